@@ -1,0 +1,51 @@
+# The two commands are `make run` and `make test`; each works from nothing. The rest: `make help`.
+
+.DEFAULT_GOAL := help
+.PHONY: run test check lint format bench lock clean help bootstrap
+
+# Further words for the command behind a target: make test ARGS="-k claim", make run ARGS="--help"
+ARGS ?=
+
+# What a deployment sets; a warning of Django's under it fails `check`. The database is not asked.
+PRODUCTION = DAEMON_SECRET_KEY="$$(.venv/bin/python -c 'import secrets; print(secrets.token_urlsafe(48))')" \
+	DAEMON_ALLOWED_HOSTS=tasks.example.org DAEMON_TLS=true \
+	DATABASE_URL=postgres://taskdaemon@127.0.0.1:5432/taskdaemon
+
+# `exec`, so that make's child is the daemon itself and a signal meets nothing between them.
+run: ## start the daemon: web server and one worker, on SQLite and without a broker
+	@bin/bootstrap && exec .venv/bin/python manage.py up $(ARGS)
+
+test: ## run the tests, and those that touch the database on PostgreSQL too where one answers
+	@bin/bootstrap && exec .venv/bin/python bin/test.py $(ARGS)
+
+check: bootstrap ## everything that is checked without running a test
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m ruff format --check .
+	.venv/bin/python -m mypy
+	.venv/bin/lint-imports --no-logo
+	.venv/bin/python -m deptry .
+	.venv/bin/python manage.py makemigrations --check --dry-run
+	$(PRODUCTION) .venv/bin/python manage.py check --deploy --fail-level WARNING
+
+lint: check ## the same as check
+
+format: bootstrap ## lay out the sources as `check` wants them
+	.venv/bin/python -m ruff check --fix --quiet .
+	.venv/bin/python -m ruff format .
+
+bench: ## measure pickup latency and drain rate, beside bare Celery where a Redis is there
+	@bin/bootstrap && exec .venv/bin/python -m bench $(ARGS)
+
+lock: ## write requirements.lock anew from pyproject.toml (needs uv)
+	uv pip compile --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
+		--no-emit-find-links --quiet pyproject.toml --group dev -o requirements.lock $(ARGS)
+
+clean: ## remove .venv and what tools left; what the daemon wrote (var/) stays
+	rm -rf .venv .venv.lock .venv.lock.d build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+bootstrap:
+	@bin/bootstrap

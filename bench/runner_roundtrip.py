@@ -1,0 +1,85 @@
+"""Round trips a second through warm child processes, by the pool alone: `python bench/runner_roundtrip.py`.
+
+No database, no broker: the floor under everything else. A clerk thread takes free slots and runs calls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import pstats
+import sys
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tasks_app.runner.call import Call, Done
+from tasks_app.runner.handlers import Handler
+from tasks_app.runner.pool import Pool
+from tasks_app.runner.process_engine import ProcessEngine
+from tasks_app.runner.wire import Success, request_line
+
+ECHO = (
+    "import sys, json\n"
+    "for line in sys.stdin:\n"
+    " task = json.loads(line)\n"
+    " sys.stdout.write(json.dumps({'status': 'success', 'result': {'ok': 1}}) + chr(10)); sys.stdout.flush()\n"
+)
+TASK_ID = "0191e3a4-0000-7000-8000-000000000000"
+
+
+def measure(slots: int, calls: int) -> float:
+    """Round trips a second."""
+    free = threading.Semaphore(0)
+    done = threading.Semaphore(0)
+    bad: list[Done] = []
+
+    def on_done(one: Done) -> None:
+        if not isinstance(one.outcome, Success):
+            bad.append(one)
+        done.release()
+
+    handler = Handler(name="bench", command=("python", "-c", ECHO), instances=slots)
+    pool = Pool(handler, ProcessEngine(), free.release, on_done, lend_after=0.2)
+    pool.start()
+    try:
+        while pool.free() < slots:
+            time.sleep(0.01)
+        started = time.perf_counter()
+        for number in range(calls):
+            while (slot := pool.take()) is None:
+                free.acquire()
+            slot.run(Call(request_line(TASK_ID, "bench", '{"n":1}', 1), 30.0, number))
+        for _ in range(calls):
+            done.acquire()
+        seconds = time.perf_counter() - started
+    finally:
+        pool.close()
+    assert not bad, bad[0]
+    return calls / seconds
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--slots", type=int, nargs="+", default=[1, 8])
+    options.add_argument("--calls", type=int, default=30_000)
+    options.add_argument("--profile", action="store_true", help="profile the clerk's thread")
+    chosen = options.parse_args()
+    # As the node does.
+    sys.setswitchinterval(0.0005)
+    for slots in chosen.slots:
+        measure(slots, 1_000)
+        profile = cProfile.Profile()
+        if chosen.profile:
+            profile.enable()
+        rate = measure(slots, chosen.calls)
+        profile.disable()
+        print(f"{slots} slots: {rate:,.0f} round trips/s")
+        if chosen.profile:
+            pstats.Stats(profile).sort_stats("tottime").print_stats(15)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,13 @@
+"""echo: answers with the data that it was given."""
+
+from __future__ import annotations
+
+from taskdaemon import Result, Success, Task, run
+
+
+def handle(task: Task) -> Result:
+    return Success(task.task_data)
+
+
+if __name__ == "__main__":
+    run(handle)

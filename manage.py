@@ -1,0 +1,26 @@
+#!/usr/bin/env python3
+"""Run a command of the platform: up, web, worker, migrate, ... (`manage.py help`)."""
+
+import os
+import sys
+
+
+def main() -> int:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taskdaemon_site.settings")
+    try:
+        from django.core.management import execute_from_command_line
+    except ImportError:
+        print("Django is not installed in this Python: use `make run`, or .venv/bin/python manage.py", file=sys.stderr)
+        return 2
+    from tasks_app.conf import BadEnvironment
+
+    try:
+        execute_from_command_line(sys.argv)
+    except BadEnvironment as error:
+        print("The environment cannot be used:", *(f"  {fault}" for fault in error.faults), sep="\n", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Django's settings, all of them derived from the typed environment (`tasks_app.conf`)."""
+
+from typing import Any
+
+import dj_database_url
+
+from tasks_app.conf import PROJECT, environment, secret_key
+from tasks_app.logs import logging_settings
+
+ENV = environment()
+
+BASE_DIR = PROJECT
+DEBUG = False
+SECRET_KEY = secret_key(ENV)
+ALLOWED_HOSTS = ENV.hosts
+
+ROOT_URLCONF = "taskdaemon_site.urls"
+WSGI_APPLICATION = "taskdaemon_site.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "tasks_app.apps.TasksConfig",
+]
+
+MIDDLEWARE = [
+    "tasks_app.api.gate.Gate",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# SQLite: without IMMEDIATE a transaction that reads and then writes fails at once with "database is locked";
+# without FULL a commit can be lost in a power cut.
+_SQLITE: dict[str, Any] = {
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 20,
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16000",
+}
+_POSTGRESQL: dict[str, Any] = {"connect_timeout": 3, "options": "-c statement_timeout=10000 -c lock_timeout=10000"}
+
+DATABASES: dict[str, Any] = {
+    "default": (
+        dj_database_url.parse(ENV.database_url)
+        if ENV.database_url
+        else {"ENGINE": "django.db.backends.sqlite3", "NAME": str(ENV.database_file)}
+    )
+}
+_DB = DATABASES["default"]
+_LITE = _DB["ENGINE"].endswith("sqlite3")
+_DB.setdefault("OPTIONS", {}).update(_SQLITE if _LITE else _POSTGRESQL)
+_DB["CONN_MAX_AGE"] = None if _LITE else 60
+_DB["CONN_HEALTH_CHECKS"] = not _LITE
+if _LITE:
+    # A file, not memory: the suite tests what several connections do to each other.
+    _DB["TEST"] = {"NAME": f"{_DB['NAME']}.test"}
+
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+
+STATIC_URL = "/static/"
+STATIC_ROOT = ENV.home / "static"
+# Served from the installed packages: nothing to collect before the first start.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+
+AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
+SESSION_COOKIE_NAME = "taskdaemon_session"
+SESSION_COOKIE_HTTPONLY = True
+CSRF_COOKIE_NAME = "taskdaemon_csrf"
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+APPEND_SLASH = False
+CSRF_TRUSTED_ORIGINS = ENV.origins
+CSRF_FAILURE_VIEW = "tasks_app.api.errors.csrf_failure"
+DATA_UPLOAD_MAX_MEMORY_SIZE = ENV.max_body
+# Behind a proxy that speaks TLS.
+if ENV.tls:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    SECURE_REDIRECT_EXEMPT = [r"^health", r"^metrics$"]
+    SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+
+REST_FRAMEWORK = {
+    "DEFAULT_RENDERER_CLASSES": ["tasks_app.api.renderers.CompactJSON"],
+    "DEFAULT_PARSER_CLASSES": ["tasks_app.api.parsers.StrictJSON"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "UNAUTHENTICATED_USER": None,
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "tasks_app.api.errors.exception_handler",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Task platform for containers",
+    "DESCRIPTION": "Post a task; a warm container runs it; read the result.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "TaskStatus": "tasks_app.models.Status",
+        "FailureReason": "tasks_app.models.FailureReason",
+    },
+}
+
+#: How containers come to be: a dotted path, as Django's CACHES are.
+ENGINE = "tasks_app.runner.process_engine.ProcessEngine"
+
+LOGGING_CONFIG = None
+logging_settings(ENV.log_level)

@@ -1,0 +1,115 @@
+"""What callers may send, checked to the letter: each fault names the field, the good values, the nearest match."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from typing import Any
+from uuid import UUID
+
+from tasks_app.api.errors import Invalid
+from tasks_app.lifecycle import NewTask
+from tasks_app.models import Status
+
+Faults = list[tuple[str, str]]
+
+LIMIT_DEFAULT, LIMIT_MAX = 20, 1000
+
+
+def near(word: str, known: Collection[str]) -> str:
+    """`; did you mean "x"?`, or nothing."""
+    found = difflib.get_close_matches(word, list(known), 1, 0.6)
+    return f'; did you mean "{found[0]}"?' if found else ""
+
+
+def new_task(body: Any, handlers: Collection[str]) -> NewTask:
+    """The task that a body asks for. Raises Invalid with every fault at once."""
+    faults: Faults = []
+    if not isinstance(body, dict):
+        raise Invalid([("", f"the body must be a JSON object such as {{\"type\": \"echo\", \"data\": {{}}}}, not {_kind(body)}")])
+    fields = ("type", "data", "priority")
+    for key in body:
+        if key not in fields:
+            faults.append((key[:60], f'unknown field "{key[:60]}"; the fields are type, data and priority{near(key, fields)}'))
+    task_type = _type(body, handlers, faults)
+    data = body.get("data", {})
+    if not isinstance(data, dict):
+        faults.append(("data", f"data must be a JSON object, not {_kind(data)}"))
+    priority = body.get("priority", 50)
+    if type(priority) is not int or not 0 <= priority <= 100:
+        faults.append(("priority", f"priority must be an integer from 0 to 100, not {_shown(priority)}"))
+    if faults:
+        raise Invalid(faults)
+    return NewTask(task_type, data, priority)
+
+
+def _type(body: Mapping[str, Any], handlers: Collection[str], faults: Faults) -> str:
+    exist = f"handlers.toml has {', '.join(sorted(handlers))}"
+    if "type" not in body:
+        faults.append(("type", f"type is missing; {exist}"))
+    elif not isinstance(body["type"], str):
+        faults.append(("type", f"type must be a string, not {_kind(body['type'])}; {exist}"))
+    elif body["type"] not in handlers:
+        name = body["type"][:100]
+        faults.append(("type", f'no handler is named "{name}"; {exist}{near(name, handlers)}'))
+    else:
+        return str(body["type"])
+    return ""
+
+
+def listing(query: Mapping[str, Any], handlers: Collection[str]) -> tuple[int, dict[str, Any], UUID | None]:
+    """`limit`, filters and cursor of a list. Raises Invalid with every fault at once."""
+    faults: Faults = []
+    known = ("limit", "cursor", "status", "type")
+    for key in query:
+        if key not in known:
+            faults.append((key[:60], f'unknown parameter "{key[:60]}"; the parameters are {", ".join(known)}{near(key, known)}'))
+    limit = LIMIT_DEFAULT
+    if (text := query.get("limit")) is not None:
+        if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= LIMIT_MAX:
+            limit = int(text)
+        else:
+            faults.append(("limit", f"limit must be an integer from 1 to {LIMIT_MAX}, not {_shown(text)}"))
+    filters: dict[str, Any] = {}
+    if (word := query.get("status")) is not None:
+        if word in Status.values:
+            filters["status"] = word
+        else:
+            faults.append(
+                ("status", f"status must be one of {', '.join(Status.values)}, not {_shown(word)}{near(word, Status.values)}")
+            )
+    if (name := query.get("type")) is not None:
+        filters["task_type"] = name.replace("\0", "")
+    cursor = None
+    if (text := query.get("cursor")) is not None and (cursor := task_id(text)) is None:
+        faults.append(("cursor", f"cursor must be what the Link header of the last page said, not {_shown(text)}"))
+    if faults:
+        raise Invalid(faults)
+    return limit, filters, cursor
+
+
+def task_id(text: str) -> UUID | None:
+    """The id in a path, or None: what is no UUID names no task."""
+    try:
+        return UUID(text) if len(text) == 36 else None
+    except ValueError:
+        return None
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case str():
+            return "a string"
+        case int() | float():
+            return "a number"
+        case list():
+            return "a list"
+    return "an object"
+
+
+def _shown(value: Any) -> str:
+    return f"{_kind(value)} ({value!r})"[:80] if not isinstance(value, (dict, list)) else _kind(value)

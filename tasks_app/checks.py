@@ -1,0 +1,52 @@
+"""What stops a bad start: every fault at once, with what to do next."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from django.core import checks
+from django.db import connection
+
+from tasks_app import conf
+from tasks_app.runner.errors import RunnerError
+from tasks_app.runner.handlers import HandlersError
+
+
+def register() -> None:
+    """Add our checks to Django's."""
+    checks.register(handlers_can_be_read, "tasks_app")
+    checks.register(environment_is_understood, "tasks_app")
+    checks.register(database_can_do_it, "tasks_app")
+
+
+def handlers_can_be_read(**_: Any) -> list[checks.CheckMessage]:
+    """E001: a fault in handlers.toml, one message each."""
+    try:
+        conf.handlers()
+    except HandlersError as error:
+        return [
+            checks.Error(fault, hint="Mend handlers.toml (docs/configuration.md has every key).", id="tasks_app.E001")
+            for fault in error.faults
+        ]
+    except (RunnerError, OSError) as error:
+        return [checks.Error(str(error), hint="Set HANDLER_CONFIG to a handlers.toml.", id="tasks_app.E001")]
+    return []
+
+
+def environment_is_understood(**_: Any) -> list[checks.CheckMessage]:
+    """W001: a variable that means nothing here."""
+    return [checks.Warning(doubt, id="tasks_app.W001") for doubt in conf.doubts()]
+
+
+def database_can_do_it(**_: Any) -> list[checks.CheckMessage]:
+    """E002: a SQLite that is too old for the statements we send."""
+    if connection.vendor == "sqlite" and sqlite3.sqlite_version_info < (3, 35):
+        return [
+            checks.Error(
+                f"SQLite {sqlite3.sqlite_version} has no RETURNING",
+                hint="Use a Python with SQLite 3.35 or newer, or set DATABASE_URL to a PostgreSQL.",
+                id="tasks_app.E002",
+            )
+        ]
+    return []

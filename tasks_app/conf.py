@@ -1,0 +1,197 @@
+"""The settings of a deployment, typed, read once from the environment (contract section 6)."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import secrets
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tasks_app.runner.handlers import Defaults, Handlers, load
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+#: Variables of the earlier daemon that mean nothing here: accepted, with one warning.
+MEANINGLESS = ("DAEMON_QUEUE_TYPE", "DAEMON_BATCH_SIZE", "DAEMON_GRPC_PORT", "DAEMON_DB_MAX_CONNECTIONS")
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class BadEnvironment(Exception):
+    """The environment cannot be used. `faults` has one sentence a variable, all of them at once."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def _named(variable: str, default: Any, **limits: Any) -> Any:
+    return Field(default, validation_alias=AliasChoices(variable), **limits)
+
+
+class Environment(BaseSettings):
+    """Every variable that the platform reads. Durations in seconds; paths absolute once read."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+
+    handler_config: Path = _named("HANDLER_CONFIG", Path("handlers.toml"))
+    host: str = _named("DAEMON_HOST", "127.0.0.1")
+    port: int = _named("DAEMON_PORT", 8080, ge=1, le=65535)
+    home: Path = _named("DAEMON_HOME", Path("var"))
+    db_path: Path | None = _named("DAEMON_DB_PATH", None)
+    database_url: str | None = _named("DATABASE_URL", None)
+    broker_url: str | None = _named("DAEMON_BROKER_URL", None)
+    task_selection: Literal["fifo", "lifo", "priority"] = _named("DAEMON_TASK_SELECTION", "fifo")
+    task_timeout: float = _named("DAEMON_TASK_TIMEOUT", 30.0, gt=0, le=86_400 * 7, allow_inf_nan=False)
+    max_retries: int = _named("DAEMON_MAX_RETRIES", 3, ge=0, le=1000)
+    retry_backoff: float = _named("DAEMON_RETRY_BACKOFF", 1.0, ge=0, le=60, allow_inf_nan=False)
+    workers: int | None = _named("DAEMON_WORKERS", None, ge=1, le=10_000)
+    drain_timeout: float = _named("DAEMON_DRAIN_TIMEOUT", 30.0, ge=0, le=3600, allow_inf_nan=False)
+    handler_profile: Literal["sealed", "open"] = _named("DAEMON_HANDLER_PROFILE", "sealed")
+    log_level: Literal["debug", "info", "warning", "error"] = _named("DAEMON_LOG_LEVEL", "info")
+    secret_key: str | None = _named("DAEMON_SECRET_KEY", None, min_length=32)
+    allowed_hosts: str = _named("DAEMON_ALLOWED_HOSTS", "")
+    allowed_origins: str = _named("DAEMON_ALLOWED_ORIGINS", "")
+    auth: Literal["keys", "off"] = _named("DAEMON_AUTH", "keys")
+    tls: bool = _named("DAEMON_TLS", False)
+    web_threads: int = _named("DAEMON_WEB_THREADS", 8, ge=1, le=256)
+    max_body: int = _named("DAEMON_MAX_BODY", 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
+    max_queue: int = _named("DAEMON_MAX_QUEUE", 1_000_000, ge=1)
+
+    @field_validator("task_selection", "handler_profile", "log_level", "auth", mode="before")
+    @classmethod
+    def _lower_case(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, value: str | None) -> str | None:
+        if value is not None and value.split("://")[0] not in ("redis", "rediss", "amqp", "amqps"):
+            raise ValueError("must begin with redis://, rediss://, amqp:// or amqps:// (unset: embedded)")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str | None) -> str | None:
+        if value is not None and value.split(":")[0] not in ("postgres", "postgresql", "sqlite"):
+            raise ValueError("must begin with postgres:// (or sqlite:///); unset: SQLite in DAEMON_HOME")
+        return value
+
+    @field_validator("handler_config", "home", "db_path")
+    @classmethod
+    def _relative_to_the_project(cls, value: Path | None) -> Path | None:
+        return None if value is None else PROJECT / value.expanduser()
+
+    @model_validator(mode="after")
+    def _safe(self) -> Environment:
+        if self.host not in LOOPBACK and self.auth != "off":
+            raise ValueError(
+                f"DAEMON_HOST: {self.host} is reachable from other machines and API keys are not built in yet; "
+                "listen on 127.0.0.1, or set DAEMON_AUTH=off if something in front checks who calls"
+            )
+        if self.database_url and self.database_url.startswith("postgres") and not self.secret_key:
+            raise ValueError(
+                "DAEMON_SECRET_KEY: required with DATABASE_URL, at least 32 random characters, the same for every "
+                "process (python3 -c 'import secrets; print(secrets.token_urlsafe(48))')"
+            )
+        return self
+
+    @property
+    def database_file(self) -> Path:
+        """The SQLite file of the embedded mode."""
+        return self.db_path or self.home / "taskdaemon.sqlite3"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the broker is the doorbell of one machine."""
+        return self.broker_url is None
+
+    @property
+    def hosts(self) -> list[str]:
+        """Host headers that are ours."""
+        return list(dict.fromkeys([*LOOPBACK[:2], "[::1]", self.host, *_words(self.allowed_hosts)]))
+
+    @property
+    def origins(self) -> list[str]:
+        """Origins beside our own that may call unsafe methods from a browser."""
+        return _words(self.allowed_origins)
+
+
+def _words(value: str) -> list[str]:
+    return [word.strip() for word in value.split(",") if word.strip()]
+
+
+def _fault(error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    message = error["msg"].removeprefix("Value error, ")
+    if not name:
+        return str(message)
+    secret = name in ("DAEMON_SECRET_KEY", "DATABASE_URL", "DAEMON_BROKER_URL")
+    return f"{name}: {message}" + ("" if secret else f" (it is {error['input']!r})")
+
+
+def read() -> Environment:
+    """The environment as it is now. Raises BadEnvironment with every fault at once."""
+    try:
+        return Environment()
+    except ValidationError as error:
+        raise BadEnvironment([_fault(each) for each in error.errors()]) from None
+
+
+def doubts() -> list[str]:
+    """What is odd in the environment but stops nothing, a sentence each."""
+    found = []
+    if old := [name for name in MEANINGLESS if name in os.environ]:
+        found.append(f"{', '.join(old)}: meant something to the earlier daemon, means nothing here; ignored")
+    known = [choice for f in Environment.model_fields.values() for choice in f.validation_alias.choices]  # type: ignore[union-attr]
+    for name in sorted(os.environ):
+        if name.startswith("DAEMON_") and name not in known and name not in MEANINGLESS:
+            near = difflib.get_close_matches(name, [str(k) for k in known], 1)
+            found.append(f"{name}: no such variable; ignored" + (f" (did you mean {near[0]}?)" if near else ""))
+    return found
+
+
+def secret_key(env: Environment) -> str:
+    """The signing key: DAEMON_SECRET_KEY, or one made once into DAEMON_HOME with mode 0600."""
+    if env.secret_key:
+        return env.secret_key
+    path = env.home / "secret_key"
+    env.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        # Written aside and linked into place: of two first starts at once both end up with the same whole key.
+        draft = path.with_name(f"secret_key.{os.getpid()}")
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(48))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text().strip()
+
+
+@cache
+def environment() -> Environment:
+    """The environment of this process, read once."""
+    return read()
+
+
+@cache
+def handlers() -> Handlers:
+    """handlers.toml of this process, read once. Raises HandlersError with every fault at once."""
+    env = environment()
+    return load(
+        env.handler_config,
+        Defaults(
+            timeout=env.task_timeout,
+            max_retries=env.max_retries,
+            retry_backoff=env.retry_backoff,
+            profile=env.handler_profile,
+        ),
+    )

@@ -1,0 +1,178 @@
+"""claim: pending -> processing, for warm free slots and no others, the best rows first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+import psycopg
+from django.db import connection
+
+from tasks_app import clock
+from tasks_app.lifecycle.claimed import Claimed, Policy
+from tasks_app.write_lock import writing
+
+Selection = Literal["fifo", "lifo", "priority"]
+
+#: Seconds that an attempt is a node's own without a renewal.
+LEASE = 30.0
+
+ORDER: dict[Selection, str] = {"fifo": "place", "lifo": "place DESC", "priority": "priority DESC, place"}
+
+# Literal as in the partial indexes' conditions.
+_READY = "status = 'pending' AND due IS NULL"
+_BEST = "SELECT id FROM taskdaemon_task WHERE " + _READY + " AND task_type = {type} ORDER BY {order} LIMIT {limit}"
+_WAIT = "(extract(epoch from started_at - ready_at))::float8"
+_POSTGRESQL = """
+WITH want AS (
+  SELECT * FROM unnest(%(types)s::text[], %(counts)s::int[], %(timeouts)s::float8[], %(retries)s::int[],
+    %(backoffs)s::float8[], %(retry_ons)s::text[]) AS w(type, count, timeout, max_retries, retry_backoff, retry_on)
+), best AS MATERIALIZED ({best})
+UPDATE taskdaemon_task AS task SET status = 'processing', attempts = task.attempts + 1, node = %(node)s,
+  lease = extract(epoch from clock_timestamp())::float8 + %(lease)s, clock = 'server', started_at = clock_timestamp(),
+  timeout = want.timeout, max_retries = want.max_retries, retry_backoff = want.retry_backoff, retry_on = want.retry_on
+FROM best, want WHERE task.id = best.id AND task.task_type = want.type AND task.status = 'pending' AND task.due IS NULL
+RETURNING task.id::text, task.task_type, task.task_data::text, task.attempts, task.priority, task.place, task.retries,
+  (extract(epoch from task.started_at - task.ready_at))::float8
+"""
+_SQLITE = """
+UPDATE taskdaemon_task SET status = 'processing', attempts = attempts + 1, node = ?, lease = ?, clock = ?,
+  started_at = ?, timeout = ?, max_retries = ?, retry_backoff = ?, retry_on = ?
+WHERE id IN ({best})
+RETURNING id, task_type, task_data, attempts, priority, place, retries, CAST(ready_at AS TEXT)
+"""
+
+
+class Want(NamedTuple):
+    """`count` rows of a type at most, to be run under `policy`."""
+
+    task_type: str
+    count: int
+    policy: Policy
+
+
+def best_by_type(order: Selection) -> str:
+    """The rows a claim takes, for PostgreSQL: what the test of its plan explains."""
+    best = _BEST.format(type="want.type", order=ORDER[order], limit="want.count")
+    return f"SELECT b.id FROM want CROSS JOIN LATERAL ({best} FOR UPDATE SKIP LOCKED) AS b"
+
+
+def best_of_type(order: Selection) -> str:
+    """The rows a claim takes, for SQLite: what the test of its plan explains."""
+    return _BEST.format(type="?", order=ORDER[order], limit="?")
+
+
+def claim(node: str, wants: Sequence[Want], order: Selection, cap: int | None = None) -> list[Claimed]:
+    """Claim ready rows for `node`: at most `count` of each type, at most `cap` in all, the best ones first.
+
+    The answer is in the order in which they are to be started.
+    """
+    wants = [want for want in wants if want.count > 0]
+    if not wants or cap == 0:
+        return []
+    if connection.vendor == "postgresql":
+        rows = _claim_postgresql(node, wants, order, cap)
+    else:
+        rows = _claim_sqlite(node, wants, order, cap)
+    rows.sort(key=_sort_key(order))
+    return rows
+
+
+def waiting(types: Sequence[str]) -> set[str]:
+    """Which of the types have a ready row. A read: an idle node does not take the write lock to look."""
+    found = set()
+    with connection.cursor() as cursor:
+        for name in types:
+            cursor.execute(f"SELECT 1 FROM taskdaemon_task WHERE {_READY} AND task_type = %s LIMIT 1", [name])
+            if cursor.fetchone():
+                found.add(name)
+    return found
+
+
+def _sort_key(order: Selection) -> Any:
+    if order == "priority":
+        return lambda row: (-row.priority, row.place)
+    return (lambda row: row.place) if order == "fifo" else (lambda row: -row.place)
+
+
+def _look(wants: Sequence[Want], order: Selection, cap: int) -> list[tuple[Any, str]]:
+    """The best `cap` ready rows over all types, as (id, type); nothing is locked."""
+    seen = []
+    with connection.cursor() as cursor:
+        for want in wants:
+            best = _BEST.format(type="%s", order=ORDER[order], limit="%s").replace(
+                "SELECT id", "SELECT id, priority, place"
+            )
+            cursor.execute(best, [want.task_type, min(want.count, cap)])
+            seen += [(want.task_type, *row) for row in cursor.fetchall()]
+    if order == "priority":
+        seen.sort(key=lambda row: (-row[2], row[3]))
+    else:
+        seen.sort(key=lambda row: row[3], reverse=order == "lifo")
+    return [(row[1], row[0]) for row in seen[:cap]]
+
+
+def _claim_postgresql(node: str, wants: Sequence[Want], order: Selection, cap: int | None) -> list[Claimed]:
+    policies = {want.task_type: want.policy for want in wants}
+    params: dict[str, Any] = {
+        "types": [want.task_type for want in wants],
+        "counts": [want.count for want in wants],
+        "timeouts": [want.policy.timeout for want in wants],
+        "retries": [want.policy.max_retries for want in wants],
+        "backoffs": [want.policy.retry_backoff for want in wants],
+        "retry_ons": [want.policy.retry_on_text for want in wants],
+        "node": node,
+        "lease": LEASE,
+    }
+    connection.ensure_connection()
+    with psycopg.Cursor(connection.connection) as cursor:  # prepared on the server, unlike Django's own cursor
+        if cap is None:
+            cursor.execute(_POSTGRESQL.replace("{best}", best_by_type(order)), params, prepare=True)
+            return [Claimed(*row, policies[row[1]]) for row in cursor.fetchall()]
+        taken: list[Claimed] = []
+        left = {want.task_type: want.count for want in wants}
+        # Locking more than is taken would make other nodes skip the best rows, so: look, then take exactly those.
+        # Rows that another node took in between are looked for again.
+        for _ in range(8):
+            again = [want._replace(count=left[want.task_type]) for want in wants if left[want.task_type]]
+            seen = _look(again, order, cap - len(taken)) if cap > len(taken) else []
+            if not seen:
+                break
+            params["ids"] = [row[0] for row in seen]
+            cursor.execute(_POSTGRESQL.replace("{best}", "SELECT unnest(%(ids)s::uuid[]) AS id"), params, prepare=True)
+            rows = [Claimed(*row, policies[row[1]]) for row in cursor.fetchall()]
+            taken += rows
+            for row in rows:
+                left[row.task_type] -= 1
+            if len(rows) == len(seen):
+                break
+        return taken
+
+
+def _claim_sqlite(node: str, wants: Sequence[Want], order: Selection, cap: int | None) -> list[Claimed]:
+    taken: list[Claimed] = []
+    with writing():
+        if cap is not None:
+            # The lock is held: nobody takes a row between the look and the claim, and the best rows of a type are the
+            # first ones of its own order.
+            seen = [name for _, name in _look(wants, order, cap)]
+            wants = [want._replace(count=seen.count(want.task_type)) for want in wants if want.task_type in seen]
+        sql = _SQLITE.format(best=best_of_type(order))
+        raw = connection.connection  # Django's cursor rewrites every placeholder at every call
+        for want in wants:
+            moment = datetime.now(UTC).replace(tzinfo=None)
+            policy = want.policy
+            rows = raw.execute(
+                sql,
+                (
+                    node, clock.reading() + LEASE, clock.clock_id(), moment.isoformat(" ", "microseconds"),
+                    policy.timeout, policy.max_retries, policy.retry_backoff, policy.retry_on_text,
+                    want.task_type, want.count,
+                ),
+            ).fetchall()  # fmt: skip
+            for row in rows:
+                wait = (moment - datetime.fromisoformat(row[7])).total_seconds()
+                taken.append(Claimed(str(UUID(row[0])), *row[1:7], wait, policy))
+    return taken

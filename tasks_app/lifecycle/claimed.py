@@ -1,0 +1,40 @@
+"""A task in a node's hands, and the policy it was claimed under."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What holds for one attempt; copied onto the row at the claim. Seconds; `retry_on` of error, timeout, crash."""
+
+    timeout: float
+    max_retries: int
+    retry_backoff: float
+    retry_on: frozenset[str]
+
+    @property
+    def retry_on_text(self) -> str:
+        """`retry_on` as the row keeps it."""
+        return ",".join(sorted(self.retry_on))
+
+
+def retry_on_of(text: str) -> frozenset[str]:
+    """`retry_on` as the row kept it."""
+    return frozenset(word for word in text.split(",") if word)
+
+
+class Claimed(NamedTuple):
+    """One claimed attempt. `task_data` is JSON text on one line; `wait` seconds from ready to claimed."""
+
+    id: str
+    task_type: str
+    task_data: str
+    attempt: int
+    priority: int
+    place: int
+    retries: int
+    wait: float
+    policy: Policy

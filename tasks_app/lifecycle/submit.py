@@ -1,0 +1,102 @@
+"""submit: (none) -> pending. Insert, commit, answer; then the bell."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter as Tally
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import uuid_utils.compat as uuids
+from django.db import connection, transaction
+
+from tasks_app.broker.bell import ring
+from tasks_app.lifecycle.place import next_places
+from tasks_app.metrics import counters
+from tasks_app.write_lock import writing
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """What a caller asks for. `task_data` is a JSON object, `priority` 0-100."""
+
+    task_type: str
+    task_data: Mapping[str, Any] = field(default_factory=dict)
+    priority: int = 50
+
+
+_COLUMNS = "id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at"
+_POSTGRESQL = f"""
+WITH new AS (
+  SELECT id, task_type, task_data::jsonb, priority, ordinal
+  FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::int[]) WITH ORDINALITY AS n(id, task_type, task_data, priority, ordinal)
+  ORDER BY ordinal
+), counted AS (
+  INSERT INTO taskdaemon_counter (slot, series, value)
+  SELECT %s, 'received|' || task_type, count(*) FROM new GROUP BY 2 ORDER BY 2
+  ON CONFLICT (slot, series) DO UPDATE SET value = taskdaemon_counter.value + excluded.value
+)
+INSERT INTO taskdaemon_task ({_COLUMNS})
+SELECT id, task_type, task_data, priority, 'pending', nextval('taskdaemon_place'), 0, 0, '', '',
+  clock_timestamp(), clock_timestamp() FROM new
+"""
+_SQLITE = f"INSERT INTO taskdaemon_task ({_COLUMNS}) VALUES (%s, %s, %s, %s, 'pending', %s, 0, 0, '', '', %s, %s)"
+
+
+def encode(task_data: Mapping[str, Any]) -> str:
+    """JSON text on one line, as it is stored and as the handler gets it. Raises ValueError on NaN and infinity."""
+    return json.dumps(task_data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def submit(task_type: str, task_data: Mapping[str, Any] | None = None, priority: int = 50) -> UUID:
+    """Accept a task: committed, and safe from a power cut, when this returns its id."""
+    return submit_many([NewTask(task_type, task_data or {}, priority)])[0]
+
+
+def submit_many(new: Sequence[NewTask]) -> list[UUID]:
+    """Accept tasks, all or none, in one transaction. The ids come in the order of `new`, which is their order too."""
+    ids = [uuids.uuid7() for _ in new]
+    texts = [encode(each.task_data) for each in new]
+    if connection.vendor == "postgresql":
+        with transaction.atomic():
+            _insert_postgresql(new, ids, texts)
+            _ring_after_commit(new)
+    else:
+        with writing():
+            _insert_sqlite(new, ids, texts)
+            _ring_after_commit(new)
+    return ids
+
+
+def _insert_postgresql(new: Sequence[NewTask], ids: list[UUID], texts: list[str]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _POSTGRESQL,
+            [ids, [each.task_type for each in new], texts, [each.priority for each in new], counters.slot()],
+        )
+
+
+def _insert_sqlite(new: Sequence[NewTask], ids: list[UUID], texts: list[str]) -> None:
+    moment = datetime.now(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    places = next_places(len(new))
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            _SQLITE,
+            [
+                (identity.hex, each.task_type, text, each.priority, place, moment, moment)
+                for identity, each, text, place in zip(ids, new, texts, places, strict=True)
+            ],
+        )
+    counters.add((f"received|{name}", n) for name, n in Tally(each.task_type for each in new).items())
+
+
+def _ring_after_commit(new: Sequence[NewTask]) -> None:
+    highest: dict[str, int] = {}
+    for each in new:
+        highest[each.task_type] = max(each.priority, highest.get(each.task_type, 0))
+    for name, priority in highest.items():
+        transaction.on_commit(partial(ring, name, priority))

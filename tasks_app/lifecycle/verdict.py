@@ -1,0 +1,56 @@
+"""What becomes of a task when an attempt of it ends: the table of contract section 5, as one function."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from tasks_app.lifecycle.claimed import Policy
+from tasks_app.models import FailureReason, OutcomeKind, Status
+
+#: No pause before a retry is longer, in seconds.
+LONGEST_PAUSE = 60.0
+
+#: The word of `retry_on` that an outcome falls under. A lost worker is nobody's choice: always retried.
+_RETRIED_AS = {
+    OutcomeKind.ERROR: "error",
+    OutcomeKind.TIMEOUT: "timeout",
+    OutcomeKind.CRASH: "crash",
+    OutcomeKind.OOM: "crash",
+    OutcomeKind.BAD_REPLY: "crash",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Where the task goes. `pause`: seconds until it is ready again; `spent`: retries used up by this end."""
+
+    status: str
+    reason: str | None = None
+    pause: float = 0.0
+    spent: int = 0
+
+
+def pause_before(retry: int, backoff: float) -> float:
+    """Seconds before retry `retry` (1 is the first): backoff x 2^(n-1), at most 60, full jitter."""
+    return random.uniform(0.0, min(backoff * 2.0 ** min(retry - 1, 30), LONGEST_PAUSE))
+
+
+def verdict(kind: OutcomeKind, retries: int, policy: Policy, retryable: bool = True) -> Verdict:
+    """What follows an attempt that ended as `kind` with `retries` already spent.
+
+    `retryable` is what the handler said of its own error.
+    """
+    if kind == OutcomeKind.SUCCESS:
+        return Verdict(Status.COMPLETED)
+    if kind == OutcomeKind.RELEASED:
+        return Verdict(Status.PENDING)
+    lost = kind == OutcomeKind.WORKER_LOST
+    allowed = lost or (retryable and _RETRIED_AS[kind] in policy.retry_on)
+    if allowed and retries < policy.max_retries:
+        # A task whose node died has waited out a lease already.
+        pause = 0.0 if lost else pause_before(retries + 1, policy.retry_backoff)
+        return Verdict(Status.PENDING, pause=pause, spent=1)
+    if kind == OutcomeKind.ERROR:
+        return Verdict(Status.FAILED, FailureReason.RETRIES_EXHAUSTED if allowed else FailureReason.HANDLER_ERROR)
+    return Verdict(Status.FAILED, FailureReason(kind.value))

@@ -1,0 +1,79 @@
+"""`manage.py up`: the whole system of one machine, supervised."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import sys
+from typing import Any
+
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
+
+from tasks_app import conf
+from tasks_app.management.first_admin import first_admin
+from tasks_app.management.supervisor import Supervisor
+
+
+class Command(BaseCommand):
+    """Migrate, start web and worker, keep them alive, drain on Ctrl-C."""
+
+    help = "Migrate, then run the web server and one worker, supervised, until Ctrl-C or SIGTERM."
+    requires_system_checks = ("tasks_app",)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Runs until it is told to stop."""
+        env = conf.environment()
+        env.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(env.home / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError(
+                f"another `up` runs on {env.home}; stop it first, or set DAEMON_HOME to another folder", returncode=2
+            ) from None
+        self._port_is_free(env)
+        call_command("migrate", verbosity=0, interactive=False)
+        password = first_admin()
+        connection.close()  # the children have their own
+        self._say_where(env, password)
+        supervisor = Supervisor(env, self._say)
+        sys.exit(supervisor.run())
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
+
+    def _port_is_free(self, env: conf.Environment) -> None:
+        family = socket.AF_INET6 if ":" in env.host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((env.host, env.port))
+            except OSError as error:
+                raise CommandError(
+                    f"cannot listen on {env.host}:{env.port}: {error.strerror}; "
+                    f"stop what listens there, or set DAEMON_PORT to another port",
+                    returncode=2,
+                ) from None
+
+    def _say_where(self, env: conf.Environment, password: str | None) -> None:
+        base = address(env)
+        handlers = conf.handlers()
+        database = connection.settings_dict
+        where = database["NAME"] if connection.vendor == "sqlite" else f"{database['HOST']}:{database['PORT']}/{database['NAME']}"
+        slots = ", ".join(f"{name} x{handler.instances}" for name, handler in handlers.items())
+        self._say(f"  database  {connection.vendor} {where}")
+        self._say(f"  broker    {'embedded (no server)' if env.embedded else (env.broker_url or '').rpartition('@')[2]}")
+        self._say(f"  handlers  {slots} ({handlers.path})")
+        self._say(f"  api       {base}/queue")
+        self._say(f"  docs      {base}/docs")
+        self._say(f"  admin     {base}/admin/" + (f"  user admin, password {password} (shown once)" if password else ""))
+
+
+def address(env: conf.Environment) -> str:
+    """The base URL for a person on this machine."""
+    host = "localhost" if env.host in (*conf.LOOPBACK, "0.0.0.0") else env.host
+    return f"http://{host}:{env.port}"

@@ -1,0 +1,34 @@
+"""`manage.py worker [--handler NAME ...]`: one node alone."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from celery import current_app
+from celery.exceptions import SecurityWarning
+from django.core.management.base import BaseCommand, CommandParser
+
+from tasks_app import conf
+
+
+class Command(BaseCommand):
+    """Run a Celery worker that holds a node."""
+
+    help = "Run one worker: a node with the slots of all handlers, or of those named."
+    requires_system_checks = ("tasks_app",)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--handler", action="append", default=[], metavar="NAME", help="serve only this handler")
+
+    def handle(self, *args: Any, handler: list[str], **options: Any) -> None:
+        """Works until SIGTERM, then drains."""
+        chosen = [word for name in handler for word in ("--handler", name)]
+        # Root in a container is usual, and Celery's reason (pickle) is not given here.
+        warnings.filterwarnings("ignore", category=SecurityWarning)
+        current_app.worker_main(
+            [
+                "--quiet", "worker", "--pool", "solo", "--without-gossip", "--without-mingle", "--without-heartbeat",
+                "--loglevel", conf.environment().log_level, *chosen,
+            ]  # fmt: skip
+        )

@@ -1,0 +1,90 @@
+"""Keeps the web server and the worker alive, and ends them in order."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+from tasks_app.conf import Environment
+from tasks_app.management.child import Child
+
+#: Seconds within which a start should have become healthy before it is said that it has not.
+SLOW = 60.0
+
+
+class Supervisor:
+    """Runs in the main thread of `up`; sleeps until a signal or the next look."""
+
+    def __init__(self, env: Environment, say: Callable[[str], None]) -> None:
+        self._env, self._say = env, say
+        self._worker, self._web = Child("worker"), Child("web")
+        self._told: int | None = None
+        self._announced = False
+        self._begun = time.monotonic()
+
+    def run(self) -> int:
+        """Until Ctrl-C or SIGTERM. Answers the exit code."""
+        signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD}
+        # Blocked, and waited for below: none can be lost between a look and a sleep.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        for child in (self._web, self._worker):
+            child.start()
+        while self._told is None:
+            got = signal.sigtimedwait(signals, self._pause())
+            if got is not None and got.si_signo != signal.SIGCHLD:
+                self._told = got.si_signo
+                break
+            self._look()
+        return self._stop(signals)
+
+    def _pause(self) -> float:
+        if not self._announced:
+            return 0.05
+        waiting = [c.start_at - time.monotonic() for c in (self._web, self._worker) if c.process is None]
+        return max(min(waiting, default=5.0), 0.01)
+
+    def _look(self) -> None:
+        for child in (self._web, self._worker):
+            if ended := child.died():
+                self._say(f"  {ended}")
+            if child.process is None and time.monotonic() >= child.start_at:
+                child.start()
+        if not self._announced and self._healthy():
+            self._announced = True
+            self._say(f"  ready     in {time.monotonic() - self._begun:.1f} s; Ctrl-C drains and stops. Try it:")
+            self._say(
+                f"""  curl -X POST http://localhost:{self._env.port}/queue -H "Content-Type: application/json" """
+                """-d '{"type": "prime", "data": {"limit": 1000000}}'"""
+            )
+        elif not self._announced and time.monotonic() - self._begun > SLOW:
+            self._announced = True
+            self._say(f"  not healthy after {SLOW:.0f} s; see the lines above, and http://localhost:{self._env.port}/health")
+
+    def _healthy(self) -> bool:
+        host = "127.0.0.1" if self._env.host in ("0.0.0.0", "localhost") else self._env.host
+        url = f"http://{f'[{host}]' if ':' in host else host}:{self._env.port}/health"
+        try:
+            with urllib.request.urlopen(url, timeout=1) as answer:
+                return bool(json.load(answer)["status"] == "healthy")
+        except (OSError, ValueError, urllib.error.URLError):
+            return False
+
+    def _stop(self, signals: set[signal.Signals]) -> int:
+        self._say(f"  stopping  running tasks have {self._env.drain_timeout:.0f} s; once more to hurry")
+        self._worker.tell(signal.SIGTERM)
+        until = time.monotonic() + self._env.drain_timeout + 25.0
+        while not self._worker.gone(0) and time.monotonic() < until:
+            got = signal.sigtimedwait(signals, 0.5)
+            if got is not None and got.si_signo != signal.SIGCHLD:
+                self._worker.tell(signal.SIGQUIT)  # running tasks go back to pending at once
+                until = min(until, time.monotonic() + 15.0)
+        self._worker.kill()
+        self._web.tell(signal.SIGTERM)
+        self._web.gone(15.0)
+        self._web.kill()
+        self._say("  stopped")
+        return 0

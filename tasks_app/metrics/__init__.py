@@ -1,0 +1,1 @@
+"""Numbers that are true for the whole system: counted in the database, in the transaction of the move they count."""

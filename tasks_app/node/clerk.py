@@ -1,0 +1,139 @@
+"""The clerk: asks which slots are free, claims the best rows for exactly those, hands each one out."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Mapping
+from queue import Empty, SimpleQueue
+
+import structlog
+from django.db import DatabaseError, connection
+
+from tasks_app.lifecycle import Claimed, Ended, Policy, Want, claim, waiting
+from tasks_app.lifecycle.claim import Selection
+from tasks_app.models import OutcomeKind
+from tasks_app.node.ledger import Ledger
+from tasks_app.node.retrying import Retrying
+from tasks_app.runner.call import Call
+from tasks_app.runner.pool import Pool
+from tasks_app.runner.wire import request_line
+
+log = structlog.get_logger(__name__)
+
+
+class Clerk:
+    """One thread. Everything that can fail for our reasons fails before its claim."""
+
+    def __init__(
+        self,
+        node: str,
+        pools: Mapping[str, Pool],
+        ledger: Ledger,
+        order: Selection,
+        cap: int | None,
+        ended: Callable[[Ended], None],
+        backlogged: Callable[[], bool],
+    ) -> None:
+        self._node, self._pools, self._ledger = node, pools, ledger
+        self._order, self._cap = order, cap
+        self._ended, self._backlogged = ended, backlogged
+        self._policies = {
+            name: Policy(h.timeout, h.max_retries, h.retry_backoff, h.retry_on)
+            for name, h in ((name, pool.handler) for name, pool in pools.items())
+        }
+        self._events: SimpleQueue[str | None] = SimpleQueue()
+        #: Types that may have ready rows: rung, found by the poll, or not exhausted by the last claim.
+        self._hopeful: set[str] = set(pools)
+        self._stopping = False
+        #: Seconds between looks when no bell is heard.
+        self.poll = 1.0
+        self.polled_at = time.monotonic()
+        self.bells_heard = 0
+
+    def bell(self, handler: str) -> None:
+        """There is work for a handler."""
+        self.bells_heard += 1
+        self._events.put(handler)
+
+    def slot_freed(self) -> None:
+        """A slot can take work again."""
+        self._events.put(None)
+
+    def stop(self) -> None:
+        """Claim nothing more."""
+        self._stopping = True
+        self._events.put(None)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it has been told to claim nothing more."""
+        return self._stopping
+
+    def run(self) -> None:
+        """The thread: until `stop`."""
+        trouble = Retrying("claim")
+        try:
+            if connection.vendor == "postgresql":
+                trouble.until_done(self._weaken_commits, lambda: self._stopping)
+            while not self._stopping:
+                try:
+                    self._round()
+                    trouble.over()
+                except DatabaseError as error:
+                    time.sleep(trouble.pause(error))
+        finally:
+            connection.close()
+
+    def _weaken_commits(self) -> None:
+        # A claim that a power cut undoes is a re-execution, which at-least-once allows. A settle is another connection.
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SET synchronous_commit = off")
+
+    def _round(self) -> None:
+        self._listen()
+        if self._stopping:
+            return
+        if time.monotonic() - self.polled_at >= self.poll:
+            self._hopeful |= waiting(list(self._pools))
+            self.polled_at = time.monotonic()
+        if self._backlogged():
+            return  # the settler is behind: more results would only grow what a crash loses
+        room = None if self._cap is None else max(self._cap - self._ledger.count(), 0)
+        wants = [Want(name, free, self._policies[name]) for name in self._hopeful if (free := self._pools[name].free())]
+        if not wants or room == 0:
+            return
+        # Before the claim: a bell that is heard while it runs must not be forgotten by it.
+        self._hopeful.difference_update(want.task_type for want in wants)
+        sent_at = time.monotonic()
+        try:
+            tasks = claim(self._node, wants, self._order, room)
+        except BaseException:
+            self._hopeful.update(want.task_type for want in wants)
+            raise
+        got = Tally(task.task_type for task in tasks)
+        capped = room is not None and len(tasks) >= room
+        self._hopeful.update(want.task_type for want in wants if capped or got[want.task_type] >= want.count)
+        for task in tasks:
+            self._hand_out(task, sent_at)
+
+    def _listen(self) -> None:
+        try:
+            event = self._events.get(timeout=max(self.polled_at + self.poll - time.monotonic(), 0.0))
+            while True:
+                if event is not None and event in self._pools:
+                    self._hopeful.add(event)
+                event = self._events.get_nowait()
+        except Empty:
+            pass
+
+    def _hand_out(self, task: Claimed, sent_at: float) -> None:
+        slot = self._pools[task.task_type].take()
+        if slot is None:  # its container died between the look and the claim
+            self._ledger.end(task)
+            self._ended(Ended(task, OutcomeKind.RELEASED, error="the container that it was claimed for died"))
+            return
+        self._ledger.begin(task, slot, sent_at)
+        line = request_line(task.id, task.task_type, task.task_data, task.attempt)
+        slot.run(Call(line, task.policy.timeout, task))

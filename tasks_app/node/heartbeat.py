@@ -1,0 +1,106 @@
+"""The heartbeat: says that the node lives, keeps its leases, notices what was taken from it, takes over from the dead."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from django.db import DatabaseError, connection
+
+from tasks_app.lifecycle import expire, held, promote, renew, rescue
+from tasks_app.models import Task
+from tasks_app.node.ledger import Ledger
+from tasks_app.node.record import NodeRecord
+from tasks_app.node.retrying import Retrying
+from tasks_app.node_lock import forget, is_dead
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between renewals of the leases.
+RENEWAL = 10.0
+#: Seconds that a node must have renewed without a fault before it declares others dead: the database's own outage
+#: looks like everybody's death.
+TRUST = 10.0
+#: Seconds before the end of a lease at which its container is killed, renewed or not.
+MARGIN = 3.0
+
+TAKEN_AWAY = "taken away"
+LEASE_LOST = "lease lost"
+
+
+class Heartbeat:
+    """Two threads: `run` talks to the database, `watch` needs none."""
+
+    def __init__(self, record: NodeRecord, home: Path, ledger: Ledger, woke: Callable[[str], None]) -> None:
+        self._record, self._home, self._ledger, self._woke = record, home, ledger, woke
+        self._stop = threading.Event()
+        self._renewed_at = 0.0
+        self._sound_since: float | None = None
+        self.beat_at = time.monotonic()
+
+    def stop(self) -> None:
+        """End both threads."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """The thread that talks to the database, once a second."""
+        trouble = Retrying("renew the leases", longest=1.0)
+        try:
+            while not self._stop.is_set():
+                try:
+                    self._beat()
+                    trouble.over()
+                    pause = 1.0
+                except DatabaseError as error:
+                    self._sound_since = None
+                    pause = trouble.pause(error)
+                self._stop.wait(pause)
+        finally:
+            connection.close()
+
+    def watch(self) -> None:
+        """The thread that kills what a node may no longer call its own, by the monotonic clock alone."""
+        while not self._stop.wait(0.5):
+            late = time.monotonic() + MARGIN
+            if killed := self._ledger.kill(lambda _, one: one.lease_end < late, LEASE_LOST):
+                log.error("the leases could not be renewed: containers killed before another node may start the tasks", count=killed)
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if now - self._renewed_at >= RENEWAL:
+            leased = self._ledger.leased()
+            renew(self._record.name, [key[0] for key in leased])
+            self._ledger.renewed(leased, now)
+            self._record.beat()
+            self._renewed_at = now
+            if self._sound_since is None:
+                self._sound_since = now
+        else:
+            self._record.beat_if_changed()
+        self._notice_what_was_taken()
+        for name in promote():
+            self._woke(name)
+        self._take_over()
+        expire()
+        self.beat_at = time.monotonic()
+
+    def _notice_what_was_taken(self) -> None:
+        running = self._ledger.running()  # before the query: what is claimed while it runs is not in its answer
+        if not running:
+            return
+        ours = held(self._record.name)
+        gone = running.keys() - ours
+        if gone:
+            self._ledger.kill(lambda key, _: key in gone, TAKEN_AWAY)
+
+    def _take_over(self) -> None:
+        others = Task.objects.running().exclude(node=self._record.name).order_by().values_list("node", flat=True)
+        dead = [name for name in set(others) if name and self._record.shares_locks_with(name) and is_dead(self._home, name)]
+        sound = self._sound_since is not None and time.monotonic() - self._sound_since >= TRUST
+        if taken := rescue(dead, leases=sound):
+            log.warning("took over tasks of a lost node", count=taken, nodes=dead or None)
+        for name in self._record.bury(lambda name: is_dead(self._home, name)):
+            forget(self._home, name)

@@ -1,0 +1,91 @@
+"""What a node has in its hands: running attempts, and ended ones whose settlement is not yet durable."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tasks_app.lifecycle import Claimed
+from tasks_app.lifecycle.claim import LEASE
+from tasks_app.runner.slot import Slot
+
+Key = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Running:
+    """One attempt in a slot. `lease_end` on this process's monotonic clock: no database is needed to know it."""
+
+    task: Claimed
+    slot: Slot
+    lease_end: float
+
+
+class Ledger:
+    """Shared by the node's threads; every method may be called from any of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[Key, Running] = {}
+        self._owed: set[Key] = set()
+        self._changed = threading.Condition(self._lock)
+
+    def begin(self, task: Claimed, slot: Slot, claimed_at: float) -> None:
+        """An attempt is handed to its slot. `claimed_at`: monotonic, before its claim was sent."""
+        with self._lock:
+            self._running[task.id, task.attempt] = Running(task, slot, claimed_at + LEASE)
+
+    def end(self, task: Claimed) -> None:
+        """The slot has answered: from here to `settled` the outcome is owed to the database."""
+        key = (task.id, task.attempt)
+        with self._lock:
+            self._running.pop(key, None)
+            self._owed.add(key)
+
+    def settled(self, task: Claimed) -> None:
+        """The outcome is durable, or was dropped."""
+        with self._changed:
+            self._owed.discard((task.id, task.attempt))
+            if not self._owed and not self._running:
+                self._changed.notify_all()
+
+    def running(self) -> dict[Key, Running]:
+        """The attempts in slots now."""
+        with self._lock:
+            return dict(self._running)
+
+    def count(self) -> int:
+        """How many attempts are in slots now."""
+        return len(self._running)
+
+    def leased(self) -> dict[Key, None]:
+        """Everything whose lease must be kept: what runs, and what is owed."""
+        with self._lock:
+            return dict.fromkeys([*self._running, *self._owed])
+
+    def renewed(self, keys: dict[Key, None], at: float) -> None:
+        """The leases of `keys` were renewed by a statement that was sent at `at` (monotonic)."""
+        with self._lock:
+            for key in keys:
+                if (one := self._running.get(key)) is not None:
+                    one.lease_end = at + LEASE
+
+    def kill(self, which: Callable[[Key, Running], bool], reason: str) -> int:
+        """Kill the containers of the attempts that `which` picks. Answers how many."""
+        picked = [one for key, one in self.running().items() if which(key, one)]
+        for one in picked:
+            one.slot.kill(reason, token=one.task)
+        return len(picked)
+
+    def wait_until_settled(self, timeout: float) -> bool:
+        """Wait until nothing runs and nothing is owed. False when that took longer than `timeout` seconds."""
+        until = time.monotonic() + timeout
+        with self._changed:
+            while self._running or self._owed:
+                left = until - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(min(left, 0.1))
+            return True

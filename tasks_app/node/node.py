@@ -1,0 +1,177 @@
+"""One node: its pools and its threads, from start to drained."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import structlog
+
+from tasks_app.lifecycle import Ended
+from tasks_app.lifecycle.claim import Selection
+from tasks_app.models import OutcomeKind
+from tasks_app.node.clerk import Clerk
+from tasks_app.node.heartbeat import LEASE_LOST, TAKEN_AWAY, Heartbeat
+from tasks_app.node.ledger import Ledger
+from tasks_app.node.record import NodeRecord, new_name
+from tasks_app.node.settler import Settler
+from tasks_app.node_lock import NodeLock, lock_domain
+from tasks_app.runner.call import Done
+from tasks_app.runner.engine import Engine
+from tasks_app.runner.errors import CallFailed, Killed
+from tasks_app.runner.handlers import Handler
+from tasks_app.runner.pool import Pool
+from tasks_app.runner.wire import Failure, Success
+
+log = structlog.get_logger(__name__)
+
+DRAINED = "drained"
+#: Longest error text that is kept, in characters.
+ERROR_TEXT = 2048
+
+
+class Node:
+    """The slots of all handlers that this process serves, and the threads that keep them in work."""
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        engine: Engine,
+        *,
+        home: Path,
+        digest: str,
+        order: Selection,
+        cap: int | None = None,
+        lend_after: float = 1.0,
+    ) -> None:
+        self.name = new_name()
+        self._home = home
+        self.ledger = Ledger()
+        self.pools = {
+            name: Pool(handler, engine, self._slot_freed, self._done, lend_after) for name, handler in handlers.items()
+        }
+        self._settler = Settler(self.name, self.ledger)
+        self._clerk = Clerk(self.name, self.pools, self.ledger, order, cap, self._settler.put, self._settler.backlogged)
+        self._record = NodeRecord(self.name, lock_domain(home), digest, self.pools)
+        self._heartbeat = Heartbeat(self._record, home, self.ledger, self._clerk.bell)
+        self._threads: list[threading.Thread] = []
+        self._lock: NodeLock | None = None
+
+    def start(self) -> None:
+        """Begin to serve; returns at once. The database may be away: the node waits for it."""
+        # Slot threads are short bursts between system calls; with Python's 5 ms they queue for the interpreter.
+        sys.setswitchinterval(0.0005)
+        self._lock = NodeLock(self._home, self.name)
+        for pool in self.pools.values():
+            pool.start()
+        for name, run in (
+            ("clerk", self._clerk.run),
+            ("settler", self._settler.run),
+            ("heartbeat", self._heartbeat.run),
+            ("watch", self._heartbeat.watch),
+        ):
+            thread = threading.Thread(target=_or_end, args=(run, self.name), name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        log.info("node started", node=self.name, handlers=sorted(self.pools))
+
+    def bell(self, handler: str) -> None:
+        """There is work for a handler."""
+        self._clerk.bell(handler)
+
+    def drain(self, timeout: float) -> None:
+        """Stop: no new claim, `timeout` seconds for what runs, the rest goes back without spending a retry."""
+        self._record.draining = True
+        self._clerk.stop()
+        self._threads[0].join(10.0)  # a claim that is under way is handed out first
+        running = self.ledger.count()
+        if running:
+            log.info("draining", running=running, seconds=timeout)
+        until = time.monotonic() + timeout
+        if not self.ledger.wait_until_settled(timeout):
+            released = self.ledger.kill(lambda *_: True, DRAINED)
+            log.info("drain time is over: tasks go back to pending", count=released)
+            self.ledger.wait_until_settled(10.0)
+        self._settler.stop()
+        self._heartbeat.stop()
+        for pool in self.pools.values():
+            pool.close(max(until - time.monotonic(), 5.0))
+        for thread in self._threads:
+            thread.join(5.0)
+        self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
+        try:
+            self._record.close()
+        except Exception as error:  # the database may be away; the lock file and the silence say the same
+            log.warning("could not note the end of the node", error=str(error))
+        if self._lock is not None:
+            self._lock.release()
+        log.info("node stopped", node=self.name)
+
+    def _slot_freed(self) -> None:
+        self._clerk.slot_freed()
+
+    def _done(self, done: Done) -> None:
+        task = done.call.token
+        ended = ended_of(done)
+        self.ledger.end(task)
+        if ended is None:
+            self.ledger.settled(task)
+            log.info("stopped: not this node's task any more", task_id=task.id, handler=task.task_type, attempt=task.attempt)
+            return
+        if ended.kind not in (OutcomeKind.SUCCESS, OutcomeKind.RELEASED):
+            log.warning(
+                "attempt failed", task_id=task.id, handler=task.task_type, attempt=task.attempt, outcome=str(ended.kind),
+                error=ended.error,
+            )  # fmt: skip
+        self._settler.put(ended)
+
+
+def _or_end(run: Callable[[], None], node: str) -> None:
+    """Run a thread of the node. A node that has lost one looks alive and is not: it ends whole, and is restarted."""
+    try:
+        run()
+    except BaseException:
+        log.critical("a thread of the node failed: the node ends, its tasks are taken over", node=node, exc_info=True)
+        os._exit(70)
+
+
+def ended_of(done: Done) -> Ended | None:
+    """What a finished call means for its task; None when the task is not ours to settle any more."""
+    task, outcome = done.call.token, done.outcome
+    kind, result, error, retryable = OutcomeKind.RELEASED, None, None, True
+    match outcome:
+        case Success():
+            kind, result = OutcomeKind.SUCCESS, outcome.json
+        case Failure():
+            kind, error, retryable = OutcomeKind.ERROR, outcome.error, outcome.retryable
+        case Killed():
+            if str(outcome) in (TAKEN_AWAY, LEASE_LOST):
+                return None
+            error = str(outcome)
+        case CallFailed():
+            kind, error = OutcomeKind(outcome.kind), str(outcome)
+        case _:
+            error = str(outcome)
+    return Ended(
+        task=task,
+        kind=kind,
+        result=result,
+        error=None if error is None else _printable(error)[:ERROR_TEXT],
+        retryable=retryable,
+        container=done.container[:100],
+        exit_code=done.exit_code,
+        seconds=done.seconds,
+        stdout_tail=done.stdout_tail,
+        stderr_tail=done.stderr_tail,
+    )
+
+
+def _printable(text: str) -> str:
+    """Text that a database can keep: no NUL, no lone surrogate."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

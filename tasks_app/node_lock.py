@@ -1,0 +1,54 @@
+"""How a node is known to be dead without waiting: a file that it keeps locked, and that the kernel unlocks when it dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+from tasks_app.clock import boot_id
+
+
+def lock_domain(home: Path) -> str:
+    """Where lock files mean something: one boot of one host, one DAEMON_HOME."""
+    return f"{socket.gethostname()}:{boot_id()}:{home}"
+
+
+def _path(home: Path, name: str) -> Path:
+    return home / "nodes" / f"{name}.lock"
+
+
+class NodeLock:
+    """A living node's claim to be alive. Held until `release`, or until the process dies in any way."""
+
+    def __init__(self, home: Path, name: str) -> None:
+        self._file = _path(home, name)
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def release(self) -> None:
+        """The node has ended in order: nothing is left to tell of it."""
+        self._file.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+
+def is_dead(home: Path, name: str) -> bool:
+    """Whether a node of this lock domain is certainly dead. A missing file says nothing, so it is not."""
+    try:
+        descriptor = os.open(_path(home, name), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def forget(home: Path, name: str) -> None:
+    """Remove the file of a dead node whose tasks have been taken over."""
+    _path(home, name).unlink(missing_ok=True)

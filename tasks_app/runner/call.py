@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tasks_app.runner.errors import CallFailed, Unavailable
+from tasks_app.runner.wire import Failure, Success
+
+Outcome = Success | Failure | CallFailed | Unavailable
+
+
+@dataclass(frozen=True)
+class Call:
+    """One line for a handler (see wire.request_line), and how many seconds it has to answer.
+
+    `token` is handed back untouched, and compared with == by `Slot.kill`.
+    """
+
+    line: bytes
+    timeout: float
+    token: Any = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a call came to.
+
+    `container` is "" and nothing was sent if the outcome is Unavailable. `exit_code` is the container's
+    own (128 + n after signal n), None if it lives or we killed it. `seconds` are from the send to the
+    outcome. The tails are what the handler wrote during the call besides its reply, at most 64 KiB each.
+    """
+
+    call: Call
+    outcome: Outcome
+    container: str
+    exit_code: int | None
+    seconds: float
+    slot: int
+    stdout_tail: str = ""
+    stderr_tail: str = ""

@@ -1,0 +1,199 @@
+"""handlers.toml: which task types there are and how each is run."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import tomli
+
+from tasks_app.runner.errors import RunnerError
+from tasks_app.runner.handler_keys import KEYS, RETRY_ON, hint, nearest, shown
+from tasks_app.runner.toml_places import Places
+
+MAX_NAME = 100
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class HandlersError(RunnerError):
+    """handlers.toml cannot be used. `faults` has every fault, one line each, with file, line and key."""
+
+    def __init__(self, path: Path, faults: tuple[str, ...]) -> None:
+        self.path = path
+        self.faults = faults
+        plural = "fault" if len(faults) == 1 else "faults"
+        super().__init__(f"{len(faults)} {plural} in {path}:\n" + "\n".join(f"  {fault}" for fault in faults))
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a handler gets that does not say otherwise. Seconds and bytes."""
+
+    timeout: float = 30.0
+    max_retries: int = 3
+    retry_backoff: float = 1.0
+    profile: str = "sealed"
+    memory_limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Handler:
+    """How one task type is run. Seconds and bytes; None: the profile's own value.
+
+    Without an image, `command` is a local child process that starts in `cwd`, where handlers.toml is;
+    relative words of it stay as they are. A first word `python` or `python3` means the interpreter
+    that runs us there, so that handlers find what is installed beside us.
+    """
+
+    name: str
+    image: str | None = None
+    command: tuple[str, ...] | None = None
+    cwd: Path = Path()
+    instances: int = 2
+    timeout: float = 30.0
+    handler_selection: str = "round-robin"
+    env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    env_from: tuple[str, ...] = ()
+    max_retries: int = 3
+    retry_backoff: float = 1.0
+    retry_on: frozenset[str] = frozenset(RETRY_ON)
+    start_timeout: float = 30.0
+    max_tasks_per_container: int | None = None
+    max_container_age: float | None = None
+    profile: str = "sealed"
+    memory_limit: int | None = None
+    cpus: float | None = None
+    pids_limit: int | None = None
+    network: str | None = None
+    read_only: bool | None = None
+    tmpfs: Mapping[str, int] | None = None
+    tmpfs_exec: bool | None = None
+    shm_size: int | None = None
+    user: str | None = None
+    cap_add: tuple[str, ...] = ()
+    runtime: str | None = None
+    mounts: tuple[tuple[str, str], ...] = ()
+
+
+class Handlers(Mapping[str, Handler]):
+    """The handlers by name, in the file's order. `digest` is the sha256 of the file's content, in hex."""
+
+    def __init__(self, handlers: Mapping[str, Handler], path: Path, digest: str) -> None:
+        self._handlers = dict(handlers)
+        self.path = path
+        self.digest = digest
+
+    def __getitem__(self, name: str) -> Handler:
+        return self._handlers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._handlers)
+
+    def __len__(self) -> int:
+        return len(self._handlers)
+
+    def __repr__(self) -> str:
+        return f"<Handlers {' '.join(self._handlers)} from {self.path}>"
+
+    def nearest(self, name: str) -> str | None:
+        """The handler that was probably meant."""
+        return nearest(name, self._handlers)
+
+
+def load(path: Path, defaults: Defaults) -> Handlers:
+    """Read and check the file. Raises HandlersError with every fault in it at once."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise HandlersError(path, (f"{path.name}:1: cannot be read: {error.strerror}",)) from None
+    try:
+        text = content.decode()
+        tables = tomli.loads(text)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise HandlersError(path, (f"{path.name}:{line}: is not UTF-8",)) from None
+    except tomli.TOMLDecodeError as error:
+        raise HandlersError(path, (f"{path.name}:{error.lineno}: is not TOML: {error}",)) from None
+    reading = _Reading(path, Places(text), defaults)
+    handlers = reading.file(tables)
+    if reading.faults:
+        ordered = sorted(reading.faults, key=lambda fault: fault[0])
+        raise HandlersError(path, tuple(text for _, text in ordered))
+    return Handlers(handlers, path, hashlib.sha256(content).hexdigest())
+
+
+class _Reading:
+    """One pass over a file that goes on after a fault."""
+
+    def __init__(self, path: Path, places: Places, defaults: Defaults) -> None:
+        self.faults: list[tuple[int, str]] = []
+        self._path = path
+        self._places = places
+        self._defaults = defaults
+
+    def file(self, tables: dict[str, Any]) -> dict[str, Handler]:
+        for name in tables:
+            if name != "handlers":
+                self._fault(
+                    (name,),
+                    f"[{name}]: is unknown; did you mean [handlers.{name}]?"
+                    if nearest(name, ["handlers"]) is None
+                    else f"[{name}]: is unknown; did you mean [handlers.NAME]?",
+                )
+        named = tables.get("handlers", {})
+        if not isinstance(named, dict):
+            self._fault(("handlers",), "[handlers]: is no table; write [handlers.NAME]")
+            return {}
+        if not named and not self.faults:
+            self._fault(("handlers",), "[handlers]: there is no handler in it; write [handlers.NAME]")
+        handlers = {name: self._handler(name, table) for name, table in named.items()}
+        return {name: handler for name, handler in handlers.items() if handler is not None}
+
+    def _handler(self, name: str, table: Any) -> Handler | None:
+        before = len(self.faults)
+        if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
+            close = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:MAX_NAME] or "NAME"
+            self._key(
+                name,
+                "",
+                f"a name has letters, digits, - and _ alone, at most {MAX_NAME}; did you mean [handlers.{close}]?",
+            )
+        if not isinstance(table, dict):
+            self._key(name, "", f"{shown(table)} is no table; write [handlers.{name}] above its keys")
+            return None
+        # What the deployment has for all concerns containers too: no fault of a handler without an image.
+        d = self._defaults
+        values: dict[str, Any] = {
+            "timeout": d.timeout, "max_retries": d.max_retries, "retry_backoff": d.retry_backoff,
+            "profile": d.profile, "memory_limit": d.memory_limit,
+        }  # fmt: skip
+        for key, value in table.items():
+            known = KEYS.get(key)
+            if known is None:
+                self._key(name, key, f"is unknown; {hint(key, KEYS)}")
+                continue
+            try:
+                values[key] = known.check(value)
+            except ValueError as error:
+                self._key(name, key, str(error))
+            if known.needs_image and "image" not in table and "command" in table:
+                self._key(name, key, "holds for containers alone, and there is no `image`; leave it out or name one")
+        if "image" not in table and "command" not in table:
+            others = [key for key in table if key not in KEYS]
+            if not any(nearest(key, ["image", "command"]) for key in others):
+                self._key(name, "", "has neither `image` nor `command`; one of them is needed")
+        if len(self.faults) > before:
+            return None
+        return Handler(name=name, cwd=self._path.resolve().parent, **values)
+
+    def _key(self, name: str, key: str, message: str) -> None:
+        self._fault(("handlers", name, key), f"[handlers.{name}]{' ' + key if key else ''}: {message}")
+
+    def _fault(self, place: tuple[str, ...], message: str) -> None:
+        line = self._places.line(*place)
+        self.faults.append((line, f"{self._path.name}:{line}: {message}"))

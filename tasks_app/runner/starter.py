@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from tasks_app.runner.engine import Ending, Engine
+from tasks_app.runner.errors import Unavailable
+from tasks_app.runner.handlers import Handler
+from tasks_app.runner.talk import Talk
+from tasks_app.runner.wakeup import Wakeup
+
+SHORTEST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+
+SETTLED = 10.0
+"""A container that lived for so many seconds did not die at once."""
+
+# More than a few at a time gain nothing, for processes and for Docker.
+_starting = threading.BoundedSemaphore(4)
+
+
+class Starter:
+    """Brings up the containers of one slot, one after the other, and remembers how that went."""
+
+    def __init__(self, handler: Handler, engine: Engine, slot: int, lend_after: float) -> None:
+        self.problem: str | None = None
+        """Why containers do not come up or do not stay, in one sentence; None while they do."""
+        self._handler = handler
+        self._engine = engine
+        self._slot = slot
+        self._lend_after = lend_after
+        self._failures = 0
+        self._proven = False
+
+    @property
+    def pause(self) -> float:
+        """How many seconds to wait before the next start."""
+        if not self._failures:
+            return 0.0
+        return min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0 ** min(self._failures - 1, 10))
+
+    def start(self, wakeup: Wakeup, closing: Callable[[], bool]) -> Talk | None:
+        """A container, not waited for; None if there is none, or no need for one any more."""
+        with _starting:
+            if closing():
+                return None
+            try:
+                container = self._engine.start(self._handler, self._slot)
+            except Unavailable as error:
+                self.failed(str(error))
+                return None
+        return Talk(container, wakeup)
+
+    def probation(self) -> float:
+        """For how many seconds a new container is watched before it is lent.
+
+        Once one has worked its successors are lent at once, so that a crash costs milliseconds; until
+        one of them dies at once.
+        """
+        return 0.0 if self._proven else self._lend_after
+
+    def failed(self, problem: str) -> None:
+        """There is no container, or none that is of use."""
+        self._failures += 1
+        self.problem = problem
+
+    def works(self) -> None:
+        """The container answered a call."""
+        self._proven = True
+        self.settled()
+
+    def settled(self) -> None:
+        """The container is of use, as far as one can see."""
+        self._failures = 0
+        self.problem = None
+
+    def ended(self, talk: Talk, reason: str, ending: Ending) -> None:
+        """The container had to go for this reason (see Slot)."""
+        age = time.monotonic() - talk.started_at
+        if talk.calls:
+            if not talk.answered and age < self._lend_after:
+                self._proven = False
+            return
+        self._proven = False
+        if age >= SETTLED:
+            self._failures = 0
+        out, err = talk.tails()
+        said = last_line(err) or last_line(out)
+        what = "answers before it is asked" if reason == "chatter" else f"ends at once{how(ending)}"
+        self.failed(f"handler '{self._handler.name}' {what}" + (f": {said}" if said else ""))
+
+    def has_settled(self, talk: Talk) -> bool:
+        """Whether an unused container has lived long enough to forget earlier failures."""
+        return self._failures > 0 and time.monotonic() - talk.started_at >= SETTLED
+
+    def is_worn(self, talk: Talk) -> bool:
+        """Whether the container has done all that handlers.toml lets one do."""
+        tasks, age = self._handler.max_tasks_per_container, self._handler.max_container_age
+        return (tasks is not None and talk.calls >= tasks) or (
+            age is not None and time.monotonic() - talk.started_at >= age
+        )
+
+
+def how(ending: Ending) -> str:
+    """` with exit code 1`, or nothing if that is not known."""
+    return "" if ending.exit_code is None else f" with exit code {ending.exit_code}"
+
+
+def last_line(text: str) -> str:
+    """The last line of a log that says something, cut to 300 characters."""
+    for line in reversed(text.splitlines()):
+        if line.strip():
+            return line.strip()[:300]
+    return ""
+
+
+def milliseconds(seconds: float) -> int:
+    """For poll(): never early, never negative."""
+    return max(0, math.ceil(seconds * 1000))

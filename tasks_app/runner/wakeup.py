@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import os
+import select
+import threading
+
+
+class Wakeup:
+    """Wakes a thread that polls. `ring` may come from any thread, and after `close` too."""
+
+    def __init__(self) -> None:
+        if hasattr(os, "eventfd"):
+            self._read = self._write = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        else:
+            self._read, self._write = os.pipe()
+            os.set_blocking(self._read, False)
+            os.set_blocking(self._write, False)
+        self._closed = False
+        # A ring after the close would write into whatever has the number then.
+        self._lock = threading.Lock()
+
+    def fileno(self) -> int:
+        """The descriptor that is readable once somebody rang."""
+        return self._read
+
+    def ring(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            try:
+                os.write(self._write, b"\1\0\0\0\0\0\0\0")
+            except BlockingIOError:
+                pass  # It has been rung often enough.
+
+    def clear(self) -> None:
+        """Forget all rings so far."""
+        try:
+            os.read(self._read, 4096)
+        except BlockingIOError:
+            pass
+
+    def wait(self, seconds: float) -> None:
+        """Until somebody rings, or the time is over; then forget it."""
+        poller = select.poll()
+        poller.register(self._read, select.POLLIN)
+        if poller.poll(max(0, round(seconds * 1000))):
+            self.clear()
+
+    def close(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                os.close(self._read)
+                if self._write != self._read:
+                    os.close(self._write)

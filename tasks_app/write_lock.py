@@ -1,0 +1,82 @@
+"""One writer at a time on SQLite, in a fair order; on PostgreSQL a plain transaction.
+
+SQLite's own busy handler sleeps and retries, so a writer that comes back at once starves the others:
+posters beside a busy claimer had a p99 of 83 ms, with a lock around each write 7 ms.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import OperationalError, connection, transaction
+
+#: Seconds a write waits for the others before it fails.
+PATIENCE = 20.0
+
+
+class _Held(threading.local):
+    depth = 0
+
+
+_held = _Held()
+_threads = threading.Lock()
+_file: tuple[int, str, int] | None = None  # pid, path, descriptor
+
+
+def _descriptor(path: str) -> int:
+    """The lock file of this process. A forked child must not share its parent's: a flock belongs to the open file."""
+    global _file
+    if _file is None or _file[:2] != (os.getpid(), path):
+        _file = (os.getpid(), path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    return _file[2]
+
+
+@contextmanager
+def _exclusive(path: str) -> Iterator[None]:
+    until = time.monotonic() + PATIENCE
+    if not _threads.acquire(timeout=PATIENCE):
+        raise OperationalError("database is locked: other threads of this process kept it for 20 s")
+    try:
+        descriptor = _descriptor(path)
+        pause = 0.0001
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                # A blocking flock cannot be given a time limit, and its holder may be a stopped process.
+                if time.monotonic() > until:
+                    raise OperationalError("database is locked: another process kept it for 20 s") from None
+                time.sleep(pause)
+                pause = min(pause * 1.5, 0.002)
+        try:
+            yield
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        _threads.release()
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """A write transaction. Raises OperationalError when the database cannot be had within 20 s.
+
+    May be nested; only the outermost takes the lock and commits.
+    """
+    path = connection.settings_dict["NAME"]
+    if connection.vendor != "sqlite" or _held.depth or "mode=memory" in str(path) or path == ":memory:":
+        with transaction.atomic():
+            yield
+        return
+    with _exclusive(f"{path}.lock"):
+        _held.depth += 1
+        try:
+            with transaction.atomic():
+                yield
+        finally:
+            _held.depth -= 1

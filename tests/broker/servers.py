@@ -1,0 +1,119 @@
+"""Real brokers and real nodes. In CI a missing server fails the test, elsewhere it skips it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+from tasks_app.broker.celery_settings import celery_settings
+from tasks_app.broker.queues import queue_for
+
+PROJECT = Path(__file__).parents[2]
+REDIS = "redis://127.0.0.1:6379/0"
+RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
+HANDLERS = ("echo", "resize", "urgent")
+
+
+def missing(what: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} is missing, and this is CI")
+    pytest.skip(f"{what} is missing")
+
+
+def need_server(what: str, port: int) -> None:
+    try:
+        socket.create_connection(("127.0.0.1", port), 3).close()
+    except OSError:
+        missing(f"{what} at 127.0.0.1:{port}")
+
+
+def until(true: Callable[[], object], timeout: float = 20.0) -> None:
+    """Wait for what has no event of its own: a file, another process."""
+    end = time.monotonic() + timeout
+    while not true():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.01)
+
+
+def application(broker: str | None, home: Path) -> Celery:
+    app = Celery("bells", set_as_current=False)
+    app.conf.update(celery_settings(broker, home))
+    return app
+
+
+def forget(app: Celery, deployment: str) -> None:
+    """Remove a deployment from its broker."""
+    with app.connection_for_write() as connection:
+        channel = connection.channel()
+        for handler in HANDLERS:
+            queue_for(deployment, handler)(channel).delete()
+        queue_for(deployment, "").exchange(channel).delete()
+
+
+class Node:
+    """A real `celery worker` (pool solo) in a process of its own, that says what it hears."""
+
+    def __init__(self, app: Celery, home: Path, deployment: str, *handlers: str) -> None:
+        arguments = [str(app.conf.broker_url), str(home), deployment, *(handlers or ("echo",))]
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.broker.node", *arguments],
+            cwd=PROJECT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> "Node":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end(signal.SIGKILL)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def hear(self) -> str:
+        """The next word: "ready", or the handler of a bell."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("node: "):
+                return line.removeprefix("node: ").strip()
+        raise AssertionError(f"the node ended with {self.process.wait()}")
+
+    def end(self, with_signal: signal.Signals) -> int:
+        self.process.send_signal(with_signal)
+        return self.process.wait()
+
+
+class RedisServer:
+    """A Redis of one test's own, to stop and to kill."""
+
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self) -> None:
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self.process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
+        until(self.answers)
+
+    def answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()

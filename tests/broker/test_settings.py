@@ -1,0 +1,49 @@
+"""Celery's settings and the queues' arguments: what cannot be changed later, and what nobody would notice."""
+
+from pathlib import Path
+
+import pytest
+from celery.app import defaults
+
+from tasks_app.broker.celery_settings import celery_settings
+from tasks_app.broker.doorbell import doorbell_url
+from tasks_app.broker.queues import bell_priority, queue_for
+from tests.broker.servers import RABBITMQ, REDIS
+
+
+@pytest.mark.parametrize("broker", [None, REDIS, RABBITMQ])
+def test_celery_knows_every_setting(broker: str | None, home: Path) -> None:
+    known = {name for name, _ in defaults.flatten(defaults.NAMESPACES)}
+    assert set(celery_settings(broker, home)) <= known
+
+
+def test_without_a_url_the_broker_is_the_doorbell_of_the_home(home: Path) -> None:
+    assert celery_settings(None, home)["broker_url"] == doorbell_url(home) == f"doorbell://{home}"
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqs://", "http://127.0.0.1", "redis:6379", "127.0.0.1"])
+def test_a_broker_that_we_do_not_know_is_refused(url: str, home: Path) -> None:
+    with pytest.raises(ValueError, match="has to start with one of doorbell://, redis://"):
+        celery_settings(url, home)
+
+
+def test_the_arguments_of_a_queue_never_change() -> None:
+    # RabbitMQ refuses a queue that was made with others: a change here strands every installed deployment.
+    queue = queue_for("7d5c", "resize")
+    assert (queue.name, queue.routing_key, queue.durable) == ("taskdaemon.7d5c.resize",) * 2 + (True,)
+    assert (queue.exchange.name, queue.exchange.type, queue.exchange.durable) == ("taskdaemon.7d5c", "direct", True)
+    assert queue.as_dict()["queue_arguments"] == {
+        "x-queue-type": "classic",
+        "x-max-priority": 10,
+        "x-max-length": 100,
+        "x-message-ttl": 60_000,
+    }
+
+
+@pytest.mark.parametrize(
+    ("priority", "bell", "on_redis"),
+    [(0, 0, 9), (1, 0, 9), (14, 1, 8), (50, 5, 4), (None, 5, 4), (94, 9, 0), (100, 10, 0), (-7, 0, 9), (999, 10, 0)],
+)
+def test_priorities_are_mapped(priority: int | None, bell: int, on_redis: int) -> None:
+    assert bell_priority(priority) == bell
+    assert bell_priority(priority, "redis") == on_redis

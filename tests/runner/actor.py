@@ -1,0 +1,111 @@
+"""A handler that does what the task says: every way to answer well, badly, or not at all. Python alone."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+out, err = sys.stdout.buffer, sys.stderr.buffer
+
+
+def say(text):
+    out.write(text if isinstance(text, bytes) else text.encode())
+    out.flush()
+
+
+def reply(result):
+    say(json.dumps({"status": "success", "result": result}) + "\n")
+
+
+def later(seconds, text):
+    threading.Timer(seconds, say, [text]).start()
+
+
+def for_ever(write):
+    while True:
+        write()
+
+
+def grandchild(data):
+    child = subprocess.Popen([sys.executable, "-S", "-E", "-c", "import time; time.sleep(600)"])
+    say(f"{child.pid}\n")
+    time.sleep(600)
+
+
+def bytewise(data):
+    for byte in json.dumps({"status": "success", "result": data["result"]}).encode() + b"\n":
+        say(bytes([byte]))
+
+
+def stubborn(data):
+    import signal
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    while True:
+        pass
+
+
+def no_stdout(data):
+    os.close(1)
+    time.sleep(600)
+
+
+DO = {
+    "echo": lambda data: reply(data),
+    "error": lambda data: say(
+        json.dumps({"status": "error", "error": data["error"], "retryable": data.get("retryable", False)}) + "\n"
+    ),
+    "raw": lambda data: say(data["raw"] + "\n"),
+    "hex": lambda data: say(bytes.fromhex(data["hex"])),
+    "say_and_sleep": lambda data: (say(data["raw"] + "\n"), time.sleep(600)),
+    "pid": lambda data: reply(os.getpid()),
+    "environment": lambda data: reply({"env": dict(os.environ), "cwd": os.getcwd(), "argv": sys.argv[1:]}),
+    "length": lambda data: reply(len(data["text"])),
+    "big": lambda data: reply("x" * data["size"]),
+    "bytewise": bytewise,
+    "sleep": lambda data: time.sleep(600),
+    "stubborn": stubborn,
+    "exit": lambda data: (err.write(b"going down\n"), err.flush(), os._exit(data["code"])),
+    "signal": lambda data: os.kill(os.getpid(), data["signal"]),
+    "no_stdout": no_stdout,
+    "reply_and_exit": lambda data: (reply("last words"), os._exit(0)),
+    "chatter": lambda data: (say('one\n{"two": 2}\n[3]\n\xff\n'), err.write(b"a log\n"), err.flush(), reply("done")),
+    "two": lambda data: say('{"status": "success", "result": 1}\n{"status": "success", "result": 2}\n'),
+    "reply_and_a_piece": lambda data: say('{"status": "success", "result": 1}\n{"sta'),
+    "late": lambda data: (reply(1), later(0.05, '{"status": "success", "result": "late"}\n')),
+    "flood": lambda data: for_ever(lambda: out.write(b"x" * 65536)),
+    "flood_lines": lambda data: for_ever(lambda: out.write(b"{\n" * 32768)),
+    "flood_stderr": lambda data: for_ever(lambda: err.write(b"x" * 65536)),
+    "grandchild": grandchild,
+}
+
+
+def main(mode):
+    if mode == "die":
+        err.write(b"no model file\n")
+        err.flush()
+        os._exit(3)
+    if mode == "deaf":
+        time.sleep(600)
+    if mode == "eager":
+        reply("nobody asked")
+    if mode == "banner":
+        say("loading ...\n")
+        later(0.1, "ready\n")
+    if mode == "half":
+        os.read(0, 10)
+        os.close(0)
+        reply("that will do")
+        time.sleep(600)
+    if mode == "answers_first":
+        os.read(0, 10)
+        reply("too long")
+    for line in sys.stdin.buffer:
+        data = json.loads(line)["task_data"]
+        DO[data["do"]](data)
+
+
+main(sys.argv[1] if len(sys.argv) > 1 else "")

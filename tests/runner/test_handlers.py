@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from tasks_app.runner.handlers import Defaults, Handler, Handlers, HandlersError, load
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "handlers.toml"
+
+
+def read(file: Path, text: str, defaults: Defaults | None = None) -> Handlers:
+    file.write_text(text)
+    return load(file, defaults or Defaults())
+
+
+def faults(file: Path, text: str) -> list[str]:
+    with pytest.raises(HandlersError) as caught:
+        read(file, text)
+    return list(caught.value.faults)
+
+
+def test_a_handler_gets_the_defaults(file: Path) -> None:
+    handlers = read(file, '[handlers.echo]\ncommand = ["python", "echo.py"]\n', Defaults(5.0, 1, 0.0, "open", 1 << 30))
+    assert dict(handlers) == {
+        "echo": Handler(
+            name="echo", command=("python", "echo.py"), cwd=file.parent.resolve(), instances=2, timeout=5.0,
+            max_retries=1, retry_backoff=0.0, profile="open", memory_limit=1 << 30,
+        )
+    }  # fmt: skip
+    assert handlers.path == file
+    assert handlers.digest == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_every_key_is_read_into_its_type(file: Path) -> None:
+    handler = read(
+        file,
+        """
+        [handlers.re-size_2]
+        image = "registry/resize:1"
+        command = ["run", ""]
+        instances = 4
+        timeout = 60
+        handler_selection = "first-available"
+        memory_limit = "512m"
+        env = { LEVEL = "debug", "odd name" = "" }
+        env_from = ["API_KEY"]
+        max_retries = 0
+        retry_backoff = 0.5
+        retry_on = ["timeout", "crash"]
+        start_timeout = 90
+        max_tasks_per_container = 1000
+        max_container_age = 3600
+        profile = "open"
+        cpus = 1.5
+        pids_limit = 64
+        network = "bridge"
+        read_only = false
+        tmpfs = { "/tmp" = "64m" }
+        tmpfs_exec = true
+        shm_size = "16m"
+        user = "image"
+        cap_add = ["CAP_CHOWN", "setuid"]
+        runtime = "runsc"
+        mounts = ["/srv/models/:/models"]
+    """,
+    )["re-size_2"]
+    assert handler == Handler(
+        name="re-size_2", image="registry/resize:1", command=("run", ""), cwd=file.parent.resolve(), instances=4,
+        timeout=60.0, handler_selection="first-available", memory_limit=512 * 1024**2,
+        env={"LEVEL": "debug", "odd name": ""}, env_from=("API_KEY",), max_retries=0, retry_backoff=0.5,
+        retry_on=frozenset({"timeout", "crash"}), start_timeout=90.0, max_tasks_per_container=1000,
+        max_container_age=3600.0, profile="open", cpus=1.5, pids_limit=64, network="bridge", read_only=False,
+        tmpfs={"/tmp": 64 * 1024**2}, tmpfs_exec=True, shm_size=16 * 1024**2, user="image",
+        cap_add=("CHOWN", "SETUID"), runtime="runsc", mounts=(("/srv/models", "/models"),),
+    )  # fmt: skip
+
+
+BROKEN = """\
+[handler.lost]
+image = "x"
+
+[handlers.echo]
+comand = ["python", "echo.py"]
+instances = 0
+timeout = "30"
+handler_selection = "round_robin"
+
+[handlers.resize]
+image = "resize:1"
+memory_limit = "512 megs"
+env = { DEBUG = 1 }
+retry_on = ["timeouts"]
+network = "host"
+mounts = ["/etc:/etc"]
+max_retries = true
+text = '''
+timeout = "no key"
+'''
+
+[handlers.local]
+command = "python local.py"
+pids_limit = 5
+env_from = ["DATABASE_URL"]
+
+[handlers."a b"]
+image = "x"
+
+[handlers.empty]
+"""
+
+SAID = """\
+handlers.toml:1: [handler]: is unknown; did you mean [handlers.NAME]?
+handlers.toml:5: [handlers.echo] comand: is unknown; did you mean "command"?
+handlers.toml:6: [handlers.echo] instances: 0 is out of range; it must be from 1 to 1000
+handlers.toml:7: [handlers.echo] timeout: '30' is no number; write it without quotes and units
+handlers.toml:8: [handlers.echo] handler_selection: 'round_robin' is unknown; did you mean "round-robin"?
+handlers.toml:12: [handlers.resize] memory_limit: '512 megs' is no size; write a string like "512m" or "1g"
+handlers.toml:13: [handlers.resize] env: DEBUG = 1 is no string; did you mean DEBUG = "1"?
+handlers.toml:14: [handlers.resize] retry_on: 'timeouts' is unknown; did you mean "timeout"?
+handlers.toml:15: [handlers.resize] network: 'host' is refused; did you mean "bridge"?
+handlers.toml:16: [handlers.resize] mounts: /etc is never given to a handler; mount a directory of its own data
+handlers.toml:17: [handlers.resize] max_retries: true is no whole number; write one from 0 to 1000, without quotes
+handlers.toml:18: [handlers.resize] text: is unknown; known are """.rstrip(" ").splitlines()
+
+
+def test_every_fault_is_told_at_once_with_its_line(file: Path) -> None:
+    said = faults(file, BROKEN)
+    assert [line.partition("known are")[0].strip() for line in said[:12]] == [
+        line.partition("known are")[0].strip() for line in SAID
+    ]
+    assert said[12:] == [
+        "handlers.toml:23: [handlers.local] command: 'python local.py' is no list of strings; "
+        'did you mean ["python", "local.py"]?',
+        "handlers.toml:24: [handlers.local] pids_limit: holds for containers alone, and there is no `image`; "
+        "leave it out or name one",
+        "handlers.toml:25: [handlers.local] env_from: DATABASE_URL is the daemon's own and never given to a handler",
+        "handlers.toml:27: [handlers.a b]: a name has letters, digits, - and _ alone, at most 100; "
+        "did you mean [handlers.a-b]?",
+        "handlers.toml:30: [handlers.empty]: has neither `image` nor `command`; one of them is needed",
+    ]
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("", "handlers.toml:1: [handlers]: there is no handler in it; write [handlers.NAME]"),
+    ("handlers = 5", "handlers.toml:1: [handlers]: is no table; write [handlers.NAME]"),
+    ("[handlers]\necho = 5", "handlers.toml:2: [handlers.echo]: 5 is no table; write [handlers.echo] above its keys"),
+    ("[echo]\nimage = 'x'", "handlers.toml:1: [echo]: is unknown; did you mean [handlers.echo]?"),
+    ("[handlers.x]\nimage = ''", "handlers.toml:2: [handlers.x] image: an empty string means nothing here; leave the key out"),
+    ("[handlers.x]\nimage = 'y'\ntimeout = inf", "handlers.toml:3: [handlers.x] timeout: inf is no number; write it without quotes and units"),  # noqa: E501
+    ("[handlers.x]\nimage = 'y'\ntimeout = 0", "handlers.toml:3: [handlers.x] timeout: 0 is out of range; it is in seconds, more than 0 and at most 604800"),  # noqa: E501
+    ("handlers.x.image = 5", "handlers.toml:1: [handlers.x] image: 5 is no string; write \"...\""),
+    ("[handlers.x]\nimage = 'y'\n[handlers.x.env]\nA = 1", "handlers.toml:3: [handlers.x] env: A = 1 is no string; did you mean A = \"1\"?"),  # noqa: E501
+])  # fmt: skip
+def test_a_fault_says_what_was_probably_meant(file: Path, text: str, said: str) -> None:
+    assert faults(file, text) == [said]
+
+
+def test_what_is_no_toml_is_told_with_its_line(file: Path) -> None:
+    (said,) = faults(file, "[handlers.x]\nimage = \n")
+    assert said.startswith("handlers.toml:2: is not TOML: ")
+    file.write_bytes(b"# fine\n# \xff\n")
+    with pytest.raises(HandlersError, match=r"handlers.toml:2: is not UTF-8"):
+        load(file, Defaults())
+
+
+def test_a_missing_file_is_told(file: Path) -> None:
+    with pytest.raises(HandlersError, match=r"1 fault in .*handlers.toml:\n  handlers.toml:1: cannot be read: No such"):
+        load(file, Defaults())
+
+
+def test_the_handler_that_was_meant_is_found(file: Path) -> None:
+    handlers = read(file, "[handlers.resize]\nimage = 'x'\n[handlers.prime]\nimage = 'x'\n")
+    assert handlers.nearest("rezise") == "resize"
+    assert handlers.nearest("zzz") is None

@@ -1,0 +1,119 @@
+"""What holds for child processes alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks_app.runner.errors import Unavailable
+from tasks_app.runner.handlers import Handler
+from tasks_app.runner.process_engine import ProcessEngine
+from tasks_app.runner.wire import Success
+from tests.runner.desk import Desk
+from tests.runner.kit import ACTOR, KITS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_handler_with_an_image_is_refused_in_one_sentence() -> None:
+    handler = Handler(name="resize", image="resize:1")
+    sentence = "handler 'resize' has an image: Docker handlers are not built in yet; give it a `command` alone"
+    assert ProcessEngine().refusal(handler) == sentence
+    with pytest.raises(Unavailable, match="has an image"):
+        ProcessEngine().start(handler, 0)
+
+
+def test_a_handler_gets_a_minimal_environment_and_never_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://secret")
+    monkeypatch.setenv("DAEMON_SECRET_KEY", "secret")
+    monkeypatch.setenv("API_KEY", "wanted")
+    handler = KITS["process"].handler(
+        "an argument", cwd=tmp_path, env={"LEVEL": "debug", "HOME": "/home/of/it"}, env_from=("API_KEY",)
+    )
+    with Desk(handler, ProcessEngine()) as desk:
+        outcome = desk.ask("environment").outcome
+    assert isinstance(outcome, Success)
+    environment = outcome.result["env"]
+    assert environment.pop("PATH")
+    environment.pop("LC_CTYPE", None)  # Python's own
+    assert environment == {
+        "LANG": "C.UTF-8", "HOME": "/home/of/it", "PYTHONUNBUFFERED": "1", "LEVEL": "debug", "API_KEY": "wanted",
+    }  # fmt: skip
+    assert outcome.result["cwd"] == str(tmp_path.resolve())
+    assert outcome.result["argv"] == ["an argument"]
+
+
+def test_a_variable_that_the_node_does_not_have_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("API_KEY", raising=False)
+    with pytest.raises(Unavailable, match=r"wants API_KEY \(`env_from`\)"):
+        ProcessEngine().start(KITS["process"].handler(env_from=("API_KEY",)), 0)
+
+
+def test_a_shell_script_can_be_a_handler() -> None:
+    script = 'while read -r line; do echo "got it" >&2; echo "{\\"status\\":\\"success\\",\\"result\\":[]}"; done'
+    handler = Handler(name="shell", command=("sh", "-c", script), instances=1)
+    with Desk(handler, ProcessEngine()) as desk:
+        done = desk.ask("anything")
+    assert done.outcome == Success([])
+    assert done.stderr_tail == "got it\n"
+
+
+def test_a_relative_program_is_found_beside_handlers_toml(tmp_path: Path) -> None:
+    program = tmp_path / "handler.sh"
+    program.write_text('#!/bin/sh\nread -r line; echo \'{"status":"success","result":"here"}\'; read -r line\n')
+    program.chmod(0o700)
+    handler = Handler(name="shell", command=("./handler.sh",), cwd=tmp_path, instances=1)
+    with Desk(handler, ProcessEngine()) as desk:
+        assert desk.ask("anything").outcome == Success("here")
+
+
+def test_a_directory_that_is_gone_is_told(tmp_path: Path) -> None:
+    handler = KITS["process"].handler(cwd=tmp_path / "gone")
+    with pytest.raises(Unavailable, match="its directory .*gone: No such file"):
+        ProcessEngine().start(handler, 0)
+
+
+OWNER = """
+import json, sys
+from tests.runner.desk import Desk
+from tests.runner.kit import KITS
+from tasks_app.runner.process_engine import ProcessEngine
+
+desk = Desk(KITS["process"].handler(instances=2), ProcessEngine())
+desk.until(lambda: desk.pool.free() == 2)
+pids = [desk.ask("pid").outcome.result for _ in range(2)]
+desk.begin({"do": "stubborn"})
+print(json.dumps(pids), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing tells a child that its parent died")
+def test_no_child_outlives_a_node_that_was_killed() -> None:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert owner.stdout is not None
+    try:
+        pids = json.loads(owner.stdout.readline())
+        assert len(set(pids)) == 2
+        children = [os.pidfd_open(pid) for pid in pids]
+    finally:
+        owner.send_signal(signal.SIGKILL)
+        owner.communicate()
+    for child in children:
+        poller = select.poll()
+        poller.register(child, select.POLLIN)
+        assert poller.poll(10_000), "a child lives on"
+        os.close(child)
+
+
+def test_the_actor_is_there() -> None:
+    assert ACTOR.is_file()

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tasks_app.runner.errors import BadReply
+from tasks_app.runner.lines import Lines
+from tasks_app.runner.tail import Tail
+from tasks_app.runner.wire import MAX_DEPTH, MAX_ERROR, MAX_REPLY, Failure, Success, parse_reply, request_line
+
+
+def success(result: str) -> bytes:
+    return b'{"status": "success", "result": ' + result.encode() + b"}\n"
+
+
+def test_a_request_has_exactly_four_keys_and_one_line() -> None:
+    line = request_line("0191", "re-size", '{"a":\n [1,\r\n 2], "text": "x\\ny ä"}', 3)
+    assert line.endswith(b"}\n")
+    assert line.count(b"\n") == 1
+    assert json.loads(line) == {
+        "task_id": "0191", "task_type": "re-size", "task_data": {"a": [1, 2], "text": "x\ny ä"}, "attempt": 3,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("line", [
+    b"", b"\n", b"ready\n", b"[1]\n", b'"status"\n', b"null\n", b"{}\n", b"{\n", b"\xff{}\n", b'{"status": "starting"}\n',
+    b'{"status": true}\n', b'{"level": "info", "loss": NaN}\n', b"{'status': 'success', 'result': 1}\n",
+    b"{" * 100_000 + b"\n", b'{"a": ' * 100_000 + b"\n", b"one\ntwo\n", b"{one}\n{two}\n",
+])  # fmt: skip
+def test_what_is_no_reply_is_chatter(line: bytes) -> None:
+    assert parse_reply(line) is None
+
+
+@pytest.mark.parametrize(
+    "result", ["0", '""', "[]", "{}", "false", "null", "1", "1.5", '"ä€𝄞"', '{"a":[1,{"b":null}]}']
+)
+def test_any_json_value_is_a_result(result: str) -> None:
+    reply = parse_reply(success(result))
+    assert isinstance(reply, Success)
+    assert reply.result == json.loads(result)
+    assert reply.json == result
+
+
+def test_a_reply_may_have_spaces_crlf_and_further_keys() -> None:
+    assert parse_reply(b' { "result" : 1, "took": 3, "status":"success" } \r\n') == Success(1)
+
+
+def test_escaped_pairs_and_escaped_backslashes_are_text() -> None:
+    reply = parse_reply(success('"\\ud834\\udd1e \\\\u0000"'))
+    assert reply == Success("𝄞 \\u0000")
+
+
+@pytest.mark.parametrize(("result", "says"), [
+    ("NaN", "no JSON value"), ("[Infinity]", "no JSON value"), ('{"a": -Infinity}', "no JSON value"), ("1e400", "no JSON value"),
+    ('"\\u0000"', "NUL"), ('{"a\\u0000": 1}', "NUL"), ('"\\\\\\u0000"', "NUL"), ('"\\ud800"', "surrogate"),
+    ('{"\\udc00": 1}', "surrogate"), ("9" * 5000, "cannot be read"), ("", "cannot be read"), ("1} {", "cannot be read"),
+    ("[" * 600 + "]" * 600, "deeper than"), ("[" * 100_000 + "]" * 100_000, "nested"), ('"a\tb"', "cannot be read"),
+])  # fmt: skip
+def test_a_result_that_is_no_json_or_cannot_be_stored_is_a_bad_reply(result: str, says: str) -> None:
+    with pytest.raises(BadReply, match=says):
+        parse_reply(success(result))
+
+
+def test_brackets_in_strings_are_not_nesting() -> None:
+    text = json.dumps("[" * 2000)
+    assert parse_reply(success(text)) == Success("[" * 2000)
+    assert isinstance(parse_reply(success("[" * MAX_DEPTH + "]" * MAX_DEPTH)), Success)
+
+
+@pytest.mark.parametrize("line", [
+    b'{"status": "success"}', b'{"status": "error"}', b'{"status": "error", "error": 5}',
+    b'{"status": "error", "error": "x", "retryable": "yes"}', b'{"status": "success", "result": "\xff"}',
+    b'{"status": "success", "result": 1} {"status": "success", "result": 2}', b'{"status":"error","error":"cut of',
+])  # fmt: skip
+def test_a_reply_with_a_fault_is_bad(line: bytes) -> None:
+    with pytest.raises(BadReply):
+        parse_reply(line + b"\n")
+
+
+def test_an_error_text_is_made_fit_to_store() -> None:
+    assert parse_reply(b'{"status":"error","error":"a\\u0000b\\ud800c"}') == Failure("a\ufffdb?c", False)
+    reply = parse_reply(json.dumps({"status": "error", "error": "€" * 5000, "retryable": True}).encode())
+    assert isinstance(reply, Failure)
+    assert MAX_ERROR - 3 < len(reply.error.encode()) <= MAX_ERROR
+
+
+def test_a_reply_over_the_limit_is_bad() -> None:
+    with pytest.raises(BadReply, match="the limit is"):
+        parse_reply(success('"' + "x" * MAX_REPLY + '"'))
+
+
+STREAM = b'one\n{"a": 1}\n\ntwo {\n' + b"x" * 300 + b"\n" + b"{}\n" * 3 + b"rest"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 1000])
+def test_lines_are_cut_wherever_the_stream_is_split(size: int) -> None:
+    lines = Lines()
+    cut: list[bytes] = []
+    for start in range(0, len(STREAM), size):
+        cut += lines.feed(STREAM[start : start + size])
+    # Lines that cannot be an object may be joined.
+    assert b"".join(cut) + lines.unfinished() == STREAM
+    assert all(piece.endswith(b"\n") and (piece.count(b"\n") == 1 or b"{" not in piece) for piece in cut)
+    assert lines.unfinished() == b"rest"
+
+
+def test_lines_refuse_one_that_has_no_end() -> None:
+    lines = Lines()
+    with pytest.raises(BadReply, match="without a line end"):
+        for _ in range(MAX_REPLY // 65536 + 10):
+            lines.feed(b"x" * 65536)
+    assert not lines
+
+
+@pytest.mark.parametrize("piece", [1000, 16 * 1024, 200_000])
+def test_a_tail_keeps_the_first_and_the_last(piece: int) -> None:
+    tail = Tail()
+    said = b"".join(b"%07d\n" % number for number in range(50_000))
+    for start in range(0, len(said), piece):
+        tail.add(said[start : start + piece])
+    text = tail.text()
+    assert text.startswith(said[: 16 * 1024].decode())
+    assert text.endswith("\n" + said[-48 * 1024 :].decode())
+    assert f"[... {len(said) - 64 * 1024} bytes cut ...]" in text
+
+
+def test_a_short_tail_is_whole_and_any_database_takes_it() -> None:
+    tail = Tail()
+    tail.add(b"a\0b\xff")
+    assert tail.text() == "a\ufffdb\ufffd"

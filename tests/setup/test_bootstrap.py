@@ -1,0 +1,174 @@
+"""bin/bootstrap, run for real on a lock without packages: nothing is fetched."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[2]
+TOOLS = ["sh", "cat", "cksum", "cmp", "dirname", "flock", "head", "id", "mkdir", "mv", "rm", "sleep"]
+
+
+class Tree:
+    """A checkout in a directory whose name has a blank, and a PATH that holds just what is put there."""
+
+    def __init__(self, directory: Path) -> None:
+        self.top = directory / "a checkout"
+        self.path = directory / "path"
+        self.venv = self.top / ".venv"
+        (self.top / "bin").mkdir(parents=True)
+        self.path.mkdir()
+        shutil.copy(TOP / "bin/bootstrap", self.top / "bin/bootstrap")
+        (self.top / "requirements.lock").write_text("")
+        (self.top / "pyproject.toml").write_text("[project]\n")
+        for tool in TOOLS:
+            if found := shutil.which(tool):
+                (self.path / tool).symlink_to(found)
+
+    def program(self, name: str, script: str) -> None:
+        (self.path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (self.path / name).chmod(0o755)
+
+    def python(self, name: str = "python3") -> None:
+        self.program(name, f'exec "{sys._base_executable}" "$@"')  # type: ignore[attr-defined]
+
+    def start(self, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [self.top / "bin/bootstrap"],
+            env={"PATH": str(self.path), **environment},
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, **environment: str) -> tuple[int, str]:
+        """The exit status and what was said."""
+        process = self.start(**environment)
+        _, said = process.communicate()
+        return process.returncode, said
+
+    def usable(self) -> bool:
+        return subprocess.run([self.venv / "bin/python", "-c", "import pip"]).returncode == 0
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "environment", [{}, {"HOME": ""}, {"HOME": "/nonexistent"}], ids=["no home", "empty", "missing"]
+)
+def test_it_makes_an_environment_from_nothing_and_without_a_home(tree: Tree, environment: dict[str, str]):
+    tree.python()
+    status, said = tree.run(**environment)
+    assert (status, tree.usable()) == (0, True), said
+    assert sorted(path.name for path in tree.top.iterdir() if path.name != ".venv.lock") == [
+        ".venv",
+        "bin",
+        "pyproject.toml",
+        "requirements.lock",
+    ]
+
+
+def test_the_second_run_does_nothing_and_needs_no_python(tree: Tree):
+    tree.python()
+    tree.run()
+    (tree.path / "python3").unlink()
+    assert tree.run() == (0, "")
+
+
+def test_a_name_on_the_path_that_does_not_run_is_passed_over(tree: Tree):
+    tree.program("python3.14", "echo 'pyenv: python3.14: command not found' >&2; exit 127")
+    tree.python("python3")
+    assert tree.run()[0] == 0
+
+
+def test_uv_that_fails_is_no_reason_to_give_up(tree: Tree):
+    tree.program("uv", "exit 2")
+    tree.python()
+    status, said = tree.run()
+    assert (status, tree.usable()) == (0, True)
+    assert "trying with Python and pip" in said
+
+
+def test_an_install_that_was_cut_short_is_begun_anew(tree: Tree):
+    tree.python()
+    tree.run()
+    (tree.venv / ".complete").unlink()
+    (tree.venv / "half").touch()
+    assert tree.run()[0] == 0
+    assert not (tree.venv / "half").exists()
+
+
+def test_an_environment_copied_from_elsewhere_is_made_anew(tree: Tree):
+    tree.python()
+    tree.run()
+    moved = tree.top.with_name("moved")
+    tree.top.rename(moved)
+    tree.top, tree.venv = moved, moved / ".venv"
+    status, said = tree.run()
+    assert (status, "making .venv" in said) == (0, True)
+
+
+def test_a_changed_lock_is_taken_over_in_place(tree: Tree):
+    tree.python()
+    tree.run()
+    (tree.venv / "kept").touch()
+    (tree.top / "requirements.lock").write_text("# changed\n")
+    assert tree.run()[0] == 0
+    assert (tree.venv / "kept").exists()
+    assert tree.run() == (0, "")
+
+
+@pytest.mark.parametrize("lock", ["flock", "directory"])
+def test_of_runs_at_the_same_time_one_makes_it_and_the_others_wait(tree: Tree, lock: str):
+    if lock == "directory":
+        (tree.path / "flock").unlink()
+    tree.python()
+    runs = [tree.start() for _ in range(3)]
+    said = [process.communicate()[1] for process in runs]
+    assert [process.returncode for process in runs] == [0, 0, 0], said
+    assert sum("done" in each for each in said) == 1
+    assert tree.usable()
+
+
+def test_the_lock_of_a_run_that_was_killed_is_broken(tree: Tree):
+    (tree.path / "flock").unlink()
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (tree.top / ".venv.lock.d").mkdir()
+    (tree.top / ".venv.lock.d/pid").write_text(str(gone.pid))
+    tree.python()
+    assert tree.run()[0] == 0
+    assert not (tree.top / ".venv.lock.d").exists()
+
+
+def test_without_a_python_it_ends_with_what_to_do(tree: Tree):
+    status, said = tree.run()
+    assert status == 1
+    assert "Python 3.11 or newer" in said.splitlines()[-1]
+
+
+def test_without_venv_and_without_root_it_ends_with_the_line_to_type(tree: Tree):
+    tree.program("id", "echo 1000")
+    tree.program("apt-get", "exit 1")
+    # Debian's python3 as it comes: it runs, and has no ensurepip.
+    tree.program("python3", f'case "$2" in *ensurepip*) exit 1;; esac; exec "{sys.executable}" "$@"')
+    status, said = tree.run()
+    minor = sys.version_info[1]
+    assert status == 1
+    assert said.splitlines()[-1].endswith(f"Type: sudo apt-get install -y python3.{minor}-venv")
+    assert not tree.venv.exists()
+
+
+def test_an_install_that_fails_leaves_nothing_that_passes_for_complete(tree: Tree):
+    tree.python()
+    (tree.top / "requirements.lock").write_text("no-hash==1\n")
+    assert tree.run()[0] != 0
+    (tree.top / "requirements.lock").write_text("")
+    assert tree.run()[0] == 0
