@@ -134,9 +134,10 @@ def main() -> None:
             worker.wait()
             if options.broker:
                 with app.connection_for_write() as connection:
-                    declared = queue_for(deployment, HANDLER)(connection.default_channel)
-                    declared.delete()
-                    declared.exchange.delete()
+                    queue = queue_for(deployment, HANDLER)(connection.default_channel)
+                    queue.declare()  # kombu's Redis deletes only what the same connection has bound
+                    queue.delete()
+                    queue.exchange.delete()
 
 
 if __name__ == "__main__":

@@ -142,5 +142,8 @@ SPECTACULAR_SETTINGS = {
 #: How containers come to be: a dotted path, as Django's CACHES are.
 ENGINE = "tasks_app.runner.process_engine.ProcessEngine"
 
+#: The Celery application, for the command that starts a worker.
+CELERY_APP = "taskdaemon_site.celery.app"
+
 LOGGING_CONFIG = None
 logging_settings(ENV.log_level)

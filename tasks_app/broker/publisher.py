@@ -35,7 +35,8 @@ class BrokerBlocked(ConnectionError):
 class Publisher:
     """Connects at the first bell, and again at the next one after a fault.
 
-    Every method may raise whatever kombu, redis and py-amqp raise; then call `close` and try again later.
+    Every method may raise whatever kombu, redis and py-amqp raise; then call `close` and try again later. After
+    `BrokerBlocked` try again later without closing.
     """
 
     def __init__(self, deployment: Deployment | None, app: Celery | None) -> None:
@@ -82,7 +83,6 @@ class Publisher:
         """To be called every few seconds while there is nothing to send, so that a dead broker is noticed."""
         if self._connection is not None and self._transport.implements.heartbeats:
             self._hear_broker()
-            self._connection.heartbeat_check()
 
     def close(self) -> None:
         """Let go of the sockets without a word to the broker, which may be hung. Never raises."""
@@ -118,6 +118,7 @@ class Publisher:
                 self._connection.drain_events(timeout=0)
         except TimeoutError:
             pass
+        self._connection.heartbeat_check()
         if self._blocked:
             raise BrokerBlocked("the broker takes no messages now: memory or disk alarm")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from celery import Celery, current_app
 
-from tasks_app.broker.publisher import Deployment, Publisher
+from tasks_app.broker.publisher import BrokerBlocked, Deployment, Publisher
 from tasks_app.broker.queues import DEFAULT_PRIORITY
 
 logger = logging.getLogger(__name__)
@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 KEEP_ALIVE = 5.0
+COMPLAIN_EVERY = 60.0
 # Between two rounds of bells, so that a burst of posts does not become a burst of bells.
 PACE = 0.002
 # Bells merge by handler; so many handlers nobody has.
@@ -51,6 +52,8 @@ class Ringer:
         self._serves: tuple[Deployment | None, Celery | None] = (None, None)
         self._rung = self._merged = self._skipped = self._failed = self._dropped = 0
         self._problem: str | None = None
+        self._complained = False
+        self._complain_at = 0.0
         self._thread: threading.Thread | None = None
         self._reset()
         _ringers.add(self)
@@ -147,7 +150,9 @@ class Ringer:
                 try:
                     self._send(publisher, bells)
                 except Exception as error:
-                    publisher.close()
+                    # A blocked line is kept: it says when it is free, and a new one would take a bell for nothing.
+                    if not isinstance(error, BrokerBlocked):
+                        publisher.close()
                     self._fail(bells, error)
                     self._rest(me, pause)
                     pause = min(pause * 2, LONGEST_PAUSE)
@@ -179,18 +184,19 @@ class Ringer:
                 self._skipped += 1
             del bells[handler]
         with self._changed:
-            if self._problem is not None:
+            if self._complained:
                 logger.info("bells ring again")
-            self._problem = None
+            self._problem, self._complained = None, False
             self._sending = 0
             self._changed.notify_all()
 
     def _fail(self, bells: dict[str, int], error: Exception) -> None:
         """Put back what was not sent."""
         problem = f"{type(error).__name__}: {error}"
-        # One line an outage, not one a try.
-        level = logging.WARNING if self._problem is None else logging.DEBUG
-        logger.log(level, "bells do not ring, nodes find their work by polling: %s", problem)
+        if time.monotonic() >= self._complain_at:
+            # A line a minute at most, whether the broker is down or comes and goes.
+            self._complain_at, self._complained = time.monotonic() + COMPLAIN_EVERY, True
+            logger.warning("bells do not ring, nodes find their work by polling: %s", problem)
         with self._changed:
             self._problem = problem
             self._failed += 1

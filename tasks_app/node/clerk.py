@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from queue import Empty, SimpleQueue
 
 import structlog
@@ -15,6 +15,7 @@ from tasks_app.lifecycle.claim import Selection
 from tasks_app.models import OutcomeKind
 from tasks_app.node.ledger import Ledger
 from tasks_app.node.retrying import Retrying
+from tasks_app.node.settler import Settler
 from tasks_app.runner.call import Call
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.wire import request_line
@@ -32,12 +33,12 @@ class Clerk:
         ledger: Ledger,
         order: Selection,
         cap: int | None,
-        ended: Callable[[Ended], None],
-        backlogged: Callable[[], bool],
+        settler: Settler,
+        writes_outcomes: bool,
     ) -> None:
         self._node, self._pools, self._ledger = node, pools, ledger
         self._order, self._cap = order, cap
-        self._ended, self._backlogged = ended, backlogged
+        self._settler, self._writes_outcomes = settler, writes_outcomes
         self._policies = {
             name: Policy(h.timeout, h.max_retries, h.retry_backoff, h.retry_on)
             for name, h in ((name, pool.handler) for name, pool in pools.items())
@@ -98,17 +99,22 @@ class Clerk:
         if time.monotonic() - self.polled_at >= self.poll:
             self._hopeful |= waiting(list(self._pools))
             self.polled_at = time.monotonic()
-        if self._backlogged():
+        if self._settler.backlogged() and not self._writes_outcomes:
             return  # the settler is behind: more results would only grow what a crash loses
         room = None if self._cap is None else max(self._cap - self._ledger.count(), 0)
         wants = [Want(name, free, self._policies[name]) for name in self._hopeful if (free := self._pools[name].free())]
-        if not wants or room == 0:
+        if room == 0:
+            wants = []
+        if not wants and (not self._writes_outcomes or self._settler.idle()):
             return
         # Before the claim: a bell that is heard while it runs must not be forgotten by it.
         self._hopeful.difference_update(want.task_type for want in wants)
         sent_at = time.monotonic()
         try:
-            tasks = claim(self._node, wants, self._order, room)
+            if self._writes_outcomes:
+                tasks = self._settler.write_with(lambda: claim(self._node, wants, self._order, room))
+            else:
+                tasks = claim(self._node, wants, self._order, room)
         except BaseException:
             self._hopeful.update(want.task_type for want in wants)
             raise
@@ -132,7 +138,7 @@ class Clerk:
         slot = self._pools[task.task_type].take()
         if slot is None:  # its container died between the look and the claim
             self._ledger.end(task)
-            self._ended(Ended(task, OutcomeKind.RELEASED, error="the container that it was claimed for died"))
+            self._settler.put(Ended(task, OutcomeKind.RELEASED, error="the container that it was claimed for died"))
             return
         self._ledger.begin(task, slot, sent_at)
         line = request_line(task.id, task.task_type, task.task_data, task.attempt)

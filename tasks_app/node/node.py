@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
+from django.db import connection
 
 from tasks_app.lifecycle import Ended
 from tasks_app.lifecycle.claim import Selection
@@ -55,7 +56,9 @@ class Node:
             name: Pool(handler, engine, self._slot_freed, self._done, lend_after) for name, handler in handlers.items()
         }
         self._settler = Settler(self.name, self.ledger)
-        self._clerk = Clerk(self.name, self.pools, self.ledger, order, cap, self._settler.put, self._settler.backlogged)
+        # One writer at a time anyway: claims and settles of one moment share a commit.
+        self._one_writer = connection.vendor == "sqlite"
+        self._clerk = Clerk(self.name, self.pools, self.ledger, order, cap, self._settler, self._one_writer)
         self._record = NodeRecord(self.name, lock_domain(home), digest, self.pools)
         self._heartbeat = Heartbeat(self._record, home, self.ledger, self._clerk.bell)
         self._threads: list[threading.Thread] = []
@@ -68,16 +71,17 @@ class Node:
         self._lock = NodeLock(self._home, self.name)
         for pool in self.pools.values():
             pool.start()
-        for name, run in (
-            ("clerk", self._clerk.run),
-            ("settler", self._settler.run),
-            ("heartbeat", self._heartbeat.run),
-            ("watch", self._heartbeat.watch),
-        ):
-            thread = threading.Thread(target=_or_end, args=(run, self.name), name=name, daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        self._spawn("clerk", self._clerk.run)
+        if not self._one_writer:
+            self._spawn("settler", self._settler.run)
+        self._spawn("heartbeat", self._heartbeat.run)
+        self._spawn("watch", self._heartbeat.watch)
         log.info("node started", node=self.name, handlers=sorted(self.pools))
+
+    def _spawn(self, name: str, run: Callable[[], None]) -> None:
+        thread = threading.Thread(target=_or_end, args=(run, self.name), name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
 
     def bell(self, handler: str) -> None:
         """There is work for a handler."""
@@ -88,6 +92,8 @@ class Node:
         self._record.draining = True
         self._clerk.stop()
         self._threads[0].join(10.0)  # a claim that is under way is handed out first
+        if self._one_writer:
+            self._spawn("settler", self._settler.run)  # the clerk wrote outcomes until now
         running = self.ledger.count()
         if running:
             log.info("draining", running=running, seconds=timeout)
@@ -130,6 +136,8 @@ class Node:
                 error=ended.error,
             )  # fmt: skip
         self._settler.put(ended)
+        if self._one_writer:
+            self._clerk.slot_freed()
 
 
 def _or_end(run: Callable[[], None], node: str) -> None:

@@ -1,9 +1,15 @@
-"""The settler: writes outcomes back in groups, durably, on a connection of its own."""
+"""The settler: writes outcomes back in groups, durably.
+
+On a server it has a thread and a connection of its own, so that a claim never waits for a settle's commit. On SQLite,
+where one commit would wait for the other anyway, the clerk writes outcomes in the transaction of its next claim.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from typing import TypeVar
 
 import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
@@ -12,8 +18,11 @@ from tasks_app.lifecycle import Ended, settle
 from tasks_app.models import OutcomeKind
 from tasks_app.node.ledger import Ledger
 from tasks_app.node.retrying import Retrying
+from tasks_app.write_lock import writing
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 #: Outcomes written in one statement.
 BATCH = 200
@@ -27,6 +36,7 @@ class Settler:
     def __init__(self, node: str, ledger: Ledger) -> None:
         self._node, self._ledger = node, ledger
         self._queue: SimpleQueue[Ended | None] = SimpleQueue()
+        self._again: list[Ended] = []  # a batch whose write failed
         self._stopping = False
         self.stale = 0
 
@@ -43,12 +53,32 @@ class Settler:
         self._stopping = True
         self._queue.put(None)
 
+    def write_with(self, then: Callable[[], T]) -> T:
+        """Write what waits, and do `then`, in one commit. What could not be written waits for the next call."""
+        batch, self._again = self._again or self._next(wait=False), []
+        try:
+            with writing():
+                kept = settle(self._node, batch)
+                answer = then()
+        except (OperationalError, InterfaceError):
+            self._again = batch
+            raise
+        except (DatabaseError, ValueError):
+            self._write(batch)  # finds the one that is refused
+            return then()
+        self._wrote(batch, kept)
+        return answer
+
+    def idle(self) -> bool:
+        """Whether nothing waits to be written."""
+        return self._queue.empty() and not self._again
+
     def run(self) -> None:
         """The thread: until `stop`."""
         trouble = Retrying("write results")
         try:
             while True:
-                batch = self._next()
+                batch, self._again = self._again or self._next(), []
                 while batch:
                     try:
                         self._write(batch)
@@ -64,10 +94,10 @@ class Settler:
         finally:
             connection.close()
 
-    def _next(self) -> list[Ended]:
+    def _next(self, wait: bool = True) -> list[Ended]:
         batch = []
-        item = self._queue.get()
         try:
+            item = self._queue.get(block=wait)
             while True:
                 if item is not None:
                     batch.append(item)
@@ -91,6 +121,9 @@ class Settler:
                 return
             log.error("the database refuses a result", error=str(error), task_id=batch[0].task.id)
             kept = settle(self._node, [Ended(batch[0].task, OutcomeKind.BAD_REPLY, error="the database refuses the result")])
+        self._wrote(batch, kept)
+
+    def _wrote(self, batch: list[Ended], kept: set[tuple[str, int]]) -> None:
         for ended in batch:
             self._ledger.settled(ended.task)
             if (ended.task.id, ended.task.attempt) not in kept:

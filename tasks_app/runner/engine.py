@@ -65,8 +65,9 @@ class Container(Protocol):
     def destroy(self, grace: float = 0.0) -> Ending:
         """End it and all that it started, whatever it does about it; tell how it ended.
 
-        Closes its stdin, waits up to `grace` seconds that it ends by itself, then kills. Takes at most
-        `grace` + 10 s. A second call does nothing and tells the same. Never raises.
+        With `grace` it closes its stdin and waits up to so many seconds that it ends by itself; then, or
+        else at once, it kills. Takes at most `grace` + 10 s. A second call does nothing and tells the
+        same. Never raises.
         """
 
 

@@ -78,7 +78,6 @@ class ProcessContainer:
         self._ending: Ending | None = None
         for pipe in (self._in, self._out, self._err):
             os.set_blocking(pipe, False)
-        # Registered with nothing to look for: it still tells of an end, and of bytes with POLLIN.
         self._peek = select.poll()
         self._peek.register(self._out, select.POLLIN)
         # When memory runs out the kernel should take the handler, not the node.
@@ -114,8 +113,11 @@ class ProcessContainer:
 
     def destroy(self, grace: float = 0.0) -> Ending:
         if self._ending is None:
-            self._close(self._process.stdin)
-            own = self._ended(grace)
+            # Looked at before its stdin is closed: an end by that is our doing.
+            own = self._ended(0)
+            if not own and grace > 0:
+                self._close(self._process.stdin)
+                own = self._ended(grace)
             # Before it is reaped: until then nobody else can be given the number of its group.
             with contextlib.suppress(OSError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -128,8 +130,8 @@ class ProcessContainer:
             if code is not None and code < 0:
                 code = 128 - code
             self._ending = Ending(code if own else None)
-            self._close(self._process.stdout)
-            self._close(self._process.stderr)
+            for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+                self._close(pipe)
             if self._exit is not None:
                 os.close(self._exit)
         return self._ending

@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks_app.runner.call import Call, Done, Outcome
 from tasks_app.runner.counter import Counter
-from tasks_app.runner.engine import Ending, Engine
+from tasks_app.runner.engine import Engine
 from tasks_app.runner.errors import BadReply, CallTimeout, Crashed, Killed, OutOfMemory, Unavailable
 from tasks_app.runner.handlers import Handler
 from tasks_app.runner.starter import Starter, how, milliseconds
@@ -257,8 +257,7 @@ class Slot:
         if ending.oom:
             reason = "oom"
         self._counter.died(reason)
-        if reason != "closed":
-            self._starter.ended(talk, reason, ending)
+        self._starter.ended(talk, reason, ending, called=done is not None)
         if done is not None and not answered:
             outcome = done.outcome
             if reason == "oom":
@@ -266,26 +265,17 @@ class Slot:
             elif isinstance(outcome, Crashed):
                 outcome = Crashed(f"the handler ended{how(ending)} before it replied")
             self._counter.done(replace(done, outcome=outcome, exit_code=ending.exit_code))
-        if reason not in ("closed", "recycled", "killed"):
-            log.warning("container %s of %s had to go: %s", talk.container.id, self._name, reason)
 
     def _recover(self, talk: Talk | None) -> None:
         """After a fault of our own: nothing is known about the container, so it goes."""
-        with self._lock:
-            call, self._call, self._talk, self._kill = self._call, None, None, None
-            self._deadline = math.inf
-            self._counter.withdraw(self.number)
-            if call is not None:
-                self.taken = False
         self._starter.failed("the runner stumbled over itself; see the log")
-        ending = talk.container.destroy() if talk is not None else Ending(None)
         if talk is not None:
-            self._counter.died("killed")
-        if call is not None:
-            seconds = time.monotonic() - self._sent_at
-            fault = Crashed("the runner stumbled over itself")
-            name = talk.container.id if talk is not None else ""
-            self._counter.done(Done(call, fault, name, ending.exit_code, seconds, self.number))
+            with self._lock:
+                done = self._detach(talk, self._call, Crashed("the runner stumbled over itself"), stays=False)
+            talk.container.destroy()
+            self._counter.died("fault")
+            if done is not None:
+                self._counter.done(done)
 
     def _rest(self, seconds: float) -> None:
         """The pause before the next start."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -10,6 +11,8 @@ from tasks_app.runner.errors import Unavailable
 from tasks_app.runner.handlers import Handler
 from tasks_app.runner.talk import Talk
 from tasks_app.runner.wakeup import Wakeup
+
+log = logging.getLogger(__name__)
 
 SHORTEST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
@@ -76,20 +79,28 @@ class Starter:
         self._failures = 0
         self.problem = None
 
-    def ended(self, talk: Talk, reason: str, ending: Ending) -> None:
-        """The container had to go for this reason (see Slot)."""
-        age = time.monotonic() - talk.started_at
-        if talk.calls:
-            if not talk.answered and age < self._lend_after:
-                self._proven = False
+    def ended(self, talk: Talk, reason: str, ending: Ending, called: bool) -> None:
+        """The container had to go for this reason (see Counter.died), with a call or without one."""
+        if reason in ("closed", "recycled"):
             return
-        self._proven = False
-        if age >= SETTLED:
-            self._failures = 0
+        age = time.monotonic() - talk.started_at
+        if talk.calls and not talk.answered and age < self._lend_after:
+            self._proven = False
+        if called:
+            return  # Whoever gets the call is told why.
         out, err = talk.tails()
-        said = last_line(err) or last_line(out)
-        what = "answers before it is asked" if reason == "chatter" else f"ends at once{how(ending)}"
-        self.failed(f"handler '{self._handler.name}' {what}" + (f": {said}" if said else ""))
+        said = last_line(out) if reason == "chatter" else last_line(err) or last_line(out)
+        if talk.calls:
+            what = "wrote to stdout after its reply" if reason == "chatter" else f"ended while idle{how(ending)}"
+        else:
+            what = "answers before it is asked" if reason == "chatter" else f"ends at once{how(ending)}"
+        problem = f"handler '{self._handler.name}' {what}" + (f": {said}" if said else "")
+        log.warning("container %s was lost: %s", talk.container.id, problem)
+        if not talk.calls:
+            self._proven = False
+            if age >= SETTLED:
+                self._failures = 0
+            self.failed(problem)
 
     def has_settled(self, talk: Talk) -> bool:
         """Whether an unused container has lived long enough to forget earlier failures."""

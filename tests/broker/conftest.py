@@ -41,6 +41,7 @@ def make_app(broker: str | None, home: Path, deployment: str) -> Iterator[Celery
     yield app
     if broker:
         forget(app, deployment)
+        forget(app, f"other-{deployment}")
 
 
 @pytest.fixture(params=BROKERS)

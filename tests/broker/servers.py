@@ -49,11 +49,13 @@ def application(broker: str | None, home: Path) -> Celery:
 
 
 def forget(app: Celery, deployment: str) -> None:
-    """Remove a deployment from its broker."""
+    """Remove a deployment's queues and exchange from its broker."""
     with app.connection_for_write() as connection:
         channel = connection.channel()
         for handler in HANDLERS:
-            queue_for(deployment, handler)(channel).delete()
+            queue = queue_for(deployment, handler)(channel)
+            queue.declare()  # kombu's Redis deletes only what the same connection has bound
+            queue.delete()
         queue_for(deployment, "").exchange(channel).delete()
 
 

@@ -32,7 +32,7 @@ def test_a_bell_is_for_its_deployment_and_its_handler_alone(
     with Node(app, home, deployment, "echo") as node:
         assert node.hear() == "ready"
         others = Ringer()
-        others.configure("other-" + deployment, app)
+        others.configure(f"other-{deployment}", app)
         others.ring("echo")
         assert others.close(10)
         ringer.ring("resize")

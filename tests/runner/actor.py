@@ -2,80 +2,107 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 out, err = sys.stdout.buffer, sys.stderr.buffer
 
 
-def say(text):
+def say(text: str | bytes) -> None:
     out.write(text if isinstance(text, bytes) else text.encode())
     out.flush()
 
 
-def reply(result):
+def reply(result: object) -> None:
     say(json.dumps({"status": "success", "result": result}) + "\n")
 
 
-def later(seconds, text):
+def later(seconds: float, text: str) -> None:
     threading.Timer(seconds, say, [text]).start()
 
 
-def for_ever(write):
+def for_ever(write: Callable[[], object]) -> None:
     while True:
         write()
 
 
-def grandchild(data):
+def grandchild(data: dict[str, Any]) -> None:
     child = subprocess.Popen([sys.executable, "-S", "-E", "-c", "import time; time.sleep(600)"])
     say(f"{child.pid}\n")
     time.sleep(600)
 
 
-def bytewise(data):
+def bytewise(data: dict[str, Any]) -> None:
     for byte in json.dumps({"status": "success", "result": data["result"]}).encode() + b"\n":
         say(bytes([byte]))
 
 
-def stubborn(data):
-    import signal
-
+def stubborn(data: dict[str, Any]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     while True:
         pass
 
 
-def no_stdout(data):
+def sleep(data: dict[str, Any]) -> None:
+    time.sleep(600)
+
+
+def no_stdout(data: dict[str, Any]) -> None:
     os.close(1)
     time.sleep(600)
 
 
-DO = {
+def die(data: dict[str, Any]) -> None:
+    err.write(b"going down\n")
+    err.flush()
+    os._exit(data["code"])
+
+
+def last_words(data: dict[str, Any]) -> None:
+    reply("last words")
+    os._exit(0)
+
+
+def late(data: dict[str, Any]) -> None:
+    reply(1)
+    later(0.05, '{"status": "success", "result": "late"}\n')
+
+
+def chatter(data: dict[str, Any]) -> None:
+    say(b'one\n{"two": 2}\n[3]\n\xff\n')
+    err.write(b"a log\n")
+    err.flush()
+    reply("done")
+
+
+DO: dict[str, Callable[[dict[str, Any]], object]] = {
     "echo": lambda data: reply(data),
     "error": lambda data: say(
         json.dumps({"status": "error", "error": data["error"], "retryable": data.get("retryable", False)}) + "\n"
     ),
     "raw": lambda data: say(data["raw"] + "\n"),
     "hex": lambda data: say(bytes.fromhex(data["hex"])),
-    "say_and_sleep": lambda data: (say(data["raw"] + "\n"), time.sleep(600)),
     "pid": lambda data: reply(os.getpid()),
     "environment": lambda data: reply({"env": dict(os.environ), "cwd": os.getcwd(), "argv": sys.argv[1:]}),
     "length": lambda data: reply(len(data["text"])),
     "big": lambda data: reply("x" * data["size"]),
     "bytewise": bytewise,
-    "sleep": lambda data: time.sleep(600),
+    "sleep": sleep,
     "stubborn": stubborn,
-    "exit": lambda data: (err.write(b"going down\n"), err.flush(), os._exit(data["code"])),
+    "exit": die,
     "signal": lambda data: os.kill(os.getpid(), data["signal"]),
     "no_stdout": no_stdout,
-    "reply_and_exit": lambda data: (reply("last words"), os._exit(0)),
-    "chatter": lambda data: (say('one\n{"two": 2}\n[3]\n\xff\n'), err.write(b"a log\n"), err.flush(), reply("done")),
+    "reply_and_exit": last_words,
+    "chatter": chatter,
     "two": lambda data: say('{"status": "success", "result": 1}\n{"status": "success", "result": 2}\n'),
     "reply_and_a_piece": lambda data: say('{"status": "success", "result": 1}\n{"sta'),
-    "late": lambda data: (reply(1), later(0.05, '{"status": "success", "result": "late"}\n')),
+    "late": late,
     "flood": lambda data: for_ever(lambda: out.write(b"x" * 65536)),
     "flood_lines": lambda data: for_ever(lambda: out.write(b"{\n" * 32768)),
     "flood_stderr": lambda data: for_ever(lambda: err.write(b"x" * 65536)),
@@ -83,7 +110,7 @@ DO = {
 }
 
 
-def main(mode):
+def main(mode: str) -> None:
     if mode == "die":
         err.write(b"no model file\n")
         err.flush()

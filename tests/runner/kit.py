@@ -13,6 +13,7 @@ from typing import Any
 from tasks_app.runner.engine import Engine
 from tasks_app.runner.handlers import Handler
 from tasks_app.runner.process_engine import ProcessEngine
+from tests.runner.socket_engine import SocketEngine
 
 ACTOR = Path(__file__).with_name("actor.py")
 
@@ -30,4 +31,9 @@ class Kit:
         return Handler(**{**self.base, **values, **fields})
 
 
-KITS = {"process": Kit(ProcessEngine, {}, ("python", "-S", "-E", str(ACTOR)))}
+_ACTOR = ("python", "-S", "-E", str(ACTOR))
+KITS = {
+    "process": Kit(ProcessEngine, {}, _ACTOR),
+    # One descriptor for both directions, as the Docker engine will have.
+    "socket": Kit(SocketEngine, {}, _ACTOR),
+}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,8 +26,8 @@ def gone(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123
-        return stat.read().rpartition(")")[2].split()[0] == "Z"
+    # Nobody may have waited for it yet: it is a zombie then.
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_a_good_reply_keeps_the_container(desk: Desk) -> None:
@@ -58,7 +59,6 @@ def test_a_falsy_result_stays_what_it_is(desk: Desk, result: Any) -> None:
         ("exit", {"code": 1}, Crashed, 1),
         ("exit", {"code": 0}, Crashed, 0),
         ("signal", {"signal": 11}, Crashed, 139),
-        ("no_stdout", {}, Crashed, None),
         ("sleep", {}, CallTimeout, None),
         ("stubborn", {}, CallTimeout, None),
         ("raw", {"raw": "garbage"}, CallTimeout, None),
@@ -107,7 +107,7 @@ def test_a_timeout_kills_the_whole_group(open_desk: OpenDesk) -> None:
 def test_chatter_before_the_reply_is_skipped_and_kept_in_the_log(desk: Desk) -> None:
     done = desk.ask("chatter")
     assert done.outcome == Success("done")
-    assert done.stdout_tail == 'one\n{"two": 2}\n[3]\nÿ\n'
+    assert done.stdout_tail == 'one\n{"two": 2}\n[3]\n\ufffd\n'
     assert done.stderr_tail == "a log\n"
     done = desk.ask("echo")
     assert (done.stdout_tail, done.stderr_tail) == ("", "")
@@ -166,12 +166,16 @@ def test_a_reply_before_all_was_read_counts_and_costs_the_container(
 
 def test_a_flood_without_line_ends_takes_no_more_memory_than_a_reply(desk: Desk) -> None:
     desk.ask("echo")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    done = desk.ask("flood", timeout=20.0)
+    tracemalloc.start()
+    try:
+        done = desk.ask("flood", timeout=20.0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
     assert isinstance(done.outcome, BadReply)
     assert "without a line end" in str(done.outcome)
     assert len(done.stdout_tail) <= 66 * 1024
-    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 8 * MAX_REPLY
+    assert peak < 3 * MAX_REPLY
 
 
 @pytest.mark.parametrize("do", ["flood_lines", "flood_stderr"])

@@ -150,7 +150,7 @@ def test_every_fault_is_told_at_once_with_its_line(file: Path) -> None:
     ("handlers = 5", "handlers.toml:1: [handlers]: is no table; write [handlers.NAME]"),
     ("[handlers]\necho = 5", "handlers.toml:2: [handlers.echo]: 5 is no table; write [handlers.echo] above its keys"),
     ("[echo]\nimage = 'x'", "handlers.toml:1: [echo]: is unknown; did you mean [handlers.echo]?"),
-    ("[handlers.x]\nimage = ''", "handlers.toml:2: [handlers.x] image: an empty string means nothing here; leave the key out"),
+    ("[handlers.x]\nimage = ''", "handlers.toml:2: [handlers.x] image: an empty string means nothing here; leave the key out"),  # noqa: E501
     ("[handlers.x]\nimage = 'y'\ntimeout = inf", "handlers.toml:3: [handlers.x] timeout: inf is no number; write it without quotes and units"),  # noqa: E501
     ("[handlers.x]\nimage = 'y'\ntimeout = 0", "handlers.toml:3: [handlers.x] timeout: 0 is out of range; it is in seconds, more than 0 and at most 604800"),  # noqa: E501
     ("handlers.x.image = 5", "handlers.toml:1: [handlers.x] image: 5 is no string; write \"...\""),

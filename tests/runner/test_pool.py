@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from tasks_app.runner.call import Call
+from tasks_app.runner.call import Done
 from tasks_app.runner.errors import Killed, Unavailable
 from tasks_app.runner.selection import POLICIES
-from tasks_app.runner.wire import Success, request_line
+from tasks_app.runner.wire import Success
 from tests.runner.conftest import OpenDesk
 from tests.runner.desk import Desk
 
@@ -80,7 +80,12 @@ def test_a_slot_is_free_before_its_call_is_told_to_be_done(open_desk: OpenDesk) 
     desk = open_desk()
     free: list[int] = []
     heard = desk.pool._on_done
-    desk.pool._on_done = lambda done: (free.append(desk.pool.free()), heard(done))[1]
+
+    def look(done: Done) -> None:
+        free.append(desk.pool.free())
+        heard(done)
+
+    desk.pool._on_done = look
     desk.ask("echo")
     assert free == [1]
 
@@ -199,8 +204,8 @@ def test_close_does_not_wait_for_containers_that_are_on_probation(open_desk: Ope
 def test_threads_and_descriptors_do_not_grow(open_desk: OpenDesk) -> None:
     desk = open_desk()
     desk.ask("echo")
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    before = len(os.listdir("/proc/self/fd"))
     for _ in range(10):
         desk.ask("exit", code=1)
     desk.ask("echo")
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert len(os.listdir("/proc/self/fd")) == before

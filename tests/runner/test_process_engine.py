@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.runner.errors import Unavailable
+from tasks_app.runner.errors import Crashed, Unavailable
 from tasks_app.runner.handlers import Handler
 from tasks_app.runner.process_engine import ProcessEngine
 from tasks_app.runner.wire import Success
 from tests.runner.desk import Desk
-from tests.runner.kit import ACTOR, KITS
+from tests.runner.kit import KITS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -76,7 +76,7 @@ def test_a_relative_program_is_found_beside_handlers_toml(tmp_path: Path) -> Non
 
 def test_a_directory_that_is_gone_is_told(tmp_path: Path) -> None:
     handler = KITS["process"].handler(cwd=tmp_path / "gone")
-    with pytest.raises(Unavailable, match="its directory .*gone: No such file"):
+    with pytest.raises(Unavailable, match=r"its directory .*gone: No such file"):
         ProcessEngine().start(handler, 0)
 
 
@@ -115,5 +115,9 @@ def test_no_child_outlives_a_node_that_was_killed() -> None:
         os.close(child)
 
 
-def test_the_actor_is_there() -> None:
-    assert ACTOR.is_file()
+def test_a_handler_that_closes_its_stdout_has_ended_for_us() -> None:
+    with Desk(KITS["process"].handler(), ProcessEngine()) as desk:
+        done = desk.ask("no_stdout")
+        assert isinstance(done.outcome, Crashed)
+        assert done.exit_code is None
+        assert desk.ask("echo").outcome == Success({"do": "echo"})

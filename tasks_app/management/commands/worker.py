@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from celery import current_app
-from celery.exceptions import SecurityWarning
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
+from django.utils.module_loading import import_string
 
 from tasks_app import conf
 
@@ -25,8 +25,8 @@ class Command(BaseCommand):
         """Works until SIGTERM, then drains."""
         chosen = [word for name in handler for word in ("--handler", name)]
         # Root in a container is usual, and Celery's reason (pickle) is not given here.
-        warnings.filterwarnings("ignore", category=SecurityWarning)
-        current_app.worker_main(
+        warnings.filterwarnings("ignore", message="You.re running the worker with superuser")
+        import_string(settings.CELERY_APP).worker_main(
             [
                 "--quiet", "worker", "--pool", "solo", "--without-gossip", "--without-mingle", "--without-heartbeat",
                 "--loglevel", conf.environment().log_level, *chosen,

@@ -1,0 +1,95 @@
+"""A double that ships with the suite: stdin and stdout of a child on one socket, as an attached container has them."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from tasks_app.runner.engine import STDERR, STDOUT, Ending, Piece
+from tasks_app.runner.errors import Unavailable
+from tasks_app.runner.handlers import Handler
+
+
+class SocketContainer:
+    def __init__(self, process: subprocess.Popen[bytes], ours: socket.socket) -> None:
+        assert process.stderr is not None
+        self.id = f"socket-{process.pid}"
+        self._process = process
+        self._socket = ours
+        self._both = ours.fileno()
+        self._err = process.stderr.fileno()
+        self._ending: Ending | None = None
+        ours.setblocking(False)
+        os.set_blocking(self._err, False)
+
+    def readers(self) -> Sequence[int]:
+        return (self._both, self._err)
+
+    def writer(self) -> int:
+        return self._both
+
+    def receive(self, reader: int) -> Sequence[Piece]:
+        try:
+            return ((STDOUT if reader == self._both else STDERR, os.read(reader, 65536)),)
+        except BlockingIOError:
+            return ()
+        except OSError:
+            return ((STDOUT, b""),)
+
+    def send(self, data: bytes | memoryview) -> int:
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+
+    def silent(self) -> bool:
+        poller = select.poll()
+        poller.register(self._both, select.POLLIN)
+        return not poller.poll(0)
+
+    def destroy(self, grace: float = 0.0) -> Ending:
+        if self._ending is None:
+            own = self._process.poll() is not None
+            if not own and grace > 0:
+                self._socket.shutdown(socket.SHUT_WR)
+                try:
+                    own = self._process.wait(grace) is not None
+                except subprocess.TimeoutExpired:
+                    own = False
+            self._socket.close()
+            try:
+                os.killpg(self._process.pid, 9)
+            except ProcessLookupError:
+                pass
+            code = self._process.wait()
+            assert self._process.stderr is not None
+            self._process.stderr.close()
+            self._ending = Ending((128 - code if code < 0 else code) if own else None)
+        return self._ending
+
+
+class SocketEngine:
+    def refusal(self, handler: Handler) -> str | None:
+        return None
+
+    def start(self, handler: Handler, slot: int) -> SocketContainer:
+        assert handler.command is not None
+        command = [sys.executable if word == "python" else word for word in handler.command]
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                process = subprocess.Popen(
+                    command,
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            ours.close()
+            raise Unavailable(f"handler '{handler.name}' cannot be started: {command[0]}: {error.strerror}") from None
+        return SocketContainer(process, ours)
