@@ -44,8 +44,8 @@ def main() -> None:
     runs: dict[str, list[dict[str, Any]]] = {"4": [], "8": [], "celery": []}
     for number in range(options.repeat):
         CONSOLE.print(f"[dim]run {number + 1} of {options.repeat}[/dim]")
-        for slots in (4, 8):
-            runs[str(slots)].append(ours(slots, options.tasks))
+        runs["4"].append(ours(4, options.tasks))
+        runs["8"].append(ours(8, options.tasks))
         if with_celery:
             runs["celery"].append(celery_noop.best(min(options.tasks, 5000)))
     table = Table(title=f"n = {options.repeat} runs, {options.tasks:,} tasks each; median (range)")

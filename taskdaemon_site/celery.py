@@ -12,3 +12,5 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taskdaemon_site.settings")
 app = Celery("taskdaemon_site")
 app.conf.update(celery_settings(environment().broker_url, environment().home))
 app.conf.include = ["tasks_app.worker"]
+# Threads of the web server have no current app of their own.
+app.set_default()
