@@ -1,5 +1,6 @@
 """Django's settings, all of them derived from the typed environment (`tasks_app.conf`)."""
 
+from datetime import timedelta
 from typing import Any
 
 import dj_database_url
@@ -29,10 +30,13 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "django_prometheus",
+    "axes",
     "tasks_app.apps.TasksConfig",
 ]
 
 MIDDLEWARE = [
+    "tasks_app.api.meter.Meter",
     "tasks_app.api.gate.Gate",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -41,6 +45,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "tasks_app.admin.policy.PagePolicy",
+    "axes.middleware.AxesMiddleware",  # last: it answers instead of a login that is locked out
 ]
 
 TEMPLATES = [
@@ -94,6 +100,22 @@ WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+# Passwords are guessed by machines: five wrong ones lock this user out from this address, for a while.
+AXES_FAILURE_LIMIT = 5
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+# Knocking at a locked door does not lock it for longer, so the time that the answer names is true.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = True
+AXES_LOCKOUT_CALLABLE = "tasks_app.admin.lockout.locked_out"
+# The connection's own address: whoever knocks can write any X-Forwarded-For.
+AXES_IPWARE_META_PRECEDENCE_ORDER = ["REMOTE_ADDR"]
+AXES_VERBOSE = False
+
 SESSION_COOKIE_NAME = "taskdaemon_session"
 SESSION_COOKIE_HTTPONLY = True
 CSRF_COOKIE_NAME = "taskdaemon_csrf"
@@ -104,6 +126,8 @@ APPEND_SLASH = False
 CSRF_TRUSTED_ORIGINS = ENV.origins
 CSRF_FAILURE_VIEW = "tasks_app.api.errors.csrf_failure"
 DATA_UPLOAD_MAX_MEMORY_SIZE = ENV.max_body
+# The admin's list can show, and its form then select, 1,000 rows at once; Django's default would refuse the form.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2_000
 # Behind a proxy that speaks TLS.
 if ENV.tls:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -128,14 +152,20 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Task platform for containers",
     "DESCRIPTION": "Post a task; a warm container runs it; read the result.",
     "VERSION": "0.1.0",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
+    "LICENSE": {"name": "MIT"},
+    # Relative: whatever name this machine is called by.
+    "SERVERS": [{"url": "/", "description": "The daemon that serves this document."}],
+    "TAGS": [
+        {"name": "tasks", "description": "Queue, read, list, delete, redrive."},
+        {"name": "system", "description": "Health and metrics of the whole system."},
+    ],
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "tasks_app.api.schema.whole",
+    ],
     "ENUM_NAME_OVERRIDES": {
         "TaskStatus": "tasks_app.models.Status",
-        "FailureReason": "tasks_app.models.FailureReason",
     },
 }
 

@@ -1,14 +1,23 @@
-"""The WSGI application that the web server loads."""
+"""The WSGI application, and the front that the web server loads."""
 
 import os
 
 from django.core.wsgi import get_wsgi_application
 
+from tasks_app.api.front import Front
+from tasks_app.conf import environment
+from tasks_app.metrics import flusher
 from tasks_app.runner.parent_death import die_with_parent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taskdaemon_site.settings")
 
 application = get_wsgi_application()
+front = Front(application, environment().web_threads, environment().max_body, environment().body_timeout)
 
-# The web server's master starts the process that imports this, and would leave it with the port if it were killed.
-die_with_parent(os.getppid())()
+# `manage.py web` starts the process that imports this, and would leave it with the port if it were killed. Asked for by
+# number: a parent that is gone already is somebody else's number.
+if master := os.environ.get("TASKDAEMON_WEB_MASTER"):
+    die_with_parent(int(master))()
+
+# Counts of requests and bells reach the database by a thread, never on a request's time.
+flusher.start()

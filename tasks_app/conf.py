@@ -60,6 +60,7 @@ class Environment(BaseSettings):
     auth: Literal["keys", "off"] = _named("DAEMON_AUTH", "keys")
     tls: bool = _named("DAEMON_TLS", False)
     web_threads: int = _named("DAEMON_WEB_THREADS", 8, ge=1, le=256)
+    body_timeout: float = _named("DAEMON_BODY_TIMEOUT", 10.0, gt=0, le=3600, allow_inf_nan=False)
     max_body: int = _named("DAEMON_MAX_BODY", 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     max_queue: int = _named("DAEMON_MAX_QUEUE", 1_000_000, ge=1)
 

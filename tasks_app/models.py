@@ -81,6 +81,10 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """Rows that may be claimed now."""
         return self.extra(where=["status = 'pending' AND due IS NULL"])
 
+    def failed(self) -> TaskQuerySet:
+        """Rows that failed, which are few among those that ended."""
+        return self.extra(where=["status = 'failed'"])
+
     def expiring(self) -> TaskQuerySet:
         """Pending rows that are worth something only for a time."""
         return self.extra(where=["status = 'pending' AND expires_at IS NOT NULL"])
@@ -133,6 +137,9 @@ class Task(models.Model):
                 F("clock"), F("due"), name="task_waiting", condition=Q(status="pending", due__isnull=False)
             ),
             models.Index(F("node"), name="task_running", condition=Q(status="processing")),
+            # What an operator looks at: failures, newest task first, and those of the last hour.
+            models.Index(F("id"), name="task_failed", condition=Q(status="failed")),
+            models.Index(F("completed_at"), name="task_failed_lately", condition=Q(status="failed")),
             models.Index(
                 F("expires_at"), name="task_expiring", condition=Q(status="pending", expires_at__isnull=False)
             ),
@@ -147,7 +154,8 @@ class Task(models.Model):
             ),
             models.CheckConstraint(
                 name="task_failed_has_reason",
-                condition=Q(status="failed", failure_reason__in=FailureReason.values)
+                # The null is refused by name: a CHECK lets through what is unknown, and null IN (...) is.
+                condition=Q(status="failed", failure_reason__isnull=False, failure_reason__in=FailureReason.values)
                 | (~Q(status="failed") & Q(failure_reason__isnull=True)),
             ),
             models.CheckConstraint(

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import Any
 
 import structlog
 from celery import bootsteps, shared_task, signals
 from celery.app import app_or_default
-from click import Option
 from django.conf import settings
+from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
 from tasks_app import conf
 from tasks_app.broker.queues import queue_for
 from tasks_app.deployment import deployment_id
+from tasks_app.models import Deployment
 from tasks_app.node import Node
+from tasks_app.runner.errors import RunnerError
+from tasks_app.runner.handlers import Handlers, HandlersError
 
 log = structlog.get_logger(__name__)
 
@@ -28,8 +33,32 @@ def ring(handler: str) -> None:
         _node.bell(handler)
 
 
-class WrongPool(Exception):
-    """The worker was started with a pool that cannot hold a node; the message says which one can."""
+class Hearing:
+    """Whether a Celery worker's consumer is connected to the broker."""
+
+    #: Seconds without a connection that nobody needs to hear of: a start, a re-connect.
+    GRACE = 5.0
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+        self._heard_at = time.monotonic()
+
+    def deaf(self) -> str | None:
+        """Why no bell can be heard, in one sentence; None while one can."""
+        now = time.monotonic()
+        if getattr(getattr(self._worker, "consumer", None), "connection", None) is not None:
+            self._heard_at = now
+        if now - self._heard_at < self.GRACE:
+            return None
+        return "no connection to the broker: it hears no bells and finds its tasks by polling"
+
+
+class Refused(SystemExit):
+    """A worker that cannot hold a node does not start. It says why in sentences, and ends with 2."""
+
+    def __init__(self, *sentences: str) -> None:
+        print(*sentences, sep="\n", file=sys.stderr)
+        super().__init__(2)
 
 
 class NodeStep(bootsteps.StartStopStep):
@@ -42,21 +71,16 @@ class NodeStep(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, handler: tuple[str, ...] = (), **options: Any) -> None:
         super().__init__(worker, **options)
-        pool = getattr(worker.pool_cls, "__module__", str(worker.pool_cls))
-        if not pool.endswith("solo"):
-            raise WrongPool(
-                f"this worker's pool is {pool}: with more than one process each would hold all the handlers' slots; "
-                "start it with --pool solo (the default here): the handlers' slots are what runs at once"
-            )
-        known = conf.handlers()
+        known = _known_handlers()
         unknown = sorted(set(handler) - set(known))
         if unknown:
-            raise WrongPool(f"--handler {', '.join(unknown)}: not in handlers.toml, which has {', '.join(sorted(known))}")
+            raise Refused(f"--handler {', '.join(unknown)}: not in handlers.toml, which has {', '.join(sorted(known))}")
         self.handlers = {name: known[name] for name in known if not handler or name in handler}
         queues = worker.app.amqp.queues
         names = []
+        deployment = _deployment()
         for name in self.handlers:
-            queue = queue_for(deployment_id(), name)
+            queue = queue_for(deployment, name)
             queues.add(queue)
             names.append(queue.name)
         queues.select(names)
@@ -73,6 +97,7 @@ class NodeStep(bootsteps.StartStopStep):
             digest=conf.handlers().digest,
             order=env.task_selection,
             cap=env.workers,
+            deaf=Hearing(worker).deaf,
         )
         self.node.start()
 
@@ -90,17 +115,49 @@ class NodeStep(bootsteps.StartStopStep):
             node.drain(timeout)
 
 
+def _known_handlers() -> Handlers:
+    try:
+        return conf.handlers()
+    except HandlersError as error:
+        raise Refused(*error.faults) from None
+    except (RunnerError, OSError) as error:
+        raise Refused(f"{error}; set HANDLER_CONFIG to a handlers.toml") from None
+
+
+def _deployment() -> str:
+    try:
+        return deployment_id()
+    except (DatabaseError, Deployment.DoesNotExist) as error:
+        raise Refused(f"the database cannot be used: {error}; if it has no tables yet: manage.py migrate") from None
+
+
+@signals.celeryd_init.connect
+def _refuse_other_pools(conf: Any, options: dict[str, Any], **_: Any) -> None:
+    """Here, and not in the step: by then a prefork pool has forked, and does not let the process end."""
+    pool = options.get("pool_cls") or conf.worker_pool
+    name = getattr(pool, "__module__", str(pool))
+    if not name.endswith("solo"):
+        raise Refused(
+            f"this worker's pool is {name}: with more than one process each would hold all the handlers' slots; "
+            "start it with --pool solo (the default here): the handlers' slots are what runs at once"
+        )
+
+
+_told = 0
+
+
+@signals.worker_shutting_down.connect
+def _told_to_stop(how: str, **_: Any) -> None:
+    """In the signal's handler, and the main thread may be in the middle of draining: whoever is told twice hurries."""
+    global _told
+    _told += 1
+    if _node is not None and (_told > 1 or how != "Warm"):
+        _node.hurry()
+
+
 @signals.setup_logging.connect
 def _logging_is_ours(**_: Any) -> None:
     """Connected so that Celery leaves the logging alone."""
 
 
-def install(app: Any) -> None:
-    """Give an application's workers a node, and the option to serve only some handlers."""
-    app.steps["worker"].add(NodeStep)
-    app.user_options["worker"].add(
-        Option(("--handler",), multiple=True, help="Serve only this handler (may be given several times).")
-    )
-
-
-install(app_or_default())
+app_or_default().steps["worker"].add(NodeStep)

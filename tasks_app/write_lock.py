@@ -66,17 +66,19 @@ def _exclusive(path: str) -> Iterator[None]:
 def writing() -> Iterator[None]:
     """A write transaction. Raises OperationalError when the database cannot be had within 20 s.
 
+    Statements that are sent past Django's cursor fail with Django's errors too.
+
     May be nested; only the outermost takes the lock and commits.
     """
     path = connection.settings_dict["NAME"]
     if connection.vendor != "sqlite" or _held.depth or "mode=memory" in str(path) or path == ":memory:":
-        with transaction.atomic():
+        with connection.wrap_database_errors, transaction.atomic():
             yield
         return
     with _exclusive(f"{path}.lock"):
         _held.depth += 1
         try:
-            with transaction.atomic():
+            with connection.wrap_database_errors, transaction.atomic():
                 yield
         finally:
             _held.depth -= 1

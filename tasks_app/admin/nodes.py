@@ -6,7 +6,13 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 
+from tasks_app.admin.columns import badge
+from tasks_app.admin.text import ago, harmless, line, span
+from tasks_app.metrics.figures import SILENCE
 from tasks_app.models import Node
 
 
@@ -14,8 +20,16 @@ from tasks_app.models import Node
 class NodeAdmin(admin.ModelAdmin):
     """Read-only: a node writes its own row."""
 
-    list_display = ("name", "slots", "started_at", "seen_at", "stopped_at", "draining")
+    list_display = ("shown_name", "state", "slots", "age", "seen", "trouble")
+    list_per_page = 50
     ordering = ("-started_at",)
+    sortable_by = ()
+    search_fields = ("name",)
+    fields = ("shown_name", "state", "age", "seen", "slots", "trouble", "domain", "digest")
+    readonly_fields = fields
+
+    class Media:
+        css = {"all": ("taskdaemon/admin.css",)}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -26,7 +40,45 @@ class NodeAdmin(admin.ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    @admin.display(description="slots (warm / all)")
-    def slots(self, node: Node) -> str:
+    @admin.display(description="name")
+    def shown_name(self, node: Node) -> str:
+        """Host, process, chance."""
+        return line(node.name)
+
+    @admin.display(description="state")
+    def state(self, node: Node) -> SafeString:
+        """Whether it lives, by its own word and by its silence."""
+        if node.stopped_at:
+            return badge("none", "ended")
+        if (timezone.now() - node.seen_at).total_seconds() > SILENCE:
+            return badge("failed", "silent")
+        return badge("pending", "draining") if node.draining else badge("completed", "alive")
+
+    @admin.display(description="slots (warm of all)")
+    def slots(self, node: Node) -> SafeString:
         """Its handlers' seats."""
-        return ", ".join(f"{name} {p['warm']}/{p['slots']}" for name, p in sorted(node.pools.items()))
+        seats = ((line(name, 60), p.get("warm"), p.get("slots")) for name, p in sorted(node.pools.items()))
+        return format_html_join(", ", "{}&nbsp;{}/{}", seats)
+
+    @admin.display(description="age")
+    def age(self, node: Node) -> str:
+        """How long it lives, or lived."""
+        return span((node.stopped_at or timezone.now()) - node.started_at)
+
+    @admin.display(description="last heard of")
+    def seen(self, node: Node) -> SafeString:
+        """When it last wrote its row."""
+        return format_html(
+            '<span title="{} UTC">{}</span>', f"{node.seen_at:%Y-%m-%d %H:%M:%S}", ago(node.seen_at, timezone.now())
+        )
+
+    @admin.display(description="problems")
+    def trouble(self, node: Node) -> SafeString:
+        """Its own and its handlers', in its words."""
+        found = [*node.problems, *(f"{name}: {p['problem']}" for name, p in node.pools.items() if p.get("problem"))]
+        return format_html_join("", '<div class="td-error">{}</div>', ((harmless(str(one)[:500]),) for one in found))
+
+    @admin.display(description="lock domain")
+    def domain(self, node: Node) -> str:
+        """Host and DAEMON_HOME."""
+        return line(node.lock_domain, 300)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from typing import Any
 
 import structlog
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.db import DatabaseError, InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, JsonResponse
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.request import UnreadablePostError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
+
+from tasks_app.api.renderers import dump
 
 log = structlog.get_logger(__name__)
 
 #: Seconds after which it makes sense to come back.
 RETRY_AFTER = "2"
+
+UNREACHABLE = "the database cannot be reached; nothing was accepted, try again"
 
 
 class NotFound(exceptions.APIException):
@@ -46,14 +52,14 @@ def error_body(sentence: str, details: list[dict[str, str]] | None = None) -> di
     return {"error": sentence, **({"details": details} if details else {})}
 
 
-def json_error(sentence: str, code: int, **headers: str) -> JsonResponse:
+def error_bytes(sentence: str) -> bytes:
+    """The same as bytes, for what is answered without Django."""
+    return dump(error_body(sentence))
+
+
+def json_error(sentence: str, code: int, **headers: str) -> HttpResponse:
     """A failure outside DRF."""
-    return JsonResponse(
-        error_body(sentence),
-        status=code,
-        headers=headers,
-        json_dumps_params={"separators": (",", ":"), "ensure_ascii": False},
-    )
+    return HttpResponse(error_bytes(sentence), status=code, headers=headers, content_type="application/json")
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -65,8 +71,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         return Response(error_body("no such page; see /docs"), status=404)
     if isinstance(error, exceptions.MethodNotAllowed):
         allowed = ", ".join(context["view"].allowed_methods)
+        method = str(context["request"].method)[:20]
         return Response(
-            error_body(f"{context['request'].method} is not allowed here; use {allowed}"), status=405, headers={"Allow": allowed}
+            error_body(f"{method} is not allowed here; use {allowed}"), status=405, headers={"Allow": allowed}
         )
     if isinstance(error, exceptions.APIException):
         headers = {"Retry-After": RETRY_AFTER} if error.status_code in (429, 503) else {}
@@ -77,9 +84,6 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     return None
 
 
-UNREACHABLE = "the database cannot be reached; nothing was accepted, try again"
-
-
 def _sentence(detail: Any) -> str:
     if isinstance(detail, list):
         return "; ".join(_sentence(one) for one in detail)
@@ -88,47 +92,43 @@ def _sentence(detail: Any) -> str:
     return str(detail)
 
 
-def internal_error(error: BaseException) -> JsonResponse:
-    """Our own bug: the caller gets an id, the log gets the rest."""
-    request_id = uuid.uuid4().hex
-    log.error("internal error", request_id=request_id, exc_info=error)
-    return JsonResponse({"error": "internal error", "request_id": request_id}, status=500)
-
-
-def crash(error: Exception) -> JsonResponse:
-    """The answer to an exception that nobody caught."""
+def crash(error: BaseException) -> HttpResponse:
+    """The answer to an exception that nobody caught. Of our own bugs the caller gets an id, the log the rest."""
     if isinstance(error, (OperationalError, InterfaceError)):
         log.error("the database cannot be reached", error=str(error))
         return json_error(UNREACHABLE, 503, **{"Retry-After": RETRY_AFTER})
     if isinstance(error, RequestDataTooBig):
         return json_error("the body is too large", 413)
+    if isinstance(error, UnreadablePostError):
+        return json_error("the body could not be read", 400)
     if isinstance(error, SuspiciousOperation):
         return json_error(f"bad request: {error}", 400)
-    if isinstance(error, DatabaseError):
-        log.error("the database refused", error=str(error))
-    return internal_error(error)
+    request_id = uuid.uuid4().hex
+    log.error("internal error", request_id=request_id, exc_info=error)
+    body = {"error": "internal error", "request_id": request_id}
+    return HttpResponse(dump(body), status=500, content_type="application/json")
 
 
-def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler400."""
-    return json_error("bad request", 400)
+    return json_error(f"bad request: {str(exception)[:200]}" if str(exception) else "bad request", 400)
 
 
-def permission_denied(request: HttpRequest, exception: Exception) -> JsonResponse:
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler403."""
     return json_error("forbidden", 403)
 
 
-def page_not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler404."""
     return json_error(f"no such page: {request.path[:200]}; see /docs", 404)
 
 
-def server_error(request: HttpRequest) -> JsonResponse:
-    """Django's handler500, for what the gate did not see."""
-    return json_error("internal error", 500)
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's handler500: what middleware raised, the session's with the database down for one."""
+    return crash(sys.exc_info()[1] or RuntimeError("handler500 without an exception"))
 
 
-def csrf_failure(request: HttpRequest, reason: str = "") -> JsonResponse:
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """A form of the admin without its token."""
     return json_error("the form is too old or came from another site; go back, reload, try again", 403)

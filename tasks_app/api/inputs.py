@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
+
+from django.http import QueryDict
 
 from tasks_app.api.errors import Invalid
 from tasks_app.lifecycle import NewTask
@@ -14,6 +17,14 @@ from tasks_app.models import Status
 Faults = list[tuple[str, str]]
 
 LIMIT_DEFAULT, LIMIT_MAX = 20, 1000
+
+#: Unknown fields that are named one by one.
+MAX_STRANGERS = 10
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
+#: The one way in which we write them: `UUID()` takes braces, underscores and other alphabets' digits too.
+_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def near(word: str, known: Collection[str]) -> str:
@@ -26,11 +37,11 @@ def new_task(body: Any, handlers: Collection[str]) -> NewTask:
     """The task that a body asks for. Raises Invalid with every fault at once."""
     faults: Faults = []
     if not isinstance(body, dict):
-        raise Invalid([("", f"the body must be a JSON object such as {{\"type\": \"echo\", \"data\": {{}}}}, not {_kind(body)}")])
+        raise Invalid(
+            [("", f'the body must be a JSON object such as {{"type": "echo", "data": {{}}}}, not {_kind(body)}')]
+        )
     fields = ("type", "data", "priority")
-    for key in body:
-        if key not in fields:
-            faults.append((key[:60], f'unknown field "{key[:60]}"; the fields are type, data and priority{near(key, fields)}'))
+    _unknown(body, fields, "field", faults)
     task_type = _type(body, handlers, faults)
     data = body.get("data", {})
     if not isinstance(data, dict):
@@ -41,6 +52,15 @@ def new_task(body: Any, handlers: Collection[str]) -> NewTask:
     if faults:
         raise Invalid(faults)
     return NewTask(task_type, data, priority)
+
+
+def _unknown(given: Collection[str], known: Collection[str], what: str, faults: Faults) -> None:
+    strangers = [key for key in given if key not in known]
+    for key in strangers[:MAX_STRANGERS]:
+        name = key[:60]
+        faults.append((name, f'unknown {what} "{name}"; the {what}s are {", ".join(known)}{near(name, known)}'))
+    if len(strangers) > MAX_STRANGERS:
+        faults.append(("", f"and {len(strangers) - MAX_STRANGERS:,} more unknown {what}s"))
 
 
 def _type(body: Mapping[str, Any], handlers: Collection[str], faults: Faults) -> str:
@@ -57,16 +77,15 @@ def _type(body: Mapping[str, Any], handlers: Collection[str], faults: Faults) ->
     return ""
 
 
-def listing(query: Mapping[str, Any], handlers: Collection[str]) -> tuple[int, dict[str, Any], UUID | None]:
+def listing(query: QueryDict, handlers: Collection[str]) -> tuple[int, dict[str, Any], UUID | None]:
     """`limit`, filters and cursor of a list. Raises Invalid with every fault at once."""
     faults: Faults = []
     known = ("limit", "cursor", "status", "type")
-    for key in query:
-        if key not in known:
-            faults.append((key[:60], f'unknown parameter "{key[:60]}"; the parameters are {", ".join(known)}{near(key, known)}'))
+    _unknown(query, known, "parameter", faults)
+    faults += [(key, f"{key} stands there twice") for key in known if len(query.getlist(key)) > 1]
     limit = LIMIT_DEFAULT
     if (text := query.get("limit")) is not None:
-        if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= LIMIT_MAX:
+        if len(text) <= 4 and text.isascii() and text.isdigit() and 1 <= int(text) <= LIMIT_MAX:
             limit = int(text)
         else:
             faults.append(("limit", f"limit must be an integer from 1 to {LIMIT_MAX}, not {_shown(text)}"))
@@ -76,10 +95,16 @@ def listing(query: Mapping[str, Any], handlers: Collection[str]) -> tuple[int, d
             filters["status"] = word
         else:
             faults.append(
-                ("status", f"status must be one of {', '.join(Status.values)}, not {_shown(word)}{near(word, Status.values)}")
+                (
+                    "status",
+                    f"status must be one of {', '.join(Status.values)}, not {_shown(word)}{near(word, Status.values)}",
+                )
             )
     if (name := query.get("type")) is not None:
-        filters["task_type"] = name.replace("\0", "")
+        if _NAME.fullmatch(name):
+            filters["task_type"] = name
+        else:
+            faults.append(("type", f"type must be the name of a handler, not {_shown(name)}{near(name, handlers)}"))
     cursor = None
     if (text := query.get("cursor")) is not None and (cursor := task_id(text)) is None:
         faults.append(("cursor", f"cursor must be what the Link header of the last page said, not {_shown(text)}"))
@@ -90,10 +115,7 @@ def listing(query: Mapping[str, Any], handlers: Collection[str]) -> tuple[int, d
 
 def task_id(text: str) -> UUID | None:
     """The id in a path, or None: what is no UUID names no task."""
-    try:
-        return UUID(text) if len(text) == 36 else None
-    except ValueError:
-        return None
+    return UUID(text) if _ID.fullmatch(text) else None
 
 
 def _kind(value: Any) -> str:

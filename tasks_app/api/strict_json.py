@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 #: Deepest nesting, and most values, that a body may have.
 MAX_DEPTH = 64
 MAX_NODES = 100_000
+
+# One that does not end is taken to the end of the text: were it no match, every quote in it would be tried anew.
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
 
 
 class BadJSON(ValueError):
@@ -43,31 +48,16 @@ def _check_depth(text: str) -> None:
     """Depth and number of values, without recursion and before anything is built."""
     if text.count("{") + text.count("[") <= MAX_DEPTH and len(text) <= MAX_NODES:
         return
-    depth = deepest = 0
-    values = 1
-    in_string = escaped = False
-    for character in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif character == "\\":
-                escaped = True
-            elif character == '"':
-                in_string = False
-        elif character == '"':
-            in_string = True
-        elif character in "{[":
-            depth += 1
-            deepest = max(deepest, depth)
-            values += 1
-        elif character in "}]":
-            depth -= 1
-        elif character == ",":
-            values += 1
-    if deepest > MAX_DEPTH:
-        raise BadJSON(f"the JSON is nested {deepest} levels deep; at most {MAX_DEPTH} are taken")
+    bare = _STRING.sub("", text)
+    values = 1 + bare.count(",") + bare.count("{") + bare.count("[")
     if values > MAX_NODES:
         raise BadJSON(f"the JSON has over {MAX_NODES:,} values; at most that many are taken")
+    depth = deepest = 0
+    for bracket in _BRACKET.findall(bare):
+        depth += 1 if bracket in "{[" else -1
+        deepest = max(deepest, depth)
+    if deepest > MAX_DEPTH:
+        raise BadJSON(f"the JSON is nested {deepest} levels deep; at most {MAX_DEPTH} are taken")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,14 +6,17 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app import conf
 from tasks_app.api import inputs, schema
-from tasks_app.api.errors import NotFound
+from tasks_app.api.backlog import backlog
+from tasks_app.api.errors import NotFound, TooMany
+from tasks_app.api.parsers import body_of
 from tasks_app.api.renderers import AlwaysJSON
 from tasks_app.lifecycle import delete, redrive, submit
 from tasks_app.models import Task
@@ -23,6 +26,9 @@ FIELDS = (
     "id", "task_type", "task_data", "status", "priority", "attempts", "result", "last_error", "failure_reason",
     "created_at", "started_at", "completed_at", "due_at",
 )  # fmt: skip
+
+#: Of data and results in one page of a list, about: a longer page is cut short, and its Link leads on.
+PAGE_BYTES = 16 * 1024 * 1024
 
 
 def rfc3339(moment: datetime | None) -> str | None:
@@ -47,20 +53,53 @@ def read(text: str) -> dict[str, Any]:
     return task_object(row)
 
 
+def page(rows: QuerySet[Task], limit: int) -> tuple[list[dict[str, Any]], bool]:
+    """The first `limit` task objects, or fewer where they are large, and whether there are more."""
+    found: list[dict[str, Any]] = []
+    left, step = PAGE_BYTES, 21
+    while True:
+        step = min(step, limit + 1 - len(found))
+        part = list((rows.filter(pk__lt=found[-1]["id"]) if found else rows).values(*FIELDS)[:step])
+        found += part
+        left -= sum(len(str(row["task_data"])) + len(str(row["result"])) for row in part)
+        if len(part) < step:
+            return [task_object(row) for row in found], False
+        if len(found) > limit or left <= 0:
+            kept = found[:limit]
+            return [task_object(row) for row in kept], True
+        # As many more as fit, going by those that were seen.
+        step = max(1, left * len(found) // max(PAGE_BYTES - left, 1))
+
+
 class API(APIView):
     """What all calls have in common: JSON in, JSON out, whatever the headers say."""
 
     content_negotiation_class = AlwaysJSON
 
+    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Which methods there are: in the Allow header, which every answer has."""
+        return Response(status=204)
+
 
 class QueueView(API):
     """`POST /queue`."""
 
-    @extend_schema(operation_id="queue_task", tags=["tasks"], request=schema.NewTask, responses=schema.QUEUED, examples=schema.QUEUE_EXAMPLES)
+    @extend_schema(
+        operation_id="queue_task",
+        tags=["tasks"],
+        request=schema.NewTask,
+        parameters=[schema.LOCATION],
+        responses=schema.QUEUED,
+        examples=schema.QUEUE_EXAMPLES,
+    )
     def post(self, request: Request) -> Response:
         """Queue a task. The answer means that it is stored, and safe from a power cut."""
-        new = inputs.new_task(request.data, conf.handlers())
+        new = inputs.new_task(body_of(request), conf.handlers())
+        limit = conf.environment().max_queue
+        if backlog.full(limit):
+            raise TooMany(f"the queue is full: {limit:,} tasks wait; come back later")
         identity = submit(new.task_type, new.task_data, new.priority)
+        backlog.accepted()
         return Response({"task_id": str(identity)}, headers={"Location": f"/api/tasks/{identity}"})
 
 
@@ -70,12 +109,7 @@ class TasksView(API):
     @extend_schema(
         operation_id="list_tasks",
         tags=["tasks"],
-        parameters=[
-            OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 20}, description="How many."),
-            OpenApiParameter("cursor", {"type": "string", "format": "uuid"}, description="From the Link header."),
-            OpenApiParameter("status", str, enum=["pending", "processing", "completed", "failed"], description="Only these."),
-            OpenApiParameter("type", str, description="Only tasks of this type."),
-        ],
+        parameters=schema.LISTING,
         responses=schema.LISTED,
     )
     def get(self, request: Request) -> Response:
@@ -85,13 +119,12 @@ class TasksView(API):
         rows = Task.objects.filter(**filters).order_by("-pk")
         if cursor:
             rows = rows.filter(pk__lt=cursor)
-        found = list(rows.values(*FIELDS)[: limit + 1])
+        found, more = page(rows, limit)
         headers = {}
-        if len(found) > limit:
-            found = found[:limit]
+        if more:
             query = {**request.query_params.dict(), "cursor": str(found[-1]["id"])}
             headers["Link"] = f'<{request.build_absolute_uri(request.path)}?{urlencode(query)}>; rel="next"'
-        return Response([task_object(row) for row in found], headers=headers)
+        return Response(found, headers=headers)
 
 
 class TaskView(API):
@@ -114,7 +147,13 @@ class TaskView(API):
 class RedriveView(API):
     """`POST /api/tasks/{id}/redrive`."""
 
-    @extend_schema(operation_id="redrive_task", tags=["tasks"], parameters=[schema.TASK_ID], request=None, responses=schema.REDRIVEN)
+    @extend_schema(
+        operation_id="redrive_task",
+        tags=["tasks"],
+        parameters=[schema.TASK_ID],
+        request=None,
+        responses=schema.REDRIVEN,
+    )
     def post(self, request: Request, task_id: str) -> Response:
         """Give a failed task another life, with a new budget of retries."""
         identity = inputs.task_id(task_id)

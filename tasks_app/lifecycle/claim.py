@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
@@ -60,10 +61,12 @@ def best_by_type(order: Selection) -> str:
 
 
 #: The rows that were looked at, as far as they are still there to take. The status is asked for in a way that fits no
-#: partial index: with old statistics the planner takes that for a short way, and reads every ready row.
+#: partial index: with old statistics the planner takes that for a short way, and reads every ready row. In the order of
+#: their ids, so that two claimers do not wait for each other's rows in a circle.
 _LOOKED_AT = """
 SELECT t.id, want.* FROM taskdaemon_task AS t JOIN want ON want.type = t.task_type
-WHERE t.id = ANY(%(ids)s::uuid[]) AND coalesce(t.status) = 'pending' AND coalesce(t.due) IS NULL FOR UPDATE OF t
+WHERE t.id = ANY(%(ids)s::uuid[]) AND coalesce(t.status) = 'pending' AND coalesce(t.due) IS NULL
+ORDER BY t.id FOR UPDATE OF t
 """
 
 
@@ -123,6 +126,7 @@ def _look(wants: Sequence[Want], order: Selection, cap: int) -> list[tuple[Any, 
 
 
 def _claim_postgresql(node: str, wants: Sequence[Want], order: Selection, cap: int | None) -> list[Claimed]:
+    sent_at = time.monotonic()
     policies = {want.task_type: want.policy for want in wants}
     params: dict[str, Any] = {
         "types": [want.task_type for want in wants],
@@ -135,10 +139,10 @@ def _claim_postgresql(node: str, wants: Sequence[Want], order: Selection, cap: i
         "lease": LEASE,
     }
     connection.ensure_connection()
-    with psycopg.Cursor(connection.connection) as cursor:  # prepared on the server, unlike Django's own cursor
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:  # prepared on the server, unlike Django's own cursor
         if cap is None:
             cursor.execute(_POSTGRESQL.replace("{best}", best_by_type(order)), params, prepare=True)
-            return [Claimed(*row, policies[row[1]]) for row in cursor.fetchall()]
+            return [Claimed._make((*row, policies[row[1]], sent_at)) for row in cursor.fetchall()]
         taken: list[Claimed] = []
         left = {want.task_type: want.count for want in wants}
         # Locking more than is taken would make other nodes skip the best rows, so: look, then take exactly those.
@@ -150,7 +154,7 @@ def _claim_postgresql(node: str, wants: Sequence[Want], order: Selection, cap: i
                 break
             params["ids"] = [row[0] for row in seen]
             cursor.execute(_POSTGRESQL.replace("{best}", _LOOKED_AT), params, prepare=True)
-            rows = [Claimed(*row, policies[row[1]]) for row in cursor.fetchall()]
+            rows = [Claimed._make((*row, policies[row[1]], sent_at)) for row in cursor.fetchall()]
             taken += rows
             for row in rows:
                 left[row.task_type] -= 1
@@ -161,6 +165,7 @@ def _claim_postgresql(node: str, wants: Sequence[Want], order: Selection, cap: i
 
 def _claim_sqlite(node: str, wants: Sequence[Want], order: Selection, cap: int | None) -> list[Claimed]:
     taken: list[Claimed] = []
+    sent_at = time.monotonic()
     with writing():
         if cap is not None:
             # The lock is held: nobody takes a row between the look and the claim, and the best rows of a type are the
@@ -182,5 +187,5 @@ def _claim_sqlite(node: str, wants: Sequence[Want], order: Selection, cap: int |
             ).fetchall()  # fmt: skip
             for row in rows:
                 wait = (moment - datetime.fromisoformat(row[7])).total_seconds()
-                taken.append(Claimed(str(UUID(row[0])), *row[1:7], wait, policy))
+                taken.append(Claimed._make((str(UUID(row[0])), *row[1:7], wait, policy, sent_at)))
     return taken

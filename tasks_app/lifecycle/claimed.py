@@ -27,7 +27,10 @@ def retry_on_of(text: str) -> frozenset[str]:
 
 
 class Claimed(NamedTuple):
-    """One claimed attempt. `task_data` is JSON text on one line; `wait` seconds from ready to claimed."""
+    """One claimed attempt. `task_data` is JSON text on one line; `wait` seconds from ready to claimed.
+
+    `sent_at`: when its claim was sent, on this process's monotonic clock.
+    """
 
     id: str
     task_type: str
@@ -38,3 +41,4 @@ class Claimed(NamedTuple):
     retries: int
     wait: float
     policy: Policy
+    sent_at: float | None = None

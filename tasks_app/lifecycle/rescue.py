@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from tasks_app import clock
 from tasks_app.broker.bell import ring
@@ -14,15 +14,16 @@ from tasks_app.metrics import counters
 from tasks_app.models import Attempt, OutcomeKind, Status, Task
 from tasks_app.write_lock import writing
 
-#: Rows taken over in one transaction.
+#: Rows taken over in one transaction, and transactions in one call.
 BATCH = 100
+BATCHES = 100
 
 
 def rescue(dead: Collection[str] = (), leases: bool = True) -> int:
     """Take running tasks from nodes that are dead: those in `dead`, and, with `leases`, whoever let one run out.
 
     The attempt is over and says `worker_lost`; another follows at once while the budget lasts. Answers how many were
-    taken over; of two rescuers one wins each row.
+    taken over, 10,000 at most; of two rescuers one wins each row.
     """
     over = Q(node__in=list(dead))
     if leases:
@@ -32,17 +33,31 @@ def rescue(dead: Collection[str] = (), leases: bool = True) -> int:
         return 0
     taken = 0
     woken: dict[str, int] = {}
-    with writing():
-        for task in lost.order_by("pk")[:BATCH]:
-            if _take(task, over):
-                taken += 1
-                woken[task.task_type] = max(task.priority, woken.get(task.task_type, 0))
+    for _ in range(BATCHES):
+        batch = _take_batch(lost, over, woken)
+        taken += batch
+        if batch < BATCH:
+            break
     for name, priority in woken.items():
         ring(name, priority)
     return taken
 
 
-def _take(task: Task, over: Q) -> bool:
+def _take_batch(lost: QuerySet[Task], over: Q, woken: dict[str, int]) -> int:
+    taken = 0
+    deltas: list[tuple[str, int]] = []
+    with writing():
+        # Skipped, what another one holds (a settle that is about to win, another rescuer): two that waited for each
+        # other's rows could do so in a circle. Not ordered: SQLite would read the whole table in that order.
+        for task in lost.select_for_update(skip_locked=True).defer("task_data", "result").order_by()[:BATCH]:
+            if _take(task, over, deltas):
+                taken += 1
+                woken[task.task_type] = max(task.priority, woken.get(task.task_type, 0))
+        counters.add(deltas)
+    return taken
+
+
+def _take(task: Task, over: Q, deltas: list[tuple[str, int]]) -> bool:
     policy = Policy(
         timeout=task.timeout or 0.0,
         max_retries=task.max_retries or 0,
@@ -73,11 +88,9 @@ def _take(task: Task, over: Q) -> bool:
         outcome=OutcomeKind.WORKER_LOST,
         error=error,
     )
-    counters.add(
-        [
-            (f"attempts|{task.task_type}|{OutcomeKind.WORKER_LOST}", 1),
-            ("leases_lost", 1),
-            (f"failed|{task.task_type}|{decided.reason}" if final else f"retried|{task.task_type}", 1),
-        ]
-    )
+    deltas += [
+        (f"attempts|{task.task_type}|{OutcomeKind.WORKER_LOST}", 1),
+        (f"leases_lost|{task.task_type}", 1),
+        (f"failed|{task.task_type}|{decided.reason}" if final else f"retried|{task.task_type}", 1),
+    ]
     return True

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -60,9 +62,8 @@ WITH d AS (
     d.exit_code, d.seconds, d.out, d.err FROM kept JOIN d ON d.id = kept.id AND d.number = kept.attempts
 ), counted AS (
   INSERT INTO taskdaemon_counter (slot, series, value)
-  SELECT %s, c.series, sum(c.delta) FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::bigint[])
-    AS c(id, number, series, delta) JOIN kept ON kept.id = c.id AND kept.attempts = c.number
-  GROUP BY c.series ORDER BY c.series
+  SELECT %s, c.series, c.delta FROM unnest(%s::text[], %s::bigint[]) WITH ORDINALITY AS c(series, delta, nth)
+  WHERE (SELECT count(*) FROM kept) = %s ORDER BY c.nth
   ON CONFLICT (slot, series) DO UPDATE SET value = taskdaemon_counter.value + excluded.value
 )
 SELECT id::text, attempts FROM kept
@@ -95,47 +96,75 @@ def settle(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]]:
     return kept
 
 
-def counted(end: Ended, decided: Verdict) -> list[tuple[str, int]]:
-    """What an ended attempt adds to the counters."""
-    name = end.task.task_type
-    deltas = [(f"attempts|{name}|{end.kind}", 1)]
-    if decided.status == Status.COMPLETED:
-        deltas.append((f"completed|{name}", 1))
-    elif decided.status == Status.FAILED:
-        deltas.append((f"failed|{name}|{decided.reason}", 1))
-    elif decided.spent:
-        deltas.append((f"retried|{name}", 1))
-    deltas += counters.observed("wait", name, end.task.wait)
+@lru_cache(maxsize=4096)
+def _moves(name: str, kind: OutcomeKind, status: str, reason: str | None, spent: int) -> tuple[str, tuple[str, ...]]:
+    """The labels of an attempt's histograms, and the counters that grow by one."""
+    grow = [f"attempts|{name}|{kind}"]
+    if status == Status.COMPLETED:
+        grow.append(f"completed|{name}")
+    elif status == Status.FAILED:
+        grow.append(f"failed|{name}|{reason}")
+    elif spent:
+        grow.append(f"retried|{name}")
+    return f"{name}|{kind}", tuple(grow)
+
+
+def count(into: dict[str, int], end: Ended, decided: Verdict, now: float) -> None:
+    """Add what an ended attempt adds to the counters. `now` on the monotonic clock."""
+    labels, grow = _moves(end.task.task_type, end.kind, decided.status, decided.reason, decided.spent)
+    for series in grow:
+        into[series] = into.get(series, 0) + 1
+    counters.observe(into, "wait", labels, end.task.wait)
     if end.seconds is not None:
-        deltas += counters.observed("run", f"{name}|{end.kind}", end.seconds)
-    return deltas
+        counters.observe(into, "run", labels, end.seconds)
+        if end.task.sent_at is not None:
+            counters.observe(into, "over", labels, now - end.task.sent_at - end.seconds)
 
 
 def _settle_postgresql(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]]:
-    rows, counts = [], []
+    rows, verdicts = [], []
+    counts: dict[str, int] = {}
+    now = time.monotonic()
     for end in ended:
         v = end.verdict()
+        verdicts.append(v)
+        count(counts, end, v, now)
         rows.append(
             (
                 end.task.id, end.task.attempt, str(v.status), end.result, end.error, v.reason and str(v.reason), v.pause,
                 v.spent, str(end.kind), end.container, end.exit_code, end.seconds, end.stdout_tail, end.stderr_tail,
             )  # fmt: skip
         )
-        counts += [(end.task.id, end.task.attempt, *delta) for delta in counted(end, v)]
     params: list[Any] = [list(column) for column in zip(*rows, strict=True)]
-    params += [node, counters.slot(), *(list(column) for column in zip(*counts, strict=True))]
+    deltas = counters.merged(counts)
+    # Nearly always all are kept, and their counts go along merged; otherwise they are counted after the fact.
+    params += [node, counters.slot(), [series for series, _ in deltas], [delta for _, delta in deltas], len(ended)]
     with transaction.atomic():
-        with psycopg.Cursor(connection.connection) as cursor:
+        with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
             cursor.execute(_POSTGRESQL, params, prepare=True)
             kept = {(row[0], row[1]) for row in cursor.fetchall()}
-        counters.add([(f"stale|{end.task.task_type}", 1) for end in ended if (end.task.id, end.task.attempt) not in kept])
+        if len(kept) != len(ended):
+            counts = {}
+            for end, v in zip(ended, verdicts, strict=True):
+                if (end.task.id, end.task.attempt) in kept:
+                    count(counts, end, v, now)
+                else:
+                    _count_stale(counts, end)
+            counters.add(counts)
     return kept
+
+
+def _count_stale(into: dict[str, int], end: Ended) -> None:
+    series = f"stale|{end.task.task_type}"
+    into[series] = into.get(series, 0) + 1
 
 
 def _settle_sqlite(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]]:
     kept: set[tuple[str, int]] = set()
-    tries, counts = [], []
+    tries = []
+    counts: dict[str, int] = {}
     with writing():
+        now = time.monotonic()
         raw = connection.connection
         wall = datetime.now(UTC).replace(tzinfo=None)
         moment = wall.isoformat(" ", "microseconds")
@@ -156,10 +185,10 @@ def _settle_sqlite(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]]:
                 ),
             ).fetchone()  # fmt: skip
             if row is None:
-                counts.append((f"stale|{end.task.task_type}", 1))
+                _count_stale(counts, end)
                 continue
             kept.add((end.task.id, end.task.attempt))
-            counts += counted(end, v)
+            count(counts, end, v, now)
             tries.append(
                 (
                     key, end.task.attempt, node, end.container, row[0], moment, str(end.kind), end.error or "",

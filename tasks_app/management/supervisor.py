@@ -14,44 +14,50 @@ from tasks_app.management.child import Child
 
 #: Seconds within which a start should have become healthy before it is said that it has not.
 SLOW = 60.0
+#: Seconds beyond the drain time that a worker may take to write its last results and end.
+PAPERWORK = 25.0
+#: Seconds that it has after it was told to hurry.
+HURRY = 15.0
+#: Seconds that the web server has to finish its requests.
+LAST_REQUESTS = 15.0
 
 
 class Supervisor:
     """Runs in the main thread of `up`; sleeps until a signal or the next look."""
 
-    def __init__(self, env: Environment, say: Callable[[str], None]) -> None:
-        self._env, self._say = env, say
-        self._worker, self._web = Child("worker"), Child("web")
-        self._told: int | None = None
+    def __init__(self, env: Environment, web: Child, worker: Child, say: Callable[[str], None]) -> None:
+        self._env, self._web, self._worker, self._say = env, web, worker, say
         self._announced = False
         self._begun = time.monotonic()
+        self._signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD}
 
     def run(self) -> int:
         """Until Ctrl-C or SIGTERM. Answers the exit code."""
-        signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD}
         # Blocked, and waited for below: none can be lost between a look and a sleep.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
         for child in (self._web, self._worker):
             child.start()
-        while self._told is None:
-            got = signal.sigtimedwait(signals, self._pause())
-            if got is not None and got.si_signo != signal.SIGCHLD:
-                self._told = got.si_signo
-                break
+        while not self._told_within(self._pause()):
             self._look()
-        return self._stop(signals)
+        self._stop()
+        return 0
+
+    def _told_within(self, seconds: float) -> bool:
+        """Sleep until a child ends or the time is over: False. True once we are told to stop, or to hurry."""
+        got = signal.sigtimedwait(self._signals, seconds)
+        return got is not None and got.si_signo != signal.SIGCHLD
 
     def _pause(self) -> float:
         if not self._announced:
             return 0.05
-        waiting = [c.start_at - time.monotonic() for c in (self._web, self._worker) if c.process is None]
+        waiting = [c.start_at - time.monotonic() for c in (self._web, self._worker) if c.pid is None]
         return max(min(waiting, default=5.0), 0.01)
 
     def _look(self) -> None:
         for child in (self._web, self._worker):
             if ended := child.died():
                 self._say(f"  {ended}")
-            if child.process is None and time.monotonic() >= child.start_at:
+            if child.pid is None and time.monotonic() >= child.start_at:
                 child.start()
         if not self._announced and self._healthy():
             self._announced = True
@@ -73,18 +79,18 @@ class Supervisor:
         except (OSError, ValueError, urllib.error.URLError):
             return False
 
-    def _stop(self, signals: set[signal.Signals]) -> int:
-        self._say(f"  stopping  running tasks have {self._env.drain_timeout:.0f} s; once more to hurry")
+    def _stop(self) -> None:
+        self._say(f"  stopping  running tasks have {self._env.drain_timeout:g} s; once more to hurry")
         self._worker.tell(signal.SIGTERM)
-        until = time.monotonic() + self._env.drain_timeout + 25.0
-        while not self._worker.gone(0) and time.monotonic() < until:
-            got = signal.sigtimedwait(signals, 0.5)
-            if got is not None and got.si_signo != signal.SIGCHLD:
+        until = time.monotonic() + self._env.drain_timeout + PAPERWORK
+        while not self._worker.gone() and time.monotonic() < until:
+            if self._told_within(0.5):
                 self._worker.tell(signal.SIGQUIT)  # running tasks go back to pending at once
-                until = min(until, time.monotonic() + 15.0)
+                until = min(until, time.monotonic() + HURRY)
         self._worker.kill()
         self._web.tell(signal.SIGTERM)
-        self._web.gone(15.0)
+        until = time.monotonic() + LAST_REQUESTS
+        while not self._web.gone() and time.monotonic() < until:
+            self._told_within(0.5)
         self._web.kill()
         self._say("  stopped")
-        return 0

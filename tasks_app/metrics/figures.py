@@ -7,27 +7,48 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from django.db.models import Count
+from django.db import OperationalError
+from django.db.models import ExpressionWrapper, F, FloatField
 
-from tasks_app import clock
-from tasks_app.metrics import counters
-from tasks_app.models import Node, Task
+from tasks_app import clock, conf
+from tasks_app.metrics.reading import Reading, read
+from tasks_app.metrics.totals import Totals
+from tasks_app.models import Node
+from tasks_app.node_lock import is_dead, lock_domain
 
-#: Seconds for which a reading is given out again.
+#: Seconds for which a reading is given out again; longer if it was dear.
 FRESH = 1.0
+#: Of the time, at most this part is spent with reading.
+SHARE = 0.1
+#: Seconds that one waits for another's reading: with a database that hangs, one thread does, and all others answer.
+PATIENCE = 2.0
 #: Seconds of silence after which a node does not count as living.
 SILENCE = 30.0
+#: Seconds after which nobody waits for a silent node any more.
+FORGOTTEN = 600.0
 
 
 @dataclass(frozen=True)
 class HandlerFigures:
-    """One handler's slots: seats, warm containers, how many of those work now, tasks waiting, what is wrong."""
+    """One handler: its slots on living nodes, its tasks that have not ended, what is wrong.
+
+    `active`: tasks that run on living nodes; `running`: all that are `processing`. `pending` = `ready` + `waiting`.
+    `oldest`: for how many seconds the oldest ready task has been ready; 0 if none is.
+    """
 
     slots: int = 0
     warm: int = 0
     active: int = 0
-    pending: int = 0
+    running: int = 0
+    ready: int = 0
+    waiting: int = 0
+    oldest: float = 0.0
     problems: tuple[str, ...] = ()
+
+    @property
+    def pending(self) -> int:
+        """Tasks that wait: for a slot, or for their retry."""
+        return self.ready + self.waiting
 
     @property
     def idle(self) -> int:
@@ -37,33 +58,63 @@ class HandlerFigures:
 
 @dataclass(frozen=True)
 class Figures:
-    """A reading. `totals` are the counters by series; `handlers` has those of the living nodes and of the queue."""
+    """A reading. `handlers` has those of the living nodes, of the queue and of the counters.
 
-    totals: Mapping[str, int]
+    `silent`: nodes that did not say that they end and have not been heard of, with the seconds since.
+    """
+
+    totals: Totals
     nodes: list[Node]
     handlers: Mapping[str, HandlerFigures]
+    silent: Mapping[str, float] = field(default_factory=dict)
     read_at: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
 
     @property
     def queue_size(self) -> int:
         """Pending tasks."""
         return sum(one.pending for one in self.handlers.values())
 
+    def stored(self, handler: str) -> dict[str, int]:
+        """A handler's tasks that are there, by status. Those that have ended are known by the counters: nobody
+        counts their rows."""
+        one, totals = self.handlers[handler], self.totals
+        deleted = totals.summed("deleted", handler)
+        failed = totals.sum("failed", handler) - totals.sum("redriven", handler)
+        return {
+            "pending": one.pending,
+            "processing": one.running,
+            "completed": totals.sum("completed", handler) - deleted.get("completed", 0),
+            "failed": failed - deleted.get("failed", 0),
+        }
+
     @property
-    def problems(self) -> list[str]:
-        """What is wrong, in sentences; empty when nothing is."""
-        found = [] if self.nodes else ["no worker lives: tasks are accepted and wait"]
-        for name, one in sorted(self.handlers.items()):
-            found += [f"handler {name}: {problem}" for problem in one.problems]
-            if one.pending and self.nodes and not one.slots:
-                found.append(f"handler {name}: no living worker serves it; {one.pending} tasks wait")
-        return found
+    def unaccounted(self) -> int:
+        """Received less stored and deleted: 0, or somebody changed rows behind the system's back."""
+        there = sum(sum(self.stored(name).values()) for name in self.handlers)
+        return self.totals.sum("received") - there - self.totals.sum("deleted")
 
 
 def living() -> list[Node]:
-    """The nodes that have been heard of lately and have not ended."""
-    recent = Node.objects.filter(stopped_at=None, clock=clock.clock_id(), seen__gte=clock.now() - SILENCE)
-    return list(recent.order_by("name"))
+    """The nodes that have been heard of lately, have not ended, and are not known to be dead."""
+    return _nodes()[0]
+
+
+def _nodes() -> tuple[list[Node], dict[str, float]]:
+    home = conf.environment().home
+    domain = lock_domain(home)
+    age = ExpressionWrapper(clock.now() - F("seen"), output_field=FloatField())
+    alive: list[Node] = []
+    silent: dict[str, float] = {}
+    said = Node.objects.filter(stopped_at=None, clock=clock.clock_id()).annotate(age=age).filter(age__lt=FORGOTTEN)
+    for node in said.order_by("name"):  # type: Any
+        # A killed node has said nothing; where its lock file means something, the kernel has.
+        dead = node.lock_domain == domain and is_dead(home, node.name)
+        if node.age < SILENCE and not dead:
+            alive.append(node)
+        elif node.age >= SILENCE:
+            silent[node.name] = node.age
+    return alive, silent
 
 
 _last: Figures | None = None
@@ -71,31 +122,43 @@ _reading = threading.Lock()
 
 
 def figures(fresh: float = FRESH) -> Figures:
-    """The system now, or as it was up to `fresh` seconds ago. Raises DatabaseError."""
+    """The system now, or as it was up to `fresh` seconds ago (longer if a reading takes long; 0: now).
+
+    Raises DatabaseError; also when another thread has been waiting for the database for 2 s.
+    """
     global _last
-    with _reading:  # one reading serves all who wait for it
-        if _last is None or time.monotonic() - _last.read_at >= fresh:
-            _last = _read()
-        return _last
+    if not _reading.acquire(timeout=PATIENCE):  # one reading serves all who wait for it
+        raise OperationalError(f"the database has not answered for {PATIENCE:g} s")
+    try:
+        last = _last
+        if last is None or not fresh or time.monotonic() - last.read_at >= max(fresh, last.seconds / SHARE):
+            _last = last = _read()
+        return last
+    finally:
+        _reading.release()
 
 
 def _read() -> Figures:
-    nodes = living()
-    pending = dict(
-        Task.objects.extra(where=["status = 'pending'"]).order_by().values_list("task_type").annotate(Count("pk"))
-    )
-    active = dict(Task.objects.running().order_by().values_list("task_type").annotate(Count("pk")))
-    names = {*pending, *active}
-    for node in nodes:
+    begun = time.monotonic()
+    alive, silent = _nodes()
+    found = read()
+    names = {*found.types, *found.totals.firsts("received")}
+    for node in alive:
         names.update(node.pools)
-    handlers = {}
-    for name in names:
-        seats = [node.pools[name] for node in nodes if name in node.pools]
-        handlers[name] = HandlerFigures(
-            slots=sum(seat["slots"] for seat in seats),
-            warm=sum(seat["warm"] for seat in seats),
-            active=active.get(name, 0),
-            pending=pending.get(name, 0),
-            problems=tuple(sorted({seat["problem"] for seat in seats if seat["problem"]})),
-        )
-    return Figures(counters.totals(), nodes, handlers)
+    handlers = {name: _handler(name, alive, found) for name in sorted(names)}
+    now = time.monotonic()
+    return Figures(found.totals, alive, handlers, silent, read_at=now, seconds=now - begun)
+
+
+def _handler(name: str, alive: list[Node], found: Reading) -> HandlerFigures:
+    seats = [node.pools[name] for node in alive if name in node.pools]
+    return HandlerFigures(
+        slots=sum(seat["slots"] for seat in seats),
+        warm=sum(seat["warm"] for seat in seats),
+        active=sum(found.running.get((name, node.name), 0) for node in alive),
+        running=found.running_by_type()[name],
+        ready=found.ready.get(name, 0),
+        waiting=found.waiting.get(name, 0),
+        oldest=found.oldest.get(name, 0.0),
+        problems=tuple(sorted({seat["problem"] for seat in seats if seat["problem"]})),
+    )

@@ -11,6 +11,7 @@ import structlog
 from django.db import DatabaseError, connection
 
 from tasks_app.lifecycle import expire, held, promote, renew, rescue
+from tasks_app.metrics import tally
 from tasks_app.models import Task
 from tasks_app.node.ledger import Ledger
 from tasks_app.node.record import NodeRecord
@@ -85,6 +86,7 @@ class Heartbeat:
             self._woke(name)
         self._take_over()
         expire()
+        tally.process.flush()
         self.beat_at = time.monotonic()
 
     def _notice_what_was_taken(self) -> None:

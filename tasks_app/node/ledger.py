@@ -79,13 +79,13 @@ class Ledger:
             one.slot.kill(reason, token=one.task)
         return len(picked)
 
-    def wait_until_settled(self, timeout: float) -> bool:
-        """Wait until nothing runs and nothing is owed. False when that took longer than `timeout` seconds."""
+    def wait_until_settled(self, timeout: float, given_up: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until nothing runs and nothing is owed. False after `timeout` seconds, or once it is given up."""
         until = time.monotonic() + timeout
         with self._changed:
             while self._running or self._owed:
                 left = until - time.monotonic()
-                if left <= 0:
+                if left <= 0 or given_up():
                     return False
                 self._changed.wait(min(left, 0.1))
             return True

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from django.db import connection
 
 from tasks_app.lifecycle import Ended
 from tasks_app.lifecycle.claim import Selection
+from tasks_app.metrics import tally
 from tasks_app.models import OutcomeKind
 from tasks_app.node.clerk import Clerk
 from tasks_app.node.heartbeat import LEASE_LOST, TAKEN_AWAY, Heartbeat
@@ -48,7 +50,9 @@ class Node:
         order: Selection,
         cap: int | None = None,
         lend_after: float = 1.0,
+        deaf: Callable[[], str | None] = lambda: None,
     ) -> None:
+        """`deaf` says why no bell can be heard now; None while one can."""
         self.name = new_name()
         self._home = home
         self.ledger = Ledger()
@@ -59,16 +63,20 @@ class Node:
         # One writer at a time anyway: claims and settles of one moment share a commit.
         self._one_writer = connection.vendor == "sqlite"
         self._clerk = Clerk(self.name, self.pools, self.ledger, order, cap, self._settler, self._one_writer)
-        self._record = NodeRecord(self.name, lock_domain(home), digest, self.pools)
+        self._record = NodeRecord(self.name, lock_domain(home), digest, self.pools, self._problems)
         self._heartbeat = Heartbeat(self._record, home, self.ledger, self._clerk.bell)
         self._threads: list[threading.Thread] = []
         self._lock: NodeLock | None = None
+        self._hurried = False
+        self._deaf = deaf
+        self._heard: Counter[str] = Counter()
 
     def start(self) -> None:
         """Begin to serve; returns at once. The database may be away: the node waits for it."""
         # Slot threads are short bursts between system calls; with Python's 5 ms they queue for the interpreter.
         sys.setswitchinterval(0.0005)
         self._lock = NodeLock(self._home, self.name)
+        tally.process.source(self._counted)
         for pool in self.pools.values():
             pool.start()
         self._spawn("clerk", self._clerk.run)
@@ -85,7 +93,13 @@ class Node:
 
     def bell(self, handler: str) -> None:
         """There is work for a handler."""
+        if handler in self.pools:
+            self._heard[handler] += 1
         self._clerk.bell(handler)
+
+    def hurry(self) -> None:
+        """End the drain time, now or when it begins. Takes no lock, so that a signal's handler may call it."""
+        self._hurried = True
 
     def drain(self, timeout: float) -> None:
         """Stop: no new claim, `timeout` seconds for what runs, the rest goes back without spending a retry."""
@@ -98,7 +112,7 @@ class Node:
         if running:
             log.info("draining", running=running, seconds=timeout)
         until = time.monotonic() + timeout
-        if not self.ledger.wait_until_settled(timeout):
+        if not self.ledger.wait_until_settled(timeout, lambda: self._hurried):
             released = self.ledger.kill(lambda *_: True, DRAINED)
             log.info("drain time is over: tasks go back to pending", count=released)
             self.ledger.wait_until_settled(10.0)
@@ -112,12 +126,27 @@ class Node:
 
     def _say_goodbye(self) -> None:
         try:
+            tally.process.flush()
             self._record.close()
         except Exception as error:  # the database may be away; the lock file and the silence say the same
             log.warning("could not note the end of the node", error=str(error))
+        tally.process.forget(self._counted)
         if self._lock is not None:
             self._lock.release()
         log.info("node stopped", node=self.name)
+
+    def _problems(self) -> list[str]:
+        """What is wrong here beside the handlers."""
+        return [problem for problem in (self._deaf(), self._settler.problem) if problem]
+
+    def _counted(self) -> dict[str, int]:
+        """What this node counts in its memory, by series."""
+        counted = {f"bells_heard|{name}": count for name, count in self._heard.copy().items()}
+        for name, pool in self.pools.items():
+            now = pool.stats()
+            counted[f"container_starts|{name}"] = now.starts
+            counted |= {f"container_deaths|{name}|{reason}": count for reason, count in now.deaths.items()}
+        return counted
 
     def _slot_freed(self) -> None:
         self._clerk.slot_freed()

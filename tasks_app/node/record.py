@@ -24,7 +24,10 @@ def new_name() -> str:
 class NodeRecord:
     """Writes the row. Used by the heartbeat's thread alone, but for `create` and `close`."""
 
-    def __init__(self, name: str, domain: str, digest: str, pools: Mapping[str, Pool]) -> None:
+    def __init__(
+        self, name: str, domain: str, digest: str, pools: Mapping[str, Pool], problems: Callable[[], list[str]] = list
+    ) -> None:
+        self._problems = problems
         self.name, self._domain, self._digest, self._pools = name, domain, digest, pools
         self._said: dict[str, Any] = {}
         self._buried_at = 0.0
@@ -43,17 +46,17 @@ class NodeRecord:
         with writing():
             if not Node.objects.filter(pk=self.name).update(**fields, stopped_at=None):
                 self.create()
-        self._said = {"pools": fields["pools"], "draining": fields["draining"]}
+        self._said = {name: fields[name] for name in self._news()}
 
     def beat_if_changed(self) -> None:
         """The node lives, and has something new to say."""
-        if self._said != {"pools": self._stats(), "draining": self.draining}:
+        if self._said != self._news():
             self.beat()
 
     def close(self) -> None:
         """The node has ended in order."""
         with writing():
-            Node.objects.filter(pk=self.name).update(stopped_at=clock.Now(), draining=False, pools={})
+            Node.objects.filter(pk=self.name).update(stopped_at=clock.Now(), draining=False, pools={}, problems=[])
 
     def shares_locks_with(self, name: str) -> bool:
         """Whether another node's lock file, if there is one here, means that node."""
@@ -77,6 +80,9 @@ class NodeRecord:
                 buried.append(node.name)
         return buried
 
+    def _news(self) -> dict[str, Any]:
+        return {"pools": self._stats(), "draining": self.draining, "problems": self._problems()}
+
     def _stats(self) -> dict[str, Any]:
         stats = {name: pool.stats() for name, pool in self._pools.items()}
         return {name: {"slots": s.slots, "warm": s.warm, "problem": s.problem} for name, s in stats.items()}
@@ -86,6 +92,5 @@ class NodeRecord:
             "seen_at": clock.Now(),
             "seen": clock.now(),
             "clock": clock.clock_id(),
-            "pools": self._stats(),
-            "draining": self.draining,
+            **self._news(),
         }

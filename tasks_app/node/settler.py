@@ -39,6 +39,7 @@ class Settler:
         self._again: list[Ended] = []  # a batch whose write failed
         self._stopping = False
         self.stale = 0
+        self._trouble = Retrying("write results")
 
     def put(self, ended: Ended) -> None:
         """Take over an outcome. Never blocks."""
@@ -47,6 +48,14 @@ class Settler:
     def backlogged(self) -> bool:
         """Whether too many outcomes wait."""
         return self._queue.qsize() > BACKLOG
+
+    @property
+    def problem(self) -> str | None:
+        """Why results are late, in one sentence; None while they are not."""
+        waiting = self._queue.qsize()
+        if self._trouble.failing:
+            return f"results cannot be written to the database; {waiting} wait"
+        return f"the settler is behind: {waiting} results wait, nothing is claimed" if self.backlogged() else None
 
     def stop(self) -> None:
         """End the thread once what is in the queue has been written or has failed once more."""
@@ -64,7 +73,9 @@ class Settler:
             self._again = batch
             raise
         except (DatabaseError, ValueError):
+            self._again = batch  # until it is written: what is forgotten here would be renewed for ever
             self._write(batch)  # finds the one that is refused
+            self._again = []
             return then()
         self._wrote(batch, kept)
         return answer
@@ -75,7 +86,7 @@ class Settler:
 
     def run(self) -> None:
         """The thread: until `stop`."""
-        trouble = Retrying("write results")
+        trouble = self._trouble
         try:
             while True:
                 batch, self._again = self._again or self._next(), []

@@ -24,6 +24,19 @@ class Ending:
     oom: bool = False
 
 
+@dataclass(frozen=True)
+class Owner:
+    """Whose the containers of an engine are. What outlives its owner is recognised by these three words.
+
+    `deployment` its id; `node` a name that no other node ever had; `domain` within which lock files tell
+    the living nodes from the dead.
+    """
+
+    deployment: str
+    node: str
+    domain: str
+
+
 class Container(Protocol):
     """Something started from a handler that reads lines and answers them.
 

@@ -13,6 +13,10 @@ class Unavailable(RunnerError):
     """Our own trouble, before a byte was sent to a handler: no attempt was spent."""
 
 
+class NotYet(Unavailable):
+    """It is on its way, and nothing is wrong: ask again soon."""
+
+
 class CallFailed(RunnerError):
     """The handler got the call (or a part of it) and did not answer well: the attempt is spent."""
 

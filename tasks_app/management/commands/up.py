@@ -6,27 +6,39 @@ import fcntl
 import os
 import socket
 import sys
+from functools import partial
 from typing import Any
 
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import connection
 
 from tasks_app import conf
+from tasks_app.management.child import Child
 from tasks_app.management.first_admin import first_admin
+from tasks_app.management.platform_command import PlatformCommand
 from tasks_app.management.supervisor import Supervisor
 
 
-class Command(BaseCommand):
+class Command(PlatformCommand):
     """Migrate, start web and worker, keep them alive, drain on Ctrl-C."""
 
     help = "Migrate, then run the web server and one worker, supervised, until Ctrl-C or SIGTERM."
-    requires_system_checks = ("tasks_app",)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Runs until it is told to stop."""
         env = conf.environment()
         env.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = self._lock(env)
+        self._port_is_free(env)
+        call_command("migrate", verbosity=0, interactive=False)
+        password = first_admin()
+        connection.close()  # the children have their own
+        self._say_where(env, password)
+        web, worker = (Child(name, partial(_run_alone, name, lock)) for name in ("web", "worker"))
+        sys.exit(Supervisor(env, web, worker, self._say).run())
+
+    def _lock(self, env: conf.Environment) -> int:
         lock = os.open(env.home / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -34,13 +46,7 @@ class Command(BaseCommand):
             raise CommandError(
                 f"another `up` runs on {env.home}; stop it first, or set DAEMON_HOME to another folder", returncode=2
             ) from None
-        self._port_is_free(env)
-        call_command("migrate", verbosity=0, interactive=False)
-        password = first_admin()
-        connection.close()  # the children have their own
-        self._say_where(env, password)
-        supervisor = Supervisor(env, self._say)
-        sys.exit(supervisor.run())
+        return lock
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
@@ -71,6 +77,17 @@ class Command(BaseCommand):
         self._say(f"  api       {base}/queue")
         self._say(f"  docs      {base}/docs")
         self._say(f"  admin     {base}/admin/" + (f"  user admin, password {password} (shown once)" if password else ""))
+
+
+def _run_alone(command: str, lock: int) -> None:
+    """What a child does: the same as that command would alone."""
+    os.close(lock)  # it is the supervisor's, and must not outlive it
+    conf.handlers.cache_clear()  # a restart sees handlers.toml as it is now
+    try:
+        call_command(command, skip_checks=False)
+    except CommandError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
 
 
 def address(env: conf.Environment) -> str:

@@ -6,17 +6,17 @@ import warnings
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.utils.module_loading import import_string
 
 from tasks_app import conf
+from tasks_app.management.platform_command import PlatformCommand
 
 
-class Command(BaseCommand):
+class Command(PlatformCommand):
     """Run a Celery worker that holds a node."""
 
     help = "Run one worker: a node with the slots of all handlers, or of those named."
-    requires_system_checks = ("tasks_app",)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--handler", action="append", default=[], metavar="NAME", help="serve only this handler")

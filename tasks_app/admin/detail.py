@@ -1,0 +1,132 @@
+"""Everything that is known of one task, ready for its page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import QuerySet, TextField
+from django.db.models.functions import Cast, Length, Substr
+from django.utils import timezone
+
+from tasks_app.admin.text import MOST, Shown, ago, harmless, line, log, pretty, span
+from tasks_app.admin.timeline import Moment, timeline
+from tasks_app.models import Attempt, Task
+
+#: Characters of JSON that are read to be laid out; of a longer text only its beginning is shown, as it is stored.
+READ = 1024 * 1024
+#: Attempts that are shown, the last ones: each may have 128 KiB of logs.
+ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Try:
+    """One attempt. `facts`: (name, value) pairs that have a value."""
+
+    number: int
+    outcome: str
+    error: str
+    facts: list[tuple[str, str]]
+    stdout: Shown
+    stderr: Shown
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One task. `left_out`: attempts before those that are shown."""
+
+    task: Task
+    task_type: str
+    error: str
+    facts: list[tuple[str, str]]
+    data: Shown
+    result: Shown | None
+    moments: list[Moment]
+    tries: list[Try]
+    left_out: int
+
+
+def detail(tasks: QuerySet[Task], task: Task) -> Detail:
+    """Read it. JSON comes as text and in part: a result may have 10 MiB, and be nested deeper than Python reads."""
+    texts = (
+        tasks.filter(pk=task.pk)
+        .annotate(data_text=Cast("task_data", TextField()), result_text=Cast("result", TextField()))
+        .annotate(
+            data_part=Substr("data_text", 1, READ),
+            data_size=Length("data_text"),
+            result_part=Substr("result_text", 1, READ),
+            result_size=Length("result_text"),
+        )
+        .values("data_part", "data_size", "result_part", "result_size")
+        .first()
+    ) or {"data_part": None, "result_part": None}
+    known = Attempt.objects.filter(task_id=task.pk)
+    rows = list(known.order_by("-number")[:ATTEMPTS])[::-1]
+    now = timezone.now()
+    return Detail(
+        task=task,
+        task_type=line(task.task_type),
+        error=harmless((task.last_error or "")[:MOST]),
+        facts=_facts(task, now),
+        data=_json(texts, "data") or Shown(""),
+        result=_json(texts, "result"),
+        moments=timeline(task, rows, _entries(task), now),
+        tries=[_try(row) for row in reversed(rows)],
+        left_out=known.count() - len(rows),
+    )
+
+
+def _json(texts: dict[str, Any], name: str) -> Shown | None:
+    part = texts[f"{name}_part"]
+    return None if part is None else pretty(part, texts[f"{name}_size"])
+
+
+def _entries(task: Task) -> QuerySet[LogEntry]:
+    kind = ContentType.objects.get_for_model(Task)
+    return LogEntry.objects.filter(content_type=kind, object_id=str(task.pk)).select_related("user").order_by("pk")[:100]
+
+
+def _facts(task: Task, now: datetime) -> list[tuple[str, str]]:
+    ends = {"completed": "last attempt took", "failed": "last attempt took", "processing": "running for"}
+    took = (task.completed_at or now) - task.started_at if task.started_at and task.status in ends else None
+    budget = f"{task.retries}" + (f" of {task.max_retries}" if task.max_retries is not None else "")
+    facts = [
+        ("Created", f"{moment(task.created_at)} ({ago(task.created_at, now)})"),
+        ("Priority", str(task.priority)),
+        ("Attempts", str(task.attempts)),
+        ("Retries spent", budget),
+        ("Timeout", span(task.timeout)),
+        ("Node", line(task.node)),
+        ("Next retry", f"{moment(task.due_at)} ({ago(task.due_at, now)})" if task.due_at else ""),
+        ("Expires", f"{moment(task.expires_at)} ({ago(task.expires_at, now)})" if task.expires_at else ""),
+        ("Ended", f"{moment(task.completed_at)} ({ago(task.completed_at, now)})" if task.completed_at else ""),
+        (ends.get(task.status, "").capitalize(), span(took)),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _try(row: Attempt) -> Try:
+    facts = [
+        ("Started", moment(row.started_at)),
+        ("Took", span(row.ended_at - row.started_at)),
+        ("Handler had it for", span(row.seconds)),
+        ("Exit code", "" if row.exit_code is None else str(row.exit_code)),
+        ("Node", line(row.node)),
+        ("Container", line(row.container)),
+    ]
+    return Try(
+        number=row.number,
+        outcome=row.outcome,
+        error=harmless(row.error[:MOST]),
+        facts=[(name, value) for name, value in facts if value],
+        stdout=log(row.stdout_tail),
+        stderr=log(row.stderr_tail),
+    )
+
+
+def moment(at: datetime) -> str:
+    """A moment as it is in the API, to the millisecond."""
+    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}"

@@ -1,0 +1,45 @@
+"""Whether the queue has room (DAEMON_MAX_QUEUE): asked before every POST, so it costs next to nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from tasks_app.metrics.figures import figures
+
+#: Seconds between two looks at the database, near the limit and far from it.
+NEAR, FAR = 1.0, 5.0
+
+
+class Backlog:
+    """An estimate from above: the pending tasks at the last look, and what this process has accepted since."""
+
+    def __init__(self) -> None:
+        self._looking = threading.Lock()
+        self._size = 0
+        self._accepted = 0
+        self._looked_at = self._look_at = 0.0
+
+    def full(self, limit: int) -> bool:
+        """Whether `limit` tasks wait. Raises DatabaseError. At the limit it looks once a second."""
+        if time.monotonic() >= self._look_at and self._looking.acquire(
+            blocking=False
+        ):  # the others go by the last look
+            try:
+                self._accepted = 0
+                self._size = figures().queue_size
+                self._looked_at = time.monotonic()
+                self._look_at = self._looked_at + FAR
+            finally:
+                self._looking.release()
+        estimate = self._size + self._accepted
+        if estimate >= limit // 2:
+            self._look_at = min(self._look_at, self._looked_at + NEAR)
+        return estimate >= limit
+
+    def accepted(self) -> None:
+        """One more task waits. Unlocked: a count that is lost in a race costs one task over the limit."""
+        self._accepted += 1
+
+
+backlog = Backlog()

@@ -1,0 +1,61 @@
+"""The counters of one reading, found by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tasks_app.metrics.counters import BUCKETS
+
+Labels = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A histogram's values: how many observations in each bucket (the last is +Inf), and their sum in seconds."""
+
+    buckets: tuple[int, ...]
+    sum: float
+
+    @property
+    def count(self) -> int:
+        """How many observations."""
+        return sum(self.buckets)
+
+
+class Totals:
+    """Every counter's value at one moment."""
+
+    def __init__(self, values: Mapping[str, int]) -> None:
+        self._by: dict[str, dict[Labels, int]] = {}
+        for series, value in sorted(values.items()):
+            name, *labels = series.split("|")
+            self._by.setdefault(name, {})[tuple(labels)] = value
+
+    def by(self, name: str) -> Mapping[Labels, int]:
+        """The values of a counter, by its labels."""
+        return self._by.get(name, {})
+
+    def sum(self, name: str, *first: str) -> int:
+        """A counter over all its labels, or over those that begin with `first`."""
+        return sum(value for labels, value in self.by(name).items() if labels[: len(first)] == first)
+
+    def summed(self, name: str, first: str) -> dict[str, int]:
+        """A counter of one `first` label (a handler), by its second one."""
+        return {labels[1]: value for labels, value in self.by(name).items() if labels[0] == first and len(labels) > 1}
+
+    def firsts(self, *names: str) -> set[str]:
+        """The first labels (the handlers) that these counters have been counted for."""
+        return {labels[0] for name in names for labels in self.by(name) if labels}
+
+    def distributions(self, name: str) -> dict[Labels, Distribution]:
+        """A histogram, by its labels."""
+        parts: dict[Labels, dict[str, int]] = {}
+        for labels, value in self.by(name).items():
+            parts.setdefault(labels[:-1], {})[labels[-1]] = value
+        return {
+            labels: Distribution(
+                tuple(seen.get(f"le{index}", 0) for index in range(len(BUCKETS) + 1)), seen.get("us", 0) / 1e6
+            )
+            for labels, seen in parts.items()
+        }

@@ -1,0 +1,116 @@
+"""What the API says when the fault is ours: a bug, no database, a full queue."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.test import Client
+
+from tasks_app import conf
+from tasks_app.api import tasks as views
+from tests.api.server import TOP, environment, free_port, some_secret
+
+SECRET = "postgres://user:hunter2@db/name"
+
+
+def boom(*_: Any, **__: Any) -> Any:
+    raise RuntimeError(f"cannot do it at {SECRET}")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("name", "method", "path"),
+    [("submit", "post", "/queue"), ("read", "get", "/api/tasks/x"), ("page", "get", "/api/tasks")],
+)
+def test_a_bug_is_500_with_an_id_and_nothing_of_ours(
+    api: Client, monkeypatch: pytest.MonkeyPatch, name: str, method: str, path: str
+) -> None:
+    monkeypatch.setattr(views, name, boom)
+    answer = api.generic(method.upper(), path, b'{"type": "echo"}')
+    assert answer.status_code == 500
+    assert answer.json().keys() == {"error", "request_id"}
+    assert re.fullmatch("[0-9a-f]{32}", answer.json()["request_id"])
+    assert SECRET not in answer.content.decode()
+    assert "Traceback" not in answer.content.decode()
+
+
+@pytest.mark.django_db
+def test_a_bug_in_a_page_outside_the_api_is_the_same(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("django.contrib.sessions.middleware.SessionMiddleware.process_request", boom)
+    answer = api.get("/admin/")
+    assert answer.status_code == 500
+    assert answer.json().keys() == {"error", "request_id"}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/queue", "/admin/"])
+def test_a_database_that_fails_is_503_and_says_when_to_come_back(
+    api: Client, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def gone(*_: Any, **__: Any) -> Any:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(views, "submit", gone)
+    if path == "/admin/":
+        monkeypatch.setattr("django.contrib.sessions.middleware.SessionMiddleware.process_request", gone)
+    answer = api.post(path, b'{"type": "echo"}', content_type="application/json")
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "2"
+    assert answer.json() == {"error": "the database cannot be reached; nothing was accepted, try again"}
+
+
+ASK = """
+import django; django.setup()
+from django.test import Client
+client = Client(raise_request_exception=False, SERVER_NAME="localhost")
+calls = [("POST", "/queue"), ("GET", "/api/tasks"), ("GET", "/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"), ("GET", "/api/metrics"),
+         ("DELETE", "/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"), ("GET", "/health"), ("GET", "/health/ready"),
+         ("POST", "/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b/redrive"), ("POST", "/admin/login/")]
+for method, path in calls:
+    answer = client.generic(method, path, b'{"type": "echo"}')
+    print("ANSWER", method, path, answer.status_code, answer.headers["Content-Type"], answer.headers.get("Retry-After"))
+print("ANSWER", client.get("/health/live").status_code)
+"""
+
+
+def test_with_a_postgresql_that_is_not_there_every_call_is_503_in_json(tmp_path: Path) -> None:
+    nowhere = f"postgres://u@127.0.0.1:{free_port()}/none"
+    env = environment(tmp_path, 1, DATABASE_URL=nowhere, DAEMON_SECRET_KEY=some_secret())
+    env |= {"DJANGO_SETTINGS_MODULE": "taskdaemon_site.settings", "PYTHONPATH": os.pathsep.join([str(TOP)])}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK], cwd=TOP, env=env, capture_output=True, text=True, timeout=100, check=False
+    )
+    said = [line.split() for line in done.stdout.splitlines() if line.startswith("ANSWER")]
+    assert len(said) == 10, done.stderr[-2000:]
+    for _, _, path, status, kind, retry in said[:-1]:
+        # The login page itself needs no database, and its form without a token is refused before one is asked.
+        assert (status, kind) == ("503" if "admin" not in path else "403", "application/json"), path
+        if status == "503" and not path.startswith("/health"):
+            assert retry == "2", path
+    assert said[-1] == ["ANSWER", "200"]
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_a_full_queue_is_429_until_there_is_room(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = conf.environment().model_copy(update={"max_queue": 3})
+    monkeypatch.setattr(conf, "environment", lambda: env)
+    kept = []
+    for _ in range(3):
+        kept.append(api.post("/queue", b'{"type": "echo"}', content_type="application/json").json()["task_id"])
+    answer = api.post("/queue", b'{"type": "echo"}', content_type="application/json")
+    assert answer.status_code == 429
+    assert answer.headers["Retry-After"] == "2"
+    assert answer.json() == {"error": "the queue is full: 3 tasks wait; come back later"}
+    assert api.get("/api/tasks").json()[0]["id"] == kept[-1]
+    api.delete(f"/api/tasks/{kept[0]}")
+    views.backlog._look_at = 0.0  # as a second later
+    monkeypatch.setattr("tasks_app.metrics.figures._last", None)
+    assert api.post("/queue", b'{"type": "echo"}', content_type="application/json").status_code == 200

@@ -1,0 +1,251 @@
+"""Addresses, methods, headers and parameters that are wrong or odd: JSON, and the right status."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from tasks_app.lifecycle import submit_many
+from tasks_app.lifecycle.submit import NewTask
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db]
+
+NOBODY = "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"
+
+
+def error(answer: Any, status: int) -> str:
+    assert answer.status_code == status, answer.content
+    assert answer.headers["Content-Type"] == "application/json"
+    return str(answer.json()["error"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/nowhere", "/queue/x", "//queue", "/api", "/api/", "/api/tasks/a/b", "/queue%0A", "/queue%00", "/%ff",
+     "/static/nowhere.js", "/static/%00", "/openapi", "/.env", "/api/tasks//redrive"],
+)  # fmt: skip
+def test_an_unknown_address_is_404_in_json(api: Client, path: str) -> None:
+    error(api.get(path, headers={"accept": "text/html"}), 404)
+
+
+def test_an_unknown_address_below_the_admin_leads_to_the_login(api: Client) -> None:
+    answer = api.get("/admin/nowhere")
+    assert answer.status_code == 302
+    assert "/admin/login/" in answer.headers["Location"]
+    assert api.get("/admin").headers["Location"] == "/admin/"
+
+
+def test_an_unknown_address_below_the_admin_is_404_in_json_for_those_who_are_in(api: Client, admin_user: Any) -> None:
+    api.force_login(admin_user)
+    error(api.get("/admin/nowhere"), 404)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [NOBODY, NOBODY.upper(), "x", "0", "a" * 5000, "%00", "%ff", "%2e%2e", NOBODY.replace("-", ""), "{" + NOBODY + "}", "0_" * 18,
+     "\u0661" * 36, "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b%0A", "'; DROP TABLE taskdaemon_task; --"],
+    ids=lambda name: name[:20],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["get", "delete", "redrive"])
+def test_an_id_that_names_no_task_is_404(api: Client, name: str, method: str) -> None:
+    address = f"/api/tasks/{name}"
+    answer = api.post(f"{address}/redrive") if method == "redrive" else getattr(api, method)(address)
+    said = error(answer, 404)
+    assert said.startswith("Task not found")
+    if method == "get":
+        assert answer.json() == {"error": "Task not found"}
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/queue", "POST, OPTIONS"), ("/api/tasks", "GET, HEAD, OPTIONS"), (f"/api/tasks/{NOBODY}", "GET, DELETE, HEAD, OPTIONS"),
+     (f"/api/tasks/{NOBODY}/redrive", "POST, OPTIONS"), ("/health", "GET, HEAD, OPTIONS"), ("/health/live", "GET, HEAD, OPTIONS"),
+     ("/health/ready", "GET, HEAD, OPTIONS"), ("/metrics", "GET, HEAD, OPTIONS"), ("/api/metrics", "GET, HEAD, OPTIONS"),
+     ("/openapi.json", "GET, HEAD, OPTIONS"), ("/docs", "GET, HEAD, OPTIONS"), ("/redoc", "GET, HEAD, OPTIONS"),
+     ("/", "GET, HEAD, OPTIONS")],
+)  # fmt: skip
+def test_a_wrong_method_is_405_and_allow_says_which_are_right(api: Client, path: str, allowed: str) -> None:
+    for slash in ("", "/"):
+        for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "FROB"} - set(allowed.split(", ")):
+            answer = api.generic(method, path + (slash if path != "/" else ""), b"{}")
+            assert allowed in error(answer, 405)
+            assert answer.headers["Allow"] == allowed
+        answer = api.options(path)
+        assert (answer.status_code, answer.headers["Allow"], answer.content) == (204, allowed, b"")
+        assert "Content-Type" not in answer.headers
+
+
+def test_a_wrong_method_on_a_static_file_is_405_in_json(api: Client) -> None:
+    answer = api.post("/static/drf_spectacular_sidecar/redoc/LICENSE")
+    assert error(answer, 405) == "method not allowed"
+    assert answer.headers["Allow"] == "GET, HEAD"
+
+
+def test_both_slash_forms_work_and_none_redirects(api: Client) -> None:
+    for slash in ("", "/"):
+        posted = api.post(f"/queue{slash}", b'{"type": "echo"}', content_type="application/json")
+        address = f"/api/tasks/{posted.json()['task_id']}{slash}"
+        assert api.get(address).status_code == 200
+        assert api.get(f"/api/tasks{slash}").status_code == 200
+        error(api.post(f"{address.rstrip('/')}/redrive{slash}"), 404)
+        assert api.delete(address).status_code == 204
+        for path in ("/health/live", "/metrics", "/api/metrics", "/openapi.json", "/docs", "/redoc"):
+            assert api.get(path + slash).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/api/tasks", "/health/live", "/api/metrics", f"/api/tasks/{NOBODY}"])
+@pytest.mark.parametrize("accept", ["text/html", "application/xml", "image/*;q=0.1", "nonsense", ""])
+def test_whatever_is_accepted_the_answer_is_json(api: Client, path: str, accept: str) -> None:
+    assert api.get(path, headers={"accept": accept}).headers["Content-Type"] == "application/json"
+    assert api.get(f"{path}?format=api", headers={"accept": accept}).headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("path", ["/api/tasks", "/health/live", "/metrics", "/docs", f"/api/tasks/{NOBODY}"])
+def test_head_is_get_without_a_body(api: Client, path: str) -> None:
+    assert api.head(path).status_code == api.get(path).status_code
+
+
+# ---- lists -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("limit=0", "limit must be an integer from 1 to 1000"),
+        ("limit=-1", "limit must be an integer from 1 to 1000"),
+        ("limit=1001", "limit must be"),
+        ("limit=abc", "limit must be"),
+        ("limit=", "limit must be"),
+        ("limit=1.0", "limit must be"),
+        ("limit=000000010" + "9" * 100, "limit must be"),
+        ("limit=%d9%a1", "limit must be"),
+        ("limit=1&limit=2", "limit stands there twice"),
+        ("cursor=", "cursor must be what the Link header"),
+        ("cursor=x", "cursor must be"),
+        ("cursor=%00", "cursor must be"),
+        ("status=foo", "pending, processing, completed, failed"),
+        ("status=compleeted", 'did you mean "completed"?'),
+        ("status=PENDING", "status must be one of"),
+        ("type=%00", "type must be the name of a handler"),
+        ("type=%ed%a0%80", "type must be"),
+        ("type=" + "a" * 101, "type must be"),
+        ("lmit=1", 'did you mean "limit"?'),
+        ("%00=1", "the parameters are limit, cursor, status, type"),
+        ("%ff=%ff", "the parameters are"),
+    ],
+)
+def test_a_wrong_parameter_of_a_list_is_named_with_the_good_values(api: Client, query: str, said: str) -> None:
+    assert said in error(api.get(f"/api/tasks?{query}"), 400)
+
+
+def test_pages_follow_each_other_by_the_link_newest_first(api: Client) -> None:
+    ids = [str(each) for each in submit_many([NewTask("echo", {"n": n}) for n in range(45)])]
+    seen, address, pages = [], "/api/tasks", 0
+    while address:
+        answer = api.get(address)
+        assert isinstance(answer.json(), list)
+        seen += [task["id"] for task in answer.json()]
+        link = answer.headers.get("Link", "")
+        address = link[link.index("<http://localhost") + 17 : link.index('>; rel="next"')] if link else ""
+        pages += 1
+    assert seen == ids[::-1]
+    assert pages == 3
+
+
+def test_a_filter_stays_in_the_link(api: Client) -> None:
+    submit_many([NewTask("echo")] * 3 + [NewTask("prime")] * 3)
+    answer = api.get("/api/tasks?limit=2&type=echo&status=pending")
+    assert "limit=2&type=echo&status=pending&cursor=" in answer.headers["Link"]
+    assert {task["task_type"] for task in answer.json()} == {"echo"}
+
+
+@pytest.mark.parametrize("limit", [1, 20, 21, 22, 45, 46, 1000])
+def test_a_page_has_as_many_as_were_asked_for(api: Client, limit: int) -> None:
+    submit_many([NewTask("echo")] * 45)
+    answer = api.get(f"/api/tasks?limit={limit}")
+    assert len(answer.json()) == min(limit, 45)
+    assert ("Link" in answer.headers) == (limit < 45)
+
+
+def test_a_page_of_large_tasks_ends_early_and_leads_on(api: Client) -> None:
+    submit_many([NewTask("echo", {"a": "x" * 900_000})] * 25)
+    answer = api.get("/api/tasks?limit=1000")
+    assert 18 <= len(answer.json()) < 25
+    link = answer.headers["Link"]
+    assert len(api.get(link[1 : link.index(">")].removeprefix("http://localhost")).json()) == 25 - len(answer.json())
+
+
+def test_a_cursor_of_a_task_that_is_gone_still_works(api: Client) -> None:
+    first, second = submit_many([NewTask("echo")] * 2)
+    assert api.delete(f"/api/tasks/{second}").status_code == 204
+    assert [task["id"] for task in api.get(f"/api/tasks?cursor={second}").json()] == [str(first)]
+    assert api.get(f"/api/tasks?cursor={uuid.UUID(int=0)}").json() == []
+
+
+# ---- who asks --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "", "a b", "[::2]", "x" * 3000]
+)
+def test_a_host_that_is_not_ours_is_refused(api: Client, host: str) -> None:
+    for path in ("/api/tasks", "/health", "/admin/", "/static/x"):
+        assert "Host header" in error(api.get(path, headers={"host": host}), 400)
+
+
+def test_our_own_hosts_are_good(api: Client) -> None:
+    for host in ("localhost", "localhost:8080", "127.0.0.1:1", "[::1]:8080"):
+        assert api.get("/api/tasks", headers={"host": host}).status_code == 200
+
+
+FOREIGN = [
+    {"origin": "http://evil.example"},
+    {"origin": "null"},
+    {"origin": "https://localhost"},
+    {"origin": "http://localhost:9999"},
+    {"origin": ""},
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site"},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_a_page_of_another_site_changes_nothing(api: Client, headers: dict[str, str]) -> None:
+    (task,) = submit_many([NewTask("echo")])
+    error(api.post("/queue", b'{"type": "echo"}', content_type="text/plain", headers=headers), 403)
+    error(api.delete(f"/api/tasks/{task}", headers=headers), 403)
+    error(api.post(f"/api/tasks/{task}/redrive", headers=headers), 403)
+    error(api.post("/admin/login/", headers=headers), 403)
+    assert len(api.get("/api/tasks", headers=headers).json()) == 1
+
+
+def test_our_own_pages_and_no_browser_at_all_may_post(api: Client) -> None:
+    for headers in ({}, {"origin": "http://localhost"}, {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}):
+        answer = api.post("/queue", b'{"type": "echo"}', content_type="text/plain", headers=headers)
+        assert answer.status_code == 200
+
+
+def test_an_allowed_origin_may_post_and_read(api: Client, settings: Any) -> None:
+    settings.CSRF_TRUSTED_ORIGINS = ["https://tools.example"]
+    headers = {"origin": "https://tools.example"}
+    asked = api.options("/queue", headers=headers | {"access-control-request-method": "POST"})
+    assert (asked.status_code, asked.headers["Access-Control-Allow-Origin"]) == (204, "https://tools.example")
+    answer = api.post("/queue", b'{"type": "echo"}', content_type="application/json", headers=headers)
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, "https://tools.example")
+    other = api.get("/api/tasks", headers={"origin": "https://other.example"})
+    assert "Access-Control-Allow-Origin" not in other.headers
+
+
+def test_the_forms_of_the_admin_still_work(admin_user: Any) -> None:
+    browser = Client(enforce_csrf_checks=True, SERVER_NAME="localhost")
+    page = browser.get("/admin/login/")
+    token = page.context["csrf_token"]
+    form = {"username": "admin", "password": "password", "csrfmiddlewaretoken": str(token), "next": "/admin/"}
+    answer = browser.post(
+        "/admin/login/", form, headers={"origin": "http://localhost", "sec-fetch-site": "same-origin"}
+    )
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/")
+    error(browser.post("/admin/logout/", {}), 403)

@@ -1,0 +1,75 @@
+"""expire: pending -> failed, when nobody started it in time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tasks_app.lifecycle import expire, redrive, settle
+from tasks_app.models import Attempt, Task
+from tests.lifecycle.kit import AT_ONCE, SLOW_RETRY, failure, row, running, submitted, take, together, total
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime.now(UTC)
+PAST, FUTURE = NOW - timedelta(minutes=1), NOW + timedelta(hours=1)
+
+
+def test_a_task_that_nobody_started_in_time_fails_as_expired() -> None:
+    late, early, timeless = submitted(50, 50, 50)
+    Task.objects.filter(pk=late).update(expires_at=PAST)
+    Task.objects.filter(pk=early).update(expires_at=FUTURE)
+    assert expire() == 1
+    now = row(late)
+    assert (now.status, now.failure_reason, now.attempts) == ("failed", "expired", 0)
+    assert now.completed_at is not None
+    assert [row(identity).status for identity in (early, timeless)] == ["pending", "pending"]
+    assert (total("failed", "echo", "expired"), Attempt.objects.count()) == (1, 0)
+    assert expire() == 0
+
+
+def test_what_runs_or_has_ended_does_not_expire() -> None:
+    runs = running()
+    done = running()
+    settle("node", [failure(done, retryable=False)])
+    Task.objects.update(expires_at=PAST)
+    assert expire() == 0
+    assert (row(runs).status, row(done).failure_reason) == ("processing", "handler_error")
+
+
+def test_a_retry_that_came_too_late_expires() -> None:
+    task = running(SLOW_RETRY)
+    settle("node", [failure(task)])
+    Task.objects.update(expires_at=PAST)
+    assert expire() == 1
+    assert (row(task).failure_reason, row(task).due, row(task).due_at) == ("expired", None, None)
+
+
+def test_a_redrive_is_not_late_again() -> None:
+    [identity] = submitted(50)
+    Task.objects.update(expires_at=PAST)
+    expire()
+    assert redrive(identity)
+    assert expire() == 0
+    assert len(take(policy=AT_ONCE)) == 1
+
+
+def test_more_than_one_batch_expires_in_one_call() -> None:
+    count = 2 * expire.__globals__["BATCH"] + 7
+    submitted(*[50] * count)
+    Task.objects.update(expires_at=PAST)
+    assert expire() == count
+    assert total("failed", "echo", "expired") == count
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_expiring_claiming_and_another_expiring_one_wins_each_task() -> None:
+    submitted(*[50] * 200)
+    Task.objects.update(expires_at=PAST)
+
+    def claim_all() -> int:
+        return sum(iter(lambda: len(take(3)), 0))
+
+    assert sum(together(expire, claim_all, expire)) == 200
+    assert total("failed", "echo", "expired") == Task.objects.filter(status="failed").count()

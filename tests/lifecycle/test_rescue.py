@@ -1,0 +1,155 @@
+"""rescue: processing -> pending or failed, when a node is dead or has lost its lease."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import transaction
+
+from tasks_app import clock
+from tasks_app.lifecycle import held, renew, rescue, settle
+from tasks_app.models import Attempt, Task
+from tests.lifecycle.kit import NO_RETRY, SLOW_RETRY, failure, row, running, submitted, success, take, together, total, tries
+
+pytestmark = pytest.mark.django_db
+
+
+def run_out() -> None:
+    """Let the leases of all running tasks be over."""
+    Task.objects.running().update(lease=clock.now() - 1.0)
+
+
+def test_a_lease_that_runs_is_nobody_elses_business() -> None:
+    task = running()
+    assert rescue() == 0
+    assert (row(task).status, row(task).node) == ("processing", "node")
+
+
+def test_a_lease_that_ran_out_gives_the_task_to_others_at_once(bells: list) -> None:
+    task = running(SLOW_RETRY)
+    run_out()
+    bells.clear()
+    assert rescue() == 1
+    now = row(task)
+    assert (now.status, now.node, now.lease, now.due, now.retries) == ("pending", None, None, None, 1)
+    assert now.place == task.place
+    assert now.last_error == "the node node was lost while it ran attempt 1"
+    assert tries(task) == [(1, "worker_lost")]
+    assert bells == [("echo", 50)]
+    [again] = take(node="other")
+    assert (again.id, again.attempt, again.retries) == (task.id, 2, 1)
+
+
+def test_a_dead_nodes_tasks_are_taken_by_its_name_whatever_their_leases() -> None:
+    theirs, ours = running(node="dead"), running(node="alive")
+    assert rescue(["dead", "long gone"], leases=False) == 1
+    assert row(theirs).status == "pending"
+    assert row(ours).node == "alive"
+
+
+def test_without_trust_in_the_leases_none_is_looked_at() -> None:
+    task = running()
+    run_out()
+    assert rescue(leases=False) == 0
+    assert rescue(["somebody"], leases=False) == 0
+    assert row(task).status == "processing"
+
+
+def test_a_lease_of_an_earlier_boot_has_run_out() -> None:
+    task = running()
+    Task.objects.filter(pk=task.id).update(clock="an earlier boot", lease=clock.now() + 1e9)
+    assert rescue() == 1
+    assert row(task).status == "pending"
+
+
+def test_a_spent_budget_fails_the_task_as_worker_lost(bells: list) -> None:
+    task = running(NO_RETRY)
+    was_ready = row(task).ready_at
+    run_out()
+    assert rescue() == 1
+    now = row(task)
+    assert (now.status, now.failure_reason, now.retries, now.node) == ("failed", "worker_lost", 0, None)
+    assert now.completed_at is not None
+    assert now.ready_at == was_ready
+    assert (total("failed", "echo", "worker_lost"), total("retried")) == (1, 0)
+
+
+def test_the_budget_is_the_one_that_was_copied_at_the_claim() -> None:
+    task = running()  # three retries
+    for number in range(1, 4):
+        run_out()
+        rescue()
+        [task] = take()
+        assert (task.attempt, task.retries) == (number + 1, number)
+    run_out()
+    rescue()
+    assert row(task).failure_reason == "worker_lost"
+    assert tries(task) == [(n, "worker_lost") for n in range(1, 5)]
+    assert total("leases_lost", "echo") == total("attempts", "echo", "worker_lost") == 4
+
+
+def test_more_than_one_batch_is_taken_over_in_one_call() -> None:
+    count = 2 * rescue.__globals__["BATCH"] + 7
+    submitted(*[50] * count)
+    take(count, node="dead")
+    assert rescue(["dead"], leases=False) == count
+    assert held("dead") == set()
+    assert total("leases_lost", "echo") == count
+
+
+def test_a_late_result_of_the_lost_node_is_dropped() -> None:
+    task = running()
+    run_out()
+    rescue()
+    assert settle("node", [success(task)]) == set()
+    assert renew("node", [task.id]) == 0
+    assert held("node") == set()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_rescuers_one_takes_each_task() -> None:
+    submitted(*[50] * 150)
+    take(150)
+    run_out()
+    assert sum(together(rescue, rescue)) == 150
+    assert Attempt.objects.count() == 150
+    assert total("leases_lost", "echo") == total("retried", "echo") == 150
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_rescue_and_settle_one_wins_each_of_two_hundred_rounds() -> None:
+    submitted(*[50] * 200)
+    tasks = take(200)
+    run_out()
+    wins = {"rescue": 0, "settle": 0}
+    for n in range(0, 200, 4):
+        four = tasks[n : n + 4]
+        others = Task.objects.exclude(pk__in=[task.id for task in four]).filter(status="processing")
+        with transaction.atomic():
+            others.update(lease=clock.now() + 1e6)
+            Task.objects.filter(pk__in=[task.id for task in four]).update(lease=clock.now() - 1)
+        taken, *kept = together(
+            rescue, *[lambda task=task: settle("node", [success(task)]) for task in four]
+        )
+        settled = sum(len(one) for one in kept)
+        taken += rescue()  # what was just being written when the rescuer looked
+        assert taken + settled == 4
+        wins["rescue"] += taken
+        wins["settle"] += settled
+        for task in four:
+            assert len(tries(task)) == 1
+            assert (row(task).status == "completed") == (tries(task) == [(1, "success")])
+    assert wins["rescue"] + wins["settle"] == 200
+    assert (total("leases_lost"), total("completed")) == (wins["rescue"], wins["settle"])
+    assert total("stale") == wins["rescue"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rescuing_beside_settling_in_batches_never_waits_in_a_circle() -> None:
+    for _ in range(15):
+        submitted(*[50] * 80)
+        tasks = take(100)
+        run_out()
+        taken, kept = together(
+            rescue, lambda tasks=tasks: settle("node", [failure(task, retryable=False) for task in reversed(tasks)])
+        )
+        assert taken + rescue() + len(kept) == len(tasks)

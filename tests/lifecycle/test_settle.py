@@ -1,0 +1,231 @@
+"""settle: processing -> completed, failed or pending again; only the current attempt may."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from django.db import DatabaseError, transaction
+
+from tasks_app import clock
+from tasks_app.lifecycle import Ended, cancel, delete, redrive, rescue, settle, submit
+from tasks_app.metrics.reading import read
+from tasks_app.models import Attempt, OutcomeKind, Task
+from tests.lifecycle.kit import (
+    NO_RETRY,
+    SLOW_RETRY,
+    failure,
+    row,
+    running,
+    submitted,
+    success,
+    take,
+    together,
+    total,
+    tries,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_result_ends_the_task_and_gives_it_up() -> None:
+    task = running()
+    assert settle("node", [success(task, '{"n":1}')]) == {(task.id, 1)}
+    now = row(task)
+    assert (now.status, now.result, now.node, now.lease) == ("completed", {"n": 1}, None, None)
+    assert now.completed_at is not None
+    assert (total("completed", "echo"), total("attempts", "echo", "success")) == (1, 1)
+
+
+@pytest.mark.parametrize("result", ["0", '""', "[]", "false", "null", "{}", '"0"', "[null]"])
+def test_a_falsy_result_stays_what_it_is(result: str) -> None:
+    task = running()
+    settle("node", [success(task, result)])
+    got = row(task).result
+    assert json.dumps(got) == json.dumps(json.loads(result))
+    # Null, said by the handler, is a value too: the column is not empty.
+    assert Task.objects.filter(pk=task.id).extra(where=["result IS NOT NULL"]).exists()  # noqa: S610
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "żółw 🐢 \u2028 \\u0041 \\ \" ' %s {} \x7f\u0001",
+        {"ключ": ["値", {"": None}]},
+        [2**100, -(2**63), 0.1],
+        "x" * 3_000_000,
+        list(range(100_000)),
+    ],
+    ids=["text", "keys", "numbers", "long", "many"],
+)
+def test_a_result_comes_back_as_the_handler_said_it(value: object) -> None:
+    task = running()
+    settle("node", [success(task, json.dumps(value, ensure_ascii=False))])
+    assert row(task).result == value
+
+
+def test_an_error_is_kept_in_every_letter() -> None:
+    task = running()
+    text = "boom \n\t <script> %s '); DROP TABLE x; -- żółw 🐢"
+    settle("node", [Ended(task, OutcomeKind.ERROR, error=text, retryable=False)])
+    assert row(task).last_error == text
+
+
+def test_the_attempt_says_what_happened() -> None:
+    task = running(node="north")
+    said = {"container": "abc", "exit_code": 3, "seconds": 0.25, "stdout_tail": "out", "stderr_tail": "err"}
+    settle("north", [failure(task, OutcomeKind.CRASH, **said)])
+    attempt = Attempt.objects.get(task_id=task.id)
+    assert {name: getattr(attempt, name) for name in said} == said
+    assert (attempt.node, attempt.outcome, attempt.error) == ("north", "crash", "it broke")
+    assert attempt.started_at == row(task).started_at
+    assert attempt.started_at <= attempt.ended_at
+
+
+def test_a_retry_waits_out_its_pause_and_keeps_its_place() -> None:
+    task = running(SLOW_RETRY)
+    before = clock.reading()
+    settle("node", [failure(task)])
+    now = row(task)
+    assert (now.status, now.place, now.retries, now.clock) == ("pending", task.place, 1, clock.clock_id())
+    assert now.due is not None and now.due_at is not None
+    assert before < now.due <= clock.reading() + 60.0
+    assert abs((now.due_at - now.ready_at).total_seconds() - (now.due - before)) < 30
+    assert take() == []
+
+
+def test_a_retry_without_a_pause_is_ready_at_once() -> None:
+    task = running()
+    was_ready = row(task).ready_at
+    settle("node", [failure(task)])
+    assert row(task).due is None
+    assert row(task).ready_at > was_ready
+    [again] = take()
+    assert (again.id, again.attempt) == (task.id, 2)
+
+
+def test_the_last_error_stays_until_there_is_a_newer_one() -> None:
+    task = running()
+    settle("node", [failure(task)])
+    [again] = take()
+    settle("node", [success(again)])
+    assert (row(task).status, row(task).last_error) == ("completed", "it broke")
+
+
+def test_an_old_attempt_cannot_write_and_is_counted_as_stale() -> None:
+    old = running()
+    settle("node", [failure(old)])
+    [new] = take(node="other")
+    assert settle("node", [success(old, '"late"')]) == set()
+    now = row(new)
+    assert (now.status, now.result, now.node, now.attempts) == ("processing", None, "other", 2)
+    assert total("stale", "echo") == 1
+    assert total("completed") == 0
+    assert tries(old) == [(1, "error")]
+    assert settle("other", [success(new, '"right"')]) == {(new.id, 2)}
+    assert row(new).result == "right"
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "pending", "deleted", "cancelled", "rescued", "redriven"])
+def test_a_settle_of_what_was_taken_away_matches_no_row(status: str) -> None:
+    task = running(NO_RETRY if status in ("failed", "redriven") else SLOW_RETRY)
+    identity = row(task).pk
+    match status:
+        case "completed":
+            settle("node", [success(task, '"first"')])
+        case "failed" | "pending":
+            settle("node", [failure(task)])
+        case "deleted":
+            assert delete(identity)
+        case "cancelled":
+            assert cancel(identity)
+        case "rescued":
+            assert rescue(["node"], leases=False) == 1
+        case "redriven":
+            settle("node", [failure(task)])
+            assert redrive(identity)
+    before = list(Task.objects.filter(pk=identity).values()), tries(task)
+    assert settle("node", [success(task, '"second"')]) == set()
+    assert settle("node", [failure(task)]) == set()
+    assert (list(Task.objects.filter(pk=identity).values()), tries(task)) == before
+    assert total("stale", "echo") == 2
+
+
+def test_a_batch_keeps_what_is_current_and_drops_what_is_stale() -> None:
+    submitted(*[50] * 6)
+    batch = take(6, policy=NO_RETRY)
+    delete(row(batch[0]).pk)
+    cancel(row(batch[3]).pk)
+    ends = [success(task) if n % 2 else failure(task) for n, task in enumerate(batch)]
+    assert settle("node", ends) == {(task.id, 1) for n, task in enumerate(batch) if n not in (0, 3)}
+    assert (total("stale", "echo"), total("completed", "echo")) == (2, 2)
+    assert total("failed", "echo", "retries_exhausted") == 2
+    assert Attempt.objects.count() == 5  # the cancelled one's among them
+    assert total("attempts") == 5
+
+
+def test_a_batch_of_stale_ones_alone_changes_nothing_else() -> None:
+    task = running()
+    delete(row(task).pk)
+    assert settle("node", [success(task)]) == set()
+    assert (total("stale", "echo"), total("completed"), Attempt.objects.count()) == (1, 0, 0)
+
+
+def test_a_batch_is_written_whole_with_outcomes_of_every_kind() -> None:
+    kinds = [kind for kind in OutcomeKind if kind not in (OutcomeKind.CANCELLED, OutcomeKind.SUCCESS)]
+    submitted(*[50] * 300)
+    tasks = take(300)
+    ends = [
+        success(task, str(n), seconds=0.001) if n % 2 else failure(task, kinds[n // 2 % len(kinds)])
+        for n, task in enumerate(tasks)
+    ]
+    assert settle("node", ends) == {(task.id, 1) for task in tasks}
+    assert Attempt.objects.count() == total("attempts") == 300
+    assert [row(task).result for task in tasks[1:8:2]] == [1, 3, 5, 7]
+
+
+def test_nothing_to_settle_is_no_fault() -> None:
+    assert settle("node", []) == set()
+
+
+def test_the_counts_of_a_batch_are_the_same_whether_one_of_it_is_stale() -> None:
+    seen = []
+    for stale in (False, True):
+        before = read().totals
+        submitted(*[50] * 4)
+        tasks = take(4, policy=NO_RETRY)
+        if stale:
+            submit("echo")
+            [gone] = take()
+            delete(row(gone).pk)
+            tasks = [*tasks, gone]
+        settle("node", [success(task, seconds=0.01) for task in tasks])
+        after = read().totals
+        names = ("completed", "attempts", "run")
+        seen.append([after.sum(name, "echo") - before.sum(name, "echo") for name in names])
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_batch_that_the_database_refuses_leaves_no_trace_and_raises_what_the_settler_catches(batch: int) -> None:
+    submitted(*[50] * batch)
+    tasks = take(batch)
+    with pytest.raises(DatabaseError), transaction.atomic():
+        settle("node", [success(task, "not json") for task in tasks])
+    assert {row(task).status for task in tasks} == {"processing"}
+    assert total("attempts") == Attempt.objects.count() == 0
+    assert len(settle("node", [success(task) for task in tasks])) == batch
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_settles_of_one_attempt_one_counts() -> None:
+    submitted(*[50] * 60)
+    tasks = take(60)
+    shares = together(
+        lambda: [settle("node", [success(task)]) for task in tasks],
+        lambda: [settle("node", [failure(task, retryable=False)]) for task in reversed(tasks)],
+    )
+    assert sum(len(kept) for share in shares for kept in share) == 60
+    assert total("completed") + total("failed") == 60
+    assert total("stale") == 60
+    assert Attempt.objects.count() == 60

@@ -1,0 +1,124 @@
+"""What tasks come to is counted in the transaction that it happens in."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+from django.db import connection
+
+from tasks_app import clock, lifecycle
+from tasks_app.metrics import counters
+from tasks_app.metrics.figures import figures
+from tasks_app.models import Counter, OutcomeKind, Task
+from tests.metrics.work import POLICY, end, submit, take
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.usefixtures("database")]
+
+
+def test_every_edge_is_counted_once() -> None:
+    submit(8)
+    done, failed, released, retried, lost, cancelled, deleted, waits = take(8)
+    end([done])
+    end([failed], OutcomeKind.ERROR, retryable=False)
+    end([released], OutcomeKind.RELEASED)
+    end([retried], OutcomeKind.TIMEOUT)
+    Task.objects.filter(pk=lost.id).update(node="node-2")
+    assert lifecycle.rescue(["node-2"], leases=False) == 1
+    assert lifecycle.cancel(UUID(cancelled.id))
+    assert lifecycle.delete(UUID(deleted.id))
+    assert lifecycle.redrive(UUID(failed.id))
+    Task.objects.filter(pk=retried.id).update(expires_at=clock.Now())
+    assert lifecycle.expire() == 1
+    end([waits, deleted])  # the second one was deleted meanwhile
+
+    totals = figures(0).totals
+    assert {name: dict(totals.by(name)) for name in ("received", "completed", "failed", "retried", "redriven")} == {
+        "received": {("echo",): 8},
+        "completed": {("echo",): 2},
+        "failed": {("echo", "cancelled"): 1, ("echo", "expired"): 1, ("echo", "handler_error"): 1},
+        "retried": {("echo",): 2},
+        "redriven": {("echo",): 1},
+    }
+    assert {name: dict(totals.by(name)) for name in ("leases_lost", "stale", "deleted", "attempts")} == {
+        "leases_lost": {("echo",): 1},
+        "stale": {("echo",): 1},
+        "deleted": {("echo", "processing"): 1},
+        "attempts": {
+            ("echo", "cancelled"): 1, ("echo", "error"): 1, ("echo", "released"): 1, ("echo", "success"): 2,
+            ("echo", "timeout"): 1, ("echo", "worker_lost"): 1,
+        },
+    }  # fmt: skip
+    assert figures(0).stored("echo") == {"pending": 3, "processing": 0, "completed": 2, "failed": 2}
+    assert figures(0).unaccounted == 0
+
+
+def test_a_batch_of_which_one_result_is_stale_counts_the_others() -> None:
+    submit(3)
+    tasks = take(3)
+    lifecycle.delete(UUID(tasks[1].id))
+    kept = end(tasks)
+    assert kept == {(tasks[0].id, 1), (tasks[2].id, 1)}
+    totals = figures(0).totals
+    assert (totals.sum("completed"), totals.sum("stale")) == (2, 1)
+    assert totals.distributions("run")["echo", "success"].count == 2
+
+
+def test_counters_do_not_drop_when_the_rows_go() -> None:
+    submit(4)
+    tasks = take(4)
+    end(tasks)
+    for task in tasks:
+        lifecycle.delete(UUID(task.id))
+    now = figures(0)
+    assert (now.totals.sum("received"), now.totals.sum("completed"), now.totals.sum("deleted")) == (4, 4, 4)
+    assert now.stored("echo") == {"pending": 0, "processing": 0, "completed": 0, "failed": 0}
+
+
+def test_a_row_that_somebody_removes_by_hand_is_missed() -> None:
+    submit(3)
+    Task.objects.all()[:1].get().delete()
+    assert figures(0).unaccounted == 1
+
+
+def test_run_wait_and_overhead_are_kept_by_handler_and_outcome() -> None:
+    submit(2)
+    good, bad = take(2)
+    end([good], seconds=0.02)
+    end([bad], OutcomeKind.TIMEOUT, seconds=40.0)
+    totals = figures(0).totals
+    run = totals.distributions("run")
+    assert run["echo", "success"].sum == pytest.approx(0.02)
+    assert run["echo", "timeout"].sum == pytest.approx(40.0)
+    assert run["echo", "timeout"].buckets[counters.BUCKETS.index(60.0)] == 1
+    assert totals.distributions("wait")["echo", "success"].count == 1
+    assert totals.distributions("over")["echo", "success"].count == 1
+
+
+def test_an_observation_on_a_bound_belongs_below_it_and_one_above_all_bounds_to_the_last() -> None:
+    into: dict[str, int] = {}
+    counters.observe(into, "run", "echo|success", 0.001)
+    counters.observe(into, "run", "echo|success", 1e6)
+    counters.observe(into, "run", "echo|success", -1.0)
+    last = len(counters.BUCKETS)
+    assert into == {
+        "run|echo|success|le0": 2, f"run|echo|success|le{last}": 1, "run|echo|success|us": 1_000_000_001_000,
+    }  # fmt: skip
+
+
+def test_a_settle_touches_each_counter_once_however_many_it_writes() -> None:
+    submit(200)
+    end(take(200))
+    touched = Counter.objects.filter(series__startswith="attempts|").count()
+    assert touched == 1
+    assert figures(0).totals.sum("attempts") == 200
+    assert connection.get_autocommit()
+
+
+def test_the_policy_of_these_tests_retries_at_once() -> None:
+    submit(1)
+    for _ in range(POLICY.max_retries + 1):
+        end(take(1), OutcomeKind.CRASH)
+    totals = figures(0).totals
+    assert totals.sum("retried") == POLICY.max_retries
+    assert totals.by("failed") == {("echo", "crash"): 1}

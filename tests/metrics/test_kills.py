@@ -1,0 +1,239 @@
+"""After twenty kills and a restart the metrics say what a checker counted, who asked the rows and kept books."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+from collections import Counter as Tally
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from tests.metrics.samples import Sample, by, samples, value
+from tests.system.daemon import Daemon
+from tests.system.process import Process, until
+
+pytestmark = pytest.mark.database
+
+KILLS = 20
+#: What handlers are asked to do; each in its share.
+WORK: tuple[dict[str, Any], ...] = (
+    {"do": "echo"},
+    {"do": "echo"},
+    {"do": "sleep", "seconds": 0.05},
+    {"do": "sleep", "seconds": 0.3},
+    {"do": "error"},
+    {"do": "error", "retryable": True, "until": 3},
+    {"do": "crash", "code": 1, "until": 2},
+    {"do": "garbage", "until": 2},
+)
+
+
+class Books:
+    """A deployment of one web server and two workers, and what was done to it."""
+
+    def __init__(self, daemon: Daemon, database_url: str | None) -> None:
+        self.daemon, self._url = daemon, database_url
+        self.processes: dict[str, Process] = {}
+        self.known: list[str] = []
+        self.deleted: Tally[str] = Tally()
+        self.redriven = 0
+        self.before: dict[Sample, float] = {}
+        self.asked, self.over = threading.Semaphore(0), threading.Event()
+
+    def start(self, name: str) -> None:
+        """Start `web`, `worker-1` or `worker-2`."""
+        self.processes[name] = self.daemon.manage(name.partition("-")[0])
+
+    def until_answers(self) -> None:
+        until(lambda: self.daemon.answers("/health/live"), what="the web server")
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to the process and all that is in its session."""
+        process = self.processes[name]
+        os.killpg(process.pid, signal.SIGKILL)
+        process.ends()
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        if self._url is None:
+            return [tuple(row.values()) for row in self.daemon.rows(query)]
+        with psycopg.connect(self._url) as connection:
+            return list(connection.execute(query))  # type: ignore[call-overload]
+
+    def post(self) -> None:
+        """A thread: a task for each that is asked for. A web server killed meanwhile may have stored it or not."""
+        while self.asked.acquire() and not self.over.is_set():
+            try:
+                self.known.append(self.daemon.post("act", random.choice(WORK)))
+            except httpx.HTTPError:
+                pass
+
+    def meddle(self) -> None:
+        """Redrive a failed task, delete an ended one; tried until it is known what came of it."""
+        self.redriven += self._done("redrive", "failed") is not None
+        if status := self._done("delete", "completed", "failed"):
+            self.deleted[status] += 1
+
+    def _done(self, what: str, *statuses: str) -> str | None:
+        names = {identity.replace("-", ""): identity for identity in self.known}
+        ended = [
+            (names[key], status)
+            for identity, status in self.rows("SELECT id, status FROM taskdaemon_task")
+            if (key := str(identity).replace("-", "")) in names and status in statuses
+        ]
+        if not ended:
+            return None
+        identity, status = random.choice(ended)
+        path = f"/api/tasks/{identity}"
+        try:
+            answer = self.daemon.http.post(f"{path}/redrive") if what == "redrive" else self.daemon.http.delete(path)
+            assert answer.status_code in (200, 204), answer.text
+        except httpx.HTTPError:  # nobody else touches it, so the row tells
+            key = identity if self._url else identity.replace("-", "")
+            if self.rows(f"SELECT status FROM taskdaemon_task WHERE id = '{key}'") == [(status,)]:
+                return None
+        return status
+
+    def scrape(self) -> dict[Sample, float]:
+        """What /metrics says; no counter of tasks may ever say less than before."""
+        try:
+            now = samples(self.daemon.http.get("/metrics").content)
+        except httpx.HTTPError:
+            return self.before
+        for (name, labels), number in self.before.items():
+            if name.endswith(("_total", "_count", "_bucket")):
+                assert now.get((name, labels), 0) >= number, (name, labels)
+        self.before = now
+        assert value(now, "tasks_unaccounted") == 0
+        return now
+
+    def settled(self) -> bool:
+        """Whether no task waits or runs."""
+        return not self.rows("SELECT 1 FROM taskdaemon_task WHERE status IN ('pending', 'processing') LIMIT 1")
+
+    def counted(self) -> dict[str, Any]:
+        """What the metrics have to say, from the rows and from what was done."""
+        by_status = dict(self.rows("SELECT status, count(*) FROM taskdaemon_task GROUP BY status"))
+        deleted = sum(self.deleted.values())
+        return {
+            "received": sum(by_status.values()) + deleted,
+            "success": by_status.get("completed", 0) + self.deleted["completed"],
+            "failed": by_status.get("failed", 0) + self.deleted["failed"] + self.redriven,
+            "deleted": dict(self.deleted),
+            "redrives": self.redriven,
+            "stored": by_status,
+        }
+
+
+def said(now: dict[Sample, float]) -> dict[str, Any]:
+    """The same, as the metrics have it."""
+    return {
+        "received": value(now, "tasks_received_total"),
+        "success": value(now, "tasks_processed_total", status="success"),
+        "failed": value(now, "tasks_processed_total", status="failed"),
+        "deleted": by(now, "tasks_deleted_total", "status"),
+        "redrives": value(now, "task_redrives_total"),
+        "stored": by(now, "tasks_stored", "status", handler="act"),
+    }
+
+
+def attempts(now: dict[Sample, float]) -> dict[str, float]:
+    return by(now, "task_attempts_total", "outcome", handler="act")
+
+
+@pytest.fixture
+def database_url() -> Iterator[str | None]:
+    """A database of the test's own on the server that these tests run on; None: SQLite."""
+    server = os.environ.get("DATABASE_URL")
+    if not server:
+        yield None
+        return
+    name = f"kills_{secrets.token_hex(4)}"
+    base = server.rpartition("/")[0]
+    with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+        yield f"{base}/{name}"
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
+
+
+@pytest.fixture
+def books(database_url: str | None) -> Iterator[Books]:
+    server = {"DATABASE_URL": database_url, "DAEMON_SECRET_KEY": secrets.token_urlsafe(48)} if database_url else {}
+    daemon = Daemon(Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")), DAEMON_DRAIN_TIMEOUT="5", **server)
+    daemon.handler("act", instances=2, max_retries=3)
+    try:
+        assert daemon.manage("migrate", "--verbosity", "0").ends() == 0
+        yield Books(daemon, database_url)
+    finally:
+        daemon.close()
+        shutil.rmtree(daemon.home)
+
+
+@pytest.mark.timeout(180)
+def test_metrics_after_twenty_kills_and_a_restart_are_what_a_checker_counted(books: Books) -> None:
+    for name in ("web", "worker-1", "worker-2"):
+        books.start(name)
+    books.until_answers()
+    poster = threading.Thread(target=books.post)
+    poster.start()
+    for number in range(KILLS):
+        books.asked.release(8)
+        books.meddle()
+        books.scrape()
+        # Now and then in the middle of work, now and then while a start is under way.
+        ended = len(books.rows("SELECT 1 FROM taskdaemon_attempt"))
+        if number % 2:
+            until(lambda seen=ended: len(books.rows("SELECT 1 FROM taskdaemon_attempt")) > seen or books.settled())  # type: ignore[misc]
+        victim = random.choice(("web", "worker-1", "worker-2"))
+        books.asked.release(8)  # some of these are on their way when it dies
+        books.kill(victim)
+        books.start(victim)
+        if victim == "web":
+            books.until_answers()
+    books.over.set()
+    books.asked.release()
+    poster.join()
+    until(books.settled, 90.0, what="the end of all tasks")
+    for name in ("worker-1", "worker-2"):
+        books.processes[name].until_says("node started")
+
+    for _ in range(10):
+        books.daemon.http.get("/health/ready")
+    for process in books.processes.values():
+        assert process.stop() == 0
+    for name in books.processes:
+        books.start(name)
+    books.until_answers()
+
+    now = books.scrape()
+    assert said(now) == books.counted()
+    assert said(now)["received"] >= len(books.known)
+    # Nothing of what the web server counted was lost by a stop in order.
+    assert value(now, "django_http_responses_total_by_status_view_method_total", view="ready") == 10
+
+    kept = dict(books.rows("SELECT outcome, count(*) FROM taskdaemon_attempt GROUP BY outcome"))
+    # The attempts of deleted tasks are gone; those of redriven ones are not.
+    assert all(attempts(now)[outcome] >= count for outcome, count in kept.items())
+    assert sum(attempts(now).values()) >= sum(kept.values())
+    if not books.deleted:
+        assert attempts(now) == kept
+    reasons = dict(
+        books.rows(
+            "SELECT failure_reason, count(*) FROM taskdaemon_task WHERE status = 'failed' GROUP BY failure_reason"
+        )
+    )
+    failures = by(now, "task_failures_total", "reason", handler="act")
+    assert sum(failures.values()) == said(now)["failed"]
+    assert all(failures[reason] >= count for reason, count in reasons.items())
+    assert value(now, "task_leases_lost_total") == attempts(now).get("worker_lost", 0)
+    measured = sum(attempts(now).values()) - attempts(now).get("worker_lost", 0)
+    assert value(now, "task_wait_seconds_count") == measured

@@ -1,0 +1,49 @@
+"""A deployment for a test, or for a module's tests in turn."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.daemon import Daemon
+
+
+@pytest.fixture(scope="session")
+def migrated() -> Iterator[Path]:
+    """A database with its tables, to copy: migrating anew takes seconds."""
+    with tempfile.TemporaryDirectory(prefix="td-", dir="/tmp") as folder:
+        daemon = Daemon(Path(folder))
+        daemon.handler("echo")
+        assert daemon.manage("migrate", "--verbosity", "0").ends() == 0
+        yield daemon.database
+
+
+@pytest.fixture
+def deployment(migrated: Path) -> Iterator[Callable[..., Daemon]]:
+    """Makes deployments: `deployment(DAEMON_WORKERS="1")`. Their database has its tables; they have no handler yet."""
+    made: list[Daemon] = []
+
+    def make(migrate: bool = True, **environment: str) -> Daemon:
+        # Sockets have short paths; pytest's own folders are too deep.
+        daemon = Daemon(Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")), **environment)
+        made.append(daemon)
+        if migrate:
+            shutil.copy(migrated, daemon.database)
+        return daemon
+
+    yield make
+    for daemon in made:
+        daemon.close()
+        shutil.rmtree(daemon.home)
+
+
+@pytest.fixture
+def daemon(deployment: Callable[..., Daemon]) -> Daemon:
+    """A deployment with the handler `act` in two slots."""
+    made = deployment()
+    made.handler("act")
+    return made

@@ -1,0 +1,133 @@
+"""What each way to end an attempt leaves on the task and in the attempt's row."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.system import diary
+from tests.system.daemon import Daemon, open_gate
+from tests.system.process import of_home, until
+
+pytestmark = pytest.mark.xdist_group("attempts")
+
+
+@pytest.fixture(scope="module")
+def daemon(migrated: Path) -> Iterator[Daemon]:
+    """One `up` for all of these: each has handlers of its own kind, and none harms the others'."""
+    daemon = Daemon(Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")), DAEMON_MAX_RETRIES="2")
+    shutil.copy(migrated, daemon.database)
+    daemon.handler("act")
+    daemon.handler("once", instances=1, max_retries=0)
+    daemon.handler("brief", instances=1, timeout=0.3, max_retries=0, start_timeout=0.1)
+    daemon.handler("picky", instances=1, retry_on=["timeout"])
+    daemon.up()
+    yield daemon
+    daemon.close()
+    shutil.rmtree(daemon.home)
+
+
+def outcomes(daemon: Daemon, task: str) -> list[str]:
+    return [attempt["outcome"] for attempt in daemon.attempts(task)]
+
+
+def short(task: dict[str, Any]) -> tuple[Any, ...]:
+    return task["status"], task["failure_reason"], task["attempts"]
+
+
+def test_an_error_that_is_not_retryable_ends_the_task_at_once(daemon: Daemon) -> None:
+    task = daemon.post("act", {"do": "error"})
+    found = daemon.until_final(task)
+    assert (*short(found), found["last_error"]) == ("failed", "handler_error", 1, "it did not work")
+    (attempt,) = daemon.attempts(task)
+    assert (attempt["outcome"], attempt["error"], attempt["exit_code"]) == ("error", "it did not work", None)
+
+
+def test_a_retryable_error_is_retried_until_the_budget_is_spent(daemon: Daemon) -> None:
+    task = daemon.post("act", {"do": "error", "retryable": True})
+    assert short(daemon.until_final(task)) == ("failed", "retries_exhausted", 3)
+    assert outcomes(daemon, task) == ["error"] * 3
+    assert [entry.attempt for entry in diary.starts(daemon.diary, task)] == [1, 2, 3]
+
+
+def test_a_retry_that_works_completes_the_task(daemon: Daemon) -> None:
+    task = daemon.post("act", {"do": "error", "retryable": True, "until": 2})
+    found = daemon.until_final(task)
+    assert short(found) == ("completed", None, 2)
+    assert found["result"] == {"do": "error", "retryable": True, "until": 2}
+    assert outcomes(daemon, task) == ["error", "success"]
+
+
+def test_a_redrive_gives_the_budget_back_and_goes_on_counting_attempts(daemon: Daemon) -> None:
+    task = daemon.post("act", {"do": "crash", "code": 1})
+    assert daemon.until_final(task)["attempts"] == 3
+    assert daemon.http.post(f"/api/tasks/{task}/redrive").json()["status"] == "pending"
+    until(lambda: daemon.task(task)["attempts"] == 6, what="three attempts more")
+    assert short(daemon.until_final(task)) == ("failed", "crash", 6)
+    assert [attempt["number"] for attempt in daemon.attempts(task)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_crash_leaves_its_exit_code_and_its_last_words(daemon: Daemon) -> None:
+    task = daemon.post("once", {"do": "crash", "code": 7})
+    assert short(daemon.until_final(task)) == ("failed", "crash", 1)
+    (attempt,) = daemon.attempts(task)
+    assert (attempt["outcome"], attempt["exit_code"], attempt["stderr_tail"]) == ("crash", 7, "going down\n")
+    assert "exit code 7" in attempt["error"]
+
+
+def test_a_handler_that_does_not_answer_in_time_is_killed(daemon: Daemon) -> None:
+    task = daemon.post("brief", {"do": "sleep", "seconds": 600})
+    assert short(daemon.until_final(task)) == ("failed", "timeout", 1)
+    (attempt,) = daemon.attempts(task)
+    assert attempt["outcome"] == "timeout" and "no reply within" in attempt["error"]
+    (start,) = diary.starts(daemon.diary, task)
+    assert start.pid not in of_home(daemon.home)
+    assert daemon.until_final(daemon.post("brief"))["status"] == "completed"
+
+
+def test_a_reply_that_breaks_the_protocol_is_told_as_such(daemon: Daemon) -> None:
+    task = daemon.post("once", {"do": "garbage"})
+    assert short(daemon.until_final(task)) == ("failed", "bad_reply", 1)
+    (attempt,) = daemon.attempts(task)
+    assert attempt["outcome"] == "bad_reply" and "result" in attempt["error"]
+
+
+def test_what_the_handler_does_not_list_is_not_retried(daemon: Daemon) -> None:
+    task = daemon.post("picky", {"do": "crash", "code": 1})
+    assert short(daemon.until_final(task)) == ("failed", "crash", 1)
+
+
+def test_what_a_handler_prints_is_kept_with_the_attempt(daemon: Daemon) -> None:
+    task = daemon.post("act", {"do": "print"})
+    assert daemon.until_final(task)["status"] == "completed"
+    (attempt,) = daemon.attempts(task)
+    assert "to stdout\n" in attempt["stdout_tail"]
+    assert attempt["stderr_tail"] == "to stderr\n"
+    assert attempt["node"] and attempt["container"] and attempt["seconds"] > 0
+
+
+def test_a_running_task_that_is_deleted_loses_its_container_and_the_slot_works_on(daemon: Daemon) -> None:
+    task = daemon.post("once", {"do": "sleep", "seconds": 600})
+    daemon.until_starts(task)
+    (start,) = diary.starts(daemon.diary, task)
+    assert daemon.http.delete(f"/api/tasks/{task}").status_code == 204
+    until(lambda: start.pid not in of_home(daemon.home), timeout=5, what="the end of its container")
+    assert daemon.until_final(daemon.post("once"))["status"] == "completed"
+    assert daemon.http.get(f"/api/tasks/{task}").status_code == 404
+    assert daemon.attempts(task) == []
+
+
+def test_a_task_that_is_deleted_while_it_waits_is_never_begun(daemon: Daemon) -> None:
+    gate = daemon.gate()
+    first = daemon.post("once", {"do": "wait", "gate": str(gate)})
+    daemon.until_starts(first)
+    waits, after = daemon.post("once"), daemon.post("once")
+    assert daemon.http.delete(f"/api/tasks/{waits}").status_code == 204
+    open_gate(gate)
+    assert daemon.until_final(after)["status"] == "completed"
+    assert diary.starts(daemon.diary, waits) == []

@@ -1,0 +1,76 @@
+"""A node that is killed, a machine that loses everything."""
+
+from __future__ import annotations
+
+from tests.system import diary
+from tests.system.daemon import Daemon, open_gate
+from tests.system.process import kill_all, until
+
+
+def test_the_task_of_a_killed_node_completes_once_a_new_one_came(daemon: Daemon) -> None:
+    daemon.web()
+    first = daemon.worker()
+    task = daemon.post("act", {"do": "sleep", "seconds": 600, "until": 2})
+    daemon.until_starts(task)
+    first.kill()
+    daemon.worker()
+    found = daemon.until_final(task)
+    assert (found["status"], found["attempts"]) == ("completed", 2)
+    lost, done = daemon.attempts(task)
+    assert (lost["number"], lost["outcome"], done["number"], done["outcome"]) == (1, "worker_lost", 2, "success")
+    assert lost["node"] in lost["error"] and lost["node"] != done["node"]
+    assert [entry.attempt for entry in diary.starts(daemon.diary, task)] == [1, 2]
+    until(lambda: len(list((daemon.home / "nodes").iterdir())) == 1, what="the end of the dead node's lock file")
+
+
+def test_a_living_neighbour_takes_over_what_a_killed_node_ran(daemon: Daemon) -> None:
+    daemon.web()
+    first = daemon.worker()
+    task = daemon.post("act", {"do": "sleep", "seconds": 600, "until": 2})
+    daemon.until_starts(task)
+    daemon.worker()
+    first.kill()
+    assert daemon.until_final(task)["attempts"] == 2
+
+
+def test_a_task_that_kills_its_node_each_time_fails_as_worker_lost(daemon: Daemon) -> None:
+    daemon.environment["DAEMON_MAX_RETRIES"] = "1"
+    daemon.web()
+    task = daemon.post("act", {"do": "sleep", "seconds": 600})
+    for number in (1, 2):
+        node = daemon.worker()
+        daemon.until_starts(task, number)
+        node.kill()
+    daemon.worker()
+    found = daemon.until_final(task)
+    assert (found["status"], found["failure_reason"], found["attempts"]) == ("failed", "worker_lost", 2)
+
+
+def test_after_everything_was_killed_every_accepted_task_completes(daemon: Daemon) -> None:
+    daemon.up()
+    gate = daemon.gate()
+    running = [daemon.post("act", {"do": "wait", "gate": str(gate), "until": 2}) for _ in range(2)]
+    for task in running:
+        daemon.until_starts(task)
+    waiting = [daemon.post("act") for _ in range(200)]
+    kill_all(daemon.home)
+    daemon.up()
+    until(daemon.all_final, what="the end of all tasks")
+    found = {task: daemon.task(task) for task in running + waiting}
+    assert {task["status"] for task in found.values()} == {"completed"}
+    assert {found[task]["attempts"] for task in running} == {2}
+    assert {found[task]["attempts"] for task in waiting} == {1}
+
+
+def test_a_result_that_cannot_be_written_is_kept_until_it_can(daemon: Daemon) -> None:
+    up = daemon.up()
+    gate = daemon.gate()
+    task = daemon.post("act", {"do": "wait", "gate": str(gate)})
+    daemon.until_starts(task)
+    daemon.execute("ALTER TABLE taskdaemon_attempt RENAME TO elsewhere")
+    open_gate(gate)
+    up.until_says("trying again until the database answers")
+    daemon.execute("ALTER TABLE elsewhere RENAME TO taskdaemon_attempt")
+    found = daemon.until_final(task)
+    assert (found["status"], found["attempts"]) == ("completed", 1)
+    assert "worker ended" not in up.said()

@@ -1,0 +1,76 @@
+"""How `up` ends: told to, told twice, or killed."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.system.daemon import Daemon, open_gate
+from tests.system.process import children, of_home, until
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["sigterm", "ctrl-c"])
+def test_told_to_stop_it_lets_a_running_task_end_and_leaves_nothing(daemon: Daemon, number: signal.Signals) -> None:
+    up = daemon.up()
+    task = daemon.post("act", {"do": "sleep", "seconds": 1.5})
+    waits = daemon.post("act", {"do": "sleep", "seconds": 1.5})
+    daemon.until_starts(task)
+    daemon.until_starts(waits)
+    up.signal(number)
+    assert up.ends() == 0
+    assert [row["status"] for row in daemon.rows("SELECT status FROM taskdaemon_task")] == ["completed"] * 2
+    assert [row["outcome"] for row in daemon.attempts(task)] == ["success"]
+    assert of_home(daemon.home) == {}
+    assert not [path for path in daemon.home.rglob("*") if path.is_socket()]
+    assert not list((daemon.home / "nodes").iterdir())
+    assert not daemon.rows("SELECT * FROM taskdaemon_node WHERE stopped_at IS NULL")
+    assert "Traceback" not in up.said()
+
+
+def test_while_it_drains_nothing_new_is_begun(daemon: Daemon) -> None:
+    up = daemon.up()
+    gate = daemon.gate()
+    running = daemon.post("act", {"do": "wait", "gate": str(gate)})
+    daemon.until_starts(running)
+    up.signal(signal.SIGTERM)
+    up.until_says("draining")
+    late = daemon.post("act")
+    open_gate(gate)
+    assert up.ends() == 0
+    found = {row["id"]: (row["status"], row["attempts"]) for row in daemon.rows("SELECT * FROM taskdaemon_task")}
+    assert found == {running.replace("-", ""): ("completed", 1), late.replace("-", ""): ("pending", 0)}
+
+
+def test_a_second_signal_sends_running_tasks_back_without_spending_a_retry(daemon: Daemon) -> None:
+    up = daemon.up()
+    task = daemon.post("act", {"do": "sleep", "seconds": 600})
+    daemon.until_starts(task)
+    up.signal(signal.SIGTERM)
+    up.until_says("draining")
+    up.signal(signal.SIGTERM)
+    assert up.ends() == 0
+    (row,) = daemon.rows("SELECT status, attempts, retries FROM taskdaemon_task")
+    assert row == {"status": "pending", "attempts": 1, "retries": 0}
+    assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["released"]
+    assert of_home(daemon.home) == {}
+
+
+def test_a_drain_time_that_is_over_sends_running_tasks_back(daemon: Daemon) -> None:
+    daemon.environment["DAEMON_DRAIN_TIMEOUT"] = "0.5"
+    up = daemon.up()
+    task = daemon.post("act", {"do": "sleep", "seconds": 600})
+    daemon.until_starts(task)
+    assert up.stop() == 0
+    assert [row["outcome"] for row in daemon.attempts(task)] == ["released"]
+
+
+def test_killed_with_9_it_takes_everything_along(daemon: Daemon) -> None:
+    up = daemon.up()
+    task = daemon.post("act", {"do": "sleep", "seconds": 600})
+    daemon.until_starts(task)
+    alive = of_home(daemon.home)
+    assert len(alive) >= 6, "up, web's two, worker, two handlers"
+    assert len(children(up.pid)) == 2
+    up.kill()
+    until(lambda: not of_home(daemon.home), timeout=10, what=lambda: f"the end of {of_home(daemon.home)}")

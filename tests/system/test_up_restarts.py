@@ -1,0 +1,30 @@
+"""A process that dies is started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from tests.system.daemon import Daemon
+from tests.system.process import children, until
+
+
+@pytest.mark.parametrize("name", ["web", "worker"])
+def test_a_child_that_is_killed_is_started_again_and_it_is_said(daemon: Daemon, name: str) -> None:
+    up = daemon.up()
+    web, worker = children(up.pid)
+    os.kill({"web": web, "worker": worker}[name], signal.SIGKILL)
+    up.until_says(rf"^  {name} was killed by SIGKILL after \d+ s; starting it again in 0\.5 s")
+    until(lambda: len(children(up.pid)) == 2, what="two children")
+    until(lambda: daemon.answers("/health"), what="health")
+    assert daemon.until_final(daemon.post("act"))["status"] == "completed"
+
+
+def test_the_process_that_answers_requests_is_replaced_when_it_is_killed(daemon: Daemon) -> None:
+    up = daemon.up()
+    (server,) = children(children(up.pid)[0])
+    os.kill(server, signal.SIGKILL)
+    until(lambda: daemon.answers("/health") and server not in children(children(up.pid)[0]), what="a new server")
+    assert daemon.until_final(daemon.post("act"))["status"] == "completed"

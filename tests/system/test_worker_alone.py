@@ -1,0 +1,66 @@
+"""A node without `up`: `manage.py worker`, and Celery's own command."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.system import diary
+from tests.system.daemon import Daemon
+from tests.system.process import children, of_home, until
+
+
+def test_a_worker_serves_only_the_handlers_that_it_is_told(daemon: Daemon) -> None:
+    daemon.handler("other")
+    daemon.web()
+    daemon.worker("--handler", "act")
+    waits = daemon.post("other")
+    assert daemon.until_final(daemon.post("act"))["status"] == "completed"
+    assert daemon.task(waits)["status"] == "pending"
+    until(lambda: "no living worker serves it" in daemon.http.get("/health").text, what="a word about it in /health")
+    daemon.worker("--handler", "other", "--handler", "act")
+    assert daemon.until_final(waits)["status"] == "completed"
+    assert len(diary.starts(daemon.diary, waits)) == 1
+
+
+def test_a_worker_for_a_handler_that_does_not_exist_refuses(daemon: Daemon) -> None:
+    worker = daemon.manage("worker", "--handler", "nobody")
+    assert worker.ends() == 2
+    assert "--handler nobody: not in handlers.toml, which has act" in worker.said()
+    assert "Traceback" not in worker.said()
+
+
+def test_celerys_own_command_runs_a_node_and_drains(daemon: Daemon) -> None:
+    daemon.web()
+    worker = daemon.celery("worker")
+    task = daemon.post("act", {"do": "sleep", "seconds": 0.5})
+    daemon.until_starts(task)
+    assert worker.stop() == 0
+    assert daemon.task(task)["status"] == "completed"
+    assert worker.pid not in of_home(daemon.home) and not children(worker.pid)
+
+
+def test_a_worker_that_is_told_twice_hurries(daemon: Daemon) -> None:
+    daemon.web()
+    worker = daemon.worker()
+    task = daemon.post("act", {"do": "sleep", "seconds": 600})
+    daemon.until_starts(task)
+    worker.popen.terminate()
+    worker.until_says("draining")
+    worker.stop()
+    assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["released"]
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_pool_that_cannot_hold_a_node_is_refused_in_a_sentence(daemon: Daemon, pool: str) -> None:
+    worker = daemon.celery("worker", "-P", pool)
+    assert worker.ends() != 0
+    assert "start it with --pool solo" in worker.said()
+    assert "Traceback" not in worker.said()
+
+
+def test_a_worker_without_tables_says_what_to_do(daemon: Daemon) -> None:
+    daemon.database.unlink()
+    worker = daemon.manage("worker")
+    assert worker.ends() != 0
+    assert "manage.py migrate" in worker.said()
+    assert "Traceback" not in worker.said()
