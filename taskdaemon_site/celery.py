@@ -9,7 +9,7 @@ from tasks_app.broker.celery_settings import celery_settings
 from tasks_app.conf import environment
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taskdaemon_site.settings")
-# A Celery worker would run all of Django's checks, for which it imports the whole API, and pay no heed to what they say.
+# A Celery worker would run all of Django's checks, import the whole API for them, and pay no heed to what they say.
 # The node asks for what it needs, and stops the worker where it is wrong.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 

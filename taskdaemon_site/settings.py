@@ -1,5 +1,6 @@
 """Django's settings, all of them derived from the typed environment (`tasks_app.conf`)."""
 
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -177,3 +178,5 @@ CELERY_APP = "taskdaemon_site.celery.app"
 
 LOGGING_CONFIG = None
 logging_settings(ENV.log_level)
+# Five lines a login, all of which its tables have; warnings tell of locks.
+logging.getLogger("axes").setLevel(logging.WARNING)

@@ -85,6 +85,13 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """Rows that failed, which are few among those that ended."""
         return self.extra(where=["status = 'failed'"])
 
+    def any_by(self, field: str) -> bool:
+        """Whether there is one: `exists()` along the index that begins with `field`.
+
+        Without an order the planner may hope to meet one soon in the table itself, and read all that has ended.
+        """
+        return bool(self.order_by(field).values_list("pk")[:1])
+
     def expiring(self) -> TaskQuerySet:
         """Pending rows that are worth something only for a time."""
         return self.extra(where=["status = 'pending' AND expires_at IS NOT NULL"])

@@ -1,4 +1,4 @@
-"""How a node is known to be dead without waiting: a file that it keeps locked, and that the kernel unlocks when it dies."""
+"""How a node is known to be dead without waiting: a file that it keeps locked, until the kernel unlocks it."""
 
 from __future__ import annotations
 

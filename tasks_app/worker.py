@@ -134,7 +134,7 @@ def _deployment() -> str:
 @signals.celeryd_init.connect
 def _refuse_other_pools(conf: Any, options: dict[str, Any], **_: Any) -> None:
     """Here, and not in the step: by then a prefork pool has forked, and does not let the process end."""
-    pool = options.get("pool_cls") or conf.worker_pool
+    pool = options.get("pool") or options.get("pool_cls") or conf.worker_pool
     name = getattr(pool, "__module__", str(pool))
     if not name.endswith("solo"):
         raise Refused(

@@ -10,6 +10,7 @@ from tasks_app.admin.tasks import TaskAdmin
 admin.site.site_header = admin.site.site_title = "Tasks"
 admin.site.index_title = "Dashboard"
 admin.site.site_url = "/docs"
+admin.site.enable_nav_sidebar = False  # the tables need its room
 admin.site.index_template = "taskdaemon/dashboard.html"
 admin.site.login_template = "taskdaemon/login.html"
 

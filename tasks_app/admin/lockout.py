@@ -29,7 +29,8 @@ def locked_out(request: HttpRequest, response: HttpResponse | None = None, crede
     if request.accepts("text/html"):
         context = {"text": text, "title": "Locked out", "site_header": "Tasks"}
         page = render(request, "taskdaemon/locked.html", context, status=429)
-        page.headers.update(headers)  # type: ignore[arg-type]
+        for name, value in headers.items():
+            page[name] = value
         return page
     return JsonResponse({"error": text}, status=429, headers=headers)
 

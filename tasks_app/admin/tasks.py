@@ -68,6 +68,13 @@ class TaskAdmin(Columns):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[NewestFirst]:
         return NewestFirst
 
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        # What the filters understand, and no column: a lookup of the address's own could read every payload.
+        return lookup in {one.parameter_name for one in self.list_filter}
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Tasks", **(extra_context or {})})
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         return super().get_queryset(request).defer("task_data", "result")
 
@@ -96,14 +103,16 @@ class TaskAdmin(Columns):
     @admin.action(description="Cancel the selected tasks", permissions=["act"])
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
         """End those that have not ended, once the user is sure."""
-        return self._all_if_sure(request, DEEDS["cancel"], queryset)
+        return self._all_if_sure(request, DEEDS["cancel"], queryset, "cancel_selected")
 
     @admin.action(description="Delete the selected tasks", permissions=["delete"])
     def delete_selected_tasks(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
         """Remove each, once the user is sure."""
-        return self._all_if_sure(request, DEEDS["delete"], queryset)
+        return self._all_if_sure(request, DEEDS["delete"], queryset, "delete_selected_tasks")
 
-    def _all_if_sure(self, request: HttpRequest, deed: Deed, queryset: QuerySet[Task]) -> HttpResponse | None:
+    def _all_if_sure(
+        self, request: HttpRequest, deed: Deed, queryset: QuerySet[Task], action: str
+    ) -> HttpResponse | None:
         if "sure" in request.POST:
             try:
                 ids = chosen(request.POST.get("chosen", ""))
@@ -115,7 +124,7 @@ class TaskAdmin(Columns):
             return None
         found = list(queryset.order_by("-pk").values_list("pk", "task_type", "status")[: MOST + 1])
         rows = [Task(pk=key, task_type=name, status=status) for key, name, status in found[:MOST]]
-        return self._ask(request, deed, rows, action=request.POST.get("action", ""), more=len(found) > MOST)
+        return self._ask(request, deed, rows, action=action, more=len(found) > MOST)
 
     def _ask(self, request: HttpRequest, deed: Deed, rows: list[Task], **more: Any) -> HttpResponse:
         context = {
@@ -124,6 +133,7 @@ class TaskAdmin(Columns):
             "opts": self.opts,
             "deed": deed,
             "count": len(rows),
+            "unfit": sum(1 for row in rows if row.status not in deed.fits),
             "running": sum(1 for row in rows if row.status == Status.PROCESSING),
             "named": rows[:NAMED],
             "unnamed": max(len(rows) - NAMED, 0),

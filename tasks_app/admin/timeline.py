@@ -44,7 +44,7 @@ def timeline(task: Task, tries: Sequence[Attempt], entries: Iterable[LogEntry], 
     known.sort(key=lambda found: found[:2])
     moments, before = [], None
     for at, _, what, detail, tone in known:
-        moments.append(Moment(at, what, detail, tone, f"+{span(at - before)}" if before else ""))
+        moments.append(Moment(at, what, detail, tone, f"{span(at - before)} later" if before else ""))
         before = at
     return moments + _next(task, now)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
@@ -191,5 +192,7 @@ def whole(result: dict[str, Any], generator: Any, request: Any, public: bool) ->
             for status in ("429", "503"):
                 if status in answers:
                     answers[status] = {**answers[status], "headers": _COME_BACK}
+            for status, answer in answers.items():
+                answer["description"] = answer["description"] or HTTPStatus(int(status)).phrase
             operation["responses"] = dict(sorted(answers.items()))
     return result

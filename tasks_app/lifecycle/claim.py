@@ -26,6 +26,8 @@ ORDER: dict[Selection, str] = {"fifo": "place", "lifo": "place DESC", "priority"
 _READY = "status = 'pending' AND due IS NULL"
 _BEST = "SELECT id FROM taskdaemon_task WHERE " + _READY + " AND task_type = {type} ORDER BY {order} LIMIT {limit}"
 _WAIT = "(extract(epoch from started_at - ready_at))::float8"
+# The best are handed on as an array, which the planner takes to be short. It takes a LIMIT that it does not know for a
+# tenth of all that is ready, and would read the whole table to join it with that.
 _POSTGRESQL = """
 WITH want AS (
   SELECT * FROM unnest(%(types)s::text[], %(counts)s::int[], %(timeouts)s::float8[], %(retries)s::int[],
@@ -33,8 +35,8 @@ WITH want AS (
 ), best AS MATERIALIZED ({best})
 UPDATE taskdaemon_task AS task SET status = 'processing', attempts = task.attempts + 1, node = %(node)s,
   lease = extract(epoch from clock_timestamp())::float8 + %(lease)s, clock = 'server', started_at = clock_timestamp(),
-  timeout = best.timeout, max_retries = best.max_retries, retry_backoff = best.retry_backoff, retry_on = best.retry_on
-FROM best WHERE task.id = best.id
+  timeout = want.timeout, max_retries = want.max_retries, retry_backoff = want.retry_backoff, retry_on = want.retry_on
+FROM want WHERE want.type = task.task_type AND task.id = ANY(ARRAY(SELECT id FROM best))
 RETURNING task.id::text, task.task_type, task.task_data::text, task.attempts, task.priority, task.place, task.retries,
   (extract(epoch from task.started_at - task.ready_at))::float8
 """
@@ -57,14 +59,14 @@ class Want(NamedTuple):
 def best_by_type(order: Selection) -> str:
     """The rows a claim takes, for PostgreSQL: what the test of its plan explains."""
     best = _BEST.format(type="want.type", order=ORDER[order], limit="want.count")
-    return f"SELECT b.id, want.* FROM want CROSS JOIN LATERAL ({best} FOR UPDATE SKIP LOCKED) AS b"
+    return f"SELECT b.id FROM want CROSS JOIN LATERAL ({best} FOR UPDATE SKIP LOCKED) AS b"
 
 
 #: The rows that were looked at, as far as they are still there to take. The status is asked for in a way that fits no
 #: partial index: with old statistics the planner takes that for a short way, and reads every ready row. In the order of
 #: their ids, so that two claimers do not wait for each other's rows in a circle.
 _LOOKED_AT = """
-SELECT t.id, want.* FROM taskdaemon_task AS t JOIN want ON want.type = t.task_type
+SELECT t.id FROM taskdaemon_task AS t
 WHERE t.id = ANY(%(ids)s::uuid[]) AND coalesce(t.status) = 'pending' AND coalesce(t.due) IS NULL
 ORDER BY t.id FOR UPDATE OF t
 """
@@ -96,7 +98,8 @@ def waiting(types: Sequence[str]) -> set[str]:
     found = set()
     with connection.cursor() as cursor:
         for name in types:
-            cursor.execute(f"SELECT 1 FROM taskdaemon_task WHERE {_READY} AND task_type = %s LIMIT 1", [name])
+            # Ordered, or PostgreSQL reads the table in the hope of meeting a ready row soon.
+            cursor.execute(f"SELECT 1 FROM taskdaemon_task WHERE {_READY} AND task_type = %s ORDER BY place LIMIT 1", [name])
             if cursor.fetchone():
                 found.add(name)
     return found

@@ -26,8 +26,8 @@ def expire() -> int:
 
 
 def _expire_batch() -> int:
-    late = Task.objects.expiring().filter(expires_at__lte=clock.Now()).order_by()
-    if not late.exists():  # a read: no lock where there is nothing to do
+    late = Task.objects.expiring().filter(expires_at__lte=clock.Now()).order_by("expires_at")
+    if not late.any_by("expires_at"):  # a read: no lock where there is nothing to do
         return 0
     ended: Tally[str] = Tally()
     with writing():

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q
 
 from tasks_app import clock
 from tasks_app.broker.bell import ring
 from tasks_app.lifecycle.claimed import Policy, retry_on_of
 from tasks_app.lifecycle.verdict import verdict
 from tasks_app.metrics import counters
-from tasks_app.models import Attempt, OutcomeKind, Status, Task
+from tasks_app.models import Attempt, OutcomeKind, Status, Task, TaskQuerySet
 from tasks_app.write_lock import writing
 
 #: Rows taken over in one transaction, and transactions in one call.
@@ -29,7 +29,7 @@ def rescue(dead: Collection[str] = (), leases: bool = True) -> int:
     if leases:
         over |= Q(lease__lt=clock.now()) | ~Q(clock=clock.clock_id())
     lost = Task.objects.running().filter(over)
-    if not lost.exists():  # a read: no lock where there is nothing to do
+    if not lost.any_by("node"):  # a read: no lock where there is nothing to do
         return 0
     taken = 0
     woken: dict[str, int] = {}
@@ -43,13 +43,13 @@ def rescue(dead: Collection[str] = (), leases: bool = True) -> int:
     return taken
 
 
-def _take_batch(lost: QuerySet[Task], over: Q, woken: dict[str, int]) -> int:
+def _take_batch(lost: TaskQuerySet, over: Q, woken: dict[str, int]) -> int:
     taken = 0
     deltas: list[tuple[str, int]] = []
     with writing():
         # Skipped, what another one holds (a settle that is about to win, another rescuer): two that waited for each
-        # other's rows could do so in a circle. Not ordered: SQLite would read the whole table in that order.
-        for task in lost.select_for_update(skip_locked=True).defer("task_data", "result").order_by()[:BATCH]:
+        # other's rows could do so in a circle. In the order of the index: by id, SQLite would read the whole table.
+        for task in lost.select_for_update(skip_locked=True).defer("task_data", "result").order_by("node")[:BATCH]:
             if _take(task, over, deltas):
                 taken += 1
                 woken[task.task_type] = max(task.priority, woken.get(task.task_type, 0))

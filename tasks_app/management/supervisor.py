@@ -68,7 +68,9 @@ class Supervisor:
             )
         elif not self._announced and time.monotonic() - self._begun > SLOW:
             self._announced = True
-            self._say(f"  not healthy after {SLOW:.0f} s; see the lines above, and http://localhost:{self._env.port}/health")
+            self._say(
+                f"  not healthy after {SLOW:.0f} s; see the lines above, and http://localhost:{self._env.port}/health"
+            )
 
     def _healthy(self) -> bool:
         host = "127.0.0.1" if self._env.host in ("0.0.0.0", "localhost") else self._env.host

@@ -1,4 +1,4 @@
-"""The heartbeat: says that the node lives, keeps its leases, notices what was taken from it, takes over from the dead."""
+"""The heartbeat: says that the node lives, keeps its leases, sees what was taken from it, takes over from the dead."""
 
 from __future__ import annotations
 
@@ -65,9 +65,11 @@ class Heartbeat:
     def watch(self) -> None:
         """The thread that kills what a node may no longer call its own, by the monotonic clock alone."""
         while not self._stop.wait(0.5):
-            late = time.monotonic() + MARGIN
-            if killed := self._ledger.kill(lambda _, one: one.lease_end < late, LEASE_LOST):
-                log.error("the leases could not be renewed: containers killed before another node may start the tasks", count=killed)
+            if killed := self._ledger.kill(lambda _, one: one.lease_end < time.monotonic() + MARGIN, LEASE_LOST):
+                log.error(
+                    "the leases could not be renewed: containers killed before another node may start the tasks",
+                    count=killed,
+                )
 
     def _beat(self) -> None:
         now = time.monotonic()
@@ -100,7 +102,9 @@ class Heartbeat:
 
     def _take_over(self) -> None:
         others = Task.objects.running().exclude(node=self._record.name).order_by().values_list("node", flat=True)
-        dead = [name for name in set(others) if name and self._record.shares_locks_with(name) and is_dead(self._home, name)]
+        dead = [
+            name for name in set(others) if name and self._record.shares_locks_with(name) and is_dead(self._home, name)
+        ]
         sound = self._sound_since is not None and time.monotonic() - self._sound_since >= TRUST
         if taken := rescue(dead, leases=sound):
             log.warning("took over tasks of a lost node", count=taken, nodes=dead or None)

@@ -157,12 +157,14 @@ class Node:
         self.ledger.end(task)
         if ended is None:
             self.ledger.settled(task)
-            log.info("stopped: not this node's task any more", task_id=task.id, handler=task.task_type, attempt=task.attempt)
+            log.info(
+                "stopped: not this node's task any more", task_id=task.id, handler=task.task_type, attempt=task.attempt
+            )
             return
         if ended.kind not in (OutcomeKind.SUCCESS, OutcomeKind.RELEASED):
             log.warning(
-                "attempt failed", task_id=task.id, handler=task.task_type, attempt=task.attempt, outcome=str(ended.kind),
-                error=ended.error,
+                "attempt failed", task_id=task.id, handler=task.task_type, attempt=task.attempt,
+                outcome=str(ended.kind), error=ended.error,
             )  # fmt: skip
         self._settler.put(ended)
         if self._one_writer:

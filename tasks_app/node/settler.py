@@ -131,7 +131,9 @@ class Settler:
                     self._write([ended])
                 return
             log.error("the database refuses a result", error=str(error), task_id=batch[0].task.id)
-            kept = settle(self._node, [Ended(batch[0].task, OutcomeKind.BAD_REPLY, error="the database refuses the result")])
+            kept = settle(
+                self._node, [Ended(batch[0].task, OutcomeKind.BAD_REPLY, error="the database refuses the result")]
+            )
         self._wrote(batch, kept)
 
     def _wrote(self, batch: list[Ended], kept: set[tuple[str, int]]) -> None:

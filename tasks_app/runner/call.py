@@ -27,7 +27,7 @@ class Done:
 
     `container` is "" and nothing was sent if the outcome is Unavailable. `exit_code` is the container's
     own (128 + n after signal n), None if it lives or we killed it. `seconds` are from the send to the
-    outcome. The tails are what the handler wrote during the call besides its reply, at most 64 KiB each.
+    outcome. `image` is the id of the container's image, "" without one. The tails are what the handler wrote during the call besides its reply, at most 64 KiB each.
     """
 
     call: Call
@@ -38,3 +38,4 @@ class Done:
     slot: int
     stdout_tail: str = ""
     stderr_tail: str = ""
+    image: str = ""

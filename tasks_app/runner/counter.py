@@ -18,7 +18,7 @@ class Counter(Protocol):
         """A container was started."""
 
     def died(self, reason: str) -> None:
-        """A container ended: exit, chatter, bad_reply, timeout, killed, oom, recycled, closed or fault."""
+        """A container ended: exit, chatter, bad_reply, timeout, killed, oom, recycled, leftover, closed or fault."""
 
     def done(self, done: Done) -> None:
         """A call is over. Never raises."""

@@ -27,7 +27,9 @@ class Cgroup:
         """That of a container (its full id) by its first process; None where it cannot be read."""
         try:
             lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-            places = {name: path for _, names, path in (line.split(":", 2) for line in lines) for name in names.split(",")}
+            places = {
+                name: path for _, names, path in (line.split(":", 2) for line in lines) for name in names.split(",")
+            }
             # The engine may be on another machine: the same number is somebody else here.
             if not any(container in path for path in places.values()):
                 return None

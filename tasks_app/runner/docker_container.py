@@ -1,17 +1,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import socket
-import threading
 import time
-from collections.abc import Callable, MutableMapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from tasks_app.runner.docker_cgroup import Cgroup
 from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Ending, Piece
 from tasks_app.runner.frames import Frames
+from tasks_app.runner.wakeup import Wakeup
 
 READ_SIZE = 64 * 1024
 SHORT_ID = 12
@@ -26,6 +25,16 @@ Bury = Callable[[str, float], Ending]
 """Ends a container after a wait of so many seconds that it ends by itself; tells how it ended. Never raises."""
 
 
+@dataclass
+class Household:
+    """How many processes a handler's container has once it has started and does nothing, as far as was seen.
+
+    One that is asked at once has not started them all yet.
+    """
+
+    size: int
+
+
 class DockerContainer:
     """One attached container: a socket with both directions, and a bell for what the engine tells of it."""
 
@@ -35,20 +44,18 @@ class DockerContainer:
         image: str,
         stream: socket.socket,
         cgroup: Cgroup | None,
-        households: MutableMapping[str, int],
+        household: Household,
         bury: Bury,
     ) -> None:
-        """`households`: by image, how many processes a container has that has started and does nothing."""
         self.full_id = full_id
         self.id = full_id[:SHORT_ID]
         self.image = image
         self._stream = stream
         self._fd = stream.fileno()
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._bell_lock = threading.Lock()
+        self._bell = Wakeup()
         self._frames = Frames()
         self._cgroup = cgroup
-        self._households = households
+        self._household = household
         self._bury = bury
         self._started_at = time.monotonic()
         self._baseline: int | None = None
@@ -61,13 +68,13 @@ class DockerContainer:
         self._peek.register(self._fd, select.POLLIN)
 
     def readers(self) -> Sequence[int]:
-        return (self._fd, self._bell)
+        return (self._fd, self._bell.fileno())
 
     def writer(self) -> int:
         return self._fd
 
     def receive(self, reader: int) -> Sequence[Piece]:
-        if reader == self._bell:
+        if reader != self._fd:
             return ((EXITED, b""),)
         try:
             data = b"" if self._over else self._stream.recv(READ_SIZE)
@@ -120,10 +127,9 @@ class DockerContainer:
 
     def told(self, oom: bool) -> None:
         """The engine says that memory ran out in it, or that it does not run any more. From any thread."""
-        with self._bell_lock:
-            self._oom |= oom
-            if self._ending is None:
-                os.eventfd_write(self._bell, 1)
+        if oom:
+            self._oom = True
+        self._bell.ring()
 
     def destroy(self, grace: float = 0.0) -> Ending:
         if self._ending is None:
@@ -134,9 +140,8 @@ class DockerContainer:
                 self._stream.shutdown(socket.SHUT_RDWR)
             self._stream.close()
             ending = self._bury(self.full_id, max(grace, 1.0) if ended else 0.0)
-            with self._bell_lock:
-                self._ending = replace(ending, oom=ending.oom or oom)
-                os.close(self._bell)
+            self._ending = replace(ending, oom=ending.oom or oom)
+            self._bell.close()
             if self._cgroup is not None:
                 self._cgroup.close()
         return self._ending
@@ -148,8 +153,8 @@ class DockerContainer:
             return
         count = self._cgroup.processes()
         if time.monotonic() - self._started_at >= BOOTED:
-            self._households[self.image] = max(count, self._households.get(self.image, 0))
-        self._baseline = max(count, self._households.get(self.image, 0))
+            self._household.size = max(count, self._household.size)
+        self._baseline = max(count, self._household.size)
 
     def _ends_by_itself(self, grace: float) -> bool:
         """Whether all its output ends within so many seconds after its stdin did. What it says is dropped."""

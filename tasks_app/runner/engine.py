@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,6 +37,10 @@ class Owner:
     domain: str
 
 
+IsGone = Callable[[str, str], bool]
+"""Whether the node of this name and lock domain is certainly gone. Not to know is no."""
+
+
 class Container(Protocol):
     """Something started from a handler that reads lines and answers them.
 
@@ -47,12 +51,17 @@ class Container(Protocol):
     5. stdout and stderr are never mixed up. Between the two the order may be lost.
     6. What it wrote before it ended is received before its end is told.
     7. It cannot outlive the process that started it, except by seconds.
-    8. After `destroy` no process of it runs, and no descriptor of it is open.
+    8. After `destroy` no process of it runs, and no descriptor of it is open. An engine that does not
+       answer is asked again later: see Engine 4.
     """
 
     @property
     def id(self) -> str:
         """The name that an operator finds it by. Short; never changes."""
+
+    @property
+    def image(self) -> str:
+        """The id (sha256:...) of the image that it is made of; "" if it has none."""
 
     def readers(self) -> Sequence[int]:
         """The descriptors to poll for reading, in the order in which they have to be received.
@@ -73,7 +82,19 @@ class Container(Protocol):
         """How many bytes of `data` were taken: 0 while it does not read. Raises OSError if it never will."""
 
     def silent(self) -> bool:
-        """Whether nothing waits on stdout: neither bytes nor its end."""
+        """Whether nothing waits on stdout: neither bytes nor its end.
+
+        11. Where stderr shares a descriptor with stdout, what waits on it is dropped: it belongs to no call.
+        """
+
+    def residue(self) -> str | None:
+        """Why it must not be asked again although it has just answered well; None if nothing speaks against it.
+
+        `leftover`: more processes than before its first call; `oom`: the kernel killed one for memory.
+        Asked after every answer: takes microseconds, but in doubt up to 0.1 s.
+        12. Containers on an engine on this machine are looked into. Child processes and containers
+            elsewhere are not: there `leftover` is never told, and `oom` at the container's end.
+        """
 
     def destroy(self, grace: float = 0.0) -> Ending:
         """End it and all that it started, whatever it does about it; tell how it ended.
@@ -89,10 +110,24 @@ class Engine(Protocol):
 
     1. Stateless to its callers: any number of pools, from any number of threads.
     2. A container belongs to the thread that starts it: that thread lives as long as it.
+    3. A command that does not exist is Unavailable at the start, or a container that ends at once with exit
+       code 126 or 127 and says why on stderr (Docker's own init does that).
+    4. What could not be destroyed because an engine did not answer is destroyed when it does: by `sweep`.
+    5. A handler that closes its stdout and lives on has ended for child processes; Docker does not tell, so
+       there its deadline ends it.
     """
 
     def refusal(self, handler: Handler) -> str | None:
         """Why this engine can never run the handler, in one sentence; None if it can. Does not block."""
 
     def start(self, handler: Handler, slot: int) -> Container:
-        """A started container. Raises Unavailable, and then nothing is left behind. Takes at most 30 s."""
+        """A started container. Raises Unavailable, and then nothing is left behind. Takes at most 30 s.
+
+        NotYet (an Unavailable): its image is on its way.
+        """
+
+    def sweep(self, is_gone: IsGone) -> int:
+        """Remove what nodes that are gone left on this engine, and what 4. owes. Answers how much it was.
+
+        What belongs to another deployment, or to nobody, is never touched. Raises Unavailable.
+        """

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
-from tasks_app.runner.engine import Owner
+from tasks_app.runner.engine import IsGone, Owner
 
 DEPLOYMENT = "taskdaemon.deployment"
 NODE = "taskdaemon.node"
 DOMAIN = "taskdaemon.lock_domain"
 HANDLER = "taskdaemon.handler"
-
-IsGone = Callable[[str, str], bool]
-"""Whether the node of this name and lock domain is certainly gone. Not to know is no."""
 
 
 def labels(owner: Owner, handler: str) -> dict[str, str]:

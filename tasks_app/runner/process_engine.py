@@ -13,7 +13,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Ending, Piece
+from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Ending, IsGone, Piece
+from tasks_app.runner.environment import variables
 from tasks_app.runner.errors import Unavailable
 from tasks_app.runner.handlers import Handler
 from tasks_app.runner.parent_death import die_with_parent
@@ -28,8 +29,8 @@ class ProcessEngine:
     def refusal(self, handler: Handler) -> str | None:
         if handler.image is not None:
             return (
-                f"handler '{handler.name}' has an image: Docker handlers are not built in yet; "
-                "give it a `command` alone"
+                f"handler '{handler.name}' has an image: it cannot be a child process; "
+                "give it a `command` alone, or use an engine that runs containers"
             )
         if not handler.command:
             return f"handler '{handler.name}' has no `command`: there is nothing to start"
@@ -43,7 +44,16 @@ class ProcessEngine:
         command = list(handler.command)
         if command[0] in ("python", "python3"):
             command[0] = sys.executable
-        environment = _environment(handler)
+        environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LANG": "C.UTF-8",
+            "HOME": tempfile.gettempdir(),
+            "PYTHONUNBUFFERED": "1",
+        }
+        try:
+            environment |= variables(handler)
+        except Unavailable as error:
+            raise Unavailable(f"handler '{handler.name}' cannot be started: {error}") from None
         try:
             process = subprocess.Popen(
                 command,
@@ -63,9 +73,15 @@ class ProcessEngine:
             raise Unavailable(f"handler '{handler.name}' cannot be started: {what}: {reason}") from None
         return ProcessContainer(process)
 
+    def sweep(self, is_gone: IsGone) -> int:
+        """Nothing: the kernel sees to it that none outlives its node."""
+        return 0
+
 
 class ProcessContainer:
     """One child process and the group that it leads."""
+
+    image = ""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin and process.stdout and process.stderr
@@ -110,6 +126,9 @@ class ProcessContainer:
 
     def silent(self) -> bool:
         return not self._peek.poll(0)
+
+    def residue(self) -> None:
+        return None
 
     def destroy(self, grace: float = 0.0) -> Ending:
         if self._ending is None:
@@ -156,21 +175,6 @@ class ProcessContainer:
     def _close(pipe: object) -> None:
         with contextlib.suppress(OSError):
             pipe.close()  # type: ignore[attr-defined]
-
-
-def _environment(handler: Handler) -> dict[str, str]:
-    environment = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "LANG": "C.UTF-8",
-        "HOME": tempfile.gettempdir(),
-        "PYTHONUNBUFFERED": "1",
-    }
-    for name in handler.env_from:
-        if name not in os.environ:
-            raise Unavailable(f"handler '{handler.name}' wants {name} (`env_from`), and the node does not have it")
-        environment[name] = os.environ[name]
-    environment.update(handler.env)
-    return environment
 
 
 def _before_exec(parent: int) -> Callable[[], None]:

@@ -96,6 +96,4 @@ class Seal:
     def _tmpfs(self) -> dict[str, str] | None:
         execute = "exec" if self.tmpfs_exec else "noexec"
         # A tmpfs without a size ends in an OOM kill.
-        return {
-            path: f"size={size},mode=1777,nosuid,nodev,{execute}" for path, size in self.tmpfs.items()
-        } or None
+        return {path: f"size={size},mode=1777,nosuid,nodev,{execute}" for path, size in self.tmpfs.items()} or None

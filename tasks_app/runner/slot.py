@@ -12,6 +12,7 @@ from tasks_app.runner.counter import Counter
 from tasks_app.runner.engine import Engine
 from tasks_app.runner.errors import BadReply, CallTimeout, Crashed, Killed, OutOfMemory, Unavailable
 from tasks_app.runner.handlers import Handler
+from tasks_app.runner.seal_hint import explained
 from tasks_app.runner.starter import Starter, how, milliseconds
 from tasks_app.runner.talk import Talk
 from tasks_app.runner.wakeup import Wakeup
@@ -186,7 +187,7 @@ class Slot:
             if done is not None:
                 # Free before told, so that whoever is told first finds a free slot.
                 self._starter.works()
-                self._counter.done(done)
+                self._counter.done(explained(self._handler, done))
                 self._counter.freed()
             elif self._refused is not None:
                 self._report_refused()
@@ -213,6 +214,10 @@ class Slot:
             if isinstance(answer, BadReply):
                 return answer, "bad_reply"
             if talk.sound:
+                if residue := talk.container.residue():
+                    # The first reply decides, but one that tells of a fault, after a kill for memory, tells of that.
+                    met_limit = residue == "oom" and isinstance(answer, Failure)
+                    return OutOfMemory(answer.error) if met_limit else answer, residue
                 worn = "recycled" if self._starter.is_worn(talk) else None
                 return answer, "closed" if self._closing else worn
             return answer, "chatter" if talk.surplus else "exit"
@@ -234,7 +239,8 @@ class Slot:
         if call is not None and outcome is not None:
             out, err = talk.tails()
             seconds = time.monotonic() - self._sent_at
-            done = Done(call, outcome, talk.container.id, None, seconds, self.number, out, err)
+            container = talk.container
+            done = Done(call, outcome, container.id, None, seconds, self.number, out, err, container.image)
             self._call = None
             self._kill = None
             self._deadline = math.inf
@@ -251,7 +257,7 @@ class Slot:
         answered = done is not None and isinstance(done.outcome, Success | Failure)
         if done is not None and answered:
             self._starter.works()
-            self._counter.done(done)
+            self._counter.done(explained(self._handler, done))
         # Whoever hears of a failure may start the next attempt: nothing of this one runs then.
         ending = talk.container.destroy(GRACE if reason in ("exit", "closed", "recycled") else 0.0)
         if ending.oom:
@@ -261,10 +267,11 @@ class Slot:
         if done is not None and not answered:
             outcome = done.outcome
             if reason == "oom":
-                outcome = OutOfMemory("the handler met its memory limit")
+                outcome = OutOfMemory("the handler, or a process that it started, was killed for memory")
             elif isinstance(outcome, Crashed):
                 outcome = Crashed(f"the handler ended{how(ending)} before it replied")
-            self._counter.done(replace(done, outcome=outcome, exit_code=ending.exit_code))
+            done = replace(done, outcome=outcome, exit_code=ending.exit_code)
+            self._counter.done(explained(self._handler, done))
 
     def _recover(self, talk: Talk | None) -> None:
         """After a fault of our own: nothing is known about the container, so it goes."""

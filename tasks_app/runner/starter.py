@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from tasks_app.runner.engine import Ending, Engine
-from tasks_app.runner.errors import Unavailable
+from tasks_app.runner.errors import NotYet, Unavailable
 from tasks_app.runner.handlers import Handler
 from tasks_app.runner.talk import Talk
 from tasks_app.runner.wakeup import Wakeup
@@ -20,8 +20,11 @@ LONGEST_PAUSE = 30.0
 SETTLED = 10.0
 """A container that lived for so many seconds did not die at once."""
 
-# More than a few at a time gain nothing, for processes and for Docker.
-_starting = threading.BoundedSemaphore(4)
+LEFTOVER_NEWS = 60.0
+"""That a handler leaves processes behind is logged at most this often, in seconds."""
+
+# More than a few at a time gain nothing, for processes and for Docker; and an engine that hangs holds up no process.
+_starting = {with_image: threading.BoundedSemaphore(4) for with_image in (False, True)}
 
 
 class Starter:
@@ -36,6 +39,7 @@ class Starter:
         self._lend_after = lend_after
         self._failures = 0
         self._proven = False
+        self._leftover_told_at = -LEFTOVER_NEWS
 
     @property
     def pause(self) -> float:
@@ -46,12 +50,14 @@ class Starter:
 
     def start(self, wakeup: Wakeup, closing: Callable[[], bool]) -> Talk | None:
         """A container, not waited for; None if there is none, or no need for one any more."""
-        with _starting:
+        with _starting[self._handler.image is not None]:
             if closing():
                 return None
             try:
                 container = self._engine.start(self._handler, self._slot)
             except Unavailable as error:
+                if isinstance(error, NotYet):
+                    self._failures = 0
                 self.failed(str(error))
                 return None
         return Talk(container, wakeup)
@@ -83,7 +89,14 @@ class Starter:
         """The container had to go for this reason (see Counter.died), with a call or without one."""
         if reason in ("closed", "recycled"):
             return
-        age = time.monotonic() - talk.started_at
+        now = time.monotonic()
+        age = now - talk.started_at
+        if reason == "leftover" and now - self._leftover_told_at >= LEFTOVER_NEWS:
+            self._leftover_told_at = now
+            log.warning(
+                "container %s was replaced: handler '%s' left processes behind after its reply; helpers that may "
+                "stay are started before the first line is read", talk.container.id, self._handler.name,
+            )  # fmt: skip
         if talk.calls and not talk.answered and age < self._lend_after:
             self._proven = False
         if called:

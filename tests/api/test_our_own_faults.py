@@ -70,7 +70,8 @@ ASK = """
 import django; django.setup()
 from django.test import Client
 client = Client(raise_request_exception=False, SERVER_NAME="localhost")
-calls = [("POST", "/queue"), ("GET", "/api/tasks"), ("GET", "/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"), ("GET", "/api/metrics"),
+calls = [("POST", "/queue"), ("GET", "/api/tasks"), ("GET", "/api/metrics"),
+         ("GET", "/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"),
          ("DELETE", "/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"), ("GET", "/health"), ("GET", "/health/ready"),
          ("POST", "/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b/redrive"), ("POST", "/admin/login/")]
 for method, path in calls:

@@ -24,9 +24,22 @@ def error(answer: Any, status: int) -> str:
 
 @pytest.mark.parametrize(
     "path",
-    ["/nowhere", "/queue/x", "//queue", "/api", "/api/", "/api/tasks/a/b", "/queue%0A", "/queue%00", "/%ff",
-     "/static/nowhere.js", "/static/%00", "/openapi", "/.env", "/api/tasks//redrive"],
-)  # fmt: skip
+    [
+        "/nowhere",
+        "/queue/x",
+        "/api",
+        "/api/",
+        "/api/tasks/a/b",
+        "/queue%0A",
+        "/queue%00",
+        "/%ff",
+        "/static/nowhere.js",
+        "/static/%00",
+        "/openapi",
+        "/.env",
+        "/api/tasks//redrive",
+    ],
+)
 def test_an_unknown_address_is_404_in_json(api: Client, path: str) -> None:
     error(api.get(path, headers={"accept": "text/html"}), 404)
 
@@ -45,10 +58,24 @@ def test_an_unknown_address_below_the_admin_is_404_in_json_for_those_who_are_in(
 
 @pytest.mark.parametrize(
     "name",
-    [NOBODY, NOBODY.upper(), "x", "0", "a" * 5000, "%00", "%ff", "%2e%2e", NOBODY.replace("-", ""), "{" + NOBODY + "}", "0_" * 18,
-     "\u0661" * 36, "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b%0A", "'; DROP TABLE taskdaemon_task; --"],
+    [
+        NOBODY,
+        NOBODY.upper(),
+        "x",
+        "0",
+        "a" * 5000,
+        "%00",
+        "%ff",
+        "%2e%2e",
+        NOBODY.replace("-", ""),
+        "{" + NOBODY + "}",
+        "0_" * 18,
+        "\u0661" * 36,
+        "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b%0A",
+        "'; DROP TABLE taskdaemon_task; --",
+    ],
     ids=lambda name: name[:20],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("method", ["get", "delete", "redrive"])
 def test_an_id_that_names_no_task_is_404(api: Client, name: str, method: str) -> None:
     address = f"/api/tasks/{name}"
@@ -61,12 +88,22 @@ def test_an_id_that_names_no_task_is_404(api: Client, name: str, method: str) ->
 
 @pytest.mark.parametrize(
     ("path", "allowed"),
-    [("/queue", "POST, OPTIONS"), ("/api/tasks", "GET, HEAD, OPTIONS"), (f"/api/tasks/{NOBODY}", "GET, DELETE, HEAD, OPTIONS"),
-     (f"/api/tasks/{NOBODY}/redrive", "POST, OPTIONS"), ("/health", "GET, HEAD, OPTIONS"), ("/health/live", "GET, HEAD, OPTIONS"),
-     ("/health/ready", "GET, HEAD, OPTIONS"), ("/metrics", "GET, HEAD, OPTIONS"), ("/api/metrics", "GET, HEAD, OPTIONS"),
-     ("/openapi.json", "GET, HEAD, OPTIONS"), ("/docs", "GET, HEAD, OPTIONS"), ("/redoc", "GET, HEAD, OPTIONS"),
-     ("/", "GET, HEAD, OPTIONS")],
-)  # fmt: skip
+    [
+        ("/queue", "POST, OPTIONS"),
+        ("/api/tasks", "GET, HEAD, OPTIONS"),
+        (f"/api/tasks/{NOBODY}", "GET, DELETE, HEAD, OPTIONS"),
+        (f"/api/tasks/{NOBODY}/redrive", "POST, OPTIONS"),
+        ("/health", "GET, HEAD, OPTIONS"),
+        ("/health/live", "GET, HEAD, OPTIONS"),
+        ("/health/ready", "GET, HEAD, OPTIONS"),
+        ("/metrics", "GET, HEAD, OPTIONS"),
+        ("/api/metrics", "GET, HEAD, OPTIONS"),
+        ("/openapi.json", "GET, HEAD, OPTIONS"),
+        ("/docs", "GET, HEAD, OPTIONS"),
+        ("/redoc", "GET, HEAD, OPTIONS"),
+        ("/", "GET, HEAD, OPTIONS"),
+    ],
+)
 def test_a_wrong_method_is_405_and_allow_says_which_are_right(api: Client, path: str, allowed: str) -> None:
     for slash in ("", "/"):
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "FROB"} - set(allowed.split(", ")):

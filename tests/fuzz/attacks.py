@@ -92,8 +92,13 @@ def wrong_length(r: random.Random) -> Attack:
     body = task(r)
     kind = r.randrange(6)
     length = [
-        str(len(body) - r.randrange(1, 9)), f"+{len(body)}", "-1", "abc", "9" * r.choice([9, 19, 400]), f"{len(body)}, {len(body)}",
-    ][kind]  # fmt: skip
+        str(len(body) - r.randrange(1, 9)),
+        f"+{len(body)}",
+        "-1",
+        "abc",
+        "9" * r.choice([9, 19, 400]),
+        f"{len(body)}, {len(body)}",
+    ][kind]
     more = [f"Content-Length: {length}"] + (["Content-Length: 7"] if r.random() < 0.2 else [])
     return Attack("wrong length", [head(r, "POST", "/queue", *more) + body])
 
@@ -185,13 +190,29 @@ def odd_method(r: random.Random) -> Attack:
 def odd_headers(r: random.Random) -> Attack:
     more = r.sample(
         [
-            "Host: evil", "Origin: null", "Origin: http://evil", "Sec-Fetch-Site: cross-site", "Expect: 100-continue", "Expect: x",
-            "Content-Encoding: gzip", "Content-Type: \x7f", "Accept: text/html", "Cookie: a=\u00ff; b=%00", "Upgrade: h2c",
-            "Connection: Upgrade, HTTP2-Settings", "Content_Length: 5", "Range: bytes=0-1", "If-None-Match: *", "TE: trailers",
-            "X-Forwarded-Host: evil", "X-HTTP-Method-Override: DELETE", "Transfer-Encoding: gzip", "Transfer-Encoding: identity",
+            "Host: evil",
+            "Origin: null",
+            "Origin: http://evil",
+            "Sec-Fetch-Site: cross-site",
+            "Expect: 100-continue",
+            "Expect: x",
+            "Content-Encoding: gzip",
+            "Content-Type: \x7f",
+            "Accept: text/html",
+            "Cookie: a=\u00ff; b=%00",
+            "Upgrade: h2c",
+            "Connection: Upgrade, HTTP2-Settings",
+            "Content_Length: 5",
+            "Range: bytes=0-1",
+            "If-None-Match: *",
+            "TE: trailers",
+            "X-Forwarded-Host: evil",
+            "X-HTTP-Method-Override: DELETE",
+            "Transfer-Encoding: gzip",
+            "Transfer-Encoding: identity",
         ],
         r.randrange(1, 5),
-    )  # fmt: skip
+    )
     return Attack("odd headers", [head(r, r.choice(METHODS), r.choice(PATHS), *more)])
 
 
@@ -203,15 +224,47 @@ def odd_version(r: random.Random) -> Attack:
 
 def odd_json(r: random.Random) -> Attack:
     bodies = [
-        b"", b"null", b"[]", b"0", b'"x"', b"{", b"\xff\xfe{}", b"\xef\xbb\xbf{}", "{}".encode("utf-16"), b"[" * 100_000, b'{"a":' * 5_000,
-        b"9" * 5_000, b'{"type":"echo","data":{"n":1e400}}', b'{"type":"echo","data":{"n":NaN}}', b'{"type":"echo","data":{"s":"\\u0000"}}',
-        b'{"type":"echo","data":{"s":"\\ud800"}}', b'{"type":"echo","type":"echo"}', b"[" + b"1," * 200_000 + b"1]",
-        b'"' + b'\\"' * 400_000, b'{"' + b'":1,"'.join(str(n).encode() for n in range(60_000)) + b'":1}', noise(r, 50),
-    ]  # fmt: skip
+        b"",
+        b"null",
+        b"[]",
+        b"0",
+        b'"x"',
+        b"{",
+        b"\xff\xfe{}",
+        b"\xef\xbb\xbf{}",
+        "{}".encode("utf-16"),
+        b"[" * 100_000,
+        b'{"a":' * 5_000,
+        b"9" * 5_000,
+        b'{"type":"echo","data":{"n":1e400}}',
+        b'{"type":"echo","data":{"n":NaN}}',
+        b'{"type":"echo","data":{"s":"\\u0000"}}',
+        b'{"type":"echo","data":{"s":"\\ud800"}}',
+        b'{"type":"echo","type":"echo"}',
+        b"[" + b"1," * 200_000 + b"1]",
+        b'"' + b'\\"' * 400_000,
+        b'{"' + b'":1,"'.join(str(n).encode() for n in range(60_000)) + b'":1}',
+        noise(r, 50),
+    ]
     return Attack("odd json", [post(r, r.choice(bodies))], 1)
 
 
 ATTACKS: tuple[Callable[[random.Random], Attack], ...] = (
-    good, half_head, half_body, trickle, huge_headers, wrong_length, too_long, chunked, huge_body, pipelined, random_bytes, flipped,
-    odd_path, odd_method, odd_headers, odd_version, odd_json,
-)  # fmt: skip
+    good,
+    half_head,
+    half_body,
+    trickle,
+    huge_headers,
+    wrong_length,
+    too_long,
+    chunked,
+    huge_body,
+    pipelined,
+    random_bytes,
+    flipped,
+    odd_path,
+    odd_method,
+    odd_headers,
+    odd_version,
+    odd_json,
+)

@@ -67,7 +67,7 @@ class Books:
         if self._url is None:
             return [tuple(row.values()) for row in self.daemon.rows(query)]
         with psycopg.connect(self._url) as connection:
-            return list(connection.execute(query))  # type: ignore[call-overload]
+            return list(connection.execute(query))
 
     def post(self) -> None:
         """A thread: a task for each that is asked for. A web server killed meanwhile may have stored it or not."""
@@ -98,10 +98,10 @@ class Books:
             answer = self.daemon.http.post(f"{path}/redrive") if what == "redrive" else self.daemon.http.delete(path)
             assert answer.status_code in (200, 204), answer.text
         except httpx.HTTPError:  # nobody else touches it, so the row tells
-            key = identity if self._url else identity.replace("-", "")
-            if self.rows(f"SELECT status FROM taskdaemon_task WHERE id = '{key}'") == [(status,)]:
+            row = identity if self._url else identity.replace("-", "")
+            if self.rows(f"SELECT status FROM taskdaemon_task WHERE id = '{row}'") == [(status,)]:
                 return None
-        return status
+        return str(status)
 
     def scrape(self) -> dict[Sample, float]:
         """What /metrics says; no counter of tasks may ever say less than before."""
@@ -160,9 +160,9 @@ def database_url() -> Iterator[str | None]:
     name = f"kills_{secrets.token_hex(4)}"
     base = server.rpartition("/")[0]
     with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+        connection.execute(f"CREATE DATABASE {name}")
         yield f"{base}/{name}"
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -217,8 +217,11 @@ def test_metrics_after_twenty_kills_and_a_restart_are_what_a_checker_counted(boo
     now = books.scrape()
     assert said(now) == books.counted()
     assert said(now)["received"] >= len(books.known)
-    # Nothing of what the web server counted was lost by a stop in order.
+    # Nothing of what the processes counted in memory was lost by a stop in order.
     assert value(now, "django_http_responses_total_by_status_view_method_total", view="ready") == 10
+    assert value(now, "container_deaths_total", handler="act", reason="closed") >= 4
+    assert value(now, "container_starts_total") > 4
+    assert value(now, "bells_heard_total") > 0
 
     kept = dict(books.rows("SELECT outcome, count(*) FROM taskdaemon_attempt GROUP BY outcome"))
     # The attempts of deleted tasks are gone; those of redriven ones are not.

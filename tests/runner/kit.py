@@ -1,18 +1,20 @@
-"""What the conformance suite needs to know about an engine: how it is made, and how the actor runs on it.
-
-The Docker engine plugs in with one more entry of KITS.
-"""
+"""What the conformance suite needs to know about an engine: how it is made, and how the actor runs on it."""
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tasks_app.runner.engine import Engine
 from tasks_app.runner.handlers import Handler
 from tasks_app.runner.process_engine import ProcessEngine
+from tests.docker import engines
+from tests.docker.engines import PYTHON, owned_engine
 from tests.runner.socket_engine import SocketEngine
 
 ACTOR = Path(__file__).with_name("actor.py")
@@ -26,14 +28,40 @@ class Kit:
     actor: tuple[str, ...]
     """The command that starts the actor."""
 
+    kill: Callable[[str], None]
+    """As from outside: by the container's id."""
+    is_gone: Callable[..., bool]
+    """Whether nothing of the container (its id) is left, nor a process that it named (its pid)."""
+
     def handler(self, mode: str = "", **fields: Any) -> Handler:
         values = {"name": "actor", "instances": 1, "start_timeout": 20.0, "command": (*self.actor, mode)}
         return Handler(**{**self.base, **values, **fields})
 
 
+def _kill_process(container: str) -> None:
+    os.kill(int(container.rpartition("-")[2]), signal.SIGKILL)
+
+
+def _process_is_gone(container: str, pid: int | None = None) -> bool:
+    pid = pid or int(container.rpartition("-")[2])
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    # Nobody may have waited for it yet: it is a zombie then.
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
 _ACTOR = ("python", "-S", "-E", str(ACTOR))
 KITS = {
-    "process": Kit(ProcessEngine, {}, _ACTOR),
-    # One descriptor for both directions, as the Docker engine will have.
-    "socket": Kit(SocketEngine, {}, _ACTOR),
+    "process": Kit(ProcessEngine, {}, _ACTOR, _kill_process, _process_is_gone),
+    # One descriptor for both directions, as an attached container has.
+    "socket": Kit(SocketEngine, {}, _ACTOR, _kill_process, _process_is_gone),
+    "docker": Kit(
+        cache(owned_engine),
+        {"image": PYTHON},
+        ("python3", "-S", "-E", "-c", ACTOR.read_text()),
+        engines.kill,
+        lambda container, pid=None: engines.is_gone(container),
+    ),
 }

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from tasks_app.runner.engine import STDERR, STDOUT, Ending, Piece
+from tasks_app.runner.engine import STDERR, STDOUT, Ending, IsGone, Piece
 from tasks_app.runner.errors import Unavailable
 from tasks_app.runner.handlers import Handler
 
@@ -51,6 +51,11 @@ class SocketContainer:
         poller.register(self._both, select.POLLIN)
         return not poller.poll(0)
 
+    image = ""
+
+    def residue(self) -> None:
+        return None
+
     def destroy(self, grace: float = 0.0) -> Ending:
         if self._ending is None:
             own = self._process.poll() is not None
@@ -75,6 +80,9 @@ class SocketContainer:
 class SocketEngine:
     def refusal(self, handler: Handler) -> str | None:
         return None
+
+    def sweep(self, is_gone: IsGone) -> int:
+        return 0
 
     def start(self, handler: Handler, slot: int) -> SocketContainer:
         assert handler.command is not None

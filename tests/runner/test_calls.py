@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import tracemalloc
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,20 +12,12 @@ from tasks_app.runner.errors import BadReply, CallFailed, CallTimeout, Crashed, 
 from tasks_app.runner.wire import MAX_REPLY, Failure, Success
 from tests.runner.conftest import OpenDesk
 from tests.runner.desk import Desk
+from tests.runner.kit import Kit
 
 
 def answers_again(desk: Desk, lost: int = 1) -> None:
     assert desk.ask("echo", n=5).outcome == Success({"do": "echo", "n": 5})
     assert sum(desk.pool.stats().deaths.values()) == lost
-
-
-def gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    # Nobody may have waited for it yet: it is a zombie then.
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_a_good_reply_keeps_the_container(desk: Desk) -> None:
@@ -95,13 +85,13 @@ def test_the_first_call_has_time_for_the_start_besides(open_desk: OpenDesk) -> N
     assert str(desk.ask("sleep", timeout=0.1).outcome) == "no reply within 0.4 s"
 
 
-def test_a_timeout_kills_the_whole_group(open_desk: OpenDesk) -> None:
+def test_a_timeout_kills_the_whole_group(kit: Kit, open_desk: OpenDesk) -> None:
     desk = open_desk(start_timeout=0.0)
     desk.ask("echo")
     done = desk.ask("grandchild", timeout=1.0)
     assert isinstance(done.outcome, CallTimeout)
     grandchild = int(done.stdout_tail)
-    desk.until(lambda: gone(grandchild))
+    desk.until(lambda: kit.is_gone(done.container, grandchild))
 
 
 def test_chatter_before_the_reply_is_skipped_and_kept_in_the_log(desk: Desk) -> None:

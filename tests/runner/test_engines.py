@@ -158,8 +158,16 @@ def test_containers_have_names_of_their_own(kit: Kit, engine: Engine) -> None:
 
 
 def test_a_command_that_does_not_exist_is_our_own_trouble(kit: Kit, engine: Engine) -> None:
-    with pytest.raises(Unavailable, match="'actor'"):
-        engine.start(kit.handler(command=("no-such-program",)), 0)
+    try:
+        container = engine.start(kit.handler(command=("no-such-program",)), 0)
+    except Unavailable as error:
+        assert "'actor'" in str(error)  # noqa: PT017
+    else:
+        party = Party(container)
+        while STDOUT not in party.over:
+            assert party.hear()
+        assert container.destroy(grace=5).exit_code == 127
+        assert b"no-such-program" in party.streams[STDERR]
 
 
 def _readable(fd: int) -> bool:

@@ -24,7 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_a_handler_with_an_image_is_refused_in_one_sentence() -> None:
     handler = Handler(name="resize", image="resize:1")
-    sentence = "handler 'resize' has an image: Docker handlers are not built in yet; give it a `command` alone"
+    sentence = (
+        "handler 'resize' has an image: it cannot be a child process; "
+        "give it a `command` alone, or use an engine that runs containers"
+    )
     assert ProcessEngine().refusal(handler) == sentence
     with pytest.raises(Unavailable, match="has an image"):
         ProcessEngine().start(handler, 0)

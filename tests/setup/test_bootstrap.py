@@ -30,6 +30,8 @@ class Tree:
                 (self.path / tool).symlink_to(found)
 
     def program(self, name: str, script: str) -> None:
+        # A link to the machine's own tool may stand there: written through it, the script would replace the tool.
+        (self.path / name).unlink(missing_ok=True)
         (self.path / name).write_text(f"#!/bin/sh\n{script}\n")
         (self.path / name).chmod(0o755)
 

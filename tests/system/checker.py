@@ -20,7 +20,8 @@ def faults(daemon: Daemon, accepted: Collection[str]) -> list[str]:
     attempts = defaultdict(list)
     for attempt in daemon.rows("SELECT * FROM taskdaemon_attempt ORDER BY task_id, number"):
         attempts[attempt["task_id"]].append(attempt)
-    starts, ends = defaultdict(list), defaultdict(dict)
+    starts: dict[str, list[diary.Entry]] = defaultdict(list)
+    ends: dict[str, dict[int, diary.Entry]] = defaultdict(dict)
     for entry in diary.read(daemon.diary):
         if entry.what == "start":
             starts[entry.task].append(entry)

@@ -50,7 +50,11 @@ class Daemon:
     def handler(self, name: str, **keys: object) -> None:
         """Add a handler: the actor, with this deployment's diary."""
         words = json.dumps(["python", str(ACTOR), str(self.diary)])
-        lines = [f"[handlers.{name}]", f"command = {words}", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
+        lines = [
+            f"[handlers.{name}]",
+            f"command = {words}",
+            *(f"{key} = {json.dumps(value)}" for key, value in keys.items()),
+        ]
         with self.config.open("a") as file:
             file.write("\n".join(lines) + "\n")
 
@@ -93,7 +97,10 @@ class Daemon:
 
         def look() -> bool:
             with closing(sqlite3.connect(self.database, timeout=20)) as rows:
-                pools = [json.loads(row[0]) for row in rows.execute("SELECT pools FROM taskdaemon_node WHERE stopped_at IS NULL")]
+                pools = [
+                    json.loads(row[0])
+                    for row in rows.execute("SELECT pools FROM taskdaemon_node WHERE stopped_at IS NULL")
+                ]
             seats = [seat for pool in pools for seat in pool.values()]
             return bool(seats) and all(seat["warm"] == seat["slots"] for seat in seats)
 

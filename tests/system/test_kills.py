@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -14,9 +15,9 @@ from tests.system.checker import faults
 from tests.system.daemon import Daemon
 from tests.system.process import children, until
 
-TASKS, CLIENTS, KILLS = 2000, 8, 8
+TASKS, CLIENTS, KILLS = 2000, 8, 7
 #: Seconds between two kills: enough for what was killed to be at work again before most of them.
-APART = (1.5, 3.5)
+APART = (1.0, 2.5)
 
 
 def post_all(daemon: Daemon, count: int) -> list[str]:
@@ -27,7 +28,7 @@ def post_all(daemon: Daemon, count: int) -> list[str]:
 
             def posted(number: int = number) -> str | None:
                 try:
-                    data = {"do": "sleep", "seconds": 0.02} if number % 10 else {"do": "crash", "code": 1, "until": 2}
+                    data = {"do": "sleep", "seconds": 0.005} if number % 10 else {"do": "crash", "code": 1, "until": 2}
                     answer = http.post("/queue", json={"type": "act", "data": data, "priority": number % 101})
                 except httpx.HTTPError:
                     return None
@@ -38,8 +39,9 @@ def post_all(daemon: Daemon, count: int) -> list[str]:
     return accepted
 
 
-def test_two_thousand_tasks_survive_kills_of_web_and_worker(daemon: Daemon) -> None:
-    daemon.environment["DAEMON_MAX_RETRIES"] = "50"  # a lost node spends one; here none may be the last
+def test_two_thousand_tasks_survive_kills_of_web_and_worker(deployment: Callable[..., Daemon]) -> None:
+    daemon = deployment(DAEMON_MAX_RETRIES="50")  # a lost node spends one; here none may be the last
+    daemon.handler("act", instances=4)
     up = daemon.up()
     chance = random.Random()
     over = threading.Event()

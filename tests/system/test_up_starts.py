@@ -77,4 +77,3 @@ def test_a_bad_environment_is_refused_with_every_variable(daemon: Daemon) -> Non
     for name in ("DAEMON_PORT", "DAEMON_TASK_SELECTION", "DAEMON_BROKER_URL"):
         assert name in up.said()
     assert "Traceback" not in up.said()
-

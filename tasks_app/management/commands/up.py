@@ -69,14 +69,22 @@ class Command(PlatformCommand):
         base = address(env)
         handlers = conf.handlers()
         database = connection.settings_dict
-        where = database["NAME"] if connection.vendor == "sqlite" else f"{database['HOST']}:{database['PORT']}/{database['NAME']}"
+        where = (
+            database["NAME"]
+            if connection.vendor == "sqlite"
+            else f"{database['HOST']}:{database['PORT']}/{database['NAME']}"
+        )
         slots = ", ".join(f"{name} x{handler.instances}" for name, handler in handlers.items())
         self._say(f"  database  {connection.vendor} {where}")
-        self._say(f"  broker    {'embedded (no server)' if env.embedded else (env.broker_url or '').rpartition('@')[2]}")
+        self._say(
+            f"  broker    {'embedded (no server)' if env.embedded else (env.broker_url or '').rpartition('@')[2]}"
+        )
         self._say(f"  handlers  {slots} ({handlers.path})")
         self._say(f"  api       {base}/queue")
         self._say(f"  docs      {base}/docs")
-        self._say(f"  admin     {base}/admin/" + (f"  user admin, password {password} (shown once)" if password else ""))
+        self._say(
+            f"  admin     {base}/admin/" + (f"  user admin, password {password} (shown once)" if password else "")
+        )
 
 
 def _run_alone(command: str, lock: int) -> None:

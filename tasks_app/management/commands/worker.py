@@ -26,9 +26,8 @@ class Command(PlatformCommand):
         chosen = [word for name in handler for word in ("--handler", name)]
         # Root in a container is usual, and Celery's reason (pickle) is not given here.
         warnings.filterwarnings("ignore", message="You.re running the worker with superuser")
+        quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+        level = conf.environment().log_level
         import_string(settings.CELERY_APP).worker_main(
-            [
-                "--quiet", "worker", "--pool", "solo", "--without-gossip", "--without-mingle", "--without-heartbeat",
-                "--loglevel", conf.environment().log_level, *chosen,
-            ]  # fmt: skip
+            ["--quiet", "worker", "--pool", "solo", *quiet, "--loglevel", level, *chosen]
         )

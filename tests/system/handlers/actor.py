@@ -15,7 +15,13 @@ diary = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
 def note(what: str, task: dict) -> None:
-    entry = {"what": what, "task": task["task_id"], "attempt": task["attempt"], "at": time.monotonic(), "pid": os.getpid()}
+    entry = {
+        "what": what,
+        "task": task["task_id"],
+        "attempt": task["attempt"],
+        "at": time.monotonic(),
+        "pid": os.getpid(),
+    }
     os.write(diary, json.dumps(entry).encode() + b"\n")  # one write: lines of several handlers do not mix
 
 

@@ -1,0 +1,92 @@
+"""The first page: how the system stands."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from tasks_app import clock
+from tasks_app.admin.dashboard import Board, board
+from tasks_app.lifecycle import submit
+from tasks_app.models import Node
+from tests.admin.rows import task
+
+pytestmark = pytest.mark.database
+
+
+def node(name: str, heard: float = 0.0, **fields: object) -> Node:
+    """A node that was heard of so many seconds ago."""
+    now = timezone.now()
+    return Node.objects.create(
+        name=name,
+        lock_domain="elsewhere",
+        started_at=now - timedelta(hours=3),
+        seen_at=now - timedelta(seconds=heard),
+        seen=clock.reading() - heard,
+        clock=clock.clock_id(),
+        **fields,
+    )
+
+
+def seen(client: Client) -> Board:
+    """What the page shows, once it was shown."""
+    assert client.get("/admin/").status_code == 200
+    return board()
+
+
+def test_a_handlers_row_has_its_tasks_and_its_slots(admin: Client) -> None:
+    node("one", pools={"echo": {"slots": 4, "warm": 3, "problem": None}})
+    for _ in range(3):
+        submit("echo")
+    task("processing", node="one")
+    row = next(row for row in seen(admin).handlers if row.name == "echo")
+    assert (row.busy, row.warm, row.slots) == (1, 3, 4)
+    assert [cell.number for cell in row.tasks] == ["3", "1", "0", "0"]
+    assert row.oldest
+
+
+def test_without_a_node_the_page_says_so_in_a_sentence(admin: Client) -> None:
+    submit("echo")
+    assert "no worker lives: tasks are accepted and wait" in admin.get("/admin/").text
+
+
+def test_a_silent_node_is_there_with_its_silence(admin: Client) -> None:
+    node("quiet", heard=90, pools={})
+    node("loud", pools={})
+    rows = {row.name: row for row in seen(admin).nodes}
+    assert (rows["loud"].state, rows["loud"].age) == ("alive", "3 h")
+    assert (rows["quiet"].state, rows["quiet"].seen) == ("silent", "90 s ago")
+
+
+def test_failures_of_the_last_hour_lead_to_their_tasks(admin: Client) -> None:
+    crashed = [task("failed", failure_reason="crash").pk for _ in range(2)]
+    task("failed", failure_reason="oom")
+    task("failed", failure_reason="crash", completed_at=timezone.now() - timedelta(hours=2))
+    failures = seen(admin).failures
+    assert [(reason, cell.number) for reason, cell in failures] == [("crash", "2"), ("oom", "1")]
+    listed = admin.get(failures[0][1].link).context["cl"].result_list
+    assert {one.pk for one in listed} == set(crashed)
+
+
+def test_every_number_leads_to_a_page(admin: Client) -> None:
+    node("one", pools={"echo": {"slots": 1, "warm": 1, "problem": None}})
+    submit("echo")
+    board = seen(admin)
+    cells = [*(cell for _, cell in board.totals), *(cell for row in board.handlers for cell in row.tasks)]
+    links = {cell.link for cell in cells} | {row.link for row in board.nodes}
+    for link in links:
+        assert admin.get(link).status_code == 200
+
+
+def test_what_operators_did_last_is_there_with_who(admin: Client) -> None:
+    one = task("failed")
+    admin.post(f"/admin/tasks_app/task/{one.pk}/redrive/")
+    assert [entry.change_message for entry in seen(admin).actions] == ["Redriven"]
+
+
+def test_the_front_door_leads_to_the_dashboard(client: Client) -> None:
+    answer = client.get("/", headers={"host": "localhost"})
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/")

@@ -1,0 +1,133 @@
+"""A task's page: what happened, when, and why."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from tasks_app.admin.text import MOST
+from tasks_app.models import Task
+from tests.admin.rows import attempt, task
+
+pytestmark = pytest.mark.database
+
+
+def page(client: Client, of: Task) -> Any:
+    """A task's page."""
+    answer = client.get(f"/admin/tasks_app/task/{of.pk}/change/")
+    assert answer.status_code == 200
+    return answer
+
+
+def whats(client: Client, of: Task) -> list[str]:
+    """What its timeline says happened."""
+    return [moment.what for moment in page(client, of).context["detail"].moments]
+
+
+def test_the_timeline_goes_from_the_creation_over_each_attempt_to_the_end(admin: Client) -> None:
+    one = task("failed", failure_reason="crash", attempts=2, retries=1, max_retries=1)
+    attempt(one, 1, "error", error="connection reset", seconds=0.5)
+    attempt(one, 2, "crash", error="exit code 3", exit_code=3)
+    assert whats(admin, one) == [
+        "created",
+        "attempt 1 started",
+        "attempt 1: error after 500 ms",
+        "attempt 2 started",
+        "attempt 2: crash after 1.0 s",
+        "failed",
+    ]
+    text = page(admin, one).text
+    for part in ("connection reset", "exit code 3", "1 of 1", "Exit code", "failed: crash"):
+        assert part in text
+
+
+def test_a_running_task_says_for_how_long_and_where(admin: Client) -> None:
+    one = task("processing", started_at=timezone.now() - timedelta(seconds=7), node="node-7")
+    assert whats(admin, one) == ["created", "attempt 1 started", "running"]
+    assert "node-7" in page(admin, one).text
+
+
+def test_a_task_that_waits_for_a_retry_says_when_it_will_be(admin: Client) -> None:
+    due = timezone.now() + timedelta(seconds=50)
+    one = task(attempts=1, retries=1, due=1e9, due_at=due, last_error="upstream is away")
+    attempt(one, 1, error="upstream is away")
+    assert whats(admin, one)[-1].startswith("next retry in ")
+    text = page(admin, one).text
+    assert "Next retry" in text
+    assert f"{due:%H:%M:%S}" in text
+
+
+def test_a_task_that_never_ran_waits_for_a_slot(admin: Client) -> None:
+    assert whats(admin, task()) == ["created", "waits for a free slot"]
+
+
+def test_what_operators_did_is_in_the_timeline(admin: Client) -> None:
+    one = task("failed")
+    admin.post(f"/admin/tasks_app/task/{one.pk}/redrive/")
+    moments = page(admin, one).context["detail"].moments
+    assert ("redriven", "by ada") in [(moment.what, moment.detail) for moment in moments]
+
+
+def test_each_attempt_shows_both_ends_of_its_logs(admin: Client) -> None:
+    one = task("failed", attempts=2)
+    attempt(one, 1, stdout_tail="said on stdout", stderr_tail="said on stderr")
+    attempt(one, 2, "timeout")
+    text = page(admin, one).text
+    for part in ("said on stdout", "said on stderr", "It printed nothing."):
+        assert part in text
+
+
+@pytest.mark.parametrize("result", [0, "", [], False, {}, {"size": [1, 2]}, "text", 1e308, "🙂"])
+def test_a_result_is_shown_as_the_json_it_is(admin: Client, result: Any) -> None:
+    one = task("completed", result=result)
+    shown = page(admin, one).context["detail"].result
+    assert json.loads(shown.text) == result
+    assert not shown.cut
+
+
+def test_a_long_payload_is_cut_and_the_page_says_so(admin: Client) -> None:
+    one = task("completed", task_data={"rows": ["x" * 50] * 20_000}, result="y" * 2_000_000)
+    answer = page(admin, one)
+    assert len(answer.content) < 4 * MOST
+    assert answer.context["detail"].data.cut
+    assert answer.context["detail"].result.total == 2_000_002
+    assert answer.text.count("The whole, as JSON") == 2
+
+
+def test_json_nested_deeper_than_python_reads_is_shown_as_it_is_stored(admin: Client) -> None:
+    one = task("completed")
+    deep = "[" * 3000 + "]" * 3000
+    with connection.cursor() as cursor:
+        kind = "::jsonb" if connection.vendor == "postgresql" else ""
+        key = one.pk if connection.vendor == "postgresql" else one.pk.hex
+        cursor.execute(f"UPDATE taskdaemon_task SET result = %s{kind} WHERE id = %s", [deep, key])
+    assert page(admin, one).context["detail"].result.text == deep
+
+
+def test_of_very_many_attempts_the_last_ones_are_shown(admin: Client) -> None:
+    one = task("failed", attempts=25)
+    for number in range(1, 26):
+        attempt(one, number)
+    found = page(admin, one).context["detail"]
+    assert [one.number for one in found.tries] == list(range(25, 5, -1))
+    assert found.left_out == 5
+
+
+@pytest.mark.parametrize("wrong", ["00000000-0000-0000-0000-000000000000", "nothing", "1", "%00", "../../x"])
+def test_a_task_that_is_not_there_leads_back_with_a_message(admin: Client, wrong: str) -> None:
+    answer = admin.get(f"/admin/tasks_app/task/{wrong}/change/", follow=True)
+    assert answer.status_code in (200, 404)
+
+
+def test_the_history_names_who_did_what(admin: Client) -> None:
+    one = task("failed")
+    admin.post(f"/admin/tasks_app/task/{one.pk}/redrive/")
+    text = admin.get(f"/admin/tasks_app/task/{one.pk}/history/").text
+    assert "ada" in text
+    assert "Redriven" in text

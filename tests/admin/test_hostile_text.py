@@ -1,0 +1,104 @@
+"""What strangers send is text, on every page, in every place."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from tasks_app import clock
+from tasks_app.admin.text import harmless, line, log, pretty
+from tasks_app.models import Node, Task
+from tests.admin.conftest import logged_in
+from tests.admin.rows import HOSTILE, attempt, task
+
+pytestmark = pytest.mark.database
+
+LIST = "/admin/tasks_app/task/"
+
+
+@pytest.fixture
+def infested(db: None) -> Task:
+    """A task whose every text is hostile, on a node that is."""
+    now = timezone.now()
+    Node.objects.create(
+        name=HOSTILE,
+        lock_domain=HOSTILE,
+        started_at=now - timedelta(hours=1),
+        seen_at=now,
+        seen=clock.reading(),
+        clock=clock.clock_id(),
+        pools={HOSTILE: {"slots": 2, "warm": 1, "problem": HOSTILE}},
+        problems=[HOSTILE],
+        digest=HOSTILE,
+    )
+    task("processing", node=HOSTILE, task_type=HOSTILE)
+    one = task(
+        "failed",
+        task_type=HOSTILE,
+        task_data={HOSTILE: HOSTILE},
+        last_error=HOSTILE,
+        attempts=2,
+    )
+    attempt(one, 1, error=HOSTILE, node=HOSTILE, container=HOSTILE, stdout_tail=HOSTILE, stderr_tail=HOSTILE)
+    attempt(one, 2, "crash", error=HOSTILE, node=HOSTILE, stderr_tail=HOSTILE * 3000)
+    return one
+
+
+@pytest.fixture
+def hostile_admin(db: None) -> Client:
+    """An administrator whose name is hostile as well."""
+    return logged_in(User.objects.create_superuser(HOSTILE, None, "a good password"))
+
+
+def test_no_page_takes_a_strangers_text_for_html(hostile_admin: Client, infested: Task) -> None:
+    done = task("completed", result=[HOSTILE, {HOSTILE: HOSTILE}], task_type=HOSTILE)
+    node = "_3C_2Fpre_3E_3Cscript_3Ealert_281_29_3C_2Fscript_3E"
+    pages = [
+        "/admin/", LIST, f"{LIST}?type={HOSTILE}", f"{LIST}?q={HOSTILE}", f"{LIST}?status={HOSTILE}",
+        f"{LIST}{infested.pk}/change/", f"{LIST}{done.pk}/change/", f"{LIST}{infested.pk}/history/",
+        f"{LIST}{infested.pk}/delete/", "/admin/tasks_app/node/", f"/admin/tasks_app/node/{node}/change/",
+        f"{LIST}{HOSTILE}/change/",
+    ]  # fmt: skip
+    for page in pages:
+        answer = hostile_admin.get(page, follow=True)
+        assert answer.status_code == 200, page
+        assert "<script>alert" not in answer.text, page
+        assert "&lt;script&gt;alert(1)" in answer.text, f"{page} does not show it at all"
+
+
+def test_messages_and_the_log_do_not_either(hostile_admin: Client, infested: Task) -> None:
+    hostile_admin.post(f"{LIST}{infested.pk}/redrive/")
+    after = hostile_admin.post(f"{LIST}{infested.pk}/cancel/", follow=True)
+    assert "was cancelled" in after.text
+    texts = [after.text, hostile_admin.get(f"{LIST}{infested.pk}/history/").text, hostile_admin.get("/admin/").text]
+    form = {"action": "delete_selected_tasks", "index": "0", "_selected_action": str(infested.pk)}
+    texts.append(hostile_admin.post(LIST, form).text)
+    for text in texts:
+        assert "<script>alert" not in text
+        assert "&lt;script&gt;alert(1)" in text
+
+
+def test_every_character_that_acts_is_written_out() -> None:
+    assert harmless("a\x1b[31mb\x00c\x7f\x85d") == "a\\x1b[31mb\\x00c\\x7f\\x85d"
+    assert harmless("abc\u202etxt.exe\u200b\ufeff") == "abc\\u202etxt.exe\\u200b\\ufeff"
+    assert harmless("tab\tand\nline, naïve 日本 🙂") == "tab\tand\nline, naïve 日本 🙂"
+
+
+def test_a_line_is_one_line_and_short() -> None:
+    assert line("a\r\n  b\x1b") == "a b\\x1b"
+    assert len(line("x" * 10_000)) == 120
+    assert line(None) == ""
+
+
+def test_a_log_is_cut_at_a_size_and_keeps_windows_line_ends_quiet() -> None:
+    assert log("one\r\ntwo").text == "one\ntwo"
+    assert log("x" * 100_000).cut == 100_000 - 64 * 1024
+
+
+def test_json_that_is_cut_or_broken_is_shown_as_it_is() -> None:
+    assert pretty('{"a": [1', 5000).text == '{"a": [1'
+    assert pretty("[" * 3000, 3000).text == "[" * 3000

@@ -1,0 +1,126 @@
+"""The OpenAPI document tells the truth, and its two readers need nobody else."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from django.test import Client
+
+from tasks_app.api.docs import document
+
+FIXTURE = Path(__file__).with_name("openapi.json")
+REWRITE = "REWRITE=1 python -m pytest tests/api/test_openapi.py"
+
+OPERATIONS = {
+    "queue_task",
+    "list_tasks",
+    "get_task",
+    "delete_task",
+    "redrive_task",
+    "health",
+    "health_live",
+    "health_ready",
+    "metrics",
+    "api_metrics",
+}
+
+
+@pytest.fixture(scope="module")
+def described() -> dict[str, Any]:
+    return document()
+
+
+def operations(described: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [(method, path, each) for path, item in described["paths"].items() for method, each in item.items()]
+
+
+def test_the_document_is_the_reviewed_one(described: dict[str, Any]) -> None:
+    text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
+    if os.environ.get("REWRITE") == "1":
+        FIXTURE.write_text(text, encoding="utf-8")
+    assert text == FIXTURE.read_text(encoding="utf-8"), f"it has changed: {REWRITE}, then read the diff"
+
+
+def test_it_is_served_as_it_is_and_not_made_anew(api: Client, described: dict[str, Any], monkeypatch: Any) -> None:
+    first = api.get("/openapi.json")
+    assert first.json() == described
+    monkeypatch.setattr("tasks_app.api.docs.document", None)
+    assert api.get("/openapi.json").content == first.content
+    again = api.get("/openapi.json", headers={"if-none-match": first.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_operations_have_names_for_generated_clients(described: dict[str, Any]) -> None:
+    assert {each["operationId"] for _, _, each in operations(described)} == OPERATIONS
+
+
+def test_every_operation_says_what_its_failures_look_like(described: dict[str, Any]) -> None:
+    for method, path, each in operations(described):
+        assert {"400", "405", "500", "503"} <= each["responses"].keys(), path
+        assert ("403" in each["responses"]) == (method in ("post", "delete")), path
+        assert ("404" in each["responses"]) == ("{task_id}" in path), path
+        for status, answer in each["responses"].items():
+            assert answer["description"], (path, status)
+            if status[0] in "45" and not path.startswith("/health"):
+                kinds = {kind["schema"]["$ref"].rpartition("/")[2] for kind in answer["content"].values()}
+                assert kinds <= {"ErrorObject", "InternalError"}, (path, status)
+
+
+def test_no_answer_is_a_free_object(described: dict[str, Any]) -> None:
+    for _, path, each in operations(described):
+        for status, answer in each["responses"].items():
+            for kind, content in answer.get("content", {}).items():
+                schema = content["schema"]
+                assert kind == "text/plain" or "$ref" in schema or "$ref" in schema["items"], (path, status)
+
+
+@pytest.mark.django_db
+@pytest.mark.database
+def test_the_examples_work_as_they_stand(api: Client, described: dict[str, Any]) -> None:
+    body = described["paths"]["/queue"]["post"]["requestBody"]["content"]["application/json"]
+    assert len(body["examples"]) >= 3
+    for example in body["examples"].values():
+        answer = api.post("/queue", example["value"], content_type="application/json")
+        assert answer.status_code == 200, example
+        task = api.get(answer.headers["Location"])
+        jsonschema.validate(task.json(), resolved(described, "TaskObject"))
+
+
+def resolved(described: dict[str, Any], name: str) -> dict[str, Any]:
+    """A component with its references put in, and 3.0's `nullable` in the words of JSON Schema."""
+
+    def put_in(node: Any) -> Any:
+        if isinstance(node, list):
+            return [put_in(each) for each in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            return put_in(described["components"]["schemas"][node["$ref"].rpartition("/")[2]])
+        found = {key: put_in(value) for key, value in node.items() if key != "nullable"}
+        if node.get("nullable") and "type" in found:
+            found["type"] = [found["type"], "null"]
+        return found
+
+    return dict(put_in({"$ref": f"#/components/schemas/{name}"}))
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+def test_a_page_takes_nothing_from_elsewhere(api: Client, page: str) -> None:
+    answer = api.get(page)
+    html = answer.content.decode()
+    assert "://" not in html
+    assets = re.findall(r'(?:src|href)="([^"]+)"', html)
+    assert assets
+    for asset in assets:
+        assert asset.startswith("/static/")
+        assert api.get(asset).status_code == 200, asset
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'self'; ")
+    assert "://" not in policy
+    assert '"/openapi.json"' in html

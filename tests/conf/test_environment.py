@@ -1,0 +1,151 @@
+"""A bad value stops the start and names its variable; all bad values at once."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks_app import conf
+from tests.api.server import TOP, environment
+
+BAD = [
+    ("DAEMON_PORT", "0", "greater than or equal to 1"),
+    ("DAEMON_PORT", "65536", "less than or equal to 65535"),
+    ("DAEMON_PORT", "http", "valid integer"),
+    ("DAEMON_PORT", "80.5", "valid integer"),
+    ("DAEMON_TASK_SELECTION", "random", "'fifo', 'lifo' or 'priority'"),
+    ("DAEMON_TASK_TIMEOUT", "0", "greater than 0"),
+    ("DAEMON_TASK_TIMEOUT", "-1", "greater than 0"),
+    ("DAEMON_TASK_TIMEOUT", "nan", "finite number"),
+    ("DAEMON_TASK_TIMEOUT", "inf", "finite number"),
+    ("DAEMON_TASK_TIMEOUT", "1e9", "less than or equal to 604800"),
+    ("DAEMON_TASK_TIMEOUT", "30s", "valid number"),
+    ("DAEMON_MAX_RETRIES", "-1", "greater than or equal to 0"),
+    ("DAEMON_MAX_RETRIES", "9223372036854775808", "less than or equal to 1000"),
+    ("DAEMON_RETRY_BACKOFF", "61", "less than or equal to 60"),
+    ("DAEMON_WORKERS", "0", "greater than or equal to 1"),
+    ("DAEMON_DRAIN_TIMEOUT", "-1", "greater than or equal to 0"),
+    ("DAEMON_HANDLER_PROFILE", "closed", "'sealed' or 'open'"),
+    ("DAEMON_LOG_LEVEL", "verbose", "'debug', 'info', 'warning' or 'error'"),
+    ("DAEMON_SECRET_KEY", "short", "at least 32 characters"),
+    ("DAEMON_AUTH", "none", "'keys' or 'off'"),
+    ("DAEMON_TLS", "perhaps", "valid boolean"),
+    ("DAEMON_WEB_THREADS", "0", "greater than or equal to 1"),
+    ("DAEMON_BODY_TIMEOUT", "0", "greater than 0"),
+    ("DAEMON_MAX_BODY", "1", "greater than or equal to 1024"),
+    ("DAEMON_MAX_QUEUE", "0", "greater than or equal to 1"),
+    ("DAEMON_BROKER_URL", "kafka://x", "redis://"),
+    ("DATABASE_URL", "mysql://x", "postgres://"),
+    ("DATABASE_URL", "postgres://u@127.0.0.1/x", "DAEMON_SECRET_KEY: required"),
+    ("DAEMON_HOST", "0.0.0.0", "reachable from other machines"),
+]
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("DAEMON_") or name in ("DATABASE_URL", "HANDLER_CONFIG"):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(("name", "value", "said"), BAD, ids=[f"{name}={value}" for name, value, _ in BAD])
+def test_a_bad_value_names_its_variable_and_what_would_be_right(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(conf.BadEnvironment) as caught:
+        conf.read()
+    (fault,) = caught.value.faults
+    assert said in fault
+    assert name in fault or "DAEMON_SECRET_KEY" in fault
+
+
+def test_every_range_has_a_bad_value_above() -> None:
+    tried = {name for name, _, _ in BAD}
+    for field in conf.Environment.model_fields.values():
+        if field.metadata:
+            assert field.validation_alias.choices[0] in tried  # type: ignore[union-attr]
+
+
+def test_all_bad_values_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("DAEMON_PORT", "x"), ("DAEMON_TASK_TIMEOUT", "x"), ("DAEMON_LOG_LEVEL", "x")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(conf.BadEnvironment) as caught:
+        conf.read()
+    assert [fault.partition(":")[0] for fault in caught.value.faults] == [
+        "DAEMON_PORT", "DAEMON_TASK_TIMEOUT", "DAEMON_LOG_LEVEL",
+    ]  # fmt: skip
+
+
+def test_a_secret_is_not_shown_with_its_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAEMON_SECRET_KEY", "hunter2")
+    monkeypatch.setenv("DATABASE_URL", "mysql://u:hunter3@h/d")
+    monkeypatch.setenv("DAEMON_BROKER_URL", "kafka://u:hunter4@h")
+    with pytest.raises(conf.BadEnvironment) as caught:
+        conf.read()
+    assert "hunter" not in str(caught.value)
+
+
+def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in conf.Environment.model_fields.values():
+        monkeypatch.setenv(field.validation_alias.choices[0], "")  # type: ignore[union-attr,arg-type]
+    assert conf.read().port == 8080
+
+
+def test_words_may_be_in_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAEMON_TASK_SELECTION", "PRIORITY")
+    assert conf.read().task_selection == "priority"
+
+
+def test_a_misspelt_variable_is_a_warning_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAEMON_PROT", "1")
+    monkeypatch.setenv("DAEMON_GRPC_PORT", "1")
+    monkeypatch.setenv("DAEMON_BATCH_SIZE", "1")
+    old, unknown = conf.doubts()
+    assert old.startswith("DAEMON_BATCH_SIZE, DAEMON_GRPC_PORT: ")
+    assert unknown == "DAEMON_PROT: no such variable; ignored (did you mean DAEMON_PORT?)"
+
+
+def test_relative_paths_are_relative_to_the_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DAEMON_HOME", "elsewhere")
+    assert conf.read().home == TOP / "elsewhere"
+    assert conf.read().database_file == TOP / "elsewhere" / "taskdaemon.sqlite3"
+
+
+def test_a_secret_key_is_made_once_for_its_owner_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DAEMON_HOME", str(tmp_path / "home"))
+    first = conf.secret_key(conf.read())
+    assert len(first) >= 48
+    assert conf.secret_key(conf.read()) == first
+    assert stat.S_IMODE((tmp_path / "home" / "secret_key").stat().st_mode) == 0o600
+
+
+def start(home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "manage.py", "web"]
+    env = environment(home, 8080, **variables)
+    return subprocess.run(command, cwd=TOP, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_bad_environment_stops_the_start_in_sentences(tmp_path: Path) -> None:
+    done = start(tmp_path, DAEMON_PORT="many", DAEMON_TASK_SELECTION="best")
+    assert done.returncode == 2
+    assert "DAEMON_PORT: " in done.stderr
+    assert "DAEMON_TASK_SELECTION: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bad_handlers_file_stops_the_start_with_every_fault_and_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "handlers.toml"
+    file.write_text('[handlers.one]\ncomand = ["x"]\n[handlers.two]\ncommand = ["x"]\ntimeout = -1\ninstances = "4"\n')
+    done = start(tmp_path, HANDLER_CONFIG=str(file))
+    assert done.returncode in (1, 2)
+    for said in ('handlers.toml:2: [handlers.one] comand: is unknown; did you mean "command"?',
+                 "handlers.toml:5: [handlers.two] timeout", "handlers.toml:6: [handlers.two] instances"):  # fmt: skip
+        assert said in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,44 @@
+"""Docker engines for tests: whose containers bear a deployment that nobody else has."""
+
+from __future__ import annotations
+
+import uuid
+from functools import cache
+
+import docker
+from docker.errors import NotFound
+from docker.utils import kwargs_from_env
+
+from tasks_app.runner.docker_engine import DockerEngine
+from tasks_app.runner.engine import Owner
+
+PYTHON = "taskdaemon-dev/python:1"
+BUSYBOX = "taskdaemon-dev/python:1"
+
+
+def owner(deployment: str | None = None, node: str | None = None, domain: str = "here") -> Owner:
+    return Owner(deployment or uuid.uuid4().hex, node or f"node-{uuid.uuid4().hex[:8]}", domain)
+
+
+def owned_engine() -> DockerEngine:
+    """A node of a deployment of its own, on the engine that everybody uses."""
+    return DockerEngine(owner())
+
+
+@cache
+def client() -> docker.APIClient:
+    """The engine as somebody else uses it."""
+    return docker.APIClient(timeout=10, **kwargs_from_env())
+
+
+def kill(container: str) -> None:
+    client().kill(container)
+
+
+def is_gone(container: str) -> bool:
+    """Whether the engine does not know it, dead or alive."""
+    try:
+        client().inspect_container(container)
+    except NotFound:
+        return True
+    return False

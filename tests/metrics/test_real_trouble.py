@@ -1,0 +1,60 @@
+"""What real processes in real trouble say on /health."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.system.daemon import Daemon, free_port
+from tests.system.process import until
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    """Its broker is a port at which nobody listens."""
+    home = Path(tempfile.mkdtemp(prefix="td-", dir="/tmp"))
+    made = Daemon(home, DAEMON_BROKER_URL=f"redis://127.0.0.1:{free_port()}/0")
+    made.handler("act")
+    try:
+        assert made.manage("migrate", "--verbosity", "0").ends() == 0
+        yield made
+    finally:
+        made.close()
+        shutil.rmtree(home)
+
+
+def health(daemon: Daemon) -> dict[str, Any]:
+    return dict(json.loads(httpx.get(f"{daemon.base}/health").content))
+
+
+def test_a_broker_that_is_away_is_told_by_both_sides_and_tasks_run_all_the_same(daemon: Daemon) -> None:
+    with daemon.config.open("a") as file:
+        file.write('[handlers.broken]\ncommand = ["python", "-c", "raise SystemExit(\'no module named thing\')"]\n')
+    daemon.web()
+    worker = daemon.manage("worker")
+    assert daemon.until_final(daemon.post("act"))["status"] == "completed"
+
+    def said(*words: str) -> bool:
+        problems = health(daemon).get("problems", [])
+        return all(any(word in problem for problem in problems) for word in words)
+
+    until(
+        lambda: said(
+            "the broker takes no bells (",
+            "no connection to the broker: it hears no bells and finds its tasks by polling",
+            "handler 'broken' ends at once with exit code 1: no module named thing",
+        ),
+        what=lambda: f"the problems; there are {health(daemon)}",
+    )
+    assert health(daemon)["status"] == "healthy"
+
+    worker.kill()
+    until(lambda: health(daemon)["workers"] == 0, 5.0, what="the end of the worker")
+    assert health(daemon)["status"] == "unhealthy"
