@@ -98,7 +98,7 @@ def _size(request: HttpRequest) -> HttpResponseBase | None:
         if len(body) > limit:
             return json_error(too_large, 413, Connection="close")
         request.META["CONTENT_LENGTH"] = str(len(body))
-        request._stream = BytesIO(body)  # type: ignore[attr-defined]
+        request._stream = BytesIO(body)
     return None
 
 

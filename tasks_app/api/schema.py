@@ -34,7 +34,7 @@ class NewTask(serializers.Serializer):
     """A task to queue."""
 
     type = serializers.CharField(help_text="The name of a handler in handlers.toml.")
-    data = JSONObject(
+    data = JSONObject(  # type: ignore[assignment]
         required=False,
         default=dict,
         help_text="What the handler gets; it decides what is in it. No NUL in any string, at most 64 levels deep.",

@@ -76,7 +76,7 @@ class API(APIView):
 
     content_negotiation_class = AlwaysJSON
 
-    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
         """Which methods there are: in the Allow header, which every answer has."""
         return Response(status=204)
 

@@ -46,7 +46,8 @@ def verdict(kind: OutcomeKind, retries: int, policy: Policy, retryable: bool = T
     if kind == OutcomeKind.RELEASED:
         return Verdict(Status.PENDING)
     lost = kind == OutcomeKind.WORKER_LOST
-    allowed = lost or (retryable and _RETRIED_AS[kind] in policy.retry_on)
+    refused = kind == OutcomeKind.ERROR and not retryable
+    allowed = lost or (not refused and _RETRIED_AS[kind] in policy.retry_on)
     if allowed and retries < policy.max_retries:
         # A task whose node died has waited out a lease already.
         pause = 0.0 if lost else pause_before(retries + 1, policy.retry_backoff)

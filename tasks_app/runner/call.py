@@ -27,7 +27,8 @@ class Done:
 
     `container` is "" and nothing was sent if the outcome is Unavailable. `exit_code` is the container's
     own (128 + n after signal n), None if it lives or we killed it. `seconds` are from the send to the
-    outcome. `image` is the id of the container's image, "" without one. The tails are what the handler wrote during the call besides its reply, at most 64 KiB each.
+    outcome. The tails are what the handler wrote during the call besides its reply, at most 64 KiB each.
+    `image` is the id of the container's image, "" if it has none.
     """
 
     call: Call

@@ -27,9 +27,8 @@ class Cgroup:
         """That of a container (its full id) by its first process; None where it cannot be read."""
         try:
             lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-            places = {
-                name: path for _, names, path in (line.split(":", 2) for line in lines) for name in names.split(",")
-            }
+            split = (line.split(":", 2) for line in lines)
+            places = {name: path for _, names, path in split for name in names.split(",")}
             # The engine may be on another machine: the same number is somebody else here.
             if not any(container in path for path in places.values()):
                 return None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tasks_app.runner.docker_cgroup import Cgroup
-from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Ending, Piece
+from tasks_app.runner.engine import EXITED, STDOUT, Ending, Piece
 from tasks_app.runner.frames import Frames
 from tasks_app.runner.wakeup import Wakeup
 

@@ -169,12 +169,17 @@ def _tmpfs(value: Any) -> Mapping[str, int]:
     return MappingProxyType({path: size(4096)(text) for path, text in value.items()})
 
 
+def never_mounted(path: str) -> bool:
+    """Whether a path of the host is what no handler is ever given."""
+    return path in REFUSED_MOUNTS or path.startswith(("/proc/", "/sys/", "/etc/", "/dev/"))
+
+
 def _mount(value: Any) -> tuple[str, str]:
     source, _, target = _text(value).partition(":")
     if not source.startswith("/") or not target.startswith("/") or ":" in target or ".." in source.split("/"):
         raise ValueError(f'{shown(value)} is no mount; write "/here:/there" (it is read-only)')
     clean = "/" + "/".join(part for part in source.split("/") if part not in ("", "."))
-    if clean in REFUSED_MOUNTS or clean.startswith(("/proc/", "/sys/", "/etc/", "/dev/")):
+    if never_mounted(clean):
         raise ValueError(f"{clean} is never given to a handler; mount a directory of its own data")
     return clean, target
 

@@ -96,6 +96,6 @@ def explained(handler: Handler, done: Done) -> Done:
     if found is None:
         return done
     error = f"{error[:ERROR_TEXT]} ({found})"
-    return replace(
-        done, outcome=replace(outcome, error=error) if isinstance(outcome, Failure) else type(outcome)(error)
-    )
+    if isinstance(outcome, Failure):
+        return replace(done, outcome=replace(outcome, error=error))
+    return replace(done, outcome=type(outcome)(error))

@@ -216,8 +216,9 @@ class Slot:
             if talk.sound:
                 if residue := talk.container.residue():
                     # The first reply decides, but one that tells of a fault, after a kill for memory, tells of that.
-                    met_limit = residue == "oom" and isinstance(answer, Failure)
-                    return OutOfMemory(answer.error) if met_limit else answer, residue
+                    if residue == "oom" and isinstance(answer, Failure):
+                        return OutOfMemory(answer.error), residue
+                    return answer, residue
                 worn = "recycled" if self._starter.is_worn(talk) else None
                 return answer, "closed" if self._closing else worn
             return answer, "chatter" if talk.surplus else "exit"

@@ -78,6 +78,11 @@ def test_an_error_that_retry_on_excludes_is_the_handlers_error() -> None:
     assert verdict(K.ERROR, 0, NEVER, retryable=True) == Verdict("failed", "handler_error")
 
 
+@pytest.mark.parametrize("kind", [K.TIMEOUT, K.CRASH, K.OOM, K.BAD_REPLY])
+def test_what_a_handler_says_of_its_errors_is_said_of_nothing_else(kind: OutcomeKind) -> None:
+    assert verdict(kind, 0, AT_ONCE, retryable=False).status == "pending"
+
+
 def test_a_release_spends_nothing_and_waits_for_nothing() -> None:
     assert verdict(K.RELEASED, 3, AT_ONCE) == Verdict("pending", pause=0.0, spent=0)
 

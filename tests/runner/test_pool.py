@@ -6,8 +6,6 @@ import os
 import re
 import time
 
-import pytest
-
 from tasks_app.runner.call import Done
 from tasks_app.runner.errors import Killed, Unavailable
 from tasks_app.runner.selection import POLICIES

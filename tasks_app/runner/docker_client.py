@@ -1,0 +1,136 @@
+"""The way to the Docker engine that DOCKER_HOST names, or the local one; and what its trouble is called here."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import docker
+from docker.errors import APIError, DockerException
+from docker.utils import kwargs_from_env
+
+from tasks_app.runner.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+#: Seconds after which the engine is taken not to answer.
+TIMEOUT = 10.0
+#: Seconds for which an engine that could not be reached is not asked again.
+UNREACHABLE = 1.0
+
+
+class Connection:
+    """Connects when it is first needed. Any thread may use it."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """`environment`: where DOCKER_HOST and its like are looked for."""
+        self.limits: Mapping[str, Any] = {}
+        """What `docker info` says that the engine can do; nothing before it was asked."""
+        self._environment = dict(environment)
+        self._lock = threading.Lock()
+        self._client: docker.APIClient | None = None
+        self._refused: tuple[float, str] = (0.0, "")
+
+    def get(self) -> docker.APIClient:
+        """The client. Raises Unavailable within some 10 s while there is no engine."""
+        if self._client is not None:
+            return self._client
+        # Whoever comes while another one waits for the engine hears the same, and does not wait as long again.
+        if not self._lock.acquire(timeout=TIMEOUT):
+            raise Unavailable(f"the Docker engine does not answer at {self._address()}")
+        try:
+            if self._client is None:
+                failed_at, reason = self._refused
+                if reason and time.monotonic() - failed_at < UNREACHABLE:
+                    raise Unavailable(reason)
+                try:
+                    with told():
+                        client = self.new(TIMEOUT)
+                        self.limits = client.info()
+                except Unavailable as error:
+                    self._refused = (time.monotonic(), f"{error} (at {self._address()})")
+                    raise Unavailable(self._refused[1]) from None
+                self._client = client
+                if not self.limits.get("SwapLimit", True):
+                    log.warning("this Docker engine does not limit swap: `memory_limit` bounds the memory alone")
+            return self._client
+        finally:
+            self._lock.release()
+
+    def new(self, timeout: float | None) -> docker.APIClient:
+        """A client of one's own that waits up to so many seconds for each answer. Raises what the SDK raises."""
+        options = kwargs_from_env(self._environment)
+        if options.get("tls") or self._address().startswith("ssh:"):
+            how = "ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock HOST"
+            raise Unavailable(
+                "DOCKER_HOST asks for ssh or TLS, and handlers are talked to over a plain socket alone; "
+                f"forward it ({how}) and set DOCKER_HOST=unix:///tmp/docker.sock"
+            )
+        client = docker.APIClient(version="auto", timeout=TIMEOUT, **options)
+        client.timeout = timeout
+        # The SDK keeps a pool of connections for each address that was ever asked, with the ids in them.
+        client.headers["Connection"] = "close"
+        return client
+
+    def close(self) -> None:
+        """Let go of it."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+
+    def _address(self) -> str:
+        return self._environment.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+
+
+def attach(client: docker.APIClient, container: str) -> socket.socket:
+    """stdin, stdout and stderr of a container that has not been started. Raises what the SDK raises."""
+    stream = client.attach_socket(container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1, "logs": 0})
+    # Nothing was read ahead, for nothing runs yet. A socket object of our own on the same connection.
+    try:
+        ours = socket.socket(fileno=os.dup(stream.fileno()))
+    finally:
+        stream._response.close()
+    if ours.family in (socket.AF_INET, socket.AF_INET6):
+        ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A machine that is gone says nothing.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+            if hasattr(socket, name):
+                ours.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return ours
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """What the SDK raises becomes Unavailable, with a reason for an operator."""
+    try:
+        yield
+    except (OSError, DockerException) as error:
+        raise Unavailable(why(error)) from None
+
+
+def why(error: BaseException) -> str:
+    """The reason behind what the SDK raised, in one line."""
+    if isinstance(error, APIError) and error.explanation:
+        return short(str(error.explanation))
+    behind = [error]
+    for one in behind:
+        if isinstance(one, TimeoutError) or "timed out" in str(one):
+            return f"the Docker engine does not answer within {TIMEOUT:g} s"
+        if isinstance(one, OSError) and one.strerror and one.errno is not None:
+            more = "; is this user in the group `docker`?" if isinstance(one, PermissionError) else ""
+            return f"the Docker engine cannot be reached: {one.strerror}{more}"
+        causes = (*one.args, one.__cause__, one.__context__)
+        behind += [cause for cause in causes if isinstance(cause, BaseException) and cause not in behind]
+    return short(str(error))
+
+
+def short(text: str) -> str:
+    """On one line, cut to 300 characters."""
+    return " ".join(text.split())[:300]
