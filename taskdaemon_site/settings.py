@@ -170,8 +170,8 @@ SPECTACULAR_SETTINGS = {
     },
 }
 
-#: How containers come to be: a dotted path, as Django's CACHES are.
-ENGINE = "tasks_app.runner.process_engine.ProcessEngine"
+#: How containers come to be: a dotted path, as Django's CACHES are. It is called with a runner.engine.Owner.
+ENGINE = "tasks_app.runner.engines.EngineByHandler"
 
 #: The Celery application, for the command that starts a worker.
 CELERY_APP = "taskdaemon_site.celery.app"

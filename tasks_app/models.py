@@ -5,7 +5,7 @@ Status changes are made in `lifecycle` alone, each by one guarded write.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import uuid_utils.compat as uuids
 from django.db import models
@@ -69,21 +69,24 @@ class TaskQuerySet(models.QuerySet["Task"]):
     a bound parameter cannot be read. Without it each of these is a scan of every task there ever was.
     """
 
+    def _where(self, literal: str) -> TaskQuerySet:
+        return cast("TaskQuerySet", self.extra(where=[literal]))
+
     def running(self) -> TaskQuerySet:
         """Rows in some node's hands."""
-        return self.extra(where=["status = 'processing'"])
+        return self._where("status = 'processing'")
 
     def waiting(self) -> TaskQuerySet:
         """Pending rows whose time has not been found to have come."""
-        return self.extra(where=["status = 'pending' AND due IS NOT NULL"])
+        return self._where("status = 'pending' AND due IS NOT NULL")
 
     def ready(self) -> TaskQuerySet:
         """Rows that may be claimed now."""
-        return self.extra(where=["status = 'pending' AND due IS NULL"])
+        return self._where("status = 'pending' AND due IS NULL")
 
     def failed(self) -> TaskQuerySet:
         """Rows that failed, which are few among those that ended."""
-        return self.extra(where=["status = 'failed'"])
+        return self._where("status = 'failed'")
 
     def any_by(self, field: str) -> bool:
         """Whether there is one: `exists()` along the index that begins with `field`.
@@ -94,7 +97,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def expiring(self) -> TaskQuerySet:
         """Pending rows that are worth something only for a time."""
-        return self.extra(where=["status = 'pending' AND expires_at IS NOT NULL"])
+        return self._where("status = 'pending' AND expires_at IS NOT NULL")
 
 
 class Task(models.Model):
@@ -138,11 +141,11 @@ class Task(models.Model):
     class Meta:
         db_table = "taskdaemon_task"
         indexes: ClassVar = [
-            models.Index(F("task_type"), F("priority").desc(), F("place"), name="task_ready_by_priority", condition=READY),
-            models.Index(F("task_type"), F("place"), name="task_ready_by_place", condition=READY),
             models.Index(
-                F("clock"), F("due"), name="task_waiting", condition=Q(status="pending", due__isnull=False)
+                F("task_type"), F("priority").desc(), F("place"), name="task_ready_by_priority", condition=READY
             ),
+            models.Index(F("task_type"), F("place"), name="task_ready_by_place", condition=READY),
+            models.Index(F("clock"), F("due"), name="task_waiting", condition=Q(status="pending", due__isnull=False)),
             models.Index(F("node"), name="task_running", condition=Q(status="processing")),
             # What an operator looks at: failures, newest task first, and those of the last hour.
             models.Index(F("id"), name="task_failed", condition=Q(status="failed")),
@@ -176,9 +179,7 @@ class Task(models.Model):
             models.CheckConstraint(
                 name="task_due_only_when_pending", condition=Q(status="pending") | Q(due__isnull=True)
             ),
-            models.CheckConstraint(
-                name="task_counts", condition=Q(attempts__gte=F("retries"), retries__gte=0)
-            ),
+            models.CheckConstraint(name="task_counts", condition=Q(attempts__gte=F("retries"), retries__gte=0)),
         ]
 
     def __str__(self) -> str:

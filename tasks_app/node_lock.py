@@ -49,6 +49,11 @@ def is_dead(home: Path, name: str) -> bool:
         os.close(descriptor)
 
 
+def has_lock(home: Path, name: str) -> bool:
+    """Whether there is a lock file of that node."""
+    return _path(home, name).exists()
+
+
 def forget(home: Path, name: str) -> None:
     """Remove the file of a dead node whose tasks have been taken over."""
     _path(home, name).unlink(missing_ok=True)

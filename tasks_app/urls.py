@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.urls import URLPattern, path
 from django.views.generic import RedirectView
 
-from tasks_app.api import docs, system, tasks
+from tasks_app.api import attempts, docs, system, tasks
 
 handler400 = "tasks_app.api.errors.bad_request"
 handler403 = "tasks_app.api.errors.permission_denied"
@@ -24,6 +24,7 @@ urlpatterns = [
     *both("queue", tasks.QueueView.as_view(), "queue"),
     *both("api/tasks", tasks.TasksView.as_view(), "tasks"),
     *both("api/tasks/<str:task_id>", tasks.TaskView.as_view(), "task"),
+    *both("api/tasks/<str:task_id>/attempts", attempts.AttemptsView.as_view(), "attempts"),
     *both("api/tasks/<str:task_id>/redrive", tasks.RedriveView.as_view(), "redrive"),
     *both("health", system.HealthView.as_view(), "health"),
     *both("health/live", system.LiveView.as_view(), "live"),

@@ -18,6 +18,7 @@ from tasks_app.broker.queues import queue_for
 from tasks_app.deployment import deployment_id
 from tasks_app.models import Deployment
 from tasks_app.node import Node
+from tasks_app.runner.engine import Owner
 from tasks_app.runner.errors import RunnerError
 from tasks_app.runner.handlers import Handlers, HandlersError
 
@@ -92,7 +93,7 @@ class NodeStep(bootsteps.StartStopStep):
         env = conf.environment()
         self.node = _node = Node(
             self.handlers,
-            import_string(settings.ENGINE)(),
+            lambda node, domain: import_string(settings.ENGINE)(Owner(deployment_id(), node, domain)),
             home=env.home,
             digest=conf.handlers().digest,
             order=env.task_selection,

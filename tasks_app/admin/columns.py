@@ -38,7 +38,9 @@ class Columns(admin.ModelAdmin):
     def age(self, task: Task) -> SafeString:
         """Since it was created."""
         return format_html(
-            '<span title="{} UTC">{}</span>', f"{task.created_at:%Y-%m-%d %H:%M:%S}", ago(task.created_at, timezone.now())
+            '<span title="{} UTC">{}</span>',
+            f"{task.created_at:%Y-%m-%d %H:%M:%S}",
+            ago(task.created_at, timezone.now()),
         )
 
     @admin.display(description="duration")

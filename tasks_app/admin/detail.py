@@ -51,7 +51,7 @@ class Detail:
 
 def detail(tasks: QuerySet[Task], task: Task) -> Detail:
     """Read it. JSON comes as text and in part: a result may have 10 MiB, and be nested deeper than Python reads."""
-    texts = (
+    texts: Any = (
         tasks.filter(pk=task.pk)
         .annotate(data_text=Cast("task_data", TextField()), result_text=Cast("result", TextField()))
         .annotate(
@@ -86,7 +86,9 @@ def _json(texts: dict[str, Any], name: str) -> Shown | None:
 
 def _entries(task: Task) -> QuerySet[LogEntry]:
     kind = ContentType.objects.get_for_model(Task)
-    return LogEntry.objects.filter(content_type=kind, object_id=str(task.pk)).select_related("user").order_by("pk")[:100]
+    return (
+        LogEntry.objects.filter(content_type=kind, object_id=str(task.pk)).select_related("user").order_by("pk")[:100]
+    )
 
 
 def _facts(task: Task, now: datetime) -> list[tuple[str, str]]:

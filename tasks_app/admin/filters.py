@@ -14,9 +14,10 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from tasks_app import conf
+from tasks_app.admin.search import failed
 from tasks_app.admin.text import line
 from tasks_app.metrics.figures import figures
-from tasks_app.models import FailureReason, Status, Task, TaskQuerySet
+from tasks_app.models import FailureReason, Status, Task
 
 SPANS = {
     "hour": ("past hour", timedelta(hours=1)),
@@ -55,12 +56,12 @@ class StatusFilter(_Filter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(str(status), str(status)) for status in Status]
 
-    def queryset(self, request: HttpRequest, queryset: TaskQuerySet) -> QuerySet[Task]:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
         match self.chosen():
             case None:
                 return queryset
             case "failed":
-                return queryset.failed()
+                return failed(queryset)
             case "processing":
                 return queryset.filter(pk__in=Task.objects.running().values("pk"))
             case "pending":
@@ -78,9 +79,9 @@ class ReasonFilter(_Filter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(str(reason), reason.value.replace("_", " ")) for reason in FailureReason]
 
-    def queryset(self, request: HttpRequest, queryset: TaskQuerySet) -> QuerySet[Task]:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
         reason = self.chosen()
-        return queryset.failed().filter(failure_reason=reason) if reason else queryset
+        return failed(queryset).filter(failure_reason=reason) if reason else queryset
 
 
 class TypeFilter(_Filter):
@@ -91,7 +92,7 @@ class TypeFilter(_Filter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(name, line(name, 40)) for name in known_types()]
 
-    def queryset(self, request: HttpRequest, queryset: TaskQuerySet) -> QuerySet[Task]:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
         name = self.chosen()
         return queryset.filter(task_type=name) if name else queryset
 
@@ -104,7 +105,7 @@ class CreatedFilter(_Filter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(key, title) for key, (title, _) in SPANS.items()]
 
-    def queryset(self, request: HttpRequest, queryset: TaskQuerySet) -> QuerySet[Task]:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
         key = self.chosen()
         return queryset.filter(pk__gte=first_id(timezone.now() - SPANS[key][1])) if key else queryset
 
@@ -117,6 +118,6 @@ class FailedFilter(_Filter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(key, title) for key, (title, _) in SPANS.items()]
 
-    def queryset(self, request: HttpRequest, queryset: TaskQuerySet) -> QuerySet[Task]:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
         key = self.chosen()
-        return queryset.failed().filter(completed_at__gte=timezone.now() - SPANS[key][1]) if key else queryset
+        return failed(queryset).filter(completed_at__gte=timezone.now() - SPANS[key][1]) if key else queryset

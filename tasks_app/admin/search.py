@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import cast
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -17,7 +18,12 @@ WORDS = 6
 _ID = re.compile(r"[0-9a-f-]{8,36}")
 
 
-def search(tasks: TaskQuerySet, term: str) -> QuerySet[Task]:
+def failed(tasks: QuerySet[Task]) -> QuerySet[Task]:
+    """Narrow tasks to those that failed, over their index."""
+    return cast(TaskQuerySet, tasks).failed()
+
+
+def search(tasks: QuerySet[Task], term: str) -> QuerySet[Task]:
     """Narrow tasks to those that a term means; a blank one means all.
 
     Errors are looked for among failed tasks alone: they have an index, and a text inside a column has none.
@@ -28,7 +34,7 @@ def search(tasks: TaskQuerySet, term: str) -> QuerySet[Task]:
         return tasks.filter(pk__range=(UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))))
     words = term.split()[:WORDS]
     if words:
-        tasks = tasks.failed()
+        tasks = failed(tasks)
     for word in words:
         tasks = tasks.filter(last_error__icontains=word)
     return tasks

@@ -18,7 +18,8 @@ from tasks_app.admin.detail import detail
 from tasks_app.admin.filters import CreatedFilter, FailedFilter, ReasonFilter, StatusFilter, TypeFilter
 from tasks_app.admin.paging import CappedPaginator, NewestFirst
 from tasks_app.admin.search import HELP, search
-from tasks_app.models import Status, Task, TaskQuerySet
+from tasks_app.admin.text import line
+from tasks_app.models import Status, Task
 
 #: Tasks that the page which asks "are you sure?" names.
 NAMED = 20
@@ -28,7 +29,16 @@ NAMED = 20
 class TaskAdmin(Columns):
     """Read-only, but for redrive, cancel and delete."""
 
-    list_display = ("short_id", "type_column", "status_column", "priority", "attempts", "age", "duration", "error_column")
+    list_display = (
+        "short_id",
+        "type_column",
+        "status_column",
+        "priority",
+        "attempts",
+        "age",
+        "duration",
+        "error_column",
+    )
     list_filter = (StatusFilter, ReasonFilter, TypeFilter, CreatedFilter, FailedFilter)
     list_per_page = 50
     list_max_show_all = 1_000
@@ -79,7 +89,7 @@ class TaskAdmin(Columns):
         return super().get_queryset(request).defer("task_data", "result")
 
     def get_search_results(
-        self, request: HttpRequest, queryset: TaskQuerySet, search_term: str
+        self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
     ) -> tuple[QuerySet[Task], bool]:
         return search(queryset, search_term), False
 
@@ -88,9 +98,9 @@ class TaskAdmin(Columns):
         actions.pop("delete_selected", None)  # Django's own deletes rows behind the back of `lifecycle`
         return actions
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Task], *more: Any) -> HttpResponse | None:
         try:
-            return super().response_action(request, queryset)
+            return super().response_action(request, queryset, *more)
         except ValidationError:
             self.message_user(request, "What was selected is no task's id.", messages.ERROR)
             return None
@@ -169,12 +179,14 @@ class TaskAdmin(Columns):
         ]
         return own + super().get_urls()
 
-    def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         task = self._seen(request, object_id)
         if task is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return self._gone(request, object_id)
         buttons = [deed for deed in DEEDS.values() if task.status in deed.fits and self._may(request, deed)]
         context = {
             **self.admin_site.each_context(request),
@@ -202,7 +214,7 @@ class TaskAdmin(Columns):
             if not self._may(request, deed):
                 raise PermissionDenied
             if task is None:
-                return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+                return self._gone(request, object_id)
             return self._ask(request, deed, [task], back=task.pk)
         return self._one(request, deed, object_id)
 
@@ -212,6 +224,10 @@ class TaskAdmin(Columns):
         task: Task | None = self.get_object(request, unquote(object_id))
         return task
 
+    def _gone(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        self.message_user(request, f"There is no task {line(unquote(object_id), 60)} any more.", messages.WARNING)
+        return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
+
     def _one(self, request: HttpRequest, deed: Deed, object_id: str) -> HttpResponse:
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
@@ -219,7 +235,7 @@ class TaskAdmin(Columns):
         if not self._may(request, deed):
             raise PermissionDenied
         if task is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return self._gone(request, object_id)
         if act(deed, *_who(request), task.pk, task.task_type):
             self.message_user(request, f"The task {task} was {deed.done}.", messages.SUCCESS)
         else:
@@ -230,6 +246,4 @@ class TaskAdmin(Columns):
 
 
 def _who(request: HttpRequest) -> tuple[int, str]:
-    return request.user.pk, request.user.get_username()
-
-
+    return int(request.user.pk or 0), request.user.get_username()

@@ -35,7 +35,9 @@ def timeline(task: Task, tries: Sequence[Attempt], entries: Iterable[LogEntry], 
         for entry in entries
     ]
     if task.status == Status.PROCESSING and task.started_at:
-        known.append((task.started_at, 2, f"attempt {task.attempts} started", f"on node {line(task.node)}", "processing"))
+        known.append(
+            (task.started_at, 2, f"attempt {task.attempts} started", f"on node {line(task.node)}", "processing")
+        )
     if task.status == Status.PENDING and task.due_at is None and task.ready_at > task.created_at:
         known.append((task.ready_at, 5, "ready again", "", "plain"))
     if task.completed_at is not None:

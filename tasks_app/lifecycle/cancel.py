@@ -44,7 +44,7 @@ def _end(task: Task, why: str) -> bool:
                 task_id=task.pk,
                 number=task.attempts,
                 node=task.node or "",
-                started_at=task.started_at,
+                started_at=task.started_at or clock.Now(),
                 ended_at=clock.Now(),
                 outcome=OutcomeKind.CANCELLED,
                 error=why,

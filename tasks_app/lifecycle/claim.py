@@ -52,7 +52,7 @@ class Want(NamedTuple):
     """`count` rows of a type at most, to be run under `policy`."""
 
     task_type: str
-    count: int
+    count: int  # type: ignore[assignment]  # tuple's own `count` is not missed
     policy: Policy
 
 
@@ -99,7 +99,9 @@ def waiting(types: Sequence[str]) -> set[str]:
     with connection.cursor() as cursor:
         for name in types:
             # Ordered, or PostgreSQL reads the table in the hope of meeting a ready row soon.
-            cursor.execute(f"SELECT 1 FROM taskdaemon_task WHERE {_READY} AND task_type = %s ORDER BY place LIMIT 1", [name])
+            cursor.execute(
+                f"SELECT 1 FROM taskdaemon_task WHERE {_READY} AND task_type = %s ORDER BY place LIMIT 1", [name]
+            )
             if cursor.fetchone():
                 found.add(name)
     return found
@@ -142,7 +144,10 @@ def _claim_postgresql(node: str, wants: Sequence[Want], order: Selection, cap: i
         "lease": LEASE,
     }
     connection.ensure_connection()
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:  # prepared on the server, unlike Django's own cursor
+    with (
+        connection.wrap_database_errors,
+        psycopg.Cursor(connection.connection) as cursor,
+    ):  # prepared on the server, unlike Django's own cursor
         if cap is None:
             cursor.execute(_POSTGRESQL.replace("{best}", best_by_type(order)), params, prepare=True)
             return [Claimed._make((*row, policies[row[1]], sent_at)) for row in cursor.fetchall()]

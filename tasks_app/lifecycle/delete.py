@@ -13,9 +13,7 @@ def delete(task_id: UUID) -> bool:
     """Remove a task and its attempts. A running one's container is stopped by its node within about a second."""
     with writing():
         # Locked: between the look and the delete nobody may settle it, or the count by status would be wrong.
-        known = (
-            Task.objects.select_for_update().filter(pk=task_id).values_list("task_type", "status").first()
-        )
+        known = Task.objects.select_for_update().filter(pk=task_id).values_list("task_type", "status").first()
         if known is None:
             return False
         Attempt.objects.filter(task_id=task_id).delete()

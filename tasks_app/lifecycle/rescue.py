@@ -83,7 +83,7 @@ def _take(task: Task, over: Q, deltas: list[tuple[str, int]]) -> bool:
         task_id=task.pk,
         number=task.attempts,
         node=task.node or "",
-        started_at=task.started_at,
+        started_at=task.started_at or clock.Now(),
         ended_at=clock.Now(),
         outcome=OutcomeKind.WORKER_LOST,
         error=error,

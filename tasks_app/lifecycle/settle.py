@@ -89,11 +89,7 @@ def settle(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]]:
     """
     if not ended:
         return set()
-    if connection.vendor == "postgresql":
-        kept = _settle_postgresql(node, ended)
-    else:
-        kept = _settle_sqlite(node, ended)
-    return kept
+    return (_settle_postgresql if connection.vendor == "postgresql" else _settle_sqlite)(node, ended)
 
 
 @lru_cache(maxsize=4096)
@@ -131,8 +127,20 @@ def _settle_postgresql(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]
         count(counts, end, v, now)
         rows.append(
             (
-                end.task.id, end.task.attempt, str(v.status), end.result, end.error, v.reason and str(v.reason), v.pause,
-                v.spent, str(end.kind), end.container, end.exit_code, end.seconds, end.stdout_tail, end.stderr_tail,
+                end.task.id,
+                end.task.attempt,
+                str(v.status),
+                end.result,
+                end.error,
+                v.reason and str(v.reason),
+                v.pause,
+                v.spent,
+                str(end.kind),
+                end.container,
+                end.exit_code,
+                end.seconds,
+                end.stdout_tail,
+                end.stderr_tail,
             )  # fmt: skip
         )
     params: list[Any] = [list(column) for column in zip(*rows, strict=True)]
@@ -191,8 +199,18 @@ def _settle_sqlite(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]]:
             count(counts, end, v, now)
             tries.append(
                 (
-                    key, end.task.attempt, node, end.container, row[0], moment, str(end.kind), end.error or "",
-                    end.exit_code, end.seconds, end.stdout_tail, end.stderr_tail,
+                    key,
+                    end.task.attempt,
+                    node,
+                    end.container,
+                    row[0],
+                    moment,
+                    str(end.kind),
+                    end.error or "",
+                    end.exit_code,
+                    end.seconds,
+                    end.stdout_tail,
+                    end.stderr_tail,
                 )  # fmt: skip
             )
         raw.executemany(_SQLITE_TRY, tries)

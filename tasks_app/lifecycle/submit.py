@@ -33,7 +33,8 @@ _COLUMNS = "id, task_type, task_data, priority, status, place, attempts, retries
 _POSTGRESQL = f"""
 WITH new AS (
   SELECT id, task_type, task_data::jsonb, priority, ordinal
-  FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::int[]) WITH ORDINALITY AS n(id, task_type, task_data, priority, ordinal)
+  FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::int[])
+    WITH ORDINALITY AS n(id, task_type, task_data, priority, ordinal)
   ORDER BY ordinal
 ), counted AS (
   INSERT INTO taskdaemon_counter (slot, series, value)

@@ -22,6 +22,7 @@ from tasks_app.node.heartbeat import LEASE_LOST, TAKEN_AWAY, Heartbeat
 from tasks_app.node.ledger import Ledger
 from tasks_app.node.record import NodeRecord, new_name
 from tasks_app.node.settler import Settler
+from tasks_app.node.sweeper import Sweeper
 from tasks_app.node_lock import NodeLock, lock_domain
 from tasks_app.runner.call import Done
 from tasks_app.runner.engine import Engine
@@ -43,7 +44,7 @@ class Node:
     def __init__(
         self,
         handlers: Mapping[str, Handler],
-        engine: Engine,
+        make_engine: Callable[[str, str], Engine],
         *,
         home: Path,
         digest: str,
@@ -52,9 +53,12 @@ class Node:
         lend_after: float = 1.0,
         deaf: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`deaf` says why no bell can be heard now; None while one can."""
+        """`make_engine` gets the node's name and lock domain; `deaf` says why no bell can be heard now, or None."""
         self.name = new_name()
         self._home = home
+        domain = lock_domain(home)
+        engine = make_engine(self.name, domain)
+        self._sweeper = Sweeper(engine, home, domain) if any(h.image for h in handlers.values()) else None
         self.ledger = Ledger()
         self.pools = {
             name: Pool(handler, engine, self._slot_freed, self._done, lend_after) for name, handler in handlers.items()
@@ -63,7 +67,7 @@ class Node:
         # One writer at a time anyway: claims and settles of one moment share a commit.
         self._one_writer = connection.vendor == "sqlite"
         self._clerk = Clerk(self.name, self.pools, self.ledger, order, cap, self._settler, self._one_writer)
-        self._record = NodeRecord(self.name, lock_domain(home), digest, self.pools, self._problems)
+        self._record = NodeRecord(self.name, domain, digest, self.pools, self._problems)
         self._heartbeat = Heartbeat(self._record, home, self.ledger, self._clerk.bell)
         self._threads: list[threading.Thread] = []
         self._lock: NodeLock | None = None
@@ -84,6 +88,8 @@ class Node:
             self._spawn("settler", self._settler.run)
         self._spawn("heartbeat", self._heartbeat.run)
         self._spawn("watch", self._heartbeat.watch)
+        if self._sweeper is not None:
+            self._spawn("sweeper", self._sweeper.run)
         log.info("node started", node=self.name, handlers=sorted(self.pools))
 
     def _spawn(self, name: str, run: Callable[[], None]) -> None:
@@ -118,6 +124,8 @@ class Node:
             self.ledger.wait_until_settled(10.0)
         self._settler.stop()
         self._heartbeat.stop()
+        if self._sweeper is not None:
+            self._sweeper.stop()
         for pool in self.pools.values():
             pool.close(max(until - time.monotonic(), 5.0))
         for thread in self._threads:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
@@ -13,6 +15,12 @@ from tasks_app.metrics import figures
 def nothing_remembered() -> None:
     """A reading that is kept for a second is of the last test's database."""
     figures._last = None
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(settings: Any) -> None:
+    """A slow hash is for attackers, not for tests that log in fifty times."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture

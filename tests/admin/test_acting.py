@@ -115,7 +115,8 @@ def test_ids_that_are_none_are_a_message_and_no_error(admin: Client, wrong: str)
 
 
 @pytest.mark.parametrize(
-    ("name", "before", "after"), [("redrive", "failed", "pending"), ("cancel", "processing", "failed"), ("delete", "completed", None)]
+    ("name", "before", "after"),
+    [("redrive", "failed", "pending"), ("cancel", "processing", "failed"), ("delete", "completed", None)],
 )
 def test_a_button_on_a_tasks_page_does_it(admin: Client, name: str, before: str, after: str | None) -> None:
     one = task(before)

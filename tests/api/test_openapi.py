@@ -22,6 +22,7 @@ OPERATIONS = {
     "list_tasks",
     "get_task",
     "delete_task",
+    "list_attempts",
     "redrive_task",
     "health",
     "health_live",

@@ -8,7 +8,19 @@ import pytest
 
 from tasks_app.lifecycle import cancel, held, promote, redrive, settle, submit
 from tasks_app.models import Attempt, Task
-from tests.lifecycle.kit import NO_RETRY, SLOW_RETRY, failure, row, running, submitted, success, take, together, total, tries
+from tests.lifecycle.kit import (
+    NO_RETRY,
+    SLOW_RETRY,
+    failure,
+    row,
+    running,
+    submitted,
+    success,
+    take,
+    together,
+    total,
+    tries,
+)
 
 pytestmark = pytest.mark.django_db
 

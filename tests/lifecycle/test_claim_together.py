@@ -47,12 +47,7 @@ def until_empty(node: str, types: list[str], step: int, order: Selection, cap: i
 def inversions(starts: list[Start]) -> int:
     """Pairs of which the worse one's claim ended before the better one's began; all were ready before the first."""
     by_begin = sorted(starts, key=lambda start: start.began)
-    return sum(
-        1
-        for worse in starts
-        for better in by_begin
-        if better.key < worse.key and worse.ended < better.began
-    )
+    return sum(1 for worse in starts for better in by_begin if better.key < worse.key and worse.ended < better.began)
 
 
 @pytest.mark.parametrize("order", ["fifo", "lifo", "priority"])

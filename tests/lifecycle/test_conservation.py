@@ -120,7 +120,7 @@ class Verbs(RuleBasedStateMachine):
 
         ready = sorted((i for i in self.tasks.items() if i[1].ready), key=best, reverse=order == "lifo")
         wanted = dict(zip(TYPES, counts, strict=True))
-        expected = []
+        expected: list[str] = []
         for key, task in ready:
             if wanted[task.task_type] and (cap is None or len(expected) < cap):
                 wanted[task.task_type] -= 1
@@ -195,7 +195,7 @@ class Verbs(RuleBasedStateMachine):
     @rule(pick=PICK)
     def rescue_a_lease(self, pick: int) -> None:
         key = self.some(pick, "processing")
-        Task.objects.filter(pk=key).update(lease=clock.now() - 1.0)
+        Task.objects.filter(pk__in=[key] if key else []).update(lease=clock.now() - 1.0)
         assert rescue() == (1 if key else 0)
         self.lose([self.tasks[key]] if key else [])
 
@@ -223,7 +223,7 @@ class Verbs(RuleBasedStateMachine):
     @rule(pick=PICK)
     def expire(self, pick: int) -> None:
         key = self.some(pick, "pending", "processing")
-        Task.objects.filter(pk=key).update(expires_at=clock.Now())
+        Task.objects.filter(pk__in=[key] if key else []).update(expires_at=clock.Now())
         # One that ran and came back is late as well by now.
         late = [t for i, t in self.tasks.items() if t.status == "pending" and row_expires(i)]
         assert expire() == len(late)
@@ -271,8 +271,8 @@ class Verbs(RuleBasedStateMachine):
     @invariant()
     def attempts_have_no_gap(self) -> None:
         tries: dict[str, list[tuple[int, str]]] = {key: [] for key in self.tasks}
-        for key, number, outcome in Attempt.objects.order_by("number").values_list("task_id", "number", "outcome"):
-            tries[str(key)].append((number, outcome))
+        for of, number, outcome in Attempt.objects.order_by("number").values_list("task_id", "number", "outcome"):
+            tries[str(of)].append((number, outcome))
         for key, task in self.tasks.items():
             assert tries[key] == list(enumerate(task.tries, start=1))
             assert len(task.tries) == task.attempts - (task.status == "processing")
@@ -285,9 +285,7 @@ class Verbs(RuleBasedStateMachine):
         assert (completed, failed) == (now["completed"], now["failed"])
         assert sums.sum("received") == self.totals["received"]
         assert sums.sum("deleted") == self.totals["deleted"]
-        assert sums.sum("received") == (
-            now["pending"] + now["processing"] + completed + failed + sums.sum("deleted")
-        )
+        assert sums.sum("received") == (now["pending"] + now["processing"] + completed + failed + sums.sum("deleted"))
         ends = sum(task.ends for task in self.tasks.values()) + self.totals["ends deleted"]
         assert sums.sum("completed") + sums.sum("failed") == ends
         lives = sum(task.lives - 1 for task in self.tasks.values()) + self.totals["lives deleted"]
@@ -315,7 +313,7 @@ def test_no_task_is_lost_and_none_ends_twice_whatever_the_verbs_do() -> None:
     run_state_machine_as_test(
         Verbs,
         settings=settings(
-            max_examples=20,
+            max_examples=30,
             stateful_step_count=40,
             deadline=None,
             database=None,

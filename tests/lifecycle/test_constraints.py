@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import DataError, IntegrityError, transaction
@@ -58,12 +58,15 @@ def test_an_impossible_row_is_refused_by_name(name: str, fields: dict[str, Any])
     assert row(identity).status == "pending"
 
 
-@pytest.mark.parametrize("fields", [{"priority": 0}, {"priority": 100}, {"due": 1.0, "due_at": NOW}, RUNS, DONE, DONE | {"result": 0}, FAILED])
+@pytest.mark.parametrize(
+    "fields",
+    [{"priority": 0}, {"priority": 100}, {"due": 1.0, "due_at": NOW}, RUNS, DONE, DONE | {"result": 0}, FAILED],
+)
 def test_the_rows_that_can_be_are_let_in(fields: dict[str, Any]) -> None:
     assert Task.objects.filter(pk=submit("echo")).update(**fields) == 1
 
 
-def attempt(task_id: object, **fields: Any) -> Attempt:
+def attempt(task_id: UUID, **fields: Any) -> Attempt:
     said = {"number": 1, "node": "n", "started_at": NOW, "ended_at": NOW, "outcome": OutcomeKind.SUCCESS} | fields
     return Attempt.objects.create(task_id=task_id, **said)
 

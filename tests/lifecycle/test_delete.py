@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -66,8 +66,8 @@ def test_of_delete_and_settle_the_counters_tell_who_came_first() -> None:
     tasks = take(80)
     together(
         lambda: [settle("node", [success(task)]) for task in tasks],
-        lambda: [delete(row_id) for row_id in [task.id for task in reversed(tasks)]],
-        lambda: [delete(row_id) for row_id in [task.id for task in reversed(tasks)]],
+        lambda: [delete(UUID(task.id)) for task in reversed(tasks)],
+        lambda: [delete(UUID(task.id)) for task in reversed(tasks)],
     )
     assert (Task.objects.count(), Attempt.objects.count()) == (0, 0)
     assert total("deleted") == 80

@@ -32,8 +32,8 @@ EARLIER = "an earlier boot"
 
 
 _INTO = (
-    "INSERT INTO taskdaemon_task (id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on,"
-    " created_at, ready_at, completed_at) SELECT {id}, 'echo', '{{}}', g %% 101, 'completed', g, 1, 0, '', '', {now},"
+    "INSERT INTO taskdaemon_task (id, task_type, task_data, priority, status, place, attempts, retries, clock,"
+    " retry_on, created_at, ready_at, completed_at) SELECT {id}, 'echo', '{{}}', g %% 101, 'completed', g, 1, 0, '', '', {now},"
     " {now}, {now} FROM "
 )
 FINISHED = {

@@ -9,7 +9,19 @@ from django.db import transaction
 
 from tasks_app.lifecycle import redrive, settle, submit
 from tasks_app.models import Task
-from tests.lifecycle.kit import AT_ONCE, NO_RETRY, failure, row, running, submitted, success, take, together, total, tries
+from tests.lifecycle.kit import (
+    AT_ONCE,
+    NO_RETRY,
+    failure,
+    row,
+    running,
+    submitted,
+    success,
+    take,
+    together,
+    total,
+    tries,
+)
 
 pytestmark = pytest.mark.django_db
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tasks_app import clock
@@ -67,8 +69,8 @@ def test_renewing_beside_settling_never_waits_for_each_other_in_a_circle() -> No
         submitted(*[50] * 80)
         tasks = take(80)
         _, kept = together(
-            lambda tasks=tasks: renew("node", [task.id for task in tasks]),
-            lambda tasks=tasks: settle("node", [success(task) for task in reversed(tasks)]),
+            partial(renew, "node", [task.id for task in tasks]),
+            partial(settle, "node", [success(task) for task in reversed(tasks)]),
         )
         assert len(kept) == 80
     assert held("node") == set()

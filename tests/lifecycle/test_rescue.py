@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from django.db import transaction
 
 from tasks_app import clock
 from tasks_app.lifecycle import held, renew, rescue, settle
 from tasks_app.models import Attempt, Task
-from tests.lifecycle.kit import NO_RETRY, SLOW_RETRY, failure, row, running, submitted, success, take, together, total, tries
+from tests.lifecycle.kit import (
+    NO_RETRY,
+    SLOW_RETRY,
+    failure,
+    row,
+    running,
+    submitted,
+    success,
+    take,
+    together,
+    total,
+    tries,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -127,9 +141,7 @@ def test_of_rescue_and_settle_one_wins_each_of_two_hundred_rounds() -> None:
         with transaction.atomic():
             others.update(lease=clock.now() + 1e6)
             Task.objects.filter(pk__in=[task.id for task in four]).update(lease=clock.now() - 1)
-        taken, *kept = together(
-            rescue, *[lambda task=task: settle("node", [success(task)]) for task in four]
-        )
+        taken, *kept = together(rescue, *[partial(settle, "node", [success(task)]) for task in four])
         settled = sum(len(one) for one in kept)
         taken += rescue()  # what was just being written when the rescuer looked
         assert taken + settled == 4
@@ -150,6 +162,6 @@ def test_rescuing_beside_settling_in_batches_never_waits_in_a_circle() -> None:
         tasks = take(100)
         run_out()
         taken, kept = together(
-            rescue, lambda tasks=tasks: settle("node", [failure(task, retryable=False) for task in reversed(tasks)])
+            rescue, partial(settle, "node", [failure(task, retryable=False) for task in reversed(tasks)])
         )
         assert taken + rescue() + len(kept) == len(tasks)

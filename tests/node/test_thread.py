@@ -27,7 +27,7 @@ owner, method = {"clerk": (Clerk, "run"), "heartbeat": (Heartbeat, "run"), "watc
 setattr(owner, method, fail)
 home = Path(sys.argv[2])
 handlers = load(home / "handlers.toml", Defaults())
-node = Node(handlers, ProcessEngine(), home=home, digest="", order="fifo")
+node = Node(handlers, lambda *_: ProcessEngine(), home=home, digest="", order="fifo")
 node.start()
 threading.Event().wait()
 """

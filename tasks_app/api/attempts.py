@@ -1,0 +1,122 @@
+"""`GET /api/tasks/{id}/attempts`: what each try of a task came to."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import QueryDict
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tasks_app.api import inputs, schema
+from tasks_app.api.errors import Invalid, NotFound
+from tasks_app.api.tasks import API, rfc3339
+from tasks_app.models import Attempt, OutcomeKind, Task
+
+FIELDS = (
+    "number", "outcome", "error", "node", "container", "exit_code", "started_at", "ended_at", "seconds",
+    "stdout_tail", "stderr_tail",
+)  # fmt: skip
+
+#: Each may have 128 KiB of logs.
+LIMIT_DEFAULT, LIMIT_MAX = 20, 100
+#: The largest number that its column holds.
+NUMBER_MAX = 2**31 - 1
+
+
+class AttemptObject(serializers.Serializer):
+    """One try of a task that has ended."""
+
+    number = serializers.IntegerField(min_value=1, help_text="The handler's `attempt`: 1, 2, 3 ... without a gap.")
+    outcome = serializers.ChoiceField(choices=OutcomeKind.choices)
+    error = serializers.CharField(allow_null=True, help_text="What went wrong, in a sentence.")
+    node = serializers.CharField(help_text="The worker process that ran it.")
+    container = serializers.CharField(allow_null=True, help_text="The container's id, or `pid-...` of a child process.")
+    exit_code = serializers.IntegerField(
+        allow_null=True, help_text="The container's own, 128 + n after signal n; null: it lived on, or we killed it."
+    )
+    started_at = serializers.DateTimeField()
+    ended_at = serializers.DateTimeField()
+    seconds = serializers.FloatField(allow_null=True, help_text="For which the handler had the task; null: unknown.")
+    stdout_tail = serializers.CharField(help_text="What it printed beside its reply: the first 16, the last 48 KiB.")
+    stderr_tail = serializers.CharField(help_text="Its log, likewise.")
+
+
+_QUERY = [
+    OpenApiParameter(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
+        description="How many at most.",
+    ),
+    OpenApiParameter(
+        "after",
+        {"type": "integer", "minimum": 0, "maximum": NUMBER_MAX, "default": 0},
+        description="Only those with a larger number: from the last page's Link header.",
+    ),
+    schema.LINK,
+]
+_ANSWERS = {
+    200: OpenApiResponse(AttemptObject(many=True), "Its ended attempts, the first one first."),
+    400: schema.LISTED[400],
+    404: schema.ONE[404],
+}
+
+
+class AttemptsView(API):
+    """`GET /api/tasks/{id}/attempts`."""
+
+    @extend_schema(
+        operation_id="list_attempts",
+        tags=["tasks"],
+        parameters=[schema.TASK_ID, *_QUERY],
+        responses=_ANSWERS,
+    )
+    def get(self, request: Request, task_id: str) -> Response:
+        """List what each try of a task came to, the first one first. One that runs is not among them yet."""
+        identity = inputs.task_id(task_id)
+        if identity is None:
+            raise NotFound
+        limit, after = _page(request.query_params)
+        rows = list(
+            Attempt.objects.filter(task_id=identity, number__gt=after).order_by("number").values(*FIELDS)[: limit + 1]
+        )
+        if not rows and not Task.objects.filter(pk=identity).exists():
+            raise NotFound
+        headers = {}
+        if len(rows) > limit:
+            query = {**request.query_params.dict(), "after": str(rows[limit - 1]["number"])}
+            headers["Link"] = f'<{request.build_absolute_uri(request.path)}?{urlencode(query)}>; rel="next"'
+        return Response([_attempt_object(row) for row in rows[:limit]], headers=headers)
+
+
+def _attempt_object(row: dict[str, Any]) -> dict[str, Any]:
+    for name in ("started_at", "ended_at"):
+        row[name] = rfc3339(row[name])
+    for name in ("error", "container"):
+        row[name] = row[name] or None
+    return row
+
+
+def _page(query: QueryDict) -> tuple[int, int]:
+    """`limit` and `after`. Raises Invalid with every fault at once."""
+    known = {"limit": (1, LIMIT_MAX, LIMIT_DEFAULT), "after": (0, NUMBER_MAX, 0)}
+    faults = [
+        (key[:60], f'unknown parameter "{key[:60]}"; the parameters are {", ".join(known)}{inputs.near(key[:60], known)}')
+        for key in list(query)[:10]
+        if key not in known
+    ]
+    found = {}
+    for name, (low, high, default) in known.items():
+        texts = query.getlist(name)
+        if len(texts) > 1:
+            faults.append((name, f"{name} stands there twice"))
+        text = texts[-1] if texts else str(default)
+        found[name] = int(text) if len(text) <= 10 and text.isascii() and text.isdigit() else -1
+        if not low <= found[name] <= high:
+            faults.append((name, f"{name} must be an integer from {low} to {high}, not {text[:60]!r}"))
+    if faults:
+        raise Invalid(faults)
+    return found["limit"], found["after"]

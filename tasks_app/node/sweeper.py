@@ -1,0 +1,69 @@
+"""The sweeper: removes the containers of nodes that are gone."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import structlog
+from django.db import DatabaseError, connection
+from django.db.models import ExpressionWrapper, F, FloatField
+
+from tasks_app import clock
+from tasks_app.models import Node
+from tasks_app.node_lock import has_lock, is_dead
+from tasks_app.runner.engine import Engine
+from tasks_app.runner.errors import Unavailable
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between looks. What a node leaves behind is to be gone 15 s after it.
+PAUSE = 5.0
+#: Seconds of silence after which a node whose lock means nothing here is gone: its leases ended long before.
+SILENCE = 60.0
+
+
+class Sweeper:
+    """One thread of a node with handlers that have images. It may wait for the engine; nobody waits for it."""
+
+    def __init__(self, engine: Engine, home: Path, domain: str) -> None:
+        self._engine, self._home, self._domain = engine, home, domain
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """The thread: at once, and then every few seconds."""
+        while not self._stop.is_set():
+            self.sweep()
+            self._stop.wait(PAUSE)
+
+    def sweep(self) -> None:
+        """One look. What cannot be decided or removed now is left to the next."""
+        try:
+            self._engine.sweep(self._is_gone)
+        except Unavailable as error:
+            # The slots say the same, and where people see it.
+            log.debug("no sweep", reason=str(error))
+        except DatabaseError as error:
+            log.debug("no sweep: the database does not say which nodes live", error=str(error))
+        finally:
+            connection.close()
+
+    def _is_gone(self, node: str, domain: str) -> bool:
+        if domain == self._domain:
+            if is_dead(self._home, node):
+                return True
+            if has_lock(self._home, node):
+                return False
+            # It took its lock file with it in order, or was buried; or somebody removed the file, and it lives.
+            return Node.objects.filter(pk=node, stopped_at__isnull=False).exists()
+        age = ExpressionWrapper(clock.now() - F("seen"), output_field=FloatField())
+        row = Node.objects.filter(pk=node).annotate(age=age).values_list("stopped_at", "clock", "age").first()
+        if row is None:
+            return False
+        stopped_at, its_clock, silent = row
+        # Another clock is that of an earlier boot of the one host that SQLite has.
+        return stopped_at is not None or its_clock != clock.clock_id() or silent > SILENCE
