@@ -1,7 +1,7 @@
 # The two commands are `make run` and `make test`; each works from nothing. The rest: `make help`.
 
 .DEFAULT_GOAL := help
-.PHONY: run test check lint format bench lock clean help bootstrap
+.PHONY: run test check lint format bench images lock clean help bootstrap
 
 # Further words for the command behind a target: make test ARGS="-k claim", make run ARGS="--help"
 ARGS ?=
@@ -35,6 +35,12 @@ format: bootstrap ## lay out the sources as `check` wants them
 
 bench: ## measure pickup latency and drain rate, beside bare Celery where a Redis is there
 	@bin/bootstrap && exec .venv/bin/python -m bench $(ARGS)
+
+images: ## build the example handlers' Docker images, for examples/docker/handlers.toml
+	@for file in examples/handlers/*/Dockerfile; do \
+		folder=$${file%/Dockerfile}; name=localhost/taskdaemon/$${folder##*/}; \
+		echo "$$name"; docker build --quiet --tag "$$name" $(ARGS) "$$folder" >/dev/null || exit 1; \
+	done
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \

@@ -2,7 +2,8 @@
 
 The embedded leg is every test, on SQLite. The PostgreSQL leg is those marked `database` once more, on the server at
 TEST_DATABASE_URL (default: postgres at 127.0.0.1:5432, without a password). Tests marked `redis` or `rabbitmq` need
-such a server at its usual port of this machine. With CI=true a server that is missing is a failure.
+such a server at its usual port of this machine, those marked `docker` a Docker engine (DOCKER_HOST, or the local one),
+into which the test images are put first. With CI=true a server that is missing is a failure.
 Arguments go to pytest; without any, two tests run at a time.
 """
 
@@ -52,6 +53,14 @@ def server_fault(port: int, hello: bytes) -> str | None:
         return f"127.0.0.1:{port}: {error}"
 
 
+def docker_fault() -> str | None:
+    """Why there is no Docker engine with the test images, or None. Makes those that it does not have yet."""
+    made = subprocess.run([sys.executable, "-m", "tests.images"], cwd=TOP, stderr=subprocess.PIPE, text=True)
+    if made.returncode == 0:
+        return None
+    return " ".join(made.stderr.split())[-500:].removeprefix("tests.images: ")
+
+
 def clean_environment() -> dict[str, str]:
     """Ours without what configures a daemon: the tests say themselves what they want."""
     return {
@@ -74,7 +83,11 @@ def run(leg: Leg, arguments: list[str]) -> int:
 
 def main(arguments: list[str]) -> int:
     postgres = postgres_fault()
-    servers = {"redis": server_fault(6379, b"PING\r\n"), "rabbitmq": server_fault(5672, b"AMQP\x00\x00\x09\x01")}
+    servers = {
+        "redis": server_fault(6379, b"PING\r\n"),
+        "rabbitmq": server_fault(5672, b"AMQP\x00\x00\x09\x01"),
+        "docker": docker_fault(),
+    }
     missing = {name: fault for name, fault in servers.items() if fault}
     legs = [Leg("embedded (SQLite)", " and ".join(f"not {name}" for name in missing), {})]
     not_run = [f"tests marked {name}: {fault}" for name, fault in missing.items()]

@@ -113,6 +113,7 @@ AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_CALLABLE = "tasks_app.admin.lockout.locked_out"
+AXES_USERNAME_CALLABLE = "tasks_app.admin.lockout.tried_name"
 # The connection's own address: whoever knocks can write any X-Forwarded-For.
 AXES_IPWARE_META_PRECEDENCE_ORDER = ["REMOTE_ADDR"]
 AXES_VERBOSE = False

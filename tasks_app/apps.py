@@ -15,4 +15,12 @@ class TasksConfig(AppConfig):
         from tasks_app.broker import bell
 
         checks.register()
-        bell.configure(deployment=deployment.deployment_id)
+        bell.configure(deployment=_deployment_for_bells)
+
+
+def _deployment_for_bells() -> str:
+    # Called once, on the ringer's thread: its connection would stay open, idle, for as long as the process lives.
+    try:
+        return deployment.deployment_id()
+    finally:
+        connection.close()

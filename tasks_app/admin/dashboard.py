@@ -44,6 +44,7 @@ class HandlerRow:
     slots: int
     oldest: str
     ill: bool
+    waits: bool
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def _handler(figs: Figures, name: str, one: HandlerFigures) -> HandlerRow:
         slots=one.slots,
         oldest=span(one.oldest) if one.ready else "",
         ill=bool(one.problems),
+        waits=one.pending > 0,
     )
 
 

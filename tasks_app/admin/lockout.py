@@ -15,9 +15,14 @@ from django.utils import timezone
 from tasks_app.admin.text import line
 
 
+def tried_name(request: HttpRequest, credentials: Any = None) -> str:
+    """The name that a login tried, as far as its column takes it: Django's form lets any length through."""
+    return str((credentials or {}).get("username") or request.POST.get("username", ""))[:255].replace("\0", "")
+
+
 def locked_out(request: HttpRequest, response: HttpResponse | None = None, credentials: Any = None) -> HttpResponse:
     """429 with Retry-After, as JSON for whoever prefers it, else as a page. Says nothing of whether the user exists."""
-    username = str((credentials or {}).get("username") or request.POST.get("username", ""))
+    username = tried_name(request, credentials)
     seconds = _left(username, request.META.get("REMOTE_ADDR", ""))
     minutes = max(1, -(-seconds // 60))
     wait = "1 minute" if minutes == 1 else f"{minutes} minutes"

@@ -20,12 +20,12 @@ from tasks_app.models import Node
 class NodeAdmin(admin.ModelAdmin):
     """Read-only: a node writes its own row."""
 
-    list_display = ("shown_name", "state", "slots", "age", "seen", "trouble")
+    list_display = ("shown_name", "state", "slots", "age", "heard", "trouble")
     list_per_page = 50
     ordering = ("-started_at",)
     sortable_by = ()
     search_fields = ("name",)
-    fields = ("shown_name", "state", "age", "seen", "slots", "trouble", "domain", "digest")
+    fields = ("shown_name", "state", "age", "heard", "slots", "trouble", "domain", "digest")
     readonly_fields = fields
 
     class Media:
@@ -66,7 +66,7 @@ class NodeAdmin(admin.ModelAdmin):
         return span((node.stopped_at or timezone.now()) - node.started_at)
 
     @admin.display(description="last heard of")
-    def seen(self, node: Node) -> SafeString:
+    def heard(self, node: Node) -> SafeString:
         """When it last wrote its row."""
         return format_html(
             '<span title="{} UTC">{}</span>', f"{node.seen_at:%Y-%m-%d %H:%M:%S}", ago(node.seen_at, timezone.now())

@@ -104,7 +104,10 @@ def _page(query: QueryDict) -> tuple[int, int]:
     """`limit` and `after`. Raises Invalid with every fault at once."""
     known = {"limit": (1, LIMIT_MAX, LIMIT_DEFAULT), "after": (0, NUMBER_MAX, 0)}
     faults = [
-        (key[:60], f'unknown parameter "{key[:60]}"; the parameters are {", ".join(known)}{inputs.near(key[:60], known)}')
+        (
+            key[:60],
+            f'unknown parameter "{key[:60]}"; the parameters are {", ".join(known)}{inputs.near(key[:60], known)}',
+        )
         for key in list(query)[:10]
         if key not in known
     ]

@@ -141,7 +141,7 @@ def _settle_postgresql(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]
                 end.seconds,
                 end.stdout_tail,
                 end.stderr_tail,
-            )  # fmt: skip
+            )
         )
     params: list[Any] = [list(column) for column in zip(*rows, strict=True)]
     deltas = counters.merged(counts)
@@ -211,7 +211,7 @@ def _settle_sqlite(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]]:
                     end.seconds,
                     end.stdout_tail,
                     end.stderr_tail,
-                )  # fmt: skip
+                )
             )
         raw.executemany(_SQLITE_TRY, tries)
         counters.add(counts)

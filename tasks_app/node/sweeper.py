@@ -29,6 +29,7 @@ class Sweeper:
     def __init__(self, engine: Engine, home: Path, domain: str) -> None:
         self._engine, self._home, self._domain = engine, home, domain
         self._stop = threading.Event()
+        self._stumbled = False
 
     def stop(self) -> None:
         """End the thread."""
@@ -49,6 +50,11 @@ class Sweeper:
             log.debug("no sweep", reason=str(error))
         except DatabaseError as error:
             log.debug("no sweep: the database does not say which nodes live", error=str(error))
+        except Exception:
+            # Not worth the node: its tasks are none the worse. Told once, not every few seconds.
+            if not self._stumbled:
+                log.exception("the sweeper stumbled over itself")
+            self._stumbled = True
         finally:
             connection.close()
 

@@ -22,7 +22,8 @@ ENDINGS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
 BOOTED = 0.9
 
 Bury = Callable[[str, float], Ending]
-"""Ends a container after a wait of so many seconds that it ends by itself; tells how it ended. Never raises."""
+"""Ends a container; tells how it ended. Never raises. If it has ended by itself: after a wait of up to so many
+seconds until the engine knows that too; 0: it has to be killed."""
 
 
 @dataclass
@@ -125,10 +126,12 @@ class DockerContainer:
             time.sleep(pause)
         return "leftover"
 
-    def told(self, oom: bool) -> None:
-        """The engine says that memory ran out in it, or that it does not run any more. From any thread."""
-        if oom:
-            self._oom = True
+    def memory_ran_out(self) -> None:
+        """The engine says that one of its processes was killed for memory. From any thread."""
+        self._oom = True
+
+    def must_go(self) -> None:
+        """It is of no use any more: to whoever polls it has ended. From any thread."""
         self._bell.ring()
 
     def destroy(self, grace: float = 0.0) -> Ending:

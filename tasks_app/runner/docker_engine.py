@@ -156,8 +156,8 @@ class DockerEngine:
             try:
                 client.kill(container)
             except APIError as error:
-                # 409: it does not run.
-                own = error.status_code == 409
+                # 409: it does not run. If we did not wait for that, it ended because its stdin did.
+                own = wait > 0 and error.status_code == 409
             ending = self._ending(client, container, own)
         except (OSError, DockerException, Unavailable) as error:
             if not isinstance(error, NotFound):

@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 
 SHORTEST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
+#: Seconds that a handler has to answer after one of its processes was killed for memory.
+LAST_WORD = 1.0
 
 
 class Stream(Protocol):
@@ -80,4 +82,9 @@ class Watch:
         with self._lock:
             container = self._watched.get(str(event.get("Actor", {}).get("ID")))
         if container is not None:
-            container.told(oom=event.get("Action") == "oom")
+            if event.get("Action") == "oom":
+                container.memory_ran_out()
+                # A handler that copes with the end of its child may say so first.
+                threading.Timer(LAST_WORD, container.must_go).start()
+            else:
+                container.must_go()

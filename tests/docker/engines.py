@@ -12,8 +12,8 @@ from docker.utils import kwargs_from_env
 from tasks_app.runner.docker_engine import DockerEngine
 from tasks_app.runner.engine import Owner
 
-PYTHON = "taskdaemon-dev/python:1"
-BUSYBOX = "taskdaemon-dev/python:1"
+PYTHON = "taskdaemon-test/python:1"
+BUSYBOX = "taskdaemon-test/busybox:1"
 
 
 def owner(deployment: str | None = None, node: str | None = None, domain: str = "here") -> Owner:

@@ -88,9 +88,7 @@ def _make_busybox(image: Image, root: Path) -> None:
 def _sdk() -> dict[str, bytes]:
     """The handler SDK as it is installed beside us, so that `pip install taskdaemon` finds it there."""
     files = metadata.distribution("taskdaemon").files or []
-    return {
-        str(file): Path(str(file.locate())).read_bytes() for file in files if "__pycache__" not in file.parts
-    }
+    return {str(file): Path(str(file.locate())).read_bytes() for file in files if "__pycache__" not in file.parts}
 
 
 def _make_python(image: Image, root: Path) -> None:

@@ -313,7 +313,7 @@ def test_no_task_is_lost_and_none_ends_twice_whatever_the_verbs_do() -> None:
     run_state_machine_as_test(
         Verbs,
         settings=settings(
-            max_examples=30,
+            max_examples=20,
             stateful_step_count=40,
             deadline=None,
             database=None,

@@ -6,6 +6,7 @@ The plans are those of the very statements that the verbs send, taken down as th
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,16 +33,15 @@ EARLIER = "an earlier boot"
 
 
 _INTO = (
-    "INSERT INTO taskdaemon_task (id, task_type, task_data, priority, status, place, attempts, retries, clock,"
-    " retry_on, created_at, ready_at, completed_at) SELECT {id}, 'echo', '{{}}', g %% 101, 'completed', g, 1, 0, '', '', {now},"
-    " {now}, {now} FROM "
+    "INSERT INTO taskdaemon_task (id, task_type, task_data, priority, status, place, attempts, retries,"
+    " clock, retry_on, created_at, ready_at, completed_at)"
+    " SELECT {id}, 'echo', '{{}}', g % 101, 'completed', g, 1, 0, '', '', {now}, {now}, {now} FROM "
 )
 FINISHED = {
     "sqlite": "WITH RECURSIVE s(g) AS (SELECT 1 UNION ALL SELECT g + 1 FROM s WHERE g < 20000) "
-    + _INTO.format(id="lower(hex(randomblob(16)))", now="datetime('now')").replace("%%", "%")
+    + _INTO.format(id="lower(hex(randomblob(16)))", now="datetime('now')")
     + "s",
-    "postgresql": _INTO.format(id="gen_random_uuid()", now="now()").replace("%%", "%")
-    + "generate_series(1, 20000) AS g",
+    "postgresql": _INTO.format(id="gen_random_uuid()", now="now()") + "generate_series(1, 20000) AS g",
 }
 
 
@@ -49,8 +49,13 @@ def fill(statistics: str) -> None:
     """20,000 finished rows, 5,000 ready and 5,000 that wait, and a few that run, are due, have expired."""
     with connection.cursor() as cursor:
         cursor.execute(FINISHED[connection.vendor])
-    if statistics == "old":  # of a time when no row was ready and none waited
+    if statistics == "idle":  # of a time when nothing was ready, waited or ran
         analyze()
+    elif statistics == "busy":  # of a time when most rows were in some node's hands
+        most = Task.objects.filter(place__lte=15_000)
+        most.update(status="processing", node="x", lease=1.0, completed_at=None)
+        analyze()
+        most.update(status="completed", node=None, lease=None, completed_at=clock.Now())
     for name in ("echo", "prime"):
         ids = submit_many([NewTask(name, {"n": n}, n % 101) for n in range(5_000)])
         waits = Task.objects.filter(pk__in=ids[2_500:])
@@ -72,10 +77,25 @@ def analyze() -> None:
         cursor.execute("ANALYZE" if connection.vendor == "sqlite" else "VACUUM (ANALYZE) taskdaemon_task")
 
 
-@pytest.fixture(scope="module", params=["old", "fresh"])
+def forget_statistics() -> None:
+    """Nobody runs ANALYZE on SQLite: there it is the usual state."""
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_stat1'")
+            if cursor.fetchone():
+                cursor.execute("DELETE FROM sqlite_stat1")
+        connection.close()  # a connection reads them when it is opened
+
+
+@pytest.fixture(scope="module", params=["none", "idle", "busy", "fresh"])
 def rows(request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """The full table, and the planner's statistics about it."""
-    with django_db_blocker.unblock():
+    if request.param == "busy" and connection.vendor == "sqlite":
+        pytest.skip("SQLite has statistics only if somebody runs ANALYZE")
+    # Before any fixture of a single test: these bells would be real.
+    with pytest.MonkeyPatch.context() as patch, django_db_blocker.unblock():
+        patch.setattr(sys.modules[submit_many.__module__], "ring", lambda *_: None)
+        forget_statistics()
         fill(request.param)
     yield
     with django_db_blocker.unblock():
@@ -83,6 +103,7 @@ def rows(request: pytest.FixtureRequest, django_db_setup: None, django_db_blocke
             for table in ("attempt", "task", "counter"):
                 cursor.execute(f"DELETE FROM taskdaemon_{table}")
         analyze()
+        forget_statistics()
         connection.close()
 
 

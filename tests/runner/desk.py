@@ -13,7 +13,7 @@ from tasks_app.runner.pool import Pool
 from tasks_app.runner.slot import Slot
 from tasks_app.runner.wire import request_line
 
-PATIENCE = 20.0
+PATIENCE = 40.0
 
 
 class Desk:

@@ -1,0 +1,131 @@
+"""`GET /api/tasks/{id}/attempts`."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import jsonschema
+import pytest
+from django.test import Client
+
+from tasks_app.api.docs import document
+from tasks_app.lifecycle import delete, release, settle
+from tasks_app.models import OutcomeKind
+from tests.api.test_openapi import resolved
+from tests.lifecycle.kit import AT_ONCE, Claimed, Policy, failure, running, success, take
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db]
+
+NEVER_SPENT = Policy(timeout=5.0, max_retries=1000, retry_backoff=0.0, retry_on=AT_ONCE.retry_on)
+
+
+def attempts(api: Client, task: Claimed, query: str = "") -> list[dict[str, Any]]:
+    answer = api.get(f"/api/tasks/{task.id}/attempts{query}")
+    assert answer.status_code == 200, answer.content
+    return list(answer.json())
+
+
+def tried(times: int) -> Claimed:
+    """A task with so many failed attempts."""
+    task = running(NEVER_SPENT)
+    for _ in range(times - 1):
+        settle("node", [failure(task, OutcomeKind.CRASH)])
+        (task,) = take(policy=NEVER_SPENT)
+    settle("node", [failure(task, OutcomeKind.CRASH)])
+    return task
+
+
+def test_each_ended_try_is_told_in_order_with_all_that_is_known(api: Client) -> None:
+    first = running()
+    settle("node", [failure(first, OutcomeKind.CRASH, container="0123456789ab", exit_code=7, seconds=0.25,
+                            stdout_tail="half a li", stderr_tail="going\tdown\n")])  # fmt: skip
+    (second,) = take()
+    settle("node", [success(second, seconds=1.5, container="pid-17")])
+    one, two = attempts(api, first)
+    moments = [one.pop("started_at"), one.pop("ended_at"), two.pop("started_at"), two.pop("ended_at")]
+    assert moments == sorted(moments) and all(moment.endswith("Z") for moment in moments)
+    assert one == one | {
+        "number": 1, "outcome": "crash", "error": "it broke", "node": "node", "container": "0123456789ab",
+        "exit_code": 7, "seconds": 0.25, "stdout_tail": "half a li", "stderr_tail": "going\tdown\n",
+    }  # fmt: skip
+    assert two == two | {
+        "number": 2, "outcome": "success", "error": None, "node": "node", "container": "pid-17",
+        "exit_code": None, "seconds": 1.5, "stdout_tail": "", "stderr_tail": "",
+    }  # fmt: skip
+
+
+def test_what_is_told_is_what_the_document_says(api: Client) -> None:
+    task = running()
+    settle("node", [failure(task, exit_code=1)])
+    shape = resolved(document(), "AttemptObject")
+    for each in attempts(api, task):
+        jsonschema.validate(each, shape)
+        assert each.keys() == shape["properties"].keys() == set(shape["required"])
+
+
+def test_a_task_that_was_not_tried_yet_has_none_and_a_running_try_is_not_among_them(api: Client) -> None:
+    assert attempts(api, running()) == []
+
+
+def test_a_release_is_a_try_too(api: Client) -> None:
+    task = running()
+    release("node", [task], "drained")
+    assert [each["outcome"] for each in attempts(api, task)] == ["released"]
+
+
+def test_pages_lead_on_and_miss_none(api: Client) -> None:
+    task = tried(7)
+    seen, address = [], f"/api/tasks/{task.id}/attempts?limit=3"
+    while address:
+        answer = api.get(address)
+        assert len(answer.json()) <= 3
+        seen += [each["number"] for each in answer.json()]
+        link = answer.headers.get("Link", "")
+        assert not link or link.endswith('>; rel="next"')
+        address = link.partition("localhost")[2].partition(">")[0]
+    assert seen == [1, 2, 3, 4, 5, 6, 7]
+    assert [each["number"] for each in attempts(api, task, "?after=5")] == [6, 7]
+
+
+@pytest.mark.parametrize("name", [str(uuid.uuid4()), "x", "%00", "a" * 5000])
+def test_a_task_that_does_not_exist_has_no_attempts(api: Client, name: str) -> None:
+    answer = api.get(f"/api/tasks/{name}/attempts")
+    assert (answer.status_code, answer.json()) == (404, {"error": "Task not found"})
+
+
+def test_a_deleted_task_has_none_either(api: Client) -> None:
+    task = tried(1)
+    delete(uuid.UUID(task.id))
+    assert api.get(f"/api/tasks/{task.id}/attempts").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("limit=0", "limit must be an integer from 1 to 100, not '0'"),
+        ("limit=101", "limit must be an integer from 1 to 100"),
+        ("limit=abc", "limit must be an integer from 1 to 100"),
+        ("limit=-1", "limit must be an integer from 1 to 100"),
+        ("limit=%D9%A1", "limit must be an integer from 1 to 100"),
+        ("limit=", "limit must be an integer from 1 to 100"),
+        ("limit=1&limit=2", "limit stands there twice"),
+        ("after=-1", "after must be an integer from 0"),
+        ("after=2147483648", "after must be an integer from 0"),
+        ("after=" + "9" * 5000, "after must be an integer from 0"),
+        ("limt=5", 'unknown parameter "limt"; the parameters are limit, after; did you mean "limit"?'),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_bad_parameter_is_named(api: Client, query: str, says: str) -> None:
+    answer = api.get(f"/api/tasks/{running().id}/attempts?{query}")
+    assert answer.status_code == 400
+    assert says in answer.json()["error"]
+
+
+def test_both_slash_forms_work_and_nothing_but_reading(api: Client) -> None:
+    address = f"/api/tasks/{running().id}/attempts"
+    assert api.get(f"{address}/").status_code == 200
+    for slash in ("", "/"):
+        answer = api.delete(address + slash)
+        assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")

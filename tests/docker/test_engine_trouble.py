@@ -1,0 +1,141 @@
+"""The engine is away, hangs, or has no such image: tasks wait, the reason is shown, other handlers never notice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tasks_app.runner.docker_engine import DockerEngine
+from tasks_app.runner.engines import EngineByHandler
+from tasks_app.runner.errors import CallFailed, Unavailable
+from tasks_app.runner.wire import Success
+from tests.docker.conftest import Intrude, intruder
+from tests.docker.engines import BUSYBOX, client, owner
+from tests.docker.second_engine import SecondEngine
+from tests.runner.desk import Desk
+from tests.runner.kit import KITS
+
+SHELL = ("/bin/sh", "-c", "while read -r line; do echo '{\"status\":\"success\",\"result\":1}'; done")
+ONE = Success(1)
+
+
+@pytest.fixture(scope="module")
+def second() -> Iterator[SecondEngine]:
+    if os.geteuid() != 0 or shutil.which("dockerd") is None:
+        pytest.skip("a second engine needs root and dockerd")
+    # Short: its sockets are below it.
+    home = Path(tempfile.mkdtemp(prefix="engine-", dir="/tmp"))
+    engine = SecondEngine(home / "home", home / "socket")
+    try:
+        engine.start()
+        engine.load(BUSYBOX, client())
+        yield engine
+    finally:
+        engine.close()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def shells(second: SecondEngine) -> Iterator[Desk]:
+    """A pool of two shells on the second engine."""
+    with ExitStack() as stack:
+        engine = DockerEngine(owner(), second.environment)
+        stack.callback(engine.close)
+        handler = intruder(image=BUSYBOX, command=SHELL, instances=2)
+        yield stack.enter_context(Desk(handler, engine))
+
+
+def test_an_image_that_is_missing_is_told_and_others_never_notice(intrude: Intrude) -> None:
+    desk = intrude(image="taskdaemon.invalid/nothing:1", instances=4)
+    other = intrude()
+    assert other.ask("echo").outcome == Success({"do": "echo"})
+    problem = desk.until(lambda: "cannot be pulled" in (desk.pool.stats().problem or "") and desk.pool.stats().problem)
+    assert problem.startswith(
+        "handler 'intruder' cannot be started: its image taskdaemon.invalid/nothing:1 is missing and cannot be pulled: "
+    )
+    assert (desk.pool.free(), desk.pool.stats().starts) == (0, 0)
+
+
+def test_an_image_that_comes_later_is_used(intrude: Intrude) -> None:
+    name = f"taskdaemon-test/later-{os.getpid()}"
+    desk = intrude(image=f"{name}:1", command=SHELL)
+    desk.until(lambda: desk.pool.stats().problem)
+    client().tag(BUSYBOX, name, "1")
+    try:
+        assert desk.ask("anything").outcome == ONE
+        assert desk.pool.stats().problem is None
+    finally:
+        client().remove_image(f"{name}:1", force=True)
+
+
+def test_an_engine_that_is_not_there_is_told(tmp_path: Path) -> None:
+    engine = DockerEngine(owner(), {"DOCKER_HOST": f"unix://{tmp_path}/none"})
+    with Desk(intruder(), engine) as desk:
+        problem = desk.until(lambda: desk.pool.stats().problem)
+        assert "cannot be started: the Docker engine cannot be reached: No such file or directory" in problem
+        assert f"(at unix://{tmp_path}/none)" in problem
+    with pytest.raises(Unavailable):
+        engine.sweep(lambda *_: True)
+
+
+@pytest.mark.parametrize("host", ["ssh://somewhere", "tcp://127.0.0.1:1"])
+def test_what_cannot_be_reached_says_so(host: str) -> None:
+    environment = {"DOCKER_HOST": host, "DOCKER_TLS_VERIFY": ""}
+    with pytest.raises(Unavailable, match="plain socket|Connection refused"):
+        DockerEngine(owner(), environment).start(intruder(), 0)
+
+
+def test_child_processes_are_started_while_the_engine_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none")
+    engine = EngineByHandler(owner())
+    with Desk(intruder(instances=8), engine) as away, Desk(KITS["process"].handler(instances=8), engine) as here:
+        away.until(lambda: away.pool.stats().problem)
+        here.until(lambda: here.pool.free() == 8)
+        assert here.ask("echo").outcome == Success({"do": "echo"})
+
+
+def test_an_engine_that_ends_and_comes_back(second: SecondEngine, shells: Desk) -> None:
+    assert shells.ask("anything").outcome == ONE
+    second.stop()
+    shells.until(lambda: shells.pool.stats().problem)
+    assert shells.pool.free() == 0
+    second.start()
+    shells.until(lambda: shells.pool.free() == 2)
+    assert shells.ask("anything").outcome == ONE
+    shells.until(lambda: shells.pool.stats().problem is None)
+
+
+def test_an_engine_that_is_killed_leaves_nothing_once_it_is_back(second: SecondEngine, shells: Desk) -> None:
+    assert shells.ask("anything").outcome == ONE
+    second.stop(signal.SIGKILL)
+    shells.until(lambda: shells.pool.stats().deaths)
+    second.start()
+    shells.until(lambda: shells.pool.free() == 2)
+    assert shells.ask("anything").outcome == ONE
+    engine = shells.pool.slots[0]._starter._engine
+    shells.until(lambda: engine.sweep(lambda *_: False) == 0)
+    assert len(second.client().containers(all=True)) == 2
+
+
+def test_no_call_waits_for_an_engine_that_hangs(second: SecondEngine, shells: Desk) -> None:
+    assert shells.ask("anything").outcome == ONE
+    second.tell(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        _, call = shells.begin({"do": "anything"}, timeout=0.5)
+        outcome = shells.result(call).outcome
+        assert isinstance(outcome, CallFailed)
+        assert time.monotonic() - began < 25
+        shells.until(lambda: "does not answer" in (shells.pool.stats().problem or ""))
+    finally:
+        second.tell(signal.SIGCONT)
+    shells.until(lambda: shells.pool.free() == 2)
+    assert shells.ask("anything").outcome == ONE

@@ -1,0 +1,86 @@
+"""Whole deployments whose handlers run in containers."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.images import docker
+from tests.images.recipes import STAND_INS, TOP
+from tests.system.daemon import Daemon
+
+HERE = Path(__file__).parent
+EXAMPLES = "taskdaemon-test/example-"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.docker)
+
+
+class Deployment(Daemon):
+    """A daemon, and what the engine has of its containers."""
+
+    @property
+    def identity(self) -> str:
+        """The deployment's id, as its containers are labelled."""
+        (row,) = self.rows("SELECT id FROM taskdaemon_deployment")
+        return str(uuid.UUID(row["id"]))
+
+    def containers(self, *filters: str) -> set[str]:
+        """The full ids of its containers, dead or alive."""
+        words = [
+            word for each in (f"label=taskdaemon.deployment={self.identity}", *filters) for word in ("--filter", each)
+        ]
+        return set(docker.run("ps", "--all", "--quiet", "--no-trunc", *words).split())
+
+    def close(self) -> None:
+        super().close()
+        if self.database.exists() and (left := self.containers()):
+            docker.run("rm", "--force", *left)
+
+
+@pytest.fixture(scope="session")
+def deploy() -> Iterator[Callable[..., Deployment]]:
+    """Makes deployments with tables and an id of their own, and these handlers; they end with the tests."""
+    made: list[Deployment] = []
+
+    def one(handlers: str, **environment: str) -> Deployment:
+        # Sockets have short paths; pytest's own folders are too deep.
+        deployment = Deployment(Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")), **environment)
+        made.append(deployment)
+        deployment.config.write_text(handlers)
+        if len(made) == 1:
+            assert deployment.manage("migrate", "--verbosity", "0").ends() == 0
+        else:
+            shutil.copy(made[0].home / "fresh.sqlite3", deployment.database)
+            with closing(sqlite3.connect(deployment.database)) as rows, rows:
+                rows.execute("UPDATE taskdaemon_deployment SET id = ?", [uuid.uuid4().hex])
+        if len(made) == 1:
+            with (
+                closing(sqlite3.connect(deployment.database)) as rows,
+                closing(sqlite3.connect(deployment.home / "fresh.sqlite3")) as copy,
+            ):
+                rows.backup(copy)
+        return deployment
+
+    yield one
+    for deployment in made:
+        deployment.close()
+        shutil.rmtree(deployment.home)
+
+
+@pytest.fixture(scope="session")
+def examples() -> str:
+    """The images of examples/handlers, built from their Dockerfiles; the handlers.toml for them."""
+    for file in sorted((TOP / "examples/handlers").glob("*/Dockerfile")):
+        docker.build(file.parent, EXAMPLES + file.parent.name, STAND_INS)
+    return (TOP / "examples/docker/handlers.toml").read_text().replace("localhost/taskdaemon/", EXAMPLES)

@@ -1,0 +1,96 @@
+"""The example handlers, in the images that their own Dockerfiles make, as examples/docker/handlers.toml runs them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import tomllib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.docker_handlers.conftest import Deployment
+from tests.images import docker
+from tests.images.recipes import TOP
+
+pytestmark = pytest.mark.xdist_group("docker examples")
+
+FILE = TOP / "examples/docker/handlers.toml"
+SHIPPED = TOP / "handlers.toml"
+
+
+@pytest.fixture(scope="module")
+def daemon(deploy: Callable[..., Deployment], examples: str) -> Deployment:
+    daemon = deploy(examples)
+    daemon.up()
+    return daemon
+
+
+def result(daemon: Deployment, task_type: str, data: dict[str, Any]) -> Any:
+    found = daemon.until_final(daemon.post(task_type, data))
+    assert found["status"] == "completed", found
+    return found["result"]
+
+
+def refused(daemon: Deployment, task_type: str, data: dict[str, Any]) -> str:
+    found = daemon.until_final(daemon.post(task_type, data))
+    assert (found["status"], found["failure_reason"], found["attempts"]) == ("failed", "handler_error", 1)
+    return str(found["last_error"])
+
+
+def test_all_that_is_shipped_as_child_processes_is_there_in_containers() -> None:
+    in_containers = tomllib.loads(FILE.read_text())["handlers"]
+    assert set(tomllib.loads(SHIPPED.read_text())["handlers"]) <= set(in_containers)
+    for name, handler in in_containers.items():
+        folder = handler["image"].removeprefix("localhost/taskdaemon/")
+        assert (TOP / "examples/handlers" / folder / "Dockerfile").exists(), name
+
+
+@pytest.mark.parametrize("data", [{}, {"ü": ["\u2028", None, 1.5, {"deep": [[]]}], "z": "\\"}, {"long": "x" * 900_000}])
+def test_echo_on_the_python_sdk(daemon: Deployment, data: dict[str, Any]) -> None:
+    assert result(daemon, "echo", data) == data
+
+
+def test_hello_in_shell(daemon: Deployment) -> None:
+    assert result(daemon, "hello", {"name": "Ada Lovelace"}) == {"hello": "Ada Lovelace"}
+    for bad in ({}, {"name": ""}, {"name": 'x"; reboot'}, {"name": "é"}, {"name": "y" * 101}, {"name": 5}):
+        assert refused(daemon, "hello", bad) == "data.name must be letters, digits and blanks"
+
+
+@pytest.mark.parametrize("task_type", ["prime", "prime-c"])
+@pytest.mark.parametrize(
+    ("limit", "count", "largest"),
+    [(2, 1, 2), (3, 2, 3), (10, 4, 7), (1_000_000, 78_498, 999_983), (10_000_000, 664_579, 9_999_991)],
+)
+def test_primes_in_python_and_in_c(daemon: Deployment, task_type: str, limit: int, count: int, largest: int) -> None:
+    found = result(daemon, task_type, {"other": {"limit": [1, "}"]}, "limit": limit})
+    assert (found["limit"], found["count"], found["largest"]) == (limit, count, largest)
+
+
+@pytest.mark.parametrize("task_type", ["prime", "prime-c"])
+@pytest.mark.parametrize("limit", [1, 0, -5, 10_000_001, 2**80, 7.5, "7", None, True, [], {}])
+def test_a_limit_that_makes_no_sense_is_refused_in_both(daemon: Deployment, task_type: str, limit: object) -> None:
+    assert refused(daemon, task_type, {"limit": limit}).startswith("data.limit must be an integer from 2 to 10,000,000")
+
+
+def test_resize_with_pillow(daemon: Deployment) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (400, 200), 200).save(picture, "PNG")
+    found = result(daemon, "resize", {"image_base64": base64.b64encode(picture.getvalue()).decode(), "width": 50})
+    assert (found["width"], found["height"], found["format"]) == (50, 25, "PNG")
+
+
+@pytest.mark.parametrize("task_type", ["urgent", "normal", "background"])
+def test_the_priority_types_say_which_of_them_it_was(daemon: Deployment, task_type: str) -> None:
+    assert result(daemon, task_type, {"a": 1}) == {"handled_by": task_type, "data": {"a": 1}}
+
+
+def test_an_attempt_names_the_container_that_docker_knows(daemon: Deployment) -> None:
+    task = daemon.post("hello", {"name": "Ada"})
+    daemon.until_final(task)
+    (attempt,) = daemon.http.get(f"/api/tasks/{task}/attempts").json()
+    assert (attempt["number"], attempt["outcome"], attempt["error"], attempt["exit_code"]) == (1, "success", None, None)
+    labels = docker.run("inspect", "--format", "{{json .Config.Labels}}", attempt["container"])
+    assert daemon.identity in labels and attempt["node"] in labels
