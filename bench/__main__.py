@@ -1,6 +1,6 @@
 """`make bench`: ours beside bare no-op Celery on Redis, in one run, interleaved; medians over the repetitions.
 
-    python -m bench [--repeat 3] [--tasks 10000] [--json FILE]
+python -m bench [--repeat 3] [--tasks 10000] [--json FILE]
 """
 
 from __future__ import annotations

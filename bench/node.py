@@ -1,6 +1,6 @@
 """A real worker process on a deployment of its own, for as long as a measurement takes.
 
-    python -m bench.node --slots 8 --tasks 10000 [--database-url ...] [--broker ...]     one measurement, as JSON
+python -m bench.node --slots 8 --tasks 10000 [--database-url ...] [--broker ...]     one measurement, as JSON
 """
 
 from __future__ import annotations
@@ -73,24 +73,26 @@ def measure(slots: int, tasks: int, singles: int) -> dict[str, float | int]:
 
     call_command("migrate", verbosity=0)
     Task.objects.all().delete()
-    with worker():
+    with worker() as process:
         while (now := figures(0).handlers.get("stamp")) is None or now.warm < slots:
             time.sleep(0.1)
+            if process.poll() is not None:
+                raise RuntimeError("the worker ended before it was warm")
         committed = {}
         for _ in range(singles):
             identity = submit("stamp")
             committed[identity] = time.time()
             time.sleep(0.01)
-        _until_none_left(Task)
+        _until_none_left(Task, process)
         pickups = sorted(
-            (had_line - committed[identity]) * 1e3
+            (float(str(had_line)) - committed[identity]) * 1e3
             for identity, had_line in Task.objects.filter(pk__in=list(committed)).values_list("pk", "result")
         )
         Task.objects.all().delete()
         for start in range(0, tasks, 1000):
             submit_many([NewTask("stamp")] * min(1000, tasks - start))
-        _until_none_left(Task)
-        stamps = list(Task.objects.values_list("result", flat=True))
+        _until_none_left(Task, process)
+        stamps = [float(str(result)) for result in Task.objects.values_list("result", flat=True)]
         if len(stamps) != tasks or Attempt.objects.count() != tasks:
             raise RuntimeError(f"{len(stamps)} results and {Attempt.objects.count()} attempts of {tasks} tasks")
         # The first batch is claimed while the later ones are still being submitted: count from when all were there.
@@ -105,9 +107,11 @@ def measure(slots: int, tasks: int, singles: int) -> dict[str, float | int]:
         }
 
 
-def _until_none_left(model: type) -> None:
+def _until_none_left(model: type, process: subprocess.Popen[bytes]) -> None:
     while model.objects.exclude(status="completed").exists():  # type: ignore[attr-defined]
         time.sleep(0.05)
+        if process.poll() is not None:
+            raise RuntimeError("the worker ended before the tasks did")
 
 
 def main() -> None:

@@ -69,7 +69,9 @@ TEMPLATES = [
 _SQLITE: dict[str, Any] = {
     "transaction_mode": "IMMEDIATE",
     "timeout": 20,
-    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16000",
+    "init_command": (
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16000"
+    ),
 }
 _POSTGRESQL: dict[str, Any] = {"connect_timeout": 3, "options": "-c statement_timeout=10000 -c lock_timeout=10000"}
 

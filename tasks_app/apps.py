@@ -1,6 +1,7 @@
 """The Django application."""
 
 from django.apps import AppConfig
+from django.db import connection
 
 
 class TasksConfig(AppConfig):
@@ -14,13 +15,12 @@ class TasksConfig(AppConfig):
         from tasks_app import checks, deployment
         from tasks_app.broker import bell
 
+        def deployment_for_bells() -> str:
+            # On the ringer's thread, whose connection would stay open, idle, for as long as the process lives.
+            try:
+                return deployment.deployment_id()
+            finally:
+                connection.close()
+
         checks.register()
-        bell.configure(deployment=_deployment_for_bells)
-
-
-def _deployment_for_bells() -> str:
-    # Called once, on the ringer's thread: its connection would stay open, idle, for as long as the process lives.
-    try:
-        return deployment.deployment_id()
-    finally:
-        connection.close()
+        bell.configure(deployment=deployment_for_bells)

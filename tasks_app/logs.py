@@ -1,4 +1,4 @@
-"""Logs: readable on a terminal, one JSON object a line elsewhere; what a handler printed is data in them, never format."""
+"""Logs: readable on a terminal, one JSON object a line elsewhere; what a handler printed is data, never format."""
 
 from __future__ import annotations
 

@@ -48,9 +48,15 @@ class SecondEngine:
     def client(self) -> Any:
         return docker.APIClient(self.host, timeout=30)
 
-    def tell(self, number: int) -> None:
+    def freeze(self) -> None:
+        """It does nothing more when this returns, and is still there."""
         assert self._process is not None
-        self._process.send_signal(number)
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """SIGTERM ends its containers, SIGKILL does not. Returns when it has ended."""
@@ -65,9 +71,8 @@ class SecondEngine:
 
     def close(self) -> None:
         """No process of it is left: its containerd and shims live on after a kill."""
-        with contextlib.suppress(OSError):
-            self.tell(signal.SIGCONT)
         with contextlib.suppress(Exception):
+            self.thaw()
             self.stop()
         marks = (f"{self._home}/run", f"{self._home}/data")
         for entry in Path("/proc").iterdir():

@@ -16,6 +16,7 @@ import pytest
 from tasks_app.runner.docker_engine import DockerEngine
 from tasks_app.runner.engines import EngineByHandler
 from tasks_app.runner.errors import CallFailed, Unavailable
+from tasks_app.runner.orphans import DEPLOYMENT
 from tasks_app.runner.wire import Success
 from tests.docker.conftest import Intrude, intruder
 from tests.docker.engines import BUSYBOX, client, owner
@@ -23,7 +24,7 @@ from tests.docker.second_engine import SecondEngine
 from tests.runner.desk import Desk
 from tests.runner.kit import KITS
 
-SHELL = ("/bin/sh", "-c", "while read -r line; do echo '{\"status\":\"success\",\"result\":1}'; done")
+SHELL = ("/bin/sh", "-c", 'while read -r line; do echo \'{"status":"success","result":1}\'; done')
 ONE = Success(1)
 
 
@@ -49,7 +50,7 @@ def shells(second: SecondEngine) -> Iterator[Desk]:
     with ExitStack() as stack:
         engine = DockerEngine(owner(), second.environment)
         stack.callback(engine.close)
-        handler = intruder(image=BUSYBOX, command=SHELL, instances=2)
+        handler = intruder(image=BUSYBOX, command=SHELL, instances=2, start_timeout=0.0)
         yield stack.enter_context(Desk(handler, engine))
 
 
@@ -122,12 +123,13 @@ def test_an_engine_that_is_killed_leaves_nothing_once_it_is_back(second: SecondE
     assert shells.ask("anything").outcome == ONE
     engine = shells.pool.slots[0]._starter._engine
     shells.until(lambda: engine.sweep(lambda *_: False) == 0)
-    assert len(second.client().containers(all=True)) == 2
+    ours = {"label": f"{DEPLOYMENT}={engine.owner.deployment}"}
+    assert len(second.client().containers(all=True, filters=ours)) == 2
 
 
 def test_no_call_waits_for_an_engine_that_hangs(second: SecondEngine, shells: Desk) -> None:
     assert shells.ask("anything").outcome == ONE
-    second.tell(signal.SIGSTOP)
+    second.freeze()
     try:
         began = time.monotonic()
         _, call = shells.begin({"do": "anything"}, timeout=0.5)
@@ -136,6 +138,6 @@ def test_no_call_waits_for_an_engine_that_hangs(second: SecondEngine, shells: De
         assert time.monotonic() - began < 25
         shells.until(lambda: "does not answer" in (shells.pool.stats().problem or ""))
     finally:
-        second.tell(signal.SIGCONT)
+        second.thaw()
     shells.until(lambda: shells.pool.free() == 2)
     assert shells.ask("anything").outcome == ONE

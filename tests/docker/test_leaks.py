@@ -70,7 +70,7 @@ def test_a_child_killed_for_memory_ends_a_handler_that_hangs(intrude: Intrude) -
 
 def test_what_is_logged_after_the_reply_is_in_no_log(intrude: Intrude) -> None:
     late = (
-        "while read -r line; do echo '{\"status\":\"success\",\"result\":1}'; echo late >&2; sleep 0.05; "
+        'while read -r line; do echo \'{"status":"success","result":1}\'; echo late >&2; sleep 0.05; '
         "echo later >&2; done"
     )
     desk = intrude(command=("/bin/sh", "-c", late))

@@ -40,7 +40,8 @@ def test_a_busy_container_that_is_taken_away_costs_one_attempt(intrude: Intrude,
     HANDS[hand](container)
     done = desk.result(call)
     assert isinstance(done.outcome, Crashed)
-    assert done.exit_code == {"rm -f": None, "kill": 137, "stop": 143, "pause": None}[hand]
+    # Of one that was removed the engine may know no more.
+    assert done.exit_code in {"rm -f": (None, 137), "kill": (137,), "stop": (143,), "pause": (None,)}[hand]
     assert desk.ask("echo").outcome == ECHO
     assert is_gone(container)
 

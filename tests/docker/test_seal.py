@@ -143,9 +143,7 @@ def test_open_is_what_docker_gives(intrude: Intrude) -> None:
     assert "seal" not in error
 
 
-def test_a_handler_gets_the_variables_of_its_table_and_none_of_ours(
-    intrude: Intrude, monkeypatch: Any
-) -> None:
+def test_a_handler_gets_the_variables_of_its_table_and_none_of_ours(intrude: Intrude, monkeypatch: Any) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgres://secret")
     monkeypatch.setenv("API_KEY", "wanted")
     found = result(intrude(env={"LEVEL": "debug"}, env_from=("API_KEY",)), "environment")

@@ -60,22 +60,22 @@ def deploy() -> Iterator[Callable[..., Deployment]]:
         deployment.config.write_text(handlers)
         if len(made) == 1:
             assert deployment.manage("migrate", "--verbosity", "0").ends() == 0
+            _copy(deployment.database, deployment.home / "fresh.sqlite3")
         else:
-            shutil.copy(made[0].home / "fresh.sqlite3", deployment.database)
+            _copy(made[0].home / "fresh.sqlite3", deployment.database)
             with closing(sqlite3.connect(deployment.database)) as rows, rows:
                 rows.execute("UPDATE taskdaemon_deployment SET id = ?", [uuid.uuid4().hex])
-        if len(made) == 1:
-            with (
-                closing(sqlite3.connect(deployment.database)) as rows,
-                closing(sqlite3.connect(deployment.home / "fresh.sqlite3")) as copy,
-            ):
-                rows.backup(copy)
         return deployment
 
     yield one
     for deployment in made:
         deployment.close()
         shutil.rmtree(deployment.home)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source)) as rows, closing(sqlite3.connect(target)) as copy:
+        rows.backup(copy)
 
 
 @pytest.fixture(scope="session")

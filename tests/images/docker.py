@@ -65,10 +65,10 @@ def load(tar: Path, tag: str, recipe: str, *changes: str) -> None:
 
 
 def build(context: Path, tag: str, bases: dict[str, str], recipe: str = "") -> None:
-    """`docker build` of a directory whose FROM names are taken from `bases`: no registry is asked for them."""
+    """`docker build` of a directory whose FROM names are taken from `bases`: nothing is fetched from anywhere."""
     contexts = [word for name, base in bases.items() for word in ("--build-context", f"{name}=docker-image://{base}")]
     labels = ["--label", f"{LABEL}={recipe}"] if recipe else []
-    run("build", "--quiet", "--tag", tag, *contexts, *labels, str(context))
+    run("build", "--quiet", "--network=none", "--tag", tag, *contexts, *labels, str(context))
 
 
 def add(tar: tarfile.TarFile, name: str, content: bytes | str, mode: int = 0o644) -> None:

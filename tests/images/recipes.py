@@ -24,8 +24,12 @@ SUITE = "trixie"
 PACKAGES = "base-files,dash,coreutils,mount,python3-pip,python3-pil,gcc,libc6-dev"
 USERS = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"
 GROUPS = "root:x:0:\nnogroup:x:65534:\n"
-# pip would refuse to install beside Debian's packages; the official image, which this stands in for, has none.
-CLEANED = 'cd "$1" && rm -rf usr/lib/python3*/EXTERNALLY-MANAGED usr/share/doc usr/share/man usr/share/locale'
+# pip would refuse to install beside Debian's packages (the official image, which this stands in for, has none), and it
+# does not begin without the certificates that installing their package puts together.
+FINISH = (
+    'cd "$1" && rm -rf usr/lib/python3*/EXTERNALLY-MANAGED usr/share/doc usr/share/man usr/share/locale '
+    "&& cat usr/share/ca-certificates/mozilla/*.crt >etc/ssl/certs/ca-certificates.crt"
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def _sdk() -> dict[str, bytes]:
 
 
 def _make_python(image: Image, root: Path) -> None:
-    command = ["mmdebstrap", "--quiet", "--variant=extract", f"--include={PACKAGES}", f"--customize-hook={CLEANED}"]
+    command = ["mmdebstrap", "--quiet", "--variant=extract", f"--include={PACKAGES}", f"--customize-hook={FINISH}"]
     try:
         done = subprocess.run([*command, SUITE, str(root)], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     except FileNotFoundError:
