@@ -96,7 +96,7 @@ def _sdk() -> dict[str, bytes]:
 
 
 def _make_python(image: Image, root: Path) -> None:
-    command = ["mmdebstrap", "--quiet", "--variant=extract", f"--include={PACKAGES}", f"--customize-hook={FINISH}"]
+    command = ["mmdebstrap", "--quiet", "--variant=extract", f"--include={PACKAGES}", f"--extract-hook={FINISH}"]
     try:
         done = subprocess.run([*command, SUITE, str(root)], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     except FileNotFoundError:
