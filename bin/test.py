@@ -22,7 +22,7 @@ import psycopg
 TOP = Path(__file__).resolve().parent.parent
 POSTGRES = os.environ.get("TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/taskdaemon")
 NO_TEST_CHOSEN = 5
-TWO_AT_A_TIME = ("-n", "2", "--dist", "loadgroup")
+TWO_AT_A_TIME = ("-n", "2", "--dist", "loadfile")
 
 
 @dataclass(frozen=True)

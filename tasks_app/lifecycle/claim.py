@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
-from uuid import UUID
 
 import psycopg
 from django.db import connection
@@ -40,11 +40,15 @@ FROM want WHERE want.type = task.task_type AND task.id = ANY(ARRAY(SELECT id FRO
 RETURNING task.id::text, task.task_type, task.task_data::text, task.attempts, task.priority, task.place, task.retries,
   (extract(epoch from task.started_at - task.ready_at))::float8
 """
+# As in `settle`: one row a statement, for every further one costs a turn of the interpreter.
+_SQLITE_LOOK = """
+SELECT json_group_array(json_array(id, task_type, task_data, attempts + 1, priority, place, retries, ready_at))
+FROM taskdaemon_task WHERE id IN ({best})
+"""
 _SQLITE = """
 UPDATE taskdaemon_task SET status = 'processing', attempts = attempts + 1, node = ?, lease = ?, clock = ?,
   started_at = ?, timeout = ?, max_retries = ?, retry_backoff = ?, retry_on = ?
-WHERE id IN ({best})
-RETURNING id, task_type, task_data, attempts, priority, place, retries, CAST(ready_at AS TEXT)
+WHERE id IN (SELECT value FROM json_each(?)) AND +status = 'pending' AND +due IS NULL
 """
 
 
@@ -180,20 +184,28 @@ def _claim_sqlite(node: str, wants: Sequence[Want], order: Selection, cap: int |
             # first ones of its own order.
             seen = [name for _, name in _look(wants, order, cap)]
             wants = [want._replace(count=seen.count(want.task_type)) for want in wants if want.task_type in seen]
-        sql = _SQLITE.format(best=best_of_type(order))
+        look = _SQLITE_LOOK.format(best=best_of_type(order))
         raw = connection.connection  # Django's cursor rewrites every placeholder at every call
         for want in wants:
             moment = datetime.now(UTC).replace(tzinfo=None)
             policy = want.policy
-            rows = raw.execute(
-                sql,
+            rows = json.loads(raw.execute(look, (want.task_type, want.count)).fetchone()[0])
+            if not rows:
+                continue
+            raw.execute(
+                _SQLITE,
                 (
                     node, clock.reading() + LEASE, clock.clock_id(), moment.isoformat(" ", "microseconds"),
                     policy.timeout, policy.max_retries, policy.retry_backoff, policy.retry_on_text,
-                    want.task_type, want.count,
+                    json.dumps([row[0] for row in rows]),
                 ),
-            ).fetchall()  # fmt: skip
+            )  # fmt: skip
             for row in rows:
                 wait = (moment - datetime.fromisoformat(row[7])).total_seconds()
-                taken.append(Claimed._make((str(UUID(row[0])), *row[1:7], wait, policy, sent_at)))
+                taken.append(Claimed._make((_dashed(row[0]), *row[1:7], wait, policy, sent_at)))
     return taken
+
+
+def _dashed(key: str) -> str:
+    """A UUID's usual spelling, of the 32 digits that SQLite keeps."""
+    return f"{key[:8]}-{key[8:12]}-{key[12:16]}-{key[16:20]}-{key[20:]}"

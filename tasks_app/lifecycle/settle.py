@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
-from uuid import UUID
 
 import psycopg
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 
 from tasks_app import clock
 from tasks_app.lifecycle.claimed import Claimed
@@ -68,16 +68,29 @@ WITH d AS (
 )
 SELECT id::text, attempts FROM kept
 """
-_SQLITE = """
-UPDATE taskdaemon_task SET status = ?, result = ?, failure_reason = ?, last_error = coalesce(?, last_error),
-  retries = retries + ?, node = NULL, lease = NULL, due = ?, due_at = ?, ready_at = coalesce(?, ready_at),
-  completed_at = ?
-WHERE id = ? AND status = 'processing' AND attempts = ?
-RETURNING CAST(started_at AS TEXT)
+# SQLite's driver gives up the interpreter at every step of a statement, and with busy slot threads it is not had back
+# at once: so one statement a batch, whatever its size. The batch goes over as one JSON array.
+_SQLITE_OURS = """
+SELECT json_group_array(json_array(t.id, t.attempts)) FROM json_each(?) AS d JOIN taskdaemon_task AS t
+  ON t.id = json_extract(d.value, '$[0]') AND t.status = 'processing' AND t.attempts = json_extract(d.value, '$[1]')
 """
-_SQLITE_TRY = """
+_SQLITE = """
+UPDATE taskdaemon_task SET status = json_extract(d.value, '$[2]'), result = json_extract(d.value, '$[3]'),
+  failure_reason = json_extract(d.value, '$[4]'), last_error = coalesce(json_extract(d.value, '$[5]'), last_error),
+  retries = retries + json_extract(d.value, '$[6]'), node = NULL, lease = NULL, due = json_extract(d.value, '$[7]'),
+  due_at = json_extract(d.value, '$[8]'), ready_at = coalesce(json_extract(d.value, '$[9]'), ready_at),
+  completed_at = json_extract(d.value, '$[10]')
+FROM json_each(?) AS d
+WHERE taskdaemon_task.id = json_extract(d.value, '$[0]') AND status = 'processing'
+  AND attempts = json_extract(d.value, '$[1]')
+"""
+_SQLITE_TRIES = """
 INSERT INTO taskdaemon_attempt (task_id, number, node, container, started_at, ended_at, outcome, error, exit_code,
-  seconds, stdout_tail, stderr_tail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  seconds, stdout_tail, stderr_tail)
+SELECT t.id, json_extract(d.value, '$[1]'), ?, json_extract(d.value, '$[11]'), t.started_at, ?,
+  json_extract(d.value, '$[12]'), coalesce(json_extract(d.value, '$[5]'), ''), json_extract(d.value, '$[13]'),
+  json_extract(d.value, '$[14]'), json_extract(d.value, '$[15]'), json_extract(d.value, '$[16]')
+FROM json_each(?) AS d JOIN taskdaemon_task AS t ON t.id = json_extract(d.value, '$[0]') ORDER BY d.key
 """
 
 
@@ -168,51 +181,38 @@ def _count_stale(into: dict[str, int], end: Ended) -> None:
 
 
 def _settle_sqlite(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]]:
-    kept: set[tuple[str, int]] = set()
-    tries = []
     counts: dict[str, int] = {}
+    rows = []
     with writing():
         now = time.monotonic()
         raw = connection.connection
         wall = datetime.now(UTC).replace(tzinfo=None)
         moment = wall.isoformat(" ", "microseconds")
         boot = clock.reading()
-        for end in ended:
-            v = end.verdict()
-            key = UUID(end.task.id).hex
-            waits = v.pause > 0
-            row = raw.execute(
-                _SQLITE,
-                (
-                    str(v.status), end.result, v.reason and str(v.reason), end.error, v.spent,
-                    boot + v.pause if waits else None,
-                    (wall + timedelta(seconds=v.pause)).isoformat(" ", "microseconds") if waits else None,
-                    moment if v.status == Status.PENDING and not waits else None,
-                    None if v.status == Status.PENDING else moment,
-                    key, end.task.attempt,
-                ),
-            ).fetchone()  # fmt: skip
-            if row is None:
+        keys = [(end.task.id.replace("-", ""), end.task.attempt) for end in ended]
+        # The lock is held: what is ours now is ours at the update.
+        ours = {tuple(key) for key in json.loads(raw.execute(_SQLITE_OURS, (json.dumps(keys),)).fetchone()[0])}
+        for end, key in zip(ended, keys, strict=True):
+            if key not in ours:
                 _count_stale(counts, end)
                 continue
-            kept.add((end.task.id, end.task.attempt))
+            v = end.verdict()
+            waits, again = v.pause > 0, v.status == Status.PENDING
             count(counts, end, v, now)
-            tries.append(
+            rows.append(
                 (
-                    key,
-                    end.task.attempt,
-                    node,
-                    end.container,
-                    row[0],
-                    moment,
-                    str(end.kind),
-                    end.error or "",
-                    end.exit_code,
-                    end.seconds,
-                    end.stdout_tail,
-                    end.stderr_tail,
+                    *key, str(v.status), end.result, v.reason and str(v.reason), end.error, v.spent,
+                    boot + v.pause if waits else None,
+                    (wall + timedelta(seconds=v.pause)).isoformat(" ", "microseconds") if waits else None,
+                    moment if again and not waits else None,
+                    None if again else moment,
+                    end.container, str(end.kind), end.exit_code, end.seconds, end.stdout_tail, end.stderr_tail,
                 )
-            )
-        raw.executemany(_SQLITE_TRY, tries)
+            )  # fmt: skip
+        if rows:
+            batch = json.dumps(rows, ensure_ascii=False)
+            if raw.execute(_SQLITE, (batch,)).rowcount != len(rows):
+                raise DatabaseError("a task moved while the write lock was held: is something else writing?")
+            raw.execute(_SQLITE_TRIES, (node, moment, batch))
         counters.add(counts)
-    return kept
+    return {(end.task.id, end.task.attempt) for end, key in zip(ended, keys, strict=True) if key in ours}

@@ -6,6 +6,7 @@ integer; durations are counted in microseconds, so that sums stay exact.
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from bisect import bisect_left
@@ -25,6 +26,11 @@ BUCKETS = (
 #: commit. A fixed number of them needs no folding when a writer is gone.
 SLOTS = 32
 
+UPSERT_SQLITE = (
+    "INSERT INTO taskdaemon_counter (slot, series, value)"
+    " SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?)"
+    " WHERE true ON CONFLICT (slot, series) DO UPDATE SET value = taskdaemon_counter.value + excluded.value"
+)
 UPSERT = (
     "INSERT INTO taskdaemon_counter (slot, series, value) VALUES (%s, %s, %s)"
     " ON CONFLICT (slot, series) DO UPDATE SET value = taskdaemon_counter.value + excluded.value"
@@ -77,6 +83,10 @@ def add(deltas: Mapping[str, int] | Iterable[tuple[str, int]]) -> None:
     mine = slot()
     rows = [(mine, series, delta) for series, delta in merged(deltas)]
     if not rows:
+        return
+    if connection.vendor == "sqlite":  # one statement: see lifecycle.settle
+        with connection.wrap_database_errors:
+            connection.connection.execute(UPSERT_SQLITE, (json.dumps(rows),))
         return
     with connection.cursor() as cursor:
         cursor.executemany(UPSERT, rows)

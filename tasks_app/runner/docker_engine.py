@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import time
 from collections.abc import Mapping
 
@@ -48,7 +49,8 @@ class DockerEngine:
         self._images = Images(self._pull)
         self._watch = Watch(self._events)
         self._known: dict[str, DockerContainer] = {}
-        self._litter: set[str] = set()
+        # By id or name, since when: what is ours and has to go.
+        self._litter: dict[str, float] = {}
         self._strange: dict[str, float] = {}
         self._households: dict[tuple[str, str], Household] = {}
 
@@ -72,11 +74,10 @@ class DockerEngine:
         """
         with told():
             client = self._connection.get()
-            found = {
-                each["Id"]: each["Labels"] or {}
-                for each in client.containers(all=True, filters={"label": f"{DEPLOYMENT}={self.owner.deployment}"})
-            }
-        alone = orphans(found.items(), self.owner, is_gone) + self._own_litter(found)
+            found = client.containers(all=True, filters={"label": f"{DEPLOYMENT}={self.owner.deployment}"})
+        labelled = {each["Id"]: each["Labels"] or {} for each in found}
+        names = {each["Id"]: {name.lstrip("/") for name in each["Names"] or ()} for each in found}
+        alone = orphans(labelled.items(), self.owner, is_gone) + self._own_litter(labelled, names)
         removed = 0
         for container in alone:
             if self._remove(container):
@@ -95,6 +96,7 @@ class DockerEngine:
         environment = variables(handler)
         if waiting := self._images.being_pulled(image):
             raise waiting
+        name = f"taskdaemon-{handler.name}-{secrets.token_hex(6)}"
         with told():
             client = self._connection.get()
             self._can_hold(seal)
@@ -102,6 +104,7 @@ class DockerEngine:
                 made = client.create_container(
                     image,
                     list(handler.command) if handler.command else None,
+                    name=name,
                     environment=environment,
                     labels=labels(self.owner, handler.name),
                     # It ends the handler's stdin when we die.
@@ -112,6 +115,11 @@ class DockerEngine:
                 )
             except ImageNotFound:
                 raise self._images.missing(image) from None
+            except OSError as error:
+                if not isinstance(error, APIError):
+                    # Without an answer nobody knows whether there is a container now, or will be.
+                    self._litter[name] = time.monotonic()
+                raise
             self._images.there(image)
         container, stream = made["Id"], None
         try:
@@ -163,7 +171,7 @@ class DockerEngine:
             if not isinstance(error, NotFound):
                 log.debug("container %s: %s", container[:12], why(error))
         if time.monotonic() > until:
-            self._litter.add(container)
+            self._litter[container] = time.monotonic()
         else:
             self._remove(container)
         return ending
@@ -189,12 +197,12 @@ class DockerEngine:
         except (OSError, DockerException, Unavailable) as error:
             if not (isinstance(error, APIError) and "already in progress" in str(error)):
                 log.debug("container %s cannot be removed: %s", container[:12], why(error))
-                self._litter.add(container)
+                self._litter[container] = time.monotonic()
                 return False
-        self._litter.discard(container)
+        self._litter.pop(container, None)
         return True
 
-    def _own_litter(self, found: Mapping[str, Mapping[str, str]]) -> list[str]:
+    def _own_litter(self, found: Mapping[str, Mapping[str, str]], names: Mapping[str, set[str]]) -> list[str]:
         now = time.monotonic()
         strange = {
             container for container, label in found.items()
@@ -202,8 +210,15 @@ class DockerEngine:
         }  # fmt: skip
         # Unknown, but only just: somebody is about to start it, or to bury it.
         self._strange = {container: self._strange.get(container, now) for container in strange}
-        self._litter &= found.keys()
-        return [each for each in strange if each in self._litter or now - self._strange[each] >= LITTER]
+        litter = dict(self._litter)
+        alone = [
+            each for each in strange
+            if each in litter or not names[each].isdisjoint(litter) or now - self._strange[each] >= LITTER
+        ]  # fmt: skip
+        for each, since in litter.items():
+            if now - since >= LITTER and each not in found:
+                self._litter.pop(each, None)
+        return alone
 
     def _pull(self, image: str) -> None:
         with told():

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -90,7 +91,7 @@ def test_an_engine_that_is_not_there_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["ssh://somewhere", "tcp://127.0.0.1:1"])
 def test_what_cannot_be_reached_says_so(host: str) -> None:
     environment = {"DOCKER_HOST": host, "DOCKER_TLS_VERIFY": ""}
-    with pytest.raises(Unavailable, match="plain socket|Connection refused"):
+    with pytest.raises(Unavailable, match=r"plain socket|Connection refused"):
         DockerEngine(owner(), environment).start(intruder(), 0)
 
 
@@ -121,10 +122,11 @@ def test_an_engine_that_is_killed_leaves_nothing_once_it_is_back(second: SecondE
     second.start()
     shells.until(lambda: shells.pool.free() == 2)
     assert shells.ask("anything").outcome == ONE
-    engine = shells.pool.slots[0]._starter._engine
+    engine = cast(DockerEngine, shells.pool.slots[0]._starter._engine)
     shells.until(lambda: engine.sweep(lambda *_: False) == 0)
     ours = {"label": f"{DEPLOYMENT}={engine.owner.deployment}"}
-    assert len(second.client().containers(all=True, filters=ours)) == 2
+    there = second.client().containers(all=True, filters=ours)
+    assert len(there) == 2, [(each["Id"][:12], each["State"], each["Status"]) for each in there]
 
 
 def test_no_call_waits_for_an_engine_that_hangs(second: SecondEngine, shells: Desk) -> None:

@@ -49,7 +49,7 @@ def test_a_busy_container_that_is_taken_away_costs_one_attempt(intrude: Intrude,
 def test_a_flood_never_makes_the_engine_wait(intrude: Intrude) -> None:
     desk = intrude(instances=2)
     desk.until(lambda: desk.pool.free() == 2)
-    slot, call = desk.begin({"do": "flood"}, timeout=3.0)
+    _, call = desk.begin({"do": "flood"}, timeout=3.0)
     slowest, until = 0.0, time.monotonic() + 2
     while time.monotonic() < until:
         began = time.monotonic()

@@ -33,7 +33,7 @@ class Deployment(Daemon):
     def identity(self) -> str:
         """The deployment's id, as its containers are labelled."""
         (row,) = self.rows("SELECT id FROM taskdaemon_deployment")
-        return str(uuid.UUID(row["id"]))
+        return str(row["id"])
 
     def containers(self, *filters: str) -> set[str]:
         """The full ids of its containers, dead or alive."""

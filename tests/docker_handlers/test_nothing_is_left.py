@@ -1,0 +1,128 @@
+"""However a deployment ends, none of its containers is left, idle or busy; its neighbour's are never touched."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.docker_handlers.conftest import Deployment
+from tests.images.recipes import BUSYBOX
+from tests.system.process import children, kill_all, until
+
+# Reads a line, sleeps on where it is told to, and hears no SIGTERM: one whose stdin ends meanwhile does not notice.
+SCRIPT = (
+    "trap '' TERM; while read -r task; do case $task in *forever*) sleep 100000;; esac; "
+    """echo '{\\"status\\":\\"success\\",\\"result\\":1}'; done"""
+)
+HANDLER = f"""
+[handlers.act]
+image = "{BUSYBOX}"
+command = ["sh", "-c", "{SCRIPT}"]
+instances = 2
+timeout = 600
+"""
+SECONDS = 15.0
+"""Promise P10, from the moment on at which a node of the deployment lives."""
+
+
+@pytest.fixture
+def daemon(deploy: Callable[..., Deployment]) -> Iterator[Deployment]:
+    daemon = deploy(HANDLER, DAEMON_DRAIN_TIMEOUT="0")
+    yield daemon
+    daemon.close()
+
+
+@pytest.fixture
+def neighbour(deploy: Callable[..., Deployment]) -> Iterator[Deployment]:
+    """Another deployment on the same engine, at work."""
+    daemon = deploy(HANDLER)
+    daemon.up()
+    busy(daemon)
+    yield daemon
+    daemon.close()
+
+
+def busy(daemon: Deployment) -> str:
+    """One of its two containers is in the middle of a task that has no end, the other one idle."""
+    task = daemon.post("act", {"sleep": "forever"})
+    daemon.until_status(task, "processing")
+    return task
+
+
+def until_gone(daemon: Deployment, containers: set[str], seconds: float = SECONDS) -> None:
+    until(
+        lambda: not containers & daemon.containers(), seconds, lambda: f"the end of {containers & daemon.containers()}"
+    )
+
+
+def test_a_running_task_that_is_deleted_has_its_container_killed(daemon: Deployment) -> None:
+    daemon.up()
+    before = daemon.containers()
+    task = busy(daemon)
+    assert daemon.http.delete(f"/api/tasks/{task}").status_code == 204
+    until(lambda: len(before & daemon.containers()) == 1, 5, "the end of its container")
+    daemon.until_warm()
+    assert daemon.until_final(daemon.post("act"))["result"] == 1
+    assert len(daemon.containers()) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_nothing_is_left_after_it_was_told_to_end(daemon: Deployment, number: signal.Signals) -> None:
+    up = daemon.up()
+    task = busy(daemon)
+    assert len(daemon.containers()) == 2
+    up.signal(number)
+    up.ends()
+    assert daemon.containers() == set()
+    (attempt,) = daemon.attempts(task)
+    assert attempt["outcome"] == "released"
+
+
+def test_a_node_that_is_killed_is_replaced_and_its_containers_go(daemon: Deployment, neighbour: Deployment) -> None:
+    up = daemon.up()
+    busy(daemon)
+    before, others = daemon.containers(), neighbour.containers()
+    for pid in children(up.pid):
+        os.kill(pid, signal.SIGKILL)
+    until_gone(daemon, before, 2 * SECONDS)  # of which `up` needs a few to start the next node
+    daemon.until_warm()
+    assert len(daemon.containers()) == 2
+    assert neighbour.containers() == others
+    up.stop()
+    assert daemon.containers() == set()
+
+
+def test_the_next_start_removes_what_was_left_when_everything_was_killed(
+    daemon: Deployment, neighbour: Deployment
+) -> None:
+    daemon.up()
+    task = busy(daemon)
+    before, others = daemon.containers(), neighbour.containers()
+    kill_all(daemon.home)
+    assert before & daemon.containers(), "the busy one does not notice"
+    up = daemon.up()
+    until_gone(daemon, before)
+    assert neighbour.containers() == others
+    daemon.until_status(task, "processing")
+    assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["worker_lost"]
+    up.stop()
+    assert daemon.containers() == set()
+
+
+def test_a_living_node_removes_what_a_killed_one_left(daemon: Deployment) -> None:
+    daemon.web()
+    first = daemon.worker()
+    daemon.until_warm()
+    task = busy(daemon)
+    before = daemon.containers()
+    second = daemon.worker()
+    until(lambda: len(daemon.containers()) == 4, what="the second node's containers")
+    first.kill()
+    until_gone(daemon, before)
+    assert len(daemon.containers()) == 2
+    daemon.until_status(task, "processing")
+    assert second.stop() == 0
+    assert daemon.containers() == set()
