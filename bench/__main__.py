@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import celery_noop
+from tests.images.docker import fault
 
 TOP = Path(__file__).resolve().parent.parent
 CONSOLE = Console()
@@ -62,6 +63,11 @@ def main() -> None:
     else:
         table.caption = "no Redis at 127.0.0.1:6379: not compared with Celery"
     CONSOLE.print(table)
+    if (reason := fault()) is None:
+        CONSOLE.print("containers, by the pool alone:")
+        subprocess.run([sys.executable, "-m", "bench.docker_roundtrip"], cwd=TOP, check=True)
+    else:
+        CONSOLE.print(f"no containers: {reason}")
     if options.json:
         options.json.write_text(json.dumps(runs, indent=1))
 

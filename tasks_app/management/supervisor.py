@@ -7,10 +7,11 @@ import signal
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tasks_app.conf import Environment
 from tasks_app.management.child import Child
+from tasks_app.management.warming import Warming
 
 #: Seconds within which a start should have become healthy before it is said that it has not.
 SLOW = 60.0
@@ -25,8 +26,19 @@ LAST_REQUESTS = 15.0
 class Supervisor:
     """Runs in the main thread of `up`; sleeps until a signal or the next look."""
 
-    def __init__(self, env: Environment, web: Child, worker: Child, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        env: Environment,
+        web: Child,
+        worker: Child,
+        say: Callable[[str], None],
+        containers: Mapping[str, int] | None = None,
+    ) -> None:
+        """`containers`: of each handler with an image, how many it is to have; `ready` is said once they are warm."""
         self._env, self._web, self._worker, self._say = env, web, worker, say
+        host = "127.0.0.1" if env.host in ("0.0.0.0", "localhost") else env.host
+        self._base = f"http://{f'[{host}]' if ':' in host else host}:{env.port}"
+        self._warming = Warming(self._base, containers or {}, say)
         self._announced = False
         self._begun = time.monotonic()
         self._signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD}
@@ -59,7 +71,7 @@ class Supervisor:
                 self._say(f"  {ended}")
             if child.pid is None and time.monotonic() >= child.start_at:
                 child.start()
-        if not self._announced and self._healthy():
+        if not self._announced and self._healthy() and self._warming.over():
             self._announced = True
             self._say(f"  ready     in {time.monotonic() - self._begun:.1f} s; Ctrl-C drains and stops. Try it:")
             self._say(
@@ -69,14 +81,12 @@ class Supervisor:
         elif not self._announced and time.monotonic() - self._begun > SLOW:
             self._announced = True
             self._say(
-                f"  not healthy after {SLOW:.0f} s; see the lines above, and http://localhost:{self._env.port}/health"
+                f"  not ready after {SLOW:.0f} s; see the lines above, and http://localhost:{self._env.port}/health"
             )
 
     def _healthy(self) -> bool:
-        host = "127.0.0.1" if self._env.host in ("0.0.0.0", "localhost") else self._env.host
-        url = f"http://{f'[{host}]' if ':' in host else host}:{self._env.port}/health"
         try:
-            with urllib.request.urlopen(url, timeout=1) as answer:
+            with urllib.request.urlopen(f"{self._base}/health", timeout=1) as answer:
                 return bool(json.load(answer)["status"] == "healthy")
         except (OSError, ValueError, urllib.error.URLError):
             return False

@@ -14,6 +14,12 @@ class Counter(Protocol):
     def withdraw(self, number: int) -> None:
         """The slot cannot be taken now; no matter if it is. Called under the slot's lock."""
 
+    def may_recycle(self, number: int) -> bool:
+        """Whether the slot may replace its container for its age: one at a time. Called under the slot's lock.
+
+        Yes takes the slot out of what can be taken; it is lent again with its next container.
+        """
+
     def started(self) -> None:
         """A container was started."""
 

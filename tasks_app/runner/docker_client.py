@@ -24,6 +24,12 @@ TIMEOUT = 10.0
 #: Seconds for which an engine that could not be reached is not asked again.
 UNREACHABLE = 1.0
 
+#: What `docker info` may lack that is no reason to refuse a handler.
+WEAK = {
+    "SwapLimit": "does not limit swap: `memory_limit` bounds the memory alone",
+    "PidsLimit": "does not limit processes: a fork bomb in a handler is one on its host",
+}
+
 
 class Connection:
     """Connects when it is first needed. Any thread may use it."""
@@ -57,22 +63,23 @@ class Connection:
                     self._refused = (time.monotonic(), f"{error} (at {self._address()})")
                     raise Unavailable(self._refused[1]) from None
                 self._client = client
-                if not self.limits.get("SwapLimit", True):
-                    log.warning("this Docker engine does not limit swap: `memory_limit` bounds the memory alone")
+                for can, what in WEAK.items():
+                    if not self.limits.get(can, True):
+                        log.warning("this Docker engine %s", what)
             return self._client
         finally:
             self._lock.release()
 
     def new(self, timeout: float | None) -> docker.APIClient:
         """A client of one's own that waits up to so many seconds for each answer. Raises what the SDK raises."""
-        options = kwargs_from_env(self._environment)
-        if options.get("tls") or self._address().startswith("ssh:"):
+        tls = self._environment.get("DOCKER_TLS_VERIFY") or self._environment.get("DOCKER_CERT_PATH")
+        if tls or self._address().startswith(("ssh:", "https:")):
             how = "ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock HOST"
             raise Unavailable(
                 "DOCKER_HOST asks for ssh or TLS, and handlers are talked to over a plain socket alone; "
                 f"forward it ({how}) and set DOCKER_HOST=unix:///tmp/docker.sock"
             )
-        client = docker.APIClient(version="auto", timeout=TIMEOUT, **options)
+        client = docker.APIClient(version="auto", timeout=TIMEOUT, **kwargs_from_env(self._environment))
         client.timeout = timeout
         # The SDK keeps a pool of connections for each address that was ever asked, with the ids in them.
         client.headers["Connection"] = "close"

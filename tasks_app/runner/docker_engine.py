@@ -92,7 +92,7 @@ class DockerEngine:
 
     def _start(self, handler: Handler, slot: int) -> DockerContainer:
         assert handler.image is not None
-        image, seal = handler.image, Seal.of(handler)
+        image, seal, began = handler.image, Seal.of(handler), time.monotonic()
         environment = variables(handler)
         if waiting := self._images.being_pulled(image):
             raise waiting
@@ -131,7 +131,11 @@ class DockerEngine:
         except BaseException:
             if stream is not None:
                 stream.close()
-            self._remove(container)
+            # An engine that has made us wait is not waited for again.
+            if time.monotonic() - began < TIMEOUT:
+                self._remove(container)
+            else:
+                self._litter[container] = time.monotonic()
             raise
         cgroup = Cgroup.of(container, state["State"]["Pid"])
         # Docker's init and the handler.

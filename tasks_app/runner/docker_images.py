@@ -71,9 +71,6 @@ class Images:
                 pull.failures = 0
                 log.info("image %s was pulled in %.0f s", image, time.monotonic() - pull.began)
             else:
-                # Once, not at every turn: who asks is told each time.
-                if pull.reason != reason:
-                    log.warning("image %s cannot be pulled: %s", image, reason)
                 pull.again_at = time.monotonic() + min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0**pull.failures)
                 pull.failures = min(pull.failures + 1, 10)
             pull.reason = reason

@@ -62,6 +62,7 @@ class Pool:
         self._starts = 0
         self._deaths: Counter[str] = Counter()
         self._closed = False
+        self._recycling: int | None = None
         self.slots = tuple(Slot(number, handler, engine, self, lend_after) for number in range(handler.instances))
 
     def __repr__(self) -> str:
@@ -117,6 +118,8 @@ class Pool:
 
     def lend(self, number: int) -> None:
         with self._lock:
+            if self._recycling == number:
+                self._recycling = None
             if not self._closed:
                 insort(self._free, number)
 
@@ -124,6 +127,17 @@ class Pool:
         with self._lock:
             if number in self._free:
                 self._free.remove(number)
+
+    def may_recycle(self, number: int) -> bool:
+        with self._lock:
+            slot = self.slots[number]
+            # Taken, and not at work yet: somebody has claimed a task for it.
+            if self._recycling is not None or (number not in self._free and slot.state != "busy"):
+                return False
+            self._recycling = number
+            if number in self._free:
+                self._free.remove(number)
+            return True
 
     def started(self) -> None:
         with self._lock:

@@ -207,19 +207,19 @@ class Slot:
         if call is None:
             if talk.ended:
                 return None, "exit"
-            if talk.surplus or talk.premature:
-                return None, "chatter"
-            return None, "closed" if self._closing else None
+            if talk.surplus or talk.premature or self._closing:
+                return None, "closed" if self._closing else "chatter"
+            return None, "recycled" if self._starter.is_old(talk) and self._counter.may_recycle(self.number) else None
         if answer is not None:
             if isinstance(answer, BadReply):
                 return answer, "bad_reply"
             if talk.sound:
                 if residue := talk.container.residue():
                     # The first reply decides, but one that tells of a fault, after a kill for memory, tells of that.
-                    if residue == "oom" and isinstance(answer, Failure):
-                        return OutOfMemory(answer.error), residue
-                    return answer, residue
-                worn = "recycled" if self._starter.is_worn(talk) else None
+                    blamed = OutOfMemory(answer.error) if residue == "oom" and isinstance(answer, Failure) else answer
+                    return blamed, residue
+                old = self._starter.is_old(talk) and self._counter.may_recycle(self.number)
+                worn = "recycled" if old or self._starter.is_spent(talk) else None
                 return answer, "closed" if self._closing else worn
             return answer, "chatter" if talk.surplus else "exit"
         if talk.ended:
@@ -240,8 +240,7 @@ class Slot:
         if call is not None and outcome is not None:
             out, err = talk.tails()
             seconds = time.monotonic() - self._sent_at
-            container = talk.container
-            done = Done(call, outcome, container.id, None, seconds, self.number, out, err, container.image)
+            done = Done(call, outcome, talk.container.id, None, seconds, self.number, out, err, talk.container.image)
             self._call = None
             self._kill = None
             self._deadline = math.inf

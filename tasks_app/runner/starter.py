@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -9,10 +8,9 @@ from collections.abc import Callable
 from tasks_app.runner.engine import Ending, Engine
 from tasks_app.runner.errors import NotYet, Unavailable
 from tasks_app.runner.handlers import Handler
+from tasks_app.runner.news import News
 from tasks_app.runner.talk import Talk
 from tasks_app.runner.wakeup import Wakeup
-
-log = logging.getLogger(__name__)
 
 SHORTEST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
@@ -20,8 +18,7 @@ LONGEST_PAUSE = 30.0
 SETTLED = 10.0
 """A container that lived for so many seconds did not die at once."""
 
-LEFTOVER_NEWS = 60.0
-"""That a handler leaves processes behind is logged at most this often, in seconds."""
+news = News()
 
 # More than a few at a time gain nothing, for processes and for Docker; and an engine that hangs holds up no process.
 _starting = {with_image: threading.BoundedSemaphore(4) for with_image in (False, True)}
@@ -39,7 +36,6 @@ class Starter:
         self._lend_after = lend_after
         self._failures = 0
         self._proven = False
-        self._leftover_told_at = -LEFTOVER_NEWS
 
     @property
     def pause(self) -> float:
@@ -59,6 +55,7 @@ class Starter:
                 if isinstance(error, NotYet):
                     self._failures = 0
                 self.failed(str(error))
+                news.tell(str(error))
                 return None
         return Talk(container, wakeup)
 
@@ -89,14 +86,12 @@ class Starter:
         """The container had to go for this reason (see Counter.died), with a call or without one."""
         if reason in ("closed", "recycled"):
             return
-        now = time.monotonic()
-        age = now - talk.started_at
-        if reason == "leftover" and now - self._leftover_told_at >= LEFTOVER_NEWS:
-            self._leftover_told_at = now
-            log.warning(
-                "container %s was replaced: handler '%s' left processes behind after its reply; helpers that may "
-                "stay are started before the first line is read", talk.container.id, self._handler.name,
-            )  # fmt: skip
+        age = time.monotonic() - talk.started_at
+        if reason == "leftover":
+            news.tell(
+                f"handler '{self._handler.name}' leaves processes behind after its reply, which costs it the "
+                "container; helpers that may stay are started before the first line is read"
+            )
         if talk.calls and not talk.answered and age < self._lend_after:
             self._proven = False
         if called:
@@ -108,7 +103,7 @@ class Starter:
         else:
             what = "answers before it is asked" if reason == "chatter" else f"ends at once{how(ending)}"
         problem = f"handler '{self._handler.name}' {what}" + (f": {said}" if said else "")
-        log.warning("container %s was lost: %s", talk.container.id, problem)
+        news.tell(problem, f" (container {talk.container.id})")
         if not talk.calls:
             self._proven = False
             if age >= SETTLED:
@@ -119,12 +114,15 @@ class Starter:
         """Whether an unused container has lived long enough to forget earlier failures."""
         return self._failures > 0 and time.monotonic() - talk.started_at >= SETTLED
 
-    def is_worn(self, talk: Talk) -> bool:
-        """Whether the container has done all that handlers.toml lets one do."""
-        tasks, age = self._handler.max_tasks_per_container, self._handler.max_container_age
-        return (tasks is not None and talk.calls >= tasks) or (
-            age is not None and time.monotonic() - talk.started_at >= age
-        )
+    def is_spent(self, talk: Talk) -> bool:
+        """Whether the container has done as many tasks as handlers.toml lets one do."""
+        tasks = self._handler.max_tasks_per_container
+        return tasks is not None and talk.calls >= tasks
+
+    def is_old(self, talk: Talk) -> bool:
+        """Whether the container is older than handlers.toml lets one be."""
+        age = self._handler.max_container_age
+        return age is not None and time.monotonic() - talk.started_at >= age
 
 
 def how(ending: Ending) -> str:

@@ -9,6 +9,7 @@ from django.contrib.admin.models import LogEntry
 from django.db.models import Sum
 from django.test import Client
 
+from tasks_app.admin import acting
 from tasks_app.models import Attempt, Counter, Task
 from tests.admin.rows import attempt, task
 
@@ -78,7 +79,8 @@ def test_djangos_own_delete_is_not_on_offer(admin: Client) -> None:
     assert Task.objects.exists()
 
 
-def test_a_thousand_selected_tasks_are_one_click(admin: Client) -> None:
+def test_a_thousand_selected_tasks_are_one_click(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acting, "LONGEST", 600.0)  # what a slow machine leaves for the next click is not asked here
     failed = [task("failed").pk for _ in range(900)]
     others = [task("completed").pk for _ in range(100)]
     assert act(admin, "redrive_selected", *failed, *others) == "900 redriven. 100 left alone: not failed."

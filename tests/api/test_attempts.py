@@ -10,10 +10,10 @@ import pytest
 from django.test import Client
 
 from tasks_app.api.docs import document
-from tasks_app.lifecycle import delete, release, settle
+from tasks_app.lifecycle import Claimed, Policy, delete, release, settle
 from tasks_app.models import OutcomeKind
 from tests.api.test_openapi import resolved
-from tests.lifecycle.kit import AT_ONCE, Claimed, Policy, failure, running, success, take
+from tests.lifecycle.kit import AT_ONCE, failure, running, success, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 

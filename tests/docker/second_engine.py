@@ -17,10 +17,10 @@ from docker.errors import DockerException
 class SecondEngine:
     """`dockerd` in a directory, with no network of its own. Needs root, as dockerd does."""
 
-    def __init__(self, home: Path, socket: Path) -> None:
-        self._home, self.socket = home, socket
+    def __init__(self, home: Path, path: Path) -> None:
+        self._home = home
         self._process: subprocess.Popen[bytes] | None = None
-        self.host = f"unix://{socket}"
+        self.host = f"unix://{path}"
         self.environment = {"DOCKER_HOST": self.host}
 
     def start(self) -> None:

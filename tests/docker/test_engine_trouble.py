@@ -21,6 +21,7 @@ from tasks_app.runner.orphans import DEPLOYMENT
 from tasks_app.runner.wire import Success
 from tests.docker.conftest import Intrude, intruder
 from tests.docker.engines import BUSYBOX, client, owner
+from tests.docker.relay import Relay
 from tests.docker.second_engine import SecondEngine
 from tests.runner.desk import Desk
 from tests.runner.kit import KITS
@@ -88,10 +89,13 @@ def test_an_engine_that_is_not_there_is_told(tmp_path: Path) -> None:
         engine.sweep(lambda *_: True)
 
 
-@pytest.mark.parametrize("host", ["ssh://somewhere", "tcp://127.0.0.1:1"])
-def test_what_cannot_be_reached_says_so(host: str) -> None:
-    environment = {"DOCKER_HOST": host, "DOCKER_TLS_VERIFY": ""}
-    with pytest.raises(Unavailable, match=r"plain socket|Connection refused"):
+@pytest.mark.parametrize(("host", "tls", "says"), [
+    ("ssh://somewhere", "", "plain socket"), ("tcp://127.0.0.1:1", "1", "plain socket"),
+    ("tcp://127.0.0.1:1", "", "Connection refused"),
+])  # fmt: skip
+def test_what_cannot_be_reached_says_so(host: str, tls: str, says: str) -> None:
+    environment = {"DOCKER_HOST": host, "DOCKER_TLS_VERIFY": tls}
+    with pytest.raises(Unavailable, match=says):
         DockerEngine(owner(), environment).start(intruder(), 0)
 
 
@@ -102,6 +106,19 @@ def test_child_processes_are_started_while_the_engine_is_away(tmp_path: Path, mo
         away.until(lambda: away.pool.stats().problem)
         here.until(lambda: here.pool.free() == 8)
         assert here.ask("echo").outcome == Success({"do": "echo"})
+
+
+def test_an_engine_may_be_reached_over_tcp(second: SecondEngine) -> None:
+    relay = Relay(second.host.removeprefix("unix://"))
+    engine = DockerEngine(owner(), {"DOCKER_HOST": relay.host})
+    # As long as the line that it was sent.
+    count = 'while read -r line; do echo "{\\"status\\":\\"success\\",\\"result\\":${#line}}"; done'
+    with Desk(intruder(image=BUSYBOX, command=("/bin/sh", "-c", count)), engine) as desk:
+        for size in (1, 300_000):
+            _, call = desk.begin({"text": "x" * size})
+            assert desk.result(call).outcome == Success(len(call.line) - 1)
+    engine.close()
+    relay.close()
 
 
 def test_an_engine_that_ends_and_comes_back(second: SecondEngine, shells: Desk) -> None:

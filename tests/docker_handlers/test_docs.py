@@ -17,8 +17,6 @@ from tests.docker_handlers.conftest import Deployment
 from tests.images import docker
 from tests.images.recipes import STAND_INS, TOP
 
-pytestmark = pytest.mark.xdist_group("docker docs")
-
 PAGE = (TOP / "docs/handlers.md").read_text()
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TAG = "taskdaemon-test/docs-"
@@ -123,6 +121,7 @@ def test_the_lines_of_the_protocol_are_json() -> None:
 
 
 def test_the_web_process_does_without_docker() -> None:
-    look = "import sys, django; django.setup(); import taskdaemon_site.wsgi, tasks_app.urls; sys.exit('docker' in sys.modules)"
+    load = "import sys, django; django.setup(); import taskdaemon_site.wsgi, tasks_app.urls"
+    look = f"{load}; sys.exit('docker' in sys.modules)"
     environment = {"DJANGO_SETTINGS_MODULE": "taskdaemon_site.settings", "PATH": "/nonexistent"}
     assert subprocess.run([sys.executable, "-c", look], cwd=TOP, env=environment).returncode == 0

@@ -15,8 +15,6 @@ from tests.docker_handlers.conftest import Deployment
 from tests.images import docker
 from tests.images.recipes import TOP
 
-pytestmark = pytest.mark.xdist_group("docker examples")
-
 FILE = TOP / "examples/docker/handlers.toml"
 SHIPPED = TOP / "handlers.toml"
 

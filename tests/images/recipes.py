@@ -91,8 +91,11 @@ def _make_busybox(image: Image, root: Path) -> None:
 
 def _sdk() -> dict[str, bytes]:
     """The handler SDK as it is installed beside us, so that `pip install taskdaemon` finds it there."""
+    # Not what only tells how it was installed here: it differs by installer, and pip does not ask for it.
+    other = ("INSTALLER", "RECORD", "REQUESTED")
     files = metadata.distribution("taskdaemon").files or []
-    return {str(file): Path(str(file.locate())).read_bytes() for file in files if "__pycache__" not in file.parts}
+    kept = [file for file in files if "__pycache__" not in file.parts and file.name not in other]
+    return {str(file): Path(str(file.locate())).read_bytes() for file in sorted(kept)}
 
 
 def _make_python(image: Image, root: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import time
+
+import pytest
 
 from tasks_app.runner.call import Done
 from tasks_app.runner.errors import Killed, Unavailable
@@ -122,7 +123,8 @@ def test_a_container_that_spoke_after_the_take_is_not_asked(desk: Desk) -> None:
 def test_boot_messages_are_no_answer_and_no_fault(open_desk: OpenDesk) -> None:
     desk = open_desk("banner")
     desk.until(lambda: desk.pool.free())
-    time.sleep(0.3)  # the second line comes 0.1 s after the start, while nobody asks
+    # The second line comes 0.1 s after the start, while nobody asks.
+    desk.until(lambda: (talk := desk.pool.slots[0]._talk) and talk._out and "ready" in talk._out.text())
     done = desk.ask("echo")
     assert done.outcome == Success({"do": "echo"})
     assert done.stdout_tail == "loading ...\nready\n"
@@ -171,6 +173,24 @@ def test_a_container_is_replaced_after_as_many_tasks_as_it_may_do(open_desk: Ope
     assert served[0] == served[1] != served[2] == served[3] != served[4]
     assert desk.pool.stats().deaths == {"recycled": 2}
     assert desk.pool.stats().problem is None
+
+
+def test_old_containers_are_replaced_one_at_a_time_while_nobody_asks(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks_app.runner.slot.TICK", 0.05)
+    desk = open_desk(instances=3, max_container_age=1.0)
+    all_free(desk)
+    fewest = 3
+
+    def replaced() -> bool:
+        nonlocal fewest
+        fewest = min(fewest, desk.pool.stats().warm)
+        return desk.pool.stats().deaths.get("recycled", 0) >= 3
+
+    desk.until(replaced)
+    assert fewest >= 2
+    assert set(desk.pool.stats().deaths) == {"recycled"}
 
 
 def test_close_kills_what_runs_and_leaves_no_process(kit: Kit, open_desk: OpenDesk) -> None:

@@ -35,8 +35,9 @@ class Command(PlatformCommand):
         password = first_admin()
         connection.close()  # the children have their own
         self._say_where(env, password)
+        containers = {name: handler.instances for name, handler in conf.handlers().items() if handler.image}
         web, worker = (Child(name, partial(_run_alone, name, lock)) for name in ("web", "worker"))
-        sys.exit(Supervisor(env, web, worker, self._say).run())
+        sys.exit(Supervisor(env, web, worker, self._say, containers).run())
 
     def _lock(self, env: conf.Environment) -> int:
         lock = os.open(env.home / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

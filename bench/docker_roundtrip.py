@@ -1,0 +1,184 @@
+"""Warm containers beside cold ones, by the pool alone: `python -m bench.docker_roundtrip`.
+
+No database, no broker. Needs a Docker engine; makes the test images that it does not have (`python -m tests.images`).
+The long run sends small tasks to 8 containers, each reply has to prove its task, and what must not grow is watched:
+descriptors, threads and memory of this process, shims, memory of the engine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from tasks_app.runner.call import Call, Done
+from tasks_app.runner.docker_engine import DockerEngine
+from tasks_app.runner.engine import Owner
+from tasks_app.runner.handlers import Handler
+from tasks_app.runner.pool import Pool
+from tasks_app.runner.wire import Success, request_line
+from tests.images.__main__ import ensure
+from tests.images.recipes import BUSYBOX, PYTHON
+
+#: Answers each task with what proves that it is the answer to this one.
+ECHO = (
+    "import sys, json\n"
+    "for line in sys.stdin:\n"
+    " t = json.loads(line)\n"
+    " r = [t['task_id'], t['task_data']['n'] * 7 + 1]\n"
+    " sys.stdout.write(json.dumps({'status': 'success', 'result': r}) + chr(10)); sys.stdout.flush()\n"
+)
+
+
+class Bench:
+    """A pool of containers, and a clerk that keeps it busy."""
+
+    def __init__(self, engine: DockerEngine, slots: int) -> None:
+        self._free = threading.Semaphore(0)
+        self._done = threading.Semaphore(0)
+        self.bad: list[Done] = []
+        self.seconds: list[float] | None = None
+        handler = Handler(name="bench", image=PYTHON, command=("python3", "-S", "-E", "-c", ECHO), instances=slots)
+        self.pool = Pool(handler, engine, self._free.release, self._heard, lend_after=0.0)
+
+    def warm(self) -> float:
+        """Start all containers; seconds until each can be given a task."""
+        began = time.perf_counter()
+        self.pool.start()
+        while self.pool.free() < len(self.pool.slots):
+            self._free.acquire(timeout=0.01)
+        return time.perf_counter() - began
+
+    def run(self, calls: int) -> float:
+        """Tasks a second, through all slots."""
+        began = time.perf_counter()
+        for number in range(calls):
+            while (slot := self.pool.take()) is None:
+                self._free.acquire()
+            identity = str(uuid.uuid4())
+            slot.run(Call(request_line(identity, "bench", f'{{"n":{number}}}', 1), 60.0, (identity, number)))
+        for _ in range(calls):
+            self._done.acquire()
+        return calls / (time.perf_counter() - began)
+
+    def one_by_one(self, calls: int) -> list[float]:
+        """Seconds of each of so many tasks, with nothing beside it: from the send to the reply."""
+        self.seconds = []
+        for number in range(calls):
+            while (slot := self.pool.take()) is None:
+                self._free.acquire()
+            identity = str(uuid.uuid4())
+            slot.run(Call(request_line(identity, "bench", f'{{"n":{number}}}', 1), 60.0, (identity, number)))
+            self._done.acquire()
+        seconds, self.seconds = self.seconds, None
+        return seconds
+
+    def _heard(self, done: Done) -> None:
+        identity, number = done.call.token
+        if not isinstance(done.outcome, Success) or done.outcome.result != [identity, number * 7 + 1]:
+            self.bad.append(done)
+        if self.seconds is not None:
+            self.seconds.append(done.seconds)
+        self._done.release()
+
+
+def milliseconds(seconds: list[float]) -> dict[str, float]:
+    ordered = sorted(seconds)
+    return {
+        "p50_ms": round(statistics.median(ordered) * 1e3, 3),
+        "p99_ms": round(ordered[int(len(ordered) * 0.99)] * 1e3, 3),
+    }
+
+
+def timed(*command: str, times: int) -> dict[str, float]:
+    """A command of Docker's own, for comparison."""
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        taken.append(time.perf_counter() - began)
+    return milliseconds(taken)
+
+
+def _resident(pid: int | str) -> int:
+    """Bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _processes(name: str) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if name in (entry / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace"):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def weight() -> dict[str, float]:
+    """What must not grow."""
+    return {
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "threads": threading.active_count(),
+        "mb": round(_resident("self") / 1e6, 1),
+        "shims": len(_processes("containerd-shim")),
+        "dockerd_mb": round(sum(_resident(pid) for pid in _processes("dockerd")) / 1e6, 1),
+    }
+
+
+def main() -> None:
+    """Prints what it measures as it goes; --json writes every figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=20_000, help="of the long run over 8 containers")
+    parser.add_argument("--times", type=int, default=10, help="how often each cold start is measured")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    ensure()
+    # As the node does.
+    sys.setswitchinterval(0.0005)
+    engine = DockerEngine(Owner(f"bench-{uuid.uuid4().hex}", "bench", "bench"))
+    figures: dict[str, Any] = {}
+
+    def note(name: str, value: Any) -> None:
+        figures[name] = value
+        print(f"{name}: {value}", flush=True)
+
+    for slots in (1, 8, 32):
+        bench = Bench(engine, slots)
+        note(f"pre-warm {slots}, s", round(bench.warm(), 2))
+        if slots == 1:
+            bench.one_by_one(500)
+            note("warm round trip", milliseconds(bench.one_by_one(5000)))
+            container = bench.pool.slots[0]._talk.container.id  # type: ignore[union-attr]
+            note("docker exec true", timed("docker", "exec", container, "/bin/true", times=options.times))
+        if slots == 8:
+            bench.run(2_000)
+            note("before", weight())
+            quarter = options.tasks // 4
+            rates = []
+            for number in range(4):
+                rates.append(round(bench.run(quarter)))
+                note(f"after {(number + 1) * quarter} tasks", weight())
+            note("drain over 8 containers, tasks/s", rates)
+            note("replies that do not prove their task", len(bench.bad))
+            note("containers lost", dict(bench.pool.stats().deaths))
+        bench.pool.close(30)
+        assert not bench.bad, bench.bad[0]
+    sealed = ("docker", "run", "--rm", "--network", "none", "--log-driver", "none", BUSYBOX, "true")
+    note("cold docker run true", timed(*sealed, times=options.times))
+    engine.close()
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()
