@@ -132,16 +132,25 @@ def test_a_rabbitmq_that_is_frozen_behind_a_living_socket_is_noticed(
     monkeypatch.setattr(publisher, "HEARTBEAT", 1.0)
     monkeypatch.setattr(ringer_module, "KEEP_ALIVE", 0.2)
     with rabbitmq_app.connection_for_read() as connection:
-        queue_for(deployment, "echo")(connection.default_channel).declare()
-    with Proxy(5672) as proxy:
-        ringer.configure(deployment, application(f"amqp://guest:guest@127.0.0.1:{proxy.port}//", home))
-        ringer.ring("echo")
-        assert ringer.flush(10)
-        proxy.freeze()
-        until(lambda: ringer.stats().problem)
-        proxy.mend()
-        ringer.ring("echo", 90)
-        assert ("echo", 9) in bells(rabbitmq_app, deployment, 2)
+        queue = queue_for(deployment, "echo")(connection.default_channel)
+        queue.declare()
+
+        def waiting() -> int:
+            return int(queue.queue_declare(passive=True).message_count)
+
+        def rung_again() -> bool:
+            ringer.ring("echo", 90)
+            return waiting() >= 2
+
+        with Proxy(5672) as proxy:
+            ringer.configure(deployment, application(f"amqp://guest:guest@127.0.0.1:{proxy.port}//", home))
+            ringer.ring("echo")
+            until(lambda: waiting() == 1)  # through the proxy, not only into it
+            proxy.freeze()
+            until(lambda: ringer.stats().problem)
+            proxy.mend()
+            until(rung_again)  # no confirms: what is on its way while a connection ends is lost
+    assert ("echo", 9) in bells(rabbitmq_app, deployment, 2)
 
 
 def test_a_bell_in_a_forked_child_is_heard(app: Celery, home: Path, deployment: str) -> None:
@@ -237,14 +246,15 @@ def test_handlers_without_end_do_not_grow_memory(ringer: Ringer) -> None:
     for number in range(ringer_module.MOST_HANDLERS + 100):
         ringer.ring(f"handler-{number}")
     assert ringer.stats().waiting <= ringer_module.MOST_HANDLERS
-    assert ringer.stats().dropped >= 99
+    until(lambda: ringer.stats().dropped >= 99)  # those that the thread had taken out come back first
 
 
 def test_a_ringer_that_was_closed_rings_again(doorbell_app: Celery, home: Path, ringer: Ringer) -> None:
+    others = set(threading.enumerate())
     ringer.configure("test", doorbell_app)
     with Ear(home) as ear:
         for _ in range(2):
             ringer.ring("echo")
             assert ringer.close(10)
             assert len(list(ear.hear())) == 1
-    assert not any(thread.name == "ringer" for thread in threading.enumerate())
+    assert not [thread for thread in threading.enumerate() if thread.name == "ringer" and thread not in others]
