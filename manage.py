@@ -8,6 +8,14 @@ import sys
 def main() -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taskdaemon_site.settings")
     try:
+        return run()
+    except KeyboardInterrupt:
+        return 130  # Ctrl-C before anything ran that could be drained
+
+
+def run() -> int:
+    """Exit code of the command that `sys.argv` names."""
+    try:
         from django.core.management import execute_from_command_line
     except ImportError:
         print("Django is not installed in this Python: use `make run`, or .venv/bin/python manage.py", file=sys.stderr)

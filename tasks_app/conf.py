@@ -8,6 +8,7 @@ import secrets
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -74,6 +75,11 @@ class Environment(BaseSettings):
     def _known_broker(cls, value: str | None) -> str | None:
         if value is not None and value.split("://")[0] not in ("redis", "rediss", "amqp", "amqps"):
             raise ValueError("must begin with redis://, rediss://, amqp:// or amqps:// (unset: embedded)")
+        if value is not None:
+            try:
+                _ = urlsplit(value).port
+            except ValueError:
+                raise ValueError("its port must be a number from 0 to 65535") from None
         return value
 
     @field_validator("database_url")
@@ -81,6 +87,27 @@ class Environment(BaseSettings):
     def _known_database(cls, value: str | None) -> str | None:
         if value is not None and value.split(":")[0] not in ("postgres", "postgresql", "sqlite"):
             raise ValueError("must begin with postgres:// (or sqlite:///); unset: SQLite in DAEMON_HOME")
+        if value is not None and value.startswith("sqlite") and len(value.partition("///")[2]) == 0:
+            raise ValueError("names no file (sqlite:////path/of/file); a database in memory is one process's own")
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _names_of_hosts(cls, value: str) -> str:
+        for word in _words(value):
+            if word == "*" or "/" in word or " " in word:
+                raise ValueError(
+                    f"{word!r} is no host name (one like tasks.example.org, or .example.org for all below)"
+                )
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for word in _words(value):
+            parts = urlsplit(word)
+            if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query:
+                raise ValueError(f"{word!r} is no origin (one like https://tasks.example.org)")
         return value
 
     @field_validator("handler_config", "home", "db_path")
@@ -90,16 +117,19 @@ class Environment(BaseSettings):
 
     @model_validator(mode="after")
     def _safe(self) -> Environment:
+        faults = []
         if self.host not in LOOPBACK and self.auth != "off":
-            raise ValueError(
+            faults.append(
                 f"DAEMON_HOST: {self.host} is reachable from other machines and API keys are not built in yet; "
                 "listen on 127.0.0.1, or set DAEMON_AUTH=off if something in front checks who calls"
             )
         if self.database_url and self.database_url.startswith("postgres") and not self.secret_key:
-            raise ValueError(
+            faults.append(
                 "DAEMON_SECRET_KEY: required with DATABASE_URL, at least 32 random characters, the same for every "
                 "process (python3 -c 'import secrets; print(secrets.token_urlsafe(48))')"
             )
+        if faults:
+            raise ValueError("\n".join(faults))
         return self
 
     @property
@@ -141,7 +171,7 @@ def read() -> Environment:
     try:
         return Environment()
     except ValidationError as error:
-        raise BadEnvironment([_fault(each) for each in error.errors()]) from None
+        raise BadEnvironment([line for each in error.errors() for line in _fault(each).split("\n")]) from None
 
 
 def doubts() -> list[str]:
@@ -161,8 +191,14 @@ def secret_key(env: Environment) -> str:
     """The signing key: DAEMON_SECRET_KEY, or one made once into DAEMON_HOME with mode 0600."""
     if env.secret_key:
         return env.secret_key
-    path = env.home / "secret_key"
-    env.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        return _kept_key(env.home / "secret_key")
+    except OSError as error:
+        raise BadEnvironment([f"DAEMON_HOME: cannot keep files in {str(env.home)[:200]}: {error.strerror}"]) from None
+
+
+def _kept_key(path: Path) -> str:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
         # Written aside and linked into place: of two first starts at once both end up with the same whole key.
         draft = path.with_name(f"secret_key.{os.getpid()}")

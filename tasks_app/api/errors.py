@@ -21,7 +21,17 @@ log = structlog.get_logger(__name__)
 #: Seconds after which it makes sense to come back.
 RETRY_AFTER = "2"
 
-UNREACHABLE = "the database cannot be reached; nothing was accepted, try again"
+UNREACHABLE = "the database cannot be used now (away, busy or full); try again"
+#: A commit whose answer was lost may have been done.
+UNKNOWN = (
+    "the database cannot be used now (away, busy or full), and whether this was done is not known; "
+    "look before you try again"
+)
+
+
+def unavailable(method: str | None) -> str:
+    """What a caller is told while the database cannot be used: after a write it may not be known what became of it."""
+    return UNREACHABLE if method in ("GET", "HEAD", "OPTIONS") else UNKNOWN
 
 
 class NotFound(exceptions.APIException):
@@ -79,8 +89,10 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         headers = {"Retry-After": RETRY_AFTER} if error.status_code in (429, 503) else {}
         return Response(error_body(_sentence(error.detail)), status=error.status_code, headers=headers)
     if isinstance(error, (OperationalError, InterfaceError)):
-        log.error("the database cannot be reached", error=str(error))
-        return Response(error_body(UNREACHABLE), status=503, headers={"Retry-After": RETRY_AFTER})
+        log.error("the database cannot be used", error=str(error))
+        asked = context.get("request")
+        told = unavailable(asked.method if asked else None)
+        return Response(error_body(told), status=503, headers={"Retry-After": RETRY_AFTER})
     return None
 
 
@@ -92,11 +104,11 @@ def _sentence(detail: Any) -> str:
     return str(detail)
 
 
-def crash(error: BaseException) -> HttpResponse:
+def crash(error: BaseException, method: str | None = None) -> HttpResponse:
     """The answer to an exception that nobody caught. Of our own bugs the caller gets an id, the log the rest."""
     if isinstance(error, (OperationalError, InterfaceError)):
-        log.error("the database cannot be reached", error=str(error))
-        return json_error(UNREACHABLE, 503, **{"Retry-After": RETRY_AFTER})
+        log.error("the database cannot be used", error=str(error))
+        return json_error(unavailable(method), 503, **{"Retry-After": RETRY_AFTER})
     if isinstance(error, RequestDataTooBig):
         return json_error("the body is too large", 413)
     if isinstance(error, UnreadablePostError):

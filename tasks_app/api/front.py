@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from queue import SimpleQueue
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 
@@ -26,6 +27,8 @@ from tasks_app.metrics.tally import process
 log = structlog.get_logger(__name__)
 
 WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+_ASCII = "".join(map(chr, range(33, 127)))
 
 #: Bytes of bodies that may be on their way at once, over all clients.
 AFLOAT = 64 * 1024 * 1024
@@ -176,7 +179,7 @@ def environ(scope: Any, body: bytes) -> dict[str, Any]:
         "REQUEST_METHOD": scope.method,
         "SCRIPT_NAME": "",
         "PATH_INFO": scope.path.encode().decode("latin-1"),  # percent-decoded by the server
-        "QUERY_STRING": scope.query_string,
+        "QUERY_STRING": _encoded(scope.query_string),
         "SERVER_NAME": host.strip("[]"),
         "SERVER_PORT": port,
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
@@ -205,6 +208,11 @@ def environ(scope: Any, body: bytes) -> dict[str, Any]:
     found.pop("HTTP_TRANSFER_ENCODING", None)
     found["HTTP_CONTENT_LENGTH"] = found["CONTENT_LENGTH"] = str(len(body))
     return found
+
+
+def _encoded(query: str) -> str:
+    """A query string in ASCII: Django cannot read a raw character beyond Latin-1."""
+    return query if query.isascii() else quote(query, safe=_ASCII)
 
 
 def refuse(proto: Any, error: Refused) -> None:

@@ -42,7 +42,7 @@ class Gate:
         """What a view outside DRF raised. Django answers its own refusals, through our handler400, 403 and 404."""
         if isinstance(error, (Http404, PermissionDenied, BadRequest, MultiPartParserError)):
             return None
-        return crash(error)
+        return crash(error, request.method)
 
 
 def _as_json(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

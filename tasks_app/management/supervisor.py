@@ -33,12 +33,17 @@ class Supervisor:
         worker: Child,
         say: Callable[[str], None],
         containers: Mapping[str, int] | None = None,
+        example: str = "{}",
     ) -> None:
-        """`containers`: of each handler with an image, how many it is to have; `ready` is said once they are warm."""
+        """`containers`: of each handler with an image, how many it is to have; `ready` is said once they are warm.
+
+        `example`: a task, as JSON, that the curl line at the end may post.
+        """
         self._env, self._web, self._worker, self._say = env, web, worker, say
         host = "127.0.0.1" if env.host in ("0.0.0.0", "localhost") else env.host
         self._base = f"http://{f'[{host}]' if ':' in host else host}:{env.port}"
         self._warming = Warming(self._base, containers or {}, say)
+        self._example = example
         self._announced = False
         self._begun = time.monotonic()
         self._signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD}
@@ -76,7 +81,7 @@ class Supervisor:
             self._say(f"  ready     in {time.monotonic() - self._begun:.1f} s; Ctrl-C drains and stops. Try it:")
             self._say(
                 f"""  curl -X POST http://localhost:{self._env.port}/queue -H "Content-Type: application/json" """
-                """-d '{"type": "prime", "data": {"limit": 1000000}}'"""
+                f"-d '{self._example}'"
             )
         elif not self._announced and time.monotonic() - self._begun > SLOW:
             self._announced = True

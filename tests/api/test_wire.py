@@ -212,6 +212,15 @@ def test_a_path_is_decoded_once_and_nothing_else_is_done_to_it(server: Server, t
     assert only(raw)[0] == status
 
 
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("type=٣", 400), ("type=\N{GRINNING FACE}", 400), ("limit=٣", 400), ("limit=1&status=failed", 200)],
+)
+def test_a_query_in_raw_utf_8_is_read_as_if_it_were_encoded(server: Server, query: str, status: int) -> None:
+    line = f"GET /api/tasks?{query} HTTP/1.1\r\nConnection: close\r\n"
+    assert only(server.talk(line.encode() + HOST + b"\r\n"))[0] == status
+
+
 @pytest.mark.parametrize("method", [b"FROB", b"get", b"TRACE", b"CONNECT", b"PROPFIND", b"X" * 200])
 def test_an_odd_method_is_405(server: Server, method: bytes) -> None:
     error(

@@ -177,6 +177,7 @@ def odd_path(r: random.Random) -> Attack:
         "limit=-1",
         "cursor=%00",
         "\u00e9",
+        "\u0663",
     ]
     text = "".join(r.choice(junk) if r.random() < 0.4 else r.choice(alphabet) for _ in range(r.randrange(1, 40)))
     start = r.choice(["/", "/api/tasks/", "/api/tasks?", "/admin/", "/static/", "/health/", "http://evil/", "*", ""])

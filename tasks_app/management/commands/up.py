@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import socket
 import sys
@@ -37,7 +38,7 @@ class Command(PlatformCommand):
         self._say_where(env, password)
         containers = {name: handler.instances for name, handler in conf.handlers().items() if handler.image}
         web, worker = (Child(name, partial(_run_alone, name, lock)) for name in ("web", "worker"))
-        sys.exit(Supervisor(env, web, worker, self._say, containers).run())
+        sys.exit(Supervisor(env, web, worker, self._say, containers, _example()).run())
 
     def _lock(self, env: conf.Environment) -> int:
         lock = os.open(env.home / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -97,6 +98,14 @@ def _run_alone(command: str, lock: int) -> None:
     except CommandError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+
+
+def _example() -> str:
+    """A task that these handlers take, as JSON."""
+    names = list(conf.handlers())
+    if "prime" in names:
+        return '{"type": "prime", "data": {"limit": 1000000}}'
+    return json.dumps({"type": names[0] if names else "echo", "data": {}})
 
 
 def address(env: conf.Environment) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,14 @@ from granian.http import HTTP1Settings
 
 from tasks_app import conf
 from tasks_app.management.platform_command import PlatformCommand
+
+
+def numeric(host: str) -> str:
+    """The address that a name stands for; the web server takes numbers alone. An IPv4 address where there is one."""
+    found = sorted(
+        {(family, where[0]) for family, *_, where in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    )
+    return str(found[0][1])
 
 
 class Command(PlatformCommand):
@@ -29,7 +38,7 @@ class Command(PlatformCommand):
         os.environ["TASKDAEMON_WEB_MASTER"] = str(os.getpid())  # for taskdaemon_site.wsgi, in the process it starts
         Granian(
             "taskdaemon_site.wsgi:front",
-            address=env.host,
+            address=numeric(env.host),
             port=env.port,
             interface=Interfaces.RSGI,
             workers=1,
