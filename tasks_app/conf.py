@@ -64,6 +64,7 @@ class Environment(BaseSettings):
     body_timeout: float = _named("DAEMON_BODY_TIMEOUT", 10.0, gt=0, le=3600, allow_inf_nan=False)
     max_body: int = _named("DAEMON_MAX_BODY", 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     max_queue: int = _named("DAEMON_MAX_QUEUE", 1_000_000, ge=1)
+    max_rate: float | None = _named("DAEMON_MAX_RATE", None, gt=0, le=1_000_000, allow_inf_nan=False)
 
     @field_validator("task_selection", "handler_profile", "log_level", "auth", mode="before")
     @classmethod
@@ -136,6 +137,11 @@ class Environment(BaseSettings):
     def database_file(self) -> Path:
         """The SQLite file of the embedded mode."""
         return self.db_path or self.home / "taskdaemon.sqlite3"
+
+    @property
+    def draining_mark(self) -> Path:
+        """A file that is there while `manage.py up` stops: the web server takes no new task then."""
+        return self.home / "draining"
 
     @property
     def embedded(self) -> bool:

@@ -51,8 +51,15 @@ class Invalid(exceptions.APIException):
         super().__init__("; ".join(text for _, text in faults))
 
 
+class Stopping(exceptions.APIException):
+    """503: the system is being stopped."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "the daemon is being stopped and takes no new task; come back later"
+
+
 class TooMany(exceptions.APIException):
-    """429: the queue is full."""
+    """429: the queue is full, or tasks come too fast."""
 
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
 

@@ -98,6 +98,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         self._say(f"  stopping  running tasks have {self._env.drain_timeout:g} s; once more to hurry")
+        self._env.draining_mark.touch()
         self._worker.tell(signal.SIGTERM)
         until = time.monotonic() + self._env.drain_timeout + PAPERWORK
         while not self._worker.gone() and time.monotonic() < until:
@@ -110,4 +111,5 @@ class Supervisor:
         while not self._web.gone() and time.monotonic() < until:
             self._told_within(0.5)
         self._web.kill()
+        self._env.draining_mark.unlink(missing_ok=True)
         self._say("  stopped")

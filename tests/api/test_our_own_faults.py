@@ -14,6 +14,7 @@ from django.db import OperationalError
 from django.test import Client
 
 from tasks_app import conf
+from tasks_app.api import admission
 from tasks_app.api import tasks as views
 from tasks_app.api.backlog import backlog
 from tests.api.server import TOP, environment, free_port, some_secret
@@ -115,4 +116,31 @@ def test_a_full_queue_is_429_until_there_is_room(api: Client, monkeypatch: pytes
     api.delete(f"/api/tasks/{kept[0]}")
     backlog._look_at = 0.0  # as a second later
     monkeypatch.setattr("tasks_app.metrics.figures._last", None)
+    assert api.post("/queue", b'{"type": "echo"}', content_type="application/json").status_code == 200
+
+
+@pytest.mark.django_db
+def test_faster_than_the_limit_is_429_and_says_the_limit(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = conf.environment().model_copy(update={"max_rate": 0.001})
+    monkeypatch.setattr(conf, "environment", lambda: env)
+    monkeypatch.setattr(admission, "pace", admission.Pace())
+    first, second = (api.post("/queue", b'{"type": "echo"}', content_type="application/json") for _ in range(2))
+    assert first.status_code == 200
+    assert second.status_code == 429
+    assert second.headers["Retry-After"] == "2"
+    assert second.json() == {"error": "tasks come too fast: at most 0.001 a second are taken; slow down"}
+
+
+@pytest.mark.django_db
+def test_while_the_system_is_being_stopped_a_new_task_is_503(
+    api: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    env = conf.environment().model_copy(update={"home": tmp_path})
+    monkeypatch.setattr(conf, "environment", lambda: env)
+    env.draining_mark.touch()
+    answer = api.post("/queue", b'{"type": "echo"}', content_type="application/json")
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "2"
+    assert "being stopped" in answer.json()["error"]
+    env.draining_mark.unlink()
     assert api.post("/queue", b'{"type": "echo"}', content_type="application/json").status_code == 200

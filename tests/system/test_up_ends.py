@@ -28,18 +28,20 @@ def test_told_to_stop_it_lets_a_running_task_end_and_leaves_nothing(daemon: Daem
     assert "Traceback" not in up.said()
 
 
-def test_while_it_drains_nothing_new_is_begun(daemon: Daemon) -> None:
+def test_while_it_drains_nothing_new_is_taken(daemon: Daemon) -> None:
     up = daemon.up()
     gate = daemon.gate()
     running = daemon.post("act", {"do": "wait", "gate": str(gate)})
     daemon.until_starts(running)
     up.signal(signal.SIGTERM)
     up.until_says("draining")
-    late = daemon.post("act")
+    late = daemon.http.post("/queue", json={"type": "act"})
+    assert (late.status_code, late.headers["Retry-After"]) == (503, "2")
     open_gate(gate)
     assert up.ends() == 0
     found = {row["id"]: (row["status"], row["attempts"]) for row in daemon.rows("SELECT * FROM taskdaemon_task")}
-    assert found == {running.replace("-", ""): ("completed", 1), late.replace("-", ""): ("pending", 0)}
+    assert found == {running.replace("-", ""): ("completed", 1)}
+    assert not (daemon.home / "draining").exists()
 
 
 def test_a_second_signal_sends_running_tasks_back_without_spending_a_retry(daemon: Daemon) -> None:

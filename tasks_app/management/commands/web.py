@@ -34,6 +34,8 @@ class Command(PlatformCommand):
         """Serves until SIGTERM."""
         env = conf.environment()
         Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
+        # Left by an `up` that was killed while it stopped.
+        env.draining_mark.unlink(missing_ok=True)
         sys.stdout.flush()
         os.environ["TASKDAEMON_WEB_MASTER"] = str(os.getpid())  # for taskdaemon_site.wsgi, in the process it starts
         Granian(
