@@ -23,6 +23,10 @@ from tasks_app.runner.wire import request_line
 log = structlog.get_logger(__name__)
 
 
+#: Seconds between looks when no bell is heard: alone, and beside other nodes that serve the same handlers.
+POLL, POLL_SHARED = 1.0, 0.4
+
+
 class Clerk:
     """One thread. Everything that can fail for our reasons fails before its claim."""
 
@@ -48,7 +52,7 @@ class Clerk:
         self._hopeful: set[str] = set(pools)
         self._stopping = False
         #: Seconds between looks when no bell is heard.
-        self.poll = 1.0
+        self.poll = POLL
         self.polled_at = time.monotonic()
         self.bells_heard = 0
 
@@ -60,6 +64,10 @@ class Clerk:
     def slot_freed(self) -> None:
         """A slot can take work again."""
         self._events.put(None)
+
+    def shared(self, shared: bool) -> None:
+        """Whether other nodes serve these handlers: a bell wakes one of them, and that one may be busy."""
+        self.poll = POLL_SHARED if shared else POLL
 
     def stop(self) -> None:
         """Claim nothing more."""

@@ -35,8 +35,16 @@ LEASE_LOST = "lease lost"
 class Heartbeat:
     """Two threads: `run` talks to the database, `watch` needs none."""
 
-    def __init__(self, record: NodeRecord, home: Path, ledger: Ledger, woke: Callable[[str], None]) -> None:
-        self._record, self._home, self._ledger, self._woke = record, home, ledger, woke
+    def __init__(
+        self,
+        record: NodeRecord,
+        home: Path,
+        ledger: Ledger,
+        woke: Callable[[str], None],
+        shared: Callable[[bool], None],
+    ) -> None:
+        """`woke`: a type has ready rows. `shared`: whether another living node serves a handler of this one."""
+        self._record, self._home, self._ledger, self._woke, self._shared = record, home, ledger, woke, shared
         self._stop = threading.Event()
         self._renewed_at = 0.0
         self._sound_since: float | None = None
@@ -78,6 +86,7 @@ class Heartbeat:
             renew(self._record.name, [key[0] for key in leased])
             self._ledger.renewed(leased, now)
             self._record.beat()
+            self._shared(self._record.peers() > 1)
             self._renewed_at = now
             if self._sound_since is None:
                 self._sound_since = now

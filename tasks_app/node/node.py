@@ -68,7 +68,7 @@ class Node:
         self._one_writer = connection.vendor == "sqlite"
         self._clerk = Clerk(self.name, self.pools, self.ledger, order, cap, self._settler, self._one_writer)
         self._record = NodeRecord(self.name, domain, digest, self.pools, self._problems)
-        self._heartbeat = Heartbeat(self._record, home, self.ledger, self._clerk.bell)
+        self._heartbeat = Heartbeat(self._record, home, self.ledger, self._clerk.bell, self._clerk.shared)
         self._threads: list[threading.Thread] = []
         self._lock: NodeLock | None = None
         self._hurried = False

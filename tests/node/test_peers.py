@@ -1,0 +1,31 @@
+"""A node knows whether others serve its handlers, for it looks more often then."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tasks_app import clock
+from tasks_app.models import Node
+from tasks_app.node.record import NodeRecord
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+
+def node(name: str, *handlers: str, **fields: Any) -> None:
+    pools = {handler: {"slots": 1, "warm": 1, "problem": None} for handler in handlers}
+    moments = {"started_at": clock.Now(), "seen_at": clock.Now(), "seen": clock.now(), "clock": clock.clock_id()}
+    Node.objects.create(name=name, lock_domain="elsewhere", digest="", pools=pools, **moments | fields)
+
+
+def test_only_living_nodes_with_a_handler_in_common_are_peers() -> None:
+    record: Any = NodeRecord.__new__(NodeRecord)
+    record._pools = {"echo": SimpleNamespace()}
+    node("me", "echo")
+    node("with others alone", "prime")
+    node("ended", "echo", stopped_at=clock.Now())
+    assert record.peers() == 1
+    node("beside me", "prime", "echo")
+    assert record.peers() == 2
