@@ -145,6 +145,8 @@ class Task(models.Model):
                 F("task_type"), F("priority").desc(), F("place"), name="task_ready_by_priority", condition=READY
             ),
             models.Index(F("task_type"), F("place"), name="task_ready_by_place", condition=READY),
+            # Ready again after an attempt: those alone are not as old as their place says.
+            models.Index(F("task_type"), F("ready_at"), name="task_ready_again", condition=READY & Q(attempts__gt=0)),
             models.Index(F("clock"), F("due"), name="task_waiting", condition=Q(status="pending", due__isnull=False)),
             models.Index(F("node"), name="task_running", condition=Q(status="processing")),
             # What an operator looks at: failures, newest task first, and those of the last hour.
@@ -229,7 +231,7 @@ class Node(models.Model):
     stopped_at = models.DateTimeField(null=True)
     #: {"handler": {"slots": int, "warm": int, "problem": str | null}}
     pools = models.JSONField(default=dict)
-    #: SHA-256 of the handlers.toml it runs.
+    #: What its handlers.toml comes to: `runner.handlers.digest`.
     digest = models.CharField(max_length=64)
     draining = models.BooleanField(default=False)
     problems = models.JSONField(default=list)

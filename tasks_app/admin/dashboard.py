@@ -13,6 +13,7 @@ from django.db.models import Count
 from django.urls import reverse
 from django.utils import timezone
 
+from tasks_app.admin.nodes import differs
 from tasks_app.admin.text import ago, harmless, line, span
 from tasks_app.metrics.figures import Figures, HandlerFigures, figures
 from tasks_app.metrics.problems import problems
@@ -49,7 +50,7 @@ class HandlerRow:
 
 @dataclass(frozen=True)
 class NodeRow:
-    """One worker process."""
+    """One worker process. `differs`: it runs another handlers.toml than this web server."""
 
     name: str
     link: str
@@ -58,6 +59,7 @@ class NodeRow:
     seen: str
     state: str
     tone: str
+    differs: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ def _node(node: Node, now: datetime) -> NodeRow:
         seen=ago(node.seen_at, now),
         state="draining" if node.draining else "alive",
         tone="pending" if node.draining else "completed",
+        differs=differs(node.digest),
     )
 
 

@@ -10,22 +10,28 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from tasks_app import conf
 from tasks_app.admin.columns import badge
 from tasks_app.admin.text import ago, harmless, line, span
 from tasks_app.metrics.figures import SILENCE
 from tasks_app.models import Node
 
 
+def differs(digest: str) -> bool:
+    """Whether a node runs another handlers.toml than this web server."""
+    return bool(digest) and digest != conf.handlers().digest
+
+
 @admin.register(Node)
 class NodeAdmin(admin.ModelAdmin):
     """Read-only: a node writes its own row."""
 
-    list_display = ("shown_name", "state", "slots", "age", "heard", "trouble")
+    list_display = ("shown_name", "state", "slots", "age", "heard", "version", "trouble")
     list_per_page = 50
     ordering = ("-started_at",)
     sortable_by = ()
     search_fields = ("name",)
-    fields = ("shown_name", "state", "age", "heard", "slots", "trouble", "domain", "digest")
+    fields = ("shown_name", "state", "age", "heard", "slots", "trouble", "domain", "version")
     readonly_fields = fields
 
     class Media:
@@ -77,6 +83,14 @@ class NodeAdmin(admin.ModelAdmin):
         """Its own and its handlers', in its words."""
         found = [*node.problems, *(f"{name}: {p['problem']}" for name, p in node.pools.items() if p.get("problem"))]
         return format_html_join("", '<div class="td-error">{}</div>', ((harmless(str(one)[:500]),) for one in found))
+
+    @admin.display(description="handlers.toml")
+    def version(self, node: Node) -> SafeString:
+        """What its handlers.toml comes to, in short; and whether that is another one than this web server's."""
+        short = line(node.digest[:8])
+        if node.stopped_at or not differs(node.digest):
+            return format_html("{}", short)
+        return format_html("{} {}", short, badge("failed", "differs"))
 
     @admin.display(description="lock domain")
     def domain(self, node: Node) -> str:

@@ -9,11 +9,9 @@ from django.db import connection
 
 from tasks_app.metrics.totals import Totals
 
-#: The age of the oldest is sought among so many rows that are first in place. Places follow the order in which tasks
-#: came, but for retries, which keep theirs: among all rows it could not be found without reading them all.
-HEAD = 100
-
-# Conditions are literals as in the partial indexes: nothing here reads a row that has ended.
+# Conditions are literals as in the partial indexes: nothing here reads a row that has ended. The oldest ready row is
+# the first in place of those that have not run yet, for places follow time; or, of those that are ready again (a retry
+# keeps its place), the first by an index of their own.
 READ = """
 SELECT 'total' AS kind, series AS name, '' AS detail, CAST(sum(value) AS bigint) AS n,
   CAST(NULL AS double precision) AS age
@@ -21,9 +19,16 @@ FROM taskdaemon_counter GROUP BY series
 UNION ALL
 SELECT 'ready', g.task_type, '', g.n, (
   SELECT {age} FROM (
-    SELECT ready_at FROM taskdaemon_task
-    WHERE status = 'pending' AND due IS NULL AND task_type = g.task_type ORDER BY place LIMIT {head}
-  ) AS head
+    SELECT ready_at FROM (
+      SELECT ready_at FROM taskdaemon_task
+      WHERE status = 'pending' AND due IS NULL AND task_type = g.task_type AND attempts = 0 ORDER BY place LIMIT 1
+    ) AS new
+    UNION ALL
+    SELECT ready_at FROM (
+      SELECT ready_at FROM taskdaemon_task
+      WHERE status = 'pending' AND due IS NULL AND attempts > 0 AND task_type = g.task_type ORDER BY ready_at LIMIT 1
+    ) AS again
+  ) AS first
 ) FROM (
   SELECT task_type, count(*) AS n FROM taskdaemon_task WHERE status = 'pending' AND due IS NULL GROUP BY task_type
 ) AS g
@@ -65,7 +70,7 @@ class Reading:
 
 def statement() -> str:
     """What is asked; the test of its plan explains it."""
-    return READ.format(age=_AGE[connection.vendor], head=HEAD)
+    return READ.format(age=_AGE[connection.vendor])
 
 
 def read() -> Reading:

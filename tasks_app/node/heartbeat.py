@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -13,6 +14,7 @@ from django.db import DatabaseError, connection
 from tasks_app.lifecycle import expire, held, promote, renew, rescue
 from tasks_app.metrics import tally
 from tasks_app.models import Task
+from tasks_app.node.burial import bury, remove_rows
 from tasks_app.node.ledger import Ledger
 from tasks_app.node.record import NodeRecord
 from tasks_app.node.retrying import Retrying
@@ -25,11 +27,16 @@ RENEWAL = 10.0
 #: Seconds that a node must have renewed without a fault before it declares others dead: the database's own outage
 #: looks like everybody's death.
 TRUST = 10.0
+#: Seconds by which a renewal may be late and the database still count as there all the time.
+LATE = RENEWAL / 2
+#: Seconds between looks at the other nodes.
+LOOK = 5.0
 #: Seconds before the end of a lease at which its container is killed, renewed or not.
 MARGIN = 3.0
 
 TAKEN_AWAY = "taken away"
-LEASE_LOST = "lease lost"
+#: Its container is dead, so the attempt can be given back: no retry is spent if nobody has taken it over meanwhile.
+LEASE_LOST = "its lease could not be renewed in time: the database was away, or the node stood still"
 
 
 class Heartbeat:
@@ -46,7 +53,7 @@ class Heartbeat:
         """`woke`: a type has ready rows. `shared`: whether another living node serves a handler of this one."""
         self._record, self._home, self._ledger, self._woke, self._shared = record, home, ledger, woke, shared
         self._stop = threading.Event()
-        self._renewed_at = 0.0
+        self._renewed_at = self._looked_at = 0.0
         self._sound_since: float | None = None
         self.beat_at = time.monotonic()
 
@@ -72,12 +79,17 @@ class Heartbeat:
 
     def watch(self) -> None:
         """The thread that kills what a node may no longer call its own, by the monotonic clock alone."""
-        while not self._stop.wait(0.5):
+        while not self._stop.wait(min(0.5, MARGIN / 3)):
             if killed := self._ledger.kill(lambda _, one: one.lease_end < time.monotonic() + MARGIN, LEASE_LOST):
                 log.error(
                     "the leases could not be renewed: containers killed before another node may start the tasks",
                     count=killed,
                 )
+
+    def trusts(self) -> bool:
+        """Whether the database has been there all the time lately, so that another's silence means something."""
+        since, now = self._sound_since, time.monotonic()
+        return since is not None and now - since >= TRUST and now - self._renewed_at <= RENEWAL + LATE
 
     def _beat(self) -> None:
         now = time.monotonic()
@@ -86,16 +98,17 @@ class Heartbeat:
             renew(self._record.name, [key[0] for key in leased])
             self._ledger.renewed(leased, now)
             self._record.beat()
-            self._shared(self._record.peers() > 1)
-            self._renewed_at = now
-            if self._sound_since is None:
+            # Late: this process or the database stood still for a while, and without an error.
+            if self._sound_since is None or now - self._renewed_at > RENEWAL + LATE:
                 self._sound_since = now
+            self._renewed_at = now
         else:
             self._record.beat_if_changed()
         self._notice_what_was_taken()
         for name in promote():
             self._woke(name)
         self._take_over()
+        self._look_around()
         expire()
         tally.process.flush()
         self.beat_at = time.monotonic()
@@ -114,8 +127,15 @@ class Heartbeat:
         dead = [
             name for name in set(others) if name and self._record.shares_locks_with(name) and is_dead(self._home, name)
         ]
-        sound = self._sound_since is not None and time.monotonic() - self._sound_since >= TRUST
-        if taken := rescue(dead, leases=sound):
+        if taken := rescue(dead, leases=self.trusts()):
             log.warning("took over tasks of a lost node", count=taken, nodes=dead or None)
-        for name in self._record.bury(lambda name: is_dead(self._home, name)):
+
+    def _look_around(self) -> None:
+        now = time.monotonic()
+        if now - self._looked_at < LOOK:
+            return
+        self._shared(self._record.peers() > 1)
+        for name in bury(self._record.name, self._record.domain, partial(is_dead, self._home), self.trusts()):
             forget(self._home, name)
+        remove_rows()
+        self._looked_at = now

@@ -18,7 +18,7 @@ from tasks_app.lifecycle.claim import Selection
 from tasks_app.metrics import tally
 from tasks_app.models import OutcomeKind
 from tasks_app.node.clerk import Clerk
-from tasks_app.node.heartbeat import LEASE_LOST, TAKEN_AWAY, Heartbeat
+from tasks_app.node.heartbeat import TAKEN_AWAY, Heartbeat
 from tasks_app.node.ledger import Ledger
 from tasks_app.node.record import NodeRecord, new_name
 from tasks_app.node.settler import Settler
@@ -58,7 +58,6 @@ class Node:
         self._home = home
         domain = lock_domain(home)
         engine = make_engine(self.name, domain)
-        self._sweeper = Sweeper(engine, home, domain) if any(h.image for h in handlers.values()) else None
         self.ledger = Ledger()
         self.pools = {
             name: Pool(handler, engine, self._slot_freed, self._done, lend_after) for name, handler in handlers.items()
@@ -69,6 +68,9 @@ class Node:
         self._clerk = Clerk(self.name, self.pools, self.ledger, order, cap, self._settler, self._one_writer)
         self._record = NodeRecord(self.name, domain, digest, self.pools, self._problems)
         self._heartbeat = Heartbeat(self._record, home, self.ledger, self._clerk.bell, self._clerk.shared)
+        self._sweeper = None
+        if any(handler.image for handler in handlers.values()):
+            self._sweeper = Sweeper(engine, home, domain, self._heartbeat.trusts)
         self._threads: list[threading.Thread] = []
         self._lock: NodeLock | None = None
         self._hurried = False
@@ -198,7 +200,7 @@ def ended_of(done: Done) -> Ended | None:
         case Failure():
             kind, error, retryable = OutcomeKind.ERROR, outcome.error, outcome.retryable
         case Killed():
-            if str(outcome) in (TAKEN_AWAY, LEASE_LOST):
+            if str(outcome) == TAKEN_AWAY:
                 return None
             error = str(outcome)
         case CallFailed():

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tasks_app import clock
 from tasks_app.metrics.figures import living
-from tasks_app.models import Node, Task
+from tasks_app.models import Node
 from tasks_app.runner.pool import Pool
 from tasks_app.write_lock import writing
 
@@ -28,16 +27,15 @@ class NodeRecord:
         self, name: str, domain: str, digest: str, pools: Mapping[str, Pool], problems: Callable[[], list[str]] = list
     ) -> None:
         self._problems = problems
-        self.name, self._domain, self._digest, self._pools = name, domain, digest, pools
+        self.name, self.domain, self._digest, self._pools = name, domain, digest, pools
         self._said: dict[str, Any] = {}
-        self._buried_at = 0.0
         self.draining = False
 
     def create(self) -> None:
         """The node begins."""
         with writing():
             Node.objects.create(
-                name=self.name, lock_domain=self._domain, digest=self._digest, started_at=clock.Now(), **self._fields()
+                name=self.name, lock_domain=self.domain, digest=self._digest, started_at=clock.Now(), **self._fields()
             )
 
     def beat(self) -> None:
@@ -60,25 +58,12 @@ class NodeRecord:
 
     def shares_locks_with(self, name: str) -> bool:
         """Whether another node's lock file, if there is one here, means that node."""
-        return Node.objects.filter(pk=name, lock_domain=self._domain).exists()
+        return Node.objects.filter(pk=name, lock_domain=self.domain).exists()
 
     def peers(self) -> int:
         """How many living nodes serve a handler that this one serves, itself included."""
         mine = set(self._pools)
         return sum(1 for node in living() if mine & set(node.pools))
-
-    def bury(self, dead: Callable[[str], bool]) -> list[str]:
-        """Mark nodes that are certainly dead, or have been silent for long, as stopped. Answers who was buried."""
-        if time.monotonic() - self._buried_at < 5.0:
-            return []
-        self._buried_at = time.monotonic()
-        buried = []
-        for node in Node.objects.filter(stopped_at=None, lock_domain=self._domain).exclude(pk=self.name):
-            if dead(node.name) and not Task.objects.running().filter(node=node.name).exists():
-                with writing():
-                    Node.objects.filter(pk=node.name, stopped_at=None).update(stopped_at=clock.Now(), pools={})
-                buried.append(node.name)
-        return buried
 
     def _news(self) -> dict[str, Any]:
         return {"pools": self._stats(), "draining": self.draining, "problems": self._problems()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -19,15 +20,16 @@ log = structlog.get_logger(__name__)
 
 #: Seconds between looks. What a node leaves behind is to be gone 15 s after it.
 PAUSE = 5.0
-#: Seconds of silence after which a node whose lock means nothing here is gone: its leases ended long before.
-SILENCE = 60.0
+#: Seconds of silence after which a node whose lock means nothing here is gone: its leases ended well before.
+SILENCE = 45.0
 
 
 class Sweeper:
     """One thread of a node with handlers that have images. It may wait for the engine; nobody waits for it."""
 
-    def __init__(self, engine: Engine, home: Path, domain: str) -> None:
-        self._engine, self._home, self._domain = engine, home, domain
+    def __init__(self, engine: Engine, home: Path, domain: str, trusts: Callable[[], bool]) -> None:
+        """`trusts`: whether the database has been there all the time, so that a node's silence means something."""
+        self._engine, self._home, self._domain, self._trusts = engine, home, domain, trusts
         self._stop = threading.Event()
         self._stumbled = False
 
@@ -72,4 +74,4 @@ class Sweeper:
             return False
         stopped_at, its_clock, silent = row
         # Another clock is that of an earlier boot of the one host that SQLite has.
-        return stopped_at is not None or its_clock != clock.clock_id() or silent > SILENCE
+        return stopped_at is not None or its_clock != clock.clock_id() or (silent > SILENCE and self._trusts())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -81,7 +82,7 @@ class Handler:
 
 
 class Handlers(Mapping[str, Handler]):
-    """The handlers by name, in the file's order. `digest` is the sha256 of the file's content, in hex."""
+    """The handlers by name, in the file's order. `digest`: see there."""
 
     def __init__(self, handlers: Mapping[str, Handler], path: Path, digest: str) -> None:
         self._handlers = dict(handlers)
@@ -124,7 +125,30 @@ def load(path: Path, defaults: Defaults) -> Handlers:
     if reading.faults:
         ordered = sorted(reading.faults, key=lambda fault: fault[0])
         raise HandlersError(path, tuple(text for _, text in ordered))
-    return Handlers(handlers, path, hashlib.sha256(content).hexdigest())
+    return Handlers(handlers, path, digest(handlers))
+
+
+def digest(handlers: Mapping[str, Handler]) -> str:
+    """What the handlers are, as a SHA-256 in hex: two nodes that have the same run a task in the same way.
+
+    Of the values, not of the text: comments, order and keys that say the default change nothing. Left out is what a
+    machine may have of its own: how many `instances`, and where its file lies.
+    """
+    usual = Handler("")
+    said = {
+        name: {
+            key: value
+            for one in fields(handler)
+            if (key := one.name) not in ("name", "cwd", "instances")
+            and (value := getattr(handler, key)) != getattr(usual, key)
+        }
+        for name, handler in handlers.items()
+    }
+
+    def plain(value: Any) -> Any:
+        return dict(value) if isinstance(value, Mapping) else sorted(value)
+
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=plain).encode()).hexdigest()
 
 
 class _Reading:

@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app import clock
+from tasks_app import clock, conf
 from tasks_app.admin.dashboard import Board, board
 from tasks_app.lifecycle import submit
 from tasks_app.models import Node
@@ -59,6 +59,15 @@ def test_a_silent_node_is_there_with_its_silence(admin: Client) -> None:
     rows = {row.name: row for row in seen(admin).nodes}
     assert (rows["loud"].state, rows["loud"].age) == ("alive", "3 h")
     assert (rows["quiet"].state, rows["quiet"].seen) == ("silent", "90 s ago")
+
+
+def test_a_node_with_another_handlers_toml_is_marked_here_and_in_the_list(admin: Client) -> None:
+    node("like us", pools={}, digest=conf.handlers().digest)
+    node("other", pools={}, digest="0" * 64)
+    rows = {row.name: row for row in seen(admin).nodes}
+    assert (rows["like us"].differs, rows["other"].differs) == (False, True)
+    assert admin.get("/admin/").text.count("handlers.toml differs") == 1
+    assert admin.get("/admin/tasks_app/node/").text.count(">differs<") == 1
 
 
 def test_failures_of_the_last_hour_lead_to_their_tasks(admin: Client) -> None:

@@ -27,7 +27,8 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("rows")]
 CLAIM = claim_verb.__globals__
 ORDERS: list[Selection] = ["fifo", "lifo", "priority"]
 INDEX_OF = {"fifo": "task_ready_by_place", "lifo": "task_ready_by_place", "priority": "task_ready_by_priority"}
-PARTIAL = {"task_ready_by_place", "task_ready_by_priority", "task_waiting", "task_running", "task_expiring"}
+READY = {"task_ready_by_place", "task_ready_by_priority", "task_ready_again"}
+PARTIAL = READY | {"task_waiting", "task_running", "task_expiring"}
 BY_ID = {"sqlite_autoindex_taskdaemon_task_1", "taskdaemon_task_pkey"}
 EARLIER = "an earlier boot"
 

@@ -33,12 +33,12 @@ class AskingEngine(ProcessEngine):
 
 
 @pytest.fixture
-def gone(tmp_path: Path) -> Callable[[str, str], bool | None]:
+def gone(tmp_path: Path) -> Callable[..., bool | None]:
     """Whether a node's containers would be removed."""
 
-    def ask(node: str, domain: str) -> bool | None:
+    def ask(node: str, domain: str, trusts: bool = True) -> bool | None:
         engine = AskingEngine(node, domain)
-        Sweeper(engine, tmp_path, HERE).sweep()
+        Sweeper(engine, tmp_path, HERE, lambda: trusts).sweep()
         return engine.gone
 
     return ask
@@ -90,11 +90,17 @@ def test_elsewhere_a_lock_file_means_nothing(tmp_path: Path, gone: Callable[...,
 
 
 @pytest.mark.parametrize(("said", "expected"), [
-    ({"silent": 30.0}, False), ({"silent": 120.0}, True), ({"stopped": True}, True), ({"its_clock": "another"}, True),
+    ({"silent": 30.0}, False), ({"silent": 50.0}, True), ({"stopped": True}, True), ({"its_clock": "another"}, True),
 ])  # fmt: skip
 def test_elsewhere_long_silence_or_a_word_decides(gone: Callable[..., bool], said: dict, expected: bool) -> None:
     record("node", ELSEWHERE, **said)
     assert gone("node", ELSEWHERE) is expected
+
+
+def test_elsewhere_silence_says_nothing_after_an_outage_of_the_database(gone: Callable[..., bool]) -> None:
+    record("node", ELSEWHERE, silent=120.0)
+    assert gone("node", ELSEWHERE, trusts=False) is False
+    assert gone("node", ELSEWHERE) is True
 
 
 def test_an_engine_that_does_not_answer_is_left_to_the_next_look(tmp_path: Path) -> None:
@@ -102,7 +108,7 @@ def test_an_engine_that_does_not_answer_is_left_to_the_next_look(tmp_path: Path)
         def sweep(self, is_gone: IsGone) -> int:
             raise Unavailable("it is away")
 
-    Sweeper(Away(), tmp_path, HERE).sweep()
+    Sweeper(Away(), tmp_path, HERE, lambda: True).sweep()
 
 
 def test_a_fault_of_the_sweeper_is_not_worth_the_node(tmp_path: Path) -> None:
@@ -110,6 +116,6 @@ def test_a_fault_of_the_sweeper_is_not_worth_the_node(tmp_path: Path) -> None:
         def sweep(self, is_gone: IsGone) -> int:
             raise ZeroDivisionError
 
-    sweeper = Sweeper(Broken(), tmp_path, HERE)
+    sweeper = Sweeper(Broken(), tmp_path, HERE, lambda: True)
     sweeper.sweep()
     sweeper.sweep()

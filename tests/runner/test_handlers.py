@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
@@ -33,7 +32,42 @@ def test_a_handler_gets_the_defaults(file: Path) -> None:
         )
     }  # fmt: skip
     assert handlers.path == file
-    assert handlers.digest == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+TWO = """
+[handlers.echo]
+command = ["python", "echo.py"]
+env = { A = "1", B = "2" }
+[handlers.prime]
+image = "prime:1"
+retry_on = ["timeout", "crash"]
+"""
+THE_SAME = """
+# In another order, in other words, with other seats.
+[handlers.prime]
+retry_on = ["crash", "timeout"]
+image = "prime:1"
+instances = 8
+timeout = 30
+[handlers.echo]
+env = { B = "2", A = "1" }
+command = ["python", "echo.py"]
+"""
+
+
+def test_the_digest_is_of_what_is_run_and_not_of_the_text(file: Path, tmp_path: Path) -> None:
+    one = read(file, TWO).digest
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert read(elsewhere / "handlers.toml", THE_SAME).digest == one
+    assert read(file, TWO, Defaults(timeout=31.0)).digest != one, "what the environment says for all"
+    for change in (
+        ("prime:1", "prime:2"),
+        ('A = "1"', 'A = "0"'),
+        (', "crash"', ""),
+        ("handlers.echo", "handlers.ech"),
+    ):
+        assert read(file, TWO.replace(*change)).digest != one, change
 
 
 def test_every_key_is_read_into_its_type(file: Path) -> None:

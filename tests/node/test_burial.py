@@ -1,0 +1,75 @@
+"""Nodes that are gone for good: marked as stopped, whatever host they were on, and forgotten long after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db.models.functions import Now
+
+from tasks_app import clock
+from tasks_app.models import Node, Task
+from tasks_app.node.burial import bury, remove_rows
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+HERE, ELSEWHERE = "host:boot:/home", "other:boot:/home"
+
+
+def record(name: str, domain: str = ELSEWHERE, silent: float = 0.0, **fields: Any) -> None:
+    moments = {"started_at": Now(), "seen_at": Now(), "seen": clock.reading() - silent, "clock": clock.clock_id()}
+    pools = {"echo": {"slots": 1, "warm": 1, "problem": None}}
+    Node.objects.create(name=name, lock_domain=domain, digest="", pools=pools, **moments | fields)
+
+
+def buried(dead: Callable[[str], bool] = lambda _: False, trusted: bool = True) -> list[str]:
+    return sorted(bury("me", HERE, dead, trusted))
+
+
+def test_a_node_of_another_host_is_buried_by_its_silence() -> None:
+    record("me", HERE, silent=10_000)
+    record("quiet a while", silent=500)
+    record("quiet for long", silent=700)
+    record("stopped", silent=10_000, stopped_at=Now())
+    assert buried() == ["quiet for long"]
+    node = Node.objects.get(pk="quiet for long")
+    assert node.stopped_at is not None and node.pools == {}
+    assert buried() == []
+
+
+def test_silence_says_nothing_after_an_outage_of_the_database() -> None:
+    record("quiet for long", silent=700)
+    assert buried(trusted=False) == []
+
+
+def test_a_node_whose_tasks_are_not_yet_taken_over_is_not_buried() -> None:
+    record("quiet for long", silent=700)
+    Task.objects.create(
+        task_type="echo", status="processing", node="quiet for long", lease=1.0, attempts=1, place=1,
+        created_at=Now(), ready_at=Now(), started_at=Now(),
+    )  # fmt: skip
+    assert buried() == []
+    Task.objects.update(status="completed", node=None, lease=None, completed_at=Now())
+    assert buried() == ["quiet for long"]
+
+
+def test_where_a_lock_file_means_something_it_decides_at_once() -> None:
+    record("dead", HERE)
+    record("alive", HERE)
+    record("of another host, with a dead one's name here", ELSEWHERE)
+    assert buried(lambda name: name != "alive", trusted=False) == ["dead"]
+
+
+def test_a_node_of_an_earlier_boot_is_buried_at_once() -> None:
+    record("before the power cut", clock="another boot")
+    assert buried(trusted=False) == ["before the power cut"]
+
+
+def test_the_row_of_a_node_that_stopped_long_ago_is_removed() -> None:
+    record("lately", stopped_at=Now() - timedelta(days=29))
+    record("long ago", stopped_at=Now() - timedelta(days=31))
+    record("alive", silent=10_000)
+    assert remove_rows() == 1
+    assert set(Node.objects.values_list("pk", flat=True)) == {"lately", "alive"}
