@@ -187,6 +187,16 @@ class Task(models.Model):
     def __str__(self) -> str:
         return f"{self.task_type} {self.pk}"
 
+    @property
+    def wait_seconds(self) -> float | None:
+        """How long it had been ready before the claim of the attempt that runs, or that ended it. None: not known.
+
+        It is not where a clock was set back in between, and not once it is ready again.
+        """
+        if self.started_at is None or self.started_at < self.ready_at:
+            return None
+        return (self.started_at - self.ready_at).total_seconds()
+
 
 class Attempt(models.Model):
     """One try of a task that has ended. Written in the move that ends it, so it never says more than is true."""
@@ -199,7 +209,13 @@ class Attempt(models.Model):
     ended_at = models.DateTimeField()
     outcome = models.CharField(max_length=12, choices=OutcomeKind)
     error = models.TextField(default="")
+    #: The id (sha256:...) of the image that its container was made of; null: it had none, or nobody knows.
+    image = models.CharField(max_length=100, null=True)  # noqa: DJ001 (all of these: a new column of nulls is free)
     exit_code = models.IntegerField(null=True)
+    #: Whether the engine said that its container met its memory limit; null: nobody could tell.
+    oom = models.BooleanField(null=True)
+    #: Seconds that the task had been ready before this claim; null: not known.
+    wait_seconds = models.FloatField(null=True)
     #: Seconds that the handler had the line.
     seconds = models.FloatField(null=True)
     stdout_tail = models.TextField(default="")

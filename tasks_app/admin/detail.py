@@ -20,6 +20,8 @@ from tasks_app.models import Attempt, Task
 READ = 1024 * 1024
 #: Attempts that are shown, the last ones: each may have 128 KiB of logs.
 ATTEMPTS = 20
+#: Characters of an image's digest: `sha256:` and the twelve digits that `docker images` shows.
+IMAGE = 19
 
 
 @dataclass(frozen=True)
@@ -113,11 +115,14 @@ def _facts(task: Task, now: datetime) -> list[tuple[str, str]]:
 def _try(row: Attempt) -> Try:
     facts = [
         ("Started", moment(row.started_at)),
+        ("Waited for a slot", span(row.wait_seconds)),
         ("Took", span(row.ended_at - row.started_at)),
         ("Handler had it for", span(row.seconds)),
         ("Exit code", "" if row.exit_code is None else str(row.exit_code)),
+        ("Killed for memory", "yes, says the engine" if row.oom else ""),
         ("Node", line(row.node)),
         ("Container", line(row.container)),
+        ("Image", line(row.image)[:IMAGE]),
     ]
     return Try(
         number=row.number,

@@ -27,7 +27,7 @@ def timeline(task: Task, tries: Sequence[Attempt], entries: Iterable[LogEntry], 
     """From its creation to its end, or to what it waits for."""
     known = [(task.created_at, 0, "created", f"priority {task.priority}", "plain")]
     for one in tries:
-        known.append((one.started_at, 2, f"attempt {one.number} started", f"on node {line(one.node)}", "plain"))
+        known.append((one.started_at, 2, f"attempt {one.number} started", _where(one.node, one.wait_seconds), "plain"))
         tone = "completed" if one.outcome == "success" else "failed"
         known.append((one.ended_at, 3, _ended(one), line(one.error, 300), tone))
     known += [
@@ -35,9 +35,8 @@ def timeline(task: Task, tries: Sequence[Attempt], entries: Iterable[LogEntry], 
         for entry in entries
     ]
     if task.status == Status.PROCESSING and task.started_at:
-        known.append(
-            (task.started_at, 2, f"attempt {task.attempts} started", f"on node {line(task.node)}", "processing")
-        )
+        where = _where(task.node, task.wait_seconds)
+        known.append((task.started_at, 2, f"attempt {task.attempts} started", where, "processing"))
     if task.status == Status.PENDING and task.due_at is None and task.ready_at > task.created_at:
         known.append((task.ready_at, 5, "ready again", "", "plain"))
     if task.completed_at is not None:
@@ -49,6 +48,11 @@ def timeline(task: Task, tries: Sequence[Attempt], entries: Iterable[LogEntry], 
         moments.append(Moment(at, what, detail, tone, f"{span(at - before)} later" if before else ""))
         before = at
     return moments + _next(task, now)
+
+
+def _where(node: str | None, wait: float | None) -> str:
+    waited = "" if wait is None else f", after {span(wait)} of waiting for a slot"
+    return f"on node {line(node)}{waited}"
 
 
 def _ended(one: Attempt) -> str:

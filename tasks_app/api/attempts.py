@@ -17,8 +17,8 @@ from tasks_app.api.tasks import API, rfc3339
 from tasks_app.models import Attempt, OutcomeKind, Task
 
 FIELDS = (
-    "number", "outcome", "error", "node", "container", "exit_code", "started_at", "ended_at", "seconds",
-    "stdout_tail", "stderr_tail",
+    "number", "outcome", "error", "node", "container", "image", "exit_code", "oom", "wait_seconds", "started_at",
+    "ended_at", "seconds", "stdout_tail", "stderr_tail",
 )  # fmt: skip
 
 #: Each may have 128 KiB of logs.
@@ -35,8 +35,19 @@ class AttemptObject(serializers.Serializer):
     error = serializers.CharField(allow_null=True, help_text="What went wrong, in a sentence.")
     node = serializers.CharField(help_text="The worker process that ran it.")
     container = serializers.CharField(allow_null=True, help_text="The container's id, or `pid-...` of a child process.")
+    image = serializers.CharField(
+        allow_null=True, help_text="The digest (`sha256:...`) by which the engine knows the container's image."
+    )
     exit_code = serializers.IntegerField(
         allow_null=True, help_text="The container's own, 128 + n after signal n; null: it lived on, or we killed it."
+    )
+    oom = serializers.BooleanField(
+        allow_null=True,
+        help_text="Whether the engine said that the container, or a process in it, was killed for memory; "
+        "null: nobody could tell (a child process, a worker that was lost).",
+    )
+    wait_seconds = serializers.FloatField(
+        allow_null=True, help_text="For which the task had been ready before it was claimed for this try."
     )
     started_at = serializers.DateTimeField()
     ended_at = serializers.DateTimeField()

@@ -45,6 +45,7 @@ def _end(task: Task, why: str) -> bool:
                 number=task.attempts,
                 node=task.node or "",
                 started_at=task.started_at or clock.Now(),
+                wait_seconds=task.wait_seconds,
                 ended_at=clock.Now(),
                 outcome=OutcomeKind.CANCELLED,
                 error=why,

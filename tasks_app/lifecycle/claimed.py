@@ -42,3 +42,8 @@ class Claimed(NamedTuple):
     wait: float
     policy: Policy
     sent_at: float | None = None
+
+    @property
+    def known_wait(self) -> float | None:
+        """`wait`, unless the clock was set back in between."""
+        return self.wait if self.wait >= 0.0 else None

@@ -84,6 +84,7 @@ def _take(task: Task, over: Q, deltas: list[tuple[str, int]]) -> bool:
         number=task.attempts,
         node=task.node or "",
         started_at=task.started_at or clock.Now(),
+        wait_seconds=task.wait_seconds,
         ended_at=clock.Now(),
         outcome=OutcomeKind.WORKER_LOST,
         error=error,

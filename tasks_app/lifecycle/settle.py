@@ -23,7 +23,10 @@ from tasks_app.write_lock import writing
 
 @dataclass(frozen=True)
 class Ended:
-    """What one claimed attempt came to. `result` is JSON text; `seconds` is the time the handler had the line."""
+    """What one claimed attempt came to. `result` is JSON text; `seconds` is the time the handler had the line.
+
+    `image`: its container's, by id. `oom`: whether the engine said so; None where no engine can.
+    """
 
     task: Claimed
     kind: OutcomeKind
@@ -31,7 +34,9 @@ class Ended:
     error: str | None = None
     retryable: bool = True
     container: str = ""
+    image: str | None = None
     exit_code: int | None = None
+    oom: bool | None = None
     seconds: float | None = None
     stdout_tail: str = ""
     stderr_tail: str = ""
@@ -44,8 +49,9 @@ class Ended:
 _POSTGRESQL = """
 WITH d AS (
   SELECT * FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::float8[], %s::int[],
-    %s::text[], %s::text[], %s::int[], %s::float8[], %s::text[], %s::text[])
-  AS d(id, number, status, result, error, reason, pause, spent, outcome, container, exit_code, seconds, out, err)
+    %s::text[], %s::text[], %s::text[], %s::int[], %s::bool[], %s::float8[], %s::float8[], %s::text[], %s::text[])
+  AS d(id, number, status, result, error, reason, pause, spent, outcome, container, image, exit_code, oom, wait,
+    seconds, out, err)
 ), kept AS (
   UPDATE taskdaemon_task AS t SET status = d.status, result = d.result::jsonb, failure_reason = d.reason,
     last_error = coalesce(d.error, t.last_error), retries = t.retries + d.spent, node = NULL, lease = NULL,
@@ -56,10 +62,10 @@ WITH d AS (
   FROM d WHERE t.id = d.id AND t.status = 'processing' AND t.attempts = d.number
   RETURNING t.id, t.attempts, t.started_at
 ), tried AS (
-  INSERT INTO taskdaemon_attempt (task_id, number, node, container, started_at, ended_at, outcome, error, exit_code,
-    seconds, stdout_tail, stderr_tail)
-  SELECT d.id, d.number, %s, d.container, kept.started_at, clock_timestamp(), d.outcome, coalesce(d.error, ''),
-    d.exit_code, d.seconds, d.out, d.err FROM kept JOIN d ON d.id = kept.id AND d.number = kept.attempts
+  INSERT INTO taskdaemon_attempt (task_id, number, node, container, image, started_at, ended_at, outcome, error,
+    exit_code, oom, wait_seconds, seconds, stdout_tail, stderr_tail)
+  SELECT d.id, d.number, %s, d.container, d.image, kept.started_at, clock_timestamp(), d.outcome, coalesce(d.error, ''),
+    d.exit_code, d.oom, d.wait, d.seconds, d.out, d.err FROM kept JOIN d ON d.id = kept.id AND d.number = kept.attempts
 ), counted AS (
   INSERT INTO taskdaemon_counter (slot, series, value)
   SELECT %s, c.series, c.delta FROM unnest(%s::text[], %s::bigint[]) WITH ORDINALITY AS c(series, delta, nth)
@@ -86,10 +92,11 @@ WHERE taskdaemon_task.id = json_extract(d.value, '$[0]') AND status = 'processin
 """
 _SQLITE_TRIES = """
 INSERT INTO taskdaemon_attempt (task_id, number, node, container, started_at, ended_at, outcome, error, exit_code,
-  seconds, stdout_tail, stderr_tail)
+  seconds, stdout_tail, stderr_tail, image, oom, wait_seconds)
 SELECT t.id, json_extract(d.value, '$[1]'), ?, json_extract(d.value, '$[11]'), t.started_at, ?,
   json_extract(d.value, '$[12]'), coalesce(json_extract(d.value, '$[5]'), ''), json_extract(d.value, '$[13]'),
-  json_extract(d.value, '$[14]'), json_extract(d.value, '$[15]'), json_extract(d.value, '$[16]')
+  json_extract(d.value, '$[14]'), json_extract(d.value, '$[15]'), json_extract(d.value, '$[16]'),
+  json_extract(d.value, '$[17]'), json_extract(d.value, '$[18]'), json_extract(d.value, '$[19]')
 FROM json_each(?) AS d JOIN taskdaemon_task AS t ON t.id = json_extract(d.value, '$[0]') ORDER BY d.key
 """
 
@@ -150,7 +157,10 @@ def _settle_postgresql(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]
                 v.spent,
                 str(end.kind),
                 end.container,
+                end.image,
                 end.exit_code,
+                end.oom,
+                end.task.known_wait,
                 end.seconds,
                 end.stdout_tail,
                 end.stderr_tail,
@@ -207,6 +217,7 @@ def _settle_sqlite(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]]:
                     moment if again and not waits else None,
                     None if again else moment,
                     end.container, str(end.kind), end.exit_code, end.seconds, end.stdout_tail, end.stderr_tail,
+                    end.image, end.oom, end.task.known_wait,
                 )
             )  # fmt: skip
         if rows:

@@ -28,7 +28,8 @@ class Done:
     `container` is "" and nothing was sent if the outcome is Unavailable. `exit_code` is the container's
     own (128 + n after signal n), None if it lives or we killed it. `seconds` are from the send to the
     outcome. The tails are what the handler wrote during the call besides its reply, at most 64 KiB each.
-    `image` is the id of the container's image, "" if it has none.
+    `image` is the id of the container's image, "" if it has none. `oom`: its engine said that it, or a
+    process in it, was killed for memory.
     """
 
     call: Call
@@ -40,3 +41,4 @@ class Done:
     stdout_tail: str = ""
     stderr_tail: str = ""
     image: str = ""
+    oom: bool = False

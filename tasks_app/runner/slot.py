@@ -181,7 +181,7 @@ class Slot:
                 call = self._call
                 outcome, reason = self._verdict(talk, call, answer)
                 over = outcome is not None or reason is not None
-                done = self._detach(talk, call, outcome, stays=reason is None) if over else None
+                done = self._detach(talk, call, outcome, reason) if over else None
             if reason is not None:
                 break
             if done is not None:
@@ -234,18 +234,19 @@ class Slot:
             return CallTimeout(f"no reply within {self._deadline - self._sent_at:g} s"), "timeout"
         return None, None
 
-    def _detach(self, talk: Talk, call: Call | None, outcome: Outcome | None, stays: bool) -> Done | None:
-        """Part the call from the slot, and the container too if it has to go. Under the lock."""
+    def _detach(self, talk: Talk, call: Call | None, outcome: Outcome | None, reason: str | None) -> Done | None:
+        """Part the call from the slot, and the container too if there is a reason. Under the lock."""
         done = None
         if call is not None and outcome is not None:
             out, err = talk.tails()
             seconds = time.monotonic() - self._sent_at
-            done = Done(call, outcome, talk.container.id, None, seconds, self.number, out, err, talk.container.image)
+            one = talk.container
+            done = Done(call, outcome, one.id, None, seconds, self.number, out, err, one.image, reason == "oom")
             self._call = None
             self._kill = None
             self._deadline = math.inf
             self.taken = False
-        if stays:
+        if reason is None:
             self._counter.lend(self.number)
         else:
             self._talk = None
@@ -270,7 +271,7 @@ class Slot:
                 outcome = OutOfMemory("the handler, or a process that it started, was killed for memory")
             elif isinstance(outcome, Crashed):
                 outcome = Crashed(f"the handler ended{how(ending)} before it replied")
-            done = replace(done, outcome=outcome, exit_code=ending.exit_code)
+            done = replace(done, outcome=outcome, exit_code=ending.exit_code, oom=ending.oom)
             self._counter.done(explained(self._handler, done))
 
     def _recover(self, talk: Talk | None) -> None:
@@ -278,7 +279,7 @@ class Slot:
         self._starter.failed("the runner stumbled over itself; see the log")
         if talk is not None:
             with self._lock:
-                done = self._detach(talk, self._call, Crashed("the runner stumbled over itself"), stays=False)
+                done = self._detach(talk, self._call, Crashed("the runner stumbled over itself"), "fault")
             talk.container.destroy()
             self._counter.died("fault")
             if done is not None:

@@ -47,6 +47,19 @@ def test_the_timeline_goes_from_the_creation_over_each_attempt_to_the_end(admin:
         assert part in text
 
 
+def test_an_attempt_names_its_image_its_wait_and_a_kill_for_memory(admin: Client) -> None:
+    one = task("failed", failure_reason="oom", attempts=2)
+    attempt(one, 1, "error", image="sha256:" + "0123456789abcdef" * 4, oom=False, wait_seconds=0.003)
+    attempt(one, 2, "oom", image="sha256:" + "0123456789abcdef" * 4, oom=True)
+    found = page(admin, one).context["detail"]
+    second, first = (dict(each.facts) for each in found.tries)
+    assert first["Image"] == "sha256:0123456789ab" and first["Waited for a slot"] == "3 ms"
+    assert "Killed for memory" not in first and "Waited for a slot" not in second
+    assert second["Killed for memory"] == "yes, says the engine"
+    details = [moment.detail for moment in found.moments if moment.what.endswith("started")]
+    assert details == ["on node node-1, after 3 ms of waiting for a slot", "on node node-1"]
+
+
 def test_a_running_task_says_for_how_long_and_where(admin: Client) -> None:
     one = task("processing", started_at=timezone.now() - timedelta(seconds=7), node="node-7")
     assert whats(admin, one) == ["created", "attempt 1 started", "running"]

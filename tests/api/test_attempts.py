@@ -39,19 +39,22 @@ def tried(times: int) -> Claimed:
 def test_each_ended_try_is_told_in_order_with_all_that_is_known(api: Client) -> None:
     first = running()
     settle("node", [failure(first, OutcomeKind.CRASH, container="0123456789ab", exit_code=7, seconds=0.25,
+                            image="sha256:" + "5" * 64, oom=True,
                             stdout_tail="half a li", stderr_tail="going\tdown\n")])  # fmt: skip
     (second,) = take()
     settle("node", [success(second, seconds=1.5, container="pid-17")])
     one, two = attempts(api, first)
     moments = [one.pop("started_at"), one.pop("ended_at"), two.pop("started_at"), two.pop("ended_at")]
+    assert (one.pop("wait_seconds"), two.pop("wait_seconds")) == (first.wait, second.wait)
     assert moments == sorted(moments) and all(moment.endswith("Z") for moment in moments)
     assert one == one | {
         "number": 1, "outcome": "crash", "error": "it broke", "node": "node", "container": "0123456789ab",
-        "exit_code": 7, "seconds": 0.25, "stdout_tail": "half a li", "stderr_tail": "going\tdown\n",
+        "image": "sha256:" + "5" * 64, "oom": True, "exit_code": 7,
+        "seconds": 0.25, "stdout_tail": "half a li", "stderr_tail": "going\tdown\n",
     }  # fmt: skip
     assert two == two | {
         "number": 2, "outcome": "success", "error": None, "node": "node", "container": "pid-17",
-        "exit_code": None, "seconds": 1.5, "stdout_tail": "", "stderr_tail": "",
+        "image": None, "exit_code": None, "oom": None, "seconds": 1.5, "stdout_tail": "", "stderr_tail": "",
     }  # fmt: skip
 
 

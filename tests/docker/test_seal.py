@@ -84,7 +84,7 @@ def test_more_memory_than_allowed_is_out_of_memory(intrude: Intrude) -> None:
     assert result(desk, "eat", megabytes=16) == 16 * 1024**2
     done = desk.ask("eat", megabytes=200)
     assert isinstance(done.outcome, OutOfMemory)
-    assert done.exit_code == 137
+    assert (done.exit_code, done.oom) == (137, True)
     assert "`memory_limit`" in str(done.outcome)
     assert result(desk, "echo") == {"do": "echo"}
     assert desk.pool.stats().deaths == {"oom": 1}

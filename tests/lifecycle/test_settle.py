@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 from django.db import DatabaseError, transaction
+from django.db.models import F
 
 from tasks_app import clock
 from tasks_app.lifecycle import Ended, cancel, delete, redrive, rescue, settle, submit
@@ -73,13 +75,57 @@ def test_an_error_is_kept_in_every_letter() -> None:
 
 def test_the_attempt_says_what_happened() -> None:
     task = running(node="north")
-    said = {"container": "abc", "exit_code": 3, "seconds": 0.25, "stdout_tail": "out", "stderr_tail": "err"}
+    said = {
+        "container": "abc", "image": "sha256:" + "5" * 64, "exit_code": 3, "oom": True, "seconds": 0.25,
+        "stdout_tail": "out", "stderr_tail": "err",
+    }  # fmt: skip
     settle("north", [failure(task, OutcomeKind.CRASH, **said)])
     attempt = Attempt.objects.get(task_id=task.id)
     assert {name: getattr(attempt, name) for name in said} == said
     assert (attempt.node, attempt.outcome, attempt.error) == ("north", "crash", "it broke")
     assert attempt.started_at == row(task).started_at
     assert attempt.started_at <= attempt.ended_at
+
+
+def test_what_nobody_can_know_of_an_attempt_is_null() -> None:
+    task = running()
+    settle("node", [success(task)])
+    attempt = Attempt.objects.get(task_id=task.id)
+    assert (attempt.image, attempt.oom, attempt.exit_code, attempt.seconds) == (None, None, None, None)
+
+
+def test_each_attempt_says_how_long_the_task_had_been_ready_before_its_claim() -> None:
+    identity = submit("echo")
+    Task.objects.filter(pk=identity).update(ready_at=F("ready_at") - timedelta(seconds=90))
+    [task] = take()
+    claimed = row(task)
+    settle("node", [failure(task)])
+    [again] = take()
+    second = row(again)
+    settle("node", [failure(again, OutcomeKind.CRASH)])
+    waits = list(Attempt.objects.filter(task_id=identity).order_by("number").values_list("wait_seconds", flat=True))
+    assert waits == [claimed.wait_seconds, second.wait_seconds] == [task.wait, again.wait]
+    # A retry's wait is its own: from when it was ready again.
+    assert task.wait >= 90.0 and 0.0 <= again.wait < 90.0
+
+
+def test_a_wait_that_a_clock_set_back_has_spoilt_is_unknown() -> None:
+    identity = submit("echo")
+    Task.objects.filter(pk=identity).update(ready_at=F("ready_at") + timedelta(hours=1))
+    [task] = take()
+    assert row(task).wait_seconds is None
+    settle("node", [success(task)])
+    assert Attempt.objects.get(task_id=identity).wait_seconds is None
+
+
+@pytest.mark.parametrize("how", ["rescue", "cancel"])
+def test_an_attempt_that_ended_without_its_node_says_its_wait_too(how: str) -> None:
+    identity = submit("echo")
+    Task.objects.filter(pk=identity).update(ready_at=F("ready_at") - timedelta(seconds=90))
+    [task] = take()
+    assert rescue(["node"], leases=False) if how == "rescue" else cancel(identity)
+    attempt = Attempt.objects.get(task_id=identity)
+    assert (attempt.wait_seconds, attempt.image, attempt.oom) == (task.wait, None, None)
 
 
 def test_a_retry_waits_out_its_pause_and_keeps_its_place() -> None:

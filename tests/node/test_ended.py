@@ -15,8 +15,8 @@ from tasks_app.runner.wire import Failure, Success
 TASK = Claimed("a", "echo", "{}", 1, 50, 1, 0, 0.0, Policy(30.0, 3, 1.0, frozenset()))
 
 
-def done(outcome: Outcome, container: str = "c") -> Done:
-    return Done(Call(b"", 30.0, TASK), outcome, container, 3, 0.5, 0, "out", "err")
+def done(outcome: Outcome, container: str = "c", image: str = "", oom: bool = False) -> Done:
+    return Done(Call(b"", 30.0, TASK), outcome, container, 3, 0.5, 0, "out", "err", image, oom)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,17 @@ def test_each_outcome_has_its_word(outcome: Outcome, kind: OutcomeKind) -> None:
         "out",
         "err",
     )
+
+
+@pytest.mark.parametrize(
+    ("image", "oom", "told"),
+    [("sha256:5", True, ("sha256:5", True)), ("sha256:5", False, ("sha256:5", False)), ("", False, (None, None))],
+)
+def test_without_an_image_there_is_no_engine_that_could_tell_of_memory(
+    image: str, oom: bool, told: tuple[str | None, bool | None]
+) -> None:
+    ended = ended_of(done(Success(1, "1"), image=image, oom=oom))
+    assert ended is not None and (ended.image, ended.oom) == told
 
 
 def test_what_was_taken_away_is_not_settled_by_us() -> None:

@@ -108,7 +108,9 @@ def test_what_a_handler_prints_is_kept_with_the_attempt(daemon: Daemon) -> None:
     (attempt,) = daemon.attempts(task)
     assert "to stdout\n" in attempt["stdout_tail"]
     assert attempt["stderr_tail"] == "to stderr\n"
-    assert attempt["node"] and attempt["container"] and attempt["seconds"] > 0
+    assert attempt["node"] and attempt["container"] and attempt["seconds"] > 0 and attempt["wait_seconds"] >= 0
+    # A child process has no image, and no engine that could tell.
+    assert (attempt["image"], attempt["oom"]) == (None, None)
 
 
 def test_a_running_task_that_is_deleted_loses_its_container_and_the_slot_works_on(daemon: Daemon) -> None:

@@ -1,0 +1,65 @@
+"""What is known afterwards of an attempt in a container."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.docker.conftest import INTRUDER
+from tests.docker_handlers.conftest import Deployment
+from tests.images import docker
+from tests.images.recipes import PYTHON
+
+HANDLERS = f"""
+[handlers.intruder]
+image = "{PYTHON}"
+command = {json.dumps(["python3", "-S", "-E", "-c", INTRUDER])}
+instances = 1
+max_retries = 0
+memory_limit = "64m"
+"""
+
+
+@pytest.fixture(scope="module")
+def daemon(deploy: Callable[..., Deployment]) -> Deployment:
+    daemon = deploy(HANDLERS)
+    daemon.up()
+    return daemon
+
+
+def tried(daemon: Deployment, **data: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A task that has ended, and its only attempt, as the API shows them."""
+    identity = daemon.post("intruder", data)
+    found = daemon.until_final(identity)
+    (attempt,) = daemon.http.get(f"/api/tasks/{identity}/attempts").json()
+    return found, attempt
+
+
+def test_an_attempt_names_the_image_and_says_how_long_it_waited(daemon: Deployment) -> None:
+    found, attempt = tried(daemon, do="echo")
+    assert found["status"] == "completed"
+    assert attempt["image"] == docker.run("image", "inspect", "--format", "{{.Id}}", PYTHON).strip()
+    assert attempt["image"].startswith("sha256:")
+    assert (attempt["oom"], attempt["exit_code"]) == (False, None)
+    assert 0.0 <= attempt["wait_seconds"] < 30.0
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "outcome"),
+    [
+        ({"do": "eat", "megabytes": 200}, "failed", "oom"),
+        ({"do": "feed_a_child", "megabytes": 200}, "completed", "success"),
+        ({"do": "feed_a_child", "megabytes": 200, "complain": True}, "failed", "oom"),
+    ],
+    ids=["the handler", "a child, and a good reply", "a child, and a bad one"],
+)
+def test_a_kill_for_memory_is_flagged_whatever_the_attempt_came_to(
+    daemon: Deployment, data: dict[str, Any], status: str, outcome: str
+) -> None:
+    found, attempt = tried(daemon, **data)
+    assert (found["status"], attempt["outcome"], attempt["oom"]) == (status, outcome, True)
+    if status == "failed":
+        assert found["failure_reason"] == "oom"
