@@ -1,9 +1,11 @@
 """Runs the tests in legs, and says in its last lines which of them did not run, and why.
 
-The embedded leg is every test, on SQLite. The PostgreSQL leg is those marked `database` once more, on the server at
-TEST_DATABASE_URL (default: postgres at 127.0.0.1:5432, without a password). Tests marked `redis` or `rabbitmq` need
-such a server at its usual port of this machine, those marked `docker` a Docker engine (DOCKER_HOST, or the local one),
-into which the test images are put first. With CI=true a server that is missing is a failure.
+The embedded leg is every test, on SQLite and the doorbell. Two legs run on servers: what touches the database (marked
+`database`) and whole deployments (marked `system`) once more on PostgreSQL + Redis, whole deployments once more on
+PostgreSQL + RabbitMQ. What touches neither behaves alike on all of them, and the database's tests ring no bell.
+Servers: PostgreSQL at TEST_DATABASE_URL (default: postgres at 127.0.0.1:5432, without a password), Redis and RabbitMQ
+at their usual ports of this machine, Docker at DOCKER_HOST (default: the local one), into which the test images are
+put first. With CI=true a server that is missing is a failure.
 Arguments go to pytest; without any, two tests run at a time.
 """
 
@@ -20,7 +22,9 @@ from pathlib import Path
 import psycopg
 
 TOP = Path(__file__).resolve().parent.parent
+REDIS, RABBITMQ = "redis://127.0.0.1:6379/0", "amqp://guest:guest@127.0.0.1:5672//"
 POSTGRES = os.environ.get("TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/taskdaemon")
+ON_POSTGRES = {"DATABASE_URL": POSTGRES, "DAEMON_SECRET_KEY": "for tests alone, " * 4}
 NO_TEST_CHOSEN = 5
 TWO_AT_A_TIME = ("-n", "2", "--dist", "loadfile")
 
@@ -66,7 +70,7 @@ def clean_environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("DAEMON_") and name not in ("DATABASE_URL", "HANDLER_CONFIG")
+        if not name.startswith("DAEMON_") and name not in ("DATABASE_URL", "HANDLER_CONFIG", "TEST_BROKER_URL")
     }
 
 
@@ -89,13 +93,14 @@ def main(arguments: list[str]) -> int:
         "docker": docker_fault(),
     }
     missing = {name: fault for name, fault in servers.items() if fault}
-    legs = [Leg("embedded (SQLite)", " and ".join(f"not {name}" for name in missing), {})]
+    legs = [Leg("embedded: SQLite + doorbell", " and ".join(f"not {name}" for name in missing), {})]
     not_run = [f"tests marked {name}: {fault}" for name, fault in missing.items()]
-    if postgres is None:
-        on_postgres = {"DATABASE_URL": POSTGRES, "DAEMON_SECRET_KEY": "for tests alone, " * 4}
-        legs.append(Leg("PostgreSQL (tests marked `database` once more)", "database", on_postgres))
-    else:
-        not_run.append(f"PostgreSQL: {postgres}")
+    for broker, url, chosen in (("redis", REDIS, "database or system"), ("rabbitmq", RABBITMQ, "system")):
+        name = f"servers: PostgreSQL + {'Redis' if broker == 'redis' else 'RabbitMQ'}"
+        if fault := postgres or missing.get(broker):
+            not_run.append(f"leg {name}: {fault}")
+        else:
+            legs.append(Leg(name, chosen, ON_POSTGRES | {"TEST_BROKER_URL": url}))
 
     results = {leg.name: run(leg, arguments) for leg in legs}
     print()

@@ -40,8 +40,8 @@ def make_app(broker: str | None, home: Path, deployment: str) -> Iterator[Celery
     app = application(broker, home)
     yield app
     if broker:
-        forget(app, deployment)
-        forget(app, f"other-{deployment}")
+        forget(broker, deployment)
+        forget(broker, f"other-{deployment}")
 
 
 @pytest.fixture(params=BROKERS)

@@ -6,11 +6,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 from celery import Celery
+from kombu import Connection
 
 from tasks_app.broker.celery_settings import celery_settings
 from tasks_app.broker.queues import queue_for
@@ -48,11 +49,11 @@ def application(broker: str | None, home: Path) -> Celery:
     return app
 
 
-def forget(app: Celery, deployment: str) -> None:
+def forget(broker: str, deployment: str, handlers: Iterable[str] = HANDLERS) -> None:
     """Remove a deployment's queues and exchange from its broker."""
-    with app.connection_for_write() as connection:
+    with Connection(broker) as connection:
         channel = connection.channel()
-        for handler in HANDLERS:
+        for handler in handlers:
             queue = queue_for(deployment, handler)(channel)
             queue.declare()  # kombu's Redis deletes only what the same connection has bound
             queue.delete()

@@ -29,12 +29,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Deployment(Daemon):
     """A daemon, and what the engine has of its containers."""
 
-    @property
-    def identity(self) -> str:
-        """The deployment's id, as its containers are labelled."""
-        (row,) = self.rows("SELECT id FROM taskdaemon_deployment")
-        return str(row["id"])
-
     def containers(self, *filters: str) -> set[str]:
         """The full ids of its containers, dead or alive."""
         words = [

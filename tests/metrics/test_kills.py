@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import secrets
 import shutil
 import signal
 import tempfile
@@ -15,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 
 from tests.metrics.samples import Sample, by, samples, value
 from tests.system.daemon import Daemon
 from tests.system.process import Process, until
 
-pytestmark = pytest.mark.database
+pytestmark = pytest.mark.system
 
 KILLS = 20
 #: What handlers are asked to do; each in its share.
@@ -41,8 +39,8 @@ WORK: tuple[dict[str, Any], ...] = (
 class Books:
     """A deployment of one web server and two workers, and what was done to it."""
 
-    def __init__(self, daemon: Daemon, database_url: str | None) -> None:
-        self.daemon, self._url = daemon, database_url
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon = daemon
         self.processes: dict[str, Process] = {}
         self.known: list[str] = []
         self.deleted: Tally[str] = Tally()
@@ -64,10 +62,7 @@ class Books:
         process.ends()
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        if self._url is None:
-            return [tuple(row.values()) for row in self.daemon.rows(query)]
-        with psycopg.connect(self._url) as connection:
-            return list(connection.execute(query))
+        return [tuple(row.values()) for row in self.daemon.rows(query)]
 
     def post(self) -> None:
         """A thread: a task for each that is asked for. A web server killed meanwhile may have stored it or not."""
@@ -98,7 +93,7 @@ class Books:
             answer = self.daemon.http.post(f"{path}/redrive") if what == "redrive" else self.daemon.http.delete(path)
             assert answer.status_code in (200, 204), answer.text
         except httpx.HTTPError:  # nobody else touches it, so the row tells
-            row = identity if self._url else identity.replace("-", "")
+            row = identity.replace("-", "")
             if self.rows(f"SELECT status FROM taskdaemon_task WHERE id = '{row}'") == [(status,)]:
                 return None
         return str(status)
@@ -151,28 +146,12 @@ def attempts(now: dict[Sample, float]) -> dict[str, float]:
 
 
 @pytest.fixture
-def database_url() -> Iterator[str | None]:
-    """A database of the test's own on the server that these tests run on; None: SQLite."""
-    server = os.environ.get("DATABASE_URL")
-    if not server:
-        yield None
-        return
-    name = f"kills_{secrets.token_hex(4)}"
-    base = server.rpartition("/")[0]
-    with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        yield f"{base}/{name}"
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture
-def books(database_url: str | None) -> Iterator[Books]:
-    server = {"DATABASE_URL": database_url, "DAEMON_SECRET_KEY": secrets.token_urlsafe(48)} if database_url else {}
-    daemon = Daemon(Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")), DAEMON_DRAIN_TIMEOUT="5", **server)
+def books() -> Iterator[Books]:
+    daemon = Daemon(Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")), DAEMON_DRAIN_TIMEOUT="5")
     daemon.handler("act", instances=2, max_retries=3)
     try:
         assert daemon.manage("migrate", "--verbosity", "0").ends() == 0
-        yield Books(daemon, database_url)
+        yield Books(daemon)
     finally:
         daemon.close()
         shutil.rmtree(daemon.home)

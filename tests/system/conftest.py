@@ -10,20 +10,22 @@ from pathlib import Path
 import pytest
 
 from tests.system.daemon import Daemon
+from tests.system.stores import Store
 
 
 @pytest.fixture(scope="session")
-def migrated() -> Iterator[Path]:
+def migrated() -> Iterator[Store]:
     """A database with its tables, to copy: migrating anew takes seconds."""
     with tempfile.TemporaryDirectory(prefix="td-", dir="/tmp") as folder:
         daemon = Daemon(Path(folder))
         daemon.handler("echo")
         assert daemon.manage("migrate", "--verbosity", "0").ends() == 0
-        yield daemon.database
+        yield daemon.store
+        daemon.close()
 
 
 @pytest.fixture
-def deployment(migrated: Path) -> Iterator[Callable[..., Daemon]]:
+def deployment(migrated: Store) -> Iterator[Callable[..., Daemon]]:
     """Makes deployments: `deployment(DAEMON_WORKERS="1")`. Their database has its tables; they have no handler yet."""
     made: list[Daemon] = []
 
@@ -32,7 +34,7 @@ def deployment(migrated: Path) -> Iterator[Callable[..., Daemon]]:
         daemon = Daemon(Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")), **environment)
         made.append(daemon)
         if migrate:
-            shutil.copy(migrated, daemon.database)
+            daemon.store.fill(migrated)
         return daemon
 
     yield make

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import sqlite3
-from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 
+from tests.broker.servers import forget
 from tests.system import diary
 from tests.system.process import Process, kill_all, until
+from tests.system.stores import SQLiteStore, Store, make_store
 
 ACTOR = Path(__file__).parent / "handlers" / "actor.py"
 FINAL = ("completed", "failed")
@@ -26,12 +30,19 @@ def free_port() -> int:
 
 
 class Daemon:
-    """Use `close` at the end: nothing of it is left alive."""
+    """On the leg's database and broker (`make_store`, TEST_BROKER_URL), unless its own environment says others.
+
+    Use `close` at the end: nothing of it is left alive, or on a server.
+    """
 
     def __init__(self, home: Path, **environment: str) -> None:
         self.home, self.port = home, free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         self.config, self.diary, self.database = home / "handlers.toml", home / "diary", home / "taskdaemon.sqlite3"
+        elsewhere = "DATABASE_URL" in environment
+        self.store: Store = SQLiteStore(self.database) if elsewhere else make_store(home)
+        self._shared_broker = os.environ.get("TEST_BROKER_URL")
+        broker = {"DAEMON_BROKER_URL": self._shared_broker} if self._shared_broker else {}
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -43,6 +54,8 @@ class Daemon:
             "HANDLER_CONFIG": str(self.config),
             "DAEMON_RETRY_BACKOFF": "0",
             "PYTHONWARNINGS": "ignore",
+            **self.store.environment,
+            **broker,
             **environment,
         }
         self.http = httpx.Client(base_url=self.base, timeout=30)
@@ -96,11 +109,8 @@ class Daemon:
         """Wait until each slot of the living nodes has a warm container."""
 
         def look() -> bool:
-            with closing(sqlite3.connect(self.database, timeout=20)) as rows:
-                pools = [
-                    json.loads(row[0])
-                    for row in rows.execute("SELECT pools FROM taskdaemon_node WHERE stopped_at IS NULL")
-                ]
+            rows = self.rows("SELECT pools FROM taskdaemon_node WHERE stopped_at IS NULL")
+            pools = [json.loads(row["pools"]) for row in rows]
             seats = [seat for pool in pools for seat in pool.values()]
             return bool(seats) and all(seat["warm"] == seat["slots"] for seat in seats)
 
@@ -140,14 +150,11 @@ class Daemon:
 
     def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
         """What the database says, past everything else."""
-        with closing(sqlite3.connect(self.database, timeout=20)) as connection:
-            connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute(query, values)]
+        return self.store.rows(query, *values)
 
     def execute(self, statement: str) -> None:
         """Change the database behind everybody's back."""
-        with closing(sqlite3.connect(self.database, timeout=20)) as connection, connection:
-            connection.execute(statement)
+        self.store.execute(statement)
 
     def attempts(self, identity: str) -> list[dict[str, Any]]:
         """The attempt rows of a task, in order."""
@@ -164,10 +171,28 @@ class Daemon:
         os.mkfifo(path)
         return path
 
+    @cached_property
+    def identity(self) -> str:
+        """The deployment's id, as its queues and containers have it. Its database must have its tables."""
+        (row,) = self.rows("SELECT id FROM taskdaemon_deployment")
+        return str(row["id"])
+
     def close(self) -> None:
-        """Kill all that is left."""
+        """Kill all that is left; remove its queues from the leg's broker, its database from the leg's server."""
         self.http.close()
         kill_all(self.home)
+        ours = self._shared_broker and self.environment["DAEMON_BROKER_URL"] == self._shared_broker
+        if ours and self.rows_exist():
+            handlers = re.findall(r"^\[handlers\.(.+)\]", self.config.read_text(), re.MULTILINE)
+            forget(str(self._shared_broker), self.identity, handlers)
+        self.store.drop()
+
+    def rows_exist(self) -> bool:
+        """Whether its database has its tables."""
+        try:
+            return bool(self.identity)
+        except (sqlite3.OperationalError, psycopg.errors.UndefinedTable):
+            return False
 
 
 def open_gate(gate: Path) -> None:

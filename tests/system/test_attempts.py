@@ -13,15 +13,16 @@ import pytest
 from tests.system import diary
 from tests.system.daemon import Daemon, open_gate
 from tests.system.process import of_home, until
+from tests.system.stores import Store
 
-pytestmark = pytest.mark.xdist_group("attempts")
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("attempts")]
 
 
 @pytest.fixture(scope="module")
-def daemon(migrated: Path) -> Iterator[Daemon]:
+def daemon(migrated: Store) -> Iterator[Daemon]:
     """One `up` for all of these: each has handlers of its own kind, and none harms the others'."""
     daemon = Daemon(Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")), DAEMON_MAX_RETRIES="2")
-    shutil.copy(migrated, daemon.database)
+    daemon.store.fill(migrated)
     daemon.handler("act")
     daemon.handler("once", instances=1, max_retries=0)
     daemon.handler("brief", instances=1, timeout=0.3, max_retries=0, start_timeout=0.1)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tasks_app.broker.ear import Ear
-from tests.broker.servers import application, forget, need_server
+from tests.broker.servers import forget, need_server
 from tests.system import diary
 from tests.system.daemon import Daemon
 from tests.system.process import until
@@ -67,7 +67,7 @@ BROKERS = [
 @pytest.mark.parametrize(("broker", "port"), BROKERS)
 def test_a_task_runs_from_end_to_end_on_a_real_broker(deployment: Deployments, broker: str, port: int) -> None:
     need_server(broker.partition(":")[0], port)
-    daemon = deployment(migrate=False, DAEMON_BROKER_URL=broker)  # a deployment id of its own: brokers are shared
+    daemon = deployment(DAEMON_BROKER_URL=broker)
     daemon.handler("echo")
     up = daemon.up()
     tasks = [daemon.post("echo", {"n": number}) for number in range(20)]
@@ -76,5 +76,4 @@ def test_a_task_runs_from_end_to_end_on_a_real_broker(deployment: Deployments, b
         assert (found["status"], found["attempts"], found["result"]) == ("completed", 1, {"n": number})
     assert up.stop() == 0
     assert "bells do not ring" not in up.said()
-    (deployment_row,) = daemon.rows("SELECT id FROM taskdaemon_deployment")
-    forget(application(broker, daemon.home), deployment_row["id"])
+    forget(broker, daemon.identity, ["echo"])

@@ -10,10 +10,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 
 from tests.system.checker import faults
 from tests.system.daemon import Daemon
 from tests.system.process import children, until
+
+pytestmark = pytest.mark.system
 
 TASKS, CLIENTS, KILLS = 2000, 8, 7
 #: Seconds between two kills: enough for what was killed to be at work again before most of them.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.system import diary
 from tests.system.daemon import Daemon, open_gate
 from tests.system.process import kill_all, until
+
+pytestmark = pytest.mark.system
 
 
 def test_the_task_of_a_killed_node_completes_once_a_new_one_came(daemon: Daemon) -> None:

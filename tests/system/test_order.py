@@ -11,6 +11,8 @@ from tests.system import diary
 from tests.system.daemon import Daemon, open_gate
 from tests.system.process import until
 
+pytestmark = pytest.mark.system
+
 Deployments = Callable[..., Daemon]
 TASKS = 1000
 
