@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 import structlog
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, ProgrammingError, connection
 
 from tasks_app.lifecycle import Ended, settle
 from tasks_app.models import OutcomeKind
@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+#: What says nothing of a result: no connection, a table that is not there (yet), a server that may only be read.
+AWAY = (OperationalError, InterfaceError, ProgrammingError, InternalError)
 #: Outcomes written in one statement.
 BATCH = 200
 #: Outcomes that may wait; behind it the clerk claims nothing.
@@ -69,7 +71,7 @@ class Settler:
             with writing():
                 kept = settle(self._node, batch)
                 answer = then()
-        except (OperationalError, InterfaceError):
+        except AWAY:
             self._again = batch
             raise
         except (DatabaseError, ValueError):
@@ -95,7 +97,7 @@ class Settler:
                         self._write(batch)
                         trouble.over()
                         break
-                    except (OperationalError, InterfaceError) as error:
+                    except AWAY as error:
                         if self._stopping:
                             log.error("results not written: stopped while the database is away", count=len(batch))
                             return
@@ -122,7 +124,7 @@ class Settler:
     def _write(self, batch: list[Ended]) -> None:
         try:
             kept = settle(self._node, batch)
-        except (OperationalError, InterfaceError):
+        except AWAY:
             raise
         except (DatabaseError, ValueError) as error:
             # The database refuses what one of them says: found by writing each alone.

@@ -16,7 +16,7 @@ PROJECT = Path(__file__).parents[2]
 T = TypeVar("T")
 
 
-def until(look: Callable[[], T | None], timeout: float = 30.0, what: object = "it") -> T:
+def until(look: Callable[[], T | None], timeout: float = 60.0, what: object = "it") -> T:
     """Wait for what has no event of its own: a file, a row, another process. Answers what `look` found."""
     end, pause = time.monotonic() + timeout, 0.005
     while not (found := look()):
