@@ -5,6 +5,7 @@ import os
 from django.core.wsgi import get_wsgi_application
 
 from tasks_app.api.front import Front
+from tasks_app.api_keys import keys
 from tasks_app.conf import environment
 from tasks_app.metrics import flusher
 from tasks_app.runner.parent_death import die_with_parent
@@ -19,5 +20,5 @@ front = Front(application, environment().web_threads, environment().max_body, en
 if master := os.environ.get("TASKDAEMON_WEB_MASTER"):
     die_with_parent(int(master))()
 
-# Counts of requests and bells reach the database by a thread, never on a request's time.
-flusher.start()
+# Counts of requests and bells, and which keys were used, reach the database by a thread, never on a request's time.
+flusher.start(keys.write_uses)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import secrets
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tasks_app.runner.handler_keys import OUR_SECRETS
 from tasks_app.runner.handlers import Defaults, Handlers, load
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -64,6 +66,8 @@ class Environment(BaseSettings):
     body_timeout: float = _named("DAEMON_BODY_TIMEOUT", 10.0, gt=0, le=3600, allow_inf_nan=False)
     max_body: int = _named("DAEMON_MAX_BODY", 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     max_queue: int = _named("DAEMON_MAX_QUEUE", 1_000_000, ge=1)
+    admin_password: str | None = _named("DAEMON_ADMIN_PASSWORD", None, min_length=8)
+    api_key: str | None = _named("DAEMON_API_KEY", None)
     max_rate: float | None = _named("DAEMON_MAX_RATE", None, gt=0, le=1_000_000, allow_inf_nan=False)
 
     @field_validator("task_selection", "handler_profile", "log_level", "auth", mode="before")
@@ -119,16 +123,12 @@ class Environment(BaseSettings):
     @model_validator(mode="after")
     def _safe(self) -> Environment:
         faults = []
-        if self.host not in LOOPBACK and self.auth != "off":
-            faults.append(
-                f"DAEMON_HOST: {self.host} is reachable from other machines and API keys are not built in yet; "
-                "listen on 127.0.0.1, or set DAEMON_AUTH=off if something in front checks who calls"
-            )
         if self.database_url and self.database_url.startswith("postgres") and not self.secret_key:
             faults.append(
                 "DAEMON_SECRET_KEY: required with DATABASE_URL, at least 32 random characters, the same for every "
                 "process (python3 -c 'import secrets; print(secrets.token_urlsafe(48))')"
             )
+        faults += [f"{name}: {why}" for name, why in _well_known(self)]
         if faults:
             raise ValueError("\n".join(faults))
         return self
@@ -142,6 +142,11 @@ class Environment(BaseSettings):
     def draining_mark(self) -> Path:
         """A file that is there while `manage.py up` stops: the web server takes no new task then."""
         return self.home / "draining"
+
+    @property
+    def exposed(self) -> bool:
+        """Whether other machines can reach the web server."""
+        return self.host not in LOOPBACK
 
     @property
     def embedded(self) -> bool:
@@ -159,6 +164,26 @@ class Environment(BaseSettings):
         return _words(self.allowed_origins)
 
 
+#: What stands in examples, and what servers are installed with: everybody knows it.
+_PLACEHOLDER = re.compile(r"change.?(me|it|this)|insecure|your.?(secret|key|password)|placeholder", re.IGNORECASE)
+_DEFAULT_PASSWORDS = frozenset({"admin", "guest", "password", "postgres", "rabbitmq", "redis", "secret", "taskdaemon"})
+
+
+def _well_known(env: Environment) -> list[tuple[str, str]]:
+    """Secrets that are none: a placeholder anywhere; a server's default password once other machines can reach us."""
+    faults = []
+    key = env.secret_key or ""
+    if _PLACEHOLDER.search(key) or (key and len(set(key)) < 8):
+        faults.append(("DAEMON_SECRET_KEY", "is a placeholder; make one of random characters (bin/env does)"))
+    if env.admin_password and _PLACEHOLDER.search(env.admin_password):
+        faults.append(("DAEMON_ADMIN_PASSWORD", "is a placeholder; make one of random characters (bin/env does)"))
+    for name, url in (("DATABASE_URL", env.database_url), ("DAEMON_BROKER_URL", env.broker_url)):
+        password = unquote(urlsplit(url or "").password or "")
+        if env.exposed and (password.lower() in _DEFAULT_PASSWORDS or _PLACEHOLDER.search(password)):
+            faults.append((name, "its password is one that everybody knows; set another (bin/env makes one)"))
+    return faults
+
+
 def _words(value: str) -> list[str]:
     return [word.strip() for word in value.split(",") if word.strip()]
 
@@ -168,7 +193,7 @@ def _fault(error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if not name:
         return str(message)
-    secret = name in ("DAEMON_SECRET_KEY", "DATABASE_URL", "DAEMON_BROKER_URL")
+    secret = name in OUR_SECRETS
     return f"{name}: {message}" + ("" if secret else f" (it is {error['input']!r})")
 
 

@@ -272,3 +272,27 @@ class Counter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.series}[{self.slot}]"
+
+
+class ApiKey(models.Model):
+    """A key of the API: its hash, never itself. A row stays when it is revoked."""
+
+    name = models.CharField(max_length=100)
+    #: The beginning of the key, by which it is looked up.
+    prefix = models.CharField(max_length=12, db_index=True)
+    #: SHA-256 of the whole key, as hex digits.
+    digest = models.CharField(max_length=64, unique=True)
+    created_at = models.DateTimeField()
+    #: To the minute.
+    last_used_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "taskdaemon_api_key"
+        verbose_name = "API key"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=("name",), name="api_key_name_once", condition=Q(revoked_at__isnull=True)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}...)"

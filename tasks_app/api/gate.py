@@ -52,7 +52,7 @@ def _as_json(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBa
     if request.path.startswith("/admin/") and not response.streaming and response.content:  # type: ignore[attr-defined]
         return response
     ours = json_error(response.reason_phrase.lower(), response.status_code)
-    for name in ("Allow", "Retry-After"):
+    for name in ("Allow", "Retry-After", "WWW-Authenticate"):
         if name in response:
             ours[name] = response[name]
     return ours
@@ -110,7 +110,7 @@ def _preflight(request: HttpRequest) -> HttpResponseBase | None:
         status=204,
         headers={
             "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE",
-            "Access-Control-Allow-Headers": "content-type",
+            "Access-Control-Allow-Headers": "authorization, content-type",
             "Access-Control-Max-Age": "600",
         },
     )

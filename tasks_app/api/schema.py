@@ -9,6 +9,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 
+from tasks_app.api.bearer import is_open
 from tasks_app.conf import handlers
 from tasks_app.models import FailureReason, Status
 
@@ -165,6 +166,18 @@ _ANYWHERE: dict[str, dict[str, Any]] = {
     "503": {"description": "The database cannot be reached, or too much is on its way.", "content": _ERROR},
 }
 _FOREIGN = {"description": "The call came from another site.", "content": _ERROR}
+_NO_KEY = {
+    "description": "Without a good API key, where one is needed.",
+    "content": _ERROR,
+    "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
+}
+_SCHEMES = {
+    "APIKey": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "From `manage.py apikey create NAME`. Needed beyond loopback, and once a first key was made.",
+    }
+}
 _INTERNAL = {
     "type": "object",
     "description": "A bug of ours.",
@@ -181,10 +194,15 @@ def whole(result: dict[str, Any], generator: Any, request: Any, public: bool) ->
     new["additionalProperties"] = False
     # The truth of this deployment: any other is refused.
     new["properties"]["type"]["enum"] = sorted(handlers())
+    result["components"]["securitySchemes"] = _SCHEMES
     result["paths"] = {address: item for address, item in result["paths"].items() if not address.endswith("/")}
-    for item in result["paths"].values():
+    for address, item in result["paths"].items():
         for method, operation in item.items():
             answers = operation["responses"]
+            if not is_open(address):
+                # The empty one: without a key, where none is needed.
+                operation["security"] = [{"APIKey": []}, {}]
+                answers.setdefault("401", _NO_KEY)
             for status, answer in _ANYWHERE.items():
                 answers.setdefault(status, dict(answer))
             if method in ("post", "delete"):

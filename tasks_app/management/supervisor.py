@@ -34,16 +34,19 @@ class Supervisor:
         say: Callable[[str], None],
         containers: Mapping[str, int] | None = None,
         example: str = "{}",
+        key: str = "",
+        locked: bool = False,
     ) -> None:
         """`containers`: of each handler with an image, how many it is to have; `ready` is said once they are warm.
 
-        `example`: a task, as JSON, that the curl line at the end may post.
+        `example`: a task, as JSON, that the curl line at the end may post. `key`: an API key of our own; `locked`:
+        whether others need one too.
         """
         self._env, self._web, self._worker, self._say = env, web, worker, say
         host = "127.0.0.1" if env.host in ("0.0.0.0", "localhost") else env.host
         self._base = f"http://{f'[{host}]' if ':' in host else host}:{env.port}"
-        self._warming = Warming(self._base, containers or {}, say)
-        self._example = example
+        self._warming = Warming(self._base, containers or {}, say, key)
+        self._example, self._locked = example, locked
         self._announced = False
         self._begun = time.monotonic()
         self._signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD}
@@ -79,9 +82,10 @@ class Supervisor:
         if not self._announced and self._healthy() and self._warming.over():
             self._announced = True
             self._say(f"  ready     in {time.monotonic() - self._begun:.1f} s; Ctrl-C drains and stops. Try it:")
+            bearer = '-H "Authorization: Bearer KEY" ' if self._locked else ""
             self._say(
                 f"""  curl -X POST http://localhost:{self._env.port}/queue -H "Content-Type: application/json" """
-                f"-d '{self._example}'"
+                f"{bearer}-d '{self._example}'"
             )
         elif not self._announced and time.monotonic() - self._begun > SLOW:
             self._announced = True

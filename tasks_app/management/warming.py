@@ -16,9 +16,9 @@ PAUSE = 0.5
 class Warming:
     """Asks the daemon's own metrics. Without handlers that have images it asks nobody."""
 
-    def __init__(self, base: str, instances: Mapping[str, int], say: Callable[[str], None]) -> None:
-        """`instances`: of each handler with an image, how many containers it is to have."""
-        self._url = f"{base}/api/metrics"
+    def __init__(self, base: str, instances: Mapping[str, int], say: Callable[[str], None], key: str = "") -> None:
+        """`instances`: of each handler with an image, how many containers it is to have; `key`: to ask with."""
+        self._question = urllib.request.Request(f"{base}/api/metrics", headers={"Authorization": f"Bearer {key}"})
         self._instances = instances
         self._say = say
         self._said: set[str] = set()
@@ -51,7 +51,7 @@ class Warming:
     def _figures(self) -> Mapping[str, Any] | None:
         """What the metrics say of each handler; None if one may not ask."""
         try:
-            with urllib.request.urlopen(self._url, timeout=2) as answer:
+            with urllib.request.urlopen(self._question, timeout=2) as answer:
                 return dict(json.load(answer)["handlers"])
         except urllib.error.HTTPError as error:
             return None if error.code < 500 else {}

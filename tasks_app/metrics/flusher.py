@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
+from collections.abc import Callable
 from multiprocessing import util
 
 from django.db import Error, connection
@@ -24,8 +25,9 @@ AT_EXIT = 3.0
 class Flusher:
     """One thread with a connection of its own."""
 
-    def __init__(self, tally: Tally, every: float = EVERY) -> None:
-        self._tally, self._every = tally, every
+    def __init__(self, tally: Tally, every: float = EVERY, also: Callable[[], None] | None = None) -> None:
+        """`also`: something else to write each time; what it could not write it keeps."""
+        self._tally, self._every, self._also = tally, every, also
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flusher", daemon=True)
 
@@ -46,6 +48,8 @@ class Flusher:
                 stopping = self._stop.wait(pause)
                 try:
                     self._tally.flush()
+                    if self._also is not None:
+                        self._also()
                     pause = self._every
                 except Error as error:
                     if pause == self._every:
@@ -56,9 +60,9 @@ class Flusher:
             connection.close()
 
 
-def start() -> None:
+def start(also: Callable[[], None] | None = None) -> None:
     """Flush this process's tally from now on, and at its end. To be called once, by a process that serves requests."""
-    flusher = Flusher(process)
+    flusher = Flusher(process, also=also)
     flusher.start()
     # A server's forked child ends by multiprocessing's rules, a plain process by atexit's; a second call does nothing.
     util.Finalize(None, flusher.close, exitpriority=10)

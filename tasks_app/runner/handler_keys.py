@@ -16,7 +16,7 @@ RETRY_ON = ("error", "timeout", "crash")
 MAX_SECONDS = 7 * 24 * 3600.0
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
 REFUSED_MOUNTS = ("/", "/proc", "/sys", "/etc", "/dev", "/run/docker.sock", "/var/run/docker.sock", "/run", "/var/run")
-OUR_SECRETS = ("DATABASE_URL", "DAEMON_SECRET_KEY", "DAEMON_BROKER_URL")
+OUR_SECRETS = ("DATABASE_URL", "DAEMON_SECRET_KEY", "DAEMON_BROKER_URL", "DAEMON_ADMIN_PASSWORD", "DAEMON_API_KEY")
 
 _SIZE = re.compile(r"(\d+)\s*([bkmg])b?", re.IGNORECASE)
 _UNIT = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}

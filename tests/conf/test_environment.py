@@ -34,6 +34,10 @@ BAD = [
     ("DAEMON_LOG_LEVEL", "verbose", "'debug', 'info', 'warning' or 'error'"),
     ("DAEMON_SECRET_KEY", "short", "at least 32 characters"),
     ("DAEMON_AUTH", "none", "'keys' or 'off'"),
+    ("DAEMON_ADMIN_PASSWORD", "short", "at least 8 characters"),
+    ("DAEMON_ADMIN_PASSWORD", "change-me-now", "is a placeholder"),
+    ("DAEMON_SECRET_KEY", "changeme" * 6, "is a placeholder"),
+    ("DAEMON_SECRET_KEY", "abcabcabc" * 6, "is a placeholder"),
     ("DAEMON_TLS", "perhaps", "valid boolean"),
     ("DAEMON_WEB_THREADS", "0", "greater than or equal to 1"),
     ("DAEMON_BODY_TIMEOUT", "0", "greater than 0"),
@@ -48,7 +52,6 @@ BAD = [
     ("DAEMON_BROKER_URL", "kafka://x", "redis://"),
     ("DATABASE_URL", "mysql://x", "postgres://"),
     ("DATABASE_URL", "postgres://u@127.0.0.1/x", "DAEMON_SECRET_KEY: required"),
-    ("DAEMON_HOST", "0.0.0.0", "reachable from other machines"),
 ]
 
 
@@ -69,6 +72,29 @@ def test_a_bad_value_names_its_variable_and_what_would_be_right(
     (fault,) = caught.value.faults
     assert said in fault
     assert name in fault or "DAEMON_SECRET_KEY" in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("DATABASE_URL", "postgres://postgres:postgres@db/x"),
+        ("DATABASE_URL", "postgres://x:change%2Dme@db/x"),
+        ("DAEMON_BROKER_URL", "amqp://guest:guest@broker//"),
+        ("DAEMON_BROKER_URL", "redis://:password@broker/0"),
+    ],
+)
+def test_a_password_that_everybody_knows_is_refused_beyond_loopback_alone(
+    monkeypatch: pytest.MonkeyPatch, name: str, url: str
+) -> None:
+    monkeypatch.setenv("DAEMON_SECRET_KEY", "0123456789abcdefghijklmnopqrstuvwxyz")
+    monkeypatch.setenv(name, url)
+    conf.read()
+    monkeypatch.setenv("DAEMON_HOST", "0.0.0.0")
+    with pytest.raises(conf.BadEnvironment) as caught:
+        conf.read()
+    (fault,) = caught.value.faults
+    assert fault.startswith(f"{name}: its password")
+    assert url not in fault
 
 
 def test_every_range_has_a_bad_value_above() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import socket
 import sys
 from functools import partial
@@ -15,10 +16,12 @@ from django.core.management.base import CommandError
 from django.db import connection
 
 from tasks_app import conf
+from tasks_app.api_keys import digest
 from tasks_app.management.child import Child
 from tasks_app.management.first_admin import first_admin
 from tasks_app.management.platform_command import PlatformCommand
 from tasks_app.management.supervisor import Supervisor
+from tasks_app.models import ApiKey
 
 
 class Command(PlatformCommand):
@@ -34,11 +37,13 @@ class Command(PlatformCommand):
         self._port_is_free(env)
         call_command("migrate", verbosity=0, interactive=False)
         password = first_admin()
+        locked = self._say_where(env, password)
         connection.close()  # the children have their own
-        self._say_where(env, password)
+        key = secrets.token_urlsafe(32)
+        os.environ["TASKDAEMON_UP_KEY_DIGEST"] = digest(key)  # for the web server (api.bearer); the key stays here
         containers = {name: handler.instances for name, handler in conf.handlers().items() if handler.image}
         web, worker = (Child(name, partial(_run_alone, name, lock)) for name in ("web", "worker"))
-        sys.exit(Supervisor(env, web, worker, self._say, containers, _example()).run())
+        sys.exit(Supervisor(env, web, worker, self._say, containers, _example(), key, locked).run())
 
     def _lock(self, env: conf.Environment) -> int:
         lock = os.open(env.home / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -67,7 +72,8 @@ class Command(PlatformCommand):
                     returncode=2,
                 ) from None
 
-    def _say_where(self, env: conf.Environment, password: str | None) -> None:
+    def _say_where(self, env: conf.Environment, password: str | None) -> bool:
+        """Answers whether calls need an API key."""
         base = address(env)
         handlers = conf.handlers()
         database = connection.settings_dict
@@ -87,6 +93,13 @@ class Command(PlatformCommand):
         self._say(
             f"  admin     {base}/admin/" + (f"  user admin, password {password} (shown once)" if password else "")
         )
+        made = ApiKey.objects.filter(revoked_at=None).count()
+        locked = env.auth == "keys" and (env.exposed or ApiKey.objects.exists())
+        if locked:
+            self._say(f"  keys      {made} made; every call needs one: manage.py apikey create NAME")
+        elif env.exposed:
+            self._say("  keys      DAEMON_AUTH=off: open to whoever reaches this port")
+        return locked
 
 
 def _run_alone(command: str, lock: int) -> None:

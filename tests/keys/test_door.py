@@ -1,0 +1,220 @@
+"""Who needs an API key, for what, and what a call without a good one is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from tasks_app import api_keys
+from tasks_app.api_keys import create, revoke
+from tasks_app.models import ApiKey, Task
+from tests.api.server import serving
+
+LOCKED = [
+    ("get", "/api/tasks"), ("get", "/api/tasks/"), ("get", "/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"),
+    ("delete", "/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"), ("post", "/queue"), ("post", "/queue/"),
+    ("get", "/metrics"), ("get", "/api/metrics"), ("options", "/queue"), ("head", "/api/tasks"),
+    ("get", "/no/such/page"), ("get", "/health/../api/tasks"), ("get", "/adminx"), ("get", "/healthy"),
+]  # fmt: skip
+OPEN = ["/health/live", "/health/ready", "/health", "/docs", "/redoc/", "/openapi.json", "/", "/admin/login/"]
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+def test_on_loopback_without_any_key_it_is_open(client: Client) -> None:
+    assert client.get("/api/tasks").status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path"), LOCKED)
+def test_once_there_is_a_key_every_call_needs_one(client: Client, method: str, path: str) -> None:
+    create("ci")
+    refused = getattr(client, method)(path)
+    assert refused.status_code == 401
+    assert refused["WWW-Authenticate"] == 'Bearer realm="tasks"'
+    assert method == "head" or "Authorization: Bearer KEY" in refused.json()["error"]
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_probes_the_docs_and_the_login_need_none(client: Client, listen: Callable[..., None], path: str) -> None:
+    listen(host="0.0.0.0")
+    create("ci")
+    assert client.get(path).status_code in (200, 302, 503)
+
+
+def test_a_good_key_opens_every_call(client: Client) -> None:
+    key = create("ci")
+    posted = client.post("/queue", '{"type": "echo"}', content_type="text/plain", headers=bearer(key))
+    assert posted.status_code == 200
+    task = posted.json()["task_id"]
+    for path in ("/api/tasks", f"/api/tasks/{task}", f"/api/tasks/{task}/attempts", "/metrics", "/api/metrics"):
+        assert client.get(path, headers=bearer(key)).status_code == 200
+    assert client.delete(f"/api/tasks/{task}", headers=bearer(key)).status_code == 204
+
+
+def test_without_one_nothing_is_done(client: Client) -> None:
+    create("ci")
+    assert client.post("/queue", '{"type": "echo"}', content_type="application/json").status_code == 401
+    assert not Task.objects.exists()
+
+
+def test_beyond_loopback_it_is_closed_before_there_is_a_key_and_says_what_to_do(
+    client: Client, listen: Callable[..., None]
+) -> None:
+    listen(host="0.0.0.0")
+    refused = client.get("/api/tasks")
+    assert refused.status_code == 401
+    assert "manage.py apikey create NAME" in refused.json()["error"]
+
+
+def test_auth_off_asks_nobody(client: Client, listen: Callable[..., None]) -> None:
+    listen(host="0.0.0.0", auth="off")
+    create("ci")
+    assert client.get("/api/tasks").status_code == 200
+
+
+def test_a_revoked_key_opens_nothing_and_the_lock_stays(client: Client) -> None:
+    key = create("ci")
+    assert revoke("ci") == 1
+    assert client.get("/api/tasks", headers=bearer(key)).status_code == 401
+    assert client.get("/api/tasks").status_code == 401
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer "])
+def test_the_schemes_case_and_spaces_do_not_matter(client: Client, scheme: str) -> None:
+    key = create("ci")
+    assert client.get("/api/tasks", headers={"authorization": f"{scheme} {key}"}).status_code == 200
+
+
+def hostile(key: str) -> list[str]:
+    return [
+        "", " ", "Bearer", "Bearer ", key, f"Basic {key}", f"Token {key}", f"Bearer\t{key}", f"Bearer {key}x",
+        f"Bearer x{key}", f"Bearer {key[:-1]}", f"Bearer {key.upper()}", f"Bearer {key[:12]}", f"Bearer {key},{key}",
+        f"Bearer {key} {key}", f"Bearer {key}\0", f"Bearer {'A' * 10_240}", f"Bearer {key}{'A' * 10_240}",
+        f"Bearer '{key}'", f'Bearer "{key}"', "Bearer ' OR 1=1 --", "Bearer tpk_%", "Bearer \u00ff\u20ac",
+        f"Bearer {key}\udcff", f"Bearer {api_keys.digest(key)}", "Bearer null", "Bearer None", "Bearer *",
+    ]  # fmt: skip
+
+
+def test_nothing_but_the_key_opens(client: Client) -> None:
+    key = create("ci")
+    for text in hostile(key):
+        refused = client.get("/api/tasks", headers={"authorization": text})
+        assert (refused.status_code, refused.headers["Content-Type"]) == (401, "application/json"), text
+        assert key not in refused.content.decode(), text
+
+
+def test_a_key_in_another_place_opens_nothing(client: Client) -> None:
+    key = create("ci")
+    assert client.get(f"/api/tasks?key={key}&access_token={key}").status_code == 401
+    for name in ("x-api-key", "proxy-authorization", "x-forwarded-authorization", "cookie"):
+        assert client.get("/api/tasks", headers={name: f"Bearer {key}"}).status_code == 401
+
+
+def test_an_administrators_login_opens_no_call(client: Client, django_user_model: Any) -> None:
+    create("ci")
+    client.force_login(django_user_model.objects.create_superuser("ada", None, "a good password"))
+    assert client.get("/api/tasks").status_code == 401
+
+
+def test_a_flood_of_wrong_keys_costs_the_database_a_reading_a_second(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_keys, "FRESH", 3600.0)
+    create("ci")
+    client.get("/api/tasks", headers=bearer("tpk_one"))
+    with CaptureQueriesContext(
+        connection,
+    ) as asked:
+        for number in range(20):
+            client.get("/api/tasks", headers=bearer(f"tpk_{number}"))
+    assert len(asked) == 0
+
+
+def test_the_use_of_a_key_is_noted_once_a_minute(client: Client) -> None:
+    key = create("ci")
+    client.get("/api/tasks", headers=bearer(key))
+    api_keys.keys.write_uses()
+    first = ApiKey.objects.get().last_used_at
+    assert first is not None
+    client.get("/api/tasks", headers=bearer(key))
+    with CaptureQueriesContext(connection) as written:
+        api_keys.keys.write_uses()
+    assert len(written) == 0
+    assert ApiKey.objects.get().last_used_at == first
+
+
+def test_without_a_database_known_keys_stay_good_and_unknown_ones_bad(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = create("ci")
+    assert api_keys.keys.match(key)
+
+    def away() -> None:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(api_keys, "_read", away)
+    assert client.get("/api/tasks", headers=bearer(key)).status_code == 200
+    assert client.get("/api/tasks", headers=bearer("tpk_wrong")).status_code == 401
+    assert client.get("/api/tasks").status_code == 401
+
+
+def test_a_process_that_has_never_seen_its_database_refuses_with_503(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> None:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(api_keys, "_read", away)
+    assert client.get("/api/tasks").status_code == 503
+    metrics = client.get("/metrics")
+    assert metrics.status_code == 200
+    assert "daemon_health 0" in metrics.content.decode()
+    assert "tasks_received_total" not in metrics.content.decode()
+
+
+def test_a_browser_may_ask_whether_it_may_send_a_key(client: Client, settings: Any) -> None:
+    settings.CSRF_TRUSTED_ORIGINS = ["https://a.example"]
+    create("ci")
+    headers = {"origin": "https://a.example", "access-control-request-method": "POST"}
+    asked = client.options("/queue", headers=headers)
+    assert asked.status_code == 204
+    assert "authorization" in asked["Access-Control-Allow-Headers"]
+
+
+def test_headers_that_are_smuggled_through_the_real_server_open_nothing(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with serving(tmp_path_factory.mktemp("home"), DAEMON_HOST="0.0.0.0", DAEMON_API_KEY="") as server:
+
+        def ask(*headers: bytes, line: bytes = b"GET /api/tasks HTTP/1.1") -> tuple[bytes, bytes]:
+            raw = b"\r\n".join([line, b"Host: localhost", b"Connection: close", *headers, b"", b""])
+            head, _, body = server.talk(raw).partition(b"\r\n\r\n")
+            return head.split(b" ")[1], body
+
+        status, body = ask()
+        assert status == b"401"
+        assert "no API key has been made yet" in json.loads(body)["error"]
+        for headers in (
+            [b"Authorization: Bearer x", b"Authorization: Bearer y"],
+            [b"Authorization : Bearer x"],
+            [b"authorization_: Bearer x"],
+            [b"X-Forwarded-For: 127.0.0.1", b"Forwarded: for=127.0.0.1", b"X-Real-IP: 127.0.0.1"],
+            [b"X-Original-URL: /health", b"X-Rewrite-URL: /health"],
+            [b"X-HTTP-Method-Override: OPTIONS"],
+            [b"Authorization: Bearer " + b"A" * 10_240],
+            [b"Authorization: Bearer \xff\xfe"],
+        ):
+            assert ask(*headers)[0] in (b"400", b"401"), headers
+        for line in (b"GET /health/..%2fapi/tasks HTTP/1.1", b"GET http://localhost/api/tasks HTTP/1.1",
+                     b"GET /api/tasks;/health HTTP/1.1", b"GET /static/../api/tasks HTTP/1.1",
+                     b"GET /admin/../api/tasks HTTP/1.1", b"GET /%61pi/tasks HTTP/1.1",
+                     b"GET //queue HTTP/1.1"):  # fmt: skip
+            assert ask(line=line)[0] in (b"302", b"400", b"401", b"404"), line

@@ -1,0 +1,119 @@
+"""Keys are made once, shown once, kept as hashes."""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.core.management import CommandError, call_command
+from django.test import Client
+
+from tasks_app import conf
+from tasks_app.api_keys import BadName, create, ensure, keys, revoke
+from tasks_app.models import ApiKey
+
+pytestmark = pytest.mark.django_db
+GIVEN = "tpk_0123abcd_" + "k" * 20 + "0123456789abcdefghijk"
+
+
+def run(*words: str) -> tuple[str, str]:
+    out, err = StringIO(), StringIO()
+    call_command("apikey", *words, stdout=out, stderr=err)
+    return out.getvalue(), err.getvalue()
+
+
+def test_a_key_is_shown_once_alone_and_kept_as_a_hash() -> None:
+    out, err = run("create", "ci")
+    key = out.strip()
+    assert key.startswith("tpk_")
+    assert len(key) > 50
+    row = ApiKey.objects.values().get()
+    assert not any(key in str(value) for value in row.values())
+    assert key not in err
+    assert "every call needs a key" in err
+    assert key not in run("list")[0]
+
+
+def test_the_list_says_whose_how_it_begins_and_whether_it_is_good() -> None:
+    prefix = create("ci")[:12]
+    create("old")
+    run("revoke", "old")
+    head, first, second = run("list")[0].splitlines()
+    assert head.split() == ["NAME", "BEGINS", "MADE", "USED", "REVOKED"]
+    assert first.split()[:2] == ["ci", f"{prefix}..."]
+    assert first.endswith("-")
+    assert not second.endswith("-")
+
+
+def test_a_name_is_taken_until_its_key_is_revoked() -> None:
+    create("ci")
+    with pytest.raises(CommandError, match="revoke it first"):
+        run("create", "ci")
+    run("revoke", "ci")
+    run("create", "ci")
+
+
+def test_a_key_is_revoked_by_its_beginning_too() -> None:
+    assert revoke(create("ci")[:12]) == 1
+    with pytest.raises(CommandError, match=r"manage\.py apikey list"):
+        run("revoke", "ci")
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a" * 101, "a\nb", "a\0b", "\x1b[31m"])
+def test_a_name_that_cannot_be_shown_is_refused(name: str) -> None:
+    with pytest.raises(BadName):
+        create(name)
+
+
+def test_a_given_key_is_made_known_once_and_stays_revoked() -> None:
+    assert ensure("first", GIVEN)
+    assert not ensure("first", GIVEN)
+    assert keys.match(GIVEN) is None or ApiKey.objects.get().name == "first"
+    revoke("first")
+    assert not ensure("first", GIVEN)
+    assert ApiKey.objects.filter(revoked_at=None).count() == 0
+
+
+@pytest.mark.parametrize("key", ["", "tpk_short", "k" * 60, "tpk_" + "k" * 300, "tpk_" + "\u00e9" * 50])
+def test_a_given_key_that_could_be_guessed_is_refused(key: str) -> None:
+    with pytest.raises(BadName):
+        ensure("first", key)
+
+
+def test_prepare_makes_the_administrator_and_the_key_and_may_be_run_again(
+    monkeypatch: pytest.MonkeyPatch, django_user_model: Any
+) -> None:
+    env = conf.environment().model_copy(update={"admin_password": "a good password", "api_key": GIVEN})
+    monkeypatch.setattr(conf, "environment", lambda: env)
+    for _ in range(2):
+        out = StringIO()
+        call_command("prepare", stdout=out, skip_checks=True)
+        assert GIVEN not in out.getvalue()
+        assert "a good password" not in out.getvalue()
+    assert django_user_model.objects.get().check_password("a good password")
+    assert ApiKey.objects.get().prefix == GIVEN[:12]
+
+
+def test_the_admin_lists_and_revokes_and_shows_no_secret(client: Client, django_user_model: Any) -> None:
+    key = create("ci")
+    client.force_login(django_user_model.objects.create_superuser("ada", None, "a good password"))
+    page = client.get("/admin/tasks_app/apikey/").content.decode()
+    assert key[:12] in page
+    assert key not in page
+    row = ApiKey.objects.get()
+    assert row.digest not in page + client.get(f"/admin/tasks_app/apikey/{row.pk}/change/").content.decode()
+    assert client.get("/admin/tasks_app/apikey/add/").status_code == 403
+    client.post("/admin/tasks_app/apikey/", {"action": "revoke", "_selected_action": [row.pk]})
+    row.refresh_from_db()
+    assert row.revoked_at is not None
+    assert LogEntry.objects.get().change_message == "Revoked."
+
+
+def test_who_may_only_look_cannot_revoke(client: Client, django_user_model: Any) -> None:
+    create("ci")
+    client.force_login(django_user_model.objects.create_user("bob", None, "a good password", is_staff=True))
+    assert client.get("/admin/tasks_app/apikey/").status_code == 403
+    client.post("/admin/tasks_app/apikey/", {"action": "revoke", "_selected_action": [ApiKey.objects.get().pk]})
+    assert ApiKey.objects.get().revoked_at is None
