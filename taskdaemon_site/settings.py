@@ -130,7 +130,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 APPEND_SLASH = False
 CSRF_TRUSTED_ORIGINS = ENV.origins
 CSRF_FAILURE_VIEW = "tasks_app.api.errors.csrf_failure"
-DATA_UPLOAD_MAX_MEMORY_SIZE = ENV.max_body
+# The gate's limit, by address, is what holds; this one has to let pass what may be the largest.
+DATA_UPLOAD_MAX_MEMORY_SIZE = ENV.body_limit("/queue/batch")
 # The admin's list can show, and its form then select, 1,000 rows at once; Django's default would refuse the form.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2_000
 # Behind a proxy that speaks TLS.

@@ -13,7 +13,7 @@ from tasks_app.runner.parent_death import die_with_parent
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taskdaemon_site.settings")
 
 application = get_wsgi_application()
-front = Front(application, environment().web_threads, environment().max_body, environment().body_timeout)
+front = Front(application, environment().web_threads, environment().body_limit, environment().body_timeout)
 
 # `manage.py web` starts the process that imports this, and would leave it with the port if it were killed. Asked for by
 # number: a parent that is gone already is somebody else's number.

@@ -22,6 +22,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 #: Variables of the earlier daemon that mean nothing here: accepted, with one warning.
 MEANINGLESS = ("DAEMON_QUEUE_TYPE", "DAEMON_BATCH_SIZE", "DAEMON_GRPC_PORT", "DAEMON_DB_MAX_CONNECTIONS")
 
+#: Bytes.
+LARGEST_BODY = 64 * 1024 * 1024
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -64,7 +67,7 @@ class Environment(BaseSettings):
     tls: bool = _named("DAEMON_TLS", False)
     web_threads: int = _named("DAEMON_WEB_THREADS", 8, ge=1, le=256)
     body_timeout: float = _named("DAEMON_BODY_TIMEOUT", 10.0, gt=0, le=3600, allow_inf_nan=False)
-    max_body: int = _named("DAEMON_MAX_BODY", 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
+    max_body: int = _named("DAEMON_MAX_BODY", 1024 * 1024, ge=1024, le=LARGEST_BODY)
     max_queue: int = _named("DAEMON_MAX_QUEUE", 1_000_000, ge=1)
     admin_password: str | None = _named("DAEMON_ADMIN_PASSWORD", None, min_length=8)
     api_key: str | None = _named("DAEMON_API_KEY", None)
@@ -137,6 +140,11 @@ class Environment(BaseSettings):
     def database_file(self) -> Path:
         """The SQLite file of the embedded mode."""
         return self.db_path or self.home / "taskdaemon.sqlite3"
+
+    def body_limit(self, path: str) -> int:
+        """Bytes that the body of a request to this path may have. A batch may be eight times as large as a task."""
+        batch = path.rstrip("/") == "/queue/batch"
+        return min(self.max_body * 8, LARGEST_BODY) if batch else self.max_body
 
     @property
     def draining_mark(self) -> Path:

@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.urls import URLPattern, path
 from django.views.generic import RedirectView
 
-from tasks_app.api import attempts, docs, system, tasks
+from tasks_app.api import attempts, batch, docs, system, tasks
 
 handler400 = "tasks_app.api.errors.bad_request"
 handler403 = "tasks_app.api.errors.permission_denied"
@@ -22,6 +22,7 @@ def both(address: str, view: Any, name: str) -> list[URLPattern]:
 urlpatterns = [
     path("", system.front_door, name="front-door"),
     *both("queue", tasks.QueueView.as_view(), "queue"),
+    *both("queue/batch", batch.BatchView.as_view(), "batch"),
     *both("api/tasks", tasks.TasksView.as_view(), "tasks"),
     *both("api/tasks/<str:task_id>", tasks.TaskView.as_view(), "task"),
     *both("api/tasks/<str:task_id>/attempts", attempts.AttemptsView.as_view(), "attempts"),

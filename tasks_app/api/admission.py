@@ -1,10 +1,13 @@
-"""Whether a task may come in now: not while the system is being stopped, not faster than DAEMON_MAX_RATE."""
+"""Whether tasks may come in now: not while the system is being stopped, not faster than DAEMON_MAX_RATE, not into a
+full queue."""
 
 from __future__ import annotations
 
 import threading
 import time
 
+from tasks_app.api.backlog import backlog
+from tasks_app.api.errors import Stopping, TooMany
 from tasks_app.conf import Environment
 
 
@@ -16,8 +19,8 @@ class Pace:
         self._tokens = 0.0
         self._at: float | None = None
 
-    def allows(self, rate: float) -> bool:
-        """Take a token. False when there is none."""
+    def allows(self, rate: float, count: int = 1) -> bool:
+        """Take `count` tokens. False when there is none; one is enough, and those that come next wait for the rest."""
         now = time.monotonic()
         with self._lock:
             most = max(rate, 1.0)
@@ -25,7 +28,7 @@ class Pace:
             self._at = now
             if self._tokens < 1.0:
                 return False
-            self._tokens -= 1.0
+            self._tokens -= count
             return True
 
 
@@ -35,3 +38,15 @@ def draining(env: Environment) -> bool:
 
 
 pace = Pace()
+
+
+def admit(env: Environment, count: int = 1) -> None:
+    """Let `count` tasks in, or raise Stopping (503) or TooMany (429)."""
+    if draining(env):
+        raise Stopping
+    if env.max_rate is not None and not pace.allows(env.max_rate, count):
+        raise TooMany(f"tasks come too fast: at most {env.max_rate:g} a second are taken; slow down")
+    limit = env.max_queue
+    if backlog.full(limit, count):
+        room = "" if count == 1 else f" and {count:,} more are too many"
+        raise TooMany(f"the queue is full: {limit:,} tasks may wait{room}; come back later")

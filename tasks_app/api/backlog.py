@@ -20,8 +20,8 @@ class Backlog:
         self._accepted = 0
         self._looked_at = self._look_at = 0.0
 
-    def full(self, limit: int) -> bool:
-        """Whether `limit` tasks wait. Raises DatabaseError. At the limit it looks once a second."""
+    def full(self, limit: int, count: int = 1) -> bool:
+        """Whether `count` more would be over `limit`. Raises DatabaseError. At the limit it looks once a second."""
         if time.monotonic() >= self._look_at and self._looking.acquire(
             blocking=False
         ):  # the others go by the last look
@@ -33,13 +33,13 @@ class Backlog:
             finally:
                 self._looking.release()
         estimate = self._size + self._accepted
-        if estimate >= limit // 2:
+        if estimate + count > limit // 2:
             self._look_at = min(self._look_at, self._looked_at + NEAR)
-        return estimate >= limit
+        return estimate + count > limit
 
-    def accepted(self) -> None:
-        """One more task waits. Unlocked: a count that is lost in a race costs one task over the limit."""
-        self._accepted += 1
+    def accepted(self, count: int = 1) -> None:
+        """So many more wait. Unlocked: a count that is lost in a race costs as many tasks over the limit."""
+        self._accepted += count
 
 
 backlog = Backlog()

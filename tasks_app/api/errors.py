@@ -42,13 +42,17 @@ class NotFound(exceptions.APIException):
 
 
 class Invalid(exceptions.APIException):
-    """400 with one sentence, and `details` where there are several faults: [{"field": ..., "error": ...}]."""
+    """400 with one sentence, and `details`: [{"field": ..., "error": ...}], where there are several faults.
+
+    With a `sentence` of its own the details are there in any case.
+    """
 
     status_code = status.HTTP_400_BAD_REQUEST
 
-    def __init__(self, faults: list[tuple[str, str]]) -> None:
+    def __init__(self, faults: list[tuple[str, str]], sentence: str | None = None) -> None:
         self.faults = faults
-        super().__init__("; ".join(text for _, text in faults))
+        self.detailed = sentence is not None or len(faults) > 1
+        super().__init__(sentence or "; ".join(text for _, text in faults))
 
 
 class Stopping(exceptions.APIException):
@@ -83,7 +87,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     """DRF's failures, and ours, in the one shape."""
     if isinstance(error, Invalid):
         details = [{"field": field, "error": text} for field, text in error.faults]
-        return Response(error_body(str(error.detail), details if len(details) > 1 else None), status=400)
+        return Response(error_body(str(error.detail), details if error.detailed else None), status=400)
     if isinstance(error, Http404):
         return Response(error_body("no such page; see /docs"), status=404)
     if isinstance(error, exceptions.MethodNotAllowed):

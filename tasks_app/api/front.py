@@ -58,9 +58,10 @@ class Request:
 
 
 class Front:
-    """An RSGI application in front of a WSGI one. `limit` in bytes, `patience` in seconds for a whole body."""
+    """An RSGI application in front of a WSGI one. `limit` tells the bytes that a body to a path may have, `patience` is
+    in seconds, for a whole body."""
 
-    def __init__(self, application: WSGI, threads: int, limit: int, patience: float) -> None:
+    def __init__(self, application: WSGI, threads: int, limit: Callable[[str], int], patience: float) -> None:
         self._application = application
         self._threads, self._limit, self._patience = threads, limit, patience
         self._waiting: SimpleQueue[Request] = SimpleQueue()
@@ -97,15 +98,16 @@ class Front:
         if not chunked and length in (None, "0"):
             return b""
         declared = None if chunked else int(length)  # the server has refused what is no number
-        if declared is not None and declared > self._limit:
-            raise _too_large(self._limit)
-        held = min(declared or self._limit, self._limit)
+        limit = self._limit(scope.path)
+        if declared is not None and declared > limit:
+            raise _too_large(limit)
+        held = min(declared or limit, limit)
         if self._afloat + held > AFLOAT:
             raise Refused(503, "too many large bodies at once; try again", ("Retry-After", "2"))
         self._afloat += held
         try:
             async with asyncio.timeout(self._patience):
-                body = await (self._chunks(proto) if declared is None else proto())
+                body = await (self._chunks(proto, limit) if declared is None else proto())
         except TimeoutError:
             raise Refused(408, f"the body did not come within {self._patience:g} seconds") from None
         except Refused:
@@ -118,12 +120,12 @@ class Front:
             raise Refused(400, f"the body ended after {len(body)} of the {declared} bytes that Content-Length promised")
         return bytes(body)
 
-    async def _chunks(self, proto: Any) -> bytes:
+    async def _chunks(self, proto: Any, limit: int) -> bytes:
         parts, size = [], 0
         async for part in proto:
             size += len(part)
-            if size > self._limit:
-                raise _too_large(self._limit)
+            if size > limit:
+                raise _too_large(limit)
             parts.append(part)
         return b"".join(parts)
 

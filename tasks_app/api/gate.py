@@ -10,6 +10,7 @@ from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.http.multipartparser import MultiPartParserError
 
+from tasks_app import conf
 from tasks_app.api.errors import crash, json_error
 
 SAFE = ("GET", "HEAD", "OPTIONS")
@@ -83,7 +84,7 @@ def _origin(request: HttpRequest) -> HttpResponseBase | None:
 
 
 def _size(request: HttpRequest) -> HttpResponseBase | None:
-    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    limit = conf.environment().body_limit(request.path_info)
     too_large = f"the body is larger than {limit:,} bytes; put large data elsewhere and send its address"
     declared = request.META.get("CONTENT_LENGTH") or ""
     if declared:

@@ -18,6 +18,10 @@ Faults = list[tuple[str, str]]
 
 LIMIT_DEFAULT, LIMIT_MAX = 20, 1000
 
+#: Of a task, in the order in which they are named.
+FIELDS = ("type", "data", "priority")
+_FIELDS = frozenset(FIELDS)
+
 #: Unknown fields that are named one by one.
 MAX_STRANGERS = 10
 
@@ -36,44 +40,55 @@ def near(word: str, known: Collection[str]) -> str:
 def new_task(body: Any, handlers: Collection[str]) -> NewTask:
     """The task that a body asks for. Raises Invalid with every fault at once."""
     faults: Faults = []
+    if (task := task_of(body, handlers, faults)) is None:
+        raise Invalid(faults)
+    return task
+
+
+def task_of(
+    body: Any, handlers: Collection[str], faults: Faults, what: str = "the body", hints: bool = True
+) -> NewTask | None:
+    """The task that a JSON value asks for, or None and what is wrong with it, added to `faults`.
+
+    `hints`: with the good names, and the one that may have been meant, which takes the longest to find.
+    """
     if not isinstance(body, dict):
-        raise Invalid(
-            [("", f'the body must be a JSON object such as {{"type": "echo", "data": {{}}}}, not {_kind(body)}')]
-        )
-    fields = ("type", "data", "priority")
-    _unknown(body, fields, "field", faults)
-    task_type = _type(body, handlers, faults)
+        faults.append(("", f'{what} must be a JSON object such as {{"type": "echo", "data": {{}}}}, not {_kind(body)}'))
+        return None
+    if not _FIELDS.issuperset(body):
+        _unknown(body, FIELDS, "field", faults, hints)
+    task_type = _type(body, handlers, faults, hints)
     data = body.get("data", {})
     if not isinstance(data, dict):
         faults.append(("data", f"data must be a JSON object, not {_kind(data)}"))
     priority = body.get("priority", 50)
     if type(priority) is not int or not 0 <= priority <= 100:
         faults.append(("priority", f"priority must be an integer from 0 to 100, not {_shown(priority)}"))
-    if faults:
-        raise Invalid(faults)
-    return NewTask(task_type, data, priority)
+    return None if faults else NewTask(task_type, data, priority)
 
 
-def _unknown(given: Collection[str], known: Collection[str], what: str, faults: Faults) -> None:
+def _unknown(given: Collection[str], known: Collection[str], what: str, faults: Faults, hints: bool = True) -> None:
     strangers = [key for key in given if key not in known]
     for key in strangers[:MAX_STRANGERS]:
         name = key[:60]
-        faults.append((name, f'unknown {what} "{name}"; the {what}s are {", ".join(known)}{near(name, known)}'))
+        good = f"; the {what}s are {', '.join(known)}{near(name, known)}" if hints else ""
+        faults.append((name, f'unknown {what} "{name}"{good}'))
     if len(strangers) > MAX_STRANGERS:
         faults.append(("", f"and {len(strangers) - MAX_STRANGERS:,} more unknown {what}s"))
 
 
-def _type(body: Mapping[str, Any], handlers: Collection[str], faults: Faults) -> str:
-    exist = f"handlers.toml has {', '.join(sorted(handlers))}"
-    if "type" not in body:
-        faults.append(("type", f"type is missing; {exist}"))
-    elif not isinstance(body["type"], str):
-        faults.append(("type", f"type must be a string, not {_kind(body['type'])}; {exist}"))
-    elif body["type"] not in handlers:
-        name = body["type"][:100]
-        faults.append(("type", f'no handler is named "{name}"; {exist}{near(name, handlers)}'))
-    else:
+def _type(body: Mapping[str, Any], handlers: Collection[str], faults: Faults, hints: bool) -> str:
+    if isinstance(body.get("type"), str) and body["type"] in handlers:
         return str(body["type"])
+    exist = f"; handlers.toml has {', '.join(sorted(handlers))}" if hints else ""
+    if "type" not in body:
+        faults.append(("type", f"type is missing{exist}"))
+    elif not isinstance(body["type"], str):
+        faults.append(("type", f"type must be a string, not {_kind(body['type'])}{exist}"))
+    else:
+        name = body["type"][:100]
+        meant = near(name, handlers) if hints else ""
+        faults.append(("type", f'no handler is named "{name}"{exist}{meant}'))
     return ""
 
 

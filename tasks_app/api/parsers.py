@@ -8,22 +8,23 @@ from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
-from tasks_app.api.strict_json import BadJSON, loads
+from tasks_app.api.errors import Invalid
+from tasks_app.api.strict_json import MAX_DEPTH, BadJSON, loads
 
 
-def body_of(request: Request) -> Any:
-    """The body's value. Not DRF's `data`, which is `{}` where there is no body. Raises ParseError (400)."""
+def body_of(request: Request, max_depth: int = MAX_DEPTH) -> Any:
+    """The body's value. Not DRF's `data`, which is `{}` where there is no body. Raises ParseError, Invalid (400)."""
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
         raise ParseError(f"the Content-Encoding {encoding[:40]!r} is not understood; send the body as it is")
-    return _parse(request._request.body)
+    return _parse(request._request.body, max_depth)
 
 
-def _parse(body: bytes) -> Any:
+def _parse(body: bytes, max_depth: int = MAX_DEPTH) -> Any:
     try:
-        return loads(body)
+        return loads(body, max_depth)
     except BadJSON as error:
-        raise ParseError(str(error)) from None
+        raise Invalid([(error.place, str(error))]) from None
 
 
 class StrictJSON(BaseParser):
@@ -32,5 +33,5 @@ class StrictJSON(BaseParser):
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        """The value; raises ParseError (400)."""
+        """The value; raises Invalid (400)."""
         return _parse(stream.read())

@@ -49,10 +49,22 @@ class NewTask(serializers.Serializer):
     )
 
 
+class NewTasks(serializers.Serializer):
+    """Tasks to queue, all or none."""
+
+    tasks = serializers.ListField(child=NewTask(), min_length=1, max_length=1000)
+
+
 class Queued(serializers.Serializer):
     """A task was stored."""
 
     task_id = serializers.UUIDField()
+
+
+class QueuedTogether(serializers.Serializer):
+    """All of the tasks were stored."""
+
+    task_ids = serializers.ListField(child=serializers.UUIDField(), help_text="In the order of `tasks`.")
 
 
 class TaskObject(serializers.Serializer):
@@ -129,6 +141,19 @@ QUEUED = {
     413: _failure("The body is larger than DAEMON_MAX_BODY."),
     429: _failure("DAEMON_MAX_QUEUE tasks wait already; come back after Retry-After seconds."),
 }
+QUEUED_TOGETHER = {
+    200: OpenApiResponse(QueuedTogether, "All of them are stored, and safe from a power cut."),
+    400: _failure(
+        "Something in the request is wrong, and nothing was stored. `details` names each fault by its task's index.",
+        misspelt=(
+            "1 of 100 tasks are wrong, none was stored: tasks[7].type: "
+            'no handler is named "reisze"; handlers.toml has echo, prime, resize; did you mean "resize"?'
+        ),
+    ),
+    408: QUEUED[408],
+    413: _failure("The body is larger than eight times DAEMON_MAX_BODY."),
+    429: _failure("With these over DAEMON_MAX_QUEUE tasks would wait; come back after Retry-After seconds."),
+}
 ONE = {200: TaskObject, **_NO_TASK}
 LISTED = {200: TaskObject(many=True), **_BAD}
 DELETED = {204: OpenApiResponse(None, "It is gone."), **_NO_TASK}
@@ -145,6 +170,15 @@ QUEUE_EXAMPLES = [
         request_only=True,
     ),
     OpenApiExample("stored", {"task_id": _UUID}, response_only=True, status_codes=["200"]),
+]
+
+BATCH_EXAMPLES = [
+    OpenApiExample(
+        "two",
+        {"tasks": [{"type": "prime", "data": {"limit": 1000}}, {"type": "echo", "priority": 100}]},
+        request_only=True,
+    ),
+    OpenApiExample("stored", {"task_ids": [_UUID]}, response_only=True, status_codes=["200"]),
 ]
 
 _ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorObject"}}}
@@ -191,7 +225,7 @@ def whole(result: dict[str, Any], generator: Any, request: Any, public: bool) ->
     schemas = result["components"]["schemas"]
     schemas["InternalError"] = _INTERNAL
     new = schemas["NewTaskRequest"]
-    new["additionalProperties"] = False
+    new["additionalProperties"] = schemas["NewTasksRequest"]["additionalProperties"] = False
     # The truth of this deployment: any other is refused.
     new["properties"]["type"]["enum"] = sorted(handlers())
     result["components"]["securitySchemes"] = _SCHEMES

@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from tasks_app import conf
 from tasks_app.api import admission, inputs, schema
 from tasks_app.api.backlog import backlog
-from tasks_app.api.errors import NotFound, Stopping, TooMany
+from tasks_app.api.errors import NotFound
 from tasks_app.api.parsers import body_of
 from tasks_app.api.renderers import AlwaysJSON
 from tasks_app.lifecycle import delete, redrive, submit
@@ -95,14 +95,7 @@ class QueueView(API):
     def post(self, request: Request) -> Response:
         """Queue a task. The answer means that it is stored, and safe from a power cut."""
         new = inputs.new_task(body_of(request), conf.handlers())
-        env = conf.environment()
-        if admission.draining(env):
-            raise Stopping
-        if env.max_rate is not None and not admission.pace.allows(env.max_rate):
-            raise TooMany(f"tasks come too fast: at most {env.max_rate:g} a second are taken; slow down")
-        limit = env.max_queue
-        if backlog.full(limit):
-            raise TooMany(f"the queue is full: {limit:,} tasks wait; come back later")
+        admission.admit(conf.environment())
         identity = submit(new.task_type, new.task_data, new.priority)
         backlog.accepted()
         return Response({"task_id": str(identity)}, headers={"Location": f"/api/tasks/{identity}"})

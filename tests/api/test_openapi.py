@@ -19,6 +19,7 @@ REWRITE = "REWRITE=1 python -m pytest tests/api/test_openapi.py"
 
 OPERATIONS = {
     "queue_task",
+    "queue_tasks",
     "list_tasks",
     "get_task",
     "delete_task",

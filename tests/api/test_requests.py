@@ -90,6 +90,7 @@ def test_an_id_that_names_no_task_is_404(api: Client, name: str, method: str) ->
     ("path", "allowed"),
     [
         ("/queue", "POST, OPTIONS"),
+        ("/queue/batch", "POST, OPTIONS"),
         ("/api/tasks", "GET, HEAD, OPTIONS"),
         (f"/api/tasks/{NOBODY}", "GET, DELETE, HEAD, OPTIONS"),
         (f"/api/tasks/{NOBODY}/redrive", "POST, OPTIONS"),
@@ -253,6 +254,7 @@ FOREIGN = [
 def test_a_page_of_another_site_changes_nothing(api: Client, headers: dict[str, str]) -> None:
     (task,) = submit_many([NewTask("echo")])
     error(api.post("/queue", b'{"type": "echo"}', content_type="text/plain", headers=headers), 403)
+    error(api.post("/queue/batch", b'{"tasks": [{"type": "echo"}]}', content_type="text/plain", headers=headers), 403)
     error(api.delete(f"/api/tasks/{task}", headers=headers), 403)
     error(api.post(f"/api/tasks/{task}/redrive", headers=headers), 403)
     error(api.post("/admin/login/", headers=headers), 403)

@@ -1,0 +1,219 @@
+"""POST /queue/batch: one transaction, all or none, in the order of the list; every fault named by its place."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from tasks_app import conf
+from tasks_app.api import admission
+from tasks_app.conf import Environment
+from tasks_app.lifecycle.claim import Selection
+from tasks_app.metrics.figures import figures
+from tasks_app.models import Task
+from tests.lifecycle.kit import take
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db]
+
+
+def post(api: Client, body: Any) -> tuple[int, dict[str, Any]]:
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    answer = api.post("/queue/batch", text, content_type="application/json")
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.status_code == 200 or not Task.objects.exists()
+    return answer.status_code, answer.json()
+
+
+def tasks(count: int, **fields: Any) -> dict[str, Any]:
+    return {"tasks": [{"type": "echo", "data": {"n": n}, **fields} for n in range(count)]}
+
+
+def places(answer: dict[str, Any]) -> list[str]:
+    return [each["field"] for each in answer["details"]]
+
+
+def test_a_thousand_tasks_are_stored_by_one_insert_and_their_ids_come_in_order(api: Client) -> None:
+    post(api, tasks(1))
+    with CaptureQueriesContext(connection) as one:
+        post(api, tasks(1))
+    with CaptureQueriesContext(connection) as thousand:
+        status, answer = post(api, tasks(1000))
+    assert status == 200
+    assert len(thousand) == len(one)
+    rows = {str(pk): data["n"] for pk, data in Task.objects.values_list("pk", "task_data")}
+    assert [rows[each] for each in answer["task_ids"]] == list(range(1000))
+
+
+@pytest.mark.parametrize("selection", ["fifo", "priority"])
+def test_within_a_level_they_are_claimed_in_the_order_of_the_list(api: Client, selection: Selection) -> None:
+    order = [50, 10, 50, 100, 10, 100, 50]
+    _, answer = post(api, {"tasks": [{"type": "echo", "priority": each} for each in order]})
+    claimed = [str(each.id) for each in take(len(order), order=selection)]
+    wanted = range(len(order)) if selection == "fifo" else sorted(range(len(order)), key=lambda n: -order[n])
+    assert claimed == [answer["task_ids"][n] for n in wanted]
+
+
+def test_types_may_be_mixed_and_a_task_is_as_it_would_be_alone(api: Client) -> None:
+    _, answer = post(api, {"tasks": [{"type": "prime", "data": {"limit": 10}}, {"type": "echo", "priority": 0}]})
+    first, second = (api.get(f"/api/tasks/{each}").json() for each in answer["task_ids"])
+    assert (first["task_type"], first["task_data"], first["priority"]) == ("prime", {"limit": 10}, 50)
+    assert (second["task_type"], second["task_data"], second["priority"]) == ("echo", {}, 0)
+
+
+def test_each_task_is_counted_under_its_type(api: Client) -> None:
+    post(api, {"tasks": [{"type": "prime"}, {"type": "echo"}, {"type": "prime"}]})
+    figures(0)
+    metrics = api.get("/api/metrics").json()
+    assert metrics["tasks_received"] == 3
+    assert {name: metrics["handlers"][name]["received"] for name in ("prime", "echo")} == {"prime": 2, "echo": 1}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_bell_a_handler_after_the_commit_with_its_highest_priority(api: Client, monkeypatch: Any) -> None:
+    rung: list[tuple[str, int]] = []
+    module = importlib.import_module("tasks_app.lifecycle.submit")  # the package has a verb of that name
+    monkeypatch.setattr(module, "ring", lambda *bell: rung.append(bell))
+    order = [("echo", 3), ("prime", 5), ("echo", 9), ("echo", 1)]
+    post(api, {"tasks": [{"type": name, "priority": priority} for name, priority in order]})
+    assert rung == [("echo", 9), ("prime", 5)]
+
+
+# ---- what is wrong ---------------------------------------------------------------------------------------------------
+
+
+def test_every_wrong_task_is_named_by_its_index_and_nothing_is_stored(api: Client) -> None:
+    body = tasks(100)
+    body["tasks"][7] = {"type": "ecko"}
+    body["tasks"][31] = {"type": "echo", "priority": 101, "data": []}
+    body["tasks"][99] = 5
+    status, answer = post(api, body)
+    assert status == 400
+    assert places(answer) == ["tasks[7].type", "tasks[31].data", "tasks[31].priority", "tasks[99]"]
+    assert answer["error"].startswith("3 of 100 tasks are wrong, none was stored: tasks[7].type: ")
+    assert 'did you mean "echo"?' in answer["details"][0]["error"]
+
+
+def test_a_single_fault_is_in_the_details_too(api: Client) -> None:
+    status, answer = post(api, {"tasks": [{"type": "echo"}, {}]})
+    assert (status, places(answer)) == (400, ["tasks[1].type"])
+
+
+def test_a_thousand_wrong_tasks_are_all_named_and_only_the_first_at_length(api: Client) -> None:
+    status, answer = post(api, {"tasks": [{"type": "ecko" * 20, "prioritiy": 1}] * 1000})
+    assert status == 400
+    assert len(answer["details"]) == 2000
+    assert "did you mean" in answer["details"][0]["error"]
+    assert "did you mean" not in answer["details"][-1]["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "empty"),
+        (b"[]", 'must be a JSON object {"tasks": [...]}'),
+        (b'{"type": "echo"}', 'must be a JSON object {"tasks": [...]}'),
+        (b"{}", 'must be a JSON object {"tasks": [...]}'),
+        (b'{"tasks": null}', "with a list of tasks"),
+        (b'{"tasks": {"0": {"type": "echo"}}}', "with a list of tasks"),
+        (b'{"tasks": [{"type": "echo"}], "priority": 5}', "and nothing else"),
+        (b'{"tasks": []}', "1 to 1,000 tasks, not 0"),
+        (json.dumps(tasks(1001)).encode(), "1 to 1,000 tasks, not 1,001"),
+        (b'{"tasks": [{"type": "echo"}', "line 1 column 28"),
+        (b'{"tasks": [{"type": "echo"}], "tasks": []}', '"tasks" stands twice'),
+        (b'{"tasks": [' + b"[" * 90_000, "levels deep"),
+        (b'{"tasks": [{"type":"echo","data":{"a":[' + b"1," * 100_000 + b"1]}}]}", "over 100,000 values"),
+        (b'{"tasks": [{"type":"echo","data":{"a":1e400}}]}', "1e400 is too large"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_body_that_is_no_batch_is_refused(api: Client, body: bytes, said: str) -> None:
+    status, answer = post(api, body)
+    assert status == 400
+    assert said in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("data", "place", "said"),
+    [
+        ('{"a": {"b": ["x", "\\u0000"]}}', "tasks[731].data.a.b[1]", "NUL"),
+        ('{"a": "\\ud800"}', "tasks[731].data.a", "surrogate"),
+        ('{"a\\u0000": 1}', "tasks[731].data", "NUL"),
+        ('{"a": {"b": 1, "b": 2}}', "tasks[731].data.a", '"b" stands twice'),
+    ],
+)
+def test_what_no_task_may_have_is_named_by_its_place(api: Client, data: str, place: str, said: str) -> None:
+    good = '{"type": "echo", "data": {"good": "\\ud83d\\ude00 \\\\u0000"}}'
+    odd = f'{{"type": "echo", "data": {data}}}'
+    status, answer = post(api, ('{"tasks": [' + ",".join([good] * 731 + [odd] + [good] * 268) + "]}").encode())
+    assert status == 400
+    assert answer["error"].startswith(f"{place}: ")
+    assert said in answer["error"]
+
+
+def test_data_as_deep_as_it_may_be_alone_may_be_in_a_batch(api: Client) -> None:
+    deep = {"deep": json.loads("[" * 62 + "1" + "]" * 62)}
+    assert post(api, {"tasks": [{"type": "echo", "data": deep}]})[0] == 200
+
+
+def test_data_deeper_than_it_may_be_alone_is_refused(api: Client) -> None:
+    deep = {"deep": json.loads("[" * 63 + "1" + "]" * 63)}
+    assert post(api, {"tasks": [{"type": "echo", "data": deep}]})[0] == 400
+
+
+def test_a_batch_may_be_larger_than_a_task_but_no_task_in_it(api: Client) -> None:
+    large = {"type": "echo", "data": {"a": "x" * 1024 * 1024}}
+    status, answer = post(api, {"tasks": [{"type": "echo"}, large]})
+    assert (status, places(answer)) == (400, ["tasks[1].data"])
+    assert "1,048,576 bytes" in answer["error"]
+    fits = {"type": "echo", "data": {"a": "x" * 1_000_000}}
+    assert post(api, {"tasks": [fits] * 8})[0] == 200
+
+
+def test_a_batch_over_eight_times_a_tasks_limit_is_413(api: Client) -> None:
+    status, answer = post(api, b'{"tasks": [' + b" " * 8 * 1024 * 1024 + b"]}")
+    assert status == 413
+    assert "8,388,608 bytes" in answer["error"]
+
+
+# ---- who may ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setattr(conf, "environment", lambda: Environment())
+    monkeypatch.setattr(admission, "pace", admission.Pace())
+    return monkeypatch
+
+
+def test_a_batch_that_the_queue_has_no_room_for_is_429_whole(api: Client, environment: Any) -> None:
+    environment.setenv("DAEMON_MAX_QUEUE", "10")
+    answer = api.post("/queue/batch", json.dumps(tasks(11)), content_type="application/json")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "2")
+    assert "11 more are too many" in answer.json()["error"]
+    assert api.post("/queue/batch", json.dumps(tasks(4)), content_type="application/json").status_code == 200
+    assert api.post("/queue/batch", json.dumps(tasks(7)), content_type="application/json").status_code == 429
+    assert api.post("/queue/batch", json.dumps(tasks(6)), content_type="application/json").status_code == 200
+    assert api.post("/queue/batch", json.dumps(tasks(1)), content_type="application/json").status_code == 429
+    assert Task.objects.count() == 10
+
+
+def test_the_rate_counts_tasks_and_a_batch_is_paid_for_afterwards(api: Client, environment: Any) -> None:
+    environment.setenv("DAEMON_MAX_RATE", "0.001")
+    assert post(api, tasks(5))[0] == 200
+    answer = api.post("/queue", b'{"type": "echo"}', content_type="application/json")
+    assert answer.status_code == 429
+    assert admission.pace._tokens < -3
+
+
+def test_a_daemon_that_is_being_stopped_takes_no_batch(api: Client, environment: Any, tmp_path: Any) -> None:
+    environment.setenv("DAEMON_HOME", str(tmp_path))
+    (tmp_path / "draining").touch()
+    status, answer = post(api, tasks(1))
+    assert status == 503
+    assert "being stopped" in answer["error"]
