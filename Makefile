@@ -1,7 +1,7 @@
 # The two commands are `make run` and `make test`; each works from nothing. The rest: `make help`.
 
 .DEFAULT_GOAL := help
-.PHONY: run test check lint format bench images lock clean help bootstrap
+.PHONY: run test check lint format bench chaos soak images lock clean help bootstrap
 
 # Further words for the command behind a target: make test ARGS="-k claim", make run ARGS="--help"
 ARGS ?=
@@ -35,6 +35,12 @@ format: bootstrap ## lay out the sources as `check` wants them
 
 bench: ## measure pickup latency and drain rate, beside bare Celery where a Redis is there
 	@bin/bootstrap && exec .venv/bin/python -m bench $(ARGS)
+
+chaos: ## throw faults at a whole deployment under load for a minute, and check every promise (ARGS="--help")
+	@bin/bootstrap && exec .venv/bin/python -m tests.chaos $(ARGS)
+
+soak: ## the same for half an hour and 50,000 tasks with a fault every 30 s, and nothing may grow
+	@bin/bootstrap && exec .venv/bin/python -m tests.chaos --soak $(ARGS)
 
 images: ## build the example handlers' Docker images, for examples/docker/handlers.toml
 	@for file in examples/handlers/*/Dockerfile; do \

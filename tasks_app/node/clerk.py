@@ -11,9 +11,9 @@ import structlog
 from django.db import DatabaseError, connection
 
 from tasks_app.lifecycle import Claimed, Ended, Policy, Want, claim, waiting
-from tasks_app.lifecycle.claim import Selection
+from tasks_app.lifecycle.claim import LEASE, Selection
 from tasks_app.models import OutcomeKind
-from tasks_app.node.ledger import Ledger
+from tasks_app.node.ledger import MARGIN, Ledger
 from tasks_app.node.retrying import Retrying
 from tasks_app.node.settler import Settler
 from tasks_app.runner.call import Call
@@ -143,10 +143,13 @@ class Clerk:
             pass
 
     def _hand_out(self, task: Claimed, sent_at: float) -> None:
-        slot = self._pools[task.task_type].take()
-        if slot is None:  # its container died between the look and the claim
+        # Stopped and continued in between: by now it may be another node's, and even have ended.
+        late = time.monotonic() > sent_at + LEASE - MARGIN
+        slot = None if late else self._pools[task.task_type].take()
+        if slot is None:
             self._ledger.end(task)
-            self._settler.put(Ended(task, OutcomeKind.RELEASED, error="the container that it was claimed for died"))
+            why = "its lease was over before it was begun" if late else "the container that it was claimed for died"
+            self._settler.put(Ended(task, OutcomeKind.RELEASED, error=why))
             return
         self._ledger.begin(task, slot, sent_at)
         line = request_line(task.id, task.task_type, task.task_data, task.attempt)

@@ -15,7 +15,7 @@ from tasks_app.lifecycle import expire, held, promote, renew, rescue
 from tasks_app.metrics import tally
 from tasks_app.models import Task
 from tasks_app.node.burial import bury, remove_rows
-from tasks_app.node.ledger import Ledger
+from tasks_app.node.ledger import MARGIN, Ledger
 from tasks_app.node.record import NodeRecord
 from tasks_app.node.retrying import Retrying
 from tasks_app.node_lock import forget, is_dead
@@ -31,8 +31,6 @@ TRUST = 10.0
 LATE = RENEWAL / 2
 #: Seconds between looks at the other nodes.
 LOOK = 5.0
-#: Seconds before the end of a lease at which its container is killed, renewed or not.
-MARGIN = 3.0
 
 TAKEN_AWAY = "taken away"
 #: Its container is dead, so the attempt can be given back: no retry is spent if nobody has taken it over meanwhile.

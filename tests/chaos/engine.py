@@ -1,0 +1,55 @@
+"""A Docker engine of the chaos's own, with the one image that its handlers need."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import APIError, DockerException
+
+from tasks_app.runner.orphans import DEPLOYMENT
+from tests.docker.engines import PYTHON, client
+from tests.docker.second_engine import SecondEngine
+
+
+class Engine(SecondEngine):
+    """Containers are found by their deployment's label."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home, home.with_name("docker.sock"))
+        self.home = home
+        self._loaded = False
+
+    def start(self) -> None:
+        super().start()
+        if not self._loaded:
+            self.load(PYTHON, client())
+            self._loaded = True
+
+    def containers(self, deployment: str, running: bool = False) -> list[str]:
+        """The ids of a deployment's containers, dead or alive. Raises DockerException while it does not answer."""
+        found = self._quick().containers(all=not running, filters={"label": f"{DEPLOYMENT}={deployment}"})
+        return sorted(each["Id"] for each in found)
+
+    def hurt(self, deployment: str, chance: random.Random, how: str) -> str | None:
+        """`kill`, `pause`, `unpause` or `remove` one of them. Answers which; None if there was none to hurt."""
+        with contextlib.suppress(DockerException, OSError):
+            if found := self.containers(deployment, running=True):
+                victim = chance.choice(found)
+                self.do(how, victim)
+                return victim
+        return None
+
+    def do(self, how: str, container: str) -> None:
+        """What the command `docker` of that name does. One that is gone is no fault."""
+        with contextlib.suppress(APIError):
+            if how == "remove":
+                self._quick().remove_container(container, force=True)
+            else:
+                getattr(self._quick(), how)(container)
+
+    def _quick(self) -> Any:
+        return docker.APIClient(self.host, timeout=15)

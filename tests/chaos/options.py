@@ -1,0 +1,75 @@
+"""What is asked for on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+DATABASES, BROKERS, HANDLERS = ("sqlite", "postgres"), ("doorbell", "redis", "rabbitmq"), ("process", "docker")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Durations in seconds. `apart`: mean time between faults; `faults`: names, or beginnings of names; empty: all."""
+
+    seconds: float = 60.0
+    database: str = "sqlite"
+    broker: str = "doorbell"
+    handlers: str = "process"
+    nodes: int = 3
+    webs: int = 2
+    instances: int = 3
+    clients: int = 6
+    rate: float = 30.0
+    apart: float = 4.0
+    longest: float = 45.0
+    seed: int = 0
+    faults: tuple[str, ...] = ()
+    soak: bool = False
+    keep: Path | None = None
+
+
+def read(words: list[str] | None = None) -> Options:
+    """The options; a wrong one ends the program and says what would be right."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos",
+        description="Throw faults at a whole deployment under load, and check every promise afterwards.",
+    )
+    parser.add_argument("--minutes", type=float, help="of faults (default: 1; with --soak 30)")
+    parser.add_argument("--database", choices=DATABASES, default="sqlite")
+    parser.add_argument("--broker", choices=BROKERS, default="doorbell")
+    parser.add_argument("--handlers", choices=HANDLERS, default="process", help="child processes, or containers")
+    parser.add_argument("--nodes", type=int, default=3, help="(default: 3)")
+    parser.add_argument("--instances", type=int, help="slots of each of the three handlers on each node")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        help="tasks a second (default: 30, to containers 20; with --soak 28: 50,000 in 30 minutes)",
+    )
+    parser.add_argument("--apart", type=float, help="mean seconds between faults (default: 4; with --soak 30)")
+    parser.add_argument("--longest", type=float, default=45.0, help="seconds that anything is frozen at most")
+    parser.add_argument("--seed", type=int, help="of everything that is chosen (default: a new one, which is said)")
+    parser.add_argument(
+        "--faults", default="", metavar="LIST", help="names or their beginnings, with commas: node,redis.kill"
+    )
+    parser.add_argument("--soak", action="store_true", help="fewer faults, and nothing may grow")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave journals and logs here (a new folder)")
+    given = parser.parse_args(words)
+    soak = given.soak
+    return Options(
+        seconds=60 * (given.minutes if given.minutes is not None else 30.0 if soak else 1.0),
+        database=given.database,
+        broker=given.broker,
+        handlers=given.handlers,
+        nodes=given.nodes,
+        instances=given.instances or (3 if given.handlers == "process" else 2),
+        rate=given.rate or (28.0 if soak else 30.0 if given.handlers == "process" else 20.0),
+        apart=given.apart or (30.0 if soak else 4.0),
+        longest=given.longest,
+        seed=random.SystemRandom().randrange(1 << 31) if given.seed is None else given.seed,
+        faults=tuple(word for word in given.faults.split(",") if word),
+        soak=soak,
+        keep=given.keep,
+    )

@@ -1,0 +1,104 @@
+"""A RabbitMQ node of the chaos's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import kombu
+
+from tests.system.daemon import free_port
+from tests.system.process import kill_all, until
+
+PLACES = ("/usr/lib/rabbitmq/bin", "/usr/local/lib/rabbitmq/bin")
+
+
+def script(name: str) -> str:
+    """RabbitMQ's own script: Debian's wrapper in the path becomes another user, with another home."""
+    for place in PLACES:
+        if Path(place, name).exists():
+            return str(Path(place, name))
+    if found := shutil.which(name):
+        return found
+    raise FileNotFoundError(f"there is no {name}; on Debian: apt-get install rabbitmq-server")
+
+
+class RabbitMQ:
+    """Answers when `start` returns."""
+
+    name = "rabbitmq"
+
+    def __init__(self, home: Path) -> None:
+        home.mkdir()
+        self._home = home
+        self.port = free_port()
+        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
+        node = f"chaos-{os.getpid()}-{self.port}@localhost"
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("RABBITMQ_")} | {
+            "HOME": str(home),  # of the Erlang cookie
+            "RABBITMQ_NODENAME": node,
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(home / "data"),
+            "RABBITMQ_LOG_BASE": str(home / "log"),
+            "RABBITMQ_PID_FILE": str(home / "pid"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
+            "RABBITMQ_CONFIG_FILE": str(home / "config"),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """It takes connections when this returns."""
+        with (self._home / "said").open("ab") as said:
+            self._process = subprocess.Popen(
+                [script("rabbitmq-server")], env=self._environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                cwd=self._home, start_new_session=True,
+            )  # fmt: skip
+        until(self._answers, 90, "RabbitMQ")
+
+    def stop(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End it, and wait for that."""
+        if self._process is not None:
+            try:
+                os.killpg(self._process.pid, number)
+            except ProcessLookupError:
+                pass
+            self._process.wait(60)
+            self._process = None
+
+    def alarm(self, on: bool) -> None:
+        """With its memory alarm it takes no message, and says so to those who ask."""
+        self._control("set_vm_memory_high_watermark", "0.0001" if on else "0.6")
+
+    def delete_queues(self, names: list[str]) -> None:
+        """The queues are gone, and who listened to them hears no more."""
+        with kombu.Connection(self.url, connect_timeout=5) as connection:
+            for name in names:
+                connection.channel().queue_delete(name)
+
+    def close(self) -> None:
+        """Nothing of it is left."""
+        self.stop()
+        kill_all(self._home)
+
+    def _control(self, *words: str) -> None:
+        subprocess.run(
+            [script("rabbitmqctl"), "-q", *words], env=self._environment, check=True, capture_output=True, timeout=60
+        )
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self._home / "said").read_text()[-2000:]
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.settimeout(3)
+                connection.sendall(b"AMQP\x00\x00\x09\x01")
+                return bool(connection.recv(1))
+        except OSError:
+            return False

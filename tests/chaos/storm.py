@@ -1,0 +1,76 @@
+"""Throws faults at random, with what was chosen given by a seed, and writes down each."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.chaos.faults import Fault, Throw, catalogue
+from tests.chaos.scene import Scene
+
+
+class Storm:
+    """`run` for a time; when it returns every fault has been healed.
+
+    The kinds are dealt like cards, all of them before any comes again; then it is chosen whom the fault hurts.
+    `thrown` counts by kind; `failed`: what could not be thrown or healed, which is a fault of the chaos itself.
+    """
+
+    def __init__(self, scene: Scene, log: Path) -> None:
+        options = scene.options
+        self._apart, self._longest = options.apart, options.longest
+        self._chance = random.Random(options.seed)
+        self._kinds: dict[str, list[Fault]] = {}
+        for fault in catalogue(scene):
+            self._kinds.setdefault(fault.name, []).append(fault)
+        self._deck: list[str] = []
+        self._log = log
+        self._lock = threading.Lock()
+        self._hurt: dict[str, threading.Thread] = {}
+        self._over = threading.Event()
+        self.thrown: Counter[str] = Counter()
+        self.failed: list[str] = []
+
+    def run(self, seconds: float) -> None:
+        """The storm."""
+        until = time.monotonic() + seconds
+        while self._kinds and (left := until - time.monotonic()) > 0:
+            time.sleep(min(self._chance.uniform(0.3, 1.7) * self._apart, left))
+            if time.monotonic() < until:
+                self._throw()
+        self._over.set()
+        for thread in list(self._hurt.values()):
+            thread.join(120)
+            if thread.is_alive():
+                self.failed.append(f"{thread.name} has not ended")
+
+    def _throw(self) -> None:
+        if not self._deck:
+            self._deck = self._chance.sample(sorted(self._kinds), len(self._kinds))
+        fault = self._chance.choice(self._kinds[self._deck.pop()])
+        throw = Throw(random.Random(self._chance.random()), self._hold, self._longest)
+        if (before := self._hurt.get(fault.victim)) is not None and before.is_alive():
+            return  # it suffers already
+        self.thrown[fault.name] += 1
+        thread = threading.Thread(target=self._one, args=(fault, throw), name=fault.name, daemon=True)
+        self._hurt[fault.victim] = thread
+        thread.start()
+
+    def _one(self, fault: Fault, throw: Throw) -> None:
+        began = time.time()
+        try:
+            what = fault.throw(throw)
+        except Exception as error:
+            what = f"FAILED: {error!r}"
+            with self._lock:
+                self.failed.append(f"{fault.name}: {error!r}")
+        line = {"at": began, "until": time.time(), "fault": fault.name, "what": what}
+        with self._lock, self._log.open("a") as log:
+            log.write(json.dumps(line) + "\n")
+
+    def _hold(self, seconds: float) -> None:
+        self._over.wait(seconds)
