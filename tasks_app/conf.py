@@ -14,8 +14,9 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tasks_app.runner.handler_keys import OUR_SECRETS
+from tasks_app.runner.handler_keys import OUR_SECRETS, memory
 from tasks_app.runner.handlers import Defaults, Handlers, load
+from tasks_app.runner.mounts import MountRules, normal
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -59,6 +60,8 @@ class Environment(BaseSettings):
     workers: int | None = _named("DAEMON_WORKERS", None, ge=1, le=10_000)
     drain_timeout: float = _named("DAEMON_DRAIN_TIMEOUT", 30.0, ge=0, le=3600, allow_inf_nan=False)
     handler_profile: Literal["sealed", "open"] = _named("DAEMON_HANDLER_PROFILE", "sealed")
+    default_memory: int | None = _named("DAEMON_DEFAULT_MEMORY", None)
+    mount_roots: str = _named("DAEMON_MOUNT_ROOTS", "")
     log_level: Literal["debug", "info", "warning", "error"] = _named("DAEMON_LOG_LEVEL", "info")
     secret_key: str | None = _named("DAEMON_SECRET_KEY", None, min_length=32)
     allowed_hosts: str = _named("DAEMON_ALLOWED_HOSTS", "")
@@ -77,6 +80,20 @@ class Environment(BaseSettings):
     @classmethod
     def _lower_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("default_memory", mode="before")
+    @classmethod
+    def _size(cls, value: Any) -> Any:
+        return None if value is None else memory(value)
+
+    @field_validator("mount_roots")
+    @classmethod
+    def _directories(cls, value: str) -> str:
+        for word in _words(value):
+            # What only has such a thing in it (/, /var) cannot be mounted, but what else is in it can.
+            if MountRules().never(normal(word)):
+                raise ValueError(f"{word} is never given to a handler, nor is anything in it")
+        return value
 
     @field_validator("broker_url")
     @classmethod
@@ -135,6 +152,18 @@ class Environment(BaseSettings):
         if faults:
             raise ValueError("\n".join(faults))
         return self
+
+    @property
+    def mount_rules(self) -> MountRules:
+        """What of this machine's files handlers may be given. Never the database and the secret key."""
+        database = str(self.database_file)
+        if self.database_url and self.database_url.startswith("sqlite:"):
+            database = self.database_url.partition("///")[2]
+        private = (str(self.home), database, f"{database}-wal", f"{database}-shm")
+        return MountRules(
+            tuple(normal(word) for word in _words(self.mount_roots)),
+            tuple(os.path.abspath(path) for path in private),
+        )
 
     @property
     def database_file(self) -> Path:
@@ -269,5 +298,7 @@ def handlers() -> Handlers:
             max_retries=env.max_retries,
             retry_backoff=env.retry_backoff,
             profile=env.handler_profile,
+            memory_limit=env.default_memory,
+            mount_rules=env.mount_rules,
         ),
     )

@@ -6,8 +6,10 @@ import contextlib
 import logging
 import os
 import secrets
+import socket
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from docker import APIClient
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
@@ -22,7 +24,6 @@ from tasks_app.runner.docker_watch import Watch
 from tasks_app.runner.engine import Ending, IsGone, Owner
 from tasks_app.runner.environment import variables
 from tasks_app.runner.errors import Unavailable
-from tasks_app.runner.handler_keys import never_mounted
 from tasks_app.runner.handlers import Handler
 from tasks_app.runner.orphans import DEPLOYMENT, NODE, labels, orphans
 from tasks_app.runner.seal import Seal
@@ -52,6 +53,8 @@ class DockerEngine:
         # By id or name, since when: what is ours and has to go.
         self._litter: dict[str, float] = {}
         self._strange: dict[str, float] = {}
+        # Handlers whose mounts were said to be out of sight.
+        self._unseen: set[str] = set()
         self._households: dict[tuple[str, str], Household] = {}
 
     def refusal(self, handler: Handler) -> str | None:
@@ -100,6 +103,7 @@ class DockerEngine:
         with told():
             client = self._connection.get()
             self._can_hold(seal)
+            seal = self._with_real_mounts(handler, seal)
             try:
                 made = client.create_container(
                     image,
@@ -146,14 +150,34 @@ class DockerEngine:
         return one
 
     def _can_hold(self, seal: Seal) -> None:
-        """Raises Unavailable for what would be an empty promise (rootless Docker may have no limits) or a hole."""
-        for source, _ in seal.mounts:
-            if never_mounted(os.path.realpath(source)):
-                raise Unavailable(f"{source} leads to what is never given to a handler")
+        """Raises Unavailable for what would be an empty promise: rootless Docker may have no limits."""
         asked = {"memory_limit": (seal.memory, "MemoryLimit"), "cpus": (seal.cpus, "CpuCfsQuota")}
         for key, (value, can) in asked.items():
             if value is not None and not self._connection.limits.get(can, True):
-                raise Unavailable(f"this Docker engine cannot hold `{key}`; leave it out or use another engine")
+                also = " (and DAEMON_DEFAULT_MEMORY)" if key == "memory_limit" else ""
+                raise Unavailable(f"this Docker engine cannot hold `{key}`; leave it out{also} or use another engine")
+
+    def _with_real_mounts(self, handler: Handler, seal: Seal) -> Seal:
+        """The seal with what its mounts lead to. Raises Unavailable if that is not given to a handler."""
+        if not seal.mounts:
+            return seal
+        info = self._connection.limits
+        if info.get("Name") != socket.gethostname():
+            if handler.name not in self._unseen:
+                self._unseen.add(handler.name)
+                log.warning(
+                    "handler '%s' has mounts, and its Docker engine is on another machine (%s), or this process in a "
+                    "container: whether a link leads one of them to what is never given cannot be checked from here",
+                    handler.name, info.get("Name"),
+                )  # fmt: skip
+            return seal
+        kept = [root] if (root := info.get("DockerRootDir")) else []
+        try:
+            # What is mounted is where it led when it was looked at: a link that is changed later changes nothing.
+            real = tuple((handler.mount_rules.resolved(source, kept), target) for source, target in seal.mounts)
+        except ValueError as error:
+            raise Unavailable(f"mounts: {error}") from None
+        return replace(seal, mounts=real)
 
     def _bury(self, container: str, wait: float) -> Ending:
         until = time.monotonic() + TIMEOUT

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from tasks_app.runner.mounts import normal
+
 SELECTIONS = ("round-robin", "first-available", "random")
 PROFILES = ("sealed", "open")
 RETRY_ON = ("error", "timeout", "crash")
 MAX_SECONDS = 7 * 24 * 3600.0
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
-REFUSED_MOUNTS = ("/", "/proc", "/sys", "/etc", "/dev", "/run/docker.sock", "/var/run/docker.sock", "/run", "/var/run")
 OUR_SECRETS = ("DATABASE_URL", "DAEMON_SECRET_KEY", "DAEMON_BROKER_URL", "DAEMON_ADMIN_PASSWORD", "DAEMON_API_KEY")
 
 _SIZE = re.compile(r"(\d+)\s*([bkmg])b?", re.IGNORECASE)
@@ -134,6 +135,10 @@ def size(low: int) -> Check:
     return check
 
 
+memory = size(6 * 1024**2)
+"""A check for what a container's memory may be: Docker takes no less."""
+
+
 def _env(value: Any) -> Mapping[str, str]:
     if not isinstance(value, dict):
         raise ValueError(f'{shown(value)} is no table; write {{ NAME = "value" }}')
@@ -169,19 +174,14 @@ def _tmpfs(value: Any) -> Mapping[str, int]:
     return MappingProxyType({path: size(4096)(text) for path, text in value.items()})
 
 
-def never_mounted(path: str) -> bool:
-    """Whether a path of the host is what no handler is ever given."""
-    return path in REFUSED_MOUNTS or path.startswith(("/proc/", "/sys/", "/etc/", "/dev/"))
-
-
 def _mount(value: Any) -> tuple[str, str]:
     source, _, target = _text(value).partition(":")
-    if not source.startswith("/") or not target.startswith("/") or ":" in target or ".." in source.split("/"):
-        raise ValueError(f'{shown(value)} is no mount; write "/here:/there" (it is read-only)')
-    clean = "/" + "/".join(part for part in source.split("/") if part not in ("", "."))
-    if never_mounted(clean):
-        raise ValueError(f"{clean} is never given to a handler; mount a directory of its own data")
-    return clean, target
+    try:
+        if ":" in target or normal(target) == "/":
+            raise ValueError
+        return normal(source), normal(target)
+    except ValueError:
+        raise ValueError(f'{shown(value)} is no mount; write "/here:/there" (it is read-only), without ..') from None
 
 
 def _capability(value: Any) -> str:
@@ -206,7 +206,7 @@ KEYS: Mapping[str, Key] = {
     "max_tasks_per_container": Key(_whole(1, 1_000_000_000)),
     "max_container_age": Key(_seconds(1)),
     "profile": Key(_one_of(*PROFILES), needs_image=True),
-    "memory_limit": Key(size(6 * 1024**2), needs_image=True),
+    "memory_limit": Key(memory, needs_image=True),
     "cpus": Key(_seconds(0.01), needs_image=True),
     "pids_limit": Key(_whole(1, 1_000_000), needs_image=True),
     "network": Key(_network, needs_image=True),

@@ -15,6 +15,7 @@ import tomli
 
 from tasks_app.runner.errors import RunnerError
 from tasks_app.runner.handler_keys import KEYS, RETRY_ON, hint, nearest, shown
+from tasks_app.runner.mounts import NO_MOUNTS, MountRules
 from tasks_app.runner.toml_places import Places
 
 MAX_NAME = 100
@@ -33,13 +34,14 @@ class HandlersError(RunnerError):
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a handler gets that does not say otherwise. Seconds and bytes."""
+    """What a handler gets that does not say otherwise, and what it may mount. Seconds and bytes."""
 
     timeout: float = 30.0
     max_retries: int = 3
     retry_backoff: float = 1.0
     profile: str = "sealed"
     memory_limit: int | None = None
+    mount_rules: MountRules = NO_MOUNTS
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Handler:
     cap_add: tuple[str, ...] = ()
     runtime: str | None = None
     mounts: tuple[tuple[str, str], ...] = ()
+    mount_rules: MountRules = NO_MOUNTS
 
 
 class Handlers(Mapping[str, Handler]):
@@ -132,14 +135,14 @@ def digest(handlers: Mapping[str, Handler]) -> str:
     """What the handlers are, as a SHA-256 in hex: two nodes that have the same run a task in the same way.
 
     Of the values, not of the text: comments, order and keys that say the default change nothing. Left out is what a
-    machine may have of its own: how many `instances`, and where its file lies.
+    machine may have of its own: how many `instances`, where its file lies, and what may be mounted of its files.
     """
     usual = Handler("")
     said = {
         name: {
             key: value
             for one in fields(handler)
-            if (key := one.name) not in ("name", "cwd", "instances")
+            if (key := one.name) not in ("name", "cwd", "instances", "mount_rules")
             and (value := getattr(handler, key)) != getattr(usual, key)
         }
         for name, handler in handlers.items()
@@ -194,7 +197,7 @@ class _Reading:
         d = self._defaults
         values: dict[str, Any] = {
             "timeout": d.timeout, "max_retries": d.max_retries, "retry_backoff": d.retry_backoff,
-            "profile": d.profile, "memory_limit": d.memory_limit,
+            "profile": d.profile, "memory_limit": d.memory_limit, "mount_rules": d.mount_rules,
         }  # fmt: skip
         for key, value in table.items():
             known = KEYS.get(key)
@@ -205,6 +208,9 @@ class _Reading:
                 values[key] = known.check(value)
             except ValueError as error:
                 self._key(name, key, str(error))
+            for source, _ in values.get(key, ()) if key == "mounts" else ():
+                if refusal := d.mount_rules.refusal(source):
+                    self._key(name, key, refusal)
             if known.needs_image and "image" not in table and "command" in table:
                 self._key(name, key, "holds for containers alone, and there is no `image`; leave it out or name one")
         if "image" not in table and "command" not in table:

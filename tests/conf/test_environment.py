@@ -31,6 +31,12 @@ BAD = [
     ("DAEMON_WORKERS", "0", "greater than or equal to 1"),
     ("DAEMON_DRAIN_TIMEOUT", "-1", "greater than or equal to 0"),
     ("DAEMON_HANDLER_PROFILE", "closed", "'sealed' or 'open'"),
+    ("DAEMON_DEFAULT_MEMORY", "512 megs", "'512 megs' is no size; write a string like \"512m\""),
+    ("DAEMON_DEFAULT_MEMORY", "512", "is no size"),
+    ("DAEMON_DEFAULT_MEMORY", "1m", "out of range; at least 6291456 bytes"),
+    ("DAEMON_MOUNT_ROOTS", "srv", "is no absolute path"),
+    ("DAEMON_MOUNT_ROOTS", "/srv,/srv/../etc", "is no absolute path without .."),
+    ("DAEMON_MOUNT_ROOTS", "/srv, /etc/ssl", "/etc/ssl is never given to a handler"),
     ("DAEMON_LOG_LEVEL", "verbose", "'debug', 'info', 'warning' or 'error'"),
     ("DAEMON_SECRET_KEY", "short", "at least 32 characters"),
     ("DAEMON_AUTH", "none", "'keys' or 'off'"),
@@ -148,6 +154,37 @@ def test_relative_paths_are_relative_to_the_project(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("DAEMON_HOME", "elsewhere")
     assert conf.read().home == TOP / "elsewhere"
     assert conf.read().database_file == TOP / "elsewhere" / "taskdaemon.sqlite3"
+
+
+def test_what_handlers_may_mount_is_never_the_database_or_the_secret_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DAEMON_MOUNT_ROOTS", f"{tmp_path}/, /var")
+    monkeypatch.setenv("DAEMON_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DAEMON_DB_PATH", str(tmp_path / "db" / "rows"))
+    rules = conf.read().mount_rules
+    assert rules.roots == (str(tmp_path), "/var")
+    for path in ("home", "home/secret_key", "db", "db/rows", "db/rows-wal", ""):
+        assert "never given" in (rules.refusal(str(tmp_path / path)) or ""), path
+    assert rules.refusal(str(tmp_path / "models")) is None
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/other")
+    assert conf.read().mount_rules.never(f"{tmp_path}/other-wal")
+
+
+def test_the_memory_of_containers_whose_handler_says_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "handlers.toml"
+    file.write_text('[handlers.one]\nimage = "x"\n[handlers.two]\nimage = "x"\nmemory_limit = "32m"\n')
+    monkeypatch.setenv("HANDLER_CONFIG", str(file))
+    monkeypatch.setenv("DAEMON_DEFAULT_MEMORY", "64m")
+    for kept in (conf.environment, conf.handlers):
+        kept.cache_clear()
+    try:
+        found = conf.handlers()
+    finally:
+        monkeypatch.undo()
+        for kept in (conf.environment, conf.handlers):
+            kept.cache_clear()
+    assert [handler.memory_limit for handler in found.values()] == [64 * 1024**2, 32 * 1024**2]
 
 
 def test_a_secret_key_is_made_once_for_its_owner_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tasks_app.runner.errors import OutOfMemory
+from tasks_app.runner.mounts import MountRules
 from tasks_app.runner.wire import Failure, Success
 from tests.docker.conftest import Intrude
+from tests.docker.engines import client
 from tests.runner.desk import Desk
 
 
@@ -115,7 +117,7 @@ def test_each_key_opens_its_line(intrude: Intrude) -> None:
 
 def test_a_directory_that_is_given_can_be_read_and_not_written_to(intrude: Intrude, tmp_path: Any) -> None:
     tmp_path.chmod(0o777)
-    desk = intrude(mounts=((str(tmp_path), "/data"),))
+    desk = intrude(mounts=((str(tmp_path), "/data"),), mount_rules=MountRules((str(tmp_path),)))
     assert "Read-only file system" in refused(desk, "write", path="/data/here")
     assert list(tmp_path.iterdir()) == []
 
@@ -123,8 +125,29 @@ def test_a_directory_that_is_given_can_be_read_and_not_written_to(intrude: Intru
 def test_a_link_to_what_is_never_given_is_not_followed(intrude: Intrude, tmp_path: Any) -> None:
     link = tmp_path / "harmless"
     link.symlink_to("/etc")
-    desk = intrude(mounts=((str(link), "/data"),))
+    desk = intrude(mounts=((str(link), "/data"),), mount_rules=MountRules((str(tmp_path),)))
     assert "never given" in desk.until(lambda: desk.pool.stats().problem)
+
+
+def test_a_link_is_mounted_as_what_it_led_to(intrude: Intrude, tmp_path: Any) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "latest").symlink_to("one")
+    desk = intrude(mounts=((str(tmp_path / "latest"), "/data"),), mount_rules=MountRules((str(tmp_path),)))
+    container = desk.ask("echo").container
+    assert [mount["Source"] for mount in client().inspect_container(container)["Mounts"]] == [str(tmp_path / "one")]
+
+
+def test_that_an_engine_elsewhere_cannot_be_looked_into_is_said_once(
+    intrude: Intrude, tmp_path: Any, monkeypatch: Any, caplog: Any
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "another-machine")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "latest").symlink_to("one")
+    rules = MountRules((str(tmp_path),))
+    desk = intrude(mounts=((str(tmp_path / "latest"), "/data"),), mount_rules=rules, instances=2)
+    assert desk.ask("echo").outcome == Success({"do": "echo"})
+    said = [record.message for record in caplog.records if "cannot be checked from here" in record.message]
+    assert len(said) == 1 and "handler 'intruder' has mounts" in said[0]
 
 
 def test_open_is_what_docker_gives(intrude: Intrude) -> None:

@@ -19,13 +19,18 @@ image = "{PYTHON}"
 command = {json.dumps(["python3", "-S", "-E", "-c", INTRUDER])}
 instances = 1
 max_retries = 0
-memory_limit = "64m"
+
+[handlers.roomy]
+image = "{PYTHON}"
+command = ["python3", "-c", "import sys; sys.stdin.read()"]
+instances = 1
+memory_limit = "128m"
 """
 
 
 @pytest.fixture(scope="module")
 def daemon(deploy: Callable[..., Deployment]) -> Deployment:
-    daemon = deploy(HANDLERS)
+    daemon = deploy(HANDLERS, DAEMON_DEFAULT_MEMORY="64m")
     daemon.up()
     return daemon
 
@@ -45,6 +50,14 @@ def test_an_attempt_names_the_image_and_says_how_long_it_waited(daemon: Deployme
     assert attempt["image"].startswith("sha256:")
     assert (attempt["oom"], attempt["exit_code"]) == (False, None)
     assert 0.0 <= attempt["wait_seconds"] < 30.0
+
+
+def test_a_container_has_the_memory_of_its_handler_or_else_that_of_the_environment(daemon: Deployment) -> None:
+    limits = {}
+    for name in ("intruder", "roomy"):
+        (container,) = daemon.containers(f"label=taskdaemon.handler={name}")
+        limits[name] = docker.run("inspect", "--format", "{{.HostConfig.Memory}}", container)
+    assert limits == {"intruder": str(64 * 1024**2), "roomy": str(128 * 1024**2)}
 
 
 @pytest.mark.parametrize(

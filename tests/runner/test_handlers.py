@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks_app.runner.handlers import Defaults, Handler, Handlers, HandlersError, load
+from tasks_app.runner.mounts import MountRules
 
 
 @pytest.fixture
@@ -102,6 +103,7 @@ def test_every_key_is_read_into_its_type(file: Path) -> None:
         runtime = "runsc"
         mounts = ["/srv/models/:/models"]
     """,
+        Defaults(mount_rules=MountRules(("/srv",))),
     )["re-size_2"]
     assert handler == Handler(
         name="re-size_2", image="registry/resize:1", command=("run", ""), cwd=file.parent.resolve(), instances=4,
@@ -111,6 +113,7 @@ def test_every_key_is_read_into_its_type(file: Path) -> None:
         max_container_age=3600.0, profile="open", cpus=1.5, pids_limit=64, network="bridge", read_only=False,
         tmpfs={"/tmp": 64 * 1024**2}, tmpfs_exec=True, shm_size=16 * 1024**2, user="image",
         cap_add=("CHOWN", "SETUID"), runtime="runsc", mounts=(("/srv/models", "/models"),),
+        mount_rules=MountRules(("/srv",)),
     )  # fmt: skip
 
 
@@ -192,6 +195,52 @@ def test_every_fault_is_told_at_once_with_its_line(file: Path) -> None:
 ])  # fmt: skip
 def test_a_fault_says_what_was_probably_meant(file: Path, text: str, said: str) -> None:
     assert faults(file, text) == [said]
+
+
+@pytest.mark.parametrize(
+    ("mount", "said"),
+    [
+        ("/srv/models:/models", None),
+        ("/srv:/models", None),
+        ("/srv2/models:/models", "/srv2/models is below none of DAEMON_MOUNT_ROOTS (/srv, /data); add a directory"),
+        ("/:/host", "/ has /proc in it, which is never given"),
+        ("/var:/host", "/var has /var/run in it"),
+        ("/srv/../etc:/x", "is no mount"),
+        ("/srv/./models//:/x", None),
+        ("srv:/x", "is no mount"),
+        ("/srv:/x/../..", "is no mount"),
+        ("/srv:/", "is no mount"),
+        ("/srv:/x:rw", "is no mount"),
+        *((f"{path}:/x", f"{path} is never given") for path in (
+            "/run", "/run/docker.sock", "/run/user/1000/docker.sock", "/var/run/docker.sock", "/proc/1/root", "/sys/fs",
+            "/etc/shadow", "/dev/sda", "/boot/grub", "/var/lib/docker/volumes", "/var/lib/containerd",
+        )),
+        ("/srv/home/secret_key:/x", "/srv/home/secret_key is never given"),
+        ("/srv/docker:/x", None),
+    ],
+)  # fmt: skip
+def test_a_mount_is_below_an_allowed_root_and_some_things_are_never_mounted(
+    file: Path, mount: str, said: str | None
+) -> None:
+    text = f'[handlers.x]\nimage = "y"\nmounts = ["{mount}"]\n'
+    rules = Defaults(mount_rules=MountRules(("/srv", "/data"), private=("/srv/home",)))
+    if mount == "/srv:/models":
+        rules = Defaults(mount_rules=MountRules(("/srv", "/data")))
+    if said is None:
+        assert read(file, text, rules)["x"].mounts
+        return
+    with pytest.raises(HandlersError) as caught:
+        read(file, text, rules)
+    (fault,) = caught.value.faults
+    assert fault.startswith("handlers.toml:3: [handlers.x] mounts: ") and said in fault
+
+
+def test_without_roots_nothing_is_mounted_and_it_is_said_what_to_do(file: Path) -> None:
+    (said,) = faults(file, '[handlers.x]\nimage = "y"\nmounts = ["/srv/models:/models"]\n')
+    assert said == (
+        "handlers.toml:3: [handlers.x] mounts: /srv/models is below none of DAEMON_MOUNT_ROOTS (it is empty); "
+        "add a directory that handlers may read"
+    )
 
 
 def test_what_is_no_toml_is_told_with_its_line(file: Path) -> None:

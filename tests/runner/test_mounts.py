@@ -1,0 +1,83 @@
+"""What a mount leads to on this machine, when its container is started."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from tasks_app.runner.mounts import MountRules
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    (tmp_path / "data" / "models").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def rules(data: Path) -> MountRules:
+    return MountRules((str(data),))
+
+
+def test_what_is_no_link_is_what_it_is(data: Path, rules: MountRules) -> None:
+    assert rules.resolved(str(data / "models")) == str(data / "models")
+    (data / "one.txt").write_text("x")
+    assert rules.resolved(str(data / "one.txt")) == str(data / "one.txt")
+
+
+def test_a_link_within_the_roots_is_followed_before_it_is_mounted(data: Path, rules: MountRules) -> None:
+    (data / "latest").symlink_to("models")
+    assert rules.resolved(str(data / "latest")) == str(data / "models")
+
+
+def test_a_root_may_be_a_link_itself(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "root").symlink_to(data)
+    rules = MountRules((str(tmp_path / "root"),))
+    assert rules.resolved(str(tmp_path / "root" / "models")) == str(data / "models")
+
+
+@pytest.mark.parametrize("target", ["/etc", "/proc/self/root/etc", "/", "/run", "../../../../../../etc/hostname"])
+def test_a_link_to_what_is_never_given_is_refused(data: Path, target: str, rules: MountRules) -> None:
+    (data / "harmless").symlink_to(target)
+    with pytest.raises(ValueError, match=r"harmless leads to /.*: .* never given"):
+        rules.resolved(str(data / "harmless"))
+
+
+def test_a_link_in_the_middle_is_followed_too(data: Path, tmp_path: Path, rules: MountRules) -> None:
+    (data / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to("/etc")
+    with pytest.raises(ValueError, match="leads to /etc/ssl: /etc/ssl is never given"):
+        rules.resolved(str(data / "a" / "ssl"))
+
+
+def test_a_link_out_of_the_roots_is_refused(data: Path, tmp_path: Path, rules: MountRules) -> None:
+    (data / "out").symlink_to(tmp_path / "other")
+    with pytest.raises(ValueError, match=f"leads to {tmp_path}/other: .* below none of DAEMON_MOUNT_ROOTS"):
+        rules.resolved(str(data / "out"))
+
+
+def test_a_link_to_our_own_files_is_refused(data: Path, tmp_path: Path) -> None:
+    (data / "in").symlink_to(tmp_path / "other")
+    rules = MountRules(("/",), private=(str(tmp_path / "other"),))
+    with pytest.raises(ValueError, match="never given"):
+        rules.resolved(str(data / "in"))
+
+
+def test_the_engines_own_folder_is_refused_wherever_it_is(data: Path, rules: MountRules) -> None:
+    with pytest.raises(ValueError, match="never given"):
+        rules.resolved(str(data / "models"), never=[str(data)])
+
+
+def test_a_socket_is_refused_for_read_only_means_nothing_to_it(data: Path, rules: MountRules) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(data / "s"))
+        with pytest.raises(ValueError, match="no directory and no ordinary file"):
+            rules.resolved(str(data / "s"))
+
+
+def test_what_is_not_there_is_told(data: Path, rules: MountRules) -> None:
+    with pytest.raises(ValueError, match="cannot be mounted: No such file"):
+        rules.resolved(str(data / "nothing"))
