@@ -9,10 +9,12 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.images.__main__ import ensure
 from tests.images.docker import Trouble
 
+settings.register_profile("long")
 ON_EVERY_DATABASE = Path(__file__).parent / "lifecycle"
 
 

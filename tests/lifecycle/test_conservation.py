@@ -28,11 +28,12 @@ from tasks_app.lifecycle import (
     promote,
     redrive,
     release,
+    renew,
     rescue,
     settle,
     submit_many,
 )
-from tasks_app.lifecycle.claim import Selection
+from tasks_app.lifecycle.claim import LEASE, Selection
 from tasks_app.metrics.reading import read
 from tasks_app.models import Attempt, OutcomeKind, Task
 from tests.lifecycle.kit import ALWAYS
@@ -42,6 +43,8 @@ NODES = ("north", "south")
 POLICIES = [Policy(5.0, retries, backoff, ALWAYS) for retries in (0, 1, 2) for backoff in (0.0, 60.0)]
 KINDS = [kind for kind in OutcomeKind if kind not in (OutcomeKind.CANCELLED, OutcomeKind.WORKER_LOST)]
 PICK = st.integers(0, 10_000)
+#: `pytest --hypothesis-profile long`: for hours.
+LONG = settings.get_current_profile_name() == "long"
 
 
 @dataclass
@@ -178,6 +181,18 @@ class Verbs(RuleBasedStateMachine):
         if current:
             self.tasks[claimed.id].leave("released", "pending")
 
+    @rule(node=st.sampled_from(NODES), picks=st.lists(PICK, max_size=4))
+    def renew(self, node: str, picks: list[int]) -> None:
+        """Of any claims that there ever were: what is not the node's now is not made its own by it."""
+        ids = {self.claims[-1 - pick % len(self.claims)].id for pick in picks if self.claims}
+        ours = [key for key in ids if key in self.tasks and self.tasks[key].node == node]
+        Task.objects.filter(pk__in=ours).update(lease=clock.now() + 1.0)
+        others = Task.objects.exclude(pk__in=ours).order_by("pk").values_list("pk", "lease", "status")
+        before = list(others)
+        assert renew(node, ids) == len(ours)
+        assert list(others.all()) == before
+        assert Task.objects.filter(lease__gt=clock.now() + LEASE / 2, pk__in=ours).count() == len(ours)
+
     def lose(self, lost: list[Known]) -> None:
         for task in lost:
             assert task.policy is not None
@@ -309,12 +324,13 @@ def deleted(sums: Any, status: str) -> int:
 
 
 @pytest.mark.django_db
+@pytest.mark.timeout(36_000 if LONG else 120)
 def test_no_task_is_lost_and_none_ends_twice_whatever_the_verbs_do() -> None:
     run_state_machine_as_test(
         Verbs,
         settings=settings(
-            max_examples=20,
-            stateful_step_count=40,
+            max_examples=1000 if LONG else 20,
+            stateful_step_count=100 if LONG else 40,
             deadline=None,
             database=None,
             # To shrink a failure takes minutes on a database. The steps that led to it are printed as they were.
