@@ -6,12 +6,14 @@ from django.core.wsgi import get_wsgi_application
 
 from tasks_app.api.front import Front
 from tasks_app.api_keys import keys
-from tasks_app.conf import environment
+from tasks_app.conf import BadEnvironment, environment, no_shared_key
 from tasks_app.metrics import flusher
 from tasks_app.runner.parent_death import die_with_parent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taskdaemon_site.settings")
 
+if fault := no_shared_key(environment()):
+    raise BadEnvironment([fault])
 application = get_wsgi_application()
 front = Front(application, environment().web_threads, environment().body_limit, environment().body_timeout)
 

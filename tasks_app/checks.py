@@ -12,12 +12,16 @@ from tasks_app import conf
 from tasks_app.runner.errors import RunnerError
 from tasks_app.runner.handlers import HandlersError
 
+#: The tag of what concerns those who serve HTTP alone.
+WEB = "web"
+
 
 def register() -> None:
     """Add our checks to Django's."""
     checks.register(handlers_can_be_read, "tasks_app")
     checks.register(environment_is_understood, "tasks_app")
     checks.register(database_can_do_it, "tasks_app")
+    checks.register(web_servers_have_one_key, WEB)
 
 
 def handlers_can_be_read(**_: Any) -> list[checks.CheckMessage]:
@@ -50,3 +54,9 @@ def database_can_do_it(**_: Any) -> list[checks.CheckMessage]:
             )
         ]
     return []
+
+
+def web_servers_have_one_key(**_: Any) -> list[checks.CheckMessage]:
+    """E003: a signing key of one host's own."""
+    fault = conf.no_shared_key(conf.environment())
+    return [] if fault is None else [checks.Error(fault, id="tasks_app.E003")]

@@ -143,11 +143,6 @@ class Environment(BaseSettings):
     @model_validator(mode="after")
     def _safe(self) -> Environment:
         faults = []
-        if self.database_url and self.database_url.startswith("postgres") and not self.secret_key:
-            faults.append(
-                "DAEMON_SECRET_KEY: required with DATABASE_URL, at least 32 random characters, the same for every "
-                "process (python3 -c 'import secrets; print(secrets.token_urlsafe(48))')"
-            )
         faults += [f"{name}: {why}" for name, why in _well_known(self)]
         if faults:
             raise ValueError("\n".join(faults))
@@ -253,6 +248,19 @@ def doubts() -> list[str]:
             near = difflib.get_close_matches(name, [str(k) for k in known], 1)
             found.append(f"{name}: no such variable; ignored" + (f" (did you mean {near[0]}?)" if near else ""))
     return found
+
+
+def no_shared_key(env: Environment) -> str | None:
+    """Why a web server must not start, or None: several of them that each make a key do not know each other's sessions.
+
+    A worker signs nothing, and its host should not have the key.
+    """
+    if env.secret_key or not (env.database_url or "").startswith("postgres"):
+        return None
+    return (
+        "DAEMON_SECRET_KEY: required with DATABASE_URL, at least 32 random characters, the same for every web server "
+        "(python3 -c 'import secrets; print(secrets.token_urlsafe(48))')"
+    )
 
 
 def secret_key(env: Environment) -> str:

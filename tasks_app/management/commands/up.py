@@ -27,6 +27,7 @@ from tasks_app.models import ApiKey
 class Command(PlatformCommand):
     """Migrate, start web and worker, keep them alive, drain on Ctrl-C."""
 
+    requires_system_checks = (*PlatformCommand.requires_system_checks, "web")
     help = "Migrate, then run the web server and one worker, supervised, until Ctrl-C or SIGTERM."
 
     def handle(self, *args: Any, **options: Any) -> None:

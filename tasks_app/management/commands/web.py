@@ -28,6 +28,7 @@ def numeric(host: str) -> str:
 class Command(PlatformCommand):
     """Serve the API, the docs and the admin."""
 
+    requires_system_checks = (*PlatformCommand.requires_system_checks, "web")
     help = "Serve the API, the docs and the admin on DAEMON_HOST:DAEMON_PORT."
 
     def handle(self, *args: Any, **options: Any) -> None:
