@@ -110,7 +110,9 @@ class Clerk:
         if self._settler.backlogged() and not self._writes_outcomes:
             return  # the settler is behind: more results would only grow what a crash loses
         room = None if self._cap is None else max(self._cap - self._ledger.count(), 0)
-        wants = [Want(name, free, self._policies[name]) for name in self._hopeful if (free := self._pools[name].free())]
+        # Under a cap types compete, so all are asked for: one whose bell another node has heard may have the best row.
+        types = self._hopeful if self._cap is None or not self._hopeful else self._pools
+        wants = [Want(name, free, self._policies[name]) for name in types if (free := self._pools[name].free())]
         if room == 0:
             wants = []
         if not wants and (not self._writes_outcomes or self._settler.idle()):

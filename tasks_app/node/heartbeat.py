@@ -28,7 +28,7 @@ RENEWAL = 10.0
 #: looks like everybody's death.
 TRUST = 10.0
 #: Seconds by which a renewal may be late and the database still count as there all the time.
-LATE = RENEWAL / 2
+LATE = RENEWAL * 0.75
 #: Seconds between looks at the other nodes.
 LOOK = 5.0
 

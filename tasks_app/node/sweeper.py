@@ -11,6 +11,7 @@ from django.db import DatabaseError, connection
 from django.db.models import ExpressionWrapper, F, FloatField
 
 from tasks_app import clock
+from tasks_app.lifecycle.claim import LEASE
 from tasks_app.models import Node
 from tasks_app.node_lock import has_lock, is_dead
 from tasks_app.runner.engine import Engine
@@ -21,7 +22,7 @@ log = structlog.get_logger(__name__)
 #: Seconds between looks. What a node leaves behind is to be gone 15 s after it.
 PAUSE = 5.0
 #: Seconds of silence after which a node whose lock means nothing here is gone: its leases ended well before.
-SILENCE = 45.0
+SILENCE = 1.5 * LEASE
 
 
 class Sweeper:

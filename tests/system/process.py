@@ -29,12 +29,13 @@ def until(look: Callable[[], T | None], timeout: float = 60.0, what: object = "i
 class Process:
     """A command of ours in a session of its own. What it says goes to files, so that nothing can block it."""
 
-    def __init__(self, home: Path, environment: dict[str, str], *command: str) -> None:
+    def __init__(self, home: Path, environment: dict[str, str], *command: str, inside: tuple[str, ...] = ()) -> None:
+        """`command` are the interpreter's words; `inside`: what they are to be run by."""
         number = len(list(home.glob("said.*.out")))
         self.out, self.err = home / f"said.{number}.out", home / f"said.{number}.err"
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.popen = subprocess.Popen(
-                [sys.executable, *command],
+                [*inside, sys.executable, *command],
                 cwd=PROJECT,
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -1,0 +1,28 @@
+"""Nodes on other machines, as far as lock files go: each has a DAEMON_HOME of its own, and the database in common."""
+
+from __future__ import annotations
+
+from tests.system.daemon import Daemon
+from tests.system.process import Process
+
+
+def environment(daemon: Daemon, host: str, **more: str) -> dict[str, str]:
+    """What a node of the deployment on another host would have in its environment."""
+    home = daemon.home / f"host-{host}"  # below the deployment's, so that its end is the end of this too
+    home.mkdir(exist_ok=True)
+    return daemon.environment | {"DAEMON_HOME": str(home), "DAEMON_DB_PATH": str(daemon.database)} | more
+
+
+def start(daemon: Daemon, host: str, *options: str, **more: str) -> Process:
+    """A node on a host, at work on its database."""
+    process = Process(daemon.home, environment(daemon, host, **more), "manage.py", "worker", *options)
+    process.until_says('"node started"|node started')
+    return process
+
+
+def name(daemon: Daemon, process: Process) -> str:
+    """A node's name, by its process."""
+    (found,) = [
+        row["name"] for row in daemon.rows("SELECT name FROM taskdaemon_node") if f"-{process.pid}-" in row["name"]
+    ]
+    return str(found)

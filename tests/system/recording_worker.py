@@ -1,0 +1,45 @@
+"""A worker that writes down when its claims began and ended: `python -m tests.system.recording_worker FILE ...`.
+
+The rest of the line is `manage.py worker`'s. What is recorded is the clerk's own call, so on SQLite it is within the
+write lock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import django
+
+
+def recording(claim: Callable[..., list[Any]], path: str) -> Callable[..., list[Any]]:
+    """`claim`, with a line in the file for each call that got something."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    @wraps(claim)
+    def recorded(node: str, *args: Any, **options: Any) -> list[Any]:
+        began = time.monotonic()
+        tasks = claim(node, *args, **options)
+        if tasks:
+            ids = [task.id for task in tasks]
+            entry = {"node": node, "began": began, "ended": time.monotonic(), "tasks": ids}
+            os.write(file, json.dumps(entry).encode() + b"\n")
+        return tasks
+
+    return recorded
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taskdaemon_site.settings")
+    django.setup()
+    from django.core.management import call_command
+
+    from tasks_app.node import clerk
+
+    clerk.claim = recording(clerk.claim, sys.argv[1])  # type: ignore[assignment]
+    call_command("worker", *sys.argv[2:])
