@@ -142,8 +142,7 @@ class Environment(BaseSettings):
 
     @model_validator(mode="after")
     def _safe(self) -> Environment:
-        faults = []
-        faults += [f"{name}: {why}" for name, why in _well_known(self)]
+        faults = [f"{name}: {why}" for name, why in _well_known(self)]
         if faults:
             raise ValueError("\n".join(faults))
         return self

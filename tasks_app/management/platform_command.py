@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, SystemCheckError
 class PlatformCommand(BaseCommand):
     """Stops a bad start with exit code 2, every fault at once."""
 
-    requires_system_checks = ("tasks_app",)
+    requires_system_checks: tuple[str, ...] = ("tasks_app",)
 
     def check(self, *args: Any, **options: Any) -> None:
         """As Django's, but for the exit code."""

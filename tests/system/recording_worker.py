@@ -41,5 +41,5 @@ if __name__ == "__main__":
 
     from tasks_app.node import clerk
 
-    clerk.claim = recording(clerk.claim, sys.argv[1])  # type: ignore[assignment]
+    vars(clerk)["claim"] = recording(vars(clerk)["claim"], sys.argv[1])
     call_command("worker", *sys.argv[2:])
