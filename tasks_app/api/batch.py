@@ -16,7 +16,7 @@ from tasks_app.api.errors import Invalid
 from tasks_app.api.parsers import body_of
 from tasks_app.api.strict_json import MAX_DEPTH
 from tasks_app.api.tasks import API
-from tasks_app.lifecycle import NewTask, submit_many
+from tasks_app.lifecycle import NewTask, intake
 from tasks_app.lifecycle.submit import encode
 
 #: Tasks in one request.
@@ -45,7 +45,7 @@ class BatchView(API):
         large = len(request._request.body) > env.max_body
         new = new_tasks(body, conf.handlers(), env.max_body if large else None)
         admission.admit(env, len(new))
-        ids = submit_many(new)
+        ids = intake.submit(new)
         backlog.accepted(len(new))
         return Response({"task_ids": [str(each) for each in ids]})
 

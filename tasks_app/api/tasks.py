@@ -18,7 +18,7 @@ from tasks_app.api.backlog import backlog
 from tasks_app.api.errors import NotFound
 from tasks_app.api.parsers import body_of
 from tasks_app.api.renderers import AlwaysJSON
-from tasks_app.lifecycle import delete, redrive, submit
+from tasks_app.lifecycle import delete, intake, redrive
 from tasks_app.models import Task
 
 #: The task object's fields, as columns.
@@ -96,7 +96,7 @@ class QueueView(API):
         """Queue a task. The answer means that it is stored, and safe from a power cut."""
         new = inputs.new_task(body_of(request), conf.handlers())
         admission.admit(conf.environment())
-        identity = submit(new.task_type, new.task_data, new.priority)
+        (identity,) = intake.submit([new])
         backlog.accepted()
         return Response({"task_id": str(identity)}, headers={"Location": f"/api/tasks/{identity}"})
 

@@ -9,6 +9,7 @@ from tasks_app.lifecycle.claim import Want, claim, waiting
 from tasks_app.lifecycle.claimed import Claimed, Policy
 from tasks_app.lifecycle.delete import delete
 from tasks_app.lifecycle.expire import expire
+from tasks_app.lifecycle.intake import intake
 from tasks_app.lifecycle.promote import promote
 from tasks_app.lifecycle.redrive import redrive
 from tasks_app.lifecycle.release import release
@@ -28,6 +29,7 @@ __all__ = [
     "delete",
     "expire",
     "held",
+    "intake",
     "promote",
     "redrive",
     "release",

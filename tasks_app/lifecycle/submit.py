@@ -65,18 +65,21 @@ def submit(task_type: str, task_data: Mapping[str, Any] | None = None, priority:
 
 def submit_many(new: Sequence[NewTask]) -> list[UUID]:
     """Accept tasks, all or none, in one transaction. The ids come in the order of `new`, which is their order too."""
+    with writing():
+        return store(new)
+
+
+def store(new: Sequence[NewTask]) -> list[UUID]:
+    """The same within the caller's transaction."""
     if not new:
         return []
     ids = [uuids.uuid7() for _ in new]
     texts = [encode(each.task_data) for each in new]
     if connection.vendor == "postgresql":
-        with transaction.atomic():
-            _insert_postgresql(new, ids, texts)
-            _ring_after_commit(new)
+        _insert_postgresql(new, ids, texts)
     else:
-        with writing():
-            _insert_sqlite(new, ids, texts)
-            _ring_after_commit(new)
+        _insert_sqlite(new, ids, texts)
+    _ring_after_commit(new)
     return ids
 
 
