@@ -6,7 +6,8 @@ import sys
 import time
 
 from tests.chaos.options import read
-from tests.chaos.run import run, tell
+from tests.chaos.report import tell
+from tests.chaos.run import run
 
 
 def say(line: str) -> None:

@@ -10,7 +10,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,6 +22,7 @@ from tests.chaos.postgres import Postgres
 from tests.chaos.program import Program
 from tests.chaos.rabbitmq import RabbitMQ
 from tests.chaos.redis import Redis
+from tests.chaos.rows import as_json
 from tests.chaos.sqlite import Sqlite
 from tests.chaos.witness import Witness
 from tests.docker.engines import PYTHON
@@ -154,7 +154,7 @@ class Scene:
     def pools(self) -> dict[str, dict[str, dict[str, Any]]]:
         """Of the nodes that have not said, and of which nobody knows, that they have ended: their pools by handler."""
         rows = self.database.rows("SELECT name, pools FROM taskdaemon_node WHERE stopped_at IS NULL")
-        return {row["name"]: _json(row["pools"]) for row in rows}
+        return {row["name"]: as_json(row["pools"]) for row in rows}
 
     def slots(self) -> str:
         """The pools, for people."""
@@ -174,21 +174,6 @@ class Scene:
             "SELECT count(*) AS n FROM taskdaemon_task WHERE status IN ('pending', 'processing')"
         )
         return int(row["n"])
-
-    def tasks(self) -> dict[str, dict[str, Any]]:
-        """Every task's row, by its id; moments in seconds of the wall clock."""
-        rows = self.database.rows(
-            "SELECT id, task_type, task_data, priority, status, attempts, retries, result, failure_reason, last_error,"
-            " node, created_at, started_at, completed_at FROM taskdaemon_task"
-        )
-        return {str(UUID(str(row["id"]))): _plain(row) for row in rows}
-
-    def attempts(self) -> list[dict[str, Any]]:
-        """Every attempt's row."""
-        rows = self.database.rows(
-            "SELECT task_id, number, node, container, started_at, ended_at, outcome, error FROM taskdaemon_attempt"
-        )
-        return [_plain(row) for row in rows]
 
     def figures(self) -> dict[str, Any]:
         """/api/metrics, as a client gets it."""
@@ -228,22 +213,3 @@ class Scene:
                 if file.exists():
                     shutil.copy(file, self.options.keep)
         shutil.rmtree(self.home, ignore_errors=True)
-
-
-def _json(value: Any) -> Any:
-    """A JSON column: PostgreSQL's driver has read it already."""
-    return json.loads(value) if isinstance(value, str) else value
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """A row whose moments are seconds, whose ids are text and whose JSON is read."""
-    plain = {}
-    for name, value in row.items():
-        if name.endswith("_at") and value is not None:
-            moment = datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value
-            plain[name] = moment.timestamp()
-        elif name in ("task_data", "result"):
-            plain[name] = _json(value)
-        else:
-            plain[name] = str(UUID(str(value))) if name in ("id", "task_id") else value
-    return plain

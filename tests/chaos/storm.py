@@ -9,7 +9,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.chaos.faults import Fault, Throw, catalogue
+from tests.chaos.catalogue import catalogue
+from tests.chaos.fault import Fault, Throw
 from tests.chaos.scene import Scene
 
 

@@ -13,7 +13,8 @@ from tests.broker.servers import missing
 from tests.chaos.options import Options
 from tests.chaos.postgres import binary
 from tests.chaos.rabbitmq import script
-from tests.chaos.run import run, tell
+from tests.chaos.report import tell
+from tests.chaos.run import run
 
 # It starts servers, and waits for leases and retries: more than a test's 120 s on a machine that has much else to do.
 pytestmark = pytest.mark.timeout(600)

@@ -1,0 +1,55 @@
+"""All that can be done to a scene."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from tasks_app.broker.celery_settings import celery_settings
+from tasks_app.broker.queues import queue_name
+from tests.chaos.fault import Fault
+from tests.chaos.hurt_engine import of_engine
+from tests.chaos.hurt_processes import of_children, of_node, of_web
+from tests.chaos.hurt_servers import of_postgres, of_rabbitmq, of_redis, of_sqlite
+from tests.chaos.postgres import Postgres
+from tests.chaos.rabbitmq import RabbitMQ
+from tests.chaos.redis import Redis
+from tests.chaos.scene import TYPES, Scene
+
+BELLS = 100
+
+
+def catalogue(scene: Scene) -> list[Fault]:
+    """All that can be done to this scene. Of a soak the first node and the first web server are spared."""
+    first = 1 if scene.options.soak and scene.options.nodes > 1 else 0
+    found = [fault for node in scene.nodes[first:] for fault in of_node(node)]
+    found += [fault for web in scene.webs[first:] for fault in of_web(web)]
+    found += of_engine(scene.engine, scene.deployment) if scene.engine is not None else of_children(scene)
+    database, broker = scene.database, scene.broker
+    found += of_postgres(database) if isinstance(database, Postgres) else of_sqlite(database)
+    if isinstance(broker, Redis):
+        found += of_redis(broker)
+    if isinstance(broker, RabbitMQ):
+        found += of_rabbitmq(broker, [queue_name(scene.deployment, name) for name in TYPES])
+    found.append(Fault("bells.many", "bells", lambda throw: _ring(scene)))
+    wanted = scene.options.faults
+    return [fault for fault in found if not wanted or fault.name.startswith(wanted)]
+
+
+def _ring(scene: Scene) -> str:
+    """Bells for work that there is not."""
+    app = Celery("chaos", set_as_current=False)
+    app.conf.update(celery_settings(scene.broker.url if scene.broker else None, scene.home / "near"))
+    app.conf.broker_transport_options = {**app.conf.broker_transport_options, "max_retries": 1}
+    sent = 0
+    try:
+        with app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1)
+            for number in range(BELLS):
+                app.send_task(
+                    "tasks_app.ring", args=[TYPES[number % 3]], connection=connection, exchange="", retry=False,
+                    routing_key=queue_name(scene.deployment, TYPES[number % 3]), ignore_result=True,
+                )  # fmt: skip
+                sent += 1
+    except Exception as error:  # the broker may be down, and kombu's errors have no family
+        return f"{sent} of {BELLS}: {type(error).__name__}"
+    return f"{sent} duplicates"

@@ -1,0 +1,53 @@
+"""What a run came to, for people and for tests."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.chaos.checker import Violation
+from tests.chaos.evidence import Evidence
+
+
+@dataclass
+class Report:
+    """What a run came to. `violations` is empty if every promise held."""
+
+    violations: list[Violation]
+    counts: dict[str, int]
+    faults: dict[str, int]
+    figures: dict[str, float] = field(default_factory=dict)
+    table: list[str] = field(default_factory=list)
+
+
+def figures(evidence: Evidence) -> dict[str, float]:
+    rows = list(evidence.tasks.values())
+    attempts = Counter(f"attempts: {one['outcome']}" for tries in evidence.attempts.values() for one in tries)
+    handlers = (evidence.figures or {"handlers": {}})["handlers"]
+    return {
+        "tasks": len(rows),
+        "completed": sum(row["status"] == "completed" for row in rows),
+        "failed": sum(row["status"] == "failed" for row in rows),
+        "executions begun": sum(told.what == "start" for told in evidence.told),
+        **dict(sorted(attempts.items())),
+        "results dropped as stale": sum(each["results_stale"] for each in handlers.values()),
+    }
+
+
+def tell(report: Report, say: Callable[[str], None] = print) -> None:
+    """The report, for people."""
+    for violation in report.violations[:50]:
+        say(f"\nVIOLATION {violation}")
+    for line in report.table:
+        say(line)
+    say("")
+    for title, counts in (("calls", report.counts), ("faults", report.faults), ("figures", report.figures)):
+        say(f"{title}: {json.dumps(dict(sorted(counts.items())) if title != 'figures' else counts)}")
+    by_rule: dict[str, int] = {}
+    for violation in report.violations:
+        by_rule[violation.rule] = by_rule.get(violation.rule, 0) + 1
+    count = by_rule.get
+    say(f"lost {count('lost', 0)}, settled twice {count('settled', 0)}, left behind {count('left', 0)}")
+    say(f"VERDICT: {'every promise held' if not by_rule else f'BROKEN: {by_rule}'}")

@@ -1,0 +1,47 @@
+"""The rows, as the checker wants them, whichever database they come from."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from tests.chaos.postgres import Postgres
+from tests.chaos.sqlite import Sqlite
+
+
+def tasks(database: Postgres | Sqlite) -> dict[str, dict[str, Any]]:
+    """Every task's row, by its id; moments in seconds of the wall clock."""
+    rows = database.rows(
+        "SELECT id, task_type, task_data, priority, status, attempts, retries, result, failure_reason, last_error,"
+        " node, created_at, started_at, completed_at FROM taskdaemon_task"
+    )
+    return {str(UUID(str(row["id"]))): _plain(row) for row in rows}
+
+
+def attempts(database: Postgres | Sqlite) -> list[dict[str, Any]]:
+    """Every attempt's row."""
+    rows = database.rows(
+        "SELECT task_id, number, node, container, started_at, ended_at, outcome, error FROM taskdaemon_attempt"
+    )
+    return [_plain(row) for row in rows]
+
+
+def as_json(value: Any) -> Any:
+    """A JSON column: PostgreSQL's driver has read it already."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """A row whose moments are seconds, whose ids are text and whose JSON is read."""
+    plain = {}
+    for name, value in row.items():
+        if name.endswith("_at") and value is not None:
+            moment = datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value
+            plain[name] = moment.timestamp()
+        elif name in ("task_data", "result"):
+            plain[name] = as_json(value)
+        else:
+            plain[name] = str(UUID(str(value))) if name in ("id", "task_id") else value
+    return plain
