@@ -74,7 +74,18 @@ _SQLITE: dict[str, Any] = {
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16000"
     ),
 }
-_POSTGRESQL: dict[str, Any] = {"connect_timeout": 3, "options": "-c statement_timeout=10000 -c lock_timeout=10000"}
+# PostgreSQL: what the server ends by itself, in milliseconds. The last is for a process of ours that was stopped in the
+# middle of a transaction: the rows that it has locked are wanted by others. What a server that does not live any more
+# cannot end, our side of the connection does (tasks_app.postgresql).
+_LIMITS = {"statement_timeout": 10_000, "lock_timeout": 10_000, "idle_in_transaction_session_timeout": 10_000}
+_POSTGRESQL: dict[str, Any] = {
+    "connect_timeout": 3,
+    "options": " ".join(f"-c {name}={value}" for name, value in _LIMITS.items()),
+    # An idle connection to a host that is gone: noticed after 20 s, and not when it is wanted.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
 
 DATABASES: dict[str, Any] = {
     "default": (
@@ -86,6 +97,8 @@ DATABASES: dict[str, Any] = {
 _DB = DATABASES["default"]
 _LITE = _DB["ENGINE"].endswith("sqlite3")
 _DB.setdefault("OPTIONS", {}).update(_SQLITE if _LITE else _POSTGRESQL)
+if not _LITE:
+    _DB["ENGINE"] = "tasks_app.postgresql"
 _DB["CONN_MAX_AGE"] = None if _LITE else 60
 _DB["CONN_HEALTH_CHECKS"] = not _LITE
 if _LITE:

@@ -25,6 +25,8 @@ MEANINGLESS = ("DAEMON_QUEUE_TYPE", "DAEMON_BATCH_SIZE", "DAEMON_GRPC_PORT", "DA
 
 #: Bytes.
 LARGEST_BODY = 64 * 1024 * 1024
+#: Where a process can be told to die (`tasks_app.fail_points`).
+FAIL_POINTS = ("inside_claim", "after_claim", "before_settle", "after_settle", "between_commit_and_bell")
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -58,6 +60,7 @@ class Environment(BaseSettings):
     max_retries: int = _named("DAEMON_MAX_RETRIES", 3, ge=0, le=1000)
     retry_backoff: float = _named("DAEMON_RETRY_BACKOFF", 1.0, ge=0, le=60, allow_inf_nan=False)
     workers: int | None = _named("DAEMON_WORKERS", None, ge=1, le=10_000)
+    lease: float = _named("DAEMON_LEASE", 30.0, ge=6, le=600, allow_inf_nan=False)
     drain_timeout: float = _named("DAEMON_DRAIN_TIMEOUT", 30.0, ge=0, le=3600, allow_inf_nan=False)
     handler_profile: Literal["sealed", "open"] = _named("DAEMON_HANDLER_PROFILE", "sealed")
     default_memory: int | None = _named("DAEMON_DEFAULT_MEMORY", None)
@@ -75,6 +78,9 @@ class Environment(BaseSettings):
     admin_password: str | None = _named("DAEMON_ADMIN_PASSWORD", None, min_length=8)
     api_key: str | None = _named("DAEMON_API_KEY", None)
     max_rate: float | None = _named("DAEMON_MAX_RATE", None, gt=0, le=1_000_000, allow_inf_nan=False)
+
+    testing: bool = _named("DAEMON_TESTING", False)
+    fail_point: str | None = _named("DAEMON_FAIL_POINT", None)
 
     @field_validator("task_selection", "handler_profile", "log_level", "auth", mode="before")
     @classmethod
@@ -135,6 +141,14 @@ class Environment(BaseSettings):
                 raise ValueError(f"{word!r} is no origin (one like https://tasks.example.org)")
         return value
 
+    @field_validator("fail_point")
+    @classmethod
+    def _known_fail_point(cls, value: str | None) -> str | None:
+        name, _, rest = (value or "").partition(":")
+        if value is not None and (name not in FAIL_POINTS or rest.partition(":")[0] not in ("", "kill", "raise")):
+            raise ValueError(f"must be one of {', '.join(FAIL_POINTS)}, with :kill or :raise and :/a/file after it")
+        return value
+
     @field_validator("handler_config", "home", "db_path")
     @classmethod
     def _relative_to_the_project(cls, value: Path | None) -> Path | None:
@@ -143,6 +157,11 @@ class Environment(BaseSettings):
     @model_validator(mode="after")
     def _safe(self) -> Environment:
         faults = [f"{name}: {why}" for name, why in _well_known(self)]
+        if self.fail_point and not self.testing:
+            faults.append(
+                "DAEMON_FAIL_POINT: lets the process kill itself, for tests alone; unset it, or set "
+                "DAEMON_TESTING=true if that is what is wanted"
+            )
         if faults:
             raise ValueError("\n".join(faults))
         return self

@@ -2,7 +2,8 @@
 
 A WSGI thread that reads a body waits for as long as the client likes; eight slow clients would be the end of an API of
 eight threads. So bodies are read by one event loop, each up to a limit and a deadline, and the threads get requests
-that are complete.
+that are complete. The loop also says that the process lives, and sends away who has waited for a thread for too long:
+both hold while every thread waits for a database.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from io import BytesIO
-from queue import SimpleQueue
 from typing import Any
 from urllib.parse import quote
 
 import structlog
+from django.conf import settings
+from django.http.request import split_domain_port, validate_host
 
-from tasks_app.api.errors import error_bytes
+from tasks_app.api.errors import RETRY_AFTER, error_bytes
+from tasks_app.api.line import Line, Request
+from tasks_app.api.renderers import dump
 from tasks_app.metrics.tally import process
 
 log = structlog.get_logger(__name__)
@@ -32,10 +35,12 @@ _ASCII = "".join(map(chr, range(33, 127)))
 
 #: Bytes of bodies that may be on their way at once, over all clients.
 AFLOAT = 64 * 1024 * 1024
-#: Seconds that a complete request waits for a thread before it is told to come back.
-STALE = 30.0
 #: Seconds between two looks for answered requests. Their answers are out already: only the memory waits.
 SWEEP = 0.02
+#: Methods that write nothing.
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+LIVE = frozenset({"/health/live", "/health/live/"})
+LIVE_BODY = dump({"status": "live"})
 
 
 class Refused(Exception):
@@ -46,17 +51,6 @@ class Refused(Exception):
         self.status, self.headers = status, headers
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A complete request. `answered` is resolved on the loop."""
-
-    scope: Any
-    proto: Any
-    body: bytes
-    answered: asyncio.Future[None]
-    at: float
-
-
 class Front:
     """An RSGI application in front of a WSGI one. `limit` tells the bytes that a body to a path may have, `patience` is
     in seconds, for a whole body."""
@@ -64,7 +58,7 @@ class Front:
     def __init__(self, application: WSGI, threads: int, limit: Callable[[str], int], patience: float) -> None:
         self._application = application
         self._threads, self._limit, self._patience = threads, limit, patience
-        self._waiting: SimpleQueue[Request] = SimpleQueue()
+        self._line = Line(threads)
         self._answered: deque[asyncio.Future[None]] = deque()
         self._inside = 0
         self._afloat = 0
@@ -78,6 +72,11 @@ class Front:
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         """One request."""
+        if scope.path in LIVE and _may_be_told(scope):
+            began = time.perf_counter()
+            proto.response_bytes(200, [("content-type", "application/json")], LIVE_BODY)
+            _count(scope.method, time.perf_counter() - began)
+            return
         try:
             body = await self._body(scope, proto)
         except Refused as error:
@@ -89,7 +88,7 @@ class Front:
         if not self._sweeping:
             self._sweeping = True
             self._loop.call_later(SWEEP, self._sweep)
-        self._waiting.put(Request(scope, proto, body, answered, time.monotonic()))
+        self._line.put(Request(scope, proto, body, answered, scope.method not in READS))
         await answered
 
     async def _body(self, scope: Any, proto: Any) -> bytes:
@@ -103,7 +102,7 @@ class Front:
             raise _too_large(limit)
         held = min(declared or limit, limit)
         if self._afloat + held > AFLOAT:
-            raise Refused(503, "too many large bodies at once; try again", ("Retry-After", "2"))
+            raise Refused(503, "too many large bodies at once; try again", ("Retry-After", RETRY_AFTER))
         self._afloat += held
         try:
             async with asyncio.timeout(self._patience):
@@ -130,6 +129,9 @@ class Front:
         return b"".join(parts)
 
     def _sweep(self) -> None:
+        for request in self._line.overdue():
+            refuse(request.proto, Refused(503, "too busy; try again", ("Retry-After", RETRY_AFTER)))
+            self._answered.append(request.answered)
         while self._answered:
             answered = self._answered.popleft()
             self._inside -= 1
@@ -141,10 +143,8 @@ class Front:
 
     def _serve(self) -> None:
         while True:
-            request = self._waiting.get()
+            request = self._line.get()
             try:
-                if time.monotonic() - request.at > STALE:
-                    raise Refused(503, "too busy; try again", ("Retry-After", "2"))
                 self._answer(request)
             except Refused as error:
                 refuse(request.proto, error)
@@ -152,6 +152,7 @@ class Front:
                 log.error("the application failed, or its client is gone", exc_info=error)
                 refuse(request.proto, Refused(500, "internal error"))
             finally:
+                self._line.over(request)
                 self._answered.append(request.answered)
                 del request  # not kept while the thread waits
 
@@ -171,6 +172,25 @@ class Front:
             if (close := getattr(parts, "close", None)) is not None:
                 close()
         request.proto.response_bytes(started[0], started[1], body)
+
+
+def _may_be_told(scope: Any) -> bool:
+    """Whether a question for our life is answered here. What is odd about others, the application answers."""
+    headers = scope.headers
+    if (
+        scope.method not in ("GET", "HEAD")
+        or headers.get("content-length", "0") != "0"
+        or "transfer-encoding" in headers
+    ):
+        return False
+    domain, _ = split_domain_port(headers.get("host", ""))
+    return bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS)
+
+
+def _count(method: str, seconds: float) -> None:
+    """As `Meter` counts what gets to the application."""
+    process.add(f"http|200|live|{method}")
+    process.observe("http_seconds", f"200|live|{method}", seconds)
 
 
 def environ(scope: Any, body: bytes) -> dict[str, Any]:

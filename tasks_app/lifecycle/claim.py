@@ -11,14 +11,15 @@ from typing import Any, Literal, NamedTuple
 import psycopg
 from django.db import connection
 
-from tasks_app import clock
+from tasks_app import clock, conf
+from tasks_app.fail_points import fail_point
 from tasks_app.lifecycle.claimed import Claimed, Policy
 from tasks_app.write_lock import writing
 
 Selection = Literal["fifo", "lifo", "priority"]
 
 #: Seconds that an attempt is a node's own without a renewal.
-LEASE = 30.0
+LEASE = conf.environment().lease
 
 ORDER: dict[Selection, str] = {"fifo": "place", "lifo": "place DESC", "priority": "priority DESC, place"}
 
@@ -154,6 +155,7 @@ def _claim_postgresql(node: str, wants: Sequence[Want], order: Selection, cap: i
     ):  # prepared on the server, unlike Django's own cursor
         if cap is None:
             cursor.execute(_POSTGRESQL.replace("{best}", best_by_type(order)), params, prepare=True)
+            fail_point("inside_claim")
             return [Claimed._make((*row, policies[row[1]], sent_at)) for row in cursor.fetchall()]
         taken: list[Claimed] = []
         left = {want.task_type: want.count for want in wants}
@@ -166,6 +168,7 @@ def _claim_postgresql(node: str, wants: Sequence[Want], order: Selection, cap: i
                 break
             params["ids"] = [row[0] for row in seen]
             cursor.execute(_POSTGRESQL.replace("{best}", _LOOKED_AT), params, prepare=True)
+            fail_point("inside_claim")
             rows = [Claimed._make((*row, policies[row[1]], sent_at)) for row in cursor.fetchall()]
             taken += rows
             for row in rows:
@@ -200,6 +203,7 @@ def _claim_sqlite(node: str, wants: Sequence[Want], order: Selection, cap: int |
                     json.dumps([row[0] for row in rows]),
                 ),
             )  # fmt: skip
+            fail_point("inside_claim")
             for row in rows:
                 wait = (moment - datetime.fromisoformat(row[7])).total_seconds()
                 taken.append(Claimed._make((_dashed(row[0]), *row[1:7], wait, policy, sent_at)))

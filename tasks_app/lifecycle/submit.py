@@ -15,6 +15,7 @@ import uuid_utils.compat as uuids
 from django.db import connection, transaction
 
 from tasks_app.broker.bell import ring
+from tasks_app.fail_points import fail_point
 from tasks_app.lifecycle.place import next_places
 from tasks_app.metrics import counters
 from tasks_app.write_lock import writing
@@ -106,5 +107,6 @@ def _ring_after_commit(new: Sequence[NewTask]) -> None:
     highest: dict[str, int] = {}
     for each in new:
         highest[each.task_type] = max(each.priority, highest.get(each.task_type, 0))
+    transaction.on_commit(partial(fail_point, "between_commit_and_bell"))
     for name, priority in highest.items():
         transaction.on_commit(partial(ring, name, priority))

@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 import structlog
 from django.db import DatabaseError, connection
 
+from tasks_app.fail_points import fail_point
 from tasks_app.lifecycle import Claimed, Ended, Policy, Want, claim, waiting
 from tasks_app.lifecycle.claim import LEASE, Selection
 from tasks_app.models import OutcomeKind
@@ -128,6 +129,8 @@ class Clerk:
         except BaseException:
             self._hopeful.update(want.task_type for want in wants)
             raise
+        if tasks:
+            fail_point("after_claim")
         got = Tally(task.task_type for task in tasks)
         capped = room is not None and len(tasks) >= room
         self._hopeful.update(want.task_type for want in wants if capped or got[want.task_type] >= want.count)

@@ -12,6 +12,7 @@ import structlog
 from django.db import DatabaseError, connection
 
 from tasks_app.lifecycle import expire, held, promote, renew, rescue
+from tasks_app.lifecycle.claim import LEASE
 from tasks_app.metrics import tally
 from tasks_app.models import Task
 from tasks_app.node.burial import bury, remove_rows
@@ -19,14 +20,15 @@ from tasks_app.node.ledger import MARGIN, Ledger
 from tasks_app.node.record import NodeRecord
 from tasks_app.node.retrying import Retrying
 from tasks_app.node_lock import forget, is_dead
+from tasks_app.postgresql.bounded import LIMIT, limited
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between renewals of the leases.
-RENEWAL = 10.0
+#: Seconds between renewals of the leases: two may fail before the third would be too late.
+RENEWAL = LEASE / 3
 #: Seconds that a node must have renewed without a fault before it declares others dead: the database's own outage
 #: looks like everybody's death.
-TRUST = 10.0
+TRUST = LEASE / 3
 #: Seconds by which a renewal may be late and the database still count as there all the time.
 LATE = RENEWAL * 0.75
 #: Seconds between looks at the other nodes.
@@ -63,6 +65,13 @@ class Heartbeat:
         """The thread that talks to the database, once a second."""
         trouble = Retrying("renew the leases", longest=1.0)
         try:
+            self._until_stopped(trouble)
+        finally:
+            connection.close()
+
+    def _until_stopped(self, trouble: Retrying) -> None:
+        # A renewal that hangs is given up in time for another one, on a connection that is new.
+        with limited(min(LIMIT, RENEWAL)):
             while not self._stop.is_set():
                 try:
                     self._beat()
@@ -72,8 +81,6 @@ class Heartbeat:
                     self._sound_since = None
                     pause = trouble.pause(error)
                 self._stop.wait(pause)
-        finally:
-            connection.close()
 
     def watch(self) -> None:
         """The thread that kills what a node may no longer call its own, by the monotonic clock alone."""

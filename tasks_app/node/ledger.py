@@ -14,7 +14,7 @@ from tasks_app.runner.slot import Slot
 Key = tuple[str, int]
 
 #: Seconds before the end of a lease at which its container is killed, renewed or not.
-MARGIN = 3.0
+MARGIN = LEASE / 10
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from typing import TypeVar
 import structlog
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, ProgrammingError, connection
 
+from tasks_app.fail_points import fail_point
 from tasks_app.lifecycle import Ended, settle
 from tasks_app.models import OutcomeKind
 from tasks_app.node.ledger import Ledger
@@ -68,6 +69,8 @@ class Settler:
         """Write what waits, and do `then`, in one commit. What could not be written waits for the next call."""
         batch, self._again = self._again or self._next(wait=False), []
         try:
+            if batch:
+                fail_point("before_settle")
             with writing():
                 kept = settle(self._node, batch)
                 answer = then()
@@ -123,6 +126,7 @@ class Settler:
 
     def _write(self, batch: list[Ended]) -> None:
         try:
+            fail_point("before_settle")
             kept = settle(self._node, batch)
         except AWAY:
             raise
@@ -139,6 +143,8 @@ class Settler:
         self._wrote(batch, kept)
 
     def _wrote(self, batch: list[Ended], kept: set[tuple[str, int]]) -> None:
+        if batch:
+            fail_point("after_settle")
         for ended in batch:
             self._ledger.settled(ended.task)
             if (ended.task.id, ended.task.attempt) not in kept:

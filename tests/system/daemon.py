@@ -109,8 +109,8 @@ class Daemon:
         """Wait until each slot of the living nodes has a warm container."""
 
         def look() -> bool:
-            rows = self.rows("SELECT pools FROM taskdaemon_node WHERE stopped_at IS NULL")
-            pools = [json.loads(row["pools"]) for row in rows]
+            said = [row["pools"] for row in self.rows("SELECT pools FROM taskdaemon_node WHERE stopped_at IS NULL")]
+            pools = [json.loads(one) if isinstance(one, str) else one for one in said]
             seats = [seat for pool in pools for seat in pool.values()]
             return bool(seats) and all(seat["warm"] == seat["slots"] for seat in seats)
 

@@ -1,0 +1,85 @@
+"""A process that dies, or loses its database, in the middle of something: at points of its own code."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from tests.system.checker import faults
+from tests.system.daemon import Daemon
+from tests.system.process import Process, until
+from tests.system.stores import SQLiteStore
+
+pytestmark = pytest.mark.database
+
+
+def worker_that_fails(daemon: Daemon, where: str) -> Process:
+    """A node that fails there, started."""
+    daemon.environment |= {"DAEMON_TESTING": "true", "DAEMON_FAIL_POINT": where}
+    try:
+        return daemon.worker()
+    finally:
+        del daemon.environment["DAEMON_FAIL_POINT"], daemon.environment["DAEMON_TESTING"]
+
+
+def outcomes(daemon: Daemon, task: str) -> list[str]:
+    return [attempt["outcome"] for attempt in daemon.attempts(task)]
+
+
+def test_a_task_whose_nodes_die_inside_and_after_its_claim_before_and_after_its_settle_has_one_result(
+    daemon: Daemon,
+) -> None:
+    daemon.web()
+    task = daemon.post("act")
+    for where in ("inside_claim", "after_claim", "before_settle", "after_settle"):
+        node = worker_that_fails(daemon, where)
+        assert node.ends() == -signal.SIGKILL, where
+        assert f'"fail_point": "{where}"' in node.said()
+    # On PostgreSQL a claim is one statement, committed once it is done; on SQLite the first death undid it.
+    lost = 2 if isinstance(daemon.store, SQLiteStore) else 3
+    assert outcomes(daemon, task) == ["worker_lost"] * lost + ["success"]
+    assert daemon.task(task)["status"] == "completed"
+    assert faults(daemon, [task]) == []
+
+
+def test_a_database_that_fails_after_a_claim_or_before_a_settle_costs_no_task(
+    deployment: Callable[..., Daemon],
+) -> None:
+    daemon = deployment(DAEMON_LEASE="6")
+    daemon.handler("act")
+    daemon.web()
+    node = worker_that_fails(daemon, f"before_settle:raise:{daemon.home / 'settle'}")
+    kept = [daemon.post("act") for _ in range(5)]
+    node.until_says("failing on purpose")
+    until(daemon.all_final)
+    assert {tuple(outcomes(daemon, task)) for task in kept} == {("success",)}
+    assert node.stop() == 0
+
+    node = worker_that_fails(daemon, f"after_claim:raise:{daemon.home / 'claim'}")
+    claimed = daemon.post("act")
+    node.until_says("failing on purpose")
+    # Claimed, and nobody knows it: the lease, which is not renewed for it, runs out.
+    assert daemon.until_final(claimed)["status"] == "completed"
+    assert outcomes(daemon, claimed) == ["worker_lost", "success"]
+    assert faults(daemon, [*kept, claimed]) == []
+
+
+def test_a_web_server_that_dies_between_commit_and_bell_has_accepted_the_task(
+    deployment: Callable[..., Daemon],
+) -> None:
+    daemon = deployment(DAEMON_TESTING="true")
+    daemon.handler("act")
+    daemon.worker()
+    daemon.environment["DAEMON_FAIL_POINT"] = f"between_commit_and_bell:kill:{daemon.home / 'once'}"
+    daemon.web()
+    with pytest.raises(httpx.TransportError):
+        daemon.http.post("/queue", json={"type": "act"})
+    # Nobody was told, and nobody rang: the node finds it by its poll, while the web server is started anew.
+    until(lambda: daemon.rows("SELECT 1 FROM taskdaemon_task WHERE status = 'completed'"), what="the end of the task")
+    until(lambda: daemon.answers("/health/live"), what="a new web process")
+    [listed] = daemon.http.get("/api/tasks").json()
+    assert (listed["status"], listed["attempts"]) == ("completed", 1)
+    assert faults(daemon, [listed["id"]]) == []
