@@ -107,6 +107,7 @@ class Scene:
             "DAEMON_MAX_RETRIES": str(RETRIES),
             "DAEMON_RETRY_BACKOFF": "0.2",
             "DAEMON_DRAIN_TIMEOUT": "3",
+            "DAEMON_MOUNT_ROOTS": str(self.witness.fifo.parent),
         }
         kept["DATABASE_URL"] = self.database.url
         if self.broker is not None:

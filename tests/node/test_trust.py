@@ -48,6 +48,7 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
     for verb in ("promote", "expire", "bury", "remove_rows"):
         monkeypatch.setattr(module, verb, lambda *_: [])
     monkeypatch.setattr(beats.heartbeat, "_take_over", lambda: None)
+    monkeypatch.setattr(f"{module.__name__}.tally.process.flush", lambda: None)
     return beats
 
 
