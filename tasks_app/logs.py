@@ -1,4 +1,7 @@
-"""Logs: readable on a terminal, one JSON object a line elsewhere; what a handler printed is data, never format."""
+"""Logs: readable on a terminal, one JSON object a line elsewhere; what a handler printed is data, never format.
+
+What says the same again and again is left out, and counted (`LimitedHandler`).
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ def logging_settings(level: str) -> None:
                     "foreign_pre_chain": _SHARED,
                 }
             },
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "ours"}},
+            "handlers": {"stderr": {"class": "tasks_app.log_limit.LimitedHandler", "formatter": "ours"}},
             "root": {"handlers": ["stderr"], "level": level.upper()},
             "loggers": {
                 # A line a reconnect attempt, forever, while a broker is down: our own words say it once.
