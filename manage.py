@@ -26,6 +26,8 @@ def run() -> int:
         execute_from_command_line(sys.argv)
     except BadEnvironment as error:
         print("The environment cannot be used:", *(f"  {fault}" for fault in error.faults), sep="\n", file=sys.stderr)
+        if error.others:
+            print("Nor can handlers.toml:", *(f"  {fault}" for fault in error.others), sep="\n", file=sys.stderr)
         return 2
     return 0
 

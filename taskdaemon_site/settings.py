@@ -6,14 +6,15 @@ from typing import Any
 
 import dj_database_url
 
-from tasks_app.conf import PROJECT, environment, secret_key
+from tasks_app.conf import PROJECT, environment
 from tasks_app.logs import logging_settings
+from tasks_app.signing_key import signing_key
 
 ENV = environment()
 
 BASE_DIR = PROJECT
 DEBUG = False
-SECRET_KEY = secret_key(ENV)
+SECRET_KEY = signing_key(ENV)
 ALLOWED_HOSTS = ENV.hosts
 
 ROOT_URLCONF = "taskdaemon_site.urls"
@@ -142,7 +143,7 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 APPEND_SLASH = False
 CSRF_TRUSTED_ORIGINS = ENV.origins
-CSRF_FAILURE_VIEW = "tasks_app.api.errors.csrf_failure"
+CSRF_FAILURE_VIEW = "tasks_app.urls.csrf_failure"
 # The gate's limit, by address, is what holds; this one has to let pass what may be the largest.
 DATA_UPLOAD_MAX_MEMORY_SIZE = ENV.body_limit("/queue/batch")
 # The admin's list can show, and its form then select, 1,000 rows at once; Django's default would refuse the form.

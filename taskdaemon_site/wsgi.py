@@ -6,9 +6,10 @@ from django.core.wsgi import get_wsgi_application
 
 from tasks_app.api.front import Front
 from tasks_app.api_keys import keys
-from tasks_app.conf import BadEnvironment, environment, no_shared_key
+from tasks_app.conf import BadEnvironment, environment
 from tasks_app.metrics import flusher
 from tasks_app.runner.parent_death import die_with_parent
+from tasks_app.signing_key import no_shared_key
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taskdaemon_site.settings")
 

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
-import secrets
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tasks_app import known_secrets
 from tasks_app.runner.handler_keys import OUR_SECRETS, memory
-from tasks_app.runner.handlers import Defaults, Handlers, load
+from tasks_app.runner.handlers import Defaults, Handlers, HandlersError, load
 from tasks_app.runner.mounts import MountRules, normal
 
 PROJECT = Path(__file__).resolve().parent.parent
-
-#: Variables of the earlier daemon that mean nothing here: accepted, with one warning.
-MEANINGLESS = ("DAEMON_QUEUE_TYPE", "DAEMON_BATCH_SIZE", "DAEMON_GRPC_PORT", "DAEMON_DB_MAX_CONNECTIONS")
 
 #: Bytes.
 LARGEST_BODY = 64 * 1024 * 1024
@@ -32,11 +27,12 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class BadEnvironment(Exception):
-    """The environment cannot be used. `faults` has one sentence a variable, all of them at once."""
+    """The environment cannot be used. `faults` has one sentence a variable, `others` what is wrong with handlers.toml,
+    all of them at once."""
 
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
+    def __init__(self, faults: list[str], others: tuple[str, ...] = ()) -> None:
+        super().__init__("\n".join((*faults, *others)))
+        self.faults, self.others = faults, others
 
 
 def _named(variable: str, default: Any, **limits: Any) -> Any:
@@ -156,7 +152,14 @@ class Environment(BaseSettings):
 
     @model_validator(mode="after")
     def _safe(self) -> Environment:
-        faults = [f"{name}: {why}" for name, why in _well_known(self)]
+        faults = [
+            *known_secrets.placeholders(
+                {"DAEMON_SECRET_KEY": self.secret_key, "DAEMON_ADMIN_PASSWORD": self.admin_password}
+            ),
+            *known_secrets.default_passwords(
+                {"DATABASE_URL": self.database_url, "DAEMON_BROKER_URL": self.broker_url} if self.exposed else {}
+            ),
+        ]
         if self.fail_point and not self.testing:
             faults.append(
                 "DAEMON_FAIL_POINT: lets the process kill itself, for tests alone; unset it, or set "
@@ -214,26 +217,6 @@ class Environment(BaseSettings):
         return _words(self.allowed_origins)
 
 
-#: What stands in examples, and what servers are installed with: everybody knows it.
-_PLACEHOLDER = re.compile(r"change.?(me|it|this)|insecure|your.?(secret|key|password)|placeholder", re.IGNORECASE)
-_DEFAULT_PASSWORDS = frozenset({"admin", "guest", "password", "postgres", "rabbitmq", "redis", "secret", "taskdaemon"})
-
-
-def _well_known(env: Environment) -> list[tuple[str, str]]:
-    """Secrets that are none: a placeholder anywhere; a server's default password once other machines can reach us."""
-    faults = []
-    key = env.secret_key or ""
-    if _PLACEHOLDER.search(key) or (key and len(set(key)) < 8):
-        faults.append(("DAEMON_SECRET_KEY", "is a placeholder; make one of random characters (bin/env does)"))
-    if env.admin_password and _PLACEHOLDER.search(env.admin_password):
-        faults.append(("DAEMON_ADMIN_PASSWORD", "is a placeholder; make one of random characters (bin/env does)"))
-    for name, url in (("DATABASE_URL", env.database_url), ("DAEMON_BROKER_URL", env.broker_url)):
-        password = unquote(urlsplit(url or "").password or "")
-        if env.exposed and (password.lower() in _DEFAULT_PASSWORDS or _PLACEHOLDER.search(password)):
-            faults.append((name, "its password is one that everybody knows; set another (bin/env makes one)"))
-    return faults
-
-
 def _words(value: str) -> list[str]:
     return [word.strip() for word in value.split(",") if word.strip()]
 
@@ -248,63 +231,29 @@ def _fault(error: Any) -> str:
 
 
 def read() -> Environment:
-    """The environment as it is now. Raises BadEnvironment with every fault at once."""
-    try:
-        return Environment()
-    except ValidationError as error:
-        raise BadEnvironment([line for each in error.errors() for line in _fault(each).split("\n")]) from None
-
-
-def doubts() -> list[str]:
-    """What is odd in the environment but stops nothing, a sentence each."""
-    found = []
-    if old := [name for name in MEANINGLESS if name in os.environ]:
-        found.append(f"{', '.join(old)}: meant something to the earlier daemon, means nothing here; ignored")
-    known = [choice for f in Environment.model_fields.values() for choice in f.validation_alias.choices]  # type: ignore[union-attr]
-    for name in sorted(os.environ):
-        if name.startswith("DAEMON_") and name not in known and name not in MEANINGLESS:
-            near = difflib.get_close_matches(name, [str(k) for k in known], 1)
-            found.append(f"{name}: no such variable; ignored" + (f" (did you mean {near[0]}?)" if near else ""))
-    return found
-
-
-def no_shared_key(env: Environment) -> str | None:
-    """Why a web server must not start, or None: several of them that each make a key do not know each other's sessions.
-
-    A worker signs nothing, and its host should not have the key.
-    """
-    if env.secret_key or not (env.database_url or "").startswith("postgres"):
-        return None
-    return (
-        "DAEMON_SECRET_KEY: required with DATABASE_URL, at least 32 random characters, the same for every web server "
-        "(python3 -c 'import secrets; print(secrets.token_urlsafe(48))')"
-    )
-
-
-def secret_key(env: Environment) -> str:
-    """The signing key: DAEMON_SECRET_KEY, or one made once into DAEMON_HOME with mode 0600."""
-    if env.secret_key:
-        return env.secret_key
-    try:
-        return _kept_key(env.home / "secret_key")
-    except OSError as error:
-        raise BadEnvironment([f"DAEMON_HOME: cannot keep files in {str(env.home)[:200]}: {error.strerror}"]) from None
-
-
-def _kept_key(path: Path) -> str:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.exists():
-        # Written aside and linked into place: of two first starts at once both end up with the same whole key.
-        draft = path.with_name(f"secret_key.{os.getpid()}")
-        draft.touch(mode=0o600)
-        draft.write_text(secrets.token_urlsafe(48))
+    """The environment as it is now. Raises BadEnvironment with every fault at once, those of handlers.toml too."""
+    faults: list[str] = []
+    instead: dict[str, Any] = {}
+    # What is asked of several variables together is not asked while one of them alone is wrong: go on with its default.
+    env = None
+    while env is None:
         try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    return path.read_text().strip()
+            env = Environment(**instead)
+        except ValidationError as error:
+            found = [line for each in error.errors() for line in _fault(each).split("\n")]
+            wrong = {fault.partition(":")[0] for fault in found} - instead.keys()
+            if not wrong:
+                raise
+            faults += found
+            instead |= {name: default for name, default in variables() if name in wrong}
+    if faults:
+        raise BadEnvironment(faults, handlers_faults(env, mounts="DAEMON_MOUNT_ROOTS" not in instead))
+    return env
+
+
+def variables() -> list[tuple[str, Any]]:
+    """Each variable's name and default."""
+    return [(str(f.validation_alias.choices[0]), f.default) for f in Environment.model_fields.values()]  # type: ignore[union-attr]
 
 
 @cache
@@ -317,14 +266,25 @@ def environment() -> Environment:
 def handlers() -> Handlers:
     """handlers.toml of this process, read once. Raises HandlersError with every fault at once."""
     env = environment()
-    return load(
-        env.handler_config,
-        Defaults(
-            timeout=env.task_timeout,
-            max_retries=env.max_retries,
-            retry_backoff=env.retry_backoff,
-            profile=env.handler_profile,
-            memory_limit=env.default_memory,
-            mount_rules=env.mount_rules,
-        ),
+    return load(env.handler_config, _defaults(env, env.mount_rules))
+
+
+def handlers_faults(env: Environment, mounts: bool = True) -> tuple[str, ...]:
+    """What is wrong with handlers.toml. `mounts`: whether what they may mount is known."""
+    rules = env.mount_rules
+    try:
+        load(env.handler_config, _defaults(env, rules if mounts else MountRules(("/",), rules.private)))
+    except HandlersError as error:
+        return error.faults
+    return ()
+
+
+def _defaults(env: Environment, rules: MountRules) -> Defaults:
+    return Defaults(
+        timeout=env.task_timeout,
+        max_retries=env.max_retries,
+        retry_backoff=env.retry_backoff,
+        profile=env.handler_profile,
+        memory_limit=env.default_memory,
+        mount_rules=rules,
     )

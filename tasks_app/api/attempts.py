@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from tasks_app.api import inputs, schema
 from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.tasks import API, rfc3339
+from tasks_app.api.wording import literal
 from tasks_app.models import Attempt, OutcomeKind, Task
 
 FIELDS = (
@@ -130,7 +131,7 @@ def _page(query: QueryDict) -> tuple[int, int]:
         text = texts[-1] if texts else str(default)
         found[name] = int(text) if len(text) <= 10 and text.isascii() and text.isdigit() else -1
         if not low <= found[name] <= high:
-            faults.append((name, f"{name} must be an integer from {low} to {high}, not {text[:60]!r}"))
+            faults.append((name, f"{name} must be an integer from {low} to {high}, not {literal(text)}"))
     if faults:
         raise Invalid(faults)
     return found["limit"], found["after"]

@@ -55,7 +55,9 @@ def new_tasks(body: Any, handlers: Collection[str], limit: int | None = None) ->
     each under its place: `tasks[3].priority`."""
     tasks = body.get("tasks") if isinstance(body, dict) else None
     if not isinstance(body, dict) or not isinstance(tasks, list) or len(body) > 1:
-        raise Invalid([("", 'the body must be a JSON object {"tasks": [...]} and nothing else, with a list of tasks')])
+        raise Invalid(
+            [("", 'the body must be a JSON object {"tasks": [...]} and nothing else, with an array of tasks')]
+        )
     if not 1 <= len(tasks) <= MOST:
         raise Invalid([("tasks", f"tasks must have 1 to {MOST:,} tasks, not {len(tasks):,}")])
     known = frozenset(handlers)

@@ -153,5 +153,5 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """A form of the admin without its token."""
+    """A form without its token."""
     return json_error("the form is too old or came from another site; go back, reload, try again", 403)

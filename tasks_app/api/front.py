@@ -39,6 +39,8 @@ AFLOAT = 64 * 1024 * 1024
 SWEEP = 0.02
 #: Methods that write nothing.
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
+#: Headers by which something is refused: none of them is overlooked.
+DECIDING = ("authorization", "content-encoding", "origin", "sec-fetch-site")
 LIVE = frozenset({"/health/live", "/health/live/"})
 LIVE_BODY = dump({"status": "live"})
 
@@ -226,6 +228,10 @@ def environ(scope: Any, body: bytes) -> dict[str, Any]:
         found[key] = value
     if "HTTP_HOST" not in found and scope.http_version == "1.1":
         raise Refused(400, "no Host header, or one that is no text")
+    for name in DECIDING:
+        # The server names a header whose value is not ASCII, and leaves the value out: as if nobody had sent it.
+        if name in scope.headers and f"HTTP_{name.upper().replace('-', '_')}" not in found:
+            raise Refused(400, f"the {name} header has bytes that are not ASCII")
     found["CONTENT_TYPE"] = found.pop("HTTP_CONTENT_TYPE", "")
     found.pop("HTTP_TRANSFER_ENCODING", None)
     found["HTTP_CONTENT_LENGTH"] = found["CONTENT_LENGTH"] = str(len(body))

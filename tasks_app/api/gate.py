@@ -12,6 +12,7 @@ from django.http.multipartparser import MultiPartParserError
 
 from tasks_app import conf
 from tasks_app.api.errors import crash, json_error
+from tasks_app.api.wording import literal
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 
@@ -24,6 +25,7 @@ class Gate:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        _without_nul(request)
         try:
             response = _host(request) or _origin(request) or _size(request) or _preflight(request)
         except OSError:  # the client went, or the server lost it, while the body was read
@@ -59,12 +61,18 @@ def _as_json(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBa
     return ours
 
 
+def _without_nul(request: HttpRequest) -> None:
+    """A quoted cookie can write a NUL (`\\000`), which PostgreSQL refuses: no session of such a name is looked for."""
+    if "\\0" in request.META.get("HTTP_COOKIE", ""):
+        request.COOKIES = {name: value.replace("\0", "") for name, value in request.COOKIES.items()}
+
+
 def _host(request: HttpRequest) -> HttpResponseBase | None:
     try:
         request.get_host()
     except DisallowedHost:
-        shown = request.META.get("HTTP_HOST", "")[:100]
-        return json_error(f"the Host header {shown!r} is not ours; add it to DAEMON_ALLOWED_HOSTS if it is", 400)
+        host = literal(request.META.get("HTTP_HOST", ""))
+        return json_error(f"the Host header {host} is not ours; add it to DAEMON_ALLOWED_HOSTS if it is", 400)
     return None
 
 
@@ -76,7 +84,7 @@ def _origin(request: HttpRequest) -> HttpResponseBase | None:
         if origin in settings.CSRF_TRUSTED_ORIGINS or origin == f"{request.scheme}://{request.get_host()}":
             return None
         return json_error(
-            f"the origin {origin[:100]!r} may not call this; add it to DAEMON_ALLOWED_ORIGINS if it may", 403
+            f"the origin {literal(origin)} may not call this; add it to DAEMON_ALLOWED_ORIGINS if it may", 403
         )
     if request.headers.get("Sec-Fetch-Site", "none").strip().lower() in ("cross-site", "same-site"):
         return json_error("another site may not call this", 403)

@@ -11,6 +11,7 @@ from uuid import UUID
 from django.http import QueryDict
 
 from tasks_app.api.errors import Invalid
+from tasks_app.api.wording import kind, literal, shown
 from tasks_app.lifecycle import NewTask
 from tasks_app.models import Status
 
@@ -53,17 +54,17 @@ def task_of(
     `hints`: with the good names, and the one that may have been meant, which takes the longest to find.
     """
     if not isinstance(body, dict):
-        faults.append(("", f'{what} must be a JSON object such as {{"type": "echo", "data": {{}}}}, not {_kind(body)}'))
+        faults.append(("", f'{what} must be a JSON object such as {{"type": "echo", "data": {{}}}}, not {kind(body)}'))
         return None
     if not _FIELDS.issuperset(body):
         _unknown(body, FIELDS, "field", faults, hints)
     task_type = _type(body, handlers, faults, hints)
     data = body.get("data", {})
     if not isinstance(data, dict):
-        faults.append(("data", f"data must be a JSON object, not {_kind(data)}"))
+        faults.append(("data", f"data must be a JSON object, not {kind(data)}"))
     priority = body.get("priority", 50)
     if type(priority) is not int or not 0 <= priority <= 100:
-        faults.append(("priority", f"priority must be an integer from 0 to 100, not {_shown(priority)}"))
+        faults.append(("priority", f"priority must be an integer from 0 to 100, not {shown(priority)}"))
     return None if faults else NewTask(task_type, data, priority)
 
 
@@ -84,7 +85,7 @@ def _type(body: Mapping[str, Any], handlers: Collection[str], faults: Faults, hi
     if "type" not in body:
         faults.append(("type", f"type is missing{exist}"))
     elif not isinstance(body["type"], str):
-        faults.append(("type", f"type must be a string, not {_kind(body['type'])}{exist}"))
+        faults.append(("type", f"type must be a string, not {kind(body['type'])}{exist}"))
     else:
         name = body["type"][:100]
         meant = near(name, handlers) if hints else ""
@@ -103,7 +104,7 @@ def listing(query: QueryDict, handlers: Collection[str]) -> tuple[int, dict[str,
         if len(text) <= 4 and text.isascii() and text.isdigit() and 1 <= int(text) <= LIMIT_MAX:
             limit = int(text)
         else:
-            faults.append(("limit", f"limit must be an integer from 1 to {LIMIT_MAX}, not {_shown(text)}"))
+            faults.append(("limit", f"limit must be an integer from 1 to {LIMIT_MAX}, not {literal(text)}"))
     filters: dict[str, Any] = {}
     if (word := query.get("status")) is not None:
         if word in Status.values:
@@ -112,17 +113,17 @@ def listing(query: QueryDict, handlers: Collection[str]) -> tuple[int, dict[str,
             faults.append(
                 (
                     "status",
-                    f"status must be one of {', '.join(Status.values)}, not {_shown(word)}{near(word, Status.values)}",
+                    f"status must be one of {', '.join(Status.values)}, not {literal(word)}{near(word, Status.values)}",
                 )
             )
     if (name := query.get("type")) is not None:
         if _NAME.fullmatch(name):
             filters["task_type"] = name
         else:
-            faults.append(("type", f"type must be the name of a handler, not {_shown(name)}{near(name, handlers)}"))
+            faults.append(("type", f"type must be the name of a handler, not {literal(name)}{near(name, handlers)}"))
     cursor = None
     if (text := query.get("cursor")) is not None and (cursor := task_id(text)) is None:
-        faults.append(("cursor", f"cursor must be what the Link header of the last page said, not {_shown(text)}"))
+        faults.append(("cursor", f"cursor must be what the Link header of the last page said, not {literal(text)}"))
     if faults:
         raise Invalid(faults)
     return limit, filters, cursor
@@ -131,22 +132,3 @@ def listing(query: QueryDict, handlers: Collection[str]) -> tuple[int, dict[str,
 def task_id(text: str) -> UUID | None:
     """The id in a path, or None: what is no UUID names no task."""
     return UUID(text) if _ID.fullmatch(text) else None
-
-
-def _kind(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case str():
-            return "a string"
-        case int() | float():
-            return "a number"
-        case list():
-            return "a list"
-    return "an object"
-
-
-def _shown(value: Any) -> str:
-    return f"{_kind(value)} ({value!r})"[:80] if not isinstance(value, (dict, list)) else _kind(value)

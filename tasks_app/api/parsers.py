@@ -10,13 +10,14 @@ from rest_framework.request import Request
 
 from tasks_app.api.errors import Invalid
 from tasks_app.api.strict_json import MAX_DEPTH, BadJSON, loads
+from tasks_app.api.wording import literal
 
 
 def body_of(request: Request, max_depth: int = MAX_DEPTH) -> Any:
     """The body's value. Not DRF's `data`, which is `{}` where there is no body. Raises ParseError, Invalid (400)."""
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
-        raise ParseError(f"the Content-Encoding {encoding[:40]!r} is not understood; send the body as it is")
+        raise ParseError(f"the Content-Encoding {literal(encoding)} is not understood; send the body as it is")
     return _parse(request._request.body, max_depth)
 
 

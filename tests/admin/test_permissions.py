@@ -57,7 +57,10 @@ def test_without_a_permission_there_is_nothing_to_see() -> None:
     nobody = logged_in(staff("nina"))
     one = task("failed", last_error="a secret")
     for address in (LIST, f"{LIST}{one.pk}/change/", f"{LIST}{one.pk}/history/"):
-        assert nobody.get(address).status_code == 403
+        refused = nobody.get(address)
+        assert refused.status_code == 403
+        assert "ask an administrator for the permission" in refused.text
+        assert "a secret" not in refused.text
     assert nobody.post(f"{LIST}{one.pk}/redrive/").status_code == 403
     dashboard = nobody.get("/admin/")
     assert "You may not see tasks" in dashboard.text

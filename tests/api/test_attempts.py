@@ -106,7 +106,7 @@ def test_a_deleted_task_has_none_either(api: Client) -> None:
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        ("limit=0", "limit must be an integer from 1 to 100, not '0'"),
+        ("limit=0", 'limit must be an integer from 1 to 100, not "0"'),
         ("limit=101", "limit must be an integer from 1 to 100"),
         ("limit=abc", "limit must be an integer from 1 to 100"),
         ("limit=-1", "limit must be an integer from 1 to 100"),

@@ -38,7 +38,7 @@ def deep(levels: int) -> str:
         ('{"type": "echo"}'.encode("utf-16"), "not UTF-8"),
         ('{"type": "echo"}{}', "line 1 column 17"),
         ("{'type': 'echo'}", "line 1 column 2"),
-        ("[]", "not a list"),
+        ("[]", "not an array"),
         ('"echo"', "not a string"),
         ("1", "not a number"),
         ("null", "not null"),
@@ -76,7 +76,7 @@ def test_json_that_could_be_misunderstood_is_refused_with_the_place(api: Client,
         ({}, "type", "type is missing; handlers.toml has"),
         ({"type": 5}, "type", "must be a string, not a number"),
         ({"type": None}, "type", "must be a string, not null"),
-        ({"type": "echo", "data": []}, "data", "must be a JSON object, not a list"),
+        ({"type": "echo", "data": []}, "data", "must be a JSON object, not an array"),
         ({"type": "echo", "data": None}, "data", "must be a JSON object, not null"),
         ({"type": "echo", "data": "{}"}, "data", "must be a JSON object, not a string"),
         ({"type": "echo", "priority": -1}, "priority", "from 0 to 100, not a number (-1)"),
@@ -84,8 +84,11 @@ def test_json_that_could_be_misunderstood_is_refused_with_the_place(api: Client,
         ({"type": "echo", "priority": 2**63}, "priority", "from 0 to 100"),
         ({"type": "echo", "priority": 1e9}, "priority", "from 0 to 100"),
         ({"type": "echo", "priority": 5.0}, "priority", "an integer from 0 to 100"),
-        ({"type": "echo", "priority": True}, "priority", "not a boolean"),
-        ({"type": "echo", "priority": "5"}, "priority", "not a string ('5')"),
+        ({"type": "echo", "priority": True}, "priority", "from 0 to 100, not true"),
+        ({"type": "echo", "priority": {}}, "priority", "from 0 to 100, not an object"),
+        ({"type": "echo", "priority": "x" * 100}, "priority", 'not a string ("' + "x" * 60 + '...")'),
+        ({"type": "echo", "priority": 1e-7}, "priority", "not a number (1e-07)"),
+        ({"type": "echo", "priority": "5"}, "priority", 'not a string ("5")'),
         ({"type": "echo", "priority": None}, "priority", "not null"),
     ],
     ids=lambda value: str(value)[:40],
@@ -95,6 +98,8 @@ def test_a_wrong_field_is_named_with_what_would_be_right(api: Client, body: Any,
     assert status == 400
     assert said in answer["error"]
     assert "details" not in answer
+    for pythons in ("None", "True", "dict", "str", "int ", "'"):
+        assert pythons not in answer["error"].replace("a string", "")
 
 
 def test_several_faults_come_all_at_once_one_entry_each(api: Client) -> None:

@@ -238,6 +238,18 @@ def test_a_header_with_an_underscore_does_not_pass_for_another(server: Server) -
     error(raw, 403)
 
 
+@pytest.mark.parametrize("name", [b"Origin", b"Sec-Fetch-Site", b"Authorization", b"Content-Encoding"])
+@pytest.mark.parametrize("value", [b"\xff", "http://h\u00e9".encode(), "\U0001f600".encode()])
+def test_a_header_that_decides_is_not_overlooked_when_it_is_no_ascii(server: Server, name: bytes, value: bytes) -> None:
+    raw = server.talk(post(length(len(TASK)) + name + b": " + value + b"\r\n", TASK))
+    assert "bytes that are not ASCII" in error(raw, 400)
+
+
+@pytest.mark.parametrize("name", [b"Cookie", b"User-Agent", b"Referer", b"Accept", b"X-Odd"])
+def test_a_header_that_decides_nothing_may_be_no_ascii(server: Server, name: bytes) -> None:
+    assert only(server.talk(post(length(len(TASK)) + name + b": \xff\xc3\xbc\r\n", TASK)))[0] == 200
+
+
 def test_head_has_the_length_and_no_body(server: Server) -> None:
     raw = server.talk(b"HEAD /api/tasks HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n")
     assert raw.startswith(b"HTTP/1.1 200")

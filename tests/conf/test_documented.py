@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tasks_app.conf import MEANINGLESS, Environment
+from tasks_app.conf import Environment
+from tasks_app.odd_variables import MEANINGLESS
 from tasks_app.runner.handler_keys import KEYS, RETRY_ON, SELECTIONS
 from tasks_app.runner.handlers import Handler
 

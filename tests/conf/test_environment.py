@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tasks_app import conf
+from tasks_app.odd_variables import odd_variables
+from tasks_app.signing_key import no_shared_key, signing_key
 from tests.api.server import TOP, environment
 
 BAD = [
@@ -125,6 +127,25 @@ def test_all_bad_values_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ]  # fmt: skip
 
 
+def test_what_is_asked_of_good_values_is_asked_beside_bad_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "handlers.toml"
+    file.write_text('[handlers.one]\nimage = "x"\nmounts = ["/srv/x:/x"]\ninstances = 0\n')
+    for name, value in (
+        ("DAEMON_PORT", "0"),
+        ("DAEMON_MOUNT_ROOTS", "srv"),
+        ("DAEMON_SECRET_KEY", "changeme" * 6),
+        ("HANDLER_CONFIG", str(file)),
+    ):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(conf.BadEnvironment) as caught:
+        conf.read()
+    assert [fault.partition(":")[0] for fault in caught.value.faults] == [
+        "DAEMON_PORT", "DAEMON_MOUNT_ROOTS", "DAEMON_SECRET_KEY",
+    ]  # fmt: skip
+    # Where handlers may mount from is not known then, so nobody is blamed for a mount.
+    assert [fault.partition(": 0")[0] for fault in caught.value.others] == ["handlers.toml:4: [handlers.one] instances"]
+
+
 def test_a_secret_is_not_shown_with_its_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAEMON_SECRET_KEY", "hunter2")
     monkeypatch.setenv("DATABASE_URL", "mysql://u:hunter3@h/d")
@@ -149,7 +170,7 @@ def test_a_misspelt_variable_is_a_warning_with_the_nearest(monkeypatch: pytest.M
     monkeypatch.setenv("DAEMON_PROT", "1")
     monkeypatch.setenv("DAEMON_GRPC_PORT", "1")
     monkeypatch.setenv("DAEMON_BATCH_SIZE", "1")
-    old, unknown = conf.doubts()
+    old, unknown = odd_variables()
     assert old.startswith("DAEMON_BATCH_SIZE, DAEMON_GRPC_PORT: ")
     assert unknown == "DAEMON_PROT: no such variable; ignored (did you mean DAEMON_PORT?)"
 
@@ -194,21 +215,21 @@ def test_the_memory_of_containers_whose_handler_says_nothing(monkeypatch: pytest
 
 def test_a_secret_key_is_made_once_for_its_owner_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DAEMON_HOME", str(tmp_path / "home"))
-    first = conf.secret_key(conf.read())
+    first = signing_key(conf.read())
     assert len(first) >= 48
-    assert conf.secret_key(conf.read()) == first
+    assert signing_key(conf.read()) == first
     assert stat.S_IMODE((tmp_path / "home" / "secret_key").stat().st_mode) == 0o600
 
 
 def test_servers_in_common_need_a_key_in_common_and_a_worker_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DAEMON_SECRET_KEY", raising=False)
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    assert conf.no_shared_key(conf.read()) is None
+    assert no_shared_key(conf.read()) is None
     monkeypatch.setenv("DATABASE_URL", "postgres://u@127.0.0.1/x")
-    fault = conf.no_shared_key(conf.read())
+    fault = no_shared_key(conf.read())
     assert fault is not None and fault.startswith("DAEMON_SECRET_KEY: required")
     monkeypatch.setenv("DAEMON_SECRET_KEY", "0123456789abcdefghijklmnopqrstuvwxyz")
-    assert conf.no_shared_key(conf.read()) is None
+    assert no_shared_key(conf.read()) is None
 
 
 def start(home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -227,13 +248,21 @@ def test_a_bad_environment_stops_the_start_in_sentences(tmp_path: Path) -> None:
 
 def test_a_bad_handlers_file_stops_the_start_with_every_fault_and_its_line(tmp_path: Path) -> None:
     file = tmp_path / "handlers.toml"
-    file.write_text('[handlers.one]\ncomand = ["x"]\n[handlers.two]\ncommand = ["x"]\ntimeout = -1\ninstances = "4"\n')
-    done = start(tmp_path, HANDLER_CONFIG=str(file))
-    assert done.returncode in (1, 2)
-    for said in ('handlers.toml:2: [handlers.one] comand: is unknown; did you mean "command"?',
-                 "handlers.toml:5: [handlers.two] timeout", "handlers.toml:6: [handlers.two] instances"):  # fmt: skip
-        assert said in done.stderr
-    assert "Traceback" not in done.stderr
+    lines = ["[handlers.one]", 'comand = ["x"]', "[handlers.two]", 'command = ["x"]', "timeout = -1"]
+    file.write_text("\n".join([*lines, *["# a comment"] * 6, 'instances = "4"', ""]))
+    faults = [
+        'handlers.toml:2: [handlers.one] comand: is unknown; did you mean "command"?',
+        "handlers.toml:5: [handlers.two] timeout",
+        "handlers.toml:12: [handlers.two] instances",
+    ]
+    for variables in ({}, {"DAEMON_PORT": "many"}):
+        done = start(tmp_path, HANDLER_CONFIG=str(file), **variables)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        for name in variables:
+            assert f"{name}: " in done.stderr
+        places = [done.stderr.find(fault) for fault in faults]
+        assert -1 not in places and places == sorted(places), "by line number, not as text"
 
 
 @pytest.mark.parametrize("command", ["web", "up"])

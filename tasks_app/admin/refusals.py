@@ -1,0 +1,34 @@
+"""What the admin does not do, said on a page of its own: people are there, not programs."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404 below /admin/. Who is not logged in was led to the login before."""
+    return _page(request, 404, "Page not found", "There is no such page.")
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """403 below /admin/: logged in, without the permission."""
+    return _page(
+        request,
+        403,
+        "Not allowed",
+        "Your user may not do this: ask an administrator for the permission (docs/admin.md).",
+    )
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """403 for a form without its token."""
+    return _page(
+        request, 403, "Not done", "The form is too old, or came from another site: go back, reload the page, try again."
+    )
+
+
+def _page(request: HttpRequest, status: int, title: str, sentence: str) -> HttpResponse:
+    context = {**admin.site.each_context(request), "title": title, "sentence": sentence}
+    return render(request, "taskdaemon/refusal.html", context, status=status)
