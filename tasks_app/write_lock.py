@@ -13,7 +13,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import OperationalError, connection, transaction
+from django.db import InternalError, OperationalError, connection, transaction
+
+from tasks_app.write_trouble import write_trouble
 
 #: Seconds a write waits for the others before it fails.
 PATIENCE = 20.0
@@ -70,15 +72,24 @@ def writing() -> Iterator[None]:
 
     May be nested; only the outermost takes the lock and commits.
     """
+    try:
+        with _taking_turns(), connection.wrap_database_errors, transaction.atomic():
+            yield
+    except (OperationalError, InternalError) as error:
+        write_trouble.note(error)
+        raise
+    write_trouble.over()
+
+
+@contextmanager
+def _taking_turns() -> Iterator[None]:
     path = connection.settings_dict["NAME"]
     if connection.vendor != "sqlite" or _held.depth or "mode=memory" in str(path) or path == ":memory:":
-        with connection.wrap_database_errors, transaction.atomic():
-            yield
+        yield
         return
     with _exclusive(f"{path}.lock"):
         _held.depth += 1
         try:
-            with connection.wrap_database_errors, transaction.atomic():
-                yield
+            yield
         finally:
             _held.depth -= 1

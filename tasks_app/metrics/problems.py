@@ -5,15 +5,21 @@ from __future__ import annotations
 from tasks_app import conf
 from tasks_app.broker import bell
 from tasks_app.metrics.figures import Figures, HandlerFigures
+from tasks_app.write_trouble import write_trouble
 
 #: Longest text that is taken over from elsewhere, in characters.
 LONGEST = 300
+#: Seconds that a reading takes on no database that is well: it is some milliseconds of work.
+SLOW = 1.0
 
 
 def problems(figures: Figures) -> list[str]:
     """Everything that is wrong with the system, as this process sees it; empty when nothing is."""
-    found = [] if figures.nodes else [_nobody(figures)]
-    for name, age in figures.silent.items():
+    refused = write_trouble.problem
+    found = [problem for problem in (refused, _slow(figures)) if problem]
+    if not figures.nodes:
+        found.append("no worker can note that it lives" if refused else _nobody(figures))
+    for name, age in ({} if refused else figures.silent).items():
         found.append(f"node {name} has not been heard of for {span(age)}: other nodes take its tasks over")
     for node in figures.nodes:
         found += [f"node {node.name}: {problem}" for problem in node.problems]
@@ -29,6 +35,12 @@ def span(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
+
+def _slow(figures: Figures) -> str | None:
+    if figures.seconds < SLOW:
+        return None
+    return f"the database is slow: these figures took {figures.seconds:.1f} s to read; everything that asks it waits"
 
 
 def _nobody(figures: Figures) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 
 from tasks_app import clock, conf
@@ -17,6 +18,7 @@ from tasks_app.metrics import figures as module
 from tasks_app.metrics.problems import span
 from tasks_app.models import Node, Task
 from tasks_app.node_lock import NodeLock, lock_domain
+from tasks_app.write_lock import writing
 from tests.metrics.work import node, submit
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.usefixtures("database")]
@@ -143,6 +145,35 @@ def test_a_broker_that_takes_no_bells_is_a_problem_and_no_503(monkeypatch: pytes
         ring("echo")
         assert bell.flush(10.0)
     assert "problems" not in health()[1]
+
+
+def test_a_database_that_takes_no_writes_is_said_and_then_silence_means_nothing() -> None:
+    node("node-1", seen_before=90.0)
+    with pytest.raises(OperationalError), writing():
+        raise OperationalError("could not extend file: No space left on device\nHINT: Check free disk space.")
+    status, body = health()
+    assert (status, body["workers"]) == (503, 0)
+    full, nobody = body["problems"]
+    assert re.match(r"the database takes no writes for \d s \(could not extend file: No space left on device\): ", full)
+    assert "its disk is full; make room there" in full
+    assert nobody == "no worker can note that it lives"
+    with pytest.raises(OperationalError), writing():
+        raise OperationalError("database is locked")
+    assert health()[1]["problems"][0].endswith(
+        "(database is locked): new tasks are refused with 503 and results wait in their workers"
+    )
+    with writing():
+        pass
+    assert health()[1]["problems"][0].startswith("no worker lives")
+
+
+def test_a_database_that_is_slow_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    node()
+    slow = replace(module.figures(), seconds=2.34)
+    monkeypatch.setattr(module, "_read", lambda: slow)
+    assert health()[1]["problems"] == [
+        "the database is slow: these figures took 2.3 s to read; everything that asks it waits"
+    ]
 
 
 def test_a_database_that_cannot_be_read_is_503_on_health_and_ready_and_alive_all_the_same() -> None:
