@@ -1,7 +1,7 @@
-"""The clock that leases and pauses are measured on: the database server's, or on SQLite the boot clock of its one host.
+"""The clock that leases and pauses are measured on: the database server's, or on SQLite that of its one host.
 
 Wall clocks are for people (`*_at`). A lease that was measured on one would be wrong by an hour
-when the clock is set; the boot clock is not, and its id tells a row of an earlier boot.
+when the clock is set; that of a host is not, and the boot's id tells a row of an earlier one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from django.db.models import FloatField, Func, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
-__all__ = ["Now", "clock_id", "now", "reading"]
+__all__ = ["Now", "clock_id", "elapsed", "now", "reading"]
 
 
 @cache
@@ -24,7 +24,14 @@ def boot_id() -> str:
     return path.read_text().strip() if path.exists() else "one-boot"
 
 
-def _boot_seconds() -> float:
+def elapsed() -> float:
+    """Seconds on this machine's own clock, which nobody sets: what a node knows its leases by, without the database.
+
+    Where the leases are a server's it runs while this machine is suspended, as they do. On SQLite everybody sleeps
+    together, so what is measured is the time awake: a closed lid is nobody's death.
+    """
+    if connection.vendor == "sqlite":
+        return time.monotonic()
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
@@ -40,7 +47,7 @@ def clock_id() -> str:
 
 def now() -> Combinable:
     """Seconds on the clock, as an expression for a query."""
-    return _ServerClock() if connection.vendor == "postgresql" else Value(_boot_seconds())
+    return _ServerClock() if connection.vendor == "postgresql" else Value(elapsed())
 
 
 def reading() -> float:
@@ -49,4 +56,4 @@ def reading() -> float:
         with connection.cursor() as cursor:
             cursor.execute("SELECT extract(epoch from clock_timestamp())::float8")
             return float(cursor.fetchone()[0])
-    return _boot_seconds()
+    return elapsed()

@@ -10,19 +10,22 @@ from tasks_app.models import Task
 from tasks_app.write_lock import writing
 
 
-def renew(node: str, ids: Collection[str]) -> int:
-    """Prolong the leases of a node's running tasks by 30 s from now, in one commit. Answers how many were its own.
+def renew(node: str, ids: Collection[str]) -> set[tuple[str, int]]:
+    """Prolong the leases of a node's running tasks by 30 s from now, in one commit. Answers which (id, attempt) it did.
 
-    One that is being written just now is left out: its outcome is on the way, or the next renewal comes in time.
-    By id and not by node alone: a claim whose answer was lost is nobody's work, and its lease must run out.
+    One that somebody holds locked is left out, and its lease ends when it did: its outcome is on the way, or the next
+    renewal comes in time. By id and not by node alone: a claim whose answer was lost is nobody's work, and its lease
+    must run out.
     """
     if not ids:
-        return 0
+        return set()
     with writing():
         # Without skipping, this and a settle of the same rows in another order wait for each other.
         ours = Task.objects.running().filter(node=node, pk__in=ids).select_for_update(skip_locked=True)
-        kept = list(ours.values_list("pk", flat=True))
-        return Task.objects.running().filter(pk__in=kept).update(lease=clock.now() + LEASE, clock=clock.clock_id())
+        kept = list(ours.values_list("pk", "attempts"))
+        mine = Task.objects.running().filter(pk__in=[row[0] for row in kept])
+        mine.update(lease=clock.now() + LEASE, clock=clock.clock_id())
+    return {(str(identity), attempt) for identity, attempt in kept}
 
 
 def held(node: str) -> set[tuple[str, int]]:

@@ -17,6 +17,8 @@ from tasks_app.write_lock import writing
 #: Rows taken over in one transaction, and transactions in one call.
 BATCH = 100
 BATCHES = 100
+#: No lease is longer (DAEMON_LEASE), in seconds. One that ends later is from before the database's clock was set back.
+LONGEST = 600.0
 
 
 def rescue(dead: Collection[str] = (), leases: bool = True) -> int:
@@ -27,7 +29,7 @@ def rescue(dead: Collection[str] = (), leases: bool = True) -> int:
     """
     over = Q(node__in=list(dead))
     if leases:
-        over |= Q(lease__lt=clock.now()) | ~Q(clock=clock.clock_id())
+        over |= Q(lease__lt=clock.now()) | Q(lease__gt=clock.now() + 2 * LONGEST) | ~Q(clock=clock.clock_id())
     lost = Task.objects.running().filter(over)
     if not lost.any_by("node"):  # a read: no lock where there is nothing to do
         return 0

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from django.db import OperationalError
 from django.db.models import ExpressionWrapper, F, FloatField
+from django.db.models.functions import Abs
 
 from tasks_app import clock, conf
 from tasks_app.metrics.reading import Reading, read
@@ -22,8 +23,8 @@ FRESH = 1.0
 SHARE = 0.1
 #: Seconds that one waits for another's reading: with a database that hangs, one thread does, and all others answer.
 PATIENCE = 2.0
-#: Seconds of silence after which a node does not count as living.
-SILENCE = 30.0
+#: Seconds of silence after which a node does not count as living: it speaks every 10 s, and thrice a lease.
+SILENCE = min(30.0, conf.environment().lease)
 #: Seconds after which nobody waits for a silent node any more.
 FORGOTTEN = 600.0
 
@@ -103,10 +104,11 @@ def living() -> list[Node]:
 def _nodes() -> tuple[list[Node], dict[str, float]]:
     home = conf.environment().home
     domain = lock_domain(home)
+    # A moment of the future is from before the database's clock was set back; who lives speaks again at once.
     age = ExpressionWrapper(clock.now() - F("seen"), output_field=FloatField())
     alive: list[Node] = []
     silent: dict[str, float] = {}
-    said = Node.objects.filter(stopped_at=None, clock=clock.clock_id()).annotate(age=age).filter(age__lt=FORGOTTEN)
+    said = Node.objects.filter(stopped_at=None, clock=clock.clock_id()).annotate(age=Abs(age)).filter(age__lt=FORGOTTEN)
     for node in said.order_by("name"):  # type: Any
         # A killed node has said nothing; where its lock file means something, the kernel has.
         dead = node.lock_domain == domain and is_dead(home, node.name)

@@ -27,8 +27,9 @@ def bury(me: str, domain: str, dead: Callable[[str], bool], trusted: bool) -> li
     """
     buried = []
     for node in _unburied().exclude(pk=me):  # type: Any
-        # On SQLite a row on another clock is of an earlier boot of the one host.
-        gone = node.clock != clock.clock_id() or (trusted and node.age > FORGOTTEN)
+        # On SQLite a row on another clock is of an earlier boot of the one host. One of the future is from before the
+        # database's clock was set back: who lives has spoken since.
+        gone = node.clock != clock.clock_id() or (trusted and abs(node.age) > FORGOTTEN)
         if (gone or (node.lock_domain == domain and dead(node.name))) and not node.runs:
             with writing():
                 Node.objects.filter(pk=node.name, stopped_at=None, seen=node.seen).update(

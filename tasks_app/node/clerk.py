@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 import structlog
 from django.db import DatabaseError, connection
 
+from tasks_app import clock
 from tasks_app.fail_points import fail_point
 from tasks_app.lifecycle import Claimed, Ended, Policy, Want, claim, waiting
 from tasks_app.lifecycle.claim import LEASE, Selection
@@ -120,7 +121,7 @@ class Clerk:
             return
         # Before the claim: a bell that is heard while it runs must not be forgotten by it.
         self._hopeful.difference_update(want.task_type for want in wants)
-        sent_at = time.monotonic()
+        sent_at = clock.elapsed()
         try:
             if self._writes_outcomes:
                 tasks = self._settler.write_with(lambda: claim(self._node, wants, self._order, room))
@@ -149,7 +150,7 @@ class Clerk:
 
     def _hand_out(self, task: Claimed, sent_at: float) -> None:
         # Stopped and continued in between: by now it may be another node's, and even have ended.
-        late = time.monotonic() > sent_at + LEASE - MARGIN
+        late = clock.elapsed() > sent_at + LEASE - MARGIN
         slot = None if late else self._pools[task.task_type].take()
         if slot is None:
             self._ledger.end(task)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import structlog
 from django.db import DatabaseError, connection
 
+from tasks_app import clock
 from tasks_app.lifecycle import expire, held, promote, renew, rescue
 from tasks_app.lifecycle.claim import LEASE
 from tasks_app.metrics import tally
@@ -31,6 +31,11 @@ RENEWAL = LEASE / 3
 TRUST = LEASE / 3
 #: Seconds by which a renewal may be late and the database still count as there all the time.
 LATE = RENEWAL * 0.75
+#: Seconds between words of a node that has nothing new to say: `figures.SILENCE` is three of them.
+WORD = min(RENEWAL, 10.0)
+#: Seconds by which the database's clock may differ from ours from one beat to the next. Beyond that it was set (by a
+#: person, by NTP, by a server that took over): every lease and every silence is wrong by as much.
+STEP = MARGIN
 #: Seconds between looks at the other nodes.
 LOOK = 5.0
 
@@ -53,9 +58,11 @@ class Heartbeat:
         """`woke`: a type has ready rows. `shared`: whether another living node serves a handler of this one."""
         self._record, self._home, self._ledger, self._woke, self._shared = record, home, ledger, woke, shared
         self._stop = threading.Event()
-        self._renewed_at = self._looked_at = 0.0
+        self._renewed_at = self._said_at = self._looked_at = float("-inf")
+        #: By how much the database's clock is ahead of ours: at least and at most.
+        self._ahead: tuple[float, float] | None = None
         self._sound_since: float | None = None
-        self.beat_at = time.monotonic()
+        self.beat_at = clock.elapsed()
 
     def stop(self) -> None:
         """End both threads."""
@@ -83,9 +90,9 @@ class Heartbeat:
                 self._stop.wait(pause)
 
     def watch(self) -> None:
-        """The thread that kills what a node may no longer call its own, by the monotonic clock alone."""
+        """The thread that kills what a node may no longer call its own, by this machine's clock alone."""
         while not self._stop.wait(min(0.5, MARGIN / 3)):
-            if killed := self._ledger.kill(lambda _, one: one.lease_end < time.monotonic() + MARGIN, LEASE_LOST):
+            if killed := self._ledger.kill(lambda _, one: one.lease_end < clock.elapsed() + MARGIN, LEASE_LOST):
                 log.error(
                     "the leases could not be renewed: containers killed before another node may start the tasks",
                     count=killed,
@@ -93,20 +100,22 @@ class Heartbeat:
 
     def trusts(self) -> bool:
         """Whether the database has been there all the time lately, so that another's silence means something."""
-        since, now = self._sound_since, time.monotonic()
+        since, now = self._sound_since, clock.elapsed()
         return since is not None and now - since >= TRUST and now - self._renewed_at <= RENEWAL + LATE
 
     def _beat(self) -> None:
-        now = time.monotonic()
+        self._compare_clocks()
+        now = clock.elapsed()
         if now - self._renewed_at >= RENEWAL:
-            leased = self._ledger.leased()
-            renew(self._record.name, [key[0] for key in leased])
-            self._ledger.renewed(leased, now)
-            self._record.beat()
+            renewed = renew(self._record.name, [key[0] for key in self._ledger.leased()])
+            self._ledger.renewed(renewed, now)
             # Late: this process or the database stood still for a while, and without an error.
             if self._sound_since is None or now - self._renewed_at > RENEWAL + LATE:
                 self._sound_since = now
             self._renewed_at = now
+        if now - self._said_at >= WORD:
+            self._record.beat()
+            self._said_at = now
         else:
             self._record.beat_if_changed()
         self._notice_what_was_taken()
@@ -116,7 +125,17 @@ class Heartbeat:
         self._look_around()
         expire()
         tally.process.flush()
-        self.beat_at = time.monotonic()
+        self.beat_at = clock.elapsed()
+
+    def _compare_clocks(self) -> None:
+        """After a step of the database's clock: renew at once, and trust no silence until all have had time to."""
+        before = clock.elapsed()
+        reading = clock.reading()
+        least, most = reading - clock.elapsed(), reading - before
+        known, self._ahead = self._ahead, (least, most)
+        if known is not None and (least > known[1] + STEP or most < known[0] - STEP):
+            log.warning("the database's clock was set: leases are renewed at once", seconds=round(least - known[0], 1))
+            self._renewed_at = self._said_at = float("-inf")
 
     def _notice_what_was_taken(self) -> None:
         running = self._ledger.running()  # before the query: what is claimed while it runs is not in its answer
@@ -136,7 +155,7 @@ class Heartbeat:
             log.warning("took over tasks of a lost node", count=taken, nodes=dead or None)
 
     def _look_around(self) -> None:
-        now = time.monotonic()
+        now = clock.elapsed()
         if now - self._looked_at < LOOK:
             return
         self._shared(self._record.peers() > 1)

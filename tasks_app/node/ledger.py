@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tasks_app.lifecycle import Claimed
@@ -19,7 +19,7 @@ MARGIN = LEASE / 10
 
 @dataclass(slots=True)
 class Running:
-    """One attempt in a slot. `lease_end` on this process's monotonic clock: no database is needed to know it."""
+    """One attempt in a slot. `lease_end` on `clock.elapsed`: no database is needed to know it."""
 
     task: Claimed
     slot: Slot
@@ -36,7 +36,7 @@ class Ledger:
         self._changed = threading.Condition(self._lock)
 
     def begin(self, task: Claimed, slot: Slot, claimed_at: float) -> None:
-        """An attempt is handed to its slot. `claimed_at`: monotonic, before its claim was sent."""
+        """An attempt is handed to its slot. `claimed_at`: before its claim was sent (`clock.elapsed`)."""
         with self._lock:
             self._running[task.id, task.attempt] = Running(task, slot, claimed_at + LEASE)
 
@@ -68,8 +68,8 @@ class Ledger:
         with self._lock:
             return dict.fromkeys([*self._running, *self._owed])
 
-    def renewed(self, keys: dict[Key, None], at: float) -> None:
-        """The leases of `keys` were renewed by a statement that was sent at `at` (monotonic)."""
+    def renewed(self, keys: Iterable[Key], at: float) -> None:
+        """The leases of `keys` were renewed by a statement that was sent at `at` (`clock.elapsed`)."""
         with self._lock:
             for key in keys:
                 if (one := self._running.get(key)) is not None:

@@ -189,7 +189,7 @@ class Verbs(RuleBasedStateMachine):
         Task.objects.filter(pk__in=ours).update(lease=clock.now() + 1.0)
         others = Task.objects.exclude(pk__in=ours).order_by("pk").values_list("pk", "lease", "status")
         before = list(others)
-        assert renew(node, ids) == len(ours)
+        assert len(renew(node, ids)) == len(ours)
         assert list(others.all()) == before
         assert Task.objects.filter(lease__gt=clock.now() + LEASE / 2, pk__in=ours).count() == len(ours)
 

@@ -196,7 +196,7 @@ def test_a_capped_claim_looks_through_the_same_index_and_takes_by_id(order: Sele
         assert any("taskdaemon_task_pkey" in line for line in plan)
 
 
-def holding() -> int:
+def holding() -> object:
     tasks = take(8, node="mine")
     assert len(held("mine")) == 8
     return renew("mine", [task.id for task in tasks])

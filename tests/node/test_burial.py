@@ -39,6 +39,12 @@ def test_a_node_of_another_host_is_buried_by_its_silence() -> None:
     assert buried() == []
 
 
+def test_a_word_from_before_the_databases_clock_was_set_back_is_silence() -> None:
+    record("spoke in the future", silent=-3600)
+    record("a little ahead", silent=-5)
+    assert buried() == ["spoke in the future"]
+
+
 def test_silence_says_nothing_after_an_outage_of_the_database() -> None:
     record("quiet for long", silent=700)
     assert buried(trusted=False) == []

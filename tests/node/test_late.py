@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 
+from tasks_app import clock
 from tasks_app.lifecycle import Ended
 from tasks_app.lifecycle.claim import LEASE
 from tasks_app.models import OutcomeKind
@@ -28,5 +28,5 @@ def test_a_claim_whose_lease_is_over_goes_back(
     node = Node({"echo": echo}, lambda *_: ProcessEngine(), home=tmp_path, digest="", order="fifo")
     given_back: list[Ended] = []
     monkeypatch.setattr(node._settler, "put", given_back.append)
-    node._clerk._hand_out(claimed("a"), time.monotonic() - ago)
+    node._clerk._hand_out(claimed("a"), clock.elapsed() - ago)
     assert [(end.task.id, end.kind, end.error) for end in given_back] == [("a", OutcomeKind.RELEASED, why)]

@@ -1,17 +1,26 @@
-"""When a node may take another's silence for its death: not after the database, or it itself, stood still."""
+"""When a node may take another's silence for its death: not after the database, or it itself, stood still.
+
+And not after the database's clock was set: then every lease is wrong, until each node has renewed its own.
+"""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.db import OperationalError
 
+from tasks_app import clock
+from tasks_app.lifecycle.claim import LEASE
+from tasks_app.metrics.figures import SILENCE
 from tasks_app.node import heartbeat as module
-from tasks_app.node.heartbeat import RENEWAL, TRUST, Heartbeat
+from tasks_app.node.heartbeat import RENEWAL, STEP, TRUST, Heartbeat
 from tasks_app.node.ledger import Ledger
+from tasks_app.runner.slot import Slot
+from tests.node.test_ledger import claimed
 
 
 class Beats:
@@ -19,11 +28,21 @@ class Beats:
 
     def __init__(self, heartbeat: Heartbeat) -> None:
         self.heartbeat, self.now, self.stands_still, self.fails = heartbeat, 1000.0, 0.0, False
+        #: By how much the database's clock is ahead, and how long it takes to say so.
+        self.ahead, self.slow = 5e8, 0.0
+        self.renewed: list[float] = []
+        self.said: list[float] = []
 
-    def renew(self, *_: object) -> None:
+    def renew(self, *_: object) -> set[tuple[str, int]]:
         if self.fails:
             raise OperationalError("away")
+        self.renewed.append(self.now)
         self.now += self.stands_still
+        return set()
+
+    def reading(self) -> float:
+        self.now += self.slow
+        return self.now + self.ahead
 
     def each_second(self, seconds: float) -> bool:
         """Beat for so long. Answers whether it trusts at the end."""
@@ -40,16 +59,18 @@ class Beats:
 @pytest.fixture
 def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
     record: Any = SimpleNamespace(
-        name="me", domain="here", beat=lambda: None, beat_if_changed=lambda: None, peers=lambda: 1
-    )
-    beats = Beats(Heartbeat(record, Path(), Ledger(), lambda _: None, lambda _: None))
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: beats.now))
-    monkeypatch.setattr(module, "renew", beats.renew)
+        name="me", domain="here", beat=lambda: found.said.append(found.now), beat_if_changed=lambda: None,
+        peers=lambda: 1,
+    )  # fmt: skip
+    found: Beats = Beats(Heartbeat(record, Path(), Ledger(), lambda _: None, lambda _: None))
+    monkeypatch.setattr(clock, "elapsed", lambda: found.now)
+    monkeypatch.setattr(clock, "reading", found.reading)
+    monkeypatch.setattr(module, "renew", found.renew)
     for verb in ("promote", "expire", "bury", "remove_rows"):
         monkeypatch.setattr(module, verb, lambda *_: [])
-    monkeypatch.setattr(beats.heartbeat, "_take_over", lambda: None)
+    monkeypatch.setattr(found.heartbeat, "_take_over", lambda: None)
     monkeypatch.setattr(f"{module.__name__}.tally.process.flush", lambda: None)
-    return beats
+    return found
 
 
 def test_a_node_trusts_once_it_has_renewed_for_a_while(beats: Beats) -> None:
@@ -83,3 +104,46 @@ def test_it_does_not_after_it_was_stopped_itself(beats: Beats) -> None:
     assert not beats.heartbeat.trusts()
     assert not beats.each_second(2)
     assert beats.each_second(TRUST)
+
+
+@pytest.mark.parametrize("seconds", [3600.0, -3600.0, LEASE])
+def test_it_does_not_after_the_databases_clock_was_set_and_renews_at_once(beats: Beats, seconds: float) -> None:
+    beats.each_second(TRUST + RENEWAL)
+    while beats.now - beats.renewed[-1] > 2:  # just renewed: not due for long
+        beats.each_second(1)
+    beats.ahead += seconds
+    assert not beats.each_second(1)
+    assert beats.renewed[-1] == beats.said[-1] == beats.now, "before others may take its tasks over"
+    assert not beats.each_second(TRUST - 2)
+    assert beats.each_second(3)
+
+
+def test_a_database_that_is_slow_to_tell_the_time_has_not_set_its_clock(beats: Beats) -> None:
+    beats.each_second(TRUST + RENEWAL)
+    beats.slow = 2 * STEP
+    assert beats.each_second(2)
+    beats.slow = 0.0
+    assert beats.each_second(1)
+
+
+def test_a_node_speaks_thrice_before_it_is_taken_for_silent_however_long_its_lease(
+    beats: Beats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEWAL", 200.0)
+    beats.each_second(100)
+    assert len(beats.renewed) == 1
+    assert max(later - one for one, later in pairwise(beats.said)) <= SILENCE / 3 + 1
+
+
+def test_only_what_the_database_renewed_is_a_nodes_own_for_longer(
+    beats: Beats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, locked = claimed("kept"), claimed("locked")
+    ledger = beats.heartbeat._ledger
+    for task in (kept, locked):
+        ledger.begin(task, cast(Slot, None), beats.now)
+    monkeypatch.setattr(module, "renew", lambda *_: {("kept", 1)})
+    monkeypatch.setattr(module, "held", lambda _: {("kept", 1), ("locked", 1)})
+    beats.each_second(1)
+    ends = {key: one.lease_end for key, one in ledger.running().items()}
+    assert ends["kept", 1] > ends["locked", 1] == 1000.0 + LEASE
