@@ -33,8 +33,8 @@ format: bootstrap ## lay out the sources as `check` wants them
 	.venv/bin/python -m ruff check --fix --quiet .
 	.venv/bin/python -m ruff format .
 
-bench: ## measure pickup latency and drain rate, beside bare Celery where a Redis is there
-	@bin/bootstrap && exec .venv/bin/python -m bench $(ARGS)
+bench: ## measure ours beside six bare task queues, in one run (ARGS="--quick", ARGS="drain --n 4", ARGS="--help")
+	@bin/bootstrap bench && exec .venv-bench/bin/python -m bench $(ARGS)
 
 chaos: ## throw faults at a whole deployment under load for a minute, and check every promise (ARGS="--help")
 	@bin/bootstrap && exec .venv/bin/python -m tests.chaos $(ARGS)
@@ -48,12 +48,15 @@ images: ## build the example handlers' Docker images, for examples/docker/handle
 		echo "$$name"; docker build --quiet --tag "$$name" $(ARGS) "$$folder" >/dev/null || exit 1; \
 	done
 
-lock: ## write requirements.lock anew from pyproject.toml (needs uv)
-	uv pip compile --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
-		--no-emit-find-links --quiet pyproject.toml --group dev -o requirements.lock $(ARGS)
+COMPILE = uv pip compile --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
+	--no-emit-find-links --quiet pyproject.toml --group dev
 
-clean: ## remove .venv and what tools left; what the daemon wrote (var/) stays
-	rm -rf .venv .venv.lock .venv.lock.d build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+lock: ## write both lock files anew from pyproject.toml (needs uv)
+	$(COMPILE) -o requirements.lock $(ARGS)
+	$(COMPILE) --group bench --constraint requirements.lock -o requirements-bench.lock $(ARGS)
+
+clean: ## remove .venv, .venv-bench, .bench and what tools left; what the daemon wrote (var/) stays
+	rm -rf .venv .venv-bench .bench .venv.lock .venv.lock.d build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list

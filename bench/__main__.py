@@ -1,76 +1,77 @@
-"""`make bench`: ours beside bare no-op Celery on Redis, in one run, interleaved; medians over the repetitions.
+"""`make bench`: ours beside bare no-op task queues, in one run; medians and ranges.
 
-python -m bench [--repeat 3] [--tasks 10000] [--json FILE]
+    make bench                                     every row, 4 repetitions (less than 20 minutes)
+    make bench ARGS="drain --n 4"                  one row, or several
+    make bench ARGS="--quick"                      a look at all of it in two or three minutes
+    make bench ARGS="drain --only ours --only rq"  some of the systems
+    make bench ARGS="--docs"                       no run: the figures of the last ones into docs/
+
+Nothing of a user's is touched: servers, databases and directories are the run's own and gone after it. Figures are
+kept in .bench/figures.json, each row as it was last run.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import subprocess
+import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from bench import celery_noop
-from tests.images.docker import fault
+from bench import docs, record, runner, table
+from bench.picture import picture
+from bench.rows import ROWS
+from bench.rows.row import Scene
+from bench.servers import TOP, Servers
 
-TOP = Path(__file__).resolve().parent.parent
-CONSOLE = Console()
-
-
-def ours(slots: int, tasks: int) -> dict[str, Any]:
-    """One measurement of ours, in processes of its own."""
-    command = [sys.executable, "-m", "bench.node", "--slots", str(slots), "--tasks", str(tasks)]
-    return dict(json.loads(subprocess.run(command, cwd=TOP, check=True, capture_output=True, text=True).stdout))
+FIGURES = TOP / ".bench" / "figures.json"
+CORES = 2
 
 
-def spread(values: list[float]) -> str:
-    """Median, and the range it is from."""
-    return f"{statistics.median(values):,.6g}  ({min(values):,.6g} - {max(values):,.6g})"
+def read(words: list[str] | None = None) -> argparse.Namespace:
+    """The options; a wrong one ends the program and says what would be right."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of: {', '.join(ROWS)} (default: all)")
+    parser.add_argument("--n", type=int, help="repetitions (default: 4; quick: 1); some rows take fewer")
+    parser.add_argument("--quick", action="store_true", help="small counts; shows that it works, not how fast")
+    parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="systems with this in their name")
+    parser.add_argument("--json", type=Path, default=FIGURES, metavar="FILE", help="(default: .bench/figures.json)")
+    parser.add_argument("--docs", action="store_true", help="write the figures of FILE into docs/, and run nothing")
+    options = parser.parse_args(words)
+    if unknown := [name for name in options.rows if name not in ROWS]:
+        parser.error(f"there is no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    if options.n is not None and options.n < 1:
+        parser.error("--n must be 1 or more")
+    return options
 
 
-def main() -> None:
-    """Prints a table; --json writes every figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--tasks", type=int, default=10_000)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    with_celery = celery_noop.reachable()
-    runs: dict[str, list[dict[str, Any]]] = {"4": [], "8": [], "celery": []}
-    for number in range(options.repeat):
-        CONSOLE.print(f"[dim]run {number + 1} of {options.repeat}[/dim]")
-        runs["4"].append(ours(4, options.tasks))
-        runs["8"].append(ours(8, options.tasks))
-        if with_celery:
-            runs["celery"].append(celery_noop.best(min(options.tasks, 5000)))
-    table = Table(title=f"n = {options.repeat} runs, {options.tasks:,} tasks each; median (range)")
-    for column in ("", "drain, tasks/s", "pick-up p50, ms", "pick-up p99, ms"):
-        table.add_column(column)
-    for slots in ("4", "8"):
-        figures = [[run[key] for run in runs[slots]] for key in ("drain_per_s", "pickup_p50_ms", "pickup_p99_ms")]
-        table.add_row(f"ours: SQLite, {slots} child processes", *map(spread, figures))
-    if with_celery:
-        rates = [run["rate"] for run in runs["celery"]]
-        table.add_row("bare no-op Celery on Redis", spread(rates), "", "")
-        ratio = statistics.median([r["drain_per_s"] for r in runs["8"]]) / statistics.median(rates)
-        table.caption = f"ours with 8 slots drains {ratio:.1f} times as fast"
-    else:
-        table.caption = "no Redis at 127.0.0.1:6379: not compared with Celery"
-    CONSOLE.print(table)
-    if (reason := fault()) is None:
-        CONSOLE.print("containers, by the pool alone:")
-        subprocess.run([sys.executable, "-m", "bench.docker_roundtrip"], cwd=TOP, check=True)
-    else:
-        CONSOLE.print(f"no containers: {reason}")
-    if options.json:
-        options.json.write_text(json.dumps(runs, indent=1))
+def main() -> int:
+    """0 if every measurement is a result."""
+    options, console = read(), Console()
+    kept = record.load(options.json)
+    if options.docs:
+        docs.write(kept)
+        return 0
+    # Everything that is started inherits it, the servers too.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    faults = False
+    with Servers() as servers:
+        scene = Scene(servers, quick=options.quick, only=options.only)
+        for name in options.rows or ROWS:
+            with console.status(name) as status:
+                entry = runner.run(ROWS[name], scene, options.n or (1 if options.quick else 4), status.update)
+            table.show(console, entry)
+            faults |= bool(entry["faults"])
+            kept["rows"][name] = entry
+            record.save(kept, options.json)
+    drawn = options.json.with_suffix(".svg")
+    drawn.write_text(picture(kept))
+    console.print(f"{options.json} and {drawn}")
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

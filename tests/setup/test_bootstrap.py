@@ -174,3 +174,14 @@ def test_an_install_that_fails_leaves_nothing_that_passes_for_complete(tree: Tre
     assert tree.run()[0] != 0
     (tree.top / "requirements.lock").write_text("")
     assert tree.run()[0] == 0
+
+
+def test_the_bench_has_an_environment_of_its_own(tree: Tree):
+    tree.python()
+    (tree.top / "requirements-bench.lock").write_text("")
+    assert tree.run()[0] == 0
+    made = tree.venv / ".complete"
+    before = made.read_bytes()
+    status = subprocess.run([tree.top / "bin/bootstrap", "bench"], env={"PATH": str(tree.path)}).returncode
+    assert (status, (tree.top / ".venv-bench/bin/python").exists()) == (0, True)
+    assert made.read_bytes() == before

@@ -1,4 +1,4 @@
-"""requirements.lock: what `bin/bootstrap` installs, on every Python that pyproject.toml allows."""
+"""The lock files: what `bin/bootstrap` installs, on every Python that pyproject.toml allows."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from packaging.utils import canonicalize_name
 
 TOP = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())
-LOCK = (TOP / "requirements.lock").read_text()
+LOCKS = {name: (TOP / name).read_text() for name in ("requirements.lock", "requirements-bench.lock")}
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 
 
-def asked_for() -> list[Requirement]:
-    return [Requirement(line) for line in PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]]
+def asked_for(lock: str) -> list[Requirement]:
+    groups = PROJECT["dependency-groups"]
+    lines = PROJECT["project"]["dependencies"] + groups["dev"] + (groups["bench"] if "bench" in lock else [])
+    return [Requirement(line) for line in lines]
 
 
-def locked(python: str, system: str = "linux") -> dict[str, Requirement]:
+def locked(lock: str, python: str, system: str = "linux") -> dict[str, Requirement]:
     """By name, what the lock installs on this Python."""
     # pip's continuation lines joined: one entry a line, the hashes at its end.
-    entries = LOCK.replace("\\\n", " ").splitlines()
+    entries = LOCKS[lock].replace("\\\n", " ").splitlines()
     requirements = [Requirement(entry.split(" --hash=")[0].strip()) for entry in entries if entry.strip()]
     where = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": system}
     return {
@@ -33,23 +35,34 @@ def locked(python: str, system: str = "linux") -> dict[str, Requirement]:
     }
 
 
-def test_the_lock_has_no_address_and_names_no_registry():
-    assert not re.search(r"://|^\s*-|\bindex\b|\bfind-links\b", re.sub(r"^ +--hash=", "", LOCK, flags=re.M), flags=re.M)
+@pytest.mark.parametrize("lock", LOCKS)
+def test_the_lock_has_no_address_and_names_no_registry(lock: str):
+    text = re.sub(r"^ +--hash=", "", LOCKS[lock], flags=re.M)
+    assert not re.search(r"://|^\s*-|\bindex\b|\bfind-links\b", text, flags=re.M)
 
 
-def test_every_entry_of_the_lock_is_one_exact_version_with_hashes():
-    for entry in LOCK.replace("\\\n", " ").splitlines():
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_entry_of_the_lock_is_one_exact_version_with_hashes(lock: str):
+    for entry in LOCKS[lock].replace("\\\n", " ").splitlines():
         assert re.fullmatch(r"[a-z0-9._-]+==\S+( ; [^\\]+?)?( +--hash=sha256:[0-9a-f]{64})+", entry), entry[:80]
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_the_lock_covers_what_the_project_asks_for(python: str):
-    have = locked(python)
-    for wanted in asked_for():
+@pytest.mark.parametrize("lock", LOCKS)
+def test_the_lock_covers_what_the_project_asks_for(lock: str, python: str):
+    have = locked(lock, python)
+    for wanted in asked_for(lock):
         found = have.get(canonicalize_name(wanted.name))
         assert found is not None, f"{wanted.name} is not in the lock: make lock"
         (exact,) = found.specifier
         assert wanted.specifier.contains(exact.version), f"{wanted} against {exact}: make lock"
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_what_is_measured_is_what_is_shipped(python: str):
+    measured = locked("requirements-bench.lock", python)
+    for name, shipped in locked("requirements.lock", python).items():
+        assert measured[name].specifier == shipped.specifier, f"{name}: make lock"
 
 
 def test_the_pythons_tested_here_are_those_that_the_project_allows():

@@ -1,0 +1,105 @@
+"""POSTs over kept-alive connections, from one thread, with little to do a request: the client shares the cores."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from bench.system import BadRun
+
+
+@dataclass
+class Answered:
+    """One request: when it was due, when it was answered (monotonic seconds), and the answer's JSON."""
+
+    due: float
+    answered: float
+    body: dict
+
+
+@dataclass
+class Load:
+    """What a load came to: `answers` in the order of the requests; `failed` says what was not a 200."""
+
+    answers: list[Answered | None]
+    failed: list[str] = field(default_factory=list)
+
+    def good(self) -> list[Answered]:
+        """All answers. Raises BadRun if one is missing."""
+        if self.failed or None in self.answers:
+            raise BadRun(f"{len(self.failed)} requests failed: {self.failed[:2]}")
+        return [one for one in self.answers if one is not None]
+
+
+def request(port: int, path: str, body: bytes) -> bytes:
+    """A whole POST."""
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+class _Connection:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def ask(self, data: bytes) -> tuple[int, bytes]:
+        self._writer.write(data)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        status, lines = int(head[9:12]), head.lower().split(b"\r\n")
+        length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), None)
+        if length is not None:
+            return status, await self._reader.readexactly(length)
+        if b"transfer-encoding: chunked" not in lines:
+            raise BadRun(f"an answer without a length: {head[:300]!r}")
+        body = b""
+        while size := int(await self._reader.readuntil(b"\r\n"), 16):
+            body += (await self._reader.readexactly(size + 2))[:-2]
+        await self._reader.readexactly(2)
+        return status, body
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+async def _run(
+    port: int, path: str, bodies: Sequence[bytes], connections: int, rate: float | None,
+    told: Callable[[int], None] | None,
+) -> Load:  # fmt: skip
+    load = Load([None] * len(bodies))
+    waiting = iter(range(len(bodies)))
+    begun = time.monotonic()
+
+    async def work() -> None:
+        connection = _Connection(*await asyncio.open_connection("127.0.0.1", port))
+        try:
+            for number in waiting:
+                due = begun + number / rate if rate else time.monotonic()
+                if (early := due - time.monotonic()) > 0:
+                    await asyncio.sleep(early)
+                status, body = await connection.ask(request(port, path, bodies[number]))
+                if status == 200:
+                    load.answers[number] = Answered(due, time.monotonic(), json.loads(body))
+                else:
+                    load.failed.append(f"{status} {body[:200]!r}")
+                if told is not None:
+                    told(1)
+        except (OSError, asyncio.IncompleteReadError) as error:
+            load.failed.append(f"{type(error).__name__}: {error}")
+        finally:
+            connection.close()
+
+    await asyncio.gather(*(work() for _ in range(connections)))
+    return load
+
+
+def post(
+    port: int, path: str, bodies: Sequence[bytes], connections: int = 16, rate: float | None = None,
+    told: Callable[[int], None] | None = None,
+) -> Load:  # fmt: skip
+    """POST them all: as fast as the answers come, or each at its time at `rate` a second.
+
+    With a rate a request is due at its time however late the server is: a late answer makes the next ones late too.
+    """
+    return asyncio.run(_run(port, path, bodies, connections, rate, told))

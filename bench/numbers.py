@@ -1,0 +1,60 @@
+"""What a few measured numbers come to."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The median of n repetitions, and their range."""
+
+    median: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        if self.n == 1:
+            return short(self.median)
+        return f"{short(self.median)} ({short(self.low)} - {short(self.high)})"
+
+
+def summary(values: Sequence[float]) -> Summary:
+    """Of at least one value."""
+    return Summary(statistics.median(values), min(values), max(values), len(values))
+
+
+def quantile(values: Sequence[float], part: float) -> float:
+    """The smallest value that at least this part (0-1] of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, -int(-len(ordered) * part // 1) - 1)]
+
+
+def short(value: float) -> str:
+    """Three digits that count, no exponent: 12,345, 12.3, 1.23, 0.012."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3f}"
+
+
+def drain_rate(stamps: Sequence[float], start: float = 0.1) -> float:
+    """Tasks a second from their stamps, in order. The first tenth is left out: workers were still starting."""
+    skipped = int(len(stamps) * start)
+    return (len(stamps) - 1 - skipped) / (stamps[-1] - stamps[skipped])
+
+
+def inversions(ran: Sequence[tuple[int, int]]) -> float:
+    """Per cent of all pairs that ran in the wrong order. `ran`: (priority, number) of each task in the order they ran.
+
+    The larger priority goes first; of equal ones the smaller number, which came first.
+    """
+    keys = [(-priority, number) for priority, number in ran]
+    wrong = sum(later < earlier for place, earlier in enumerate(keys) for later in keys[place + 1 :])
+    return 100 * wrong / (len(keys) * (len(keys) - 1) / 2)

@@ -1,0 +1,64 @@
+"""Ours in one configuration, for one measurement."""
+
+from __future__ import annotations
+
+import json
+
+from bench.deployment import Deployment
+from bench.servers import Servers
+from bench.system import Sent
+from tests.system.process import Process
+
+SERVERS = {"sqlite": "SQLite", "postgres": "PostgreSQL", "doorbell": "doorbell", "redis": "Redis"}
+SLOTS = {"process": "child processes", "docker": "warm containers"}
+
+
+class Ours:
+    """See `System`. One node; its handlers are warm when `start` returns."""
+
+    warm_first = True
+
+    def __init__(
+        self,
+        servers: Servers,
+        database: str,
+        broker: str,
+        engine: str = "process",
+        slots: int = 8,
+        selection: str = "fifo",
+    ) -> None:
+        self._deployment = Deployment(servers, database, broker, DAEMON_TASK_SELECTION=selection)
+        self._engine, self._slots = engine, slots
+        self.tasks = 8_000 if engine == "docker" else 12_000
+        self.name = f"ours: {SERVERS[database]}, {SERVERS[broker]}" + (", containers" if engine == "docker" else "")
+        self.says = f"one node, {slots} {SLOTS[engine]}, durable results"
+        self._first = 0
+
+    def __enter__(self) -> Ours:
+        self._deployment.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._deployment.__exit__(*error)
+
+    def start(self, one_slot: bool = False) -> None:
+        self._deployment.stamp_handler(1 if one_slot else self._slots, self._engine)
+        self._worker: Process = self._deployment.manage("worker")
+        self._deployment.warm(self._worker)
+
+    def ready(self) -> None:
+        """They are warm."""
+
+    def send(self, count: int, pause: float = 0.0, seed: int | None = None) -> list[Sent]:
+        words = ["-m", "bench.submitter", str(count), "--pause", str(pause)]
+        out = self._deployment.run(*words, *(["--seed", str(seed)] if seed is not None else []))
+        self._first = 1 if pause else 0  # its own first task is not counted
+        return [Sent(*each) for each in json.loads(out)]
+
+    def stamps(self, count: int) -> list[tuple[int, float]]:
+        self._deployment.none_left(self._worker)
+        found = self._deployment.stamps(count + self._first)
+        return [(number - self._first, stamp) for number, stamp in found if number >= self._first]
+
+    def pids(self) -> list[int]:
+        return [self._worker.pid]

@@ -1,0 +1,46 @@
+"""The picture for the README: bars of the drain and of the pickup, ours above the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.numbers import Summary, short
+from bench.record import summaries
+from bench.svg import INK, OTHERS, OURS, PALE, Drawing
+
+WIDTH, LEFT, RIGHT, BAR, GAP = 860, 250, 170, 17, 8
+PANELS = (("drain", "rate", "Drain of no-op tasks, tasks a second (more is better)"),
+          ("pickup", "p50", "Pickup of a single task on an idle system, median ms (less is better)"))  # fmt: skip
+
+
+def picture(record: dict[str, Any]) -> str:
+    """SVG; panels of rows that were not run are left out. The thin line is the range of the repetitions."""
+    panels = []
+    for row, figure, title in PANELS:
+        entry = record["rows"].get(row)
+        if entry is not None:
+            found = [(name, summaries(entry, name).get(figure)) for name in entry["systems"]]
+            panels.append((title, [(name, one) for name, one in found if one is not None]))
+    height = 24 + sum(44 + len(bars) * (BAR + GAP) for _, bars in panels)
+    drawing = Drawing(WIDTH, height, "Ours beside other task queues")
+    y = 28.0
+    for title, bars in panels:
+        drawing.text(16, y, title, 15, bold=True)
+        y += 14
+        _panel(drawing, y, bars)
+        y += len(bars) * (BAR + GAP) + 30
+    return str(drawing)
+
+
+def _panel(drawing: Drawing, top: float, bars: list[tuple[str, Summary]]) -> None:
+    most = max((one.high for _, one in bars), default=1.0) or 1.0
+    scale = (WIDTH - LEFT - RIGHT) / most
+    for place, (name, one) in enumerate(bars):
+        y = top + place * (BAR + GAP)
+        ours = name.startswith("ours")
+        drawing.text(LEFT - 10, y + BAR - 4, name, 13, INK, "end", bold=ours)
+        drawing.rect(LEFT, y, max(one.median * scale, 1), BAR, OURS if ours else OTHERS)
+        middle = y + BAR / 2
+        low, high = LEFT + max(one.low, 0) * scale, LEFT + max(one.high, 0) * scale
+        drawing.line(low, middle, high, middle, INK)
+        drawing.text(max(high, LEFT) + 8, y + BAR - 4, f"{short(one.median)}  (n = {one.n})", 12, PALE)

@@ -1,0 +1,43 @@
+"""Huey on Redis, results off; its priority queue where priorities are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from huey import PriorityRedisHuey, RedisHuey
+
+from bench.rivals.rival import URL, Rival
+from bench.rivals.stamp import stamp
+
+_CONSUMER = "huey.bin.huey_consumer"
+RIVAL = Rival(
+    name="Huey",
+    says="2 worker processes, on Redis, results off",
+    server="redis",
+    tasks=6_000,
+    workers=((_CONSUMER, "bench.rivals.huey.plain", "-w", "2", "-k", "process", "-n", "-q"),),
+    one_slot=(_CONSUMER, "bench.rivals.huey.ordered", "-w", "1", "-k", "process", "-n", "-q"),
+)
+
+plain = RedisHuey("plain", url=URL or None, results=False)
+ordered = PriorityRedisHuey("ordered", url=URL or None, results=False)
+noop = plain.task(name="noop")(stamp)
+ordered_noop = ordered.task(name="ordered_noop")(stamp)
+
+
+def prepare() -> None:
+    """It makes its lists itself."""
+
+
+@contextmanager
+def sending() -> Iterator[Callable[[int, int | None], None]]:
+    """One connection for all."""
+
+    def send(number: int, priority: int | None) -> None:
+        if priority is None:
+            noop(number)
+        else:
+            ordered_noop(number, priority=priority)
+
+    yield send

@@ -1,0 +1,46 @@
+"""procrastinate on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import procrastinate
+
+from bench.rivals.rival import URL, Rival
+from bench.rivals.stamp import stamp
+
+_WORKER = ("procrastinate", "--app", "bench.rivals.procrastinate.app", "worker")
+RIVAL = Rival(
+    name="procrastinate",
+    says="2 processes, 8 jobs at once each, on PostgreSQL",
+    server="postgres",
+    tasks=1_500,
+    workers=((*_WORKER, "--concurrency", "8"),) * 2,
+    one_slot=(*_WORKER, "--concurrency", "1"),
+)
+
+app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=URL))
+
+
+@app.task(name="noop")
+async def noop(number: int) -> None:
+    """Nothing but the stamp."""
+    stamp(number)
+
+
+def prepare() -> None:
+    """Its tables."""
+    with app.open():
+        app.schema_manager.apply_schema()
+
+
+@contextmanager
+def sending() -> Iterator[Callable[[int, int | None], None]]:
+    """One pool for all."""
+    with app.open():
+
+        def send(number: int, priority: int | None) -> None:
+            noop.configure(priority=priority or 0).defer(number=number)
+
+        yield send

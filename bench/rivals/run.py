@@ -1,0 +1,122 @@
+"""A rival for one measurement: its workers, its tasks, its stamps."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.rivals import module
+from bench.rivals.rival import Rival
+from bench.rivals.stamp import count as count_of
+from bench.rivals.stamp import read
+from bench.servers import TOP, Servers
+from bench.system import BadRun, Sent
+from tests.system.process import children
+
+#: Seconds for the whole of a measurement's tasks.
+PATIENCE = 120.0
+
+
+class RunningRival:
+    """See `System`. Workers start on two cores with what the rival's module says, and end by SIGKILL."""
+
+    warm_first = False
+
+    def __init__(self, key: str, servers: Servers) -> None:
+        self._key, self._servers = key, servers
+        self.rival: Rival = module(key).RIVAL
+        self.name, self.says, self.tasks = self.rival.name, self.rival.says, self.rival.tasks
+        self._workers: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> RunningRival:
+        self._folder = tempfile.TemporaryDirectory(prefix=f"bench-{self._key}-")
+        self._home = Path(self._folder.name)
+        self._stamps = self._home / "stamps"
+        server = self.rival.server
+        self._database = self._servers.database() if server == "postgres" else None
+        if self._database is not None:
+            self._url = self._database.url
+        else:
+            self._url = self._servers.redis() if server == "redis" else self._servers.rabbitmq()
+        self.environment = os.environ | {
+            "BENCH_URL": self._url, "BENCH_STAMPS": str(self._stamps), "PYTHONWARNINGS": "ignore",
+            "PYTHONPATH": str(TOP),
+        }  # fmt: skip
+        self._run("-c", f"from bench.rivals import module; module({self._key!r}).prepare()")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            try:
+                os.killpg(worker.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            worker.wait()
+        if self._database is not None:
+            self._database.drop()
+        self._folder.cleanup()
+
+    def start(self, one_slot: bool = False) -> None:
+        workers = self.rival.workers
+        if one_slot:
+            if self.rival.one_slot is None:
+                raise BadRun(f"{self.name} has no priorities")
+            workers = (self.rival.one_slot,)
+        # The module is imported by the harness too, without a server: what depends on the URL is filled in here.
+        filled = [[self._url if word == "" else word for word in worker] for worker in workers]
+        with (self._home / "said").open("ab") as said:
+            self._workers += [
+                subprocess.Popen(
+                    [sys.executable, "-m", *words], cwd=self._home, env=self.environment,
+                    stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
+                )
+                for words in filled
+            ]  # fmt: skip
+
+    def ready(self) -> None:
+        self.send(20)
+        self.stamps(20)
+        os.truncate(self._stamps, 0)  # the workers append
+
+    def send(self, count: int, pause: float = 0.0, seed: int | None = None) -> list[Sent]:
+        words = ["-m", "bench.rivals.sender", self._key, str(count), "--pause", str(pause)]
+        out = self._run(*words, *(["--seed", str(seed)] if seed is not None else []))
+        return [Sent(*each) for each in json.loads(out)]
+
+    def stamps(self, count: int) -> list[tuple[int, float]]:
+        end = time.monotonic() + PATIENCE
+        while (ran := count_of(self._stamps)) < count:
+            if any(worker.poll() is not None for worker in self._workers):
+                raise BadRun(f"{self.name}: a worker ended: {self._tail()}")
+            if time.monotonic() > end:
+                raise BadRun(f"{self.name} ran {ran} of {count} tasks in {PATIENCE:g} s: {self._tail()}")
+            time.sleep(0.02)
+        found = sorted(read(self._stamps), key=lambda each: each[1])
+        if sorted(number for number, _ in found) != list(range(count)):
+            raise BadRun(f"{self.name}: {len(found)} stamps, and not each of {count} tasks once")
+        return found
+
+    def pids(self) -> list[int]:
+        found, todo = [], [worker.pid for worker in self._workers]
+        while todo:
+            pid = todo.pop()
+            found.append(pid)
+            todo += children(pid)
+        return found
+
+    def _run(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *words], cwd=self._home, env=self.environment, capture_output=True, text=True, timeout=300
+        )
+        if done.returncode:
+            raise BadRun(f"{self.name}: {done.stderr[-1500:]}")
+        return done.stdout
+
+    def _tail(self) -> str:
+        return (self._home / "said").read_text(errors="replace")[-1500:]

@@ -1,0 +1,39 @@
+"""How fast a backlog of tasks that do nothing is worked off."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from bench.numbers import drain_rate
+from bench.rows.field import Make, everybody
+from bench.rows.row import Contestant, Figure, Row, Scene
+
+
+def _measure(make: Make, count: int | None) -> dict[str, float]:
+    with make() as system:
+        tasks = count or system.tasks
+        if system.warm_first:
+            # Warm slots, then the whole backlog in one commit.
+            system.start()
+            system.send(tasks)
+        else:
+            # Sent slower than worked off: all of it has to be there before the first worker is.
+            system.send(tasks)
+            system.start()
+        return {"rate": drain_rate([stamp for _, stamp in system.stamps(tasks)])}
+
+
+def _contestants(scene: Scene) -> list[Contestant]:
+    field = everybody(scene, containers=True)
+    return [
+        Contestant(one.name, one.says, partial(_measure, one.make, scene.scaled(one.tasks) if scene.quick else None))
+        for one in field
+    ]
+
+
+ROW = Row(
+    name="drain",
+    title="Drain of no-op tasks",
+    measures={"rate": Figure("rate", "tasks/s", "more")},
+    contestants=_contestants,
+)

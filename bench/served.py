@@ -1,0 +1,47 @@
+"""Ours as `manage.py up` runs it, for the rows that post over HTTP."""
+
+from __future__ import annotations
+
+import json
+
+from bench import handler
+from bench.deployment import Deployment
+from bench.http_load import Load, post
+from bench.ours import SERVERS
+from bench.rows.row import Scene
+from bench.system import BadRun
+from tests.system.process import Process
+
+KINDS = (("sqlite", "doorbell"), ("postgres", "redis"))
+
+
+def kinds(scene: Scene) -> list[tuple[str, str, str]]:
+    """Name, database and broker of each that is wanted."""
+    named = [(f"ours: {SERVERS[database]}, {SERVERS[broker]}", database, broker) for database, broker in KINDS]
+    return [one for one in named if scene.wants(one[0])]
+
+
+class Served(Deployment):
+    """The web server and one node with 8 warm child processes."""
+
+    def up(self) -> Process:
+        """Answering and warm."""
+        self.stamp_handler(8)
+        self.process = self.manage("up")
+        self.process.until_says(r"^  ready ")
+        self.warm(self.process)
+        return self.process
+
+    def web(self) -> Process:
+        """The web server alone."""
+        self.process = self.manage("web")
+        self.until_answers(self.process)
+        return self.process
+
+    def post(self, count: int, rate: float | None = None, first: int = 0, connections: int = 16) -> Load:
+        """One task a request; every reply must be a 200 with an id of its own."""
+        bodies = [json.dumps({"type": handler.NAME, "data": {"n": first + n}}).encode() for n in range(count)]
+        load = post(self.port, "/queue", bodies, connections, rate)
+        if len({one.body["task_id"] for one in load.good()}) != count:
+            raise BadRun("an id that was given twice")
+        return load

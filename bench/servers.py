@@ -1,0 +1,67 @@
+"""Servers of the bench's own, on ports of their own: started when first asked for, gone with the run.
+
+PostgreSQL is as durable as it comes (fsync, synchronous_commit=on); Redis keeps nothing on the disk, which is what
+suits the others best.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from tests.chaos.postgres import Postgres
+from tests.chaos.rabbitmq import RabbitMQ
+from tests.chaos.redis import Redis
+from tests.system.stores import PostgreSQLStore
+
+T = TypeVar("T", Postgres, Redis, RabbitMQ)
+TOP = Path(__file__).resolve().parent.parent
+
+
+class Servers:
+    """A context: everything that it started has ended, and its files are gone, when it is left."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Servers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def database(self) -> PostgreSQLStore:
+        """A new, empty PostgreSQL database; the caller drops it."""
+        return PostgreSQLStore(f"{self._postgres.url.rpartition('/')[0]}/bench")
+
+    def redis(self) -> str:
+        """The URL of an empty Redis: what the measurement before left there is gone."""
+        self._redis.forget()
+        return self._redis.url
+
+    def rabbitmq(self) -> str:
+        """The URL of an empty RabbitMQ."""
+        self._rabbitmq.delete_queues(["celery", "ordered"])
+        return self._rabbitmq.url
+
+    @cached_property
+    def _postgres(self) -> Postgres:
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-postgres-")))
+        folder.chmod(0o755)
+        return self._kept(Postgres(folder / "server"))
+
+    @cached_property
+    def _redis(self) -> Redis:
+        return self._kept(Redis())
+
+    @cached_property
+    def _rabbitmq(self) -> RabbitMQ:
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-rabbitmq-")))
+        return self._kept(RabbitMQ(folder / "server"))
+
+    def _kept(self, server: T) -> T:
+        self._stack.callback(server.close)
+        return server

@@ -1,0 +1,54 @@
+"""What measured numbers come to."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from bench.numbers import drain_rate, inversions, quantile, short, summary
+
+
+def test_a_summary_is_the_median_with_its_range_and_says_how_many():
+    found = summary([3.0, 1.0, 2.0, 10.0])
+    assert (found.median, found.low, found.high, found.n) == (2.5, 1.0, 10.0, 4)
+    assert str(found) == "2.50 (1.00 - 10.0)"
+
+
+def test_one_value_has_no_range():
+    assert str(summary([1234.5])) == "1,234"
+
+
+@pytest.mark.parametrize(("part", "expected"), [(0.5, 50), (0.99, 99), (1.0, 100), (0.001, 1)])
+def test_a_quantile_is_a_value_that_was_measured(part: float, expected: int):
+    values = [float(n) for n in range(100, 0, -1)]
+    assert quantile(values, part) == expected
+
+
+def test_the_99th_of_fewer_than_a_hundred_is_the_largest():
+    assert quantile([1.0, 2.0, 3.0], 0.99) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0"), (12345.6, "12,346"), (12.34, "12.3"), (1.234, "1.23"), (0.0123, "0.012")]
+)
+def test_numbers_are_short_and_have_no_exponent(value: float, text: str):
+    assert short(value) == text
+
+
+def test_the_rate_of_a_drain_leaves_out_the_start():
+    slow_start = [0.0, *(10.0 + n / 100 for n in range(1, 20))]
+    assert drain_rate(slow_start) == pytest.approx(100)
+
+
+def test_tasks_in_the_right_order_have_no_inversions():
+    sent = [(random.Random(1).randint(0, 100), number) for number in range(50)]
+    assert inversions(sorted(sent, key=lambda one: (-one[0], one[1]))) == 0
+
+
+def test_the_opposite_order_has_every_pair_inverted():
+    assert inversions([(0, 0), (1, 1), (2, 2)]) == 100
+
+
+def test_equal_priorities_keep_the_order_they_came_in():
+    assert inversions([(5, 1), (5, 0), (5, 2)]) == pytest.approx(100 / 3)

@@ -1,0 +1,124 @@
+"""The record of a run: JSON, table, picture and docs are made from it."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import jsonschema
+import pytest
+from rich.console import Console
+
+from bench import docs, record, runner, table
+from bench.goals import GOALS, met, reached
+from bench.picture import picture
+from bench.rows.row import Contestant, Figure, Row, Scene
+from bench.servers import Servers
+from bench.system import BadRun
+
+SCHEMA = json.loads((Path(__file__).parent / "record.schema.json").read_text())
+
+
+def row(*contestants: Contestant, name: str = "drain", repeats: int = 100) -> Row:
+    return Row(name, "A title", {"rate": Figure("rate", "tasks/s", "more")}, lambda scene: list(contestants), repeats)
+
+
+def system(name: str, *rates: float) -> Contestant:
+    values = list(rates)
+    return Contestant(name, "says", lambda: {"rate": values.pop(0)})
+
+
+def broken() -> dict[str, float]:
+    raise BadRun("a reply was wrong")
+
+
+def ran(one: Row, repeats: int = 2) -> dict[str, Any]:
+    with Servers() as servers:
+        return runner.run(one, Scene(servers), repeats, lambda said: None)
+
+
+def whole(**rows: dict[str, Any]) -> dict[str, Any]:
+    return {"version": 1, "rows": rows}
+
+
+def test_a_record_is_as_its_schema_says_and_comes_back_from_its_file(tmp_path: Path):
+    made = whole(drain=ran(row(system("ours: x", 2.0, 3.0), Contestant("Huey", "", broken))))
+    jsonschema.validate(made, SCHEMA)
+    record.save(made, tmp_path / "figures.json")
+    assert record.load(tmp_path / "figures.json") == made
+
+
+def test_a_run_with_an_error_is_no_result_and_the_others_go_on():
+    calls = [1.0]
+
+    def once() -> dict[str, float]:
+        if not calls:
+            raise BadRun("the second time")
+        return {"rate": calls.pop()}
+
+    entry = ran(row(system("ours: x", 2.0, 3.0), Contestant("RQ", "", once)))
+    assert entry["systems"]["ours: x"]["values"] == {"rate": [2.0, 3.0]}
+    assert entry["systems"]["RQ"]["values"] == {}
+    assert "the second time" in entry["faults"]["RQ"]
+
+
+def test_repetitions_are_interleaved_and_each_begins_with_another_system():
+    order: list[str] = []
+
+    def note(name: str) -> Contestant:
+        def measure() -> dict[str, float]:
+            order.append(name)
+            return {"rate": 1.0}
+
+        return Contestant(name, "", measure)
+
+    ran(row(note("a"), note("b"), note("c")), 3)
+    assert order == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
+
+
+def test_a_row_may_take_fewer_repetitions():
+    assert ran(row(system("a", 1.0, 2.0), repeats=1), 4)["systems"]["a"]["values"]["rate"] == [1.0]
+
+
+def test_the_picture_is_svg_and_shows_each_result():
+    made = whole(drain=ran(row(system("ours: <x>", 4000.0, 5000.0), system("Huey", 10.0, 10.0))))
+    words = [text for one in ElementTree.fromstring(picture(made)).iter() for text in [one.text] if text]
+    assert {"ours: <x>", "Huey", "4,500  (n = 2)"} <= set(words)
+
+
+def test_the_table_has_median_range_and_n():
+    screen = Console(file=io.StringIO(), width=120)
+    table.show(screen, ran(row(system("ours: x", 10.0, 20.0), Contestant("RQ", "", broken))))
+    text = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "n = 2, median (range)" in text
+    assert "15.0 (10.0 - 20.0)" in text
+    assert "no result for RQ: BadRun: a reply was wrong" in text
+
+
+def test_goals_stand_beside_what_was_measured():
+    made = whole(drain=ran(row(system("ours: SQLite, doorbell", 90.0, 90.0), system("Celery on Redis", 10.0, 10.0))))
+    found = {goal.what: reached(goal, made) for goal in GOALS}
+    embedded = next(goal for goal in GOALS if goal.what.startswith("drain embedded"))
+    assert found[embedded.what] == 9.0 and met(embedded, 9.0) and not met(embedded, 7.9)
+    assert [what for what, value in found.items() if value is not None] == [embedded.what]
+
+
+def test_the_docs_are_written_between_their_marks_and_nowhere_else(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{docs.BEGIN}\nold\n{docs.END}\nafter\n")
+    made = whole(drain=ran(row(system("ours: x", 10.0, 20.0))))
+    docs.write(made, page, tmp_path / "data.json", tmp_path / "drawn.svg")
+    text = page.read_text()
+    assert text.startswith(f"before\n{docs.BEGIN}\n") and text.endswith(f"{docs.END}\nafter\n")
+    assert "| ours: x | 15.0 (10.0 - 20.0) | says |" in text and "old" not in text
+    docs.write(made, page, tmp_path / "data.json", tmp_path / "drawn.svg")
+    assert page.read_text() == text
+
+
+def test_quick_runs_are_no_figures_to_quote(tmp_path: Path):
+    made = whole(drain=ran(row(system("ours: x", 10.0, 20.0))) | {"quick": True})
+    with pytest.raises(SystemExit, match="quick runs of drain"):
+        docs.write(made, tmp_path / "page.md")
