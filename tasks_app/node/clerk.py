@@ -1,11 +1,11 @@
-"""The clerk: asks which slots are free, claims the best rows for exactly those, hands each one out."""
+"""The clerk: hears the slots, asks which are free, claims the best rows for exactly those, hands each one out."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter as Tally
+from collections import deque
 from collections.abc import Mapping
-from queue import Empty, SimpleQueue
 
 import structlog
 from django.db import DatabaseError, connection
@@ -20,6 +20,7 @@ from tasks_app.node.retrying import Retrying
 from tasks_app.node.settler import Settler
 from tasks_app.runner.call import Call
 from tasks_app.runner.pool import Pool
+from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.wire import request_line
 
 log = structlog.get_logger(__name__)
@@ -30,26 +31,31 @@ POLL, POLL_SHARED = 1.0, 0.4
 
 
 class Clerk:
-    """One thread. Everything that can fail for our reasons fails before its claim."""
+    """One thread, which drives the slots' reactor between its claims: what they say is heard by it, and what it claims
+    is sent by it. While it is in the database for long, another drives (see Reactor).
+
+    Everything that can fail for our reasons fails before its claim.
+    """
 
     def __init__(
         self,
         node: str,
         pools: Mapping[str, Pool],
+        reactor: Reactor,
         ledger: Ledger,
         order: Selection,
         cap: int | None,
         settler: Settler,
         writes_outcomes: bool,
     ) -> None:
-        self._node, self._pools, self._ledger = node, pools, ledger
+        self._node, self._pools, self._reactor, self._ledger = node, pools, reactor, ledger
         self._order, self._cap = order, cap
         self._settler, self._writes_outcomes = settler, writes_outcomes
         self._policies = {
             name: Policy(h.timeout, h.max_retries, h.retry_backoff, h.retry_on)
             for name, h in ((name, pool.handler) for name, pool in pools.items())
         }
-        self._events: SimpleQueue[str | None] = SimpleQueue()
+        self._rung: deque[str] = deque()
         #: Types that may have ready rows: rung, found by the poll, or not exhausted by the last claim.
         self._hopeful: set[str] = set(pools)
         self._stopping = False
@@ -61,11 +67,8 @@ class Clerk:
     def bell(self, handler: str) -> None:
         """There is work for a handler."""
         self.bells_heard += 1
-        self._events.put(handler)
-
-    def slot_freed(self) -> None:
-        """A slot can take work again."""
-        self._events.put(None)
+        self._rung.append(handler)
+        self._reactor.call()
 
     def shared(self, shared: bool) -> None:
         """Whether other nodes serve these handlers: a bell wakes one of them, and that one may be busy."""
@@ -74,7 +77,7 @@ class Clerk:
     def stop(self) -> None:
         """Claim nothing more."""
         self._stopping = True
-        self._events.put(None)
+        self._reactor.call()
 
     @property
     def stopping(self) -> bool:
@@ -139,14 +142,10 @@ class Clerk:
             self._hand_out(task, sent_at)
 
     def _listen(self) -> None:
-        try:
-            event = self._events.get(timeout=max(self.polled_at + self.poll - time.monotonic(), 0.0))
-            while True:
-                if event is not None and event in self._pools:
-                    self._hopeful.add(event)
-                event = self._events.get_nowait()
-        except Empty:
-            pass
+        self._reactor.turn(max(self.polled_at + self.poll - time.monotonic(), 0.0))
+        while self._rung:
+            if (name := self._rung.popleft()) in self._pools:
+                self._hopeful.add(name)
 
     def _hand_out(self, task: Claimed, sent_at: float) -> None:
         # Stopped and continued in between: by now it may be another node's, and even have ended.

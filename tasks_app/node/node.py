@@ -29,6 +29,7 @@ from tasks_app.runner.engine import Engine
 from tasks_app.runner.errors import CallFailed, Killed
 from tasks_app.runner.handlers import Handler
 from tasks_app.runner.pool import Pool
+from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.wire import Failure, Success
 
 log = structlog.get_logger(__name__)
@@ -59,13 +60,17 @@ class Node:
         domain = lock_domain(home)
         engine = make_engine(self.name, domain)
         self.ledger = Ledger()
+        self._reactor = Reactor()
         self.pools = {
-            name: Pool(handler, engine, self._slot_freed, self._done, lend_after) for name, handler in handlers.items()
+            name: Pool(handler, engine, self._reactor.call, self._done, lend_after, self._reactor)
+            for name, handler in handlers.items()
         }
         self._settler = Settler(self.name, self.ledger)
         # One writer at a time anyway: claims and settles of one moment share a commit.
         self._one_writer = connection.vendor == "sqlite"
-        self._clerk = Clerk(self.name, self.pools, self.ledger, order, cap, self._settler, self._one_writer)
+        self._clerk = Clerk(
+            self.name, self.pools, self._reactor, self.ledger, order, cap, self._settler, self._one_writer
+        )
         self._record = NodeRecord(self.name, domain, digest, self.pools, self._problems)
         self._heartbeat = Heartbeat(self._record, home, self.ledger, self._clerk.bell, self._clerk.shared)
         self._sweeper = None
@@ -79,13 +84,14 @@ class Node:
 
     def start(self) -> None:
         """Begin to serve; returns at once. The database may be away: the node waits for it."""
-        # Slot threads are short bursts between system calls; with Python's 5 ms they queue for the interpreter.
+        # Its threads are short bursts between system calls; with Python's 5 ms they queue for the interpreter.
         sys.setswitchinterval(0.0005)
         self._lock = NodeLock(self._home, self.name)
         tally.process.source(self._counted)
         for pool in self.pools.values():
             pool.start()
         self._spawn("clerk", self._clerk.run)
+        self._spawn("stand-by", self._reactor.stand_by)
         if not self._one_writer:
             self._spawn("settler", self._settler.run)
         self._spawn("heartbeat", self._heartbeat.run)
@@ -130,6 +136,7 @@ class Node:
             self._sweeper.stop()
         for pool in self.pools.values():
             pool.close(max(until - time.monotonic(), 5.0))
+        self._reactor.close()
         for thread in self._threads:
             thread.join(5.0)
         self._say_goodbye()
@@ -158,9 +165,6 @@ class Node:
             counted |= {f"container_deaths|{name}|{reason}": count for reason, count in now.deaths.items()}
         return counted
 
-    def _slot_freed(self) -> None:
-        self._clerk.slot_freed()
-
     def _done(self, done: Done) -> None:
         task = done.call.token
         ended = ended_of(done)
@@ -178,7 +182,7 @@ class Node:
             )  # fmt: skip
         self._settler.put(ended)
         if self._one_writer:
-            self._clerk.slot_freed()
+            self._reactor.call()
 
 
 def _or_end(run: Callable[[], None], node: str) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks_app.runner.errors import CallFailed, Unavailable
 from tasks_app.runner.wire import Failure, Success
@@ -9,8 +8,7 @@ from tasks_app.runner.wire import Failure, Success
 Outcome = Success | Failure | CallFailed | Unavailable
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """One line for a handler (see wire.request_line), and how many seconds it has to answer.
 
     `token` is handed back untouched, and compared with == by `Slot.kill`.
@@ -21,8 +19,7 @@ class Call:
     token: Any = None
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(NamedTuple):
     """What a call came to.
 
     `container` is "" and nothing was sent if the outcome is Unavailable. `exit_code` is the container's

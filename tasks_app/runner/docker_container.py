@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tasks_app.runner.docker_cgroup import Cgroup
-from tasks_app.runner.engine import EXITED, STDOUT, Ending, Piece
+from tasks_app.runner.engine import DOUBT, EXITED, STDOUT, Ending, Piece
 from tasks_app.runner.frames import Frames
 from tasks_app.runner.wakeup import Wakeup
 
@@ -113,7 +113,7 @@ class DockerContainer:
                 return False
         return False
 
-    def residue(self) -> str | None:
+    def residue(self, patient: bool = True) -> str | None:
         if self._oom or (self._cgroup is not None and self._cgroup.oom_kills()):
             return "oom"
         if self._cgroup is None or self._baseline is None or self._cgroup.tasks() == self._clean_tasks:
@@ -123,6 +123,8 @@ class DockerContainer:
                 # More or fewer threads than before: that is its own affair.
                 self._clean_tasks = self._cgroup.tasks()
                 return None
+            if not patient:
+                return DOUBT
             time.sleep(pause)
         return "leftover"
 

@@ -12,6 +12,8 @@ EXITED = 0
 STDOUT = 1
 STDERR = 2
 
+DOUBT = "doubt"
+
 Piece = tuple[int, bytes]
 """A stream's number and what came on it. No bytes: that stream has ended, EXITED: the container has."""
 
@@ -46,7 +48,7 @@ class Container(Protocol):
 
     1. One thread at a time uses it, but for `send` and `silent`, which the slot calls under its lock.
     2. It starts with all its pipes open. What it writes from its first instant on can be received.
-    3. No call but `destroy` blocks.
+    3. No call but `destroy` and a patient `residue` blocks.
     4. `send` passes bytes on in order, as many as fit now; `receive` hands them out in order, complete.
     5. stdout and stderr are never mixed up. Between the two the order may be lost.
     6. What it wrote before it ended is received before its end is told.
@@ -87,11 +89,12 @@ class Container(Protocol):
         11. Where stderr shares a descriptor with stdout, what waits on it is dropped: it belongs to no call.
         """
 
-    def residue(self) -> str | None:
+    def residue(self, patient: bool = True) -> str | None:
         """Why it must not be asked again although it has just answered well; None if nothing speaks against it.
 
         `leftover`: more processes than before its first call; `oom`: the kernel killed one for memory.
-        Asked after every answer: takes microseconds, but in doubt up to 0.1 s.
+        Asked after every answer: takes microseconds, but in doubt up to 0.1 s. If not `patient` it does not wait,
+        and answers DOUBT where it would have to: it is asked again, patiently, from a thread that has the time.
         12. Containers on an engine on this machine are looked into. Child processes and containers
             elsewhere are not: there `leftover` is never told, and `oom` at the container's end.
         """

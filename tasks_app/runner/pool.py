@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tasks_app.runner.call import Done
 from tasks_app.runner.engine import Engine
 from tasks_app.runner.handlers import Handler
+from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.selection import POLICIES
 from tasks_app.runner.slot import Slot
 
@@ -39,9 +40,10 @@ class Pool:
     """The slots of one handler.
 
     `on_done` gets every call that was run, once, after its slot is free again if its container stays.
-    `on_free` is called whenever a slot may have become free. Both are called in the threads of the
-    slots and must be short. `lend_after`: for how many seconds a container must have lived before
-    it is lent, until the first one has worked.
+    `on_free` is called whenever a slot may have become free. Both are called by whoever drives the
+    reactor, or in the threads of the slots, and must be short. `lend_after`: for how many seconds a
+    container must have lived before it is lent, until the first one has worked. `reactor`: None for one
+    of its own, driven by a thread of its own.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Pool:
         on_free: Callable[[], None],
         on_done: Callable[[Done], None],
         lend_after: float = 1.0,
+        reactor: Reactor | None = None,
     ) -> None:
         self.handler = handler
         self._on_free = on_free
@@ -63,13 +66,22 @@ class Pool:
         self._deaths: Counter[str] = Counter()
         self._closed = False
         self._recycling: int | None = None
-        self.slots = tuple(Slot(number, handler, engine, self, lend_after) for number in range(handler.instances))
+        self._own: tuple[Reactor, threading.Thread] | None = None
+        if reactor is None:
+            reactor = Reactor()
+            thread = threading.Thread(target=reactor.stand_by, name=f"reactor-{handler.name}", daemon=True)
+            self._own = (reactor, thread)
+        self.slots = tuple(
+            Slot(number, handler, engine, self, lend_after, reactor) for number in range(handler.instances)
+        )
 
     def __repr__(self) -> str:
         return f"<Pool {self.handler.name} {' '.join(f'{slot.number}:{slot.state}' for slot in self.slots)}>"
 
     def start(self) -> None:
         """Start the slots' threads; slots become free one by one."""
+        if self._own is not None:
+            self._own[1].start()
         for slot in self.slots:
             slot.start()
 
@@ -82,6 +94,12 @@ class Pool:
             slot.close()
         until = time.monotonic() + timeout
         ended = [slot.join(max(0.0, until - time.monotonic())) for slot in self.slots]
+        if all(ended) and self._own is not None:
+            reactor, thread = self._own
+            reactor.close()
+            thread.join()
+            reactor.release()
+            self._own = None
         return all(ended)
 
     def free(self) -> int:

@@ -127,7 +127,7 @@ class ProcessContainer:
     def silent(self) -> bool:
         return not self._peek.poll(0)
 
-    def residue(self) -> None:
+    def residue(self, patient: bool = True) -> None:
         return None
 
     def destroy(self, grace: float = 0.0) -> Ending:

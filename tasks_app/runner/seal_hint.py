@@ -97,5 +97,5 @@ def explained(handler: Handler, done: Done) -> Done:
         return done
     error = f"{error[:ERROR_TEXT]} ({found})"
     if isinstance(outcome, Failure):
-        return replace(done, outcome=replace(outcome, error=error))
-    return replace(done, outcome=type(outcome)(error))
+        return done._replace(outcome=replace(outcome, error=error))
+    return done._replace(outcome=type(outcome)(error))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from tasks_app.runner.errors import NotYet, Unavailable
 from tasks_app.runner.handlers import Handler
 from tasks_app.runner.news import News
 from tasks_app.runner.talk import Talk
-from tasks_app.runner.wakeup import Wakeup
 
 SHORTEST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
@@ -44,7 +42,7 @@ class Starter:
             return 0.0
         return min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0 ** min(self._failures - 1, 10))
 
-    def start(self, wakeup: Wakeup, closing: Callable[[], bool]) -> Talk | None:
+    def start(self, closing: Callable[[], bool]) -> Talk | None:
         """A container, not waited for; None if there is none, or no need for one any more."""
         with _starting[self._handler.image is not None]:
             if closing():
@@ -57,7 +55,7 @@ class Starter:
                 self.failed(str(error))
                 news.tell(str(error))
                 return None
-        return Talk(container, wakeup)
+        return Talk(container)
 
     def probation(self) -> float:
         """For how many seconds a new container is watched before it is lent.
@@ -85,6 +83,9 @@ class Starter:
     def ended(self, talk: Talk, reason: str, ending: Ending, called: bool) -> None:
         """The container had to go for this reason (see Counter.died), with a call or without one."""
         if reason in ("closed", "recycled"):
+            return
+        if reason == "fault":
+            self.failed("the runner stumbled over itself; see the log")
             return
         age = time.monotonic() - talk.started_at
         if reason == "leftover":
@@ -136,8 +137,3 @@ def last_line(text: str) -> str:
         if line.strip():
             return line.strip()[:300]
     return ""
-
-
-def milliseconds(seconds: float) -> int:
-    """For poll(): never early, never negative."""
-    return max(0, math.ceil(seconds * 1000))

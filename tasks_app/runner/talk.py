@@ -6,11 +6,11 @@ import time
 from tasks_app.runner.engine import EXITED, STDOUT, Container
 from tasks_app.runner.errors import BadReply
 from tasks_app.runner.lines import Lines
+from tasks_app.runner.reactor import Events, Listener, Reactor
 from tasks_app.runner.tail import Tail
-from tasks_app.runner.wakeup import Wakeup
 from tasks_app.runner.wire import Failure, Success, parse_reply
 
-Events = list[tuple[int, int]]
+Answer = Success | Failure | BadReply | None
 
 MAX_BOOT_CHATTER = 1024 * 1024
 
@@ -18,10 +18,10 @@ MAX_BOOT_CHATTER = 1024 * 1024
 class Talk:
     """All that is said to and by one container, from its start to its end.
 
-    `poll` belongs to the slot's thread alone; everything else is called under the slot's lock.
+    Everything is called under the slot's lock, and nothing waits.
     """
 
-    def __init__(self, container: Container, wakeup: Wakeup) -> None:
+    def __init__(self, container: Container) -> None:
         self.container = container
         self.calls = 0
         self.answered = False
@@ -33,34 +33,53 @@ class Talk:
         """It answered before it was asked for the first time, or talks without an end."""
         self.ended = False
         """Nothing will come any more: stdout was closed, or the container has ended."""
-        self._wakeup = wakeup
-        self._wake = wakeup.fileno()
+        self.leaving = False
+        """It has ended, and may not all have been heard: `hear` of what `poll` finds until it is `ended`."""
         self._writer = container.writer()
         self._readers = list(container.readers())
         self._unsent: memoryview | None = None
         self._deaf = False
-        self._leaving = False
         self._asked = False
         self._boot_bytes = 0
         self._lines = Lines()
         self._out: Tail | None = None
         self._err: Tail | None = None
+        self._reactor: Reactor | None = None
+        self._owner: Listener | None = None
         self._poller = select.poll()
-        self._poller.register(self._wake, select.POLLIN)
         # In the order in which they are received: what was written before an end is read before it,
         # and stderr after stdout, so that what was logged before a reply is there with it.
+        self._order = {reader: nth for nth, reader in enumerate(self._readers)}
         for reader in self._readers:
             self._poller.register(reader, select.POLLIN)
+
+    def attach(self, reactor: Reactor, owner: Listener) -> None:
+        """Let the reactor tell `owner` what there is to hear."""
+        self._reactor, self._owner = reactor, owner
+        for reader in self._readers:
+            reactor.watch(reader, self._events(reader), owner)
+
+    def detach(self) -> None:
+        """Let it be told no more: what comes from now on waits for `poll`."""
+        if self._reactor is not None:
+            for descriptor in {*self._readers, self._writer}:
+                self._reactor.forget(descriptor)
+            self._reactor = None
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing but an answer can matter to anybody."""
+        return not (self.ended or self.surplus or self.premature or self.leaving)
 
     @property
     def sound(self) -> bool:
         """Whether the container can be trusted with another call after a reply."""
-        return not (self.surplus or self.ended or self._leaving or self._deaf or self._unsent)
+        return not (self.surplus or self.ended or self.leaving or self._deaf or self._unsent)
 
     def say(self, line: bytes) -> bool:
         """Start to send a line; False if the container said something, or ended, and nothing was sent.
 
-        If not all of it fits at once, the wakeup rings: `hear` sends the rest.
+        If not all of it fits at once, `hear` sends the rest.
         """
         # What a fresh container says is about its start: it was never asked, so it cannot answer late.
         if self.calls and not (self.sound and self.container.silent()):
@@ -75,17 +94,19 @@ class Talk:
         self._asked = True
         if sent < len(line):
             self._unsent = memoryview(line)[sent:]
-            self._wakeup.ring()
+            self._watch_writer()
         return True
 
-    def poll(self, milliseconds: int) -> Events:
-        """Wait for something to hear, or to be woken, or to be able to send."""
-        return self._poller.poll(0 if self._leaving else milliseconds)
+    def poll(self) -> Events:
+        """What there is to hear now."""
+        return self._poller.poll(0)
 
-    def hear(self, events: Events) -> Success | Failure | BadReply | None:
-        """Take in what `poll` found; the answer to what was said last, when it is there."""
-        leaving, wrote = self._leaving, False
-        answer: Success | Failure | BadReply | None = None
+    def hear(self, events: Events) -> Answer:
+        """Take in what is ready; the answer to what was said last, when it is there."""
+        leaving, wrote = self.leaving, False
+        answer: Answer = None
+        if len(events) > 1:
+            events.sort(key=lambda event: self._order.get(event[0], -1))
         for fd, _ in events:
             if fd in self._readers:
                 for stream, data in self.container.receive(fd):
@@ -98,14 +119,10 @@ class Talk:
                         if self._err is None:
                             self._err = Tail()
                         self._err.add(data)
-            elif fd == self._wake:
-                self._wakeup.clear()
-            if fd == self._writer and self._unsent is not None:
+            if self._unsent is not None and fd == self._writer:
                 self._send()
         if leaving and not wrote:
             self.ended = True
-        if self._unsent is not None:
-            self._watch_writer(True)
         return answer
 
     def tails(self) -> tuple[str, str]:
@@ -157,9 +174,11 @@ class Talk:
             return
         self._poller.unregister(fd)
         self._readers.remove(fd)
+        if self._reactor is not None:
+            self._reactor.forget(fd)
         if stream == EXITED:
             # What it wrote before may still wait; a child of it may hold stdout open for ever.
-            self._leaving = True
+            self.leaving = True
         elif stream == STDOUT:
             self.ended = True
 
@@ -174,13 +193,26 @@ class Talk:
         else:
             self._unsent = self._unsent[sent:] if sent < len(self._unsent) else None
         if self._unsent is None:
-            self._watch_writer(False)
+            self._watch_writer()
 
-    def _watch_writer(self, watch: bool) -> None:
-        reads = self._writer in self._readers
-        if watch:
-            self._poller.register(self._writer, select.POLLOUT | (select.POLLIN if reads else 0))
-        elif reads:
-            self._poller.register(self._writer, select.POLLIN)
+    def _events(self, descriptor: int) -> int:
+        """What it is watched for."""
+        wants = select.POLLIN if descriptor in self._readers else 0
+        return wants | select.POLLOUT if descriptor == self._writer and self._unsent is not None else wants
+
+    def _watch_writer(self) -> None:
+        """After there came to be something to send, or all was sent."""
+        writer = self._writer
+        watch = self._unsent is not None
+        if writer in self._readers:
+            self._poller.modify(writer, self._events(writer))
+            if self._reactor is not None:
+                self._reactor.change(writer, self._events(writer))
+        elif watch:
+            self._poller.register(writer, select.POLLOUT)
+            if self._reactor is not None and self._owner is not None:
+                self._reactor.watch(writer, select.POLLOUT, self._owner)
         else:
-            self._poller.unregister(self._writer)
+            self._poller.unregister(writer)
+            if self._reactor is not None:
+                self._reactor.forget(writer)

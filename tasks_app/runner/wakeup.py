@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import select
 import threading
 
 
@@ -38,13 +37,6 @@ class Wakeup:
             os.read(self._read, 4096)
         except BlockingIOError:
             pass
-
-    def wait(self, seconds: float) -> None:
-        """Until somebody rings, or the time is over; then forget it."""
-        poller = select.poll()
-        poller.register(self._read, select.POLLIN)
-        if poller.poll(max(0, round(seconds * 1000))):
-            self.clear()
 
     def close(self) -> None:
         with self._lock:

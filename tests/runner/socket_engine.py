@@ -53,7 +53,7 @@ class SocketContainer:
 
     image = ""
 
-    def residue(self) -> None:
+    def residue(self, patient: bool = True) -> None:
         return None
 
     def destroy(self, grace: float = 0.0) -> Ending:

@@ -178,7 +178,7 @@ def test_a_container_is_replaced_after_as_many_tasks_as_it_may_do(open_desk: Ope
 def test_old_containers_are_replaced_one_at_a_time_while_nobody_asks(
     open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks_app.runner.slot.TICK", 0.05)
+    monkeypatch.setattr("tasks_app.runner.reactor.TICK", 0.05)
     desk = open_desk(instances=3, max_container_age=1.0)
     all_free(desk)
     fewest = 3
