@@ -14,6 +14,8 @@ from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
 from tasks_app import conf
+from tasks_app.broker.consumer import BellConsumer
+from tasks_app.broker.message import TASK
 from tasks_app.broker.queues import queue_for
 from tasks_app.deployment import deployment_id
 from tasks_app.models import Deployment
@@ -27,7 +29,7 @@ log = structlog.get_logger(__name__)
 _node: Node | None = None
 
 
-@shared_task(name="tasks_app.ring", ignore_result=True)
+@shared_task(name=TASK, ignore_result=True)
 def ring(handler: str) -> None:
     """A bell: there is work for a handler. It takes microseconds; it wakes the clerk, who does the rest."""
     if _node is not None:
@@ -35,7 +37,7 @@ def ring(handler: str) -> None:
 
 
 class Hearing:
-    """Whether a Celery worker's consumer is connected to the broker."""
+    """Whether a Celery worker's consumer is connected to the broker, and hears all of a node's bells."""
 
     #: Seconds without a connection that nobody needs to hear of: a start, a re-connect.
     GRACE = 5.0
@@ -45,10 +47,12 @@ class Hearing:
         self._heard_at = time.monotonic()
 
     def deaf(self) -> str | None:
-        """Why no bell can be heard, in one sentence; None while one can."""
+        """Why bells cannot be heard, in one sentence; None while they can."""
         now = time.monotonic()
-        if getattr(getattr(self._worker, "consumer", None), "connection", None) is not None:
+        consumer: BellConsumer | None = getattr(self._worker, "consumer", None)
+        if consumer is not None and consumer.connection is not None:
             self._heard_at = now
+            return consumer.problem
         if now - self._heard_at < self.GRACE:
             return None
         return "no connection to the broker: it hears no bells and finds its tasks by polling"

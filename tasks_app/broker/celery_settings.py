@@ -30,6 +30,10 @@ def celery_settings(broker_url: str | None, home: Path) -> dict[str, Any]:
         "broker_connection_max_retries": None,
         # A queue that was made with other arguments is no reason for a node to die.
         "broker_channel_error_retry": True,
+        # Hears bells alone, and outlives its broker.
+        "worker_consumer": "tasks_app.broker.consumer:BellConsumer",
+        # Of one message at a time there is nothing to reduce after a lost connection.
+        "worker_enable_prefetch_count_reduction": False,
         # A consumer notices a frozen RabbitMQ after two of them (Celery's default: four minutes).
         "broker_heartbeat": 10,
         # Slots go on when the broker is gone; their results do not travel by it.

@@ -10,9 +10,9 @@ from typing import Any
 from celery import Celery
 from kombu import Connection, Producer
 
+from tasks_app.broker.message import TASK
 from tasks_app.broker.queues import LONGEST_ON_REDIS, TRANSIENT, bell_priority, queue_name
 
-TASK = "tasks_app.ring"
 # Seconds; only AMQP has it. A broker that is frozen behind a living socket is noticed after two of them.
 HEARTBEAT = 10.0
 

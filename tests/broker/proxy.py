@@ -8,13 +8,15 @@ import threading
 
 class Proxy:
     """Forwards 127.0.0.1:`port` to 127.0.0.1:`target`. `cut`: connections end, new ones are refused. `freeze`:
-    connections stay and carry nothing. `mend`: as new."""
+    connections stay and carry nothing. `mend`: as new. `thaw`: new connections carry, those that were frozen never
+    do again, and nobody is told (half-open)."""
 
     def __init__(self, target: int) -> None:
         self.target = target
         self.server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.server.getsockname()[1]
         self.frozen = False
+        self.era = 0
         self.lock = threading.Lock()
         self.ends: list[socket.socket] = []
         self.listen()
@@ -41,6 +43,10 @@ class Proxy:
     def freeze(self) -> None:
         self.frozen = True
 
+    def thaw(self) -> None:
+        self.era += 1
+        self.frozen = False
+
     def mend(self) -> None:
         self.cut()
         self.frozen = False
@@ -51,12 +57,17 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 near = server.accept()[0]
-                far = socket.create_connection(("127.0.0.1", self.target))
+                try:
+                    far = socket.create_connection(("127.0.0.1", self.target))
+                except OSError:  # nobody is there: the next one may find somebody
+                    near.close()
+                    continue
                 with self.lock:
                     self.ends += [near, far]
                 threading.Thread(target=self._carry, args=[near, far], daemon=True).start()
 
     def _carry(self, near: socket.socket, far: socket.socket) -> None:
+        era = self.era
         with near, far, selectors.DefaultSelector() as selector, contextlib.suppress(OSError):
             selector.register(near, selectors.EVENT_READ, far)
             selector.register(far, selectors.EVENT_READ, near)
@@ -66,5 +77,5 @@ class Proxy:
                     data = key.fileobj.recv(65536)
                     if not data:
                         return
-                    if not self.frozen:
+                    if not self.frozen and era == self.era:
                         key.data.sendall(data)

@@ -114,6 +114,15 @@ class RedisServer:
             return False
         return True
 
+    def tell(self, *words: str) -> str:
+        """Give it a command. Answers the first line of its reply; raises `AssertionError` if that is an error."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            connection.sendall((" ".join(words) + "\r\n").encode())
+            with connection.makefile("rb") as reply:
+                line = reply.readline().decode().strip()
+        assert not line.startswith("-"), line
+        return line
+
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 

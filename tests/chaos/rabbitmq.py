@@ -32,7 +32,8 @@ class RabbitMQ:
 
     name = "rabbitmq"
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **settings: int) -> None:
+        """`settings`: of the application rabbit, as Erlang has them."""
         home.mkdir()
         self._home = home
         self.port = free_port()
@@ -49,6 +50,7 @@ class RabbitMQ:
             "RABBITMQ_PID_FILE": str(home / "pid"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
             "RABBITMQ_CONFIG_FILE": str(home / "config"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": " ".join(f"-rabbit {name} {to}" for name, to in settings.items()),
         }
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -76,16 +78,32 @@ class RabbitMQ:
         """With its memory alarm it takes no message, and says so to those who ask."""
         self._control("set_vm_memory_high_watermark", "0.0001" if on else "0.6")
 
+    def freeze(self) -> None:
+        """Stopped: its sockets take what fits into their buffers, and say nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on."""
+        self._signal(signal.SIGCONT)
+
     def delete_queues(self, names: list[str]) -> None:
         """The queues are gone, and who listened to them hears no more."""
         with kombu.Connection(self.url, connect_timeout=5) as connection:
             for name in names:
                 connection.channel().queue_delete(name)
 
+    def said(self) -> str:
+        """Its log."""
+        return "".join(path.read_text(errors="replace") for path in (self._home / "log").glob("*.log"))
+
     def close(self) -> None:
         """Nothing of it is left."""
         self.stop()
         kill_all(self._home)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
 
     def _control(self, *words: str) -> None:
         subprocess.run(

@@ -1,0 +1,56 @@
+"""Whether bells ring, and what a broken broker costs whoever posts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx
+
+from tests.system.daemon import Daemon
+from tests.system.process import until
+
+#: Seconds that a POST may take, whatever the broker does.
+POST_WITHIN = 1.0
+#: More bells than can have been heard and not counted when the counter was read.
+NEWS = 3
+
+
+def heard(daemon: Daemon) -> int:
+    """How many bells its nodes have heard, up to a second ago."""
+    rows = daemon.rows("SELECT value FROM taskdaemon_counter WHERE series LIKE 'bells_heard|%'")
+    return sum(int(row["value"]) for row in rows)
+
+
+def post(daemon: Daemon, count: int = 1) -> list[str]:
+    """Queue tasks one after the other. Each has its 200 within a second, or this fails. Answers their ids."""
+    with httpx.Client(base_url=daemon.base, timeout=POST_WITHIN) as client:
+        answers = [client.post("/queue", json={"type": "act", "data": {}}) for _ in range(count)]
+    assert {answer.status_code for answer in answers} == {200}
+    return [str(answer.json()["task_id"]) for answer in answers]
+
+
+def post_until(daemon: Daemon, come_true: Callable[[], object], what: str, timeout: float = 60.0) -> list[str]:
+    """Go on queueing tasks, each done before the next, until something has come true. Answers their ids."""
+    posted: list[str] = []
+
+    def look() -> bool:
+        posted.extend(post(daemon))
+        daemon.until_final(posted[-1])
+        return bool(come_true())
+
+    until(look, timeout, what=what)
+    return posted
+
+
+def post_until_heard(daemon: Daemon) -> list[str]:
+    """Go on queueing tasks until bells of theirs are heard. Answers their ids."""
+    # Once this counter moves, all that was heard before is in it.
+    before = heard(daemon)
+    posted = post_until(daemon, lambda: heard(daemon) > before, "bells that are heard")
+    before = heard(daemon)
+    return posted + post_until(daemon, lambda: heard(daemon) >= before + NEWS, "bells that are heard")
+
+
+def problems(daemon: Daemon) -> str:
+    """What /health says is wrong, in one text."""
+    return "; ".join(daemon.http.get("/health").json().get("problems", []))

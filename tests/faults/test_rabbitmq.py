@@ -1,0 +1,90 @@
+"""RabbitMQ is killed, alarmed, stopped, its queues deleted or strange: a POST has its 200, tasks run, and bells are
+heard again after it."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import kombu
+import pytest
+
+from tasks_app.broker.queues import queue_name
+from tests.chaos.rabbitmq import RabbitMQ
+from tests.faults.bells import post, post_until, post_until_heard, problems
+from tests.system.daemon import Daemon
+from tests.system.process import Process, until
+
+pytestmark = [pytest.mark.rabbitmq, pytest.mark.database, pytest.mark.xdist_group("rabbitmq-faults")]
+
+#: Milliseconds; half an hour by default.
+CONSUMER_TIMEOUT = 2000
+
+
+@pytest.fixture(scope="module")
+def rabbitmq() -> Iterator[RabbitMQ]:
+    """A server of these tests' own."""
+    with tempfile.TemporaryDirectory(prefix="td-", dir="/tmp") as home:
+        # It looks for consumers that are over their time once a tick, a minute by default.
+        server = RabbitMQ(Path(home, "rabbitmq"), consumer_timeout=CONSUMER_TIMEOUT, channel_tick_interval=1000)
+        yield server
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def daemon(on_broker: Callable[[str], Daemon], rabbitmq: RabbitMQ) -> Daemon:
+    """One deployment for all of them."""
+    return on_broker(rabbitmq.url)
+
+
+@pytest.fixture(scope="module")
+def node(daemon: Daemon) -> Process:
+    """Its worker."""
+    return daemon.worker()
+
+
+def test_its_queue_is_deleted(daemon: Daemon, rabbitmq: RabbitMQ, accepted: list[str]) -> None:
+    accepted += post_until_heard(daemon)
+    rabbitmq.delete_queues([queue_name(daemon.identity, "act")])
+    accepted += post(daemon, 20)
+
+
+def test_its_consumer_timeout_ends_the_consumer(
+    daemon: Daemon, rabbitmq: RabbitMQ, node: Process, accepted: list[str]
+) -> None:
+    def ended() -> bool:
+        """Whether the server has said so."""
+        return "delivery acknowledgement on channel" in rabbitmq.said()
+
+    node.signal(signal.SIGSTOP)
+    accepted += post(daemon, 5)  # one of their bells is delivered, and nobody acknowledges it
+    until(ended, what="the end of the node's consumer")
+    node.signal(signal.SIGCONT)
+
+
+def test_it_has_a_memory_alarm(daemon: Daemon, rabbitmq: RabbitMQ, accepted: list[str]) -> None:
+    rabbitmq.alarm(True)
+    accepted += post_until(daemon, lambda: "takes no bells" in problems(daemon), "a word in /health")
+    accepted += post(daemon, 20)
+    rabbitmq.alarm(False)
+
+
+def test_it_is_killed(daemon: Daemon, rabbitmq: RabbitMQ, accepted: list[str]) -> None:
+    rabbitmq.stop(signal.SIGKILL)
+    accepted += post_until(daemon, lambda: "takes no bells" in problems(daemon), "a word in /health")
+    rabbitmq.start()
+
+
+def test_its_queue_has_other_arguments(daemon: Daemon, rabbitmq: RabbitMQ, node: Process, accepted: list[str]) -> None:
+    name = queue_name(daemon.identity, "act")
+    with kombu.Connection(rabbitmq.url) as connection:
+        channel = connection.channel()
+        node.signal(signal.SIGSTOP)
+        channel.queue_delete(name)
+        channel.queue_declare(name, durable=True, auto_delete=False)
+        node.signal(signal.SIGCONT)
+        until(lambda: "other arguments" in problems(daemon), what="a word in /health")
+        accepted += post(daemon, 20)
+        channel.queue_delete(name)
