@@ -1,7 +1,7 @@
 # The two commands are `make run` and `make test`; each works from nothing. The rest: `make help`.
 
 .DEFAULT_GOAL := help
-.PHONY: run test check lint format bench chaos soak images lock clean help bootstrap
+.PHONY: run test check lint format bench chaos soak images env lock clean help bootstrap
 
 # Further words for the command behind a target: make test ARGS="-k claim", make run ARGS="--help"
 ARGS ?=
@@ -48,12 +48,16 @@ images: ## build the example handlers' Docker images, for examples/docker/handle
 		echo "$$name"; docker build --quiet --tag "$$name" $(ARGS) "$$folder" >/dev/null || exit 1; \
 	done
 
-COMPILE = uv pip compile --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
-	--no-emit-find-links --quiet pyproject.toml --group dev
+env: ## write .env for compose.yaml: secrets, the Docker socket's group (ARGS="rabbitmq monitoring")
+	@sh bin/env $(ARGS)
 
-lock: ## write both lock files anew from pyproject.toml (needs uv)
-	$(COMPILE) -o requirements.lock $(ARGS)
-	$(COMPILE) --group bench --constraint requirements.lock -o requirements-bench.lock $(ARGS)
+COMPILE = uv pip compile --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
+	--no-emit-find-links --quiet pyproject.toml
+
+lock: ## write the lock files anew from pyproject.toml (needs uv)
+	$(COMPILE) --group dev -o requirements.lock $(ARGS)
+	$(COMPILE) --group dev --group bench --constraint requirements.lock -o requirements-bench.lock $(ARGS)
+	$(COMPILE) --constraint requirements.lock -o requirements-image.lock $(ARGS)
 
 clean: ## remove .venv, .venv-bench, .bench and what tools left; what the daemon wrote (var/) stays
 	rm -rf .venv .venv-bench .bench .venv.lock .venv.lock.d build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -112,9 +112,9 @@ LANGUAGE_CODE = "en-us"
 USE_I18N = False
 
 STATIC_URL = "/static/"
-STATIC_ROOT = ENV.home / "static"
-# Served from the installed packages: nothing to collect before the first start.
-WHITENOISE_USE_FINDERS = True
+STATIC_ROOT = ENV.static_root or ENV.home / "static"
+# Served from the installed packages, so that nothing has to be collected before the first start; unless it has been.
+WHITENOISE_USE_FINDERS = ENV.static_root is None
 WHITENOISE_AUTOREFRESH = False
 
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]

@@ -49,6 +49,7 @@ class Environment(BaseSettings):
     port: int = _named("DAEMON_PORT", 8080, ge=1, le=65535)
     home: Path = _named("DAEMON_HOME", Path("var"))
     db_path: Path | None = _named("DAEMON_DB_PATH", None)
+    static_root: Path | None = _named("DAEMON_STATIC_ROOT", None)
     database_url: str | None = _named("DATABASE_URL", None)
     broker_url: str | None = _named("DAEMON_BROKER_URL", None)
     task_selection: Literal["fifo", "lifo", "priority"] = _named("DAEMON_TASK_SELECTION", "fifo")
@@ -145,7 +146,7 @@ class Environment(BaseSettings):
             raise ValueError(f"must be one of {', '.join(FAIL_POINTS)}, with :kill or :raise and :/a/file after it")
         return value
 
-    @field_validator("handler_config", "home", "db_path")
+    @field_validator("handler_config", "home", "db_path", "static_root")
     @classmethod
     def _relative_to_the_project(cls, value: Path | None) -> Path | None:
         return None if value is None else PROJECT / value.expanduser()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -11,8 +12,16 @@ from tasks_app.clock import boot_id
 
 
 def lock_domain(home: Path) -> str:
-    """Where lock files mean something: one boot of one host, one DAEMON_HOME."""
-    return f"{socket.gethostname()}:{boot_id()}:{home}"
+    """Where lock files mean something: one boot of one kernel, and one folder as DAEMON_HOME.
+
+    The folder itself, by whatever path: workers in containers have host names of their own, and a volume in common.
+    """
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        there = home.stat()
+    except OSError:
+        return f"{boot_id()}:{socket.gethostname()}:{home}"  # nobody can lock anything here
+    return f"{boot_id()}:{there.st_dev}:{there.st_ino}"
 
 
 def _path(home: Path, name: str) -> Path:
@@ -47,6 +56,12 @@ def is_dead(home: Path, name: str) -> bool:
         return False
     finally:
         os.close(descriptor)
+
+
+def touch(home: Path, name: str) -> None:
+    """The node is well: its file's time says when it was so last (deploy/health.py reads it)."""
+    with contextlib.suppress(OSError):
+        os.utime(_path(home, name))
 
 
 def has_lock(home: Path, name: str) -> bool:

@@ -19,7 +19,7 @@ from tasks_app.node.burial import bury, remove_rows
 from tasks_app.node.ledger import MARGIN, Ledger
 from tasks_app.node.record import NodeRecord
 from tasks_app.node.retrying import Retrying
-from tasks_app.node_lock import forget, is_dead
+from tasks_app.node_lock import forget, is_dead, touch
 from tasks_app.postgresql.bounded import LIMIT, limited
 
 log = structlog.get_logger(__name__)
@@ -126,6 +126,7 @@ class Heartbeat:
         expire()
         tally.process.flush()
         self.beat_at = clock.elapsed()
+        touch(self._home, self._record.name)
 
     def _compare_clocks(self) -> None:
         """After a step of the database's clock: renew at once, and trust no silence until all have had time to."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from tasks_app.node_lock import NodeLock, forget, is_dead
+from tasks_app.node_lock import NodeLock, forget, is_dead, lock_domain, touch
 
 PROJECT = Path(__file__).parents[2]
 HOLD = "import sys, pathlib; from tasks_app.node_lock import NodeLock; lock = NodeLock(pathlib.Path(sys.argv[1]), 'n'); print('held', flush=True); sys.stdin.read()"  # noqa: E501
@@ -32,3 +33,31 @@ def test_a_node_that_ended_in_order_leaves_no_file(tmp_path: Path) -> None:
     lock = NodeLock(tmp_path, "n")
     lock.release()
     assert list((tmp_path / "nodes").iterdir()) == []
+
+
+def test_a_domain_is_one_folder_by_whatever_path_and_on_whatever_host_name(tmp_path: Path, monkeypatch) -> None:
+    home, other, link = tmp_path / "home", tmp_path / "other", tmp_path / "link"
+    link.symlink_to(home)
+    domain = lock_domain(home)
+    # Workers in containers: each has a host name of its own, and their volume in common.
+    monkeypatch.setattr("socket.gethostname", lambda: "another-container")
+    assert lock_domain(link) == domain
+    assert lock_domain(other) != domain
+
+
+def test_a_folder_that_cannot_be_made_is_nobody_elses_domain(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "file").write_text("")
+    domain = lock_domain(tmp_path / "file" / "home")
+    monkeypatch.setattr("socket.gethostname", lambda: "another-container")
+    assert lock_domain(tmp_path / "file" / "home") != domain
+
+
+def test_a_heartbeat_is_seen_on_the_file_and_needs_none(tmp_path: Path) -> None:
+    lock = NodeLock(tmp_path, "n")
+    file = tmp_path / "nodes" / "n.lock"
+    os.utime(file, (1, 1))
+    touch(tmp_path, "n")
+    assert file.stat().st_mtime > 1
+    lock.release()
+    touch(tmp_path, "n")
+    assert not file.exists()

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import OperationalError, connection
 
 from tasks_app import api_keys, conf
 from tasks_app.management.first_admin import first_admin
@@ -23,6 +24,10 @@ class Command(PlatformCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Says what it did, and no secret."""
         env = conf.environment()
+        try:
+            connection.ensure_connection()
+        except OperationalError as error:
+            raise CommandError(f"the database cannot be reached: {str(error).strip()}") from None
         call_command("migrate", interactive=False, verbosity=options["verbosity"])
         if env.admin_password and first_admin(env.admin_password):
             self.stdout.write("The user admin was made, with the password of DAEMON_ADMIN_PASSWORD.")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import structlog
 from django.conf import settings
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
@@ -15,6 +16,8 @@ from granian.http import HTTP1Settings
 
 from tasks_app import conf
 from tasks_app.management.platform_command import PlatformCommand
+
+log = structlog.get_logger(__name__)
 
 
 def numeric(host: str) -> str:
@@ -38,6 +41,7 @@ class Command(PlatformCommand):
         # Left by an `up` that was killed while it stopped.
         env.draining_mark.unlink(missing_ok=True)
         sys.stdout.flush()
+        log.info("web server started", address=f"{env.host}:{env.port}")
         os.environ["TASKDAEMON_WEB_MASTER"] = str(os.getpid())  # for taskdaemon_site.wsgi, in the process it starts
         Granian(
             "taskdaemon_site.wsgi:front",

@@ -1,0 +1,107 @@
+"""python -m tests.deploy.images: the platform's image, and stand-ins for those that compose.yaml names.
+
+No registry of images is asked: the base is Debian's Python, unpacked; a server is what this machine has of it, over
+that. Each is made when it is wanted and not there as its recipe says, of what Debian and PyPI have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.images import docker
+from tests.images.docker import Trouble
+
+TOP = Path(__file__).resolve().parents[2]
+SUITE = "trixie"
+BASE = "taskdaemon-test/slim:1"
+PLATFORM = "taskdaemon-test/platform:1"
+PACKAGES = "base-files,dash,coreutils,findutils,sed,grep,python3,python3-venv,ca-certificates"
+#: Unpacked and not installed, so what installing would have made is made here. A Python as the official image has it.
+FINISH = r"""
+set -e
+cd "$1"
+mkdir -p usr/local/bin
+rm -rf var/run && ln -s /run var/run
+rm -rf usr/share/doc usr/share/man usr/share/locale usr/share/info
+cat usr/share/ca-certificates/mozilla/*.crt >etc/ssl/certs/ca-certificates.crt
+printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n' >etc/passwd
+printf 'root:x:0:\nnogroup:x:65534:\n' >etc/group
+"""
+
+
+def base() -> str:
+    """What stands in for python:3.13-slim: trixie's Python is 3.13. Its name."""
+    recipe = hashed(PACKAGES, FINISH)
+    if docker.recipe_of(BASE) != recipe:
+        with tempfile.TemporaryDirectory(prefix="taskdaemon-image-") as scratch:
+            root = Path(scratch) / "root.tar"
+            words = ["--quiet", "--variant=extract", f"--include={PACKAGES}", f"--extract-hook={FINISH}"]
+            run("mmdebstrap", *words, SUITE, str(root))
+            docker.load(root, BASE, recipe, "ENV PATH=/usr/local/bin:/usr/bin:/bin")
+    return BASE
+
+
+def wheels() -> Path:
+    """A directory with what requirements-image.lock names, for the base's Python. Kept from run to run."""
+    lock = TOP / "requirements-image.lock"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taskdaemon-test"
+    there = cache / f"wheels-{hashed(lock.read_bytes())}"
+    if not there.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as scratch:
+            # A pip of its own: uv makes environments without one.
+            run(sys.executable, "-m", "venv", f"{scratch}/pip")
+            kinds = [f"--platform=manylinux{kind}_x86_64" for kind in ("2014", "_2_28")]
+            what = ["--no-deps", "--only-binary=:all:", "--python-version=3.13", *kinds, "--require-hashes"]
+            pip = [f"{scratch}/pip/bin/python", "-m", "pip", "-q", "--disable-pip-version-check", "--no-input"]
+            run(*pip, "download", *what, "-d", f"{scratch}/wheels", "-r", str(lock))
+            (Path(scratch) / "wheels").rename(there)
+    return there
+
+
+def platform(tag: str = PLATFORM, revision: str = "test") -> str:
+    """The platform's own image, by its own Dockerfile. Nothing is asked for over the network. Its name."""
+    contexts = {"python:3.13-slim": f"docker-image://{base()}", "wheels": str(wheels())}
+    words = [word for name, where in contexts.items() for word in ("--build-context", f"{name}={where}")]
+    docker.run("build", "-q", "--network=none", "-t", tag, "--build-arg", f"REVISION={revision}", *words, str(TOP))
+    return tag
+
+
+def hashed(*parts: bytes | str) -> str:
+    """What is made of these parts, in short: another one is made of others."""
+    each = (part.encode() if isinstance(part, str) else part for part in parts)
+    return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in each)).hexdigest()[:24]
+
+
+def run(*words: str) -> str:
+    """Its output. Raises Trouble with what it said."""
+    try:
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise Trouble(f"there is no {words[0]}; on Debian: apt-get install {words[0]}") from None
+    if done.returncode:
+        raise Trouble(f"{words[0]}: {(done.stderr.strip() or done.stdout.strip())[-2000:]}")
+    return done.stdout
+
+
+def main() -> int:
+    from tests.deploy import servers
+
+    try:
+        for what, make in (("base", base), ("wheels", wheels), ("platform", platform), *servers.MAKERS.items()):
+            began = time.monotonic()
+            print(f"{make()}: {what}, {time.monotonic() - began:.0f} s", flush=True)
+    except Trouble as trouble:
+        print(f"tests.deploy.images: {trouble}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""compose.yaml says what it is to say; nothing is started."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.compose import SECRETS, bin_env, compose, services
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return bin_env(tmp_path / ".env")
+
+
+@pytest.mark.parametrize("name", [*SECRETS, "DAEMON_BROKER_URL", "DOCKER_GID"])
+def test_compose_refuses_to_start_without_a_secret_and_says_how_one_is_made(environment: dict[str, str], name: str):
+    del environment[name]
+    done = compose(environment)
+    assert done.returncode != 0 and "sh bin/env" in done.stderr
+
+
+def test_rabbitmq_is_instead_of_redis_and_monitoring_is_beside_it(environment: dict[str, str]):
+    core = {"migrate", "web", "worker", "postgres"}
+    assert set(services(environment)) == core | {"redis"}
+    assert set(services(environment, "--profile", "rabbitmq")) == core | {"rabbitmq"}
+
+
+def test_the_docker_socket_is_the_workers_alone_and_ports_are_this_hosts(environment: dict[str, str]):
+    all_ = services(environment, "--profile", "*")
+    with_socket = {
+        name
+        for name, service in all_.items()
+        if any("docker.sock" in str(volume.get("source")) for volume in service.get("volumes", ()))
+    }
+    assert with_socket == {"worker"}
+    assert all_["worker"]["group_add"] == [environment["DOCKER_GID"]]
+    ports = [port for service in all_.values() for port in service.get("ports", ())]
+    assert ports and {port["host_ip"] for port in ports} == {"127.0.0.1"}
+
+
+def test_a_worker_has_longer_to_stop_than_to_drain_and_signs_nothing(environment: dict[str, str]):
+    worker = services(environment)["worker"]
+    grace = re.fullmatch(r"(?:(\d+)m)?(?:(\d+)s)?", worker["stop_grace_period"])
+    assert grace is not None
+    seconds = int(grace[1] or 0) * 60 + int(grace[2] or 0)
+    assert seconds >= int(worker["environment"]["DAEMON_DRAIN_TIMEOUT"]) + 20
+    assert not {"DAEMON_SECRET_KEY", "DAEMON_ADMIN_PASSWORD", "DAEMON_API_KEY"} & set(worker["environment"])
+
+
+def test_parts_wait_for_what_they_need(environment: dict[str, str]):
+    all_ = services(environment)
+    assert all_["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"
+    for name in ("web", "worker"):
+        needs = all_[name]["depends_on"]
+        assert needs["migrate"]["condition"] == "service_completed_successfully" and needs["migrate"]["required"]
+        assert needs["redis"]["condition"] == "service_healthy" and not needs["redis"]["required"]

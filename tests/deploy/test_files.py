@@ -1,0 +1,53 @@
+"""What goes into the image, and bin/env; nothing is started."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from tasks_app.runner.handlers import Defaults, load
+from tests.deploy.compose import SECRETS, TOP, bin_env
+
+PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())
+VERSION = PROJECT["project"]["version"]
+
+
+def entries(lock: str) -> set[str]:
+    return {entry.strip() for entry in (TOP / lock).read_text().replace("\\\n", " ").splitlines() if entry.strip()}
+
+
+def test_what_the_image_installs_is_a_part_of_the_lock_to_the_letter():
+    image, everything = entries("requirements-image.lock"), entries("requirements.lock")
+    assert image <= everything, "make lock"
+    names = {entry.split("==")[0] for entry in image}
+    asked = {re.split(r"[\[<>=!~]", each)[0] for each in PROJECT["project"]["dependencies"]}
+    assert asked <= names, "make lock"
+    assert not names & {"pytest", "mypy", "ruff"}
+
+
+def test_the_version_is_the_same_everywhere():
+    dockerfile, file = (TOP / "Dockerfile").read_text(), (TOP / "compose.yaml").read_text()
+    assert f"ARG VERSION={VERSION}\n" in dockerfile
+    assert set(re.findall(r"localhost/taskdaemon/platform:([\w.]+)", file)) == {VERSION}
+    handlers = load(TOP / "deploy/handlers.toml", Defaults())
+    assert {handler.image for handler in handlers.values()} == {f"localhost/taskdaemon/platform:{VERSION}"}
+    # The owner's own types are all there.
+    assert {"resize", "urgent", "normal", "background", "echo", "prime"} <= set(handlers)
+
+
+def test_env_makes_secrets_once_and_keeps_them(tmp_path: Path):
+    file = tmp_path / ".env"
+    first = bin_env(file)
+    assert all(len(first[name]) >= 24 for name in SECRETS) and len({first[name] for name in SECRETS}) == len(SECRETS)
+    assert file.stat().st_mode & 0o777 == 0o600
+    with file.open("a") as more:
+        more.write("WORKERS=3\n")
+    again = bin_env(file)
+    assert again == {**first, "WORKERS": "3"}
+    switched = bin_env(file, "rabbitmq")
+    assert switched["COMPOSE_PROFILES"] == "rabbitmq" and switched["DAEMON_BROKER_URL"].startswith("amqp://taskdaemon:")
+    assert all(switched[name] == first[name] for name in SECRETS)
+    # The broker stays while only monitoring is asked for.
+    assert bin_env(file, "monitoring")["COMPOSE_PROFILES"] == "rabbitmq,monitoring"
+    assert bin_env(file, "redis")["DAEMON_BROKER_URL"] == first["DAEMON_BROKER_URL"]
