@@ -20,10 +20,22 @@ def run() -> int:
     except ImportError:
         print("Django is not installed in this Python: use `make run`, or .venv/bin/python manage.py", file=sys.stderr)
         return 2
+    from django.db import InterfaceError, OperationalError, ProgrammingError
+
     from tasks_app.conf import BadEnvironment
 
     try:
         execute_from_command_line(sys.argv)
+    except (InterfaceError, OperationalError, ProgrammingError) as error:
+        if "--traceback" in sys.argv:
+            raise
+        print(f"The database cannot be used: {str(error).strip()}", file=sys.stderr)
+        print(
+            "Is it there (DATABASE_URL, or DAEMON_DB_PATH), and has it its tables (manage.py migrate)? "
+            "--traceback says more.",
+            file=sys.stderr,
+        )
+        return 2
     except BadEnvironment as error:
         print("The environment cannot be used:", *(f"  {fault}" for fault in error.faults), sep="\n", file=sys.stderr)
         if error.others:

@@ -8,6 +8,7 @@ from tasks_app.api.front import Front
 from tasks_app.api_keys import keys
 from tasks_app.conf import BadEnvironment, environment
 from tasks_app.metrics import flusher
+from tasks_app.process_name import name_process
 from tasks_app.runner.parent_death import die_with_parent
 from tasks_app.signing_key import no_shared_key
 
@@ -22,6 +23,7 @@ front = Front(application, environment().web_threads, environment().body_limit, 
 # number: a parent that is gone already is somebody else's number.
 if master := os.environ.get("TASKDAEMON_WEB_MASTER"):
     die_with_parent(int(master))()
+    name_process("tasks-web")
 
 # Counts of requests and bells, and which keys were used, reach the database by a thread, never on a request's time.
 flusher.start(keys.write_uses)

@@ -55,7 +55,8 @@ def ensure(name: str, key: str) -> bool:
 
     Raises BadName for one that can be guessed.
     """
-    if not key.startswith(MARK) or not len(MARK) + 40 <= len(key) <= LONGEST or not key.isascii():
+    random = key.removeprefix(MARK)
+    if random == key or not 40 <= len(random) <= LONGEST - len(MARK) or not key.isascii() or len(set(random)) < 8:
         raise BadName(f"a key begins with {MARK} and has 40 to {LONGEST - len(MARK)} random characters after it")
     if ApiKey.objects.filter(digest=digest(key)).exists():
         return False
@@ -64,8 +65,8 @@ def ensure(name: str, key: str) -> bool:
 
 
 def _keep(name: str, key: str) -> str:
-    if not name.strip() or len(name) > 100 or not name.isprintable():
-        raise BadName("a key's name has 1 to 100 printable characters")
+    if not name or name != name.strip() or len(name) > 100 or not name.isprintable() or name.startswith(MARK):
+        raise BadName(f"a key's name has 1 to 100 printable characters, no blank at its ends and no {MARK} before them")
     try:
         with writing():
             ApiKey.objects.create(name=name, prefix=key[:PREFIX], digest=digest(key), created_at=Now())
@@ -75,9 +76,20 @@ def _keep(name: str, key: str) -> str:
 
 
 def revoke(which: str) -> int:
-    """Refuse a key from now on, by its name or prefix. Answers how many there were: 0 or 1."""
+    """Refuse a key from now on, by its name or prefix. Answers how many there were: 0 or 1.
+
+    Raises BadName for a prefix that several have.
+    """
+    found = ApiKey.objects.filter(Q(name=which) | Q(prefix=which), revoked_at=None).values_list("pk", flat=True)
+    if len(found) > 1:
+        raise BadName(f"{len(found)} keys in force begin so; revoke by name")
+    return sum(revoke_key(pk) for pk in found)
+
+
+def revoke_key(pk: int) -> bool:
+    """Refuse this key from now on. False if it is refused already."""
     with writing():
-        return ApiKey.objects.filter(Q(name=which) | Q(prefix=which), revoked_at=None).update(revoked_at=Now())
+        return ApiKey.objects.filter(pk=pk, revoked_at=None).update(revoked_at=Now()) == 1
 
 
 @dataclass(frozen=True)

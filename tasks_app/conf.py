@@ -155,7 +155,11 @@ class Environment(BaseSettings):
     def _safe(self) -> Environment:
         faults = [
             *known_secrets.placeholders(
-                {"DAEMON_SECRET_KEY": self.secret_key, "DAEMON_ADMIN_PASSWORD": self.admin_password}
+                {
+                    "DAEMON_SECRET_KEY": self.secret_key,
+                    "DAEMON_ADMIN_PASSWORD": self.admin_password,
+                    "DAEMON_API_KEY": self.api_key,
+                }
             ),
             *known_secrets.default_passwords(
                 {"DATABASE_URL": self.database_url, "DAEMON_BROKER_URL": self.broker_url} if self.exposed else {}

@@ -20,6 +20,7 @@ from tasks_app.broker.queues import queue_for
 from tasks_app.deployment import deployment_id
 from tasks_app.models import Deployment
 from tasks_app.node import Node
+from tasks_app.process_name import name_process
 from tasks_app.runner.engine import Owner
 from tasks_app.runner.errors import RunnerError
 from tasks_app.runner.handlers import Handlers, HandlersError
@@ -94,6 +95,7 @@ class NodeStep(bootsteps.StartStopStep):
     def start(self, worker: Any) -> None:
         """The node begins."""
         global _node
+        name_process("tasks-worker")
         env = conf.environment()
         self.node = _node = Node(
             self.handlers,

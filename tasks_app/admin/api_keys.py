@@ -43,7 +43,7 @@ class ApiKeyAdmin(admin.ModelAdmin):
     @admin.action(description="Revoke", permissions=("change",))
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         """Refuse them from now on."""
-        done = [key for key in queryset.filter(revoked_at=None) if api_keys.revoke(key.prefix)]
+        done = [key for key in queryset.filter(revoked_at=None) if api_keys.revoke_key(key.pk)]
         if done:
             LogEntry.objects.log_actions(request.user.pk or 0, done, CHANGE, "Revoked.")
         self.message_user(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from uuid import UUID
 
 from django.db import transaction
@@ -37,5 +36,5 @@ def redrive(task_id: UUID) -> bool:
         )
         if moved:
             counters.add([(f"redriven|{known[0]}", 1)])
-            transaction.on_commit(partial(ring, *known))
+            transaction.on_commit(lambda: ring(*known), robust=True)
     return moved == 1

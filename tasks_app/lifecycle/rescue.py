@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 
+import structlog
 from django.db.models import F, Q
 
 from tasks_app import clock
@@ -13,6 +15,8 @@ from tasks_app.lifecycle.verdict import verdict
 from tasks_app.metrics import counters
 from tasks_app.models import Attempt, OutcomeKind, Status, Task, TaskQuerySet
 from tasks_app.write_lock import writing
+
+log = structlog.get_logger(__name__)
 
 #: Rows taken over in one transaction, and transactions in one call.
 BATCH = 100
@@ -33,27 +37,29 @@ def rescue(dead: Collection[str] = (), leases: bool = True) -> int:
     lost = Task.objects.running().filter(over)
     if not lost.any_by("node"):  # a read: no lock where there is nothing to do
         return 0
-    taken = 0
+    losers: Counter[tuple[str, str]] = Counter()
     woken: dict[str, int] = {}
     for _ in range(BATCHES):
-        batch = _take_batch(lost, over, woken)
-        taken += batch
-        if batch < BATCH:
+        taken = _take_batch(lost, over, woken)
+        losers.update((task.node or "", task.task_type) for task in taken)
+        if len(taken) < BATCH:
             break
     for name, priority in woken.items():
         ring(name, priority)
-    return taken
+    for (node, handler), count in losers.items():
+        log.warning("took over tasks of a lost node", node=node, handler=handler, count=count)
+    return losers.total()
 
 
-def _take_batch(lost: TaskQuerySet, over: Q, woken: dict[str, int]) -> int:
-    taken = 0
+def _take_batch(lost: TaskQuerySet, over: Q, woken: dict[str, int]) -> list[Task]:
+    taken = []
     deltas: list[tuple[str, int]] = []
     with writing():
         # Skipped, what another one holds (a settle that is about to win, another rescuer): two that waited for each
         # other's rows could do so in a circle. In the order of the index: by id, SQLite would read the whole table.
         for task in lost.select_for_update(skip_locked=True).defer("task_data", "result").order_by("node")[:BATCH]:
             if _take(task, over, deltas):
-                taken += 1
+                taken.append(task)
                 woken[task.task_type] = max(task.priority, woken.get(task.task_type, 0))
         counters.add(deltas)
     return taken

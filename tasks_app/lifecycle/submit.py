@@ -7,7 +7,6 @@ from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -107,6 +106,11 @@ def _ring_after_commit(new: Sequence[NewTask]) -> None:
     highest: dict[str, int] = {}
     for each in new:
         highest[each.task_type] = max(each.priority, highest.get(each.task_type, 0))
-    transaction.on_commit(partial(fail_point, "between_commit_and_bell"))
-    for name, priority in highest.items():
-        transaction.on_commit(partial(ring, name, priority))
+
+    def after_commit() -> None:
+        fail_point("between_commit_and_bell")
+        for name, priority in highest.items():
+            ring(name, priority)
+
+    # Robust: what goes wrong after the commit must not pass for a submit that failed.
+    transaction.on_commit(after_commit, robust=True)

@@ -152,8 +152,7 @@ class Heartbeat:
         dead = [
             name for name in set(others) if name and self._record.shares_locks_with(name) and is_dead(self._home, name)
         ]
-        if taken := rescue(dead, leases=self.trusts()):
-            log.warning("took over tasks of a lost node", count=taken, nodes=dead or None)
+        rescue(dead, leases=self.trusts())
 
     def _look_around(self) -> None:
         now = clock.elapsed()

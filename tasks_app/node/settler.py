@@ -136,7 +136,11 @@ class Settler:
                 for ended in batch:
                     self._write([ended])
                 return
-            log.error("the database refuses a result", error=str(error), task_id=batch[0].task.id)
+            log.error(
+                "the database refuses a result",
+                task_id=batch[0].task.id, handler=batch[0].task.task_type, attempt=batch[0].task.attempt,
+                error=str(error),
+            )  # fmt: skip
             kept = settle(
                 self._node, [Ended(batch[0].task, OutcomeKind.BAD_REPLY, error="the database refuses the result")]
             )

@@ -49,7 +49,7 @@ class MountRules:
         rules = replace(
             self,
             roots=tuple(map(os.path.realpath, self.roots)),
-            private=tuple(map(os.path.realpath, (*self.private, *never))),
+            private=tuple(map(os.path.realpath, (*NEVER, *self.private, *never))),
         )
         leads = "" if real == path else f"{path} leads to {real}: "
         if refusal := rules.refusal(real):

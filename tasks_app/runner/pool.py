@@ -169,10 +169,10 @@ class Pool:
         try:
             self._on_done(done)
         except Exception:
-            log.exception("on_done of %s failed", self.handler.name)
+            log.exception("on_done of %s failed", self.handler.name, extra={"handler": self.handler.name})
 
     def freed(self) -> None:
         try:
             self._on_free()
         except Exception:
-            log.exception("on_free of %s failed", self.handler.name)
+            log.exception("on_free of %s failed", self.handler.name, extra={"handler": self.handler.name})

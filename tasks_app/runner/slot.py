@@ -59,7 +59,9 @@ class Slot(Seat):
                     self._counter.started()
                     self._bury(self._serve(talk))
             except Exception:
-                log.exception("slot %d of %s stumbled over itself", self.number, self._name)
+                log.exception(
+                    "slot %d of %s stumbled over itself", self.number, self._name, extra={"handler": self._name}
+                )
                 self._recover(talk)
             self._quit.wait(self._starter.pause)
 

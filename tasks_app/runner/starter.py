@@ -53,7 +53,7 @@ class Starter:
                 if isinstance(error, NotYet):
                     self._failures = 0
                 self.failed(str(error))
-                news.tell(str(error))
+                news.tell(self._handler.name, str(error))
                 return None
         return Talk(container)
 
@@ -90,8 +90,9 @@ class Starter:
         age = time.monotonic() - talk.started_at
         if reason == "leftover":
             news.tell(
+                self._handler.name,
                 f"handler '{self._handler.name}' leaves processes behind after its reply, which costs it the "
-                "container; helpers that may stay are started before the first line is read"
+                "container; helpers that may stay are started before the first line is read",
             )
         if talk.calls and not talk.answered and age < self._lend_after:
             self._proven = False
@@ -104,7 +105,7 @@ class Starter:
         else:
             what = "answers before it is asked" if reason == "chatter" else f"ends at once{how(ending)}"
         problem = f"handler '{self._handler.name}' {what}" + (f": {said}" if said else "")
-        news.tell(problem, f" (container {talk.container.id})")
+        news.tell(self._handler.name, problem, f" (container {talk.container.id})")
         if not talk.calls:
             self._proven = False
             if age >= SETTLED:

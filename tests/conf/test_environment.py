@@ -52,6 +52,7 @@ BAD = [
     ("DAEMON_ADMIN_PASSWORD", "change-me-now", "is a placeholder"),
     ("DAEMON_SECRET_KEY", "changeme" * 6, "is a placeholder"),
     ("DAEMON_SECRET_KEY", "abcabcabc" * 6, "is a placeholder"),
+    ("DAEMON_API_KEY", "tpk_" + "changeme" * 6, "is a placeholder"),
     ("DAEMON_TLS", "perhaps", "valid boolean"),
     ("DAEMON_WEB_THREADS", "0", "greater than or equal to 1"),
     ("DAEMON_BODY_TIMEOUT", "0", "greater than 0"),

@@ -61,7 +61,25 @@ def test_a_key_is_revoked_by_its_beginning_too() -> None:
         run("revoke", "ci")
 
 
-@pytest.mark.parametrize("name", ["", "  ", "a" * 101, "a\nb", "a\0b", "\x1b[31m"])
+def test_no_name_passes_for_the_beginning_of_another_key() -> None:
+    prefix = create("ci")[:12]
+    with pytest.raises(BadName, match="tpk_"):
+        create(prefix)
+
+
+def test_a_beginning_that_two_keys_have_revokes_neither(client: Client, django_user_model: Any) -> None:
+    ensure("one", GIVEN)
+    ensure("two", GIVEN + "another")
+    with pytest.raises(CommandError, match="2 keys in force begin so; revoke by name"):
+        run("revoke", GIVEN[:12])
+    assert ApiKey.objects.filter(revoked_at=None).count() == 2
+    client.force_login(django_user_model.objects.create_superuser("ada", None, "a good password"))
+    row = ApiKey.objects.get(name="two")
+    client.post("/admin/tasks_app/apikey/", {"action": "revoke", "_selected_action": [row.pk]})
+    assert [key.name for key in ApiKey.objects.filter(revoked_at=None)] == ["one"]
+
+
+@pytest.mark.parametrize("name", ["", "  ", " ci", "a" * 101, "a\nb", "a\0b", "\x1b[31m", "tpk_me"])
 def test_a_name_that_cannot_be_shown_is_refused(name: str) -> None:
     with pytest.raises(BadName):
         create(name)
@@ -76,7 +94,9 @@ def test_a_given_key_is_made_known_once_and_stays_revoked() -> None:
     assert ApiKey.objects.filter(revoked_at=None).count() == 0
 
 
-@pytest.mark.parametrize("key", ["", "tpk_short", "k" * 60, "tpk_" + "k" * 300, "tpk_" + "\u00e9" * 50])
+@pytest.mark.parametrize(
+    "key", ["", "tpk_short", "k" * 60, "tpk_" + "k" * 300, "tpk_" + "\u00e9" * 50, "tpk_" + "k" * 60]
+)
 def test_a_given_key_that_could_be_guessed_is_refused(key: str) -> None:
     with pytest.raises(BadName):
         ensure("first", key)

@@ -137,3 +137,16 @@ def test_within_a_transaction_it_is_part_of_it() -> None:
         transaction.set_rollback(True)
     assert not Task.objects.exists()
     assert not connection.in_atomic_block
+
+
+def test_a_bell_that_raises_after_the_commit_is_nobodys_fault_and_stores_nothing_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(sys.modules[NewTask.__module__], "ring", broken)
+    mine = Intake()
+    gate = Gate(mine, monkeypatch)
+    *answers, _ = together(*(lambda: mine.submit([NewTask("echo")]) for _ in range(3)), lambda: gate.wait_for(3))
+    assert {each for ids in answers for each in ids} == set(Task.objects.values_list("pk", flat=True))

@@ -53,6 +53,16 @@ def test_a_link_in_the_middle_is_followed_too(data: Path, tmp_path: Path, rules:
         rules.resolved(str(data / "a" / "ssl"))
 
 
+def test_what_is_never_given_is_refused_where_it_really_is_too(
+    data: Path, tmp_path: Path, rules: MountRules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a /var/lib/docker or /etc/ssl that somebody moved to a larger disk.
+    (tmp_path / "moved").symlink_to(data / "models")
+    monkeypatch.setattr("tasks_app.runner.mounts.NEVER", (str(tmp_path / "moved"),))
+    with pytest.raises(ValueError, match="never given"):
+        rules.resolved(str(data / "models"))
+
+
 def test_a_link_out_of_the_roots_is_refused(data: Path, tmp_path: Path, rules: MountRules) -> None:
     (data / "out").symlink_to(tmp_path / "other")
     with pytest.raises(ValueError, match=f"leads to {tmp_path}/other: .* below none of DAEMON_MOUNT_ROOTS"):

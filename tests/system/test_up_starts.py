@@ -7,11 +7,12 @@ import re
 import socket
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.system.daemon import Daemon
-from tests.system.process import PROJECT
+from tests.system.process import PROJECT, children
 
 Deployments = Callable[..., Daemon]
 
@@ -30,6 +31,14 @@ def test_a_first_start_says_where_everything_is_and_its_last_line_runs_a_task(de
     again = daemon.manage("up")
     again.until_says(r"^  ready ")
     assert "password" not in again.said()
+
+
+def test_ps_tells_its_processes_apart(daemon: Daemon) -> None:
+    up = daemon.up()
+    web, worker = children(up.pid)
+    (server,) = children(web)
+    names = [Path(f"/proc/{pid}/comm").read_text().strip() for pid in (up.pid, web, server, worker)]
+    assert names == ["tasks-up", "tasks-web", "tasks-web", "tasks-worker"]
 
 
 def test_a_second_up_on_the_same_home_refuses(daemon: Daemon) -> None:

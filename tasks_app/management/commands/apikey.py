@@ -29,10 +29,17 @@ class Command(BaseCommand):
             self._create(name)
         elif verb == "list":
             self._list()
-        elif api_keys.revoke(name):
-            self.stderr.write("Revoked: refused within two seconds.")
         else:
+            self._revoke(name)
+
+    def _revoke(self, name: str) -> None:
+        try:
+            found = api_keys.revoke(name)
+        except api_keys.BadName as error:
+            raise CommandError(str(error)) from None
+        if not found:
             raise CommandError(f"no key in force has the name or the beginning {name!r}; see: manage.py apikey list")
+        self.stderr.write("Revoked: refused within two seconds.")
 
     def _create(self, name: str) -> None:
         first = not ApiKey.objects.exists()

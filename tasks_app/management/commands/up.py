@@ -22,6 +22,7 @@ from tasks_app.management.first_admin import first_admin
 from tasks_app.management.platform_command import PlatformCommand
 from tasks_app.management.supervisor import Supervisor
 from tasks_app.models import ApiKey
+from tasks_app.process_name import name_process
 
 
 class Command(PlatformCommand):
@@ -32,6 +33,7 @@ class Command(PlatformCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Runs until it is told to stop."""
+        name_process("tasks-up")
         env = conf.environment()
         env.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = self._lock(env)

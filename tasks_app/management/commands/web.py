@@ -16,6 +16,7 @@ from granian.http import HTTP1Settings
 
 from tasks_app import conf
 from tasks_app.management.platform_command import PlatformCommand
+from tasks_app.process_name import name_process
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +37,7 @@ class Command(PlatformCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Serves until SIGTERM."""
+        name_process("tasks-web")
         env = conf.environment()
         Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
         # Left by an `up` that was killed while it stopped.
