@@ -61,6 +61,7 @@ class Environment(BaseSettings):
     drain_timeout: float = _named("DAEMON_DRAIN_TIMEOUT", 30.0, ge=0, le=3600, allow_inf_nan=False)
     handler_profile: Literal["sealed", "open"] = _named("DAEMON_HANDLER_PROFILE", "sealed")
     default_memory: int | None = _named("DAEMON_DEFAULT_MEMORY", None)
+    docker_transport: Literal["auto", "attach", "fifo"] = _named("DAEMON_DOCKER_TRANSPORT", "auto")
     mount_roots: str = _named("DAEMON_MOUNT_ROOTS", "")
     log_level: Literal["debug", "info", "warning", "error"] = _named("DAEMON_LOG_LEVEL", "info")
     secret_key: str | None = _named("DAEMON_SECRET_KEY", None, min_length=32)
@@ -79,7 +80,7 @@ class Environment(BaseSettings):
     testing: bool = _named("DAEMON_TESTING", False)
     fail_point: str | None = _named("DAEMON_FAIL_POINT", None)
 
-    @field_validator("task_selection", "handler_profile", "log_level", "auth", mode="before")
+    @field_validator("task_selection", "handler_profile", "docker_transport", "log_level", "auth", mode="before")
     @classmethod
     def _lower_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value

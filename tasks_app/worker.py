@@ -99,7 +99,7 @@ class NodeStep(bootsteps.StartStopStep):
         env = conf.environment()
         self.node = _node = Node(
             self.handlers,
-            lambda node, domain: import_string(settings.ENGINE)(Owner(deployment_id(), node, domain)),
+            lambda node, domain: import_string(settings.ENGINE)(Owner(deployment_id(), node, domain, env.home)),
             home=env.home,
             digest=conf.handlers().digest,
             order=env.task_selection,

@@ -15,6 +15,7 @@ import docker
 from docker.errors import APIError, DockerException
 from docker.utils import kwargs_from_env
 
+from tasks_app.runner.engine import Ending
 from tasks_app.runner.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,10 @@ log = logging.getLogger(__name__)
 TIMEOUT = 10.0
 #: Seconds for which an engine that could not be reached is not asked again.
 UNREACHABLE = 1.0
+
+SIGKILLED = 137
+#: Pauses in seconds after which an OOM kill is looked for again.
+OOM_NOTE = (0.02, 0.05, 0.1)
 
 #: What `docker info` may lack that is no reason to refuse a handler.
 WEAK = {
@@ -49,7 +54,7 @@ class Connection:
             return self._client
         # Whoever comes while another one waits for the engine hears the same, and does not wait as long again.
         if not self._lock.acquire(timeout=TIMEOUT):
-            raise Unavailable(f"the Docker engine does not answer at {self._address()}")
+            raise Unavailable(f"the Docker engine does not answer at {self.address}")
         try:
             if self._client is None:
                 failed_at, reason = self._refused
@@ -60,7 +65,7 @@ class Connection:
                         client = self.new(TIMEOUT)
                         self.limits = client.info()
                 except Unavailable as error:
-                    self._refused = (time.monotonic(), f"{error} (at {self._address()})")
+                    self._refused = (time.monotonic(), f"{error} (at {self.address})")
                     raise Unavailable(self._refused[1]) from None
                 self._client = client
                 for can, what in WEAK.items():
@@ -73,7 +78,7 @@ class Connection:
     def new(self, timeout: float | None) -> docker.APIClient:
         """A client of one's own that waits up to so many seconds for each answer. Raises what the SDK raises."""
         tls = self._environment.get("DOCKER_TLS_VERIFY") or self._environment.get("DOCKER_CERT_PATH")
-        if tls or self._address().startswith(("ssh:", "https:")):
+        if tls or self.address.startswith(("ssh:", "https:")):
             how = "ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock HOST"
             raise Unavailable(
                 "DOCKER_HOST asks for ssh or TLS, and handlers are talked to over a plain socket alone; "
@@ -91,7 +96,9 @@ class Connection:
             if self._client is not None:
                 self._client.close()
 
-    def _address(self) -> str:
+    @property
+    def address(self) -> str:
+        """Where the engine is, as DOCKER_HOST has it."""
         return self._environment.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
 
 
@@ -111,6 +118,30 @@ def attach(client: docker.APIClient, container: str) -> socket.socket:
             if hasattr(socket, name):
                 ours.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     return ours
+
+
+def end(client: docker.APIClient, container: str, wait: float) -> Ending:
+    """Kill it; how it ended. `wait`: up to so many seconds that it ends by itself. Raises what the SDK raises."""
+    if wait > 0:
+        # Its output ends a moment before it does, and a kill in between would look like its end.
+        with contextlib.suppress(OSError, DockerException):
+            client.wait(container, timeout=wait)
+    own = False
+    try:
+        client.kill(container)
+    except APIError as error:
+        # 409: it does not run. If we did not wait for that, it ended because its stdin did.
+        own = wait > 0 and error.status_code == 409
+    state = client.inspect_container(container)
+    for pause in OOM_NOTE:
+        # The engine may hear of the kill after the end that it caused.
+        if not own or state["State"]["OOMKilled"] or state["State"]["ExitCode"] != SIGKILLED:
+            break
+        if not state["HostConfig"]["Memory"]:
+            break
+        time.sleep(pause)
+        state = client.inspect_container(container)
+    return Ending(state["State"]["ExitCode"] if own else None, bool(state["State"]["OOMKilled"]))
 
 
 @contextlib.contextmanager

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import contextlib
-import select
-import socket
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tasks_app.runner.docker_cgroup import Cgroup
-from tasks_app.runner.engine import DOUBT, EXITED, STDOUT, Ending, Piece
-from tasks_app.runner.frames import Frames
+from tasks_app.runner.engine import DOUBT, Ending, Piece
 from tasks_app.runner.wakeup import Wakeup
 
 READ_SIZE = 64 * 1024
@@ -36,82 +33,62 @@ class Household:
     size: int
 
 
-class DockerContainer:
-    """One attached container: a socket with both directions, and a bell for what the engine tells of it."""
+@dataclass(frozen=True)
+class Started:
+    """What every started container has, whatever the way into it."""
 
-    def __init__(
-        self,
-        full_id: str,
-        image: str,
-        stream: socket.socket,
-        cgroup: Cgroup | None,
-        household: Household,
-        bury: Bury,
-    ) -> None:
-        self.full_id = full_id
-        self.id = full_id[:SHORT_ID]
-        self.image = image
-        self._stream = stream
-        self._fd = stream.fileno()
+    full_id: str
+    image: str
+    cgroup: Cgroup | None
+    household: Household
+    bury: Bury
+
+
+class DockerContainer(ABC):
+    """A container on a Docker engine: what does not depend on the way into it.
+
+    Its subclasses are the ways. A bell tells what the engine says of it.
+    """
+
+    def __init__(self, started: Started) -> None:
+        self.full_id = started.full_id
+        self.id = started.full_id[:SHORT_ID]
+        self.image = started.image
         self._bell = Wakeup()
-        self._frames = Frames()
-        self._cgroup = cgroup
-        self._household = household
-        self._bury = bury
+        self._cgroup = started.cgroup
+        self._household = started.household
+        self._bury = started.bury
         self._started_at = time.monotonic()
         self._baseline: int | None = None
         self._clean_tasks = 0
         self._oom = False
+        # Nothing more comes on its stdout.
         self._over = False
         self._ending: Ending | None = None
-        stream.setblocking(False)
-        self._peek = select.poll()
-        self._peek.register(self._fd, select.POLLIN)
 
-    def readers(self) -> Sequence[int]:
-        return (self._fd, self._bell.fileno())
+    @abstractmethod
+    def readers(self) -> Sequence[int]: ...
 
-    def writer(self) -> int:
-        return self._fd
+    @abstractmethod
+    def writer(self) -> int: ...
 
-    def receive(self, reader: int) -> Sequence[Piece]:
-        if reader != self._fd:
-            return ((EXITED, b""),)
-        try:
-            data = b"" if self._over else self._stream.recv(READ_SIZE)
-            if data:
-                return self._frames.feed(data)
-        except BlockingIOError:
-            return ()
-        except (OSError, ValueError):
-            pass
-        self._over = True
-        return ((STDOUT, b""),)
+    @abstractmethod
+    def receive(self, reader: int) -> Sequence[Piece]: ...
 
+    @abstractmethod
     def send(self, data: bytes | memoryview) -> int:
-        if self._baseline is None:
-            self._take_stock()
-        try:
-            return self._stream.send(data)
-        except BlockingIOError:
-            return 0
+        """See Container. Takes stock before the first one."""
 
-    def silent(self) -> bool:
-        # Bounded: one that never stops is not silent either.
-        for _ in range(4):
-            if not self._peek.poll(0):
-                return True
-            try:
-                data = self._stream.recv(READ_SIZE, socket.MSG_PEEK)
-                if not data or any(stream == STDOUT for stream, _ in self._frames.copy().feed(data)):
-                    return False
-                # stderr is on the same socket. What of it waits here belongs to no call: the last one is over.
-                self._frames.feed(self._stream.recv(len(data)))
-            except BlockingIOError:
-                return True
-            except (OSError, ValueError):
-                return False
-        return False
+    @abstractmethod
+    def silent(self) -> bool: ...
+
+    @abstractmethod
+    def _ends_by_itself(self, grace: float) -> bool:
+        """Whether all its output ends within so many seconds after its stdin did. What it says is dropped."""
+
+    @abstractmethod
+    def _hang_up(self) -> None:
+        """Let go of our ends, read or not. Called once."""
 
     def residue(self, patient: bool = True) -> str | None:
         if self._oom or (self._cgroup is not None and self._cgroup.oom_kills()):
@@ -141,9 +118,7 @@ class DockerContainer:
             ended = self._over or (grace > 0 and self._ends_by_itself(grace))
             oom = self._oom or (self._cgroup is not None and self._cgroup.oom_kills() > 0)
             # First of all: while a flood is attached and not read, `kill` hangs, and the whole engine with it.
-            with contextlib.suppress(OSError):
-                self._stream.shutdown(socket.SHUT_RDWR)
-            self._stream.close()
+            self._hang_up()
             ending = self._bury(self.full_id, max(grace, 1.0) if ended else 0.0)
             self._ending = replace(ending, oom=ending.oom or oom)
             self._bell.close()
@@ -160,19 +135,3 @@ class DockerContainer:
         if time.monotonic() - self._started_at >= BOOTED:
             self._household.size = max(count, self._household.size)
         self._baseline = max(count, self._household.size)
-
-    def _ends_by_itself(self, grace: float) -> bool:
-        """Whether all its output ends within so many seconds after its stdin did. What it says is dropped."""
-        with contextlib.suppress(OSError):
-            self._stream.shutdown(socket.SHUT_WR)
-        until = time.monotonic() + grace
-        while (left := until - time.monotonic()) > 0:
-            if self._peek.poll(round(left * 1000)):
-                try:
-                    if not self._stream.recv(READ_SIZE):
-                        return True
-                except BlockingIOError:
-                    pass
-                except OSError:
-                    return True
-        return False

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import secrets
-import socket
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from docker import APIClient
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import CancellableStream
 from docker.utils import parse_repository_tag
 
+from tasks_app.runner.docker_attached import AttachedContainer
 from tasks_app.runner.docker_cgroup import Cgroup
-from tasks_app.runner.docker_client import TIMEOUT, Connection, attach, short, told, why
-from tasks_app.runner.docker_container import DockerContainer, Household
+from tasks_app.runner.docker_client import TIMEOUT, Connection, attach, end, short, told, why
+from tasks_app.runner.docker_container import Bury, DockerContainer, Household, Started
+from tasks_app.runner.docker_host import Host
 from tasks_app.runner.docker_images import Images
+from tasks_app.runner.docker_litter import Litter
+from tasks_app.runner.docker_piped import PipedContainer
+from tasks_app.runner.docker_pipes import NoWay, Pipes
 from tasks_app.runner.docker_watch import Watch
+from tasks_app.runner.docker_ways import TRANSPORT, Ways
 from tasks_app.runner.engine import Ending, IsGone, Owner
 from tasks_app.runner.environment import variables
 from tasks_app.runner.errors import Unavailable
@@ -32,29 +37,39 @@ log = logging.getLogger(__name__)
 
 #: Seconds without a sign of progress after which a pull has failed.
 PULL_TIMEOUT = 120.0
-#: Seconds after which a container with our name on it that we know nothing of is litter.
-LITTER = 60.0
+#: On each container: how it is talked to, `fifo` or `attach`.
+WAY = "taskdaemon.transport"
+#: What Docker says of a directory that is there for us and not for it: one of us is in a container, or elsewhere.
+UNSEEN = "source path does not exist"
 
-SIGKILLED = 137
-#: Pauses in seconds after which an OOM kill is looked for again.
-OOM_NOTE = (0.02, 0.05, 0.1)
+AnyContainer = TypeVar("AnyContainer", bound=DockerContainer)
+
+
+@dataclass(frozen=True)
+class Order:
+    """A container to be made."""
+
+    handler: Handler
+    seal: Seal
+    environment: dict[str, str]
+    image: str
+    began: float
 
 
 class DockerEngine:
-    """Attached, sealed, labelled containers. Connects when it is first needed; connects again by itself."""
+    """Sealed, labelled containers. Connects when it is first needed; connects again by itself."""
 
     def __init__(self, owner: Owner, environment: Mapping[str, str] | None = None) -> None:
         """`environment`: where DOCKER_HOST and its like are looked for; None: the process's own."""
+        environment = os.environ if environment is None else environment
         self.owner = owner
-        self._connection = Connection(os.environ if environment is None else environment)
+        self._connection = Connection(environment)
         self._images = Images(self._pull)
         self._watch = Watch(self._events)
+        self._host = Host()
+        self._ways = Ways(environment.get(TRANSPORT, "").lower() or "auto", owner.home, self._connection.address)
+        self._litter = Litter(owner.node)
         self._known: dict[str, DockerContainer] = {}
-        # By id or name, since when: what is ours and has to go.
-        self._litter: dict[str, float] = {}
-        self._strange: dict[str, float] = {}
-        # Handlers whose mounts were said to be out of sight.
-        self._unseen: set[str] = set()
         self._households: dict[tuple[str, str], Household] = {}
 
     def refusal(self, handler: Handler) -> str | None:
@@ -75,12 +90,13 @@ class DockerEngine:
 
         Answers how many. Raises Unavailable while the engine does not answer.
         """
+        self._ways.sweep()
         with told():
             client = self._connection.get()
             found = client.containers(all=True, filters={"label": f"{DEPLOYMENT}={self.owner.deployment}"})
         labelled = {each["Id"]: each["Labels"] or {} for each in found}
         names = {each["Id"]: {name.lstrip("/") for name in each["Names"] or ()} for each in found}
-        alone = orphans(labelled.items(), self.owner, is_gone) + self._own_litter(labelled, names)
+        alone = orphans(labelled.items(), self.owner, is_gone) + self._litter.among(labelled, names, self._known)
         removed = 0
         for container in alone:
             if self._remove(container):
@@ -95,37 +111,50 @@ class DockerEngine:
 
     def _start(self, handler: Handler, slot: int) -> DockerContainer:
         assert handler.image is not None
-        image, seal, began = handler.image, Seal.of(handler), time.monotonic()
-        environment = variables(handler)
-        if waiting := self._images.being_pulled(image):
+        began, environment = time.monotonic(), variables(handler)
+        if waiting := self._images.being_pulled(handler.image):
             raise waiting
-        name = f"taskdaemon-{handler.name}-{secrets.token_hex(6)}"
         with told():
             client = self._connection.get()
-            self._can_hold(seal)
-            seal = self._with_real_mounts(handler, seal)
-            try:
-                made = client.create_container(
-                    image,
-                    list(handler.command) if handler.command else None,
-                    name=name,
-                    environment=environment,
-                    labels=labels(self.owner, handler.name),
-                    # It ends the handler's stdin when we die.
-                    stdin_open=True,
-                    tty=False,
-                    user=seal.user,
-                    host_config=client.create_host_config(**seal.host_options()),
-                )
-            except ImageNotFound:
-                raise self._images.missing(image) from None
-            except OSError as error:
-                if not isinstance(error, APIError):
-                    # Without an answer nobody knows whether there is a container now, or will be.
-                    self._litter[name] = time.monotonic()
-                raise
-            self._images.there(image)
-        container, stream = made["Id"], None
+            seal = self._host.sealed(handler, self._connection.limits)
+            order = Order(handler, seal, environment, handler.image, began)
+            image = self._image(client, handler.image) if self._ways.wanted else None
+        if image is None:
+            return self._attached(client, order)
+        config = image.get("Config") or {}
+        entrypoint = config.get("Entrypoint") or ()
+        command = handler.command or config.get("Cmd") or ()
+        names = {*environment, *(line.partition("=")[0] for line in config.get("Env") or ())}
+        kind = (image["Id"], seal.runtime, seal.user)
+        pipes = self._ways.pipes(kind, handler.image, names) if entrypoint or command else None
+        if pipes is None:
+            return self._attached(client, order)
+        try:
+            return self._piped(client, order, pipes, Pipes.command(entrypoint, command))
+        except NoWay as no_way:
+            self._ways.refuse(no_way, kind, handler.image)
+            everywhere = no_way.everywhere
+        one = self._attached(client, order)
+        # Not before: where neither works it is not for want of FIFOs.
+        self._ways.closed(None if everywhere else kind)
+        return one
+
+    def _image(self, client: APIClient, image: str) -> Mapping[str, Any] | None:
+        """What the engine knows of it; None if it does not say. Raises Unavailable while it is not there."""
+        try:
+            known: Mapping[str, Any] = client.inspect_image(image)
+        except NotFound:
+            raise self._images.missing(image) from None
+        except APIError as error:
+            self._ways.refuse(NoWay(f"the engine does not say what the image runs: {why(error)}"), None, image)
+            return None
+        return known
+
+    def _attached(self, client: APIClient, order: Order) -> AttachedContainer:
+        command = list(order.handler.command) if order.handler.command else None
+        # With `stdin_open` the handler's stdin ends when we die.
+        with told():
+            container, stream = self._create(client, order, "attach", command=command, stdin_open=True), None
         try:
             with told():
                 # Before the start, so that not a byte is missed, and none has to be asked for again.
@@ -135,86 +164,104 @@ class DockerEngine:
         except BaseException:
             if stream is not None:
                 stream.close()
-            # An engine that has made us wait is not waited for again.
-            if time.monotonic() - began < TIMEOUT:
-                self._remove(container)
-            else:
-                self._litter[container] = time.monotonic()
+            self._discard(container, order)
             raise
-        cgroup = Cgroup.of(container, state["State"]["Pid"])
+        return self._watched(AttachedContainer(self._started(order, state, self._bury), stream))
+
+    def _piped(self, client: APIClient, order: Order, pipes: Pipes, command: Mapping[str, list[str]]) -> PipedContainer:
+        """Raises NoWay where another way may be open: the engine answered, but not as it should have."""
+        container = None
+
+        def has_ended() -> str | None:
+            with told():
+                state = client.inspect_container(container)["State"]
+            return None if state["Running"] else f"exit code {state['ExitCode']}"
+
+        def bury(container: str, wait: float) -> Ending:
+            try:
+                return self._bury(container, wait)
+            finally:
+                self._ways.done_with(pipes)
+
+        try:
+            try:
+                container = self._create(client, order, "fifo", [pipes.mount()], detach=True, **command)
+                client.start(container)
+            except APIError as error:
+                raise NoWay(why(error), everywhere=UNSEEN in str(error)) from None
+            except (OSError, DockerException) as error:
+                raise Unavailable(why(error)) from None
+            pipes.connect(has_ended)
+            with told():
+                state = client.inspect_container(container)
+        except BaseException:
+            self._ways.done_with(pipes)
+            if container is not None:
+                self._discard(container, order)
+            raise
+        return self._watched(PipedContainer(self._started(order, state, bury), pipes))
+
+    def _create(
+        self, client: APIClient, order: Order, way: str, mounts: Sequence[Mapping[str, Any]] = (), **options: Any
+    ) -> str:
+        """The id of a container that was made, and not started. Raises what the SDK raises, and Unavailable."""
+        handler = order.handler
+        name = f"taskdaemon-{handler.name}-{secrets.token_hex(6)}"
+        host = order.seal.host_options()
+        try:
+            made = client.create_container(
+                order.image,
+                name=name,
+                environment=order.environment,
+                labels={**labels(self.owner, handler.name), WAY: way},
+                tty=False,
+                user=order.seal.user,
+                host_config=client.create_host_config(**{**host, "mounts": [*host["mounts"], *mounts]}),
+                **options,
+            )
+        except ImageNotFound:
+            raise self._images.missing(order.image) from None
+        except OSError as error:
+            if not isinstance(error, APIError):
+                # Without an answer nobody knows whether there is a container now, or will be.
+                self._litter.add(name)
+            raise
+        self._images.there(order.image)
+        container: str = made["Id"]
+        return container
+
+    def _discard(self, container: str, order: Order) -> None:
+        # An engine that has made us wait is not waited for again.
+        if time.monotonic() - order.began < TIMEOUT:
+            self._remove(container)
+        else:
+            self._litter.add(container)
+
+    def _started(self, order: Order, state: Mapping[str, Any], bury: Bury) -> Started:
         # Docker's init and the handler.
-        household = self._households.setdefault((handler.name, state["Image"]), Household(2 if seal.sealed else 1))
-        one = DockerContainer(container, state["Image"], stream, cgroup, household, self._bury)
-        self._known[container] = one
+        size = 2 if order.seal.sealed else 1
+        household = self._households.setdefault((order.handler.name, state["Image"]), Household(size))
+        return Started(state["Id"], state["Image"], Cgroup.of(state["Id"], state["State"]["Pid"]), household, bury)
+
+    def _watched(self, one: AnyContainer) -> AnyContainer:
+        self._known[one.full_id] = one
         self._watch.over(one)
         return one
-
-    def _can_hold(self, seal: Seal) -> None:
-        """Raises Unavailable for what would be an empty promise: rootless Docker may have no limits."""
-        asked = {"memory_limit": (seal.memory, "MemoryLimit"), "cpus": (seal.cpus, "CpuCfsQuota")}
-        for key, (value, can) in asked.items():
-            if value is not None and not self._connection.limits.get(can, True):
-                also = " (and DAEMON_DEFAULT_MEMORY)" if key == "memory_limit" else ""
-                raise Unavailable(f"this Docker engine cannot hold `{key}`; leave it out{also} or use another engine")
-
-    def _with_real_mounts(self, handler: Handler, seal: Seal) -> Seal:
-        """The seal with what its mounts lead to. Raises Unavailable if that is not given to a handler."""
-        if not seal.mounts:
-            return seal
-        info = self._connection.limits
-        if info.get("Name") != socket.gethostname():
-            if handler.name not in self._unseen:
-                self._unseen.add(handler.name)
-                log.warning(
-                    "handler '%s' has mounts, and its Docker engine is on another machine (%s), or this process in a "
-                    "container: whether a link leads one of them to what is never given cannot be checked from here",
-                    handler.name, info.get("Name"),
-                )  # fmt: skip
-            return seal
-        kept = [root] if (root := info.get("DockerRootDir")) else []
-        try:
-            # What is mounted is where it led when it was looked at: a link that is changed later changes nothing.
-            real = tuple((handler.mount_rules.resolved(source, kept), target) for source, target in seal.mounts)
-        except ValueError as error:
-            raise Unavailable(f"mounts: {error}") from None
-        return replace(seal, mounts=real)
 
     def _bury(self, container: str, wait: float) -> Ending:
         until = time.monotonic() + TIMEOUT
         self._known.pop(container, None)
-        own, ending = False, Ending(None)
+        ending = Ending(None)
         try:
-            client = self._connection.get()
-            if wait > 0:
-                # Its output ends a moment before it does, and a kill in between would look like its end.
-                with contextlib.suppress(OSError, DockerException):
-                    client.wait(container, timeout=wait)
-            try:
-                client.kill(container)
-            except APIError as error:
-                # 409: it does not run. If we did not wait for that, it ended because its stdin did.
-                own = wait > 0 and error.status_code == 409
-            ending = self._ending(client, container, own)
+            ending = end(self._connection.get(), container, wait)
         except (OSError, DockerException, Unavailable) as error:
             if not isinstance(error, NotFound):
                 log.debug("container %s: %s", container[:12], why(error))
         if time.monotonic() > until:
-            self._litter[container] = time.monotonic()
+            self._litter.add(container)
         else:
             self._remove(container)
         return ending
-
-    def _ending(self, client: APIClient, container: str, own: bool) -> Ending:
-        told = client.inspect_container(container)
-        for pause in OOM_NOTE:
-            # The engine may hear of the kill after the end that it caused.
-            if not own or told["State"]["OOMKilled"] or told["State"]["ExitCode"] != SIGKILLED:
-                break
-            if not told["HostConfig"]["Memory"]:
-                break
-            time.sleep(pause)
-            told = client.inspect_container(container)
-        return Ending(told["State"]["ExitCode"] if own else None, bool(told["State"]["OOMKilled"]))
 
     def _remove(self, container: str) -> bool:
         """Whether it is gone. What cannot be removed now is tried again at the next sweep."""
@@ -225,28 +272,10 @@ class DockerEngine:
         except (OSError, DockerException, Unavailable) as error:
             if not (isinstance(error, APIError) and "already in progress" in str(error)):
                 log.debug("container %s cannot be removed: %s", container[:12], why(error))
-                self._litter[container] = time.monotonic()
+                self._litter.add(container)
                 return False
-        self._litter.pop(container, None)
+        self._litter.gone(container)
         return True
-
-    def _own_litter(self, found: Mapping[str, Mapping[str, str]], names: Mapping[str, set[str]]) -> list[str]:
-        now = time.monotonic()
-        strange = {
-            container for container, label in found.items()
-            if label.get(NODE) == self.owner.node and container not in self._known
-        }  # fmt: skip
-        # Unknown, but only just: somebody is about to start it, or to bury it.
-        self._strange = {container: self._strange.get(container, now) for container in strange}
-        litter = dict(self._litter)
-        alone = [
-            each for each in strange
-            if each in litter or not names[each].isdisjoint(litter) or now - self._strange[each] >= LITTER
-        ]  # fmt: skip
-        for each, since in litter.items():
-            if now - since >= LITTER and each not in found:
-                self._litter.pop(each, None)
-        return alone
 
     def _pull(self, image: str) -> None:
         with told():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from tasks_app.runner.handlers import Handler
@@ -28,15 +29,16 @@ class Ending:
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose the containers of an engine are. What outlives its owner is recognised by these three words.
+    """Whose the containers of an engine are. What outlives its owner is recognised by the three words.
 
     `deployment` its id; `node` a name that no other node ever had; `domain` within which lock files tell
-    the living nodes from the dead.
+    the living nodes from the dead. `home`: a folder of its own on this machine, for what containers need there.
     """
 
     deployment: str
     node: str
     domain: str
+    home: Path | None = None
 
 
 IsGone = Callable[[str, str], bool]
@@ -86,7 +88,7 @@ class Container(Protocol):
     def silent(self) -> bool:
         """Whether nothing waits on stdout: neither bytes nor its end.
 
-        11. Where stderr shares a descriptor with stdout, what waits on it is dropped: it belongs to no call.
+        11. What waits on stderr may be dropped: it belongs to no call. Over Docker it is.
         """
 
     def residue(self, patient: bool = True) -> str | None:
@@ -116,8 +118,8 @@ class Engine(Protocol):
     3. A command that does not exist is Unavailable at the start, or a container that ends at once with exit
        code 126 or 127 and says why on stderr (Docker's own init does that).
     4. What could not be destroyed because an engine did not answer is destroyed when it does: by `sweep`.
-    5. A handler that closes its stdout and lives on has ended for child processes; Docker does not tell, so
-       there its deadline ends it.
+    5. A handler that closes its stdout and lives on has ended. Docker's attach does not tell: over that its
+       deadline ends it.
     """
 
     def refusal(self, handler: Handler) -> str | None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import tempfile
 import uuid
 from functools import cache
+from pathlib import Path
 
 import docker
 from docker.errors import NotFound
@@ -16,13 +21,21 @@ PYTHON = "taskdaemon-test/python:1"
 BUSYBOX = "taskdaemon-test/busybox:1"
 
 
+@cache
+def home() -> Path:
+    """Of all deployments of this run."""
+    made = tempfile.mkdtemp(prefix="td-home-", dir="/tmp")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return Path(made)
+
+
 def owner(deployment: str | None = None, node: str | None = None, domain: str = "here") -> Owner:
-    return Owner(deployment or uuid.uuid4().hex, node or f"node-{uuid.uuid4().hex[:8]}", domain)
+    return Owner(deployment or uuid.uuid4().hex, node or f"node-{uuid.uuid4().hex[:8]}", domain, home())
 
 
-def owned_engine() -> DockerEngine:
-    """A node of a deployment of its own, on the engine that everybody uses."""
-    return DockerEngine(owner())
+def owned_engine(transport: str = "fifo") -> DockerEngine:
+    """A node of a deployment of its own, on the engine that everybody uses. No way out if that way in is not there."""
+    return DockerEngine(owner(), {**os.environ, "DAEMON_DOCKER_TRANSPORT": transport})
 
 
 @cache

@@ -15,6 +15,8 @@ from typing import cast
 import pytest
 
 from tasks_app.runner.docker_engine import DockerEngine
+from tasks_app.runner.docker_piped import PipedContainer
+from tasks_app.runner.docker_ways import TRANSPORT
 from tasks_app.runner.engines import EngineByHandler
 from tasks_app.runner.errors import CallFailed, Unavailable
 from tasks_app.runner.orphans import DEPLOYMENT
@@ -26,7 +28,11 @@ from tests.docker.second_engine import SecondEngine
 from tests.runner.desk import Desk
 from tests.runner.kit import KITS
 
-SHELL = ("/bin/sh", "-c", 'while read -r line; do echo \'{"status":"success","result":1}\'; done')
+SHELL = (
+    "/bin/sh",
+    "-c",
+    'while read -r line; do case $line in *sleep*) sleep 600;; esac; echo \'{"status":"success","result":1}\'; done',
+)
 ONE = Success(1)
 
 
@@ -47,13 +53,17 @@ def second() -> Iterator[SecondEngine]:
 
 
 @pytest.fixture
-def shells(second: SecondEngine) -> Iterator[Desk]:
+def shells(second: SecondEngine, request: pytest.FixtureRequest) -> Iterator[Desk]:
     """A pool of two shells on the second engine."""
     with ExitStack() as stack:
-        engine = DockerEngine(owner(), second.environment)
+        engine = DockerEngine(owner(), {**second.environment, TRANSPORT: getattr(request, "param", "fifo")})
         stack.callback(engine.close)
         handler = intruder(image=BUSYBOX, command=SHELL, instances=2, start_timeout=0.0)
         yield stack.enter_context(Desk(handler, engine))
+
+
+def is_fifo(desk: Desk) -> bool:
+    return any(isinstance(slot._talk.container, PipedContainer) for slot in desk.pool.slots if slot._talk)
 
 
 def test_an_image_that_is_missing_is_told_and_others_never_notice(intrude: Intrude) -> None:
@@ -110,7 +120,7 @@ def test_child_processes_are_started_while_the_engine_is_away(tmp_path: Path, mo
 
 def test_an_engine_may_be_reached_over_tcp(second: SecondEngine) -> None:
     relay = Relay(second.host.removeprefix("unix://"))
-    engine = DockerEngine(owner(), {"DOCKER_HOST": relay.host})
+    engine = DockerEngine(owner(), {"DOCKER_HOST": relay.host, TRANSPORT: "attach"})
     # As long as the line that it was sent.
     count = 'while read -r line; do echo "{\\"status\\":\\"success\\",\\"result\\":${#line}}"; done'
     with Desk(intruder(image=BUSYBOX, command=("/bin/sh", "-c", count)), engine) as desk:
@@ -132,11 +142,16 @@ def test_an_engine_that_ends_and_comes_back(second: SecondEngine, shells: Desk) 
     shells.until(lambda: shells.pool.stats().problem is None)
 
 
+@pytest.mark.parametrize("shells", ["fifo", "attach"], indirect=True)
 def test_an_engine_that_is_killed_leaves_nothing_once_it_is_back(second: SecondEngine, shells: Desk) -> None:
     assert shells.ask("anything").outcome == ONE
     second.stop(signal.SIGKILL)
-    shells.until(lambda: shells.pool.stats().deaths)
+    if is_fifo(shells):
+        assert shells.ask("anything").outcome == ONE, "what has begun goes on without it"
+    else:
+        shells.until(lambda: shells.pool.stats().deaths)
     second.start()
+    shells.until(lambda: shells.pool.stats().deaths)
     shells.until(lambda: shells.pool.free() == 2)
     assert shells.ask("anything").outcome == ONE
     engine = cast(DockerEngine, shells.pool.slots[0]._starter._engine)
@@ -146,12 +161,15 @@ def test_an_engine_that_is_killed_leaves_nothing_once_it_is_back(second: SecondE
     assert len(there) == 2, [(each["Id"][:12], each["State"], each["Status"]) for each in there]
 
 
+@pytest.mark.parametrize("shells", ["fifo", "attach"], indirect=True)
 def test_no_call_waits_for_an_engine_that_hangs(second: SecondEngine, shells: Desk) -> None:
     assert shells.ask("anything").outcome == ONE
     second.freeze()
     try:
+        if is_fifo(shells):
+            assert shells.ask("anything").outcome == ONE, "what has begun goes on without it"
         began = time.monotonic()
-        _, call = shells.begin({"do": "anything"}, timeout=0.5)
+        _, call = shells.begin({"do": "sleep"}, timeout=0.5)
         outcome = shells.result(call).outcome
         assert isinstance(outcome, CallFailed)
         assert time.monotonic() - began < 25

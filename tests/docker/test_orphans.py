@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,20 +15,23 @@ from pathlib import Path
 import pytest
 
 from tasks_app.runner.docker_engine import DockerEngine
+from tasks_app.runner.docker_pipes import INSIDE
+from tasks_app.runner.docker_ways import TRANSPORT
 from tests.docker.conftest import intruder
-from tests.docker.engines import client, owner
+from tests.docker.engines import client, home, owner
 from tests.runner.desk import Desk
 
 ROOT = Path(__file__).resolve().parents[2]
 
 NODE = """
 import json, sys
+from pathlib import Path
 from tasks_app.runner.docker_engine import DockerEngine
 from tasks_app.runner.engine import Owner
 from tests.docker.conftest import intruder
 from tests.runner.desk import Desk
 
-desk = Desk(intruder(instances=3), DockerEngine(Owner(*sys.argv[1:])))
+desk = Desk(intruder(instances=3), DockerEngine(Owner(*sys.argv[1:4], Path(sys.argv[4]))))
 desk.until(lambda: desk.pool.free() == 3)
 desk.begin({"do": "sleep"})
 desk.begin({"do": "flood"}, timeout=600.0)
@@ -39,10 +43,11 @@ sys.stdin.read()
 class Victim:
     """A node in a process of its own: one idle container, one that sleeps, one that floods."""
 
-    def __init__(self, deployment: str, node: str = "victim", domain: str = "here") -> None:
+    def __init__(self, deployment: str, transport: str = "fifo") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", NODE, deployment, node, domain],
+            [sys.executable, "-c", NODE, deployment, "victim", "here", str(home())],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, TRANSPORT: transport},
         )  # fmt: skip
         assert self._process.stdout is not None
         self.containers: list[str] = json.loads(self._process.stdout.readline())
@@ -86,8 +91,24 @@ def test_idle_and_busy_containers_of_a_killed_node_are_gone_after_a_sweep(victim
     assert engine.sweep(lambda *_: True) == 0
 
 
-def test_the_idle_ones_end_by_themselves_and_are_only_removed(victims: Callable[..., Victim]) -> None:
-    victim = victims(uuid.uuid4().hex)
+def test_what_a_killed_node_had_on_the_disk_is_swept_too(victims: Callable[..., Victim]) -> None:
+    deployment = uuid.uuid4().hex
+    victim = victims(deployment)
+    engine = DockerEngine(owner(deployment, "survivor"))
+    mounts = client().inspect_container(victim.containers[0])["Mounts"]
+    (folder,) = {Path(mount["Source"]).parent for mount in mounts if mount["Destination"] == INSIDE}
+    assert len(list(folder.iterdir())) == 3
+    victim.kill()
+    until = time.monotonic() + 15
+    while folder.exists():
+        engine.sweep(lambda *_: True)
+        assert time.monotonic() < until
+    assert victim.left() == []
+
+
+@pytest.mark.parametrize("transport", ["fifo", "attach"])
+def test_the_idle_ones_end_by_themselves_and_are_only_removed(victims: Callable[..., Victim], transport: str) -> None:
+    victim = victims(uuid.uuid4().hex, transport)
     victim.kill()
     until = time.monotonic() + 20
     while client().inspect_container(victim.containers[2])["State"]["Running"]:

@@ -14,7 +14,9 @@ class OpenDesk(Protocol):
     def __call__(self, mode: str = "", lend_after: float = 0.0, **fields: Any) -> Desk: ...
 
 
-@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.docker] if name == "docker" else []) for name in KITS])
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.docker] if name.startswith("docker") else []) for name in KITS]
+)
 def kit(request: pytest.FixtureRequest) -> Kit:
     return KITS[request.param]
 

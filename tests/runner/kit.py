@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +53,22 @@ def _process_is_gone(container: str, pid: int | None = None) -> bool:
 
 
 _ACTOR = ("python", "-S", "-E", str(ACTOR))
-KITS = {
-    "process": Kit(ProcessEngine, {}, _ACTOR, _kill_process, _process_is_gone),
-    # One descriptor for both directions, as an attached container has.
-    "socket": Kit(SocketEngine, {}, _ACTOR, _kill_process, _process_is_gone),
-    "docker": Kit(
-        cache(owned_engine),
+
+
+def _docker(transport: str) -> Kit:
+    return Kit(
+        cache(partial(owned_engine, transport)),
         {"image": PYTHON},
         ("python3", "-S", "-E", "-c", ACTOR.read_text()),
         engines.kill,
         lambda container, pid=None: engines.is_gone(container),
-    ),
+    )
+
+
+KITS = {
+    "process": Kit(ProcessEngine, {}, _ACTOR, _kill_process, _process_is_gone),
+    # One descriptor for both directions, as an attached container has.
+    "socket": Kit(SocketEngine, {}, _ACTOR, _kill_process, _process_is_gone),
+    "docker-fifo": _docker("fifo"),
+    "docker-attach": _docker("attach"),
 }

@@ -154,7 +154,7 @@ def test_a_handler_that_dies_at_once_is_tried_again_with_growing_pauses(open_des
 def test_what_cannot_be_started_says_why(open_desk: OpenDesk) -> None:
     desk = open_desk(lend_after=5.0, command=("no-such-program",))
     problem = desk.until(lambda: desk.pool.stats().problem)
-    assert re.search(r"^handler 'actor' .*no-such-program( failed)?: No such file or directory$", problem)
+    assert re.search(r"^handler 'actor' .*no-such-program( failed)?: (No such file or directory|not found)$", problem)
     assert desk.pool.free() == 0
 
 
