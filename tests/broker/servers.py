@@ -96,20 +96,23 @@ class Node:
 class RedisServer:
     """A Redis of one test's own, to stop and to kill."""
 
-    def __init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self.address = address
+        with socket.create_server((address, 0)) as probe:
             self.port = probe.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.url = f"redis://{address}:{self.port}/0"
         self.start()
 
     def start(self) -> None:
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        options = ["--port", str(self.port), "--bind", self.address, "--save", "", "--appendonly", "no"]
+        if self.address != "127.0.0.1":
+            options += ["--protected-mode", "no"]
         self.process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
         until(self.answers)
 
     def answers(self) -> bool:
         try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            socket.create_connection((self.address, self.port), 1).close()
         except OSError:
             return False
         return True

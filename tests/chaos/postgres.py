@@ -19,7 +19,6 @@ from tests.system.daemon import free_port
 from tests.system.process import children, until
 
 OPTIONS = {
-    "listen_addresses": "127.0.0.1",
     "max_connections": "200",
     "shared_buffers": "64MB",
     "log_min_messages": "fatal",
@@ -40,7 +39,8 @@ class Postgres:
 
     name = "postgres"
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, address: str = "127.0.0.1") -> None:
+        """It listens on `address`, and trusts whoever reaches it."""
         self.port, self.crashes = free_port(), list[float]()
         self._home, self._data = home, home / "data"
         # It refuses to be root.
@@ -51,10 +51,14 @@ class Postgres:
             self._as = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             os.chown(home, nobody.pw_uid, nobody.pw_gid)
         self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
-        options = {**OPTIONS, "port": str(self.port), "unix_socket_directories": str(home)}
+        options = {
+            **OPTIONS, "listen_addresses": address, "port": str(self.port), "unix_socket_directories": str(home),
+        }  # fmt: skip
+        with (self._data / "pg_hba.conf").open("a") as hba:
+            hba.write("host all all samenet trust\n")
         with (self._data / "postgresql.conf").open("a") as conf:
             conf.writelines(f"{name} = '{value}'\n" for name, value in options.items())
-        self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
+        self.url = f"postgres://postgres@{address}:{self.port}/postgres"
         self.start()
 
     def _run(self, program: str, *words: str) -> None:

@@ -25,7 +25,7 @@ def faults(daemon: Daemon, accepted: Collection[str]) -> list[str]:
     for entry in diary.read(daemon.diary):
         if entry.what == "start":
             starts[entry.task].append(entry)
-        else:
+        elif entry.what == "end":
             ends[entry.task][entry.attempt] = entry
     for task in accepted:
         row = rows.get(task.replace("-", ""))

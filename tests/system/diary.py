@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Entry:
-    """A start or an end. `at` in seconds of the machine's monotonic clock."""
+    """A start, an end, or (tick) a sign that it runs. `at` in seconds of the machine's monotonic clock."""
 
     what: str
     task: str
@@ -30,10 +30,17 @@ def starts(path: Path, task: str | None = None) -> list[Entry]:
     return [entry for entry in read(path) if entry.what == "start" and task in (None, entry.task)]
 
 
+def last_sign(path: Path, task: str, attempt: int) -> float:
+    """When the handler of an attempt wrote for the last time, as a moment of `Entry.at`."""
+    return max(entry.at for entry in read(path) if (entry.task, entry.attempt) == (task, attempt))
+
+
 def most_at_once(entries: list[Entry]) -> int:
     """How many tasks were in handlers' hands at one moment, at most."""
     most = now = 0
     for entry in sorted(entries, key=lambda entry: entry.at):
+        if entry.what == "tick":
+            continue
         now += 1 if entry.what == "start" else -1
         most = max(most, now)
     return most

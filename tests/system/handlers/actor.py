@@ -2,8 +2,9 @@
 
     python actor.py DIARY
 
-`do`: echo (default), sleep (`seconds`), wait (until the FIFO `gate` is opened for writing), error (`retryable`), crash
-(`code`), garbage, print. With `until`, it does so in the attempts before that number, and echoes from then on.
+`do`: echo (default), sleep (`seconds`), wait (until the FIFO `gate` is opened for writing), tick (for ever: a line in
+the diary every 20 ms says that it still runs), error (`retryable`), crash (`code`), garbage, print. With `until`, it
+does so in the attempts before that number, and echoes from then on.
 """
 
 import json
@@ -38,6 +39,9 @@ for line in sys.stdin:
     note("start", task)
     if do == "sleep":
         time.sleep(data["seconds"])
+    while do == "tick":
+        note("tick", task)
+        time.sleep(0.02)
     if do == "wait":
         open(data["gate"]).close()
     if do == "print":
