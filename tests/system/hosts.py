@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.system.daemon import Daemon
-from tests.system.process import Process
+from tests.system.process import Process, until
 
 
 def environment(daemon: Daemon, host: str, **more: str) -> dict[str, str]:
@@ -21,8 +21,10 @@ def start(daemon: Daemon, host: str, *options: str, **more: str) -> Process:
 
 
 def name(daemon: Daemon, process: Process) -> str:
-    """A node's name, by its process."""
-    (found,) = [
-        row["name"] for row in daemon.rows("SELECT name FROM taskdaemon_node") if f"-{process.pid}-" in row["name"]
-    ]
-    return str(found)
+    """A node's name, by its process, once it has spoken."""
+
+    def look() -> str | None:
+        names = [str(row["name"]) for row in daemon.rows("SELECT name FROM taskdaemon_node")]
+        return next((name for name in names if f"-{process.pid}-" in name), None)
+
+    return until(look, what="the first word of a node")
