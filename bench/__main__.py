@@ -13,6 +13,7 @@ kept in .bench/figures.json, each row as it was last run.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ from bench.rows import ROWS
 from bench.rows.row import Scene
 from bench.servers import TOP, Servers
 
-FIGURES = TOP / ".bench" / "figures.json"
+FIGURES, RAMP = TOP / ".bench" / "figures.json", TOP / ".bench" / "ramp.json"
 CORES = 2
 
 
@@ -53,7 +54,7 @@ def main() -> int:
     options, console = read(), Console()
     kept = record.load(options.json)
     if options.docs:
-        docs.write(kept)
+        docs.write(kept, json.loads(RAMP.read_text()) if RAMP.exists() else None)
         return 0
     # Everything that is started inherits it, the servers too.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])

@@ -56,7 +56,7 @@ class Deployment:
             **self._extra,
         }
         self.stamp_handler(1)
-        self.finish(self.manage("migrate", "--verbosity", "0"))
+        self._servers.migrated(self.store, lambda: self.finish(self.manage("migrate", "--verbosity", "0")))
         return self
 
     def __exit__(self, *_: object) -> None:

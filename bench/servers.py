@@ -6,16 +6,20 @@ suits the others best.
 
 from __future__ import annotations
 
+import signal
+import sys
 import tempfile
+import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tests.chaos.postgres import Postgres
 from tests.chaos.rabbitmq import RabbitMQ
 from tests.chaos.redis import Redis
-from tests.system.stores import PostgreSQLStore
+from tests.system.stores import PostgreSQLStore, SQLiteStore
 
 T = TypeVar("T", Postgres, Redis, RabbitMQ)
 TOP = Path(__file__).resolve().parent.parent
@@ -26,8 +30,12 @@ class Servers:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
+        self._migrated: dict[type, Any] = {}
 
     def __enter__(self) -> Servers:
+        # Told to end, by a time limit for example, everything is taken down as after Ctrl-C.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -36,6 +44,20 @@ class Servers:
     def database(self) -> PostgreSQLStore:
         """A new, empty PostgreSQL database; the caller drops it."""
         return PostgreSQLStore(f"{self._postgres.url.rpartition('/')[0]}/bench")
+
+    def migrated(self, store: Any, migrate: Callable[[], None]) -> None:
+        """Give an empty store our tables: by `migrate` the first time, then as a copy, with an id of its own."""
+        if (template := self._migrated.get(type(store))) is not None:
+            store.fill(template)
+            return
+        migrate()
+        if isinstance(store, PostgreSQLStore):
+            template = self.database()
+        else:
+            folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-migrated-"))
+            template = SQLiteStore(Path(folder) / "migrated.sqlite3")
+        template.fill(store)
+        self._migrated[type(store)] = template
 
     def redis(self) -> str:
         """The URL of an empty Redis: what the measurement before left there is gone."""

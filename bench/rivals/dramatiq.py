@@ -1,4 +1,4 @@
-"""dramatiq on Redis, with its default middleware."""
+"""dramatiq on Redis, with its default middleware. Tried: 1 and 2 processes of 1 and 8 threads."""
 
 from __future__ import annotations
 

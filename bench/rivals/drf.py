@@ -17,7 +17,7 @@ from bench.servers import TOP, Servers
 from bench.system import BadRun
 from tests.system.daemon import free_port
 
-SAYS = "granian, 2 processes, on PostgreSQL; Celery on Redis, prefork, 2 processes, runs a no-op"
+SAYS = "granian, 2 processes, on PostgreSQL; Celery on Redis, 2 solo workers, runs a no-op"
 _VIEW = "bench.rivals.drf_view"
 
 

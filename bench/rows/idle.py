@@ -41,7 +41,7 @@ def _measure(make: Make, seconds: float) -> dict[str, float]:
 
 
 def _contestants(scene: Scene) -> list[Contestant]:
-    seconds = 4.0 if scene.quick else 10.0
+    seconds = 4.0 if scene.quick else 6.0
     return [Contestant(one.name, one.says, partial(_measure, one.make, seconds)) for one in everybody(scene)]
 
 

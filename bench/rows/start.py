@@ -81,5 +81,5 @@ ROW = Row(
     title="make run to healthy",
     measures={"cold": Figure("from a fresh checkout", "s", "less"), "warm": Figure("second time", "s", "less")},
     contestants=_contestants,
-    repeats=4,
+    repeats=2,
 )

@@ -107,18 +107,25 @@ def test_goals_stand_beside_what_was_measured():
 
 
 def test_the_docs_are_written_between_their_marks_and_nowhere_else(tmp_path: Path):
-    page = tmp_path / "page.md"
+    page, data = tmp_path / "page.md", tmp_path / "data.json"
     page.write_text(f"before\n{docs.BEGIN}\nold\n{docs.END}\nafter\n")
     made = whole(drain=ran(row(system("ours: x", 10.0, 20.0))))
-    docs.write(made, page, tmp_path / "data.json", tmp_path / "drawn.svg")
+    docs.write(made, None, page, data, tmp_path)
     text = page.read_text()
     assert text.startswith(f"before\n{docs.BEGIN}\n") and text.endswith(f"{docs.END}\nafter\n")
     assert "| ours: x | 15.0 (10.0 - 20.0) | says |" in text and "old" not in text
-    docs.write(made, page, tmp_path / "data.json", tmp_path / "drawn.svg")
+    docs.write(made, None, page, data, tmp_path)
     assert page.read_text() == text
+    assert json.loads(data.read_text())["figures"] == made
 
 
 def test_quick_runs_are_no_figures_to_quote(tmp_path: Path):
     made = whole(drain=ran(row(system("ours: x", 10.0, 20.0))) | {"quick": True})
     with pytest.raises(SystemExit, match="quick runs of drain"):
-        docs.write(made, tmp_path / "page.md")
+        docs.write(made, None, tmp_path / "page.md")
+
+
+def test_nor_are_short_ramps(tmp_path: Path):
+    made = whole(drain=ran(row(system("ours: x", 10.0, 20.0))))
+    with pytest.raises(SystemExit, match="steps of 3 s"):
+        docs.write(made, {"seconds": 3.0}, tmp_path / "page.md")
