@@ -1,7 +1,7 @@
 # The two commands are `make run` and `make test`; each works from nothing. The rest: `make help`.
 
 .DEFAULT_GOAL := help
-.PHONY: run test check lint format bench chaos soak images env lock clean help bootstrap
+.PHONY: run test check lint format bench ramp chaos soak images env lock clean help bootstrap
 
 # Further words for the command behind a target: make test ARGS="-k claim", make run ARGS="--help"
 ARGS ?=
@@ -35,6 +35,9 @@ format: bootstrap ## lay out the sources as `check` wants them
 
 bench: ## measure ours beside six bare task queues, in one run (ARGS="--quick", ARGS="drain --n 4", ARGS="--help")
 	@bin/bootstrap bench && exec .venv-bench/bin/python -m bench $(ARGS)
+
+ramp: ## prime tasks at 100 to 250 a second, 84,000 in 8 minutes: none may fail (ARGS="--seconds 3" for a short one)
+	@bin/bootstrap && exec .venv/bin/python -m bench.ramp $(ARGS)
 
 chaos: ## throw faults at a whole deployment under load for a minute, and check every promise (ARGS="--help")
 	@bin/bootstrap && exec .venv/bin/python -m tests.chaos $(ARGS)

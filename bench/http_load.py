@@ -64,8 +64,8 @@ class _Connection:
 
 
 async def _run(
-    port: int, path: str, bodies: Sequence[bytes], connections: int, rate: float | None,
-    told: Callable[[int], None] | None,
+    port: int, path: str, bodies: Sequence[bytes], connections: int, dues: Sequence[float] | None,
+    told: Callable[[], None] | None,
 ) -> Load:  # fmt: skip
     load = Load([None] * len(bodies))
     waiting = iter(range(len(bodies)))
@@ -75,7 +75,7 @@ async def _run(
         connection = _Connection(*await asyncio.open_connection("127.0.0.1", port))
         try:
             for number in waiting:
-                due = begun + number / rate if rate else time.monotonic()
+                due = begun + dues[number] if dues else time.monotonic()
                 if (early := due - time.monotonic()) > 0:
                     await asyncio.sleep(early)
                 status, body = await connection.ask(request(port, path, bodies[number]))
@@ -84,7 +84,7 @@ async def _run(
                 else:
                     load.failed.append(f"{status} {body[:200]!r}")
                 if told is not None:
-                    told(1)
+                    told()
         except (OSError, asyncio.IncompleteReadError) as error:
             load.failed.append(f"{type(error).__name__}: {error}")
         finally:
@@ -95,11 +95,12 @@ async def _run(
 
 
 def post(
-    port: int, path: str, bodies: Sequence[bytes], connections: int = 16, rate: float | None = None,
-    told: Callable[[int], None] | None = None,
+    port: int, path: str, bodies: Sequence[bytes], connections: int = 16, dues: Sequence[float] | None = None,
+    told: Callable[[], None] | None = None,
 ) -> Load:  # fmt: skip
-    """POST them all: as fast as the answers come, or each at its time at `rate` a second.
+    """POST them all: as fast as the answers come, or each at its time: `dues` are seconds from the start.
 
-    With a rate a request is due at its time however late the server is: a late answer makes the next ones late too.
+    A request is due at its time however late the server is: a late answer makes the next ones late too. `told` is
+    called at every answer.
     """
-    return asyncio.run(_run(port, path, bodies, connections, rate, told))
+    return asyncio.run(_run(port, path, bodies, connections, dues, told))

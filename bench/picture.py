@@ -8,7 +8,7 @@ from bench.numbers import Summary, short
 from bench.record import summaries
 from bench.svg import INK, OTHERS, OURS, PALE, Drawing
 
-WIDTH, LEFT, RIGHT, BAR, GAP = 860, 250, 170, 17, 8
+WIDTH, LEFT, RIGHT, BAR, GAP = 900, 290, 150, 17, 8
 PANELS = (("drain", "rate", "Drain of no-op tasks, tasks a second (more is better)"),
           ("pickup", "p50", "Pickup of a single task on an idle system, median ms (less is better)"))  # fmt: skip
 

@@ -41,7 +41,8 @@ class Served(Deployment):
     def post(self, count: int, rate: float | None = None, first: int = 0, connections: int = 16) -> Load:
         """One task a request; every reply must be a 200 with an id of its own."""
         bodies = [json.dumps({"type": handler.NAME, "data": {"n": first + n}}).encode() for n in range(count)]
-        load = post(self.port, "/queue", bodies, connections, rate)
+        dues = [n / rate for n in range(count)] if rate else None
+        load = post(self.port, "/queue", bodies, connections, dues)
         if len({one.body["task_id"] for one in load.good()}) != count:
             raise BadRun("an id that was given twice")
         return load

@@ -7,7 +7,7 @@ from html import escape
 
 INK, PALE, GRID = "#1f2933", "#52606d", "#e4e7eb"
 OURS, OTHERS = "#0b6e4f", "#9aa5b1"
-LINES = ("#0b6e4f", "#d9822b", "#b83280", "#2b6cb0")
+LINES = ("#0b6e4f", "#d9822b", "#b83280")
 
 
 class Drawing:

@@ -14,15 +14,17 @@ class Accepted:
     """A task that was accepted. `ready`: when it was certainly committed, on the machine's monotonic clock."""
 
     task: str
+    task_type: str
     priority: int
     ready: float
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The claim that a task was in."""
+    """The claim that a task was in. `types`: those of which the node had a free slot then."""
 
     node: str
+    types: frozenset[str]
     began: float
     ended: float
 
@@ -40,8 +42,9 @@ def read(path: Path) -> dict[str, Claim]:
     found: dict[str, Claim] = {}
     for line in path.read_text().splitlines():
         entry = json.loads(line)
+        claim = Claim(entry["node"], frozenset(entry["types"]), entry["began"], entry["ended"])
         for task in entry["tasks"]:
-            found.setdefault(task, Claim(entry["node"], entry["began"], entry["ended"]))
+            found.setdefault(task, claim)
     return found
 
 
@@ -52,7 +55,7 @@ def shares(claims: Iterable[Claim]) -> Counter[str]:
 
 def pairs(accepted: Iterable[Accepted], claims: dict[str, Claim], rank: Callable[[Accepted], object]) -> Pairs:
     """A pair is inverted if the lower task's claim began after the higher one was committed as ready, and ended before
-    the higher one's claim began. `rank`: smaller goes first.
+    the higher one's claim began, and its node had a slot free for the higher one. `rank`: smaller goes first.
     """
     ordered = sorted(accepted, key=rank)  # type: ignore[arg-type]
     inverted, decided = [], 0
@@ -61,6 +64,6 @@ def pairs(accepted: Iterable[Accepted], claims: dict[str, Claim], rank: Callable
         for lower in ordered[index + 1 :]:
             other = claims[lower.task]
             decided += max(higher.ready, lower.ready) < min(first.began, other.began)
-            if other.began > higher.ready and other.ended < first.began:
+            if other.began > higher.ready and other.ended < first.began and higher.task_type in other.types:
                 inverted.append((lower.task, higher.task))
     return Pairs(inverted, decided)

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -22,12 +22,13 @@ def recording(claim: Callable[..., list[Any]], path: str) -> Callable[..., list[
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     @wraps(claim)
-    def recorded(node: str, *args: Any, **options: Any) -> list[Any]:
+    def recorded(node: str, wants: Sequence[Any], *args: Any, **options: Any) -> list[Any]:
         began = time.monotonic()
-        tasks = claim(node, *args, **options)
+        tasks = claim(node, wants, *args, **options)
         if tasks:
             ids = [task.id for task in tasks]
-            entry = {"node": node, "began": began, "ended": time.monotonic(), "tasks": ids}
+            types = [want.task_type for want in wants]
+            entry = {"node": node, "began": began, "ended": time.monotonic(), "types": types, "tasks": ids}
             os.write(file, json.dumps(entry).encode() + b"\n")
         return tasks
 
