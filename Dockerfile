@@ -17,26 +17,20 @@ RUN --mount=type=bind,from=wheels,target=/wheels \
     /opt/venv/bin/python -m pip install -q --no-compile --require-hashes --only-binary :all: "$@" \
         -r /tmp/requirements-image.lock; \
     /opt/venv/bin/python -m pip uninstall -q -y pip; \
-    find /opt/venv -name '*.po' -delete
+    find /opt/venv -name '*.po' -delete; \
+    /opt/venv/bin/python -m compileall -q /opt/venv/lib
 COPY . .
 # Static files as they are served, each beside its compressed copy; their sources are not needed after that.
 RUN set -eu; \
     python=/opt/venv/bin/python; \
-    DAEMON_HOME=/tmp/home DAEMON_STATIC_ROOT=/app/static $python manage.py collectstatic --no-input --verbosity 0; \
+    DAEMON_HOME=/tmp/home DAEMON_STATIC_ROOT=/app/static $python manage.py collectstatic \
+        --no-input --verbosity 0 --ignore "*.map"; \
     $python -m whitenoise.compress --quiet static; \
     rm -rf /tmp/home /opt/venv/lib/python*/site-packages/drf_spectacular_sidecar/static; \
     chmod +x deploy/entrypoint; \
-    $python -m compileall -q /opt/venv/lib /app
+    $python -m compileall -q /app
 
 FROM python:3.13-slim
-ARG VERSION=0.1.0
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="Task platform for containers" \
-    org.opencontainers.image.description="Post a task as JSON; a warm container runs it; the result is in its row." \
-    org.opencontainers.image.version="$VERSION" \
-    org.opencontainers.image.revision="$REVISION" \
-    org.opencontainers.image.licenses="MIT" \
-    org.opencontainers.image.base.name="docker.io/library/python:3.13-slim"
 # A number that hosts give to nobody. What a new volume has at its first use, it takes from here: owner and mode.
 RUN set -eu; \
     echo 'taskdaemon:x:10001:10001::/var/lib/taskdaemon:/usr/sbin/nologin' >>/etc/passwd; \
@@ -61,3 +55,12 @@ VOLUME /var/lib/taskdaemon
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 CMD ["taskdaemon", "health"]
 ENTRYPOINT ["taskdaemon"]
 CMD ["help"]
+# Last, so that a new revision alone makes no layer anew.
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Task platform for containers" \
+    org.opencontainers.image.description="Post a task as JSON; a warm container runs it; the result is in its row." \
+    org.opencontainers.image.version="$VERSION" \
+    org.opencontainers.image.revision="$REVISION" \
+    org.opencontainers.image.licenses="MIT" \
+    org.opencontainers.image.base.name="docker.io/library/python:3.13-slim"

@@ -54,7 +54,8 @@ images: ## build the example handlers' Docker images, for examples/docker/handle
 env: ## write .env for compose.yaml: secrets, the Docker socket's group (ARGS="rabbitmq monitoring")
 	@sh bin/env $(ARGS)
 
-COMPILE = uv pip compile --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
+# For the oldest Python that there may be, whichever one runs uv here.
+COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url \
 	--no-emit-find-links --quiet pyproject.toml
 
 lock: ## write the lock files anew from pyproject.toml (needs uv)

@@ -67,7 +67,7 @@ def redis() -> str:
 def prometheus() -> str:
     """In place of prom/prometheus."""
     return _made(
-        "prometheus", [_found("prometheus", "prometheus")], [], {},
+        "prometheus", [_found(name, "prometheus") for name in ("prometheus", "promtool")], [], {},
         "RUN mkdir -p /prometheus && chown 65534:65534 /prometheus",
         "USER 65534", "WORKDIR /prometheus", "VOLUME /prometheus", 'ENTRYPOINT ["prometheus"]',
     )  # fmt: skip
