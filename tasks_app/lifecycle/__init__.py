@@ -11,6 +11,7 @@ from tasks_app.lifecycle.delete import delete
 from tasks_app.lifecycle.expire import expire
 from tasks_app.lifecycle.intake import intake
 from tasks_app.lifecycle.promote import promote
+from tasks_app.lifecycle.prune import prune
 from tasks_app.lifecycle.redrive import redrive
 from tasks_app.lifecycle.release import release
 from tasks_app.lifecycle.renew import held, renew
@@ -31,6 +32,7 @@ __all__ = [
     "held",
     "intake",
     "promote",
+    "prune",
     "redrive",
     "release",
     "renew",

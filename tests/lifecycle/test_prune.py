@@ -1,0 +1,114 @@
+"""prune: what ended long ago goes, with its attempts, and is counted; nothing else is touched."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from io import StringIO
+from uuid import UUID
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from tasks_app.lifecycle import prune, redrive, settle, submit
+from tasks_app.metrics.figures import figures
+from tasks_app.models import Attempt, Task
+from tests.lifecycle.kit import NO_RETRY, failure, row, running, submitted, success, take, together, total
+
+pytestmark = pytest.mark.django_db
+
+NOW = timedelta(0)
+
+
+def ended(status: str, ago: timedelta) -> UUID:
+    """A task that ended so long ago."""
+    task = running(NO_RETRY)
+    settle("node", [success(task) if status == "completed" else failure(task)])
+    return aged(row(task).pk, ago)
+
+
+def aged(identity: UUID, ago: timedelta) -> UUID:
+    """A task as it would be if it had come, and ended if it has, so long ago."""
+    moment = timezone.now() - ago
+    old = UUID(int=(int(moment.timestamp() * 1000) << 80) | (identity.int & ((1 << 80) - 1)))
+    attempts = list(Attempt.objects.filter(task_id=identity).values())
+    Attempt.objects.filter(task_id=identity).delete()
+    Task.objects.filter(pk=identity).update(id=old, created_at=moment)
+    Task.objects.filter(pk=old, completed_at__isnull=False).update(completed_at=moment)
+    Attempt.objects.bulk_create(Attempt(**{**one, "task_id": old}) for one in attempts)
+    return old
+
+
+def run(*words: str) -> str:
+    out = StringIO()
+    call_command("prune", *words, stdout=out)
+    return out.getvalue()
+
+
+def test_what_ended_long_ago_goes_with_its_attempts_and_is_counted() -> None:
+    for status in ("completed", "failed"):
+        for days in (40, 31, 29, 0):
+            ended(status, timedelta(days=days))
+    assert "tasks removed: 4 (ended before" in run("--older-than", "30d")
+    assert Task.objects.filter(completed_at__lt=timezone.now() - timedelta(days=30)).count() == 0
+    assert (Task.objects.count(), Attempt.objects.count()) == (4, 4)
+    assert (total("deleted", "echo", "completed"), total("deleted", "echo", "failed")) == (2, 2)
+    assert figures(0).unaccounted == 0
+    assert "removed: 0" in run("--older-than", "30d")
+
+
+def test_one_status_alone() -> None:
+    kept, gone = ended("completed", timedelta(days=40)), ended("failed", timedelta(days=40))
+    assert "removed: 1" in run("--older-than", "4w", "--status", "failed")
+    assert Task.objects.get().pk == kept != gone
+
+
+def test_what_waits_or_runs_is_never_touched() -> None:
+    old = timedelta(days=400)
+    pending = aged(submit("other"), old)
+    held = aged(row(running()).pk, old)
+    assert "removed: 0" in run("--older-than", "1d")
+    assert {task.pk for task in Task.objects.all()} == {pending, held}
+
+
+def test_what_came_long_ago_and_ended_lately_stays() -> None:
+    late = ended("completed", timedelta(days=40))
+    Task.objects.filter(pk=late).update(completed_at=timezone.now())
+    assert "removed: 0" in run("--older-than", "30d")
+
+
+def test_a_batch_is_a_commit_however_many_there_are() -> None:
+    batch = prune.__globals__["BATCH"]
+    submitted(*[50] * (batch + 7))
+    settle("node", [success(task) for task in take(batch + 7)])
+    Task.objects.update(completed_at=timezone.now() - timedelta(days=2))
+    Attempt.objects.all().delete()
+    with CaptureQueriesContext(connection) as queries:
+        assert list(prune("completed", timezone.now() + timedelta(minutes=1))) == [batch, 7]
+    assert len(queries) < 30
+    assert Task.objects.count() == 0
+
+
+@pytest.mark.parametrize("words", [["--older-than", "30"], ["--older-than", "-1d"], ["--older-than", "1y"], [],
+                                   ["--older-than", "1d", "--status", "pending"]])  # fmt: skip
+def test_an_age_without_a_unit_and_a_status_that_has_not_ended_are_refused(words: list[str]) -> None:
+    with pytest.raises(CommandError):
+        run(*words)
+    with pytest.raises(ValueError, match="only what has ended"):
+        next(prune("pending", timezone.now()))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_prune_and_redrive_one_has_each_task() -> None:
+    submitted(*[50] * 100)
+    tasks = take(100, policy=NO_RETRY)
+    settle("node", [failure(task) for task in tasks])
+    soon = timezone.now() + timedelta(minutes=1)
+    gone, back = together(
+        lambda: sum(prune("failed", soon)), lambda: sum(redrive(UUID(task.id)) for task in reversed(tasks))
+    )
+    assert gone + back == 100
+    assert Task.objects.filter(status="pending").count() == Task.objects.count() == back
+    assert total("deleted", "echo", "failed") == gone
