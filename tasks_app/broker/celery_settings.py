@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ def celery_settings(broker_url: str | None, home: Path) -> dict[str, Any]:
     return {
         "broker_url": url,
         "broker_transport_options": transport_options(url),
+        "broker_use_ssl": tls_options(url),
         "broker_connection_timeout": CONNECT_TIMEOUT,
         # A worker outlives any outage of its broker, at its start too, and polls meanwhile.
         "broker_connection_retry": True,
@@ -67,6 +69,21 @@ def celery_settings(broker_url: str | None, home: Path) -> dict[str, Any]:
         "worker_send_task_events": False,
         "task_send_sent_event": False,
     }
+
+
+def tls_options(url: str) -> dict[str, Any] | bool:
+    """What a TLS connection to the broker at `url` asks for; False if the URL wants none.
+
+    Left to themselves, kombu takes any certificate on `rediss://`, and py-amqp one of any name on `amqps://`. Trusted
+    is what the machine trusts; an authority of one's own goes into SSL_CERT_FILE, which OpenSSL reads.
+    """
+    scheme = url.partition("://")[0]
+    if scheme == "rediss":
+        return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
+    if scheme == "amqps":
+        # None: kombu puts the URL's own name there.
+        return {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None}
+    return False
 
 
 def transport_options(url: str) -> dict[str, Any]:

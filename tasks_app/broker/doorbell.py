@@ -11,6 +11,7 @@ worker, which asks for two seconds, sees its SIGTERM sooner.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import select
 import socket
@@ -25,6 +26,8 @@ from kombu.utils.scheduling import FairCycle
 
 from tasks_app.broker.bell_directory import bell_directory, check_directory, sockets
 from tasks_app.broker.ear import Ear, remove_dead
+
+logger = logging.getLogger(__name__)
 
 SCHEME = "doorbell"
 CHECK_EVERY = 1.0
@@ -144,6 +147,12 @@ class Transport(virtual.Transport):
             self._ear = None
         self._heard.clear()
 
+    def _deliver(self, message: dict[str, Any], queue: str) -> None:
+        try:
+            super()._deliver(message, queue)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            logger.warning("dropped a message that is no bell: %s: %s", type(error).__name__, error)
+
     def _collect(self, timeout: float) -> None:
         """Move what the ear has heard to the queues, waiting for the first datagram up to `timeout`."""
         if self._ear is None:
@@ -160,7 +169,9 @@ class Transport(virtual.Transport):
                 return
         for datagram in self._ear.hear():
             queue, message = decode(datagram)
-            if message is not None and queue in self._heard:
+            if message is None:
+                logger.warning("dropped a message that is no bell: %r", datagram[:80])
+            elif queue in self._heard:
                 waiting = self._heard[queue]
                 if waiting is None or _priority(message) >= _priority(waiting):
                     self._heard[queue] = message

@@ -15,6 +15,7 @@ from kombu import Connection
 
 from tasks_app.broker.celery_settings import celery_settings
 from tasks_app.broker.queues import queue_for
+from tests.broker.certificates import Certificate
 
 PROJECT = Path(__file__).parents[2]
 REDIS = "redis://127.0.0.1:6379/0"
@@ -96,17 +97,23 @@ class Node:
 class RedisServer:
     """A Redis of one test's own, to stop and to kill."""
 
-    def __init__(self, address: str = "127.0.0.1") -> None:
-        self.address = address
+    def __init__(self, address: str = "127.0.0.1", certificate: Certificate | None = None) -> None:
+        """With a certificate it speaks TLS alone."""
+        self.address, self.certificate = address, certificate
         with socket.create_server((address, 0)) as probe:
             self.port = probe.getsockname()[1]
         self.url = f"redis://{address}:{self.port}/0"
         self.start()
 
     def start(self) -> None:
-        options = ["--port", str(self.port), "--bind", self.address, "--save", "", "--appendonly", "no"]
+        options = ["--bind", self.address, "--save", "", "--appendonly", "no"]
         if self.address != "127.0.0.1":
             options += ["--protected-mode", "no"]
+        if self.certificate is None:
+            options += ["--port", str(self.port)]
+        else:
+            files = ["--tls-cert-file", str(self.certificate.certificate), "--tls-key-file", str(self.certificate.key)]
+            options += ["--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "no", *files]
         self.process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
         until(self.answers)
 
@@ -119,7 +126,7 @@ class RedisServer:
 
     def tell(self, *words: str) -> str:
         """Give it a command. Answers the first line of its reply; raises `AssertionError` if that is an error."""
-        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+        with socket.create_connection((self.address, self.port), 5) as connection:
             connection.sendall((" ".join(words) + "\r\n").encode())
             with connection.makefile("rb") as reply:
                 line = reply.readline().decode().strip()

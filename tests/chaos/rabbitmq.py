@@ -32,9 +32,10 @@ class RabbitMQ:
 
     name = "rabbitmq"
 
-    def __init__(self, home: Path, **settings: int) -> None:
-        """`settings`: of the application rabbit, as Erlang has them."""
+    def __init__(self, home: Path, *config: str, **settings: int) -> None:
+        """`config`: lines of rabbitmq.conf. `settings`: of the application rabbit, as Erlang has them."""
         home.mkdir()
+        (home / "config.conf").write_text("".join(f"{line}\n" for line in config))
         self._home = home
         self.port = free_port()
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"

@@ -9,8 +9,9 @@ import httpx
 from tests.system.daemon import Daemon
 from tests.system.process import until
 
-#: Seconds that a POST may take, whatever the broker does.
-POST_WITHIN = 1.0
+#: Seconds. One is promised; a machine that runs all these tests at once may take longer. Whoever waited for the broker
+#: would wait for three at least, which is the shortest of its time-outs.
+POST_WITHIN = 2.5
 #: More bells than can have been heard and not counted when the counter was read.
 NEWS = 3
 
@@ -22,7 +23,7 @@ def heard(daemon: Daemon) -> int:
 
 
 def post(daemon: Daemon, count: int = 1) -> list[str]:
-    """Queue tasks one after the other. Each has its 200 within a second, or this fails. Answers their ids."""
+    """Queue tasks one after the other. Each has its 200 in time, or this fails. Answers their ids."""
     with httpx.Client(base_url=daemon.base, timeout=POST_WITHIN) as client:
         answers = [client.post("/queue", json={"type": "act", "data": {}}) for _ in range(count)]
     assert {answer.status_code for answer in answers} == {200}

@@ -12,9 +12,11 @@ import kombu
 import pytest
 
 from tasks_app.broker.queues import queue_name
+from tests.broker.certificates import Certificate, make_certificate
+from tests.broker.tls import rings_by_tls_if_the_certificate_is_trusted_and_of_that_name
 from tests.chaos.rabbitmq import RabbitMQ
 from tests.faults.bells import post, post_until, post_until_heard, problems
-from tests.system.daemon import Daemon
+from tests.system.daemon import Daemon, free_port
 from tests.system.process import Process, until
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.database, pytest.mark.xdist_group("rabbitmq-faults")]
@@ -24,11 +26,31 @@ CONSUMER_TIMEOUT = 2000
 
 
 @pytest.fixture(scope="module")
-def rabbitmq() -> Iterator[RabbitMQ]:
+def certificate() -> Iterator[Certificate]:
+    """The server's."""
+    with tempfile.TemporaryDirectory(prefix="td-", dir="/tmp") as home:
+        yield make_certificate(Path(home))
+
+
+@pytest.fixture(scope="module")
+def tls_port() -> int:
+    """Where it speaks TLS."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def rabbitmq(certificate: Certificate, tls_port: int) -> Iterator[RabbitMQ]:
     """A server of these tests' own."""
     with tempfile.TemporaryDirectory(prefix="td-", dir="/tmp") as home:
+        config = (
+            f"listeners.ssl.default = 127.0.0.1:{tls_port}",
+            f"ssl_options.cacertfile = {certificate.certificate}",
+            f"ssl_options.certfile = {certificate.certificate}",
+            f"ssl_options.keyfile = {certificate.key}",
+        )
         # It looks for consumers that are over their time once a tick, a minute by default.
-        server = RabbitMQ(Path(home, "rabbitmq"), consumer_timeout=CONSUMER_TIMEOUT, channel_tick_interval=1000)
+        ticks = {"consumer_timeout": CONSUMER_TIMEOUT, "channel_tick_interval": 1000}
+        server = RabbitMQ(Path(home, "rabbitmq"), *config, **ticks)
         yield server
         server.close()
 
@@ -71,10 +93,21 @@ def test_it_has_a_memory_alarm(daemon: Daemon, rabbitmq: RabbitMQ, accepted: lis
     rabbitmq.alarm(False)
 
 
-def test_it_is_killed(daemon: Daemon, rabbitmq: RabbitMQ, accepted: list[str]) -> None:
+def test_it_is_rung_by_tls_and_its_certificate_is_checked(
+    rabbitmq: RabbitMQ, certificate: Certificate, tls_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"amqps://guest:guest@{{}}:{tls_port}//"
+    rings_by_tls_if_the_certificate_is_trusted_and_of_that_name(url, certificate, tmp_path, "tls", monkeypatch)
+
+
+def test_it_is_killed_and_a_node_starts_without_it(daemon: Daemon, rabbitmq: RabbitMQ, accepted: list[str]) -> None:
     rabbitmq.stop(signal.SIGKILL)
+    late = daemon.worker()
     accepted += post_until(daemon, lambda: "takes no bells" in problems(daemon), "a word in /health")
+    late.until_says("no connection to the broker")
     rabbitmq.start()
+    late.until_says("bells are heard again")
+    assert late.stop() == 0
 
 
 def test_its_queue_has_other_arguments(daemon: Daemon, rabbitmq: RabbitMQ, node: Process, accepted: list[str]) -> None:

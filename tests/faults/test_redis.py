@@ -6,13 +6,17 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 
+import kombu
 import pytest
 
+from tasks_app.broker.message import TASK
+from tasks_app.broker.queues import queue_name
 from tests.broker.proxy import Proxy
 from tests.broker.servers import RedisServer, missing
 from tests.faults.bells import post, post_until, post_until_heard, problems
 from tests.system.daemon import Daemon
-from tests.system.process import Process
+from tests.system.diary import starts
+from tests.system.process import Process, until
 
 pytestmark = [pytest.mark.redis, pytest.mark.database, pytest.mark.xdist_group("redis-faults")]
 
@@ -47,11 +51,28 @@ def node(daemon: Daemon) -> Process:
     return daemon.worker()
 
 
-def test_redis_is_killed_and_comes_back_empty(daemon: Daemon, redis: RedisServer, accepted: list[str]) -> None:
+def test_redis_is_killed_a_node_starts_without_it_and_it_comes_back_empty(
+    daemon: Daemon, redis: RedisServer, accepted: list[str]
+) -> None:
     accepted += post_until_heard(daemon)
     redis.kill()
+    late = daemon.worker()
     accepted += post_until(daemon, lambda: "takes no bells" in problems(daemon), "a word in /health")
+    late.until_says("no connection to the broker")
     redis.start()
+    late.until_says("bells are heard again")
+
+    # And while there are two nodes: a hundred bells for each task, heard by both.
+    with kombu.Connection(daemon.environment["DAEMON_BROKER_URL"]) as connection:
+        producer = connection.Producer(auto_declare=False, routing_key=queue_name(daemon.identity, "act"))
+        for _ in range(5):
+            accepted += post(daemon)
+            for _ in range(100):
+                producer.publish([["act"], {}, {}], serializer="json", headers={"task": TASK, "id": "1"})
+    until(daemon.all_final, what="the end of all tasks")
+    assert [len(starts(daemon.diary, task)) for task in accepted[-5:]] == [1] * 5
+    assert [daemon.task(task)["attempts"] for task in accepted[-5:]] == [1] * 5
+    assert late.stop() == 0
 
 
 def test_redis_is_flushed(daemon: Daemon, redis: RedisServer, accepted: list[str]) -> None:
