@@ -10,7 +10,7 @@ import structlog
 from celery import bootsteps, shared_task, signals
 from celery.app import app_or_default
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, OperationalError, connection
 from django.utils.module_loading import import_string
 
 from tasks_app import conf
@@ -20,6 +20,7 @@ from tasks_app.broker.queues import queue_for
 from tasks_app.deployment import deployment_id
 from tasks_app.models import Deployment
 from tasks_app.node import Node
+from tasks_app.node.retrying import Retrying
 from tasks_app.process_name import name_process
 from tasks_app.runner.engine import Owner
 from tasks_app.runner.errors import RunnerError
@@ -132,8 +133,18 @@ def _known_handlers() -> Handlers:
 
 
 def _deployment() -> str:
+    """The deployment's id. A server that is away is waited for: the node would do nothing else without it."""
+    trouble = Retrying("ask the database which deployment this is")
     try:
-        return deployment_id()
+        while True:
+            try:
+                found = deployment_id()
+                trouble.over()
+                return found
+            except OperationalError as error:
+                if connection.vendor == "sqlite":  # no table is an OperationalError there
+                    raise
+                time.sleep(trouble.pause(error))
     except (DatabaseError, Deployment.DoesNotExist) as error:
         raise Refused(f"the database cannot be used: {error}; if it has no tables yet: manage.py migrate") from None
 

@@ -26,7 +26,7 @@ class Outage:
         self._clock = clock
         self._lock = threading.Lock()
         self._since: float | None = None
-        self._next_at = 0.0
+        self._next_at = self._answered_at = 0.0
         self._trying = False
 
     @property
@@ -51,8 +51,8 @@ class Outage:
         finally:
             with self._lock:
                 if answered:
-                    self._since = None
-                else:
+                    self._since, self._answered_at = None, self._clock()
+                elif begun >= self._answered_at:  # else another was answered meanwhile: it is over
                     self._since = begun if self._since is None else self._since
                     self._next_at = self._clock() + PAUSE
                 if mine:

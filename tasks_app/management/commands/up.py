@@ -8,12 +8,13 @@ import os
 import secrets
 import socket
 import sys
+import time
 from functools import partial
 from typing import Any
 
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import connection
+from django.db import OperationalError, connection
 
 from tasks_app import conf
 from tasks_app.api_keys import digest
@@ -23,6 +24,9 @@ from tasks_app.management.platform_command import PlatformCommand
 from tasks_app.management.supervisor import Supervisor
 from tasks_app.models import ApiKey
 from tasks_app.process_name import name_process
+
+#: Seconds that a database server has to come up.
+PATIENCE = 60.0
 
 
 class Command(PlatformCommand):
@@ -38,7 +42,7 @@ class Command(PlatformCommand):
         env.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = self._lock(env)
         self._port_is_free(env)
-        call_command("migrate", verbosity=0, interactive=False)
+        self._migrate()
         password = first_admin()
         locked = self._say_where(env, password)
         connection.close()  # the children have their own
@@ -57,6 +61,22 @@ class Command(PlatformCommand):
                 f"another `up` runs on {env.home}; stop it first, or set DAEMON_HOME to another folder", returncode=2
             ) from None
         return lock
+
+    def _migrate(self) -> None:
+        """A server may come up with this machine: it is waited for."""
+        until, told = time.monotonic() + PATIENCE, False
+        while True:
+            try:
+                call_command("migrate", verbosity=0, interactive=False)
+                return
+            except OperationalError as error:
+                if connection.vendor == "sqlite" or time.monotonic() > until:
+                    raise
+                if not told:
+                    self._say(f"  waiting   {_where()} cannot be used yet: {' '.join(str(error).split())}")
+                told = True
+            connection.close()
+            time.sleep(0.5)
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
@@ -79,14 +99,8 @@ class Command(PlatformCommand):
         """Answers whether calls need an API key."""
         base = address(env)
         handlers = conf.handlers()
-        database = connection.settings_dict
-        where = (
-            database["NAME"]
-            if connection.vendor == "sqlite"
-            else f"{database['HOST']}:{database['PORT']}/{database['NAME']}"
-        )
         slots = ", ".join(f"{name} x{handler.instances}" for name, handler in handlers.items())
-        self._say(f"  database  {connection.vendor} {where}")
+        self._say(f"  database  {_where()}")
         self._say(
             f"  broker    {'embedded (no server)' if env.embedded else (env.broker_url or '').rpartition('@')[2]}"
         )
@@ -114,6 +128,14 @@ def _run_alone(command: str, lock: int) -> None:
     except CommandError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+
+
+def _where() -> str:
+    """The database, for people; no password."""
+    database = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite {database['NAME']}"
+    return f"{connection.vendor} {database['HOST']}:{database['PORT']}/{database['NAME']}"
 
 
 def _example() -> str:

@@ -1,0 +1,204 @@
+"""A PostgreSQL of these tests' own: stopped without a checkpoint, frozen, down, and away when something starts."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.broker.servers import missing
+from tests.chaos.postgres import Postgres, binary
+from tests.faults.dashboard import health, problems
+from tests.system.checker import faults
+from tests.system.daemon import Daemon, open_gate
+from tests.system.process import Process, until
+from tests.system.stores import PostgreSQLStore
+
+#: Requests that come at once while the server is frozen.
+CLIENTS = 12
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    try:
+        binary("initdb")
+    except FileNotFoundError as error:
+        missing(str(error))
+    home = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    home.chmod(0o755)
+    server = Postgres(home / "server")
+    try:
+        yield server
+    finally:
+        server.close()
+        shutil.rmtree(home)
+
+
+@pytest.fixture(scope="module")
+def tables(server: Postgres) -> Iterator[PostgreSQLStore]:
+    """A database with its tables, to copy."""
+    store = PostgreSQLStore(server.url)
+    with tempfile.TemporaryDirectory(prefix="td-", dir="/tmp") as folder:
+        daemon = Daemon(Path(folder), **store.environment)
+        daemon.handler("act")
+        migrate = daemon.manage("migrate", "--verbosity", "0")
+        assert migrate.ends() == 0, migrate.said()
+        yield store
+        daemon.close()
+
+
+@pytest.fixture
+def daemon(server: Postgres, tables: PostgreSQLStore) -> Iterator[Daemon]:
+    """A deployment on that server, with the handler `act`."""
+    store = PostgreSQLStore(server.url)
+    daemon = Daemon(Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")), **store.environment)
+    daemon.store = store
+    store.fill(tables)
+    daemon.handler("act", instances=2)
+    try:
+        yield daemon
+    finally:
+        daemon.close()
+        shutil.rmtree(daemon.home)
+
+
+def calm(*processes: Process) -> None:
+    """They lived through it, end in order, and did not fill the disk with lines."""
+    for process in processes:
+        assert process.stop() == 0, process.said()[-2000:]
+        assert len(process.err.read_text().splitlines()) < 100, "no storm of log lines"
+        assert "worker ended" not in process.said()
+
+
+def test_a_server_that_crashes_costs_no_task_and_no_attempt(server: Postgres, daemon: Daemon) -> None:
+    up = daemon.up()
+    gate = daemon.gate()
+    running = daemon.post("act", {"do": "wait", "gate": str(gate)})
+    daemon.until_starts(running)
+    accepted = [running] + [daemon.post("act", {"n": n}) for n in range(50)]
+    server.stop("immediate")
+    try:
+        for _ in range(3):
+            answer = daemon.http.post("/queue", json={"type": "act"})
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+            assert answer.json()["error"]
+            assert daemon.http.get(f"/api/tasks/{running}").status_code == 503
+        assert daemon.answers("/health/live")
+        assert not daemon.answers("/health/ready")
+        assert "the database cannot be reached: " in problems(daemon)
+        assert health(daemon)["status"] == "unhealthy"
+        open_gate(gate)
+        up.until_says("cannot write results: .*trying again")
+    finally:
+        server.start()
+    until(daemon.all_final, what="the end of all tasks")
+    assert faults(daemon, accepted) == []
+    # A claim may be undone by the crash, and given again under the same number; this one was there before it.
+    assert [attempt["outcome"] for attempt in daemon.attempts(running)] == ["success"]
+    calm(up)
+
+
+def test_a_frozen_server_is_503_in_json_in_less_than_15_s_and_nobodys_death(server: Postgres, daemon: Daemon) -> None:
+    web, nodes = daemon.web(), [daemon.worker() for _ in range(2)]
+    kept: dict[str, Path] = {}
+    for _ in range(2):
+        gate = daemon.gate()
+        kept[daemon.post("act", {"do": "wait", "gate": str(gate)})] = gate
+    for task in kept:
+        daemon.until_starts(task)
+    server.freeze()
+    try:
+        with ThreadPoolExecutor(CLIENTS) as pool, httpx.Client(base_url=daemon.base, timeout=15) as http:
+            calls = [pool.submit(http.post, "/queue", json={"type": "act"}) for _ in range(CLIENTS // 2)]
+            calls += [pool.submit(http.get, f"/api/tasks/{task}") for _ in range(CLIENTS // 2)]
+            for gate in kept.values():
+                open_gate(gate)
+            with httpx.Client(base_url=daemon.base, timeout=5) as hurried:
+                while wait(calls, 0.2).not_done:
+                    assert hurried.get("/health/live").status_code == 200
+            answers = [call.result() for call in calls]
+        assert {(one.status_code, one.headers["content-type"]) for one in answers} == {(503, "application/json")}
+        assert all(one.headers["Retry-After"] and one.json()["error"] for one in answers)
+        assert "the database cannot be reached: " in problems(daemon)
+        until(
+            lambda: any("cannot write results" in node.said() for node in nodes), what="a node that keeps its results"
+        )
+    finally:
+        server.thaw()
+    until(daemon.all_final, what="the end of all tasks, and of what was not known to be accepted")
+    for task in kept:
+        assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["success"]
+    assert faults(daemon, kept) == []
+    until(lambda: daemon.http.post("/queue", json={"type": "act"}).status_code == 200, what="a POST that is taken")
+    until(daemon.all_final, what="its end")
+    calm(*nodes, web)
+
+
+def test_a_server_that_is_frozen_for_longer_than_the_lease_costs_no_retry(server: Postgres, daemon: Daemon) -> None:
+    daemon.environment["DAEMON_LEASE"] = "6"
+    web, nodes = daemon.web(), [daemon.worker() for _ in range(2)]
+    tasks = [daemon.post("act", {"do": "wait", "gate": str(daemon.gate()), "until": 2}) for _ in range(3)]
+    for task in tasks:
+        daemon.until_starts(task)
+    busy = {row["node"] for row in daemon.rows("SELECT node FROM taskdaemon_task")}
+    server.freeze()
+    try:
+        for node in nodes:
+            if any(f"-{node.pid}-" in name for name in busy):
+                node.until_says("the leases could not be renewed: containers killed before")
+    finally:
+        server.thaw()
+    until(daemon.all_final, what="the end of all tasks")
+    for task in tasks:
+        assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["released", "success"]
+    assert {row["retries"] for row in daemon.rows("SELECT retries FROM taskdaemon_task")} == {0}
+    assert faults(daemon, tasks) == []
+    calm(*nodes, web)
+
+
+@pytest.fixture
+def stopped(server: Postgres, daemon: Daemon) -> Iterator[Callable[[], None]]:
+    """The server is down, until this is called."""
+    server.stop()
+    down = [True]
+
+    def start() -> None:
+        if down.pop():
+            server.start()
+            down.append(False)
+
+    yield start
+    start()
+
+
+def test_what_starts_without_its_server_says_so_waits_and_works_once_it_is_there(
+    daemon: Daemon, stopped: Callable[[], None]
+) -> None:
+    web, worker = daemon.web(), daemon.manage("worker")
+    migrate = daemon.manage("migrate")
+    assert migrate.ends() == 2
+    assert "The database cannot be used: connection failed" in migrate.said() and "(DATABASE_URL, " in migrate.said()
+    assert "Traceback" not in migrate.said()
+    worker.until_says("cannot ask the database which deployment this is: .*trying again")
+    answer = daemon.http.post("/queue", json={"type": "act"})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+    stopped()
+    worker.until_says("node started")
+    task = daemon.post("act")
+    assert daemon.until_final(task)["attempts"] == 1
+    assert faults(daemon, [task]) == []
+    calm(worker, web)
+
+
+def test_up_waits_for_its_server(daemon: Daemon, stopped: Callable[[], None]) -> None:
+    up = daemon.manage("up")
+    up.until_says(r"^  waiting   postgresql 127\.0\.0\.1:\d+/\w+ cannot be used yet: connection failed")
+    stopped()
+    up.until_says(r"^  ready ")
+    assert daemon.until_final(daemon.post("act"))["attempts"] == 1
+    calm(up)
