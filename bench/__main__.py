@@ -38,6 +38,7 @@ def read(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of: {', '.join(ROWS)} (default: all)")
     parser.add_argument("--n", type=int, help="repetitions (default: 4; quick: 1); some rows take fewer")
     parser.add_argument("--quick", action="store_true", help="small counts; shows that it works, not how fast")
+    parser.add_argument("--more", action="store_true", help="add to the repetitions that FILE has of this commit")
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="systems with this in their name")
     parser.add_argument("--json", type=Path, default=FIGURES, metavar="FILE", help="(default: .bench/figures.json)")
     parser.add_argument("--docs", action="store_true", help="write the figures of FILE into docs/, and run nothing")
@@ -64,6 +65,8 @@ def main() -> int:
         for name in options.rows or ROWS:
             with console.status(name) as status:
                 entry = runner.run(ROWS[name], scene, options.n or (1 if options.quick else 4), status.update)
+            if options.more and name in kept["rows"]:
+                entry = record.more(kept["rows"][name], entry)
             table.show(console, entry)
             faults |= bool(entry["faults"])
             kept["rows"][name] = entry

@@ -68,7 +68,7 @@ def _ramp(ramp: dict[str, Any]) -> str:
     ]
     about = (
         f"{ramp['tasks']:,} tasks, {ramp['seconds']:g} s a step, primes up to {ramp['limit']:,}; {ramp['how']}; "
-        f"{ramp['machine']}; commit {ramp['commit']}, {ramp['at']}. "
+        f"{_where(ramp)}. "
     )
     about += f"Not right: {'; '.join(faults)}." if faults else "None failed, and p99 of the wait stayed below 1 s."
     table = "\n".join([_line(head), "|" + "---|" * len(head), *map(_line, body)])
@@ -106,8 +106,12 @@ def _row(entry: dict[str, Any]) -> str:
     lines = [_line(head), "|" + "---|" * len(head), *map(_line, body)]
     faults = [f"\nNo result for {name}: {_one_line(fault)}" for name, fault in entry["faults"].items()]
     n = f"n = {min(counts, default=0)}" + (f" to {max(counts)}" if counts and min(counts) != max(counts) else "")
-    about = f"{n}; {entry['machine']}; commit {entry['commit']}, {entry['at']}."
+    about = f"{n}; {_where(entry)}."
     return f"### {entry['title']}\n\n{about}\n\n" + "\n".join([*lines, *faults]) + "\n"
+
+
+def _where(one: dict[str, Any]) -> str:
+    return f"{one['machine']}, load average {one['load']:g} at the start; commit {one['commit']}, {one['at']}"
 
 
 def _line(cells: list[str]) -> str:

@@ -1,12 +1,14 @@
 """The figures of a run as JSON: what the table, the picture and the docs are made from.
 
     {"version": 1, "rows": {"drain": {
-        "title": str, "at": "2026-11-25T21:40:00Z", "commit": str, "machine": str, "quick": bool, "seconds": float,
+        "title": str, "at": "2026-11-25T21:40:00Z", "commit": str, "machine": str, "load": float, "quick": bool,
+        "seconds": float,
         "figures": {"rate": {"label": str, "unit": str, "better": "more" | "less"}},
         "systems": {"ours: ...": {"says": str, "values": {"rate": [float, ...]}}},
         "faults": {"RQ": str}}}}
 
-A list has one value a repetition. A system with a fault has no values: a run with an error is no result.
+`load` is the average when the row began: what else the machine did. A list has one value a repetition. A system with a
+fault has no values: a run with an error is no result.
 """
 
 from __future__ import annotations
@@ -62,6 +64,7 @@ def new_row(row: Row, quick: bool, at: str) -> dict[str, Any]:
         "at": at,
         "commit": commit(),
         "machine": machine(),
+        "load": round(os.getloadavg()[0], 1),
         "quick": quick,
         "figures": {
             key: {"label": one.label, "unit": one.unit, "better": one.better} for key, one in row.measures.items()
@@ -74,3 +77,20 @@ def new_row(row: Row, quick: bool, at: str) -> dict[str, Any]:
 def summaries(entry: dict[str, Any], system: str) -> dict[str, Summary]:
     """By figure, of one system of a row."""
     return {key: summary(values) for key, values in entry["systems"][system]["values"].items()}
+
+
+def more(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The row with the repetitions of both runs. Raises SystemExit if they are not of the same thing."""
+    if (old["commit"], old["quick"], old["figures"]) != (new["commit"], new["quick"], new["figures"]):
+        raise SystemExit(f"nothing was added: the row is of commit {old['commit']}, this run of {new['commit']}")
+    faults = {**old["faults"], **new["faults"]}
+    systems = {}
+    for name in {**old["systems"], **new["systems"]}:
+        both = [entry["systems"][name] for entry in (old, new) if name in entry["systems"]]
+        values: dict[str, list[float]] = {}
+        for one in both if name not in faults else []:
+            for key, found in one["values"].items():
+                values.setdefault(key, []).extend(found)
+        systems[name] = {"says": both[-1]["says"], "values": values}
+    load, seconds = max(old["load"], new["load"]), round(old["seconds"] + new["seconds"], 1)
+    return new | {"systems": systems, "faults": faults, "load": load, "seconds": seconds}

@@ -68,6 +68,7 @@ def main() -> int:
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
     )
+    load = round(os.getloadavg()[0], 1)
     with Servers() as servers, Climb(servers, options.database, options.broker) as climb:
         climb.up(options.instances, options.image)
         with bar:
@@ -78,7 +79,7 @@ def main() -> int:
         "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "commit": record.commit(),
         "machine": record.machine(),
-        "load": [round(part, 1) for part in os.getloadavg()],
+        "load": load,
         "how": f"{options.database}, {options.broker}, {options.instances} "
         + (f"containers of {options.image}" if options.image else "child processes"),
         "limit": options.limit,

@@ -83,6 +83,25 @@ def test_a_row_may_take_fewer_repetitions():
     assert ran(row(system("a", 1.0, 2.0), repeats=1), 4)["systems"]["a"]["values"]["rate"] == [1.0]
 
 
+def test_more_repetitions_are_added_to_those_of_the_same_commit():
+    first, second = ran(row(system("a", 1.0, 2.0))), ran(row(system("a", 3.0), Contestant("b", "", broken)), 1)
+    both = record.more(first, second)
+    assert both["systems"]["a"]["values"]["rate"] == [1.0, 2.0, 3.0]
+    assert list(both["faults"]) == ["b"]
+    jsonschema.validate(whole(drain=both), SCHEMA)
+
+
+def test_a_fault_in_either_run_leaves_no_result():
+    first, second = ran(row(system("a", 1.0, 2.0))), ran(row(Contestant("a", "", broken)), 1)
+    assert record.more(first, second)["systems"]["a"]["values"] == {}
+
+
+def test_repetitions_of_another_commit_are_not_added():
+    first = ran(row(system("a", 1.0, 2.0)))
+    with pytest.raises(SystemExit, match="nothing was added"):
+        record.more(first | {"commit": "1234567"}, first)
+
+
 def test_the_picture_is_svg_and_shows_each_result():
     made = whole(drain=ran(row(system("ours: <x>", 4000.0, 5000.0), system("Huey", 10.0, 10.0))))
     words = [text for one in ElementTree.fromstring(picture(made)).iter() for text in [one.text] if text]
