@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from celery.worker.state import maybe_shutdown
 from kombu import Queue
 
 from tasks_app.broker.message import TASK, NotABell, handler_of
+from tasks_app.broker.survey import lacks
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +24,7 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 #: Seconds after which a connection has lasted: its end is news, and the next try comes at once.
 LASTED = 10.0
-#: Seconds between looks at queues that the broker did not let us have.
+#: Seconds between looks at what was wrong: a queue that the broker did not let us have, what it lacks.
 LOOK_AGAIN = 10.0
 #: Seconds between two lines that say that the broker is still away.
 COMPLAIN_EVERY = 60.0
@@ -45,6 +47,9 @@ class BellConsumer(Consumer):
         options |= {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
         #: Why no bells come from a queue, by its name.
         self.refused: dict[str, str] = {}
+        #: What the broker lacks.
+        self.lacks: list[str] = []
+        self._survey: threading.Thread | None = None
         self._pause = 0.0
         self._began = time.monotonic()
         self._complained_at: float | None = None
@@ -57,8 +62,8 @@ class BellConsumer(Consumer):
 
     @property
     def problem(self) -> str | None:
-        """What of a node's bells it cannot hear, though it is connected; None if there is nothing."""
-        return "; ".join(self.refused.values()) or None
+        """What stands between a node and its bells, though it is connected; None if there is nothing."""
+        return "; ".join([*self.refused.values(), *self.lacks]) or None
 
     # Connecting.
 
@@ -99,6 +104,7 @@ class BellConsumer(Consumer):
         if self._complained_at is not None:
             logger.info("the broker is back: bells are heard again")
             self._complained_at = None
+        self._look_at_broker()
         super().on_ready()
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
@@ -164,7 +170,26 @@ class BellConsumer(Consumer):
         super().register_with_event_loop(hub)
         hub.timer.call_repeatedly(LOOK_AGAIN, self._look_again)
 
+    def _look_at_broker(self) -> None:
+        # In a thread of its own: this one listens.
+        if self._survey is None or not self._survey.is_alive():
+            self._survey = threading.Thread(target=self._survey_broker, name="survey", daemon=True)
+            self._survey.start()
+
+    def _survey_broker(self) -> None:
+        try:
+            found = lacks(self.app)
+        except Exception as error:  # it may be forbidden to ask, and a broker that is away is told elsewhere
+            logger.debug("could not ask the broker how it is: %s", error)
+            return
+        for sentence in found:
+            if sentence not in self.lacks:
+                logger.warning("%s", sentence)
+        self.lacks = found
+
     def _look_again(self) -> None:
+        if self.lacks:
+            self._look_at_broker()
         for name in list(self.refused):
             if self.connection is not None and self._declare(self.connection, self._ours[name]):
                 self.add_task_queue(name)

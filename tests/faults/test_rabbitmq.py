@@ -12,7 +12,9 @@ import kombu
 import pytest
 
 from tasks_app.broker.queues import queue_name
+from tasks_app.broker.survey import lacks
 from tests.broker.certificates import Certificate, make_certificate
+from tests.broker.servers import application
 from tests.broker.tls import rings_by_tls_if_the_certificate_is_trusted_and_of_that_name
 from tests.chaos.rabbitmq import RabbitMQ
 from tests.faults.bells import post, post_until, post_until_heard, problems
@@ -86,8 +88,10 @@ def test_its_consumer_timeout_ends_the_consumer(
     node.signal(signal.SIGCONT)
 
 
-def test_it_has_a_memory_alarm(daemon: Daemon, rabbitmq: RabbitMQ, accepted: list[str]) -> None:
+def test_it_has_a_memory_alarm(daemon: Daemon, rabbitmq: RabbitMQ, accepted: list[str], tmp_path: Path) -> None:
     rabbitmq.alarm(True)
+    (alarm,) = lacks(application(rabbitmq.url, tmp_path))
+    assert "`rabbitmq-diagnostics alarms`" in alarm
     accepted += post_until(daemon, lambda: "takes no bells" in problems(daemon), "a word in /health")
     accepted += post(daemon, 20)
     rabbitmq.alarm(False)

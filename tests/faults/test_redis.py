@@ -87,6 +87,15 @@ def test_redis_is_full(daemon: Daemon, redis: RedisServer, accepted: list[str]) 
     redis.tell("CONFIG", "SET", "maxmemory", "0")
 
 
+def test_redis_throws_bells_away(daemon: Daemon, redis: RedisServer, accepted: list[str]) -> None:
+    redis.tell("CONFIG", "SET", "maxmemory", "1gb")
+    redis.tell("CONFIG", "SET", "maxmemory-policy", "allkeys-random")
+    redis.tell("CLIENT", "KILL", "TYPE", "normal")  # the node comes again, and looks
+    accepted += post_until(daemon, lambda: "set maxmemory-policy noeviction" in problems(daemon), "a word in /health")
+    redis.tell("CONFIG", "SET", "maxmemory", "0")
+    until(lambda: "maxmemory" not in problems(daemon), what="no more of it")
+
+
 def test_redis_is_stopped_in_the_middle_of_posts(
     daemon: Daemon, redis: RedisServer, node: Process, accepted: list[str]
 ) -> None:
