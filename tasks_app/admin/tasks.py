@@ -19,6 +19,7 @@ from tasks_app.admin.filters import CreatedFilter, FailedFilter, ReasonFilter, S
 from tasks_app.admin.paging import CappedPaginator, NewestFirst
 from tasks_app.admin.search import HELP, search
 from tasks_app.admin.text import line
+from tasks_app.admin.whole import whole
 from tasks_app.models import Status, Task
 
 #: Tasks that the page which asks "are you sure?" names.
@@ -175,7 +176,7 @@ class TaskAdmin(Columns):
     def get_urls(self) -> list[URLPattern]:
         own = [
             path(f"<path:object_id>/{name}/", self.admin_site.admin_view(view), name=f"tasks_app_task_{name}")
-            for name, view in (("redrive", self.redrive_view), ("cancel", self.cancel_view))
+            for name, view in (("redrive", self.redrive_view), ("cancel", self.cancel_view), ("json", self.json_view))
         ]
         return own + super().get_urls()
 
@@ -198,6 +199,11 @@ class TaskAdmin(Columns):
             "media": self.media,
         }
         return TemplateResponse(request, "taskdaemon/task.html", context)
+
+    def json_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The whole task, whatever its size."""
+        task = self._seen(request, object_id)
+        return (task and whole(task.pk)) or self._gone(request, object_id)
 
     def redrive_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """POST: another life for this one."""

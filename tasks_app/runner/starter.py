@@ -34,6 +34,7 @@ class Starter:
         self._lend_after = lend_after
         self._failures = 0
         self._proven = False
+        self._unstarted = False
 
     @property
     def pause(self) -> float:
@@ -53,8 +54,11 @@ class Starter:
                 if isinstance(error, NotYet):
                     self._failures = 0
                 self.failed(str(error))
+                self._unstarted = True
                 news.tell(self._handler.name, str(error))
                 return None
+        if self._unstarted:  # whatever it was (no engine, no image), it is over
+            self._unstarted, self.problem = False, None
         return Talk(container)
 
     def probation(self) -> float:

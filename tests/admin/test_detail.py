@@ -12,8 +12,10 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app.admin.text import MOST
+from tasks_app.api_keys import create
 from tasks_app.models import Task
-from tests.admin.rows import attempt, task
+from tests.admin.conftest import logged_in
+from tests.admin.rows import attempt, staff, task
 
 pytestmark = pytest.mark.database
 
@@ -111,6 +113,22 @@ def test_a_long_payload_is_cut_and_the_page_says_so(admin: Client) -> None:
     assert answer.context["detail"].data.cut
     assert answer.context["detail"].result.total == 2_000_002
     assert answer.text.count("The whole, as JSON") == 2
+
+
+def test_the_whole_is_a_page_of_the_admin_for_whoever_may_see_the_task(admin: Client) -> None:
+    one = task("failed", task_data={"rows": ["x" * 50] * 20_000}, last_error="it broke", attempts=1)
+    attempt(one, 1, "crash", exit_code=3, stderr_tail="boom")
+    create("ci")  # from now on the API's own address wants a key, which no browser sends
+    text = page(admin, one).text
+    address = f"/admin/tasks_app/task/{one.pk}/json/"
+    assert text.count(f'href="{address}"') == 2, "the button, and where the payload is cut"
+    answer = admin.get(address)
+    assert answer.headers["Content-Type"] == "application/json"
+    found = answer.json()
+    assert (found["id"], found["task_data"], found["last_error"]) == (str(one.pk), one.task_data, "it broke")
+    assert [(each["number"], each["exit_code"], each["stderr_tail"]) for each in found["tries"]] == [(1, 3, "boom")]
+    assert logged_in(staff("nina")).get(address).status_code == 403
+    assert Client(SERVER_NAME="localhost").get(address).status_code == 302
 
 
 def test_json_nested_as_deep_as_the_database_takes_it_is_shown(admin: Client) -> None:

@@ -28,6 +28,11 @@ def refused(desk: Desk, do: str, **data: Any) -> str:
     return done.outcome.error
 
 
+def desk_problem(desk: Desk) -> str:
+    """Why it has no container."""
+    return str(desk.until(lambda: desk.pool.stats().problem))
+
+
 def test_there_is_no_network(intrude: Intrude) -> None:
     desk = intrude()
     assert result(desk, "interfaces") == ["lo"]
@@ -126,7 +131,7 @@ def test_a_link_to_what_is_never_given_is_not_followed(intrude: Intrude, tmp_pat
     link = tmp_path / "harmless"
     link.symlink_to("/etc")
     desk = intrude(mounts=((str(link), "/data"),), mount_rules=MountRules((str(tmp_path),)))
-    assert "never given" in desk.until(lambda: desk.pool.stats().problem)
+    assert "never given" in desk_problem(desk)
 
 
 def test_a_link_is_mounted_as_what_it_led_to(intrude: Intrude, tmp_path: Any) -> None:
@@ -149,6 +154,15 @@ def test_that_an_engine_elsewhere_cannot_be_looked_into_is_said_once(
     assert desk.ask("echo").outcome == Success({"do": "echo"})
     said = [record.message for record in caplog.records if "cannot be checked from here" in record.message]
     assert len(said) == 1 and "handler 'intruder' has mounts" in said[0]
+
+
+def test_a_runtime_is_handed_to_docker_as_it_is(intrude: Intrude) -> None:
+    desk = intrude(runtime="runc")
+    container = desk.ask("echo").container
+    assert client().inspect_container(container)["HostConfig"]["Runtime"] == "runc"
+    # Not installed here: what Docker says of it is what the operator reads.
+    problem = desk_problem(intrude(runtime="runsc-nowhere"))
+    assert problem.startswith("handler 'intruder' cannot be started: ") and "runsc-nowhere" in problem
 
 
 def test_open_is_what_docker_gives(intrude: Intrude) -> None:
