@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import time
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
+#: Seconds that the killed are waited for.
+DYING = 2.0
 
 
 class Cgroup:
@@ -15,6 +19,7 @@ class Cgroup:
 
     def __init__(self, pids: Path, memory: Path) -> None:
         self._procs = pids / "cgroup.procs"
+        self._kill_all = pids / "cgroup.kill"
         self._tasks = os.open(pids / "pids.current", os.O_RDONLY | os.O_CLOEXEC)
         self._kills: int | None = None
         # v2 has the second one. Neither is there if the kernel does not count memory.
@@ -63,6 +68,21 @@ class Cgroup:
         except (OSError, ValueError):
             pass
         return 0
+
+    def kill(self) -> bool:
+        """Kill all that is in it, without the engine. Whether nothing is left: that takes the right to (root's)."""
+        until = time.monotonic() + DYING
+        while self.tasks():
+            try:
+                self._kill_all.write_text("1")
+            except OSError:  # cgroup v1, an old kernel, or not our right
+                with contextlib.suppress(OSError, ValueError):
+                    for pid in self._procs.read_text().split():
+                        os.kill(int(pid), signal.SIGKILL)
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.01)
+        return True
 
     def close(self) -> None:
         for descriptor in (self._tasks, self._kills):

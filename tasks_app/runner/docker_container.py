@@ -123,6 +123,8 @@ class DockerContainer(ABC):
             self._ending = replace(ending, oom=ending.oom or oom)
             self._bell.close()
             if self._cgroup is not None:
+                # An engine that is away has not killed it, and whoever hears of this end may start the next attempt.
+                self._cgroup.kill()
                 self._cgroup.close()
         return self._ending
 

@@ -18,7 +18,7 @@ from tasks_app.runner.docker_engine import DockerEngine
 from tasks_app.runner.docker_piped import PipedContainer
 from tasks_app.runner.docker_ways import TRANSPORT
 from tasks_app.runner.engines import EngineByHandler
-from tasks_app.runner.errors import CallFailed, Unavailable
+from tasks_app.runner.errors import CallFailed, Crashed, Unavailable
 from tasks_app.runner.orphans import DEPLOYMENT
 from tasks_app.runner.wire import Success
 from tests.docker.conftest import Intrude, intruder
@@ -60,6 +60,14 @@ def shells(second: SecondEngine, request: pytest.FixtureRequest) -> Iterator[Des
         stack.callback(engine.close)
         handler = intruder(image=BUSYBOX, command=SHELL, instances=2, start_timeout=0.0)
         yield stack.enter_context(Desk(handler, engine))
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs: one that has ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def is_fifo(desk: Desk) -> bool:
@@ -140,6 +148,25 @@ def test_an_engine_that_ends_and_comes_back(second: SecondEngine, shells: Desk) 
     shells.until(lambda: shells.pool.free() == 2)
     assert shells.ask("anything").outcome == ONE
     shells.until(lambda: shells.pool.stats().problem is None)
+
+
+@pytest.mark.parametrize("shells", ["attach"], indirect=True)
+def test_a_handler_whose_engine_was_killed_is_dead_before_its_attempt_has_failed(
+    second: SecondEngine, shells: Desk
+) -> None:
+    shells.until(lambda: shells.pool.free() == 2)
+    _, call = shells.begin({"do": "sleep"})
+    ours = second.client().containers(filters={"status": "running"})
+    pids = [second.client().inspect_container(each["Id"])["State"]["Pid"] for each in ours]
+    dead: list[int] = []
+    second.stop(signal.SIGKILL)
+    try:
+        done = shells.result(call)
+        dead = [pid for pid in pids if not alive(pid)]
+    finally:
+        second.start()
+    assert isinstance(done.outcome, Crashed)
+    assert dead, "the one that had the call runs on"
 
 
 @pytest.mark.parametrize("shells", ["fifo", "attach"], indirect=True)
