@@ -30,9 +30,14 @@ def elapsed() -> float:
     Where the leases are a server's it runs while this machine is suspended, as they do. On SQLite everybody sleeps
     together, so what is measured is the time awake: a closed lid is nobody's death.
     """
-    if connection.vendor == "sqlite":
-        return time.monotonic()
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return time.clock_gettime(_own())
+
+
+@cache
+def _own() -> int:
+    return (
+        time.CLOCK_MONOTONIC if connection.vendor == "sqlite" else getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    )
 
 
 class _ServerClock(Func):

@@ -31,8 +31,8 @@ _WAIT = "(extract(epoch from started_at - ready_at))::float8"
 # tenth of all that is ready, and would read the whole table to join it with that.
 _POSTGRESQL = """
 WITH want AS (
-  SELECT * FROM unnest(%(types)s::text[], %(counts)s::int[], %(timeouts)s::float8[], %(retries)s::int[],
-    %(backoffs)s::float8[], %(retry_ons)s::text[]) AS w(type, count, timeout, max_retries, retry_backoff, retry_on)
+  SELECT * FROM json_to_recordset(%(wants)s::json)
+    AS w(type text, count int, timeout float8, max_retries int, retry_backoff float8, retry_on text)
 ), best AS MATERIALIZED ({best})
 UPDATE taskdaemon_task AS task SET status = 'processing', attempts = task.attempts + 1, node = %(node)s,
   lease = extract(epoch from clock_timestamp())::float8 + %(lease)s, clock = 'server', started_at = clock_timestamp(),
@@ -41,16 +41,12 @@ FROM want WHERE want.type = task.task_type AND task.id = ANY(ARRAY(SELECT id FRO
 RETURNING task.id::text, task.task_type, task.task_data::text, task.attempts, task.priority, task.place, task.retries,
   (extract(epoch from task.started_at - task.ready_at))::float8
 """
-# As in `settle`: one row a statement, for every further one costs a turn of the interpreter.
-_SQLITE_LOOK = """
-SELECT json_group_array(json_array(id, task_type, task_data, attempts + 1, priority, place, retries, ready_at))
-FROM taskdaemon_task WHERE id IN ({best})
-"""
 _SQLITE = """
 UPDATE taskdaemon_task SET status = 'processing', attempts = attempts + 1, node = ?, lease = ?, clock = ?,
   started_at = ?, timeout = ?, max_retries = ?, retry_backoff = ?, retry_on = ?
-WHERE id IN (SELECT value FROM json_each(?)) AND +status = 'pending' AND +due IS NULL
-"""
+WHERE id IN ({best})
+RETURNING id, task_type, task_data, attempts, priority, place, retries, ready_at || ''
+"""  # the last as text: a bare column goes through Django's converter
 
 
 class Want(NamedTuple):
@@ -138,16 +134,7 @@ def _look(wants: Sequence[Want], order: Selection, cap: int) -> list[tuple[Any, 
 def _claim_postgresql(node: str, wants: Sequence[Want], order: Selection, cap: int | None) -> list[Claimed]:
     sent_at = time.monotonic()
     policies = {want.task_type: want.policy for want in wants}
-    params: dict[str, Any] = {
-        "types": [want.task_type for want in wants],
-        "counts": [want.count for want in wants],
-        "timeouts": [want.policy.timeout for want in wants],
-        "retries": [want.policy.max_retries for want in wants],
-        "backoffs": [want.policy.retry_backoff for want in wants],
-        "retry_ons": [want.policy.retry_on_text for want in wants],
-        "node": node,
-        "lease": LEASE,
-    }
+    params: dict[str, Any] = {"wants": _as_json(wants), "node": node, "lease": LEASE}
     connection.ensure_connection()
     with (
         connection.wrap_database_errors,
@@ -178,6 +165,19 @@ def _claim_postgresql(node: str, wants: Sequence[Want], order: Selection, cap: i
         return taken
 
 
+def _as_json(wants: Sequence[Want]) -> str:
+    # Not as arrays: for those psycopg looks at each element, in Python.
+    return json.dumps(
+        [
+            {
+                "type": name, "count": count, "timeout": policy.timeout, "max_retries": policy.max_retries,
+                "retry_backoff": policy.retry_backoff, "retry_on": policy.retry_on_text,
+            }
+            for name, count, policy in wants
+        ]
+    )  # fmt: skip
+
+
 def _claim_sqlite(node: str, wants: Sequence[Want], order: Selection, cap: int | None) -> list[Claimed]:
     taken: list[Claimed] = []
     sent_at = time.monotonic()
@@ -187,23 +187,18 @@ def _claim_sqlite(node: str, wants: Sequence[Want], order: Selection, cap: int |
             # first ones of its own order.
             seen = [name for _, name in _look(wants, order, cap)]
             wants = [want._replace(count=seen.count(want.task_type)) for want in wants if want.task_type in seen]
-        look = _SQLITE_LOOK.format(best=best_of_type(order))
+        statement = _SQLITE.format(best=best_of_type(order))
         raw = connection.connection  # Django's cursor rewrites every placeholder at every call
-        for want in wants:
-            moment = datetime.now(UTC).replace(tzinfo=None)
-            policy = want.policy
-            rows = json.loads(raw.execute(look, (want.task_type, want.count)).fetchone()[0])
-            if not rows:
-                continue
-            raw.execute(
-                _SQLITE,
-                (
-                    node, clock.reading() + LEASE, clock.clock_id(), moment.isoformat(" ", "microseconds"),
-                    policy.timeout, policy.max_retries, policy.retry_backoff, policy.retry_on_text,
-                    json.dumps([row[0] for row in rows]),
-                ),
+        moment = datetime.now(UTC).replace(tzinfo=None)
+        lease, boot, started = clock.reading() + LEASE, clock.clock_id(), moment.isoformat(" ", "microseconds")
+        for name, count, policy in wants:
+            bound = (
+                node, lease, boot, started, policy.timeout, policy.max_retries, policy.retry_backoff,
+                policy.retry_on_text, name, count,
             )  # fmt: skip
-            fail_point("inside_claim")
+            rows = raw.execute(statement, bound).fetchall()
+            if rows:
+                fail_point("inside_claim")
             for row in rows:
                 wait = (moment - datetime.fromisoformat(row[7])).total_seconds()
                 taken.append(Claimed._make((_dashed(row[0]), *row[1:7], wait, policy, sent_at)))

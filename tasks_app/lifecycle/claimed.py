@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 
@@ -15,7 +16,7 @@ class Policy:
     retry_backoff: float
     retry_on: frozenset[str]
 
-    @property
+    @cached_property
     def retry_on_text(self) -> str:
         """`retry_on` as the row keeps it."""
         return ",".join(sorted(self.retry_on))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
-from django.db import DatabaseError, connection, transaction
+from django.db import DataError, connection, transaction
+from psycopg.errors import DivisionByZero
 
 from tasks_app import clock
 from tasks_app.lifecycle.claimed import Claimed
@@ -21,8 +21,7 @@ from tasks_app.models import OutcomeKind, Status
 from tasks_app.write_lock import writing
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(NamedTuple):
     """What one claimed attempt came to. `result` is JSON text; `seconds` is the time the handler had the line.
 
     `image`: its container's, by id. `oom`: whether the engine said so; None where no engine can.
@@ -46,12 +45,13 @@ class Ended:
         return verdict(self.kind, self.task.retries, self.task.policy, self.retryable)
 
 
+# The status is asked for in a way that fits no partial index: the one of what runs is small to the planner, and full of
+# dead entries, which it would read at every settle.
 _POSTGRESQL = """
 WITH d AS (
-  SELECT * FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::float8[], %s::int[],
-    %s::text[], %s::text[], %s::text[], %s::int[], %s::bool[], %s::float8[], %s::float8[], %s::text[], %s::text[])
-  AS d(id, number, status, result, error, reason, pause, spent, outcome, container, image, exit_code, oom, wait,
-    seconds, out, err)
+  SELECT * FROM json_to_recordset(%s::json) AS d(id uuid, number int, status text, result text, error text, reason text,
+    pause float8, spent int, outcome text, container text, image text, exit_code int, oom bool, wait float8,
+    seconds float8, out text, err text)
 ), kept AS (
   UPDATE taskdaemon_task AS t SET status = d.status, result = d.result::jsonb, failure_reason = d.reason,
     last_error = coalesce(d.error, t.last_error), retries = t.retries + d.spent, node = NULL, lease = NULL,
@@ -59,45 +59,34 @@ WITH d AS (
     due_at = CASE WHEN d.pause > 0 THEN clock_timestamp() + d.pause * interval '1 second' END,
     ready_at = CASE WHEN d.status = 'pending' AND d.pause = 0 THEN clock_timestamp() ELSE t.ready_at END,
     completed_at = CASE WHEN d.status <> 'pending' THEN clock_timestamp() END
-  FROM d WHERE t.id = d.id AND t.status = 'processing' AND t.attempts = d.number
-  RETURNING t.id, t.attempts, t.started_at
+  FROM d WHERE t.id = d.id AND coalesce(t.status) = 'processing' AND t.attempts = d.number
+  RETURNING d.*, t.started_at
 ), tried AS (
   INSERT INTO taskdaemon_attempt (task_id, number, node, container, image, started_at, ended_at, outcome, error,
     exit_code, oom, wait_seconds, seconds, stdout_tail, stderr_tail)
-  SELECT d.id, d.number, %s, d.container, d.image, kept.started_at, clock_timestamp(), d.outcome, coalesce(d.error, ''),
-    d.exit_code, d.oom, d.wait, d.seconds, d.out, d.err FROM kept JOIN d ON d.id = kept.id AND d.number = kept.attempts
+  SELECT id, number, %s, container, image, started_at, clock_timestamp(), outcome, coalesce(error, ''),
+    exit_code, oom, wait, seconds, out, err FROM kept
 ), counted AS (
   INSERT INTO taskdaemon_counter (slot, series, value)
-  SELECT %s, c.series, c.delta FROM unnest(%s::text[], %s::bigint[]) WITH ORDINALITY AS c(series, delta, nth)
-  WHERE (SELECT count(*) FROM kept) = %s ORDER BY c.nth
+  SELECT %s, key, value::bigint FROM json_each_text(%s::json) WHERE (SELECT count(*) FROM kept) = %s
+  ORDER BY key COLLATE "C"
   ON CONFLICT (slot, series) DO UPDATE SET value = taskdaemon_counter.value + excluded.value
 )
-SELECT id::text, attempts FROM kept
+SELECT id::text, number, {whole} FROM kept
 """
-# SQLite's driver gives up the interpreter at every step of a statement, and with busy slot threads it is not had back
-# at once: so one statement a batch, whatever its size. The batch goes over as one JSON array.
-_SQLITE_OURS = """
-SELECT json_group_array(json_array(t.id, t.attempts)) FROM json_each(?) AS d JOIN taskdaemon_task AS t
-  ON t.id = json_extract(d.value, '$[0]') AND t.status = 'processing' AND t.attempts = json_extract(d.value, '$[1]')
-"""
+#: All or nothing without a transaction around it: if one is not kept, the statement fails and undoes itself.
+_WHOLE = _POSTGRESQL.replace("{whole}", "1 / ((SELECT count(*) FROM kept) = %s)::int")
+_PARTS = _POSTGRESQL.replace("{whole}", "1")
 _SQLITE = """
-UPDATE taskdaemon_task SET status = json_extract(d.value, '$[2]'), result = json_extract(d.value, '$[3]'),
-  failure_reason = json_extract(d.value, '$[4]'), last_error = coalesce(json_extract(d.value, '$[5]'), last_error),
-  retries = retries + json_extract(d.value, '$[6]'), node = NULL, lease = NULL, due = json_extract(d.value, '$[7]'),
-  due_at = json_extract(d.value, '$[8]'), ready_at = coalesce(json_extract(d.value, '$[9]'), ready_at),
-  completed_at = json_extract(d.value, '$[10]')
-FROM json_each(?) AS d
-WHERE taskdaemon_task.id = json_extract(d.value, '$[0]') AND status = 'processing'
-  AND attempts = json_extract(d.value, '$[1]')
+UPDATE taskdaemon_task SET status = ?3, result = ?4, failure_reason = ?5, last_error = coalesce(?6, last_error),
+  retries = retries + ?7, node = NULL, lease = NULL, due = ?8, due_at = ?9, ready_at = coalesce(?10, ready_at),
+  completed_at = ?11
+WHERE id = ?1 AND status = 'processing' AND attempts = ?2
 """
 _SQLITE_TRIES = """
 INSERT INTO taskdaemon_attempt (task_id, number, node, container, started_at, ended_at, outcome, error, exit_code,
   seconds, stdout_tail, stderr_tail, image, oom, wait_seconds)
-SELECT t.id, json_extract(d.value, '$[1]'), ?, json_extract(d.value, '$[11]'), t.started_at, ?,
-  json_extract(d.value, '$[12]'), coalesce(json_extract(d.value, '$[5]'), ''), json_extract(d.value, '$[13]'),
-  json_extract(d.value, '$[14]'), json_extract(d.value, '$[15]'), json_extract(d.value, '$[16]'),
-  json_extract(d.value, '$[17]'), json_extract(d.value, '$[18]'), json_extract(d.value, '$[19]')
-FROM json_each(?) AS d JOIN taskdaemon_task AS t ON t.id = json_extract(d.value, '$[0]') ORDER BY d.key
+SELECT id, ?2, ?3, ?4, started_at, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14 FROM taskdaemon_task WHERE id = ?1
 """
 
 
@@ -125,64 +114,79 @@ def _moves(name: str, kind: OutcomeKind, status: str, reason: str | None, spent:
     return f"{name}|{kind}", tuple(grow)
 
 
-def count(into: dict[str, int], end: Ended, decided: Verdict, now: float) -> None:
-    """Add what an ended attempt adds to the counters. `now` on the monotonic clock."""
-    labels, grow = _moves(end.task.task_type, end.kind, decided.status, decided.reason, decided.spent)
-    for series in grow:
-        into[series] = into.get(series, 0) + 1
-    counters.observe(into, "wait", labels, end.task.wait)
-    if end.seconds is not None:
-        counters.observe(into, "run", labels, end.seconds)
-        if end.task.sent_at is not None:
-            counters.observe(into, "over", labels, now - end.task.sent_at - end.seconds)
+def count_all(into: dict[str, int], kept: Sequence[tuple[Ended, Verdict]], now: float) -> None:
+    """Add what ended attempts add to the counters. `now` on the monotonic clock."""
+    by_labels: dict[str, tuple[list[float], list[float], list[float]]] = {}
+    for end, decided in kept:
+        task = end.task
+        labels, grow = _moves(task.task_type, end.kind, decided.status, decided.reason, decided.spent)
+        for series in grow:
+            into[series] = into.get(series, 0) + 1
+        if (seen := by_labels.get(labels)) is None:
+            seen = by_labels[labels] = ([], [], [])
+        seen[0].append(task.wait)
+        if end.seconds is not None:
+            seen[1].append(end.seconds)
+            if task.sent_at is not None:
+                seen[2].append(now - task.sent_at - end.seconds)
+    for labels, (waits, runs, overs) in by_labels.items():
+        for name, seconds in (("wait", waits), ("run", runs), ("over", overs)):
+            if seconds:
+                counters.observe_all(into, name, labels, seconds)
 
 
 def _settle_postgresql(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]]:
-    rows, verdicts = [], []
+    rows: list[dict[str, Any]] = []
+    verdicts: list[tuple[Ended, Verdict]] = []
     counts: dict[str, int] = {}
     now = time.monotonic()
     for end in ended:
-        v = end.verdict()
-        verdicts.append(v)
-        count(counts, end, v, now)
-        rows.append(
-            (
-                end.task.id,
-                end.task.attempt,
-                str(v.status),
-                end.result,
-                end.error,
-                v.reason and str(v.reason),
-                v.pause,
-                v.spent,
-                str(end.kind),
-                end.container,
-                end.image,
-                end.exit_code,
-                end.oom,
-                end.task.known_wait,
-                end.seconds,
-                end.stdout_tail,
-                end.stderr_tail,
-            )
-        )
-    params: list[Any] = [list(column) for column in zip(*rows, strict=True)]
-    deltas = counters.merged(counts)
+        task, v = end.task, end.verdict()
+        verdicts.append((end, v))
+        # What is left out is null.
+        row = {
+            "id": task.id, "number": task.attempt, "status": v.status, "pause": v.pause, "spent": v.spent,
+            "outcome": end.kind.value, "container": end.container, "wait": task.known_wait, "seconds": end.seconds,
+            "out": end.stdout_tail, "err": end.stderr_tail,
+        }  # fmt: skip
+        if end.result is not None:
+            row["result"] = end.result
+        if end.image is not None:
+            row |= {"image": end.image, "oom": end.oom}
+        if end.error is not None or v.reason is not None or end.exit_code is not None:
+            row |= {"error": end.error, "reason": v.reason, "exit_code": end.exit_code}
+        rows.append(row)
+    count_all(counts, verdicts, now)
     # Nearly always all are kept, and their counts go along merged; otherwise they are counted after the fact.
-    params += [node, counters.slot(), [series for series, _ in deltas], [delta for _, delta in deltas], len(ended)]
+    params = [_encode(rows), node, counters.slot(), _encode(counts), len(ended)]
+    if not connection.in_atomic_block:
+        try:
+            kept = _kept(_WHOLE, [*params, len(ended)])
+            if len(kept) == len(ended):
+                return kept  # else none of them was, and nothing was done
+        except DataError as error:
+            if not isinstance(error.__cause__, DivisionByZero):
+                raise
     with transaction.atomic():
-        with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-            cursor.execute(_POSTGRESQL, params, prepare=True)
-            kept = {(row[0], row[1]) for row in cursor.fetchall()}
+        kept = _kept(_PARTS, params)
         if len(kept) != len(ended):
             counts = {}
-            for end, v in zip(ended, verdicts, strict=True):
-                if (end.task.id, end.task.attempt) in kept:
-                    count(counts, end, v, now)
-                else:
+            for end in ended:
+                if (end.task.id, end.task.attempt) not in kept:
                     _count_stale(counts, end)
+            count_all(counts, [each for each in verdicts if (each[0].task.id, each[0].task.attempt) in kept], now)
             counters.add(counts)
     return kept
+
+
+def _kept(statement: str, params: list[Any]) -> set[tuple[str, int]]:
+    connection.ensure_connection()
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        cursor.execute(statement.encode(), params, prepare=True)
+        return {(row[0], row[1]) for row in cursor.fetchall()}
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _count_stale(into: dict[str, int], end: Ended) -> None:
@@ -191,39 +195,34 @@ def _count_stale(into: dict[str, int], end: Ended) -> None:
 
 
 def _settle_sqlite(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]]:
+    kept: list[tuple[Ended, Verdict]] = []
+    tries: list[tuple[Any, ...]] = []
     counts: dict[str, int] = {}
-    rows = []
     with writing():
-        now = time.monotonic()
         raw = connection.connection
+        execute = raw.execute
         wall = datetime.now(UTC).replace(tzinfo=None)
         moment = wall.isoformat(" ", "microseconds")
-        boot = clock.reading()
-        keys = [(end.task.id.replace("-", ""), end.task.attempt) for end in ended]
-        # The lock is held: what is ours now is ours at the update.
-        ours = {tuple(key) for key in json.loads(raw.execute(_SQLITE_OURS, (json.dumps(keys),)).fetchone()[0])}
-        for end, key in zip(ended, keys, strict=True):
-            if key not in ours:
+        for end in ended:
+            task, kind, v = end.task, end.kind, end.verdict()
+            key, number = task.id.replace("-", ""), task.attempt
+            waits, again = v.pause > 0, v.status == Status.PENDING
+            move = (
+                key, number, v.status, end.result, v.reason, end.error, v.spent,
+                clock.reading() + v.pause if waits else None,
+                (wall + timedelta(seconds=v.pause)).isoformat(" ", "microseconds") if waits else None,
+                moment if again and not waits else None,
+                None if again else moment,
+            )  # fmt: skip
+            if not execute(_SQLITE, move).rowcount:
                 _count_stale(counts, end)
                 continue
-            v = end.verdict()
-            waits, again = v.pause > 0, v.status == Status.PENDING
-            count(counts, end, v, now)
-            rows.append(
-                (
-                    *key, str(v.status), end.result, v.reason and str(v.reason), end.error, v.spent,
-                    boot + v.pause if waits else None,
-                    (wall + timedelta(seconds=v.pause)).isoformat(" ", "microseconds") if waits else None,
-                    moment if again and not waits else None,
-                    None if again else moment,
-                    end.container, str(end.kind), end.exit_code, end.seconds, end.stdout_tail, end.stderr_tail,
-                    end.image, end.oom, end.task.known_wait,
-                )
-            )  # fmt: skip
-        if rows:
-            batch = json.dumps(rows, ensure_ascii=False)
-            if raw.execute(_SQLITE, (batch,)).rowcount != len(rows):
-                raise DatabaseError("a task moved while the write lock was held: is something else writing?")
-            raw.execute(_SQLITE_TRIES, (node, moment, batch))
+            kept.append((end, v))
+            tries.append((
+                key, number, node, end.container, moment, kind.value, end.error or "", end.exit_code, end.seconds,
+                end.stdout_tail, end.stderr_tail, end.image, end.oom, task.known_wait,
+            ))  # fmt: skip
+        raw.executemany(_SQLITE_TRIES, tries)
+        count_all(counts, kept, time.monotonic())
         counters.add(counts)
-    return {(end.task.id, end.task.attempt) for end, key in zip(ended, keys, strict=True) if key in ours}
+    return {(end.task.id, end.task.attempt) for end, _ in kept}

@@ -23,12 +23,18 @@ _RETRIED_AS = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """Where the task goes. `pause`: seconds until it is ready again; `spent`: retries used up by this end."""
+    """Where the task goes, in the row's words.
+
+    `pause`: seconds until it is ready again; `spent`: retries used up by this end.
+    """
 
     status: str
     reason: str | None = None
     pause: float = 0.0
     spent: int = 0
+
+
+_COMPLETED, _AGAIN = Verdict(Status.COMPLETED.value), Verdict(Status.PENDING.value)
 
 
 def pause_before(retry: int, backoff: float) -> float:
@@ -42,16 +48,17 @@ def verdict(kind: OutcomeKind, retries: int, policy: Policy, retryable: bool = T
     `retryable` is what the handler said of its own error.
     """
     if kind == OutcomeKind.SUCCESS:
-        return Verdict(Status.COMPLETED)
+        return _COMPLETED
     if kind == OutcomeKind.RELEASED:
-        return Verdict(Status.PENDING)
+        return _AGAIN
     lost = kind == OutcomeKind.WORKER_LOST
     refused = kind == OutcomeKind.ERROR and not retryable
     allowed = lost or (not refused and _RETRIED_AS[kind] in policy.retry_on)
     if allowed and retries < policy.max_retries:
         # A task whose node died has waited out a lease already.
         pause = 0.0 if lost else pause_before(retries + 1, policy.retry_backoff)
-        return Verdict(Status.PENDING, pause=pause, spent=1)
+        return Verdict(Status.PENDING.value, pause=pause, spent=1)
     if kind == OutcomeKind.ERROR:
-        return Verdict(Status.FAILED, FailureReason.RETRIES_EXHAUSTED if allowed else FailureReason.HANDLER_ERROR)
-    return Verdict(Status.FAILED, FailureReason(kind.value))
+        reason = FailureReason.RETRIES_EXHAUSTED if allowed else FailureReason.HANDLER_ERROR
+        return Verdict(Status.FAILED.value, reason.value)
+    return Verdict(Status.FAILED.value, FailureReason(kind.value).value)

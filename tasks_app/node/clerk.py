@@ -17,6 +17,7 @@ from tasks_app.lifecycle.claim import LEASE, Selection
 from tasks_app.models import OutcomeKind
 from tasks_app.node.ledger import MARGIN, Ledger
 from tasks_app.node.retrying import Retrying
+from tasks_app.node.server_session import ServerSession
 from tasks_app.node.settler import Settler
 from tasks_app.runner.call import Call
 from tasks_app.runner.pool import Pool
@@ -59,6 +60,8 @@ class Clerk:
         #: Types that may have ready rows: rung, found by the poll, or not exhausted by the last claim.
         self._hopeful: set[str] = set(pools)
         self._stopping = False
+        # A claim that a power cut undoes is a re-execution, which at-least-once allows. A settle is another connection.
+        self._session = ServerSession("SET synchronous_commit = off")
         #: Seconds between looks when no bell is heard.
         self.poll = POLL
         self.polled_at = time.monotonic()
@@ -88,8 +91,6 @@ class Clerk:
         """The thread: until `stop`."""
         trouble = Retrying("claim")
         try:
-            if connection.vendor == "postgresql":
-                trouble.until_done(self._weaken_commits, lambda: self._stopping)
             while not self._stopping:
                 try:
                     self._round()
@@ -98,12 +99,6 @@ class Clerk:
                     time.sleep(trouble.pause(error))
         finally:
             connection.close()
-
-    def _weaken_commits(self) -> None:
-        # A claim that a power cut undoes is a re-execution, which at-least-once allows. A settle is another connection.
-        if connection.vendor == "postgresql":
-            with connection.cursor() as cursor:
-                cursor.execute("SET synchronous_commit = off")
 
     def _round(self) -> None:
         self._listen()
@@ -124,6 +119,7 @@ class Clerk:
             return
         # Before the claim: a bell that is heard while it runs must not be forgotten by it.
         self._hopeful.difference_update(want.task_type for want in wants)
+        self._session.tuned()
         sent_at = clock.elapsed()
         try:
             if self._writes_outcomes:

@@ -47,10 +47,10 @@ class Ledger:
             self._running.pop(key, None)
             self._owed.add(key)
 
-    def settled(self, task: Claimed) -> None:
-        """The outcome is durable, or was dropped."""
+    def settled(self, *tasks: Claimed) -> None:
+        """Their outcomes are durable, or were dropped."""
         with self._changed:
-            self._owed.discard((task.id, task.attempt))
+            self._owed.difference_update((task.id, task.attempt) for task in tasks)
             if not self._owed and not self._running:
                 self._changed.notify_all()
 

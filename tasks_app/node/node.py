@@ -197,10 +197,13 @@ def _or_end(run: Callable[[], None], node: str) -> None:
 def ended_of(done: Done) -> Ended | None:
     """What a finished call means for its task; None when the task is not ours to settle any more."""
     task, outcome = done.call.token, done.outcome
-    kind, result, error, retryable = OutcomeKind.RELEASED, None, None, True
+    if type(outcome) is Success:
+        return Ended(
+            task, OutcomeKind.SUCCESS, outcome.json, None, True, done.container[:100], done.image or None,
+            done.exit_code, done.oom if done.image else None, done.seconds, done.stdout_tail, done.stderr_tail,
+        )  # fmt: skip
+    kind, retryable = OutcomeKind.RELEASED, True
     match outcome:
-        case Success():
-            kind, result = OutcomeKind.SUCCESS, outcome.json
         case Failure():
             kind, error, retryable = OutcomeKind.ERROR, outcome.error, outcome.retryable
         case Killed():
@@ -214,8 +217,7 @@ def ended_of(done: Done) -> Ended | None:
     return Ended(
         task=task,
         kind=kind,
-        result=result,
-        error=None if error is None else _printable(error)[:ERROR_TEXT],
+        error=_printable(error)[:ERROR_TEXT],
         retryable=retryable,
         container=done.container[:100],
         image=done.image or None,

@@ -19,7 +19,8 @@ from tasks_app.lifecycle import Ended, settle
 from tasks_app.models import OutcomeKind
 from tasks_app.node.ledger import Ledger
 from tasks_app.node.retrying import Retrying
-from tasks_app.write_lock import writing
+from tasks_app.node.server_session import ServerSession
+from tasks_app.write_lock import bare_writing
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +44,7 @@ class Settler:
         self._stopping = False
         self.stale = 0
         self._trouble = Retrying("write results")
+        self._session = ServerSession()
 
     def put(self, ended: Ended) -> None:
         """Take over an outcome. Never blocks."""
@@ -71,7 +73,7 @@ class Settler:
         try:
             if batch:
                 fail_point("before_settle")
-            with writing():
+            with bare_writing():
                 kept = settle(self._node, batch)
                 answer = then()
         except AWAY:
@@ -126,6 +128,7 @@ class Settler:
 
     def _write(self, batch: list[Ended]) -> None:
         try:
+            self._session.tuned()
             fail_point("before_settle")
             kept = settle(self._node, batch)
         except AWAY:
@@ -147,10 +150,13 @@ class Settler:
         self._wrote(batch, kept)
 
     def _wrote(self, batch: list[Ended], kept: set[tuple[str, int]]) -> None:
-        if batch:
-            fail_point("after_settle")
+        if not batch:
+            return
+        fail_point("after_settle")
+        self._ledger.settled(*[ended.task for ended in batch])
+        if len(kept) == len(batch):
+            return
         for ended in batch:
-            self._ledger.settled(ended.task)
             if (ended.task.id, ended.task.attempt) not in kept:
                 self.stale += 1
                 log.info(

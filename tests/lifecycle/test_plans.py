@@ -16,7 +16,7 @@ import pytest
 from django.db import connection
 
 from tasks_app import clock
-from tasks_app.lifecycle import NewTask, Want, expire, held, promote, renew, rescue, submit_many, waiting
+from tasks_app.lifecycle import NewTask, Policy, Want, expire, held, promote, renew, rescue, submit_many, waiting
 from tasks_app.lifecycle import claim as claim_verb
 from tasks_app.lifecycle.claim import Selection, best_by_type, best_of_type
 from tasks_app.metrics.reading import statement
@@ -159,16 +159,14 @@ def plans() -> Iterator[list[tuple[str, list[str]]]]:
 def test_a_claim_reads_the_best_rows_from_the_index_of_its_order_and_sorts_nothing(order: Selection) -> None:
     connection.ensure_connection()
     if connection.vendor == "sqlite":
-        plan = explained(CLAIM["_SQLITE_LOOK"].format(best=best_of_type(order)), ("echo", 8))
-        taking = explained(CLAIM["_SQLITE"], ("n", 1.0, "c", "2026-01-01", 1.0, 1, 1.0, "error", "[]"))
-        assert scans(taking) == []
-        assert any("sqlite_autoindex_taskdaemon_task_1" in line for line in taking), taking
+        bound = ("n", 1.0, "c", "2026-01-01", 1.0, 1, 1.0, "error", "echo", 8)
+        plan = explained(CLAIM["_SQLITE"].format(best=best_of_type(order)), bound)
+        assert any("sqlite_autoindex_taskdaemon_task_1" in line for line in plan), plan
     else:
         sql = CLAIM["_POSTGRESQL"].replace("{best}", best_by_type(order))
-        params = {
-            "types": ["echo", "prime"], "counts": [8, 2], "timeouts": [1.0, 1.0], "retries": [1, 1],
-            "backoffs": [1.0, 1.0], "retry_ons": ["", ""], "node": "n", "lease": 30.0,
-        }  # fmt: skip
+        policy = Policy(1.0, 1, 1.0, frozenset())
+        wants = CLAIM["_as_json"]([Want("echo", 8, policy), Want("prime", 2, policy)])
+        params = {"wants": wants, "node": "n", "lease": 30.0}
         plan = explained(sql, params)
     assert scans(plan) == []
     assert any(INDEX_OF[order] in line for line in plan), plan
@@ -188,7 +186,7 @@ def test_a_capped_claim_looks_through_the_same_index_and_takes_by_id(order: Sele
     if connection.vendor == "postgresql":
         sql = CLAIM["_POSTGRESQL"].replace("{best}", CLAIM["_LOOKED_AT"])
         params = {
-            "types": ["echo"], "counts": [8], "timeouts": [1.0], "retries": [1], "backoffs": [1.0], "retry_ons": [""],
+            "wants": CLAIM["_as_json"]([Want("echo", 8, Policy(1.0, 1, 1.0, frozenset()))]),
             "node": "n", "lease": 30.0, "ids": list(Task.objects.ready().values_list("pk", flat=True)[:8]),
         }  # fmt: skip
         plan = explained(sql, params)

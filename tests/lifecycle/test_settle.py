@@ -197,6 +197,7 @@ def test_a_settle_of_what_was_taken_away_matches_no_row(status: str) -> None:
     assert total("stale", "echo") == 2
 
 
+@pytest.mark.django_db(transaction=True)  # as in a node
 def test_a_batch_keeps_what_is_current_and_drops_what_is_stale() -> None:
     submitted(*[50] * 6)
     batch = take(6, policy=NO_RETRY)
@@ -210,6 +211,7 @@ def test_a_batch_keeps_what_is_current_and_drops_what_is_stale() -> None:
     assert total("attempts") == 5
 
 
+@pytest.mark.django_db(transaction=True)  # as in a node
 def test_a_batch_of_stale_ones_alone_changes_nothing_else() -> None:
     task = running()
     delete(row(task).pk)
@@ -234,6 +236,7 @@ def test_nothing_to_settle_is_no_fault() -> None:
     assert settle("node", []) == set()
 
 
+@pytest.mark.django_db(transaction=True)  # as in a node
 def test_the_counts_of_a_batch_are_the_same_whether_one_of_it_is_stale() -> None:
     seen = []
     for stale in (False, True):
