@@ -8,20 +8,25 @@ descriptors, threads and memory of this process, shims, memory of the engine.
 from __future__ import annotations
 
 import argparse
+import atexit
+import contextlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from bench.docker_transport import docker
 from tasks_app.runner.call import Call, Done
 from tasks_app.runner.docker_engine import DockerEngine
-from tasks_app.runner.engine import Owner
 from tasks_app.runner.handlers import Handler
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.wire import Success, request_line
@@ -46,6 +51,8 @@ class Bench:
         self._done = threading.Semaphore(0)
         self.bad: list[Done] = []
         self.seconds: list[float] | None = None
+        self.container = ""
+        """The one that answered last."""
         handler = Handler(name="bench", image=PYTHON, command=("python3", "-S", "-E", "-c", ECHO), instances=slots)
         self.pool = Pool(handler, engine, self._free.release, self._heard, lend_after=0.0)
 
@@ -85,6 +92,7 @@ class Bench:
         identity, number = done.call.token
         if not isinstance(done.outcome, Success) or done.outcome.result != [identity, number * 7 + 1]:
             self.bad.append(done)
+        self.container = done.container
         if self.seconds is not None:
             self.seconds.append(done.seconds)
         self._done.release()
@@ -98,7 +106,7 @@ def milliseconds(seconds: list[float]) -> dict[str, float]:
     }
 
 
-def timed(*command: str, times: int) -> dict[str, float]:
+def cold(*command: str, times: int) -> dict[str, float]:
     """A command of Docker's own, for comparison."""
     taken = []
     for _ in range(times):
@@ -124,8 +132,18 @@ def _processes(name: str) -> list[int]:
     return found
 
 
+def shims(containers: Iterable[str]) -> int:
+    """How many processes of containerd hold these containers (the beginnings of their ids)."""
+    held = 0
+    for pid in _processes("containerd-shim"):
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_text()
+            held += any(container in words for container in containers)
+    return held
+
+
 def weight() -> dict[str, float]:
-    """What must not grow."""
+    """What must not grow. `shims` and `dockerd_mb` are of all that use the engine."""
     return {
         "descriptors": len(os.listdir("/proc/self/fd")),
         "threads": threading.active_count(),
@@ -140,12 +158,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=20_000, help="of the long run over 8 containers")
     parser.add_argument("--times", type=int, default=10, help="how often each cold start is measured")
+    parser.add_argument("--transport", choices=("fifo", "attach"), default="fifo")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     ensure()
     # As the node does.
     sys.setswitchinterval(0.0005)
-    engine = DockerEngine(Owner(f"bench-{uuid.uuid4().hex}", "bench", "bench"))
+    home = tempfile.mkdtemp(prefix="bench-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    engine = docker(options.transport, Path(home))
     figures: dict[str, Any] = {}
 
     def note(name: str, value: Any) -> None:
@@ -158,8 +179,7 @@ def main() -> None:
         if slots == 1:
             bench.one_by_one(500)
             note("warm round trip", milliseconds(bench.one_by_one(5000)))
-            container = bench.pool.slots[0]._talk.container.id  # type: ignore[union-attr]
-            note("docker exec true", timed("docker", "exec", container, "/bin/true", times=options.times))
+            note("docker exec true", cold("docker", "exec", bench.container, "/bin/true", times=options.times))
         if slots == 8:
             bench.run(2_000)
             note("before", weight())
@@ -174,7 +194,7 @@ def main() -> None:
         bench.pool.close(30)
         assert not bench.bad, bench.bad[0]
     sealed = ("docker", "run", "--rm", "--network", "none", "--log-driver", "none", BUSYBOX, "true")
-    note("cold docker run true", timed(*sealed, times=options.times))
+    note("cold docker run true", cold(*sealed, times=options.times))
     engine.close()
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1))

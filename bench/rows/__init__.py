@@ -1,8 +1,9 @@
 """What is measured, a module a row. See `row.Row`."""
 
-from bench.rows import batch, drain, growth, idle, latency, order, pickup, post, start
+from bench.rows import batch, containers, drain, growth, idle, latency, order, pickup, post, start
 from bench.rows.row import Row
 
 ROWS: dict[str, Row] = {
-    module.ROW.name: module.ROW for module in (drain, pickup, latency, post, batch, order, idle, growth, start)
+    module.ROW.name: module.ROW
+    for module in (drain, pickup, latency, post, batch, order, idle, growth, start, containers)
 }

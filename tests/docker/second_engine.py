@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import docker
+import pytest
 from docker.errors import DockerException
+
+from tests.docker.engines import client
+
+
+@contextlib.contextmanager
+def second_engine(image: str) -> Iterator[SecondEngine]:
+    """One that runs and has this image of the first one's; nothing of it is left afterwards."""
+    if os.geteuid() != 0 or shutil.which("dockerd") is None:
+        pytest.skip("a second engine needs root and dockerd")
+    # Short: its sockets are below it.
+    home = Path(tempfile.mkdtemp(prefix="engine-", dir="/tmp"))
+    engine = SecondEngine(home / "home", home / "socket")
+    try:
+        engine.start()
+        engine.load(image, client())
+        yield engine
+    finally:
+        engine.close()
+        shutil.rmtree(home, ignore_errors=True)
 
 
 class SecondEngine:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -24,7 +22,7 @@ from tasks_app.runner.wire import Success
 from tests.docker.conftest import Intrude, intruder
 from tests.docker.engines import BUSYBOX, client, owner
 from tests.docker.relay import Relay
-from tests.docker.second_engine import SecondEngine
+from tests.docker.second_engine import SecondEngine, second_engine
 from tests.runner.desk import Desk
 from tests.runner.kit import KITS
 
@@ -38,18 +36,8 @@ ONE = Success(1)
 
 @pytest.fixture(scope="module")
 def second() -> Iterator[SecondEngine]:
-    if os.geteuid() != 0 or shutil.which("dockerd") is None:
-        pytest.skip("a second engine needs root and dockerd")
-    # Short: its sockets are below it.
-    home = Path(tempfile.mkdtemp(prefix="engine-", dir="/tmp"))
-    engine = SecondEngine(home / "home", home / "socket")
-    try:
-        engine.start()
-        engine.load(BUSYBOX, client())
+    with second_engine(BUSYBOX) as engine:
         yield engine
-    finally:
-        engine.close()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.docker_roundtrip import Bench, weight
+from bench.docker_roundtrip import Bench, shims, weight
 from tasks_app.runner.docker_engine import DockerEngine
 
 TASKS = 20_000
@@ -33,6 +33,8 @@ def test_twenty_thousand_replies_prove_their_tasks_and_nothing_grows(bench: Benc
     assert bench.bad == []
     assert {slot._talk.container.id for slot in bench.pool.slots if slot._talk} == first
     assert (after["descriptors"], after["threads"]) == (before["descriptors"], before["threads"])
+    # One of each container, and none of any other: others' may come and go meanwhile.
+    assert shims(first) == len(first) == 8
     # Megabytes: a kilobyte a task would be 20.
     assert after["mb"] - before["mb"] < 5
     assert after["dockerd_mb"] - before["dockerd_mb"] < 40

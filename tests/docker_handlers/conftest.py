@@ -34,11 +34,16 @@ class Deployment(Daemon):
         words = [
             word for each in (f"label=taskdaemon.deployment={self.identity}", *filters) for word in ("--filter", each)
         ]
-        return set(docker.run("ps", "--all", "--quiet", "--no-trunc", *words).split())
+        engine = ("--host", self.environment["DOCKER_HOST"]) if "DOCKER_HOST" in self.environment else ()
+        return set(docker.run(*engine, "ps", "--all", "--quiet", "--no-trunc", *words).split())
+
+    def on_the_disk(self) -> list[Path]:
+        """What it keeps in its home for containers."""
+        return [path for path in (self.home / "pipes").rglob("*") if not path.is_dir() or not any(path.iterdir())]
 
     def close(self) -> None:
         super().close()
-        if self.database.exists() and (left := self.containers()):
+        if "DOCKER_HOST" not in self.environment and self.database.exists() and (left := self.containers()):
             docker.run("rm", "--force", *left)
 
 

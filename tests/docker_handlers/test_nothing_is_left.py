@@ -63,10 +63,9 @@ def test_a_running_task_that_is_deleted_has_its_container_killed(daemon: Deploym
     before = daemon.containers()
     task = busy(daemon)
     assert daemon.http.delete(f"/api/tasks/{task}").status_code == 204
-    until(lambda: len(before & daemon.containers()) == 1, 5, "the end of its container")
-    daemon.until_warm()
+    until(lambda: len(before & daemon.containers("status=running")) == 1, 2, "the end of its container")
     assert daemon.until_final(daemon.post("act"))["result"] == 1
-    assert len(daemon.containers()) == 2
+    until(lambda: len(daemon.containers()) == 2 and not before <= daemon.containers(), what="another container")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -76,7 +75,7 @@ def test_nothing_is_left_after_it_was_told_to_end(daemon: Deployment, number: si
     assert len(daemon.containers()) == 2
     up.signal(number)
     up.ends()
-    assert daemon.containers() == set()
+    assert (daemon.containers(), daemon.on_the_disk()) == (set(), [])
     (attempt,) = daemon.attempts(task)
     assert attempt["outcome"] == "released"
 
@@ -108,8 +107,10 @@ def test_the_next_start_removes_what_was_left_when_everything_was_killed(
     assert neighbour.containers() == others
     daemon.until_status(task, "processing")
     assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["worker_lost"]
+    daemon.until_warm()
+    until(lambda: len(daemon.on_the_disk()) == 2, SECONDS, "the end of what the first node had on the disk")
     up.stop()
-    assert daemon.containers() == set()
+    assert (daemon.containers(), daemon.on_the_disk()) == (set(), [])
 
 
 def test_a_living_node_removes_what_a_killed_one_left(daemon: Deployment) -> None:
@@ -125,4 +126,4 @@ def test_a_living_node_removes_what_a_killed_one_left(daemon: Deployment) -> Non
     assert len(daemon.containers()) == 2
     daemon.until_status(task, "processing")
     assert second.stop() == 0
-    assert daemon.containers() == set()
+    assert (daemon.containers(), daemon.on_the_disk()) == (set(), [])

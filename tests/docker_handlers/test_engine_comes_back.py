@@ -1,0 +1,68 @@
+"""The engine is killed under a deployment at work, and comes back: the pool is full again, and nothing is left."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.docker.second_engine import SecondEngine, second_engine
+from tests.docker_handlers.conftest import Deployment
+from tests.docker_handlers.test_nothing_is_left import HANDLER, busy
+from tests.images.recipes import BUSYBOX
+from tests.system.process import kill_all, until
+
+SECONDS = 30.0
+
+
+@pytest.fixture(scope="module")
+def second() -> Iterator[SecondEngine]:
+    with second_engine(BUSYBOX) as engine:
+        yield engine
+
+
+@pytest.fixture
+def daemon(deploy: Callable[..., Deployment], second: SecondEngine) -> Iterator[Deployment]:
+    daemon = deploy(HANDLER, DOCKER_HOST=second.host, DAEMON_DRAIN_TIMEOUT="0")
+    daemon.up()
+    yield daemon
+    daemon.close()
+
+
+def until_new(daemon: Deployment, before: set[str]) -> None:
+    """Wait until there are two containers, and none of the earlier ones."""
+    there: set[str] = set()
+
+    def look() -> bool:
+        there.clear()
+        there.update(daemon.containers())
+        return len(there) == 2 and not there & before
+
+    until(look, SECONDS, lambda: f"two new containers; there are {there}, there were {before}")
+    daemon.until_warm()
+
+
+def test_an_engine_that_is_killed_under_a_node_leaves_nothing_of_it(daemon: Deployment, second: SecondEngine) -> None:
+    task, before = busy(daemon), daemon.containers()
+    second.stop(signal.SIGKILL)
+    second.start()
+    until_new(daemon, before)
+    daemon.until_status(task, "processing")
+    assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["crash"]
+    assert daemon.until_final(daemon.post("act"))["result"] == 1
+
+
+def test_an_engine_and_everything_of_ours_killed_at_once_leave_nothing(
+    daemon: Deployment, second: SecondEngine
+) -> None:
+    task, before = busy(daemon), daemon.containers()
+    second.stop(signal.SIGKILL)
+    kill_all(daemon.home)
+    second.start()
+    up = daemon.up()
+    until_new(daemon, before)
+    daemon.until_status(task, "processing")
+    until(lambda: len(daemon.on_the_disk()) == 2, SECONDS, "the end of what the first node had on the disk")
+    up.stop()
+    assert (daemon.containers(), daemon.on_the_disk()) == (set(), [])
