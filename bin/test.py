@@ -2,7 +2,8 @@
 
 The embedded leg is every test, on SQLite and the doorbell. Two legs run on servers: what touches the database (marked
 `database`) and whole deployments (marked `system`) once more on PostgreSQL + Redis, whole deployments once more on
-PostgreSQL + RabbitMQ. What touches neither behaves alike on all of them, and the database's tests ring no bell.
+PostgreSQL + RabbitMQ. What touches neither behaves alike on all of them, and the database's tests ring no bell. The
+marks are given by what a test asks for, and the few deployments that are left out are named there (tests/conftest.py).
 Servers: PostgreSQL at TEST_DATABASE_URL (default: postgres at 127.0.0.1:5432, without a password), Redis and RabbitMQ
 at their usual ports of this machine, Docker at DOCKER_HOST (default: the local one), into which the test images are
 put first. With CI=true a server that is missing is a failure.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -153,12 +155,18 @@ def _deployment() -> str:
 def _refuse_other_pools(conf: Any, options: dict[str, Any], **_: Any) -> None:
     """Here, and not in the step: by then a prefork pool has forked, and does not let the process end."""
     pool = options.get("pool") or options.get("pool_cls") or conf.worker_pool
-    name = getattr(pool, "__module__", str(pool))
+    name = "prefork" if _asks_for_prefork(sys.argv) else getattr(pool, "__module__", str(pool))
     if not name.endswith("solo"):
         raise Refused(
             f"this worker's pool is {name}: with more than one process each would hold all the handlers' slots; "
             "start it with --pool solo (the default here): the handlers' slots are what runs at once"
         )
+
+
+def _asks_for_prefork(words: Sequence[str]) -> bool:
+    """Whether a command line says so. Celery, whose default it is, takes the word to mean whatever is configured."""
+    given = " ".join(words).replace("=", " ") + " "
+    return re.search(r" (-P|--pool) ?prefork ", given) is not None
 
 
 _told = 0

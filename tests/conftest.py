@@ -15,13 +15,33 @@ from tests.images.__main__ import ensure
 from tests.images.docker import Trouble
 
 settings.register_profile("long")
-ON_EVERY_DATABASE = Path(__file__).parent / "lifecycle"
+TESTS = Path(__file__).parent
+#: Fixtures that give a test the tests' database, and one behind every deployment of a test's own.
+DATABASE, DEPLOYMENT = {"db", "transactional_db", "django_db_setup"}, "migrated"
+#: Deployments for which the embedded leg is enough (see bin/test.py), and why.
+ONE_LEG = {
+    "faults/test_hostile_messages.py": "on each broker in turn",
+    "faults/test_log_storm.py": "the log of one process",
+    "faults/test_rabbitmq.py": "on a broker of its own",
+    "faults/test_redis.py": "on a broker of its own",
+    "faults/test_sqlite.py": "on SQLite",
+    "system/test_bells.py": "on each broker in turn, and what becomes of the doorbell's files",
+    "system/test_outage.py": "on a server of its own",
+    "system/test_two_hosts.py": "on servers of its own",
+    "system/test_up_starts.py": "a first start without any server",
+    "system/test_worker_alone.py": "the command lines of a worker",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What a test asks for says on which legs it runs, so that nobody can forget it."""
     for item in items:
-        if ON_EVERY_DATABASE in item.path.parents:
+        asks = set(getattr(item, "fixturenames", ()))
+        marked = item.get_closest_marker("database") or item.get_closest_marker("system")
+        if asks & DATABASE or item.get_closest_marker("django_db"):
             item.add_marker(pytest.mark.database)
+        elif DEPLOYMENT in asks and not marked and item.path.relative_to(TESTS).as_posix() not in ONE_LEG:
+            item.add_marker(pytest.mark.system)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

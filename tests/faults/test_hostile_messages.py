@@ -26,8 +26,6 @@ from tests.system.daemon import Daemon
 from tests.system.process import Process, until
 from tests.system.stores import Store
 
-pytestmark = pytest.mark.database
-
 BROKERS = [
     pytest.param(None, id="doorbell"),
     pytest.param(REDIS, id="redis", marks=pytest.mark.redis),

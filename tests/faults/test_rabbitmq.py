@@ -21,7 +21,7 @@ from tests.faults.bells import post, post_until, post_until_heard, problems
 from tests.system.daemon import Daemon, free_port
 from tests.system.process import Process, until
 
-pytestmark = [pytest.mark.rabbitmq, pytest.mark.database, pytest.mark.xdist_group("rabbitmq-faults")]
+pytestmark = [pytest.mark.rabbitmq, pytest.mark.xdist_group("rabbitmq-faults")]
 
 #: Milliseconds; half an hour by default.
 CONSUMER_TIMEOUT = 2000

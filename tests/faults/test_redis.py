@@ -18,7 +18,7 @@ from tests.system.daemon import Daemon
 from tests.system.diary import starts
 from tests.system.process import Process, until
 
-pytestmark = [pytest.mark.redis, pytest.mark.database, pytest.mark.xdist_group("redis-faults")]
+pytestmark = [pytest.mark.redis, pytest.mark.xdist_group("redis-faults")]
 
 
 @pytest.fixture(scope="module")

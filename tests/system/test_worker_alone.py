@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.system import diary
 from tests.system.daemon import Daemon
 from tests.system.process import children, of_home, until
@@ -48,19 +50,15 @@ def test_a_worker_that_is_told_twice_hurries(daemon: Daemon) -> None:
     assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["released"]
 
 
-def test_a_pool_that_cannot_hold_a_node_is_refused_in_a_sentence(daemon: Daemon) -> None:
-    worker = daemon.celery("worker", "-P", "threads")
+@pytest.mark.parametrize(
+    "words", [("-P", "threads"), ("-P", "prefork"), ("--pool=prefork",)], ids=lambda words: " ".join(words)
+)
+def test_a_pool_that_cannot_hold_a_node_is_refused_in_a_sentence(daemon: Daemon, words: tuple[str, ...]) -> None:
+    # Prefork is Celery's own default, and it takes it to mean what is configured: to start one node in silence.
+    worker = daemon.celery("worker", *words)
     assert worker.ends() == 2
     assert "start it with --pool solo" in worker.said()
     assert "Traceback" not in worker.said()
-
-
-def test_prefork_is_solo_here_and_forks_no_second_node(daemon: Daemon) -> None:
-    # Celery takes a prefork that is asked for to mean what is configured.
-    worker = daemon.celery("worker", "-P", "prefork")
-    daemon.until_warm()
-    assert len(children(worker.pid)) == 2, "two handlers"
-    assert len(daemon.rows("SELECT * FROM taskdaemon_node")) == 1
 
 
 def test_a_worker_without_tables_says_what_to_do(daemon: Daemon) -> None:

@@ -1,0 +1,42 @@
+"""What runs on which database and broker."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests import conftest
+
+TOP = Path(__file__).parents[2]
+
+
+def collected(chosen: str) -> set[str]:
+    """The tests that a leg takes, by file and name."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--collect-only",
+        "-q",
+        "-m",
+        chosen,
+        "tests/keys/test_keys.py",
+        "tests/system",
+    ]
+    said = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=100)
+    return {line.removeprefix("tests/").partition("[")[0] for line in said.stdout.splitlines() if "::" in line}
+
+
+def test_what_touches_the_database_or_starts_a_deployment_runs_on_servers_without_a_word_of_its_author() -> None:
+    on_redis, everything = collected("database or system"), collected("")
+    assert "keys/test_keys.py::test_a_key_is_shown_once_alone_and_kept_as_a_hash" in on_redis
+    left_out = {test for test in everything - on_redis if test.startswith("system/")}
+    assert {test.partition("::")[0] for test in left_out} <= conftest.ONE_LEG.keys()
+    on_rabbitmq = collected("system")
+    assert "system/test_up_ends.py::test_while_it_drains_nothing_new_is_taken" in on_rabbitmq
+    assert not any(test.startswith("keys/test_keys.py") for test in on_rabbitmq)
+
+
+def test_each_deployment_that_is_left_out_exists() -> None:
+    assert [name for name in conftest.ONE_LEG if not (TOP / "tests" / name).exists()] == []
