@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import tempfile
 import urllib.request
 from functools import cached_property
@@ -65,6 +66,8 @@ class Deployment:
             docker.run("rm", "--force", *left.split())
         self.store.drop()
         self._folder.cleanup()
+        # What a dying container's end put there meanwhile.
+        shutil.rmtree(self.home, ignore_errors=True)
 
     @cached_property
     def _label(self) -> str:
