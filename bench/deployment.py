@@ -69,6 +69,11 @@ class Deployment:
         # What a dying container's end put there meanwhile.
         shutil.rmtree(self.home, ignore_errors=True)
 
+    def container_pids(self) -> list[int]:
+        """The first process of each of its containers."""
+        found = docker.run("ps", "-q", "--filter", self._label).split()
+        return [int(pid) for pid in docker.run("inspect", "--format", "{{.State.Pid}}", *found).split()]
+
     @cached_property
     def _label(self) -> str:
         (row,) = self.store.rows("SELECT id FROM taskdaemon_deployment")

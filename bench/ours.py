@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from bench.cpu import seconds
 from bench.deployment import Deployment
 from bench.servers import Servers
 from bench.system import Sent
@@ -32,7 +33,8 @@ class Ours:
         self.tasks = 8_000 if engine == "docker" else 12_000
         self.name = f"ours: {SERVERS[database]}, {SERVERS[broker]}" + (", containers" if engine == "docker" else "")
         self.says = f"one node, {slots} {SLOTS[engine]}, durable results"
-        self._first = 0
+        self._first, self.cost = 0, 0.0
+        self._servers = servers
 
     def __enter__(self) -> Ours:
         self._deployment.__enter__()
@@ -45,6 +47,8 @@ class Ours:
         self._deployment.stamp_handler(1 if one_slot else self._slots, self._engine)
         self._worker: Process = self._deployment.manage("worker")
         self._deployment.warm(self._worker)
+        self._containers = self._deployment.container_pids() if self._engine == "docker" else []
+        self._before = self._cpu()
 
     def ready(self) -> None:
         """They are warm."""
@@ -57,8 +61,12 @@ class Ours:
 
     def stamps(self, count: int) -> list[tuple[int, float]]:
         self._deployment.none_left(self._worker)
+        self.cost = (self._cpu() - self._before) / count * 1e6
         found = self._deployment.stamps(count + self._first)
         return [(number - self._first, stamp) for number, stamp in found if number >= self._first]
+
+    def _cpu(self) -> float:
+        return seconds([self._worker.pid, *self._containers, *self._servers.pids()])
 
     def pids(self) -> list[int]:
         return [self._worker.pid]

@@ -30,6 +30,7 @@ class Servers:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
+        self._pid: dict[str, Callable[[], int]] = {}
         self._migrated: dict[type, Any] = {}
 
     def __enter__(self) -> Servers:
@@ -44,6 +45,10 @@ class Servers:
     def database(self) -> PostgreSQLStore:
         """A new, empty PostgreSQL database; the caller drops it."""
         return PostgreSQLStore(f"{self._postgres.url.rpartition('/')[0]}/bench")
+
+    def pids(self) -> list[int]:
+        """Of the servers that have been started."""
+        return [self._pid[server]() for server in self._pid]
 
     def migrated(self, store: Any, migrate: Callable[[], None]) -> None:
         """Give an empty store our tables: by `migrate` the first time, then as a copy, with an id of its own."""
@@ -73,16 +78,22 @@ class Servers:
     def _postgres(self) -> Postgres:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-postgres-")))
         folder.chmod(0o755)
-        return self._kept(Postgres(folder / "server"))
+        server = self._kept(Postgres(folder / "server"))
+        self._pid["postgres"] = lambda: server._pid
+        return server
 
     @cached_property
     def _redis(self) -> Redis:
-        return self._kept(Redis())
+        server = self._kept(Redis())
+        self._pid["redis"] = lambda: server.process.pid
+        return server
 
     @cached_property
     def _rabbitmq(self) -> RabbitMQ:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-rabbitmq-")))
-        return self._kept(RabbitMQ(folder / "server"))
+        server = self._kept(RabbitMQ(folder / "server"))
+        self._pid["rabbitmq"] = lambda: server._process.pid if server._process else 0
+        return server
 
     def _kept(self, server: T) -> T:
         self._stack.callback(server.close)

@@ -40,6 +40,9 @@ class System(Protocol):
     #: Whether a backlog is handed in whole while the workers wait (one commit), or has to be there before they start.
     warm_first: bool
 
+    #: CPU microseconds a task of workers, handlers and servers, without the one who handed it in: after `stamps`.
+    cost: float
+
     def __enter__(self) -> System: ...
 
     def __exit__(self, *error: object) -> None: ...

@@ -11,13 +11,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.cpu import seconds, tree
 from bench.rivals import module
 from bench.rivals.rival import Rival
 from bench.rivals.stamp import count as count_of
 from bench.rivals.stamp import read
 from bench.servers import TOP, Servers
 from bench.system import BadRun, Sent
-from tests.system.process import children
 
 #: Seconds for the whole of a measurement's tasks.
 PATIENCE = 120.0
@@ -32,6 +32,7 @@ class RunningRival:
         self._key, self._servers = key, servers
         self.rival: Rival = module(key).RIVAL
         self.name, self.says, self.tasks = self.rival.name, self.rival.says, self.rival.tasks
+        self.cost = 0.0
         self._workers: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> RunningRival:
@@ -90,25 +91,28 @@ class RunningRival:
         return [Sent(*each) for each in json.loads(out)]
 
     def stamps(self, count: int) -> list[tuple[int, float]]:
-        end = time.monotonic() + PATIENCE
+        end, first, before = time.monotonic() + PATIENCE, 0, 0.0
         while (ran := count_of(self._stamps)) < count:
             if any(worker.poll() is not None for worker in self._workers):
                 raise BadRun(f"{self.name}: a worker ended: {self._tail()}")
             if time.monotonic() > end:
                 raise BadRun(f"{self.name} ran {ran} of {count} tasks in {PATIENCE:g} s: {self._tail()}")
+            if ran and not first:
+                # Not before: what a worker's start costs is not what a task costs.
+                first, before = ran, self._cpu()
             time.sleep(0.02)
+        if count > first > 0:
+            self.cost = (self._cpu() - before) / (count - first) * 1e6
         found = sorted(read(self._stamps), key=lambda each: each[1])
         if sorted(number for number, _ in found) != list(range(count)):
             raise BadRun(f"{self.name}: {len(found)} stamps, and not each of {count} tasks once")
         return found
 
     def pids(self) -> list[int]:
-        found, todo = [], [worker.pid for worker in self._workers]
-        while todo:
-            pid = todo.pop()
-            found.append(pid)
-            todo += children(pid)
-        return found
+        return tree(worker.pid for worker in self._workers)
+
+    def _cpu(self) -> float:
+        return seconds([*(worker.pid for worker in self._workers), *self._servers.pids()])
 
     def _run(self, *words: str) -> str:
         done = subprocess.run(

@@ -20,7 +20,8 @@ def _measure(make: Make, count: int | None) -> dict[str, float]:
             # Sent slower than worked off: all of it has to be there before the first worker is.
             system.send(tasks)
             system.start()
-        return {"rate": drain_rate([stamp for _, stamp in system.stamps(tasks)])}
+        rate = drain_rate([stamp for _, stamp in system.stamps(tasks)])
+        return {"rate": rate, "cpu": system.cost}
 
 
 def _contestants(scene: Scene) -> list[Contestant]:
@@ -34,6 +35,6 @@ def _contestants(scene: Scene) -> list[Contestant]:
 ROW = Row(
     name="drain",
     title="Drain of no-op tasks",
-    measures={"rate": Figure("rate", "tasks/s", "more")},
+    measures={"rate": Figure("rate", "tasks/s", "more"), "cpu": Figure("CPU a task", "µs", "less")},
     contestants=_contestants,
 )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import pytest
 
+from bench import cpu
 from bench.numbers import drain_rate, inversions, quantile, short, summary
 
 
@@ -52,3 +55,14 @@ def test_the_opposite_order_has_every_pair_inverted():
 
 def test_equal_priorities_keep_the_order_they_came_in():
     assert inversions([(5, 1), (5, 0), (5, 2)]) == pytest.approx(100 / 3)
+
+
+def test_cpu_is_counted_of_a_process_its_children_and_those_that_have_ended():
+    spin = "import time\nwhile time.process_time() < 0.15: pass"
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {spin!r}])"
+    nested = f"{child}\n{spin}\nprint(1, flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", nested], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"1\n"
+        assert 0.25 < cpu.seconds([process.pid]) < 5
+        process.kill()
+    assert cpu.seconds([process.pid]) == 0
