@@ -56,7 +56,8 @@ class Talk:
     def attach(self, reactor: Reactor, owner: Listener) -> None:
         """Let the reactor tell `owner` what there is to hear."""
         self._reactor, self._owner = reactor, owner
-        for reader in self._readers:
+        # Stdout last: its end is the container's, and whoever drives may hear it before the next one is watched.
+        for reader in reversed(self._readers):
             reactor.watch(reader, self._events(reader), owner)
 
     def detach(self) -> None:
