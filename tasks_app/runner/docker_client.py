@@ -144,6 +144,15 @@ def end(client: docker.APIClient, container: str, wait: float) -> Ending:
     return Ending(state["State"]["ExitCode"] if own else None, bool(state["State"]["OOMKilled"]))
 
 
+def mounts_of(client: docker.APIClient, container: str) -> list[tuple[str, str]]:
+    """What is mounted in a container: where, and of what. Nothing, if the engine does not know it."""
+    try:
+        mounts = client.inspect_container(container)["Mounts"]
+    except APIError:
+        return []
+    return [(each["Destination"], each["Source"]) for each in mounts if each.get("Source")]
+
+
 @contextlib.contextmanager
 def told() -> Iterator[None]:
     """What the SDK raises becomes Unavailable, with a reason for an operator."""

@@ -17,11 +17,12 @@ from docker.utils import parse_repository_tag
 
 from tasks_app.runner.docker_attached import AttachedContainer
 from tasks_app.runner.docker_cgroup import Cgroup
-from tasks_app.runner.docker_client import TIMEOUT, Connection, attach, end, short, told, why
+from tasks_app.runner.docker_client import TIMEOUT, Connection, attach, end, mounts_of, short, told, why
 from tasks_app.runner.docker_container import Bury, DockerContainer, Household, Started
 from tasks_app.runner.docker_host import Host
 from tasks_app.runner.docker_images import Images
 from tasks_app.runner.docker_litter import Litter
+from tasks_app.runner.docker_outside import Outside
 from tasks_app.runner.docker_piped import PipedContainer
 from tasks_app.runner.docker_pipes import NoWay, Pipes
 from tasks_app.runner.docker_watch import Watch
@@ -68,6 +69,7 @@ class DockerEngine:
         self._watch = Watch(self._events)
         self._host = Host()
         self._ways = Ways(environment.get(TRANSPORT, "").lower() or "auto", owner.home, self._connection.address)
+        self._outside = Outside()
         self._litter = Litter(owner.node)
         self._known: dict[str, DockerContainer] = {}
         self._households: dict[tuple[str, str], Household] = {}
@@ -185,7 +187,8 @@ class DockerEngine:
 
         try:
             try:
-                container = self._create(client, order, "fifo", [pipes.mount()], detach=True, **command)
+                source = self._outside.path(pipes.directory, lambda own: mounts_of(client, own))
+                container = self._create(client, order, "fifo", [pipes.mount(source)], detach=True, **command)
                 client.start(container)
             except APIError as error:
                 raise NoWay(why(error), everywhere=UNSEEN in str(error)) from None

@@ -61,10 +61,10 @@ class Pipes:
         """What a container runs, which would run `entrypoint` and `command` else. In Docker's words."""
         return {"entrypoint": ["/bin/sh", "-c", SCRIPT, "sh", *entrypoint], "command": list(command)}
 
-    def mount(self) -> dict[str, Any]:
-        """How they get into a container, in Docker's words."""
+    def mount(self, source: Path) -> dict[str, Any]:
+        """How they get into a container, in Docker's words. `source`: their directory, as the engine knows it."""
         # A mount, not one of `Binds`: those make a directory of what is missing.
-        return {"Type": "bind", "Source": str(self.directory), "Target": INSIDE, "ReadOnly": True}
+        return {"Type": "bind", "Source": str(source), "Target": INSIDE, "ReadOnly": True}
 
     def connect(self, has_ended: Callable[[], str | None]) -> None:
         """Wait until the container has opened its ends; then they cannot be opened by name any more, by anybody.

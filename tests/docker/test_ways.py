@@ -134,7 +134,7 @@ def test_what_nobody_opens_is_given_up_and_attach_taken(desks: Open, monkeypatch
     for folder in (tmp_path, tmp_path.parent):
         folder.chmod(0o755)
     there = {"Type": "bind", "Source": str(tmp_path), "Target": docker_pipes.INSIDE, "ReadOnly": True}
-    monkeypatch.setattr(Pipes, "mount", lambda _: there)
+    monkeypatch.setattr(Pipes, "mount", lambda *_: there)
     monkeypatch.setattr(docker_pipes, "PATIENCE", 0.5)
     assert way(desks()) == "attach"
     desk = desks("fifo")
