@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-import psycopg
 from django.db import connection
 
 from tasks_app import clock, conf
 from tasks_app.fail_points import fail_point
 from tasks_app.lifecycle.claimed import Claimed, Policy
+from tasks_app.lifecycle.server import own_cursor
 from tasks_app.write_lock import writing
 
 Selection = Literal["fifo", "lifo", "priority"]
@@ -135,11 +135,7 @@ def _claim_postgresql(node: str, wants: Sequence[Want], order: Selection, cap: i
     sent_at = time.monotonic()
     policies = {want.task_type: want.policy for want in wants}
     params: dict[str, Any] = {"wants": _as_json(wants), "node": node, "lease": LEASE}
-    connection.ensure_connection()
-    with (
-        connection.wrap_database_errors,
-        psycopg.Cursor(connection.connection) as cursor,
-    ):  # prepared on the server, unlike Django's own cursor
+    with connection.wrap_database_errors, own_cursor() as cursor:
         if cap is None:
             cursor.execute(_POSTGRESQL.replace("{best}", best_by_type(order)), params, prepare=True)
             fail_point("inside_claim")

@@ -9,12 +9,11 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import psycopg
 from django.db import DataError, connection, transaction
-from psycopg.errors import DivisionByZero
 
 from tasks_app import clock
 from tasks_app.lifecycle.claimed import Claimed
+from tasks_app.lifecycle.server import own_cursor
 from tasks_app.lifecycle.verdict import Verdict, verdict
 from tasks_app.metrics import counters
 from tasks_app.models import OutcomeKind, Status
@@ -77,6 +76,7 @@ SELECT id::text, number, {whole} FROM kept
 #: All or nothing without a transaction around it: if one is not kept, the statement fails and undoes itself.
 _WHOLE = _POSTGRESQL.replace("{whole}", "1 / ((SELECT count(*) FROM kept) = %s)::int")
 _PARTS = _POSTGRESQL.replace("{whole}", "1")
+_NOT_WHOLE = "22012"  # division by zero
 _SQLITE = """
 UPDATE taskdaemon_task SET status = ?3, result = ?4, failure_reason = ?5, last_error = coalesce(?6, last_error),
   retries = retries + ?7, node = NULL, lease = NULL, due = ?8, due_at = ?9, ready_at = coalesce(?10, ready_at),
@@ -165,7 +165,7 @@ def _settle_postgresql(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]
             if len(kept) == len(ended):
                 return kept  # else none of them was, and nothing was done
         except DataError as error:
-            if not isinstance(error.__cause__, DivisionByZero):
+            if getattr(error.__cause__, "sqlstate", None) != _NOT_WHOLE:
                 raise
     with transaction.atomic():
         kept = _kept(_PARTS, params)
@@ -180,8 +180,7 @@ def _settle_postgresql(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]
 
 
 def _kept(statement: str, params: list[Any]) -> set[tuple[str, int]]:
-    connection.ensure_connection()
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+    with connection.wrap_database_errors, own_cursor() as cursor:
         cursor.execute(statement.encode(), params, prepare=True)
         return {(row[0], row[1]) for row in cursor.fetchall()}
 

@@ -20,7 +20,7 @@ from tasks_app.node.ledger import MARGIN, Ledger
 from tasks_app.node.record import NodeRecord
 from tasks_app.node.retrying import Retrying
 from tasks_app.node_lock import forget, is_dead, touch
-from tasks_app.postgresql.bounded import LIMIT, limited
+from tasks_app.postgresql.limit import LIMIT, limited
 
 log = structlog.get_logger(__name__)
 
@@ -119,11 +119,12 @@ class Heartbeat:
         else:
             self._record.beat_if_changed()
         self._notice_what_was_taken()
-        for name in promote():
+        # Each look costs a node that has nothing to do: what may wait for some seconds is looked for seldom.
+        seldom = clock.elapsed() - self._looked_at >= LOOK
+        for name in promote(all_clocks=seldom):
             self._woke(name)
-        self._take_over()
+        self._take_over(leases=seldom and self.trusts())
         self._look_around()
-        expire()
         tally.process.flush()
         self.beat_at = clock.elapsed()
         touch(self._home, self._record.name)
@@ -147,12 +148,13 @@ class Heartbeat:
         if gone:
             self._ledger.kill(lambda key, _: key in gone, TAKEN_AWAY)
 
-    def _take_over(self) -> None:
+    def _take_over(self, leases: bool) -> None:
         others = Task.objects.running().exclude(node=self._record.name).order_by().values_list("node", flat=True)
         dead = [
             name for name in set(others) if name and self._record.shares_locks_with(name) and is_dead(self._home, name)
         ]
-        rescue(dead, leases=self.trusts())
+        if dead or leases:
+            rescue(dead, leases)
 
     def _look_around(self) -> None:
         now = clock.elapsed()
@@ -162,4 +164,5 @@ class Heartbeat:
         for name in bury(self._record.name, self._record.domain, partial(is_dead, self._home), self.trusts()):
             forget(self._home, name)
         remove_rows()
+        expire()
         self._looked_at = now

@@ -8,7 +8,8 @@ from typing import Any
 import psycopg
 from django.db.backends.postgresql import base
 
-from tasks_app.postgresql.bounded import Bounded, limited
+from tasks_app.postgresql.bounded import Bounded
+from tasks_app.postgresql.limit import limited
 from tasks_app.postgresql.outage import outage
 
 #: Seconds that a kept connection has to show that it still works; less where nothing answers anyway.

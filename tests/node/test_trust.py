@@ -67,8 +67,8 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
     monkeypatch.setattr(clock, "reading", found.reading)
     monkeypatch.setattr(module, "renew", found.renew)
     for verb in ("promote", "expire", "bury", "remove_rows"):
-        monkeypatch.setattr(module, verb, lambda *_: [])
-    monkeypatch.setattr(found.heartbeat, "_take_over", lambda: None)
+        monkeypatch.setattr(module, verb, lambda *_, **__: [])
+    monkeypatch.setattr(found.heartbeat, "_take_over", lambda leases: None)
     monkeypatch.setattr(f"{module.__name__}.tally.process.flush", lambda: None)
     return found
 
