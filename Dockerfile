@@ -52,7 +52,7 @@ USER 10001:10001
 EXPOSE 8080
 VOLUME /var/lib/taskdaemon
 # A web server that reaches its database; a worker whose heart has beaten and that reaches its Docker engine.
-HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 CMD ["taskdaemon", "health"]
+HEALTHCHECK --interval=5s --timeout=10s --start-period=180s --retries=4 CMD ["taskdaemon", "health"]
 ENTRYPOINT ["taskdaemon"]
 CMD ["help"]
 # Last, so that a new revision alone makes no layer anew.

@@ -14,7 +14,7 @@ from pathlib import Path
 #: Seconds since its last heartbeat after which a worker is not well; it beats every second while its database answers.
 SILENT = 30.0
 #: Seconds that anything here may take to answer.
-PATIENCE = 4.0
+PATIENCE = 8.0
 
 
 class Unwell(Exception):

@@ -49,6 +49,8 @@ class Command(BaseCommand):
 
     def _ask(self, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"}
+        if conf.environment().tls:
+            headers["X-Forwarded-Proto"] = "https"  # in place of the proxy, or we would be sent to it
         if key := conf.environment().api_key:
             headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), headers)
