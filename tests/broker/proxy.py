@@ -16,7 +16,7 @@ class Proxy:
         self.server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.server.getsockname()[1]
         self.frozen = False
-        self.era = 0
+        self.era = self.accepted = 0
         self.lock = threading.Lock()
         self.ends: list[socket.socket] = []
         self.listen()
@@ -57,6 +57,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 near = server.accept()[0]
+                self.accepted += 1
                 try:
                     far = socket.create_connection(("127.0.0.1", self.target))
                 except OSError:  # nobody is there: the next one may find somebody
