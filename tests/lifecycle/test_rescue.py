@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from tasks_app import clock
 from tasks_app.lifecycle import held, renew, rescue, settle
@@ -112,8 +113,11 @@ def test_more_than_one_batch_is_taken_over_in_one_call() -> None:
     count = 2 * rescue.__globals__["BATCH"] + 7
     submitted(*[50] * count)
     take(count, node="dead")
-    assert rescue(["dead"], leases=False) == count
+    with CaptureQueriesContext(connection) as queries:
+        assert rescue(["dead"], leases=False) == count
+    assert len(queries) < 60, "who is busy with them for longer than its lease loses its own"
     assert held("dead") == set()
+    assert Attempt.objects.filter(node="dead", number=1, started_at__isnull=False).count() == count
     assert total("leases_lost", "echo") == count
 
 
