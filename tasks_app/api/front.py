@@ -33,8 +33,9 @@ WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 _ASCII = "".join(map(chr, range(33, 127)))
 
-#: Bytes of bodies that may be on their way at once, over all clients.
-AFLOAT = 64 * 1024 * 1024
+#: Bytes of larger bodies that may be here at once, on their way or waiting for a thread, over all clients; and what is
+#: no larger body: whoever announces much and sends nothing must not shut out everybody else.
+AFLOAT, SMALL = 64 * 1024 * 1024, 64 * 1024
 #: Seconds between two looks for answered requests. Their answers are out already: only the memory waits.
 SWEEP = 0.02
 #: Methods that write nothing.
@@ -90,10 +91,14 @@ class Front:
         if not self._sweeping:
             self._sweeping = True
             self._loop.call_later(SWEEP, self._sweep)
-        self._line.put(Request(scope, proto, body, answered, scope.method not in READS))
-        await answered
+        try:
+            self._line.put(Request(scope, proto, body, answered, scope.method not in READS))
+            await answered
+        finally:
+            self._afloat -= len(body)
 
     async def _body(self, scope: Any, proto: Any) -> bytes:
+        """The whole body, which counts as afloat until whoever called has answered it."""
         headers = scope.headers
         length, chunked = headers.get("content-length"), "transfer-encoding" in headers
         if not chunked and length in (None, "0"):
@@ -103,12 +108,16 @@ class Front:
         if declared is not None and declared > limit:
             raise _too_large(limit)
         held = min(declared or limit, limit)
-        if self._afloat + held > AFLOAT:
+        if held > SMALL and self._afloat + held > AFLOAT:
             raise Refused(503, "too many large bodies at once; try again", ("Retry-After", RETRY_AFTER))
         self._afloat += held
+        body = b""
         try:
             async with asyncio.timeout(self._patience):
-                body = await (self._chunks(proto, limit) if declared is None else proto())
+                body = bytes(await (self._chunks(proto, limit) if declared is None else proto()))
+            if declared is not None and len(body) != declared:
+                size, body = len(body), b""
+                raise Refused(400, f"the body ended after {size} of the {declared} bytes that Content-Length promised")
         except TimeoutError:
             raise Refused(408, f"the body did not come within {self._patience:g} seconds") from None
         except Refused:
@@ -116,10 +125,8 @@ class Front:
         except Exception:  # whatever the server's reader raises: there is no whole body
             raise Refused(400, "the body could not be read") from None
         finally:
-            self._afloat -= held
-        if declared is not None and len(body) != declared:
-            raise Refused(400, f"the body ended after {len(body)} of the {declared} bytes that Content-Length promised")
-        return bytes(body)
+            self._afloat -= held - len(body)
+        return body
 
     async def _chunks(self, proto: Any, limit: int) -> bytes:
         parts, size = [], 0

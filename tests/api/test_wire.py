@@ -6,11 +6,10 @@ import json
 import socket
 import struct
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
-from tests.api.server import Server, read_all, serving
+from tests.api.server import Server, read_all
 from tests.fuzz.raw_http import answers_of, fuzz
 
 HOST = b"Host: localhost\r\n"
@@ -260,17 +259,3 @@ def test_a_few_seconds_of_the_fuzzer_find_nothing(server: Server) -> None:
     outcome = fuzz("127.0.0.1", server.port, seconds=5, clients=6, seed=1)
     assert outcome.faults == []
     assert outcome.good > 0
-
-
-def test_more_bodies_than_there_is_room_for_are_told_to_come_back(tmp_path: Path) -> None:
-    with (
-        serving(tmp_path, DAEMON_MAX_BODY=str(64 * 1024 * 1024), DAEMON_BODY_TIMEOUT="60") as server,
-        server.connect() as first,
-    ):
-        first.sendall(post(length(64 * 1024 * 1024), b"{"))
-        first.sendall(b" " * 1024)
-        works(server)
-        raw = server.talk(post(length(len(TASK)), TASK))
-        assert b"\r\nretry-after: 2\r\n" in raw
-        assert "too many large bodies" in error(raw, 503)
-        works(server)
