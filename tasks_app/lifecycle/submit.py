@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from tasks_app.broker.bell import ring
 from tasks_app.fail_points import fail_point
 from tasks_app.lifecycle.place import next_places
+from tasks_app.lifecycle.server import own_cursor
 from tasks_app.metrics import counters
 from tasks_app.write_lock import writing
 
@@ -32,8 +33,8 @@ class NewTask:
 _COLUMNS = "id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at"
 _POSTGRESQL = f"""
 WITH new AS (
-  SELECT id, task_type, task_data::jsonb, priority, ordinal
-  FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::int[])
+  SELECT id, task_type, task_data, priority, ordinal
+  FROM ROWS FROM (json_to_recordset(%s::json) AS (id uuid, type text, data jsonb, priority int))
     WITH ORDINALITY AS n(id, task_type, task_data, priority, ordinal)
   ORDER BY ordinal
 ), counted AS (
@@ -84,11 +85,13 @@ def store(new: Sequence[NewTask]) -> list[UUID]:
 
 
 def _insert_postgresql(new: Sequence[NewTask], ids: list[UUID], texts: list[str]) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _POSTGRESQL,
-            [ids, [each.task_type for each in new], texts, [each.priority for each in new], counters.slot()],
-        )
+    # One text, and not arrays: psycopg looks at each element of those, in Python.
+    rows = ",".join(
+        f'{{"id":"{identity}","type":{_encode(each.task_type)},"data":{text},"priority":{each.priority}}}'
+        for identity, each, text in zip(ids, new, texts, strict=True)
+    )
+    with connection.wrap_database_errors, own_cursor() as cursor:
+        cursor.execute(_POSTGRESQL.encode(), [f"[{rows}]", counters.slot()])
 
 
 def _insert_sqlite(new: Sequence[NewTask], ids: list[UUID], texts: list[str]) -> None:
