@@ -93,7 +93,8 @@ def transport_options(url: str) -> dict[str, Any]:
         return {"patience": 0.5}
     if scheme in REDIS:
         return {
-            # Without these a half-open connection makes a worker deaf for ever, and a publisher hang.
+            # Without these a half-open connection makes a worker deaf for ever, and a publisher hang. A worker's is
+            # noticed twice over: by kombu's look at an overdue BRPOP, and by its own small commands beside it.
             "socket_timeout": SOCKET_TIMEOUT,
             "socket_connect_timeout": CONNECT_TIMEOUT,
             "socket_keepalive": True,
