@@ -1,0 +1,134 @@
+"""A whole deployment whose Docker engine is down at its start, ends, is killed, and stands still."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tasks_app.runner.orphans import DEPLOYMENT
+from tests.broker.servers import missing
+from tests.docker.engines import BUSYBOX, client
+from tests.docker.second_engine import SecondEngine
+from tests.faults.dashboard import problems
+from tests.system.checker import faults
+from tests.system.daemon import Daemon
+from tests.system.process import until
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
+
+#: Sleeps where it is told to, but not in a second attempt.
+SHELL = (
+    "while read -r line; do case $line in *sleep*attempt*1*) sleep 600;; esac; "
+    'echo \'{"status":"success","result":"from a container"}\'; done'
+)
+
+
+@pytest.fixture
+def engine() -> Iterator[SecondEngine]:
+    """An engine of the test's own, with one image; it does not run."""
+    if os.geteuid() != 0 or shutil.which("dockerd") is None:
+        missing("a Docker engine of one's own (root and dockerd)")
+    home = Path(tempfile.mkdtemp(prefix="engine-", dir="/tmp"))
+    engine = SecondEngine(home / "home", home / "socket")
+    try:
+        engine.start()
+        engine.load(BUSYBOX, client())
+        engine.stop()
+        yield engine
+    finally:
+        engine.close()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def box(daemon: Daemon, name: str, image: str) -> None:
+    lines = [f"[handlers.{name}]", f'image = "{image}"', f"command = {json.dumps(['/bin/sh', '-c', SHELL])}"]
+    with daemon.config.open("a") as file:
+        file.write("\n".join([*lines, "timeout = 3", "start_timeout = 1", "instances = 1", ""]))
+
+
+def test_whatever_becomes_of_the_engine_tasks_wait_the_reason_is_shown_and_other_handlers_never_notice(
+    engine: SecondEngine, deployment: Callable[..., Daemon]
+) -> None:
+    daemon = deployment(**engine.environment)
+    daemon.handler("act")
+    box(daemon, "box", BUSYBOX)
+    box(daemon, "lacking", "taskdaemon.invalid/nothing:1")
+    web, node = daemon.web(), daemon.worker()
+    accepted: list[str] = []
+
+    def posted(kind: str, **data: object) -> str:
+        accepted.append(daemon.post(kind, data))
+        return accepted[-1]
+
+    def waits(*words: str) -> str:
+        """A task waits, /health says why, and all else goes on: each call within 10 s."""
+        task = posted("box")
+        until(lambda: all(word in problems(daemon) for word in words), what=lambda: f"{words} in {problems(daemon)}")
+        with httpx.Client(base_url=daemon.base, timeout=10) as hurried:
+            other = str(hurried.post("/queue", json={"type": "act"}).json()["task_id"])
+            until(lambda: hurried.get(f"/api/tasks/{other}").json()["status"] == "completed", 10, "another handler")
+            accepted.append(other)
+            found = hurried.get(f"/api/tasks/{task}").json()
+        assert (found["status"], found["attempts"]) == ("pending", 0), problems(daemon)
+        return task
+
+    def runs(task: str, attempts: int = 1) -> None:
+        found = daemon.until_final(task, timeout=60)
+        assert (found["status"], found["result"], found["attempts"]) == ("completed", "from a container", attempts)
+
+    # Down at the start, and one image that does not exist.
+    task = waits("handler 'box' cannot be started: the Docker engine cannot be reached")
+    lacking = daemon.post("lacking")
+    engine.start()
+    runs(task)
+    until(lambda: "nothing:1 is missing and cannot be pulled" in problems(daemon), what="the image that is missing")
+    assert "'box'" not in problems(daemon)
+
+    # It ends in order, and takes its containers with it.
+    engine.stop()
+    task = waits("handler 'box' cannot be started: the Docker engine cannot be reached")
+    engine.start()
+    runs(task)
+
+    # It is killed while a task runs.
+    busy = posted("box", do="sleep")
+    daemon.until_status(busy, "processing")
+    engine.stop(signal.SIGKILL)
+    until(lambda: daemon.attempts(busy), what="the end of the attempt")
+    engine.start()
+    runs(busy, 2)
+    assert daemon.attempts(busy)[0]["outcome"] in ("crash", "timeout")
+
+    # It stands still while a task runs: no call waits for it, the task's deadline holds.
+    busy = posted("box", do="sleep")
+    daemon.until_status(busy, "processing")
+    engine.freeze()
+    try:
+        until(lambda: daemon.attempts(busy), what="the end of the attempt")
+        task = waits("handler 'box' cannot be started", "does not answer")
+    finally:
+        engine.thaw()
+    runs(busy, 2)
+    runs(task)
+
+    found = daemon.task(lacking)
+    assert (found["status"], found["attempts"]) == ("pending", 0)
+    assert daemon.http.delete(f"/api/tasks/{lacking}").status_code == 204
+    assert faults_of_rows(daemon, accepted) == []
+    assert node.stop() == web.stop() == 0
+    ours = {"label": f"{DEPLOYMENT}={daemon.identity}"}
+    until(lambda: not engine.client().containers(all=True, filters=ours), what="the end of the containers")
+    assert len(node.err.read_text().splitlines()) < 100, "no storm of log lines"
+
+
+def faults_of_rows(daemon: Daemon, accepted: list[str]) -> list[str]:
+    """As `faults`; these handlers write no diary, so what it says of theirs says nothing."""
+    return [fault for fault in faults(daemon, accepted) if "which no handler ended" not in fault]
