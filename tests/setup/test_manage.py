@@ -17,7 +17,7 @@ AWAY = {"DATABASE_URL": "postgres://u@127.0.0.1:1/x", "DAEMON_SECRET_KEY": some_
     ("command", "variables", "said"),
     [
         ("apikey list", {}, "no such table"),
-        ("up", AWAY, "Connection refused"),
+        ("apikey list", AWAY, "Connection refused"),
     ],
 )
 def test_without_its_database_a_command_says_so_in_sentences(
