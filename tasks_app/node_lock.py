@@ -37,9 +37,10 @@ class NodeLock:
         self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def release(self) -> None:
-        """The node has ended in order: nothing is left to tell of it."""
-        self._file.unlink(missing_ok=True)
+    def release(self, noted: bool = True) -> None:
+        """The node has ended. If its row does not say so, the file does, to the next look."""
+        if noted:
+            self._file.unlink(missing_ok=True)
         os.close(self._descriptor)
 
 

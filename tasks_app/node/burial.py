@@ -32,10 +32,12 @@ def bury(me: str, domain: str, dead: Callable[[str], bool], trusted: bool) -> li
         gone = node.clock != clock.clock_id() or (trusted and abs(node.age) > FORGOTTEN)
         if (gone or (node.lock_domain == domain and dead(node.name))) and not node.runs:
             with writing():
-                Node.objects.filter(pk=node.name, stopped_at=None, seen=node.seen).update(
+                done = Node.objects.filter(pk=node.name, stopped_at=None, seen=node.seen).update(
                     stopped_at=Now(), draining=False, pools={}, problems=[]
                 )
-            buried.append(node.name)
+            # A word of its own may have come since: from before its death too, if the database stood still meanwhile.
+            if done:
+                buried.append(node.name)
     return buried
 
 

@@ -145,14 +145,16 @@ class Node:
         self._say_goodbye()
 
     def _say_goodbye(self) -> None:
+        noted = False
         try:
             tally.process.flush()
             self._record.close()
+            noted = True
         except Exception as error:  # the database may be away; the lock file and the silence say the same
             log.warning("could not note the end of the node", error=str(error))
         tally.process.forget(self._counted)
         if self._lock is not None:
-            self._lock.release()
+            self._lock.release(noted)
         log.info("node stopped", node=self.name)
 
     def _problems(self) -> list[str]:

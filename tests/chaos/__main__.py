@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 
@@ -16,6 +17,10 @@ def say(line: str) -> None:
 
 
 def main() -> int:
+    # A shell that starts us in the background has them ignored, and so would all that we start: until a worker has
+    # said what a SIGQUIT is to do, it would do nothing.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     report = run(read(), say)
     tell(report, say)
     return 1 if report.violations else 0

@@ -139,7 +139,7 @@ def _executions(story: Story, lives: Lives, evidence: Evidence) -> Iterator[str]
 
 def _lost_claim(at: float, evidence: Evidence) -> bool:
     """Whether a claim whose task was begun at `at` may have been lost in a crash of the database."""
-    return any(-LATE < crash - at < LOST_CLAIM for crash in evidence.crashes)
+    return any(asked - LOST_CLAIM < at < over + LATE for asked, over in evidence.crashes)
 
 
 def _posts(evidence: Evidence) -> Iterator[str]:

@@ -30,7 +30,7 @@ class Evidence:
     attempts: Mapping[str, list[dict[str, Any]]]
     budget: Mapping[str, int]
     figures: Mapping[str, Any] | None = None
-    crashes: list[float] = field(default_factory=list)
+    crashes: list[tuple[float, float]] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
     @cached_property

@@ -35,13 +35,13 @@ def binary(name: str) -> str:
 
 
 class Postgres:
-    """Answers when `start` returns. `crashes` has the wall clock's time of every end that it was not told of."""
+    """Answers when `start` returns. `crashes`: when each end without a checkpoint was asked for and over."""
 
     name = "postgres"
 
     def __init__(self, home: Path, address: str = "127.0.0.1") -> None:
         """It listens on `address`, and trusts whoever reaches it."""
-        self.port, self.crashes = free_port(), list[float]()
+        self.port, self.crashes = free_port(), list[tuple[float, float]]()
         self._home, self._data = home, home / "data"
         # It refuses to be root.
         self._as: dict[str, Any] = {}
@@ -73,18 +73,20 @@ class Postgres:
 
     def stop(self, how: str = "fast") -> None:
         """`immediate` is a crash: no checkpoint, no goodbye."""
-        if how == "immediate":
-            self.crashes.append(time.time())
+        asked = time.time()
         self._run("pg_ctl", "-D", str(self._data), "-w", "-t", "60", "-m", how, "stop")
+        if how == "immediate":
+            self.crashes.append((asked, time.time()))
 
     def shoot(self, chance: random.Random) -> str:
         """Kill one of the processes that serve a connection; the server then ends all of them and recovers."""
         serving = [pid for pid in children(self._pid) if b"127.0.0.1" in _command(pid)]
         if not serving:
             return "nobody was connected"
-        self.crashes.append(time.time())
+        shot = time.time()
         os.kill(chance.choice(serving), signal.SIGKILL)
         until(self._answers, 60, "PostgreSQL after its recovery")
+        self.crashes.append((shot, time.time()))
         return f"one of {len(serving)} connections"
 
     def freeze(self) -> None:

@@ -17,7 +17,7 @@ class Sqlite:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.url = f"sqlite:///{path}"
-        self.crashes: list[float] = []
+        self.crashes: list[tuple[float, float]] = []
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         """What a query finds."""

@@ -68,6 +68,17 @@ def test_where_a_lock_file_means_something_it_decides_at_once() -> None:
     assert buried(lambda name: name != "alive", trusted=False) == ["dead"]
 
 
+def test_a_dead_nodes_word_that_the_database_took_late_keeps_its_file_for_the_next_look() -> None:
+    record("dead", HERE, silent=5)
+
+    def dead(name: str) -> bool:
+        Node.objects.filter(pk=name).update(seen=clock.reading())
+        return True
+
+    assert buried(dead) == []
+    assert buried(lambda _: True) == ["dead"]
+
+
 def test_a_node_of_an_earlier_boot_is_buried_at_once() -> None:
     record("before the power cut", clock="another boot")
     assert buried(trusted=False) == ["before the power cut"]

@@ -35,6 +35,11 @@ def test_a_node_that_ended_in_order_leaves_no_file(tmp_path: Path) -> None:
     assert list((tmp_path / "nodes").iterdir()) == []
 
 
+def test_a_node_that_could_not_note_its_end_is_dead_by_its_file(tmp_path: Path) -> None:
+    NodeLock(tmp_path, "n").release(noted=False)
+    assert is_dead(tmp_path, "n")
+
+
 def test_a_domain_is_one_folder_by_whatever_path_and_on_whatever_host_name(tmp_path: Path, monkeypatch) -> None:
     home, other, link = tmp_path / "home", tmp_path / "other", tmp_path / "link"
     link.symlink_to(home)
