@@ -75,11 +75,14 @@ class Deployment:
         return [int(pid) for pid in docker.run("inspect", "--format", "{{.State.Pid}}", *found).split()]
 
     @cached_property
-    def _label(self) -> str:
+    def identity(self) -> str:
+        """Its id, as its containers have it."""
         (row,) = self.store.rows("SELECT id FROM taskdaemon_deployment")
-        identity = str(row["id"])
-        dashed = "-".join((identity[:8], identity[8:12], identity[12:16], identity[16:20], identity[20:]))
-        return f"label=taskdaemon.deployment={dashed}"
+        return str(row["id"])
+
+    @property
+    def _label(self) -> str:
+        return f"label=taskdaemon.deployment={self.identity}"
 
     def stamp_handler(self, slots: int, engine: str = "process") -> None:
         """One handler `stamp` with so many slots; `engine`: process or docker."""

@@ -28,7 +28,7 @@ class Ours:
         slots: int = 8,
         selection: str = "fifo",
     ) -> None:
-        self._deployment = Deployment(servers, database, broker, DAEMON_TASK_SELECTION=selection)
+        self.deployment = Deployment(servers, database, broker, DAEMON_TASK_SELECTION=selection)
         self._engine, self._slots = engine, slots
         self.tasks = 8_000 if engine == "docker" else 12_000
         self.name = f"ours: {SERVERS[database]}, {SERVERS[broker]}" + (", containers" if engine == "docker" else "")
@@ -37,17 +37,17 @@ class Ours:
         self._servers = servers
 
     def __enter__(self) -> Ours:
-        self._deployment.__enter__()
+        self.deployment.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._deployment.__exit__(*error)
+        self.deployment.__exit__(*error)
 
     def start(self, one_slot: bool = False) -> None:
-        self._deployment.stamp_handler(1 if one_slot else self._slots, self._engine)
-        self._worker: Process = self._deployment.manage("worker")
-        self._deployment.warm(self._worker)
-        self._containers = self._deployment.container_pids() if self._engine == "docker" else []
+        self.deployment.stamp_handler(1 if one_slot else self._slots, self._engine)
+        self._worker: Process = self.deployment.manage("worker")
+        self.deployment.warm(self._worker)
+        self._containers = self.deployment.container_pids() if self._engine == "docker" else []
         self._before = self._cpu()
 
     def ready(self) -> None:
@@ -55,14 +55,14 @@ class Ours:
 
     def send(self, count: int, pause: float = 0.0, seed: int | None = None) -> list[Sent]:
         words = ["-m", "bench.submitter", str(count), "--pause", str(pause)]
-        out = self._deployment.run(*words, *(["--seed", str(seed)] if seed is not None else []))
+        out = self.deployment.run(*words, *(["--seed", str(seed)] if seed is not None else []))
         self._first = 1 if pause else 0  # its own first task is not counted
         return [Sent(*each) for each in json.loads(out)]
 
     def stamps(self, count: int) -> list[tuple[int, float]]:
-        self._deployment.none_left(self._worker)
+        self.deployment.none_left(self._worker)
         self.cost = (self._cpu() - self._before) / count * 1e6
-        found = self._deployment.stamps(count + self._first)
+        found = self.deployment.stamps(count + self._first)
         return [(number - self._first, stamp) for number, stamp in found if number >= self._first]
 
     def _cpu(self) -> float:

@@ -1,0 +1,23 @@
+"""A measurement with containers, for real."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.ours import Ours
+from bench.servers import Servers
+from tests.images import docker
+
+pytestmark = pytest.mark.docker
+
+
+def test_containers_are_counted_while_it_runs_and_gone_afterwards():
+    with Servers() as servers:
+        with Ours(servers, "sqlite", "doorbell", "docker", slots=2) as ours:
+            ours.start()
+            ours.send(50)
+            assert len(ours.stamps(50)) == 50
+            of_this = f"label=taskdaemon.deployment={ours.deployment.identity}"
+            assert len(docker.run("ps", "--quiet", "--filter", of_this).split()) == 2
+            assert ours.cost > 0
+        assert docker.run("ps", "--all", "--quiet", "--filter", of_this) == ""
