@@ -148,3 +148,10 @@ def test_nor_are_short_ramps(tmp_path: Path):
     made = whole(drain=ran(row(system("ours: x", 10.0, 20.0))))
     with pytest.raises(SystemExit, match="steps of 3 s"):
         docs.write(made, {"seconds": 3.0}, tmp_path / "page.md")
+
+
+def test_the_page_in_the_project_is_what_its_data_come_to():
+    kept = json.loads(docs.DATA.read_text())
+    jsonschema.validate(kept["figures"], SCHEMA)
+    text = docs.PAGE.read_text().split(docs.BEGIN)[1].split(docs.END)[0]
+    assert text.strip() == docs.block(kept["figures"], kept["ramp"]).strip(), 'make bench ARGS="--docs"'
