@@ -20,7 +20,7 @@ ours, theirs = structlog.get_logger("ours"), logging.getLogger("theirs")
 
 
 def started(program: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", BEGIN + program]
+    command = [sys.executable, "-W", "ignore", "-c", BEGIN + program]  # 3.12 warns of forks beside threads
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=PROJECT, stdin=pipe, stderr=pipe, text=True)
 
