@@ -63,6 +63,8 @@ class Heartbeat:
         self._ahead: tuple[float, float] | None = None
         self._sound_since: float | None = None
         self.beat_at = clock.elapsed()
+        #: Whether nothing of a node that is dead here can begin what it was sent. Asked before a takeover of its tasks.
+        self.cleared: Callable[[str], bool] = lambda _: True
 
     def stop(self) -> None:
         """End both threads."""
@@ -153,6 +155,8 @@ class Heartbeat:
         dead = [
             name for name in set(others) if name and self._record.shares_locks_with(name) and is_dead(self._home, name)
         ]
+        # What was sent to a container may wait there unread, and would be begun beside the next attempt.
+        dead = [name for name in dead if self.cleared(name)]
         if dead or leases:
             rescue(dead, leases)
 

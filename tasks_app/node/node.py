@@ -78,6 +78,7 @@ class Node:
         self._sweeper = None
         if any(handler.image for handler in handlers.values()):
             self._sweeper = Sweeper(engine, home, domain, self._heartbeat.trusts)
+            self._heartbeat.cleared = self._sweeper.cleared
         self._threads: list[threading.Thread] = []
         self._lock: NodeLock | None = None
         self._hurried = False

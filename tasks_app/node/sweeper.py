@@ -23,31 +23,53 @@ log = structlog.get_logger(__name__)
 PAUSE = 5.0
 #: Seconds of silence after which a node whose lock means nothing here is gone: its leases ended well before.
 SILENCE = 1.5 * LEASE
+#: Seconds that a takeover waits for the engine to remove what the dead node left.
+GIVE_UP = 10.0
 
 
 class Sweeper:
-    """One thread of a node with handlers that have images. It may wait for the engine; nobody waits for it."""
+    """One thread of a node with handlers that have images. It may wait for the engine; nobody waits for it for long."""
 
     def __init__(self, engine: Engine, home: Path, domain: str, trusts: Callable[[], bool]) -> None:
         """`trusts`: whether the database has been there all the time, so that a node's silence means something."""
         self._engine, self._home, self._domain, self._trusts = engine, home, domain, trusts
         self._stop = threading.Event()
+        self._wanted = threading.Event()
+        self._asked: dict[str, float] = {}
+        self._cleared: set[str] = set()
         self._stumbled = False
 
     def stop(self) -> None:
         """End the thread."""
         self._stop.set()
+        self._wanted.set()
+
+    def cleared(self, node: str) -> bool:
+        """Whether a node that is dead here has no container left that could begin what it was sent; else sees to it.
+
+        True as well once the engine has had 10 s: its tasks cannot wait for that for ever. For the heartbeat alone.
+        """
+        asked = self._asked.setdefault(node, clock.elapsed())
+        if node not in self._cleared and clock.elapsed() - asked < GIVE_UP:
+            self._wanted.set()
+            return False
+        self._cleared.discard(node)
+        del self._asked[node]
+        return True
 
     def run(self) -> None:
         """The thread: at once, and then every few seconds."""
         while not self._stop.is_set():
             self.sweep()
-            self._stop.wait(PAUSE)
+            self._wanted.wait(PAUSE)
+            self._wanted.clear()
 
     def sweep(self) -> None:
         """One look. What cannot be decided or removed now is left to the next."""
+        asked = set(self._asked)
         try:
             self._engine.sweep(self._is_gone)
+            self._cleared |= asked
         except Unavailable as error:
             # The slots say the same, and where people see it.
             log.debug("no sweep", reason=str(error))

@@ -122,6 +122,9 @@ def test_a_living_node_removes_what_a_killed_one_left(daemon: Deployment) -> Non
     second = daemon.worker()
     until(lambda: len(daemon.containers()) == 4, what="the second node's containers")
     first.kill()
+    # Not one of them lives once its task may be begun anew: it could begin what it was sent and has not read.
+    until(lambda: daemon.attempts(task), what="the end of the first attempt")
+    assert not before & daemon.containers("status=running")
     until_gone(daemon, before)
     assert len(daemon.containers()) == 2
     daemon.until_status(task, "processing")

@@ -9,7 +9,7 @@ import pytest
 
 from tasks_app import clock
 from tasks_app.models import Node
-from tasks_app.node.sweeper import Sweeper
+from tasks_app.node.sweeper import GIVE_UP, Sweeper
 from tasks_app.node_lock import NodeLock
 from tasks_app.runner.engine import IsGone
 from tasks_app.runner.errors import Unavailable
@@ -42,6 +42,29 @@ def gone(tmp_path: Path) -> Callable[..., bool | None]:
         return engine.gone
 
     return ask
+
+
+def test_a_takeover_waits_until_the_dead_nodes_containers_are_gone(tmp_path: Path) -> None:
+    sweeper = Sweeper(AskingEngine("dead", HERE), tmp_path, HERE, lambda: True)
+    assert not sweeper.cleared("dead")
+    assert not sweeper.cleared("dead")
+    sweeper.sweep()
+    assert not sweeper.cleared("dead too")
+    assert sweeper.cleared("dead")
+
+
+def test_a_takeover_does_not_wait_for_an_engine_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Away(ProcessEngine):
+        def sweep(self, is_gone: IsGone) -> int:
+            raise Unavailable("no engine")
+
+    sweeper = Sweeper(Away(), tmp_path, HERE, lambda: True)
+    assert not sweeper.cleared("dead")
+    sweeper.sweep()
+    assert not sweeper.cleared("dead")
+    now = clock.elapsed()
+    monkeypatch.setattr(clock, "elapsed", lambda: now + GIVE_UP)
+    assert sweeper.cleared("dead")
 
 
 def record(name: str, domain: str, silent: float = 0.0, stopped: bool = False, its_clock: str | None = None) -> None:
