@@ -40,11 +40,15 @@ class Watcher:
         store, last = self._deployment.store, 0
         with closing(self._connection(store)) as connection:
             query = LOOK.replace("?", "%s") if isinstance(store, PostgreSQLStore) else LOOK
-            while not self._over.wait(EVERY):
+            over = False
+            while not over:
+                over = self._over.wait(EVERY)
+                if over:
+                    last = 0  # ids may become visible out of order: what was passed over is found by the last look
                 rows = connection.execute(query, (last,)).fetchall()
                 now = time.monotonic()
                 for last, identity in rows:  # noqa: B007 (the last one is where the next look begins)
-                    self.seen[str(identity).replace("-", "")] = now
+                    self.seen.setdefault(str(identity).replace("-", ""), now)
 
     @staticmethod
     def _connection(store: Any) -> Any:
