@@ -7,7 +7,7 @@ marks are given by what a test asks for, and the few deployments that are left o
 Servers: PostgreSQL at TEST_DATABASE_URL (default: postgres at 127.0.0.1:5432, without a password), Redis and RabbitMQ
 at their usual ports of this machine, Docker at DOCKER_HOST (default: the local one), into which the test images are
 put first. With CI=true a server that is missing is a failure.
-Arguments go to pytest; without any, two tests run at a time.
+Arguments go to pytest; without any, four tests run at a time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ REDIS, RABBITMQ = "redis://127.0.0.1:6379/0", "amqp://guest:guest@127.0.0.1:5672
 POSTGRES = os.environ.get("TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/taskdaemon")
 ON_POSTGRES = {"DATABASE_URL": POSTGRES, "DAEMON_SECRET_KEY": "for tests alone, " * 4}
 NO_TEST_CHOSEN = 5
-TWO_AT_A_TIME = ("-n", "2", "--dist", "loadfile")
+# They wait for time-outs and leases more than they compute: two leave a third of two cores idle.
+SOME_AT_A_TIME = ("-n", "4", "--dist", "loadfile", "--durations", "20", "--durations-min", "10")
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def clean_environment() -> dict[str, str]:
 def run(leg: Leg, arguments: list[str]) -> int:
     """pytest's exit status; with arguments that leave nothing of this leg, 0."""
     print(f"\n==> {leg.name}", flush=True)
-    command = [sys.executable, "-m", "pytest", *(arguments or TWO_AT_A_TIME)]
+    command = [sys.executable, "-m", "pytest", *(arguments or SOME_AT_A_TIME)]
     if leg.chosen:
         command += ["-m", leg.chosen]
     with tempfile.TemporaryDirectory(prefix="taskdaemon-test-") as home:
