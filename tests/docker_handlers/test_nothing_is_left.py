@@ -128,5 +128,6 @@ def test_a_living_node_removes_what_a_killed_one_left(daemon: Deployment) -> Non
     until_gone(daemon, before)
     assert len(daemon.containers()) == 2
     daemon.until_status(task, "processing")
+    until(lambda: len(daemon.on_the_disk()) == 2, SECONDS, "the end of what the first node had on the disk")
     assert second.stop() == 0
     assert (daemon.containers(), daemon.on_the_disk()) == (set(), [])

@@ -89,8 +89,9 @@ def test_a_server_that_crashes_costs_no_task_and_no_attempt(server: Postgres, da
             assert answer.json()["error"]
             assert daemon.http.get(f"/api/tasks/{running}").status_code == 503
         assert daemon.answers("/health/live")
-        assert not daemon.answers("/health/ready")
-        assert "the database cannot be reached: " in problems(daemon)
+        # What they say may be a second old.
+        until(lambda: not daemon.answers("/health/ready"), what="the end of its readiness")
+        until(lambda: "the database cannot be reached: " in problems(daemon), what="a word in /health")
         assert health(daemon)["status"] == "unhealthy"
         open_gate(gate)
         up.until_says("cannot write results: .*trying again")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import signal
+from pathlib import Path
+
 from tests.system.daemon import Daemon
 from tests.system.process import Process, until
 
@@ -28,3 +33,23 @@ def name(daemon: Daemon, process: Process) -> str:
         return next((name for name in names if f"-{process.pid}-" in name), None)
 
     return until(look, what="the first word of a node")
+
+
+def freeze(daemon: Daemon, process: Process) -> None:
+    """Stop a node, and not in the middle of a write: on SQLite nobody could write until it goes on."""
+
+    def stopped() -> bool:
+        process.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        lock = Path(f"{daemon.database}.lock")
+        if not lock.exists():
+            return True
+        with lock.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                process.signal(signal.SIGCONT)
+                return False
+
+    until(stopped, what="a moment at which the node does not write")

@@ -59,7 +59,7 @@ def test_a_node_that_was_stopped_for_longer_than_its_lease_is_fenced(daemon: Dae
         daemon.until_starts(task)
     hosts.start(daemon, "b")
     daemon.until_warm()
-    first.signal(signal.SIGSTOP)
+    hosts.freeze(daemon, first)
     open_gate(gate)  # its handler answers, and nobody reads it
     for task in (done, running):
         assert daemon.until_final(task)["attempts"] == 2
