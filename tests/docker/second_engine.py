@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import docker
-import pytest
 from docker.errors import DockerException
 
+from tests.broker.servers import missing
 from tests.docker.engines import client
 
 
@@ -24,7 +24,7 @@ from tests.docker.engines import client
 def second_engine(image: str) -> Iterator[SecondEngine]:
     """One that runs and has this image of the first one's; nothing of it is left afterwards."""
     if os.geteuid() != 0 or shutil.which("dockerd") is None:
-        pytest.skip("a second engine needs root and dockerd")
+        missing("a second Docker engine (root and dockerd)")
     # Short: its sockets are below it.
     home = Path(tempfile.mkdtemp(prefix="engine-", dir="/tmp"))
     engine = SecondEngine(home / "home", home / "socket")
