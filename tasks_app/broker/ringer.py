@@ -202,7 +202,10 @@ class Ringer:
             self._failed += 1
             self._sending = 0
             for handler, priority in bells.items():
-                self._bells[handler] = max(priority, self._bells.get(handler, 0))
+                if handler in self._bells or len(self._bells) < MOST_HANDLERS:  # others have rung meanwhile
+                    self._bells[handler] = max(priority, self._bells.get(handler, 0))
+                else:
+                    self._dropped += 1
             self._changed.notify_all()
 
     def _rest(self, me: threading.Thread, pause: float) -> None:

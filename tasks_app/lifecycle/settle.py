@@ -98,6 +98,10 @@ def settle(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]]:
     """
     if not ended:
         return set()
+    # One attempt may have ended twice, if a crash of the database took its claim back and it was begun again.
+    first = {(end.task.id, end.task.attempt): end for end in reversed(ended)}
+    if len(first) != len(ended):
+        ended = [*reversed(first.values())]
     return (_settle_postgresql if connection.vendor == "postgresql" else _settle_sqlite)(node, ended)
 
 

@@ -19,8 +19,10 @@ from tasks_app.node_lock import is_dead, lock_domain
 
 #: Seconds for which a reading is given out again; longer if it was dear.
 FRESH = 1.0
-#: Of the time, at most this part is spent with reading.
+#: Of the time, at most this part is spent with reading ...
 SHARE = 0.1
+#: ... but no reading is given out for longer, in seconds: one that met a frozen database was slow, and not dear.
+OLDEST = 10.0
 #: Seconds that one waits for another's reading: with a database that hangs, one thread does, and all others answer.
 PATIENCE = 2.0
 #: Seconds of silence after which a node does not count as living: it speaks every 10 s, and thrice a lease.
@@ -70,6 +72,11 @@ class Figures:
     silent: Mapping[str, float] = field(default_factory=dict)
     read_at: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
+
+    @property
+    def age(self) -> float:
+        """Seconds since the reading began: nothing in it is from before."""
+        return time.monotonic() - self.read_at
 
     @property
     def queue_size(self) -> int:
@@ -133,7 +140,7 @@ def figures(fresh: float = FRESH) -> Figures:
         raise OperationalError(f"the database has not answered for {PATIENCE:g} s")
     try:
         last = _last
-        if last is None or not fresh or time.monotonic() - last.read_at >= max(fresh, last.seconds / SHARE):
+        if last is None or not fresh or last.age >= max(fresh, min(last.seconds / SHARE, OLDEST)):
             _last = last = _read()
         return last
     finally:
@@ -148,8 +155,7 @@ def _read() -> Figures:
     for node in alive:
         names.update(node.pools)
     handlers = {name: _handler(name, alive, found) for name in sorted(names)}
-    now = time.monotonic()
-    return Figures(found.totals, alive, handlers, silent, read_at=now, seconds=now - begun)
+    return Figures(found.totals, alive, handlers, silent, read_at=begun, seconds=time.monotonic() - begun)
 
 
 def _handler(name: str, alive: list[Node], found: Reading) -> HandlerFigures:

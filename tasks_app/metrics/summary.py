@@ -24,6 +24,7 @@ def summary(figures: Figures) -> dict[str, Any]:
         "bells_rung": totals.sum("bells", "rung"),
         "bells_heard": totals.sum("bells_heard"),
         "http_responses": totals.sum("http"),
+        "age_seconds": round(figures.age, 3),
         "handlers": {name: _handler(figures, name) for name in figures.handlers},
     }
 

@@ -144,6 +144,12 @@ class Clerk:
                 self._hopeful.add(name)
 
     def _hand_out(self, task: Claimed, sent_at: float) -> None:
+        if self._ledger.adopt(task, sent_at):
+            log.info(
+                "the database had lost the claim of what runs here", task_id=task.id, handler=task.task_type,
+                attempt=task.attempt,
+            )  # fmt: skip
+            return
         # Stopped and continued in between: by now it may be another node's, and even have ended.
         late = clock.elapsed() > sent_at + LEASE - MARGIN
         slot = None if late else self._pools[task.task_type].take()

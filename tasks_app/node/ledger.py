@@ -40,6 +40,18 @@ class Ledger:
         with self._lock:
             self._running[task.id, task.attempt] = Running(task, slot, claimed_at + LEASE)
 
+    def adopt(self, task: Claimed, claimed_at: float) -> bool:
+        """Whether this very attempt runs here already; then its lease is the new claim's.
+
+        Claims are committed without waiting for the disk. If a crash of the database takes one back, its task is ready
+        again while its handler runs, and is claimed under the same number.
+        """
+        with self._lock:
+            one = self._running.get((task.id, task.attempt))
+            if one is not None:
+                one.lease_end = claimed_at + LEASE
+            return one is not None
+
     def end(self, task: Claimed) -> None:
         """The slot has answered: from here to `settled` the outcome is owed to the database."""
         key = (task.id, task.attempt)

@@ -245,8 +245,8 @@ def test_nothing_that_is_rung_raises_or_holds_up_the_next(doorbell_app: Celery, 
 def test_handlers_without_end_do_not_grow_memory(ringer: Ringer) -> None:
     for number in range(ringer_module.MOST_HANDLERS + 100):
         ringer.ring(f"handler-{number}")
-    assert ringer.stats().waiting <= ringer_module.MOST_HANDLERS
-    until(lambda: ringer.stats().dropped >= 99)  # those that the thread had taken out come back first
+    # What the thread had taken out comes back, or is dropped like the rest.
+    until(lambda: (now := ringer.stats()).dropped >= 100 and now.waiting <= ringer_module.MOST_HANDLERS)
 
 
 def test_a_ringer_that_was_closed_rings_again(doorbell_app: Celery, home: Path, ringer: Ringer) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,8 +178,15 @@ class Scene:
         return int(row["n"])
 
     def figures(self) -> dict[str, Any]:
-        """/api/metrics, as a client gets it."""
-        return dict(httpx.get(f"{self.addresses[0]}/api/metrics", timeout=30).json())
+        """/api/metrics, as a client gets it, but not from before this call."""
+        asked, said = time.monotonic(), list[dict[str, Any]]()
+
+        def fresh() -> bool:
+            said[:] = [httpx.get(f"{self.addresses[0]}/api/metrics", timeout=30).json()]
+            return bool(said[0]["age_seconds"] < time.monotonic() - asked)
+
+        until(fresh, 60, "figures that were read after the last task had ended")
+        return said[0]
 
     def children_left(self) -> dict[int, str]:
         """Handlers that are child processes and live."""

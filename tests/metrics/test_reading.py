@@ -84,6 +84,15 @@ def test_a_reading_that_was_dear_is_kept_for_longer(monkeypatch: pytest.MonkeyPa
     assert figures() is not cheap
 
 
+def test_a_reading_that_met_a_frozen_database_is_not_given_out_for_longer_than_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = module.Figures({}, [], {}, read_at=time.monotonic() - 11.0, seconds=4.0)  # type: ignore[arg-type]
+    monkeypatch.setattr(module, "_last", slow)
+    assert figures() is not slow
+    assert figures().age < 5.0
+
+
 def test_who_finds_another_reading_stuck_gets_an_error_and_not_the_same_fate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.05)
     faults: list[OperationalError] = []
