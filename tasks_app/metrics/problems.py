@@ -20,7 +20,7 @@ def problems(figures: Figures) -> list[str]:
     if not figures.nodes:
         found.append("no worker can note that it lives" if refused else _nobody(figures))
     for name, age in ({} if refused else figures.silent).items():
-        found.append(f"node {name} has not been heard of for {span(age)}: other nodes take its tasks over")
+        found.append(_silent(name, age, bool(figures.nodes)))
     for node in figures.nodes:
         found += [f"node {node.name}: {problem}" for problem in node.problems]
     for name, one in figures.handlers.items():
@@ -41,6 +41,11 @@ def _slow(figures: Figures) -> str | None:
     if figures.seconds < SLOW:
         return None
     return f"the database is slow: these figures took {figures.seconds:.1f} s to read; everything that asks it waits"
+
+
+def _silent(name: str, age: float, others: bool) -> str:
+    then = "other nodes take its tasks over" if others else "its tasks wait for a worker that lives"
+    return f"node {name} has not been heard of for {span(age)}: {then}"
 
 
 def _nobody(figures: Figures) -> str:

@@ -218,6 +218,8 @@ class DockerEngine:
                 environment=order.environment,
                 labels={**labels(self.owner, handler.name), WAY: way},
                 tty=False,
+                # An image's own would run beside the tasks, within their limits, and nobody asks what it finds.
+                healthcheck={"test": ["NONE"]},
                 user=order.seal.user,
                 host_config=client.create_host_config(**{**host, "mounts": [*host["mounts"], *mounts]}),
                 **options,

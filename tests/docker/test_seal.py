@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
+from tasks_app.runner.docker_engine import DockerEngine
 from tasks_app.runner.errors import OutOfMemory
 from tasks_app.runner.mounts import MountRules
 from tasks_app.runner.wire import Failure, Success
-from tests.docker.conftest import Intrude
-from tests.docker.engines import client
+from tests.docker.conftest import Intrude, intruder
+from tests.docker.engines import PYTHON, client
+from tests.images import docker
 from tests.runner.desk import Desk
 
 
@@ -164,6 +167,17 @@ def test_a_runtime_is_handed_to_docker_as_it_is(intrude: Intrude) -> None:
     # Not installed here: what Docker says of it is what the operator reads.
     problem = desk_problem(intrude(runtime="runsc-nowhere"))
     assert problem.startswith("handler 'intruder' cannot be started: ") and "runsc-nowhere" in problem
+
+
+def test_a_health_check_of_the_image_is_not_run_beside_the_tasks(engine: DockerEngine) -> None:
+    tag = f"taskdaemon-test-checked:{uuid.uuid4().hex}"
+    recipe = f"FROM {PYTHON}\nHEALTHCHECK --interval=1s CMD true\n"
+    docker.run("build", "--quiet", "--network=none", "--tag", tag, "-", feed=recipe.encode())
+    try:
+        with Desk(intruder(image=tag), engine, 0.0) as desk:
+            assert "Health" not in client().inspect_container(desk.ask("echo").container)["State"]
+    finally:
+        docker.run("image", "rm", "--force", tag)
 
 
 def test_open_is_what_docker_gives(intrude: Intrude) -> None:

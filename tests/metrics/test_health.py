@@ -68,6 +68,17 @@ def test_a_worker_that_has_been_silent_for_long_is_none_and_is_named() -> None:
     assert "problems" not in health()[1]
 
 
+def test_where_no_node_is_left_nobody_takes_the_tasks_of_a_silent_one_over() -> None:
+    node("node-1", seen_before=90.0)
+    status, body = health()
+    assert (status, body["workers"]) == (503, 0)
+    nobody, silent = body["problems"]
+    assert nobody == "no worker lives: tasks are accepted and wait"
+    assert silent == "node node-1 has not been heard of for 90 s: its tasks wait for a worker that lives"
+    node("node-2")
+    assert health()[1]["problems"] == ["node node-1 has not been heard of for 90 s: other nodes take its tasks over"]
+
+
 def test_a_worker_whose_lock_the_kernel_has_dropped_is_dead_at_once() -> None:
     home = conf.environment().home
     lock = NodeLock(home, "node-1")
