@@ -88,5 +88,7 @@ class Summary(serializers.Serializer):
     bells_rung = serializers.IntegerField()
     bells_heard = serializers.IntegerField()
     http_responses = serializers.IntegerField()
-    age_seconds = serializers.FloatField(min_value=0, help_text="Since these numbers were read: one reading serves all.")
+    age_seconds = serializers.FloatField(
+        min_value=0, help_text="Since these numbers were read: one reading serves all."
+    )
     handlers = serializers.DictField(child=HandlerSummary())
