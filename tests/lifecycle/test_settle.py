@@ -255,6 +255,14 @@ def test_the_counts_of_a_batch_are_the_same_whether_one_of_it_is_stale() -> None
     assert seen[0] == seen[1]
 
 
+@pytest.mark.django_db(transaction=True)  # as in a node
+def test_an_attempt_that_ended_twice_in_one_batch_is_kept_and_counted_once() -> None:
+    submitted(50, 50)
+    twice, once = take(2)
+    assert len(settle("node", [success(twice), success(once), failure(twice, retryable=False)])) == 2
+    assert (row(twice).status, total("attempts"), total("completed"), total("failed")) == ("completed", 2, 2, 0)
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_batch_that_the_database_refuses_leaves_no_trace_and_raises_what_the_settler_catches(batch: int) -> None:
     submitted(*[50] * batch)

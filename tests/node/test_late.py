@@ -1,4 +1,4 @@
-"""A node that stood still between its claim and the container does not begin what may be another one's by now."""
+"""What a node does not begin: what may be another one's by now, and what runs on it already."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from tasks_app.node import Node
 from tasks_app.node.ledger import MARGIN
 from tasks_app.runner.handlers import Handler
 from tasks_app.runner.process_engine import ProcessEngine
-from tests.node.test_ledger import claimed
+from tests.node.test_ledger import begin, claimed
+
+ECHO = Handler(name="echo", command=("cat",))
 
 
 @pytest.mark.parametrize(("ago", "why"), [
@@ -24,9 +26,23 @@ from tests.node.test_ledger import claimed
 def test_a_claim_whose_lease_is_over_goes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ago: float, why: str
 ) -> None:
-    echo = Handler(name="echo", command=("cat",))
-    node = Node({"echo": echo}, lambda *_: ProcessEngine(), home=tmp_path, digest="", order="fifo")
+    node = Node({"echo": ECHO}, lambda *_: ProcessEngine(), home=tmp_path, digest="", order="fifo")
     given_back: list[Ended] = []
     monkeypatch.setattr(node._settler, "put", given_back.append)
     node._clerk._hand_out(claimed("a"), clock.elapsed() - ago)
     assert [(end.task.id, end.kind, end.error) for end in given_back] == [("a", OutcomeKind.RELEASED, why)]
+
+
+def test_a_claim_of_what_runs_here_begins_nothing_and_gives_nothing_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A crash of the database has taken the first claim back, and it came again.
+    node = Node({"echo": ECHO}, lambda *_: ProcessEngine(), home=tmp_path, digest="", order="fifo")
+    given_back: list[Ended] = []
+    monkeypatch.setattr(node._settler, "put", given_back.append)
+    before = clock.elapsed() - LEASE
+    begin(node.ledger, claimed("a"), before)
+    node._clerk._hand_out(claimed("a"), before + LEASE)
+    assert given_back == []
+    assert node.ledger.running()["a", 1].lease_end == before + 2 * LEASE
+    assert set(node.ledger.leased()) == {("a", 1)}

@@ -57,6 +57,15 @@ def test_a_lease_counts_from_before_its_statement_was_sent(ledger: Ledger) -> No
     assert ledger.running()["a", 1].lease_end == 110.0 + LEASE
 
 
+def test_what_runs_is_adopted_by_a_second_claim_of_the_same_attempt_and_what_has_ended_is_not(ledger: Ledger) -> None:
+    running, other, owed = claimed("a"), claimed("a", attempt=2), claimed("b")
+    begin(ledger, running, at=100.0)
+    begin(ledger, owed)
+    ledger.end(owed)
+    assert [ledger.adopt(task, 110.0) for task in (running, other, owed)] == [True, False, False]
+    assert ledger.running()["a", 1].lease_end == 110.0 + LEASE
+
+
 def test_a_kill_names_the_task_so_that_the_next_one_in_the_slot_is_safe(ledger: Ledger) -> None:
     one, other = claimed("a"), claimed("b")
     seat, untouched = begin(ledger, one), begin(ledger, other)
