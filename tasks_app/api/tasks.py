@@ -20,6 +20,7 @@ from tasks_app.api.parsers import body_of
 from tasks_app.api.renderers import AlwaysJSON
 from tasks_app.lifecycle import delete, intake, redrive
 from tasks_app.models import Task
+from tasks_app.write_lock import writing
 
 #: The task object's fields, as columns.
 FIELDS = (
@@ -155,6 +156,8 @@ class RedriveView(API):
     def post(self, request: Request, task_id: str) -> Response:
         """Give a failed task another life, with a new budget of retries."""
         identity = inputs.task_id(task_id)
-        if identity is None or not redrive(identity):
-            raise NotFound("Task not found, or it is not failed")
-        return Response(read(task_id))
+        with writing():  # the answer is read before a node can have begun the task: it says `pending`
+            if identity is None or not redrive(identity):
+                raise NotFound("Task not found, or it is not failed")
+            answer = read(task_id)
+        return Response(answer)
