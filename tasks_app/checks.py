@@ -6,10 +6,11 @@ import sqlite3
 from typing import Any
 
 from django.core import checks
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from tasks_app import conf
 from tasks_app.odd_variables import odd_variables
+from tasks_app.postgresql.pooler import is_refused
 from tasks_app.runner.errors import RunnerError
 from tasks_app.runner.handlers import HandlersError
 from tasks_app.signing_key import no_shared_key
@@ -23,6 +24,7 @@ def register() -> None:
     checks.register(handlers_can_be_read, "tasks_app")
     checks.register(environment_is_understood, "tasks_app")
     checks.register(database_can_do_it, "tasks_app")
+    checks.register(sessions_are_not_shared, "tasks_app")
     checks.register(web_servers_have_one_key, WEB)
 
 
@@ -52,6 +54,19 @@ def database_can_do_it(**_: Any) -> list[checks.CheckMessage]:
                 id="tasks_app.E002",
             )
         ]
+    return []
+
+
+def sessions_are_not_shared(**_: Any) -> list[checks.CheckMessage]:
+    """E004: a pooler in front of PostgreSQL that hands sessions on. Of a server that is away nothing is known here."""
+    if connection.vendor != "postgresql" or connection.connection is not None:
+        return []
+    try:
+        connection.ensure_connection()
+    except DatabaseError as error:
+        return [checks.Error(str(error), id="tasks_app.E004")] if is_refused(error) else []
+    finally:
+        connection.close()  # what starts now may fork
     return []
 
 

@@ -23,6 +23,7 @@ from tasks_app.deployment import deployment_id
 from tasks_app.models import Deployment
 from tasks_app.node import Node
 from tasks_app.node.retrying import Retrying
+from tasks_app.postgresql.pooler import is_refused
 from tasks_app.process_name import name_process
 from tasks_app.runner.engine import Owner
 from tasks_app.runner.errors import RunnerError
@@ -146,6 +147,8 @@ def _deployment() -> str:
             except OperationalError as error:
                 if connection.vendor == "sqlite":  # no table is an OperationalError there
                     raise
+                if is_refused(error):
+                    raise Refused(str(error)) from None
                 time.sleep(trouble.pause(error))
     except (DatabaseError, Deployment.DoesNotExist) as error:
         raise Refused(f"the database cannot be used: {error}; if it has no tables yet: manage.py migrate") from None

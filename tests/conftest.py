@@ -22,6 +22,7 @@ DATABASE, DEPLOYMENT = {"db", "transactional_db", "django_db_setup"}, "migrated"
 ONE_LEG = {
     "faults/test_hostile_messages.py": "on each broker in turn",
     "faults/test_log_storm.py": "the log of one process",
+    "faults/test_pgbouncer.py": "on a server of its own",
     "faults/test_rabbitmq.py": "on a broker of its own",
     "faults/test_redis.py": "on a broker of its own",
     "faults/test_sqlite.py": "on SQLite",
