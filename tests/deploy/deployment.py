@@ -47,14 +47,24 @@ class Deployment:
             "TASKDAEMON_IMAGE": self.image,
             "POSTGRES_IMAGE": servers.postgres(),
             "REDIS_IMAGE": servers.redis(),
+            "RABBITMQ_IMAGE": servers.rabbitmq(),
             "PROMETHEUS_IMAGE": servers.prometheus(),
             "DAEMON_PORT": str(self.port),
+            "PROMETHEUS_PORT": str(free_port()),
             "HANDLERS_TOML": str(home / "handlers.toml"),
             **settings,
         }
         key = {"Authorization": f"Bearer {made['DAEMON_API_KEY']}"}
         self.key = made["DAEMON_API_KEY"]
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=key, timeout=30)
+
+    def choose(self, *words: str) -> None:
+        """`sh bin/env WORDS`: what runs from the next `up` on."""
+        self._settings |= bin_env(self.home / ".env", *words)
+
+    def use(self, image: str) -> None:
+        """The platform's image from the next `up` on, as TASKDAEMON_IMAGE in `.env` says it."""
+        self._settings["TASKDAEMON_IMAGE"] = image
 
     def handler(self, name: str, **keys: object) -> None:
         """Add a handler: the napper, in the platform's own image."""
@@ -86,6 +96,23 @@ class Deployment:
         self._override.write_text(json.dumps({"services": {"web": {"build": build}}}))  # JSON is YAML
         self.compose("build", "--quiet", "web")
         return str(docker.identity(self.image))
+
+    def migrates(self, migration: str) -> str:
+        """The image that was built last gets a migration more, of this text. The image's id."""
+        last = max((TOP / "tasks_app/migrations").glob("0*.py")).stem
+        (self.home / "later.py").write_text(migration.format(last=last))
+        (self.home / "Dockerfile").write_text(
+            f"FROM {self.image}\nCOPY later.py /app/tasks_app/migrations/9999_later.py"
+        )
+        before = str(docker.identity(self.image))
+        docker.run("build", "-q", "--network=none", "-t", self.image, str(self.home))
+        docker.forget(before)
+        return str(docker.identity(self.image))
+
+    def prometheus(self, path: str) -> Any:
+        """What the API of compose's Prometheus says."""
+        answer = httpx.get(f"http://127.0.0.1:{self._settings['PROMETHEUS_PORT']}/api/v1/{path}", timeout=10)
+        return answer.json()["data"]
 
     def up(self, *words: str) -> None:
         """`docker compose up -d --wait`."""
@@ -136,7 +163,9 @@ class Deployment:
         self.compose("--profile", "*", "down", "-v", "--remove-orphans")
         if left := docker.run("ps", "-aq", "--filter", f"ancestor={self.image}").split():
             docker.run("rm", "-f", *left)
-        docker.forget(self.image)
+        named = ("--filter", f"reference={self.image}*", "--format", "{{.Repository}}:{{.Tag}}")
+        for image in docker.run("images", *named).split():
+            docker.forget(image)
 
 
 def handler_containers(deployment: str, node: str = "") -> list[str]:

@@ -11,7 +11,7 @@ import httpx
 
 CALLERS = 2
 #: Tasks that a caller posts at once.
-BATCH = 5
+BATCH = 15
 #: Seconds between two posts of one caller.
 PACE = 0.1
 

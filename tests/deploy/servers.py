@@ -33,6 +33,23 @@ fi
 exec "$@"
 """
 
+#: The one script by three names: as root it becomes rabbitmq, as `server` it takes the variables of the official image.
+RABBITMQ_ENTRYPOINT = r"""#!/bin/sh
+set -eu
+export HOME=/var/lib/rabbitmq
+if [ "$(id -u)" = 0 ]; then
+    chown rabbitmq /var/lib/rabbitmq
+    exec setpriv --reuid=rabbitmq --regid=rabbitmq --clear-groups --inh-caps=-all "$0" "$@"
+fi
+name=$(basename "$0")
+if [ "$name" = rabbitmq-server ]; then
+    export RABBITMQ_LOGS=-
+    printf 'default_user = %s\ndefault_pass = %s\nloopback_users = none\n' \
+        "$RABBITMQ_DEFAULT_USER" "$RABBITMQ_DEFAULT_PASS" >/etc/rabbitmq/rabbitmq.conf
+fi
+exec "/usr/lib/rabbitmq/bin/$name" "$@"
+"""
+
 
 def postgres() -> str:
     """In place of postgres:17-alpine; whichever version this machine has."""
@@ -64,6 +81,26 @@ def redis() -> str:
     )  # fmt: skip
 
 
+def rabbitmq() -> str:
+    """In place of rabbitmq:4-alpine; whichever version this machine has."""
+    erlang, home = Path("/usr/lib/erlang"), Path("/usr/lib/rabbitmq")
+    if not home.exists():
+        raise Trouble("there is no RabbitMQ here; on Debian: apt-get install rabbitmq-server")
+    machine = [path for path in erlang.glob("erts-*/bin/*") if path.read_bytes()[:4] == b"\x7fELF"]
+    names = ("rabbitmq-server", "rabbitmqctl", "rabbitmq-diagnostics")
+    return _made(
+        "rabbitmq",
+        [*machine, *erlang.rglob("*.so"), _found("setpriv", "util-linux")],
+        [erlang, home],
+        {f"usr/local/bin/{name}": RABBITMQ_ENTRYPOINT for name in names},
+        "RUN echo 'rabbitmq:x:100:101::/var/lib/rabbitmq:/bin/sh' >>/etc/passwd && echo 'rabbitmq:x:101:' >>/etc/group"
+        " && mkdir -p /etc/rabbitmq /var/lib/rabbitmq && chown 100:101 /etc/rabbitmq /var/lib/rabbitmq",
+        f"ENV PATH={erlang}/bin:$PATH LANG=C.UTF-8",
+        "VOLUME /var/lib/rabbitmq",
+        'CMD ["rabbitmq-server"]',
+    )
+
+
 def prometheus() -> str:
     """In place of prom/prometheus."""
     return _made(
@@ -73,7 +110,9 @@ def prometheus() -> str:
     )  # fmt: skip
 
 
-MAKERS: dict[str, Callable[[], str]] = {"postgres": postgres, "redis": redis, "prometheus": prometheus}
+MAKERS: dict[str, Callable[[], str]] = {
+    "postgres": postgres, "redis": redis, "rabbitmq": rabbitmq, "prometheus": prometheus,
+}  # fmt: skip
 
 
 def _found(program: str, package: str) -> Path:

@@ -1,4 +1,5 @@
-"""compose.yaml really runs: the owner's lines, three workers of which one is killed, an upgrade under load, the end.
+"""compose.yaml really runs: the owner's lines, an upgrade under load and the way back, the end; then once more with
+RabbitMQ and Prometheus, which sees that one of three workers is killed.
 
 One deployment; its tests are its life, from the first line to the last.
 """
@@ -6,9 +7,10 @@ One deployment; its tests are its life, from the first line to the last.
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -20,6 +22,12 @@ from tests.system.process import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 TASKS = 2000
+#: What a next version may bring: the code before it knows nothing of it, and runs beside it.
+MIGRATION = """from django.db import migrations, models
+class Migration(migrations.Migration):
+    dependencies = [("tasks_app", "{last}")]
+    operations = [migrations.AddField("task", "later", models.IntegerField(db_default=0))]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +88,89 @@ def test_parts_run_as_nobodys_user_without_tools_and_the_web_server_without_the_
     assert {labels[f"org.opencontainers.image.{name}"] for name in ("revision", "licenses")} == {"first", "MIT"}
 
 
+def test_an_upgrade_under_load_loses_no_task_and_spends_no_retry(deployment: Deployment):
+    first = str(docker.identity(deployment.image))
+    docker.run("tag", first, f"{deployment.image}-first")
+    replaced_under_load(deployment, TASKS, lambda: (deployment.build("second"), deployment.migrates(MIGRATION))[1])
+    assert deployment.psql("SELECT count(*) FROM taskdaemon_task WHERE later = 0") != [["0"]]
+
+
+def test_the_way_back_under_load_loses_nothing_either_and_the_newer_tables_stay(deployment: Deployment):
+    deployment.use(f"{deployment.image}-first")
+    replaced_under_load(deployment, 300, lambda: str(docker.identity(f"{deployment.image}-first")))
+    assert deployment.psql("SELECT count(*) FROM taskdaemon_task WHERE later = 0") != [["0"]]
+
+
+def replaced_under_load(deployment: Deployment, total: int, make: Callable[[], str]) -> None:
+    """All web servers and workers by those of another image, while so many tasks are posted and run."""
+    before = {service: set(deployment.containers(service)) for service in ("web", "worker")}
+    kind = secrets.token_hex(4)
+    # Most are short; some are under way for as long as the old workers drain.
+    load = Load(
+        f"http://127.0.0.1:{deployment.port}", deployment.key, total,
+        lambda n: {"type": "nap", "data": {"seconds": 2 if n % 50 == 0 else 0.01, "kind": kind}},
+    )  # fmt: skip
+    load.start()
+    try:
+        image = make()
+        deployment.up("--scale", "worker=2")
+        load.wait(240)
+    finally:
+        load.stop()
+    assert len(load.accepted) == total
+    for service in ("web", "worker"):
+        after = set(deployment.containers(service))
+        assert after and not before[service] & after
+        assert {docker.run("inspect", "-f", "{{.Image}}", container) for container in after} == {image}
+    ours = f"task_data ->> 'kind' = '{kind}'"
+    until(
+        lambda: deployment.psql(f"SELECT count(*) FROM taskdaemon_task WHERE {ours} AND completed_at IS NULL")
+        == [["0"]],
+        180, what="the end of all tasks",
+    )  # fmt: skip
+    rows = deployment.psql(f"SELECT id, status, retries FROM taskdaemon_task WHERE {ours}")
+    assert len(load.accepted & {row[0] for row in rows}) == total, "an accepted task is not there"
+    assert Counter((row[1], row[2]) for row in rows) == {("completed", "0"): len(rows)}
+    tries = deployment.psql(
+        "SELECT outcome, count(*) FROM taskdaemon_attempt JOIN taskdaemon_task t ON t.id = task_id "
+        f"WHERE {ours} GROUP BY 1"
+    )
+    print(f"replaced: {len(rows)} tasks, {load.refused} POSTs repeated, attempts {dict(tries)}")
+    assert set(dict(tries)) <= {"success", "released"}
+
+
+def test_down_loses_nothing_and_leaves_no_container(deployment: Deployment):
+    identity = deployment.identity()
+    tasks = [deployment.post("nap", seconds=1) for _ in range(30)]
+    deployment.compose("down")
+    assert docker.run("ps", "-aq", "--filter", f"label=com.docker.compose.project={deployment.project}") == ""
+    assert handler_containers(identity) == []
+    deployment.up("postgres")
+    listed = ", ".join(f"'{task}'" for task in tasks)
+    rows = deployment.psql(f"SELECT status, retries FROM taskdaemon_task WHERE id IN ({listed})")
+    assert len(rows) == len(tasks)
+    assert {tuple(row) for row in rows} <= {("completed", "0"), ("pending", "0")}
+
+
+def test_with_another_broker_and_prometheus_it_goes_on_where_it_was(deployment: Deployment):
+    deployment.choose("rabbitmq", "monitoring")
+    # Grafana's image cannot be had here; redis is up as well because `--profile monitoring` alone has to have a broker.
+    deployment.up("--scale", "worker=3", "web", "worker", "rabbitmq", "prometheus")
+    until(lambda: deployment.psql("SELECT count(*) FROM taskdaemon_task WHERE completed_at IS NULL") == [["0"]], 60)
+    heard = deployment.http.get("/api/metrics").json()["bells_heard"]
+    assert deployment.until_final(deployment.post("nap"))["status"] == "completed"
+    until(lambda: deployment.http.get("/api/metrics").json()["bells_heard"] > heard, what="a bell over RabbitMQ")
+    until(lambda: "problems" not in deployment.http.get("/health").json(), what="health")
+    (target,) = deployment.prometheus("targets")["activeTargets"]
+    assert target["scrapeUrl"] == "http://web:8080/metrics"
+    until(lambda: deployment.prometheus("targets")["activeTargets"][0]["health"] == "up", what="a scrape with the key")
+    (group,) = deployment.prometheus("rules")["groups"]
+    assert "WorkersDie" in {rule["name"] for rule in group["rules"]}
+
+
 def test_one_of_three_workers_is_killed_and_the_others_finish_its_tasks_and_remove_its_containers(
     deployment: Deployment,
 ):
-    deployment.compose("up", "-d", "--no-build", "--scale", "worker=3")
     identity = deployment.identity()
     until(lambda: deployment.http.get("/health").json()["workers"] == 3, 180, what="three workers")
     tasks = [deployment.post("nap", seconds=6) for _ in range(9)]
@@ -102,55 +189,8 @@ def test_one_of_three_workers_is_killed_and_the_others_finish_its_tasks_and_remo
         f"SELECT outcome, count(*) FROM taskdaemon_attempt WHERE node LIKE '{victim}-%' GROUP BY 1"
     )
     assert "worker_lost" in dict(outcomes)
-
-
-def test_an_upgrade_under_load_loses_no_task_and_spends_no_retry(deployment: Deployment):
-    before = {service: set(deployment.containers(service)) for service in ("web", "worker")}
-    base = f"http://127.0.0.1:{deployment.port}"
-    # Most are short; some are under way for as long as the old workers drain.
-    load = Load(
-        base, deployment.key, TASKS,
-        lambda n: {"type": "nap", "data": {"seconds": 2 if n % 50 == 0 else 0.01, "n": n}},
-    )  # fmt: skip
-    load.start()
-    try:
-        image = deployment.build("second")
-        deployment.up("--scale", "worker=3")
-        load.wait(240)
-    finally:
-        load.stop()
-    assert len(load.accepted) == TASKS
-    after = {service: set(deployment.containers(service)) for service in ("web", "worker")}
-    for service in ("web", "worker"):
-        assert not before[service] & after[service]
-        for container in after[service]:
-            assert docker.run("inspect", "-f", "{{.Image}}", container) == image
-    ours = "task_data ? 'n'"
     until(
-        lambda: deployment.psql(f"SELECT count(*) FROM taskdaemon_task WHERE {ours} AND completed_at IS NULL")
-        == [["0"]],
-        180, what="the end of all tasks",
+        lambda: ("WorkersDie", "firing")
+        in {(alert["labels"]["alertname"], alert["state"]) for alert in deployment.prometheus("alerts")["alerts"]},
+        60, what="an alert",
     )  # fmt: skip
-    rows = deployment.psql(f"SELECT id, status, retries, attempts FROM taskdaemon_task WHERE {ours}")
-    ended = {row[0]: row for row in rows if row[0] in load.accepted}
-    assert len(ended) == TASKS, "an accepted task is not there"
-    assert Counter((row[1], row[2]) for row in rows) == {("completed", "0"): len(rows)}
-    tries = deployment.psql(
-        "SELECT outcome, count(*) FROM taskdaemon_attempt JOIN taskdaemon_task t ON t.id = task_id "
-        f"WHERE {ours} GROUP BY 1"
-    )
-    print(f"upgrade: {len(rows)} tasks, {load.refused} POSTs repeated, attempts {dict(tries)}")
-    assert set(dict(tries)) <= {"success", "released"}
-
-
-def test_down_loses_nothing_and_leaves_no_container(deployment: Deployment):
-    identity = deployment.identity()
-    tasks = [deployment.post("nap", seconds=1) for _ in range(30)]
-    deployment.compose("down")
-    assert docker.run("ps", "-aq", "--filter", f"label=com.docker.compose.project={deployment.project}") == ""
-    assert handler_containers(identity) == []
-    deployment.up("postgres")
-    listed = ", ".join(f"'{task}'" for task in tasks)
-    rows = deployment.psql(f"SELECT status, retries FROM taskdaemon_task WHERE id IN ({listed})")
-    assert len(rows) == len(tasks)
-    assert {tuple(row) for row in rows} <= {("completed", "0"), ("pending", "0")}
