@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from django.db import connection
@@ -78,6 +79,16 @@ def best_of_type(order: Selection) -> str:
     return _BEST.format(type="?", order=ORDER[order], limit="?")
 
 
+@cache
+def _by_type(order: Selection) -> str:
+    return _POSTGRESQL.replace("{best}", best_by_type(order))
+
+
+@cache
+def _of_type(order: Selection) -> str:
+    return _SQLITE.format(best=best_of_type(order))
+
+
 def claim(node: str, wants: Sequence[Want], order: Selection, cap: int | None = None) -> list[Claimed]:
     """Claim ready rows for `node`: at most `count` of each type, at most `cap` in all, the best ones first.
 
@@ -137,9 +148,9 @@ def _claim_postgresql(node: str, wants: Sequence[Want], order: Selection, cap: i
     params: dict[str, Any] = {"wants": _as_json(wants), "node": node, "lease": LEASE}
     with connection.wrap_database_errors, own_cursor() as cursor:
         if cap is None:
-            cursor.execute(_POSTGRESQL.replace("{best}", best_by_type(order)), params, prepare=True)
+            cursor.execute(_by_type(order), params, prepare=True)
             fail_point("inside_claim")
-            return [Claimed._make((*row, policies[row[1]], sent_at)) for row in cursor.fetchall()]
+            return [Claimed._make((*row, policies[row[1]], sent_at, None)) for row in cursor.fetchall()]
         taken: list[Claimed] = []
         left = {want.task_type: want.count for want in wants}
         # Locking more than is taken would make other nodes skip the best rows, so: look, then take exactly those.
@@ -152,7 +163,7 @@ def _claim_postgresql(node: str, wants: Sequence[Want], order: Selection, cap: i
             params["ids"] = [row[0] for row in seen]
             cursor.execute(_POSTGRESQL.replace("{best}", _LOOKED_AT), params, prepare=True)
             fail_point("inside_claim")
-            rows = [Claimed._make((*row, policies[row[1]], sent_at)) for row in cursor.fetchall()]
+            rows = [Claimed._make((*row, policies[row[1]], sent_at, None)) for row in cursor.fetchall()]
             taken += rows
             for row in rows:
                 left[row.task_type] -= 1
@@ -183,7 +194,7 @@ def _claim_sqlite(node: str, wants: Sequence[Want], order: Selection, cap: int |
             # first ones of its own order.
             seen = [name for _, name in _look(wants, order, cap)]
             wants = [want._replace(count=seen.count(want.task_type)) for want in wants if want.task_type in seen]
-        statement = _SQLITE.format(best=best_of_type(order))
+        statement = _of_type(order)
         raw = connection.connection  # Django's cursor rewrites every placeholder at every call
         moment = datetime.now(UTC).replace(tzinfo=None)
         lease, boot, started = clock.reading() + LEASE, clock.clock_id(), moment.isoformat(" ", "microseconds")
@@ -197,7 +208,7 @@ def _claim_sqlite(node: str, wants: Sequence[Want], order: Selection, cap: int |
                 fail_point("inside_claim")
             for row in rows:
                 wait = (moment - datetime.fromisoformat(row[7])).total_seconds()
-                taken.append(Claimed._make((_dashed(row[0]), *row[1:7], wait, policy, sent_at)))
+                taken.append(Claimed._make((_dashed(row[0]), *row[1:7], wait, policy, sent_at, started)))
     return taken
 
 

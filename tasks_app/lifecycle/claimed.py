@@ -30,7 +30,8 @@ def retry_on_of(text: str) -> frozenset[str]:
 class Claimed(NamedTuple):
     """One claimed attempt. `task_data` is JSON text on one line; `wait` seconds from ready to claimed.
 
-    `sent_at`: when its claim was sent, on this process's monotonic clock.
+    `sent_at`: when its claim was sent, on this process's monotonic clock. `started_at`: as SQLite's row has it, so that
+    the attempt's row can be written without reading it.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Claimed(NamedTuple):
     wait: float
     policy: Policy
     sent_at: float | None = None
+    started_at: str | None = None
 
     @property
     def known_wait(self) -> float | None:

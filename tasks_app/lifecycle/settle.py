@@ -14,7 +14,7 @@ from django.db import DataError, connection, transaction
 from tasks_app import clock
 from tasks_app.lifecycle.claimed import Claimed
 from tasks_app.lifecycle.server import own_cursor
-from tasks_app.lifecycle.verdict import Verdict, verdict
+from tasks_app.lifecycle.verdict import COMPLETED, Verdict, verdict
 from tasks_app.metrics import counters
 from tasks_app.models import OutcomeKind, Status
 from tasks_app.write_lock import writing
@@ -83,10 +83,16 @@ UPDATE taskdaemon_task SET status = ?3, result = ?4, failure_reason = ?5, last_e
   completed_at = ?11
 WHERE id = ?1 AND status = 'processing' AND attempts = ?2
 """
+#: The same of a success: a running row has no due, no reason and, as a rule, nothing else to take back.
+_SQLITE_DONE = """
+UPDATE taskdaemon_task SET status = 'completed', result = ?3, node = NULL, lease = NULL, due_at = NULL,
+  completed_at = ?4
+WHERE id = ?1 AND status = 'processing' AND attempts = ?2
+"""
 _SQLITE_TRIES = """
 INSERT INTO taskdaemon_attempt (task_id, number, node, container, started_at, ended_at, outcome, error, exit_code,
   seconds, stdout_tail, stderr_tail, image, oom, wait_seconds)
-SELECT id, ?2, ?3, ?4, started_at, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14 FROM taskdaemon_task WHERE id = ?1
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -203,29 +209,34 @@ def _settle_sqlite(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]]:
     counts: dict[str, int] = {}
     with writing():
         raw = connection.connection
-        execute = raw.execute
+        execute = raw.cursor().execute
         wall = datetime.now(UTC).replace(tzinfo=None)
         moment = wall.isoformat(" ", "microseconds")
         for end in ended:
             task, kind, v = end.task, end.kind, end.verdict()
             key, number = task.id.replace("-", ""), task.attempt
-            waits, again = v.pause > 0, v.status == Status.PENDING
-            move = (
-                key, number, v.status, end.result, v.reason, end.error, v.spent,
-                clock.reading() + v.pause if waits else None,
-                (wall + timedelta(seconds=v.pause)).isoformat(" ", "microseconds") if waits else None,
-                moment if again and not waits else None,
-                None if again else moment,
-            )  # fmt: skip
-            if not execute(_SQLITE, move).rowcount:
+            if v is COMPLETED and end.error is None:
+                moved = execute(_SQLITE_DONE, (key, number, end.result, moment)).rowcount
+            else:
+                waits, again = v.pause > 0, v.status == Status.PENDING
+                moved = execute(_SQLITE, (
+                    key, number, v.status, end.result, v.reason, end.error, v.spent,
+                    clock.reading() + v.pause if waits else None,
+                    (wall + timedelta(seconds=v.pause)).isoformat(" ", "microseconds") if waits else None,
+                    moment if again and not waits else None,
+                    None if again else moment,
+                )).rowcount  # fmt: skip
+            if not moved:
                 _count_stale(counts, end)
                 continue
             kept.append((end, v))
             tries.append((
-                key, number, node, end.container, moment, kind.value, end.error or "", end.exit_code, end.seconds,
-                end.stdout_tail, end.stderr_tail, end.image, end.oom, task.known_wait,
+                key, number, node, end.container, task.started_at, moment, kind._value_, end.error or "", end.exit_code,
+                end.seconds, end.stdout_tail, end.stderr_tail, end.image, end.oom, task.known_wait,
             ))  # fmt: skip
         raw.executemany(_SQLITE_TRIES, tries)
         count_all(counts, kept, time.monotonic())
         counters.add(counts)
+    if len(kept) == len(ended):
+        return {(end.task.id, end.task.attempt) for end in ended}
     return {(end.task.id, end.task.attempt) for end, _ in kept}

@@ -34,7 +34,10 @@ class Verdict:
     spent: int = 0
 
 
-_COMPLETED, _AGAIN = Verdict(Status.COMPLETED.value), Verdict(Status.PENDING.value)
+#: Of every success.
+COMPLETED = Verdict(Status.COMPLETED.value)
+_AGAIN = Verdict(Status.PENDING.value)
+_SUCCESS = OutcomeKind.SUCCESS
 
 
 def pause_before(retry: int, backoff: float) -> float:
@@ -47,8 +50,8 @@ def verdict(kind: OutcomeKind, retries: int, policy: Policy, retryable: bool = T
 
     `retryable` is what the handler said of its own error.
     """
-    if kind == OutcomeKind.SUCCESS:
-        return _COMPLETED
+    if kind is _SUCCESS:
+        return COMPLETED
     if kind == OutcomeKind.RELEASED:
         return _AGAIN
     lost = kind == OutcomeKind.WORKER_LOST

@@ -187,8 +187,10 @@ class Node:
                 outcome=str(ended.kind), error=ended.error,
             )  # fmt: skip
         self._settler.put(ended)
-        if self._one_writer:
-            self._reactor.call()
+        if self._one_writer or self._clerk.listening:
+            self._reactor.call()  # the clerk sees to it once it has heard all that is there
+        else:
+            self._settler.call()
 
 
 def _settle_down() -> None:

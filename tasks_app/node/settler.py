@@ -7,8 +7,9 @@ where one commit would wait for the other anyway, the clerk writes outcomes in t
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TypeVar
 
 import structlog
@@ -39,7 +40,8 @@ class Settler:
 
     def __init__(self, node: str, ledger: Ledger) -> None:
         self._node, self._ledger = node, ledger
-        self._queue: SimpleQueue[Ended | None] = SimpleQueue()
+        self._queue: deque[Ended] = deque()
+        self._called: SimpleQueue[None] = SimpleQueue()
         self._again: list[Ended] = []  # a batch whose write failed
         self._stopping = False
         self.stale = 0
@@ -47,17 +49,21 @@ class Settler:
         self._session = ServerSession()
 
     def put(self, ended: Ended) -> None:
-        """Take over an outcome. Never blocks."""
-        self._queue.put(ended)
+        """Take over an outcome, to be written after the next `call`. Never blocks."""
+        self._queue.append(ended)
+
+    def call(self) -> None:
+        """Let the thread write what waits. Never blocks."""
+        self._called.put(None)
 
     def backlogged(self) -> bool:
         """Whether too many outcomes wait."""
-        return self._queue.qsize() > BACKLOG
+        return len(self._queue) > BACKLOG
 
     @property
     def problem(self) -> str | None:
         """Why results are late, in one sentence; None while they are not."""
-        waiting = self._queue.qsize()
+        waiting = len(self._queue)
         if self._trouble.failing:
             return f"results cannot be written to the database; {waiting} wait"
         return f"the settler is behind: {waiting} results wait, nothing is claimed" if self.backlogged() else None
@@ -65,11 +71,11 @@ class Settler:
     def stop(self) -> None:
         """End the thread once what is in the queue has been written or has failed once more."""
         self._stopping = True
-        self._queue.put(None)
+        self.call()
 
     def write_with(self, then: Callable[[], T]) -> T:
         """Write what waits, and do `then`, in one commit. What could not be written waits for the next call."""
-        batch, self._again = self._again or self._next(wait=False), []
+        batch, self._again = self._again or self._next(), []
         try:
             if batch:
                 fail_point("before_settle")
@@ -89,14 +95,17 @@ class Settler:
 
     def idle(self) -> bool:
         """Whether nothing waits to be written."""
-        return self._queue.empty() and not self._again
+        return not (self._queue or self._again)
 
     def run(self) -> None:
-        """The thread: until `stop`."""
-        trouble = self._trouble
+        """The thread: until `stop`. What waits already needs no `call`."""
+        trouble, waits = self._trouble, False
         try:
             while True:
+                if waits and not self._stopping:
+                    self._called.get()
                 batch, self._again = self._again or self._next(), []
+                waits = len(batch) < BATCH
                 while batch:
                     try:
                         self._write(batch)
@@ -107,24 +116,14 @@ class Settler:
                             log.error("results not written: stopped while the database is away", count=len(batch))
                             return
                         time.sleep(trouble.pause(error))
-                if self._stopping and self._queue.empty():
+                if self._stopping and not self._queue:
                     return
         finally:
             connection.close()
 
-    def _next(self, wait: bool = True) -> list[Ended]:
-        batch = []
-        try:
-            item = self._queue.get(block=wait)
-            while True:
-                if item is not None:
-                    batch.append(item)
-                if len(batch) >= BATCH:
-                    break
-                item = self._queue.get_nowait()
-        except Empty:
-            pass
-        return batch
+    def _next(self) -> list[Ended]:
+        take = self._queue.popleft
+        return [take() for _ in range(min(len(self._queue), BATCH))]
 
     def _write(self, batch: list[Ended]) -> None:
         try:

@@ -1,0 +1,117 @@
+"""Outcomes that come at one moment are heard together, and written together."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks_app.lifecycle import Claimed
+from tasks_app.node import Node
+from tasks_app.node.clerk import TRY_AGAIN, WORTH_IT
+from tasks_app.runner.call import Call, Done
+from tasks_app.runner.handlers import Handler
+from tasks_app.runner.process_engine import ProcessEngine
+from tasks_app.runner.reactor import Events
+from tasks_app.runner.wire import Success
+from tests.node.test_ledger import begin, claimed
+
+
+class Handlers:
+    """Stand for the slots of a node: each answers when its pipe is written to."""
+
+    def __init__(self, node: Node, tasks: list[Claimed]) -> None:
+        self.node, self.tasks, self.writers = node, dict[int, Claimed](), dict[str, int]()
+        for task in tasks:
+            begin(node.ledger, task)
+            reader, self.writers[task.id] = os.pipe()
+            self.tasks[reader] = task
+            node._reactor.watch(reader, select.POLLIN, self)
+
+    def answer(self, *tasks: Claimed) -> None:
+        for task in tasks:
+            os.write(self.writers[task.id], b"\n")
+
+    def heard(self, events: Events) -> None:
+        for reader, _ in events:
+            self.node._reactor.forget(reader)
+            self.node._done(Done(Call(b"", 1.0, self.tasks[reader]), Success(1, "1"), "c", None, 0.0, 0))
+
+    def look(self) -> float:
+        return float("inf")
+
+    def stumbled(self) -> None:
+        raise AssertionError("nothing here stumbles")
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    node = Node({"echo": ECHO}, lambda *_: ProcessEngine(), home=tmp_path, digest="", order="fifo")
+    node._clerk._thread = threading.get_ident()
+    yield node
+    node._reactor.release()
+
+
+ECHO = Handler(name="echo", command=("cat",))
+
+
+def test_answers_that_are_there_are_waited_for_and_those_that_are_not_are_not(node: Node) -> None:
+    tasks = [claimed(name) for name in "abcd"]
+    handlers = Handlers(node, tasks)
+    node.ledger.end(tasks[0])
+    handlers.answer(*tasks[1:3])
+    node._clerk._gather()
+    assert list(node.ledger.running()) == [("d", 1)]
+    assert [ended.task.id for ended in node._settler._queue] == ["b", "c"]
+
+
+def test_where_nobody_answers_at_the_same_moment_nobody_is_waited_for_but_now_and_then(node: Node) -> None:
+    tasks = [claimed(name) for name in "ab"]
+    handlers = Handlers(node, tasks)
+    while node._clerk._gain >= WORTH_IT:
+        node._clerk._gather()
+    handlers.answer(tasks[0])
+    for _ in range(TRY_AGAIN):
+        node._clerk._gather()
+    assert node.ledger.count() == 2
+    node._clerk._gather()
+    assert node.ledger.count() == 1
+
+
+def test_a_bell_that_is_heard_meanwhile_is_not_forgotten(node: Node) -> None:
+    first, second = tasks = [claimed("a"), claimed("b")]
+    handlers = Handlers(node, tasks)
+    handlers.answer(first)
+    node._clerk._hopeful.clear()
+    plain = node._done
+
+    def done(done: Done) -> None:
+        plain(done)
+        if done.call.token is first:
+            handlers.answer(second)
+        else:
+            node.bell("echo")
+
+    node._done = done  # type: ignore[method-assign]
+    node._clerk._listen()
+    assert node._clerk._hopeful == {"echo"}
+
+
+@pytest.mark.parametrize("listening", [True, False])
+def test_the_settler_is_called_once_all_are_heard_or_at_once_where_the_clerk_is_away(
+    node: Node, listening: bool
+) -> None:
+    tasks = [claimed(name) for name in "ab"]
+    handlers = Handlers(node, tasks)
+    handlers.answer(*tasks)
+    node._one_writer = node._clerk._writes_outcomes = False  # as on a server
+    if listening:
+        node._clerk._listen()
+    else:
+        node._clerk._thread = None
+        node._reactor.turn(1.0)
+    assert node._settler._called.qsize() == (1 if listening else 2)
