@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -197,7 +197,7 @@ class Environment(BaseSettings):
         batch = path.rstrip("/") == "/queue/batch"
         return min(self.max_body * 8, LARGEST_BODY) if batch else self.max_body
 
-    @property
+    @cached_property
     def draining_mark(self) -> Path:
         """A file that is there while `manage.py up` stops: the web server takes no new task then."""
         return self.home / "draining"

@@ -3,6 +3,7 @@ full queue."""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -34,19 +35,19 @@ class Pace:
 
 def draining(env: Environment) -> bool:
     """Whether `manage.py up` is stopping: what came in now would wait for the next start."""
-    return env.draining_mark.exists()
+    return os.path.exists(env.draining_mark)  # half the time of the path's own method, before every POST
 
 
 pace = Pace()
 
 
-def admit(env: Environment, count: int = 1) -> None:
-    """Let `count` tasks in, or raise Stopping (503) or TooMany (429)."""
+def admit(env: Environment, count: int = 1, look: bool = True) -> None:
+    """Let `count` tasks in, or raise Stopping (503) or TooMany (429). `look` false: no database is asked."""
     if draining(env):
         raise Stopping
     if env.max_rate is not None and not pace.allows(env.max_rate, count):
         raise TooMany(f"tasks come too fast: at most {env.max_rate:g} a second are taken; slow down")
     limit = env.max_queue
-    if backlog.full(limit, count):
+    if backlog.full(limit, count, look):
         room = "" if count == 1 else f" and {count:,} more are too many"
         raise TooMany(f"the queue is full: {limit:,} tasks may wait{room}; come back later")

@@ -20,11 +20,18 @@ class Backlog:
         self._accepted = 0
         self._looked_at = self._look_at = 0.0
 
-    def full(self, limit: int, count: int = 1) -> bool:
-        """Whether `count` more would be over `limit`. Raises DatabaseError. At the limit it looks once a second."""
-        if time.monotonic() >= self._look_at and self._looking.acquire(
-            blocking=False
-        ):  # the others go by the last look
+    @property
+    def due(self) -> bool:
+        """Whether it is time for a look at the database that nobody makes yet."""
+        return time.monotonic() >= self._look_at and not self._looking.locked()
+
+    def full(self, limit: int, count: int = 1, look: bool = True) -> bool:
+        """Whether `count` more would be over `limit`. At the limit it looks once a second. Raises DatabaseError.
+
+        `look` false: no database is asked, whatever the time.
+        """
+        # One looks, the others go by the last look.
+        if look and time.monotonic() >= self._look_at and self._looking.acquire(blocking=False):
             try:
                 self._accepted = 0
                 self._size = figures().queue_size

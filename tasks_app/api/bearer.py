@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from tasks_app import conf
 from tasks_app.api.errors import crash, json_error
-from tasks_app.api_keys import digest, keys
+from tasks_app.api_keys import Known, digest, keys
 from tasks_app.metrics import exposition
 
 log = structlog.get_logger(__name__)
@@ -59,19 +59,18 @@ class Bearer:
 
     def _refusal(self, request: HttpRequest) -> HttpResponse | None:
         given = request.META.get("HTTP_AUTHORIZATION")
-        if given is None:
-            if not keys.known().ever:
-                if not self._exposed:
-                    return None
-                self._warn()
-                return _unauthorized(NONE_YET)
-            return _unauthorized(NEEDED)
-        scheme, _, key = given.strip().partition(" ")
-        key = key.strip()
-        known = scheme.lower() == "bearer" and (keys.match(key) is not None or self._is_supervisor(key))
-        if known or not (self._exposed or keys.known().ever):
+        known = keys.known()
+        if opens(given, known, self._exposed):
             return None
-        return _unauthorized(UNKNOWN if scheme.lower() == "bearer" else NO_BEARER, error="invalid_token")
+        if given is None:
+            if known.ever:
+                return _unauthorized(NEEDED)
+            self._warn()
+            return _unauthorized(NONE_YET)
+        scheme, key = _parts(given)
+        if scheme != "bearer":
+            return _unauthorized(NO_BEARER, error="invalid_token")
+        return None if self._is_supervisor(key) else _unauthorized(UNKNOWN, error="invalid_token")
 
     def _is_supervisor(self, key: str) -> bool:
         return bool(self._supervisor) and hmac.compare_digest(digest(key[:200]), self._supervisor)
@@ -80,6 +79,21 @@ class Bearer:
         if not self._warned:
             self._warned = True
             log.warning(NONE_YET)
+
+
+def opens(given: str | None, known: Known, exposed: bool) -> bool:
+    """Whether an Authorization header, or none, lets a call pass by this reading of the keys."""
+    if not known.ever and not exposed:
+        return True
+    if given is None:
+        return False
+    scheme, key = _parts(given)
+    return scheme == "bearer" and keys.match(key, known) is not None
+
+
+def _parts(given: str) -> tuple[str, str]:
+    scheme, _, key = given.strip().partition(" ")
+    return scheme.lower(), key.strip()
 
 
 def is_open(path: str) -> bool:

@@ -2,8 +2,8 @@
 
 A WSGI thread that reads a body waits for as long as the client likes; eight slow clients would be the end of an API of
 eight threads. So bodies are read by one event loop, each up to a limit and a deadline, and the threads get requests
-that are complete. The loop also says that the process lives, and sends away who has waited for a thread for too long:
-both hold while every thread waits for a database.
+that are complete. A POST that nothing is odd about needs none (`Express`). The loop also says that the process lives,
+and sends away who has waited for a thread for too long: both hold while every thread waits for a database.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
 from tasks_app.api.errors import RETRY_AFTER, error_bytes
+from tasks_app.api.express import Express
 from tasks_app.api.line import Line, Request
 from tasks_app.api.renderers import dump
 from tasks_app.metrics.tally import process
@@ -62,6 +63,7 @@ class Front:
         self._application = application
         self._threads, self._limit, self._patience = threads, limit, patience
         self._line = Line(threads)
+        self._express = Express(self._over)
         self._answered: deque[asyncio.Future[None]] = deque()
         self._inside = 0
         self._afloat = 0
@@ -92,7 +94,9 @@ class Front:
             self._sweeping = True
             self._loop.call_later(SWEEP, self._sweep)
         try:
-            self._line.put(Request(scope, proto, body, answered, scope.method not in READS))
+            request = Request(scope, proto, body, answered, scope.method not in READS)
+            if not self._express.takes(request):
+                self._line.put(request)
             await answered
         finally:
             self._afloat -= len(body)
@@ -162,8 +166,12 @@ class Front:
                 refuse(request.proto, Refused(500, "internal error"))
             finally:
                 self._line.over(request)
-                self._answered.append(request.answered)
+                self._over(request)
                 del request  # not kept while the thread waits
+
+    def _over(self, request: Request) -> None:
+        """It is answered. From any thread."""
+        self._answered.append(request.answered)
 
     def _answer(self, request: Request) -> None:
         started: list[Any] = []

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import OperationalError, connection, transaction
@@ -24,13 +25,13 @@ MODULE = sys.modules[Intake.__module__]
 def stored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many tasks each insert had."""
     sizes: list[int] = []
-    store = MODULE.store
+    insert = MODULE.insert
 
     def counting(new: Any) -> Any:
         sizes.append(len(new))
-        return store(new)
+        return insert(new)
 
-    monkeypatch.setattr(MODULE, "store", counting)
+    monkeypatch.setattr(MODULE, "insert", counting)
     return sizes
 
 
@@ -40,16 +41,16 @@ class Gate:
     def __init__(self, one: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
         self.inside, self.open = threading.Event(), threading.Event()
         self._intake = one
-        writing = MODULE.writing
+        writing = MODULE.bare_writing
 
         @contextmanager
-        def slow() -> Iterator[None]:
+        def slow(**how: Any) -> Iterator[None]:
             self.inside.set()
             assert self.open.wait(30)
-            with writing():
+            with writing(**how):
                 yield
 
-        monkeypatch.setattr(MODULE, "writing", slow)
+        monkeypatch.setattr(MODULE, "bare_writing", slow)
 
     def wait_for(self, callers: int) -> None:
         """Open once so many wait, the writer among them."""
@@ -108,13 +109,13 @@ def test_a_database_that_cannot_be_had_refuses_all_that_wait_and_the_next_one_wo
 ) -> None:
     mine = Intake()
     gate = Gate(mine, monkeypatch)
-    store, times = MODULE.store, []
+    insert, times = MODULE.insert, []
 
     def failing(new: Any) -> Any:
         times.append(len(new))
         raise OperationalError("it is away")
 
-    monkeypatch.setattr(MODULE, "store", failing)
+    monkeypatch.setattr(MODULE, "insert", failing)
 
     def refused() -> None:
         with pytest.raises(OperationalError, match="it is away"):
@@ -123,7 +124,7 @@ def test_a_database_that_cannot_be_had_refuses_all_that_wait_and_the_next_one_wo
     together(*(refused for _ in range(6)), lambda: gate.wait_for(6))
     assert times == [800]  # the other four were told at once
     assert not Task.objects.exists()
-    monkeypatch.setattr(MODULE, "store", store)
+    monkeypatch.setattr(MODULE, "insert", insert)
     (identity,) = mine.submit([NewTask("echo")])
     assert row(identity).status == "pending"
 
@@ -150,3 +151,93 @@ def test_a_bell_that_raises_after_the_commit_is_nobodys_fault_and_stores_nothing
     gate = Gate(mine, monkeypatch)
     *answers, _ = together(*(lambda: mine.submit([NewTask("echo")]) for _ in range(3)), lambda: gate.wait_for(3))
     assert {each for ids in answers for each in ids} == set(Task.objects.values_list("pk", flat=True))
+
+
+class Somebody:
+    """Has handed in a task and gone on."""
+
+    def __init__(self) -> None:
+        self.ids: list[UUID] = []
+        self.error: BaseException | None = None
+        self.known = threading.Event()
+
+    def told(self, ids: Sequence[UUID], error: BaseException | None) -> None:
+        self.ids, self.error = list(ids), error
+        self.known.set()
+
+
+@pytest.fixture
+def mine() -> Iterator[Intake]:
+    """One whose thread's connection is closed in the end."""
+    one = Intake()
+    yield one
+    if one._thread is not None:
+        last = Closing()
+        one.hand_in([NewTask("echo")], last)
+        assert last.known.wait(30)
+
+
+class Closing(Somebody):
+    def told(self, ids: Sequence[UUID], error: BaseException | None) -> None:
+        connection.close()
+        super().told(ids, error)
+
+
+def test_who_cannot_wait_is_told_once_it_is_committed(mine: Intake) -> None:
+    several = [Somebody() for _ in range(50)]
+    for number, somebody in enumerate(several):
+        mine.hand_in([NewTask("echo", {"n": number})], somebody)
+    assert all(somebody.known.wait(30) for somebody in several)
+    assert [row(somebody.ids[0]).task_data for somebody in several] == [{"n": number} for number in range(50)]
+    places = [row(somebody.ids[0]).place for somebody in several]
+    assert places == sorted(places)
+
+
+def test_who_comes_first_while_a_caller_writes_for_itself_is_told_too(
+    mine: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, somebody, late = Gate(mine, monkeypatch), Somebody(), Somebody()
+    take, second = mine._take, [late]
+
+    def taking(most: int | None) -> Any:
+        taken = take(most)
+        if second:
+            mine.hand_in([NewTask("echo")], second.pop())  # when the writer has what it takes: it is the next one's
+        return taken
+
+    monkeypatch.setattr(mine, "_take", taking)
+
+    def hand_in() -> None:
+        assert gate.inside.wait(30)
+        mine.hand_in([NewTask("echo")], somebody)
+        gate.open.set()
+
+    together(lambda: mine.submit([NewTask("echo")]), hand_in)
+    assert somebody.known.wait(30)
+    assert late.known.wait(30)
+    assert Task.objects.count() == 3
+
+
+def test_who_cannot_wait_is_told_what_went_wrong_and_the_next_one_is_stored(
+    mine: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(MODULE, "insert", lambda new: (_ for _ in ()).throw(OperationalError("it is away")))
+        refused = Somebody()
+        mine.hand_in([NewTask("echo")], refused)
+        assert refused.known.wait(30)
+    assert str(refused.error) == "it is away"
+    assert refused.ids == []
+    stored = Somebody()
+    mine.hand_in([NewTask("echo")], stored)
+    assert stored.known.wait(30)
+    assert row(stored.ids[0]).status == "pending"
+
+
+def test_somebody_who_cannot_be_told_holds_up_nobody(mine: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    deaf, there = Somebody(), Somebody()
+    monkeypatch.setattr(deaf, "told", lambda *_: 1 / 0)
+    mine.hand_in([NewTask("echo")], deaf)
+    mine.hand_in([NewTask("echo")], there)
+    assert there.known.wait(30)
+    assert Task.objects.count() == 2
