@@ -14,7 +14,7 @@ from django.db import connection
 from tasks_app import clock, conf
 from tasks_app.fail_points import fail_point
 from tasks_app.lifecycle.claimed import Claimed, Policy
-from tasks_app.lifecycle.server import own_cursor
+from tasks_app.lifecycle.server import prepared
 from tasks_app.write_lock import writing
 
 Selection = Literal["fifo", "lifo", "priority"]
@@ -32,11 +32,11 @@ _WAIT = "(extract(epoch from started_at - ready_at))::float8"
 # tenth of all that is ready, and would read the whole table to join it with that.
 _POSTGRESQL = """
 WITH want AS (
-  SELECT * FROM json_to_recordset(%(wants)s::json)
+  SELECT * FROM json_to_recordset($1::json)
     AS w(type text, count int, timeout float8, max_retries int, retry_backoff float8, retry_on text)
 ), best AS MATERIALIZED ({best})
-UPDATE taskdaemon_task AS task SET status = 'processing', attempts = task.attempts + 1, node = %(node)s,
-  lease = extract(epoch from clock_timestamp())::float8 + %(lease)s, clock = 'server', started_at = clock_timestamp(),
+UPDATE taskdaemon_task AS task SET status = 'processing', attempts = task.attempts + 1, node = $2,
+  lease = extract(epoch from clock_timestamp())::float8 + $3::float8, clock = 'server', started_at = clock_timestamp(),
   timeout = want.timeout, max_retries = want.max_retries, retry_backoff = want.retry_backoff, retry_on = want.retry_on
 FROM want WHERE want.type = task.task_type AND task.id = ANY(ARRAY(SELECT id FROM best))
 RETURNING task.id::text, task.task_type, task.task_data::text, task.attempts, task.priority, task.place, task.retries,
@@ -69,9 +69,12 @@ def best_by_type(order: Selection) -> str:
 #: their ids, so that two claimers do not wait for each other's rows in a circle.
 _LOOKED_AT = """
 SELECT t.id FROM taskdaemon_task AS t
-WHERE t.id = ANY(%(ids)s::uuid[]) AND coalesce(t.status) = 'pending' AND coalesce(t.due) IS NULL
+WHERE t.id = ANY($4::uuid[]) AND coalesce(t.status) = 'pending' AND coalesce(t.due) IS NULL
 ORDER BY t.id FOR UPDATE OF t
 """
+
+
+_BY_ID = _POSTGRESQL.replace("{best}", _LOOKED_AT)
 
 
 def best_of_type(order: Selection) -> str:
@@ -145,31 +148,29 @@ def _look(wants: Sequence[Want], order: Selection, cap: int) -> list[tuple[Any, 
 def _claim_postgresql(node: str, wants: Sequence[Want], order: Selection, cap: int | None) -> list[Claimed]:
     sent_at = time.monotonic()
     policies = {want.task_type: want.policy for want in wants}
-    params: dict[str, Any] = {"wants": _as_json(wants), "node": node, "lease": LEASE}
-    with connection.wrap_database_errors, own_cursor() as cursor:
-        if cap is None:
-            cursor.execute(_by_type(order), params, prepare=True)
-            fail_point("inside_claim")
-            return [Claimed._make((*row, policies[row[1]], sent_at, None)) for row in cursor.fetchall()]
-        taken: list[Claimed] = []
-        left = {want.task_type: want.count for want in wants}
-        # Locking more than is taken would make other nodes skip the best rows, so: look, then take exactly those.
-        # Rows that another node took in between are looked for again.
-        for _ in range(8):
-            again = [want._replace(count=left[want.task_type]) for want in wants if left[want.task_type]]
-            seen = _look(again, order, cap - len(taken)) if cap > len(taken) else []
-            if not seen:
-                break
-            params["ids"] = [row[0] for row in seen]
-            cursor.execute(_POSTGRESQL.replace("{best}", _LOOKED_AT), params, prepare=True)
-            fail_point("inside_claim")
-            rows = [Claimed._make((*row, policies[row[1]], sent_at, None)) for row in cursor.fetchall()]
-            taken += rows
-            for row in rows:
-                left[row.task_type] -= 1
-            if len(rows) == len(seen):
-                break
-        return taken
+    values = (_as_json(wants), node, LEASE)
+    if cap is None:
+        rows = prepared(_by_type(order), values)
+        fail_point("inside_claim")
+        return [Claimed._make((*row, policies[row[1]], sent_at, None)) for row in rows]
+    taken: list[Claimed] = []
+    left = {want.task_type: want.count for want in wants}
+    # Locking more than is taken would make other nodes skip the best rows, so: look, then take exactly those.
+    # Rows that another node took in between are looked for again.
+    for _ in range(8):
+        again = [want._replace(count=left[want.task_type]) for want in wants if left[want.task_type]]
+        seen = _look(again, order, cap - len(taken)) if cap > len(taken) else []
+        if not seen:
+            break
+        ids = "{" + ",".join(str(row[0]) for row in seen) + "}"
+        rows = prepared(_BY_ID, (*values, ids))
+        fail_point("inside_claim")
+        for row in rows:
+            taken.append(Claimed._make((*row, policies[row[1]], sent_at, None)))
+            left[row[1]] -= 1
+        if len(rows) == len(seen):
+            break
+    return taken
 
 
 def _as_json(wants: Sequence[Want]) -> str:

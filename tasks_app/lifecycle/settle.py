@@ -13,7 +13,7 @@ from django.db import DataError, connection, transaction
 
 from tasks_app import clock
 from tasks_app.lifecycle.claimed import Claimed
-from tasks_app.lifecycle.server import own_cursor
+from tasks_app.lifecycle.server import prepared
 from tasks_app.lifecycle.verdict import COMPLETED, Verdict, verdict
 from tasks_app.metrics import counters
 from tasks_app.models import OutcomeKind, Status
@@ -48,7 +48,7 @@ class Ended(NamedTuple):
 # dead entries, which it would read at every settle.
 _POSTGRESQL = """
 WITH d AS (
-  SELECT * FROM json_to_recordset(%s::json) AS d(id uuid, number int, status text, result text, error text, reason text,
+  SELECT * FROM json_to_recordset($1::json) AS d(id uuid, number int, status text, result text, error text, reason text,
     pause float8, spent int, outcome text, container text, image text, exit_code int, oom bool, wait float8,
     seconds float8, out text, err text)
 ), kept AS (
@@ -63,18 +63,19 @@ WITH d AS (
 ), tried AS (
   INSERT INTO taskdaemon_attempt (task_id, number, node, container, image, started_at, ended_at, outcome, error,
     exit_code, oom, wait_seconds, seconds, stdout_tail, stderr_tail)
-  SELECT id, number, %s, container, image, started_at, clock_timestamp(), outcome, coalesce(error, ''),
+  SELECT id, number, $2, container, image, started_at, clock_timestamp(), outcome, coalesce(error, ''),
     exit_code, oom, wait, seconds, out, err FROM kept
 ), counted AS (
   INSERT INTO taskdaemon_counter (slot, series, value)
-  SELECT %s, key, value::bigint FROM json_each_text(%s::json) WHERE (SELECT count(*) FROM kept) = %s
+  SELECT $3::smallint, key, value::bigint FROM json_each_text($4::json)
+  WHERE (SELECT count(*) FROM kept) = $5
   ORDER BY key COLLATE "C"
   ON CONFLICT (slot, series) DO UPDATE SET value = taskdaemon_counter.value + excluded.value
 )
 SELECT id::text, number, {whole} FROM kept
 """
 #: All or nothing without a transaction around it: if one is not kept, the statement fails and undoes itself.
-_WHOLE = _POSTGRESQL.replace("{whole}", "1 / ((SELECT count(*) FROM kept) = %s)::int")
+_WHOLE = _POSTGRESQL.replace("{whole}", "1 / ((SELECT count(*) FROM kept) = $5)::int")
 _PARTS = _POSTGRESQL.replace("{whole}", "1")
 _NOT_WHOLE = "22012"  # division by zero
 _SQLITE = """
@@ -168,17 +169,17 @@ def _settle_postgresql(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]
         rows.append(row)
     count_all(counts, verdicts, now)
     # Nearly always all are kept, and their counts go along merged; otherwise they are counted after the fact.
-    params = [_encode(rows), node, counters.slot(), _encode(counts), len(ended)]
+    params = (_encode(rows), node, counters.slot(), _encode(counts), len(ended))
     if not connection.in_atomic_block:
         try:
-            kept = _kept(_WHOLE, [*params, len(ended)])
+            kept = {(row[0], row[1]) for row in prepared(_WHOLE, params)}
             if len(kept) == len(ended):
                 return kept  # else none of them was, and nothing was done
         except DataError as error:
             if getattr(error.__cause__, "sqlstate", None) != _NOT_WHOLE:
                 raise
     with transaction.atomic():
-        kept = _kept(_PARTS, params)
+        kept = {(row[0], row[1]) for row in prepared(_PARTS, params)}
         if len(kept) != len(ended):
             counts = {}
             for end in ended:
@@ -187,12 +188,6 @@ def _settle_postgresql(node: str, ended: Sequence[Ended]) -> set[tuple[str, int]
             count_all(counts, [each for each in verdicts if (each[0].task.id, each[0].task.attempt) in kept], now)
             counters.add(counts)
     return kept
-
-
-def _kept(statement: str, params: list[Any]) -> set[tuple[str, int]]:
-    with connection.wrap_database_errors, own_cursor() as cursor:
-        cursor.execute(statement.encode(), params, prepare=True)
-        return {(row[0], row[1]) for row in cursor.fetchall()}
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

@@ -113,7 +113,8 @@ def explained(sql: str, params: Any) -> list[str]:
     if connection.vendor == "sqlite":
         raw = connection.connection
         return [str(line[3]) for line in raw.execute(f"EXPLAIN QUERY PLAN {sql}", params).fetchall()]
-    with psycopg.Cursor(connection.connection) as cursor:
+    raw = psycopg.RawCursor if "$1" in sql else psycopg.Cursor
+    with raw(connection.connection) as cursor:
         cursor.execute(f"EXPLAIN {sql}".encode(), params)
         return [str(line[0]).strip() for line in cursor.fetchall()]
 
@@ -166,7 +167,7 @@ def test_a_claim_reads_the_best_rows_from_the_index_of_its_order_and_sorts_nothi
         sql = CLAIM["_POSTGRESQL"].replace("{best}", best_by_type(order))
         policy = Policy(1.0, 1, 1.0, frozenset())
         wants = CLAIM["_as_json"]([Want("echo", 8, policy), Want("prime", 2, policy)])
-        params = {"wants": wants, "node": "n", "lease": 30.0}
+        params = (wants, "n", 30.0)
         plan = explained(sql, params)
     assert scans(plan) == []
     assert any(INDEX_OF[order] in line for line in plan), plan
@@ -184,12 +185,9 @@ def test_a_capped_claim_looks_through_the_same_index_and_takes_by_id(order: Sele
         assert any(INDEX_OF[order] in line for line in plan), plan
         assert not [line for line in plan if "TEMP B-TREE" in line or line.lstrip("-> ").startswith("Sort")]
     if connection.vendor == "postgresql":
-        sql = CLAIM["_POSTGRESQL"].replace("{best}", CLAIM["_LOOKED_AT"])
-        params = {
-            "wants": CLAIM["_as_json"]([Want("echo", 8, Policy(1.0, 1, 1.0, frozenset()))]),
-            "node": "n", "lease": 30.0, "ids": list(Task.objects.ready().values_list("pk", flat=True)[:8]),
-        }  # fmt: skip
-        plan = explained(sql, params)
+        wants = CLAIM["_as_json"]([Want("echo", 8, Policy(1.0, 1, 1.0, frozenset()))])
+        ids = list(Task.objects.ready().values_list("pk", flat=True)[:8])
+        plan = explained(CLAIM["_BY_ID"], (wants, "n", 30.0, ids))
         assert scans(plan) == []
         assert any("taskdaemon_task_pkey" in line for line in plan)
 

@@ -107,7 +107,7 @@ def test_api_metrics_says_the_same_numbers(client: Client) -> None:
         "http_responses": value(found, "django_http_responses_total_by_status_view_method_total"),
     }
     assert {name: said[name] for name in whole} == whole
-    assert set(said) == {*whole, "handlers"}
+    assert set(said) == {*whole, "age_seconds", "handlers"}
     assert set(said["handlers"]) == {"echo", "prime"}
     for name, one in said["handlers"].items():
         of = {"handler": name}
