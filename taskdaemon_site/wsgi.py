@@ -1,5 +1,6 @@
 """The WSGI application, and the front that the web server loads."""
 
+import gc
 import os
 
 from django.core.wsgi import get_wsgi_application
@@ -27,3 +28,6 @@ if master := os.environ.get("TASKDAEMON_WEB_MASTER"):
 
 # Counts of requests and bells, and which keys were used, reach the database by a thread, never on a request's time.
 flusher.start(keys.write_uses)
+
+# What is imported by now stays, and need not be looked at by the garbage collector again.
+gc.freeze()

@@ -9,7 +9,14 @@ import logging.config
 import sys
 from typing import Any
 
-import structlog
+# structlog's coloured tracebacks, which are not used here, load rich wherever it is installed: 0.1 s of each start.
+_rich = sys.modules.get("rich")
+sys.modules["rich"] = None  # type: ignore[assignment]
+import structlog  # noqa: E402
+
+del sys.modules["rich"]
+if _rich is not None:
+    sys.modules["rich"] = _rich
 
 _SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,

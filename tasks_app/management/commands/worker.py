@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import warnings
 from typing import Any
 
@@ -23,11 +25,17 @@ class Command(PlatformCommand):
 
     def handle(self, *args: Any, handler: list[str], **options: Any) -> None:
         """Works until SIGTERM, then drains."""
-        chosen = [word for name in handler for word in ("--handler", name)]
         # Root in a container is usual, and Celery's reason (pickle) is not given here.
         warnings.filterwarnings("ignore", message="You.re running the worker with superuser")
-        quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
-        level = conf.environment().log_level
-        import_string(settings.CELERY_APP).worker_main(
-            ["--quiet", "worker", "--pool", "solo", *quiet, "--loglevel", level, *chosen]
+        # Not by Celery's command line: that brings a shell of its own (0.3 s of every start, 15 MB).
+        worker = import_string(settings.CELERY_APP).Worker(
+            pool_cls="solo",
+            loglevel=logging.getLevelNamesMapping()[conf.environment().log_level.upper()],
+            quiet=True,
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+            handler=tuple(handler),
         )
+        worker.start()
+        sys.exit(worker.exitcode)
