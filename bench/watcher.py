@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from contextlib import closing
-from typing import Any
-
-import psycopg
 
 from bench.deployment import Deployment
 from tests.system.stores import PostgreSQLStore
@@ -37,9 +33,9 @@ class Watcher:
         self._thread.join()
 
     def _watch(self) -> None:
-        store, last = self._deployment.store, 0
-        with closing(self._connection(store)) as connection:
-            query = LOOK.replace("?", "%s") if isinstance(store, PostgreSQLStore) else LOOK
+        last = 0
+        with closing(self._deployment.connect()) as connection:
+            query = LOOK.replace("?", "%s") if isinstance(self._deployment.store, PostgreSQLStore) else LOOK
             over = False
             while not over:
                 over = self._over.wait(EVERY)
@@ -49,9 +45,3 @@ class Watcher:
                 now = time.monotonic()
                 for last, identity in rows:  # noqa: B007 (the last one is where the next look begins)
                     self.seen.setdefault(str(identity).replace("-", ""), now)
-
-    @staticmethod
-    def _connection(store: Any) -> Any:
-        if isinstance(store, PostgreSQLStore):
-            return psycopg.connect(store.url, autocommit=True)
-        return sqlite3.connect(store.path, timeout=20, isolation_level=None, check_same_thread=False)
