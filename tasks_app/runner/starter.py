@@ -104,10 +104,10 @@ class Starter:
             return  # Whoever gets the call is told why.
         out, err = talk.tails()
         said = last_line(out) if reason == "chatter" else last_line(err) or last_line(out)
-        if talk.calls:
-            what = "wrote to stdout after its reply" if reason == "chatter" else f"ended while idle{how(ending)}"
+        if reason == "chatter":
+            what = "wrote to stdout after its reply" if talk.calls else "answers before it is asked"
         else:
-            what = "answers before it is asked" if reason == "chatter" else f"ends at once{how(ending)}"
+            what = ("ended while idle" if talk.calls or age >= SETTLED else "ends at once") + how(ending)
         problem = f"handler '{self._handler.name}' {what}" + (f": {said}" if said else "")
         news.tell(self._handler.name, problem, f" (container {talk.container.id})")
         if not talk.calls:

@@ -13,11 +13,11 @@ SECRETS = [
 ]  # fmt: skip
 
 
-def bin_env(file: Path, *words: str) -> dict[str, str]:
+def bin_env(file: Path, *words: str, **environment: str) -> dict[str, str]:
     """What bin/env writes."""
     done = subprocess.run(
-        ["sh", TOP / "bin/env", *words], env={"PATH": "/usr/bin:/bin", "ENV_FILE": str(file)}, capture_output=True,
-        text=True,
+        ["sh", TOP / "bin/env", *words], env={"PATH": "/usr/bin:/bin", "ENV_FILE": str(file), **environment},
+        capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]

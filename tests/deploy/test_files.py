@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import socket
+import tempfile
 import tomllib
 from pathlib import Path
+
+import pytest
 
 from tasks_app.runner.handlers import Defaults, load
 from tests.deploy.compose import SECRETS, TOP, bin_env
@@ -51,3 +57,20 @@ def test_env_makes_secrets_once_and_keeps_them(tmp_path: Path):
     # The broker stays while only monitoring is asked for.
     assert bin_env(file, "monitoring")["COMPOSE_PROFILES"] == "rabbitmq,monitoring"
     assert bin_env(file, "redis")["DAEMON_BROKER_URL"] == first["DAEMON_BROKER_URL"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a socket to others")
+@pytest.mark.parametrize(
+    ("owner", "group", "inside"), [(0, 112, 112), (4711, 4711, 0), (4711, 300111, 112)], ids=["root", "own", "docker"]
+)
+def test_the_sockets_group_is_what_it_is_called_in_a_container(tmp_path: Path, owner: int, group: int, inside: int):
+    socket_file = Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")) / "socket"
+    (tmp_path / "subgid").write_text("somebody:100000:65536\n4711:300000:65536\n")
+    try:
+        with socket.socket(socket.AF_UNIX) as engine:
+            engine.bind(str(socket_file))
+            os.chown(socket_file, owner, group)
+            made = bin_env(tmp_path / ".env", DOCKER_HOST=f"unix://{socket_file}", SUBGID=str(tmp_path / "subgid"))
+    finally:
+        shutil.rmtree(socket_file.parent)
+    assert (made["DOCKER_SOCKET"], made["DOCKER_GID"]) == (str(socket_file), str(inside))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 
 import pytest
 
+from tasks_app.runner import starter
 from tasks_app.runner.call import Done
 from tasks_app.runner.errors import Killed, Unavailable
 from tasks_app.runner.selection import POLICIES
@@ -149,6 +151,14 @@ def test_a_handler_that_dies_at_once_is_tried_again_with_growing_pauses(open_des
     assert (stats.warm, stats.free, stats.starting) == (0, 0, 1)
     assert desk.pool.slots[0]._starter.pause == 1.0
     assert desk.pool.take() is None
+
+
+def test_a_container_that_nobody_asked_for_long_did_not_end_at_once(open_desk: OpenDesk, monkeypatch: Any) -> None:
+    monkeypatch.setattr(starter, "SETTLED", 0.0)
+    desk = open_desk("die", lend_after=5.0)
+    assert desk.until(lambda: desk.pool.stats().problem) == (
+        "handler 'actor' ended while idle with exit code 3: no model file"
+    )
 
 
 def test_what_cannot_be_started_says_why(open_desk: OpenDesk) -> None:
