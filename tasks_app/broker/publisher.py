@@ -89,8 +89,13 @@ class Publisher:
         connection, self._connection, self._producer, self._blocked = self._connection, None, None, False
         if connection is not None:
             _open.discard(connection)
+            # kombu leaves its epoll to the garbage collector, and a broker that is away is tried often.
+            poller = getattr(getattr(connection._transport, "cycle", None), "poller", None)
             with suppress(Exception):
                 connection.collect()
+            if poller is not None:
+                with suppress(Exception):
+                    poller.close()
 
     @property
     def _transport(self) -> Any:
