@@ -20,7 +20,8 @@ RUN --mount=type=bind,from=wheels,target=/wheels \
     find /opt/venv -name '*.po' -delete; \
     /opt/venv/bin/python -m compileall -q /opt/venv/lib
 COPY . .
-# Static files as they are served, each beside its compressed copy; their sources are not needed after that.
+# Static files as they are served, each beside its compressed copy; their sources are not needed after that. What was
+# checked out under a umask of 077 has to be read by another user in here.
 RUN set -eu; \
     python=/opt/venv/bin/python; \
     DAEMON_HOME=/tmp/home DAEMON_STATIC_ROOT=/app/static $python manage.py collectstatic \
@@ -28,6 +29,7 @@ RUN set -eu; \
     $python -m whitenoise.compress --quiet static; \
     rm -rf /tmp/home /opt/venv/lib/python*/site-packages/drf_spectacular_sidecar/static; \
     chmod +x deploy/entrypoint; \
+    chmod -R a+rX /app; \
     $python -m compileall -q /app
 
 FROM python:3.13-slim

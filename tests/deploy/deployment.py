@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,13 @@ class Deployment:
     def build(self, revision: str) -> str:
         """`docker compose build`, where what the Dockerfile names is not to be had. The image's id."""
         contexts = {"python:3.13-slim": f"docker-image://{images.base()}", "wheels": str(images.wheels())}
-        build = {"additional_contexts": contexts, "network": "none", "args": {"REVISION": revision}}
-        self._override.write_text(json.dumps({"services": {"web": {"build": build}}}))  # JSON is YAML
-        self.compose("build", "--quiet", "web")
+        with tempfile.TemporaryDirectory(prefix="taskdaemon-image-") as scratch:
+            build = {
+                "context": str(images.strict_copy(Path(scratch))), "additional_contexts": contexts, "network": "none",
+                "args": {"REVISION": revision},
+            }  # fmt: skip
+            self._override.write_text(json.dumps({"services": {"web": {"build": build}}}))  # JSON is YAML
+            self.compose("build", "--quiet", "web")
         return str(docker.identity(self.image))
 
     def migrates(self, migration: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -65,11 +66,28 @@ def wheels() -> Path:
     return there
 
 
+def strict_copy(to: Path) -> Path:
+    """The project as a checkout under a umask of 077 has it."""
+    said = run(
+        "git", "-c", "safe.directory=*", "-C", str(TOP), "ls-files", "-z", "--cached", "--others", "--exclude-standard"
+    )
+    for name in filter(None, said.split("\0")):
+        if (TOP / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(TOP / name, to / name)
+            (to / name).chmod((TOP / name).stat().st_mode & 0o700)
+    for folder in [to, *(path for path in to.rglob("*") if path.is_dir())]:
+        folder.chmod(0o700)
+    return to
+
+
 def platform(tag: str = PLATFORM, revision: str = "test") -> str:
     """The platform's own image, by its own Dockerfile. Nothing is asked for over the network. Its name."""
     contexts = {"python:3.13-slim": f"docker-image://{base()}", "wheels": str(wheels())}
     words = [word for name, where in contexts.items() for word in ("--build-context", f"{name}={where}")]
-    docker.run("build", "-q", "--network=none", "-t", tag, "--build-arg", f"REVISION={revision}", *words, str(TOP))
+    words += ["--network=none", "-t", tag, "--build-arg", f"REVISION={revision}"]
+    with tempfile.TemporaryDirectory(prefix="taskdaemon-image-") as scratch:
+        docker.run("build", "-q", *words, str(strict_copy(Path(scratch))))
     return tag
 
 

@@ -173,7 +173,7 @@ def test_one_of_three_workers_is_killed_and_the_others_finish_its_tasks_and_remo
 ):
     identity = deployment.identity()
     until(lambda: deployment.http.get("/health").json()["workers"] == 3, 180, what="three workers")
-    tasks = [deployment.post("nap", seconds=6) for _ in range(9)]
+    tasks = [deployment.post("nap", seconds=4) for _ in range(9)]
     query = "SELECT node FROM taskdaemon_task WHERE status = 'processing'"
     ((node, *_), *_) = until(lambda: deployment.psql(query), what="a task that runs")
     # A node's name begins with its container's.

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import socket
+import subprocess
 import tempfile
 import tomllib
 from pathlib import Path
@@ -74,3 +75,15 @@ def test_the_sockets_group_is_what_it_is_called_in_a_container(tmp_path: Path, o
     finally:
         shutil.rmtree(socket_file.parent)
     assert (made["DOCKER_SOCKET"], made["DOCKER_GID"]) == (str(socket_file), str(inside))
+
+
+def test_what_compose_mounts_from_a_strict_checkout_can_be_read_in_there(tmp_path: Path):
+    for name in ("bin/env", "deploy/handlers.toml", "deploy/prometheus/prometheus.yml"):
+        (tmp_path / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copy(TOP / name, tmp_path / name)
+        (tmp_path / name).chmod(0o600)
+    subprocess.run(["sh", tmp_path / "bin/env"], check=True, env={"PATH": "/usr/bin:/bin"})
+    modes = {path.relative_to(tmp_path).as_posix(): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes["deploy/handlers.toml"] == modes["deploy/prometheus/prometheus.yml"] == 0o644
+    assert modes["deploy/prometheus"] & 0o055 == 0o055
+    assert modes[".env"] == 0o600
