@@ -18,6 +18,7 @@ from django.db import OperationalError, connection
 
 from tasks_app import conf
 from tasks_app.api_keys import digest
+from tasks_app.management import shipped
 from tasks_app.management.child import Child
 from tasks_app.management.first_admin import first_admin
 from tasks_app.management.platform_command import PlatformCommand
@@ -38,13 +39,14 @@ class Command(PlatformCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Runs until it is told to stop."""
         name_process("tasks-up")
+        engine = _choose_handlers()
         env = conf.environment()
         env.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = self._lock(env)
         self._port_is_free(env)
         self._migrate()
         password = first_admin()
-        locked = self._say_where(env, password)
+        locked = self._say_where(env, password, engine)
         connection.close()  # the children have their own
         key = secrets.token_urlsafe(32)
         os.environ["TASKDAEMON_UP_KEY_DIGEST"] = digest(key)  # for the web server (api.bearer); the key stays here
@@ -95,7 +97,7 @@ class Command(PlatformCommand):
                     returncode=2,
                 ) from None
 
-    def _say_where(self, env: conf.Environment, password: str | None) -> bool:
+    def _say_where(self, env: conf.Environment, password: str | None, engine: str) -> bool:
         """Answers whether calls need an API key."""
         base = address(env)
         handlers = conf.handlers()
@@ -105,6 +107,8 @@ class Command(PlatformCommand):
             f"  broker    {'embedded (no server)' if env.embedded else (env.broker_url or '').rpartition('@')[2]}"
         )
         self._say(f"  handlers  {slots} ({handlers.path})")
+        if engine:
+            self._say(f"  engine    {engine}")
         self._say(f"  api       {base}/queue")
         self._say(f"  docs      {base}/docs")
         self._say(
@@ -117,6 +121,17 @@ class Command(PlatformCommand):
         elif env.exposed:
             self._say("  keys      DAEMON_AUTH=off: open to whoever reaches this port")
         return locked
+
+
+def _choose_handlers() -> str:
+    """The shipped handlers in containers, where that is possible. Answers why, or why not."""
+    choice = shipped.choose(conf.PROJECT, os.environ)
+    if choice.config is None:
+        return choice.why
+    os.environ["HANDLER_CONFIG"] = str(choice.config)  # for the children too
+    for read in (conf.environment, conf.handlers):
+        read.cache_clear()
+    return choice.why
 
 
 def _run_alone(command: str, lock: int) -> None:
