@@ -48,6 +48,7 @@ class Ours:
         self._worker: Process = self.deployment.manage("worker")
         self.deployment.warm(self._worker)
         self._containers = self.deployment.container_pids() if self._engine == "docker" else []
+        self._before = self._cpu()
 
     def ready(self) -> None:
         """They are warm."""
@@ -62,8 +63,9 @@ class Ours:
         # From here on: what it costs a server to be handed the tasks is not what a task costs.
         first, before = self.deployment.completed(), self._cpu()
         self.deployment.none_left(self._worker)
-        if count > first:
-            self.cost = (self._cpu() - before) / (count - first) * 1e6
+        if first == count:  # too few to see that
+            first, before = 0, self._before
+        self.cost = (self._cpu() - before) / (count - first) * 1e6
         found = self.deployment.stamps(count + self._first)
         return [(number - self._first, stamp) for number, stamp in found if number >= self._first]
 

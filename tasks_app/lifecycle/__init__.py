@@ -14,7 +14,7 @@ from tasks_app.lifecycle.promote import promote
 from tasks_app.lifecycle.prune import prune
 from tasks_app.lifecycle.redrive import redrive
 from tasks_app.lifecycle.release import release
-from tasks_app.lifecycle.renew import held, renew
+from tasks_app.lifecycle.renew import held, others, renew
 from tasks_app.lifecycle.rescue import rescue
 from tasks_app.lifecycle.settle import Ended, settle
 from tasks_app.lifecycle.submit import NewTask, submit, submit_many
@@ -31,6 +31,7 @@ __all__ = [
     "expire",
     "held",
     "intake",
+    "others",
     "promote",
     "prune",
     "redrive",

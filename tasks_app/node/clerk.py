@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter as Tally
@@ -32,6 +33,9 @@ log = structlog.get_logger(__name__)
 POLL, POLL_SHARED = 1.0, 0.4
 #: Seconds that an outcome waits for those that come at the same moment, and for the next one of them.
 GATHER, GLANCE = 0.0004, 0.0001
+#: Where more is ready than there are slots, outcomes go to the settler once they are so many, or after so many seconds:
+#: nobody's task is later for it, and the server has as much to do for 8 as for 24, nearly.
+ENOUGH, HOLD = 24, 0.003
 #: It waits where that brought so many of late; elsewhere it is tried again after so many rounds.
 WORTH_IT, TRY_AGAIN = 0.5, 16
 
@@ -68,6 +72,7 @@ class Clerk:
         self._thread: int | None = None
         #: How many more outcomes a wait has brought of late, and the rounds since one was tried.
         self._gain, self._untried = 1.0, 0
+        self._held_until = math.inf
         # A claim that a power cut undoes is a re-execution, which at-least-once allows. A settle is another connection.
         self._session = ServerSession("SET synchronous_commit = off")
         #: Seconds between looks when no bell is heard.
@@ -110,6 +115,7 @@ class Clerk:
                     self._round()
                     trouble.over()
                 except DatabaseError as error:
+                    self._settler.call()
                     time.sleep(trouble.pause(error))
         finally:
             self._settler.call()
@@ -153,14 +159,27 @@ class Clerk:
             self._hand_out(task, sent_at)
 
     def _listen(self) -> None:
-        self._reactor.turn(max(self.polled_at + self.poll - time.monotonic(), 0.0))
+        now = time.monotonic()
+        self._reactor.turn(max(min(self.polled_at + self.poll, self._held_until) - now, 0.0))
         if not self._settler.idle():
             self._gather()
             if not self._writes_outcomes:
-                self._settler.call()
+                self._pass_on()
+        else:
+            self._held_until = math.inf
         while self._rung:
             if (name := self._rung.popleft()) in self._pools:
                 self._hopeful.add(name)
+
+    def _pass_on(self) -> None:
+        """Call the settler; where more is ready than there are slots, not before there is enough for a statement."""
+        now = time.monotonic()
+        if self._hopeful and self._settler.waiting() < ENOUGH:
+            self._held_until = min(self._held_until, now + HOLD)
+            if now < self._held_until:
+                return
+        self._held_until = math.inf
+        self._settler.call()
 
     def _gather(self) -> None:
         """Hear the others as well, where several answer at one moment: a commit costs the same whatever is in it."""

@@ -11,10 +11,9 @@ import structlog
 from django.db import DatabaseError, connection
 
 from tasks_app import clock
-from tasks_app.lifecycle import expire, held, promote, renew, rescue
+from tasks_app.lifecycle import expire, held, others, promote, renew, rescue
 from tasks_app.lifecycle.claim import LEASE
 from tasks_app.metrics import tally
-from tasks_app.models import Task
 from tasks_app.node.burial import bury, remove_rows
 from tasks_app.node.ledger import MARGIN, Ledger
 from tasks_app.node.record import NodeRecord
@@ -151,9 +150,10 @@ class Heartbeat:
             self._ledger.kill(lambda key, _: key in gone, TAKEN_AWAY)
 
     def _take_over(self, leases: bool) -> None:
-        others = Task.objects.running().exclude(node=self._record.name).order_by().values_list("node", flat=True)
         dead = [
-            name for name in set(others) if name and self._record.shares_locks_with(name) and is_dead(self._home, name)
+            name
+            for name in others(self._record.name)
+            if self._record.shares_locks_with(name) and is_dead(self._home, name)
         ]
         # What was sent to a container may wait there unread, and would be begun beside the next attempt.
         dead = [name for name in dead if self.cleared(name)]

@@ -56,6 +56,10 @@ class Settler:
         """Let the thread write what waits. Never blocks."""
         self._called.put(None)
 
+    def waiting(self) -> int:
+        """How many outcomes wait."""
+        return len(self._queue)
+
     def backlogged(self) -> bool:
         """Whether too many outcomes wait."""
         return len(self._queue) > BACKLOG

@@ -16,7 +16,19 @@ import pytest
 from django.db import connection
 
 from tasks_app import clock
-from tasks_app.lifecycle import NewTask, Policy, Want, expire, held, promote, renew, rescue, submit_many, waiting
+from tasks_app.lifecycle import (
+    NewTask,
+    Policy,
+    Want,
+    expire,
+    held,
+    others,
+    promote,
+    renew,
+    rescue,
+    submit_many,
+    waiting,
+)
 from tasks_app.lifecycle import claim as claim_verb
 from tasks_app.lifecycle.claim import Selection, best_by_type, best_of_type
 from tasks_app.metrics.reading import statement
@@ -200,6 +212,8 @@ def holding() -> object:
 
 VERBS: dict[str, Callable[[], object]] = {
     "promote": promote,
+    "promote of the present clock": lambda: promote(all_clocks=False),
+    "others": lambda: others("mine"),
     "rescue of leases": rescue,
     "rescue of the dead": lambda: rescue(["dead", "gone"], leases=False),
     "renew and held": holding,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import threading
@@ -12,7 +13,7 @@ import pytest
 
 from tasks_app.lifecycle import Claimed
 from tasks_app.node import Node
-from tasks_app.node.clerk import TRY_AGAIN, WORTH_IT
+from tasks_app.node.clerk import ENOUGH, TRY_AGAIN, WORTH_IT
 from tasks_app.runner.call import Call, Done
 from tasks_app.runner.handlers import Handler
 from tasks_app.runner.process_engine import ProcessEngine
@@ -109,9 +110,43 @@ def test_the_settler_is_called_once_all_are_heard_or_at_once_where_the_clerk_is_
     handlers = Handlers(node, tasks)
     handlers.answer(*tasks)
     node._one_writer = node._clerk._writes_outcomes = False  # as on a server
+    node._clerk._hopeful.clear()
     if listening:
         node._clerk._listen()
     else:
         node._clerk._thread = None
         node._reactor.turn(1.0)
     assert node._settler._called.qsize() == (1 if listening else 2)
+
+
+def test_where_more_is_ready_than_there_are_slots_outcomes_are_held_until_there_are_enough_or_for_a_moment(
+    node: Node,
+) -> None:
+    clerk, settler = node._clerk, node._settler
+    node._one_writer = clerk._writes_outcomes = False
+    assert clerk._hopeful
+    tasks = [claimed(str(number)) for number in range(ENOUGH + 1)]
+    handlers = Handlers(node, tasks)
+    handlers.answer(tasks[0])
+    clerk._listen()
+    assert settler.waiting() == 1 and not settler._called.qsize()
+    clerk._listen()  # as long as it may be held: nobody answers
+    assert settler._called.qsize() == 1 and clerk._held_until == math.inf
+
+    settler._queue.clear()
+    handlers.answer(*tasks[1:])
+    clerk._gain = ENOUGH  # hears them all, however slow this machine is
+    while node.ledger.count():
+        clerk._listen()
+    assert settler._called.qsize() >= 2 and clerk._held_until == math.inf
+
+
+def test_a_clerk_whose_held_outcomes_another_had_written_waits_as_long_as_ever(node: Node) -> None:
+    (task,) = tasks = [claimed("a")]
+    node._one_writer = node._clerk._writes_outcomes = False
+    Handlers(node, tasks).answer(task)
+    node._clerk._listen()
+    assert node._clerk._held_until < math.inf
+    node._settler._queue.clear()
+    node._clerk._listen()
+    assert node._clerk._held_until == math.inf
