@@ -118,6 +118,7 @@ class Clerk:
                     self._settler.call()
                     time.sleep(trouble.pause(error))
         finally:
+            self._thread = None  # the number may be given to another thread
             self._settler.call()
             connection.close()
 

@@ -125,7 +125,10 @@ class Node:
         self._clerk.stop()
         self._threads[0].join(10.0)  # a claim that is under way is handed out first
         if self._one_writer:
-            self._spawn("settler", self._settler.run)  # the clerk wrote outcomes until now
+            # The clerk wrote outcomes until now. Told first: what an ending attempt leaves to the clerk is in the queue
+            # by then, and the settler looks there before it waits for a call.
+            self._one_writer = False
+            self._spawn("settler", self._settler.run)
         running = self.ledger.count()
         if running:
             log.info("draining", running=running, seconds=timeout)

@@ -26,6 +26,7 @@ def test_told_to_stop_it_lets_a_running_task_end_and_leaves_nothing(daemon: Daem
     assert not list((daemon.home / "nodes").iterdir())
     assert not daemon.rows("SELECT * FROM taskdaemon_node WHERE stopped_at IS NULL")
     assert "Traceback" not in up.said()
+    assert "drain time is over" not in up.said(), "it waited for what had ended"
 
 
 def test_while_it_drains_nothing_new_is_taken(daemon: Daemon) -> None:
