@@ -24,7 +24,7 @@ def _measure(scene: Scene, database: str, broker: str, seconds: float) -> dict[s
         p50, p99 = _open_loop(served, 50.0, int(50 * seconds), first)
         figures = {"50_p50": p50, "50_p99": p99}
         first += int(50 * seconds)
-        burst = 1000
+        burst = max(int(600 * seconds), 1000)  # long enough for a steady state: over a second
         load = served.post(burst, first=first)
         served.none_left(served.process)
         first += burst
