@@ -12,12 +12,14 @@ NEAR, FAR = 1.0, 5.0
 
 
 class Backlog:
-    """An estimate from above: the pending tasks at the last look, and what this process has accepted since."""
+    """An estimate from above: the pending tasks at the last look, what this process has accepted since, and what it has
+    let in and not stored yet."""
 
     def __init__(self) -> None:
         self._looking = threading.Lock()
         self._size = 0
-        self._accepted = 0
+        self._accepted = self._coming = 0
+        self._counting = threading.Lock()
         self._looked_at = self._look_at = 0.0
 
     @property
@@ -39,7 +41,7 @@ class Backlog:
                 self._look_at = self._looked_at + FAR
             finally:
                 self._looking.release()
-        estimate = self._size + self._accepted
+        estimate = self._size + self._accepted + self._coming
         if estimate + count > limit // 2:
             self._look_at = min(self._look_at, self._looked_at + NEAR)
         return estimate + count > limit
@@ -47,6 +49,12 @@ class Backlog:
     def accepted(self, count: int = 1) -> None:
         """So many more wait. Unlocked: a count that is lost in a race costs as many tasks over the limit."""
         self._accepted += count
+
+    def coming(self, count: int) -> None:
+        """So many more are on their way to the database; below 0: so many less, stored or refused. Locked: what is lost
+        here is lost for good."""
+        with self._counting:
+            self._coming += count
 
 
 backlog = Backlog()

@@ -64,9 +64,12 @@ class Express:
         """Whether it will be answered here. Does not wait, for a database neither."""
         if request.scope.path != "/queue" or (new := self._task(request)) is None:
             return False
+        # Nobody waits here, so as many as there are clients may be let in while one commit is under way.
+        backlog.coming(1)
         try:
             intake.hand_in([new], _Post(request, self._headers, self._over))
         except RuntimeError:  # no more threads; one of those that there are may do it
+            backlog.coming(-1)
             return False
         return True
 
@@ -114,6 +117,9 @@ class _Post:
 
     def told(self, ids: Sequence[UUID], error: BaseException | None) -> None:
         """Answer."""
+        if error is None:
+            backlog.accepted()
+        backlog.coming(-1)
         try:
             self._answer(ids, error)
         finally:
@@ -124,7 +130,6 @@ class _Post:
             status, identity = 200, str(ids[0])
             body = b'{"task_id":"%b"}' % identity.encode()
             headers = [*self._headers, ("location", f"/api/tasks/{identity}")]
-            backlog.accepted()
         else:
             told = crash(error, "POST")
             status, body = told.status_code, told.content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sqlite3
 import threading
@@ -9,9 +10,10 @@ from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
 from tasks_app import api_keys, conf
 from tasks_app.api import bearer, express
@@ -150,6 +152,25 @@ def test_what_has_to_be_read_from_the_database_first_is_the_views(posting: Clien
     backlog.full(1)
     posting.keys._read_at = -7200.0
     assert not posting.takes()
+
+
+def test_what_is_not_stored_yet_counts_as_waiting(posting: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    backlog._look_at = 0.0
+    backlog.full(1)
+    posting.express._env = conf.environment().model_copy(update={"max_queue": 3})
+    handed: list[Any] = []
+    with monkeypatch.context() as slow:
+        slow.setattr(posting.intake, "hand_in", lambda new, somebody: handed.append(somebody))
+        assert [posting.takes() for _ in range(5)] == [True, True, True, False, False]
+        handed.pop().told((), OperationalError("it is away"))
+        assert [posting.takes() for _ in range(2)] == [True, False]
+        while handed:
+            handed.pop().told([uuid4()], None)
+    backlog._look_at = math.inf
+    assert not posting.takes()
+    backlog._look_at = 0.0
+    assert not backlog.full(1)
+    assert backlog._coming == 0
 
 
 def test_while_another_thread_reads_it_the_last_reading_will_do(posting: Client) -> None:
