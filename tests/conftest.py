@@ -29,6 +29,7 @@ ONE_LEG = {
     "system/test_bells.py": "on each broker in turn, and what becomes of the doorbell's files",
     "system/test_outage.py": "on a server of its own",
     "system/test_two_hosts.py": "on servers of its own",
+    "system/test_up_handlers.py": "what an engine has, before any server is asked",
     "system/test_up_starts.py": "a first start without any server",
     "system/test_worker_alone.py": "the command lines of a worker",
 }
