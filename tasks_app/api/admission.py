@@ -45,9 +45,10 @@ def admit(env: Environment, count: int = 1, look: bool = True) -> None:
     """Let `count` tasks in, or raise Stopping (503) or TooMany (429). `look` false: no database is asked."""
     if draining(env):
         raise Stopping
-    if env.max_rate is not None and not pace.allows(env.max_rate, count):
-        raise TooMany(f"tasks come too fast: at most {env.max_rate:g} a second are taken; slow down")
     limit = env.max_queue
     if backlog.full(limit, count, look):
         room = "" if count == 1 else f" and {count:,} more are too many"
         raise TooMany(f"the queue is full: {limit:,} tasks may wait{room}; come back later")
+    # Last: a token is taken for what is let in alone, and who is refused on the short way asks once more.
+    if env.max_rate is not None and not pace.allows(env.max_rate, count):
+        raise TooMany(f"tasks come too fast: at most {env.max_rate:g} a second are taken; slow down")

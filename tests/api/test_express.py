@@ -16,7 +16,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from tasks_app import api_keys, conf
-from tasks_app.api import bearer, express
+from tasks_app.api import admission, bearer, express
 from tasks_app.api.backlog import backlog
 from tasks_app.api.express import Express
 from tasks_app.api.line import Request
@@ -151,6 +151,20 @@ def test_what_has_to_be_read_from_the_database_first_is_the_views(posting: Clien
     assert not posting.takes()
     backlog.full(1)
     posting.keys._read_at = -7200.0
+    assert not posting.takes()
+
+
+def test_who_finds_the_queue_full_takes_nothing_from_the_rate(posting: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "pace", admission.Pace())
+    full = conf.environment().model_copy(update={"max_queue": 1, "max_rate": 0.001})
+    backlog.coming(1)
+    try:
+        posting.express._env = full
+        assert not posting.takes()
+    finally:
+        backlog.coming(-1)
+    posting.express._env = full.model_copy(update={"max_queue": 1000})
+    assert posting.posts()
     assert not posting.takes()
 
 
