@@ -13,8 +13,6 @@ from tests.system.checker import faults
 from tests.system.daemon import Daemon
 from tests.system.process import Process, until
 
-pytestmark = pytest.mark.database
-
 NODES = 3
 
 
