@@ -1,0 +1,263 @@
+"""Every verb of the lifecycle in any order, beside a model in Python of what it ought to have done."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.db import connection
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from tasks_app import clock
+from tasks_app.lifecycle import (
+    Claimed,
+    Ended,
+    NewTask,
+    Policy,
+    Want,
+    cancel,
+    claim,
+    delete,
+    expire,
+    promote,
+    redrive,
+    release,
+    renew,
+    rescue,
+    settle,
+    submit_many,
+)
+from tasks_app.lifecycle.claim import LEASE, Selection
+from tasks_app.models import OutcomeKind, Task
+from tests.lifecycle.kit import ALWAYS
+
+TYPES = ("a", "b")
+NODES = ("north", "south")
+POLICIES = [Policy(5.0, retries, backoff, ALWAYS) for retries in (0, 1, 2) for backoff in (0.0, 60.0)]
+KINDS = [kind for kind in OutcomeKind if kind not in (OutcomeKind.CANCELLED, OutcomeKind.WORKER_LOST)]
+PICK = st.integers(0, 10_000)
+
+
+@dataclass
+class Known:
+    """A task as it ought to be."""
+
+    task_type: str
+    priority: int
+    place: int
+    status: str = "pending"
+    waits: bool = False
+    attempts: int = 0
+    retries: int = 0
+    reason: str | None = None
+    node: str | None = None
+    policy: Policy | None = None
+    tries: list[str] = field(default_factory=list)
+    lives: int = 1
+    ends: int = 0
+
+    @property
+    def ready(self) -> bool:
+        return self.status == "pending" and not self.waits
+
+    def leave(self, outcome: str, status: str, reason: str | None = None, spent: int = 0) -> None:
+        self.tries.append(outcome)
+        self.move(status, reason)
+        self.retries += spent
+
+    def move(self, status: str, reason: str | None = None) -> None:
+        self.status, self.reason, self.node, self.waits = status, reason, None, False
+        self.ends += status in ("completed", "failed")
+
+
+class Verbs(RuleBasedStateMachine):
+    """Every edge of the state machine beside a model of it in Python."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tasks: dict[str, Known] = {}
+        self.claims: list[Claimed] = []
+        self.totals: Tally[str] = Tally()
+        self.place = 0
+
+    @initialize()
+    def empty(self) -> None:
+        with connection.cursor() as cursor:
+            for table in ("attempt", "task", "counter"):
+                cursor.execute(f"DELETE FROM taskdaemon_{table}")
+
+    def some(self, pick: int, *statuses: str) -> str | None:
+        fitting = [key for key, task in self.tasks.items() if task.status in statuses]
+        return fitting[pick % len(fitting)] if fitting else None
+
+    def next_place(self) -> int:
+        self.place += 1
+        return self.place
+
+    @rule(new=st.lists(st.tuples(st.sampled_from(TYPES), st.integers(0, 3)), min_size=1, max_size=5))
+    def submit(self, new: list[tuple[str, int]]) -> None:
+        for (name, priority), key in zip(new, submit_many([NewTask(n, {}, p) for n, p in new]), strict=True):
+            self.tasks[str(key)] = Known(name, priority, self.next_place())
+            self.totals["received"] += 1
+
+    @rule(
+        node=st.sampled_from(NODES),
+        counts=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+        policy=st.sampled_from(POLICIES),
+        order=st.sampled_from(["fifo", "lifo", "priority"]),
+        cap=st.sampled_from([None, 1, 2, 9]),
+    )
+    def claim(self, node: str, counts: tuple[int, int], policy: Policy, order: Selection, cap: int | None) -> None:
+        def best(item: tuple[str, Known]) -> tuple[int, int]:
+            task = item[1]
+            return (-task.priority, task.place) if order == "priority" else (0, task.place)
+
+        ready = sorted((i for i in self.tasks.items() if i[1].ready), key=best, reverse=order == "lifo")
+        wanted = dict(zip(TYPES, counts, strict=True))
+        expected: list[str] = []
+        for key, task in ready:
+            if wanted[task.task_type] and (cap is None or len(expected) < cap):
+                wanted[task.task_type] -= 1
+                expected.append(key)
+        got = claim(node, [Want(n, c, policy) for n, c in zip(TYPES, counts, strict=True)], order, cap)
+        assert [task.id for task in got] == expected
+        for claimed in got:
+            task = self.tasks[claimed.id]
+            task.status, task.node, task.policy, task.attempts = "processing", node, policy, task.attempts + 1
+            assert (claimed.attempt, claimed.retries) == (task.attempts, task.retries)
+        self.claims += got
+
+    def is_current(self, claimed: Claimed) -> bool:
+        task = self.tasks.get(claimed.id)
+        return task is not None and task.status == "processing" and task.attempts == claimed.attempt
+
+    @rule(picks=st.lists(st.tuples(PICK, st.sampled_from(KINDS), st.booleans()), min_size=1, max_size=4))
+    def settle(self, picks: list[tuple[int, OutcomeKind, bool]]) -> None:
+        """Of any claims that there ever were: many are stale."""
+        ends: dict[tuple[str, int], Ended] = {}
+        for pick, kind, retryable in picks:
+            if self.claims:
+                claimed = self.claims[-1 - pick % len(self.claims)]
+                result = "0" if kind == OutcomeKind.SUCCESS else None
+                ends[claimed.id, claimed.attempt] = Ended(claimed, kind, result=result, retryable=retryable)
+        expected = {key for key, end in ends.items() if self.is_current(end.task)}
+        assert settle("north", list(ends.values())) == expected
+        self.totals["stale"] += len(ends) - len(expected)
+        for key in expected:
+            self.ended(self.tasks[key[0]], ends[key])
+
+    def ended(self, task: Known, end: Ended) -> None:
+        assert task.policy is not None
+        allowed = end.kind != OutcomeKind.ERROR or end.retryable
+        if end.kind == OutcomeKind.SUCCESS:
+            task.leave(end.kind, "completed")
+        elif end.kind == OutcomeKind.RELEASED:
+            task.leave(end.kind, "pending")
+        elif allowed and task.retries < task.policy.max_retries:
+            task.leave(end.kind, "pending", spent=1)
+            task.waits = task.policy.retry_backoff > 0
+        elif end.kind == OutcomeKind.ERROR:
+            task.leave(end.kind, "failed", "retries_exhausted" if allowed else "handler_error")
+        else:
+            task.leave(end.kind, "failed", end.kind)
+
+    @rule(pick=PICK)
+    def release(self, pick: int) -> None:
+        if not self.claims:
+            return
+        claimed = self.claims[-1 - pick % len(self.claims)]
+        current = self.is_current(claimed)
+        assert bool(release("north", [claimed], "drained")) == current
+        self.totals["stale"] += not current
+        if current:
+            self.tasks[claimed.id].leave("released", "pending")
+
+    @rule(node=st.sampled_from(NODES), picks=st.lists(PICK, max_size=4))
+    def renew(self, node: str, picks: list[int]) -> None:
+        """Of any claims that there ever were: what is not the node's now is not made its own by it."""
+        ids = {self.claims[-1 - pick % len(self.claims)].id for pick in picks if self.claims}
+        ours = [key for key in ids if key in self.tasks and self.tasks[key].node == node]
+        Task.objects.filter(pk__in=ours).update(lease=clock.now() + 1.0)
+        others = Task.objects.exclude(pk__in=ours).order_by("pk").values_list("pk", "lease", "status")
+        before = list(others)
+        assert len(renew(node, ids)) == len(ours)
+        assert list(others.all()) == before
+        assert Task.objects.filter(lease__gt=clock.now() + LEASE / 2, pk__in=ours).count() == len(ours)
+
+    def lose(self, lost: list[Known]) -> None:
+        for task in lost:
+            assert task.policy is not None
+            if task.retries < task.policy.max_retries:
+                task.leave("worker_lost", "pending", spent=1)
+            else:
+                task.leave("worker_lost", "failed", "worker_lost")
+
+    @rule(node=st.sampled_from(NODES))
+    def rescue_a_node(self, node: str) -> None:
+        lost = [task for task in self.tasks.values() if task.node == node]
+        assert rescue([node], leases=False) == len(lost)
+        self.lose(lost)
+
+    @rule(pick=PICK)
+    def rescue_a_lease(self, pick: int) -> None:
+        key = self.some(pick, "processing")
+        Task.objects.filter(pk__in=[key] if key else []).update(lease=clock.now() - 1.0)
+        assert rescue() == (1 if key else 0)
+        self.lose([self.tasks[key]] if key else [])
+
+    @rule(pick=PICK)
+    def redrive(self, pick: int) -> None:
+        key = self.some(pick, "pending", "processing", "completed", "failed")
+        if key:
+            task = self.tasks[key]
+            assert redrive(UUID(key)) == (task.status == "failed")
+            if task.status == "failed":
+                task.move("pending")
+                task.retries, task.place, task.lives = 0, self.next_place(), task.lives + 1
+
+    @rule(pick=PICK)
+    def cancel(self, pick: int) -> None:
+        key = self.some(pick, "pending", "processing", "completed", "failed")
+        if key:
+            task = self.tasks[key]
+            assert cancel(UUID(key)) == (task.status in ("pending", "processing"))
+            if task.status == "processing":
+                task.leave("cancelled", "failed", "cancelled")
+            elif task.status == "pending":
+                task.move("failed", "cancelled")
+
+    @rule(pick=PICK)
+    def expire(self, pick: int) -> None:
+        key = self.some(pick, "pending", "processing")
+        Task.objects.filter(pk__in=[key] if key else []).update(expires_at=clock.Now())
+        # One that ran and came back is late as well by now.
+        late = [t for i, t in self.tasks.items() if t.status == "pending" and row_expires(i)]
+        assert expire() == len(late)
+        for task in late:
+            task.move("failed", "expired")
+
+    @rule(pick=PICK)
+    def delete(self, pick: int) -> None:
+        key = self.some(pick, "pending", "processing", "completed", "failed")
+        if key:
+            task = self.tasks.pop(key)
+            assert delete(UUID(key))
+            self.totals["deleted"] += 1
+            self.totals["ends deleted"] += task.ends
+            self.totals["lives deleted"] += task.lives - 1
+            self.totals["tries deleted"] += len(task.tries)
+
+    @rule(pick=PICK)
+    def promote(self, pick: int) -> None:
+        waits = [key for key, task in self.tasks.items() if task.waits]
+        due = waits[: pick % 3]
+        Task.objects.filter(pk__in=due).update(due=clock.now() - 1.0)
+        assert set(promote()) == {self.tasks[key].task_type for key in due}
+        for key in due:
+            self.tasks[key].waits = False
+
+
+def row_expires(key: str) -> bool:
+    return Task.objects.filter(pk=key, expires_at__isnull=False).exists()
