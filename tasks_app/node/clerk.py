@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import structlog
 from django.db import DatabaseError, connection
@@ -17,7 +17,10 @@ from tasks_app.fail_points import fail_point
 from tasks_app.lifecycle import Claimed, Ended, Policy, Want, claim, waiting
 from tasks_app.lifecycle.claim import LEASE, Selection
 from tasks_app.models import OutcomeKind
+from tasks_app.node.errand import Errand
 from tasks_app.node.ledger import MARGIN, Ledger
+from tasks_app.node.muster import Muster
+from tasks_app.node.patience import Patience
 from tasks_app.node.retrying import Retrying
 from tasks_app.node.server_session import ServerSession
 from tasks_app.node.settler import Settler
@@ -36,8 +39,8 @@ GATHER, GLANCE = 0.0004, 0.0001
 #: Where more is ready than there are slots, outcomes go to the settler once they are so many, or after so many seconds:
 #: nobody's task is later for it, and the server has as much to do for 8 as for 24, nearly.
 ENOUGH, HOLD = 24, 0.003
-#: It waits where that brought so many of late; elsewhere it is tried again after so many rounds.
-WORTH_IT, TRY_AGAIN = 0.5, 16
+#: The part of the slots that is enough for a claim on a server, where more is ready than there are slots.
+MOST = 0.75
 
 
 class Clerk:
@@ -70,9 +73,14 @@ class Clerk:
         self._hopeful: set[str] = set(pools)
         self._stopping = False
         self._thread: int | None = None
-        #: How many more outcomes a wait has brought of late, and the rounds since one was tried.
-        self._gain, self._untried = 1.0, 0
+        self._patience = Patience()
         self._held_until = math.inf
+        #: On a server the clerk listens while a claim is under way. Under a cap one takes several statements.
+        self._sends = connection.vendor == "postgresql" and cap is None
+        self._errand: Errand | None = None
+        self._muster = Muster()
+        #: Whether the last claim got all that it wanted, so that there is more.
+        self._flooded = False
         # A claim that a power cut undoes is a re-execution, which at-least-once allows. A settle is another connection.
         self._session = ServerSession("SET synchronous_commit = off")
         #: Seconds between looks when no bell is heard.
@@ -110,7 +118,7 @@ class Clerk:
         trouble = Retrying("claim")
         self._thread = threading.get_ident()
         try:
-            while not self._stopping:
+            while not self._stopping or self._errand is not None:
                 try:
                     self._round()
                     trouble.over()
@@ -124,6 +132,8 @@ class Clerk:
 
     def _round(self) -> None:
         self._listen()
+        if self._errand is not None and not self._come_back(self._errand):
+            return
         if self._stopping:
             return
         if time.monotonic() - self.polled_at >= self.poll:
@@ -139,11 +149,16 @@ class Clerk:
             wants = []
         if not wants and (not self._writes_outcomes or self._settler.idle()):
             return
+        if self._sends and self._muster.waits(sum(want.count for want in wants), self._enough(wants)):
+            return
         # Before the claim: a bell that is heard while it runs must not be forgotten by it.
         self._hopeful.difference_update(want.task_type for want in wants)
-        self._session.tuned()
-        sent_at = clock.elapsed()
         try:
+            self._session.tuned()
+            if self._sends:
+                self._errand = Errand(self._node, wants, self._order, self._reactor)
+                return
+            sent_at = clock.elapsed()
             if self._writes_outcomes:
                 tasks = self._settler.write_with(lambda: claim(self._node, wants, self._order, room))
             else:
@@ -151,19 +166,47 @@ class Clerk:
         except BaseException:
             self._hopeful.update(want.task_type for want in wants)
             raise
+        self._hand_out_all(wants, tasks, sent_at, capped=room is not None and len(tasks) >= room)
+
+    def _come_back(self, errand: Errand) -> bool:
+        """Hand out what an errand brought, if it is back."""
+        try:
+            tasks = errand.claimed()
+            if tasks is None:
+                return False
+        except BaseException:
+            self._errand = None
+            self._hopeful.update(want.task_type for want in errand.wants)
+            raise
+        self._errand = None
+        self._hand_out_all(errand.wants, tasks, errand.sent_at)
+        return True
+
+    def _enough(self, wants: list[Want]) -> float:
+        """How many free slots a claim on a server is made for at once."""
+        if not self._flooded or not self._ledger.count():
+            return 0.0
+        return MOST * sum(len(self._pools[want.task_type].slots) for want in wants)
+
+    def _hand_out_all(self, wants: Sequence[Want], tasks: list[Claimed], sent_at: float, capped: bool = False) -> None:
         if tasks:
             fail_point("after_claim")
         got = Tally(task.task_type for task in tasks)
-        capped = room is not None and len(tasks) >= room
-        self._hopeful.update(want.task_type for want in wants if capped or got[want.task_type] >= want.count)
+        more = {want.task_type for want in wants if capped or got[want.task_type] >= want.count}
+        self._hopeful |= more
+        self._flooded = bool(more)
         for task in tasks:
             self._hand_out(task, sent_at)
 
     def _listen(self) -> None:
         now = time.monotonic()
-        self._reactor.turn(max(min(self.polled_at + self.poll, self._held_until) - now, 0.0))
+        until = min(self.polled_at + self.poll, self._held_until, self._muster.until)
+        if self._errand is not None:  # what is due waits for it
+            until = min(now + self._errand.wait(), self._held_until)
+        self._reactor.turn(max(until - now, 0.0))
         if not self._settler.idle():
-            self._gather()
+            if not self._sends:
+                self._gather()
             if not self._writes_outcomes:
                 self._pass_on()
         else:
@@ -175,7 +218,8 @@ class Clerk:
     def _pass_on(self) -> None:
         """Call the settler; where more is ready than there are slots, not before there is enough for a statement."""
         now = time.monotonic()
-        if self._hopeful and self._settler.waiting() < ENOUGH:
+        more = self._hopeful or (self._errand is not None and self._flooded)
+        if more and self._settler.waiting() < ENOUGH:
             self._held_until = min(self._held_until, now + HOLD)
             if now < self._held_until:
                 return
@@ -184,10 +228,8 @@ class Clerk:
 
     def _gather(self) -> None:
         """Hear the others as well, where several answer at one moment: a commit costs the same whatever is in it."""
-        if self._gain < WORTH_IT and self._untried < TRY_AGAIN:
-            self._untried += 1
+        if not self._patience.worth_it():
             return
-        self._untried = 0
         before = running = self._ledger.count()
         until = time.monotonic() + GATHER
         while running and time.monotonic() < until:
@@ -199,7 +241,7 @@ class Clerk:
                     break
             running = self._ledger.count()
         if before:
-            self._gain += (before - running - self._gain) / 8
+            self._patience.brought(before - running)
 
     def _hand_out(self, task: Claimed, sent_at: float) -> None:
         if self._ledger.adopt(task, sent_at):
