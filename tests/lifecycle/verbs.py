@@ -83,10 +83,22 @@ class Verbs(RuleBasedStateMachine):
         self.place = 0
 
     @initialize()
-    def empty(self) -> None:
+    def one_of_each_outcome(self) -> None:
+        """An example leaves out some verbs; what a settle may come to is in all of them."""
         with connection.cursor() as cursor:
             for table in ("attempt", "task", "counter"):
                 cursor.execute(f"DELETE FROM taskdaemon_{table}")
+        self.submit([("a", 0)] * len(KINDS))
+        self.claim("north", (len(KINDS), 0), POLICIES[0], "fifo", None)
+        self.settle([(n, kind, True) for n, kind in enumerate(KINDS)])
+
+    def run_out(self) -> None:
+        """Whatever became of them, all tasks can be run to their end."""
+        self.promote_all([key for key, task in self.tasks.items() if task.waits])
+        count = len(self.tasks)
+        self.claim("south", (count, count), POLICIES[0], "priority", None)
+        self.settle_all([Ended(c, OutcomeKind.SUCCESS, result="1") for c in self.claims if self.is_current(c)])
+        assert {task.status for task in self.tasks.values()} <= {"completed", "failed"}
 
     def some(self, pick: int, *statuses: str) -> str | None:
         fitting = [key for key, task in self.tasks.items() if task.status in statuses]
@@ -142,8 +154,12 @@ class Verbs(RuleBasedStateMachine):
                 claimed = self.claims[-1 - pick % len(self.claims)]
                 result = "0" if kind == OutcomeKind.SUCCESS else None
                 ends[claimed.id, claimed.attempt] = Ended(claimed, kind, result=result, retryable=retryable)
+        self.settle_all([*ends.values()])
+
+    def settle_all(self, ended: list[Ended]) -> None:
+        ends = {(end.task.id, end.task.attempt): end for end in ended}
         expected = {key for key, end in ends.items() if self.is_current(end.task)}
-        assert settle("north", list(ends.values())) == expected
+        assert settle("north", ended) == expected
         self.totals["stale"] += len(ends) - len(expected)
         for key in expected:
             self.ended(self.tasks[key[0]], ends[key])
@@ -252,7 +268,9 @@ class Verbs(RuleBasedStateMachine):
     @rule(pick=PICK)
     def promote(self, pick: int) -> None:
         waits = [key for key, task in self.tasks.items() if task.waits]
-        due = waits[: pick % 3]
+        self.promote_all(waits[: pick % 3])
+
+    def promote_all(self, due: list[str]) -> None:
         Task.objects.filter(pk__in=due).update(due=clock.now() - 1.0)
         assert set(promote()) == {self.tasks[key].task_type for key in due}
         for key in due:
