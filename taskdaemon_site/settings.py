@@ -100,6 +100,8 @@ _LITE = _DB["ENGINE"].endswith("sqlite3")
 _DB.setdefault("OPTIONS", {}).update(_SQLITE if _LITE else _POSTGRESQL)
 if not _LITE:
     _DB["ENGINE"] = "tasks_app.postgresql"
+    # Whatever the server's own default is.
+    _DB["TEST"] = {"CHARSET": "UTF8", "TEMPLATE": "template0"}
 _DB["CONN_MAX_AGE"] = None if _LITE else 60
 _DB["CONN_HEALTH_CHECKS"] = not _LITE
 if _LITE:

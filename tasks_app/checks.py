@@ -10,6 +10,7 @@ from django.db import DatabaseError, connection
 
 from tasks_app import conf
 from tasks_app.odd_variables import odd_variables
+from tasks_app.postgresql.encoding import encoding_fault
 from tasks_app.postgresql.pooler import is_refused
 from tasks_app.runner.errors import RunnerError
 from tasks_app.runner.handlers import HandlersError
@@ -24,7 +25,7 @@ def register() -> None:
     checks.register(handlers_can_be_read, "tasks_app")
     checks.register(environment_is_understood, "tasks_app")
     checks.register(database_can_do_it, "tasks_app")
-    checks.register(sessions_are_not_shared, "tasks_app")
+    checks.register(server_will_do, "tasks_app")
     checks.register(web_servers_have_one_key, WEB)
 
 
@@ -57,17 +58,21 @@ def database_can_do_it(**_: Any) -> list[checks.CheckMessage]:
     return []
 
 
-def sessions_are_not_shared(**_: Any) -> list[checks.CheckMessage]:
-    """E004: a pooler in front of PostgreSQL that hands sessions on. Of a server that is away nothing is known here."""
+def server_will_do(**_: Any) -> list[checks.CheckMessage]:
+    """E004: a pooler in front of PostgreSQL that hands sessions on. E005: a database for some characters alone.
+
+    Of a server that is away nothing is known here.
+    """
     if connection.vendor != "postgresql" or connection.connection is not None:
         return []
     try:
         connection.ensure_connection()
+        fault = encoding_fault(connection.connection)
     except DatabaseError as error:
         return [checks.Error(str(error), id="tasks_app.E004")] if is_refused(error) else []
     finally:
         connection.close()  # what starts now may fork
-    return []
+    return [] if fault is None else [checks.Error(fault, id="tasks_app.E005")]
 
 
 def web_servers_have_one_key(**_: Any) -> list[checks.CheckMessage]:

@@ -23,6 +23,7 @@ from tasks_app.deployment import deployment_id
 from tasks_app.models import Deployment
 from tasks_app.node import Node
 from tasks_app.node.retrying import Retrying
+from tasks_app.postgresql.encoding import encoding_fault
 from tasks_app.postgresql.pooler import is_refused
 from tasks_app.process_name import name_process
 from tasks_app.runner.engine import Owner
@@ -141,6 +142,9 @@ def _deployment() -> str:
     try:
         while True:
             try:
+                connection.ensure_connection()
+                if connection.vendor == "postgresql" and (fault := encoding_fault(connection.connection)):
+                    raise Refused(fault)
                 found = deployment_id()
                 trouble.over()
                 return found

@@ -28,7 +28,7 @@ def database() -> Iterator[dict[str, str]]:
     name = f"taskdaemon_api_{uuid.uuid4().hex[:12]}"
     place = url.rpartition("/")[0]
     with psycopg.connect(f"{place}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0")
         try:
             yield {"DATABASE_URL": f"{place}/{name}", "DAEMON_SECRET_KEY": some_secret()}
         finally:

@@ -72,12 +72,12 @@ class _Text(Loader):
 class PostgreSQLStore:
     """A database on the server of a URL; its name begins as that of the URL's own database. Empty until filled."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, encoding: str = "UTF8") -> None:
         base, _, name = server.rpartition("/")
         self._admin, self.name = f"{base}/postgres", f"{name}_{secrets.token_hex(6)}"
         self.url = f"{base}/{self.name}"
         self.environment = {"DATABASE_URL": self.url, "DAEMON_SECRET_KEY": secrets.token_urlsafe(48)}
-        self._on_server(f"CREATE DATABASE {self.name}")
+        self._on_server(f"CREATE DATABASE {self.name} ENCODING '{encoding}' TEMPLATE template0")
 
     def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
         with psycopg.connect(self.url, row_factory=dict_row) as connection:
