@@ -36,7 +36,8 @@ PLAIN = frozenset(
     {
         "accept", "accept-encoding", "accept-language", "cache-control", "connection", "content-length", "content-type",
         "pragma", "traceparent", "tracestate", "transfer-encoding", "user-agent", "x-request-id",
-        "authorization", "host",
+        "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-real-ip",
+        "authorization", "host", "x-forwarded-proto",
     }
 )  # fmt: skip
 #: What Django's middleware and DRF add to the view's answer.
@@ -57,8 +58,8 @@ class Express:
         self._over = over
         self._env = conf.environment()
         self._headers = [*HEADERS, *([("vary", "Origin")] if settings.CSRF_TRUSTED_ORIGINS else [])]
-        # Behind TLS some are redirected, and each answer says for how long the name is to be spoken to by TLS alone.
-        self._closed = self._env.tls
+        if self._env.tls:
+            self._headers.append(("strict-transport-security", _transport_security()))
 
     def takes(self, request: Request) -> bool:
         """Whether it will be answered here. Does not wait, for a database neither."""
@@ -76,7 +77,7 @@ class Express:
     def _task(self, request: Request) -> NewTask | None:
         """The task that a good request asks for, let in; None for whatever Django has to look at."""
         scope = request.scope
-        if self._closed or scope.method != "POST" or scope.query_string or len(request.body) > LARGEST:
+        if scope.method != "POST" or scope.query_string or len(request.body) > LARGEST:
             return None
         if not self._plain(scope.headers) or backlog.due:
             return None
@@ -92,6 +93,8 @@ class Express:
         given = dict(pairs)
         if len(given) != len(pairs) or not PLAIN.issuperset(headers.keys()) or not _ours(given.get("host", "")):
             return False
+        if self._env.tls and given.get("x-forwarded-proto") != "https":
+            return False  # it did not come by TLS, and is redirected
         if self._env.auth == "off":
             return True
         authorization = given.get("authorization")
@@ -99,6 +102,12 @@ class Express:
             return False  # the server's pairs are without a value that is not ASCII
         known = keys.lately()
         return known is not None and opens(authorization, known, self._env.exposed)
+
+
+def _transport_security() -> str:
+    """For how long the name is to be spoken to by TLS alone, as Django's SecurityMiddleware says it."""
+    also = {"includeSubDomains": settings.SECURE_HSTS_INCLUDE_SUBDOMAINS, "preload": settings.SECURE_HSTS_PRELOAD}
+    return "; ".join([f"max-age={settings.SECURE_HSTS_SECONDS}", *(word for word, said in also.items() if said)])
 
 
 @lru_cache(maxsize=64)
@@ -134,7 +143,9 @@ class _Post:
             told = crash(error, "POST")
             status, body = told.status_code, told.content
             own = [(name, value) for name, value in told.items() if name != "Content-Type"]
-            headers = [*self._headers, *own]
+            # Our own bugs are nothing that DRF answers, which says what is allowed.
+            ours = [pair for pair in self._headers if status != 500 or pair[0] != "allow"]
+            headers = [*ours, *own]
         took = time.monotonic() - self._request.at
         process.add(f"http|{status}|queue|POST")
         process.observe("http_seconds", f"{status}|queue|POST", took)

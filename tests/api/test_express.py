@@ -33,7 +33,7 @@ def ask(server: Server, path: str, body: bytes, *lines: str, method: str = "POST
     """Status, headers and body, without what differs from task to task."""
     head = "\r\n".join((f"{method} {path} HTTP/1.1", "Connection: close", f"Content-Length: {len(body)}", *lines))
     raw = server.talk(head.encode("latin-1") + b"\r\n\r\n" + body).decode()
-    raw = re.sub("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", raw)
+    raw = re.sub("[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", "ID", raw)
     head, _, text = raw.partition("\r\n\r\n")
     status, *headers = head.split("\r\n")
     return int(status[9:12]), sorted(one for one in headers if not one.startswith("date:")), text
@@ -56,7 +56,18 @@ LINES = [
     (HOST, "Cookie: taskdaemon_session=x"), (HOST, "Accept: text/html"), (HOST, "User-Agent: \xff"),
     (HOST, "Authorization: Bearer x"), (HOST, "Authorization: Bearer x", "Authorization: Bearer y"),
     (HOST, "Authorization: \xff"), (HOST, "X-Http-Method-Override: DELETE"), (HOST, "X-Forwarded-Proto: https"),
-    (HOST, "Expect: 100-continue"), (HOST, "Content_Type: x"),
+    (HOST, "Expect: 100-continue"), (HOST, "Content_Type: x"), (HOST, "X-Forwarded-For: 127.0.0.1", "Via: 1.1 here"),
+    (HOST, "X-Forwarded-Host: evil.example", "X-Forwarded-Port: 1", "X-Real-IP: ::1", "Forwarded: host=evil.example"),
+]  # fmt: skip
+
+
+#: From a proxy that speaks TLS, from one that did not, and from who knows.
+TLS = [
+    ("X-Forwarded-Proto: https",), ("X-Forwarded-Proto: http",), ("X-Forwarded-Proto: https, http",),
+    ("X-Forwarded-Proto: http, https",), ("X-Forwarded-Proto: HTTPS",), ("X-Forwarded-Proto: https;",),
+    ("X-Forwarded-Proto: ",), ("X-Forwarded-Proto: https", "X-Forwarded-Proto: http"), ("X_Forwarded_Proto: https",),
+    ("Forwarded: proto=https",), (),
+    ("X-Forwarded-Proto: https", "Origin: https://localhost"), ("X-Forwarded-Proto: https", "Host: evil.example"),
 ]  # fmt: skip
 
 
@@ -80,6 +91,27 @@ def test_a_flood_and_a_stop_are_told_as_the_view_does(tmp_path: Path) -> None:
         stopping = ask(server, "/queue", TASK, HOST)
         assert stopping == ask(server, "/queue/", TASK, HOST)
         assert stopping[0] == 503
+
+
+def test_behind_tls_all_is_told_as_the_view_does(tmp_path: Path) -> None:
+    with serving(tmp_path, DAEMON_TLS="true") as server:
+        for lines in TLS:
+            status, headers, text = ask(server, "/queue/", TASK, HOST, *lines)
+            # A redirect names where it was asked.
+            there = [header.replace("localhost/queue/", "localhost/queue") for header in headers]
+            assert ask(server, "/queue", TASK, HOST, *lines) == (status, there, text), lines
+        assert ask(server, "/queue", TASK, HOST, "X-Forwarded-Proto: https")[0] == 200
+        assert ask(server, "/queue", TASK, HOST)[0] == 301
+
+
+def test_a_bug_is_told_as_the_view_does(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        assert ask(server, "/queue", TASK, HOST)[0] == 200
+        with closing(sqlite3.connect(tmp_path / "taskdaemon.sqlite3", isolation_level=None)) as other:
+            other.execute("CREATE TRIGGER b BEFORE INSERT ON taskdaemon_task BEGIN SELECT RAISE(ABORT, 'a bug'); END")
+        broken = ask(server, "/queue", TASK, HOST)
+        assert broken == ask(server, "/queue/", TASK, HOST)
+        assert broken[0] == 500
 
 
 def test_a_full_queue_is_told_as_the_view_does(tmp_path: Path) -> None:
@@ -212,7 +244,12 @@ def test_beyond_loopback_it_is_closed_without_a_key_unless_that_is_off(posting: 
     assert posting.posts()
 
 
-def test_behind_tls_it_is_the_views(posting: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_behind_tls_what_came_by_it_takes_the_short_way(posting: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     env = conf.environment().model_copy(update={"tls": True})
     monkeypatch.setattr(conf, "environment", lambda: env)
-    assert not Client(posting.keys, posting.intake).takes()
+    client = Client(posting.keys, posting.intake)
+    assert client.posts(x_forwarded_proto="https", x_forwarded_for="203.0.113.7")
+    assert client.answers[0][1]["strict-transport-security"].startswith("max-age=")
+    for proto in ("http", "https, http", "HTTPS", ""):
+        assert not client.takes(x_forwarded_proto=proto)
+    assert not client.takes()
