@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
 from tasks_app.runner.orphans import DEPLOYMENT
-from tests.broker.servers import missing
-from tests.docker.engines import BUSYBOX, client
-from tests.docker.second_engine import SecondEngine
+from tests.docker.engines import BUSYBOX
+from tests.docker.second_engine import SecondEngine, second_engine
 from tests.faults.dashboard import problems
 from tests.system.checker import faults
 from tests.system.daemon import Daemon
@@ -34,18 +29,9 @@ SHELL = (
 @pytest.fixture
 def engine() -> Iterator[SecondEngine]:
     """An engine of the test's own, with one image; it does not run."""
-    if os.geteuid() != 0 or shutil.which("dockerd") is None:
-        missing("a Docker engine of one's own (root and dockerd)")
-    home = Path(tempfile.mkdtemp(prefix="engine-", dir="/tmp"))
-    engine = SecondEngine(home / "home", home / "socket")
-    try:
-        engine.start()
-        engine.load(BUSYBOX, client())
+    with second_engine(BUSYBOX) as engine:
         engine.stop()
         yield engine
-    finally:
-        engine.close()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def box(daemon: Daemon, name: str, image: str) -> None:
