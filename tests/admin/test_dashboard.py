@@ -54,11 +54,11 @@ def test_without_a_node_the_page_says_so_in_a_sentence(admin: Client) -> None:
 
 
 def test_a_silent_node_is_there_with_its_silence(admin: Client) -> None:
-    node("quiet", heard=90, pools={})
+    node("quiet", heard=300, pools={})
     node("loud", pools={})
     rows = {row.name: row for row in seen(admin).nodes}
     assert (rows["loud"].state, rows["loud"].age) == ("alive", "3 h")
-    assert (rows["quiet"].state, rows["quiet"].seen) == ("silent", "90 s ago")
+    assert (rows["quiet"].state, rows["quiet"].seen) == ("silent", "5 min ago")
 
 
 def test_a_node_with_another_handlers_toml_is_marked_here_and_in_the_list(admin: Client) -> None:
