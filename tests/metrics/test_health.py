@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,11 +18,12 @@ from tasks_app import clock, conf
 from tasks_app.broker import bell
 from tasks_app.broker.bell import ring
 from tasks_app.metrics import figures as module
+from tasks_app.metrics import problems
 from tasks_app.metrics.problems import span
 from tasks_app.models import Node, Task
 from tasks_app.node_lock import NodeLock, lock_domain
 from tasks_app.write_lock import writing
-from tests.metrics.work import node, submit
+from tests.metrics.work import end, node, submit, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.usefixtures("database")]
 
@@ -120,6 +122,21 @@ def test_a_handler_that_nobody_serves_is_a_problem_once_a_task_waits_for_it() ->
     assert health()[1]["problems"] == ["handler prime: no living worker serves it; 1 task waits, the oldest for 5 min"]
     Task.objects.update(due=clock.now(), due_at=clock.Now())
     assert health()[1]["problems"] == ["handler prime: no living worker serves it; 1 task waits"]
+
+
+def test_a_handler_that_nobody_serves_is_none_while_nothing_waits_for_it() -> None:
+    submit(1, "prime")
+    end(take(1, "prime"))
+    node()
+    assert "problems" not in health()[1]
+
+
+def test_of_a_long_reason_the_beginning_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    node(pools={"echo": {"slots": 1, "warm": 0, "problem": "x" * 1000}})
+    monkeypatch.setattr(problems.bell, "stats", lambda: SimpleNamespace(problem="y" * 1000))
+    handler, broker = health()[1]["problems"]
+    assert handler.endswith(f": {'x' * problems.LONGEST}")
+    assert f"({'y' * problems.LONGEST})" in broker
 
 
 def test_nodes_with_different_handlers_toml_are_a_problem() -> None:
