@@ -84,13 +84,19 @@ class Verbs(RuleBasedStateMachine):
 
     @initialize()
     def one_of_each_outcome(self) -> None:
-        """An example leaves out some verbs; what a settle may come to is in all of them."""
+        """An example leaves out some verbs. All have whatever a settle may come to; one that comes too late, while the
+        next attempt runs; and a cancel of that."""
         with connection.cursor() as cursor:
             for table in ("attempt", "task", "counter"):
                 cursor.execute(f"DELETE FROM taskdaemon_{table}")
         self.submit([("a", 0)] * len(KINDS))
         self.claim("north", (len(KINDS), 0), POLICIES[0], "fifo", None)
         self.settle([(n, kind, True) for n, kind in enumerate(KINDS)])
+        self.claim("south", (1, 0), POLICIES[0], "fifo", None)
+        again, late = self.claims[-1], [one for one in self.claims[:-1] if one.id == self.claims[-1].id]
+        for kind in (OutcomeKind.SUCCESS, OutcomeKind.ERROR):
+            self.settle_all([Ended(one, kind, result="1" if kind == OutcomeKind.SUCCESS else None) for one in late])
+        self.cancel_one(again.id)
 
     def run_out(self) -> None:
         """Whatever became of them, all tasks can be run to their end."""
@@ -237,12 +243,15 @@ class Verbs(RuleBasedStateMachine):
     def cancel(self, pick: int) -> None:
         key = self.some(pick, "pending", "processing", "completed", "failed")
         if key:
-            task = self.tasks[key]
-            assert cancel(UUID(key)) == (task.status in ("pending", "processing"))
-            if task.status == "processing":
-                task.leave("cancelled", "failed", "cancelled")
-            elif task.status == "pending":
-                task.move("failed", "cancelled")
+            self.cancel_one(key)
+
+    def cancel_one(self, key: str) -> None:
+        task = self.tasks[key]
+        assert cancel(UUID(key)) == (task.status in ("pending", "processing"))
+        if task.status == "processing":
+            task.leave("cancelled", "failed", "cancelled")
+        elif task.status == "pending":
+            task.move("failed", "cancelled")
 
     @rule(pick=PICK)
     def expire(self, pick: int) -> None:
