@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,26 @@ def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """One whose environment was made once for all: it takes seconds."""
+    tree = Tree(tmp_path_factory.mktemp("made"))
+    tree.python()
+    status, said = tree.run()
+    assert status == 0, said
+    tree.top.parent.rename(tree.top.parent.with_name("kept"))
+    return tree
+
+
+@pytest.fixture
+def made(pristine: Tree) -> Iterator[Tree]:
+    """A copy of it in the place where it was made: elsewhere it would be made anew."""
+    place = pristine.top.parent
+    shutil.copytree(place.with_name("kept"), place, symlinks=True)
+    yield copy(pristine)
+    shutil.rmtree(place)
+
+
 @pytest.mark.parametrize(
     "environment", [{}, {"HOME": ""}, {"HOME": "/nonexistent"}], ids=["no home", "empty", "missing"]
 )
@@ -77,11 +99,9 @@ def test_it_makes_an_environment_from_nothing_and_without_a_home(tree: Tree, env
     ]
 
 
-def test_the_second_run_does_nothing_and_needs_no_python(tree: Tree):
-    tree.python()
-    tree.run()
-    (tree.path / "python3").unlink()
-    assert tree.run() == (0, "")
+def test_the_second_run_does_nothing_and_needs_no_python(made: Tree):
+    (made.path / "python3").unlink()
+    assert made.run() == (0, "")
 
 
 def test_a_name_on_the_path_that_does_not_run_is_passed_over(tree: Tree):
@@ -98,33 +118,27 @@ def test_uv_that_fails_is_no_reason_to_give_up(tree: Tree):
     assert "trying with Python and pip" in said
 
 
-def test_an_install_that_was_cut_short_is_begun_anew(tree: Tree):
-    tree.python()
-    tree.run()
-    (tree.venv / ".complete").unlink()
-    (tree.venv / "half").touch()
-    assert tree.run()[0] == 0
-    assert not (tree.venv / "half").exists()
+def test_an_install_that_was_cut_short_is_begun_anew(made: Tree):
+    (made.venv / ".complete").unlink()
+    (made.venv / "half").touch()
+    assert made.run()[0] == 0
+    assert not (made.venv / "half").exists()
 
 
-def test_an_environment_copied_from_elsewhere_is_made_anew(tree: Tree):
-    tree.python()
-    tree.run()
-    moved = tree.top.with_name("moved")
-    tree.top.rename(moved)
-    tree.top, tree.venv = moved, moved / ".venv"
-    status, said = tree.run()
+def test_an_environment_copied_from_elsewhere_is_made_anew(made: Tree):
+    moved = made.top.with_name("moved")
+    made.top.rename(moved)
+    made.top, made.venv = moved, moved / ".venv"
+    status, said = made.run()
     assert (status, "making .venv" in said) == (0, True)
 
 
-def test_a_changed_lock_is_taken_over_in_place(tree: Tree):
-    tree.python()
-    tree.run()
-    (tree.venv / "kept").touch()
-    (tree.top / "requirements.lock").write_text("# changed\n")
-    assert tree.run()[0] == 0
-    assert (tree.venv / "kept").exists()
-    assert tree.run() == (0, "")
+def test_a_changed_lock_is_taken_over_in_place(made: Tree):
+    (made.venv / "kept").touch()
+    (made.top / "requirements.lock").write_text("# changed\n")
+    assert made.run()[0] == 0
+    assert (made.venv / "kept").exists()
+    assert made.run() == (0, "")
 
 
 @pytest.mark.parametrize("lock", ["flock", "directory"])
@@ -176,12 +190,11 @@ def test_an_install_that_fails_leaves_nothing_that_passes_for_complete(tree: Tre
     assert tree.run()[0] == 0
 
 
-def test_the_bench_has_an_environment_of_its_own(tree: Tree):
-    tree.python()
-    (tree.top / "requirements-bench.lock").write_text("")
-    assert tree.run()[0] == 0
-    made = tree.venv / ".complete"
-    before = made.read_bytes()
-    status = subprocess.run([tree.top / "bin/bootstrap", "bench"], env={"PATH": str(tree.path)}).returncode
-    assert (status, (tree.top / ".venv-bench/bin/python").exists()) == (0, True)
-    assert made.read_bytes() == before
+def test_the_bench_has_an_environment_of_its_own(made: Tree):
+    (made.top / "requirements-bench.lock").write_text("")
+    assert made.run()[0] == 0
+    complete = made.venv / ".complete"
+    before = complete.read_bytes()
+    status = subprocess.run([made.top / "bin/bootstrap", "bench"], env={"PATH": str(made.path)}).returncode
+    assert (status, (made.top / ".venv-bench/bin/python").exists()) == (0, True)
+    assert complete.read_bytes() == before
