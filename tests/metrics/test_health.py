@@ -133,7 +133,7 @@ def test_a_handler_that_nobody_serves_is_none_while_nothing_waits_for_it() -> No
 
 def test_of_a_long_reason_the_beginning_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     node(pools={"echo": {"slots": 1, "warm": 0, "problem": "x" * 1000}})
-    monkeypatch.setattr(problems.bell, "stats", lambda: SimpleNamespace(problem="y" * 1000))
+    monkeypatch.setattr(bell, "stats", lambda: SimpleNamespace(problem="y" * 1000))
     handler, broker = health()[1]["problems"]
     assert handler.endswith(f": {'x' * problems.LONGEST}")
     assert f"({'y' * problems.LONGEST})" in broker
