@@ -6,6 +6,7 @@ import math
 import os
 import select
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from tasks_app.lifecycle import Claimed
 from tasks_app.node import Node
-from tasks_app.node.clerk import ENOUGH
+from tasks_app.node.clerk import ENOUGH, HOLD
 from tasks_app.node.patience import TRY_AGAIN, WORTH_IT
 from tasks_app.runner.call import Call, Done
 from tasks_app.runner.handlers import Handler
@@ -152,3 +153,18 @@ def test_a_clerk_whose_held_outcomes_another_had_written_waits_as_long_as_ever(n
     node._settler._queue.clear()
     node._clerk._listen()
     assert node._clerk._held_until == math.inf
+
+
+def test_a_clerk_that_holds_outcomes_sleeps_no_longer_than_they_may_be_held(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clerk = node._clerk
+    node._one_writer = clerk._writes_outcomes = False
+    (task,) = tasks = [claimed("a")]
+    Handlers(node, tasks).answer(task)
+    clerk._listen()
+    clerk.polled_at = time.monotonic()  # the next poll is far away
+    asked: list[float] = []
+    monkeypatch.setattr(node._reactor, "turn", asked.append)
+    clerk._listen()
+    assert asked[0] <= HOLD < clerk.poll
