@@ -71,10 +71,15 @@ def test_the_sockets_group_is_what_it_is_called_in_a_container(tmp_path: Path, o
         with socket.socket(socket.AF_UNIX) as engine:
             engine.bind(str(socket_file))
             os.chown(socket_file, owner, group)
-            made = bin_env(tmp_path / ".env", DOCKER_HOST=f"unix://{socket_file}", SUBGID=str(tmp_path / "subgid"))
+            # Some hosts have it behind a link of somebody else's: the socket's own is meant.
+            link = socket_file.with_name("link")
+            link.symlink_to(socket_file)
+            os.chown(link, 99, 99, follow_symlinks=False)
+            for path in (socket_file, link):
+                made = bin_env(tmp_path / ".env", DOCKER_HOST=f"unix://{path}", SUBGID=str(tmp_path / "subgid"))
+                assert (made["DOCKER_SOCKET"], made["DOCKER_GID"]) == (str(path), str(inside))
     finally:
         shutil.rmtree(socket_file.parent)
-    assert (made["DOCKER_SOCKET"], made["DOCKER_GID"]) == (str(socket_file), str(inside))
 
 
 def test_what_compose_mounts_from_a_strict_checkout_can_be_read_in_there(tmp_path: Path):
