@@ -5,7 +5,7 @@ of the highest priority. A bell that finds nobody at home, or a full buffer, is 
 
 URL: `doorbell_url(home)`. Importing this module registers the scheme `doorbell` with kombu. Transport option:
 `patience` (seconds, default none): `drain_events` raises `TimeoutError` after at most that, so that a Celery
-worker, which asks for two seconds, sees its SIGTERM sooner.
+worker, which asks for two seconds, sees its SIGTERM sooner. In the main thread it does so at a signal, and waits on.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from kombu.utils.scheduling import FairCycle
 
 from tasks_app.broker.bell_directory import bell_directory, check_directory, sockets
 from tasks_app.broker.ear import Ear, remove_dead
+from tasks_app.broker.signal_pipe import SignalPipe
 
 logger = logging.getLogger(__name__)
 
 SCHEME = "doorbell"
-CHECK_EVERY = 1.0
+# Seconds between looks whether our file is there. Bells are lost without it; a wait of Celery's is as long.
+CHECK_EVERY = 2.0
 
 
 def doorbell_url(home: Path) -> str:
@@ -85,6 +87,8 @@ class Transport(virtual.Transport):
         self.home = Path("/", client.virtual_host)
         self._patience: float | None = client.transport_options.get("patience")
         self._ear: Ear | None = None
+        self._signals: SignalPipe | None = None
+        self._signalled = False
         self._check_at = 0.0
         # Queue to the bell that waits in it.
         self._heard: dict[str, dict[str, Any] | None] = {}
@@ -96,6 +100,7 @@ class Transport(virtual.Transport):
         """Hear this queue's bells from now on. Raises `OSError` if no socket can be bound."""
         if self._ear is None:
             self._ear = Ear(self.home)
+            self._signals = SignalPipe.opened()
             self._check_at = time.monotonic() + CHECK_EVERY
         self._heard.setdefault(queue, None)
 
@@ -124,9 +129,10 @@ class Transport(virtual.Transport):
     def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
         """Deliver one bell, sleeping in poll until there is one.
 
-        Raises `TimeoutError`; another `OSError` when our file is gone and cannot be bound again.
+        Raises `TimeoutError`, after a signal too; another `OSError` when our file is gone and cannot be bound again.
         """
-        waits = [seconds for seconds in (timeout, self._patience) if seconds is not None]
+        patience = self._patience if self._signals is None else None
+        waits = [seconds for seconds in (timeout, patience) if seconds is not None]
         end = time.monotonic() + min(waits) if waits else None
         while True:
             self._collect(0.0)
@@ -136,7 +142,8 @@ class Transport(virtual.Transport):
             except Empty:
                 pass
             left = CHECK_EVERY if end is None else min(CHECK_EVERY, end - time.monotonic())
-            if left <= 0:
+            if left <= 0 or self._signalled:
+                self._signalled = False
                 raise TimeoutError
             self._collect(left)
 
@@ -145,6 +152,9 @@ class Transport(virtual.Transport):
         if self._ear is not None:
             self._ear.close()
             self._ear = None
+        if self._signals is not None:
+            self._signals.close()
+            self._signals = None
         self._heard.clear()
 
     def _deliver(self, message: dict[str, Any], queue: str) -> None:
@@ -165,7 +175,13 @@ class Transport(virtual.Transport):
         if timeout:
             poll = select.poll()
             poll.register(self._ear, select.POLLIN)
-            if not poll.poll(timeout * 1000):
+            if self._signals is not None:
+                poll.register(self._signals, select.POLLIN)
+            ready = poll.poll(timeout * 1000)
+            if self._signals is not None and (self._signals.fileno(), select.POLLIN) in ready:
+                self._signals.clear()
+                self._signalled = True
+            if not ready:
                 return
         for datagram in self._ear.hear():
             queue, message = decode(datagram)

@@ -10,11 +10,12 @@ from tasks_app.lifecycle.claimed import Claimed, Policy
 from tasks_app.lifecycle.delete import delete
 from tasks_app.lifecycle.expire import expire
 from tasks_app.lifecycle.intake import intake
+from tasks_app.lifecycle.look import Look, look
 from tasks_app.lifecycle.promote import promote
 from tasks_app.lifecycle.prune import prune
 from tasks_app.lifecycle.redrive import redrive
 from tasks_app.lifecycle.release import release
-from tasks_app.lifecycle.renew import held, others, renew
+from tasks_app.lifecycle.renew import held, renew
 from tasks_app.lifecycle.rescue import rescue
 from tasks_app.lifecycle.settle import Ended, settle
 from tasks_app.lifecycle.submit import NewTask, submit, submit_many
@@ -23,6 +24,7 @@ __all__ = [
     "Claimed",
     "Claiming",
     "Ended",
+    "Look",
     "NewTask",
     "Policy",
     "Want",
@@ -32,7 +34,7 @@ __all__ = [
     "expire",
     "held",
     "intake",
-    "others",
+    "look",
     "promote",
     "prune",
     "redrive",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from django.db import connection
 from django.db.models import Q
 
 from tasks_app import clock
@@ -20,8 +19,6 @@ def promote(all_clocks: bool = True) -> list[str]:
 
     Those that were measured on the clock of an earlier boot may be left for another time.
     """
-    if not all_clocks and not _one_is_due():
-        return []
     woken: dict[str, int] = {}
     for due, order in _due()[: None if all_clocks else 1]:
         for _ in range(BATCHES):
@@ -32,28 +29,17 @@ def promote(all_clocks: bool = True) -> list[str]:
     return list(woken)
 
 
-def _one_is_due() -> bool:
-    """Whether one that was measured on the present clock is: asked every second, so without the ORM."""
-    now = "extract(epoch from clock_timestamp())::float8" if connection.vendor == "postgresql" else "%s"
-    statement = (
-        "SELECT 1 FROM taskdaemon_task WHERE status = 'pending' AND due IS NOT NULL AND clock = %s"
-        f" AND due <= {now} ORDER BY due LIMIT 1"
-    )
-    ours = clock.clock_id()
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [ours] if connection.vendor == "postgresql" else [ours, clock.elapsed()])
-        return cursor.fetchone() is not None
-
-
 def _due() -> list[tuple[Q, str]]:
     """Whose time has come, in parts that each are a range of the index, and the order in which that has them.
 
     All in one condition they would be a scan of every waiting row.
     """
     ours = clock.clock_id()
+    # A number, and not the server's expression: that may change from row to row, so every row would be read for it.
+    now = clock.reading()
     # Measured on the clock of an earlier boot: the wall clock is the only one that both know.
     return [
-        (Q(clock=ours, due__lte=clock.now()), "due"),
+        (Q(clock=ours, due__lte=now), "due"),
         (Q(clock__lt=ours, due_at__lte=clock.Now()), "clock"),
         (Q(clock__gt=ours, due_at__lte=clock.Now()), "clock"),
     ]

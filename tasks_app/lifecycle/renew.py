@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from django.db import connection
-
 from tasks_app import clock
 from tasks_app.lifecycle.claim import LEASE
 from tasks_app.models import Task
@@ -34,10 +32,3 @@ def held(node: str) -> set[tuple[str, int]]:
     """The (id, attempt) that are a node's by the database. What it runs beside these was taken away from it."""
     rows = Task.objects.running().filter(node=node).values_list("pk", "attempts")
     return {(str(identity), attempt) for identity, attempt in rows}
-
-
-def others(node: str) -> list[str]:
-    """The other nodes that hold tasks. Asked every second, so without the ORM."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT DISTINCT node FROM taskdaemon_task WHERE status = 'processing' AND node <> %s", [node])
-        return [row[0] for row in cursor.fetchall()]

@@ -10,13 +10,10 @@ from django.db.models import Exists, ExpressionWrapper, F, FloatField, OuterRef
 from django.db.models.functions import Now
 
 from tasks_app import clock
+from tasks_app.lifecycle.look import KEPT
 from tasks_app.metrics.figures import FORGOTTEN
 from tasks_app.models import Node, Task
 from tasks_app.write_lock import writing
-
-#: How long the row of a node that has stopped is kept. A container that it left behind is known by it: on an engine
-#: that no node of the deployment came near meanwhile, nobody removes it any more.
-KEPT = timedelta(days=30)
 
 
 def bury(me: str, domain: str, dead: Callable[[str], bool], trusted: bool) -> list[str]:
@@ -43,7 +40,7 @@ def bury(me: str, domain: str, dead: Callable[[str], bool], trusted: bool) -> li
 
 def remove_rows() -> int:
     """Remove the rows of nodes that stopped long ago. Answers how many."""
-    old = Node.objects.filter(stopped_at__lt=Now() - KEPT)
+    old = Node.objects.filter(stopped_at__lt=Now() - timedelta(days=KEPT))
     if not old.exists():  # a read: no lock where there is nothing to do
         return 0
     with writing():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import structlog
 from django.db import DatabaseError, connection
 
 from tasks_app import clock
-from tasks_app.lifecycle import expire, held, others, promote, renew, rescue
+from tasks_app.lifecycle import Look, expire, held, look, promote, renew, rescue
 from tasks_app.lifecycle.claim import LEASE
 from tasks_app.metrics import tally
 from tasks_app.node.burial import bury, remove_rows
@@ -35,6 +35,8 @@ WORD = min(RENEWAL, 10.0)
 #: Seconds by which the database's clock may differ from ours from one beat to the next. Beyond that it was set (by a
 #: person, by NTP, by a server that took over): every lease and every silence is wrong by as much.
 STEP = MARGIN
+#: Seconds between beats: a little less than between the clerk's polls, which then come with them.
+BEAT = 0.95
 #: Seconds between looks at the other nodes.
 LOOK = 5.0
 
@@ -53,9 +55,14 @@ class Heartbeat:
         ledger: Ledger,
         woke: Callable[[str], None],
         shared: Callable[[bool], None],
+        awake: Callable[[], None] = lambda: None,
     ) -> None:
-        """`woke`: a type has ready rows. `shared`: whether another living node serves a handler of this one."""
-        self._record, self._home, self._ledger, self._woke, self._shared = record, home, ledger, woke, shared
+        """`woke`: a type has ready rows. `shared`: whether another living node serves a handler of this one.
+
+        `awake`: called at each beat, for what is to be done about as often.
+        """
+        self._record, self._home, self._ledger = record, home, ledger
+        self._woke, self._shared, self._awake = woke, shared, awake
         self._stop = threading.Event()
         self._renewed_at = self._said_at = self._looked_at = float("-inf")
         #: By how much the database's clock is ahead of ours: at least and at most.
@@ -84,7 +91,7 @@ class Heartbeat:
                 try:
                     self._beat()
                     trouble.over()
-                    pause = 1.0
+                    pause = BEAT
                 except DatabaseError as error:
                     self._sound_since = None
                     pause = trouble.pause(error)
@@ -92,7 +99,10 @@ class Heartbeat:
 
     def watch(self) -> None:
         """The thread that kills what a node may no longer call its own, by this machine's clock alone."""
-        while not self._stop.wait(min(0.5, MARGIN / 3)):
+        pause = 0.0
+        while not self._stop.wait(pause):
+            # Seldom while nothing runs: what is begun meanwhile is not begun within the margin (Clerk._hand_out).
+            pause = min(0.5 if self._ledger.count() else 1.0, MARGIN / 3)
             if killed := self._ledger.kill(lambda _, one: one.lease_end < clock.elapsed() + MARGIN, LEASE_LOST):
                 log.error(
                     "the leases could not be renewed: containers killed before another node may start the tasks",
@@ -105,7 +115,11 @@ class Heartbeat:
         return since is not None and now - since >= TRUST and now - self._renewed_at <= RENEWAL + LATE
 
     def _beat(self) -> None:
-        self._compare_clocks()
+        before = clock.elapsed()
+        # A look costs a node that has nothing to do: what may wait for some seconds is looked for seldom.
+        seldom = before - self._looked_at >= LOOK
+        seen = look(self._record.name, seldom)
+        self._compare_clocks(before, seen.reading)
         now = clock.elapsed()
         if now - self._renewed_at >= RENEWAL:
             renewed = renew(self._record.name, [key[0] for key in self._ledger.leased()])
@@ -120,20 +134,22 @@ class Heartbeat:
         else:
             self._record.beat_if_changed()
         self._notice_what_was_taken()
-        # Each look costs a node that has nothing to do: what may wait for some seconds is looked for seldom.
-        seldom = clock.elapsed() - self._looked_at >= LOOK
-        for name in promote(all_clocks=seldom):
-            self._woke(name)
-        self._take_over(leases=seldom and self.trusts())
-        self._look_around()
+        if seen.due or seen.due_elsewhere:
+            for name in promote(all_clocks=seen.due_elsewhere):
+                self._woke(name)
+        self._take_over(seen.others, leases=seen.lost and self.trusts())
+        if seldom:
+            self._look_around(seen)
         tally.process.flush()
+        self._awake()
         self.beat_at = clock.elapsed()
         touch(self._home, self._record.name)
 
-    def _compare_clocks(self) -> None:
-        """After a step of the database's clock: renew at once, and trust no silence until all have had time to."""
-        before = clock.elapsed()
-        reading = clock.reading()
+    def _compare_clocks(self, before: float, reading: float) -> None:
+        """After a step of the database's clock: renew at once, and trust no silence until all have had time to.
+
+        `reading` was taken between `before` and now.
+        """
         least, most = reading - clock.elapsed(), reading - before
         known, self._ahead = self._ahead, (least, most)
         if known is not None and (least > known[1] + STEP or most < known[0] - STEP):
@@ -149,24 +165,20 @@ class Heartbeat:
         if gone:
             self._ledger.kill(lambda key, _: key in gone, TAKEN_AWAY)
 
-    def _take_over(self, leases: bool) -> None:
-        dead = [
-            name
-            for name in others(self._record.name)
-            if self._record.shares_locks_with(name) and is_dead(self._home, name)
-        ]
+    def _take_over(self, others: Sequence[str], leases: bool) -> None:
+        dead = [name for name in others if self._record.shares_locks_with(name) and is_dead(self._home, name)]
         # What was sent to a container may wait there unread, and would be begun beside the next attempt.
         dead = [name for name in dead if self.cleared(name)]
         if dead or leases:
             rescue(dead, leases)
 
-    def _look_around(self) -> None:
-        now = clock.elapsed()
-        if now - self._looked_at < LOOK:
-            return
-        self._shared(self._record.peers() > 1)
-        for name in bury(self._record.name, self._record.domain, partial(is_dead, self._home), self.trusts()):
-            forget(self._home, name)
-        remove_rows()
-        expire()
-        self._looked_at = now
+    def _look_around(self, seen: Look) -> None:
+        self._shared(seen.company and self._record.peers() > 1)
+        if seen.company:
+            for name in bury(self._record.name, self._record.domain, partial(is_dead, self._home), self.trusts()):
+                forget(self._home, name)
+        if seen.forgotten:
+            remove_rows()
+        if seen.expired:
+            expire()
+        self._looked_at = clock.elapsed()

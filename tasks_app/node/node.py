@@ -74,7 +74,9 @@ class Node:
             self.name, self.pools, self._reactor, self.ledger, order, cap, self._settler, self._one_writer
         )
         self._record = NodeRecord(self.name, domain, digest, self.pools, self._problems)
-        self._heartbeat = Heartbeat(self._record, home, self.ledger, self._clerk.bell, self._clerk.shared)
+        self._heartbeat = Heartbeat(
+            self._record, home, self.ledger, self._clerk.bell, self._clerk.shared, self._clerk.look
+        )
         self._sweeper = None
         if any(handler.image for handler in handlers.values()):
             self._sweeper = Sweeper(engine, home, domain, self._heartbeat.trusts)

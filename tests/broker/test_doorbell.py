@@ -217,6 +217,32 @@ def test_a_node_with_nothing_to_hear_sleeps(home: Path) -> None:
         assert time.process_time() - used < 0.5
 
 
+def test_a_node_that_is_sent_a_signal_hears_of_it_at_once(home: Path) -> None:
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        with listening(home) as listener:
+            signal.raise_signal(signal.SIGUSR1)
+            with pytest.raises(TimeoutError):
+                listener.connection.drain_events(timeout=60)
+            assert listener.hears_nothing_more()
+        assert signal.set_wakeup_fd(-1) == -1
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_signals_that_somebody_else_hears_stay_theirs(home: Path) -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    try:
+        assert signal.set_wakeup_fd(write) == -1
+        with listening(home) as listener:
+            assert listener.hears_nothing_more()
+        assert signal.set_wakeup_fd(-1) == write
+    finally:
+        os.close(read)
+        os.close(write)
+
+
 def test_a_forked_child_leaves_the_socket_file_of_its_parent(home: Path) -> None:
     script = """if True:
         import os, sys

@@ -22,7 +22,7 @@ from tasks_app.lifecycle import (
     Want,
     expire,
     held,
-    others,
+    look,
     promote,
     renew,
     rescue,
@@ -37,6 +37,7 @@ from tests.lifecycle.kit import AT_ONCE, take
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("rows")]
 CLAIM = claim_verb.__globals__
+LOOK = look.__globals__
 ORDERS: list[Selection] = ["fifo", "lifo", "priority"]
 INDEX_OF = {"fifo": "task_ready_by_place", "lifo": "task_ready_by_place", "priority": "task_ready_by_priority"}
 READY = {"task_ready_by_place", "task_ready_by_priority", "task_ready_again"}
@@ -213,7 +214,6 @@ def holding() -> object:
 VERBS: dict[str, Callable[[], object]] = {
     "promote": promote,
     "promote of the present clock": lambda: promote(all_clocks=False),
-    "others": lambda: others("mine"),
     "rescue of leases": rescue,
     "rescue of the dead": lambda: rescue(["dead", "gone"], leases=False),
     "renew and held": holding,
@@ -230,6 +230,16 @@ def test_no_verb_reads_the_table(verb: str) -> None:
     assert [(sql, bad) for sql, plan in seen if (bad := scans(plan))] == []
 
 
+@pytest.mark.parametrize("seldom", [False, True])
+def test_a_look_reads_the_table_along_its_indexes_alone(seldom: bool) -> None:
+    seen = look("mine", seldom)
+    assert seen.due and seen.others == ("dead",)
+    assert not seldom or (seen.due_elsewhere and seen.lost and seen.expired)
+    sql = LOOK["statement"](connection.vendor, seldom)
+    bound = ("mine",) if connection.vendor == "postgresql" else {"now": 1.0, "clock": "c", "node": "mine"}
+    assert scans(explained(sql, bound)) == []
+
+
 def test_promoting_reads_what_is_due_and_not_all_that_waits() -> None:
     with plans() as seen:
         promote()
@@ -239,6 +249,9 @@ def test_promoting_reads_what_is_due_and_not_all_that_waits() -> None:
         assert all("SEARCH" in line for plan in looks for line in plan if "taskdaemon_task" in line)
     else:
         assert all(any("Index Cond" in line for line in plan) for plan in looks)
+        now = [plan for plan in looks if any(re.search(r"clock\)::text = 'server'", line) for line in plan)]
+        assert now
+        assert all(any("Index Cond" in line and "due <=" in line for line in plan) for plan in now)
 
 
 def test_counting_what_is_not_finished_reads_no_finished_row() -> None:

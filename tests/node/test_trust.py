@@ -14,6 +14,7 @@ import pytest
 from django.db import OperationalError
 
 from tasks_app import clock
+from tasks_app.lifecycle import Look
 from tasks_app.lifecycle.claim import LEASE
 from tasks_app.metrics.figures import SILENCE
 from tasks_app.node import heartbeat as module
@@ -40,9 +41,9 @@ class Beats:
         self.now += self.stands_still
         return set()
 
-    def reading(self) -> float:
+    def look(self, *_: object) -> Look:
         self.now += self.slow
-        return self.now + self.ahead
+        return Look(self.now + self.ahead)
 
     def each_second(self, seconds: float) -> bool:
         """Beat for so long. Answers whether it trusts at the end."""
@@ -64,11 +65,9 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
     )  # fmt: skip
     found: Beats = Beats(Heartbeat(record, Path(), Ledger(), lambda _: None, lambda _: None))
     monkeypatch.setattr(clock, "elapsed", lambda: found.now)
-    monkeypatch.setattr(clock, "reading", found.reading)
+    monkeypatch.setattr(module, "look", found.look)
     monkeypatch.setattr(module, "renew", found.renew)
-    for verb in ("promote", "expire", "bury", "remove_rows"):
-        monkeypatch.setattr(module, verb, lambda *_, **__: [])
-    monkeypatch.setattr(found.heartbeat, "_take_over", lambda leases: None)
+    monkeypatch.setattr(found.heartbeat, "_take_over", lambda others, leases: None)
     monkeypatch.setattr(f"{module.__name__}.tally.process.flush", lambda: None)
     return found
 
