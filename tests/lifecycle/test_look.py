@@ -76,12 +76,12 @@ def test_the_other_nodes_that_hold_tasks_are_seen() -> None:
 @pytest.mark.parametrize("lease", ["over", "of a clock that was set back", "of an earlier boot"])
 def test_a_lease_that_is_over_or_means_nothing_is_seen(lease: str) -> None:
     task = running()
-    change = {
+    changes: dict[str, dict[str, object]] = {
         "over": {"lease": clock.now() - 1.0},
         "of a clock that was set back": {"lease": clock.now() + 1e6},
         "of an earlier boot": {"clock": "an earlier boot"},
-    }[lease]
-    Task.objects.filter(pk=task.id).update(**change)
+    }
+    Task.objects.filter(pk=task.id).update(**changes[lease])
     assert seen(lost=True)
 
 
