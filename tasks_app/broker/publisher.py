@@ -45,6 +45,10 @@ class Publisher:
         self._connection: Connection | None = None
         self._producer: Producer | None = None
         self._blocked = False
+        #: By handler, what a bell says: it is the same each time, and costs more to make than to send.
+        self._bells: dict[str, Any] = {}
+        #: By queue, how many more bells go into it before it is looked at again.
+        self._room: dict[str, int] = {}
 
     def send(self, handler: str, priority: int | None) -> bool:
         """Ring once. False if enough bells of this handler wait already (on Redis, which keeps all it is given).
@@ -59,11 +63,13 @@ class Publisher:
         producer = self._producer or self._connect(app)
         queue = queue_name(self._deployment, handler)
         transport = str(self._transport.driver_type)
-        if transport == "redis" and producer.channel._size(queue) >= LONGEST_ON_REDIS:
+        if transport == "redis" and not self._has_room(producer, queue):
             return False
         if transport == "amqp":
             self._hear_broker()
-        message = app.amqp.as_task_v2(str(uuid.uuid4()), TASK, args=[handler], ignore_result=True)
+        if (message := self._bells.get(handler)) is None:
+            message = app.amqp.as_task_v2(str(uuid.uuid4()), TASK, args=[handler], ignore_result=True)
+            self._bells[handler] = message
         # By the nameless exchange straight to the queue, and nothing is declared: a queue that does not exist
         # has no node that listens. No Celery `expires`: it compares two machines' clocks.
         producer.publish(
@@ -78,6 +84,15 @@ class Publisher:
             **message.properties,
         )
         return True
+
+    def _has_room(self, producer: Producer, queue: str) -> bool:
+        # A look is a transaction of its own, so only one in ten bells waits for it. Where nobody hears them, each of
+        # several processes may put that many there.
+        room = self._room.get(queue, 0)
+        if room <= 0:
+            room = LONGEST_ON_REDIS - producer.channel._size(queue)
+        self._room[queue] = room - 1
+        return room > 0
 
     def keep_alive(self) -> None:
         """To be called every few seconds while there is nothing to send, so that a dead broker is noticed."""
