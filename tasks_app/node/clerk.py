@@ -17,6 +17,7 @@ from tasks_app.fail_points import fail_point
 from tasks_app.lifecycle import Claimed, Ended, Policy, Want, claim, waiting
 from tasks_app.lifecycle.claim import LEASE, Selection
 from tasks_app.models import OutcomeKind
+from tasks_app.node.committer import Committer
 from tasks_app.node.errand import Errand
 from tasks_app.node.ledger import MARGIN, Ledger
 from tasks_app.node.muster import Muster
@@ -59,11 +60,12 @@ class Clerk:
         order: Selection,
         cap: int | None,
         settler: Settler,
-        writes_outcomes: bool,
+        committer: Committer | None,
     ) -> None:
+        """`committer`: where the clerk writes the outcomes too, in the transactions of its claims."""
         self._node, self._pools, self._reactor, self._ledger = node, pools, reactor, ledger
         self._order, self._cap = order, cap
-        self._settler, self._writes_outcomes = settler, writes_outcomes
+        self._settler, self._committer, self._writes_outcomes = settler, committer, committer is not None
         self._policies = {
             name: Policy(h.timeout, h.max_retries, h.retry_backoff, h.retry_on)
             for name, h in ((name, pool.handler) for name, pool in pools.items())
@@ -75,6 +77,8 @@ class Clerk:
         self._thread: int | None = None
         self._patience = Patience()
         self._held_until = math.inf
+        #: Something may have been heard that no turn has told of.
+        self._at_once = False
         #: On a server the clerk listens while a claim is under way. Under a cap one takes several statements.
         self._sends = connection.vendor == "postgresql" and cap is None
         self._errand: Errand | None = None
@@ -133,6 +137,8 @@ class Clerk:
                     time.sleep(trouble.pause(error))
         finally:
             self._thread = None  # the number may be given to another thread
+            if self._committer is not None:
+                self._committer.stop()
             self._settler.call()
             connection.close()
 
@@ -151,7 +157,7 @@ class Clerk:
         # Under a cap types compete, so all are asked for: one whose bell another node has heard may have the best row.
         types = self._hopeful if self._cap is None or not self._hopeful else self._pools
         wants = [Want(name, free, self._policies[name]) for name in types if (free := self._pools[name].free())]
-        if room == 0:
+        if room == 0 or self._ledger.disowned():
             wants = []
         if not wants and (not self._writes_outcomes or self._settler.idle()):
             return
@@ -159,20 +165,26 @@ class Clerk:
             return
         # Before the claim: a bell that is heard while it runs must not be forgotten by it.
         self._hopeful.difference_update(want.task_type for want in wants)
+        early: list[Claimed] = []
         try:
             self._session.tuned()
             if self._sends:
                 self._errand = Errand(self._node, wants, self._order, self._reactor)
                 return
             sent_at = clock.elapsed()
-            if self._writes_outcomes:
-                tasks = self._settler.write_with(lambda: claim(self._node, wants, self._order, room))
+            if self._committer is not None:
+                self._at_once = bool(self._ledger.disowned())  # what waits of them is dropped now
+                tasks = self._settler.write_with(
+                    lambda: claim(self._node, wants, self._order, room),
+                    self._committer,
+                    lambda tasks: self._hand_out_early(tasks, sent_at, early),
+                )
             else:
                 tasks = claim(self._node, wants, self._order, room)
         except BaseException:
             self._hopeful.update(want.task_type for want in wants)
             raise
-        self._hand_out_all(wants, tasks, sent_at, capped=room is not None and len(tasks) >= room)
+        self._hand_out_all(wants, tasks, sent_at, early, capped=room is not None and len(tasks) >= room)
 
     def _come_back(self, errand: Errand) -> bool:
         """Hand out what an errand brought, if it is back."""
@@ -194,7 +206,14 @@ class Clerk:
             return 0.0
         return MOST * sum(len(self._pools[want.task_type].slots) for want in wants)
 
-    def _hand_out_all(self, wants: Sequence[Want], tasks: list[Claimed], sent_at: float, capped: bool = False) -> None:
+    def _hand_out_all(
+        self,
+        wants: Sequence[Want],
+        tasks: list[Claimed],
+        sent_at: float,
+        early: Sequence[Claimed] = (),
+        capped: bool = False,
+    ) -> None:
         if tasks:
             fail_point("after_claim")
         got = Tally(task.task_type for task in tasks)
@@ -202,14 +221,28 @@ class Clerk:
         self._hopeful |= more
         self._flooded = bool(more)
         for task in tasks:
-            self._hand_out(task, sent_at)
+            if task not in early:
+                self._hand_out(task, sent_at)
+
+    def _hand_out_early(self, tasks: list[Claimed], sent_at: float, early: list[Claimed]) -> None:
+        """While the claim is being committed. If that fails, or the node is killed, they are claimed anew.
+
+        A child process ends with its node. A container would go on beside the next attempt: it waits for the commit.
+        """
+        self._at_once = True
+        for task in tasks:
+            if not self._pools[task.task_type].handler.image:
+                early.append(task)
+                self._ledger.doubt(task)
+                self._hand_out(task, sent_at)
 
     def _listen(self) -> None:
         now = time.monotonic()
         until = min(self.polled_at + self.poll, self._held_until, self._muster.until)
         if self._errand is not None:  # what is due waits for it
             until = min(now + self._errand.wait(), self._held_until)
-        self._reactor.turn(max(until - now, 0.0))
+        at_once, self._at_once = self._at_once, False
+        self._reactor.turn(0.0 if at_once else max(until - now, 0.0))
         if not self._settler.idle():
             if not self._sends:
                 self._gather()
