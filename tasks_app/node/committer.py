@@ -12,7 +12,7 @@ from tasks_app.write_lock import Write
 
 
 class Committer:
-    """One thread, and the clerk's side of it. A commit is a third of a round's processor time, and the disk's wait."""
+    """One thread, and the clerk's side of it. No handler has to wait for the disk before it begins."""
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
