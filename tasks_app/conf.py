@@ -21,9 +21,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 #: Bytes.
 LARGEST_BODY = 64 * 1024 * 1024
 #: Where a process can be told to die (`tasks_app.fail_points`).
-FAIL_POINTS = (
-    "inside_claim", "after_claim", "before_commit", "before_settle", "after_settle", "between_commit_and_bell",
-)  # fmt: skip
+FAIL_POINTS = ("inside_claim", "after_claim", "before_settle", "after_settle", "between_commit_and_bell")
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

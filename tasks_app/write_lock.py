@@ -11,12 +11,10 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from django.db import DEFAULT_DB_ALIAS, InternalError, OperationalError, connection, connections, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
 
-from tasks_app.fail_points import fail_point
 from tasks_app.write_trouble import write_trouble
 
 #: Seconds a write waits for the others before it fails.
@@ -110,82 +108,35 @@ def bare_writing(one_statement: bool = False) -> Iterator[None]:
             raise
         write_trouble.over()
         return
-    with (write := Write()):
-        yield
-    write.commit()
-
-
-class Write:
-    """A bare write transaction on SQLite, open from here on, with the lock that goes with it.
-
-    As a context it is the thread's own: what is raised there ends it, and fails with Django's errors. After it, one
-    `commit`, by any thread; until that has returned nobody else may use the connection.
-    """
-
-    def __init__(self) -> None:
-        """Raises OperationalError when the database cannot be had within 20 s."""
-        self._here = connections[DEFAULT_DB_ALIAS]
-        with _noted(), self._here.wrap_database_errors, ExitStack() as lock:
-            if (path := _lock_path(self._here)) is not None:
-                lock.enter_context(_exclusive(path))
-            self._here.ensure_connection()
-            self._raw = self._here.connection
-            self._raw.execute("BEGIN IMMEDIATE")
-            self._lock = lock.pop_all()
-
-    def __enter__(self) -> Write:
-        _held.bare = True
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        _held.bare = False
-        if error is not None:
-            with _noted(), self._here.wrap_database_errors:
-                try:
-                    raise error
-                finally:
-                    self._undo()
-
-    def commit(self) -> None:
-        """Make it durable. Raises DatabaseError if it cannot be: then nothing of it was done."""
-        with _noted(), self._here.wrap_database_errors:
-            try:
-                fail_point("before_commit")
-                self._raw.execute("COMMIT")
-            except BaseException:
-                self._undo()
-                raise
-            self._lock.close()
-        write_trouble.over()
-
-    def _undo(self) -> None:
-        with self._lock:
-            if self._raw.in_transaction:
-                self._raw.execute("ROLLBACK")
-
-
-@contextmanager
-def _noted() -> Iterator[None]:
     try:
-        yield
+        with _taking_turns(), here.wrap_database_errors:
+            here.ensure_connection()
+            raw = here.connection
+            raw.execute("BEGIN IMMEDIATE")
+            _held.bare = True
+            try:
+                yield
+                raw.execute("COMMIT")
+            except BaseException:
+                if raw.in_transaction:
+                    raw.execute("ROLLBACK")
+                raise
+            finally:
+                _held.bare = False
     except (OperationalError, InternalError) as error:
         write_trouble.note(error)
         raise
-
-
-def _lock_path(here: BaseDatabaseWrapper) -> str | None:
-    """The lock that goes with a database on SQLite; None where nobody else can have it."""
-    path = here.settings_dict["NAME"]
-    return None if "mode=memory" in str(path) or path == ":memory:" else f"{path}.lock"
+    write_trouble.over()
 
 
 @contextmanager
 def _taking_turns() -> Iterator[None]:
     here = connections[DEFAULT_DB_ALIAS]
-    if here.vendor != "sqlite" or _held.depth or (path := _lock_path(here)) is None:
+    path = here.settings_dict["NAME"]
+    if here.vendor != "sqlite" or _held.depth or "mode=memory" in str(path) or path == ":memory:":
         yield
         return
-    with _exclusive(path):
+    with _exclusive(f"{path}.lock"):
         _held.depth += 1
         try:
             yield

@@ -5,7 +5,7 @@ verdict. Nothing else in the project changes a status.
 """
 
 from tasks_app.lifecycle.cancel import cancel
-from tasks_app.lifecycle.claim import Claiming, Want, claim, waiting
+from tasks_app.lifecycle.claim import Want, claim, waiting
 from tasks_app.lifecycle.claimed import Claimed, Policy
 from tasks_app.lifecycle.delete import delete
 from tasks_app.lifecycle.expire import expire
@@ -22,7 +22,6 @@ from tasks_app.lifecycle.submit import NewTask, submit, submit_many
 
 __all__ = [
     "Claimed",
-    "Claiming",
     "Ended",
     "Look",
     "NewTask",

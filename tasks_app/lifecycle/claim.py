@@ -14,7 +14,7 @@ from django.db import connection
 from tasks_app import clock, conf
 from tasks_app.fail_points import fail_point
 from tasks_app.lifecycle.claimed import Claimed, Policy
-from tasks_app.lifecycle.server import Underway, prepared
+from tasks_app.lifecycle.server import prepared
 from tasks_app.write_lock import writing
 
 Selection = Literal["fifo", "lifo", "priority"]
@@ -100,33 +100,12 @@ def claim(node: str, wants: Sequence[Want], order: Selection, cap: int | None = 
     wants = [want for want in wants if want.count > 0]
     if not wants or cap == 0:
         return []
-    if connection.vendor != "postgresql":
-        rows = _claim_sqlite(node, wants, order, cap)
-    elif cap is None:
-        return Claiming(node, wants, order).claimed()
+    if connection.vendor == "postgresql":
+        rows = _claim_postgresql(node, wants, order, cap)
     else:
-        rows = _claim_capped(node, wants, order, cap)
+        rows = _claim_sqlite(node, wants, order, cap)
     rows.sort(key=_sort_key(order))
     return rows
-
-
-class Claiming:
-    """A claim on its way to a server; whoever sent it may do other things until its answer is there."""
-
-    def __init__(self, node: str, wants: Sequence[Want], order: Selection) -> None:
-        """Send it. Raises DatabaseError."""
-        self._sent_at, self._order = time.monotonic(), order
-        self._policies = {want.task_type: want.policy for want in wants}
-        self._answer = Underway(_by_type(order), (_as_json(wants), node, LEASE))
-        self.fileno, self.arrived, self.until = self._answer.fileno, self._answer.arrived, self._answer.until
-
-    def claimed(self) -> list[Claimed]:
-        """What `claim` answers; waits for it if need be. Raises DatabaseError."""
-        rows = self._answer.rows()
-        fail_point("inside_claim")
-        claimed = [Claimed._make((*row, self._policies[row[1]], self._sent_at, None)) for row in rows]
-        claimed.sort(key=_sort_key(self._order))
-        return claimed
 
 
 def waiting(types: Sequence[str]) -> set[str]:
@@ -166,10 +145,14 @@ def _look(wants: Sequence[Want], order: Selection, cap: int) -> list[tuple[Any, 
     return [(row[1], row[0]) for row in seen[:cap]]
 
 
-def _claim_capped(node: str, wants: Sequence[Want], order: Selection, cap: int) -> list[Claimed]:
+def _claim_postgresql(node: str, wants: Sequence[Want], order: Selection, cap: int | None) -> list[Claimed]:
     sent_at = time.monotonic()
     policies = {want.task_type: want.policy for want in wants}
     values = (_as_json(wants), node, LEASE)
+    if cap is None:
+        rows = prepared(_by_type(order), values)
+        fail_point("inside_claim")
+        return [Claimed._make((*row, policies[row[1]], sent_at, None)) for row in rows]
     taken: list[Claimed] = []
     left = {want.task_type: want.count for want in wants}
     # Locking more than is taken would make other nodes skip the best rows, so: look, then take exactly those.

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import structlog
 from django.db import DatabaseError, connection
@@ -17,11 +17,7 @@ from tasks_app.fail_points import fail_point
 from tasks_app.lifecycle import Claimed, Ended, Policy, Want, claim, waiting
 from tasks_app.lifecycle.claim import LEASE, Selection
 from tasks_app.models import OutcomeKind
-from tasks_app.node.committer import Committer
-from tasks_app.node.errand import Errand
 from tasks_app.node.ledger import MARGIN, Ledger
-from tasks_app.node.muster import Muster
-from tasks_app.node.patience import Patience
 from tasks_app.node.retrying import Retrying
 from tasks_app.node.server_session import ServerSession
 from tasks_app.node.settler import Settler
@@ -40,8 +36,8 @@ GATHER, GLANCE = 0.0004, 0.0001
 #: Where more is ready than there are slots, outcomes go to the settler once they are so many, or after so many seconds:
 #: nobody's task is later for it, and the server has as much to do for 8 as for 24, nearly.
 ENOUGH, HOLD = 24, 0.003
-#: The part of the slots that is enough for a claim on a server, where more is ready than there are slots.
-MOST = 0.75
+#: It waits where that brought so many of late; elsewhere it is tried again after so many rounds.
+WORTH_IT, TRY_AGAIN = 0.5, 16
 
 
 class Clerk:
@@ -60,12 +56,11 @@ class Clerk:
         order: Selection,
         cap: int | None,
         settler: Settler,
-        committer: Committer | None,
+        writes_outcomes: bool,
     ) -> None:
-        """`committer`: where the clerk writes the outcomes too, in the transactions of its claims."""
         self._node, self._pools, self._reactor, self._ledger = node, pools, reactor, ledger
         self._order, self._cap = order, cap
-        self._settler, self._committer, self._writes_outcomes = settler, committer, committer is not None
+        self._settler, self._writes_outcomes = settler, writes_outcomes
         self._policies = {
             name: Policy(h.timeout, h.max_retries, h.retry_backoff, h.retry_on)
             for name, h in ((name, pool.handler) for name, pool in pools.items())
@@ -75,16 +70,9 @@ class Clerk:
         self._hopeful: set[str] = set(pools)
         self._stopping = False
         self._thread: int | None = None
-        self._patience = Patience()
+        #: How many more outcomes a wait has brought of late, and the rounds since one was tried.
+        self._gain, self._untried = 1.0, 0
         self._held_until = math.inf
-        #: Something may have been heard that no turn has told of.
-        self._at_once = False
-        #: On a server the clerk listens while a claim is under way. Under a cap one takes several statements.
-        self._sends = connection.vendor == "postgresql" and cap is None
-        self._errand: Errand | None = None
-        self._muster = Muster()
-        #: Whether the last claim got all that it wanted, so that there is more.
-        self._flooded = False
         # A claim that a power cut undoes is a re-execution, which at-least-once allows. A settle is another connection.
         self._session = ServerSession("SET synchronous_commit = off")
         #: Seconds between looks when no bell is heard.
@@ -128,7 +116,7 @@ class Clerk:
         trouble = Retrying("claim")
         self._thread = threading.get_ident()
         try:
-            while not self._stopping or self._errand is not None:
+            while not self._stopping:
                 try:
                     self._round()
                     trouble.over()
@@ -137,15 +125,11 @@ class Clerk:
                     time.sleep(trouble.pause(error))
         finally:
             self._thread = None  # the number may be given to another thread
-            if self._committer is not None:
-                self._committer.stop()
             self._settler.call()
             connection.close()
 
     def _round(self) -> None:
         self._listen()
-        if self._errand is not None and not self._come_back(self._errand):
-            return
         if self._stopping:
             return
         if time.monotonic() - self.polled_at >= self.poll:
@@ -157,95 +141,35 @@ class Clerk:
         # Under a cap types compete, so all are asked for: one whose bell another node has heard may have the best row.
         types = self._hopeful if self._cap is None or not self._hopeful else self._pools
         wants = [Want(name, free, self._policies[name]) for name in types if (free := self._pools[name].free())]
-        if room == 0 or self._ledger.disowned():
+        if room == 0:
             wants = []
         if not wants and (not self._writes_outcomes or self._settler.idle()):
             return
-        if self._sends and self._muster.waits(sum(want.count for want in wants), self._enough(wants)):
-            return
         # Before the claim: a bell that is heard while it runs must not be forgotten by it.
         self._hopeful.difference_update(want.task_type for want in wants)
-        early: list[Claimed] = []
+        self._session.tuned()
+        sent_at = clock.elapsed()
         try:
-            self._session.tuned()
-            if self._sends:
-                self._errand = Errand(self._node, wants, self._order, self._reactor)
-                return
-            sent_at = clock.elapsed()
-            if self._committer is not None:
-                self._at_once = bool(self._ledger.disowned())  # what waits of them is dropped now
-                tasks = self._settler.write_with(
-                    lambda: claim(self._node, wants, self._order, room),
-                    self._committer,
-                    lambda tasks: self._hand_out_early(tasks, sent_at, early),
-                )
+            if self._writes_outcomes:
+                tasks = self._settler.write_with(lambda: claim(self._node, wants, self._order, room))
             else:
                 tasks = claim(self._node, wants, self._order, room)
         except BaseException:
             self._hopeful.update(want.task_type for want in wants)
             raise
-        self._hand_out_all(wants, tasks, sent_at, early, capped=room is not None and len(tasks) >= room)
-
-    def _come_back(self, errand: Errand) -> bool:
-        """Hand out what an errand brought, if it is back."""
-        try:
-            tasks = errand.claimed()
-            if tasks is None:
-                return False
-        except BaseException:
-            self._errand = None
-            self._hopeful.update(want.task_type for want in errand.wants)
-            raise
-        self._errand = None
-        self._hand_out_all(errand.wants, tasks, errand.sent_at)
-        return True
-
-    def _enough(self, wants: list[Want]) -> float:
-        """How many free slots a claim on a server is made for at once."""
-        if not self._flooded or not self._ledger.count():
-            return 0.0
-        return MOST * sum(len(self._pools[want.task_type].slots) for want in wants)
-
-    def _hand_out_all(
-        self,
-        wants: Sequence[Want],
-        tasks: list[Claimed],
-        sent_at: float,
-        early: Sequence[Claimed] = (),
-        capped: bool = False,
-    ) -> None:
         if tasks:
             fail_point("after_claim")
         got = Tally(task.task_type for task in tasks)
-        more = {want.task_type for want in wants if capped or got[want.task_type] >= want.count}
-        self._hopeful |= more
-        self._flooded = bool(more)
+        capped = room is not None and len(tasks) >= room
+        self._hopeful.update(want.task_type for want in wants if capped or got[want.task_type] >= want.count)
         for task in tasks:
-            if task not in early:
-                self._hand_out(task, sent_at)
-
-    def _hand_out_early(self, tasks: list[Claimed], sent_at: float, early: list[Claimed]) -> None:
-        """While the claim is being committed. If that fails, or the node is killed, they are claimed anew.
-
-        A child process ends with its node. A container would go on beside the next attempt: it waits for the commit.
-        """
-        self._at_once = True
-        for task in tasks:
-            if not self._pools[task.task_type].handler.image:
-                early.append(task)
-                self._ledger.doubt(task)
-                self._hand_out(task, sent_at)
+            self._hand_out(task, sent_at)
 
     def _listen(self) -> None:
         now = time.monotonic()
-        until = min(self.polled_at + self.poll, self._held_until, self._muster.until)
-        if self._errand is not None:  # what is due waits for it
-            until = min(now + self._errand.wait(), self._held_until)
-        at_once, self._at_once = self._at_once, False
-        self._reactor.turn(0.0 if at_once else max(until - now, 0.0))
+        self._reactor.turn(max(min(self.polled_at + self.poll, self._held_until) - now, 0.0))
         if not self._settler.idle():
-            if not self._sends:
-                self._gather()
+            self._gather()
             if not self._writes_outcomes:
                 self._pass_on()
         else:
@@ -257,8 +181,7 @@ class Clerk:
     def _pass_on(self) -> None:
         """Call the settler; where more is ready than there are slots, not before there is enough for a statement."""
         now = time.monotonic()
-        more = self._hopeful or (self._errand is not None and self._flooded)
-        if more and self._settler.waiting() < ENOUGH:
+        if self._hopeful and self._settler.waiting() < ENOUGH:
             self._held_until = min(self._held_until, now + HOLD)
             if now < self._held_until:
                 return
@@ -267,8 +190,10 @@ class Clerk:
 
     def _gather(self) -> None:
         """Hear the others as well, where several answer at one moment: a commit costs the same whatever is in it."""
-        if not self._patience.worth_it():
+        if self._gain < WORTH_IT and self._untried < TRY_AGAIN:
+            self._untried += 1
             return
+        self._untried = 0
         before = running = self._ledger.count()
         until = time.monotonic() + GATHER
         while running and time.monotonic() < until:
@@ -280,7 +205,7 @@ class Clerk:
                     break
             running = self._ledger.count()
         if before:
-            self._patience.brought(before - running)
+            self._gain += (before - running - self._gain) / 8
 
     def _hand_out(self, task: Claimed, sent_at: float) -> None:
         if self._ledger.adopt(task, sent_at):

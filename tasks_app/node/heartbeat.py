@@ -157,11 +157,11 @@ class Heartbeat:
             self._renewed_at = self._said_at = float("-inf")
 
     def _notice_what_was_taken(self) -> None:
-        running = self._ledger.certain()  # before the query: what is claimed while it runs is not in its answer
+        running = self._ledger.running()  # before the query: what is claimed while it runs is not in its answer
         if not running:
             return
         ours = held(self._record.name)
-        gone = running - ours
+        gone = running.keys() - ours
         if gone:
             self._ledger.kill(lambda key, _: key in gone, TAKEN_AWAY)
 

@@ -33,9 +33,6 @@ class Ledger:
         self._lock = threading.Lock()
         self._running: dict[Key, Running] = {}
         self._owed: set[Key] = set()
-        #: Handed out while their claim is being committed; then, if it failed, those whose end is still to be heard.
-        self._doubtful: list[Claimed] = []
-        self._disowned: set[Claimed] = set()
         self._changed = threading.Condition(self._lock)
 
     def begin(self, task: Claimed, slot: Slot, claimed_at: float) -> None:
@@ -66,48 +63,8 @@ class Ledger:
         """Their outcomes are durable, or were dropped."""
         with self._changed:
             self._owed.difference_update((task.id, task.attempt) for task in tasks)
-            if self._disowned:
-                self._disowned.difference_update(tasks)
             if not self._owed and not self._running:
                 self._changed.notify_all()
-
-    def doubt(self, task: Claimed) -> None:
-        """It is handed out next, and its claim is not committed yet."""
-        with self._lock:
-            self._doubtful.append(task)
-
-    def confirm(self) -> None:
-        """What was doubtful has been committed."""
-        with self._lock:
-            self._doubtful.clear()
-
-    def disown(self, reason: str) -> int:
-        """What was doubtful was never claimed: kill what runs of it. Answers how many were handed out.
-
-        Each is `disowned` until its outcome, whatever it is, has been dropped.
-        """
-        with self._lock:
-            tasks, self._doubtful = self._doubtful, []
-            killed = []
-            for task in tasks:
-                one = self._running.get((task.id, task.attempt))
-                if one is not None and one.task is task:
-                    killed.append(one)
-                elif (task.id, task.attempt) not in self._owed:
-                    continue
-                self._disowned.add(task)
-        for one in killed:
-            one.slot.kill(reason, token=one.task)
-        return len(tasks)
-
-    def disowned(self) -> set[Claimed]:
-        """The attempts that were begun without a claim, as far as they have not ended and been dropped."""
-        return self._disowned
-
-    def certain(self) -> set[Key]:
-        """The attempts in slots now whose claim is committed."""
-        with self._lock:
-            return self._running.keys() - {(task.id, task.attempt) for task in self._doubtful}
 
     def running(self) -> dict[Key, Running]:
         """The attempts in slots now."""

@@ -20,7 +20,6 @@ from tasks_app.lifecycle.claim import Selection
 from tasks_app.metrics import tally
 from tasks_app.models import OutcomeKind
 from tasks_app.node.clerk import Clerk
-from tasks_app.node.committer import Committer
 from tasks_app.node.heartbeat import TAKEN_AWAY, Heartbeat
 from tasks_app.node.ledger import Ledger
 from tasks_app.node.record import NodeRecord, new_name
@@ -71,9 +70,8 @@ class Node:
         self._settler = Settler(self.name, self.ledger)
         # One writer at a time anyway: claims and settles of one moment share a commit.
         self._one_writer = connection.vendor == "sqlite"
-        self._committer = Committer(self._reactor) if self._one_writer else None
         self._clerk = Clerk(
-            self.name, self.pools, self._reactor, self.ledger, order, cap, self._settler, self._committer
+            self.name, self.pools, self._reactor, self.ledger, order, cap, self._settler, self._one_writer
         )
         self._record = NodeRecord(self.name, domain, digest, self.pools, self._problems)
         self._heartbeat = Heartbeat(
@@ -99,9 +97,7 @@ class Node:
             pool.start()
         self._spawn("clerk", self._clerk.run)
         self._spawn("stand-by", self._reactor.stand_by)
-        if self._committer is not None:
-            self._spawn("committer", self._committer.run)
-        else:
+        if not self._one_writer:
             self._spawn("settler", self._settler.run)
         self._spawn("heartbeat", self._heartbeat.run)
         self._spawn("watch", self._heartbeat.watch)

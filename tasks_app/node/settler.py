@@ -18,11 +18,10 @@ from django.db import DatabaseError, InterfaceError, InternalError, OperationalE
 from tasks_app.fail_points import fail_point
 from tasks_app.lifecycle import Ended, settle
 from tasks_app.models import OutcomeKind
-from tasks_app.node.committer import Committer
 from tasks_app.node.ledger import Ledger
 from tasks_app.node.retrying import Retrying
 from tasks_app.node.server_session import ServerSession
-from tasks_app.write_lock import Write
+from tasks_app.write_lock import bare_writing
 
 log = structlog.get_logger(__name__)
 
@@ -30,8 +29,6 @@ T = TypeVar("T")
 
 #: What says nothing of a result: no connection, a table that is not there (yet), a server that may only be read.
 AWAY = (OperationalError, InterfaceError, ProgrammingError, InternalError)
-#: Why an attempt is killed whose claim was undone. Its outcome is dropped.
-UNCLAIMED = "its claim could not be committed"
 #: Outcomes written in one statement.
 BATCH = 200
 #: Outcomes that may wait; behind it the clerk claims nothing.
@@ -80,29 +77,20 @@ class Settler:
         self._stopping = True
         self.call()
 
-    def write_with(self, then: Callable[[], T], committer: Committer, meanwhile: Callable[[T], None]) -> T:
-        """Write what waits, and do `then`, in one commit. What could not be written waits for the next call.
-
-        If `then` answers something, `meanwhile` is told it while the commit goes on (see `Committer.commit`). What it
-        hands out of that is the ledger's `doubt`: confirmed by the commit, and disowned if it fails.
-        """
+    def write_with(self, then: Callable[[], T]) -> T:
+        """Write what waits, and do `then`, in one commit. What could not be written waits for the next call."""
         batch, self._again = self._again or self._next(), []
         try:
             if batch:
                 fail_point("before_settle")
-            with (write := Write()):
+            with bare_writing():
                 kept = settle(self._node, batch)
                 answer = then()
-            committer.commit(write, (lambda: meanwhile(answer)) if answer else None)
-            self._ledger.confirm()
         except AWAY:
             self._again = batch
-            self._disown()
             raise
         except (DatabaseError, ValueError):
             self._again = batch  # until it is written: what is forgotten here would be renewed for ever
-            if self._disown():
-                raise
             self._write(batch)  # finds the one that is refused
             self._again = []
             return then()
@@ -139,17 +127,7 @@ class Settler:
 
     def _next(self) -> list[Ended]:
         take = self._queue.popleft
-        batch = [take() for _ in range(min(len(self._queue), BATCH))]
-        if disowned := self._ledger.disowned():
-            dropped = [ended.task for ended in batch if ended.task in disowned]
-            batch = [ended for ended in batch if ended.task not in disowned]
-            self._ledger.settled(*dropped)
-        return batch
-
-    def _disown(self) -> bool:
-        if count := self._ledger.disown(UNCLAIMED):
-            log.warning("what was handed out is stopped: its claim could not be committed", count=count)
-        return bool(count)
+        return [take() for _ in range(min(len(self._queue), BATCH))]
 
     def _write(self, batch: list[Ended]) -> None:
         try:

@@ -21,8 +21,7 @@ class Evidence:
 
     `tasks`: rows by id; `attempts`: rows by task, in order; `budget`: retries by task type; `figures`: what
     /api/metrics said at the end; `crashes`: when the database was stopped without a checkpoint (a claim of the second
-    before may be lost by that); `deaths`: when nodes on SQLite were killed (a claim of that moment may be lost);
-    `left`: what was left after the shutdown.
+    before may be lost by that); `left`: what was left after the shutdown.
     """
 
     journal: list[dict[str, Any]]
@@ -32,7 +31,6 @@ class Evidence:
     budget: Mapping[str, int]
     figures: Mapping[str, Any] | None = None
     crashes: list[tuple[float, float]] = field(default_factory=list)
-    deaths: list[tuple[float, float]] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
     @cached_property

@@ -13,7 +13,7 @@ from tests.chaos.scene import Scene
 from tests.system.process import children
 
 #: Where a node can be told to die (tasks_app.fail_points).
-FAIL_POINTS = ("inside_claim", "after_claim", "before_commit", "before_settle", "after_settle")
+FAIL_POINTS = ("inside_claim", "after_claim", "before_settle", "after_settle")
 
 
 def of_node(node: Program) -> list[Fault]:

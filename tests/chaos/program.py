@@ -21,20 +21,18 @@ class Program:
     """`manage.py` with some words. What it says goes to `log`. Every method may be called from any thread.
 
     `odd`: a sentence for each end that nobody had asked for, or that was not in order where order was asked for.
-    `killed`: between which moments of the wall clock each SIGKILL ended it.
     """
 
     def __init__(self, name: str, log: Path, environment: Mapping[str, str], *words: str) -> None:
         self.name, self.log = name, log
         self.odd: list[str] = []
-        self.killed: list[tuple[float, float]] = []
         self.starts = 0
         self._environment, self._words = dict(environment), words
         self._lock = threading.Lock()
         self._popen: subprocess.Popen[bytes] | None = None
         self._wanted = True
         self._excused = False
-        self._start_at = self._lived_at = 0.0
+        self._start_at = 0.0
         self._extra: dict[str, str] = {}
 
     @property
@@ -46,10 +44,7 @@ class Program:
     def keep(self) -> None:
         """Start it if it is not there and ought to be. To be called every now and then."""
         with self._lock:
-            before, self._lived_at = self._lived_at, time.time()
             if self._popen is not None and (code := self._popen.poll()) is not None:
-                if code == -signal.SIGKILL:
-                    self.killed.append((before, self._lived_at))
                 if not self._excused and not (code == REFUSED and NO_DATABASE in self.tail()):
                     self.odd.append(f"{self.name} (pid {self._popen.pid}) ended by itself with {code}:\n{self.tail()}")
                 self._popen, self._start_at = None, max(self._start_at, time.monotonic() + 0.3)

@@ -14,7 +14,6 @@ from tests.chaos.options import Options
 from tests.chaos.report import Report, figures
 from tests.chaos.scene import RETRIES, TYPES, Scene
 from tests.chaos.soak import Sampler
-from tests.chaos.sqlite import Sqlite
 from tests.chaos.storm import Storm
 
 
@@ -68,8 +67,6 @@ def _run(scene: Scene, options: Options, say: Callable[[str], None]) -> Report:
         budget=dict.fromkeys(TYPES, RETRIES),
         figures=said,
         crashes=scene.database.crashes,
-        # On SQLite a child process has its task while the claim is being committed, by a node that may be killed.
-        deaths=[death for node in scene.nodes for death in node.killed] if isinstance(scene.database, Sqlite) else [],
         left=left,
     )
     found += violations(evidence)

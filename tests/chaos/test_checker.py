@@ -271,8 +271,6 @@ def test_a_claim_that_a_crash_of_the_database_undid_may_be_given_again(evidence:
     begin_twice(evidence)
     assert violations(replace(evidence, crashes=[(11.4, 11.6)])) == []
     assert violations(replace(evidence, crashes=[(20.0, 21.0)])) != []
-    assert violations(replace(evidence, deaths=[(11.4, 11.6)])) == []
-    assert violations(replace(evidence, deaths=[(20.0, 21.0)])) != []
 
 
 @pytest.mark.parametrize(("status", "kind", "text", "says"), [

@@ -8,9 +8,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from tests.system import diary
 from tests.system.checker import faults
-from tests.system.daemon import Daemon, open_gate
+from tests.system.daemon import Daemon
 from tests.system.process import Process, until
 from tests.system.stores import SQLiteStore
 
@@ -62,54 +61,10 @@ def test_a_database_that_fails_after_a_claim_or_before_a_settle_costs_no_task(
     node = worker_that_fails(daemon, f"after_claim:raise:{daemon.home / 'claim'}")
     claimed = daemon.post("act")
     node.until_says("failing on purpose")
-    # Claimed, and nobody knows it: the lease, which is not renewed for it, runs out. On SQLite it has begun by then.
-    lost = [] if isinstance(daemon.store, SQLiteStore) else ["worker_lost"]
+    # Claimed, and nobody knows it: the lease, which is not renewed for it, runs out.
     assert daemon.until_final(claimed)["status"] == "completed"
-    assert outcomes(daemon, claimed) == [*lost, "success"]
+    assert outcomes(daemon, claimed) == ["worker_lost", "success"]
     assert faults(daemon, [*kept, claimed]) == []
-
-
-def test_on_sqlite_a_task_whose_node_dies_between_hand_out_and_commit_is_begun_anew_under_the_same_number(
-    deployment: Callable[..., Daemon],
-) -> None:
-    daemon = deployment()
-    if not isinstance(daemon.store, SQLiteStore):
-        pytest.skip("elsewhere nothing is handed out before its commit")
-    daemon.handler("act", instances=4)
-    daemon.web()
-    tasks = [daemon.post("act") for _ in range(4)]
-    for _ in range(3):
-        node = worker_that_fails(daemon, "before_commit")
-        assert node.ends() == -signal.SIGKILL
-        assert {(daemon.task(task)["status"], daemon.task(task)["attempts"]) for task in tasks} == {("pending", 0)}
-    node = daemon.worker()
-    until(daemon.all_final)
-    assert {tuple(outcomes(daemon, task)) for task in tasks} == {("success",)}
-    assert faults(daemon, tasks, lambda _: True) == []
-    assert node.stop() == 0
-
-
-def test_on_sqlite_what_was_handed_out_is_stopped_when_its_commit_fails_and_begun_anew_under_the_same_number(
-    deployment: Callable[..., Daemon],
-) -> None:
-    daemon = deployment()
-    if not isinstance(daemon.store, SQLiteStore):
-        pytest.skip("elsewhere nothing is handed out before its commit")
-    daemon.handler("act", instances=4)
-    daemon.web()
-    gates = [daemon.gate() for _ in range(4)]
-    tasks = [daemon.post("act", {"do": "wait", "gate": str(gate)}) for gate in gates]
-    node = worker_that_fails(daemon, f"before_commit:raise:{daemon.home / 'commit'}")
-    node.until_says("what was handed out is stopped: its claim could not be committed")
-    until(lambda: {daemon.task(task)["status"] for task in tasks} == {"processing"})
-    for gate in gates:
-        open_gate(gate)
-    until(daemon.all_final)
-    assert {tuple(outcomes(daemon, task)) for task in tasks} == {("success",)}
-    assert faults(daemon, tasks, lambda _: True) == []
-    # Whoever began a task for nothing was stopped: it never came through its gate.
-    assert sorted(entry.task for entry in diary.read(daemon.diary) if entry.what == "end") == sorted(tasks)
-    assert node.stop() == 0
 
 
 def test_a_web_server_that_dies_between_commit_and_bell_has_accepted_the_task(

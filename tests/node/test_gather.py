@@ -14,8 +14,7 @@ import pytest
 
 from tasks_app.lifecycle import Claimed
 from tasks_app.node import Node
-from tasks_app.node.clerk import ENOUGH, HOLD
-from tasks_app.node.patience import TRY_AGAIN, WORTH_IT
+from tasks_app.node.clerk import ENOUGH, HOLD, TRY_AGAIN, WORTH_IT
 from tasks_app.runner.call import Call, Done
 from tasks_app.runner.handlers import Handler
 from tasks_app.runner.process_engine import ProcessEngine
@@ -75,7 +74,7 @@ def test_answers_that_are_there_are_waited_for_and_those_that_are_not_are_not(no
 def test_where_nobody_answers_at_the_same_moment_nobody_is_waited_for_but_now_and_then(node: Node) -> None:
     tasks = [claimed(name) for name in "ab"]
     handlers = Handlers(node, tasks)
-    while node._clerk._patience.gain >= WORTH_IT:
+    while node._clerk._gain >= WORTH_IT:
         node._clerk._gather()
     handlers.answer(tasks[0])
     for _ in range(TRY_AGAIN):
@@ -90,7 +89,6 @@ def test_a_bell_that_is_heard_meanwhile_is_not_forgotten(node: Node) -> None:
     handlers = Handlers(node, tasks)
     handlers.answer(first)
     node._clerk._hopeful.clear()
-    node._clerk._sends = False  # whatever the database: who sends its claims away gathers nothing
     plain = node._done
 
     def done(done: Done) -> None:
@@ -138,7 +136,7 @@ def test_where_more_is_ready_than_there_are_slots_outcomes_are_held_until_there_
 
     settler._queue.clear()
     handlers.answer(*tasks[1:])
-    clerk._patience.gain = ENOUGH  # hears them all, however slow this machine is
+    clerk._gain = ENOUGH  # hears them all, however slow this machine is
     while node.ledger.count():
         clerk._listen()
     assert settler._called.qsize() >= 2 and clerk._held_until == math.inf

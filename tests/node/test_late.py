@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks_app import clock
-from tasks_app.lifecycle import Claimed, Ended
+from tasks_app.lifecycle import Ended
 from tasks_app.lifecycle.claim import LEASE
 from tasks_app.models import OutcomeKind
 from tasks_app.node import Node
@@ -46,17 +46,3 @@ def test_a_claim_of_what_runs_here_begins_nothing_and_gives_nothing_back(
     assert given_back == []
     assert node.ledger.running()["a", 1].lease_end == before + 2 * LEASE
     assert set(node.ledger.leased()) == {("a", 1)}
-
-
-@pytest.mark.parametrize("image", [None, "an-image"])
-def test_before_the_commit_of_their_claim_child_processes_get_tasks_and_containers_do_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: str | None
-) -> None:
-    # A container would outlive a node that is killed before the commit, and go on beside the next attempt.
-    handler = Handler(name="echo", image=image, command=("cat",))
-    node = Node({"echo": handler}, lambda *_: ProcessEngine(), home=tmp_path, digest="", order="fifo")
-    handed_out: list[object] = []
-    monkeypatch.setattr(node._clerk, "_hand_out", lambda task, _: handed_out.append(task))
-    early: list[Claimed] = []
-    node._clerk._hand_out_early([claimed("a")], clock.elapsed(), early)
-    assert handed_out == early == ([] if image else [claimed("a")])

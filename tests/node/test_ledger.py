@@ -91,34 +91,3 @@ def test_a_drain_that_is_hurried_gives_up_at_once(ledger: Ledger) -> None:
     begin(ledger, claimed("a"))
     assert ledger.wait_until_settled(3600.0, lambda: True) is False
     assert ledger.wait_until_settled(0.0) is False
-
-
-def test_what_is_handed_out_before_its_commit_is_leased_and_not_yet_looked_for_in_the_database(ledger: Ledger) -> None:
-    sure, doubtful = claimed("a"), claimed("b")
-    begin(ledger, sure)
-    ledger.doubt(doubtful)
-    begin(ledger, doubtful)
-    assert ledger.certain() == {("a", 1)}
-    assert set(ledger.leased()) == {("a", 1), ("b", 1)}
-    ledger.confirm()
-    assert ledger.certain() == {("a", 1), ("b", 1)}
-    assert ledger.disown("its commit failed") == 0
-    assert not ledger.disowned()
-
-
-def test_what_was_never_claimed_is_killed_and_disowned_until_its_end_and_all_else_goes_on(ledger: Ledger) -> None:
-    sure, runs, answered, adopted = claimed("a"), claimed("b"), claimed("c"), claimed("d")
-    seats = {task: begin(ledger, task) for task in (sure, adopted)}
-    for task in (runs, answered):
-        ledger.doubt(task)
-        seats[task] = begin(ledger, task)
-    ledger.doubt(claimed("d")._replace(sent_at=2.0))  # another claim of what runs here already
-    ledger.end(answered)
-    assert ledger.disown("its commit failed") == 3
-    assert {task: seat.killed for task, seat in seats.items() if seat.killed} == {runs: [("its commit failed", runs)]}
-    assert ledger.disowned() == {runs, answered}
-    ledger.settled(answered)
-    ledger.end(runs)
-    ledger.settled(runs)
-    assert not ledger.disowned()
-    assert set(ledger.leased()) == {("a", 1), ("d", 1)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import struct
 import threading
@@ -63,35 +62,3 @@ def server(last_words: bytes) -> Iterator[Bounded]:
 def test_a_session_that_ends_under_a_statement_is_an_outage(last_words: bytes, sentence: str) -> None:
     with server(last_words) as connection, pytest.raises(psycopg.OperationalError, match=sentence):
         connection.prepared("SELECT 1", ())
-
-
-def test_an_answer_that_has_come_in_part_is_not_waited_for() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        there: list[socket.socket] = []
-
-        def greet() -> None:
-            connection, _ = listening.accept()
-            there.append(connection)
-            connection.recv(1 << 16)
-            connection.sendall(READY)
-
-        thread = threading.Thread(target=greet)
-        thread.start()
-        port = listening.getsockname()[1]
-        with Bounded.connect(
-            f"host=127.0.0.1 port={port} user=x sslmode=disable gssencmode=disable", autocommit=True
-        ) as connection:
-            thread.join()
-            connection._names["SELECT 1"] = b"own_0"  # prepared
-            connection.begin("SELECT 1", ())
-            assert not connection.arrived()
-            (server,) = there
-            answer = message(b"2", b"") + message(b"n", b"") + message(b"C", b"SELECT 0\0") + message(b"Z", b"I")
-            with server:
-                server.sendall(answer[:10])
-                select.select([connection], [], [])
-                assert not connection.arrived()
-                server.sendall(answer[10:])
-                while not connection.arrived():
-                    select.select([connection], [], [])
-                assert connection.finish() == []

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from tests.system import diary
 from tests.system.daemon import FINAL, Daemon
 
-#: Seconds within which a start is told and its claim is committed.
-SOON = 1.0
 
-
-def before(deaths: Collection[float]) -> Callable[[diary.Entry], bool]:
-    """Which starts may have been of a claim that the death of their node undid (moments of `Entry.at`)."""
-    return lambda entry: any(entry.at - SOON < death < entry.at + SOON for death in deaths)
-
-
-def faults(
-    daemon: Daemon, accepted: Collection[str], unclaimed: Callable[[diary.Entry], bool] = lambda _: False
-) -> list[str]:
+def faults(daemon: Daemon, accepted: Collection[str]) -> list[str]:
     """Every broken promise about tasks that were accepted (their ids), a sentence each.
 
     None is lost; each ended once; its attempts are 1, 2, 3 ... without a gap and each ran at most once; the last of
-    them decided, and none began after it. `unclaimed`: starts whose claim was not committed any more; the same attempt
-    may begin after them.
+    them decided, and none began after it.
     """
     found = []
     rows = {row["id"]: row for row in daemon.rows("SELECT * FROM taskdaemon_task")}
@@ -35,8 +24,6 @@ def faults(
     ends: dict[str, dict[int, diary.Entry]] = defaultdict(dict)
     for entry in diary.read(daemon.diary):
         if entry.what == "start":
-            begun = starts[entry.task]
-            starts[entry.task] = [one for one in begun if one.attempt != entry.attempt or not unclaimed(one)]
             starts[entry.task].append(entry)
         elif entry.what == "end":
             ends[entry.task][entry.attempt] = entry
