@@ -132,6 +132,16 @@ def explained(sql: str, params: Any) -> list[str]:
         return [str(line[0]).strip() for line in cursor.fetchall()]
 
 
+def planned_once(sql: str, values: str) -> list[str]:
+    """The lines of the plan that a node's session makes for all executions of a statement (see `ServerSession`)."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL plan_cache_mode = force_generic_plan; PREPARE planned AS {sql}")
+        cursor.execute(f"EXPLAIN EXECUTE planned ({values})")
+        lines = [str(line[0]).strip() for line in cursor.fetchall()]
+        cursor.execute("DEALLOCATE planned")
+    return lines
+
+
 def scans(plan: list[str]) -> list[str]:
     """The lines of a plan that read the task table by anything but a partial index or its key."""
     bad = []
@@ -180,8 +190,10 @@ def test_a_claim_reads_the_best_rows_from_the_index_of_its_order_and_sorts_nothi
         sql = CLAIM["_POSTGRESQL"].replace("{best}", best_by_type(order))
         policy = Policy(1.0, 1, 1.0, frozenset())
         wants = CLAIM["_as_json"]([Want("echo", 8, policy), Want("prime", 2, policy)])
-        params = (wants, "n", 30.0)
-        plan = explained(sql, params)
+        plan = explained(sql, (wants, "n", 30.0))
+        of_one = planned_once(CLAIM["_of_one"](order), "'echo', 'n', 30.0, 8, 1.0, 1, 1.0, ''")
+        assert scans(of_one) == [] and any(INDEX_OF[order] in line for line in of_one), of_one
+        assert not [line for line in of_one if line.lstrip("-> ").startswith("Sort")]
     assert scans(plan) == []
     assert any(INDEX_OF[order] in line for line in plan), plan
     assert not [line for line in plan if "TEMP B-TREE" in line or line.lstrip("-> ").startswith("Sort")]
