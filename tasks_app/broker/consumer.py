@@ -199,6 +199,7 @@ class BellConsumer(Consumer):
 
     def loop(self, *args: Any) -> None:
         """Celery's loop. What nobody thought of costs it a connection, and not the worker."""
+        maybe_shutdown()  # Celery's loop waits before it ends, and of a signal that has come no descriptor says a word
         try:
             (asynloop if self.hub else synloop)(*args)
         except (*self.connection_errors, *self.channel_errors):

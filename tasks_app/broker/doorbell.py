@@ -88,7 +88,8 @@ class Transport(virtual.Transport):
         self._patience: float | None = client.transport_options.get("patience")
         self._ear: Ear | None = None
         self._signals: SignalPipe | None = None
-        self._signalled = False
+        #: How many more calls of `drain_events` do not wait.
+        self._hurries = 0
         self._check_at = 0.0
         # Queue to the bell that waits in it.
         self._heard: dict[str, dict[str, Any] | None] = {}
@@ -130,6 +131,7 @@ class Transport(virtual.Transport):
         """Deliver one bell, sleeping in poll until there is one.
 
         Raises `TimeoutError`, after a signal too; another `OSError` when our file is gone and cannot be bound again.
+        The call after the one that a signal ended does not wait either.
         """
         patience = self._patience if self._signals is None else None
         waits = [seconds for seconds in (timeout, patience) if seconds is not None]
@@ -142,8 +144,8 @@ class Transport(virtual.Transport):
             except Empty:
                 pass
             left = CHECK_EVERY if end is None else min(CHECK_EVERY, end - time.monotonic())
-            if left <= 0 or self._signalled:
-                self._signalled = False
+            if left <= 0 or self._hurries:
+                self._hurries = max(self._hurries - 1, 0)
                 raise TimeoutError
             self._collect(left)
 
@@ -180,7 +182,8 @@ class Transport(virtual.Transport):
             ready = poll.poll(timeout * 1000)
             if self._signals is not None and (self._signals.fileno(), select.POLLIN) in ready:
                 self._signals.clear()
-                self._signalled = True
+                # One for Celery to see that it is to end, and one for the last round that its loop then makes.
+                self._hurries = 2
             if not ready:
                 return
         for datagram in self._ear.hear():

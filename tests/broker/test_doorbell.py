@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,9 +14,12 @@ from pathlib import Path
 
 import pytest
 from celery import Celery
+from celery.exceptions import WorkerShutdown
+from celery.worker import state
 from kombu import Connection, Consumer
 
 from tasks_app.broker.bell_directory import DirectoryRefused, bell_directory, check_directory, problem, sockets
+from tasks_app.broker.consumer import BellConsumer
 from tasks_app.broker.doorbell import doorbell_url
 from tasks_app.broker.ear import Ear
 from tasks_app.broker.queues import queue_for
@@ -222,12 +226,41 @@ def test_a_node_that_is_sent_a_signal_hears_of_it_at_once(home: Path) -> None:
     try:
         with listening(home) as listener:
             signal.raise_signal(signal.SIGUSR1)
-            with pytest.raises(TimeoutError):
-                listener.connection.drain_events(timeout=60)
+            for _ in ("sees it", "Celery's last round"):
+                with pytest.raises(TimeoutError):
+                    listener.connection.drain_events()  # without a limit
             assert listener.hears_nothing_more()
         assert signal.set_wakeup_fd(-1) == -1
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_worker_that_was_told_to_stop_before_it_listens_does_not_begin_to() -> None:
+    consumer = BellConsumer.__new__(BellConsumer)
+    state.should_stop = 0
+    try:
+        with pytest.raises(WorkerShutdown):
+            consumer.loop()
+    finally:
+        state.should_stop = None
+
+
+def test_in_another_thread_signals_are_nothing_to_hear_of(home: Path, ring) -> None:
+    heard: list[tuple[str, int]] = []
+
+    def listen() -> None:
+        with listening(home) as listener:
+            ready.set()
+            heard.append(listener.hear())
+
+    ready = threading.Event()
+    thread = threading.Thread(target=listen)
+    thread.start()
+    assert ready.wait(10)
+    ring("echo", 40)
+    thread.join(10)
+    assert heard == [("echo", 4)]
+    assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_signals_that_somebody_else_hears_stay_theirs(home: Path) -> None:
