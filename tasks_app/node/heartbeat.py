@@ -115,24 +115,12 @@ class Heartbeat:
         return since is not None and now - since >= TRUST and now - self._renewed_at <= RENEWAL + LATE
 
     def _beat(self) -> None:
+        self._keep()  # first: a look that fails, or takes long, must not cost a lease
         before = clock.elapsed()
         # A look costs a node that has nothing to do: what may wait for some seconds is looked for seldom.
         seldom = before - self._looked_at >= LOOK
         seen = look(self._record.name, seldom)
         self._compare_clocks(before, seen.reading)
-        now = clock.elapsed()
-        if now - self._renewed_at >= RENEWAL:
-            renewed = renew(self._record.name, [key[0] for key in self._ledger.leased()])
-            self._ledger.renewed(renewed, now)
-            # Late: this process or the database stood still for a while, and without an error.
-            if self._sound_since is None or now - self._renewed_at > RENEWAL + LATE:
-                self._sound_since = now
-            self._renewed_at = now
-        if now - self._said_at >= WORD:
-            self._record.beat()
-            self._said_at = now
-        else:
-            self._record.beat_if_changed()
         self._notice_what_was_taken()
         if seen.due or seen.due_elsewhere:
             for name in promote(all_clocks=seen.due_elsewhere):
@@ -145,6 +133,24 @@ class Heartbeat:
         self.beat_at = clock.elapsed()
         touch(self._home, self._record.name)
 
+    def _keep(self) -> None:
+        """Renew the leases and say that the node lives, where it is time."""
+        now = clock.elapsed()
+        # At the beat that is nearest: at the one after, two of three would come within the shortest lease.
+        soon = now + BEAT / 2
+        if soon - self._renewed_at >= RENEWAL:
+            renewed = renew(self._record.name, [key[0] for key in self._ledger.leased()])
+            self._ledger.renewed(renewed, now)
+            # Late: this process or the database stood still for a while, and without an error.
+            if self._sound_since is None or now - self._renewed_at > RENEWAL + LATE:
+                self._sound_since = now
+            self._renewed_at = now
+        if soon - self._said_at >= WORD:
+            self._record.beat()
+            self._said_at = now
+        else:
+            self._record.beat_if_changed()
+
     def _compare_clocks(self, before: float, reading: float) -> None:
         """After a step of the database's clock: renew at once, and trust no silence until all have had time to.
 
@@ -155,6 +161,7 @@ class Heartbeat:
         if known is not None and (least > known[1] + STEP or most < known[0] - STEP):
             log.warning("the database's clock was set: leases are renewed at once", seconds=round(least - known[0], 1))
             self._renewed_at = self._said_at = float("-inf")
+            self._keep()
 
     def _notice_what_was_taken(self) -> None:
         running = self._ledger.running()  # before the query: what is claimed while it runs is not in its answer

@@ -18,7 +18,7 @@ from tasks_app.lifecycle import Look
 from tasks_app.lifecycle.claim import LEASE
 from tasks_app.metrics.figures import SILENCE
 from tasks_app.node import heartbeat as module
-from tasks_app.node.heartbeat import RENEWAL, STEP, TRUST, Heartbeat
+from tasks_app.node.heartbeat import BEAT, RENEWAL, STEP, TRUST, Heartbeat
 from tasks_app.node.ledger import Ledger
 from tasks_app.runner.slot import Slot
 from tests.node.test_ledger import claimed
@@ -30,7 +30,7 @@ class Beats:
     def __init__(self, heartbeat: Heartbeat) -> None:
         self.heartbeat, self.now, self.stands_still, self.fails = heartbeat, 1000.0, 0.0, False
         #: By how much the database's clock is ahead, and how long it takes to say so.
-        self.ahead, self.slow = 5e8, 0.0
+        self.ahead, self.slow, self.blind = 5e8, 0.0, False
         self.renewed: list[float] = []
         self.said: list[float] = []
 
@@ -43,6 +43,8 @@ class Beats:
 
     def look(self, *_: object) -> Look:
         self.now += self.slow
+        if self.blind:
+            raise OperationalError("too slow")
         return Look(self.now + self.ahead)
 
     def each_second(self, seconds: float) -> bool:
@@ -123,6 +125,25 @@ def test_a_database_that_is_slow_to_tell_the_time_has_not_set_its_clock(beats: B
     assert beats.each_second(2)
     beats.slow = 0.0
     assert beats.each_second(1)
+
+
+def test_a_node_that_cannot_look_keeps_its_leases_and_trusts_no_silence(beats: Beats) -> None:
+    beats.each_second(TRUST + RENEWAL)
+    before, beats.blind = len(beats.renewed), True
+    assert not beats.each_second(3 * RENEWAL + 1)
+    assert len(beats.renewed) - before >= 3
+
+
+@pytest.mark.parametrize("lease", [6.0, 30.0, 600.0])
+def test_a_lease_is_renewed_three_times_before_it_is_over(
+    beats: Beats, monkeypatch: pytest.MonkeyPatch, lease: float
+) -> None:
+    monkeypatch.setattr(module, "RENEWAL", lease / 3)
+    begin = beats.now
+    while beats.now < begin + lease:
+        beats.heartbeat._beat()
+        beats.now += BEAT + 0.005
+    assert [at for at in beats.renewed if at == begin] and len(beats.renewed) == 4
 
 
 def test_a_node_speaks_thrice_before_it_is_taken_for_silent_however_long_its_lease(
