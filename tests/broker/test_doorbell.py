@@ -1,6 +1,7 @@
 """The doorbell: Unix datagrams between the processes of one machine."""
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from tasks_app.broker.doorbell import doorbell_url
 from tasks_app.broker.ear import Ear
 from tasks_app.broker.queues import queue_for
 from tasks_app.broker.ringer import Ringer
+from tasks_app.broker.signal_pipe import SignalPipe
 from tests.broker.servers import PROJECT, Node, application, until
 
 DEPLOYMENT = "test"
@@ -274,6 +277,35 @@ def test_signals_that_somebody_else_hears_stay_theirs(home: Path) -> None:
     finally:
         os.close(read)
         os.close(write)
+
+
+def test_who_hears_signals_after_us_is_left_to_it(home: Path) -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    try:
+        with listening(home):
+            assert signal.set_wakeup_fd(write) != -1
+        assert signal.set_wakeup_fd(-1) == write
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_what_another_thread_closes_is_still_told_of_signals() -> None:
+    pipe = SignalPipe.opened()
+    assert pipe is not None
+    try:
+        with ThreadPoolExecutor(1) as other:
+            other.submit(pipe.close).result(10)
+        before = signal.signal(signal.SIGUSR1, lambda *_: None)
+        signal.raise_signal(signal.SIGUSR1)
+        signal.signal(signal.SIGUSR1, before)
+        assert select.select([pipe], [], [], 0)[0] == [pipe]
+        pipe.clear()
+        assert select.select([pipe], [], [], 0)[0] == [], "or it would be heard again and again"
+    finally:
+        pipe.close()
+    assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_a_forked_child_leaves_the_socket_file_of_its_parent(home: Path) -> None:
