@@ -55,9 +55,9 @@ class Listener:
 
 
 @contextmanager
-def listening(home: Path, *handlers: str) -> Iterator[Listener]:
+def listening(home: Path, *handlers: str, **options: float) -> Iterator[Listener]:
     # Without the transport options of a worker: `drain_events` takes the time that it is given.
-    with Connection(doorbell_url(home)) as connection:
+    with Connection(doorbell_url(home), transport_options=options) as connection:
         listener = Listener(connection)
         queues = [queue_for(DEPLOYMENT, handler) for handler in handlers or ("echo",)]
         with Consumer(connection, queues, callbacks=[listener.on_message], accept=["json"], no_ack=True):
@@ -277,6 +277,15 @@ def test_signals_that_somebody_else_hears_stay_theirs(home: Path) -> None:
     finally:
         os.close(read)
         os.close(write)
+
+
+def test_who_is_told_of_signals_waits_for_bells_and_nobody_else_for_longer_than_its_patience(home: Path, ring) -> None:
+    with listening(home, patience=0.0) as listener:
+        with ThreadPoolExecutor(1) as other:
+            other.submit(ring, "echo", 40)
+            assert listener.hear() == ("echo", 4)
+        with listening(home, patience=0.0) as second, pytest.raises(TimeoutError):
+            second.connection.drain_events()  # without a limit
 
 
 def test_who_hears_signals_after_us_is_left_to_it(home: Path) -> None:
