@@ -15,6 +15,8 @@ from tasks_app.broker.queues import LONGEST_ON_REDIS, TRANSIENT, bell_priority, 
 
 # Seconds; only AMQP has it. A broker that is frozen behind a living socket is noticed after two of them.
 HEARTBEAT = 10.0
+# Handlers that are remembered. A task's type is any name that a caller makes up, so they have no end.
+KNOWN = 1000
 
 
 Deployment = str | Callable[[], str]
@@ -68,6 +70,8 @@ class Publisher:
         if transport == "amqp":
             self._hear_broker()
         if (message := self._bells.get(handler)) is None:
+            if len(self._bells) >= KNOWN:
+                self._bells.clear()
             message = app.amqp.as_task_v2(str(uuid.uuid4()), TASK, args=[handler], ignore_result=True)
             self._bells[handler] = message
         # By the nameless exchange straight to the queue, and nothing is declared: a queue that does not exist
@@ -89,6 +93,8 @@ class Publisher:
         # A look is a transaction of its own, so only one in ten bells waits for it. Where nobody hears them, each of
         # several processes may put that many there.
         room = self._room.get(queue, 0)
+        if len(self._room) >= KNOWN:
+            self._room.clear()
         if room <= 0:
             room = LONGEST_ON_REDIS - producer.channel._size(queue)
         self._room[queue] = room - 1

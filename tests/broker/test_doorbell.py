@@ -1,7 +1,6 @@
 """The doorbell: Unix datagrams between the processes of one machine."""
 
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -9,59 +8,19 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from celery import Celery
-from celery.exceptions import WorkerShutdown
-from celery.worker import state
-from kombu import Connection, Consumer
 
 from tasks_app.broker.bell_directory import DirectoryRefused, bell_directory, check_directory, problem, sockets
-from tasks_app.broker.consumer import BellConsumer
-from tasks_app.broker.doorbell import doorbell_url
 from tasks_app.broker.ear import Ear
 from tasks_app.broker.queues import queue_for
 from tasks_app.broker.ringer import Ringer
-from tasks_app.broker.signal_pipe import SignalPipe
+from tests.broker.listener import DEPLOYMENT, listening
 from tests.broker.servers import PROJECT, Node, application, until
-
-DEPLOYMENT = "test"
-
-
-class Listener:
-    """A kombu consumer in this process."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.heard: list[tuple[str, int]] = []
-
-    def on_message(self, body: object, message: object) -> None:
-        self.heard.append((body[0][0], message.properties["priority"]))  # type: ignore[index,attr-defined]
-
-    def hear(self) -> tuple[str, int]:
-        """(handler, priority) of the next bell."""
-        while not self.heard:
-            self.connection.drain_events(timeout=10)
-        return self.heard.pop(0)
-
-    def hears_nothing_more(self) -> bool:
-        with pytest.raises(TimeoutError):
-            self.connection.drain_events(timeout=0.05)
-        return not self.heard
-
-
-@contextmanager
-def listening(home: Path, *handlers: str, **options: float) -> Iterator[Listener]:
-    # Without the transport options of a worker: `drain_events` takes the time that it is given.
-    with Connection(doorbell_url(home), transport_options=options) as connection:
-        listener = Listener(connection)
-        queues = [queue_for(DEPLOYMENT, handler) for handler in handlers or ("echo",)]
-        with Consumer(connection, queues, callbacks=[listener.on_message], accept=["json"], no_ack=True):
-            yield listener
 
 
 def files(home: Path) -> list[str]:
@@ -224,30 +183,6 @@ def test_a_node_with_nothing_to_hear_sleeps(home: Path) -> None:
         assert time.process_time() - used < 0.5
 
 
-def test_a_node_that_is_sent_a_signal_hears_of_it_at_once(home: Path) -> None:
-    before = signal.signal(signal.SIGUSR1, lambda *_: None)
-    try:
-        with listening(home) as listener:
-            signal.raise_signal(signal.SIGUSR1)
-            for _ in ("sees it", "Celery's last round"):
-                with pytest.raises(TimeoutError):
-                    listener.connection.drain_events()  # without a limit
-            assert listener.hears_nothing_more()
-        assert signal.set_wakeup_fd(-1) == -1
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-
-
-def test_a_worker_that_was_told_to_stop_before_it_listens_does_not_begin_to() -> None:
-    consumer = BellConsumer.__new__(BellConsumer)
-    state.should_stop = 0
-    try:
-        with pytest.raises(WorkerShutdown):
-            consumer.loop()
-    finally:
-        state.should_stop = None
-
-
 def test_in_another_thread_signals_are_nothing_to_hear_of(home: Path, ring) -> None:
     heard: list[tuple[str, int]] = []
 
@@ -266,19 +201,6 @@ def test_in_another_thread_signals_are_nothing_to_hear_of(home: Path, ring) -> N
     assert signal.set_wakeup_fd(-1) == -1
 
 
-def test_signals_that_somebody_else_hears_stay_theirs(home: Path) -> None:
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    try:
-        assert signal.set_wakeup_fd(write) == -1
-        with listening(home) as listener:
-            assert listener.hears_nothing_more()
-        assert signal.set_wakeup_fd(-1) == write
-    finally:
-        os.close(read)
-        os.close(write)
-
-
 def test_who_is_told_of_signals_waits_for_bells_and_nobody_else_for_longer_than_its_patience(home: Path, ring) -> None:
     with listening(home, patience=0.0) as listener:
         with ThreadPoolExecutor(1) as other:
@@ -286,35 +208,6 @@ def test_who_is_told_of_signals_waits_for_bells_and_nobody_else_for_longer_than_
             assert listener.hear() == ("echo", 4)
         with listening(home, patience=0.0) as second, pytest.raises(TimeoutError):
             second.connection.drain_events()  # without a limit
-
-
-def test_who_hears_signals_after_us_is_left_to_it(home: Path) -> None:
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    try:
-        with listening(home):
-            assert signal.set_wakeup_fd(write) != -1
-        assert signal.set_wakeup_fd(-1) == write
-    finally:
-        os.close(read)
-        os.close(write)
-
-
-def test_what_another_thread_closes_is_still_told_of_signals() -> None:
-    pipe = SignalPipe.opened()
-    assert pipe is not None
-    try:
-        with ThreadPoolExecutor(1) as other:
-            other.submit(pipe.close).result(10)
-        before = signal.signal(signal.SIGUSR1, lambda *_: None)
-        signal.raise_signal(signal.SIGUSR1)
-        signal.signal(signal.SIGUSR1, before)
-        assert select.select([pipe], [], [], 0)[0] == [pipe]
-        pipe.clear()
-        assert select.select([pipe], [], [], 0)[0] == [], "or it would be heard again and again"
-    finally:
-        pipe.close()
-    assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_a_forked_child_leaves_the_socket_file_of_its_parent(home: Path) -> None:
