@@ -6,15 +6,14 @@ posters beside a busy claimer had a p99 of 83 ms, with a lock around each write 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.db import DEFAULT_DB_ALIAS, InternalError, OperationalError, connection, connections, transaction
 
+from tasks_app.fair_lock import FairLock
 from tasks_app.write_trouble import write_trouble
 
 #: Seconds a write waits for the others before it fails.
@@ -28,39 +27,29 @@ class _Held(threading.local):
 
 _held = _Held()
 _threads = threading.Lock()
-_file: tuple[int, str, int] | None = None  # pid, path, descriptor
+_file: tuple[int, str, FairLock] | None = None  # pid, path
 
 
-def _descriptor(path: str) -> int:
-    """The lock file of this process. A forked child must not share its parent's: a flock belongs to the open file."""
+def _lock(path: str) -> FairLock:
+    """The lock of this process. A forked child must not share its parent's: a flock belongs to the open file."""
     global _file
     if _file is None or _file[:2] != (os.getpid(), path):
-        _file = (os.getpid(), path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _file = (os.getpid(), path, FairLock(path))
     return _file[2]
 
 
 @contextmanager
 def _exclusive(path: str) -> Iterator[None]:
-    until = time.monotonic() + PATIENCE
     if not _threads.acquire(timeout=PATIENCE):
         raise OperationalError("database is locked: other threads of this process kept it for 20 s")
     try:
-        descriptor = _descriptor(path)
-        pause = 0.0001
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                # A blocking flock cannot be given a time limit, and its holder may be a stopped process.
-                if time.monotonic() > until:
-                    raise OperationalError("database is locked: another process kept it for 20 s") from None
-                time.sleep(pause)
-                pause = min(pause * 1.5, 0.002)
+        lock = _lock(path)
+        if not lock.acquire(PATIENCE):
+            raise OperationalError("database is locked: another process kept it for 20 s")
         try:
             yield
         finally:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            lock.release()
     finally:
         _threads.release()
 

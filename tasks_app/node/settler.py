@@ -79,15 +79,17 @@ class Settler:
 
     def write_with(self, then: Callable[[], T]) -> T:
         """Write what waits, and do `then`, in one commit. What could not be written waits for the next call."""
-        batch, self._again = self._again or self._next(), []
+        batch: list[Ended] = []
         try:
-            if batch:
-                fail_point("before_settle")
             with bare_writing():
+                # Not before the lock is had: what ends while it is waited for comes along.
+                batch, self._again = self._again or self._next(), []
+                if batch:
+                    fail_point("before_settle")
                 kept = settle(self._node, batch)
                 answer = then()
         except AWAY:
-            self._again = batch
+            self._again = self._again or batch
             raise
         except (DatabaseError, ValueError):
             self._again = batch  # until it is written: what is forgotten here would be renewed for ever

@@ -1,0 +1,210 @@
+"""The writers' lock: one at a time, in turns, and nobody's death or stop holds the others up."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tasks_app.fair_lock import FairLock
+from tests.system.process import PROJECT, until
+
+#: Says a word when it has the lock, and holds it until it is told to go on.
+ONE = """
+import sys
+from tasks_app.fair_lock import FairLock
+lock = FairLock(sys.argv[1])
+assert lock.acquire(20)
+with open(sys.argv[2], "a") as diary:
+    diary.write("the other\\n")
+print("held", flush=True)
+sys.stdin.readline()
+lock.release()
+"""
+#: Adds one to a number in a file, so many times, by reading and writing.
+ADDER = """
+import sys
+from pathlib import Path
+from tasks_app.fair_lock import FairLock
+lock, number = FairLock(sys.argv[1]), Path(sys.argv[2])
+for _ in range(int(sys.argv[3])):
+    assert lock.acquire(20)
+    number.write_text(str(int(number.read_text()) + 1))
+    lock.release()
+"""
+
+
+class Other:
+    """A process that wants the lock."""
+
+    def __init__(self, process: subprocess.Popen[bytes], path: Path) -> None:
+        self.process, self._path = process, path
+
+    def until_it_holds(self) -> None:
+        assert self.process.stdout is not None and self.process.stdout.readline() == b"held\n"
+
+    def until_it_is_next(self) -> None:
+        """Until somebody is."""
+        with os.fdopen(os.open(f"{self._path}.turn", os.O_RDWR | os.O_NONBLOCK), "rb") as turn:
+            until(lambda: not had(turn.fileno()), what="a process that is next")
+
+    def let_go(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
+
+
+def had(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return True
+
+
+@contextmanager
+def other(path: Path) -> Iterator[Other]:
+    words = [sys.executable, "-c", ONE, str(path), str(path.with_name("diary"))]
+    with subprocess.Popen(words, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            yield Other(process, path)
+        finally:
+            process.kill()
+
+
+def test_who_comes_straight_back_stands_behind_who_waits(tmp_path: Path) -> None:
+    path, diary = tmp_path / "lock", tmp_path / "diary"
+    lock = FairLock(str(path))
+    for _ in range(20):
+        assert lock.acquire(1)
+        diary.write_text("we\n")
+        with other(path) as one:
+            one.until_it_is_next()
+            one.let_go()  # once it has had it
+            lock.release()
+            assert lock.acquire(20)
+            with diary.open("a") as file:
+                file.write("we again\n")
+            lock.release()
+        assert diary.read_text().split("\n") == ["we", "the other", "we again", ""]
+    lock.close()
+
+
+def test_of_many_at_once_each_is_alone_and_all_come_to_their_end(tmp_path: Path) -> None:
+    number = tmp_path / "number"
+    number.write_text("0")
+    words = [sys.executable, "-c", ADDER, str(tmp_path / "lock"), str(number), "300"]
+    adders = [subprocess.Popen(words, cwd=PROJECT) for _ in range(4)]
+    assert [one.wait(60) for one in adders] == [0, 0, 0, 0]
+    assert number.read_text() == "1200"
+
+
+def test_a_holder_that_is_killed_gives_it_back(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    lock = FairLock(str(path))
+    with other(path) as one:
+        one.until_it_holds()
+        assert not lock.acquire(0.01)
+        one.process.kill()
+        assert lock.acquire(20)
+    lock.close()
+
+
+def test_who_is_next_is_told_and_need_not_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks_app.fair_lock.LOOK", 3600.0)
+    path = tmp_path / "lock"
+    lock = FairLock(str(path))
+    with other(path) as one, ThreadPoolExecutor(1) as pool:
+        one.until_it_holds()
+        ours = pool.submit(lock.acquire, 3600)
+        one.until_it_is_next()
+        one.let_go()
+        try:
+            assert ours.result(20)
+        finally:
+            lock.release()
+            turn = os.open(f"{path}.turn", os.O_RDWR | os.O_NONBLOCK)
+            os.write(turn, b"!")  # an end in any case
+            os.close(turn)
+    lock.close()
+
+
+def test_a_process_that_is_next_and_stopped_holds_nobody_up(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    lock = FairLock(str(path))
+    assert lock.acquire(1)
+    with other(path) as one:
+        one.until_it_is_next()
+        one.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, one.process.pid, os.WSTOPPED | os.WNOWAIT)
+        lock.release()
+
+        def a_thousand_times() -> bool:
+            for _ in range(1000):
+                if not lock.acquire(3600):
+                    return False
+                lock.release()
+            return True
+
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                assert pool.submit(a_thousand_times).result(20), "the turn is a courtesy, and no lock"
+            finally:
+                one.process.send_signal(signal.SIGCONT)
+        one.until_it_holds()
+        one.let_go()
+        assert one.process.wait(20) == 0
+    lock.close()
+
+
+def test_patience_ends_before_a_holder_that_keeps_it_and_before_one_that_is_next(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    ours, second = FairLock(str(path)), FairLock(str(path))
+    assert ours.acquire(1)
+    assert not second.acquire(0.02)
+    with other(path) as one:
+        one.until_it_is_next()
+        assert not second.acquire(0.02)
+        one.let_go()
+        ours.release()
+        assert one.process.wait(20) == 0
+    assert second.acquire(1)
+    for lock in (ours, second):
+        lock.close()
+
+
+def test_words_that_nobody_hears_stop_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    lock = FairLock(str(path))
+    turn = os.open(f"{path}.turn", os.O_RDWR | os.O_NONBLOCK)
+    try:
+        while True:
+            os.write(turn, bytes(4096))
+    except BlockingIOError:
+        pass
+    fcntl.flock(turn, fcntl.LOCK_EX)
+    assert lock.acquire(5)
+    lock.release()
+    os.close(turn)
+    lock.close()
+
+
+def test_where_there_can_be_no_fifo_it_is_a_lock_without_turns(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    (tmp_path / "lock.turn").write_text("")
+    ours, second = FairLock(str(path)), FairLock(str(path))
+    assert ours.acquire(1)
+    assert not second.acquire(0.01)
+    ours.release()
+    assert second.acquire(1)
+    for lock in (ours, second):
+        lock.close()
