@@ -31,8 +31,8 @@ from tasks_app.broker.signal_pipe import SignalPipe
 logger = logging.getLogger(__name__)
 
 SCHEME = "doorbell"
-# Seconds between looks whether our file is there. Bells are lost without it; a wait of Celery's is as long.
-CHECK_EVERY = 2.0
+# Seconds between looks whether our file is there. Bells are lost without it, and tasks found by polling.
+CHECK_EVERY = 5.0
 
 
 def doorbell_url(home: Path) -> str:
@@ -131,8 +131,11 @@ class Transport(virtual.Transport):
         """Deliver one bell, sleeping in poll until there is one.
 
         Raises `TimeoutError`, after a signal too; another `OSError` when our file is gone and cannot be bound again.
-        The call after the one that a signal ended does not wait either.
+        The call after the one that a signal ended does not wait either. Who is told of signals sleeps for longer than
+        a `timeout` that is short: Celery's two seconds are for seeing that it is to end.
         """
+        if timeout is not None and self._signals is not None:
+            timeout = max(timeout, CHECK_EVERY)
         patience = self._patience if self._signals is None else None
         waits = [seconds for seconds in (timeout, patience) if seconds is not None]
         end = time.monotonic() + min(waits) if waits else None

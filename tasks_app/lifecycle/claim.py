@@ -57,6 +57,14 @@ UPDATE taskdaemon_task SET status = 'processing', attempts = attempts + 1, node 
 WHERE id IN ({best})
 RETURNING id, task_type, task_data, attempts, priority, place, retries, ready_at || ''
 """  # the last as text: a bare column goes through Django's converter
+# Ordered and in a join of its own, or PostgreSQL reads the table in the hope of meeting a ready row soon.
+_WAITING_POSTGRESQL = f"""
+SELECT w.name FROM json_array_elements_text($1::json) AS w(name)
+CROSS JOIN LATERAL (SELECT 1 FROM taskdaemon_task WHERE {_READY} AND task_type = w.name ORDER BY place LIMIT 1) AS t
+"""
+_WAITING_SQLITE = f"""
+SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM taskdaemon_task WHERE {_READY} AND task_type = value)
+"""
 
 
 class Want(NamedTuple):
@@ -124,16 +132,12 @@ def claim(node: str, wants: Sequence[Want], order: Selection, cap: int | None = 
 
 def waiting(types: Sequence[str]) -> set[str]:
     """Which of the types have a ready row. A read: an idle node does not take the write lock to look."""
-    found = set()
-    with connection.cursor() as cursor:
-        for name in types:
-            # Ordered, or PostgreSQL reads the table in the hope of meeting a ready row soon.
-            cursor.execute(
-                f"SELECT 1 FROM taskdaemon_task WHERE {_READY} AND task_type = %s ORDER BY place LIMIT 1", [name]
-            )
-            if cursor.fetchone():
-                found.add(name)
-    return found
+    names = json.dumps(types)
+    if connection.vendor == "postgresql":
+        return {row[0] for row in prepared(_WAITING_POSTGRESQL, (names,))}
+    with connection.wrap_database_errors:
+        connection.ensure_connection()
+        return {row[0] for row in connection.connection.execute(_WAITING_SQLITE, (names,))}
 
 
 def _sort_key(order: Selection) -> Any:

@@ -23,8 +23,8 @@ KEPT = 30
 # those whose time has not come are not read. Ordered, or PostgreSQL reads the table in the hope of meeting one soon.
 _OFTEN = """
 SELECT {now},
-  coalesce((SELECT due FROM taskdaemon_task
-    WHERE status = 'pending' AND due IS NOT NULL AND clock = {clock} ORDER BY due LIMIT 1) <= {now}, {no}),
+  (SELECT due FROM taskdaemon_task
+    WHERE status = 'pending' AND due IS NOT NULL AND clock = {clock} ORDER BY due LIMIT 1),
   (SELECT {array} FROM (SELECT DISTINCT node FROM taskdaemon_task
     WHERE status = 'processing' AND node <> {node} ORDER BY node) AS holder)
 """
@@ -70,8 +70,8 @@ class Look(NamedTuple):
     """`reading`: seconds on the clock. `others`: the other nodes that hold tasks. The rest: whether there is one."""
 
     reading: float
-    #: A waiting row whose time has come.
-    due: bool = False
+    #: When the first of the waiting rows is due, on the same clock.
+    soonest: float | None = None
     others: tuple[str, ...] = ()
     #: The same as `due`, measured on the clock of an earlier boot.
     due_elsewhere: bool = False
@@ -84,6 +84,11 @@ class Look(NamedTuple):
     #: The row of a node that stopped long ago.
     forgotten: bool = False
 
+    @property
+    def due(self) -> bool:
+        """Whether there is a waiting row whose time has come."""
+        return self.soonest is not None and self.soonest <= self.reading
+
 
 def look(node: str, seldom: bool = True) -> Look:
     """What there is to do for the heartbeat of `node`. Not `seldom`: the first three alone. Raises DatabaseError."""
@@ -94,8 +99,8 @@ def look(node: str, seldom: bool = True) -> Look:
         with connection.wrap_database_errors:
             connection.ensure_connection()
             [row] = connection.connection.execute(statement("sqlite", seldom), bound).fetchall()
-    reading, due, others, *rest = row
-    return Look(reading, bool(due), tuple(json.loads(others or "[]")), *map(bool, rest))
+    reading, soonest, others, *rest = row
+    return Look(reading, soonest, tuple(json.loads(others or "[]")), *map(bool, rest))
 
 
 @cache

@@ -17,7 +17,7 @@ from tasks_app.fail_points import fail_point
 from tasks_app.lifecycle import Claimed, Ended, Policy, Want, claim, waiting
 from tasks_app.lifecycle.claim import LEASE, Selection
 from tasks_app.models import OutcomeKind
-from tasks_app.node.ledger import MARGIN, Ledger
+from tasks_app.node.ledger import MARGIN, UNWATCHED, Ledger
 from tasks_app.node.retrying import Retrying
 from tasks_app.node.server_session import ServerSession
 from tasks_app.node.settler import Settler
@@ -215,7 +215,7 @@ class Clerk:
             )  # fmt: skip
             return
         # Stopped and continued in between: by now it may be another node's, and even have ended.
-        late = clock.elapsed() > sent_at + LEASE - MARGIN
+        late = clock.elapsed() > sent_at + LEASE - MARGIN - UNWATCHED
         slot = None if late else self._pools[task.task_type].take()
         if slot is None:
             self._ledger.end(task)

@@ -15,7 +15,7 @@ from tasks_app.lifecycle import Look, expire, held, look, promote, renew, rescue
 from tasks_app.lifecycle.claim import LEASE
 from tasks_app.metrics import tally
 from tasks_app.node.burial import bury, remove_rows
-from tasks_app.node.ledger import MARGIN, Ledger
+from tasks_app.node.ledger import MARGIN, UNWATCHED, Ledger
 from tasks_app.node.record import NodeRecord
 from tasks_app.node.retrying import Retrying
 from tasks_app.node_lock import forget, is_dead, touch
@@ -37,7 +37,7 @@ WORD = min(RENEWAL, 10.0)
 STEP = MARGIN
 #: Seconds between beats: a little less than between the clerk's polls, which then come with them.
 BEAT = 0.95
-#: Seconds between looks at the other nodes.
+#: Seconds between looks at the other nodes, and between those of a node that is alone with nothing to do.
 LOOK = 5.0
 
 TAKEN_AWAY = "taken away"
@@ -68,7 +68,8 @@ class Heartbeat:
         #: By how much the database's clock is ahead of ours: at least and at most.
         self._ahead: tuple[float, float] | None = None
         self._sound_since: float | None = None
-        self.beat_at = clock.elapsed()
+        #: How much had been begun when there was last found nothing to look after; None while there is.
+        self._quiet_at: int | None = None
         #: Whether nothing of a node that is dead here can begin what it was sent. Asked before a takeover of its tasks.
         self.cleared: Callable[[str], bool] = lambda _: True
 
@@ -101,8 +102,8 @@ class Heartbeat:
         """The thread that kills what a node may no longer call its own, by this machine's clock alone."""
         pause = 0.0
         while not self._stop.wait(pause):
-            # Seldom while nothing runs: what is begun meanwhile is not begun within the margin (Clerk._hand_out).
-            pause = min(0.5 if self._ledger.count() else 1.0, MARGIN / 3)
+            # Seldom while nothing runs: what is begun meanwhile has its lease for longer (Clerk._hand_out).
+            pause = min(0.5, MARGIN / 3) if self._ledger.count() else UNWATCHED
             if killed := self._ledger.kill(lambda _, one: one.lease_end < clock.elapsed() + MARGIN, LEASE_LOST):
                 log.error(
                     "the leases could not be renewed: containers killed before another node may start the tasks",
@@ -119,6 +120,10 @@ class Heartbeat:
         before = clock.elapsed()
         # A look costs a node that has nothing to do: what may wait for some seconds is looked for seldom.
         seldom = before - self._looked_at >= LOOK
+        if not seldom and self._quiet_at == self._ledger.begun:
+            self._awake()
+            return
+        begun = self._ledger.begun if self._ledger.empty() else None
         seen = look(self._record.name, seldom)
         self._compare_clocks(before, seen.reading)
         self._notice_what_was_taken()
@@ -128,9 +133,12 @@ class Heartbeat:
         self._take_over(seen.others, leases=seen.lost and self.trusts())
         if seldom:
             self._look_around(seen)
+            # Tasks of others may be lost at any moment, and those that wait for their time come due; for what runs here
+            # somebody may have other plans. A row that waits was put there by who ran it.
+            soon = seen.soonest is not None and seen.soonest <= seen.reading + LOOK + BEAT
+            self._quiet_at = None if seen.company or seen.others or soon else begun
         tally.process.flush()
         self._awake()
-        self.beat_at = clock.elapsed()
         touch(self._home, self._record.name)
 
     def _keep(self) -> None:

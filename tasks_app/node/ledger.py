@@ -15,6 +15,9 @@ Key = tuple[str, int]
 
 #: Seconds before the end of a lease at which its container is killed, renewed or not.
 MARGIN = LEASE / 10
+#: Seconds that may pass before anybody looks whether what was just begun still has its lease. What would not have it
+#: for so long is not begun.
+UNWATCHED = LEASE / 6
 
 
 @dataclass(slots=True)
@@ -34,11 +37,14 @@ class Ledger:
         self._running: dict[Key, Running] = {}
         self._owed: set[Key] = set()
         self._changed = threading.Condition(self._lock)
+        #: How many attempts were begun so far.
+        self.begun = 0
 
     def begin(self, task: Claimed, slot: Slot, claimed_at: float) -> None:
         """An attempt is handed to its slot. `claimed_at`: before its claim was sent (`clock.elapsed`)."""
         with self._lock:
             self._running[task.id, task.attempt] = Running(task, slot, claimed_at + LEASE)
+            self.begun += 1
 
     def adopt(self, task: Claimed, claimed_at: float) -> bool:
         """Whether this very attempt runs here already; then its lease is the new claim's.
@@ -63,7 +69,7 @@ class Ledger:
         """Their outcomes are durable, or were dropped."""
         with self._changed:
             self._owed.difference_update((task.id, task.attempt) for task in tasks)
-            if not self._owed and not self._running:
+            if self.empty():
                 self._changed.notify_all()
 
     def running(self) -> dict[Key, Running]:
@@ -74,6 +80,10 @@ class Ledger:
     def count(self) -> int:
         """How many attempts are in slots now."""
         return len(self._running)
+
+    def empty(self) -> bool:
+        """Whether nothing runs and nothing is owed."""
+        return not (self._running or self._owed)
 
     def leased(self) -> dict[Key, None]:
         """Everything whose lease must be kept: what runs, and what is owed."""
@@ -98,7 +108,7 @@ class Ledger:
         """Wait until nothing runs and nothing is owed. False after `timeout` seconds, or once it is given up."""
         until = time.monotonic() + timeout
         with self._changed:
-            while self._running or self._owed:
+            while not self.empty():
                 left = until - time.monotonic()
                 if left <= 0 or given_up():
                     return False

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from django.db import connection
+
 from tasks_app import clock
+from tasks_app.lifecycle.server import prepared
 from tasks_app.metrics.figures import living
 from tasks_app.models import Node
 from tasks_app.runner.pool import Pool
-from tasks_app.write_lock import writing
+from tasks_app.write_lock import bare_writing, writing
+
+_WORD_POSTGRESQL = """
+UPDATE taskdaemon_node SET pools = $1::jsonb, draining = $2::int::boolean, problems = $3::jsonb, stopped_at = NULL,
+  seen_at = clock_timestamp(), seen = extract(epoch from clock_timestamp())::float8, clock = 'server'
+WHERE name = $4 RETURNING 1
+"""
+_WORD_SQLITE = """
+UPDATE taskdaemon_node SET pools = ?1, draining = ?2, problems = ?3, stopped_at = NULL,
+  seen_at = strftime('%Y-%m-%d %H:%M:%f', 'now'), seen = ?5, clock = ?6
+WHERE name = ?4 RETURNING 1
+"""
 
 
 def new_name() -> str:
@@ -40,11 +55,19 @@ class NodeRecord:
 
     def beat(self) -> None:
         """The node lives."""
-        fields = self._fields()
-        with writing():
-            if not Node.objects.filter(pk=self.name).update(**fields, stopped_at=None):
-                self.create()
-        self._said = {name: fields[name] for name in self._news()}
+        news = self._news()
+        if not self._say(news):
+            self.create()
+        self._said = news
+
+    def _say(self, news: dict[str, Any]) -> bool:
+        """Whether the row is there. Through the ORM it is a third of what a node costs that has nothing to do."""
+        values = (json.dumps(news["pools"]), int(news["draining"]), json.dumps(news["problems"]), self.name)
+        with bare_writing(one_statement=True):
+            if connection.vendor == "postgresql":
+                return bool(prepared(_WORD_POSTGRESQL, values))
+            bound = (*values, clock.elapsed(), clock.clock_id())
+            return bool(connection.connection.execute(_WORD_SQLITE, bound).fetchall())
 
     def beat_if_changed(self) -> None:
         """The node lives, and has something new to say."""

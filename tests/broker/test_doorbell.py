@@ -175,7 +175,8 @@ def test_what_is_no_bell_is_ignored(home: Path, ring) -> None:
         assert listener.hear() == ("echo", 5)
 
 
-def test_a_node_with_nothing_to_hear_sleeps(home: Path) -> None:
+def test_a_node_with_nothing_to_hear_sleeps(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks_app.broker.doorbell.CHECK_EVERY", 2.0)
     with listening(home) as listener:
         used = time.process_time()
         with pytest.raises(TimeoutError):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tasks_app import clock
-from tasks_app.lifecycle import look
+from tasks_app.lifecycle import Look, look
 from tasks_app.lifecycle.look import KEPT
 from tasks_app.models import Node, Task
 from tests.lifecycle.kit import running, submitted
@@ -24,12 +24,15 @@ NOTHING = {
 
 def seen(**different: object) -> bool:
     """Whether a node called `node` sees these things to do and no other; the first two also when it looks often."""
-    found = look("node")._asdict()
-    often = look("node", seldom=False)._asdict()
-    for one in (found, often):
-        one.pop("reading")
+    found, often = (_said(look("node", seldom)) for seldom in (True, False))
     wanted = NOTHING | different
     return found == wanted and often == NOTHING | {name: wanted[name] for name in ("due", "others")}
+
+
+def _said(one: Look) -> dict[str, object]:
+    said = one._asdict() | {"due": one.due}
+    del said["reading"], said["soonest"]
+    return said
 
 
 def waits(**said: object) -> None:
@@ -55,6 +58,14 @@ def test_a_time_that_has_come_is_seen_behind_any_that_has_not() -> None:
     waits()
     waits(due=clock.now() - 0.001)
     assert seen(due=True)
+
+
+def test_the_first_time_that_comes_is_told() -> None:
+    assert look("node").soonest is None
+    for seconds in (3600.0, 60.0, 600.0):
+        waits(due=clock.now() + seconds)
+    found = look("node")
+    assert found.soonest is not None and 50 < found.soonest - found.reading <= 60
 
 
 @pytest.mark.parametrize("boot", ["", "0 sorts before", "zzzz sorts after"])

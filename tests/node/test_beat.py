@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from tasks_app import clock
+from tasks_app.lifecycle import Look, look
 from tasks_app.lifecycle.claim import LEASE
 from tasks_app.lifecycle.look import KEPT
 from tasks_app.models import Node, Task
+from tasks_app.node import heartbeat as module
 from tasks_app.node.heartbeat import LEASE_LOST, LOOK, Heartbeat
 from tasks_app.node.ledger import Ledger
 from tasks_app.node.record import NodeRecord
@@ -128,20 +130,109 @@ def test_whether_others_serve_the_same_is_told_at_a_seldom_look(heart: Heart) ->
     assert heart.shared == [False, True]
 
 
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each look so far was a seldom one."""
+    seen: list[bool] = []
+
+    def noted(node: str, seldom: bool) -> Look:
+        seen.append(seldom)
+        return look(node, seldom)
+
+    monkeypatch.setattr(module, "look", noted)
+    return seen
+
+
+def test_a_node_that_is_alone_with_nothing_to_do_looks_seldom_until_something_runs(
+    heart: Heart, looks: list[bool]
+) -> None:
+    heart.beat(seldom=True)
+    heart.beat()
+    assert (looks, heart.awake) == ([True], 2)
+    ledger, task = heart.heartbeat._ledger, running(node="me")
+    begin(ledger, task, at=clock.elapsed())
+    heart.beat()
+    assert looks == [True, False]
+    heart.beat(seldom=True)
+    heart.beat()
+    assert looks == [True, False, True, False], "it runs"
+    ledger.end(task)
+    heart.beat(seldom=True)
+    heart.beat()
+    assert looks[4:] == [True, False], "its outcome is not written"
+    ledger.settled(task)
+    Task.objects.filter(pk=task.id).delete()
+    heart.beat()
+    heart.beat(seldom=True)
+    heart.beat()
+    assert looks[6:] == [False, True]
+
+
+def test_what_ran_and_ended_between_two_beats_is_looked_after(heart: Heart, looks: list[bool]) -> None:
+    heart.beat(seldom=True)
+    ledger, task = heart.heartbeat._ledger, claimed("short")
+    begin(ledger, task, at=clock.elapsed())
+    ledger.end(task)
+    ledger.settled(task)
+    heart.beat()
+    assert looks == [True, False], "it may wait for its next try by now"
+
+
+@pytest.mark.parametrize("there_is", ["a node", "a task of another node", "a time that comes soon"])
+def test_a_node_that_is_not_alone_or_waits_for_something_looks_often(
+    heart: Heart, looks: list[bool], there_is: str
+) -> None:
+    if there_is == "a node":
+        heart.node("beside me")
+    elif there_is == "a task of another node":
+        running(node="gone without a word")
+    else:
+        [one] = submitted(50)
+        Task.objects.filter(pk=one).update(due=clock.now() + LOOK, due_at=PAST, clock=clock.clock_id())
+    heart.beat(seldom=True)
+    heart.beat()
+    assert looks == [True, False]
+
+
+def test_a_time_that_is_far_away_is_not_waited_for(heart: Heart, looks: list[bool]) -> None:
+    [one] = submitted(50)
+    Task.objects.filter(pk=one).update(due=clock.now() + 60.0, due_at=PAST, clock=clock.clock_id())
+    heart.beat(seldom=True)
+    heart.beat()
+    assert looks == [True]
+
+
+def test_a_word_says_all_that_is_new_and_makes_the_row_that_is_gone(heart: Heart) -> None:
+    record = heart.heartbeat._record
+    record.create()
+    Node.objects.update(seen_at=PAST, seen=0.0, clock="", pools={}, problems=[], stopped_at=PAST)
+    record._problems = lambda: ['a "hostile" word: ä']
+    record.draining = True
+    record.beat()
+    said = Node.objects.get(pk="me")
+    assert (said.pools, said.problems) == (record._news()["pools"], ['a "hostile" word: ä'])
+    assert (said.draining, said.stopped_at, said.clock) == (True, None, clock.clock_id())
+    assert said.seen_at > PAST and 0 <= clock.reading() - said.seen < 30
+    Node.objects.all().delete()
+    record.beat()
+    assert Node.objects.filter(pk="me", draining=True).exists()
+
+
 def test_what_has_lost_its_lease_is_killed_without_a_word_from_the_database(
     heart: Heart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = heart.heartbeat._ledger
     looked, killed, kill = threading.Event(), threading.Event(), ledger.kill
 
-    def look(*asked: Any) -> int:
+    def kills(*asked: Any) -> int:
         found = kill(*asked)
         looked.set()
         if found:
             killed.set()
         return found
 
-    monkeypatch.setattr(ledger, "kill", look)
+    monkeypatch.setattr(ledger, "kill", kills)
+    monkeypatch.setattr(module, "UNWATCHED", 0.01)
     watch = threading.Thread(target=heart.heartbeat.watch)
     watch.start()
     try:

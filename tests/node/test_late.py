@@ -11,7 +11,7 @@ from tasks_app.lifecycle import Ended
 from tasks_app.lifecycle.claim import LEASE
 from tasks_app.models import OutcomeKind
 from tasks_app.node import Node
-from tasks_app.node.ledger import MARGIN
+from tasks_app.node.ledger import MARGIN, UNWATCHED
 from tasks_app.runner.handlers import Handler
 from tasks_app.runner.process_engine import ProcessEngine
 from tests.node.test_ledger import begin, claimed
@@ -20,10 +20,10 @@ ECHO = Handler(name="echo", command=("cat",))
 
 
 @pytest.mark.parametrize(("ago", "why"), [
-    (LEASE - MARGIN, "its lease was over before it was begun"),
-    (0.0, "the container that it was claimed for died"),  # there is none here
+    (LEASE - MARGIN - UNWATCHED, "its lease was over before it was begun"),
+    (LEASE - MARGIN - UNWATCHED - 1.0, "the container that it was claimed for died"),  # there is none here
 ])  # fmt: skip
-def test_a_claim_whose_lease_is_over_goes_back(
+def test_a_claim_whose_lease_may_be_over_before_anybody_looks_goes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ago: float, why: str
 ) -> None:
     node = Node({"echo": ECHO}, lambda *_: ProcessEngine(), home=tmp_path, digest="", order="fifo")

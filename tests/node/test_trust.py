@@ -45,7 +45,7 @@ class Beats:
         self.now += self.slow
         if self.blind:
             raise OperationalError("too slow")
-        return Look(self.now + self.ahead)
+        return Look(self.now + self.ahead, soonest=self.now + self.ahead + 1.0)  # or it would look seldom
 
     def each_second(self, seconds: float) -> bool:
         """Beat for so long. Answers whether it trusts at the end."""
