@@ -23,6 +23,7 @@ RIVAL = Rival(
         for name in ("a", "b")
     ),
     one_slot=(*_WORKER, "--pool", "solo", "--prefetch-multiplier", "1"),
+    as_it_comes=("celery", "-A", "bench.rivals.celery_redis", "worker"),
 )
 
 app = application()

@@ -20,6 +20,7 @@ RIVAL = Rival(
     server="redis",
     tasks=6_000,
     workers=((_CONSUMER, "bench.rivals.huey.plain", "-w", "2", "-k", "process", "-n", "-q"),),
+    as_it_comes=(_CONSUMER, "bench.rivals.huey.plain", "-q"),
     one_slot=(_CONSUMER, "bench.rivals.huey.ordered", "-w", "1", "-k", "process", "-n", "-q"),
 )
 

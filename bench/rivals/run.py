@@ -28,10 +28,17 @@ class RunningRival:
 
     warm_first = False
 
-    def __init__(self, key: str, servers: Servers) -> None:
+    def __init__(self, key: str, servers: Servers, tuned: bool = True) -> None:
+        """Not `tuned`: as it comes. Raises ValueError where that is the same."""
         self._key, self._servers = key, servers
         self.rival: Rival = module(key).RIVAL
         self.name, self.says, self.tasks = self.rival.name, self.rival.says, self.rival.tasks
+        self._words = self.rival.workers
+        if not tuned:
+            if self.rival.as_it_comes is None:
+                raise ValueError(f"{self.name} is as it comes")
+            self._words = (self.rival.as_it_comes,)
+            self.name, self.says = f"{self.name}, as it comes", " ".join(self.rival.as_it_comes)
         self.cost = 0.0
         self._workers: list[subprocess.Popen[bytes]] = []
 
@@ -64,7 +71,7 @@ class RunningRival:
         self._folder.cleanup()
 
     def start(self, one_slot: bool = False) -> None:
-        workers = self.rival.workers
+        workers = self._words
         if one_slot:
             if self.rival.one_slot is None:
                 raise BadRun(f"{self.name} has no priorities")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from bench.numbers import drain_rate
-from bench.rows.field import Make, everybody
+from bench.rows.field import Make, everybody, untuned
 from bench.rows.row import Contestant, Figure, Row, Scene
 
 
@@ -25,7 +25,7 @@ def _measure(make: Make, count: int | None) -> dict[str, float]:
 
 
 def _contestants(scene: Scene) -> list[Contestant]:
-    field = everybody(scene, containers=True)
+    field = [*everybody(scene, containers=True), *untuned(scene)]
     return [
         Contestant(one.name, one.says, partial(_measure, one.make, scene.scaled(one.tasks) if scene.quick else None))
         for one in field

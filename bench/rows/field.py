@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.ours import Ours
+from bench.rivals import module
 from bench.rivals.run import RunningRival
 from bench.rows.row import Scene
 from bench.system import System
@@ -46,6 +47,17 @@ def rivals(scene: Scene) -> list[One]:
         make = partial(RunningRival, key, scene.servers)
         one = make()
         found.append(One(one.name, one.says, one.tasks, make, one.rival.one_slot is not None))
+    return found
+
+
+def untuned(scene: Scene) -> list[One]:
+    """Rivals without a word of tuning, where that makes a difference."""
+    found = []
+    for key in scene.rivals:
+        if module(key).RIVAL.as_it_comes is not None:
+            make = partial(RunningRival, key, scene.servers, tuned=False)
+            one = make()
+            found.append(One(one.name, one.says, one.tasks, make))
     return found
 
 
