@@ -21,37 +21,53 @@ PATIENCE = 20.0
 
 
 class _Held(threading.local):
-    depth = 0
+    turn = False
     bare = False
 
 
 _held = _Held()
 _threads = threading.Lock()
-_file: tuple[int, str, FairLock] | None = None  # pid, path
+_file: tuple[int, str, FairLock] | None = None  # pid, path of the database
 
 
-def _lock(path: str) -> FairLock:
+def _lock(database: str) -> FairLock:
     """The lock of this process. A forked child must not share its parent's: a flock belongs to the open file."""
     global _file
-    if _file is None or _file[:2] != (os.getpid(), path):
-        _file = (os.getpid(), path, FairLock(path))
+    if _file is None or _file[1] != database or _file[0] != os.getpid():
+        _file = (os.getpid(), database, FairLock(f"{database}.lock"))
     return _file[2]
 
 
-@contextmanager
-def _exclusive(path: str) -> Iterator[None]:
-    if not _threads.acquire(timeout=PATIENCE):
-        raise OperationalError("database is locked: other threads of this process kept it for 20 s")
-    try:
-        lock = _lock(path)
-        if not lock.acquire(PATIENCE):
-            raise OperationalError("database is locked: another process kept it for 20 s")
+class _Turn:
+    """A context: this thread alone writes, of all on this host. Elsewhere than on SQLite, and within one, nothing."""
+
+    # Not of contextlib's making: a generator would cost as much as the lock.
+    __slots__ = ("_lock",)
+
+    def __enter__(self) -> None:
+        self._lock: FairLock | None = None
+        here = connections[DEFAULT_DB_ALIAS]
+        if here.vendor != "sqlite" or _held.turn:
+            return
+        database = str(here.settings_dict["NAME"])
+        if "mode=memory" in database or database == ":memory:":
+            return
+        if not _threads.acquire(timeout=PATIENCE):
+            raise OperationalError("database is locked: other threads of this process kept it for 20 s")
         try:
-            yield
-        finally:
-            lock.release()
-    finally:
-        _threads.release()
+            lock = _lock(database)
+            if not lock.acquire(PATIENCE):
+                raise OperationalError("database is locked: another process kept it for 20 s")
+        except BaseException:
+            _threads.release()
+            raise
+        self._lock, _held.turn = lock, True
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            _held.turn = False
+            self._lock.release()
+            _threads.release()
 
 
 @contextmanager
@@ -66,7 +82,7 @@ def writing() -> Iterator[None]:
         yield
         return
     try:
-        with _taking_turns(), connection.wrap_database_errors, transaction.atomic():
+        with _Turn(), connection.wrap_database_errors, transaction.atomic():
             yield
     except (OperationalError, InternalError) as error:
         write_trouble.note(error)
@@ -98,7 +114,7 @@ def bare_writing(one_statement: bool = False) -> Iterator[None]:
         write_trouble.over()
         return
     try:
-        with _taking_turns(), here.wrap_database_errors:
+        with _Turn(), here.wrap_database_errors:
             here.ensure_connection()
             raw = here.connection
             raw.execute("BEGIN IMMEDIATE")
@@ -116,18 +132,3 @@ def bare_writing(one_statement: bool = False) -> Iterator[None]:
         write_trouble.note(error)
         raise
     write_trouble.over()
-
-
-@contextmanager
-def _taking_turns() -> Iterator[None]:
-    here = connections[DEFAULT_DB_ALIAS]
-    path = here.settings_dict["NAME"]
-    if here.vendor != "sqlite" or _held.depth or "mode=memory" in str(path) or path == ":memory:":
-        yield
-        return
-    with _exclusive(f"{path}.lock"):
-        _held.depth += 1
-        try:
-            yield
-        finally:
-            _held.depth -= 1
