@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import Counter as Tally
 from collections import deque
 from collections.abc import Mapping
 
@@ -147,7 +146,8 @@ class Clerk:
             return
         # Before the claim: a bell that is heard while it runs must not be forgotten by it.
         self._hopeful.difference_update(want.task_type for want in wants)
-        self._session.tuned()
+        if not self._writes_outcomes:
+            self._session.tuned()
         sent_at = clock.elapsed()
         try:
             if self._writes_outcomes:
@@ -159,7 +159,9 @@ class Clerk:
             raise
         if tasks:
             fail_point("after_claim")
-        got = Tally(task.task_type for task in tasks)
+        got = dict.fromkeys((want.task_type for want in wants), 0)
+        for task in tasks:
+            got[task.task_type] += 1
         capped = room is not None and len(tasks) >= room
         self._hopeful.update(want.task_type for want in wants if capped or got[want.task_type] >= want.count)
         for task in tasks:
