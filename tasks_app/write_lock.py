@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, InternalError, OperationalError, connection, connections, transaction
 
@@ -70,17 +71,34 @@ class _Turn:
             _threads.release()
 
 
-@contextmanager
-def writing() -> Iterator[None]:
+def writing() -> AbstractContextManager[None]:
     """A write transaction. Raises OperationalError when the database cannot be had within 20 s.
 
     Statements that are sent past Django's cursor fail with Django's errors too.
 
     May be nested; only the outermost takes the lock and commits. What an inner one raises has to end the outer one.
     """
-    if _held.bare:
-        yield
-        return
+    return _NOTHING if _held.bare else _writing()
+
+
+def bare_writing(one_statement: bool = False) -> AbstractContextManager[None]:
+    """The same on SQLite without Django's bookkeeping, which costs as much as a small transaction itself.
+
+    For statements sent past Django's cursor: within it Django takes each statement for a commit of its own, so nothing
+    is called on commit, and nothing but `writing` may be nested. Elsewhere, and within a transaction, it is `writing`;
+    but `one_statement` on a server is its own transaction, and costs one round trip in place of three.
+    """
+    here = connections[DEFAULT_DB_ALIAS]
+    if here.in_atomic_block or (here.vendor != "sqlite" and not one_statement):
+        return writing()
+    return _Bare(here) if here.vendor == "sqlite" else _one_statement(here)
+
+
+_NOTHING = nullcontext()
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
     try:
         with _Turn(), connection.wrap_database_errors, transaction.atomic():
             yield
@@ -91,44 +109,57 @@ def writing() -> Iterator[None]:
 
 
 @contextmanager
-def bare_writing(one_statement: bool = False) -> Iterator[None]:
-    """The same on SQLite without Django's bookkeeping, which costs as much as a small transaction itself.
-
-    For statements sent past Django's cursor: within it Django takes each statement for a commit of its own, so nothing
-    is called on commit, and nothing but `writing` may be nested. Elsewhere, and within a transaction, it is `writing`;
-    but `one_statement` on a server is its own transaction, and costs one round trip in place of three.
-    """
-    here = connections[DEFAULT_DB_ALIAS]
-    if here.in_atomic_block or (here.vendor != "sqlite" and not one_statement):
-        with writing():
-            yield
-        return
-    if here.vendor != "sqlite":
-        try:
-            with here.wrap_database_errors:
-                here.close_if_health_check_failed()
-                yield
-        except (OperationalError, InternalError) as error:
-            write_trouble.note(error)
-            raise
-        write_trouble.over()
-        return
+def _one_statement(here: Any) -> Iterator[None]:
     try:
-        with _Turn(), here.wrap_database_errors:
-            here.ensure_connection()
-            raw = here.connection
-            raw.execute("BEGIN IMMEDIATE")
-            _held.bare = True
-            try:
-                yield
-                raw.execute("COMMIT")
-            except BaseException:
-                if raw.in_transaction:
-                    raw.execute("ROLLBACK")
-                raise
-            finally:
-                _held.bare = False
+        with here.wrap_database_errors:
+            here.close_if_health_check_failed()
+            yield
     except (OperationalError, InternalError) as error:
         write_trouble.note(error)
         raise
     write_trouble.over()
+
+
+class _Bare:
+    """See `bare_writing`; a class for the same reason as `_Turn`."""
+
+    __slots__ = ("_here", "_raw", "_turn")
+
+    def __init__(self, here: Any) -> None:
+        self._here, self._turn = here, _Turn()
+
+    def __enter__(self) -> None:
+        try:
+            with self._here.wrap_database_errors:
+                self._turn.__enter__()
+                try:
+                    self._here.ensure_connection()
+                    self._raw = self._here.connection
+                    self._raw.execute("BEGIN IMMEDIATE")
+                except BaseException:
+                    self._turn.__exit__()
+                    raise
+        except (OperationalError, InternalError) as error:
+            write_trouble.note(error)
+            raise
+        _held.bare = True
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        _held.bare = False
+        raw = self._raw
+        try:
+            with self._here.wrap_database_errors:
+                try:
+                    if error is not None:
+                        raise error
+                    raw.execute("COMMIT")
+                except BaseException:
+                    if raw.in_transaction:
+                        raw.execute("ROLLBACK")
+                    raise
+                finally:
+                    self._turn.__exit__()
+        except (OperationalError, InternalError) as trouble:
+            write_trouble.note(trouble)
+            raise
+        write_trouble.over()
