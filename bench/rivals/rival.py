@@ -14,8 +14,8 @@ URL = os.environ.get("BENCH_URL", "")
 class Rival:
     """`workers` and `one_slot` are words after `python -m`: all workers, and the one that runs one task at a time.
 
-    `one_slot` is None where a task cannot be given a number as its priority. `as_it_comes` is its worker without a word of
-    tuning, where that is another one. `tasks`: for a drain of about 3 s here.
+    `one_slot` is None where a task cannot be given a number as its priority. `as_it_comes` is its worker without a word
+    of tuning, where that is another one. `tasks`: for a drain of about 3 s here.
     """
 
     name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import select
@@ -17,7 +18,7 @@ from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Ending, IsGone, Piec
 from tasks_app.runner.environment import variables
 from tasks_app.runner.errors import Unavailable
 from tasks_app.runner.handlers import Handler
-from tasks_app.runner.parent_death import die_with_parent
+from tasks_app.runner.parent_death import die_with_parent, tied
 
 READ_SIZE = 64 * 1024
 REAP_TIMEOUT = 5.0
@@ -55,8 +56,10 @@ class ProcessEngine:
         except Unavailable as error:
             raise Unavailable(f"handler '{handler.name}' cannot be started: {error}") from None
         try:
+            _look_for(command[0], handler.cwd, environment["PATH"])
+            words = tied(command, os.getpid())
             process = subprocess.Popen(
-                command,
+                words or command,
                 bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -65,7 +68,7 @@ class ProcessEngine:
                 env=environment,
                 start_new_session=True,
                 # Threads run beside the fork: what runs in the child makes system calls and nothing else.
-                preexec_fn=_before_exec(os.getpid()),
+                preexec_fn=None if words else _before_exec(os.getpid()),
             )
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -175,6 +178,15 @@ class ProcessContainer:
     def _close(pipe: object) -> None:
         with contextlib.suppress(OSError):
             pipe.close()  # type: ignore[attr-defined]
+
+
+def _look_for(program: str, cwd: Path, path: str) -> None:
+    """Raises OSError as a start would, were it not behind other programs."""
+    folders = [""] if os.sep in program else path.split(os.pathsep)
+    found = [file for folder in folders if (file := cwd / folder / program).exists()]
+    if not any(file.is_file() and os.access(file, os.X_OK) for file in found):
+        number = errno.EACCES if found else errno.ENOENT
+        raise OSError(number, os.strerror(number), program)
 
 
 def _before_exec(parent: int) -> Callable[[], None]:

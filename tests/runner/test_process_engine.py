@@ -8,10 +8,12 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tasks_app.runner import parent_death
 from tasks_app.runner.errors import Crashed, Unavailable
 from tasks_app.runner.handlers import Handler
 from tasks_app.runner.process_engine import ProcessEngine
@@ -83,6 +85,67 @@ def test_a_directory_that_is_gone_is_told(tmp_path: Path) -> None:
         ProcessEngine().start(handler, 0)
 
 
+@pytest.mark.parametrize(("mode", "why"), [(None, "No such file or directory"), (0o600, "Permission denied")])
+def test_a_program_that_cannot_be_run_is_told(tmp_path: Path, mode: int | None, why: str) -> None:
+    program = tmp_path / "handler.sh"
+    if mode is not None:
+        program.write_text("#!/bin/sh\n")
+        program.chmod(mode)
+    handler = Handler(name="shell", command=("./handler.sh",), cwd=tmp_path, instances=1)
+    with pytest.raises(Unavailable, match=rf"'shell' cannot be started: ./handler.sh: {why}"):
+        ProcessEngine().start(handler, 0)
+
+
+def test_a_program_is_looked_for_in_its_own_path(tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "handler"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nread -r line; echo \'{"status":"success","result":"here"}\'; read -r line\n')
+    program.chmod(0o700)
+    path = f"bin:{os.environ['PATH']}"  # from its directory on
+    handler = Handler(name="shell", command=("handler",), cwd=tmp_path, instances=1, env={"PATH": path})
+    with Desk(handler, ProcessEngine()) as desk:
+        assert desk.ask("anything").outcome == Success("here")
+
+
+@pytest.fixture(params=[pytest.param(True, id="by setpriv"), pytest.param(False, id="where there is none")])
+def tool(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whether there is a setpriv that knows how."""
+    there_is: bool = request.param
+    if not there_is:
+        other = tmp_path / "other" / "setpriv"
+        other.parent.mkdir()
+        other.write_text("#!/bin/sh\necho unknown option >&2\nexit 1\n")
+        other.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{other.parent}:{os.environ['PATH']}")
+    parent_death._setpriv.cache_clear()
+    assert (parent_death.tied(["x"], 1) is not None) == there_is
+    yield
+    parent_death._setpriv.cache_clear()
+
+
+LIMITS = """#!/bin/sh
+while read -r line; do echo "{\\"status\\":\\"success\\",\\"result\\":\\"$(ulimit -H -c)\\"}"; done
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is started without")
+@pytest.mark.usefixtures("tool")
+def test_a_handler_leaves_no_core(tmp_path: Path) -> None:
+    program = tmp_path / "handler.sh"
+    program.write_text(LIMITS)
+    program.chmod(0o700)
+    with Desk(Handler(name="shell", command=("./handler.sh",), cwd=tmp_path, instances=1), ProcessEngine()) as desk:
+        assert desk.ask("anything").outcome == Success("0")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing tells a child that its parent died")
+def test_a_child_whose_parent_died_before_it_could_be_tied_ends_at_once() -> None:
+    words = parent_death.tied(["echo", "alive"], 1)
+    assert words is not None, "install util-linux"
+    done = subprocess.run(words, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"")
+
+
 OWNER = """
 import json, sys
 from tests.runner.desk import Desk
@@ -99,6 +162,7 @@ sys.stdin.read()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing tells a child that its parent died")
+@pytest.mark.usefixtures("tool")
 def test_no_child_outlives_a_node_that_was_killed() -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
