@@ -11,7 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-#: Seconds since its last heartbeat after which a worker is not well; it beats every second while its database answers.
+#: Seconds since its last heartbeat after which a worker is not well; it beats every five at least while its database
+#: answers.
 SILENT = 30.0
 #: Seconds that anything here may take to answer.
 PATIENCE = 8.0

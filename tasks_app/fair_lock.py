@@ -7,12 +7,16 @@ stands behind it; and the turn's file is a FIFO, by which a holder says that it 
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import logging
 import os
 import select
 import stat
 import time
 from contextlib import suppress
+
+logger = logging.getLogger(__name__)
 
 #: Seconds after which the next one looks without having heard anything: a holder that was killed says nothing.
 LOOK = 0.005
@@ -25,13 +29,19 @@ COURTESY, WITHOUT = 0.05, 1.0
 class FairLock:
     """For one thread of a process at a time, and not for a forked child: a flock belongs to the open file.
 
-    Its files are `path`, which alone decides, and `path` + ".turn". Where no FIFO can be made, it works without turns.
-    Raises OSError when `path` cannot be opened.
+    Its files are `path`, which alone decides, and `path` + ".turn". Where no FIFO can be made or locked, it works
+    without turns, and says so once. Raises OSError when `path` cannot be opened.
     """
 
     def __init__(self, path: str) -> None:
         self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._turn = _fifo(f"{path}.turn")
+        try:
+            self._turn: int | None = _fifo(f"{path}.turn", like=self._lock)
+        except OSError as error:
+            self._turn = None
+            logger.warning(
+                "%s.turn: %s; writers do not take turns, and who writes much holds up the others", path, error
+            )
         self._without_until = 0.0
         self._heard = select.poll()
         if self._turn is not None:
@@ -54,9 +64,11 @@ class FairLock:
         if (turn := self._turn) is None:
             return
         # After the lock is free: who takes the turn from now on finds it so.
-        if _had(turn):
+        try:
+            if _had(turn):
+                return
+        finally:
             fcntl.flock(turn, fcntl.LOCK_UN)
-            return
         with suppress(BlockingIOError):  # full of words that nobody had to hear
             os.write(turn, b"!")
 
@@ -109,14 +121,24 @@ def _had(descriptor: int) -> bool:
         return False
 
 
-def _fifo(path: str) -> int | None:
+def _fifo(path: str, like: int) -> int:
+    """Made for whoever may use the lock. Raises OSError where there can be none, or none that can be locked."""
     try:
-        with suppress(FileExistsError):
-            os.mkfifo(path, 0o600)
-        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-        return descriptor
-    os.close(descriptor)
-    return None
+        os.mkfifo(path, 0o600)
+    except FileExistsError:
+        pass
+    else:
+        theirs = os.fstat(like)
+        with suppress(PermissionError):
+            os.chown(path, theirs.st_uid, theirs.st_gid)
+        os.chmod(path, stat.S_IMODE(theirs.st_mode))
+    descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            raise FileExistsError(errno.EEXIST, "is no FIFO", path)
+        if _had(descriptor):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -53,12 +54,16 @@ class _Turn:
         database = str(here.settings_dict["NAME"])
         if "mode=memory" in database or database == ":memory:":
             return
+        until = time.monotonic() + PATIENCE
         if not _threads.acquire(timeout=PATIENCE):
             raise OperationalError("database is locked: other threads of this process kept it for 20 s")
         try:
             lock = _lock(database)
-            if not lock.acquire(PATIENCE):
+            if not lock.acquire(max(until - time.monotonic(), 0.0)):
                 raise OperationalError("database is locked: another process kept it for 20 s")
+        except OSError as error:
+            _threads.release()
+            raise OperationalError(f"unable to open the lock of the database: {error}") from error
         except BaseException:
             _threads.release()
             raise
@@ -67,8 +72,10 @@ class _Turn:
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
             _held.turn = False
-            self._lock.release()
-            _threads.release()
+            try:
+                self._lock.release()
+            finally:
+                _threads.release()
 
 
 def writing() -> AbstractContextManager[None]:

@@ -134,7 +134,7 @@ class Transport(virtual.Transport):
         The call after the one that a signal ended does not wait either. Who is told of signals sleeps for longer than
         a `timeout` that is short: Celery's two seconds are for seeing that it is to end.
         """
-        if timeout is not None and self._signals is not None:
+        if timeout and self._signals is not None:
             timeout = max(timeout, CHECK_EVERY)
         patience = self._patience if self._signals is None else None
         waits = [seconds for seconds in (timeout, patience) if seconds is not None]

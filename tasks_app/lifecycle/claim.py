@@ -63,7 +63,8 @@ SELECT w.name FROM json_array_elements_text($1::json) AS w(name)
 CROSS JOIN LATERAL (SELECT 1 FROM taskdaemon_task WHERE {_READY} AND task_type = w.name ORDER BY place LIMIT 1) AS t
 """
 _WAITING_SQLITE = f"""
-SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM taskdaemon_task WHERE {_READY} AND task_type = value)
+SELECT w.value FROM json_each(?) AS w
+WHERE EXISTS (SELECT 1 FROM taskdaemon_task WHERE {_READY} AND task_type = w.value)
 """
 
 

@@ -1,6 +1,6 @@
 """look: whether there is anything to do for a heartbeat, in one statement. The verbs look again before they move a row.
 
-A node that has nothing to do asks this every second, and through the ORM it would be ten statements.
+A node asks this every second or, alone with nothing to do, every five; and through the ORM it would be ten statements.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Look(NamedTuple):
     #: When the first of the waiting rows is due, on the same clock.
     soonest: float | None = None
     others: tuple[str, ...] = ()
-    #: The same as `due`, measured on the clock of an earlier boot.
+    #: A waiting row whose time has come, measured on the clock of an earlier boot.
     due_elsewhere: bool = False
     #: A running row whose lease is over, or means nothing.
     lost: bool = False

@@ -148,12 +148,15 @@ class Clerk:
         self._hopeful.difference_update(want.task_type for want in wants)
         if not self._writes_outcomes:
             self._session.tuned()
-        sent_at = clock.elapsed()
+        sent_at = 0.0
+
+        def take() -> list[Claimed]:
+            nonlocal sent_at
+            sent_at = clock.elapsed()  # not before: on SQLite others may write first, for long
+            return claim(self._node, wants, self._order, room)
+
         try:
-            if self._writes_outcomes:
-                tasks = self._settler.write_with(lambda: claim(self._node, wants, self._order, room))
-            else:
-                tasks = claim(self._node, wants, self._order, room)
+            tasks = self._settler.write_with(take) if self._writes_outcomes else take()
         except BaseException:
             self._hopeful.update(want.task_type for want in wants)
             raise

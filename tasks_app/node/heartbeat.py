@@ -38,7 +38,7 @@ STEP = MARGIN
 #: Seconds between beats: a little less than between the clerk's polls, which then come with them.
 BEAT = 0.95
 #: Seconds between looks at the other nodes, and between those of a node that is alone with nothing to do.
-LOOK = 5.0
+LOOK = min(5.0, LEASE / 3)
 
 TAKEN_AWAY = "taken away"
 #: Its container is dead, so the attempt can be given back: no retry is spent if nobody has taken it over meanwhile.
@@ -121,6 +121,7 @@ class Heartbeat:
         # A look costs a node that has nothing to do: what may wait for some seconds is looked for seldom.
         seldom = before - self._looked_at >= LOOK
         if not seldom and self._quiet_at == self._ledger.begun:
+            tally.process.flush()
             self._awake()
             return
         begun = self._ledger.begun if self._ledger.empty() else None

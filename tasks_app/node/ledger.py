@@ -62,8 +62,8 @@ class Ledger:
         """The slot has answered: from here to `settled` the outcome is owed to the database."""
         key = (task.id, task.attempt)
         with self._lock:
+            self._owed.add(key)  # first: `empty` takes no lock
             self._running.pop(key, None)
-            self._owed.add(key)
 
     def settled(self, *tasks: Claimed) -> None:
         """Their outcomes are durable, or were dropped."""

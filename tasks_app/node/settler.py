@@ -92,6 +92,8 @@ class Settler:
             self._again = self._again or batch
             raise
         except (DatabaseError, ValueError):
+            if not batch:  # the lock, the connection or the claim: nothing of what waits was looked at
+                raise
             self._again = batch  # until it is written: what is forgotten here would be renewed for ever
             self._write(batch)  # finds the one that is refused
             self._again = []

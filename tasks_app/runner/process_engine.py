@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import resource
 import select
@@ -56,8 +55,7 @@ class ProcessEngine:
         except Unavailable as error:
             raise Unavailable(f"handler '{handler.name}' cannot be started: {error}") from None
         try:
-            _look_for(command[0], handler.cwd, environment["PATH"])
-            words = tied(command, os.getpid())
+            words = tied(command, handler.cwd, environment, os.getpid())
             process = subprocess.Popen(
                 words or command,
                 bufsize=0,
@@ -178,15 +176,6 @@ class ProcessContainer:
     def _close(pipe: object) -> None:
         with contextlib.suppress(OSError):
             pipe.close()  # type: ignore[attr-defined]
-
-
-def _look_for(program: str, cwd: Path, path: str) -> None:
-    """Raises OSError as a start would, were it not behind other programs."""
-    folders = [""] if os.sep in program else path.split(os.pathsep)
-    found = [file for folder in folders if (file := cwd / folder / program).exists()]
-    if not any(file.is_file() and os.access(file, os.X_OK) for file in found):
-        number = errno.EACCES if found else errno.ENOENT
-        raise OSError(number, os.strerror(number), program)
 
 
 def _before_exec(parent: int) -> Callable[[], None]:

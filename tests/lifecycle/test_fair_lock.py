@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -198,10 +200,32 @@ def test_words_that_nobody_hears_stop_nobody(tmp_path: Path) -> None:
     lock.close()
 
 
-def test_where_there_can_be_no_fifo_it_is_a_lock_without_turns(tmp_path: Path) -> None:
+def test_a_turn_is_for_all_who_may_use_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    (tmp_path / "lock.turn").write_text("")
+    path.touch()
+    path.chmod(0o660)
+    FairLock(str(path)).close()
+    assert Path(f"{path}.turn").stat().st_mode & 0o777 == 0o660
+
+
+@pytest.mark.parametrize("why", ["is no FIFO", "not supported"])
+def test_where_there_can_be_no_turns_it_is_a_lock_without_and_says_so(
+    tmp_path: Path, why: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "lock"
+    if why == "is no FIFO":
+        (tmp_path / "lock.turn").write_text("")
+    else:
+        flock = fcntl.flock
+
+        def files_alone(descriptor: int, how: int) -> None:
+            if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+            flock(descriptor, how)
+
+        monkeypatch.setattr("tasks_app.fair_lock.fcntl.flock", files_alone)
     ours, second = FairLock(str(path)), FairLock(str(path))
+    assert why in caplog.text
     assert ours.acquire(1)
     assert not second.acquire(0.01)
     ours.release()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +108,57 @@ def test_a_program_is_looked_for_in_its_own_path(tmp_path: Path) -> None:
         assert desk.ask("anything").outcome == Success("here")
 
 
+def tied(*command: str, cwd: Path = ROOT, **variables: Any) -> list[str] | None:
+    return parent_death.tied(command, cwd, {"PATH": os.environ["PATH"], **variables}, 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is started so")
+def test_what_a_shell_would_start_otherwise_is_started_without_one(tmp_path: Path) -> None:
+    def file(name: str, content: bytes) -> str:
+        path = tmp_path / name
+        path.write_bytes(content)
+        path.chmod(0o755)
+        return f"./{name}"
+
+    cat = Path("/bin/cat").read_bytes()
+    foreign = cat[:18] + b"\xff\xff" + cat[20:]
+    assert tied("cat", PLAIN="1", http_proxy="2") is not None
+    assert tied(file("script", b"#! /bin/sh -e\n"), cwd=tmp_path) is not None
+    for name in ("a.b", "my-var", "LD_PRELOAD", "BASH_ENV", "PWD", "IFS", "_", "1A", "\u00e4"):
+        variables: dict[str, Any] = {name: "1"}
+        assert tied("cat", **variables) is None, name
+    for odd in (
+        "no-such-program", "-program", file("no_shebang", b"echo\n"), file("gone", b"#!/no/such/interpreter\n"),
+        file("foreign", foreign), file("foreign_script", f"#!{tmp_path}/foreign\n".encode()), file("empty", b""),
+        file("bare", b"#!\n"), ".",
+    ):  # fmt: skip
+        assert tied(odd, cwd=tmp_path) is None, odd
+
+
+def test_a_variable_that_is_no_name_to_a_shell_reaches_the_handler() -> None:
+    handler = KITS["process"].handler(env={"spring.profiles.active": "prod"})
+    with Desk(handler, ProcessEngine()) as desk:
+        outcome = desk.ask("environment").outcome
+    assert isinstance(outcome, Success) and outcome.result["env"]["spring.profiles.active"] == "prod"
+
+
+def test_a_folder_of_the_path_that_may_not_be_read_is_passed_over(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    handler = Handler(name="cat", command=("cat",), env={"PATH": f"{loop}/x:{os.environ['PATH']}"}, cwd=tmp_path)
+    container = ProcessEngine().start(handler, 0)
+    container.destroy()
+
+
+def test_a_script_whose_interpreter_is_gone_is_told(tmp_path: Path) -> None:
+    program = tmp_path / "handler.sh"
+    program.write_text("#!/no/such/interpreter\n")
+    program.chmod(0o700)
+    handler = Handler(name="shell", command=("./handler.sh",), cwd=tmp_path, instances=1)
+    with pytest.raises(Unavailable, match=r"'shell' cannot be started: ./handler.sh: No such file"):
+        ProcessEngine().start(handler, 0)
+
+
 @pytest.fixture(params=[pytest.param(True, id="by setpriv"), pytest.param(False, id="where there is none")])
 def tool(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Whether there is a setpriv that knows how."""
@@ -118,7 +170,7 @@ def tool(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         other.chmod(0o755)
         monkeypatch.setenv("PATH", f"{other.parent}:{os.environ['PATH']}")
     parent_death._setpriv.cache_clear()
-    assert (parent_death.tied(["x"], 1) is not None) == there_is
+    assert (tied("cat") is not None) == there_is
     yield
     parent_death._setpriv.cache_clear()
 
@@ -140,7 +192,7 @@ def test_a_handler_leaves_no_core(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing tells a child that its parent died")
 def test_a_child_whose_parent_died_before_it_could_be_tied_ends_at_once() -> None:
-    words = parent_death.tied(["echo", "alive"], 1)
+    words = tied("echo", "alive")
     assert words is not None, "install util-linux"
     done = subprocess.run(words, stdout=subprocess.PIPE)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"")
@@ -178,8 +230,11 @@ def test_no_child_outlives_a_node_that_was_killed() -> None:
     for child in children:
         poller = select.poll()
         poller.register(child, select.POLLIN)
-        assert poller.poll(10_000), "a child lives on"
+        ended = poller.poll(10_000)
+        if not ended:
+            signal.pidfd_send_signal(child, signal.SIGKILL)
         os.close(child)
+        assert ended, "a child lives on"
 
 
 def test_a_handler_that_closes_its_stdout_has_ended_for_us() -> None:
