@@ -12,6 +12,9 @@ LITE, FULL = "ours: SQLite, doorbell", "ours: PostgreSQL, Redis"
 BOXED = f"{FULL}, containers"
 CELERY, HUEY, DRF = "Celery on Redis", "Huey", "bare DRF view: insert, send_task"
 
+#: Of a rival's name: with what its worker does unless told otherwise.
+COMES = ", as it comes"
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -38,12 +41,16 @@ def _of(system: str, figure: str) -> Callable[[Callable[[str, str], float]], flo
 
 
 GOALS = (
-    Goal("drain over 8 containers, PostgreSQL + Redis, against Celery on Redis", "drain", 4, True, "x",
-         _ratio("rate", BOXED, CELERY)),
-    Goal("the same against Huey", "drain", 1.5, True, "x", _ratio("rate", BOXED, HUEY)),
-    Goal("drain embedded, 8 child processes, against Celery on Redis", "drain", 8, True, "x",
-         _ratio("rate", LITE, CELERY)),
-    Goal("the same against Huey", "drain", 4, True, "x", _ratio("rate", LITE, HUEY)),
+    Goal("drain over 8 containers, PostgreSQL + Redis, against Celery on Redis as it comes", "drain", 4, True, "x",
+         _ratio("rate", BOXED, CELERY + COMES)),
+    Goal("the same against Celery on Redis in its best form", "drain", 4, True, "x", _ratio("rate", BOXED, CELERY)),
+    Goal("the same against Huey as it comes", "drain", 1.5, True, "x", _ratio("rate", BOXED, HUEY + COMES)),
+    Goal("the same against Huey in its best form", "drain", 1.5, True, "x", _ratio("rate", BOXED, HUEY)),
+    Goal("drain embedded, 8 child processes, against Celery on Redis as it comes", "drain", 8, True, "x",
+         _ratio("rate", LITE, CELERY + COMES)),
+    Goal("the same against Celery on Redis in its best form", "drain", 8, True, "x", _ratio("rate", LITE, CELERY)),
+    Goal("the same against Huey as it comes", "drain", 4, True, "x", _ratio("rate", LITE, HUEY + COMES)),
+    Goal("the same against Huey in its best form", "drain", 4, True, "x", _ratio("rate", LITE, HUEY)),
     Goal("pickup p50, embedded", "pickup", 2, False, " ms", _of(LITE, "p50")),
     Goal("pickup p99, embedded", "pickup", 10, False, " ms", _of(LITE, "p99")),
     Goal("pickup p50, PostgreSQL + Redis", "pickup", 4, False, " ms", _of(FULL, "p50")),

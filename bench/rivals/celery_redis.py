@@ -23,7 +23,8 @@ RIVAL = Rival(
         for name in ("a", "b")
     ),
     one_slot=(*_WORKER, "--pool", "solo", "--prefetch-multiplier", "1"),
-    as_it_comes=("celery", "-A", "bench.rivals.celery_redis", "worker"),
+    as_it_comes=("celery", "-A", "bench.rivals.celery_redis", "worker", "--concurrency", "2"),
+    comes_as="prefork, a process a core, prefetch 4; no result backend",
 )
 
 app = application()

@@ -21,6 +21,7 @@ RIVAL = Rival(
     tasks=6_000,
     workers=((_CONSUMER, "bench.rivals.huey.plain", "-w", "2", "-k", "process", "-n", "-q"),),
     as_it_comes=(_CONSUMER, "bench.rivals.huey.plain", "-q"),
+    comes_as="1 worker thread, on Redis, results off",
     one_slot=(_CONSUMER, "bench.rivals.huey.ordered", "-w", "1", "-k", "process", "-n", "-q"),
 )
 

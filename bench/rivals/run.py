@@ -38,7 +38,7 @@ class RunningRival:
             if self.rival.as_it_comes is None:
                 raise ValueError(f"{self.name} is as it comes")
             self._words = (self.rival.as_it_comes,)
-            self.name, self.says = f"{self.name}, as it comes", " ".join(self.rival.as_it_comes)
+            self.name, self.says = f"{self.name}, as it comes", self.rival.comes_as
         self.cost = 0.0
         self._workers: list[subprocess.Popen[bytes]] = []
 

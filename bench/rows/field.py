@@ -51,7 +51,7 @@ def rivals(scene: Scene) -> list[One]:
 
 
 def untuned(scene: Scene) -> list[One]:
-    """Rivals without a word of tuning, where that makes a difference."""
+    """Rivals with what their workers do unless told otherwise, where that makes a difference."""
     found = []
     for key in scene.rivals:
         if module(key).RIVAL.as_it_comes is not None:
