@@ -118,7 +118,9 @@ def test_the_table_has_median_range_and_n():
 
 
 def test_goals_stand_beside_what_was_measured():
-    made = whole(drain=ran(row(system("ours: SQLite, doorbell", 90.0, 90.0), system("Celery on Redis", 10.0, 10.0))))
+    made = whole(
+        drain=ran(row(system("ours: SQLite, doorbell", 90.0, 90.0), system("Celery on Redis, as it comes", 10.0, 10.0)))
+    )
     found = {goal.what: reached(goal, made) for goal in GOALS}
     embedded = next(goal for goal in GOALS if goal.what.startswith("drain embedded"))
     assert found[embedded.what] == 9.0 and met(embedded, 9.0) and not met(embedded, 7.9)

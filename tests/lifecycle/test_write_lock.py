@@ -46,6 +46,19 @@ def value() -> int:
         return int(own.execute("SELECT value FROM taskdaemon_place").fetchone()[0])
 
 
+def _bare(*statements: str, error: Exception | None = None) -> None:
+    with bare_writing():
+        for statement in statements:
+            connection.connection.execute(statement)
+        if error is not None:
+            raise error
+
+
+def _write_and_fail() -> None:
+    connection.connection.execute(PLACE)
+    raise KeyError
+
+
 def _write() -> None:
     with writing(), connection.cursor() as cursor:
         cursor.execute(PLACE)
@@ -53,21 +66,18 @@ def _write() -> None:
 
 
 def test_what_is_raised_within_is_raised_and_undone() -> None:
-    with pytest.raises(KeyError, match="ours"), bare_writing():
-        connection.connection.execute(PLACE)
-        raise KeyError("ours")
+    with pytest.raises(KeyError, match="ours"):
+        _bare(PLACE, error=KeyError("ours"))
 
 
 def test_the_drivers_errors_are_djangos() -> None:
-    with pytest.raises(IntegrityError), bare_writing():
-        connection.connection.execute(PLACE)
-        connection.connection.execute("INSERT INTO taskdaemon_counter (slot) VALUES (1)")
+    with pytest.raises(IntegrityError):
+        _bare(PLACE, "INSERT INTO taskdaemon_counter (slot) VALUES (1)")
 
 
 def test_a_write_within_a_write_is_part_of_it() -> None:
     with pytest.raises(KeyError), bare_writing(), writing():
-        connection.connection.execute(PLACE)
-        raise KeyError
+        _write_and_fail()
 
 
 class Failing:
@@ -91,8 +101,8 @@ def test_a_transaction_that_cannot_be_begun_or_ended_is_trouble(word: str, monke
     raw = connection.connection
     with monkeypatch.context() as broken:
         broken.setattr(connections["default"], "connection", Failing(raw, word))
-        with pytest.raises(OperationalError, match="disk is full"), bare_writing():
-            raw.execute(PLACE)
+        with pytest.raises(OperationalError, match="disk is full"):
+            _bare(PLACE)
     assert not raw.in_transaction
     assert write_trouble.problem is not None
     write_trouble.over()
@@ -101,8 +111,8 @@ def test_a_transaction_that_cannot_be_begun_or_ended_is_trouble(word: str, monke
 def test_a_turn_that_cannot_be_given_back_stops_no_other_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(FairLock, "release", _fails)
-        with pytest.raises(OSError, match="no locks"), bare_writing():
-            pass
+        with pytest.raises(OSError, match="no locks"):
+            _bare()
     assert write_lock._file is not None
     write_lock._file[2].release()
 
@@ -110,8 +120,8 @@ def test_a_turn_that_cannot_be_given_back_stops_no_other_thread(monkeypatch: pyt
 def test_a_lock_that_cannot_be_opened_is_told_as_the_databases(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(FairLock, "acquire", _fails)
-        with pytest.raises(OperationalError, match="the lock of the database: no locks"), bare_writing():
-            pass
+        with pytest.raises(OperationalError, match="the lock of the database: no locks"):
+            _bare()
     write_trouble.over()
 
 
