@@ -5,7 +5,8 @@ of the highest priority. A bell that finds nobody at home, or a full buffer, is 
 
 URL: `doorbell_url(home)`. Importing this module registers the scheme `doorbell` with kombu. Transport option:
 `patience` (seconds, default none): `drain_events` raises `TimeoutError` after at most that, so that a Celery
-worker, which asks for two seconds, sees its SIGTERM sooner. In the main thread it does so at a signal, and waits on.
+worker, which asks for two seconds, sees its SIGTERM sooner. In the main thread it does so at a signal, and else sleeps
+for longer.
 """
 
 from __future__ import annotations
@@ -131,12 +132,12 @@ class Transport(virtual.Transport):
         """Deliver one bell, sleeping in poll until there is one.
 
         Raises `TimeoutError`, after a signal too; another `OSError` when our file is gone and cannot be bound again.
-        The call after the one that a signal ended does not wait either. Who is told of signals sleeps for longer than
-        a `timeout` that is short: Celery's two seconds are for seeing that it is to end.
+        The call after the one that a signal ended does not wait either. With `patience`, who is told of signals sleeps
+        for longer than a `timeout` that is short: Celery's two seconds are for seeing that it is to end.
         """
-        if timeout and self._signals is not None:
-            timeout = max(timeout, CHECK_EVERY)
-        patience = self._patience if self._signals is None else None
+        patience = self._patience
+        if patience is not None and self._signals is not None:
+            patience, timeout = None, max(timeout, CHECK_EVERY) if timeout else timeout
         waits = [seconds for seconds in (timeout, patience) if seconds is not None]
         end = time.monotonic() + min(waits) if waits else None
         while True:

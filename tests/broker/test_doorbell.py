@@ -16,6 +16,7 @@ import pytest
 from celery import Celery
 
 from tasks_app.broker.bell_directory import DirectoryRefused, bell_directory, check_directory, problem, sockets
+from tasks_app.broker.doorbell import Transport
 from tasks_app.broker.ear import Ear
 from tasks_app.broker.queues import queue_for
 from tasks_app.broker.ringer import Ringer
@@ -175,8 +176,7 @@ def test_what_is_no_bell_is_ignored(home: Path, ring) -> None:
         assert listener.hear() == ("echo", 5)
 
 
-def test_a_node_with_nothing_to_hear_sleeps(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks_app.broker.doorbell.CHECK_EVERY", 2.0)
+def test_a_node_with_nothing_to_hear_sleeps(home: Path) -> None:
     with listening(home) as listener:
         used = time.process_time()
         with pytest.raises(TimeoutError):
@@ -209,6 +209,19 @@ def test_who_is_told_of_signals_waits_for_bells_and_nobody_else_for_longer_than_
             assert listener.hear() == ("echo", 4)
         with listening(home, patience=0.0) as second, pytest.raises(TimeoutError):
             second.connection.drain_events()  # without a limit
+
+
+@pytest.mark.parametrize("worker", [True, False])
+def test_a_worker_is_not_woken_every_two_seconds_and_others_have_the_time_that_they_ask_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch, worker: bool
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("tasks_app.broker.doorbell.CHECK_EVERY", 0.05)
+    with listening(home, **({"patience": 0.5} if worker else {})) as listener:
+        monkeypatch.setattr(Transport, "_collect", lambda _, seconds: waits.append(seconds))
+        with pytest.raises(TimeoutError):
+            listener.connection.drain_events(timeout=0.01)
+    assert (max(waits) > 0.01) == worker
 
 
 def test_a_forked_child_leaves_the_socket_file_of_its_parent(home: Path) -> None:
