@@ -11,6 +11,8 @@ import uuid_utils.compat as uuids
 from django.db import models
 from django.db.models import F, Q
 
+import tasks_app.one_of  # noqa: F401 (the lookup of the CHECKs)
+
 
 class Status(models.TextChoices):
     """The four words of the contract; there is no fifth."""
@@ -157,7 +159,7 @@ class Task(models.Model):
             ),
         ]
         constraints: ClassVar = [
-            models.CheckConstraint(name="task_status_known", condition=Q(status__in=Status.values)),
+            models.CheckConstraint(name="task_status_known", condition=Q(status__one_of=Status.values)),
             models.CheckConstraint(name="task_priority_range", condition=Q(priority__range=(0, 100))),
             models.CheckConstraint(
                 name="task_running_has_node_and_lease",
@@ -167,7 +169,7 @@ class Task(models.Model):
             models.CheckConstraint(
                 name="task_failed_has_reason",
                 # The null is refused by name: a CHECK lets through what is unknown, and null IN (...) is.
-                condition=Q(status="failed", failure_reason__isnull=False, failure_reason__in=FailureReason.values)
+                condition=Q(status="failed", failure_reason__isnull=False, failure_reason__one_of=FailureReason.values)
                 | (~Q(status="failed") & Q(failure_reason__isnull=True)),
             ),
             models.CheckConstraint(
@@ -226,7 +228,7 @@ class Attempt(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=("task", "number"), name="attempt_once"),
             models.CheckConstraint(name="attempt_number_from_one", condition=Q(number__gte=1)),
-            models.CheckConstraint(name="attempt_outcome_known", condition=Q(outcome__in=OutcomeKind.values)),
+            models.CheckConstraint(name="attempt_outcome_known", condition=Q(outcome__one_of=OutcomeKind.values)),
         ]
 
     def __str__(self) -> str:
