@@ -7,6 +7,7 @@ posters beside a busy claimer had a p99 of 83 ms, with a lock around each write 
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -88,17 +89,22 @@ def writing() -> AbstractContextManager[None]:
     return _NOTHING if _held.bare else _writing()
 
 
-def bare_writing(one_statement: bool = False) -> AbstractContextManager[None]:
+def bare_writing(one_statement: bool = False, durable: bool = True) -> AbstractContextManager[None]:
     """The same on SQLite without Django's bookkeeping, which costs as much as a small transaction itself.
 
     For statements sent past Django's cursor: within it Django takes each statement for a commit of its own, so nothing
     is called on commit, and nothing but `writing` may be nested. Elsewhere, and within a transaction, it is `writing`;
     but `one_statement` on a server is its own transaction, and costs one round trip in place of three.
+
+    What is not `durable` is not waited for on the disk: it outlasts every process, and a power cut may undo it, but not
+    without what was committed after it. Elsewhere than on SQLite this asks for nothing.
     """
     here = connections[DEFAULT_DB_ALIAS]
     if here.in_atomic_block or (here.vendor != "sqlite" and not one_statement):
         return writing()
-    return _Bare(here) if here.vendor == "sqlite" else _one_statement(here)
+    if here.vendor != "sqlite":
+        return _one_statement(here)
+    return _Bare(here) if durable else _not_waited_for(here)
 
 
 _NOTHING = nullcontext()
@@ -170,3 +176,20 @@ class _Bare:
             write_trouble.note(trouble)
             raise
         write_trouble.over()
+
+
+@contextmanager
+def _not_waited_for(here: Any) -> Iterator[None]:
+    with here.wrap_database_errors:
+        here.ensure_connection()
+        raw = here.connection
+        # It takes effect where it is compiled, and what is merely executed again is not.
+        raw.executescript("PRAGMA synchronous = NORMAL")
+    try:
+        with _Bare(here):
+            yield
+    finally:
+        try:
+            raw.executescript("PRAGMA synchronous = FULL")
+        except sqlite3.Error:
+            here.close()  # a new one begins with FULL

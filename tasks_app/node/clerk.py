@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import structlog
 from django.db import DatabaseError, connection
@@ -19,11 +20,12 @@ from tasks_app.models import OutcomeKind
 from tasks_app.node.ledger import MARGIN, UNWATCHED, Ledger
 from tasks_app.node.retrying import Retrying
 from tasks_app.node.server_session import ServerSession
-from tasks_app.node.settler import Settler
+from tasks_app.node.settler import AWAY, Settler
 from tasks_app.runner.call import Call
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.wire import request_line
+from tasks_app.write_lock import bare_writing
 
 log = structlog.get_logger(__name__)
 
@@ -32,9 +34,11 @@ log = structlog.get_logger(__name__)
 POLL, POLL_SHARED = 1.0, 0.4
 #: Seconds that an outcome waits for those that come at the same moment, and for the next one of them.
 GATHER, GLANCE = 0.0004, 0.0001
-#: Where more is ready than there are slots, outcomes go to the settler once they are so many, or after so many seconds:
-#: nobody's task is later for it, and the server has as much to do for 8 as for 24, nearly.
+#: Where more is ready than there are slots, outcomes are written once they are so many, or after so many seconds:
+#: nobody's task is later for it, and a server has as much to do for 8 as for 24, nearly.
 ENOUGH, HOLD = 24, 0.003
+#: The same where the clerk writes them itself, so that each commit is a wait.
+ENOUGH_OWN, HOLD_OWN = 48, 0.006
 #: It waits where that brought so many of late; elsewhere it is tried again after so many rounds.
 WORTH_IT, TRY_AGAIN = 0.5, 16
 
@@ -60,6 +64,7 @@ class Clerk:
         self._node, self._pools, self._reactor, self._ledger = node, pools, reactor, ledger
         self._order, self._cap = order, cap
         self._settler, self._writes_outcomes = settler, writes_outcomes
+        self._enough, self._hold = (ENOUGH_OWN, HOLD_OWN) if writes_outcomes else (ENOUGH, HOLD)
         self._policies = {
             name: Policy(h.timeout, h.max_retries, h.retry_backoff, h.retry_on)
             for name, h in ((name, pool.handler) for name, pool in pools.items())
@@ -72,7 +77,7 @@ class Clerk:
         #: How many more outcomes a wait has brought of late, and the rounds since one was tried.
         self._gain, self._untried = 1.0, 0
         self._held_until = math.inf
-        # A claim that a power cut undoes is a re-execution, which at-least-once allows. A settle is another connection.
+        # A settle is another connection.
         self._session = ServerSession("SET synchronous_commit = off")
         #: Seconds between looks when no bell is heard.
         self.poll = POLL
@@ -140,23 +145,29 @@ class Clerk:
         # Under a cap types compete, so all are asked for: one whose bell another node has heard may have the best row.
         types = self._hopeful if self._cap is None or not self._hopeful else self._pools
         wants = [Want(name, free, self._policies[name]) for name in types if (free := self._pools[name].free())]
-        if room == 0:
-            wants = []
-        if not wants and (not self._writes_outcomes or self._settler.idle()):
-            return
+        try:
+            if wants and room != 0:
+                self._claim(wants, room)
+        except AWAY:
+            raise  # a write would fail as well, and on SQLite wait for the same lock first
+        except DatabaseError:
+            if self._writes_outcomes and not self._settler.idle():
+                self._settler.write()
+            raise
+        # Not before the claim is handed out: while they are written the handlers are at work.
+        if self._writes_outcomes and self._due():
+            self._settler.write()
+
+    def _claim(self, wants: list[Want], room: int | None) -> None:
         # Before the claim: a bell that is heard while it runs must not be forgotten by it.
         self._hopeful.difference_update(want.task_type for want in wants)
+        # A claim that a power cut undoes is a re-execution, which at-least-once allows. A killed node undoes none.
         if not self._writes_outcomes:
             self._session.tuned()
-        sent_at = 0.0
-
-        def take() -> list[Claimed]:
-            nonlocal sent_at
-            sent_at = clock.elapsed()  # not before: on SQLite others may write first, for long
-            return claim(self._node, wants, self._order, room)
-
         try:
-            tasks = self._settler.write_with(take) if self._writes_outcomes else take()
+            with bare_writing(durable=False) if self._writes_outcomes else nullcontext():
+                sent_at = clock.elapsed()  # not before: on SQLite others may write first, for long
+                tasks = claim(self._node, wants, self._order, room)
         except BaseException:
             self._hopeful.update(want.task_type for want in wants)
             raise
@@ -175,23 +186,21 @@ class Clerk:
         self._reactor.turn(max(min(self.polled_at + self.poll, self._held_until) - now, 0.0))
         if not self._settler.idle():
             self._gather()
-            if not self._writes_outcomes:
-                self._pass_on()
-        else:
-            self._held_until = math.inf
+        if not self._writes_outcomes and self._due():
+            self._settler.call()
         while self._rung:
             if (name := self._rung.popleft()) in self._pools:
                 self._hopeful.add(name)
 
-    def _pass_on(self) -> None:
-        """Call the settler; where more is ready than there are slots, not before there is enough for a statement."""
-        now = time.monotonic()
-        if self._hopeful and self._settler.waiting() < ENOUGH:
-            self._held_until = min(self._held_until, now + HOLD)
+    def _due(self) -> bool:
+        """Whether what has ended is to be written now: where more is ready than there are slots, once it is enough."""
+        now, waits = time.monotonic(), not self._settler.idle()
+        if waits and self._hopeful and self._settler.waiting() < self._enough:
+            self._held_until = min(self._held_until, now + self._hold)
             if now < self._held_until:
-                return
+                return False
         self._held_until = math.inf
-        self._settler.call()
+        return waits
 
     def _gather(self) -> None:
         """Hear the others as well, where several answer at one moment: a commit costs the same whatever is in it."""

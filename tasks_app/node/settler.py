@@ -1,16 +1,14 @@
 """The settler: writes outcomes back in groups, durably.
 
 On a server it has a thread and a connection of its own, so that a claim never waits for a settle's commit. On SQLite,
-where one commit would wait for the other anyway, the clerk writes outcomes in the transaction of its next claim.
+where one commit would wait for the other anyway, the clerk's thread writes them between its claims.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
 from queue import SimpleQueue
-from typing import TypeVar
 
 import structlog
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, ProgrammingError, connection
@@ -24,8 +22,6 @@ from tasks_app.node.server_session import ServerSession
 from tasks_app.write_lock import bare_writing
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 #: What says nothing of a result: no connection, a table that is not there (yet), a server that may only be read.
 AWAY = (OperationalError, InterfaceError, ProgrammingError, InternalError)
@@ -77,29 +73,26 @@ class Settler:
         self._stopping = True
         self.call()
 
-    def write_with(self, then: Callable[[], T]) -> T:
-        """Write what waits, and do `then`, in one commit. What could not be written waits for the next call."""
+    def write(self) -> None:
+        """Write what waits, in this thread. What could not be written waits for the next call."""
         batch: list[Ended] = []
         try:
             with bare_writing():
                 # Not before the lock is had: what ends while it is waited for comes along.
                 batch, self._again = self._again or self._next(), []
-                if batch:
-                    fail_point("before_settle")
+                fail_point("before_settle")
                 kept = settle(self._node, batch)
-                answer = then()
         except AWAY:
             self._again = self._again or batch
             raise
         except (DatabaseError, ValueError):
-            if not batch:  # the lock, the connection or the claim: nothing of what waits was looked at
+            if not batch:  # the lock or the connection: nothing of what waits was looked at
                 raise
             self._again = batch  # until it is written: what is forgotten here would be renewed for ever
             self._write(batch)  # finds the one that is refused
             self._again = []
-            return then()
+            return
         self._wrote(batch, kept)
-        return answer
 
     def idle(self) -> bool:
         """Whether nothing waits to be written."""

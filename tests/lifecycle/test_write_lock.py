@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from itertools import count
 from typing import Any
 
 import pytest
@@ -93,6 +94,11 @@ class Failing:
             raise sqlite3.OperationalError("database or disk is full")
         return self._raw.execute(sql)
 
+    def executescript(self, sql: str) -> sqlite3.Cursor:
+        if sql.startswith(self._word):
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._raw.executescript(sql)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)
 
@@ -129,3 +135,51 @@ def test_a_lock_that_cannot_be_opened_is_told_as_the_databases(monkeypatch: pyte
 
 def _fails(*_: object) -> bool:
     raise OSError("no locks")
+
+
+def _level() -> int:
+    # A statement of its own each time: what was compiled before answers what was true then.
+    return int(connection.connection.execute(f"PRAGMA synchronous /* {next(_ANEW)} */").fetchone()[0])
+
+
+_ANEW = count()
+NORMAL, FULL = 1, 2
+
+
+@pytest.mark.parametrize("error", [None, KeyError()])
+def test_only_what_asks_for_it_is_not_waited_for_on_the_disk(error: Exception | None) -> None:
+    for _ in range(2):
+        with suppress(KeyError), bare_writing(durable=False):
+            assert _level() == NORMAL
+            if error is not None:
+                raise error
+        assert _level() == FULL
+        with bare_writing():
+            assert _level() == FULL
+
+
+def test_a_connection_that_cannot_be_made_durable_again_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection.ensure_connection()
+    broken = Failing(connection.connection, "PRAGMA synchronous = FULL")
+    with monkeypatch.context() as patch:
+        patch.setattr(connections["default"], "connection", broken)
+        with bare_writing(durable=False):
+            pass
+        assert connections["default"].connection is None
+    connections["default"].connection = None
+    connection.ensure_connection()
+    assert _level() == FULL
+
+
+@pytest.mark.parametrize("word", ["BEGIN", "COMMIT"])
+def test_a_connection_is_durable_again_after_a_transaction_that_cannot_be_begun_or_ended(
+    word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.ensure_connection()
+    raw = connection.connection
+    with monkeypatch.context() as broken:
+        broken.setattr(connections["default"], "connection", Failing(raw, word))
+        with pytest.raises(OperationalError, match="disk is full"), bare_writing(durable=False):
+            pass
+    assert _level() == FULL
+    write_trouble.over()

@@ -61,6 +61,11 @@ def node(tmp_path: Path) -> Iterator[Node]:
 ECHO = Handler(name="echo", command=("cat",))
 
 
+def _as_on_a_server(node: Node) -> None:
+    node._one_writer = node._clerk._writes_outcomes = False
+    node._clerk._enough, node._clerk._hold = ENOUGH, HOLD
+
+
 def test_answers_that_are_there_are_waited_for_and_those_that_are_not_are_not(node: Node) -> None:
     tasks = [claimed(name) for name in "abcd"]
     handlers = Handlers(node, tasks)
@@ -110,7 +115,7 @@ def test_the_settler_is_called_once_all_are_heard_or_at_once_where_the_clerk_is_
     tasks = [claimed(name) for name in "ab"]
     handlers = Handlers(node, tasks)
     handlers.answer(*tasks)
-    node._one_writer = node._clerk._writes_outcomes = False  # as on a server
+    _as_on_a_server(node)
     node._clerk._hopeful.clear()
     if listening:
         node._clerk._listen()
@@ -124,7 +129,7 @@ def test_where_more_is_ready_than_there_are_slots_outcomes_are_held_until_there_
     node: Node,
 ) -> None:
     clerk, settler = node._clerk, node._settler
-    node._one_writer = clerk._writes_outcomes = False
+    _as_on_a_server(node)
     assert clerk._hopeful
     tasks = [claimed(str(number)) for number in range(ENOUGH + 1)]
     handlers = Handlers(node, tasks)
@@ -144,7 +149,7 @@ def test_where_more_is_ready_than_there_are_slots_outcomes_are_held_until_there_
 
 def test_a_clerk_whose_held_outcomes_another_had_written_waits_as_long_as_ever(node: Node) -> None:
     (task,) = tasks = [claimed("a")]
-    node._one_writer = node._clerk._writes_outcomes = False
+    _as_on_a_server(node)
     Handlers(node, tasks).answer(task)
     node._clerk._listen()
     assert node._clerk._held_until < math.inf
@@ -157,7 +162,7 @@ def test_a_clerk_that_holds_outcomes_sleeps_no_longer_than_they_may_be_held(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clerk = node._clerk
-    node._one_writer = clerk._writes_outcomes = False
+    _as_on_a_server(node)
     (task,) = tasks = [claimed("a")]
     Handlers(node, tasks).answer(task)
     clerk._listen()
