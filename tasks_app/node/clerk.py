@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds between looks when no bell is heard: alone, and beside other nodes that serve the same handlers.
 POLL, POLL_SHARED = 1.0, 0.4
+#: Seconds that a clerk sleeps at most while the heartbeat polls for it.
+NAP = 5.0
 #: Seconds that an outcome waits for those that come at the same moment, and for the next one of them.
 GATHER, GLANCE = 0.0004, 0.0001
 #: Where more is ready than there are slots, outcomes are written once they are so many, or after so many seconds:
@@ -82,6 +84,7 @@ class Clerk:
         #: Seconds between looks when no bell is heard.
         self.poll = POLL
         self.polled_at = time.monotonic()
+        self._minded_at = -math.inf
         self.bells_heard = 0
 
     def bell(self, handler: str) -> None:
@@ -91,10 +94,13 @@ class Clerk:
         self._reactor.call()
 
     def look(self) -> None:
-        """Poll now if that is due soon: another thread is at work, and two wake-ups at once cost less than two."""
+        """Poll in the heartbeat's thread, if that is due soon: two wake-ups cost an idle node twice as much as one."""
         if time.monotonic() - self.polled_at > self.poll / 2:
-            self.polled_at = -math.inf
-            self._reactor.call()
+            found = waiting(list(self._pools))
+            self.polled_at = self._minded_at = time.monotonic()
+            if found:
+                self._rung.extend(found)
+                self._reactor.call()
 
     def shared(self, shared: bool) -> None:
         """Whether other nodes serve these handlers: a bell wakes one of them, and that one may be busy."""
@@ -183,7 +189,8 @@ class Clerk:
 
     def _listen(self) -> None:
         now = time.monotonic()
-        self._reactor.turn(max(min(self.polled_at + self.poll, self._held_until) - now, 0.0))
+        minded = self.poll == POLL and now - self._minded_at < 2 * POLL
+        self._reactor.turn(max(min(self.polled_at + (NAP if minded else self.poll), self._held_until) - now, 0.0))
         if not self._settler.idle():
             self._gather()
         if not self._writes_outcomes and self._due():

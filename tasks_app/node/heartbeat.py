@@ -35,7 +35,7 @@ WORD = min(RENEWAL, 10.0)
 #: Seconds by which the database's clock may differ from ours from one beat to the next. Beyond that it was set (by a
 #: person, by NTP, by a server that took over): every lease and every silence is wrong by as much.
 STEP = MARGIN
-#: Seconds between beats: a little less than between the clerk's polls, which then come with them.
+#: Seconds between beats: a little less than between the clerk's polls, which are then made by them.
 BEAT = 0.95
 #: Seconds between looks at the other nodes, and between those of a node that is alone with nothing to do.
 LOOK = min(5.0, LEASE / 3)
@@ -55,14 +55,14 @@ class Heartbeat:
         ledger: Ledger,
         woke: Callable[[str], None],
         shared: Callable[[bool], None],
-        awake: Callable[[], None] = lambda: None,
+        polls: Callable[[], None] = lambda: None,
     ) -> None:
         """`woke`: a type has ready rows. `shared`: whether another living node serves a handler of this one.
 
-        `awake`: called at each beat, for what is to be done about as often.
+        `polls`: called at each beat, for what is to be asked about as often.
         """
         self._record, self._home, self._ledger = record, home, ledger
-        self._woke, self._shared, self._awake = woke, shared, awake
+        self._woke, self._shared, self._polls = woke, shared, polls
         self._stop = threading.Event()
         self._renewed_at = self._said_at = self._looked_at = float("-inf")
         #: By how much the database's clock is ahead of ours: at least and at most.
@@ -122,7 +122,7 @@ class Heartbeat:
         seldom = before - self._looked_at >= LOOK
         if not seldom and self._quiet_at == self._ledger.begun:
             tally.process.flush()
-            self._awake()
+            self._polls()
             return
         begun = self._ledger.begun if self._ledger.empty() else None
         seen = look(self._record.name, seldom)
@@ -139,7 +139,7 @@ class Heartbeat:
             soon = seen.soonest is not None and seen.soonest <= seen.reading + LOOK + BEAT
             self._quiet_at = None if seen.company or seen.others or soon else begun
         tally.process.flush()
-        self._awake()
+        self._polls()
         touch(self._home, self._record.name)
 
     def _keep(self) -> None:

@@ -129,12 +129,12 @@ class Reactor:
         seen = -1
         while not self._closed:
             time.sleep(PATIENCE)
-            turns = self._turns
-            if turns != seen:
-                seen = turns
-            elif self._inside:
+            turns, known = self._turns, seen
+            seen = turns
+            # One turn since the last time is a primary that wakes up seldom.
+            if self._inside and turns - known <= 1:
                 self._rest(turns)
-            else:
+            elif turns == known:
                 self._stand_in()
 
     def close(self) -> None:

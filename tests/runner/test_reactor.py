@@ -6,6 +6,7 @@ import os
 import select
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -204,3 +205,22 @@ def test_what_comes_while_a_container_is_in_doubt_costs_it_its_life() -> None:
         engine.decided.set()
         assert desk.result(call).outcome == Success(1)
         desk.until(lambda: desk.pool.stats().deaths == {"chatter": 1})
+
+
+@pytest.mark.parametrize(("turns", "rests"), [(1, True), (2, False)])
+def test_a_stand_by_rests_beside_a_primary_that_wakes_up_seldom_and_not_beside_one_at_work(
+    turns: int, rests: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reactor, did = Reactor(), list[str]()
+    reactor._inside, reactor._turns = True, 100  # it is always in a turn when it is looked at
+
+    def sleep(_: float) -> None:
+        did.append("sleeps")
+        reactor._turns += turns
+        reactor._closed = len(did) >= 9
+
+    monkeypatch.setattr("tasks_app.runner.reactor.time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(reactor, "_rest", lambda _: did.append("rests"))
+    reactor.stand_by()
+    reactor.release()
+    assert did[1:5] == (["sleeps", "rests", "sleeps", "rests"] if rests else ["sleeps"] * 4)
