@@ -104,7 +104,7 @@ def bare_writing(one_statement: bool = False, durable: bool = True) -> AbstractC
         return writing()
     if here.vendor != "sqlite":
         return _one_statement(here)
-    return _Bare(here) if durable else _not_waited_for(here)
+    return _Bare(here, durable)
 
 
 _NOTHING = nullcontext()
@@ -136,10 +136,11 @@ def _one_statement(here: Any) -> Iterator[None]:
 class _Bare:
     """See `bare_writing`; a class for the same reason as `_Turn`."""
 
-    __slots__ = ("_here", "_raw", "_turn")
+    __slots__ = ("_durable", "_here", "_raw", "_turn")
 
-    def __init__(self, here: Any) -> None:
-        self._here, self._turn = here, _Turn()
+    def __init__(self, here: Any, durable: bool) -> None:
+        self._here, self._durable, self._turn = here, durable, _Turn()
+        self._raw: Any = None
 
     def __enter__(self) -> None:
         try:
@@ -148,9 +149,11 @@ class _Bare:
                 try:
                     self._here.ensure_connection()
                     self._raw = self._here.connection
+                    if not self._durable:
+                        self._raw.execute("PRAGMA synchronous = NORMAL")
                     self._raw.execute("BEGIN IMMEDIATE")
                 except BaseException:
-                    self._turn.__exit__()
+                    self._end()
                     raise
         except (OperationalError, InternalError) as error:
             write_trouble.note(error)
@@ -171,25 +174,17 @@ class _Bare:
                         raw.execute("ROLLBACK")
                     raise
                 finally:
-                    self._turn.__exit__()
+                    self._end()
         except (OperationalError, InternalError) as trouble:
             write_trouble.note(trouble)
             raise
         write_trouble.over()
 
-
-@contextmanager
-def _not_waited_for(here: Any) -> Iterator[None]:
-    with here.wrap_database_errors:
-        here.ensure_connection()
-        raw = here.connection
-        # It takes effect where it is compiled, and what is merely executed again is not.
-        raw.executescript("PRAGMA synchronous = NORMAL")
-    try:
-        with _Bare(here):
-            yield
-    finally:
+    def _end(self) -> None:
         try:
-            raw.executescript("PRAGMA synchronous = FULL")
+            if not self._durable and self._raw is not None:
+                self._raw.execute("PRAGMA synchronous = FULL")
         except sqlite3.Error:
-            here.close()  # a new one begins with FULL
+            self._here.close()  # a new one begins with FULL
+        finally:
+            self._turn.__exit__()

@@ -29,7 +29,7 @@ def _measure(scene: Scene, database: str, broker: str, most: int) -> dict[str, f
 
 def _contestants(scene: Scene) -> list[Contestant]:
     most = 50_000 if scene.quick else MOST
-    says = "claims of 8, durable as in the node" + (f"; quick: at most {short(most)} rows" if scene.quick else "")
+    says = "claims of 8" + (f"; quick: at most {short(most)} rows" if scene.quick else "")
     return [
         Contestant(name, says, partial(_measure, scene, database, broker, most))
         for name, database, broker in kinds(scene)

@@ -33,6 +33,11 @@ class Verdict:
     pause: float = 0.0
     spent: int = 0
 
+    @property
+    def at_once(self) -> bool:
+        """Whether it is ready again now."""
+        return self.status == Status.PENDING.value and not self.pause
+
 
 #: Of every success.
 COMPLETED = Verdict(Status.COMPLETED.value)

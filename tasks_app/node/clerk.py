@@ -90,6 +90,10 @@ class Clerk:
     def bell(self, handler: str) -> None:
         """There is work for a handler."""
         self.bells_heard += 1
+        self.ready(handler)
+
+    def ready(self, handler: str) -> None:
+        """A task of it has gone back and waits for nothing."""
         self._rung.append(handler)
         self._reactor.call()
 
@@ -123,7 +127,7 @@ class Clerk:
 
     def run(self) -> None:
         """The thread: until `stop`."""
-        trouble = Retrying("claim")
+        trouble = Retrying("claim, or write results" if self._writes_outcomes else "claim")
         self._thread = threading.get_ident()
         try:
             while not self._stopping:
@@ -147,6 +151,8 @@ class Clerk:
             self.polled_at = time.monotonic()
         if self._settler.backlogged() and not self._writes_outcomes:
             return  # the settler is behind: more results would only grow what a crash loses
+        if self._writes_outcomes and self._settler.pressing():
+            self._write()
         room = None if self._cap is None else max(self._cap - self._ledger.count(), 0)
         # Under a cap types compete, so all are asked for: one whose bell another node has heard may have the best row.
         types = self._hopeful if self._cap is None or not self._hopeful else self._pools
@@ -158,11 +164,17 @@ class Clerk:
             raise  # a write would fail as well, and on SQLite wait for the same lock first
         except DatabaseError:
             if self._writes_outcomes and not self._settler.idle():
-                self._settler.write()
+                self._write()
             raise
-        # Not before the claim is handed out: while they are written the handlers are at work.
-        if self._writes_outcomes and self._due():
-            self._settler.write()
+        # Not before the claim is handed out: while they are written the handlers are at work. And not where it stops:
+        # the settler's own thread may be at it.
+        if self._writes_outcomes and self._due() and not self._stopping:
+            self._write()
+
+    def _write(self) -> None:
+        self._settler.write()
+        if not self._settler.idle():
+            self._reactor.call()
 
     def _claim(self, wants: list[Want], room: int | None) -> None:
         # Before the claim: a bell that is heard while it runs must not be forgotten by it.
@@ -200,9 +212,9 @@ class Clerk:
                 self._hopeful.add(name)
 
     def _due(self) -> bool:
-        """Whether what has ended is to be written now: where more is ready than there are slots, once it is enough."""
+        """Whether to write now: what has ended may wait for more while its types have more ready than slots."""
         now, waits = time.monotonic(), not self._settler.idle()
-        if waits and self._hopeful and self._settler.waiting() < self._enough:
+        if waits and self._settler.waiting() < self._enough and self._settler.may_wait(self._hopeful):
             self._held_until = min(self._held_until, now + self._hold)
             if now < self._held_until:
                 return False

@@ -67,8 +67,8 @@ class Node:
             name: Pool(handler, engine, self._reactor.call, self._done, lend_after, self._reactor)
             for name, handler in handlers.items()
         }
-        self._settler = Settler(self.name, self.ledger)
-        # One writer at a time anyway: claims and settles of one moment share a commit.
+        self._settler = Settler(self.name, self.ledger, lambda name: self._clerk.ready(name))
+        # One writer at a time anyway: the clerk writes outcomes between its claims.
         self._one_writer = connection.vendor == "sqlite"
         self._clerk = Clerk(
             self.name, self.pools, self._reactor, self.ledger, order, cap, self._settler, self._one_writer

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable, Set
+from contextlib import suppress
 from queue import SimpleQueue
 
 import structlog
@@ -34,9 +36,13 @@ BACKLOG = 1000
 class Settler:
     """One thread. Keeps every outcome until the database has it, or says that it is not wanted any more."""
 
-    def __init__(self, node: str, ledger: Ledger) -> None:
-        self._node, self._ledger = node, ledger
+    def __init__(self, node: str, ledger: Ledger, ready: Callable[[str], None] = lambda _: None) -> None:
+        """`ready`: a task of this type has gone back and may be claimed at once."""
+        self._node, self._ledger, self._ready = node, ledger, ready
         self._queue: deque[Ended] = deque()
+        # Of what waits, as far as it is known: what a batch has left, or what came while one was taken, is of none.
+        self._types: set[str] = set()
+        self._goes_back = False
         self._called: SimpleQueue[None] = SimpleQueue()
         self._again: list[Ended] = []  # a batch whose write failed
         self._stopping = False
@@ -46,6 +52,9 @@ class Settler:
 
     def put(self, ended: Ended) -> None:
         """Take over an outcome, to be written after the next `call`. Never blocks."""
+        self._types.add(ended.task.task_type)
+        if _goes_back(ended):
+            self._goes_back = True
         self._queue.append(ended)
 
     def call(self) -> None:
@@ -59,6 +68,17 @@ class Settler:
     def backlogged(self) -> bool:
         """Whether too many outcomes wait."""
         return len(self._queue) > BACKLOG
+
+    def pressing(self) -> bool:
+        """Whether to write before anything is claimed.
+
+        What goes back has its place in the order, and what cannot be written may not grow with each claim.
+        """
+        return self._goes_back or bool(self._again) or self.backlogged()
+
+    def may_wait(self, types: Set[str]) -> bool:
+        """Whether nothing of it is pressing or of another type than these."""
+        return not self.pressing() and bool(self._types) and self._types <= types
 
     @property
     def problem(self) -> str | None:
@@ -123,8 +143,13 @@ class Settler:
             connection.close()
 
     def _next(self) -> list[Ended]:
-        take = self._queue.popleft
-        return [take() for _ in range(min(len(self._queue), BATCH))]
+        self._types.clear()
+        self._goes_back = False
+        batch: list[Ended] = []
+        with suppress(IndexError):  # where a node drains another thread may take of it too
+            while len(batch) < BATCH:
+                batch.append(self._queue.popleft())
+        return batch
 
     def _write(self, batch: list[Ended]) -> None:
         try:
@@ -154,6 +179,9 @@ class Settler:
             return
         fail_point("after_settle")
         self._ledger.settled(*[ended.task for ended in batch])
+        for ended in batch:
+            if _goes_back(ended):
+                self._ready(ended.task.task_type)
         if len(kept) == len(batch):
             return
         for ended in batch:
@@ -163,3 +191,7 @@ class Settler:
                     "result dropped: the attempt was taken away",
                     task_id=ended.task.id, handler=ended.task.task_type, attempt=ended.task.attempt,
                 )  # fmt: skip
+
+
+def _goes_back(ended: Ended) -> bool:
+    return ended.kind is not OutcomeKind.SUCCESS and ended.verdict().at_once

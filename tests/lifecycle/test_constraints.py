@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import DataError, IntegrityError, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 
 from tasks_app.lifecycle import settle, submit
 from tasks_app.models import Attempt, Counter, OutcomeKind, Task
@@ -105,3 +106,12 @@ def test_a_final_row_has_left_its_node() -> None:
     for task in (done, broken):
         with pytest.raises(IntegrityError), transaction.atomic():
             Task.objects.filter(pk=task.id).update(status="pending")
+
+
+def test_sqlite_need_not_make_a_table_of_words_to_check_a_row() -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("a server does not")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT group_concat(sql) FROM sqlite_master WHERE name LIKE 'taskdaemon%'")
+        (schema,) = cursor.fetchone()
+    assert not re.findall(r"IN \([^,)]+,[^,)]+,[^)]+\)", schema), "two words it compares one by one"
