@@ -48,6 +48,10 @@ def _round(clerk: Clerk) -> None:
     clerk._round()
 
 
+def _not_by_the_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks_app.node.clerk.waiting", _raising(AssertionError("nothing called the clerk")))
+
+
 def test_a_task_is_handed_out_before_the_outcomes_are_written(clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
     ended, wanted = running(), submit("echo")
     seen = []
@@ -97,6 +101,7 @@ def test_what_goes_back_is_there_for_the_next_claim(
     clerk._hopeful.clear()
     clerk._settler.put(end(ended))
     _round(clerk)
+    _not_by_the_poll(monkeypatch)
     clerk._round()  # at once: nobody need call it
     assert [(task.id, task.attempt) for task in handed] == [(ended.id, 2)]
 
@@ -128,7 +133,7 @@ def test_nothing_more_is_claimed_while_outcomes_cannot_be_written(
     assert [row(task).status for task in waiting] == ["processing", "pending", "pending"]
     _round(clerk)
     _round(clerk)
-    assert {row(task).status for task in (ended, *waiting)} == {"completed"}
+    assert [row(ended).status, *[row(task).status for task in waiting]] == ["completed"] * 4
 
 
 def test_what_a_write_leaves_is_written_at_once(clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,8 +144,28 @@ def test_what_a_write_leaves_is_written_at_once(clerk: Clerk, monkeypatch: pytes
     clerk._hopeful.clear()
     _round(clerk)
     assert [row(task).status for task in ended] == ["completed", "processing"]
+    _not_by_the_poll(monkeypatch)
     clerk._round()
     assert row(ended[1]).status == "completed"
+
+
+def test_a_clerk_that_is_stopped_in_the_middle_leaves_what_waits_to_the_settlers_thread(
+    clerk: Clerk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, _ = running(), submit("echo")
+    clerk._hold = 0.0
+    clerk._settler.put(success(ended))
+    monkeypatch.setattr(clerk, "_hand_out", lambda *_: clerk.stop())
+    _round(clerk)
+    assert clerk.stopping and clerk._settler.waiting() == 1
+
+
+def test_a_clerk_without_room_takes_no_lock_for_nothing(clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit("echo")
+    clerk._cap = 0
+    monkeypatch.setattr("tasks_app.node.clerk.bare_writing", _raising(AssertionError("there is no room")))
+    _round(clerk)
+    assert "echo" in clerk._hopeful, "it asks once there is room"
 
 
 def test_a_claim_may_be_undone_by_a_power_cut_and_an_outcome_may_not(
