@@ -51,12 +51,17 @@ UPDATE taskdaemon_task AS task SET {_MOVED}, timeout = $5::float8, max_retries =
 WHERE task.id = ANY(ARRAY(SELECT id FROM best))
 RETURNING {_CLAIMED}
 """
-_SQLITE = """
+# First read, then written by rowid, under one lock: an UPDATE with a subquery and RETURNING takes 1.8x as long, for the
+# three tables that it makes on the way.
+_SQLITE_BEST = (
+    "SELECT rowid, id, task_type, task_data, attempts + 1, priority, place, retries, ready_at || ''"  # past a converter
+    " FROM taskdaemon_task WHERE " + _READY + " AND task_type = ? ORDER BY {order} LIMIT ?"
+)
+_SQLITE_MOVE = """
 UPDATE taskdaemon_task SET status = 'processing', attempts = attempts + 1, node = ?, lease = ?, clock = ?,
   started_at = ?, timeout = ?, max_retries = ?, retry_backoff = ?, retry_on = ?
-WHERE id IN ({best})
-RETURNING id, task_type, task_data, attempts, priority, place, retries, ready_at || ''
-"""  # the last as text: a bare column goes through Django's converter
+WHERE rowid = ?
+"""
 # Ordered and in a join of its own, or PostgreSQL reads the table in the hope of meeting a ready row soon.
 _WAITING_POSTGRESQL = f"""
 SELECT w.name FROM json_array_elements_text($1::json) AS w(name)
@@ -95,9 +100,10 @@ ORDER BY t.id FOR UPDATE OF t
 _BY_ID = _POSTGRESQL.replace("{best}", _LOOKED_AT)
 
 
+@cache
 def best_of_type(order: Selection) -> str:
     """The rows a claim takes, for SQLite: what the test of its plan explains."""
-    return _BEST.format(type="?", order=ORDER[order], limit="?")
+    return _SQLITE_BEST.format(order=ORDER[order])
 
 
 @cache
@@ -108,11 +114,6 @@ def _by_type(order: Selection) -> str:
 @cache
 def _of_one(order: Selection) -> str:
     return _POSTGRESQL_ONE.replace("{best}", _BEST.format(type="$1", order=ORDER[order], limit="$4::int"))
-
-
-@cache
-def _of_type(order: Selection) -> str:
-    return _SQLITE.format(best=best_of_type(order))
 
 
 def claim(node: str, wants: Sequence[Want], order: Selection, cap: int | None = None) -> list[Claimed]:
@@ -222,21 +223,21 @@ def _claim_sqlite(node: str, wants: Sequence[Want], order: Selection, cap: int |
             # first ones of its own order.
             seen = [name for _, name in _look(wants, order, cap)]
             wants = [want._replace(count=seen.count(want.task_type)) for want in wants if want.task_type in seen]
-        statement = _of_type(order)
+        best = best_of_type(order)
         raw = connection.connection  # Django's cursor rewrites every placeholder at every call
         moment = datetime.now(UTC).replace(tzinfo=None)
         lease, boot, started = clock.reading() + LEASE, clock.clock_id(), moment.isoformat(" ", "microseconds")
         for name, count, policy in wants:
-            bound = (
-                node, lease, boot, started, policy.timeout, policy.max_retries, policy.retry_backoff,
-                policy.retry_on_text, name, count,
-            )  # fmt: skip
-            rows = raw.execute(statement, bound).fetchall()
-            if rows:
-                fail_point("inside_claim")
+            rows = raw.execute(best, (name, count)).fetchall()
+            if not rows:
+                continue
+            retry = (policy.max_retries, policy.retry_backoff, policy.retry_on_text)
+            bound = (node, lease, boot, started, policy.timeout, *retry)
+            raw.executemany(_SQLITE_MOVE, [(*bound, row[0]) for row in rows])
+            fail_point("inside_claim")
             for row in rows:
-                wait = (moment - datetime.fromisoformat(row[7])).total_seconds()
-                taken.append(Claimed._make((_dashed(row[0]), *row[1:7], wait, policy, sent_at, started)))
+                wait = (moment - datetime.fromisoformat(row[8])).total_seconds()
+                taken.append(Claimed._make((_dashed(row[1]), *row[2:8], wait, policy, sent_at, started)))
     return taken
 
 

@@ -184,9 +184,10 @@ def plans() -> Iterator[list[tuple[str, list[str]]]]:
 def test_a_claim_reads_the_best_rows_from_the_index_of_its_order_and_sorts_nothing(order: Selection) -> None:
     connection.ensure_connection()
     if connection.vendor == "sqlite":
-        bound = ("n", 1.0, "c", "2026-01-01", 1.0, 1, 1.0, "error", "echo", 8)
-        plan = explained(CLAIM["_SQLITE"].format(best=best_of_type(order)), bound)
-        assert any("sqlite_autoindex_taskdaemon_task_1" in line for line in plan), plan
+        plan = explained(best_of_type(order), ("echo", 8))
+        bound = ("n", 1.0, "c", "2026-01-01", 1.0, 1, 1.0, "error", 1)
+        moved = explained(CLAIM["_SQLITE_MOVE"], bound)
+        assert moved == ["SEARCH taskdaemon_task USING INTEGER PRIMARY KEY (rowid=?)"]
     else:
         sql = CLAIM["_POSTGRESQL"].replace("{best}", best_by_type(order))
         policy = Policy(1.0, 1, 1.0, frozenset())
