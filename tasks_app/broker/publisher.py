@@ -5,13 +5,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 from kombu import Connection, Producer
 
 from tasks_app.broker.message import TASK
 from tasks_app.broker.queues import LONGEST_ON_REDIS, TRANSIENT, bell_priority, queue_name
+
+if TYPE_CHECKING:
+    from tasks_app.broker.redis_line import RedisLine
 
 # Seconds; only AMQP has it. A broker that is frozen behind a living socket is noticed after two of them.
 HEARTBEAT = 10.0
@@ -46,6 +49,7 @@ class Publisher:
         self._deployment = ""
         self._connection: Connection | None = None
         self._producer: Producer | None = None
+        self._line: RedisLine | None = None
         self._blocked = False
         #: By handler, what a bell says: it is the same each time, and costs more to make than to send.
         self._bells: dict[str, Any] = {}
@@ -72,8 +76,14 @@ class Publisher:
         if (message := self._bells.get(handler)) is None:
             if len(self._bells) >= KNOWN:
                 self._bells.clear()
+                if self._line is not None:
+                    self._line.forget()
             message = app.amqp.as_task_v2(str(uuid.uuid4()), TASK, args=[handler], ignore_result=True)
             self._bells[handler] = message
+        level = bell_priority(priority, transport)
+        if self._line is not None:
+            self._line.push(queue, level, message)
+            return True
         # By the nameless exchange straight to the queue, and nothing is declared: a queue that does not exist
         # has no node that listens. No Celery `expires`: it compares two machines' clocks.
         producer.publish(
@@ -82,7 +92,7 @@ class Publisher:
             routing_key=queue,
             headers=message.headers,
             serializer="json",
-            priority=bell_priority(priority, transport),
+            priority=level,
             delivery_mode=TRANSIENT,
             retry=False,
             **message.properties,
@@ -108,6 +118,9 @@ class Publisher:
     def close(self) -> None:
         """Let go of the sockets without a word to the broker, which may be hung. Never raises."""
         connection, self._connection, self._producer, self._blocked = self._connection, None, None, False
+        line, self._line = self._line, None
+        if line is not None:
+            line.close()
         if connection is not None:
             _open.discard(connection)
             # kombu leaves its epoll to the garbage collector, and a broker that is away is tried often.
@@ -133,7 +146,12 @@ class Publisher:
                 "on_unblocked": self._unblock,
             }
         connection.ensure_connection(max_retries=0)  # kombu's own `connect` sleeps 2 s and tries again
-        self._producer = Producer(connection.channel(), auto_declare=False)
+        channel = connection.channel()
+        if self._transport.driver_type == "redis":
+            from tasks_app.broker.redis_line import RedisLine  # not before: it has to have redis
+
+            self._line = RedisLine(channel)
+        self._producer = Producer(channel, auto_declare=False)
         return self._producer
 
     def _hear_broker(self) -> None:

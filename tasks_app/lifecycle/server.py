@@ -8,13 +8,6 @@ from typing import Any
 from django.db import connections
 
 
-def own_cursor() -> Any:
-    """A context: unlike Django's cursor it can have a statement prepared. Raises DatabaseError."""
-    here: Any = connections["default"]
-    here.ensure_connection()
-    return here.Database.Cursor(here.connection)
-
-
 def prepared(sql: str, values: Sequence[str | int | float]) -> list[tuple[Any, ...]]:
     """The rows of a statement of the hot path (see `Bounded.prepared`). Raises DatabaseError."""
     here: Any = connections["default"]

@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from tasks_app.broker.bell import ring
 from tasks_app.fail_points import fail_point
 from tasks_app.lifecycle.place import next_places
-from tasks_app.lifecycle.server import own_cursor
+from tasks_app.lifecycle.server import prepared
 from tasks_app.metrics import counters
 from tasks_app.write_lock import writing
 
@@ -36,12 +36,12 @@ _COLUMNS = "id, task_type, task_data, priority, status, place, attempts, retries
 _POSTGRESQL = f"""
 WITH new AS (
   SELECT id, task_type, task_data, priority, ordinal
-  FROM ROWS FROM (json_to_recordset(%s::json) AS (id uuid, type text, data jsonb, priority int))
+  FROM ROWS FROM (json_to_recordset($1::json) AS (id uuid, type text, data jsonb, priority int))
     WITH ORDINALITY AS n(id, task_type, task_data, priority, ordinal)
   ORDER BY ordinal
 ), counted AS (
   INSERT INTO taskdaemon_counter (slot, series, value)
-  SELECT %s, 'received|' || task_type, count(*) FROM new GROUP BY 2 ORDER BY 2
+  SELECT $2::smallint, 'received|' || task_type, count(*) FROM new GROUP BY 2 ORDER BY 2
   ON CONFLICT (slot, series) DO UPDATE SET value = taskdaemon_counter.value + excluded.value
 )
 INSERT INTO taskdaemon_task ({_COLUMNS})
@@ -95,8 +95,7 @@ def _insert_postgresql(new: Sequence[NewTask], ids: list[UUID], texts: list[str]
         f'{{"id":"{identity}","type":{_encode(each.task_type)},"data":{text},"priority":{each.priority}}}'
         for identity, each, text in zip(ids, new, texts, strict=True)
     )
-    with connection.wrap_database_errors, own_cursor() as cursor:
-        cursor.execute(_POSTGRESQL.encode(), [f"[{rows}]", counters.slot()])
+    prepared(_POSTGRESQL, (f"[{rows}]", counters.slot()))
 
 
 def _insert_sqlite(new: Sequence[NewTask], ids: list[UUID], texts: list[str]) -> None:

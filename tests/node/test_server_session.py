@@ -35,10 +35,10 @@ def test_a_connection_that_was_lost_is_followed_by_one_that_is_told_too() -> Non
     assert shown("synchronous_commit") == "on"
 
 
-def test_claims_and_settles_are_prepared_once() -> None:
+def test_submits_claims_and_settles_are_prepared_once() -> None:
     ServerSession().tuned()
     for _ in range(3):
         settle("node", [success(running())])
     with connection.cursor() as cursor:
         cursor.execute("SELECT generic_plans FROM pg_prepared_statements")
-        assert [uses for (uses,) in cursor.fetchall()] == [3, 3]
+        assert [uses for (uses,) in cursor.fetchall()] == [3, 3, 3]
