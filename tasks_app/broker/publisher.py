@@ -5,16 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery import Celery
 from kombu import Connection, Producer
 
 from tasks_app.broker.message import TASK
 from tasks_app.broker.queues import LONGEST_ON_REDIS, TRANSIENT, bell_priority, queue_name
-
-if TYPE_CHECKING:
-    from tasks_app.broker.redis_line import RedisLine
+from tasks_app.broker.redis_line import RedisLine
 
 # Seconds; only AMQP has it. A broker that is frozen behind a living socket is noticed after two of them.
 HEARTBEAT = 10.0
@@ -148,8 +146,6 @@ class Publisher:
         connection.ensure_connection(max_retries=0)  # kombu's own `connect` sleeps 2 s and tries again
         channel = connection.channel()
         if self._transport.driver_type == "redis":
-            from tasks_app.broker.redis_line import RedisLine  # not before: it has to have redis
-
             self._line = RedisLine(channel)
         self._producer = Producer(channel, auto_declare=False)
         return self._producer
