@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks_app.broker.doorbell import SCHEME, doorbell_url
 
-REDIS = ("redis", "rediss", "sentinel")
+REDIS = ("redis", "rediss")
 AMQP = ("amqp", "amqps", "pyamqp")
 
 CONNECT_TIMEOUT = 3.0
@@ -18,7 +18,7 @@ SOCKET_TIMEOUT = 5.0
 def celery_settings(broker_url: str | None, home: Path) -> dict[str, Any]:
     """What to give to `app.conf.update`. `broker_url` None: the doorbell of `home` (DAEMON_HOME).
 
-    Raises `ValueError` for a URL whose scheme is none of doorbell, redis, rediss, sentinel, amqp, amqps.
+    Raises `ValueError` for a URL whose scheme is none of doorbell, redis, rediss, amqp, amqps.
     """
     url = broker_url or doorbell_url(home)
     return {

@@ -67,7 +67,7 @@ class Publisher:
         producer = self._producer or self._connect(app)
         queue = queue_name(self._deployment, handler)
         transport = str(self._transport.driver_type)
-        if transport == "redis" and not self._has_room(producer, queue):
+        if self._line is not None and not self._has_room(self._line, queue):
             return False
         if transport == "amqp":
             self._hear_broker()
@@ -97,14 +97,14 @@ class Publisher:
         )
         return True
 
-    def _has_room(self, producer: Producer, queue: str) -> bool:
-        # A look is a transaction of its own, so only one in ten bells waits for it. Where nobody hears them, each of
+    def _has_room(self, line: RedisLine, queue: str) -> bool:
+        # A look costs as much as a bell, so only one in ten bells waits for it. Where nobody hears them, each of
         # several processes may put that many there.
         room = self._room.get(queue, 0)
         if len(self._room) >= KNOWN:
             self._room.clear()
         if room <= 0:
-            room = LONGEST_ON_REDIS - producer.channel._size(queue)
+            room = LONGEST_ON_REDIS - line.waiting(queue)
         self._room[queue] = room - 1
         return room > 0
 

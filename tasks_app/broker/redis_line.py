@@ -31,12 +31,18 @@ class RedisLine:
         if (made := self._made.get((queue, level))) is None:
             made = self._made[queue, level] = self._make(queue, level, message)
         key, before, after = made
-        connection = self._connection
-        if _over(connection):
-            connection.disconnect()
-            connection.connect()
+        connection = self._ready()
         connection.send_command("LPUSH", key, b"%b%b%b" % (before, str(uuid.uuid4()).encode(), after))
-        connection.read_response()
+        connection.read_response()  # raises what Redis refuses
+
+    def waiting(self, queue: str) -> int:
+        """How many messages wait in a queue, over all levels."""
+        connection, keys = (
+            self._ready(),
+            [self._channel._q_for_pri(queue, step) for step in self._channel.priority_steps],
+        )
+        connection.send_packed_command(connection.pack_commands([("LLEN", key) for key in keys]))
+        return sum(connection.read_response() for _ in keys)
 
     def forget(self) -> None:
         """Let go of the messages that were made."""
@@ -47,13 +53,19 @@ class RedisLine:
         with suppress(Exception):
             self._connection.disconnect()
 
+    def _ready(self) -> Any:
+        if _over(self._connection):
+            self._connection.disconnect()
+            self._connection.connect()
+        return self._connection
+
     def _make(self, queue: str, level: int, message: Any) -> tuple[str, bytes, bytes]:
         content_type, encoding, body = serialized(message.body, serializer="json")
         properties = {**message.properties, "delivery_mode": TRANSIENT}
         made = self._channel.prepare_message(body, level, content_type, encoding, message.headers, properties)
         self._channel._inplace_augment_message(made, "", queue)
         before, after = dumps(made).encode().split(made["properties"]["delivery_tag"].encode())
-        return self._channel.global_keyprefix + self._channel._q_for_pri(queue, level), before, after
+        return self._channel._q_for_pri(queue, level), before, after
 
 
 def _over(connection: Any) -> bool:

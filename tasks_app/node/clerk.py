@@ -151,7 +151,7 @@ class Clerk:
             self.polled_at = time.monotonic()
         if self._settler.backlogged() and not self._writes_outcomes:
             return  # the settler is behind: more results would only grow what a crash loses
-        if self._writes_outcomes and self._settler.pressing():
+        while self._writes_outcomes and self._settler.pressing():
             self._write()
         room = None if self._cap is None else max(self._cap - self._ledger.count(), 0)
         # Under a cap types compete, so all are asked for: one whose bell another node has heard may have the best row.

@@ -40,7 +40,7 @@ class Settler:
         """`ready`: a task of this type has gone back and may be claimed at once."""
         self._node, self._ledger, self._ready = node, ledger, ready
         self._queue: deque[Ended] = deque()
-        # Of what waits, as far as it is known: what a batch has left, or what came while one was taken, is of none.
+        # Of what waits; what comes while a batch is taken may be noted for nothing.
         self._types: set[str] = set()
         self._goes_back = False
         self._called: SimpleQueue[None] = SimpleQueue()
@@ -52,10 +52,8 @@ class Settler:
 
     def put(self, ended: Ended) -> None:
         """Take over an outcome, to be written after the next `call`. Never blocks."""
-        self._types.add(ended.task.task_type)
-        if _goes_back(ended):
-            self._goes_back = True
-        self._queue.append(ended)
+        self._queue.append(ended)  # first: `_next` forgets what is noted, and then takes
+        self._note(ended)
 
     def call(self) -> None:
         """Let the thread write what waits. Never blocks."""
@@ -78,7 +76,7 @@ class Settler:
 
     def may_wait(self, types: Set[str]) -> bool:
         """Whether nothing of it is pressing or of another type than these."""
-        return not self.pressing() and bool(self._types) and self._types <= types
+        return not self.pressing() and self._types <= types
 
     @property
     def problem(self) -> str | None:
@@ -149,7 +147,14 @@ class Settler:
         with suppress(IndexError):  # where a node drains another thread may take of it too
             while len(batch) < BATCH:
                 batch.append(self._queue.popleft())
+        for left in list(self._queue):
+            self._note(left)
         return batch
+
+    def _note(self, ended: Ended) -> None:
+        self._types.add(ended.task.task_type)
+        if _goes_back(ended):
+            self._goes_back = True
 
     def _write(self, batch: list[Ended]) -> None:
         try:

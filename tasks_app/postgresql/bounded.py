@@ -6,6 +6,7 @@ route) cannot keep it. Its kernel goes on acknowledging, so neither keepalives n
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -29,6 +30,8 @@ class Bounded(psycopg.Connection[Any]):
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._names: dict[str, bytes] = {}
+        # A pooler may hand on a session in which another connection's statements are left.
+        self._mark = secrets.token_hex(4)
         self._loader = Transformer(self)
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
@@ -46,17 +49,28 @@ class Bounded(psycopg.Connection[Any]):
 
         Values are $1, $2 and so on in it, and go as text: it has to say their types itself where nothing else does.
         """
-        if not self.autocommit and self.pgconn.transaction_status == pq.TransactionStatus.IDLE:
-            self.execute("SELECT")  # begins the transaction
+        if not self.autocommit:
+            self.wait(self._start_query())  # BEGIN, if there is no transaction yet
+        outside = self.pgconn.transaction_status == pq.TransactionStatus.IDLE
+        try:
+            result = self._executed(sql, values)
+        except errors.InvalidSqlStatementName:
+            # Somebody has let go of the session's statements (DISCARD ALL, DEALLOCATE): none was run.
+            self._names.clear()
+            if not outside:
+                raise
+            result = self._executed(sql, values)
+        self._loader.set_pgresult(result)
+        return self._loader.load_rows(0, result.ntuples, tuple)
+
+    def _executed(self, sql: str, values: Sequence[str | int | float]) -> Any:
         if (name := self._names.get(sql)) is None:
-            name = b"own_%d" % len(self._names)
+            name = f"own_{self._mark}_{len(self._names)}".encode()
             self.pgconn.send_prepare(name, sql.encode())
             self._answer()
             self._names[sql] = name
         self.pgconn.send_query_prepared(name, [str(value).encode() for value in values])
-        result = self._answer()
-        self._loader.set_pgresult(result)
-        return self._loader.load_rows(0, result.ntuples, tuple)
+        return self._answer()
 
     def _answer(self) -> Any:
         # One, as a rule. A session that is ended just after its statement has failed says both.

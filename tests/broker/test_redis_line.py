@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import Celery
 from redis import Redis
+from redis.exceptions import OutOfMemoryError
 
 from tasks_app.broker.message import TASK
 from tasks_app.broker.publisher import Publisher
-from tasks_app.broker.queues import TRANSIENT, bell_priority, queue_name
+from tasks_app.broker.queues import LONGEST_ON_REDIS, TRANSIENT, bell_priority, queue_name
+from tests.broker.servers import RedisServer, application
+from tests.system.process import until
 
 pytestmark = pytest.mark.redis
 LEVELS = ["", "\x06\x163", "\x06\x166", "\x06\x169"]
@@ -74,3 +78,36 @@ def test_a_line_that_redis_has_cut_is_opened_anew_for_the_next_bell(
     assert redis.client_kill(local)
     publisher.send("echo", None)
     assert sum(map(len, _taken(redis, deployment).values())) == 2
+
+
+def test_nothing_is_left_of_a_line_that_was_closed(publisher: Publisher, redis: Redis) -> None:
+    before = len(redis.client_list())
+    publisher.send("echo", None)
+    assert len(redis.client_list()) == before + 2, "kombu's own, and the line"
+    publisher.close()
+    until(lambda: len(redis.client_list()) == before)
+
+
+def test_a_bell_that_redis_refuses_is_an_error_and_the_line_is_in_step_after_it(
+    own_redis: RedisServer, home: Path, deployment: str
+) -> None:
+    publisher = Publisher(deployment, application(own_redis.url, home))
+    try:
+        publisher.send("echo", None)
+        own_redis.tell("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(OutOfMemoryError):
+            publisher.send("echo", None)
+        own_redis.tell("CONFIG", "SET", "maxmemory", "0")
+        publisher.send("echo", None)
+        assert publisher._line is not None
+        assert publisher._line.waiting(queue_name(deployment, "echo")) == 2
+    finally:
+        publisher.close()
+
+
+def test_a_queue_that_nobody_hears_gets_no_more_bells_once_enough_wait_in_it_whatever_their_levels(
+    publisher: Publisher, redis: Redis, deployment: str
+) -> None:
+    sent = [publisher.send("echo", priority) for priority in range(0, 100, 7)]
+    assert sent == [True] * LONGEST_ON_REDIS + [False] * (len(sent) - LONGEST_ON_REDIS)
+    assert sum(map(len, _taken(redis, deployment).values())) == LONGEST_ON_REDIS

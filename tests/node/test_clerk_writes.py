@@ -118,6 +118,42 @@ def test_what_goes_back_is_not_passed_by_one_that_is_to_come_after_it(
     assert handed == [ended.id, str(later)]
 
 
+def test_what_goes_back_is_not_passed_though_more_waits_before_it_than_one_write_takes(
+    clerk: Clerk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks_app.node.settler.BATCH", 2)
+    ended, later = [running() for _ in range(4)], submit("echo")
+    handed: list[str] = []
+    monkeypatch.setattr(clerk, "_hand_out", lambda task, _: handed.append(task.id))
+    for task in ended[:3]:
+        clerk._settler.put(success(task))
+    clerk._settler.put(failure(ended[3]))
+    while not handed:
+        _round(clerk)
+    assert handed == [ended[3].id], later
+
+
+def test_what_presses_once_does_not_press_for_ever(clerk: Clerk) -> None:
+    for end in (failure, success):
+        clerk._settler.put(end(running()))
+        _round(clerk)
+    assert clerk._settler.idle() and not clerk._settler.pressing()
+    assert clerk._settler.may_wait(set()), "of what is written no type is known any more"
+
+
+def test_more_than_may_wait_is_written_before_anything_is_claimed(
+    clerk: Clerk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks_app.node.settler.BACKLOG", 1)
+    ended, wanted, seen = [running(), running()], submit("echo"), []
+    monkeypatch.setattr(clerk, "_hand_out", lambda task, _: seen.append((task.id, row(ended[1]).status)))
+    clerk._hold = 3600.0
+    for task in ended:
+        clerk._settler.put(success(task))
+    _round(clerk)
+    assert seen == [(str(wanted), "completed")]
+
+
 def test_nothing_more_is_claimed_while_outcomes_cannot_be_written(
     clerk: Clerk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
