@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import pytest
 from django.db import ProgrammingError, connection, transaction
@@ -56,17 +56,11 @@ def test_what_another_connection_has_left_in_a_session_is_in_nobodys_way() -> No
     assert one and not one & set(connection.connection._names.values())
 
 
-def test_a_transaction_is_begun_by_one_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transaction_is_begun_by_one_round_trip(tmp_path: Path) -> None:
     submit("echo")
-    bounded, asked = type(connection.connection), list[Any]()
-    wait = bounded.wait
-
-    def counted(self: Any, *words: Any) -> Any:
-        asked.append(words)
-        return wait(self, *words)
-
-    with transaction.atomic():
-        monkeypatch.setattr(bounded, "wait", counted)
+    server, said = connection.connection.pgconn, tmp_path / "said"
+    with said.open("w") as file, transaction.atomic():
+        server.trace(file.fileno())
         insert([NewTask("echo")])
-        monkeypatch.undo()
-    assert len(asked) == 2, "BEGIN and the statement"
+        server.untrace()
+    assert said.read_text().count("ReadyForQuery") == 2, "BEGIN and the statement"
