@@ -115,10 +115,8 @@ class Publisher:
 
     def close(self) -> None:
         """Let go of the sockets without a word to the broker, which may be hung. Never raises."""
-        connection, self._connection, self._producer, self._blocked = self._connection, None, None, False
-        line, self._line = self._line, None
-        if line is not None:
-            line.close()
+        connection, self._connection = self._connection, None
+        self._producer, self._line, self._blocked = None, None, False
         if connection is not None:
             _open.discard(connection)
             # kombu leaves its epoll to the garbage collector, and a broker that is away is tried often.

@@ -7,7 +7,6 @@ slept, as one does that posts now and then, that is a millisecond between a comm
 from __future__ import annotations
 
 import uuid
-from contextlib import suppress
 from typing import Any
 
 from kombu.serialization import dumps as serialized
@@ -17,7 +16,7 @@ from tasks_app.broker.queues import TRANSIENT
 
 
 class RedisLine:
-    """Of one thread. `push` may raise whatever redis raises; then call `close` and make another one."""
+    """Of one thread. May raise whatever redis raises; then close kombu's connection, and its socket with it."""
 
     def __init__(self, channel: Any) -> None:
         """`channel`: kombu's, to a Redis."""
@@ -37,21 +36,14 @@ class RedisLine:
 
     def waiting(self, queue: str) -> int:
         """How many messages wait in a queue, over all levels."""
-        connection, keys = (
-            self._ready(),
-            [self._channel._q_for_pri(queue, step) for step in self._channel.priority_steps],
-        )
+        connection = self._ready()
+        keys = [self._channel._q_for_pri(queue, level) for level in self._channel.priority_steps]
         connection.send_packed_command(connection.pack_commands([("LLEN", key) for key in keys]))
         return sum(connection.read_response() for _ in keys)
 
     def forget(self) -> None:
         """Let go of the messages that were made."""
         self._made.clear()
-
-    def close(self) -> None:
-        """Let go of the socket. Never raises."""
-        with suppress(Exception):
-            self._connection.disconnect()
 
     def _ready(self) -> Any:
         if _over(self._connection):
