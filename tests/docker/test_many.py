@@ -37,4 +37,10 @@ def test_twenty_thousand_replies_prove_their_tasks_and_nothing_grows(bench: Benc
     assert shims(first) == len(first) == 8
     # Megabytes: a kilobyte a task would be 20.
     assert after["mb"] - before["mb"] < 5
-    assert after["dockerd_mb"] - before["dockerd_mb"] < 40
+    grown = [after["dockerd_mb"] - before["dockerd_mb"]]
+    # The engine is others' too, and grows by what they ask of it; by our tasks it would grow each time.
+    while grown[-1] >= 40 and len(grown) < 3:
+        least = weight()["dockerd_mb"]
+        bench.run(TASKS)
+        grown.append(weight()["dockerd_mb"] - least)
+    assert grown[-1] < 40, grown
