@@ -55,8 +55,9 @@ class Bounded(psycopg.Connection[Any]):
         try:
             result = self._executed(sql, values)
         except errors.InvalidSqlStatementName:
-            # Somebody has let go of the session's statements (DISCARD ALL, DEALLOCATE): none was run.
+            # Somebody has let go of the session's statements (DISCARD ALL, DEALLOCATE), or of some: none was run.
             self._names.clear()
+            self._mark = secrets.token_hex(4)
             if not outside:
                 raise
             result = self._executed(sql, values)

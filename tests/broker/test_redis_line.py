@@ -80,12 +80,14 @@ def test_a_line_that_redis_has_cut_is_opened_anew_for_the_next_bell(
     assert sum(map(len, _taken(redis, deployment).values())) == 2
 
 
-def test_nothing_is_left_of_a_line_that_was_closed(publisher: Publisher, redis: Redis) -> None:
-    before = len(redis.client_list())
-    publisher.send("echo", None)
-    assert len(redis.client_list()) == before + 2, "kombu's own, and the line"
-    publisher.close()
-    until(lambda: len(redis.client_list()) == before)
+def test_nothing_is_left_of_a_line_that_was_closed(own_redis: RedisServer, home: Path, deployment: str) -> None:
+    publisher = Publisher(deployment, application(own_redis.url, home))
+    with Redis.from_url(own_redis.url) as redis:
+        before = len(redis.client_list())
+        publisher.send("echo", None)
+        assert len(redis.client_list()) == before + 2, "kombu's own, and the line"
+        publisher.close()
+        until(lambda: len(redis.client_list()) == before)
 
 
 def test_a_bell_that_redis_refuses_is_an_error_and_the_line_is_in_step_after_it(

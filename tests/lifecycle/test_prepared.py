@@ -39,6 +39,15 @@ def test_a_session_that_has_lost_its_statements_is_given_them_again() -> None:
     assert Task.objects.count() == 3
 
 
+def test_a_session_that_has_lost_one_of_them_is_given_all_again() -> None:
+    post()
+    connection.connection.prepared("SELECT 1", ())
+    with connection.cursor() as cursor:
+        cursor.execute(f"DEALLOCATE {next(iter(connection.connection._names.values())).decode()}")
+    post()
+    assert connection.connection.prepared("SELECT 1", ()) == [(1,)]
+
+
 def test_a_transaction_that_finds_them_lost_fails_and_the_next_one_does_not() -> None:
     submit("echo")
     let_go()

@@ -141,6 +141,14 @@ def test_what_presses_once_does_not_press_for_ever(clerk: Clerk) -> None:
     assert clerk._settler.may_wait(set()), "of what is written no type is known any more"
 
 
+def test_what_goes_back_waits_for_no_more_of_its_type() -> None:
+    settler = Settler("node", Ledger())
+    settler.put(success(running()))
+    assert settler.may_wait({"echo"}) and not settler.may_wait({"busy"})
+    settler.put(failure(running()))
+    assert not settler.may_wait({"echo"})
+
+
 def test_more_than_may_wait_is_written_before_anything_is_claimed(
     clerk: Clerk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
