@@ -1,14 +1,14 @@
-# One image for every part: docker run IMAGE web | worker | migrate | ... (deploy/entrypoint has the words).
-# Where PyPI is not to be had: docs/deploy.md, "Build the image".
+# One image for all services: docker run IMAGE web | worker | migrate | ... (deploy/entrypoint lists the commands).
+# Without access to PyPI: docs/deploy.md, "The image".
 
-# Empty, so that wheels come from PyPI. Those of a directory instead: docker build --build-context wheels=DIRECTORY
+# Empty: wheels come from PyPI. To use a directory: docker build --build-context wheels=DIRECTORY
 FROM scratch AS wheels
 
 FROM python:3.13-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
 COPY requirements-image.lock /tmp/
-# pip puts itself into the environment, and is taken out of it again; so are translations, for there is one language.
+# pip and translations are removed again: the image installs nothing, and has one language.
 RUN --mount=type=bind,from=wheels,target=/wheels \
     --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     set -eu; \
@@ -20,8 +20,8 @@ RUN --mount=type=bind,from=wheels,target=/wheels \
     find /opt/venv -name '*.po' -delete; \
     /opt/venv/bin/python -m compileall -q /opt/venv/lib
 COPY . .
-# Static files as they are served, each beside its compressed copy; their sources are not needed after that. What was
-# checked out under a umask of 077 has to be read by another user in here.
+# Static files with their compressed copies; their sources are removed. `chmod`: a checkout under a umask of 077 must be
+# readable for the image's user.
 RUN set -eu; \
     python=/opt/venv/bin/python; \
     DAEMON_HOME=/tmp/home DAEMON_STATIC_ROOT=/app/static $python manage.py collectstatic \
@@ -33,7 +33,7 @@ RUN set -eu; \
     $python -m compileall -q /app
 
 FROM python:3.13-slim
-# A number that hosts give to nobody. What a new volume has at its first use, it takes from here: owner and mode.
+# A user id that hosts do not assign. A new volume takes its owner and mode from this folder.
 RUN set -eu; \
     echo 'taskdaemon:x:10001:10001::/var/lib/taskdaemon:/usr/sbin/nologin' >>/etc/passwd; \
     echo 'taskdaemon:x:10001:' >>/etc/group; \
@@ -53,11 +53,11 @@ WORKDIR /app
 USER 10001:10001
 EXPOSE 8080
 VOLUME /var/lib/taskdaemon
-# A web server that reaches its database; a worker whose heart has beaten and that reaches its Docker engine.
+# deploy/health.py: the web server reaches its database; the worker has a heartbeat and reaches its Docker engine.
 HEALTHCHECK --interval=5s --timeout=10s --start-period=180s --retries=4 CMD ["taskdaemon", "health"]
 ENTRYPOINT ["taskdaemon"]
 CMD ["help"]
-# Last, so that a new revision alone makes no layer anew.
+# Last, so that a new revision rebuilds no layer.
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Task platform for containers" \

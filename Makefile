@@ -1,24 +1,24 @@
-# The two commands are `make run` and `make test`; each works from nothing. The rest: `make help`.
+# `make run` and `make test` work in a fresh checkout. `make help` lists everything.
 
 .DEFAULT_GOAL := help
 .PHONY: run test check lint format bench ramp chaos soak images env lock clean help bootstrap
 
-# Further words for the command behind a target: make test ARGS="-k claim", make run ARGS="--help"
+# Arguments for the command of a target: make test ARGS="-k claim", make run ARGS="--help"
 ARGS ?=
 
-# What a deployment sets; a warning of Django's under it fails `check`. The database is not asked.
+# A deployment's settings, under which Django's warnings fail `check`. It does not connect to the database.
 PRODUCTION = DAEMON_SECRET_KEY="$$(.venv/bin/python -c 'import secrets; print(secrets.token_urlsafe(48))')" \
 	DAEMON_ALLOWED_HOSTS=tasks.example.org DAEMON_TLS=true \
 	DATABASE_URL=postgres://taskdaemon@127.0.0.1:5432/taskdaemon
 
-# `exec`, so that make's child is the daemon itself and a signal meets nothing between them.
+# `exec` makes the daemon make's own child, so that signals reach it.
 run: ## start the daemon: web server and one worker, on SQLite and without a broker
 	@bin/bootstrap && exec .venv/bin/python manage.py up $(ARGS)
 
-test: ## run the tests, and those that touch the database on PostgreSQL too where one answers
+test: ## run the tests; those that use the database also on PostgreSQL if it answers
 	@bin/bootstrap && exec .venv/bin/python bin/test.py $(ARGS)
 
-check: bootstrap ## everything that is checked without running a test
+check: bootstrap ## lint, types, imports, migrations, deployment settings
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m mypy
@@ -29,20 +29,20 @@ check: bootstrap ## everything that is checked without running a test
 
 lint: check ## the same as check
 
-format: bootstrap ## lay out the sources as `check` wants them
+format: bootstrap ## format the sources
 	.venv/bin/python -m ruff check --fix --quiet .
 	.venv/bin/python -m ruff format .
 
-bench: ## measure ours beside six bare task queues, in one run (ARGS="--quick", ARGS="drain --n 4", ARGS="--help")
+bench: ## compare with six other task queues (ARGS="--quick", ARGS="drain --n 4", ARGS="--help")
 	@bin/bootstrap bench && exec .venv-bench/bin/python -m bench $(ARGS)
 
-ramp: ## prime tasks at 100 to 250 a second, 84,000 in 8 minutes: none may fail (ARGS="--seconds 3" for a short one)
+ramp: ## post 84,000 prime tasks in 8 minutes, 100 to 250 a second; none may fail (ARGS="--seconds 3")
 	@bin/bootstrap && exec .venv/bin/python -m bench.ramp $(ARGS)
 
-chaos: ## throw faults at a whole deployment under load for a minute, and check every promise (ARGS="--help")
+chaos: ## inject faults into a deployment under load for a minute, and check every promise (ARGS="--help")
 	@bin/bootstrap && exec .venv/bin/python -m tests.chaos $(ARGS)
 
-soak: ## the same for half an hour and 50,000 tasks with a fault every 30 s, and nothing may grow
+soak: ## the same for 30 minutes and 50,000 tasks; nothing may grow
 	@bin/bootstrap && exec .venv/bin/python -m tests.chaos --soak $(ARGS)
 
 images: ## build the example handlers' Docker images, for examples/docker/handlers.toml
@@ -54,16 +54,16 @@ images: ## build the example handlers' Docker images, for examples/docker/handle
 env: ## write .env for compose.yaml: secrets, the Docker socket's group (ARGS="rabbitmq monitoring")
 	@sh bin/env $(ARGS)
 
-# For the oldest Python that there may be, whichever one runs uv here.
+# For the oldest supported Python, whichever version runs uv.
 COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url \
 	--no-emit-find-links --quiet pyproject.toml
 
-lock: ## write the lock files anew from pyproject.toml (needs uv)
+lock: ## update the lock files from pyproject.toml (needs uv)
 	$(COMPILE) --group dev -o requirements.lock $(ARGS)
 	$(COMPILE) --group dev --group bench --constraint requirements.lock -o requirements-bench.lock $(ARGS)
 	$(COMPILE) --constraint requirements.lock -o requirements-image.lock $(ARGS)
 
-clean: ## remove .venv, .venv-bench, .bench and what tools left; what the daemon wrote (var/) stays
+clean: ## remove .venv, .venv-bench, .bench and tools' caches; the daemon's files (var/) stay
 	rm -rf .venv .venv-bench .bench .venv.lock .venv.lock.d build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -15,6 +15,14 @@ def main() -> int:
 
 def run() -> int:
     """Exit code of the command that `sys.argv` names."""
+    if sys.version_info < (3, 11):  # noqa: UP036 (this file is what an old one is given)
+        found = ".".join(map(str, sys.version_info[:3]))
+        print(
+            f"This needs Python 3.11 or newer, and {sys.executable} is {found}: use `make run`, or .venv/bin/python "
+            "manage.py",
+            file=sys.stderr,
+        )
+        return 2
     try:
         from django.core.management import execute_from_command_line
     except ImportError:
@@ -31,15 +39,17 @@ def run() -> int:
             raise
         print(f"The database cannot be used: {str(error).strip()}", file=sys.stderr)
         print(
-            "Is it there (DATABASE_URL, or DAEMON_DB_PATH), and has it its tables (manage.py migrate)? "
-            "--traceback says more.",
+            "Does it exist (DATABASE_URL, or DAEMON_DB_PATH), and does it have its tables (manage.py migrate)? "
+            "--traceback shows more.",
             file=sys.stderr,
         )
         return 2
     except BadEnvironment as error:
         print("The environment cannot be used:", *(f"  {fault}" for fault in error.faults), sep="\n", file=sys.stderr)
-        if error.others:
-            print("Nor can handlers.toml:", *(f"  {fault}" for fault in error.others), sep="\n", file=sys.stderr)
+        if error.handlers_faults:
+            print(
+                "Nor can handlers.toml:", *(f"  {fault}" for fault in error.handlers_faults), sep="\n", file=sys.stderr
+            )
         return 2
     return 0
 

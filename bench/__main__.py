@@ -1,13 +1,13 @@
-"""`make bench`: ours beside bare no-op task queues, in one run; medians and ranges.
+"""`make bench`: compares this platform with other task queues in one run; medians and ranges.
 
     make bench                                     every row, 4 repetitions (less than 20 minutes)
     make bench ARGS="drain --n 4"                  one row, or several
-    make bench ARGS="--quick"                      a look at all of it in two or three minutes
+    make bench ARGS="--quick"                      everything with small counts, two or three minutes
     make bench ARGS="drain --only ours --only rq"  some of the systems
-    make bench ARGS="--docs"                       no run: the figures of the last ones into docs/
+    make bench ARGS="--docs"                       no run: write the last figures into docs/
 
-Nothing of a user's is touched: servers, databases and directories are the run's own and gone after it. Figures are
-kept in .bench/figures.json, each row as it was last run.
+Servers, databases and directories are the run's own and removed after it. .bench/figures.json keeps the last run of
+each row.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from bench.rows.row import Scene
 from bench.servers import TOP, Servers
 
 FIGURES, RAMP = TOP / ".bench" / "figures.json", TOP / ".bench" / "ramp.json"
+#: Cores that a run may use.
 CORES = 2
 
 
 def read(words: list[str] | None = None) -> argparse.Namespace:
-    """The options; a wrong one ends the program and says what would be right."""
+    """Parse the options. An invalid one ends the program with a message."""
     parser = argparse.ArgumentParser(
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of: {', '.join(ROWS)} (default: all)")
     parser.add_argument("--n", type=int, help="repetitions (default: 4; quick: 1); some rows take fewer")
-    parser.add_argument("--quick", action="store_true", help="small counts; shows that it works, not how fast")
-    parser.add_argument("--more", action="store_true", help="add to the repetitions that FILE has of this commit")
+    parser.add_argument("--quick", action="store_true", help="small counts: shows that it works, not how fast")
+    parser.add_argument("--more", action="store_true", help="add to the repetitions of this commit in FILE")
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="systems with this in their name")
     parser.add_argument("--json", type=Path, default=FIGURES, metavar="FILE", help="(default: .bench/figures.json)")
     parser.add_argument("--docs", action="store_true", help="write the figures of FILE into docs/, and run nothing")
@@ -51,17 +52,19 @@ def read(words: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> int:
-    """0 if every measurement is a result."""
+    """Run the rows. Returns 0 if every measurement gave a result."""
     options, console = read(), Console()
     kept = record.load(options.json)
     if options.docs:
         docs.write(kept, json.loads(RAMP.read_text()) if RAMP.exists() else None)
         return 0
-    # Everything that is started inherits it, the servers too.
+    # Every child inherits it, the servers too.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     faults = False
     with Servers() as servers:
         scene = Scene(servers, quick=options.quick, only=options.only)
+        if scene.no_docker is not None:
+            console.print(f"Nothing is measured in containers: {scene.no_docker}", markup=False)
         for name in options.rows or ROWS:
             with console.status(name) as status:
                 entry = runner.run(ROWS[name], scene, options.n or (1 if options.quick else 4), status.update)

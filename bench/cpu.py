@@ -1,4 +1,4 @@
-"""What a set of processes has used of the cores: unlike a rate, it says much the same on a busy machine."""
+"""Processor time of a set of processes. Unlike a rate it is steady on a busy machine."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.system.process import children
+from testkit.process import children
 
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def tree(roots: Iterable[int]) -> list[int]:
-    """These processes and their living descendants."""
+    """These processes and their descendants."""
     found, todo = [], list(roots)
     while todo:
         pid = todo.pop()
@@ -22,9 +22,9 @@ def tree(roots: Iterable[int]) -> list[int]:
 
 
 def seconds(roots: Iterable[int]) -> float:
-    """CPU seconds of these processes and their descendants so far, also of those that have ended and were waited for.
+    """CPU seconds of these processes and their descendants so far, including ended ones that were waited for.
 
-    To the 10 ms of the kernel's ticks. A process that is gone counts as nothing.
+    Resolution: 10 ms, the kernel's tick. A missing process counts as 0.
     """
     total = 0
     for pid in tree(roots):

@@ -1,9 +1,8 @@
-"""A deployment of ours for one measurement: a home, a database, a broker, handlers, and the processes of it."""
+"""A deployment for one measurement: a home, a database, a broker, handlers, processes."""
 
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 import sqlite3
@@ -19,28 +18,23 @@ import psycopg
 from bench import handler
 from bench.servers import Servers
 from bench.system import BadRun
-from tests.images import docker
-from tests.images.recipes import PYTHON
-from tests.system.daemon import free_port
-from tests.system.process import Process, kill_all, until
-from tests.system.stores import PostgreSQLStore, SQLiteStore, Store
-
-#: Variables of ours that a measurement must not inherit.
-_OURS = ("DAEMON_", "TASKDAEMON_", "DATABASE_URL", "HANDLER_CONFIG", "TEST_BROKER_URL")
+from testkit.images import docker
+from testkit.images.recipes import PYTHON
+from testkit.ports import free_port
+from testkit.process import Process, inherited, kill_all, until
+from testkit.stores import PostgreSQLStore, SQLiteStore, Store
 
 
 class Deployment:
-    """A context: no process, container, queue or row of it is left afterwards. Its tables are there."""
+    """A context. Its tables exist; it leaves no process, container, queue or row."""
 
-    def __init__(
-        self, servers: Servers, database: str = "sqlite", broker: str = "doorbell", **environment: str
-    ) -> None:
-        """`database`: sqlite or postgres; `broker`: doorbell or redis."""
+    def __init__(self, servers: Servers, database: str = "sqlite", broker: str = "local", **environment: str) -> None:
+        """`database`: sqlite or postgres; `broker`: local or redis."""
         self._servers, self._database, self._broker = servers, database, broker
         self._extra = environment
 
     def __enter__(self) -> Self:
-        # Sockets have short paths.
+        # A socket's path must be short.
         self._folder = tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp", ignore_cleanup_errors=True)
         self.home = Path(self._folder.name)
         self.config, self.port = self.home / "handlers.toml", free_port()
@@ -48,7 +42,7 @@ class Deployment:
         self.store: Store = (
             SQLiteStore(self.home / "taskdaemon.sqlite3") if self._database == "sqlite" else self._servers.database()
         )
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)} | {
+        self.environment = inherited() | {
             "DAEMON_HOME": str(self.home),
             "DAEMON_PORT": str(self.port),
             "DAEMON_LOG_LEVEL": "error",
@@ -70,17 +64,17 @@ class Deployment:
             docker.run("rm", "--force", *left.split())
         self.store.drop()
         self._folder.cleanup()
-        # What a dying container's end put there meanwhile.
+        # What a dying container wrote there meanwhile.
         shutil.rmtree(self.home, ignore_errors=True)
 
     def container_pids(self) -> list[int]:
-        """The first process of each of its containers."""
+        """The first process of each container."""
         found = docker.run("ps", "-q", "--filter", self._label).split()
         return [int(pid) for pid in docker.run("inspect", "--format", "{{.State.Pid}}", *found).split()]
 
     @cached_property
     def identity(self) -> str:
-        """Its id, as its containers have it."""
+        """The deployment's id, as in its containers' labels."""
         (row,) = self.store.rows("SELECT id FROM taskdaemon_deployment")
         return str(row["id"])
 
@@ -89,7 +83,7 @@ class Deployment:
         return f"label=taskdaemon.deployment={self.identity}"
 
     def stamp_handler(self, slots: int, engine: str = "process") -> None:
-        """One handler `stamp` with so many slots; `engine`: process or docker."""
+        """Configure one handler with `slots` slots. `engine`: process or docker."""
         image = [f"image = {json.dumps(PYTHON)}"] if engine == "docker" else []
         lines = [
             f"[handlers.{handler.NAME}]", *image, f"command = {json.dumps(handler.COMMAND)}", f"instances = {slots}"
@@ -97,90 +91,91 @@ class Deployment:
         self.config.write_text("\n".join(lines) + "\n")
 
     def manage(self, *words: str) -> Process:
-        """Start `manage.py` with these words."""
+        """Start `manage.py` with these arguments."""
         return Process(self.home, self.environment, "manage.py", *words)
 
     def run(self, *words: str) -> str:
-        """Run `python` with these words to its end. Answers what it printed."""
+        """Run `python` with these arguments to its end. Returns its output."""
         process = Process(self.home, self.environment, *words)
         self.finish(process)
         return process.out.read_text()
 
     def finish(self, process: Process) -> None:
-        """Wait for its end, which must be a good one."""
+        """Wait for its end. Raises BadRun if it failed."""
         if status := process.ends(300):
             raise BadRun(f"{str(process.popen.args)[-200:]} ended with {status}: {process.said()[-1500:]}")
 
     def warm(self, process: Process) -> None:
-        """Wait until each slot of the living node has a warm container."""
+        """Wait until every slot of the living node has a warm container."""
 
-        def look() -> bool:
+        def check() -> bool:
             if process.popen.poll() is not None:
-                raise BadRun(f"it ended before it was warm: {process.said()[-1500:]}")
-            said = [
+                raise BadRun(f"the process ended before its slots were warm: {process.said()[-1500:]}")
+            pools = [
                 row["pools"] for row in self.store.rows("SELECT pools FROM taskdaemon_node WHERE stopped_at IS NULL")
             ]
-            seats = [seat for one in said for seat in (json.loads(one) if isinstance(one, str) else one).values()]
-            return bool(seats) and all(seat["warm"] == seat["slots"] for seat in seats)
+            states = [state for one in pools for state in (json.loads(one) if isinstance(one, str) else one).values()]
+            # A problem would only repeat itself until the time limit.
+            if problems := [why for state in states if (why := state["problem"]) and "is being pulled" not in why]:
+                raise BadRun(f"{problems[0]} (the images of these measurements: python -m testkit.images)")
+            return bool(states) and all(state["warm"] == state["slots"] for state in states)
 
-        until(look, what="warm slots")
+        until(check, what="warm slots")
 
     def until_answers(self, process: Process) -> None:
-        """Wait until the web server lives."""
+        """Wait until the web server answers."""
 
-        def look() -> bool:
+        def check() -> bool:
             if process.popen.poll() is not None:
-                raise BadRun(f"it ended before it answered: {process.said()[-1500:]}")
+                raise BadRun(f"the process ended before it answered: {process.said()[-1500:]}")
             try:
                 with urllib.request.urlopen(self.base + "/health/live", timeout=5):
                     return True
             except OSError:
                 return False
 
-        until(look, what="an answer")
+        until(check, what="an answer")
 
     def connect(self) -> Any:
-        """A connection to look at its rows with, again and again: a new one costs a server a process each time."""
+        """A connection for repeated queries: each new one would cost PostgreSQL a process."""
         if isinstance(self.store, PostgreSQLStore):
             return psycopg.connect(self.store.url, autocommit=True)
         assert isinstance(self.store, SQLiteStore)
         return sqlite3.connect(self.store.path, timeout=20, isolation_level=None, check_same_thread=False)
 
     def completed(self) -> int:
-        """How many tasks are."""
+        """The number of completed tasks."""
         return int(self.store.rows("SELECT count(*) AS n FROM taskdaemon_task WHERE status = 'completed'")[0]["n"])
 
-    def none_left(self, process: Process, patience: float = 120.0) -> None:
-        """Wait until no task waits or runs."""
-        # Along their indexes; and while many wait, some nearly always run.
-        looks = (
+    def none_left(self, process: Process, timeout: float = 120.0) -> None:
+        """Wait until no task is pending or running."""
+        # By their indexes; while many are pending, some nearly always run.
+        queries = (
             "SELECT 1 FROM taskdaemon_task WHERE status = 'processing' ORDER BY node LIMIT 1",
             "SELECT 1 FROM taskdaemon_task WHERE status IN ('pending', 'processing') LIMIT 1",
         )
         with closing(self.connect()) as connection:
 
-            def look() -> bool:
+            def check() -> bool:
                 if process.popen.poll() is not None:
-                    raise BadRun(f"it ended before the tasks did: {process.said()[-1500:]}")
-                return not any(connection.execute(query).fetchone() for query in looks)
+                    raise BadRun(f"the process ended before the tasks did: {process.said()[-1500:]}")
+                return not any(connection.execute(query).fetchone() for query in queries)
 
-            until(look, patience, what="the end of all tasks")
+            until(check, timeout, what="the end of all tasks")
 
     def stamps(self, count: int) -> list[tuple[int, float]]:
-        """Number and stamp of each task in the order of the stamps. Raises BadRun unless all is as it has to be."""
+        """Number and stamp of each task, sorted by stamp. Raises BadRun unless every task is as it must be."""
         rows = self.store.rows("SELECT status, attempts, task_data, result FROM taskdaemon_task")
         bad = [row for row in rows if row["status"] != "completed" or row["attempts"] != 1]
-        tries = self.store.rows("SELECT count(*) AS n FROM taskdaemon_attempt")[0]["n"]
-        if bad or not len(rows) == tries == count:
-            raise BadRun(
-                f"of {count} tasks {len(rows)} rows, {tries} attempts, {len(bad)} not as they should be: {bad[:1]}"
-            )
+        attempts = self.store.rows("SELECT count(*) AS n FROM taskdaemon_attempt")[0]["n"]
+        if bad or not len(rows) == attempts == count:
+            raise BadRun(f"of {count} tasks {len(rows)} rows, {attempts} attempts, {len(bad)} wrong: {bad[:1]}")
         found = []
         for row in rows:
             number, stamp = json.loads(row["result"])
             if json.loads(row["task_data"]) != {"n": number}:
-                raise BadRun(f"a reply that is not its task's: {row}")
+                raise BadRun(f"a reply of another task: {row}")
             found.append((number, stamp))
         if sorted(number for number, _ in found) != list(range(count)):
-            raise BadRun(f"not each of {count} numbers once")
+            raise BadRun(f"not every one of {count} numbers once")
         return sorted(found, key=lambda each: each[1])

@@ -1,8 +1,8 @@
-"""Warm containers beside cold ones, by the pool alone: `python -m bench.docker_roundtrip`.
+"""Warm and cold containers with only the pool, no database, no broker: `python -m bench.docker_roundtrip`.
 
-No database, no broker. Needs a Docker engine; makes the test images that it does not have (`python -m tests.images`).
-The long run sends small tasks to 8 containers, each reply has to prove its task, and what must not grow is watched:
-descriptors, threads and memory of this process, shims, memory of the engine.
+Needs a Docker engine, and builds missing test images (`python -m testkit.images`). The long run sends small tasks to 8
+containers, checks each reply, and prints what must not grow: descriptors, threads and memory of this process, shims,
+memory of the engine.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from pathlib import Path
 from typing import Any
 
 from bench.docker_transport import docker
-from tasks_app.runner.call import Call, Done
-from tasks_app.runner.docker_engine import DockerEngine
-from tasks_app.runner.handlers import Handler
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.runner.call import Call, CallResult
+from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.wire import Success, request_line
-from tests.images.__main__ import ensure
-from tests.images.recipes import BUSYBOX, PYTHON
+from testkit.images.__main__ import ensure
+from testkit.images.recipes import BUSYBOX, PYTHON
 
-#: Answers each task with what proves that it is the answer to this one.
+#: Each answer proves which task it belongs to.
 ECHO = (
     "import sys, json\n"
     "for line in sys.stdin:\n"
@@ -44,20 +44,20 @@ ECHO = (
 
 
 class Bench:
-    """A pool of containers, and a clerk that keeps it busy."""
+    """A pool of containers, and a loop that keeps it busy."""
 
     def __init__(self, engine: DockerEngine, slots: int) -> None:
         self._free = threading.Semaphore(0)
         self._done = threading.Semaphore(0)
-        self.bad: list[Done] = []
+        self.bad: list[CallResult] = []
         self.seconds: list[float] | None = None
         self.container = ""
-        """The one that answered last."""
+        """The id of the container that answered last."""
         handler = Handler(name="bench", image=PYTHON, command=("python3", "-S", "-E", "-c", ECHO), instances=slots)
-        self.pool = Pool(handler, engine, self._free.release, self._heard, lend_after=0.0)
+        self.pool = Pool(handler, engine, self._free.release, self._on_done, ready_after=0.0)
 
     def warm(self) -> float:
-        """Start all containers; seconds until each can be given a task."""
+        """Start all containers. Returns the seconds until all are ready."""
         began = time.perf_counter()
         self.pool.start()
         while self.pool.free() < len(self.pool.slots):
@@ -65,30 +65,30 @@ class Bench:
         return time.perf_counter() - began
 
     def run(self, calls: int) -> float:
-        """Tasks a second, through all slots."""
+        """Send `calls` tasks through all slots. Returns tasks a second."""
         began = time.perf_counter()
         for number in range(calls):
-            while (slot := self.pool.take()) is None:
-                self._free.acquire()
-            identity = str(uuid.uuid4())
-            slot.run(Call(request_line(identity, "bench", f'{{"n":{number}}}', 1), 60.0, (identity, number)))
+            self._send(number)
         for _ in range(calls):
             self._done.acquire()
         return calls / (time.perf_counter() - began)
 
+    def _send(self, number: int) -> None:
+        while (slot := self.pool.take()) is None:
+            self._free.acquire()
+        identity = str(uuid.uuid4())
+        slot.run(Call(request_line(identity, "bench", f'{{"n":{number}}}', 1), 60.0, (identity, number)))
+
     def one_by_one(self, calls: int) -> list[float]:
-        """Seconds of each of so many tasks, with nothing beside it: from the send to the reply."""
+        """Send `calls` tasks one after another. Returns the seconds from each send to its reply."""
         self.seconds = []
         for number in range(calls):
-            while (slot := self.pool.take()) is None:
-                self._free.acquire()
-            identity = str(uuid.uuid4())
-            slot.run(Call(request_line(identity, "bench", f'{{"n":{number}}}', 1), 60.0, (identity, number)))
+            self._send(number)
             self._done.acquire()
         seconds, self.seconds = self.seconds, None
         return seconds
 
-    def _heard(self, done: Done) -> None:
+    def _on_done(self, done: CallResult) -> None:
         identity, number = done.call.token
         if not isinstance(done.outcome, Success) or done.outcome.result != [identity, number * 7 + 1]:
             self.bad.append(done)
@@ -107,7 +107,7 @@ def milliseconds(seconds: list[float]) -> dict[str, float]:
 
 
 def cold(*command: str, times: int) -> dict[str, float]:
-    """A command of Docker's own, for comparison."""
+    """Time a command of Docker's, for comparison."""
     taken = []
     for _ in range(times):
         began = time.perf_counter()
@@ -117,7 +117,7 @@ def cold(*command: str, times: int) -> dict[str, float]:
 
 
 def _resident(pid: int | str) -> int:
-    """Bytes."""
+    """Resident memory in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -133,17 +133,17 @@ def _processes(name: str) -> list[int]:
 
 
 def shims(containers: Iterable[str]) -> int:
-    """How many processes of containerd hold these containers (the beginnings of their ids)."""
-    held = 0
+    """The number of containerd-shims of these containers (given by the beginnings of their ids)."""
+    count = 0
     for pid in _processes("containerd-shim"):
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_text()
-            held += any(container in words for container in containers)
-    return held
+            count += any(container in words for container in containers)
+    return count
 
 
-def weight() -> dict[str, float]:
-    """What must not grow. `shims` and `dockerd_mb` are of all that use the engine."""
+def resources() -> dict[str, float]:
+    """Resources that must not grow. `shims` and `dockerd_mb` cover everything on the engine."""
     return {
         "descriptors": len(os.listdir("/proc/self/fd")),
         "threads": threading.active_count(),
@@ -154,15 +154,15 @@ def weight() -> dict[str, float]:
 
 
 def main() -> None:
-    """Prints what it measures as it goes; --json writes every figure."""
+    """Measure and print; --json writes every figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=20_000, help="of the long run over 8 containers")
+    parser.add_argument("--tasks", type=int, default=20_000, help="in the long run over 8 containers")
     parser.add_argument("--times", type=int, default=10, help="how often each cold start is measured")
     parser.add_argument("--transport", choices=("fifo", "attach"), default="fifo")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     ensure()
-    # As the node does.
+    # As in the node.
     sys.setswitchinterval(0.0005)
     home = tempfile.mkdtemp(prefix="bench-")
     atexit.register(shutil.rmtree, home, ignore_errors=True)
@@ -182,19 +182,19 @@ def main() -> None:
             note("docker exec true", cold("docker", "exec", bench.container, "/bin/true", times=options.times))
         if slots == 8:
             bench.run(2_000)
-            note("before", weight())
+            note("before", resources())
             quarter = options.tasks // 4
             rates = []
             for number in range(4):
                 rates.append(round(bench.run(quarter)))
-                note(f"after {(number + 1) * quarter} tasks", weight())
+                note(f"after {(number + 1) * quarter} tasks", resources())
             note("drain over 8 containers, tasks/s", rates)
             note("replies that do not prove their task", len(bench.bad))
             note("containers lost", dict(bench.pool.stats().deaths))
         bench.pool.close(30)
         assert not bench.bad, bench.bad[0]
-    sealed = ("docker", "run", "--rm", "--network", "none", "--log-driver", "none", BUSYBOX, "true")
-    note("cold docker run true", cold(*sealed, times=options.times))
+    sandboxed = ("docker", "run", "--rm", "--network", "none", "--log-driver", "none", BUSYBOX, "true")
+    note("cold docker run true", cold(*sandboxed, times=options.times))
     engine.close()
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1))

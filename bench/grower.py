@@ -1,7 +1,7 @@
 """python -m bench.grower MAX [--claims N]: how long a claim of 8 tasks takes as a deployment's tables grow.
 
-Fills by bulk SQL within a deployment's environment, and prints a JSON object: by "finished/pending/scheduled" the
-milliseconds of each claim. On PostgreSQL each filling is vacuumed, as autovacuum would have done by and by.
+Runs in a deployment's environment, inserts rows in bulk, and prints a JSON object: the milliseconds of every claim for
+each "finished/pending/scheduled". PostgreSQL is vacuumed after each filling, as autovacuum would do eventually.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ import django
 
 from bench import handler
 
-CLAIM, FAR = 8, 10_000_000
+CLAIM_TASKS = 8
+#: Positions from here on belong to the backlog.
+BACKLOG_POSITION = 10_000_000
+#: Claims that warm each filling up and do not count.
+WARM_UP_CLAIMS = 10
 
 _COLUMNS = (
     "id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at, due,"
     " completed_at"
 )
-#: 1,000,000 ids from `first` on; as UUIDv7s are, each is larger than the one before.
+#: `count` ids from `first` on; each is larger than the one before, like UUIDv7s.
 _POSTGRESQL = f"""
 INSERT INTO taskdaemon_task ({_COLUMNS})
 SELECT lpad(to_hex(n), 32, '0')::uuid, %s, '{{"n": 1}}', 50, %s, n, 0, 0, %s, '', now(), now(), %s::float8,
@@ -38,17 +42,18 @@ SELECT printf('%%032x', n), type, '{{"n": 1}}', 50, status, n, 0, 0, clock, '', 
 
 
 def _fill(kind: str, first: int, count: int) -> None:
-    """`kind`: finished, ready or scheduled."""
+    """Insert rows of a kind: finished, ready or scheduled."""
     from django.db import connection
 
-    from tasks_app import clock
+    from tasks_app.store import clock
+    from tasks_app.store.current import store
 
     status = "completed" if kind == "finished" else "pending"
     due = clock.reading() + 1e6 if kind == "scheduled" else None
     own = clock.clock_id() if kind == "scheduled" else ""
     last, ended = first + count - 1, kind == "finished"
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
+        if store().name == "postgresql":
             due = time.time() + 1e6 if kind == "scheduled" else None
             own = "server" if kind == "scheduled" else ""
             cursor.execute(_POSTGRESQL, [handler.NAME, status, own, due, ended, first, last])
@@ -56,11 +61,13 @@ def _fill(kind: str, first: int, count: int) -> None:
             cursor.execute(_SQLITE, [first, handler.NAME, status, own, due, ended, last])
 
 
-def _settled() -> None:
+def _clean_up() -> None:
     from django.db import connection
 
+    from tasks_app.store.current import store
+
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
+        if store().name == "postgresql":
             cursor.execute("VACUUM ANALYZE taskdaemon_task")
             cursor.execute("CHECKPOINT")
         else:
@@ -68,25 +75,25 @@ def _settled() -> None:
 
 
 def _claims(count: int) -> list[float]:
-    """Milliseconds of each."""
-    from tasks_app.lifecycle import Policy, Want, claim
-    from tasks_app.node.server_session import ServerSession
+    """The milliseconds of each claim."""
+    from tasks_app.lifecycle import ClaimRequest, Policy, claim
+    from tasks_app.store.current import store
 
-    # As the clerk's: without it the planner chooses otherwise.
-    ServerSession("SET synchronous_commit = off").tuned()
-    want = Want(handler.NAME, CLAIM, Policy(30.0, 3, 1.0, frozenset()))
+    # As the dispatcher does: without it the planner chooses another plan.
+    store().session(durable=False).configure()
+    request = ClaimRequest(handler.NAME, CLAIM_TASKS, Policy(30.0, 3, 1.0, frozenset()))
     took = []
-    for _ in range(count + 10):
+    for _ in range(count + WARM_UP_CLAIMS):
         began = time.perf_counter()
-        taken = claim("bench", [want], "fifo")
+        taken = claim("bench", [request], "fifo")
         took.append((time.perf_counter() - began) * 1e3)
-        if len(taken) != CLAIM or any(int(one.place) >= FAR for one in taken):
+        if len(taken) != CLAIM_TASKS or any(int(one.position) >= BACKLOG_POSITION for one in taken):
             raise SystemExit(f"a claim took {taken}")
-    return took[10:]
+    return took[WARM_UP_CLAIMS:]
 
 
 def main() -> None:
-    """The first ten claims of each filling warm it up and are not counted."""
+    """Fill, claim, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("most", type=int, help="finished rows of the largest filling; the middle one has a tenth")
     parser.add_argument("--claims", type=int, default=100)
@@ -94,23 +101,23 @@ def main() -> None:
     django.setup()
     from tasks_app.models import Task
 
-    other = options.most // 10
-    found, place = {}, 1
+    tenth = options.most // 10
+    found, position = {}, 1
     have = 0
-    for finished in (0, other, options.most):
+    for finished in (0, tenth, options.most):
         if finished > have:
-            _fill("finished", 3 * FAR + have, finished - have)
+            _fill("finished", 3 * BACKLOG_POSITION + have, finished - have)
             have = finished
-        for pending in (0, other):
-            for scheduled in (0, other):
-                # Claimed first, for their places are smaller than those of the backlog.
-                _fill("ready", place, (options.claims + 10) * CLAIM)
-                place += (options.claims + 10) * CLAIM
+        for pending in (0, tenth):
+            for scheduled in (0, tenth):
+                # Claimed first: their positions are smaller than the backlog's.
+                _fill("ready", position, (options.claims + WARM_UP_CLAIMS) * CLAIM_TASKS)
+                position += (options.claims + WARM_UP_CLAIMS) * CLAIM_TASKS
                 if pending:
-                    _fill("ready", FAR, pending)
+                    _fill("ready", BACKLOG_POSITION, pending)
                 if scheduled:
-                    _fill("scheduled", 2 * FAR, scheduled)
-                _settled()
+                    _fill("scheduled", 2 * BACKLOG_POSITION, scheduled)
+                _clean_up()
                 found[f"{finished}/{pending}/{scheduled}"] = _claims(options.claims)
                 Task.objects.exclude(status="completed")._raw_delete("default")
     print(json.dumps(found))

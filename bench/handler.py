@@ -1,4 +1,4 @@
-"""What our handlers run: it answers with the task's own number and the moment at which it had the line."""
+"""The measured handler: it answers with the task's number and the time when it had read the line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POSTs over kept-alive connections, from one thread, with little to do a request: the client shares the cores."""
+"""POSTs over kept-alive connections from one thread. It does little a request, because it shares the cores."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from bench.system import BadRun
 
 
 @dataclass
-class Answered:
-    """One request: when it was due, when it was answered (monotonic seconds), and the answer's JSON."""
+class Response:
+    """One request: when it was due, when it was answered (monotonic seconds), and the response's JSON."""
 
     due: float
     answered: float
@@ -22,20 +22,20 @@ class Answered:
 
 @dataclass
 class Load:
-    """What a load came to: `answers` in the order of the requests; `failed` says what was not a 200."""
+    """The result of a load. `answers`: in the order of the requests; `failed`: every response that was not a 200."""
 
-    answers: list[Answered | None]
+    answers: list[Response | None]
     failed: list[str] = field(default_factory=list)
 
-    def good(self) -> list[Answered]:
-        """All answers. Raises BadRun if one is missing."""
+    def good(self) -> list[Response]:
+        """All responses. Raises BadRun if one is missing."""
         if self.failed or None in self.answers:
             raise BadRun(f"{len(self.failed)} requests failed: {self.failed[:2]}")
         return [one for one in self.answers if one is not None]
 
 
 def request(port: int, path: str, body: bytes) -> bytes:
-    """A whole POST."""
+    """The bytes of a POST."""
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
@@ -52,7 +52,7 @@ class _Connection:
         if length is not None:
             return status, await self._reader.readexactly(length)
         if b"transfer-encoding: chunked" not in lines:
-            raise BadRun(f"an answer without a length: {head[:300]!r}")
+            raise BadRun(f"a response without a length: {head[:300]!r}")
         body = b""
         while size := int(await self._reader.readuntil(b"\r\n"), 16):
             body += (await self._reader.readexactly(size + 2))[:-2]
@@ -65,7 +65,7 @@ class _Connection:
 
 async def _run(
     port: int, path: str, bodies: Sequence[bytes], connections: int, dues: Sequence[float] | None,
-    told: Callable[[], None] | None,
+    on_response: Callable[[], None] | None,
 ) -> Load:  # fmt: skip
     load = Load([None] * len(bodies))
     waiting = iter(range(len(bodies)))
@@ -80,11 +80,11 @@ async def _run(
                     await asyncio.sleep(early)
                 status, body = await connection.ask(request(port, path, bodies[number]))
                 if status == 200:
-                    load.answers[number] = Answered(due, time.monotonic(), json.loads(body))
+                    load.answers[number] = Response(due, time.monotonic(), json.loads(body))
                 else:
                     load.failed.append(f"{status} {body[:200]!r}")
-                if told is not None:
-                    told()
+                if on_response is not None:
+                    on_response()
         except (OSError, asyncio.IncompleteReadError) as error:
             load.failed.append(f"{type(error).__name__}: {error}")
         finally:
@@ -96,11 +96,11 @@ async def _run(
 
 def post(
     port: int, path: str, bodies: Sequence[bytes], connections: int = 16, dues: Sequence[float] | None = None,
-    told: Callable[[], None] | None = None,
+    on_response: Callable[[], None] | None = None,
 ) -> Load:  # fmt: skip
-    """POST them all: as fast as the answers come, or each at its time: `dues` are seconds from the start.
+    """POST all bodies: as fast as responses come, or each at its time in `dues`, in seconds from the start.
 
-    A request is due at its time however late the server is: a late answer makes the next ones late too. `told` is
-    called at every answer.
+    A request is due at its time even if the server is late, so that a late response delays the next ones as well.
+    `on_response` is called after every response.
     """
-    return asyncio.run(_run(port, path, bodies, connections, dues, told))
+    return asyncio.run(_run(port, path, bodies, connections, dues, on_response))

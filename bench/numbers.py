@@ -1,4 +1,4 @@
-"""What a few measured numbers come to."""
+"""Statistics of a few measured numbers."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Summary:
 
 
 def summary(values: Sequence[float]) -> Summary:
-    """Of at least one value."""
+    """Summarize at least one value."""
     return Summary(statistics.median(values), min(values), max(values), len(values))
 
 
 def quantile(values: Sequence[float], part: float) -> float:
-    """The smallest value that at least this part (0-1] of them do not exceed."""
+    """The smallest value that at least this part (0-1] of the values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, -int(-len(ordered) * part // 1) - 1)]
 
 
 def short(value: float) -> str:
-    """Three digits that count, no exponent: 12,345, 12.3, 1.23, 0.012."""
+    """Three significant digits without an exponent: 12,345, 12.3, 1.23, 0.012."""
     if value == 0:
         return "0"
     if abs(value) >= 100:
@@ -44,17 +44,17 @@ def short(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3f}"
 
 
-def drain_rate(stamps: Sequence[float], start: float = 0.1) -> float:
-    """Tasks a second from their stamps, in order. The first tenth is left out: workers were still starting."""
-    skipped = int(len(stamps) * start)
+def drain_rate(stamps: Sequence[float], skipped_part: float = 0.1) -> float:
+    """Tasks a second, from sorted stamps. The first tenth does not count: workers were still starting."""
+    skipped = int(len(stamps) * skipped_part)
     return (len(stamps) - 1 - skipped) / (stamps[-1] - stamps[skipped])
 
 
 def inversions(ran: Sequence[tuple[int, int]]) -> float:
-    """Per cent of all pairs that ran in the wrong order. `ran`: (priority, number) of each task in the order they ran.
+    """The percentage of pairs that ran in the wrong order. `ran`: (priority, number) of each task, as they ran.
 
-    The larger priority goes first; of equal ones the smaller number, which came first.
+    The larger priority goes first; of equal ones the smaller number, which was sent first.
     """
     keys = [(-priority, number) for priority, number in ran]
-    wrong = sum(later < earlier for place, earlier in enumerate(keys) for later in keys[place + 1 :])
+    wrong = sum(later < earlier for index, earlier in enumerate(keys) for later in keys[index + 1 :])
     return 100 * wrong / (len(keys) * (len(keys) - 1) / 2)

@@ -1,4 +1,4 @@
-"""Ours in one configuration, for one measurement."""
+"""This platform in one configuration, for one measurement."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from bench.cpu import seconds
 from bench.deployment import Deployment
 from bench.servers import Servers
 from bench.system import Sent
-from tests.system.process import Process
+from testkit.process import Process
 
-SERVERS = {"sqlite": "SQLite", "postgres": "PostgreSQL", "doorbell": "doorbell", "redis": "Redis"}
+SERVERS = {"sqlite": "SQLite", "postgres": "PostgreSQL", "local": "no broker", "redis": "Redis"}
 SLOTS = {"process": "child processes", "docker": "warm containers"}
 
 
 class Ours:
-    """See `System`. One node; its handlers are warm when `start` returns."""
+    """See `System`. One node, whose handlers are warm when `start` returns."""
 
     warm_first = True
 
@@ -51,19 +51,19 @@ class Ours:
         self._before = self._cpu()
 
     def ready(self) -> None:
-        """They are warm."""
+        """`start` has warmed them up."""
 
     def send(self, count: int, pause: float = 0.0, seed: int | None = None) -> list[Sent]:
         words = ["-m", "bench.submitter", str(count), "--pause", str(pause)]
         out = self.deployment.run(*words, *(["--seed", str(seed)] if seed is not None else []))
-        self._first = 1 if pause else 0  # its own first task is not counted
+        self._first = 1 if pause else 0  # the sender's first task does not count
         return [Sent(*each) for each in json.loads(out)]
 
     def stamps(self, count: int) -> list[tuple[int, float]]:
-        # From here on: what it costs a server to be handed the tasks is not what a task costs.
+        # Counted from here on, without the servers' work for the sender.
         first, before = self.deployment.completed(), self._cpu()
         self.deployment.none_left(self._worker)
-        if first == count:  # too few to see that
+        if first == count:  # all have completed already
             first, before = 0, self._before
         self.cost = (self._cpu() - before) / (count - first) * 1e6
         found = self.deployment.stamps(count + self._first)

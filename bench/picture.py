@@ -1,4 +1,4 @@
-"""The picture for the README: bars of the drain and of the pickup, ours above the others."""
+"""The bar charts for docs/performance.md and the README."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from bench.numbers import Summary, short
 from bench.record import summaries
 from bench.svg import INK, OTHERS, OURS, PALE, Drawing
 
+#: Pixels.
 WIDTH, LEFT, RIGHT, BAR, GAP = 900, 290, 150, 17, 8
 PANELS = (("drain", "rate", "Drain of no-op tasks, tasks a second (more is better)"),
           ("drain", "cpu", "Processor time of such a task, µs of workers, handlers and servers (less is better)"),
@@ -15,7 +16,7 @@ PANELS = (("drain", "rate", "Drain of no-op tasks, tasks a second (more is bette
 
 
 def picture(record: dict[str, Any]) -> str:
-    """SVG; panels of rows that were not run are left out. The thin line is the range of the repetitions."""
+    """SVG, without panels for rows that were not run. The thin line is the range of the repetitions."""
     panels = []
     for row, figure, title in PANELS:
         entry = record["rows"].get(row)
@@ -33,11 +34,23 @@ def picture(record: dict[str, Any]) -> str:
     return str(drawing)
 
 
+def chart(record: dict[str, Any]) -> str:
+    """SVG of the drain's rates, with their date. Raises KeyError if the drain was not run."""
+    entry = record["rows"]["drain"]
+    found = [(name, summaries(entry, name).get("rate")) for name in entry["systems"]]
+    bars = [(name, one) for name, one in found if one is not None]
+    drawing = Drawing(WIDTH, 70 + len(bars) * (BAR + GAP), "No-op tasks a second, beside other task queues")
+    drawing.text(16, 28, "No-op tasks a second (more is better)", 15, bold=True)
+    drawing.text(16, 48, f"Measured {entry['at'][:10]} on {entry['machine']}; the line is the range", 12, PALE)
+    _panel(drawing, 60, bars)
+    return str(drawing)
+
+
 def _panel(drawing: Drawing, top: float, bars: list[tuple[str, Summary]]) -> None:
-    most = max((one.high for _, one in bars), default=1.0) or 1.0
-    scale = (WIDTH - LEFT - RIGHT) / most
-    for place, (name, one) in enumerate(bars):
-        y = top + place * (BAR + GAP)
+    largest = max((one.high for _, one in bars), default=1.0) or 1.0
+    scale = (WIDTH - LEFT - RIGHT) / largest
+    for number, (name, one) in enumerate(bars):
+        y = top + number * (BAR + GAP)
         ours = name.startswith("ours")
         drawing.text(LEFT - 10, y + BAR - 4, name, 13, INK, "end", bold=ours)
         drawing.rect(LEFT, y, max(one.median * scale, 1), BAR, OURS if ours else OTHERS)

@@ -1,4 +1,4 @@
-"""The figures of a run as JSON: what the table, the picture and the docs are made from.
+"""The figures of a run as JSON, for the table, the charts and the documents.
 
     {"version": 1, "rows": {"drain": {
         "title": str, "at": "2026-11-25T21:40:00Z", "commit": str, "machine": str, "load": float, "quick": bool,
@@ -7,8 +7,8 @@
         "systems": {"ours: ...": {"says": str, "values": {"rate": [float, ...]}}},
         "faults": {"RQ": str}}}}
 
-`load` is the average when the row began: what else the machine did. A list has one value a repetition. A system with a
-fault has no values: a run with an error is no result.
+`load` is the load average when the row began. A list has one value for each repetition. A system with a fault has no
+values: a run with an error gives no result.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VERSION = 1
 
 
 def load(path: Path) -> dict[str, Any]:
-    """What a file has; an empty record if there is none."""
+    """Read a file; an empty record if there is none."""
     if not path.exists():
         return {"version": VERSION, "rows": {}}
     found = json.loads(path.read_text())
@@ -38,7 +38,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def save(record: dict[str, Any], path: Path) -> None:
-    """Whole or not at all."""
+    """Write a file, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".new")
     draft.write_text(json.dumps(record, indent=1) + "\n")
@@ -46,19 +46,19 @@ def save(record: dict[str, Any], path: Path) -> None:
 
 
 def machine() -> str:
-    """Cores in use, system and Python."""
+    """Cores in use, operating system and Python version."""
     cores = len(os.sched_getaffinity(0))
     return f"{cores} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
 
 
 def commit() -> str:
-    """The commit that was measured; with a + if files differ from it."""
+    """The measured commit, with a + if files differ from it."""
     words = ["git", "describe", "--always", "--exclude=*", "--dirty=+"]
     return subprocess.run(words, cwd=TOP, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
 def new_row(row: Row, quick: bool, at: str) -> dict[str, Any]:
-    """A row without systems."""
+    """A row's entry without systems."""
     return {
         "title": row.title,
         "at": at,
@@ -75,12 +75,12 @@ def new_row(row: Row, quick: bool, at: str) -> dict[str, Any]:
 
 
 def summaries(entry: dict[str, Any], system: str) -> dict[str, Summary]:
-    """By figure, of one system of a row."""
+    """The summaries of one system of a row, by figure."""
     return {key: summary(values) for key, values in entry["systems"][system]["values"].items()}
 
 
 def more(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The row with the repetitions of both runs. Raises SystemExit if they are not of the same thing."""
+    """The row with the repetitions of both runs. Raises SystemExit if they measured different things."""
     if (old["commit"], old["quick"], old["figures"]) != (new["commit"], new["quick"], new["figures"]):
         raise SystemExit(f"nothing was added: the row is of commit {old['commit']}, this run of {new['commit']}")
     faults = {**old["faults"], **new["faults"]}

@@ -1,4 +1,4 @@
-"""Runs rows: repetitions interleaved, so that what the machine does meanwhile meets all systems alike."""
+"""Runs rows with interleaved repetitions, so that other load on the machine affects all systems alike."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.rows.row import Row, Scene
 
 
 def run(row: Row, scene: Scene, repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """The row's entry for the record. Each repetition begins with another system."""
+    """Measure a row. Returns its entry for the record. Each repetition begins with another system."""
     entry = new_row(row, scene.quick, datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"))
     began = time.monotonic()
     contestants, repeats = row.contestants(scene), min(repeats, row.repeats)
@@ -25,7 +25,7 @@ def run(row: Row, scene: Scene, repeats: int, say: Callable[[str], None]) -> dic
             say(f"{row.name} {number + 1}/{repeats}  {one.name}")
             try:
                 measured = one.measure()
-            except Exception as error:  # of whatever kind: a server's, a library's, our own
+            except Exception as error:  # of any kind: a server's, a library's, our own
                 entry["faults"][one.name] = f"{type(error).__name__}: {error}"
                 entry["systems"][one.name]["values"] = {}
                 continue

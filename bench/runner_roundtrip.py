@@ -1,6 +1,6 @@
-"""Round trips a second through warm child processes, by the pool alone: `python bench/runner_roundtrip.py`.
+"""Round trips a second through warm child processes, without database and broker: `python -m bench.runner_roundtrip`.
 
-No database, no broker: the floor under everything else. A clerk thread takes free slots and runs calls.
+One thread takes free slots and runs calls.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tasks_app.runner.call import Call, Done
-from tasks_app.runner.handlers import Handler
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.runner.call import Call, CallResult
 from tasks_app.runner.pool import Pool
-from tasks_app.runner.process_engine import ProcessEngine
+from tasks_app.runner.process.engine import ProcessEngine
 from tasks_app.runner.wire import Success, request_line
+from testkit.process import until
 
 ECHO = (
     "import sys, json\n"
@@ -34,19 +35,18 @@ def measure(slots: int, calls: int) -> float:
     """Round trips a second."""
     free = threading.Semaphore(0)
     done = threading.Semaphore(0)
-    bad: list[Done] = []
+    bad: list[CallResult] = []
 
-    def on_done(one: Done) -> None:
+    def on_done(one: CallResult) -> None:
         if not isinstance(one.outcome, Success):
             bad.append(one)
         done.release()
 
     handler = Handler(name="bench", command=("python", "-c", ECHO), instances=slots)
-    pool = Pool(handler, ProcessEngine(), free.release, on_done, lend_after=0.2)
+    pool = Pool(handler, ProcessEngine(), free.release, on_done, ready_after=0.2)
     pool.start()
     try:
-        while pool.free() < slots:
-            time.sleep(0.01)
+        until(lambda: pool.free() == slots)
         started = time.perf_counter()
         for number in range(calls):
             while (slot := pool.take()) is None:
@@ -65,9 +65,9 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--slots", type=int, nargs="+", default=[1, 8])
     options.add_argument("--calls", type=int, default=30_000)
-    options.add_argument("--profile", action="store_true", help="profile the clerk's thread")
+    options.add_argument("--profile", action="store_true", help="profile the thread that runs calls")
     chosen = options.parse_args()
-    # As the node does.
+    # As in the node.
     sys.setswitchinterval(0.0005)
     for slots in chosen.slots:
         measure(slots, 1_000)

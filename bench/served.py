@@ -1,4 +1,4 @@
-"""Ours as `manage.py up` runs it, for the rows that post over HTTP."""
+"""This platform as `manage.py up` runs it, for rows that post over HTTP."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from bench.http_load import Load, post
 from bench.ours import SERVERS
 from bench.rows.row import Scene
 from bench.system import BadRun
-from tests.system.process import Process
+from testkit.process import Process
 
-KINDS = (("sqlite", "doorbell"), ("postgres", "redis"))
+KINDS = (("sqlite", "local"), ("postgres", "redis"))
 
 
 def kinds(scene: Scene) -> list[tuple[str, str, str]]:
-    """Name, database and broker of each that is wanted."""
+    """Name, database and broker of each selected deployment."""
     named = [(f"ours: {SERVERS[database]}, {SERVERS[broker]}", database, broker) for database, broker in KINDS]
     return [one for one in named if scene.wants(one[0])]
 
@@ -25,7 +25,7 @@ class Served(Deployment):
     """The web server and one node with 8 warm child processes."""
 
     def up(self) -> Process:
-        """Answering and warm."""
+        """Start `manage.py up` and wait until it answers and its slots are warm."""
         self.stamp_handler(8)
         self.process = self.manage("up")
         self.process.until_says(r"^  ready ")
@@ -33,16 +33,16 @@ class Served(Deployment):
         return self.process
 
     def web(self) -> Process:
-        """The web server alone."""
+        """Start only the web server."""
         self.process = self.manage("web")
         self.until_answers(self.process)
         return self.process
 
     def post(self, count: int, rate: float | None = None, first: int = 0, connections: int = 16) -> Load:
-        """One task a request; every reply must be a 200 with an id of its own."""
+        """Post one task a request. Raises BadRun unless every response is a 200 with its own id."""
         bodies = [json.dumps({"type": handler.NAME, "data": {"n": first + n}}).encode() for n in range(count)]
         dues = [n / rate for n in range(count)] if rate else None
         load = post(self.port, "/queue", bodies, connections, dues)
         if len({one.body["task_id"] for one in load.good()}) != count:
-            raise BadRun("an id that was given twice")
+            raise BadRun("an id was returned twice")
         return load

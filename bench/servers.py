@@ -1,7 +1,7 @@
-"""Servers of the bench's own, on ports of their own: started when first asked for, gone with the run.
+"""The benchmark's own servers, on free ports: started when they are first needed, stopped at the end.
 
-PostgreSQL is as durable as it comes (fsync, synchronous_commit=on); Redis keeps nothing on the disk, which is what
-suits the others best.
+PostgreSQL has its durable defaults (fsync, synchronous_commit=on). Redis has no persistence, which favours the
+competitors.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.chaos.postgres import Postgres
-from tests.chaos.rabbitmq import RabbitMQ
-from tests.chaos.redis import Redis
-from tests.system.stores import PostgreSQLStore, SQLiteStore
+from testkit.servers.postgresql import Postgres
+from testkit.servers.rabbitmq import RabbitMQ
+from testkit.servers.redis import Redis
+from testkit.stores import PostgreSQLStore, SQLiteStore
 
 T = TypeVar("T", Postgres, Redis, RabbitMQ)
 TOP = Path(__file__).resolve().parent.parent
 
 
 class Servers:
-    """A context: everything that it started has ended, and its files are gone, when it is left."""
+    """A context: its end stops every server and removes their files."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -34,7 +34,7 @@ class Servers:
         self._migrated: dict[type, Any] = {}
 
     def __enter__(self) -> Servers:
-        # Told to end, by a time limit for example, everything is taken down as after Ctrl-C.
+        # SIGTERM, from a time limit for example, cleans up like Ctrl-C.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         return self
@@ -47,11 +47,11 @@ class Servers:
         return PostgreSQLStore(f"{self._postgres.url.rpartition('/')[0]}/bench")
 
     def pids(self) -> list[int]:
-        """Of the servers that have been started."""
+        """The processes of the started servers."""
         return [self._pid[server]() for server in self._pid]
 
     def migrated(self, store: Any, migrate: Callable[[], None]) -> None:
-        """Give an empty store our tables: by `migrate` the first time, then as a copy, with an id of its own."""
+        """Create our tables in an empty store: by `migrate` the first time, then as a copy with a new deployment id."""
         if (template := self._migrated.get(type(store))) is not None:
             store.fill(template)
             return
@@ -65,12 +65,12 @@ class Servers:
         self._migrated[type(store)] = template
 
     def redis(self) -> str:
-        """The URL of an empty Redis: what the measurement before left there is gone."""
+        """The URL of Redis, emptied."""
         self._redis.forget()
         return self._redis.url
 
     def rabbitmq(self) -> str:
-        """The URL of an empty RabbitMQ."""
+        """The URL of RabbitMQ, emptied."""
         self._rabbitmq.delete_queues(["celery", "ordered"])
         return self._rabbitmq.url
 
@@ -78,23 +78,23 @@ class Servers:
     def _postgres(self) -> Postgres:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-postgres-")))
         folder.chmod(0o755)
-        server = self._kept(Postgres(folder / "server"))
+        server = self._managed(Postgres(folder / "server"))
         self._pid["postgres"] = lambda: server._pid
         return server
 
     @cached_property
     def _redis(self) -> Redis:
-        server = self._kept(Redis())
+        server = self._managed(Redis())
         self._pid["redis"] = lambda: server.process.pid
         return server
 
     @cached_property
     def _rabbitmq(self) -> RabbitMQ:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-rabbitmq-")))
-        server = self._kept(RabbitMQ(folder / "server"))
+        server = self._managed(RabbitMQ(folder / "server"))
         self._pid["rabbitmq"] = lambda: server._process.pid if server._process else 0
         return server
 
-    def _kept(self, server: T) -> T:
+    def _managed(self, server: T) -> T:
         self._stack.callback(server.close)
         return server

@@ -1,4 +1,4 @@
-"""Just enough SVG for bars and lines. Sizes in pixels, the origin at the top left."""
+"""SVG for bars and lines. Sizes are in pixels, the origin is at the top left."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LINES = ("#0b6e4f", "#d9822b", "#b83280")
 
 
 class Drawing:
-    """Elements in the order in which they were added, on white: a README may be read on black."""
+    """Elements in the order of their addition, on a white ground: a README may be shown on black."""
 
     def __init__(self, width: int, height: int, title: str) -> None:
         self.width, self.height, self._title = width, height, title
@@ -19,28 +19,35 @@ class Drawing:
         self.rect(0, 0, width, height, "#ffffff")
 
     def rect(self, x: float, y: float, width: float, height: float, fill: str) -> None:
-        """A filled one."""
+        """Add a filled rectangle."""
         self._parts.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{fill}"/>')
 
     def line(self, x1: float, y1: float, x2: float, y2: float, stroke: str = GRID, width: float = 1) -> None:
-        """A straight one."""
+        """Add a straight line."""
         ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
         self._parts.append(f'<line {ends} stroke="{stroke}" stroke-width="{width:g}"/>')
 
     def path(self, points: Sequence[tuple[float, float]], stroke: str) -> None:
-        """Through all points, with a dot on each."""
+        """Add a line through all points, with a dot on each."""
         joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         self._parts.append(f'<polyline points="{joined}" fill="none" stroke="{stroke}" stroke-width="2"/>')
         self._parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{stroke}"/>' for x, y in points]
 
     def text(
-        self, x: float, y: float, words: str, size: int = 13, fill: str = INK, anchor: str = "start", bold: bool = False
+        self,
+        x: float,
+        y: float,
+        content: str,
+        size: int = 13,
+        fill: str = INK,
+        anchor: str = "start",
+        bold: bool = False,
     ) -> None:
-        """`anchor`: start, middle or end."""
+        """Add a text. `anchor`: start, middle or end."""
         weight = ' font-weight="600"' if bold else ""
         self._parts.append(
             f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{fill}" text-anchor="{anchor}"{weight}>'
-            f"{escape(words)}</text>"
+            f"{escape(content)}</text>"
         )
 
     def __str__(self) -> str:
@@ -51,15 +58,15 @@ class Drawing:
         )
 
 
-def steps(most: float, about: int = 4) -> list[float]:
-    """Round numbers from 0 to at least `most`, for an axis."""
-    if most <= 0:
+def ticks(largest: float, about: int = 4) -> list[float]:
+    """About `about` round numbers from 0 to at least `largest`, for an axis."""
+    if largest <= 0:
         return [0.0, 1.0]
     size = 1e-6
     while True:
         for factor in (1, 2, 5):
-            if size * factor * about >= most:
+            if size * factor * about >= largest:
                 step = size * factor
-                count = -int(-most // step)
+                count = -int(-largest // step)
                 return [step * n for n in range(count + 1)]
         size *= 10

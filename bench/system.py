@@ -1,4 +1,4 @@
-"""What is measured: ours in one configuration, or a rival. All rows see them through this."""
+"""The interface of the measured systems: this platform in one configuration, or a competitor."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Protocol
 
 
 class BadRun(Exception):
-    """Something went wrong in a measurement: it is no result. Says what."""
+    """A measurement gives no result; the message says why."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """One task that was handed in: when the call began and when it returned (monotonic seconds)."""
+    """One sent task: when the call began and when it returned (monotonic seconds)."""
 
     began: float
     returned: float
@@ -20,27 +20,27 @@ class Sent:
 
 
 class System(Protocol):
-    """One fresh deployment, for one measurement. A context: nothing of it is left afterwards.
+    """A fresh deployment for one measurement. A context that leaves nothing behind.
 
-    Tasks are numbered from 0 in each `send`; a stamp is the monotonic moment at which the handler had the task.
+    Each `send` numbers its tasks from 0; a stamp is the monotonic time when the handler had the task.
     """
 
     @property
     def name(self) -> str:
-        """For the table."""
+        """The name in the tables."""
 
     @property
     def says(self) -> str:
-        """How it is configured."""
+        """Its configuration."""
 
     @property
     def tasks(self) -> int:
-        """So many last for about 3 s on two cores."""
+        """The number of tasks that take about 3 s on two cores."""
 
-    #: Whether a backlog is handed in whole while the workers wait (one commit), or has to be there before they start.
+    #: True: the backlog is sent in one commit to waiting workers. False: it is complete before they start.
     warm_first: bool
 
-    #: CPU microseconds a task of workers, handlers and servers, without the one who handed it in: after `stamps`.
+    #: CPU microseconds a task of workers, handlers and servers, without the sender; valid after `stamps`.
     cost: float
 
     def __enter__(self) -> System: ...
@@ -48,19 +48,19 @@ class System(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
     def start(self, one_slot: bool = False) -> None:
-        """Start the workers; ours are warm when it returns."""
+        """Start the workers; this platform's are warm when it returns."""
 
     def ready(self) -> None:
-        """Wait until the workers run tasks; what that took is not seen in `stamps`."""
+        """Wait until the workers run tasks. `stamps` does not include these tasks."""
 
     def send(self, count: int, pause: float = 0.0, seed: int | None = None) -> list[Sent]:
-        """Hand in tasks, with random priorities if there is a seed; one by one if there is a pause."""
+        """Send tasks, with random priorities if there is a seed; one by one if there is a pause."""
 
     def stamps(self, count: int) -> list[tuple[int, float]]:
-        """Wait until so many tasks have run; number and stamp of each, in the order of the stamps.
+        """Wait until `count` tasks have run. Returns number and stamp of each, sorted by stamp.
 
-        Raises BadRun unless each ran exactly once and every reply is what it has to be.
+        Raises BadRun unless each ran exactly once with the right reply.
         """
 
     def pids(self) -> list[int]:
-        """The processes of its workers, without the children that are handlers."""
+        """The processes of the workers, without child processes of handlers."""

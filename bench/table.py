@@ -11,7 +11,7 @@ from bench.record import summaries
 
 
 def show(console: Console, entry: dict[str, Any]) -> None:
-    """One row of the record: a line a system, a column a figure; figures down if there are many."""
+    """Print one row of the record: a line for each system, or for each figure if there are many."""
     counts = [len(values) for one in entry["systems"].values() for values in one["values"].values()]
     n = f"n = {min(counts)}" + (f" to {max(counts)}" if min(counts) != max(counts) else "") if counts else "no result"
     table = Table(title=f"{entry['title']}: {n}, median (range)" + (", quick" if entry["quick"] else ""))

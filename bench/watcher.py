@@ -1,4 +1,4 @@
-"""When each task's end could be read by others: a thread that looks for new rows of attempts every 2 ms."""
+"""When each task's result became readable: a thread polls for new attempts every 2 ms."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import time
 from contextlib import closing
 
 from bench.deployment import Deployment
-from tests.system.stores import PostgreSQLStore
+from testkit.stores import PostgreSQLStore
 
-LOOK = "SELECT id, task_id FROM taskdaemon_attempt WHERE id > ? ORDER BY id"
-EVERY = 0.002
+NEW_ATTEMPTS = "SELECT id, task_id FROM taskdaemon_attempt WHERE id > ? ORDER BY id"
+POLL_SECONDS = 0.002
 
 
 class Watcher:
-    """A context. An attempt's row is written in the commit that ends its task, so whoever sees it sees the end.
+    """A context. An attempt's row is written in the commit that ends its task.
 
-    `seen`: by task id (32 hex digits) the monotonic moment.
+    `seen`: the monotonic time for each task id (32 hex digits).
     """
 
     def __init__(self, deployment: Deployment) -> None:
@@ -35,13 +35,15 @@ class Watcher:
     def _watch(self) -> None:
         last = 0
         with closing(self._deployment.connect()) as connection:
-            query = LOOK.replace("?", "%s") if isinstance(self._deployment.store, PostgreSQLStore) else LOOK
+            query = (
+                NEW_ATTEMPTS.replace("?", "%s") if isinstance(self._deployment.store, PostgreSQLStore) else NEW_ATTEMPTS
+            )
             over = False
             while not over:
-                over = self._over.wait(EVERY)
+                over = self._over.wait(POLL_SECONDS)
                 if over:
-                    last = 0  # ids may become visible out of order: what was passed over is found by the last look
+                    last = 0  # ids may become visible out of order: the last poll finds the skipped ones
                 rows = connection.execute(query, (last,)).fetchall()
                 now = time.monotonic()
-                for last, identity in rows:  # noqa: B007 (the last one is where the next look begins)
+                for last, identity in rows:  # noqa: B007 (the next poll begins at the last one)
                     self.seen.setdefault(str(identity).replace("-", ""), now)

@@ -1,24 +1,33 @@
 """Runs the tests in legs, and says in its last lines which of them did not run, and why.
 
-The embedded leg is every test, on SQLite and the doorbell. Two legs run on servers: what touches the database (marked
-`database`) and whole deployments (marked `system`) once more on PostgreSQL + Redis, whole deployments once more on
-PostgreSQL + RabbitMQ. What touches neither behaves alike on all of them, and the database's tests ring no bell. The
-marks are given by what a test asks for, and the few deployments that are left out are named there (tests/conftest.py).
+The embedded leg is every test, on SQLite and the local transport. Two legs run on servers: what touches the database
+(marked `database`) and whole deployments (marked `system`) once more on PostgreSQL + Redis, whole deployments once
+more on PostgreSQL + RabbitMQ. What touches neither behaves alike on all of them, and the database's tests notify
+nobody. The marks are given by what a test asks for, and the few deployments that are left out are named there
+(tests/conftest.py).
 Servers: PostgreSQL at TEST_DATABASE_URL (default: postgres at 127.0.0.1:5432, without a password), Redis and RabbitMQ
 at their usual ports of this machine, Docker at DOCKER_HOST (default: the local one), into which the test images are
 put first. With CI=true a server that is missing is a failure.
-Arguments go to pytest; without any, four tests run at a time.
+With `--all`, on a Debian, each test that started a program which a bare machine lacks runs once more with a PATH that
+has nothing else than such a machine (testkit/bare.py): it has to be left out, or to pass, and none may fail.
+Without arguments what takes long is left out (LONG in tests/conftest.py), and so are deployments on servers; `--all`
+runs every test, and so does CI. Four tests run at a time: first the embedded leg, then
+both server legs side by side. Other arguments go to pytest in the place of all that, one leg after another.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import psycopg
 
@@ -27,17 +36,16 @@ REDIS, RABBITMQ = "redis://127.0.0.1:6379/0", "amqp://guest:guest@127.0.0.1:5672
 POSTGRES = os.environ.get("TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/taskdaemon")
 ON_POSTGRES = {"DATABASE_URL": POSTGRES, "DAEMON_SECRET_KEY": "for tests alone, " * 4}
 NO_TEST_CHOSEN = 5
-# They wait for time-outs and leases more than they compute: two leave a third of two cores idle.
-SOME_AT_A_TIME = ("-n", "4", "--dist", "loadfile", "--durations", "20", "--durations-min", "10")
 
 
 @dataclass(frozen=True)
 class Leg:
-    """One run of pytest: those of its tests that `chosen` (an expression over marks) takes."""
+    """One run of pytest: those of its tests that `chosen` (an expression over marks) takes, so many at a time."""
 
     name: str
     chosen: str
     environment: dict[str, str]
+    at_a_time: int = 4
 
 
 def postgres_fault() -> str | None:
@@ -61,50 +69,115 @@ def server_fault(port: int, hello: bytes) -> str | None:
 
 def docker_fault() -> str | None:
     """Why there is no Docker engine with the test images, or None. Makes those that it does not have yet."""
-    made = subprocess.run([sys.executable, "-m", "tests.images"], cwd=TOP, stderr=subprocess.PIPE, text=True)
+    made = subprocess.run([sys.executable, "-m", "testkit.images"], cwd=TOP, stderr=subprocess.PIPE, text=True)
     if made.returncode == 0:
         return None
-    return " ".join(made.stderr.split())[-500:].removeprefix("tests.images: ")
+    return " ".join(made.stderr.split())[-500:].removeprefix("testkit.images: ")
 
 
 def clean_environment() -> dict[str, str]:
-    """Ours without what configures a daemon: the tests say themselves what they want."""
+    """Ours without what configures a daemon: the tests say themselves what they want.
+
+    Bytecode is kept: a process that compiles all it imports takes three times as long to start, and thousands start.
+    """
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("DAEMON_") and name not in ("DATABASE_URL", "HANDLER_CONFIG", "TEST_BROKER_URL")
+        if not name.startswith("DAEMON_")
+        and name not in ("DATABASE_URL", "HANDLER_CONFIG", "TEST_BROKER_URL", "PYTHONDONTWRITEBYTECODE")
     }
 
 
-def run(leg: Leg, arguments: list[str]) -> int:
+def together(leg: Leg) -> list[str]:
+    """pytest's words for so many files at a time, in their order, and for what took long."""
+    return [
+        *("-n", str(leg.at_a_time), "--dist", "loadfile", "--no-loadscope-reorder"),
+        *("--durations", "20", "--durations-min", "10"),
+    ]
+
+
+def run(leg: Leg, arguments: list[str], to: IO[str] | None = None) -> int:
     """pytest's exit status; with arguments that leave nothing of this leg, 0."""
-    print(f"\n==> {leg.name}", flush=True)
-    command = [sys.executable, "-m", "pytest", *(arguments or SOME_AT_A_TIME)]
+    print(f"\n==> {leg.name}", file=to, flush=True)
+    command = [sys.executable, "-m", "pytest", *(arguments or together(leg))]
     if leg.chosen:
         command += ["-m", leg.chosen]
     with tempfile.TemporaryDirectory(prefix="taskdaemon-test-") as home:
-        status = subprocess.call(command, cwd=TOP, env=clean_environment() | {"DAEMON_HOME": home} | leg.environment)
+        environment = clean_environment() | {"DAEMON_HOME": home} | leg.environment
+        status = subprocess.call(command, cwd=TOP, env=environment, stdout=to, stderr=to)
     return 0 if status == NO_TEST_CHOSEN and arguments else status
+
+
+def run_side_by_side(legs: list[Leg]) -> list[int]:
+    """pytest's exit statuses. What the first leg says is seen at once; what the others say, once all have ended."""
+    with ExitStack() as stack, ThreadPoolExecutor() as pool:
+        files = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in legs[1:]]
+        statuses = list(pool.map(lambda leg, to: run(leg, [], to), legs, [None, *files]))
+        for file in files:
+            file.seek(0)
+            shutil.copyfileobj(file, sys.stdout)
+    return statuses
+
+
+def run_bare(folder: Path) -> int:
+    """Once more what has been seen to start a program, on a machine without any. pytest's exit status."""
+    noted = folder.with_name(f"{folder.name}.started")
+    lines = sorted(set(noted.read_text().splitlines())) if noted.exists() else []
+    if not lines:
+        print("No test has been seen to start a program; look at testkit/bare.py.")
+        return NO_TEST_CHOSEN
+    noted.write_text("\n".join(lines) + "\n")
+    environment = {"PATH": str(folder), "TEST_WHOLE_PATH": "", "CI": ""}
+    leg = Leg("bare machine: what starts a program, without it", "", environment)
+    return run(leg, [*together(leg), f"@{noted}"])
 
 
 def main(arguments: list[str]) -> int:
     postgres = postgres_fault()
+    everything = "--all" in arguments
+    arguments = [word for word in arguments if word != "--all"]
+    short = not everything and not arguments
     servers = {
         "redis": server_fault(6379, b"PING\r\n"),
         "rabbitmq": server_fault(5672, b"AMQP\x00\x00\x09\x01"),
         "docker": docker_fault(),
     }
     missing = {name: fault for name, fault in servers.items() if fault}
-    legs = [Leg("embedded: SQLite + doorbell", " and ".join(f"not {name}" for name in missing), {})]
+    legs = [Leg("embedded: SQLite + local transport", " and ".join(f"not {name}" for name in missing), {})]
     not_run = [f"tests marked {name}: {fault}" for name, fault in missing.items()]
     for broker, url, chosen in (("redis", REDIS, "database or system"), ("rabbitmq", RABBITMQ, "system")):
         name = f"servers: PostgreSQL + {'Redis' if broker == 'redis' else 'RabbitMQ'}"
-        if fault := postgres or missing.get(broker):
+        if short and broker == "rabbitmq":
+            not_run.append(f"leg {name}: it takes long; with it: make test ARGS=--all")
+        elif fault := postgres or missing.get(broker):
             not_run.append(f"leg {name}: {fault}")
         else:
-            legs.append(Leg(name, chosen, ON_POSTGRES | {"TEST_BROKER_URL": url}))
+            legs.append(Leg(name, chosen, ON_POSTGRES | {"TEST_BROKER_URL": url}, 3 if broker == "redis" else 1))
 
-    results = {leg.name: run(leg, arguments) for leg in legs}
+    if short:
+        # Deployments wait for time-outs more than all else does; on servers they wait in the long run.
+        legs = [replace(leg, chosen=leg.chosen.replace("database or system", "database")) for leg in legs]
+        if len(legs) > 1:
+            not_run.append(f"deployments on {legs[1].name.partition(': ')[2]}; with them: make test ARGS=--all")
+        legs = [replace(leg, chosen=f"({leg.chosen}) and not long" if leg.chosen else "not long") for leg in legs]
+        not_run.append(
+            "tests that take long (kills, outages, load, bootstraps, Docker's attach); with them: make test ARGS=--all"
+        )
+    with tempfile.TemporaryDirectory(prefix="taskdaemon-bare-") as scratch:
+        bare = Path(scratch) / "path"
+        if everything and shutil.which("dpkg-query"):
+            subprocess.run([sys.executable, "-m", "testkit.bare", bare], cwd=TOP, check=True)
+            legs = [replace(leg, environment=leg.environment | {"TEST_BARE": str(bare)}) for leg in legs]
+        if arguments:
+            statuses = [run(leg, arguments) for leg in legs]
+        else:
+            # More than four tests at a time make each other late: those with a limit of seconds fail.
+            statuses = [run(legs[0], []), *run_side_by_side(legs[1:])]
+        results = dict(zip((leg.name for leg in legs), statuses, strict=True))
+        if bare.exists():
+            results["bare machine"] = run_bare(bare)
+        elif everything:
+            not_run.append("leg bare machine: it takes its programs' names from Debian's packages")
     print()
     for name, status in results.items():
         print(f"leg {name}: {'passed' if status == 0 else f'FAILED (pytest exit status {status})'}")

@@ -1,6 +1,6 @@
-"""The image's HEALTHCHECK: asks the part that this container runs. Exit code 0 or 1, and a sentence.
+"""The image's HEALTHCHECK: checks the service that this container runs. Prints a sentence, exits with 0 or 1.
 
-Nothing but the standard library, and little of it: it runs every few seconds.
+It runs every few seconds, so it imports little, and only from the standard library.
 """
 
 from __future__ import annotations
@@ -11,19 +11,17 @@ import sys
 import time
 from pathlib import Path
 
-#: Seconds since its last heartbeat after which a worker is not well; it beats every five at least while its database
-#: answers.
-SILENT = 30.0
-#: Seconds that anything here may take to answer.
-PATIENCE = 8.0
+#: A worker whose last heartbeat is older is unhealthy; it beats at least every 5 s while its database answers.
+MAX_HEARTBEAT_AGE_SECONDS = 30.0
+REPLY_TIMEOUT_SECONDS = 8.0
 
 
-class Unwell(Exception):
+class Unhealthy(Exception):
     """The message says why."""
 
 
 def role() -> str:
-    """The word that this container was started with; an init in front of it changes nothing."""
+    """The command that this container was started with, behind an init or not."""
     words = Path("/proc/1/cmdline").read_bytes().decode(errors="replace").split("\0")
     return next((word for word in words if word in ("web", "worker", "up")), "")
 
@@ -31,7 +29,7 @@ def role() -> str:
 def get(family: int, address: str | tuple[str, int], path: str) -> str:
     """The status line of a GET. Raises OSError."""
     with socket.socket(family, socket.SOCK_STREAM) as connection:
-        connection.settimeout(PATIENCE)
+        connection.settimeout(REPLY_TIMEOUT_SECONDS)
         connection.connect(address)
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         with connection.makefile("r", encoding="latin-1") as answer:
@@ -39,35 +37,35 @@ def get(family: int, address: str | tuple[str, int], path: str) -> str:
 
 
 def web() -> None:
-    """It answers, and reaches its database."""
+    """Check that the web server answers and reaches its database."""
     port = int(os.environ.get("DAEMON_PORT") or 8080)
     status = get(socket.AF_INET, ("127.0.0.1", port), "/health/ready")
     if " 200 " not in f"{status} ":
-        raise Unwell(f"GET /health/ready: {status}")
+        raise Unhealthy(f"GET /health/ready: {status}")
 
 
 def worker() -> None:
-    """Its heart has beaten (the node touches its lock file), and the Docker engine that it has answers."""
+    """Check the worker's heartbeat (the node touches its lock file) and that its Docker engine answers."""
     nodes = Path(os.environ.get("DAEMON_HOME") or "/var/lib/taskdaemon") / "nodes"
-    # The folder may be shared with other workers of this host; a node's name begins with its container's.
+    # Other workers of this host may share the folder; a node's name begins with its container's host name.
     beats = [lock.stat().st_mtime for lock in nodes.glob(f"{socket.gethostname()[:60]}-*.lock")]
     if not beats:
-        raise Unwell("the node has not begun: look at the worker's log")
-    if (age := time.time() - max(beats)) > SILENT:
-        raise Unwell(f"the last heartbeat is {age:.0f} s old: the database cannot be reached, or the node stands still")
+        raise Unhealthy("the node has not started: see the worker's log")
+    if (age := time.time() - max(beats)) > MAX_HEARTBEAT_AGE_SECONDS:
+        raise Unhealthy(f"the last heartbeat is {age:.0f} s old: the database cannot be reached, or the node hangs")
     engine = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     kind, _, where = engine.partition("://")
     if kind == "unix" and not Path(where).exists():
-        return  # no engine here, so no handler that needs one; a handler that does says so in /health
+        return  # no engine: either no handler needs one, or /health reports those that do
     host, _, port = where.partition(":")
     family, address = (socket.AF_UNIX, where) if kind == "unix" else (socket.AF_INET, (host, int(port or 2375)))
     try:
         status = get(family, address, "/_ping")
     except OSError as error:
         more = "; is DOCKER_GID in .env the group of that socket? (sh bin/env)" if error.errno == 13 else ""
-        raise Unwell(f"the Docker engine at {engine} cannot be reached: {error.strerror or error}{more}") from None
+        raise Unhealthy(f"the Docker engine at {engine} cannot be reached: {error.strerror or error}{more}") from None
     if " 200 " not in f"{status} ":
-        raise Unwell(f"the Docker engine at {engine} answers {status}")
+        raise Unhealthy(f"the Docker engine at {engine} answers {status}")
 
 
 def main() -> int:
@@ -75,10 +73,10 @@ def main() -> int:
     try:
         for check in checks.get(role(), ()):
             check()
-    except (Unwell, OSError) as error:
+    except (Unhealthy, OSError) as error:
         print(error)
         return 1
-    print("well")
+    print("healthy")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Everything is served by the one application."""
+"""The site serves the one application."""
 
 from tasks_app.urls import handler400, handler403, handler404, handler500, urlpatterns
 

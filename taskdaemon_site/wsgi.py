@@ -1,33 +1,38 @@
-"""The WSGI application, and the front that the web server loads."""
+"""The WSGI application, and the RSGI application that the web server loads."""
 
-import gc
 import os
+import signal
 
 from django.core.wsgi import get_wsgi_application
 
-from tasks_app.api.front import Front
-from tasks_app.api_keys import keys
+from tasks_app.broker import notification
 from tasks_app.conf import BadEnvironment, environment
+from tasks_app.conf.signing_key import no_shared_key
+from tasks_app.keys.api_keys import keys
 from tasks_app.metrics import flusher
-from tasks_app.process_name import name_process
-from tasks_app.runner.parent_death import die_with_parent
-from tasks_app.signing_key import no_shared_key
+from tasks_app.process.name import name_process
+from tasks_app.runner.process.parent_death import die_with_parent
+from tasks_app.web.rsgi import Application
+
+BROKER_CONNECT_TIMEOUT_SECONDS = 2.0
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taskdaemon_site.settings")
 
 if fault := no_shared_key(environment()):
     raise BadEnvironment([fault])
 application = get_wsgi_application()
-front = Front(application, environment().web_threads, environment().body_limit, environment().body_timeout)
+rsgi = Application(application, environment().web_threads, environment().body_limit, environment().body_timeout)
 
-# `manage.py web` starts the process that imports this, and would leave it with the port if it were killed. Asked for by
-# number: a parent that is gone already is somebody else's number.
+# `manage.py web` starts the process that imports this module, which must not keep the port if its parent is killed. The
+# parent's id comes from the environment: if the parent is dead already, getppid() names another process.
 if master := os.environ.get("TASKDAEMON_WEB_MASTER"):
     die_with_parent(int(master))()
     name_process("tasks-web")
+    # A terminal sends SIGHUP to parent and child. The parent logs that it ignores it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-# Counts of requests and bells, and which keys were used, reach the database by a thread, never on a request's time.
+# A thread writes the counts of this process and the uses of API keys, so that no request waits for that.
 flusher.start(keys.write_uses)
 
-# What is imported by now stays, and need not be looked at by the garbage collector again.
-gc.freeze()
+# Connect now, so that the first task's notification does not wait. If this fails, the next notification tries again.
+notification.open(BROKER_CONNECT_TIMEOUT_SECONDS)

@@ -11,16 +11,20 @@ class TasksConfig(AppConfig):
     verbose_name = "Tasks"
 
     def ready(self) -> None:
-        """Registers the system checks, and tells the ringer which deployment its queues belong to."""
-        from tasks_app import checks, deployment
-        from tasks_app.broker import bell
+        """Register the system checks, and configure notifications with the deployment's id."""
+        from tasks_app.broker import notification
+        from tasks_app.conf import checks, handler_checks
+        from tasks_app.node import deployment
+        from tasks_app.store import checks as database_checks
 
-        def deployment_for_bells() -> str:
-            # On the ringer's thread, whose connection would stay open, idle, for as long as the process lives.
+        def deployment_for_notifications() -> str:
+            # In the notifier's thread: its connection would stay open and idle until the process ends.
             try:
                 return deployment.deployment_id()
             finally:
                 connection.close()
 
         checks.register()
-        bell.configure(deployment=deployment_for_bells)
+        handler_checks.register()
+        database_checks.register()
+        notification.configure(deployment=deployment_for_notifications)

@@ -1,7 +1,8 @@
-"""Every address. Both slash forms work: a redirect would lose the body of a POST."""
+"""Every address, with and without a slash at its end: a redirect would lose the body of a POST."""
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
@@ -17,45 +18,47 @@ handler500 = "tasks_app.api.errors.server_error"
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler403: a page in the admin, JSON elsewhere."""
+    """Django's handler403: an HTML page in the admin, JSON elsewhere."""
     if _in_admin(request):
         return refusals.permission_denied(request, exception)
     return errors.permission_denied(request, exception)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler404, likewise."""
+    """Django's handler404: an HTML page in the admin, JSON elsewhere, and only for those with a key."""
     if _in_admin(request):
         return refusals.page_not_found(request, exception)
-    return errors.page_not_found(request, exception)
+    if request.path_info.startswith(("/admin/", settings.STATIC_URL)):
+        return errors.page_not_found(request, exception)
+    return system.unknown(request)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """A form without its token, likewise."""
+    """Django's CSRF_FAILURE_VIEW: an HTML page in the admin, JSON elsewhere."""
     if _in_admin(request):
         return refusals.csrf_failure(request, reason)
     return errors.csrf_failure(request, reason)
 
 
 def _in_admin(request: HttpRequest) -> bool:
-    """Whether a person is there to read a page: logged in, or with a browser at the login."""
+    """True if a person reads the answer: a logged-in user, or a browser at the login."""
     if not request.path_info.startswith("/admin/") or not hasattr(request, "user"):
         return False
     return bool(request.user.is_authenticated) or "text/html" in request.headers.get("Accept", "")
 
 
 def both(address: str, view: Any, name: str) -> list[URLPattern]:
-    """An address with a slash at its end and without, which is the form that the OpenAPI document has."""
+    """The address without and with a slash at its end. The OpenAPI document shows the first."""
     return [path(address, view, name=name), path(f"{address}/", view, name=name)]
 
 
 urlpatterns = [
-    path("", system.front_door, name="front-door"),
+    path("", system.root, name="front-door"),  # the name is a label of counters in the database
     *both("queue", tasks.QueueView.as_view(), "queue"),
     *both("queue/batch", batch.BatchView.as_view(), "batch"),
-    *both("api/tasks", tasks.TasksView.as_view(), "tasks"),
     *both("api/tasks/<str:task_id>", tasks.TaskView.as_view(), "task"),
     *both("api/tasks/<str:task_id>/attempts", attempts.AttemptsView.as_view(), "attempts"),
+    *both("api/tasks", tasks.TasksView.as_view(), "tasks"),
     *both("api/tasks/<str:task_id>/redrive", tasks.RedriveView.as_view(), "redrive"),
     *both("health", system.HealthView.as_view(), "health"),
     *both("health/live", system.LiveView.as_view(), "live"),

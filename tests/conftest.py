@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from contextlib import redirect_stdout
 from functools import cache
 from io import StringIO
@@ -11,8 +12,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.images.__main__ import ensure
-from tests.images.docker import Trouble
+from testkit import bare
+from testkit.foreground import as_in_the_foreground
+from testkit.images.__main__ import ensure
+from testkit.images.docker import Trouble
+from testkit.needs import LEFT_OUT
 
 settings.register_profile("long")
 TESTS = Path(__file__).parent
@@ -26,24 +30,98 @@ ONE_LEG = {
     "faults/test_rabbitmq.py": "on a broker of its own",
     "faults/test_redis.py": "on a broker of its own",
     "faults/test_sqlite.py": "on SQLite",
-    "system/test_bells.py": "on each broker in turn, and what becomes of the doorbell's files",
+    "system/test_notifications.py": "on each broker in turn, and what becomes of the sockets' files",
     "system/test_outage.py": "on a server of its own",
+    "system/test_readme.py": "a first start without any server",
     "system/test_two_hosts.py": "on servers of its own",
     "system/test_up_handlers.py": "what an engine has, before any server is asked",
     "system/test_up_starts.py": "a first start without any server",
     "system/test_worker_alone.py": "the command lines of a worker",
 }
+#: What takes long, longest first, and why: files, folders, single tests. Run by `make test ARGS=--all` and by .ci/run.
+LONG = {
+    "chaos/test_short.py": "faults under load",
+    "deploy/test_compose.py": "upgrades of a whole deployment",
+    "faults/": "kills, outages, full disks",
+    "docker_handlers/": "deployments with containers, kills of the engine",
+    "docker/test_engine_outages.py": "kills of an engine",
+    "system/test_order.py": "thousands of tasks",
+    "system/test_two_hosts.py": "leases run out",
+    "system/test_silent_nodes.py": "leases run out",
+    "system/test_order_of_many.py": "thousands of tasks",
+    "system/test_rolling.py": "restarts under load",
+    "setup/test_bootstrap.py": "bootstraps from nothing",
+    "metrics/test_kills.py": "kills",
+    "api/test_schemathesis.py": "a fuzzer",
+    "system/test_lost_node.py": "kills",
+    "broker/test_refused.py": "waits for a broker that refuses",
+    "db/postgresql/test_encoding.py": "databases from nothing",
+    "system/test_kills.py": "kills",
+    "setup/test_legs.py": "collects all tests anew",
+    "store/test_open_snapshot.py": "random moves",
+    "lifecycle/test_conservation.py": "random moves",
+    "system/test_fair_share.py": "thousands of tasks",
+    "system/test_outage.py": "leases run out",
+    "bench/test_ramp.py": "load",
+    "bench/test_rows.py": "load",
+    "bench/test_containers.py": "load",
+    "metrics/test_real_problems.py": "outages",
+    "system/test_notifications.py": "on each broker in turn",
+    "web/test_fast_path.py::test_a_database_that_takes_no_task_is_answered_as_the_view_does": "servers of its own",
+    "web/test_fast_path.py::test_a_bug_is_answered_as_the_view_does": "servers of its own",
+    "deploy/test_monitoring.py::test_each_query_of_the_dashboard_has_an_answer_from_a_live_system": "a live system",
+    "broker/test_local_transport.py::test_two_celery_workers_both_receive_a_notification": "starts of workers",
+    "broker/test_local_transport.py::test_no_socket_file_is_left_when_a_worker_ends": "starts of workers",
+    "broker/test_notifications.py::test_a_notification_reaches_the_task_in_a_celery_worker": "starts of workers",
+    "broker/test_notifications.py::test_a_notification_reaches_only_its_deployment_and_its_handler": "starts",
+    "web/test_fast_path.py::test_a_full_queue_is_answered_as_the_view_does": "servers of its own",
+    "runner/test_pool.py::test_threads_and_descriptors_do_not_grow": "hundreds of calls",
+    "web/test_http_protocol.py::test_a_few_seconds_of_the_fuzzer_find_nothing": "a fuzzer",
+    "system/test_up_restarts.py": "kills",
+    "system/test_worker_alone.py": "starts of workers",
+    "docker/test_orphans.py": "kills",
+    "docker/test_leaks.py": "containers that leave something behind",
+    "web/test_fast_path.py::test_behind_tls_requests_are_answered_as_the_view_does": "servers of its own",
+    "web/test_fast_path.py::test_a_rate_limit_and_a_stop_are_answered_as_the_view_does": "servers of its own",
+    "examples/test_resize.py::test_a_picture_that_would_not_fit_a_reply_is_refused": "a large picture",
+    "examples/test_resize.py::test_a_decompression_bomb_is_refused": "a large picture",
+    "docker/test_many.py": "thousands of tasks",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With TEST_BARE, watch which tests start what a bare machine does not have (bin/test.py)."""
+    as_in_the_foreground()
+    if bare.FOLDER in os.environ and not config.option.collectonly:
+        bare.watch()
+
+
+def _place(item: pytest.Item) -> str:
+    return Path(os.path.relpath(item.path, TESTS)).as_posix()
+
+
+def _row(item: pytest.Item) -> str | None:
+    """The row of LONG that a test is in, or None."""
+    path = _place(item)
+    name = f"{path}::{getattr(item, 'originalname', item.name)}"
+    return next((row for row in LONG if row in (path, name) or (row.endswith("/") and path.startswith(row))), None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What a test asks for says on which legs it runs, so that nobody can forget it."""
+    of = {item: _row(item) for item in items}
     for item in items:
+        if of[item]:
+            item.add_marker(pytest.mark.long)
         asks = set(getattr(item, "fixturenames", ()))
         marked = item.get_closest_marker("database") or item.get_closest_marker("system")
         if asks & DATABASE or item.get_closest_marker("django_db"):
             item.add_marker(pytest.mark.database)
-        elif DEPLOYMENT in asks and not marked and item.path.relative_to(TESTS).as_posix() not in ONE_LEG:
+        elif DEPLOYMENT in asks and not marked and _place(item) not in ONE_LEG:
             item.add_marker(pytest.mark.system)
+    # The longest begin first, so that the end does not wait for one of them alone (xdist keeps this order).
+    rows = list(LONG)
+    items.sort(key=lambda item: rows.index(row) if (row := of[item]) else len(rows))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -60,3 +138,15 @@ def docker_fault() -> str | None:
     except Trouble as trouble:
         return str(trouble)
     return None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for all that was left out for want of something, and one for all other reasons to skip."""
+    skips = [
+        report.longrepr for report in terminalreporter.stats.get("skipped", ()) if isinstance(report.longrepr, tuple)
+    ]
+    reasons = Counter(" ".join(str(skip[2]).removeprefix("Skipped: ").split()) for skip in skips)
+    for name, wants in (("left out", True), ("skipped", False)):
+        said = [f"{number} {why}" for why, number in reasons.most_common() if why.startswith(LEFT_OUT) is wants]
+        if said:
+            terminalreporter.write_line(f"{name}: {'; '.join(said)}")

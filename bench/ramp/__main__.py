@@ -5,8 +5,8 @@
     make ramp ARGS="--database postgres --broker redis"           servers of its own
     make ramp ARGS="--image localhost/taskdaemon/prime"           in containers, after `make images`
 
-Right is: no failed POST, no failed task, every result the right one, and at every step 99 of 100 tasks wait less
-than 1 s. Writes .bench/ramp.json and .bench/ramp.svg.
+It succeeds if no POST and no task fails, every result is right, and at every step 99 of 100 tasks wait less than 1 s.
+Writes .bench/ramp.json and .bench/ramp.svg.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from bench.servers import TOP, Servers
 
 
 def read(words: list[str] | None = None) -> argparse.Namespace:
-    """The options."""
+    """Parse the options."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.ramp", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -43,13 +43,13 @@ def read(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--instances", type=int, default=4, help="of the handler (default: 4)")
     parser.add_argument("--image", help="run the handler in containers of this image (default: child processes)")
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
-    parser.add_argument("--broker", choices=("doorbell", "redis"), default="doorbell")
+    parser.add_argument("--broker", choices=("local", "redis"), default="local")
     parser.add_argument("--json", type=Path, default=TOP / ".bench" / "ramp.json", metavar="FILE")
     return parser.parse_args(words)
 
 
 def show(console: Console, climbed: list[Step]) -> None:
-    """A line a step."""
+    """Print a line for each step."""
     table = Table(title="The ramp; percentiles in ms")
     for column in ("asked /s", "completed /s", "failed", "POST p50", "p99", "wait p50", "p99", "run p50", "p99"):
         table.add_column(column, justify="right")
@@ -61,7 +61,7 @@ def show(console: Console, climbed: list[Step]) -> None:
 
 
 def main() -> int:
-    """0 if all is right."""
+    """Run the ramp. Returns 0 if it succeeded."""
     options, console = read(), Console()
     rates = list(range(options.first, options.last + 1, options.by))
     total = len(schedule(rates, options.seconds))

@@ -1,4 +1,4 @@
-"""The ramp itself: a deployment, a load that grows, and what became of every task."""
+"""A deployment under a growing load, and the result of every task."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.deployment import Deployment
 from bench.http_load import Load, post
 from bench.ramp.step import Ran, Step, step
 from bench.system import BadRun
-from tests.system.process import PROJECT
+from testkit.process import PROJECT
 
 HANDLER = PROJECT / "examples" / "handlers" / "prime" / "handler.py"
 ROWS = """
@@ -22,7 +22,7 @@ FROM taskdaemon_task AS t JOIN taskdaemon_attempt AS a ON a.task_id = t.id AND a
 
 
 def primes(limit: int) -> tuple[int, int]:
-    """How many there are up to `limit`, and the largest; not the handler's way."""
+    """The number of primes up to `limit`, and the largest; by another algorithm than the handler's."""
     sieve = bytearray([0, 0]) + bytearray([1]) * (limit - 1)
     for number in range(2, int(limit**0.5) + 1):
         if sieve[number]:
@@ -31,55 +31,55 @@ def primes(limit: int) -> tuple[int, int]:
 
 
 def schedule(rates: Sequence[int], seconds: float) -> list[tuple[int, float]]:
-    """For each task its rate and when it is due, in seconds from the start."""
+    """The rate and the due time of each task, in seconds from the start."""
     return [
-        (rate, number * seconds + place / rate)
+        (rate, number * seconds + index / rate)
         for number, rate in enumerate(rates)
-        for place in range(int(rate * seconds))
+        for index in range(int(rate * seconds))
     ]
 
 
 class Climb(Deployment):
-    """A deployment with the sample project's prime handler, as a user would run it."""
+    """A deployment with the example handler `prime`, as a user would run it."""
 
     def up(self, instances: int, image: str | None) -> None:
-        """Answering and warm; with an image in containers."""
+        """Start it and wait until its slots are warm; with an image in containers."""
         what = f"image = {json.dumps(image)}" if image else f"command = {json.dumps(['python', str(HANDLER)])}"
         self.config.write_text(f"[handlers.prime]\n{what}\ninstances = {instances}\n")
         self.process = self.manage("up")
         self.process.until_says(r"^  ready ")
         self.warm(self.process)
 
-    def climb(self, rates: Sequence[int], seconds: float, limit: int, told: Callable[[], None]) -> list[Step]:
-        """Every step as it went. Raises BadRun if the deployment ended, or tasks do."""
+    def climb(self, rates: Sequence[int], seconds: float, limit: int, on_response: Callable[[], None]) -> list[Step]:
+        """Run all steps. Raises BadRun if the deployment ends or tasks are lost."""
         plan, body = schedule(rates, seconds), json.dumps({"type": "prime", "data": {"limit": limit}}).encode()
         began, wall = time.monotonic(), time.time()
-        load = post(self.port, "/queue", [body] * len(plan), 32, [due for _, due in plan], told)
+        load = post(self.port, "/queue", [body] * len(plan), 32, [due for _, due in plan], on_response)
         self.none_left(self.process)
         ran = self._ran(load, began, wall, limit)
         ends = [one.ended for one in ran.values()]
         found = []
         for number, rate in enumerate(rates):
-            mine = [place for place, (asked, _) in enumerate(plan) if asked == rate]
-            good = [ran[place] for place in mine if place in ran]
+            mine = [index for index, (asked, _) in enumerate(plan) if asked == rate]
+            good = [ran[index] for index in mine if index in ran]
             if not good:
-                raise BadRun(f"no task of the step of {rate}/s was taken: {load.failed[:2]}")
+                raise BadRun(f"no task of the step of {rate}/s was accepted: {load.failed[:2]}")
             found.append(step(rate, number * seconds, seconds, good, len(mine) - len(good), ends))
         return found
 
     def _ran(self, load: Load, began: float, wall: float, limit: int) -> dict[int, Ran]:
-        """By place in the plan, of every POST that was a 200."""
+        """The tasks of every POST that was a 200, by index in the plan."""
         count, largest = primes(limit)
         rows = {str(row["id"]): row for row in self.store.rows(ROWS)}
         found = {}
-        for place, answer in enumerate(load.answers):
+        for index, answer in enumerate(load.answers):
             if answer is None:
                 continue
             row = rows.get(str(answer.body["task_id"]).replace("-", ""))
             if row is None:
-                raise BadRun(f"task {answer.body['task_id']} had its 200 and is not there, or never ran")
+                raise BadRun(f"task {answer.body['task_id']} was accepted and is missing, or never ran")
             result = json.loads(row["result"]) if row["result"] else {}
-            found[place] = Ran(
+            found[index] = Ran(
                 due=answer.due - began,
                 answered=answer.answered - began,
                 ended=_moment(row["completed_at"]) - wall,

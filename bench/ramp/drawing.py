@@ -1,11 +1,11 @@
-"""The ramp as a picture: the rate that was reached, and the percentiles of wait and run at each step."""
+"""The ramp's chart: the reached rate, and the percentiles of wait and run at each step."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from bench.numbers import short
-from bench.svg import GRID, LINES, PALE, Drawing, steps
+from bench.svg import GRID, LINES, PALE, Drawing, ticks
 
 WIDTH, PANEL, LEFT, RIGHT, TOP = 860, 190, 66, 90, 34
 
@@ -24,15 +24,13 @@ def drawing(record: dict[str, Any]) -> str:
     picture = Drawing(WIDTH, len(panels) * PANEL + 26, "The load ramp")
     for number, (title, lines) in enumerate(panels):
         _panel(picture, number * PANEL, title, rates, lines)
-    picture.text(
-        (LEFT + WIDTH - RIGHT) / 2, len(panels) * PANEL + 16, "tasks a second that were asked for", 12, PALE, "middle"
-    )
+    picture.text((LEFT + WIDTH - RIGHT) / 2, len(panels) * PANEL + 16, "tasks a second posted", 12, PALE, "middle")
     return str(picture)
 
 
 def _panel(picture: Drawing, top: float, title: str, rates: list[int], lines: dict[str, list[float]]) -> None:
     high, low = top + TOP, top + PANEL - 22
-    marks = steps(max(max(values) for values in lines.values()))
+    marks = ticks(max(max(values) for values in lines.values()))
     first, last = rates[0], max(rates[-1], rates[0] + 1)
 
     def across(rate: float) -> float:

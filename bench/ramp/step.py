@@ -1,4 +1,4 @@
-"""One step of the ramp, as it went."""
+"""One step of the ramp."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from bench.numbers import quantile
 
 PARTS = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-#: Seconds that 99 of 100 tasks may wait at most for their slot.
-LONGEST_WAIT = 1.0
+#: For 99 of 100 tasks.
+MAX_WAIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Ran:
-    """One task: when its POST was due and answered and its run ended (seconds from the ramp's start), how long it
-    waited for its slot and its handler had it (seconds), and whether it is what it has to be."""
+    """One task. `due`, `answered` (its POST) and `ended`: seconds from the ramp's start; `wait` for its slot and `run`
+    in its handler: seconds; `good`: its result is right."""
 
     due: float
     answered: float
@@ -28,7 +28,7 @@ class Ran:
 
 @dataclass(frozen=True)
 class Step:
-    """`rate`: tasks a second that were asked for; `completed`: that ended in the step's time. Percentiles in ms."""
+    """`rate`: tasks posted a second; `completed`: tasks a second that ended during the step. Percentiles in ms."""
 
     rate: int
     posted: int
@@ -41,15 +41,15 @@ class Step:
 
     @property
     def fault(self) -> str | None:
-        """What is not as it has to be, or None."""
+        """What is wrong, or None."""
         if self.failed_posts or self.failed_tasks:
             return f"{self.failed_posts} POSTs and {self.failed_tasks} tasks failed"
-        if self.wait["p99"] >= LONGEST_WAIT * 1e3:
+        if self.wait["p99"] >= MAX_WAIT_SECONDS * 1e3:
             return f"p99 of the wait is {self.wait['p99']:.0f} ms"
         return None
 
     def as_json(self) -> dict[str, Any]:
-        """For the record."""
+        """As a dict for the record."""
         return asdict(self)
 
 
@@ -60,7 +60,7 @@ def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
 def step(
     rate: int, begins: float, seconds: float, ran: Sequence[Ran], failed_posts: int, all_ends: Sequence[float]
 ) -> Step:
-    """Of the tasks that were due in it. `all_ends`: of every step's tasks, for the rate that was reached."""
+    """A step from the tasks that were due in it. `all_ends`: of all steps' tasks, for the completed rate."""
     ended = sum(begins <= moment < begins + seconds for moment in all_ends)
     return Step(
         rate=rate,

@@ -1,7 +1,7 @@
-"""The others, each doing nothing as fast as it can: what ours stands beside.
+"""The competitors, each running no-op tasks as fast as it can.
 
-A module a system. Each says in `RIVAL` how it is run, and is what its workers import; `send` queues numbered tasks
-whose body is `stamp(number)`. They are in the dependency group `bench`, so a module is imported only when it is used.
+A module for each system: `RIVAL` says how it runs, its workers import the module, and `sending` queues numbered tasks
+whose body is `stamp(number)`. Their packages are in the dependency group `bench`, so modules are imported on use.
 """
 
 from __future__ import annotations
@@ -13,5 +13,5 @@ NAMES = ("celery_redis", "celery_rabbitmq", "rq", "dramatiq", "huey", "procrasti
 
 
 def module(name: str) -> Any:
-    """The module of a rival: RIVAL, `prepare()`, `send(number, priority)`."""
+    """The module of a rival, with `RIVAL`, `prepare()` and `sending()`."""
     return importlib.import_module(f"bench.rivals.{name}")

@@ -1,4 +1,4 @@
-"""What the two of Celery share: its no-op task, and how it is sent."""
+"""Celery's no-op task and sender, for both brokers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bench.rivals.stamp import stamp
 
 
 def worker(module: str) -> tuple[str, ...]:
-    """The words that start a worker of one of these modules, as quiet as can be."""
+    """The command line of a worker for one of these modules, without optional messages between workers."""
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
     return ("celery", "-A", f"bench.rivals.{module}", "worker", "--loglevel", "error", *quiet)
 
 
 def application(**more: Any) -> Celery:
-    """Without results, and with the task `noop`: nothing but the stamp."""
+    """An application without results, with the task `noop`, which only stamps."""
     app = Celery("bench", broker=URL)
     app.conf.update(task_ignore_result=True, broker_connection_retry_on_startup=True, **more)
     app.task(stamp, name="noop")
@@ -28,7 +28,7 @@ def application(**more: Any) -> Celery:
 
 @contextmanager
 def sender(app: Celery, options: Callable[[int | None], dict[str, Any]]) -> Iterator[Callable[[int, int | None], None]]:
-    """One connection for all. `options`: how a priority (0-100, or None) is sent."""
+    """Sends over one connection. `options`: the send options for a priority (0-100, or None)."""
     noop = app.tasks["noop"]
     with app.producer_or_acquire() as producer:
 

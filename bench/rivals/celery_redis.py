@@ -1,7 +1,7 @@
 """Celery on Redis: no result backend, no mingle, no gossip, no heartbeat.
 
 Tried for no-op tasks on two cores: one solo worker, two of them, prefork and threads with two to four; each with the
-default prefetch and with 64. A worker a core without a pool behind it is the fastest: nothing is handed on.
+default prefetch and with 64. A solo worker on each core is the fastest: it hands no task to another process.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ RIVAL = Rival(
 )
 
 app = application()
-# Its priorities are 0-9 on Redis, and 0 is the best there; these are the lists it keeps for them.
+# On Redis priorities are 0-9, and 0 is the highest; each has a list.
 app.conf.broker_transport_options = {"priority_steps": list(range(10)), "queue_order_strategy": "priority"}
 
 
 def prepare() -> None:
-    """It makes its lists itself."""
+    """Nothing: Celery creates its lists."""
 
 
 def sending() -> AbstractContextManager[Callable[[int, int | None], None]]:
-    """0-100 to 9-0, as well as ten levels can."""
+    """Maps 0-100 to 9-0."""
     return sender(app, lambda priority: {} if priority is None else {"priority": 9 - priority * 9 // 100})

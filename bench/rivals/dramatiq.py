@@ -24,17 +24,17 @@ dramatiq.set_broker(RedisBroker(url=URL or "redis://127.0.0.1:1/0"))
 
 @dramatiq.actor
 def noop(number: int) -> None:
-    """Nothing but the stamp."""
+    """Stamp."""
     stamp(number)
 
 
 def prepare() -> None:
-    """It makes its lists itself."""
+    """Nothing: dramatiq creates its lists."""
 
 
 @contextmanager
 def sending() -> Iterator[Callable[[int, int | None], None]]:
-    """Its priorities are an actor's, not a message's: not given."""
+    """Ignores priorities: in dramatiq they belong to actors, not messages."""
 
     def send(number: int, priority: int | None) -> None:
         noop.send(number)

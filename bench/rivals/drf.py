@@ -1,4 +1,4 @@
-"""A bare DRF view beside ours: granian with two processes, PostgreSQL, Celery on Redis behind it."""
+"""A bare DRF view for comparison: granian with two processes, PostgreSQL, Celery on Redis."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 
@@ -15,7 +14,8 @@ from bench.http_load import post
 from bench.rivals.run import RunningRival
 from bench.servers import TOP, Servers
 from bench.system import BadRun
-from tests.system.daemon import free_port
+from testkit.ports import free_port
+from testkit.process import until
 
 SAYS = "granian, 2 processes, on PostgreSQL; Celery on Redis, 2 solo workers, runs a no-op"
 _VIEW = "bench.rivals.drf_view"
@@ -48,8 +48,8 @@ class Drf:
         self._database.drop()
 
     def measure(self, count: int) -> tuple[list[float], list[float], list[float]]:
-        """When each POST began and was answered, and when each task ran."""
-        self._until_answers()
+        """When each POST began, when it was answered, and when each task ran."""
+        until(self._answers, 60, "an answer of the bare view")
         bodies = [json.dumps({"type": "noop", "data": {"n": n}}).encode() for n in range(count + 200)]
         post(self._port, "/queue", bodies[:200]).good()
         answers = post(self._port, "/queue", bodies[200:]).good()
@@ -59,16 +59,14 @@ class Drf:
             raise BadRun(f"the view has {rows} rows of {count + 200}")
         return [one.due for one in answers], [one.answered for one in answers], ran
 
-    def _until_answers(self) -> None:
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self._port}/queue", timeout=5)
-            except urllib.error.HTTPError:
-                return  # a GET is no POST: it answers
-            except OSError:
-                time.sleep(0.05)
-        raise BadRun("the bare view does not answer")
+    def _answers(self) -> bool:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{self._port}/queue", timeout=5)
+        except urllib.error.HTTPError:
+            return True  # 405 to a GET: the view is up
+        except OSError:
+            pass
+        return False
 
     def _python(self, source: str) -> str:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What `rivals.drf` serves: the shortest Django REST framework view that stores a task and hands it to Celery."""
+"""The view of `rivals.drf`: the shortest Django REST framework view that stores a task and sends it to Celery."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from bench.rivals.celery_redis import app  # noqa: E402
 
 
 class Job(models.Model):
-    """A task, as it came."""
+    """A posted task."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     type = models.CharField(max_length=100)
@@ -52,20 +52,20 @@ class Job(models.Model):
 
 
 class JobSerializer(serializers.Serializer):
-    """What a caller may say."""
+    """The request body."""
 
     type = serializers.CharField(max_length=100)
     data = serializers.DictField()  # type: ignore[assignment]
 
 
 class JobView(APIView):
-    """POST: insert, commit, send."""
+    """POST: insert, commit, send to Celery."""
 
     def post(self, request: Request) -> Response:
-        """The id."""
-        asked = JobSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
-        job = Job.objects.create(**asked.validated_data)
+        """Return the id."""
+        serializer = JobSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        job = Job.objects.create(**serializer.validated_data)
         app.send_task("noop", (job.data["n"],), ignore_result=True)
         return Response({"task_id": str(job.id)})
 
@@ -75,11 +75,11 @@ application = get_wsgi_application()
 
 
 def make_table() -> None:
-    """The one table."""
+    """Create the table."""
     with connection.schema_editor() as editor:
         editor.create_model(Job)
 
 
 def rows() -> int:
-    """How many there are."""
+    """The number of stored tasks."""
     return int(Job.objects.count())

@@ -1,4 +1,4 @@
-"""Huey on Redis, results off; its priority queue where priorities are asked for.
+"""Huey on Redis, results off; its priority queue if priorities are needed.
 
 Tried: one thread (its default, half as fast), two processes, four.
 """
@@ -32,12 +32,12 @@ ordered_noop = ordered.task(name="ordered_noop")(stamp)
 
 
 def prepare() -> None:
-    """It makes its lists itself."""
+    """Nothing: Huey creates its lists."""
 
 
 @contextmanager
 def sending() -> Iterator[Callable[[int, int | None], None]]:
-    """One connection for all."""
+    """Sends over one connection."""
 
     def send(number: int, priority: int | None) -> None:
         if priority is None:

@@ -25,19 +25,19 @@ app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=URL))
 
 @app.task(name="noop")
 async def noop(number: int) -> None:
-    """Nothing but the stamp."""
+    """Stamp."""
     stamp(number)
 
 
 def prepare() -> None:
-    """Its tables."""
+    """Create its tables."""
     with app.open():
         app.schema_manager.apply_schema()
 
 
 @contextmanager
 def sending() -> Iterator[Callable[[int, int | None], None]]:
-    """One pool for all."""
+    """Sends over one pool."""
     with app.open():
 
         def send(number: int, priority: int | None) -> None:

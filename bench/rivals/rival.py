@@ -1,4 +1,4 @@
-"""How a rival is run."""
+"""How a competitor is run."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-#: Where the rival's own server is: set by the harness for each measurement.
+#: The URL of its server, set for each measurement.
 URL = os.environ.get("BENCH_URL", "")
 
 
 @dataclass(frozen=True)
 class Rival:
-    """`workers` and `one_slot` are words after `python -m`: all workers, and the one that runs one task at a time.
+    """`workers` and `one_slot` are arguments after `python -m`: all workers, and one that runs one task at a time.
 
-    `one_slot` is None where a task cannot be given a number as its priority. `as_it_comes` is its worker with what it
-    does unless told otherwise, where that is another one, and `comes_as` what that is on two cores. `tasks`: for a
-    drain of about 3 s here.
+    `one_slot` is None if tasks have no numeric priority. `as_it_comes` is a worker with its defaults, if these differ,
+    and `comes_as` describes them on two cores. `tasks`: for a drain of about 3 s.
     """
 
     name: str

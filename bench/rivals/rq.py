@@ -1,4 +1,4 @@
-"""RQ: two of its SimpleWorkers, which run jobs in their own process instead of forking for each."""
+"""RQ: two of its SimpleWorkers, which run jobs in their own process and do not fork."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ RIVAL = Rival(
 
 
 def prepare() -> None:
-    """It makes its lists itself."""
+    """Nothing: RQ creates its lists."""
 
 
 @contextmanager
 def sending() -> Iterator[Callable[[int, int | None], None]]:
-    """One connection for all."""
+    """Sends over one connection."""
     queue = Queue(connection=Redis.from_url(URL))
 
     def send(number: int, priority: int | None) -> None:

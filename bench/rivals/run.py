@@ -1,4 +1,4 @@
-"""A rival for one measurement: its workers, its tasks, its stamps."""
+"""A competitor in one measurement."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from bench.rivals.stamp import read
 from bench.servers import TOP, Servers
 from bench.system import BadRun, Sent
 
-#: Seconds for the whole of a measurement's tasks.
-PATIENCE = 120.0
+#: For all tasks of a measurement.
+TASKS_TIMEOUT_SECONDS = 120.0
 
 
 class RunningRival:
-    """See `System`. Workers start on two cores with what the rival's module says, and end by SIGKILL."""
+    """See `System`. Workers start as the rival's module says, and end by SIGKILL."""
 
     warm_first = False
 
     def __init__(self, key: str, servers: Servers, tuned: bool = True) -> None:
-        """Not `tuned`: as it comes. Raises ValueError where that is the same."""
+        """`tuned` false: as it comes. Raises ValueError if that is the same."""
         self._key, self._servers = key, servers
         self.rival: Rival = module(key).RIVAL
         self.name, self.says, self.tasks = self.rival.name, self.rival.says, self.rival.tasks
         self._words = self.rival.workers
         if not tuned:
             if self.rival.as_it_comes is None:
-                raise ValueError(f"{self.name} is as it comes")
+                raise ValueError(f"{self.name} has no untuned form")
             self._words = (self.rival.as_it_comes,)
             self.name, self.says = f"{self.name}, as it comes", self.rival.comes_as
         self.cost = 0.0
@@ -76,7 +76,7 @@ class RunningRival:
             if self.rival.one_slot is None:
                 raise BadRun(f"{self.name} has no priorities")
             workers = (self.rival.one_slot,)
-        # The module is imported by the harness too, without a server: what depends on the URL is filled in here.
+        # The module is also imported without a server, so its URL is filled in here.
         filled = [[self._url if word == "" else word for word in worker] for worker in workers]
         with (self._home / "said").open("ab") as said:
             self._workers += [
@@ -98,14 +98,14 @@ class RunningRival:
         return [Sent(*each) for each in json.loads(out)]
 
     def stamps(self, count: int) -> list[tuple[int, float]]:
-        end, first, before = time.monotonic() + PATIENCE, 0, 0.0
+        end, first, before = time.monotonic() + TASKS_TIMEOUT_SECONDS, 0, 0.0
         while (ran := count_of(self._stamps)) < count:
             if any(worker.poll() is not None for worker in self._workers):
                 raise BadRun(f"{self.name}: a worker ended: {self._tail()}")
             if time.monotonic() > end:
-                raise BadRun(f"{self.name} ran {ran} of {count} tasks in {PATIENCE:g} s: {self._tail()}")
+                raise BadRun(f"{self.name} ran {ran} of {count} tasks in {TASKS_TIMEOUT_SECONDS:g} s: {self._tail()}")
             if ran and not first:
-                # Not before: what a worker's start costs is not what a task costs.
+                # Counted from here on, without the workers' start.
                 first, before = ran, self._cpu()
             time.sleep(0.02)
         if count > first > 0:

@@ -14,13 +14,13 @@ from bench.rivals import module
 
 
 def priorities(count: int, seed: int | None) -> list[int | None]:
-    """Random ones from 0 to 100, the same for the same seed; without a seed none."""
+    """Random priorities from 0 to 100, the same for the same seed; None without a seed."""
     chance = random.Random(seed)
     return [None if seed is None else chance.randint(0, 100) for _ in range(count)]
 
 
 def main() -> None:
-    """The rival's tables and queues are made first, where it has any."""
+    """Send and print. `prepare` must have run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
     parser.add_argument("count", type=int)

@@ -1,4 +1,4 @@
-"""The body of every rival's task: it says when it ran, and that is all."""
+"""The body of every competitor's task: it records when it ran."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _file: int | None = None
 
 
 def stamp(number: int) -> None:
-    """Add this task's number and the moment (monotonic clock, the same for all processes) to the run's file.
+    """Append this task's number and the monotonic time, which all processes share, to the run's file.
 
-    One write a task, appended whole: about 2 µs, and nothing is lost with a process that is killed.
+    One write a task, about 2 µs. A killed process loses none.
     """
     global _file
     if _file is None:
@@ -23,10 +23,10 @@ def stamp(number: int) -> None:
 
 
 def count(path: Path) -> int:
-    """How many tasks have run."""
+    """The number of tasks that have run."""
     return path.stat().st_size // _RECORD.size if path.exists() else 0
 
 
 def read(path: Path) -> list[tuple[int, float]]:
-    """Every stamp: the task's number, and when it ran."""
+    """Every stamp: the task's number and its time."""
     return list(_RECORD.iter_unpack(path.read_bytes())) if path.exists() else []

@@ -1,9 +1,9 @@
-"""What is measured, a module a row. See `row.Row`."""
+"""The rows of the benchmark, one a module."""
 
-from bench.rows import batch, containers, drain, growth, idle, latency, order, pickup, post, start
+from bench.rows import batch, containers, drain, growth, idle, latency, order, pickup, post, snapshot, start
 from bench.rows.row import Row
 
 ROWS: dict[str, Row] = {
     module.ROW.name: module.ROW
-    for module in (drain, pickup, latency, post, batch, order, idle, growth, start, containers)
+    for module in (drain, pickup, latency, post, batch, order, idle, growth, start, containers, snapshot)
 }

@@ -1,7 +1,4 @@
-"""100 tasks a POST to /queue/batch, 4 connections: rows that are committed when the answer comes, a second.
-
-The web server alone: nobody claims meanwhile.
-"""
+"""Committed rows a second from POST /queue/batch, 100 tasks a request, 4 connections; no node."""
 
 from __future__ import annotations
 
@@ -14,19 +11,19 @@ from bench.rows.row import Contestant, Figure, Row, Scene
 from bench.served import Served, kinds
 from bench.system import BadRun
 
-SIZE = 100
+BATCH_TASKS = 100
 
 
 def _measure(scene: Scene, database: str, broker: str, requests: int) -> dict[str, float]:
     task = {"type": handler.NAME, "data": {"n": 1}}
-    body = json.dumps({"tasks": [task] * SIZE}).encode()
+    body = json.dumps({"tasks": [task] * BATCH_TASKS}).encode()
     with Served(scene.servers, database, broker) as served:
         served.web()
         post(served.port, "/queue/batch", [body] * 20, 4).good()
         answers = post(served.port, "/queue/batch", [body] * requests, 4).good()
         ids = {identity for one in answers for identity in one.body["task_ids"]}
         rows = served.store.rows("SELECT count(*) AS n FROM taskdaemon_task")[0]["n"]
-        if not len(ids) == requests * SIZE == rows - 20 * SIZE:
+        if not len(ids) == requests * BATCH_TASKS == rows - 20 * BATCH_TASKS:
             raise BadRun(f"{requests} batches: {len(ids)} ids, {rows} rows")
     return {"rows": len(ids) / (max(one.answered for one in answers) - min(one.due for one in answers))}
 

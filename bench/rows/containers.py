@@ -1,4 +1,4 @@
-"""The pool of containers by itself, no database and no broker: FIFOs against Docker's attach, warm against cold."""
+"""The pool of containers without database and broker: FIFOs and attach, warm and cold."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bench.docker_roundtrip import Bench, cold, milliseconds
 from bench.docker_transport import CAT, docker, round_trips
 from bench.rows.row import Contestant, Figure, Row, Scene
 from bench.system import BadRun
-from tests.images.__main__ import ensure
-from tests.images.recipes import BUSYBOX
+from testkit.images.__main__ import ensure
+from testkit.images.recipes import BUSYBOX
 
-SEALED = ("docker", "run", "--rm", "--network", "none", "--log-driver", "none", BUSYBOX, "true")
-WAYS = {"fifo": "FIFOs bound into the container", "attach": "Docker's attach"}
+SANDBOXED_RUN = ("docker", "run", "--rm", "--network", "none", "--log-driver", "none", BUSYBOX, "true")
+TRANSPORTS = {"fifo": "FIFOs bound into the container", "attach": "Docker's attach"}
 
 
 def _measure(scene: Scene, transport: str) -> dict[str, float]:
@@ -39,16 +39,16 @@ def _measure(scene: Scene, transport: str) -> dict[str, float]:
                 bench.pool.close(30)
             if bench.bad:
                 raise BadRun(f"a reply does not prove its task: {bench.bad[0]}")
-        found["run"] = cold(*SEALED, times=5)["p50_ms"]
+        found["run"] = cold(*SANDBOXED_RUN, times=5)["p50_ms"]
     return found
 
 
 def _contestants(scene: Scene) -> list[Contestant]:
     if scene.no_docker is not None:
         return []
-    names = {transport: f"ours: containers by {transport}" for transport in WAYS}
+    names = {transport: f"ours: containers by {transport}" for transport in TRANSPORTS}
     return [
-        Contestant(name, WAYS[transport], partial(_measure, scene, transport))
+        Contestant(name, TRANSPORTS[transport], partial(_measure, scene, transport))
         for transport, name in names.items() if scene.wants(name)
     ]  # fmt: skip
 

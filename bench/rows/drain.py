@@ -1,11 +1,11 @@
-"""How fast a backlog of tasks that do nothing is worked off."""
+"""How fast a backlog of no-op tasks is processed."""
 
 from __future__ import annotations
 
 from functools import partial
 
 from bench.numbers import drain_rate
-from bench.rows.field import Make, everybody, untuned
+from bench.rows.field import Make, all_systems, untuned
 from bench.rows.row import Contestant, Figure, Row, Scene
 
 
@@ -13,11 +13,11 @@ def _measure(make: Make, count: int | None) -> dict[str, float]:
     with make() as system:
         tasks = count or system.tasks
         if system.warm_first:
-            # Warm slots, then the whole backlog in one commit.
+            # Warm slots, then the complete backlog in one commit.
             system.start()
             system.send(tasks)
         else:
-            # Sent slower than worked off: all of it has to be there before the first worker is.
+            # Sending is slower than processing, so the backlog must be complete before the workers start.
             system.send(tasks)
             system.start()
         rate = drain_rate([stamp for _, stamp in system.stamps(tasks)])
@@ -25,7 +25,7 @@ def _measure(make: Make, count: int | None) -> dict[str, float]:
 
 
 def _contestants(scene: Scene) -> list[Contestant]:
-    field = [*everybody(scene, containers=True), *untuned(scene)]
+    field = [*all_systems(scene, containers=True), *untuned(scene)]
     return [
         Contestant(one.name, one.says, partial(_measure, one.make, scene.scaled(one.tasks) if scene.quick else None))
         for one in field

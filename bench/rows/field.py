@@ -1,4 +1,4 @@
-"""Who takes part: ours in its configurations, and the rivals."""
+"""The measured systems: this platform's configurations and the competitors."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Make = Callable[[], System]
 
 
 @dataclass(frozen=True)
-class One:
-    """A system that can be made for each measurement anew."""
+class Entrant:
+    """A system, made anew for each measurement."""
 
     name: str
     says: str
@@ -26,9 +26,9 @@ class One:
     has_priorities: bool = True
 
 
-def ours(scene: Scene, containers: bool = False, selection: str = "fifo") -> list[One]:
-    """SQLite + doorbell and PostgreSQL + Redis with 8 child processes; the latter with 8 containers too."""
-    kinds = [("sqlite", "doorbell", "process"), ("postgres", "redis", "process")]
+def ours(scene: Scene, containers: bool = False, selection: str = "fifo") -> list[Entrant]:
+    """SQLite without a broker and PostgreSQL + Redis with 8 child processes; the latter also with 8 containers."""
+    kinds = [("sqlite", "local", "process"), ("postgres", "redis", "process")]
     if containers and scene.no_docker is None:
         kinds.append(("postgres", "redis", "docker"))
     found = []
@@ -36,31 +36,31 @@ def ours(scene: Scene, containers: bool = False, selection: str = "fifo") -> lis
         make = partial(Ours, scene.servers, *kind, selection=selection)
         one = make()
         if scene.wants(one.name):
-            found.append(One(one.name, one.says, one.tasks, make))
+            found.append(Entrant(one.name, one.says, one.tasks, make))
     return found
 
 
-def rivals(scene: Scene) -> list[One]:
-    """All of them, or those that are wanted."""
+def rivals(scene: Scene) -> list[Entrant]:
+    """All competitors, or the selected ones."""
     found = []
     for key in scene.rivals:
         make = partial(RunningRival, key, scene.servers)
         one = make()
-        found.append(One(one.name, one.says, one.tasks, make, one.rival.one_slot is not None))
+        found.append(Entrant(one.name, one.says, one.tasks, make, one.rival.one_slot is not None))
     return found
 
 
-def untuned(scene: Scene) -> list[One]:
-    """Rivals with what their workers do unless told otherwise, where that makes a difference."""
+def untuned(scene: Scene) -> list[Entrant]:
+    """Competitors with default workers, if these differ from the tuned ones."""
     found = []
     for key in scene.rivals:
         if module(key).RIVAL.as_it_comes is not None:
             make = partial(RunningRival, key, scene.servers, tuned=False)
             one = make()
-            found.append(One(one.name, one.says, one.tasks, make))
+            found.append(Entrant(one.name, one.says, one.tasks, make))
     return found
 
 
-def everybody(scene: Scene, containers: bool = False, selection: str = "fifo") -> list[One]:
-    """Ours first."""
+def all_systems(scene: Scene, containers: bool = False, selection: str = "fifo") -> list[Entrant]:
+    """This platform first, then the competitors."""
     return [*ours(scene, containers, selection), *rivals(scene)]

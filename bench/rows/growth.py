@@ -1,4 +1,4 @@
-"""How long a claim of 8 tasks takes with many rows in the table: a median of 100 claims for each filling."""
+"""How long a claim of 8 tasks takes in large tables: the median of 100 claims for each filling."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.numbers import short
 from bench.rows.row import Contestant, Figure, Row, Scene
 from bench.served import kinds
 
-MOST = 1_000_000
+FINISHED_ROWS = 1_000_000
 FILLINGS = [(finished, pending, scheduled) for finished in (0, 1, 10) for pending in (0, 1) for scheduled in (0, 1)]
 
 
@@ -23,12 +23,12 @@ def _measure(scene: Scene, database: str, broker: str, most: int) -> dict[str, f
     with Deployment(scene.servers, database, broker) as deployment:
         took = json.loads(deployment.run("-m", "bench.grower", str(most)))
     medians = {filling: statistics.median(took[_key(filling, most // 10)]) for filling in FILLINGS}
-    named = {_key(filling, MOST // 10): value for filling, value in medians.items()}
+    named = {_key(filling, FINISHED_ROWS // 10): value for filling, value in medians.items()}
     return named | {"ratio": medians[10, 1, 1] / medians[0, 0, 0], "worst": max(medians.values()) / medians[0, 0, 0]}
 
 
 def _contestants(scene: Scene) -> list[Contestant]:
-    most = 50_000 if scene.quick else MOST
+    most = 50_000 if scene.quick else FINISHED_ROWS
     says = "claims of 8" + (f"; quick: at most {short(most)} rows" if scene.quick else "")
     return [
         Contestant(name, says, partial(_measure, scene, database, broker, most))
@@ -44,7 +44,9 @@ ROW = Row(
     name="growth",
     title="A claim of 8 as the table grows (finished / pending / scheduled rows)",
     measures={
-        _key(filling, MOST // 10): Figure(" / ".join(_thousands(part * MOST // 10) for part in filling), "ms", "less")
+        _key(filling, FINISHED_ROWS // 10): Figure(
+            " / ".join(_thousands(part * FINISHED_ROWS // 10) for part in filling), "ms", "less"
+        )
         for filling in FILLINGS
     }
     | {

@@ -1,5 +1,6 @@
-"""From the moment at which a POST is due until its end can be read in the database: at 50 a second and at 80 % of what
-the same deployment takes. Open loop: a POST that is late because the one before was counts from when it was due.
+"""From the time when a POST is due until its result is readable, at 50 a second and at 80 % of the capacity.
+
+Open loop: a POST that is sent late counts from when it was due.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def _measure(scene: Scene, database: str, broker: str, seconds: float) -> dict[s
         p50, p99 = _open_loop(served, 50.0, int(50 * seconds), first)
         figures = {"50_p50": p50, "50_p99": p99}
         first += int(50 * seconds)
-        burst = max(int(600 * seconds), 1000)  # long enough for a steady state: over a second
+        burst = max(int(600 * seconds), 1000)  # over a second, for a steady state
         load = served.post(burst, first=first)
         served.none_left(served.process)
         first += burst
@@ -43,14 +44,14 @@ def _open_loop(served: Served, rate: float, count: int, first: int) -> tuple[flo
         served.none_left(served.process)
     ids = [str(one.body["task_id"]).replace("-", "") for one in answers]
     if missing := sum(identity not in watcher.seen for identity in ids):
-        raise BadRun(f"the end of {missing} tasks was not seen")
+        raise BadRun(f"the results of {missing} tasks were not seen")
     took = [(watcher.seen[identity] - one.due) * 1e3 for identity, one in zip(ids, answers, strict=True)]
     return quantile(took, 0.5), quantile(took, 0.99)
 
 
 def _contestants(scene: Scene) -> list[Contestant]:
     seconds = 2.0 if scene.quick else 6.0
-    says = "web server and one node, 8 child processes; seen by a reader that looks every 2 ms"
+    says = "web server and one node, 8 child processes; read by polling every 2 ms"
     return [
         Contestant(name, says, partial(_measure, scene, database, broker, seconds))
         for name, database, broker in kinds(scene)

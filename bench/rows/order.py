@@ -1,11 +1,11 @@
-"""Whether priorities are kept: 1,000 tasks with random ones from 0 to 100, queued, then run one after the other."""
+"""Whether priorities are kept: 1,000 queued tasks with random priorities run one after another."""
 
 from __future__ import annotations
 
 from functools import partial
 
 from bench.numbers import inversions
-from bench.rows.field import Make, everybody
+from bench.rows.field import Make, all_systems
 from bench.rows.row import Contestant, Figure, Row, Scene
 
 SEED = 20261125
@@ -27,7 +27,7 @@ def _contestants(scene: Scene) -> list[Contestant]:
     count = 200 if scene.quick else 1000
     return [
         Contestant(one.name, one.says, partial(_measure, one.make, count))
-        for one in everybody(scene, selection="priority")
+        for one in all_systems(scene, selection="priority")
         if one.has_priorities
     ]
 

@@ -1,4 +1,4 @@
-"""A row of the table: several systems measured in the same way."""
+"""A row of the benchmark: several systems, measured in the same way."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Literal
 
 from bench.rivals import NAMES
 from bench.servers import Servers
-from tests.images import docker
+from testkit.images import docker
+from testkit.images.__main__ import ensure
 
 Better = Literal["more", "less"]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One number of a row, with its unit. `better`: which way."""
+    """One number of a row, with its unit."""
 
     label: str
     unit: str
@@ -25,7 +26,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Contestant:
-    """One system, set up in one way. `measure` does the whole of one measurement; raises BadRun if it is no result."""
+    """One configured system. `measure` performs one measurement; raises BadRun if it gives no result."""
 
     name: str
     says: str
@@ -34,34 +35,40 @@ class Contestant:
 
 @dataclass
 class Scene:
-    """What all rows of a run share. `only`: parts of names; empty: all systems. `quick`: a tenth of everything."""
+    """Shared by all rows of a run. `only`: parts of names, empty for all systems; `quick`: smaller counts."""
 
     servers: Servers
     quick: bool = False
     only: Sequence[str] = ()
 
     def scaled(self, count: int) -> int:
-        """Of a full run's count, what this run takes."""
+        """The count for this run, given that of a full one."""
         return max(count // 8, 50) if self.quick else count
 
     @property
     def rivals(self) -> tuple[str, ...]:
-        """The modules of `bench.rivals` to measure."""
+        """The selected modules of `bench.rivals`."""
         return tuple(name for name in NAMES if self.wants(name.replace("_", " on ")))
 
     def wants(self, name: str) -> bool:
-        """Whether a system is to be measured."""
+        """Whether a system is selected."""
         return not self.only or any(part.lower() in name.lower() for part in self.only)
 
     @cached_property
     def no_docker(self) -> str | None:
-        """Why nothing can be run in containers, or None."""
-        return docker.fault()
+        """Why containers cannot be measured, or None. Builds missing images."""
+        if reason := docker.fault():
+            return reason
+        try:
+            ensure()
+        except docker.Trouble as trouble:
+            return f"the images cannot be made ({' '.join(str(trouble).split())[:300]}); try: python -m testkit.images"
+        return None
 
 
 @dataclass(frozen=True)
 class Row:
-    """`measures`: keys of the dicts that `measure` answers. `repeats`: the most, whatever is asked for."""
+    """`measures`: the keys that `measure` returns. `repeats`: the maximum number of repetitions."""
 
     name: str
     title: str

@@ -1,4 +1,4 @@
-"""`make run` in a fresh copy of the project until /health says healthy: from nothing, and the second time."""
+"""`make run` in a fresh copy of the project until /health is healthy: the first time and the second."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pathlib import Path
 from bench.rows.row import Contestant, Figure, Row, Scene
 from bench.servers import TOP
 from bench.system import BadRun
-from tests.system.daemon import free_port
-from tests.system.process import kill_all
+from testkit.ports import free_port
+from testkit.process import inherited, kill_all, until
 
 
 def _copy(to: Path) -> None:
-    """The files that git knows, as they are now."""
+    """Copy the files that git tracks, as they are now."""
     names = subprocess.run(["git", "ls-files", "-z"], cwd=TOP, check=True, capture_output=True).stdout
     for name in map(os.fsdecode, filter(None, names.split(b"\0"))):
         if (TOP / name).is_file():
@@ -37,21 +37,20 @@ def _healthy(port: int) -> bool:
 
 
 def _start(project: Path, home: Path) -> float:
-    """Seconds from the command to the first healthy answer."""
+    """Seconds from the command to the first healthy response."""
     port = free_port()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DAEMON_", "DATABASE_URL"))}
     with (home / "said").open("ab") as said:
         began = time.monotonic()
         run = subprocess.Popen(
-            ["make", "run"], cwd=project, env=kept | {"DAEMON_HOME": str(home), "DAEMON_PORT": str(port)},
+            ["make", "run"], cwd=project, env=inherited() | {"DAEMON_HOME": str(home), "DAEMON_PORT": str(port)},
             stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
         )  # fmt: skip
     try:
-        while not _healthy(port):
-            if run.poll() is not None or time.monotonic() - began > 300:
-                raise BadRun(f"make run is not healthy: {(home / 'said').read_text()[-1500:]}")
-            time.sleep(0.01)
-        return time.monotonic() - began
+        until(lambda: run.poll() is not None or _healthy(port), 300, "a healthy daemon", lambda _: time.sleep(0.01))
+        seconds = time.monotonic() - began
+        if run.poll() is not None:
+            raise BadRun(f"make run is not healthy: {(home / 'said').read_text()[-1500:]}")
+        return seconds
     finally:
         try:
             os.killpg(run.pid, signal.SIGTERM)

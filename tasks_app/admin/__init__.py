@@ -1,4 +1,4 @@
-"""Django admin for the operators: it shows, and changes a task only through `lifecycle`."""
+"""The Django admin for operators. It changes tasks only through `lifecycle`."""
 
 from django.contrib import admin
 
@@ -6,12 +6,12 @@ from tasks_app.admin.api_keys import ApiKeyAdmin
 from tasks_app.admin.nodes import NodeAdmin
 from tasks_app.admin.tasks import TaskAdmin
 
-# Django's own site with other words and pages. A site class of ours could not live in this package: registering on it
-# imports it, and importing it registers.
+# Django's own site with other titles and templates. A site class in this package would be a circular import:
+# registering on it imports it, and importing it registers.
 admin.site.site_header = admin.site.site_title = "Tasks"
 admin.site.index_title = "Dashboard"
 admin.site.site_url = "/docs"
-admin.site.enable_nav_sidebar = False  # the tables need its room
+admin.site.enable_nav_sidebar = False  # the tables need the space
 admin.site.index_template = "taskdaemon/dashboard.html"
 admin.site.login_template = "taskdaemon/login.html"
 

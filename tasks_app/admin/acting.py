@@ -1,4 +1,4 @@
-"""What an operator can do to tasks, each through its verb of `lifecycle`, and in the log with who did it."""
+"""The operators' actions on tasks: each calls a verb of `lifecycle` and is logged with its user."""
 
 from __future__ import annotations
 
@@ -8,23 +8,21 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
-from django.db import connection
 
 from tasks_app.lifecycle import cancel, delete, redrive
 from tasks_app.models import Status, Task
-from tasks_app.write_lock import writing
+from tasks_app.store.current import store
+from tasks_app.store.transactions import writing
 
-#: Tasks that one click acts on; more are left for the next.
-MOST = 10_000
-#: Seconds after which one click stops, rather than have the browser give up on it.
-LONGEST = 20.0
-#: Tasks of one commit on SQLite: other writers wait for it.
-GROUP = 20
+#: Tasks that one click acts on.
+MAX_ACTION_TASKS = 10_000
+#: One click stops after this time, before the browser gives up.
+MAX_ACTION_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
-class Deed:
-    """A verb, and its words. `permission`: Django's codename; `unless`: why it leaves a task alone."""
+class Action:
+    """An action and its texts. `permission`: Django's codename; `fits`: statuses; `unless`: why it skips a task."""
 
     name: str
     permission: str
@@ -36,10 +34,10 @@ class Deed:
     verb: Callable[[UUID, str], bool]
 
 
-DEEDS = {
-    deed.name: deed
-    for deed in (
-        Deed(
+ACTIONS = {
+    task_action.name: task_action
+    for task_action in (
+        Action(
             "redrive",
             "change",
             CHANGE,
@@ -49,7 +47,7 @@ DEEDS = {
             "They go to the back of their queue, with a new budget of retries.",
             lambda task_id, _: redrive(task_id),
         ),
-        Deed(
+        Action(
             "cancel",
             "change",
             CHANGE,
@@ -59,14 +57,14 @@ DEEDS = {
             "They fail with the reason “cancelled”; the containers of running ones are stopped, their results dropped.",
             lambda task_id, who: cancel(task_id, f"cancelled by {who}"),
         ),
-        Deed(
+        Action(
             "delete",
             "delete",
             DELETION,
             "deleted",
             "gone already",
             frozenset(Status),
-            "They are gone for good, with their attempts and logs; the containers of running ones are stopped.",
+            "They are removed for good, with their attempts and logs; the containers of running ones are stopped.",
             lambda task_id, _: delete(task_id),
         ),
     )
@@ -74,47 +72,45 @@ DEEDS = {
 
 
 @dataclass(frozen=True)
-class Done:
-    """What came of it: tasks moved, tasks left alone by the verb, tasks that time or number did not allow."""
+class ActionResult:
+    """Numbers of tasks: changed, skipped because their status did not fit, not tried for lack of time."""
 
-    kept: int = 0
-    left: int = 0
+    changed: int = 0
+    skipped: int = 0
     not_tried: int = 0
 
 
-def act(deed: Deed, user_id: int, who: str, task_id: UUID, task_type: str) -> bool:
-    """Do it to one task. The move and the log's entry are one commit: neither is there without the other."""
+def act(task_action: Action, user_id: int, who: str, task_id: UUID, task_type: str) -> bool:
+    """Perform the action on one task, and log it in the same commit. False if the task did not fit."""
     with writing():
-        if not deed.verb(task_id, who):
+        if not task_action.verb(task_id, who):
             return False
-        shown = Task(pk=task_id, task_type=task_type)
-        LogEntry.objects.log_actions(user_id, [shown], deed.flag, deed.done.capitalize())
+        logged = Task(pk=task_id, task_type=task_type)
+        LogEntry.objects.log_actions(user_id, [logged], task_action.flag, task_action.done.capitalize())
     return True
 
 
-def act_on_all(deed: Deed, user_id: int, who: str, tasks: Sequence[tuple[UUID, str]]) -> Done:
-    """Do it to (id, type) pairs, oldest first, a few in a commit."""
-    until = time.monotonic() + LONGEST
-    # SQLite has one writer, and a commit of it costs more than all the rest. A server's writers would wait for the
-    # rows of the whole group, in an order of their own, and could end in a deadlock.
-    size = GROUP if connection.vendor == "sqlite" else 1
+def act_on_all(task_action: Action, user_id: int, who: str, tasks: Sequence[tuple[UUID, str]]) -> ActionResult:
+    """Perform the action on (id, type) pairs, oldest first."""
+    until = time.monotonic() + MAX_ACTION_SECONDS
+    size = store().tasks_per_commit
     rows = sorted(tasks)
-    kept = tried = 0
+    changed = tried = 0
     for start in range(0, len(rows), size):
         if time.monotonic() > until:
             break
         group = rows[start : start + size]
         with writing():
-            moved = sum(act(deed, user_id, who, *row) for row in group)
-        kept, tried = kept + moved, tried + len(group)
-    return Done(kept, tried - kept, len(rows) - tried)
+            changed += sum(act(task_action, user_id, who, *row) for row in group)
+        tried += len(group)
+    return ActionResult(changed, tried - changed, len(rows) - tried)
 
 
 def chosen(text: str) -> list[UUID]:
-    """Ids from a form's field, at most MOST. Raises ValueError."""
-    return [UUID(word) for word in text.split(",")[:MOST]]
+    """Ids from a form's field, at most MAX_ACTION_TASKS. Raises ValueError."""
+    return [UUID(word) for word in text.split(",")[:MAX_ACTION_TASKS]]
 
 
 def as_text(ids: Iterable[UUID]) -> str:
-    """Ids for a form's field: one field however many, for Django limits their number."""
+    """Ids for one form field. Django limits the number of fields."""
     return ",".join(one.hex for one in ids)

@@ -9,17 +9,20 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin.text import ago, line, span
+from tasks_app.admin.row_admin import RowAdmin
+from tasks_app.admin.text import ago, line
+from tasks_app.metrics.span import span
 from tasks_app.models import Status, Task
 
 
-class Columns(admin.ModelAdmin):
-    """A task in a row: what it is, how it stands, how old it is, how long it took, what went wrong."""
+class Columns(RowAdmin):
+    """The columns as methods."""
 
     @admin.display(description="id")
-    def short_id(self, task: Task) -> SafeString:
-        """Its last digits: the first ones are the time, and nearly the same for all that is on a page."""
-        return format_html('<span class="td-id" title="{}">…{}</span>', task.pk, str(task.pk)[-12:])
+    def id_column(self, task: Task) -> SafeString:
+        """The full id, on two lines; `<wbr>` keeps it one word when it is copied."""
+        shown = str(task.pk)
+        return format_html('<span class="td-id">{}<wbr>{}</span>', shown[:19], shown[19:])
 
     @admin.display(description="type")
     def type_column(self, task: Task) -> str:
@@ -28,7 +31,7 @@ class Columns(admin.ModelAdmin):
 
     @admin.display(description="status")
     def status_column(self, task: Task) -> SafeString:
-        """Coloured, with the reason of a failure."""
+        """A coloured badge, with the reason of a failure."""
         shown = badge(task.status, task.status)
         if task.failure_reason is None:
             return shown
@@ -36,7 +39,7 @@ class Columns(admin.ModelAdmin):
 
     @admin.display(description="age")
     def age(self, task: Task) -> SafeString:
-        """Since it was created."""
+        """Time since its creation."""
         return format_html(
             '<span title="{} UTC">{}</span>',
             f"{task.created_at:%Y-%m-%d %H:%M:%S}",
@@ -45,7 +48,7 @@ class Columns(admin.ModelAdmin):
 
     @admin.display(description="duration")
     def duration(self, task: Task) -> str:
-        """From the last attempt's start to the end; of one that has not ended, what it waits for."""
+        """From the last attempt's start to its end; for an unfinished task, what it waits for."""
         now = timezone.now()
         if task.status == Status.PENDING:
             if task.due_at:
@@ -58,10 +61,10 @@ class Columns(admin.ModelAdmin):
 
     @admin.display(description="last error")
     def error_column(self, task: Task) -> SafeString:
-        """On one line, and short."""
+        """The last error, shortened to one line."""
         return format_html('<span class="td-error">{}</span>', line(task.last_error, 140))
 
 
 def badge(tone: Any, text: str) -> SafeString:
-    """A coloured word. `tone` is one of ours: a status, or `plain`."""
+    """A coloured label. `tone` selects a class of admin.css: a status, or `plain`."""
     return format_html('<span class="td-badge td-{}">{}</span>', tone, text)

@@ -1,4 +1,4 @@
-"""How the system stands, on one page."""
+"""The dashboard's contents."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tasks_app.admin.nodes import differs
-from tasks_app.admin.text import ago, harmless, line, span
-from tasks_app.metrics.figures import Figures, HandlerFigures, figures
+from tasks_app.admin.text import ago, harmless, line
 from tasks_app.metrics.problems import problems
+from tasks_app.metrics.span import span
+from tasks_app.metrics.system_reading import HandlerReading, SystemReading, current_reading
 from tasks_app.models import FailureReason, Node, Status, Task
 
-#: Failures that are counted; more read "or more".
-MOST = 10_000
+#: Failures of the last hour that are counted.
+MAX_COUNTED_FAILURES = 10_000
 #: Problems that are shown.
-PROBLEMS = 20
+MAX_PROBLEMS = 20
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A number, and the list of what it counts."""
+    """A number, and a link to the tasks that it counts."""
 
     number: str
     link: str = ""
@@ -36,7 +37,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class HandlerRow:
-    """One handler: its tasks by status, its slots, how long the oldest ready task has waited."""
+    """One handler. `oldest`: how long its oldest ready task has waited; `broken`: it has problems."""
 
     name: str
     tasks: list[Cell]
@@ -44,7 +45,7 @@ class HandlerRow:
     warm: int
     slots: int
     oldest: str
-    ill: bool
+    broken: bool
     waits: bool
 
 
@@ -64,7 +65,7 @@ class NodeRow:
 
 @dataclass(frozen=True)
 class Board:
-    """The page. `cut`: failures of the hour were not counted to the end."""
+    """The page. `cut`: the last hour has more failures than were counted."""
 
     totals: list[tuple[str, Cell]]
     handlers: list[HandlerRow]
@@ -76,16 +77,16 @@ class Board:
 
 
 def board() -> Board:
-    """Look. Raises DatabaseError."""
-    now, figs = timezone.now(), figures()
+    """Read it from the database. Raises DatabaseError."""
+    now, reading = timezone.now(), current_reading()
     failures, cut = _failures(now)
     kind = ContentType.objects.get_for_model(Task)
     actions = LogEntry.objects.filter(content_type=kind).select_related("user", "content_type").order_by("-pk")[:8]
     return Board(
-        totals=_totals(figs),
-        handlers=[_handler(figs, name, one) for name, one in figs.handlers.items()],
-        nodes=[_node(node, now) for node in figs.nodes] + [_silent(*one) for one in figs.silent.items()],
-        problems=[harmless(one[:500]) for one in problems(figs)[:PROBLEMS]],
+        totals=_totals(reading),
+        handlers=[_handler(reading, name, one) for name, one in reading.handlers.items()],
+        nodes=[_node(node, now) for node in reading.nodes] + [_silent(*one) for one in reading.silent.items()],
+        problems=[harmless(one[:500]) for one in problems(reading)[:MAX_PROBLEMS]],
         failures=failures,
         cut=cut,
         actions=list(actions),
@@ -93,20 +94,20 @@ def board() -> Board:
 
 
 def listed(**narrowed: str) -> str:
-    """The address of the list of tasks, narrowed."""
+    """The address of the list of tasks, with these filters."""
     return f"{reverse('admin:tasks_app_task_changelist')}?{urlencode(narrowed)}"
 
 
-def _totals(figs: Figures) -> list[tuple[str, Cell]]:
+def _totals(reading: SystemReading) -> list[tuple[str, Cell]]:
     sums = dict.fromkeys(("pending", "processing", "completed", "failed"), 0)
-    for name in figs.handlers:
-        for status, count in figs.stored(name).items():
+    for name in reading.handlers:
+        for status, count in reading.stored(name).items():
             sums[status] += count
     return [(status, Cell(f"{count:,}", listed(status=status), status)) for status, count in sums.items()]
 
 
-def _handler(figs: Figures, name: str, one: HandlerFigures) -> HandlerRow:
-    stored: Mapping[str, int] = figs.stored(name)
+def _handler(reading: SystemReading, name: str, one: HandlerReading) -> HandlerRow:
+    stored: Mapping[str, int] = reading.stored(name)
     cells = [
         Cell(f"{stored[status]:,}", listed(type=name, status=status), str(status) if stored[status] else "none")
         for status in Status
@@ -118,14 +119,14 @@ def _handler(figs: Figures, name: str, one: HandlerFigures) -> HandlerRow:
         warm=one.warm,
         slots=one.slots,
         oldest=span(one.oldest) if one.ready else "",
-        ill=bool(one.problems),
+        broken=bool(one.problems),
         waits=one.pending > 0,
     )
 
 
 def _node(node: Node, now: datetime) -> NodeRow:
-    warm = sum(seat["warm"] for seat in node.pools.values())
-    slots = sum(seat["slots"] for seat in node.pools.values())
+    warm = sum(state["warm"] for state in node.pools.values())
+    slots = sum(state["slots"] for state in node.pools.values())
     return NodeRow(
         name=line(node.name),
         link=reverse("admin:tasks_app_node_change", args=(node.name,)),
@@ -144,12 +145,12 @@ def _silent(name: str, age: float) -> NodeRow:
 
 
 def _failures(now: datetime) -> tuple[list[tuple[str, Cell]], bool]:
-    """Those of the last hour by reason, most first."""
+    """Failures of the last hour by reason, the most frequent first; and whether there are more than were counted."""
     late = Task.objects.failed().filter(completed_at__gte=now - timedelta(hours=1)).order_by("-completed_at")
-    among = Task.objects.filter(pk__in=late.values("pk")[:MOST]).order_by()
+    among = Task.objects.filter(pk__in=late.values("pk")[:MAX_COUNTED_FAILURES]).order_by()
     counted = among.values_list("failure_reason").annotate(count=Count("pk")).order_by("-count", "failure_reason")
     rows = [
         (str(FailureReason(reason).value).replace("_", " "), Cell(f"{count:,}", listed(failed="hour", reason=reason)))
         for reason, count in counted
     ]
-    return rows, sum(int(cell.number.replace(",", "")) for _, cell in rows) >= MOST
+    return rows, sum(int(cell.number.replace(",", "")) for _, cell in rows) >= MAX_COUNTED_FAILURES

@@ -1,4 +1,4 @@
-"""Everything that is known of one task, ready for its page."""
+"""Everything that a task's page shows."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from django.db.models import QuerySet, TextField
 from django.db.models.functions import Cast, Length, Substr
 from django.utils import timezone
 
-from tasks_app.admin.text import MOST, Shown, ago, harmless, line, log, pretty, span
+from tasks_app.admin.text import MAX_SHOWN_CHARS, Shown, ago, harmless, line, log, pretty
 from tasks_app.admin.timeline import Moment, timeline
-from tasks_app.models import Attempt, Task
+from tasks_app.metrics.span import span
+from tasks_app.models import Attempt, OutcomeKind, Task
 
-#: Characters of JSON that are read to be laid out; of a longer text only its beginning is shown, as it is stored.
-READ = 1024 * 1024
-#: Attempts that are shown, the last ones: each may have 128 KiB of logs.
-ATTEMPTS = 20
-#: Characters of an image's digest: `sha256:` and the twelve digits that `docker images` shows.
-IMAGE = 19
+#: JSON up to this length is indented; of a longer text the page shows the beginning as it is stored.
+MAX_INDENTED_CHARS = 1024 * 1024
+#: The last attempts are shown. Each may have 128 KiB of logs.
+MAX_ATTEMPTS = 20
+#: Shown characters of an image's digest: `sha256:` and twelve digits, as `docker images` shows.
+IMAGE_DIGEST_CHARS = 19
 
 
 @dataclass(frozen=True)
-class Try:
-    """One attempt. `facts`: (name, value) pairs that have a value."""
+class AttemptDetail:
+    """One attempt. `facts`: (name, value) pairs that have a value. `log_to_come`: its log is not saved yet."""
 
     number: int
     outcome: str
@@ -34,11 +35,12 @@ class Try:
     facts: list[tuple[str, str]]
     stdout: Shown
     stderr: Shown
+    log_to_come: bool
 
 
 @dataclass(frozen=True)
 class Detail:
-    """One task. `left_out`: attempts before those that are shown."""
+    """One task. `left_out`: the number of earlier attempts that are not shown."""
 
     task: Task
     task_type: str
@@ -47,36 +49,39 @@ class Detail:
     data: Shown
     result: Shown | None
     moments: list[Moment]
-    tries: list[Try]
+    attempts: list[AttemptDetail]
     left_out: int
 
 
 def detail(tasks: QuerySet[Task], task: Task) -> Detail:
-    """Read it. JSON comes as text and in part: a result may have 10 MiB, and be nested deeper than Python reads."""
+    """Read one task's details.
+
+    JSON is read as text, and only in part: a result may have 10 MiB, and be nested deeper than Python parses.
+    """
     texts: Any = (
         tasks.filter(pk=task.pk)
         .annotate(data_text=Cast("task_data", TextField()), result_text=Cast("result", TextField()))
         .annotate(
-            data_part=Substr("data_text", 1, READ),
+            data_part=Substr("data_text", 1, MAX_INDENTED_CHARS),
             data_size=Length("data_text"),
-            result_part=Substr("result_text", 1, READ),
+            result_part=Substr("result_text", 1, MAX_INDENTED_CHARS),
             result_size=Length("result_text"),
         )
         .values("data_part", "data_size", "result_part", "result_size")
         .first()
     ) or {"data_part": None, "result_part": None}
     known = Attempt.objects.filter(task_id=task.pk)
-    rows = list(known.order_by("-number")[:ATTEMPTS])[::-1]
+    rows = list(known.order_by("-number")[:MAX_ATTEMPTS])[::-1]
     now = timezone.now()
     return Detail(
         task=task,
         task_type=line(task.task_type),
-        error=harmless((task.last_error or "")[:MOST]),
+        error=harmless((task.last_error or "")[:MAX_SHOWN_CHARS]),
         facts=_facts(task, now),
         data=_json(texts, "data") or Shown(""),
         result=_json(texts, "result"),
         moments=timeline(task, rows, _entries(task), now),
-        tries=[_try(row) for row in reversed(rows)],
+        attempts=[_attempt(row) for row in reversed(rows)],
         left_out=known.count() - len(rows),
     )
 
@@ -112,7 +117,7 @@ def _facts(task: Task, now: datetime) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _try(row: Attempt) -> Try:
+def _attempt(row: Attempt) -> AttemptDetail:
     facts = [
         ("Started", moment(row.started_at)),
         ("Waited for a slot", span(row.wait_seconds)),
@@ -122,18 +127,19 @@ def _try(row: Attempt) -> Try:
         ("Killed for memory", "yes, says the engine" if row.oom else ""),
         ("Node", line(row.node)),
         ("Container", line(row.container)),
-        ("Image", line(row.image)[:IMAGE]),
+        ("Image", line(row.image)[:IMAGE_DIGEST_CHARS]),
     ]
-    return Try(
+    return AttemptDetail(
         number=row.number,
         outcome=row.outcome,
-        error=harmless(row.error[:MOST]),
+        error=harmless(row.error[:MAX_SHOWN_CHARS]),
         facts=[(name, value) for name, value in facts if value],
         stdout=log(row.stdout_tail),
         stderr=log(row.stderr_tail),
+        log_to_come=row.outcome == OutcomeKind.CANCELLED and not row.container,
     )
 
 
 def moment(at: datetime) -> str:
-    """A moment as it is in the API, to the millisecond."""
+    """A moment in UTC, to the millisecond."""
     return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}"

@@ -1,11 +1,11 @@
-"""What the list of tasks can be narrowed to; each has an index, or reads rows in the order of one."""
+"""The filters of the list of tasks. Each uses an index, or reads rows in the order of one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 from django.contrib import admin
 from django.db import DatabaseError
@@ -16,8 +16,11 @@ from django.utils import timezone
 from tasks_app import conf
 from tasks_app.admin.search import failed
 from tasks_app.admin.text import line
-from tasks_app.metrics.figures import figures
+from tasks_app.db.first_id import first_id
+from tasks_app.metrics.system_reading import current_reading
 from tasks_app.models import FailureReason, Status, Task
+
+MAX_TYPE_CHARS = 100
 
 SPANS = {
     "hour": ("past hour", timedelta(hours=1)),
@@ -26,52 +29,83 @@ SPANS = {
 }
 
 
-def first_id(moment: datetime) -> UUID:
-    """No task that came at or after a moment has a smaller id."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
-
-
 def known_types() -> list[str]:
-    """The handlers of handlers.toml, and every type that was ever received."""
+    """The handlers of handlers.toml, and every type that the database has counted, if it can be read now."""
     names = set(conf.handlers())
-    try:
-        names.update(figures().handlers)
-    except DatabaseError:  # the list itself will say it
-        pass
+    with suppress(DatabaseError):  # then fewer are offered; filtering does not need them
+        names.update(current_reading().handlers)
     return sorted(names)
 
 
-class _Filter(admin.SimpleListFilter):
-    def chosen(self) -> str | None:
-        """What the address asks for, if it is on offer; anything else filters nothing."""
+class TaskFilter(admin.SimpleListFilter):
+    """One parameter of the list's address.
+
+    A value that is not understood matches no task, and `fault` says why. If it were ignored, an action on "all that
+    match" would act on every task.
+    """
+
+    #: What is wrong with the value, in one sentence, or ""
+    fault = ""
+
+    def __init__(self, request: HttpRequest, params: dict[str, Any], model: type[Task], model_admin: Any) -> None:
+        given = params.get(str(self.parameter_name), [])
+        super().__init__(request, params, model, model_admin)
+        if len(given) > 1:
+            self.fault = f"The filter “{self.title}” is given {len(given)} times."
+        elif given and not self.understands(given[0]):
+            words = ", ".join(line(str(word), 40) for word, _ in self.lookup_choices[:20])
+            self.fault = f"“{line(given[0], 60)}” is no value of the filter “{self.title}”, which knows: {words}."
+
+    def has_output(self) -> bool:
+        # Django drops a filter without choices, even if the address sets it.
+        return True
+
+    def understands(self, value: str) -> bool:
+        """Whether a value is one of the choices."""
+        return value in {str(key) for key, _ in self.lookup_choices}
+
+    @property
+    def description(self) -> str:
+        """What it filters for, as part of a sentence; "" if it is not set."""
         value = self.value()
-        return value if value in {str(key) for key, _ in self.lookup_choices} else None
+        if value is None:
+            return ""
+        titles = {str(key): str(title) for key, title in self.lookup_choices}
+        return f"{self.title}: {titles.get(value, line(value, 60))}"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
+        if self.fault:
+            return queryset.none()
+        value = self.value()
+        return queryset if value is None else self.narrow(queryset, value)
+
+    def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
+        """The tasks that match a value."""
+        raise NotImplementedError
 
 
-class StatusFilter(_Filter):
-    """By status, over the partial indexes."""
+class StatusFilter(TaskFilter):
+    """By status, by the partial indexes."""
 
     title, parameter_name = "status", "status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(str(status), str(status)) for status in Status]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
-        match self.chosen():
-            case None:
-                return queryset
+    def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
+        match value:
             case "failed":
-                return failed(queryset)
+                return failed(tasks)
             case "processing":
-                return queryset.filter(pk__in=Task.objects.running().values("pk"))
+                return tasks.filter(pk__in=Task.objects.running().values("pk"))
             case "pending":
                 waiting = Task.objects.waiting().values("pk")
-                return queryset.filter(pk__in=Task.objects.ready().values("pk").union(waiting, all=True))
+                return tasks.filter(pk__in=Task.objects.ready().values("pk").union(waiting, all=True))
             case other:
-                return queryset.filter(status=other)
+                return tasks.filter(status=other)
 
 
-class ReasonFilter(_Filter):
+class ReasonFilter(TaskFilter):
     """By the reason of a failure."""
 
     title, parameter_name = "failure reason", "reason"
@@ -79,45 +113,45 @@ class ReasonFilter(_Filter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(str(reason), reason.value.replace("_", " ")) for reason in FailureReason]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
-        reason = self.chosen()
-        return failed(queryset).filter(failure_reason=reason) if reason else queryset
+    def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
+        return failed(tasks).filter(failure_reason=value)
 
 
-class TypeFilter(_Filter):
-    """By type: those of handlers.toml, and those that are only in the database any more."""
+class TypeFilter(TaskFilter):
+    """By type, whether or not it is one of the choices."""
 
     title, parameter_name = "type", "type"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(name, line(name, 40)) for name in known_types()]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
-        name = self.chosen()
-        return queryset.filter(task_type=name) if name else queryset
+    def understands(self, value: str) -> bool:
+        # Any valid type: the choices may be incomplete.
+        return 0 < len(value) <= MAX_TYPE_CHARS and "\0" not in value
+
+    def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
+        return tasks.filter(task_type=value)
 
 
-class CreatedFilter(_Filter):
-    """By the time in the id."""
+class CreatedFilter(TaskFilter):
+    """By time of creation, which the id contains."""
 
     title, parameter_name = "created", "created"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(key, title) for key, (title, _) in SPANS.items()]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
-        key = self.chosen()
-        return queryset.filter(pk__gte=first_id(timezone.now() - SPANS[key][1])) if key else queryset
+    def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
+        return tasks.filter(pk__gte=first_id(timezone.now() - SPANS[value][1]))
 
 
-class FailedFilter(_Filter):
-    """By the time of the failure, whenever the task came."""
+class FailedFilter(TaskFilter):
+    """By time of failure."""
 
     title, parameter_name = "time of failure", "failed"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(key, title) for key, (title, _) in SPANS.items()]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
-        key = self.chosen()
-        return failed(queryset).filter(completed_at__gte=timezone.now() - SPANS[key][1]) if key else queryset
+    def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
+        return failed(tasks).filter(completed_at__gte=timezone.now() - SPANS[value][1])

@@ -1,38 +1,79 @@
-"""A list of a million rows without reading a million rows."""
+"""Lists that stay quick with millions of rows."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.db.models.expressions import Combinable
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
-#: Rows that are counted; nobody pages further, and the count of all would be paid at every look.
-CAP = 10_000
+from tasks_app.admin.search import fault
+from tasks_app.admin.text import line
+
+#: Counting stops here: a count of all rows would be paid with every page.
+MAX_COUNTED_ROWS = 10_000
 
 
 class CappedPaginator(Paginator):
-    """Counts no further than CAP, which then reads "or more"."""
+    """Counts no further than MAX_COUNTED_ROWS; the page then says "or more"."""
 
     @cached_property
     def count(self) -> int:
-        """Rows, or CAP where there are more."""
+        """The number of rows, at most MAX_COUNTED_ROWS."""
         rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
-        return rows.order_by()[:CAP].count()
+        return rows.order_by()[:MAX_COUNTED_ROWS].count()
 
 
-class NewestFirst(ChangeList):
-    """The primary key is a UUIDv7: its index is the order in which tasks came. No other order, whatever the address
-    asks for: there is no index for it."""
+class StrictList(ChangeList):
+    """Never shows more than its address asks for, because an action on "all that match" acts on what it shows.
+
+    `faults`: what is not understood in the address, in sentences. If there is one, nothing matches.
+    """
+
+    faults: Sequence[str] = ()
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        found = super().get_queryset(request, exclude_parameters)
+        searched = fault(request.GET.getlist(SEARCH_VAR))
+        faults = [searched, *(getattr(spec, "fault", "") for spec in self.filter_specs)]
+        self.faults = [each for each in faults if each]
+        return found.none() if self.faults else found
+
+    def get_results(self, request: HttpRequest) -> None:
+        # Django would redirect from a missing page to a list without filters.
+        pages = self.model_admin.get_paginator(request, self.queryset, self.list_per_page).num_pages
+        self.page_num = min(max(self.page_num, 1), pages)
+        super().get_results(request)
+
+    @property
+    def narrowed(self) -> list[str]:
+        """The filters that are set, each as part of a sentence."""
+        found = [text for spec in self.filter_specs if (text := getattr(spec, "description", ""))]
+        return [*found, f"search: {line(self.query, 200)}"] if self.query.strip() else found
+
+    @property
+    def why_empty(self) -> list[str]:
+        """Why the list is empty, in sentences."""
+        if self.faults:
+            return [*self.faults, "Therefore nothing matches."]
+        many = self.opts.verbose_name_plural
+        if self.narrowed:
+            return [f"No {self.opts.verbose_name} matches: {', '.join(self.narrowed)}."]
+        return [f"There are no {many}."]
+
+
+class NewestFirst(StrictList):
+    """Orders by the primary key, a UUIDv7, and ignores the address: no other order has an index."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str | Combinable]:
         return ["-pk"]
 
     @property
     def or_more(self) -> bool:
-        """Whether counting was given up."""
-        return bool(self.result_count >= CAP)
+        """Whether there may be more rows than were counted."""
+        return bool(self.result_count >= MAX_COUNTED_ROWS)

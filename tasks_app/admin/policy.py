@@ -1,4 +1,4 @@
-"""What a browser may do with a page of the admin: load our own scripts and styles, and nothing else."""
+"""The Content-Security-Policy of the admin: only scripts and styles from here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponseBase
 
-#: No inline script, so markup that slipped through an escape would still do nothing.
+#: No inline scripts: markup that escaped escaping still does nothing.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

@@ -1,4 +1,4 @@
-"""What the admin does not do, said on a page of its own: people are there, not programs."""
+"""The admin's error pages, as HTML rather than the API's JSON."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from django.shortcuts import render
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404 below /admin/. Who is not logged in was led to the login before."""
+    """404 below /admin/, for users who are logged in: the others were redirected to the login."""
     return _page(request, 404, "Page not found", "There is no such page.")
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """403 below /admin/: logged in, without the permission."""
+    """403 below /admin/, for a user without the permission."""
     return _page(
         request,
         403,
         "Not allowed",
-        "Your user may not do this: ask an administrator for the permission (docs/admin.md).",
+        "Your user lacks the permission: ask an administrator for it (docs/admin.md).",
     )
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """403 for a form without its token."""
+    """403 for a form without a valid CSRF token."""
     return _page(
         request, 403, "Not done", "The form is too old, or came from another site: go back, reload the page, try again."
     )

@@ -1,6 +1,6 @@
-"""Strangers' text for people: bounded, and without a character that acts instead of being seen.
+"""Untrusted text for pages: bounded, with control characters made visible.
 
-Nothing here makes HTML; templates escape what they get.
+Nothing here produces HTML; templates escape what they get.
 """
 
 from __future__ import annotations
@@ -10,18 +10,22 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-#: Characters of a payload, a result or a log that a page shows.
-MOST = 64 * 1024
+from tasks_app.metrics.span import span
 
-# Control characters but tab and newline; and what turns the direction of writing, joins or hides.
-_ACTING = re.compile(
+#: Of a payload or a result.
+MAX_SHOWN_CHARS = 64 * 1024
+#: Of a log: everything that is stored of it, with the mark of a cut.
+MAX_LOG_CHARS = 68 * 1024
+
+# Control characters except tab and newline, and characters that change the direction of writing, join or hide others.
+_CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A text as far as it is shown. `cut`: characters that are not; `total`: characters there are in all."""
+    """A text as a page shows it. `cut`: the number of characters left out; `total`: of all characters."""
 
     text: str
     cut: int = 0
@@ -29,59 +33,44 @@ class Shown:
 
 
 def harmless(text: str) -> str:
-    """The text with every acting character written out: an escape as `\\x1b`, a right-to-left mark as `\\u200f`."""
-    return _ACTING.sub(_written, text)
+    """The text with control characters as text: an escape as `\\x1b`, a right-to-left mark as `\\u200f`."""
+    return _CONTROL.sub(_escaped, text)
 
 
-def _written(found: re.Match[str]) -> str:
+def _escaped(found: re.Match[str]) -> str:
     code = ord(found[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def line(text: str | None, most: int = 120) -> str:
+def line(text: str | None, max_chars: int = 120) -> str:
     """A text on one line, cut with an ellipsis."""
-    flat = " ".join((text or "")[: most * 4].split())
-    return harmless(flat if len(flat) <= most else flat[: most - 1] + "…")
+    flat = " ".join((text or "")[: max_chars * 4].split())
+    return harmless(flat if len(flat) <= max_chars else flat[: max_chars - 1] + "…")
 
 
 def log(text: str) -> Shown:
-    """A log's tail. Windows' line ends are line ends."""
+    """A log's tail as it is stored; its text says itself what was cut. Windows' line ends become line ends."""
     text = text.replace("\r\n", "\n")
-    return Shown(harmless(text[:MOST]), max(len(text) - MOST, 0), len(text))
+    return Shown(harmless(text[:MAX_LOG_CHARS]), max(len(text) - MAX_LOG_CHARS, 0), len(text))
 
 
 def pretty(text: str, total: int) -> Shown:
     """JSON text, indented as far as it fits. `text` may be only the beginning of `total` characters."""
     if len(text) < total:
-        return Shown(harmless(text[:MOST]), total - min(len(text), MOST), total)
+        return Shown(harmless(text[:MAX_SHOWN_CHARS]), total - min(len(text), MAX_SHOWN_CHARS), total)
     parts, size = [], 0
     try:
         for part in json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(json.loads(text)):
             parts.append(part)
             size += len(part)
-            if size > MOST:
+            if size > MAX_SHOWN_CHARS:
                 break
-    except (ValueError, RecursionError):  # nested deeper than Python reads: as it is stored
-        return Shown(harmless(text[:MOST]), max(total - MOST, 0), total)
-    laid_out = "".join(parts)
-    return Shown(harmless(laid_out[:MOST]), max(total - MOST, 1) if size > MOST else 0, total)
-
-
-def span(time: float | timedelta | None) -> str:
-    """A duration for people, of two digits or so: `3 ms`, `1.4 s`, `12 min`, `3 d`."""
-    if time is None:
-        return ""
-    seconds = abs(time.total_seconds() if isinstance(time, timedelta) else time)
-    if seconds < 0.0005:
-        return "< 1 ms"
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 120:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    for limit, unit, name in ((7200, 60, "min"), (172_800, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds / 86_400:.0f} d"
+    except (ValueError, RecursionError):  # nested deeper than Python parses: shown as it is stored
+        return Shown(harmless(text[:MAX_SHOWN_CHARS]), max(total - MAX_SHOWN_CHARS, 0), total)
+    indented = "".join(parts)
+    return Shown(
+        harmless(indented[:MAX_SHOWN_CHARS]), max(total - MAX_SHOWN_CHARS, 1) if size > MAX_SHOWN_CHARS else 0, total
+    )
 
 
 def ago(moment: datetime, now: datetime) -> str:

@@ -1,20 +1,23 @@
-"""A task's life as a list of moments."""
+"""A task's history as a list of moments."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.contrib.admin.models import LogEntry
 
-from tasks_app.admin.text import line, span
+from tasks_app.admin.text import line
+from tasks_app.metrics.span import span
 from tasks_app.models import Attempt, Status, Task
+
+NONE = timedelta()
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Something that happened, or is about to. `tone`: how it is coloured; `since`: how long after the one before."""
+    """An event, past or expected. `tone`: its colour; `since`: how long after the previous one."""
 
     at: datetime | None
     what: str
@@ -23,39 +26,47 @@ class Moment:
     since: str = ""
 
 
-def timeline(task: Task, tries: Sequence[Attempt], entries: Iterable[LogEntry], now: datetime) -> list[Moment]:
-    """From its creation to its end, or to what it waits for."""
-    known = [(task.created_at, 0, "created", f"priority {task.priority}", "plain")]
-    for one in tries:
-        known.append((one.started_at, 2, f"attempt {one.number} started", _where(one.node, one.wait_seconds), "plain"))
+def timeline(task: Task, attempts: Sequence[Attempt], entries: Iterable[LogEntry], now: datetime) -> list[Moment]:
+    """From the task's creation to its end, or to what it waits for."""
+    # In causal order rather than by time: moments of one commit come from several clocks.
+    known = [(task.created_at, "created", f"priority {task.priority}", "plain")]
+    for one in attempts:
+        known.append((one.started_at, f"attempt {one.number} started", _node(one.node, one.wait_seconds), "plain"))
         tone = "completed" if one.outcome == "success" else "failed"
-        known.append((one.ended_at, 3, _ended(one), line(one.error, 300), tone))
-    known += [
-        (entry.action_time, 4, entry.change_message.lower(), f"by {line(entry.user.get_username())}", "plain")
-        for entry in entries
-    ]
+        known.append((one.ended_at, _outcome(one), line(one.error, 300), tone))
     if task.status == Status.PROCESSING and task.started_at:
-        where = _where(task.node, task.wait_seconds)
-        known.append((task.started_at, 2, f"attempt {task.attempts} started", where, "processing"))
+        where = _node(task.node, task.wait_seconds)
+        known.append((task.started_at, f"attempt {task.attempts} started", where, "processing"))
     if task.status == Status.PENDING and task.due_at is None and task.ready_at > task.created_at:
-        known.append((task.ready_at, 5, "ready again", "", "plain"))
+        known.append((task.ready_at, "ready again", "", "plain"))
     if task.completed_at is not None:
         reason = (task.failure_reason or "").replace("_", " ")
-        known.append((task.completed_at, 6, task.status, reason, task.status))
-    known.sort(key=lambda found: found[:2])
+        known.append((task.completed_at, task.status, reason, task.status))
+    for entry in sorted(entries, key=lambda entry: entry.action_time):
+        action = entry.change_message.lower()
+        user = f"by {line(entry.user.get_username())}"
+        known.insert(_index(known, entry.action_time, action), (entry.action_time, action, user, "plain"))
     moments, before = [], None
-    for at, _, what, detail, tone in known:
-        moments.append(Moment(at, what, detail, tone, f"{span(at - before)} later" if before else ""))
+    for at, what, detail, tone in known:
+        moments.append(Moment(at, what, detail, tone, f"{span(max(at - before, NONE))} later" if before else ""))
         before = at
     return moments + _next(task, now)
 
 
-def _where(node: str | None, wait: float | None) -> str:
+def _index(known: Sequence[tuple[datetime, str, str, str]], at: datetime, action: str) -> int:
+    """Where to insert an operator's action: by time, but a cancel goes before the ends that it caused."""
+    index = next((nth for nth, (moment, *_) in enumerate(known) if moment > at), len(known))
+    while action == "cancelled" and index and "cancelled" in " ".join(known[index - 1][1:3]):
+        index -= 1
+    return index
+
+
+def _node(node: str | None, wait: float | None) -> str:
     waited = "" if wait is None else f", after {span(wait)} of waiting for a slot"
     return f"on node {line(node)}{waited}"
 
 
-def _ended(one: Attempt) -> str:
+def _outcome(one: Attempt) -> str:
     said = f"attempt {one.number}: {one.outcome.replace('_', ' ')}"
     took = one.seconds if one.seconds is not None else one.ended_at - one.started_at
     return f"{said} after {span(took)}"

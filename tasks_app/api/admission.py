@@ -1,32 +1,33 @@
-"""Whether tasks may come in now: not while the system is being stopped, not faster than DAEMON_MAX_RATE, not into a
-full queue."""
+"""Admits new tasks: not while the system stops, not faster than DAEMON_MAX_RATE, not into a full queue."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tasks_app.api.backlog import backlog
 from tasks_app.api.errors import Stopping, TooMany
 from tasks_app.conf import Environment
 
 
-class Pace:
-    """A token bucket of this process: `rate` tasks a second, and one second's worth at once."""
+class TokenBucket:
+    """Limits the rate of this process: `rate` tasks a second, with bursts of up to one second's worth. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tokens = 0.0
-        self._at: float | None = None
+        self._filled_at: float | None = None
 
-    def allows(self, rate: float, count: int = 1) -> bool:
-        """Take `count` tokens. False when there is none; one is enough, and those that come next wait for the rest."""
+    def take(self, rate: float, count: int = 1) -> bool:
+        """Take `count` tokens; False if there is not one. The balance may go negative, so that a batch is not split."""
         now = time.monotonic()
         with self._lock:
-            most = max(rate, 1.0)
-            self._tokens = most if self._at is None else min(self._tokens + (now - self._at) * rate, most)
-            self._at = now
+            capacity = max(rate, 1.0)
+            filled_at, self._filled_at = self._filled_at, now
+            self._tokens = capacity if filled_at is None else min(self._tokens + (now - filled_at) * rate, capacity)
             if self._tokens < 1.0:
                 return False
             self._tokens -= count
@@ -34,21 +35,35 @@ class Pace:
 
 
 def draining(env: Environment) -> bool:
-    """Whether `manage.py up` is stopping: what came in now would wait for the next start."""
-    return os.path.exists(env.draining_mark)  # half the time of the path's own method, before every POST
+    """True while `manage.py up` stops: a task accepted now would wait for the next start."""
+    return os.path.exists(env.draining_file)
 
 
-pace = Pace()
+token_bucket = TokenBucket()
 
 
-def admit(env: Environment, count: int = 1, look: bool = True) -> None:
-    """Let `count` tasks in, or raise Stopping (503) or TooMany (429). `look` false: no database is asked."""
+@contextmanager
+def admitted(env: Environment, count: int = 1) -> Iterator[None]:
+    """Admit `count` tasks, which the block stores. Raises Stopping (503) or TooMany (429)."""
+    admit(env, count)
+    try:
+        yield
+    finally:
+        backlog.stored(count)
+
+
+def admit(env: Environment, count: int = 1, may_query: bool = True) -> None:
+    """Admit `count` tasks. Call `backlog.stored` or `backlog.release` afterwards.
+
+    `may_query` False: use no database. Raises Stopping (503) or TooMany (429).
+    """
     if draining(env):
         raise Stopping
     limit = env.max_queue
-    if backlog.full(limit, count, look):
-        room = "" if count == 1 else f" and {count:,} more are too many"
-        raise TooMany(f"the queue is full: {limit:,} tasks may wait{room}; come back later")
-    # Last: a token is taken for what is let in alone, and who is refused on the short way asks once more.
-    if env.max_rate is not None and not pace.allows(env.max_rate, count):
-        raise TooMany(f"tasks come too fast: at most {env.max_rate:g} a second are taken; slow down")
+    if not backlog.reserve(limit, count, may_query):
+        room = "" if count == 1 else f", and {count:,} more are too many"
+        raise TooMany(f"the queue is full: at most {limit:,} tasks may wait{room}; retry later")
+    # Last, so that only admitted tasks take tokens: the fast path passes what it refuses to the view, which asks again.
+    if env.max_rate is not None and not token_bucket.take(env.max_rate, count):
+        backlog.release(count)
+        raise TooMany(f"too many tasks: at most {env.max_rate:g} a second are accepted; slow down")

@@ -1,4 +1,4 @@
-"""`GET /api/tasks/{id}/attempts`: what each try of a task came to."""
+"""`GET /api/tasks/{id}/attempts`: the ended attempts of a task."""
 
 from __future__ import annotations
 
@@ -13,65 +13,67 @@ from rest_framework.response import Response
 
 from tasks_app.api import inputs, schema
 from tasks_app.api.errors import Invalid, NotFound
-from tasks_app.api.tasks import API, rfc3339
-from tasks_app.api.wording import literal
+from tasks_app.api.json_values import literal
+from tasks_app.api.pages import rfc3339
+from tasks_app.api.tasks import API
 from tasks_app.models import Attempt, OutcomeKind, Task
 
-FIELDS = (
+ATTEMPT_FIELDS = (
     "number", "outcome", "error", "node", "container", "image", "exit_code", "oom", "wait_seconds", "started_at",
     "ended_at", "seconds", "stdout_tail", "stderr_tail",
 )  # fmt: skip
 
-#: Each may have 128 KiB of logs.
-LIMIT_DEFAULT, LIMIT_MAX = 20, 100
-#: The largest number that its column holds.
-NUMBER_MAX = 2**31 - 1
+#: Attempts in a page. Each may have 128 KiB of logs.
+DEFAULT_LIMIT, MAX_LIMIT = 20, 100
+#: The largest number that the column holds.
+MAX_NUMBER = 2**31 - 1
 
 
 class AttemptObject(serializers.Serializer):
-    """One try of a task that has ended."""
+    """An ended attempt."""
 
     number = serializers.IntegerField(min_value=1, help_text="The handler's `attempt`: 1, 2, 3 ... without a gap.")
     outcome = serializers.ChoiceField(choices=OutcomeKind.choices)
     error = serializers.CharField(allow_null=True, help_text="What went wrong, in a sentence.")
     node = serializers.CharField(help_text="The worker process that ran it.")
     container = serializers.CharField(allow_null=True, help_text="The container's id, or `pid-...` of a child process.")
-    image = serializers.CharField(
-        allow_null=True, help_text="The digest (`sha256:...`) by which the engine knows the container's image."
-    )
+    image = serializers.CharField(allow_null=True, help_text="The digest (`sha256:...`) of the container's image.")
     exit_code = serializers.IntegerField(
-        allow_null=True, help_text="The container's own, 128 + n after signal n; null: it lived on, or we killed it."
+        allow_null=True,
+        help_text="The container's exit code, 128 + n after signal n; null: it lived on, or the daemon killed it.",
     )
     oom = serializers.BooleanField(
         allow_null=True,
-        help_text="Whether the engine said that the container, or a process in it, was killed for memory; "
-        "null: nobody could tell (a child process, a worker that was lost).",
+        help_text="True if the engine reported that the container, or a process in it, was killed for memory; "
+        "null: unknown (a child process, a lost worker).",
     )
     wait_seconds = serializers.FloatField(
-        allow_null=True, help_text="For which the task had been ready before it was claimed for this try."
+        allow_null=True, help_text="How long the task had been ready before this claim."
     )
     started_at = serializers.DateTimeField()
     ended_at = serializers.DateTimeField()
-    seconds = serializers.FloatField(allow_null=True, help_text="For which the handler had the task; null: unknown.")
-    stdout_tail = serializers.CharField(help_text="What it printed beside its reply: the first 16, the last 48 KiB.")
-    stderr_tail = serializers.CharField(help_text="Its log, likewise.")
+    seconds = serializers.FloatField(allow_null=True, help_text="How long the handler had the task; null: unknown.")
+    stdout_tail = serializers.CharField(
+        help_text="What the handler printed besides its reply: the first 16 and the last 48 KiB."
+    )
+    stderr_tail = serializers.CharField(help_text="The handler's log: the first 16 and the last 48 KiB.")
 
 
 _QUERY = [
     OpenApiParameter(
         "limit",
-        {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
-        description="How many at most.",
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+        description="The largest number of attempts.",
     ),
     OpenApiParameter(
         "after",
-        {"type": "integer", "minimum": 0, "maximum": NUMBER_MAX, "default": 0},
-        description="Only those with a larger number: from the last page's Link header.",
+        {"type": "integer", "minimum": 0, "maximum": MAX_NUMBER, "default": 0},
+        description="Only attempts with a larger number; the Link header of a page has the value for the next one.",
     ),
     schema.LINK,
 ]
 _ANSWERS = {
-    200: OpenApiResponse(AttemptObject(many=True), "Its ended attempts, the first one first."),
+    200: OpenApiResponse(AttemptObject(many=True), "The ended attempts, oldest first."),
     400: schema.LISTED[400],
     404: schema.ONE[404],
 }
@@ -87,13 +89,15 @@ class AttemptsView(API):
         responses=_ANSWERS,
     )
     def get(self, request: Request, task_id: str) -> Response:
-        """List what each try of a task came to, the first one first. One that runs is not among them yet."""
+        """List the ended attempts of a task, oldest first. A running attempt is not among them."""
         identity = inputs.task_id(task_id)
         if identity is None:
             raise NotFound
         limit, after = _page(request.query_params)
         rows = list(
-            Attempt.objects.filter(task_id=identity, number__gt=after).order_by("number").values(*FIELDS)[: limit + 1]
+            Attempt.objects.filter(task_id=identity, number__gt=after)
+            .order_by("number")
+            .values(*ATTEMPT_FIELDS)[: limit + 1]
         )
         if not rows and not Task.objects.filter(pk=identity).exists():
             raise NotFound
@@ -114,7 +118,7 @@ def _attempt_object(row: dict[str, Any]) -> dict[str, Any]:
 
 def _page(query: QueryDict) -> tuple[int, int]:
     """`limit` and `after`. Raises Invalid with every fault at once."""
-    known = {"limit": (1, LIMIT_MAX, LIMIT_DEFAULT), "after": (0, NUMBER_MAX, 0)}
+    known = {"limit": (1, MAX_LIMIT, DEFAULT_LIMIT), "after": (0, MAX_NUMBER, 0)}
     faults = [
         (
             key[:60],
@@ -127,7 +131,7 @@ def _page(query: QueryDict) -> tuple[int, int]:
     for name, (low, high, default) in known.items():
         texts = query.getlist(name)
         if len(texts) > 1:
-            faults.append((name, f"{name} stands there twice"))
+            faults.append((name, f"{name} is given twice"))
         text = texts[-1] if texts else str(default)
         found[name] = int(text) if len(text) <= 10 and text.isascii() and text.isdigit() else -1
         if not low <= found[name] <= high:

@@ -1,60 +1,91 @@
-"""Whether the queue has room (DAEMON_MAX_QUEUE): asked before every POST, so it costs next to nothing."""
+"""Enforces DAEMON_MAX_QUEUE. Every POST asks, so it must be cheap."""
 
 from __future__ import annotations
 
 import threading
 import time
 
-from tasks_app.metrics.figures import figures
+from django.db import OperationalError
 
-#: Seconds between two looks at the database, near the limit and far from it.
-NEAR, FAR = 1.0, 5.0
+from tasks_app.metrics.system_reading import (
+    MAX_READING_SHARE,
+    MAX_REUSE_SECONDS,
+    READ_TIMEOUT_SECONDS,
+    current_reading,
+)
+
+#: Seconds between two readings of the database.
+READING_INTERVAL_SECONDS = 1.0
 
 
 class Backlog:
-    """An estimate from above: the pending tasks at the last look, what this process has accepted since, and what it has
-    let in and not stored yet."""
+    """An upper bound of the number of pending tasks: those of the last reading, those that this process has stored
+    since that reading began, and those that it has reserved and may store at any moment.
+
+    So one process never exceeds the limit. Thread-safe.
+    """
 
     def __init__(self) -> None:
-        self._looking = threading.Lock()
-        self._size = 0
-        self._accepted = self._coming = 0
+        self._reading = threading.Lock()
         self._counting = threading.Lock()
-        self._looked_at = self._look_at = 0.0
+        self._size: int | None = None  # of the last reading; None before the first
+        self._stored = self._reserved = 0
+        self._read_due_at = 0.0
 
     @property
     def due(self) -> bool:
-        """Whether it is time for a look at the database that nobody makes yet."""
-        return time.monotonic() >= self._look_at and not self._looking.locked()
+        """True if a reading is due and no thread makes it, or if there has been none."""
+        return self._size is None or (time.monotonic() >= self._read_due_at and not self._reading.locked())
 
-    def full(self, limit: int, count: int = 1, look: bool = True) -> bool:
-        """Whether `count` more would be over `limit`. At the limit it looks once a second. Raises DatabaseError.
+    def reserve(self, limit: int, count: int = 1, may_query: bool = True) -> bool:
+        """Reserve room for `count` tasks, until `stored` or `release`. False if there is no room.
 
-        `look` false: no database is asked, whatever the time.
+        Reads the database once a second, or less often if that takes long; with `may_query` False never. Raises
+        DatabaseError.
         """
-        # One looks, the others go by the last look.
-        if look and time.monotonic() >= self._look_at and self._looking.acquire(blocking=False):
-            try:
-                self._accepted = 0
-                self._size = figures().queue_size
-                self._looked_at = time.monotonic()
-                self._look_at = self._looked_at + FAR
-            finally:
-                self._looking.release()
-        estimate = self._size + self._accepted + self._coming
-        if estimate + count > limit // 2:
-            self._look_at = min(self._look_at, self._looked_at + NEAR)
-        return estimate + count > limit
-
-    def accepted(self, count: int = 1) -> None:
-        """So many more wait. Unlocked: a count that is lost in a race costs as many tasks over the limit."""
-        self._accepted += count
-
-    def coming(self, count: int) -> None:
-        """So many more are on their way to the database; below 0: so many less, stored or refused. Locked: what is lost
-        here is lost for good."""
+        if may_query:
+            self._read_if_due()
         with self._counting:
-            self._coming += count
+            if self._size is None:
+                return False
+            if self._size + self._stored + self._reserved + count > limit:
+                return False
+            self._reserved += count
+            return True
+
+    def _read_if_due(self) -> None:
+        # One thread reads; the others use the last reading. Before the first reading all wait.
+        if time.monotonic() < self._read_due_at:
+            return
+        first = self._size is None
+        if not self._reading.acquire(timeout=READ_TIMEOUT_SECONDS if first else 0.0):
+            if first:
+                raise OperationalError(f"the database has not answered for {READ_TIMEOUT_SECONDS:g} s")
+            return
+        try:
+            if time.monotonic() < self._read_due_at:
+                return
+            with self._counting:
+                before = self._stored
+            reading = current_reading(refresh=True)
+            with self._counting:
+                # Tasks stored during the reading may be in it or not: count them, at worst twice.
+                self._size, self._stored = reading.queue_size, self._stored - before
+                pause = max(READING_INTERVAL_SECONDS, min(reading.seconds / MAX_READING_SHARE, MAX_REUSE_SECONDS))
+                self._read_due_at = time.monotonic() + pause
+        finally:
+            self._reading.release()
+
+    def stored(self, count: int = 1) -> None:
+        """Reserved tasks are in the database, or may be: the answer to a commit can be lost."""
+        with self._counting:
+            self._reserved -= count
+            self._stored += count
+
+    def release(self, count: int = 1) -> None:
+        """Reserved tasks were not sent to the database."""
+        with self._counting:
+            self._reserved -= count
 
 
 backlog = Backlog()

@@ -1,4 +1,4 @@
-"""The OpenAPI document, and two readers of it whose every byte is served from here."""
+"""The OpenAPI document, Swagger UI and ReDoc. The daemon serves every file of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
-from tasks_app.api.tasks import API
+from tasks_app.api.tasks import PublicAPI
 
 _SIDE = "drf_spectacular_sidecar"
 _PAGE = """<!DOCTYPE html>
@@ -33,7 +33,7 @@ _PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
-# `validatorUrl` is a badge that would send the document to somebody else's server.
+# Without `validatorUrl: null` a badge sends the document to another server.
 _SWAGGER = """SwaggerUIBundle({url: "/openapi.json", dom_id: "#page", validatorUrl: null, deepLinking: true,
   displayRequestDuration: true, tryItOutEnabled: true, defaultModelsExpandDepth: 0});"""
 _REDOC = """Redoc.init("/openapi.json", {hideDownloadButton: false}, document.getElementById("page"));"""
@@ -47,17 +47,17 @@ def document() -> dict[str, Any]:
 
 @cache
 def _document() -> tuple[bytes, str]:
-    """Its bytes and their ETag. Made once: it takes a quarter of a second and never changes while we run."""
+    """The document's bytes and ETag. Cached: it takes a quarter of a second and does not change."""
     text = json.dumps(document(), ensure_ascii=False, separators=(",", ":")).encode()
     return text, f'"{hashlib.sha256(text).hexdigest()[:32]}"'
 
 
-class SchemaView(API):
+class SchemaView(PublicAPI):
     """`GET /openapi.json`."""
 
     @extend_schema(exclude=True)
     def get(self, request: Request) -> HttpResponse:
-        """The document that this page shows."""
+        """The OpenAPI document."""
         text, tag = _document()
         headers = {"ETag": tag, "Cache-Control": "no-cache"}
         if tag in request.headers.get("If-None-Match", ""):
@@ -65,19 +65,19 @@ class SchemaView(API):
         return HttpResponse(text, content_type="application/json", headers=headers)
 
 
-class _Page(API):
+class _Page(PublicAPI):
     title, bundle, style, start = "", "", "", ""
 
     @extend_schema(exclude=True)
     def get(self, request: Request) -> HttpResponse:
-        """HTML."""
+        """The HTML page."""
         style = f'<link rel="stylesheet" href="{static(self.style)}">\n' if self.style else ""
         icon, bundle = static(f"{_SIDE}/swagger-ui-dist/favicon-32x32.png"), static(self.bundle)
         text = _PAGE.format(title=self.title, icon=icon, style=style, bundle=bundle, start=self.start)
-        started = base64.b64encode(hashlib.sha256(self.start.encode()).digest()).decode()
-        # What a bundle would still fetch elsewhere (a logo) the browser refuses.
+        start_digest = base64.b64encode(hashlib.sha256(self.start.encode()).digest()).decode()
+        # Keeps a bundle from loading files of other servers, such as a logo.
         policy = (
-            f"default-src 'self'; script-src 'self' 'sha256-{started}'; style-src 'self' 'unsafe-inline'; "
+            f"default-src 'self'; script-src 'self' 'sha256-{start_digest}'; style-src 'self' 'unsafe-inline'; "
             "img-src 'self' data:; worker-src 'self' blob:; frame-ancestors 'none'"
         )
         return HttpResponse(text, headers={"Content-Security-Policy": policy})

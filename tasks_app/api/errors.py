@@ -1,4 +1,4 @@
-"""Every failure as JSON `{"error": "<one sentence>"}`, with the right status; never HTML, never a traceback."""
+"""Turns every failure into JSON `{"error": "<one sentence>"}` with the right status, never HTML or a traceback."""
 
 from __future__ import annotations
 
@@ -15,36 +15,43 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from tasks_app.api.renderers import dump
+from tasks_app.db.write_refused import WriteRefused
 
 log = structlog.get_logger(__name__)
 
-#: Seconds after which it makes sense to come back.
+#: Seconds, as the value of the Retry-After header.
 RETRY_AFTER = "2"
 
-UNREACHABLE = "the database cannot be used now (away, busy or full); try again"
-#: A commit whose answer was lost may have been done.
-UNKNOWN = (
-    "the database cannot be used now (away, busy or full), and whether this was done is not known; "
-    "look before you try again"
+UNAVAILABLE = "the database cannot be used now (unreachable, busy or full); try again"
+#: A commit may have succeeded although its answer was lost.
+OUTCOME_UNKNOWN = (
+    "the database cannot be used now (unreachable, busy or full), and it is unknown whether this request took effect; "
+    "check before you try again"
+)
+WRITES_REFUSED = (
+    "the database takes no writes now (it is read-only, a standby, or its disk is full), so nothing was changed; "
+    "try again"
 )
 
 
-def unavailable(method: str | None) -> str:
-    """What a caller is told while the database cannot be used: after a write it may not be known what became of it."""
-    return UNREACHABLE if method in ("GET", "HEAD", "OPTIONS") else UNKNOWN
+def unavailable(method: str | None, error: BaseException | None = None) -> str:
+    """The sentence for a request that failed with this database error."""
+    if isinstance(error, WriteRefused):
+        return WRITES_REFUSED
+    return UNAVAILABLE if method in ("GET", "HEAD", "OPTIONS") else OUTCOME_UNKNOWN
 
 
 class NotFound(exceptions.APIException):
-    """404 with a sentence of its own."""
+    """404 with its own sentence."""
 
     status_code = status.HTTP_404_NOT_FOUND
     default_detail = "Task not found"
 
 
 class Invalid(exceptions.APIException):
-    """400 with one sentence, and `details`: [{"field": ..., "error": ...}], where there are several faults.
+    """400 with one sentence, and `details` [{"field": ..., "error": ...}] if there are several faults.
 
-    With a `sentence` of its own the details are there in any case.
+    With a `sentence`, `details` is always there.
     """
 
     status_code = status.HTTP_400_BAD_REQUEST
@@ -56,14 +63,14 @@ class Invalid(exceptions.APIException):
 
 
 class Stopping(exceptions.APIException):
-    """503: the system is being stopped."""
+    """503: the system is stopping."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = "the daemon is being stopped and takes no new task; come back later"
+    default_detail = "the daemon is stopping and accepts no new tasks; try again later"
 
 
 class TooMany(exceptions.APIException):
-    """429: the queue is full, or tasks come too fast."""
+    """429: the queue is full, or the rate limit is exceeded."""
 
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
 
@@ -74,7 +81,7 @@ def error_body(sentence: str, details: list[dict[str, str]] | None = None) -> di
 
 
 def error_bytes(sentence: str) -> bytes:
-    """The same as bytes, for what is answered without Django."""
+    """The same as bytes, for answers without Django."""
     return dump(error_body(sentence))
 
 
@@ -84,7 +91,7 @@ def json_error(sentence: str, code: int, **headers: str) -> HttpResponse:
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's failures, and ours, in the one shape."""
+    """DRF's EXCEPTION_HANDLER."""
     if isinstance(error, Invalid):
         details = [{"field": field, "error": text} for field, text in error.faults]
         return Response(error_body(str(error.detail), details if error.detailed else None), status=400)
@@ -98,12 +105,14 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         )
     if isinstance(error, exceptions.APIException):
         headers = {"Retry-After": RETRY_AFTER} if error.status_code in (429, 503) else {}
+        if challenge := getattr(error, "auth_header", ""):
+            headers["WWW-Authenticate"] = challenge
         return Response(error_body(_sentence(error.detail)), status=error.status_code, headers=headers)
     if isinstance(error, (OperationalError, InterfaceError)):
         log.error("the database cannot be used", error=str(error))
-        asked = context.get("request")
-        told = unavailable(asked.method if asked else None)
-        return Response(error_body(told), status=503, headers={"Retry-After": RETRY_AFTER})
+        request = context.get("request")
+        sentence = unavailable(request.method if request else None, error)
+        return Response(error_body(sentence), status=503, headers={"Retry-After": RETRY_AFTER})
     return None
 
 
@@ -116,10 +125,10 @@ def _sentence(detail: Any) -> str:
 
 
 def crash(error: BaseException, method: str | None = None) -> HttpResponse:
-    """The answer to an exception that nobody caught. Of our own bugs the caller gets an id, the log the rest."""
+    """The answer to an unhandled exception. For a bug it is 500 with an id, under which the log has the traceback."""
     if isinstance(error, (OperationalError, InterfaceError)):
         log.error("the database cannot be used", error=str(error))
-        return json_error(unavailable(method), 503, **{"Retry-After": RETRY_AFTER})
+        return json_error(unavailable(method, error), 503, **{"Retry-After": RETRY_AFTER})
     if isinstance(error, RequestDataTooBig):
         return json_error("the body is too large", 413)
     if isinstance(error, UnreadablePostError):
@@ -144,14 +153,19 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler404."""
-    return json_error(f"no such page: {request.path[:200]}; see /docs", 404)
+    return json_error(no_such_page(request.path), 404)
+
+
+def no_such_page(path: str) -> str:
+    """The sentence for an unknown address."""
+    return f"no such page: {path[:200]}; see /docs"
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's handler500: what middleware raised, the session's with the database down for one."""
+    """Django's handler500, for exceptions of middleware, such as the session's if the database is down."""
     return crash(sys.exc_info()[1] or RuntimeError("handler500 without an exception"))
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """A form without its token."""
+    """Django's CSRF_FAILURE_VIEW."""
     return json_error("the form is too old or came from another site; go back, reload, try again", 403)

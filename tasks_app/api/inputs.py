@@ -1,8 +1,7 @@
-"""What callers may send, checked to the letter: each fault names the field, the good values, the nearest match."""
+"""Validates requests. Each fault names the field, the valid values and the nearest match."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -11,35 +10,37 @@ from uuid import UUID
 from django.http import QueryDict
 
 from tasks_app.api.errors import Invalid
-from tasks_app.api.wording import kind, literal, shown
+from tasks_app.api.json_values import kind, literal, shown
+from tasks_app.handlers.spelling import nearest
 from tasks_app.lifecycle import NewTask
 from tasks_app.models import Status
 
 Faults = list[tuple[str, str]]
 
-LIMIT_DEFAULT, LIMIT_MAX = 20, 1000
+#: Tasks in a page of a list.
+DEFAULT_LIMIT, MAX_LIMIT = 20, 1000
 
-#: Of a task, in the order in which they are named.
-FIELDS = ("type", "data", "priority")
-_FIELDS = frozenset(FIELDS)
+#: In the order in which faults name them.
+TASK_FIELDS = ("type", "data", "priority")
+_TASK_FIELDS = frozenset(TASK_FIELDS)
 
-#: Unknown fields that are named one by one.
-MAX_STRANGERS = 10
+#: Only so many unknown fields are named.
+MAX_NAMED_UNKNOWN_FIELDS = 10
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
-#: The one way in which we write them: `UUID()` takes braces, underscores and other alphabets' digits too.
+#: Only the canonical form: `UUID()` also accepts braces, underscores and digits of other alphabets.
 _ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def near(word: str, known: Collection[str]) -> str:
-    """`; did you mean "x"?`, or nothing."""
-    found = difflib.get_close_matches(word, list(known), 1, 0.6)
-    return f'; did you mean "{found[0]}"?' if found else ""
+    """`; did you mean "x"?`, or an empty string."""
+    found = nearest(word, known)
+    return f'; did you mean "{found}"?' if found else ""
 
 
 def new_task(body: Any, handlers: Collection[str]) -> NewTask:
-    """The task that a body asks for. Raises Invalid with every fault at once."""
+    """The task of a request's body. Raises Invalid with every fault at once."""
     faults: Faults = []
     if (task := task_of(body, handlers, faults)) is None:
         raise Invalid(faults)
@@ -49,62 +50,65 @@ def new_task(body: Any, handlers: Collection[str]) -> NewTask:
 def task_of(
     body: Any, handlers: Collection[str], faults: Faults, what: str = "the body", hints: bool = True
 ) -> NewTask | None:
-    """The task that a JSON value asks for, or None and what is wrong with it, added to `faults`.
+    """The task of a JSON value, or None; then its faults are added to `faults`.
 
-    `hints`: with the good names, and the one that may have been meant, which takes the longest to find.
+    `hints`: the faults name the valid values and the nearest match, which is slow to find.
     """
     if not isinstance(body, dict):
         faults.append(("", f'{what} must be a JSON object such as {{"type": "echo", "data": {{}}}}, not {kind(body)}'))
         return None
-    if not _FIELDS.issuperset(body):
-        _unknown(body, FIELDS, "field", faults, hints)
+    if not _TASK_FIELDS.issuperset(body):
+        _check_unknown(body, TASK_FIELDS, "field", faults, hints)
     task_type = _type(body, handlers, faults, hints)
-    data = body.get("data", {})
+    # null means absent: clients that write every field send null for what is not set.
+    data = {} if (given := body.get("data")) is None else given
     if not isinstance(data, dict):
         faults.append(("data", f"data must be a JSON object, not {kind(data)}"))
-    priority = body.get("priority", 50)
+    priority = 50 if (given := body.get("priority")) is None else given
     if type(priority) is not int or not 0 <= priority <= 100:
         faults.append(("priority", f"priority must be an integer from 0 to 100, not {shown(priority)}"))
     return None if faults else NewTask(task_type, data, priority)
 
 
-def _unknown(given: Collection[str], known: Collection[str], what: str, faults: Faults, hints: bool = True) -> None:
-    strangers = [key for key in given if key not in known]
-    for key in strangers[:MAX_STRANGERS]:
+def _check_unknown(
+    given: Collection[str], known: Collection[str], what: str, faults: Faults, hints: bool = True
+) -> None:
+    unknown = [key for key in given if key not in known]
+    for key in unknown[:MAX_NAMED_UNKNOWN_FIELDS]:
         name = key[:60]
-        good = f"; the {what}s are {', '.join(known)}{near(name, known)}" if hints else ""
-        faults.append((name, f'unknown {what} "{name}"{good}'))
-    if len(strangers) > MAX_STRANGERS:
-        faults.append(("", f"and {len(strangers) - MAX_STRANGERS:,} more unknown {what}s"))
+        valid = f"; the {what}s are {', '.join(known)}{near(name, known)}" if hints else ""
+        faults.append((name, f'unknown {what} "{name}"{valid}'))
+    if len(unknown) > MAX_NAMED_UNKNOWN_FIELDS:
+        faults.append(("", f"and {len(unknown) - MAX_NAMED_UNKNOWN_FIELDS:,} more unknown {what}s"))
 
 
 def _type(body: Mapping[str, Any], handlers: Collection[str], faults: Faults, hints: bool) -> str:
     if isinstance(body.get("type"), str) and body["type"] in handlers:
         return str(body["type"])
-    exist = f"; handlers.toml has {', '.join(sorted(handlers))}" if hints else ""
+    names = f"; handlers.toml has {', '.join(sorted(handlers))}" if hints else ""
     if "type" not in body:
-        faults.append(("type", f"type is missing{exist}"))
+        faults.append(("type", f"type is missing{names}"))
     elif not isinstance(body["type"], str):
-        faults.append(("type", f"type must be a string, not {kind(body['type'])}{exist}"))
+        faults.append(("type", f"type must be a string, not {kind(body['type'])}{names}"))
     else:
         name = body["type"][:100]
         meant = near(name, handlers) if hints else ""
-        faults.append(("type", f'no handler is named "{name}"{exist}{meant}'))
+        faults.append(("type", f'no handler is named "{name}"{names}{meant}'))
     return ""
 
 
 def listing(query: QueryDict, handlers: Collection[str]) -> tuple[int, dict[str, Any], UUID | None]:
-    """`limit`, filters and cursor of a list. Raises Invalid with every fault at once."""
+    """The `limit`, filters and cursor of a list. Raises Invalid with every fault at once."""
     faults: Faults = []
     known = ("limit", "cursor", "status", "type")
-    _unknown(query, known, "parameter", faults)
-    faults += [(key, f"{key} stands there twice") for key in known if len(query.getlist(key)) > 1]
-    limit = LIMIT_DEFAULT
+    _check_unknown(query, known, "parameter", faults)
+    faults += [(key, f"{key} is given twice") for key in known if len(query.getlist(key)) > 1]
+    limit = DEFAULT_LIMIT
     if (text := query.get("limit")) is not None:
-        if len(text) <= 4 and text.isascii() and text.isdigit() and 1 <= int(text) <= LIMIT_MAX:
+        if len(text) <= 4 and text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_LIMIT:
             limit = int(text)
         else:
-            faults.append(("limit", f"limit must be an integer from 1 to {LIMIT_MAX}, not {literal(text)}"))
+            faults.append(("limit", f"limit must be an integer from 1 to {MAX_LIMIT}, not {literal(text)}"))
     filters: dict[str, Any] = {}
     if (word := query.get("status")) is not None:
         if word in Status.values:
@@ -123,12 +127,12 @@ def listing(query: QueryDict, handlers: Collection[str]) -> tuple[int, dict[str,
             faults.append(("type", f"type must be the name of a handler, not {literal(name)}{near(name, handlers)}"))
     cursor = None
     if (text := query.get("cursor")) is not None and (cursor := task_id(text)) is None:
-        faults.append(("cursor", f"cursor must be what the Link header of the last page said, not {literal(text)}"))
+        faults.append(("cursor", f"cursor must be the one in the Link header of the last page, not {literal(text)}"))
     if faults:
         raise Invalid(faults)
     return limit, filters, cursor
 
 
 def task_id(text: str) -> UUID | None:
-    """The id in a path, or None: what is no UUID names no task."""
+    """The UUID of an id in a path, or None if it is not one."""
     return UUID(text) if _ID.fullmatch(text) else None

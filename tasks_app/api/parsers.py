@@ -1,4 +1,4 @@
-"""The body as JSON, whatever the Content-Type says: what `curl -d` sends without a header, too."""
+"""Parses a body as JSON, whatever its Content-Type: `curl -d` says that it is a form."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
 from tasks_app.api.errors import Invalid
+from tasks_app.api.json_values import literal
 from tasks_app.api.strict_json import MAX_DEPTH, BadJSON, loads
-from tasks_app.api.wording import literal
 
 
 def body_of(request: Request, max_depth: int = MAX_DEPTH) -> Any:
-    """The body's value. Not DRF's `data`, which is `{}` where there is no body. Raises ParseError, Invalid (400)."""
+    """The body's JSON value. Raises ParseError or Invalid (400).
+
+    Unlike DRF's `data`, which is `{}` without a body.
+    """
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
-        raise ParseError(f"the Content-Encoding {literal(encoding)} is not understood; send the body as it is")
+        raise ParseError(f"the Content-Encoding {literal(encoding)} is not supported; send the body without one")
     return _parse(request._request.body, max_depth)
 
 
@@ -25,14 +28,14 @@ def _parse(body: bytes, max_depth: int = MAX_DEPTH) -> Any:
     try:
         return loads(body, max_depth)
     except BadJSON as error:
-        raise Invalid([(error.place, str(error))]) from None
+        raise Invalid([(error.path, str(error))]) from None
 
 
 class StrictJSON(BaseParser):
-    """The same for DRF."""
+    """DRF's parser for strict JSON."""
 
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        """The value; raises Invalid (400)."""
+        """The body's JSON value. Raises Invalid (400)."""
         return _parse(stream.read())

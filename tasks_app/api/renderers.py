@@ -1,4 +1,4 @@
-"""JSON answers: compact, UTF-8, whatever the caller's Accept header says."""
+"""Renders answers as compact JSON in UTF-8, whatever the Accept header says."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rest_framework.utils.encoders import JSONEncoder
 
 
 def dump(data: Any) -> bytes:
-    """Compact JSON: scripts look for `"status":"healthy"` to the letter. Never fails on text."""
+    """Compact JSON: scripts search for `"status":"healthy"`. Never fails on strings."""
     text = json.dumps(data, cls=JSONEncoder, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    # Half a surrogate pair cannot be written as UTF-8; JSON's own escape for it has the same form as Python's.
+    # UTF-8 cannot encode half a surrogate pair. JSON's escape for it has the same form as Python's.
     return text.encode("utf-8", "backslashreplace")
 
 
@@ -23,17 +23,19 @@ class CompactJSON(JSONRenderer):
     charset = None
 
     def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
-        """`data` as JSON; no body where there is none."""
+        """`data` as JSON. Bytes are JSON already; None is no body."""
+        if isinstance(data, bytes):
+            return data
         return b"" if data is None else dump(data)
 
 
 class AlwaysJSON(BaseContentNegotiation):
-    """The first renderer, whatever is asked for: a browser on an API route gets JSON too."""
+    """Ignores what the client accepts: a browser on an API route gets JSON too."""
 
     def select_parser(self, request: Any, parsers: Any) -> Any:
-        """Whatever the header says (curl's default says a form)."""
+        """The JSON parser."""
         return parsers[0]
 
     def select_renderer(self, request: Any, renderers: Any, format_suffix: str | None = None) -> Any:
-        """Whatever the caller would like."""
+        """The JSON renderer."""
         return renderers[0], renderers[0].media_type

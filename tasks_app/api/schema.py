@@ -1,4 +1,4 @@
-"""The shapes of the OpenAPI document. They describe; `inputs.py` checks."""
+"""The shapes of the OpenAPI document. They only describe requests; `inputs.py` validates them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 
-from tasks_app.api.bearer import is_open
 from tasks_app.conf import handlers
 from tasks_app.models import FailureReason, Status
 
@@ -26,43 +25,39 @@ class JSONValue(serializers.JSONField):
     """Any JSON value."""
 
 
-@extend_schema_field({"type": "string", "nullable": True, "enum": [*FailureReason.values, None]})
-class Reason(serializers.ChoiceField):
-    """Why a task failed, or null."""
-
-
 class NewTask(serializers.Serializer):
     """A task to queue."""
 
     type = serializers.CharField(help_text="The name of a handler in handlers.toml.")
     data = JSONObject(  # type: ignore[assignment]
         required=False,
-        default=dict,
-        help_text="What the handler gets; it decides what is in it. No NUL in any string, at most 64 levels deep.",
+        allow_null=True,
+        help_text="What the handler gets; {} if absent or null. No NUL in any string, at most 64 levels deep.",
     )
+    # No `default`: generators treat a field with a default as required.
     priority = serializers.IntegerField(
         required=False,
-        default=50,
+        allow_null=True,
         min_value=0,
         max_value=100,
-        help_text="Larger first, when DAEMON_TASK_SELECTION=priority.",
+        help_text="With DAEMON_TASK_SELECTION=priority, larger values go first; 50 if absent or null.",
     )
 
 
 class NewTasks(serializers.Serializer):
-    """Tasks to queue, all or none."""
+    """Tasks to queue: all are stored, or none."""
 
     tasks = serializers.ListField(child=NewTask(), min_length=1, max_length=1000)
 
 
 class Queued(serializers.Serializer):
-    """A task was stored."""
+    """The stored task."""
 
     task_id = serializers.UUIDField()
 
 
 class QueuedTogether(serializers.Serializer):
-    """All of the tasks were stored."""
+    """The stored tasks."""
 
     task_ids = serializers.ListField(child=serializers.UUIDField(), help_text="In the order of `tasks`.")
 
@@ -75,22 +70,24 @@ class TaskObject(serializers.Serializer):
     task_data = JSONObject()
     status = serializers.ChoiceField(choices=Status.choices)
     priority = serializers.IntegerField(min_value=0, max_value=100)
-    attempts = serializers.IntegerField(min_value=0, help_text="How often it was started.")
-    result = JSONValue(help_text="What the handler answered: any JSON value; null until it has.")
+    attempts = serializers.IntegerField(min_value=0, help_text="The number of attempts so far.")
+    result = JSONValue(help_text="The handler's result: any JSON value; null until there is one.")
     last_error = serializers.CharField(allow_null=True)
-    failure_reason = Reason(
-        choices=FailureReason.choices, allow_null=True, help_text="Why it failed; null: it has not."
+    failure_reason = serializers.ChoiceField(
+        choices=FailureReason.choices, allow_null=True, help_text="Why the task failed; null: it has not failed."
     )
     created_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True, help_text="Start of the last attempt.")
-    completed_at = serializers.DateTimeField(allow_null=True, help_text="When it ended, completed or failed.")
-    due_at = serializers.DateTimeField(allow_null=True, help_text="Until when it waits, while it waits for a retry.")
+    completed_at = serializers.DateTimeField(allow_null=True, help_text="When the task completed or failed.")
+    due_at = serializers.DateTimeField(
+        allow_null=True, help_text="Time of the next retry, while the task waits for it."
+    )
 
 
 class ErrorDetail(serializers.Serializer):
     """One fault."""
 
-    field = serializers.CharField(help_text="Where; empty: the whole request.")
+    field = serializers.CharField(help_text="The field with the fault; empty: the whole request.")
     error = serializers.CharField()
 
 
@@ -98,7 +95,7 @@ class ErrorObject(serializers.Serializer):
     """A failure."""
 
     error = serializers.CharField(help_text="What is wrong, in one sentence.")
-    details = ErrorDetail(many=True, required=False, help_text="One entry a fault, where there are several.")
+    details = ErrorDetail(many=True, required=False, help_text="One entry for each fault, if there are several.")
 
 
 def _failure(sentence: str, **examples: str) -> OpenApiResponse:
@@ -117,10 +114,10 @@ LISTING = [
     OpenApiParameter(
         "limit",
         {"type": "integer", "minimum": 1, "maximum": 1000, "default": 20},
-        description="How many at most. A page whose data and results are over about 16 MiB ends earlier.",
+        description="The largest number of tasks. A page with about 16 MiB of data and results ends earlier.",
     ),
     OpenApiParameter(
-        "cursor", OpenApiTypes.UUID, description="Where the page begins: from the last page's Link header."
+        "cursor", OpenApiTypes.UUID, description="Where the page begins; the Link header of a page has the next one."
     ),
     OpenApiParameter("status", str, enum=list(Status.values), description="Only tasks of this status."),
     OpenApiParameter(
@@ -129,22 +126,23 @@ LISTING = [
     LINK,
 ]
 
-_BAD = {400: _failure("Something in the request is wrong: what, where, and what would be right.")}
+_INVALID = "The request is invalid. The sentence says what is wrong, where, and what would be valid."
+_BAD = {400: _failure(_INVALID)}
 _NO_TASK = {404: _failure("No such task.", missing="Task not found")}
 QUEUED = {
-    200: OpenApiResponse(Queued, "Stored, and safe from a power cut."),
+    200: OpenApiResponse(Queued, "The task is stored and survives a power cut."),
     400: _failure(
-        "Something in the request is wrong: what, where, and what would be right.",
+        _INVALID,
         misspelt='no handler is named "reisze"; handlers.toml has echo, prime, resize; did you mean "resize"?',
     ),
-    408: _failure("The body did not come in time (DAEMON_BODY_TIMEOUT)."),
+    408: _failure("The body did not arrive in time (DAEMON_BODY_TIMEOUT)."),
     413: _failure("The body is larger than DAEMON_MAX_BODY."),
-    429: _failure("DAEMON_MAX_QUEUE tasks wait already; come back after Retry-After seconds."),
+    429: _failure("The queue is full (DAEMON_MAX_QUEUE), or DAEMON_MAX_RATE is exceeded."),
 }
 QUEUED_TOGETHER = {
-    200: OpenApiResponse(QueuedTogether, "All of them are stored, and safe from a power cut."),
+    200: OpenApiResponse(QueuedTogether, "All tasks are stored and survive a power cut."),
     400: _failure(
-        "Something in the request is wrong, and nothing was stored. `details` names each fault by its task's index.",
+        "The request is invalid, and nothing was stored. `details` has each fault with the index of its task.",
         misspelt=(
             "1 of 100 tasks are wrong, none was stored: tasks[7].type: "
             'no handler is named "reisze"; handlers.toml has echo, prime, resize; did you mean "resize"?'
@@ -152,11 +150,11 @@ QUEUED_TOGETHER = {
     ),
     408: QUEUED[408],
     413: _failure("The body is larger than eight times DAEMON_MAX_BODY."),
-    429: _failure("With these over DAEMON_MAX_QUEUE tasks would wait; come back after Retry-After seconds."),
+    429: _failure("The tasks would exceed DAEMON_MAX_QUEUE, or DAEMON_MAX_RATE is exceeded."),
 }
 ONE = {200: TaskObject, **_NO_TASK}
 LISTED = {200: TaskObject(many=True), **_BAD}
-DELETED = {204: OpenApiResponse(None, "It is gone."), **_NO_TASK}
+DELETED = {204: OpenApiResponse(None, "The task is deleted."), **_NO_TASK}
 REDRIVEN = {
     200: TaskObject,
     404: _failure("No such task, or it is not failed.", not_failed="Task not found, or it is not failed"),
@@ -182,68 +180,65 @@ BATCH_EXAMPLES = [
 ]
 
 _ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorObject"}}}
-_COME_BACK = {
-    "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds after which it makes sense to come back."}
-}
-#: What any call can meet, by status.
-_ANYWHERE: dict[str, dict[str, Any]] = {
-    "400": {"description": "The request is malformed, or its Host header is not ours.", "content": _ERROR},
+_RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait before a retry."}}
+#: Failures of every call, by status.
+_COMMON_FAILURES: dict[str, dict[str, Any]] = {
+    "400": {"description": "The request is malformed, or its Host header is not allowed.", "content": _ERROR},
     "405": {
-        "description": "This method is not allowed here; Allow has those that are.",
+        "description": "The method is not allowed; the Allow header has those that are.",
         "content": _ERROR,
         "headers": {"Allow": {"schema": {"type": "string"}}},
     },
     "500": {
-        "description": "A bug of ours. The log has more under the same request_id.",
+        "description": "A bug in the daemon. Its log has the details under the same request_id.",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/InternalError"}}},
     },
-    "503": {"description": "The database cannot be reached, or too much is on its way.", "content": _ERROR},
+    "503": {"description": "The database cannot be used, or the daemon is stopping or overloaded.", "content": _ERROR},
 }
-_FOREIGN = {"description": "The call came from another site.", "content": _ERROR}
+_CROSS_SITE = {"description": "A page of another site made the call.", "content": _ERROR}
 _NO_KEY = {
-    "description": "Without a good API key, where one is needed.",
+    "description": "A valid API key is required.",
     "content": _ERROR,
     "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
 }
-_SCHEMES = {
-    "APIKey": {
-        "type": "http",
-        "scheme": "bearer",
-        "description": "From `manage.py apikey create NAME`. Needed beyond loopback, and once a first key was made.",
-    }
-}
 _INTERNAL = {
     "type": "object",
-    "description": "A bug of ours.",
+    "description": "A bug in the daemon.",
     "properties": {"error": {"type": "string"}, "request_id": {"type": "string"}},
     "required": ["error", "request_id"],
 }
 
 
-def whole(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """drf-spectacular's hook: adds to each operation what any call can meet, and leaves each address once."""
+def _summary_and_description(text: str) -> dict[str, str]:
+    """Split a view's docstring. Swagger UI shows the first sentence beside the address."""
+    summary, _, more = " ".join(text.split()).partition(". ")
+    return {"summary": summary.rstrip("."), **({"description": more} if more else {})}
+
+
+def complete(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """drf-spectacular's hook: adds summaries and common failures, and removes addresses with a slash."""
     schemas = result["components"]["schemas"]
     schemas["InternalError"] = _INTERNAL
     new = schemas["NewTaskRequest"]
     new["additionalProperties"] = schemas["NewTasksRequest"]["additionalProperties"] = False
-    # The truth of this deployment: any other is refused.
-    new["properties"]["type"]["enum"] = sorted(handlers())
-    result["components"]["securitySchemes"] = _SCHEMES
+    # No `enum`: a generated client must also work with other and later deployments.
+    new["properties"]["type"]["examples"] = sorted(handlers())
+    reason = schemas["TaskObject"]["properties"]["failure_reason"]
+    reason["oneOf"] = [*reason.pop("allOf"), {"type": "null"}]
     result["paths"] = {address: item for address, item in result["paths"].items() if not address.endswith("/")}
-    for address, item in result["paths"].items():
+    for item in result["paths"].values():
         for method, operation in item.items():
             answers = operation["responses"]
-            if not is_open(address):
-                # The empty one: without a key, where none is needed.
-                operation["security"] = [{"APIKey": []}, {}]
+            operation.update(_summary_and_description(operation.pop("description")))
+            if "security" in operation:
                 answers.setdefault("401", _NO_KEY)
-            for status, answer in _ANYWHERE.items():
+            for status, answer in _COMMON_FAILURES.items():
                 answers.setdefault(status, dict(answer))
             if method in ("post", "delete"):
-                answers.setdefault("403", _FOREIGN)
+                answers.setdefault("403", _CROSS_SITE)
             for status in ("429", "503"):
                 if status in answers:
-                    answers[status] = {**answers[status], "headers": _COME_BACK}
+                    answers[status] = {**answers[status], "headers": _RETRY_AFTER}
             for status, answer in answers.items():
                 answer["description"] = answer["description"] or HTTPStatus(int(status)).phrase
             operation["responses"] = dict(sorted(answers.items()))

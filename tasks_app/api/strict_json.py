@@ -1,7 +1,7 @@
-"""JSON as a caller meant it: what another reader might understand differently, or the database refuses, is an error.
+"""A strict JSON decoder: what other parsers may read differently, or the database refuses, is an error.
 
-The C decoder does the work; what it lets through is found around it by whole-text operations, so that the rules cost
-about as much as the decoding. Where a fault is, is looked for only once there is one.
+The C decoder does the work. Operations on the whole text find what it lets through, so that the extra rules cost about
+as much as the decoding. Only after a fault was found, a slow search locates it.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-#: Deepest nesting, and most values, that a body may have.
+#: Limits of a body: levels of nesting, values, digits of an integer.
 MAX_DEPTH = 64
-MAX_NODES = 100_000
+MAX_VALUES = 100_000
 MAX_DIGITS = 4300
 
-#: Only such an escape can make a NUL or half a surrogate pair.
-_DOUBTFUL = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+#: Only such an escape can stand for a NUL or half a surrogate pair.
+_SUSPICIOUS_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 _LONG_INTEGER = re.compile(rf"\d{{{MAX_DIGITS + 1},}}+")
-# Of a text: what makes its structure, brackets all of one kind.
-_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+# These reduce a text to its structure, with brackets of one kind.
+_BRACES_TO_BRACKETS = bytes.maketrans(b"{}", b"[]")
 _CONTENT = bytes(set(range(256)) - set(b'{}[],"'))
 
 
 class BadJSON(ValueError):
-    """The text is not JSON that we take; the message says what is wrong and where.
+    """The text is not valid strict JSON. The message says what is wrong and where.
 
-    `place` is the value that is wrong, as in `tasks[731].data.name`; "" where it is the whole text.
+    `path` is the path of the wrong value, as in `tasks[731].data.name`; "" for the whole text.
     """
 
-    def __init__(self, sentence: str, place: str = "") -> None:
-        super().__init__(f"{place}: {sentence}" if place else sentence)
-        self.place = place
+    def __init__(self, sentence: str, path: str = "") -> None:
+        super().__init__(f"{path}: {sentence}" if path else sentence)
+        self.path = path
 
 
 def loads(body: bytes, max_depth: int = MAX_DEPTH) -> Any:
@@ -43,14 +43,14 @@ def loads(body: bytes, max_depth: int = MAX_DEPTH) -> Any:
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise BadJSON(f"the body is not UTF-8: byte {error.start + 1} cannot be read") from None
+        raise BadJSON(f"the body is not UTF-8: byte {error.start + 1} is invalid") from None
     if text.startswith("\ufeff"):
         raise BadJSON("the body begins with a byte order mark; send plain UTF-8 without one")
     _check_size(body, max_depth)
     try:
         value = _decode(text)
-    except _Twice:
-        raise _doubled(text) from None
+    except _DuplicateKey:
+        raise _duplicate_key_fault(text) from None
     except json.JSONDecodeError as error:
         raise BadJSON(f"malformed JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
     except RecursionError:
@@ -59,31 +59,31 @@ def loads(body: bytes, max_depth: int = MAX_DEPTH) -> Any:
         raise
     except ValueError:  # Python's own limit for integers
         digits = max(map(len, _LONG_INTEGER.findall(text)), default=MAX_DIGITS + 1)
-        raise BadJSON(f"an integer of {digits:,} digits; at most {MAX_DIGITS:,} are taken") from None
-    if _DOUBTFUL.search(text):
+        raise BadJSON(f"an integer has {digits:,} digits; at most {MAX_DIGITS:,} are allowed") from None
+    if _SUSPICIOUS_ESCAPE.search(text):
         _check_strings(value)
     return value
 
 
 def _check_size(body: bytes, max_depth: int) -> None:
-    """Depth and number of values, before anything is built."""
-    if body.count(b"{") + body.count(b"[") <= max_depth and len(body) <= MAX_NODES:
+    """Check the depth and the number of values before any object is built."""
+    if body.count(b"{") + body.count(b"[") <= max_depth and len(body) <= MAX_VALUES:
         return
     if b"\\" in body:
-        # Pair by pair from the left, so that each quote that is left begins or ends a string.
+        # Remove escaped backslashes first, then escaped quotes: each remaining quote begins or ends a string.
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    bare = b"".join(body.translate(_ONE_KIND, _CONTENT).split(b'"')[::2])
-    values = 1 + bare.count(b",") + bare.count(b"[")
-    if values > MAX_NODES:
-        raise BadJSON(f"the JSON has over {MAX_NODES:,} values; at most that many are taken")
-    brackets = left = bare.translate(None, b",")
+    structure = b"".join(body.translate(_BRACES_TO_BRACKETS, _CONTENT).split(b'"')[::2])
+    values = 1 + structure.count(b",") + structure.count(b"[")
+    if values > MAX_VALUES:
+        raise BadJSON(f"the JSON has over {MAX_VALUES:,} values; at most that many are allowed")
+    brackets = remaining = structure.translate(None, b",")
     for _ in range(max_depth):
-        left = left.replace(b"[]", b"")  # the innermost, everywhere at once
-    if left and (deepest := _deepest(brackets)) > max_depth:
-        raise BadJSON(f"the JSON is nested {deepest} levels deep; at most {max_depth} are taken")
+        remaining = remaining.replace(b"[]", b"")  # removes the innermost level
+    if remaining and (depth := _depth(brackets)) > max_depth:
+        raise BadJSON(f"the JSON is nested {depth} levels deep; at most {max_depth} are allowed")
 
 
-def _deepest(brackets: bytes) -> int:
+def _depth(brackets: bytes) -> int:
     depth = deepest = 0
     for bracket in brackets:
         depth += 1 if bracket == b"["[0] else -1
@@ -91,14 +91,14 @@ def _deepest(brackets: bytes) -> int:
     return deepest
 
 
-class _Twice(Exception):
-    """A key stands twice in one object."""
+class _DuplicateKey(Exception):
+    """A key occurs twice in one object."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise _Twice
+        raise _DuplicateKey
     return found
 
 
@@ -117,37 +117,36 @@ _decode = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_con
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """An object, with all its keys."""
+    """An object with all its keys, duplicates included."""
 
 
-def _doubled(text: str) -> BadJSON:
-    """What to say of a text in which a key stands twice."""
+def _duplicate_key_fault(text: str) -> BadJSON:
     try:
         value = json.loads(text, object_pairs_hook=_Pairs)
-    except ValueError:  # what comes after it is no JSON at all
+    except ValueError:  # malformed after the duplicate key
         value = None
-    for place, one in _walk(value):
+    for path, one in _walk(value):
         if isinstance(one, _Pairs):
             seen: set[str] = set()
             for key, _ in one:
                 if key in seen:
-                    return BadJSON(f"the key {_shown(key)} stands twice in one object", place())
+                    return BadJSON(f"the key {_shown(key)} occurs twice in one object", path())
                 seen.add(key)
-    return BadJSON("a key stands twice in one object")
+    return BadJSON("a key occurs twice in one object")
 
 
 def _walk(value: Any) -> Iterator[tuple[Callable[[], str], Any]]:
-    """Every value and what tells its place; keys too, at the place of their object. From the back."""
-    left: list[tuple[Callable[[], str], Any]] = [(lambda: "", value)]
-    while left:
-        place, one = left.pop()
-        yield place, one
+    """Every value with a function for its path, and every key with the path of its object. From the end."""
+    pending: list[tuple[Callable[[], str], Any]] = [(lambda: "", value)]
+    while pending:
+        path, one = pending.pop()
+        yield path, one
         if isinstance(one, (dict, _Pairs)):
             for key, inner in one.items() if isinstance(one, dict) else one:
-                left.append((_inside(place, f".{key[:60]}"), inner))
-                left.append((place, key))
+                pending.append((_inside(path, f".{key[:60]}"), inner))
+                pending.append((path, key))
         elif isinstance(one, list):
-            left += [(_inside(place, f"[{index}]"), inner) for index, inner in enumerate(one)]
+            pending += [(_inside(path, f"[{index}]"), inner) for index, inner in enumerate(one)]
 
 
 def _inside(outer: Callable[[], str], step: str) -> Callable[[], str]:
@@ -155,25 +154,24 @@ def _inside(outer: Callable[[], str], step: str) -> Callable[[], str]:
 
 
 def _check_strings(value: Any) -> None:
-    left = [value]
-    while left:
-        one = left.pop()
+    pending = [value]
+    while pending:
+        one = pending.pop()
         if isinstance(one, str):
             if _fault(one):
-                raise _placed(value)
+                raise _bad_string_fault(value)
         elif isinstance(one, dict):
-            left.extend(one)
-            left.extend(one.values())
+            pending.extend(one)
+            pending.extend(one.values())
         elif isinstance(one, list):
-            left.extend(one)
+            pending.extend(one)
 
 
-def _placed(value: Any) -> BadJSON:
-    """What to say of a value that has a bad string."""
-    for place, text in _walk(value):
+def _bad_string_fault(value: Any) -> BadJSON:
+    for path, text in _walk(value):
         if isinstance(text, str) and (fault := _fault(text)):
-            return BadJSON(f"the string {_shown(text)} has {fault}", place())
-    raise AssertionError("every string is good")
+            return BadJSON(f"the string {_shown(text)} has {fault}", path())
+    raise AssertionError("no string has a fault")
 
 
 def _fault(text: str) -> str:
@@ -182,7 +180,7 @@ def _fault(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        return "half of a surrogate pair, which is no character"
+        return "half of a surrogate pair, which is not a character"
     return ""
 
 

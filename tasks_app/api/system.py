@@ -1,4 +1,4 @@
-"""The calls on the system: health, metrics, the front door."""
+"""The calls on the system: health, metrics, the root address."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks_app.api import schema, system_schema
-from tasks_app.api.tasks import API, rfc3339
+from tasks_app import conf
+from tasks_app.api import admission, schema, system_schema
+from tasks_app.api.errors import NotFound, Stopping, no_such_page
+from tasks_app.api.pages import rfc3339
+from tasks_app.api.tasks import API, PublicAPI
 from tasks_app.metrics import exposition
-from tasks_app.metrics.figures import figures
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.summary import summary
+from tasks_app.metrics.system_reading import current_reading
 
-UNAVAILABLE = OpenApiResponse(
-    schema.ErrorObject, "The database cannot be reached; come back after Retry-After seconds."
-)
+UNAVAILABLE = OpenApiResponse(schema.ErrorObject, "The database cannot be reached.")
 
 
-class HealthView(API):
+class HealthView(PublicAPI):
     """`GET /health`."""
 
     @extend_schema(
         operation_id="health", tags=["system"], responses={200: system_schema.Health, 503: system_schema.Health}
     )
     def get(self, request: Request) -> Response:
-        """Whether tasks are accepted and run. A broken handler or broker is a problem, not a 503."""
+        """Tell whether tasks are accepted and run. 503 if the database cannot be reached, no worker lives, or the
+        first containers still start. A broken handler or broker is only listed in `problems`."""
         body: dict[str, Any] = {
             "status": "unhealthy",
             "queue_size": 0,
@@ -38,37 +40,41 @@ class HealthView(API):
             "timestamp": rfc3339(timezone.now()),
         }
         try:
-            now = figures()
+            reading = current_reading()
         except DatabaseError as error:
             body["problems"] = [_unreachable(error)]
             return Response(body, status=503)
-        body |= {"queue_size": now.queue_size, "workers": len(now.nodes)}
-        if now.nodes:
+        body |= {"queue_size": reading.queue_size, "workers": len(reading.nodes)}
+        if reading.expensive:
+            body["age_seconds"] = round(reading.age, 3)
+        if reading.healthy:
             body["status"] = "healthy"
-        if found := problems(now):
+        if found := problems(reading):
             body["problems"] = found
-        return Response(body, status=200 if now.nodes else 503)
+        return Response(body, status=200 if reading.healthy else 503)
 
 
-class LiveView(API):
+class LiveView(PublicAPI):
     """`GET /health/live`."""
 
     @extend_schema(operation_id="health_live", tags=["system"], responses={200: system_schema.Live})
     def get(self, request: Request) -> Response:
-        """Whether this process answers; nothing else is asked, so a restart is the right answer to a failure."""
+        """Tell whether this process answers. Restart it if it does not."""
         return Response({"status": "live"})
 
 
-class ReadyView(API):
+class ReadyView(PublicAPI):
     """`GET /health/ready`."""
 
     @extend_schema(
         operation_id="health_ready", tags=["system"], responses={200: system_schema.Ready, 503: system_schema.Ready}
     )
     def get(self, request: Request) -> Response:
-        """Whether this process can accept tasks: it reaches the database, and finds its tables there."""
+        """Tell whether this process accepts tasks. It reaches the database with its tables, and is not draining."""
+        if admission.draining(conf.environment()):
+            return Response({"status": "not ready", "problems": [Stopping.default_detail]}, status=503)
         try:
-            figures()
+            current_reading()
         except DatabaseError as error:
             return Response({"status": "not ready", "problems": [_unreachable(error)]}, status=503)
         return Response({"status": "ready"})
@@ -81,8 +87,8 @@ class APIMetricsView(API):
         operation_id="api_metrics", tags=["system"], responses={200: system_schema.Summary, 503: UNAVAILABLE}
     )
     def get(self, request: Request) -> Response:
-        """The numbers of /metrics, as JSON."""
-        return Response(summary(figures()))
+        """Read the numbers of /metrics as JSON."""
+        return Response(summary(current_reading()))
 
 
 class MetricsView(API):
@@ -94,25 +100,37 @@ class MetricsView(API):
         responses={(200, "text/plain"): OpenApiResponse(str, "Prometheus' text format; see docs/metrics.md.")},
     )
     def get(self, request: Request) -> HttpResponse:
-        """Metrics of the whole system, whichever process answers. Without a database: `daemon_health 0`."""
-        try:
-            now = figures()
-        except DatabaseError:
-            now = None
-        return HttpResponse(exposition.text(now), content_type=exposition.CONTENT_TYPE)
+        """Read Prometheus metrics of the whole system. Without a database: `daemon_health 0`."""
+        return HttpResponse(exposition.text(current_reading()), content_type=exposition.CONTENT_TYPE)
+
+    def handle_exception(self, exc: Exception) -> HttpResponse:  # type: ignore[override]
+        """Answer with what needs no database if it cannot be read: the keys, or the reading."""
+        if isinstance(exc, DatabaseError):
+            return HttpResponse(exposition.text(None), content_type=exposition.CONTENT_TYPE)
+        return super().handle_exception(exc)
 
 
-class FrontDoor(API):
+class RootView(PublicAPI):
     """`GET /`."""
 
     @extend_schema(exclude=True)
     def get(self, request: Request) -> HttpResponse:
-        """To the page that helps most."""
+        """Redirect to the admin."""
         return HttpResponseRedirect("/admin/")
 
 
+class UnknownView(API):
+    """Every other address. It needs a key as calls do."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """404."""
+        super().initial(request, *args, **kwargs)
+        raise NotFound(no_such_page(request.path))
+
+
 metrics = MetricsView.as_view()
-front_door = FrontDoor.as_view()
+root = RootView.as_view()
+unknown = UnknownView.as_view()
 
 
 def _unreachable(error: DatabaseError) -> str:

@@ -1,4 +1,4 @@
-"""The shapes of the system's answers, for the OpenAPI document."""
+"""The shapes of the answers about the system, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from tasks_app.models import Status
 
 
 class Health(serializers.Serializer):
-    """Whether tasks are accepted and run."""
+    """Tells whether tasks are accepted and run."""
 
     status = serializers.ChoiceField(choices=["healthy", "unhealthy"])
-    queue_size = serializers.IntegerField(min_value=0, help_text="Tasks that are pending.")
+    queue_size = serializers.IntegerField(min_value=0, help_text="Pending tasks.")
     workers = serializers.IntegerField(min_value=0, help_text="Living worker processes.")
     timestamp = serializers.DateTimeField()
     problems = serializers.ListField(
-        child=serializers.CharField(), required=False, help_text="What is wrong, in sentences; absent when nothing is."
+        child=serializers.CharField(), required=False, help_text="What is wrong, in sentences; absent if nothing is."
     )
 
 
@@ -26,33 +26,33 @@ class Live(serializers.Serializer):
 
 
 class Ready(serializers.Serializer):
-    """Whether this process can accept tasks."""
+    """Tells whether this process accepts tasks."""
 
     status = serializers.ChoiceField(choices=["ready", "not ready"])
     problems = serializers.ListField(child=serializers.CharField(), required=False)
 
 
-def _counts(what: str) -> serializers.DictField:
-    return serializers.DictField(child=serializers.IntegerField(), help_text=what)
+def _counts(text: str) -> serializers.DictField:
+    return serializers.DictField(child=serializers.IntegerField(), help_text=text)
 
 
 class Times(serializers.Serializer):
-    """A histogram, summed up. Seconds."""
+    """The number and sum of a histogram's observations, in seconds."""
 
     count = serializers.IntegerField()
     sum = serializers.FloatField()
 
 
 class HandlerSummary(serializers.Serializer):
-    """One handler's figures."""
+    """The numbers of one handler."""
 
     received = serializers.IntegerField()
     success = serializers.IntegerField()
     failed = serializers.IntegerField()
-    failures = _counts("Of failed, by reason.")
+    failures = _counts("Failed tasks, by reason.")
     deleted = serializers.IntegerField()
     stored = serializers.DictField(
-        child=serializers.IntegerField(), help_text=f"By status: {', '.join(Status.values)}."
+        child=serializers.IntegerField(), help_text=f"Stored tasks, by status: {', '.join(Status.values)}."
     )
     pending = serializers.IntegerField()
     oldest_ready_seconds = serializers.FloatField()
@@ -66,7 +66,7 @@ class HandlerSummary(serializers.Serializer):
     active = serializers.IntegerField()
     idle = serializers.IntegerField()
     container_starts = serializers.IntegerField()
-    container_deaths = _counts("By reason.")
+    container_deaths = _counts("Ended containers, by reason.")
     processing_seconds = Times()
     wait_seconds = Times()
     overhead_seconds = Times()
@@ -80,15 +80,17 @@ class Summary(serializers.Serializer):
     tasks_processed_success = serializers.IntegerField()
     tasks_processed_failed = serializers.IntegerField()
     tasks_deleted = serializers.IntegerField()
-    tasks_unaccounted = serializers.IntegerField(help_text="0, or rows were changed by hand.")
+    tasks_unaccounted = serializers.IntegerField(help_text="Not 0 if rows were changed by hand.")
     queue_size = serializers.IntegerField()
     daemon_healthy = serializers.BooleanField()
     nodes_alive = serializers.IntegerField()
     nodes_draining = serializers.IntegerField()
-    bells_rung = serializers.IntegerField()
-    bells_heard = serializers.IntegerField()
-    http_responses = serializers.IntegerField()
-    age_seconds = serializers.FloatField(
-        min_value=0, help_text="Since these numbers were read: one reading serves all."
+    notifications_sent = serializers.IntegerField()
+    notifications_received = serializers.IntegerField()
+    bells_rung = serializers.IntegerField(help_text="Alias of notifications_sent; will be removed in the next version.")
+    bells_heard = serializers.IntegerField(
+        help_text="Alias of notifications_received; will be removed in the next version."
     )
+    http_responses = serializers.IntegerField()
+    age_seconds = serializers.FloatField(min_value=0, help_text="The age of these numbers.")
     handlers = serializers.DictField(child=HandlerSummary())

@@ -1,1 +1,1 @@
-"""Bells: telling the nodes of a deployment that there is work for a handler, through any Celery broker."""
+"""Notifications: a message tells the nodes of a deployment that a handler has work, through any Celery broker."""

@@ -1,42 +1,42 @@
-"""What comes out of our queues: bells, and whatever else somebody has put there."""
+"""Validation of the messages in a deployment's queues: anything else than a notification is rejected."""
 
 from __future__ import annotations
 
 from typing import Any
 
-#: The name of the one Celery task.
-TASK = "tasks_app.ring"
-#: Bytes. A bell of ours has about 150.
-LONGEST_BODY = 4096
-#: Characters of somebody's words that are shown.
-SHOWN = 80
+#: The name of the only Celery task.
+NOTIFICATION_TASK = "tasks_app.ring"
+#: A notification has about 150 bytes.
+MAX_BODY_BYTES = 4096
+#: Characters of an invalid message that an error text quotes.
+MAX_QUOTED_CHARS = 80
 
 
-class NotABell(ValueError):
-    """A message that rings for nothing. It says what is wrong with it."""
+class NotANotification(ValueError):
+    """The message is not a notification. The text says why."""
 
 
 def handler_of(message: Any) -> str:
-    """The handler that a kombu message rings for; whether there is one of that name, its hearer knows.
+    """The handler that a kombu message is about; it may be unknown here.
 
-    Raises `NotABell`, and nothing else, whatever the message is: nothing of it is run, and little of it is read.
+    Raises `NotANotification`, and nothing else, for any other message. Nothing in the message is executed.
     """
     try:
         task = message.headers.get("task") if isinstance(message.headers, dict) else None
-        if task != TASK:
-            raise NotABell(f"it is for the task {_shown(task)}, and there is one alone, {TASK}")
-        if len(message.body) > LONGEST_BODY:
-            raise NotABell(f"it has {len(message.body)} bytes, and a bell at most {LONGEST_BODY}")
+        if task != NOTIFICATION_TASK:
+            raise NotANotification(f"it is for the task {_quoted(task)}; the only task is {NOTIFICATION_TASK}")
+        if len(message.body) > MAX_BODY_BYTES:
+            raise NotANotification(f"it has {len(message.body)} bytes; a notification has at most {MAX_BODY_BYTES}")
         match message.payload:
             case [[str() as handler], *_]:
                 return handler
-        raise NotABell("it names no handler")
-    except NotABell:
+        raise NotANotification("it names no handler")
+    except NotANotification:
         raise
-    # Not to be narrowed: a codec that does not exist, a type that is refused, a depth that ends in RecursionError.
+    # Broad on purpose: an unknown codec, a refused type, a nesting depth that ends in RecursionError.
     except Exception as error:
-        raise NotABell(f"it cannot be read: {type(error).__name__}: {_shown(error)}") from error
+        raise NotANotification(f"it cannot be read: {type(error).__name__}: {_quoted(error)}") from error
 
 
-def _shown(text: object) -> str:
-    return str(text)[:SHOWN]
+def _quoted(text: object) -> str:
+    return str(text)[:MAX_QUOTED_CHARS]

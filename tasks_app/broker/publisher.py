@@ -1,4 +1,4 @@
-"""The connection that bells leave by. Of one thread; each call is bounded by the broker's socket timeouts."""
+"""The publisher: one thread's connection to the broker. The broker's socket timeouts bound each call."""
 
 from __future__ import annotations
 
@@ -10,80 +10,78 @@ from typing import Any
 from celery import Celery
 from kombu import Connection, Producer
 
-from tasks_app.broker.message import TASK
-from tasks_app.broker.queues import LONGEST_ON_REDIS, TRANSIENT, bell_priority, queue_name
-from tasks_app.broker.redis_line import RedisLine
+from tasks_app.broker.message import NOTIFICATION_TASK
+from tasks_app.broker.queues import MAX_QUEUE_LENGTH_ON_REDIS, TRANSIENT, notification_priority, queue_name
+from tasks_app.broker.redis_push import RedisPush
 
-# Seconds; only AMQP has it. A broker that is frozen behind a living socket is noticed after two of them.
-HEARTBEAT = 10.0
-# Handlers that are remembered. A task's type is any name that a caller makes up, so they have no end.
-KNOWN = 1000
+# AMQP only. Two missed heartbeats reveal a broker that is frozen behind an open socket.
+HEARTBEAT_SECONDS = 10.0
+# A task's type is any name that a caller sends, so an unlimited cache would grow without end.
+MAX_CACHED_HANDLERS = 1000
 
 
 Deployment = str | Callable[[], str]
 
 
-# In a forked child these are the parent's and must never be collected: py-amqp would shut the shared sockets.
-_open: set[Connection] = set()
+# In a forked child these are the parent's and must never be collected: py-amqp would shut down the shared sockets.
+_open_connections: set[Connection] = set()
 
 
 class NotConfigured(RuntimeError):
-    """Nobody has said whose nodes to ring."""
+    """`configure` was not called."""
 
 
 class BrokerBlocked(ConnectionError):
-    """RabbitMQ takes no messages now (memory or disk alarm)."""
+    """RabbitMQ accepts no messages now (memory or disk alarm)."""
 
 
 class Publisher:
-    """Connects at the first bell, and again at the next one after a fault.
+    """Connects at the first notification, and again at the next one after an error.
 
-    Every method may raise whatever kombu, redis and py-amqp raise; then call `close` and try again later. After
-    `BrokerBlocked` try again later without closing.
+    Every method may raise any error of kombu, redis and py-amqp; the caller then calls `close` and tries again later.
+    After `BrokerBlocked` it tries again without closing.
     """
 
     def __init__(self, deployment: Deployment | None, app: Celery | None) -> None:
-        self.serves = (deployment, app)
+        self.target = (deployment, app)
         self._deployment = ""
         self._connection: Connection | None = None
         self._producer: Producer | None = None
-        self._line: RedisLine | None = None
+        self._redis: RedisPush | None = None
         self._blocked = False
-        #: By handler, what a bell says: it is the same each time, and costs more to make than to send.
-        self._bells: dict[str, Any] = {}
-        #: By queue, how many more bells go into it before it is looked at again.
+        #: The message for each handler: it never changes, and building it costs more than sending it.
+        self._messages: dict[str, Any] = {}
+        #: How many more notifications go into each queue before its length is read again.
         self._room: dict[str, int] = {}
 
     def send(self, handler: str, priority: int | None) -> bool:
-        """Ring once. False if enough bells of this handler wait already (on Redis, which keeps all it is given).
+        """Publish one notification. False if enough for this handler wait already (Redis only: it has no limit).
 
-        Raises `NotConfigured`, and whatever the deployment's callable raises, before anything is sent.
+        Raises `NotConfigured`, or any error of the deployment's callable, before anything is sent.
         """
-        deployment, app = self.serves
-        if deployment is None or app is None:
-            raise NotConfigured("bell.configure() was not called")
-        if not self._deployment:
-            self._deployment = deployment() if callable(deployment) else deployment
-        producer = self._producer or self._connect(app)
+        if self._producer is None:
+            self.open()
+        app, producer = self.target[1], self._producer
+        assert app is not None and producer is not None
         queue = queue_name(self._deployment, handler)
         transport = str(self._transport.driver_type)
-        if self._line is not None and not self._has_room(self._line, queue):
+        if self._redis is not None and not self._has_room(self._redis, queue):
             return False
         if transport == "amqp":
-            self._hear_broker()
-        if (message := self._bells.get(handler)) is None:
-            if len(self._bells) >= KNOWN:
-                self._bells.clear()
-                if self._line is not None:
-                    self._line.forget()
-            message = app.amqp.as_task_v2(str(uuid.uuid4()), TASK, args=[handler], ignore_result=True)
-            self._bells[handler] = message
-        level = bell_priority(priority, transport)
-        if self._line is not None:
-            self._line.push(queue, level, message)
+            self._check_broker()
+        if (message := self._messages.get(handler)) is None:
+            if len(self._messages) >= MAX_CACHED_HANDLERS:
+                self._messages.clear()
+                if self._redis is not None:
+                    self._redis.forget()
+            message = app.amqp.as_task_v2(str(uuid.uuid4()), NOTIFICATION_TASK, args=[handler], ignore_result=True)
+            self._messages[handler] = message
+        level = notification_priority(priority, transport)
+        if self._redis is not None:
+            self._redis.push(queue, level, message)
             return True
-        # By the nameless exchange straight to the queue, and nothing is declared: a queue that does not exist
-        # has no node that listens. No Celery `expires`: it compares two machines' clocks.
+        # The default exchange delivers straight to the queue and nothing is declared: if the queue does not exist, no
+        # node consumes it. No Celery `expires`: it compares the clocks of two machines.
         producer.publish(
             message.body,
             exchange="",
@@ -97,29 +95,39 @@ class Publisher:
         )
         return True
 
-    def _has_room(self, line: RedisLine, queue: str) -> bool:
-        # A look costs as much as a bell, so only one in ten bells waits for it. Where nobody hears them, each of
-        # several processes may put that many there.
+    def _has_room(self, redis: RedisPush, queue: str) -> bool:
+        # Reading the length costs as much as a notification, so only one in ten reads it. If no node consumes the
+        # queue, each of several processes may add that many.
         room = self._room.get(queue, 0)
-        if len(self._room) >= KNOWN:
+        if len(self._room) >= MAX_CACHED_HANDLERS:
             self._room.clear()
         if room <= 0:
-            room = LONGEST_ON_REDIS - line.waiting(queue)
+            room = MAX_QUEUE_LENGTH_ON_REDIS - redis.waiting(queue)
         self._room[queue] = room - 1
         return room > 0
 
+    def open(self) -> None:
+        """Connect, and ask for the deployment's id, before the first notification."""
+        deployment, app = self.target
+        if deployment is None or app is None:
+            raise NotConfigured("notification.configure() was not called")
+        if not self._deployment:
+            self._deployment = deployment() if callable(deployment) else deployment
+        if self._producer is None:
+            self._connect(app)
+
     def keep_alive(self) -> None:
-        """To be called every few seconds while there is nothing to send, so that a dead broker is noticed."""
+        """Detect a dead broker. Call it every few seconds while there is nothing to send."""
         if self._connection is not None and self._transport.implements.heartbeats:
-            self._hear_broker()
+            self._check_broker()
 
     def close(self) -> None:
-        """Let go of the sockets without a word to the broker, which may be hung. Never raises."""
+        """Close the sockets without AMQP's closing handshake, since the broker may be hung. Never raises."""
         connection, self._connection = self._connection, None
-        self._producer, self._line, self._blocked = None, None, False
+        self._producer, self._redis, self._blocked = None, None, False
         if connection is not None:
-            _open.discard(connection)
-            # kombu leaves its epoll to the garbage collector, and a broker that is away is tried often.
+            _open_connections.discard(connection)
+            # kombu leaves its epoll to the garbage collector; frequent retries would run out of descriptors.
             poller = getattr(getattr(connection._transport, "cycle", None), "poller", None)
             with suppress(Exception):
                 connection.collect()
@@ -132,9 +140,9 @@ class Publisher:
         assert self._connection is not None
         return self._connection.transport
 
-    def _connect(self, app: Celery) -> Producer:
-        connection = self._connection = app.connection_for_write(heartbeat=HEARTBEAT)
-        _open.add(connection)
+    def _connect(self, app: Celery) -> None:
+        connection = self._connection = app.connection_for_write(heartbeat=HEARTBEAT_SECONDS)
+        _open_connections.add(connection)
         if self._transport.driver_type == "amqp":
             connection.transport_options = {
                 **connection.transport_options,
@@ -144,12 +152,11 @@ class Publisher:
         connection.ensure_connection(max_retries=0)  # kombu's own `connect` sleeps 2 s and tries again
         channel = connection.channel()
         if self._transport.driver_type == "redis":
-            self._line = RedisLine(channel)
+            self._redis = RedisPush(channel)
         self._producer = Producer(channel, auto_declare=False)
-        return self._producer
 
-    def _hear_broker(self) -> None:
-        """Read what RabbitMQ has said; raises `BrokerBlocked` while its alarm lasts, `OSError` if it is gone."""
+    def _check_broker(self) -> None:
+        """Read what RabbitMQ has sent; raises `BrokerBlocked` during its alarm, `OSError` if it is gone."""
         assert self._connection is not None
         try:
             while True:
@@ -158,7 +165,7 @@ class Publisher:
             pass
         self._connection.heartbeat_check()
         if self._blocked:
-            raise BrokerBlocked("the broker takes no messages now: memory or disk alarm")
+            raise BrokerBlocked("the broker accepts no messages now: memory or disk alarm")
 
     def _block(self, reason: str) -> None:
         self._blocked = True

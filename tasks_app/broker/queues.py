@@ -1,4 +1,4 @@
-"""The queues that bells travel in: one a handler, named for the deployment."""
+"""The queues of notifications: one for each handler of a deployment."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from kombu import Exchange, Queue
 
 TRANSIENT = 1
 DEFAULT_PRIORITY = 50
-HIGHEST = 10
-# Of bells that nobody hears, one is as good as many.
-LONGEST = 100
-LONGEST_ON_REDIS = 10
+MAX_QUEUE_PRIORITY = 10
+# If no node consumes a queue, one notification is as good as many.
+MAX_QUEUE_LENGTH = 100
+MAX_QUEUE_LENGTH_ON_REDIS = 10
 MESSAGE_TTL_MS = 60_000
 
 
 def queue_for(deployment: str, handler: str) -> Queue:
-    """The queue of a handler's bells: `taskdaemon.<deployment>.<handler>`, the same on every broker.
+    """The queue of a handler's notifications: `taskdaemon.<deployment>.<handler>`, the same on every broker.
 
-    RabbitMQ refuses a declaration with other arguments than the queue was made with: to change one here strands
-    every installed deployment. Redis and the doorbell pay no heed to them.
+    Never change an argument: RabbitMQ refuses a declaration whose arguments differ from the existing queue's, so every
+    installed deployment would lose its notifications. Redis and the local transport ignore the arguments.
     """
     name = queue_name(deployment, handler)
     return Queue(
@@ -26,10 +26,10 @@ def queue_for(deployment: str, handler: str) -> Queue:
         routing_key=name,
         durable=True,
         queue_arguments={
-            # Else a virtual host's default counts, and a quorum queue knows two priorities only.
+            # Otherwise the virtual host's default applies, and a quorum queue has only two priorities.
             "x-queue-type": "classic",
-            "x-max-priority": HIGHEST,
-            "x-max-length": LONGEST,
+            "x-max-priority": MAX_QUEUE_PRIORITY,
+            "x-max-length": MAX_QUEUE_LENGTH,
             "x-message-ttl": MESSAGE_TTL_MS,
         },
     )
@@ -39,12 +39,12 @@ def queue_name(deployment: str, handler: str) -> str:
     return f"taskdaemon.{deployment}.{handler}"
 
 
-def bell_priority(priority: int | None, transport: str = "amqp") -> int:
-    """A task's priority (0-100, larger is more urgent; None is 50) as the broker has it.
+def notification_priority(priority: int | None, transport: str = "amqp") -> int:
+    """The broker's priority for a task's priority (0-100, larger is more urgent; None is 50).
 
-    `transport` is kombu's driver type. RabbitMQ and the doorbell take 0-10, larger first. Kombu's Redis takes
-    0-9 and serves 0 first.
+    `transport` is kombu's driver type. RabbitMQ and the local transport use 0-10, larger first; kombu's Redis uses 0-9,
+    0 first.
     """
-    wanted = DEFAULT_PRIORITY if priority is None else priority
-    level = max(0, min(HIGHEST, round(wanted / 10)))
+    known = DEFAULT_PRIORITY if priority is None else priority
+    level = max(0, min(MAX_QUEUE_PRIORITY, round(known / 10)))
     return 9 - min(9, level) if transport == "redis" else level

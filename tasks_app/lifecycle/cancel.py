@@ -1,21 +1,24 @@
-"""cancel: pending or processing -> failed, because somebody said so."""
+"""cancel: pending or processing -> failed, on request."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
-from tasks_app import clock
 from tasks_app.metrics import counters
 from tasks_app.models import Attempt, FailureReason, OutcomeKind, Status, Task
-from tasks_app.write_lock import writing
+from tasks_app.store import clock
+from tasks_app.store.transactions import writing
+
+#: A claim or a settle may come between the read and the write.
+MAX_TRIES = 8
 
 
 def cancel(task_id: UUID, why: str = "cancelled") -> bool:
-    """End a task that has not ended. Its node stops the container within about a second and the result is dropped.
+    """Fail a task that has not ended; False if there is no such task or it has ended.
 
-    False when there is no such task or it had ended.
+    If it runs, its node stops the container within about a second and drops the result.
     """
-    for _ in range(8):  # a claim or a settle may come between the look and the write: look again
+    for _ in range(MAX_TRIES):
         task = Task.objects.filter(pk=task_id, status__in=(Status.PENDING, Status.PROCESSING)).first()
         if task is None:
             return False

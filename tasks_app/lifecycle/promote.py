@@ -1,43 +1,42 @@
-"""promote: a pending row whose time has come becomes ready."""
+"""promote: a pending row that is due becomes ready."""
 
 from __future__ import annotations
 
 from django.db.models import Q
 
-from tasks_app import clock
-from tasks_app.broker.bell import ring
+from tasks_app.broker.notification import notify
 from tasks_app.models import Task
-from tasks_app.write_lock import writing
+from tasks_app.store import clock
+from tasks_app.store.transactions import writing
 
-#: Rows made ready in one transaction, and transactions in one call.
-BATCH = 500
-BATCHES = 20
+TASKS_PER_TRANSACTION = 500
+TRANSACTIONS_PER_CONDITION = 20
 
 
 def promote(all_clocks: bool = True) -> list[str]:
-    """Make due rows ready, 10,000 at most; they keep their place. Answers the types that have new ready rows.
+    """Make due rows ready, 30,000 at most; they keep their positions. Returns the types of these rows.
 
-    Those that were measured on the clock of an earlier boot may be left for another time.
+    Not `all_clocks`: only rows whose time was measured on the present clock, not on that of an earlier boot.
     """
-    woken: dict[str, int] = {}
+    highest: dict[str, int] = {}
     for due, order in _due()[: None if all_clocks else 1]:
-        for _ in range(BATCHES):
-            if _ready(due, order, woken) < BATCH:
+        for _ in range(TRANSACTIONS_PER_CONDITION):
+            if _promote_batch(due, order, highest) < TASKS_PER_TRANSACTION:
                 break
-    for name, priority in woken.items():
-        ring(name, priority)
-    return list(woken)
+    for name, priority in highest.items():
+        notify(name, priority)
+    return list(highest)
 
 
 def _due() -> list[tuple[Q, str]]:
-    """Whose time has come, in parts that each are a range of the index, and the order in which that has them.
+    """Conditions for due rows, each a range of the index, with the order of the index in it.
 
-    All in one condition they would be a scan of every waiting row.
+    One condition for all of them would scan every waiting row.
     """
     ours = clock.clock_id()
-    # A number, and not the server's expression: that may change from row to row, so every row would be read for it.
+    # A number: the server's expression may differ from row to row, so the server would evaluate it for every row.
     now = clock.reading()
-    # Measured on the clock of an earlier boot: the wall clock is the only one that both know.
+    # Times of an earlier boot's clock can only be compared by the wall clock.
     return [
         (Q(clock=ours, due__lte=now), "due"),
         (Q(clock__lt=ours, due_at__lte=clock.Now()), "clock"),
@@ -45,17 +44,18 @@ def _due() -> list[tuple[Q, str]]:
     ]
 
 
-def _ready(due: Q, order: str, woken: dict[str, int]) -> int:
+def _promote_batch(due: Q, order: str, highest: dict[str, int]) -> int:
+    """Promote one batch. Adds to `highest` each type's highest priority; returns the number of rows."""
     late = Task.objects.waiting().filter(due).order_by(order)
-    if not late.any_by(order):  # a read: no lock where there is nothing to do
+    if not late.any_by(order):  # a read: takes no lock if there is nothing to do
         return 0
     with writing():
-        # Skipped, what another one holds: two that waited for each other's rows could do so in a circle.
-        found = late.select_for_update(skip_locked=True).values_list("pk", "task_type", "priority")[:BATCH]
-        rows = list(found)
+        # SKIP LOCKED avoids a deadlock between two nodes that promote.
+        found = late.select_for_update(skip_locked=True).values_list("pk", "task_type", "priority")
+        rows = list(found[:TASKS_PER_TRANSACTION])
         Task.objects.waiting().filter(pk__in=[row[0] for row in rows]).update(
             due=None, due_at=None, ready_at=clock.Now()
         )
     for _, name, priority in rows:
-        woken[name] = max(priority, woken.get(name, 0))
+        highest[name] = max(priority, highest.get(name, 0))
     return len(rows)

@@ -1,4 +1,4 @@
-"""redrive: failed -> pending, at the back of its level, with a new budget of retries."""
+"""redrive: failed -> pending, at a new last position, with all its retries."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from uuid import UUID
 
 from django.db import transaction
 
-from tasks_app import clock
-from tasks_app.broker.bell import ring
-from tasks_app.lifecycle.place import next_places
+from tasks_app.broker.notification import notify
 from tasks_app.metrics import counters
 from tasks_app.models import Status, Task
-from tasks_app.write_lock import writing
+from tasks_app.store import clock
+from tasks_app.store.current import store
+from tasks_app.store.transactions import writing
 
 
 def redrive(task_id: UUID) -> bool:
-    """Give a failed task another life. False when there is no such task or it is not failed.
+    """Make a failed task pending again; False if there is no such task or it has not failed.
 
     Its attempts go on counting; `last_error` stays until there is a newer one.
     """
     with writing():
-        known = Task.objects.filter(pk=task_id, status=Status.FAILED).values_list("task_type", "priority").first()
-        if known is None:
+        found = Task.objects.filter(pk=task_id, status=Status.FAILED).values_list("task_type", "priority").first()
+        if found is None:
             return False
         moved = Task.objects.filter(pk=task_id, status=Status.FAILED).update(
             status=Status.PENDING,
-            place=next_places(1)[0],
+            position=store().next_positions(1)[0],
             retries=0,
             failure_reason=None,
             completed_at=None,
@@ -35,6 +35,7 @@ def redrive(task_id: UUID) -> bool:
             ready_at=clock.Now(),
         )
         if moved:
-            counters.add([(f"redriven|{known[0]}", 1)])
-            transaction.on_commit(lambda: ring(*known), robust=True)
+            task_type, priority = found
+            counters.add([(f"redriven|{task_type}", 1)])
+            transaction.on_commit(lambda: notify(task_type, priority), robust=True)
     return moved == 1

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from tasks_app import clock
-from tasks_app.lifecycle.claim import LEASE
+from tasks_app.lifecycle.claim import LEASE_SECONDS
 from tasks_app.models import Task
-from tasks_app.write_lock import writing
+from tasks_app.store import clock
+from tasks_app.store.transactions import writing
 
 
 def renew(node: str, ids: Collection[str]) -> set[tuple[str, int]]:
-    """Prolong the leases of a node's running tasks by 30 s from now, in one commit. Answers which (id, attempt) it did.
+    """Set the leases of a node's running tasks to end a full lease from now, in one commit.
 
-    One that somebody holds locked is left out, and its lease ends when it did: its outcome is on the way, or the next
-    renewal comes in time. By id and not by node alone: a claim whose answer was lost is nobody's work, and its lease
-    must run out.
+    Returns the (id, attempt) that it renewed. A row that another transaction has locked keeps its lease: either that
+    transaction settles it, or the next renewal comes in time. The ids are needed besides the node: a task of a claim
+    whose reply was lost runs nowhere, so its lease must run out.
     """
     if not ids:
         return set()
     with writing():
-        # Without skipping, this and a settle of the same rows in another order wait for each other.
-        ours = Task.objects.running().filter(node=node, pk__in=ids).select_for_update(skip_locked=True)
+        # SKIP LOCKED avoids a deadlock with a settle that locks the same rows in another order.
+        ours = Task.objects.running_among(ids).filter(node=node).select_for_update(skip_locked=True)
         kept = list(ours.values_list("pk", "attempts"))
-        mine = Task.objects.running().filter(pk__in=[row[0] for row in kept])
-        mine.update(lease=clock.now() + LEASE, clock=clock.clock_id())
+        mine = Task.objects.running_among(row[0] for row in kept)
+        mine.update(lease=clock.now() + LEASE_SECONDS, clock=clock.clock_id())
     return {(str(identity), attempt) for identity, attempt in kept}
 
 
-def held(node: str) -> set[tuple[str, int]]:
-    """The (id, attempt) that are a node's by the database. What it runs beside these was taken away from it."""
-    rows = Task.objects.running().filter(node=node).values_list("pk", "attempts")
+def held(node: str, ids: Collection[str]) -> set[tuple[str, int]]:
+    """Of these tasks, the (id, attempt) that a node holds according to the database. Others were ended by another
+    verb."""
+    rows = Task.objects.running_among(ids).filter(node=node).values_list("pk", "attempts")
     return {(str(identity), attempt) for identity, attempt in rows}

@@ -1,4 +1,4 @@
-"""rescue: processing -> pending or failed, when the node that had it is dead or has lost its lease."""
+"""rescue: processing -> pending or failed, when the node that holds the task is dead or its lease has run out."""
 
 from __future__ import annotations
 
@@ -10,56 +10,56 @@ import structlog
 from django.db import DatabaseError
 from django.db.models import F, Q
 
-from tasks_app import clock
-from tasks_app.broker.bell import ring
-from tasks_app.lifecycle.claimed import Policy, retry_on_of
-from tasks_app.lifecycle.verdict import Verdict, verdict
+from tasks_app.broker.notification import notify
+from tasks_app.lifecycle.retry_decision import decide
 from tasks_app.metrics import counters
 from tasks_app.models import Attempt, OutcomeKind, Status, Task, TaskQuerySet
-from tasks_app.write_lock import writing
+from tasks_app.store import clock
+from tasks_app.store.attempt_result import RetryDecision
+from tasks_app.store.claimed_task import Policy, retry_on_of
+from tasks_app.store.due_work import MAX_VALID_LEASE_SECONDS
+from tasks_app.store.transactions import writing
 
 log = structlog.get_logger(__name__)
 
-#: Rows taken over in one transaction, and transactions in one call: a node that is busy for longer than its lease with
-#: the tasks of a dead one loses its own.
-BATCH = 100
-BATCHES = 20
-#: No lease is longer (DAEMON_LEASE), in seconds. One that ends later is from before the database's clock was set back.
-LONGEST = 600.0
+#: A call is bounded because a node that rescues for longer than its lease loses its own tasks.
+TASKS_PER_TRANSACTION = 100
+TRANSACTIONS_PER_CALL = 20
 
 
 def rescue(dead: Collection[str] = (), leases: bool = True) -> int:
-    """Take running tasks from nodes that are dead: those in `dead`, and, with `leases`, whoever let one run out.
+    """Take running tasks from the nodes in `dead` and, with `leases`, those whose leases have run out.
 
-    The attempt is over and says `worker_lost`; another follows at once while the budget lasts. Answers how many were
-    taken over, 2,000 at most; of two rescuers one wins each row.
+    The attempt ends as `worker_lost`; the task is ready again at once if it has retries left, and failed otherwise.
+    Returns how many tasks it took, 2,000 at most. Of two concurrent rescues only one gets each task.
     """
     over = Q(node__in=list(dead))
     if leases:
-        over |= Q(lease__lt=clock.now()) | Q(lease__gt=clock.now() + 2 * LONGEST) | ~Q(clock=clock.clock_id())
+        invalid = Q(lease__gt=clock.now() + MAX_VALID_LEASE_SECONDS) | ~Q(clock=clock.clock_id())
+        over |= Q(lease__lt=clock.now()) | invalid
     lost = Task.objects.running().filter(over)
-    if not lost.any_by("node"):  # a read: no lock where there is nothing to do
+    if not lost.any_by("node"):  # a read: takes no lock if there is nothing to do
         return 0
-    losers: Counter[tuple[str, str]] = Counter()
-    woken: dict[str, int] = {}
-    for _ in range(BATCHES):
-        taken = _take_batch(lost, woken)
-        losers.update((task.node or "", task.task_type) for task in taken)
-        if len(taken) < BATCH:
+    taken: Counter[tuple[str, str]] = Counter()
+    highest: dict[str, int] = {}
+    for _ in range(TRANSACTIONS_PER_CALL):
+        batch = _rescue_batch(lost, highest)
+        taken.update((task.node or "", task.task_type) for task in batch)
+        if len(batch) < TASKS_PER_TRANSACTION:
             break
-    for name, priority in woken.items():
-        ring(name, priority)
-    for (node, handler), count in losers.items():
+    for name, priority in highest.items():
+        notify(name, priority)
+    for (node, handler), count in taken.items():
         log.warning("took over tasks of a lost node", node=node, handler=handler, count=count)
-    return losers.total()
+    return taken.total()
 
 
 class _Move(NamedTuple):
-    """What is the same for many tasks: one UPDATE for all of them."""
+    """What many tasks have in common, so that one UPDATE moves them all."""
 
     node: str
     attempt: int
-    verdict: Verdict
+    decision: RetryDecision
 
     @property
     def error(self) -> str:
@@ -73,34 +73,36 @@ class _Move(NamedTuple):
             retry_backoff=task.retry_backoff or 0.0,
             retry_on=retry_on_of(task.retry_on),
         )
-        return cls(task.node or "", task.attempts, verdict(OutcomeKind.WORKER_LOST, task.retries, policy))
+        return cls(task.node or "", task.attempts, decide(OutcomeKind.WORKER_LOST, task.retries, policy))
 
 
-def _take_batch(lost: TaskQuerySet, woken: dict[str, int]) -> list[Task]:
+def _rescue_batch(lost: TaskQuerySet, highest: dict[str, int]) -> list[Task]:
+    """Rescue one batch. Adds to `highest` each type's highest priority; returns the tasks as they were."""
     moves: dict[_Move, list[Task]] = defaultdict(list)
     deltas: Counter[str] = Counter()
     with writing():
-        # Skipped, what another one holds (a settle that is about to win, another rescuer): two that waited for each
-        # other's rows could do so in a circle. In the order of the index: by id, SQLite would read the whole table.
-        tasks = list(lost.select_for_update(skip_locked=True).defer("task_data", "result").order_by("node")[:BATCH])
+        # SKIP LOCKED avoids a deadlock with a settle or another rescue. The order is that of the index: by id, SQLite
+        # would read the whole table.
+        found = lost.select_for_update(skip_locked=True).defer("task_data", "result").order_by("node")
+        tasks = list(found[:TASKS_PER_TRANSACTION])
         for task in tasks:
             moves[_Move.of(task)].append(task)
-            woken[task.task_type] = max(task.priority, woken.get(task.task_type, 0))
-        for move, those in moves.items():
-            _take(move, those)
-            deltas.update(_counts(move.verdict, those))
+            highest[task.task_type] = max(task.priority, highest.get(task.task_type, 0))
+        for move, moving in moves.items():
+            _move(move, moving)
+            deltas.update(_counts(move.decision, moving))
         counters.add(deltas.items())
     return tasks
 
 
-def _take(move: _Move, tasks: list[Task]) -> None:
-    decided = move.verdict
-    final = decided.status == Status.FAILED
+def _move(move: _Move, tasks: list[Task]) -> None:
+    decision = move.decision
+    final = decision.status == Status.FAILED
     ids = [task.pk for task in tasks]
     moved = Task.objects.filter(pk__in=ids, status=Status.PROCESSING, node=move.node, attempts=move.attempt).update(
-        status=decided.status,
-        failure_reason=decided.reason,
-        retries=F("retries") + decided.spent,
+        status=decision.status,
+        failure_reason=decision.reason,
+        retries=F("retries") + decision.spent,
         last_error=move.error,
         node=None,
         lease=None,
@@ -108,7 +110,7 @@ def _take(move: _Move, tasks: list[Task]) -> None:
         completed_at=clock.Now() if final else None,
     )
     if moved != len(ids):
-        raise DatabaseError("a task moved while it was locked: is something else writing?")
+        raise DatabaseError("a locked task changed: does another program write to this table?")
     Attempt.objects.bulk_create(
         Attempt(
             task_id=task.pk,
@@ -124,11 +126,11 @@ def _take(move: _Move, tasks: list[Task]) -> None:
     )
 
 
-def _counts(decided: Verdict, tasks: list[Task]) -> Iterator[str]:
+def _counts(decision: RetryDecision, tasks: list[Task]) -> Iterator[str]:
     for task in tasks:
         yield f"attempts|{task.task_type}|{OutcomeKind.WORKER_LOST}"
         yield f"leases_lost|{task.task_type}"
-        if decided.status == Status.FAILED:
-            yield f"failed|{task.task_type}|{decided.reason}"
+        if decision.status == Status.FAILED:
+            yield f"failed|{task.task_type}|{decision.reason}"
         else:
             yield f"retried|{task.task_type}"

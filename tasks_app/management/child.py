@@ -1,4 +1,4 @@
-"""One supervised process: forked into a session of its own, restarted with growing pauses, dead with its parent."""
+"""One supervised process: forked into its own session, restarted with growing pauses, killed with its parent."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from tasks_app.runner.parent_death import die_with_parent
+from tasks_app.runner.backoff import Backoff
+from tasks_app.runner.process.parent_death import die_with_parent
 
-#: Seconds of life after which a death is not counted with the ones before it.
-GOOD_LIFE = 60.0
-LONGEST_PAUSE = 30.0
+#: A child that ran for longer is restarted with the shortest pause.
+STABLE_SECONDS = 60.0
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.5, 30.0
 
 
 class Child:
-    """Something that must not end: `run`, in a process of its own, under a name for people."""
+    """Runs `run` in a process of its own. `name` is for messages."""
 
     def __init__(self, name: str, run: Callable[[], object]) -> None:
         self.name = name
         self.pid: int | None = None
-        self.start_at = 0.0  # monotonic; when it may be started again
+        self.start_at = 0.0  # monotonic; not to be started earlier
         self._run = run
         self._code: int | None = None
         self._started_at = 0.0
-        self._deaths = 0
+        self._backoff = Backoff(FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
 
     def start(self) -> None:
         """Start it. Ctrl-C does not reach it, and it does not outlive this process.
 
-        A fork without a new program: all that it needs is imported here already, so it is at work at once. Only for a
-        process without threads and without open database connections. In the child `run` is called and never returned
-        from: it ends in SystemExit, so that what was registered for the end of a process happens.
+        It is a fork without exec: its imports are done already, so it starts at once. The calling process must have no
+        threads and no open database connections. In the child this method does not return: it raises SystemExit after
+        `run`, so that exit handlers run.
         """
         self._started_at = time.monotonic()
         self._code = None
@@ -45,39 +46,40 @@ class Child:
 
     def _become(self, parent: int) -> NoReturn:
         os.setsid()
-        # The signal comes when the *thread* that forked it ends: the supervisor has one thread, and it lasts.
+        # The kernel sends the signal when the *thread* that forked ends: the supervisor has only one.
         die_with_parent(parent)()
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.close(nothing)
-        # The supervisor waits for its signals with them blocked, and that is inherited.
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+        # The supervisor blocks the signals that it waits for, and children inherit that.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self._run()
         sys.exit(0)
 
     def died(self) -> str | None:
-        """How it ended, if it has; the pause before its next start has then begun."""
+        """How it ended, or None if it runs. Starts the pause before its next start."""
         if self.pid is None or (code := self._poll()) is None:
             return None
         self.pid = None
         lived = time.monotonic() - self._started_at
-        self._deaths = 1 if lived > GOOD_LIFE else self._deaths + 1
-        pause = min(0.5 * 2.0 ** (self._deaths - 1), LONGEST_PAUSE)
+        if lived > STABLE_SECONDS:
+            self._backoff.succeeded()
+        pause = self._backoff.failed()
         self.start_at = time.monotonic() + pause
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         return f"{self.name} {how} after {lived:.0f} s; starting it again in {pause:.1f} s"
 
-    def tell(self, signum: int) -> None:
-        """Send it a signal."""
+    def send_signal(self, signum: int) -> None:
+        """Send it a signal, if it runs."""
         if self.pid is not None and self._poll() is None:
             os.kill(self.pid, signum)
 
-    def gone(self) -> bool:
-        """Whether it does not run now."""
+    def ended(self) -> bool:
+        """Whether it does not run."""
         return self.pid is None or self._poll() is not None
 
     def kill(self) -> None:
-        """End it and everything in its process group."""
+        """Kill it and its process group."""
         if self.pid is not None and self._poll() is None:
             os.killpg(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)

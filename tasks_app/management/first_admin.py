@@ -1,4 +1,4 @@
-"""The first administrator, so that a fresh start has a door."""
+"""The first administrator."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import secrets
 
 from django.contrib.auth import get_user_model
 
-from tasks_app.write_lock import writing
+from tasks_app.store.transactions import writing
 
 
 def first_admin(password: str | None = None) -> str | None:
-    """Make the user `admin` where there is no user yet, with this password or one made up, which is kept nowhere.
+    """Create the user `admin` if there is no user, with this password or a random one.
 
-    Answers the password; None: there are users.
+    Returns the password, which is stored nowhere in the clear; None if there are users.
     """
     users = get_user_model().objects
     with writing():
@@ -21,3 +21,9 @@ def first_admin(password: str | None = None) -> str | None:
         password = password or secrets.token_urlsafe(12)
         users.create_superuser("admin", None, password)
     return password
+
+
+def administrator() -> str | None:
+    """The name of a superuser, or None."""
+    found = get_user_model().objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
+    return None if found is None else found.get_username()

@@ -1,6 +1,6 @@
-"""The shipped handlers in containers, where `up` is told of no handlers.toml and a Docker engine has their images.
+"""Runs the shipped handlers in containers if HANDLER_CONFIG is not set and the Docker engine has their images.
 
-Only the shipped file, as it is shipped, has a counterpart for containers: whoever has changed it gets what it says.
+Only the unchanged handlers.toml has a counterpart for containers; a changed one is used as it is.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from urllib.parse import quote
 
 import tomli
 
-#: The shipped handlers.toml (SHA-256), and the file with the same handlers in containers.
-SHIPPED = "44dd1fa08431d8eb8d4d9d7066235c4d0a0da5f83584a6bd71b9aca4d0773d4e"
+#: SHA-256 of the shipped handlers.toml, and the file with the same handlers in containers.
+SHIPPED_SHA256 = "60dcf144971608ed20fd240ec9ce821913beea732637365c261aa00e881e2bb0"
 IN_CONTAINERS = Path("examples/docker/handlers.toml")
-#: Seconds that an engine has for all that it is asked.
-PATIENCE = 1.0
+#: For all requests to the engine together.
+ENGINE_TIMEOUT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Choice:
-    """`config`: the handlers.toml to take instead, or None; `why`: for people, "" where there was nothing to choose."""
+    """`config`: the handlers.toml to use instead, or None; `why`: a text for users, "" if there was no choice."""
 
     config: Path | None
     why: str
 
 
 def choose(project: Path, environment: Mapping[str, str]) -> Choice:
-    """Which handlers a start has that `environment` names none for. Never raises, and takes a second at most."""
+    """Choose the handlers if `environment` does not. Never raises, and takes a second at most."""
     if environment.get("HANDLER_CONFIG"):
         return Choice(None, "")
     try:
-        if hashlib.sha256((project / "handlers.toml").read_bytes()).hexdigest() != SHIPPED:
+        if hashlib.sha256((project / "handlers.toml").read_bytes()).hexdigest() != SHIPPED_SHA256:
             return Choice(None, "")
         config = project / IN_CONTAINERS
         images = sorted({handler["image"] for handler in tomli.loads(config.read_text())["handlers"].values()})
-    except (OSError, ValueError, KeyError):  # none, or another one: the start says what is wrong with it
+    except (OSError, ValueError, KeyError):  # the start reports what is wrong with the file
         return Choice(None, "")
     address = environment.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     fault = _fault(address, images)
@@ -51,27 +51,29 @@ def choose(project: Path, environment: Mapping[str, str]) -> Choice:
 
 
 def _fault(address: str, images: list[str]) -> str | None:
-    """Why these images cannot be run there, or None."""
+    """Why these images cannot run there, or None."""
     if not address.startswith("unix://"):
-        return f"DOCKER_HOST={address} is no socket of this machine"
-    engine = _Engine(address.removeprefix("unix://"), time.monotonic() + PATIENCE)
+        return f"DOCKER_HOST={address} is not a socket of this machine"
+    engine = _Engine(address.removeprefix("unix://"), time.monotonic() + ENGINE_TIMEOUT_SECONDS)
     try:
         try:
-            engine.answers("/version")
-            missing = [name for name in images if not engine.answers(f"/images/{quote(name, safe='/:')}/json")]
+            engine.exists("/version")
+            missing = [name for name in images if not engine.exists(f"/images/{quote(name, safe='/:')}/json")]
         finally:
             engine.close()
     except FileNotFoundError:
         return "there is no Docker engine here"
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return f"the Docker engine at {address} does not answer as one ({str(error) or type(error).__name__})"
+        return (
+            f"the Docker engine at {address} does not answer as a Docker engine ({str(error) or type(error).__name__})"
+        )
     if missing:
         return f"the Docker engine has no image {missing[0]} (make images builds all of them)"
     return None
 
 
 class _Engine(http.client.HTTPConnection):
-    """The few questions that are asked before anything runs: the Docker SDK takes 0.3 s to import."""
+    """A minimal client: the Docker SDK takes 0.3 s to import."""
 
     def __init__(self, path: str, until: float) -> None:
         super().__init__("localhost")
@@ -79,19 +81,19 @@ class _Engine(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._hurry()
+        self._limit_time()
         self.sock.connect(self._path)
 
-    def _hurry(self) -> None:
+    def _limit_time(self) -> None:
         if self.sock is not None:
             self.sock.settimeout(max(self._until - time.monotonic(), 0.001))
 
-    def answers(self, path: str) -> bool:
-        """Whether there is such a thing: 200 with a JSON object, or 404. Raises OSError, ValueError, HTTPException."""
-        self._hurry()
+    def exists(self, path: str) -> bool:
+        """True for 200 with a JSON object, False for 404. Raises OSError, ValueError, HTTPException."""
+        self._limit_time()
         self.request("GET", path)
         answer = self.getresponse()
-        self._hurry()
+        self._limit_time()
         body = answer.read()
         if answer.status not in (200, 404) or not isinstance(json.loads(body), dict):
             raise ValueError(f"{answer.status} {answer.reason}")

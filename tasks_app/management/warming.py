@@ -1,4 +1,4 @@
-"""How far the containers are at a start: told while they come up, and waited for before `ready` is said."""
+"""The handlers' progress at a start: printed while they start, and awaited before `ready`."""
 
 from __future__ import annotations
 
@@ -9,49 +9,59 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any
 
-#: Seconds between looks.
-PAUSE = 0.5
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.logs.log_once import LogOnce
+
+POLL_SECONDS = 0.1
 
 
 class Warming:
-    """Asks the daemon's own metrics. Without handlers that have images it asks nobody."""
+    """Polls /api/metrics."""
 
-    def __init__(self, base: str, instances: Mapping[str, int], say: Callable[[str], None], key: str = "") -> None:
-        """`instances`: of each handler with an image, how many containers it is to have; `key`: to ask with."""
-        self._question = urllib.request.Request(f"{base}/api/metrics", headers={"Authorization": f"Bearer {key}"})
-        self._instances = instances
+    def __init__(self, base: str, handlers: Mapping[str, Handler], say: Callable[[str], None], key: str = "") -> None:
+        """`key`: the API key for the requests."""
+        self._request = urllib.request.Request(f"{base}/api/metrics", headers={"Authorization": f"Bearer {key}"})
+        self._instances = {name: handler.instances for name, handler in handlers.items()}
+        self._images = [name for name, handler in handlers.items() if handler.image]
+        self._problems: dict[str, str] = {}
         self._say = say
-        self._said: set[str] = set()
-        self._look_at = 0.0
-        self._over = not instances
+        self._print_once = LogOnce()
+        self._poll_at = 0.0
+        self._finished = not handlers
 
-    def over(self) -> bool:
-        """Whether every container is warm, or it is known why it is not. Says what is new."""
+    def broken(self) -> Mapping[str, str]:
+        """The handlers without a container, each with its reason; valid once `finished`."""
+        return self._problems
+
+    def working(self) -> list[str]:
+        """The handlers with a container."""
+        return [name for name in self._instances if name not in self._problems]
+
+    def finished(self) -> bool:
+        """Whether every slot is warm or has a known problem. Prints what is new."""
         now = time.monotonic()
-        if not self._over and now >= self._look_at:
-            self._look_at = now + PAUSE
-            figures = self._figures()
-            self._over = figures is None or self._tell(figures)
-        return self._over
+        if not self._finished and now >= self._poll_at:
+            self._poll_at = now + POLL_SECONDS
+            metrics = self._handler_metrics()
+            self._finished = metrics is None or self._update(metrics)
+        return self._finished
 
-    def _tell(self, figures: Mapping[str, Any]) -> bool:
-        seen = {name: figures.get(name) or {} for name in self._instances}
+    def _update(self, metrics: Mapping[str, Any]) -> bool:
+        seen = {name: metrics.get(name) or {} for name in self._instances}
         warm = {name: one.get("idle", 0) + one.get("active", 0) for name, one in seen.items()}
-        self._once("  warming   " + ", ".join(f"{name} {warm[name]}/{all_}" for name, all_ in self._instances.items()))
-        for one in seen.values():
-            for problem in one.get("problems", ()):
-                self._once(f"  waiting   {problem}")
+        if self._images:
+            line = "  warming   " + ", ".join(f"{name} {warm[name]}/{self._instances[name]}" for name in self._images)
+            if self._print_once.is_due(line):
+                self._say(line)
+        self._problems = {
+            name: one["problems"][0] for name, one in seen.items() if one.get("problems") and not warm[name]
+        }
         return all(warm[name] >= all_ or seen[name].get("problems") for name, all_ in self._instances.items())
 
-    def _once(self, line: str) -> None:
-        if line not in self._said:
-            self._said.add(line)
-            self._say(line)
-
-    def _figures(self) -> Mapping[str, Any] | None:
-        """What the metrics say of each handler; None if one may not ask."""
+    def _handler_metrics(self) -> Mapping[str, Any] | None:
+        """The metrics of each handler; None if the request is refused."""
         try:
-            with urllib.request.urlopen(self._question, timeout=2) as answer:
+            with urllib.request.urlopen(self._request, timeout=2) as answer:
                 return dict(json.load(answer)["handlers"])
         except urllib.error.HTTPError as error:
             return None if error.code < 500 else {}

@@ -1,4 +1,4 @@
-"""Numbers that are true for the whole system: counted in the database, in the transaction of the move they count.
+"""Metrics of the whole system. The database counts each change in the transaction that makes it.
 
-What a process counts in its memory (`tally`) follows within a second.
+Counts that a process keeps in memory (`local_counters`) follow within a second.
 """

@@ -1,4 +1,4 @@
-"""The figures as Prometheus text."""
+"""A reading as Prometheus text."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from tasks_app.metrics.families import families, health
-from tasks_app.metrics.figures import Figures
+from tasks_app.metrics.system_reading import SystemReading
 
-#: The version of the text format that everything that reads metrics can read; our names need no later one.
+#: The version of the text format that every scraper supports.
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
@@ -23,8 +23,8 @@ class _Collector:
         yield from self._collect()
 
 
-def text(figures: Figures | None) -> bytes:
-    """Prometheus' text format. Without figures, because the database is away, what can be said without it."""
+def text(reading: SystemReading | None) -> bytes:
+    """Prometheus' text format. None, if the database cannot be read: only the metrics that need no database."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(lambda: health(False, 1) if figures is None else families(figures)))
+    registry.register(_Collector(lambda: health(False, 1) if reading is None else families(reading)))
     return generate_latest(registry)

@@ -1,4 +1,4 @@
-"""The figures as Prometheus' metric families. Every metric here is explained in docs/metrics.md."""
+"""A reading as Prometheus metric families. docs/metrics.md explains every metric."""
 
 from __future__ import annotations
 
@@ -8,63 +8,69 @@ from functools import cache
 from importlib.metadata import version
 
 from django.conf import settings
-from django.db import connection
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from tasks_app.metrics.counters import BUCKETS
-from tasks_app.metrics.figures import Figures
 from tasks_app.metrics.problems import problems
+from tasks_app.metrics.system_reading import SystemReading
 from tasks_app.metrics.totals import Distribution, Labels
+from tasks_app.store.current import store
 
 Values = Iterable[tuple[Labels, float]]
 
 
-def families(figures: Figures) -> Iterator[Metric]:
+def families(reading: SystemReading) -> Iterator[Metric]:
     """Every metric of the system."""
-    yield from _whole(figures)
-    yield from _of_handlers(figures)
-    yield from _of_processes(figures)
-    yield from health(bool(figures.nodes), len(problems(figures)))
+    yield from _system_families(reading)
+    yield from _handler_families(reading)
+    yield from _process_families(reading)
+    yield from health(reading.healthy, len(problems(reading)))
 
 
-def health(healthy: bool, wrong: int) -> Iterator[Metric]:
-    """What can be said without a database too."""
-    yield _gauge("daemon_health", "1 while a worker lives and the database answers.", (), [((), int(healthy))])
-    yield _gauge("daemon_problems", "What /health lists as problems now.", (), [((), wrong)])
+def health(healthy: bool, problem_count: int) -> Iterator[Metric]:
+    """The metrics that need no database."""
+    yield _gauge("daemon_health", "1 while the database answers and a worker lives.", (), [((), int(healthy))])
+    yield _gauge("daemon_problems", "Number of problems that /health lists.", (), [((), problem_count)])
     yield _gauge(
-        "taskdaemon_build_info", "Always 1; the labels say what runs.", tuple(build()), [(tuple(build().values()), 1)]
+        "taskdaemon_build_info",
+        "Always 1; the labels have the versions.",
+        tuple(build()),
+        [(tuple(build().values()), 1)],
     )
 
 
 @cache
 def build() -> Mapping[str, str]:
-    """What runs here."""
+    """The versions of what runs in this process."""
     return {
         "version": str(settings.SPECTACULAR_SETTINGS["VERSION"]),
         "python": platform.python_version(),
         "django": version("django"),
         "celery": version("celery"),
-        "database": connection.vendor,
+        "database": store().name,
     }
 
 
-def _whole(figures: Figures) -> Iterator[Metric]:
-    totals = figures.totals
+def _system_families(reading: SystemReading) -> Iterator[Metric]:
+    totals = reading.totals
     yield _counter("tasks_received", "Tasks accepted.", (), [((), totals.sum("received"))])
     processed = {("success",): totals.sum("completed"), ("failed",): totals.sum("failed")}
-    yield _counter("tasks_processed", "Times that a task reached a final state.", ("status",), processed.items())
-    yield _gauge("queue_size", "Tasks that are pending.", (), [((), figures.queue_size)])
+    yield _counter(
+        "tasks_processed", "Number of times that a task reached a final state.", ("status",), processed.items()
+    )
+    yield _gauge("queue_size", "Pending tasks.", (), [((), reading.queue_size)])
     yield _gauge(
-        "tasks_unaccounted", "Tasks received less those stored and deleted: not 0 if rows were changed by hand.",
-        (), [((), figures.unaccounted)],
+        "tasks_unaccounted", "Tasks received less those stored and deleted; not 0 if rows were changed by hand.",
+        (), [((), reading.unaccounted)],
     )  # fmt: skip
-    draining = sum(node.draining for node in figures.nodes)
-    yield _gauge("nodes_alive", "Worker processes that live.", (), [((), len(figures.nodes))])
-    yield _gauge("nodes_draining", "Of those that live, the ones that take no more tasks.", (), [((), draining)])
+    yield _gauge("metrics_age_seconds", "Age of these numbers.", (), [((), round(reading.age, 3))])
+    draining = sum(node.draining for node in reading.nodes)
+    yield _gauge("nodes_alive", "Living worker processes.", (), [((), len(reading.nodes))])
+    yield _gauge("nodes_draining", "Living worker processes that are draining.", (), [((), draining)])
 
 
-def _of_handlers(figures: Figures) -> Iterator[Metric]:
-    totals, handlers = figures.totals, figures.handlers
+def _handler_families(reading: SystemReading) -> Iterator[Metric]:
+    totals, handlers = reading.totals, reading.handlers
     each = tuple(handlers)
     label = ("handler",)
 
@@ -72,49 +78,63 @@ def _of_handlers(figures: Figures) -> Iterator[Metric]:
         return [((handler,), totals.sum(name, handler)) for handler in each]
 
     yield _gauge(
-        "container_pool_active", "Containers at work.", label, [((h,), one.active) for h, one in handlers.items()]
+        "container_pool_active",
+        "Containers that run a task.",
+        label,
+        [((h,), one.active) for h, one in handlers.items()],
     )
     yield _gauge(
         "container_pool_idle",
-        "Warm containers that wait for work.",
+        "Warm containers without a task.",
         label,
         [((h,), one.idle) for h, one in handlers.items()],
     )
     yield _gauge(
-        "container_pool_slots", "Seats for containers.", label, [((h,), one.slots) for h, one in handlers.items()]
+        "container_pool_slots", "Slots for containers.", label, [((h,), one.slots) for h, one in handlers.items()]
     )
-    stored = [((h, status), count) for h in each for status, count in figures.stored(h).items()]
-    yield _gauge("tasks_stored", "Tasks that are there now.", ("handler", "status"), stored)
+    stored = [((h, status), count) for h in each for status, count in reading.stored(h).items()]
+    yield _gauge("tasks_stored", "Stored tasks.", ("handler", "status"), stored)
     oldest = [((h,), round(one.oldest, 3)) for h, one in handlers.items()]
-    yield _gauge("task_oldest_ready_seconds", "For how long the oldest ready task has been ready.", label, oldest)
+    yield _gauge("task_oldest_ready_seconds", "How long the oldest ready task has been ready.", label, oldest)
     yield _counter("handler_tasks_received", "Tasks accepted.", label, summed("received"))
     ended = [
         ((h, word), totals.sum(name, h))
         for h in each
         for word, name in (("success", "completed"), ("failed", "failed"))
     ]
-    yield _counter("handler_tasks_processed", "Times that a task reached a final state.", ("handler", "status"), ended)
     yield _counter(
-        "task_failures", "Times that a task failed for good.", ("handler", "reason"), totals.by("failed").items()
+        "handler_tasks_processed", "Number of times that a task reached a final state.", ("handler", "status"), ended
+    )
+    yield _counter(
+        "task_failures",
+        "Number of times that a task failed for good.",
+        ("handler", "reason"),
+        totals.by("failed").items(),
     )
     yield _counter("task_attempts", "Attempts that ended.", ("handler", "outcome"), totals.by("attempts").items())
-    yield _counter("task_retries", "Attempts after which another one followed.", label, summed("retried"))
-    yield _counter("task_redrives", "Failed tasks that were given another life.", label, summed("redriven"))
+    yield _counter("task_retries", "Attempts that were retried.", label, summed("retried"))
+    yield _counter("task_redrives", "Failed tasks that were redriven.", label, summed("redriven"))
     released = [((h,), totals.summed("attempts", h).get("released", 0)) for h in each]
-    yield _counter("task_releases", "Attempts given back without spending a retry.", label, released)
-    yield _counter("task_leases_lost", "Attempts taken over from a lost worker.", label, summed("leases_lost"))
-    yield _counter("task_results_stale", "Results dropped: the attempt had been taken away.", label, summed("stale"))
+    yield _counter("task_releases", "Attempts released without spending a retry.", label, released)
+    yield _counter("task_leases_lost", "Attempts rescued from a lost worker.", label, summed("leases_lost"))
     yield _counter(
-        "tasks_deleted", "Tasks deleted, by what they were.", ("handler", "status"), totals.by("deleted").items()
+        "task_results_stale", "Results dropped because the attempt was no longer current.", label, summed("stale")
+    )
+    yield _counter(
+        "tasks_overlooked",
+        "Ready tasks that claims skipped for some seconds; not 0 if rows were changed by hand.",
+        label,
+        summed("overlooked"),
+    )
+    yield _counter(
+        "tasks_deleted", "Tasks deleted, by their last status.", ("handler", "status"), totals.by("deleted").items()
     )
     by_outcome = ("handler", "outcome")
-    yield _histogram(
-        "task_processing_seconds", "Time the handler had the task.", by_outcome, totals.distributions("run")
-    )
+    yield _histogram("task_processing_seconds", "Time that the handler took.", by_outcome, totals.distributions("run"))
     yield _histogram("task_wait_seconds", "Time from ready to claimed.", by_outcome, totals.distributions("wait"))
     yield _histogram(
         "task_overhead_seconds",
-        "Time from claim to settle without the handler's.",
+        "Time from claim to settle, less the handler's.",
         by_outcome,
         totals.distributions("over"),
     )
@@ -125,16 +145,20 @@ def _of_handlers(figures: Figures) -> Iterator[Metric]:
         ("handler", "reason"),
         totals.by("container_deaths").items(),
     )
-    yield _counter("bells_heard", "Bells that woke a node.", label, summed("bells_heard"))
+    yield from _notification_counter(
+        "received", "heard", "Notifications that nodes received.", label, summed("bells_heard")
+    )
 
 
-def _of_processes(figures: Figures) -> Iterator[Metric]:
-    totals = figures.totals
-    yield _counter("bells_rung", "Bells handed to the broker.", (), [((), totals.sum("bells", "rung"))])
+def _process_families(reading: SystemReading) -> Iterator[Metric]:
+    totals = reading.totals
+    sent = [((), totals.sum("bells", "rung"))]
+    yield from _notification_counter("sent", "rung", "Notifications that the broker took.", (), sent)
     unsent = [((why,), totals.sum("bells", why)) for why in ("merged", "skipped", "dropped")]
-    yield _counter("bells_unsent", "Bells not sent: others wait already, or they were dropped.", ("why",), unsent)
-    yield _counter(
-        "bells_failed", "Rounds of bells that the broker did not take.", (), [((), totals.sum("bells_failed"))]
+    yield from _notification_counter("unsent", "unsent", "Notifications merged, skipped or dropped.", ("why",), unsent)
+    failed = [((), totals.sum("bells_failed"))]
+    yield from _notification_counter(
+        "failed", "failed", "Rounds of notifications that the broker did not take.", (), failed
     )
     yield _counter(
         "django_http_responses_total_by_status_view_method", "Responses.", ("status", "view", "method"),
@@ -144,6 +168,14 @@ def _of_processes(figures: Figures) -> Iterator[Metric]:
         "django_http_requests_latency_seconds_by_view_method", "Time to answer, with all middleware.",
         ("status", "view", "method"), totals.distributions("http_seconds"),
     )  # fmt: skip
+
+
+def _notification_counter(name: str, old: str, what: str, labels: Labels, values: Values) -> Iterator[Metric]:
+    """`notifications_*`, and its name of the version before as an alias; drop the alias in the next version."""
+    values = list(values)
+    yield _counter(f"notifications_{name}", what, labels, values)
+    alias = f"Alias of notifications_{name}_total; will be removed in the next version."
+    yield _counter(f"bells_{old}", alias, labels, values)
 
 
 def _counter(name: str, what: str, labels: Labels, values: Values) -> Metric:

@@ -1,56 +1,53 @@
-"""What is wrong, in sentences that a person can act on."""
+"""Everything that is wrong with the system, in sentences that an operator can act on."""
 
 from __future__ import annotations
 
 from tasks_app import conf
-from tasks_app.broker import bell
-from tasks_app.metrics.figures import Figures, HandlerFigures
-from tasks_app.write_trouble import write_trouble
+from tasks_app.broker import notification
+from tasks_app.db.write_health import write_health
+from tasks_app.metrics.span import span
+from tasks_app.metrics.system_reading import HandlerReading, SystemReading
+from tasks_app.store.current import store
 
-#: Longest text that is taken over from elsewhere, in characters.
-LONGEST = 300
-#: Seconds that a reading takes on no database that is well: it is some milliseconds of work.
-SLOW = 1.0
+#: Characters of a text from a node or the broker that a problem quotes.
+MAX_QUOTE_LENGTH = 300
+#: A reading takes some milliseconds. From this duration on the database counts as slow.
+SLOW_READING_SECONDS = 1.0
 
 
-def problems(figures: Figures) -> list[str]:
-    """Everything that is wrong with the system, as this process sees it; empty when nothing is."""
-    refused = write_trouble.problem
-    found = [problem for problem in (refused, _slow(figures)) if problem]
-    if not figures.nodes:
-        found.append("no worker can note that it lives" if refused else _nobody(figures))
-    for name, age in ({} if refused else figures.silent).items():
-        found.append(_silent(name, age, bool(figures.nodes)))
-    for node in figures.nodes:
+def problems(reading: SystemReading) -> list[str]:
+    """Everything that is wrong with the system, as this process sees it."""
+    refused = write_health.problem
+    found = [problem for problem in (refused, _slow_database(reading), store().problem()) if problem]
+    if not reading.nodes:
+        found.append("no worker can record that it lives" if refused else _no_worker(reading))
+    if reading.starting:
+        found.append("the handlers' first containers are starting: tasks are accepted, and wait for them")
+    for name, age in ({} if refused else reading.silent).items():
+        found.append(_silent_node(name, age, bool(reading.nodes)))
+    for node in reading.nodes:
         found += [f"node {node.name}: {problem}" for problem in node.problems]
-    for name, one in figures.handlers.items():
-        found += [_about(name, problem) for problem in one.problems]
-        if one.pending and figures.nodes and not one.slots:
+    for name, one in reading.handlers.items():
+        found += [_of_handler(name, problem) for problem in one.problems]
+        if one.pending and reading.nodes and not one.slots:
             found.append(_unserved(name, one))
-    return found + _versions(figures) + _broker()
+    return found + _different_versions(reading) + _different_images(reading) + _broker()
 
 
-def span(seconds: float) -> str:
-    """A duration for people, of two digits or so."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
-
-
-def _slow(figures: Figures) -> str | None:
-    if figures.seconds < SLOW:
+def _slow_database(reading: SystemReading) -> str | None:
+    if reading.seconds < SLOW_READING_SECONDS:
         return None
-    return f"the database is slow: these figures took {figures.seconds:.1f} s to read; everything that asks it waits"
+    return f"the database is slow: reading these metrics took {reading.seconds:.1f} s; every query is delayed"
 
 
-def _silent(name: str, age: float, others: bool) -> str:
-    then = "other nodes take its tasks over" if others else "its tasks wait for a worker that lives"
-    return f"node {name} has not been heard of for {span(age)}: {then}"
+def _silent_node(name: str, age: float, others: bool) -> str:
+    then = "other nodes take over its tasks" if others else "its tasks wait for a living worker"
+    return f"node {name} has been silent for {span(age)}: {then}"
 
 
-def _nobody(figures: Figures) -> str:
-    oldest = max((one.oldest for one in figures.handlers.values()), default=0.0)
-    waits = f"; {_tasks(figures.queue_size)} now, the oldest for {span(oldest)}" if figures.queue_size else ""
+def _no_worker(reading: SystemReading) -> str:
+    oldest = max((one.oldest for one in reading.handlers.values()), default=0.0)
+    waits = f"; {_tasks(reading.queue_size)} now, the oldest for {span(oldest)}" if reading.queue_size else ""
     return f"no worker lives: tasks are accepted and wait{waits}"
 
 
@@ -58,34 +55,60 @@ def _tasks(count: int) -> str:
     return "1 task waits" if count == 1 else f"{count} tasks wait"
 
 
-def _unserved(name: str, one: HandlerFigures) -> str:
+def _unserved(name: str, one: HandlerReading) -> str:
     oldest = f", the oldest for {span(one.oldest)}" if one.ready else ""
     return f"handler {name}: no living worker serves it; {_tasks(one.pending)}{oldest}"
 
 
-def _about(name: str, problem: str) -> str:
-    text = problem[:LONGEST]
+def _of_handler(name: str, problem: str) -> str:
+    text = problem[:MAX_QUOTE_LENGTH]
     return text if text.startswith(f"handler '{name}'") else f"handler '{name}': {text}"
 
 
-def _versions(figures: Figures) -> list[str]:
-    """Nodes that run different handlers.toml, or one that is not ours. A draining node is leaving anyway."""
-    by: dict[str, list[str]] = {}
-    for node in figures.nodes:
+def _different_versions(reading: SystemReading) -> list[str]:
+    """Nodes with different versions of handlers.toml, or one that differs from this process's. Ignores draining
+    nodes."""
+    by_digest: dict[str, list[str]] = {}
+    for node in reading.nodes:
         if node.digest and not node.draining:
-            by.setdefault(node.digest, []).append(node.name)
-    if len(by) > 1:
-        which = "; ".join(f"{digest[:8]} on {', '.join(names)}" for digest, names in sorted(by.items()))
+            by_digest.setdefault(node.digest, []).append(node.name)
+    if len(by_digest) > 1:
+        which = "; ".join(f"{digest[:8]} on {', '.join(names)}" for digest, names in sorted(by_digest.items()))
         return [f"the nodes run different versions of handlers.toml: {which}"]
-    if by and (ours := conf.handlers().digest) not in by:
+    if by_digest and (own := conf.handlers().digest) not in by_digest:
         return [
-            f"the nodes run another version of handlers.toml ({next(iter(by))[:8]}) than this web server ({ours[:8]}): "
-            "restart whichever is older"
+            f"the nodes run another version of handlers.toml ({next(iter(by_digest))[:8]}) than this web server "
+            f"({own[:8]}): restart whichever is older"
         ]
     return []
 
 
+def _different_images(reading: SystemReading) -> list[str]:
+    """Handlers whose containers have different images, because a tag was rebuilt or pushed. Ignores draining nodes.
+
+    Two engines may give the same build different ids.
+    """
+    found = []
+    for name in reading.handlers:
+        by_image: dict[str, list[str]] = {}
+        for node in reading.nodes:
+            for image in () if node.draining else node.pools.get(name, {}).get("images", ()):
+                by_image.setdefault(image, []).append(node.name)
+        if len(by_image) > 1:
+            which = "; ".join(
+                f"{image.removeprefix('sha256:')[:12]} on {', '.join(on)}" for image, on in by_image.items()
+            )
+            found.append(
+                f"handler '{name}': its containers run {len(by_image)} versions of its image ({which}): "
+                "restart the workers with the older one"
+            )
+    return found
+
+
 def _broker() -> list[str]:
-    if problem := bell.stats().problem:
-        return [f"the broker takes no bells ({problem[:LONGEST]}): workers find tasks by polling, up to a second later"]
+    if problem := notification.stats().problem:
+        return [
+            f"the broker accepts no notifications ({problem[:MAX_QUOTE_LENGTH]}): "
+            "workers find tasks by polling, up to a second later"
+        ]
     return []

@@ -1,36 +1,42 @@
-"""The figures as JSON: the numbers of /metrics, laid out for people and scripts."""
+"""A reading as JSON: the numbers of /metrics for people and scripts."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tasks_app.metrics.figures import Figures
+from tasks_app.metrics.system_reading import SystemReading
 from tasks_app.metrics.totals import Totals
 
 
-def summary(figures: Figures) -> dict[str, Any]:
+def summary(reading: SystemReading) -> dict[str, Any]:
     """The JSON of /api/metrics. Durations in seconds."""
-    totals = figures.totals
+    totals = reading.totals
     return {
         "tasks_received": totals.sum("received"),
+        "tasks_processed": totals.sum("completed") + totals.sum("failed"),
         "tasks_processed_success": totals.sum("completed"),
         "tasks_processed_failed": totals.sum("failed"),
+        "tasks_failed": totals.sum("failed"),
         "tasks_deleted": totals.sum("deleted"),
-        "tasks_unaccounted": figures.unaccounted,
-        "queue_size": figures.queue_size,
-        "daemon_healthy": bool(figures.nodes),
-        "nodes_alive": len(figures.nodes),
-        "nodes_draining": sum(node.draining for node in figures.nodes),
+        "tasks_unaccounted": reading.unaccounted,
+        "queue_size": reading.queue_size,
+        "daemon_healthy": reading.healthy,
+        "workers": len(reading.nodes),
+        "nodes_alive": len(reading.nodes),
+        "nodes_draining": sum(node.draining for node in reading.nodes),
+        "notifications_sent": totals.sum("bells", "rung"),
+        "notifications_received": totals.sum("bells_heard"),
+        # Aliases of the two keys above; to be removed in the next version.
         "bells_rung": totals.sum("bells", "rung"),
         "bells_heard": totals.sum("bells_heard"),
         "http_responses": totals.sum("http"),
-        "age_seconds": round(figures.age, 3),
-        "handlers": {name: _handler(figures, name) for name in figures.handlers},
+        "age_seconds": round(reading.age, 3),
+        "handlers": {name: _handler(reading, name) for name in reading.handlers},
     }
 
 
-def _handler(figures: Figures, name: str) -> dict[str, Any]:
-    one, totals = figures.handlers[name], figures.totals
+def _handler(reading: SystemReading, name: str) -> dict[str, Any]:
+    one, totals = reading.handlers[name], reading.totals
     attempts = totals.summed("attempts", name)
     return {
         "received": totals.sum("received", name),
@@ -38,7 +44,7 @@ def _handler(figures: Figures, name: str) -> dict[str, Any]:
         "failed": totals.sum("failed", name),
         "failures": totals.summed("failed", name),
         "deleted": totals.sum("deleted", name),
-        "stored": figures.stored(name),
+        "stored": reading.stored(name),
         "pending": one.pending,
         "oldest_ready_seconds": round(one.oldest, 3),
         "attempts": attempts,
@@ -52,14 +58,14 @@ def _handler(figures: Figures, name: str) -> dict[str, Any]:
         "idle": one.idle,
         "container_starts": totals.sum("container_starts", name),
         "container_deaths": totals.summed("container_deaths", name),
-        "processing_seconds": _times(totals, "run", name),
-        "wait_seconds": _times(totals, "wait", name),
-        "overhead_seconds": _times(totals, "over", name),
+        "processing_seconds": _duration(totals, "run", name),
+        "wait_seconds": _duration(totals, "wait", name),
+        "overhead_seconds": _duration(totals, "over", name),
         "problems": list(one.problems),
     }
 
 
-def _times(totals: Totals, histogram: str, name: str) -> dict[str, float]:
-    """A handler's histogram over all outcomes: how many observations, and their sum."""
+def _duration(totals: Totals, histogram: str, name: str) -> dict[str, float]:
+    """The number and sum of a handler's observations in a histogram, over all outcomes."""
     found = [one for labels, one in totals.distributions(histogram).items() if labels[:1] == (name,)]
     return {"count": sum(one.count for one in found), "sum": round(sum(one.sum for one in found), 6)}

@@ -1,4 +1,4 @@
-"""The counters of one reading, found by name."""
+"""The counters of one reading, by name and labels."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ Labels = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Distribution:
-    """A histogram's values: how many observations in each bucket (the last is +Inf), and their sum in seconds."""
+    """A histogram: the observations in each bucket (the last is +Inf), and their sum in seconds."""
 
     buckets: tuple[int, ...]
     sum: float
 
     @property
     def count(self) -> int:
-        """How many observations."""
+        """The number of observations."""
         return sum(self.buckets)
 
 
 class Totals:
-    """Every counter's value at one moment."""
+    """The value of every counter at one moment."""
 
     def __init__(self, values: Mapping[str, int]) -> None:
         self._by: dict[str, dict[Labels, int]] = {}
@@ -37,19 +37,19 @@ class Totals:
         return self._by.get(name, {})
 
     def sum(self, name: str, *first: str) -> int:
-        """A counter over all its labels, or over those that begin with `first`."""
+        """The sum of a counter over all labels, or over those that begin with `first`."""
         return sum(value for labels, value in self.by(name).items() if labels[: len(first)] == first)
 
     def summed(self, name: str, first: str) -> dict[str, int]:
-        """A counter of one `first` label (a handler), by its second one."""
+        """A counter's values for one first label (a handler), by the second label."""
         return {labels[1]: value for labels, value in self.by(name).items() if labels[0] == first and len(labels) > 1}
 
     def firsts(self, *names: str) -> set[str]:
-        """The first labels (the handlers) that these counters have been counted for."""
+        """The first labels (handlers) of these counters."""
         return {labels[0] for name in names for labels in self.by(name) if labels}
 
     def distributions(self, name: str) -> dict[Labels, Distribution]:
-        """A histogram, by its labels."""
+        """A histogram's distributions, by its labels."""
         parts: dict[Labels, dict[str, int]] = {}
         for labels, value in self.by(name).items():
             parts.setdefault(labels[:-1], {})[labels[-1]] = value

@@ -18,7 +18,7 @@ ATTEMPT = [CheckConstraint(name="attempt_outcome_known", condition=Q(outcome__on
 
 
 def remake(apps, schema_editor):
-    # They allow what they allowed; only SQLite has other words for it (see tasks_app/one_of.py). Once a table, where
+    # They allow what they allowed; only SQLite has other words for it (see tasks_app/db/lookups.py). Once a table, where
     # taking each away and putting it back would write all rows six times.
     if schema_editor.connection.vendor == "sqlite":
         for name in ("Task", "Attempt"):

@@ -1,4 +1,4 @@
-"""A node: one worker process, its slots, and the threads that do the paperwork for them."""
+"""A node: one worker process, its slots, and the threads that claim tasks and save results."""
 
 from tasks_app.node.node import Node
 

@@ -1,4 +1,4 @@
-"""The heartbeat: says that the node lives, keeps its leases, sees what was taken from it, takes over from the dead."""
+"""The heartbeat: updates the node's row, renews its leases, kills tasks that it lost, takes over dead nodes' tasks."""
 
 from __future__ import annotations
 
@@ -10,191 +10,178 @@ from pathlib import Path
 import structlog
 from django.db import DatabaseError, connection
 
-from tasks_app import clock
-from tasks_app.lifecycle import Look, expire, held, look, promote, renew, rescue
-from tasks_app.lifecycle.claim import LEASE
-from tasks_app.metrics import tally
-from tasks_app.node.burial import bury, remove_rows
-from tasks_app.node.ledger import MARGIN, UNWATCHED, Ledger
+from tasks_app.db.node_lock import is_dead, remove_lock, touch
+from tasks_app.lifecycle import due_work, expire, held, maintain, promote, renew, rescue
+from tasks_app.metrics import local_counters
+from tasks_app.node.availability import RENEWAL_SECONDS, Availability
+from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
 from tasks_app.node.record import NodeRecord
+from tasks_app.node.retire import remove_rows, retire
 from tasks_app.node.retrying import Retrying
-from tasks_app.node_lock import forget, is_dead, touch
-from tasks_app.postgresql.limit import LIMIT, limited
+from tasks_app.runner.errors import KillReason
+from tasks_app.store import clock
+from tasks_app.store.current import store
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between renewals of the leases: two may fail before the third would be too late.
-RENEWAL = LEASE / 3
-#: Seconds that a node must have renewed without a fault before it declares others dead: the database's own outage
-#: looks like everybody's death.
-TRUST = LEASE / 3
-#: Seconds by which a renewal may be late and the database still count as there all the time.
-LATE = RENEWAL * 0.75
-#: Seconds between words of a node that has nothing new to say: `figures.SILENCE` is three of them.
-WORD = min(RENEWAL, 10.0)
-#: Seconds by which the database's clock may differ from ours from one beat to the next. Beyond that it was set (by a
-#: person, by NTP, by a server that took over): every lease and every silence is wrong by as much.
-STEP = MARGIN
-#: Seconds between beats: a little less than between the clerk's polls, which are then made by them.
-BEAT = 0.95
-#: Seconds between looks at the other nodes, and between those of a node that is alone with nothing to do.
-LOOK = min(5.0, LEASE / 3)
-
-TAKEN_AWAY = "taken away"
-#: Its container is dead, so the attempt can be given back: no retry is spent if nobody has taken it over meanwhile.
-LEASE_LOST = "its lease could not be renewed in time: the database was away, or the node stood still"
+#: Between updates of the node's row if its state does not change. A third of `system_reading.SILENCE_SECONDS`.
+UPDATE_SECONDS = min(RENEWAL_SECONDS, 10.0)
+#: If the difference between the database's clock and this host's changes by more than this from one beat to the next,
+#: the database's was set (by a person, by NTP, by a fail-over): every lease and every silence is wrong by as much.
+CLOCK_STEP_SECONDS = KILL_MARGIN_SECONDS
+#: Between beats. A little less than a second, so that three renewals fit into a lease of some seconds.
+BEAT_SECONDS = 0.95
+#: While a node starts, between checks whether its slots have containers.
+START_CHECK_SECONDS = 0.02
 
 
 class Heartbeat:
-    """Two threads: `run` talks to the database, `watch` needs none."""
+    """Two threads: `run` uses the database, `watch` does not."""
 
     def __init__(
         self,
         record: NodeRecord,
         home: Path,
-        ledger: Ledger,
-        woke: Callable[[str], None],
-        shared: Callable[[bool], None],
-        polls: Callable[[], None] = lambda: None,
+        in_flight: InFlightTasks,
+        availability: Availability,
+        mark_ready: Callable[[str], None],
+        set_shared: Callable[[bool], None],
+        containers_removed: Callable[[str], bool],
     ) -> None:
-        """`woke`: a type has ready rows. `shared`: whether another living node serves a handler of this one.
+        """`mark_ready`: a type has ready tasks. `set_shared`: whether other nodes serve the same handlers.
 
-        `polls`: called at each beat, for what is to be asked about as often.
+        `containers_removed`: true if no container of a dead node can start what it was sent. Asked before a takeover of
+        its tasks.
         """
-        self._record, self._home, self._ledger = record, home, ledger
-        self._woke, self._shared, self._polls = woke, shared, polls
+        self._record, self._home, self._in_flight, self._availability = record, home, in_flight, availability
+        self._mark_ready, self._set_shared, self._containers_removed = mark_ready, set_shared, containers_removed
+        #: Set by the thread that stops the node.
         self._stop = threading.Event()
-        self._renewed_at = self._said_at = self._looked_at = float("-inf")
-        #: By how much the database's clock is ahead of ours: at least and at most.
-        self._ahead: tuple[float, float] | None = None
-        self._sound_since: float | None = None
-        #: How much had been begun when there was last found nothing to look after; None while there is.
-        self._quiet_at: int | None = None
-        #: Whether nothing of a node that is dead here can begin what it was sent. Asked before a takeover of its tasks.
-        self.cleared: Callable[[str], bool] = lambda _: True
+        # Everything below is written by the thread of `run`.
+        self._starting = True
+        self._renewed_at = self._updated_at = float("-inf")
+        #: How far the database's clock is ahead of this host's, at least and at most.
+        self._clock_offset: tuple[float, float] | None = None
 
     def stop(self) -> None:
         """End both threads."""
         self._stop.set()
 
     def run(self) -> None:
-        """The thread that talks to the database, once a second."""
-        trouble = Retrying("renew the leases", longest=1.0)
+        """The thread that uses the database: about once a second."""
+        retrying = Retrying("renew the leases", max_pause=1.0)
         try:
-            self._until_stopped(trouble)
+            self._until_stopped(retrying)
         finally:
             connection.close()
 
-    def _until_stopped(self, trouble: Retrying) -> None:
-        # A renewal that hangs is given up in time for another one, on a connection that is new.
-        with limited(min(LIMIT, RENEWAL)):
+    def _until_stopped(self, retrying: Retrying) -> None:
+        # A renewal that hangs is cancelled early enough to retry on a new connection.
+        with store().limited(RENEWAL_SECONDS):
             while not self._stop.is_set():
                 try:
-                    self._beat()
-                    trouble.over()
-                    pause = BEAT
+                    self.beat()
+                    retrying.succeeded()
+                    pause = BEAT_SECONDS
                 except DatabaseError as error:
-                    self._sound_since = None
-                    pause = trouble.pause(error)
-                self._stop.wait(pause)
+                    self._availability.lost()
+                    pause = retrying.failed(error)
+                self._pause(pause)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait for the next beat; at the node's start only until its slots are warm, so that its row says so soon."""
+        until = clock.elapsed() + seconds
+        while self._starting and not self._stop.is_set() and clock.elapsed() < until:
+            if not self._record.starting():
+                self._starting = False
+                return
+            self._stop.wait(START_CHECK_SECONDS)
+        self._stop.wait(max(until - clock.elapsed(), 0.0))
 
     def watch(self) -> None:
-        """The thread that kills what a node may no longer call its own, by this machine's clock alone."""
+        """The thread that kills attempts whose leases end, by this host's clock."""
         pause = 0.0
         while not self._stop.wait(pause):
-            # Seldom while nothing runs: what is begun meanwhile has its lease for longer (Clerk._hand_out).
-            pause = min(0.5, MARGIN / 3) if self._ledger.count() else UNWATCHED
-            if killed := self._ledger.kill(lambda _, one: one.lease_end < clock.elapsed() + MARGIN, LEASE_LOST):
+            # Rarely while nothing runs: the dispatcher starts no attempt whose lease ends before the next check.
+            pause = min(0.5, KILL_MARGIN_SECONDS / 3) if self._in_flight.count() else IDLE_WATCH_SECONDS
+            if killed := self._in_flight.kill(
+                lambda _, attempt: attempt.lease_end < clock.elapsed() + KILL_MARGIN_SECONDS, KillReason.LEASE_LOST
+            ):
                 log.error(
                     "the leases could not be renewed: containers killed before another node may start the tasks",
                     count=killed,
                 )
 
-    def trusts(self) -> bool:
-        """Whether the database has been there all the time lately, so that another's silence means something."""
-        since, now = self._sound_since, clock.elapsed()
-        return since is not None and now - since >= TRUST and now - self._renewed_at <= RENEWAL + LATE
-
-    def _beat(self) -> None:
-        self._keep()  # first: a look that fails, or takes long, must not cost a lease
+    def beat(self) -> None:
+        """One beat, in the thread of `run`. Raises DatabaseError."""
+        self._renew_and_update()  # first: a slow or failing check must not cost a lease
         before = clock.elapsed()
-        # A look costs a node that has nothing to do: what may wait for some seconds is looked for seldom.
-        seldom = before - self._looked_at >= LOOK
-        if not seldom and self._quiet_at == self._ledger.begun:
-            tally.process.flush()
-            self._polls()
-            return
-        begun = self._ledger.begun if self._ledger.empty() else None
-        seen = look(self._record.name, seldom)
-        self._compare_clocks(before, seen.reading)
-        self._notice_what_was_taken()
-        if seen.due or seen.due_elsewhere:
-            for name in promote(all_clocks=seen.due_elsewhere):
-                self._woke(name)
-        self._take_over(seen.others, leases=seen.lost and self.trusts())
-        if seldom:
-            self._look_around(seen)
-            # Tasks of others may be lost at any moment, and those that wait for their time come due; for what runs here
-            # somebody may have other plans. A row that waits was put there by who ran it.
-            soon = seen.soonest is not None and seen.soonest <= seen.reading + LOOK + BEAT
-            self._quiet_at = None if seen.company or seen.others or soon else begun
-        tally.process.flush()
-        self._polls()
+        work = due_work(self._record.name)
+        self._compare_clocks(before, work.now)
+        self._kill_taken_away()
+        if work.due or work.due_on_old_clock:
+            for name in promote(all_clocks=work.due_on_old_clock):
+                self._mark_ready(name)
+        self._take_over(work.holders, leases=work.lost and self._availability.trusts_silence())
+        self._set_shared(work.peers and self._record.peers() > 1)
+        if work.peers:
+            self._retire()
+        if work.old_nodes:
+            remove_rows()
+        if work.expired:
+            expire()
+        for name in maintain():
+            self._mark_ready(name)
+        local_counters.process.flush()
         touch(self._home, self._record.name)
 
-    def _keep(self) -> None:
-        """Renew the leases and say that the node lives, where it is time."""
+    def _renew_and_update(self) -> None:
+        """Renew the leases and update the node's row if it is time."""
         now = clock.elapsed()
-        # At the beat that is nearest: at the one after, two of three would come within the shortest lease.
-        soon = now + BEAT / 2
-        if soon - self._renewed_at >= RENEWAL:
-            renewed = renew(self._record.name, [key[0] for key in self._ledger.leased()])
-            self._ledger.renewed(renewed, now)
-            # Late: this process or the database stood still for a while, and without an error.
-            if self._sound_since is None or now - self._renewed_at > RENEWAL + LATE:
-                self._sound_since = now
+        # Half a beat early, thus at the nearest beat. With the one after, only two renewals would fit into a lease.
+        soon = now + BEAT_SECONDS / 2
+        if soon - self._renewed_at >= RENEWAL_SECONDS:
+            renewed = renew(self._record.name, [key[0] for key in self._in_flight.leased()])
+            self._in_flight.renewed(renewed, now)
+            self._availability.renewed(now)
             self._renewed_at = now
-        if soon - self._said_at >= WORD:
-            self._record.beat()
-            self._said_at = now
+        if soon - self._updated_at >= UPDATE_SECONDS:
+            self._record.update()
+            self._updated_at = now
         else:
-            self._record.beat_if_changed()
+            self._record.update_if_changed()
 
     def _compare_clocks(self, before: float, reading: float) -> None:
-        """After a step of the database's clock: renew at once, and trust no silence until all have had time to.
+        """If the database's clock was set, renew at once, and trust no silence until all nodes have had time to renew.
 
         `reading` was taken between `before` and now.
         """
         least, most = reading - clock.elapsed(), reading - before
-        known, self._ahead = self._ahead, (least, most)
-        if known is not None and (least > known[1] + STEP or most < known[0] - STEP):
+        known, self._clock_offset = self._clock_offset, (least, most)
+        if known is None:
+            return
+        if least > known[1] + CLOCK_STEP_SECONDS or most < known[0] - CLOCK_STEP_SECONDS:
             log.warning("the database's clock was set: leases are renewed at once", seconds=round(least - known[0], 1))
-            self._renewed_at = self._said_at = float("-inf")
-            self._keep()
+            self._availability.lost()
+            self._renewed_at = self._updated_at = float("-inf")
+            self._renew_and_update()
 
-    def _notice_what_was_taken(self) -> None:
-        running = self._ledger.running()  # before the query: what is claimed while it runs is not in its answer
+    def _kill_taken_away(self) -> None:
+        running = self._in_flight.running()  # before the query, which does not see claims that commit while it runs
         if not running:
             return
-        ours = held(self._record.name)
-        gone = running.keys() - ours
+        gone = running.keys() - held(self._record.name, [key[0] for key in running])
         if gone:
-            self._ledger.kill(lambda key, _: key in gone, TAKEN_AWAY)
+            self._in_flight.kill(lambda key, _: key in gone, KillReason.TAKEN_AWAY)
 
     def _take_over(self, others: Sequence[str], leases: bool) -> None:
         dead = [name for name in others if self._record.shares_locks_with(name) and is_dead(self._home, name)]
-        # What was sent to a container may wait there unread, and would be begun beside the next attempt.
-        dead = [name for name in dead if self.cleared(name)]
+        # A container may still hold an unread request, and would run it beside the next attempt.
+        dead = [name for name in dead if self._containers_removed(name)]
         if dead or leases:
             rescue(dead, leases)
 
-    def _look_around(self, seen: Look) -> None:
-        self._shared(seen.company and self._record.peers() > 1)
-        if seen.company:
-            for name in bury(self._record.name, self._record.domain, partial(is_dead, self._home), self.trusts()):
-                forget(self._home, name)
-        if seen.forgotten:
-            remove_rows()
-        if seen.expired:
-            expire()
-        self._looked_at = clock.elapsed()
+    def _retire(self) -> None:
+        dead = partial(is_dead, self._home)
+        for name in retire(self._record.name, self._record.domain, dead, self._availability.trusts_silence()):
+            remove_lock(self._home, name)

@@ -1,53 +1,45 @@
-"""What a node's thread does while the database cannot be had: pauses that grow, and one line in the log."""
+"""Retries of a node's thread while the database is unavailable: growing pauses, and one log line for each outage."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import structlog
 from django.db import DatabaseError, connection
 
+from tasks_app.runner.backoff import Backoff
+
 log = structlog.get_logger(__name__)
+
+MIN_PAUSE_SECONDS = 0.05
 
 
 class Retrying:
-    """One thread's memory of the trouble it is in."""
+    """The failures of one thread's operation since it last succeeded."""
 
-    def __init__(self, what: str, longest: float = 2.0) -> None:
-        self._what, self._longest = what, longest
-        self._failures = 0
-        self._since = 0.0
+    def __init__(self, operation: str, max_pause: float = 2.0) -> None:
+        """`operation`: a verb phrase for the log, such as "write results"."""
+        self._operation, self._backoff = operation, Backoff(MIN_PAUSE_SECONDS, max_pause)
+        self._failing_since = 0.0
 
-    def pause(self, error: Exception) -> float:
-        """Note a failure; drops the thread's connection. Answers the seconds to wait before the next try."""
-        if not self._failures:
-            self._since = time.monotonic()
-            log.warning(f"cannot {self._what}: {error}; trying again until the database answers")
-        self._failures += 1
+    def failed(self, error: Exception) -> float:
+        """Note a failure and close the thread's connection. Returns the seconds to wait before the next attempt."""
+        if not self.failing:
+            self._failing_since = time.monotonic()
+            log.warning(f"cannot {self._operation}: {error}; trying again until the database answers")
         try:
             connection.close()
         except DatabaseError:
             connection.connection = None
-        return min(0.05 * 2.0 ** min(self._failures - 1, 10), self._longest)
+        return self._backoff.failed()
 
-    def over(self) -> None:
+    def succeeded(self) -> None:
         """Note a success."""
-        if self._failures:
-            log.info(f"can {self._what} again", after_seconds=round(time.monotonic() - self._since, 1))
-            self._failures = 0
+        if self.failing:
+            log.info(f"can {self._operation} again", after_seconds=round(time.monotonic() - self._failing_since, 1))
+            self._backoff.succeeded()
 
     @property
     def failing(self) -> bool:
-        """Whether the last try failed."""
-        return self._failures > 0
-
-    def until_done(self, do: Callable[[], object], given_up: Callable[[], bool]) -> None:
-        """Try until it is done, or `given_up`."""
-        while not given_up():
-            try:
-                do()
-                self.over()
-                return
-            except DatabaseError as error:
-                time.sleep(self.pause(error))
+        """True if the last attempt failed."""
+        return self._backoff.failures > 0

@@ -1,4 +1,4 @@
-"""The sweeper: removes the containers of nodes that are gone."""
+"""The sweeper: removes the containers of dead nodes. Their tasks are taken over by the heartbeat."""
 
 from __future__ import annotations
 
@@ -10,76 +10,80 @@ import structlog
 from django.db import DatabaseError, connection
 from django.db.models import ExpressionWrapper, F, FloatField
 
-from tasks_app import clock
-from tasks_app.lifecycle.claim import LEASE
+from tasks_app.db.node_lock import has_lock, is_dead
+from tasks_app.lifecycle.claim import LEASE_SECONDS
+from tasks_app.logs.log_once import LogOnce
 from tasks_app.models import Node
-from tasks_app.node_lock import has_lock, is_dead
 from tasks_app.runner.engine import Engine
 from tasks_app.runner.errors import Unavailable
+from tasks_app.store import clock
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between looks. What a node leaves behind is to be gone 15 s after it.
-PAUSE = 5.0
-#: Seconds of silence after which a node whose lock means nothing here is gone: its leases ended well before.
-SILENCE = 1.5 * LEASE
-#: Seconds that a takeover waits for the engine to remove what the dead node left.
-GIVE_UP = 10.0
+#: Between two sweeps. A dead node's containers must be gone within 15 s.
+SWEEP_INTERVAL_SECONDS = 5.0
+#: A node of another lock domain is dead after so much silence: its leases ended well before.
+DEAD_AFTER_SECONDS = 1.5 * LEASE_SECONDS
+#: The longest time that a takeover waits for the engine to remove a dead node's containers.
+MAX_TAKEOVER_WAIT_SECONDS = 10.0
 
 
 class Sweeper:
-    """One thread of a node with handlers that have images. It may wait for the engine; nobody waits for it for long."""
+    """One thread of a node that has handlers with images. It may block on the engine; other threads do not wait."""
 
-    def __init__(self, engine: Engine, home: Path, domain: str, trusts: Callable[[], bool]) -> None:
-        """`trusts`: whether the database has been there all the time, so that a node's silence means something."""
-        self._engine, self._home, self._domain, self._trusts = engine, home, domain, trusts
+    def __init__(self, engine: Engine, home: Path, domain: str, trusts_silence: Callable[[], bool]) -> None:
+        """`trusts_silence`: the database has been available all the time, so that a silent node is dead."""
+        self._engine, self._home, self._domain, self._trusts_silence = engine, home, domain, trusts_silence
+        #: Set by the thread that stops the node.
         self._stop = threading.Event()
-        self._wanted = threading.Event()
-        self._asked: dict[str, float] = {}
-        self._cleared: set[str] = set()
-        self._stumbled = False
+        #: Set by that one and by the heartbeat, cleared by the sweeper's.
+        self._requested = threading.Event()
+        #: When the containers of a dead node were first asked for. Written by the heartbeat.
+        self._requested_at: dict[str, float] = {}
+        #: Dead nodes that were asked for and swept. The sweeper's thread adds, the heartbeat's removes.
+        self._removed: set[str] = set()
+        self._log_once = LogOnce()
 
     def stop(self) -> None:
         """End the thread."""
         self._stop.set()
-        self._wanted.set()
+        self._requested.set()
 
-    def cleared(self, node: str) -> bool:
-        """Whether a node that is dead here has no container left that could begin what it was sent; else sees to it.
+    def containers_removed(self, node: str) -> bool:
+        """True if no container of a dead node of this host can still start what it was sent; else requests a sweep.
 
-        True as well once the engine has had 10 s: its tasks cannot wait for that for ever. For the heartbeat alone.
+        Also true after 10 s without success, because the tasks cannot wait longer. Only for the heartbeat's thread.
         """
-        asked = self._asked.setdefault(node, clock.elapsed())
-        if node not in self._cleared and clock.elapsed() - asked < GIVE_UP:
-            self._wanted.set()
+        requested_at = self._requested_at.setdefault(node, clock.elapsed())
+        if node not in self._removed and clock.elapsed() - requested_at < MAX_TAKEOVER_WAIT_SECONDS:
+            self._requested.set()
             return False
-        self._cleared.discard(node)
-        del self._asked[node]
+        self._removed.discard(node)
+        del self._requested_at[node]
         return True
 
     def run(self) -> None:
-        """The thread: at once, and then every few seconds."""
+        """The thread: sweeps at once, then every few seconds and on request."""
         while not self._stop.is_set():
             self.sweep()
-            self._wanted.wait(PAUSE)
-            self._wanted.clear()
+            self._requested.wait(SWEEP_INTERVAL_SECONDS)
+            self._requested.clear()
 
     def sweep(self) -> None:
-        """One look. What cannot be decided or removed now is left to the next."""
-        asked = set(self._asked)
+        """Remove containers of dead nodes. The next sweep retries what fails."""
+        requested = set(self._requested_at)
         try:
             self._engine.sweep(self._is_gone)
-            self._cleared |= asked
+            self._removed |= requested
         except Unavailable as error:
-            # The slots say the same, and where people see it.
+            # The slots report this, and more visibly.
             log.debug("no sweep", reason=str(error))
         except DatabaseError as error:
-            log.debug("no sweep: the database does not say which nodes live", error=str(error))
+            log.debug("no sweep: cannot ask the database which nodes live", error=str(error))
         except Exception:
-            # Not worth the node: its tasks are none the worse. Told once, not every few seconds.
-            if not self._stumbled:
-                log.exception("the sweeper stumbled over itself")
-            self._stumbled = True
+            # Does not end the node, because its tasks are not affected.
+            if self._log_once.is_due():
+                log.exception("internal error of the sweeper")
         finally:
             connection.close()
 
@@ -89,12 +93,14 @@ class Sweeper:
                 return True
             if has_lock(self._home, node):
                 return False
-            # It took its lock file with it in order, or was buried; or somebody removed the file, and it lives.
+            # A node that stopped or was retired has no lock file; but a user may also have removed a living node's.
             return Node.objects.filter(pk=node, stopped_at__isnull=False).exists()
         age = ExpressionWrapper(clock.now() - F("seen"), output_field=FloatField())
         row = Node.objects.filter(pk=node).annotate(age=age).values_list("stopped_at", "clock", "age").first()
         if row is None:
             return False
-        stopped_at, its_clock, silent = row
-        # Another clock is that of an earlier boot of the one host that SQLite has.
-        return stopped_at is not None or its_clock != clock.clock_id() or (silent > SILENCE and self._trusts())
+        stopped_at, its_clock, silence = row
+        if stopped_at is not None:
+            return True
+        # Another clock is that of an earlier boot of the only host that SQLite has.
+        return its_clock != clock.clock_id() or (silence > DEAD_AFTER_SECONDS and self._trusts_silence())

@@ -1,1 +1,1 @@
-"""Run one call in a warm container. Knows neither Django nor Celery nor the database."""
+"""Runs handlers: one call at a time in a warm container. Knows neither Django nor Celery nor the database."""

@@ -9,24 +9,26 @@ Outcome = Success | Failure | CallFailed | Unavailable
 
 
 class Call(NamedTuple):
-    """One line for a handler (see wire.request_line), and how many seconds it has to answer.
+    """One line for a handler (see wire.request_line), and the seconds that it has to reply.
 
-    `token` is handed back untouched, and compared with == by `Slot.kill`.
+    `token` comes back unchanged in the result; `Slot.kill` compares it with ==. `task_id` is the line's: a reply that
+    names another task is not a reply to this line.
     """
 
     line: bytes
     timeout: float
     token: Any = None
+    task_id: str = ""
 
 
-class Done(NamedTuple):
-    """What a call came to.
+class CallResult(NamedTuple):
+    """The result of a call.
 
-    `container` is "" and nothing was sent if the outcome is Unavailable. `exit_code` is the container's
-    own (128 + n after signal n), None if it lives or we killed it. `seconds` are from the send to the
-    outcome. The tails are what the handler wrote during the call besides its reply, at most 64 KiB each.
-    `image` is the id of the container's image, "" if it has none. `oom`: its engine said that it, or a
-    process in it, was killed for memory.
+    Unavailable: nothing was sent, and `container` is "". NotBegun: the line was sent in part, or was never read.
+    `exit_code` is the container's own (128 + n after signal n), None if it is alive or the runner killed it. `seconds`
+    count from the send to the outcome. The tails hold what the handler wrote during the call besides its reply, at most
+    64 KiB each. `image` is the id of the container's image, "" without one. `oom`: the engine reports that the
+    container, or a process in it, was killed for memory.
     """
 
     call: Call

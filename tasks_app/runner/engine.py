@@ -1,4 +1,4 @@
-"""The port between a slot and whatever runs its container. Every engine passes tests/runner/test_engines.py."""
+"""The interface between a slot and what runs its container. Every engine passes tests/runner/test_engines.py."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tasks_app.runner.handlers import Handler
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.runner.call import CallResult
+from tasks_app.runner.death_reason import DeathReason, Doubt
 
 EXITED = 0
 STDOUT = 1
 STDERR = 2
 
-DOUBT = "doubt"
-
 Piece = tuple[int, bytes]
-"""A stream's number and what came on it. No bytes: that stream has ended, EXITED: the container has."""
+"""A stream's number and bytes from it. No bytes: the stream has ended; for EXITED: the container has."""
 
 
 @dataclass(frozen=True)
-class Ending:
-    """How a container ended. `exit_code` is its own (128 + n after signal n); None if we had to kill it."""
+class ContainerExit:
+    """How a container ended. `exit_code` is its own (128 + n after signal n), None if the engine had to kill it."""
 
     exit_code: int | None
     oom: bool = False
@@ -29,10 +29,10 @@ class Ending:
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose the containers of an engine are. What outlives its owner is recognised by the three words.
+    """The node that owns an engine's containers. Leftovers of a dead node are recognised by these three names.
 
-    `deployment` its id; `node` a name that no other node ever had; `domain` within which lock files tell
-    the living nodes from the dead. `home`: a folder of its own on this machine, for what containers need there.
+    `deployment`: the id of the deployment. `node`: a name that no other node has ever had. `domain`: the lock domain
+    within which lock files tell living nodes from dead ones. `home`: a folder on this machine for what containers need.
     """
 
     deployment: str
@@ -42,83 +42,101 @@ class Owner:
 
 
 IsGone = Callable[[str, str], bool]
-"""Whether the node of this name and lock domain is certainly gone. Not to know is no."""
+"""Takes a node's name and lock domain. True only if the node is certainly gone."""
 
 
 class Container(Protocol):
-    """Something started from a handler that reads lines and answers them.
+    """A running handler that reads lines and replies to them.
 
-    1. One thread at a time uses it, but for `send` and `silent`, which the slot calls under its lock.
-    2. It starts with all its pipes open. What it writes from its first instant on can be received.
-    3. No call but `destroy` and a patient `residue` blocks.
-    4. `send` passes bytes on in order, as many as fit now; `receive` hands them out in order, complete.
-    5. stdout and stderr are never mixed up. Between the two the order may be lost.
-    6. What it wrote before it ended is received before its end is told.
-    7. It cannot outlive the process that started it, except by seconds.
-    8. After `destroy` no process of it runs, and no descriptor of it is open. An engine that does not
-       answer is asked again later: see Engine 4.
+    1. One thread at a time uses it, except for `send` and `silent`, which the slot calls under its lock.
+    2. All its pipes are open when it starts. Everything that it writes from the start can be received.
+    3. No method blocks, except `destroy` and a `check_leftovers` that may wait.
+    4. `send` passes bytes on in order, as many as fit now; `receive` returns them in order and complete.
+    5. stdout and stderr never mix. Their order relative to each other may be lost.
+    6. Everything that it wrote before it ended is received before its end.
+    7. It outlives the process that started it by seconds at most.
+    8. After `destroy` no process of it runs, and no descriptor of it is open. If the engine does not answer, it is
+       asked again later: see Engine 4.
     """
 
     @property
     def id(self) -> str:
-        """The name that an operator finds it by. Short; never changes."""
+        """The name by which an operator finds it. Short and constant."""
 
     @property
     def image(self) -> str:
-        """The id (sha256:...) of the image that it is made of; "" if it has none."""
+        """The id (sha256:...) of its image; "" without one."""
 
     def readers(self) -> Sequence[int]:
         """The descriptors to poll for reading, in the order in which they have to be received.
 
-        9. One becomes readable whenever `receive` has something to tell.
+        9. A descriptor becomes readable whenever `receive` has something to return.
         """
 
     def writer(self) -> int:
-        """The descriptor to poll for writing while there is something left to send. May be a reader."""
+        """The descriptor to poll for writing while bytes remain to be sent. May be one of the readers."""
 
     def receive(self, reader: int) -> Sequence[Piece]:
-        """What waits at a readable descriptor. May be nothing. At most about 64 KiB at a time.
+        """What waits at a readable descriptor, at most about 64 KiB at a time. May be empty.
 
-        10. The end of a stream is told again at every further call: stop polling that descriptor.
+        10. Every further call reports the end of a stream again: stop polling that descriptor.
         """
 
     def send(self, data: bytes | memoryview) -> int:
-        """How many bytes of `data` were taken: 0 while it does not read. Raises OSError if it never will."""
+        """How many bytes of `data` were taken; 0 while the handler does not read. Raises OSError if it never will."""
+
+    def window(self) -> int:
+        """How many bytes may be sent at a time so that `writer` is ready again only once all of them were read.
+
+        Holds until `widen`. 0: this container cannot tell when its handler reads (Docker's attach cannot; pipes and
+        FIFOs on Linux can). Raises OSError if the handler has not read the last line.
+        """
+
+    def is_reading(self) -> bool:
+        """True if the handler waits for the next line now, so that all it wrote before is on stdout.
+
+        False if that is unknown. Takes microseconds.
+        """
+
+    def widen(self) -> None:
+        """Let stdin take more at a time until the next `window`, for the rest of a long line."""
+
+    def unread(self) -> int | None:
+        """How many of the sent bytes the handler has not read, after its end too. None: unknown."""
 
     def silent(self) -> bool:
-        """Whether nothing waits on stdout: neither bytes nor its end.
+        """True if nothing waits on stdout: neither bytes nor its end.
 
-        11. What waits on stderr may be dropped: it belongs to no call. Over Docker it is.
+        11. May drop what waits on stderr, which belongs to no call. Docker's attach does.
         """
 
-    def residue(self, patient: bool = True) -> str | None:
-        """Why it must not be asked again although it has just answered well; None if nothing speaks against it.
+    def check_leftovers(self, wait: bool = True) -> DeathReason | Doubt | None:
+        """Why the container must not get another call although it has just replied; None: it may.
 
-        `leftover`: more processes than before its first call; `oom`: the kernel killed one for memory.
-        Asked after every answer: takes microseconds, but in doubt up to 0.1 s. If not `patient` it does not wait,
-        and answers DOUBT where it would have to: it is asked again, patiently, from a thread that has the time.
-        12. Containers on an engine on this machine are looked into. Child processes and containers
-            elsewhere are not: there `leftover` is never told, and `oom` at the container's end.
+        LEFTOVER: it runs more processes than before its first call. OOM: the kernel killed one of them for memory.
+        Called after every reply. Takes microseconds, up to 0.1 s in doubt. Without `wait` it returns DOUBT at once
+        instead: call it again with `wait` from a thread that may block.
+        12. Only containers of an engine on this machine are inspected. For child processes and containers elsewhere
+            LEFTOVER is never returned, and OOM is reported at the container's end.
         """
 
-    def destroy(self, grace: float = 0.0) -> Ending:
-        """End it and all that it started, whatever it does about it; tell how it ended.
+    def destroy(self, grace: float = 0.0) -> ContainerExit:
+        """End it and everything that it started, and return how it ended.
 
-        With `grace` it closes its stdin and waits up to so many seconds that it ends by itself; then, or
-        else at once, it kills. Takes at most `grace` + 10 s. A second call does nothing and tells the
-        same. Never raises.
+        With `grace` it closes stdin and waits up to that many seconds for a voluntary exit; then, or at once without
+        `grace`, it kills. Takes at most `grace` + 10 s. A second call does nothing and returns the same. Never raises.
         """
 
 
 class Engine(Protocol):
-    """How containers come to be.
+    """Starts containers.
 
-    1. Stateless to its callers: any number of pools, from any number of threads.
-    2. A container belongs to the thread that starts it: that thread lives as long as it.
-    3. A command that does not exist is Unavailable at the start, or a container that ends at once with exit
-       code 126 or 127 and says why on stderr (Docker's own init does that).
-    4. What could not be destroyed because an engine did not answer is destroyed when it does: by `sweep`.
-    5. A handler that closes its stdout and lives on has ended. Docker's attach does not tell: over that its
+    1. Callers see no state: any number of pools use it, from any number of threads.
+    2. A container belongs to the thread that starts it, which has to live as long as the container.
+    3. A command that does not exist raises Unavailable at the start, or yields a container that ends at once with exit
+       code 126 or 127 and says why on stderr (as Docker's init does).
+    4. `sweep` destroys what could not be destroyed earlier because the engine did not answer.
+    5. A handler that closes its stdout has ended, even if it lives on. Docker's attach does not report that: there the
        deadline ends it.
     """
 
@@ -126,13 +144,16 @@ class Engine(Protocol):
         """Why this engine can never run the handler, in one sentence; None if it can. Does not block."""
 
     def start(self, handler: Handler, slot: int) -> Container:
-        """A started container. Raises Unavailable, and then nothing is left behind. Takes at most 30 s.
+        """A started container, within 30 s. Raises Unavailable, and then nothing is left behind.
 
-        NotYet (an Unavailable): its image is on its way.
+        NotYet (an Unavailable): the image is being pulled.
         """
 
     def sweep(self, is_gone: IsGone) -> int:
-        """Remove what nodes that are gone left on this engine, and what 4. owes. Answers how much it was.
+        """Remove what dead nodes left on this engine, and what 4. describes; return how much that was.
 
-        What belongs to another deployment, or to nobody, is never touched. Raises Unavailable.
+        Never touches what belongs to another deployment or has no owner. Raises Unavailable.
         """
+
+    def explain(self, handler: Handler, result: CallResult) -> CallResult:
+        """The result of a call that failed in one of its containers, with what the engine knows of the reason."""

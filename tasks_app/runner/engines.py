@@ -1,20 +1,21 @@
-"""Which engine runs a handler: one with an `image` a container, one with a `command` alone a child process."""
+"""Chooses the engine of a handler: with an `image` it runs in a container, with only a `command` as a child process."""
 
 from __future__ import annotations
 
 import importlib
 import threading
 
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.runner.call import CallResult
 from tasks_app.runner.engine import Container, Engine, IsGone, Owner
-from tasks_app.runner.handlers import Handler
-from tasks_app.runner.process_engine import ProcessEngine
+from tasks_app.runner.process.engine import ProcessEngine
 
-# By its path, when it is first needed: the Docker SDK takes 0.3 s and 20 MB, and most of the handlers may need none.
-DOCKER = "tasks_app.runner.docker_engine"
+# Imported when it is first needed: the Docker SDK takes 0.3 s and 20 MB, and child processes do without it.
+DOCKER_ENGINE_MODULE = "tasks_app.runner.docker.engine"
 
 
 class EngineByHandler:
-    """An engine that leaves the work to two others. Without a handler that has an image it knows of no Docker."""
+    """Delegates to a process engine and a Docker engine. Loads the latter only for handlers with an image."""
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
@@ -31,11 +32,14 @@ class EngineByHandler:
     def sweep(self, is_gone: IsGone) -> int:
         return self._docker().sweep(is_gone)
 
+    def explain(self, handler: Handler, result: CallResult) -> CallResult:
+        return self._for(handler).explain(handler, result)
+
     def _for(self, handler: Handler) -> Engine:
         return self._processes if handler.image is None else self._docker()
 
     def _docker(self) -> Engine:
         with self._lock:
             if self._containers is None:
-                self._containers = importlib.import_module(DOCKER).DockerEngine(self._owner)
+                self._containers = importlib.import_module(DOCKER_ENGINE_MODULE).DockerEngine(self._owner)
             return self._containers

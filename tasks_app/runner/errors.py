@@ -1,24 +1,36 @@
-"""What can go wrong with one call: `CallFailed` spent an attempt, `Unavailable` did not."""
+"""What can go wrong with one call: `CallFailed` spends an attempt, `Unavailable` does not."""
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import ClassVar
 
 
 class RunnerError(Exception):
-    """Anything that the runner raises. Its text is one sentence for an operator."""
+    """Base of all errors that the runner raises. The message is one sentence for an operator."""
 
 
 class Unavailable(RunnerError):
-    """Our own trouble, before a byte was sent to a handler: no attempt was spent."""
+    """The runner could not send a byte to a handler; no attempt is spent."""
 
 
 class NotYet(Unavailable):
-    """It is on its way, and nothing is wrong: ask again soon."""
+    """What is missing is being fetched; a later try succeeds."""
+
+
+class NotBegun(Unavailable):
+    """The handler never had the whole line, so it cannot have begun; no attempt is spent unless it happens repeatedly.
+
+    `otherwise`: what its attempt counts as after too many of these in a row.
+    """
+
+    def __init__(self, text: str, otherwise: type[CallFailed]) -> None:
+        super().__init__(text)
+        self.otherwise = otherwise
 
 
 class CallFailed(RunnerError):
-    """The handler got the call (or a part of it) and did not answer well: the attempt is spent."""
+    """The handler got the call, or part of it, and gave no valid reply; the attempt is spent."""
 
     kind: ClassVar[str] = "error"
 
@@ -36,18 +48,32 @@ class Crashed(CallFailed):
 
 
 class OutOfMemory(CallFailed):
-    """The container ended because it, or a child of it, met its memory limit."""
+    """The container ended because it, or one of its processes, reached the memory limit."""
 
     kind = "oom"
 
 
 class BadReply(CallFailed):
-    """The handler's answer breaks the protocol. The container was killed."""
+    """The reply breaks the protocol. The container was killed."""
 
     kind = "bad_reply"
 
 
+class KillReason(Enum):
+    """Why a call is stopped on request. The value is the error that the task's attempt gets."""
+
+    TAKEN_AWAY = "taken away"
+    """Another verb has ended the attempt."""
+    LEASE_LOST = "its lease could not be renewed in time: the database was away, or the node stood still"
+    DRAINED = "drained"
+    CLOSED = "the node is closing"
+
+
 class Killed(CallFailed):
-    """We were told to stop the call; its text is the reason that was given."""
+    """The call was stopped on request. The container is dead, so its task can be released without spending a retry."""
 
     kind = "killed"
+
+    def __init__(self, reason: KillReason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason

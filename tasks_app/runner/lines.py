@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 from tasks_app.runner.errors import BadReply
-from tasks_app.runner.wire import MAX_REPLY
+from tasks_app.runner.wire import MAX_REPLY_BYTES
 
-SLACK = 64 * 1024
+SLACK_BYTES = 64 * 1024
 
 
 class Lines:
-    """Cuts a byte stream into lines. Holds one unfinished line, of at most MAX_REPLY bytes and a little."""
+    """Splits a byte stream into lines. Buffers one unfinished line, of at most MAX_REPLY_BYTES + SLACK_BYTES."""
 
     __slots__ = ("_rest",)
 
@@ -15,12 +15,12 @@ class Lines:
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines that `data` completes. Lines that cannot be an object may come joined, as one.
+        """The lines that `data` completes. Lines that cannot hold an object may come joined as one.
 
-        Raises BadReply when an unfinished line is too long; what was held is dropped then.
+        Raises BadReply if an unfinished line is too long.
         """
         rest = self._rest
-        # Looks for line ends in what is new only: a reply of 10 MB comes in 160 parts and more.
+        # Searches only the new bytes for line ends: a reply of 10 MB comes in 160 pieces and more.
         end = data.rfind(b"\n") + 1
         if not rest:
             if end == len(data):
@@ -29,10 +29,8 @@ class Lines:
             return self._split(data[:end]) if end else []
         if not end:
             rest += data
-            if len(rest) > MAX_REPLY + SLACK:
-                size = len(rest)
-                rest.clear()
-                raise BadReply(f"{size} bytes of stdout without a line end; a reply has at most {MAX_REPLY}")
+            if len(rest) > MAX_REPLY_BYTES + SLACK_BYTES:
+                raise BadReply(f"{len(rest)} bytes of stdout without a line end; a reply has at most {MAX_REPLY_BYTES}")
             return []
         first = data.find(b"\n") + 1
         rest += data[:first]
@@ -43,17 +41,18 @@ class Lines:
         rest += data[end:]
         return lines
 
-    def __bool__(self) -> bool:
-        """Whether there is an unfinished line."""
-        return bool(self._rest)
+    @property
+    def empty(self) -> bool:
+        """True if there is no unfinished line."""
+        return not self._rest
 
     def unfinished(self) -> bytes:
-        """What came after the last line end (its last 64 KiB)."""
-        return bytes(self._rest[-SLACK:])
+        """The last 64 KiB after the last line end."""
+        return bytes(self._rest[-SLACK_BYTES:])
 
     @staticmethod
     def _split(block: bytes) -> list[bytes]:
-        # A flood of lines must not cost a turn of the interpreter for each of them.
+        # Joins lines without `{`, so that a flood of them does not cost a loop turn each.
         if block.find(b"\n") + 1 == len(block) or b"{" not in block:
             return [block]
         return block.splitlines(keepends=True)

@@ -8,22 +8,25 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tasks_app.runner.call import Done
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.runner.call import CallResult
+from tasks_app.runner.caution import Caution
+from tasks_app.runner.death_reason import DeathReason
 from tasks_app.runner.engine import Engine
-from tasks_app.runner.handlers import Handler
 from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.selection import POLICIES
 from tasks_app.runner.slot import Slot
+from tasks_app.runner.slot_state import Phase
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PoolStats:
-    """Plain numbers: `slots` = `free` + `busy` + `starting`. Counts since the start of the pool.
+    """A pool's numbers: `slots` = `free` + `busy` + `starting`; `starts` and `deaths` count since the pool's start.
 
-    `warm` slots have a container; `busy` ones are taken or at work. `deaths` counts ended containers
-    by reason. `problem` is one sentence on why slots have no container; None while all is well.
+    `warm` slots have a container; `busy` ones are taken or run a call. `deaths` counts ended containers by reason.
+    `problem` says in one sentence why slots have no container; None while all is well.
     """
 
     slots: int
@@ -39,11 +42,10 @@ class PoolStats:
 class Pool:
     """The slots of one handler.
 
-    `on_done` gets every call that was run, once, after its slot is free again if its container stays.
-    `on_free` is called whenever a slot may have become free. Both are called by whoever drives the
-    reactor, or in the threads of the slots, and must be short. `lend_after`: for how many seconds a
-    container must have lived before it is lent, until the first one has worked. `reactor`: None for one
-    of its own, driven by a thread of its own.
+    `on_result` gets the result of every call once; the slot is free again by then if it keeps its container. `on_free`
+    is called whenever a slot may have become free. Both are called by the reactor's polling thread or a slot's thread
+    and must be short. `ready_after`: seconds that a container must have lived before it is ready, until one has worked.
+    `reactor`: None for a reactor with a thread of its own.
     """
 
     def __init__(
@@ -51,55 +53,66 @@ class Pool:
         handler: Handler,
         engine: Engine,
         on_free: Callable[[], None],
-        on_done: Callable[[Done], None],
-        lend_after: float = 1.0,
+        on_result: Callable[[CallResult], None],
+        ready_after: float = 1.0,
         reactor: Reactor | None = None,
     ) -> None:
         self.handler = handler
         self._on_free = on_free
-        self._on_done = on_done
+        self._on_result = on_result
         self._choose = POLICIES[handler.handler_selection]
         self._lock = threading.Lock()
+        # Written under the lock. By the thread that takes slots (the dispatcher's), and by those that the slots run in:
+        # the one that polls the reactor, and their own.
         self._free: list[int] = []
-        self._last = -1
+        # By the thread that takes slots.
+        self._last_taken = -1
+        # By the slots' own threads.
         self._starts = 0
-        self._deaths: Counter[str] = Counter()
-        self._closed = False
+        self._deaths: Counter[DeathReason] = Counter()
+        #: The slot that replaces its container because of its age. By the threads that the slots run in.
         self._recycling: int | None = None
-        self._own: tuple[Reactor, threading.Thread] | None = None
+        #: By the thread that closes the pool.
+        self._closed = False
+        self._caution = Caution()
+        self.misbehaved, self.watch_seconds = self._caution.misbehaved, self._caution.watch_seconds
+        self._own_reactor: tuple[Reactor, threading.Thread] | None = None
         if reactor is None:
             reactor = Reactor()
             thread = threading.Thread(target=reactor.stand_by, name=f"reactor-{handler.name}", daemon=True)
-            self._own = (reactor, thread)
+            self._own_reactor = (reactor, thread)
         self.slots = tuple(
-            Slot(number, handler, engine, self, lend_after, reactor) for number in range(handler.instances)
+            Slot(number, handler, engine, self, ready_after, reactor) for number in range(handler.instances)
         )
 
     def __repr__(self) -> str:
-        return f"<Pool {self.handler.name} {' '.join(f'{slot.number}:{slot.state}' for slot in self.slots)}>"
+        return f"<Pool {self.handler.name} {' '.join(f'{slot.number}:{slot.phase}' for slot in self.slots)}>"
 
     def start(self) -> None:
         """Start the slots' threads; slots become free one by one."""
-        if self._own is not None:
-            self._own[1].start()
+        if self._own_reactor is not None:
+            self._own_reactor[1].start()
         for slot in self.slots:
             slot.start()
 
     def close(self, timeout: float = 10.0) -> bool:
-        """End every container, running calls too (their outcome is Killed). True if all ended in time."""
+        """End every container; running calls become Killed. True if all ended within `timeout` seconds."""
+        # No slot can be taken, so none begins a call from here on.
         with self._lock:
             self._closed = True
             self._free.clear()
+        # All are told before the first is waited for, so that they end side by side.
         for slot in self.slots:
             slot.close()
         until = time.monotonic() + timeout
         ended = [slot.join(max(0.0, until - time.monotonic())) for slot in self.slots]
-        if all(ended) and self._own is not None:
-            reactor, thread = self._own
+        # Last: the reactor tells the slots to give up their containers. A slot that lives on still needs it.
+        if all(ended) and self._own_reactor is not None:
+            reactor, thread = self._own_reactor
             reactor.close()
             thread.join()
             reactor.release()
-            self._own = None
+            self._own_reactor = None
         return all(ended)
 
     def free(self) -> int:
@@ -107,20 +120,21 @@ class Pool:
         return len(self._free)
 
     def take(self) -> Slot | None:
-        """A warm, silent, free slot by the handler's policy, or None. Nothing was claimed or sent."""
+        """A free slot with a container, chosen by the handler's policy; None without one."""
         with self._lock:
             if not self._free:
                 return None
-            number = self._free.pop(self._choose(self._free, self._last))
-            self._last = number
+            number = self._free.pop(self._choose(self._free, self._last_taken))
+            self._last_taken = number
             slot = self.slots[number]
-            slot.taken = True
+            slot.take()
             return slot
 
     def stats(self) -> PoolStats:
         with self._lock:
-            free, starts, deaths = len(self._free), self._starts, dict(self._deaths)
-        starting = sum(slot.state == "starting" for slot in self.slots)
+            free, starts = len(self._free), self._starts
+            deaths = {reason.value: count for reason, count in self._deaths.items()}
+        starting = sum(slot.phase is Phase.STARTING for slot in self.slots)
         total = len(self.slots)
         problems = (slot.problem for slot in self.slots)
         return PoolStats(
@@ -134,7 +148,11 @@ class Pool:
             problem=next((problem for problem in problems if problem is not None), None),
         )
 
-    def lend(self, number: int) -> None:
+    def images(self) -> list[str]:
+        """The ids of its containers' images, sorted: more than one while a tag has moved."""
+        return sorted({slot.container.image for slot in self.slots if slot.container is not None} - {""})
+
+    def mark_ready(self, number: int) -> None:
         with self._lock:
             if self._recycling == number:
                 self._recycling = None
@@ -149,8 +167,8 @@ class Pool:
     def may_recycle(self, number: int) -> bool:
         with self._lock:
             slot = self.slots[number]
-            # Taken, and not at work yet: somebody has claimed a task for it.
-            if self._recycling is not None or (number not in self._free and slot.state != "busy"):
+            # A taken slot without a call has to stay: a task has been claimed for it.
+            if self._recycling is not None or (number not in self._free and slot.phase is not Phase.BUSY):
                 return False
             self._recycling = number
             if number in self._free:
@@ -161,15 +179,15 @@ class Pool:
         with self._lock:
             self._starts += 1
 
-    def died(self, reason: str) -> None:
+    def died(self, reason: DeathReason) -> None:
         with self._lock:
             self._deaths[reason] += 1
 
-    def done(self, done: Done) -> None:
+    def finished(self, result: CallResult) -> None:
         try:
-            self._on_done(done)
+            self._on_result(result)
         except Exception:
-            log.exception("on_done of %s failed", self.handler.name, extra={"handler": self.handler.name})
+            log.exception("on_result of %s failed", self.handler.name, extra={"handler": self.handler.name})
 
     def freed(self) -> None:
         try:

@@ -1,13 +1,14 @@
-"""One ear for all containers of a node: a single wait over every descriptor, in whichever thread has the time."""
+"""Waits for all containers of a node at once: one poll over every descriptor, run by whichever thread is free."""
 
 from __future__ import annotations
 
 import logging
-import math
 import select
+import selectors
 import threading
 import time
 from collections import deque
+from enum import Enum
 from typing import Protocol
 
 from tasks_app.runner.wakeup import Wakeup
@@ -16,217 +17,249 @@ log = logging.getLogger(__name__)
 
 Events = list[tuple[int, int]]
 
-TICK = 5.0
-"""Everybody is looked at so often at least, in seconds."""
+CHECK_INTERVAL_SECONDS = 5.0
+"""Every listener is checked at least this often."""
 
-PATIENCE = 0.005
-"""Seconds that nobody listens while the one whose task it is has something else to do."""
+STANDBY_INTERVAL_SECONDS = 0.005
+"""How long no thread polls, at most, while the primary is busy elsewhere."""
 
 
 class Listener(Protocol):
-    """Whoever owns descriptors here. Called by whoever drives; must be short, and never wait."""
+    """Owns descriptors that are watched here. Called by the polling thread; must be short and never block."""
 
-    def heard(self, events: Events) -> None:
-        """Some of its descriptors are ready."""
+    def handle(self, events: Events) -> bool:
+        """Some of its descriptors are ready. True if a call or a container has ended."""
 
-    def look(self) -> float:
-        """It was asked for, or is due. Answers when it is due again, on the monotonic clock."""
+    def check(self) -> float:
+        """A check is due, or was requested. Returns when the next one is due, on the monotonic clock."""
 
-    def stumbled(self) -> None:
+    def internal_error(self) -> None:
         """One of the two above raised."""
 
 
-class Reactor:
-    """Hears all descriptors that are watched, and calls whom they belong to.
+class StandByStep(Enum):
+    """What the stand-by does until it checks again."""
 
-    Whoever holds the lock drives. That is the primary in its `turn`s, if there is one: the node's clerk, so that
-    replies, bells, claims and the next lines are one thread's business and nothing on that way waits for another
-    thread. While it is away for longer than PATIENCE (in a database call, or for good) the thread in `stand_by`
-    drives: output is always drained and deadlines are kept. Every other method may be called from any thread.
+    SLEEP = "sleep"
+    """For a moment."""
+    REST = "rest"
+    """Until the primary's turn ends."""
+    POLL = "poll"
+    """Until the primary wants to."""
+
+
+def stand_by_step(in_turn: bool, turns: int) -> StandByStep:
+    """The stand-by's next step. `in_turn`: the primary polls; `turns`: how many it has ended since the last check."""
+    if in_turn and turns <= 1:
+        return StandByStep.REST  # it waits in long turns
+    return StandByStep.SLEEP if turns else StandByStep.POLL
+
+
+class Reactor:
+    """Polls all watched descriptors and calls their listeners.
+
+    The thread that holds the lock polls. That is the primary during its `turn`s, if there is one: the node's
+    dispatcher, so that replies, notifications, claims and the next lines are all handled by one thread and nothing on
+    that path waits for another. While the primary is away for longer than STANDBY_INTERVAL_SECONDS (in a database call,
+    or for good) the thread in `stand_by` polls: output is always drained and deadlines are kept. Every other method may
+    be called from any thread.
     """
 
     def __init__(self) -> None:
-        self._poller = select.epoll() if hasattr(select, "epoll") else _Poll()
+        self._selector = selectors.DefaultSelector()
         self._wakeup = Wakeup()
-        self._poller.register(self._wakeup.fileno(), select.POLLIN)
+        self._selector.register(self._wakeup.fileno(), selectors.EVENT_READ)
+        #: Any thread watches; the one that polls forgets.
         self._listeners: dict[int, Listener] = {}
-        self._looks: deque[Listener] = deque()
-        self._driving = threading.Lock()
-        self._driver = 0
-        self._lock = threading.Lock()
-        self._due = time.monotonic() + TICK
+        #: Any thread appends; the one that polls takes.
+        self._checks: deque[Listener] = deque()
+        #: Held by the thread that polls, which alone writes the next two.
+        self._polling = threading.Lock()
+        self._polling_thread = 0
         self._sleeps_until = 0.0
-        self._rung = False
+        #: Written under the lock: any thread makes it earlier, the one that polls sets it anew.
+        self._lock = threading.Lock()
+        self._due = time.monotonic() + CHECK_INTERVAL_SECONDS
+        #: Any thread sets it; the one that polls clears it.
+        self._woken = False
+        #: Written by the thread that calls `close`.
         self._closed = False
-        # Between the primary and its stand-by.
-        self._called = False
-        self._wanted = False
-        self._inside = False
+        #: Any thread sets it; the primary clears it.
+        self._interrupted = False
+        # Written by the primary, read by the stand-by: the primary wants to poll, is in a turn, has ended so many.
+        self._primary_waits = False
+        self._in_turn = False
         self._turns = 0
-        self._ticking = True
-        self._armed = threading.Event()
+        #: The stand-by clears it before it rests; the primary sets it, with the event, when it wakes the stand-by.
+        self._stand_by_active = True
+        self._turn_ended = threading.Event()
 
-    def watch(self, descriptor: int, events: int, owner: Listener) -> None:
-        """From now on `owner` hears when the descriptor is ready (POLLIN, POLLOUT)."""
-        self._listeners[descriptor] = owner
-        self._poller.register(descriptor, events)
-        self._changed()
+    def watch(self, descriptor: int, events: int, listener: Listener) -> None:
+        """Call `listener` whenever the descriptor is ready (POLLIN, POLLOUT)."""
+        self._listeners[descriptor] = listener
+        self._selector.register(descriptor, _selected(events))
 
-    def change(self, descriptor: int, events: int) -> None:
-        """Watch it for something else."""
-        self._poller.modify(descriptor, events)
-        self._changed()
+    def modify(self, descriptor: int, events: int) -> None:
+        """Watch the descriptor for other events."""
+        self._selector.modify(descriptor, _selected(events))
 
     def forget(self, descriptor: int) -> None:
-        """Watch it no more: by the thread that drives, or before it is ready for the first time."""
+        """Stop watching: from the polling thread, or before the descriptor is ready for the first time."""
         if self._listeners.pop(descriptor, None) is not None:
-            self._poller.unregister(descriptor)
+            self._selector.unregister(descriptor)
 
-    def due(self, at: float) -> None:
-        """Somebody is due at this moment: it is looked at then, not before."""
+    def schedule(self, at: float) -> None:
+        """Check all listeners at this moment at the latest."""
         if at < self._due:
             with self._lock:
                 self._due = min(at, self._due)
-        # First told, then looked: whoever drives tells how long it sleeps, and then looks who is due.
+        # Set before the comparison: the polling thread first publishes how long it sleeps, then reads what is due.
         if at < self._sleeps_until:
-            self._ring()
+            self._wake()
 
-    def look_at(self, listener: Listener) -> None:
-        """Look at it as soon as possible."""
-        self._looks.append(listener)
-        if threading.get_ident() != self._driver:
-            self._ring()
+    def check_soon(self, listener: Listener) -> None:
+        """Check this listener as soon as possible."""
+        self._checks.append(listener)
+        if threading.get_ident() != self._polling_thread:
+            self._wake()
 
-    def call(self) -> None:
-        """End the primary's present turn, or its next one at once."""
-        self._called = True
-        if threading.get_ident() != self._driver:
-            self._ring()
+    def interrupt(self) -> None:
+        """End the primary's present turn; outside of a turn, end its next one at once."""
+        self._interrupted = True
+        if threading.get_ident() != self._polling_thread:
+            self._wake()
+
+    @property
+    def primary_polls(self) -> bool:
+        """True while the primary is in a turn."""
+        return self._in_turn
+
+    def in_turn(self) -> bool:
+        """True if called by a listener within a turn of the primary, which goes on when the turn is over."""
+        return self._in_turn and threading.get_ident() == self._polling_thread
 
     def turn(self, seconds: float) -> None:
-        """The primary's: wait up to so long for something to be heard or a `call`; hear all that is there by then."""
-        if not self._driving.acquire(blocking=False):
-            self._wanted = True
-            self._ring()
-            self._driving.acquire()
-        self._wanted = False
-        self._inside = True
-        self._driver = threading.get_ident()
+        """The primary polls for up to this long, until a call or container ends or `interrupt` is called."""
+        if not self._polling.acquire(blocking=False):
+            self._primary_waits = True
+            self._wake()
+            self._polling.acquire()
+        self._primary_waits = False
+        self._in_turn = True
+        self._polling_thread = threading.get_ident()
         try:
-            self._hear(0.0 if self._called else seconds)
+            until = time.monotonic() + seconds
+            remaining = 0.0 if self._interrupted else seconds
+            while not self._poll_once(remaining) and not self._interrupted and not self._primary_waits:
+                if (remaining := until - time.monotonic()) <= 0.0:
+                    break
         finally:
-            self._called = False
-            self._driver = 0
-            self._inside = False
+            self._interrupted = False
+            self._polling_thread = 0
+            self._in_turn = False
             self._turns += 1
-            self._driving.release()
-        if not self._ticking:
-            self._ticking = True
-            self._armed.set()
+            self._polling.release()
+        if not self._stand_by_active:
+            self._stand_by_active = True
+            self._turn_ended.set()
 
     def stand_by(self) -> None:
-        """A thread: drives whenever no primary does, until `close`."""
+        """Poll whenever no primary does, until `close`. Runs in a thread of its own."""
         seen = -1
         while not self._closed:
-            time.sleep(PATIENCE)
+            time.sleep(STANDBY_INTERVAL_SECONDS)
             turns, known = self._turns, seen
             seen = turns
-            # One turn since the last time is a primary that wakes up seldom.
-            if self._inside and turns - known <= 1:
-                self._rest(turns)
-            elif turns == known:
-                self._stand_in()
+            match stand_by_step(self.primary_polls, turns - known):
+                case StandByStep.REST:
+                    self._rest(turns)
+                case StandByStep.POLL:
+                    self._poll_until_primary_waits()
 
     def close(self) -> None:
-        """End `stand_by`. After its thread's end: `release`."""
+        """End `stand_by`. Call `release` after its thread has ended."""
         self._closed = True
-        self._armed.set()
-        self._ring()
+        self._turn_ended.set()
+        self._wake()
 
     def release(self) -> None:
-        """Give the descriptors back. Nobody drives any more."""
-        if isinstance(self._poller, select.epoll):
-            self._poller.close()
+        """Close the descriptors. No thread may poll any more."""
+        self._selector.close()
         self._wakeup.close()
 
     def _rest(self, turns: int) -> None:
-        """The primary waits for something to happen: no need to look after it until it has."""
-        self._ticking = False
-        if self._inside and self._turns == turns and not self._closed:
-            self._armed.wait()
-        self._armed.clear()
-        self._ticking = True
+        """Sleep until the turn of the primary ends."""
+        self._stand_by_active = False
+        if self._in_turn and self._turns == turns and not self._closed:
+            self._turn_ended.wait()
+        self._turn_ended.clear()
+        self._stand_by_active = True
 
-    def _stand_in(self) -> None:
-        if not self._driving.acquire(blocking=False):
+    def _poll_until_primary_waits(self) -> None:
+        if not self._polling.acquire(blocking=False):
             return
         try:
-            self._driver = threading.get_ident()
-            while not (self._wanted or self._closed):
-                self._hear(TICK)
+            self._polling_thread = threading.get_ident()
+            while not (self._primary_waits or self._closed):
+                self._poll_once(CHECK_INTERVAL_SECONDS)
         finally:
-            self._driver = 0
-            self._driving.release()
+            self._polling_thread = 0
+            self._polling.release()
 
-    def _hear(self, seconds: float) -> None:
+    def _poll_once(self, seconds: float) -> bool:
+        """True if the primary may have something to do: a call ended, it was interrupted, or the time is over."""
         now = time.monotonic()
         self._sleeps_until = now + seconds
-        wait = 0.0 if self._looks else max(0.0, min(seconds, self._due - now))
-        events = self._poller.poll(wait, len(self._listeners) + 1)
+        timeout = 0.0 if self._checks else max(0.0, min(seconds, self._due - now))
+        events = self._selector.select(timeout)
         self._sleeps_until = 0.0
-        # Before anybody is called: a descriptor's number may be another container's by the end of this.
-        heard: dict[Listener, Events] = {}
-        for event in events:
-            owner = self._listeners.get(event[0])
-            if owner is not None:
-                if owner in heard:
-                    heard[owner].append(event)
-                else:
-                    heard[owner] = [event]
-            elif event[0] == self._wakeup.fileno():
+        # Grouped before any listener runs: a listener may close a descriptor whose number another container then gets.
+        ready: dict[Listener, Events] = {}
+        return_to_primary = not events
+        for key, mask in events:
+            listener = self._listeners.get(key.fd)
+            if listener is not None:
+                ready.setdefault(listener, []).append((key.fd, mask))
+            elif key.fd == self._wakeup.fileno():
                 self._wakeup.clear()
-                self._rung = False
-        for owner, its in heard.items():
+                self._woken = False
+                return_to_primary = True
+        for listener, its_events in ready.items():
             try:
-                owner.heard(its)
+                return_to_primary |= listener.handle(its_events)
             except Exception as error:
-                self._stumbled(owner, error)
-        for _ in range(len(self._looks)):
-            self._look(self._looks.popleft())
+                return_to_primary = True
+                self._internal_error(listener, error)
+        for _ in range(len(self._checks)):
+            return_to_primary = True
+            self._check(self._checks.popleft())
         now = time.monotonic()
         if now >= self._due:
             with self._lock:
-                self._due = now + TICK
-            for owner in set(self._listeners.values()):
-                self._look(owner)
+                self._due = now + CHECK_INTERVAL_SECONDS
+            for listener in set(self._listeners.values()):
+                self._check(listener)
+        return return_to_primary
 
-    def _look(self, owner: Listener) -> None:
+    def _check(self, listener: Listener) -> None:
         try:
-            self.due(owner.look())
+            self.schedule(listener.check())
         except Exception as error:
-            self._stumbled(owner, error)
+            self._internal_error(listener, error)
 
-    def _stumbled(self, owner: Listener, error: Exception) -> None:
-        log.error("%r stumbled over itself", owner, exc_info=error)
-        owner.stumbled()
+    def _internal_error(self, listener: Listener, error: Exception) -> None:
+        log.error("internal error in %r", listener, exc_info=error)
+        listener.internal_error()
 
-    def _ring(self) -> None:
-        # Cleared before anything is looked at, so whoever finds it rung is looked at all the same.
-        if not self._rung:
-            self._rung = True
-            self._wakeup.ring()
-
-    def _changed(self) -> None:
-        if isinstance(self._poller, _Poll) and threading.get_ident() != self._driver:
-            self._ring()
+    def _wake(self) -> None:
+        # The polling thread clears the flag before it reads any request, so a set flag never loses one.
+        if not self._woken:
+            self._woken = True
+            self._wakeup.notify()
 
 
-class _Poll:
-    """Where there is no epoll. A change shows at the next wait."""
-
-    def __init__(self) -> None:
-        poll = select.poll()
-        self.register, self.modify, self.unregister, self._poll = poll.register, poll.modify, poll.unregister, poll
-
-    def poll(self, seconds: float, most: int) -> Events:
-        return self._poll.poll(math.ceil(seconds * 1000))
+def _selected(events: int) -> int:
+    """POLLIN and POLLOUT as `selectors` has them."""
+    return (selectors.EVENT_READ if events & select.POLLIN else 0) | (
+        selectors.EVENT_WRITE if events & select.POLLOUT else 0
+    )

@@ -7,16 +7,16 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 
 Policy = Callable[[Sequence[int], int], int]
-"""(numbers of the free slots in rising order, never empty; the number served last) -> an index."""
+"""Takes the sorted numbers of the free slots (never empty) and the number taken last; returns an index."""
 
 
 def round_robin(free: Sequence[int], last: int) -> int:
-    """The next one in sequence."""
+    """The next slot in sequence."""
     return bisect_right(free, last) % len(free)
 
 
 def first_available(free: Sequence[int], last: int) -> int:
-    """The one with the lowest number: the others stay cold, and their caches do too."""
+    """The free slot with the lowest number, which concentrates calls on few containers and keeps their caches warm."""
     return 0
 
 

@@ -1,126 +1,300 @@
 from __future__ import annotations
 
-import logging
+import math
 import threading
+import time
+from queue import SimpleQueue
+from typing import Any
 
-from tasks_app.runner.call import Done
-from tasks_app.runner.counter import Counter
-from tasks_app.runner.engine import DOUBT, Engine
-from tasks_app.runner.errors import Crashed, OutOfMemory
-from tasks_app.runner.handlers import Handler
-from tasks_app.runner.reactor import Reactor
-from tasks_app.runner.seal_hint import explained
-from tasks_app.runner.seat import Left, Seat
-from tasks_app.runner.starter import how
-from tasks_app.runner.talk import Talk
-
-log = logging.getLogger(__name__)
-
-GRACE = 0.5
-"""Seconds that a container has to end by itself where nobody waits for its death."""
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.runner.call import Call, CallResult, Outcome
+from tasks_app.runner.container_death import Eviction, Recycling, after_reply, decide, decide_idle
+from tasks_app.runner.death_reason import DOUBT, DeathReason
+from tasks_app.runner.engine import Container, Engine
+from tasks_app.runner.errors import Crashed, KillReason, NotBegun, Unavailable
+from tasks_app.runner.reactor import Events, Reactor
+from tasks_app.runner.reporter import Reporter
+from tasks_app.runner.session import Reply, Session
+from tasks_app.runner.slot_owner import SlotOwner
+from tasks_app.runner.slot_state import Absent, Busy, Called, Inspected, Phase, Ready, Served, SlotState, Watched
+from tasks_app.runner.starter import INTERNAL_ERROR, Starter
+from tasks_app.runner.wire import Failure, Success
 
 
-class Slot(Seat):
-    """A seat for one container, and the thread that starts, buries and replaces it.
+class Slot:
+    """A place for one container. Each slot taken from its pool needs one `run` or one `release`.
 
-    What the container says is heard by the reactor. The thread lasts as long as the slot: a container belongs to
-    the thread that started it. After it was taken from its pool: one `run` or one `give_back`.
+    What the dispatcher and the reactor call never blocks. The slot's thread does what may block: it starts, inspects
+    and destroys containers, and lives as long as the slot, because a container belongs to the thread that started it.
     """
 
     def __init__(
-        self, number: int, handler: Handler, engine: Engine, counter: Counter, lend_after: float, reactor: Reactor
+        self, number: int, handler: Handler, engine: Engine, owner: SlotOwner, ready_after: float, reactor: Reactor
     ) -> None:
-        super().__init__(number, handler, engine, counter, lend_after, reactor)
-        self._quit = threading.Event()
+        self.number = number
+        self._handler, self._owner, self._reactor = handler, owner, reactor
+        self._starter = Starter(handler, engine, number, ready_after)
+        self._reporter = Reporter(handler, engine, owner, self._starter)
+        self._recycling = Recycling(handler, lambda: owner.may_recycle(number))
+        self._lock = threading.Lock()
+        #: Written under the lock, by the dispatcher's thread (`run`), the one that polls the reactor (`handle`,
+        #: `check`), the slot's own, and any that kills.
+        self._state: SlotState = Absent()
+        #: Set by the pool, under the pool's lock; cleared under the slot's, by the thread that ends or refuses the call
+        #: or releases the slot. Only a free slot is taken, so both never happen at once.
+        self._taken = False
+        #: Written once, by the thread that closes the pool.
+        self._closing = False
+        #: What the reactor's polling thread leaves to the slot's.
+        self._handed_over: SimpleQueue[Eviction | Inspected] = SimpleQueue()
         self._thread = threading.Thread(target=self._main, name=f"slot-{handler.name}-{number}", daemon=True)
+
+    def __repr__(self) -> str:
+        return f"<Slot {self._handler.name}/{self.number} {self.phase}>"
+
+    @property
+    def phase(self) -> Phase:
+        return Phase.of(self._state, self._taken)
+
+    @property
+    def problem(self) -> str | None:
+        """Why there is no container, in one sentence; None while all is well."""
+        return self._starter.problem
+
+    @property
+    def container(self) -> Container | None:
+        """Its container; None while there is none."""
+        state = self._state
+        return None if isinstance(state, Absent) else state.session.container
 
     def start(self) -> None:
         """Start the thread, which starts the container."""
         self._thread.start()
 
     def close(self) -> None:
-        """Begin to end: a running call is Killed, the container goes. `join` waits for it."""
+        """Begin to close: a running call is Killed and the container ends. `join` waits for that."""
         self._closing = True
-        self._quit.set()
-        self._reactor.look_at(self)
+        self._starter.close()
+        self._reactor.check_soon(self)
 
     def join(self, timeout: float) -> bool:
-        """Whether the slot has ended within this many seconds."""
+        """True if the slot has ended within this many seconds."""
         if self._thread.ident is not None:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _main(self) -> None:
-        while not self._closing:
-            talk = None
-            try:
-                talk = self._starter.start(lambda: self._closing)
-                if talk is not None:
-                    self._counter.started()
-                    self._bury(self._serve(talk))
-            except Exception:
-                log.exception(
-                    "slot %d of %s stumbled over itself", self.number, self._name, extra={"handler": self._name}
-                )
-                self._recover(talk)
-            self._quit.wait(self._starter.pause)
+    def take(self) -> None:
+        """For the pool, under its lock: the slot is not free any more."""
+        self._taken = True
 
-    def _serve(self, talk: Talk) -> Left:
-        """Have the container heard, and lent once it is plain that it does not die at once, until it has to go."""
+    def release(self) -> None:
+        """Return the slot to its pool; nothing was sent."""
         with self._lock:
-            self._lend_at = talk.started_at + self._starter.probation()
-            self._adopt(talk)
-        self._reactor.look_at(self)
-        while (left := self._left.get()).reason == DOUBT:
-            self._resolve(left)
+            self._taken = False
+            if isinstance(self._state, Ready):
+                self._owner.mark_ready(self.number)
+
+    def run(self, call: Call) -> bool:
+        """Send the call and return at once. The thread that polls the reactor reports the result.
+
+        True if the end of the line is held back: the reactor sends it later, and until then the handler cannot begin.
+        If the container wrote something or ended since the slot was taken, nothing is sent, and a result with the
+        outcome Unavailable is reported at once.
+        """
+        with self._lock:
+            state, sent, held_back = self._state, None, False
+            if isinstance(state, Ready) and not self._closing:
+                session, now = state.session, time.monotonic()
+                if session.send(call.line, call.task_id):
+                    deadline = now + call.timeout
+                    if session.calls == 1:
+                        # It may have to wait for the container's start; that time counts from the start, not the call.
+                        deadline += max(session.started_at + self._handler.start_timeout - now, 0.0)
+                    self._state = sent = state.sent(call, now, deadline)
+                    held_back = session.delivery.held_back
+            if sent is None:
+                self._taken = False
+        if sent is not None:
+            self._reactor.schedule(sent.deadline)
+            return held_back
+        self._reactor.check_soon(self)
+        lost = Unavailable("the container was lost before anything was sent to it")
+        self._owner.finished(CallResult(call, lost, "", None, 0.0, self.number))
+        return False
+
+    def kill(self, reason: KillReason, token: Any = None) -> bool:
+        """Kill the container of the running call, whose outcome becomes Killed(reason). Thread-safe.
+
+        With a token: only if the running call has it. False if there was no such call. A reply that arrives first wins
+        even if this returned True.
+        """
+        with self._lock:
+            state = self._state
+            if not isinstance(state, Called) or (token is not None and state.call.token != token):
+                return False
+            self._state = state.killed(reason)
+        self._reactor.check_soon(self)
+        return True
+
+    def handle(self, events: Events) -> bool:
+        """For the reactor: the container's output is ready. True if its call or the container itself has ended."""
+        with self._lock:
+            state = self._state
+            if isinstance(state, (Absent, Inspected)):
+                return False
+            session = state.session
+            reply = session.receive(events)
+            if reply is None and session.quiet:
+                return False
+            change = self._apply(state, reply)
+            exiting = session.exiting and change is None
+        if change is not None:
+            self._report(change)
+        elif exiting:
+            self._reactor.check_soon(self)
+        return change is not None
+
+    def check(self) -> float:
+        """For the reactor: check for a kill, a deadline, or the end of a probation. Returns when the next is due."""
+        with self._lock:
+            state = self._state
+            if isinstance(state, (Absent, Inspected)):
+                return math.inf
+            session = state.session
+            # Reads what has arrived, because a reply that arrived first wins.
+            change = self._apply(state, session.receive(session.poll()))
+            becomes_ready = False
+            if change is None and isinstance(state, Watched) and time.monotonic() >= state.until:
+                becomes_ready, self._state = True, state.trusted()
+                if not self._taken:
+                    self._owner.mark_ready(self.number)
+            due = self._state.due
+            exiting = session.exiting and change is None
+        if change is not None:
+            self._report(change)
+        elif exiting:
+            self._reactor.check_soon(self)
+        elif becomes_ready:
+            self._owner.freed()
+        elif self._starter.is_stable(session):
+            self._starter.recovered()
+        return due
+
+    def internal_error(self) -> None:
+        """For the reactor: after an internal error the container's state is unknown, so it is destroyed."""
+        with self._lock:
+            if not isinstance(self._state, (Absent, Inspected)):
+                self._handed_over.put(self._evict(self._state, Crashed(INTERNAL_ERROR), DeathReason.FAULT))
+
+    def _apply(self, state: Served, reply: Reply | None) -> Eviction | Inspected | CallResult | None:
+        """End the call, or evict the container, if its output or the time requires that. Under the lock."""
+        if not isinstance(state, Busy):
+            reason = decide_idle(state, self._closing, self._recycling)
+            return None if reason is None else self._evict(state, None, reason)
+        outcome, cause = decide(state, reply, self._closing, self._recycling)
+        if outcome is None:
+            return None
+        if cause is None:
+            return self._end_call(state, outcome)
+        if cause is DOUBT:
+            assert isinstance(outcome, (Success, Failure))
+            state.session.detach()
+            self._state = inspected = state.inspected(outcome)
+            return inspected
+        return self._evict(state, outcome, cause)
+
+    def _end_call(self, state: Called, outcome: Outcome) -> CallResult:
+        """The call is over and the container stays. Under the lock."""
+        session = state.session
+        result = session.result(state.call, outcome, state.sent_at, self.number, oom=False)
+        self._taken = False  # before the pool may give the slot away again
+        blind_replies = session.calls if session.delivery.blind else 0
+        watch = 0.0 if session.names_tasks else self._owner.watch_seconds(blind_replies)
+        if watch:
+            until = time.monotonic() + watch
+            self._state = state.watched(until)
+            self._reactor.schedule(until)
+        else:
+            self._state = state.replied()
+            self._owner.mark_ready(self.number)
+        return result
+
+    def _evict(self, state: Served | Inspected, outcome: Outcome | None, reason: DeathReason) -> Eviction:
+        """Detach the container, and its call, from the slot. Under the lock."""
+        session, result = state.session, None
+        session.detach()
+        if outcome is not None and isinstance(state, (Busy, Inspected)):
+            result = session.result(state.call, outcome, state.sent_at, self.number, reason is DeathReason.OOM)
+            self._taken = False
+        self._state = state.evicted()
+        self._owner.withdraw(self.number)
+        if session.replied and (reason is DeathReason.CHATTER or isinstance(outcome, NotBegun)):
+            self._owner.misbehaved()
+        return Eviction(session, reason, result)
+
+    def _report(self, change: Eviction | Inspected | CallResult) -> None:
+        if isinstance(change, CallResult):
+            # The slot is ready before this report, so that its receiver finds a free slot.
+            self._reporter.replied(change)
+            self._owner.freed()
+            return
+        if isinstance(change, Eviction) and change.result is not None and change.replied:
+            # Only a reply is reported now. Other results wait until the container is destroyed, because their receiver
+            # may start the next attempt.
+            self._reporter.replied(change.result)
+        self._handed_over.put(change)
+
+    # What follows runs in the slot's thread.
+
+    def _main(self) -> None:
+        for session in self._starter.sessions():
+            try:
+                self._owner.started()
+                self._retire(self._serve(session))
+            except Exception as error:
+                self._starter.internal_error(error)
+                self._recover(session)
+
+    def _serve(self, session: Session) -> Eviction:
+        """Attach the container to the reactor, and wait until it must be destroyed."""
+        with self._lock:
+            assert isinstance(self._state, Absent)
+            self._state = self._state.started(session, session.started_at + self._starter.probation())
+            session.attach(self._reactor, self)
+        self._reactor.check_soon(self)
+        while isinstance(left := self._handed_over.get(), Inspected):
+            self._inspect(left)
         return left
 
-    def _adopt(self, talk: Talk) -> None:
-        self._talk = talk
-        talk.attach(self._reactor, self)
-
-    def _resolve(self, left: Left) -> None:
-        """Find out whether a container that answered may stay. What it says meanwhile is heard after it."""
-        talk, answer = left.talk, left.answer
-        assert answer is not None
-        residue = talk.container.residue()
+    def _inspect(self, state: Inspected) -> None:
+        """Check whether a container that replied may stay. Its output meanwhile is read afterwards."""
+        session = state.session
+        leftovers = session.container.check_leftovers()
         with self._lock:
-            outcome, reason = self._judged(talk, answer, residue)
-            told: Left | Done
+            outcome, reason = after_reply(session, state.reply, leftovers, self._closing, self._recycling)
+            assert reason is not DOUBT  # it has waited
+            change: Eviction | CallResult
             if reason is None:
-                self._adopt(talk)
-                self._lent = True
-                told = self._done(talk, outcome)
+                session.attach(self._reactor, self)
+                change = self._end_call(state, outcome)
             else:
-                told = self._part(talk, outcome, reason)
-        self._tell(told)
-        self._reactor.look_at(self)
+                change = self._evict(state, outcome, reason)
+        self._report(change)
+        self._reactor.check_soon(self)
 
-    def _bury(self, left: Left) -> None:
-        """Destroy a container, and tell of the call that ended with it."""
-        talk, reason, done = left.talk, left.reason, left.done
-        # Whoever hears of a failure may start the next attempt: nothing of this one runs then.
-        ending = talk.container.destroy(GRACE if reason in ("exit", "closed", "recycled") else 0.0)
-        if ending.oom:
-            reason = "oom"
-        self._counter.died(reason)
-        self._starter.ended(talk, reason, ending, left.called)
-        if done is not None:
-            outcome = done.outcome
-            if reason == "oom":
-                outcome = OutOfMemory("the handler, or a process that it started, was killed for memory")
-            elif isinstance(outcome, Crashed) and reason != "fault":
-                outcome = Crashed(f"the handler ended{how(ending)} before it replied")
-            done = done._replace(outcome=outcome, exit_code=ending.exit_code, oom=ending.oom)
-            self._counter.done(explained(self._handler, done))
+    def _retire(self, eviction: Eviction) -> None:
+        """Destroy a container, and report the call that ended with it."""
+        # Destroyed before the report, which may start the next attempt: nothing of this one may run then.
+        container_exit = eviction.session.container.destroy(eviction.grace)
+        self._reporter.died(eviction, container_exit)
 
-    def _recover(self, talk: Talk | None) -> None:
-        """After a fault of our own: nothing is known about the container, so it goes."""
-        self._starter.failed("the runner stumbled over itself; see the log")
-        if talk is not None:
-            with self._lock:
-                done = self._part(talk, Crashed("the runner stumbled over itself"), "fault").done
-            talk.container.destroy()
-            self._counter.died("fault")
-            if done is not None:
-                self._counter.done(done)
+    def _recover(self, session: Session) -> None:
+        """After an internal error: the container's state is unknown, so it is destroyed."""
+        with self._lock:
+            state, result = self._state, None
+            if not isinstance(state, Absent):
+                result = self._evict(state, Crashed(INTERNAL_ERROR), DeathReason.FAULT).result
+        session.container.destroy()
+        self._owner.died(DeathReason.FAULT)
+        if result is not None:
+            self._owner.finished(result)

@@ -1,143 +1,170 @@
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 
-from tasks_app.runner.engine import Ending, Engine
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.logs.log_once import REMINDER_SECONDS, LogOnce
+from tasks_app.runner.backoff import Backoff
+from tasks_app.runner.death_reason import DeathReason
+from tasks_app.runner.engine import ContainerExit, Engine
 from tasks_app.runner.errors import NotYet, Unavailable
-from tasks_app.runner.handlers import Handler
-from tasks_app.runner.news import News
-from tasks_app.runner.talk import Talk
+from tasks_app.runner.session import Session
 
-SHORTEST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
+MIN_PAUSE_SECONDS = 0.5
+MAX_PAUSE_SECONDS = 30.0
 
-SETTLED = 10.0
-"""A container that lived for so many seconds did not die at once."""
+STABLE_SECONDS = 10.0
+"""A container that lived this long did not end at once."""
 
-news = News()
+INTERNAL_ERROR = "internal runner error; see the worker's log"
 
-# More than a few at a time gain nothing, for processes and for Docker; and an engine that hangs holds up no process.
+log = logging.getLogger(__name__)
+# One cause often affects many slots.
+log_once = LogOnce(REMINDER_SECONDS)
+
+# More parallel starts gain nothing. Two semaphores, so that an engine that hangs does not delay child processes.
 _starting = {with_image: threading.BoundedSemaphore(4) for with_image in (False, True)}
 
 
 class Starter:
-    """Brings up the containers of one slot, one after the other, and remembers how that went."""
+    """Starts the containers of one slot, one after the other, and keeps track of failures.
 
-    def __init__(self, handler: Handler, engine: Engine, slot: int, lend_after: float) -> None:
+    For the slot's thread. The thread that polls the reactor calls `worked`, `recovered` and `is_stable`.
+    """
+
+    def __init__(self, handler: Handler, engine: Engine, slot: int, ready_after: float) -> None:
+        #: Why containers do not start or do not live, in one sentence; None while they do. Written by both threads: the
+        #: later event counts. Any thread reads it.
         self.problem: str | None = None
-        """Why containers do not come up or do not stay, in one sentence; None while they do."""
-        self._handler = handler
-        self._engine = engine
-        self._slot = slot
-        self._lend_after = lend_after
-        self._failures = 0
+        self._handler, self._engine, self._slot, self._ready_after = handler, engine, slot, ready_after
+        # Written by both threads, like `problem`.
+        self._backoff = Backoff(MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
         self._proven = False
-        self._unstarted = False
+        #: Written by the slot's thread.
+        self._start_failed = False
+        #: Set by the thread that closes the pool.
+        self._closed = threading.Event()
 
     @property
     def pause(self) -> float:
-        """How many seconds to wait before the next start."""
-        if not self._failures:
-            return 0.0
-        return min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0 ** min(self._failures - 1, 10))
+        """Seconds to wait before the next start."""
+        return self._backoff.pause
 
-    def start(self, closing: Callable[[], bool]) -> Talk | None:
-        """A container, not waited for; None if there is none, or no need for one any more."""
+    def sessions(self) -> Iterator[Session]:
+        """Start a container whenever the last one is destroyed, after a pause if it failed; until `close`."""
+        while not self._closed.is_set():
+            try:
+                session = self.start()
+            except Exception as error:
+                self.internal_error(error)
+                session = None
+            if session is not None:
+                yield session
+            self._closed.wait(self.pause)
+
+    def close(self) -> None:
+        """Start no more containers."""
+        self._closed.set()
+
+    def start(self) -> Session | None:
+        """Start a container without waiting for it to be ready; None if that failed or the slot is closing."""
         with _starting[self._handler.image is not None]:
-            if closing():
+            if self._closed.is_set():
                 return None
             try:
                 container = self._engine.start(self._handler, self._slot)
             except Unavailable as error:
                 if isinstance(error, NotYet):
-                    self._failures = 0
+                    self._backoff.succeeded()
                 self.failed(str(error))
-                self._unstarted = True
-                news.tell(self._handler.name, str(error))
+                self._start_failed = True
+                self._warn(str(error))
                 return None
-        if self._unstarted:  # whatever it was (no engine, no image), it is over
-            self._unstarted, self.problem = False, None
-        return Talk(container)
+        if self._start_failed:  # the cause (no engine, no image) is gone
+            self._start_failed, self.problem = False, None
+        return Session(container)
 
     def probation(self) -> float:
-        """For how many seconds a new container is watched before it is lent.
+        """Seconds for which a new container is watched before it is ready.
 
-        Once one has worked its successors are lent at once, so that a crash costs milliseconds; until
-        one of them dies at once.
+        0 after a container has replied to a call, so that a crash costs milliseconds; until one ends at once again.
         """
-        return 0.0 if self._proven else self._lend_after
+        return 0.0 if self._proven else self._ready_after
 
     def failed(self, problem: str) -> None:
-        """There is no container, or none that is of use."""
-        self._failures += 1
+        """There is no usable container."""
+        self._backoff.failed()
         self.problem = problem
 
-    def works(self) -> None:
-        """The container answered a call."""
-        self._proven = True
-        self.settled()
+    def internal_error(self, error: Exception) -> None:
+        """The slot's thread has failed."""
+        name = self._handler.name
+        log.error("internal error in slot %d of %s", self._slot, name, exc_info=error, extra={"handler": name})
+        self.failed(INTERNAL_ERROR)
 
-    def settled(self) -> None:
-        """The container is of use, as far as one can see."""
-        self._failures = 0
+    def worked(self) -> None:
+        """The container replied to a call."""
+        if self._backoff.failures or self.problem or not self._proven:
+            self._proven = True
+            self.recovered()
+
+    def recovered(self) -> None:
+        """Forget earlier failures."""
+        self._backoff.succeeded()
         self.problem = None
 
-    def ended(self, talk: Talk, reason: str, ending: Ending, called: bool) -> None:
-        """The container had to go for this reason (see Counter.died), with a call or without one."""
-        if reason in ("closed", "recycled"):
+    def ended(self, session: Session, reason: DeathReason, container_exit: ContainerExit, explained: bool) -> None:
+        """The container ended for this reason. `explained`: the result of its call tells it."""
+        if reason in (DeathReason.CLOSED, DeathReason.RECYCLED):
             return
-        if reason == "fault":
-            self.failed("the runner stumbled over itself; see the log")
+        if reason is DeathReason.FAULT:
+            self.failed(INTERNAL_ERROR)
             return
-        age = time.monotonic() - talk.started_at
-        if reason == "leftover":
-            news.tell(
-                self._handler.name,
-                f"handler '{self._handler.name}' leaves processes behind after its reply, which costs it the "
-                "container; helpers that may stay are started before the first line is read",
+        age = time.monotonic() - session.started_at
+        if reason is DeathReason.LEFTOVER:
+            self._warn(
+                f"handler '{self._handler.name}' leaves processes behind after its reply, so its container is "
+                "replaced; start helpers that may stay before the first line is read",
             )
-        if talk.calls and not talk.answered and age < self._lend_after:
+        if session.calls and not session.replied and age < self._ready_after:
             self._proven = False
-        if called:
-            return  # Whoever gets the call is told why.
-        out, err = talk.tails()
-        said = last_line(out) if reason == "chatter" else last_line(err) or last_line(out)
-        if reason == "chatter":
-            what = "wrote to stdout after its reply" if talk.calls else "answers before it is asked"
+        if explained:
+            return
+        out, err = session.tails()
+        output = last_line(out) if reason is DeathReason.CHATTER else last_line(err) or last_line(out)
+        if reason is DeathReason.CHATTER:
+            what = "wrote to stdout after its reply" if session.replied else "replied before its first task"
         else:
-            what = ("ended while idle" if talk.calls or age >= SETTLED else "ends at once") + how(ending)
-        problem = f"handler '{self._handler.name}' {what}" + (f": {said}" if said else "")
-        news.tell(self._handler.name, problem, f" (container {talk.container.id})")
-        if not talk.calls:
+            what = "ended while idle" if session.calls or age >= STABLE_SECONDS else "ends at once"
+            what += exit_code_text(container_exit)
+        problem = f"handler '{self._handler.name}' {what}" + (f": {output}" if output else "")
+        self._warn(problem, f" (container {session.container.id})")
+        if not session.calls:
             self._proven = False
-            if age >= SETTLED:
-                self._failures = 0
+            if age >= STABLE_SECONDS:
+                self._backoff.succeeded()
             self.failed(problem)
 
-    def has_settled(self, talk: Talk) -> bool:
-        """Whether an unused container has lived long enough to forget earlier failures."""
-        return self._failures > 0 and time.monotonic() - talk.started_at >= SETTLED
+    def is_stable(self, session: Session) -> bool:
+        """True if there were failures and the unused container has lived long enough to forget them."""
+        return self._backoff.failures > 0 and time.monotonic() - session.started_at >= STABLE_SECONDS
 
-    def is_spent(self, talk: Talk) -> bool:
-        """Whether the container has done as many tasks as handlers.toml lets one do."""
-        tasks = self._handler.max_tasks_per_container
-        return tasks is not None and talk.calls >= tasks
-
-    def is_old(self, talk: Talk) -> bool:
-        """Whether the container is older than handlers.toml lets one be."""
-        age = self._handler.max_container_age
-        return age is not None and time.monotonic() - talk.started_at >= age
+    def _warn(self, problem: str, details: str = "") -> None:
+        """Log a problem of the handler, with `details` that differ from slot to slot."""
+        if log_once.is_due((self._handler.name, problem)):
+            log.warning("%s%s", problem, details, extra={"handler": self._handler.name})
 
 
-def how(ending: Ending) -> str:
-    """` with exit code 1`, or nothing if that is not known."""
-    return "" if ending.exit_code is None else f" with exit code {ending.exit_code}"
+def exit_code_text(container_exit: ContainerExit) -> str:
+    """` with exit code 1`; "" if the code is unknown."""
+    return "" if container_exit.exit_code is None else f" with exit code {container_exit.exit_code}"
 
 
 def last_line(text: str) -> str:
-    """The last line of a log that says something, cut to 300 characters."""
+    """The last line that is not blank, cut to 300 characters."""
     for line in reversed(text.splitlines()):
         if line.strip():
             return line.strip()[:300]

@@ -5,7 +5,7 @@ import threading
 
 
 class Wakeup:
-    """Wakes a thread that polls. `ring` may come from any thread, and after `close` too."""
+    """Wakes a thread that polls. Any thread may call `notify`, after `close` too."""
 
     def __init__(self) -> None:
         if hasattr(os, "eventfd"):
@@ -15,24 +15,24 @@ class Wakeup:
             os.set_blocking(self._read, False)
             os.set_blocking(self._write, False)
         self._closed = False
-        # A ring after the close would write into whatever has the number then.
+        # A notify after the close would write to whatever file has the descriptor by then.
         self._lock = threading.Lock()
 
     def fileno(self) -> int:
-        """The descriptor that is readable once somebody rang."""
+        """The descriptor that is readable after a `notify`."""
         return self._read
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         with self._lock:
             if self._closed:
                 return
             try:
                 os.write(self._write, b"\1\0\0\0\0\0\0\0")
             except BlockingIOError:
-                pass  # It has been rung often enough.
+                pass  # Enough notifications are pending.
 
     def clear(self) -> None:
-        """Forget all rings so far."""
+        """Discard all notifications so far."""
         try:
             os.read(self._read, 4096)
         except BlockingIOError:

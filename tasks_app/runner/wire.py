@@ -1,36 +1,32 @@
-"""The lines that go to a handler and come back: JSON objects, one a line, UTF-8."""
+"""The wire protocol between runner and handler: JSON objects, one a line, UTF-8."""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from tasks_app.runner.errors import BadReply
 
-MAX_REPLY = 10 * 1024 * 1024
-"""Largest reply line in bytes, and largest result as JSON text in bytes."""
+MAX_REPLY_BYTES = 10 * 1024 * 1024
+"""Largest reply line, and largest result as JSON text."""
 
-MAX_ERROR = 2048
-"""Largest error text in bytes; the rest is cut off."""
+MAX_ERROR_BYTES = 2048
+"""Largest error text; the rest is cut off."""
+
+NO_REASON = "the handler reported an error and gave no reason"
+"""Replaces an empty error text."""
 
 MAX_DEPTH = 500
-"""Deepest nesting of a result: everybody after us (Python's json, PostgreSQL) recurses."""
+"""Deepest nesting of a result, since the decoders that read it later (Python's json, PostgreSQL) recurse."""
 
 _decode = json.JSONDecoder().raw_decode
-_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
-_make = getattr(json.encoder, "c_make_encoder", None)
-# What `encode` makes anew at every call, which is what costs it most of its time.
-_chunks = _make and _make(None, _encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False, False)
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
 
-
-def _encode(value: Any) -> str:
-    return _encoder.encode(value) if _chunks is None else "".join(_chunks(value, 0))
-
-
-# Published SDKs write `status` first. Such a line was meant as a reply, even if it cannot be read.
+# Published SDKs write `status` first, so a line that begins like this and is not JSON is a broken reply, not log
+# output.
 _MEANT_AS_REPLY = re.compile(rb'\s*\{\s*"status"\s*:\s*"(?:success|error)"')
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
@@ -38,101 +34,112 @@ _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
 
 @dataclass(slots=True)
 class Success:
-    """The handler did it. `json` is `result` as compact JSON text that PostgreSQL's jsonb takes too."""
+    """The handler succeeded. `json` is `result` as compact JSON text that PostgreSQL's jsonb accepts.
+
+    `task_id`: the task that the reply names; None without one.
+    """
 
     result: Any
     json: str = field(compare=False, default="", repr=False)
+    task_id: str | None = field(compare=False, default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class Failure:
-    """The handler says that it could not. `error` has no NUL or surrogate and at most MAX_ERROR bytes."""
+    """The handler reported an error. `error` has no NUL or surrogate and at most MAX_ERROR_BYTES bytes.
+
+    `task_id`: as in Success.
+    """
 
     error: str
     retryable: bool = False
+    task_id: str | None = field(compare=False, default=None, repr=False)
 
 
 def request_line(task_id: str, task_type: str, task_data_json: str, attempt: int) -> bytes:
-    """The line that carries one call: exactly four keys, LF at its end.
+    """The line of one call: an object with exactly four keys, and an LF at its end.
 
-    `task_id` is a UUID; `task_data_json` is JSON text already and is not decoded again.
+    `task_id` is a UUID, `task_type` a handler's name; `task_data_json` is JSON text and is not decoded again.
     """
     if "\n" in task_data_json or "\r" in task_data_json:
-        # Outside of strings they are white space, and inside JSON has no raw ones.
+        # Line breaks in JSON are white space: strings cannot contain raw ones.
         task_data_json = task_data_json.replace("\n", " ").replace("\r", " ")
     return (
-        f'{{"task_id":"{task_id}","task_type":{_quoted(task_type)},"task_data":{task_data_json},"attempt":{attempt}}}\n'
+        f'{{"task_id":"{task_id}","task_type":"{task_type}","task_data":{task_data_json},"attempt":{attempt}}}\n'
     ).encode()
 
 
-_quoted = lru_cache(maxsize=1000)(json.dumps)
-
-
 def parse_reply(line: bytes) -> Success | Failure | None:
-    """What a line of stdout says; None for a handler's chatter. Raises BadReply.
+    """The reply in a line of stdout; None if the line is not a reply. Raises BadReply.
 
-    A reply is a JSON object whose `status` is `success` or `error`. Bad is one with a fault in it, and
-    a line that begins as a reply does and cannot be read.
+    A reply is a JSON object whose `status` is `success` or `error`. BadReply: it has a fault, or the line begins like a
+    reply and is not valid JSON.
     """
     stripped = line.strip()
     if not stripped.startswith(b"{"):
         return None
-    if len(stripped) > MAX_REPLY:
-        raise BadReply(f"the reply has {len(stripped)} bytes; the limit is {MAX_REPLY}")
+    if len(stripped) > MAX_REPLY_BYTES:
+        raise BadReply(f"the reply has {len(stripped)} bytes; the limit is {MAX_REPLY_BYTES}")
     try:
         text = stripped.decode()
         reply, end = _decode(text)
         if end != len(text):
-            raise ValueError("there is more on its line")
+            raise ValueError("its line has more after it")
     except (ValueError, RecursionError) as error:
         if _MEANT_AS_REPLY.match(stripped):
-            raise BadReply(f"the reply cannot be read: {_reason(error)}") from None
+            raise BadReply(f"the reply cannot be parsed: {_reason(error)}") from None
         return None
     status = reply.get("status")
     if status == "success":
         if "result" not in reply:
-            raise BadReply("the reply says success and has no `result`")
-        return _success(reply["result"], escaped=b"\\u" in stripped)
+            raise BadReply("the reply has the status success and no `result`")
+        return _success(reply["result"], _task_id_of(reply), escaped=b"\\u" in stripped)
     if status == "error":
         return _failure(reply)
     return None
 
 
-def _success(result: Any, escaped: bool) -> Success:
+def _task_id_of(reply: dict[str, Any]) -> str | None:
+    """The task that a reply names, in lower case as in requests."""
+    task_id = reply.get("task_id")
+    return None if task_id is None else str(task_id).lower()
+
+
+def _success(result: Any, task_id: str | None, escaped: bool) -> Success:
     try:
         text = _encode(result)
     except (ValueError, RecursionError) as error:
-        raise BadReply(f"the result is no JSON value: {_reason(error)}") from None
-    # Raw ones cannot come this far: UTF-8 has no surrogates, and JSON no control characters in strings.
+        raise BadReply(f"the result is not a JSON value: {_reason(error)}") from None
+    # Only escapes can yield these: UTF-8 has no surrogates, and JSON strings no raw control characters.
     if escaped:
         if "\\u0000" in text and _NUL.search(text):
             raise BadReply("the result has a NUL character in a string, which PostgreSQL cannot store")
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise BadReply("the result has half a surrogate pair in a string, which is no text") from None
+            raise BadReply("the result has an unpaired surrogate in a string, which is not valid Unicode") from None
     if len(text) > 2 * MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise BadReply(f"the result is nested deeper than {MAX_DEPTH} levels")
-    # Numbers can grow on the way through Python: 1e300 stays, but 0.1e1 is written anew.
-    if len(text) > MAX_REPLY // 2 and len(text.encode()) > MAX_REPLY:
-        raise BadReply(f"the result has over {MAX_REPLY} bytes")
-    return Success(result, text)
+    # A result can grow when it is encoded again: 1e15 becomes 1000000000000000.0.
+    if len(text) > MAX_REPLY_BYTES // 2 and len(text.encode()) > MAX_REPLY_BYTES:
+        raise BadReply(f"the result has more than {MAX_REPLY_BYTES} bytes")
+    return Success(result, text, task_id)
 
 
 def _failure(reply: dict[str, Any]) -> Failure:
     error = reply.get("error")
     retryable = reply.get("retryable", False)
     if not isinstance(error, str):
-        raise BadReply("the reply says error and has no text in `error`")
+        raise BadReply("the reply has the status error and no string in `error`")
     if not isinstance(retryable, bool):
-        raise BadReply("`retryable` in the reply is neither true nor false")
-    return Failure(_storable(error), retryable)
+        raise BadReply("the reply's `retryable` is neither true nor false")
+    return Failure(_storable(error) if error.strip() else NO_REASON, retryable, _task_id_of(reply))
 
 
 def _storable(text: str) -> str:
-    """The text without what a database refuses, cut to MAX_ERROR bytes."""
-    raw = text[:MAX_ERROR].replace("\0", "\ufffd").encode(errors="replace")
-    return raw[:MAX_ERROR].decode(errors="ignore")
+    """The text without characters that a database refuses, cut to MAX_ERROR_BYTES bytes."""
+    raw = text[:MAX_ERROR_BYTES].replace("\0", "\ufffd").encode(errors="replace")
+    return raw[:MAX_ERROR_BYTES].decode(errors="ignore")
 
 
 def _depth(text: str) -> int:
@@ -150,4 +157,9 @@ def _depth(text: str) -> int:
 
 
 def _reason(error: Exception) -> str:
-    return "it is nested too deep" if isinstance(error, RecursionError) else str(error)[:300]
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    # Python's own message tells how to configure Python.
+    if "integer string conversion" in str(error):
+        return f"a number in it has more than {sys.get_int_max_str_digits():,} digits"
+    return str(error)[:300]

@@ -1,4 +1,4 @@
-"""What the first page of the admin shows: Django's own view renders it, and asks for it here."""
+"""The tag that gives the dashboard's contents to the admin's first page, which Django's own view renders."""
 
 from django import template
 

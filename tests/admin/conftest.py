@@ -1,4 +1,4 @@
-"""What the admin's tests share."""
+"""Fixtures of the admin's tests."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from tasks_app.metrics import figures
+from tasks_app.metrics import system_reading
 
 
 @pytest.fixture(autouse=True)
-def nothing_remembered() -> None:
-    """A reading that is kept for a second is of the last test's database."""
-    figures._last = None
+def no_cached_reading() -> None:
+    """A reading is cached for a second: it would be of the last test's database."""
+    system_reading._last = None
 
 
 @pytest.fixture(autouse=True)
 def quick_passwords(settings: Any) -> None:
-    """A slow hash is for attackers, not for tests that log in fifty times."""
+    """Tests log in often: they use a fast hash."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
@@ -30,7 +30,7 @@ def admin(db: None) -> Client:
 
 
 def logged_in(user: object) -> Client:
-    """That user's browser."""
+    """A client in which this user is logged in."""
     client = Client(SERVER_NAME="localhost")
     client.force_login(user)  # type: ignore[arg-type]
     return client

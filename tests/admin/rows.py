@@ -1,4 +1,4 @@
-"""Rows as the lifecycle would leave them, and what would harm a page if it were taken for HTML."""
+"""Rows as the lifecycle writes them, and text that would harm a page as HTML."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def task(status: str = "pending", **fields: Any) -> Task:
         fields = {"attempts": 1, "started_at": created, "completed_at": now, **fields}
     if status == Status.FAILED:
         fields = {"failure_reason": "handler_error", "last_error": "it did not work", **fields}
-    return Task.objects.create(status=status, place=0, **fields)
+    return Task.objects.create(status=status, position=0, **fields)
 
 
 def attempt(of: Task, number: int, outcome: str = "error", **fields: Any) -> Attempt:
@@ -63,7 +63,7 @@ SELECT lpad(to_hex(i), 32, '0')::uuid, 'echo', '{}', 50, CASE WHEN i %% 1000 <> 
 
 
 def many(count: int) -> None:
-    """So many finished tasks of long ago, one in a thousand failed."""
+    """Add `count` old finished tasks, one in a thousand of them failed."""
     with connection.cursor() as cursor:
         cursor.execute(_MANY[connection.vendor], {"count": count})
         cursor.execute("ANALYZE taskdaemon_task" if connection.vendor == "postgresql" else "SELECT 1")

@@ -1,4 +1,4 @@
-"""What a browser may do with the pages, and where their parts come from."""
+"""The pages' Content-Security-Policy, and the files that they load."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_no_page_needs_what_its_policy_forbids(admin: Client) -> None:
         assert not re.search(r"\son[a-z]+=|\sstyle=|<style|javascript:", text), address
 
 
-def test_every_part_of_a_page_comes_from_here_and_is_there(admin: Client) -> None:
+def test_every_file_of_a_page_is_served_from_here(admin: Client) -> None:
     parts = set()
     for text in pages(admin).values():
         parts |= set(re.findall(r'<(?:script|link|img)[^>]*?(?:src|href)="([^"]+)"', text))

@@ -1,4 +1,4 @@
-"""The first page: how the system stands."""
+"""The dashboard."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app import clock, conf
+from tasks_app import conf
 from tasks_app.admin.dashboard import Board, board
 from tasks_app.lifecycle import submit
 from tasks_app.models import Node
+from tasks_app.store import clock
 from tests.admin.rows import task
 
 pytestmark = pytest.mark.database
 
 
-def node(name: str, heard: float = 0.0, **fields: object) -> Node:
-    """A node that was heard of so many seconds ago."""
+def node(name: str, seen_seconds_ago: float = 0.0, **fields: object) -> Node:
+    """A node that was last seen so long ago."""
     now = timezone.now()
     return Node.objects.create(
         name=name,
         lock_domain="elsewhere",
         started_at=now - timedelta(hours=3),
-        seen_at=now - timedelta(seconds=heard),
-        seen=clock.reading() - heard,
+        seen_at=now - timedelta(seconds=seen_seconds_ago),
+        seen=clock.reading() - seen_seconds_ago,
         clock=clock.clock_id(),
         **fields,
     )
 
 
 def seen(client: Client) -> Board:
-    """What the page shows, once it was shown."""
+    """The contents of the page."""
     assert client.get("/admin/").status_code == 200
     return board()
 
@@ -53,8 +54,8 @@ def test_without_a_node_the_page_says_so_in_a_sentence(admin: Client) -> None:
     assert "no worker lives: tasks are accepted and wait" in admin.get("/admin/").text
 
 
-def test_a_silent_node_is_there_with_its_silence(admin: Client) -> None:
-    node("quiet", heard=300, pools={})
+def test_a_silent_node_is_shown_with_its_last_sign_of_life(admin: Client) -> None:
+    node("quiet", seen_seconds_ago=300, pools={})
     node("loud", pools={})
     rows = {row.name: row for row in seen(admin).nodes}
     assert (rows["loud"].state, rows["loud"].age) == ("alive", "3 h")
@@ -70,7 +71,7 @@ def test_a_node_with_another_handlers_toml_is_marked_here_and_in_the_list(admin:
     assert admin.get("/admin/tasks_app/node/").text.count(">differs<") == 1
 
 
-def test_failures_of_the_last_hour_lead_to_their_tasks(admin: Client) -> None:
+def test_failures_of_the_last_hour_link_to_their_tasks(admin: Client) -> None:
     crashed = [task("failed", failure_reason="crash").pk for _ in range(2)]
     task("failed", failure_reason="oom")
     task("failed", failure_reason="crash", completed_at=timezone.now() - timedelta(hours=2))
@@ -80,7 +81,7 @@ def test_failures_of_the_last_hour_lead_to_their_tasks(admin: Client) -> None:
     assert {one.pk for one in listed} == set(crashed)
 
 
-def test_every_number_leads_to_a_page(admin: Client) -> None:
+def test_every_number_links_to_a_page(admin: Client) -> None:
     node("one", pools={"echo": {"slots": 1, "warm": 1, "problem": None}})
     submit("echo")
     board = seen(admin)
@@ -90,12 +91,12 @@ def test_every_number_leads_to_a_page(admin: Client) -> None:
         assert admin.get(link).status_code == 200
 
 
-def test_what_operators_did_last_is_there_with_who(admin: Client) -> None:
+def test_the_latest_actions_are_shown_with_their_users(admin: Client) -> None:
     one = task("failed")
     admin.post(f"/admin/tasks_app/task/{one.pk}/redrive/")
     assert [entry.change_message for entry in seen(admin).actions] == ["Redriven"]
 
 
-def test_the_front_door_leads_to_the_dashboard(client: Client) -> None:
+def test_the_root_redirects_to_the_dashboard(client: Client) -> None:
     answer = client.get("/", headers={"host": "localhost"})
     assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/")

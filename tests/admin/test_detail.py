@@ -1,4 +1,4 @@
-"""A task's page: what happened, when, and why."""
+"""A task's page."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app.admin.text import MOST
-from tasks_app.api_keys import create
+from tasks_app.admin.text import MAX_SHOWN_CHARS
+from tasks_app.keys.api_keys import create
 from tasks_app.models import Task
+from tasks_app.runner.tail import Tail
 from tests.admin.conftest import logged_in
 from tests.admin.rows import attempt, staff, task
 
@@ -27,8 +28,8 @@ def page(client: Client, of: Task) -> Any:
     return answer
 
 
-def whats(client: Client, of: Task) -> list[str]:
-    """What its timeline says happened."""
+def events(client: Client, of: Task) -> list[str]:
+    """The events of its timeline."""
     return [moment.what for moment in page(client, of).context["detail"].moments]
 
 
@@ -36,7 +37,7 @@ def test_the_timeline_goes_from_the_creation_over_each_attempt_to_the_end(admin:
     one = task("failed", failure_reason="crash", attempts=2, retries=1, max_retries=1)
     attempt(one, 1, "error", error="connection reset", seconds=0.5)
     attempt(one, 2, "crash", error="exit code 3", exit_code=3)
-    assert whats(admin, one) == [
+    assert events(admin, one) == [
         "created",
         "attempt 1 started",
         "attempt 1: error after 500 ms",
@@ -54,7 +55,7 @@ def test_an_attempt_names_its_image_its_wait_and_a_kill_for_memory(admin: Client
     attempt(one, 1, "error", image="sha256:" + "0123456789abcdef" * 4, oom=False, wait_seconds=0.003)
     attempt(one, 2, "oom", image="sha256:" + "0123456789abcdef" * 4, oom=True)
     found = page(admin, one).context["detail"]
-    second, first = (dict(each.facts) for each in found.tries)
+    second, first = (dict(each.facts) for each in found.attempts)
     assert first["Image"] == "sha256:0123456789ab" and first["Waited for a slot"] == "3 ms"
     assert "Killed for memory" not in first and "Waited for a slot" not in second
     assert second["Killed for memory"] == "yes, says the engine"
@@ -64,7 +65,7 @@ def test_an_attempt_names_its_image_its_wait_and_a_kill_for_memory(admin: Client
 
 def test_a_running_task_says_for_how_long_and_where(admin: Client) -> None:
     one = task("processing", started_at=timezone.now() - timedelta(seconds=7), node="node-7")
-    assert whats(admin, one) == ["created", "attempt 1 started", "running"]
+    assert events(admin, one) == ["created", "attempt 1 started", "running"]
     assert "node-7" in page(admin, one).text
 
 
@@ -72,17 +73,17 @@ def test_a_task_that_waits_for_a_retry_says_when_it_will_be(admin: Client) -> No
     due = timezone.now() + timedelta(seconds=50)
     one = task(attempts=1, retries=1, due=1e9, due_at=due, last_error="upstream is away")
     attempt(one, 1, error="upstream is away")
-    assert whats(admin, one)[-1].startswith("next retry in ")
+    assert events(admin, one)[-1].startswith("next retry in ")
     text = page(admin, one).text
     assert "Next retry" in text
     assert f"{due:%H:%M:%S}" in text
 
 
 def test_a_task_that_never_ran_waits_for_a_slot(admin: Client) -> None:
-    assert whats(admin, task()) == ["created", "waits for a free slot"]
+    assert events(admin, task()) == ["created", "waits for a free slot"]
 
 
-def test_what_operators_did_is_in_the_timeline(admin: Client) -> None:
+def test_operators_actions_are_in_the_timeline(admin: Client) -> None:
     one = task("failed")
     admin.post(f"/admin/tasks_app/task/{one.pk}/redrive/")
     moments = page(admin, one).context["detail"].moments
@@ -98,6 +99,46 @@ def test_each_attempt_shows_both_ends_of_its_logs(admin: Client) -> None:
         assert part in text
 
 
+def test_a_cancelled_attempt_shows_its_log_once_its_node_has_saved_it(admin: Client) -> None:
+    one = task("failed", failure_reason="cancelled", attempts=1)
+    row = attempt(one, 1, "cancelled", container="")
+    assert "Its node saves the log once" in page(admin, one).text
+    row.container, row.stderr_tail = "c1", "24 lines"
+    row.save()
+    assert "24 lines" in page(admin, one).text
+
+
+def test_a_log_that_overflowed_is_shown_with_its_mark_and_its_end(admin: Client) -> None:
+    tail = Tail()
+    tail.add(b"x" * 100_000 + b"last words\n")
+    one = task("failed", attempts=1)
+    attempt(one, 1, stderr_tail=tail.text())
+    text = page(admin, one).text
+    assert "bytes cut ...]" in text and "last words" in text
+    assert "characters in all" not in text
+
+
+def test_a_final_state_is_the_timelines_last_whatever_clock_it_is_from(admin: Client) -> None:
+    one = task("failed", failure_reason="crash", attempts=1)
+    row = attempt(one, 1, "crash")
+    assert one.completed_at is not None
+    row.ended_at = one.completed_at + timedelta(microseconds=40)
+    row.save()
+    assert [what.split(" after")[0] for what in events(admin, one)[-2:]] == ["attempt 1: crash", "failed"]
+
+
+def test_a_cancel_stands_before_the_ends_that_it_caused(admin: Client) -> None:
+    one = task("processing", attempts=1, started_at=timezone.now(), node="node-1")
+    admin.post(f"/admin/tasks_app/task/{one.pk}/cancel/")
+    assert [what.split(" after")[0] for what in events(admin, one)] == [
+        "created",
+        "attempt 1 started",
+        "cancelled",
+        "attempt 1: cancelled",
+        "failed",
+    ]
+
+
 @pytest.mark.parametrize("result", [0, "", [], False, {}, {"size": [1, 2]}, "text", 1.5, "🙂"])
 def test_a_result_is_shown_as_the_json_it_is(admin: Client, result: Any) -> None:
     one = task("completed", result=result)
@@ -109,16 +150,16 @@ def test_a_result_is_shown_as_the_json_it_is(admin: Client, result: Any) -> None
 def test_a_long_payload_is_cut_and_the_page_says_so(admin: Client) -> None:
     one = task("completed", task_data={"rows": ["x" * 50] * 20_000}, result="y" * 2_000_000)
     answer = page(admin, one)
-    assert len(answer.content) < 4 * MOST
+    assert len(answer.content) < 4 * MAX_SHOWN_CHARS
     assert answer.context["detail"].data.cut
     assert answer.context["detail"].result.total == 2_000_002
-    assert answer.text.count("The whole, as JSON") == 2
+    assert answer.text.count("Everything, as JSON") == 2
 
 
-def test_the_whole_is_a_page_of_the_admin_for_whoever_may_see_the_task(admin: Client) -> None:
+def test_the_export_is_a_page_of_the_admin_for_users_who_may_see_the_task(admin: Client) -> None:
     one = task("failed", task_data={"rows": ["x" * 50] * 20_000}, last_error="it broke", attempts=1)
     attempt(one, 1, "crash", exit_code=3, stderr_tail="boom")
-    create("ci")  # from now on the API's own address wants a key, which no browser sends
+    create("ci")  # from now on the API needs a key, which a browser does not send
     text = page(admin, one).text
     address = f"/admin/tasks_app/task/{one.pk}/json/"
     assert text.count(f'href="{address}"') == 2, "the button, and where the payload is cut"
@@ -146,17 +187,17 @@ def test_of_very_many_attempts_the_last_ones_are_shown(admin: Client) -> None:
     for number in range(1, 26):
         attempt(one, number)
     found = page(admin, one).context["detail"]
-    assert [one.number for one in found.tries] == list(range(25, 5, -1))
+    assert [one.number for one in found.attempts] == list(range(25, 5, -1))
     assert found.left_out == 5
 
 
 @pytest.mark.parametrize("wrong", ["00000000-0000-0000-0000-000000000000", "nothing", "1", "%00", "../../x"])
-def test_a_task_that_is_not_there_leads_back_with_a_message(admin: Client, wrong: str) -> None:
+def test_a_missing_task_redirects_to_the_list_with_a_message(admin: Client, wrong: str) -> None:
     answer = admin.get(f"/admin/tasks_app/task/{wrong}/change/", follow=True)
     assert answer.status_code in (200, 404)
 
 
-def test_the_history_names_who_did_what(admin: Client) -> None:
+def test_the_history_names_users_and_actions(admin: Client) -> None:
     one = task("failed")
     admin.post(f"/admin/tasks_app/task/{one.pk}/redrive/")
     text = admin.get(f"/admin/tasks_app/task/{one.pk}/history/").text

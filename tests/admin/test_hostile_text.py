@@ -1,4 +1,4 @@
-"""What strangers send is text, on every page, in every place."""
+"""Untrusted input is shown as text, everywhere."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app import clock
-from tasks_app.admin.text import harmless, line, log, pretty
+from tasks_app.admin.text import MAX_LOG_CHARS, harmless, line, log, pretty
 from tasks_app.models import Node, Task
+from tasks_app.store import clock
 from tests.admin.conftest import logged_in
 from tests.admin.rows import HOSTILE, attempt, task
 
@@ -21,8 +21,8 @@ LIST = "/admin/tasks_app/task/"
 
 
 @pytest.fixture
-def infested(db: None) -> Task:
-    """A task whose every text is hostile, on a node that is."""
+def hostile_task(db: None) -> Task:
+    """A task with hostile text in every field, on a node with the same."""
     now = timezone.now()
     Node.objects.create(
         name=HOSTILE,
@@ -50,17 +50,17 @@ def infested(db: None) -> Task:
 
 @pytest.fixture
 def hostile_admin(db: None) -> Client:
-    """An administrator whose name is hostile as well."""
+    """An administrator with a hostile name."""
     return logged_in(User.objects.create_superuser(HOSTILE, None, "a good password"))
 
 
-def test_no_page_takes_a_strangers_text_for_html(hostile_admin: Client, infested: Task) -> None:
+def test_no_page_renders_untrusted_text_as_html(hostile_admin: Client, hostile_task: Task) -> None:
     done = task("completed", result=[HOSTILE, {HOSTILE: HOSTILE}], task_type=HOSTILE)
     node = "_3C_2Fpre_3E_3Cscript_3Ealert_281_29_3C_2Fscript_3E"
     pages = [
         "/admin/", LIST, f"{LIST}?type={HOSTILE}", f"{LIST}?q={HOSTILE}", f"{LIST}?status={HOSTILE}",
-        f"{LIST}{infested.pk}/change/", f"{LIST}{done.pk}/change/", f"{LIST}{infested.pk}/history/",
-        f"{LIST}{infested.pk}/delete/", "/admin/tasks_app/node/", f"/admin/tasks_app/node/{node}/change/",
+        f"{LIST}{hostile_task.pk}/change/", f"{LIST}{done.pk}/change/", f"{LIST}{hostile_task.pk}/history/",
+        f"{LIST}{hostile_task.pk}/delete/", "/admin/tasks_app/node/", f"/admin/tasks_app/node/{node}/change/",
         f"{LIST}{HOSTILE}/change/",
     ]  # fmt: skip
     for page in pages:
@@ -70,19 +70,19 @@ def test_no_page_takes_a_strangers_text_for_html(hostile_admin: Client, infested
         assert "&lt;script&gt;alert(1)" in answer.text, f"{page} does not show it at all"
 
 
-def test_messages_and_the_log_do_not_either(hostile_admin: Client, infested: Task) -> None:
-    hostile_admin.post(f"{LIST}{infested.pk}/redrive/")
-    after = hostile_admin.post(f"{LIST}{infested.pk}/cancel/", follow=True)
+def test_neither_do_messages_and_the_log(hostile_admin: Client, hostile_task: Task) -> None:
+    hostile_admin.post(f"{LIST}{hostile_task.pk}/redrive/")
+    after = hostile_admin.post(f"{LIST}{hostile_task.pk}/cancel/", follow=True)
     assert "was cancelled" in after.text
-    texts = [after.text, hostile_admin.get(f"{LIST}{infested.pk}/history/").text, hostile_admin.get("/admin/").text]
-    form = {"action": "delete_selected_tasks", "index": "0", "_selected_action": str(infested.pk)}
+    texts = [after.text, hostile_admin.get(f"{LIST}{hostile_task.pk}/history/").text, hostile_admin.get("/admin/").text]
+    form = {"action": "delete_selected_tasks", "index": "0", "_selected_action": str(hostile_task.pk)}
     texts.append(hostile_admin.post(LIST, form).text)
     for text in texts:
         assert "<script>alert" not in text
         assert "&lt;script&gt;alert(1)" in text
 
 
-def test_every_character_that_acts_is_written_out() -> None:
+def test_control_characters_are_shown_as_text() -> None:
     assert harmless("a\x1b[31mb\x00c\x7f\x85d") == "a\\x1b[31mb\\x00c\\x7f\\x85d"
     assert harmless("abc\u202etxt.exe\u200b\ufeff") == "abc\\u202etxt.exe\\u200b\\ufeff"
     assert harmless("tab\tand\nline, naïve 日本 🙂") == "tab\tand\nline, naïve 日本 🙂"
@@ -96,9 +96,9 @@ def test_a_line_is_one_line_and_short() -> None:
 
 def test_a_log_is_cut_at_a_size_and_keeps_windows_line_ends_quiet() -> None:
     assert log("one\r\ntwo").text == "one\ntwo"
-    assert log("x" * 100_000).cut == 100_000 - 64 * 1024
+    assert log("x" * 100_000).cut == 100_000 - MAX_LOG_CHARS
 
 
-def test_json_that_is_cut_or_broken_is_shown_as_it_is() -> None:
+def test_cut_or_broken_json_is_shown_as_it_is() -> None:
     assert pretty('{"a": [1', 5000).text == '{"a": [1'
     assert pretty("[" * 3000, 3000).text == "[" * 3000

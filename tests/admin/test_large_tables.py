@@ -1,4 +1,4 @@
-"""A hundred thousand tasks that have ended cost the operators' pages nothing."""
+"""The pages stay quick with a hundred thousand finished tasks."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def about_tasks(client: Client, page: str) -> list[str]:
 
 
 def counts_no_further_than_it_must(sql: str) -> bool:
-    """Whether a COUNT has a LIMIT, or an index of the few rows that have not ended."""
+    """Whether a COUNT has a LIMIT, or uses an index of unfinished tasks."""
     literal = ("status = 'pending'", "status = 'processing'")
     return "count(" not in sql.lower() or "LIMIT 10000" in sql or any(part in sql for part in literal)
 
 
 def rows_read(sql: str) -> int:
-    """Rows that a statement looks at, at least. On SQLite by the steps of its program: a row costs five or more."""
+    """A lower bound of the rows that a statement reads. On SQLite from the steps of its program: five or more a row."""
     sql = sql.replace("%", "%%")
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":

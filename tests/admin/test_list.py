@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app.admin.filters import first_id
+from tasks_app import conf
+from tasks_app.admin import filters
+from tasks_app.db.first_id import first_id
 from tasks_app.models import Task
 from tests.admin.rows import task
 
@@ -42,7 +46,7 @@ def test_a_reason_narrows_the_list_to_failures_for_it(admin: Client) -> None:
     assert found(admin, reason="crash") == {crashed.pk}
 
 
-def test_a_type_narrows_the_list_and_one_that_left_handlers_toml_is_still_on_offer(admin: Client) -> None:
+def test_a_type_narrows_the_list_and_one_that_handlers_toml_no_longer_has_is_offered(admin: Client) -> None:
     gone, _ = task(task_type="gone-by-now"), task()
     assert found(admin, type="gone-by-now") == {gone.pk}
     assert "?type=prime" in admin.get(LIST).text, "a handler without a task yet"
@@ -57,20 +61,82 @@ def test_created_and_failed_are_different_times(admin: Client) -> None:
     assert found(admin, created="week", failed="day") == {old.pk, new.pk}
 
 
-def test_filters_hold_together(admin: Client) -> None:
+def test_filters_combine(admin: Client) -> None:
     one = task("failed", failure_reason="oom", task_type="prime")
     task("failed", failure_reason="oom")
     assert found(admin, status="failed", reason="oom", type="prime", created="hour", failed="hour") == {one.pk}
     assert found(admin, status="pending", reason="oom") == set()
 
 
-@pytest.mark.parametrize("query", [{"status": "lost"}, {"reason": "'; --"}, {"type": "<b>"}, {"created": "2026"}])
-def test_a_filter_that_is_not_on_offer_filters_nothing(admin: Client, query: dict[str, str]) -> None:
-    one = task("failed")
-    assert found(admin, **query) == {one.pk}
+#: Invalid values of each parameter.
+INVALID_QUERIES = [
+    *(f"{name}={value}" for name in ("status", "reason", "created", "failed") for value in ("bogus", "", "x%00y")),
+    *("type=", "type=x%00y", "type=hostlie", "type=" + "a" * 5000, "status=failed&status=pending", "type=echo&type=b"),
+    *("q=x%00y", "q=a&q=b", "q=a+b+c+d+e+f+g", "q=" + "a" * 5000, "q=%00", "status=failed&q=%00", "p=1&q=%00"),
+]
 
 
-def test_a_whole_id_or_its_beginning_finds_the_task(admin: Client) -> None:
+@pytest.mark.parametrize("query", INVALID_QUERIES)
+def test_an_invalid_value_matches_nothing_and_the_page_says_so(admin: Client, query: str) -> None:
+    task("failed", last_error="a b c d e f")
+    answer = admin.get(f"{LIST}?{query}")
+    assert answer.status_code == 200
+    assert list(answer.context["cl"].result_list) == []
+    assert "Therefore nothing matches." in answer.text or "No task matches: type: hostlie." in answer.text
+
+
+@pytest.mark.parametrize(
+    "query", ["p=0", "p=-1", "p=99999999999999999999", "p=x", "p=2&p=3", "o=-1.999", "all=", "e=1"]
+)
+def test_an_invalid_page_or_order_keeps_the_filters(admin: Client, query: str) -> None:
+    one, _ = task("failed"), task()
+    answer = admin.get(f"{LIST}?status=failed&{query}")
+    assert [each.pk for each in answer.context["cl"].result_list] == [one.pk]
+
+
+def test_the_last_page_is_shown_if_a_later_one_is_requested(admin: Client) -> None:
+    first, *_ = [task("failed") for _ in range(51)]
+    task()
+    answer = admin.get(f"{LIST}?status=failed&p=9")
+    assert [each.pk for each in answer.context["cl"].result_list] == [first.pk]
+
+
+def test_a_type_is_filtered_while_the_reading_fails(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, _ = task(task_type="gone-by-now"), task()
+
+    def stuck() -> None:
+        raise OperationalError("the database has not answered for 2 s")
+
+    monkeypatch.setattr(filters, "current_reading", stuck)
+    monkeypatch.setattr(conf, "handlers", dict)
+    assert found(admin, type="gone-by-now") == {one.pk}
+
+
+def test_an_empty_list_names_its_filters(admin: Client) -> None:
+    assert "There are no tasks." in admin.get(LIST).text
+    task()
+    text = admin.get(f"{LIST}?status=failed&type=echo&q=teapot").text
+    assert "No task matches: status: failed, type: echo, search: teapot." in text
+    for name in ("node", "apikey"):
+        assert "There are no " in admin.get(f"/admin/tasks_app/{name}/").text
+
+
+def test_an_id_as_the_list_shows_it_finds_its_task(admin: Client) -> None:
+    tasks = [task() for _ in range(20)]
+    cells = re.findall(r'<span class="td-id">(.*?)</span>', admin.get(LIST).text)
+    shown = [cell.replace("<wbr>", "") for cell in cells]
+    assert shown == [str(one.pk) for one in reversed(tasks)]
+    for one in tasks:
+        assert found(admin, q=f" {one.pk} ") == {one.pk}
+
+
+def test_dots_are_searched_as_words(admin: Client) -> None:
+    task("failed", last_error="plain")
+    for term in ("...", "…", "12345678.x"):
+        assert found(admin, q=term) == set()
+
+
+def test_a_full_id_or_its_beginning_finds_the_task(admin: Client) -> None:
     one, _ = task(pk=UUID("01a21069-f69d-743e-9d46-e440da9ef235")), task()
     for term in (str(one.pk), one.pk.hex, str(one.pk).upper(), "01a21069-f69d", " 01a21069 "):
         assert found(admin, q=term) == {one.pk}
@@ -94,7 +160,7 @@ def test_a_percent_sign_is_a_percent_sign(admin: Client) -> None:
     assert found(admin, q="100%") == {one.pk}
 
 
-def test_the_newest_task_is_first_whatever_order_is_asked_for(admin: Client) -> None:
+def test_the_newest_task_is_first_whatever_the_requested_order(admin: Client) -> None:
     tasks = [task(priority=priority) for priority in (1, 99, 50)]
     for query in ({}, {"o": "4"}, {"o": "-6.1"}, {"o": "x"}):
         shown = [one.pk for one in admin.get(LIST, query).context["cl"].result_list]

@@ -1,4 +1,4 @@
-"""Who may see, who may act."""
+"""Permissions to see and to act."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.admin.conftest import logged_in
 from tests.admin.rows import staff, task
 
 LIST = "/admin/tasks_app/task/"
-DEEDS = ("redrive", "cancel", "delete")
+ACTIONS = ("redrive", "cancel", "delete")
 
 
 @pytest.mark.django_db
@@ -30,7 +30,7 @@ def test_a_viewer_sees_everything_and_no_button() -> None:
 def test_a_viewer_cannot_act() -> None:
     viewer = logged_in(staff("vic", "view_task"))
     one = task("failed")
-    for name in DEEDS:
+    for name in ACTIONS:
         assert viewer.post(f"{LIST}{one.pk}/{name}/").status_code == 403
     assert viewer.get(f"{LIST}{one.pk}/delete/").status_code == 403
     for action in ("redrive_selected", "cancel_selected", "delete_selected_tasks", "delete_selected"):
@@ -54,21 +54,21 @@ def test_change_is_the_permission_to_redrive_and_cancel_but_not_to_delete() -> N
 
 @pytest.mark.django_db
 def test_without_a_permission_there_is_nothing_to_see() -> None:
-    nobody = logged_in(staff("nina"))
+    user = logged_in(staff("nina"))
     one = task("failed", last_error="a secret")
     for address in (LIST, f"{LIST}{one.pk}/change/", f"{LIST}{one.pk}/history/"):
-        refused = nobody.get(address)
+        refused = user.get(address)
         assert refused.status_code == 403
-        assert "ask an administrator for the permission" in refused.text
+        assert "ask an administrator for it" in refused.text
         assert "a secret" not in refused.text
-    assert nobody.post(f"{LIST}{one.pk}/redrive/").status_code == 403
-    dashboard = nobody.get("/admin/")
-    assert "You may not see tasks" in dashboard.text
+    assert user.post(f"{LIST}{one.pk}/redrive/").status_code == 403
+    dashboard = user.get("/admin/")
+    assert "You lack the permission to see tasks" in dashboard.text
     assert "Handlers" not in dashboard.text
 
 
 @pytest.mark.django_db
-def test_whoever_is_not_logged_in_is_sent_to_the_login() -> None:
+def test_without_a_login_there_is_a_redirect_to_it() -> None:
     one, stranger = task("failed"), Client(SERVER_NAME="localhost")
     for address in ("/admin/", LIST, f"{LIST}{one.pk}/change/"):
         assert stranger.get(address).headers["Location"].startswith("/admin/login/")

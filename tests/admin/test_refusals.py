@@ -1,4 +1,4 @@
-"""What the admin does not do: a page for people, JSON for programs."""
+"""Error responses: HTML below /admin/, JSON elsewhere."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from django.test import Client
 
 @pytest.fixture
 def strict(db: None) -> Client:
-    """A browser that is asked for the form's token."""
+    """A client with CSRF checks."""
     return Client(enforce_csrf_checks=True, SERVER_NAME="localhost")
 
 
-def test_an_unknown_address_leads_a_stranger_to_the_login(strict: Client) -> None:
+def test_an_unknown_address_redirects_to_the_login(strict: Client) -> None:
     answer = strict.get("/admin/nope/")
     assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/login/?next=/admin/nope/")
     assert strict.get("/admin").headers["Location"] == "/admin/"
 
 
-def test_an_unknown_address_is_a_page_for_those_who_are_in(admin: Client) -> None:
+def test_an_unknown_address_is_a_page_for_logged_in_users(admin: Client) -> None:
     for address in ("/admin/nope", "/admin/nope/", "/admin/tasks_app/nope/"):
         answer = admin.get(address)
         assert answer.status_code == 404
@@ -27,7 +27,7 @@ def test_an_unknown_address_is_a_page_for_those_who_are_in(admin: Client) -> Non
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
 
-def test_an_unknown_address_of_the_api_is_json_for_those_who_are_in_too(admin: Client) -> None:
+def test_an_unknown_address_of_the_api_is_json_for_logged_in_users_too(admin: Client) -> None:
     answer = admin.get("/api/nope/", headers={"accept": "text/html"})
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/json")
 

@@ -10,23 +10,23 @@ import pytest
 from django.test import Client
 
 from tasks_app.api.docs import document
-from tasks_app.lifecycle import Claimed, Policy, delete, release, settle
+from tasks_app.lifecycle import ClaimedTask, Policy, delete, settle
 from tasks_app.models import OutcomeKind
 from tests.api.test_openapi import resolved
-from tests.lifecycle.kit import AT_ONCE, failure, running, success, take
+from tests.lifecycle.kit import AT_ONCE, failure, release, running, success, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
 NEVER_SPENT = Policy(timeout=5.0, max_retries=1000, retry_backoff=0.0, retry_on=AT_ONCE.retry_on)
 
 
-def attempts(api: Client, task: Claimed, query: str = "") -> list[dict[str, Any]]:
+def attempts(api: Client, task: ClaimedTask, query: str = "") -> list[dict[str, Any]]:
     answer = api.get(f"/api/tasks/{task.id}/attempts{query}")
     assert answer.status_code == 200, answer.content
     return list(answer.json())
 
 
-def tried(times: int) -> Claimed:
+def attempted(times: int) -> ClaimedTask:
     """A task with so many failed attempts."""
     task = running(NEVER_SPENT)
     for _ in range(times - 1):
@@ -36,7 +36,7 @@ def tried(times: int) -> Claimed:
     return task
 
 
-def test_each_ended_try_is_told_in_order_with_all_that_is_known(api: Client) -> None:
+def test_each_ended_attempt_is_listed_in_order_with_all_its_fields(api: Client) -> None:
     first = running()
     settle("node", [failure(first, OutcomeKind.CRASH, container="0123456789ab", exit_code=7, seconds=0.25,
                             image="sha256:" + "5" * 64, oom=True,
@@ -58,7 +58,7 @@ def test_each_ended_try_is_told_in_order_with_all_that_is_known(api: Client) -> 
     }  # fmt: skip
 
 
-def test_what_is_told_is_what_the_document_says(api: Client) -> None:
+def test_an_attempt_matches_the_openapi_document(api: Client) -> None:
     task = running()
     settle("node", [failure(task, exit_code=1)])
     shape = resolved(document(), "AttemptObject")
@@ -67,18 +67,18 @@ def test_what_is_told_is_what_the_document_says(api: Client) -> None:
         assert each.keys() == shape["properties"].keys() == set(shape["required"])
 
 
-def test_a_task_that_was_not_tried_yet_has_none_and_a_running_try_is_not_among_them(api: Client) -> None:
+def test_a_new_task_has_no_attempts_and_a_running_attempt_is_not_listed(api: Client) -> None:
     assert attempts(api, running()) == []
 
 
-def test_a_release_is_a_try_too(api: Client) -> None:
+def test_a_release_is_an_attempt_too(api: Client) -> None:
     task = running()
     release("node", [task], "drained")
     assert [each["outcome"] for each in attempts(api, task)] == ["released"]
 
 
 def test_pages_lead_on_and_miss_none(api: Client) -> None:
-    task = tried(7)
+    task = attempted(7)
     seen, address = [], f"/api/tasks/{task.id}/attempts?limit=3"
     while address:
         answer = api.get(address)
@@ -98,13 +98,13 @@ def test_a_task_that_does_not_exist_has_no_attempts(api: Client, name: str) -> N
 
 
 def test_a_deleted_task_has_none_either(api: Client) -> None:
-    task = tried(1)
+    task = attempted(1)
     delete(uuid.UUID(task.id))
     assert api.get(f"/api/tasks/{task.id}/attempts").status_code == 404
 
 
 @pytest.mark.parametrize(
-    ("query", "says"),
+    ("query", "sentence"),
     [
         ("limit=0", 'limit must be an integer from 1 to 100, not "0"'),
         ("limit=101", "limit must be an integer from 1 to 100"),
@@ -112,7 +112,7 @@ def test_a_deleted_task_has_none_either(api: Client) -> None:
         ("limit=-1", "limit must be an integer from 1 to 100"),
         ("limit=%D9%A1", "limit must be an integer from 1 to 100"),
         ("limit=", "limit must be an integer from 1 to 100"),
-        ("limit=1&limit=2", "limit stands there twice"),
+        ("limit=1&limit=2", "limit is given twice"),
         ("after=-1", "after must be an integer from 0"),
         ("after=2147483648", "after must be an integer from 0"),
         ("after=" + "9" * 5000, "after must be an integer from 0"),
@@ -120,13 +120,13 @@ def test_a_deleted_task_has_none_either(api: Client) -> None:
     ],
     ids=lambda text: text[:20],
 )
-def test_a_bad_parameter_is_named(api: Client, query: str, says: str) -> None:
+def test_a_bad_parameter_is_named(api: Client, query: str, sentence: str) -> None:
     answer = api.get(f"/api/tasks/{running().id}/attempts?{query}")
     assert answer.status_code == 400
-    assert says in answer.json()["error"]
+    assert sentence in answer.json()["error"]
 
 
-def test_both_slash_forms_work_and_nothing_but_reading(api: Client) -> None:
+def test_both_slash_forms_work_and_only_reading(api: Client) -> None:
     address = f"/api/tasks/{running().id}/attempts"
     assert api.get(f"{address}/").status_code == 200
     for slash in ("", "/"):

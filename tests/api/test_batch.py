@@ -1,4 +1,4 @@
-"""POST /queue/batch: one transaction, all or none, in the order of the list; every fault named by its place."""
+"""POST /queue/batch: one transaction, all or none, in the order of the list; every fault with its path."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from django.test.utils import CaptureQueriesContext
 from tasks_app import conf
 from tasks_app.api import admission
 from tasks_app.conf import Environment
-from tasks_app.lifecycle.claim import Selection
-from tasks_app.metrics.figures import figures
+from tasks_app.lifecycle import intake
+from tasks_app.metrics.system_reading import current_reading
 from tasks_app.models import Task
-from tests.lifecycle.kit import take
+from tasks_app.store.claimed_task import Selection
+from tests.lifecycle.kit import close, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -34,7 +35,7 @@ def tasks(count: int, **fields: Any) -> dict[str, Any]:
     return {"tasks": [{"type": "echo", "data": {"n": n}, **fields} for n in range(count)]}
 
 
-def places(answer: dict[str, Any]) -> list[str]:
+def paths(answer: dict[str, Any]) -> list[str]:
     return [each["field"] for each in answer["details"]]
 
 
@@ -55,8 +56,8 @@ def test_within_a_level_they_are_claimed_in_the_order_of_the_list(api: Client, s
     order = [50, 10, 50, 100, 10, 100, 50]
     _, answer = post(api, {"tasks": [{"type": "echo", "priority": each} for each in order]})
     claimed = [str(each.id) for each in take(len(order), order=selection)]
-    wanted = range(len(order)) if selection == "fifo" else sorted(range(len(order)), key=lambda n: -order[n])
-    assert claimed == [answer["task_ids"][n] for n in wanted]
+    expected = range(len(order)) if selection == "fifo" else sorted(range(len(order)), key=lambda n: -order[n])
+    assert claimed == [answer["task_ids"][n] for n in expected]
 
 
 def test_types_may_be_mixed_and_a_task_is_as_it_would_be_alone(api: Client) -> None:
@@ -68,23 +69,26 @@ def test_types_may_be_mixed_and_a_task_is_as_it_would_be_alone(api: Client) -> N
 
 def test_each_task_is_counted_under_its_type(api: Client) -> None:
     post(api, {"tasks": [{"type": "prime"}, {"type": "echo"}, {"type": "prime"}]})
-    figures(0)
+    current_reading(refresh=True)
     metrics = api.get("/api/metrics").json()
     assert metrics["tasks_received"] == 3
     assert {name: metrics["handlers"][name]["received"] for name in ("prime", "echo")} == {"prime": 2, "echo": 1}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_bell_a_handler_after_the_commit_with_its_highest_priority(api: Client, monkeypatch: Any) -> None:
-    rung: list[tuple[str, int]] = []
+def test_one_notification_per_handler_is_sent_after_the_commit_with_its_highest_priority(
+    api: Client, monkeypatch: Any
+) -> None:
+    sent: list[tuple[str, int]] = []
     module = importlib.import_module("tasks_app.lifecycle.submit")  # the package has a verb of that name
-    monkeypatch.setattr(module, "ring", lambda *bell: rung.append(bell))
+    monkeypatch.setattr(module, "notify", lambda *notification: sent.append(notification))
     order = [("echo", 3), ("prime", 5), ("echo", 9), ("echo", 1)]
     post(api, {"tasks": [{"type": name, "priority": priority} for name, priority in order]})
-    assert rung == [("echo", 9), ("prime", 5)]
+    assert sent == [("echo", 9), ("prime", 5)]
+    close(intake)
 
 
-# ---- what is wrong ---------------------------------------------------------------------------------------------------
+# ---- invalid batches -------------------------------------------------------------------------------------------------
 
 
 def test_every_wrong_task_is_named_by_its_index_and_nothing_is_stored(api: Client) -> None:
@@ -94,14 +98,14 @@ def test_every_wrong_task_is_named_by_its_index_and_nothing_is_stored(api: Clien
     body["tasks"][99] = 5
     status, answer = post(api, body)
     assert status == 400
-    assert places(answer) == ["tasks[7].type", "tasks[31].data", "tasks[31].priority", "tasks[99]"]
+    assert paths(answer) == ["tasks[7].type", "tasks[31].data", "tasks[31].priority", "tasks[99]"]
     assert answer["error"].startswith("3 of 100 tasks are wrong, none was stored: tasks[7].type: ")
     assert 'did you mean "echo"?' in answer["details"][0]["error"]
 
 
 def test_a_single_fault_is_in_the_details_too(api: Client) -> None:
     status, answer = post(api, {"tasks": [{"type": "echo"}, {}]})
-    assert (status, places(answer)) == (400, ["tasks[1].type"])
+    assert (status, paths(answer)) == (400, ["tasks[1].type"])
 
 
 def test_a_thousand_wrong_tasks_are_all_named_and_only_the_first_at_length(api: Client) -> None:
@@ -116,16 +120,16 @@ def test_a_thousand_wrong_tasks_are_all_named_and_only_the_first_at_length(api: 
     ("body", "said"),
     [
         (b"", "empty"),
-        (b"[]", 'must be a JSON object {"tasks": [...]}'),
-        (b'{"type": "echo"}', 'must be a JSON object {"tasks": [...]}'),
-        (b"{}", 'must be a JSON object {"tasks": [...]}'),
-        (b'{"tasks": null}', "with an array of tasks"),
-        (b'{"tasks": {"0": {"type": "echo"}}}', "with an array of tasks"),
+        (b"[]", 'nothing else: {"tasks": [...]}'),
+        (b'{"type": "echo"}', 'nothing else: {"tasks": [...]}'),
+        (b"{}", 'nothing else: {"tasks": [...]}'),
+        (b'{"tasks": null}', "must be a JSON object with an array of tasks"),
+        (b'{"tasks": {"0": {"type": "echo"}}}', "must be a JSON object with an array of tasks"),
         (b'{"tasks": [{"type": "echo"}], "priority": 5}', "and nothing else"),
         (b'{"tasks": []}', "1 to 1,000 tasks, not 0"),
         (json.dumps(tasks(1001)).encode(), "1 to 1,000 tasks, not 1,001"),
         (b'{"tasks": [{"type": "echo"}', "line 1 column 28"),
-        (b'{"tasks": [{"type": "echo"}], "tasks": []}', '"tasks" stands twice'),
+        (b'{"tasks": [{"type": "echo"}], "tasks": []}', '"tasks" occurs twice'),
         (b'{"tasks": [' + b"[" * 90_000, "levels deep"),
         (b'{"tasks": [{"type":"echo","data":{"a":[' + b"1," * 100_000 + b"1]}}]}", "over 100,000 values"),
         (b'{"tasks": [{"type":"echo","data":{"a":1e400}}]}', "1e400 is too large"),
@@ -139,20 +143,20 @@ def test_a_body_that_is_no_batch_is_refused(api: Client, body: bytes, said: str)
 
 
 @pytest.mark.parametrize(
-    ("data", "place", "said"),
+    ("data", "path", "said"),
     [
         ('{"a": {"b": ["x", "\\u0000"]}}', "tasks[731].data.a.b[1]", "NUL"),
         ('{"a": "\\ud800"}', "tasks[731].data.a", "surrogate"),
         ('{"a\\u0000": 1}', "tasks[731].data", "NUL"),
-        ('{"a": {"b": 1, "b": 2}}', "tasks[731].data.a", '"b" stands twice'),
+        ('{"a": {"b": 1, "b": 2}}', "tasks[731].data.a", '"b" occurs twice'),
     ],
 )
-def test_what_no_task_may_have_is_named_by_its_place(api: Client, data: str, place: str, said: str) -> None:
+def test_what_no_task_may_contain_is_named_by_its_path(api: Client, data: str, path: str, said: str) -> None:
     good = '{"type": "echo", "data": {"good": "\\ud83d\\ude00 \\\\u0000"}}'
-    odd = f'{{"type": "echo", "data": {data}}}'
-    status, answer = post(api, ('{"tasks": [' + ",".join([good] * 731 + [odd] + [good] * 268) + "]}").encode())
+    bad = f'{{"type": "echo", "data": {data}}}'
+    status, answer = post(api, ('{"tasks": [' + ",".join([good] * 731 + [bad] + [good] * 268) + "]}").encode())
     assert status == 400
-    assert answer["error"].startswith(f"{place}: ")
+    assert answer["error"].startswith(f"{path}: ")
     assert said in answer["error"]
 
 
@@ -169,7 +173,7 @@ def test_data_deeper_than_it_may_be_alone_is_refused(api: Client) -> None:
 def test_a_batch_may_be_larger_than_a_task_but_no_task_in_it(api: Client) -> None:
     large = {"type": "echo", "data": {"a": "x" * 1024 * 1024}}
     status, answer = post(api, {"tasks": [{"type": "echo"}, large]})
-    assert (status, places(answer)) == (400, ["tasks[1].data"])
+    assert (status, paths(answer)) == (400, ["tasks[1].data"])
     assert "1,048,576 bytes" in answer["error"]
     fits = {"type": "echo", "data": {"a": "x" * 1_000_000}}
     assert post(api, {"tasks": [fits] * 8})[0] == 200
@@ -181,17 +185,17 @@ def test_a_batch_over_eight_times_a_tasks_limit_is_413(api: Client) -> None:
     assert "8,388,608 bytes" in answer["error"]
 
 
-# ---- who may ---------------------------------------------------------------------------------------------------------
+# ---- admission -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(conf, "environment", lambda: Environment())
-    monkeypatch.setattr(admission, "pace", admission.Pace())
+    monkeypatch.setattr(admission, "token_bucket", admission.TokenBucket())
     return monkeypatch
 
 
-def test_a_batch_that_the_queue_has_no_room_for_is_429_whole(api: Client, environment: Any) -> None:
+def test_a_batch_that_does_not_fit_into_the_queue_is_429_and_stores_nothing(api: Client, environment: Any) -> None:
     environment.setenv("DAEMON_MAX_QUEUE", "10")
     answer = api.post("/queue/batch", json.dumps(tasks(11)), content_type="application/json")
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "2")
@@ -208,12 +212,12 @@ def test_the_rate_counts_tasks_and_a_batch_is_paid_for_afterwards(api: Client, e
     assert post(api, tasks(5))[0] == 200
     answer = api.post("/queue", b'{"type": "echo"}', content_type="application/json")
     assert answer.status_code == 429
-    assert admission.pace._tokens < -3
+    assert admission.token_bucket._tokens < -3
 
 
-def test_a_daemon_that_is_being_stopped_takes_no_batch(api: Client, environment: Any, tmp_path: Any) -> None:
+def test_a_stopping_daemon_takes_no_batch(api: Client, environment: Any, tmp_path: Any) -> None:
     environment.setenv("DAEMON_HOME", str(tmp_path))
     (tmp_path / "draining").touch()
     status, answer = post(api, tasks(1))
     assert status == 503
-    assert "being stopped" in answer["error"]
+    assert "is stopping" in answer["error"]

@@ -1,11 +1,9 @@
-"""What the API says when the fault is ours: a bug, no database, a full queue."""
+"""The API's answers to faults of the daemon: a bug, no database, a full queue."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,9 @@ from tasks_app import conf
 from tasks_app.api import admission
 from tasks_app.api import tasks as views
 from tasks_app.api.backlog import backlog
-from tests.api.server import TOP, environment, free_port, some_secret
+from testkit.daemon import shipped
+from testkit.ports import free_port
+from testkit.process import Process
 
 SECRET = "postgres://user:hunter2@db/name"
 
@@ -29,9 +29,9 @@ def boom(*_: Any, **__: Any) -> Any:
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("name", "method", "path"),
-    [("intake.submit", "post", "/queue"), ("read", "get", "/api/tasks/x"), ("page", "get", "/api/tasks")],
+    [("intake.submit", "post", "/queue"), ("read", "get", "/api/tasks/x"), ("pages.Page", "get", "/api/tasks")],
 )
-def test_a_bug_is_500_with_an_id_and_nothing_of_ours(
+def test_a_bug_is_500_with_an_id_and_no_internals(
     api: Client, monkeypatch: pytest.MonkeyPatch, name: str, method: str, path: str
 ) -> None:
     monkeypatch.setattr(f"{views.__name__}.{name}", boom)
@@ -65,8 +65,9 @@ def test_a_database_that_fails_is_503_and_says_when_to_come_back(
     answer = api.post(path, b'{"type": "echo"}', content_type="application/json")
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "2"
-    # The commit may have been done, and its answer lost: "nothing was accepted" would make the caller post twice.
-    assert answer.json()["error"].endswith("whether this was done is not known; look before you try again")
+    # The commit may have succeeded and its answer been lost: "nothing was accepted" would make the caller post twice.
+    error = answer.json()["error"]
+    assert error.endswith("it is unknown whether this request took effect; check before you try again")
 
 
 ASK = """
@@ -84,15 +85,13 @@ print("ANSWER", client.get("/health/live").status_code)
 """
 
 
-def test_with_a_postgresql_that_is_not_there_every_call_is_503_in_json(tmp_path: Path) -> None:
+def test_without_its_postgresql_every_call_is_503_in_json(tmp_path: Path) -> None:
     nowhere = f"postgres://u@127.0.0.1:{free_port()}/none"
-    env = environment(tmp_path, 1, DATABASE_URL=nowhere, DAEMON_SECRET_KEY=some_secret())
-    env |= {"DJANGO_SETTINGS_MODULE": "taskdaemon_site.settings", "PYTHONPATH": os.pathsep.join([str(TOP)])}
-    done = subprocess.run(
-        [sys.executable, "-c", ASK], cwd=TOP, env=env, capture_output=True, text=True, timeout=100, check=False
-    )
-    said = [line.split() for line in done.stdout.splitlines() if line.startswith("ANSWER")]
-    assert len(said) == 9, done.stderr[-2000:]
+    daemon = shipped(tmp_path, DATABASE_URL=nowhere, DAEMON_SECRET_KEY=secrets.token_urlsafe(48))
+    asks = Process(tmp_path, daemon.environment | {"DJANGO_SETTINGS_MODULE": "taskdaemon_site.settings"}, "-c", ASK)
+    asks.ends()
+    said = [line.split() for line in asks.said().splitlines() if line.startswith("ANSWER")]
+    assert len(said) == 9, asks.said()[-2000:]
     for _, _, path, status, kind, retry in said[:-1]:
         assert (status, kind) == ("503", "application/json"), path
         if not path.startswith("/health"):
@@ -111,11 +110,11 @@ def test_a_full_queue_is_429_until_there_is_room(api: Client, monkeypatch: pytes
     answer = api.post("/queue", b'{"type": "echo"}', content_type="application/json")
     assert answer.status_code == 429
     assert answer.headers["Retry-After"] == "2"
-    assert answer.json() == {"error": "the queue is full: 3 tasks may wait; come back later"}
+    assert answer.json() == {"error": "the queue is full: at most 3 tasks may wait; retry later"}
     assert api.get("/api/tasks").json()[0]["id"] == kept[-1]
     api.delete(f"/api/tasks/{kept[0]}")
-    backlog._look_at = 0.0  # as a second later
-    monkeypatch.setattr("tasks_app.metrics.figures._last", None)
+    backlog._read_due_at = 0.0  # as a second later
+    monkeypatch.setattr("tasks_app.metrics.system_reading._last", None)
     assert api.post("/queue", b'{"type": "echo"}', content_type="application/json").status_code == 200
 
 
@@ -123,24 +122,29 @@ def test_a_full_queue_is_429_until_there_is_room(api: Client, monkeypatch: pytes
 def test_faster_than_the_limit_is_429_and_says_the_limit(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     env = conf.environment().model_copy(update={"max_rate": 0.001})
     monkeypatch.setattr(conf, "environment", lambda: env)
-    monkeypatch.setattr(admission, "pace", admission.Pace())
+    monkeypatch.setattr(admission, "token_bucket", admission.TokenBucket())
     first, second = (api.post("/queue", b'{"type": "echo"}', content_type="application/json") for _ in range(2))
     assert first.status_code == 200
     assert second.status_code == 429
     assert second.headers["Retry-After"] == "2"
-    assert second.json() == {"error": "tasks come too fast: at most 0.001 a second are taken; slow down"}
+    assert second.json() == {"error": "too many tasks: at most 0.001 a second are accepted; slow down"}
 
 
 @pytest.mark.django_db
-def test_while_the_system_is_being_stopped_a_new_task_is_503(
+def test_while_the_system_is_stopping_a_new_task_is_503(
     api: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     env = conf.environment().model_copy(update={"home": tmp_path})
     monkeypatch.setattr(conf, "environment", lambda: env)
-    env.draining_mark.touch()
+    env.draining_file.touch()
     answer = api.post("/queue", b'{"type": "echo"}', content_type="application/json")
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "2"
-    assert "being stopped" in answer.json()["error"]
-    env.draining_mark.unlink()
+    assert "is stopping" in answer.json()["error"]
+    ready = api.get("/health/ready")
+    assert (ready.status_code, ready.json()["status"]) == (503, "not ready")
+    assert ready.json()["problems"] == [answer.json()["error"]]
+    assert api.get("/health/live").status_code == 200
+    env.draining_file.unlink()
+    assert api.get("/health/ready").status_code == 200
     assert api.post("/queue", b'{"type": "echo"}', content_type="application/json").status_code == 200

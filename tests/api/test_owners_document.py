@@ -1,23 +1,17 @@
-"""The owner's curl lines, as they stand, as curl processes against a whole system."""
+"""The curl lines of the owner's document, run as curl processes against a complete system."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
 
+from testkit.needs import program
+from testkit.process import until
 from tests.api.system import system
-
-# Without it in CI they fail by themselves.
-pytestmark = pytest.mark.skipif(
-    shutil.which("curl") is None and os.environ.get("CI") != "true", reason="no curl on this machine"
-)
 
 QUEUE = r"""curl -X POST http://localhost:8080/queue \
 -H "Content-Type: application/json" \
@@ -32,22 +26,23 @@ UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
 class Shell:
-    """Types the owner's lines, with this system's port, and `{...}` for any object."""
+    """Runs lines of the owner's document, with this system's port, and an object for `{...}`."""
 
     def __init__(self, port: int) -> None:
-        self.port = port
+        self.port, self._curl = port, program("curl")
 
     def __call__(self, line: str, *, code: bool = False) -> str:
         line = line.replace(":8080", f":{self.port}").replace("{...}", '{"any": ["object", 1]}')
-        line = line.replace("curl ", "curl -sS " + ("-o /dev/null -w '%{http_code}' " if code else ""), 1)
-        done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=30, check=True)  # noqa: S602
-        return done.stdout
+        line = line.replace("curl ", f"{self._curl} -sS " + ("-o /dev/null -w '%{http_code}' " if code else ""), 1)
+        result = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=30, check=True)  # noqa: S602
+        return result.stdout
 
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    with system(tmp_path_factory.mktemp("owner")) as port:
-        yield Shell(port)
+    program("curl")
+    with system(tmp_path_factory.mktemp("owner")) as daemon:
+        yield Shell(daemon.port)
 
 
 @pytest.mark.parametrize("line", [QUEUE, HIGH, NORMAL, LOW], ids=["resize", "urgent", "normal", "background"])
@@ -79,9 +74,8 @@ def test_delete_is_204_and_then_404(shell: Shell) -> None:
 def test_redrive_is_200_for_a_failed_task_and_else_404(shell: Shell) -> None:
     line = """curl -X POST http://localhost:8080/queue -d '{"type": "prime", "data": {"limit": "many"}}'"""
     task = json.loads(shell(line))["task_id"]
-    until = time.monotonic() + 30
-    while json.loads(shell(f"curl http://localhost:8080/api/tasks/{task}"))["status"] != "failed":
-        assert time.monotonic() < until
+    line = f"curl http://localhost:8080/api/tasks/{task}"
+    until(lambda: json.loads(shell(line))["status"] == "failed", what="the end of the task")
     answer = shell(f"curl -X POST http://localhost:8080/api/tasks/{task}/redrive")
     assert json.loads(answer)["status"] == "pending"
     missing = "curl -X POST http://localhost:8080/api/tasks/550e8400-e29b-41d4-a716-446655440000/redrive"

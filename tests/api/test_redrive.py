@@ -1,4 +1,4 @@
-"""POST /api/tasks/{id}/redrive beside nodes that wait for work."""
+"""POST /api/tasks/{id}/redrive while nodes wait for tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_answer_says_pending_however_fast_a_node_is(api: Client, monkeypatch
     def begin(*_: object) -> None:
         take()
 
-    monkeypatch.setattr(sys.modules["tasks_app.lifecycle.redrive"], "ring", begin)  # rung once it is committed
+    monkeypatch.setattr(sys.modules["tasks_app.lifecycle.redrive"], "notify", begin)  # called after the commit
     answer = api.post(f"/api/tasks/{task.id}/redrive")
     assert (answer.status_code, answer.json()["status"]) == (200, "pending")
     assert row(task).status == "processing"

@@ -1,4 +1,4 @@
-"""Addresses, methods, headers and parameters that are wrong or odd: JSON, and the right status."""
+"""Wrong or unusual addresses, methods, headers and parameters: JSON, and the right status."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from tasks_app.lifecycle import submit_many
-from tasks_app.lifecycle.submit import NewTask
+from tasks_app.lifecycle import NewTask, submit_many
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
-NOBODY = "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"
+UNKNOWN_ID = "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"
 
 
 def error(answer: Any, status: int) -> str:
@@ -47,16 +46,16 @@ def test_an_unknown_address_is_404_in_json(api: Client, path: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        NOBODY,
-        NOBODY.upper(),
+        UNKNOWN_ID,
+        UNKNOWN_ID.upper(),
         "x",
         "0",
         "a" * 5000,
         "%00",
         "%ff",
         "%2e%2e",
-        NOBODY.replace("-", ""),
-        "{" + NOBODY + "}",
+        UNKNOWN_ID.replace("-", ""),
+        "{" + UNKNOWN_ID + "}",
         "0_" * 18,
         "\u0661" * 36,
         "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b%0A",
@@ -80,8 +79,8 @@ def test_an_id_that_names_no_task_is_404(api: Client, name: str, method: str) ->
         ("/queue", "POST, OPTIONS"),
         ("/queue/batch", "POST, OPTIONS"),
         ("/api/tasks", "GET, HEAD, OPTIONS"),
-        (f"/api/tasks/{NOBODY}", "GET, DELETE, HEAD, OPTIONS"),
-        (f"/api/tasks/{NOBODY}/redrive", "POST, OPTIONS"),
+        (f"/api/tasks/{UNKNOWN_ID}", "GET, DELETE, HEAD, OPTIONS"),
+        (f"/api/tasks/{UNKNOWN_ID}/redrive", "POST, OPTIONS"),
         ("/health", "GET, HEAD, OPTIONS"),
         ("/health/live", "GET, HEAD, OPTIONS"),
         ("/health/ready", "GET, HEAD, OPTIONS"),
@@ -122,14 +121,14 @@ def test_both_slash_forms_work_and_none_redirects(api: Client) -> None:
             assert api.get(path + slash).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/api/tasks", "/health/live", "/api/metrics", f"/api/tasks/{NOBODY}"])
+@pytest.mark.parametrize("path", ["/api/tasks", "/health/live", "/api/metrics", f"/api/tasks/{UNKNOWN_ID}"])
 @pytest.mark.parametrize("accept", ["text/html", "application/xml", "image/*;q=0.1", "nonsense", ""])
 def test_whatever_is_accepted_the_answer_is_json(api: Client, path: str, accept: str) -> None:
     assert api.get(path, headers={"accept": accept}).headers["Content-Type"] == "application/json"
     assert api.get(f"{path}?format=api", headers={"accept": accept}).headers["Content-Type"] == "application/json"
 
 
-@pytest.mark.parametrize("path", ["/api/tasks", "/health/live", "/metrics", "/docs", f"/api/tasks/{NOBODY}"])
+@pytest.mark.parametrize("path", ["/api/tasks", "/health/live", "/metrics", "/docs", f"/api/tasks/{UNKNOWN_ID}"])
 def test_head_is_get_without_a_body(api: Client, path: str) -> None:
     assert api.head(path).status_code == api.get(path).status_code
 
@@ -148,8 +147,8 @@ def test_head_is_get_without_a_body(api: Client, path: str) -> None:
         ("limit=1.0", "limit must be"),
         ("limit=000000010" + "9" * 100, "limit must be"),
         ("limit=%d9%a1", "limit must be"),
-        ("limit=1&limit=2", "limit stands there twice"),
-        ("cursor=", "cursor must be what the Link header"),
+        ("limit=1&limit=2", "limit is given twice"),
+        ("cursor=", "cursor must be the one in the Link header"),
         ("cursor=x", "cursor must be"),
         ("cursor=%00", "cursor must be"),
         ("status=foo", "pending, processing, completed, failed"),
@@ -211,7 +210,7 @@ def test_a_cursor_of_a_task_that_is_gone_still_works(api: Client) -> None:
     assert api.get(f"/api/tasks?cursor={uuid.UUID(int=0)}").json() == []
 
 
-# ---- who asks --------------------------------------------------------------------------------------------------------
+# ---- hosts and origins -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -253,17 +252,6 @@ def test_our_own_pages_and_no_browser_at_all_may_post(api: Client) -> None:
     for headers in ({}, {"origin": "http://localhost"}, {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}):
         answer = api.post("/queue", b'{"type": "echo"}', content_type="text/plain", headers=headers)
         assert answer.status_code == 200
-
-
-def test_an_allowed_origin_may_post_and_read(api: Client, settings: Any) -> None:
-    settings.CSRF_TRUSTED_ORIGINS = ["https://tools.example"]
-    headers = {"origin": "https://tools.example"}
-    asked = api.options("/queue", headers=headers | {"access-control-request-method": "POST"})
-    assert (asked.status_code, asked.headers["Access-Control-Allow-Origin"]) == (204, "https://tools.example")
-    answer = api.post("/queue", b'{"type": "echo"}', content_type="application/json", headers=headers)
-    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, "https://tools.example")
-    other = api.get("/api/tasks", headers={"origin": "https://other.example"})
-    assert "Access-Control-Allow-Origin" not in other.headers
 
 
 def test_the_forms_of_the_admin_still_work(admin_user: Any) -> None:

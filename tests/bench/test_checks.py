@@ -1,23 +1,27 @@
-"""What makes a measurement no result: every reply and every stamp is looked at."""
+"""Measurements with a wrong reply or stamp give no result."""
 
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 
 import pytest
 
 from bench.deployment import Deployment
-from bench.http_load import Answered, Load
+from bench.http_load import Load, Response
 from bench.rivals import stamp
+from bench.rows.row import Scene
 from bench.servers import Servers
 from bench.system import BadRun
-from tests.system.stores import SQLiteStore
+from testkit.images import docker
+from testkit.images.recipes import Image
+from testkit.stores import SQLiteStore
 
 
 @pytest.fixture
 def deployment(tmp_path: Path) -> Deployment:
-    """Two tasks that are done, in tables that have just what is looked at."""
+    """A deployment with two completed tasks, in tables with only the checked columns."""
     made = Deployment(Servers())
     made.store = SQLiteStore(tmp_path / "rows.sqlite3")
     made.store.execute("CREATE TABLE taskdaemon_task (n, status, attempts, task_data, result)")
@@ -45,14 +49,39 @@ def test_stamps_come_in_the_order_of_the_runs(deployment: Deployment):
     ],
     ids=["each other's replies", "failed", "run twice", "no row", "no attempt", "a number twice"],
 )
-def test_a_reply_that_is_wrong_makes_it_no_result(deployment: Deployment, change: str):
+def test_a_wrong_reply_gives_no_result(deployment: Deployment, change: str):
     deployment.store.execute(change)
     with pytest.raises(BadRun):
         deployment.stamps(2)
 
 
-def test_a_request_that_failed_makes_it_no_result():
-    good = Answered(0.0, 0.1, {})
+@pytest.mark.docker
+def test_a_missing_image_is_reported_at_once_with_what_to_run(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("bench.deployment.PYTHON", "taskdaemon.invalid/nothing:1")
+    with Servers() as servers, Deployment(servers) as ours:
+        ours.stamp_handler(1, "docker")
+        with pytest.raises(BadRun, match=r"nothing:1 is missing and cannot be pulled.*python -m testkit\.images"):
+            ours.warm(ours.manage("worker"))
+
+
+@pytest.mark.docker
+def test_a_run_builds_its_images_first_or_says_why_it_cannot(monkeypatch: pytest.MonkeyPatch):
+    tag = f"taskdaemon-test/asked-for-{uuid.uuid4().hex[:8]}:1"
+    made: list[str] = []
+
+    def make(image: Image, scratch: Path) -> None:
+        made.append(image.tag)
+        raise docker.Trouble("no busybox here")
+
+    monkeypatch.setattr("testkit.images.__main__.images", lambda: [Image(tag, "recipe")])
+    monkeypatch.setattr("testkit.images.__main__.make", make)
+    reason = Scene(Servers()).no_docker
+    assert made == [tag]
+    assert reason is not None and "no busybox here" in reason and reason.endswith("python -m testkit.images")
+
+
+def test_a_failed_request_gives_no_result():
+    good = Response(0.0, 0.1, {})
     assert Load([good]).good() == [good]
     for load in (Load([good], ["503"]), Load([good, None])):
         with pytest.raises(BadRun):
@@ -63,7 +92,7 @@ def test_stamps_of_several_processes_are_read_back(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("BENCH_STAMPS", str(tmp_path / "stamps"))
     monkeypatch.setattr(stamp, "_file", None)
     stamp.stamp(7)
-    monkeypatch.setattr(stamp, "_file", None)  # as in another process
+    monkeypatch.setattr(stamp, "_file", None)  # as in a second process
     stamp.stamp(8)
     assert stamp.count(tmp_path / "stamps") == 2
     assert [number for number, _ in stamp.read(tmp_path / "stamps")] == [7, 8]

@@ -1,4 +1,4 @@
-"""A measurement with containers, for real."""
+"""A real measurement with containers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import pytest
 
 from bench.ours import Ours
 from bench.servers import Servers
-from tests.images import docker
+from testkit.images import docker
 
 pytestmark = pytest.mark.docker
 
 
-def test_containers_are_counted_while_it_runs_and_gone_afterwards():
+def test_containers_are_counted_while_it_runs_and_removed_afterwards():
     with Servers() as servers:
-        with Ours(servers, "sqlite", "doorbell", "docker", slots=2) as ours:
+        with Ours(servers, "sqlite", "local", "docker", slots=2) as ours:
             ours.start()
             ours.send(50)
             assert len(ours.stamps(50)) == 50

@@ -1,4 +1,4 @@
-"""The load ramp, a tiny one for real, and the parts of it that only count."""
+"""A tiny real load ramp, and its arithmetic."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from bench.ramp.climb import primes, schedule
 from bench.ramp.drawing import drawing
 from bench.ramp.step import Ran, Step, step
-from bench.svg import steps
+from bench.svg import ticks
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -35,13 +35,13 @@ def test_a_tiny_ramp_loses_nothing_and_draws_its_picture(tmp_path: Path):
     ElementTree.parse(tmp_path / "ramp.svg")
 
 
-def test_tasks_that_fail_are_counted_and_the_ramp_is_not_right(tmp_path: Path):
-    done, kept = ramp(tmp_path, "--limit", "1", "--last", "100")  # which the handler refuses
+def test_failed_tasks_are_counted_and_fail_the_ramp(tmp_path: Path):
+    done, kept = ramp(tmp_path, "--limit", "1", "--last", "100")  # the handler refuses it
     assert (kept["steps"][0]["failed_tasks"], done.returncode) == (100, 1)
     assert "at 100/s: 0 POSTs and 100 tasks failed" in done.stdout
 
 
-def test_the_whole_ramp_is_84000_tasks_each_at_its_time():
+def test_the_full_ramp_has_84000_tasks_each_at_its_time():
     plan = schedule(range(100, 251, 10), 30.0)
     assert len(plan) == 84_000
     assert plan[0] == (100, 0.0) and plan[3000] == (110, 30.0)
@@ -49,7 +49,7 @@ def test_the_whole_ramp_is_84000_tasks_each_at_its_time():
     assert dues == sorted(dues) and dues[-1] == pytest.approx(480 - 1 / 250)
 
 
-def test_the_primes_are_counted_in_another_way_than_the_handler_does():
+def test_the_primes_are_counted_correctly():
     assert primes(100) == (25, 97)
     assert primes(100_000) == (9592, 99_991)
     assert primes(2) == (1, 2)
@@ -63,7 +63,7 @@ def made(*ran: Ran, failed_posts: int = 0) -> Step:
     return step(100, 0.0, 1.0, ran, failed_posts, [each.ended for each in ran])
 
 
-def test_a_step_says_what_it_reached():
+def test_a_step_has_its_rate_and_percentiles():
     found = made(one(), one(ended=1.5))
     assert (found.posted, found.completed, found.fault) == (2, 1.0, None)
     assert (found.answer["p50"], found.wait["p99"], found.run["p95"]) == (4.0, 10.0, 2.0)
@@ -77,7 +77,7 @@ def test_a_step_says_what_it_reached():
         (made(one(wait=1.0)), "p99 of the wait is 1000 ms"),
     ],
 )
-def test_a_step_that_is_not_right_says_why(bad: Step, says: str):
+def test_a_failed_step_says_why(bad: Step, says: str):
     assert bad.fault == says
 
 
@@ -89,8 +89,8 @@ def test_the_picture_has_a_line_for_each_percentile():
 
 
 @pytest.mark.parametrize(
-    ("most", "marks"),
+    ("largest", "marks"),
     [(250, [0, 100, 200, 300]), (0.04, [0, 0.01, 0.02, 0.03, 0.04]), (0, [0, 1]), (7, [0, 2, 4, 6, 8])],
 )
-def test_an_axis_has_few_round_numbers(most: float, marks: list[float]):
-    assert steps(most) == pytest.approx(marks)
+def test_an_axis_has_few_round_numbers(largest: float, marks: list[float]):
+    assert ticks(largest) == pytest.approx(marks)

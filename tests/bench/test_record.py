@@ -1,4 +1,4 @@
-"""The record of a run: JSON, table, picture and docs are made from it."""
+"""The record of a run, and the table, charts and documents that are made from it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from rich.console import Console
 
 from bench import docs, record, runner, table
 from bench.goals import GOALS, met, reached
-from bench.picture import picture
+from bench.picture import chart, picture
 from bench.rows.row import Contestant, Figure, Row, Scene
-from bench.servers import Servers
+from bench.servers import TOP, Servers
 from bench.system import BadRun
 
 SCHEMA = json.loads((Path(__file__).parent / "record.schema.json").read_text())
@@ -40,18 +40,18 @@ def ran(one: Row, repeats: int = 2) -> dict[str, Any]:
         return runner.run(one, Scene(servers), repeats, lambda said: None)
 
 
-def whole(**rows: dict[str, Any]) -> dict[str, Any]:
+def record_of(**rows: dict[str, Any]) -> dict[str, Any]:
     return {"version": 1, "rows": rows}
 
 
-def test_a_record_is_as_its_schema_says_and_comes_back_from_its_file(tmp_path: Path):
-    made = whole(drain=ran(row(system("ours: x", 2.0, 3.0), Contestant("Huey", "", broken))))
+def test_a_record_fits_its_schema_and_is_read_back(tmp_path: Path):
+    made = record_of(drain=ran(row(system("ours: x", 2.0, 3.0), Contestant("Huey", "", broken))))
     jsonschema.validate(made, SCHEMA)
     record.save(made, tmp_path / "figures.json")
     assert record.load(tmp_path / "figures.json") == made
 
 
-def test_a_run_with_an_error_is_no_result_and_the_others_go_on():
+def test_a_run_with_an_error_gives_no_result_and_the_others_continue():
     calls = [1.0]
 
     def once() -> dict[str, float]:
@@ -88,7 +88,7 @@ def test_more_repetitions_are_added_to_those_of_the_same_commit():
     both = record.more(first, second)
     assert both["systems"]["a"]["values"]["rate"] == [1.0, 2.0, 3.0]
     assert list(both["faults"]) == ["b"]
-    jsonschema.validate(whole(drain=both), SCHEMA)
+    jsonschema.validate(record_of(drain=both), SCHEMA)
 
 
 def test_a_fault_in_either_run_leaves_no_result():
@@ -103,7 +103,7 @@ def test_repetitions_of_another_commit_are_not_added():
 
 
 def test_the_picture_is_svg_and_shows_each_result():
-    made = whole(drain=ran(row(system("ours: <x>", 4000.0, 5000.0), system("Huey", 10.0, 10.0))))
+    made = record_of(drain=ran(row(system("ours: <x>", 4000.0, 5000.0), system("Huey", 10.0, 10.0))))
     words = [text for one in ElementTree.fromstring(picture(made)).iter() for text in [one.text] if text]
     assert {"ours: <x>", "Huey", "4,500  (n = 2)"} <= set(words)
 
@@ -117,9 +117,11 @@ def test_the_table_has_median_range_and_n():
     assert "no result for RQ: BadRun: a reply was wrong" in text
 
 
-def test_goals_stand_beside_what_was_measured():
-    made = whole(
-        drain=ran(row(system("ours: SQLite, doorbell", 90.0, 90.0), system("Celery on Redis, as it comes", 10.0, 10.0)))
+def test_goals_are_compared_with_the_measurements():
+    made = record_of(
+        drain=ran(
+            row(system("ours: SQLite, no broker", 90.0, 90.0), system("Celery on Redis, as it comes", 10.0, 10.0))
+        )
     )
     found = {goal.what: reached(goal, made) for goal in GOALS}
     embedded = next(goal for goal in GOALS if goal.what.startswith("drain embedded"))
@@ -127,33 +129,40 @@ def test_goals_stand_beside_what_was_measured():
     assert [what for what, value in found.items() if value is not None] == [embedded.what]
 
 
-def test_the_docs_are_written_between_their_marks_and_nowhere_else(tmp_path: Path):
-    page, data = tmp_path / "page.md", tmp_path / "data.json"
+def test_the_goals_are_written_between_their_marks_and_the_tables_as_a_page(tmp_path: Path):
+    page = tmp_path / docs.PAGE
     page.write_text(f"before\n{docs.BEGIN}\nold\n{docs.END}\nafter\n")
-    made = whole(drain=ran(row(system("ours: x", 10.0, 20.0))))
-    docs.write(made, None, page, data, tmp_path)
+    made = record_of(drain=ran(row(system("ours: x", 10.0, 20.0))))
+    docs.write(made, None, tmp_path)
     text = page.read_text()
     assert text.startswith(f"before\n{docs.BEGIN}\n") and text.endswith(f"{docs.END}\nafter\n")
-    assert "| ours: x | 15.0 (10.0 - 20.0) | says |" in text and "old" not in text
-    docs.write(made, None, page, data, tmp_path)
+    assert "| pickup p50, embedded | <= 2.00 ms | no result |  |" in text and "old" not in text
+    assert "| ours: x | 15.0 (10.0 - 20.0) | says |" in (tmp_path / docs.TABLES).read_text()
+    docs.write(made, None, tmp_path)
     assert page.read_text() == text
-    assert json.loads(data.read_text())["figures"] == made
+    assert json.loads((tmp_path / docs.DATA).read_text())["figures"] == made
 
 
-def test_quick_runs_are_no_figures_to_quote(tmp_path: Path):
-    made = whole(drain=ran(row(system("ours: x", 10.0, 20.0))) | {"quick": True})
+def test_quick_runs_are_not_documented(tmp_path: Path):
+    made = record_of(drain=ran(row(system("ours: x", 10.0, 20.0))) | {"quick": True})
     with pytest.raises(SystemExit, match="quick runs of drain"):
-        docs.write(made, None, tmp_path / "page.md")
+        docs.write(made, None, tmp_path)
 
 
-def test_nor_are_short_ramps(tmp_path: Path):
-    made = whole(drain=ran(row(system("ours: x", 10.0, 20.0))))
+def test_short_ramps_are_not_documented(tmp_path: Path):
+    made = record_of(drain=ran(row(system("ours: x", 10.0, 20.0))))
     with pytest.raises(SystemExit, match="steps of 3 s"):
-        docs.write(made, {"seconds": 3.0}, tmp_path / "page.md")
+        docs.write(made, {"seconds": 3.0}, tmp_path)
 
 
-def test_the_page_in_the_project_is_what_its_data_come_to():
-    kept = json.loads(docs.DATA.read_text())
-    jsonschema.validate(kept["figures"], SCHEMA)
-    text = docs.PAGE.read_text().split(docs.BEGIN)[1].split(docs.END)[0]
-    assert text.strip() == docs.block(kept["figures"], kept["ramp"]).strip(), 'make bench ARGS="--docs"'
+def test_the_documents_are_up_to_date():
+    kept = json.loads((docs.DOCS / docs.DATA).read_text())
+    figures = kept["figures"]
+    jsonschema.validate(figures, SCHEMA)
+    text = (docs.DOCS / docs.PAGE).read_text().split(docs.BEGIN)[1].split(docs.END)[0]
+    assert text.strip() == docs.goals(figures).strip(), 'make bench ARGS="--docs"'
+    assert (docs.DOCS / docs.TABLES).read_text() == docs.tables(figures, kept["ramp"]), 'make bench ARGS="--docs"'
+    assert (docs.DOCS / "images" / "drain.svg").read_text() == chart(figures), 'make bench ARGS="--docs"'
+    assert (docs.DOCS / "images" / "performance.svg").read_text() == picture(figures), 'make bench ARGS="--docs"'
+    day = figures["rows"]["drain"]["at"][:10]
+    assert f"Measured on {day} " in (TOP / "README.md").read_text()

@@ -1,4 +1,4 @@
-"""Rows run for real, without the rivals: their packages are in `make bench`'s own environment."""
+"""A real row, without the rivals: their packages are only in the environment of `make bench`."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from bench.rows import ROWS
 TOP = Path(__file__).resolve().parents[2]
 
 
-def test_a_drain_of_ours_runs_whole_and_leaves_only_its_figures(tmp_path: Path):
+def test_a_drain_of_ours_runs_and_leaves_only_its_figures(tmp_path: Path):
     kept = tmp_path / "figures.json"
     words = ["drain", "--quick", "--only", "ours: SQLite", "--json", str(kept)]
     done = subprocess.run([sys.executable, "-m", "bench", *words], cwd=TOP, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     entry = record.load(kept)["rows"]["drain"]
     assert entry["faults"] == {} and entry["quick"]
-    assert list(entry["systems"]) == ["ours: SQLite, doorbell"]
-    assert entry["systems"]["ours: SQLite, doorbell"]["values"]["rate"][0] > 0
+    assert list(entry["systems"]) == ["ours: SQLite, no broker"]
+    assert entry["systems"]["ours: SQLite, no broker"]["values"]["rate"][0] > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures.json", "figures.svg"]
 
 
-def test_a_row_that_is_not_there_is_said_with_those_that_are(capsys: pytest.CaptureFixture[str]):
+def test_an_unknown_row_is_reported_with_the_known_ones(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         read(["drian"])
     assert "there is no row drian; there are drain, pickup" in capsys.readouterr().err
 
 
-def test_every_row_says_what_its_numbers_are():
+def test_every_row_describes_its_numbers():
     for name, row in ROWS.items():
         assert row.name == name and row.title
         assert all(one.label and one.unit for one in row.measures.values())

@@ -1,6 +1,5 @@
-"""A home, a deployment and a Celery app of each test's own."""
+"""A home, a deployment and a Celery app for each test."""
 
-import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -9,13 +8,13 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
-from tasks_app.broker.ringer import Ringer
-from tests.broker.servers import RABBITMQ, REDIS, RedisServer, application, forget, missing, need_server
+from tasks_app.broker.notifier import Notifier
+from testkit.brokers import RABBITMQ, REDIS, RedisServer, application, forget, need_server
 
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A DAEMON_HOME with a short path (pytest's own are too long for sockets)."""
+    """A DAEMON_HOME with a short path (pytest's are too long for sockets)."""
     with tempfile.TemporaryDirectory(prefix="td-", dir="/tmp") as directory:
         yield Path(directory)
 
@@ -26,7 +25,7 @@ def deployment() -> str:
 
 
 BROKERS = [
-    pytest.param(None, id="doorbell"),
+    pytest.param(None, id="local"),
     pytest.param(REDIS, id="redis", marks=pytest.mark.redis),
     pytest.param(RABBITMQ, id="rabbitmq", marks=pytest.mark.rabbitmq),
 ]
@@ -51,7 +50,7 @@ def app(request: pytest.FixtureRequest, home: Path, deployment: str) -> Iterator
 
 
 @pytest.fixture
-def doorbell_app(home: Path) -> Celery:
+def local_app(home: Path) -> Celery:
     return application(None, home)
 
 
@@ -66,16 +65,14 @@ def rabbitmq_app(home: Path, deployment: str) -> Iterator[Celery]:
 
 
 @pytest.fixture
-def ringer() -> Iterator[Ringer]:
-    ringer = Ringer()
-    yield ringer
-    ringer.close(0.1)
+def notifier() -> Iterator[Notifier]:
+    notifier = Notifier()
+    yield notifier
+    notifier.close(0.1)
 
 
 @pytest.fixture
 def own_redis() -> Iterator[RedisServer]:
-    if shutil.which("redis-server") is None:
-        missing("the program redis-server")
     server = RedisServer()
     yield server
     server.kill()

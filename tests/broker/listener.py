@@ -1,4 +1,4 @@
-"""Somebody who listens at the doorbell in the tests' own process."""
+"""A consumer of the local transport in the tests' process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from kombu import Connection, Consumer
 
-from tasks_app.broker.doorbell import doorbell_url
+from tasks_app.broker.local.transport import local_url
 from tasks_app.broker.queues import queue_for
 
 DEPLOYMENT = "test"
@@ -20,27 +20,27 @@ class Listener:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.heard: list[tuple[str, int]] = []
+        self.received: list[tuple[str, int]] = []
 
     def on_message(self, body: object, message: object) -> None:
-        self.heard.append((body[0][0], message.properties["priority"]))  # type: ignore[index,attr-defined]
+        self.received.append((body[0][0], message.properties["priority"]))  # type: ignore[index,attr-defined]
 
-    def hear(self) -> tuple[str, int]:
-        """(handler, priority) of the next bell."""
-        while not self.heard:
+    def receive(self) -> tuple[str, int]:
+        """(handler, priority) of the next notification."""
+        while not self.received:
             self.connection.drain_events(timeout=10)
-        return self.heard.pop(0)
+        return self.received.pop(0)
 
-    def hears_nothing_more(self) -> bool:
+    def receives_nothing_more(self) -> bool:
         with pytest.raises(TimeoutError):
             self.connection.drain_events(timeout=0.05)
-        return not self.heard
+        return not self.received
 
 
 @contextmanager
 def listening(home: Path, *handlers: str, **options: float) -> Iterator[Listener]:
     # Without the transport options of a worker: `drain_events` takes the time that it is given.
-    with Connection(doorbell_url(home), transport_options=options) as connection:
+    with Connection(local_url(home), transport_options=options) as connection:
         listener = Listener(connection)
         queues = [queue_for(DEPLOYMENT, handler) for handler in handlers or ("echo",)]
         with Consumer(connection, queues, callbacks=[listener.on_message], accept=["json"], no_ack=True):

@@ -1,4 +1,4 @@
-"""python -m tests.broker.node BROKER HOME DEPLOYMENT HANDLER...: a Celery worker that prints the bells it hears."""
+"""python -m tests.broker.node BROKER HOME DEPLOYMENT HANDLER...: a Celery worker that prints what it receives."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from tasks_app.broker.celery_settings import celery_settings
 from tasks_app.broker.queues import queue_for
 
 
-def say(word: str) -> None:
+def report(word: str) -> None:
     print(f"node: {word}", flush=True)
 
 
@@ -19,8 +19,8 @@ def main() -> None:
     app = Celery("node")
     app.conf.update(celery_settings(broker, Path(home)))
     app.conf.task_queues = [queue_for(deployment, handler) for handler in handlers]
-    app.task(name="tasks_app.ring")(say)
-    worker_ready.connect(lambda **_: say("ready"), weak=False)
+    app.task(name="tasks_app.ring")(report)
+    worker_ready.connect(lambda **_: report("ready"), weak=False)
     flags = ["--without-mingle", "--without-gossip", "--without-heartbeat", "--loglevel=WARNING"]
     app.start(["--quiet", "worker", "--pool=solo", *flags, "-n", f"{deployment}@localhost"])
 

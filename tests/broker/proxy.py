@@ -1,4 +1,4 @@
-"""A TCP proxy that can be cut and frozen: the network between us and a broker."""
+"""A TCP proxy that can be cut and frozen: the network between a process and its broker."""
 
 import contextlib
 import selectors
@@ -7,9 +7,11 @@ import threading
 
 
 class Proxy:
-    """Forwards 127.0.0.1:`port` to 127.0.0.1:`target`. `cut`: connections end, new ones are refused. `freeze`:
-    connections stay and carry nothing. `mend`: as new. `thaw`: new connections carry, those that were frozen never
-    do again, and nobody is told (half-open)."""
+    """Forwards 127.0.0.1:`port` to 127.0.0.1:`target`.
+
+    `cut`: connections end, new ones are refused. `freeze`: connections stay open and carry nothing. `mend`: everything
+    works. `thaw`: new connections work, frozen ones stay open and never carry anything again (half-open).
+    """
 
     def __init__(self, target: int) -> None:
         self.target = target
@@ -60,7 +62,7 @@ class Proxy:
                 self.accepted += 1
                 try:
                     far = socket.create_connection(("127.0.0.1", self.target))
-                except OSError:  # nobody is there: the next one may find somebody
+                except OSError:  # the target is down; it may be up for the next connection
                     near.close()
                     continue
                 with self.lock:

@@ -1,4 +1,4 @@
-"""A publisher's line to its broker, opened and given up."""
+"""A publisher's connection to its broker, opened and closed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from kombu.exceptions import OperationalError
 from tasks_app.broker import publisher as module
 from tasks_app.broker.publisher import Publisher
 from tasks_app.broker.queues import queue_for
-from tests.broker.servers import application
-from tests.system.daemon import free_port
+from testkit.brokers import application
+from testkit.ports import free_port
 
 
 def test_tries_at_a_broker_that_is_away_leave_no_descriptor_to_the_garbage_collector(home: Path) -> None:
@@ -40,14 +40,14 @@ def test_tries_at_a_broker_that_is_away_leave_no_descriptor_to_the_garbage_colle
 def test_names_without_end_are_not_remembered_for_ever(
     redis_app: Celery, deployment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "KNOWN", 3)
+    monkeypatch.setattr(module, "MAX_CACHED_HANDLERS", 3)
     publisher = Publisher(deployment, redis_app)
     queues = [queue_for(deployment, f"made up {n}") for n in range(8)]
     try:
         for n, _ in enumerate(queues):
             assert publisher.send(f"made up {n}", None)
-            assert publisher._line is not None
-            assert max(len(publisher._bells), len(publisher._room), len(publisher._line._made)) <= 3
+            assert publisher._redis is not None
+            assert max(len(publisher._messages), len(publisher._room), len(publisher._redis._encoded)) <= 3
     finally:
         publisher.close()
         with redis_app.connection_for_read() as connection:

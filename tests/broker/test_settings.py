@@ -1,4 +1,4 @@
-"""Celery's settings and the queues' arguments: what cannot be changed later, and what nobody would notice."""
+"""Celery's settings and the queues' arguments, some of which can never change."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ import pytest
 from celery.app import defaults
 
 from tasks_app.broker.celery_settings import celery_settings
-from tasks_app.broker.doorbell import doorbell_url
-from tasks_app.broker.queues import bell_priority, queue_for
-from tests.broker.servers import RABBITMQ, REDIS
+from tasks_app.broker.local.transport import local_url
+from tasks_app.broker.queues import notification_priority, queue_for
+from testkit.brokers import RABBITMQ, REDIS
 
 
 @pytest.mark.parametrize("broker", [None, REDIS, RABBITMQ])
@@ -17,18 +17,18 @@ def test_celery_knows_every_setting(broker: str | None, home: Path) -> None:
     assert set(celery_settings(broker, home)) <= known
 
 
-def test_without_a_url_the_broker_is_the_doorbell_of_the_home(home: Path) -> None:
-    assert celery_settings(None, home)["broker_url"] == doorbell_url(home) == f"doorbell://{home}"
+def test_without_a_url_the_broker_is_the_local_transport_of_the_home(home: Path) -> None:
+    assert celery_settings(None, home)["broker_url"] == local_url(home) == f"doorbell://{home}"
 
 
 @pytest.mark.parametrize("url", ["memory://", "sqs://", "http://127.0.0.1", "redis:6379", "127.0.0.1"])
-def test_a_broker_that_we_do_not_know_is_refused(url: str, home: Path) -> None:
-    with pytest.raises(ValueError, match="has to start with one of doorbell://, redis://"):
+def test_an_unknown_broker_is_refused(url: str, home: Path) -> None:
+    with pytest.raises(ValueError, match="must start with one of doorbell://, redis://"):
         celery_settings(url, home)
 
 
 def test_the_arguments_of_a_queue_never_change() -> None:
-    # RabbitMQ refuses a queue that was made with others: a change here strands every installed deployment.
+    # RabbitMQ refuses a queue that exists with others: every installed deployment would lose its notifications.
     queue = queue_for("7d5c", "resize")
     assert (queue.name, queue.routing_key, queue.durable) == ("taskdaemon.7d5c.resize",) * 2 + (True,)
     assert (queue.exchange.name, queue.exchange.type, queue.exchange.durable) == ("taskdaemon.7d5c", "direct", True)
@@ -41,9 +41,9 @@ def test_the_arguments_of_a_queue_never_change() -> None:
 
 
 @pytest.mark.parametrize(
-    ("priority", "bell", "on_redis"),
+    ("priority", "level", "on_redis"),
     [(0, 0, 9), (1, 0, 9), (14, 1, 8), (50, 5, 4), (None, 5, 4), (94, 9, 0), (100, 10, 0), (-7, 0, 9), (999, 10, 0)],
 )
-def test_priorities_are_mapped(priority: int | None, bell: int, on_redis: int) -> None:
-    assert bell_priority(priority) == bell
-    assert bell_priority(priority, "redis") == on_redis
+def test_priorities_are_mapped(priority: int | None, level: int, on_redis: int) -> None:
+    assert notification_priority(priority) == level
+    assert notification_priority(priority, "redis") == on_redis

@@ -1,35 +1,73 @@
-"""The handler of the chaos: it tells a witness of each start and end, and does between them what the task says.
+"""The handler of the chaos: it reports each start and end to a witness, and in between does what the task says.
 
-    python3 -S -E actor.py WITNESS        (or the text of this file behind -c: a container has no such file)
+    python3 -S -E actor.py WITNESS
+    python3 -S -E -c TEXT-OF-THIS-FILE WITNESS container
 
-WITNESS is a file or a FIFO that is there. `do`: quick, slow (`seconds`), error (retryable), refuse (an error that is
-not), crash, mute (ends without a word), hang, flood. With `until`, it does so in the attempts before that number only.
+WITNESS is an existing file or FIFO. `do`: quick, slow (`seconds`), error (retryable), refuse (an error that is not),
+crash, mute (exits without a reply), hang, flood; twice (a second reply `gap` seconds after the first), early (a second
+reply when the next line is there but unread), late (a reply after `seconds`, near the timeout, and a second one). With
+`until`, it does so only in the attempts before that number.
+
+Every reply names its task in its result or error. Half of these handlers also send `task_id`, and all do that use
+Docker's attach: there nothing else keeps a second reply from the next task.
 """
 
 import json
 import os
+import random
+import select
 import signal
 import sys
 import time
 
 witness = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
+ATTACHED = len(sys.argv) > 2 and os.readlink("/proc/self/fd/0").startswith("pipe:")
+NAMES_TASKS = ATTACHED or random.random() < 0.5
 
 
-def tell(what: str, task: dict) -> None:
+def report(what: str, task: dict) -> None:
     entry = {
         "what": what,
         "task": task["task_id"],
         "attempt": task["attempt"],
         "at": time.time(),
-        "who": f"{os.uname().nodename}:{os.getpid()}",
+        "process": f"{os.uname().nodename}:{os.getpid()}",
     }
-    os.write(witness, json.dumps(entry).encode() + b"\n")  # one short write: those of several handlers do not mix
+    os.write(witness, json.dumps(entry).encode() + b"\n")  # one short write, so that handlers' lines do not mix
 
 
-def answer(task: dict, **reply: object) -> None:
-    tell("end", task)
+def reply_to(task: dict, reply: dict) -> None:
+    if NAMES_TASKS:
+        reply["task_id"] = task["task_id"]
     sys.stdout.write(json.dumps(reply) + "\n")
     sys.stdout.flush()
+
+
+def succeed(task: dict) -> None:
+    report("end", task)
+    result = {"task": task["task_id"], "n": task["task_data"]["n"], "attempt": task["attempt"]}
+    reply_to(task, {"status": "success", "result": result})
+
+
+def fail(task: dict, **reply: object) -> None:
+    report("end", task)
+    name = f"(task {task['task_id']}, attempt {task['attempt']})"
+    reply_to(task, {"status": "error", "error": f"no {name}"} | reply)
+
+
+def again(task: dict) -> None:
+    """Send a second reply."""
+    report("again", task)
+    reply_to(
+        task, {"status": "success", "result": {"task": task["task_id"], "attempt": task["attempt"], "again": True}}
+    )
+
+
+def await_line() -> None:
+    """Wait until stdin is readable or closed."""
+    poller = select.poll()
+    poller.register(0, select.POLLIN)
+    poller.poll()
 
 
 def flood() -> None:
@@ -44,8 +82,8 @@ for line in sys.stdin:
     task = json.loads(line)
     data = task["task_data"]
     do = data["do"] if task["attempt"] < data.get("until", 1 << 30) else "quick"
-    tell("start", task)
-    if do == "slow":
+    report("start", task)
+    if do in ("slow", "late"):
         time.sleep(data["seconds"])
     elif do == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -56,8 +94,14 @@ for line in sys.stdin:
     elif do == "flood":
         flood()
     if do == "error":
-        answer(task, status="error", error="not now", retryable=True)
+        fail(task, retryable=True)
     elif do == "refuse":
-        answer(task, status="error", error="never")
+        fail(task)
     else:
-        answer(task, status="success", result={"n": data["n"], "attempt": task["attempt"]})
+        succeed(task)
+    if do == "twice":
+        time.sleep(data["gap"])
+    elif do == "early":
+        await_line()
+    if do in ("twice", "early", "late"):
+        again(task)

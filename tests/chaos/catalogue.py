@@ -1,4 +1,4 @@
-"""All that can be done to a scene."""
+"""The faults of a scene."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from celery import Celery
 
 from tasks_app.broker.celery_settings import celery_settings
 from tasks_app.broker.queues import queue_name
+from testkit.servers.postgresql import Postgres
+from testkit.servers.rabbitmq import RabbitMQ
+from testkit.servers.redis import Redis
 from tests.chaos.fault import Fault
 from tests.chaos.hurt_engine import of_engine
 from tests.chaos.hurt_processes import of_children, of_node, of_web
 from tests.chaos.hurt_servers import of_postgres, of_rabbitmq, of_redis, of_sqlite
-from tests.chaos.postgres import Postgres
-from tests.chaos.rabbitmq import RabbitMQ
-from tests.chaos.redis import Redis
 from tests.chaos.scene import TYPES, Scene
 
-BELLS = 100
+NOTIFICATIONS = 100
 
 
 def catalogue(scene: Scene) -> list[Fault]:
-    """All that can be done to this scene. Of a soak the first node and the first web server are spared."""
+    """The faults of this scene. A soak spares the first node and the first web server."""
     first = 1 if scene.options.soak and scene.options.nodes > 1 else 0
     found = [fault for node in scene.nodes[first:] for fault in of_node(node)]
     found += [fault for web in scene.webs[first:] for fault in of_web(web)]
@@ -30,13 +30,13 @@ def catalogue(scene: Scene) -> list[Fault]:
         found += of_redis(broker)
     if isinstance(broker, RabbitMQ):
         found += of_rabbitmq(broker, [queue_name(scene.deployment, name) for name in TYPES])
-    found.append(Fault("bells.many", "bells", lambda throw: _ring(scene)))
+    found.append(Fault("notifications.many", "notifications", lambda throw: _notify(scene)))
     wanted = scene.options.faults
     return [fault for fault in found if not wanted or fault.name.startswith(wanted)]
 
 
-def _ring(scene: Scene) -> str:
-    """Bells for work that there is not."""
+def _notify(scene: Scene) -> str:
+    """Send notifications without work."""
     app = Celery("chaos", set_as_current=False)
     app.conf.update(celery_settings(scene.broker.url if scene.broker else None, scene.home / "near"))
     app.conf.broker_transport_options = {**app.conf.broker_transport_options, "max_retries": 1}
@@ -44,12 +44,12 @@ def _ring(scene: Scene) -> str:
     try:
         with app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1)
-            for number in range(BELLS):
+            for number in range(NOTIFICATIONS):
                 app.send_task(
                     "tasks_app.ring", args=[TYPES[number % 3]], connection=connection, exchange="", retry=False,
                     routing_key=queue_name(scene.deployment, TYPES[number % 3]), ignore_result=True,
                 )  # fmt: skip
                 sent += 1
-    except Exception as error:  # the broker may be down, and kombu's errors have no family
-        return f"{sent} of {BELLS}: {type(error).__name__}"
+    except Exception as error:  # the broker may be down, and kombu's errors share no base class
+        return f"{sent} of {NOTIFICATIONS}: {type(error).__name__}"
     return f"{sent} duplicates"

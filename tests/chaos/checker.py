@@ -1,4 +1,4 @@
-"""Whether the promises held: each rule a function, each broken promise a sentence, with the task's whole history."""
+"""Checks the promises: a function for each rule, a sentence with the task's history for each violation."""
 
 from __future__ import annotations
 
@@ -6,20 +6,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.chaos.books import books
-from tests.chaos.evidence import FINAL, Evidence, Story
+from tests.chaos.counters import counter_faults
+from tests.chaos.evidence import FINAL, REPORT_DELAY_SECONDS, Evidence, Story
 from tests.chaos.lives import Lives, lives_of
-
-#: Seconds before a crash of the database in which a claim may have been lost by it: claims alone are committed without
-#: waiting for the disk, and PostgreSQL writes its log at least every 3 x 200 ms.
-LOST_CLAIM = 1.0
-#: Seconds that a handler's start may be told after it was sent: the machine is busy.
-LATE = 1.0
+from tests.chaos.pairing import foreign, released_unread
 
 
 @dataclass(frozen=True)
 class Violation:
-    """A broken promise. `history` is of the task that it is about, if it is about one."""
+    """A broken promise. `history`: of its task, if it concerns one."""
 
     rule: str
     what: str
@@ -30,9 +25,9 @@ class Violation:
 
 
 def violations(evidence: Evidence) -> list[Violation]:
-    """Every broken promise; empty when all held."""
-    found = [Violation("api", line["saw"]) for line in evidence.said("odd")]
-    found += [Violation("left", what) for what in evidence.left]
+    """Every broken promise."""
+    found = [Violation("api", line["saw"]) for line in evidence.lines("unexpected")]
+    found += [Violation("leftovers", what) for what in evidence.leftovers]
     lives: dict[str, Lives] = {}
     for story in evidence.stories.values():
         row = story.row
@@ -42,7 +37,7 @@ def violations(evidence: Evidence) -> list[Violation]:
         sentences = list(_about(story, lives.get(story.task), evidence))
         found += [Violation(rule, f"{story.task} {what}", story.history()) for rule, what in sentences]
     found += [Violation("posts", what) for what in _posts(evidence)]
-    found += [Violation("books", what) for what in books(evidence, lives)]
+    found += [Violation("counters", what) for what in counter_faults(evidence, lives)]
     return found
 
 
@@ -62,13 +57,15 @@ def _about(story: Story, lives: Lives | None, evidence: Evidence) -> Iterator[tu
     yield from (("settled", what) for what in _settled(story, lives))
     yield from (("seen", what) for what in _seen(story))
     yield from (("executions", what) for what in _executions(story, lives, evidence))
+    yield from (("foreign", what) for what in foreign(story))
+    yield from (("unbegun", what) for what in released_unread(story, evidence))
 
 
 def _attempts(story: Story) -> Iterator[str]:
-    """1, 2, 3 ... without a gap, one after the other."""
+    """1, 2, 3 ... without a gap, one after another."""
     assert story.row is not None
     numbers = [one["number"] for one in story.attempts]
-    # One that runs has no row yet.
+    # A running attempt has no row yet.
     ended = story.row["attempts"] - (story.row["status"] == "processing")
     if numbers != list(range(1, ended + 1)):
         yield f"has the attempts {numbers} of {story.row['attempts']}"
@@ -78,19 +75,19 @@ def _attempts(story: Story) -> Iterator[str]:
 
 
 def _settled(story: Story, lives: Lives) -> Iterator[str]:
-    """One final state a life, and the one that its last attempt led to."""
+    """One final state a life, and the one that follows from its last attempt."""
     row = story.row
     assert row is not None
     if lives.fault:
         yield lives.fault
     said = (row["status"], row["failure_reason"], row["retries"])
-    must = (lives.status, lives.reason, lives.retries)
-    if row["status"] in FINAL and said != must:
-        yield f"is {said} (status, reason, retries spent) where its attempts lead to {must}"
+    expected = (lives.status, lives.reason, lives.retries)
+    if row["status"] in FINAL and said != expected:
+        yield f"is {said} (status, reason, retries spent) and its attempts lead to {expected}"
     if not story.count("redriven") <= lives.redrives <= story.count("redrive"):
         yield (
             f"ended {len(lives.ends)} times and had {story.count('redriven')} redrives"
-            f" ({story.count('redrive')} asked for)"
+            f" ({story.count('redrive')} requested)"
         )
     last = lives.ends[-1][1] if lives.ends else None
     if row["status"] in FINAL and last is not None and abs(row["completed_at"] - last) > 0.1:
@@ -98,7 +95,7 @@ def _settled(story: Story, lives: Lives) -> Iterator[str]:
 
 
 def _seen(story: Story) -> Iterator[str]:
-    """A final state that a client has seen stays what it was, unless it was redriven."""
+    """A final state that a client has read stays, unless the task was redriven."""
     row = story.row
     assert row is not None
     for line in story.lines:
@@ -115,46 +112,41 @@ def _seen(story: Story) -> Iterator[str]:
 
 
 def _executions(story: Story, lives: Lives, evidence: Evidence) -> Iterator[str]:
-    """What the witness saw is what the attempts say."""
+    """The handlers' reports agree with the attempts."""
     row = story.row
     assert row is not None
     starts = story.starts
-    for attempt, times in Counter(told.attempt for told in starts).items():
+    for attempt, times in Counter(event.attempt for event in starts).items():
         if attempt > row["attempts"]:
             yield f"was begun as attempt {attempt} and had {row['attempts']}"
-        excused = sum(_lost_claim(told.at, evidence) for told in starts if told.attempt == attempt)
+        excused = sum(evidence.undid(event.at) for event in starts if event.attempt == attempt)
         if times - excused > 1:
             yield f"was begun {times} times as attempt {attempt}"
     for number, at in lives.ends:
-        late = [told for told in starts if told.attempt <= number and told.at > at + LATE]
-        for told in late:
-            yield f"was begun as attempt {told.attempt} {told.at - at:.3f} s after attempt {number} was its end"
+        late = [event for event in starts if event.attempt <= number and event.at > at + REPORT_DELAY_SECONDS]
+        for event in late:
+            yield f"was begun as attempt {event.attempt} {event.at - at:.3f} s after attempt {number} was its end"
     if row["status"] == "completed":
-        ended = {told.attempt for told in story.told if told.what == "end"}
+        ended = {event.attempt for event in story.events if event.what == "end"}
         if row["attempts"] not in ended:
             yield f"is completed by attempt {row['attempts']}, which no handler ended"
-        if row["result"] != {"n": row["task_data"].get("n"), "attempt": row["attempts"]}:
-            yield f"has the result {row['result']} of another task or attempt"
-
-
-def _lost_claim(at: float, evidence: Evidence) -> bool:
-    """Whether a claim whose task was begun at `at` may have been lost in a crash of the database."""
-    return any(asked - LOST_CLAIM < at < over + LATE for asked, over in evidence.crashes)
+        if row["result"] != {"task": story.task, "n": row["task_data"].get("n"), "attempt": row["attempts"]}:
+            yield f"has the result {row['result']}, which is not the first reply to its last attempt"
 
 
 def _posts(evidence: Evidence) -> Iterator[str]:
-    """A post is one task, or none if it was refused."""
+    """A POST makes one task, or none if it was refused."""
     of: dict[int, list[str]] = {}
     for task, row in evidence.tasks.items():
         of.setdefault(row["task_data"].get("n", -1), []).append(task)
-    refused = {line["n"] for line in evidence.said("refused")}
+    refused = {line["n"] for line in evidence.lines("refused")}
     for n, tasks in of.items():
         if n not in evidence.posts:
-            yield f"nobody sent {tasks} (number {n})"
+            yield f"no client sent {tasks} (number {n})"
         if len(tasks) > 1:
             yield f"post {n} became {len(tasks)} tasks: {tasks}"
         if n in refused:
             yield f"post {n} was refused and is {tasks}"
-    for line in evidence.said("accepted"):
+    for line in evidence.lines("accepted"):
         if line["task"] in evidence.tasks and evidence.tasks[line["task"]]["task_data"].get("n") != line["n"]:
             yield f"post {line['n']} was told the id of another task, {line['task']}"

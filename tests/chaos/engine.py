@@ -1,4 +1,4 @@
-"""A Docker engine of the chaos's own, with the one image that its handlers need."""
+"""The chaos's own Docker engine, with the image of its handlers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import docker
 from docker.errors import APIError, DockerException
 
-from tasks_app.runner.orphans import DEPLOYMENT
+from tasks_app.runner.docker.orphans import DEPLOYMENT
 from tests.docker.engines import PYTHON, client
 from tests.docker.second_engine import SecondEngine
 
 
 class Engine(SecondEngine):
-    """Containers are found by their deployment's label."""
+    """Finds containers by their deployment's label."""
 
     def __init__(self, home: Path) -> None:
         super().__init__(home, home.with_name("docker.sock"))
@@ -30,12 +30,12 @@ class Engine(SecondEngine):
             self._loaded = True
 
     def containers(self, deployment: str, running: bool = False) -> list[str]:
-        """The ids of a deployment's containers, dead or alive. Raises DockerException while it does not answer."""
+        """The ids of a deployment's containers, dead or alive. Raises DockerException if the engine does not answer."""
         found = self._quick().containers(all=not running, filters={"label": f"{DEPLOYMENT}={deployment}"})
         return sorted(each["Id"] for each in found)
 
     def hurt(self, deployment: str, chance: random.Random, how: str) -> str | None:
-        """`kill`, `pause`, `unpause` or `remove` one of them. Answers which; None if there was none to hurt."""
+        """`kill`, `pause`, `unpause` or `remove` one container. Returns its id, or None if there is none."""
         with contextlib.suppress(DockerException, OSError):
             if found := self.containers(deployment, running=True):
                 victim = chance.choice(found)
@@ -44,7 +44,7 @@ class Engine(SecondEngine):
         return None
 
     def do(self, how: str, container: str) -> None:
-        """What the command `docker` of that name does. One that is gone is no fault."""
+        """Run the `docker` command of that name. A missing container is no error."""
         with contextlib.suppress(APIError):
             if how == "remove":
                 self._quick().remove_container(container, force=True)

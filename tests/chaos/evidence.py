@@ -1,4 +1,4 @@
-"""All that is known when the chaos is over, in one hand: the clients' journal, the witness, the rows, the figures."""
+"""Everything that is known at the end: the clients' journal, the handlers' reports, the rows, the metrics."""
 
 from __future__ import annotations
 
@@ -10,32 +10,37 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from tests.chaos.witness import Told
+from tests.chaos.witness import HandlerEvent
 
 FINAL = ("completed", "failed")
+#: A crash of the database may undo claims of this time before it: only claims do not wait for the disk, and PostgreSQL
+#: writes its log at least every 3 x 200 ms.
+LOST_CLAIM_SECONDS = 1.0
+#: How late a busy machine may report a handler's start.
+REPORT_DELAY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Evidence:
     """Moments are seconds of the wall clock: everything ran on one machine.
 
-    `tasks`: rows by id; `attempts`: rows by task, in order; `budget`: retries by task type; `figures`: what
-    /api/metrics said at the end; `crashes`: when the database was stopped without a checkpoint (a claim of the second
-    before may be lost by that); `left`: what was left after the shutdown.
+    `events`: the handlers' reports; `tasks`: rows by id; `attempts`: rows by task, in order; `budget`: retries by task
+    type; `metrics`: /api/metrics at the end; `crashes`: when the database stopped without a checkpoint, which may undo
+    claims of the second before; `leftovers`: what remained after the shutdown.
     """
 
     journal: list[dict[str, Any]]
-    told: list[Told]
+    events: list[HandlerEvent]
     tasks: Mapping[str, dict[str, Any]]
     attempts: Mapping[str, list[dict[str, Any]]]
     budget: Mapping[str, int]
-    figures: Mapping[str, Any] | None = None
+    metrics: Mapping[str, Any] | None = None
     crashes: list[tuple[float, float]] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
+    leftovers: list[str] = field(default_factory=list)
 
     @cached_property
     def stories(self) -> dict[str, Story]:
-        """Every task that anybody ever heard of."""
+        """Every task that any source knows."""
         stories: dict[str, Story] = {}
 
         def of(task: str) -> Story:
@@ -44,60 +49,64 @@ class Evidence:
         for line in self.journal:
             if task := line.get("task"):
                 of(task).lines.append(line)
-        for told in self.told:
-            of(told.task).told.append(told)
+        for event in self.events:
+            of(event.task).events.append(event)
         for task in self.tasks:
             of(task)
         return stories
 
     @cached_property
     def posts(self) -> dict[int, dict[str, Any]]:
-        """What clients sent, by its number."""
+        """The clients' posts, by number."""
         return {line["n"]: line for line in self.journal if line["what"] == "post"}
 
-    def said(self, what: str) -> list[dict[str, Any]]:
-        """The lines of the journal of one kind."""
+    def lines(self, what: str) -> list[dict[str, Any]]:
+        """The journal's lines of one kind."""
         return [line for line in self.journal if line["what"] == what]
+
+    def undid(self, at: float) -> bool:
+        """Whether a crash of the database may have undone the claim of a task that started at `at`."""
+        return any(asked - LOST_CLAIM_SECONDS < at < over + REPORT_DELAY_SECONDS for asked, over in self.crashes)
 
 
 @dataclass
 class Story:
-    """What is known of one task."""
+    """Everything that is known of one task."""
 
     task: str
     row: dict[str, Any] | None
     attempts: list[dict[str, Any]]
     lines: list[dict[str, Any]] = field(default_factory=list)
-    told: list[Told] = field(default_factory=list)
+    events: list[HandlerEvent] = field(default_factory=list)
 
     def has(self, what: str) -> bool:
-        """Whether the journal has such a line of it."""
+        """Whether the journal has a line of this kind."""
         return any(line["what"] == what for line in self.lines)
 
     def count(self, what: str) -> int:
-        """How many such lines the journal has of it."""
+        """How many lines of this kind the journal has."""
         return sum(line["what"] == what for line in self.lines)
 
     @property
-    def starts(self) -> list[Told]:
-        """The executions that were begun."""
-        return [told for told in self.told if told.what == "start"]
+    def starts(self) -> list[HandlerEvent]:
+        """The started executions."""
+        return [event for event in self.events if event.what == "start"]
 
     def history(self) -> str:
-        """Everything that happened to it, a line each, in order."""
-        events: list[tuple[float, str]] = []
+        """Everything that happened to the task, one line each, in order."""
+        moments: list[tuple[float, str]] = []
         for line in self.lines:
             rest = {key: value for key, value in line.items() if key not in ("what", "at", "task")}
-            events.append((line["at"], f"client   {line['what']} {json.dumps(rest)}"))
-        for told in self.told:
-            events.append((told.at, f"handler  {told.what} of attempt {told.attempt} ({told.who})"))
+            moments.append((line["at"], f"client   {line['what']} {json.dumps(rest)}"))
+        for event in self.events:
+            moments.append((event.at, f"handler  {event.what} of attempt {event.attempt} ({event.process})"))
         for one in self.attempts:
-            events.append((one["started_at"], f"attempt  {one['number']} claimed by {one['node']}"))
-            events.append((one["ended_at"], f"attempt  {one['number']} {one['outcome']} {one['error'][:200]!r}"))
+            moments.append((one["started_at"], f"attempt  {one['number']} claimed by {one['node']}"))
+            moments.append((one["ended_at"], f"attempt  {one['number']} {one['outcome']} {one['error'][:200]!r}"))
         if self.row is not None and self.row["completed_at"] is not None:
             said = f"row      {self.row['status']} {self.row['failure_reason'] or ''}"
-            events.append((self.row["completed_at"], said.strip()))
-        lines = [f"  {_clock(at)}  {what}" for at, what in sorted(events, key=lambda event: event[0])]
+            moments.append((self.row["completed_at"], said.strip()))
+        lines = [f"  {_clock(at)}  {what}" for at, what in sorted(moments, key=lambda moment: moment[0])]
         return "\n".join([f"task {self.task}", *lines, f"  row now: {json.dumps(self.row)}"])
 
 
@@ -106,7 +115,7 @@ def _clock(at: float) -> str:
 
 
 def by_task(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Attempts, sorted into their tasks."""
+    """Attempts by task, in order."""
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: int(row["number"])):
         found[row["task_id"]].append(row)

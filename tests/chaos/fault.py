@@ -1,4 +1,4 @@
-"""A fault, and one throw of it."""
+"""A fault, and one injection of it."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Throw:
-    """One throw of one fault: its chance, and how to wait in it (less long once the storm is over)."""
+    """One injection of a fault. `hold` sleeps, but not beyond the end of the storm."""
 
     chance: random.Random
     hold: Callable[[float], None]
     longest: float
 
     def wait(self, true: Callable[[], bool], seconds: float) -> None:
-        """Wait for it, at most so long."""
+        """Wait until `true`, for at most `seconds`."""
         until = time.monotonic() + seconds
         while not true() and time.monotonic() < until:
             time.sleep(0.05)
 
     def between(self, low: float, high: float) -> float:
-        """Seconds, never more than the longest that is wanted."""
+        """A random number of seconds, at most `longest`."""
         return min(self.chance.uniform(low, high), self.longest)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """`victim`: what is hurt; two faults never hurt the same thing at once. `throw` heals it too, and tells of it."""
+    """`victim`: what it hits; two faults never hit the same victim at once. `throw` also heals it, and describes it."""
 
     name: str
     victim: str

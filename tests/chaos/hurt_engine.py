@@ -1,4 +1,4 @@
-"""Faults of the Docker engine, and of containers behind our back."""
+"""Faults of the Docker engine and of containers."""
 
 from __future__ import annotations
 

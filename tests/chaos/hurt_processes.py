@@ -1,4 +1,4 @@
-"""Faults of our own processes: nodes, web servers, handlers that are child processes."""
+"""Faults of nodes, web servers and child-process handlers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 
+from testkit.process import children
 from tests.chaos.fault import Fault, Throw
 from tests.chaos.program import Program
 from tests.chaos.scene import Scene
-from tests.system.process import children
 
-#: Where a node can be told to die (tasks_app.fail_points).
+#: The points at which a node can die (tasks_app.process.fail_points).
 FAIL_POINTS = ("inside_claim", "after_claim", "before_settle", "after_settle")
 
 
@@ -36,16 +36,16 @@ def of_node(node: Program) -> list[Fault]:
     stop, twice, quit = told(signal.SIGTERM), told(signal.SIGTERM, times=2), told(signal.SIGQUIT)
 
     def point(throw: Throw) -> str:
-        """It dies at a chosen line, once it is up again."""
+        """Kill it, and let its next process die at a chosen line."""
         where = throw.chance.choice(FAIL_POINTS)
         lives = node.starts
         if not node.kill(DAEMON_FAIL_POINT=where):
-            return "it was not there"
+            return "it did not run"
         throw.wait(lambda: node.starts > lives + 1, 60.0)
         if node.starts > lives + 1:
             return f"{node.name} at {where}"
         node.kill()
-        return f"{node.name}, which did not come to {where}"
+        return f"{node.name}, which did not reach {where}"
 
     words = {"point": point, "kill": kill, "freeze": freeze, "stop": stop, "stop-twice": twice, "quit": quit}
     return [Fault(f"node.{word}", node.name, throw) for word, throw in words.items()]
@@ -56,8 +56,8 @@ def of_web(web: Program) -> list[Fault]:
         pid = web.pid
         if pid is not None and throw.chance.random() < 0.5 and (serving := children(pid)):
             os.kill(throw.chance.choice(serving), signal.SIGKILL)
-            return f"{web.name}: the process that serves"
-        return f"{web.name} pid {pid}" if web.kill(throw.between(0, 2)) else "it was not there"
+            return f"{web.name}: its serving process"
+        return f"{web.name} pid {pid}" if web.kill(throw.between(0, 2)) else "it did not run"
 
     def freeze(throw: Throw) -> str:
         pid = web.pid
@@ -85,7 +85,7 @@ def of_children(scene: Scene) -> list[Fault]:
         pid, seconds = victim(throw), throw.between(0.5, 8)
         _signal([pid] if pid else [], signal.SIGSTOP)
         throw.hold(seconds)
-        # By now it may be another process: one that is not stopped takes no notice.
+        # By now the pid may be another process; SIGCONT does not affect a running one.
         _signal([pid] if pid else [], signal.SIGCONT)
         return f"pid {pid} for {seconds:.1f} s"
 
@@ -95,7 +95,7 @@ def of_children(scene: Scene) -> list[Fault]:
 def _frozen(program: Program, throw: Throw, seconds: float) -> str:
     pid = program.pid
     if pid is None:
-        return "was not there"
+        return "did not run"
     _signal([pid], signal.SIGSTOP)
     throw.hold(seconds)
     _signal([pid], signal.SIGCONT)

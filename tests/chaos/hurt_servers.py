@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
+from testkit.servers.postgresql import Postgres
+from testkit.servers.rabbitmq import RabbitMQ
+from testkit.servers.redis import Redis
 from tests.chaos.fault import Fault, Throw
-from tests.chaos.postgres import Postgres
-from tests.chaos.rabbitmq import RabbitMQ
-from tests.chaos.redis import Redis
 from tests.chaos.sqlite import Sqlite
 
 
@@ -28,7 +28,7 @@ def of_postgres(database: Postgres) -> list[Fault]:
         return f"for {seconds:.1f} s"
 
     def shoot(throw: Throw) -> str:
-        return database.shoot(throw.chance)
+        return database.kill_backend(throw.chance)
 
     words = {"restart": restart, "freeze": freeze, "shoot": shoot}
     return [Fault(f"postgres.{word}", "postgres", throw) for word, throw in words.items()]

@@ -1,4 +1,4 @@
-"""What the clients know: every answer that promised them something, on the disk before they go on."""
+"""The clients' journal: every promise is on the disk before the client continues."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 
 class Journal:
-    """A file of JSON lines. Every method may be called from any thread.
+    """A file of JSON lines. Thread-safe.
 
     `what`: `post` (about to be sent: `n`, `type`, `data`), `accepted` (200: `n`, `task`), `refused` (4xx: `n`),
     `delete` and `redrive` (about to be sent), `deleted` (204), `redriven` (200), `seen` (a task object in a final
-    status), `odd` (an answer that no caller should ever get). A post, delete or redrive without an answer may have
-    been done.
+    status), `unexpected` (a response that breaks the contract). A post, delete or redrive without a response may have
+    been performed.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the contract says must have become of a task, told from its attempts alone; nothing of the platform is asked."""
+"""A task's state by the contract, computed from its attempts only, without the platform's code."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-SPENDS = ("error", "timeout", "crash", "oom", "bad_reply", "worker_lost")
+#: Outcomes that spend a retry.
+SPENDS_RETRY = ("error", "timeout", "crash", "oom", "bad_reply", "worker_lost")
 
 
 @dataclass
 class Lives:
-    """`status`, `reason` and `retries` (spent in this life) are what the row must say. `ends`: the number and moment
-    of each attempt that ended a life; all but the last were followed by a redrive. `fault`: what no history may have.
+    """The expected row: `status`, `reason` and `retries` (of this life). `ends`: number and moment of each attempt that
+    ended a life; a redrive follows each but the last. `fault`: what is impossible in this history.
     """
 
     status: str = "pending"
@@ -24,12 +25,12 @@ class Lives:
 
     @property
     def redrives(self) -> int:
-        """How many it must have had."""
+        """The expected number of redrives."""
         return len(self.ends) - (self.status in ("completed", "failed"))
 
 
 def lives_of(attempts: Sequence[dict[str, Any]], budget: int, refused: bool) -> Lives:
-    """Contract section 5, attempt by attempt. `refused`: whether an error of this task's handler is not retryable."""
+    """What must follow each outcome, attempt by attempt. `refused`: errors of this task's handler are not retryable."""
     lives = Lives()
     for attempt in attempts:
         outcome = attempt["outcome"]
@@ -39,14 +40,14 @@ def lives_of(attempts: Sequence[dict[str, Any]], budget: int, refused: bool) -> 
             lives.status, lives.reason, lives.retries = "pending", None, 0
         if outcome == "success":
             lives.status = "completed"
-        elif outcome in SPENDS:
+        elif outcome in SPENDS_RETRY:
             if not (outcome == "error" and refused) and lives.retries < budget:
                 lives.retries += 1
                 lives.retried += 1
             else:
                 lives.status, lives.reason = "failed", _reason(outcome, refused)
         elif outcome != "released":
-            lives.fault = f"attempt {attempt['number']} came to {outcome}, which nobody asked for"
+            lives.fault = f"attempt {attempt['number']} came to {outcome}, which is unexpected"
         if lives.status != "pending":
             lives.ends.append((attempt["number"], attempt["ended_at"]))
     return lives

@@ -1,4 +1,4 @@
-"""What is asked for on the command line."""
+"""The command line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-DATABASES, BROKERS, HANDLERS = ("sqlite", "postgres"), ("doorbell", "redis", "rabbitmq"), ("process", "docker")
+DATABASES, BROKERS, HANDLERS = ("sqlite", "postgres"), ("local", "redis", "rabbitmq"), ("process", "docker")
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Options:
 
     seconds: float = 60.0
     database: str = "sqlite"
-    broker: str = "doorbell"
+    broker: str = "local"
     handlers: str = "process"
     nodes: int = 3
     webs: int = 2
@@ -32,14 +32,14 @@ class Options:
 
 
 def read(words: list[str] | None = None) -> Options:
-    """The options; a wrong one ends the program and says what would be right."""
+    """Parse the options. An invalid one ends the program with a message."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos",
-        description="Throw faults at a whole deployment under load, and check every promise afterwards.",
+        description="Inject faults into a deployment under load, and check every promise afterwards.",
     )
     parser.add_argument("--minutes", type=float, help="of faults (default: 1; with --soak 30)")
     parser.add_argument("--database", choices=DATABASES, default="sqlite")
-    parser.add_argument("--broker", choices=BROKERS, default="doorbell")
+    parser.add_argument("--broker", choices=BROKERS, default="local")
     parser.add_argument("--handlers", choices=HANDLERS, default="process", help="child processes, or containers")
     parser.add_argument("--nodes", type=int, default=3, help="(default: 3)")
     parser.add_argument("--instances", type=int, help="slots of each of the three handlers on each node")
@@ -49,13 +49,13 @@ def read(words: list[str] | None = None) -> Options:
         help="tasks a second (default: 30, to containers 20; with --soak 31: 50,000 in 30 minutes and some refused)",
     )
     parser.add_argument("--apart", type=float, help="mean seconds between faults (default: 4; with --soak 30)")
-    parser.add_argument("--longest", type=float, default=45.0, help="seconds that anything is frozen at most")
-    parser.add_argument("--seed", type=int, help="of everything that is chosen (default: a new one, which is said)")
+    parser.add_argument("--longest", type=float, default=45.0, help="maximum seconds of a freeze")
+    parser.add_argument("--seed", type=int, help="for all random choices (default: a new one, which is printed)")
     parser.add_argument(
-        "--faults", default="", metavar="LIST", help="names or their beginnings, with commas: node,redis.kill"
+        "--faults", default="", metavar="LIST", help="names or their beginnings, separated by commas: node,redis.kill"
     )
-    parser.add_argument("--soak", action="store_true", help="fewer faults, and nothing may grow")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave journals and logs here (a new folder)")
+    parser.add_argument("--soak", action="store_true", help="fewer faults; nothing may grow")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep journals and logs here (a new folder)")
     given = parser.parse_args(words)
     soak = given.soak
     return Options(

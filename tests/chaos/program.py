@@ -1,4 +1,4 @@
-"""A process that is to live: started again whenever it ends, and asked why if nobody ended it."""
+"""A process that is kept running; ends that no fault caused are recorded."""
 
 from __future__ import annotations
 
@@ -11,44 +11,50 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from tests.system.process import PROJECT
+from testkit.process import PROJECT
 
-#: How a node ends, and what it says, that is started while there is no database.
+#: Exit code and message of a node that starts without a database.
 REFUSED, NO_DATABASE = 2, "the database cannot be used"
+#: The same for a web server whose serving process was killed twice within seconds.
+GAVE_UP, CRASH_LOOP = 1, "Worker crash loop detected"
 
 
 class Program:
-    """`manage.py` with some words. What it says goes to `log`. Every method may be called from any thread.
+    """`manage.py` with arguments, and its output in `log`. Thread-safe.
 
-    `odd`: a sentence for each end that nobody had asked for, or that was not in order where order was asked for.
+    `faults`: a sentence for each end that was not requested, or was requested and not in order.
     """
 
     def __init__(self, name: str, log: Path, environment: Mapping[str, str], *words: str) -> None:
         self.name, self.log = name, log
-        self.odd: list[str] = []
+        self.faults: list[str] = []
         self.starts = 0
         self._environment, self._words = dict(environment), words
         self._lock = threading.Lock()
         self._popen: subprocess.Popen[bytes] | None = None
-        self._wanted = True
+        self._keep_running = True
         self._excused = False
         self._start_at = 0.0
         self._extra: dict[str, str] = {}
 
     @property
     def pid(self) -> int | None:
-        """Of the living process; None between two lives."""
+        """The pid, or None while it does not run."""
         popen = self._popen
         return popen.pid if popen is not None and popen.poll() is None else None
 
     def keep(self) -> None:
-        """Start it if it is not there and ought to be. To be called every now and then."""
+        """Start it if it should run and does not. Call it periodically."""
         with self._lock:
             if self._popen is not None and (code := self._popen.poll()) is not None:
-                if not self._excused and not (code == REFUSED and NO_DATABASE in self.tail()):
-                    self.odd.append(f"{self.name} (pid {self._popen.pid}) ended by itself with {code}:\n{self.tail()}")
+                reason = {REFUSED: NO_DATABASE, GAVE_UP: CRASH_LOOP}.get(code)
+                known = reason is not None and reason in self.tail()
+                if not self._excused and not known:
+                    self.faults.append(
+                        f"{self.name} (pid {self._popen.pid}) ended by itself with {code}:\n{self.tail()}"
+                    )
                 self._popen, self._start_at = None, max(self._start_at, time.monotonic() + 0.3)
-            if self._popen is None and self._wanted and time.monotonic() >= self._start_at:
+            if self._popen is None and self._keep_running and time.monotonic() >= self._start_at:
                 self._start()
 
     def _start(self) -> None:
@@ -66,18 +72,18 @@ class Program:
         self._excused, self._extra = bool(self._extra), {}
 
     def tail(self) -> str:
-        """The end of what it said."""
+        """The end of its output."""
         return self.log.read_text(errors="replace")[-3000:] if self.log.exists() else ""
 
     def kill(self, pause: float = 0.0, **next_life: str) -> bool:
-        """SIGKILL; it is started again after `pause` seconds. False if it did not live.
+        """SIGKILL; it restarts after `pause` seconds. False if it did not run.
 
-        With variables for its next life it may end in that by itself.
+        `next_life`: variables for its next process, which may then end by itself.
         """
         return self._end(signal.SIGKILL, pause, next_life) is not None
 
     def stop(self, number: signal.Signals = signal.SIGTERM, times: int = 1, timeout: float = 60.0) -> bool:
-        """Tell it to end and wait for that; an end out of order, or none, is `odd`. False if it did not live."""
+        """Send a signal and wait for its end; an end out of order, or none, is a fault. False if it did not run."""
         popen = self._end(number, 0.0)
         if popen is None:
             return False
@@ -87,10 +93,12 @@ class Program:
                 popen.send_signal(number)
             code = popen.wait(timeout)
             if code not in (0, -number):
-                self.odd.append(f"{self.name} (pid {popen.pid}) was told to end and did with {code}:\n{self.tail()}")
+                self.faults.append(
+                    f"{self.name} (pid {popen.pid}) was told to end and exited with {code}:\n{self.tail()}"
+                )
         except subprocess.TimeoutExpired:
-            self.odd.append(
-                f"{self.name} (pid {popen.pid}) was told to end and lived on for {timeout:g} s:\n{self.tail()}"
+            self.faults.append(
+                f"{self.name} (pid {popen.pid}) was told to end and still ran after {timeout:g} s:\n{self.tail()}"
             )
             popen.kill()
             popen.wait()
@@ -109,6 +117,6 @@ class Program:
             return popen
 
     def retire(self) -> None:
-        """Do not start it any more."""
+        """Do not restart it."""
         with self._lock:
-            self._wanted = False
+            self._keep_running = False

@@ -1,4 +1,4 @@
-"""What a run came to, for people and for tests."""
+"""The report of a run."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 from tests.chaos.checker import Violation
 from tests.chaos.evidence import Evidence
+from tests.chaos.pairing import unbegun
 
 
 @dataclass
 class Report:
-    """What a run came to. `violations` is empty if every promise held."""
+    """The results of a run. `violations` is empty if every promise held."""
 
     violations: list[Violation]
     counts: dict[str, int]
@@ -25,19 +26,21 @@ class Report:
 def figures(evidence: Evidence) -> dict[str, float]:
     rows = list(evidence.tasks.values())
     attempts = Counter(f"attempts: {one['outcome']}" for tries in evidence.attempts.values() for one in tries)
-    handlers = (evidence.figures or {"handlers": {}})["handlers"]
+    handlers = (evidence.metrics or {"handlers": {}})["handlers"]
     return {
         "tasks": len(rows),
         "completed": sum(row["status"] == "completed" for row in rows),
         "failed": sum(row["status"] == "failed" for row in rows),
-        "executions begun": sum(told.what == "start" for told in evidence.told),
+        "executions started": sum(event.what == "start" for event in evidence.events),
         **dict(sorted(attempts.items())),
+        "second replies": sum(event.what == "again" for event in evidence.events),
+        "released as unread": sum(unbegun(one) for tries in evidence.attempts.values() for one in tries),
         "results dropped as stale": sum(each["results_stale"] for each in handlers.values()),
     }
 
 
 def tell(report: Report, say: Callable[[str], None] = print) -> None:
-    """The report, for people."""
+    """Print the report."""
     for violation in report.violations[:50]:
         say(f"\nVIOLATION {violation}")
     for line in report.table:
@@ -48,6 +51,6 @@ def tell(report: Report, say: Callable[[str], None] = print) -> None:
     by_rule: dict[str, int] = {}
     for violation in report.violations:
         by_rule[violation.rule] = by_rule.get(violation.rule, 0) + 1
-    count = by_rule.get
-    say(f"lost {count('lost', 0)}, settled twice {count('settled', 0)}, left behind {count('left', 0)}")
-    say(f"VERDICT: {'every promise held' if not by_rule else f'BROKEN: {by_rule}'}")
+    counted = {"lost": "lost", "settled twice": "settled", "foreign": "foreign", "left behind": "leftovers"}
+    say(", ".join(f"{words} {by_rule.get(rule, 0)}" for words, rule in counted.items()))
+    say(f"RESULT: {'every promise held' if not by_rule else f'BROKEN: {by_rule}'}")

@@ -1,4 +1,4 @@
-"""The rows, as the checker wants them, whichever database they come from."""
+"""The rows in the checker's form, from either database."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from tests.chaos.postgres import Postgres
+from testkit.servers.postgresql import Postgres
 from tests.chaos.sqlite import Sqlite
 
 
 def tasks(database: Postgres | Sqlite) -> dict[str, dict[str, Any]]:
-    """Every task's row, by its id; moments in seconds of the wall clock."""
+    """Every task's row by id; moments are seconds of the wall clock."""
     rows = database.rows(
         "SELECT id, task_type, task_data, priority, status, attempts, retries, result, failure_reason, last_error,"
         " node, created_at, started_at, completed_at FROM taskdaemon_task"
@@ -29,12 +29,12 @@ def attempts(database: Postgres | Sqlite) -> list[dict[str, Any]]:
 
 
 def as_json(value: Any) -> Any:
-    """A JSON column: PostgreSQL's driver has read it already."""
+    """The value of a JSON column, which PostgreSQL's driver has parsed already."""
     return json.loads(value) if isinstance(value, str) else value
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """A row whose moments are seconds, whose ids are text and whose JSON is read."""
+    """A row with moments as seconds, ids as text, and parsed JSON."""
     plain = {}
     for name, value in row.items():
         if name.endswith("_at") and value is not None:

@@ -1,4 +1,4 @@
-"""One run: set up, load and storm, calm, shut down, verdict."""
+"""One run: set up, load and faults, recovery, shutdown, checks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from tests.chaos import journal, rows, witness
-from tests.chaos.calm import ALL_ENDED, FULL_AGAIN, Warmth, left_behind, within
+from tests.chaos.calm import ALL_ENDED_SECONDS, WARM_SECONDS, Warmth, leftovers, within
 from tests.chaos.checker import Violation, violations
 from tests.chaos.clients import Clients
 from tests.chaos.evidence import Evidence, by_task
@@ -18,7 +18,7 @@ from tests.chaos.storm import Storm
 
 
 def run(options: Options, say: Callable[[str], None] = print) -> Report:
-    """Throw faults at a deployment under load for `options.seconds`. Raises AssertionError if it cannot be set up."""
+    """Inject faults into a deployment under load for `options.seconds`. Raises AssertionError if the set-up fails."""
     began = time.monotonic()
     scene = Scene(options, say)
     try:
@@ -29,8 +29,8 @@ def run(options: Options, say: Callable[[str], None] = print) -> Report:
 
 
 def _run(scene: Scene, options: Options, say: Callable[[str], None]) -> Report:
-    kept = journal.Journal(scene.home / "clients.jsonl")
-    clients = Clients(scene.addresses, kept, options)
+    journal_file = journal.Journal(scene.home / "clients.jsonl")
+    clients = Clients(scene.addresses, journal_file, options)
     storm = Storm(scene, scene.home / "faults.jsonl")
     sampler = Sampler(scene) if options.soak else None
     clients.start()
@@ -40,38 +40,38 @@ def _run(scene: Scene, options: Options, say: Callable[[str], None]) -> Report:
     if sampler is not None:
         sampler.stop()
     clients.stop()
-    say(f"the storm is over: {sum(storm.thrown.values())} faults, {clients.counts.get('accepted', 0)} tasks accepted")
+    say(f"all {sum(storm.thrown.values())} faults are healed; {clients.counts.get('accepted', 0)} tasks accepted")
 
     found = [Violation("chaos", what) for what in storm.failed]
     calm = time.monotonic()
     times: dict[str, float] = {}
     warm = Warmth(scene)
-    found += within(warm.complete, FULL_AGAIN, "full", warm.missing)
+    found += within(warm.complete, WARM_SECONDS, "full", warm.missing)
     times["seconds until every slot was warm"] = round(time.monotonic() - calm, 1)
     found += within(
-        lambda: not scene.open_tasks(), ALL_ENDED, "lost", lambda: f"{scene.open_tasks()} tasks have not ended"
+        lambda: not scene.open_tasks(), ALL_ENDED_SECONDS, "lost", lambda: f"{scene.open_tasks()} tasks have not ended"
     )
     times["seconds until every task had ended"] = round(time.monotonic() - calm, 1)
     found += within(scene.full, 10.0, "full", lambda: f"not every slot is warm with nothing to do: {scene.slots()}")
-    # Books are read while it all lives; what a process counts in its memory is no part of them.
-    said = scene.figures()
+    # Read while everything runs. What a process counts in its memory is not included.
+    metrics = scene.metrics()
     scene.stop()
-    found += [Violation("ended", odd) for program in scene.programs for odd in program.odd]
-    left = left_behind(scene)
+    found += [Violation("ended", fault) for program in scene.programs for fault in program.faults]
+    remaining = leftovers(scene)
     scene.witness.close()
     evidence = Evidence(
-        journal=journal.read(kept.path),
-        told=witness.read(scene.witness.kept),
+        journal=journal.read(journal_file.path),
+        events=witness.read(scene.witness.kept),
         tasks=rows.tasks(scene.database),
         attempts=by_task(rows.attempts(scene.database)),
         budget=dict.fromkeys(TYPES, RETRIES),
-        figures=said,
+        metrics=metrics,
         crashes=scene.database.crashes,
-        left=left,
+        leftovers=remaining,
     )
     found += violations(evidence)
     table: list[str] = []
     if sampler is not None:
-        table, grown = sampler.verdict()
+        table, grown = sampler.evaluate()
         found += [Violation("grown", what) for what in grown]
     return Report(found, clients.counts, dict(storm.thrown), times | figures(evidence), table)

@@ -1,4 +1,4 @@
-"""What may not grow: sampled every few seconds, judged at the end."""
+"""Resources that must not grow: sampled every few seconds, compared at the end."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from pathlib import Path
 
 import psycopg
 
-from tests.chaos.postgres import Postgres
+from testkit.process import children
+from testkit.servers.postgresql import Postgres
 from tests.chaos.scene import Scene
-from tests.system.process import children
 
-PAUSE = 5.0
-WINDOW = 60.0
-#: Later medians may exceed the second minute's by this part, and by this much in absolute terms.
-PART = 0.10
-SLACK = {"fds": 8, "threads": 4, "MB": 8, "connections": 4, "shims": 2, "engine MB": 24}
+SAMPLE_SECONDS = 5.0
+WINDOW_SECONDS = 60.0
+#: The allowed growth over the second minute's median: this part, and this much in addition.
+ALLOWED_PART = 0.10
+ALLOWED_SLACK = {"fds": 8, "threads": 4, "MB": 8, "connections": 4, "shims": 2, "engine MB": 24}
 
 Series = Mapping[str, Sequence[tuple[float, float]]]
 
 
 class Sampler:
-    """Looks at the node and the web server that are spared, at the database and at the engine.
+    """Samples the first node and the first web server, the database and the engine.
 
-    What is killed now and then begins anew and shows no leak, so the first node and the first web server are not.
+    A soak does not kill these two: a restarted process shows no leak.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -39,21 +39,21 @@ class Sampler:
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End."""
+        """Stop the thread."""
         self._over.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._over.wait(PAUSE):
+        while not self._over.wait(SAMPLE_SECONDS):
             at = time.monotonic() - self._began
-            for name, value in self._look().items():
+            for name, value in self._sample().items():
                 self._series[name].append((at, value))
 
-    def _look(self) -> dict[str, float]:
+    def _sample(self) -> dict[str, float]:
         scene, found = self._scene, dict[str, float]()
         node, web = scene.nodes[0].pid, scene.webs[0].pid
         serving = children(web)[:1] if web else []
@@ -70,13 +70,13 @@ class Sampler:
             found |= {"engine shims": shims, "engine engine MB": megabytes}
         return found
 
-    def verdict(self) -> tuple[list[str], list[str]]:
-        """A table of medians by minute, and a sentence for everything that has grown."""
+    def evaluate(self) -> tuple[list[str], list[str]]:
+        """A table of medians by minute, and a sentence for every resource that has grown."""
         return table(self._series), grown(self._series)
 
 
 def of_process(pid: int) -> dict[str, float]:
-    """Open files, threads and resident megabytes of a process. Raises OSError if it is gone."""
+    """Open files, threads and resident megabytes of a process. Raises OSError if it has ended."""
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     return {
         "fds": float(len(list(Path(f"/proc/{pid}/fd").iterdir()))),
@@ -86,7 +86,7 @@ def of_process(pid: int) -> dict[str, float]:
 
 
 def of_engine(home: Path) -> tuple[float, float]:
-    """How many containerd-shims an engine has, and the megabytes of dockerd and containerd."""
+    """The number of an engine's containerd-shims, and the megabytes of dockerd and containerd."""
     shims, megabytes = 0, 0.0
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, KeyError):
@@ -103,15 +103,14 @@ def medians(points: Sequence[tuple[float, float]]) -> dict[int, float]:
     """The median of each minute (0 is the first)."""
     minutes: dict[int, list[float]] = defaultdict(list)
     for at, value in points:
-        minutes[int(at // WINDOW)].append(value)
+        minutes[int(at // WINDOW_SECONDS)].append(value)
     return {minute: statistics.median(values) for minute, values in sorted(minutes.items())}
 
 
 def grown(series: Series) -> list[str]:
-    """A sentence for each series whose later minutes lie above the second one.
+    """A sentence for each series whose later minutes exceed the second one by more than is allowed.
 
-    Judged by the median of the last five minutes (a fault may fill one of them), at most 10 % and a slack of
-    its kind above the second minute's.
+    It compares the median of the last five minutes, because a fault may fill one of them.
     """
     found = []
     for name, points in series.items():
@@ -119,8 +118,8 @@ def grown(series: Series) -> list[str]:
         if 1 not in by_minute:
             continue
         late = [value for minute, value in by_minute.items() if minute >= 2][-5:]
-        slack = next(value for kind, value in reversed(SLACK.items()) if name.endswith(kind))
-        limit = by_minute[1] * (1 + PART) + slack
+        slack = next(value for kind, value in reversed(ALLOWED_SLACK.items()) if name.endswith(kind))
+        limit = by_minute[1] * (1 + ALLOWED_PART) + slack
         if late and statistics.median(late) > limit:
             found.append(
                 f"{name}: {statistics.median(late):g} at the end, {by_minute[1]:g} in the second minute"
@@ -130,7 +129,7 @@ def grown(series: Series) -> list[str]:
 
 
 def table(series: Series) -> list[str]:
-    """A line a series: its median in each minute."""
+    """A line for each series with its median in each minute."""
     width = max(map(len, series), default=0)
     return [
         f"{name:{width}}  " + " ".join(f"{value:.0f}" for value in medians(points).values())

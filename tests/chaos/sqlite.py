@@ -1,4 +1,4 @@
-"""The embedded database, and a stranger who writes to it."""
+"""The SQLite database, and a foreign lock on it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Sqlite:
-    """A file. It has no server that could crash."""
+    """A database file, without a server that could crash."""
 
     name = "sqlite"
 
@@ -20,18 +20,19 @@ class Sqlite:
         self.crashes: list[tuple[float, float]] = []
 
     def rows(self, query: str) -> list[dict[str, Any]]:
-        """What a query finds."""
+        """The rows of a query."""
         with closing(sqlite3.connect(self._path, timeout=20)) as connection:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(query)]
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Somebody holds the lock of writers, and asks nobody."""
-        with closing(sqlite3.connect(self._path, timeout=20, isolation_level=None)) as connection:
+        """Hold the write lock without taking a turn."""
+        # A process that is frozen while it has the lock keeps it until it goes on.
+        with closing(sqlite3.connect(self._path, timeout=120, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield
             connection.execute("ROLLBACK")
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Nothing to close."""

@@ -1,4 +1,4 @@
-"""Throws faults at random, with what was chosen given by a seed, and writes down each."""
+"""Injects random faults, chosen by a seed, and logs each."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.chaos.scene import Scene
 
 
 class Storm:
-    """`run` for a time; when it returns every fault has been healed.
+    """Injects faults while `run` runs, and heals them before it returns.
 
-    The kinds are dealt like cards, all of them before any comes again; then it is chosen whom the fault hurts.
-    `thrown` counts by kind; `failed`: what could not be thrown or healed, which is a fault of the chaos itself.
+    Each kind comes once, in random order, before any comes again; the victim is random. `thrown` counts by kind;
+    `failed`: faults that could not be injected or healed, which is an error of the chaos itself.
     """
 
     def __init__(self, scene: Scene, log: Path) -> None:
@@ -37,10 +37,10 @@ class Storm:
         self.failed: list[str] = []
 
     def run(self, seconds: float) -> None:
-        """The storm."""
+        """Inject faults for `seconds`."""
         until = time.monotonic() + seconds
-        while self._kinds and (left := until - time.monotonic()) > 0:
-            time.sleep(min(self._chance.uniform(0.3, 1.7) * self._apart, left))
+        while self._kinds and (remaining := until - time.monotonic()) > 0:
+            time.sleep(min(self._chance.uniform(0.3, 1.7) * self._apart, remaining))
             if time.monotonic() < until:
                 self._throw()
         self._over.set()
@@ -55,7 +55,7 @@ class Storm:
         fault = self._chance.choice(self._kinds[self._deck.pop()])
         throw = Throw(random.Random(self._chance.random()), self._hold, self._longest)
         if (before := self._hurt.get(fault.victim)) is not None and before.is_alive():
-            return  # it suffers already
+            return  # another fault still hits it
         self.thrown[fault.name] += 1
         thread = threading.Thread(target=self._one, args=(fault, throw), name=fault.name, daemon=True)
         self._hurt[fault.victim] = thread

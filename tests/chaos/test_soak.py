@@ -1,4 +1,4 @@
-"""What grows is seen, and what only goes up and down is not."""
+"""Growth is found; ups and downs are not reported."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ def series(*minutes: float) -> list[tuple[float, float]]:
     return [(60.0 * minute + 5 * k, value + k % 2) for minute, value in enumerate(minutes) for k in range(12)]
 
 
-def test_what_grows_is_told_with_its_figures() -> None:
+def test_growth_is_reported_with_its_figures() -> None:
     (found,) = grown({"node fds": series(50, 60, 70, 80, 90, 100)})
     assert found == "node fds: 85.5 at the end, 60.5 in the second minute (at most 74.55: 10 % and 8 more)"
 
 
-def test_a_start_a_fault_and_a_little_more_are_no_growth() -> None:
+def test_a_start_a_fault_and_slack_are_no_growth() -> None:
     assert grown({"web MB": series(20, 100, 102, 400, 101, 117)}) == []
     assert grown({"engine shims": series(0, 9, 9, 9, 9), "engine engine MB": series(10, 100, 120)}) == []
 
@@ -27,11 +27,11 @@ def test_each_kind_has_its_slack() -> None:
     assert len(grown({name: series(1, 1, 100, 100, 100) for name in names})) == len(names)
 
 
-def test_too_short_a_run_says_nothing() -> None:
+def test_a_short_run_reports_nothing() -> None:
     assert grown({"node fds": series(5)}) == []
 
 
-def test_the_table_has_a_median_a_minute() -> None:
+def test_the_table_has_a_median_for_each_minute() -> None:
     assert table({"node fds": series(10, 20), "web MB": series(7)}) == ["node fds  10 20", "web MB    8"]
 
 

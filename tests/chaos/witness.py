@@ -1,4 +1,4 @@
-"""What the handlers themselves told: the only witness of an execution that is not the platform."""
+"""The handlers' own reports, which do not depend on the platform."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Told:
-    """A start or an end of an execution. `at`: seconds of the wall clock; `who`: host or container, and process."""
+class HandlerEvent:
+    """A start or an end of an execution, or a second reply (`again`).
+
+    `at`: seconds of the wall clock; `process`: host or container, and pid.
+    """
 
     what: str
     task: str
     attempt: int
     at: float
-    who: str
+    process: str
 
 
 class Witness:
-    """Collects what handlers write into a FIFO, which a container can write to through a read-only mount, in a file.
+    """Collects the handlers' reports from a FIFO in a file. Containers write to it through a read-only mount.
 
-    `close` when no handler is left.
+    Call `close` when all handlers have ended.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,8 +34,8 @@ class Witness:
         folder.chmod(0o755)
         self.fifo, self.kept = folder / "fifo", folder.with_suffix(".jsonl")
         os.mkfifo(self.fifo)
-        self.fifo.chmod(0o666)  # a sealed container is nobody
-        # Both ways: it then never ends, however many handlers come and go.
+        self.fifo.chmod(0o666)  # a sandboxed container runs as user 65534
+        # For reading and writing, so that reading never ends while handlers come and go.
         self._descriptor = os.open(self.fifo, os.O_RDWR)
         self._thread = threading.Thread(target=self._collect, name="witness", daemon=True)
         self._thread.start()
@@ -45,12 +48,12 @@ class Witness:
                     return
 
     def close(self) -> None:
-        """Everything that was told is in the file when this returns."""
+        """Stop. The file then has every report."""
         os.write(self._descriptor, b"\n\n")
         self._thread.join(10)
         os.close(self._descriptor)
 
 
-def read(kept: Path) -> list[Told]:
-    """All that was told, in the order in which it was told."""
-    return [Told(**json.loads(line)) for line in kept.read_text().splitlines() if line]
+def read(kept: Path) -> list[HandlerEvent]:
+    """All reports in order."""
+    return [HandlerEvent(**json.loads(line)) for line in kept.read_text().splitlines() if line]

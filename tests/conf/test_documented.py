@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tasks_app.conf import Environment
-from tasks_app.odd_variables import MEANINGLESS
-from tasks_app.runner.handler_keys import KEYS, RETRY_ON, SELECTIONS
-from tasks_app.runner.handlers import Handler
+from tasks_app.conf.unknown_variables import IGNORED_VARIABLES
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.handlers.keys import KEYS, RETRY_ON, SELECTIONS
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
 ENVIRONMENT, HANDLERS = TEXT.split("## handlers.toml")
@@ -42,8 +42,8 @@ def test_each_key_of_a_handler_has_a_row_and_each_row_is_a_key() -> None:
 
 
 def test_the_keys_for_containers_stand_apart() -> None:
-    both, containers = HANDLERS.split("For containers alone")
-    # An image is what makes it one.
+    both, containers = HANDLERS.split("Only for containers")
+    # A handler with an image runs in containers.
     assert rows(containers).keys() == {name for name, key in KEYS.items() if key.needs_image}
     assert rows(both).keys() == {name for name, key in KEYS.items() if not key.needs_image}
 
@@ -55,5 +55,5 @@ def test_the_words_that_a_key_takes_are_there() -> None:
 
 
 def test_the_variables_of_the_earlier_daemon_are_named() -> None:
-    for name in MEANINGLESS:
+    for name in IGNORED_VARIABLES:
         assert f"`{name}`" in ENVIRONMENT

@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from testkit.needs import program
+
 TOP = Path(__file__).resolve().parents[2]
 SECRETS = [
     "DAEMON_SECRET_KEY", "DAEMON_ADMIN_PASSWORD", "DAEMON_API_KEY", "POSTGRES_PASSWORD", "BROKER_PASSWORD",
@@ -28,7 +30,10 @@ def compose(environment: dict[str, str], *words: str) -> subprocess.CompletedPro
     """`docker compose config`."""
     # An --env-file, so that a developer's own .env says nothing here.
     return subprocess.run(
-        ["docker", "compose", "--env-file", "/dev/null", "-f", TOP / "compose.yaml", *words, "config", "--format=json"],
+        [
+            program("docker"), "compose", "--env-file", "/dev/null", "-f", TOP / "compose.yaml", *words,
+            "config", "--format=json",
+        ],
         env={"PATH": "/usr/local/bin:/usr/bin:/bin", **environment}, capture_output=True, text=True, cwd="/",
     )  # fmt: skip
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import httpx
 
-from tasks_app.runner.orphans import DEPLOYMENT
+from tasks_app.runner.docker.orphans import DEPLOYMENT
+from testkit.images import docker
+from testkit.needs import program
+from testkit.ports import free_port
+from testkit.process import until
 from tests.deploy import images, servers
 from tests.deploy.compose import TOP, bin_env
-from tests.images import docker
-from tests.system.daemon import free_port
-from tests.system.process import until
 
 #: A handler that takes its time and says which attempt it was.
 NAP = """import time
@@ -79,8 +80,8 @@ class Deployment:
         files = ["-f", str(TOP / "compose.yaml"), *(["-f", str(self._override)] if self._override.exists() else [])]
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "DOCKER_HOST") if name in os.environ}
         done = subprocess.run(
-            ["docker", "compose", "--env-file", "/dev/null", *files, *words], env={**kept, **self._settings}, text=True,
-            capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL,
+            [program("docker"), "compose", "--env-file", "/dev/null", *files, *words],
+            env={**kept, **self._settings}, text=True, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         assert done.returncode == 0, f"docker compose {' '.join(words)}: {done.stderr[-4000:]}\n{self._health()}"
         return done.stdout
@@ -98,8 +99,8 @@ class Deployment:
                 "context": str(images.strict_copy(Path(scratch))), "additional_contexts": contexts, "network": "none",
                 "args": {"REVISION": revision},
             }  # fmt: skip
-            self._override.write_text(json.dumps({"services": {"web": {"build": build}}}))  # JSON is YAML
-            self.compose("build", "--quiet", "web")
+            self._override.write_text(json.dumps({"services": {"migrate": {"build": build}}}))  # JSON is YAML
+            self.compose("build", "--quiet", "migrate")
         return str(docker.identity(self.image))
 
     def migrates(self, migration: str) -> str:
@@ -111,7 +112,7 @@ class Deployment:
         )
         before = str(docker.identity(self.image))
         docker.run("build", "-q", "--network=none", "-t", self.image, str(self.home))
-        docker.forget(before)
+        docker.remove(before)
         return str(docker.identity(self.image))
 
     def prometheus(self, path: str) -> Any:
@@ -170,7 +171,7 @@ class Deployment:
             docker.run("rm", "-f", *left)
         named = ("--filter", f"reference={self.image}*", "--format", "{{.Repository}}:{{.Tag}}")
         for image in docker.run("images", *named).split():
-            docker.forget(image)
+            docker.remove(image)
 
 
 def handler_containers(deployment: str, node: str = "") -> list[str]:

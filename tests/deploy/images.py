@@ -15,8 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.images import docker
-from tests.images.docker import Trouble
+from testkit.images import docker
+from testkit.images.docker import Trouble
+from testkit.needs import find, whole_path
 
 TOP = Path(__file__).resolve().parents[2]
 SUITE = "trixie"
@@ -100,7 +101,10 @@ def hashed(*parts: bytes | str) -> str:
 def run(*words: str) -> str:
     """Its output. Raises Trouble with what it said."""
     try:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run(
+            [find(words[0]) or words[0], *words[1:]], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            env=whole_path(),
+        )  # fmt: skip
     except FileNotFoundError:
         raise Trouble(f"there is no {words[0]}; on Debian: apt-get install {words[0]}") from None
     if done.returncode:

@@ -5,6 +5,7 @@ They take what compose.yaml gives them: the same variables, volumes and commands
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -12,9 +13,10 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from testkit.images import docker
+from testkit.images.docker import Trouble
+from testkit.needs import find
 from tests.deploy.images import base, hashed
-from tests.images import docker
-from tests.images.docker import Trouble
 
 POSTGRES_ENTRYPOINT = """#!/bin/sh
 set -eu
@@ -116,7 +118,7 @@ MAKERS: dict[str, Callable[[], str]] = {
 
 
 def _found(program: str, package: str) -> Path:
-    where = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/bin")
+    where = find(program)
     if where is None:
         raise Trouble(f"there is no {program} here; on Debian: apt-get install {package}")
     return Path(where)
@@ -125,7 +127,8 @@ def _found(program: str, package: str) -> Path:
 def _made(name: str, programs: Iterable[Path], trees: Iterable[Path], files: dict[str, str], *lines: str) -> str:
     """An image of programs with their libraries, of whole directories and of texts; `lines` of its Dockerfile."""
     programs, tag = list(programs), f"taskdaemon-test/{name}:1"
-    looks = (f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in sorted(programs))
+    # By what is in them: the same package, installed anew, has other times.
+    looks = (f"{path} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in sorted(programs))
     recipe = hashed(base(), docker.recipe_of(base()) or "", Path(__file__).read_bytes(), *looks)
     if docker.recipe_of(tag) == recipe:
         return tag

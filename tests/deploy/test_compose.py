@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from testkit.images import docker
+from testkit.needs import program
+from testkit.process import until
 from tests.api.test_owners_document import HIGH, LOW, NORMAL, QUEUE, Shell
 from tests.deploy.deployment import Deployment, handler_containers
 from tests.deploy.load import Load
-from tests.images import docker
-from tests.system.process import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 TASKS = 2000
@@ -81,7 +82,9 @@ def test_parts_run_as_nobodys_user_without_tools_and_the_web_server_without_the_
     script = "id -u; touch /app/x 2>&1; for tool in gcc make git; do command -v $tool; done; ls /var/run/docker.sock"
     for service, socket in (("web", False), ("worker", True)):
         (container,) = deployment.containers(service)
-        said = subprocess.run(["docker", "exec", container, "sh", "-c", script], capture_output=True, text=True).stdout
+        said = subprocess.run(
+            [program("docker"), "exec", container, "sh", "-c", script], capture_output=True, text=True
+        ).stdout
         assert said.splitlines()[0] == "10001" and "Read-only file system" in said
         assert len(said.splitlines()) == (3 if socket else 2), said
     labels = json.loads(docker.run("image", "inspect", "-f", "{{json .Config.Labels}}", deployment.image))
@@ -157,9 +160,12 @@ def test_with_another_broker_and_prometheus_it_goes_on_where_it_was(deployment: 
     # Grafana's image cannot be had here; redis is up as well because `--profile monitoring` alone has to have a broker.
     deployment.up("--scale", "worker=3", "web", "worker", "rabbitmq", "prometheus")
     until(lambda: deployment.psql("SELECT count(*) FROM taskdaemon_task WHERE completed_at IS NULL") == [["0"]], 60)
-    heard = deployment.http.get("/api/metrics").json()["bells_heard"]
+    heard = deployment.http.get("/api/metrics").json()["notifications_received"]
     assert deployment.until_final(deployment.post("nap"))["status"] == "completed"
-    until(lambda: deployment.http.get("/api/metrics").json()["bells_heard"] > heard, what="a bell over RabbitMQ")
+    until(
+        lambda: deployment.http.get("/api/metrics").json()["notifications_received"] > heard,
+        what="a notification over RabbitMQ",
+    )
     until(lambda: "problems" not in deployment.http.get("/health").json(), what="health")
     (target,) = deployment.prometheus("targets")["activeTargets"]
     assert target["scrapeUrl"] == "http://web:8080/metrics"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.compose import SECRETS, bin_env, compose, services
+from testkit.needs import program
+from tests.deploy.compose import SECRETS, TOP, bin_env, compose, services
 
 pytestmark = pytest.mark.docker
 
@@ -59,3 +62,25 @@ def test_parts_wait_for_what_they_need(environment: dict[str, str]):
         needs = all_[name]["depends_on"]
         assert needs["migrate"]["condition"] == "service_completed_successfully" and needs["migrate"]["required"]
         assert needs["redis"]["condition"] == "service_healthy" and not needs["redis"]["required"]
+
+
+def test_one_service_builds_the_image_and_all_parts_have_it_so_that_bake_meets_no_tag_twice(
+    environment: dict[str, str], tmp_path: Path
+):
+    all_ = services(environment)
+    parts = ("migrate", "web", "worker")
+    assert len({all_[name]["image"] for name in parts}) == 1
+    done = subprocess.run(
+        [program("docker"), "buildx", "bake", "--file", TOP / "compose.yaml", "--print"],
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(tmp_path), **environment},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    targets = json.loads(done.stdout)["target"]
+    assert [target["tags"] for target in targets.values()] == [[all_["migrate"]["image"]]]
+
+
+def test_a_host_with_a_registrys_image_pulls_it_for_a_worker_and_builds_nothing(environment: dict[str, str]):
+    name = "registry.example/platform:1"
+    worker = services(environment | {"TASKDAEMON_IMAGE": name})["worker"]
+    assert worker["image"] == name and "build" not in worker

@@ -6,18 +6,18 @@ import os
 
 import pytest
 
+from testkit.images import docker
+from testkit.images.recipes import BUSYBOX
 from tests.deploy.images import platform
-from tests.images import docker
-from tests.images.recipes import BUSYBOX
 
 pytestmark = pytest.mark.docker
 
 PROGRAM = f"""
 import select, sys
 from pathlib import Path
-from tasks_app.runner.docker_engine import DockerEngine
+from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.engine import Owner
-from tasks_app.runner.handlers import Handler
+from tasks_app.handlers.handlers_toml import Handler
 
 owner = Owner("fifos-{os.getpid()}", "node", "here", Path("/var/lib/taskdaemon"))
 one = DockerEngine(owner).start(Handler(name="cat", image="{BUSYBOX}", command=("cat",)), 0)

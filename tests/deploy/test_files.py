@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.runner.handlers import Defaults, load
+from tasks_app.conf import variables
+from tasks_app.handlers.handlers_toml import Defaults, load
+from testkit.needs import need_root
 from tests.deploy.compose import SECRETS, TOP, bin_env
 
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())
@@ -43,6 +45,12 @@ def test_the_version_is_the_same_everywhere():
     assert {"resize", "urgent", "normal", "background", "echo", "prime"} <= set(handlers)
 
 
+def test_compose_passes_on_every_variable_that_it_does_not_fix_itself():
+    fixed = {"HANDLER_CONFIG", "DAEMON_HOST", "DAEMON_DB_PATH", "DAEMON_STATIC_ROOT", "DAEMON_TESTING"}
+    names = {name for name, _ in variables()} - fixed - {"DAEMON_HOME", "DAEMON_FAIL_POINT"}
+    assert names - set(re.findall(r"\$\{(\w+)", (TOP / "compose.yaml").read_text())) == set()
+
+
 def test_env_makes_secrets_once_and_keeps_them(tmp_path: Path):
     file = tmp_path / ".env"
     first = bin_env(file)
@@ -60,11 +68,11 @@ def test_env_makes_secrets_once_and_keeps_them(tmp_path: Path):
     assert bin_env(file, "redis")["DAEMON_BROKER_URL"] == first["DAEMON_BROKER_URL"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="gives a socket to others")
 @pytest.mark.parametrize(
     ("owner", "group", "inside"), [(0, 112, 112), (4711, 4711, 0), (4711, 300111, 112)], ids=["root", "own", "docker"]
 )
 def test_the_sockets_group_is_what_it_is_called_in_a_container(tmp_path: Path, owner: int, group: int, inside: int):
+    need_root("to give a socket to others")
     socket_file = Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")) / "socket"
     (tmp_path / "subgid").write_text("somebody:100000:65536\n4711:300000:65536\n")
     try:

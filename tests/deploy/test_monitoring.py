@@ -13,9 +13,11 @@ import httpx
 import pytest
 import yaml
 
+from testkit.daemon import Daemon
+from testkit.needs import program
+from testkit.ports import free_port
+from testkit.process import until
 from tests.deploy.compose import TOP
-from tests.system.daemon import Daemon, free_port
-from tests.system.process import until
 
 ALERTS = yaml.safe_load((TOP / "deploy/prometheus/alerts.yml").read_text())["groups"][0]["rules"]
 DASHBOARD = json.loads((TOP / "deploy/grafana/dashboards/taskdaemon.json").read_text())
@@ -36,7 +38,7 @@ class Prometheus:
         words = ["--config.file=prometheus.yml", "--storage.tsdb.path=data"]
         self._log = (home / "prometheus.log").open("w")
         self._process = subprocess.Popen(
-            ["prometheus", *words, f"--web.listen-address=127.0.0.1:{self.port}"], cwd=home, stderr=self._log
+            [program("prometheus"), *words, f"--web.listen-address=127.0.0.1:{self.port}"], cwd=home, stderr=self._log
         )
 
     def get(self, path: str, **parameters: str) -> Any:
@@ -63,6 +65,7 @@ class Prometheus:
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """It has seen tasks come and end in all the ways that the dashboard shows."""
+    program("prometheus")
     home = tmp_path_factory.mktemp("watched")
     daemon = Daemon(home, DAEMON_MAX_RETRIES="1", DAEMON_RETRY_BACKOFF="0")
     daemon.handler("act")
@@ -100,7 +103,7 @@ def test_each_alert_asks_for_what_a_live_system_tells(prometheus: Prometheus, ru
 
 def test_the_alerts_fire_when_they_should_and_only_then():
     tests = TOP / "deploy/prometheus/alerts_test.yml"
-    done = subprocess.run(["promtool", "test", "rules", tests], capture_output=True, text=True)
+    done = subprocess.run([program("promtool"), "test", "rules", tests], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     tested = set(re.findall(r"alertname: (\w+)\n\s+exp_alerts", tests.read_text()))
     assert tested == {rule["alert"] for rule in ALERTS}

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 import pytest
 
-from tasks_app.runner.docker_engine import DockerEngine
-from tasks_app.runner.handlers import Handler
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.runner.docker.engine import DockerEngine
 from tests.docker.engines import PYTHON, owned_engine
-from tests.runner.desk import Desk
+from tests.runner.caller import Caller
 
 HERE = Path(__file__).parent
 INTRUDER = (HERE / "intruder.py").read_text()
@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def intruder(**fields: Any) -> Handler:
-    """A handler that tries what it is told to."""
+    """A handler that tries what the task says."""
     values: dict[str, Any] = {
         "name": "intruder", "image": PYTHON, "instances": 1, "start_timeout": 20.0,
         "command": ("python3", "-S", "-E", "-c", INTRUDER),
@@ -32,7 +32,7 @@ def intruder(**fields: Any) -> Handler:
 
 
 class Intrude(Protocol):
-    def __call__(self, lend_after: float = 0.0, **fields: Any) -> Desk: ...
+    def __call__(self, ready_after: float = 0.0, **fields: Any) -> Caller: ...
 
 
 @pytest.fixture(scope="session")
@@ -44,10 +44,10 @@ def engine() -> Iterator[DockerEngine]:
 
 @pytest.fixture
 def intrude(engine: DockerEngine) -> Iterator[Intrude]:
-    """Opens pools of the intruder; closes them, and sees to it that they end."""
+    """Opens pools of the intruder, and asserts that they close."""
     with ExitStack() as stack:
 
-        def opened(lend_after: float = 0.0, **fields: Any) -> Desk:
-            return stack.enter_context(Desk(intruder(**fields), engine, lend_after))
+        def opened(ready_after: float = 0.0, **fields: Any) -> Caller:
+            return stack.enter_context(Caller(intruder(**fields), engine, ready_after))
 
         yield opened

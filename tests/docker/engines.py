@@ -1,4 +1,4 @@
-"""Docker engines for tests: whose containers bear a deployment that nobody else has."""
+"""Docker engines for tests. Their containers have the label of a deployment that nothing else uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import docker
 from docker.errors import NotFound
 from docker.utils import kwargs_from_env
 
-from tasks_app.runner.docker_engine import DockerEngine
+from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.engine import Owner
 
 PYTHON = "taskdaemon-test/python:1"
@@ -23,7 +23,7 @@ BUSYBOX = "taskdaemon-test/busybox:1"
 
 @cache
 def home() -> Path:
-    """Of all deployments of this run."""
+    """The home of all deployments of this run."""
     made = tempfile.mkdtemp(prefix="td-home-", dir="/tmp")
     atexit.register(shutil.rmtree, made, ignore_errors=True)
     return Path(made)
@@ -34,14 +34,14 @@ def owner(deployment: str | None = None, node: str | None = None, domain: str = 
 
 
 def owned_engine(transport: str = "fifo") -> DockerEngine:
-    """A node of a deployment of its own, on the engine that everybody uses. No way out if that way in is not there."""
+    """A node of a deployment of its own, on the shared engine. Without a fallback to another transport."""
     return DockerEngine(owner(), {**os.environ, "DAEMON_DOCKER_TRANSPORT": transport})
 
 
 @cache
 def client() -> docker.APIClient:
-    """The engine as somebody else uses it."""
-    return docker.APIClient(timeout=10, **kwargs_from_env())
+    """A client of the engine that belongs to no node."""
+    return docker.APIClient(timeout=100, **kwargs_from_env())
 
 
 def kill(container: str) -> None:
@@ -49,7 +49,7 @@ def kill(container: str) -> None:
 
 
 def is_gone(container: str) -> bool:
-    """Whether the engine does not know it, dead or alive."""
+    """True if the engine does not know the container, dead or alive."""
     try:
         client().inspect_container(container)
     except NotFound:

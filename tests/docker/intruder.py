@@ -1,4 +1,4 @@
-"""A handler that tries what the seal forbids, and says what came of it. Python alone."""
+"""A handler that tries what the sandbox forbids, and replies with the result. Uses only Python."""
 
 import ctypes
 import errno
@@ -98,8 +98,8 @@ def execute(data: dict[str, Any]) -> object:
 
 
 def status(data: dict[str, Any]) -> object:
-    told = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    words = {name: told[name].split()[0] for name in ("Uid", "Gid", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp")}
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    words = {name: fields[name].split()[0] for name in ("Uid", "Gid", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp")}
     return words | {
         "nofile": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
@@ -115,22 +115,23 @@ def environment(data: dict[str, Any]) -> object:
 
 
 def leave_a_child(data: dict[str, Any]) -> object:
-    """It says something later, when somebody else is served."""
+    """The child writes a reply later, while another task runs."""
     stale = json.dumps({"status": "success", "result": "stale"})
     subprocess.Popen(["/bin/sh", "-c", f"sleep {data['after']}; echo '{stale}'; sleep 600"])
     return "done"
 
 
 def short_children(data: dict[str, Any]) -> object:
-    """They are still ending when the reply is there."""
+    """They are still ending at the reply."""
     for _ in range(3):
         subprocess.Popen(["/bin/sh", "-c", "exit 0"])
     return "done"
 
 
 def flood(data: dict[str, Any]) -> object:
+    """Short enough lines that it is not ended as a reply that is too long."""
     while True:
-        os.write(1, b"x" * 65536)
+        os.write(1, b"x" * 65535 + b"\n")
 
 
 DO: dict[str, Callable[[dict[str, Any]], object]] = {

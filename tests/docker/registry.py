@@ -1,4 +1,4 @@
-"""An image registry of a test's own, on loopback: one image, which it hands out when it is let."""
+"""An image registry on loopback with one image, which it serves when a test allows it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.images.docker import add
+from testkit.images.docker import add
 
 TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -31,20 +31,20 @@ def _layer() -> bytes:
 
 
 class Registry:
-    """What `docker save` gave of an image, and one layer that no engine has. `gate` holds that back until it is set."""
+    """Serves the result of `docker save`, and one new layer that it holds back until `release` is set."""
 
     def __init__(self, saved: bytes) -> None:
-        self.gate = threading.Event()
+        self.release = threading.Event()
         self.asked = threading.Event()
-        """Somebody wants a layer."""
+        """The held layer was requested."""
         self._blobs: dict[str, bytes] = {}
         self._manifest = self._read(saved)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._answers())
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._request_handler())
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.host = f"127.0.0.1:{self._server.server_port}"
 
     def close(self) -> None:
-        self.gate.set()
+        self.release.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -72,7 +72,7 @@ class Registry:
         self._blobs[digest] = blob
         return {"mediaType": kind, "size": len(blob), "digest": digest}
 
-    def _answers(self) -> type[BaseHTTPRequestHandler]:
+    def _request_handler(self) -> type[BaseHTTPRequestHandler]:
         registry = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -80,7 +80,7 @@ class Registry:
                 name = self.path.rpartition("/")[2]
                 if name == registry._held:
                     registry.asked.set()
-                    registry.gate.wait(60)
+                    registry.release.wait(60)
                 if "/manifests/" in self.path:
                     self._send(registry._manifest, TYPE)
                 elif name in registry._blobs:

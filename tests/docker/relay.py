@@ -8,22 +8,22 @@ import threading
 
 
 class Relay:
-    """Passes on what comes, in both directions, ends included."""
+    """Passes on data and ends in both directions."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._door = socket.create_server(("127.0.0.1", 0))
-        self.host = f"tcp://127.0.0.1:{self._door.getsockname()[1]}"
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.host = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._listen, daemon=True).start()
 
     def close(self) -> None:
-        """Nobody comes in any more."""
-        self._door.close()
+        """Accept no more connections."""
+        self._listener.close()
 
     def _listen(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                here, _ = self._door.accept()
+                here, _ = self._listener.accept()
                 there = socket.socket(socket.AF_UNIX)
                 there.connect(self._path)
                 for one, other in ((here, there), (there, here)):

@@ -1,4 +1,4 @@
-"""20,000 tasks over 8 containers: each reply proves its task, and nothing grows."""
+"""20,000 tasks on 8 containers: each reply proves its task, and no resource grows."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.docker_roundtrip import Bench, shims, weight
-from tasks_app.runner.docker_engine import DockerEngine
+from bench.docker_roundtrip import Bench, resources, shims
+from tasks_app.runner.docker.engine import DockerEngine
 
 TASKS = 20_000
 
@@ -24,23 +24,29 @@ def bench(engine: DockerEngine) -> Iterator[Bench]:
     sys.setswitchinterval(before)
 
 
+def containers(bench: Bench) -> set[str]:
+    return {slot.container.id for slot in bench.pool.slots if slot.container is not None}
+
+
 def test_twenty_thousand_replies_prove_their_tasks_and_nothing_grows(bench: Bench) -> None:
     bench.run(2_000)
-    first = {slot._talk.container.id for slot in bench.pool.slots if slot._talk}
-    before = weight()
+    first = containers(bench)
+    before = resources()
     bench.run(TASKS)
-    after = weight()
+    after = resources()
     assert bench.bad == []
-    assert {slot._talk.container.id for slot in bench.pool.slots if slot._talk} == first
-    assert (after["descriptors"], after["threads"]) == (before["descriptors"], before["threads"])
-    # One of each container, and none of any other: others' may come and go meanwhile.
+    assert containers(bench) == first
+    assert after["threads"] == before["threads"]
+    # A busy engine is asked over some connections more; a descriptor a task would be 20,000.
+    assert after["descriptors"] - before["descriptors"] < 10
+    # One shim for each container. Shims of other tests may come and go.
     assert shims(first) == len(first) == 8
     # Megabytes: a kilobyte a task would be 20.
     assert after["mb"] - before["mb"] < 5
     grown = [after["dockerd_mb"] - before["dockerd_mb"]]
-    # The engine is others' too, and grows by what they ask of it; by our tasks it would grow each time.
+    # Other tests use the engine too, and it grows with their requests; growth by our tasks would repeat.
     while grown[-1] >= 40 and len(grown) < 3:
-        least = weight()["dockerd_mb"]
+        least = resources()["dockerd_mb"]
         bench.run(TASKS)
-        grown.append(weight()["dockerd_mb"] - least)
+        grown.append(resources()["dockerd_mb"] - least)
     assert grown[-1] < 40, grown

@@ -1,19 +1,21 @@
-"""Somebody else's hand on our containers, and containers that misbehave towards the engine."""
+"""Outside interference with our containers, and containers that misbehave towards the engine."""
 
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
-from tasks_app.runner.errors import CallTimeout, Crashed
+from tasks_app.runner.docker.engine import DockerEngine
+from tasks_app.runner.errors import CallTimeout, Crashed, Killed, KillReason
+from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.wire import Success
-from tests.docker.conftest import Intrude
-from tests.docker.engines import client, is_gone
+from tests.docker.conftest import Intrude, intruder
+from tests.docker.engines import client, is_gone, owned_engine
+from tests.runner.caller import Caller
 
 ECHO = Success({"do": "echo"})
-HANDS = {
+INTERFERENCE = {
     "rm -f": lambda container: client().remove_container(container, force=True),
     "kill": lambda container: client().kill(container),
     "stop": lambda container: client().stop(container, timeout=1),
@@ -21,63 +23,75 @@ HANDS = {
 }
 
 
-@pytest.mark.parametrize("hand", HANDS)
-def test_an_idle_container_that_is_taken_away_is_replaced(intrude: Intrude, hand: str) -> None:
-    desk = intrude()
-    before = desk.ask("echo").container
-    HANDS[hand](before)
-    desk.until(lambda: desk.pool.stats().starts == 2 and desk.pool.free())
-    assert desk.ask("echo").outcome == ECHO
+@pytest.mark.parametrize("how", INTERFERENCE)
+def test_an_idle_container_that_is_stopped_from_outside_is_replaced(intrude: Intrude, how: str) -> None:
+    caller = intrude()
+    before = caller.ask("echo").container
+    INTERFERENCE[how](before)
+    caller.until(lambda: caller.pool.stats().starts == 2 and caller.pool.free())
+    assert caller.ask("echo").outcome == ECHO
     assert is_gone(before)
 
 
-@pytest.mark.parametrize("hand", HANDS)
-def test_a_busy_container_that_is_taken_away_costs_one_attempt(intrude: Intrude, hand: str) -> None:
-    desk = intrude()
-    desk.ask("echo")
-    _, call = desk.begin({"do": "sleep"}, timeout=60.0)
-    container = desk.pool.slots[0]._talk.container.id  # type: ignore[union-attr]
-    HANDS[hand](container)
-    done = desk.result(call)
-    assert isinstance(done.outcome, Crashed)
-    # Of one that was removed the engine may know no more.
-    assert done.exit_code in {"rm -f": (None, 137), "kill": (137,), "stop": (143,), "pause": (None,)}[hand]
-    assert desk.ask("echo").outcome == ECHO
+@pytest.mark.parametrize("how", INTERFERENCE)
+def test_a_busy_container_that_is_stopped_from_outside_costs_one_attempt(intrude: Intrude, how: str) -> None:
+    caller = intrude()
+    caller.ask("echo")
+    _, call = caller.begin({"do": "sleep"}, timeout=60.0)
+    busy = caller.pool.slots[0].container
+    assert busy is not None
+    container = busy.id
+    INTERFERENCE[how](container)
+    result = caller.result(call)
+    assert isinstance(result.outcome, Crashed)
+    # The engine may no longer know the exit code of a removed container.
+    assert result.exit_code in {"rm -f": (None, 137), "kill": (137,), "stop": (143,), "pause": (None,)}[how]
+    assert caller.ask("echo").outcome == ECHO
     assert is_gone(container)
 
 
-def test_a_flood_never_makes_the_engine_wait(intrude: Intrude) -> None:
-    desk = intrude(instances=2)
-    desk.until(lambda: desk.pool.free() == 2)
-    _, call = desk.begin({"do": "flood"}, timeout=3.0)
-    slowest, until = 0.0, time.monotonic() + 2
-    while time.monotonic() < until:
-        began = time.monotonic()
-        assert client().containers()
-        slowest = max(slowest, time.monotonic() - began)
-        assert desk.ask("echo").outcome == ECHO
-    desk.result(call)
-    # Unread, it took more than a minute.
-    assert slowest < 5
+def test_a_flood_never_makes_the_engine_wait() -> None:
+    """Through Docker's attach: a FIFO does not pass through the engine."""
+    engine = owned_engine("attach")
+    with Caller(intruder(instances=2), engine) as caller:
+        # If the flood is not read, the engine does not answer before its end.
+        slot, call = caller.begin({"do": "flood"}, timeout=60.0)
+        for _ in range(10):
+            assert client().containers()
+            assert caller.ask("echo").outcome == ECHO
+        assert call not in [result.call for result in caller.results], "the flood goes on"
+        slot.kill(KillReason.DRAINED)
+        caller.result(call)
+    engine.close()
 
 
-def test_a_flood_that_nobody_reads_is_ended_all_the_same(intrude: Intrude) -> None:
-    desk = intrude()
-    slot, call = desk.begin({"do": "flood"}, timeout=60.0)
-    # Whoever holds this lock keeps the slot's thread from reading.
-    with slot._lock:
-        threading.Event().wait(1.0)
-        container = slot._talk.container  # type: ignore[union-attr]
-    slot.kill("enough")
-    desk.result(call)
-    assert is_gone(container.id)
-    assert desk.ask("echo").outcome == ECHO
+def test_a_flood_that_is_not_read_is_ended_too(engine: DockerEngine) -> None:
+    reactor = Reactor()
+    others = threading.Thread(target=reactor.stand_by)
+    with Caller(intruder(), engine, reactor=reactor) as caller:
+        while (slot := caller.pool.take()) is None:
+            reactor.turn(0.1)
+        caller.begin({"do": "echo"}, slot=slot)
+        while not (caller.results and caller.pool.free()):
+            reactor.turn(0.1)
+        _, call = caller.begin({"do": "flood"}, timeout=60.0)
+        threading.Event().wait(1.0)  # no thread reads it
+        container = slot.container
+        assert container is not None
+        slot.kill(KillReason.DRAINED)
+        others.start()
+        assert isinstance(caller.result(call).outcome, Killed)
+        assert is_gone(container.id)
+        assert caller.ask("echo").outcome == ECHO
+    reactor.close()
+    others.join()
+    reactor.release()
 
 
-def test_a_handler_that_ignores_its_end_times_out_and_is_gone(intrude: Intrude) -> None:
-    desk = intrude(start_timeout=0.0)
-    desk.ask("echo")
-    done = desk.ask("sleep", timeout=0.3)
-    assert isinstance(done.outcome, CallTimeout)
-    assert is_gone(done.container)
-    assert desk.ask("echo").outcome == ECHO
+def test_a_handler_that_sleeps_past_its_deadline_is_removed(intrude: Intrude) -> None:
+    caller = intrude(start_timeout=0.0)
+    caller.ask("echo")
+    result = caller.ask("sleep", timeout=0.3)
+    assert isinstance(result.outcome, CallTimeout)
+    assert is_gone(result.container)
+    assert caller.ask("echo").outcome == ECHO

@@ -1,4 +1,4 @@
-"""An image that the engine does not have is pulled at the start, in the background."""
+"""A missing image is pulled in the background at the start."""
 
 from __future__ import annotations
 
@@ -27,22 +27,24 @@ def registry() -> Iterator[Registry]:
             client().remove_image(f"{one.host}/far/away:1", force=True)
 
 
-def test_it_is_pulled_while_others_work_and_then_its_containers_come(
+def test_it_is_pulled_while_other_handlers_work_and_is_used_then(
     intrude: Intrude, registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     image = f"{registry.host}/far/away:1"
-    desk = intrude(name="far", image=image, command=SHELL, instances=4)
+    caller = intrude(name="far", image=image, command=SHELL, instances=4)
     assert registry.asked.wait(30)
     other = intrude()
     assert other.ask("echo").outcome == Success({"do": "echo"})
-    assert desk.until(lambda: desk.pool.stats().problem) == (
+    assert caller.until(lambda: caller.pool.stats().problem) == (
         f"handler 'far' cannot be started: its image {image} is being pulled"
     )
-    assert desk.pool.free() == 0
-    registry.gate.set()
-    assert desk.ask("anything").outcome == Success(1)
-    desk.until(lambda: desk.pool.stats().warm == 4)
-    assert desk.pool.stats().problem is None
-    said = [record.getMessage() for record in caplog.records]
-    assert len([line for line in said if line.startswith(f"image {image} was pulled in ")]) == 1, "once for all slots"
+    assert caller.pool.free() == 0
+    registry.release.set()
+    assert caller.ask("anything").outcome == Success(1)
+    caller.until(lambda: caller.pool.stats().warm == 4)
+    assert caller.pool.stats().problem is None
+    messages = [record.getMessage() for record in caplog.records]
+    assert len([line for line in messages if line.startswith(f"image {image} was pulled in ")]) == 1, (
+        "once for all slots"
+    )

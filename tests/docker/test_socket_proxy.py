@@ -1,4 +1,4 @@
-"""deploy/proxy/socket.cfg lets pass all that a node asks of its engine, and refuses what it has no need of."""
+"""deploy/proxy/socket.cfg passes the engine requests of a node, and refuses others."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tasks_app.runner.docker_engine import DockerEngine
-from tasks_app.runner.docker_ways import TRANSPORT
+from tasks_app.runner.docker.engine import DockerEngine
+from tasks_app.runner.docker.transports import TRANSPORT
 from tasks_app.runner.errors import CallTimeout
 from tasks_app.runner.wire import Success
-from tests.broker.servers import missing, until
+from testkit.needs import program
+from testkit.process import until
 from tests.docker.conftest import intruder
 from tests.docker.engines import is_gone, owner
-from tests.runner.desk import Desk
+from tests.runner.caller import Caller
 
 RECIPE = Path(__file__).parents[2] / "deploy/proxy/socket.cfg"
 
 
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[Path]:
-    """Its socket."""
-    program = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
-    if program is None:
-        missing("haproxy")
+    """The socket of HAProxy with that file."""
+    haproxy = program("haproxy")
     home = Path(tempfile.mkdtemp(prefix="td-", dir="/tmp"))
     engine = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
     recipe = RECIPE.read_text()
@@ -37,7 +36,7 @@ def proxy() -> Iterator[Path]:
         assert f"unix@{theirs}" in recipe
         recipe = recipe.replace(f"unix@{theirs}", f"unix@{ours}")
     (home / "socket.cfg").write_text(recipe)
-    process = subprocess.Popen([str(program), "-f", str(home / "socket.cfg")])
+    process = subprocess.Popen([haproxy, "-f", str(home / "socket.cfg")])
     try:
         until((home / "socket").exists)
         yield home / "socket"
@@ -53,11 +52,11 @@ def test_a_node_works_through_it_and_cleans_up_after_itself(proxy: Path, transpo
     mine = owner()
     engine = DockerEngine(mine, environment)
     try:
-        with Desk(intruder(), engine) as desk:
-            first = desk.ask("echo", n=1)
+        with Caller(intruder(), engine) as caller:
+            first = caller.ask("echo", n=1)
             assert first.outcome == Success({"do": "echo", "n": 1})
-            assert isinstance(desk.ask("sleep", timeout=0.5, seconds=60).outcome, CallTimeout)
-            last = desk.ask("echo", n=2).container
+            assert isinstance(caller.ask("sleep", timeout=0.5, seconds=60).outcome, CallTimeout)
+            last = caller.ask("echo", n=2).container
             assert last != first.container and is_gone(first.container)
         assert is_gone(last)
     finally:
@@ -72,6 +71,6 @@ def test_a_node_works_through_it_and_cleans_up_after_itself(proxy: Path, transpo
         ("POST", "/images/load"), ("GET", "/containers/any/logs"), ("POST", "/swarm/init"),
     ],
 )  # fmt: skip
-def test_what_no_node_asks_for_is_refused(proxy: Path, method: str, path: str) -> None:
+def test_requests_that_no_node_makes_are_refused(proxy: Path, method: str, path: str) -> None:
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(proxy)), base_url="http://engine/v1.44") as http:
         assert http.request(method, path).status_code == 403

@@ -1,4 +1,4 @@
-"""Whole deployments whose handlers run in containers."""
+"""Deployments whose handlers run in containers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.images import docker
-from tests.images.recipes import STAND_INS, TOP
-from tests.system.daemon import Daemon
+from testkit.daemon import Daemon
+from testkit.images import docker
+from testkit.images.recipes import STAND_INS, TOP
 
 HERE = Path(__file__).parent
 EXAMPLES = "taskdaemon-test/example-"
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Deployment(Daemon):
-    """A daemon, and what the engine has of its containers."""
+    """A daemon, with its containers on the engine."""
 
     def containers(self, *filters: str) -> set[str]:
         """The full ids of its containers, dead or alive."""
@@ -38,22 +38,22 @@ class Deployment(Daemon):
         return set(docker.run(*engine, "ps", "--all", "--quiet", "--no-trunc", *words).split())
 
     def on_the_disk(self) -> list[Path]:
-        """What it keeps in its home for containers."""
+        """The files in its home that containers need."""
         return [path for path in (self.home / "pipes").rglob("*") if not path.is_dir() or not any(path.iterdir())]
 
     def close(self) -> None:
         super().close()
-        if "DOCKER_HOST" not in self.environment and self.database.exists() and (left := self.containers()):
-            docker.run("rm", "--force", *left)
+        if "DOCKER_HOST" not in self.environment and self.database.exists() and (leftovers := self.containers()):
+            docker.run("rm", "--force", *leftovers)
 
 
 @pytest.fixture(scope="session")
 def deploy() -> Iterator[Callable[..., Deployment]]:
-    """Makes deployments with tables and an id of their own, and these handlers; they end with the tests."""
+    """Makes deployments, each with its own tables, id and handlers; they end with the tests."""
     made: list[Deployment] = []
 
     def one(handlers: str, **environment: str) -> Deployment:
-        # Sockets have short paths; pytest's own folders are too deep.
+        # The path of a socket must be short; pytest's folders are too deep.
         deployment = Deployment(Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")), **environment)
         made.append(deployment)
         deployment.config.write_text(handlers)
@@ -79,7 +79,7 @@ def _copy(source: Path, target: Path) -> None:
 
 @pytest.fixture(scope="session")
 def examples() -> str:
-    """The images of examples/handlers, built from their Dockerfiles; the handlers.toml for them."""
+    """Builds the images of examples/handlers from their Dockerfiles; returns the handlers.toml for them."""
     for file in sorted((TOP / "examples/handlers").glob("*/Dockerfile")):
         docker.build(file.parent, EXAMPLES + file.parent.name, STAND_INS)
     return (TOP / "examples/docker/handlers.toml").read_text().replace("localhost/taskdaemon/", EXAMPLES)

@@ -1,4 +1,4 @@
-"""What is known afterwards of an attempt in a container."""
+"""What the API shows of an attempt in a container."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from testkit.images import docker
+from testkit.images.recipes import PYTHON
 from tests.docker.conftest import INTRUDER
 from tests.docker_handlers.conftest import Deployment
-from tests.images import docker
-from tests.images.recipes import PYTHON
 
 HANDLERS = f"""
 [handlers.intruder]
@@ -35,16 +35,16 @@ def daemon(deploy: Callable[..., Deployment]) -> Deployment:
     return daemon
 
 
-def tried(daemon: Deployment, **data: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A task that has ended, and its only attempt, as the API shows them."""
+def run(daemon: Deployment, **data: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run a task to its end; returns the task and its only attempt, as the API shows them."""
     identity = daemon.post("intruder", data)
     found = daemon.until_final(identity)
     (attempt,) = daemon.http.get(f"/api/tasks/{identity}/attempts").json()
     return found, attempt
 
 
-def test_an_attempt_names_the_image_and_says_how_long_it_waited(daemon: Deployment) -> None:
-    found, attempt = tried(daemon, do="echo")
+def test_an_attempt_names_its_image_and_its_waiting_time(daemon: Deployment) -> None:
+    found, attempt = run(daemon, do="echo")
     assert found["status"] == "completed"
     assert attempt["image"] == docker.run("image", "inspect", "--format", "{{.Id}}", PYTHON).strip()
     assert attempt["image"].startswith("sha256:")
@@ -52,7 +52,7 @@ def test_an_attempt_names_the_image_and_says_how_long_it_waited(daemon: Deployme
     assert 0.0 <= attempt["wait_seconds"] < 30.0
 
 
-def test_a_container_has_the_memory_of_its_handler_or_else_that_of_the_environment(daemon: Deployment) -> None:
+def test_a_container_has_the_memory_limit_of_its_handler_or_the_default(daemon: Deployment) -> None:
     limits = {}
     for name in ("intruder", "roomy"):
         (container,) = daemon.containers(f"label=taskdaemon.handler={name}")
@@ -69,10 +69,10 @@ def test_a_container_has_the_memory_of_its_handler_or_else_that_of_the_environme
     ],
     ids=["the handler", "a child, and a good reply", "a child, and a bad one"],
 )
-def test_a_kill_for_memory_is_flagged_whatever_the_attempt_came_to(
+def test_a_kill_for_memory_is_flagged_for_every_outcome(
     daemon: Deployment, data: dict[str, Any], status: str, outcome: str
 ) -> None:
-    found, attempt = tried(daemon, **data)
+    found, attempt = run(daemon, **data)
     assert (found["status"], attempt["outcome"], attempt["oom"]) == (status, outcome, True)
     if status == "failed":
         assert found["failure_reason"] == "oom"

@@ -1,4 +1,4 @@
-"""What docs/handlers.md shows works as it stands there: every fenced block is taken from the page and run."""
+"""The examples of docs/handlers.md work: each fenced block is taken from the page and run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from testkit.images import docker
+from testkit.images.recipes import STAND_INS, TOP
+from testkit.needs import program
 from tests.docker_handlers.conftest import Deployment
-from tests.images import docker
-from tests.images.recipes import STAND_INS, TOP
 
 PAGE = (TOP / "docs/handlers.md").read_text()
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -24,7 +25,7 @@ TAG = "taskdaemon-test/docs-"
 
 @dataclass
 class Section:
-    """A language: the files of its image, by name."""
+    """A section for one language: the files of its image by name."""
 
     title: str
     files: dict[str, str] = field(default_factory=dict)
@@ -52,7 +53,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The images of the page, built from it."""
+    """Builds the images of the page."""
     for section in sections():
         context = tmp_path_factory.mktemp("context")
         for name, text in section.files.items():
@@ -69,7 +70,7 @@ def daemon(deploy: Callable[..., Deployment], images: list[str]) -> Deployment:
     return daemon
 
 
-def test_every_block_of_the_page_is_used_by_one_of_these_tests() -> None:
+def test_every_block_of_the_page_is_tested() -> None:
     assert [(section.title.split(",")[0], set(section.files)) for section in sections()] == [
         ("Python", {"hello.py", "Dockerfile"}),
         ("Shell", {"hello.sh", "Dockerfile"}),
@@ -79,43 +80,44 @@ def test_every_block_of_the_page_is_used_by_one_of_these_tests() -> None:
 
 
 @pytest.mark.parametrize("language", ["python", "shell", "c"])
-def test_a_handler_of_the_page_answers(daemon: Deployment, language: str) -> None:
+def test_a_handler_of_the_page_replies(daemon: Deployment, language: str) -> None:
     for name in ("Ada", "Ada Lovelace 2"):
         found = daemon.until_final(daemon.post(f"hello-{language}", {"name": name}))
         assert (found["status"], found["result"]) == ("completed", {"hello": name}), found
 
 
 @pytest.mark.parametrize("language", ["python", "c"])
-def test_one_that_says_no_fails_the_task(daemon: Deployment, language: str) -> None:
+def test_an_error_reply_fails_the_task(daemon: Deployment, language: str) -> None:
     found = daemon.until_final(daemon.post(f"hello-{language}", {"name": 5}))
     assert (found["status"], found["failure_reason"], found["attempts"]) == ("failed", "handler_error", 1)
     assert found["last_error"].startswith("data.name ")
 
 
 def test_its_log_is_with_the_attempt(daemon: Deployment) -> None:
-    # The engine carries stdout and stderr by ways of their own: the answer may overtake the last words before it.
+    # The engine carries stdout and stderr separately: the reply may overtake the log before it.
     logs = []
     for number in range(10):
         task = daemon.post("hello-shell", {"name": f"Ada {number}"})
         daemon.until_final(task)
         (attempt,) = daemon.http.get(f"/api/tasks/{task}/attempts").json()
-        assert attempt["stderr_tail"] in ("", f"greeting 'Ada {number}'\n"), "another task's words"
+        assert attempt["stderr_tail"] in ("", f"greeting 'Ada {number}'\n"), "another task's log"
         logs.append(attempt["stderr_tail"])
     assert any(logs)
 
 
-def test_the_line_to_try_one_without_the_daemon_does(images: list[str]) -> None:
+def test_the_command_to_try_a_handler_without_the_daemon_works(images: list[str]) -> None:
     (line,) = re.findall(r"`(echo '.*docker run.*)`", PAGE)
-    said = subprocess.run(["sh", "-c", line.replace("localhost/", TAG)], capture_output=True, text=True, check=True)
-    assert json.loads(said.stdout) == {"status": "success", "result": {"hello": "Ada"}}
+    line = line.replace("localhost/", TAG).replace("docker ", f"{program('docker')} ", 1)
+    output = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
+    assert json.loads(output.stdout) == {"status": "success", "task_id": "1", "result": {"hello": "Ada"}}
 
 
-def test_the_python_one_is_a_child_process_as_well(tmp_path: Path) -> None:
+def test_the_python_handler_runs_as_a_child_process_too(tmp_path: Path) -> None:
     (source,) = blocks("python")
     (tmp_path / "hello.py").write_text(source)
     request = blocks("json")[0].encode()
-    said = subprocess.run([sys.executable, "hello.py"], cwd=tmp_path, input=request, capture_output=True, check=True)
-    assert json.loads(said.stdout) == {"status": "success", "result": {"hello": "Ada"}}
+    output = subprocess.run([sys.executable, "hello.py"], cwd=tmp_path, input=request, capture_output=True, check=True)
+    assert json.loads(output.stdout) == {"status": "success", "result": {"hello": "Ada"}}
 
 
 def test_the_lines_of_the_protocol_are_json() -> None:
@@ -125,8 +127,8 @@ def test_the_lines_of_the_protocol_are_json() -> None:
     assert [set(reply) for reply in kinds] == [{"status", "result"}, {"status", "error", "retryable"}]
 
 
-def test_the_web_process_does_without_docker() -> None:
+def test_the_web_process_does_not_import_docker() -> None:
     load = "import sys, django; django.setup(); import taskdaemon_site.wsgi, tasks_app.urls"
-    look = f"{load}; sys.exit('docker' in sys.modules)"
+    code = f"{load}; sys.exit('docker' in sys.modules)"
     environment = {"DJANGO_SETTINGS_MODULE": "taskdaemon_site.settings", "PATH": "/nonexistent"}
-    assert subprocess.run([sys.executable, "-c", look], cwd=TOP, env=environment).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=TOP, env=environment).returncode == 0

@@ -1,4 +1,4 @@
-"""The engine is killed under a deployment at work, and comes back: the pool is full again, and nothing is left."""
+"""The engine is killed while a deployment runs, and comes back: the pool is full again and nothing is left."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from testkit.images.recipes import BUSYBOX
+from testkit.process import kill_all, until
 from tests.docker.second_engine import SecondEngine, second_engine
 from tests.docker_handlers.conftest import Deployment
 from tests.docker_handlers.test_nothing_is_left import HANDLER, busy
-from tests.images.recipes import BUSYBOX
-from tests.system.process import kill_all, until
 
 SECONDS = 30.0
 
@@ -34,12 +34,12 @@ def until_new(daemon: Deployment, before: set[str]) -> None:
     """Wait until there are two containers, and none of the earlier ones."""
     there: set[str] = set()
 
-    def look() -> bool:
+    def replaced() -> bool:
         there.clear()
         there.update(daemon.containers())
         return len(there) == 2 and not there & before
 
-    until(look, SECONDS, lambda: f"two new containers; there are {there}, there were {before}")
+    until(replaced, SECONDS, lambda: f"two new containers; there are {there}, there were {before}")
     daemon.until_warm()
 
 
@@ -53,9 +53,7 @@ def test_an_engine_that_is_killed_under_a_node_leaves_nothing_of_it(daemon: Depl
     assert daemon.until_final(daemon.post("act"))["result"] == 1
 
 
-def test_an_engine_and_everything_of_ours_killed_at_once_leave_nothing(
-    daemon: Deployment, second: SecondEngine
-) -> None:
+def test_an_engine_and_the_daemon_killed_at_once_leave_nothing(daemon: Deployment, second: SecondEngine) -> None:
     task, before = busy(daemon), daemon.containers()
     second.stop(signal.SIGKILL)
     kill_all(daemon.home)

@@ -1,4 +1,4 @@
-"""The example handlers, in the images that their own Dockerfiles make, as examples/docker/handlers.toml runs them."""
+"""The example handlers in the images of their Dockerfiles, with examples/docker/handlers.toml."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from testkit.images import docker
+from testkit.images.recipes import TOP
 from tests.docker_handlers.conftest import Deployment
-from tests.images import docker
-from tests.images.recipes import TOP
 
 FILE = TOP / "examples/docker/handlers.toml"
 SHIPPED = TOP / "handlers.toml"
@@ -38,7 +38,7 @@ def refused(daemon: Deployment, task_type: str, data: dict[str, Any]) -> str:
     return str(found["last_error"])
 
 
-def test_all_that_is_shipped_as_child_processes_is_there_in_containers() -> None:
+def test_every_shipped_handler_is_in_the_containers_file_too() -> None:
     in_containers = tomllib.loads(FILE.read_text())["handlers"]
     assert set(tomllib.loads(SHIPPED.read_text())["handlers"]) <= set(in_containers)
     for name, handler in in_containers.items():
@@ -69,7 +69,7 @@ def test_primes_in_python_and_in_c(daemon: Deployment, task_type: str, limit: in
 
 @pytest.mark.parametrize("task_type", ["prime", "prime-c"])
 @pytest.mark.parametrize("limit", [1, 0, -5, 10_000_001, 2**80, 7.5, "7", None, True, [], {}])
-def test_a_limit_that_makes_no_sense_is_refused_in_both(daemon: Deployment, task_type: str, limit: object) -> None:
+def test_an_invalid_limit_is_refused_in_both(daemon: Deployment, task_type: str, limit: object) -> None:
     assert refused(daemon, task_type, {"limit": limit}).startswith("data.limit must be an integer from 2 to 10,000,000")
 
 
@@ -81,7 +81,7 @@ def test_resize_with_pillow(daemon: Deployment) -> None:
 
 
 @pytest.mark.parametrize("task_type", ["urgent", "normal", "background"])
-def test_the_priority_types_say_which_of_them_it_was(daemon: Deployment, task_type: str) -> None:
+def test_the_priority_handlers_name_their_task_type(daemon: Deployment, task_type: str) -> None:
     assert result(daemon, task_type, {"a": 1}) == {"handled_by": task_type, "data": {"a": 1}}
 
 

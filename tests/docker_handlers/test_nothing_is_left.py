@@ -1,4 +1,4 @@
-"""However a deployment ends, none of its containers is left, idle or busy; its neighbour's are never touched."""
+"""However a deployment ends, none of its containers is left, and another deployment's are never touched."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from testkit.images.recipes import BUSYBOX
+from testkit.process import children, kill_all, until
 from tests.docker_handlers.conftest import Deployment
-from tests.images.recipes import BUSYBOX
-from tests.system.process import children, kill_all, until
 
-# Reads a line, sleeps on where it is told to, and hears no SIGTERM: one whose stdin ends meanwhile does not notice.
+# Reads a line, sleeps if told to, and ignores SIGTERM; while it sleeps it does not notice the end of its stdin.
 SCRIPT = (
     "trap '' TERM; while read -r task; do case $task in *forever*) sleep 100000;; esac; "
     """echo '{\\"status\\":\\"success\\",\\"result\\":1}'; done"""
@@ -25,7 +25,7 @@ instances = 2
 timeout = 600
 """
 SECONDS = 15.0
-"""Promise P10, from the moment on at which a node of the deployment lives."""
+"""Promise P10, counted from the start of a living node of the deployment."""
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def neighbour(deploy: Callable[..., Deployment]) -> Iterator[Deployment]:
 
 
 def busy(daemon: Deployment) -> str:
-    """One of its two containers is in the middle of a task that has no end, the other one idle."""
+    """Start an endless task: one of the two containers is busy, the other idle."""
     task = daemon.post("act", {"sleep": "forever"})
     daemon.until_status(task, "processing")
     return task
@@ -63,13 +63,13 @@ def test_a_running_task_that_is_deleted_has_its_container_killed(daemon: Deploym
     before = daemon.containers()
     task = busy(daemon)
     assert daemon.http.delete(f"/api/tasks/{task}").status_code == 204
-    until(lambda: len(before & daemon.containers("status=running")) == 1, 2, "the end of its container")
+    until(lambda: len(before & daemon.containers("status=running")) == 1, what="the end of its container")
     assert daemon.until_final(daemon.post("act"))["result"] == 1
     until(lambda: len(daemon.containers()) == 2 and not before <= daemon.containers(), what="another container")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_nothing_is_left_after_it_was_told_to_end(daemon: Deployment, number: signal.Signals) -> None:
+def test_nothing_is_left_after_a_signal(daemon: Deployment, number: signal.Signals) -> None:
     up = daemon.up()
     task = busy(daemon)
     assert len(daemon.containers()) == 2
@@ -86,7 +86,7 @@ def test_a_node_that_is_killed_is_replaced_and_its_containers_go(daemon: Deploym
     before, others = daemon.containers(), neighbour.containers()
     for pid in children(up.pid):
         os.kill(pid, signal.SIGKILL)
-    until_gone(daemon, before, 2 * SECONDS)  # of which `up` needs a few to start the next node
+    until_gone(daemon, before, 2 * SECONDS)  # includes the few seconds in which `up` starts the next node
     daemon.until_warm()
     assert len(daemon.containers()) == 2
     assert neighbour.containers() == others
@@ -94,7 +94,7 @@ def test_a_node_that_is_killed_is_replaced_and_its_containers_go(daemon: Deploym
     assert daemon.containers() == set()
 
 
-def test_the_next_start_removes_what_was_left_when_everything_was_killed(
+def test_the_next_start_removes_the_containers_of_a_killed_deployment(
     daemon: Deployment, neighbour: Deployment
 ) -> None:
     daemon.up()
@@ -113,7 +113,7 @@ def test_the_next_start_removes_what_was_left_when_everything_was_killed(
     assert (daemon.containers(), daemon.on_the_disk()) == (set(), [])
 
 
-def test_a_living_node_removes_what_a_killed_one_left(daemon: Deployment) -> None:
+def test_a_living_node_removes_the_containers_of_a_killed_one(daemon: Deployment) -> None:
     daemon.web()
     first = daemon.worker()
     daemon.until_warm()
@@ -122,7 +122,7 @@ def test_a_living_node_removes_what_a_killed_one_left(daemon: Deployment) -> Non
     second = daemon.worker()
     until(lambda: len(daemon.containers()) == 4, what="the second node's containers")
     first.kill()
-    # Not one of them lives once its task may be begun anew: it could begin what it was sent and has not read.
+    # Before the task may run again, all of them must be dead: one could begin the line that it has not read.
     until(lambda: daemon.attempts(task), what="the end of the first attempt")
     assert not before & daemon.containers("status=running")
     until_gone(daemon, before)

@@ -1,4 +1,4 @@
-"""Nodes of other hosts on one engine: what one that fell silent leaves there goes, and its tasks are taken over."""
+"""Nodes of other hosts on one engine: the containers of a silent node are removed, and its tasks run elsewhere."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from testkit.images.recipes import BUSYBOX
+from testkit.process import until
 from tests.docker_handlers.conftest import Deployment
-from tests.images.recipes import BUSYBOX
 from tests.system import hosts
-from tests.system.process import until
 
-# In its first attempt it reads a line and sleeps on, and hears no SIGTERM; later ones answer.
+# In the first attempt it reads a line, sleeps, and ignores SIGTERM; in later ones it replies.
 SCRIPT = (
     r"""trap '' TERM; while read -r task; do case $task in *'\"attempt\":1}'*) sleep 100000;; esac; """
     """echo '{\\"status\\":\\"success\\",\\"result\\":1}'; done"""
@@ -29,7 +29,7 @@ timeout = 600
 
 @pytest.fixture
 def daemon(deploy: Callable[..., Deployment]) -> Iterator[Deployment]:
-    """A deployment with its web server, and leases of 6 s."""
+    """A deployment with a web server, and leases of 6 s."""
     daemon = deploy(HANDLER, DAEMON_DRAIN_TIMEOUT="0", DAEMON_LEASE="6")
     daemon.web()
     yield daemon
@@ -37,45 +37,44 @@ def daemon(deploy: Callable[..., Deployment]) -> Iterator[Deployment]:
 
 
 def busy(daemon: Deployment) -> tuple[str, set[str]]:
-    """A task that the only node runs, and its containers."""
+    """A task that the only node runs, and that node's containers."""
     task = daemon.post("act")
     daemon.until_status(task, "processing")
     return task, daemon.containers()
 
 
 def counted(daemon: Deployment, series: str) -> int:
-    """A counter's value."""
-    rows = daemon.rows("SELECT sum(value) AS n FROM taskdaemon_counter WHERE series = ?", series)
-    return int(rows[0]["n"] or 0)
+    """The value of a counter."""
+    return daemon.counted(series)
 
 
-def test_what_a_vanished_host_left_on_the_engine_is_removed(daemon: Deployment) -> None:
+def test_the_containers_of_a_vanished_host_are_removed(daemon: Deployment) -> None:
     first = hosts.start(daemon, "a")
     name = hosts.name(daemon, first)
     daemon.until_warm()
-    task, left = busy(daemon)
+    task, before = busy(daemon)
     hosts.start(daemon, "b")
     daemon.until_warm()
     first.kill()
     shutil.rmtree(daemon.home / "host-a")
     found = daemon.until_final(task)
     assert (found["status"], found["attempts"]) == ("completed", 2)
-    until(lambda: not left & daemon.containers(), what="the end of its container")
+    until(lambda: not before & daemon.containers(), what="the end of its container")
     assert len(daemon.containers()) == 1
-    until(lambda: name in daemon.http.get("/health").text, what="a word in /health")
+    until(lambda: name in daemon.http.get("/health").text, what="its name in /health")
 
 
-def test_a_stopped_nodes_container_is_killed_and_it_serves_again(daemon: Deployment) -> None:
+def test_the_container_of_a_stopped_node_is_killed_and_the_node_serves_again(daemon: Deployment) -> None:
     first = hosts.start(daemon, "a")
     daemon.until_warm()
-    task, left = busy(daemon)
+    task, before = busy(daemon)
     second = hosts.start(daemon, "b")
     daemon.until_warm()
     first.signal(signal.SIGSTOP)
     found = daemon.until_final(task)
     assert (found["status"], found["attempts"]) == ("completed", 2)
     assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["worker_lost", "success"]
-    until(lambda: not left & daemon.containers(), what="the end of its container, while it is stopped")
+    until(lambda: not before & daemon.containers(), what="the end of its container, while it is stopped")
     first.signal(signal.SIGCONT)
     until(lambda: len(daemon.containers()) == 2, what="a new container of the first node's")
     daemon.until_warm()

@@ -1,4 +1,4 @@
-"""The prime handler in four containers, under load from four clients."""
+"""The prime handler in four containers, under the load of four clients."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
+from testkit.process import until
 from tests.docker_handlers.conftest import EXAMPLES, Deployment
-from tests.system.process import until
 
 HANDLER = f"""
 [handlers.prime]
@@ -41,6 +41,6 @@ def test_a_hundred_tasks_by_four_clients_have_the_right_result_each(
         assert (found["status"], found["attempts"]) == ("completed", 1), found
         assert (found["result"]["count"], found["result"]["largest"]) == (78_498, 999_983)
     used = {row["container"] for row in daemon.rows("SELECT DISTINCT container FROM taskdaemon_attempt")}
-    assert len(used) == 4, "each of the four had its part, and none was replaced"
+    assert len(used) == 4, "each container ran tasks, and none was replaced"
     assert up.stop() == 0
     assert daemon.containers() == set()

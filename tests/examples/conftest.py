@@ -1,4 +1,4 @@
-"""The shipped handlers as they run: child processes that are asked over the wire protocol."""
+"""The shipped handlers as child processes that get tasks over the wire protocol."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SHIPPED: dict[str, Any] = tomllib.loads((TOP / "handlers.toml").read_text())["ha
 
 
 class Ask(Protocol):
-    """Sends one task to the handler of a type and gives its reply line, decoded."""
+    """Sends a task to the handler of a type; returns its reply line, decoded."""
 
     def __call__(self, task_type: str, data: dict[str, Any], attempt: int = 1) -> dict[str, Any]: ...
 
 
 @contextmanager
 def running(task_type: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The handler of this type, started as handlers.toml says, in a minimal environment."""
+    """The handler of this type, started as in handlers.toml with a minimal environment."""
     command: list[str] = [sys.executable if word == "python" else word for word in SHIPPED[task_type]["command"]]
     process = subprocess.Popen(
         command,
@@ -43,13 +43,13 @@ def running(task_type: str) -> Iterator[subprocess.Popen[bytes]]:
         assert process.stdin and process.stdout
         process.stdin.close()
         process.stdout.close()
-        # A handler ends by itself when its stdin does.
+        # A handler ends by itself at the end of its stdin.
         assert process.wait(timeout=10) == 0
 
 
 @pytest.fixture(scope="module")
 def ask() -> Iterator[Ask]:
-    """One warm process a type, as the daemon keeps them; every task of a module goes to the same one."""
+    """One warm process for each type, as in the daemon; all tasks of a module go to the same one."""
     warm: dict[str, Any] = {}
 
     def ask(task_type: str, data: dict[str, Any], attempt: int = 1) -> dict[str, Any]:
@@ -69,13 +69,13 @@ def ask() -> Iterator[Ask]:
 
 
 class Site:
-    """A web server of this machine's own. `pages`: by path, what it answers (status, headers, content)."""
+    """A local web server. `pages`: status, headers and content by path."""
 
     def __init__(self) -> None:
         site = self
         self.pages: dict[str, tuple[int, dict[str, str], bytes]] = {}
         self.release = threading.Event()
-        """Set at the end: lets go of the requests that were left hanging."""
+        """Set at the end, to release hanging requests."""
 
         class Answer(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -108,7 +108,7 @@ class Site:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def page(self, path: str, content: bytes, status: int = 200, **headers: str) -> str:
-        """Adds a page; its URL."""
+        """Add a page; returns its URL."""
         self.pages[path] = status, {name.replace("_", "-"): value for name, value in headers.items()}, content
         return self.url + path
 

@@ -7,7 +7,7 @@ import pytest
 from tests.examples.conftest import SHIPPED, Ask
 
 
-def test_handlers_toml_ships_every_type_of_the_owners_curl_lines():
+def test_handlers_toml_has_every_type_of_the_owners_curl_lines():
     assert set(SHIPPED) == {"echo", "prime", "resize", "urgent", "normal", "background"}
 
 
@@ -19,5 +19,5 @@ def test_echo_answers_with_its_data(ask: Ask, data: dict[str, object]):
 
 
 @pytest.mark.parametrize("task_type", ["urgent", "normal", "background"])
-def test_the_priority_types_say_which_of_them_it_was(ask: Ask, task_type: str):
+def test_the_priority_handlers_name_their_task_type(ask: Ask, task_type: str):
     assert ask(task_type, {"a": 1}) == {"status": "success", "result": {"handled_by": task_type, "data": {"a": 1}}}

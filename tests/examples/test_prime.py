@@ -36,13 +36,13 @@ def test_every_limit_up_to_two_hundred_agrees_with_plain_division(ask: Ask):
 
 
 @pytest.mark.parametrize("limit", [True, False, 10.0, 1e6, "1000", None, [], {}, 1, 0, -5, 10_000_001, 10**30])
-def test_a_bad_limit_is_an_error_for_good_that_says_what_is_wanted(ask: Ask, limit: object):
+def test_a_bad_limit_is_a_permanent_error_that_says_what_is_valid(ask: Ask, limit: object):
     reply = ask("prime", {"limit": limit})
     assert reply["status"] == "error"
     assert reply["retryable"] is False
     assert reply["error"].startswith("data.limit must be an integer from 2 to 10,000,000, and this is ")
 
 
-def test_a_bad_limit_costs_nothing_but_itself(ask: Ask):
+def test_a_bad_limit_does_not_affect_the_next_task(ask: Ask):
     ask("prime", {"limit": "x" * 1_000_000})
     assert ask("prime", {"limit": 10})["result"]["count"] == 4

@@ -1,4 +1,4 @@
-"""resize: pictures that come in the task."""
+"""resize: pictures in the task's data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def base64_of(content: bytes) -> str:
 
 
 def shown(reply: dict[str, Any]) -> Image.Image:
-    """The picture of a reply, whose other fields say the truth about it."""
+    """The picture of a reply. Asserts that the reply's other fields match it."""
     assert reply["status"] == "success", reply
     result = reply["result"]
     content = base64.b64decode(result["data"], validate=True)
@@ -54,13 +54,13 @@ def refused(reply: dict[str, Any]) -> str:
         ({"width": 1}, (1, 1)),
     ],
 )
-def test_a_side_that_is_not_asked_for_keeps_the_ratio(ask: Ask, asked: dict[str, int], size: tuple[int, int]):
+def test_a_missing_side_keeps_the_ratio(ask: Ask, asked: dict[str, int], size: tuple[int, int]):
     reply = ask("resize", {"image_base64": base64_of(encoded(400, 200)), **asked})
     assert shown(reply).size == size
     assert reply["result"]["source"] == {"width": 400, "height": 200, "format": "PNG"}
 
 
-def test_a_picture_that_fits_the_box_is_not_blown_up(ask: Ask):
+def test_a_picture_that_fits_the_box_is_not_enlarged(ask: Ask):
     assert shown(ask("resize", {"image_base64": base64_of(encoded(20, 10))})).size == (20, 10)
 
 
@@ -99,7 +99,7 @@ def test_transparency_is_kept(ask: Ask):
     assert shown(ask("resize", {"image_base64": base64_of(buffer.getvalue())})).getpixel((5, 5)) == (255, 0, 0, 0)
 
 
-def test_a_picture_that_lies_on_its_side_is_put_upright(ask: Ask):
+def test_a_picture_is_rotated_as_its_exif_tag_says(ask: Ask):
     exif = Image.Exif()
     exif[0x0112] = 6
     assert shown(ask("resize", {"image_base64": base64_of(encoded(40, 20, "JPEG", exif=exif))})).size == (20, 40)
@@ -134,7 +134,7 @@ def test_a_picture_that_would_not_fit_a_reply_is_refused(ask: Ask):
     [b"", b"plain text", b"%!PS-Adobe-3.0 EPSF-3.0\n", encoded(64, 64)[:60], encoded(64, 64, "JPEG")[:300]],
     ids=["empty", "text", "postscript", "half a PNG", "half a JPEG"],
 )
-def test_a_bad_picture_is_an_error_for_good(ask: Ask, content: bytes):
+def test_a_bad_picture_is_a_permanent_error(ask: Ask, content: bytes):
     assert refused(ask("resize", {"image_base64": base64_of(content)})).startswith(
         ("This is not a picture", "The picture")
     )

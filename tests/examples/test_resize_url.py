@@ -1,4 +1,4 @@
-"""resize: pictures behind a URL."""
+"""resize: pictures at a URL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.examples.test_resize import encoded, refused, shown
 
 @pytest.fixture
 def fetching() -> ModuleType:
-    """The handler's fetch module, to be run with shorter times."""
+    """The handler's fetch module, imported so that a test can shorten its timeouts."""
     spec = importlib.util.spec_from_file_location("fetch", TOP / "examples/handlers/resize/fetch.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -23,7 +23,7 @@ def fetching() -> ModuleType:
     return module
 
 
-def test_a_url_alone_is_a_whole_task(ask: Ask, site: Site):
+def test_a_url_without_a_size_is_enough(ask: Ask, site: Site):
     assert shown(ask("resize", {"url": site.page("/image.jpg", encoded(300, 200, "JPEG"))})).size == (128, 85)
 
 
@@ -51,7 +51,7 @@ def test_a_server_that_may_recover_is_worth_a_retry(ask: Ask, site: Site, status
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
-def test_a_server_that_says_no_is_an_error_for_good(ask: Ask, site: Site, status: int):
+def test_a_client_error_is_permanent(ask: Ask, site: Site, status: int):
     assert refused(ask("resize", {"url": site.page("/", b"", status)})) == f"The URL answered with status {status}."
 
 
@@ -62,7 +62,7 @@ def test_a_server_that_cannot_be_reached_is_worth_a_retry(ask: Ask, url: str):
     assert reply["error"].startswith("The URL could not be fetched: ")
 
 
-def test_an_answer_that_breaks_off_is_worth_a_retry(ask: Ask, site: Site):
+def test_an_incomplete_answer_is_worth_a_retry(ask: Ask, site: Site):
     reply = ask("resize", {"url": site.page("/", encoded(64, 64), Content_Length="100000")})
     assert reply == {
         "status": "error",
@@ -71,7 +71,7 @@ def test_an_answer_that_breaks_off_is_worth_a_retry(ask: Ask, site: Site):
     }
 
 
-def test_what_is_no_picture_is_an_error_for_good(ask: Ask, site: Site):
+def test_a_page_that_is_not_a_picture_is_a_permanent_error(ask: Ask, site: Site):
     assert refused(ask("resize", {"url": site.page("/", b"<html>")})).startswith("This is not a picture")
 
 
@@ -102,15 +102,13 @@ def test_a_url_that_can_never_work_is_refused(ask: Ask, url: str):
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1:1/x", "gopher://127.0.0.1/"])
-def test_a_redirect_out_of_the_web_is_not_followed(ask: Ask, site: Site, target: str):
+def test_a_redirect_to_another_scheme_is_not_followed(ask: Ask, site: Site, target: str):
     reply = ask("resize", {"url": site.page("/", b"", 302, Location=target)})
     assert reply["status"] == "error"
 
 
 @pytest.mark.parametrize("path", ["/silent", "/drips"])
-def test_a_server_that_does_not_come_to_an_end_is_left(
-    fetching: ModuleType, site: Site, path: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_slow_server_is_given_up(fetching: ModuleType, site: Site, path: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fetching, "SILENCE", 0.2)
     monkeypatch.setattr(fetching, "WHOLE", 0.2)
     with pytest.raises(fetching.NotFetched) as caught:

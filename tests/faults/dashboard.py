@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from tests.system.daemon import Daemon
+from testkit.daemon import Daemon
 
 PASSWORD = "a good password of the tests"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from tests.broker.servers import missing
-from tests.system.daemon import free_port
-from tests.system.process import until
+from testkit.needs import program
+from testkit.ports import free_port
+from testkit.process import until
 
 CONFIGURATION = """[databases]
 * = host={host} port={server} user=postgres
@@ -35,9 +34,7 @@ class PgBouncer:
     """Takes connections once it is made."""
 
     def __init__(self, home: Path, server: str, mode: str) -> None:
-        found = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-        if found is None:
-            missing("pgbouncer")
+        found = program("pgbouncer")
         there = urlsplit(server)
         self.port = free_port()
         self.url = f"postgres://postgres@127.0.0.1:{self.port}{there.path}"
@@ -48,7 +45,7 @@ class PgBouncer:
         if os.geteuid() == 0:
             other = {"user": pwd.getpwnam("postgres").pw_uid, "extra_groups": []}
         with (home / "pgbouncer.log").open("ab") as log:
-            self._process = subprocess.Popen([str(found), file], stdout=log, stderr=log, cwd="/", **other)
+            self._process = subprocess.Popen([found, file], stdout=log, stderr=log, cwd="/", **other)
         try:
             until(self._answers, what=lambda: (home / "pgbouncer.log").read_text()[-2000:])
         except BaseException:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.servers import missing
+from testkit.daemon import Daemon
+from testkit.needs import missing
+from testkit.process import Process, until
 from tests.faults.dashboard import health
 from tests.system.checker import faults
-from tests.system.daemon import Daemon
-from tests.system.process import Process, until
 
 pytestmark = pytest.mark.database
 
@@ -24,7 +24,7 @@ def shifted(seconds: int) -> dict[str, str]:
     """The environment of a process whose wall clock is off by so much, and no other of its clocks."""
     library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
     if library is None:
-        missing("libfaketime (Debian: apt-get install libfaketime)")
+        missing("libfaketime", "libfaketime")
     off = {"LD_PRELOAD": str(library), "FAKETIME": f"{seconds:+d}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     told = [subprocess.check_output([sys.executable, "-c", TIMES], env=env, text=True).split() for env in ({}, off)]
     wall, *others = (float(there) - float(here) for here, there in zip(*told, strict=True))

@@ -6,18 +6,17 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 
-import httpx
 import pytest
 
-from tasks_app.runner.orphans import DEPLOYMENT
+from tasks_app.runner.docker.orphans import DEPLOYMENT
+from testkit.daemon import Daemon
+from testkit.process import until
 from tests.docker.engines import BUSYBOX
 from tests.docker.second_engine import SecondEngine, second_engine
 from tests.faults.dashboard import problems
 from tests.system.checker import faults
-from tests.system.daemon import Daemon
-from tests.system.process import until
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.docker
 
 #: Sleeps where it is told to, but not in a second attempt.
 SHELL = (
@@ -55,14 +54,11 @@ def test_whatever_becomes_of_the_engine_tasks_wait_the_reason_is_shown_and_other
         return accepted[-1]
 
     def waits(*words: str) -> str:
-        """A task waits, /health says why, and all else goes on: each call within 10 s."""
+        """A task waits, /health says why, and all else goes on."""
         task = posted("box")
         until(lambda: all(word in problems(daemon) for word in words), what=lambda: f"{words} in {problems(daemon)}")
-        with httpx.Client(base_url=daemon.base, timeout=10) as hurried:
-            other = str(hurried.post("/queue", json={"type": "act"}).json()["task_id"])
-            until(lambda: hurried.get(f"/api/tasks/{other}").json()["status"] == "completed", 10, "another handler")
-            accepted.append(other)
-            found = hurried.get(f"/api/tasks/{task}").json()
+        assert daemon.until_final(posted("act"))["status"] == "completed"
+        found = daemon.task(task)
         assert (found["status"], found["attempts"]) == ("pending", 0), problems(daemon)
         return task
 
@@ -116,5 +112,5 @@ def test_whatever_becomes_of_the_engine_tasks_wait_the_reason_is_shown_and_other
 
 
 def faults_of_rows(daemon: Daemon, accepted: list[str]) -> list[str]:
-    """As `faults`; these handlers write no diary, so what it says of theirs says nothing."""
+    """As `faults`; these handlers record no executions, so those are not compared."""
     return [fault for fault in faults(daemon, accepted) if "which no handler ended" not in fault]

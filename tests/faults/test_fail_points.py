@@ -8,10 +8,10 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from testkit.daemon import Daemon
+from testkit.process import Process, until
+from testkit.stores import SQLiteStore
 from tests.system.checker import faults
-from tests.system.daemon import Daemon
-from tests.system.process import Process, until
-from tests.system.stores import SQLiteStore
 
 pytestmark = pytest.mark.database
 
@@ -67,7 +67,7 @@ def test_a_database_that_fails_after_a_claim_or_before_a_settle_costs_no_task(
     assert faults(daemon, [*kept, claimed]) == []
 
 
-def test_a_web_server_that_dies_between_commit_and_bell_has_accepted_the_task(
+def test_a_web_server_that_dies_between_commit_and_notification_has_accepted_the_task(
     deployment: Callable[..., Daemon],
 ) -> None:
     daemon = deployment(DAEMON_TESTING="true")

@@ -1,4 +1,4 @@
-"""Messages in our queues that are no bells: each is dropped with a line, nothing of it is run, and bells ring on."""
+"""Messages in our queues that are no notifications: each is dropped with a line, and nothing of it is run."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from typing import Any
 import kombu
 import pytest
 
-from tasks_app.broker.bell_directory import bell_directory
-from tasks_app.broker.doorbell import doorbell_url
-from tasks_app.broker.message import TASK
+from tasks_app.broker.local.directory import socket_directory
+from tasks_app.broker.local.transport import local_url
+from tasks_app.broker.message import NOTIFICATION_TASK
 from tasks_app.broker.queues import queue_name
-from tests.broker.servers import RABBITMQ, REDIS, forget, need_server
-from tests.faults.bells import post_until_heard
-from tests.system.daemon import Daemon
-from tests.system.process import Process, until
-from tests.system.stores import Store
+from testkit.brokers import RABBITMQ, REDIS, forget, need_server
+from testkit.daemon import Daemon
+from testkit.process import Process, until
+from testkit.stores import Store
+from tests.faults.notifications import post_until_heard
 
 BROKERS = [
-    pytest.param(None, id="doorbell"),
+    pytest.param(None, id="local"),
     pytest.param(REDIS, id="redis", marks=pytest.mark.redis),
     pytest.param(RABBITMQ, id="rabbitmq", marks=pytest.mark.rabbitmq),
 ]
-OURS = {"task": TASK, "id": "1", "lang": "py"}
+OURS = {"task": NOTIFICATION_TASK, "id": "1", "lang": "py"}
 JSON = "application/json"
 
 
@@ -66,7 +66,7 @@ def messages(trap: Path) -> list[dict[str, Any]]:
     ]
 
 
-#: What is no message at all; Redis and the doorbell take it all the same.
+#: What is no message at all; Redis and the local transport take it all the same.
 RAW = [
     b"garbage",
     b"{}",
@@ -104,12 +104,14 @@ def node(daemon: Daemon) -> Process:
 
 
 def broker_of(daemon: Daemon) -> str:
-    return daemon.environment["DAEMON_BROKER_URL"] or doorbell_url(daemon.home)
+    return daemon.environment["DAEMON_BROKER_URL"] or local_url(daemon.home)
 
 
 def dropped(node: Process) -> int:
     """How many messages it says to have dropped: of lines that say the same in one second some are but counted."""
-    lines = re.findall(r"dropped a message that is no bell(?:.*?\((\d+) like this were left out\))?", node.said())
+    lines = re.findall(
+        r"dropped a message that is not a notification(?:.*?\((\d+) like this were left out\))?", node.said()
+    )
     return sum(int(count or 1) for count in lines)
 
 
@@ -120,7 +122,7 @@ def until_dropped(node: Process, count: int) -> None:
     assert "Traceback" not in node.said()
 
 
-def test_what_is_no_bell_is_dropped_with_a_line_and_nothing_of_it_is_run(daemon: Daemon, node: Process) -> None:
+def test_what_is_no_notification_is_dropped_with_a_line_and_nothing_of_it_is_run(daemon: Daemon, node: Process) -> None:
     before, trap = dropped(node), daemon.home / "trapped"
     with kombu.Connection(broker_of(daemon)) as connection:
         producer = connection.Producer(auto_declare=False)
@@ -131,7 +133,7 @@ def test_what_is_no_bell_is_dropped_with_a_line_and_nothing_of_it_is_run(daemon:
                 exchange="", routing_key=queue_name(daemon.identity, "act"),
                 **{"headers": {}, **message, "content_encoding": encoding},
             )  # fmt: skip
-            # One by one: on the doorbell those that wait together are one.
+            # One by one: on the local transport those that wait together are one.
             until_dropped(node, before + number)
     assert not trap.exists()
     post_until_heard(daemon)
@@ -147,9 +149,9 @@ def test_what_is_no_message_is_dropped_with_a_line(daemon: Daemon, node: Process
                 redis.sendall(b"*3\r\n$5\r\nLPUSH\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n" % (len(queue), queue, len(raw), raw))
                 assert redis.recv(16).startswith(b":")
         else:
-            (ear,) = bell_directory(daemon.home).iterdir()
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ringer:
-                ringer.sendto(queue + b"\n" + raw, os.fspath(ear))
+            (listener,) = socket_directory(daemon.home).iterdir()
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+                notifier.sendto(queue + b"\n" + raw, os.fspath(listener))
         until_dropped(node, before + number)
     post_until_heard(daemon)
 
@@ -165,7 +167,7 @@ def test_a_huge_message_is_dropped_with_a_line(daemon: Daemon, node: Process) ->
     post_until_heard(daemon)
 
 
-def test_a_bell_does_nothing_but_ring_whatever_else_it_asks_for(daemon: Daemon, node: Process) -> None:
+def test_a_notification_only_notifies_whatever_else_it_asks_for(daemon: Daemon, node: Process) -> None:
     stolen = f"stolen-{daemon.identity}"
     callback: dict[str, Any] = {
         "task": "os.system",
@@ -183,7 +185,7 @@ def test_a_bell_does_nothing_but_ring_whatever_else_it_asks_for(daemon: Daemon, 
                 headers=OURS | {"eta": "2999-01-01T00:00:00+00:00", "retries": 7, "timelimit": [1, 1], "expires": "no"},
             )  # fmt: skip
         post_until_heard(daemon)
-        if daemon.environment["DAEMON_BROKER_URL"]:  # the doorbell has no queues that one could ask for
+        if daemon.environment["DAEMON_BROKER_URL"]:  # the local transport has no queues that one could ask for
             with pytest.raises((*connection.channel_errors, *connection.connection_errors)):
                 connection.channel().queue_declare(stolen, passive=True)
     assert node.popen.poll() is None

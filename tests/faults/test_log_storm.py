@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tests.system.daemon import Daemon
-from tests.system.process import until
+from testkit.daemon import Daemon
+from testkit.process import until
 
 
 def test_a_handler_that_fails_each_time_is_told_a_few_times_a_second(daemon: Daemon) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from testkit.daemon import Daemon
+from testkit.stores import PostgreSQLStore
 from tests.faults.pgbouncer import PgBouncer
 from tests.faults.test_postgresql import server, tables
 from tests.system.checker import faults
-from tests.system.daemon import Daemon
-from tests.system.stores import PostgreSQLStore
 
 __all__ = ["server", "tables"]
 

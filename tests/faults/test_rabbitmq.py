@@ -1,5 +1,5 @@
-"""RabbitMQ is killed, alarmed, stopped, its queues deleted or strange: a POST has its 200, tasks run, and bells are
-heard again after it."""
+"""RabbitMQ is killed, alarmed, stopped, its queues deleted or strange: a POST has its 200, tasks run, and
+notifications arrive again after it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from pathlib import Path
 import kombu
 import pytest
 
+from tasks_app.broker.health_check import broker_problems
 from tasks_app.broker.queues import queue_name
-from tasks_app.broker.survey import lacks
-from tests.broker.certificates import Certificate, make_certificate
-from tests.broker.servers import application
-from tests.broker.tls import rings_by_tls_if_the_certificate_is_trusted_and_of_that_name
-from tests.chaos.rabbitmq import RabbitMQ
-from tests.faults.bells import post, post_until, post_until_heard, problems
-from tests.system.daemon import Daemon, free_port
-from tests.system.process import Process, until
+from testkit.brokers import application
+from testkit.certificates import Certificate, make_certificate
+from testkit.daemon import Daemon
+from testkit.ports import free_port
+from testkit.process import Process, until
+from testkit.servers.rabbitmq import RabbitMQ
+from tests.broker.tls import notifies_by_tls_if_the_certificate_is_trusted_and_of_that_name
+from tests.faults.notifications import post, post_until, post_until_heard, problems
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.xdist_group("rabbitmq-faults")]
 
@@ -83,34 +84,34 @@ def test_its_consumer_timeout_ends_the_consumer(
         return "delivery acknowledgement on channel" in rabbitmq.said()
 
     node.signal(signal.SIGSTOP)
-    accepted += post(daemon, 5)  # one of their bells is delivered, and nobody acknowledges it
+    accepted += post(daemon, 5)  # one of their notifications is delivered, and nobody acknowledges it
     until(ended, what="the end of the node's consumer")
     node.signal(signal.SIGCONT)
 
 
 def test_it_has_a_memory_alarm(daemon: Daemon, rabbitmq: RabbitMQ, accepted: list[str], tmp_path: Path) -> None:
     rabbitmq.alarm(True)
-    (alarm,) = lacks(application(rabbitmq.url, tmp_path))
+    (alarm,) = broker_problems(application(rabbitmq.url, tmp_path))
     assert "`rabbitmq-diagnostics alarms`" in alarm
-    accepted += post_until(daemon, lambda: "takes no bells" in problems(daemon), "a word in /health")
+    accepted += post_until(daemon, lambda: "accepts no notifications" in problems(daemon), "a word in /health")
     accepted += post(daemon, 20)
     rabbitmq.alarm(False)
 
 
-def test_it_is_rung_by_tls_and_its_certificate_is_checked(
+def test_it_is_notified_by_tls_and_its_certificate_is_checked(
     rabbitmq: RabbitMQ, certificate: Certificate, tls_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"amqps://guest:guest@{{}}:{tls_port}//"
-    rings_by_tls_if_the_certificate_is_trusted_and_of_that_name(url, certificate, tmp_path, "tls", monkeypatch)
+    notifies_by_tls_if_the_certificate_is_trusted_and_of_that_name(url, certificate, tmp_path, "tls", monkeypatch)
 
 
 def test_it_is_killed_and_a_node_starts_without_it(daemon: Daemon, rabbitmq: RabbitMQ, accepted: list[str]) -> None:
     rabbitmq.stop(signal.SIGKILL)
     late = daemon.worker()
-    accepted += post_until(daemon, lambda: "takes no bells" in problems(daemon), "a word in /health")
+    accepted += post_until(daemon, lambda: "accepts no notifications" in problems(daemon), "a word in /health")
     late.until_says("no connection to the broker")
     rabbitmq.start()
-    late.until_says("bells are heard again")
+    late.until_says("notifications arrive again")
     assert late.stop() == 0
 
 

@@ -1,22 +1,21 @@
-"""Redis is killed, emptied, full, stopped, cut off: a POST has its 200, tasks run, and then bells are heard again."""
+"""Redis is killed, emptied, full, stopped, cut off: a POST has its 200, tasks run, and notifications return."""
 
 from __future__ import annotations
 
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 
 import kombu
 import pytest
 
-from tasks_app.broker.message import TASK
+from tasks_app.broker.message import NOTIFICATION_TASK
 from tasks_app.broker.queues import queue_name
+from testkit.brokers import RedisServer
+from testkit.daemon import Daemon
+from testkit.execution_log import starts
+from testkit.process import Process, until
 from tests.broker.proxy import Proxy
-from tests.broker.servers import RedisServer, missing
-from tests.faults.bells import post, post_until, post_until_heard, problems
-from tests.system.daemon import Daemon
-from tests.system.diary import starts
-from tests.system.process import Process, until
+from tests.faults.notifications import post, post_until, post_until_heard, problems
 
 pytestmark = [pytest.mark.redis, pytest.mark.xdist_group("redis-faults")]
 
@@ -24,8 +23,6 @@ pytestmark = [pytest.mark.redis, pytest.mark.xdist_group("redis-faults")]
 @pytest.fixture(scope="module")
 def redis() -> Iterator[RedisServer]:
     """A server of these tests' own."""
-    if shutil.which("redis-server") is None:
-        missing("the program redis-server")
     server = RedisServer()
     yield server
     server.signal(signal.SIGCONT)
@@ -57,20 +54,20 @@ def test_redis_is_killed_a_node_starts_without_it_and_it_comes_back_empty(
     accepted += post_until_heard(daemon)
     redis.kill()
     late = daemon.worker()
-    accepted += post_until(daemon, lambda: "takes no bells" in problems(daemon), "a word in /health")
+    accepted += post_until(daemon, lambda: "accepts no notifications" in problems(daemon), "a word in /health")
     late.until_says("no connection to the broker")
     redis.start()
-    late.until_says("bells are heard again")
+    late.until_says("notifications arrive again")
 
-    # And while there are two nodes: a hundred bells for each task, heard by both.
+    # And while there are two nodes: a hundred notifications for each task, received by both.
     with kombu.Connection(daemon.environment["DAEMON_BROKER_URL"]) as connection:
         producer = connection.Producer(auto_declare=False, routing_key=queue_name(daemon.identity, "act"))
         for _ in range(5):
             accepted += post(daemon)
             for _ in range(100):
-                producer.publish([["act"], {}, {}], serializer="json", headers={"task": TASK, "id": "1"})
+                producer.publish([["act"], {}, {}], serializer="json", headers={"task": NOTIFICATION_TASK, "id": "1"})
     until(daemon.all_final, what="the end of all tasks")
-    assert [len(starts(daemon.diary, task)) for task in accepted[-5:]] == [1] * 5
+    assert [len(starts(daemon.executions, task)) for task in accepted[-5:]] == [1] * 5
     assert [daemon.task(task)["attempts"] for task in accepted[-5:]] == [1] * 5
     assert late.stop() == 0
 
@@ -83,11 +80,11 @@ def test_redis_is_flushed(daemon: Daemon, redis: RedisServer, accepted: list[str
 
 def test_redis_is_full(daemon: Daemon, redis: RedisServer, accepted: list[str]) -> None:
     redis.tell("CONFIG", "SET", "maxmemory", "1")
-    accepted += post_until(daemon, lambda: "takes no bells" in problems(daemon), "a word in /health")
+    accepted += post_until(daemon, lambda: "accepts no notifications" in problems(daemon), "a word in /health")
     redis.tell("CONFIG", "SET", "maxmemory", "0")
 
 
-def test_redis_throws_bells_away(daemon: Daemon, redis: RedisServer, accepted: list[str]) -> None:
+def test_redis_throws_notifications_away(daemon: Daemon, redis: RedisServer, accepted: list[str]) -> None:
     redis.tell("CONFIG", "SET", "maxmemory", "1gb")
     redis.tell("CONFIG", "SET", "maxmemory-policy", "allkeys-random")
     redis.tell("CLIENT", "KILL", "TYPE", "normal")  # the node comes again, and looks
@@ -102,7 +99,7 @@ def test_redis_is_stopped_in_the_middle_of_posts(
     said = node.said().count("lost the broker")
     redis.signal(signal.SIGSTOP)
     accepted += post(daemon, 20)
-    accepted += post_until(daemon, lambda: "takes no bells" in problems(daemon), "a word in /health")
+    accepted += post_until(daemon, lambda: "accepts no notifications" in problems(daemon), "a word in /health")
     accepted += post_until(daemon, lambda: node.said().count("lost the broker") > said, "a word of the node")
     redis.signal(signal.SIGCONT)
 

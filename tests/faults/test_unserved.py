@@ -8,10 +8,10 @@ from contextlib import closing
 import httpx
 import pytest
 
+from testkit.daemon import Daemon
+from testkit.process import until
 from tests.faults.dashboard import dashboard, open_dashboard, prepare, problems
 from tests.system.checker import faults
-from tests.system.daemon import Daemon
-from tests.system.process import until
 
 pytestmark = pytest.mark.database
 
@@ -33,7 +33,7 @@ def test_a_type_that_no_node_serves_waits_visibly_and_runs_once_one_does(daemon:
     assert daemon.until_final(done)["attempts"] == 1
     until(lambda: oldest(daemon) > 1, what="an age that grows")
     assert {daemon.task(task)["status"] for task in waiting} == {"pending"}
-    sentence = r"handler lonely: no living worker serves it; 2 tasks wait, the oldest for \d+ s"
+    sentence = r"handler lonely: no living worker serves it; 2 tasks wait, the oldest for [\d.]+ m?s"
     assert re.search(sentence, problems(daemon)), problems(daemon)
     with closing(open_dashboard(daemon)) as browser:
         assert re.search(sentence, dashboard(browser))

@@ -1,4 +1,4 @@
-"""What the raw-socket fuzzer sends. Each attack is bytes, and what may be expected of the server after them."""
+"""The raw-socket fuzzer's attacks: the bytes to send, and the expected number of answers."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", 
 
 @dataclass(frozen=True)
 class Attack:
-    """`parts` are sent with pauses between them. `answers`: how many must come; None: any number, none included.
+    """`parts` are sent with pauses between them. `answers`: the number of answers; None: any number.
 
-    `whole`: the server has all it needs and must answer, or close, soon. Otherwise the client goes away.
+    `complete`: the server must answer, or close the connection, soon. Otherwise the client disconnects.
     """
 
     name: str
     parts: list[bytes]
     answers: int | None = None
-    whole: bool = True
+    complete: bool = True
 
 
 def head(r: random.Random, method: str, path: str, *more: str, version: str = "1.1", close: bool = True) -> bytes:
@@ -60,19 +60,21 @@ def good(r: random.Random) -> Attack:
 
 
 def half_head(r: random.Random) -> Attack:
-    whole = post(r, task(r))
-    return Attack("half head", [whole[: r.randrange(1, whole.index(b"\r\n\r\n") + 3)]], 0, whole=False)
+    request = post(r, task(r))
+    return Attack("half head", [request[: r.randrange(1, request.index(b"\r\n\r\n") + 3)]], 0, complete=False)
 
 
 def half_body(r: random.Random) -> Attack:
-    whole = post(r, task(r))
-    return Attack("half body", [whole[: r.randrange(whole.index(b"\r\n\r\n") + 4, len(whole))]], 0, whole=False)
+    request = post(r, task(r))
+    return Attack(
+        "half body", [request[: r.randrange(request.index(b"\r\n\r\n") + 4, len(request))]], 0, complete=False
+    )
 
 
 def trickle(r: random.Random) -> Attack:
-    whole = post(r, task(r))
-    cuts = sorted(r.sample(range(1, len(whole)), 6))
-    return Attack("trickle", [whole[a:b] for a, b in zip([0, *cuts], [*cuts, None], strict=True)], 1)
+    request = post(r, task(r))
+    cuts = sorted(r.sample(range(1, len(request)), 6))
+    return Attack("trickle", [request[a:b] for a, b in zip([0, *cuts], [*cuts, None], strict=True)], 1)
 
 
 def huge_headers(r: random.Random) -> Attack:
@@ -106,7 +108,7 @@ def wrong_length(r: random.Random) -> Attack:
 def too_long(r: random.Random) -> Attack:
     body = task(r)
     return Attack(
-        "length over body", [head(r, "POST", "/queue", f"Content-Length: {len(body) + 9}") + body], whole=False
+        "length over body", [head(r, "POST", "/queue", f"Content-Length: {len(body) + 9}") + body], complete=False
     )
 
 
@@ -122,7 +124,7 @@ def chunked(r: random.Random) -> Attack:
     if kind == 1:
         return Attack("chunked, broken size", [start + noise(r, 4) + text])
     if kind == 2:
-        return Attack("chunked, no end", [start + text[: r.randrange(len(text) - 2)]], whole=False)
+        return Attack("chunked, no end", [start + text[: r.randrange(len(text) - 2)]], complete=False)
     if kind == 3:
         return Attack("chunked, size of 2^64", [start + b"f" * 17 + b"\r\n" + text])
     return Attack(
@@ -149,18 +151,18 @@ def pipelined(r: random.Random) -> Attack:
 
 def random_bytes(r: random.Random) -> Attack:
     return Attack(
-        "random bytes", [noise(r, r.choice([1, 20, 300, 70_000])) + r.choice([b"", b"\r\n\r\n"])], whole=False
+        "random bytes", [noise(r, r.choice([1, 20, 300, 70_000])) + r.choice([b"", b"\r\n\r\n"])], complete=False
     )
 
 
 def flipped(r: random.Random) -> Attack:
-    whole = bytearray(post(r, task(r)))
+    request = bytearray(post(r, task(r)))
     for _ in range(r.randrange(1, 5)):
-        whole[r.randrange(len(whole))] = r.randrange(256)
-    return Attack("flipped bytes", [bytes(whole)], whole=False)
+        request[r.randrange(len(request))] = r.randrange(256)
+    return Attack("flipped bytes", [bytes(request)], complete=False)
 
 
-def odd_path(r: random.Random) -> Attack:
+def unusual_path(r: random.Random) -> Attack:
     alphabet = string.ascii_letters + "/.?=&#;:@+-_~!$'()*,[]|^{}\\\""
     junk = [
         "%00",
@@ -181,14 +183,14 @@ def odd_path(r: random.Random) -> Attack:
     ]
     text = "".join(r.choice(junk) if r.random() < 0.4 else r.choice(alphabet) for _ in range(r.randrange(1, 40)))
     start = r.choice(["/", "/api/tasks/", "/api/tasks?", "/admin/", "/static/", "/health/", "http://evil/", "*", ""])
-    return Attack("odd path", [head(r, r.choice(METHODS), start + text)])
+    return Attack("unusual path", [head(r, r.choice(METHODS), start + text)])
 
 
-def odd_method(r: random.Random) -> Attack:
-    return Attack("odd method", [head(r, r.choice(METHODS), r.choice(PATHS))])
+def unusual_method(r: random.Random) -> Attack:
+    return Attack("unusual method", [head(r, r.choice(METHODS), r.choice(PATHS))])
 
 
-def odd_headers(r: random.Random) -> Attack:
+def unusual_headers(r: random.Random) -> Attack:
     more = r.sample(
         [
             "Host: evil",
@@ -214,16 +216,16 @@ def odd_headers(r: random.Random) -> Attack:
         ],
         r.randrange(1, 5),
     )
-    return Attack("odd headers", [head(r, r.choice(METHODS), r.choice(PATHS), *more)])
+    return Attack("unusual headers", [head(r, r.choice(METHODS), r.choice(PATHS), *more)])
 
 
-def odd_version(r: random.Random) -> Attack:
+def unusual_version(r: random.Random) -> Attack:
     return Attack(
-        "odd version", [head(r, "GET", r.choice(PATHS), version=r.choice(["1.0", "0.9", "2.0", "3", "1.1 x", ""]))]
+        "unusual version", [head(r, "GET", r.choice(PATHS), version=r.choice(["1.0", "0.9", "2.0", "3", "1.1 x", ""]))]
     )
 
 
-def odd_json(r: random.Random) -> Attack:
+def unusual_json(r: random.Random) -> Attack:
     bodies = [
         b"",
         b"null",
@@ -247,7 +249,7 @@ def odd_json(r: random.Random) -> Attack:
         b'{"' + b'":1,"'.join(str(n).encode() for n in range(60_000)) + b'":1}',
         noise(r, 50),
     ]
-    return Attack("odd json", [post(r, r.choice(bodies))], 1)
+    return Attack("unusual json", [post(r, r.choice(bodies))], 1)
 
 
 ATTACKS: tuple[Callable[[random.Random], Attack], ...] = (
@@ -263,9 +265,9 @@ ATTACKS: tuple[Callable[[random.Random], Attack], ...] = (
     pipelined,
     random_bytes,
     flipped,
-    odd_path,
-    odd_method,
-    odd_headers,
-    odd_version,
-    odd_json,
+    unusual_path,
+    unusual_method,
+    unusual_headers,
+    unusual_version,
+    unusual_json,
 )

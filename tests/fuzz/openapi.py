@@ -1,8 +1,8 @@
-"""Schemathesis, with all its checks, against a running server, for as long as you like.
+"""Runs Schemathesis with all its checks against a running server.
 
     python -m tests.fuzz.openapi --minutes 30 --port 8080
 
-Reads the server's own /openapi.json. Wants a whole system (`make run`): without a worker /health is 503, and rightly.
+It reads the server's /openapi.json. It needs a complete system (`make run`): without a worker /health is 503.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
-#: A NUL in a string is valid JSON that we refuse, and no JSON schema can say so of any depth.
+TOP = Path(__file__).resolve().parents[2]
+#: The daemon refuses NULs in strings, which a JSON schema cannot express for nested values.
 OPTIONS = ("--checks", "all", "--generation-allow-x00", "false", "--continue-on-failure")
 
 
@@ -24,12 +25,14 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--minutes", type=float, default=30.0)
     given, more = parser.parse_known_args()
-    # It looks for its settings, and leaves its examples, where it is started: not among the sources.
-    place = Path(os.environ.get("TMPDIR", "/tmp"))
+    # Schemathesis reads settings from, and writes examples to, its current folder: keep it out of the sources.
+    folder = Path(os.environ.get("TMPDIR", "/tmp"))
     program = Path(sysconfig.get_path("scripts")) / "schemathesis"
     address = f"http://{given.host}:{given.port}/openapi.json"
     time = ("--max-time", str(int(given.minutes * 60)))
-    return subprocess.call([str(program), "run", address, *OPTIONS, *time, *more], cwd=place)
+    hooks = {"SCHEMATHESIS_HOOKS": "tests.fuzz.document", "PYTHONPATH": str(TOP)}
+    command = [str(program), "run", address, *OPTIONS, *time, *more]
+    return subprocess.call(command, cwd=folder, env={**os.environ, **hooks})
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Raw sockets against a running server: half requests, huge headers, pipelining, wrong lengths, random bytes.
+"""Attacks a running server on raw sockets: partial requests, huge headers, pipelining, wrong lengths, random bytes.
 
     python -m tests.fuzz.raw_http --minutes 30 --port 8080
 
-Ends with a table, and with status 1 if it saw a 5xx, an answer that is neither empty nor JSON, or a hang: of a request
-that was whole, or of the good requests that another thread makes all the while. Tasks are queued on that server.
+Prints a table. The exit status is 1 if it saw a 5xx, an answer that is neither empty nor JSON, or a hang, also of the
+valid requests that another thread makes meanwhile. It queues tasks on that server.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from tests.fuzz.attacks import ATTACKS, Attack
+from tests.web.answers import answers_of
 
-#: Seconds after which silence is a hang: over the server's own time for headers and bodies.
-HANG = 25.0
-_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
+#: Longer silence counts as a hang. It exceeds the server's timeouts for headers and bodies.
+HANG_SECONDS = 25.0
 _HTML = re.compile(rb"<!doctype html|<html|traceback", re.IGNORECASE)
 
 
 @dataclass
 class Outcome:
-    """What was seen."""
+    """The results of a run."""
 
     sent: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
@@ -45,33 +45,17 @@ class Outcome:
             print("FAULT", text[:600], flush=True)
 
 
-def answers_of(raw: bytes) -> list[tuple[int, bytes]]:
-    """The answers in what a server sent, as (status, body)."""
-    found = []
-    while match := _STATUS.match(raw):
-        status = int(match[1])
-        headers, _, rest = raw.partition(b"\r\n\r\n")
-        length = re.search(rb"\r\ncontent-length: *(\d+)", headers, re.IGNORECASE)
-        size = int(length[1]) if length and rest[: len(rest)] and not rest.startswith(b"HTTP/1.") else 0
-        if status >= 200:
-            found.append((status, rest[:size]))
-        raw = rest[size:]
-    if raw:
-        found.append((0, raw))
-    return found
-
-
-def talk(host: str, port: int, attack: Attack, r: random.Random) -> tuple[bytes, bool]:
-    """What came back, and whether the server was silent for too long."""
-    with socket.create_connection((host, port), timeout=HANG) as connection:
+def exchange(host: str, port: int, attack: Attack, r: random.Random) -> tuple[bytes, bool]:
+    """The bytes that came back, and True if the server was silent for too long."""
+    with socket.create_connection((host, port), timeout=HANG_SECONDS) as connection:
         raw = b""
         try:
             for part in attack.parts:
                 connection.sendall(part)
                 if len(attack.parts) > 1:
                     time.sleep(r.random() * 0.05)
-            if not attack.whole:
-                if r.random() < 0.1:  # now and then see whether the server gets rid of us
+            if not attack.complete:
+                if r.random() < 0.1:  # sometimes check that the server closes the connection
                     pass
                 elif r.random() < 0.5:
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
@@ -82,7 +66,7 @@ def talk(host: str, port: int, attack: Attack, r: random.Random) -> tuple[bytes,
                 raw += data
         except TimeoutError:
             return raw, True
-        except OSError:  # a reset: it had enough
+        except OSError:  # the server reset the connection
             pass
         return raw, False
 
@@ -115,7 +99,7 @@ def attacker(host: str, port: int, until: float, seed: int, outcome: Outcome) ->
         with outcome.lock:
             outcome.sent[attack.name] += 1
         try:
-            raw, hung = talk(host, port, attack, r)
+            raw, hung = exchange(host, port, attack, r)
         except OSError as error:
             outcome.fault(f"cannot connect: {error}")
             time.sleep(1)
@@ -128,7 +112,7 @@ def good_client(host: str, port: int, until: float, outcome: Outcome) -> None:
     while time.monotonic() < until:
         begun = time.monotonic()
         try:
-            raw, hung = talk(host, port, Attack("the good client", [request], 1), random.Random(0))
+            raw, hung = exchange(host, port, Attack("the good client", [request], 1), random.Random(0))
         except OSError as error:
             outcome.fault(f"the good client cannot connect: {error}")
             continue
@@ -140,7 +124,7 @@ def good_client(host: str, port: int, until: float, outcome: Outcome) -> None:
 
 
 def fuzz(host: str, port: int, seconds: float, clients: int = 16, seed: int = 0) -> Outcome:
-    """Attack a server for so long."""
+    """Attack a server for so many seconds."""
     outcome, until = Outcome(), time.monotonic() + seconds
     threads = [threading.Thread(target=good_client, args=(host, port, until, outcome))]
     threads += [
@@ -164,7 +148,7 @@ def main() -> int:
     print(f"seed {given.seed}, {given.minutes:g} minutes, {given.clients} clients", flush=True)
     outcome = fuzz(given.host, given.port, given.minutes * 60, given.clients, given.seed)
     print(f"sent      {sum(outcome.sent.values())}: {dict(outcome.sent.most_common())}")
-    print(f"answers   {dict(sorted(outcome.statuses.items()))} (no body: the web server's own, on what is no HTTP)")
+    print(f"answers   {dict(sorted(outcome.statuses.items()))} (without a body: the server's own, to what is not HTTP)")
     print(f"meanwhile {outcome.good} good requests, the slowest in {outcome.slowest_good:.2f} s")
     print(f"faults    {len(outcome.faults)}")
     return 1 if outcome.faults else 0

@@ -6,19 +6,21 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from tasks_app import api_keys, conf
-from tasks_app.api import bearer
-from tasks_app.metrics import figures
+from tasks_app import conf
+from tasks_app.api import authentication
+from tasks_app.keys import api_keys
+from tasks_app.keys.access import Access
+from tasks_app.metrics import system_reading
 
 
 @pytest.fixture(autouse=True)
 def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a process keeps of the database for a second is of the last test's."""
-    figures._last = None
+    """Drop what the process cached from the last test's database."""
+    system_reading._last = None
     fresh = api_keys.Keys()
     monkeypatch.setattr(api_keys, "keys", fresh)
-    monkeypatch.setattr(bearer, "keys", fresh)
-    monkeypatch.setattr(api_keys, "FRESH", 0.0)
+    monkeypatch.setattr(authentication, "access", Access(fresh))
+    monkeypatch.setattr(api_keys, "MAX_READING_AGE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def client(db: None) -> Client:
 
 @pytest.fixture
 def listen(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Changes how the web server listens."""
+    """Change how the web server listens."""
 
     def to(**fields: Any) -> None:
         env = conf.environment().model_copy(update=fields)

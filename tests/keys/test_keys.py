@@ -1,4 +1,4 @@
-"""Keys are made once, shown once, kept as hashes."""
+"""Keys are shown once and stored as hashes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from tasks_app import conf
-from tasks_app.api_keys import BadName, create, ensure, keys, revoke
+from tasks_app.keys.api_keys import KeyRefused, create, ensure, keys, revoke
 from tasks_app.models import ApiKey
 
 pytestmark = pytest.mark.django_db
@@ -24,7 +24,7 @@ def run(*words: str) -> tuple[str, str]:
     return out.getvalue(), err.getvalue()
 
 
-def test_a_key_is_shown_once_alone_and_kept_as_a_hash() -> None:
+def test_a_key_is_shown_once_by_itself_and_stored_as_a_hash() -> None:
     out, err = run("create", "ci")
     key = out.strip()
     assert key.startswith("tpk_")
@@ -36,18 +36,18 @@ def test_a_key_is_shown_once_alone_and_kept_as_a_hash() -> None:
     assert key not in run("list")[0]
 
 
-def test_the_list_says_whose_how_it_begins_and_whether_it_is_good() -> None:
+def test_the_list_shows_names_prefixes_and_revocations() -> None:
     prefix = create("ci")[:12]
     create("old")
     run("revoke", "old")
     head, first, second = run("list")[0].splitlines()
-    assert head.split() == ["NAME", "BEGINS", "MADE", "USED", "REVOKED"]
+    assert head.split() == ["NAME", "BEGINS", "CREATED", "USED", "REVOKED"]
     assert first.split()[:2] == ["ci", f"{prefix}..."]
     assert first.endswith("-")
     assert not second.endswith("-")
 
 
-def test_a_name_is_taken_until_its_key_is_revoked() -> None:
+def test_a_name_is_in_use_until_its_key_is_revoked() -> None:
     create("ci")
     with pytest.raises(CommandError, match="revoke it first"):
         run("create", "ci")
@@ -55,22 +55,22 @@ def test_a_name_is_taken_until_its_key_is_revoked() -> None:
     run("create", "ci")
 
 
-def test_a_key_is_revoked_by_its_beginning_too() -> None:
+def test_a_key_is_revoked_by_its_prefix_too() -> None:
     assert revoke(create("ci")[:12]) == 1
     with pytest.raises(CommandError, match=r"manage\.py apikey list"):
         run("revoke", "ci")
 
 
-def test_no_name_passes_for_the_beginning_of_another_key() -> None:
+def test_a_name_cannot_be_another_keys_prefix() -> None:
     prefix = create("ci")[:12]
-    with pytest.raises(BadName, match="tpk_"):
+    with pytest.raises(KeyRefused, match="tpk_"):
         create(prefix)
 
 
-def test_a_beginning_that_two_keys_have_revokes_neither(client: Client, django_user_model: Any) -> None:
+def test_a_prefix_of_two_keys_revokes_neither(client: Client, django_user_model: Any) -> None:
     ensure("one", GIVEN)
     ensure("two", GIVEN + "another")
-    with pytest.raises(CommandError, match="2 keys in force begin so; revoke by name"):
+    with pytest.raises(CommandError, match="2 keys in force begin with this; revoke by name"):
         run("revoke", GIVEN[:12])
     assert ApiKey.objects.filter(revoked_at=None).count() == 2
     client.force_login(django_user_model.objects.create_superuser("ada", None, "a good password"))
@@ -81,11 +81,11 @@ def test_a_beginning_that_two_keys_have_revokes_neither(client: Client, django_u
 
 @pytest.mark.parametrize("name", ["", "  ", " ci", "a" * 101, "a\nb", "a\0b", "\x1b[31m", "tpk_me"])
 def test_a_name_that_cannot_be_shown_is_refused(name: str) -> None:
-    with pytest.raises(BadName):
+    with pytest.raises(KeyRefused):
         create(name)
 
 
-def test_a_given_key_is_made_known_once_and_stays_revoked() -> None:
+def test_a_given_key_is_stored_once_and_stays_revoked() -> None:
     assert ensure("first", GIVEN)
     assert not ensure("first", GIVEN)
     assert keys.match(GIVEN) is None or ApiKey.objects.get().name == "first"
@@ -98,7 +98,7 @@ def test_a_given_key_is_made_known_once_and_stays_revoked() -> None:
     "key", ["", "tpk_short", "k" * 60, "tpk_" + "k" * 300, "tpk_" + "\u00e9" * 50, "tpk_" + "k" * 60]
 )
 def test_a_given_key_that_could_be_guessed_is_refused(key: str) -> None:
-    with pytest.raises(BadName):
+    with pytest.raises(KeyRefused):
         ensure("first", key)
 
 
@@ -131,7 +131,7 @@ def test_the_admin_lists_and_revokes_and_shows_no_secret(client: Client, django_
     assert LogEntry.objects.get().change_message == "Revoked."
 
 
-def test_who_may_only_look_cannot_revoke(client: Client, django_user_model: Any) -> None:
+def test_a_user_who_may_only_view_cannot_revoke(client: Client, django_user_model: Any) -> None:
     create("ci")
     client.force_login(django_user_model.objects.create_user("bob", None, "a good password", is_staff=True))
     assert client.get("/admin/tasks_app/apikey/").status_code == 403

@@ -1,28 +1,41 @@
-"""What the lifecycle's tests are written with: short names for the verbs' inputs, and a way to look at a row."""
+"""Helpers of the lifecycle's tests: short names for the verbs' inputs, and queries."""
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID
 
 from django.db import connection
 
-from tasks_app.lifecycle import Claimed, Ended, NewTask, Policy, Want, claim, submit, submit_many
-from tasks_app.lifecycle.claim import Selection
+from tasks_app.lifecycle import (
+    AttemptResult,
+    ClaimedTask,
+    ClaimRequest,
+    NewTask,
+    Policy,
+    claim,
+    settle,
+    submit,
+    submit_many,
+)
+from tasks_app.lifecycle.intake import Intake
 from tasks_app.metrics.reading import read
 from tasks_app.models import Attempt, OutcomeKind, Task
+from tasks_app.store.claimed_task import Selection
 
 ALWAYS = frozenset({"error", "timeout", "crash"})
-#: Retries come at once: what a test waits for is never the clock.
+#: Retries are ready at once, so no test waits for a clock.
 AT_ONCE = Policy(timeout=5.0, max_retries=3, retry_backoff=0.0, retry_on=ALWAYS)
 NO_RETRY = Policy(timeout=5.0, max_retries=0, retry_backoff=0.0, retry_on=ALWAYS)
 SLOW_RETRY = Policy(timeout=5.0, max_retries=3, retry_backoff=60.0, retry_on=ALWAYS)
 
 
 def submitted(*priorities: int, task_type: str = "echo") -> list[UUID]:
-    """Tasks of these priorities, in this order."""
+    """Submit tasks of these priorities, in this order."""
     return submit_many([NewTask(task_type, {"n": n}, priority) for n, priority in enumerate(priorities)])
 
 
@@ -33,60 +46,65 @@ def take(
     task_type: str = "echo",
     policy: Policy = AT_ONCE,
     order: Selection = "fifo",
-) -> list[Claimed]:
+) -> list[ClaimedTask]:
     """Claim up to `count` rows of one type."""
-    return claim(node, [Want(task_type, count, policy)], order)
+    return claim(node, [ClaimRequest(task_type, count, policy)], order)
 
 
-def running(policy: Policy = AT_ONCE, node: str = "node") -> Claimed:
-    """A task that was just submitted and claimed."""
-    wanted = submit("echo")
+def running(policy: Policy = AT_ONCE, node: str = "node") -> ClaimedTask:
+    """Submit and claim a task."""
+    submitted_id = submit("echo")
     for task in take(1_000_000, node=node, policy=policy):
-        if task.id == str(wanted):
+        if task.id == str(submitted_id):
             return task
     raise AssertionError("the task could not be claimed")
 
 
-def success(task: Claimed, result: str = "1", **said: Any) -> Ended:
-    return Ended(task, OutcomeKind.SUCCESS, result=result, **said)
+def success(task: ClaimedTask, result: str = "1", **fields: Any) -> AttemptResult:
+    return AttemptResult(task, OutcomeKind.SUCCESS, result=result, **fields)
 
 
-def failure(task: Claimed, kind: OutcomeKind = OutcomeKind.ERROR, **said: Any) -> Ended:
-    return Ended(task, kind, error="it broke", **said)
+def failure(task: ClaimedTask, kind: OutcomeKind = OutcomeKind.ERROR, **fields: Any) -> AttemptResult:
+    return AttemptResult(task, kind, error="it broke", **fields)
 
 
-def row(task: Claimed | UUID | str) -> Task:
-    return Task.objects.get(pk=task.id if isinstance(task, Claimed) else task)
+def release(node: str, tasks: list[ClaimedTask], why: str) -> set[tuple[str, int]]:
+    """End attempts for a reason that is not their tasks'."""
+    return settle(node, [AttemptResult(task, OutcomeKind.RELEASED, error=why) for task in tasks])
 
 
-def tries(task: Claimed | UUID | str) -> list[tuple[int, str]]:
+def row(task: ClaimedTask | UUID | str) -> Task:
+    return Task.objects.get(pk=task.id if isinstance(task, ClaimedTask) else task)
+
+
+def tries(task: ClaimedTask | UUID | str) -> list[tuple[int, str]]:
     """The (number, outcome) of a task's attempts."""
-    key = task.id if isinstance(task, Claimed) else task
+    key = task.id if isinstance(task, ClaimedTask) else task
     return list(Attempt.objects.filter(task_id=key).order_by("number").values_list("number", "outcome"))
 
 
 def total(name: str, *labels: str) -> int:
-    """A counter, over all its writers."""
+    """The value of a counter."""
     return read().totals.sum(name, *labels)
 
 
-def together(*doing: Callable[[], Any]) -> list[Any]:
-    """Do these at the same moment, each in a thread with a connection of its own. Answers what they answered."""
-    start = threading.Barrier(len(doing))
-    answers: list[Any] = [None] * len(doing)
+def together(*calls: Callable[[], Any]) -> list[Any]:
+    """Call these at the same time, each in a thread with its own connection. Returns their results."""
+    start = threading.Barrier(len(calls))
+    results: list[Any] = [None] * len(calls)
     errors: list[BaseException] = []
 
-    def one(index: int, do: Callable[[], Any]) -> None:
+    def run(index: int, call: Callable[[], Any]) -> None:
         try:
             connection.ensure_connection()
             start.wait(10)
-            answers[index] = do()
+            results[index] = call()
         except BaseException as error:
             errors.append(error)
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=one, args=(index, do)) for index, do in enumerate(doing)]
+    threads = [threading.Thread(target=run, args=(index, call)) for index, call in enumerate(calls)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -94,4 +112,10 @@ def together(*doing: Callable[[], Any]) -> list[Any]:
         assert not thread.is_alive(), "it hangs"
     if errors:
         raise errors[0]
-    return answers
+    return results
+
+
+def close(intake: Intake) -> None:
+    """Close the connection of an intake's thread, which would keep the tests' database from being removed."""
+    with patch.object(sys.modules[Intake.__module__], "notify_for", lambda _: connection.close()):
+        intake.submit_nowait([NewTask("echo")]).result(30)

@@ -1,4 +1,4 @@
-"""cancel: pending or processing -> failed, because somebody said so."""
+"""cancel: pending or processing -> failed, on request."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from tasks_app.lifecycle import cancel, held, promote, redrive, settle, submit
-from tasks_app.models import Attempt, Task
+from tasks_app.lifecycle import AttemptResult, cancel, delete, held, promote, redrive, settle, submit
+from tasks_app.models import Attempt, OutcomeKind, Task
 from tests.lifecycle.kit import (
     NO_RETRY,
     SLOW_RETRY,
@@ -35,18 +35,53 @@ def test_a_task_that_waits_fails_as_cancelled_and_was_never_tried() -> None:
     assert (total("failed", "echo", "cancelled"), Attempt.objects.count()) == (1, 0)
 
 
-def test_a_running_one_ends_with_its_attempt_and_is_taken_from_its_node() -> None:
+def test_a_running_task_ends_with_its_attempt_and_is_taken_from_its_node() -> None:
     task = running()
     assert cancel(row(task).pk)
     now = row(task)
     assert (now.status, now.failure_reason, now.node, now.lease) == ("failed", "cancelled", None, None)
-    assert held("node") == set()
+    assert held("node", [task.id]) == set()
     assert tries(task) == [(1, "cancelled")]
     assert settle("node", [success(task)]) == set()
     assert (total("attempts", "echo", "cancelled"), total("stale", "echo"), total("completed")) == (1, 1, 0)
 
 
-def test_one_that_waits_for_its_retry_does_not_come_back() -> None:
+def test_its_node_adds_the_log_of_a_cancelled_attempt_once_and_nothing_else() -> None:
+    task = running()
+    cancel(row(task).pk, "not needed")
+    result = AttemptResult(
+        task, OutcomeKind.RELEASED, error="taken away", container="c1", stderr_tail="24 lines", taken_away=True
+    )
+    assert settle("another", [result]) == settle("node", [result]) == {(task.id, 1)}
+    settle("node", [result._replace(stderr_tail="too late", container="c2")])
+    [attempt] = Attempt.objects.all()
+    assert (attempt.outcome, attempt.error, attempt.container, attempt.stderr_tail) == (
+        "cancelled",
+        "not needed",
+        "c1",
+        "24 lines",
+    )
+    assert (row(task).status, row(task).failure_reason) == ("failed", "cancelled")
+    assert (total("stale", "echo"), total("attempts", "echo", "released")) == (0, 0)
+
+
+def test_the_log_of_a_result_that_came_after_the_cancel_is_kept_too() -> None:
+    task, other = running(), running()
+    cancel(row(task).pk)
+    assert settle("node", [success(task)._replace(container="c1", stdout_tail="a log"), success(other)]) == {
+        (other.id, 1)
+    }
+    assert Attempt.objects.get(task_id=task.id).stdout_tail == "a log"
+
+
+def test_no_log_of_a_deleted_task_is_kept() -> None:
+    task = running()
+    delete(row(task).pk)
+    settle("node", [AttemptResult(task, OutcomeKind.RELEASED, error="taken away", container="c1", taken_away=True)])
+    assert Attempt.objects.count() == 0
+
+
+def test_a_task_that_waits_for_its_retry_does_not_come_back() -> None:
     task = running(SLOW_RETRY)
     settle("node", [failure(task)])
     assert cancel(row(task).pk)
@@ -55,10 +90,10 @@ def test_one_that_waits_for_its_retry_does_not_come_back() -> None:
     assert row(task).status == "failed"
 
 
-def test_what_has_ended_cannot_be_cancelled() -> None:
-    done, broken = running(), running(NO_RETRY)
-    settle("node", [success(done), failure(broken)])
-    for identity in (row(done).pk, row(broken).pk, uuid4()):
+def test_a_finished_task_cannot_be_cancelled() -> None:
+    completed, failed = running(), running(NO_RETRY)
+    settle("node", [success(completed), failure(failed)])
+    for identity in (row(completed).pk, row(failed).pk, uuid4()):
         before = Task.objects.filter(pk=identity).values().first()
         assert not cancel(identity)
         assert Task.objects.filter(pk=identity).values().first() == before
@@ -73,16 +108,16 @@ def test_a_cancelled_task_can_be_redriven() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_cancel_and_claim_and_settle_each_moment_has_one_winner() -> None:
+def test_concurrent_cancels_claims_and_settles_end_each_task_once() -> None:
     ids = submitted(*[50] * 60)
 
     def work() -> int:
-        done = 0
+        settled = 0
         while tasks := take(2):
-            done += len(settle("node", [success(task) for task in tasks]))
-        return done
+            settled += len(settle("node", [success(task) for task in tasks]))
+        return settled
 
-    done, cancelled = together(work, lambda: sum(cancel(identity) for identity in reversed(ids)))
-    assert done + cancelled == 60
-    assert (total("completed"), total("failed", "echo", "cancelled")) == (done, cancelled)
+    settled, cancelled = together(work, lambda: sum(cancel(identity) for identity in reversed(ids)))
+    assert settled + cancelled == 60
+    assert (total("completed"), total("failed", "echo", "cancelled")) == (settled, cancelled)
     assert not Task.objects.filter(status__in=("pending", "processing")).exists()

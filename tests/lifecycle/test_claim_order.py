@@ -1,4 +1,4 @@
-"""The order of claims is exact: 0 inversions, whatever is claimed at once."""
+"""The order of claims is exact, however many are claimed at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tasks_app.lifecycle import NewTask, submit_many
-from tasks_app.lifecycle.claim import Selection
+from tasks_app.store.claimed_task import Selection
 from tests.lifecycle.kit import take
 
 pytestmark = pytest.mark.django_db
@@ -15,11 +15,11 @@ ORDERS: list[Selection] = ["fifo", "lifo", "priority"]
 
 
 def expected(priorities: list[int], order: Selection) -> list[int]:
-    """The positions of the tasks as they were submitted, in the order in which they are to start."""
-    positions = list(range(len(priorities)))
+    """The indexes of the submitted tasks in the order in which they should start."""
+    indexes = list(range(len(priorities)))
     if order == "priority":
-        return sorted(positions, key=lambda n: (-priorities[n], n))
-    return positions[::-1] if order == "lifo" else positions
+        return sorted(indexes, key=lambda n: (-priorities[n], n))
+    return indexes[::-1] if order == "lifo" else indexes
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -36,15 +36,15 @@ def test_a_thousand_random_priorities_are_claimed_without_an_inversion(order: Se
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_what_comes_between_two_claims_takes_its_right_place(order: Selection) -> None:
+def test_a_task_that_is_submitted_between_two_claims_is_claimed_in_order(order: Selection) -> None:
     chance = random.Random(order)
     ready: list[tuple[int, int, str]] = []
-    place = 0
+    position = 0
     for _ in range(60):
-        fresh = [chance.randint(0, 100) for _ in range(chance.randint(0, 8))]
-        for priority, identity in zip(fresh, submit_many([NewTask("echo", {}, p) for p in fresh]), strict=True):
-            place += 1
-            ready.append((priority, place, str(identity)))
+        new = [chance.randint(0, 100) for _ in range(chance.randint(0, 8))]
+        for priority, identity in zip(new, submit_many([NewTask("echo", {}, p) for p in new]), strict=True):
+            position += 1
+            ready.append((priority, position, str(identity)))
         if order == "priority":
             ready.sort(key=lambda one: (-one[0], one[1]))
         else:

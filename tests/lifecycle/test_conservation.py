@@ -1,9 +1,9 @@
-"""Whatever the verbs do in whatever order: no task is lost, none ends twice, and every number says so."""
+"""Whatever order the verbs are called in, no task is lost, none ends twice, and the counters agree."""
 
 from __future__ import annotations
 
 import sys
-from collections import Counter as Tally
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -20,10 +20,10 @@ LONG = settings.get_current_profile_name() == "long"
 
 
 class Conserved(Verbs):
-    """After each verb the rows, attempts and counters are what the model says, and once more when all was run out."""
+    """After each verb the rows, attempts and counters equal the model's; and once more when all tasks have ended."""
 
     def teardown(self) -> None:
-        if sys.exc_info()[0] is None:  # else it would hide what an invariant has found
+        if sys.exc_info()[0] is None:  # otherwise it would hide a failed invariant
             self.run_out()
             self.rows_are_what_the_model_says()
             self.attempts_have_no_gap()
@@ -45,7 +45,7 @@ class Conserved(Verbs):
             assert seen == (task.status, task.attempts, task.retries, task.reason, task.node)
             assert (row["due"] is not None) == task.waits
             assert (row["completed_at"] is not None) == (task.status in ("completed", "failed"))
-            # One final transition a life.
+            # One final transition for each life.
             assert task.ends == task.lives - (task.status not in ("completed", "failed"))
 
     @invariant()
@@ -59,7 +59,7 @@ class Conserved(Verbs):
 
     @invariant()
     def the_counters_account_for_every_task(self) -> None:
-        sums, now = read().totals, Tally(task.status for task in self.tasks.values())
+        sums, now = read().totals, Counter(task.status for task in self.tasks.values())
         completed = sums.sum("completed") - deleted(sums, "completed")
         failed = sums.sum("failed") - sums.sum("redriven") - deleted(sums, "failed")
         assert (completed, failed) == (now["completed"], now["failed"])
@@ -77,7 +77,7 @@ class Conserved(Verbs):
     @invariant()
     def each_node_holds_what_it_claimed(self) -> None:
         for node in NODES:
-            assert held(node) == {(k, t.attempts) for k, t in self.tasks.items() if t.node == node}
+            assert held(node, self.tasks) == {(k, t.attempts) for k, t in self.tasks.items() if t.node == node}
 
 
 def deleted(sums: Any, status: str) -> int:
@@ -90,12 +90,12 @@ def test_no_task_is_lost_and_none_ends_twice_whatever_the_verbs_do() -> None:
     run_state_machine_as_test(
         Conserved,
         settings=settings(
-            # Each example leaves out some verbs, but never the settle (see `one_of_each_outcome` and `run_out`).
+            # Each example leaves out some verbs, but never the settle (see `settle_every_outcome` and `run_out`).
             max_examples=1000 if LONG else 40,
             stateful_step_count=100 if LONG else 40,
             deadline=None,
             database=None,
-            # To shrink a failure takes minutes on a database. The steps that led to it are printed as they were.
+            # No shrinking: it takes minutes on a database. A failure prints the steps that led to it.
             phases=[Phase.explicit, Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),

@@ -1,4 +1,4 @@
-"""Rows that cannot be: the schema refuses them, whoever writes."""
+"""The schema refuses impossible rows."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ pytestmark = pytest.mark.django_db
 
 NOW = datetime.now(UTC)
 RUNS = {"status": "processing", "node": "n", "lease": 1.0, "attempts": 1, "started_at": NOW}
-DONE = {"status": "completed", "completed_at": NOW}
+COMPLETED = {"status": "completed", "completed_at": NOW}
 FAILED = {"status": "failed", "completed_at": NOW, "failure_reason": "crash"}
 
 IMPOSSIBLE: list[tuple[str, dict[str, Any]]] = [
-    # A fifth word breaks more than one promise; which of them is named first is the server's choice.
+    # An unknown status violates two constraints; the server chooses which one it names.
     ("task_status_known|task_final_has_end", {"status": "retrying"}),
     ("task_status_known|task_final_has_end", {"status": ""}),
     ("task_priority_range", {"priority": -1}),
@@ -31,20 +31,20 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any]]] = [
     ("task_running_has_node_and_lease", {"lease": 1.0}),
     ("task_running_has_node_and_lease", RUNS | {"node": None}),
     ("task_running_has_node_and_lease", RUNS | {"lease": None}),
-    ("task_running_has_node_and_lease", DONE | {"node": "n", "lease": 1.0}),
+    ("task_running_has_node_and_lease", COMPLETED | {"node": "n", "lease": 1.0}),
     ("task_failed_has_reason", FAILED | {"failure_reason": None}),
     ("task_failed_has_reason", FAILED | {"failure_reason": "bad luck"}),
     ("task_failed_has_reason", FAILED | {"failure_reason": ""}),
     ("task_failed_has_reason", {"failure_reason": "crash"}),
-    ("task_failed_has_reason", DONE | {"failure_reason": "crash"}),
-    ("task_final_has_end", DONE | {"completed_at": None}),
+    ("task_failed_has_reason", COMPLETED | {"failure_reason": "crash"}),
+    ("task_final_has_end", COMPLETED | {"completed_at": None}),
     ("task_final_has_end", FAILED | {"completed_at": None}),
     ("task_final_has_end", {"completed_at": NOW}),
     ("task_final_has_end", RUNS | {"completed_at": NOW}),
     ("task_result_only_when_completed", {"result": {"a": 1}}),
     ("task_result_only_when_completed", FAILED | {"result": 0}),
     ("task_due_only_when_pending", RUNS | {"due": 1.0}),
-    ("task_due_only_when_pending", DONE | {"due": 1.0}),
+    ("task_due_only_when_pending", COMPLETED | {"due": 1.0}),
     ("task_counts", {"retries": 1}),
     ("task_counts", {"attempts": 1, "retries": -1}),
     ("task_counts", {"attempts": -1}),
@@ -61,15 +61,23 @@ def test_an_impossible_row_is_refused_by_name(name: str, fields: dict[str, Any])
 
 @pytest.mark.parametrize(
     "fields",
-    [{"priority": 0}, {"priority": 100}, {"due": 1.0, "due_at": NOW}, RUNS, DONE, DONE | {"result": 0}, FAILED],
+    [
+        {"priority": 0},
+        {"priority": 100},
+        {"due": 1.0, "due_at": NOW},
+        RUNS,
+        COMPLETED,
+        COMPLETED | {"result": 0},
+        FAILED,
+    ],
 )
-def test_the_rows_that_can_be_are_let_in(fields: dict[str, Any]) -> None:
+def test_possible_rows_are_accepted(fields: dict[str, Any]) -> None:
     assert Task.objects.filter(pk=submit("echo")).update(**fields) == 1
 
 
 def attempt(task_id: UUID, **fields: Any) -> Attempt:
-    said = {"number": 1, "node": "n", "started_at": NOW, "ended_at": NOW, "outcome": OutcomeKind.SUCCESS} | fields
-    return Attempt.objects.create(task_id=task_id, **said)
+    row = {"number": 1, "node": "n", "started_at": NOW, "ended_at": NOW, "outcome": OutcomeKind.SUCCESS} | fields
+    return Attempt.objects.create(task_id=task_id, **row)
 
 
 def test_an_attempt_has_a_number_of_its_own_from_one_and_a_known_outcome() -> None:
@@ -87,31 +95,31 @@ def test_an_attempt_belongs_to_a_task() -> None:
         attempt(uuid4())
 
 
-def test_a_counter_has_one_row_a_writer() -> None:
+def test_a_counter_has_one_row_a_slot() -> None:
     Counter.objects.create(slot=1, series="x", value=1)
     with pytest.raises(IntegrityError), transaction.atomic():
         Counter.objects.create(slot=1, series="x", value=2)
 
 
-def test_a_result_that_is_no_json_is_refused() -> None:
+def test_a_result_that_is_not_json_is_refused() -> None:
     task = running()
     with pytest.raises((IntegrityError, DataError)), transaction.atomic():
         settle("node", [success(task, "{")])
     settle("node", [success(task)])
 
 
-def test_a_final_row_has_left_its_node() -> None:
-    done, broken = running(), running(NO_RETRY)
-    settle("node", [success(done), failure(broken)])
-    for task in (done, broken):
+def test_a_final_row_cannot_become_pending_by_its_status_alone() -> None:
+    completed, failed = running(), running(NO_RETRY)
+    settle("node", [success(completed), failure(failed)])
+    for task in (completed, failed):
         with pytest.raises(IntegrityError), transaction.atomic():
             Task.objects.filter(pk=task.id).update(status="pending")
 
 
-def test_sqlite_need_not_make_a_table_of_words_to_check_a_row() -> None:
+def test_on_sqlite_no_check_has_an_in_of_several_values() -> None:
     if connection.vendor != "sqlite":
-        pytest.skip("a server does not")
+        pytest.skip("only SQLite builds a table for it")
     with connection.cursor() as cursor:
         cursor.execute("SELECT group_concat(sql) FROM sqlite_master WHERE name LIKE 'taskdaemon%'")
         (schema,) = cursor.fetchone()
-    assert not re.findall(r"IN \([^,)]+,[^,)]+,[^)]+\)", schema), "two words it compares one by one"
+    assert not re.findall(r"IN \([^,)]+,[^,)]+,[^)]+\)", schema), "an IN of two values is compared one by one"

@@ -1,4 +1,4 @@
-"""delete: from any status; nothing of the task is left, and no later write brings it back."""
+"""delete: any status -> gone; no later write brings the task back."""
 
 from __future__ import annotations
 
@@ -6,9 +6,21 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tasks_app.lifecycle import cancel, delete, held, redrive, release, rescue, settle, submit
+from tasks_app.lifecycle import cancel, delete, held, redrive, rescue, settle, submit
 from tasks_app.models import Attempt, Task
-from tests.lifecycle.kit import NO_RETRY, SLOW_RETRY, failure, row, running, submitted, success, take, together, total
+from tests.lifecycle.kit import (
+    NO_RETRY,
+    SLOW_RETRY,
+    failure,
+    release,
+    row,
+    running,
+    submitted,
+    success,
+    take,
+    together,
+    total,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -24,10 +36,10 @@ def test_a_task_is_deleted_in_any_status_and_counted_by_it(status: str) -> None:
             settle("node", [success(task)])
         elif status in ("failed", "waiting"):
             settle("node", [failure(task)])
-    word = row(identity).status
+    old_status = row(identity).status
     assert delete(identity)
     assert (Task.objects.count(), Attempt.objects.count()) == (0, 0)
-    assert total("deleted", "echo", word) == 1
+    assert total("deleted", "echo", old_status) == 1
     assert not delete(identity)
     assert total("deleted") == 1
 
@@ -43,25 +55,25 @@ def test_all_its_attempts_go_with_it_and_no_others() -> None:
     assert list(Attempt.objects.values_list("task_id", flat=True)) == [row(other).pk]
 
 
-def test_what_comes_after_a_delete_matches_no_row() -> None:
+def test_a_verb_after_a_delete_matches_no_row() -> None:
     task = running()
     identity = row(task).pk
     assert delete(identity)
     assert settle("node", [success(task)]) == set()
     assert release("node", [task], "drained") == set()
-    assert held("node") == set()
+    assert held("node", [task.id]) == set()
     assert rescue(["node"]) == 0
     assert (redrive(identity), cancel(identity)) == (False, False)
     assert total("stale", "echo") == 2
     assert (Task.objects.count(), Attempt.objects.count()) == (0, 0)
 
 
-def test_an_id_that_is_nobodys_is_no_task() -> None:
+def test_an_unknown_id_is_not_deleted() -> None:
     assert not delete(uuid4())
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_delete_and_settle_the_counters_tell_who_came_first() -> None:
+def test_the_counters_tell_whether_a_delete_or_a_settle_came_first() -> None:
     submitted(*[50] * 80)
     tasks = take(80)
     together(

@@ -1,4 +1,4 @@
-"""expire: pending -> failed, when nobody started it in time."""
+"""expire: pending -> failed, when no node started the task in time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOW = datetime.now(UTC)
 PAST, FUTURE = NOW - timedelta(minutes=1), NOW + timedelta(hours=1)
 
 
-def test_a_task_that_nobody_started_in_time_fails_as_expired() -> None:
+def test_a_task_that_was_not_started_in_time_fails_as_expired() -> None:
     late, early, timeless = submitted(50, 50, 50)
     Task.objects.filter(pk=late).update(expires_at=PAST)
     Task.objects.filter(pk=early).update(expires_at=FUTURE)
@@ -31,13 +31,13 @@ def test_a_task_that_nobody_started_in_time_fails_as_expired() -> None:
     assert expire() == 0
 
 
-def test_what_runs_or_has_ended_does_not_expire() -> None:
+def test_a_task_that_runs_or_has_ended_does_not_expire() -> None:
     runs = running()
-    done = running()
-    settle("node", [failure(done, retryable=False)])
+    ended = running()
+    settle("node", [failure(ended, retryable=False)])
     Task.objects.update(expires_at=PAST)
     assert expire() == 0
-    assert (row(runs).status, row(done).failure_reason) == ("processing", "handler_error")
+    assert (row(runs).status, row(ended).failure_reason) == ("processing", "handler_error")
 
 
 def test_a_retry_that_came_too_late_expires() -> None:
@@ -58,7 +58,7 @@ def test_a_redrive_is_not_late_again() -> None:
 
 
 def test_more_than_one_batch_expires_in_one_call() -> None:
-    count = 2 * expire.__globals__["BATCH"] + 7
+    count = 2 * expire.__globals__["TASKS_PER_TRANSACTION"] + 7
     submitted(*[50] * count)
     Task.objects.update(expires_at=PAST)
     with CaptureQueriesContext(connection) as queries:
@@ -68,7 +68,7 @@ def test_more_than_one_batch_expires_in_one_call() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_expiring_claiming_and_another_expiring_one_wins_each_task() -> None:
+def test_concurrent_expires_and_claims_move_each_task_once() -> None:
     submitted(*[50] * 200)
     Task.objects.update(expires_at=PAST)
 

@@ -1,21 +1,20 @@
-"""Submits of one moment share one commit, and nothing else: no caller's fault is another's."""
+"""Concurrent submits share one commit, and one caller's error does not affect the others."""
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from uuid import UUID
 
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from tasks_app.lifecycle import NewTask
+from tasks_app.lifecycle import NewTask, submit
 from tasks_app.lifecycle.intake import Intake
 from tasks_app.models import Task
-from tests.lifecycle.kit import row, together, total
+from tests.lifecycle.kit import close, row, together, total
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MODULE = sys.modules[Intake.__module__]
@@ -23,7 +22,7 @@ MODULE = sys.modules[Intake.__module__]
 
 @pytest.fixture
 def stored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many tasks each insert had."""
+    """The number of tasks of each insert."""
     sizes: list[int] = []
     insert = MODULE.insert
 
@@ -35,103 +34,100 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-class Gate:
-    """Holds the first transaction until so many callers wait behind it, or it is opened."""
-
-    def __init__(self, one: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.inside, self.open = threading.Event(), threading.Event()
-        self._intake = one
-        writing = MODULE.bare_writing
-
-        @contextmanager
-        def slow(**how: Any) -> Iterator[None]:
-            self.inside.set()
-            assert self.open.wait(30)
-            with writing(**how):
-                yield
-
-        monkeypatch.setattr(MODULE, "bare_writing", slow)
-
-    def wait_for(self, callers: int) -> None:
-        """Open once so many wait, the writer among them."""
-        while len(self._intake._waiting) < callers:
-            self.inside.wait(0.005)
-        self.open.set()
+@pytest.fixture
+def mine() -> Iterator[Intake]:
+    one = Intake()
+    yield one
+    close(one)
 
 
-def test_callers_of_one_moment_share_a_commit_and_each_gets_its_own_ids(
-    stored: list[int], monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """The first transaction begins once this is set."""
+    begin, writing = threading.Event(), MODULE.bare_writing
+
+    @contextmanager
+    def slow(**how: Any) -> Iterator[None]:
+        assert begin.wait(30)
+        with writing(**how):
+            yield
+
+    monkeypatch.setattr(MODULE, "bare_writing", slow)
+    return begin
+
+
+def invalid() -> list[NewTask]:
+    return [NewTask("echo"), NewTask("echo", {"n": float("nan")})]
+
+
+def test_submits_of_one_moment_share_a_commit_and_each_gets_its_own_ids(
+    mine: Intake, stored: list[int], held: threading.Event
 ) -> None:
-    mine = Intake()
-    gate = Gate(mine, monkeypatch)
-    asked = [[NewTask("echo", {"caller": n, "at": at}) for at in range(n % 3 + 1)] for n in range(8)]
-    *answers, _ = together(*(lambda new=new: mine.submit(new) for new in asked), lambda: gate.wait_for(8))
-    assert stored == [sum(map(len, asked))]
-    for new, ids in zip(asked, answers, strict=True):
+    calls = [[NewTask("echo", {"caller": n, "at": at}) for at in range(n % 3 + 1)] for n in range(8)]
+    submitted = [mine.submit_nowait(new) for new in calls]
+    held.set()
+    for new, result in zip(calls, submitted, strict=True):
+        ids = result.result(30)
         assert [row(each).task_data for each in ids] == [each.task_data for each in new]
         assert ids == sorted(ids)
-    assert total("received", "echo") == sum(map(len, asked))
+    assert stored == [sum(map(len, calls))]
+    assert total("received", "echo") == sum(map(len, calls))
 
 
-def test_who_comes_while_others_commit_is_next(stored: list[int]) -> None:
-    mine = Intake()
-    answers = together(*(lambda: [mine.submit([NewTask("echo")])[0] for _ in range(20)] for _ in range(8)))
-    assert len({each for ids in answers for each in ids}) == 160 == Task.objects.count() == sum(stored)
+def test_submits_of_several_threads_are_stored_once(mine: Intake, stored: list[int]) -> None:
+    results = together(*(lambda: [mine.submit([NewTask("echo")])[0] for _ in range(20)] for _ in range(8)))
+    assert len({each for ids in results for each in ids}) == 160 == Task.objects.count() == sum(stored)
 
 
-def test_a_transaction_takes_no_more_than_a_thousand_of_several_callers(
-    stored: list[int], monkeypatch: pytest.MonkeyPatch
+def test_positions_follow_the_order_of_submission(mine: Intake) -> None:
+    ids = [each.result(30)[0] for each in [mine.submit_nowait([NewTask("echo")]) for _ in range(50)]]
+    positions = [row(each).position for each in ids]
+    assert positions == sorted(positions)
+
+
+def test_a_transaction_with_a_thousand_tasks_takes_no_further_submission(
+    mine: Intake, stored: list[int], held: threading.Event
 ) -> None:
-    mine = Intake()
-    gate = Gate(mine, monkeypatch)
-    new = [NewTask("echo")] * 400
-    together(*(lambda: mine.submit(new) for _ in range(5)), lambda: gate.wait_for(5))
-    assert stored == [800, 800, 400]
+    submitted = [mine.submit_nowait([NewTask("echo")] * 400) for _ in range(5)]
+    held.set()
+    for each in submitted:
+        each.result(30)
+    assert stored == [1200, 800]
 
 
-def test_what_one_caller_gave_wrong_is_not_the_others_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = Intake()
-    gate = Gate(mine, monkeypatch)
-
-    def bad() -> str:
-        with pytest.raises(ValueError, match="JSON compliant"):
-            mine.submit([NewTask("echo"), NewTask("echo", {"n": float("nan")})])
-        return "refused"
-
-    good = [lambda: mine.submit([NewTask("echo")]) for _ in range(3)]
-    answers = together(*good, bad, lambda: gate.wait_for(4))
-    assert answers[3] == "refused"
-    assert {str(pk) for pk in Task.objects.values_list("pk", flat=True)} == {str(each[0]) for each in answers[:3]}
+def test_invalid_data_of_one_caller_does_not_fail_the_others(mine: Intake, held: threading.Event) -> None:
+    good = [mine.submit_nowait([NewTask("echo")]) for _ in range(3)]
+    bad = mine.submit_nowait(invalid())
+    held.set()
+    with pytest.raises(ValueError, match="JSON compliant"):
+        bad.result(30)
+    assert set(Task.objects.values_list("pk", flat=True)) == {each.result(30)[0] for each in good}
 
 
-def test_a_database_that_cannot_be_had_refuses_all_that_wait_and_the_next_one_works(
-    monkeypatch: pytest.MonkeyPatch,
+def test_an_unavailable_database_fails_all_that_wait_and_a_later_submit_works(
+    mine: Intake, held: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine = Intake()
-    gate = Gate(mine, monkeypatch)
-    insert, times = MODULE.insert, []
+    times: list[int] = []
 
     def failing(new: Any) -> Any:
         times.append(len(new))
         raise OperationalError("it is away")
 
-    monkeypatch.setattr(MODULE, "insert", failing)
-
-    def refused() -> None:
-        with pytest.raises(OperationalError, match="it is away"):
-            mine.submit([NewTask("echo")] * 400)
-
-    together(*(refused for _ in range(6)), lambda: gate.wait_for(6))
-    assert times == [800]  # the other four were told at once
+    with monkeypatch.context() as away:
+        away.setattr(MODULE, "insert", failing)
+        submitted = [mine.submit_nowait([NewTask("echo")] * 400) for _ in range(6)]
+        held.set()
+        for each in submitted:
+            with pytest.raises(OperationalError, match="it is away"):
+                each.result(30)
+    assert times == [1200]  # the other three failed at once
+    assert len({id(each.exception()) for each in submitted}) == 6, "each is raised on its own thread"
     assert not Task.objects.exists()
-    monkeypatch.setattr(MODULE, "insert", insert)
     (identity,) = mine.submit([NewTask("echo")])
     assert row(identity).status == "pending"
 
 
-def test_within_a_transaction_it_is_part_of_it() -> None:
-    mine = Intake()
-    mine._writing = True  # somebody else's commit, which must not be waited for and could not have it
+def test_within_a_transaction_it_is_part_of_it(mine: Intake) -> None:
     with transaction.atomic():
         mine.submit([NewTask("echo")])
         assert Task.objects.count() == 1
@@ -140,104 +136,23 @@ def test_within_a_transaction_it_is_part_of_it() -> None:
     assert not connection.in_atomic_block
 
 
-def test_a_bell_that_raises_after_the_commit_is_nobodys_fault_and_stores_nothing_twice(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_notification_that_raises_after_the_commit_fails_no_caller_and_stores_nothing_twice(
+    mine: Intake, held: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(sys.modules[NewTask.__module__], "ring", broken)
-    mine = Intake()
-    gate = Gate(mine, monkeypatch)
-    *answers, _ = together(*(lambda: mine.submit([NewTask("echo")]) for _ in range(3)), lambda: gate.wait_for(3))
-    assert {each for ids in answers for each in ids} == set(Task.objects.values_list("pk", flat=True))
+    monkeypatch.setattr(sys.modules[submit.__module__], "notify", broken)
+    submitted = [mine.submit_nowait([NewTask("echo")]) for _ in range(3)]
+    held.set()
+    ids = {each.result(30)[0] for each in submitted}
+    assert ids == set(Task.objects.values_list("pk", flat=True))
 
 
-class Somebody:
-    """Has handed in a task and gone on."""
-
-    def __init__(self) -> None:
-        self.ids: list[UUID] = []
-        self.error: BaseException | None = None
-        self.known = threading.Event()
-
-    def told(self, ids: Sequence[UUID], error: BaseException | None) -> None:
-        self.ids, self.error = list(ids), error
-        self.known.set()
-
-
-@pytest.fixture
-def mine() -> Iterator[Intake]:
-    """One whose thread's connection is closed in the end."""
-    one = Intake()
-    yield one
-    if one._thread is not None:
-        last = Closing()
-        one.hand_in([NewTask("echo")], last)
-        assert last.known.wait(30)
-
-
-class Closing(Somebody):
-    def told(self, ids: Sequence[UUID], error: BaseException | None) -> None:
-        connection.close()
-        super().told(ids, error)
-
-
-def test_who_cannot_wait_is_told_once_it_is_committed(mine: Intake) -> None:
-    several = [Somebody() for _ in range(50)]
-    for number, somebody in enumerate(several):
-        mine.hand_in([NewTask("echo", {"n": number})], somebody)
-    assert all(somebody.known.wait(30) for somebody in several)
-    assert [row(somebody.ids[0]).task_data for somebody in several] == [{"n": number} for number in range(50)]
-    places = [row(somebody.ids[0]).place for somebody in several]
-    assert places == sorted(places)
-
-
-def test_who_comes_first_while_a_caller_writes_for_itself_is_told_too(
-    mine: Intake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gate, somebody, late = Gate(mine, monkeypatch), Somebody(), Somebody()
-    take, second = mine._take, [late]
-
-    def taking(most: int | None) -> Any:
-        taken = take(most)
-        if second:
-            mine.hand_in([NewTask("echo")], second.pop())  # when the writer has what it takes: it is the next one's
-        return taken
-
-    monkeypatch.setattr(mine, "_take", taking)
-
-    def hand_in() -> None:
-        assert gate.inside.wait(30)
-        mine.hand_in([NewTask("echo")], somebody)
-        gate.open.set()
-
-    together(lambda: mine.submit([NewTask("echo")]), hand_in)
-    assert somebody.known.wait(30)
-    assert late.known.wait(30)
-    assert Task.objects.count() == 3
-
-
-def test_who_cannot_wait_is_told_what_went_wrong_and_the_next_one_is_stored(
-    mine: Intake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as broken:
-        broken.setattr(MODULE, "insert", lambda new: (_ for _ in ()).throw(OperationalError("it is away")))
-        refused = Somebody()
-        mine.hand_in([NewTask("echo")], refused)
-        assert refused.known.wait(30)
-    assert str(refused.error) == "it is away"
-    assert refused.ids == []
-    stored = Somebody()
-    mine.hand_in([NewTask("echo")], stored)
-    assert stored.known.wait(30)
-    assert row(stored.ids[0]).status == "pending"
-
-
-def test_somebody_who_cannot_be_told_holds_up_nobody(mine: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
-    deaf, there = Somebody(), Somebody()
-    monkeypatch.setattr(deaf, "told", lambda *_: 1 / 0)
-    mine.hand_in([NewTask("echo")], deaf)
-    mine.hand_in([NewTask("echo")], there)
-    assert there.known.wait(30)
+def test_callbacks_run_after_the_commit_and_one_that_raises_affects_no_other(mine: Intake) -> None:
+    known = threading.Event()
+    submitted = mine.submit_nowait([NewTask("echo")])
+    submitted.add_done_callback(lambda _: 1 / 0)
+    mine.submit_nowait([NewTask("echo")]).add_done_callback(lambda _: known.set())
+    assert known.wait(30)
     assert Task.objects.count() == 2

@@ -1,4 +1,4 @@
-"""promote: a pending row whose time has come becomes ready."""
+"""promote: a pending row that is due becomes ready."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks_app import clock
 from tasks_app.lifecycle import promote, settle
 from tasks_app.models import Task
+from tasks_app.store import clock
 from tests.lifecycle.kit import SLOW_RETRY, failure, row, submitted, take, together, total
 
 pytestmark = pytest.mark.django_db
@@ -18,7 +18,7 @@ PAST, FUTURE = NOW - timedelta(minutes=1), NOW + timedelta(hours=1)
 
 
 def scheduled(*priorities: int, task_type: str = "echo") -> list[str]:
-    """Tasks that wait for a retry that is far away."""
+    """Tasks whose retry is due much later."""
     submitted(*priorities, task_type=task_type)
     tasks = take(len(priorities), task_type=task_type, policy=SLOW_RETRY)
     settle("node", [failure(task) for task in tasks])
@@ -30,58 +30,58 @@ def make_due(*ids: str) -> None:
     Task.objects.filter(pk__in=ids).update(due=clock.now() - 0.001)
 
 
-def test_a_row_whose_time_has_come_becomes_ready_at_its_old_place(bells: list) -> None:
+def test_a_due_row_becomes_ready_at_its_old_position(notifications: list) -> None:
     first, second = scheduled(50, 50)
     make_due(first)
-    was_ready, place = row(first).ready_at, row(first).place
-    bells.clear()
+    was_ready, position = row(first).ready_at, row(first).position
+    notifications.clear()
     assert promote() == ["echo"]
     now = row(first)
-    assert (now.status, now.due, now.due_at, now.place) == ("pending", None, None, place)
+    assert (now.status, now.due, now.due_at, now.position) == ("pending", None, None, position)
     assert now.ready_at > was_ready
     assert row(second).due is not None
-    assert bells == [("echo", 50)]
+    assert notifications == [("echo", 50)]
     [task] = take()
     assert (task.id, task.attempt, task.retries) == (first, 2, 1)
 
 
-def test_nothing_due_is_nothing_done(bells: list) -> None:
+def test_without_due_rows_nothing_happens(notifications: list) -> None:
     scheduled(50, 50)
-    bells.clear()
+    notifications.clear()
     assert promote() == []
     assert take() == []
-    assert bells == []
+    assert notifications == []
 
 
-def test_each_type_is_named_and_rung_once_with_its_highest_priority(bells: list) -> None:
+def test_each_type_is_notified_once_with_its_highest_priority(notifications: list) -> None:
     ids = [*scheduled(10, 80, 30, task_type="a"), *scheduled(5, task_type="b")]
     scheduled(99, task_type="c")
     make_due(*ids)
-    bells.clear()
+    notifications.clear()
     assert sorted(promote()) == ["a", "b"]
-    assert sorted(bells) == [("a", 80), ("b", 5)]
+    assert sorted(notifications) == [("a", 80), ("b", 5)]
 
 
 @pytest.mark.parametrize("boot", ["", "0 sorts before", "zzzz sorts after"])
-def test_a_row_of_an_earlier_boot_goes_by_the_wall_clock(boot: str) -> None:
-    over, not_yet = scheduled(50, 50)
-    # The numbers of another boot's clock mean nothing here: one says past, one says future, and both are wrong.
-    Task.objects.filter(pk=over).update(clock=boot, due=clock.now() + 1e9, due_at=PAST)
+def test_a_row_of_an_earlier_boot_is_due_by_the_wall_clock(boot: str) -> None:
+    due, not_yet = scheduled(50, 50)
+    # Times of another boot's clock mean nothing here: one is in the past, one in the future, and both are wrong.
+    Task.objects.filter(pk=due).update(clock=boot, due=clock.now() + 1e9, due_at=PAST)
     Task.objects.filter(pk=not_yet).update(clock=boot, due=clock.now() - 1e9, due_at=FUTURE)
     assert promote() == ["echo"]
-    assert row(over).due is None
+    assert row(due).due is None
     assert row(not_yet).due is not None
 
 
 def test_more_than_one_batch_becomes_ready_in_one_call() -> None:
-    count = 2 * promote.__globals__["BATCH"] + 7
+    count = 2 * promote.__globals__["TASKS_PER_TRANSACTION"] + 7
     make_due(*scheduled(*[50] * count))
     assert promote() == ["echo"]
     assert len(take(count)) == count
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_promoters_both_may_look_and_each_task_is_ready_once() -> None:
+def test_concurrent_promotes_make_each_task_ready_once() -> None:
     make_due(*scheduled(*[50] * 200))
     together(promote, promote, lambda: sum(iter(lambda: len(take(7)), 0)))
     promote()

@@ -1,4 +1,4 @@
-"""prune: what ended long ago goes, with its attempts, and is counted; nothing else is touched."""
+"""prune: removes and counts tasks that ended long ago, with their attempts, and nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tasks_app.lifecycle import prune, redrive, settle, submit
-from tasks_app.metrics.figures import figures
+from tasks_app.metrics.system_reading import current_reading
 from tasks_app.models import Attempt, Task
 from tests.lifecycle.kit import NO_RETRY, failure, row, running, submitted, success, take, together, total
 
@@ -30,7 +30,7 @@ def ended(status: str, ago: timedelta) -> UUID:
 
 
 def aged(identity: UUID, ago: timedelta) -> UUID:
-    """A task as it would be if it had come, and ended if it has, so long ago."""
+    """Change a task as if it had been submitted, and had ended if it has, so long ago."""
     moment = timezone.now() - ago
     old = UUID(int=(int(moment.timestamp() * 1000) << 80) | (identity.int & ((1 << 80) - 1)))
     attempts = list(Attempt.objects.filter(task_id=identity).values())
@@ -47,7 +47,7 @@ def run(*words: str) -> str:
     return out.getvalue()
 
 
-def test_what_ended_long_ago_goes_with_its_attempts_and_is_counted() -> None:
+def test_tasks_that_ended_long_ago_are_removed_with_their_attempts_and_counted() -> None:
     for status in ("completed", "failed"):
         for days in (40, 31, 29, 0):
             ended(status, timedelta(days=days))
@@ -55,17 +55,17 @@ def test_what_ended_long_ago_goes_with_its_attempts_and_is_counted() -> None:
     assert Task.objects.filter(completed_at__lt=timezone.now() - timedelta(days=30)).count() == 0
     assert (Task.objects.count(), Attempt.objects.count()) == (4, 4)
     assert (total("deleted", "echo", "completed"), total("deleted", "echo", "failed")) == (2, 2)
-    assert figures(0).unaccounted == 0
+    assert current_reading(refresh=True).unaccounted == 0
     assert "removed: 0" in run("--older-than", "30d")
 
 
-def test_one_status_alone() -> None:
+def test_only_the_given_status_is_pruned() -> None:
     kept, gone = ended("completed", timedelta(days=40)), ended("failed", timedelta(days=40))
     assert "removed: 1" in run("--older-than", "4w", "--status", "failed")
     assert Task.objects.get().pk == kept != gone
 
 
-def test_what_waits_or_runs_is_never_touched() -> None:
+def test_pending_and_running_tasks_are_never_pruned() -> None:
     old = timedelta(days=400)
     pending = aged(submit("other"), old)
     held = aged(row(running()).pk, old)
@@ -73,14 +73,14 @@ def test_what_waits_or_runs_is_never_touched() -> None:
     assert {task.pk for task in Task.objects.all()} == {pending, held}
 
 
-def test_what_came_long_ago_and_ended_lately_stays() -> None:
+def test_an_old_task_that_ended_recently_stays() -> None:
     late = ended("completed", timedelta(days=40))
     Task.objects.filter(pk=late).update(completed_at=timezone.now())
     assert "removed: 0" in run("--older-than", "30d")
 
 
-def test_a_batch_is_a_commit_however_many_there_are() -> None:
-    batch = prune.__globals__["BATCH"]
+def test_each_batch_is_one_commit() -> None:
+    batch = prune.__globals__["TASKS_PER_TRANSACTION"]
     submitted(*[50] * (batch + 7))
     settle("node", [success(task) for task in take(batch + 7)])
     Task.objects.update(completed_at=timezone.now() - timedelta(days=2))
@@ -96,12 +96,12 @@ def test_a_batch_is_a_commit_however_many_there_are() -> None:
 def test_an_age_without_a_unit_and_a_status_that_has_not_ended_are_refused(words: list[str]) -> None:
     with pytest.raises(CommandError):
         run(*words)
-    with pytest.raises(ValueError, match="only what has ended"):
+    with pytest.raises(ValueError, match="only finished tasks"):
         next(prune("pending", timezone.now()))
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_prune_and_redrive_one_has_each_task() -> None:
+def test_concurrent_prunes_and_redrives_move_each_task_once() -> None:
     submitted(*[50] * 100)
     tasks = take(100, policy=NO_RETRY)
     settle("node", [failure(task) for task in tasks])

@@ -1,4 +1,4 @@
-"""redrive: failed -> pending, at the back of its level, with a new budget."""
+"""redrive: failed -> pending, at the last position, with all its retries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def failed() -> Task:
     return row(task)
 
 
-def test_a_failed_task_gets_another_life() -> None:
+def test_a_failed_task_becomes_pending() -> None:
     task = failed()
     assert redrive(task.pk)
     now = row(task.pk)
@@ -42,7 +42,7 @@ def test_a_failed_task_gets_another_life() -> None:
     assert total("redriven", "echo") == 1
 
 
-def test_it_goes_to_the_back_of_its_level() -> None:
+def test_it_comes_last_within_its_priority() -> None:
     task = failed()
     Task.objects.filter(pk=task.pk).update(priority=70)
     low, equal, high = submitted(50, 70, 90)
@@ -50,7 +50,7 @@ def test_it_goes_to_the_back_of_its_level() -> None:
     assert [one.id for one in take(9, order="priority")] == [str(high), str(equal), str(task.pk), str(low)]
 
 
-def test_its_budget_is_new_and_its_attempts_go_on_counting() -> None:
+def test_it_has_all_its_retries_and_its_attempts_go_on_counting() -> None:
     task = running()
     for _ in range(4):
         settle("node", [failure(task)])
@@ -67,32 +67,32 @@ def test_its_budget_is_new_and_its_attempts_go_on_counting() -> None:
     assert total("failed", "echo", "retries_exhausted") == 2
 
 
-def test_only_a_failed_task_is_redriven(bells: list) -> None:
-    done = running()
-    settle("node", [success(done)])
+def test_only_a_failed_task_is_redriven(notifications: list) -> None:
+    completed = running()
+    settle("node", [success(completed)])
     runs = running()
     ready = submit("echo")
-    bells.clear()
-    for identity in (row(done).pk, row(runs).pk, ready, uuid4()):
+    notifications.clear()
+    for identity in (row(completed).pk, row(runs).pk, ready, uuid4()):
         before = Task.objects.filter(pk=identity).values().first()
         assert not redrive(identity)
         assert Task.objects.filter(pk=identity).values().first() == before
-    assert bells == []
+    assert notifications == []
     assert total("redriven") == 0
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_bell_rings_after_the_commit(bells: list) -> None:
+def test_the_notification_is_sent_after_the_commit(notifications: list) -> None:
     task = failed()
-    bells.clear()
+    notifications.clear()
     with transaction.atomic():
         assert redrive(task.pk)
-        assert bells == []
-    assert bells == [("echo", 50)]
+        assert notifications == []
+    assert notifications == [("echo", 50)]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_four_redrives_of_one_moment_one_counts() -> None:
+def test_of_four_concurrent_redrives_one_counts() -> None:
     for _ in range(10):
         task = failed()
         assert sorted(together(*[lambda pk=task.pk: redrive(pk)] * 4)) == [False, False, False, True]

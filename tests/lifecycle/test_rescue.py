@@ -1,4 +1,4 @@
-"""rescue: processing -> pending or failed, when a node is dead or has lost its lease."""
+"""rescue: processing -> pending or failed, when a node is dead or its lease has run out."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app import clock
 from tasks_app.lifecycle import held, renew, rescue, settle
 from tasks_app.models import Attempt, Task
+from tasks_app.store import clock
 from tests.lifecycle.kit import (
     NO_RETRY,
     SLOW_RETRY,
@@ -29,43 +29,43 @@ pytestmark = pytest.mark.django_db
 
 
 def run_out() -> None:
-    """Let the leases of all running tasks be over."""
+    """End the leases of all running tasks."""
     Task.objects.running().update(lease=clock.now() - 1.0)
 
 
-def test_a_lease_that_runs_is_nobody_elses_business() -> None:
+def test_a_task_whose_lease_runs_is_not_rescued() -> None:
     task = running()
     assert rescue() == 0
     assert (row(task).status, row(task).node) == ("processing", "node")
 
 
-def test_a_lease_that_ran_out_gives_the_task_to_others_at_once(bells: list) -> None:
+def test_a_task_whose_lease_has_run_out_is_ready_at_once(notifications: list) -> None:
     task = running(SLOW_RETRY)
     run_out()
-    bells.clear()
+    notifications.clear()
     assert rescue() == 1
     now = row(task)
     assert (now.status, now.node, now.lease, now.due, now.retries) == ("pending", None, None, None, 1)
-    assert now.place == task.place
+    assert now.position == task.position
     assert now.last_error == "the node node was lost while it ran attempt 1"
     assert tries(task) == [(1, "worker_lost")]
-    assert bells == [("echo", 50)]
+    assert notifications == [("echo", 50)]
     [again] = take(node="other")
     assert (again.id, again.attempt, again.retries) == (task.id, 2, 1)
 
 
-def test_a_dead_nodes_tasks_are_taken_by_its_name_whatever_their_leases() -> None:
+def test_a_dead_nodes_tasks_are_rescued_whatever_their_leases() -> None:
     theirs, ours = running(node="dead"), running(node="alive")
     assert rescue(["dead", "long gone"], leases=False) == 1
     assert row(theirs).status == "pending"
     assert row(ours).node == "alive"
 
 
-def test_without_trust_in_the_leases_none_is_looked_at() -> None:
+def test_without_leases_none_is_rescued_by_its_lease() -> None:
     task = running()
     run_out()
     assert rescue(leases=False) == 0
-    assert rescue(["somebody"], leases=False) == 0
+    assert rescue(["another"], leases=False) == 0
     assert row(task).status == "processing"
 
 
@@ -83,7 +83,7 @@ def test_a_lease_from_before_the_clock_was_set_back_has_run_out() -> None:
     assert (row(theirs).status, row(ours).status) == ("pending", "processing")
 
 
-def test_a_spent_budget_fails_the_task_as_worker_lost(bells: list) -> None:
+def test_a_task_without_retries_left_fails_as_worker_lost(notifications: list) -> None:
     task = running(NO_RETRY)
     was_ready = row(task).ready_at
     run_out()
@@ -95,7 +95,7 @@ def test_a_spent_budget_fails_the_task_as_worker_lost(bells: list) -> None:
     assert (total("failed", "echo", "worker_lost"), total("retried")) == (1, 0)
 
 
-def test_the_budget_is_the_one_that_was_copied_at_the_claim() -> None:
+def test_the_retries_are_those_of_the_claims_policy() -> None:
     task = running()  # three retries
     for number in range(1, 4):
         run_out()
@@ -109,14 +109,14 @@ def test_the_budget_is_the_one_that_was_copied_at_the_claim() -> None:
     assert total("leases_lost", "echo") == total("attempts", "echo", "worker_lost") == 4
 
 
-def test_more_than_one_batch_is_taken_over_in_one_call() -> None:
-    count = 2 * rescue.__globals__["BATCH"] + 7
+def test_more_than_one_batch_is_rescued_in_one_call() -> None:
+    count = 2 * rescue.__globals__["TASKS_PER_TRANSACTION"] + 7
     submitted(*[50] * count)
     take(count, node="dead")
     with CaptureQueriesContext(connection) as queries:
         assert rescue(["dead"], leases=False) == count
-    assert len(queries) < 60, "who is busy with them for longer than its lease loses its own"
-    assert held("dead") == set()
+    assert len(queries) < 60, "a node that rescues for longer than its lease loses its own tasks"
+    assert not Task.objects.running().exists()
     assert Attempt.objects.filter(node="dead", number=1, started_at__isnull=False).count() == count
     assert total("leases_lost", "echo") == count
 
@@ -127,11 +127,11 @@ def test_a_late_result_of_the_lost_node_is_dropped() -> None:
     rescue()
     assert settle("node", [success(task)]) == set()
     assert renew("node", [task.id]) == set()
-    assert held("node") == set()
+    assert held("node", [task.id]) == set()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_rescuers_one_takes_each_task() -> None:
+def test_concurrent_rescues_move_each_task_once() -> None:
     submitted(*[50] * 150)
     take(150)
     run_out()
@@ -141,7 +141,7 @@ def test_of_two_rescuers_one_takes_each_task() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_rescue_and_settle_one_wins_each_of_two_hundred_rounds() -> None:
+def test_concurrent_rescues_and_settles_move_each_task_once() -> None:
     submitted(*[50] * 200)
     tasks = take(200)
     run_out()
@@ -154,7 +154,7 @@ def test_of_rescue_and_settle_one_wins_each_of_two_hundred_rounds() -> None:
             Task.objects.filter(pk__in=[task.id for task in four]).update(lease=clock.now() - 1)
         taken, *kept = together(rescue, *[partial(settle, "node", [success(task)]) for task in four])
         settled = sum(len(one) for one in kept)
-        taken += rescue()  # what was just being written when the rescuer looked
+        taken += rescue()  # rows that a settle had locked
         assert taken + settled == 4
         wins["rescue"] += taken
         wins["settle"] += settled
@@ -167,7 +167,7 @@ def test_of_rescue_and_settle_one_wins_each_of_two_hundred_rounds() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_rescuing_beside_settling_in_batches_never_waits_in_a_circle() -> None:
+def test_concurrent_rescues_and_settles_of_batches_do_not_deadlock() -> None:
     for _ in range(15):
         submitted(*[50] * 80)
         tasks = take(100)

@@ -1,19 +1,17 @@
-"""submit: (none) -> pending. Insert, commit, answer; then the bell."""
+"""submit: (none) -> pending. Insert and commit; then notify the nodes."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-from django.db import Error, IntegrityError, connection, transaction
+from django.db import Error, IntegrityError, transaction
 
 from tasks_app.lifecycle import NewTask, submit, submit_many
 from tasks_app.models import Task
 from tests.lifecycle.kit import row, submitted, take, together, total
+from tests.store.processes import run
 
 pytestmark = pytest.mark.django_db
 committing = pytest.mark.django_db(transaction=True)
@@ -28,7 +26,7 @@ def test_a_new_task_is_pending_and_ready_and_was_never_tried() -> None:
     assert (task.result, task.last_error, task.failure_reason, task.node) == (None, None, None, None)
 
 
-def test_data_is_empty_and_priority_50_unless_said() -> None:
+def test_data_is_empty_and_priority_50_by_default() -> None:
     task = row(submit("echo"))
     assert (task.task_data, task.priority) == ({}, 50)
 
@@ -43,7 +41,7 @@ def test_data_is_empty_and_priority_50_unless_said() -> None:
     ],
     ids=["unicode", "deep", "numbers", "long"],
 )
-def test_data_comes_back_as_it_was_given(data: dict) -> None:
+def test_data_is_read_as_it_was_submitted(data: dict) -> None:
     identity = submit("echo", data)
     assert row(identity).task_data == data
     [claimed] = take()
@@ -51,122 +49,89 @@ def test_data_comes_back_as_it_was_given(data: dict) -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_what_json_cannot_say_is_refused_before_anything_is_written(number: float) -> None:
+def test_a_number_that_json_does_not_have_is_refused_before_anything_is_written(number: float) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         submit("echo", {"n": number})
     assert not Task.objects.exists()
 
 
-def test_places_follow_the_order_of_submission() -> None:
+def test_positions_follow_the_order_of_submission() -> None:
     ids = [*submitted(1, 99, 50), submit("other"), *submitted(7, 7)]
-    places = [row(identity).place for identity in ids]
-    assert places == sorted(set(places))
+    positions = [row(identity).position for identity in ids]
+    assert positions == sorted(set(positions))
 
 
-def test_many_are_placed_in_the_order_in_which_they_were_given() -> None:
+def test_the_positions_of_many_follow_their_order() -> None:
     ids = submit_many([NewTask("echo", {"n": n}) for n in range(300)])
-    by_place = list(Task.objects.order_by("place").values_list("pk", flat=True))
-    assert by_place == ids
+    by_position = list(Task.objects.order_by("position").values_list("pk", flat=True))
+    assert by_position == ids
 
 
-def test_none_at_all_is_no_task_and_no_fault() -> None:
+def test_an_empty_submit_stores_nothing() -> None:
     assert submit_many([]) == []
     assert total("received") == 0
 
 
 @committing
-def test_many_are_accepted_all_or_none(bells: list) -> None:
+def test_many_are_stored_all_or_none(notifications: list) -> None:
     with pytest.raises(IntegrityError):
         submit_many([NewTask("echo"), NewTask("echo", priority=101), NewTask("echo")])
     assert not Task.objects.exists()
     assert total("received") == 0
-    assert bells == []
+    assert notifications == []
 
 
 @committing
-def test_what_was_accepted_is_counted_by_type() -> None:
+def test_stored_tasks_are_counted_by_type() -> None:
     submit_many([NewTask("echo"), NewTask("prime"), NewTask("echo")])
     submit("echo")
     assert (total("received", "echo"), total("received", "prime"), total("received")) == (3, 1, 4)
 
 
 @committing
-def test_the_bell_rings_after_the_commit_and_not_before(bells: list) -> None:
+def test_the_notification_is_sent_after_the_commit_and_not_before(notifications: list) -> None:
     with transaction.atomic():
         submit("echo", priority=30)
-        assert bells == []
-    assert bells == [("echo", 30)]
+        assert notifications == []
+    assert notifications == [("echo", 30)]
 
 
 @committing
-def test_no_bell_rings_for_what_was_rolled_back(bells: list) -> None:
+def test_no_notification_is_sent_after_a_rollback(notifications: list) -> None:
     with transaction.atomic():
         submit("echo")
         transaction.set_rollback(True)
-    assert bells == []
+    assert notifications == []
     assert not Task.objects.exists()
 
 
 @committing
-def test_many_ring_once_a_type_with_the_highest_priority(bells: list) -> None:
+def test_many_send_one_notification_a_type_with_the_highest_priority(notifications: list) -> None:
     submit_many([NewTask("echo", priority=p) for p in (3, 80, 10)] + [NewTask("prime", priority=0)])
-    assert sorted(bells) == [("echo", 80), ("prime", 0)]
+    assert sorted(notifications) == [("echo", 80), ("prime", 0)]
 
 
 @committing
-def test_another_connection_sees_the_task_when_its_id_is_answered() -> None:
+def test_another_connection_sees_the_task_when_its_id_is_returned() -> None:
     identity = submit("echo")
     [seen] = together(lambda: Task.objects.filter(pk=identity).exists())
     assert seen
 
 
-def test_a_commit_waits_for_the_disk() -> None:
-    with connection.cursor() as cursor:
-        if connection.vendor == "sqlite":
-            pragma = {}
-            for name in ("journal_mode", "synchronous"):
-                cursor.execute(f"PRAGMA {name}")
-                pragma[name] = cursor.fetchone()[0]
-            assert pragma == {"journal_mode": "wal", "synchronous": 2}
-        else:
-            cursor.execute("SHOW synchronous_commit")
-            assert cursor.fetchone() == ("on",)
-
-
-KILLED = """
-import os, signal, sys, django
-django.setup()
+@committing
+def test_a_task_survives_a_process_that_is_killed_right_after_its_submit() -> None:
+    identity = run(
+        """
 from tasks_app.lifecycle import submit
-sys.stdout.write(str(submit("echo", {"survives": True})))
-sys.stdout.flush()
+print(submit("echo", {"survives": True}), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@committing
-def test_a_process_killed_right_after_it_answered_leaves_the_task(tmp_path: Path) -> None:
-    db = connection.settings_dict
-    where = {"DAEMON_HOME": str(tmp_path), "DJANGO_SETTINGS_MODULE": "taskdaemon_site.settings"}
-    if connection.vendor == "sqlite":
-        where["DAEMON_DB_PATH"] = str(db["NAME"])
-    else:
-        secret = f":{db['PASSWORD']}" if db["PASSWORD"] else ""
-        where["DATABASE_URL"] = f"postgres://{db['USER']}{secret}@{db['HOST']}:{db['PORT']}/{db['NAME']}"
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED], env=os.environ | where, cwd=PROJECT, capture_output=True, text=True, timeout=60
+""",
+        killed=True,
     )
-    assert killed.returncode == -9, killed.stderr
-    assert row(UUID(killed.stdout)).task_data == {"survives": True}
+    assert row(UUID(identity.strip())).task_data == {"survives": True}
 
 
-@committing
-def test_submitters_of_one_moment_get_places_of_their_own() -> None:
-    together(*[lambda: [submit("echo") for _ in range(20)]] * 4)
-    assert Task.objects.values("place").distinct().count() == 80
-    assert total("received", "echo") == 80
-
-
-def test_text_that_no_database_can_hold_is_refused() -> None:
+def test_text_that_no_database_can_store_is_refused() -> None:
     with pytest.raises((Error, ValueError)), transaction.atomic():
         submit("echo", {"half": "\ud800"})
     assert not Task.objects.exists()

@@ -1,8 +1,8 @@
-"""Every verb of the lifecycle in any order, beside a model in Python of what it ought to have done."""
+"""Every verb of the lifecycle in any order, and a model in Python of its effect."""
 
 from __future__ import annotations
 
-from collections import Counter as Tally
+from collections import Counter
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -10,28 +10,28 @@ from django.db import connection
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from tasks_app import clock
 from tasks_app.lifecycle import (
-    Claimed,
-    Ended,
+    AttemptResult,
+    ClaimedTask,
+    ClaimRequest,
     NewTask,
     Policy,
-    Want,
     cancel,
     claim,
     delete,
     expire,
     promote,
     redrive,
-    release,
     renew,
     rescue,
     settle,
     submit_many,
 )
-from tasks_app.lifecycle.claim import LEASE, Selection
+from tasks_app.lifecycle.claim import LEASE_SECONDS
 from tasks_app.models import OutcomeKind, Task
-from tests.lifecycle.kit import ALWAYS
+from tasks_app.store import clock
+from tasks_app.store.claimed_task import Selection
+from tests.lifecycle.kit import ALWAYS, release
 
 TYPES = ("a", "b")
 NODES = ("north", "south")
@@ -41,12 +41,12 @@ PICK = st.integers(0, 10_000)
 
 
 @dataclass
-class Known:
-    """A task as it ought to be."""
+class Expected:
+    """A task as it should be."""
 
     task_type: str
     priority: int
-    place: int
+    position: int
     status: str = "pending"
     waits: bool = False
     attempts: int = 0
@@ -62,7 +62,7 @@ class Known:
     def ready(self) -> bool:
         return self.status == "pending" and not self.waits
 
-    def leave(self, outcome: str, status: str, reason: str | None = None, spent: int = 0) -> None:
+    def end(self, outcome: str, status: str, reason: str | None = None, spent: int = 0) -> None:
         self.tries.append(outcome)
         self.move(status, reason)
         self.retries += spent
@@ -73,21 +73,21 @@ class Known:
 
 
 class Verbs(RuleBasedStateMachine):
-    """Every edge of the state machine beside a model of it in Python."""
+    """Every edge of the state machine, and a model of it in Python."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.tasks: dict[str, Known] = {}
-        self.claims: list[Claimed] = []
-        self.totals: Tally[str] = Tally()
-        self.place = 0
+        self.tasks: dict[str, Expected] = {}
+        self.claims: list[ClaimedTask] = []
+        self.totals: Counter[str] = Counter()
+        self.position = 0
 
     @initialize()
-    def one_of_each_outcome(self) -> None:
-        """An example leaves out some verbs. All have whatever a settle may come to; one that comes too late, while the
-        next attempt runs; and a cancel of that."""
+    def settle_every_outcome(self) -> None:
+        """An example leaves out some verbs. All examples have a settle of every outcome, one that comes too late, while
+        the next attempt runs, and a cancel of that attempt."""
         with connection.cursor() as cursor:
-            for table in ("attempt", "task", "counter"):
+            for table in ("attempt", "task", "counter", "counter_delta"):
                 cursor.execute(f"DELETE FROM taskdaemon_{table}")
         self.submit([("a", 0)] * len(KINDS))
         self.claim("north", (len(KINDS), 0), POLICIES[0], "fifo", None)
@@ -95,29 +95,31 @@ class Verbs(RuleBasedStateMachine):
         self.claim("south", (1, 0), POLICIES[0], "fifo", None)
         again, late = self.claims[-1], [one for one in self.claims[:-1] if one.id == self.claims[-1].id]
         for kind in (OutcomeKind.SUCCESS, OutcomeKind.ERROR):
-            self.settle_all([Ended(one, kind, result="1" if kind == OutcomeKind.SUCCESS else None) for one in late])
+            self.settle_all(
+                [AttemptResult(one, kind, result="1" if kind == OutcomeKind.SUCCESS else None) for one in late]
+            )
         self.cancel_one(again.id)
 
     def run_out(self) -> None:
-        """Whatever became of them, all tasks can be run to their end."""
+        """All tasks can be run to their end."""
         self.promote_all([key for key, task in self.tasks.items() if task.waits])
         count = len(self.tasks)
         self.claim("south", (count, count), POLICIES[0], "priority", None)
-        self.settle_all([Ended(c, OutcomeKind.SUCCESS, result="1") for c in self.claims if self.is_current(c)])
+        self.settle_all([AttemptResult(c, OutcomeKind.SUCCESS, result="1") for c in self.claims if self.is_current(c)])
         assert {task.status for task in self.tasks.values()} <= {"completed", "failed"}
 
     def some(self, pick: int, *statuses: str) -> str | None:
         fitting = [key for key, task in self.tasks.items() if task.status in statuses]
         return fitting[pick % len(fitting)] if fitting else None
 
-    def next_place(self) -> int:
-        self.place += 1
-        return self.place
+    def next_position(self) -> int:
+        self.position += 1
+        return self.position
 
     @rule(new=st.lists(st.tuples(st.sampled_from(TYPES), st.integers(0, 3)), min_size=1, max_size=5))
     def submit(self, new: list[tuple[str, int]]) -> None:
         for (name, priority), key in zip(new, submit_many([NewTask(n, {}, p) for n, p in new]), strict=True):
-            self.tasks[str(key)] = Known(name, priority, self.next_place())
+            self.tasks[str(key)] = Expected(name, priority, self.next_position())
             self.totals["received"] += 1
 
     @rule(
@@ -128,18 +130,18 @@ class Verbs(RuleBasedStateMachine):
         cap=st.sampled_from([None, 1, 2, 9]),
     )
     def claim(self, node: str, counts: tuple[int, int], policy: Policy, order: Selection, cap: int | None) -> None:
-        def best(item: tuple[str, Known]) -> tuple[int, int]:
+        def best(item: tuple[str, Expected]) -> tuple[int, int]:
             task = item[1]
-            return (-task.priority, task.place) if order == "priority" else (0, task.place)
+            return (-task.priority, task.position) if order == "priority" else (0, task.position)
 
         ready = sorted((i for i in self.tasks.items() if i[1].ready), key=best, reverse=order == "lifo")
-        wanted = dict(zip(TYPES, counts, strict=True))
+        missing = dict(zip(TYPES, counts, strict=True))
         expected: list[str] = []
         for key, task in ready:
-            if wanted[task.task_type] and (cap is None or len(expected) < cap):
-                wanted[task.task_type] -= 1
+            if missing[task.task_type] and (cap is None or len(expected) < cap):
+                missing[task.task_type] -= 1
                 expected.append(key)
-        got = claim(node, [Want(n, c, policy) for n, c in zip(TYPES, counts, strict=True)], order, cap)
+        got = claim(node, [ClaimRequest(n, c, policy) for n, c in zip(TYPES, counts, strict=True)], order, cap)
         assert [task.id for task in got] == expected
         for claimed in got:
             task = self.tasks[claimed.id]
@@ -147,43 +149,44 @@ class Verbs(RuleBasedStateMachine):
             assert (claimed.attempt, claimed.retries) == (task.attempts, task.retries)
         self.claims += got
 
-    def is_current(self, claimed: Claimed) -> bool:
+    def is_current(self, claimed: ClaimedTask) -> bool:
         task = self.tasks.get(claimed.id)
         return task is not None and task.status == "processing" and task.attempts == claimed.attempt
 
     @rule(picks=st.lists(st.tuples(PICK, st.sampled_from(KINDS), st.booleans()), min_size=1, max_size=4))
     def settle(self, picks: list[tuple[int, OutcomeKind, bool]]) -> None:
-        """Of any claims that there ever were: many are stale."""
-        ends: dict[tuple[str, int], Ended] = {}
+        """Settle any claims that there ever were: many are stale."""
+        results: dict[tuple[str, int], AttemptResult] = {}
         for pick, kind, retryable in picks:
             if self.claims:
                 claimed = self.claims[-1 - pick % len(self.claims)]
                 result = "0" if kind == OutcomeKind.SUCCESS else None
-                ends[claimed.id, claimed.attempt] = Ended(claimed, kind, result=result, retryable=retryable)
-        self.settle_all([*ends.values()])
+                results[claimed.id, claimed.attempt] = AttemptResult(claimed, kind, result=result, retryable=retryable)
+        self.settle_all([*results.values()])
 
-    def settle_all(self, ended: list[Ended]) -> None:
-        ends = {(end.task.id, end.task.attempt): end for end in ended}
-        expected = {key for key, end in ends.items() if self.is_current(end.task)}
-        assert settle("north", ended) == expected
-        self.totals["stale"] += len(ends) - len(expected)
+    def settle_all(self, results: list[AttemptResult]) -> None:
+        by_key = {(each.task.id, each.task.attempt): each for each in results}
+        expected = {key for key, each in by_key.items() if self.is_current(each.task)}
+        assert settle("north", results) == expected
+        self.totals["stale"] += len(by_key) - len(expected)
         for key in expected:
-            self.ended(self.tasks[key[0]], ends[key])
+            self.end_attempt(self.tasks[key[0]], by_key[key])
 
-    def ended(self, task: Known, end: Ended) -> None:
+    def end_attempt(self, task: Expected, result: AttemptResult) -> None:
         assert task.policy is not None
-        allowed = end.kind != OutcomeKind.ERROR or end.retryable
-        if end.kind == OutcomeKind.SUCCESS:
-            task.leave(end.kind, "completed")
-        elif end.kind == OutcomeKind.RELEASED:
-            task.leave(end.kind, "pending")
+        kind = result.kind
+        allowed = kind != OutcomeKind.ERROR or result.retryable
+        if kind == OutcomeKind.SUCCESS:
+            task.end(kind, "completed")
+        elif kind == OutcomeKind.RELEASED:
+            task.end(kind, "pending")
         elif allowed and task.retries < task.policy.max_retries:
-            task.leave(end.kind, "pending", spent=1)
+            task.end(kind, "pending", spent=1)
             task.waits = task.policy.retry_backoff > 0
-        elif end.kind == OutcomeKind.ERROR:
-            task.leave(end.kind, "failed", "retries_exhausted" if allowed else "handler_error")
+        elif kind == OutcomeKind.ERROR:
+            task.end(kind, "failed", "retries_exhausted" if allowed else "handler_error")
         else:
-            task.leave(end.kind, "failed", end.kind)
+            task.end(kind, "failed", kind)
 
     @rule(pick=PICK)
     def release(self, pick: int) -> None:
@@ -194,11 +197,11 @@ class Verbs(RuleBasedStateMachine):
         assert bool(release("north", [claimed], "drained")) == current
         self.totals["stale"] += not current
         if current:
-            self.tasks[claimed.id].leave("released", "pending")
+            self.tasks[claimed.id].end("released", "pending")
 
     @rule(node=st.sampled_from(NODES), picks=st.lists(PICK, max_size=4))
     def renew(self, node: str, picks: list[int]) -> None:
-        """Of any claims that there ever were: what is not the node's now is not made its own by it."""
+        """Renew any claims that there ever were: only those that the node still holds are renewed."""
         ids = {self.claims[-1 - pick % len(self.claims)].id for pick in picks if self.claims}
         ours = [key for key in ids if key in self.tasks and self.tasks[key].node == node]
         Task.objects.filter(pk__in=ours).update(lease=clock.now() + 1.0)
@@ -206,15 +209,15 @@ class Verbs(RuleBasedStateMachine):
         before = list(others)
         assert len(renew(node, ids)) == len(ours)
         assert list(others.all()) == before
-        assert Task.objects.filter(lease__gt=clock.now() + LEASE / 2, pk__in=ours).count() == len(ours)
+        assert Task.objects.filter(lease__gt=clock.now() + LEASE_SECONDS / 2, pk__in=ours).count() == len(ours)
 
-    def lose(self, lost: list[Known]) -> None:
+    def lose(self, lost: list[Expected]) -> None:
         for task in lost:
             assert task.policy is not None
             if task.retries < task.policy.max_retries:
-                task.leave("worker_lost", "pending", spent=1)
+                task.end("worker_lost", "pending", spent=1)
             else:
-                task.leave("worker_lost", "failed", "worker_lost")
+                task.end("worker_lost", "failed", "worker_lost")
 
     @rule(node=st.sampled_from(NODES))
     def rescue_a_node(self, node: str) -> None:
@@ -237,7 +240,7 @@ class Verbs(RuleBasedStateMachine):
             assert redrive(UUID(key)) == (task.status == "failed")
             if task.status == "failed":
                 task.move("pending")
-                task.retries, task.place, task.lives = 0, self.next_place(), task.lives + 1
+                task.retries, task.position, task.lives = 0, self.next_position(), task.lives + 1
 
     @rule(pick=PICK)
     def cancel(self, pick: int) -> None:
@@ -249,7 +252,7 @@ class Verbs(RuleBasedStateMachine):
         task = self.tasks[key]
         assert cancel(UUID(key)) == (task.status in ("pending", "processing"))
         if task.status == "processing":
-            task.leave("cancelled", "failed", "cancelled")
+            task.end("cancelled", "failed", "cancelled")
         elif task.status == "pending":
             task.move("failed", "cancelled")
 
@@ -257,7 +260,7 @@ class Verbs(RuleBasedStateMachine):
     def expire(self, pick: int) -> None:
         key = self.some(pick, "pending", "processing")
         Task.objects.filter(pk__in=[key] if key else []).update(expires_at=clock.Now())
-        # One that ran and came back is late as well by now.
+        # A task that ran in the meantime and is pending again is late too.
         late = [t for i, t in self.tasks.items() if t.status == "pending" and row_expires(i)]
         assert expire() == len(late)
         for task in late:

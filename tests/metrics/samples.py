@@ -1,4 +1,4 @@
-"""Prometheus text, taken apart."""
+"""Parses Prometheus text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Sample = tuple[str, frozenset[tuple[str, str]]]
 
 
 def samples(text: str | bytes) -> dict[Sample, float]:
-    """Every sample by its name and labels."""
+    """The value of every sample, by its name and labels."""
     decoded = text if isinstance(text, str) else text.decode()
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
@@ -19,13 +19,15 @@ def samples(text: str | bytes) -> dict[Sample, float]:
 
 def value(found: dict[Sample, float], name: str, **labels: str) -> float:
     """The sum of a metric's samples that have these labels."""
-    wanted = set(labels.items())
-    return sum(number for (known, its), number in found.items() if known == name and wanted <= its)
+    required = set(labels.items())
+    return sum(number for (known, its), number in found.items() if known == name and required <= its)
 
 
 def by(found: dict[Sample, float], name: str, label: str, **labels: str) -> dict[str, float]:
     """A metric's samples that have these labels and are not 0, by another label."""
-    wanted = set(labels.items())
+    required = set(labels.items())
     return {
-        dict(its)[label]: number for (known, its), number in found.items() if known == name and wanted <= its and number
+        dict(its)[label]: number
+        for (known, its), number in found.items()
+        if known == name and required <= its and number
     }

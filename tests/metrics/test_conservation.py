@@ -1,10 +1,10 @@
-"""received = pending + processing + completed + failed + deleted, whatever happens at once."""
+"""received = pending + processing + completed + failed + deleted, whatever happens concurrently."""
 
 from __future__ import annotations
 
 import random
 import threading
-from collections import Counter as Tally
+from collections import Counter
 from collections.abc import Callable
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from django.db import Error, connection
 from django.db.models import Count
 
 from tasks_app import lifecycle
-from tasks_app.metrics.figures import figures
+from tasks_app.metrics.system_reading import current_reading
 from tasks_app.models import Attempt, OutcomeKind, Task
 from tests.metrics.work import end, submit, take
 
@@ -25,12 +25,12 @@ KINDS = (OutcomeKind.SUCCESS, OutcomeKind.SUCCESS, OutcomeKind.ERROR, OutcomeKin
 
 
 class Chaos:
-    """Threads that do everything to the same tasks at once, and count what they were told that they did."""
+    """Threads that do everything to the same tasks at once, and count the results that they got."""
 
     def __init__(self) -> None:
         self.known: list[str] = []
-        self.over = threading.Event()
-        self.counted: Tally[str] = Tally()
+        self.stopping = threading.Event()
+        self.counted: Counter[str] = Counter()
         self.faults: list[BaseException] = []
         self._lock = threading.Lock()
 
@@ -58,7 +58,7 @@ class Chaos:
                 self.count("completed", len(kept))
 
     def loser(self) -> None:
-        """A node that claims, and dies of it."""
+        """A node that claims tasks and dies."""
         take(2, random.choice(HANDLERS), "loser")
         self.count("leases_lost", lifecycle.rescue(["loser"], leases=False))
 
@@ -69,7 +69,7 @@ class Chaos:
         lifecycle.promote()
 
     def witness(self) -> None:
-        assert figures(0).unaccounted == 0
+        assert current_reading(refresh=True).unaccounted == 0
 
     def run(self) -> None:
         self.known += submit(10)
@@ -81,21 +81,21 @@ class Chaos:
         try:
             self.submitter()
         finally:
-            self.over.set()
+            self.stopping.set()
             for thread in threads:
                 thread.join()
 
     def _loop(self, do: Callable[[], None]) -> None:
         try:
-            while not self.over.is_set():
+            while not self.stopping.is_set():
                 try:
                     do()
-                except Error as error:  # two that wait for each other: the server ends one of them, nothing was done
+                except Error as error:  # the server rolled back one of two deadlocked transactions
                     if "deadlock" not in str(error):
                         raise
         except BaseException as fault:
             self.faults.append(fault)
-            self.over.set()
+            self.stopping.set()
         finally:
             connection.close()
 
@@ -105,7 +105,7 @@ def test_every_task_is_accounted_for_at_every_moment_of_a_small_chaos() -> None:
     chaos.run()
     assert chaos.faults == []
 
-    now = figures(0)
+    now = current_reading(refresh=True)
     totals, counted = now.totals, chaos.counted
     assert now.unaccounted == 0
     assert totals.sum("received") == counted["received"]
@@ -124,9 +124,9 @@ def test_what_the_counters_say_is_stored_is_what_the_rows_say() -> None:
     chaos = Chaos()
     chaos.run()
     assert chaos.faults == []
-    now = figures(0)
+    now = current_reading(refresh=True)
     rows = Task.objects.order_by().values_list("task_type", "status").annotate(Count("pk"))
     stored = {(name, status): n for name in now.handlers for status, n in now.stored(name).items() if n}
     assert stored == {(name, status): n for name, status, n in rows}
-    # Attempts of deleted tasks are gone with them; of the others none is missing.
+    # The attempts of deleted tasks are deleted too.
     assert now.totals.sum("attempts") >= Attempt.objects.count()

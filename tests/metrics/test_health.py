@@ -1,4 +1,4 @@
-"""/health: the contract's words, and what is wrong in sentences."""
+"""/health: the contract's fields, and problems in sentences."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from django.db import OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app import clock, conf
-from tasks_app.broker import bell
-from tasks_app.broker.bell import ring
-from tasks_app.metrics import figures as module
+from tasks_app import conf
+from tasks_app.broker import notification
+from tasks_app.broker.notification import notify
+from tasks_app.db.node_lock import NodeLock, lock_domain
 from tasks_app.metrics import problems
-from tasks_app.metrics.problems import span
+from tasks_app.metrics import system_reading as module
+from tasks_app.metrics.span import span
 from tasks_app.models import Node, Task
-from tasks_app.node_lock import NodeLock, lock_domain
-from tasks_app.write_lock import writing
+from tasks_app.store import clock
+from tasks_app.store.transactions import writing
+from testkit.process import until
 from tests.metrics.work import end, node, submit, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.usefixtures("database")]
@@ -35,7 +37,7 @@ def health() -> tuple[int, dict[str, Any]]:
 
 
 def waiting(count: int, name: str = "echo") -> None:
-    """Tasks that have waited for minutes: what is said in seconds another moment makes untrue."""
+    """Submit tasks that seem to have waited for minutes, so that the sentence does not depend on seconds."""
     submit(count, name)
     Task.objects.update(ready_at=timezone.now() - timedelta(minutes=5))
 
@@ -62,31 +64,31 @@ def test_no_living_worker_is_503_and_says_what_waits() -> None:
     assert body["problems"] == ["no worker lives: tasks are accepted and wait; 2 tasks wait now, the oldest for 5 min"]
 
 
-def test_a_worker_that_ended_in_order_is_none() -> None:
+def test_a_worker_that_stopped_does_not_count() -> None:
     node()
     Node.objects.update(stopped_at=clock.Now())
     assert health()[0] == 503
 
 
-def test_a_worker_that_has_been_silent_for_long_is_none_and_is_named() -> None:
+def test_a_worker_that_has_been_silent_for_long_does_not_count_and_is_named() -> None:
     node("node-1")
     node("node-2", seen_before=300.0)
     status, body = health()
     assert (status, body["workers"]) == (200, 1)
-    assert body["problems"] == ["node node-2 has not been heard of for 5 min: other nodes take its tasks over"]
+    assert body["problems"] == ["node node-2 has been silent for 5 min: other nodes take over its tasks"]
     Node.objects.filter(pk="node-2").update(seen=clock.reading() - 5000)
     assert "problems" not in health()[1]
 
 
-def test_where_no_node_is_left_nobody_takes_the_tasks_of_a_silent_one_over() -> None:
+def test_without_other_nodes_the_tasks_of_a_silent_one_wait() -> None:
     node("node-1", seen_before=300.0)
     status, body = health()
     assert (status, body["workers"]) == (503, 0)
-    nobody, silent = body["problems"]
-    assert nobody == "no worker lives: tasks are accepted and wait"
-    assert silent == "node node-1 has not been heard of for 5 min: its tasks wait for a worker that lives"
+    no_worker, silent = body["problems"]
+    assert no_worker == "no worker lives: tasks are accepted and wait"
+    assert silent == "node node-1 has been silent for 5 min: its tasks wait for a living worker"
     node("node-2")
-    assert health()[1]["problems"] == ["node node-1 has not been heard of for 5 min: other nodes take its tasks over"]
+    assert health()[1]["problems"] == ["node node-1 has been silent for 5 min: other nodes take over its tasks"]
 
 
 def test_a_worker_whose_lock_the_kernel_has_dropped_is_dead_at_once() -> None:
@@ -97,7 +99,7 @@ def test_a_worker_whose_lock_the_kernel_has_dropped_is_dead_at_once() -> None:
     assert health()[1]["workers"] == 1
     path = Path(lock._file)
     lock.release()
-    path.touch()  # as it lies there after a SIGKILL
+    path.touch()  # as after a SIGKILL
     assert health()[1]["workers"] == 0
     path.unlink()
 
@@ -115,7 +117,7 @@ def test_a_handler_whose_containers_die_at_once_is_a_problem_and_no_503() -> Non
     assert body["problems"] == [ends, "handler 'prime': no image"]
 
 
-def test_a_handler_that_nobody_serves_is_a_problem_once_a_task_waits_for_it() -> None:
+def test_an_unserved_handler_is_a_problem_once_a_task_waits_for_it() -> None:
     node()
     assert "problems" not in health()[1]
     waiting(1, "prime")
@@ -124,19 +126,19 @@ def test_a_handler_that_nobody_serves_is_a_problem_once_a_task_waits_for_it() ->
     assert health()[1]["problems"] == ["handler prime: no living worker serves it; 1 task waits"]
 
 
-def test_a_handler_that_nobody_serves_is_none_while_nothing_waits_for_it() -> None:
+def test_an_unserved_handler_is_no_problem_while_no_task_waits_for_it() -> None:
     submit(1, "prime")
     end(take(1, "prime"))
     node()
     assert "problems" not in health()[1]
 
 
-def test_of_a_long_reason_the_beginning_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_reason_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     node(pools={"echo": {"slots": 1, "warm": 0, "problem": "x" * 1000}})
-    monkeypatch.setattr(bell, "stats", lambda: SimpleNamespace(problem="y" * 1000))
+    monkeypatch.setattr(notification, "stats", lambda: SimpleNamespace(problem="y" * 1000))
     handler, broker = health()[1]["problems"]
-    assert handler.endswith(f": {'x' * problems.LONGEST}")
-    assert f"({'y' * problems.LONGEST})" in broker
+    assert handler.endswith(f": {'x' * problems.MAX_QUOTE_LENGTH}")
+    assert f"({'y' * problems.MAX_QUOTE_LENGTH})" in broker
 
 
 def test_nodes_with_different_handlers_toml_are_a_problem() -> None:
@@ -155,44 +157,69 @@ def test_nodes_with_another_handlers_toml_than_the_web_servers_are_a_problem() -
     assert problem.startswith("the nodes run another version of handlers.toml (00000000) than this web server (")
 
 
-def test_what_a_node_says_of_itself_is_passed_on() -> None:
-    node(problems=["the settler is behind: 2000 results wait, nothing is claimed"])
-    assert health()[1]["problems"] == ["node node-1: the settler is behind: 2000 results wait, nothing is claimed"]
-
-
-def test_a_broker_that_takes_no_bells_is_a_problem_and_no_503(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nobody_knows() -> str:
-        raise ConnectionRefusedError("nobody listens")
-
-    node()
-    bell.configure(deployment=nobody_knows)
-    try:
-        ring("echo")
-        while bell.stats().failed == 0 or bell.stats().problem is None:
-            bell.flush(0.05)
-        status, body = health()
-        assert status == 200
-        assert body["problems"] == [
-            "the broker takes no bells (ConnectionRefusedError: nobody listens): "
-            "workers find tasks by polling, up to a second later"
-        ]
-    finally:
-        bell.configure(deployment="tests-of-metrics")
-        ring("echo")
-        assert bell.flush(10.0)
+def test_containers_of_different_versions_of_an_image_are_a_problem() -> None:
+    state = {"slots": 1, "warm": 1, "problem": None}
+    node("node-1", pools={"echo": state | {"images": ["sha256:" + "a" * 64]}})
+    node("node-2", pools={"echo": state | {"images": ["sha256:" + "a" * 64, "sha256:" + "b" * 64]}})
+    (problem,) = health()[1]["problems"]
+    assert problem.startswith("handler 'echo': its containers run 2 versions of its image (aaaaaaaaaaaa on node-1, ")
+    assert "; bbbbbbbbbbbb on node-2)" in problem
+    Node.objects.filter(pk="node-2").update(draining=True)
     assert "problems" not in health()[1]
 
 
-def test_a_database_that_takes_no_writes_is_said_and_then_silence_means_nothing() -> None:
+def test_it_is_not_healthy_while_every_node_that_lives_waits_for_its_first_containers() -> None:
+    cold = {"echo": {"slots": 2, "warm": 1, "problem": None}}
+    node("node-1", pools=cold)
+    status, body = health()
+    assert (status, body["status"], body["workers"]) == (503, "unhealthy", 1)
+    assert body["problems"][0].startswith("the handlers' first containers are starting")
+    node("node-2", pools={"echo": {"slots": 2, "warm": 2, "problem": None}})
+    assert health()[0] == 200
+    Node.objects.filter(pk="node-2").delete()
+    Node.objects.update(started_at=timezone.now() - timedelta(minutes=1))
+    assert health()[0] == 200
+
+
+def test_the_problems_of_a_node_are_listed() -> None:
+    node(problems=["something is wrong"])
+    assert health()[1]["problems"] == ["node node-1: something is wrong"]
+
+
+def test_a_broker_that_takes_no_notifications_is_a_problem_and_no_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise ConnectionRefusedError("no server")
+
+    node()
+    notification.configure(deployment=fail)
+    try:
+        notify("echo")
+        until(lambda: notification.stats().problem, what="a round that failed")
+        status, body = health()
+        assert status == 200
+        assert body["problems"] == [
+            "the broker accepts no notifications (ConnectionRefusedError: no server): "
+            "workers find tasks by polling, up to a second later"
+        ]
+    finally:
+        notification.configure(deployment="tests-of-metrics")
+        notify("echo")
+        assert notification.flush(10.0)
+    assert "problems" not in health()[1]
+
+
+def test_a_database_that_takes_no_writes_is_a_problem_and_hides_silent_nodes() -> None:
     node("node-1", seen_before=300.0)
     with pytest.raises(OperationalError), writing():
         raise OperationalError("could not extend file: No space left on device\nHINT: Check free disk space.")
     status, body = health()
     assert (status, body["workers"]) == (503, 0)
-    full, nobody = body["problems"]
-    assert re.match(r"the database takes no writes for \d s \(could not extend file: No space left on device\): ", full)
+    full, unrecorded = body["problems"]
+    assert re.match(
+        r"the database has taken no writes for \d s \(could not extend file: No space left on device\): ", full
+    )
     assert "its disk is full; make room there" in full
-    assert nobody == "no worker can note that it lives"
+    assert unrecorded == "no worker can record that it lives"
     with pytest.raises(OperationalError), writing():
         raise OperationalError("database is locked")
     assert health()[1]["problems"][0].endswith(
@@ -203,13 +230,11 @@ def test_a_database_that_takes_no_writes_is_said_and_then_silence_means_nothing(
     assert health()[1]["problems"][0].startswith("no worker lives")
 
 
-def test_a_database_that_is_slow_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_database_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     node()
-    slow = replace(module.figures(), seconds=2.34)
+    slow = replace(module.current_reading(), seconds=2.34)
     monkeypatch.setattr(module, "_read", lambda: slow)
-    assert health()[1]["problems"] == [
-        "the database is slow: these figures took 2.3 s to read; everything that asks it waits"
-    ]
+    assert health()[1]["problems"] == ["the database is slow: reading these metrics took 2.3 s; every query is delayed"]
 
 
 def test_a_database_that_cannot_be_read_is_503_on_health_and_ready_and_alive_all_the_same() -> None:
@@ -231,6 +256,17 @@ def test_a_database_that_cannot_be_read_is_503_on_health_and_ready_and_alive_all
     assert client.get("/health/ready").status_code == 200
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(0.4, "0 s"), (119, "119 s"), (600, "10 min"), (9000, "2 h")])
-def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.0001, "< 1 ms"),
+        (0.4, "400 ms"),
+        (1.44, "1.4 s"),
+        (119, "119 s"),
+        (600, "10 min"),
+        (9000, "2 h"),
+        (400_000, "5 d"),
+    ],
+)
+def test_durations_are_rounded_for_people(seconds: float, said: str) -> None:
     assert span(seconds) == said

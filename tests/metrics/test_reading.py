@@ -1,18 +1,20 @@
-"""One reading: cheap with many rows, of one moment, and not for ever."""
+"""A reading of the system: cheap with many rows, of one moment, reused for a limited time."""
 
 from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from django.db import OperationalError, connection
+from django.test import Client
 
-from tasks_app import clock
-from tasks_app.metrics import figures as module
-from tasks_app.metrics import reading
-from tasks_app.metrics.figures import figures
+from tasks_app.metrics import system_reading as module
+from tasks_app.metrics.system_reading import current_reading
 from tasks_app.models import Task
+from tasks_app.store import clock
+from tests.metrics.samples import samples, value
 from tests.metrics.work import end, node, submit, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.usefixtures("database")]
@@ -35,75 +37,95 @@ FILL = {
 
 
 def fill(count: int, status: str) -> None:
-    """Many rows, by one statement."""
+    """Insert many rows by one statement."""
     moment = "datetime('now')" if connection.vendor == "sqlite" else "now()"
     end_of = moment if status == "completed" else "NULL"
     with connection.cursor() as cursor:
         cursor.execute(FILL[connection.vendor].format(columns=COLUMNS, count=count, status=status, end=end_of))
 
 
-def plan(sql: str) -> list[str]:
-    """How the database means to go about it."""
-    explain = "EXPLAIN " if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN "
-    with connection.cursor() as cursor:
-        cursor.execute(explain + sql)
-        return [str(row[-1]).strip() for row in cursor.fetchall()]
+def cached(monkeypatch: pytest.MonkeyPatch, seconds: float) -> module.SystemReading:
+    """Cache a reading that began now and took so long."""
+    reading = replace(current_reading(refresh=True), seconds=seconds, read_at=time.monotonic())
+    monkeypatch.setattr(module, "_last", reading)
+    return reading
 
 
-def test_no_row_that_has_ended_is_looked_at() -> None:
-    fill(100_000, "completed")
-    fill(20_000, "pending")
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE taskdaemon_task")
-    lines = plan(reading.statement())
-    if connection.vendor == "sqlite":
-        looked = [line for line in lines if "taskdaemon_task" in line]
-        assert len(looked) == 5
-        assert all(" USING INDEX task_" in line or " USING COVERING INDEX task_" in line for line in looked)
-    else:
-        assert not [line for line in lines if "Seq Scan on taskdaemon_task" in line]
-        assert any("task_ready_by_place" in line for line in lines)
-    assert sum(one.ready for one in figures(0).handlers.values()) == 20_000
+def test_a_cheap_reading_is_reused_for_a_tenth_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REUSE_SECONDS", 60.0)
+    kept = cached(monkeypatch, 0.002)
+    assert current_reading() is kept
+    monkeypatch.setattr(module, "REUSE_SECONDS", 0.1)
+    monkeypatch.setattr(module, "_last", replace(kept, read_at=time.monotonic() - 0.1))
+    assert current_reading() is not kept
 
 
-def test_a_reading_serves_all_who_ask_within_a_second() -> None:
-    first = figures()
-    submit(1)
-    assert figures() is first
-    assert figures(0).queue_size == 1
-
-
-def test_a_reading_that_was_dear_is_kept_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    figures(0)
-    assert module._last is not None
-    dear = module.Figures({}, [], {}, read_at=time.monotonic() - 5.0, seconds=1.0)  # type: ignore[arg-type]
-    monkeypatch.setattr(module, "_last", dear)
-    assert figures() is dear
-    cheap = module.Figures({}, [], {}, read_at=time.monotonic() - 5.0, seconds=0.1)  # type: ignore[arg-type]
-    monkeypatch.setattr(module, "_last", cheap)
-    assert figures() is not cheap
-
-
-def test_a_reading_that_met_a_frozen_database_is_not_given_out_for_longer_than_ten_seconds(
+def test_a_client_that_posts_and_then_reads_sees_its_post_in_every_form_of_the_numbers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    slow = module.Figures({}, [], {}, read_at=time.monotonic() - 11.0, seconds=4.0)  # type: ignore[arg-type]
+    monkeypatch.setattr(module, "REUSE_SECONDS", 60.0)
+    monkeypatch.setattr(module, "CHEAP_READING_SECONDS", 60.0)  # also for the reading of a POST, on a busy machine
+    api = Client(HTTP_HOST="127.0.0.1")
+    for count in range(1, 6):
+        cached(monkeypatch, 0.002)
+        assert api.post("/queue", b'{"type": "echo"}', content_type="application/json").status_code == 200
+        read = module._last
+        assert api.get("/health").json()["queue_size"] == count
+        assert module._last is not read
+        module._last = read
+        assert api.get("/api/metrics").json()["tasks_received"] == count
+        module._last = read
+        assert value(samples(api.get("/metrics").content), "queue_size") == count
+
+
+def test_an_expensive_reading_is_reused_after_a_post_and_says_its_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = Client(HTTP_HOST="127.0.0.1")
+    with monkeypatch.context() as quick:
+        quick.setattr(module, "CHEAP_READING_SECONDS", 60.0)
+        assert "age_seconds" not in api.get("/health").json()
+    kept = cached(monkeypatch, 1.0)
+    read_at = kept.read_at - 2.0
+    monkeypatch.setattr(module, "_last", replace(kept, read_at=read_at))
+    submit(1)
+    assert api.get("/health").json()["queue_size"] == 0
+    ages = [
+        api.get("/health").json()["age_seconds"], api.get("/api/metrics").json()["age_seconds"],
+        value(samples(api.get("/metrics").content), "metrics_age_seconds"),
+    ]  # fmt: skip
+    assert 2.0 <= min(ages) <= max(ages) <= time.monotonic() - read_at + 0.1  # they are rounded
+
+
+def test_an_expensive_reading_is_reused_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    current_reading(refresh=True)
+    assert module._last is not None
+    expensive = module.SystemReading({}, [], {}, read_at=time.monotonic() - 5.0, seconds=1.0)  # type: ignore[arg-type]
+    monkeypatch.setattr(module, "_last", expensive)
+    assert current_reading() is expensive
+    cheap = module.SystemReading({}, [], {}, read_at=time.monotonic() - 5.0, seconds=0.1)  # type: ignore[arg-type]
+    monkeypatch.setattr(module, "_last", cheap)
+    assert current_reading() is not cheap
+
+
+def test_a_reading_of_a_frozen_database_is_reused_for_ten_seconds_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = module.SystemReading({}, [], {}, read_at=time.monotonic() - 11.0, seconds=4.0)  # type: ignore[arg-type]
     monkeypatch.setattr(module, "_last", slow)
-    assert figures() is not slow
-    assert figures().age < 5.0
+    began = time.monotonic()
+    assert current_reading().read_at >= began
 
 
-def test_who_finds_another_reading_stuck_gets_an_error_and_not_the_same_fate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
+def test_a_thread_that_waits_for_a_stuck_reading_gets_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "READ_TIMEOUT_SECONDS", 0.05)
     faults: list[OperationalError] = []
 
     def ask() -> None:
         try:
-            figures(0)
+            current_reading(refresh=True)
         except OperationalError as error:
             faults.append(error)
 
-    with module._reading:  # as a thread does whose database hangs
+    with module._reading:  # held by a thread whose database hangs
         thread = threading.Thread(target=ask)
         thread.start()
         thread.join()
@@ -119,13 +141,13 @@ def test_the_oldest_ready_task_is_as_old_as_it_has_been_ready() -> None:
         cursor.execute(
             f"UPDATE taskdaemon_task SET ready_at = {hours_ago} WHERE place = (SELECT min(place) FROM taskdaemon_task)"
         )
-    assert figures(0).handlers["echo"].oldest == pytest.approx(7200, abs=60)
+    assert current_reading(refresh=True).handlers["echo"].oldest == pytest.approx(7200, abs=60)
     take(1)
-    assert figures(0).handlers["echo"].oldest < 60
+    assert current_reading(refresh=True).handlers["echo"].oldest < 60
 
 
 def test_the_oldest_is_found_behind_any_number_of_others() -> None:
-    """Places are kept by a retry: a row that is first in place may be ready since just now."""
+    """A retry keeps its position, so the task with the lowest position may have become ready just now."""
     fill(5_000, "pending")  # of five handlers, a moment ago
     old = "datetime('now', '-1 hour')" if connection.vendor == "sqlite" else "now() - interval '1 hour'"
     again = "UPDATE taskdaemon_task SET attempts = 1 WHERE task_type = 'h1' AND place <= 4000"
@@ -133,8 +155,8 @@ def test_the_oldest_is_found_behind_any_number_of_others() -> None:
         cursor.execute(f"UPDATE taskdaemon_task SET ready_at = {old} WHERE task_type = 'h1' AND place > 4000")
         cursor.execute(again)
         cursor.execute(f"UPDATE taskdaemon_task SET ready_at = {old}, attempts = 2 WHERE place = 3002")
-    ages = {name: one.oldest for name, one in figures(0).handlers.items()}
-    assert ages.pop("h1") == pytest.approx(3600, abs=60), "none of those that are first in place"
+    ages = {name: one.oldest for name, one in current_reading(refresh=True).handlers.items()}
+    assert ages.pop("h1") == pytest.approx(3600, abs=60), "not among those with the lowest positions"
     assert ages.pop("h2") == pytest.approx(3600, abs=60), "ready again, in the middle"
     assert max(ages.values()) < 60
 
@@ -142,7 +164,7 @@ def test_the_oldest_is_found_behind_any_number_of_others() -> None:
 def test_pending_tasks_are_the_ready_ones_and_those_that_wait_for_their_retry() -> None:
     submit(3)
     Task.objects.filter(pk=Task.objects.first().pk).update(due=clock.now(), due_at=clock.Now())  # type: ignore[union-attr]
-    one = figures(0).handlers["echo"]
+    one = current_reading(refresh=True).handlers["echo"]
     assert (one.ready, one.waiting, one.pending) == (2, 1, 3)
 
 
@@ -152,7 +174,7 @@ def test_a_container_is_active_only_on_a_living_node() -> None:
     submit(3)
     take(1, node="node-1")
     tasks = take(2, node="node-2")
-    one = figures(0).handlers["echo"]
+    one = current_reading(refresh=True).handlers["echo"]
     assert (one.slots, one.active, one.idle, one.running) == (2, 1, 1, 3)
     end(tasks, node="node-2")
-    assert figures(0).handlers["echo"].running == 1
+    assert current_reading(refresh=True).handlers["echo"].running == 1

@@ -1,38 +1,38 @@
-"""What a node and its clients do, in as few words as a test needs."""
+"""Short forms of what nodes and clients do."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tasks_app import clock
-from tasks_app.lifecycle import Claimed, Ended, NewTask, Policy, Want, claim, settle, submit_many
+from tasks_app.lifecycle import AttemptResult, ClaimedTask, ClaimRequest, NewTask, Policy, claim, settle, submit_many
 from tasks_app.models import Node, OutcomeKind
+from tasks_app.store import clock
 
 #: Retried at once, twice.
 POLICY = Policy(timeout=30.0, max_retries=2, retry_backoff=0.0, retry_on=frozenset({"error", "timeout", "crash"}))
 
 
 def submit(count: int, name: str = "echo") -> list[str]:
-    """Tasks; their ids."""
+    """Submit tasks. Returns their ids."""
     return [str(identity) for identity in submit_many([NewTask(name)] * count)]
 
 
-def take(count: int, name: str = "echo", node: str = "node-1", policy: Policy = POLICY) -> list[Claimed]:
-    """Claimed tasks."""
-    return claim(node, [Want(name, count, policy)], "fifo")
+def take(count: int, name: str = "echo", node: str = "node-1", policy: Policy = POLICY) -> list[ClaimedTask]:
+    """Claim tasks."""
+    return claim(node, [ClaimRequest(name, count, policy)], "fifo")
 
 
 def end(
-    tasks: Sequence[Claimed], kind: OutcomeKind = OutcomeKind.SUCCESS, seconds: float = 0.02, node: str = "node-1",
+    tasks: Sequence[ClaimedTask], kind: OutcomeKind = OutcomeKind.SUCCESS, seconds: float = 0.02, node: str = "node-1",
     retryable: bool = True,
 ) -> set[tuple[str, int]]:  # fmt: skip
-    """Settle them all alike."""
+    """Settle all of these tasks with the same outcome."""
     result, error = ("1", None) if kind == OutcomeKind.SUCCESS else (None, str(kind))
-    return settle(node, [Ended(task, kind, result, error, retryable, seconds=seconds) for task in tasks])
+    return settle(node, [AttemptResult(task, kind, result, error, retryable, seconds=seconds) for task in tasks])
 
 
 def node(name: str = "node-1", seen_before: float = 0.0, digest: str = "", **fields: object) -> Node:
-    """A node that was heard of `seen_before` seconds ago."""
+    """A node whose last heartbeat was `seen_before` seconds ago."""
     fields.setdefault("pools", {"echo": {"slots": 2, "warm": 2, "problem": None}})
     return Node.objects.create(
         name=name, lock_domain="elsewhere", started_at=clock.Now(), seen_at=clock.Now(),

@@ -1,4 +1,4 @@
-"""A node knows whether others serve its handlers, for it looks more often then."""
+"""A node knows whether others serve its handlers, because it polls more often then."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tasks_app import clock
 from tasks_app.models import Node
 from tasks_app.node.record import NodeRecord
+from tasks_app.store import clock
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -21,10 +21,10 @@ def node(name: str, *handlers: str, **fields: Any) -> None:
 
 
 def test_only_living_nodes_with_a_handler_in_common_are_peers() -> None:
-    record: Any = NodeRecord.__new__(NodeRecord)
-    record._pools = {"echo": SimpleNamespace()}
+    pools: Any = {"echo": SimpleNamespace()}
+    record = NodeRecord("me", "elsewhere", "", pools)
     node("me", "echo")
-    node("with others alone", "prime")
+    node("with other handlers", "prime")
     node("ended", "echo", stopped_at=clock.Now())
     assert record.peers() == 1
     node("beside me", "prime", "echo")

@@ -1,4 +1,4 @@
-"""Whose containers may be removed: a lock file decides where it means something, elsewhere the database does."""
+"""A dead node's containers are removed. In the same lock domain its lock file decides, otherwise the database."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app import clock
+from tasks_app.db.node_lock import NodeLock
 from tasks_app.models import Node
-from tasks_app.node.sweeper import GIVE_UP, Sweeper
-from tasks_app.node_lock import NodeLock
+from tasks_app.node.sweeper import MAX_TAKEOVER_WAIT_SECONDS, Sweeper
 from tasks_app.runner.engine import IsGone
 from tasks_app.runner.errors import Unavailable
-from tasks_app.runner.process_engine import ProcessEngine
+from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.store import clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -21,24 +21,24 @@ HERE, ELSEWHERE = "host:boot:/home", "other:boot:/home"
 
 
 class AskingEngine(ProcessEngine):
-    """Asks about one node, as if it had a container of it."""
+    """An engine that seems to have a container of one node."""
 
     def __init__(self, node: str, domain: str) -> None:
-        self._about = (node, domain)
+        self._owner = (node, domain)
         self.gone: bool | None = None
 
     def sweep(self, is_gone: IsGone) -> int:
-        self.gone = is_gone(*self._about)
+        self.gone = is_gone(*self._owner)
         return 0
 
 
 @pytest.fixture
 def gone(tmp_path: Path) -> Callable[..., bool | None]:
-    """Whether a node's containers would be removed."""
+    """True if a node's containers would be removed."""
 
-    def ask(node: str, domain: str, trusts: bool = True) -> bool | None:
+    def ask(node: str, domain: str, trusts_silence: bool = True) -> bool | None:
         engine = AskingEngine(node, domain)
-        Sweeper(engine, tmp_path, HERE, lambda: trusts).sweep()
+        Sweeper(engine, tmp_path, HERE, lambda: trusts_silence).sweep()
         return engine.gone
 
     return ask
@@ -46,11 +46,11 @@ def gone(tmp_path: Path) -> Callable[..., bool | None]:
 
 def test_a_takeover_waits_until_the_dead_nodes_containers_are_gone(tmp_path: Path) -> None:
     sweeper = Sweeper(AskingEngine("dead", HERE), tmp_path, HERE, lambda: True)
-    assert not sweeper.cleared("dead")
-    assert not sweeper.cleared("dead")
+    assert not sweeper.containers_removed("dead")
+    assert not sweeper.containers_removed("dead")
     sweeper.sweep()
-    assert not sweeper.cleared("dead too")
-    assert sweeper.cleared("dead")
+    assert not sweeper.containers_removed("dead too")
+    assert sweeper.containers_removed("dead")
 
 
 def test_a_takeover_does_not_wait_for_an_engine_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,12 +59,12 @@ def test_a_takeover_does_not_wait_for_an_engine_that_is_away(tmp_path: Path, mon
             raise Unavailable("no engine")
 
     sweeper = Sweeper(Away(), tmp_path, HERE, lambda: True)
-    assert not sweeper.cleared("dead")
+    assert not sweeper.containers_removed("dead")
     sweeper.sweep()
-    assert not sweeper.cleared("dead")
+    assert not sweeper.containers_removed("dead")
     now = clock.elapsed()
-    monkeypatch.setattr(clock, "elapsed", lambda: now + GIVE_UP)
-    assert sweeper.cleared("dead")
+    monkeypatch.setattr(clock, "elapsed", lambda: now + MAX_TAKEOVER_WAIT_SECONDS)
+    assert sweeper.containers_removed("dead")
 
 
 def record(name: str, domain: str, silent: float = 0.0, stopped: bool = False, its_clock: str | None = None) -> None:
@@ -75,14 +75,11 @@ def record(name: str, domain: str, silent: float = 0.0, stopped: bool = False, i
 
 
 def leave_lock(home: Path, name: str) -> None:
-    """As the kernel leaves it: the file is there, and nobody holds it."""
-    lock = NodeLock(home, name)
-    file = lock._file.read_bytes()
-    lock.release()
-    lock._file.write_bytes(file)
+    """Leave the file as a killed process does: it exists, and is not locked."""
+    NodeLock(home, name).release(noted=False)
 
 
-def test_here_a_lock_that_nobody_holds_is_a_dead_node(tmp_path: Path, gone: Callable[..., bool]) -> None:
+def test_here_a_lock_file_that_is_not_locked_is_a_dead_node(tmp_path: Path, gone: Callable[..., bool]) -> None:
     leave_lock(tmp_path, "node")
     assert gone("node", HERE) is True
 
@@ -94,13 +91,13 @@ def test_here_a_lock_that_is_held_is_a_living_node_however_silent(tmp_path: Path
     lock.release()
 
 
-def test_here_a_missing_lock_file_says_nothing(gone: Callable[..., bool]) -> None:
-    assert gone("nobody", HERE) is False
+def test_here_a_missing_lock_file_proves_nothing(gone: Callable[..., bool]) -> None:
+    assert gone("unknown", HERE) is False
     record("node", HERE, silent=10_000)
     assert gone("node", HERE) is False
 
 
-def test_here_a_node_that_said_that_it_ended_is_gone(gone: Callable[..., bool]) -> None:
+def test_here_a_stopped_node_is_gone(gone: Callable[..., bool]) -> None:
     record("node", HERE, stopped=True)
     assert gone("node", HERE) is True
 
@@ -112,21 +109,21 @@ def test_elsewhere_a_lock_file_means_nothing(tmp_path: Path, gone: Callable[...,
     assert gone("node", ELSEWHERE) is False
 
 
-@pytest.mark.parametrize(("said", "expected"), [
+@pytest.mark.parametrize(("fields", "expected"), [
     ({"silent": 30.0}, False), ({"silent": 50.0}, True), ({"stopped": True}, True), ({"its_clock": "another"}, True),
 ])  # fmt: skip
-def test_elsewhere_long_silence_or_a_word_decides(gone: Callable[..., bool], said: dict, expected: bool) -> None:
-    record("node", ELSEWHERE, **said)
+def test_elsewhere_a_long_silence_or_the_row_decides(gone: Callable[..., bool], fields: dict, expected: bool) -> None:
+    record("node", ELSEWHERE, **fields)
     assert gone("node", ELSEWHERE) is expected
 
 
-def test_elsewhere_silence_says_nothing_after_an_outage_of_the_database(gone: Callable[..., bool]) -> None:
+def test_elsewhere_silence_proves_nothing_after_an_outage_of_the_database(gone: Callable[..., bool]) -> None:
     record("node", ELSEWHERE, silent=120.0)
-    assert gone("node", ELSEWHERE, trusts=False) is False
+    assert gone("node", ELSEWHERE, trusts_silence=False) is False
     assert gone("node", ELSEWHERE) is True
 
 
-def test_an_engine_that_does_not_answer_is_left_to_the_next_look(tmp_path: Path) -> None:
+def test_an_engine_that_does_not_answer_is_left_to_the_next_sweep(tmp_path: Path) -> None:
     class Away(ProcessEngine):
         def sweep(self, is_gone: IsGone) -> int:
             raise Unavailable("it is away")
@@ -134,7 +131,9 @@ def test_an_engine_that_does_not_answer_is_left_to_the_next_look(tmp_path: Path)
     Sweeper(Away(), tmp_path, HERE, lambda: True).sweep()
 
 
-def test_a_fault_of_the_sweeper_is_not_worth_the_node(tmp_path: Path) -> None:
+def test_an_internal_error_of_the_sweeper_does_not_end_the_node_and_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     class Broken(ProcessEngine):
         def sweep(self, is_gone: IsGone) -> int:
             raise ZeroDivisionError
@@ -142,3 +141,4 @@ def test_a_fault_of_the_sweeper_is_not_worth_the_node(tmp_path: Path) -> None:
     sweeper = Sweeper(Broken(), tmp_path, HERE, lambda: True)
     sweeper.sweep()
     sweeper.sweep()
+    assert [record.exc_info is not None for record in caplog.records] == [True]

@@ -1,4 +1,4 @@
-"""A node that has lost one of its threads looks alive and is not."""
+"""A node exits if one of its threads fails: without it the node would only look alive."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import sys, threading
 import django
 django.setup()
 from pathlib import Path
-from tasks_app.node.clerk import Clerk
+from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.node import Node
-from tasks_app.runner.handlers import Defaults, load
-from tasks_app.runner.process_engine import ProcessEngine
+from tasks_app.handlers.handlers_toml import Defaults, load
+from tasks_app.runner.process.engine import ProcessEngine
 
 def fail(self):
-    raise RuntimeError("a fault of our own")
+    raise RuntimeError("an unexpected error")
 
-owner, method = {"clerk": (Clerk, "run"), "heartbeat": (Heartbeat, "run"), "watch": (Heartbeat, "watch")}[sys.argv[1]]
-setattr(owner, method, fail)
+threads = {"dispatcher": (Dispatcher, "run"), "heartbeat": (Heartbeat, "run"), "watch": (Heartbeat, "watch")}
+setattr(*threads[sys.argv[1]], fail)
 home = Path(sys.argv[2])
 handlers = load(home / "handlers.toml", Defaults())
 node = Node(handlers, lambda *_: ProcessEngine(), home=home, digest="", order="fifo")
@@ -33,8 +33,8 @@ threading.Event().wait()
 """
 
 
-@pytest.mark.parametrize("thread", ["clerk", "heartbeat", "watch"])
-def test_the_fault_of_one_thread_ends_the_whole_node(tmp_path: Path, thread: str) -> None:
+@pytest.mark.parametrize("thread", ["dispatcher", "heartbeat", "watch"])
+def test_the_failure_of_one_thread_ends_the_node(tmp_path: Path, thread: str) -> None:
     (tmp_path / "handlers.toml").write_text('[handlers.cat]\ncommand = ["cat"]\n')
     environment = {
         "PATH": "/usr/bin:/bin",
@@ -52,4 +52,4 @@ def test_the_fault_of_one_thread_ends_the_whole_node(tmp_path: Path, thread: str
     )
     assert ended.returncode == 70, ended.stderr
     assert "a thread of the node failed" in ended.stderr
-    assert "a fault of our own" in ended.stderr
+    assert "an unexpected error" in ended.stderr

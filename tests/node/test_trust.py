@@ -1,6 +1,6 @@
-"""When a node may take another's silence for its death: not after the database, or it itself, stood still.
+"""When a silent node counts as dead: not after the database, or the node that judges, stood still.
 
-And not after the database's clock was set: then every lease is wrong, until each node has renewed its own.
+And not after the database's clock was set: then every lease is wrong until its node has renewed it.
 """
 
 from __future__ import annotations
@@ -13,26 +13,28 @@ from typing import Any, cast
 import pytest
 from django.db import OperationalError
 
-from tasks_app import clock
-from tasks_app.lifecycle import Look
-from tasks_app.lifecycle.claim import LEASE
-from tasks_app.metrics.figures import SILENCE
+from tasks_app.lifecycle import DueWork
+from tasks_app.lifecycle.claim import LEASE_SECONDS
+from tasks_app.metrics.system_reading import SILENCE_SECONDS
 from tasks_app.node import heartbeat as module
-from tasks_app.node.heartbeat import BEAT, RENEWAL, STEP, TRUST, Heartbeat
-from tasks_app.node.ledger import Ledger
+from tasks_app.node.availability import RENEWAL_SECONDS, TRUST_SECONDS, Availability
+from tasks_app.node.heartbeat import BEAT_SECONDS, CLOCK_STEP_SECONDS, Heartbeat
+from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.runner.slot import Slot
-from tests.node.test_ledger import claimed
+from tasks_app.store import clock
+from tests.node.test_in_flight import claimed
 
 
 class Beats:
-    """A heartbeat on a clock of the test's own, and whether it would have taken over by leases at each beat."""
+    """A heartbeat on a clock that the test controls."""
 
-    def __init__(self, heartbeat: Heartbeat) -> None:
-        self.heartbeat, self.now, self.stands_still, self.fails = heartbeat, 1000.0, 0.0, False
-        #: By how much the database's clock is ahead, and how long it takes to say so.
-        self.ahead, self.slow, self.blind = 5e8, 0.0, False
+    def __init__(self, heartbeat: Heartbeat, availability: Availability, in_flight: InFlightTasks) -> None:
+        self.heartbeat, self.availability, self.in_flight = heartbeat, availability, in_flight
+        self.now, self.stands_still, self.fails = 1000.0, 0.0, False
+        #: How far the database's clock is ahead, how long a check takes, and whether it fails.
+        self.ahead, self.slow, self.check_fails = 5e8, 0.0, False
         self.renewed: list[float] = []
-        self.said: list[float] = []
+        self.updates: list[float] = []
 
     def renew(self, *_: object) -> set[tuple[str, int]]:
         if self.fails:
@@ -41,96 +43,99 @@ class Beats:
         self.now += self.stands_still
         return set()
 
-    def look(self, *_: object) -> Look:
+    def due_work(self, *_: object) -> DueWork:
         self.now += self.slow
-        if self.blind:
+        if self.check_fails:
             raise OperationalError("too slow")
-        return Look(self.now + self.ahead, soonest=self.now + self.ahead + 1.0)  # or it would look seldom
+        return DueWork(self.now + self.ahead)
 
     def each_second(self, seconds: float) -> bool:
-        """Beat for so long. Answers whether it trusts at the end."""
+        """Beat for so long. Returns whether it trusts silence at the end."""
         until = self.now + seconds
         while self.now < until:
             self.now += 1.0
             try:
-                self.heartbeat._beat()
+                self.heartbeat.beat()
             except OperationalError:
-                self.heartbeat._sound_since = None
-        return self.heartbeat.trusts()
+                self.availability.lost()
+        return self.availability.trusts_silence()
 
 
 @pytest.fixture
 def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
     record: Any = SimpleNamespace(
-        name="me", domain="here", beat=lambda: found.said.append(found.now), beat_if_changed=lambda: None,
+        name="me", domain="here", update=lambda: found.updates.append(found.now), update_if_changed=lambda: None,
         peers=lambda: 1,
     )  # fmt: skip
-    found: Beats = Beats(Heartbeat(record, Path(), Ledger(), lambda _: None, lambda _: None))
+    availability, in_flight = Availability(), InFlightTasks()
+    heartbeat = Heartbeat(record, Path(), in_flight, availability, lambda _: None, lambda _: None, lambda _: True)
+    found: Beats = Beats(heartbeat, availability, in_flight)
     monkeypatch.setattr(clock, "elapsed", lambda: found.now)
-    monkeypatch.setattr(module, "look", found.look)
+    monkeypatch.setattr(module, "due_work", found.due_work)
     monkeypatch.setattr(module, "renew", found.renew)
+    monkeypatch.setattr(module, "maintain", set)
     monkeypatch.setattr(found.heartbeat, "_take_over", lambda others, leases: None)
-    monkeypatch.setattr(f"{module.__name__}.tally.process.flush", lambda: None)
+    monkeypatch.setattr(f"{module.__name__}.local_counters.process.flush", lambda: None)
     return found
 
 
-def test_a_node_trusts_once_it_has_renewed_for_a_while(beats: Beats) -> None:
-    assert not beats.each_second(TRUST - 1)
+def test_a_node_trusts_silence_once_it_has_renewed_for_a_while(beats: Beats) -> None:
+    assert not beats.each_second(TRUST_SECONDS - 1)
     assert beats.each_second(3)
-    assert beats.each_second(5 * RENEWAL)
+    assert beats.each_second(5 * RENEWAL_SECONDS)
 
 
-def test_it_does_not_after_an_error_of_the_database(beats: Beats) -> None:
-    beats.each_second(TRUST + RENEWAL)
+def test_not_after_an_error_of_the_database(beats: Beats) -> None:
+    beats.each_second(TRUST_SECONDS + RENEWAL_SECONDS)
     beats.fails = True
-    assert not beats.each_second(RENEWAL + 1)
+    assert not beats.each_second(RENEWAL_SECONDS + 1)
     beats.fails = False
-    assert not beats.each_second(TRUST - 1)
-    assert beats.each_second(RENEWAL + 1)
+    assert not beats.each_second(TRUST_SECONDS - 1)
+    assert beats.each_second(RENEWAL_SECONDS + 1)
 
 
-def test_it_does_not_after_a_database_that_hung_and_answered_in_the_end(beats: Beats) -> None:
-    beats.each_second(TRUST + RENEWAL)
-    beats.stands_still = 3 * RENEWAL
-    beats.each_second(2 * RENEWAL)
+def test_not_after_the_database_hung_and_then_answered(beats: Beats) -> None:
+    beats.each_second(TRUST_SECONDS + RENEWAL_SECONDS)
+    beats.stands_still = 3 * RENEWAL_SECONDS
+    beats.each_second(2 * RENEWAL_SECONDS)
     beats.stands_still = 0.0
-    beats.each_second(RENEWAL)
-    assert not beats.heartbeat.trusts(), "the renewal came late"
-    assert beats.each_second(TRUST)
+    beats.each_second(RENEWAL_SECONDS)
+    assert not beats.availability.trusts_silence(), "the renewal came late"
+    assert beats.each_second(TRUST_SECONDS)
 
 
-def test_it_does_not_after_it_was_stopped_itself(beats: Beats) -> None:
-    beats.each_second(TRUST + RENEWAL)
+def test_not_after_the_node_itself_was_suspended(beats: Beats) -> None:
+    beats.each_second(TRUST_SECONDS + RENEWAL_SECONDS)
     beats.now += 60.0
-    assert not beats.heartbeat.trusts()
+    assert not beats.availability.trusts_silence()
     assert not beats.each_second(2)
-    assert beats.each_second(TRUST)
+    assert beats.each_second(TRUST_SECONDS)
 
 
-@pytest.mark.parametrize("seconds", [3600.0, -3600.0, LEASE])
-def test_it_does_not_after_the_databases_clock_was_set_and_renews_at_once(beats: Beats, seconds: float) -> None:
-    beats.each_second(TRUST + RENEWAL)
+@pytest.mark.parametrize("seconds", [3600.0, -3600.0, LEASE_SECONDS])
+def test_not_after_the_databases_clock_was_set_and_it_renews_at_once(beats: Beats, seconds: float) -> None:
+    beats.each_second(TRUST_SECONDS + RENEWAL_SECONDS)
     while beats.now - beats.renewed[-1] > 2:  # just renewed: not due for long
         beats.each_second(1)
     beats.ahead += seconds
     assert not beats.each_second(1)
-    assert beats.renewed[-1] == beats.said[-1] == beats.now, "before others may take its tasks over"
-    assert not beats.each_second(TRUST - 2)
+    assert beats.renewed[-1] == beats.updates[-1] == beats.now, "before others may take its tasks over"
+    assert not beats.each_second(TRUST_SECONDS - 2)
     assert beats.each_second(3)
 
 
-def test_a_database_that_is_slow_to_tell_the_time_has_not_set_its_clock(beats: Beats) -> None:
-    beats.each_second(TRUST + RENEWAL)
-    beats.slow = 2 * STEP
+def test_a_slow_answer_of_the_database_is_no_change_of_its_clock(beats: Beats) -> None:
+    beats.each_second(TRUST_SECONDS + RENEWAL_SECONDS)
+    beats.slow = 2 * CLOCK_STEP_SECONDS
     assert beats.each_second(2)
     beats.slow = 0.0
     assert beats.each_second(1)
 
 
-def test_a_node_that_cannot_look_keeps_its_leases_and_trusts_no_silence(beats: Beats) -> None:
-    beats.each_second(TRUST + RENEWAL)
-    before, beats.blind = len(beats.renewed), True
-    assert not beats.each_second(3 * RENEWAL + 1)
+def test_a_node_whose_checks_fail_keeps_its_leases_and_trusts_no_silence(beats: Beats) -> None:
+    beats.each_second(TRUST_SECONDS + RENEWAL_SECONDS)
+    before, beats.check_fails = len(beats.renewed), True
+    assert not beats.each_second(3 * RENEWAL_SECONDS + 1)
     assert len(beats.renewed) - before >= 3
 
 
@@ -138,32 +143,29 @@ def test_a_node_that_cannot_look_keeps_its_leases_and_trusts_no_silence(beats: B
 def test_a_lease_is_renewed_three_times_before_it_is_over(
     beats: Beats, monkeypatch: pytest.MonkeyPatch, lease: float
 ) -> None:
-    monkeypatch.setattr(module, "RENEWAL", lease / 3)
+    monkeypatch.setattr(module, "RENEWAL_SECONDS", lease / 3)
     begin = beats.now
     while beats.now < begin + lease:
-        beats.heartbeat._beat()
-        beats.now += BEAT + 0.005
+        beats.heartbeat.beat()
+        beats.now += BEAT_SECONDS + 0.005
     assert [at for at in beats.renewed if at == begin] and len(beats.renewed) == 4
 
 
-def test_a_node_speaks_thrice_before_it_is_taken_for_silent_however_long_its_lease(
+def test_a_node_updates_its_row_three_times_before_it_counts_as_silent_however_long_its_lease(
     beats: Beats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "RENEWAL", 200.0)
+    monkeypatch.setattr(module, "RENEWAL_SECONDS", 200.0)
     beats.each_second(100)
     assert len(beats.renewed) == 1
-    assert max(later - one for one, later in pairwise(beats.said)) <= SILENCE / 3 + 1
+    assert max(later - one for one, later in pairwise(beats.updates)) <= SILENCE_SECONDS / 3 + 1
 
 
-def test_only_what_the_database_renewed_is_a_nodes_own_for_longer(
-    beats: Beats, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_leases_that_the_database_renewed_last_longer(beats: Beats, monkeypatch: pytest.MonkeyPatch) -> None:
     kept, locked = claimed("kept"), claimed("locked")
-    ledger = beats.heartbeat._ledger
     for task in (kept, locked):
-        ledger.begin(task, cast(Slot, None), beats.now)
+        beats.in_flight.begin(task, cast(Slot, None), beats.now)
     monkeypatch.setattr(module, "renew", lambda *_: {("kept", 1)})
-    monkeypatch.setattr(module, "held", lambda _: {("kept", 1), ("locked", 1)})
+    monkeypatch.setattr(module, "held", lambda *_: {("kept", 1), ("locked", 1)})
     beats.each_second(1)
-    ends = {key: one.lease_end for key, one in ledger.running().items()}
-    assert ends["kept", 1] > ends["locked", 1] == 1000.0 + LEASE
+    ends = {key: one.lease_end for key, one in beats.in_flight.running().items()}
+    assert ends["kept", 1] > ends["locked", 1] == 1000.0 + LEASE_SECONDS

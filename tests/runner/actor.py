@@ -1,7 +1,8 @@
-"""A handler that does what the task says: every way to answer well, badly, or not at all. Python alone."""
+"""A handler that does what the task says: every way to reply well, badly, or not at all. Uses only Python."""
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -9,6 +10,9 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
+
+BEGINNING = os.sysconf("SC_PAGE_SIZE") + 10
+"""More than the part of a long line that is sent before the handler has begun to read it."""
 
 out, err = sys.stdout.buffer, sys.stderr.buffer
 
@@ -24,6 +28,11 @@ def reply(result: object) -> None:
 
 def later(seconds: float, text: str) -> None:
     threading.Timer(seconds, say, [text]).start()
+
+
+def read_exactly(size: int) -> None:
+    while size:
+        size -= len(os.read(0, size))
 
 
 def for_ever(write: Callable[[], object]) -> None:
@@ -74,7 +83,45 @@ def late(data: dict[str, Any]) -> None:
     later(0.05, '{"status": "success", "result": "late"}\n')
 
 
-def chatter(data: dict[str, Any]) -> None:
+def again(data: dict[str, Any]) -> None:
+    """Replies twice before it reads on. With `names` both replies name their task.
+
+    `gap`: seconds between the two; None: until a byte of the next line has come.
+    """
+    named = {"task_id": data["names"]} if "names" in data else {}
+    text = json.dumps({"status": "success", "result": data["n"]} | named) + "\n"
+    say(text)
+    if data["gap"] is None:
+        select.select([0], [], [])
+    else:
+        time.sleep(data["gap"])
+    say(text)
+
+
+def reply_and_hang(data: dict[str, Any]) -> None:
+    reply("busy")
+    time.sleep(600)
+
+
+def reply_and_close_stdin(data: dict[str, Any]) -> None:
+    reply("deaf")
+    os.close(0)
+    time.sleep(600)
+
+
+def reply_wait_and_exit(data: dict[str, Any]) -> None:
+    reply("bye")
+    select.select([0], [], [])
+    os._exit(0)
+
+
+def reply_read_a_byte_and_exit(data: dict[str, Any]) -> None:
+    reply("a byte")
+    os.read(0, 1)
+    os._exit(0)
+
+
+def print_first(data: dict[str, Any]) -> None:
     say(b'one\n{"two": 2}\n[3]\n\xff\n')
     err.write(b"a log\n")
     err.flush()
@@ -99,10 +146,16 @@ DO: dict[str, Callable[[dict[str, Any]], object]] = {
     "signal": lambda data: os.kill(os.getpid(), data["signal"]),
     "no_stdout": no_stdout,
     "reply_and_exit": last_words,
-    "chatter": chatter,
+    "print_first": print_first,
     "two": lambda data: say('{"status": "success", "result": 1}\n{"status": "success", "result": 2}\n'),
     "reply_and_a_piece": lambda data: say('{"status": "success", "result": 1}\n{"sta'),
     "late": late,
+    "again": again,
+    "named": lambda data: say(json.dumps({"status": "success", "result": data["n"], "task_id": data["names"]}) + "\n"),
+    "reply_and_hang": reply_and_hang,
+    "reply_and_close_stdin": reply_and_close_stdin,
+    "reply_wait_and_exit": reply_wait_and_exit,
+    "reply_read_a_byte_and_exit": reply_read_a_byte_and_exit,
     "flood": lambda data: for_ever(lambda: out.write(b"x" * 65536)),
     "flood_lines": lambda data: for_ever(lambda: out.write(b"{\n" * 32768)),
     "flood_stderr": lambda data: for_ever(lambda: err.write(b"x" * 65536)),
@@ -122,13 +175,15 @@ def main(mode: str) -> None:
     if mode == "banner":
         say("loading ...\n")
         later(0.1, "ready\n")
+    if mode == "sleepy":
+        time.sleep(0.2)
     if mode == "half":
-        os.read(0, 10)
+        read_exactly(BEGINNING)
         os.close(0)
         reply("that will do")
         time.sleep(600)
     if mode == "answers_first":
-        os.read(0, 10)
+        read_exactly(BEGINNING)
         reply("too long")
     for line in sys.stdin.buffer:
         data = json.loads(line)["task_data"]

@@ -6,33 +6,35 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.runner.desk import Desk
+from tests.runner.caller import Caller
 from tests.runner.kit import KITS, Kit
 
 
-class OpenDesk(Protocol):
-    def __call__(self, mode: str = "", lend_after: float = 0.0, **fields: Any) -> Desk: ...
+class NewCaller(Protocol):
+    def __call__(self, mode: str = "", ready_after: float = 0.0, **fields: Any) -> Caller: ...
 
 
-@pytest.fixture(
-    params=[pytest.param(name, marks=[pytest.mark.docker] if name.startswith("docker") else []) for name in KITS]
-)
+# Both transports run the same suite, so attach is left to the long run.
+MARKS = {"docker-fifo": [pytest.mark.docker], "docker-attach": [pytest.mark.docker, pytest.mark.long]}
+
+
+@pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, [])) for name in KITS])
 def kit(request: pytest.FixtureRequest) -> Kit:
     return KITS[request.param]
 
 
 @pytest.fixture
-def open_desk(kit: Kit) -> Iterator[OpenDesk]:
-    """Opens pools of the actor; closes them, and sees to it that they end."""
+def new_caller(kit: Kit) -> Iterator[NewCaller]:
+    """Opens pools of the actor, and asserts that they close."""
     with ExitStack() as stack:
 
-        def opened(mode: str = "", lend_after: float = 0.0, **fields: Any) -> Desk:
-            return stack.enter_context(Desk(kit.handler(mode, **fields), kit.make_engine(), lend_after))
+        def opened(mode: str = "", ready_after: float = 0.0, **fields: Any) -> Caller:
+            return stack.enter_context(Caller(kit.handler(mode, **fields), kit.make_engine(), ready_after))
 
         yield opened
 
 
 @pytest.fixture
-def desk(open_desk: OpenDesk) -> Desk:
-    """A pool of one slot."""
-    return open_desk()
+def caller(new_caller: NewCaller) -> Caller:
+    """The caller of a pool with one slot."""
+    return new_caller()

@@ -1,4 +1,4 @@
-"""What the conformance suite needs to know about an engine: how it is made, and how the actor runs on it."""
+"""What the conformance suite needs of each engine: how it is made, and how the actor runs on it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.engine import Engine
-from tasks_app.runner.handlers import Handler
-from tasks_app.runner.process_engine import ProcessEngine
+from tasks_app.runner.process.engine import ProcessEngine
 from tests.docker import engines
 from tests.docker.engines import PYTHON, owned_engine
 from tests.runner.socket_engine import SocketEngine
@@ -24,14 +24,14 @@ ACTOR = Path(__file__).with_name("actor.py")
 class Kit:
     make_engine: Callable[[], Engine]
     base: Mapping[str, Any]
-    """The fields of a Handler that runs the actor: an image, or nothing."""
+    """The image of a Handler that runs the actor, or nothing."""
     actor: tuple[str, ...]
     """The command that starts the actor."""
 
     kill: Callable[[str], None]
-    """As from outside: by the container's id."""
+    """Kills a container, given its id, without its engine's knowledge."""
     is_gone: Callable[..., bool]
-    """Whether nothing of the container (its id) is left, nor a process that it named (its pid)."""
+    """True if nothing is left of the container (its id), nor of a process that it named (its pid)."""
 
     def handler(self, mode: str = "", **fields: Any) -> Handler:
         values = {"name": "actor", "instances": 1, "start_timeout": 20.0, "command": (*self.actor, mode)}
@@ -48,7 +48,7 @@ def _process_is_gone(container: str, pid: int | None = None) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    # Nobody may have waited for it yet: it is a zombie then.
+    # A process that was not waited for is a zombie.
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 

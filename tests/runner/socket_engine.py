@@ -1,4 +1,4 @@
-"""A double that ships with the suite: stdin and stdout of a child on one socket, as an attached container has them."""
+"""A test engine: stdin and stdout of a child process on one socket, as with an attached container."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from tasks_app.runner.engine import STDERR, STDOUT, Ending, IsGone, Piece
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.runner.call import CallResult
+from tasks_app.runner.engine import STDERR, STDOUT, ContainerExit, IsGone, Piece
 from tasks_app.runner.errors import Unavailable
-from tasks_app.runner.handlers import Handler
 
 
 class SocketContainer:
@@ -22,7 +23,7 @@ class SocketContainer:
         self._socket = ours
         self._both = ours.fileno()
         self._err = process.stderr.fileno()
-        self._ending: Ending | None = None
+        self._ending: ContainerExit | None = None
         ours.setblocking(False)
         os.set_blocking(self._err, False)
 
@@ -46,6 +47,18 @@ class SocketContainer:
         except BlockingIOError:
             return 0
 
+    def window(self) -> int:
+        return 0
+
+    def is_reading(self) -> bool:
+        return False
+
+    def widen(self) -> None:
+        pass
+
+    def unread(self) -> int | None:
+        return None
+
     def silent(self) -> bool:
         poller = select.poll()
         poller.register(self._both, select.POLLIN)
@@ -53,10 +66,10 @@ class SocketContainer:
 
     image = ""
 
-    def residue(self, patient: bool = True) -> None:
+    def check_leftovers(self, wait: bool = True) -> None:
         return None
 
-    def destroy(self, grace: float = 0.0) -> Ending:
+    def destroy(self, grace: float = 0.0) -> ContainerExit:
         if self._ending is None:
             own = self._process.poll() is not None
             if not own and grace > 0:
@@ -73,13 +86,16 @@ class SocketContainer:
             code = self._process.wait()
             assert self._process.stderr is not None
             self._process.stderr.close()
-            self._ending = Ending((128 - code if code < 0 else code) if own else None)
+            self._ending = ContainerExit((128 - code if code < 0 else code) if own else None)
         return self._ending
 
 
 class SocketEngine:
     def refusal(self, handler: Handler) -> str | None:
         return None
+
+    def explain(self, handler: Handler, result: CallResult) -> CallResult:
+        return result
 
     def sweep(self, is_gone: IsGone) -> int:
         return 0

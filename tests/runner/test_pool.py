@@ -1,239 +1,330 @@
-"""Slots: who serves, what is lent, and what happens while nobody asks."""
+"""Which slot is taken, when slots are ready, and what happens while they are idle."""
 
 from __future__ import annotations
 
 import os
 import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks_app.runner import starter
-from tasks_app.runner.call import Done
-from tasks_app.runner.errors import Killed, Unavailable
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.runner import caution, starter
+from tasks_app.runner.call import CallResult
+from tasks_app.runner.engine import Container, Engine, Piece
+from tasks_app.runner.errors import Killed, KillReason, Unavailable
+from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.selection import POLICIES
+from tasks_app.runner.slot_state import Phase
 from tasks_app.runner.wire import Success
-from tests.runner.conftest import OpenDesk
-from tests.runner.desk import Desk
-from tests.runner.kit import Kit
+from tests.runner.caller import Caller
+from tests.runner.conftest import NewCaller
+from tests.runner.kit import KITS, Kit
 
 
-def all_free(desk: Desk) -> None:
-    desk.until(lambda: desk.pool.free() == len(desk.pool.slots))
+@pytest.fixture(autouse=True)
+def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers that cannot tell when their handler reads would be watched after a reply, and free later."""
+    monkeypatch.setattr(caution, "WATCH_SECONDS", 0.0)
 
 
-def serving(desk: Desk, calls: int) -> list[int]:
-    """The slots that served so many calls, one after the other."""
-    return [desk.ask("echo").slot for _ in range(calls)]
+def all_free(caller: Caller) -> None:
+    caller.until(lambda: caller.pool.free() == len(caller.pool.slots))
 
 
-def test_round_robin_takes_the_next_free_slot_in_sequence(open_desk: OpenDesk) -> None:
-    desk = open_desk(instances=3, handler_selection="round-robin")
-    all_free(desk)
-    assert serving(desk, 4) == [0, 1, 2, 0]
-    held = desk.take()
+def serving(caller: Caller, calls: int) -> list[int]:
+    """The slots that served this many calls, one after the other."""
+    return [caller.ask("echo").slot for _ in range(calls)]
+
+
+def test_round_robin_takes_the_next_free_slot_in_sequence(new_caller: NewCaller) -> None:
+    caller = new_caller(instances=3, handler_selection="round-robin")
+    all_free(caller)
+    assert serving(caller, 4) == [0, 1, 2, 0]
+    held = caller.take()
     assert held.number == 1
-    assert serving(desk, 3) == [2, 0, 2]
-    held.give_back()
-    assert serving(desk, 2) == [0, 1]
+    assert serving(caller, 3) == [2, 0, 2]
+    held.release()
+    assert serving(caller, 2) == [0, 1]
 
 
-def test_first_available_takes_the_free_slot_with_the_lowest_number(open_desk: OpenDesk) -> None:
-    desk = open_desk(instances=3, handler_selection="first-available")
-    all_free(desk)
-    assert serving(desk, 3) == [0, 0, 0]
-    held = desk.take()
-    assert serving(desk, 2) == [1, 1]
-    held.give_back()
-    assert serving(desk, 1) == [0]
+def test_first_available_takes_the_free_slot_with_the_lowest_number(new_caller: NewCaller) -> None:
+    caller = new_caller(instances=3, handler_selection="first-available")
+    all_free(caller)
+    assert serving(caller, 3) == [0, 0, 0]
+    held = caller.take()
+    assert serving(caller, 2) == [1, 1]
+    held.release()
+    assert serving(caller, 1) == [0]
 
 
-def test_random_takes_any_free_slot(open_desk: OpenDesk) -> None:
-    desk = open_desk(instances=3, handler_selection="random")
-    all_free(desk)
-    held = desk.take()
-    served = set(serving(desk, 60))
+def test_random_takes_any_free_slot(new_caller: NewCaller) -> None:
+    caller = new_caller(instances=3, handler_selection="random")
+    all_free(caller)
+    held = caller.take()
+    served = set(serving(caller, 60))
     assert served == {0, 1, 2} - {held.number}
-    held.give_back()
+    held.release()
     assert set(POLICIES) == {"round-robin", "first-available", "random"}
 
 
-def test_a_taken_slot_is_not_lent_twice(desk: Desk) -> None:
-    slot = desk.take()
-    assert desk.pool.take() is None
-    assert desk.pool.free() == 0
-    slot.give_back()
-    assert desk.pool.free() == 1
-    assert desk.pool.take() is slot
+def test_a_taken_slot_is_not_taken_twice(caller: Caller) -> None:
+    slot = caller.take()
+    assert caller.pool.take() is None
+    assert caller.pool.free() == 0
+    slot.release()
+    assert caller.pool.free() == 1
+    assert caller.pool.take() is slot
 
 
-def test_repr_shows_every_slot(open_desk: OpenDesk) -> None:
-    desk = open_desk(instances=3)
-    all_free(desk)
-    slot, call = desk.begin({"do": "sleep"})
-    taken = desk.take()
-    assert repr(desk.pool) == "<Pool actor 0:busy 1:taken 2:free>"
-    assert (desk.pool.stats().busy, desk.pool.stats().free, desk.pool.stats().warm) == (2, 1, 3)
-    taken.give_back()
-    slot.kill("enough")
-    desk.result(call)
+def test_repr_shows_every_slot(new_caller: NewCaller) -> None:
+    caller = new_caller(instances=3)
+    all_free(caller)
+    slot, call = caller.begin({"do": "sleep"})
+    taken = caller.take()
+    assert repr(caller.pool) == "<Pool actor 0:busy 1:taken 2:free>"
+    assert (caller.pool.stats().busy, caller.pool.stats().free, caller.pool.stats().warm) == (2, 1, 3)
+    taken.release()
+    slot.kill(KillReason.DRAINED)
+    caller.result(call)
 
 
-def test_a_slot_is_free_before_its_call_is_told_to_be_done(open_desk: OpenDesk) -> None:
-    desk = open_desk()
-    free: list[int] = []
-    heard = desk.pool._on_done
-
-    def look(done: Done) -> None:
-        free.append(desk.pool.free())
-        heard(done)
-
-    desk.pool._on_done = look
-    desk.ask("echo")
-    assert free == [1]
+def test_a_slot_is_free_before_its_result_is_reported(new_caller: NewCaller) -> None:
+    caller = new_caller()
+    caller.ask("echo")
+    assert caller.free_at_results == [1]
 
 
-def test_a_container_that_dies_while_idle_is_replaced(kit: Kit, desk: Desk) -> None:
-    container = desk.ask("echo").container
+class ExplainingEngine(ProcessEngine):
+    def explain(self, handler: Handler, result: CallResult) -> CallResult:
+        return result._replace(stderr_tail=f"explained for {handler.name}")
+
+
+@pytest.mark.parametrize(("do", "data"), [
+    ("error", {"error": "no"}), ("raw", {"raw": '{"status": "error", "error": "no"}\n' * 2}), ("exit", {"code": 1}),
+])  # fmt: skip
+def test_the_engine_may_explain_every_failure(do: str, data: dict[str, Any]) -> None:
+    with Caller(KITS["process"].handler(), ExplainingEngine()) as caller:
+        assert caller.ask(do, **data).stderr_tail == "explained for actor"
+
+
+def test_a_container_that_dies_while_idle_is_replaced(kit: Kit, caller: Caller) -> None:
+    container = caller.ask("echo").container
     kit.kill(container)
-    desk.until(lambda: desk.pool.stats().starts == 2)
-    assert desk.ask("echo").container != container
-    assert desk.pool.stats().deaths == {"exit": 1}
+    caller.until(lambda: caller.pool.stats().starts == 2)
+    assert caller.ask("echo").container != container
+    assert caller.pool.stats().deaths == {"exit": 1}
 
 
-def test_a_call_for_a_container_that_was_lost_after_the_take_is_not_an_attempt(kit: Kit, desk: Desk) -> None:
-    container = desk.ask("echo").container
-    slot = desk.take()
+def test_a_call_for_a_container_that_was_lost_after_the_take_is_not_an_attempt(kit: Kit, caller: Caller) -> None:
+    container = caller.ask("echo").container
+    slot = caller.take()
     kit.kill(container)
-    # Until its end shows: the slot's own thread sees it at about the same time.
-    desk.until(lambda: slot.state == "starting" or desk.pool.stats().deaths)
-    _, call = desk.begin({"do": "echo"}, slot=slot)
-    done = desk.result(call)
-    assert isinstance(done.outcome, Unavailable) or done.outcome == Success({"do": "echo"})
-    assert desk.ask("echo").outcome == Success({"do": "echo"})
+    # The slot's thread may notice the end at about the same time.
+    caller.until(lambda: slot.phase is Phase.STARTING or caller.pool.stats().deaths)
+    _, call = caller.begin({"do": "echo"}, slot=slot)
+    result = caller.result(call)
+    assert isinstance(result.outcome, Unavailable) or result.outcome == Success({"do": "echo"})
+    assert caller.ask("echo").outcome == Success({"do": "echo"})
 
 
-def test_a_container_that_spoke_after_the_take_is_not_asked(desk: Desk) -> None:
-    desk.ask("echo")
-    desk.ask("late")
-    slot = desk.take()
-    desk.until(lambda: desk.pool.stats().deaths == {"chatter": 1})
-    slot.give_back()
-    assert desk.ask("echo").outcome == Success({"do": "echo"})
+def test_a_slot_whose_call_was_not_sent_is_free_once_it_has_a_container_again() -> None:
+    reactor, kit = Reactor(), KITS["process"]
+    others = threading.Thread(target=reactor.stand_by)
+    with Caller(kit.handler(), kit.make_engine(), reactor=reactor) as caller:
+        while (slot := caller.pool.take()) is None:
+            reactor.turn(0.1)
+        container = slot.container
+        assert container is not None
+        kit.kill(container.id)
+        caller.until(lambda: kit.is_gone(container.id))
+        # No thread polls the reactor, so only the send can notice the end.
+        _, call = caller.begin({"do": "echo"}, slot=slot)
+        assert caller.results and isinstance(caller.result(call).outcome, Unavailable)
+        others.start()
+        assert caller.ask("echo").outcome == Success({"do": "echo"})
+    reactor.close()
+    others.join()
+    reactor.release()
 
 
-def test_boot_messages_are_no_answer_and_no_fault(open_desk: OpenDesk) -> None:
-    desk = open_desk("banner")
-    desk.until(lambda: desk.pool.free())
-    # The second line comes 0.1 s after the start, while nobody asks.
-    desk.until(lambda: (talk := desk.pool.slots[0]._talk) and talk._out and "ready" in talk._out.text())
-    done = desk.ask("echo")
-    assert done.outcome == Success({"do": "echo"})
-    assert done.stdout_tail == "loading ...\nready\n"
-    assert desk.pool.stats().deaths == {}
+def test_a_container_that_closed_its_stdin_is_replaced() -> None:
+    with Caller(KITS["process"].handler(), ProcessEngine()) as caller:
+        container = caller.ask("reply_and_close_stdin").container
+        stdin = Path(f"/proc/{container.removeprefix('pid-')}/fd/0")
+        caller.until(lambda: not stdin.is_symlink())
+        assert isinstance(caller.ask("echo").outcome, Unavailable)
+        assert caller.ask("echo").outcome == Success({"do": "echo"})
+        assert caller.pool.stats().deaths == {"chatter": 1}
 
 
-def test_an_answer_before_any_question_costs_the_container(open_desk: OpenDesk) -> None:
-    desk = open_desk("eager", lend_after=5.0)
-    desk.until(lambda: desk.pool.stats().problem)
-    assert desk.pool.stats().problem == (
-        'handler \'actor\' answers before it is asked: {"status": "success", "result": "nobody asked"}'
+def test_a_taken_slot_whose_container_was_replaced_is_not_taken_twice(kit: Kit, caller: Caller) -> None:
+    container = caller.ask("echo").container
+    slot = caller.take()
+    kit.kill(container)
+    caller.until(lambda: caller.pool.stats().starts == 2 and slot.phase is Phase.TAKEN)
+    assert (caller.pool.free(), caller.pool.take()) == (0, None)
+    assert caller.result(caller.begin({"do": "echo"}, slot=slot)[1]).outcome == Success({"do": "echo"})
+
+
+def test_a_container_that_wrote_after_the_take_gets_no_call(caller: Caller) -> None:
+    caller.ask("echo")
+    caller.ask("late")
+    slot = caller.take()
+    caller.until(lambda: caller.pool.stats().deaths == {"chatter": 1})
+    slot.release()
+    assert caller.ask("echo").outcome == Success({"do": "echo"})
+
+
+class ReadContainer:
+    """A container that keeps what was read from it."""
+
+    def __init__(self, container: Container) -> None:
+        self.container, self.output = container, b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.container, name)
+
+    def receive(self, reader: int) -> Sequence[Piece]:
+        pieces = self.container.receive(reader)
+        self.output += b"".join(data for _, data in pieces)
+        return pieces
+
+
+class ReadEngine:
+    """Starts the containers of another engine, and keeps them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.started: list[ReadContainer] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+    def start(self, handler: Handler, slot: int) -> Any:
+        self.started.append(ReadContainer(self.engine.start(handler, slot)))
+        return self.started[-1]
+
+
+def test_startup_output_is_no_reply_and_no_fault(kit: Kit) -> None:
+    engine: Any = ReadEngine(kit.make_engine())
+    with Caller(kit.handler("banner"), engine) as caller:
+        # The second line comes 0.1 s after the start, without a call.
+        caller.until(lambda: engine.started and b"ready" in engine.started[0].output)
+        result = caller.ask("echo")
+        assert result.outcome == Success({"do": "echo"})
+        assert result.stdout_tail == "loading ...\nready\n"
+        assert caller.pool.stats().deaths == {}
+
+
+def test_a_reply_before_the_first_call_costs_the_container(new_caller: NewCaller) -> None:
+    caller = new_caller("eager", ready_after=5.0)
+    caller.until(lambda: caller.pool.stats().problem)
+    assert caller.pool.stats().problem == (
+        'handler \'actor\' replied before its first task: {"status": "success", "result": "nobody asked"}'
     )
-    assert desk.pool.free() == 0
-    assert desk.pool.stats().deaths == {"chatter": 1}
+    assert caller.pool.free() == 0
+    assert caller.pool.stats().deaths == {"chatter": 1}
 
 
-def test_a_handler_that_dies_at_once_is_tried_again_with_growing_pauses(open_desk: OpenDesk) -> None:
-    desk = open_desk("die", lend_after=5.0)
-    desk.until(lambda: desk.pool.stats().starts == 2)
-    stats = desk.until(lambda: desk.pool.stats().deaths.get("exit") == 2 and desk.pool.stats())
+def test_a_handler_that_dies_at_once_is_tried_again_with_growing_pauses(new_caller: NewCaller) -> None:
+    caller = new_caller("die", ready_after=5.0)
+    caller.until(lambda: caller.pool.stats().starts == 2)
+    stats = caller.until(lambda: caller.pool.stats().deaths.get("exit") == 2 and caller.pool.stats())
     assert stats.problem == "handler 'actor' ends at once with exit code 3: no model file"
     assert (stats.warm, stats.free, stats.starting) == (0, 0, 1)
-    assert desk.pool.slots[0]._starter.pause == 1.0
-    assert desk.pool.take() is None
+    assert caller.pool.take() is None
 
 
-def test_a_container_that_nobody_asked_for_long_did_not_end_at_once(open_desk: OpenDesk, monkeypatch: Any) -> None:
-    monkeypatch.setattr(starter, "SETTLED", 0.0)
-    desk = open_desk("die", lend_after=5.0)
-    assert desk.until(lambda: desk.pool.stats().problem) == (
+def test_a_container_that_was_idle_for_long_did_not_end_at_once(new_caller: NewCaller, monkeypatch: Any) -> None:
+    monkeypatch.setattr(starter, "STABLE_SECONDS", 0.0)
+    caller = new_caller("die", ready_after=5.0)
+    assert caller.until(lambda: caller.pool.stats().problem) == (
         "handler 'actor' ended while idle with exit code 3: no model file"
     )
 
 
-def test_what_cannot_be_started_says_why(open_desk: OpenDesk) -> None:
-    desk = open_desk(lend_after=5.0, command=("no-such-program",))
-    problem = desk.until(lambda: desk.pool.stats().problem)
+def test_a_failed_start_says_why(new_caller: NewCaller) -> None:
+    caller = new_caller(ready_after=5.0, command=("no-such-program",))
+    problem = caller.until(lambda: caller.pool.stats().problem)
     assert re.search(r"^handler 'actor' .*no-such-program( failed)?: (No such file or directory|not found)$", problem)
-    assert desk.pool.free() == 0
+    assert caller.pool.free() == 0
 
 
-def test_the_problem_is_forgotten_once_a_container_works(open_desk: OpenDesk) -> None:
-    desk = open_desk()
-    desk.until(desk.pool.free)
-    desk.pool.slots[0]._starter.failed("it was bad")
-    assert desk.pool.stats().problem == "it was bad"
-    desk.ask("echo")
-    assert desk.pool.stats().problem is None
+def test_the_problem_is_forgotten_once_a_container_works(kit: Kit, new_caller: NewCaller) -> None:
+    caller = new_caller()
+    caller.until(caller.pool.free)
+    unused = caller.pool.slots[0].container
+    assert unused is not None
+    kit.kill(unused.id)
+    caller.until(lambda: caller.pool.stats().problem)
+    caller.ask("echo")
+    assert caller.pool.stats().problem is None
 
 
-def test_a_container_is_replaced_after_as_many_tasks_as_it_may_do(open_desk: OpenDesk) -> None:
-    desk = open_desk(max_tasks_per_container=2)
-    served = [desk.ask("echo").container for _ in range(5)]
+def test_a_container_is_replaced_after_its_maximum_of_tasks(new_caller: NewCaller) -> None:
+    caller = new_caller(max_tasks_per_container=2)
+    served = [caller.ask("echo").container for _ in range(5)]
     assert served[0] == served[1] != served[2] == served[3] != served[4]
-    assert desk.pool.stats().deaths == {"recycled": 2}
-    assert desk.pool.stats().problem is None
+    assert caller.pool.stats().deaths == {"recycled": 2}
+    assert caller.pool.stats().problem is None
 
 
-def test_old_containers_are_replaced_one_at_a_time_while_nobody_asks(
-    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+def test_old_containers_are_replaced_one_at_a_time_while_idle(
+    new_caller: NewCaller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks_app.runner.reactor.TICK", 0.05)
-    desk = open_desk(instances=3, max_container_age=1.0)
-    all_free(desk)
+    monkeypatch.setattr("tasks_app.runner.reactor.CHECK_INTERVAL_SECONDS", 0.05)
+    caller = new_caller(instances=3, max_container_age=1.0)
+    all_free(caller)
     fewest = 3
 
     def replaced() -> bool:
         nonlocal fewest
-        fewest = min(fewest, desk.pool.stats().warm)
-        return desk.pool.stats().deaths.get("recycled", 0) >= 3
+        fewest = min(fewest, caller.pool.stats().warm)
+        return caller.pool.stats().deaths.get("recycled", 0) >= 3
 
-    desk.until(replaced)
+    caller.until(replaced)
     assert fewest >= 2
-    assert set(desk.pool.stats().deaths) == {"recycled"}
+    assert set(caller.pool.stats().deaths) == {"recycled"}
 
 
-def test_close_kills_what_runs_and_leaves_no_process(kit: Kit, open_desk: OpenDesk) -> None:
-    desk = open_desk(instances=3)
-    all_free(desk)
-    containers = [desk.ask("echo").container for _ in range(3)]
-    _, call = desk.begin({"do": "stubborn"})
-    assert desk.pool.close(10.0)
-    assert isinstance(desk.result(call).outcome, Killed)
+def test_close_kills_what_runs_and_leaves_no_process(kit: Kit, new_caller: NewCaller) -> None:
+    caller = new_caller(instances=3)
+    all_free(caller)
+    containers = [caller.ask("echo").container for _ in range(3)]
+    _, call = caller.begin({"do": "stubborn"})
+    assert caller.pool.close(10.0)
+    assert isinstance(caller.result(call).outcome, Killed)
     assert all(kit.is_gone(container) for container in containers)
-    assert desk.pool.take() is None
-    assert desk.pool.free() == 0
+    assert caller.pool.take() is None
+    assert caller.pool.free() == 0
 
 
-def test_a_call_after_close_is_not_an_attempt(open_desk: OpenDesk) -> None:
-    desk = open_desk()
-    slot = desk.take()
-    assert desk.pool.close(10.0)
-    _, call = desk.begin({"do": "echo"}, slot=slot)
-    assert isinstance(desk.result(call).outcome, Unavailable)
+def test_a_call_after_close_is_not_an_attempt(new_caller: NewCaller) -> None:
+    caller = new_caller()
+    slot = caller.take()
+    assert caller.pool.close(10.0)
+    _, call = caller.begin({"do": "echo"}, slot=slot)
+    assert isinstance(caller.result(call).outcome, Unavailable)
 
 
-def test_close_does_not_wait_for_containers_that_are_on_probation(open_desk: OpenDesk) -> None:
-    desk = open_desk(lend_after=60.0)
-    desk.until(lambda: desk.pool.stats().starts)
-    assert desk.pool.close(4.0)
+def test_close_does_not_wait_for_the_end_of_a_probation(new_caller: NewCaller) -> None:
+    caller = new_caller(ready_after=60.0)
+    caller.until(lambda: caller.pool.stats().starts)
+    assert caller.pool.close(4.0)
 
 
-def test_threads_and_descriptors_do_not_grow(open_desk: OpenDesk) -> None:
-    desk = open_desk()
-    desk.ask("echo")
+def test_threads_and_descriptors_do_not_grow(new_caller: NewCaller) -> None:
+    caller = new_caller()
+    caller.ask("echo")
+    caller.ask("echo")
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(10):
-        desk.ask("exit", code=1)
-    desk.ask("echo")
-    assert len(os.listdir("/proc/self/fd")) == before
+        caller.ask("exit", code=1)
+    caller.ask("echo")
+    # A container has one more after its second call, and the engine's client keeps one or none.
+    assert abs(len(os.listdir("/proc/self/fd")) - before) < 5

@@ -1,4 +1,4 @@
-"""What holds for child processes alone."""
+"""What holds only for child processes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from tasks_app.runner import parent_death
+from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.errors import Crashed, Unavailable
-from tasks_app.runner.handlers import Handler
-from tasks_app.runner.process_engine import ProcessEngine
+from tasks_app.runner.process import parent_death
+from tasks_app.runner.process.engine import ProcessEngine
 from tasks_app.runner.wire import Success
-from tests.runner.desk import Desk
+from tests.runner.caller import Caller
 from tests.runner.kit import KITS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,23 +28,23 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_handler_with_an_image_is_refused_in_one_sentence() -> None:
     handler = Handler(name="resize", image="resize:1")
     sentence = (
-        "handler 'resize' has an image: it cannot be a child process; "
-        "give it a `command` alone, or use an engine that runs containers"
+        "handler 'resize' has an image, so it cannot be a child process; "
+        "give it only a `command`, or use an engine that runs containers"
     )
     assert ProcessEngine().refusal(handler) == sentence
     with pytest.raises(Unavailable, match="has an image"):
         ProcessEngine().start(handler, 0)
 
 
-def test_a_handler_gets_a_minimal_environment_and_never_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_handler_gets_a_minimal_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgres://secret")
     monkeypatch.setenv("DAEMON_SECRET_KEY", "secret")
     monkeypatch.setenv("API_KEY", "wanted")
     handler = KITS["process"].handler(
         "an argument", cwd=tmp_path, env={"LEVEL": "debug", "HOME": "/home/of/it"}, env_from=("API_KEY",)
     )
-    with Desk(handler, ProcessEngine()) as desk:
-        outcome = desk.ask("environment").outcome
+    with Caller(handler, ProcessEngine()) as caller:
+        outcome = caller.ask("environment").outcome
     assert isinstance(outcome, Success)
     environment = outcome.result["env"]
     assert environment.pop("PATH")
@@ -56,19 +56,19 @@ def test_a_handler_gets_a_minimal_environment_and_never_ours(monkeypatch: pytest
     assert outcome.result["argv"] == ["an argument"]
 
 
-def test_a_variable_that_the_node_does_not_have_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_variable_of_env_from_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("API_KEY", raising=False)
-    with pytest.raises(Unavailable, match=r"wants API_KEY \(`env_from`\)"):
+    with pytest.raises(Unavailable, match=r"`env_from` names API_KEY, which is not set"):
         ProcessEngine().start(KITS["process"].handler(env_from=("API_KEY",)), 0)
 
 
 def test_a_shell_script_can_be_a_handler() -> None:
     script = 'while read -r line; do echo "got it" >&2; echo "{\\"status\\":\\"success\\",\\"result\\":[]}"; done'
     handler = Handler(name="shell", command=("sh", "-c", script), instances=1)
-    with Desk(handler, ProcessEngine()) as desk:
-        done = desk.ask("anything")
-    assert done.outcome == Success([])
-    assert done.stderr_tail == "got it\n"
+    with Caller(handler, ProcessEngine()) as caller:
+        result = caller.ask("anything")
+    assert result.outcome == Success([])
+    assert result.stderr_tail == "got it\n"
 
 
 def test_a_relative_program_is_found_beside_handlers_toml(tmp_path: Path) -> None:
@@ -76,18 +76,18 @@ def test_a_relative_program_is_found_beside_handlers_toml(tmp_path: Path) -> Non
     program.write_text('#!/bin/sh\nread -r line; echo \'{"status":"success","result":"here"}\'; read -r line\n')
     program.chmod(0o700)
     handler = Handler(name="shell", command=("./handler.sh",), cwd=tmp_path, instances=1)
-    with Desk(handler, ProcessEngine()) as desk:
-        assert desk.ask("anything").outcome == Success("here")
+    with Caller(handler, ProcessEngine()) as caller:
+        assert caller.ask("anything").outcome == Success("here")
 
 
-def test_a_directory_that_is_gone_is_told(tmp_path: Path) -> None:
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     handler = KITS["process"].handler(cwd=tmp_path / "gone")
     with pytest.raises(Unavailable, match=r"its directory .*gone: No such file"):
         ProcessEngine().start(handler, 0)
 
 
 @pytest.mark.parametrize(("mode", "why"), [(None, "No such file or directory"), (0o600, "Permission denied")])
-def test_a_program_that_cannot_be_run_is_told(tmp_path: Path, mode: int | None, why: str) -> None:
+def test_a_program_that_cannot_be_run_is_named(tmp_path: Path, mode: int | None, why: str) -> None:
     program = tmp_path / "handler.sh"
     if mode is not None:
         program.write_text("#!/bin/sh\n")
@@ -97,23 +97,23 @@ def test_a_program_that_cannot_be_run_is_told(tmp_path: Path, mode: int | None, 
         ProcessEngine().start(handler, 0)
 
 
-def test_a_program_is_looked_for_in_its_own_path(tmp_path: Path) -> None:
+def test_a_program_is_searched_in_the_handlers_path(tmp_path: Path) -> None:
     program = tmp_path / "bin" / "handler"
     program.parent.mkdir()
     program.write_text('#!/bin/sh\nread -r line; echo \'{"status":"success","result":"here"}\'; read -r line\n')
     program.chmod(0o700)
-    path = f"bin:{os.environ['PATH']}"  # from its directory on
+    path = f"bin:{os.environ['PATH']}"  # relative to its directory
     handler = Handler(name="shell", command=("handler",), cwd=tmp_path, instances=1, env={"PATH": path})
-    with Desk(handler, ProcessEngine()) as desk:
-        assert desk.ask("anything").outcome == Success("here")
+    with Caller(handler, ProcessEngine()) as caller:
+        assert caller.ask("anything").outcome == Success("here")
 
 
 def tied(*command: str, cwd: Path = ROOT, **variables: Any) -> list[str] | None:
-    return parent_death.tied(command, cwd, {"PATH": os.environ["PATH"], **variables}, 1)
+    return parent_death.tied_command(command, cwd, {"PATH": os.environ["PATH"], **variables}, 1)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is started so")
-def test_what_a_shell_would_start_otherwise_is_started_without_one(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has setpriv")
+def test_a_command_that_a_shell_would_start_differently_is_started_without_one(tmp_path: Path) -> None:
     def file(name: str, content: bytes) -> str:
         path = tmp_path / name
         path.write_bytes(content)
@@ -127,22 +127,22 @@ def test_what_a_shell_would_start_otherwise_is_started_without_one(tmp_path: Pat
     for name in ("a.b", "my-var", "LD_PRELOAD", "BASH_ENV", "PWD", "IFS", "_", "1A", "\u00e4"):
         variables: dict[str, Any] = {name: "1"}
         assert tied("cat", **variables) is None, name
-    for odd in (
+    for command in (
         "no-such-program", "-program", file("no_shebang", b"echo\n"), file("gone", b"#!/no/such/interpreter\n"),
         file("foreign", foreign), file("foreign_script", f"#!{tmp_path}/foreign\n".encode()), file("empty", b""),
         file("bare", b"#!\n"), ".",
     ):  # fmt: skip
-        assert tied(odd, cwd=tmp_path) is None, odd
+        assert tied(command, cwd=tmp_path) is None, command
 
 
-def test_a_variable_that_is_no_name_to_a_shell_reaches_the_handler() -> None:
+def test_a_variable_whose_name_a_shell_rejects_reaches_the_handler() -> None:
     handler = KITS["process"].handler(env={"spring.profiles.active": "prod"})
-    with Desk(handler, ProcessEngine()) as desk:
-        outcome = desk.ask("environment").outcome
+    with Caller(handler, ProcessEngine()) as caller:
+        outcome = caller.ask("environment").outcome
     assert isinstance(outcome, Success) and outcome.result["env"]["spring.profiles.active"] == "prod"
 
 
-def test_a_folder_of_the_path_that_may_not_be_read_is_passed_over(tmp_path: Path) -> None:
+def test_an_unreadable_folder_of_the_path_is_skipped(tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     handler = Handler(name="cat", command=("cat",), env={"PATH": f"{loop}/x:{os.environ['PATH']}"}, cwd=tmp_path)
@@ -150,7 +150,7 @@ def test_a_folder_of_the_path_that_may_not_be_read_is_passed_over(tmp_path: Path
     container.destroy()
 
 
-def test_a_script_whose_interpreter_is_gone_is_told(tmp_path: Path) -> None:
+def test_a_script_without_its_interpreter_is_named(tmp_path: Path) -> None:
     program = tmp_path / "handler.sh"
     program.write_text("#!/no/such/interpreter\n")
     program.chmod(0o700)
@@ -159,9 +159,9 @@ def test_a_script_whose_interpreter_is_gone_is_told(tmp_path: Path) -> None:
         ProcessEngine().start(handler, 0)
 
 
-@pytest.fixture(params=[pytest.param(True, id="by setpriv"), pytest.param(False, id="where there is none")])
+@pytest.fixture(params=[pytest.param(True, id="with setpriv"), pytest.param(False, id="without setpriv")])
 def tool(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whether there is a setpriv that knows how."""
+    """Runs the test with and without a usable setpriv."""
     there_is: bool = request.param
     if not there_is:
         other = tmp_path / "other" / "setpriv"
@@ -169,10 +169,10 @@ def tool(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         other.write_text("#!/bin/sh\necho unknown option >&2\nexit 1\n")
         other.chmod(0o755)
         monkeypatch.setenv("PATH", f"{other.parent}:{os.environ['PATH']}")
-    parent_death._setpriv.cache_clear()
+    parent_death.find_setpriv.cache_clear()
     assert (tied("cat") is not None) == there_is
     yield
-    parent_death._setpriv.cache_clear()
+    parent_death.find_setpriv.cache_clear()
 
 
 LIMITS = """#!/bin/sh
@@ -180,34 +180,34 @@ while read -r line; do echo "{\\"status\\":\\"success\\",\\"result\\":\\"$(ulimi
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is started without")
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux are child processes started so")
 @pytest.mark.usefixtures("tool")
 def test_a_handler_leaves_no_core(tmp_path: Path) -> None:
     program = tmp_path / "handler.sh"
     program.write_text(LIMITS)
     program.chmod(0o700)
-    with Desk(Handler(name="shell", command=("./handler.sh",), cwd=tmp_path, instances=1), ProcessEngine()) as desk:
-        assert desk.ask("anything").outcome == Success("0")
+    with Caller(Handler(name="shell", command=("./handler.sh",), cwd=tmp_path, instances=1), ProcessEngine()) as caller:
+        assert caller.ask("anything").outcome == Success("0")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing tells a child that its parent died")
 def test_a_child_whose_parent_died_before_it_could_be_tied_ends_at_once() -> None:
     words = tied("echo", "alive")
     assert words is not None, "install util-linux"
-    done = subprocess.run(words, stdout=subprocess.PIPE)
-    assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"")
+    completed = subprocess.run(words, stdout=subprocess.PIPE)
+    assert (completed.returncode, completed.stdout) == (-signal.SIGKILL, b"")
 
 
 OWNER = """
 import json, sys
-from tests.runner.desk import Desk
+from tests.runner.caller import Caller
 from tests.runner.kit import KITS
-from tasks_app.runner.process_engine import ProcessEngine
+from tasks_app.runner.process.engine import ProcessEngine
 
-desk = Desk(KITS["process"].handler(instances=2), ProcessEngine())
-desk.until(lambda: desk.pool.free() == 2)
-pids = [desk.ask("pid").outcome.result for _ in range(2)]
-desk.begin({"do": "stubborn"})
+caller = Caller(KITS["process"].handler(instances=2), ProcessEngine())
+caller.until(lambda: caller.pool.free() == 2)
+pids = [caller.ask("pid").outcome.result for _ in range(2)]
+caller.begin({"do": "stubborn"})
 print(json.dumps(pids), flush=True)
 sys.stdin.read()
 """
@@ -237,9 +237,9 @@ def test_no_child_outlives_a_node_that_was_killed() -> None:
         assert ended, "a child lives on"
 
 
-def test_a_handler_that_closes_its_stdout_has_ended_for_us() -> None:
-    with Desk(KITS["process"].handler(), ProcessEngine()) as desk:
-        done = desk.ask("no_stdout")
-        assert isinstance(done.outcome, Crashed)
-        assert done.exit_code is None
-        assert desk.ask("echo").outcome == Success({"do": "echo"})
+def test_a_handler_that_closes_its_stdout_has_ended() -> None:
+    with Caller(KITS["process"].handler(), ProcessEngine()) as caller:
+        result = caller.ask("no_stdout")
+        assert isinstance(result.outcome, Crashed)
+        assert result.exit_code is None
+        assert caller.ask("echo").outcome == Success({"do": "echo"})

@@ -1,4 +1,4 @@
-"""One ear for all slots: whoever has the time listens, and nobody waits for another's doubt."""
+"""The reactor: whichever thread is free polls, and a doubt about one container delays no other."""
 
 from __future__ import annotations
 
@@ -6,57 +6,59 @@ import os
 import select
 import threading
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tasks_app.runner.call import Call, Done
-from tasks_app.runner.engine import DOUBT, Container
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.runner.call import Call, CallResult
+from tasks_app.runner.death_reason import DOUBT, DeathReason, Doubt
+from tasks_app.runner.engine import Container
 from tasks_app.runner.errors import CallTimeout
-from tasks_app.runner.handlers import Handler
 from tasks_app.runner.pool import Pool
-from tasks_app.runner.process_engine import ProcessEngine
-from tasks_app.runner.reactor import Events, Reactor
+from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.reactor import Events, Reactor, StandByStep, stand_by_step
+from tasks_app.runner.slot_state import Phase
 from tasks_app.runner.wire import Success
-from tests.runner.desk import Desk
+from tests.runner.caller import Caller
 from tests.runner.kit import KITS
 
 LONG = 3600.0
 
 
-class Ear:
-    """Hears a pipe; tells which threads it was called in."""
+class PipeListener:
+    """Listens to a pipe, and records which threads called it."""
 
     def __init__(self, do: Callable[[], object] = lambda: None) -> None:
         self.reader, self.writer = os.pipe()
-        self.heard_by: list[int] = []
-        self.stumbles = 0
+        self.called_by: list[int] = []
+        self.errors = 0
         self._do = do
-        self._heard = threading.Semaphore(0)
+        self._called = threading.Semaphore(0)
 
-    def heard(self, events: Events) -> None:
+    def handle(self, events: Events) -> bool:
         os.read(self.reader, 1)
-        self.heard_by.append(threading.get_ident())
-        self._heard.release()
+        self.called_by.append(threading.get_ident())
+        self._called.release()
         self._do()
+        return True
 
-    def look(self) -> float:
+    def check(self) -> float:
         return float("inf")
 
-    def stumbled(self) -> None:
-        self.stumbles += 1
+    def internal_error(self) -> None:
+        self.errors += 1
 
-    def say(self) -> None:
+    def write(self) -> None:
         os.write(self.writer, b".")
 
     def wait(self) -> None:
-        assert self._heard.acquire(timeout=20), "it was not heard"
+        assert self._called.acquire(timeout=20), "it was not called"
 
 
 @pytest.fixture
 def reactor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reactor]:
-    monkeypatch.setattr("tasks_app.runner.reactor.TICK", LONG)  # nobody looks up by chance
+    monkeypatch.setattr("tasks_app.runner.reactor.CHECK_INTERVAL_SECONDS", LONG)  # no check by chance
     reactor = Reactor()
     thread = threading.Thread(target=reactor.stand_by)
     thread.start()
@@ -67,66 +69,76 @@ def reactor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reactor]:
     reactor.release()
 
 
-def watched(reactor: Reactor, ear: Ear) -> Ear:
-    reactor.watch(ear.reader, select.POLLIN, ear)
-    return ear
+def watched(reactor: Reactor, listener: PipeListener) -> PipeListener:
+    reactor.watch(listener.reader, select.POLLIN, listener)
+    return listener
 
 
-def say_inside(reactor: Reactor, ear: Ear) -> None:
-    while not reactor._inside:
+def write_during_turn(reactor: Reactor, listener: PipeListener) -> None:
+    while not reactor.primary_polls:
         pass
-    ear.say()
+    listener.write()
 
 
-def test_the_primary_hears_in_its_turn_and_another_while_it_is_away(reactor: Reactor) -> None:
-    ear = watched(reactor, Ear())
+def test_the_primary_polls_in_its_turn_and_another_thread_while_it_is_away(reactor: Reactor) -> None:
+    listener = watched(reactor, PipeListener())
     for _ in range(3):
-        ear.say()
-        ear.wait()  # away: in a database call, say
-        assert ear.heard_by.pop() != threading.get_ident()
-        threading.Thread(target=say_inside, args=(reactor, ear)).start()
+        listener.write()
+        listener.wait()  # the primary is away, in a database call for example
+        assert listener.called_by.pop() != threading.get_ident()
+        threading.Thread(target=write_during_turn, args=(reactor, listener)).start()
         reactor.turn(LONG)
-        ear.wait()
-        assert ear.heard_by.pop() == threading.get_ident()
+        listener.wait()
+        assert listener.called_by.pop() == threading.get_ident()
 
 
-def test_what_calls_the_primary_while_another_drives_is_not_lost(reactor: Reactor) -> None:
-    ear = watched(reactor, Ear())
+def test_a_listener_is_in_a_turn_only_if_the_primary_called_it(reactor: Reactor) -> None:
+    seen: list[bool] = []
+    listener = watched(reactor, PipeListener(lambda: seen.append(reactor.in_turn())))
+    listener.write()
+    listener.wait()  # the primary is away
+    threading.Thread(target=write_during_turn, args=(reactor, listener)).start()
+    reactor.turn(LONG)
+    assert (seen, reactor.in_turn()) == ([False, True], False)
+
+
+def test_an_interrupt_while_another_thread_polls_is_not_lost(reactor: Reactor) -> None:
+    listener = watched(reactor, PipeListener())
     reactor.turn(0.0)
-    ear.say()
-    ear.wait()  # the other drives now
-    reactor.call()
-    ear.say()
-    ear.wait()  # and has been woken by the call
+    listener.write()
+    listener.wait()  # the other thread polls now
+    reactor.interrupt()
+    listener.write()
+    listener.wait()  # and has been woken by the interrupt
     reactor.turn(LONG)
 
 
-def test_a_call_ends_the_turn_of_a_primary_that_waits(reactor: Reactor) -> None:
-    threading.Timer(0.05, reactor.call).start()
+def test_an_interrupt_ends_the_turn_of_a_primary_that_waits(reactor: Reactor) -> None:
+    threading.Timer(0.05, reactor.interrupt).start()
     reactor.turn(LONG)
 
 
-def test_a_listener_that_raises_is_told_and_the_others_are_heard(reactor: Reactor) -> None:
-    bad, good = watched(reactor, Ear(lambda: 1 / 0)), watched(reactor, Ear())
-    bad.say()
-    good.say()
+def test_a_listener_that_raises_is_notified_and_the_others_are_called(reactor: Reactor) -> None:
+    bad, good = watched(reactor, PipeListener(lambda: 1 / 0)), watched(reactor, PipeListener())
+    bad.write()
+    good.write()
     bad.wait()
     good.wait()
-    good.say()
+    good.write()
     good.wait()
-    assert (bad.stumbles, good.stumbles) == (1, 0)
+    assert (bad.errors, good.errors) == (1, 0)
 
 
 def test_deadlines_are_kept_and_output_drained_while_the_primary_is_away(reactor: Reactor) -> None:
     handler = KITS["process"].handler(instances=2, start_timeout=0.0)
-    done: list[Done] = []
+    results: list[CallResult] = []
     changed = threading.Semaphore(0)
 
-    def heard(one: Done) -> None:
-        done.append(one)
+    def on_result(result: CallResult) -> None:
+        results.append(result)
         changed.release()
 
-    pool = Pool(handler, ProcessEngine(), reactor.call, heard, 0.0, reactor)
+    pool = Pool(handler, ProcessEngine(), reactor.interrupt, on_result, 0.0, reactor)
     pool.start()
     try:
         while pool.free() < 2:
@@ -138,13 +150,13 @@ def test_deadlines_are_kept_and_output_drained_while_the_primary_is_away(reactor
         assert changed.acquire(timeout=20) and changed.acquire(timeout=20)
     finally:
         assert pool.close(20)
-    assert [type(one.outcome) for one in done] == [CallTimeout, CallTimeout]
-    flood = next(one for one in done if one.call.token == 1)
+    assert [type(result.outcome) for result in results] == [CallTimeout, CallTimeout]
+    flood = next(result for result in results if result.call.token == 1)
     assert "bytes cut" in flood.stdout_tail  # more than a pipe holds: it was read all the time
 
 
-class Doubtful:
-    """A container that leaves it open for a while whether it may be asked again."""
+class DoubtfulContainer:
+    """A container whose leftover check has no answer until the test decides."""
 
     def __init__(self, container: Container, engine: DoubtfulEngine) -> None:
         self._container, self._engine = container, engine
@@ -152,8 +164,8 @@ class Doubtful:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._container, name)
 
-    def residue(self, patient: bool = True) -> str | None:
-        if not patient:
+    def check_leftovers(self, wait: bool = True) -> DeathReason | Doubt | None:
+        if not wait:
             return DOUBT
         self._engine.in_doubt.set()
         assert self._engine.decided.wait(20)
@@ -161,9 +173,9 @@ class Doubtful:
 
 
 class DoubtfulEngine(ProcessEngine):
-    """Its slot 0 is in doubt until told."""
+    """The container of its slot 0 is in doubt until `decided`."""
 
-    def __init__(self, finding: str | None) -> None:
+    def __init__(self, finding: DeathReason | None) -> None:
         self.finding = finding
         self.in_doubt, self.decided = threading.Event(), threading.Event()
         self.out = -1
@@ -173,54 +185,45 @@ class DoubtfulEngine(ProcessEngine):
         if slot:
             return container
         self.out = container.readers()[0]
-        return Doubtful(container, self)
+        return DoubtfulContainer(container, self)
 
 
-@pytest.mark.parametrize(("finding", "deaths"), [(None, {}), ("leftover", {"leftover": 1})])
-def test_a_doubt_about_one_container_holds_up_no_other(finding: str | None, deaths: dict[str, int]) -> None:
+@pytest.mark.parametrize(("finding", "deaths"), [(None, {}), (DeathReason.LEFTOVER, {"leftover": 1})])
+def test_a_doubt_about_one_container_delays_no_other(finding: DeathReason | None, deaths: dict[str, int]) -> None:
     engine = DoubtfulEngine(finding)
-    with Desk(KITS["process"].handler(instances=2, handler_selection="first-available"), engine) as desk:
-        desk.until(lambda: desk.pool.free() == 2)
-        doubted, call = desk.begin({"do": "echo"})
+    with Caller(KITS["process"].handler(instances=2, handler_selection="first-available"), engine) as caller:
+        caller.until(lambda: caller.pool.free() == 2)
+        doubted, call = caller.begin({"do": "echo"})
         assert engine.in_doubt.wait(20)
         for _ in range(3):
-            assert desk.ask("echo").slot == 1
-        assert not any(done.call is call for done in desk.done)
-        assert (doubted.state, desk.pool.free()) == ("busy", 1)
+            assert caller.ask("echo").slot == 1
+        assert not any(result.call is call for result in caller.results)
+        assert (doubted.phase, caller.pool.free()) == (Phase.BUSY, 1)
         engine.decided.set()
-        assert desk.result(call).outcome == Success({"do": "echo"})
-        desk.until(lambda: desk.pool.free() == 2)
-        assert desk.pool.stats().deaths == deaths
-        assert desk.ask("echo").slot == 0  # and is heard
+        assert caller.result(call).outcome == Success({"do": "echo"})
+        caller.until(lambda: caller.pool.free() == 2)
+        assert caller.pool.stats().deaths == deaths
+        assert caller.ask("echo").slot == 0  # and is watched again
 
 
-def test_what_comes_while_a_container_is_in_doubt_costs_it_its_life() -> None:
+def test_output_while_a_container_is_in_doubt_costs_the_container() -> None:
     engine = DoubtfulEngine(None)
-    with Desk(KITS["process"].handler(), engine) as desk:
-        _, call = desk.begin({"do": "late"})
+    with Caller(KITS["process"].handler(), engine) as caller:
+        _, call = caller.begin({"do": "late"})
         assert engine.in_doubt.wait(20)
         second = select.poll()
         second.register(engine.out, select.POLLIN)
         assert second.poll(20_000)
         engine.decided.set()
-        assert desk.result(call).outcome == Success(1)
-        desk.until(lambda: desk.pool.stats().deaths == {"chatter": 1})
+        assert caller.result(call).outcome == Success(1)
+        caller.until(lambda: caller.pool.stats().deaths == {"chatter": 1})
 
 
-@pytest.mark.parametrize(("turns", "rests"), [(1, True), (2, False)])
-def test_a_stand_by_rests_beside_a_primary_that_wakes_up_seldom_and_not_beside_one_at_work(
-    turns: int, rests: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("in_turn", "turns", "step"), [
+    (True, 0, StandByStep.REST), (True, 1, StandByStep.REST), (True, 2, StandByStep.SLEEP),
+    (False, 0, StandByStep.POLL), (False, 1, StandByStep.SLEEP), (False, 2, StandByStep.SLEEP),
+])  # fmt: skip
+def test_a_stand_by_rests_beside_a_primary_with_long_turns_and_polls_only_while_it_is_away(
+    in_turn: bool, turns: int, step: StandByStep
 ) -> None:
-    reactor, did = Reactor(), list[str]()
-    reactor._inside, reactor._turns = True, 100  # it is always in a turn when it is looked at
-
-    def sleep(_: float) -> None:
-        did.append("sleeps")
-        reactor._turns += turns
-        reactor._closed = len(did) >= 9
-
-    monkeypatch.setattr("tasks_app.runner.reactor.time", SimpleNamespace(sleep=sleep))
-    monkeypatch.setattr(reactor, "_rest", lambda _: did.append("rests"))
-    reactor.stand_by()
-    reactor.release()
-    assert did[1:5] == (["sleeps", "rests", "sleeps", "rests"] if rests else ["sleeps"] * 4)
+    assert stand_by_step(in_turn, turns) is step

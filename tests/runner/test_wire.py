@@ -7,7 +7,15 @@ import pytest
 from tasks_app.runner.errors import BadReply
 from tasks_app.runner.lines import Lines
 from tasks_app.runner.tail import Tail
-from tasks_app.runner.wire import MAX_DEPTH, MAX_ERROR, MAX_REPLY, Failure, Success, parse_reply, request_line
+from tasks_app.runner.wire import (
+    MAX_DEPTH,
+    MAX_ERROR_BYTES,
+    MAX_REPLY_BYTES,
+    Failure,
+    Success,
+    parse_reply,
+    request_line,
+)
 
 
 def success(result: str) -> bytes:
@@ -29,7 +37,7 @@ def test_a_request_has_exactly_four_keys_and_one_line() -> None:
     b'{"status": true}\n', b'{"level": "info", "loss": NaN}\n', b"{'status': 'success', 'result': 1}\n",
     b"{" * 100_000 + b"\n", b'{"a": ' * 100_000 + b"\n", b"one\ntwo\n", b"{one}\n{two}\n",
 ])  # fmt: skip
-def test_what_is_no_reply_is_chatter(line: bytes) -> None:
+def test_other_lines_are_not_replies(line: bytes) -> None:
     assert parse_reply(line) is None
 
 
@@ -53,15 +61,27 @@ def test_escaped_pairs_and_escaped_backslashes_are_text() -> None:
 
 
 @pytest.mark.parametrize(("result", "says"), [
-    ("NaN", "no JSON value"), ("[Infinity]", "no JSON value"), ('{"a": -Infinity}', "no JSON value"),
-    ("1e400", "no JSON value"),
+    ("NaN", "not a JSON value"), ("[Infinity]", "not a JSON value"), ('{"a": -Infinity}', "not a JSON value"),
+    ("1e400", "not a JSON value"),
     ('"\\u0000"', "NUL"), ('{"a\\u0000": 1}', "NUL"), ('"\\\\\\u0000"', "NUL"), ('"\\ud800"', "surrogate"),
-    ('{"\\udc00": 1}', "surrogate"), ("9" * 5000, "cannot be read"), ("", "cannot be read"), ("1} {", "cannot be read"),
-    ("[" * 600 + "]" * 600, "deeper than"), ("[" * 100_000 + "]" * 100_000, "nested"), ('"a\tb"', "cannot be read"),
+    ('{"\\udc00": 1}', "surrogate"), ("9" * 5000, "cannot be parsed"), ("", "cannot be parsed"),
+    ("1} {", "cannot be parsed"),
+    ("[" * 600 + "]" * 600, "deeper than"), ("[" * 100_000 + "]" * 100_000, "nested"), ('"a\tb"', "cannot be parsed"),
 ])  # fmt: skip
-def test_a_result_that_is_no_json_or_cannot_be_stored_is_a_bad_reply(result: str, says: str) -> None:
+def test_a_result_that_is_not_json_or_cannot_be_stored_is_a_bad_reply(result: str, says: str) -> None:
     with pytest.raises(BadReply, match=says):
         parse_reply(success(result))
+
+
+def test_a_number_with_too_many_digits_is_explained_without_pythons_message() -> None:
+    with pytest.raises(BadReply, match=r"^the reply cannot be parsed: a number in it has more than 4,300 digits$"):
+        parse_reply(success("9" * 5000))
+
+
+@pytest.mark.parametrize("text", ["", " ", "\\n"])
+def test_an_empty_error_text_is_replaced(text: str) -> None:
+    line = f'{{"status":"error","error":"{text}","retryable":true}}\n'
+    assert parse_reply(line.encode()) == Failure("the handler reported an error and gave no reason", True)
 
 
 def test_brackets_in_strings_are_not_nesting() -> None:
@@ -80,16 +100,16 @@ def test_a_reply_with_a_fault_is_bad(line: bytes) -> None:
         parse_reply(line + b"\n")
 
 
-def test_an_error_text_is_made_fit_to_store() -> None:
+def test_an_error_text_is_made_storable() -> None:
     assert parse_reply(b'{"status":"error","error":"a\\u0000b\\ud800c"}') == Failure("a\ufffdb?c", False)
     reply = parse_reply(json.dumps({"status": "error", "error": "€" * 5000, "retryable": True}).encode())
     assert isinstance(reply, Failure)
-    assert MAX_ERROR - 3 < len(reply.error.encode()) <= MAX_ERROR
+    assert MAX_ERROR_BYTES - 3 < len(reply.error.encode()) <= MAX_ERROR_BYTES
 
 
 def test_a_reply_over_the_limit_is_bad() -> None:
     with pytest.raises(BadReply, match="the limit is"):
-        parse_reply(success('"' + "x" * MAX_REPLY + '"'))
+        parse_reply(success('"' + "x" * MAX_REPLY_BYTES + '"'))
 
 
 STREAM = b'one\n{"a": 1}\n\ntwo {\n' + b"x" * 300 + b"\n" + b"{}\n" * 3 + b"rest"
@@ -107,28 +127,28 @@ def test_lines_are_cut_wherever_the_stream_is_split(size: int) -> None:
     assert lines.unfinished() == b"rest"
 
 
-def test_lines_refuse_one_that_has_no_end() -> None:
+def test_a_line_without_an_end_is_a_bad_reply() -> None:
     lines = Lines()
-    for _ in range(MAX_REPLY // 65536 + 1):
+    for _ in range(MAX_REPLY_BYTES // 65536 + 1):
         assert lines.feed(b"x" * 65536) == []
     with pytest.raises(BadReply, match="without a line end"):
         lines.feed(b"x" * 65536)
-    assert not lines
+    assert len(lines.unfinished()) == 65536
 
 
 @pytest.mark.parametrize("piece", [1000, 16 * 1024, 200_000])
 def test_a_tail_keeps_the_first_and_the_last(piece: int) -> None:
     tail = Tail()
-    said = b"".join(b"%07d\n" % number for number in range(50_000))
-    for start in range(0, len(said), piece):
-        tail.add(said[start : start + piece])
+    data = b"".join(b"%07d\n" % number for number in range(50_000))
+    for start in range(0, len(data), piece):
+        tail.add(data[start : start + piece])
     text = tail.text()
-    assert text.startswith(said[: 16 * 1024].decode())
-    assert text.endswith("\n" + said[-48 * 1024 :].decode())
-    assert f"[... {len(said) - 64 * 1024} bytes cut ...]" in text
+    assert text.startswith(data[: 16 * 1024].decode())
+    assert text.endswith("\n" + data[-48 * 1024 :].decode())
+    assert f"[... {len(data) - 64 * 1024} bytes cut ...]" in text
 
 
-def test_a_short_tail_is_whole_and_any_database_takes_it() -> None:
+def test_a_short_tail_is_complete_and_storable() -> None:
     tail = Tail()
     tail.add(b"a\0b\xff")
     assert tail.text() == "a\ufffdb\ufffd"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -180,6 +181,53 @@ def test_without_venv_and_without_root_it_ends_with_the_line_to_type(tree: Tree)
     assert status == 1
     assert said.splitlines()[-1].endswith(f"Type: sudo apt-get install -y python3.{minor}-venv")
     assert not tree.venv.exists()
+
+
+def test_without_python_and_without_root_what_is_missing_is_python(tree: Tree):
+    tree.program("id", "echo 1000")
+    tree.program("apt-get", "exit 1")
+    status, said = tree.run()
+    assert status == 1
+    assert said.endswith("Python is missing. Type: sudo apt-get install -y python3-venv\n")
+
+
+OLD = 'case "$2" in *print*) echo 3.9.2;; *) exit 1;; esac'
+
+
+def test_a_python_that_is_too_old_is_named_and_its_own_venv_is_not_advised(tree: Tree):
+    tree.program("id", "echo 1000")
+    tree.program("apt-get", "exit 1")
+    tree.program("apt-cache", "exit 100")
+    tree.program("python3", OLD)
+    status, said = tree.run()
+    assert status == 1
+    assert "python3 is 3.9.2" in said and "uv (https://docs.astral.sh/uv)" in said.splitlines()[-1]
+    assert "apt-get" not in said
+
+
+def test_beside_a_python_that_is_too_old_the_newer_one_that_debian_has_is_advised(tree: Tree):
+    tree.program("id", "echo 1000")
+    tree.program("apt-get", "exit 1")
+    tree.program("apt-cache", 'test "$*" = "show python3.11-venv"')
+    tree.program("python3", OLD)
+    status, said = tree.run()
+    assert status == 1
+    assert "python3 is 3.9.2" in said
+    assert said.splitlines()[-1].endswith("Type: sudo apt-get install -y python3.11-venv")
+
+
+def test_a_checkout_that_cannot_be_written_to_is_named(tree: Tree):
+    tree.python()
+    # A user with no right in it; root without its capabilities is one.
+    for path in (tree.top, *tree.top.parents[:1]):
+        path.chmod(0o555)
+    powerless = [shutil.which("setpriv") or "setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all"]
+    done = subprocess.run(
+        [*(powerless if os.geteuid() == 0 else []), tree.top / "bin/bootstrap"],
+        env={"PATH": str(tree.path)}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"bootstrap: .venv has to be made in {tree.top}, which this user cannot write to")
 
 
 def test_an_install_that_fails_leaves_nothing_that_passes_for_complete(tree: Tree):

@@ -30,7 +30,7 @@ def collected(chosen: str) -> set[str]:
 
 def test_what_touches_the_database_or_starts_a_deployment_runs_on_servers_without_a_word_of_its_author() -> None:
     on_redis, everything = collected("database or system"), collected("")
-    assert "keys/test_keys.py::test_a_key_is_shown_once_alone_and_kept_as_a_hash" in on_redis
+    assert "keys/test_keys.py::test_a_key_is_shown_once_by_itself_and_stored_as_a_hash" in on_redis
     left_out = {test for test in everything - on_redis if test.startswith("system/")}
     assert {test.partition("::")[0] for test in left_out} <= conftest.ONE_LEG.keys()
     on_rabbitmq = collected("system")
@@ -40,3 +40,13 @@ def test_what_touches_the_database_or_starts_a_deployment_runs_on_servers_withou
 
 def test_each_deployment_that_is_left_out_exists() -> None:
     assert [name for name in conftest.ONE_LEG if not (TOP / "tests" / name).exists()] == []
+
+
+def test_each_row_of_what_takes_long_is_a_file_a_folder_or_a_test() -> None:
+    wrong = []
+    for row in conftest.LONG:
+        file, _, test = row.partition("::")
+        path = TOP / "tests" / file
+        if not path.exists() or path.is_dir() != row.endswith("/") or (test and f"def {test}(" not in path.read_text()):
+            wrong.append(row)
+    assert wrong == []

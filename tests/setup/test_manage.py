@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.api.server import TOP, environment, some_secret
+from testkit.daemon import shipped
+from testkit.process import PROJECT
 
-AWAY = {"DATABASE_URL": "postgres://u@127.0.0.1:1/x", "DAEMON_SECRET_KEY": some_secret()}
+AWAY = {"DATABASE_URL": "postgres://u@127.0.0.1:1/x", "DAEMON_SECRET_KEY": secrets.token_urlsafe(48)}
 
 
 @pytest.mark.parametrize(
@@ -23,10 +25,28 @@ AWAY = {"DATABASE_URL": "postgres://u@127.0.0.1:1/x", "DAEMON_SECRET_KEY": some_
 def test_without_its_database_a_command_says_so_in_sentences(
     tmp_path: Path, command: str, variables: dict[str, str], said: str
 ) -> None:
-    words = [sys.executable, "manage.py", *command.split()]
-    env = environment(tmp_path, 8080, **variables)
-    done = subprocess.run(words, cwd=TOP, env=env, capture_output=True, text=True, timeout=60, check=False)
+    done = shipped(tmp_path, **variables).manage(*command.split())
+    assert done.ends() == 2
+    errors = done.err.read_text()
+    assert "Traceback" not in errors
+    assert f"The database cannot be used: {said}" in errors or said in errors.splitlines()[0]
+    assert "manage.py migrate" in errors
+
+
+def test_a_python_that_is_too_old_is_told_to_use_the_environments_own() -> None:
+    old = "import sys; sys.version_info = (3, 9, 18, 'final', 0); import manage; sys.exit(manage.main())"
+    done = subprocess.run([sys.executable, "-c", old], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert f"The database cannot be used: {said}" in done.stderr or said in done.stderr.splitlines()[0]
-    assert "manage.py migrate" in done.stderr
+    assert done.stderr.startswith("This needs Python 3.11 or newer, and ")
+    assert "3.9.18: use `make run`" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["up", "worker"])
+def test_a_home_that_cannot_be_written_to_is_a_sentence_with_its_variable(tmp_path: Path, command: str) -> None:
+    (tmp_path / "file").touch()
+    home = tmp_path / "file" / "home"
+    done = shipped(tmp_path).manage(command, DAEMON_HOME=str(home), DAEMON_SECRET_KEY=secrets.token_urlsafe(48))
+    assert done.ends() == 2
+    errors = done.err.read_text()
+    assert f"DAEMON_HOME: cannot write to {home}" in errors
+    assert "Set DAEMON_HOME to a folder" in errors and "Traceback" not in errors

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection
 
-from tests.system import diary
-from tests.system.daemon import FINAL, Daemon
+from testkit import execution_log
+from testkit.daemon import FINAL, Daemon
 
 
 def faults(daemon: Daemon, accepted: Collection[str]) -> list[str]:
@@ -20,9 +20,9 @@ def faults(daemon: Daemon, accepted: Collection[str]) -> list[str]:
     attempts = defaultdict(list)
     for attempt in daemon.rows("SELECT * FROM taskdaemon_attempt ORDER BY task_id, number"):
         attempts[attempt["task_id"]].append(attempt)
-    starts: dict[str, list[diary.Entry]] = defaultdict(list)
-    ends: dict[str, dict[int, diary.Entry]] = defaultdict(dict)
-    for entry in diary.read(daemon.diary):
+    starts: dict[str, list[execution_log.Entry]] = defaultdict(list)
+    ends: dict[str, dict[int, execution_log.Entry]] = defaultdict(dict)
+    for entry in execution_log.read(daemon.executions):
         if entry.what == "start":
             starts[entry.task].append(entry)
         elif entry.what == "end":

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.system.daemon import Daemon
-from tests.system.stores import Store
+from testkit.daemon import Daemon
+from testkit.stores import Store
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +25,9 @@ def migrated() -> Iterator[Store]:
         daemon.close()
 
 
-@pytest.fixture
-def deployment(migrated: Store) -> Iterator[Callable[..., Daemon]]:
-    """Makes deployments: `deployment(DAEMON_WORKERS="1")`. Their database has its tables; they have no handler yet."""
+@contextmanager
+def deployments(migrated: Store) -> Iterator[Callable[..., Daemon]]:
+    """Makes deployments, and removes them. Their database has its tables; they have no handler yet."""
     made: list[Daemon] = []
 
     def make(migrate: bool = True, **environment: str) -> Daemon:
@@ -41,6 +42,13 @@ def deployment(migrated: Store) -> Iterator[Callable[..., Daemon]]:
     for daemon in made:
         daemon.close()
         shutil.rmtree(daemon.home)
+
+
+@pytest.fixture
+def deployment(migrated: Store) -> Iterator[Callable[..., Daemon]]:
+    """Makes deployments for a test: `deployment(DAEMON_WORKERS="1")`."""
+    with deployments(migrated) as make:
+        yield make
 
 
 @pytest.fixture

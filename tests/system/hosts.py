@@ -7,22 +7,20 @@ import os
 import signal
 from pathlib import Path
 
-from tests.system.daemon import Daemon
-from tests.system.process import Process, until
+from testkit.daemon import Daemon
+from testkit.process import Process, until
 
 
 def environment(daemon: Daemon, host: str, **more: str) -> dict[str, str]:
-    """What a node of the deployment on another host would have in its environment."""
+    """What a node of the deployment on another host has otherwise in its environment."""
     home = daemon.home / f"host-{host}"  # below the deployment's, so that its end is the end of this too
     home.mkdir(exist_ok=True)
-    return daemon.environment | {"DAEMON_HOME": str(home), "DAEMON_DB_PATH": str(daemon.database)} | more
+    return {"DAEMON_HOME": str(home), "DAEMON_DB_PATH": str(daemon.database)} | more
 
 
 def start(daemon: Daemon, host: str, *options: str, **more: str) -> Process:
     """A node on a host, at work on its database."""
-    process = Process(daemon.home, environment(daemon, host, **more), "manage.py", "worker", *options)
-    process.until_says('"node started"|node started')
-    return process
+    return daemon.worker(*options, **environment(daemon, host, **more))
 
 
 def name(daemon: Daemon, process: Process) -> str:

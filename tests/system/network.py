@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
-from tests.system.process import Process
+from testkit.needs import need_root, program
+from testkit.process import Process
 
 #: Joins the two. RFC 2544 keeps it for tests: nobody's real network is in it.
 NETWORK = "198.18"
 
 
 def need_namespaces() -> None:
-    """In CI a machine that cannot make a namespace fails the test, elsewhere it skips it."""
-    if os.geteuid() == 0 and shutil.which("ip"):
-        return
-    reason = "a second host is a network namespace: needs root, and `ip` (Debian: apt-get install iproute2)"
-    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    """Where this machine cannot make a namespace the test is left out."""
+    need_root("for a network namespace")
+    program("ip")
 
 
 class Host:
@@ -59,16 +54,18 @@ class Host:
     def start(self, folder: Path, environment: dict[str, str], *command: str) -> Process:
         """A command of ours on the host, with this environment and no other."""
         named = f'hostname {self.name} && exec "$@"'
-        inside = ("ip", "netns", "exec", self._space, "unshare", "--uts", "sh", "-c", named, "sh")
+        inside = (program("ip"), "netns", "exec", self._space, "unshare", "--uts", "sh", "-c", named, "sh")
         return Process(folder, environment, *command, inside=inside)
 
     def close(self) -> None:
         """The host is gone, and its cable with it."""
-        subprocess.run(["ip", "route", "delete", "blackhole", f"{self.here}/32"], capture_output=True, check=False)
-        subprocess.run(["ip", "link", "delete", self._near], capture_output=True, check=False)
+        subprocess.run(
+            [program("ip"), "route", "delete", "blackhole", f"{self.here}/32"], capture_output=True, check=False
+        )
+        subprocess.run([program("ip"), "link", "delete", self._near], capture_output=True, check=False)
         _ip("netns", "delete", self._space)
 
 
 def _ip(*words: str) -> None:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run([program("ip"), *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}"

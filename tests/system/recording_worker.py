@@ -1,7 +1,7 @@
 """A worker that writes down when its claims began and ended: `python -m tests.system.recording_worker FILE ...`.
 
-The rest of the line is `manage.py worker`'s. What is recorded is the clerk's own call, so on SQLite it is within the
-write lock.
+The rest of the line is `manage.py worker`'s. The dispatcher's own call is recorded: on SQLite it is within the write
+lock.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if __name__ == "__main__":
     django.setup()
     from django.core.management import call_command
 
-    from tasks_app.node import clerk
+    from tasks_app.node import claimer
 
-    vars(clerk)["claim"] = recording(vars(clerk)["claim"], sys.argv[1])
+    vars(claimer)["claim"] = recording(vars(claimer)["claim"], sys.argv[1])
     call_command("worker", *sys.argv[2:])

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.system import diary
-from tests.system.daemon import Daemon, open_gate
-from tests.system.process import of_home, until
-from tests.system.stores import Store
+from testkit import execution_log
+from testkit.daemon import Daemon, open_gate
+from testkit.process import of_home, until
+from testkit.stores import Store
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("attempts")]
 
@@ -53,7 +53,7 @@ def test_a_retryable_error_is_retried_until_the_budget_is_spent(daemon: Daemon) 
     task = daemon.post("act", {"do": "error", "retryable": True})
     assert short(daemon.until_final(task)) == ("failed", "retries_exhausted", 3)
     assert outcomes(daemon, task) == ["error"] * 3
-    assert [entry.attempt for entry in diary.starts(daemon.diary, task)] == [1, 2, 3]
+    assert [entry.attempt for entry in execution_log.starts(daemon.executions, task)] == [1, 2, 3]
 
 
 def test_a_retry_that_works_completes_the_task(daemon: Daemon) -> None:
@@ -86,7 +86,7 @@ def test_a_handler_that_does_not_answer_in_time_is_killed(daemon: Daemon) -> Non
     assert short(daemon.until_final(task)) == ("failed", "timeout", 1)
     (attempt,) = daemon.attempts(task)
     assert attempt["outcome"] == "timeout" and "no reply within" in attempt["error"]
-    (start,) = diary.starts(daemon.diary, task)
+    (start,) = execution_log.starts(daemon.executions, task)
     assert start.pid not in of_home(daemon.home)
     assert daemon.until_final(daemon.post("brief"))["status"] == "completed"
 
@@ -117,9 +117,9 @@ def test_what_a_handler_prints_is_kept_with_the_attempt(daemon: Daemon) -> None:
 def test_a_running_task_that_is_deleted_loses_its_container_and_the_slot_works_on(daemon: Daemon) -> None:
     task = daemon.post("once", {"do": "sleep", "seconds": 600})
     daemon.until_starts(task)
-    (start,) = diary.starts(daemon.diary, task)
+    (start,) = execution_log.starts(daemon.executions, task)
     assert daemon.http.delete(f"/api/tasks/{task}").status_code == 204
-    until(lambda: start.pid not in of_home(daemon.home), timeout=5, what="the end of its container")
+    until(lambda: start.pid not in of_home(daemon.home), what="the end of its container")
     assert daemon.until_final(daemon.post("once"))["status"] == "completed"
     assert daemon.http.get(f"/api/tasks/{task}").status_code == 404
     assert daemon.attempts(task) == []
@@ -133,4 +133,4 @@ def test_a_task_that_is_deleted_while_it_waits_is_never_begun(daemon: Daemon) ->
     assert daemon.http.delete(f"/api/tasks/{waits}").status_code == 204
     open_gate(gate)
     assert daemon.until_final(after)["status"] == "completed"
-    assert diary.starts(daemon.diary, waits) == []
+    assert execution_log.starts(daemon.executions, waits) == []

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.daemon import Daemon
-from tests.system.process import Process, children, until
-from tests.system.stores import PostgreSQLStore
+from testkit.daemon import Daemon
+from testkit.process import Process, children, until
+from testkit.stores import PostgreSQLStore
 
 pytestmark = pytest.mark.database
 
@@ -51,5 +51,6 @@ def test_a_node_has_three_connections_however_many_slots_it_has(daemon: Daemon) 
         return daemon.all_final()
 
     until(over, what="the end of all tasks")
-    assert max(seen) == 3, "clerk, settler, heartbeat"
+    over()  # the first look may have come before the first result
+    assert max(seen) == 3, "dispatcher, result writer, heartbeat"
     assert connections(daemon, web) <= 4 + 1, "a thread's each, and the counters'"

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from testkit.daemon import Daemon
+from testkit.process import children, until
 from tests.system.checker import faults
-from tests.system.daemon import Daemon
-from tests.system.process import children, until
 
 pytestmark = pytest.mark.system
 

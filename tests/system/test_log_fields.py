@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.system.daemon import Daemon
-from tests.system.process import Process
+from testkit.daemon import Daemon
+from testkit.process import Process
 
 
 def lines(process: Process) -> list[dict[str, Any]]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.system import diary
-from tests.system.daemon import Daemon, open_gate
-from tests.system.process import kill_all, until
+from testkit import execution_log
+from testkit.daemon import Daemon, open_gate
+from testkit.process import kill_all, until
 
 pytestmark = pytest.mark.system
 
@@ -23,7 +23,7 @@ def test_the_task_of_a_killed_node_completes_once_a_new_one_came(daemon: Daemon)
     lost, done = daemon.attempts(task)
     assert (lost["number"], lost["outcome"], done["number"], done["outcome"]) == (1, "worker_lost", 2, "success")
     assert lost["node"] in lost["error"] and lost["node"] != done["node"]
-    assert [entry.attempt for entry in diary.starts(daemon.diary, task)] == [1, 2]
+    assert [entry.attempt for entry in execution_log.starts(daemon.executions, task)] == [1, 2]
     until(lambda: len(list((daemon.home / "nodes").iterdir())) == 1, what="the end of the dead node's lock file")
 
 

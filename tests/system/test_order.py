@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.system import diary
-from tests.system.daemon import Daemon, open_gate
-from tests.system.process import until
+from testkit import execution_log
+from testkit.daemon import Daemon, open_gate
+from testkit.process import until
 
 pytestmark = pytest.mark.system
 
@@ -22,10 +22,12 @@ def test_a_thousand_tasks_are_seen_in_their_exact_order(deployment: Deployments,
     daemon = deployment(DAEMON_TASK_SELECTION=order)
     daemon.handler("act", instances=1)
     daemon.web()
-    posted = []
-    for place in range(TASKS):
-        priority = random.randint(0, 100)
-        posted.append((daemon.post("act", priority=priority), priority, place))
+    priorities = [random.randint(0, 100) for _ in range(TASKS)]
+    accepted: list[str] = []
+    for begin in range(0, TASKS, 100):
+        tasks = [{"type": "act", "priority": priority} for priority in priorities[begin : begin + 100]]
+        accepted += daemon.http.post("/queue/batch", json={"tasks": tasks}).json()["task_ids"]
+    posted = list(zip(accepted, priorities, range(TASKS), strict=True))
     daemon.worker()
     until(daemon.all_final, 60, "the end of all tasks")
     ranks: dict[str, Callable[[tuple[str, int, int]], object]] = {
@@ -34,7 +36,7 @@ def test_a_thousand_tasks_are_seen_in_their_exact_order(deployment: Deployments,
         "priority": lambda task: (-task[1], task[2]),
     }
     expected = [identity for identity, _, _ in sorted(posted, key=ranks[order])]  # type: ignore[arg-type]
-    assert [entry.task for entry in diary.starts(daemon.diary)] == expected
+    assert [entry.task for entry in execution_log.starts(daemon.executions)] == expected
 
 
 def test_across_types_the_best_goes_first_when_a_node_runs_one_at_a_time(deployment: Deployments) -> None:
@@ -51,8 +53,8 @@ def test_across_types_the_best_goes_first_when_a_node_runs_one_at_a_time(deploym
     open_gate(gate)
     until(daemon.all_final, what="the end of all tasks")
     expected = [first, *posted["urgent"], *posted["normal"], *posted["background"]]
-    assert [entry.task for entry in diary.starts(daemon.diary)] == expected
-    assert diary.most_at_once(diary.read(daemon.diary)) == 1
+    assert [entry.task for entry in execution_log.starts(daemon.executions)] == expected
+    assert execution_log.most_at_once(execution_log.read(daemon.executions)) == 1
 
 
 def test_a_node_runs_no_more_at_once_than_its_cap(deployment: Deployments) -> None:
@@ -64,4 +66,4 @@ def test_a_node_runs_no_more_at_once_than_its_cap(deployment: Deployments) -> No
         daemon.post("one", {"do": "sleep", "seconds": 0.05})
         daemon.post("two", {"do": "sleep", "seconds": 0.05})
     until(daemon.all_final, what="the end of all tasks")
-    assert diary.most_at_once(diary.read(daemon.diary)) == 2
+    assert execution_log.most_at_once(execution_log.read(daemon.executions)) == 2

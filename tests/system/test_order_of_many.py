@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from testkit.daemon import Daemon
+from testkit.process import Process, until
 from tests.system import claims
 from tests.system.claims import Accepted
-from tests.system.daemon import Daemon
 from tests.system.hosts import environment
-from tests.system.process import Process, until
 
 # On the legs that differ by their database: an order is not the broker's.
 pytestmark = pytest.mark.database
@@ -63,7 +63,10 @@ def test_no_pair_is_taken_in_the_wrong_order(deployment: Callable[..., Daemon], 
     accepted = post_all(daemon, before, types)
     record = daemon.home / "claims"
     words = ("-m", "tests.system.recording_worker", str(record))
-    nodes = [Process(daemon.home, environment(daemon, f"{number}"), *words) for number in range(one.nodes)]
+    nodes = [
+        Process(daemon.home, daemon.environment | environment(daemon, f"{number}"), *words)
+        for number in range(one.nodes)
+    ]
     for node in nodes:
         node.until_says("node started")
     daemon.until_warm()

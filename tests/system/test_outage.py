@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.postgres import Postgres
-from tests.system import diary, hosts
+from testkit import execution_log
+from testkit.daemon import Daemon
+from testkit.process import until
+from testkit.servers.postgresql import Postgres
+from testkit.stores import PostgreSQLStore
+from tests.system import hosts
 from tests.system.checker import faults
-from tests.system.daemon import Daemon
-from tests.system.process import until
-from tests.system.stores import PostgreSQLStore
 
 LEASE = 9.0
 
@@ -77,13 +78,15 @@ def test_a_frozen_database_is_nobodys_death(server: Postgres, daemon: Daemon) ->
     assert {row["retries"] for row in daemon.rows("SELECT retries FROM taskdaemon_task")} == {0}
     assert faults(daemon, tasks) == []
     for task in tasks:
-        starts = diary.starts(daemon.diary, task)
+        starts = execution_log.starts(daemon.executions, task)
         for one, following in pairwise(starts):
-            assert diary.last_sign(daemon.diary, task, one.attempt) < following.at, "two handlers had it at once"
+            assert execution_log.last_sign(daemon.executions, task, one.attempt) < following.at, (
+                "two handlers had it at once"
+            )
     assert all(node.popen.poll() is None for node in nodes)
 
 
 def silent(daemon: Daemon, tasks: list[str]) -> list[str]:
     """The tasks whose first attempt has a handler that does not live any more."""
-    pids = {task: diary.starts(daemon.diary, task)[0].pid for task in tasks}
+    pids = {task: execution_log.starts(daemon.executions, task)[0].pid for task in tasks}
     return [task for task, pid in pids.items() if not Path(f"/proc/{pid}").exists()]

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import diary, hosts
+from testkit import execution_log
+from testkit.daemon import Daemon, open_gate
+from testkit.process import until
+from tests.system import hosts
 from tests.system.checker import faults
-from tests.system.daemon import Daemon, open_gate
-from tests.system.process import until
 
 pytestmark = pytest.mark.database
 
@@ -33,8 +34,7 @@ def daemon(deployment: Callable[..., Daemon]) -> Daemon:
 
 def counted(daemon: Daemon, series: str) -> int:
     """A counter's value."""
-    rows = daemon.rows("SELECT sum(value) AS n FROM taskdaemon_counter WHERE series = ?", series)
-    return int(rows[0]["n"] or 0)
+    return daemon.counted(series)
 
 
 def alive(pid: int) -> bool:
@@ -65,7 +65,7 @@ def test_a_node_that_was_stopped_for_longer_than_its_lease_is_fenced(daemon: Dae
         assert daemon.until_final(task)["attempts"] == 2
         assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["worker_lost", "success"]
     assert counted(daemon, "stale|act") == 0
-    handler = diary.starts(daemon.diary, running)[0].pid
+    handler = execution_log.starts(daemon.executions, running)[0].pid
     assert alive(handler)
     first.signal(signal.SIGCONT)
     until(lambda: not alive(handler), what="the end of the handler whose task is another's")
@@ -77,7 +77,7 @@ def test_a_node_that_was_stopped_for_longer_than_its_lease_is_fenced(daemon: Dae
     assert first.popen.poll() is None, "it serves on"
 
 
-def test_a_host_that_vanished_is_told_of_until_it_is_buried(daemon: Daemon) -> None:
+def test_a_host_that_vanished_is_told_of_until_it_is_retired(daemon: Daemon) -> None:
     first = hosts.start(daemon, "a")
     name = hosts.name(daemon, first)
     task = daemon.post("act", {"do": "tick", "until": 2})
@@ -87,7 +87,7 @@ def test_a_host_that_vanished_is_told_of_until_it_is_buried(daemon: Daemon) -> N
     first.kill()
     shutil.rmtree(daemon.home / "host-a")
     assert daemon.until_final(task)["attempts"] == 2
-    until(lambda: f"node {name} has not been heard of for" in problems(daemon), what="a word in /health")
+    until(lambda: f"node {name} has been silent for" in problems(daemon), what="a word in /health")
     assert daemon.http.get("/health").json()["workers"] == 1
     daemon.execute(f"UPDATE taskdaemon_node SET seen = seen - 700 WHERE name = '{name}'")
     until(lambda: daemon.rows("SELECT 1 FROM taskdaemon_node WHERE name = ? AND stopped_at IS NOT NULL", name))

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.servers import RedisServer
-from tests.chaos.postgres import Postgres
-from tests.system import diary
+from testkit import execution_log
+from testkit.brokers import RedisServer
+from testkit.daemon import Daemon, open_gate
+from testkit.process import Process, until
+from testkit.servers.postgresql import Postgres
+from testkit.stores import PostgreSQLStore
 from tests.system.checker import faults
-from tests.system.daemon import Daemon, open_gate
 from tests.system.network import Host, need_namespaces
-from tests.system.process import Process, until
-from tests.system.stores import PostgreSQLStore
 
 LEASE = "6"
 
@@ -38,8 +38,7 @@ class Two:
 
     def counted(self, series: str) -> int:
         """A counter's value."""
-        rows = self.daemon.rows("SELECT sum(value) AS n FROM taskdaemon_counter WHERE series = ?", series)
-        return int(rows[0]["n"] or 0)
+        return self.daemon.counted(series)
 
     def nodes_of(self, task: str) -> list[str]:
         """Which host each of a task's attempts was on: `other`, or `this`."""
@@ -88,15 +87,15 @@ def start_worker(daemon: Daemon, host: Host) -> Process:
     return worker
 
 
-def until_bells_cross(two: Two) -> None:
-    """Post until the other host's node, the only one, has heard a bell that is new."""
+def until_notifications_cross(two: Two) -> None:
+    """Post until the other host's node, the only one, has received a new notification."""
     before = two.counted("bells_heard|act")
 
     def heard() -> bool:
         two.daemon.until_final(two.daemon.post("act"))
         return two.counted("bells_heard|act") > before
 
-    until(heard, what="a bell on the other host")
+    until(heard, what="a notification on the other host")
 
 
 def test_a_host_with_a_worker_alone_serves(two: Two) -> None:
@@ -104,7 +103,7 @@ def test_a_host_with_a_worker_alone_serves(two: Two) -> None:
     tasks = [daemon.post("act", {"n": number}) for number in range(50)]
     assert {daemon.until_final(task)["status"] for task in tasks} == {"completed"}
     assert {node for task in tasks for node in two.nodes_of(task)} == {"other"}
-    until_bells_cross(two)
+    until_notifications_cross(two)
     assert not (daemon.home / "other" / "var" / "taskdaemon.sqlite3").exists()
 
 
@@ -139,8 +138,8 @@ def test_a_host_that_is_cut_off_ends_its_handlers_before_another_may_start_their
             assert daemon.until_final(task)["attempts"] == 2
             assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["worker_lost", "success"]
             assert two.nodes_of(task) == ["other", "this"]
-            again = diary.starts(daemon.diary, task)[1]
-            assert diary.last_sign(daemon.diary, task, 1) < again.at, "two handlers had it at once"
+            again = execution_log.starts(daemon.executions, task)[1]
+            assert execution_log.last_sign(daemon.executions, task, 1) < again.at, "two handlers had it at once"
     finally:
         mend(two.host)
     assert here.stop() == 0
@@ -149,5 +148,5 @@ def test_a_host_that_is_cut_off_ends_its_handlers_before_another_may_start_their
     served = daemon.post("act")
     assert daemon.until_final(served)["status"] == "completed"
     assert two.nodes_of(served) == ["other"]
-    until_bells_cross(two)
+    until_notifications_cross(two)
     assert faults(daemon, [running, done, served]) == []

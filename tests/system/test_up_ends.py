@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from tests.system.daemon import Daemon, open_gate
-from tests.system.process import children, of_home, until
+from testkit.daemon import Daemon, open_gate
+from testkit.process import children, of_home, until
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["sigterm", "ctrl-c"])
@@ -76,4 +76,4 @@ def test_killed_with_9_it_takes_everything_along(daemon: Daemon) -> None:
     assert len(alive) >= 6, "up, web's two, worker, two handlers"
     assert len(children(up.pid)) == 2
     up.kill()
-    until(lambda: not of_home(daemon.home), timeout=10, what=lambda: f"the end of {of_home(daemon.home)}")
+    until(lambda: not of_home(daemon.home), what=lambda: f"the end of {of_home(daemon.home)}")

@@ -18,8 +18,8 @@ import pytest
 
 from tasks_app.management import shipped
 from tasks_app.management.shipped import choose
-from tests.system.daemon import Daemon
-from tests.system.process import PROJECT
+from testkit.daemon import Daemon
+from testkit.process import PROJECT
 
 Engine = Callable[[Callable[[str], bytes | None]], str]
 
@@ -73,10 +73,10 @@ def serve(listener: socket.socket, says: Callable[[str], bytes | None]) -> None:
     with suppress(OSError):
         while True:
             connection, _ = listener.accept()
-            threading.Thread(target=talk, args=(connection, says), daemon=True).start()
+            threading.Thread(target=converse, args=(connection, says), daemon=True).start()
 
 
-def talk(connection: socket.socket, says: Callable[[str], bytes | None]) -> None:
+def converse(connection: socket.socket, says: Callable[[str], bytes | None]) -> None:
     with connection, connection.makefile("rb") as lines, suppress(OSError):
         while words := lines.readline().split():
             while lines.readline().strip():
@@ -90,7 +90,7 @@ def talk(connection: socket.socket, says: Callable[[str], bytes | None]) -> None
 
 
 def test_the_shipped_file_is_the_one_that_has_a_counterpart() -> None:
-    assert hashlib.sha256((PROJECT / "handlers.toml").read_bytes()).hexdigest() == shipped.SHIPPED
+    assert hashlib.sha256((PROJECT / "handlers.toml").read_bytes()).hexdigest() == shipped.SHIPPED_SHA256
     names = [
         set(tomllib.loads((PROJECT / file).read_text())["handlers"])
         for file in ("handlers.toml", shipped.IN_CONTAINERS)
@@ -137,7 +137,7 @@ def test_without_an_engine_of_this_machine_it_is_child_processes(address: str) -
 def test_an_odd_engine_is_none(engine: Engine, oddity: str) -> None:
     chosen = choose(PROJECT, {"DOCKER_HOST": engine(ODD[oddity])})
     assert chosen.config is None
-    assert "does not answer as one" in chosen.why
+    assert "does not answer as a Docker engine" in chosen.why
 
 
 def unsaid(daemon: Daemon, address: str) -> Daemon:

@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from tests.system.daemon import Daemon
-from tests.system.process import children, until
+from testkit.daemon import Daemon
+from testkit.process import children, until
 
 
 @pytest.mark.parametrize("name", ["web", "worker"])
@@ -28,3 +28,17 @@ def test_the_process_that_answers_requests_is_replaced_when_it_is_killed(daemon:
     os.kill(server, signal.SIGKILL)
     until(lambda: daemon.answers("/health") and server not in children(children(up.pid)[0]), what="a new server")
     assert daemon.until_final(daemon.post("act"))["status"] == "completed"
+
+
+def test_a_web_server_whose_serving_process_dies_twice_within_seconds_says_so_and_is_started_again(
+    daemon: Daemon,
+) -> None:
+    up = daemon.up()
+    (first,) = children(children(up.pid)[0])
+    os.kill(first, signal.SIGKILL)
+    until(lambda: (now := children(children(up.pid)[0])) and now != [first], what="a second serving process")
+    os.kill(children(children(up.pid)[0])[0], signal.SIGKILL)
+    up.until_says("Worker crash loop detected")
+    up.until_says(r"^  web ended with 1 after \d+ s; starting it again in 0\.5 s")
+    until(lambda: len(children(up.pid)) == 2, what="two children")
+    until(lambda: daemon.answers("/health"), what="health")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import socket
 import subprocess
 from collections.abc import Callable
@@ -11,16 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.daemon import Daemon
-from tests.system.process import PROJECT, children
+from testkit.daemon import Daemon
+from testkit.needs import program
+from testkit.process import PROJECT, children, until
 
 Deployments = Callable[..., Daemon]
 
 
 def test_a_first_start_says_where_everything_is_and_its_last_line_runs_a_task(deployment: Deployments) -> None:
+    curl = program("curl")
     daemon = deployment(migrate=False, HANDLER_CONFIG=str(PROJECT / "handlers.toml"))
     up = daemon.manage("up")
-    line = up.until_says(r"^ +(curl .*)$")[1]
+    line = up.until_says(r"^ +(curl .*)$")[1].replace("curl ", f"{curl} ", 1)
     said = up.out.read_text()
     for word in ("database  sqlite", "broker    embedded", "handlers  echo x2, prime x2", "/queue", "/docs", "/admin/"):
         assert word in said
@@ -30,7 +33,69 @@ def test_a_first_start_says_where_everything_is_and_its_last_line_runs_a_task(de
     assert up.stop() == 0
     again = daemon.manage("up")
     again.until_says(r"^  ready ")
-    assert "password" not in again.said()
+    assert "shown once" not in again.said()
+    told = re.search(r"user admin; to set a new password: (\S+ manage\.py changepassword admin)$", again.said(), re.M)
+    assert told is not None, again.said()
+
+
+def test_without_curl_the_last_line_runs_a_task_without_it(deployment: Deployments) -> None:
+    daemon = deployment(PATH="/nonexistent", DAEMON_API_KEY=f"tpk_{secrets.token_hex(32)}")
+    daemon.handler("act")
+    line = daemon.manage("up").until_says(r"^ +(.* manage\.py post .*)$")[1]
+    ran = subprocess.run(line, shell=True, cwd=PROJECT, env=daemon.environment, capture_output=True, text=True)  # noqa: S602
+    assert (ran.returncode, json.loads(ran.stdout)["status"]) == (0, "completed"), ran.stderr
+
+
+def test_the_password_and_the_key_of_the_environment_are_good_from_the_first_start_on(deployment: Deployments) -> None:
+    password, key = secrets.token_urlsafe(12), f"tpk_{secrets.token_hex(32)}"
+    daemon = deployment(migrate=False, DAEMON_ADMIN_PASSWORD=password, DAEMON_API_KEY=key)
+    daemon.handler("act")
+    up = daemon.manage("up")
+    up.until_says(r"^  ready ")
+    assert "user admin, password of DAEMON_ADMIN_PASSWORD" in up.said()
+    assert '"Authorization: Bearer $DAEMON_API_KEY"' in up.said() or 'DAEMON_API_KEY="$DAEMON_API_KEY" ' in up.said()
+    assert key not in up.said() and password not in up.said()
+    assert daemon.http.get("/api/tasks").status_code == 401
+    assert daemon.http.get("/api/tasks", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+    daemon.http.get("/admin/login/")
+    form = {"username": "admin", "password": password, "csrfmiddlewaretoken": daemon.http.cookies["taskdaemon_csrf"]}
+    assert daemon.http.post("/admin/login/?next=/admin/", data=form).status_code == 302
+
+
+def test_a_key_that_can_be_guessed_is_refused_before_anything_begins(deployment: Deployments) -> None:
+    daemon = deployment(migrate=False, DAEMON_API_KEY="tpk_mine", DAEMON_ADMIN_PASSWORD="short")
+    daemon.handler("act")
+    up = daemon.manage("up")
+    assert up.ends() == 2
+    assert "DAEMON_API_KEY: a key begins with tpk_" in up.said()
+    assert "DAEMON_ADMIN_PASSWORD: must have at least 8 characters" in up.said()
+    assert "tpk_mine" not in up.said() and "Traceback" not in up.said()
+
+
+def test_a_handler_that_cannot_start_is_named_and_the_last_line_runs_another_one(daemon: Daemon) -> None:
+    with daemon.config.open("a") as file:
+        file.write('[handlers.absent]\ncommand = ["/nonexistent/program"]\n')
+    up = daemon.manage("up")
+    line = up.until_says(r"^ +((?:curl|.* manage\.py post) .*)$")[1]
+    assert re.search(r"^  waiting   tasks of absent: .*/nonexistent/program", up.said(), re.M)
+    assert '"type": "act"' in line or " post act " in line
+
+
+def test_it_is_not_ready_and_offers_no_task_where_no_handler_can_start(deployment: Deployments) -> None:
+    daemon = deployment()
+    daemon.config.write_text('[handlers.absent]\ncommand = ["/nonexistent/program"]\n')
+    up = daemon.manage("up")
+    up.until_says(r"^  not ready in .*: no handler can start")
+    assert "  ready  " not in up.said() and "curl" not in up.said() and "manage.py post" not in up.said()
+
+
+def test_what_is_healthy_for_the_first_time_has_warm_slots(daemon: Daemon) -> None:
+    daemon.web()
+    daemon.manage("worker")
+    until(lambda: daemon.answers("/health"), what="a healthy daemon")
+    (node,) = daemon.rows("SELECT pools FROM taskdaemon_node")
+    pools = json.loads(node["pools"]) if isinstance(node["pools"], str) else node["pools"]
+    assert all(pool["warm"] == pool["slots"] for pool in pools.values()), pools
 
 
 def test_ps_tells_its_processes_apart(daemon: Daemon) -> None:
@@ -55,6 +120,17 @@ def test_a_port_in_use_is_refused_with_what_to_do(daemon: Daemon) -> None:
         assert up.ends() == 2
     assert f"cannot listen on 127.0.0.1:{daemon.port}" in up.said()
     assert "set DAEMON_PORT" in up.said()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_an_address_that_is_not_this_machines_is_refused_with_the_variable_that_says_it(
+    daemon: Daemon, host: str
+) -> None:
+    daemon.environment |= {"DAEMON_HOST": host}
+    up = daemon.manage("up")
+    assert up.ends() == 2
+    assert f"cannot listen on {host}:{daemon.port}" in up.said()
+    assert "set DAEMON_HOST" in up.said() and "DAEMON_PORT" not in up.said() and "Traceback" not in up.said()
 
 
 @pytest.mark.parametrize("command", ["up", "web", "worker"])

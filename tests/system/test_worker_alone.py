@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
-from tests.system import diary
-from tests.system.daemon import Daemon
-from tests.system.process import children, of_home, until
+from testkit import execution_log
+from testkit.daemon import Daemon
+from testkit.process import children, of_home, until
 
 
 def test_a_worker_serves_only_the_handlers_that_it_is_told(daemon: Daemon) -> None:
@@ -19,7 +21,7 @@ def test_a_worker_serves_only_the_handlers_that_it_is_told(daemon: Daemon) -> No
     until(lambda: "no living worker serves it" in daemon.http.get("/health").text, what="a word about it in /health")
     daemon.worker("--handler", "other", "--handler", "act")
     assert daemon.until_final(waits)["status"] == "completed"
-    assert len(diary.starts(daemon.diary, waits)) == 1
+    assert len(execution_log.starts(daemon.executions, waits)) == 1
 
 
 def test_a_worker_for_a_handler_that_does_not_exist_refuses(daemon: Daemon) -> None:
@@ -48,6 +50,18 @@ def test_a_worker_that_is_told_twice_hurries(daemon: Daemon) -> None:
     worker.until_says("draining")
     worker.stop()
     assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["released"]
+
+
+def test_a_background_job_that_waits_for_its_database_ends_at_sigquit(daemon: Daemon) -> None:
+    daemon.environment["DATABASE_URL"] = "postgres://postgres@127.0.0.1:1/taskdaemon"
+    before = signal.signal(signal.SIGQUIT, signal.SIG_IGN)  # as a shell does for its background jobs
+    try:
+        worker = daemon.manage("worker")
+    finally:
+        signal.signal(signal.SIGQUIT, before)
+    worker.until_says("cannot ask the database which deployment this is")
+    worker.popen.send_signal(signal.SIGQUIT)
+    assert worker.ends() == -signal.SIGQUIT
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""echo: answers with the data that it was given."""
+"""echo: replies with the data of the task."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Data: `limit`, an integer from 2 to 10,000,000 (default 1,000,000).
 Result: `limit`, `count` of the primes <= limit, the `largest` of them, `duration_ms` (milliseconds, a float).
-A bad `limit` is an error that no retry can mend.
+A bad `limit` is a permanent error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LARGEST_LIMIT = 10_000_000
 
 def primes_up_to(limit: int) -> tuple[int, int]:
     """How many primes there are up to `limit` (>= 2), and the largest of them."""
-    # One byte an odd number: index i stands for 2i + 1, and index 0, which would be 1, stands in for the prime 2.
+    # One byte for each odd number: index i stands for 2i + 1, except that index 0 stands for the prime 2.
     sieve = bytearray(b"\x01") * ((limit + 1) // 2)
     for i in range(1, isqrt(limit) // 2 + 1):
         if sieve[i]:
@@ -34,7 +34,7 @@ def primes_up_to(limit: int) -> tuple[int, int]:
 def fault_in(limit: Any) -> str | None:
     """What is wrong with this `limit`, as a sentence, or None."""
     wanted = f"data.limit must be an integer from {SMALLEST_LIMIT:,} to {LARGEST_LIMIT:,}"
-    # A boolean is an int in Python, and `true` is not a limit that anyone meant.
+    # A boolean is an int in Python, but not a valid limit.
     if isinstance(limit, bool) or not isinstance(limit, int):
         return f"{wanted}, and this is {limit!r:.80}."
     if not SMALLEST_LIMIT <= limit <= LARGEST_LIMIT:

@@ -1,6 +1,6 @@
-"""urgent, normal, background: three task types, one source; the answer says which of them this was.
+"""urgent, normal, background: three task types with one source; the result names the type.
 
-With `DAEMON_TASK_SELECTION=priority` and `DAEMON_WORKERS=1` they show that the larger priority goes first across types.
+With `DAEMON_TASK_SELECTION=priority` and `DAEMON_WORKERS=1` they show that a larger priority goes first across types.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Fetches what an http, https or data URL stands for, within a time and a size.
+"""Fetches the content of an http, https or data URL, within limits of time and size.
 
-It goes to whatever address the poster names. Where posters must not see what this machine can reach (a cloud's
-metadata address, an intranet), give the handler a network of its own, or no `url` at all.
+It connects to any address that the task names. If posters must not reach what this machine can reach (a cloud's
+metadata address, an intranet), give the handler a network of its own, or do not allow `url`.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from urllib.request import (
 
 MAX_PICTURE = 20 * 1024 * 1024
 SILENCE = 5.0
-"""Seconds that a server may say nothing."""
+"""Seconds that a server may send nothing."""
 WHOLE = 20.0
-"""Seconds for a whole answer, so that one that drips does not take the attempt's time."""
+"""Seconds for the complete answer, so that a slow server does not use up the attempt's time."""
 BLOCK = 64 * 1024
 TOO_LARGE = f"The picture is larger than {MAX_PICTURE:,} bytes."
 
 
 class BadAddress(Exception):
-    """This URL can never be fetched; the message says why."""
+    """The URL can never be fetched; the message says why."""
 
 
 class NotFetched(Exception):
-    """The URL did not give its content. `retryable`: a later try may find it better."""
+    """The content could not be fetched. `retryable`: a later try may succeed."""
 
     def __init__(self, message: str, retryable: bool = True) -> None:
         super().__init__(message)
@@ -45,7 +45,7 @@ class NotFetched(Exception):
 
 
 def _opener() -> OpenerDirector:
-    # Not urllib's usual opener: that one reads file:, and follows a redirect to ftp:.
+    # Not urllib's default opener, which reads file: URLs and follows redirects to ftp:.
     opener = OpenerDirector()
     for handler in (
         ProxyHandler(),
@@ -64,7 +64,7 @@ OPENER = _opener()
 
 
 def fetch(url: str) -> bytes:
-    """The content behind `url`, at most MAX_PICTURE bytes.
+    """The content of `url`, at most MAX_PICTURE bytes.
 
     Raises BadAddress, or NotFetched.
     """
@@ -77,7 +77,7 @@ def fetch(url: str) -> bytes:
         return _data_url(url)
     if scheme not in ("http", "https"):
         raise BadAddress("data.url must begin with http://, https:// or data:.")
-    # urllib would put a blank or a line break into the request line as it stands.
+    # urllib would copy a blank or a line break into the request line.
     if not host or not url.isascii() or not url.isprintable() or " " in url:
         raise BadAddress("data.url must be a whole URL with a host, percent-encoded where needed.")
     return _http(url)
@@ -118,7 +118,7 @@ def _http(url: str) -> bytes:
 
 def _read(answer: HTTPResponse, deadline: float) -> bytes:
     content = bytearray()
-    # read1 returns what has come; read would wait for the whole block, past the deadline.
+    # read1 returns what has arrived; read would wait for the complete block, past the deadline.
     while block := answer.read1(BLOCK):
         content += block
         if len(content) > MAX_PICTURE:

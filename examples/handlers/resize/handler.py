@@ -1,10 +1,10 @@
-"""resize: makes a picture smaller or larger.
+"""resize: changes the size of a picture.
 
-Data: `url` (http, https or data) or `image_base64`; `width` and `height` in pixels. One of the two alone keeps the
-ratio; without both the picture is made to fit a box of 128 x 128.
+Data: `url` (http, https or data) or `image_base64`; `width` and `height` in pixels. With only one of the two the
+ratio is kept; without both the picture is scaled to fit a box of 128 x 128.
 Result: `width`, `height`, `format` ("JPEG", "PNG" or "WEBP"), `mime_type`, `size` (bytes), `data` (base64), and
-`source` with the `width`, `height` and `format` that came in.
-What the poster has to mend is an error for good; a URL that did not answer as it should is an error worth a retry.
+`source` with the `width`, `height` and `format` of the input.
+Invalid data is a permanent error; a URL that fails for now is an error worth a retry.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class BadData(Exception):
 
 
 def wanted_size(data: dict[str, Any]) -> Size:
-    """The `width` and `height` asked for, each None where it is missing."""
+    """The requested `width` and `height`; None for each that is missing."""
     sides: list[int | None] = []
     for key in ("width", "height"):
         side = data.get(key)
@@ -36,7 +36,7 @@ def wanted_size(data: dict[str, Any]) -> Size:
 
 
 def picture_bytes(data: dict[str, Any]) -> bytes:
-    """The picture that the task names, still encoded, at most MAX_PICTURE bytes."""
+    """The encoded picture that the task names, at most MAX_PICTURE bytes."""
     given = [key for key in ("url", "image_base64") if data.get(key) is not None]
     if len(given) != 1:
         raise BadData("data must have one of url and image_base64, and not both.")

@@ -1,4 +1,4 @@
-"""Decodes a picture, changes its size, encodes it again; refuses what would eat the machine."""
+"""Decodes, scales and encodes pictures; refuses those that would take too much memory."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import Any
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 BOX = 128
-"""Pixels of the box that a picture is made to fit when no size is asked for."""
+"""The side of the box, in pixels, that a picture is scaled to fit if no size is requested."""
 LARGEST_SIDE = 4096
-"""Pixels: the largest side that can be asked for."""
+"""The largest side, in pixels, that can be requested."""
 MAX_PIXELS = 50_000_000
-"""The largest picture that is decoded; up to 4 bytes each in memory."""
+"""The largest picture that is decoded, with up to 4 bytes a pixel in memory."""
 MAX_ANSWER = 7 * 1024 * 1024
-"""Bytes. Base64 makes it a third longer, and a reply ends at 10 MiB."""
-# Named one by one: others start programs (EPS), or open further formats inside.
+"""Bytes. Base64 adds a third, and a reply has at most 10 MiB."""
+# A fixed list, because other formats start programs (EPS) or embed further formats.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 
-# A picture of a few kilobytes can unfold to gigabytes. Pillow warns above this and raises at twice that.
+# A picture of a few kilobytes can decode to gigabytes. Pillow warns above this and raises at twice that.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
 class BadPicture(Exception):
-    """The picture cannot be decoded, or not be made that size; the message says why."""
+    """The picture cannot be decoded or scaled; the message says why."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """Pixels asked for; None: not asked."""
+    """The requested size in pixels; None: not requested."""
 
     width: int | None
     height: int | None
@@ -39,7 +39,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Picture:
-    """An encoded picture. `source` is the `width`, `height` and `format` of what it was made from."""
+    """An encoded picture. `source` has the `width`, `height` and `format` of the original."""
 
     width: int
     height: int
@@ -53,14 +53,14 @@ class Picture:
 
 
 def resized(content: bytes, size: Size) -> Picture:
-    """The picture in `content` at `size`: JPEG and WEBP stay what they are, all else becomes PNG.
+    """The picture in `content` at `size`: JPEG and WEBP keep their format, others become PNG.
 
-    Of an animation, the first frame. Raises BadPicture.
+    Uses the first frame of an animation. Raises BadPicture.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
             source_format = str(opened.format)
-            # Cameras lie the picture on its side and say so in a tag, which would be lost.
+            # Cameras store the orientation in a tag, which would be lost.
             upright = ImageOps.exif_transpose(opened)
             source = {"width": upright.width, "height": upright.height, "format": source_format}
             target = _target(upright.width, upright.height, size)
@@ -70,7 +70,7 @@ def resized(content: bytes, size: Size) -> Picture:
         raise BadPicture(f"The picture has more than {MAX_PIXELS:,} pixels.") from None
     except UnidentifiedImageError:
         raise BadPicture(f"This is not a picture in a known format ({', '.join(FORMATS)}).") from None
-    # Pillow's decoders raise nearly anything on a damaged file.
+    # Pillow's decoders raise almost any exception on a damaged file.
     except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOFError, OverflowError) as error:
         raise BadPicture(f"The picture is damaged: {error}.") from None
     encoded = io.BytesIO()
@@ -99,9 +99,9 @@ def _target(width: int, height: int, size: Size) -> tuple[int, int]:
 
 
 def _plain(image: Image.Image, kept: str) -> Image.Image:
-    """The picture in a mode that can be scaled smoothly and that the format `kept` can hold."""
+    """The picture in a mode that can be scaled smoothly and that the format `kept` supports."""
     if image.mode.startswith("I"):
-        # Grey with 16 bits a pixel; `convert` alone would clip it to white.
+        # Grey with 16 bits a pixel, which `convert` would clip to white.
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     if kept == "JPEG":
         return image if image.mode in ("L", "RGB") else image.convert("RGB")

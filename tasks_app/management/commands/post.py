@@ -1,7 +1,8 @@
-"""`manage.py post TYPE [DATA]`: posts a task to the API, waits for it, shows it."""
+"""`manage.py post TYPE [DATA]`: posts a task to the API, waits for it, prints it."""
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import urllib.error
@@ -12,15 +13,15 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tasks_app import conf
 
-#: Seconds between looks at the task.
-PAUSE = 0.1
+POLL_SECONDS = 0.1
+NO_SERVER_HELP = "start the daemon (make run, or manage.py up), or say where it is: DAEMON_PORT, or --url"
 
 
 class Command(BaseCommand):
-    """A caller like any other: HTTP, and the API key of DAEMON_API_KEY where there is one."""
+    """Uses the HTTP API like any other client, with the key of DAEMON_API_KEY if it is set."""
 
     requires_system_checks = ()
-    help = "Post a task, wait for its end, print it. Exit code 0 if it was completed, 1 if it failed or goes on."
+    help = "Post a task, wait for its end, print it. Exit code 0 if it completed, 1 if it failed or has not ended."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("type", help="a handler's name")
@@ -30,27 +31,27 @@ class Command(BaseCommand):
         parser.add_argument("--url", help="where the API is (default: this machine, DAEMON_PORT)")
 
     def handle(self, *args: Any, type: str, data: str, priority: int | None, wait: float, **options: Any) -> None:
-        """Prints the task as it is at the end."""
+        """Post it, wait, print it."""
         try:
             body: dict[str, Any] = {"type": type, "data": json.loads(data)}
         except ValueError as error:
-            raise CommandError(f"DATA is no JSON: {error}", returncode=2) from None
+            raise CommandError(f"DATA is not JSON: {error}", returncode=2) from None
         if priority is not None:
             body["priority"] = priority
         base = (options["url"] or f"http://127.0.0.1:{conf.environment().port}").rstrip("/")
         until = time.monotonic() + wait
         task = self._ask(f"{base}/api/tasks/{self._ask(f'{base}/queue', body)['task_id']}")
         while task["status"] in ("pending", "processing") and time.monotonic() < until:
-            time.sleep(PAUSE)
+            time.sleep(POLL_SECONDS)
             task = self._ask(f"{base}/api/tasks/{task['id']}")
         self.stdout.write(json.dumps(task, indent=2, ensure_ascii=False))
         if task["status"] != "completed":
-            raise CommandError(f"it is {task['status']}: {task['last_error'] or 'see GET /health'}")
+            raise CommandError(f"the task is {task['status']}: {task['last_error'] or 'see GET /health'}")
 
     def _ask(self, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"}
         if conf.environment().tls:
-            headers["X-Forwarded-Proto"] = "https"  # in place of the proxy, or we would be sent to it
+            headers["X-Forwarded-Proto"] = "https"  # as the proxy would: without it the server redirects to https
         if key := conf.environment().api_key:
             headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), headers)
@@ -59,5 +60,11 @@ class Command(BaseCommand):
                 return dict(json.load(answer))
         except urllib.error.HTTPError as error:
             raise CommandError(f"{url}: {error.code} {error.read().decode(errors='replace')[:2000]}") from None
-        except OSError as error:
-            raise CommandError(f"{url} cannot be reached: {error}") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise CommandError(f"nothing answers at {url} ({_why(error)}); {NO_SERVER_HELP}") from None
+
+
+def _why(error: Exception) -> str:
+    """The system's message, without urllib's wrapping."""
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    return str(getattr(cause, "strerror", None) or cause or type(cause).__name__)

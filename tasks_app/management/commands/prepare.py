@@ -1,4 +1,4 @@
-"""`manage.py prepare`: what has to be done once before web servers and workers start, and after each upgrade."""
+"""`manage.py prepare`: run once before web servers and workers start, and after each upgrade."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import OperationalError, connection
 
-from tasks_app import api_keys, conf
+from tasks_app import conf
+from tasks_app.keys.environment_key import store_environment_key
 from tasks_app.management.first_admin import first_admin
 from tasks_app.management.platform_command import PlatformCommand
 
 
 class Command(PlatformCommand):
-    """May be run any number of times, beside everything that runs."""
+    """Safe to repeat, also while the platform runs."""
 
     help = (
-        "Migrate the database; make the user admin with DAEMON_ADMIN_PASSWORD where there is no user yet; "
-        "make the API key DAEMON_API_KEY known."
+        "Migrate the database; create the user admin with DAEMON_ADMIN_PASSWORD if there is no user; "
+        "create the API key DAEMON_API_KEY."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Says what it did, and no secret."""
+        """Prints what it did, without secrets."""
         env = conf.environment()
         try:
             connection.ensure_connection()
@@ -30,10 +31,6 @@ class Command(PlatformCommand):
             raise CommandError(f"the database cannot be reached: {str(error).strip()}") from None
         call_command("migrate", interactive=False, verbosity=options["verbosity"])
         if env.admin_password and first_admin(env.admin_password):
-            self.stdout.write("The user admin was made, with the password of DAEMON_ADMIN_PASSWORD.")
-        if env.api_key:
-            try:
-                if api_keys.ensure("DAEMON_API_KEY", env.api_key):
-                    self.stdout.write("The key of DAEMON_API_KEY is good from now on.")
-            except api_keys.BadName as error:
-                raise CommandError(f"DAEMON_API_KEY: {error}", returncode=2) from None
+            self.stdout.write("Created the user admin, with the password of DAEMON_ADMIN_PASSWORD.")
+        if store_environment_key(env):
+            self.stdout.write("Created the key of DAEMON_API_KEY.")

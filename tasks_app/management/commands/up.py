@@ -1,12 +1,11 @@
-"""`manage.py up`: the whole system of one machine, supervised."""
+"""`manage.py up`: runs everything on one machine, supervised."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
-import json
 import os
 import secrets
-import socket
 import sys
 import time
 from functools import partial
@@ -17,42 +16,48 @@ from django.core.management.base import CommandError
 from django.db import OperationalError, connection
 
 from tasks_app import conf
-from tasks_app.api_keys import digest
+from tasks_app.keys.api_keys import digest
+from tasks_app.keys.environment_key import store_environment_key
 from tasks_app.management import shipped
 from tasks_app.management.child import Child
-from tasks_app.management.first_admin import first_admin
-from tasks_app.management.platform_command import PlatformCommand
+from tasks_app.management.first_admin import administrator, first_admin
+from tasks_app.management.listening import listening_fault
+from tasks_app.management.platform_command import PlatformCommand, manage_py
 from tasks_app.management.supervisor import Supervisor
 from tasks_app.models import ApiKey
-from tasks_app.process_name import name_process
+from tasks_app.process.name import name_process
+from tasks_app.store.current import store
 
-#: Seconds that a database server has to come up.
-PATIENCE = 60.0
+#: For a database server that starts at the same time.
+DATABASE_TIMEOUT_SECONDS = 60.0
 
 
 class Command(PlatformCommand):
-    """Migrate, start web and worker, keep them alive, drain on Ctrl-C."""
+    """Migrates, starts web and worker, keeps them running, drains on Ctrl-C."""
 
-    requires_system_checks = (*PlatformCommand.requires_system_checks, "web")
+    requires_system_checks = (*PlatformCommand.requires_system_checks, "web", "home")
     help = "Migrate, then run the web server and one worker, supervised, until Ctrl-C or SIGTERM."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Runs until it is told to stop."""
+        """Run until a signal."""
         name_process("tasks-up")
         engine = _choose_handlers()
         env = conf.environment()
         env.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = self._lock(env)
-        self._port_is_free(env)
+        if fault := listening_fault(env.host, env.port):
+            raise CommandError(fault, returncode=2)
         self._migrate()
-        password = first_admin()
-        locked = self._say_where(env, password, engine)
-        connection.close()  # the children have their own
+        password = first_admin(env.admin_password)
+        if store_environment_key(env):
+            self._say("  keys      created the key of DAEMON_API_KEY")
+        needs_key = self._say_where(env, password, engine)
+        bearer = ("$DAEMON_API_KEY" if env.api_key else "KEY") if needs_key else ""
+        connection.close()  # children must not inherit it
         key = secrets.token_urlsafe(32)
-        os.environ["TASKDAEMON_UP_KEY_DIGEST"] = digest(key)  # for the web server (api.bearer); the key stays here
-        containers = {name: handler.instances for name, handler in conf.handlers().items() if handler.image}
-        web, worker = (Child(name, partial(_run_alone, name, lock)) for name in ("web", "worker"))
-        sys.exit(Supervisor(env, web, worker, self._say, containers, _example(), key, locked).run())
+        os.environ["TASKDAEMON_UP_KEY_DIGEST"] = digest(key)  # for the web server (keys.access); the key stays here
+        web, worker = (Child(name, partial(_run_command, name, lock)) for name in ("web", "worker"))
+        sys.exit(Supervisor(env, web, worker, self._say, conf.handlers(), key, bearer).run())
 
     def _lock(self, env: conf.Environment) -> int:
         lock = os.open(env.home / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -65,44 +70,36 @@ class Command(PlatformCommand):
         return lock
 
     def _migrate(self) -> None:
-        """A server may come up with this machine: it is waited for."""
-        until, told = time.monotonic() + PATIENCE, False
+        """Migrate. Waits for a database server that is still starting."""
+        until, warned = time.monotonic() + DATABASE_TIMEOUT_SECONDS, False
         while True:
             try:
                 call_command("migrate", verbosity=0, interactive=False)
                 return
             except OperationalError as error:
-                if connection.vendor == "sqlite" or time.monotonic() > until:
+                if not store().is_server or time.monotonic() > until:
                     raise
-                if not told:
-                    self._say(f"  waiting   {_where()} cannot be used yet: {' '.join(str(error).split())}")
-                told = True
+                if not warned:
+                    self._say(f"  waiting   {store().where()} cannot be used yet: {' '.join(str(error).split())}")
+                warned = True
             connection.close()
             time.sleep(0.5)
 
     def _say(self, text: str) -> None:
-        self.stdout.write(text)
-        self.stdout.flush()
-
-    def _port_is_free(self, env: conf.Environment) -> None:
-        family = socket.AF_INET6 if ":" in env.host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((env.host, env.port))
-            except OSError as error:
-                raise CommandError(
-                    f"cannot listen on {env.host}:{env.port}: {error.strerror}; "
-                    f"stop what listens there, or set DAEMON_PORT to another port",
-                    returncode=2,
-                ) from None
+        try:
+            self.stdout.write(text)
+            self.stdout.flush()
+        except OSError as error:
+            if error.errno in (errno.EIO, errno.EPIPE):
+                # The terminal or pipe was closed. Without this, Python fails to flush at its end and exits with 120.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _say_where(self, env: conf.Environment, password: str | None, engine: str) -> bool:
-        """Answers whether calls need an API key."""
+        """Print the start's lines. Returns whether calls need an API key."""
         base = address(env)
         handlers = conf.handlers()
         slots = ", ".join(f"{name} x{handler.instances}" for name, handler in handlers.items())
-        self._say(f"  database  {_where()}")
+        self._say(f"  database  {store().where()}")
         self._say(
             f"  broker    {'embedded (no server)' if env.embedded else (env.broker_url or '').rpartition('@')[2]}"
         )
@@ -111,20 +108,18 @@ class Command(PlatformCommand):
             self._say(f"  engine    {engine}")
         self._say(f"  api       {base}/queue")
         self._say(f"  docs      {base}/docs")
-        self._say(
-            f"  admin     {base}/admin/" + (f"  user admin, password {password} (shown once)" if password else "")
-        )
-        made = ApiKey.objects.filter(revoked_at=None).count()
-        locked = env.auth == "keys" and (env.exposed or ApiKey.objects.exists())
-        if locked:
-            self._say(f"  keys      {made} made; every call needs one: manage.py apikey create NAME")
+        self._say(f"  admin     {base}/admin/  {_login(env, password)}")
+        keys = ApiKey.objects.filter(revoked_at=None).count()
+        needs_key = env.auth == "keys" and (env.exposed or ApiKey.objects.exists())
+        if needs_key:
+            self._say(f"  keys      {keys} valid; every call needs one: {manage_py()} apikey create NAME")
         elif env.exposed:
-            self._say("  keys      DAEMON_AUTH=off: open to whoever reaches this port")
-        return locked
+            self._say("  keys      DAEMON_AUTH=off: open to every client that reaches this port")
+        return needs_key
 
 
 def _choose_handlers() -> str:
-    """The shipped handlers in containers, where that is possible. Answers why, or why not."""
+    """Use the shipped handlers in containers if possible. Returns why, or why not."""
     choice = shipped.choose(conf.PROJECT, os.environ)
     if choice.config is None:
         return choice.why
@@ -134,10 +129,10 @@ def _choose_handlers() -> str:
     return choice.why
 
 
-def _run_alone(command: str, lock: int) -> None:
-    """What a child does: the same as that command would alone."""
-    os.close(lock)  # it is the supervisor's, and must not outlive it
-    conf.handlers.cache_clear()  # a restart sees handlers.toml as it is now
+def _run_command(command: str, lock: int) -> None:
+    """Run in a child what the command does by itself."""
+    os.close(lock)  # the supervisor's lock must not outlive it
+    conf.handlers.cache_clear()  # a restart reads the current handlers.toml
     try:
         call_command(command, skip_checks=False)
     except CommandError as error:
@@ -145,23 +140,18 @@ def _run_alone(command: str, lock: int) -> None:
         sys.exit(2)
 
 
-def _where() -> str:
-    """The database, for people; no password."""
-    database = connection.settings_dict
-    if connection.vendor == "sqlite":
-        return f"sqlite {database['NAME']}"
-    return f"{connection.vendor} {database['HOST']}:{database['PORT']}/{database['NAME']}"
-
-
-def _example() -> str:
-    """A task that these handlers take, as JSON."""
-    names = list(conf.handlers())
-    if "prime" in names:
-        return '{"type": "prime", "data": {"limit": 1000000}}'
-    return json.dumps({"type": names[0] if names else "echo", "data": {}})
+def _login(env: conf.Environment, password: str | None) -> str:
+    """How to log in to the admin. `password`: of the user that was just created, or None."""
+    if password:
+        return (
+            f"user admin, password {'of DAEMON_ADMIN_PASSWORD' if env.admin_password else f'{password} (shown once)'}"
+        )
+    if (name := administrator()) is None:
+        return f"no user can log in: {manage_py()} createsuperuser"
+    return f"user {name}; to set a new password: {manage_py()} changepassword {name}"
 
 
 def address(env: conf.Environment) -> str:
-    """The base URL for a person on this machine."""
+    """The base URL for users on this machine."""
     host = "localhost" if env.host in (*conf.LOOPBACK, "0.0.0.0") else env.host
     return f"http://{host}:{env.port}"

@@ -1,4 +1,4 @@
-"""`manage.py web`: the web server alone."""
+"""`manage.py web`: runs the web server."""
 
 from __future__ import annotations
 
@@ -13,50 +13,64 @@ from django.conf import settings
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
+from granian.log import LogLevels
 
 from tasks_app import conf
 from tasks_app.management.platform_command import PlatformCommand
-from tasks_app.process_name import name_process
+from tasks_app.process.hangup import ignore_hangup
+from tasks_app.process.name import name_process
+from tasks_app.web.descriptors import connection_limit
 
 log = structlog.get_logger(__name__)
 
+#: No handlers of granian's own: its warnings go to our log.
+GRANIAN_LOGGING: dict[str, Any] = {"handlers": {}, "formatters": {}, "loggers": {}}
+#: For the request line and the headers. granian refuses a request in which they take more than twice as much.
+HEAD_BUFFER_BYTES = 64 * 1024
+
 
 def numeric(host: str) -> str:
-    """The address that a name stands for; the web server takes numbers alone. An IPv4 address where there is one."""
+    """The address of a host name, an IPv4 one if there is one: granian accepts only numeric addresses."""
     found = sorted(
-        {(family, where[0]) for family, *_, where in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+        {(family, address[0]) for family, *_, address in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     )
     return str(found[0][1])
 
 
 class Command(PlatformCommand):
-    """Serve the API, the docs and the admin."""
+    """Serves the API, the docs and the admin."""
 
     requires_system_checks = (*PlatformCommand.requires_system_checks, "web")
     help = "Serve the API, the docs and the admin on DAEMON_HOST:DAEMON_PORT."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Serves until SIGTERM."""
+        """Serve until SIGTERM."""
         name_process("tasks-web")
         env = conf.environment()
         Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
-        # Left by an `up` that was killed while it stopped.
-        env.draining_mark.unlink(missing_ok=True)
+        # An `up` that was killed while it drained leaves this file behind.
+        env.draining_file.unlink(missing_ok=True)
         sys.stdout.flush()
         log.info("web server started", address=f"{env.host}:{env.port}")
         os.environ["TASKDAEMON_WEB_MASTER"] = str(os.getpid())  # for taskdaemon_site.wsgi, in the process it starts
-        Granian(
-            "taskdaemon_site.wsgi:front",
+        server = Granian(
+            "taskdaemon_site.wsgi:rsgi",
             address=numeric(env.host),
             port=env.port,
             interface=Interfaces.RSGI,
             workers=1,
-            # Another protocol is another set of limits.
+            # Connections that wait to be accepted, and accepted ones.
+            backlog=4096,
+            backpressure=connection_limit(),
+            # HTTP/2 would need limits of its own.
             http=HTTPModes.http1,
             respawn_failed_workers=True,
             workers_kill_timeout=10,
-            # Milliseconds. The time for the headers is this, the time for the body is DAEMON_BODY_TIMEOUT (`Front`).
-            http1_settings=HTTP1Settings(header_read_timeout=10_000),
+            # Milliseconds, for the headers; DAEMON_BODY_TIMEOUT is for the body.
+            http1_settings=HTTP1Settings(header_read_timeout=10_000, max_buffer_size=HEAD_BUFFER_BYTES),
             websockets=False,
-            log_enabled=False,
-        ).serve()
+            log_level=LogLevels.warning,
+            log_dictconfig=GRANIAN_LOGGING,
+        )
+        server.on_startup(ignore_hangup)  # after granian has installed its SIGHUP handler, which restarts its process
+        server.serve()

@@ -1,0 +1,129 @@
+"""One node's socket: bound under a random name, checked, and removed at the end."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+from tasks_app.broker.local.directory import DIRECTORY_NAME, make_directory, sockets
+
+MAX_DATAGRAM_BYTES = 65536
+# A temporary name is older than this only if its owner died between bind and rename.
+UNFINISHED_AFTER_SECONDS = 60.0
+
+
+class Listener:
+    """A Unix datagram socket that receives every notification sent in `home`. For one thread.
+
+    The constructor and `check` raise `OSError` if it cannot be bound.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._bind()
+
+    def __repr__(self) -> str:
+        return f"<Listener {self.path}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def receive(self, limit: int = 1000) -> Iterator[bytes]:
+        """The datagrams that wait, at most `limit`; never blocks."""
+        for _ in range(limit):
+            try:
+                yield self._socket.recv(MAX_DATAGRAM_BYTES)
+            except BlockingIOError:
+                return
+
+    def check(self) -> bool:
+        """Bind again if the file is gone or replaced; True if it was. Notifications sent meanwhile are lost."""
+        try:
+            found = os.lstat(self.path)
+            if (found.st_dev, found.st_ino) == self._inode:
+                return False
+        except OSError:
+            pass
+        self.close()
+        self._bind()
+        return True
+
+    def close(self) -> None:
+        """Remove the file and close the socket; idempotent."""
+        self._finalizer()
+
+    def _bind(self) -> None:
+        directory = make_directory(self._home)
+        sweep(directory)
+        name = secrets.token_hex(6)
+        unfinished, self.path = directory / f".{name}", directory / name
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            self._socket.setblocking(False)
+            self._socket.bind(os.fspath(unfinished))
+            # Between bind and the first moment at which it accepts data, a sender would take the socket for dead and
+            # remove it. The file gets its public name after that.
+            unfinished.rename(self.path)
+            found = os.lstat(self.path)
+        except BaseException:
+            self._socket.close()
+            raise
+        self._inode = (found.st_dev, found.st_ino)
+        # Also runs at interpreter exit, so a node that ends without closing leaves no file.
+        self._finalizer = weakref.finalize(self, _remove, self._socket, self.path, self._inode, os.getpid())
+
+
+def _remove(listener: socket.socket, path: Path, inode: tuple[int, int], owner: int) -> None:
+    listener.close()
+    if os.getpid() != owner:  # a forked child has a copy of the socket; the file is its parent's
+        return
+    try:
+        found = os.lstat(path)
+        if (found.st_dev, found.st_ino) == inode:
+            path.unlink()
+        if path.parent.name != DIRECTORY_NAME:  # in /tmp: the last node removes the directory
+            path.parent.rmdir()
+    except OSError:
+        pass
+
+
+def sweep(directory: Path) -> int:
+    """Remove the sockets of dead nodes. Returns their number."""
+    removed = 0
+    for path in sockets(directory):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(path)
+            except ConnectionRefusedError:
+                removed += remove_dead(Path(path))
+            except OSError:
+                pass
+    for unfinished in directory.glob(".*"):
+        try:
+            if time.time() - unfinished.lstat().st_mtime > UNFINISHED_AFTER_SECONDS:
+                unfinished.unlink()
+        except OSError:
+            pass
+    return removed
+
+
+def remove_dead(path: Path) -> bool:
+    """Remove a socket that refused a connection; True if it was still there."""
+    try:
+        path.unlink()
+    except OSError:
+        return False
+    return True

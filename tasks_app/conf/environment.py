@@ -1,0 +1,303 @@
+"""The settings of a deployment, typed and read once from the environment."""
+
+from __future__ import annotations
+
+import os
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tasks_app.conf import weak_secrets
+from tasks_app.conf.bad_environment import BadEnvironment as BadEnvironment
+from tasks_app.conf.expected import expected
+from tasks_app.handlers.handlers_toml import Defaults, Handlers, HandlersError, load
+from tasks_app.handlers.keys import OUR_SECRETS, memory
+from tasks_app.handlers.mounts import MountRules, normal
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+MAX_BODY_BYTES = 64 * 1024 * 1024
+#: Places at which DAEMON_FAIL_POINT makes a process fail (`tasks_app.process.fail_points`).
+FAIL_POINTS = ("inside_claim", "after_claim", "before_settle", "after_settle", "between_commit_and_bell")
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def _named(variable: str, default: Any, **limits: Any) -> Any:
+    return Field(default, validation_alias=AliasChoices(variable), **limits)
+
+
+class Environment(BaseSettings):
+    """Every variable that the platform reads. Durations are in seconds, paths are absolute."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+
+    handler_config: Path = _named("HANDLER_CONFIG", Path("handlers.toml"))
+    host: str = _named("DAEMON_HOST", "127.0.0.1")
+    port: int = _named("DAEMON_PORT", 8080, ge=1, le=65535)
+    home: Path = _named("DAEMON_HOME", Path("var"))
+    db_path: Path | None = _named("DAEMON_DB_PATH", None)
+    static_root: Path | None = _named("DAEMON_STATIC_ROOT", None)
+    database_url: str | None = _named("DATABASE_URL", None)
+    broker_url: str | None = _named("DAEMON_BROKER_URL", None)
+    task_selection: Literal["fifo", "lifo", "priority"] = _named("DAEMON_TASK_SELECTION", "fifo")
+    task_timeout: float = _named("DAEMON_TASK_TIMEOUT", 30.0, gt=0, le=86_400 * 7, allow_inf_nan=False)
+    max_retries: int = _named("DAEMON_MAX_RETRIES", 3, ge=0, le=1000)
+    retry_backoff: float = _named("DAEMON_RETRY_BACKOFF", 1.0, ge=0, le=60, allow_inf_nan=False)
+    workers: int | None = _named("DAEMON_WORKERS", None, ge=1, le=10_000)
+    lease: float = _named("DAEMON_LEASE", 30.0, ge=6, le=600, allow_inf_nan=False)
+    drain_timeout: float = _named("DAEMON_DRAIN_TIMEOUT", 30.0, ge=0, le=3600, allow_inf_nan=False)
+    handler_profile: Literal["sealed", "open"] = _named("DAEMON_HANDLER_PROFILE", "sealed")
+    default_memory: int | None = _named("DAEMON_DEFAULT_MEMORY", None)
+    docker_transport: Literal["auto", "attach", "fifo"] = _named("DAEMON_DOCKER_TRANSPORT", "auto")
+    mount_roots: str = _named("DAEMON_MOUNT_ROOTS", "")
+    log_level: Literal["debug", "info", "warning", "error"] = _named("DAEMON_LOG_LEVEL", "info")
+    secret_key: str | None = _named("DAEMON_SECRET_KEY", None, min_length=32)
+    secret_key_fallback: str | None = _named("DAEMON_SECRET_KEY_FALLBACK", None, min_length=32)
+    allowed_hosts: str = _named("DAEMON_ALLOWED_HOSTS", "")
+    allowed_origins: str = _named("DAEMON_ALLOWED_ORIGINS", "")
+    auth: Literal["keys", "off"] = _named("DAEMON_AUTH", "keys")
+    tls: bool = _named("DAEMON_TLS", False)
+    web_threads: int = _named("DAEMON_WEB_THREADS", 8, ge=1, le=256)
+    body_timeout: float = _named("DAEMON_BODY_TIMEOUT", 10.0, gt=0, le=3600, allow_inf_nan=False)
+    max_body: int = _named("DAEMON_MAX_BODY", 1024 * 1024, ge=1024, le=MAX_BODY_BYTES)
+    max_queue: int = _named("DAEMON_MAX_QUEUE", 1_000_000, ge=1)
+    admin_password: str | None = _named("DAEMON_ADMIN_PASSWORD", None, min_length=8)
+    api_key: str | None = _named("DAEMON_API_KEY", None)
+    max_rate: float | None = _named("DAEMON_MAX_RATE", None, gt=0, le=1_000_000, allow_inf_nan=False)
+
+    testing: bool = _named("DAEMON_TESTING", False)
+    fail_point: str | None = _named("DAEMON_FAIL_POINT", None)
+
+    @field_validator("task_selection", "handler_profile", "docker_transport", "log_level", "auth", mode="before")
+    @classmethod
+    def _lower_case(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("default_memory", mode="before")
+    @classmethod
+    def _size(cls, value: Any) -> Any:
+        return None if value is None else memory(value)
+
+    @field_validator("mount_roots")
+    @classmethod
+    def _directories(cls, value: str) -> str:
+        for word in _words(value):
+            # A parent of a forbidden path (/, /var) is a valid root: its other contents may be mounted.
+            if MountRules().never(normal(word)):
+                raise ValueError(f"{word} is never given to a handler, nor is anything in it")
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, value: str | None) -> str | None:
+        if value is not None and value.split("://")[0] not in ("redis", "rediss", "amqp", "amqps"):
+            raise ValueError("must begin with redis://, rediss://, amqp:// or amqps://; unset: no broker")
+        if value is not None:
+            try:
+                _ = urlsplit(value).port
+            except ValueError:
+                raise ValueError("its port must be a number from 0 to 65535") from None
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str | None) -> str | None:
+        if value is not None and value.split(":")[0] not in ("postgres", "postgresql", "sqlite"):
+            raise ValueError("must begin with postgres:// (or sqlite:///); unset: SQLite in DAEMON_HOME")
+        if value is not None and value.startswith("sqlite") and len(value.partition("///")[2]) == 0:
+            raise ValueError("names no file (sqlite:////path/of/file); processes cannot share a database in memory")
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _names_of_hosts(cls, value: str) -> str:
+        for word in _words(value):
+            if word == "*" or "/" in word or " " in word:
+                raise ValueError(
+                    f"{word!r} is not a host name such as tasks.example.org, or .example.org for its subdomains"
+                )
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for word in _words(value):
+            parts = urlsplit(word)
+            if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query:
+                raise ValueError(f"{word!r} is not an origin such as https://tasks.example.org")
+        return value
+
+    @field_validator("fail_point")
+    @classmethod
+    def _known_fail_point(cls, value: str | None) -> str | None:
+        name, _, rest = (value or "").partition(":")
+        if value is not None and (name not in FAIL_POINTS or rest.partition(":")[0] not in ("", "kill", "raise")):
+            raise ValueError(f"must be one of {', '.join(FAIL_POINTS)}, followed by :kill or :raise and :/a/file")
+        return value
+
+    @field_validator("handler_config", "home", "db_path", "static_root")
+    @classmethod
+    def _relative_to_the_project(cls, value: Path | None) -> Path | None:
+        return None if value is None else PROJECT / value.expanduser()
+
+    @model_validator(mode="after")
+    def _safe(self) -> Environment:
+        faults = [
+            *weak_secrets.placeholders(
+                {
+                    "DAEMON_SECRET_KEY": self.secret_key,
+                    "DAEMON_SECRET_KEY_FALLBACK": self.secret_key_fallback,
+                    "DAEMON_ADMIN_PASSWORD": self.admin_password,
+                }
+            ),
+            *weak_secrets.key_faults("DAEMON_API_KEY", self.api_key),
+            *weak_secrets.default_passwords(
+                {"DATABASE_URL": self.database_url, "DAEMON_BROKER_URL": self.broker_url} if self.exposed else {}
+            ),
+        ]
+        if self.fail_point and not self.testing:
+            faults.append(
+                "DAEMON_FAIL_POINT: makes the process kill itself, only for tests; unset it, or set "
+                "DAEMON_TESTING=true to allow it"
+            )
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    @property
+    def mount_rules(self) -> MountRules:
+        """Which files of this machine handlers may mount. Never the database and the secret key."""
+        database = str(self.database_file)
+        if self.database_url and not self.has_database_server:
+            database = self.database_url.partition("///")[2]
+        private = (str(self.home), database, f"{database}-wal", f"{database}-shm")
+        return MountRules(
+            tuple(normal(word) for word in _words(self.mount_roots)),
+            tuple(os.path.abspath(path) for path in private),
+        )
+
+    @property
+    def has_database_server(self) -> bool:
+        """Whether DATABASE_URL names a server. Otherwise the database is a file of this machine."""
+        return self.database_url is not None and not self.database_url.startswith("sqlite:")
+
+    @property
+    def database_file(self) -> Path:
+        """The SQLite file of the embedded mode."""
+        return self.db_path or self.home / "taskdaemon.sqlite3"
+
+    def body_limit(self, path: str) -> int:
+        """The largest body, in bytes, of a request to this path. A batch may be eight times as large as a task."""
+        batch = path.rstrip("/") == "/queue/batch"
+        return min(self.max_body * 8, MAX_BODY_BYTES) if batch else self.max_body
+
+    @cached_property
+    def draining_file(self) -> Path:
+        """Exists while `manage.py up` stops. The web server then refuses new tasks."""
+        return self.home / "draining"
+
+    @property
+    def exposed(self) -> bool:
+        """True if other machines can reach the web server."""
+        return self.host not in LOOPBACK
+
+    @property
+    def embedded(self) -> bool:
+        """True if there is no broker: notifications use the `local` transport, on one machine."""
+        return self.broker_url is None
+
+    @property
+    def hosts(self) -> list[str]:
+        """The accepted Host headers."""
+        return list(dict.fromkeys([*LOOPBACK[:2], "[::1]", self.host, *_words(self.allowed_hosts)]))
+
+    @property
+    def origins(self) -> list[str]:
+        """Origins, besides the server's own, whose pages may call unsafe methods."""
+        return _words(self.allowed_origins)
+
+
+_EXPECTED = {
+    field.validation_alias.choices[0]: expected(field)  # type: ignore[union-attr]
+    for field in Environment.model_fields.values()
+}
+
+
+def _words(value: str) -> list[str]:
+    return [word.strip() for word in value.split(",") if word.strip()]
+
+
+def _fault(error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    message = error["msg"].removeprefix("Value error, ")
+    if not name:
+        return str(message)
+    if error["type"] != "value_error":  # a type or a limit: pydantic's own text is too technical
+        message = _EXPECTED[name]
+    secret = name in OUR_SECRETS
+    return f"{name}: {message}" + ("" if secret else f" (it is {error['input']!r})")
+
+
+def read() -> Environment:
+    """The environment as it is now. Raises BadEnvironment with every fault at once, those of handlers.toml too."""
+    faults: list[str] = []
+    instead: dict[str, Any] = {}
+    # Pydantic skips the checks across variables while one variable is wrong: retry with the defaults of the wrong ones.
+    env = None
+    while env is None:
+        try:
+            env = Environment(**instead)
+        except ValidationError as error:
+            found = [line for each in error.errors() for line in _fault(each).split("\n")]
+            wrong = {fault.partition(":")[0] for fault in found} - instead.keys()
+            if not wrong:
+                raise
+            faults += found
+            instead |= {name: default for name, default in variables() if name in wrong}
+    if faults:
+        raise BadEnvironment(faults, handlers_faults(env, mounts="DAEMON_MOUNT_ROOTS" not in instead))
+    return env
+
+
+def variables() -> list[tuple[str, Any]]:
+    """The name and default of each variable."""
+    return [(str(f.validation_alias.choices[0]), f.default) for f in Environment.model_fields.values()]  # type: ignore[union-attr]
+
+
+@cache
+def environment() -> Environment:
+    """The environment of this process, read once."""
+    return read()
+
+
+@cache
+def handlers() -> Handlers:
+    """handlers.toml of this process, read once. Raises HandlersError with every fault at once."""
+    env = environment()
+    return load(env.handler_config, _defaults(env, env.mount_rules))
+
+
+def handlers_faults(env: Environment, mounts: bool = True) -> tuple[str, ...]:
+    """The faults in handlers.toml. `mounts`: check mounts against DAEMON_MOUNT_ROOTS; False if that is invalid."""
+    rules = env.mount_rules
+    try:
+        load(env.handler_config, _defaults(env, rules if mounts else MountRules(("/",), rules.private)))
+    except HandlersError as error:
+        return error.faults
+    return ()
+
+
+def _defaults(env: Environment, rules: MountRules) -> Defaults:
+    return Defaults(
+        timeout=env.task_timeout,
+        max_retries=env.max_retries,
+        retry_backoff=env.retry_backoff,
+        profile=env.handler_profile,
+        memory_limit=env.default_memory,
+        mount_rules=rules,
+    )

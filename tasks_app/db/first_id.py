@@ -1,0 +1,11 @@
+"""Ids begin with their moment (UUIDv7): a moment bounds the ids of what was created after it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+
+def first_id(moment: datetime) -> UUID:
+    """The smallest id of a task created at or after a moment."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)

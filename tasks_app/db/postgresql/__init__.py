@@ -1,0 +1,1 @@
+"""Django's PostgreSQL backend over connections whose calls time out."""

@@ -1,0 +1,22 @@
+"""The server's errors for writes that it refuses.
+
+psycopg raises an InternalError for one of them, which would look like a bug of this project.
+"""
+
+from __future__ import annotations
+
+#: SQLSTATE of a write in a read-only transaction: on a standby, on a demoted primary, or on a server that its provider
+#: made read-only because its disk is full.
+READ_ONLY = "25006"
+#: SQLSTATE of a full disk.
+DISK_FULL = "53100"
+
+
+def is_refused_write(error: object) -> bool:
+    """Whether this is psycopg's error for a refused write."""
+    return getattr(error, "sqlstate", None) in (READ_ONLY, DISK_FULL)
+
+
+def is_read_only(error: object) -> bool:
+    """Whether the error says that the session is read-only."""
+    return getattr(error, "sqlstate", None) == READ_ONLY

@@ -1,0 +1,1 @@
+"""The write lock of SQLite databases."""

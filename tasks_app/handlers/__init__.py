@@ -1,0 +1,1 @@
+"""Reads handlers.toml: the task types and how each is run."""

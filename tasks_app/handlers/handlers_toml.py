@@ -1,0 +1,231 @@
+"""Reads and checks handlers.toml: the task types and how each is run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import tomli
+
+from tasks_app.handlers.keys import KEYS, RETRY_ON, hint, shown, unusable_capabilities
+from tasks_app.handlers.mounts import NO_MOUNTS, MountRules
+from tasks_app.handlers.spelling import nearest
+from tasks_app.handlers.toml_positions import Positions
+
+MAX_NAME_CHARS = 100
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class HandlersError(Exception):
+    """handlers.toml is not valid. `faults` has one line for each fault, with file, line and key."""
+
+    def __init__(self, path: Path, faults: tuple[str, ...]) -> None:
+        self.path = path
+        self.faults = faults
+        plural = "fault" if len(faults) == 1 else "faults"
+        super().__init__(f"{len(faults)} {plural} in {path}:\n" + "\n".join(f"  {fault}" for fault in faults))
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """The values of keys that a handler leaves out, and what it may mount. Seconds and bytes."""
+
+    timeout: float = 30.0
+    max_retries: int = 3
+    retry_backoff: float = 1.0
+    profile: str = "sealed"
+    memory_limit: int | None = None
+    mount_rules: MountRules = NO_MOUNTS
+
+
+@dataclass(frozen=True)
+class Handler:
+    """How one task type is run. Seconds and bytes; None: the profile's default.
+
+    Without an image, `command` is run as a child process in `cwd`, the folder of handlers.toml, where relative paths in
+    it are found. If its first word is `python` or `python3`, the interpreter of this process is run, so that handlers
+    find the packages installed for it.
+    """
+
+    name: str
+    image: str | None = None
+    command: tuple[str, ...] | None = None
+    cwd: Path = Path()
+    instances: int = 2
+    timeout: float = 30.0
+    handler_selection: str = "round-robin"
+    env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    env_from: tuple[str, ...] = ()
+    max_retries: int = 3
+    retry_backoff: float = 1.0
+    retry_on: frozenset[str] = frozenset(RETRY_ON)
+    start_timeout: float = 30.0
+    max_tasks_per_container: int | None = None
+    max_container_age: float | None = None
+    profile: str = "sealed"
+    memory_limit: int | None = None
+    cpus: float | None = None
+    pids_limit: int | None = None
+    network: str | None = None
+    read_only: bool | None = None
+    tmpfs: Mapping[str, int] | None = None
+    tmpfs_exec: bool | None = None
+    shm_size: int | None = None
+    user: str | None = None
+    cap_add: tuple[str, ...] = ()
+    runtime: str | None = None
+    mounts: tuple[tuple[str, str], ...] = ()
+    mount_rules: MountRules = NO_MOUNTS
+
+
+class Handlers(Mapping[str, Handler]):
+    """The handlers by name, in the file's order. `digest` identifies what they run (see `digest()`)."""
+
+    def __init__(self, handlers: Mapping[str, Handler], path: Path, digest: str) -> None:
+        self._handlers = dict(handlers)
+        self.path = path
+        self.digest = digest
+
+    def __getitem__(self, name: str) -> Handler:
+        return self._handlers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._handlers)
+
+    def __len__(self) -> int:
+        return len(self._handlers)
+
+    def __repr__(self) -> str:
+        return f"<Handlers {' '.join(self._handlers)} from {self.path}>"
+
+    def nearest(self, name: str) -> str | None:
+        """The handler whose name is closest to `name`; None if none is close."""
+        return nearest(name, self._handlers)
+
+
+def load(path: Path, defaults: Defaults) -> Handlers:
+    """Read and check the file. Raises HandlersError with all its faults."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise HandlersError(path, (f"{path.name}:1: cannot be read: {error.strerror}",)) from None
+    try:
+        text = content.decode()
+        tables = tomli.loads(text)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise HandlersError(path, (f"{path.name}:{line}: is not UTF-8",)) from None
+    except tomli.TOMLDecodeError as error:
+        raise HandlersError(path, (f"{path.name}:{error.lineno}: is not TOML: {error}",)) from None
+    reading = _Reading(path, Positions(text), defaults)
+    handlers = reading.file(tables)
+    if reading.faults:
+        ordered = sorted(reading.faults, key=lambda fault: fault[0])
+        raise HandlersError(path, tuple(text for _, text in ordered))
+    return Handlers(handlers, path, digest(handlers))
+
+
+def digest(handlers: Mapping[str, Handler]) -> str:
+    """A SHA-256 in hex of what the handlers run: two nodes with the same digest run a task in the same way.
+
+    Covers values, not text: comments, order and keys with their default value change nothing. Leaves out what may
+    differ between machines: `instances`, the file's folder, and what may be mounted.
+    """
+    defaults = Handler("")
+    values = {
+        name: {
+            key: value
+            for one in fields(handler)
+            if (key := one.name) not in ("name", "cwd", "instances", "mount_rules")
+            and (value := getattr(handler, key)) != getattr(defaults, key)
+        }
+        for name, handler in handlers.items()
+    }
+
+    def plain(value: Any) -> Any:
+        return dict(value) if isinstance(value, Mapping) else sorted(value)
+
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=plain).encode()).hexdigest()
+
+
+class _Reading:
+    """One pass over a file. It continues after a fault, to report all of them."""
+
+    def __init__(self, path: Path, positions: Positions, defaults: Defaults) -> None:
+        self.faults: list[tuple[int, str]] = []
+        self._path = path
+        self._positions = positions
+        self._defaults = defaults
+
+    def file(self, tables: dict[str, Any]) -> dict[str, Handler]:
+        for name in tables:
+            if name != "handlers":
+                self._fault(
+                    (name,),
+                    f"[{name}]: is unknown; did you mean [handlers.{name}]?"
+                    if nearest(name, ["handlers"]) is None
+                    else f"[{name}]: is unknown; did you mean [handlers.NAME]?",
+                )
+        named = tables.get("handlers", {})
+        if not isinstance(named, dict):
+            self._fault(("handlers",), "[handlers]: is not a table; write [handlers.NAME]")
+            return {}
+        if not named and not self.faults:
+            self._fault(("handlers",), "[handlers]: has no handler; write [handlers.NAME]")
+        handlers = {name: self._handler(name, table) for name, table in named.items()}
+        return {name: handler for name, handler in handlers.items() if handler is not None}
+
+    def _handler(self, name: str, table: Any) -> Handler | None:
+        before = len(self.faults)
+        if not _NAME.fullmatch(name) or len(name) > MAX_NAME_CHARS:
+            close = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:MAX_NAME_CHARS] or "NAME"
+            self._key(
+                name,
+                "",
+                f"a name has only letters, digits, - and _, at most {MAX_NAME_CHARS}; did you mean [handlers.{close}]?",
+            )
+        if not isinstance(table, dict):
+            self._key(name, "", f"{shown(table)} is not a table; write [handlers.{name}] above its keys")
+            return None
+        # A deployment's defaults may be for containers only; in a handler without an image that is no fault.
+        d = self._defaults
+        values: dict[str, Any] = {
+            "timeout": d.timeout, "max_retries": d.max_retries, "retry_backoff": d.retry_backoff,
+            "profile": d.profile, "memory_limit": d.memory_limit, "mount_rules": d.mount_rules,
+        }  # fmt: skip
+        for key, value in table.items():
+            known = KEYS.get(key)
+            if known is None:
+                self._key(name, key, f"is unknown; {hint(key, KEYS)}")
+                continue
+            try:
+                values[key] = known.check(value)
+            except ValueError as error:
+                self._key(name, key, str(error))
+            for source, _ in values.get(key, ()) if key == "mounts" else ():
+                if refusal := d.mount_rules.refusal(source):
+                    self._key(name, key, refusal)
+            if known.needs_image and "image" not in table and "command" in table:
+                self._key(name, key, "applies only to containers, and there is no `image`; leave it out or add one")
+        if "image" in table and (why := unusable_capabilities(values)):
+            self._key(name, "cap_add", why)
+        if "image" not in table and "command" not in table:
+            others = [key for key in table if key not in KEYS]
+            if not any(nearest(key, ["image", "command"]) for key in others):
+                self._key(name, "", "has neither `image` nor `command`; one of them is needed")
+        if len(self.faults) > before:
+            return None
+        return Handler(name=name, cwd=self._path.resolve().parent, **values)
+
+    def _key(self, name: str, key: str, message: str) -> None:
+        self._fault(("handlers", name, key), f"[handlers.{name}]{' ' + key if key else ''}: {message}")
+
+    def _fault(self, path: tuple[str, ...], message: str) -> None:
+        line = self._positions.line(*path)
+        self.faults.append((line, f"{self._path.name}:{line}: {message}"))

@@ -1,0 +1,71 @@
+"""Decides whether a request has the API key that it needs. The views and the fast path ask the same object."""
+
+from __future__ import annotations
+
+import hmac
+import os
+
+import structlog
+
+from tasks_app.conf import Environment
+from tasks_app.keys.api_keys import Keys, digest, keys
+from tasks_app.logs.log_once import LogOnce
+
+log = structlog.get_logger(__name__)
+
+HOW_TO_CREATE = "manage.py apikey create NAME makes one"
+NO_KEY_EXISTS = f"no API key has been made yet, and without one other machines are refused: {HOW_TO_CREATE}"
+KEY_REQUIRED = f"this needs an API key: send it as Authorization: Bearer KEY ({HOW_TO_CREATE})"
+NOT_BEARER = "the Authorization header must be: Bearer KEY"
+UNKNOWN_KEY = "this API key is unknown or revoked"
+
+
+class Unauthorized(Exception):
+    """The request has no sufficient key; the message says why."""
+
+
+class Access:
+    """Admits requests by the keys in force. Thread-safe."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._log_once = LogOnce()
+
+    def admit(self, env: Environment, given: str | None, *, may_query: bool = True) -> int | None:
+        """Admit a request by its Authorization header, None if it has none.
+
+        Keys are required beyond loopback, and everywhere once a first key was made, even if it was revoked: a proxy may
+        expose loopback to the world. With DAEMON_AUTH=off they are never required. Returns the id of the key; None if
+        none is required, or for the supervisor's own. Raises Unauthorized, and DatabaseError if the keys cannot be
+        read. With `may_query=False` it sends no query, and raises Unauthorized if the keys have to be read.
+        """
+        if env.auth == "off":
+            return None
+        known = self._keys.current() if may_query else self._keys.cached()
+        if known is None:
+            raise Unauthorized("the keys have to be read")
+        if not known.any_made and not env.exposed:
+            return None
+        if given is None:
+            if known.any_made:
+                raise Unauthorized(KEY_REQUIRED)
+            if self._log_once.is_due():
+                log.warning(NO_KEY_EXISTS)
+            raise Unauthorized(NO_KEY_EXISTS)
+        scheme, _, key = given.strip().partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthorized(NOT_BEARER)
+        key = key.strip()
+        identity = self._keys.match(key, known)
+        if identity is None and not _is_supervisor(key):
+            raise Unauthorized(UNKNOWN_KEY)
+        return identity
+
+
+def _is_supervisor(key: str) -> bool:
+    """True for the key with which `manage.py up` calls its own web server. The database does not have it."""
+    supervisor = os.environ.get("TASKDAEMON_UP_KEY_DIGEST", "")
+    return bool(supervisor) and hmac.compare_digest(digest(key[:200]), supervisor)
+
+
+access = Access(keys)

@@ -1,0 +1,1 @@
+"""How every process of the platform logs."""

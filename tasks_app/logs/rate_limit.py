@@ -1,0 +1,114 @@
+"""A rate limit for log lines: when a database or a handler fails, every request and every task logs the same error."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+#: At most this many lines of one kind in each window.
+MAX_LINES, WINDOW_SECONDS = 5, 1.0
+#: Kinds that are remembered at once.
+MAX_KINDS = 1000
+#: The fields that, with the event, make up a kind. No ids: they differ for each task.
+KIND_FIELDS = ("error", "reason", "outcome", "handler")
+#: Characters of a field that are compared.
+MAX_COMPARED_CHARS = 200
+
+_NUMBERS = re.compile(r"[0-9a-f-]{12,}|\d+")
+
+Kind = tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Window:
+    """The current window of one kind: lines logged, lines left out, and the last of those."""
+
+    since: float
+    count: int = 0
+    left_out: int = 0
+    last: logging.LogRecord | None = None
+
+
+class LimitedHandler(logging.StreamHandler):
+    """Writes at most five lines of a kind per second. Lines that differ only in numbers are of one kind.
+
+    When the second is over it writes the last line that was left out, with the number of them in `left_out`. Lines of
+    level `debug` are not limited.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._windows: dict[Kind, _Window] = {}
+        self._timer: threading.Timer | None = None
+        os.register_at_fork(after_in_child=self._reset)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called with the handler's lock held."""
+        if record.levelno <= logging.DEBUG or self._allowed(record):
+            super().emit(record)
+
+    def close(self) -> None:
+        """At the end of the process: write what was left out."""
+        self._write_all_left_out()
+        super().close()
+
+    def _allowed(self, record: logging.LogRecord) -> bool:
+        now, kind = time.monotonic(), kind_of(record)
+        window = self._windows.get(kind)
+        if window is None or now - window.since >= WINDOW_SECONDS:
+            if window is not None:
+                self._write_left_out(window)
+            elif len(self._windows) >= MAX_KINDS:
+                self._write_all_left_out()
+            window = self._windows[kind] = _Window(now)
+        window.count += 1
+        if window.count <= MAX_LINES:
+            return True
+        window.left_out, window.last = window.left_out + 1, record
+        if self._timer is None:
+            self._timer = threading.Timer(WINDOW_SECONDS, self._on_timer)
+            self._timer.daemon = True
+            self._timer.start()
+        return False
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._write_all_left_out()
+
+    def _write_all_left_out(self) -> None:
+        self.acquire()
+        try:
+            windows, self._windows = self._windows, {}
+            for window in windows.values():
+                self._write_left_out(window)
+        finally:
+            self.release()
+
+    def _write_left_out(self, window: _Window) -> None:
+        record, window.last = window.last, None
+        if record is None:
+            return
+        if isinstance(record.msg, dict):
+            record.msg = {**record.msg, "left_out": window.left_out}
+        else:
+            record.msg, record.args = f"{record.getMessage()} ({window.left_out} like this were left out)", ()
+        super().emit(record)
+
+    def _reset(self) -> None:
+        """A forked child has no timer, and its parent writes the lines that were left out."""
+        self._windows, self._timer = {}, None
+
+
+def kind_of(record: logging.LogRecord) -> Kind:
+    """The logger, the event and the `KIND_FIELDS` of a record, without numbers."""
+    if isinstance(record.msg, dict):
+        fields = record.msg
+        words = [str(fields.get("event")), *(str(fields[name]) for name in KIND_FIELDS if fields.get(name) is not None)]
+    else:
+        words = [record.getMessage()]
+    return (record.name, *(_NUMBERS.sub("#", word[:MAX_COMPARED_CHARS]) for word in words))

@@ -1,0 +1,211 @@
+"""A reading of the whole system: counters, queues, nodes and slots. A process shares one reading for 0.1 s."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from django.db import OperationalError
+from django.db.models import ExpressionWrapper, F, FloatField
+from django.db.models.functions import Abs
+
+from tasks_app import conf
+from tasks_app.db.node_lock import is_dead, lock_domain
+from tasks_app.metrics.freshness import freshness
+from tasks_app.metrics.reading import Reading, read
+from tasks_app.metrics.totals import Totals
+from tasks_app.models import Node
+from tasks_app.store import clock
+
+#: A reading that took at most CHEAP_READING_SECONDS is reused for REUSE_SECONDS.
+CHEAP_READING_SECONDS = 0.02
+REUSE_SECONDS = 0.1
+#: An expensive reading is reused for longer, so that at most this share of the time goes into reading ...
+MAX_READING_SHARE = 0.1
+#: ... but never for longer than this: it may have been slow because the database was frozen.
+MAX_REUSE_SECONDS = 10.0
+#: How long a thread waits for another thread's reading. If the database hangs, only one thread hangs with it.
+READ_TIMEOUT_SECONDS = 2.0
+#: A node that has been silent for this long does not count as living. It writes every 10 s, and three times per lease.
+SILENCE_SECONDS = min(30.0, conf.environment().lease)
+#: A node that has been silent for this long is retired, and no longer reported.
+FORGET_SECONDS = 600.0
+#: For so long after its start a node without warm containers counts as starting.
+START_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class HandlerReading:
+    """The slots, non-final tasks and problems of one handler.
+
+    `slots`, `warm` and `idle` (warm, without a task) are of living nodes that do not drain. `active`: tasks that run on
+    living nodes. `running`: all tasks that are `processing`. `pending` = `ready` + `waiting`. `oldest`: for how many
+    seconds the oldest ready task has been ready; 0 if none is.
+    """
+
+    slots: int = 0
+    warm: int = 0
+    idle: int = 0
+    active: int = 0
+    running: int = 0
+    ready: int = 0
+    waiting: int = 0
+    oldest: float = 0.0
+    problems: tuple[str, ...] = ()
+
+    @property
+    def pending(self) -> int:
+        """Tasks that wait for a slot or for their retry."""
+        return self.ready + self.waiting
+
+
+@dataclass(frozen=True)
+class SystemReading:
+    """A reading. `handlers` has every handler of a living node, a queued task or a counter.
+
+    `silent`: the nodes that have not stopped but are silent, with the seconds since their last heartbeat. `read_at`: on
+    the monotonic clock. `seconds`: how long the reading took.
+    """
+
+    totals: Totals
+    nodes: list[Node]
+    handlers: Mapping[str, HandlerReading]
+    silent: Mapping[str, float] = field(default_factory=dict)
+    read_at: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+
+    @property
+    def age(self) -> float:
+        """Seconds since the reading began."""
+        return time.monotonic() - self.read_at
+
+    @property
+    def expensive(self) -> bool:
+        """True if it took so long that it is reused for more than REUSE_SECONDS."""
+        return self.seconds > CHEAP_READING_SECONDS
+
+    @property
+    def outdated(self) -> bool:
+        """True if it is too old to be reused, or if it is cheap and lacks tasks that this process has stored since."""
+        if self.expensive:
+            return self.age >= min(self.seconds / MAX_READING_SHARE, MAX_REUSE_SECONDS)
+        return self.age >= REUSE_SECONDS or freshness.outdates(self.read_at)
+
+    @property
+    def starting(self) -> bool:
+        """True if nodes live and all of them still wait for their first containers."""
+        return bool(self.nodes) and all(_is_starting(node) for node in self.nodes)
+
+    @property
+    def healthy(self) -> bool:
+        """True if a node lives and is not starting."""
+        return bool(self.nodes) and not self.starting
+
+    @property
+    def queue_size(self) -> int:
+        """Pending tasks."""
+        return sum(one.pending for one in self.handlers.values())
+
+    def stored(self, handler: str) -> dict[str, int]:
+        """The number of a handler's stored tasks, by status. That of final tasks comes from the counters, which is
+        cheaper than counting rows."""
+        one, totals = self.handlers[handler], self.totals
+        deleted = totals.summed("deleted", handler)
+        failed = totals.sum("failed", handler) - totals.sum("redriven", handler)
+        return {
+            "pending": one.pending,
+            "processing": one.running,
+            "completed": totals.sum("completed", handler) - deleted.get("completed", 0),
+            "failed": failed - deleted.get("failed", 0),
+        }
+
+    @property
+    def unaccounted(self) -> int:
+        """Tasks received, less those stored and deleted. Not 0 only if rows were changed by hand."""
+        stored = sum(sum(self.stored(name).values()) for name in self.handlers)
+        return self.totals.sum("received") - stored - self.totals.sum("deleted")
+
+
+def living() -> list[Node]:
+    """The nodes that have not stopped, are not silent and are not known to be dead."""
+    return _nodes()[0]
+
+
+def _is_starting(node: Node) -> bool:
+    if (node.seen_at - node.started_at).total_seconds() >= START_SECONDS:
+        return False
+    return any(state["warm"] < state["slots"] and not state["problem"] for state in node.pools.values())
+
+
+def _nodes() -> tuple[list[Node], dict[str, float]]:
+    home = conf.environment().home
+    domain = lock_domain(home)
+    # `seen` is in the future if the database's clock was set back, hence Abs. A living node soon updates it.
+    age = ExpressionWrapper(clock.now() - F("seen"), output_field=FloatField())
+    alive: list[Node] = []
+    silent: dict[str, float] = {}
+    recent = (
+        Node.objects.filter(stopped_at=None, clock=clock.clock_id())
+        .annotate(age=Abs(age))
+        .filter(age__lt=FORGET_SECONDS)
+    )
+    for node in recent.order_by("name"):  # type: Any
+        # The lock file of a killed node is unlocked, which can only be seen in the same lock domain.
+        dead = node.lock_domain == domain and is_dead(home, node.name)
+        if node.age < SILENCE_SECONDS and not dead:
+            alive.append(node)
+        elif node.age >= SILENCE_SECONDS:
+            silent[node.name] = node.age
+    return alive, silent
+
+
+_last: SystemReading | None = None
+_reading = threading.Lock()
+
+
+def current_reading(refresh: bool = False) -> SystemReading:
+    """A reading that is at most 0.1 s old and has every task that this process had stored when this was called.
+
+    If reading takes long, it may be older: up to ten times as old as the reading took, at most 10 s. `refresh`: make a
+    new reading. Raises DatabaseError, also if another thread has been waiting for the database for 2 s.
+    """
+    global _last
+    if not _reading.acquire(timeout=READ_TIMEOUT_SECONDS):  # threads that wait here share the reading
+        raise OperationalError(f"the database has not answered for {READ_TIMEOUT_SECONDS:g} s")
+    try:
+        last = _last
+        if last is None or refresh or last.outdated:
+            _last = last = _read()
+        return last
+    finally:
+        _reading.release()
+
+
+def _read() -> SystemReading:
+    begun = time.monotonic()
+    alive, silent = _nodes()
+    found = read()
+    names = {*found.types, *found.totals.firsts("received")}
+    for node in alive:
+        names.update(node.pools)
+    handlers = {name: _handler(name, alive, found) for name in sorted(names)}
+    return SystemReading(found.totals, alive, handlers, silent, read_at=begun, seconds=time.monotonic() - begun)
+
+
+def _handler(name: str, alive: list[Node], found: Reading) -> HandlerReading:
+    states = [node.pools[name] for node in alive if name in node.pools]
+    taking = [node for node in alive if name in node.pools and not node.draining]
+    active = {node.name: found.running.get((name, node.name), 0) for node in alive}
+    return HandlerReading(
+        slots=sum(node.pools[name]["slots"] for node in taking),
+        warm=sum(node.pools[name]["warm"] for node in taking),
+        idle=sum(max(node.pools[name]["warm"] - active[node.name], 0) for node in taking),
+        active=sum(active.values()),
+        running=found.running_by_type()[name],
+        ready=found.ready.get(name, 0),
+        waiting=found.waiting.get(name, 0),
+        oldest=found.oldest.get(name, 0.0),
+        problems=tuple(sorted({state["problem"] for state in states if state["problem"]})),
+    )

@@ -1,0 +1,19 @@
+"""The tables: tasks, attempts, nodes, counters, API keys. CHECK constraints refuse impossible rows.
+
+Only `lifecycle` changes a task's status, each time by one guarded write.
+"""
+
+import tasks_app.db.lookups  # noqa: F401 (registers the lookup that the CHECKs use)
+from tasks_app.models.api_key import ApiKey
+from tasks_app.models.attempt import Attempt
+from tasks_app.models.choices import FailureReason, OutcomeKind, Status
+from tasks_app.models.counter import Counter
+from tasks_app.models.counter_delta import CounterDelta
+from tasks_app.models.deployment import Deployment
+from tasks_app.models.node import Node
+from tasks_app.models.task import Task, TaskQuerySet
+
+__all__ = [
+    "ApiKey", "Attempt", "Counter", "CounterDelta", "Deployment", "FailureReason", "Node", "OutcomeKind", "Status",
+    "Task", "TaskQuerySet",
+]  # fmt: skip

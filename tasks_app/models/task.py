@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, cast
+from uuid import UUID
+
+import uuid_utils.compat as uuids
+from django.db import models
+from django.db.models import F, Q
+
+from tasks_app.models.choices import FailureReason, Status
+
+#: A row that may be claimed now. The indexes and every claim spell it literally, or SQLite does not use the indexes.
+READY = Q(status="pending", due__isnull=True)
+
+
+class TaskQuerySet(models.QuerySet["Task"]):
+    """Sets of rows that have an index of their own.
+
+    The conditions are literals: SQLite uses a partial index only if the statement's text implies its condition, and a
+    bound parameter does not. Without the index each of these scans the whole table.
+    """
+
+    def _where(self, literal: str) -> TaskQuerySet:
+        return cast("TaskQuerySet", self.extra(where=[literal]))
+
+    def running(self) -> TaskQuerySet:
+        """Rows that a node has claimed."""
+        return self._where("status = 'processing'")
+
+    def running_among(self, ids: Iterable[UUID | str]) -> TaskQuerySet:
+        """Of these rows, those that a node has claimed, read by their key.
+
+        The expression keeps planners from the index of all running rows: while a snapshot is held on PostgreSQL, it has
+        an entry of every task that has run since.
+        """
+        return self._where("status || '' = 'processing'").filter(pk__in=ids)
+
+    def waiting(self) -> TaskQuerySet:
+        """Pending rows that `promote` has not made ready yet."""
+        return self._where("status = 'pending' AND due IS NOT NULL")
+
+    def ready(self) -> TaskQuerySet:
+        """Rows that may be claimed now."""
+        return self._where("status = 'pending' AND due IS NULL")
+
+    def failed(self) -> TaskQuerySet:
+        """Rows that failed."""
+        return self._where("status = 'failed'")
+
+    def any_by(self, field: str) -> bool:
+        """`exists()` along the index that begins with `field`.
+
+        Without an order the planner may scan the table instead and read every finished row.
+        """
+        return bool(self.order_by(field).values_list("pk")[:1])
+
+    def expiring(self) -> TaskQuerySet:
+        """Pending rows that have an expiry."""
+        return self._where("status = 'pending' AND expires_at IS NOT NULL")
+
+
+class Task(models.Model):
+    """A task. The table is the queue: `status` alone says where a task stands."""
+
+    id = models.UUIDField(primary_key=True, default=uuids.uuid7, editable=False)
+    task_type = models.CharField(max_length=100)
+    task_data = models.JSONField(default=dict)
+    priority = models.SmallIntegerField(default=50)
+    status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
+    #: Order among tasks of equal priority: taken from a sequence, kept by a retry, renewed by a redrive. The column has
+    #: its old name because the previous version works on the same tables.
+    position = models.BigIntegerField(db_column="place")
+    #: When a waiting row becomes ready, in seconds on the clock named in `clock`; null: it is ready.
+    due = models.FloatField(null=True)
+    due_at = models.DateTimeField(null=True)
+    #: When the running attempt's lease ends, in seconds on `clock`.
+    lease = models.FloatField(null=True)
+    clock = models.CharField(max_length=40, default="")
+    node = models.CharField(max_length=100, null=True)  # noqa: DJ001 (null: no node has it)
+    #: Grows by one with every claim and never shrinks: the handler's `attempt`, and the fence of every settle.
+    attempts = models.IntegerField(default=0)
+    #: Retries used. Not `attempts` - 1: a release uses none, a redrive sets it to zero.
+    retries = models.IntegerField(default=0)
+    #: The policy of the running attempt, copied at the claim: a rescue needs no handlers.toml.
+    timeout = models.FloatField(null=True)
+    max_retries = models.IntegerField(null=True)
+    retry_backoff = models.FloatField(null=True)
+    retry_on = models.CharField(max_length=40, default="")
+    result = models.JSONField(null=True)
+    last_error = models.TextField(null=True)  # noqa: DJ001 (the API says null)
+    failure_reason = models.CharField(max_length=20, choices=FailureReason, null=True)  # noqa: DJ001
+    created_at = models.DateTimeField()
+    #: When it last became ready; its wait is counted from here.
+    ready_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True)
+    completed_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(null=True)
+
+    objects = TaskQuerySet.as_manager()
+
+    class Meta:
+        db_table = "taskdaemon_task"
+        indexes: ClassVar = [
+            models.Index(
+                F("task_type"), F("priority").desc(), F("position"), name="task_ready_by_priority", condition=READY
+            ),
+            models.Index(F("task_type"), F("position"), name="task_ready_by_place", condition=READY),
+            # Ready again after an attempt: of these alone, the position does not follow `ready_at`.
+            models.Index(F("task_type"), F("ready_at"), name="task_ready_again", condition=READY & Q(attempts__gt=0)),
+            models.Index(F("clock"), F("due"), name="task_waiting", condition=Q(status="pending", due__isnull=False)),
+            models.Index(F("node"), name="task_running", condition=Q(status="processing")),
+            # For the admin: failures, newest task first, and those of the last hour.
+            models.Index(F("id"), name="task_failed", condition=Q(status="failed")),
+            models.Index(F("completed_at"), name="task_failed_lately", condition=Q(status="failed")),
+            models.Index(
+                F("expires_at"), name="task_expiring", condition=Q(status="pending", expires_at__isnull=False)
+            ),
+        ]
+        constraints: ClassVar = [
+            models.CheckConstraint(name="task_status_known", condition=Q(status__one_of=Status.values)),
+            models.CheckConstraint(name="task_priority_range", condition=Q(priority__range=(0, 100))),
+            models.CheckConstraint(
+                name="task_running_has_node_and_lease",
+                condition=Q(status="processing", node__isnull=False, lease__isnull=False)
+                | (~Q(status="processing") & Q(node__isnull=True, lease__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="task_failed_has_reason",
+                # Null is refused explicitly: null IN (...) is unknown, and a CHECK passes when it is unknown.
+                condition=Q(status="failed", failure_reason__isnull=False, failure_reason__one_of=FailureReason.values)
+                | (~Q(status="failed") & Q(failure_reason__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="task_final_has_end",
+                condition=Q(status__in=("completed", "failed"), completed_at__isnull=False)
+                | Q(status__in=("pending", "processing"), completed_at__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="task_result_only_when_completed", condition=Q(status="completed") | Q(result__isnull=True)
+            ),
+            models.CheckConstraint(
+                name="task_due_only_when_pending", condition=Q(status="pending") | Q(due__isnull=True)
+            ),
+            models.CheckConstraint(name="task_counts", condition=Q(attempts__gte=F("retries"), retries__gte=0)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task_type} {self.pk}"
+
+    @property
+    def wait_seconds(self) -> float | None:
+        """Seconds from ready to the last claim; None if unknown.
+
+        It is unknown if the clock was set back in between, and once the task is ready again.
+        """
+        if self.started_at is None or self.started_at < self.ready_at:
+            return None
+        return (self.started_at - self.ready_at).total_seconds()

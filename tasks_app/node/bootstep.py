@@ -1,0 +1,196 @@
+"""Runs a node inside a Celery worker: a bootstep, and the only Celery task, the notification."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from celery import bootsteps, shared_task, signals
+from celery.app import app_or_default
+from django.conf import settings
+from django.db import DatabaseError, OperationalError
+from django.utils.module_loading import import_string
+
+from tasks_app import conf
+from tasks_app.broker.consumer import NotificationConsumer
+from tasks_app.broker.message import NOTIFICATION_TASK
+from tasks_app.broker.queues import queue_for
+from tasks_app.handlers.handlers_toml import Handlers, HandlersError
+from tasks_app.models import Deployment
+from tasks_app.node import Node
+from tasks_app.node.deployment import deployment_id
+from tasks_app.node.retrying import Retrying
+from tasks_app.process.hangup import ignore_hangup
+from tasks_app.process.name import name_process
+from tasks_app.runner.engine import Owner
+from tasks_app.store.current import store
+
+log = structlog.get_logger(__name__)
+
+#: Written once, by the step. Read by the consumer and by the signals' handlers, which Celery gives nothing else.
+_node: Node | None = None
+
+
+@shared_task(name=NOTIFICATION_TASK, ignore_result=True)
+def notify(handler: str) -> None:
+    """A notification: a handler has work. Takes microseconds, since it only wakes the dispatcher."""
+    if _node is not None:
+        _node.on_notification(handler)
+
+
+class BrokerCheck:
+    """Reports whether a Celery worker's consumer is connected to the broker, and what prevents notifications."""
+
+    #: A shorter time without a connection is no problem: a start, a reconnect.
+    GRACE_SECONDS = 5.0
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+        self._connected_at = time.monotonic()
+
+    def problem(self) -> str | None:
+        """Why notifications cannot arrive, in one sentence; None if they can."""
+        now = time.monotonic()
+        consumer: NotificationConsumer | None = getattr(self._worker, "consumer", None)
+        if consumer is not None and consumer.connection is not None:
+            self._connected_at = now
+            return consumer.problem
+        if now - self._connected_at < self.GRACE_SECONDS:
+            return None
+        return "no connection to the broker: no notifications arrive, tasks are found by polling"
+
+
+class StartRefused(SystemExit):
+    """The worker cannot hold a node. It prints why, and exits with code 2."""
+
+    def __init__(self, *sentences: str) -> None:
+        print(*sentences, sep="\n", file=sys.stderr)
+        super().__init__(2)
+
+
+class NodeStep(bootsteps.StartStopStep):
+    """Starts the node with the worker and drains it with the worker.
+
+    It requires only Celery's Pool, so the node starts, and works by polling, while the broker is down.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, handler: tuple[str, ...] = (), **options: Any) -> None:
+        super().__init__(worker, **options)
+        known = _known_handlers()
+        unknown = sorted(set(handler) - set(known))
+        if unknown:
+            have = ", ".join(sorted(known))
+            raise StartRefused(f"--handler {', '.join(unknown)}: not in handlers.toml, which has {have}")
+        self.handlers = {name: known[name] for name in known if not handler or name in handler}
+        queues = worker.app.amqp.queues
+        names = []
+        deployment = _deployment()
+        for name in self.handlers:
+            queue = queue_for(deployment, name)
+            queues.add(queue)
+            names.append(queue.name)
+        queues.select(names)
+        self.node: Node | None = None
+
+    def start(self, worker: Any) -> None:
+        """Start the node."""
+        global _node
+        name_process("tasks-worker")
+        ignore_hangup()  # Celery would execute its command line again, which under `up` is not a worker's
+        env = conf.environment()
+        self.node = _node = Node(
+            self.handlers,
+            lambda node, domain: import_string(settings.ENGINE)(Owner(deployment_id(), node, domain, env.home)),
+            home=env.home,
+            digest=conf.handlers().digest,
+            order=env.task_selection,
+            cap=env.workers,
+            broker_problem=BrokerCheck(worker).problem,
+        )
+        self.node.start()
+
+    def stop(self, worker: Any) -> None:
+        """SIGTERM: drain the node."""
+        self._drain(conf.environment().drain_timeout)
+
+    def terminate(self, worker: Any) -> None:
+        """SIGQUIT or a second SIGTERM: release running tasks at once."""
+        self._drain(0.0)
+
+    def _drain(self, timeout: float) -> None:
+        if self.node is not None:
+            node, self.node = self.node, None
+            node.drain(timeout)
+
+
+def _known_handlers() -> Handlers:
+    try:
+        return conf.handlers()
+    except HandlersError as error:
+        raise StartRefused(*error.faults) from None
+
+
+def _deployment() -> str:
+    """The deployment's id. Waits for a database server that is unavailable, since the node needs it for everything."""
+    retrying = Retrying("ask the database which deployment this is")
+    try:
+        while True:
+            try:
+                if fault := store().fault():
+                    raise StartRefused(fault.sentence, *filter(None, [fault.hint]))
+                found = deployment_id()
+                retrying.succeeded()
+                return found
+            except OperationalError as error:
+                if not store().is_server:
+                    raise
+                time.sleep(retrying.failed(error))
+    except (DatabaseError, Deployment.DoesNotExist) as error:
+        raise StartRefused(
+            f"the database cannot be used: {error}; if it has no tables yet: manage.py migrate"
+        ) from None
+
+
+@signals.celeryd_init.connect
+def _refuse_other_pools(conf: Any, options: dict[str, Any], **_: Any) -> None:
+    """Earlier than the step: by then a prefork pool has forked, and prevents the process from exiting."""
+    pool = options.get("pool") or options.get("pool_cls") or conf.worker_pool
+    name = "prefork" if _asks_for_prefork(sys.argv) else getattr(pool, "__module__", str(pool))
+    if not name.endswith("solo"):
+        raise StartRefused(
+            f"this worker's pool is {name}: with more than one process each would hold all the handlers' slots; "
+            "start it with --pool solo (the default here): the handlers' slots limit how many tasks run at once"
+        )
+
+
+def _asks_for_prefork(words: Sequence[str]) -> bool:
+    """True if the command line asks for prefork. Celery reads its default's name as "whatever is configured"."""
+    given = " ".join(words).replace("=", " ") + " "
+    return re.search(r" (-P|--pool) ?prefork ", given) is not None
+
+
+#: Written by the signal handler.
+_stop_signals = 0
+
+
+@signals.worker_shutting_down.connect
+def _on_stop_signal(how: str, **_: Any) -> None:
+    """A second signal ends the drain time. Runs in the signal handler, which may interrupt the drain."""
+    global _stop_signals
+    _stop_signals += 1
+    if _node is not None and (_stop_signals > 1 or how != "Warm"):
+        _node.force()
+
+
+@signals.setup_logging.connect
+def _keep_logging(**_: Any) -> None:
+    """If this signal has a receiver, Celery does not configure logging."""
+
+
+app_or_default().steps["worker"].add(NodeStep)

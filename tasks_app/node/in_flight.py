@@ -1,0 +1,117 @@
+"""A node's in-flight tasks: running attempts, and ended ones whose results are not durable yet."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from tasks_app.lifecycle import ClaimedTask
+from tasks_app.lifecycle.claim import LEASE_SECONDS
+from tasks_app.runner.errors import KillReason
+from tasks_app.runner.slot import Slot
+
+#: Task id and attempt number.
+AttemptKey = tuple[str, int]
+
+#: A container is killed this long before its lease ends, unless the lease is renewed.
+KILL_MARGIN_SECONDS = LEASE_SECONDS / 10
+#: The longest time between the start of an attempt and the first check of its lease. An attempt whose lease may end
+#: within it is not started.
+IDLE_WATCH_SECONDS = LEASE_SECONDS / 6
+
+
+@dataclass(slots=True)
+class RunningAttempt:
+    """One attempt in a slot. `lease_end` is on `clock.elapsed`, so no database is needed to check it."""
+
+    task: ClaimedTask
+    slot: Slot
+    lease_end: float
+
+
+class InFlightTasks:
+    """Shared by the node's threads; every method is thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # Written under the lock. The dispatcher adds to the first; the threads that report results move attempts to the
+        # second; the one that writes results removes them from there. The heartbeat sets the ends of leases.
+        self._running: dict[AttemptKey, RunningAttempt] = {}
+        self._unsaved: set[AttemptKey] = set()
+        self._changed = threading.Condition(self._lock)
+
+    def begin(self, task: ClaimedTask, slot: Slot, claimed_at: float) -> None:
+        """An attempt starts in its slot. `claimed_at`: a time before its claim was sent (`clock.elapsed`)."""
+        with self._lock:
+            self._running[task.id, task.attempt] = RunningAttempt(task, slot, claimed_at + LEASE_SECONDS)
+
+    def adopt(self, task: ClaimedTask, claimed_at: float) -> bool:
+        """True if this attempt runs here already; its lease is then that of the new claim.
+
+        Claims are committed without waiting for the disk. If a crash of the database undoes one, its task is ready
+        again while its handler runs, and is claimed under the same attempt number.
+        """
+        with self._lock:
+            attempt = self._running.get((task.id, task.attempt))
+            if attempt is not None:
+                attempt.lease_end = claimed_at + LEASE_SECONDS
+            return attempt is not None
+
+    def end(self, task: ClaimedTask) -> None:
+        """The attempt has ended; its result is unsaved until `settled`."""
+        key = (task.id, task.attempt)
+        with self._lock:
+            self._unsaved.add(key)  # first: `empty` takes no lock
+            self._running.pop(key, None)
+
+    def settled(self, *tasks: ClaimedTask) -> None:
+        """Their results are durable, or were dropped."""
+        with self._changed:
+            self._unsaved.difference_update((task.id, task.attempt) for task in tasks)
+            if self.empty():
+                self._changed.notify_all()
+
+    def running(self) -> dict[AttemptKey, RunningAttempt]:
+        """A copy of the running attempts."""
+        with self._lock:
+            return dict(self._running)
+
+    def count(self) -> int:
+        """The number of running attempts."""
+        return len(self._running)
+
+    def empty(self) -> bool:
+        """True if nothing runs and every result is saved."""
+        return not (self._running or self._unsaved)
+
+    def leased(self) -> dict[AttemptKey, None]:
+        """The attempts whose leases must be kept: running ones and unsaved ones."""
+        with self._lock:
+            return dict.fromkeys([*self._running, *self._unsaved])
+
+    def renewed(self, keys: Iterable[AttemptKey], at: float) -> None:
+        """The leases of `keys` were renewed by a statement that was sent at `at` (`clock.elapsed`)."""
+        with self._lock:
+            for key in keys:
+                if (attempt := self._running.get(key)) is not None:
+                    attempt.lease_end = at + LEASE_SECONDS
+
+    def kill(self, which: Callable[[AttemptKey, RunningAttempt], bool], reason: KillReason) -> int:
+        """Kill the containers of the attempts for which `which` is true. Returns their number."""
+        chosen = [attempt for key, attempt in self.running().items() if which(key, attempt)]
+        for attempt in chosen:
+            attempt.slot.kill(reason, token=attempt.task)
+        return len(chosen)
+
+    def wait_until_settled(self, timeout: float, given_up: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until nothing runs and every result is saved. False after `timeout` seconds, or once `given_up`."""
+        until = time.monotonic() + timeout
+        with self._changed:
+            while not self.empty():
+                remaining = until - time.monotonic()
+                if remaining <= 0 or given_up():
+                    return False
+                self._changed.wait(min(remaining, 0.1))
+            return True

@@ -1,0 +1,128 @@
+"""What the dispatcher does next, decided from plain values: no thread, no clock, no database."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence, Set
+from typing import NamedTuple
+
+#: Between two polls without a notification: if no other node serves the same handlers, and if one does.
+POLL_SECONDS, SHARED_POLL_SECONDS = 1.0, 0.4
+#: If more tasks are ready than slots are free, results are written once there are this many, or after this time: this
+#: delays no task, and a batch costs the database little more than a single result.
+WRITE_BATCH_SIZE, WRITE_DELAY_SECONDS = 24, 0.003
+#: The same if the dispatcher writes the results itself, so that it waits for each commit.
+OWN_WRITE_BATCH_SIZE, OWN_WRITE_DELAY_SECONDS = 48, 0.006
+#: If more results wait, nothing is claimed.
+MAX_BACKLOG = 1000
+
+
+class WaitingResults(NamedTuple):
+    """The results that are not written yet. `types`: at least those of the results.
+
+    `urgent`: they must be written before the next claim. A task that goes back to pending may be the next in order; and
+    if results cannot be written, each claim would add to them.
+    """
+
+    number: int
+    types: Set[str]
+    urgent: bool
+
+
+NO_RESULTS = WaitingResults(0, frozenset(), False)
+
+
+class State(NamedTuple):
+    """What a decision depends on. Moments are on the monotonic clock."""
+
+    stopping: bool
+    #: Types that may have more ready tasks than the last claim had slots for.
+    ready: Set[str]
+    #: Types marked ready since the last plan.
+    marked: Set[str]
+    #: Free slots by handler.
+    free: Mapping[str, int]
+    #: The most tasks that run at once, and how many run.
+    cap: int | None
+    running: int
+    results: WaitingResults
+    #: Until when the last plan let the results wait; inf if it let none wait.
+    held_until: float
+    #: True if the dispatcher writes the results, False if the result writer's thread does.
+    writes_results: bool
+    #: True if other nodes serve these handlers: a notification reaches only one node, which may be busy.
+    shared: bool
+    polled_at: float
+
+
+class Plan(NamedTuple):
+    """What to do, in this order. `poll`, `write_first` and `claim` change the state: plan again after them."""
+
+    wake_writer: bool = False
+    poll: bool = False
+    #: Write results before anything is claimed.
+    write_first: bool = False
+    #: How many tasks to claim, by type, and how many in all; None: as many as that.
+    claim: Mapping[str, int] = {}
+    limit: int | None = None
+    #: Write results once the claimed tasks have started, so that handlers work during the write.
+    write: bool = False
+    #: Until when the results may wait; inf if none waits, or if they are written now.
+    held_until: float = math.inf
+    #: The end of the next wait, if nothing interrupts it.
+    wait_until: float = -math.inf
+
+
+STOP = Plan()
+
+
+def plan(state: State, now: float) -> Plan:
+    """The steps that the state calls for."""
+    if state.stopping:
+        return STOP  # the result writer's own thread writes what is left
+    results, own = state.results, state.writes_results
+    held_until = _held_until(state, now) if results.number else math.inf
+    if due := held_until <= now:
+        held_until = math.inf
+    wake_writer = due and not own
+    poll_at = state.polled_at + (SHARED_POLL_SECONDS if state.shared else POLL_SECONDS)
+    if now >= poll_at:
+        return Plan(wake_writer, poll=True, held_until=held_until)
+    backlogged = results.number > MAX_BACKLOG
+    if own and (results.urgent or backlogged):
+        return Plan(write_first=True)
+    limit = None if state.cap is None else max(state.cap - state.running, 0)
+    # Not with a backlog, which another thread writes: more results would only increase what a crash loses.
+    claim = {} if backlogged or limit == 0 else _free_slots(state)
+    return Plan(wake_writer, False, False, claim, limit, due and own, held_until, min(held_until, poll_at))
+
+
+def _held_until(state: State, now: float) -> float:
+    """Until when the results may wait: while their types have more ready tasks than slots, and not for long."""
+    results = state.results
+    size, delay = (
+        (OWN_WRITE_BATCH_SIZE, OWN_WRITE_DELAY_SECONDS)
+        if state.writes_results
+        else (WRITE_BATCH_SIZE, WRITE_DELAY_SECONDS)
+    )
+    # A type that was only marked may have fewer ready tasks than slots, so its results do not wait.
+    if results.urgent or results.number >= size or not results.types <= state.ready:
+        return now
+    return min(state.held_until, now + delay)
+
+
+def _free_slots(state: State) -> Mapping[str, int]:
+    """The free slots of the types that may be claimed."""
+    types = state.ready | state.marked
+    if not types:
+        return {}
+    # Under a cap types compete, so the claim asks for all: another node may have received the notification for the
+    # type with the best task.
+    return {name: free for name in (types if state.cap is None else state.free) if (free := state.free[name])}
+
+
+def exhausted(claim: Mapping[str, int], limit: int | None, claimed: Sequence[str]) -> list[str]:
+    """The types that have no more ready tasks after a claim, which yielded tasks of the types `claimed`."""
+    if limit is not None and len(claimed) >= limit:
+        return []
+    return [name for name, slots in claim.items() if claimed.count(name) < slots]

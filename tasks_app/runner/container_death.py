@@ -1,0 +1,142 @@
+"""The death of a container: how it is noticed, decided and reported.
+
+Noticed: `Session.receive` sees the end of its output or its exit, which the reactor passes to `Slot.handle`;
+`Slot.check` comes at a deadline and for a kill; docker/event_listener has what only the engine tells. Decided: `decide`
+and `decide_idle`, here, in the thread that noticed it. Reported: by the Reporter, after the slot's thread has destroyed
+the container.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.runner.call import CallResult, Outcome
+from tasks_app.runner.death_reason import DeathReason, Doubt
+from tasks_app.runner.errors import (
+    BadReply,
+    CallTimeout,
+    Crashed,
+    Killed,
+    KillReason,
+    NotBegun,
+    OutOfMemory,
+)
+from tasks_app.runner.no_reply import no_reply
+from tasks_app.runner.session import Reply, Session
+from tasks_app.runner.slot_state import Busy, Ready, Served
+from tasks_app.runner.wire import Failure, Success
+
+GRACE_SECONDS = 0.5
+"""How long a container may take to exit by itself when no result waits for its end."""
+
+GRACEFUL = (DeathReason.EXIT, DeathReason.CLOSED, DeathReason.RECYCLED)
+
+Decision = tuple[Outcome | None, DeathReason | Doubt | None]
+"""The outcome of the call, if it is over, and why the container must be replaced, if it must.
+
+DOUBT: the container has replied, and `after_reply` decides once its leftovers are known.
+"""
+
+
+class Eviction(NamedTuple):
+    """The end of a session: a container that is to be destroyed, and the result of the call that ended with it."""
+
+    session: Session
+    reason: DeathReason
+    result: CallResult | None = None
+
+    @property
+    def grace(self) -> float:
+        """How many seconds the container may take to exit by itself."""
+        return GRACE_SECONDS if self.reason in GRACEFUL else 0.0
+
+    @property
+    def replied(self) -> bool:
+        """True if the call has a reply, so that its result need not wait for the container's end."""
+        return self.result is not None and isinstance(self.result.outcome, (Success, Failure))
+
+    @property
+    def explained(self) -> bool:
+        """True if the result of a call tells why the container died."""
+        return self.result is not None and not isinstance(self.result.outcome, NotBegun)
+
+
+class Recycling:
+    """Decides when a container that works is replaced: at its age, or after its number of tasks."""
+
+    def __init__(self, handler: Handler, may_recycle: Callable[[], bool]) -> None:
+        """`may_recycle`: asked for an old container, see SlotOwner."""
+        self._max_age, self._max_tasks = handler.max_container_age, handler.max_tasks_per_container
+        self._may_recycle = may_recycle
+
+    def due(self, session: Session) -> bool:
+        """True if the container is to be replaced now."""
+        if self._max_age is not None and time.monotonic() - session.started_at >= self._max_age and self._may_recycle():
+            return True
+        return self._max_tasks is not None and session.calls >= self._max_tasks
+
+
+def decide_idle(state: Served, closing: bool, recycling: Recycling) -> DeathReason | None:
+    """Why a container without a call must be replaced; None: it stays."""
+    session = state.session
+    if session.ended:
+        return DeathReason.EXIT
+    if closing:
+        return DeathReason.CLOSED
+    if session.surplus or session.premature:
+        return DeathReason.CHATTER
+    return DeathReason.RECYCLED if isinstance(state, Ready) and recycling.due(session) else None
+
+
+def decide(state: Busy, reply: Reply | None, closing: bool, recycling: Recycling) -> Decision:
+    """What the output and the time mean for a call and its container. `reply`: what has just been received."""
+    if reply is None:
+        return _unanswered(state, closing)
+    session = state.session
+    if isinstance(reply, BadReply):
+        return reply, DeathReason.BAD_REPLY
+    if session.reusable:
+        return after_reply(session, reply, session.container.check_leftovers(wait=False), closing, recycling)
+    return reply, DeathReason.CHATTER if session.surplus else DeathReason.EXIT
+
+
+def after_reply(
+    session: Session,
+    reply: Success | Failure,
+    leftovers: DeathReason | Doubt | None,
+    closing: bool,
+    recycling: Recycling,
+) -> tuple[Outcome, DeathReason | Doubt | None]:
+    """As `decide`, for a container that replied and then wrote nothing more. `leftovers`: what it left behind."""
+    if leftovers is not None:
+        # The reply counts, but an error reply after a kill for memory becomes OutOfMemory.
+        if leftovers is DeathReason.OOM and isinstance(reply, Failure):
+            return OutOfMemory(reply.error), leftovers
+        return reply, leftovers
+    if closing:
+        return reply, DeathReason.CLOSED
+    return reply, DeathReason.RECYCLED if recycling.due(session) else None
+
+
+def _unanswered(state: Busy, closing: bool) -> Decision:
+    """For a container whose call has no reply yet."""
+    session = state.session
+    if session.ended:
+        if session.replied and not session.delivery.begun:
+            return NotBegun("the handler ended before it read its line", Crashed), DeathReason.EXIT
+        return Crashed("the handler ended before it replied"), DeathReason.EXIT
+    if not session.awaiting_reply and (session.surplus or session.premature):
+        return NotBegun("the handler wrote to stdout before it had its whole line", BadReply), DeathReason.CHATTER
+    if state.kill is not None:
+        return Killed(state.kill), DeathReason.KILLED
+    if closing:
+        return Killed(KillReason.CLOSED), DeathReason.KILLED
+    # A deadline kills the container: that ends a handler that does not read as well as one that does not write, and no
+    # late reply can come.
+    if time.monotonic() >= state.deadline:
+        stdout = session.tails()[0] if session.delivery.begun else None
+        return CallTimeout(no_reply(state.deadline - state.sent_at, stdout)), DeathReason.TIMEOUT
+    return None, None

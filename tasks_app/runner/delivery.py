@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from tasks_app.runner.engine import Container
+
+LINE_END_BYTES = 2
+"""The `}` and the LF of a line. Without them a handler has neither valid JSON nor a line."""
+
+
+class Delivery:
+    """Sends one line to a handler: first its beginning, and the rest once the handler has read that.
+
+    A handler writes everything that belongs to one line before it reads the next. Once it has read the beginning,
+    whatever is on stdout was therefore written before, and is no reply to this line. The beginning is the line without
+    its last two bytes, or the first page of a long line.
+    """
+
+    __slots__ = ("_container", "_held", "_unsent", "_window", "blind", "sent")
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._unsent: memoryview | None = None
+        self._held: memoryview | None = None
+        self._window = 0
+        self.sent = 0
+        """Bytes of the line that the pipe has taken."""
+        self.blind = False
+        """True if the line was sent whole because the container cannot tell when its handler reads."""
+
+    def begin(self, line: bytes, hold_back: bool) -> None:
+        """Send the beginning of the line, or all of it without `hold_back`. Raises OSError if nothing can be sent."""
+        self._window = window = self._container.window() if hold_back else 0
+        self.sent = 0
+        self.blind = hold_back and not window
+        if window:
+            end = min(len(line) - LINE_END_BYTES, window)
+            self._unsent, self._held = memoryview(line)[:end], memoryview(line)[end:]
+        else:
+            self._unsent = memoryview(line)
+            if not hold_back:
+                self._container.widen()
+        self.send()
+
+    @property
+    def pending(self) -> bool:
+        """True while bytes remain to be sent, now or after the beginning has been read."""
+        return self._unsent is not None or self._held is not None
+
+    @property
+    def unsent(self) -> bool:
+        """True while bytes wait for room in the pipe."""
+        return self._unsent is not None
+
+    @property
+    def held_back(self) -> bool:
+        """True while the rest of the line waits for the handler to read the beginning."""
+        return self._held is not None
+
+    @property
+    def begun(self) -> bool:
+        """True if the handler may have read a byte of the line. Valid after the container's end too."""
+        unread = self._container.unread()
+        return unread is None or unread < self.sent
+
+    def send(self) -> None:
+        """Send as much of the unsent bytes as the pipe takes. Raises OSError."""
+        assert self._unsent is not None
+        taken = self._container.send(self._unsent)
+        self.sent += taken
+        self._unsent = self._unsent[taken:] if taken < len(self._unsent) else None
+
+    def finish(self) -> None:
+        """Send the rest, after the beginning has been read. Raises OSError."""
+        assert self._held is not None
+        if len(self._held) > self._window:
+            self._container.widen()
+        self._unsent, self._held = self._held, None
+        self.send()
+
+    def cancel(self) -> None:
+        """Send nothing more."""
+        self._unsent = self._held = None

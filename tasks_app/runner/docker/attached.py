@@ -1,0 +1,103 @@
+"""Docker's attach, the transport that every engine has: one socket that carries all three streams in frames."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import time
+from collections.abc import Sequence
+
+from tasks_app.runner.docker.container import READ_SIZE, DockerContainer, Started
+from tasks_app.runner.docker.frames import Frames
+from tasks_app.runner.engine import EXITED, STDOUT, Piece
+
+
+class AttachedContainer(DockerContainer):
+    """A container whose three streams share one socket."""
+
+    def __init__(self, started: Started, stream: socket.socket) -> None:
+        super().__init__(started)
+        self._stream = stream
+        self._fd = stream.fileno()
+        self._frames = Frames()
+        stream.setblocking(False)
+        self._peek = select.poll()
+        self._peek.register(self._fd, select.POLLIN)
+
+    def readers(self) -> Sequence[int]:
+        return (self._fd, self._wakeup.fileno())
+
+    def writer(self) -> int:
+        return self._fd
+
+    def receive(self, reader: int) -> Sequence[Piece]:
+        if reader != self._fd:
+            return ((EXITED, b""),)
+        try:
+            data = b"" if self._stdout_ended else self._stream.recv(READ_SIZE)
+            if data:
+                return self._frames.feed(data)
+        except BlockingIOError:
+            return ()
+        except (OSError, ValueError):
+            pass
+        self._stdout_ended = True
+        return ((STDOUT, b""),)
+
+    def send(self, data: bytes | memoryview) -> int:
+        if self._baseline is None:
+            self._record_baseline()
+        try:
+            return self._stream.send(data)
+        except BlockingIOError:
+            return 0
+
+    def window(self) -> int:
+        return 0  # The engine and its shim read what is sent before the handler does.
+
+    def is_reading(self) -> bool:
+        return False  # Output from before may still be in the engine or its shim.
+
+    def widen(self) -> None:
+        pass
+
+    def unread(self) -> int | None:
+        return None
+
+    def silent(self) -> bool:
+        # Bounded: a container that floods stderr counts as not silent.
+        for _ in range(4):
+            if not self._peek.poll(0):
+                return True
+            try:
+                data = self._stream.recv(READ_SIZE, socket.MSG_PEEK)
+                if not data or any(stream == STDOUT for stream, _ in self._frames.copy().feed(data)):
+                    return False
+                # stderr shares the socket. What waits there belongs to no call, because the last one is over.
+                self._frames.feed(self._stream.recv(len(data)))
+            except BlockingIOError:
+                return True
+            except (OSError, ValueError):
+                return False
+        return False
+
+    def _close_streams(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.shutdown(socket.SHUT_RDWR)
+        self._stream.close()
+
+    def _output_ends(self, grace: float) -> bool:
+        with contextlib.suppress(OSError):
+            self._stream.shutdown(socket.SHUT_WR)
+        until = time.monotonic() + grace
+        while (remaining := until - time.monotonic()) > 0:
+            if self._peek.poll(round(remaining * 1000)):
+                try:
+                    if not self._stream.recv(READ_SIZE):
+                        return True
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    return True
+        return False

@@ -1,0 +1,203 @@
+"""Connects to the Docker engine of DOCKER_HOST, or the local one, and turns its errors into sentences."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import docker
+from docker.errors import APIError, DockerException
+from docker.utils import kwargs_from_env
+
+from tasks_app.runner.engine import ContainerExit
+from tasks_app.runner.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+#: How long to wait for an answer of the engine.
+ENGINE_TIMEOUT_SECONDS = 10.0
+#: How long an unreachable engine is not asked again.
+RETRY_AFTER_SECONDS = 1.0
+
+SIGKILLED = 137
+#: Waits before the engine is asked again whether it was an OOM kill.
+OOM_FLAG_WAITS_SECONDS = (0.02, 0.05, 0.1)
+
+#: Limits that an engine may lack (keys of `docker info`) without a reason to refuse a handler.
+MISSING_LIMITS = {
+    "SwapLimit": "does not limit swap: `memory_limit` bounds only the memory",
+    "PidsLimit": "does not limit processes: a fork bomb in a handler hits its host",
+}
+
+
+class Connection:
+    """Connects when it is first needed. Thread-safe."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """`environment`: has DOCKER_HOST and related variables."""
+        self.info: Mapping[str, Any] = {}
+        """The engine's `docker info`; empty before the first connection. Written like the client."""
+        self._environment = dict(environment)
+        self._lock = threading.Lock()
+        # Written under the lock by the first thread that asks: a slot's or the sweeper's.
+        self._client: docker.APIClient | None = None
+        self._refused: tuple[float, str] = (0.0, "")
+
+    def get(self) -> docker.APIClient:
+        """The client. Raises Unavailable, within some 10 s, if there is no engine."""
+        if self._client is not None:
+            return self._client
+        # Threads that come while another one waits for the engine wait no longer than that one.
+        if not self._lock.acquire(timeout=ENGINE_TIMEOUT_SECONDS):
+            raise Unavailable(f"the Docker engine does not answer at {self.address}")
+        try:
+            if self._client is None:
+                failed_at, reason = self._refused
+                if reason and time.monotonic() - failed_at < RETRY_AFTER_SECONDS:
+                    raise Unavailable(reason)
+                try:
+                    with unavailable_on_error():
+                        client = self.new_client(ENGINE_TIMEOUT_SECONDS)
+                        self.info = client.info()
+                except Unavailable as error:
+                    self._refused = (time.monotonic(), f"{error} (at {self.address})")
+                    raise Unavailable(self._refused[1]) from None
+                self._client = client
+                for can, what in MISSING_LIMITS.items():
+                    if not self.info.get(can, True):
+                        log.warning("this Docker engine %s", what)
+            return self._client
+        finally:
+            self._lock.release()
+
+    def new_client(self, timeout: float | None) -> docker.APIClient:
+        """A new client that waits up to `timeout` seconds for each answer. Raises what the SDK raises."""
+        tls = self._environment.get("DOCKER_TLS_VERIFY") or self._environment.get("DOCKER_CERT_PATH")
+        if tls or self.address.startswith(("ssh:", "https:")):
+            how = "ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock HOST"
+            raise Unavailable(
+                "DOCKER_HOST asks for ssh or TLS, but the daemon reaches the engine over a plain socket only; "
+                f"forward it ({how}) and set DOCKER_HOST=unix:///tmp/docker.sock"
+            )
+        client = docker.APIClient(version="auto", timeout=ENGINE_TIMEOUT_SECONDS, **kwargs_from_env(self._environment))
+        client.timeout = timeout
+        # Otherwise the SDK keeps a connection pool for each URL, ids included, that was ever requested.
+        client.headers["Connection"] = "close"
+        return client
+
+    def close(self) -> None:
+        """Close the client."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+
+    @property
+    def address(self) -> str:
+        """The engine's address in the form of DOCKER_HOST."""
+        return self._environment.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+
+
+def attach(client: docker.APIClient, container: str) -> socket.socket:
+    """A socket with stdin, stdout and stderr of a container that has not been started. Raises what the SDK raises."""
+    stream = client.attach_socket(container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1, "logs": 0})
+    # A socket object of our own on the same connection. The SDK has read nothing ahead, since nothing runs yet.
+    try:
+        ours = socket.socket(fileno=os.dup(stream.fileno()))
+    finally:
+        stream._response.close()
+    if ours.family in (socket.AF_INET, socket.AF_INET6):
+        ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Without keep-alive, a machine that vanished is never noticed.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+            if hasattr(socket, name):
+                ours.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return ours
+
+
+def end_container(client: docker.APIClient, container: str, wait: float) -> ContainerExit:
+    """Kill a container, after waiting up to `wait` seconds for its own end. Raises what the SDK raises."""
+    if wait > 0:
+        # The output ends a moment before the container does; a kill in between would look like the cause of its end.
+        with contextlib.suppress(OSError, DockerException):
+            client.wait(container, timeout=wait)
+    own = False
+    try:
+        client.kill(container)
+    except APIError as error:
+        # 409: it does not run. It ended by itself only if it had been waited for; otherwise closing its stdin ended it.
+        own = wait > 0 and error.status_code == 409
+    state = client.inspect_container(container)
+    for pause in OOM_FLAG_WAITS_SECONDS:
+        # The engine may learn of the OOM kill after the end that it caused.
+        if not own or state["State"]["OOMKilled"] or state["State"]["ExitCode"] != SIGKILLED:
+            break
+        if not state["HostConfig"]["Memory"]:
+            break
+        time.sleep(pause)
+        state = client.inspect_container(container)
+    return ContainerExit(state["State"]["ExitCode"] if own else None, bool(state["State"]["OOMKilled"]))
+
+
+def mounts_of(client: docker.APIClient, container: str) -> list[tuple[str, str]]:
+    """The mounts of a container: path inside, and source. Empty if the engine does not know the container."""
+    try:
+        mounts = client.inspect_container(container)["Mounts"]
+    except APIError:
+        return []
+    return [(each["Destination"], each["Source"]) for each in mounts if each.get("Source")]
+
+
+@contextlib.contextmanager
+def unavailable_on_error() -> Iterator[None]:
+    """Raises Unavailable, with a reason for an operator, for what the SDK raises."""
+    try:
+        yield
+    except (OSError, DockerException) as error:
+        raise Unavailable(describe(error)) from None
+
+
+def describe(error: BaseException) -> str:
+    """What the SDK's error means, in one line."""
+    if isinstance(error, APIError) and error.explanation:
+        return _start_failure(one_line(str(error.explanation)))
+    chain = [error]
+    for one in chain:
+        if isinstance(one, TimeoutError) or "timed out" in str(one):
+            return f"the Docker engine does not answer within {ENGINE_TIMEOUT_SECONDS:g} s"
+        if isinstance(one, OSError) and one.strerror and one.errno is not None:
+            more = "; is this user in the group `docker`?" if isinstance(one, PermissionError) else ""
+            return f"the Docker engine cannot be reached: {one.strerror}{more}"
+        causes = (*one.args, one.__cause__, one.__context__)
+        chain += [cause for cause in causes if isinstance(cause, BaseException) and cause not in chain]
+    return one_line(str(error))
+
+
+#: The prefixes that the engine's components add to a reason.
+_PREFIXES = re.compile(
+    r"^(failed to create task for container: |failed to create shim task: |OCI runtime create failed: |"
+    r"runc create failed: |unable to start container process: )+"
+)
+#: Messages of runc, crun and the kernel for a memory limit too small to start a container in.
+_TOO_SMALL = re.compile(r"OOM-killed|memory limit too low|cannot allocate memory|memory\S* .*busy", re.IGNORECASE)
+
+
+def _start_failure(reason: str) -> str:
+    found = _PREFIXES.match(reason)
+    if found is None:
+        return reason
+    if _TOO_SMALL.search(reason):
+        return "its `memory_limit` is too small for a container to start in; allow more"
+    return reason[found.end() :].removesuffix(": unknown")
+
+
+def one_line(text: str) -> str:
+    """The text on one line, cut to 300 characters."""
+    return " ".join(text.split())[:300]

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from tasks_app.runner.death_reason import DOUBT, DeathReason, Doubt
+from tasks_app.runner.docker.cgroup import Cgroup
+from tasks_app.runner.engine import ContainerExit, Piece
+from tasks_app.runner.wakeup import Wakeup
+
+READ_SIZE = 64 * 1024
+SHORT_ID = 12
+
+#: Growing waits for processes that are still ending after the reply. On a busy machine a child needs a good part of it.
+EXIT_WAITS_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256)
+
+#: The age at which a container without calls is assumed to have started all its processes.
+STARTUP_SECONDS = 0.9
+
+Retire = Callable[[str, float], ContainerExit]
+"""Kills a container by its id, and returns how it ended. Never raises. If the container has ended by itself, the second
+argument is how many seconds to wait until the engine knows that; 0: kill at once."""
+
+
+@dataclass
+class Baseline:
+    """The highest number of processes seen in an idle container of a handler after its start.
+
+    Shared, because a container that gets a call at once has not started all of them yet.
+    """
+
+    size: int
+
+
+@dataclass(frozen=True)
+class Started:
+    """What every started container has, whatever its transport."""
+
+    full_id: str
+    image: str
+    cgroup: Cgroup | None
+    baseline: Baseline
+    retire: Retire
+
+
+class DockerContainer(ABC):
+    """A container on a Docker engine, without its transport, which subclasses add.
+
+    A wake-up reports the events of the engine.
+    """
+
+    def __init__(self, started: Started) -> None:
+        self.full_id = started.full_id
+        self.id = started.full_id[:SHORT_ID]
+        self.image = started.image
+        self._wakeup = Wakeup()
+        self._cgroup = started.cgroup
+        self._shared_baseline = started.baseline
+        self._retire = started.retire
+        self._started_at = time.monotonic()
+        self._baseline: int | None = None
+        self._clean_tasks = 0
+        #: Set by the event listener's thread. All other fields are written by the one thread that uses the container.
+        self._oom = False
+        self._stdout_ended = False
+        self._exit: ContainerExit | None = None
+
+    @abstractmethod
+    def readers(self) -> Sequence[int]: ...
+
+    @abstractmethod
+    def writer(self) -> int: ...
+
+    @abstractmethod
+    def receive(self, reader: int) -> Sequence[Piece]: ...
+
+    @abstractmethod
+    def send(self, data: bytes | memoryview) -> int:
+        """See Container. Records the baseline before the first call."""
+
+    @abstractmethod
+    def window(self) -> int: ...
+
+    @abstractmethod
+    def is_reading(self) -> bool: ...
+
+    @abstractmethod
+    def widen(self) -> None: ...
+
+    @abstractmethod
+    def unread(self) -> int | None: ...
+
+    @abstractmethod
+    def silent(self) -> bool: ...
+
+    @abstractmethod
+    def _output_ends(self, grace: float) -> bool:
+        """Close stdin. True if all output ends within so many seconds; the output itself is dropped."""
+
+    @abstractmethod
+    def _close_streams(self) -> None:
+        """Close the runner's ends, read or not. Called once."""
+
+    def check_leftovers(self, wait: bool = True) -> DeathReason | Doubt | None:
+        if self._oom or (self._cgroup is not None and self._cgroup.oom_kills()):
+            return DeathReason.OOM
+        if self._cgroup is None or self._baseline is None or self._cgroup.tasks() == self._clean_tasks:
+            return None
+        for pause in EXIT_WAITS_SECONDS:
+            if self._cgroup.processes() <= self._baseline:
+                # The number of threads may change freely.
+                self._clean_tasks = self._cgroup.tasks()
+                return None
+            if not wait:
+                return DOUBT
+            time.sleep(pause)
+        return DeathReason.LEFTOVER
+
+    def mark_oom(self) -> None:
+        """The engine reports that a process was killed for memory. From any thread."""
+        self._oom = True
+
+    def report_exited(self) -> None:
+        """Make the container, which is of no use any more, report its exit to the poller. From any thread."""
+        self._wakeup.notify()
+
+    def destroy(self, grace: float = 0.0) -> ContainerExit:
+        if self._exit is None:
+            ended = self._stdout_ended or (grace > 0 and self._output_ends(grace))
+            oom = self._oom or (self._cgroup is not None and self._cgroup.oom_kills() > 0)
+            # Before the kill: while unread output of an attached container piles up, a kill blocks the whole engine.
+            self._close_streams()
+            container_exit = self._retire(self.full_id, max(grace, 1.0) if ended else 0.0)
+            self._exit = replace(container_exit, oom=container_exit.oom or oom)
+            self._wakeup.close()
+            if self._cgroup is not None:
+                # An engine that is away has not killed it, and after this return the next attempt may start.
+                self._cgroup.kill()
+                self._cgroup.close()
+        return self._exit
+
+    def _record_baseline(self) -> None:
+        """Count the processes before the first call: they may stay."""
+        self._baseline = 0
+        if self._cgroup is None:
+            return
+        count = self._cgroup.processes()
+        if time.monotonic() - self._started_at >= STARTUP_SECONDS:
+            self._shared_baseline.size = max(count, self._shared_baseline.size)
+        self._baseline = max(count, self._shared_baseline.size)

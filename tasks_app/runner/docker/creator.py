@@ -1,0 +1,176 @@
+"""Creates and starts containers, with either transport."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from docker import APIClient
+from docker.errors import APIError, DockerException, ImageNotFound
+
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.runner.docker.attached import AttachedContainer
+from tasks_app.runner.docker.cgroup import Cgroup
+from tasks_app.runner.docker.client import SIGKILLED, attach, describe, mounts_of, unavailable_on_error
+from tasks_app.runner.docker.container import Baseline, DockerContainer, Retire, Started
+from tasks_app.runner.docker.event_listener import EventListener
+from tasks_app.runner.docker.host_paths import HostPaths
+from tasks_app.runner.docker.images import Images
+from tasks_app.runner.docker.orphans import labels
+from tasks_app.runner.docker.piped import PipedContainer
+from tasks_app.runner.docker.pipes import FifosUnavailable, Pipes, is_about_fifos
+from tasks_app.runner.docker.remover import Remover
+from tasks_app.runner.docker.sandbox import Sandbox
+from tasks_app.runner.docker.transports import Transports
+from tasks_app.runner.engine import ContainerExit, Owner
+from tasks_app.runner.errors import Unavailable
+
+#: The label of a container that names its transport, `fifo` or `attach`.
+TRANSPORT_LABEL = "taskdaemon.transport"
+#: What Docker says of a directory that this process sees and the engine does not: one of them may be in a container.
+SOURCE_MISSING = "source path does not exist"
+#: The status with which a proxy or policy in front of the engine refuses a request, mostly a bind.
+HTTP_FORBIDDEN = 403
+
+AnyContainer = TypeVar("AnyContainer", bound=DockerContainer)
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """The container to create. `began`: when its start did, on the monotonic clock."""
+
+    handler: Handler
+    sandbox: Sandbox
+    environment: dict[str, str]
+    image: str
+    began: float
+
+
+class Creator:
+    """A container that does not start leaves nothing behind. For the threads of all slots."""
+
+    def __init__(
+        self, owner: Owner, images: Images, transports: Transports, remover: Remover, events: EventListener
+    ) -> None:
+        self._owner, self._images, self._transports = owner, images, transports
+        self._remover, self._events = remover, events
+        self._host_paths = HostPaths()
+        #: By handler and image. Threads of slots add; each change is atomic.
+        self._baselines: dict[tuple[str, str], Baseline] = {}
+
+    def attached(self, client: APIClient, spec: ContainerSpec) -> AttachedContainer:
+        """A started container that is attached to. Raises Unavailable."""
+        command = list(spec.handler.command) if spec.handler.command else None
+        # `stdin_open`: the handler's stdin ends when this process dies.
+        with unavailable_on_error():
+            container, stream = self._create(client, spec, "attach", command=command, stdin_open=True), None
+        try:
+            with unavailable_on_error():
+                # Attached before the start, so that no output is missed.
+                stream = attach(client, container)
+                client.start(container)
+                state = client.inspect_container(container)
+        except BaseException:
+            if stream is not None:
+                stream.close()
+            self._remover.discard(container, spec.began)
+            raise
+        return self._register(AttachedContainer(self._started(spec, state, self._remover.retire), stream))
+
+    def piped(
+        self, client: APIClient, spec: ContainerSpec, pipes: Pipes, command: Mapping[str, list[str]]
+    ) -> PipedContainer:
+        """A started container that has opened the FIFOs; they are released with it, or if it does not start.
+
+        Raises Unavailable; FifosUnavailable if another transport may work: the engine answered, but not as expected.
+        """
+        container, source = None, pipes.directory
+
+        def has_ended() -> str | None:
+            with unavailable_on_error():
+                state = client.inspect_container(container)["State"]
+            if state["Running"]:
+                return None
+            if state["OOMKilled"]:
+                raise Unavailable("it ran out of memory before it started; `memory_limit` allows more")
+            if state["ExitCode"] == SIGKILLED:
+                raise FifosUnavailable("it was killed before it started", lasting=False)
+            return f"exit code {state['ExitCode']}"
+
+        def retire(container: str, wait: float) -> ContainerExit:
+            try:
+                return self._remover.retire(container, wait)
+            finally:
+                self._transports.release(pipes)
+
+        try:
+            try:
+                source = self._host_paths.path(pipes.directory, lambda own: mounts_of(client, own))
+                container = self._create(client, spec, "fifo", [pipes.mount(source)], detach=True, **command)
+                client.start(container)
+            except APIError as error:
+                reason = str(error)
+                about = error.status_code == HTTP_FORBIDDEN or is_about_fifos(reason, source)
+                raise FifosUnavailable(
+                    describe(error), everywhere=about and SOURCE_MISSING in reason, lasting=about
+                ) from None
+            except (OSError, DockerException) as error:
+                raise Unavailable(describe(error)) from None
+            pipes.connect(has_ended)
+            with unavailable_on_error():
+                state = client.inspect_container(container)
+        except BaseException:
+            self._transports.release(pipes)
+            if container is not None:
+                self._remover.discard(container, spec.began)
+            raise
+        return self._register(PipedContainer(self._started(spec, state, retire), pipes))
+
+    def _create(
+        self,
+        client: APIClient,
+        spec: ContainerSpec,
+        transport: str,
+        mounts: Sequence[Mapping[str, Any]] = (),
+        **options: Any,
+    ) -> str:
+        """Create a container and return its id. Raises what the SDK raises, and Unavailable."""
+        handler = spec.handler
+        name = f"taskdaemon-{handler.name}-{secrets.token_hex(6)}"
+        host = spec.sandbox.host_options()
+        try:
+            made = client.create_container(
+                spec.image,
+                name=name,
+                environment=spec.environment,
+                labels={**labels(self._owner, handler.name), TRANSPORT_LABEL: transport},
+                tty=False,
+                # An image's health check would run beside the tasks, within their limits, and its result is not used.
+                healthcheck={"test": ["NONE"]},
+                user=spec.sandbox.user,
+                host_config=client.create_host_config(**{**host, "mounts": [*host["mounts"], *mounts]}),
+                **options,
+            )
+        except ImageNotFound:
+            raise self._images.missing(spec.image) from None
+        except OSError as error:
+            if not isinstance(error, APIError):
+                # Without an answer it is unknown whether the container exists, or will.
+                self._remover.remove_later(name)
+            raise
+        self._images.found(spec.image)
+        container: str = made["Id"]
+        return container
+
+    def _started(self, spec: ContainerSpec, state: Mapping[str, Any], retire: Retire) -> Started:
+        # Docker's init and the handler, or only the handler.
+        size = 2 if spec.sandbox.sandboxed else 1
+        baseline = self._baselines.setdefault((spec.handler.name, state["Image"]), Baseline(size))
+        return Started(state["Id"], state["Image"], Cgroup.of(state["Id"], state["State"]["Pid"]), baseline, retire)
+
+    def _register(self, one: AnyContainer) -> AnyContainer:
+        self._remover.use(one.full_id)
+        self._events.add(one)
+        return one

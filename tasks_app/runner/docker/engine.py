@@ -1,0 +1,148 @@
+"""The engine that runs handlers in Docker containers, on the engine of DOCKER_HOST or the local one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from docker import APIClient
+from docker.errors import APIError, NotFound
+from docker.types import CancellableStream
+from docker.utils import parse_repository_tag
+
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.runner.call import CallResult
+from tasks_app.runner.docker.client import Connection, describe, one_line, unavailable_on_error
+from tasks_app.runner.docker.container import DockerContainer
+from tasks_app.runner.docker.creator import ContainerSpec, Creator
+from tasks_app.runner.docker.event_listener import EventListener
+from tasks_app.runner.docker.host import Host
+from tasks_app.runner.docker.images import Images
+from tasks_app.runner.docker.orphans import NODE
+from tasks_app.runner.docker.pipes import FifosUnavailable, Pipes
+from tasks_app.runner.docker.remover import Remover
+from tasks_app.runner.docker.sandbox_hint import explained
+from tasks_app.runner.docker.transports import TRANSPORT, Transports
+from tasks_app.runner.engine import IsGone, Owner
+from tasks_app.runner.environment import variables
+from tasks_app.runner.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+#: How long a pull may make no progress before it counts as failed.
+PULL_TIMEOUT_SECONDS = 120.0
+
+
+class DockerEngine:
+    """Starts sandboxed, labelled containers. Connects when it is first needed, and reconnects by itself."""
+
+    def __init__(self, owner: Owner, environment: Mapping[str, str] | None = None) -> None:
+        """`environment`: has DOCKER_HOST and related variables; None: the process's environment."""
+        environment = os.environ if environment is None else environment
+        self.owner = owner
+        self._connection = Connection(environment)
+        self._images = Images(self._pull)
+        self._events = EventListener(self._open_events)
+        self._host = Host()
+        self.transports = Transports(
+            environment.get(TRANSPORT, "").lower() or "auto", owner.home, self._connection.address
+        )
+        self._remover = Remover(self._connection, owner)
+        self._creator = Creator(owner, self._images, self.transports, self._remover, self._events)
+
+    def refusal(self, handler: Handler) -> str | None:
+        if handler.image is None:
+            return f"handler '{handler.name}' has no `image`, so it cannot run in a container"
+        return None
+
+    def start(self, handler: Handler, slot: int) -> DockerContainer:
+        if refusal := self.refusal(handler):
+            raise Unavailable(refusal)
+        try:
+            return self._start(handler, slot)
+        except Unavailable as error:
+            raise type(error)(f"handler '{handler.name}' cannot be started: {error}") from None
+
+    def sweep(self, is_gone: IsGone) -> int:
+        """Remove the containers of dead nodes of this deployment, and those of this node whose removal failed earlier.
+
+        Returns how many. Raises Unavailable while the engine does not answer.
+        """
+        self.transports.sweep()
+        return self._remover.sweep(is_gone)
+
+    def explain(self, handler: Handler, result: CallResult) -> CallResult:
+        return explained(handler, result)
+
+    def close(self) -> None:
+        """Disconnect. Containers that are still running are left to the next sweep, as after a crash."""
+        self._events.close()
+        self._connection.close()
+
+    def _start(self, handler: Handler, slot: int) -> DockerContainer:
+        assert handler.image is not None
+        began, environment = time.monotonic(), variables(handler)
+        if waiting := self._images.being_pulled(handler.image):
+            raise waiting
+        with unavailable_on_error():
+            client = self._connection.get()
+            sandbox = self._host.sandbox_for(handler, self._connection.info)
+            spec = ContainerSpec(handler, sandbox, environment, handler.image, began)
+            image = self._image(client, handler.image) if self.transports.usable else None
+        if image is None:
+            return self._creator.attached(client, spec)
+        config = image.get("Config") or {}
+        entrypoint = config.get("Entrypoint") or ()
+        command = handler.command or config.get("Cmd") or ()
+        names = {*environment, *(line.partition("=")[0] for line in config.get("Env") or ())}
+        kind = (image["Id"], sandbox.runtime, sandbox.user)
+        pipes = self.transports.pipes(kind, handler.image, names) if entrypoint or command else None
+        if pipes is None:
+            return self._creator.attached(client, spec)
+        try:
+            return self._creator.piped(client, spec, pipes, Pipes.command(entrypoint, command))
+        except FifosUnavailable as error:
+            unavailable = error
+        if self.transports.fifo_only:
+            self.transports.fall_back(unavailable, kind, handler.image)
+        one = self._creator.attached(client, spec)
+        # Only now: if attach fails too, the cause is not the FIFOs.
+        if unavailable.lasting:
+            self.transports.fall_back(unavailable, kind, handler.image)
+            self.transports.suspend(None if unavailable.everywhere else kind)
+        else:
+            log.info("container %s uses Docker's attach, the next one FIFOs again: %s", one.id, unavailable)
+        return one
+
+    def _image(self, client: APIClient, image: str) -> Mapping[str, Any] | None:
+        """The engine's description of the image; None if it gives none. Raises Unavailable if the image is missing."""
+        try:
+            known: Mapping[str, Any] = client.inspect_image(image)
+        except NotFound:
+            raise self._images.missing(image) from None
+        except APIError as error:
+            self.transports.fall_back(
+                FifosUnavailable(f"the engine does not say what the image runs: {describe(error)}"), None, image
+            )
+            return None
+        return known
+
+    def _pull(self, image: str) -> None:
+        with unavailable_on_error():
+            client = self._connection.new_client(PULL_TIMEOUT_SECONDS)
+            try:
+                name, tag = parse_repository_tag(image)
+                for line in client.pull(name, tag=tag or "latest", stream=True, decode=True):
+                    if "error" in line:
+                        raise Unavailable(one_line(str(line["error"])))
+            finally:
+                client.close()
+
+    def _open_events(self) -> CancellableStream:
+        """An endless stream of events of this node's containers. Raises anything when the engine ends."""
+        client = self._connection.new_client(None)
+        filters = {"label": f"{NODE}={self.owner.node}", "type": "container", "event": ["oom", "pause"]}
+        return client.events(decode=True, filters=filters)

@@ -1,0 +1,124 @@
+"""Removes this node's containers, at once or by a later sweep, and those of dead nodes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from docker.errors import APIError, DockerException, NotFound
+
+from tasks_app.runner.docker.client import (
+    ENGINE_TIMEOUT_SECONDS,
+    Connection,
+    describe,
+    end_container,
+    unavailable_on_error,
+)
+from tasks_app.runner.docker.orphans import DEPLOYMENT, NODE, orphans
+from tasks_app.runner.engine import ContainerExit, IsGone, Owner
+from tasks_app.runner.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+#: After this time a container with our node's label that is not in use is removed.
+UNKNOWN_GRACE_SECONDS = 60.0
+
+
+class Remover:
+    """Knows which containers of this node are in use, and which could not be removed yet. Thread-safe."""
+
+    def __init__(self, connection: Connection, owner: Owner) -> None:
+        self._connection, self._owner = connection, owner
+        # Each change of these is atomic. The threads of slots write them; that of the sweeper removes from the second.
+        self._in_use: set[str] = set()
+        #: Containers to remove, by id, or by name if it is unknown whether they exist: since when.
+        self._pending: dict[str, float] = {}
+        #: Since when containers with our label have been seen that are not in use. Written by the sweeper's thread.
+        self._unknown: dict[str, float] = {}
+
+    def use(self, container: str) -> None:
+        """The container, given by its id, is in use until `retire`."""
+        self._in_use.add(container)
+
+    def retire(self, container: str, wait: float) -> ContainerExit:
+        """Kill and remove a container, and return how it ended: see Retire. Never raises."""
+        until = time.monotonic() + ENGINE_TIMEOUT_SECONDS
+        self._in_use.discard(container)
+        container_exit = ContainerExit(None)
+        try:
+            container_exit = end_container(self._connection.get(), container, wait)
+        except (OSError, DockerException, Unavailable) as error:
+            if not isinstance(error, NotFound):
+                log.debug("container %s: %s", container[:12], describe(error))
+        self._remove_until(until, container)
+        return container_exit
+
+    def discard(self, container: str, began: float) -> None:
+        """Remove a container whose start, which began then, has failed."""
+        self._remove_until(began + ENGINE_TIMEOUT_SECONDS, container)
+
+    def remove_later(self, container: str) -> None:
+        """Leave a container to the next sweep: its id, or its name if it is unknown whether it exists."""
+        self._pending[container] = time.monotonic()
+
+    def sweep(self, is_gone: IsGone) -> int:
+        """Remove the containers of dead nodes, and those of this node that wait for it. Returns how many.
+
+        Raises Unavailable while the engine does not answer.
+        """
+        with unavailable_on_error():
+            found = self._connection.get().containers(
+                all=True, filters={"label": f"{DEPLOYMENT}={self._owner.deployment}"}
+            )
+        labelled = {each["Id"]: each["Labels"] or {} for each in found}
+        removed = 0
+        for container in orphans(labelled.items(), self._owner, is_gone) + self._due(found, labelled):
+            if self._remove(container):
+                removed += 1
+                log.warning("removed container %s, which was left behind", container[:12])
+        return removed
+
+    def _due(self, found: Iterable[Mapping[str, Any]], labelled: Mapping[str, Mapping[str, str]]) -> list[str]:
+        """The ids of this node's containers to remove now. `labelled`: the labels of each container found."""
+        now = time.monotonic()
+        names = {each["Id"]: {name.lstrip("/") for name in each["Names"] or ()} for each in found}
+        unknown = {
+            container for container, label in labelled.items()
+            if label.get(NODE) == self._owner.node and container not in self._in_use
+        }  # fmt: skip
+        # A container may be unknown for a moment: it is about to be started, or being removed.
+        self._unknown = {container: self._unknown.get(container, now) for container in unknown}
+        pending = dict(self._pending)
+        due = [
+            each for each in unknown
+            if each in pending
+            or not names[each].isdisjoint(pending)
+            or now - self._unknown[each] >= UNKNOWN_GRACE_SECONDS
+        ]  # fmt: skip
+        for each, since in pending.items():
+            if now - since >= UNKNOWN_GRACE_SECONDS and each not in labelled:
+                self._pending.pop(each, None)
+        return due
+
+    def _remove_until(self, until: float, container: str) -> None:
+        """Remove a container now; or later, if it is past this moment, because the engine is slow."""
+        if time.monotonic() > until:
+            self.remove_later(container)
+        else:
+            self._remove(container)
+
+    def _remove(self, container: str) -> bool:
+        """Remove a container. False if that failed: the next sweep tries again."""
+        try:
+            self._connection.get().remove_container(container, v=True, force=True)
+        except NotFound:
+            pass
+        except (OSError, DockerException, Unavailable) as error:
+            if not (isinstance(error, APIError) and "already in progress" in str(error)):
+                log.debug("container %s cannot be removed: %s", container[:12], describe(error))
+                self.remove_later(container)
+                return False
+        self._pending.pop(container, None)
+        return True

@@ -1,0 +1,44 @@
+"""The error text of a timeout: what the handler wrote instead of a reply, for the handler's author."""
+
+from __future__ import annotations
+
+import json
+
+MAX_SHOWN_CHARS = 200
+
+
+def no_reply(seconds: float, stdout: str | None) -> str:
+    """The `error` of an attempt at its deadline. `stdout`: what the handler wrote; None if it never read its line."""
+    start = f"no reply within {seconds:g} s"
+    if stdout is None:
+        return f"{start}: the handler has not read its line"
+    lines = [line for line in stdout.splitlines() if line.strip()]
+    if not lines:
+        return f"{start} and nothing on stdout: is stdout flushed after each line?"
+    if not stdout.endswith("\n"):
+        return f"{start}: stdout has no line end after {_shown(lines[-1])}"
+    line = next((line for line in reversed(lines) if line.lstrip("\ufeff \t")[:1] in ("{", "[")), lines[-1])
+    count = "1 line that is not a reply" if len(lines) == 1 else f"{len(lines)} lines that are not a reply"
+    return f"{start}: the handler wrote {count}: {_shown(line)} ({_fault(line)})"
+
+
+def _shown(line: str) -> str:
+    return line[:MAX_SHOWN_CHARS] + " ..." if len(line) > MAX_SHOWN_CHARS else line
+
+
+def _fault(line: str) -> str:
+    """Why the line is not a reply."""
+    if line.startswith("\ufeff"):
+        return "it begins with a byte order mark"
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        text = line.strip()
+        if text in ("{", "["):
+            return "a reply is one line: print it without indentation"
+        return "JSON strings have double quotes" if text.startswith("{'") else "it is not JSON"
+    if not isinstance(value, dict):
+        return "a reply is a JSON object"
+    if "status" not in value:
+        return "it has no `status`"
+    return f'its `status` is {_shown(json.dumps(value["status"]))}; it must be "success" or "error"'

@@ -1,0 +1,1 @@
+"""Runs handlers as child processes."""

@@ -1,0 +1,196 @@
+"""The engine that runs handlers as child processes: without a sandbox, for development and trusted code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.runner.call import CallResult
+from tasks_app.runner.engine import EXITED, STDERR, STDOUT, ContainerExit, IsGone, Piece
+from tasks_app.runner.environment import variables
+from tasks_app.runner.errors import Unavailable
+from tasks_app.runner.process.parent_death import die_with_parent, tied_command
+from tasks_app.runner.stdin_pipe import StdinPipe
+
+READ_SIZE = 64 * 1024
+REAP_TIMEOUT_SECONDS = 5.0
+
+
+class ProcessEngine:
+    """Starts child processes that lead a process group, have a minimal environment, and die with their parent."""
+
+    def refusal(self, handler: Handler) -> str | None:
+        if handler.image is not None:
+            return (
+                f"handler '{handler.name}' has an image, so it cannot be a child process; "
+                "give it only a `command`, or use an engine that runs containers"
+            )
+        if not handler.command:
+            return f"handler '{handler.name}' has no `command`, so there is nothing to start"
+        return None
+
+    def start(self, handler: Handler, slot: int) -> ProcessContainer:
+        """Start a child process. On Linux it is killed when the calling thread ends."""
+        if refusal := self.refusal(handler):
+            raise Unavailable(refusal)
+        assert handler.command is not None
+        command = list(handler.command)
+        if command[0] in ("python", "python3"):
+            command[0] = sys.executable
+        environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LANG": "C.UTF-8",
+            "HOME": tempfile.gettempdir(),
+        }
+        try:
+            environment |= variables(handler)
+        except Unavailable as error:
+            raise Unavailable(f"handler '{handler.name}' cannot be started: {error}") from None
+        try:
+            tied = tied_command(command, handler.cwd, environment, os.getpid())
+            process = subprocess.Popen(
+                tied or command,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=handler.cwd,
+                env=environment,
+                start_new_session=True,
+                # It makes system calls only: in a child of a threaded process, anything else may deadlock before exec.
+                preexec_fn=None if tied else _before_exec(os.getpid()),
+            )
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            what = f"{command[0]}" if handler.cwd.is_dir() else f"its directory {handler.cwd}"
+            raise Unavailable(f"handler '{handler.name}' cannot be started: {what}: {reason}") from None
+        return ProcessContainer(process)
+
+    def sweep(self, is_gone: IsGone) -> int:
+        """Nothing to do: the kernel ends child processes with their node."""
+        return 0
+
+    def explain(self, handler: Handler, result: CallResult) -> CallResult:
+        """The result unchanged: nothing more is known of a child process."""
+        return result
+
+
+class ProcessContainer(StdinPipe):
+    """A child process and its process group."""
+
+    image = ""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin and process.stdout and process.stderr
+        self.id = f"pid-{process.pid}"
+        self._process = process
+        os.set_blocking(process.stdin.fileno(), False)
+        super().__init__(process.stdin.fileno(), lambda: (process.pid,))
+        self._out = process.stdout.fileno()
+        self._err = process.stderr.fileno()
+        self._pidfd = _open_pidfd(process.pid)
+        self._exit: ContainerExit | None = None
+        for pipe in (self._out, self._err):
+            os.set_blocking(pipe, False)
+        self._peek = select.poll()
+        self._peek.register(self._out, select.POLLIN)
+        # If memory runs out the kernel should kill the handler, not the node.
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{process.pid}/oom_score_adj").write_text("500")
+
+    def readers(self) -> Sequence[int]:
+        pipes = (self._out, self._err)
+        return pipes if self._pidfd is None else (*pipes, self._pidfd)
+
+    def receive(self, reader: int) -> Sequence[Piece]:
+        if reader == self._pidfd:
+            return ((EXITED, b""),)
+        try:
+            data = os.read(reader, READ_SIZE)
+        except BlockingIOError:
+            return ()
+        except OSError:
+            data = b""
+        return ((STDOUT if reader == self._out else STDERR, data),)
+
+    def silent(self) -> bool:
+        return not self._peek.poll(0)
+
+    def check_leftovers(self, wait: bool = True) -> None:
+        return None
+
+    def destroy(self, grace: float = 0.0) -> ContainerExit:
+        if self._exit is None:
+            # Until stdin is closed it can only have ended by itself; with `grace` it may also exit at the end of stdin.
+            exited = self._ended(0)
+            if not exited and grace > 0:
+                self._close(self._process.stdin)
+                exited = self._ended(grace)
+            # Killed before it is reaped: after that, another process group may get its number.
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._ended(REAP_TIMEOUT_SECONDS)
+            code: int | None
+            try:
+                code = self._process.wait(timeout=0 if self._pidfd is not None else REAP_TIMEOUT_SECONDS)
+            except subprocess.TimeoutExpired:
+                code = None  # Stuck in the kernel. It is killed, and `subprocess` reaps it at a later start.
+            if code is not None and code < 0:
+                code = 128 - code
+            self._exit = ContainerExit(code if exited else None)
+            self._reader.close()
+            for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+                self._close(pipe)
+            if self._pidfd is not None:
+                os.close(self._pidfd)
+        return self._exit
+
+    def _ended(self, seconds: float) -> bool:
+        """True if the process ends within this many seconds. Does not reap it."""
+        if self._pidfd is not None:
+            poller = select.poll()
+            poller.register(self._pidfd, select.POLLIN)
+            return bool(poller.poll(round(seconds * 1000)))
+        flags = os.WEXITED | os.WNOWAIT | os.WNOHANG
+        pause = select.poll()
+        for _ in range(max(1, round(seconds * 100))):
+            with contextlib.suppress(OSError):
+                if os.waitid(os.P_PID, self._process.pid, flags) is not None:
+                    return True
+            if seconds > 0:
+                pause.poll(10)
+        return False
+
+    @staticmethod
+    def _close(pipe: object) -> None:
+        with contextlib.suppress(OSError):
+            pipe.close()  # type: ignore[attr-defined]
+
+
+def _before_exec(parent: int) -> Callable[[], None]:
+    tie, setrlimit, core = die_with_parent(parent), resource.setrlimit, resource.RLIMIT_CORE
+
+    def in_the_child() -> None:
+        setrlimit(core, (0, 0))
+        tie()
+
+    return in_the_child
+
+
+def _open_pidfd(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends; None on systems without pidfds."""
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import select
+import time
+from collections import deque
+
+from tasks_app.runner.call import Call, CallResult, Outcome
+from tasks_app.runner.delivery import Delivery
+from tasks_app.runner.engine import EXITED, STDOUT, Container
+from tasks_app.runner.errors import BadReply
+from tasks_app.runner.lines import Lines
+from tasks_app.runner.reactor import Events, Listener, Reactor
+from tasks_app.runner.tail import Tail
+from tasks_app.runner.wire import Failure, Success, parse_reply
+
+Reply = Success | Failure | BadReply
+
+MAX_STARTUP_OUTPUT_BYTES = 1024 * 1024
+MAX_REMEMBERED_TASKS = 64
+"""How many earlier tasks of a container are remembered, to recognise late replies by their `task_id`."""
+
+
+class Session:
+    """The exchange of lines with one container, from its start to its end.
+
+    Every method is called under the slot's lock, and none blocks.
+    """
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+        self.calls = 0
+        self.replied = False
+        """It has replied to a call in time, with a success or an error."""
+        self.names_tasks = False
+        """Its last reply had a `task_id`."""
+        self.started_at = time.monotonic()
+        self.surplus = False
+        """It wrote more to stdout than one reply a call, or could not be sent a line."""
+        self.premature = False
+        """It replied before its first call, or wrote without end at its start."""
+        self.ended = False
+        """No more output comes: stdout was closed, or the container has exited."""
+        self.exiting = False
+        """It has exited, and output may remain: call `receive` with what `poll` finds until `ended`."""
+        self.awaiting_reply = False
+        """It has a whole line that it has not replied to."""
+        self.delivery = Delivery(container)
+        """Sends the last line."""
+        self._writer = container.writer()
+        self._readers = list(container.readers())
+        self._watching_writer = False
+        self._stdin_closed = False
+        self._starting = True
+        self._startup_bytes = 0
+        self._stdout_bytes = 0
+        self._task = ""
+        self._expects_task_id = False
+        self._earlier_tasks: deque[str] = deque(maxlen=MAX_REMEMBERED_TASKS)
+        self._lines = Lines()
+        self._out: Tail | None = None
+        self._err: Tail | None = None
+        self._reactor: Reactor | None = None
+        self._listener: Listener | None = None
+        self._poller = select.poll()
+        # The order in which descriptors are received: output before the exit that followed it, and stderr after
+        # stdout, so that what was logged before a reply is kept with that reply.
+        self._order = {reader: nth for nth, reader in enumerate(self._readers)}
+        for reader in self._readers:
+            self._poller.register(reader, select.POLLIN)
+
+    def attach(self, reactor: Reactor, listener: Listener) -> None:
+        """Have the reactor pass this container's events to `listener`."""
+        self._reactor, self._listener = reactor, listener
+        # stdout last: its end is the container's, and the reactor may handle it before the next descriptor is watched.
+        for reader in reversed(self._readers):
+            reactor.watch(reader, self._events(reader), listener)
+
+    def detach(self) -> None:
+        """Leave the reactor. Later output waits for `poll`."""
+        if self._reactor is not None:
+            for descriptor in {*self._readers, self._writer}:
+                self._reactor.forget(descriptor)
+            self._reactor = None
+
+    @property
+    def quiet(self) -> bool:
+        """True if only a reply needs handling."""
+        return not (self.ended or self.surplus or self.premature or self.exiting)
+
+    @property
+    def reusable(self) -> bool:
+        """True if the container can be given another call after a reply."""
+        return not (self.surplus or self.ended or self.exiting or self._stdin_closed or self.delivery.pending)
+
+    def send(self, line: bytes, task_id: str = "") -> bool:
+        """Begin to send a line. False if the container wrote something or ended; nothing was sent then.
+
+        To make sure that a reply belongs to this line, its end is held back until the handler has read its beginning
+        and stdout is silent; not if the handler already waits for the line, or names the task in its replies. `receive`
+        sends the rest.
+        """
+        # Two attempts of one task have the same id, which therefore cannot tell their replies apart.
+        self._expects_task_id = self.names_tasks and task_id not in self._earlier_tasks
+        hold_back = not self._expects_task_id
+        # Output of a container without calls belongs to its start: it cannot be a late reply.
+        if self.calls:
+            # Asked before stdout is checked: if it waits, everything that it wrote before is there by then.
+            hold_back = hold_back and not self.container.is_reading()
+            if not (self.reusable and self.container.silent()):
+                self.surplus = True
+                return False
+        try:
+            self.delivery.begin(line, hold_back)
+        except OSError:
+            self.surplus = True
+            return False
+        if self.calls:
+            self._out = self._err = None
+        self.calls += 1
+        self._task = task_id
+        pending = self.delivery.pending
+        if not (pending and self.delivery.held_back):
+            self._expect_reply()
+        if pending:
+            self._watch_writer(True)
+        return True
+
+    def poll(self) -> Events:
+        """The events that are ready now."""
+        return self._poller.poll(0)
+
+    def receive(self, events: Events) -> Reply | None:
+        """Read and send what is ready. Returns the reply to the last line when it is complete."""
+        exiting, stdout_bytes, writable = self.exiting, self._stdout_bytes, False
+        reply: Reply | None = None
+        if len(events) > 1:
+            events.sort(key=lambda event: self._order.get(event[0], -1))
+        for fd, _ in events:
+            if fd in self._readers:
+                reply = self._read(fd) or reply
+            if self._watching_writer and fd == self._writer:
+                writable = True
+        if writable:
+            self._send_rest()
+        if exiting and self._stdout_bytes == stdout_bytes:
+            self.ended = True
+        return reply
+
+    def result(self, call: Call, outcome: Outcome, sent_at: float, slot: int, oom: bool) -> CallResult:
+        """The result of the last call, which is over now."""
+        seconds, container = time.monotonic() - sent_at, self.container
+        out, err = self.tails()
+        return CallResult(call, outcome, container.id, None, seconds, slot, out, err, container.image, oom)
+
+    def tails(self) -> tuple[str, str]:
+        """What stdout and stderr had besides replies. Call after the end of a call."""
+        if not self._lines.empty:
+            self._keep(self._lines.unfinished())
+            self._lines = Lines()
+        return (self._out.text() if self._out else "", self._err.text() if self._err else "")
+
+    def _expect_reply(self) -> None:
+        """The whole line is sent: a reply from now on belongs to it."""
+        if self._starting:
+            self._starting = False
+            self.premature |= self._lines.unfinished().lstrip().startswith(b"{")
+        self.awaiting_reply = not self.premature
+
+    def _read(self, fd: int) -> Reply | None:
+        reply: Reply | None = None
+        for stream, data in self.container.receive(fd):
+            if not data:
+                self._stream_ended(stream, fd)
+            elif stream == STDOUT:
+                self._stdout_bytes += len(data)
+                reply = self._stdout(data) or reply
+            else:
+                if self._err is None:
+                    self._err = Tail()
+                self._err.add(data)
+        return reply
+
+    def _stdout(self, data: bytes) -> Reply | None:
+        found: Success | Failure | None = None
+        line = b""
+        try:
+            for line in self._lines.feed(data):
+                if not self.awaiting_reply:
+                    self._unexpected(line)
+                    continue
+                reply = parse_reply(line)
+                if reply is None or self._is_late(reply):
+                    self._keep(line)
+                    continue
+                found = reply
+                self.awaiting_reply = False
+                self.replied = True
+                self.names_tasks = reply.task_id is not None
+                self._earlier_tasks.append(self._task)
+        except BadReply as bad:
+            self.awaiting_reply = False
+            self._keep(line)
+            return bad
+        if not self.awaiting_reply and not self._lines.empty:
+            self._unexpected(b"")
+        return found
+
+    def _is_late(self, reply: Success | Failure) -> bool:
+        """True if it replies to an earlier line. Raises BadReply if the line that it replies to is unknown."""
+        if reply.task_id is None:
+            if self._expects_task_id:
+                raise BadReply(
+                    "the reply has no `task_id`, and earlier replies of this container had one; "
+                    "name the task in every reply"
+                )
+            return False
+        if not self._task or reply.task_id == self._task:
+            return False
+        if reply.task_id not in self._earlier_tasks:
+            raise BadReply(f"the reply's `task_id` is {reply.task_id[:40]!r}, and the task's is {self._task!r}")
+        self.surplus = True
+        return True
+
+    def _unexpected(self, line: bytes) -> None:
+        """Handle output while no reply is due."""
+        self._keep(line)
+        if not self._starting:
+            self.surplus = True
+            return
+        self._startup_bytes += len(line)
+        try:
+            self.premature |= self._startup_bytes > MAX_STARTUP_OUTPUT_BYTES or parse_reply(line) is not None
+        except BadReply:
+            self.premature = True
+
+    def _keep(self, data: bytes) -> None:
+        if self._out is None:
+            self._out = Tail()
+        self._out.add(data)
+
+    def _stream_ended(self, stream: int, fd: int) -> None:
+        if fd not in self._readers:
+            return
+        self._poller.unregister(fd)
+        self._readers.remove(fd)
+        if self._reactor is not None:
+            self._reactor.forget(fd)
+        if stream == EXITED:
+            # Output from before the exit may remain, and a child process may hold stdout open for ever.
+            self.exiting = True
+        elif stream == STDOUT:
+            self.ended = True
+
+    def _send_rest(self) -> None:
+        """The writer is ready: the pipe has room, or the handler has read the beginning of the line."""
+        try:
+            if self.delivery.unsent:
+                self.delivery.send()
+            elif self._is_silent():
+                self.delivery.finish()
+                self._expect_reply()
+            else:
+                self.delivery.cancel()
+        except OSError:
+            # It closed its stdin. It may still reply to this line, but gets no other.
+            self._stdin_closed = True
+            self.delivery.cancel()
+        if not self.delivery.pending:
+            self._watch_writer(False)
+
+    def _is_silent(self) -> bool:
+        """True if the handler wrote nothing before it read the line that could be taken for its reply."""
+        for fd, _ in self._poller.poll(0):
+            if fd in self._readers:
+                self._read(fd)
+        return self.quiet
+
+    def _events(self, descriptor: int) -> int:
+        """The events that the descriptor is watched for."""
+        events = select.POLLIN if descriptor in self._readers else 0
+        return events | select.POLLOUT if descriptor == self._writer and self._watching_writer else events
+
+    def _watch_writer(self, watch: bool) -> None:
+        """Watch the writer while bytes remain to be sent."""
+        if watch == self._watching_writer:
+            return
+        self._watching_writer = watch
+        writer = self._writer
+        if writer in self._readers:
+            self._poller.modify(writer, self._events(writer))
+            if self._reactor is not None:
+                self._reactor.modify(writer, self._events(writer))
+        elif watch:
+            self._poller.register(writer, select.POLLOUT)
+            if self._reactor is not None and self._listener is not None:
+                self._reactor.watch(writer, select.POLLOUT, self._listener)
+        else:
+            self._poller.unregister(writer)
+            if self._reactor is not None:
+                self._reactor.forget(writer)

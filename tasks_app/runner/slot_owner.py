@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from typing import Protocol
+
+from tasks_app.runner.call import CallResult
+from tasks_app.runner.death_reason import DeathReason
+
+
+class SlotOwner(Protocol):
+    """What a slot asks of its pool, which knows slots by their numbers."""
+
+    def mark_ready(self, number: int) -> None:
+        """The slot can be taken. Called under the slot's lock."""
+
+    def withdraw(self, number: int) -> None:
+        """The slot cannot be taken now; perhaps it could not before either. Called under the slot's lock."""
+
+    def may_recycle(self, number: int) -> bool:
+        """True if the slot may replace its container because of its age. Only one slot at a time may.
+
+        If True, the slot is withdrawn until its next container is ready. Called under the slot's lock.
+        """
+
+    def misbehaved(self) -> None:
+        """A container wrote or exited while it should have waited for a line: watch all of them after their replies."""
+
+    def watch_seconds(self, blind_replies: int) -> float:
+        """How long a container is watched after its reply before its slot is ready. `blind_replies`: see Caution."""
+
+    def started(self) -> None:
+        """A container was started."""
+
+    def died(self, reason: DeathReason) -> None:
+        """A container ended."""
+
+    def finished(self, result: CallResult) -> None:
+        """A call is over. Never raises."""
+
+    def freed(self) -> None:
+        """The slot is ready again. Never raises."""

@@ -1,0 +1,168 @@
+"""The states of a slot, and its transitions. Each state has those that it allows; any other is an AttributeError.
+
+    Absent --started--> Watched --trusted--> Ready --sent--> Busy --replied--> Ready
+                                                             Busy --watched--> Watched
+                                                             Busy --inspected--> Inspected --replied--> Ready
+                                                                                 Inspected --watched--> Watched
+
+From every state with a container, `evicted` leads back to Absent. A state is a value: its fields are final (a frozen
+dataclass would take four times as long to make), and the slot replaces it under its lock, so whoever has read one sees
+fields that belong together. Moments are on the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from tasks_app.runner.call import Call
+from tasks_app.runner.errors import KillReason
+from tasks_app.runner.session import Session
+from tasks_app.runner.wire import Failure, Success
+
+
+@dataclass(slots=True)
+class Absent:
+    """No container: it is being started, or the last one is being destroyed."""
+
+    @property
+    def due(self) -> float:
+        """When the slot must be checked if nothing happens before."""
+        return math.inf
+
+    def started(self, session: Session, until: float) -> Watched:
+        """A container was started. It is watched until the end of its probation."""
+        return Watched(session, until)
+
+
+@dataclass(slots=True)
+class Watched:
+    """A container that gets no call before `until`: a new one in its probation, or one after a reply (see Caution)."""
+
+    session: Final[Session]
+    until: Final[float]
+
+    @property
+    def due(self) -> float:
+        return self.until
+
+    def trusted(self) -> Ready:
+        """The time is over, and the container has neither written nor ended."""
+        return Ready(self.session)
+
+    def evicted(self) -> Absent:
+        """Its container must not get another call."""
+        return Absent()
+
+
+@dataclass(slots=True)
+class Ready:
+    """A container that waits for a call."""
+
+    session: Final[Session]
+
+    @property
+    def due(self) -> float:
+        return math.inf
+
+    def sent(self, call: Call, at: float, deadline: float) -> Busy:
+        """A call was sent, or its beginning was."""
+        return Busy(self.session, call, at, deadline)
+
+    def evicted(self) -> Absent:
+        return Absent()
+
+
+@dataclass(slots=True)
+class Busy:
+    """A container with a call. `kill`: why it is to be killed, unless the reply comes first."""
+
+    session: Final[Session]
+    call: Final[Call]
+    sent_at: Final[float]
+    deadline: Final[float]
+    kill: Final[KillReason | None] = None
+
+    @property
+    def due(self) -> float:
+        return self.deadline
+
+    def killed(self, reason: KillReason) -> Busy:
+        """A kill was requested."""
+        return replace(self, kill=reason)
+
+    def inspected(self, reply: Success | Failure) -> Inspected:
+        """It has replied, but only a thread that may block can find out whether its container may stay."""
+        return Inspected(self.session, self.call, self.sent_at, reply)
+
+    def replied(self) -> Ready:
+        """Its call is over, and the container waits for the next one."""
+        return Ready(self.session)
+
+    def watched(self, until: float) -> Watched:
+        """Its call is over, and the container may write a second reply."""
+        return Watched(self.session, until)
+
+    def evicted(self) -> Absent:
+        return Absent()
+
+
+@dataclass(slots=True)
+class Inspected:
+    """A container that has replied, and that the reactor does not serve: the slot's thread looks for leftovers."""
+
+    session: Final[Session]
+    call: Final[Call]
+    sent_at: Final[float]
+    reply: Final[Success | Failure]
+
+    @property
+    def due(self) -> float:
+        return math.inf
+
+    def killed(self, reason: KillReason) -> Inspected:
+        """A kill was requested too late."""
+        return self
+
+    def replied(self) -> Ready:
+        return Ready(self.session)
+
+    def watched(self, until: float) -> Watched:
+        return Watched(self.session, until)
+
+    def evicted(self) -> Absent:
+        return Absent()
+
+
+Served = Watched | Ready | Busy
+"""The reactor serves the container."""
+Called = Busy | Inspected
+"""There is a call, whose result is not known yet."""
+SlotState = Absent | Watched | Ready | Busy | Inspected
+
+
+class Phase(StrEnum):
+    """A slot's state in one word."""
+
+    STARTING = "starting"
+    WATCHED = "watched"
+    """After a reply."""
+    FREE = "free"
+    TAKEN = "taken"
+    """Taken from the pool, and not called yet."""
+    BUSY = "busy"
+
+    @classmethod
+    def of(cls, state: SlotState, taken: bool) -> Phase:
+        """The phase of a slot in this state. `taken`: it was taken from its pool."""
+        match state:
+            case Busy() | Inspected():
+                return cls.BUSY
+            case Ready():
+                return cls.TAKEN if taken else cls.FREE
+            case Watched(session=session) if session.replied:
+                return cls.WATCHED
+            case _:
+                return cls.STARTING

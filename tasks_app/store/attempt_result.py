@@ -1,0 +1,58 @@
+"""How an attempt ended, and what follows for its task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tasks_app.models import OutcomeKind, Status
+from tasks_app.store.claimed_task import ClaimedTask
+
+
+class AttemptResult(NamedTuple):
+    """How one claimed attempt ended. `result` is JSON text; `seconds` is the time from the task's line to the reply.
+
+    `image`: the id of the container's image. `oom`: whether the engine reported it; None if no engine can.
+    `kind_if_repeated`: replaces the kind of a release that the handler caused, once the task was released too often in
+    a row. `taken_away`: another verb ended the attempt and the container was stopped for it; only the log is kept.
+    """
+
+    task: ClaimedTask
+    kind: OutcomeKind
+    result: str | None = None
+    error: str | None = None
+    retryable: bool = True
+    container: str = ""
+    image: str | None = None
+    exit_code: int | None = None
+    oom: bool | None = None
+    seconds: float | None = None
+    stdout_tail: str = ""
+    stderr_tail: str = ""
+    kind_if_repeated: OutcomeKind | None = None
+    taken_away: bool = False
+
+
+@dataclass(frozen=True)
+class RetryDecision:
+    """A task's next status and failure reason.
+
+    `pause`: seconds until it is ready again; `spent`: retries that this result uses.
+    """
+
+    status: str
+    reason: str | None = None
+    pause: float = 0.0
+    spent: int = 0
+
+    @property
+    def at_once(self) -> bool:
+        """Whether the task is ready again now."""
+        return self.status == Status.PENDING.value and not self.pause
+
+
+#: Follows every success.
+COMPLETED = RetryDecision(Status.COMPLETED.value)
+
+#: An attempt that ended, and what follows.
+Settled = tuple[AttemptResult, RetryDecision]

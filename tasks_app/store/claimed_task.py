@@ -1,0 +1,63 @@
+"""What a claim asks for, and what it returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+#: Which of a type's ready tasks is the best: the oldest, the newest, or the oldest of the highest priority.
+Selection = Literal["fifo", "lifo", "priority"]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The rules of one attempt; the claim copies them onto the row. Seconds; `retry_on` has error, timeout, crash."""
+
+    timeout: float
+    max_retries: int
+    retry_backoff: float
+    retry_on: frozenset[str]
+
+    @cached_property
+    def retry_on_text(self) -> str:
+        """`retry_on` as the row stores it."""
+        return ",".join(sorted(self.retry_on))
+
+
+def retry_on_of(text: str) -> frozenset[str]:
+    """The inverse of `Policy.retry_on_text`."""
+    return frozenset(word for word in text.split(",") if word)
+
+
+class ClaimRequest(NamedTuple):
+    """At most `count` tasks of a type, to run under `policy`."""
+
+    task_type: str
+    count: int  # type: ignore[assignment]  # hides tuple.count
+    policy: Policy
+
+
+class ClaimedTask(NamedTuple):
+    """One claimed attempt. `task_data` is JSON text on one line; `wait` is seconds from ready to claimed.
+
+    `sent_at`: when the claim was sent, on this process's monotonic clock. `started_at`: as SQLite stores it; the settle
+    copies it into the attempt's row without reading the task's.
+    """
+
+    id: str
+    task_type: str
+    task_data: str
+    attempt: int
+    priority: int
+    position: int
+    retries: int
+    wait: float
+    policy: Policy
+    sent_at: float | None = None
+    started_at: str | None = None
+
+    @property
+    def known_wait(self) -> float | None:
+        """`wait`; None if the clock was set back in between."""
+        return self.wait if self.wait >= 0.0 else None

@@ -1,0 +1,39 @@
+"""What maintenance is due."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+#: How long the row of a stopped node is kept. Other nodes recognize by it the containers that the node left behind;
+#: without the row they do not remove them.
+KEEP_STOPPED_NODES_DAYS = 30
+#: The upper limit of DAEMON_LEASE.
+MAX_LEASE_SECONDS = 600.0
+#: A lease that ends later was written before the database's clock was set back.
+MAX_VALID_LEASE_SECONDS = 2 * MAX_LEASE_SECONDS
+
+
+class DueWork(NamedTuple):
+    """What maintenance is due. Each bool says whether there is at least one such row."""
+
+    #: Seconds on the database's clock.
+    now: float
+    #: When the first waiting row is due, on the same clock.
+    next_due: float | None = None
+    #: The other nodes that hold tasks.
+    holders: tuple[str, ...] = ()
+    #: A due row that was measured on the clock of an earlier boot.
+    due_on_old_clock: bool = False
+    #: A running row whose lease has run out or is invalid.
+    lost: bool = False
+    #: A pending row that expired.
+    expired: bool = False
+    #: Another node that has not stopped.
+    peers: bool = False
+    #: The row of a node that stopped `KEEP_STOPPED_NODES_DAYS` ago.
+    old_nodes: bool = False
+
+    @property
+    def due(self) -> bool:
+        """Whether a waiting row is due."""
+        return self.next_due is not None and self.next_due <= self.now

@@ -1,0 +1,88 @@
+"""Settle on PostgreSQL: one statement for the tasks, the attempts and the counters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import DataError, connection, transaction
+
+from tasks_app.db.postgresql.prepared import prepared
+from tasks_app.store.attempt_result import Settled
+from tasks_app.store.postgresql.counters import add_counts
+from tasks_app.store.store import CountSettled
+
+# coalesce() keeps the planner from the partial index of running tasks: that looks small but is full of dead entries,
+# which every settle would read. The time is read once for each task, or a pause of the server would give the task's row
+# and the attempt's different ones.
+_SETTLE = """
+WITH d AS (
+  SELECT d.*, clock_timestamp() AS moment FROM json_to_recordset($1::json) AS d(id uuid, number int, status text,
+    result text, error text, reason text, pause float8, spent int, outcome text, container text, image text,
+    exit_code int, oom bool, wait float8, seconds float8, out text, err text)
+), kept AS (
+  UPDATE taskdaemon_task AS t SET status = d.status, result = d.result::jsonb, failure_reason = d.reason,
+    last_error = coalesce(d.error, t.last_error), retries = t.retries + d.spent, node = NULL, lease = NULL,
+    due = CASE WHEN d.pause > 0 THEN extract(epoch from d.moment)::float8 + d.pause END,
+    due_at = CASE WHEN d.pause > 0 THEN d.moment + d.pause * interval '1 second' END,
+    ready_at = CASE WHEN d.status = 'pending' AND d.pause = 0 THEN d.moment ELSE t.ready_at END,
+    completed_at = CASE WHEN d.status <> 'pending' THEN d.moment END
+  FROM d WHERE t.id = d.id AND coalesce(t.status) = 'processing' AND t.attempts = d.number
+  RETURNING d.*, t.started_at
+), tried AS (
+  INSERT INTO taskdaemon_attempt (task_id, number, node, container, image, started_at, ended_at, outcome, error,
+    exit_code, oom, wait_seconds, seconds, stdout_tail, stderr_tail)
+  SELECT id, number, $2, container, image, started_at, moment, outcome, coalesce(error, ''),
+    exit_code, oom, wait, seconds, out, err FROM kept
+), counted AS (
+  INSERT INTO taskdaemon_counter_delta (counts) SELECT $3 WHERE (SELECT count(*) FROM kept) = $4::int
+)
+SELECT id::text, number, {check} FROM kept
+"""
+#: All or nothing without a transaction: if one task does not match, the statement divides by zero and has no effect.
+SETTLE_ALL = _SETTLE.replace("{check}", "1 / ((SELECT count(*) FROM kept) = $4::int)::int")
+SETTLE_ANY = _SETTLE.replace("{check}", "1")
+_DIVISION_BY_ZERO = "22012"
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def settle(node: str, settled: Sequence[Settled], count: CountSettled) -> set[tuple[str, int]]:
+    """See Store."""
+    # Usually every result is kept, and the statement adds the counts of all. Otherwise they are added afterwards.
+    params = (_encode(_rows(settled)), node, _encode(count(settled, ())), len(settled))
+    if not connection.in_atomic_block:
+        try:
+            kept = {(row[0], row[1]) for row in prepared(SETTLE_ALL, params)}
+            if len(kept) == len(settled):
+                return kept  # otherwise none matched, and the statement changed nothing
+        except DataError as error:
+            if getattr(error.__cause__, "sqlstate", None) != _DIVISION_BY_ZERO:
+                raise
+    with transaction.atomic():
+        kept = {(row[0], row[1]) for row in prepared(SETTLE_ANY, params)}
+        if len(kept) != len(settled):
+            dropped = [each for each, _ in settled if (each.task.id, each.task.attempt) not in kept]
+            add_counts(count([pair for pair in settled if (pair[0].task.id, pair[0].task.attempt) in kept], dropped))
+    return kept
+
+
+def _rows(settled: Sequence[Settled]) -> list[dict[str, Any]]:
+    rows = []
+    for each, decision in settled:
+        task = each.task
+        row = {
+            "id": task.id, "number": task.attempt, "status": decision.status, "pause": decision.pause,
+            "spent": decision.spent, "outcome": each.kind.value, "container": each.container,
+            "wait": task.known_wait, "seconds": each.seconds, "out": each.stdout_tail, "err": each.stderr_tail,
+        }  # fmt: skip
+        # A missing key is null in the statement.
+        if each.result is not None:
+            row["result"] = each.result
+        if each.image is not None:
+            row |= {"image": each.image, "oom": each.oom}
+        if each.error is not None or decision.reason is not None or each.exit_code is not None:
+            row |= {"error": each.error, "reason": decision.reason, "exit_code": each.exit_code}
+        rows.append(row)
+    return rows

@@ -1,0 +1,52 @@
+"""The store on PostgreSQL."""
+
+from __future__ import annotations
+
+from tasks_app.store.postgresql.claim import claim, ready_types
+from tasks_app.store.postgresql.clock import clock_id, elapsed, now, seconds
+from tasks_app.store.postgresql.counters import add_counts
+from tasks_app.store.postgresql.due_work import due_work
+from tasks_app.store.postgresql.fault import fault
+from tasks_app.store.postgresql.insert import insert, next_positions
+from tasks_app.store.postgresql.json_bytes import json_bytes
+from tasks_app.store.postgresql.limits import limited, unlimited
+from tasks_app.store.postgresql.maintain import maintain, problem
+from tasks_app.store.postgresql.node import update_node
+from tasks_app.store.postgresql.reading import reading
+from tasks_app.store.postgresql.session import Session
+from tasks_app.store.postgresql.settle import settle
+from tasks_app.store.postgresql.transactions import bare_writing, writing
+from tasks_app.store.postgresql.where import where
+
+
+class PostgreSQLStore:
+    """See Store."""
+
+    name = "postgresql"
+    is_server = True
+    single_writer = False
+    tasks_per_commit = 1  # writers that hold several rows each could deadlock
+
+    insert = staticmethod(insert)
+    claim = staticmethod(claim)
+    ready_types = staticmethod(ready_types)
+    settle = staticmethod(settle)
+    add_counts = staticmethod(add_counts)
+    next_positions = staticmethod(next_positions)
+    due_work = staticmethod(due_work)
+    maintain = staticmethod(maintain)
+    problem = staticmethod(problem)
+    reading = staticmethod(reading)
+    update_node = staticmethod(update_node)
+    clock_id = staticmethod(clock_id)
+    elapsed = staticmethod(elapsed)
+    now = staticmethod(now)
+    seconds = staticmethod(seconds)
+    writing = staticmethod(writing)
+    bare_writing = staticmethod(bare_writing)
+    json_bytes = staticmethod(json_bytes)
+    session = Session
+    fault = staticmethod(fault)
+    where = staticmethod(where)
+    limited = staticmethod(limited)
+    unlimited = staticmethod(unlimited)

@@ -1,0 +1,72 @@
+"""Parts of statements that all databases spell alike."""
+
+from __future__ import annotations
+
+from tasks_app.store.claimed_task import Selection
+
+#: A task that may be claimed. Spelled literally as in the conditions of the partial indexes.
+READY = "status = 'pending' AND due IS NULL"
+#: The ORDER BY of each selection.
+ORDER: dict[Selection, str] = {"fifo": "place", "lifo": "place DESC", "priority": "priority DESC, place"}
+#: The rows that a claim takes of one type.
+BEST = (
+    f"SELECT {{columns}} FROM taskdaemon_task WHERE {READY} AND task_type = {{type}} ORDER BY {{order}} LIMIT {{limit}}"
+)
+#: The columns of a new task.
+NEW = "id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at"
+# Each part spells the condition of an index literally and reads the first row along it. Without ORDER BY, PostgreSQL
+# may scan the table instead.
+HOLDERS = "SELECT DISTINCT node FROM taskdaemon_task WHERE status = 'processing' AND node <> {node} ORDER BY node"
+LOST = """SELECT 1 FROM taskdaemon_task
+    WHERE status = 'processing' AND (lease < {now} OR lease > {now} + {longest} OR clock <> {clock})
+    ORDER BY node LIMIT 1"""
+DUE_WORK = """
+SELECT {now},
+  (SELECT due FROM taskdaemon_task
+    WHERE status = 'pending' AND due IS NOT NULL AND clock = {clock} ORDER BY due LIMIT 1),
+  (SELECT {array} FROM ({holders}) AS holder)
+"""
+DUE_WORK_FULL = (
+    DUE_WORK.rstrip()
+    + """,
+  EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
+    WHERE status = 'pending' AND due IS NOT NULL AND clock < {clock} AND due_at <= {wall} ORDER BY clock LIMIT 1) AS a)
+  OR EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
+    WHERE status = 'pending' AND due IS NOT NULL AND clock > {clock} AND due_at <= {wall} ORDER BY clock LIMIT 1) AS b),
+  EXISTS (SELECT 1 FROM ({lost}) AS c),
+  coalesce((SELECT expires_at FROM taskdaemon_task
+    WHERE status = 'pending' AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1) <= {wall}, {no}),
+  EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at IS NULL AND name <> {node}),
+  EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < {kept})
+"""
+)
+# The conditions are literals, as in the partial indexes, so that no final task is read. Among tasks that have not run
+# yet, the oldest ready one has the lowest position. A retry keeps its position, so for retries another index gives the
+# oldest.
+READING = """
+SELECT 'total' AS kind, series AS name, '' AS detail, CAST(sum(value) AS bigint) AS n,
+  CAST(NULL AS double precision) AS age
+FROM {counters} GROUP BY series
+UNION ALL
+SELECT 'ready', g.task_type, '', g.n, (
+  SELECT {age} FROM (
+    SELECT ready_at FROM (
+      SELECT ready_at FROM taskdaemon_task
+      WHERE status = 'pending' AND due IS NULL AND task_type = g.task_type AND attempts = 0 ORDER BY place LIMIT 1
+    ) AS new
+    UNION ALL
+    SELECT ready_at FROM (
+      SELECT ready_at FROM taskdaemon_task
+      WHERE status = 'pending' AND due IS NULL AND attempts > 0 AND task_type = g.task_type ORDER BY ready_at LIMIT 1
+    ) AS again
+  ) AS first
+) FROM (
+  SELECT task_type, count(*) AS n FROM taskdaemon_task WHERE status = 'pending' AND due IS NULL GROUP BY task_type
+) AS g
+UNION ALL
+SELECT 'waiting', task_type, '', count(*), NULL FROM taskdaemon_task
+WHERE status = 'pending' AND due IS NOT NULL GROUP BY task_type
+UNION ALL
+SELECT 'running', task_type, node, count(*), NULL FROM taskdaemon_task
+WHERE status = 'processing' GROUP BY task_type, node
+"""

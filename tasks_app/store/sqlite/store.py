@@ -1,0 +1,52 @@
+"""The store on SQLite."""
+
+from __future__ import annotations
+
+from tasks_app.db.sqlite.write_lock import bare_writing, writing
+from tasks_app.store.sqlite.claim import claim, ready_types
+from tasks_app.store.sqlite.clock import clock_id, elapsed, now, seconds
+from tasks_app.store.sqlite.counters import add_counts
+from tasks_app.store.sqlite.due_work import due_work
+from tasks_app.store.sqlite.fault import fault
+from tasks_app.store.sqlite.insert import insert, next_positions
+from tasks_app.store.sqlite.json_bytes import json_bytes
+from tasks_app.store.sqlite.limits import limited, unlimited
+from tasks_app.store.sqlite.maintain import maintain, problem
+from tasks_app.store.sqlite.node import update_node
+from tasks_app.store.sqlite.reading import reading
+from tasks_app.store.sqlite.session import Session
+from tasks_app.store.sqlite.settle import settle
+from tasks_app.store.sqlite.where import where
+
+
+class SQLiteStore:
+    """See Store."""
+
+    name = "sqlite"
+    is_server = False
+    single_writer = True
+    tasks_per_commit = 20  # the commit costs most, but other writers wait for it
+
+    insert = staticmethod(insert)
+    claim = staticmethod(claim)
+    ready_types = staticmethod(ready_types)
+    settle = staticmethod(settle)
+    add_counts = staticmethod(add_counts)
+    next_positions = staticmethod(next_positions)
+    due_work = staticmethod(due_work)
+    maintain = staticmethod(maintain)
+    problem = staticmethod(problem)
+    reading = staticmethod(reading)
+    update_node = staticmethod(update_node)
+    clock_id = staticmethod(clock_id)
+    elapsed = staticmethod(elapsed)
+    now = staticmethod(now)
+    seconds = staticmethod(seconds)
+    writing = staticmethod(writing)
+    bare_writing = staticmethod(bare_writing)
+    json_bytes = staticmethod(json_bytes)
+    session = Session
+    fault = staticmethod(fault)
+    where = staticmethod(where)
+    limited = staticmethod(limited)
+    unlimited = staticmethod(unlimited)

@@ -1,0 +1,201 @@
+"""The interface between the platform and its database. Every store passes tests/store/."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+from uuid import UUID
+
+from django.db.models.expressions import Combinable
+
+from tasks_app.store.attempt_result import AttemptResult, Settled
+from tasks_app.store.claimed_task import ClaimedTask, ClaimRequest, Selection
+from tasks_app.store.counts import Counts
+from tasks_app.store.due_work import DueWork
+from tasks_app.store.fault import Fault
+from tasks_app.store.new_task import NewTask
+from tasks_app.store.session import Session
+
+CountSettled = Callable[[Sequence[Settled], Sequence[AttemptResult]], dict[str, int]]
+"""Takes what a settle keeps and what it drops, and returns what to add to the counters."""
+
+
+class Store(Protocol):
+    """What the platform asks of its database, as far as databases differ.
+
+    A store decides nothing: the verbs of `lifecycle` decide, and a method is one whole move. What Django's ORM
+    expresses alike for all databases is not here.
+
+    1. It has no state that callers see. Any thread may call any method at any time, on its own connection.
+    2. A move happens whole or not at all. It is committed when the method returns, or together with the caller's
+       transaction.
+    3. A move states the status that it starts from, and for a running task the attempt. A row that another move has
+       changed meanwhile is left as it is.
+    4. Errors are Django's: OperationalError if the database is unavailable or takes no writes, DataError or
+       IntegrityError if it refuses a value. If it refuses a write and still answers reads, a store may say so by
+       WriteRefused.
+    5. The number of statements of a move does not depend on the number of its tasks, except on a database that runs in
+       this process. A claim may send one more from time to time, to keep later claims fast.
+    """
+
+    name: str
+    """Its name in metrics."""
+    is_server: bool
+    """Whether it is worth waiting for: a server may be unavailable for a while."""
+    single_writer: bool
+    """Whether a write waits for every other write, so that a second thread that writes gains nothing."""
+    tasks_per_commit: int
+    """How many tasks to change in one commit if each could have its own."""
+
+    def insert(self, new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]) -> None:
+        """(none) -> pending: new tasks with their ids and their data as JSON text, and the counters.
+
+        Needs `bare_writing(one_statement=True)` or a transaction.
+        6. All are stored or none. Positions follow the order of `new`.
+        """
+
+    def claim(
+        self, node: str, requests: Sequence[ClaimRequest], order: Selection, cap: int | None, lease: float
+    ) -> list[ClaimedTask]:
+        """pending -> processing: at most `count` tasks of each type and `cap` in all, for `lease` seconds.
+
+        `requests` has at least one, each type once, and each asks for at least one task. Returns them in any order.
+        7. Two claims never get the same task, whatever runs at the same time.
+        8. Each type gives its best ready tasks by `order`; with `cap`, the best over all types. Rows that another claim
+           has locked are skipped.
+        9. The attempt's number grows by one, and the row has the policy from now on.
+        """
+
+    def ready_types(self, types: Sequence[str]) -> set[str]:
+        """Which of the types have a ready task.
+
+        10. Takes no lock and reads few rows, however many are stored.
+        """
+
+    def settle(self, node: str, settled: Sequence[Settled], count: CountSettled) -> set[tuple[str, int]]:
+        """processing -> as decided, with the attempts' rows and the counters. Returns the (id, attempt) that it kept.
+
+        `settled` has each attempt once.
+        11. A result is kept if its task runs this attempt, and dropped otherwise; one that is dropped affects no other.
+        12. `count` may be called more than once; what it returned last is added. If something is dropped, that call is
+            within the transaction, so it may write. Otherwise it must not.
+        13. A task with a pause waits until it is due; one that is pending without a pause is ready from now on. Both
+            keep their positions.
+        """
+
+    def add_counts(self, deltas: Counts) -> None:
+        """Increment counters in the caller's transaction; it needs one. Call once per transaction.
+
+        14. Writers of the same counters never deadlock, and no increment is lost.
+        """
+
+    def next_positions(self, count: int) -> Sequence[int]:
+        """Positions in the queue, in the caller's transaction; it needs one.
+
+        15. Each is given out once, and is higher than all before.
+        """
+
+    def due_work(self, node: str, full: bool) -> DueWork:
+        """What maintenance is due for `node`, read by one statement. Not `full`: only the first three fields.
+
+        16. Takes no lock. Reads one row for each question, however many tasks are stored, and one for each node that
+            holds tasks. If that takes long all the same, a task whose node lives and does not know of it is found late.
+        """
+
+    def maintain(self, ending: bool = False) -> set[str]:
+        """What the store needs to stay fast; nodes and web servers call it about once a second. Waits for no lock.
+
+        `ending`: the process ends, and may be the last one. Returns the types of ready tasks that claims could not see
+        until now.
+        """
+
+    def problem(self) -> str | None:
+        """What makes the database slow or large, in a sentence, as the last `maintain` of this process saw it."""
+
+    def reading(self) -> list[tuple[Any, ...]]:
+        """Counters and queues as (kind, name, detail, count, age), read by one statement and so of one moment.
+
+        `total`: a series and its value. `ready`: a type, its ready tasks and for how many seconds the oldest has been
+        ready. `waiting`: a type and its tasks that wait. `running`: a type, a node and its running tasks.
+        17. Reads no final task.
+        """
+
+    def json_bytes(self, column: str) -> Combinable:
+        """The bytes of a JSON column's text, as an expression for a query.
+
+        18. As many as the text has in UTF-8 that Django reads from the column as a TextField; 0 if the column is null.
+        """
+
+    def update_node(self, name: str, pools: dict[str, Any], draining: bool, problems: list[str]) -> bool:
+        """Write a node's state, with the time; False if it has no row.
+
+        19. It is committed when the method returns. A node that was recorded as stopped is no longer.
+        """
+
+    def clock_id(self) -> str:
+        """Identifies the clock of leases and pauses. It changes if the clock may start anew.
+
+        20. Setting the wall clock of a host does not change this clock, and all nodes of a deployment have the same.
+        """
+
+    def now(self) -> Combinable:
+        """Seconds on that clock, as an expression for a query.
+
+        21. `now`, `seconds`, and the leases and pauses that `claim` and `settle` write are of one clock.
+        """
+
+    def seconds(self) -> float:
+        """Seconds on that clock, as a number. May cost a query."""
+
+    def elapsed(self) -> float:
+        """Seconds on a clock of this machine that stands still only while leases do. Asks no server."""
+
+    def writing(self) -> AbstractContextManager[None]:
+        """A write transaction. It may be nested: only the outermost commits, and an exception in an inner one must end
+        the outermost.
+
+        22. Errors of statements that bypass Django's cursor become Django's errors too.
+        23. `write_health` learns whether the database takes writes.
+        24. Its commit survives a power cut.
+        """
+
+    def bare_writing(self, one_statement: bool = False, durable: bool = True) -> AbstractContextManager[None]:
+        """As `writing`, for what this store does and for no other statements; a store may do it at less cost.
+
+        Within it Django may assume autocommit, so `on_commit` callbacks may run at once, and only `writing` may be
+        nested. Within a transaction it is `writing`. `one_statement`: it needs no transaction if the store has none.
+        25. Not `durable`: a commit that need not wait for the disk. It survives the death of every process; a power cut
+            may undo it, together with all that was committed after it.
+        """
+
+    def session(self, durable: bool = True) -> Session:
+        """The settings of a thread that claims or settles often. Not `durable`: its commits need not wait for the disk.
+
+        26. After `configure` the thread's connection has the settings, also if it is a new one. Other connections do
+            not get them.
+        """
+
+    def limited(self, seconds: float) -> AbstractContextManager[None]:
+        """Within it a call of this thread to a server takes `seconds` at most, and no longer than usual.
+
+        27. A call that would take longer raises OperationalError, even if the server does not answer at all.
+        """
+
+    def unlimited(self) -> AbstractContextManager[None]:
+        """Within it a statement of this thread may take any time, for migrations.
+
+        28. When it ends, however it ends, the limits are the usual ones again.
+        """
+
+    def where(self) -> str:
+        """Which database this is, for people.
+
+        29. It has no password.
+        """
+
+    def fault(self) -> Fault | None:
+        """Why the platform cannot work on this database, whatever its tables are; None if it can. May connect.
+
+        30. A fault is returned, not raised. A server that does not answer has none: OperationalError is raised.
+        """

@@ -1,0 +1,108 @@
+"""Limits the number of open connections, and closes silent ones when there is little room left.
+
+Each connection costs the web server a file descriptor and some kilobytes. One that sends no request is closed after the
+timeout for headers; when the server is nearly full, those that have been silent longest are closed sooner, so that
+clients without a key cannot lock others out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from fcntl import ioctl
+from termios import TIOCOUTQ
+
+import structlog
+
+from tasks_app.logs.log_once import REMINDER_SECONDS, LogOnce
+from tasks_app.web.descriptors import connection_limit
+
+log = structlog.get_logger(__name__)
+
+#: Silent connections are closed from this share of the limit on.
+HIGH_WATER_MARK = 0.75
+#: Seconds between two counts of the connections, below and above the high-water mark.
+RELAXED_INTERVAL_SECONDS, CROWDED_INTERVAL_SECONDS = 1.0, 0.2
+#: Only connections that have been silent for so long are closed.
+MIN_SILENCE_SECONDS = 1.0
+
+_DESCRIPTORS = "/proc/self/fd"
+#: Two fields of Linux's tcp_info: milliseconds since data was last sent, and since data was last received.
+_TCP_INFO = struct.Struct("=44xI4xI")
+
+
+class ConnectionLimit:
+    """Limits the connections to `port` of this process. `busy` returns the clients (`address:port`) with a request."""
+
+    def __init__(self, port: int, busy: Callable[[], set[str]]) -> None:
+        self._port, self._busy = port, busy
+        self._high_water = int(connection_limit() * HIGH_WATER_MARK)
+        self._log_once = LogOnce(REMINDER_SECONDS)
+
+    def start(self) -> None:
+        """Start the thread that watches. Only Linux tells how long a connection has been silent."""
+        if os.path.isdir(_DESCRIPTORS):
+            threading.Thread(target=self._watch, name="connections", daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            crowded = False
+            try:
+                if len(os.listdir(_DESCRIPTORS)) > self._high_water:
+                    crowded = self._close_silent()
+            except OSError as error:
+                if self._log_once.is_due(str(error)):
+                    log.warning("connections cannot be counted", error=str(error))
+            time.sleep(CROWDED_INTERVAL_SECONDS if crowded else RELAXED_INTERVAL_SECONDS)
+
+    def _close_silent(self) -> bool:
+        """Close silent connections, longest silence first, down to the high-water mark. False if already below it."""
+        busy = self._busy()
+        known = list(self._silences(busy))
+        if (excess := len(known) - self._high_water) <= 0:
+            return False
+        silent = sorted((each for each in known if each[0] >= MIN_SILENCE_SECONDS), reverse=True)
+        busy = self._busy()
+        for _, fd in silent[:excess]:
+            # Checked again: the descriptor may be another connection's by now, or a request may have come.
+            with contextlib.suppress(OSError), self._connection(fd) as connection:
+                if self._silence(connection, busy) >= MIN_SILENCE_SECONDS:
+                    # The server then reads an end of file, as from a client that closed the connection.
+                    connection.shutdown(socket.SHUT_RD)
+        return True
+
+    def _silences(self, busy: set[str]) -> Iterator[tuple[float, int]]:
+        """The seconds of silence and the descriptor of each connection to the port."""
+        for name in os.listdir(_DESCRIPTORS):
+            with contextlib.suppress(OSError), self._connection(int(name)) as connection:  # a file or the listener
+                address = connection.getsockname()
+                if isinstance(address, tuple) and address[1] == self._port:  # not a socket pair of the event loop
+                    yield self._silence(connection, busy), int(name)
+
+    @staticmethod
+    def _connection(fd: int) -> socket.socket:
+        duplicate = os.dup(fd)
+        try:
+            return socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=duplicate)
+        except OSError:  # a file
+            os.close(duplicate)
+            raise
+
+    @staticmethod
+    def _silence(connection: socket.socket, busy: set[str]) -> float:
+        """Seconds since either side sent something; 0 if the server owes the client something. Raises OSError."""
+        host, port = connection.getpeername()[:2]
+        client = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if "%" in host or client in busy:
+            return 0.0
+        if struct.unpack("i", ioctl(connection, TIOCOUTQ, b"\0" * 4))[0]:
+            return 0.0  # the client has not read all of an answer
+        sent: int
+        received: int
+        sent, received = _TCP_INFO.unpack(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size))
+        return min(sent, received) / 1000

@@ -1,0 +1,137 @@
+"""The fast path of `POST /queue`: stores an ordinary task without Django.
+
+The event loop checks the request, and a thread stores the tasks of many requests by one commit. A stored task gets the
+answer that the view would give. Anything unusual falls through to the DRF view, as does anything that the view refuses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import lru_cache, partial
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.http.request import split_domain_port, validate_host
+from rest_framework.exceptions import APIException
+
+from tasks_app import conf
+from tasks_app.api import admission, inputs
+from tasks_app.api.backlog import backlog
+from tasks_app.api.errors import crash
+from tasks_app.api.strict_json import BadJSON, loads
+from tasks_app.keys.access import Unauthorized, access
+from tasks_app.lifecycle import NewTask, intake
+from tasks_app.metrics.local_counters import process
+from tasks_app.web.request_queue import Request
+
+#: Limits of a request, in bytes: parsing it blocks the event loop, for less than a millisecond.
+MAX_BODY_BYTES, MAX_HEADER_BYTES = 16 * 1024, 16 * 1024
+#: A request with any other header goes to the view. The last row is checked here; the others have no effect.
+ORDINARY_HEADERS = frozenset(
+    {
+        "accept", "accept-encoding", "accept-language", "cache-control", "connection", "content-length", "content-type",
+        "pragma", "traceparent", "tracestate", "transfer-encoding", "user-agent", "x-request-id",
+        "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-real-ip",
+        "authorization", "host", "x-forwarded-proto",
+    }
+)  # fmt: skip
+#: The headers that middleware and DRF add to the view's answer.
+ANSWER_HEADERS = [
+    ("content-type", "application/json"),
+    ("allow", "POST, OPTIONS"),
+    ("x-frame-options", "DENY"),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+]
+
+
+class FastPath:
+    """The fast path of one process. `finished` is called on another thread for each request that it answered."""
+
+    def __init__(self, finished: Callable[[Request], None]) -> None:
+        self._finished = finished
+        self._env = conf.environment()
+        self._headers = [*ANSWER_HEADERS, *([("vary", "origin")] if settings.CORS_ALLOWED_ORIGINS else [])]
+        if self._env.tls:
+            self._headers.append(("strict-transport-security", _transport_security()))
+
+    def takes(self, request: Request) -> bool:
+        """True if the fast path answers this request. Does not block."""
+        if request.scope.path != "/queue" or (new := self._task(request)) is None:
+            return False
+        try:
+            submitted = intake.submit_nowait([new])
+        except RuntimeError:  # the intake's thread cannot be started: the view's threads exist already
+            backlog.release()
+            return False
+        submitted.add_done_callback(partial(self._answer, request))
+        return True
+
+    def _task(self, request: Request) -> NewTask | None:
+        """The task of a valid request, admitted; None if the view has to handle it."""
+        scope = request.scope
+        if scope.method != "POST" or scope.query_string or scope.authority or len(request.body) > MAX_BODY_BYTES:
+            return None
+        if not self._is_ordinary(scope.headers) or backlog.due:
+            return None
+        try:
+            new = inputs.new_task(loads(request.body), conf.handlers())
+            admission.admit(self._env, may_query=False)
+        except (BadJSON, APIException):
+            return None
+        return new
+
+    def _is_ordinary(self, headers: Any) -> bool:
+        pairs = headers.items()
+        given = dict(pairs)
+        if len(given) != len(pairs) or not ORDINARY_HEADERS.issuperset(headers.keys()):
+            return False
+        if not is_allowed_host(headers.get("host", "")) or sum(map(len, given.values())) > MAX_HEADER_BYTES:
+            return False
+        if self._env.tls and given.get("x-forwarded-proto") != "https":
+            return False  # Django redirects it
+        authorization = headers.get("authorization")
+        if authorization is None and "authorization" in headers:
+            return False  # the server omits a value that is not ASCII
+        try:
+            access.admit(self._env, authorization, may_query=False)
+        except Unauthorized:
+            return False
+        return True
+
+    def _answer(self, request: Request, submitted: Future[list[UUID]]) -> None:
+        """Answer a request whose task was stored or refused. On the intake's thread."""
+        backlog.stored()
+        try:
+            if (error := submitted.exception()) is None:
+                status, identity = 200, str(submitted.result()[0])
+                body = b'{"task_id":"%b"}' % identity.encode()
+                headers = [*self._headers, ("location", f"/api/tasks/{identity}")]
+            else:
+                failure = crash(error, "POST")
+                status, body = failure.status_code, failure.content
+                # DRF, which adds Allow, does not answer a bug.
+                common = [pair for pair in self._headers if status != 500 or pair[0] != "allow"]
+                headers = [*common, *((name, value) for name, value in failure.items() if name != "Content-Type")]
+            process.add(f"http|{status}|queue|POST")
+            process.observe("http_seconds", f"{status}|queue|POST", time.monotonic() - request.arrived_at)
+            request.proto.response_bytes(status, [*headers, ("content-length", str(len(body)))], body)
+        finally:
+            self._finished(request)
+
+
+def _transport_security() -> str:
+    """The Strict-Transport-Security header, as Django's SecurityMiddleware writes it."""
+    options = {"includeSubDomains": settings.SECURE_HSTS_INCLUDE_SUBDOMAINS, "preload": settings.SECURE_HSTS_PRELOAD}
+    return "; ".join([f"max-age={settings.SECURE_HSTS_SECONDS}", *(name for name, on in options.items() if on)])
+
+
+@lru_cache(maxsize=64)
+def is_allowed_host(host: str) -> bool:
+    """True if a Host header names a host that the deployment serves."""
+    domain, _ = split_domain_port(host)
+    return bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS)

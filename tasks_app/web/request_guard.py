@@ -1,0 +1,110 @@
+"""Middleware that checks the Host, Origin and size of a request, and answers unhandled exceptions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+
+from django.conf import settings
+from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.http.multipartparser import MultiPartParserError
+
+from tasks_app import conf
+from tasks_app.api.errors import crash, json_error
+from tasks_app.api.json_values import literal
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+class RequestGuard:
+    """Refuses requests of other sites' pages. POST /queue accepts JSON under the content type of a form, which needs no
+    CORS preflight: without this, any web page could post to a daemon on localhost."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        _without_nul(request)
+        try:
+            response = _host(request) or _origin(request) or _size(request)
+        except OSError:  # the connection was lost while the body was read
+            response = json_error("the body could not be read", 400)
+        response = _as_json(request, response or self._get_response(request))
+        if response.status_code in (204, 304):
+            response.headers.pop("Content-Type", None)  # there is no body
+            response.headers.pop("Content-Length", None)
+        elif not response.streaming:
+            if not response.content:  # type: ignore[attr-defined]
+                response.headers.pop("Content-Type", None)
+            response.setdefault("Content-Length", str(len(response.content)))  # type: ignore[attr-defined]
+        return response
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
+        """Answer exceptions of views outside DRF. Django passes its own refusals to handler400, 403 and 404."""
+        if isinstance(error, (Http404, PermissionDenied, BadRequest, MultiPartParserError)):
+            return None
+        return crash(error, request.method)
+
+
+def _as_json(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Replace a failure that is not JSON, such as WhiteNoise's, by JSON. The admin keeps its HTML pages."""
+    if response.status_code < 400 or response.get("Content-Type", "").startswith("application/json"):
+        return response
+    if request.path.startswith("/admin/") and not response.streaming and response.content:  # type: ignore[attr-defined]
+        return response
+    replacement = json_error(response.reason_phrase.lower(), response.status_code)
+    for name in ("Allow", "Retry-After", "WWW-Authenticate"):
+        if name in response:
+            replacement[name] = response[name]
+    return replacement
+
+
+def _without_nul(request: HttpRequest) -> None:
+    """Remove NULs, which PostgreSQL refuses in a session key. A quoted cookie can contain one as `\\000`."""
+    if "\\0" in request.META.get("HTTP_COOKIE", ""):
+        request.COOKIES = {name: value.replace("\0", "") for name, value in request.COOKIES.items()}
+
+
+def _host(request: HttpRequest) -> HttpResponseBase | None:
+    try:
+        request.get_host()
+    except DisallowedHost:
+        host = literal(request.META.get("HTTP_HOST", ""))
+        return json_error(f"the Host header {host} is not allowed; add it to DAEMON_ALLOWED_HOSTS to allow it", 400)
+    return None
+
+
+def _origin(request: HttpRequest) -> HttpResponseBase | None:
+    if request.method in SAFE_METHODS:
+        return None
+    origin = request.headers.get("Origin")
+    if origin is not None:
+        if origin in settings.CSRF_TRUSTED_ORIGINS or origin == f"{request.scheme}://{request.get_host()}":
+            return None
+        return json_error(
+            f"the origin {literal(origin)} is not allowed; add it to DAEMON_ALLOWED_ORIGINS to allow it", 403
+        )
+    if request.headers.get("Sec-Fetch-Site", "none").strip().lower() in ("cross-site", "same-site"):
+        return json_error("pages of other sites may not call this", 403)
+    return None
+
+
+def _size(request: HttpRequest) -> HttpResponseBase | None:
+    limit = conf.environment().body_limit(request.path_info)
+    too_large = f"the body is larger than {limit:,} bytes; store large data elsewhere and send its address"
+    declared = request.META.get("CONTENT_LENGTH") or ""
+    if declared:
+        if not declared.isascii() or not declared.isdigit():
+            return json_error("the Content-Length header is not a number", 400)
+        if len(declared) > 18 or int(declared) > limit:
+            return json_error(too_large, 413, Connection="close")
+        return None
+    if request.method not in SAFE_METHODS and "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
+        # Under another WSGI server: such a request has no length, so Django would read an empty body.
+        body = request.META["wsgi.input"].read(limit + 1)
+        if len(body) > limit:
+            return json_error(too_large, 413, Connection="close")
+        request.META["CONTENT_LENGTH"] = str(len(body))
+        request._stream = BytesIO(body)
+    return None

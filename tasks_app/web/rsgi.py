@@ -1,0 +1,163 @@
+"""The RSGI application in front of Django's WSGI application.
+
+A WSGI thread that reads a body waits for its client, so eight slow clients would block eight threads. Here an event
+loop reads the bodies, each up to a limit and a deadline, and threads get complete requests only. An ordinary
+`POST /queue` needs no thread (`fast_path`). The loop also answers /health/live and refuses requests that have waited
+for a thread for too long, even while every thread waits for the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import structlog
+
+from tasks_app import conf
+from tasks_app.api.errors import RETRY_AFTER
+from tasks_app.api.renderers import dump
+from tasks_app.metrics.local_counters import process
+from tasks_app.web.body_reader import BodyReader
+from tasks_app.web.connections import ConnectionLimit
+from tasks_app.web.fast_path import FastPath, is_allowed_host
+from tasks_app.web.refusal import Refused, refuse
+from tasks_app.web.request_queue import Request, RequestQueue
+from tasks_app.web.wsgi_environ import wsgi_environ
+
+log = structlog.get_logger(__name__)
+
+WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+#: How often the loop collects answered requests, whose answers are sent already, and refuses overdue ones. To wake it
+#: for each answered request would take 17 us.
+SWEEP_INTERVAL_SECONDS = 0.02
+READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+LIVE_PATHS = frozenset({"/health/live", "/health/live/"})
+LIVE_BODY = dump({"status": "live"})
+
+
+class Application:
+    """An RSGI application in front of a WSGI one.
+
+    `body_limit` returns the bytes that a body to a path may have. `body_timeout`: seconds for a complete body.
+    """
+
+    def __init__(self, application: WSGI, threads: int, body_limit: Callable[[str], int], body_timeout: float) -> None:
+        self._application = application
+        self._threads, self._bodies = threads, BodyReader(body_limit, body_timeout)
+        self._queue = RequestQueue(threads)
+        self._fast_path = FastPath(self._finished)
+        self._active: set[Any] = set()  # scopes of requests that are not answered
+        #: Threads append; the loop takes.
+        self._answered: deque[asyncio.Future[None]] = deque()
+        self._unswept = 0
+        self._sweeping = False
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start. The server calls this once, in the process that serves."""
+        self._loop = loop
+        ConnectionLimit(conf.environment().port, self._clients).start()
+        for number in range(self._threads):
+            threading.Thread(target=self._serve, name=f"web-{number}", daemon=True).start()
+
+    async def __rsgi__(self, scope: Any, proto: Any) -> None:
+        """One request."""
+        if scope.path in LIVE_PATHS and _is_ordinary(scope):
+            started_at = time.perf_counter()
+            proto.response_bytes(200, [("content-type", "application/json")], LIVE_BODY)
+            _count(scope.method, time.perf_counter() - started_at)
+            return
+        self._active.add(scope)
+        body = b""
+        try:
+            body = await self._bodies.read(scope, proto)
+            request = Request(scope, proto, body, self._loop.create_future(), scope.method not in READ_METHODS)
+            self._unswept += 1
+            if not self._sweeping:
+                self._sweeping = True
+                self._loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
+            if not self._fast_path.takes(request):
+                self._queue.put(request)
+            await request.answered
+        except Refused as error:
+            # The rest of the body is not read, so the connection cannot be used again: `refuse` closes it.
+            refuse(proto, error)
+        finally:
+            self._active.discard(scope)
+            self._bodies.release(body)
+
+    def _clients(self) -> set[str]:
+        """The clients (`address:port`) with a request that is not answered. Thread-safe."""
+        return {scope.client for scope in list(self._active)}
+
+    def _sweep(self) -> None:
+        for request in self._queue.overdue():
+            refuse(request.proto, Refused(503, "the server is too busy; try again", ("Retry-After", RETRY_AFTER)))
+            self._answered.append(request.answered)
+        while self._answered:
+            answered = self._answered.popleft()
+            self._unswept -= 1
+            if not answered.done():  # the server cancels it if the client closes the connection
+                answered.set_result(None)
+        self._sweeping = self._unswept > 0
+        if self._sweeping:
+            self._loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
+
+    def _serve(self) -> None:
+        while True:
+            request = self._queue.get()
+            try:
+                self._answer(request)
+            except Refused as error:
+                refuse(request.proto, error)
+            except Exception as error:
+                log.error("the application failed, or the client closed the connection", exc_info=error)
+                refuse(request.proto, Refused(500, "internal error"))
+            finally:
+                self._queue.finish(request)
+                self._finished(request)
+                del request  # frees its memory while the thread waits for the next one
+
+    def _finished(self, request: Request) -> None:
+        """The request is answered. Thread-safe."""
+        self._answered.append(request.answered)
+
+    def _answer(self, request: Request) -> None:
+        started: list[Any] = []
+
+        def start_response(
+            status: str, headers: list[tuple[str, str]], exc_info: Any = None
+        ) -> Callable[[bytes], None]:
+            started[:] = [int(status[:3]), headers]
+            return lambda _: None
+
+        parts = self._application(wsgi_environ(request.scope, request.body), start_response)
+        try:
+            body = b"".join(parts)
+        finally:
+            if (close := getattr(parts, "close", None)) is not None:
+                close()
+        request.proto.response_bytes(started[0], started[1], body)
+
+
+def _is_ordinary(scope: Any) -> bool:
+    """True if the loop may answer this liveness probe. The application answers unusual ones."""
+    headers = scope.headers
+    if (
+        scope.method not in ("GET", "HEAD")
+        or scope.authority is not None
+        or headers.get("content-length", "0") != "0"
+        or "transfer-encoding" in headers
+    ):
+        return False
+    return is_allowed_host(headers.get("host", ""))
+
+
+def _count(method: str, seconds: float) -> None:
+    """Count a liveness probe, as `HttpMetrics` counts the application's requests."""
+    process.add(f"http|200|live|{method}")
+    process.observe("http_seconds", f"200|live|{method}", seconds)

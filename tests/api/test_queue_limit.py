@@ -1,0 +1,100 @@
+"""One process never exceeds DAEMON_MAX_QUEUE, however many callers it has at once."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sqlite3
+import threading
+from collections import Counter
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks_app import conf
+from tasks_app.api import admission
+from tasks_app.api.backlog import Backlog
+from tasks_app.api.errors import TooMany
+from tasks_app.lifecycle import NewTask, submit_many
+from tasks_app.metrics.system_reading import current_reading
+from testkit.daemon import Daemon, serving
+from testkit.process import until
+
+LIMIT, BATCH = 150, 7
+ONE = b'{"type": "echo"}'
+MANY = json.dumps({"tasks": [{"type": "echo"}] * BATCH}).encode()
+
+
+def post_until_full(server: Daemon, path: str, body: bytes, found: Counter[int], enough: threading.Event) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    with closing(connection):
+        while not enough.is_set():
+            connection.request("POST", path, body)
+            answer = connection.getresponse()
+            said = json.loads(answer.read())
+            found[answer.status] += len(said.get("task_ids", [1])) if answer.status == 200 else 1
+
+
+def test_concurrent_callers_fill_the_queue_and_not_one_task_more_is_stored(tmp_path: Path) -> None:
+    with serving(tmp_path, DAEMON_MAX_QUEUE=str(LIMIT)) as server:
+        enough = threading.Event()
+        counts: list[Counter[int]] = []
+        threads = []
+        for path, body in [("/queue", ONE), ("/queue/", ONE), ("/queue/batch", MANY)] * 3:
+            counts.append(Counter())
+            threads.append(threading.Thread(target=post_until_full, args=(server, path, body, counts[-1], enough)))
+        for thread in threads:
+            thread.start()
+        try:
+            until(lambda: sum(each[200] for each in counts) >= LIMIT, what="a full queue")
+        finally:
+            enough.set()
+            for thread in threads:
+                thread.join()
+        with closing(sqlite3.connect(tmp_path / "taskdaemon.sqlite3")) as database:
+            ((stored,),) = database.execute("SELECT count(*) FROM taskdaemon_task").fetchall()
+    assert stored == sum(each[200] for each in counts) == LIMIT
+    assert {status for each in counts for status in each} <= {200, 429}
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_admitted_tasks_count_before_they_are_stored() -> None:
+    env = conf.environment().model_copy(update={"max_queue": 3})
+    with admission.admitted(env, 2), admission.admitted(env):
+        with pytest.raises(TooMany):
+            admission.admit(env)
+    with pytest.raises(TooMany):
+        admission.admit(env)
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_the_backlog_never_reuses_an_older_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = replace(current_reading(refresh=True), seconds=1.0)  # reused for long
+    monkeypatch.setattr("tasks_app.metrics.system_reading._last", slow)
+    submit_many([NewTask("echo")] * 5)
+    assert not Backlog().reserve(5)
+    assert Backlog().reserve(6)
+
+
+def test_tasks_that_are_stored_during_a_reading_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = Backlog()
+
+    class Read:
+        """A reading from before the others were stored."""
+
+        queue_size, seconds = 0, 0.001
+
+    def read(refresh: bool = False) -> type[Read]:
+        queue.stored(4)
+        return Read
+
+    monkeypatch.setattr("tasks_app.api.backlog.current_reading", lambda refresh=False: Read)
+    assert queue.reserve(10, 4)
+    queue._read_due_at = 0.0
+    monkeypatch.setattr("tasks_app.api.backlog.current_reading", read)
+    assert not queue.reserve(10, 7)
+    assert queue.reserve(10, 6)

@@ -1,0 +1,49 @@
+"""Random tasks: a type, and what its handler shall do."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from tests.chaos.scene import TIMEOUTS
+
+Body = dict[str, Any]
+
+DOUBLES = ("twice", "early", "late")
+#: Seconds from a reply to the second one. The last exceeds the time for which a container is watched after a reply.
+GAPS = (0.0, 0.001, 0.005, 0.03, 0.1, 0.3)
+KINDS = ("quick", "error", "refuse", "crash", "mute", "hang", *DOUBLES)
+#: Weights of the kinds. Replacing a container costs half a second of a core, a child process 30 ms.
+WEIGHTS = {"process": (54, 18, 7, 6, 2, 4, 5, 2, 2), "docker": (63, 20, 8, 2, 1, 1, 3, 1, 1)}
+
+#: Tasks of a batch, more than there are slots. One in DOUBLED_ONE_IN of them gets two replies.
+BATCH_TASKS, DOUBLED_ONE_IN = {"process": 40, "docker": 24}, 5
+
+
+def task(chance: random.Random, handlers: str) -> tuple[str, Body]:
+    """A task: mostly quick, some slow, a few of every kind of failure."""
+    kind = chance.random()
+    if kind < 0.60:
+        return "quick", {"do": "flood"} if chance.random() < 0.01 else {"do": "quick"}
+    if kind < 0.70:
+        return "slow", {"do": "slow", "seconds": round(chance.uniform(0.1, 3.0), 2)}
+    what = chance.choices(KINDS, weights=WEIGHTS[handlers])[0]
+    data = {"do": what, **_seconds(chance, what)}
+    if (what not in ("quick", "refuse", *DOUBLES) and chance.random() < 0.9) or what == "late":
+        data["until"] = chance.randint(2, 4)
+    return "rough", data
+
+
+def backlog(chance: random.Random, handlers: str) -> list[tuple[str, Body]]:
+    """Queued tasks of one type: second replies come while the next task is sent or runs."""
+    whats = [
+        chance.choice(DOUBLES[:2]) if chance.randrange(DOUBLED_ONE_IN) == 0 else "quick"
+        for _ in range(BATCH_TASKS[handlers])
+    ]
+    return [("rough", {"do": what, **_seconds(chance, what)}) for what in whats]
+
+
+def _seconds(chance: random.Random, what: str) -> Body:
+    if what == "twice":
+        return {"gap": chance.choice(GAPS)}
+    return {"seconds": round(TIMEOUTS["rough"] + chance.uniform(-0.2, 0.1), 3)} if what == "late" else {}

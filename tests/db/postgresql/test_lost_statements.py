@@ -1,0 +1,82 @@
+"""Frequent statements are prepared once in each session of a server, which may lose them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.db import ProgrammingError, connection, transaction
+
+from tasks_app.lifecycle import NewTask, submit
+from tasks_app.lifecycle.submit import insert
+from tasks_app.models import Task
+from tasks_app.store.transactions import bare_writing
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+
+
+@pytest.fixture(autouse=True)
+def _on_a_server() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no sessions")
+
+
+def post() -> None:
+    with bare_writing(one_statement=True):
+        insert([NewTask("echo")])
+
+
+def deallocate() -> None:
+    """As by a pooler's DISCARD ALL, of which the driver learns nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute("DO 'BEGIN EXECUTE ''DEALLOCATE ALL''; END'")
+
+
+def test_a_session_that_has_lost_its_statements_prepares_them_again() -> None:
+    for _ in range(3):
+        post()
+        deallocate()
+    assert Task.objects.count() == 3
+
+
+def test_a_session_that_has_lost_a_statement_prepares_all_again() -> None:
+    post()
+    connection.connection.prepared("SELECT 1", ())
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name FROM pg_prepared_statements WHERE statement LIKE '%INSERT%'")
+        [(name,)] = cursor.fetchall()
+        cursor.execute(f"DO 'BEGIN EXECUTE ''DEALLOCATE {name}''; END'")
+    post()
+    assert connection.connection.prepared("SELECT 1", ()) == [(1,)]
+
+
+def test_a_transaction_whose_statement_is_lost_fails_and_the_next_one_does_not() -> None:
+    submit("echo")
+    deallocate()
+    with pytest.raises(ProgrammingError, match="does not exist"):
+        submit("echo")
+    submit("echo")
+    assert Task.objects.count() == 2
+
+
+def test_a_session_that_still_has_the_statements_of_another_connection_prepares_its_own() -> None:
+    post()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name FROM pg_prepared_statements")
+        names = [name for (name,) in cursor.fetchall()]
+    connection.close()
+    with connection.cursor() as cursor:
+        for name in names:
+            cursor.execute(f"PREPARE {name} AS SELECT 1")
+    post()
+    assert names and Task.objects.count() == 2
+
+
+def test_begin_takes_one_round_trip(tmp_path: Path) -> None:
+    submit("echo")
+    server, trace = connection.connection.pgconn, tmp_path / "trace"
+    with trace.open("w") as file, transaction.atomic():
+        server.trace(file.fileno())
+        insert([NewTask("echo")])
+        server.untrace()
+    assert trace.read_text().count("ReadyForQuery") == 2, "BEGIN and the statement"

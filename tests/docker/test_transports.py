@@ -1,0 +1,286 @@
+"""A container's transport: FIFOs if they work, else attach with one warning."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from tasks_app.runner.docker import pipes
+from tasks_app.runner.docker.creator import TRANSPORT_LABEL, ContainerSpec, Creator
+from tasks_app.runner.docker.engine import DockerEngine
+from tasks_app.runner.docker.fifo_directories import FifoDirectories
+from tasks_app.runner.docker.pipes import Pipes
+from tasks_app.runner.docker.transports import TRANSPORT, Transports
+from tasks_app.runner.engine import STDERR
+from tasks_app.runner.errors import KillReason, Unavailable
+from tasks_app.runner.wire import Success
+from testkit import needs
+from testkit.images.recipes import C
+from tests.docker.conftest import intruder
+from tests.docker.engines import BUSYBOX, client, owner
+from tests.runner.caller import Caller
+
+ROOT = Path(__file__).resolve().parents[2]
+PIECE = 'while read -r line; do echo \'{"status":"success","result":1}\'; done'
+FALLBACK_WARNING = "slower than FIFOs"
+
+Open = Callable[..., Caller]
+
+
+@pytest.fixture
+def callers() -> Iterator[Open]:
+    """Opens pools of the intruder, each on an engine of its own with this transport."""
+    with ExitStack() as stack:
+
+        def opened(transport: str = "auto", **fields: Any) -> Caller:
+            engine = DockerEngine(owner(), {**os.environ, TRANSPORT: transport})
+            stack.callback(engine.close)
+            return stack.enter_context(Caller(intruder(**fields), engine))
+
+        yield opened
+
+
+def transport_of(caller: Caller, do: str = "echo") -> str:
+    """The transport of the container that replied."""
+    result = caller.ask(do)
+    assert isinstance(result.outcome, Success), result.outcome
+    labels: dict[str, str] = client().inspect_container(result.container)["Config"]["Labels"]
+    return labels[TRANSPORT_LABEL]
+
+
+def given_up(caller: Caller) -> int:
+    """For how many kinds of containers its engine uses attach without a try."""
+    return cast(DockerEngine, caller.engine).transports.suspended
+
+
+def test_fifos_are_the_default_and_attach_can_be_chosen(callers: Open) -> None:
+    assert transport_of(callers()) == "fifo"
+    assert transport_of(callers("attach")) == "attach"
+
+
+@pytest.mark.parametrize("profile", ["sealed", "open"])
+def test_an_image_without_a_shell_uses_attach_with_one_warning(callers: Open, caplog: Any, profile: str) -> None:
+    caller = callers(image=C, command=None, profile=profile, instances=2)
+    assert transport_of(caller) == "attach"
+    caller.until(lambda: caller.pool.stats().warm == 2)
+    assert len([line for line in caplog.messages if C in line and FALLBACK_WARNING in line]) == 1
+    slot, call = caller.begin({"do": "echo"})
+    slot.kill(KillReason.DRAINED)
+    caller.result(call)
+    assert transport_of(caller) == "attach"
+    assert len([line for line in caplog.messages if C in line and FALLBACK_WARNING in line]) == 1
+    assert given_up(caller) == 1
+
+
+def test_a_variable_that_a_shell_would_lose_reaches_the_handler(callers: Open) -> None:
+    caller = callers(env={"cluster.name": "one", "PWD": "/mine"})
+    found = caller.ask("environment").outcome
+    assert isinstance(found, Success)
+    assert (found.result["cluster.name"], found.result["PWD"]) == ("one", "/mine")
+
+
+def test_the_environment_is_the_same_with_both_transports(callers: Open) -> None:
+    found = [
+        callers(transport, env={"LEVEL": "two words"}).ask("environment").outcome for transport in ("fifo", "attach")
+    ]
+    both = [{**each.result, "HOSTNAME": ""} for each in found if isinstance(each, Success)]
+    assert both[0] == both[1] and both[0]["LEVEL"] == "two words"
+
+
+def test_an_image_runs_its_own_entrypoint_and_command(callers: Open) -> None:
+    name = f"taskdaemon-test/entrypoint-{os.getpid()}"
+    made = client().create_container(BUSYBOX)["Id"]
+    try:
+        changes = [f"ENTRYPOINT {json.dumps(['/bin/sh', '-c'])}", f"CMD {json.dumps([PIECE])}"]
+        client().commit(made, name, "1", changes="\n".join(changes))
+        assert callers("fifo", image=f"{name}:1", command=None).ask("anything").outcome == Success(1)
+        two = callers("fifo", image=f"{name}:1", command=(PIECE.replace("1}", "2}"),))
+        assert two.ask("anything").outcome == Success(2)
+    finally:
+        client().remove_container(made, force=True)
+        client().remove_image(f"{name}:1", force=True)
+
+
+@pytest.mark.parametrize("user", ["image", "1000:1000"])
+@pytest.mark.parametrize("profile", ["sealed", "open"])
+def test_fifos_work_for_every_user(callers: Open, user: str, profile: str) -> None:
+    assert transport_of(callers("fifo", user=user, profile=profile)) == "fifo"
+
+
+def test_the_bind_gives_no_access_to_the_host(callers: Open) -> None:
+    caller = callers("fifo", profile="open", user="image")
+    where = pipes.CONTAINER_DIRECTORY
+    program = f"import os; print(sorted(os.listdir('{where}')), [l for l in open('/proc/mounts') if '{where}' in l])"
+    container = caller.ask("echo").container
+    output = client().exec_start(client().exec_create(container, ["python3", "-c", program])["Id"]).decode()
+    # The FIFOs are unlinked: even root with Docker's capabilities finds an empty folder that it cannot write to.
+    assert output.startswith("[] ['") and " ro," in output
+    assert "Read-only file system" in str(caller.ask("write", path=f"{where}/here").outcome)
+    (bound,) = [mount for mount in client().inspect_container(container)["Mounts"] if mount["Destination"] == where]
+    assert (bound["RW"], os.listdir(bound["Source"])) == (False, [])
+
+
+def test_attach_is_used_if_the_fifos_are_not_opened(callers: Open, monkeypatch: Any, tmp_path: Path) -> None:
+    # Like an engine in a virtual machine, or gVisor: the FIFOs exist and connect nothing.
+    for name in pipes.MODES:
+        os.mkfifo(tmp_path / name)
+        (tmp_path / name).chmod(0o666)
+    for folder in (tmp_path, tmp_path.parent):
+        folder.chmod(0o755)
+    there = {"Type": "bind", "Source": str(tmp_path), "Target": pipes.CONTAINER_DIRECTORY, "ReadOnly": True}
+    monkeypatch.setattr(Pipes, "mount", lambda *_: there)
+    monkeypatch.setattr(pipes, "CONNECT_TIMEOUT_SECONDS", 0.5)
+    assert transport_of(callers()) == "attach"
+    caller = callers("fifo")
+    assert "nothing came through them" in caller.until(lambda: caller.pool.stats().problem)
+
+
+def test_a_shell_that_may_not_open_them_is_no_error_to_the_task(callers: Open, monkeypatch: Any) -> None:
+    # Like under SELinux.
+    monkeypatch.setattr(pipes, "MODES", dict.fromkeys(pipes.MODES, 0o600))
+    assert transport_of(callers()) == "attach"
+
+
+def test_an_engine_that_does_not_see_our_files_is_attached_to(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from tasks_app.runner.docker.engine import DockerEngine; from tests.docker import test_transports as tests\n"
+        "from tasks_app.runner.engine import Owner\n"
+        "engine = DockerEngine(Owner('hidden', 'node', 'here', Path(sys.argv[1])))\n"
+        "with tests.Caller(tests.intruder(), engine) as caller: print(tests.transport_of(caller))\n"
+    )
+    hidden = f'{needs.program("mount")} -t tmpfs none {tmp_path} && exec "$@"'
+    words = [sys.executable, "-c", program, str(tmp_path)]
+    result = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", hidden, "sh", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.stdout == "attach\n", result.stderr
+    assert "source path does not exist" in result.stderr
+
+
+def test_if_attach_fails_too_fifos_are_tried_again(callers: Open) -> None:
+    caller = callers(network=f"there-is-none-{os.getpid()}")
+    assert "there-is-none" in caller.until(lambda: caller.pool.stats().problem)
+    assert given_up(caller) == 0
+
+
+def test_a_failure_unrelated_to_fifos_does_not_suspend_them(caplog: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, attached = f"taskdaemon-test-late-{os.getpid()}", Creator.attached
+
+    def late(self: Creator, its_client: Any, spec: ContainerSpec) -> Any:
+        """Creates the network between a try with FIFOs and one with attach."""
+        if not its_client.networks(names=[network]):
+            its_client.create_network(network)
+        return attached(self, its_client, spec)
+
+    monkeypatch.setattr(Creator, "attached", late)
+    engine = DockerEngine(owner(), {**os.environ, TRANSPORT: "auto"})
+    try:
+        with Caller(intruder(network=network), engine) as caller:
+            assert transport_of(caller) == "attach"
+            slot, call = caller.begin({"do": "sleep", "seconds": 60})
+            slot.kill(KillReason.DRAINED)
+            caller.result(call)
+            assert transport_of(caller) == "fifo"
+        assert engine.transports.suspended == 0
+        assert not [line for line in caplog.messages if FALLBACK_WARNING in line]
+    finally:
+        engine.close()
+        for each in client().networks(names=[network]):
+            client().remove_network(each["Id"])
+
+
+@pytest.mark.parametrize("fields", [{"network": "taskdaemon-test-none"}, {"runtime": "taskdaemon-test-none"}])
+def test_a_start_that_fails_with_both_transports_gives_no_warning(
+    callers: Open, caplog: Any, fields: dict[str, str]
+) -> None:
+    caller = callers(**fields)
+    assert "taskdaemon-test-none" in caller.until(lambda: caller.pool.stats().problem)
+    assert given_up(caller) == 0
+    assert not [line for line in caplog.messages if FALLBACK_WARNING in line]
+
+
+def test_a_handler_that_closes_its_stdout_has_ended_even_if_it_opens_it_again(callers: Open) -> None:
+    again = (
+        "import os, sys, time\nsys.stdin.readline()\n"
+        "mine = os.open('/proc/self/fd/1', os.O_RDONLY | os.O_NONBLOCK)\nos.dup2(2, 1)\ntime.sleep(0.2)\n"
+        """os.write(os.open(f'/proc/self/fd/{mine}', os.O_WRONLY), b'{"status":"success","result":"late"}\\n')\n"""
+        "time.sleep(600)\n"
+    )
+    result = callers("fifo", user="image", command=("python3", "-S", "-E", "-c", again)).ask("anything", timeout=60.0)
+    assert str(result.outcome) == "the handler ended before it replied"
+
+
+def readable(descriptor: int) -> bool:
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(20_000))
+
+
+def test_a_send_to_a_handler_that_closed_its_stdin_fails(engine: DockerEngine) -> None:
+    one = engine.start(intruder(image=BUSYBOX, command=("sh", "-c", "exec <&-; echo closed; sleep 600")), 0)
+    try:
+        assert readable(one.readers()[0])
+        with pytest.raises(BrokenPipeError):
+            one.send(b"{}\n")
+    finally:
+        one.destroy()
+
+
+def test_output_on_stderr_after_the_reply_is_dropped_before_the_next_line(engine: DockerEngine) -> None:
+    one = engine.start(intruder(image=BUSYBOX, command=("sh", "-c", "echo late >&2; exec 2>&-; sleep 600")), 0)
+    try:
+        _, err, _ = one.readers()
+        assert readable(err)
+        assert one.silent()
+        assert one.receive(err) in (((STDERR, b""),), ())
+        assert one.silent()
+    finally:
+        one.destroy()
+
+
+def test_an_engine_on_another_machine_gets_no_fifos(tmp_path: Path) -> None:
+    there = "tcp://10.0.0.7:2375"
+    assert not Transports("auto", tmp_path, there).usable
+    assert not Transports("auto", None, "unix:///var/run/docker.sock").usable
+    with pytest.raises(Unavailable, match="on another machine"):
+        Transports("fifo", tmp_path, there).usable  # noqa: B018
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tasks_app.runner.docker.fifo_directories import FifoDirectories
+
+print(FifoDirectories(Path(sys.argv[1])).make(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_folder_is_removed_with_its_last_directory_and_swept_after_a_kill(tmp_path: Path) -> None:
+    base = tmp_path / "pipes"
+    ours, other = FifoDirectories(base), FifoDirectories(base)
+    one, two = ours.make(), ours.make()
+    os.utime(one.parent, (0, 0))
+    assert other.sweep() == 0, "it is locked"
+    ours.remove(one)
+    assert two.exists()
+    ours.remove(two)
+    assert list(base.iterdir()) == []
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(base)], cwd=ROOT, capture_output=True, text=True)
+    leftover = Path(killed.stdout.strip())
+    assert leftover.is_dir()
+    os.utime(leftover.parent)
+    assert other.sweep() == 0, "it may just have been made"
+    os.utime(leftover.parent, (0, 0))
+    assert other.sweep() == 1
+    assert list(base.iterdir()) == []

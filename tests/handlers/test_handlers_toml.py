@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks_app.handlers.handlers_toml import Defaults, Handler, Handlers, HandlersError, load
+from tasks_app.handlers.mounts import MountRules
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "handlers.toml"
+
+
+def read(file: Path, text: str, defaults: Defaults | None = None) -> Handlers:
+    file.write_text(text)
+    return load(file, defaults or Defaults())
+
+
+def faults(file: Path, text: str) -> list[str]:
+    with pytest.raises(HandlersError) as caught:
+        read(file, text)
+    return list(caught.value.faults)
+
+
+def test_a_handler_gets_the_defaults(file: Path) -> None:
+    handlers = read(file, '[handlers.echo]\ncommand = ["python", "echo.py"]\n', Defaults(5.0, 1, 0.0, "open", 1 << 30))
+    assert dict(handlers) == {
+        "echo": Handler(
+            name="echo", command=("python", "echo.py"), cwd=file.parent.resolve(), instances=2, timeout=5.0,
+            max_retries=1, retry_backoff=0.0, profile="open", memory_limit=1 << 30,
+        )
+    }  # fmt: skip
+    assert handlers.path == file
+
+
+TWO = """
+[handlers.echo]
+command = ["python", "echo.py"]
+env = { A = "1", B = "2" }
+[handlers.prime]
+image = "prime:1"
+retry_on = ["timeout", "crash"]
+"""
+THE_SAME = """
+# In another order, with other text and another number of instances.
+[handlers.prime]
+retry_on = ["crash", "timeout"]
+image = "prime:1"
+instances = 8
+timeout = 30
+[handlers.echo]
+env = { B = "2", A = "1" }
+command = ["python", "echo.py"]
+"""
+
+
+def test_the_digest_covers_what_is_run_and_not_the_text(file: Path, tmp_path: Path) -> None:
+    one = read(file, TWO).digest
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert read(elsewhere / "handlers.toml", THE_SAME).digest == one
+    assert read(file, TWO, Defaults(timeout=31.0)).digest != one, "defaults from the environment count"
+    for change in (
+        ("prime:1", "prime:2"),
+        ('A = "1"', 'A = "0"'),
+        (', "crash"', ""),
+        ("handlers.echo", "handlers.ech"),
+    ):
+        assert read(file, TWO.replace(*change)).digest != one, change
+
+
+def test_every_key_is_read_into_its_type(file: Path) -> None:
+    handler = read(
+        file,
+        """
+        [handlers.re-size_2]
+        image = "registry/resize:1"
+        command = ["run", ""]
+        instances = 4
+        timeout = 60
+        handler_selection = "first-available"
+        memory_limit = "512m"
+        env = { LEVEL = "debug", "odd name" = "" }
+        env_from = ["API_KEY"]
+        max_retries = 0
+        retry_backoff = 0.5
+        retry_on = ["timeout", "crash"]
+        start_timeout = 90
+        max_tasks_per_container = 1000
+        max_container_age = 3600
+        profile = "open"
+        cpus = 1.5
+        pids_limit = 64
+        network = "bridge"
+        read_only = false
+        tmpfs = { "/tmp" = "64m" }
+        tmpfs_exec = true
+        shm_size = "16m"
+        user = "image"
+        cap_add = ["CAP_CHOWN", "setuid"]
+        runtime = "runsc"
+        mounts = ["/srv/models/:/models"]
+    """,
+        Defaults(mount_rules=MountRules(("/srv",))),
+    )["re-size_2"]
+    assert handler == Handler(
+        name="re-size_2", image="registry/resize:1", command=("run", ""), cwd=file.parent.resolve(), instances=4,
+        timeout=60.0, handler_selection="first-available", memory_limit=512 * 1024**2,
+        env={"LEVEL": "debug", "odd name": ""}, env_from=("API_KEY",), max_retries=0, retry_backoff=0.5,
+        retry_on=frozenset({"timeout", "crash"}), start_timeout=90.0, max_tasks_per_container=1000,
+        max_container_age=3600.0, profile="open", cpus=1.5, pids_limit=64, network="bridge", read_only=False,
+        tmpfs={"/tmp": 64 * 1024**2}, tmpfs_exec=True, shm_size=16 * 1024**2, user="image",
+        cap_add=("CHOWN", "SETUID"), runtime="runsc", mounts=(("/srv/models", "/models"),),
+        mount_rules=MountRules(("/srv",)),
+    )  # fmt: skip
+
+
+BROKEN = """\
+[handler.lost]
+image = "x"
+
+[handlers.echo]
+comand = ["python", "echo.py"]
+instances = 0
+timeout = "30"
+handler_selection = "round_robin"
+
+[handlers.resize]
+image = "resize:1"
+memory_limit = "512 megs"
+env = { DEBUG = 1 }
+retry_on = ["timeouts"]
+network = "host"
+mounts = ["/etc:/etc"]
+max_retries = true
+text = '''
+timeout = "no key"
+'''
+
+[handlers.local]
+command = "python local.py"
+pids_limit = 5
+env_from = ["DATABASE_URL"]
+
+[handlers."a b"]
+image = "x"
+
+[handlers.empty]
+"""
+
+FAULTS = """\
+handlers.toml:1: [handler]: is unknown; did you mean [handlers.NAME]?
+handlers.toml:5: [handlers.echo] comand: is unknown; did you mean "command"?
+handlers.toml:6: [handlers.echo] instances: 0 is out of range; it must be from 1 to 1000
+handlers.toml:7: [handlers.echo] timeout: '30' is not a number; write it without quotes and units
+handlers.toml:8: [handlers.echo] handler_selection: 'round_robin' is unknown; did you mean "round-robin"?
+handlers.toml:12: [handlers.resize] memory_limit: '512 megs' is not a size; write a string like "512m" or "1g"
+handlers.toml:13: [handlers.resize] env: DEBUG = 1 is not a string; did you mean DEBUG = "1"?
+handlers.toml:14: [handlers.resize] retry_on: 'timeouts' is unknown; did you mean "timeout"?
+handlers.toml:15: [handlers.resize] network: 'host' is refused; did you mean "bridge"?
+handlers.toml:16: [handlers.resize] mounts: /etc is never given to a handler; mount a directory of its own data
+handlers.toml:17: [handlers.resize] max_retries: true is not an integer; write one from 0 to 1000, without quotes
+handlers.toml:18: [handlers.resize] text: is unknown; known are """.rstrip(" ").splitlines()
+
+
+@pytest.mark.parametrize(("key", "says"), [
+    ("cpus = 0", "0 is out of range; it is the number of processors, at least 0.01"),
+    ('memory_limit = "12m"', """'12m' is out of range; write "16m" or more"""),
+    ('cap_add = ["CHOWN"]', "gives nothing to a sealed handler, which runs as user 65534: capabilities are for root; "
+     'add user = "root", or leave it out'),
+    ('profile = "open"\nuser = "1000:1000"\ncap_add = ["CHOWN"]', "gives nothing to user 1000:1000: capabilities are "
+     'for root; add user = "root", or leave it out'),
+])  # fmt: skip
+def test_a_key_that_would_have_no_effect_is_refused(file: Path, key: str, says: str) -> None:
+    (found,) = faults(file, f'[handlers.one]\nimage = "x"\n{key}\n')
+    assert found.endswith(says)
+
+
+@pytest.mark.parametrize("keys", ['user = "0:0"', 'user = "root"', 'user = "image"', 'profile = "open"'])
+def test_root_may_be_given_capabilities(file: Path, keys: str) -> None:
+    file.write_text(f'[handlers.one]\nimage = "x"\ncap_add = ["CHOWN"]\n{keys}\n')
+    assert load(file, Defaults())["one"].cap_add == ("CHOWN",)
+
+
+def test_every_fault_is_reported_with_its_line(file: Path) -> None:
+    found = faults(file, BROKEN)
+    assert [line.partition("known are")[0].strip() for line in found[:12]] == [
+        line.partition("known are")[0].strip() for line in FAULTS
+    ]
+    assert found[12:] == [
+        "handlers.toml:23: [handlers.local] command: 'python local.py' is not a list of strings; "
+        'did you mean ["python", "local.py"]?',
+        "handlers.toml:24: [handlers.local] pids_limit: applies only to containers, and there is no `image`; "
+        "leave it out or add one",
+        "handlers.toml:25: [handlers.local] env_from: DATABASE_URL is a secret of the daemon and never given to "
+        "a handler",
+        "handlers.toml:27: [handlers.a b]: a name has only letters, digits, - and _, at most 100; "
+        "did you mean [handlers.a-b]?",
+        "handlers.toml:30: [handlers.empty]: has neither `image` nor `command`; one of them is needed",
+    ]
+
+
+@pytest.mark.parametrize(("text", "found"), [
+    ("", "handlers.toml:1: [handlers]: has no handler; write [handlers.NAME]"),
+    ("handlers = 5", "handlers.toml:1: [handlers]: is not a table; write [handlers.NAME]"),
+    ("[handlers]\necho = 5", "handlers.toml:2: [handlers.echo]: 5 is not a table; write [handlers.echo] above its keys"),  # noqa: E501
+    ("[echo]\nimage = 'x'", "handlers.toml:1: [echo]: is unknown; did you mean [handlers.echo]?"),
+    ("[handlers.x]\nimage = ''", "handlers.toml:2: [handlers.x] image: an empty string is not allowed; leave the key out"),  # noqa: E501
+    ("[handlers.x]\nimage = 'y'\ntimeout = inf", "handlers.toml:3: [handlers.x] timeout: inf is not a number; write it without quotes and units"),  # noqa: E501
+    ("[handlers.x]\nimage = 'y'\ntimeout = 0", "handlers.toml:3: [handlers.x] timeout: 0 is out of range; it is in seconds, more than 0 and at most 604800"),  # noqa: E501
+    ("handlers.x.image = 5", "handlers.toml:1: [handlers.x] image: 5 is not a string; write \"...\""),
+    ("[handlers.x]\nimage = 'y'\n[handlers.x.env]\nA = 1", "handlers.toml:3: [handlers.x] env: A = 1 is not a string; did you mean A = \"1\"?"),  # noqa: E501
+])  # fmt: skip
+def test_a_fault_says_what_was_probably_meant(file: Path, text: str, found: str) -> None:
+    assert faults(file, text) == [found]
+
+
+@pytest.mark.parametrize(
+    ("mount", "found"),
+    [
+        ("/srv/models:/models", None),
+        ("/srv:/models", None),
+        ("/srv2/models:/models", "/srv2/models is below none of DAEMON_MOUNT_ROOTS (/srv, /data); add a directory"),
+        ("/:/host", "/ contains /proc, which is never given"),
+        ("/var:/host", "/var contains /var/run"),
+        ("/srv/../etc:/x", "is not a mount"),
+        ("/srv/./models//:/x", None),
+        ("srv:/x", "is not a mount"),
+        ("/srv:/x/../..", "is not a mount"),
+        ("/srv:/", "is not a mount"),
+        ("/srv:/x:rw", "is not a mount"),
+        *((f"{path}:/x", f"{path} is never given") for path in (
+            "/run", "/run/docker.sock", "/run/user/1000/docker.sock", "/var/run/docker.sock", "/proc/1/root", "/sys/fs",
+            "/etc/shadow", "/dev/sda", "/boot/grub", "/var/lib/docker/volumes", "/var/lib/containerd",
+        )),
+        ("/srv/home/secret_key:/x", "/srv/home/secret_key is never given"),
+        ("/srv/docker:/x", None),
+    ],
+)  # fmt: skip
+def test_a_mount_is_below_an_allowed_root_and_some_things_are_never_mounted(
+    file: Path, mount: str, found: str | None
+) -> None:
+    text = f'[handlers.x]\nimage = "y"\nmounts = ["{mount}"]\n'
+    rules = Defaults(mount_rules=MountRules(("/srv", "/data"), private=("/srv/home",)))
+    if mount == "/srv:/models":
+        rules = Defaults(mount_rules=MountRules(("/srv", "/data")))
+    if found is None:
+        assert read(file, text, rules)["x"].mounts
+        return
+    with pytest.raises(HandlersError) as caught:
+        read(file, text, rules)
+    (fault,) = caught.value.faults
+    assert fault.startswith("handlers.toml:3: [handlers.x] mounts: ") and found in fault
+
+
+def test_without_roots_no_mount_is_allowed(file: Path) -> None:
+    (found,) = faults(file, '[handlers.x]\nimage = "y"\nmounts = ["/srv/models:/models"]\n')
+    assert found == (
+        "handlers.toml:3: [handlers.x] mounts: /srv/models is below none of DAEMON_MOUNT_ROOTS (it is empty); "
+        "add a directory that handlers may read"
+    )
+
+
+def test_invalid_toml_is_reported_with_its_line(file: Path) -> None:
+    (found,) = faults(file, "[handlers.x]\nimage = \n")
+    assert found.startswith("handlers.toml:2: is not TOML: ")
+    file.write_bytes(b"# fine\n# \xff\n")
+    with pytest.raises(HandlersError, match=r"handlers.toml:2: is not UTF-8"):
+        load(file, Defaults())
+
+
+def test_a_missing_file_is_reported(file: Path) -> None:
+    with pytest.raises(HandlersError, match=r"1 fault in .*handlers.toml:\n  handlers.toml:1: cannot be read: No such"):
+        load(file, Defaults())
+
+
+def test_the_handler_that_was_meant_is_found(file: Path) -> None:
+    handlers = read(file, "[handlers.resize]\nimage = 'x'\n[handlers.prime]\nimage = 'x'\n")
+    assert handlers.nearest("rezise") == "resize"
+    assert handlers.nearest("zzz") is None

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.handlers.missing import find_missing
+from testkit.daemon import shipped
+
+
+@pytest.mark.parametrize(("command", "says"), [
+    (("no-such-program-anywhere",), "there is no program no-such-program-anywhere on the PATH"),
+    (("./run",), "there is no program {cwd}/run"),
+    (("./plain.py",), "{cwd}/plain.py cannot be executed; type: chmod +x"),
+    (("python", "-u", "gone.py"), "there is no file {cwd}/gone.py"),
+    (("sh", "/gone/handler.sh", "argument"), "there is no file /gone/handler.sh"),
+])  # fmt: skip
+def test_a_command_that_cannot_start_says_what_is_missing(tmp_path: Path, command: tuple[str, ...], says: str) -> None:
+    (tmp_path / "plain.py").touch(0o644)
+    (problem,) = find_missing(Handler("one", command=command, cwd=tmp_path))
+    assert problem.startswith("[handlers.one] command: " + says.format(cwd=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "command", [("python", "plain.py"), ("sh", "-c", "exec cat"), ("python3", "-m", "module"), ("cat", "out.txt")]
+)
+def test_a_command_that_can_start_is_accepted(tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "plain.py").touch()
+    assert find_missing(Handler("one", command=command, cwd=tmp_path)) == []
+
+
+def test_a_containers_command_is_not_checked_but_its_mounts_and_variables_are(tmp_path: Path) -> None:
+    there, gone = str(tmp_path), f"{tmp_path}/gone"
+    one = Handler(
+        "one", image="x", command=("no-such-program",), mounts=((there, "/a"), (gone, "/b")), env_from=("UNSET_HERE",)
+    )
+    assert [each.partition(";")[0] for each in find_missing(one)] == [
+        "[handlers.one] env_from: UNSET_HERE is not set here",
+        f"[handlers.one] mounts: there is no {gone} on this machine",
+    ]
+
+
+def test_manage_py_check_warns_of_each(tmp_path: Path) -> None:
+    file = tmp_path / "handlers.toml"
+    file.write_text('[handlers.one]\ncommand = ["python", "gone.py"]\nenv_from = ["UNSET_HERE"]\n')
+    check = shipped(tmp_path, HANDLER_CONFIG=str(file)).manage("check")
+    assert check.ends() == 0, check.said()
+    assert "(tasks_app.W002) [handlers.one] command: there is no file" in check.said()
+    assert "(tasks_app.W002) [handlers.one] env_from: UNSET_HERE is not set here" in check.said()

@@ -1,0 +1,93 @@
+"""What a mount leads to on this machine when its container starts."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from tasks_app.handlers.mounts import MountRules
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    (tmp_path / "data" / "models").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def rules(data: Path) -> MountRules:
+    return MountRules((str(data),))
+
+
+def test_a_path_without_links_is_unchanged(data: Path, rules: MountRules) -> None:
+    assert rules.resolved(str(data / "models")) == str(data / "models")
+    (data / "one.txt").write_text("x")
+    assert rules.resolved(str(data / "one.txt")) == str(data / "one.txt")
+
+
+def test_a_link_within_the_roots_is_resolved(data: Path, rules: MountRules) -> None:
+    (data / "latest").symlink_to("models")
+    assert rules.resolved(str(data / "latest")) == str(data / "models")
+
+
+def test_a_root_may_be_a_link_itself(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "root").symlink_to(data)
+    rules = MountRules((str(tmp_path / "root"),))
+    assert rules.resolved(str(tmp_path / "root" / "models")) == str(data / "models")
+
+
+@pytest.mark.parametrize("target", ["/etc", "/proc/self/root/etc", "/", "/run", "../../../../../../etc/hostname"])
+def test_a_link_to_what_is_never_given_is_refused(data: Path, target: str, rules: MountRules) -> None:
+    (data / "harmless").symlink_to(target)
+    with pytest.raises(ValueError, match=r"harmless leads to /.*: .* never given"):
+        rules.resolved(str(data / "harmless"))
+
+
+def test_a_link_in_the_middle_is_followed_too(data: Path, tmp_path: Path, rules: MountRules) -> None:
+    (data / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to("/etc")
+    with pytest.raises(ValueError, match="leads to /etc/ssl: /etc/ssl is never given"):
+        rules.resolved(str(data / "a" / "ssl"))
+
+
+def test_a_forbidden_path_is_refused_at_its_real_location_too(
+    data: Path, tmp_path: Path, rules: MountRules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Like /var/lib/docker or /etc/ssl moved to a larger disk.
+    (tmp_path / "moved").symlink_to(data / "models")
+    monkeypatch.setattr("tasks_app.handlers.mounts.FORBIDDEN", (str(tmp_path / "moved"),))
+    with pytest.raises(ValueError, match="never given"):
+        rules.resolved(str(data / "models"))
+
+
+def test_a_link_out_of_the_roots_is_refused(data: Path, tmp_path: Path, rules: MountRules) -> None:
+    (data / "out").symlink_to(tmp_path / "other")
+    with pytest.raises(ValueError, match=f"leads to {tmp_path}/other: .* below none of DAEMON_MOUNT_ROOTS"):
+        rules.resolved(str(data / "out"))
+
+
+def test_a_link_to_our_own_files_is_refused(data: Path, tmp_path: Path) -> None:
+    (data / "in").symlink_to(tmp_path / "other")
+    rules = MountRules(("/",), private=(str(tmp_path / "other"),))
+    with pytest.raises(ValueError, match="never given"):
+        rules.resolved(str(data / "in"))
+
+
+def test_the_engines_own_folder_is_refused_wherever_it_is(data: Path, rules: MountRules) -> None:
+    with pytest.raises(ValueError, match="never given"):
+        rules.resolved(str(data / "models"), never=[str(data)])
+
+
+def test_a_socket_is_refused_because_read_only_does_not_protect_it(data: Path, rules: MountRules) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(data / "s"))
+        with pytest.raises(ValueError, match="neither a directory nor a regular file"):
+            rules.resolved(str(data / "s"))
+
+
+def test_a_missing_path_is_reported(data: Path, rules: MountRules) -> None:
+    with pytest.raises(ValueError, match="cannot be mounted: No such file"):
+        rules.resolved(str(data / "nothing"))

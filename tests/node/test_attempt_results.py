@@ -1,0 +1,91 @@
+"""The attempt result of a finished call."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks_app.lifecycle import ClaimedTask, Policy
+from tasks_app.models import OutcomeKind
+from tasks_app.node.call_results import MAX_ERROR_CHARS, attempt_result
+from tasks_app.runner.call import Call, CallResult, Outcome
+from tasks_app.runner.errors import (
+    BadReply,
+    CallTimeout,
+    Crashed,
+    Killed,
+    KillReason,
+    NotBegun,
+    OutOfMemory,
+    Unavailable,
+)
+from tasks_app.runner.wire import Failure, Success
+
+TASK = ClaimedTask("a", "echo", "{}", 1, 50, 1, 0, 0.0, Policy(30.0, 3, 1.0, frozenset()))
+
+
+def finished(outcome: Outcome, container: str = "c", image: str = "", oom: bool = False) -> CallResult:
+    return CallResult(Call(b"", 30.0, TASK), outcome, container, 3, 0.5, 0, "out", "err", image, oom)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"),
+    [
+        (Success(1, "1"), OutcomeKind.SUCCESS),
+        (Failure("no", False), OutcomeKind.ERROR),
+        (CallTimeout("slow"), OutcomeKind.TIMEOUT),
+        (Crashed("gone"), OutcomeKind.CRASH),
+        (OutOfMemory("full"), OutcomeKind.OOM),
+        (BadReply("odd"), OutcomeKind.BAD_REPLY),
+        *((Killed(reason), OutcomeKind.RELEASED) for reason in KillReason),
+        (Unavailable("no image"), OutcomeKind.RELEASED),
+    ],
+)
+def test_each_outcome_has_its_kind(outcome: Outcome, kind: OutcomeKind) -> None:
+    result = attempt_result(finished(outcome))
+    assert (result.kind, result.exit_code, result.seconds, result.stdout_tail, result.stderr_tail) == (
+        kind,
+        3,
+        0.5,
+        "out",
+        "err",
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "oom", "expected"),
+    [("sha256:5", True, ("sha256:5", True)), ("sha256:5", False, ("sha256:5", False)), ("", False, (None, None))],
+)
+def test_without_an_image_it_is_unknown_whether_memory_was_exhausted(
+    image: str, oom: bool, expected: tuple[str | None, bool | None]
+) -> None:
+    result = attempt_result(finished(Success(1, "1"), image=image, oom=oom))
+    assert (result.image, result.oom) == expected
+
+
+def test_a_task_that_was_not_begun_is_released_and_keeps_the_alternative_outcome() -> None:
+    result = attempt_result(finished(NotBegun("ended before it read its line", Crashed)))
+    assert (result.kind, result.kind_if_repeated, result.container) == (OutcomeKind.RELEASED, OutcomeKind.CRASH, "c")
+
+
+def test_an_attempt_that_was_taken_away_keeps_its_log() -> None:
+    result = attempt_result(finished(Killed(KillReason.TAKEN_AWAY)))
+    assert (result.taken_away, result.stdout_tail, result.stderr_tail) == (True, "out", "err")
+    assert not attempt_result(finished(Killed(KillReason.DRAINED))).taken_away
+
+
+def test_a_falsy_result_is_kept() -> None:
+    result = attempt_result(finished(Success(0, "0")))
+    assert result.result == "0"
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+def test_the_handler_decides_whether_its_error_may_be_retried(retryable: bool) -> None:
+    result = attempt_result(finished(Failure("no", retryable)))
+    assert result.retryable is retryable
+
+
+def test_an_error_text_is_changed_so_that_every_database_accepts_it() -> None:
+    result = attempt_result(finished(Failure("a\0b\ud800" + "x" * 10_000, False), container="c" * 500))
+    assert result.error is not None
+    assert "\0" not in result.error and len(result.error) == MAX_ERROR_CHARS and len(result.container) == 100
+    result.error.encode()

@@ -1,0 +1,43 @@
+"""A node does not start a task that another node may have by now, or that runs here already."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tasks_app.lifecycle import AttemptResult
+from tasks_app.lifecycle.claim import LEASE_SECONDS
+from tasks_app.models import OutcomeKind
+from tasks_app.node.attempt_starter import AttemptStarter
+from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
+from tasks_app.store import clock
+from tests.node.test_in_flight import begin, claimed
+
+LATEST = LEASE_SECONDS - KILL_MARGIN_SECONDS - IDLE_WATCH_SECONDS
+NO_CONTAINER: Any = {"echo": SimpleNamespace(take=lambda: None)}
+
+
+@pytest.mark.parametrize(("ago", "why"), [
+    (LATEST, "its lease was over before it was begun"),
+    (LATEST - 1.0, "the container that it was claimed for died"),
+])  # fmt: skip
+def test_a_claim_whose_lease_may_be_over_before_the_first_check_is_released(ago: float, why: str) -> None:
+    released: list[AttemptResult] = []
+    starter = AttemptStarter(NO_CONTAINER, InFlightTasks(), released.append)
+    assert not starter.start(claimed("a"), clock.elapsed() - ago)
+    assert [(end.task.id, end.kind, end.error) for end in released] == [("a", OutcomeKind.RELEASED, why)]
+
+
+def test_a_claim_of_an_attempt_that_runs_here_starts_and_releases_nothing() -> None:
+    # A crash of the database has undone the first claim.
+    released: list[AttemptResult] = []
+    in_flight = InFlightTasks()
+    starter = AttemptStarter(NO_CONTAINER, in_flight, released.append)
+    before = clock.elapsed() - LEASE_SECONDS
+    begin(in_flight, claimed("a"), before)
+    assert not starter.start(claimed("a"), before + LEASE_SECONDS)
+    assert released == []
+    assert in_flight.running()["a", 1].lease_end == before + 2 * LEASE_SECONDS
+    assert set(in_flight.leased()) == {("a", 1)}

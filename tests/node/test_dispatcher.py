@@ -1,0 +1,114 @@
+"""A round of the dispatcher performs its plans in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tasks_app.lifecycle import ClaimedTask
+from tasks_app.node.dispatcher import Dispatcher
+from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.plan import NO_RESULTS, POLL_SECONDS, WaitingResults
+from tasks_app.node.ready_types import ReadyTypes
+from tests.node.test_in_flight import begin, claimed
+
+
+class Parts:
+    """A dispatcher whose parts record what it does. `echo` has one free slot."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.waits: list[float] = []
+        self.waiting = NO_RESULTS
+        self.during_claim: Callable[[], object] = lambda: None
+        self.ready_types = ReadyTypes(["echo"], lambda: self.done.append("interrupt"))
+        self.in_flight = InFlightTasks()
+        #: What ends in each read from now on.
+        self.ends: list[list[ClaimedTask]] = []
+        parts: Any = SimpleNamespace(
+            turn=self._turn, interrupt=lambda: None, claim=self._claim,
+            start=lambda task, _: self.done.append(f"start {task.id}"), waiting=lambda: self.waiting,
+            idle=lambda: self.waiting == NO_RESULTS, wake=lambda: self.done.append("wake"),
+        )  # fmt: skip
+        pools: Any = {"echo": SimpleNamespace(free=lambda: 1)}
+        self.dispatcher = Dispatcher(
+            pools, parts, self.in_flight, None, parts, parts, self.ready_types, self._poll, parts, False
+        )
+        self.tasks: list[ClaimedTask] = []
+        self.dispatcher.round()  # finds that nothing is ready
+        self.done.clear()
+        self.waits.clear()
+
+    def _turn(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        for task in self.ends.pop(0) if self.ends else ():
+            self.in_flight.end(task)
+
+    def _poll(self) -> list[str]:
+        self.done.append("poll")
+        return ["echo"]
+
+    def _claim(self, slots: Mapping[str, int], limit: int | None) -> tuple[list[ClaimedTask], float]:
+        self.done.append(f"claim {dict(slots)}")
+        self.during_claim()
+        return self.tasks, 0.0
+
+
+@pytest.fixture
+def parts() -> Parts:
+    return Parts()
+
+
+def test_the_writer_is_woken_then_types_are_polled_for_and_claimed_and_the_tasks_are_started(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts.waiting = WaitingResults(1, {"echo"}, False)
+    later = time.monotonic() + POLL_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    parts.tasks = [claimed("a")]
+    parts.dispatcher.round()
+    assert parts.done == ["wake", "poll", "claim {'echo': 1}", "start a"]
+
+
+def test_a_type_is_claimed_again_until_a_claim_yields_fewer_tasks_than_slots(parts: Parts) -> None:
+    parts.ready_types.mark("echo")
+    parts.tasks = [claimed("a")]
+    parts.dispatcher.round()
+    parts.tasks = []
+    parts.dispatcher.round()
+    parts.dispatcher.round()
+    assert parts.done.count("claim {'echo': 1}") == 2
+
+
+def test_a_mark_during_a_claim_that_finds_nothing_leads_to_another_claim(parts: Parts) -> None:
+    parts.ready_types.mark("echo")
+    parts.during_claim = lambda: parts.ready_types.mark("echo")
+    parts.dispatcher.round()
+    parts.during_claim = lambda: None
+    parts.dispatcher.round()
+    parts.dispatcher.round()
+    assert parts.done.count("claim {'echo': 1}") == 2
+
+
+def test_a_round_waits_as_long_as_the_last_plan_says(parts: Parts) -> None:
+    parts.dispatcher.round()
+    assert 0.0 < parts.waits[0] <= POLL_SECONDS
+
+
+def test_results_that_arrive_shortly_after_each_other_are_read_before_the_claim(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks_app.node.dispatcher.GATHER_SECONDS", 3600.0)
+    first, second, third, late = tasks = [claimed(name) for name in ("1", "2", "3", "late")]
+    for task in tasks:
+        begin(parts.in_flight, task)
+    parts.waiting = WaitingResults(1, {"echo"}, False)
+    parts.ready_types.mark("echo")
+    nothing: list[ClaimedTask] = []
+    parts.ends = [[first], [second], nothing, [third], nothing, nothing, [late]]
+    parts.dispatcher.round()
+    assert parts.in_flight.running().keys() == {("late", late.attempt)} and parts.ends == [[late]]

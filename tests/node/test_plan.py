@@ -1,0 +1,133 @@
+"""What the dispatcher does next: the table of cases."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from tasks_app.node.plan import (
+    MAX_BACKLOG,
+    OWN_WRITE_BATCH_SIZE,
+    OWN_WRITE_DELAY_SECONDS,
+    POLL_SECONDS,
+    SHARED_POLL_SECONDS,
+    WRITE_BATCH_SIZE,
+    WRITE_DELAY_SECONDS,
+    Plan,
+    State,
+    WaitingResults,
+    exhausted,
+    plan,
+)
+
+NOW = 1000.0
+SOON = NOW + POLL_SECONDS
+OWN: Any = {"writes_results": True}
+#: Nothing is ready, nothing waits, and the last poll was just now. `echo` has 2 free slots, `resize` 1, `busy` none.
+IDLE = State(
+    stopping=False, ready=frozenset(), marked=frozenset(), free={"echo": 2, "resize": 1, "busy": 0}, cap=None,
+    running=5, results=WaitingResults(0, frozenset(), False), held_until=math.inf, writes_results=False, shared=False,
+    polled_at=NOW,
+)  # fmt: skip
+
+
+def results(number: int, *types: str, urgent: bool = False) -> WaitingResults:
+    return WaitingResults(number, frozenset(types), urgent)
+
+
+def types(*names: str) -> frozenset[str]:
+    return frozenset(names)
+
+
+# One line a case: a sentence, what is different from IDLE, and what is different from a plan that does nothing.
+CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    # Claim.
+    ("nothing is claimed if no type is ready", {}, {}),
+    ("a ready type is claimed for all its free slots", {"ready": types("echo")}, {"claim": {"echo": 2}}),
+    ("a marked type is claimed as well", {"marked": types("echo")}, {"claim": {"echo": 2}}),
+    ("ready and marked types are claimed together",
+     {"ready": types("echo"), "marked": types("resize")}, {"claim": {"echo": 2, "resize": 1}}),
+    ("a type without a free slot is not claimed", {"ready": types("busy")}, {}),
+    ("under a cap every type with a free slot is claimed, and no more than may run",
+     {"marked": types("echo"), "cap": 6}, {"claim": {"echo": 2, "resize": 1}, "limit": 1}),
+    ("under a cap nothing is claimed if no type is ready", {"cap": 6}, {"limit": 1}),
+    ("nothing is claimed if as many run as may run", {"ready": types("echo"), "cap": 5}, {"limit": 0}),
+    ("nothing is claimed if more run than may run", {"ready": types("echo"), "cap": 3}, {"limit": 0}),
+    ("nothing is claimed with a backlog of results",
+     {"ready": types("echo"), "results": results(MAX_BACKLOG + 1, "echo")}, {"wake_writer": True}),
+    ("nothing is claimed, polled or written once the node stops",
+     {"stopping": True, "ready": types("echo"), "results": results(1, "echo"), "polled_at": 0.0, **OWN},
+     {"wait_until": -math.inf}),
+    # Results that another thread writes.
+    ("the writer is woken for a result whose type has no more ready tasks", {"results": results(1, "echo")},
+     {"wake_writer": True}),
+    ("the writer is woken before a claim",
+     {"marked": types("echo"), "results": results(1, "echo")}, {"wake_writer": True, "claim": {"echo": 2}}),
+    ("a result waits while its type has more ready tasks than slots",
+     {"ready": types("busy"), "results": results(1, "busy")},
+     {"held_until": NOW + WRITE_DELAY_SECONDS, "wait_until": NOW + WRITE_DELAY_SECONDS}),
+    ("a result does not wait longer for another one",
+     {"ready": types("busy"), "results": results(2, "busy"), "held_until": NOW + 0.001},
+     {"held_until": NOW + 0.001, "wait_until": NOW + 0.001}),
+    ("the writer is woken once the results have waited",
+     {"ready": types("busy"), "results": results(2, "busy"), "held_until": NOW}, {"wake_writer": True}),
+    ("the writer is woken once there are enough results",
+     {"ready": types("busy"), "results": results(WRITE_BATCH_SIZE, "busy")}, {"wake_writer": True}),
+    ("results wait only if the types of all of them have more ready tasks than slots",
+     {"ready": types("busy"), "results": results(2, "busy", "echo")}, {"wake_writer": True}),
+    ("a mark does not show that a type has more ready tasks than slots",
+     {"marked": types("busy"), "results": results(1, "busy")}, {"wake_writer": True}),
+    ("the writer is woken for an urgent result",
+     {"ready": types("busy"), "results": results(1, "busy", urgent=True)}, {"wake_writer": True}),
+    ("no time is left over from results that were written meanwhile", {"held_until": NOW + 0.001}, {}),
+    # Results that the dispatcher writes.
+    ("a result is written after the claim",
+     {"marked": types("echo"), "results": results(1, "echo"), **OWN}, {"claim": {"echo": 2}, "write": True}),
+    ("a result is written if there is nothing to claim", {"results": results(1, "echo"), **OWN}, {"write": True}),
+    ("an own result waits a little longer than one of another thread",
+     {"ready": types("busy"), "results": results(WRITE_BATCH_SIZE, "busy"), **OWN},
+     {"held_until": NOW + OWN_WRITE_DELAY_SECONDS, "wait_until": NOW + OWN_WRITE_DELAY_SECONDS}),
+    ("results are written once there are enough",
+     {"ready": types("busy"), "results": results(OWN_WRITE_BATCH_SIZE, "busy"), **OWN}, {"write": True}),
+    ("results are written once they have waited",
+     {"ready": types("busy"), "results": results(1, "busy"), "held_until": NOW, **OWN}, {"write": True}),
+    ("an urgent result is written before the claim, because its task may be the next in order",
+     {"ready": types("echo"), "results": results(1, "echo", urgent=True), **OWN},
+     {"write_first": True, "wait_until": -math.inf}),
+    ("a backlog of results is written before the claim",
+     {"ready": types("echo"), "results": results(MAX_BACKLOG + 1, "echo"), **OWN},
+     {"write_first": True, "wait_until": -math.inf}),
+    # Polls.
+    ("the wait ends with the next poll", {"polled_at": NOW - 0.3}, {"wait_until": NOW - 0.3 + POLL_SECONDS}),
+    ("it polls if the last poll is long ago", {"polled_at": NOW - POLL_SECONDS},
+     {"poll": True, "wait_until": -math.inf}),
+    ("it polls before it claims",
+     {"polled_at": NOW - POLL_SECONDS, "ready": types("echo")}, {"poll": True, "wait_until": -math.inf}),
+    ("it wakes the writer before it polls", {"polled_at": NOW - POLL_SECONDS, "results": results(1, "echo")},
+     {"wake_writer": True, "poll": True, "wait_until": -math.inf}),
+    ("it polls more often if other nodes serve the same handlers",
+     {"shared": True}, {"wait_until": NOW + SHARED_POLL_SECONDS}),
+    ("it polls earlier if other nodes serve the same handlers",
+     {"shared": True, "polled_at": NOW - SHARED_POLL_SECONDS}, {"poll": True, "wait_until": -math.inf}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("state", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_case(state: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert plan(IDLE._replace(**state), NOW) == Plan(wait_until=SOON)._replace(**expected)
+
+
+@pytest.mark.parametrize(("claim", "limit", "claimed", "expected"), [
+    ({"echo": 2}, None, ["echo", "echo"], []),
+    ({"echo": 2}, None, ["echo"], ["echo"]),
+    ({"echo": 2, "resize": 1}, None, ["resize"], ["echo"]),
+    ({"echo": 2, "resize": 1}, 1, ["resize"], []),
+    ({"echo": 2, "resize": 1}, 2, ["resize"], ["echo"]),
+    ({"echo": 2}, 0, [], []),
+])  # fmt: skip
+def test_a_type_has_no_more_ready_tasks_if_a_claim_yielded_fewer_than_slots_and_no_limit_was_reached(
+    claim: dict[str, int], limit: int | None, claimed: list[str], expected: list[str]
+) -> None:
+    assert exhausted(claim, limit, claimed) == expected

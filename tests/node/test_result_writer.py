@@ -1,0 +1,62 @@
+"""Which thread learns of a result."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from tasks_app.lifecycle import AttemptResult
+from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.result_writer import ResultWriter
+from tests.lifecycle.kit import success
+from tests.node.test_in_flight import claimed
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+
+
+class Turns:
+    """The dispatcher's, as the reactor knows them."""
+
+    def __init__(self) -> None:
+        self.dispatcher_reads, self.interrupts = False, 0
+
+    def in_turn(self) -> bool:
+        return self.dispatcher_reads
+
+    def interrupt(self) -> None:
+        self.interrupts += 1
+
+
+def test_a_result_wakes_the_thread_that_writes_it_or_the_dispatcher_while_it_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[str] = []
+    changed = threading.Semaphore(0)
+
+    def settle(_: str, batch: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+        written.extend(result.task.id for result in batch)
+        changed.release()
+        return {(result.task.id, result.task.attempt) for result in batch}
+
+    monkeypatch.setattr("tasks_app.node.result_writer.settle", settle)
+    turns = Turns()
+    writer = ResultWriter("node", InFlightTasks(), lambda _: None, turns)
+    writer.put(success(claimed("before the thread")))
+    assert turns.interrupts == 1, "only the dispatcher can write it"
+    thread = threading.Thread(target=writer.run)
+    thread.start()
+    try:
+        assert changed.acquire(timeout=20), "the thread reads the queue before it waits"
+        writer.put(success(claimed("while the dispatcher is busy")))
+        assert changed.acquire(timeout=20)
+        turns.dispatcher_reads = True
+        writer.put(success(claimed("while the dispatcher reads")))
+        assert (turns.interrupts, len(written)) == (2, 2), "the dispatcher reads all there is, and wakes the thread"
+        writer.wake()
+        assert changed.acquire(timeout=20)
+    finally:
+        writer.stop()
+        thread.join(20)
+    assert written == ["before the thread", "while the dispatcher is busy", "while the dispatcher reads"]

@@ -1,0 +1,225 @@
+"""How a call ended and whether its container stays, as tables: no thread, no process."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.runner.call import Call, CallResult, Outcome
+from tasks_app.runner.container_death import Eviction, Recycling, after_reply, decide, decide_idle
+from tasks_app.runner.death_reason import DOUBT, DeathReason, Doubt
+from tasks_app.runner.engine import ContainerExit
+from tasks_app.runner.errors import BadReply, CallTimeout, Crashed, Killed, KillReason, NotBegun, OutOfMemory
+from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.reporter import Reporter
+from tasks_app.runner.session import Session
+from tasks_app.runner.slot_owner import SlotOwner
+from tasks_app.runner.slot_state import Busy, Ready, Watched
+from tasks_app.runner.starter import Starter
+from tasks_app.runner.wire import Failure, Success
+
+HANDLER = Handler(name="echo", command=("cat",))
+STAYS = Recycling(HANDLER, lambda: True)
+SPENT = Recycling(Handler(name="echo", command=("cat",), max_tasks_per_container=1), lambda: True)
+CALL, FAR = Call(b"{}\n", 30.0), math.inf
+REPLY, ERROR, BAD = Success(1), Failure("no", False), BadReply("no JSON")
+
+
+def session(leftovers: DeathReason | Doubt | None = None, begun: bool = True, **fields: Any) -> Session:
+    """A session with one call and nothing unusual, except for these fields."""
+    usual: dict[str, Any] = dict.fromkeys(("ended", "surplus", "premature", "replied"), False)
+    usual |= {"calls": 1, "started_at": 0.0, "reusable": True, "awaiting_reply": True, "tails": lambda: ("", "")}
+    usual |= {"delivery": SimpleNamespace(begun=begun)}
+    usual |= {"container": SimpleNamespace(id="c", check_leftovers=lambda wait: leftovers)}
+    return cast(Session, SimpleNamespace(**usual | fields))
+
+
+def busy(kill: KillReason | None = None, deadline: float = FAR, **fields: Any) -> Busy:
+    return Busy(session(**fields), CALL, deadline - 30.0, deadline, kill)
+
+
+def shown(decision: tuple[Outcome | None, Any]) -> tuple[Any, Any]:
+    """The decision, with an error as its type."""
+    outcome, reason = decision
+    return type(outcome) if isinstance(outcome, Exception) else outcome, reason
+
+
+CHATTER, EXIT, KILLED = DeathReason.CHATTER, DeathReason.EXIT, DeathReason.KILLED
+
+
+@pytest.mark.parametrize(("state", "reply", "closing", "expected"), [
+    (busy(), None, False, (None, None)),
+    (busy(), REPLY, False, (REPLY, None)),
+    (busy(), ERROR, False, (ERROR, None)),
+    (busy(), BAD, False, (BadReply, DeathReason.BAD_REPLY)),
+    # A reply counts whatever came with it, but the container may have to go.
+    (busy(), REPLY, True, (REPLY, DeathReason.CLOSED)),
+    (busy(kill=KillReason.DRAINED), REPLY, False, (REPLY, None)),
+    (busy(deadline=0.0), REPLY, False, (REPLY, None)),
+    (busy(reusable=False), REPLY, False, (REPLY, EXIT)),
+    (busy(reusable=False, surplus=True), REPLY, False, (REPLY, CHATTER)),
+    (busy(leftovers=DOUBT), REPLY, True, (REPLY, DOUBT)),
+    (busy(leftovers=DeathReason.LEFTOVER), REPLY, False, (REPLY, DeathReason.LEFTOVER)),
+    (busy(leftovers=DeathReason.OOM), REPLY, False, (REPLY, DeathReason.OOM)),
+    (busy(leftovers=DeathReason.OOM), ERROR, False, (OutOfMemory, DeathReason.OOM)),
+    # Without a reply.
+    (busy(ended=True), None, False, (Crashed, EXIT)),
+    (busy(ended=True, begun=False), None, False, (Crashed, EXIT)),
+    (busy(ended=True, replied=True), None, False, (Crashed, EXIT)),
+    (busy(ended=True, replied=True, begun=False), None, False, (NotBegun, EXIT)),
+    (busy(awaiting_reply=False, surplus=True), None, False, (NotBegun, CHATTER)),
+    (busy(awaiting_reply=False, premature=True), None, False, (NotBegun, CHATTER)),
+    (busy(surplus=True), None, False, (None, None)),
+    (busy(kill=KillReason.DRAINED), None, False, (Killed, KILLED)),
+    (busy(), None, True, (Killed, KILLED)),
+    (busy(deadline=0.0), None, False, (CallTimeout, DeathReason.TIMEOUT)),
+    # The first cause counts.
+    (busy(ended=True, kill=KillReason.DRAINED), None, True, (Crashed, EXIT)),
+    (busy(awaiting_reply=False, surplus=True, kill=KillReason.DRAINED), None, True, (NotBegun, CHATTER)),
+    (busy(kill=KillReason.DRAINED, deadline=0.0), None, False, (Killed, KILLED)),
+    (busy(deadline=0.0), None, True, (Killed, KILLED)),
+])  # fmt: skip
+def test_the_end_of_a_call(state: Busy, reply: Any, closing: bool, expected: tuple[Any, Any]) -> None:
+    assert shown(decide(state, reply, closing, STAYS)) == expected
+
+
+def test_a_kill_names_its_reason_and_a_close_names_its_own() -> None:
+    for state, closing, reason in (
+        (busy(kill=KillReason.TAKEN_AWAY), False, KillReason.TAKEN_AWAY),
+        (busy(kill=KillReason.TAKEN_AWAY), True, KillReason.TAKEN_AWAY),
+        (busy(), True, KillReason.CLOSED),
+    ):
+        outcome, _ = decide(state, None, closing, STAYS)
+        assert isinstance(outcome, Killed) and outcome.reason is reason
+
+
+def test_a_line_that_was_not_read_counts_as_the_handlers_fault_if_that_repeats() -> None:
+    ended, _ = decide(busy(ended=True, replied=True, begun=False), None, False, STAYS)
+    wrote, _ = decide(busy(awaiting_reply=False, surplus=True), None, False, STAYS)
+    assert isinstance(ended, NotBegun) and ended.otherwise is Crashed
+    assert isinstance(wrote, NotBegun) and wrote.otherwise is BadReply
+
+
+@pytest.mark.parametrize(("begun", "says"), [(True, "nothing on stdout"), (False, "has not read its line")])
+def test_a_timeout_says_what_was_written_or_that_the_line_was_not_read(begun: bool, says: str) -> None:
+    outcome, _ = decide(busy(deadline=0.0, begun=begun), None, False, STAYS)
+    assert str(outcome).startswith("no reply within 30 s") and says in str(outcome)
+
+
+@pytest.mark.parametrize(("leftovers", "closing", "reason"), [
+    (None, False, DeathReason.RECYCLED), (None, True, DeathReason.CLOSED),
+    (DeathReason.LEFTOVER, True, DeathReason.LEFTOVER),
+])  # fmt: skip
+def test_leftovers_come_before_a_close_and_a_close_before_the_number_of_tasks(
+    leftovers: DeathReason | None, closing: bool, reason: DeathReason
+) -> None:
+    assert after_reply(session(), REPLY, leftovers, closing, SPENT) == (REPLY, reason)
+
+
+@pytest.mark.parametrize(("fields", "closing", "reason"), [
+    ({}, False, None), ({"ended": True}, True, EXIT), ({"surplus": True}, False, CHATTER),
+    ({"premature": True}, False, CHATTER), ({"surplus": True}, True, DeathReason.CLOSED),
+    ({}, True, DeathReason.CLOSED),
+])  # fmt: skip
+def test_the_end_of_a_container_without_a_call(fields: Any, closing: bool, reason: DeathReason | None) -> None:
+    assert decide_idle(Ready(session(**fields)), closing, STAYS) is reason
+    assert decide_idle(Watched(session(**fields), 0.0), closing, STAYS) is reason
+
+
+def test_a_container_is_recycled_at_its_age_only_if_no_other_slot_replaces_its_own() -> None:
+    asked: list[bool] = []
+    old = Handler(name="echo", command=("cat",), max_container_age=60.0)
+
+    def recycling(allowed: bool) -> Recycling:
+        return Recycling(old, lambda: asked.append(allowed) or allowed)  # type: ignore[func-returns-value]
+
+    assert not recycling(True).due(session(started_at=math.inf)) and asked == []
+    assert recycling(True).due(session(started_at=-math.inf))
+    assert not recycling(False).due(session(started_at=-math.inf))
+    assert decide_idle(Ready(session(started_at=-math.inf)), False, recycling(True)) is DeathReason.RECYCLED
+    assert decide_idle(Watched(session(started_at=-math.inf), FAR), False, recycling(True)) is None
+    assert asked == [True, False, True]
+
+
+def test_a_container_is_recycled_after_its_number_of_tasks() -> None:
+    assert [SPENT.due(session(calls=calls)) for calls in (0, 1, 2)] == [False, True, True]
+    assert not STAYS.due(session(calls=10**9))
+
+
+def result(outcome: Outcome) -> CallResult:
+    return CallResult(CALL, outcome, "c", None, 1.0, 0)
+
+
+@pytest.mark.parametrize(("outcome", "replied", "explained"), [
+    (REPLY, True, True), (ERROR, True, True), (Crashed("x"), False, True), (NotBegun("x", Crashed), False, False),
+    (None, False, False),
+])  # fmt: skip
+def test_an_eviction_says_whether_its_result_waits_and_whether_it_gives_the_reason(
+    outcome: Outcome | None, replied: bool, explained: bool
+) -> None:
+    eviction = Eviction(session(), EXIT, None if outcome is None else result(outcome))
+    assert (eviction.replied, eviction.explained) == (replied, explained)
+
+
+def test_only_a_container_that_may_exit_by_itself_gets_time_for_that() -> None:
+    graceful = {reason for reason in DeathReason if Eviction(session(), reason).grace}
+    assert graceful == {EXIT, DeathReason.CLOSED, DeathReason.RECYCLED}
+
+
+class Pool:
+    """Records what is reported to it."""
+
+    def __init__(self) -> None:
+        self.deaths: list[DeathReason] = []
+        self.results: list[CallResult] = []
+
+    def died(self, reason: DeathReason) -> None:
+        self.deaths.append(reason)
+
+    def finished(self, result: CallResult) -> None:
+        self.results.append(result)
+
+
+class Explaining(ProcessEngine):
+    def explain(self, handler: Handler, result: CallResult) -> CallResult:
+        return result._replace(stderr_tail="explained")
+
+
+def reported(eviction: Eviction, container_exit: ContainerExit) -> Pool:
+    pool, engine = Pool(), Explaining()
+    owner = cast(SlotOwner, pool)
+    Reporter(HANDLER, engine, owner, Starter(HANDLER, engine, 0, 1.0)).died(eviction, container_exit)
+    return pool
+
+
+@pytest.mark.parametrize(("outcome", "reason", "container_exit", "says"), [
+    (Crashed("?"), EXIT, ContainerExit(3), "the handler ended with exit code 3 before it replied"),
+    (Crashed("?"), EXIT, ContainerExit(None), "the handler ended before it replied"),
+    (NotBegun("?", BadReply), EXIT, ContainerExit(0), "the handler ended with exit code 0 before it read its line"),
+    (NotBegun("wrote", BadReply), CHATTER, ContainerExit(None), "wrote"),
+    (Killed(KillReason.DRAINED), KILLED, ContainerExit(None), "drained"),
+    (Crashed("internal"), DeathReason.FAULT, ContainerExit(None), "internal"),
+    (Crashed("?"), EXIT, ContainerExit(137, oom=True),
+     "the handler, or a process that it started, was killed for memory"),
+])  # fmt: skip
+def test_a_call_without_a_reply_is_reported_with_what_the_end_of_its_container_has_shown(
+    outcome: Any, reason: DeathReason, container_exit: ContainerExit, says: str
+) -> None:
+    pool = reported(Eviction(session(), reason, result(outcome)), container_exit)
+    assert pool.deaths == [DeathReason.OOM if container_exit.oom else reason]
+    [told] = pool.results
+    assert type(told.outcome) is (OutOfMemory if container_exit.oom else type(outcome))
+    assert str(told.outcome) == says
+    assert (told.exit_code, told.oom, told.stderr_tail) == (container_exit.exit_code, container_exit.oom, "explained")
+    if isinstance(told.outcome, NotBegun):
+        assert told.outcome.otherwise is BadReply
+
+
+@pytest.mark.parametrize("result_of", [None, result(REPLY), result(ERROR)])
+def test_a_reply_was_reported_before_its_container_ended(result_of: CallResult | None) -> None:
+    pool = reported(Eviction(session(), DeathReason.RECYCLED, result_of), ContainerExit(0))
+    assert (pool.deaths, pool.results) == ([DeathReason.RECYCLED], [])

@@ -1,0 +1,207 @@
+"""Handlers in three languages that reply twice: every task gets its own result, and none is lost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.handlers.mounts import MountRules
+from tasks_app.runner import caution
+from tasks_app.runner.call import Call
+from tasks_app.runner.errors import NotBegun, Unavailable
+from tasks_app.runner.wire import Success, request_line
+from testkit.needs import program
+from tests.docker.engines import BUSYBOX, PYTHON
+from tests.runner.caller import Caller
+from tests.runner.kit import KITS, Kit
+
+SOURCES = Path(__file__).with_name("twice")
+LANGUAGES = ("python", "shell", "c")
+NO_SECOND, GAPS = -1, (0, 1, 5, 30, 100)
+"""Milliseconds from a reply to the second one."""
+TASKS = 20
+ORDINARY = 1000
+
+DOCKER = [pytest.mark.docker]
+TELLING = (KITS["process"], KITS["docker-fifo"])
+"""Kits that tell when a handler reads: there a second reply without a name is recognised too."""
+if_it_tells = pytest.mark.parametrize("kit", ["process", pytest.param("docker-fifo", marks=DOCKER)], indirect=True)
+if_it_does_not_tell = pytest.mark.parametrize(
+    "kit", ["socket", pytest.param("docker-attach", marks=DOCKER)], indirect=True
+)
+on_a_process = pytest.mark.parametrize("kit", ["process"], indirect=True)
+
+OpenTwice = Callable[..., Caller]
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The handler in C, static, so that it runs in any container."""
+    gcc = program("gcc")
+    folder = tmp_path_factory.mktemp("twice")
+    folder.chmod(0o755)
+    for above in folder.parents[:2]:
+        above.chmod(above.stat().st_mode | 0o011)  # the sandbox runs as user nobody
+    executable = folder / "handler"
+    subprocess.run([gcc, "-static", "-O1", "-Wall", "-Werror", "-o", executable, SOURCES / "handler.c"], check=True)
+    return executable
+
+
+@pytest.fixture
+def open_twice(kit: Kit, request: pytest.FixtureRequest) -> Iterator[OpenTwice]:
+    """Opens pools of two slots of the handler in a language."""
+    with ExitStack() as stack:
+
+        def opened(language: str, instances: int = 2) -> Caller:
+            executable = request.getfixturevalue("compiled") if language == "c" else None
+            handler = _handler(kit, language, executable, instances)
+            return stack.enter_context(Caller(handler, kit.make_engine()))
+
+        yield opened
+
+
+def _handler(kit: Kit, language: str, executable: Path | None, instances: int) -> Handler:
+    fields: dict[str, Any] = {"name": "twice", "instances": instances, "start_timeout": 20.0}
+    contained = "image" in kit.base
+    if contained:
+        fields["image"] = PYTHON if language == "python" else BUSYBOX
+    if language == "python":
+        fields["command"] = ("python3", "-S", "-E", "-c", (SOURCES / "handler.py").read_text())
+    elif language == "shell":
+        fields["command"] = ("/bin/sh", "-c", (SOURCES / "handler.sh").read_text())
+    else:
+        assert executable is not None
+        fields["command"] = ("/twice/handler",) if contained else (str(executable),)
+        if contained:
+            folder = str(executable.parent)
+            fields |= {"mounts": ((folder, "/twice"),), "mount_rules": MountRules((folder,))}
+    return Handler(**fields)
+
+
+def line(token: str, task_id: str, gap: int, named: bool) -> bytes:
+    data = json.dumps({"token": token, "gap": gap, "named": named}, separators=(",", ":"))
+    return request_line(task_id, "twice", data, 1)
+
+
+def results(caller: Caller, gaps: list[int], named: bool, at_once: bool) -> dict[str, Any]:
+    """The outcome of each task by its token. A task that was not begun is run again, as a node does.
+
+    `at_once`: begin the next call as soon as a slot is free; else only when no call is running.
+    """
+    waiting = deque((f"token-{n}", str(uuid.uuid4()), gap) for n, gap in enumerate(gaps))
+    running: dict[int, tuple[str, str, int]] = {}
+    outcomes: dict[str, Any] = {}
+    seen = len(caller.results)
+
+    def collect() -> None:
+        nonlocal seen
+        while seen < len(caller.results):
+            result = caller.results[seen]
+            seen += 1
+            task = running.pop(id(result.call))
+            if isinstance(result.outcome, NotBegun | Unavailable):
+                waiting.appendleft(task)
+            else:
+                assert task[0] not in outcomes, f"{task[0]} ended twice"
+                outcomes[task[0]] = result.outcome
+
+    def advance() -> bool:
+        collect()
+        while waiting and (at_once or not running) and (slot := caller.pool.take()) is not None:
+            token, task_id, gap = task = waiting.popleft()
+            call = Call(line(token, task_id, gap, named), 20.0, task, task_id)
+            running[id(call)] = task
+            kept.append(call)
+            slot.run(call)
+            collect()
+        return not waiting and not running
+
+    kept: list[Call] = []  # keeps the ids of calls unique
+    caller.until(advance)
+    return outcomes
+
+
+def own(gaps: list[int]) -> dict[str, Success]:
+    return {f"token-{n}": Success(f"token-{n}") for n in range(len(gaps))}
+
+
+def lost_to_second_replies(caller: Caller) -> int:
+    return caller.pool.stats().deaths.get("chatter", 0)
+
+
+def some_twice(gap: int) -> list[int]:
+    """Every other task replies twice; the ones between are ordinary."""
+    return [gap if n % 2 == 0 else NO_SECOND for n in range(TASKS)]
+
+
+@pytest.fixture(params=[True, False], ids=["backlog", "alone"])
+def at_once(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_task_has_its_own_result(
+    kit: Kit, open_twice: OpenTwice, language: str, at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the container cannot tell when the handler reads, the handler has to name the tasks."""
+    # Disabled because the watch would find most second replies before the mechanism under test does.
+    monkeypatch.setattr(caution, "WATCH_SECONDS", 0.0)
+    named = kit not in TELLING
+    if kit in (KITS["process"], KITS["socket"]):
+        callers = [(open_twice(language), some_twice(gap)) for gap in GAPS]
+    else:
+        # A container starts slowly: one pool has all the gaps.
+        mixed = [GAPS[n // 4] if n % 4 == 0 else NO_SECOND for n in range(TASKS)]
+        callers = [(open_twice(language), mixed)]
+    for caller, gaps in callers:
+        assert results(caller, gaps, named, at_once) == own(gaps)
+        caller.until(partial(lost_to_second_replies, caller))
+
+
+@if_it_tells
+def test_a_handler_may_name_its_tasks_without_need(open_twice: OpenTwice, at_once: bool) -> None:
+    gaps = [gap for gap in GAPS for _ in range(2)] + [NO_SECOND] * (TASKS - 2 * len(GAPS))
+    assert results(open_twice("python"), gaps, True, at_once) == own(gaps)
+
+
+@if_it_does_not_tell
+def test_a_handler_that_doubles_is_found_at_its_first_reply(open_twice: OpenTwice) -> None:
+    """Without `task_id` a container is watched after its first, second, fourth ... reply."""
+    gaps = [100] + [30] * 5
+    assert results(open_twice("python", instances=1), gaps, False, at_once=True) == own(gaps)
+
+
+@if_it_does_not_tell
+def test_a_handler_that_begins_to_double_is_found_at_its_next_watch(open_twice: OpenTwice) -> None:
+    caller = open_twice("python", instances=1)
+    gaps = [NO_SECOND] * 4 + [30] + [NO_SECOND] * 5
+    outcomes = results(caller, gaps, False, at_once=True)
+    # The fifth replies twice. Until the watch after the eighth a task may get the reply of the one before it.
+    for n in (5, 6, 7):
+        assert outcomes.pop(f"token-{n}") in (Success(f"token-{n - 1}"), Success(f"token-{n}"))
+    assert outcomes.items() <= own(gaps).items()
+    assert lost_to_second_replies(caller) == 1
+    assert results(caller, [30] * 6, False, at_once=True) == own([30] * 6)
+
+
+@on_a_process
+@pytest.mark.parametrize("gap", GAPS)
+def test_a_pool_beside_it_loses_nothing(open_twice: OpenTwice, gap: int) -> None:
+    ordinary = [NO_SECOND] * (ORDINARY // len(GAPS))
+    beside, twice = open_twice("c"), open_twice("python")
+    with ThreadPoolExecutor(1) as other:
+        doubled = other.submit(results, twice, [gap] * TASKS, False, True)
+        assert results(beside, ordinary, False, at_once=True) == own(ordinary)
+        assert doubled.result() == own([gap] * TASKS)
+    assert beside.pool.stats().deaths == {}

@@ -1,0 +1,137 @@
+"""A reply belongs to the line before it, whatever the handler writes between two lines."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.runner.caution import WATCH_SECONDS
+from tasks_app.runner.errors import BadReply, CallTimeout, Crashed, NotBegun
+from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.wire import Success
+from tests.runner.caller import Caller
+from tests.runner.conftest import NewCaller
+from tests.runner.kit import KITS, Kit
+
+FIRST, SECOND = "0191e3a4-0000-7000-8000-000000000001", "0191e3a4-0000-7000-8000-000000000002"
+
+
+def tells(kit: Kit) -> bool:
+    """True if this kit's containers tell when the handler reads."""
+    return kit in (KITS["process"], KITS["docker-fifo"])
+
+
+def test_a_second_reply_is_not_taken_for_the_next_tasks(kit: Kit, caller: Caller) -> None:
+    assert caller.ask("again", n=1, gap=None if tells(kit) else 0.05).outcome == Success(1)
+    next_one = caller.ask("echo", n=2)
+    if tells(kit):
+        assert isinstance(next_one.outcome, NotBegun)
+        assert next_one.outcome.otherwise is BadReply
+        assert "success" in next_one.stdout_tail
+    else:
+        # The container was watched after its first reply, and replaced.
+        assert next_one.outcome == Success({"do": "echo", "n": 2})
+    caller.until(lambda: caller.pool.stats().starts == 2)
+    assert caller.ask("echo", n=3).outcome == Success({"do": "echo", "n": 3})
+    assert caller.pool.stats().deaths == {"chatter": 1}
+
+
+def test_after_a_second_reply_was_found_no_task_gets_another_ones(caller: Caller) -> None:
+    """All containers of such a handler are watched after their replies for a while."""
+    caller.ask("again", n=0, gap=0.05)
+    caller.ask("again", n=0, gap=0.05)
+    caller.until(lambda: caller.pool.stats().deaths.get("chatter"))
+    for number in range(1, 6):
+        assert caller.ask("again", n=number, gap=WATCH_SECONDS / 4).outcome == Success(number)
+
+
+def test_a_handler_that_ends_after_its_reply_has_not_begun_the_next_line(kit: Kit, caller: Caller) -> None:
+    assert caller.ask("reply_wait_and_exit").outcome == Success("bye")
+    outcome = caller.ask("echo").outcome
+    if tells(kit):
+        assert isinstance(outcome, NotBegun)
+        assert str(outcome) == "the handler ended with exit code 0 before it read its line"
+        assert outcome.otherwise is Crashed
+    else:
+        # The end is noticed during the watch, or too late if the engine reports it slowly.
+        assert outcome == Success({"do": "echo"}) or isinstance(outcome, Crashed)
+    assert caller.ask("echo").outcome == Success({"do": "echo"})
+
+
+def test_a_handler_that_read_one_byte_has_begun(caller: Caller) -> None:
+    assert caller.ask("reply_read_a_byte_and_exit").outcome == Success("a byte")
+    assert isinstance(caller.ask("echo").outcome, Crashed)
+
+
+def test_a_line_that_was_never_read_is_a_timeout_at_its_deadline(kit: Kit, new_caller: NewCaller) -> None:
+    caller = new_caller(start_timeout=0.0)
+    caller.ask("echo")
+    assert caller.ask("reply_and_hang").outcome == Success("busy")
+    result = caller.ask("echo", timeout=0.3)
+    assert isinstance(result.outcome, CallTimeout)
+    if tells(kit):
+        assert str(result.outcome) == "no reply within 0.3 s: the handler has not read its line"
+
+
+def test_replies_that_name_their_task_need_no_wait_and_a_late_one_costs_the_container(caller: Caller) -> None:
+    asked(caller, "named", FIRST)
+    again = {"do": "again", "n": "first", "gap": None, "names": FIRST}
+    assert caller.result(caller.begin(again, task_id=FIRST)[1]).outcome == Success("first")
+    result = asked(caller, "named", SECOND)
+    assert result.outcome == Success("named")
+    assert FIRST in result.stdout_tail
+    caller.until(lambda: caller.pool.stats().deaths == {"chatter": 1})
+
+
+def test_a_late_reply_to_an_earlier_attempt_is_not_taken_for_this_ones(kit: Kit, caller: Caller) -> None:
+    again = {"do": "again", "n": "first attempt", "gap": None, "names": FIRST}
+    assert caller.result(caller.begin(again, task_id=FIRST)[1]).outcome == Success("first attempt")
+    result = asked(caller, "named", FIRST)
+    assert isinstance(result.outcome, NotBegun) if tells(kit) else result.outcome == Success("first attempt")
+
+
+def test_a_reply_that_names_another_task_is_a_bad_one(caller: Caller) -> None:
+    result = caller.result(caller.begin({"do": "named", "n": 1, "names": SECOND}, task_id=FIRST)[1])
+    assert isinstance(result.outcome, BadReply)
+    assert str(result.outcome) == f"the reply's `task_id` is '{SECOND}', and the task's is '{FIRST}'"
+
+
+def test_a_container_that_named_tasks_has_to_name_every_task(caller: Caller) -> None:
+    asked(caller, "named", FIRST)
+    result = caller.result(caller.begin({"do": "echo"}, task_id=SECOND)[1])
+    assert isinstance(result.outcome, BadReply)
+    assert "has no `task_id`" in str(result.outcome)
+
+
+def test_the_log_ends_with_the_line_of_a_bad_reply(caller: Caller) -> None:
+    bad = '{"status": "success", "result": NaN}'
+    result = caller.ask("raw", raw="before\n" + bad + "\nafter")
+    assert isinstance(result.outcome, BadReply)
+    assert result.stdout_tail == f"before\n{bad}\n"
+
+
+def test_a_container_that_is_closed_gets_no_complete_line(tmp_path: Path) -> None:
+    """Its stdin ends in the middle of a line, so what it read is not valid JSON."""
+    seen = tmp_path / "seen"
+    program = (
+        "import json, sys, time\n"
+        "line = sys.stdin.readline()\n"
+        "print(json.dumps({'status': 'success', 'result': 1}), flush=True)\n"
+        f"seen = open({str(seen)!r}, 'w', buffering=1)\n"
+        "seen.write('busy\\n')\n"
+        "time.sleep(0.3)\n"
+        "for line in sys.stdin:\n"
+        "    seen.write(line + '|')\n"
+    )
+    handler = Handler(name="reads", command=(sys.executable, "-c", program), instances=1)
+    with Caller(handler, ProcessEngine()) as caller:
+        caller.ask("echo")
+        caller.begin({"do": "echo"})
+        caller.until(lambda: seen.exists() and seen.read_text())
+    assert not seen.read_text().rstrip("|").endswith("}")
+
+
+def asked(caller: Caller, do: str, task_id: str) -> Any:
+    return caller.result(caller.begin({"do": do, "n": do, "names": task_id}, task_id=task_id)[1])

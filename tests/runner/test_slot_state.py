@@ -1,0 +1,95 @@
+"""The states of a slot as a table: which transitions each has, where they lead, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import Any, Final, cast, get_origin, get_type_hints
+
+import pytest
+
+from tasks_app.runner.call import Call
+from tasks_app.runner.errors import KillReason
+from tasks_app.runner.session import Session
+from tasks_app.runner.slot_state import Absent, Busy, Inspected, Phase, Ready, SlotState, Watched
+from tasks_app.runner.wire import Success
+
+
+class FakeSession:
+    def __init__(self, replied: bool) -> None:
+        self.replied = replied
+
+
+SESSION, REPLIED = cast(Session, FakeSession(False)), cast(Session, FakeSession(True))
+CALL, REPLY = Call(b"{}\n", 30.0), Success(1)
+
+ABSENT = Absent()
+WATCHED = Watched(SESSION, 20.0)
+READY = Ready(SESSION)
+BUSY = Busy(SESSION, CALL, 10.0, 40.0)
+DOOMED = Busy(SESSION, CALL, 10.0, 40.0, KillReason.TAKEN_AWAY)
+INSPECTED = Inspected(SESSION, CALL, 10.0, REPLY)
+
+TRANSITIONS: dict[str, tuple[Any, ...]] = {
+    "started": (SESSION, 20.0),
+    "trusted": (),
+    "sent": (CALL, 10.0, 40.0),
+    "killed": (KillReason.TAKEN_AWAY,),
+    "inspected": (REPLY,),
+    "replied": (),
+    "watched": (20.0,),
+    "evicted": (),
+}
+#: Where the transitions of each state lead. What is not here is refused.
+TABLE: list[tuple[SlotState, dict[str, SlotState]]] = [
+    (ABSENT, {"started": WATCHED}),
+    (WATCHED, {"trusted": READY, "evicted": ABSENT}),
+    (READY, {"sent": BUSY, "evicted": ABSENT}),
+    (BUSY, {"killed": DOOMED, "inspected": INSPECTED, "replied": READY, "watched": WATCHED, "evicted": ABSENT}),
+    (DOOMED, {"killed": DOOMED, "inspected": INSPECTED, "replied": READY, "watched": WATCHED, "evicted": ABSENT}),
+    (INSPECTED, {"killed": INSPECTED, "replied": READY, "watched": WATCHED, "evicted": ABSENT}),
+]
+
+
+@pytest.mark.parametrize(("state", "allowed"), TABLE)
+@pytest.mark.parametrize("transition", TRANSITIONS)
+def test_a_state_has_the_transitions_of_the_table_and_refuses_the_others(
+    state: SlotState, allowed: dict[str, SlotState], transition: str
+) -> None:
+    if transition in allowed:
+        after = getattr(state, transition)(*TRANSITIONS[transition])
+        assert (type(after), after) == (type(allowed[transition]), allowed[transition])
+    else:
+        with pytest.raises(AttributeError):
+            getattr(state, transition)
+
+
+@pytest.mark.parametrize(("state", "allowed"), TABLE)
+def test_the_table_has_every_transition(state: SlotState, allowed: dict[str, SlotState]) -> None:
+    others = {"due", *(field.name for field in fields(state))}
+    assert {name for name in dir(state) if not name.startswith("_")} - others == set(allowed)
+
+
+@pytest.mark.parametrize("state", [Absent, Watched, Ready, Busy, Inspected])
+def test_a_state_is_a_value_whose_fields_mypy_lets_nothing_write(state: type[SlotState]) -> None:
+    assert all(get_origin(hint) is Final for hint in get_type_hints(state).values())
+
+
+def test_a_later_kill_replaces_the_reason_of_an_earlier_one() -> None:
+    assert DOOMED.killed(KillReason.DRAINED).kill is KillReason.DRAINED
+
+
+@pytest.mark.parametrize(("state", "due"), [
+    (ABSENT, math.inf), (WATCHED, 20.0), (READY, math.inf), (BUSY, 40.0), (DOOMED, 40.0), (INSPECTED, math.inf),
+])  # fmt: skip
+def test_a_state_says_when_it_must_be_checked(state: SlotState, due: float) -> None:
+    assert state.due == due
+
+
+@pytest.mark.parametrize(("state", "taken", "phase"), [
+    (ABSENT, False, "starting"), (ABSENT, True, "starting"), (WATCHED, True, "starting"),
+    (Watched(REPLIED, 20.0), False, "watched"), (READY, False, "free"), (READY, True, "taken"),
+    (BUSY, True, "busy"), (INSPECTED, True, "busy"),
+])  # fmt: skip
+def test_a_slot_is_described_in_one_word(state: SlotState, taken: bool, phase: str) -> None:
+    assert Phase.of(state, taken) == phase

@@ -1,0 +1,106 @@
+"""The pauses between starts of one slot's containers, and what is said of their failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.runner import starter as module
+from tasks_app.runner.death_reason import DeathReason
+from tasks_app.runner.engine import ContainerExit
+from tasks_app.runner.process.engine import ProcessContainer, ProcessEngine
+from tasks_app.runner.session import Session
+from tasks_app.runner.starter import MAX_PAUSE_SECONDS, Starter
+
+CAT = Handler(name="cat", command=("cat",))
+READY_AFTER = 3600.0
+
+
+@pytest.fixture
+def starter() -> Starter:
+    return Starter(CAT, ProcessEngine(), 0, READY_AFTER)
+
+
+@pytest.fixture
+def session(starter: Starter) -> Iterator[Session]:
+    session = starter.start()
+    assert session is not None
+    yield session
+    session.container.destroy()
+
+
+def test_the_pause_doubles_while_containers_end_at_once_and_ends_once_one_works(
+    starter: Starter, session: Session
+) -> None:
+    pauses = [starter.pause]
+    for _ in range(9):
+        starter.ended(session, DeathReason.EXIT, ContainerExit(3), explained=False)
+        pauses.append(starter.pause)
+    assert pauses == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, MAX_PAUSE_SECONDS, MAX_PAUSE_SECONDS, MAX_PAUSE_SECONDS]
+    assert starter.problem == "handler 'cat' ends at once with exit code 3"
+    starter.worked()
+    assert starter.pause == 0.0 and not starter.problem
+    starter.failed("it was bad")
+    starter.worked()
+    assert starter.pause == 0.0 and not starter.problem
+
+
+@pytest.mark.parametrize("reason", [DeathReason.CLOSED, DeathReason.RECYCLED])
+def test_a_container_that_the_slot_itself_ended_is_no_failure(
+    starter: Starter, session: Session, reason: DeathReason
+) -> None:
+    starter.ended(session, reason, ContainerExit(0), explained=False)
+    assert (starter.pause, starter.problem) == (0.0, None)
+
+
+def test_a_container_is_watched_at_its_start_until_one_has_worked_and_again_after_one_that_ends_at_once(
+    starter: Starter, session: Session
+) -> None:
+    assert starter.probation() == READY_AFTER
+    starter.worked()
+    assert starter.probation() == 0.0
+    starter.ended(session, DeathReason.EXIT, ContainerExit(3), explained=False)
+    assert starter.probation() == READY_AFTER
+
+
+def test_failures_are_forgotten_once_an_unused_container_has_lived_for_long(
+    starter: Starter, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starter.failed("it was bad")
+    assert not starter.is_stable(session)
+    monkeypatch.setattr(module, "STABLE_SECONDS", 0.0)
+    assert starter.is_stable(session)
+    starter.recovered()
+    assert not starter.is_stable(session)
+
+
+def test_no_container_is_started_after_a_close(starter: Starter) -> None:
+    starter.close()
+    assert starter.start() is None
+    assert list(starter.sessions()) == []
+
+
+class BrokenEngine(ProcessEngine):
+    """Fails at the first start."""
+
+    def __init__(self) -> None:
+        self.starts = 0
+
+    def start(self, handler: Handler, slot: int) -> ProcessContainer:
+        self.starts += 1
+        if self.starts == 1:
+            raise ZeroDivisionError
+        return super().start(handler, slot)
+
+
+def test_an_internal_error_of_a_start_is_a_failure_that_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "MIN_PAUSE_SECONDS", 0.0)
+    starter = Starter(CAT, BrokenEngine(), 0, READY_AFTER)
+    session = next(starter.sessions())
+    session.container.destroy()
+    assert starter.problem == "internal runner error; see the worker's log"
+    assert caplog.messages == ["internal error in slot 0 of cat"]

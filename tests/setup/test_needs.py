@@ -1,0 +1,83 @@
+"""What a test does without a program that it needs, and how it is found that one needs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from testkit import bare, needs
+
+TOP = Path(__file__).parents[2]
+ASKS = "import subprocess\nfrom testkit.needs import program\ndef test_it():\n"
+ASKS += "    subprocess.run([program('curl'), '--version'], check=True)\n"
+
+
+def pytest_says(folder: Path, test: str, **environment: str) -> str:
+    """What a run of this one test says, in our own set-up."""
+    (folder / "test_it.py").write_text(test)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(TOP / "pyproject.toml")]
+    ours = {name: value for name, value in os.environ.items() if name not in ("CI", bare.FOLDER)}
+    done = subprocess.run(
+        [*command, "-p", "tests.conftest", "--rootdir", str(TOP), str(folder / "test_it.py")],
+        cwd=TOP, env=ours | environment, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+def test_without_its_program_a_test_is_left_out_and_one_line_says_what_to_install(tmp_path: Path) -> None:
+    said = pytest_says(tmp_path, ASKS, TEST_WHOLE_PATH="")
+    assert "1 skipped" in said
+    assert "left out: 1 needs curl (apt-get install curl)" in said
+
+
+def test_in_ci_it_fails(tmp_path: Path) -> None:
+    said = pytest_says(tmp_path, ASKS, TEST_WHOLE_PATH="", CI="true")
+    assert "1 failed" in said
+    assert "needs curl (apt-get install curl), and this is CI" in said
+
+
+def test_each_other_reason_to_skip_is_said_once_with_its_number(tmp_path: Path) -> None:
+    skips = "import pytest\n@pytest.mark.parametrize('n', range(3))\ndef test_it(n):\n    pytest.skip('no server')\n"
+    assert "skipped: 3 no server" in pytest_says(tmp_path, skips)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        ASKS,
+        "import subprocess\ndef test_it():\n    subprocess.run(['{foreign}'], check=True)\n",
+        "import pytest, subprocess\n@pytest.fixture(scope='module')\ndef one():\n    subprocess.call('{foreign}')\n"
+        "def test_it(one): pass\n",
+    ],
+    ids=["asks", "starts it unasked", "in a fixture"],
+)
+def test_who_starts_what_a_bare_machine_has_not_is_noted(tmp_path: Path, test: str) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.write_text("#!/bin/sh\n")
+    foreign.chmod(0o755)
+    (tmp_path / "path").mkdir()
+    pytest_says(tmp_path, test.replace("{foreign}", str(foreign)), TEST_BARE=str(tmp_path / "path"))
+    assert bare.started(tmp_path / "path").read_text().endswith("::test_it\n")
+
+
+def test_who_starts_what_every_machine_has_is_not_noted(tmp_path: Path) -> None:
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path/sh").symlink_to("/bin/sh")
+    test = "import subprocess, sys\ndef test_it():\n    subprocess.run(['sh', '-c', ''], check=True)\n"
+    test += "    subprocess.run([sys.executable, '-c', ''], check=True)\n"
+    assert "1 passed" in pytest_says(tmp_path, test, TEST_BARE=str(tmp_path / "path"))
+    assert not bare.started(tmp_path / "path").exists()
+
+
+def test_a_bare_path_has_what_is_essential_and_no_program_that_a_test_has_to_ask_for(tmp_path: Path) -> None:
+    if not shutil.which("dpkg-query"):
+        needs.missing("Debian's packages")
+    bare.fill(tmp_path / "path")
+    there = {link.name for link in (tmp_path / "path").iterdir()}
+    assert {"sh", "ls", "git", "make", "python3", "setpriv", "apt-get"} <= there
+    assert not there & needs.PROGRAMS.keys()

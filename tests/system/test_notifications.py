@@ -1,0 +1,79 @@
+"""Notifications that are lost, late, doubled; and each broker once, from end to end."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from tasks_app.broker.local.listener import Listener
+from testkit import execution_log
+from testkit.brokers import forget, need_server
+from testkit.daemon import Daemon
+from testkit.process import until
+
+Deployments = Callable[..., Daemon]
+
+
+@pytest.mark.parametrize("broker", ["redis://127.0.0.1:1", "amqp://127.0.0.1:1"])
+def test_with_a_broker_that_was_never_there_tasks_are_taken_and_run(deployment: Deployments, broker: str) -> None:
+    daemon = deployment(DAEMON_BROKER_URL=broker)
+    daemon.handler("act")
+    up = daemon.up()
+    tasks = [daemon.post("act") for _ in range(20)]
+    assert {daemon.until_final(task)["status"] for task in tasks} == {"completed"}
+    assert "notifications cannot be sent" in up.said()
+    assert up.stop() == 0
+    assert len(up.said()) < 20_000, "no storm of log lines"
+
+
+def test_without_its_socket_a_node_finds_its_work_and_gets_a_new_one(daemon: Daemon) -> None:
+    daemon.up()
+    (socket_file,) = (daemon.home / "bells").iterdir()
+    socket_file.unlink()
+    assert daemon.until_final(daemon.post("act"))["status"] == "completed"
+    until(lambda: list((daemon.home / "bells").iterdir()), what="a new socket")
+    assert daemon.until_final(daemon.post("act"))["status"] == "completed"
+
+
+def test_a_hundred_notifications_run_a_task_once(daemon: Daemon) -> None:
+    daemon.up()
+    (socket_file,) = (daemon.home / "bells").iterdir()
+    recorded = record(daemon)
+    task = daemon.post("act")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+        for _ in range(100):
+            notifier.sendto(recorded, os.fspath(socket_file))
+    assert daemon.until_final(task)["attempts"] == 1
+    assert daemon.until_final(daemon.post("act"))["status"] == "completed"
+    assert len(execution_log.starts(daemon.executions, task)) == 1
+
+
+def record(daemon: Daemon) -> bytes:
+    """A real notification, received by a second listener."""
+    with Listener(daemon.home) as listener:
+        daemon.post("act")
+        return until(lambda: next(listener.receive(), b""), what="a notification")
+
+
+BROKERS = [
+    pytest.param("redis://127.0.0.1:6379/0", 6379, marks=pytest.mark.redis, id="redis"),
+    pytest.param("amqp://guest:guest@127.0.0.1:5672//", 5672, marks=pytest.mark.rabbitmq, id="rabbitmq"),
+]
+
+
+@pytest.mark.parametrize(("broker", "port"), BROKERS)
+def test_a_task_runs_from_end_to_end_on_a_real_broker(deployment: Deployments, broker: str, port: int) -> None:
+    need_server(broker.partition(":")[0], port)
+    daemon = deployment(DAEMON_BROKER_URL=broker)
+    daemon.handler("echo")
+    up = daemon.up()
+    tasks = [daemon.post("echo", {"n": number}) for number in range(20)]
+    for number, task in enumerate(tasks):
+        found = daemon.until_final(task)
+        assert (found["status"], found["attempts"], found["result"]) == ("completed", 1, {"n": number})
+    assert up.stop() == 0
+    assert "notifications cannot be sent" not in up.said()
+    forget(broker, daemon.identity, ["echo"])

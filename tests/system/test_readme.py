@@ -1,0 +1,79 @@
+"""What README.md shows a caller and an author of a handler works as it stands there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from testkit.daemon import Daemon
+
+TOP = Path(__file__).parents[2]
+PAGE = (TOP / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def shipped() -> str:
+    """The shipped handlers.toml, for a file that is somewhere else."""
+    return (TOP / "handlers.toml").read_text().replace("examples/", f"{TOP}/examples/")
+
+
+def block(word: str) -> str:
+    (text,) = (text for text in blocks("sh") if word in text)
+    return text
+
+
+def test_the_caller_prints_what_its_comment_says(deployment: Callable[..., Daemon]) -> None:
+    daemon = deployment()
+    caller, _ = blocks("python")
+    daemon.config.write_text(shipped())
+    daemon.up()
+    command = [sys.executable, "-c", caller.replace("http://localhost:8080", daemon.base)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    (promised,) = re.findall(r"print\(.*#\s(.*)", caller)
+    assert result.stdout.strip() == promised, result.stderr
+
+
+def test_the_handler_answers_the_command_below_it(deployment: Callable[..., Daemon]) -> None:
+    daemon = deployment()
+    _, handler = blocks("python")
+    (table,) = blocks("toml")
+    (daemon.home / "hello.py").write_text(handler)
+    # As a reader does: at the end of the shipped file.
+    daemon.config.write_text(f"{shipped()}\n{table}")
+    daemon.up()
+    _, *command = shlex.split(block("manage.py post hello"))
+    result = subprocess.run(
+        [sys.executable, *command], cwd=TOP, env=daemon.environment, capture_output=True, text=True, timeout=60
+    )
+    assert json.loads(result.stdout)["result"] == {"hello": "Ada"}, result.stderr
+
+
+def test_the_lines_that_run_it_queue_a_task(deployment: Callable[..., Daemon]) -> None:
+    daemon = deployment()
+    clone, run = block("make run").splitlines()
+    assert clone.startswith("git clone ") and run == "make run"
+    daemon.config.write_text(shipped())
+    daemon.up()
+    post = re.fullmatch(r"curl -X POST http://localhost:8080(\S+) -d '(.*)'\n", block("curl -X POST"))
+    assert post is not None
+    url, data = post.groups()
+    # curl's own Content-Type for -d, so that the test needs no curl.
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = daemon.http.post(url, content=data, headers=form)
+    assert (answer.status_code, set(answer.json())) == (200, {"task_id"})
+    task = daemon.until_final(answer.json()["task_id"])
+    assert (task["status"], task["result"]["count"]) == ("completed", 78498)
+
+
+def test_every_file_that_the_readme_leads_to_is_there() -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", PAGE)
+    assert len(links) > 10
+    assert [link for link in links if not (TOP / link).exists()] == []

@@ -1,0 +1,67 @@
+"""SIGHUP: ends no web server and no worker, and drains `up`, whose terminal may have been closed."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from testkit.daemon import Daemon, open_gate
+from testkit.process import PROJECT, children, of_home, until
+
+IGNORED = "SIGHUP is ignored: there is no reload"
+
+
+def test_web_and_worker_go_on_and_say_so(daemon: Daemon) -> None:
+    up = daemon.up()
+    gate = daemon.gate()
+    task = daemon.post("act", {"do": "wait", "gate": str(gate)})
+    daemon.until_starts(task)
+    web, worker = before = children(up.pid)
+    serving = children(web)
+    for pid in (web, *serving, worker):
+        os.kill(pid, signal.SIGHUP)
+    up.until_says(IGNORED, times=2)
+    assert daemon.answers("/health")
+    open_gate(gate)
+    assert daemon.until_final(task)["attempts"] == 1
+    assert (children(up.pid), children(web)) == (before, serving)
+
+
+def test_a_worker_alone_goes_on_too(daemon: Daemon) -> None:
+    daemon.web()
+    worker = daemon.worker()
+    worker.signal(signal.SIGHUP)
+    worker.until_says(IGNORED)
+    assert daemon.until_final(daemon.post("act"))["status"] == "completed"
+    assert worker.popen.poll() is None
+
+
+def test_up_drains_when_its_terminal_is_closed(daemon: Daemon) -> None:
+    mine, terminal = pty.openpty()
+    # Its own session, whose terminal this becomes: closed, the kernel sends SIGHUP.
+    opens = (
+        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+    )
+    words = [sys.executable, "-c", opens, sys.executable, "manage.py", "up"]
+    up = subprocess.Popen(
+        words, cwd=PROJECT, env=daemon.environment, stdin=terminal, stdout=terminal, stderr=terminal,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(terminal)
+    said = b""
+    while b"  ready  " not in said:
+        said += os.read(mine, 65536)
+    gate = daemon.gate()
+    task = daemon.post("act", {"do": "wait", "gate": str(gate)})
+    daemon.until_starts(task)
+    os.close(mine)
+    until((daemon.home / "draining").exists, what="the mark of a drain")
+    open_gate(gate)
+    assert up.wait(60) == 0
+    assert [row["outcome"] for row in daemon.attempts(task)] == ["success"]
+    assert of_home(daemon.home) == {}
+    assert not list(Path(daemon.home, "nodes").iterdir())

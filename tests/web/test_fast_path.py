@@ -1,0 +1,267 @@
+"""The fast path of `POST /queue`: which requests take it, and that its answers are those of the view."""
+
+from __future__ import annotations
+
+import math
+import re
+import sqlite3
+import threading
+from concurrent.futures import Future
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import OperationalError, connection
+
+from tasks_app import conf
+from tasks_app.api import admission
+from tasks_app.api.backlog import backlog
+from tasks_app.keys import api_keys
+from tasks_app.keys.access import Access
+from tasks_app.lifecycle.intake import Intake
+from tasks_app.models import Task
+from tasks_app.web import fast_path
+from tasks_app.web.fast_path import FastPath
+from tasks_app.web.request_queue import Request
+from testkit.daemon import Daemon, serving
+from tests.lifecycle.kit import row
+
+TASK = b'{"type": "echo", "data": {"n": 1}}'
+HOST = "Host: localhost"
+
+
+def ask(server: Daemon, path: str, body: bytes, *lines: str, method: str = "POST") -> tuple[int, list[str], str]:
+    """Status, headers and body, without ids and dates."""
+    head = "\r\n".join((f"{method} {path} HTTP/1.1", "Connection: close", f"Content-Length: {len(body)}", *lines))
+    raw = server.exchange(head.encode("latin-1") + b"\r\n\r\n" + body).decode()
+    raw = re.sub("[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", "ID", raw)
+    raw = re.sub("\r\ndate: [^\r]*", "", raw)  # a 100 is followed by another head
+    head, _, text = raw.partition("\r\n\r\n")
+    status, *headers = head.split("\r\n")
+    return int(status[9:12]), sorted(headers), text
+
+
+BODIES = [
+    TASK, b'{"type": "echo"}', b'{"type":"echo","priority":100,"data":{"a":[1,2.5,null,"\xc3\xbc"]}}', b"", b"{}",
+    b'{"type": "echo", "data": null, "priority": null}',
+    b"[]", b"nonsense", b'{"type": "nobody"}', b'{"type": "echo", "data": []}', b'{"type": "echo", "priority": 101}',
+    b'{"type": "echo", "priority": true}', b'{"type": "echo", "type": "echo"}', b'{"type": "echo", "more": 1}',
+    b'{"type": "echo", "data": {"a": NaN}}', b'{"type": "echo", "data": {"a": "\\u0000"}}', b"\xff", b"\xef\xbb\xbf{}",
+    b'{"type": "echo", "data": {"a": ' + b"[" * 100 + b"]" * 100 + b"}}",
+    b'{"type": "echo", "data": {"a": "' + b"x" * 20_000 + b'"}}',
+    b'{"type": "echo", "data": {"a": ' + b"9" * 5000 + b"}}",
+]  # fmt: skip
+LINES = [
+    (HOST,), ("Host: LOCALHOST",), ("Host: localhost:9999",), ("Host: evil.example",), ("Host: ",), (), (HOST, HOST),
+    (HOST, "Content-Type: application/x-www-form-urlencoded"), (HOST, "Content-Type: multipart/form-data; boundary=x"),
+    (HOST, "Content-Encoding: gzip"), (HOST, "Content-Encoding: identity"), (HOST, "Origin: http://localhost"),
+    (HOST, "Origin: https://evil.example"), (HOST, "Sec-Fetch-Site: cross-site"), (HOST, "Sec-Fetch-Site: none"),
+    (HOST, "Cookie: taskdaemon_session=x"), (HOST, "Accept: text/html"), (HOST, "User-Agent: \xff"),
+    (HOST, "Authorization: Bearer x"), (HOST, "Authorization: Bearer x", "Authorization: Bearer y"),
+    (HOST, "Authorization: \xff"), (HOST, "Authorization: \xff", "Authorization: Bearer x"), ("Host: \xff", HOST),
+    (HOST, "User-Agent: " + "x" * 20_000), (HOST, "User-Agent: " + "x" * 66_000),
+    (HOST, "X-Http-Method-Override: DELETE"), (HOST, "X-Forwarded-Proto: https"),
+    (HOST, "Expect: 100-continue"), (HOST, "Content_Type: x"), (HOST, "X-Forwarded-For: 127.0.0.1", "Via: 1.1 here"),
+    (HOST, "X-Forwarded-Host: evil.example", "X-Forwarded-Port: 1", "X-Real-IP: ::1", "Forwarded: host=evil.example"),
+]  # fmt: skip
+
+
+#: Headers of a proxy with TLS, of one without, and malformed ones.
+TLS = [
+    ("X-Forwarded-Proto: https",), ("X-Forwarded-Proto: http",), ("X-Forwarded-Proto: https, http",),
+    ("X-Forwarded-Proto: http, https",), ("X-Forwarded-Proto: HTTPS",), ("X-Forwarded-Proto: https;",),
+    ("X-Forwarded-Proto: ",), ("X-Forwarded-Proto: https", "X-Forwarded-Proto: http"), ("X_Forwarded_Proto: https",),
+    ("Forwarded: proto=https",), (),
+    ("X-Forwarded-Proto: https", "Origin: https://localhost"), ("X-Forwarded-Proto: https", "Host: evil.example"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: ascii(body[:40]))
+def test_a_body_is_answered_as_the_view_does(server: Daemon, body: bytes) -> None:
+    assert ask(server, "/queue", body, HOST) == ask(server, "/queue/", body, HOST)
+
+
+@pytest.mark.parametrize("lines", LINES, ids=str)
+def test_headers_are_answered_as_the_view_does(server: Daemon, lines: tuple[str, ...]) -> None:
+    assert ask(server, "/queue", TASK, *lines) == ask(server, "/queue/", TASK, *lines)
+
+
+def test_a_rate_limit_and_a_stop_are_answered_as_the_view_does(tmp_path: Path) -> None:
+    with serving(tmp_path, DAEMON_MAX_RATE="0.001") as server:
+        assert ask(server, "/queue", TASK, HOST)[0] == 200
+        slow = ask(server, "/queue", TASK, HOST)
+        assert slow == ask(server, "/queue/", TASK, HOST)
+        assert slow[0] == 429
+        (tmp_path / "draining").touch()
+        stopping = ask(server, "/queue", TASK, HOST)
+        assert stopping == ask(server, "/queue/", TASK, HOST)
+        assert stopping[0] == 503
+
+
+def test_behind_tls_requests_are_answered_as_the_view_does(tmp_path: Path) -> None:
+    with serving(tmp_path, DAEMON_TLS="true") as server:
+        for lines in TLS:
+            status, headers, text = ask(server, "/queue/", TASK, HOST, *lines)
+            # A redirect has the path of its request.
+            expected = [header.replace("localhost/queue/", "localhost/queue") for header in headers]
+            assert ask(server, "/queue", TASK, HOST, *lines) == (status, expected, text), lines
+        assert ask(server, "/queue", TASK, HOST, "X-Forwarded-Proto: https")[0] == 200
+        assert ask(server, "/queue", TASK, HOST)[0] == 301
+
+
+def test_a_bug_is_answered_as_the_view_does(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        assert ask(server, "/queue", TASK, HOST)[0] == 200
+        with closing(sqlite3.connect(tmp_path / "taskdaemon.sqlite3", isolation_level=None)) as other:
+            other.execute("CREATE TRIGGER b BEFORE INSERT ON taskdaemon_task BEGIN SELECT RAISE(ABORT, 'a bug'); END")
+        broken = ask(server, "/queue", TASK, HOST)
+        assert broken == ask(server, "/queue/", TASK, HOST)
+        assert broken[0] == 500
+
+
+def test_a_full_queue_is_answered_as_the_view_does(tmp_path: Path) -> None:
+    with serving(tmp_path, DAEMON_MAX_QUEUE="3") as server:
+        assert [ask(server, "/queue", TASK, HOST)[0] for _ in range(4)] == [200, 200, 200, 429]
+        assert ask(server, "/queue", TASK, HOST) == ask(server, "/queue/", TASK, HOST)
+
+
+def test_a_database_that_takes_no_task_is_answered_as_the_view_does(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        assert ask(server, "/queue", TASK, HOST)[0] == 200
+        with closing(sqlite3.connect(tmp_path / "taskdaemon.sqlite3", isolation_level=None)) as other:
+            other.execute("ALTER TABLE taskdaemon_place RENAME TO elsewhere")
+            broken = ask(server, "/queue", TASK, HOST)
+            assert broken == ask(server, "/queue/", TASK, HOST)
+            assert (broken[0], "retry-after: 2" in broken[1]) == (503, True)
+            other.execute("ALTER TABLE elsewhere RENAME TO taskdaemon_place")
+        assert ask(server, "/queue", TASK, HOST)[0] == 200
+
+
+class Client:
+    """Passes requests to a FastPath, and keeps the answers."""
+
+    def __init__(self, keys: api_keys.Keys, intake: Intake) -> None:
+        self.keys, self.intake = keys, intake
+        self.fast_path = FastPath(lambda request: self.finished.set())
+        self.finished = threading.Event()
+        self.answers: list[tuple[int, dict[str, str], bytes]] = []
+
+    def takes(self, **headers: str) -> bool:
+        given = {"host": "localhost"} | {name.replace("_", "-"): value for name, value in headers.items()}
+        scope: Any = SimpleNamespace(method="POST", path="/queue", query_string="", authority=None, headers=given)
+        self.finished.clear()
+        self.request = Request(scope, self, TASK, None, True)  # type: ignore[arg-type]
+        return self.fast_path.takes(self.request)
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        connection.close()
+        self.answers.append((status, dict(headers), body))
+
+    def posts(self, **headers: str) -> bool:
+        return self.takes(**headers) and self.finished.wait(30) and self.answers[-1][0] == 200
+
+
+def read_backlog() -> None:
+    """Make the backlog read the database now."""
+    backlog._read_due_at = 0.0
+    assert backlog.reserve(1_000_000)
+    backlog.release()
+
+
+@pytest.fixture
+def posting(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """A client whose process has just read the keys and the backlog."""
+    keys, mine = api_keys.Keys(), Intake()
+    monkeypatch.setattr(api_keys, "keys", keys)
+    monkeypatch.setattr(fast_path, "access", Access(keys))
+    monkeypatch.setattr(api_keys, "MAX_READING_AGE_SECONDS", 3600.0)
+    monkeypatch.setattr(fast_path, "intake", mine)
+    keys.current()
+    read_backlog()
+    return Client(keys, mine)
+
+
+def test_a_good_post_is_stored_and_answered_without_the_view(posting: Client) -> None:
+    assert posting.posts(content_type="application/json", user_agent="curl/8", accept="*/*")
+    _, headers, body = posting.answers[0]
+    (task,) = Task.objects.all()
+    assert body == b'{"task_id":"%b"}' % str(task.pk).encode()
+    assert headers["location"] == f"/api/tasks/{task.pk}"
+    assert row(task.pk).task_data == {"n": 1}
+
+
+def test_a_request_that_needs_the_database_first_goes_to_the_view(posting: Client) -> None:
+    backlog._read_due_at = 0.0
+    assert not posting.takes()
+    read_backlog()
+    posting.keys._read_at = -7200.0
+    assert not posting.takes()
+
+
+def test_a_full_queue_takes_no_token_of_the_rate_limit(posting: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "token_bucket", admission.TokenBucket())
+    full = conf.environment().model_copy(update={"max_queue": 1, "max_rate": 0.001})
+    assert backlog.reserve(1)
+    posting.fast_path._env = full
+    assert not posting.takes()
+    backlog.release()
+    posting.fast_path._env = full.model_copy(update={"max_queue": 1000})
+    assert posting.posts()
+    assert not posting.takes()
+
+
+def test_admitted_tasks_count_as_waiting(posting: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_backlog()
+    posting.fast_path._env = conf.environment().model_copy(update={"max_queue": 3})
+    submitted: list[Future[list[UUID]]] = [Future() for _ in range(3)]
+    waiting = list(submitted)
+    with monkeypatch.context() as slow:
+        slow.setattr(posting.intake, "submit_nowait", lambda new: waiting.pop())
+        assert [posting.takes() for _ in range(5)] == [True, True, True, False, False]
+        submitted.pop().set_exception(OperationalError("it is away"))
+        assert not posting.takes()  # only the next reading of the backlog tells whether it was stored
+        while submitted:
+            submitted.pop().set_result([uuid4()])
+    backlog._read_due_at = math.inf
+    assert not posting.takes()
+    read_backlog()
+    assert [backlog.reserve(3) for _ in range(4)] == [True, True, True, False]
+
+
+def test_while_another_thread_reads_the_last_reading_is_used(posting: Client) -> None:
+    backlog._read_due_at, posting.keys._read_at = 0.0, -7200.0
+    with backlog._reading, posting.keys._reading:
+        assert posting.posts()
+
+
+def test_only_a_valid_key_takes_the_fast_path(posting: Client) -> None:
+    key = api_keys.create("ci")
+    posting.keys._last = None
+    posting.keys.current()
+    assert posting.posts(authorization=f"Bearer {key}")
+    refused = (None, "", f"Bearer {key}x", f"Basic {key}", key, "Bearer", f"Bearer {key},{key}")
+    for text in refused:
+        assert not posting.takes(**({} if text is None else {"authorization": text}))
+    assert Task.objects.count() == 1
+
+
+def test_beyond_loopback_a_key_is_required_unless_auth_is_off(posting: Client) -> None:
+    env = conf.environment()
+    posting.fast_path._env = env.model_copy(update={"host": "0.0.0.0"})
+    assert not posting.takes()
+    posting.fast_path._env = env.model_copy(update={"host": "0.0.0.0", "auth": "off"})
+    assert posting.posts()
+
+
+def test_behind_tls_only_requests_by_tls_take_the_fast_path(posting: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = conf.environment().model_copy(update={"tls": True})
+    monkeypatch.setattr(conf, "environment", lambda: env)
+    client = Client(posting.keys, posting.intake)
+    assert client.posts(x_forwarded_proto="https", x_forwarded_for="203.0.113.7")
+    assert client.answers[0][1]["strict-transport-security"].startswith("max-age=")
+    for proto in ("http", "https, http", "HTTPS", ""):
+        assert not client.takes(x_forwarded_proto=proto)
+    assert not client.takes()
