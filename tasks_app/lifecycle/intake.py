@@ -7,7 +7,6 @@ once.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
@@ -21,8 +20,6 @@ from tasks_app.store.transactions import bare_writing
 
 #: A transaction that has so many tasks takes no further submission.
 MAX_TRANSACTION_TASKS = 1000
-#: How long after a commit the connection is used without a check, which is a round trip. No server restarts within it.
-CONNECTION_TRUST_SECONDS = 0.02
 
 #: The tasks of one call, and their ids once they are committed.
 Submission = tuple[Sequence[NewTask], "Future[list[UUID]]"]
@@ -35,8 +32,6 @@ class Intake:
         self._lock = threading.Lock()
         self._waiting: SimpleQueue[Submission] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        #: Written by the thread.
-        self._committed_at = float("-inf")
 
     def submit(self, new: Sequence[NewTask]) -> list[UUID]:
         """As `submit_many`. Raises what the shared transaction raised.
@@ -66,8 +61,7 @@ class Intake:
     def _store(self, taken: list[Submission]) -> None:
         """Store these submissions, and others that wait, in one transaction."""
         try:
-            if connection.errors_occurred or time.monotonic() - self._committed_at > CONNECTION_TRUST_SECONDS:
-                connection.close_if_unusable_or_obsolete()  # as Django does at the beginning of a request
+            connection.close_if_unusable_or_obsolete()  # as Django does at the beginning of a request
             with bare_writing(one_statement=True):
                 # Only now: submissions that arrive while this waits for the write lock join the transaction.
                 self._take_more(taken, MAX_TRANSACTION_TASKS)
@@ -84,7 +78,6 @@ class Intake:
             else:
                 _store_separately(taken)
         else:
-            self._committed_at = time.monotonic()
             notify_for(new)
             for tasks, submitted in taken:
                 submitted.set_result([next(ids) for _ in tasks])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,8 @@ from tasks_app.db.write_refused import WriteRefused
 
 #: How long the check of a kept connection may take, and how long during a known outage.
 CHECK_SECONDS, OUTAGE_CHECK_SECONDS = 3.0, 0.5
+#: How long a session that was found to be usable is not checked again, unless it has failed or the server has ended it.
+USABLE_SECONDS = 0.02
 
 
 class _Errors(DatabaseErrorWrapper):
@@ -48,8 +51,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
     _pooler_is_checked = False
     #: Of the process, on the monotonic clock: when a session was last found to be read-only.
     read_only_at = -1.0
-    #: Of this session, on the monotonic clock: when it was last found to be writable.
+    #: Of this session, on the monotonic clock: when it was last found to be writable, and to be usable.
     _writable_at = 0.0
+    _usable_at = float("-inf")
 
     @cached_property
     def wrap_database_errors(self) -> DatabaseErrorWrapper:
@@ -58,7 +62,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Raises NoAnswer after `connect_timeout`; at once during a known outage, unless it is this thread's turn."""
-        self._writable_at = 0.0
+        self._writable_at, self._usable_at = 0.0, float("-inf")
         with outage.connecting():
             connection = super().get_new_connection(conn_params)
         try:
@@ -76,8 +80,23 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def is_usable(self) -> bool:
         """Called before the first statement of a request, so that a frozen server is found here and not by a commit."""
+        if self._is_known_usable():
+            return True
         with limited(OUTAGE_CHECK_SECONDS if outage.known else CHECK_SECONDS):
-            return bool(super().is_usable()) and self._may_write()
+            if not (super().is_usable() and self._may_write()):
+                return False
+        self._usable_at = time.monotonic()
+        return True
+
+    def _is_known_usable(self) -> bool:
+        """Without a round trip. A session that the server has ended has input: the reason, or the end of the stream."""
+        return (
+            not self.errors_occurred
+            and time.monotonic() - self._usable_at < USABLE_SECONDS
+            and self._writable_at > DatabaseWrapper.read_only_at
+            and not self.connection.closed
+            and not _has_input(self.connection.pgconn.socket)
+        )
 
     def _may_write(self) -> bool:
         """False for a read-only session. Asks the server only if a write was refused since this session was last
@@ -91,3 +110,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 return False
             self._writable_at = time.monotonic()
         return True
+
+
+def _has_input(socket: int) -> bool:
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return bool(poll.poll(0))

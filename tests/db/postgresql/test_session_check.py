@@ -1,0 +1,86 @@
+"""A kept session is checked before a request, without a round trip if it has just been found usable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from tasks_app.db.postgresql import base
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+
+
+@pytest.fixture(autouse=True)
+def _on_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no sessions")
+    connection.ensure_connection()
+    monkeypatch.setattr(base, "USABLE_SECONDS", 3600.0)
+
+
+@pytest.fixture
+def other() -> Iterator[base.base.DatabaseWrapper]:
+    """Another session of the server."""
+    session = connection.copy()
+    yield session
+    session.close()
+
+
+def checks(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Each check that asked the server: its answer."""
+    answers: list[bool] = []
+    asks = base.base.DatabaseWrapper.is_usable
+
+    def noted(self: Any) -> bool:
+        answers.append(asks(self))
+        return answers[-1]
+
+    monkeypatch.setattr(base.base.DatabaseWrapper, "is_usable", noted)
+    return answers
+
+
+def test_a_session_that_was_just_found_usable_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = checks(monkeypatch)
+    assert [connection.is_usable() for _ in range(3)] == [True] * 3
+    assert asked == [True]
+
+
+def test_it_is_asked_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = checks(monkeypatch)
+    assert connection.is_usable()
+    monkeypatch.setattr(base, "USABLE_SECONDS", 0.0)
+    assert connection.is_usable()
+    assert asked == [True, True]
+
+
+def test_a_session_that_the_server_has_ended_is_not_usable(
+    monkeypatch: pytest.MonkeyPatch, other: base.base.DatabaseWrapper
+) -> None:
+    asked = checks(monkeypatch)
+    assert connection.is_usable()
+    pid = connection.connection.info.backend_pid
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])  # waits for the end
+        assert cursor.fetchone() == (True,)
+    assert not connection.is_usable()
+    assert asked == [True, False]
+    connection.close()
+
+
+def test_a_session_that_failed_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = checks(monkeypatch)
+    assert connection.is_usable()
+    connection.errors_occurred = True
+    assert connection.is_usable()
+    connection.errors_occurred = False
+    assert asked == [True, True]
+
+
+def test_a_closed_session_is_not_usable() -> None:
+    assert connection.is_usable()
+    connection.connection.close()
+    assert not connection.is_usable()
+    connection.close()
