@@ -12,25 +12,30 @@ import pytest
 from testkit.daemon import Daemon
 from testkit.process import PROJECT, Process, until
 
-#: The last version whose modules, classes and metrics had other names. Both share tables, queues, messages, lock files.
-PREVIOUS = "0bd15fc"
+#: A module of the previous version, whose last commit is the parent of the one that removed it (by its hash it would be
+#: lost when commits are rewritten). Its modules, classes and metrics have other names than this version's; tables,
+#: queues, messages and lock files are shared.
+LAST_SEEN = "tasks_app/node/clerk.py"
 
 
 @pytest.fixture(scope="module")
 def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `manage.py` of the previous version, in a checkout of its own."""
-    git = ["git", "-c", "safe.directory=*", "-C", str(PROJECT)]
-    archive = subprocess.run([*git, "archive", PREVIOUS], capture_output=True)
-    if archive.returncode != 0:
-        shallow = subprocess.run([*git, "rev-parse", "--is-shallow-repository"], capture_output=True, text=True)
-        if shallow.stdout.strip() != "false":
-            pytest.skip("this copy of the project has no history")
-        pytest.fail(archive.stderr.decode())
+    if git("rev-parse", "--is-shallow-repository").strip() != b"false":
+        pytest.skip("this copy of the project has no history")
+    removed_by = git("log", "-1", "--diff-filter=D", "--format=%H", "--", LAST_SEEN).decode().strip()
+    assert removed_by, f"no commit has removed {LAST_SEEN}"
     folder = tmp_path_factory.mktemp("previous")
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+    with tarfile.open(fileobj=io.BytesIO(git("archive", f"{removed_by}^"))) as files:
         files.extractall(folder, filter="data")
-    assert (folder / "tasks_app" / "node" / "clerk.py").exists()
+    assert (folder / LAST_SEEN).exists()
     return folder / "manage.py"
+
+
+def git(*words: str) -> bytes:
+    """What git says, in the project. Nothing if this is no checkout."""
+    said = subprocess.run(["git", "-c", "safe.directory=*", "-C", str(PROJECT), *words], capture_output=True)
+    return said.stdout
 
 
 class Versions:
