@@ -13,7 +13,8 @@ from tests.chaos.watched_session import WatchedSession
 SAMPLE_SECONDS = 0.05
 # A session's entry is gone after its changes are visible and its locks are released.
 OLDEST = f"""SELECT extract(epoch FROM min(xact_start))::float8 FROM pg_stat_activity
-WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND application_name <> '{APPLICATION_NAME}'"""
+WHERE pid <> pg_backend_pid() AND datname = current_database() AND backend_type = 'client backend'
+  AND application_name <> '{APPLICATION_NAME}'"""
 
 
 class TransactionWatch(WatchedSession):
