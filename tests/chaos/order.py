@@ -99,10 +99,7 @@ def _of_type(claims: list[Claim], evidence: Evidence) -> Iterator[Compared]:
         waiting = [wait for wait in waiting if wait[1] > began]
         if evidence.undid(claim.at):
             continue
-        known: dict[bool, list[Claim]] = {True: [], False: []}
-        for _, until, other in waiting:
-            first = goes_before(evidence.selection, other, claim)
-            if until > claim.at and other.task != claim.task and first is not None:
-                known[first].append(other)
-        if found := known[True] + known[False]:
-            yield Compared(claim, found, known[True])
+        beside = [other for _, until, other in waiting if until > claim.at and other.task != claim.task]
+        before = [(other, goes_before(evidence.selection, other, claim)) for other in beside]
+        if known := [other for other, first in before if first is not None]:
+            yield Compared(claim, known, [other for other, first in before if first])

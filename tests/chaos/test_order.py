@@ -85,6 +85,14 @@ def test_a_long_transaction_that_may_have_made_ready_or_claimed_a_task_decides_n
     assert comparisons(replace(e, horizon=Horizon(samples))) == 0
 
 
+def test_two_claims_whose_transactions_overlap_are_not_compared() -> None:
+    def oldest(sample: Sample) -> float:
+        return 10.5 if 10.5 < sample.at < 11.05 else 10.95 if 11.05 < sample.at < 12.05 else sample.oldest
+
+    samples = [Sample(oldest(each), each.at) for each in SAMPLES]
+    assert comparisons(replace(evidence("lifo"), horizon=Horizon(samples))) == 0
+
+
 def test_without_samples_from_the_time_of_a_claim_nothing_is_decided() -> None:
     samples = [each for each in SAMPLES if not 10.0 < each.at < 12.0]
     assert comparisons(replace(evidence("lifo"), horizon=Horizon(samples))) == 0

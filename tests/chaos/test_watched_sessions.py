@@ -39,7 +39,8 @@ def backends(columns: str) -> list[tuple]:
             f"SELECT {columns} FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()",
             [APPLICATION_NAME],
         )
-        return cursor.fetchall()
+        found: list[tuple] = cursor.fetchall()
+        return found
 
 
 def test_the_snapshot_stays_the_same_until_its_session_ends_and_then_it_is_taken_again(held: HeldSnapshot) -> None:
