@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 
-import psycopg
 import pytest
 from django.db import connection, transaction
 
@@ -15,15 +14,6 @@ from tests.chaos.held_snapshot import APPLICATION_NAME, HeldSnapshot
 from tests.chaos.transaction_watch import TransactionWatch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
-
-
-@pytest.fixture
-def dsn() -> str:
-    if connection.vendor != "postgresql":
-        pytest.skip("sessions of PostgreSQL")
-    parameters = connection.get_connection_params()
-    known = {key: parameters[key] for key in ("host", "port", "user", "password", "dbname") if key in parameters}
-    return psycopg.conninfo.make_conninfo(**known)
 
 
 @pytest.fixture
