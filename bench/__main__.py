@@ -65,11 +65,12 @@ def main() -> int:
         scene = Scene(servers, quick=options.quick, only=options.only)
         if scene.no_docker is not None:
             console.print(f"Nothing is measured in containers: {scene.no_docker}", markup=False)
-        for name in options.rows or ROWS:
+        for name in options.rows or [name for name, row in ROWS.items() if row.usual or options.quick]:
             with console.status(name) as status:
                 entry = runner.run(ROWS[name], scene, options.n or (1 if options.quick else 4), status.update)
             if options.more and name in kept["rows"]:
                 entry = record.more(kept["rows"][name], entry)
+                ROWS[name].finish(entry)
             table.show(console, entry)
             faults |= bool(entry["faults"])
             kept["rows"][name] = entry

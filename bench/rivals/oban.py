@@ -1,0 +1,54 @@
+"""Oban on PostgreSQL, as `oban start` runs it. Tried on two cores: PLACEHOLDER."""
+
+from __future__ import annotations
+
+import asyncio
+
+from oban import Oban, schema, worker
+from oban.job import Job
+from psycopg_pool import AsyncConnectionPool
+
+from bench.rivals.rival import COMMIT_TASKS, URL, Rival
+from bench.rivals.stamp import stamp
+
+_START = ("oban", "start", "--dsn", URL, "--cron-modules", "bench.rivals.oban", "--log-level", "ERROR")
+RIVAL = Rival(
+    name="Oban",
+    says="2 processes, 8 jobs at once each, on PostgreSQL; claims and results in durable commits of several jobs,"
+    " an UPDATE for each result",
+    server="postgres",
+    tasks=1_500,
+    workers=((*_START, "--queues", "default:8"),) * 2,
+)
+
+
+@worker()
+class Noop:
+    """The task."""
+
+    async def process(self, job: Job) -> None:
+        """Stamp."""
+        stamp(job.args["number"])
+
+
+def prepare() -> None:
+    """Create its tables."""
+    asyncio.run(_prepare())
+
+
+def fill(count: int) -> None:
+    """Queue so many tasks."""
+    asyncio.run(_fill(count))
+
+
+async def _prepare() -> None:
+    async with AsyncConnectionPool(URL, min_size=1, open=False) as pool:
+        await schema.install(pool)
+
+
+async def _fill(count: int) -> None:
+    async with AsyncConnectionPool(URL, min_size=1, open=False) as pool:
+        client = Oban(pool=pool)
+        for first in range(0, count, COMMIT_TASKS):
+            numbers = range(first, min(first + COMMIT_TASKS, count))
+            await client.enqueue_many(Noop.new({"number": number}) for number in numbers)
