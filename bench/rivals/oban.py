@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from oban import Oban, schema, worker
-from oban.job import Job
+from oban import Oban, job, schema
 from psycopg_pool import AsyncConnectionPool
 
 from bench.rivals.rival import COMMIT_TASKS, URL, Rival
@@ -22,13 +21,10 @@ RIVAL = Rival(
 )
 
 
-@worker()
-class Noop:
-    """The task."""
-
-    async def process(self, job: Job) -> None:
-        """Stamp."""
-        stamp(job.args["number"])
+@job()
+def noop(number: int) -> None:
+    """Stamp."""
+    stamp(number)
 
 
 def prepare() -> None:
@@ -51,4 +47,4 @@ async def _fill(count: int) -> None:
         client = Oban(pool=pool)
         for first in range(0, count, COMMIT_TASKS):
             numbers = range(first, min(first + COMMIT_TASKS, count))
-            await client.enqueue_many(Noop.new({"number": number}) for number in numbers)
+            await client.enqueue_many(noop.new(number) for number in numbers)

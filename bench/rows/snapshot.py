@@ -16,6 +16,7 @@ from bench.ours import Ours
 from bench.rivals import ON_POSTGRESQL
 from bench.rivals.run import RunningRival
 from bench.rows.row import Contestant, Figure, Row, Scene
+from bench.watched import settled
 from testkit.process import until
 
 #: Enough that a claim which reads all dead entries becomes slow.
@@ -44,10 +45,7 @@ def _ours(scene: Scene, count: int, held: bool) -> Drained:
 
                 def check() -> bool:
                     # Not from the tables: a query would walk over the dead rows too, and take its share of a core.
-                    ((reached,),) = connection.execute(
-                        "SELECT pg_sequence_last_value('taskdaemon_attempt_id_seq')"
-                    ).fetchall()
-                    return (reached or 0) >= count
+                    return settled(connection) >= count
 
                 until(check, count / SLOWEST, what="an attempt of each task")
             return Drained(count, [stamp for _, stamp in system.stamps(count)])
