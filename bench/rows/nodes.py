@@ -53,8 +53,9 @@ def _drain(scene: Scene, served: Served, nodes: list[Process], count: int) -> di
     """Microseconds a drained task by kind of process, and what the backends waited for."""
     with closing(served.connect()) as connection:
         base = settled(connection)
-        served.run("-m", "bench.submitter", str(count))
-        # From here on, without the servers' work for the sender.
+        submitter = Process(served.home, served.environment, "-m", "bench.submitter", str(count))
+        # From here on, without the servers' work for the submitter: it has committed everything.
+        until(lambda: settled(connection) > base, what="a settled task")
         first, began, before = settled(connection), time.monotonic(), spent(scene.servers, served, nodes)
         samples = [(0, 0, 0)]
 
@@ -65,6 +66,7 @@ def _drain(scene: Scene, served: Served, nodes: list[Process], count: int) -> di
         until(check, what="an attempt of each task")
         after, took = spent(scene.servers, served, nodes), time.monotonic() - began
         tasks = base + count - first
+    served.finish(submitter)
     used = after.since(before)
     active, locks, disk = (sum(column) for column in zip(*samples, strict=True))
     return {
