@@ -114,6 +114,8 @@ def _row(entry: dict[str, Any]) -> str:
             [name, *(cells[name].get(key, "-") for key in labels), one["says"]] for name, one in systems.items()
         ]  # fmt: skip
     lines = [_line(head), "|" + "---|" * len(head), *map(_line, body)]
+    if len(figures) > 6:
+        lines += ["", *(f"- {name}: {one['says']}" for name, one in systems.items() if one["says"])]
     faults = [f"\nNo result for {name}: {_one_line(fault)}" for name, fault in entry["faults"].items()]
     n = f"n = {min(counts, default=0)}" + (f" to {max(counts)}" if counts and min(counts) != max(counts) else "")
     about = f"{n}; {_conditions(entry)}."

@@ -33,10 +33,10 @@ FROM relations
 #: What `_SIZES` returns.
 SIZES = {
     "tasks": "table of tasks",
-    "tasks_whole": "its indexes of all rows",
-    "tasks_partial": "its indexes of some rows, which claims read",
+    "tasks_whole": "indexes of all its rows",
+    "tasks_partial": "indexes of some of its rows, those for claims among them",
     "attempts": "table of attempts",
-    "attempts_indexes": "its indexes",
+    "attempts_indexes": "indexes of attempts",
     "counters": "counters, with indexes",
 }
 _BACKLOG = "SELECT count(*) FROM taskdaemon_task WHERE status = 'pending'"
