@@ -30,7 +30,7 @@ PARTS = ("ours, the whole", *(f"tenth {number}" for number in TENTHS))
 #: Of each part; the sizes and the backlog at its end.
 FIGURES = {
     "rate": Figure("settled", "tasks/s", "more"),
-    "tasks": Figure("settled in all", "tasks", "more"),
+    "settled": Figure("settled in all", "tasks", "more"),
     "seconds": Figure("time", "s", "less"),
     "claim": Figure("buffers of a claim, with its writes", "pages", "less"),
     "claimed": Figure("the same by claimed task", "pages", "less"),
@@ -94,7 +94,7 @@ def _between(before: Reading, after: Reading) -> dict[str, float]:
         raise BadRun("the server counted no claims")
     return {
         "rate": (after.settled - before.settled) / (after.at - before.at),
-        "tasks": after.settled - before.settled,
+        "settled": after.settled - before.settled,
         "seconds": after.at - before.at,
         "claim": (after.buffers - before.buffers) / claims,
         "claimed": (after.buffers - before.buffers) / claimed,

@@ -125,6 +125,7 @@ def test_a_sustained_run_has_a_column_for_the_whole_and_for_each_tenth():
     tenth = made["systems"]["tenth 10"]["values"]
     assert (tenth["rate"], tenth["claim"], tenth["claimed"]) == ([500.0], [100.0], [20.0])
     assert tenth.keys() == made["figures"].keys()
+    assert (tenth["settled"], tenth["tasks"]) == ([5_000], [2.0])
     again = {key: dict(value) for key, value in made.items()}
     ROWS["sustained"].finish(made)
     assert made == again
