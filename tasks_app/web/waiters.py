@@ -107,6 +107,7 @@ class Waiters:
 
     def _add(self, waiter: Waiter) -> None:
         request = waiter.request
+        process.add("waits_begun")
         if request.answered.done():
             self._client_left(waiter)
             return
@@ -205,7 +206,7 @@ class Waiters:
 
     @staticmethod
     def _count(how: str) -> None:
-        process.add(f"waits|{how}")
+        process.add(f"waits_ended|{how}")
 
 
 def _stays(name: str, status: int) -> bool:
