@@ -73,7 +73,7 @@ class QueueView(API):
         operation_id="queue_task",
         tags=["tasks"],
         request=schema.NewTask,
-        parameters=[schema.LOCATION],
+        parameters=[schema.LOCATION, *schema.WAITING],
         responses=schema.QUEUED,
         examples=schema.QUEUE_EXAMPLES,
     )
@@ -119,7 +119,9 @@ class TasksView(API):
 class TaskView(API):
     """`GET` and `DELETE /api/tasks/{id}`."""
 
-    @extend_schema(operation_id="get_task", tags=["tasks"], parameters=[schema.TASK_ID], responses=schema.ONE)
+    @extend_schema(
+        operation_id="get_task", tags=["tasks"], parameters=[schema.TASK_ID, *schema.WAITING], responses=schema.ONE
+    )
     def get(self, request: Request, task_id: str) -> Response:
         """Read a task: its status and, once it is final, its result or why it failed."""
         seconds, hold = waiting.wanted(request), waiting.hold_of(request)

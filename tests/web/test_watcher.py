@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from queue import SimpleQueue
 from types import SimpleNamespace
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from django.db import OperationalError
 
+from tasks_app.store.current import store
 from tasks_app.web import watcher
 from tasks_app.web.watcher import MIN_PAUSE_SECONDS, OUTAGE_PAUSE_SECONDS, PAUSE_RATIO, Watcher
 
@@ -25,13 +25,9 @@ class Database:
         self.ended: list[UUID] = []
         self.seconds, self.now, self.away = [0.0], 0.0, False
         monkeypatch.setattr(watcher, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep))
-        monkeypatch.setattr(self.store(), "final_or_gone", self.final_or_gone)
-        monkeypatch.setattr(self.store(), "session", lambda: SimpleNamespace(configure=lambda: None))
+        monkeypatch.setattr(store(), "final_or_gone", self.final_or_gone)
+        monkeypatch.setattr(store(), "session", lambda: SimpleNamespace(configure=lambda: None))
         self.watcher = Watcher(lambda: list(self.watched), self.ended.extend)
-
-    @staticmethod
-    def store() -> Any:
-        return watcher.store()
 
     def final_or_gone(self, tasks: list[UUID]) -> list[UUID]:
         self.asked.put(tasks)
