@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from tasks_app.web.body_reader import BODY_BUDGET_BYTES
 from testkit.daemon import Daemon, open_gate, read_all, serving
 from testkit.ports import free_port
 from testkit.process import Process, until
@@ -189,3 +191,19 @@ def test_a_key_is_needed_before_the_wait(tmp_path: Path) -> None:
     with serving(tmp_path, DAEMON_HOST="0.0.0.0") as server:
         assert only(server.exchange(b"GET /api/tasks/x?wait=60 HTTP/1.0\r\nHost: localhost\r\n\r\n"))[0] == 401
         assert server.counted("waits_begun") == 0
+
+
+def test_the_bodies_of_posts_that_wait_leave_room_for_others(tmp_path: Path) -> None:
+    """Together they are larger than what bodies may take at once."""
+    body = b'{"type": "echo", "data": {"a": "%b"}}' % (b"x" * 1_000_000)
+    head = f"POST /queue?wait={LONG} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with serving(tmp_path) as server, ExitStack() as stack:
+        count = BODY_BUDGET_BYTES // len(body) + 2
+        for number in range(1, count + 1):
+            stack.enter_context(server.connect()).sendall(head + body)
+            if number % 10 == 0 or number == count:  # no more than ten are on their way
+                until(partial(begun, server, number), what=f"{number} waits")
+
+
+def begun(daemon: Daemon, count: int) -> bool:
+    return daemon.counted("waits_begun") == count
