@@ -70,12 +70,24 @@ def _sizes(rows: QuerySet[Task], limit: int) -> Iterator[tuple[UUID, int]]:
         step = 4 * step if seen < MAX_PAGE_BYTES // 4 else FIRST_SIZES
 
 
+def sizes(ids: Sequence[UUID]) -> dict[UUID, int]:
+    """The bytes of data and result of those of these tasks that exist, newest first."""
+    return dict(_sizes(Task.objects.filter(pk__in=ids).order_by("-pk"), len(ids)))
+
+
 def task_objects(ids: Sequence[UUID]) -> list[bytes]:
     """The task objects of these ids as JSON, newest first, without those that were deleted meanwhile."""
+    return list(objects_by_id(ids).values())
+
+
+def objects_by_id(ids: Sequence[UUID]) -> dict[UUID, bytes]:
+    """As `task_objects`, by id."""
+    if not ids:
+        return {}
     texts = {f"{name}_text": Cast(name, TextField()) for name in _JSON_FIELDS}
     plain = [name for name in TASK_OBJECT_FIELDS if name not in _JSON_FIELDS]
     rows = Task.objects.filter(pk__in=list(ids)).order_by("-pk").annotate(**texts).values(*plain, *texts)
-    return [_task_object(row) for row in rows]
+    return {row["id"]: _task_object(row) for row in rows}
 
 
 def _task_object(row: dict[str, Any]) -> bytes:

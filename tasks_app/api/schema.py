@@ -9,6 +9,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 
+from tasks_app.api.waiting import MAX_WAIT_SECONDS
 from tasks_app.conf import handlers
 from tasks_app.models import FailureReason, Status
 
@@ -50,18 +51,6 @@ class NewTasks(serializers.Serializer):
     tasks = serializers.ListField(child=NewTask(), min_length=1, max_length=1000)
 
 
-class Queued(serializers.Serializer):
-    """The stored task."""
-
-    task_id = serializers.UUIDField()
-
-
-class QueuedTogether(serializers.Serializer):
-    """The stored tasks."""
-
-    task_ids = serializers.ListField(child=serializers.UUIDField(), help_text="In the order of `tasks`.")
-
-
 class TaskObject(serializers.Serializer):
     """A task."""
 
@@ -82,6 +71,22 @@ class TaskObject(serializers.Serializer):
     due_at = serializers.DateTimeField(
         allow_null=True, help_text="Time of the next retry, while the task waits for it."
     )
+
+
+class Queued(serializers.Serializer):
+    """The stored task."""
+
+    task_id = serializers.UUIDField()
+    task = TaskObject(
+        required=False,
+        help_text="Only after a wait: the task at its end. Absent if it was deleted or could not be read.",
+    )
+
+
+class QueuedTogether(serializers.Serializer):
+    """The stored tasks."""
+
+    task_ids = serializers.ListField(child=serializers.UUIDField(), help_text="In the order of `tasks`.")
 
 
 class ErrorDetail(serializers.Serializer):
@@ -110,6 +115,20 @@ def _header(name: str, what: str, *statuses: int, kind: Any = str) -> OpenApiPar
 TASK_ID = OpenApiParameter("task_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="The task's id.")
 LOCATION = _header("Location", "The task's address.", 200)
 LINK = _header("Link", 'The next page, `<...>; rel="next"`; absent on the last one.', 200)
+WAITING = [
+    OpenApiParameter(
+        "wait",
+        {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_SECONDS},
+        description="Answer once the task is final, or after so many seconds with the task as it is then.",
+    ),
+    OpenApiParameter(
+        "Prefer",
+        str,
+        OpenApiParameter.HEADER,
+        description="`wait=SECONDS`, as the parameter `wait` (RFC 7240). Larger values are reduced, others ignored.",
+    ),
+    _header("Preference-Applied", "`wait=SECONDS`, if the request asked for a wait.", 200),
+]
 LISTING = [
     OpenApiParameter(
         "limit",

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app import conf
-from tasks_app.api import admission, inputs, pages, schema
+from tasks_app.api import admission, inputs, pages, schema, waiting
 from tasks_app.api.errors import NotFound
 from tasks_app.api.parsers import body_of
 from tasks_app.api.renderers import AlwaysJSON
@@ -22,13 +22,13 @@ from tasks_app.models import Task
 from tasks_app.store.transactions import writing
 
 
-def read(text: str) -> Response:
+def read(text: str, headers: dict[str, str] | None = None) -> Response:
     """The task object of an id. Raises NotFound."""
     identity = inputs.task_id(text)
     page = pages.Page(Task.objects.filter(pk=identity), 1) if identity else None
     if page is None or not page.ids:
         raise NotFound
-    return _answer(page, _single)
+    return _answer(page, _single, headers)
 
 
 def _single(objects: list[bytes]) -> bytes:
@@ -73,16 +73,23 @@ class QueueView(API):
         operation_id="queue_task",
         tags=["tasks"],
         request=schema.NewTask,
-        parameters=[schema.LOCATION],
+        parameters=[schema.LOCATION, *schema.WAITING],
         responses=schema.QUEUED,
         examples=schema.QUEUE_EXAMPLES,
     )
     def post(self, request: Request) -> Response:
         """Queue a task. The answer means that it is stored and survives a power cut."""
+        seconds, hold = waiting.wanted(request), waiting.hold_of(request)
         new = inputs.new_task(body_of(request), conf.handlers())
+        if seconds and hold is not None:
+            hold.reserve()  # before the task is stored: a request without a place stores nothing
         with admission.admitted(conf.environment()):
             (identity,) = intake.submit([new])
-        return Response({"task_id": str(identity)}, headers={"Location": f"/api/tasks/{identity}"})
+        headers = {"Location": f"/api/tasks/{identity}"}
+        if seconds is not None and hold is not None:
+            hold.until_final(identity, seconds, queued=True)
+            headers |= waiting.applied(seconds)
+        return Response({"task_id": str(identity)}, headers=headers)
 
 
 class TasksView(API):
@@ -112,10 +119,20 @@ class TasksView(API):
 class TaskView(API):
     """`GET` and `DELETE /api/tasks/{id}`."""
 
-    @extend_schema(operation_id="get_task", tags=["tasks"], parameters=[schema.TASK_ID], responses=schema.ONE)
+    @extend_schema(
+        operation_id="get_task", tags=["tasks"], parameters=[schema.TASK_ID, *schema.WAITING], responses=schema.ONE
+    )
     def get(self, request: Request, task_id: str) -> Response:
         """Read a task: its status and, once it is final, its result or why it failed."""
-        return read(task_id)
+        seconds, hold = waiting.wanted(request), waiting.hold_of(request)
+        if seconds is None or hold is None:
+            return read(task_id)
+        headers, identity = waiting.applied(seconds), inputs.task_id(task_id)
+        if not seconds or identity is None or waiting.is_final(identity):
+            return read(task_id, headers)
+        hold.reserve()
+        hold.until_final(identity, seconds, queued=False)
+        return Response(headers=headers)
 
     @extend_schema(operation_id="delete_task", tags=["tasks"], parameters=[schema.TASK_ID], responses=schema.DELETED)
     def delete(self, request: Request, task_id: str) -> Response:
