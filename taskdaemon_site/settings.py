@@ -110,7 +110,7 @@ CSRF_FAILURE_VIEW = "tasks_app.urls.csrf_failure"
 CORS_ALLOWED_ORIGINS = ENV.origins
 CORS_ALLOW_METHODS = ["GET", "HEAD", "POST", "DELETE"]
 CORS_ALLOW_HEADERS = ["authorization", "content-type"]
-CORS_EXPOSE_HEADERS = ["Link", "Location", "Retry-After"]
+CORS_EXPOSE_HEADERS = ["Link", "Location", "Next-Cursor", "Retry-After"]
 CORS_PREFLIGHT_MAX_AGE = 600
 # The RSGI server enforces the limit of each address; Django's must allow the largest of them.
 DATA_UPLOAD_MAX_MEMORY_SIZE = ENV.body_limit("/queue/batch")
