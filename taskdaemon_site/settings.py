@@ -145,6 +145,7 @@ SPECTACULAR_SETTINGS = {
     "SERVERS": [{"url": "/", "description": "The daemon that serves this document."}],
     "TAGS": [
         {"name": "tasks", "description": "Queue, read, list, delete, redrive."},
+        {"name": "handlers", "description": "What runs tasks: limits, slots, rates."},
         {"name": "system", "description": "Health and metrics of the whole system."},
     ],
     # 3.1 has `null` as a type. Generators for 3.0 ignore `nullable` without a flag.

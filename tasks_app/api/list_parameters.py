@@ -19,7 +19,7 @@ from tasks_app.models import FailureReason, Status, TaskFilter
 #: Tasks in a page.
 DEFAULT_LIMIT, MAX_LIMIT = 20, 1000
 #: Values in a list with commas. A page by type may read an index once for each type.
-MAX_IDS, MAX_TYPES, MAX_WORDS = 200, 100, 20
+MAX_IDS, MAX_TYPES = 200, 100
 #: Characters of `error`.
 MAX_ERROR_CHARS = 1000
 #: Only so many wrong values of a list are named.
@@ -107,7 +107,7 @@ class _Reading:
     def words(self, name: str, known: Sequence[str], several: bool = True) -> frozenset[str] | None:
         """Some of the known words, separated by commas."""
         valid = f"one of {', '.join(known)}"
-        return self.values(name, known.__contains__, valid, MAX_WORDS if several else 1, known)
+        return self.values(name, known.__contains__, valid, len(known) if several else 1, known)
 
     def values(
         self, name: str, good: Callable[[str], object], valid: str, most: int, known: Collection[str] = ()
