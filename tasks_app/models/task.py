@@ -13,6 +13,8 @@ from tasks_app.models.choices import FailureReason, Status
 #: A row that may be claimed now. The indexes and every claim spell it literally, or SQLite does not use the indexes.
 READY = Q(status="pending", due__isnull=True)
 
+_FINAL = "(status = 'completed' OR status = 'failed')"
+
 
 class TaskQuerySet(models.QuerySet["Task"]):
     """Sets of rows that have an index of their own.
@@ -51,24 +53,20 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def final(self, task_type: str, status: Status, first: UUID, last: UUID) -> TaskQuerySet:
         """Rows of a type that ended with `status`, completed or failed, with an id from `first` to `last`.
 
-        In the order of `task_final_by_type`, or its reverse, it is read along this index on every database. Equalities
-        would let PostgreSQL read the key instead, past any number of other rows.
+        In the order of `task_final_by_type`, or its reverse, they are read along this index on every database. With
+        equalities, PostgreSQL may read the key instead, past any number of other rows; with a status as a literal,
+        SQLite sorts all rows of the type.
         """
         field = self.model._meta.pk
         bounds = [field.get_db_prep_value(identity, connection) for identity in (first, last)]
-        return (
-            self._where(f"status = '{status.value}'")
-            ._where("(task_type, status, id) >= (%s, %s, %s)", task_type, status.value, bounds[0])
-            ._where("(task_type, status, id) <= (%s, %s, %s)", task_type, status.value, bounds[1])
-        )
+        found = self._where(_FINAL)._where("(task_type, status, id) >= (%s, %s, %s)", task_type, status, bounds[0])
+        return found._where("(task_type, status, id) <= (%s, %s, %s)", task_type, status, bounds[1])
 
     def final_types(self) -> list[str]:
-        """The types of rows that ended, one read of the index a type."""
+        """The types of rows that ended, by one read of the index for each."""
         found: list[str] = []
-        ended = self._where("(status = 'completed' OR status = 'failed')").order_by("task_type")
-        while one := list(
-            ended.filter(task_type__gt=found[-1] if found else "").values_list("task_type", flat=True)[:1]
-        ):
+        ended = self._where(_FINAL).order_by("task_type").values_list("task_type", flat=True)
+        while one := list(ended.filter(task_type__gt=found[-1] if found else "")[:1]):
             found += one
         return found
 
