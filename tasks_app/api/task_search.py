@@ -42,12 +42,10 @@ class Search:
 
     def ordered(self, tasks: TaskQuerySet) -> TaskQuerySet:
         """Of these rows, those in the range, in the order of the list."""
-        bounds = {}
-        if self.first != FIRST_ID:
-            bounds["pk__gte"] = self.first
-        if self.last != LAST_ID:
-            bounds["pk__lte"] = self.last
-        return tasks.filter(**bounds).order_by("pk" if self.oldest else "-pk")
+        if (self.first, self.last) != (FIRST_ID, LAST_ID):
+            # Both bounds: without statistics, PostgreSQL takes a range with one for a third of the table, and scans it.
+            tasks = tasks.filter(pk__gte=self.first, pk__lte=self.last)
+        return tasks.order_by("pk" if self.oldest else "-pk")
 
     def until(self, end: UUID) -> Search:
         """The same search, no further than `end`."""

@@ -14,14 +14,16 @@ from django.db import connection
 
 from tasks_app.api import task_search
 from tasks_app.api.pages import Page
-from tasks_app.api.task_search import MAX_ROWS_READ, search
+from tasks_app.api.task_search import search
 from tasks_app.models import Task, TaskFilter
-from tests.store.test_plans import PARTIAL, plans, rows, scans
+from tests.store import test_plans
+from tests.store.test_plans import plans, rows, scans
 
 __all__ = ["rows"]
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("rows")]
 
+FINAL = "task_final_by_type"
 ALL = frozenset({"pending", "processing", "completed", "failed"})
 FILTERS = {
     "none": TaskFilter(),
@@ -40,9 +42,14 @@ FILTERS = {
 }
 
 
+#: Of 30,000: the same share as MAX_ROWS_READ of a million. PostgreSQL scans the table for a third of it.
+ROWS_READ = 300
+
+
 @pytest.fixture(autouse=True)
-def _indexes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.store.test_plans.PARTIAL", PARTIAL | {"task_failed", "task_final_by_type"})
+def _few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_search, "MAX_ROWS_READ", ROWS_READ)
+    monkeypatch.setattr(test_plans, "PARTIAL", test_plans.PARTIAL | {"task_failed", "task_failed_lately", FINAL})
 
 
 @pytest.mark.parametrize("oldest", [False, True], ids=["newest", "oldest"])
@@ -63,9 +70,9 @@ def test_a_filter_without_an_index_looks_at_so_many_rows_and_says_where_it_ended
     order = "pk" if oldest else "-pk"
     ids = list(Task.objects.order_by(order).values_list("pk", flat=True))
     found = search(TaskFilter(error="nowhere"), None, oldest, 20)
-    assert found.end == ids[MAX_ROWS_READ - 1]
+    assert found.end == ids[ROWS_READ - 1]
     assert not found.rows.exists()
-    rest = search(TaskFilter(error="nowhere"), ids[-MAX_ROWS_READ], oldest, 20)
+    rest = search(TaskFilter(error="nowhere"), ids[-ROWS_READ], oldest, 20)
     assert rest.end is None
 
 
@@ -77,7 +84,8 @@ def test_the_newest_of_a_type_that_ended_are_read_along_their_index(monkeypatch:
     read: list[Any] = [plan for sql, plan in seen if "(task_type, status, id) >=" in sql]
     assert len(read) == 2
     for plan in read:
-        assert any("task_final_by_type" in line for line in plan), plan
-        assert not any("Sort" in line or "TEMP B-TREE" in line for line in plan), plan
+        assert any(FINAL in line for line in plan), plan
         if connection.vendor == "postgresql":
             assert any("Index Cond" in line and "ROW" in line for line in plan), plan
+        else:
+            assert not any("TEMP B-TREE" in line for line in plan), plan
