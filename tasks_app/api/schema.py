@@ -213,8 +213,9 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
     new["additionalProperties"] = schemas["NewTasksRequest"]["additionalProperties"] = False
     # No `enum`: a generated client must also work with other and later deployments.
     new["properties"]["type"]["examples"] = sorted(handlers())
-    reason = schemas["TaskObject"]["properties"]["failure_reason"]
-    reason["oneOf"] = [*reason.pop("allOf"), {"type": "null"}]
+    for name in ("TaskObject", "TaskPart"):
+        reason = schemas[name]["properties"]["failure_reason"]
+        reason["oneOf"] = [*reason.pop("allOf"), {"type": "null"}]
     result["paths"] = {address: item for address, item in result["paths"].items() if not address.endswith("/")}
     for item in result["paths"].values():
         for method, operation in item.items():

@@ -150,6 +150,7 @@ def test_the_answers_of_lists_are_as_described(api: Client, described: dict[str,
     for address, name in (
         ("/api/tasks", "TaskObject"),
         ("/api/tasks?fields=id,result", "ListedTask"),
+        ("/api/tasks?fields=failure_reason,last_error", "TaskPart"),
         ("/api/handlers", "HandlerObject"),
     ):
         for each in api.get(address).json():
