@@ -79,7 +79,7 @@ def test_each_filter_and_each_pair_shows_what_a_scan_of_all_tasks_finds(api: Cli
     values["ids"] = values["ids"][:1]
     turn = itertools.count()
     for one, other in itertools.combinations_with_replacement(values, 2):
-        for first in values[one]:
+        for first in values[one] if one == other else [values[one][next(turn) % len(values[one])]]:
             second = values[other][next(turn) % len(values[other])]
             query = {one: first, **({other: second} if other != one else {})}
             check(api, tasks, {**query, "limit": ("7", "20", "45")[next(turn) % 3]})
@@ -94,7 +94,7 @@ def test_any_filters_together_show_what_a_scan_of_all_tasks_finds(api: Client, t
     moments = st.sampled_from([task.created_at.isoformat() for task in tasks])
     priorities = st.integers(0, 100).map(str)
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(
         st.fixed_dictionaries(
             {"limit": st.integers(1, 50).map(str)},
