@@ -151,7 +151,7 @@ def queries(tasks: int) -> Iterator[str]:
         for m, other in enumerate(values)
         if n < m and names[n] != names[m]
     ]
-    for query in [*single, "fields=id,status", "limit=1000", *pairs]:
+    for query in [*single, "fields=id,status", *pairs]:
         yield query
         yield f"{query}&order=oldest".lstrip("&")
 
