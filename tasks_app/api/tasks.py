@@ -12,11 +12,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app import conf
-from tasks_app.api import admission, inputs, pages, schema, waiting
+from tasks_app.api import admission, inputs, list_parameters, list_schema, pages, schema, waiting
 from tasks_app.api.errors import NotFound
 from tasks_app.api.parsers import body_of
 from tasks_app.api.renderers import AlwaysJSON
 from tasks_app.api.response_budget import response_budget
+from tasks_app.api.task_search import search
 from tasks_app.lifecycle import delete, intake, redrive
 from tasks_app.models import Task
 from tasks_app.store.transactions import writing
@@ -43,7 +44,7 @@ def _answer(
     """The response with a page's task objects. They are read only when the response budget has room for them."""
     reservation = response_budget.reserve(page.bytes)
     try:
-        objects = pages.task_objects(page.ids)
+        objects = pages.task_objects(page)
         return reservation.until_closed(Response(render(objects), headers=headers))
     except BaseException:
         reservation.release()
@@ -98,21 +99,22 @@ class TasksView(API):
     @extend_schema(
         operation_id="list_tasks",
         tags=["tasks"],
-        parameters=schema.LISTING,
-        responses=schema.LISTED,
+        parameters=list_schema.PARAMETERS,
+        responses=list_schema.LISTED,
     )
     def get(self, request: Request) -> Response:
-        """List tasks, newest first. The Link header has the address of the next page."""
-        limit, filters, cursor = inputs.listing(request.query_params, conf.handlers())
-        # The ids are UUIDv7, so the primary key's index has the order of creation.
-        rows = Task.objects.filter(**filters).order_by("-pk")
-        if cursor:
-            rows = rows.filter(pk__lt=cursor)
-        page = pages.Page(rows, limit)
+        """List tasks, newest first. The Link header has the address of the next page.
+
+        A filter other than `status` and `type` reads a limited number of rows for a page: a page may be short, even
+        empty, and still have a next one."""
+        asked = list_parameters.parse(request.query_params, conf.handlers())
+        found = search(asked.wanted, asked.cursor, asked.oldest, asked.limit)
+        page = pages.Page(found.rows, asked.limit, asked.fields, asked.oldest)
         headers = {}
-        if page.more:
-            query = {**request.query_params.dict(), "cursor": str(page.ids[-1])}
+        if (cursor := page.ids[-1] if page.more else found.end) is not None:
+            query = {**request.query_params.dict(), "cursor": str(cursor)}
             headers["Link"] = f'<{request.build_absolute_uri(request.path)}?{urlencode(query)}>; rel="next"'
+            headers["Next-Cursor"] = str(cursor)
         return _answer(page, lambda objects: b"[%b]" % b",".join(objects), headers)
 
 

@@ -64,6 +64,7 @@ def test_a_page_of_an_allowed_origin_reads_answers_and_refusals(api: Api) -> Non
         assert words(headers["access-control-expose-headers"]) == {
             "link",
             "location",
+            "next-cursor",
             "preference-applied",
             "retry-after",
         }
