@@ -5,15 +5,13 @@ from typing import Any, ClassVar, cast
 from uuid import UUID
 
 import uuid_utils.compat as uuids
-from django.db import connection, models
+from django.db import models
 from django.db.models import F, Q
 
 from tasks_app.models.choices import FailureReason, Status
 
 #: A row that may be claimed now. The indexes and every claim spell it literally, or SQLite does not use the indexes.
 READY = Q(status="pending", due__isnull=True)
-
-_FINAL = "(status = 'completed' OR status = 'failed')"
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
@@ -49,26 +47,6 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def failed(self) -> TaskQuerySet:
         """Rows that failed."""
         return self._where("status = 'failed'")
-
-    def final(self, task_type: str, status: Status, first: UUID, last: UUID) -> TaskQuerySet:
-        """Rows of a type that ended with `status`, completed or failed, with an id from `first` to `last`.
-
-        In the order of `task_final_by_type`, or its reverse, they are read along this index on every database. With
-        equalities, PostgreSQL may read the key instead, past any number of other rows; with a status as a literal,
-        SQLite sorts all rows of the type.
-        """
-        field = self.model._meta.pk
-        bounds = [field.get_db_prep_value(identity, connection) for identity in (first, last)]
-        found = self._where(_FINAL)._where("(task_type, status, id) >= (%s, %s, %s)", task_type, status, bounds[0])
-        return found._where("(task_type, status, id) <= (%s, %s, %s)", task_type, status, bounds[1])
-
-    def final_types(self) -> list[str]:
-        """The types of rows that ended, by one read of the index for each."""
-        found: list[str] = []
-        ended = self._where(_FINAL).order_by("task_type").values_list("task_type", flat=True)
-        while one := list(ended.filter(task_type__gt=found[-1] if found else "")[:1]):
-            found += one
-        return found
 
     def any_by(self, field: str) -> bool:
         """`exists()` along the index that begins with `field`.
@@ -135,14 +113,6 @@ class Task(models.Model):
             # For the admin: failures, newest task first, and those of the last hour.
             models.Index(F("id"), name="task_failed", condition=Q(status="failed")),
             models.Index(F("completed_at"), name="task_failed_lately", condition=Q(status="failed")),
-            # For lists of one status or type. SQLite uses it for a statement that spells one of the two statuses.
-            models.Index(
-                F("task_type"),
-                F("status"),
-                F("id"),
-                name="task_final_by_type",
-                condition=Q(status="completed") | Q(status="failed"),
-            ),
             models.Index(
                 F("expires_at"), name="task_expiring", condition=Q(status="pending", expires_at__isnull=False)
             ),

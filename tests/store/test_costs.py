@@ -101,8 +101,7 @@ def test_a_plain_task_costs_three_statements_and_these_indexes(monkeypatch: pyte
     assert cost(lambda: settle("node", [success(task) for task in tasks]), monkeypatch) == (
         [SETTLE_ALL],
         {
-            # task_final_by_type: a list of one status or type is always full, and reads no more than it shows.
-            "task": {"taskdaemon_task_pkey", "task_final_by_type"},
+            "task": {"taskdaemon_task_pkey"},
             "attempt": {"taskdaemon_attempt_pkey", "attempt_once"},
             "counter_delta": {"taskdaemon_counter_delta_pkey"},
         },
