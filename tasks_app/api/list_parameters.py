@@ -38,11 +38,11 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\
 
 @dataclass(frozen=True)
 class ListParameters:
-    """What a list is asked for. `cursor`: the task after which the page begins."""
+    """What a list is asked for. `page_cursor`: the task after which the page begins."""
 
     limit: int
     wanted: TaskFilter
-    cursor: UUID | None
+    page_cursor: UUID | None
     oldest: bool
     fields: Sequence[str]
 
@@ -53,7 +53,7 @@ def parse(query: QueryDict, handlers: Collection[str]) -> ListParameters:
     check_unknown(query, PARAMETERS, "parameter", read.faults)
     read.faults += [(key, f"{key} is given twice") for key in PARAMETERS if len(query.getlist(key)) > 1]
     limit = read.integer("limit", 1, MAX_LIMIT)
-    cursor = read.cursor()
+    cursor = read.page_cursor()
     statuses = read.words("status", Status.values)
     types = read.values("type", _NAME.fullmatch, "the name of a handler", MAX_TYPES, handlers)
     reasons = read.words("failure_reason", FailureReason.values)
@@ -69,7 +69,7 @@ def parse(query: QueryDict, handlers: Collection[str]) -> ListParameters:
     return ListParameters(
         limit=limit or max(DEFAULT_LIMIT, len(identities or ())),
         wanted=TaskFilter(statuses, types, reasons, low, high, after, before, identities, error),
-        cursor=cursor,
+        page_cursor=cursor,
         oldest=orders == frozenset({"oldest"}),
         fields=TASK_OBJECT_FIELDS if fields is None else [name for name in TASK_OBJECT_FIELDS if name in fields],
     )
@@ -96,7 +96,7 @@ class _Reading:
         self.fault(name, f"{name} must be an integer from {low} to {high}, not {literal(text)}")
         return None
 
-    def cursor(self) -> UUID | None:
+    def page_cursor(self) -> UUID | None:
         """The cursor."""
         text = self._query.get("cursor")
         if text is None or (found := task_id(text)) is not None:

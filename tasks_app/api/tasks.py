@@ -108,7 +108,7 @@ class TasksView(API):
         A filter other than `status` and `type` reads a limited number of rows for a page: a page may be short, even
         empty, and still have a next one."""
         asked = list_parameters.parse(request.query_params, conf.handlers())
-        found = search(asked.wanted, asked.cursor, asked.oldest, asked.limit)
+        found = search(asked.wanted, asked.page_cursor, asked.oldest, asked.limit)
         page = pages.Page(found.rows, asked.limit, asked.fields, asked.oldest)
         headers = {}
         if (cursor := page.ids[-1] if page.more else found.end) is not None:
