@@ -155,6 +155,14 @@ QUEUED_TOGETHER = {
 ONE = {200: TaskObject, **_NO_TASK}
 LISTED = {200: TaskObject(many=True), **_BAD}
 DELETED = {204: OpenApiResponse(None, "The task is deleted."), **_NO_TASK}
+CANCELLED = {
+    200: TaskObject,
+    **_NO_TASK,
+    409: _failure(
+        "The task has ended.",
+        ended="Task is already completed; only a pending or processing task can be cancelled",
+    ),
+}
 REDRIVEN = {
     200: TaskObject,
     404: _failure("No such task, or it is not failed.", not_failed="Task not found, or it is not failed"),
