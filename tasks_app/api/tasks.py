@@ -148,8 +148,8 @@ class CancelView(API):
 
 def _not_cancelled(identity: UUID | None) -> Conflict | NotFound:
     """Why a task cannot be cancelled."""
-    status = Task.objects.filter(pk=identity).values_list("status", flat=True).first()
-    if status is None:
+    status = identity and Task.objects.filter(pk=identity).values_list("status", flat=True).first()
+    if not status:
         return NotFound()
     return Conflict(f"Task is already {status}; only a pending or processing task can be cancelled")
 

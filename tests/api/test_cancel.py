@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -73,8 +74,8 @@ def test_a_cancelled_task_can_be_redriven(api: Client) -> None:
 def test_of_four_cancels_at_once_one_is_200_and_the_others_are_409(api: Client) -> None:
     for make in (pending, processing) * 5:
         task = make()
-        answers = together(*[lambda task=task: api.post(f"/api/tasks/{task}/cancel").status_code] * 4)
-        assert sorted(answers) == [200, 409, 409, 409]
+        answers = together(*[partial(api.post, f"/api/tasks/{task}/cancel")] * 4)
+        assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
     assert total("failed", "echo", "cancelled") == 10
 
 
@@ -83,10 +84,9 @@ def test_of_a_cancel_and_a_settle_at_once_exactly_one_wins(api: Client) -> None:
     for _ in range(20):
         task = running()
         identity = row(task).pk
-        settled, status = together(
-            lambda task=task: settle("node", [success(task)]),
-            lambda identity=identity: api.post(f"/api/tasks/{identity}/cancel").status_code,
+        settled, answer = together(
+            partial(settle, "node", [success(task)]), partial(api.post, f"/api/tasks/{identity}/cancel")
         )
-        assert (bool(settled), status) in ((True, 409), (False, 200))
+        assert (bool(settled), answer.status_code) in ((True, 409), (False, 200))
         assert row(task).status == ("completed" if settled else "failed")
     assert total("completed") + total("failed", "echo", "cancelled") == 20
