@@ -46,7 +46,13 @@ TRANSITIONS: dict[str, tuple[Any, ...]] = {
     "evicted": (),
 }
 #: The ways out of a call.
-ENDS: dict[str, SlotState] = {"inspected": INSPECTED, "replied": READY, "watched": WATCHED, "stopping": STOPPING, "evicted": ABSENT}
+ENDS: dict[str, SlotState] = {
+    "inspected": INSPECTED,
+    "replied": READY,
+    "watched": WATCHED,
+    "stopping": STOPPING,
+    "evicted": ABSENT,
+}
 #: Where the transitions of each state lead. What is not here is refused.
 TABLE: list[tuple[SlotState, dict[str, SlotState]]] = [
     (ABSENT, {"started": WATCHED}),

@@ -61,9 +61,7 @@ def test_a_reply_after_sigterm_does_not_count_and_is_kept_in_the_log(
 
 
 @pytest.mark.parametrize("how", ENDS)
-def test_a_handler_that_ignores_sigterm_is_killed_after_its_grace(
-    kit: Kit, new_caller: NewCaller, how: str
-) -> None:
+def test_a_handler_that_ignores_sigterm_is_killed_after_its_grace(kit: Kit, new_caller: NewCaller, how: str) -> None:
     result = stopped(new_caller(stop_grace=0.3), how, "stubborn")
     check_outcome(result, how)
     assert kit.is_gone(result.container)
@@ -96,6 +94,7 @@ def test_a_slot_in_its_grace_takes_no_task_holds_up_no_other_and_ends_at_once_if
 ) -> None:
     caller = new_caller("replies_and_lives", instances=2, stop_grace=FOR_EVER)
     caller.until(lambda: caller.pool.free() == 2)
+    assert {caller.ask("echo").slot for _ in range(2)} == {0, 1}  # both have started
     slot, call = caller.begin({"do": "sleep"}, timeout=FOR_EVER)
     slot.kill(KillReason.CANCELLED)
     for _ in range(5):
