@@ -76,7 +76,13 @@ def test_every_block_of_the_page_is_tested() -> None:
         ("Shell", {"hello.sh", "Dockerfile"}),
         ("C", {"hello.c", "Dockerfile"}),
     ]
-    assert len(BLOCK.findall(PAGE)) == PAGE.count("```") / 2 == 6 + len(blocks("toml")) + len(blocks("json"))
+    assert len(BLOCK.findall(PAGE)) == PAGE.count("```") / 2 == 7 + len(blocks("toml")) + len(blocks("json"))
+
+
+def test_the_block_about_sigterm_is_that_of_its_example() -> None:
+    (block,) = (text for kind, name, text in BLOCK.findall(PAGE) if kind == "python" and not name)
+    example = (TOP / "examples/handlers/tidy/handler.py").read_text()
+    assert all(part in example for part in block.split("\n\n\n"))
 
 
 @pytest.mark.parametrize("language", ["python", "shell", "c"])
