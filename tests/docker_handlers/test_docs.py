@@ -119,7 +119,7 @@ def test_the_command_to_try_a_handler_without_the_daemon_works(images: list[str]
 
 
 def test_the_python_handler_runs_as_a_child_process_too(tmp_path: Path) -> None:
-    (source,) = blocks("python")
+    source, _ = blocks("python")
     (tmp_path / "hello.py").write_text(source)
     request = blocks("json")[0].encode()
     output = subprocess.run([sys.executable, "hello.py"], cwd=tmp_path, input=request, capture_output=True, check=True)
