@@ -33,7 +33,7 @@ format: bootstrap ## format the sources
 	.venv/bin/python -m ruff check --fix --quiet .
 	.venv/bin/python -m ruff format .
 
-bench: ## compare with six other task queues (ARGS="--quick", ARGS="drain --n 4", ARGS="--help")
+bench: ## compare with eight other task queues (ARGS="--quick", ARGS="drain --n 4", ARGS="--help")
 	@bin/bootstrap bench && exec .venv-bench/bin/python -m bench $(ARGS)
 
 ramp: ## post 84,000 prime tasks in 8 minutes, 100 to 250 a second; none may fail (ARGS="--seconds 3")

@@ -1,8 +1,9 @@
 """`make bench`: compares this platform with other task queues in one run; medians and ranges.
 
-    make bench                                     every row, 4 repetitions (less than 20 minutes)
+    make bench                                     every row but sustained, 4 repetitions
     make bench ARGS="drain --n 4"                  one row, or several
-    make bench ARGS="--quick"                      everything with small counts, two or three minutes
+    make bench ARGS="--quick"                      everything with small counts, a few minutes
+    make bench ARGS="sustained"                    an hour and 2,000,000 tasks on PostgreSQL
     make bench ARGS="drain --only ours --only rq"  some of the systems
     make bench ARGS="--docs"                       no run: write the last figures into docs/
 
@@ -65,11 +66,12 @@ def main() -> int:
         scene = Scene(servers, quick=options.quick, only=options.only)
         if scene.no_docker is not None:
             console.print(f"Nothing is measured in containers: {scene.no_docker}", markup=False)
-        for name in options.rows or ROWS:
+        for name in options.rows or [name for name, row in ROWS.items() if row.usual or options.quick]:
             with console.status(name) as status:
                 entry = runner.run(ROWS[name], scene, options.n or (1 if options.quick else 4), status.update)
             if options.more and name in kept["rows"]:
                 entry = record.more(kept["rows"][name], entry)
+                ROWS[name].finish(entry)
             table.show(console, entry)
             faults |= bool(entry["faults"])
             kept["rows"][name] = entry

@@ -105,12 +105,13 @@ class Deployment:
         if status := process.ends(300):
             raise BadRun(f"{str(process.popen.args)[-200:]} ended with {status}: {process.said()[-1500:]}")
 
-    def warm(self, process: Process) -> None:
-        """Wait until every slot of the living node has a warm container."""
+    def warm(self, *processes: Process) -> None:
+        """Wait until each of these processes has a node, and every slot of the living nodes a warm container."""
 
         def check() -> bool:
-            if process.popen.poll() is not None:
-                raise BadRun(f"the process ended before its slots were warm: {process.said()[-1500:]}")
+            for process in processes:
+                if process.popen.poll() is not None:
+                    raise BadRun(f"the process ended before its slots were warm: {process.said()[-1500:]}")
             pools = [
                 row["pools"] for row in self.store.rows("SELECT pools FROM taskdaemon_node WHERE stopped_at IS NULL")
             ]
@@ -118,7 +119,7 @@ class Deployment:
             # A problem would only repeat itself until the time limit.
             if problems := [why for state in states if (why := state["problem"]) and "is being pulled" not in why]:
                 raise BadRun(f"{problems[0]} (the images of these measurements: python -m testkit.images)")
-            return bool(states) and all(state["warm"] == state["slots"] for state in states)
+            return len(pools) >= len(processes) and all(state["warm"] == state["slots"] for state in states)
 
         until(check, what="warm slots")
 

@@ -26,6 +26,9 @@ ABOUT = """# Every figure of `make bench`
 
 Written by `make bench ARGS=--docs`; [performance.md](performance.md) says what the figures include. Medians, with their
 range in parentheses.
+
+The rows, each of which `make bench ARGS=NAME` runs alone; a row without a table here has not been run for this page:
+
 """
 BEGIN, END = "<!-- figures: written by `make bench ARGS=--docs` -->", "<!-- end of the figures -->"
 
@@ -73,10 +76,18 @@ def goals(record: dict[str, Any]) -> str:
 def tables(record: dict[str, Any], ramp: dict[str, Any] | None) -> str:
     """Markdown: a table for each row of the record, and the ramp."""
     names = sorted(record["rows"], key=lambda name: list(ROWS).index(name) if name in ROWS else len(ROWS))
-    parts = [ABOUT, *(_row(record["rows"][name]) for name in names)]
+    parts = [ABOUT + _rows(), *(_row(record["rows"][name]) for name in names)]
     if ramp is not None:
         parts.append(_ramp(ramp))
     return "\n".join(parts)
+
+
+def _rows() -> str:
+    """Markdown: a list of all rows."""
+    return "".join(
+        f"- `{name}`: {row.title}{'' if row.usual else ' (only if it is named, or with `--quick`)'}\n"
+        for name, row in ROWS.items()
+    )
 
 
 def _ramp(ramp: dict[str, Any]) -> str:
@@ -114,6 +125,8 @@ def _row(entry: dict[str, Any]) -> str:
             [name, *(cells[name].get(key, "-") for key in labels), one["says"]] for name, one in systems.items()
         ]  # fmt: skip
     lines = [_line(head), "|" + "---|" * len(head), *map(_line, body)]
+    if len(figures) > 6:
+        lines += ["", *(f"- {name}: {one['says']}" for name, one in systems.items() if one["says"])]
     faults = [f"\nNo result for {name}: {_one_line(fault)}" for name, fault in entry["faults"].items()]
     n = f"n = {min(counts, default=0)}" + (f" to {max(counts)}" if counts and min(counts) != max(counts) else "")
     about = f"{n}; {_conditions(entry)}."

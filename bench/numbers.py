@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,10 +45,25 @@ def short(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3f}"
 
 
-def drain_rate(stamps: Sequence[float], skipped_part: float = 0.1) -> float:
-    """Tasks a second, from sorted stamps. The first tenth does not count: workers were still starting."""
+def lower_bound(values: Sequence[float]) -> float | None:
+    """With 95 % confidence the median of what was measured is at least this; None of fewer than 5 values.
+
+    One of the values: as many lie below the median as heads fall in so many throws, whatever the distribution.
+    """
+    n, below, chance = len(values), 0, 0.5 ** len(values)
+    while chance + math.comb(n, below + 1) * 0.5**n <= 0.05:
+        below += 1
+        chance += math.comb(n, below) * 0.5**n
+    return sorted(values)[below] if chance <= 0.05 else None
+
+
+def drain_rate(stamps: Sequence[float], skipped_part: float = 0.1, end: float | None = None) -> float:
+    """Tasks a second, from sorted stamps, until the last one or until `end`.
+
+    The first tenth does not count: workers were still starting.
+    """
     skipped = int(len(stamps) * skipped_part)
-    return (len(stamps) - 1 - skipped) / (stamps[-1] - stamps[skipped])
+    return (len(stamps) - 1 - skipped) / ((stamps[-1] if end is None else end) - stamps[skipped])
 
 
 def inversions(ran: Sequence[tuple[int, int]]) -> float:

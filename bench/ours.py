@@ -45,8 +45,8 @@ class Ours:
 
     def start(self, one_slot: bool = False) -> None:
         self.deployment.stamp_handler(1 if one_slot else self._slots, self._engine)
-        self._worker: Process = self.deployment.manage("worker")
-        self.deployment.warm(self._worker)
+        self.worker: Process = self.deployment.manage("worker")
+        self.deployment.warm(self.worker)
         self._containers = self.deployment.container_pids() if self._engine == "docker" else []
         self._before = self._cpu()
 
@@ -62,7 +62,7 @@ class Ours:
     def stamps(self, count: int) -> list[tuple[int, float]]:
         # Counted from here on, without the servers' work for the sender.
         first, before = self.deployment.completed(), self._cpu()
-        self.deployment.none_left(self._worker)
+        self.deployment.none_left(self.worker)
         if first == count:  # all have completed already
             first, before = 0, self._before
         self.cost = (self._cpu() - before) / (count - first) * 1e6
@@ -70,7 +70,7 @@ class Ours:
         return [(number - self._first, stamp) for number, stamp in found if number >= self._first]
 
     def _cpu(self) -> float:
-        return seconds([self._worker.pid, *self._containers, *self._servers.pids()])
+        return seconds([self.worker.pid, *self._containers, *self._servers.pids()])
 
     def pids(self) -> list[int]:
-        return [self._worker.pid]
+        return [self.worker.pid]

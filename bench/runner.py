@@ -30,6 +30,8 @@ def run(row: Row, scene: Scene, repeats: int, say: Callable[[str], None]) -> dic
                 entry["systems"][one.name]["values"] = {}
                 continue
             for key in row.measures:
-                entry["systems"][one.name]["values"].setdefault(key, []).append(round(measured[key], 4))
+                if key in measured:
+                    entry["systems"][one.name]["values"].setdefault(key, []).append(round(measured[key], 4))
+    row.finish(entry)
     entry["seconds"] = round(time.monotonic() - began, 1)
     return entry

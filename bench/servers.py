@@ -28,7 +28,9 @@ TOP = Path(__file__).resolve().parent.parent
 class Servers:
     """A context: its end stops every server and removes their files."""
 
-    def __init__(self) -> None:
+    def __init__(self, preload: str = "") -> None:
+        """`preload`: a library that PostgreSQL loads at its start."""
+        self._preload = preload
         self._stack = ExitStack()
         self._pid: dict[str, Callable[[], int]] = {}
         self._migrated: dict[type, Any] = {}
@@ -49,6 +51,10 @@ class Servers:
     def pids(self) -> list[int]:
         """The processes of the started servers."""
         return [self._pid[server]() for server in self._pid]
+
+    def pid(self, server: str) -> int:
+        """The first process of a started server: postgres, redis or rabbitmq."""
+        return self._pid[server]()
 
     def migrated(self, store: Any, migrate: Callable[[], None]) -> None:
         """Create our tables in an empty store: by `migrate` the first time, then as a copy with a new deployment id."""
@@ -78,7 +84,7 @@ class Servers:
     def _postgres(self) -> Postgres:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-postgres-")))
         folder.chmod(0o755)
-        server = self._managed(Postgres(folder / "server"))
+        server = self._managed(Postgres(folder / "server", preload=self._preload))
         self._pid["postgres"] = lambda: server._pid
         return server
 

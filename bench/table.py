@@ -33,7 +33,8 @@ def show(console: Console, entry: dict[str, Any]) -> None:
             table.add_row(name, *(cells[name].get(key, "-") for key in labels))
     console.print(table)
     for name, system in systems.items():
-        console.print(f"  {name}: {system['says']}", style="dim", markup=False, highlight=False)
+        if system["says"]:
+            console.print(f"  {name}: {system['says']}", style="dim", markup=False, highlight=False)
     for name, fault in entry["faults"].items():
         console.print(f"[red]no result for {name}[/red]: ", end="")
         console.print(fault, markup=False)

@@ -109,8 +109,8 @@ CSRF_TRUSTED_ORIGINS = ENV.origins
 CSRF_FAILURE_VIEW = "tasks_app.urls.csrf_failure"
 CORS_ALLOWED_ORIGINS = ENV.origins
 CORS_ALLOW_METHODS = ["GET", "HEAD", "POST", "DELETE"]
-CORS_ALLOW_HEADERS = ["authorization", "content-type"]
-CORS_EXPOSE_HEADERS = ["Link", "Location", "Retry-After"]
+CORS_ALLOW_HEADERS = ["authorization", "content-type", "prefer"]
+CORS_EXPOSE_HEADERS = ["Link", "Location", "Next-Cursor", "Preference-Applied", "Retry-After"]
 CORS_PREFLIGHT_MAX_AGE = 600
 # The RSGI server enforces the limit of each address; Django's must allow the largest of them.
 DATA_UPLOAD_MAX_MEMORY_SIZE = ENV.body_limit("/queue/batch")
@@ -145,6 +145,7 @@ SPECTACULAR_SETTINGS = {
     "SERVERS": [{"url": "/", "description": "The daemon that serves this document."}],
     "TAGS": [
         {"name": "tasks", "description": "Queue, read, list, delete, redrive."},
+        {"name": "handlers", "description": "What runs tasks: limits, slots, rates."},
         {"name": "system", "description": "Health and metrics of the whole system."},
     ],
     # 3.1 has `null` as a type. Generators for 3.0 ignore `nullable` without a flag.

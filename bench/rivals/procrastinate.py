@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 import procrastinate
 
-from bench.rivals.rival import URL, Rival
+from bench.rivals.rival import COMMIT_TASKS, URL, Rival
 from bench.rivals.stamp import stamp
 
 _WORKER = ("procrastinate", "--app", "bench.rivals.procrastinate.app", "worker")
 RIVAL = Rival(
     name="procrastinate",
-    says="2 processes, 8 jobs at once each, on PostgreSQL",
+    says="2 processes, 8 jobs at once each, on PostgreSQL; each claim and each result in a durable commit of its own",
     server="postgres",
     tasks=1_500,
     workers=((*_WORKER, "--concurrency", "8"),) * 2,
@@ -33,6 +33,14 @@ def prepare() -> None:
     """Create its tables."""
     with app.open():
         app.schema_manager.apply_schema()
+
+
+def fill(count: int) -> None:
+    """Queue so many tasks."""
+    with app.open():
+        for first in range(0, count, COMMIT_TASKS):
+            numbers = range(first, min(first + COMMIT_TASKS, count))
+            noop.batch_defer(*({"number": number} for number in numbers))
 
 
 @contextmanager

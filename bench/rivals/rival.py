@@ -8,6 +8,8 @@ from typing import Literal
 
 #: The URL of its server, set for each measurement.
 URL = os.environ.get("BENCH_URL", "")
+#: Tasks that `fill` queues in one commit.
+COMMIT_TASKS = 1_000
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.backlog import Drained
 from bench.cpu import seconds, tree
 from bench.rivals import module
 from bench.rivals.rival import Rival
@@ -18,9 +19,12 @@ from bench.rivals.stamp import count as count_of
 from bench.rivals.stamp import read
 from bench.servers import TOP, Servers
 from bench.system import BadRun, Sent
+from testkit.stores import PostgreSQLStore
 
 #: For all tasks of a measurement.
 TASKS_TIMEOUT_SECONDS = 120.0
+#: How long a drain may be slower than its limit.
+SLOW_SECONDS = 5.0
 
 
 class RunningRival:
@@ -47,7 +51,7 @@ class RunningRival:
         self._home = Path(self._folder.name)
         self._stamps = self._home / "stamps"
         server = self.rival.server
-        self._database = self._servers.database() if server == "postgres" else None
+        self._database: PostgreSQLStore | None = self._servers.database() if server == "postgres" else None
         if self._database is not None:
             self._url = self._database.url
         else:
@@ -60,15 +64,18 @@ class RunningRival:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._kill()
+        if self._database is not None:
+            self._database.drop()
+        self._folder.cleanup()
+
+    def _kill(self) -> None:
         for worker in self._workers:
             try:
                 os.killpg(worker.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
             worker.wait()
-        if self._database is not None:
-            self._database.drop()
-        self._folder.cleanup()
 
     def start(self, one_slot: bool = False) -> None:
         workers = self._words
@@ -97,11 +104,42 @@ class RunningRival:
         out = self._run(*words, *(["--seed", str(seed)] if seed is not None else []))
         return [Sent(*each) for each in json.loads(out)]
 
+    @property
+    def url(self) -> str:
+        """The URL of its server."""
+        return self._url
+
+    def fill(self, count: int) -> None:
+        """Queue a whole backlog, in few commits. The rival's module has `fill`."""
+        self._run("-c", f"from bench.rivals import module; module({self._key!r}).fill({count})")
+
+    def drain(self, count: int, slowest: float) -> Drained:
+        """Wait until `count` tasks have run, or until SLOW_SECONDS have passed with fewer than `slowest` a second.
+
+        Raises BadRun if a task ran twice, or another one than those that were queued.
+        """
+        seen, since = 0, time.monotonic() + TASKS_TIMEOUT_SECONDS / 4  # the start of the workers
+        stopped: float | None = None
+        while (ran := count_of(self._stamps)) < count and stopped is None:
+            self._alive()
+            now = time.monotonic()
+            if now > since + SLOW_SECONDS:
+                stopped = now if ran - seen < slowest * (now - since) else None
+                seen, since = ran, now
+            elif ran and not seen:
+                seen, since = ran, now
+            time.sleep(0.02)
+        self._kill()
+        found = sorted(read(self._stamps), key=lambda each: each[1])
+        numbers = {number for number, _ in found}
+        if len(numbers) != len(found) or not numbers <= set(range(count)) or not found:
+            raise BadRun(f"{self.name}: {len(found)} stamps of {len(numbers)} tasks, of {count}: {self._tail()}")
+        return Drained(count, [stamp for _, stamp in found], stopped)
+
     def stamps(self, count: int) -> list[tuple[int, float]]:
         end, first, before = time.monotonic() + TASKS_TIMEOUT_SECONDS, 0, 0.0
         while (ran := count_of(self._stamps)) < count:
-            if any(worker.poll() is not None for worker in self._workers):
-                raise BadRun(f"{self.name}: a worker ended: {self._tail()}")
+            self._alive()
             if time.monotonic() > end:
                 raise BadRun(f"{self.name} ran {ran} of {count} tasks in {TASKS_TIMEOUT_SECONDS:g} s: {self._tail()}")
             if ran and not first:
@@ -120,6 +158,10 @@ class RunningRival:
 
     def _cpu(self) -> float:
         return seconds([*(worker.pid for worker in self._workers), *self._servers.pids()])
+
+    def _alive(self) -> None:
+        if any(worker.poll() is not None for worker in self._workers):
+            raise BadRun(f"{self.name}: a worker ended: {self._tail()}")
 
     def _run(self, *words: str) -> str:
         done = subprocess.run(

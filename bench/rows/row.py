@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from bench.rivals import NAMES
 from bench.servers import Servers
@@ -48,7 +48,11 @@ class Scene:
     @property
     def rivals(self) -> tuple[str, ...]:
         """The selected modules of `bench.rivals`."""
-        return tuple(name for name in NAMES if self.wants(name.replace("_", " on ")))
+        return self.selected(NAMES)
+
+    def selected(self, rivals: Sequence[str]) -> tuple[str, ...]:
+        """Those of these modules of `bench.rivals` that are selected."""
+        return tuple(name for name in rivals if self.wants(name.replace("_", " on ")))
 
     def wants(self, name: str) -> bool:
         """Whether a system is selected."""
@@ -68,10 +72,16 @@ class Scene:
 
 @dataclass(frozen=True)
 class Row:
-    """`measures`: the keys that `measure` returns. `repeats`: the maximum number of repetitions."""
+    """`measures`: the keys that `measure` returns, or some of them. `repeats`: the maximum number of repetitions.
+
+    `finish` adds to a complete entry (see `bench.record`) what follows from several systems. A row that is not `usual`
+    is run if it is named, and by `--quick`.
+    """
 
     name: str
     title: str
     measures: dict[str, Figure]
     contestants: Callable[[Scene], list[Contestant]]
     repeats: int = 100
+    finish: Callable[[dict[str, Any]], None] = lambda _: None
+    usual: bool = True

@@ -1,40 +1,42 @@
 """A drain while another session holds a snapshot, as a backup, a report or a standby does: by tenths, against without.
 
-The server keeps every row version that was current since. Both drains have a complete backlog before the node starts.
+The server keeps every row version that was current since. Both drains have a complete backlog before the workers start.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 
 import psycopg
 
-from bench.numbers import drain_rate
+from bench.backlog import TENTHS, Drained
 from bench.ours import Ours
+from bench.rivals import ON_POSTGRESQL
+from bench.rivals.run import RunningRival
 from bench.rows.row import Contestant, Figure, Row, Scene
-from bench.system import BadRun
+from bench.watched import settled
 from testkit.process import until
 
 #: Enough that a claim which reads all dead entries becomes slow.
 TASKS = 300_000
-TENTHS = range(1, 11)
-#: The slowest drain that is waited for, in tasks a second.
+#: A rival's backlog, in its drains of about 3 s.
+RIVAL_DRAINS = 20
+#: Tasks a second. A rival that becomes slower is stopped.
 SLOWEST = 100
 
 
 @contextmanager
 def _snapshot(url: str) -> Iterator[None]:
+    """Locks nothing: a lock would also stop a rival that truncates its tables."""
     with psycopg.connect(url) as session:
         session.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        session.execute("SELECT count(*) FROM taskdaemon_task")
+        session.execute("SELECT 1")
         yield
 
 
-def _stamps(scene: Scene, count: int, held: bool) -> list[float]:
-    """When each task ran, in order."""
+def _ours(scene: Scene, count: int, held: bool) -> Drained:
     with Ours(scene.servers, "postgres", "redis") as system:
         system.send(count)
         with _snapshot(system.deployment.store.environment["DATABASE_URL"]) if held else nullcontext():
@@ -43,41 +45,45 @@ def _stamps(scene: Scene, count: int, held: bool) -> list[float]:
 
                 def check() -> bool:
                     # Not from the tables: a query would walk over the dead rows too, and take its share of a core.
-                    ((reached,),) = connection.execute(
-                        "SELECT pg_sequence_last_value('taskdaemon_attempt_id_seq')"
-                    ).fetchall()
-                    return (reached or 0) >= count
+                    return settled(connection) >= count
 
                 until(check, count / SLOWEST, what="an attempt of each task")
-            return [stamp for _, stamp in system.stamps(count)]
+            return Drained(count, [stamp for _, stamp in system.stamps(count)])
 
 
-def tenths(stamps: list[float]) -> list[float]:
-    """Tasks a second of each tenth, from sorted stamps."""
-    size = len(stamps) // 10
-    ends = [stamps[0], *(stamps[tenth * size - 1] for tenth in TENTHS)]
-    if any(later <= earlier for earlier, later in itertools.pairwise(ends)):
-        raise BadRun(f"a tenth of {len(stamps)} tasks took no time")
-    return [size / (later - earlier) for earlier, later in itertools.pairwise(ends)]
+def _rival(scene: Scene, key: str, count: int, held: bool) -> Drained:
+    with RunningRival(key, scene.servers) as system:
+        system.fill(count)
+        with _snapshot(system.url) if held else nullcontext():
+            system.start()
+            return system.drain(count, SLOWEST)
 
 
-def _measure(scene: Scene, count: int) -> dict[str, float]:
-    without, held = (_stamps(scene, count, held) for held in (False, True))
-    rates = tenths(held)
+def _measure(drain: Callable[[bool], Drained]) -> dict[str, float]:
+    without, held = drain(False), drain(True)
+    rates = held.tenths()
     return {
-        "without": drain_rate(without),
-        "held": drain_rate(held),
-        "ratio": drain_rate(held) / drain_rate(without),
+        "without": without.rate,
+        "held": held.rate,
+        "ratio": held.rate / without.rate,
         "last": rates[-1] / rates[0],
-        **{f"tenth_{number}": rate for number, rate in zip(TENTHS, rates, strict=True)},
+        "ran": held.ran,
+        **{f"tenth_{number}": rate for number, rate in zip(TENTHS, rates, strict=False)},
     }
 
 
 def _contestants(scene: Scene) -> list[Contestant]:
-    one = Ours(scene.servers, "postgres", "redis")
-    count = scene.scaled(TASKS)
-    says = f"{one.says}; {count:,} tasks; a REPEATABLE READ snapshot from before the node's start to the end"
-    return [Contestant(one.name, says, partial(_measure, scene, count))] if scene.wants(one.name) else []
+    one, found = Ours(scene.servers, "postgres", "redis"), []
+    if scene.wants(one.name):
+        count = scene.scaled(TASKS)
+        drain = partial(_ours, scene, count)
+        found.append(Contestant(one.name, f"{one.says}; {count:,} tasks", partial(_measure, drain)))
+    for key in scene.selected(ON_POSTGRESQL):
+        rival = RunningRival(key, scene.servers)
+        count = scene.scaled(rival.tasks * RIVAL_DRAINS)
+        says = f"{rival.says}; {count:,} tasks; stopped when slower than {SLOWEST} a second"
+        found.append(Contestant(rival.name, says, partial(_measure, partial(_rival, scene, key, count))))
+    return found
 
 
 ROW = Row(
@@ -85,9 +91,10 @@ ROW = Row(
     title="Drain of no-op tasks while a session holds a snapshot",
     measures={
         "without": Figure("without a snapshot", "tasks/s", "more"),
-        "held": Figure("with one", "tasks/s", "more"),
+        "held": Figure("with a REPEATABLE READ snapshot from before the start to the end", "tasks/s", "more"),
         "ratio": Figure("with against without", "x", "more"),
-        "last": Figure("last tenth against first", "x", "more"),
+        "last": Figure("last tenth that began against first", "x", "more"),
+        "ran": Figure("of the backlog ran with a snapshot (less than 100: it was stopped as too slow)", "%", "more"),
     }
     | {f"tenth_{number}": Figure(f"tenth {number}", "tasks/s", "more") for number in TENTHS},
     contestants=_contestants,

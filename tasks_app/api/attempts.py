@@ -74,7 +74,7 @@ _QUERY = [
 ]
 _ANSWERS = {
     200: OpenApiResponse(AttemptObject(many=True), "The ended attempts, oldest first."),
-    400: schema.LISTED[400],
+    **schema.BAD,
     404: schema.ONE[404],
 }
 

@@ -7,18 +7,12 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
-from django.http import QueryDict
-
 from tasks_app.api.errors import Invalid
-from tasks_app.api.json_values import kind, literal, shown
+from tasks_app.api.json_values import kind, shown
 from tasks_app.handlers.spelling import nearest
 from tasks_app.lifecycle import NewTask
-from tasks_app.models import Status
 
 Faults = list[tuple[str, str]]
-
-#: Tasks in a page of a list.
-DEFAULT_LIMIT, MAX_LIMIT = 20, 1000
 
 #: In the order in which faults name them.
 TASK_FIELDS = ("type", "data", "priority")
@@ -26,8 +20,6 @@ _TASK_FIELDS = frozenset(TASK_FIELDS)
 
 #: Only so many unknown fields are named.
 MAX_NAMED_UNKNOWN_FIELDS = 10
-
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 #: Only the canonical form: `UUID()` also accepts braces, underscores and digits of other alphabets.
 _ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -58,7 +50,7 @@ def task_of(
         faults.append(("", f'{what} must be a JSON object such as {{"type": "echo", "data": {{}}}}, not {kind(body)}'))
         return None
     if not _TASK_FIELDS.issuperset(body):
-        _check_unknown(body, TASK_FIELDS, "field", faults, hints)
+        check_unknown(body, TASK_FIELDS, "field", faults, hints)
     task_type = _type(body, handlers, faults, hints)
     # null means absent: clients that write every field send null for what is not set.
     data = {} if (given := body.get("data")) is None else given
@@ -70,9 +62,10 @@ def task_of(
     return None if faults else NewTask(task_type, data, priority)
 
 
-def _check_unknown(
+def check_unknown(
     given: Collection[str], known: Collection[str], what: str, faults: Faults, hints: bool = True
 ) -> None:
+    """Add a fault for each word given that is not known; `what` they are: a field, a parameter."""
     unknown = [key for key in given if key not in known]
     for key in unknown[:MAX_NAMED_UNKNOWN_FIELDS]:
         name = key[:60]
@@ -95,42 +88,6 @@ def _type(body: Mapping[str, Any], handlers: Collection[str], faults: Faults, hi
         meant = near(name, handlers) if hints else ""
         faults.append(("type", f'no handler is named "{name}"{names}{meant}'))
     return ""
-
-
-def listing(query: QueryDict, handlers: Collection[str]) -> tuple[int, dict[str, Any], UUID | None]:
-    """The `limit`, filters and cursor of a list. Raises Invalid with every fault at once."""
-    faults: Faults = []
-    known = ("limit", "cursor", "status", "type")
-    _check_unknown(query, known, "parameter", faults)
-    faults += [(key, f"{key} is given twice") for key in known if len(query.getlist(key)) > 1]
-    limit = DEFAULT_LIMIT
-    if (text := query.get("limit")) is not None:
-        if len(text) <= 4 and text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_LIMIT:
-            limit = int(text)
-        else:
-            faults.append(("limit", f"limit must be an integer from 1 to {MAX_LIMIT}, not {literal(text)}"))
-    filters: dict[str, Any] = {}
-    if (word := query.get("status")) is not None:
-        if word in Status.values:
-            filters["status"] = word
-        else:
-            faults.append(
-                (
-                    "status",
-                    f"status must be one of {', '.join(Status.values)}, not {literal(word)}{near(word, Status.values)}",
-                )
-            )
-    if (name := query.get("type")) is not None:
-        if _NAME.fullmatch(name):
-            filters["task_type"] = name
-        else:
-            faults.append(("type", f"type must be the name of a handler, not {literal(name)}{near(name, handlers)}"))
-    cursor = None
-    if (text := query.get("cursor")) is not None and (cursor := task_id(text)) is None:
-        faults.append(("cursor", f"cursor must be the one in the Link header of the last page, not {literal(text)}"))
-    if faults:
-        raise Invalid(faults)
-    return limit, filters, cursor
 
 
 def task_id(text: str) -> UUID | None:

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet, TextField
+from django.db.models import QuerySet, TextField, Value
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast
 
 from tasks_app.api.renderers import dump
@@ -29,6 +30,7 @@ MAX_PAGE_BYTES = 16 * 1024 * 1024
 FIRST_SIZES = 21
 
 _JSON_FIELDS = ("task_data", "result")
+_MOMENTS = frozenset({"created_at", "started_at", "completed_at", "due_at"})
 
 
 def rfc3339(moment: datetime | None) -> str | None:
@@ -39,14 +41,18 @@ def rfc3339(moment: datetime | None) -> str | None:
 class Page:
     """The first `limit` rows, or fewer if they are large.
 
-    `ids`, `bytes`: of these rows. `more`: True if there are further rows.
+    `rows` are ordered by their ids, the smallest first if `oldest`. `ids`, `bytes`: of these rows. `more`: True if
+    there are further rows. `fields`: those of the task object that are shown.
     """
 
-    def __init__(self, rows: QuerySet[Task], limit: int) -> None:
+    def __init__(
+        self, rows: QuerySet[Task], limit: int, fields: Sequence[str] = TASK_OBJECT_FIELDS, oldest: bool = False
+    ) -> None:
         self.ids: list[UUID] = []
         self.bytes = 0
         self.more = False
-        for identity, size in _sizes(rows, limit + 1):
+        self.fields, self.oldest = fields, oldest
+        for identity, size in _sizes(rows, limit + 1, fields, oldest):
             if len(self.ids) == limit or (self.ids and self.bytes + size > MAX_PAGE_BYTES):
                 self.more = True
                 break
@@ -54,14 +60,18 @@ class Page:
             self.bytes += size
 
 
-def _sizes(rows: QuerySet[Task], limit: int) -> Iterator[tuple[UUID, int]]:
-    """The ids and bytes of up to `limit` rows, newest first. Queries a few rows at a time."""
-    data, result = map(store().json_bytes, _JSON_FIELDS)
-    sized = rows.annotate(bytes=data + result)
+def _sizes(rows: QuerySet[Task], limit: int, fields: Sequence[str], oldest: bool) -> Iterator[tuple[UUID, int]]:
+    """The ids and bytes of up to `limit` rows, in their order. Queries a few rows at a time."""
+    measured: Combinable = Value(0)
+    for name in _JSON_FIELDS:
+        if name in fields:
+            measured = measured + store().json_bytes(name)
+    sized = rows.annotate(bytes=measured)
+    beyond = "pk__gt" if oldest else "pk__lt"
     step, last, seen = FIRST_SIZES, None, 0
     while limit > 0:
         step = min(step, limit)
-        part = list((sized if last is None else sized.filter(pk__lt=last)).values_list("pk", "bytes")[:step])
+        part = list((sized if last is None else sized.filter(**{beyond: last})).values_list("pk", "bytes")[:step])
         yield from part
         if len(part) < step:
             return
@@ -70,23 +80,36 @@ def _sizes(rows: QuerySet[Task], limit: int) -> Iterator[tuple[UUID, int]]:
         step = 4 * step if seen < MAX_PAGE_BYTES // 4 else FIRST_SIZES
 
 
-def task_objects(ids: Sequence[UUID]) -> list[bytes]:
-    """The task objects of these ids as JSON, newest first, without those that were deleted meanwhile."""
-    texts = {f"{name}_text": Cast(name, TextField()) for name in _JSON_FIELDS}
-    plain = [name for name in TASK_OBJECT_FIELDS if name not in _JSON_FIELDS]
-    rows = Task.objects.filter(pk__in=list(ids)).order_by("-pk").annotate(**texts).values(*plain, *texts)
-    return [_task_object(row) for row in rows]
+def sizes(ids: Sequence[UUID]) -> dict[UUID, int]:
+    """The bytes of data and result of those of these tasks that exist, newest first."""
+    rows = Task.objects.filter(pk__in=ids).order_by("-pk")
+    return dict(_sizes(rows, len(ids), TASK_OBJECT_FIELDS, oldest=False))
 
 
-def _task_object(row: dict[str, Any]) -> bytes:
-    for name in ("created_at", "started_at", "completed_at", "due_at"):
-        row[name] = rfc3339(row[name])
-    row["id"] = str(row["id"])
+def task_objects(page: Page) -> list[bytes]:
+    """The task objects of a page as JSON, in its order, without those that were deleted meanwhile."""
+    found = objects_by_id(page.ids, page.fields)
+    return [found[identity] for identity in page.ids if identity in found]
+
+
+def objects_by_id(ids: Sequence[UUID], fields: Sequence[str] = TASK_OBJECT_FIELDS) -> dict[UUID, bytes]:
+    """The task objects of those of these tasks that exist as JSON, with these fields."""
+    if not ids:
+        return {}
+    texts = {f"{name}_text": Cast(name, TextField()) for name in _JSON_FIELDS if name in fields}
+    plain = {name for name in fields if name not in _JSON_FIELDS}
+    rows = Task.objects.filter(pk__in=ids).annotate(**texts).values("pk", *plain, *texts)
+    return {row["pk"]: _task_object(row, fields) for row in rows}
+
+
+def _task_object(row: dict[str, Any], fields: Sequence[str]) -> bytes:
     pairs = []
-    for name in TASK_OBJECT_FIELDS:
+    for name in fields:
         if name in _JSON_FIELDS:
-            text = row.pop(f"{name}_text")
+            text = row[f"{name}_text"]
             value = b"null" if text is None else text.encode("utf-8", "backslashreplace")
+        elif name in _MOMENTS:
+            value = dump(rfc3339(row[name]))
         else:
             value = dump(row[name])
         pairs.append(b'"%b":%b' % (name.encode(), value))

@@ -9,10 +9,11 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 
+from tasks_app.api.waiting import MAX_WAIT_SECONDS
 from tasks_app.conf import handlers
 from tasks_app.models import FailureReason, Status
 
-_UUID = "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"
+UUID_EXAMPLE = "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"
 
 
 @extend_schema_field({"type": "object", "additionalProperties": True})
@@ -50,18 +51,6 @@ class NewTasks(serializers.Serializer):
     tasks = serializers.ListField(child=NewTask(), min_length=1, max_length=1000)
 
 
-class Queued(serializers.Serializer):
-    """The stored task."""
-
-    task_id = serializers.UUIDField()
-
-
-class QueuedTogether(serializers.Serializer):
-    """The stored tasks."""
-
-    task_ids = serializers.ListField(child=serializers.UUIDField(), help_text="In the order of `tasks`.")
-
-
 class TaskObject(serializers.Serializer):
     """A task."""
 
@@ -84,6 +73,22 @@ class TaskObject(serializers.Serializer):
     )
 
 
+class Queued(serializers.Serializer):
+    """The stored task."""
+
+    task_id = serializers.UUIDField()
+    task = TaskObject(
+        required=False,
+        help_text="Only after a wait: the task at its end. Absent if it was deleted or could not be read.",
+    )
+
+
+class QueuedTogether(serializers.Serializer):
+    """The stored tasks."""
+
+    task_ids = serializers.ListField(child=serializers.UUIDField(), help_text="In the order of `tasks`.")
+
+
 class ErrorDetail(serializers.Serializer):
     """One fault."""
 
@@ -98,50 +103,51 @@ class ErrorObject(serializers.Serializer):
     details = ErrorDetail(many=True, required=False, help_text="One entry for each fault, if there are several.")
 
 
-def _failure(sentence: str, **examples: str) -> OpenApiResponse:
+def failure(sentence: str, **examples: str) -> OpenApiResponse:
+    """A failure's description, with its sentences by the names of the examples."""
     shown = [OpenApiExample(name.replace("_", " "), {"error": text}) for name, text in examples.items()]
     return OpenApiResponse(ErrorObject, sentence, examples=shown)
 
 
-def _header(name: str, what: str, *statuses: int, kind: Any = str) -> OpenApiParameter:
+def header(name: str, what: str, *statuses: int, kind: Any = str) -> OpenApiParameter:
+    """A header of the answers with these statuses."""
     return OpenApiParameter(name, kind, OpenApiParameter.HEADER, description=what, response=list(statuses))
 
 
 TASK_ID = OpenApiParameter("task_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="The task's id.")
-LOCATION = _header("Location", "The task's address.", 200)
-LINK = _header("Link", 'The next page, `<...>; rel="next"`; absent on the last one.', 200)
-LISTING = [
+LOCATION = header("Location", "The task's address.", 200)
+LINK = header("Link", 'The next page, `<...>; rel="next"`; absent on the last one.', 200)
+WAITING = [
     OpenApiParameter(
-        "limit",
-        {"type": "integer", "minimum": 1, "maximum": 1000, "default": 20},
-        description="The largest number of tasks. A page with about 16 MiB of data and results ends earlier.",
+        "wait",
+        {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_SECONDS},
+        description="Answer once the task is final, or after so many seconds with the task as it is then.",
     ),
     OpenApiParameter(
-        "cursor", OpenApiTypes.UUID, description="Where the page begins; the Link header of a page has the next one."
+        "Prefer",
+        str,
+        OpenApiParameter.HEADER,
+        description="`wait=SECONDS`, as the parameter `wait` (RFC 7240). Larger values are reduced, others ignored.",
     ),
-    OpenApiParameter("status", str, enum=list(Status.values), description="Only tasks of this status."),
-    OpenApiParameter(
-        "type", {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,100}$"}, description="Only tasks of this type."
-    ),
-    LINK,
+    header("Preference-Applied", "`wait=SECONDS`, if the request asked for a wait.", 200),
 ]
 
 _INVALID = "The request is invalid. The sentence says what is wrong, where, and what would be valid."
-_BAD = {400: _failure(_INVALID)}
-_NO_TASK = {404: _failure("No such task.", missing="Task not found")}
+BAD = {400: failure(_INVALID)}
+_NO_TASK = {404: failure("No such task.", missing="Task not found")}
 QUEUED = {
     200: OpenApiResponse(Queued, "The task is stored and survives a power cut."),
-    400: _failure(
+    400: failure(
         _INVALID,
         misspelt='no handler is named "reisze"; handlers.toml has echo, prime, resize; did you mean "resize"?',
     ),
-    408: _failure("The body did not arrive in time (DAEMON_BODY_TIMEOUT)."),
-    413: _failure("The body is larger than DAEMON_MAX_BODY."),
-    429: _failure("The queue is full (DAEMON_MAX_QUEUE), or DAEMON_MAX_RATE is exceeded."),
+    408: failure("The body did not arrive in time (DAEMON_BODY_TIMEOUT)."),
+    413: failure("The body is larger than DAEMON_MAX_BODY."),
+    429: failure("The queue is full (DAEMON_MAX_QUEUE), or DAEMON_MAX_RATE is exceeded."),
 }
 QUEUED_TOGETHER = {
     200: OpenApiResponse(QueuedTogether, "All tasks are stored and survive a power cut."),
-    400: _failure(
+    400: failure(
         "The request is invalid, and nothing was stored. `details` has each fault with the index of its task.",
         misspelt=(
             "1 of 100 tasks are wrong, none was stored: tasks[7].type: "
@@ -149,11 +155,10 @@ QUEUED_TOGETHER = {
         ),
     ),
     408: QUEUED[408],
-    413: _failure("The body is larger than eight times DAEMON_MAX_BODY."),
-    429: _failure("The tasks would exceed DAEMON_MAX_QUEUE, or DAEMON_MAX_RATE is exceeded."),
+    413: failure("The body is larger than eight times DAEMON_MAX_BODY."),
+    429: failure("The tasks would exceed DAEMON_MAX_QUEUE, or DAEMON_MAX_RATE is exceeded."),
 }
 ONE = {200: TaskObject, **_NO_TASK}
-LISTED = {200: TaskObject(many=True), **_BAD}
 DELETED = {204: OpenApiResponse(None, "The task is deleted."), **_NO_TASK}
 CANCELLED = {
     200: TaskObject,
@@ -165,7 +170,7 @@ CANCELLED = {
 }
 REDRIVEN = {
     200: TaskObject,
-    404: _failure("No such task, or it is not failed.", not_failed="Task not found, or it is not failed"),
+    404: failure("No such task, or it is not failed.", not_failed="Task not found, or it is not failed"),
 }
 QUEUE_EXAMPLES = [
     OpenApiExample("prime", {"type": "prime", "data": {"limit": 1000000}}, request_only=True),
@@ -175,7 +180,7 @@ QUEUE_EXAMPLES = [
         {"type": "resize", "data": {"url": "https://example.com/image.jpg", "width": 64}, "priority": 75},
         request_only=True,
     ),
-    OpenApiExample("stored", {"task_id": _UUID}, response_only=True, status_codes=["200"]),
+    OpenApiExample("stored", {"task_id": UUID_EXAMPLE}, response_only=True, status_codes=["200"]),
 ]
 
 BATCH_EXAMPLES = [
@@ -184,7 +189,7 @@ BATCH_EXAMPLES = [
         {"tasks": [{"type": "prime", "data": {"limit": 1000}}, {"type": "echo", "priority": 100}]},
         request_only=True,
     ),
-    OpenApiExample("stored", {"task_ids": [_UUID]}, response_only=True, status_codes=["200"]),
+    OpenApiExample("stored", {"task_ids": [UUID_EXAMPLE]}, response_only=True, status_codes=["200"]),
 ]
 
 _ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorObject"}}}
@@ -227,12 +232,17 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
     """drf-spectacular's hook: adds summaries and common failures, and removes addresses with a slash."""
     schemas = result["components"]["schemas"]
     schemas["InternalError"] = _INTERNAL
+    # A complete task is also one with some of its fields.
+    listed = schemas["ListedTask"]
+    listed["anyOf"] = listed.pop("oneOf")
+    listed["description"] = "A task; with `fields`, only those of its fields."
     new = schemas["NewTaskRequest"]
     new["additionalProperties"] = schemas["NewTasksRequest"]["additionalProperties"] = False
     # No `enum`: a generated client must also work with other and later deployments.
     new["properties"]["type"]["examples"] = sorted(handlers())
-    reason = schemas["TaskObject"]["properties"]["failure_reason"]
-    reason["oneOf"] = [*reason.pop("allOf"), {"type": "null"}]
+    for name in ("TaskObject", "TaskPart"):
+        reason = schemas[name]["properties"]["failure_reason"]
+        reason["oneOf"] = [*reason.pop("allOf"), {"type": "null"}]
     result["paths"] = {address: item for address, item in result["paths"].items() if not address.endswith("/")}
     for item in result["paths"].values():
         for method, operation in item.items():

@@ -13,23 +13,24 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app import conf
-from tasks_app.api import admission, inputs, pages, schema
+from tasks_app.api import admission, inputs, list_parameters, list_schema, pages, schema, waiting
 from tasks_app.api.errors import Conflict, NotFound
 from tasks_app.api.parsers import body_of
 from tasks_app.api.renderers import AlwaysJSON
 from tasks_app.api.response_budget import response_budget
+from tasks_app.api.task_search import search
 from tasks_app.lifecycle import cancel, delete, intake, redrive
 from tasks_app.models import Task
 from tasks_app.store.transactions import writing
 
 
-def read(text: str) -> Response:
+def read(text: str, headers: dict[str, str] | None = None) -> Response:
     """The task object of an id. Raises NotFound."""
     identity = inputs.task_id(text)
     page = pages.Page(Task.objects.filter(pk=identity), 1) if identity else None
     if page is None or not page.ids:
         raise NotFound
-    return _answer(page, _single)
+    return _answer(page, _single, headers)
 
 
 def _single(objects: list[bytes]) -> bytes:
@@ -44,7 +45,7 @@ def _answer(
     """The response with a page's task objects. They are read only when the response budget has room for them."""
     reservation = response_budget.reserve(page.bytes)
     try:
-        objects = pages.task_objects(page.ids)
+        objects = pages.task_objects(page)
         return reservation.until_closed(Response(render(objects), headers=headers))
     except BaseException:
         reservation.release()
@@ -74,16 +75,23 @@ class QueueView(API):
         operation_id="queue_task",
         tags=["tasks"],
         request=schema.NewTask,
-        parameters=[schema.LOCATION],
+        parameters=[schema.LOCATION, *schema.WAITING],
         responses=schema.QUEUED,
         examples=schema.QUEUE_EXAMPLES,
     )
     def post(self, request: Request) -> Response:
         """Queue a task. The answer means that it is stored and survives a power cut."""
+        seconds, hold = waiting.wanted(request), waiting.hold_of(request)
         new = inputs.new_task(body_of(request), conf.handlers())
+        if seconds and hold is not None:
+            hold.reserve()  # before the task is stored: a request without a place stores nothing
         with admission.admitted(conf.environment()):
             (identity,) = intake.submit([new])
-        return Response({"task_id": str(identity)}, headers={"Location": f"/api/tasks/{identity}"})
+        headers = {"Location": f"/api/tasks/{identity}"}
+        if seconds is not None and hold is not None:
+            hold.until_final(identity, seconds, queued=True)
+            headers |= waiting.applied(seconds)
+        return Response({"task_id": str(identity)}, headers=headers)
 
 
 class TasksView(API):
@@ -92,31 +100,42 @@ class TasksView(API):
     @extend_schema(
         operation_id="list_tasks",
         tags=["tasks"],
-        parameters=schema.LISTING,
-        responses=schema.LISTED,
+        parameters=list_schema.PARAMETERS,
+        responses=list_schema.LISTED,
     )
     def get(self, request: Request) -> Response:
-        """List tasks, newest first. The Link header has the address of the next page."""
-        limit, filters, cursor = inputs.listing(request.query_params, conf.handlers())
-        # The ids are UUIDv7, so the primary key's index has the order of creation.
-        rows = Task.objects.filter(**filters).order_by("-pk")
-        if cursor:
-            rows = rows.filter(pk__lt=cursor)
-        page = pages.Page(rows, limit)
+        """List tasks, newest first. The Link header has the address of the next page.
+
+        A filter other than `status` and `type` reads a limited number of rows for a page: a page may be short, even
+        empty, and still have a next one."""
+        asked = list_parameters.parse(request.query_params, conf.handlers())
+        found = search(asked.wanted, asked.cursor, asked.oldest, asked.limit)
+        page = pages.Page(found.rows, asked.limit, asked.fields, asked.oldest)
         headers = {}
-        if page.more:
-            query = {**request.query_params.dict(), "cursor": str(page.ids[-1])}
+        if (cursor := page.ids[-1] if page.more else found.end) is not None:
+            query = {**request.query_params.dict(), "cursor": str(cursor)}
             headers["Link"] = f'<{request.build_absolute_uri(request.path)}?{urlencode(query)}>; rel="next"'
+            headers["Next-Cursor"] = str(cursor)
         return _answer(page, lambda objects: b"[%b]" % b",".join(objects), headers)
 
 
 class TaskView(API):
     """`GET` and `DELETE /api/tasks/{id}`."""
 
-    @extend_schema(operation_id="get_task", tags=["tasks"], parameters=[schema.TASK_ID], responses=schema.ONE)
+    @extend_schema(
+        operation_id="get_task", tags=["tasks"], parameters=[schema.TASK_ID, *schema.WAITING], responses=schema.ONE
+    )
     def get(self, request: Request, task_id: str) -> Response:
         """Read a task: its status and, once it is final, its result or why it failed."""
-        return read(task_id)
+        seconds, hold = waiting.wanted(request), waiting.hold_of(request)
+        if seconds is None or hold is None:
+            return read(task_id)
+        headers, identity = waiting.applied(seconds), inputs.task_id(task_id)
+        if not seconds or identity is None or waiting.is_final(identity):
+            return read(task_id, headers)
+        hold.reserve()
+        hold.until_final(identity, seconds, queued=False)
+        return Response(headers=headers)
 
     @extend_schema(operation_id="delete_task", tags=["tasks"], parameters=[schema.TASK_ID], responses=schema.DELETED)
     def delete(self, request: Request, task_id: str) -> Response:

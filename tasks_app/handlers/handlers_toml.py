@@ -54,6 +54,7 @@ class Handler:
     """
 
     name: str
+    description: str | None = None
     image: str | None = None
     command: tuple[str, ...] | None = None
     cwd: Path = Path()
@@ -135,15 +136,15 @@ def load(path: Path, defaults: Defaults) -> Handlers:
 def digest(handlers: Mapping[str, Handler]) -> str:
     """A SHA-256 in hex of what the handlers run: two nodes with the same digest run a task in the same way.
 
-    Covers values, not text: comments, order and keys with their default value change nothing. Leaves out what may
-    differ between machines: `instances`, the file's folder, and what may be mounted.
+    Covers values, not text: comments, order and keys with their default value change nothing. Leaves out `description`,
+    and what may differ between machines: `instances`, the file's folder, and what may be mounted.
     """
     defaults = Handler("")
     values = {
         name: {
             key: value
             for one in fields(handler)
-            if (key := one.name) not in ("name", "cwd", "instances", "mount_rules")
+            if (key := one.name) not in ("name", "description", "cwd", "instances", "mount_rules")
             and (value := getattr(handler, key)) != getattr(defaults, key)
         }
         for name, handler in handlers.items()

@@ -15,6 +15,7 @@ from tasks_app.handlers.spelling import nearest
 SELECTIONS = ("round-robin", "first-available", "random")
 PROFILES = ("sealed", "open")
 RETRY_ON = ("error", "timeout", "crash")
+MAX_DESCRIPTION_CHARS = 1000
 MAX_SECONDS = 7 * 24 * 3600.0
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
 OUR_SECRETS = (
@@ -54,6 +55,13 @@ def _text(value: Any) -> str:
     if not value.strip() or "\0" in value:
         raise ValueError("an empty string is not allowed; leave the key out" if "\0" not in value else "has a NUL")
     return value
+
+
+def _description(value: Any) -> str:
+    text = _text(value)
+    if len(text) > MAX_DESCRIPTION_CHARS:
+        raise ValueError(f"has {len(text):,} characters; write at most {MAX_DESCRIPTION_CHARS:,}")
+    return text
 
 
 def _flag(value: Any) -> bool:
@@ -210,6 +218,7 @@ def unusable_capabilities(values: Mapping[str, Any]) -> str | None:
 
 
 KEYS: Mapping[str, Key] = {
+    "description": Key(_description),
     "image": Key(_text),
     "command": Key(_command),
     "instances": Key(_integer(1, 1000)),

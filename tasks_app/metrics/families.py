@@ -160,6 +160,9 @@ def _process_families(reading: SystemReading) -> Iterator[Metric]:
     yield from _notification_counter(
         "failed", "failed", "Rounds of notifications that the broker did not take.", (), failed
     )
+    yield _counter("task_waits_begun", "Requests that began to wait for a task.", (), [((), totals.sum("waits_begun"))])
+    ended = [((how,), totals.sum("waits_ended", how)) for how in ("ended", "timed_out", "gone", "stopped")]
+    yield _counter("task_waits_ended", "Requests that no longer wait for a task.", ("how",), ended)
     yield _counter(
         "django_http_responses_total_by_status_view_method", "Responses.", ("status", "view", "method"),
         totals.by("http").items(),

@@ -12,8 +12,9 @@ from tasks_app.models.counter_delta import CounterDelta
 from tasks_app.models.deployment import Deployment
 from tasks_app.models.node import Node
 from tasks_app.models.task import Task, TaskQuerySet
+from tasks_app.models.task_filter import TaskFilter
 
 __all__ = [
     "ApiKey", "Attempt", "Counter", "CounterDelta", "Deployment", "FailureReason", "Node", "OutcomeKind", "Status",
-    "Task", "TaskQuerySet",
+    "Task", "TaskFilter", "TaskQuerySet",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
 import uuid_utils.compat as uuids
@@ -21,8 +21,8 @@ class TaskQuerySet(models.QuerySet["Task"]):
     bound parameter does not. Without the index each of these scans the whole table.
     """
 
-    def _where(self, literal: str) -> TaskQuerySet:
-        return cast("TaskQuerySet", self.extra(where=[literal]))
+    def _where(self, literal: str, *values: Any) -> TaskQuerySet:
+        return cast("TaskQuerySet", self.extra(where=[literal], params=values))
 
     def running(self) -> TaskQuerySet:
         """Rows that a node has claimed."""

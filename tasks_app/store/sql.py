@@ -14,6 +14,12 @@ BEST = (
 )
 #: The columns of a new task.
 NEW = "id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at"
+#: Each id is looked up by the primary key.
+FINAL_OR_GONE = """
+SELECT {id} FROM {ids} WHERE coalesce(
+  (SELECT status IN ('completed', 'failed') FROM taskdaemon_task AS task WHERE task.id = watched.{id}), {yes}
+)
+"""
 # Each part spells the condition of an index literally and reads the first row along it. Without ORDER BY, PostgreSQL
 # may scan the table instead.
 HOLDERS = "SELECT DISTINCT node FROM taskdaemon_task WHERE status = 'processing' AND node <> {node} ORDER BY node"

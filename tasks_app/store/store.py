@@ -199,3 +199,9 @@ class Store(Protocol):
 
         30. A fault is returned, not raised. A server that does not answer has none: OperationalError is raised.
         """
+
+    def final_or_gone(self, ids: Sequence[UUID]) -> list[UUID]:
+        """Those of the tasks that are completed or failed, or not stored, in any order.
+
+        31. One statement reads each task by its key and no other row, and waits for no lock.
+        """

@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import Resolver404, resolve
 from django_prometheus.middleware import Metrics, PrometheusBeforeMiddleware
 
+from tasks_app.api.waiting import VARIABLE
 from tasks_app.metrics.local_counters import process
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "OPTIONS", "CONNECT", "PATCH"})
@@ -61,6 +62,8 @@ class HttpMetrics(PrometheusBeforeMiddleware):
         request.started_at = perf_counter()  # type: ignore[attr-defined]
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if (hold := request.META.get(VARIABLE)) is not None and hold.wait is not None:
+            return response  # counted when its wait ends
         # Never the path or any method: random ones would fill the database with counters.
         labels = {
             "status": str(response.status_code),

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 MAX_WAIT_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Request:
     """A complete request. `answered` is resolved in the event loop. `may_write`: its method is not a read."""
 
@@ -37,6 +37,13 @@ class Request:
         return self._taken.locked()
 
 
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What a thread does between two requests."""
+
+    run: Callable[[], None]
+
+
 class RequestQueue:
     """The event loop calls `put` and `overdue`, the threads `get` and `finish`.
 
@@ -47,7 +54,7 @@ class RequestQueue:
     def __init__(self, threads: int) -> None:
         self._max_writing = max(threads - threads // 4, 1)
         self._lock = threading.Lock()
-        self._next: SimpleQueue[Request] = SimpleQueue()
+        self._next: SimpleQueue[Request | Errand] = SimpleQueue()
         # Requests that may write and have to wait, because `_max_writing` others are in `_next` or running.
         self._held: deque[Request] = deque()
         self._writing = 0
@@ -64,9 +71,13 @@ class RequestQueue:
                 self._writing += 1
         self._next.put(request)
 
-    def get(self) -> Request:
-        """Take the next request; blocks until there is one. Call `finish` afterwards."""
-        while not (request := self._next.get()).take():
+    def put_errand(self, run: Callable[[], None]) -> None:
+        """Append something else for a thread to do. It is never overdue."""
+        self._next.put(Errand(run))
+
+    def get(self) -> Request | Errand:
+        """Take the next request; blocks until there is one. Call `finish` afterwards, but not for an errand."""
+        while isinstance(request := self._next.get(), Request) and not request.take():
             self.finish(request)
         return request
 

@@ -20,12 +20,14 @@ import structlog
 from tasks_app import conf
 from tasks_app.api.errors import RETRY_AFTER
 from tasks_app.api.renderers import dump
+from tasks_app.api.waiting import VARIABLE, Hold
 from tasks_app.metrics.local_counters import process
 from tasks_app.web.body_reader import BodyReader
 from tasks_app.web.connections import ConnectionLimit
 from tasks_app.web.fast_path import FastPath, is_allowed_host
 from tasks_app.web.refusal import Refused, refuse
-from tasks_app.web.request_queue import Request, RequestQueue
+from tasks_app.web.request_queue import Errand, Request, RequestQueue
+from tasks_app.web.waiters import Waiters
 from tasks_app.web.wsgi_environ import wsgi_environ
 
 log = structlog.get_logger(__name__)
@@ -51,6 +53,7 @@ class Application:
         self._threads, self._bodies = threads, BodyReader(body_limit, body_timeout)
         self._queue = RequestQueue(threads)
         self._fast_path = FastPath(self._finished)
+        self._waiters = Waiters(self._queue, self._finished, self._release_body)
         self._active: set[Any] = set()  # scopes of requests that are not answered
         #: Threads append; the loop takes.
         self._answered: deque[asyncio.Future[None]] = deque()
@@ -60,6 +63,7 @@ class Application:
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start. The server calls this once, in the process that serves."""
         self._loop = loop
+        self._waiters.start(loop)
         ConnectionLimit(conf.environment().port, self._clients).start()
         for number in range(self._threads):
             threading.Thread(target=self._serve, name=f"web-{number}", daemon=True).start()
@@ -72,7 +76,7 @@ class Application:
             _count(scope.method, time.perf_counter() - started_at)
             return
         self._active.add(scope)
-        body = b""
+        request = None
         try:
             body = await self._bodies.read(scope, proto)
             request = Request(scope, proto, body, self._loop.create_future(), scope.method not in READ_METHODS)
@@ -88,7 +92,14 @@ class Application:
             refuse(proto, error)
         finally:
             self._active.discard(scope)
-            self._bodies.release(body)
+            if request is not None:
+                self._waiters.leave(request)
+                self._release_body(request)
+
+    def _release_body(self, request: Request) -> None:
+        """Its body is not needed any more."""
+        self._bodies.release(request.body)
+        request.body = b""
 
     def _clients(self) -> set[str]:
         """The clients (`address:port`) with a request that is not answered. Thread-safe."""
@@ -110,8 +121,12 @@ class Application:
     def _serve(self) -> None:
         while True:
             request = self._queue.get()
+            if isinstance(request, Errand):
+                request.run()
+                continue
+            waits = False
             try:
-                self._answer(request)
+                waits = self._answer(request)
             except Refused as error:
                 refuse(request.proto, error)
             except Exception as error:
@@ -119,14 +134,31 @@ class Application:
                 refuse(request.proto, Refused(500, "internal error"))
             finally:
                 self._queue.finish(request)
-                self._finished(request)
+                if not waits:
+                    self._finished(request)
                 del request  # frees its memory while the thread waits for the next one
 
     def _finished(self, request: Request) -> None:
         """The request is answered. Thread-safe."""
         self._answered.append(request.answered)
 
-    def _answer(self, request: Request) -> None:
+    def _answer(self, request: Request) -> bool:
+        """Answer it, or let it wait. True if it waits."""
+        hold = self._waiters.hold()
+        try:
+            status, headers, body = self._response(request, hold)
+            if hold.wait is not None and status == 200:
+                self._waiters.add(request, hold, headers)
+                return True
+        except BaseException:
+            hold.release()
+            raise
+        hold.release()
+        request.proto.response_bytes(status, headers, body)
+        return False
+
+    def _response(self, request: Request, hold: Hold) -> tuple[int, list[tuple[str, str]], bytes]:
+        """The application's response."""
         started: list[Any] = []
 
         def start_response(
@@ -135,13 +167,14 @@ class Application:
             started[:] = [int(status[:3]), headers]
             return lambda _: None
 
-        parts = self._application(wsgi_environ(request.scope, request.body), start_response)
+        environ = wsgi_environ(request.scope, request.body) | {VARIABLE: hold}
+        parts = self._application(environ, start_response)
         try:
             body = b"".join(parts)
         finally:
             if (close := getattr(parts, "close", None)) is not None:
                 close()
-        request.proto.response_bytes(started[0], started[1], body)
+        return started[0], started[1], body
 
 
 def _is_ordinary(scope: Any) -> bool:

@@ -6,7 +6,7 @@ It imports nothing outside of the standard library.
 
 `do`: echo (default), sleep (`seconds`), wait (until the FIFO `gate` is opened for writing), tick (for ever: a line in
 the file every 20 ms says that it still runs), error (`retryable`), crash (`code`), garbage, print. With `until`, it
-does so in the attempts before that number, and echoes from then on.
+does so in the attempts before that number, and echoes from then on. With `size`, the result has so many letters.
 """
 
 import json
@@ -57,4 +57,4 @@ for line in sys.stdin:
     elif do == "garbage":
         answer(task, status="success")  # no result
     else:
-        answer(task, status="success", result=data)
+        answer(task, status="success", result="x" * data["size"] if "size" in data else data)

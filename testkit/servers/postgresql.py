@@ -30,8 +30,11 @@ class Postgres:
 
     name = "postgres"
 
-    def __init__(self, home: Path, address: str = "127.0.0.1") -> None:
-        """Create the cluster below `home` and start it. It listens on `address` and trusts every client."""
+    def __init__(self, home: Path, address: str = "127.0.0.1", preload: str = "") -> None:
+        """Create the cluster below `home` and start it. It listens on `address` and trusts every client.
+
+        `preload`: a library that it loads at its start.
+        """
         self.port, self.crashes = free_port(), list[tuple[float, float]]()
         self._home, self._data = home, home / "data"
         needs.program("initdb")
@@ -45,6 +48,7 @@ class Postgres:
         self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
         options = {
             **OPTIONS, "listen_addresses": address, "port": str(self.port), "unix_socket_directories": str(home),
+            "shared_preload_libraries": preload,
         }  # fmt: skip
         with (self._data / "pg_hba.conf").open("a") as hba:
             hba.write("host all all samenet trust\n")

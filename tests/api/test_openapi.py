@@ -27,6 +27,8 @@ OPERATIONS = {
     "list_attempts",
     "cancel_task",
     "redrive_task",
+    "list_handlers",
+    "get_handler",
     "health",
     "health_live",
     "health_ready",
@@ -93,7 +95,7 @@ def test_every_operation_says_what_its_failures_look_like(described: dict[str, A
     for method, path, each in operations(described):
         assert {"400", "405", "500", "503"} <= each["responses"].keys(), path
         assert ("403" in each["responses"]) == (method in ("post", "delete")), path
-        assert ("404" in each["responses"]) == ("{task_id}" in path), path
+        assert ("404" in each["responses"]) == ("{" in path), path
         for status, answer in each["responses"].items():
             assert answer["description"], (path, status)
             if status[0] in "45" and not path.startswith("/health"):
@@ -119,6 +121,52 @@ def test_the_examples_work_as_they_stand(api: Client, described: dict[str, Any])
         assert answer.status_code == 200, example
         task = api.get(answer.headers["Location"])
         jsonschema.validate(task.json(), resolved(described, "TaskObject"))
+
+
+def examples(parameter: dict[str, Any]) -> list[Any]:
+    schema = parameter["schema"]
+    return [*schema.get("examples", []), *([schema["default"]] if "default" in schema else [])]
+
+
+@pytest.mark.django_db
+@pytest.mark.database
+def test_the_examples_of_parameters_work_as_they_stand(api: Client, described: dict[str, Any]) -> None:
+    parameters = described["paths"]["/api/tasks"]["get"]["parameters"]
+    shown = {each["name"]: examples(each) for each in parameters if each["in"] == "query"}
+    assert {"status", "type", "failure_reason", "created_after", "ids", "error", "fields"} <= {
+        *filter(shown.get, shown)
+    }
+    for name, values in shown.items():
+        for value in values:
+            assert api.get("/api/tasks", {name: value}).status_code == 200, (name, value)
+    (kind,) = described["paths"]["/api/handlers/{type}"]["get"]["parameters"]
+    for value in examples(kind):
+        assert api.get(f"/api/handlers/{value}").status_code == 200
+
+
+@pytest.mark.django_db
+@pytest.mark.database
+def test_the_answers_of_lists_are_as_described(api: Client, described: dict[str, Any]) -> None:
+    api.post("/queue", {"type": "echo"}, content_type="application/json")
+    for address, name in (
+        ("/api/tasks", "TaskObject"),
+        ("/api/tasks?fields=id,result", "ListedTask"),
+        ("/api/tasks?fields=failure_reason,last_error", "TaskPart"),
+        ("/api/handlers", "HandlerObject"),
+    ):
+        for each in api.get(address).json():
+            jsonschema.validate(each, resolved(described, name))
+    content = described["paths"]["/api/handlers"]["get"]["responses"]["200"]["content"]["application/json"]
+    for example in content["examples"].values():
+        for each in example["value"]:
+            jsonschema.validate(each, resolved(described, "HandlerObject"))
+
+
+def test_no_parameter_of_a_list_is_filled_in_by_swagger_ui_but_the_limit(described: dict[str, Any]) -> None:
+    """It would send all of them together, and find nothing."""
+    for each in described["paths"]["/api/tasks"]["get"]["parameters"]:
+        assert not {"example", "examples"} & each.keys() and "example" not in each["schema"]
+        assert ("default" in each["schema"]) == (each["name"] == "limit")
 
 
 def resolved(described: dict[str, Any], name: str) -> dict[str, Any]:

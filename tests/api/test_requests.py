@@ -84,6 +84,8 @@ def test_an_id_that_names_no_task_is_404(api: Client, name: str, method: str) ->
         (f"/api/tasks/{UNKNOWN_ID}", "GET, DELETE, HEAD, OPTIONS"),
         (f"/api/tasks/{UNKNOWN_ID}/cancel", "POST, OPTIONS"),
         (f"/api/tasks/{UNKNOWN_ID}/redrive", "POST, OPTIONS"),
+        ("/api/handlers", "GET, HEAD, OPTIONS"),
+        ("/api/handlers/echo", "GET, HEAD, OPTIONS"),
         ("/health", "GET, HEAD, OPTIONS"),
         ("/health/live", "GET, HEAD, OPTIONS"),
         ("/health/ready", "GET, HEAD, OPTIONS"),
@@ -161,6 +163,45 @@ def test_head_is_get_without_a_body(api: Client, path: str) -> None:
         ("type=%00", "type must be the name of a handler"),
         ("type=%ed%a0%80", "type must be"),
         ("type=" + "a" * 101, "type must be"),
+        ("status=failed,", 'status must be one of pending, processing, completed, failed, not ""'),
+        ("status=failed,faild", 'not "faild"; did you mean "failed"?'),
+        ("status=failed&status=pending", "status is given twice"),
+        ("status=" + ",".join(["failed"] * 21), "status must have 1 to 4 values, not 21"),
+        ("type=echo,%00", "type must be the name of a handler"),
+        ("type=echo,a%20b", "type must be the name of a handler"),
+        ("type=" + ",".join(["a"] * 101), "type must have 1 to 100 values, not 101"),
+        ("failure_reason=timeot", 'did you mean "timeout"?'),
+        ("failure_reason=", "failure_reason must be one of handler_error, retries_exhausted, timeout"),
+        ("failure_reason=%00", "failure_reason must be one of"),
+        ("priority_min=-1", "priority_min must be an integer from 0 to 100"),
+        ("priority_min=", "priority_min must be"),
+        ("priority_min=%2B5", "priority_min must be"),
+        ("priority_max=101", "priority_max must be an integer from 0 to 100"),
+        ("priority_max=" + "9" * 400, "priority_max must be"),
+        ("priority_max=5.0", "priority_max must be"),
+        ("priority_max=%d9%a1", "priority_max must be"),
+        ("created_after=yesterday", "created_after must be a time with an offset such as 2026-01-31T09:00:00Z"),
+        ("created_after=2026-01-31T09:00:00", "created_after must be a time with an offset"),
+        ("created_after=2026-01-31T09:00:00+02:00", "write + as %2B"),
+        ("created_after=2026-02-30T09:00:00Z", "created_after must be"),
+        ("created_after=2026-01-31T09:00:00%2B99:00", "created_after must be"),
+        ("created_before=0001-01-01T00:00:00%2B23:00", "created_before must be"),
+        ("created_before=9999-12-31T23:59:59-23:00", "created_before must be"),
+        ("created_before=1767225600", "created_before must be"),
+        ("created_before=%00", "created_before must be"),
+        ("ids=", "ids must be task ids"),
+        ("ids=x", "ids must be task ids"),
+        (f"ids={UNKNOWN_ID},", "ids must be task ids"),
+        (f"ids={UNKNOWN_ID}&ids={UNKNOWN_ID}", "ids is given twice"),
+        ("ids=" + ",".join([UNKNOWN_ID] * 201), "ids must have 1 to 200 values, not 201"),
+        ("error=", "error must be a text of 1 to 1,000 characters without a NUL"),
+        ("error=a%00b", "error must be a text"),
+        ("error=" + "a" * 1001, "error must be a text"),
+        ("order=oldst", 'order must be one of newest, oldest, not "oldst"; did you mean "oldest"?'),
+        ("order=oldest,newest", "order must be one of"),
+        ("fields=id,staus", 'did you mean "status"?'),
+        ("fields=", "fields must be one of id, task_type, task_data, status"),
+        ("fields=position", "fields must be one of"),
         ("lmit=1", 'did you mean "limit"?'),
         ("%00=1", "the parameters are limit, cursor, status, type"),
         ("%ff=%ff", "the parameters are"),
@@ -168,6 +209,77 @@ def test_head_is_get_without_a_body(api: Client, path: str) -> None:
 )
 def test_a_wrong_parameter_of_a_list_is_named_with_the_good_values(api: Client, query: str, said: str) -> None:
     assert said in error(api.get(f"/api/tasks?{query}"), 400)
+
+
+def test_all_faults_of_a_list_are_named_at_once(api: Client) -> None:
+    wrong = (
+        "limit=0&status=a,b&type=%00&failure_reason=c&priority_min=x&created_after=y&ids=z&error=&order=o&fields=f&g=h"
+    )
+    answer = api.get(f"/api/tasks?{wrong}")
+    error(answer, 400)
+    named = [fault["field"] for fault in answer.json()["details"]]
+    assert sorted(named) == sorted(
+        [
+            "limit", "status", "status", "type", "failure_reason", "priority_min", "created_after", "ids", "error",
+            "order", "fields", "g",
+        ]
+    )  # fmt: skip
+
+
+def test_a_long_list_of_wrong_values_makes_a_short_error(api: Client) -> None:
+    answer = api.get("/api/tasks?ids=" + ",".join(f"wrong{n}" for n in range(200)))
+    assert error(answer, 400).endswith("and 190 more wrong values of ids")
+    assert len(answer.content) < 4_000
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "created_after=0001-01-01T00:00:00Z", "created_before=9999-12-31T23:59:59Z",
+        "created_after=1969-12-31t23:59:59.123456789z", "created_after=2026-01-31T09:00:00%2B02:00",
+        "priority_min=0&priority_max=100", "ids=" + ",".join([UNKNOWN_ID] * 200), "error=%25", "type=nowhere",
+    ],
+)  # fmt: skip
+def test_unusual_but_good_parameters_are_taken(api: Client, query: str) -> None:
+    submit_many([NewTask("echo")])
+    answer = api.get(f"/api/tasks?{query}")
+    assert answer.status_code == 200, answer.content
+    assert len(answer.json()) == (0 if query.startswith(("ids", "error", "type")) else 1)
+
+
+def test_two_hundred_ids_are_one_page_each_once(api: Client) -> None:
+    ids = [str(each) for each in submit_many([NewTask("echo")] * 200)]
+    answer = api.get("/api/tasks", {"ids": ",".join(ids)})
+    assert [task["id"] for task in answer.json()] == ids[::-1]
+    assert "Link" not in answer.headers
+    assert len(api.get("/api/tasks", {"ids": f"{ids[0]},{ids[0].upper()},{UNKNOWN_ID}"}).json()) == 1
+
+
+def test_only_the_fields_asked_for_are_shown_in_their_usual_order(api: Client) -> None:
+    submit_many([NewTask("echo", {"n": 1})])
+    (task,) = api.get("/api/tasks?fields=status,task_data,id").json()
+    assert list(task.items())[1:] == [("task_data", {"n": 1}), ("status", "pending")]
+    assert list(task) == ["id", "task_data", "status"]
+
+
+def test_a_page_without_data_is_not_cut_for_its_size(api: Client) -> None:
+    submit_many([NewTask("echo", {"a": "x" * 900_000})] * 25)
+    assert len(api.get("/api/tasks?limit=1000&fields=id,result").json()) == 25
+
+
+def test_a_cursor_of_another_filter_is_a_place_in_the_same_order(api: Client) -> None:
+    ids = [str(each) for each in submit_many([NewTask("echo"), NewTask("prime"), NewTask("echo")])]
+    cursor = api.get("/api/tasks?type=prime,echo&limit=2").headers["Next-Cursor"]
+    assert cursor == ids[1]
+    assert [task["id"] for task in api.get(f"/api/tasks?type=echo&cursor={cursor}").json()] == [ids[0]]
+    assert [task["id"] for task in api.get(f"/api/tasks?order=oldest&cursor={cursor}").json()] == [ids[2]]
+
+
+@pytest.mark.parametrize("cursor", [uuid.UUID(int=0), uuid.UUID(int=(1 << 128) - 1)])
+def test_a_cursor_at_either_end_is_the_whole_list_or_nothing(api: Client, cursor: uuid.UUID) -> None:
+    submit_many([NewTask("echo")])
+    found = [len(api.get(f"/api/tasks?order={order}&cursor={cursor}").json()) for order in ("oldest", "newest")]
+    assert found == ([1, 0] if cursor.int == 0 else [0, 1])
 
 
 def test_pages_follow_each_other_by_the_link_newest_first(api: Client) -> None:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from bench import cpu
-from bench.numbers import drain_rate, inversions, quantile, short, summary
+from bench.numbers import drain_rate, inversions, lower_bound, quantile, short, summary
 
 
 def test_a_summary_is_the_median_with_its_range_and_says_how_many():
@@ -44,6 +44,17 @@ def test_the_rate_of_a_drain_leaves_out_the_start():
     assert drain_rate(slow_start) == pytest.approx(100)
 
 
+def test_a_drain_that_was_stopped_has_the_rate_until_then():
+    assert drain_rate([n / 100 for n in range(100)], end=8.99) == pytest.approx(89 / 8.89)
+
+
+def test_the_lower_bound_is_a_value_below_which_the_median_lies_once_in_twenty():
+    assert lower_bound([1.0, 2.0, 3.0, 4.0]) is None
+    assert lower_bound([5.0, 4.0, 3.0, 2.0, 1.0]) == 1.0
+    assert lower_bound([float(n) for n in range(8)]) == 1.0
+    assert lower_bound([float(n) for n in range(20)]) == 5.0
+
+
 def test_tasks_in_the_right_order_have_no_inversions():
     sent = [(random.Random(1).randint(0, 100), number) for number in range(50)]
     assert inversions(sorted(sent, key=lambda one: (-one[0], one[1]))) == 0
@@ -55,6 +66,17 @@ def test_the_opposite_order_has_every_pair_inverted():
 
 def test_equal_priorities_keep_the_order_they_came_in():
     assert inversions([(5, 1), (5, 0), (5, 2)]) == pytest.approx(100 / 3)
+
+
+def test_cpu_of_a_process_alone_leaves_out_its_children():
+    spin = "import time\nwhile time.process_time() < 0.15: pass"
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {spin!r}]); print(1, flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", child], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"1\n"
+        alone, together = cpu.own_seconds([process.pid]), cpu.seconds([process.pid])
+        assert together >= alone + 0.1
+        process.kill()
+    assert cpu.own_seconds([process.pid]) == 0
 
 
 def test_cpu_is_counted_of_a_process_its_children_and_those_that_have_ended():

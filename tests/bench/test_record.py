@@ -79,6 +79,13 @@ def test_repetitions_are_interleaved_and_each_begins_with_another_system():
     assert order == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
 
 
+def test_a_system_may_lack_a_figure():
+    measures = {key: Figure(key, "tasks/s", "more") for key in ("rate", "tenth")}
+    entry = ran(Row("drain", "A title", measures, lambda scene: [system("RQ", 1.0, 2.0)]))
+    assert entry["systems"]["RQ"]["values"] == {"rate": [1.0, 2.0]}
+    jsonschema.validate(record_of(drain=entry), SCHEMA)
+
+
 def test_a_row_may_take_fewer_repetitions():
     assert ran(row(system("a", 1.0, 2.0), repeats=1), 4)["systems"]["a"]["values"]["rate"] == [1.0]
 
@@ -141,6 +148,13 @@ def test_the_goals_are_written_between_their_marks_and_the_tables_as_a_page(tmp_
     docs.write(made, None, tmp_path)
     assert page.read_text() == text
     assert json.loads((tmp_path / docs.DATA).read_text())["figures"] == made
+
+
+def test_a_wide_table_says_below_it_how_each_system_was_run():
+    figures = {str(n): Figure(f"figure {n}", "ms", "less") for n in range(7)}
+    one = Contestant("ours: x", "two nodes", lambda: dict.fromkeys(figures, 1.0))
+    text = docs.tables(record_of(drain=ran(Row("drain", "A title", figures, lambda scene: [one]))), None)
+    assert "| figure 6, ms | 1.00 (1.00 - 1.00) |\n\n- ours: x: two nodes\n" in text
 
 
 def test_quick_runs_are_not_documented(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""A real row, without the rivals: their packages are only in the environment of `make bench`."""
+"""Real rows, without the rivals: their packages are only in the environment of `make bench`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from bench import record
 from bench.__main__ import read
 from bench.rows import ROWS
+from testkit.needs import program
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -25,6 +26,20 @@ def test_a_drain_of_ours_runs_and_leaves_only_its_figures(tmp_path: Path):
     assert list(entry["systems"]) == ["ours: SQLite, no broker"]
     assert entry["systems"]["ours: SQLite, no broker"]["values"]["rate"][0] > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures.json", "figures.svg"]
+
+
+@pytest.mark.parametrize(
+    ("row", "only", "figure"), [("nodes", "1 node", "backends"), ("sustained", "PostgreSQL", "claimed")]
+)
+def test_a_row_of_ours_on_postgresql_runs(tmp_path: Path, row: str, only: str, figure: str):
+    for name in ("initdb", "pg_ctl", "redis-server"):
+        program(name)
+    kept = tmp_path / "figures.json"
+    words = [row, "--quick", "--only", only, "--json", str(kept)]
+    done = subprocess.run([sys.executable, "-m", "bench", *words], cwd=TOP, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    systems = record.load(kept)["rows"][row]["systems"]
+    assert all(system["values"][figure][0] > 0 and system["values"]["rate"][0] > 0 for system in systems.values())
 
 
 def test_an_unknown_row_is_reported_with_the_known_ones(capsys: pytest.CaptureFixture[str]):

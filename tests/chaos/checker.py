@@ -8,8 +8,12 @@ from dataclasses import dataclass
 
 from tests.chaos.counters import counter_faults
 from tests.chaos.evidence import FINAL, REPORT_DELAY_SECONDS, Evidence, Story
-from tests.chaos.lives import Lives, lives_of
+from tests.chaos.lives import Lives
+from tests.chaos.order import Claim, compared
 from tests.chaos.pairing import foreign, released_unread
+
+#: Of the run. A crash of the database ends the snapshot, and the next can be taken once the server answers.
+MIN_HELD_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -28,16 +32,20 @@ def violations(evidence: Evidence) -> list[Violation]:
     """Every broken promise."""
     found = [Violation("api", line["saw"]) for line in evidence.lines("unexpected")]
     found += [Violation("leftovers", what) for what in evidence.leftovers]
-    lives: dict[str, Lives] = {}
+    lives = evidence.lives
     for story in evidence.stories.values():
-        row = story.row
-        if row is not None:
-            data, name = row["task_data"], row["task_type"]
-            lives[story.task] = lives_of(story.attempts, evidence.budget.get(name, 0), data.get("do") == "refuse")
         sentences = list(_about(story, lives.get(story.task), evidence))
         found += [Violation(rule, f"{story.task} {what}", story.history()) for rule, what in sentences]
     found += [Violation("posts", what) for what in _posts(evidence)]
     found += [Violation("counters", what) for what in counter_faults(evidence, lives)]
+    found += _disorder(evidence)
+    found += [
+        Violation("overlooked", f"claims skipped {count} ready tasks of {name} until a full search found them")
+        for name, count in evidence.overlooked.items()
+        if count
+    ]
+    if evidence.held is not None and evidence.held < MIN_HELD_SHARE:
+        found.append(Violation("snapshot", f"was held for {evidence.held:.0%} of the run"))
     return found
 
 
@@ -132,6 +140,19 @@ def _executions(story: Story, lives: Lives, evidence: Evidence) -> Iterator[str]
             yield f"is completed by attempt {row['attempts']}, which no handler ended"
         if row["result"] != {"task": story.task, "n": row["task_data"].get("n"), "attempt": row["attempts"]}:
             yield f"has the result {row['result']}, which is not the first reply to its last attempt"
+
+
+def _disorder(evidence: Evidence) -> Iterator[Violation]:
+    """No task is claimed while one that goes before it is ready: see `order`."""
+    for one in compared(evidence):
+        for missed in one.missed[:1]:
+            stories = [evidence.stories[each.task].history() for each in (one.claim, missed)]
+            what = f"{_named(one.claim)} was claimed while {_named(missed)} was ready, {len(one.missed)} in all"
+            yield Violation("order", what, "\n".join(stories))
+
+
+def _named(claim: Claim) -> str:
+    return f"{claim.task} (priority {claim.priority}, position {claim.position}, attempt {claim.number})"
 
 
 def _posts(evidence: Evidence) -> Iterator[str]:

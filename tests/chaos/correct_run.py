@@ -17,14 +17,17 @@ def result(task: str, n: int, attempt: int = 1) -> dict[str, Any]:
 def row(task: str, n: int, do: str, **fields: Any) -> dict[str, Any]:
     return {
         "task_type": "rough", "task_data": {"n": n, "do": do}, "status": "completed", "attempts": 1, "retries": 0,
-        "result": result(task, n), "failure_reason": None, "completed_at": 12.0, "node": None, **fields,
+        "result": result(task, n), "failure_reason": None, "completed_at": 12.0, "node": None, "priority": 50,
+        "position": n, **fields,
     }  # fmt: skip
 
 
-def attempt(number: int, outcome: str, began: float, ended: float, error: str = "") -> dict[str, Any]:
+def attempt(
+    number: int, outcome: str, began: float, ended: float, error: str = "", wait: float | None = 0.0
+) -> dict[str, Any]:
     return {
         "number": number, "node": "node", "container": "c", "started_at": began, "ended_at": ended,
-        "outcome": outcome, "error": error,
+        "outcome": outcome, "error": error, "wait_seconds": wait,
     }  # fmt: skip
 
 
@@ -76,6 +79,7 @@ def correct_run() -> Evidence:
             ],
         },
         budget={"rough": 1},
+        overlooked={"rough": 0},
         metrics={
             "tasks_unaccounted": 0, "tasks_deleted": 0, "tasks_received": 3,
             "handlers": {

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from tests.chaos.horizon import Horizon
+from tests.chaos.lives import Lives, lives_of
 from tests.chaos.witness import HandlerEvent
 
 FINAL = ("completed", "failed")
@@ -26,7 +28,9 @@ class Evidence:
 
     `events`: the handlers' reports; `tasks`: rows by id; `attempts`: rows by task, in order; `budget`: retries by task
     type; `metrics`: /api/metrics at the end; `crashes`: when the database stopped without a checkpoint, which may undo
-    claims of the second before; `leftovers`: what remained after the shutdown.
+    claims of the second before; `leftovers`: what remained after the shutdown; `selection`: fifo, lifo or priority;
+    `horizon`: when transactions began and ended; `overlooked`: ready tasks that claims skipped, by task type; `held`:
+    the part of the run in which another session held a snapshot, None if none was asked for.
     """
 
     journal: list[dict[str, Any]]
@@ -37,6 +41,10 @@ class Evidence:
     metrics: Mapping[str, Any] | None = None
     crashes: list[tuple[float, float]] = field(default_factory=list)
     leftovers: list[str] = field(default_factory=list)
+    selection: str = "priority"
+    horizon: Horizon = field(default_factory=lambda: Horizon(None))
+    overlooked: Mapping[str, int] = field(default_factory=dict)
+    held: float | None = None
 
     @cached_property
     def stories(self) -> dict[str, Story]:
@@ -54,6 +62,18 @@ class Evidence:
         for task in self.tasks:
             of(task)
         return stories
+
+    @cached_property
+    def lives(self) -> dict[str, Lives]:
+        """What the attempts of each stored task lead to."""
+        return {
+            task: lives_of(
+                self.attempts.get(task, []),
+                self.budget.get(row["task_type"], 0),
+                row["task_data"].get("do") == "refuse",
+            )
+            for task, row in self.tasks.items()
+        }
 
     @cached_property
     def posts(self) -> dict[int, dict[str, Any]]:

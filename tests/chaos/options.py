@@ -8,16 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DATABASES, BROKERS, HANDLERS = ("sqlite", "postgres"), ("local", "redis", "rabbitmq"), ("process", "docker")
+SELECTIONS = ("priority", "fifo", "lifo")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Durations in seconds. `apart`: mean time between faults; `faults`: names, or beginnings of names; empty: all."""
+    """Durations in seconds. `apart`: mean time between faults; `faults`: names, or beginnings of names; empty: all.
+
+    `snapshot`: another session holds a snapshot all the time.
+    """
 
     seconds: float = 60.0
     database: str = "sqlite"
     broker: str = "local"
     handlers: str = "process"
+    selection: str = "priority"
+    snapshot: bool = False
     nodes: int = 3
     webs: int = 2
     instances: int = 3
@@ -41,6 +47,10 @@ def read(words: list[str] | None = None) -> Options:
     parser.add_argument("--database", choices=DATABASES, default="sqlite")
     parser.add_argument("--broker", choices=BROKERS, default="local")
     parser.add_argument("--handlers", choices=HANDLERS, default="process", help="child processes, or containers")
+    parser.add_argument("--selection", choices=SELECTIONS, default="priority", help="which ready task goes first")
+    parser.add_argument(
+        "--snapshot", action="store_true", help="another session holds a snapshot all the time (PostgreSQL only)"
+    )
     parser.add_argument("--nodes", type=int, default=3, help="(default: 3)")
     parser.add_argument("--instances", type=int, help="slots of each of the three handlers on each node")
     parser.add_argument(
@@ -57,12 +67,16 @@ def read(words: list[str] | None = None) -> Options:
     parser.add_argument("--soak", action="store_true", help="fewer faults; nothing may grow")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep journals and logs here (a new folder)")
     given = parser.parse_args(words)
+    if given.snapshot and given.database != "postgres":
+        parser.error("--snapshot needs --database postgres: a reader of SQLite keeps nothing that claims read")
     soak = given.soak
     return Options(
         seconds=60 * (given.minutes if given.minutes is not None else 30.0 if soak else 1.0),
         database=given.database,
         broker=given.broker,
         handlers=given.handlers,
+        selection=given.selection,
+        snapshot=given.snapshot,
         nodes=given.nodes,
         instances=given.instances or (3 if given.handlers == "process" else 2),
         rate=given.rate or (31.0 if soak else 30.0 if given.handlers == "process" else 20.0),

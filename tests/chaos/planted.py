@@ -173,6 +173,36 @@ def charge_for_an_incomplete_line(e: Evidence) -> None:
     release(e, 0, "bad_reply", INCOMPLETE)
 
 
+@breaks(
+    "order", "tried (priority 50, position 2, attempt 1) was claimed while fine (priority 50, position 1, attempt 1)"
+)
+def claim_a_later_position_first(e: Evidence) -> None:
+    e.attempts[FINE][0] |= {"started_at": 11.5, "wait_seconds": 1.5}
+
+
+@breaks(
+    "order", "fine (priority 50, position 1, attempt 1) was claimed while tried (priority 90, position 2, attempt 1)"
+)
+def claim_a_lower_priority_first(e: Evidence) -> None:
+    e.tasks[TRIED]["priority"] = 90
+    e.attempts[TRIED][0] |= {"started_at": 11.5, "wait_seconds": 1.5}
+
+
+@breaks(
+    "order",
+    "lives (priority 50, position None, attempt 1) was claimed while tried (priority 90, position 2, attempt 2)",
+)
+def claim_a_lower_priority_before_a_retry(e: Evidence) -> None:
+    e.tasks[TRIED]["priority"] = 90
+    e.attempts[LIVES][0] |= {"started_at": 12.3}
+    e.attempts[TRIED][1] |= {"started_at": 12.4, "wait_seconds": 0.4}
+
+
+@breaks("overlooked", "claims skipped 1 ready tasks of rough")
+def overlook_a_ready_task(e: Evidence) -> None:
+    e.overlooked["rough"] = 1  # type: ignore[index]
+
+
 @breaks("deleted", "its deletion was answered with 204")
 def keep_what_was_deleted(e: Evidence) -> None:
     e.journal.extend([line("delete", 18.0, task=FINE), line("deleted", 18.1, task=FINE)])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from tests.chaos.checker import Violation
 from tests.chaos.evidence import Evidence
+from tests.chaos.order import compared
 from tests.chaos.pairing import unbegun
 
 
@@ -36,6 +37,8 @@ def figures(evidence: Evidence) -> dict[str, float]:
         "second replies": sum(event.what == "again" for event in evidence.events),
         "released as unread": sum(unbegun(one) for tries in evidence.attempts.values() for one in tries),
         "results dropped as stale": sum(each["results_stale"] for each in handlers.values()),
+        "claims compared with waiting tasks": sum(1 for _ in compared(evidence)),
+        **({} if evidence.held is None else {"share of the run with a held snapshot": round(evidence.held, 3)}),
     }
 
 

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
-from testkit.servers.postgresql import Postgres
-from tests.chaos.sqlite import Sqlite
+
+class Database(Protocol):
+    """Either database."""
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """The rows of a query, by column."""
 
 
-def tasks(database: Postgres | Sqlite) -> dict[str, dict[str, Any]]:
+def tasks(database: Database) -> dict[str, dict[str, Any]]:
     """Every task's row by id; moments are seconds of the wall clock."""
     rows = database.rows(
-        "SELECT id, task_type, task_data, priority, status, attempts, retries, result, failure_reason, last_error,"
-        " node, created_at, started_at, completed_at FROM taskdaemon_task"
+        "SELECT id, task_type, task_data, priority, place AS position, status, attempts, retries, result,"
+        " failure_reason, last_error, node, created_at, started_at, completed_at FROM taskdaemon_task"
     )
     return {str(UUID(str(row["id"]))): _plain(row) for row in rows}
 
 
-def attempts(database: Postgres | Sqlite) -> list[dict[str, Any]]:
+def attempts(database: Database) -> list[dict[str, Any]]:
     """Every attempt's row."""
     rows = database.rows(
-        "SELECT task_id, number, node, container, started_at, ended_at, outcome, error FROM taskdaemon_attempt"
+        "SELECT task_id, number, node, container, started_at, ended_at, outcome, error, wait_seconds"
+        " FROM taskdaemon_attempt"
     )
     return [_plain(row) for row in rows]
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 
+from testkit.servers.postgresql import Postgres
 from tests.chaos import journal, rows, witness
 from tests.chaos.calm import ALL_ENDED_SECONDS, WARM_SECONDS, Warmth, leftovers, within
 from tests.chaos.checker import Violation, violations
 from tests.chaos.clients import Clients
 from tests.chaos.evidence import Evidence, by_task
+from tests.chaos.held_snapshot import HeldSnapshot
+from tests.chaos.horizon import Horizon
 from tests.chaos.options import Options
 from tests.chaos.report import Report, figures
 from tests.chaos.scene import RETRIES, TYPES, Scene
 from tests.chaos.soak import Sampler
 from tests.chaos.storm import Storm
+from tests.chaos.transaction_watch import TransactionWatch
 
 
 def run(options: Options, say: Callable[[str], None] = print) -> Report:
@@ -23,12 +28,24 @@ def run(options: Options, say: Callable[[str], None] = print) -> Report:
     scene = Scene(options, say)
     try:
         say(f"set up in {time.monotonic() - began:.0f} s: {options}")
-        return _run(scene, options, say)
+        with ExitStack() as sessions:
+            watch = held = None
+            if isinstance(scene.database, Postgres):
+                watch = sessions.enter_context(closing(TransactionWatch(scene.database.url)))
+                if options.snapshot:
+                    held = sessions.enter_context(closing(HeldSnapshot(scene.database.url)))
+            return _run(scene, options, say, watch, held)
     finally:
         scene.close()
 
 
-def _run(scene: Scene, options: Options, say: Callable[[str], None]) -> Report:
+def _run(
+    scene: Scene,
+    options: Options,
+    say: Callable[[str], None],
+    watch: TransactionWatch | None,
+    held: HeldSnapshot | None,
+) -> Report:
     journal_file = journal.Journal(scene.home / "clients.jsonl")
     clients = Clients(scene.addresses, journal_file, options)
     storm = Storm(scene, scene.home / "faults.jsonl")
@@ -54,7 +71,7 @@ def _run(scene: Scene, options: Options, say: Callable[[str], None]) -> Report:
     times["seconds until every task had ended"] = round(time.monotonic() - calm, 1)
     found += within(scene.full, 10.0, "full", lambda: f"not every slot is warm with nothing to do: {scene.slots()}")
     # Read while everything runs. What a process counts in its memory is not included.
-    metrics = scene.metrics()
+    metrics, overlooked = scene.metrics(), scene.overlooked()
     scene.stop()
     found += [Violation("ended", fault) for program in scene.programs for fault in program.faults]
     remaining = leftovers(scene)
@@ -68,7 +85,13 @@ def _run(scene: Scene, options: Options, say: Callable[[str], None]) -> Report:
         metrics=metrics,
         crashes=scene.database.crashes,
         leftovers=remaining,
+        selection=options.selection,
+        horizon=Horizon(None if watch is None else list(watch.samples)),
+        overlooked=overlooked,
+        held=None if held is None else held.share,
     )
+    if held is not None:
+        say(f"a snapshot was held for {held.share:.1%} of the run; it was taken {held.taken} times")
     found += violations(evidence)
     table: list[str] = []
     if sampler is not None:

@@ -26,6 +26,7 @@ from tests.chaos.rows import as_json
 from tests.chaos.sqlite import Sqlite
 from tests.chaos.witness import Witness
 from tests.docker.engines import PYTHON
+from tests.metrics.samples import samples
 
 ACTOR = Path(__file__).with_name("actor.py")
 RETRIES = 5
@@ -96,7 +97,7 @@ class Scene:
             "DAEMON_HOME": str(self.home / "near"),
             "HANDLER_CONFIG": str(self.config),
             "DAEMON_SECRET_KEY": "for the chaos only, " * 3,
-            "DAEMON_TASK_SELECTION": "priority",
+            "DAEMON_TASK_SELECTION": self.options.selection,
             "DAEMON_MAX_RETRIES": str(RETRIES),
             "DAEMON_RETRY_BACKOFF": "0.2",
             "DAEMON_DRAIN_TIMEOUT": "3",
@@ -176,6 +177,11 @@ class Scene:
 
         until(fresh, 60, "metrics that were read after the last task had ended")
         return found[0]
+
+    def overlooked(self) -> dict[str, int]:
+        """tasks_overlooked_total by type."""
+        found = samples(httpx.get(f"{self.addresses[0]}/metrics", timeout=30).text)
+        return {name: int(found["tasks_overlooked_total", frozenset({("handler", name)})]) for name in TYPES}
 
     def children_left(self) -> dict[int, str]:
         """Living child-process handlers."""

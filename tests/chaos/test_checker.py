@@ -67,6 +67,12 @@ def test_a_deleted_task_is_not_missing(evidence: Evidence) -> None:
     assert violations(e) == []
 
 
+def test_a_run_in_which_a_snapshot_was_hardly_held_does_not_pass(evidence: Evidence) -> None:
+    assert violations(replace(evidence, held=0.9)) == []
+    (found,) = violations(replace(evidence, held=0.4))
+    assert str(found) == "snapshot: was held for 40% of the run"
+
+
 def test_a_claim_that_a_crash_of_the_database_undid_may_be_repeated(evidence: Evidence) -> None:
     begin_twice(evidence)
     assert violations(replace(evidence, crashes=[(11.4, 11.6)])) == []

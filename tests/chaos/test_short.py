@@ -23,6 +23,7 @@ def throw(said: list[str], **options: object) -> None:
     assert not report.violations, "\n".join(said)
     assert report.counts["accepted"] > 50, report.counts
     assert report.figures["second replies"] > 0, report.figures
+    assert report.figures["claims compared with waiting tasks"] > 0, report.figures
     assert len(report.faults) > 3, report.faults
 
 
@@ -32,8 +33,9 @@ def test_sqlite_and_containers() -> None:
     throw([], handlers="docker", instances=2, faults=faults)
 
 
-def test_postgres_and_redis() -> None:
-    throw([], database="postgres", broker="redis", faults=("postgres", "redis", "node", "handler"))
+def test_postgres_with_a_held_snapshot_and_redis() -> None:
+    faults = ("postgres", "redis", "node", "handler")
+    throw([], database="postgres", broker="redis", snapshot=True, faults=faults)
 
 
 def test_postgres_and_rabbitmq() -> None:

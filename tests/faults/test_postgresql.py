@@ -139,6 +139,28 @@ def test_a_frozen_server_is_503_in_json_in_less_than_15_s_and_nobodys_death(serv
     calm(*nodes, web)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_waits_that_end_while_the_server_is_away_are_answered(server: Postgres, daemon: Daemon, frozen: bool) -> None:
+    web = daemon.web()
+    task = daemon.post("act")
+    with ThreadPoolExecutor(2) as pool, httpx.Client(base_url=daemon.base, timeout=25) as http:
+        post = pool.submit(http.post, "/queue?wait=6", json={"type": "act"})
+        read = pool.submit(http.get, f"/api/tasks/{task}?wait=6")
+        until(lambda: daemon.counted("waits_begun") == 2, what="two waits")
+        (server.freeze if frozen else server.stop)()
+        try:
+            assert (post.result().status_code, list(post.result().json())) == (200, ["task_id"])
+            assert (read.result().status_code, read.result().headers["Retry-After"]) == (503, "2")
+            assert "database" in read.result().json()["error"]
+            assert "Preference-Applied" not in read.result().headers
+        finally:
+            (server.thaw if frozen else server.start)()
+        daemon.worker()
+        path = f"/api/tasks/{task}?wait=60"
+        until(lambda: http.get(path, timeout=70).json().get("status") == "completed", what="a wait that works again")
+    calm(web)
+
+
 def test_a_server_that_is_frozen_for_longer_than_the_lease_costs_no_retry(server: Postgres, daemon: Daemon) -> None:
     daemon.environment["DAEMON_LEASE"] = "6"
     web, nodes = daemon.web(), [daemon.worker() for _ in range(2)]

@@ -118,6 +118,22 @@ def test_every_key_is_read_into_its_type(file: Path) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(("value", "says"), [
+    ("5", 'description: 5 is not a string; write "..."'),
+    ('" "', "description: an empty string is not allowed; leave the key out"),
+    ('"a\\u0000"', "description: has a NUL"),
+    (f'"{"a" * 1001}"', "description: has 1,001 characters; write at most 1,000"),
+])  # fmt: skip
+def test_a_wrong_description_is_a_fault(file: Path, value: str, says: str) -> None:
+    assert [fault.partition("] ")[2] for fault in faults(file, f"{TWO}description = {value}\n")] == [says]
+
+
+def test_a_description_is_kept_and_changes_nothing_that_is_run(file: Path) -> None:
+    plain, described = read(file, TWO), read(file, f'{TWO}description = "Counts primes."\n')
+    assert [each.description for each in described.values()] == [None, "Counts primes."]
+    assert described.digest == plain.digest
+
+
 BROKEN = """\
 [handler.lost]
 image = "x"

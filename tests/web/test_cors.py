@@ -52,7 +52,7 @@ def test_a_preflight_of_an_allowed_origin_needs_no_key(api: Api) -> None:
     assert (status, body) == (200, b"")
     assert headers["access-control-allow-origin"] == "https://tools.example"
     assert words(headers["access-control-allow-methods"]) == {"get", "head", "post", "delete"}
-    assert words(headers["access-control-allow-headers"]) == {"authorization", "content-type"}
+    assert words(headers["access-control-allow-headers"]) == {"authorization", "content-type", "prefer"}
     assert headers["access-control-max-age"] == "600"
     assert "access-control-allow-credentials" not in headers
 
@@ -61,7 +61,13 @@ def test_a_page_of_an_allowed_origin_reads_answers_and_refusals(api: Api) -> Non
     for status, *lines in ((200, ORIGIN, api.bearer), (401, ORIGIN)):
         found, headers, _ = api.ask("POST", *map(str, lines))
         assert (found, headers["access-control-allow-origin"]) == (status, "https://tools.example")
-        assert words(headers["access-control-expose-headers"]) == {"link", "location", "retry-after"}
+        assert words(headers["access-control-expose-headers"]) == {
+            "link",
+            "location",
+            "next-cursor",
+            "preference-applied",
+            "retry-after",
+        }
         assert "origin" in words(headers["vary"])
 
 

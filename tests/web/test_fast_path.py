@@ -63,7 +63,7 @@ LINES = [
     (HOST, "Authorization: Bearer x"), (HOST, "Authorization: Bearer x", "Authorization: Bearer y"),
     (HOST, "Authorization: \xff"), (HOST, "Authorization: \xff", "Authorization: Bearer x"), ("Host: \xff", HOST),
     (HOST, "User-Agent: " + "x" * 20_000), (HOST, "User-Agent: " + "x" * 66_000),
-    (HOST, "X-Http-Method-Override: DELETE"), (HOST, "X-Forwarded-Proto: https"),
+    (HOST, "Prefer: respond-async"), (HOST, "X-Http-Method-Override: DELETE"), (HOST, "X-Forwarded-Proto: https"),
     (HOST, "Expect: 100-continue"), (HOST, "Content_Type: x"), (HOST, "X-Forwarded-For: 127.0.0.1", "Via: 1.1 here"),
     (HOST, "X-Forwarded-Host: evil.example", "X-Forwarded-Port: 1", "X-Real-IP: ::1", "Forwarded: host=evil.example"),
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from tasks_app.store.postgresql.clock import clock_id, elapsed, now, seconds
 from tasks_app.store.postgresql.counters import add_counts
 from tasks_app.store.postgresql.due_work import due_work
 from tasks_app.store.postgresql.fault import fault
+from tasks_app.store.postgresql.final import final_or_gone
 from tasks_app.store.postgresql.insert import insert, next_positions
 from tasks_app.store.postgresql.json_bytes import json_bytes
 from tasks_app.store.postgresql.limits import limited, unlimited
@@ -44,6 +45,7 @@ class PostgreSQLStore:
     seconds = staticmethod(seconds)
     writing = staticmethod(writing)
     bare_writing = staticmethod(bare_writing)
+    final_or_gone = staticmethod(final_or_gone)
     json_bytes = staticmethod(json_bytes)
     session = Session
     fault = staticmethod(fault)

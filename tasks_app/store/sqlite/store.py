@@ -8,6 +8,7 @@ from tasks_app.store.sqlite.clock import clock_id, elapsed, now, seconds
 from tasks_app.store.sqlite.counters import add_counts
 from tasks_app.store.sqlite.due_work import due_work
 from tasks_app.store.sqlite.fault import fault
+from tasks_app.store.sqlite.final import final_or_gone
 from tasks_app.store.sqlite.insert import insert, next_positions
 from tasks_app.store.sqlite.json_bytes import json_bytes
 from tasks_app.store.sqlite.limits import limited, unlimited
@@ -44,6 +45,7 @@ class SQLiteStore:
     seconds = staticmethod(seconds)
     writing = staticmethod(writing)
     bare_writing = staticmethod(bare_writing)
+    final_or_gone = staticmethod(final_or_gone)
     json_bytes = staticmethod(json_bytes)
     session = Session
     fault = staticmethod(fault)

@@ -46,6 +46,11 @@ check(code === null && attempts.data?.[0]?.error === failed.last_error, attempts
 
 const listed = await api.GET("/api/tasks", { params: { query: { limit: 5, status: "failed" } } });
 check(listed.data?.some((each) => each.id === failed.id) === true, listed);
+const parts = await api.GET("/api/tasks", { params: { query: { ids: failed.id, fields: "id,result" } } });
+check(parts.data?.length === 1 && parts.data[0]?.status === undefined, parts);
+const handler = await api.GET("/api/handlers/{type}", { params: { path: { type: "prime" } } });
+const slots: number | undefined = handler.data?.slots.all;
+check(slots !== undefined && handler.data?.problem === null, handler);
 const gone = await api.DELETE("/api/tasks/{task_id}", { params: { path: { task_id: completed.id } } });
 check(gone.response.status === 204, gone.error);
 const wrong = await api.POST("/queue", { body: { type: "unknown" } });

@@ -7,12 +7,14 @@ import time
 from uuid import UUID
 
 from generated import AuthenticatedClient
+from generated.api.handlers import get_handler, list_handlers
 from generated.api.system import api_metrics, health, metrics
 from generated.api.tasks import delete_task, get_task, list_attempts, list_tasks, queue_task, queue_tasks
 from generated.models import (
     AttemptObject,
     ErrorObject,
     FailureReasonEnum,
+    HandlerObject,
     Health,
     NewTaskRequest,
     NewTaskRequestDataType0,
@@ -21,6 +23,7 @@ from generated.models import (
     QueuedTogether,
     Summary,
     TaskObject,
+    TaskPart,
     TaskStatus,
 )
 
@@ -61,6 +64,14 @@ assert attempts[0].error == failed.last_error and attempts[0].exit_code is None,
 
 listed = list_tasks.sync(client=api, limit=5)
 assert isinstance(listed, list) and {each.id for each in listed} >= {completed.id, failed.id}, listed
+assert all(isinstance(each, TaskObject) for each in listed), listed
+ids = f"{completed.id},{failed.id}"
+parts = list_tasks.sync(client=api, ids=ids, status="pending,failed", fields="id,failure_reason", error="limit")
+assert isinstance(parts, list) and [each.id for each in parts] == [failed.id] and isinstance(parts[0], TaskPart), parts
+handlers = list_handlers.sync(client=api)
+assert isinstance(handlers, list) and "echo" in {each.type_ for each in handlers}, handlers
+handler = get_handler.sync("prime", client=api)
+assert isinstance(handler, HandlerObject) and handler.slots.all_ >= handler.slots.busy, handler
 assert delete_task.sync_detailed(completed.id, client=api).status_code == 204
 assert isinstance(get_task.sync(completed.id, client=api), ErrorObject)
 wrong = queue_task.sync(client=api, body=NewTaskRequest(type_="unknown"))

@@ -10,6 +10,7 @@ from models import (
     AttemptObject,
     ErrorObject,
     FailureReasonEnum,
+    HandlerObject,
     Health,
     NewTaskRequest,
     NewTasksRequest,
@@ -18,6 +19,7 @@ from models import (
     QueuedTogether,
     Summary,
     TaskObject,
+    TaskPart,
     TaskStatus,
 )
 from pydantic import TypeAdapter
@@ -53,6 +55,11 @@ with httpx.Client(base_url=sys.argv[1], timeout=30) as api:
 
     listed = TypeAdapter(list[TaskObject]).validate_json(api.get("/api/tasks").content)
     assert {each.id for each in listed} >= {completed.id, failed.id}, listed
+    answer = api.get("/api/tasks", params={"ids": str(identity), "fields": "id,status"})
+    (part,) = TypeAdapter(list[TaskPart]).validate_json(answer.content)
+    assert (part.id, part.status, part.result) == (failed.id, TaskStatus.failed, None), part
+    handlers = TypeAdapter(list[HandlerObject]).validate_json(api.get("/api/handlers").content)
+    assert "echo" in {each.type for each in handlers}, handlers
     wrong = api.post("/queue", content=NewTaskRequest(type="unknown").model_dump_json())
     assert wrong.status_code == 400 and "unknown" in ErrorObject.model_validate_json(wrong.content).error, wrong.text
     Health.model_validate_json(api.get("/health").content)

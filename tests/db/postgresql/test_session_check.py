@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.postgresql.base import DatabaseWrapper
 
 from tasks_app.db.postgresql import base
 
@@ -22,7 +24,7 @@ def _on_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def other() -> Iterator[base.base.DatabaseWrapper]:
+def other() -> Iterator[BaseDatabaseWrapper]:
     """Another session of the server."""
     session = connection.copy()
     yield session
@@ -32,13 +34,13 @@ def other() -> Iterator[base.base.DatabaseWrapper]:
 def checks(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Each check that asked the server: its answer."""
     answers: list[bool] = []
-    asks = base.base.DatabaseWrapper.is_usable
+    asks = DatabaseWrapper.is_usable
 
     def noted(self: Any) -> bool:
         answers.append(asks(self))
         return answers[-1]
 
-    monkeypatch.setattr(base.base.DatabaseWrapper, "is_usable", noted)
+    monkeypatch.setattr(DatabaseWrapper, "is_usable", noted)
     return answers
 
 
@@ -57,7 +59,7 @@ def test_it_is_asked_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_session_that_the_server_has_ended_is_not_usable(
-    monkeypatch: pytest.MonkeyPatch, other: base.base.DatabaseWrapper
+    monkeypatch: pytest.MonkeyPatch, other: BaseDatabaseWrapper
 ) -> None:
     asked = checks(monkeypatch)
     assert connection.is_usable()

@@ -1,0 +1,155 @@
+"""`GET /api/handlers` and `GET /api/handlers/{type}`: the task types, and what each has to run on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tasks_app import conf
+from tasks_app.api import schema
+from tasks_app.api.errors import NotFound
+from tasks_app.api.inputs import near
+from tasks_app.api.tasks import API
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.handlers.keys import RETRY_ON
+from tasks_app.metrics.rates import RATE_SECONDS, Rates, recent_rates
+from tasks_app.metrics.system_reading import HandlerReading, SystemReading, current_reading
+
+
+class Limits(serializers.Serializer):
+    """What handlers.toml allows an attempt, a task and a container."""
+
+    timeout = serializers.FloatField(help_text="Seconds of an attempt.")
+    start_timeout = serializers.FloatField(help_text="Seconds that a container may take to load.")
+    max_retries = serializers.IntegerField(min_value=0)
+    retry_backoff = serializers.FloatField(help_text="Seconds before the first retry, at most.")
+    retry_on = serializers.ListField(child=serializers.ChoiceField(choices=RETRY_ON))
+    instances = serializers.IntegerField(min_value=1, help_text="Slots on each worker.")
+    memory_limit = serializers.IntegerField(allow_null=True, help_text="Bytes of a container; null: no limit.")
+    cpus = serializers.FloatField(allow_null=True, help_text="Processors of a container; null: no limit.")
+
+
+class Slots(serializers.Serializer):
+    """Places for containers, on all living workers."""
+
+    busy = serializers.IntegerField(min_value=0, help_text="With a running task.")
+    warm = serializers.IntegerField(min_value=0, help_text="With a running container.")
+    all = serializers.IntegerField(min_value=0)
+
+
+class RatesObject(serializers.Serializer):
+    """Ended attempts of stored tasks, a second."""
+
+    seconds = serializers.FloatField(
+        help_text=f"How far they look back: {RATE_SECONDS:g}, or less if many attempts have ended."
+    )
+    succeeded = serializers.FloatField(min_value=0)
+    failed = serializers.FloatField(min_value=0)
+
+
+class HandlerObject(serializers.Serializer):
+    """A handler: a task type of handlers.toml."""
+
+    type = serializers.CharField()
+    description = serializers.CharField(allow_null=True)
+    limits = Limits()
+    slots = Slots()
+    problem = serializers.CharField(allow_null=True, help_text="Why its tasks do not run, in a sentence.")
+    rates = RatesObject()
+
+
+TYPE = OpenApiParameter(
+    "type",
+    {"type": "string", "examples": ["prime"]},
+    OpenApiParameter.PATH,
+    description="The name of a handler in handlers.toml.",
+)
+_EXAMPLE: dict[str, Any] = {
+    "type": "prime",
+    "description": "Counts the primes up to a limit.",
+    "limits": {
+        "timeout": 30.0, "start_timeout": 30.0, "max_retries": 3, "retry_backoff": 1.0,
+        "retry_on": ["error", "timeout", "crash"], "instances": 2, "memory_limit": None, "cpus": None,
+    },
+    "slots": {"busy": 1, "warm": 2, "all": 2},
+    "problem": None,
+    "rates": {"seconds": 300.0, "succeeded": 12.4, "failed": 0.01},
+}  # fmt: skip
+_EXAMPLES = [OpenApiExample("prime", _EXAMPLE, response_only=True, status_codes=["200"])]
+_NO_HANDLER = schema.failure(
+    "No such handler.",
+    misspelt='no handler is named "reisze"; handlers.toml has echo, prime, resize; did you mean "resize"?',
+)
+
+
+class HandlersView(API):
+    """`GET /api/handlers`."""
+
+    @extend_schema(
+        operation_id="list_handlers",
+        tags=["handlers"],
+        responses={200: OpenApiResponse(HandlerObject(many=True), "All handlers, in the order of handlers.toml.")},
+        examples=_EXAMPLES,
+    )
+    def get(self, request: Request) -> Response:
+        """List the handlers. Each has its limits, slots and rates, and a problem if it has one."""
+        reading, rates = current_reading(), recent_rates()
+        return Response([_handler_object(each, reading, rates) for each in conf.handlers().values()])
+
+
+class HandlerView(API):
+    """`GET /api/handlers/{type}`."""
+
+    @extend_schema(
+        operation_id="get_handler",
+        tags=["handlers"],
+        parameters=[TYPE],
+        responses={200: OpenApiResponse(HandlerObject, "The handler."), 404: _NO_HANDLER},
+        examples=_EXAMPLES,
+    )
+    def get(self, request: Request, type: str) -> Response:
+        """Read a handler: its limits, slots, rates and problem."""
+        handlers = conf.handlers()
+        if (handler := handlers.get(type)) is None:
+            name = type[:100]
+            known = ", ".join(sorted(handlers))
+            raise NotFound(f'no handler is named "{name}"; handlers.toml has {known}{near(name, handlers)}')
+        return Response(_handler_object(handler, current_reading(), recent_rates()))
+
+
+def _handler_object(handler: Handler, reading: SystemReading, rates: Rates) -> dict[str, Any]:
+    name = handler.name
+    one = reading.handlers.get(name, HandlerReading())
+    return {
+        "type": name,
+        "description": handler.description,
+        "limits": {
+            "timeout": handler.timeout,
+            "start_timeout": handler.start_timeout,
+            "max_retries": handler.max_retries,
+            "retry_backoff": handler.retry_backoff,
+            "retry_on": [word for word in RETRY_ON if word in handler.retry_on],
+            "instances": handler.instances,
+            "memory_limit": handler.memory_limit,
+            "cpus": handler.cpus,
+        },
+        "slots": {"busy": one.active, "warm": one.warm, "all": one.slots},
+        "problem": _problem(one, reading),
+        "rates": {
+            "seconds": round(rates.seconds, 3),
+            "succeeded": rates.per_second(rates.succeeded, name),
+            "failed": rates.per_second(rates.failed, name),
+        },
+    }
+
+
+def _problem(one: HandlerReading, reading: SystemReading) -> str | None:
+    if one.problems:
+        return "; ".join(one.problems)
+    if not reading.nodes:
+        return "no worker lives"
+    return None if one.slots else "no living worker serves it"

@@ -1,0 +1,152 @@
+"""The parameters of `GET /api/tasks`. Each fault names the parameter, the valid values and the nearest match."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.http import QueryDict
+
+from tasks_app.api.errors import Invalid
+from tasks_app.api.inputs import Faults, check_unknown, near, task_id
+from tasks_app.api.json_values import literal
+from tasks_app.api.pages import TASK_OBJECT_FIELDS
+from tasks_app.models import FailureReason, Status, TaskFilter
+
+#: Tasks in a page.
+DEFAULT_LIMIT, MAX_LIMIT = 20, 1000
+#: Values in a list with commas. A page by type may read an index once for each type.
+MAX_IDS, MAX_TYPES = 200, 100
+#: Characters of `error`.
+MAX_ERROR_CHARS = 1000
+#: Only so many wrong values of a list are named.
+MAX_NAMED_VALUES = 10
+
+#: In the order in which faults name them.
+PARAMETERS = (
+    "limit", "cursor", "status", "type", "failure_reason", "priority_min", "priority_max", "created_after",
+    "created_before", "ids", "error", "order", "fields",
+)  # fmt: skip
+ORDERS = ("newest", "oldest")
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ListParameters:
+    """What a list is asked for. `cursor`: the task after which the page begins."""
+
+    limit: int
+    wanted: TaskFilter
+    cursor: UUID | None
+    oldest: bool
+    fields: Sequence[str]
+
+
+def parse(query: QueryDict, handlers: Collection[str]) -> ListParameters:
+    """The parameters of a query. Raises Invalid with every fault at once."""
+    read = _Reading(query)
+    check_unknown(query, PARAMETERS, "parameter", read.faults)
+    read.faults += [(key, f"{key} is given twice") for key in PARAMETERS if len(query.getlist(key)) > 1]
+    limit = read.integer("limit", 1, MAX_LIMIT)
+    cursor = read.cursor()
+    statuses = read.words("status", Status.values)
+    types = read.values("type", _NAME.fullmatch, "the name of a handler", MAX_TYPES, handlers)
+    reasons = read.words("failure_reason", FailureReason.values)
+    low, high = read.integer("priority_min", 0, 100), read.integer("priority_max", 0, 100)
+    after, before = read.moment("created_after"), read.moment("created_before")
+    ids = read.values("ids", task_id, "task ids", MAX_IDS)
+    error = read.error()
+    orders = read.words("order", ORDERS, several=False)
+    fields = read.words("fields", TASK_OBJECT_FIELDS)
+    if read.faults:
+        raise Invalid(read.faults)
+    identities = None if ids is None else frozenset(map(UUID, ids))
+    return ListParameters(
+        limit=limit or max(DEFAULT_LIMIT, len(identities or ())),
+        wanted=TaskFilter(statuses, types, reasons, low, high, after, before, identities, error),
+        cursor=cursor,
+        oldest=orders == frozenset({"oldest"}),
+        fields=TASK_OBJECT_FIELDS if fields is None else [name for name in TASK_OBJECT_FIELDS if name in fields],
+    )
+
+
+class _Reading:
+    """One pass over a query. It continues after a fault, to report all of them."""
+
+    def __init__(self, query: QueryDict) -> None:
+        self.faults: Faults = []
+        self._query = query
+
+    def fault(self, name: str, text: str) -> None:
+        """Note what is wrong with a parameter."""
+        self.faults.append((name, text))
+
+    def integer(self, name: str, low: int, high: int) -> int | None:
+        """An integer from `low` to `high`."""
+        text = self._query.get(name)
+        if text is None:
+            return None
+        if len(text) <= len(str(high)) and text.isascii() and text.isdigit() and low <= int(text) <= high:
+            return int(text)
+        self.fault(name, f"{name} must be an integer from {low} to {high}, not {literal(text)}")
+        return None
+
+    def cursor(self) -> UUID | None:
+        """The cursor."""
+        text = self._query.get("cursor")
+        if text is None or (found := task_id(text)) is not None:
+            return None if text is None else found
+        self.fault("cursor", f"cursor must be the one in the Link header of the last page, not {literal(text)}")
+        return None
+
+    def words(self, name: str, known: Sequence[str], several: bool = True) -> frozenset[str] | None:
+        """Some of the known words, separated by commas."""
+        valid = f"one of {', '.join(known)}"
+        return self.values(name, known.__contains__, valid, len(known) if several else 1, known)
+
+    def values(
+        self, name: str, good: Callable[[str], object], valid: str, most: int, known: Collection[str] = ()
+    ) -> frozenset[str] | None:
+        """Values separated by commas, at most `most`. `valid` describes them; `known` are those that may be meant."""
+        text = self._query.get(name)
+        if text is None:
+            return None
+        found = text.split(",", most) if most > 1 else [text]
+        if len(found) > most:
+            self.fault(name, f"{name} must have 1 to {most} values, not {text.count(',') + 1:,}")
+            return None
+        wrong = [word for word in dict.fromkeys(found) if not good(word)]
+        for word in wrong[:MAX_NAMED_VALUES]:
+            meant = near(word[:100], known) if known else ""
+            self.fault(name, f"{name} must be {valid}, not {literal(word)}{meant}")
+        if len(wrong) > MAX_NAMED_VALUES:
+            self.fault(name, f"and {len(wrong) - MAX_NAMED_VALUES:,} more wrong values of {name}")
+        return None if wrong else frozenset(found)
+
+    def moment(self, name: str) -> datetime | None:
+        """A moment in UTC."""
+        text = self._query.get(name)
+        if text is None:
+            return None
+        try:
+            if _MOMENT.fullmatch(text):
+                return datetime.fromisoformat(text.upper()).astimezone(UTC)
+        except (ValueError, OverflowError):  # no such day, or not within the years 1 to 9999
+            pass
+        meant = "; write + as %2B" if _MOMENT.fullmatch(text.replace(" ", "+")) else ""
+        valid = "a time with an offset such as 2026-01-31T09:00:00Z"
+        self.fault(name, f"{name} must be {valid}, not {literal(text)}{meant}")
+        return None
+
+    def error(self) -> str | None:
+        """The text in an error."""
+        text = self._query.get("error")
+        if text is not None and (not 1 <= len(text) <= MAX_ERROR_CHARS or "\0" in text):
+            valid = f"a text of 1 to {MAX_ERROR_CHARS:,} characters without a NUL"
+            self.fault("error", f"error must be {valid}, not {literal(text)}")
+        return text

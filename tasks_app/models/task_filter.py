@@ -1,0 +1,104 @@
+"""Which tasks a caller means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import F, Value
+from django.db.models.functions import StrIndex
+
+from tasks_app.db.first_id import first_id
+from tasks_app.models.choices import Status
+from tasks_app.models.task import TaskQuerySet
+
+#: Seconds by which the moment in an id and `created_at` may differ: the clocks are those of a web server and of the
+#: database, and a task may wait for its commit in between.
+MAX_CLOCK_DIFFERENCE = 60.0
+#: The smallest and the largest id.
+FIRST_ID, LAST_ID = UUID(int=0), UUID(int=(1 << 128) - 1)
+
+
+@dataclass(frozen=True)
+class TaskFilter:
+    """Conditions that all hold for the tasks meant. None is no condition.
+
+    `priority_min`, `priority_max`: both inclusive. `created_after`: at or after this moment; `created_before`: before
+    it. `error`: a part of `last_error`, in the same case.
+    """
+
+    statuses: frozenset[str] | None = None
+    types: frozenset[str] | None = None
+    reasons: frozenset[str] | None = None
+    priority_min: int | None = None
+    priority_max: int | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    ids: frozenset[UUID] | None = None
+    error: str | None = None
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The names of the conditions."""
+        return frozenset(each.name for each in fields(self) if getattr(self, each.name) is not None)
+
+    @property
+    def only_failed(self) -> bool:
+        """True if no task matches that has not failed."""
+        return self.reasons is not None or self.statuses == frozenset({"failed"})
+
+    @property
+    def contradicts_itself(self) -> bool:
+        """True if no task can match: a range is empty, or a reason is wanted of tasks that have not failed."""
+        return (
+            (self.reasons is not None and self.statuses is not None and Status.FAILED not in self.statuses)
+            or (self.priority_min or 0) > (100 if self.priority_max is None else self.priority_max)
+            or (
+                self.created_after is not None
+                and self.created_before is not None
+                and self.created_after >= self.created_before
+            )
+        )
+
+    @property
+    def id_range(self) -> tuple[UUID, UUID]:
+        """The smallest and the largest id that a task of this time of creation can have."""
+        difference = timedelta(seconds=MAX_CLOCK_DIFFERENCE)
+        low, high = FIRST_ID, LAST_ID
+        if self.created_after is not None:
+            low = _bound(self.created_after, -difference, FIRST_ID)
+        if self.created_before is not None:
+            high = _bound(self.created_before, difference, LAST_ID)
+        return low, high
+
+    def matching(self, tasks: TaskQuerySet) -> TaskQuerySet:
+        """Those of these tasks that match."""
+        for lookup, values in (
+            ("pk__in", self.ids),
+            ("status__in", self.statuses),
+            ("task_type__in", self.types),
+            ("failure_reason__in", self.reasons),
+        ):
+            if values is not None:
+                tasks = tasks.filter(**{lookup: sorted(values)})
+        for lookup, value in (
+            ("priority__gte", self.priority_min),
+            ("priority__lte", self.priority_max),
+            ("created_at__gte", self.created_after),
+            ("created_at__lt", self.created_before),
+        ):
+            if value is not None:
+                tasks = tasks.filter(**{lookup: value})
+        if self.error is not None:
+            # Not a lookup such as `contains`: LIKE on SQLite ignores the case and limits the pattern.
+            tasks = tasks.alias(error_at=StrIndex(F("last_error"), Value(self.error))).filter(error_at__gt=0)
+        return tasks
+
+
+def _bound(moment: datetime, difference: timedelta, otherwise: UUID) -> UUID:
+    """The first id of a moment; `otherwise` if no id is of that time."""
+    try:
+        return first_id(moment + difference)
+    except (OverflowError, ValueError):  # outside of the years of a datetime, or before 1970
+        return FIRST_ID if moment.year < 2000 else otherwise

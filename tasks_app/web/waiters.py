@@ -1,0 +1,217 @@
+"""Keeps the requests that wait for a task, without a thread for each."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import FrameType
+from uuid import UUID
+
+import structlog
+from django.db import connection
+
+from tasks_app.api.waiting import Answer, Hold, Places, Wait, answers, fallback
+from tasks_app.metrics.local_counters import process
+from tasks_app.store.current import store
+from tasks_app.web.descriptors import connection_limit
+from tasks_app.web.request_queue import Request, RequestQueue
+from tasks_app.web.watcher import Watcher
+
+log = structlog.get_logger(__name__)
+
+Headers = list[tuple[str, str]]
+
+#: Waits whose answers one thread reads at once.
+GROUP_SIZE = 50
+#: Seconds after its end in which the answer to a wait must have been read. Then it is answered without its task.
+READ_TIMEOUT_SECONDS = 5.0
+#: Headers of the view's answer that the answer to the wait has values of its own for.
+OWN_HEADERS = frozenset({"content-type", "content-length"})
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """A request that waits. `headers`: of the view's answer. `began_at`: when it began to wait, on the monotonic clock.
+
+    Only the event loop uses `timer`, its next deadline, and `client`, which ends if its client closes the connection.
+    """
+
+    request: Request
+    hold: Hold
+    wait: Wait
+    headers: Headers
+    began_at: float = field(default_factory=time.monotonic)
+    timer: asyncio.TimerHandle | None = None
+    client: asyncio.Task[None] | None = None
+    _taken: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self) -> bool:
+        """True for the first caller, which then has to answer the request, unless its client has gone."""
+        return self._taken.acquire(blocking=False)
+
+
+class Waiters:
+    """The waiters of one process. The event loop calls everything but `add` and `hold`, which threads call.
+
+    `queue` has the threads that read tasks. `finished` is called for each request that was answered, on any thread;
+    `release_body` for each that begins to wait, in the loop.
+    """
+
+    def __init__(
+        self, queue: RequestQueue, finished: Callable[[Request], None], release_body: Callable[[Request], None]
+    ) -> None:
+        self._queue, self._finished, self._release_body = queue, finished, release_body
+        #: A waiter needs a connection; other requests keep half of them.
+        self._places = Places(connection_limit() // 2)
+        self._by_request: dict[Request, Waiter] = {}
+        self._by_task: dict[UUID, set[Waiter]] = {}
+        self._watcher = Watcher(lambda: list(self._by_task), self._tasks_ended)
+        self._closing = False
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Use this loop, and end all waits when the process is told to stop. In the main thread."""
+        self._loop = loop
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            self._close_on(signum)
+
+    def _close_on(self, signum: int) -> None:
+        # The loop calls the server's own handler by its wake-up descriptor, whatever the handler here is.
+        previous = signal.getsignal(signum)
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self.close)
+            if callable(previous):
+                previous(number, frame)
+
+        signal.signal(signum, handle)
+
+    def close(self) -> None:
+        """End all waits, also later ones: the server stops when every request is answered."""
+        self._closing = True
+        self._end(list(self._by_request.values()), "stopped")
+
+    def hold(self) -> Hold:
+        """What a request may use to wait."""
+        return Hold(self._places)
+
+    def add(self, request: Request, hold: Hold, headers: Headers) -> None:
+        """Let a request wait as its view said."""
+        assert hold.wait is not None
+        self._loop.call_soon_threadsafe(self._add, Waiter(request, hold, hold.wait, headers))
+
+    def _add(self, waiter: Waiter) -> None:
+        request = waiter.request
+        process.add("waits_begun")
+        if request.answered.done():
+            self._client_left(waiter)
+            return
+        self._release_body(request)
+        self._by_request[request] = waiter
+        self._by_task.setdefault(waiter.wait.task, set()).add(waiter)
+        left = request.arrived_at + waiter.wait.seconds - time.monotonic()
+        if self._closing or left <= 0:
+            self._end([waiter], "stopped" if self._closing else "timed_out")
+            return
+        waiter.timer = self._loop.call_later(left, self._end, [waiter], "timed_out")
+        waiter.client = self._loop.create_task(self._until_gone(waiter))
+        self._watcher.wake()
+
+    async def _until_gone(self, waiter: Waiter) -> None:
+        """Leave when the client closes the connection."""
+        await waiter.request.proto.client_disconnect()
+        self.leave(waiter.request)
+
+    def leave(self, request: Request) -> None:
+        """The request is over. If it still waits, its client has closed the connection."""
+        if (waiter := self._by_request.pop(request, None)) is None:
+            return
+        self._unwatch(waiter)
+        if waiter.take():
+            self._client_left(waiter)
+
+    def _client_left(self, waiter: Waiter) -> None:
+        self._count("gone")
+        waiter.hold.release()
+        self._finished(waiter.request)
+
+    def _unwatch(self, waiter: Waiter) -> None:
+        if waiter.timer is not None:
+            waiter.timer.cancel()
+        if waiter.client is not None:
+            waiter.client.cancel()
+        if (same := self._by_task.get(waiter.wait.task)) is not None:
+            same.discard(waiter)
+            if not same:
+                del self._by_task[waiter.wait.task]
+
+    def _tasks_ended(self, tasks: Sequence[UUID]) -> None:
+        """On the watcher's thread."""
+        self._loop.call_soon_threadsafe(self._end_all_of, tasks)
+
+    def _end_all_of(self, tasks: Sequence[UUID]) -> None:
+        self._end([waiter for task in tasks for waiter in self._by_task.get(task, ())], "ended")
+
+    def _end(self, waiters: Sequence[Waiter], how: str) -> None:
+        """Let threads answer these."""
+        for waiter in waiters:
+            self._count(how)
+            self._unwatch(waiter)
+            waiter.timer = self._loop.call_later(READ_TIMEOUT_SECONDS, self._give_up, waiter)
+        for first in range(0, len(waiters), GROUP_SIZE):
+            group = waiters[first : first + GROUP_SIZE]
+            self._queue.put_errand(lambda group=group: self._answer_all(group))  # type: ignore[misc]
+
+    def _give_up(self, waiter: Waiter) -> None:
+        self._answer(waiter, fallback(waiter.wait))
+
+    def _answer_all(self, waiters: Sequence[Waiter]) -> None:
+        """On one of the queue's threads."""
+        left: dict[Wait, list[Waiter]] = {}
+        for waiter in waiters:
+            left.setdefault(waiter.wait, []).append(waiter)
+        try:
+            connection.close_if_unusable_or_obsolete()  # as Django does at the beginning of a request
+            with store().limited(READ_TIMEOUT_SECONDS):
+                for wait, answer in answers(list(left)):
+                    for waiter in left.pop(wait):
+                        self._answer(waiter, answer)
+        except Exception as error:
+            log.error("tasks that requests have waited for cannot be read", exc_info=error)
+        for waiter in _flat(left.values()):
+            self._answer(waiter, fallback(waiter.wait))
+
+    def _answer(self, waiter: Waiter, answer: Answer) -> None:
+        if not waiter.take():
+            return
+        request = waiter.request
+        headers = [pair for pair in waiter.headers if _stays(pair[0].lower(), answer.status)]
+        headers += [("content-type", "application/json"), ("content-length", str(len(answer.body))), *answer.headers]
+        try:
+            request.proto.response_bytes(answer.status, headers, answer.body)
+        except Exception as error:
+            log.debug("the answer could not be sent", error=str(error))
+        finally:
+            waiter.hold.release()
+            labels = f"{answer.status}|{'queue' if waiter.wait.queued else 'task'}|{request.scope.method}"
+            process.add(f"http|{labels}")
+            # Without the wait: it is the time that the server took.
+            process.observe("http_seconds", labels, waiter.began_at - request.arrived_at)
+            self._finished(request)
+
+    @staticmethod
+    def _count(how: str) -> None:
+        process.add(f"waits_ended|{how}")
+
+
+def _stays(name: str, status: int) -> bool:
+    return name not in OWN_HEADERS and (status == 200 or name != "preference-applied")
+
+
+def _flat(groups: Iterable[Iterable[Waiter]]) -> list[Waiter]:
+    return [waiter for group in groups for waiter in group]

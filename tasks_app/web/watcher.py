@@ -1,0 +1,70 @@
+"""A thread that finds out which watched tasks have become final, by one statement for all of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+import structlog
+from django.db import DatabaseError, InterfaceError, connection
+
+from tasks_app.logs.log_once import LogOnce
+from tasks_app.store.current import store
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between two statements, at least; and at least so many times as long as a statement takes.
+MIN_PAUSE_SECONDS, PAUSE_RATIO = 0.025, 25.0
+#: After a statement that failed.
+OUTAGE_PAUSE_SECONDS = 1.0
+#: For a statement.
+TIMEOUT_SECONDS = 5.0
+
+
+class Watcher:
+    """Asks only while a task is watched. `watched` returns the tasks; `ended` gets those that are final or gone.
+
+    Both are called on the watcher's thread.
+    """
+
+    def __init__(self, watched: Callable[[], Sequence[UUID]], ended: Callable[[list[UUID]], None]) -> None:
+        self._watched, self._ended = watched, ended
+        self._wanted = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._session = store().session()
+        self._log_once = LogOnce()
+        self._took = 0.0
+
+    def wake(self) -> None:
+        """A task is watched. Call on one thread only."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+            self._thread.start()
+        self._wanted.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            while tasks := self._watched():
+                time.sleep(self._ask(tasks))
+
+    def _ask(self, tasks: Sequence[UUID]) -> float:
+        """Report what has ended. Returns the seconds until the next statement."""
+        begun = time.monotonic()
+        try:
+            with store().limited(TIMEOUT_SECONDS):
+                self._session.configure()
+                ended = store().final_or_gone(tasks)
+        except (DatabaseError, InterfaceError) as error:
+            if self._log_once.is_due(str(error)):
+                log.warning("it cannot be read which tasks have ended", error=str(error))
+            connection.close()
+            return OUTAGE_PAUSE_SECONDS
+        if ended:
+            self._ended(ended)
+        # The shorter of the last two: one that was slow once delays nothing.
+        before, self._took = self._took, time.monotonic() - begun
+        return max(MIN_PAUSE_SECONDS, PAUSE_RATIO * min(before, self._took))

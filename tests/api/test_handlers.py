@@ -1,0 +1,96 @@
+"""`GET /api/handlers`: what handlers.toml has, and what runs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db.models.functions import Now
+from django.test import Client
+
+from tasks_app import conf
+from tasks_app.lifecycle import settle
+from tasks_app.metrics import rates
+from tasks_app.models import Attempt, Node, OutcomeKind
+from tasks_app.store import clock
+from tests.lifecycle.kit import failure, release, submitted, success, take
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db]
+
+
+def node(name: str, draining: bool = False, **pools: dict[str, Any]) -> None:
+    """A living node."""
+    Node.objects.create(
+        name=name, lock_domain="elsewhere", started_at=Now() - timedelta(hours=1), seen_at=Now(), seen=clock.reading(),
+        clock=clock.clock_id(), pools=pools, digest=conf.handlers().digest, draining=draining,
+    )  # fmt: skip
+
+
+def pool(slots: int, warm: int, problem: str | None = None) -> dict[str, Any]:
+    return {"slots": slots, "warm": warm, "problem": problem}
+
+
+def test_every_handler_of_the_file_is_listed_in_its_order(api: Client) -> None:
+    found = api.get("/api/handlers").json()
+    assert [each["type"] for each in found] == list(conf.handlers())
+    prime = conf.handlers()["prime"]
+    (one,) = [each for each in found if each["type"] == "prime"]
+    assert one == {
+        "type": "prime",
+        "description": prime.description,
+        "limits": {
+            "timeout": prime.timeout, "start_timeout": 30.0, "max_retries": prime.max_retries,
+            "retry_backoff": prime.retry_backoff, "retry_on": ["error", "timeout", "crash"],
+            "instances": prime.instances, "memory_limit": None, "cpus": None,
+        },
+        "slots": {"busy": 0, "warm": 0, "all": 0},
+        "problem": "no worker lives",
+        "rates": {"seconds": 300.0, "succeeded": 0.0, "failed": 0.0},
+    }  # fmt: skip
+    assert api.get("/api/handlers/prime").json() == one
+
+
+def test_slots_are_summed_over_living_nodes_that_do_not_drain(api: Client) -> None:
+    node("one", echo=pool(2, 2), prime=pool(2, 1, "there is no image"))
+    node("two", echo=pool(4, 1))
+    node("three", draining=True, echo=pool(8, 8))
+    submitted(50)
+    take(node="one")
+    echo, prime = (api.get(f"/api/handlers/{name}").json() for name in ("echo", "prime"))
+    assert (echo["slots"], echo["problem"]) == ({"busy": 1, "warm": 3, "all": 6}, None)
+    assert (prime["slots"], prime["problem"]) == ({"busy": 0, "warm": 1, "all": 2}, "there is no image")
+    assert api.get("/api/handlers/resize").json()["problem"] == "no living worker serves it"
+
+
+@pytest.mark.parametrize("name", ["prme", "%00", "%ff", "a" * 5000, "PRIME", "' OR 1=1"])
+def test_an_unknown_handler_is_404_and_the_good_ones_are_named(api: Client, name: str) -> None:
+    answer = api.get(f"/api/handlers/{name}")
+    assert answer.status_code == 404
+    said = answer.json()["error"]
+    assert "handlers.toml has background, echo, normal, prime, resize, urgent" in said
+    assert ('did you mean "prime"?' in said) == (name in ("prme", "PRIME"))
+
+
+def test_rates_are_of_attempts_that_ended_in_the_last_five_minutes(api: Client) -> None:
+    submitted(*[50] * 6)
+    ok, late, wrong, released, *_ = take(6)
+    settle("node", [success(ok), success(late), failure(wrong, OutcomeKind.CRASH)])
+    release("node", [released], "it stopped")
+    Attempt.objects.filter(task_id=late.id).update(ended_at=Now() - timedelta(seconds=301))
+    found = api.get("/api/handlers/echo").json()["rates"]
+    assert found == {"seconds": 300.0, "succeeded": round(1 / 300, 6), "failed": round(1 / 300, 6)}
+    assert api.get("/api/handlers/prime").json()["rates"]["succeeded"] == 0
+
+
+def test_rates_look_back_less_far_rather_than_read_more_attempts(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted(*[50] * 4)
+    for task in take(4):
+        settle("node", [success(task)])
+    keys = list(Attempt.objects.order_by("pk").values_list("pk", flat=True))
+    for n, key in enumerate(keys):
+        Attempt.objects.filter(pk=key).update(ended_at=Now() - timedelta(seconds=100 - 10 * n))
+    monkeypatch.setattr(rates, "MAX_ATTEMPTS_READ", keys[3] - keys[1])
+    found = rates.recent_rates()
+    assert found.succeeded == {"echo": 2}
+    assert 89 <= found.seconds <= 100

@@ -1,0 +1,209 @@
+"""Requests that wait for a task, in real web servers with a real node."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from tasks_app.web.body_reader import BODY_BUDGET_BYTES
+from testkit.daemon import Daemon, open_gate, read_all, serving
+from testkit.ports import free_port
+from testkit.process import Process, until
+from tests.web.answers import error, only
+
+#: The longest wait. Whoever is answered before its end has not waited for it: the client's own limit is shorter.
+LONG, CLIENT_TIMEOUT_SECONDS = 60, 30
+TASK = b'{"type": "echo"}'
+
+
+class Clients:
+    """Clients of a deployment that call at the same time."""
+
+    def __init__(self, daemon: Daemon, pool: ThreadPoolExecutor) -> None:
+        self._daemon, self._pool = daemon, pool
+
+    def begin(self, method: str, path: str, base: str = "", **more: Any) -> Future[httpx.Response]:
+        """Begin a call, and wait until it waits."""
+        before = self._daemon.counted("waits_begun")
+        base = base or self._daemon.base
+        call = self._pool.submit(httpx.request, method, base + path, timeout=CLIENT_TIMEOUT_SECONDS, **more)
+        until(lambda: self._daemon.counted("waits_begun") > before, what="a wait that has begun")
+        return call
+
+
+@pytest.fixture
+def clients(daemon: Daemon) -> Iterator[Clients]:
+    with ThreadPoolExecutor(8) as pool:
+        yield Clients(daemon, pool)
+
+
+@pytest.fixture
+def node(daemon: Daemon) -> Process:
+    """The web server and a node."""
+    daemon.web()
+    node = daemon.worker()
+    daemon.until_warm()
+    return node
+
+
+def only_task(daemon: Daemon) -> UUID:
+    [row] = daemon.rows("SELECT id FROM taskdaemon_task")
+    return UUID(str(row["id"]))
+
+
+def ended(daemon: Daemon, how: str, times: int = 1) -> None:
+    until(lambda: daemon.counted(f"waits_ended|{how}") == times, what=f"{times} waits that {how}")
+
+
+def test_a_post_and_reads_are_answered_when_their_task_ends(daemon: Daemon, node: Process, clients: Clients) -> None:
+    gate = daemon.gate()
+    body = {"type": "act", "data": {"do": "wait", "gate": str(gate)}}
+    post = clients.begin("POST", f"/queue?wait={LONG}", json=body)
+    path = f"/api/tasks/{only_task(daemon)}"
+    reads = [
+        clients.begin("GET", path, headers={"Prefer": f"wait={LONG}"}),
+        clients.begin("HEAD", f"{path}?wait={LONG}"),
+    ]
+    open_gate(gate)
+    answer = post.result()
+    task = daemon.task(answer.json()["task_id"])
+    assert (answer.status_code, answer.json()) == (200, {"task_id": task["id"], "task": task})
+    assert task["status"] == "completed"
+    assert answer.headers["Location"] == f"/api/tasks/{task['id']}"
+    read, head = (call.result() for call in reads)
+    assert (read.json(), head.content) == (task, b"")
+    assert head.headers["Content-Length"] == read.headers["Content-Length"] == str(len(read.content))
+    assert {one.headers["Preference-Applied"] for one in (answer, read, head)} == {f"wait={LONG}"}
+    ended(daemon, "ended", 3)
+
+
+def test_after_the_time_a_task_is_shown_as_it_is(daemon: Daemon, clients: Clients) -> None:
+    daemon.web()
+    answer = daemon.http.post("/queue", json={"type": "act"}, headers={"Prefer": "wait=1"})
+    assert (answer.json()["task"]["status"], answer.headers["Preference-Applied"]) == ("pending", "wait=1")
+    read = daemon.http.get(f"/api/tasks/{answer.json()['task_id']}?wait=1")
+    assert (read.status_code, read.json()) == (200, answer.json()["task"])
+    now = daemon.http.post("/queue?wait=0", json={"type": "act"})
+    assert now.json()["task"]["id"] == now.json()["task_id"]
+    ended(daemon, "timed_out", 3)
+
+
+def test_a_final_task_is_not_waited_for(daemon: Daemon, node: Process) -> None:
+    for how, status in (({}, "completed"), ({"do": "error"}, "failed")):
+        task = daemon.until_final(daemon.post("act", how))
+        read = daemon.http.get(f"/api/tasks/{task['id']}?wait={LONG}")
+        assert (read.json()["status"], read.json()) == (status, task)
+    assert (
+        daemon.http.post(f"/queue?wait={LONG}", json={"type": "act", "data": {"do": "error"}}).json()["task"][
+            "failure_reason"
+        ]
+        == "handler_error"
+    )
+
+
+def test_a_task_that_is_deleted_ends_its_waits(daemon: Daemon, clients: Clients) -> None:
+    daemon.web()
+    post = clients.begin("POST", f"/queue?wait={LONG}", json={"type": "act"})
+    task = only_task(daemon)
+    read = clients.begin("GET", f"/api/tasks/{task}?wait={LONG}")
+    assert daemon.http.delete(f"/api/tasks/{task}").status_code == 204
+    assert (read.result().status_code, read.result().json()) == (404, {"error": "Task not found"})
+    assert "Preference-Applied" not in read.result().headers
+    assert (post.result().status_code, list(post.result().json())) == (200, ["task_id"])
+    until(lambda: daemon.counted("http|404|task|GET") == 1, what="a 404 that is counted, and no 200 before it")
+    assert daemon.counted("http|200|task|GET") == 0
+
+
+def test_a_large_result_reaches_all_that_wait_for_it(daemon: Daemon, node: Process, clients: Clients) -> None:
+    size = 10 * 1024 * 1024 - 1000
+    post = clients.begin(
+        "POST",
+        f"/queue?wait={LONG}",
+        json={"type": "act", "data": {"do": "wait", "size": size, "gate": str(gate := daemon.gate())}},
+    )
+    read = clients.begin("GET", f"/api/tasks/{only_task(daemon)}?wait={LONG}")
+    open_gate(gate)
+    assert len(post.result().json()["task"]["result"]) == len(read.result().json()["result"]) == size
+
+
+def test_two_web_servers_see_the_same_end(daemon: Daemon, node: Process, clients: Clients) -> None:
+    port = free_port()
+    other = daemon.manage("web", DAEMON_PORT=str(port))
+    base = f"http://127.0.0.1:{port}"
+    other.until(lambda: listens(port), "a listener")
+    task = daemon.post("act", {"do": "wait", "gate": str(gate := daemon.gate())})
+    calls = [clients.begin("GET", f"/api/tasks/{task}?wait={LONG}", each) for each in (base, daemon.base)]
+    open_gate(gate)
+    assert [call.result().json()["status"] for call in calls] == ["completed"] * 2
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_web_server_that_stops_answers_its_waits_at_once(
+    daemon: Daemon, clients: Clients, number: signal.Signals
+) -> None:
+    web = daemon.web()
+    post = clients.begin("POST", f"/queue?wait={LONG}", json={"type": "act"})
+    web.signal(number)
+    assert web.ends(timeout=CLIENT_TIMEOUT_SECONDS) == 0
+    assert (post.result().status_code, post.result().json()["task"]["status"]) == (200, "pending")
+    ended(daemon, "stopped")
+    assert "refused to gracefully stop" not in web.said()
+
+
+def test_places_are_limited_and_a_client_that_goes_gives_its_place_back(tmp_path: Path) -> None:
+    limit = ("sh", "-c", 'ulimit -n 300 && exec "$@"', "sh")  # 64 places
+    with serving(tmp_path, inside=limit) as server, ExitStack() as stack:
+
+        def wait(close: str = "") -> socket.socket:
+            connection = stack.enter_context(server.connect())
+            head = f"POST /queue?wait={LONG} HTTP/1.1\r\nHost: localhost\r\n{close}Content-Length: {len(TASK)}\r\n\r\n"
+            connection.sendall(head.encode() + TASK)
+            return connection
+
+        waiting = [wait() for _ in range(64)]
+        until(lambda: server.counted("waits_begun") == 64, what="64 waits")
+        assert "too many requests wait" in error(read_all(wait("Connection: close\r\n")), 503)
+        assert server.rows("SELECT count(*) AS n FROM taskdaemon_task") == [{"n": 64}]
+        task = server.post("echo")
+        answer = server.http.get(f"/api/tasks/{task}?wait=1")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+        waiting[0].close()
+        until(lambda: server.http.post("/queue?wait=1", content=TASK).status_code == 200, what="a place")
+        ended(server, "gone")
+
+
+def test_a_key_is_needed_before_the_wait(tmp_path: Path) -> None:
+    with serving(tmp_path, DAEMON_HOST="0.0.0.0") as server:
+        assert only(server.exchange(b"GET /api/tasks/x?wait=60 HTTP/1.0\r\nHost: localhost\r\n\r\n"))[0] == 401
+        assert server.counted("waits_begun") == 0
+
+
+def test_the_bodies_of_posts_that_wait_leave_room_for_others(tmp_path: Path) -> None:
+    """Together they are larger than what bodies may take at once."""
+    body = b'{"type": "echo", "data": {"a": "%b"}}' % (b"x" * 1_000_000)
+    head = f"POST /queue?wait={LONG} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with serving(tmp_path) as server, ExitStack() as stack:
+        count = BODY_BUDGET_BYTES // len(body) + 2
+        for number in range(1, count + 1):
+            stack.enter_context(server.connect()).sendall(head + body)
+            if number % 10 == 0 or number == count:  # no more than ten are on their way
+                until(partial(begun, server, number), what=f"{number} waits")
+
+
+def begun(daemon: Daemon, count: int) -> bool:
+    return daemon.counted("waits_begun") == count
