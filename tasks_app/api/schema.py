@@ -163,7 +163,7 @@ DELETED = {204: OpenApiResponse(None, "The task is deleted."), **_NO_TASK}
 CANCELLED = {
     200: TaskObject,
     **_NO_TASK,
-    409: _failure(
+    409: failure(
         "The task has ended.",
         ended="Task is already completed; only a pending or processing task can be cancelled",
     ),
