@@ -59,6 +59,7 @@ urlpatterns = [
     *both("api/tasks/<str:task_id>", tasks.TaskView.as_view(), "task"),
     *both("api/tasks/<str:task_id>/attempts", attempts.AttemptsView.as_view(), "attempts"),
     *both("api/tasks", tasks.TasksView.as_view(), "tasks"),
+    *both("api/tasks/<str:task_id>/cancel", tasks.CancelView.as_view(), "cancel"),
     *both("api/tasks/<str:task_id>/redrive", tasks.RedriveView.as_view(), "redrive"),
     *both("api/handlers", handlers.HandlersView.as_view(), "handlers"),
     *both("api/handlers/<str:type>", handlers.HandlerView.as_view(), "handler"),

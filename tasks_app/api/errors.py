@@ -48,6 +48,12 @@ class NotFound(exceptions.APIException):
     default_detail = "Task not found"
 
 
+class Conflict(exceptions.APIException):
+    """409: the task's status does not allow the call."""
+
+    status_code = status.HTTP_409_CONFLICT
+
+
 class Invalid(exceptions.APIException):
     """400 with one sentence, and `details` [{"field": ..., "error": ...}] if there are several faults.
 

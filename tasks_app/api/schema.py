@@ -160,6 +160,14 @@ QUEUED_TOGETHER = {
 }
 ONE = {200: TaskObject, **_NO_TASK}
 DELETED = {204: OpenApiResponse(None, "The task is deleted."), **_NO_TASK}
+CANCELLED = {
+    200: TaskObject,
+    **_NO_TASK,
+    409: failure(
+        "The task has ended.",
+        ended="Task is already completed; only a pending or processing task can be cancelled",
+    ),
+}
 REDRIVEN = {
     200: TaskObject,
     404: failure("No such task, or it is not failed.", not_failed="Task not found, or it is not failed"),

@@ -1,10 +1,11 @@
-"""The five calls on tasks."""
+"""The calls on tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -13,12 +14,12 @@ from rest_framework.views import APIView
 
 from tasks_app import conf
 from tasks_app.api import admission, inputs, list_parameters, list_schema, pages, schema, waiting
-from tasks_app.api.errors import NotFound
+from tasks_app.api.errors import Conflict, NotFound
 from tasks_app.api.parsers import body_of
 from tasks_app.api.renderers import AlwaysJSON
 from tasks_app.api.response_budget import response_budget
 from tasks_app.api.task_search import search
-from tasks_app.lifecycle import delete, intake, redrive
+from tasks_app.lifecycle import cancel, delete, intake, redrive
 from tasks_app.models import Task
 from tasks_app.store.transactions import writing
 
@@ -143,6 +144,33 @@ class TaskView(API):
         if identity is None or not delete(identity):
             raise NotFound
         return Response(status=204)
+
+
+class CancelView(API):
+    """`POST /api/tasks/{id}/cancel`."""
+
+    @extend_schema(
+        operation_id="cancel_task",
+        tags=["tasks"],
+        parameters=[schema.TASK_ID],
+        request=None,
+        responses=schema.CANCELLED,
+    )
+    def post(self, request: Request, task_id: str) -> Response:
+        """Cancel a task that has not ended. If it runs, its handler gets SIGTERM, and its result is dropped."""
+        identity = inputs.task_id(task_id)
+        with writing():  # no other request can redrive the task before the answer is read, so it says `failed`
+            if identity is None or not cancel(identity):
+                raise _not_cancelled(identity)
+            return read(task_id)
+
+
+def _not_cancelled(identity: UUID | None) -> Conflict | NotFound:
+    """Why a task cannot be cancelled."""
+    status = identity and Task.objects.filter(pk=identity).values_list("status", flat=True).first()
+    if not status:
+        return NotFound()
+    return Conflict(f"Task is already {status}; only a pending or processing task can be cancelled")
 
 
 class RedriveView(API):

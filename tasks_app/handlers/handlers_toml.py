@@ -67,6 +67,7 @@ class Handler:
     retry_backoff: float = 1.0
     retry_on: frozenset[str] = frozenset(RETRY_ON)
     start_timeout: float = 30.0
+    stop_grace: float = 2.0
     max_tasks_per_container: int | None = None
     max_container_age: float | None = None
     profile: str = "sealed"

@@ -230,6 +230,7 @@ KEYS: Mapping[str, Key] = {
     "retry_backoff": Key(_seconds(0)),
     "retry_on": Key(lambda value: frozenset(_words(value, _choice(*RETRY_ON)))),
     "start_timeout": Key(_seconds(0)),
+    "stop_grace": Key(_seconds(0)),
     "max_tasks_per_container": Key(_integer(1, 1_000_000_000)),
     "max_container_age": Key(_seconds(1)),
     "profile": Key(_choice(*PROFILES), needs_image=True),

@@ -4,7 +4,7 @@ A move is an UPDATE whose WHERE states the old status and, for a running task, t
 move has not happened. Nothing else in the project changes a status.
 """
 
-from tasks_app.lifecycle.cancel import cancel
+from tasks_app.lifecycle.cancel import cancel, cancelled
 from tasks_app.lifecycle.claim import claim, ready_types
 from tasks_app.lifecycle.delete import delete
 from tasks_app.lifecycle.expire import expire
@@ -30,6 +30,7 @@ __all__ = [
     "NewTask",
     "Policy",
     "cancel",
+    "cancelled",
     "claim",
     "delete",
     "due_work",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
 from tasks_app.metrics import counters
@@ -16,7 +17,7 @@ MAX_TRIES = 8
 def cancel(task_id: UUID, why: str = "cancelled") -> bool:
     """Fail a task that has not ended; False if there is no such task or it has ended.
 
-    If it runs, its node stops the container within about a second and drops the result.
+    If it runs, its node notices within about a second, stops the container and drops the result.
     """
     for _ in range(MAX_TRIES):
         task = Task.objects.filter(pk=task_id, status__in=(Status.PENDING, Status.PROCESSING)).first()
@@ -25,6 +26,12 @@ def cancel(task_id: UUID, why: str = "cancelled") -> bool:
         if _end(task, why):
             return True
     return False
+
+
+def cancelled(ids: Collection[str]) -> set[str]:
+    """Of these tasks, the ids of those that were cancelled or deleted, and not redriven since."""
+    others = Task.objects.filter(pk__in=ids).exclude(status=Status.FAILED, failure_reason=FailureReason.CANCELLED)
+    return set(ids) - {str(identity) for identity in others.values_list("pk", flat=True)}
 
 
 def _end(task: Task, why: str) -> bool:

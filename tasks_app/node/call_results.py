@@ -75,7 +75,7 @@ def attempt_result(call_result: CallResult) -> AttemptResult:
         stdout_tail=call_result.stdout_tail,
         stderr_tail=call_result.stderr_tail,
         kind_if_repeated=otherwise,
-        taken_away=isinstance(outcome, Killed) and outcome.reason is KillReason.TAKEN_AWAY,
+        taken_away=isinstance(outcome, Killed) and outcome.reason in (KillReason.CANCELLED, KillReason.TAKEN_AWAY),
     )
 
 

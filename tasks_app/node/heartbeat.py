@@ -11,7 +11,7 @@ import structlog
 from django.db import DatabaseError, connection
 
 from tasks_app.db.node_lock import is_dead, remove_lock, touch
-from tasks_app.lifecycle import due_work, expire, held, maintain, promote, renew, rescue
+from tasks_app.lifecycle import cancelled, due_work, expire, held, maintain, promote, renew, rescue
 from tasks_app.metrics import local_counters
 from tasks_app.node.availability import RENEWAL_SECONDS, Availability
 from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
@@ -171,8 +171,14 @@ class Heartbeat:
         if not running:
             return
         gone = running.keys() - held(self._record.name, [key[0] for key in running])
-        if gone:
-            self._in_flight.kill(lambda key, _: key in gone, KillReason.TAKEN_AWAY)
+        if not gone:
+            return
+        now = clock.elapsed()
+        over = cancelled([key[0] for key in gone])
+        # No other node runs these, so that they need no lease while their handlers clean up.
+        self._in_flight.renewed([key for key in gone if key[0] in over], now)
+        self._in_flight.kill(lambda key, _: key in gone and key[0] in over, KillReason.CANCELLED)
+        self._in_flight.kill(lambda key, _: key in gone and key[0] not in over, KillReason.TAKEN_AWAY)
 
     def _take_over(self, others: Sequence[str], leases: bool) -> None:
         dead = [name for name in others if self._record.shares_locks_with(name) and is_dead(self._home, name)]

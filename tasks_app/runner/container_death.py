@@ -103,6 +103,13 @@ def decide(state: Busy, reply: Reply | None, closing: bool, recycling: Recycling
     return reply, DeathReason.CHATTER if session.surplus else DeathReason.EXIT
 
 
+def grace(handler: Handler, outcome: Outcome, reason: DeathReason) -> float:
+    """How many seconds the handler of a call that ended for this reason has between SIGTERM and the kill."""
+    if isinstance(outcome, Killed):
+        return min(handler.stop_grace, outcome.reason.max_grace)
+    return handler.stop_grace if reason is DeathReason.TIMEOUT else 0.0
+
+
 def after_reply(
     session: Session,
     reply: Success | Failure,
@@ -134,7 +141,7 @@ def _unanswered(state: Busy, closing: bool) -> Decision:
         return Killed(state.kill), DeathReason.KILLED
     if closing:
         return Killed(KillReason.CLOSED), DeathReason.KILLED
-    # A deadline kills the container: that ends a handler that does not read as well as one that does not write, and no
+    # A deadline ends the container: that ends a handler that does not read as well as one that does not write, and no
     # late reply can come.
     if time.monotonic() >= state.deadline:
         stdout = session.tails()[0] if session.delivery.begun else None

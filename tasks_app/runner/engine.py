@@ -48,9 +48,10 @@ IsGone = Callable[[str, str], bool]
 class Container(Protocol):
     """A running handler that reads lines and replies to them.
 
-    1. One thread at a time uses it, except for `send` and `silent`, which the slot calls under its lock.
+    1. One thread at a time uses it, except for `send` and `silent`, which the slot calls under its lock, and
+       `terminate`, during which another thread may receive.
     2. All its pipes are open when it starts. Everything that it writes from the start can be received.
-    3. No method blocks, except `destroy` and a `check_leftovers` that may wait.
+    3. No method blocks, except `terminate`, `destroy` and a `check_leftovers` that may wait.
     4. `send` passes bytes on in order, as many as fit now; `receive` returns them in order and complete.
     5. stdout and stderr never mix. Their order relative to each other may be lost.
     6. Everything that it wrote before it ended is received before its end.
@@ -118,6 +119,13 @@ class Container(Protocol):
         instead: call it again with `wait` from a thread that may block.
         12. Only containers of an engine on this machine are inspected. For child processes and containers elsewhere
             LEFTOVER is never returned, and OOM is reported at the container's end.
+        """
+
+    def terminate(self) -> None:
+        """Send SIGTERM to its first process. Takes at most 10 s. Never raises.
+
+        13. Without an init in the container (Docker's `init`) that process is PID 1, and the kernel drops a SIGTERM for
+            which it has no handler.
         """
 
     def destroy(self, grace: float = 0.0) -> ContainerExit:

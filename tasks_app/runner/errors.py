@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from typing import ClassVar
+
+DRAIN_GRACE_SECONDS = 5.0
+"""The longest grace that a draining node gives. What stops the node kills it some seconds after its drain time."""
 
 
 class RunnerError(Exception):
@@ -62,11 +66,18 @@ class BadReply(CallFailed):
 class KillReason(Enum):
     """Why a call is stopped on request. The value is the error that the task's attempt gets."""
 
+    CANCELLED = "cancelled or deleted"
+    """A caller has ended the task."""
     TAKEN_AWAY = "taken away"
     """Another verb has ended the attempt."""
     LEASE_LOST = "its lease could not be renewed in time: the database was away, or the node stood still"
     DRAINED = "drained"
     CLOSED = "the node is closing"
+
+    @property
+    def max_grace(self) -> float:
+        """The most seconds between SIGTERM and the kill; 0: killed at once, since the task may run elsewhere."""
+        return {KillReason.CANCELLED: math.inf, KillReason.DRAINED: DRAIN_GRACE_SECONDS}.get(self, 0.0)
 
 
 class Killed(CallFailed):

@@ -47,4 +47,6 @@ def _with_exit(result: CallResult, reason: DeathReason, container_exit: Containe
     elif isinstance(outcome, NotBegun) and reason is DeathReason.EXIT:
         text = f"the handler ended{exit_code_text(container_exit)} before it read its line"
         outcome = NotBegun(text, outcome.otherwise)
-    return result._replace(outcome=outcome, exit_code=container_exit.exit_code, oom=container_exit.oom)
+    # After SIGTERM it may have ended by itself, but that was not its decision.
+    code = None if reason in (DeathReason.KILLED, DeathReason.TIMEOUT) else container_exit.exit_code
+    return result._replace(outcome=outcome, exit_code=code, oom=container_exit.oom)

@@ -48,13 +48,10 @@ class Session:
         """Sends the last line."""
         self._writer = container.writer()
         self._readers = list(container.readers())
-        self._watching_writer = False
-        self._stdin_closed = False
+        self._watching_writer = self._stdin_closed = self._expects_task_id = False
         self._starting = True
-        self._startup_bytes = 0
-        self._stdout_bytes = 0
+        self._startup_bytes = self._stdout_bytes = 0
         self._task = ""
-        self._expects_task_id = False
         self._earlier_tasks: deque[str] = deque(maxlen=MAX_REMEMBERED_TASKS)
         self._lines = Lines()
         self._out: Tail | None = None
@@ -125,6 +122,12 @@ class Session:
             self._watch_writer(True)
         return True
 
+    def refuse_replies(self) -> None:
+        """Send nothing more. What would have been a reply goes to the log."""
+        self.awaiting_reply = self._starting = False
+        self.delivery.cancel()
+        self._watch_writer(False)
+
     def poll(self) -> Events:
         """The events that are ready now."""
         return self._poller.poll(0)
@@ -175,8 +178,7 @@ class Session:
                 self._stdout_bytes += len(data)
                 reply = self._stdout(data) or reply
             else:
-                if self._err is None:
-                    self._err = Tail()
+                self._err = self._err or Tail()
                 self._err.add(data)
         return reply
 
@@ -234,8 +236,7 @@ class Session:
             self.premature = True
 
     def _keep(self, data: bytes) -> None:
-        if self._out is None:
-            self._out = Tail()
+        self._out = self._out or Tail()
         self._out.add(data)
 
     def _stream_ended(self, stream: int, fd: int) -> None:
@@ -285,8 +286,7 @@ class Session:
         if watch == self._watching_writer:
             return
         self._watching_writer = watch
-        writer = self._writer
-        if writer in self._readers:
+        if (writer := self._writer) in self._readers:
             self._poller.modify(writer, self._events(writer))
             if self._reactor is not None:
                 self._reactor.modify(writer, self._events(writer))

@@ -7,21 +7,29 @@ from queue import SimpleQueue
 from typing import Any
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.runner.call import Call, CallResult, Outcome
-from tasks_app.runner.container_death import Eviction, Recycling, after_reply, decide, decide_idle
+from tasks_app.runner.call import Call, CallResult
+from tasks_app.runner.container_death import Eviction, after_reply
 from tasks_app.runner.death_reason import DOUBT, DeathReason
 from tasks_app.runner.engine import Container, Engine
-from tasks_app.runner.errors import Crashed, KillReason, NotBegun, Unavailable
+from tasks_app.runner.errors import Crashed, KillReason, Unavailable
 from tasks_app.runner.reactor import Events, Reactor
 from tasks_app.runner.reporter import Reporter
-from tasks_app.runner.session import Reply, Session
+from tasks_app.runner.session import Session
+from tasks_app.runner.slot_moves import Change, SlotMoves
 from tasks_app.runner.slot_owner import SlotOwner
-from tasks_app.runner.slot_state import Absent, Busy, Called, Inspected, Phase, Ready, Served, SlotState, Watched
+from tasks_app.runner.slot_state import (
+    Absent,
+    Called,
+    Inspected,
+    Phase,
+    Ready,
+    Stopping,
+    Watched,
+)
 from tasks_app.runner.starter import INTERNAL_ERROR, Starter
-from tasks_app.runner.wire import Failure, Success
 
 
-class Slot:
+class Slot(SlotMoves):
     """A place for one container. Each slot taken from its pool needs one `run` or one `release`.
 
     What the dispatcher and the reactor call never blocks. The slot's thread does what may block: it starts, inspects
@@ -31,22 +39,11 @@ class Slot:
     def __init__(
         self, number: int, handler: Handler, engine: Engine, owner: SlotOwner, ready_after: float, reactor: Reactor
     ) -> None:
-        self.number = number
-        self._handler, self._owner, self._reactor = handler, owner, reactor
+        super().__init__(number, handler, owner, reactor)
         self._starter = Starter(handler, engine, number, ready_after)
         self._reporter = Reporter(handler, engine, owner, self._starter)
-        self._recycling = Recycling(handler, lambda: owner.may_recycle(number))
-        self._lock = threading.Lock()
-        #: Written under the lock, by the dispatcher's thread (`run`), the one that polls the reactor (`handle`,
-        #: `check`), the slot's own, and any that kills.
-        self._state: SlotState = Absent()
-        #: Set by the pool, under the pool's lock; cleared under the slot's, by the thread that ends or refuses the call
-        #: or releases the slot. Only a free slot is taken, so both never happen at once.
-        self._taken = False
-        #: Written once, by the thread that closes the pool.
-        self._closing = False
         #: What the reactor's polling thread leaves to the slot's.
-        self._handed_over: SimpleQueue[Eviction | Inspected] = SimpleQueue()
+        self._handed_over: SimpleQueue[Eviction | Inspected | Stopping] = SimpleQueue()
         self._thread = threading.Thread(target=self._main, name=f"slot-{handler.name}-{number}", daemon=True)
 
     def __repr__(self) -> str:
@@ -123,16 +120,17 @@ class Slot:
         return False
 
     def kill(self, reason: KillReason, token: Any = None) -> bool:
-        """Kill the container of the running call, whose outcome becomes Killed(reason). Thread-safe.
+        """End the container of the running call, whose outcome becomes Killed(reason). Thread-safe.
 
-        With a token: only if the running call has it. False if there was no such call. A reply that arrives first wins
-        even if this returned True.
+        Its handler gets SIGTERM first if the reason and its `stop_grace` give it time. With a token: only if the
+        running call has it. False if there was no such call. A reply that arrives first wins even if this returned
+        True.
         """
         with self._lock:
             state = self._state
             if not isinstance(state, Called) or (token is not None and state.call.token != token):
                 return False
-            self._state = state.killed(reason)
+            self._state = state.killed(reason, time.monotonic())
         self._reactor.check_soon(self)
         return True
 
@@ -186,53 +184,7 @@ class Slot:
             if not isinstance(self._state, (Absent, Inspected)):
                 self._handed_over.put(self._evict(self._state, Crashed(INTERNAL_ERROR), DeathReason.FAULT))
 
-    def _apply(self, state: Served, reply: Reply | None) -> Eviction | Inspected | CallResult | None:
-        """End the call, or evict the container, if its output or the time requires that. Under the lock."""
-        if not isinstance(state, Busy):
-            reason = decide_idle(state, self._closing, self._recycling)
-            return None if reason is None else self._evict(state, None, reason)
-        outcome, cause = decide(state, reply, self._closing, self._recycling)
-        if outcome is None:
-            return None
-        if cause is None:
-            return self._end_call(state, outcome)
-        if cause is DOUBT:
-            assert isinstance(outcome, (Success, Failure))
-            state.session.detach()
-            self._state = inspected = state.inspected(outcome)
-            return inspected
-        return self._evict(state, outcome, cause)
-
-    def _end_call(self, state: Called, outcome: Outcome) -> CallResult:
-        """The call is over and the container stays. Under the lock."""
-        session = state.session
-        result = session.result(state.call, outcome, state.sent_at, self.number, oom=False)
-        self._taken = False  # before the pool may give the slot away again
-        blind_replies = session.calls if session.delivery.blind else 0
-        watch = 0.0 if session.names_tasks else self._owner.watch_seconds(blind_replies)
-        if watch:
-            until = time.monotonic() + watch
-            self._state = state.watched(until)
-            self._reactor.schedule(until)
-        else:
-            self._state = state.replied()
-            self._owner.mark_ready(self.number)
-        return result
-
-    def _evict(self, state: Served | Inspected, outcome: Outcome | None, reason: DeathReason) -> Eviction:
-        """Detach the container, and its call, from the slot. Under the lock."""
-        session, result = state.session, None
-        session.detach()
-        if outcome is not None and isinstance(state, (Busy, Inspected)):
-            result = session.result(state.call, outcome, state.sent_at, self.number, reason is DeathReason.OOM)
-            self._taken = False
-        self._state = state.evicted()
-        self._owner.withdraw(self.number)
-        if session.replied and (reason is DeathReason.CHATTER or isinstance(outcome, NotBegun)):
-            self._owner.misbehaved()
-        return Eviction(session, reason, result)
-
-    def _report(self, change: Eviction | Inspected | CallResult) -> None:
+    def _report(self, change: Change) -> None:
         if isinstance(change, CallResult):
             # The slot is ready before this report, so that its receiver finds a free slot.
             self._reporter.replied(change)
@@ -262,8 +214,11 @@ class Slot:
             self._state = self._state.started(session, session.started_at + self._starter.probation())
             session.attach(self._reactor, self)
         self._reactor.check_soon(self)
-        while isinstance(left := self._handed_over.get(), Inspected):
-            self._inspect(left)
+        while not isinstance(left := self._handed_over.get(), Eviction):
+            if isinstance(left, Stopping):
+                session.container.terminate()
+            else:
+                self._inspect(left)
         return left
 
     def _inspect(self, state: Inspected) -> None:

@@ -4,6 +4,7 @@
                                                              Busy --watched--> Watched
                                                              Busy --inspected--> Inspected --replied--> Ready
                                                                                  Inspected --watched--> Watched
+                                                             Busy --stopping--> Stopping
 
 From every state with a container, `evicted` leads back to Absent. A state is a value: its fields are final (a frozen
 dataclass would take four times as long to make), and the slot replaces it under its lock, so whoever has read one sees
@@ -18,7 +19,8 @@ from enum import StrEnum
 from typing import Final
 
 from tasks_app.runner.call import Call
-from tasks_app.runner.errors import KillReason
+from tasks_app.runner.death_reason import DeathReason
+from tasks_app.runner.errors import CallFailed, KillReason
 from tasks_app.runner.session import Session
 from tasks_app.runner.wire import Failure, Success
 
@@ -89,9 +91,13 @@ class Busy:
     def due(self) -> float:
         return self.deadline
 
-    def killed(self, reason: KillReason) -> Busy:
+    def killed(self, reason: KillReason, at: float) -> Busy:
         """A kill was requested."""
         return replace(self, kill=reason)
+
+    def stopping(self, outcome: CallFailed, reason: DeathReason, at: float, until: float) -> Stopping:
+        """Its call is over without a reply, and its handler has time to clean up."""
+        return Stopping(self.session, self.call, self.sent_at, outcome, reason, at, until)
 
     def inspected(self, reply: Success | Failure) -> Inspected:
         """It has replied, but only a thread that may block can find out whether its container may stay."""
@@ -122,7 +128,7 @@ class Inspected:
     def due(self) -> float:
         return math.inf
 
-    def killed(self, reason: KillReason) -> Inspected:
+    def killed(self, reason: KillReason, at: float) -> Inspected:
         """A kill was requested too late."""
         return self
 
@@ -136,11 +142,38 @@ class Inspected:
         return Absent()
 
 
-Served = Watched | Ready | Busy
+@dataclass(slots=True)
+class Stopping:
+    """A container whose call is over without a reply, for `reason`. Its handler gets SIGTERM; at `until` it is killed.
+
+    `at`: when the call was over. No reply counts any more.
+    """
+
+    session: Final[Session]
+    call: Final[Call]
+    sent_at: Final[float]
+    outcome: Final[CallFailed]
+    reason: Final[DeathReason]
+    at: Final[float]
+    until: Final[float]
+
+    @property
+    def due(self) -> float:
+        return self.until
+
+    def killed(self, reason: KillReason, at: float) -> Stopping:
+        """Another kill was requested: it may shorten the grace."""
+        return replace(self, until=min(self.until, at + reason.max_grace))
+
+    def evicted(self) -> Absent:
+        return Absent()
+
+
+Served = Watched | Ready | Busy | Stopping
 """The reactor serves the container."""
-Called = Busy | Inspected
-"""There is a call, whose result is not known yet."""
-SlotState = Absent | Watched | Ready | Busy | Inspected
+Called = Busy | Inspected | Stopping
+"""There is a call, whose result has not been reported yet."""
+SlotState = Absent | Watched | Ready | Busy | Inspected | Stopping
 
 
 class Phase(StrEnum):
@@ -158,7 +191,7 @@ class Phase(StrEnum):
     def of(cls, state: SlotState, taken: bool) -> Phase:
         """The phase of a slot in this state. `taken`: it was taken from its pool."""
         match state:
-            case Busy() | Inspected():
+            case Busy() | Inspected() | Stopping():
                 return cls.BUSY
             case Ready():
                 return cls.TAKEN if taken else cls.FREE

@@ -25,6 +25,7 @@ OPERATIONS = {
     "get_task",
     "delete_task",
     "list_attempts",
+    "cancel_task",
     "redrive_task",
     "list_handlers",
     "get_handler",

@@ -77,7 +77,8 @@ client = Client(raise_request_exception=False, SERVER_NAME="localhost")
 calls = [("POST", "/queue"), ("GET", "/api/tasks"), ("GET", "/api/metrics"),
          ("GET", "/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"),
          ("DELETE", "/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"), ("GET", "/health"), ("GET", "/health/ready"),
-         ("POST", "/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b/redrive")]
+         ("POST", "/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b/redrive"),
+         ("POST", "/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b/cancel")]
 for method, path in calls:
     answer = client.generic(method, path, b'{"type": "echo"}')
     print("ANSWER", method, path, answer.status_code, answer.headers["Content-Type"], answer.headers.get("Retry-After"))
@@ -91,7 +92,7 @@ def test_without_its_postgresql_every_call_is_503_in_json(tmp_path: Path) -> Non
     asks = Process(tmp_path, daemon.environment | {"DJANGO_SETTINGS_MODULE": "taskdaemon_site.settings"}, "-c", ASK)
     asks.ends()
     said = [line.split() for line in asks.said().splitlines() if line.startswith("ANSWER")]
-    assert len(said) == 9, asks.said()[-2000:]
+    assert len(said) == 10, asks.said()[-2000:]
     for _, _, path, status, kind, retry in said[:-1]:
         assert (status, kind) == ("503", "application/json"), path
         if not path.startswith("/health"):

@@ -36,6 +36,7 @@ def error(answer: Any, status: int) -> str:
         "/static/%00",
         "/openapi",
         "/.env",
+        "/api/tasks//cancel",
         "/api/tasks//redrive",
     ],
 )
@@ -63,10 +64,11 @@ def test_an_unknown_address_is_404_in_json(api: Client, path: str) -> None:
     ],
     ids=lambda name: name[:20],
 )
-@pytest.mark.parametrize("method", ["get", "delete", "redrive"])
+@pytest.mark.parametrize("method", ["get", "delete", "cancel", "redrive"])
 def test_an_id_that_names_no_task_is_404(api: Client, name: str, method: str) -> None:
     address = f"/api/tasks/{name}"
-    answer = api.post(f"{address}/redrive") if method == "redrive" else getattr(api, method)(address)
+    verb = method in ("cancel", "redrive")
+    answer = api.post(f"{address}/{method}") if verb else getattr(api, method)(address)
     said = error(answer, 404)
     assert said.startswith("Task not found")
     if method == "get":
@@ -80,6 +82,7 @@ def test_an_id_that_names_no_task_is_404(api: Client, name: str, method: str) ->
         ("/queue/batch", "POST, OPTIONS"),
         ("/api/tasks", "GET, HEAD, OPTIONS"),
         (f"/api/tasks/{UNKNOWN_ID}", "GET, DELETE, HEAD, OPTIONS"),
+        (f"/api/tasks/{UNKNOWN_ID}/cancel", "POST, OPTIONS"),
         (f"/api/tasks/{UNKNOWN_ID}/redrive", "POST, OPTIONS"),
         ("/api/handlers", "GET, HEAD, OPTIONS"),
         ("/api/handlers/echo", "GET, HEAD, OPTIONS"),
@@ -118,6 +121,7 @@ def test_both_slash_forms_work_and_none_redirects(api: Client) -> None:
         assert api.get(address).status_code == 200
         assert api.get(f"/api/tasks{slash}").status_code == 200
         error(api.post(f"{address.rstrip('/')}/redrive{slash}"), 404)
+        assert api.post(f"{address.rstrip('/')}/cancel{slash}").status_code == 200
         assert api.delete(address).status_code == 204
         for path in ("/health/live", "/metrics", "/api/metrics", "/openapi.json", "/docs", "/redoc"):
             assert api.get(path + slash).status_code == 200
@@ -356,6 +360,7 @@ def test_a_page_of_another_site_changes_nothing(api: Client, headers: dict[str, 
     error(api.post("/queue/batch", b'{"tasks": [{"type": "echo"}]}', content_type="text/plain", headers=headers), 403)
     error(api.delete(f"/api/tasks/{task}", headers=headers), 403)
     error(api.post(f"/api/tasks/{task}/redrive", headers=headers), 403)
+    error(api.post(f"/api/tasks/{task}/cancel", headers=headers), 403)
     error(api.post("/admin/login/", headers=headers), 403)
     assert len(api.get("/api/tasks", headers=headers).json()) == 1
 

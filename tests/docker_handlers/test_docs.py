@@ -76,7 +76,13 @@ def test_every_block_of_the_page_is_tested() -> None:
         ("Shell", {"hello.sh", "Dockerfile"}),
         ("C", {"hello.c", "Dockerfile"}),
     ]
-    assert len(BLOCK.findall(PAGE)) == PAGE.count("```") / 2 == 6 + len(blocks("toml")) + len(blocks("json"))
+    assert len(BLOCK.findall(PAGE)) == PAGE.count("```") / 2 == 7 + len(blocks("toml")) + len(blocks("json"))
+
+
+def test_the_block_about_sigterm_is_that_of_its_example() -> None:
+    (block,) = (text for kind, name, text in BLOCK.findall(PAGE) if kind == "python" and not name)
+    example = (TOP / "examples/handlers/tidy/handler.py").read_text()
+    assert all(part in example for part in block.split("\n\n\n"))
 
 
 @pytest.mark.parametrize("language", ["python", "shell", "c"])
@@ -113,7 +119,7 @@ def test_the_command_to_try_a_handler_without_the_daemon_works(images: list[str]
 
 
 def test_the_python_handler_runs_as_a_child_process_too(tmp_path: Path) -> None:
-    (source,) = blocks("python")
+    source, _ = blocks("python")
     (tmp_path / "hello.py").write_text(source)
     request = blocks("json")[0].encode()
     output = subprocess.run([sys.executable, "hello.py"], cwd=tmp_path, input=request, capture_output=True, check=True)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from testkit.images import docker
 from testkit.images.recipes import TOP
+from testkit.process import until
 from tests.docker_handlers.conftest import Deployment
 
 FILE = TOP / "examples/docker/handlers.toml"
@@ -83,6 +84,16 @@ def test_resize_with_pillow(daemon: Deployment) -> None:
 @pytest.mark.parametrize("task_type", ["urgent", "normal", "background"])
 def test_the_priority_handlers_name_their_task_type(daemon: Deployment, task_type: str) -> None:
     assert result(daemon, task_type, {"a": 1}) == {"handled_by": task_type, "data": {"a": 1}}
+
+
+def test_tidy_cleans_up_when_it_is_cancelled(daemon: Deployment) -> None:
+    assert result(daemon, "tidy", {"seconds": 1}) == {"files": 1}
+    assert refused(daemon, "tidy", {"seconds": "1"}) == "data.seconds must be an integer from 0 to 3600"
+    task = daemon.post("tidy", {"seconds": 600})
+    daemon.until_status(task, "processing")
+    assert daemon.http.post(f"/api/tasks/{task}/cancel").json()["failure_reason"] == "cancelled"
+    until(lambda: daemon.attempts(task)[0]["stderr_tail"] == "cleaned up\n", what="its log")
+    assert result(daemon, "tidy", {"seconds": 0}) == {"files": 0}
 
 
 def test_an_attempt_names_the_container_that_docker_knows(daemon: Deployment) -> None:

@@ -233,24 +233,29 @@ def writable(daemon: Daemon, statement: str) -> None:
         session.execute(statement)
 
 
-def writes(daemon: Daemon, task: str) -> dict[str, httpx.Response]:
-    """One call of each kind that writes."""
+def writes(daemon: Daemon, task: str, waiting: str) -> dict[str, httpx.Response]:
+    """One call of each kind that writes. `task` has failed, and `waiting` is pending."""
     http, one = daemon.http, {"type": "act"}
     return {
         "the short way": http.post("/queue", json=one),
         "the view": http.post("/queue/", json=one),
         "a batch": http.post("/queue/batch", json={"tasks": [one] * 3}),
         "delete": http.delete(f"/api/tasks/{task}"),
+        "cancel": http.post(f"/api/tasks/{waiting}/cancel"),
         "redrive": http.post(f"/api/tasks/{task}/redrive"),
     }
 
 
 def test_a_server_that_takes_no_writes_is_503_for_each_of_them_and_its_sessions_are_not_kept(daemon: Daemon) -> None:
     web = daemon.web()
-    task = daemon.post("act", {"n": 1})
+    task, waiting = daemon.post("act", {"n": 1}), daemon.post("act", {"n": 2})
     assert isinstance(daemon.store, PostgreSQLStore)
     name = daemon.store.name
-    writable(daemon, "UPDATE taskdaemon_task SET status = 'failed', failure_reason = 'crash', completed_at = now()")
+    writable(
+        daemon,
+        "UPDATE taskdaemon_task SET status = 'failed', failure_reason = 'crash', completed_at = now()"
+        f" WHERE id = '{task}'",
+    )
     # Every session from now on may only read, as on a standby; those that there are go.
     writable(daemon, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     writable(
@@ -260,14 +265,14 @@ def test_a_server_that_takes_no_writes_is_503_for_each_of_them_and_its_sessions_
     )
     until(lambda: daemon.http.get(f"/api/tasks/{task}").status_code == 200, what="new sessions")
     for _ in range(2):
-        for kind, answer in writes(daemon, task).items():
+        for kind, answer in writes(daemon, task, waiting).items():
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2"), kind
             assert "nothing was changed" in answer.json()["error"], kind
         assert daemon.http.get(f"/api/tasks/{task}").json()["status"] == "failed"
-        assert len(daemon.http.get("/api/tasks").json()) == 1
+        assert len(daemon.http.get("/api/tasks").json()) == 2
     assert "Traceback" not in web.said() and "internal error" not in web.said()
     # The primary is there again, behind the same address: no session of the standby is left to answer.
     writable(daemon, f"ALTER DATABASE {name} RESET default_transaction_read_only")
-    for kind, answer in writes(daemon, task).items():
+    for kind, answer in writes(daemon, task, waiting).items():
         assert answer.status_code in (200, 204, 404), (kind, answer.text)
     calm(web)

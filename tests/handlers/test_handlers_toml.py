@@ -88,6 +88,7 @@ def test_every_key_is_read_into_its_type(file: Path) -> None:
         retry_backoff = 0.5
         retry_on = ["timeout", "crash"]
         start_timeout = 90
+        stop_grace = 0
         max_tasks_per_container = 1000
         max_container_age = 3600
         profile = "open"
@@ -109,7 +110,7 @@ def test_every_key_is_read_into_its_type(file: Path) -> None:
         name="re-size_2", image="registry/resize:1", command=("run", ""), cwd=file.parent.resolve(), instances=4,
         timeout=60.0, handler_selection="first-available", memory_limit=512 * 1024**2,
         env={"LEVEL": "debug", "odd name": ""}, env_from=("API_KEY",), max_retries=0, retry_backoff=0.5,
-        retry_on=frozenset({"timeout", "crash"}), start_timeout=90.0, max_tasks_per_container=1000,
+        retry_on=frozenset({"timeout", "crash"}), start_timeout=90.0, stop_grace=0.0, max_tasks_per_container=1000,
         max_container_age=3600.0, profile="open", cpus=1.5, pids_limit=64, network="bridge", read_only=False,
         tmpfs={"/tmp": 64 * 1024**2}, tmpfs_exec=True, shm_size=16 * 1024**2, user="image",
         cap_add=("CHOWN", "SETUID"), runtime="runsc", mounts=(("/srv/models", "/models"),),
@@ -182,6 +183,9 @@ handlers.toml:18: [handlers.resize] text: is unknown; known are """.rstrip(" ").
 
 
 @pytest.mark.parametrize(("key", "says"), [
+    ("stop_grace = -1", "-1 is out of range; it is in seconds, at least 0 and at most 604800"),
+    ('stop_grace = "2s"', "'2s' is not a number; write it without quotes and units"),
+    ("stop_grce = 2", 'is unknown; did you mean "stop_grace"?'),
     ("cpus = 0", "0 is out of range; it is the number of processors, at least 0.01"),
     ('memory_limit = "12m"', """'12m' is out of range; write "16m" or more"""),
     ('cap_add = ["CHOWN"]', "gives nothing to a sealed handler, which runs as user 65534: capabilities are for root; "

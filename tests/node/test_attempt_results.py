@@ -67,8 +67,9 @@ def test_a_task_that_was_not_begun_is_released_and_keeps_the_alternative_outcome
     assert (result.kind, result.kind_if_repeated, result.container) == (OutcomeKind.RELEASED, OutcomeKind.CRASH, "c")
 
 
-def test_an_attempt_that_was_taken_away_keeps_its_log() -> None:
-    result = attempt_result(finished(Killed(KillReason.TAKEN_AWAY)))
+@pytest.mark.parametrize("reason", [KillReason.TAKEN_AWAY, KillReason.CANCELLED])
+def test_an_attempt_that_was_taken_away_keeps_its_log(reason: KillReason) -> None:
+    result = attempt_result(finished(Killed(reason)))
     assert (result.taken_away, result.stdout_tail, result.stderr_tail) == (True, "out", "err")
     assert not attempt_result(finished(Killed(KillReason.DRAINED))).taken_away
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tasks_app.db.node_lock import NodeLock, has_lock
+from tasks_app.lifecycle import cancel, delete, redrive
 from tasks_app.lifecycle.claim import LEASE_SECONDS
 from tasks_app.models import Node, Task
 from tasks_app.node import heartbeat as module
@@ -172,3 +173,32 @@ def test_an_attempt_whose_lease_ends_is_killed_without_the_database(
         beating.heartbeat.stop()
         watch.join(10)
     assert [reason for reason, _ in lost.killed] == [KillReason.LEASE_LOST] and held.killed == []
+
+
+def test_an_attempt_of_a_cancelled_or_deleted_task_may_clean_up_and_one_that_may_run_elsewhere_is_killed_at_once(
+    beating: BeatingNode,
+) -> None:
+    kept, cancelled, deleted, redriven, lost = (running(node="me") for _ in range(5))
+    slots = [begin(beating.in_flight, task, clock.elapsed()) for task in (kept, cancelled, deleted, redriven, lost)]
+    for task in (cancelled, redriven):
+        assert cancel(row(task).pk)
+    assert delete(row(deleted).pk) and redrive(row(redriven).pk)
+    Task.objects.filter(pk=lost.id).update(node="another", attempts=2)
+    beating.beat()
+    assert [[reason for reason, _ in slot.killed] for slot in slots] == [
+        [], [KillReason.CANCELLED], [KillReason.CANCELLED], [KillReason.TAKEN_AWAY], [KillReason.TAKEN_AWAY],
+    ]  # fmt: skip
+
+
+def test_the_grace_of_a_cancelled_task_may_be_longer_than_a_lease_and_ends_once_the_task_is_redriven(
+    beating: BeatingNode,
+) -> None:
+    task = running(node="me")
+    slot = begin(beating.in_flight, task, clock.elapsed() - LEASE_SECONDS)  # its lease is over
+    cancel(row(task).pk)
+    before = clock.elapsed()
+    beating.beat()
+    assert beating.in_flight.running()[task.id, task.attempt].lease_end >= before + LEASE_SECONDS
+    redrive(row(task).pk)
+    beating.beat()
+    assert [reason for reason, _ in slot.killed] == [KillReason.CANCELLED, KillReason.TAKEN_AWAY]

@@ -69,6 +69,9 @@ class SocketContainer:
     def check_leftovers(self, wait: bool = True) -> None:
         return None
 
+    def terminate(self) -> None:
+        self._process.terminate()
+
     def destroy(self, grace: float = 0.0) -> ContainerExit:
         if self._ending is None:
             own = self._process.poll() is not None

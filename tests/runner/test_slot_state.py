@@ -9,9 +9,10 @@ from typing import Any, Final, cast, get_origin, get_type_hints
 import pytest
 
 from tasks_app.runner.call import Call
-from tasks_app.runner.errors import KillReason
+from tasks_app.runner.death_reason import DeathReason
+from tasks_app.runner.errors import CallTimeout, KillReason
 from tasks_app.runner.session import Session
-from tasks_app.runner.slot_state import Absent, Busy, Inspected, Phase, Ready, SlotState, Watched
+from tasks_app.runner.slot_state import Absent, Busy, Inspected, Phase, Ready, SlotState, Stopping, Watched
 from tasks_app.runner.wire import Success
 
 
@@ -28,25 +29,38 @@ WATCHED = Watched(SESSION, 20.0)
 READY = Ready(SESSION)
 BUSY = Busy(SESSION, CALL, 10.0, 40.0)
 DOOMED = Busy(SESSION, CALL, 10.0, 40.0, KillReason.TAKEN_AWAY)
+FAILED = CallTimeout("no reply")
+STOPPING = Stopping(SESSION, CALL, 10.0, FAILED, DeathReason.TIMEOUT, 40.0, 42.0)
+HURRIED = Stopping(SESSION, CALL, 10.0, FAILED, DeathReason.TIMEOUT, 40.0, 41.0)
 INSPECTED = Inspected(SESSION, CALL, 10.0, REPLY)
 
 TRANSITIONS: dict[str, tuple[Any, ...]] = {
     "started": (SESSION, 20.0),
     "trusted": (),
     "sent": (CALL, 10.0, 40.0),
-    "killed": (KillReason.TAKEN_AWAY,),
+    "killed": (KillReason.TAKEN_AWAY, 41.0),
+    "stopping": (FAILED, DeathReason.TIMEOUT, 40.0, 42.0),
     "inspected": (REPLY,),
     "replied": (),
     "watched": (20.0,),
     "evicted": (),
+}
+#: The ways out of a call.
+ENDS: dict[str, SlotState] = {
+    "inspected": INSPECTED,
+    "replied": READY,
+    "watched": WATCHED,
+    "stopping": STOPPING,
+    "evicted": ABSENT,
 }
 #: Where the transitions of each state lead. What is not here is refused.
 TABLE: list[tuple[SlotState, dict[str, SlotState]]] = [
     (ABSENT, {"started": WATCHED}),
     (WATCHED, {"trusted": READY, "evicted": ABSENT}),
     (READY, {"sent": BUSY, "evicted": ABSENT}),
-    (BUSY, {"killed": DOOMED, "inspected": INSPECTED, "replied": READY, "watched": WATCHED, "evicted": ABSENT}),
-    (DOOMED, {"killed": DOOMED, "inspected": INSPECTED, "replied": READY, "watched": WATCHED, "evicted": ABSENT}),
+    (BUSY, {"killed": DOOMED, **ENDS}),
+    (DOOMED, {"killed": DOOMED, **ENDS}),
+    (STOPPING, {"killed": HURRIED, "evicted": ABSENT}),
     (INSPECTED, {"killed": INSPECTED, "replied": READY, "watched": WATCHED, "evicted": ABSENT}),
 ]
 
@@ -70,17 +84,27 @@ def test_the_table_has_every_transition(state: SlotState, allowed: dict[str, Slo
     assert {name for name in dir(state) if not name.startswith("_")} - others == set(allowed)
 
 
-@pytest.mark.parametrize("state", [Absent, Watched, Ready, Busy, Inspected])
+@pytest.mark.parametrize("state", [Absent, Watched, Ready, Busy, Inspected, Stopping])
 def test_a_state_is_a_value_whose_fields_mypy_lets_nothing_write(state: type[SlotState]) -> None:
     assert all(get_origin(hint) is Final for hint in get_type_hints(state).values())
 
 
 def test_a_later_kill_replaces_the_reason_of_an_earlier_one() -> None:
-    assert DOOMED.killed(KillReason.DRAINED).kill is KillReason.DRAINED
+    assert DOOMED.killed(KillReason.DRAINED, 41.0).kill is KillReason.DRAINED
+
+
+@pytest.mark.parametrize(("reason", "at", "until"), [
+    (KillReason.CANCELLED, 40.0, 60.0), (KillReason.DRAINED, 40.0, 45.0), (KillReason.DRAINED, 59.0, 60.0),
+    (KillReason.TAKEN_AWAY, 41.0, 41.0), (KillReason.LEASE_LOST, 41.0, 41.0), (KillReason.CLOSED, 41.0, 41.0),
+])  # fmt: skip
+def test_a_later_kill_shortens_the_grace_to_what_its_reason_gives(reason: KillReason, at: float, until: float) -> None:
+    long = Stopping(SESSION, CALL, 10.0, FAILED, DeathReason.TIMEOUT, 40.0, 60.0)
+    assert long.killed(reason, at).until == until
 
 
 @pytest.mark.parametrize(("state", "due"), [
     (ABSENT, math.inf), (WATCHED, 20.0), (READY, math.inf), (BUSY, 40.0), (DOOMED, 40.0), (INSPECTED, math.inf),
+    (STOPPING, 42.0),
 ])  # fmt: skip
 def test_a_state_says_when_it_must_be_checked(state: SlotState, due: float) -> None:
     assert state.due == due
@@ -89,7 +113,7 @@ def test_a_state_says_when_it_must_be_checked(state: SlotState, due: float) -> N
 @pytest.mark.parametrize(("state", "taken", "phase"), [
     (ABSENT, False, "starting"), (ABSENT, True, "starting"), (WATCHED, True, "starting"),
     (Watched(REPLIED, 20.0), False, "watched"), (READY, False, "free"), (READY, True, "taken"),
-    (BUSY, True, "busy"), (INSPECTED, True, "busy"),
+    (BUSY, True, "busy"), (INSPECTED, True, "busy"), (STOPPING, True, "busy"),
 ])  # fmt: skip
 def test_a_slot_is_described_in_one_word(state: SlotState, taken: bool, phase: str) -> None:
     assert Phase.of(state, taken) == phase

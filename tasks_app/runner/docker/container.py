@@ -43,6 +43,8 @@ class Started:
     cgroup: Cgroup | None
     baseline: Baseline
     retire: Retire
+    terminate: Callable[[str], None]
+    """Has the engine send SIGTERM to a container, given its id. Never raises."""
 
 
 class DockerContainer(ABC):
@@ -58,7 +60,7 @@ class DockerContainer(ABC):
         self._wakeup = Wakeup()
         self._cgroup = started.cgroup
         self._shared_baseline = started.baseline
-        self._retire = started.retire
+        self._retire, self._terminate = started.retire, started.terminate
         self._started_at = time.monotonic()
         self._baseline: int | None = None
         self._clean_tasks = 0
@@ -125,6 +127,11 @@ class DockerContainer(ABC):
     def report_exited(self) -> None:
         """Make the container, which is of no use any more, report its exit to the poller. From any thread."""
         self._wakeup.notify()
+
+    def terminate(self) -> None:
+        # The kernel answers even if the engine hangs.
+        if self._cgroup is None or not self._cgroup.terminate():
+            self._terminate(self.full_id)
 
     def destroy(self, grace: float = 0.0) -> ContainerExit:
         if self._exit is None:

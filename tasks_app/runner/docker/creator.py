@@ -168,7 +168,8 @@ class Creator:
         # Docker's init and the handler, or only the handler.
         size = 2 if spec.sandbox.sandboxed else 1
         baseline = self._baselines.setdefault((spec.handler.name, state["Image"]), Baseline(size))
-        return Started(state["Id"], state["Image"], Cgroup.of(state["Id"], state["State"]["Pid"]), baseline, retire)
+        cgroup = Cgroup.of(state["Id"], state["State"]["Pid"])
+        return Started(state["Id"], state["Image"], cgroup, baseline, retire, self._remover.terminate)
 
     def _register(self, one: AnyContainer) -> AnyContainer:
         self._remover.use(one.full_id)

@@ -42,6 +42,13 @@ class Remover:
         """The container, given by its id, is in use until `retire`."""
         self._in_use.add(container)
 
+    def terminate(self, container: str) -> None:
+        """Send SIGTERM to a container's first process. Never raises."""
+        try:
+            self._connection.get().kill(container, signal="SIGTERM")
+        except (OSError, DockerException, Unavailable) as error:
+            log.debug("container %s gets no SIGTERM: %s", container[:12], describe(error))
+
     def retire(self, container: str, wait: float) -> ContainerExit:
         """Kill and remove a container, and return how it ended: see Retire. Never raises."""
         until = time.monotonic() + ENGINE_TIMEOUT_SECONDS

@@ -128,6 +128,10 @@ class ProcessContainer(StdinPipe):
     def check_leftovers(self, wait: bool = True) -> None:
         return None
 
+    def terminate(self) -> None:
+        with contextlib.suppress(OSError):
+            os.kill(self._process.pid, signal.SIGTERM)  # not reaped before `destroy`, so the number is still its own
+
     def destroy(self, grace: float = 0.0) -> ContainerExit:
         if self._exit is None:
             # Until stdin is closed it can only have ended by itself; with `grace` it may also exit at the end of stdin.

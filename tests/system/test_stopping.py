@@ -1,0 +1,208 @@
+"""Cancels, time-outs, drains and kills of tasks whose handlers clean up on SIGTERM, or ignore it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testkit.daemon import Daemon, open_gate
+from testkit.process import of_home, until
+from testkit.stores import Store
+
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("stopping")]
+
+TIDY = Path(__file__).resolve().parents[2] / "examples" / "handlers" / "tidy" / "handler.py"
+#: Leaves a file when it gets SIGTERM, and goes on.
+IGNORES = """
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: open(sys.argv[1] + ".sigterm", "w").close())
+for line in sys.stdin:
+    while True:
+        signal.pause()
+"""
+FOR_EVER = 600
+"""A grace that no test waits for."""
+
+
+def configure(daemon: Daemon) -> None:
+    """Handlers that clean up, and some that ignore SIGTERM. Their command lines name the daemon's home."""
+    tidy, deaf = ["python", str(TIDY)], ["python", "-c", IGNORES]
+    for name, command, keys in (
+        ("tidy", tidy, {"stop_grace": FOR_EVER, "timeout": 600}),
+        ("tidy-brief", tidy, {"stop_grace": FOR_EVER, "timeout": 1, "start_timeout": 0, "max_retries": 0}),
+        ("deaf", deaf, {"stop_grace": 0.3, "timeout": 600}),
+        ("deaf-brief", deaf, {"stop_grace": 0.3, "timeout": 0.5, "start_timeout": 0, "max_retries": 0}),
+        ("deaf-long", deaf, {"stop_grace": FOR_EVER, "timeout": 600}),
+    ):
+        words = {"command": [*command, f"{daemon.home}/{name}"], "instances": 1} | keys
+        lines = [f"{key} = {json.dumps(value)}" for key, value in words.items()]
+        with daemon.config.open("a") as file:
+            file.write("\n".join([f"[handlers.{name}]", *lines, ""]))
+    daemon.handler("act", instances=1)
+
+
+@pytest.fixture
+def deployment(migrated: Store) -> Iterator[Callable[..., Daemon]]:
+    """Makes a daemon that has its handlers, and is not started."""
+    made: list[Daemon] = []
+
+    def one(**environment: str) -> Daemon:
+        daemon = Daemon(Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")), **environment)
+        made.append(daemon)
+        daemon.store.fill(migrated)
+        configure(daemon)
+        return daemon
+
+    yield one
+    for daemon in made:
+        daemon.close()
+        shutil.rmtree(daemon.home)
+
+
+@pytest.fixture(scope="module")
+def daemon(migrated: Store) -> Iterator[Daemon]:
+    """One `up` for the tests that end no process of it."""
+    daemon = Daemon(Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")))
+    daemon.store.fill(migrated)
+    configure(daemon)
+    daemon.up()
+    yield daemon
+    daemon.close()
+    shutil.rmtree(daemon.home)
+
+
+def folders(task: str) -> list[Path]:
+    """The temporary folder of a task of `tidy`, while it exists."""
+    return list(Path(tempfile.gettempdir()).glob(f"tidy-{task}-*"))
+
+
+def begun(daemon: Daemon, task_type: str) -> str:
+    """Start a long task of `tidy`, and wait until its handler works."""
+    task = daemon.post(task_type, {"seconds": 600})
+    until(lambda: folders(task), what="its folder")
+    return task
+
+
+def until_sigterm(daemon: Daemon, task_type: str) -> None:
+    """Wait until a handler that ignores it has got SIGTERM."""
+    until((daemon.home / f"{task_type}.sigterm").exists, what="SIGTERM")
+
+
+def cancelled(daemon: Daemon, task: str) -> dict[str, Any]:
+    answer = daemon.http.post(f"/api/tasks/{task}/cancel")
+    assert answer.status_code == 200, answer.text
+    found = dict(answer.json())
+    assert (found["status"], found["failure_reason"]) == ("failed", "cancelled")
+    return found
+
+
+def logged(daemon: Daemon, task: str) -> dict[str, Any]:
+    """The only attempt of a task, once it has the log of its container."""
+    until(lambda: [one["container"] for one in daemon.attempts(task)] not in ([], [""], [None]), what="its log")
+    (attempt,) = daemon.attempts(task)
+    return attempt
+
+
+def pid(attempt: dict[str, Any]) -> int:
+    return int(attempt["container"].removeprefix("pid-"))
+
+
+def test_a_cancelled_handler_cleans_up_and_its_slot_works_on(daemon: Daemon) -> None:
+    task = begun(daemon, "tidy")
+    cancelled(daemon, task)
+    until(lambda: not folders(task), what="the end of its folder")
+    attempt = logged(daemon, task)
+    assert (attempt["outcome"], attempt["exit_code"], attempt["stderr_tail"]) == ("cancelled", None, "cleaned up\n")
+    assert daemon.until_final(daemon.post("tidy", {"seconds": 0}))["status"] == "completed"
+    assert daemon.http.post(f"/api/tasks/{task}/cancel").status_code == 409
+
+
+def test_a_deleted_tasks_handler_cleans_up_too(daemon: Daemon) -> None:
+    task = begun(daemon, "tidy")
+    assert daemon.http.delete(f"/api/tasks/{task}").status_code == 204
+    until(lambda: not folders(task), what="the end of its folder")
+
+
+def test_a_handler_cleans_up_after_its_timeout(daemon: Daemon) -> None:
+    task = daemon.post("tidy-brief", {"seconds": 600})
+    found = daemon.until_final(task)
+    assert (found["status"], found["failure_reason"], folders(task)) == ("failed", "timeout", [])
+    attempt = logged(daemon, task)
+    assert attempt["error"].startswith("no reply within 1 s") and attempt["stderr_tail"] == "cleaned up\n"
+
+
+@pytest.mark.parametrize("task_type", ["deaf", "deaf-brief"])
+def test_a_handler_that_ignores_sigterm_is_killed_after_its_grace(daemon: Daemon, task_type: str) -> None:
+    task = daemon.post(task_type)
+    daemon.until_status(task, "processing", "failed")
+    if task_type == "deaf":
+        cancelled(daemon, task)
+    found = daemon.until_final(task)
+    assert found["failure_reason"] == ("cancelled" if task_type == "deaf" else "timeout")
+    until_sigterm(daemon, task_type)
+    assert pid(logged(daemon, task)) not in of_home(daemon.home)
+
+
+def test_while_a_handler_is_in_its_grace_its_slot_takes_no_task_others_work_and_a_redrive_ends_it(
+    daemon: Daemon,
+) -> None:
+    task = daemon.post("deaf-long")
+    daemon.until_status(task, "processing")
+    cancelled(daemon, task)
+    until_sigterm(daemon, "deaf-long")
+    next_one = daemon.post("deaf-long")
+    for _ in range(5):
+        assert daemon.until_final(daemon.post("act"))["status"] == "completed"
+    assert daemon.task(next_one)["status"] == "pending"
+    daemon.http.delete(f"/api/tasks/{next_one}")
+    assert daemon.http.post(f"/api/tasks/{task}/redrive").status_code == 200
+    found = daemon.until_status(task, "processing")  # in the slot's next container
+    assert found["attempts"] == 2
+    assert pid(daemon.attempts(task)[0]) not in of_home(daemon.home)
+
+
+def test_a_task_that_is_cancelled_while_it_waits_is_never_begun(daemon: Daemon) -> None:
+    gate = daemon.gate()
+    first = daemon.post("act", {"do": "wait", "gate": str(gate)})
+    daemon.until_starts(first)
+    waits = daemon.post("act")
+    cancelled(daemon, waits)
+    open_gate(gate)
+    assert daemon.until_final(first)["status"] == "completed"
+    assert (daemon.task(waits)["attempts"], daemon.attempts(waits)) == (0, [])
+
+
+def test_a_drain_lets_a_handler_clean_up_and_leaves_nothing(deployment: Callable[..., Daemon]) -> None:
+    daemon = deployment(DAEMON_DRAIN_TIMEOUT="1")
+    up = daemon.up()
+    task, deaf = begun(daemon, "tidy"), daemon.post("deaf-long")
+    daemon.until_status(deaf, "processing")
+    up.signal(signal.SIGTERM)
+    assert up.ends() == 0
+    until_sigterm(daemon, "deaf-long")
+    assert (folders(task), of_home(daemon.home)) == ([], {})
+    for one in (task, deaf):
+        (attempt,) = daemon.attempts(one)
+        assert (attempt["outcome"], attempt["error"]) == ("released", "drained")
+    assert [row["retries"] for row in daemon.rows("SELECT retries FROM taskdaemon_task")] == [0, 0]
+
+
+def test_a_node_that_is_killed_during_a_grace_leaves_nothing(deployment: Callable[..., Daemon]) -> None:
+    daemon = deployment()
+    daemon.web()
+    worker = daemon.worker()
+    daemon.until_warm()
+    task = daemon.post("deaf-long")
+    daemon.until_status(task, "processing")
+    cancelled(daemon, task)
+    until_sigterm(daemon, "deaf-long")
+    worker.kill()
+    until(lambda: not any("deaf" in line for line in of_home(daemon.home).values()), what="the end of its handlers")
+    assert daemon.task(task)["failure_reason"] == "cancelled"
