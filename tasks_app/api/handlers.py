@@ -25,6 +25,7 @@ class Limits(serializers.Serializer):
 
     timeout = serializers.FloatField(help_text="Seconds of an attempt.")
     start_timeout = serializers.FloatField(help_text="Seconds that a container may take to load.")
+    stop_grace = serializers.FloatField(help_text="Seconds from SIGTERM until an attempt is killed.")
     max_retries = serializers.IntegerField(min_value=0)
     retry_backoff = serializers.FloatField(help_text="Seconds before the first retry, at most.")
     retry_on = serializers.ListField(child=serializers.ChoiceField(choices=RETRY_ON))
@@ -72,7 +73,7 @@ _EXAMPLE: dict[str, Any] = {
     "type": "prime",
     "description": "Counts the primes up to a limit.",
     "limits": {
-        "timeout": 30.0, "start_timeout": 30.0, "max_retries": 3, "retry_backoff": 1.0,
+        "timeout": 30.0, "start_timeout": 30.0, "stop_grace": 2.0, "max_retries": 3, "retry_backoff": 1.0,
         "retry_on": ["error", "timeout", "crash"], "instances": 2, "memory_limit": None, "cpus": None,
     },
     "slots": {"busy": 1, "warm": 2, "all": 2},
@@ -130,6 +131,7 @@ def _handler_object(handler: Handler, reading: SystemReading, rates: Rates) -> d
         "limits": {
             "timeout": handler.timeout,
             "start_timeout": handler.start_timeout,
+            "stop_grace": handler.stop_grace,
             "max_retries": handler.max_retries,
             "retry_backoff": handler.retry_backoff,
             "retry_on": [word for word in RETRY_ON if word in handler.retry_on],
