@@ -41,8 +41,8 @@ def test_every_handler_of_the_file_is_listed_in_its_order(api: Client) -> None:
         "description": prime.description,
         "limits": {
             "timeout": prime.timeout, "start_timeout": 30.0, "stop_grace": prime.stop_grace,
-            "max_retries": prime.max_retries, "retry_backoff": prime.retry_backoff, "retry_on": ["error", "timeout", "crash"],
-            "instances": prime.instances, "memory_limit": None, "cpus": None,
+            "max_retries": prime.max_retries, "retry_backoff": prime.retry_backoff,
+            "retry_on": ["error", "timeout", "crash"], "instances": prime.instances, "memory_limit": None, "cpus": None,
         },
         "slots": {"busy": 0, "warm": 0, "all": 0},
         "problem": "no worker lives",
