@@ -62,14 +62,14 @@ def test_the_lines_that_run_it_queue_a_task(deployment: Callable[..., Daemon]) -
     assert clone.startswith("git clone ") and run == "make run"
     daemon.config.write_text(shipped())
     daemon.up()
-    post = re.fullmatch(r"curl -X POST http://localhost:8080(\S+) -d '(.*)'\n", block("curl -X POST"))
+    post = re.fullmatch(r"curl -X POST 'http://localhost:8080(\S+)' -d '(.*)'\n", block("curl -X POST"))
     assert post is not None
     url, data = post.groups()
     # curl's own Content-Type for -d, so that the test needs no curl.
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     answer = daemon.http.post(url, content=data, headers=form)
-    assert (answer.status_code, set(answer.json())) == (200, {"task_id"})
-    task = daemon.until_final(answer.json()["task_id"])
+    assert (answer.status_code, set(answer.json())) == (200, {"task_id", "task"})
+    task = answer.json()["task"]
     assert (task["status"], task["result"]["count"]) == ("completed", 78498)
 
 
