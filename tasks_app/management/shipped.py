@@ -18,7 +18,7 @@ from urllib.parse import quote
 import tomli
 
 #: SHA-256 of the shipped handlers.toml, and the file with the same handlers in containers.
-SHIPPED_SHA256 = "60dcf144971608ed20fd240ec9ce821913beea732637365c261aa00e881e2bb0"
+SHIPPED_SHA256 = "a00de5f13f52657e7baf1751eb3fcd894aad53446dc5646a4fa15cc100e31443"
 IN_CONTAINERS = Path("examples/docker/handlers.toml")
 #: For all requests to the engine together.
 ENGINE_TIMEOUT_SECONDS = 1.0

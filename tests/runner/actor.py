@@ -59,7 +59,9 @@ def stubborn(data: dict[str, Any]) -> None:
 
 
 def sleep(data: dict[str, Any]) -> None:
-    time.sleep(600)
+    # A signal that arrives just before the system call is handled only after it.
+    for _ in range(12_000):
+        time.sleep(0.05)
 
 
 def no_stdout(data: dict[str, Any]) -> None:
