@@ -82,7 +82,9 @@ def search(wanted: TaskFilter, cursor: UUID | None, oldest: bool, limit: int) ->
     elif len(ids) <= limit:
         return Found(wanted.matching(walk))
     # A row may be deleted before the page is read: only a cursor says that there may be more.
-    return Found(Task.objects.filter(pk__in=ids).order_by("pk" if oldest else "-pk"), ids[limit] if ids[limit:] else None)
+    return Found(
+        Task.objects.filter(pk__in=ids).order_by("pk" if oldest else "-pk"), ids[limit] if ids[limit:] else None
+    )
 
 
 def _by_status(scope: Search, count: int) -> list[UUID] | None:

@@ -59,12 +59,18 @@ class Watcher:
                 self._session.configure()
                 ended = store().final_or_gone(tasks)
         except (DatabaseError, InterfaceError) as error:
-            if self._log_once.is_due(str(error)):
-                log.warning("it cannot be read which tasks have ended", error=str(error))
-            connection.close()
-            return OUTAGE_PAUSE_SECONDS
+            return self._after_failure(error)
+        except Exception as error:  # a bug: no later wait would end early if it ended this thread
+            return self._after_failure(error, exc_info=True)
         if ended:
             self._ended(ended)
         # The shorter of the last two: one that was slow once delays nothing.
         before, self._took = self._took, time.monotonic() - begun
         return max(MIN_PAUSE_SECONDS, PAUSE_RATIO * min(before, self._took))
+
+    def _after_failure(self, error: Exception, exc_info: bool = False) -> float:
+        """Log it. Returns the seconds until the next statement."""
+        if self._log_once.is_due(str(error)):
+            log.warning("it cannot be read which tasks have ended", error=str(error), exc_info=exc_info)
+        connection.close()
+        return OUTAGE_PAUSE_SECONDS

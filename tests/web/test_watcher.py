@@ -24,6 +24,7 @@ class Database:
         self.go_on: SimpleQueue[None] = SimpleQueue()
         self.ended: list[UUID] = []
         self.seconds, self.now, self.away = [0.0], 0.0, False
+        self.failure: Exception = OperationalError("away")
         monkeypatch.setattr(watcher, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep))
         monkeypatch.setattr(store(), "final_or_gone", self.final_or_gone)
         monkeypatch.setattr(store(), "session", lambda: SimpleNamespace(configure=lambda: None))
@@ -33,7 +34,7 @@ class Database:
         self.asked.put(tasks)
         self.now += self.seconds.pop(0) if len(self.seconds) > 1 else self.seconds[0]
         if self.away:
-            raise OperationalError("away")
+            raise self.failure
         return tasks[:1]
 
     def sleep(self, seconds: float) -> None:
@@ -84,8 +85,9 @@ def test_it_pauses_for_25_times_as_long_as_a_statement_takes_but_not_because_of_
     database.finish()
 
 
-def test_an_outage_does_not_end_it(database: Database) -> None:
-    database.away = True
+@pytest.mark.parametrize("failure", [OperationalError("away"), RuntimeError("a bug")], ids=repr)
+def test_a_statement_that_fails_does_not_end_it(database: Database, failure: Exception) -> None:
+    database.away, database.failure = True, failure
     assert [database.begin(uuid4()), database.pause()] == [OUTAGE_PAUSE_SECONDS] * 2
     assert not database.ended
     database.away = False
