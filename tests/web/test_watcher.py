@@ -11,7 +11,7 @@ from django.db import OperationalError
 
 from tasks_app.store.current import store
 from tasks_app.web import watcher
-from tasks_app.web.watcher import MIN_PAUSE_SECONDS, OUTAGE_PAUSE_SECONDS, PAUSE_RATIO, Watcher
+from tasks_app.web.watcher import MAX_PAUSE_SECONDS, MIN_PAUSE_SECONDS, OUTAGE_PAUSE_SECONDS, PAUSE_RATIO, Watcher
 
 
 class Database:
@@ -79,9 +79,17 @@ def test_it_asks_for_all_by_one_statement_and_not_at_all_while_nothing_is_watche
 def test_it_pauses_for_25_times_as_long_as_a_statement_takes_but_not_because_of_a_single_slow_one(
     database: Database,
 ) -> None:
-    database.seconds = [0.1, 4.0, 0.1, 0.2, 0.3]
+    database.seconds = [0.01, 4.0, 0.01, 0.02, 0.03]
     pauses = [database.begin(uuid4()), *(database.pause() for _ in range(4))]
-    assert pauses == pytest.approx([MIN_PAUSE_SECONDS, *(PAUSE_RATIO * seconds for seconds in (0.1, 0.1, 0.1, 0.2))])
+    assert pauses == pytest.approx([
+        MIN_PAUSE_SECONDS, *(PAUSE_RATIO * seconds for seconds in (0.01, 0.01, 0.01, 0.02))
+    ])  # fmt: skip
+    database.finish()
+
+
+def test_it_does_not_pause_for_long_because_statements_waited(database: Database) -> None:
+    database.seconds = [4.0, 4.0]
+    assert [database.begin(uuid4()), database.pause()] == [MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS]
     database.finish()
 
 
