@@ -138,7 +138,7 @@ class _Reading:
                 return datetime.fromisoformat(text.upper()).astimezone(UTC)
         except (ValueError, OverflowError):  # no such day, or not within the years 1 to 9999
             pass
-        meant = "; write + as %2B" if _MOMENT.fullmatch(text.replace(" ", "+")) else ""
+        meant = "; write + as %2B" if " " in text and _MOMENT.fullmatch(text.replace(" ", "+")) else ""
         valid = "a time with an offset such as 2026-01-31T09:00:00Z"
         self.fault(name, f"{name} must be {valid}, not {literal(text)}{meant}")
         return None

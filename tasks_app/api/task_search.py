@@ -81,7 +81,10 @@ def search(wanted: TaskFilter, cursor: UUID | None, oldest: bool, limit: int) ->
         ids = found
     elif len(ids) <= limit:
         return Found(wanted.matching(walk))
-    return Found(Task.objects.filter(pk__in=ids).order_by("pk" if oldest else "-pk"))
+    # A row may be deleted before the page is read: only a cursor says that there may be more.
+    return Found(
+        Task.objects.filter(pk__in=ids).order_by("pk" if oldest else "-pk"), ids[limit] if ids[limit:] else None
+    )
 
 
 def _by_status(scope: Search, count: int) -> list[UUID] | None:
@@ -92,7 +95,10 @@ def _by_status(scope: Search, count: int) -> list[UUID] | None:
     if Status.COMPLETED in statuses:  # no index has these: see CONTRIBUTING
         return None
     ids: set[UUID] = set()
-    # Running ones twice: a task may be claimed, or go back, between two reads, and must not be missed by both.
+    # Running and failed ones twice: a task may be claimed, go back or be redriven between two reads, and must not be
+    # missed by both.
+    if Status.FAILED in statuses:
+        ids |= _failed(scope, count)
     if Status.PROCESSING in statuses:
         ids |= _running(scope)
     if Status.PENDING in statuses:
@@ -103,9 +109,14 @@ def _by_status(scope: Search, count: int) -> list[UUID] | None:
     if Status.PROCESSING in statuses:
         ids |= _running(scope)
     if Status.FAILED in statuses:
-        failed = replace(wanted, statuses=None).matching(scope.ordered(Task.objects.failed()))
-        ids |= set(failed.values_list("pk", flat=True)[:count])
+        ids |= _failed(scope, count)
     return sorted(ids, reverse=not scope.oldest)[:count]
+
+
+def _failed(scope: Search, count: int) -> set[UUID]:
+    """The first `count` ids of failed rows of the types."""
+    failed = replace(scope.wanted, statuses=None).matching(scope.ordered(Task.objects.failed()))
+    return set(failed.values_list("pk", flat=True)[:count])
 
 
 def _running(scope: Search) -> set[UUID]:
@@ -118,10 +129,11 @@ def _pending(scope: Search) -> set[UUID] | None:
     """The ids of all pending rows of the types; None if there are more than MAX_PENDING_READ."""
     by_type = replace(scope.wanted, statuses=None)
     ids: set[UUID] = set()
-    # Along each index: without an order, the planner may scan the table.
+    # Along each index: without an order, the planner may scan the table. A task that waits may become ready between
+    # two reads, so waiting ones are read first.
     for rows, order in (
-        (Task.objects.ready(), ("task_type", "position")),
         (Task.objects.waiting(), ("clock", "due")),
+        (Task.objects.ready(), ("task_type", "position")),
     ):
         ids |= set(by_type.matching(rows).order_by(*order).values_list("pk", flat=True)[: MAX_PENDING_READ + 1])
         if len(ids) > MAX_PENDING_READ:

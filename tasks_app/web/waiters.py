@@ -94,7 +94,7 @@ class Waiters:
     def close(self) -> None:
         """End all waits, also later ones: the server stops when every request is answered."""
         self._closing = True
-        self._end(list(self._by_request.values()), "stopped")
+        self._end([waiter for same in self._by_task.values() for waiter in same], "stopped")
 
     def hold(self) -> Hold:
         """What a request may use to wait."""

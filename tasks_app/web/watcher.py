@@ -15,8 +15,9 @@ from tasks_app.store.current import store
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two statements, at least; and at least so many times as long as a statement takes.
-MIN_PAUSE_SECONDS, PAUSE_RATIO = 0.025, 25.0
+#: Seconds between two statements: so many times as long as a statement takes, but within these limits. The upper one is
+#: how much later an answer may be because statements had to wait, such as for a lock.
+MIN_PAUSE_SECONDS, PAUSE_RATIO, MAX_PAUSE_SECONDS = 0.025, 25.0, 1.0
 #: After a statement that failed.
 OUTAGE_PAUSE_SECONDS = 1.0
 #: For a statement.
@@ -59,12 +60,18 @@ class Watcher:
                 self._session.configure()
                 ended = store().final_or_gone(tasks)
         except (DatabaseError, InterfaceError) as error:
-            if self._log_once.is_due(str(error)):
-                log.warning("it cannot be read which tasks have ended", error=str(error))
-            connection.close()
-            return OUTAGE_PAUSE_SECONDS
+            return self._after_failure(error)
+        except Exception as error:  # a bug: no later wait would end early if it ended this thread
+            return self._after_failure(error, exc_info=True)
         if ended:
             self._ended(ended)
         # The shorter of the last two: one that was slow once delays nothing.
         before, self._took = self._took, time.monotonic() - begun
-        return max(MIN_PAUSE_SECONDS, PAUSE_RATIO * min(before, self._took))
+        return min(max(MIN_PAUSE_SECONDS, PAUSE_RATIO * min(before, self._took)), MAX_PAUSE_SECONDS)
+
+    def _after_failure(self, error: Exception, exc_info: bool = False) -> float:
+        """Log it. Returns the seconds until the next statement."""
+        if self._log_once.is_due(str(error)):
+            log.warning("it cannot be read which tasks have ended", error=str(error), exc_info=exc_info)
+        connection.close()
+        return OUTAGE_PAUSE_SECONDS

@@ -211,6 +211,11 @@ def test_a_wrong_parameter_of_a_list_is_named_with_the_good_values(api: Client, 
     assert said in error(api.get(f"/api/tasks?{query}"), 400)
 
 
+@pytest.mark.parametrize("moment", ["2026-02-30T09:00:00Z", "9999-12-31T23:59:59-23:00", "0001-01-01T00:00:00%2B23:00"])
+def test_a_moment_without_a_space_gets_no_advice_on_plus(api: Client, moment: str) -> None:
+    assert "%2B" not in error(api.get(f"/api/tasks?created_after={moment}"), 400)
+
+
 def test_all_faults_of_a_list_are_named_at_once(api: Client) -> None:
     wrong = (
         "limit=0&status=a,b&type=%00&failure_reason=c&priority_min=x&created_after=y&ids=z&error=&order=o&fields=f&g=h"

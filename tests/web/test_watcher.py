@@ -11,7 +11,7 @@ from django.db import OperationalError
 
 from tasks_app.store.current import store
 from tasks_app.web import watcher
-from tasks_app.web.watcher import MIN_PAUSE_SECONDS, OUTAGE_PAUSE_SECONDS, PAUSE_RATIO, Watcher
+from tasks_app.web.watcher import MAX_PAUSE_SECONDS, MIN_PAUSE_SECONDS, OUTAGE_PAUSE_SECONDS, PAUSE_RATIO, Watcher
 
 
 class Database:
@@ -24,6 +24,7 @@ class Database:
         self.go_on: SimpleQueue[None] = SimpleQueue()
         self.ended: list[UUID] = []
         self.seconds, self.now, self.away = [0.0], 0.0, False
+        self.failure: Exception = OperationalError("away")
         monkeypatch.setattr(watcher, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep))
         monkeypatch.setattr(store(), "final_or_gone", self.final_or_gone)
         monkeypatch.setattr(store(), "session", lambda: SimpleNamespace(configure=lambda: None))
@@ -33,7 +34,7 @@ class Database:
         self.asked.put(tasks)
         self.now += self.seconds.pop(0) if len(self.seconds) > 1 else self.seconds[0]
         if self.away:
-            raise OperationalError("away")
+            raise self.failure
         return tasks[:1]
 
     def sleep(self, seconds: float) -> None:
@@ -78,14 +79,23 @@ def test_it_asks_for_all_by_one_statement_and_not_at_all_while_nothing_is_watche
 def test_it_pauses_for_25_times_as_long_as_a_statement_takes_but_not_because_of_a_single_slow_one(
     database: Database,
 ) -> None:
-    database.seconds = [0.1, 4.0, 0.1, 0.2, 0.3]
+    database.seconds = [0.01, 4.0, 0.01, 0.02, 0.03]
     pauses = [database.begin(uuid4()), *(database.pause() for _ in range(4))]
-    assert pauses == pytest.approx([MIN_PAUSE_SECONDS, *(PAUSE_RATIO * seconds for seconds in (0.1, 0.1, 0.1, 0.2))])
+    assert pauses == pytest.approx([
+        MIN_PAUSE_SECONDS, *(PAUSE_RATIO * seconds for seconds in (0.01, 0.01, 0.01, 0.02))
+    ])  # fmt: skip
     database.finish()
 
 
-def test_an_outage_does_not_end_it(database: Database) -> None:
-    database.away = True
+def test_it_does_not_pause_for_long_because_statements_waited(database: Database) -> None:
+    database.seconds = [4.0, 4.0]
+    assert [database.begin(uuid4()), database.pause()] == [MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS]
+    database.finish()
+
+
+@pytest.mark.parametrize("failure", [OperationalError("away"), RuntimeError("a bug")], ids=repr)
+def test_a_statement_that_fails_does_not_end_it(database: Database, failure: Exception) -> None:
+    database.away, database.failure = True, failure
     assert [database.begin(uuid4()), database.pause()] == [OUTAGE_PAUSE_SECONDS] * 2
     assert not database.ended
     database.away = False

@@ -1,0 +1,36 @@
+"""Waiters of a server that stops, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+
+from tasks_app.web.request_queue import Request, RequestQueue
+from tasks_app.web.waiters import Waiters
+
+
+def test_a_stop_does_not_end_a_wait_again_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    errands: list[Callable[[], None]] = []
+    queue = cast(RequestQueue, SimpleNamespace(put_errand=errands.append))
+
+    async def stop_while_an_answer_is_read() -> None:
+        loop = asyncio.get_running_loop()
+        waiters = Waiters(queue, lambda _: None, lambda _: None)
+        waiters.start(loop)
+        scope: Any = SimpleNamespace(method="GET")
+        hold = waiters.hold()
+        hold.until_final(uuid4(), 0, queued=False)
+        waiters.add(Request(scope, None, b"", loop.create_future(), may_write=False), hold, [])
+        while not errands:
+            await asyncio.sleep(0)
+        waiters.close()
+
+    asyncio.run(stop_while_an_answer_is_read())
+    assert len(errands) == 1
