@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -159,18 +158,14 @@ class CancelView(API):
     def post(self, request: Request, task_id: str) -> Response:
         """Cancel a task that has not ended. If it runs, its handler gets SIGTERM, and its result is dropped."""
         identity = inputs.task_id(task_id)
-        with writing():  # no other request can redrive the task before the answer is read, so it says `failed`
-            if identity is None or not cancel(identity):
-                raise _not_cancelled(identity)
+        with writing():
+            # Locked: no other request can redrive the task before the answer is made, so that says what was found.
+            task = Task.objects.select_for_update().filter(pk=identity).only("status").first() if identity else None
+            if task is None:
+                raise NotFound
+            if not cancel(task.pk):
+                raise Conflict(f"Task is already {task.status}; only a pending or processing task can be cancelled")
             return read(task_id)
-
-
-def _not_cancelled(identity: UUID | None) -> Conflict | NotFound:
-    """Why a task cannot be cancelled."""
-    status = identity and Task.objects.filter(pk=identity).values_list("status", flat=True).first()
-    if not status:
-        return NotFound()
-    return Conflict(f"Task is already {status}; only a pending or processing task can be cancelled")
 
 
 class RedriveView(API):

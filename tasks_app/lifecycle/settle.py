@@ -84,4 +84,4 @@ def _count_kept(counts: defaultdict[str, int], result: AttemptResult, decision: 
     if result.seconds is not None:
         counters.observe(counts, "run", labels, result.seconds)
         if task.sent_at is not None:
-            counters.observe(counts, "over", labels, now - task.sent_at - result.seconds)
+            counters.observe(counts, "over", labels, now - task.sent_at - result.seconds - result.stopping)

@@ -19,8 +19,8 @@ from tasks_app.management.warming import Warming
 START_TIMEOUT_SECONDS = 60.0
 #: Beyond the drain time, for the worker's last results.
 WORKER_EXIT_SECONDS = 25.0
-#: After a second signal.
-FORCED_EXIT_SECONDS = 15.0
+#: After a second signal: longer than `node.RELEASE_SECONDS`.
+FORCED_EXIT_SECONDS = 20.0
 #: For the web server's last requests.
 WEB_EXIT_SECONDS = 15.0
 

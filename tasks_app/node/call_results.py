@@ -72,6 +72,7 @@ def attempt_result(call_result: CallResult) -> AttemptResult:
         exit_code=call_result.exit_code,
         oom=call_result.oom if call_result.image else None,
         seconds=call_result.seconds,
+        stopping=call_result.stopping,
         stdout_tail=call_result.stdout_tail,
         stderr_tail=call_result.stderr_tail,
         kind_if_repeated=otherwise,

@@ -29,13 +29,16 @@ from tasks_app.node.record import NodeRecord, new_name
 from tasks_app.node.result_writer import ResultWriter
 from tasks_app.node.sweeper import Sweeper
 from tasks_app.runner.engine import Engine
-from tasks_app.runner.errors import KillReason
+from tasks_app.runner.errors import DRAIN_GRACE_SECONDS, KillReason
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.reactor import Reactor
 from tasks_app.store.claimed_task import Selection
 from tasks_app.store.current import store
 
 log = structlog.get_logger(__name__)
+
+#: After the drain time: for the handlers to clean up, and for an engine that is slow to kill the containers.
+RELEASE_SECONDS = DRAIN_GRACE_SECONDS + 10.0
 
 
 class Node:
@@ -161,7 +164,7 @@ class Node:
         if not self.in_flight.wait_until_settled(timeout, lambda: self._forced):
             released = self.in_flight.kill(lambda *_: True, KillReason.DRAINED)
             log.info("drain time is over: running tasks go back to pending", count=released)
-            self.in_flight.wait_until_settled(10.0)
+            self.in_flight.wait_until_settled(RELEASE_SECONDS)
 
     def _record_end(self) -> None:
         recorded = False

@@ -26,9 +26,9 @@ class CallResult(NamedTuple):
 
     Unavailable: nothing was sent, and `container` is "". NotBegun: the line was sent in part, or was never read.
     `exit_code` is the container's own (128 + n after signal n), None if it is alive or the runner killed it. `seconds`
-    count from the send to the outcome. The tails hold what the handler wrote during the call besides its reply, at most
-    64 KiB each. `image` is the id of the container's image, "" without one. `oom`: the engine reports that the
-    container, or a process in it, was killed for memory.
+    count from the send to the outcome, `stopping` from there to the end of a clean-up; 0 without one. The tails hold
+    what the handler wrote during the call besides its reply, at most 64 KiB each. `image` is the id of the container's
+    image, "" without one. `oom`: the engine reports that the container, or a process in it, was killed for memory.
     """
 
     call: Call
@@ -41,3 +41,4 @@ class CallResult(NamedTuple):
     stderr_tail: str = ""
     image: str = ""
     oom: bool = False
+    stopping: float = 0.0

@@ -42,11 +42,15 @@ DOUBT: the container has replied, and `after_reply` decides once its leftovers a
 
 
 class Eviction(NamedTuple):
-    """The end of a session: a container that is to be destroyed, and the result of the call that ended with it."""
+    """The end of a session: a container that is to be destroyed, and the result of the call that ended with it.
+
+    `stopped`: its handler could clean up after the call was over, so that its end does not explain that of the call.
+    """
 
     session: Session
     reason: DeathReason
     result: CallResult | None = None
+    stopped: bool = False
 
     @property
     def grace(self) -> float:

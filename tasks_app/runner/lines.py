@@ -9,10 +9,11 @@ SLACK_BYTES = 64 * 1024
 class Lines:
     """Splits a byte stream into lines. Buffers one unfinished line, of at most MAX_REPLY_BYTES + SLACK_BYTES."""
 
-    __slots__ = ("_rest",)
+    __slots__ = ("_rest", "_splits")
 
     def __init__(self) -> None:
         self._rest = bytearray()
+        self._splits = True
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that `data` completes. Lines that cannot hold an object may come joined as one.
@@ -20,6 +21,10 @@ class Lines:
         Raises BadReply if an unfinished line is too long.
         """
         rest = self._rest
+        if not self._splits:
+            data = bytes(rest) + data
+            rest.clear()
+            return [data]
         # Searches only the new bytes for line ends: a reply of 10 MB comes in 160 pieces and more.
         end = data.rfind(b"\n") + 1
         if not rest:
@@ -40,6 +45,10 @@ class Lines:
             lines += self._split(data[first:end])
         rest += data[end:]
         return lines
+
+    def stop_splitting(self) -> None:
+        """Have `feed` return what it gets, after an unfinished line, so that nothing more is buffered."""
+        self._splits = False
 
     @property
     def empty(self) -> bool:

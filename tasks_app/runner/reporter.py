@@ -29,7 +29,7 @@ class Reporter:
 
     def died(self, eviction: Eviction, container_exit: ContainerExit) -> None:
         """A container was destroyed. The result of its call is reported if it was not before."""
-        reason = DeathReason.OOM if container_exit.oom else eviction.reason
+        reason = DeathReason.OOM if container_exit.oom and not eviction.stopped else eviction.reason
         self._owner.died(reason)
         self._starter.ended(eviction.session, reason, container_exit, eviction.explained)
         if eviction.result is not None and not eviction.replied:

@@ -125,6 +125,7 @@ class Session:
     def refuse_replies(self) -> None:
         """Send nothing more. What would have been a reply goes to the log."""
         self.awaiting_reply = self._starting = False
+        self._lines.stop_splitting()
         self.delivery.cancel()
         self._watch_writer(False)
 
@@ -152,8 +153,7 @@ class Session:
     def result(self, call: Call, outcome: Outcome, sent_at: float, slot: int, oom: bool) -> CallResult:
         """The result of the last call, which is over now."""
         seconds, container = time.monotonic() - sent_at, self.container
-        out, err = self.tails()
-        return CallResult(call, outcome, container.id, None, seconds, slot, out, err, container.image, oom)
+        return CallResult(call, outcome, container.id, None, seconds, slot, *self.tails(), container.image, oom)
 
     def tails(self) -> tuple[str, str]:
         """What stdout and stderr had besides replies. Call after the end of a call."""

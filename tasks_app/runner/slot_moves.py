@@ -57,6 +57,8 @@ class SlotMoves:
             return inspected
         if seconds := grace(self._handler, outcome, cause):
             assert isinstance(outcome, CallFailed)
+            if state.session.container.check_leftovers(wait=False) is DeathReason.OOM:
+                return self._evict(state, outcome, DeathReason.OOM)
             return self._stop(state, outcome, cause, seconds)
         return self._evict(state, outcome, cause)
 
@@ -91,10 +93,11 @@ class SlotMoves:
         if outcome is not None and isinstance(state, Called):
             result = session.result(state.call, outcome, state.sent_at, self.number, reason is DeathReason.OOM)
             if isinstance(state, Stopping):
-                result = result._replace(outcome=state.outcome, seconds=state.at - state.sent_at)
+                seconds = state.at - state.sent_at
+                result = result._replace(outcome=state.outcome, seconds=seconds, stopping=result.seconds - seconds)
             self._taken = False
         self._state = state.evicted()
         self._owner.withdraw(self.number)
         if session.replied and (reason is DeathReason.CHATTER or isinstance(outcome, NotBegun)):
             self._owner.misbehaved()
-        return Eviction(session, reason, result)
+        return Eviction(session, reason, result, isinstance(state, Stopping))

@@ -92,7 +92,9 @@ class Busy:
         return self.deadline
 
     def killed(self, reason: KillReason, at: float) -> Busy:
-        """A kill was requested."""
+        """A kill was requested. One that gives less time is kept: the task may run elsewhere."""
+        if self.kill is not None and self.kill.max_grace < reason.max_grace:
+            return self
         return replace(self, kill=reason)
 
     def stopping(self, outcome: CallFailed, reason: DeathReason, at: float, until: float) -> Stopping:

@@ -15,6 +15,7 @@ class AttemptResult(NamedTuple):
     `image`: the id of the container's image. `oom`: whether the engine reported it; None if no engine can.
     `kind_if_repeated`: replaces the kind of a release that the handler caused, once the task was released too often in
     a row. `taken_away`: another verb ended the attempt and the container was stopped for it; only the log is kept.
+    `stopping`: the seconds after `seconds` in which the handler could clean up.
     """
 
     task: ClaimedTask
@@ -31,6 +32,7 @@ class AttemptResult(NamedTuple):
     stderr_tail: str = ""
     kind_if_repeated: OutcomeKind | None = None
     taken_away: bool = False
+    stopping: float = 0.0
 
 
 @dataclass(frozen=True)

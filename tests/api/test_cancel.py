@@ -7,8 +7,10 @@ from functools import partial
 from uuid import UUID
 
 import pytest
+from django.db import OperationalError, connection, transaction
 from django.test import Client
 
+from tasks_app.api import tasks
 from tasks_app.lifecycle import cancel, settle
 from tasks_app.models import Task
 from tests.lifecycle.kit import SLOW_RETRY, failure, row, running, submitted, success, together, total
@@ -90,3 +92,26 @@ def test_of_a_cancel_and_a_settle_at_once_exactly_one_wins(api: Client) -> None:
         assert (bool(settled), answer.status_code) in ((True, 409), (False, 200))
         assert row(task).status == ("completed" if settled else "failed")
     assert total("completed") + total("failed", "echo", "cancelled") == 20
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite locks no rows")
+@pytest.mark.django_db(transaction=True)
+def test_no_other_request_changes_a_task_while_its_cancel_looks_for_the_answer(
+    api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = pending()
+
+    def lock() -> str:
+        with transaction.atomic():
+            try:
+                Task.objects.select_for_update(nowait=True).get(pk=task)
+            except OperationalError:
+                return "refused"
+            return "locked"
+
+    def look_first(identity: UUID) -> bool:
+        assert together(lock) == ["refused"]
+        return cancel(identity)
+
+    monkeypatch.setattr(tasks, "cancel", look_first)
+    assert api.post(f"/api/tasks/{task}/cancel").status_code == 200

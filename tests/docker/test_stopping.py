@@ -67,6 +67,14 @@ def test_as_pid_1_such_a_handler_is_killed_after_its_grace(transport: str) -> No
         cancelled(caller)
 
 
+def test_memory_that_runs_out_while_a_handler_cleans_up_spends_no_retry() -> None:
+    kit = KITS["docker-fifo"]
+    with Caller(
+        kit.handler("exhausts_memory", memory_limit=64 * 1024**2, stop_grace=FOR_EVER), kit.make_engine()
+    ) as caller:
+        assert "cleaning up" in cancelled(caller)
+
+
 def test_a_container_that_floods_its_output_ends_within_its_grace() -> None:
     kit = KITS["docker-attach"]
     handler = kit.handler(stop_grace=FOR_EVER)

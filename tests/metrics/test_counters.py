@@ -9,6 +9,7 @@ import pytest
 from django.db import connection
 
 from tasks_app import lifecycle
+from tasks_app.lifecycle import AttemptResult, settle
 from tasks_app.metrics import counters
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.models import Counter, CounterDelta, OutcomeKind, Task
@@ -95,6 +96,17 @@ def test_run_wait_and_overhead_are_kept_by_handler_and_outcome() -> None:
     assert run["echo", "timeout"].buckets[counters.BUCKETS.index(60.0)] == 1
     assert totals.distributions("wait")["echo", "success"].count == 1
     assert totals.distributions("over")["echo", "success"].count == 1
+
+
+def test_the_time_in_which_a_handler_cleans_up_is_no_overhead() -> None:
+    submit(1)
+    [task] = take(1)
+    assert task.sent_at is not None
+    task = task._replace(sent_at=task.sent_at - 600.0)  # it ran for 400 s, and cleaned up for 200
+    settle("node-1", [AttemptResult(task, OutcomeKind.TIMEOUT, seconds=400.0, stopping=200.0)])
+    totals = current_reading(refresh=True).totals
+    assert totals.distributions("run")["echo", "timeout"].sum == pytest.approx(400.0)
+    assert totals.distributions("over")["echo", "timeout"].sum < 100.0
 
 
 def test_an_observation_on_a_bound_belongs_below_it_and_one_above_all_bounds_to_the_last() -> None:

@@ -166,16 +166,21 @@ DO: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 def on_sigterm(mode: str) -> None:
-    """Clean up and exit, reply and exit, or reply and live on. The signal may have come within a write to `out`."""
+    """Clean up and exit, reply or flood and exit, or reply and live on. It may have come within a write to `out`."""
     os.write(2, b"cleaning up\n")
-    if mode != "tidy":
+    if mode == "exhausts_memory":
+        bytearray(b"x") * 2**30
+    elif mode == "floods_and_exits":
+        for _ in range(640):
+            os.write(1, b"x" * 65536)
+    elif mode != "tidy":
         os.write(1, b'{"status": "success", "result": "too late"}\n')
     if mode != "replies_and_lives":
         os._exit(0)
 
 
 def main(mode: str) -> None:
-    if mode in ("tidy", "replies_and_exits", "replies_and_lives"):
+    if mode in ("tidy", "replies_and_exits", "replies_and_lives", "floods_and_exits", "exhausts_memory"):
         signal.signal(signal.SIGTERM, lambda *_: on_sigterm(mode))
     if mode == "die":
         err.write(b"no model file\n")

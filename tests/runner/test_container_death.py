@@ -13,7 +13,16 @@ from tasks_app.runner.call import Call, CallResult, Outcome
 from tasks_app.runner.container_death import Eviction, Recycling, after_reply, decide, decide_idle
 from tasks_app.runner.death_reason import DOUBT, DeathReason, Doubt
 from tasks_app.runner.engine import ContainerExit
-from tasks_app.runner.errors import BadReply, CallTimeout, Crashed, Killed, KillReason, NotBegun, OutOfMemory
+from tasks_app.runner.errors import (
+    BadReply,
+    CallFailed,
+    CallTimeout,
+    Crashed,
+    Killed,
+    KillReason,
+    NotBegun,
+    OutOfMemory,
+)
 from tasks_app.runner.process.engine import ProcessEngine
 from tasks_app.runner.reporter import Reporter
 from tasks_app.runner.session import Session
@@ -217,6 +226,18 @@ def test_a_call_without_a_reply_is_reported_with_what_the_end_of_its_container_h
     assert (told.exit_code, told.oom, told.stderr_tail) == (container_exit.exit_code, container_exit.oom, "explained")
     if isinstance(told.outcome, NotBegun):
         assert told.outcome.otherwise is BadReply
+
+
+@pytest.mark.parametrize(("outcome", "reason"), [
+    (Killed(KillReason.DRAINED), KILLED), (CallTimeout("no reply"), DeathReason.TIMEOUT),
+])  # fmt: skip
+def test_memory_that_runs_out_while_a_handler_cleans_up_does_not_change_its_outcome(
+    outcome: CallFailed, reason: DeathReason
+) -> None:
+    container_exit = ContainerExit(137, oom=True)
+    pool = reported(Eviction(session(), reason, result(outcome), stopped=True), container_exit)
+    [told] = pool.results
+    assert (pool.deaths, told.outcome, told.exit_code, told.oom) == ([reason], outcome, None, True)
 
 
 @pytest.mark.parametrize("result_of", [None, result(REPLY), result(ERROR)])

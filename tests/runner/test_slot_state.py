@@ -89,8 +89,17 @@ def test_a_state_is_a_value_whose_fields_mypy_lets_nothing_write(state: type[Slo
     assert all(get_origin(hint) is Final for hint in get_type_hints(state).values())
 
 
-def test_a_later_kill_replaces_the_reason_of_an_earlier_one() -> None:
-    assert DOOMED.killed(KillReason.DRAINED, 41.0).kill is KillReason.DRAINED
+@pytest.mark.parametrize(("first", "later", "kept"), [
+    (KillReason.CANCELLED, KillReason.DRAINED, KillReason.DRAINED),
+    (KillReason.CANCELLED, KillReason.LEASE_LOST, KillReason.LEASE_LOST),
+    (KillReason.LEASE_LOST, KillReason.TAKEN_AWAY, KillReason.TAKEN_AWAY),
+    (KillReason.LEASE_LOST, KillReason.CANCELLED, KillReason.LEASE_LOST),
+    (KillReason.DRAINED, KillReason.CANCELLED, KillReason.DRAINED),
+])  # fmt: skip
+def test_a_later_kill_replaces_the_reason_of_an_earlier_one_unless_it_gives_more_time(
+    first: KillReason, later: KillReason, kept: KillReason
+) -> None:
+    assert BUSY.killed(first, 40.0).killed(later, 41.0).kill is kept
 
 
 @pytest.mark.parametrize(("reason", "at", "until"), [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tasks_app.runner import errors
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.errors import CallTimeout, Killed, KillReason
+from tasks_app.runner.wire import MAX_REPLY_BYTES
 from tests.runner.caller import Caller
 from tests.runner.conftest import NewCaller
 from tests.runner.kit import Kit
@@ -57,7 +59,21 @@ def test_a_reply_after_sigterm_does_not_count_and_is_kept_in_the_log(
     result = stopped(caller, how)
     check_outcome(result, how)
     assert '"too late"' in result.stdout_tail
+    assert result.stopping >= 3.0 if mode == "replies_and_lives" else result.stopping > 0.0
     assert len([each for each in caller.results if each.call is result.call]) == 1
+
+
+def test_a_flood_without_line_ends_after_sigterm_takes_no_memory(new_caller: NewCaller) -> None:
+    caller = new_caller("floods_and_exits", stop_grace=FOR_EVER)
+    tracemalloc.start()
+    try:
+        result = stopped(caller, "cancelled")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    check_outcome(result, "cancelled")
+    assert len(result.stdout_tail) <= 66 * 1024
+    assert peak < MAX_REPLY_BYTES
 
 
 @pytest.mark.parametrize("how", ENDS)
@@ -71,6 +87,7 @@ def test_a_handler_that_ignores_sigterm_is_killed_after_its_grace(kit: Kit, new_
 def test_without_a_grace_it_is_killed_at_once(kit: Kit, new_caller: NewCaller, how: str) -> None:
     result = stopped(new_caller("tidy", stop_grace=0.0), how)
     check_outcome(result, how)
+    assert result.stopping == 0.0
     assert "cleaning up" not in result.stderr_tail
     assert kit.is_gone(result.container)
 
