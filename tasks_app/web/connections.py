@@ -79,19 +79,22 @@ class ConnectionLimit:
     def _silences(self, busy: set[str]) -> Iterator[tuple[float, int]]:
         """The seconds of silence and the descriptor of each connection to the port."""
         for name in os.listdir(_DESCRIPTORS):
-            with contextlib.suppress(OSError), self._connection(int(name)) as connection:  # a file or the listener
+            with contextlib.suppress(OSError), self._connection(int(name)) as connection:  # not a file, or the listener
                 address = connection.getsockname()
                 if isinstance(address, tuple) and address[1] == self._port:  # not a socket pair of the event loop
                     yield self._silence(connection, busy), int(name)
 
     @staticmethod
     def _connection(fd: int) -> socket.socket:
-        duplicate = os.dup(fd)
-        try:
-            return socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=duplicate)
-        except OSError:  # a file
-            os.close(duplicate)
-            raise
+        """A duplicate of a socket. Raises OSError for a file.
+
+        No duplicate of a file is ever closed: that would release the locks that SQLite has on its file (POSIX), and
+        another process could then remove its log.
+        """
+        if not os.readlink(f"{_DESCRIPTORS}/{fd}").startswith("socket:"):
+            raise OSError("not a socket")
+        # If the descriptor has become a file's since, the duplicate stays open.
+        return socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=os.dup(fd))
 
     @staticmethod
     def _silence(connection: socket.socket, busy: set[str]) -> float:

@@ -104,6 +104,16 @@ def forget_statistics() -> None:
         connection.close()  # a connection reads them when it is opened
 
 
+def empty() -> None:
+    tables = [f"taskdaemon_{name}" for name in ("attempt", "task", "counter", "counter_delta")]
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(f"TRUNCATE {', '.join(tables)}")
+        else:
+            for table in tables:
+                cursor.execute(f"DELETE FROM {table}")
+
+
 @pytest.fixture(scope="module", params=["none", "idle", "busy", "fresh"])
 def rows(request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """The full table, and the planner's statistics about it."""
@@ -112,13 +122,12 @@ def rows(request: pytest.FixtureRequest, django_db_setup: None, django_db_blocke
     # This runs before the fixtures of a test, so its notifications would be real.
     with pytest.MonkeyPatch.context() as patch, django_db_blocker.unblock():
         patch.setattr(sys.modules[submit_many.__module__], "notify", lambda *_: None)
+        empty()  # what other tests have rolled back has left large indexes
         forget_statistics()
         fill(request.param)
     yield
     with django_db_blocker.unblock():
-        with connection.cursor() as cursor:
-            for table in ("attempt", "task", "counter", "counter_delta"):
-                cursor.execute(f"DELETE FROM taskdaemon_{table}")
+        empty()
         analyze()
         forget_statistics()
         connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -61,9 +62,16 @@ def test_1500_clients_that(server: Daemon, begun: bytes) -> None:
         assert is_open(crowd[-1])
 
 
+def is_locked(file: os.stat_result) -> bool:
+    return f":{file.st_ino} " in Path("/proc/locks").read_text()
+
+
 def test_when_it_is_nearly_full_silent_connections_are_closed_and_busy_ones_stay(tmp_path: Path) -> None:
     limit = ("sh", "-c", 'ulimit -n 600 && exec "$@"', "sh")
     with serving(tmp_path, inside=limit, DAEMON_BODY_TIMEOUT="60") as server, ExitStack() as stack:
+        assert only(server.exchange(POST + LAST + TASK))[0] == 200
+        file = (tmp_path / "taskdaemon.sqlite3").stat()
+        assert is_locked(file)
         busy = [stack.enter_context(server.connect()) for _ in range(20)]
         for connection in busy:
             connection.sendall(POST + LAST + TASK[:5])
@@ -72,6 +80,7 @@ def test_when_it_is_nearly_full_silent_connections_are_closed_and_busy_ones_stay
         # If the timeout for headers had closed them, all would be closed.
         closed = sum(not is_open(connection) for connection in crowd)
         assert 0 < closed < 300
+        assert is_locked(file), "to close a duplicate of its descriptor releases SQLite's locks"
         for connection in busy:
             connection.sendall(TASK[5:])
         assert [only(read_all(connection))[0] for connection in busy] == [200] * 20

@@ -18,7 +18,7 @@ TASK = b'{"type": "echo"}'
 
 
 def test_places_are_limited_and_a_client_that_goes_gives_its_place_back(tmp_path: Path) -> None:
-    limit = ("sh", "-c", 'ulimit -n 300 && exec "$@"', "sh")  # 64 places
+    limit = ("sh", "-c", 'ulimit -n 384 && exec "$@"', "sh")  # 128 connections, so 64 places
     with serving(tmp_path, inside=limit) as server, ExitStack() as stack:
 
         def wait(close: str = "") -> socket.socket:
