@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 def _on_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no sessions")
+    connection.close()  # another test may have checked it
     connection.ensure_connection()
     monkeypatch.setattr(base, "USABLE_SECONDS", 3600.0)
 
