@@ -79,7 +79,7 @@ class ConnectionLimit:
     def _silences(self, busy: set[str]) -> Iterator[tuple[float, int]]:
         """The seconds of silence and the descriptor of each connection to the port."""
         for name in os.listdir(_DESCRIPTORS):
-            with contextlib.suppress(OSError), self._connection(int(name)) as connection:  # not a file, or the listener
+            with contextlib.suppress(OSError), self._connection(int(name)) as connection:  # a file or the listener
                 address = connection.getsockname()
                 if isinstance(address, tuple) and address[1] == self._port:  # not a socket pair of the event loop
                     yield self._silence(connection, busy), int(name)
