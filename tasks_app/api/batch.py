@@ -15,7 +15,7 @@ from tasks_app.api.errors import Invalid
 from tasks_app.api.parsers import body_of
 from tasks_app.api.strict_json import MAX_DEPTH
 from tasks_app.api.tasks import API
-from tasks_app.lifecycle import NewTask, intake
+from tasks_app.lifecycle import NewTask, Submission, intake
 from tasks_app.store.new_task import encode
 
 MAX_TASKS = 1000
@@ -43,8 +43,8 @@ class BatchView(API):
         large = len(request._request.body) > env.max_body
         new = new_tasks(body, conf.handlers(), env.max_body if large else None)
         with admission.admitted(env, len(new)):
-            ids = intake.submit(new)
-        return Response({"task_ids": [str(each) for each in ids]})
+            submitted = intake.submit(Submission(new))
+        return Response({"task_ids": [str(each) for each in submitted.ids]})
 
 
 def new_tasks(body: Any, handlers: Collection[str], limit: int | None = None) -> list[NewTask]:

@@ -18,7 +18,7 @@ from tasks_app.api.parsers import body_of
 from tasks_app.api.renderers import AlwaysJSON
 from tasks_app.api.response_budget import response_budget
 from tasks_app.api.task_search import search
-from tasks_app.lifecycle import cancel, delete, intake, redrive
+from tasks_app.lifecycle import Submission, cancel, delete, intake, redrive
 from tasks_app.models import Task
 from tasks_app.store.transactions import writing
 
@@ -85,7 +85,8 @@ class QueueView(API):
         if seconds and hold is not None:
             hold.reserve()  # before the task is stored: a request without a place stores nothing
         with admission.admitted(conf.environment()):
-            (identity,) = intake.submit([new])
+            submitted = intake.submit(Submission([new]))
+        identity = submitted.ids[0]
         headers = {"Location": f"/api/tasks/{identity}"}
         if seconds is not None and hold is not None:
             hold.until_final(identity, seconds, queued=True)

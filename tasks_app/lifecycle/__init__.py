@@ -16,19 +16,27 @@ from tasks_app.lifecycle.redrive import redrive
 from tasks_app.lifecycle.renew import held, renew
 from tasks_app.lifecycle.rescue import rescue
 from tasks_app.lifecycle.settle import settle
+from tasks_app.lifecycle.submission import IdempotencyKey, KeyReused, KeysContended, Submission, Submitted
 from tasks_app.lifecycle.submit import submit, submit_many
 from tasks_app.store.attempt_result import AttemptResult
 from tasks_app.store.claimed_task import ClaimedTask, ClaimRequest, Policy
 from tasks_app.store.due_work import DueWork
 from tasks_app.store.new_task import NewTask
+from tasks_app.store.task_options import TaskOptions
 
 __all__ = [
     "AttemptResult",
     "ClaimRequest",
     "ClaimedTask",
     "DueWork",
+    "IdempotencyKey",
+    "KeyReused",
+    "KeysContended",
     "NewTask",
     "Policy",
+    "Submission",
+    "Submitted",
+    "TaskOptions",
     "cancel",
     "cancelled",
     "claim",

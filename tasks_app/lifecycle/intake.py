@@ -10,10 +10,10 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
-from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connection
 
+from tasks_app.lifecycle.submission import Submission, Submitted
 from tasks_app.lifecycle.submit import insert, notify_for, submit_many
 from tasks_app.store.new_task import NewTask
 from tasks_app.store.transactions import bare_writing
@@ -22,7 +22,7 @@ from tasks_app.store.transactions import bare_writing
 MAX_TRANSACTION_TASKS = 1000
 
 #: The tasks of one call, and their ids once they are committed.
-Submission = tuple[Sequence[NewTask], "Future[list[UUID]]"]
+Waiting = tuple[Sequence[NewTask], "Future[Submitted]"]
 
 
 class Intake:
@@ -30,35 +30,37 @@ class Intake:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: SimpleQueue[Submission] = SimpleQueue()
+        self._waiting: SimpleQueue[Waiting] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def submit(self, new: Sequence[NewTask]) -> list[UUID]:
+    def submit(self, submission: Submission) -> Submitted:
         """As `submit_many`. Raises what the shared transaction raised.
 
         Within a transaction of the caller's own, which cannot be shared, it is `submit_many`.
         """
-        return submit_many(new) if connection.in_atomic_block else self.submit_nowait(new).result()
+        if connection.in_atomic_block:
+            return Submitted(submit_many(submission.new))
+        return self.submit_nowait(submission).result()
 
-    def submit_nowait(self, new: Sequence[NewTask]) -> Future[list[UUID]]:
+    def submit_nowait(self, submission: Submission) -> Future[Submitted]:
         """As `submit`, but for an event loop: in each of its tasks Django would make a connection of its own.
 
         Callbacks run on the intake's thread. Raises RuntimeError if the thread cannot be started.
         """
-        submitted: Future[list[UUID]] = Future()
+        submitted: Future[Submitted] = Future()
         with self._lock:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="intake", daemon=True)
                 thread.start()
                 self._thread = thread
-        self._waiting.put((new, submitted))
+        self._waiting.put((submission.new, submitted))
         return submitted
 
     def _run(self) -> None:
         while True:
             self._store([self._waiting.get()])
 
-    def _store(self, taken: list[Submission]) -> None:
+    def _store(self, taken: list[Waiting]) -> None:
         """Store these submissions, and others that wait, in one transaction."""
         try:
             connection.close_if_unusable_or_obsolete()  # as Django does at the beginning of a request
@@ -80,9 +82,9 @@ class Intake:
         else:
             notify_for(new)
             for tasks, submitted in taken:
-                submitted.set_result([next(ids) for _ in tasks])
+                submitted.set_result(Submitted([next(ids) for _ in tasks]))
 
-    def _take_more(self, taken: list[Submission], max_tasks: float = float("inf")) -> None:
+    def _take_more(self, taken: list[Waiting], max_tasks: float = float("inf")) -> None:
         """Add the oldest submissions that wait, until there are `max_tasks` tasks."""
         size = sum(len(tasks) for tasks, _ in taken)
         try:
@@ -93,7 +95,7 @@ class Intake:
             pass
 
 
-def _store_separately(submissions: list[Submission]) -> None:
+def _store_separately(submissions: list[Waiting]) -> None:
     """Store each in a transaction of its own, so that one caller's invalid data fails only that caller."""
     for tasks, submitted in submissions:
         try:
@@ -101,7 +103,7 @@ def _store_separately(submissions: list[Submission]) -> None:
         except Exception as error:
             submitted.set_exception(error)
         else:
-            submitted.set_result(ids)
+            submitted.set_result(Submitted(ids))
 
 
 intake = Intake()

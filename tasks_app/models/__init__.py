@@ -10,11 +10,12 @@ from tasks_app.models.choices import FailureReason, OutcomeKind, Status
 from tasks_app.models.counter import Counter
 from tasks_app.models.counter_delta import CounterDelta
 from tasks_app.models.deployment import Deployment
+from tasks_app.models.idempotency_key import IdempotencyKey
 from tasks_app.models.node import Node
 from tasks_app.models.task import Task, TaskQuerySet
 from tasks_app.models.task_filter import TaskFilter
 
 __all__ = [
-    "ApiKey", "Attempt", "Counter", "CounterDelta", "Deployment", "FailureReason", "Node", "OutcomeKind", "Status",
-    "Task", "TaskFilter", "TaskQuerySet",
+    "ApiKey", "Attempt", "Counter", "CounterDelta", "Deployment", "FailureReason", "IdempotencyKey", "Node",
+    "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet",
 ]  # fmt: skip

@@ -56,8 +56,12 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return bool(self.order_by(field).values_list("pk")[:1])
 
     def expiring(self) -> TaskQuerySet:
-        """Pending rows that have an expiry."""
-        return self._where("status = 'pending' AND expires_at IS NOT NULL")
+        """Pending rows that have an expiry and were never started."""
+        return self._where("status = 'pending' AND attempts = 0 AND expires_at IS NOT NULL")
+
+    def living_with_key(self) -> TaskQuerySet:
+        """Rows with a unique key that are not final."""
+        return self._where("status IN ('pending', 'processing') AND unique_key IS NOT NULL")
 
 
 class Task(models.Model):
@@ -95,7 +99,15 @@ class Task(models.Model):
     ready_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
+    #: If it has not been started by then, it fails.
     expires_at = models.DateTimeField(null=True)
+    #: What its caller asked for; null: nothing, and the handler's own values count.
+    requested_timeout = models.FloatField(null=True)
+    requested_max_retries = models.IntegerField(null=True)
+    #: An array of strings.
+    tags = models.JSONField(null=True)
+    metadata = models.JSONField(null=True)
+    unique_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 (null: as many such tasks as wanted)
 
     objects = TaskQuerySet.as_manager()
 
@@ -113,8 +125,14 @@ class Task(models.Model):
             # For the admin: failures, newest task first, and those of the last hour.
             models.Index(F("id"), name="task_failed", condition=Q(status="failed")),
             models.Index(F("completed_at"), name="task_failed_lately", condition=Q(status="failed")),
+            # For the previous version, which also fails a retry that is late.
             models.Index(
                 F("expires_at"), name="task_expiring", condition=Q(status="pending", expires_at__isnull=False)
+            ),
+            models.Index(
+                F("expires_at"),
+                name="task_never_started",
+                condition=Q(status="pending", attempts=0, expires_at__isnull=False),
             ),
         ]
         constraints: ClassVar = [
@@ -143,6 +161,11 @@ class Task(models.Model):
                 name="task_due_only_when_pending", condition=Q(status="pending") | Q(due__isnull=True)
             ),
             models.CheckConstraint(name="task_counts", condition=Q(attempts__gte=F("retries"), retries__gte=0)),
+            models.UniqueConstraint(
+                fields=("task_type", "unique_key"),
+                name="task_unique_key",
+                condition=Q(status__in=("pending", "processing"), unique_key__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

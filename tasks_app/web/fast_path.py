@@ -11,7 +11,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import lru_cache, partial
 from typing import Any
-from uuid import UUID
 
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
@@ -23,7 +22,7 @@ from tasks_app.api.backlog import backlog
 from tasks_app.api.errors import crash
 from tasks_app.api.strict_json import BadJSON, loads
 from tasks_app.keys.access import Unauthorized, access
-from tasks_app.lifecycle import NewTask, intake
+from tasks_app.lifecycle import NewTask, Submission, Submitted, intake
 from tasks_app.metrics.local_counters import process
 from tasks_app.web.request_queue import Request
 
@@ -64,7 +63,7 @@ class FastPath:
         if request.scope.path != "/queue" or (new := self._task(request)) is None:
             return False
         try:
-            submitted = intake.submit_nowait([new])
+            submitted = intake.submit_nowait(Submission([new]))
         except RuntimeError:  # the intake's thread cannot be started: the view's threads exist already
             backlog.release()
             return False
@@ -103,12 +102,12 @@ class FastPath:
             return False
         return True
 
-    def _answer(self, request: Request, submitted: Future[list[UUID]]) -> None:
+    def _answer(self, request: Request, submitted: Future[Submitted]) -> None:
         """Answer a request whose task was stored or refused. On the intake's thread."""
         backlog.stored()
         try:
             if (error := submitted.exception()) is None:
-                status, identity = 200, str(submitted.result()[0])
+                status, identity = 200, str(submitted.result().ids[0])
                 body = b'{"task_id":"%b"}' % identity.encode()
                 headers = [*self._headers, ("location", f"/api/tasks/{identity}")]
             else:

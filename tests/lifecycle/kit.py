@@ -118,4 +118,4 @@ def together(*calls: Callable[[], Any]) -> list[Any]:
 def close(intake: Intake) -> None:
     """Close the connection of an intake's thread, which would keep the tests' database from being removed."""
     with patch.object(sys.modules[Intake.__module__], "notify_for", lambda _: connection.close()):
-        intake.submit_nowait([NewTask("echo")]).result(30)
+        intake.submit_nowait(Submission([NewTask("echo")])).result(30)

@@ -12,7 +12,7 @@ import pytest
 from django.db import connection
 
 from tasks_app.db.postgresql.connection import TimeoutConnection
-from tasks_app.lifecycle import NewTask, settle
+from tasks_app.lifecycle import NewTask, Submission, settle
 from tasks_app.lifecycle.intake import Intake
 from tasks_app.store.postgresql.claim import claim_one_type
 from tasks_app.store.postgresql.insert import INSERT
@@ -87,7 +87,7 @@ def cost(act: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> tuple[list[
 
 def test_a_plain_task_costs_three_statements_and_these_indexes(monkeypatch: pytest.MonkeyPatch) -> None:
     intake, tasks = Intake(), []
-    assert cost(lambda: intake.submit([NewTask("echo", {"n": 1})]), monkeypatch) == (
+    assert cost(lambda: intake.submit(Submission([NewTask("echo", {"n": 1})])), monkeypatch) == (
         [INSERT],
         {
             "task": {"taskdaemon_task_pkey", "task_ready_by_place", "task_ready_by_priority"},
