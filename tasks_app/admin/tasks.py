@@ -78,12 +78,12 @@ class TaskAdmin(Columns):
         return lookup in {one.parameter_name for one in self.list_filter}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
-        return super().get_queryset(request).defer("task_data", "result")
+        return super().get_queryset(request).defer("task_data", "metadata", "result")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
     ) -> tuple[QuerySet[Task], bool]:
-        return search(queryset, search_term), False
+        return search(queryset, search_term, request.GET), False
 
     def get_actions(self, request: HttpRequest) -> Any:
         actions = super().get_actions(request)
