@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
@@ -15,6 +15,7 @@ from tasks_app.api.errors import Invalid
 from tasks_app.api.parsers import body_of
 from tasks_app.api.strict_json import MAX_DEPTH
 from tasks_app.api.tasks import API
+from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.lifecycle import NewTask, Submission, intake
 from tasks_app.store.new_task import encode
 
@@ -47,7 +48,7 @@ class BatchView(API):
         return Response({"task_ids": [str(each) for each in submitted.ids]})
 
 
-def new_tasks(body: Any, handlers: Collection[str], limit: int | None = None) -> list[NewTask]:
+def new_tasks(body: Any, handlers: Mapping[str, Handler], limit: int | None = None) -> list[NewTask]:
     """The tasks of a request's body, each with at most `limit` bytes of data.
 
     Raises Invalid with every fault at once, each with its path: `tasks[3].priority`.
@@ -59,7 +60,7 @@ def new_tasks(body: Any, handlers: Collection[str], limit: int | None = None) ->
         )
     if not 1 <= len(tasks) <= MAX_TASKS:
         raise Invalid([("tasks", f"tasks must have 1 to {MAX_TASKS:,} tasks, not {len(tasks):,}")])
-    known = frozenset(handlers)
+    known = dict(handlers)
     new: list[NewTask] = []
     faults: inputs.Faults = []
     wrong = 0

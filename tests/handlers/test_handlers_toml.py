@@ -110,7 +110,8 @@ def test_every_key_is_read_into_its_type(file: Path) -> None:
     )["re-size_2"]
     assert handler == Handler(
         name="re-size_2", image="registry/resize:1", command=("run", ""), cwd=file.parent.resolve(), instances=4,
-        timeout=60.0, timeout_limit=90.0, retries_limit=5, handler_selection="first-available", memory_limit=512 * 1024**2,
+        timeout=60.0, timeout_limit=90.0, retries_limit=5, handler_selection="first-available",
+        memory_limit=512 * 1024**2,
         env={"LEVEL": "debug", "odd name": ""}, env_from=("API_KEY",), max_retries=0, retry_backoff=0.5,
         retry_on=frozenset({"timeout", "crash"}), start_timeout=90.0, stop_grace=0.0, max_tasks_per_container=1000,
         max_container_age=3600.0, profile="open", cpus=1.5, pids_limit=64, network="bridge", read_only=False,
