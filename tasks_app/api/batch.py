@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app import conf
-from tasks_app.api import admission, inputs, schema
+from tasks_app.api import admission, idempotency, inputs, schema
 from tasks_app.api.errors import Invalid
 from tasks_app.api.parsers import body_of
 from tasks_app.api.strict_json import MAX_DEPTH
@@ -42,10 +42,14 @@ class BatchView(API):
         body = body_of(request, MAX_DEPTH + OUTER_LEVELS)
         # A smaller body cannot contain a task that is too large.
         large = len(request._request.body) > env.max_body
+        key = idempotency.key_of(request.META.get("HTTP_IDEMPOTENCY_KEY"), request.auth, request.path, body)
         new = new_tasks(body, conf.handlers(), env.max_body if large else None)
         with admission.admitted(env, len(new)):
-            submitted = intake.submit(Submission(new))
-        return Response({"task_ids": [str(each) for each in submitted.ids]})
+            submitted = intake.submit(Submission(new, key))
+        answer: dict[str, Any] = {"task_ids": [str(each) for each in submitted.ids]}
+        if submitted.existing is not None:
+            answer["existing"] = submitted.existing
+        return Response(answer, headers=idempotency.replayed(submitted))
 
 
 def new_tasks(body: Any, handlers: Mapping[str, Handler], limit: int | None = None) -> list[NewTask]:
