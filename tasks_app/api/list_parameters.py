@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from django.http import QueryDict
@@ -13,6 +13,7 @@ from django.http import QueryDict
 from tasks_app.api.errors import Invalid
 from tasks_app.api.inputs import Faults, check_unknown, near, task_id
 from tasks_app.api.json_values import literal
+from tasks_app.api.moments import looks_like_a_moment, moment_of
 from tasks_app.api.pages import TASK_OBJECT_FIELDS
 from tasks_app.models import FailureReason, Status, TaskFilter
 
@@ -33,7 +34,6 @@ PARAMETERS = (
 ORDERS = ("newest", "oldest")
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -133,12 +133,9 @@ class _Reading:
         text = self._query.get(name)
         if text is None:
             return None
-        try:
-            if _MOMENT.fullmatch(text):
-                return datetime.fromisoformat(text.upper()).astimezone(UTC)
-        except (ValueError, OverflowError):  # no such day, or not within the years 1 to 9999
-            pass
-        meant = "; write + as %2B" if " " in text and _MOMENT.fullmatch(text.replace(" ", "+")) else ""
+        if (found := moment_of(text)) is not None:
+            return found
+        meant = "; write + as %2B" if " " in text and looks_like_a_moment(text.replace(" ", "+")) else ""
         valid = "a time with an offset such as 2026-01-31T09:00:00Z"
         self.fault(name, f"{name} must be {valid}, not {literal(text)}{meant}")
         return None

@@ -7,7 +7,6 @@ goes into the answer as it is.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +14,7 @@ from django.db.models import QuerySet, TextField, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast
 
+from tasks_app.api.moments import rfc3339
 from tasks_app.api.renderers import dump
 from tasks_app.models import Task
 from tasks_app.store.current import store
@@ -31,11 +31,6 @@ FIRST_SIZES = 21
 
 _JSON_FIELDS = ("task_data", "result")
 _MOMENTS = frozenset({"created_at", "started_at", "completed_at", "due_at"})
-
-
-def rfc3339(moment: datetime | None) -> str | None:
-    """A moment in RFC 3339, in UTC with microseconds."""
-    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class Page:
