@@ -116,8 +116,9 @@ class TasksView(API):
         page = pages.Page(found.rows, asked.limit, asked.fields, asked.oldest)
         headers = {}
         if (cursor := page.ids[-1] if page.more else found.end) is not None:
-            query = {**request.query_params.dict(), "cursor": str(cursor)}
-            headers["Link"] = f'<{request.build_absolute_uri(request.path)}?{urlencode(query)}>; rel="next"'
+            query = {**dict(request.query_params.lists()), "cursor": [str(cursor)]}
+            address = f"{request.build_absolute_uri(request.path)}?{urlencode(query, doseq=True)}"
+            headers["Link"] = f'<{address}>; rel="next"'
             headers["Next-Cursor"] = str(cursor)
         return _answer(page, lambda objects: b"[%b]" % b",".join(objects), headers)
 

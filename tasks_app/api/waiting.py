@@ -34,7 +34,7 @@ _PREFERENCE = re.compile(r'wait\s*=\s*("?)0*(\d+)\1', re.IGNORECASE | re.ASCII)
 
 
 class Wait(NamedTuple):
-    """A wait for `task` to become final, for `seconds` at most. `queued`: of a POST; then `existing` is in its answer."""
+    """A wait for `task` to become final, for `seconds` at most. `queued`: of a POST, whose answer has `existing`."""
 
     task: UUID
     seconds: int
