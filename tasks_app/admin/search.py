@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 from uuid import UUID
 
-from django.db.models import QuerySet, TextField, Value
-from django.db.models.functions import Cast, StrIndex
+from django.db.models import QuerySet
 
 from tasks_app.admin.known_types import known_types
-from tasks_app.models import Task, TaskQuerySet
+from tasks_app.models import Task, TaskFilter, TaskQuerySet
 from tasks_app.models.task_filter import LAST_ID
 
 HELP = (
@@ -110,23 +108,16 @@ def search(tasks: QuerySet[Task], text: str, parameters: Mapping[str, str]) -> Q
     if term.words:
         tasks = failed(tasks)
     if term.tags:
-        newest = _tagged(_newest(only_failed(parameters) or bool(term.words)), term.tags)
+        newest = TaskFilter(tags=frozenset(term.tags)).matching(_newest(only_failed(parameters) or bool(term.words)))
         tasks = tasks.filter(pk__in=list(newest.values_list("pk", flat=True)))
     for word in term.words:
         tasks = tasks.filter(last_error__icontains=word)
     return tasks
 
 
-def _newest(failed_ones: bool) -> QuerySet[Task]:
+def _newest(failed_ones: bool) -> TaskQuerySet:
     """The newest MAX_SEARCHED_ROWS tasks, or failed tasks."""
     rows = Task.objects.failed() if failed_ones else Task.objects.all()
     oldest = rows.order_by("-pk").values_list("pk", flat=True)[MAX_SEARCHED_ROWS - 1 : MAX_SEARCHED_ROWS].first()
     # Both bounds: without statistics, PostgreSQL takes a range with one for a third of the table, and scans it.
     return rows.filter(pk__gte=oldest, pk__lte=LAST_ID) if oldest else rows
-
-
-def _tagged(tasks: QuerySet[Task], tags: Sequence[str]) -> QuerySet[Task]:
-    for nth, tag in enumerate(tags):
-        found = StrIndex(Cast("tags", TextField()), Value(json.dumps(tag)))
-        tasks = tasks.alias(**{f"tag_{nth}": found}).filter(**{f"tag_{nth}__gt": 0})
-    return tasks
