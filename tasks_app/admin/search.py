@@ -29,7 +29,7 @@ _ID = re.compile(r"[0-9a-f-]{8,36}")
 _TAG, _KEY = "tag:", "key:"
 
 
-def failed(tasks: QuerySet[Task]) -> QuerySet[Task]:
+def failed(tasks: QuerySet[Task]) -> TaskQuerySet:
     """Only the failed ones of these tasks, found by an index."""
     return cast(TaskQuerySet, tasks).failed()
 
@@ -103,21 +103,23 @@ def search(tasks: QuerySet[Task], text: str, parameters: Mapping[str, str]) -> Q
         return tasks.filter(pk__range=term.ids)
     if term.key is not None:
         living = Task.objects.living_with_key().filter(task_type__in=known_types(), unique_key=term.key)
-        newest = _newest(only_failed(parameters)).filter(unique_key=term.key)
+        newest = _newest(Task.objects.all(), only_failed(parameters)).filter(unique_key=term.key)
         return tasks.filter(pk__in={key for rows in (living, newest) for key in rows.values_list("pk", flat=True)})
     if term.words:
         tasks = failed(tasks)
     if term.tags:
-        newest = TaskFilter(tags=frozenset(term.tags)).matching(_newest(only_failed(parameters) or bool(term.words)))
-        tasks = tasks.filter(pk__in=list(newest.values_list("pk", flat=True)))
+        newest = _newest(tasks, only_failed(parameters) or bool(term.words))
+        tasks = TaskFilter(tags=frozenset(term.tags)).matching(newest)
     for word in term.words:
         tasks = tasks.filter(last_error__icontains=word)
     return tasks
 
 
-def _newest(failed_ones: bool) -> TaskQuerySet:
-    """The newest MAX_SEARCHED_ROWS tasks, or failed tasks."""
+def _newest(tasks: QuerySet[Task], failed_ones: bool) -> TaskQuerySet:
+    """Those of these tasks that are among the newest MAX_SEARCHED_ROWS tasks, or failed tasks."""
     rows = Task.objects.failed() if failed_ones else Task.objects.all()
     oldest = rows.order_by("-pk").values_list("pk", flat=True)[MAX_SEARCHED_ROWS - 1 : MAX_SEARCHED_ROWS].first()
+    if failed_ones:
+        tasks = failed(tasks)
     # Both bounds: without statistics, PostgreSQL takes a range with one for a third of the table, and scans it.
-    return rows.filter(pk__gte=oldest, pk__lte=LAST_ID) if oldest else rows
+    return cast(TaskQuerySet, tasks.filter(pk__gte=oldest, pk__lte=LAST_ID) if oldest else tasks)
