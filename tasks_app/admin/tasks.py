@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, cast
+from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
@@ -11,6 +12,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from tasks_app.admin.acting import ACTIONS, MAX_ACTION_TASKS, Action, ActionResult, act, act_on_all, as_text, chosen
 from tasks_app.admin.columns import Columns
@@ -20,6 +23,7 @@ from tasks_app.admin.filters import CreatedFilter, FailedFilter, ReasonFilter, S
 from tasks_app.admin.paging import CappedPaginator, NewestFirst
 from tasks_app.admin.search import HELP, search
 from tasks_app.admin.text import line
+from tasks_app.lifecycle import LivingTwin
 from tasks_app.models import Status, Task
 
 #: Tasks that the page "are you sure?" lists.
@@ -176,6 +180,9 @@ class TaskAdmin(Columns):
             self.message_user(request, f"{result.changed:,} {task_action.done}.", messages.SUCCESS)
         if result.skipped:
             self.message_user(request, f"{result.skipped:,} skipped: {task_action.unless}.", messages.WARNING)
+        if result.twins:
+            text = f"{result.twins:,} skipped: a task that has not ended has the same type and unique key."
+            self.message_user(request, text, messages.WARNING)
         if result.not_tried:
             text = f"{result.not_tried:,} not tried, because it took too long: select them again."
             self.message_user(request, text, messages.WARNING)
@@ -260,13 +267,25 @@ class TaskAdmin(Columns):
             raise PermissionDenied
         if task is None:
             return self._task_missing(request, object_id)
-        if act(task_action, *_user(request), task.pk, task.task_type):
-            self.message_user(request, f"The task {task} was {task_action.done}.", messages.SUCCESS)
-        else:
-            self.message_user(request, f"The task {task} was skipped: {task_action.unless}.", messages.WARNING)
+        try:
+            if act(task_action, *_user(request), task.pk, task.task_type):
+                self.message_user(request, f"The task {task} was {task_action.done}.", messages.SUCCESS)
+            else:
+                self.message_user(request, f"The task {task} was skipped: {task_action.unless}.", messages.WARNING)
+        except LivingTwin as twin:
+            self.message_user(request, _beside(task, twin.task), messages.WARNING)
         if task_action.name == "delete":
             return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
         return HttpResponseRedirect(reverse("admin:tasks_app_task_change", args=(task.pk,)))
+
+
+def _beside(task: Task, twin: UUID) -> SafeString:
+    """Why a task was not redriven, with a link to the task that has its unique key."""
+    address = reverse("admin:tasks_app_task_change", args=(twin,))
+    return format_html(
+        'The task {} was skipped: <a href="{}">the task {}</a> has the same unique key and has not ended.',
+        *(task, address, twin),
+    )
 
 
 def _user(request: HttpRequest) -> tuple[int, str]:

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.utils import timezone
 
@@ -14,6 +15,7 @@ from tasks_app.admin import search
 from tasks_app.admin.detail import MAX_UNFOLDED_CHARS
 from tasks_app.models import Task
 from tests.admin.rows import HOSTILE, task
+from tests.admin.test_acting import act, counted
 from tests.admin.test_detail import events, page
 from tests.admin.test_list import LIST, found
 
@@ -134,3 +136,27 @@ def test_the_newest_tasks_are_searched_and_living_ones_with_a_key_however_old(
     ):
         text = admin.get(f"{LIST}?{query}").text
         assert sentence in text and ("Searched:" in text) == bool(sentence), query
+
+
+def test_a_redrive_names_the_living_task_with_the_same_unique_key_and_does_nothing(admin: Client) -> None:
+    failed, living = with_everything("failed", task_type=HOSTILE), with_everything(task_type=HOSTILE)
+    answer = admin.post(f"{LIST}{failed.pk}/redrive/", follow=True)
+    assert f'<a href="{LIST}{living.pk}/change/">the task {living.pk}</a> has the same unique key' in answer.text
+    assert "<script>alert" not in answer.text and "was redriven" not in answer.text
+    assert Task.objects.get(pk=failed.pk).status == "failed"
+    assert not LogEntry.objects.exists()
+
+
+def test_selected_tasks_whose_unique_key_a_living_task_has_are_skipped_and_counted(admin: Client) -> None:
+    with_everything(unique_key="one")
+    twin = with_everything("failed", unique_key="one")
+    first, second = (with_everything("failed", unique_key="two") for _ in range(2))
+    others = [task("failed") for _ in range(3)]
+    done = task("completed")
+    ids = [each.pk for each in (others[0], twin, first, others[1], second, done, others[2])]
+    assert act(admin, "redrive_selected", *ids) == (
+        "4 redriven. 1 skipped: not failed. 2 skipped: a task that has not ended has the same type and unique key."
+    )
+    still = set(Task.objects.filter(status="failed").values_list("pk", flat=True))
+    assert still == {twin.pk, second.pk}, "the older of two goes first"
+    assert LogEntry.objects.count() == 4 and counted("redriven|echo") == 4
