@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app import conf
-from tasks_app.api import admission, idempotency, inputs, schema
+from tasks_app.api import admission, idempotency, inputs, option_schema, schema
 from tasks_app.api.errors import Invalid
 from tasks_app.api.parsers import body_of
 from tasks_app.api.strict_json import MAX_DEPTH
@@ -33,6 +33,7 @@ class BatchView(API):
         operation_id="queue_tasks",
         tags=["tasks"],
         request=schema.NewTasks,
+        parameters=option_schema.IDEMPOTENCY,
         responses=schema.QUEUED_TOGETHER,
         examples=schema.BATCH_EXAMPLES,
     )

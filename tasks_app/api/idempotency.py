@@ -17,6 +17,8 @@ MAX_KEY_CHARS = 255
 
 _BARE = re.compile(r"[!#-~][!-~]*")
 _QUOTED = re.compile(r'"((?:[!#-\[\]-~]|\\["\\])*)"')
+#: Both, for the OpenAPI document.
+KEY_PATTERN = r'^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}")$'
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 

@@ -12,7 +12,17 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app import conf
-from tasks_app.api import admission, idempotency, inputs, list_parameters, list_schema, pages, schema, waiting
+from tasks_app.api import (
+    admission,
+    idempotency,
+    inputs,
+    list_parameters,
+    list_schema,
+    option_schema,
+    pages,
+    schema,
+    waiting,
+)
 from tasks_app.api.errors import Conflict, NotFound
 from tasks_app.api.parsers import body_of
 from tasks_app.api.queued import existing_of, queued_body, queued_headers
@@ -76,7 +86,7 @@ class QueueView(API):
         operation_id="queue_task",
         tags=["tasks"],
         request=schema.NewTask,
-        parameters=[schema.LOCATION, *schema.WAITING],
+        parameters=[*option_schema.IDEMPOTENCY, schema.LOCATION, *schema.WAITING],
         responses=schema.QUEUED,
         examples=schema.QUEUE_EXAMPLES,
     )

@@ -72,7 +72,7 @@ def test_a_page_ends_before_its_metadata_is_too_large(api: Client, monkeypatch: 
         ("tag=a,b", 'not "a,b"'),
         ("tag=a&tag=%22", 'not "\\""'),
         ("tag=" + "x" * 65, "tag must be 1 to 64"),
-        ("&".join(f"tag={n}" for n in range(11)), "tag may be given 10 times, not 11"),
+        ("&".join(["tag=a"] * 11), "tag may be given 10 times, not 11"),
         ("tags=a", 'unknown parameter "tags"; the parameters are'),
     ],
 )
