@@ -43,7 +43,7 @@ class BatchView(API):
         body = body_of(request, MAX_DEPTH + OUTER_LEVELS)
         # A smaller body cannot contain a task that is too large.
         large = len(request._request.body) > env.max_body
-        key = idempotency.key_of(request.META.get("HTTP_IDEMPOTENCY_KEY"), request.auth, request.path, body)
+        key = idempotency.request_key(request, body)
         new = new_tasks(body, conf.handlers(), env.max_body if large else None)
         with admission.admitted(env, len(new)):
             submitted = intake.submit(Submission(new, key))

@@ -70,7 +70,7 @@ class TaskOptionsObject(serializers.Serializer):
     timeout = serializers.FloatField(required=False, help_text="Seconds of an attempt, if the task asked for them.")
     max_retries = serializers.IntegerField(required=False, min_value=0, help_text="If the task asked for them.")
     tags = _tags()
-    metadata = JSONObject(required=False)  # type: ignore[assignment]
+    metadata = JSONObject(required=False)
     unique_key = serializers.CharField(required=False)
 
 
