@@ -33,7 +33,7 @@ def _on_postgresql() -> None:
         pytest.skip("these are PostgreSQL's statements")
     connection.close()
     for _ in range(FIRST_LOOKS + 1):  # a new session looks before each of its first claims
-        Intake().submit([NewTask("echo")])
+        Intake().submit(Submission([NewTask("echo")]))
         settle("node", [success(task) for task in take()])
 
 
