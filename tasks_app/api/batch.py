@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app import conf
-from tasks_app.api import admission, idempotency, inputs, schema
+from tasks_app.api import admission, idempotency, inputs, option_schema, schema
 from tasks_app.api.errors import Invalid
 from tasks_app.api.parsers import body_of
 from tasks_app.api.strict_json import MAX_DEPTH
@@ -33,6 +33,7 @@ class BatchView(API):
         operation_id="queue_tasks",
         tags=["tasks"],
         request=schema.NewTasks,
+        parameters=option_schema.IDEMPOTENCY,
         responses=schema.QUEUED_TOGETHER,
         examples=schema.BATCH_EXAMPLES,
     )
@@ -42,7 +43,7 @@ class BatchView(API):
         body = body_of(request, MAX_DEPTH + OUTER_LEVELS)
         # A smaller body cannot contain a task that is too large.
         large = len(request._request.body) > env.max_body
-        key = idempotency.key_of(request.META.get("HTTP_IDEMPOTENCY_KEY"), request.auth, request.path, body)
+        key = idempotency.request_key(request, body)
         new = new_tasks(body, conf.handlers(), env.max_body if large else None)
         with admission.admitted(env, len(new)):
             submitted = intake.submit(Submission(new, key))

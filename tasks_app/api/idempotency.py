@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any
+from typing import Any, cast
+
+from rest_framework.request import Request
 
 from tasks_app.api.errors import Invalid
 from tasks_app.api.json_values import literal
@@ -17,6 +19,8 @@ MAX_KEY_CHARS = 255
 
 _BARE = re.compile(r"[!#-~][!-~]*")
 _QUOTED = re.compile(r'"((?:[!#-\[\]-~]|\\["\\])*)"')
+#: Both, for the OpenAPI document.
+KEY_PATTERN = r'^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}")$'
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
@@ -29,6 +33,11 @@ def key_of(header: str | None, owner: int | None, path: str, body: Any) -> Idemp
     if header is None:
         return None
     return IdempotencyKey(owner or 0, _parsed(header), _fingerprint(path, body))
+
+
+def request_key(request: Request, body: Any) -> IdempotencyKey | None:
+    """The key of a view's request."""
+    return key_of(request.META.get("HTTP_IDEMPOTENCY_KEY"), cast("int | None", request.auth), request.path, body)
 
 
 def _parsed(header: str) -> str:

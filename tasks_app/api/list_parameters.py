@@ -136,8 +136,8 @@ class _Reading:
 
     def tags(self) -> frozenset[str] | None:
         """The tags that a task must have, one for each time that the parameter is given."""
-        given = list(dict.fromkeys(self._query.getlist("tag")))
-        wrong = [tag for tag in given if not is_tag(tag)]
+        given = self._query.getlist("tag")
+        wrong = [tag for tag in dict.fromkeys(given) if not is_tag(tag)]
         for tag in wrong[:MAX_NAMED_VALUES]:
             self.fault("tag", f"tag must be {TAG_SENTENCE}, not {literal(tag)}")
         if len(given) > MAX_TAGS:

@@ -11,6 +11,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, Polymorphic
 from tasks_app.api import schema
 from tasks_app.api.list_parameters import DEFAULT_LIMIT, FIELDS, MAX_ERROR_CHARS, MAX_IDS, MAX_LIMIT, MAX_TYPES, ORDERS
 from tasks_app.api.option_fields import MAX_TAGS, TAG_PATTERN
+from tasks_app.api.pages import OPTIONAL_FIELDS
 from tasks_app.models import FailureReason, Status
 
 _UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
@@ -22,8 +23,9 @@ class TaskPart(schema.TaskObject):
     def get_fields(self) -> Any:
         """The fields of a task, none of which must be there."""
         found = super().get_fields()
-        for each in found.values():
+        for name, each in found.items():
             each.required = False
+            each.allow_null = each.allow_null or name in OPTIONAL_FIELDS
         return found
 
 

@@ -148,10 +148,9 @@ class _Reading:
             self._fault(f"tags[{index}]", f"a tag must be {TAG_SENTENCE}, not {shown(value[index])}")
         if len(wrong) > MAX_NAMED_TAGS:
             self._fault("tags", f"and {len(wrong) - MAX_NAMED_TAGS:,} more wrong tags")
-        good = tuple(dict.fromkeys(tag for tag in value if is_tag(tag)))
-        if len(good) + len(wrong) > MAX_TAGS:
-            self._fault("tags", f"tags must have at most {MAX_TAGS} tags, not {len(good) + len(wrong):,}")
-        return good
+        if len(value) > MAX_TAGS:
+            self._fault("tags", f"tags must have at most {MAX_TAGS} tags, not {len(value):,}")
+        return tuple(dict.fromkeys(tag for tag in value if is_tag(tag)))
 
     def metadata(self) -> Mapping[str, Any] | None:
         """An object for the callers' own use."""

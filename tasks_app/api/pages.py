@@ -1,7 +1,7 @@
 """A page of a list. Its size is known before its rows are read.
 
-Data, results and metadata are not parsed, since Python objects take up to twenty times the memory: the JSON text of the database
-goes into the answer as it is.
+Data, results and metadata are not parsed, since Python objects take up to twenty times the memory: the JSON text of the
+database goes into the answer as it is.
 """
 
 from __future__ import annotations

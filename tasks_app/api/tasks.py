@@ -12,14 +12,23 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app import conf
-from tasks_app.api import admission, idempotency, inputs, list_parameters, list_schema, pages, schema, waiting
+from tasks_app.api import (
+    admission,
+    idempotency,
+    inputs,
+    list_parameters,
+    list_schema,
+    option_schema,
+    pages,
+    schema,
+    waiting,
+)
 from tasks_app.api.errors import Conflict, NotFound
 from tasks_app.api.parsers import body_of
 from tasks_app.api.queued import existing_of, queued_body, queued_headers
 from tasks_app.api.renderers import AlwaysJSON
 from tasks_app.api.response_budget import response_budget
 from tasks_app.api.task_search import search
-from tasks_app.api.waiting import Wait
 from tasks_app.lifecycle import Submission, cancel, delete, intake, redrive
 from tasks_app.models import Task
 from tasks_app.store.transactions import writing
@@ -76,7 +85,7 @@ class QueueView(API):
         operation_id="queue_task",
         tags=["tasks"],
         request=schema.NewTask,
-        parameters=[schema.LOCATION, *schema.WAITING],
+        parameters=[*option_schema.IDEMPOTENCY, schema.LOCATION, *schema.WAITING],
         responses=schema.QUEUED,
         examples=schema.QUEUE_EXAMPLES,
     )
@@ -84,7 +93,7 @@ class QueueView(API):
         """Queue a task. The answer means that it is stored and survives a power cut."""
         seconds, hold = waiting.wanted(request), waiting.hold_of(request)
         body = body_of(request)
-        key = idempotency.key_of(request.META.get("HTTP_IDEMPOTENCY_KEY"), request.auth, request.path, body)
+        key = idempotency.request_key(request, body)
         new = inputs.new_task(body, conf.handlers())
         if seconds and hold is not None:
             hold.reserve()  # before the task is stored: a request without a place stores nothing
@@ -92,7 +101,7 @@ class QueueView(API):
             submitted = intake.submit(Submission([new], key))
         identity, existing, headers = submitted.ids[0], existing_of(submitted), queued_headers(submitted)
         if seconds is not None and hold is not None:
-            hold.until_final(Wait(identity, seconds, queued=True, existing=existing))
+            hold.until_final(identity, seconds, queued=True, existing=existing)
             headers |= waiting.applied(seconds)
         return Response(queued_body(identity, existing), headers=headers)
 
@@ -138,7 +147,7 @@ class TaskView(API):
         if not seconds or identity is None or waiting.is_final(identity):
             return read(task_id, headers)
         hold.reserve()
-        hold.until_final(Wait(identity, seconds, queued=False))
+        hold.until_final(identity, seconds, queued=False)
         return Response(headers=headers)
 
     @extend_schema(operation_id="delete_task", tags=["tasks"], parameters=[schema.TASK_ID], responses=schema.DELETED)

@@ -93,9 +93,9 @@ class Hold:
             self._reserved = False
             self._places.release()
 
-    def until_final(self, wait: Wait) -> None:
-        """Let the answer wait. Longer than 0 seconds needs a place."""
-        self.wait = wait
+    def until_final(self, task: UUID, seconds: int, *, queued: bool, existing: bool | None = None) -> None:
+        """Let the answer wait. Longer than 0 seconds needs a place. `queued`: for a POST, whose answer has `existing`."""
+        self.wait = Wait(task, seconds, queued, existing)
 
 
 def hold_of(request: Request) -> Hold | None:

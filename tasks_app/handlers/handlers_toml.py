@@ -153,8 +153,8 @@ def digest(handlers: Mapping[str, Handler]) -> str:
     """A SHA-256 in hex of what the handlers run: two nodes with the same digest run a task in the same way.
 
     Covers values, not text: comments, order and keys with their default value change nothing. Leaves out `description`,
-    the limits of what callers may ask for, and what may differ between machines: `instances`, the file's folder, and what
-    may be mounted.
+    what callers may ask for, and what may differ between machines: `instances`, the file's folder, and what may be
+    mounted.
     """
     defaults = Handler("")
     values = {
