@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -83,10 +84,12 @@ def test_a_task_with_the_same_unique_key_is_the_one_that_is_shown(daemon: Daemon
 
 def test_moments_are_posted_and_exclude_seconds(daemon: Daemon) -> None:
     daemon.web()
-    post = daemon.manage(
-        "post", "act", "--run-at", "2096-01-31T09:00:00Z", "--expires-at", "2096-02-01T09:00:00+01:00", "--wait", "0"
-    )
-    assert post.ends() == 1 and '"due_at": "2096-01-31T09:00:00' in post.said()
+    start, end = (datetime.now(UTC).replace(microsecond=0) + timedelta(days=days) for days in (1, 2))
+    moments = "--run-at", f"{start:%Y-%m-%dT%H:%M:%SZ}", "--expires-at", f"{end:%Y-%m-%dT%H:%M:%S+00:00}"
+    post = daemon.manage("post", "act", *moments, "--wait", "0")
+    assert post.ends() == 1
+    for name, moment in (("due_at", start), ("expires_at", end)):
+        assert f'"{name}": "{moment:%Y-%m-%dT%H:%M:%S}.000000Z"' in post.said()
     for words, says in (
         (("--delay", "1", "--run-at", "2096-01-31T09:00:00Z"), "not allowed with argument"),
         (("--delay", "soon"), "invalid number value"),
