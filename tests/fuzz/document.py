@@ -24,23 +24,18 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
 
 
 @schemathesis.hook
-def map_headers(context: Any, headers: Any) -> Any:
-    """Give each request with the document's example of a key one of its own: they are different requests."""
-    if headers and headers.get("Idempotency-Key") == "order-7-thumbnails":
-        headers["Idempotency-Key"] = str(uuid4())
-    return headers
-
-
-@schemathesis.hook
-def map_body(context: Any, body: Any) -> Any:
-    """Convert tasks that are valid by the document and refused by the daemon."""
-    tasks = body.get("tasks") if isinstance(body, dict) else None
-    for task in (body, *tasks) if isinstance(tasks, list) else (body,):
+def before_call(context: Any, case: Any, kwargs: Any) -> None:
+    """Convert tasks that are valid by the document and refused by the daemon. A key must be new for each request."""
+    if case.meta is None or not case.meta.generation.mode.is_positive:
+        return
+    if case.headers and "Idempotency-Key" in case.headers:
+        case.headers["Idempotency-Key"] = str(uuid4())
+    tasks = case.body.get("tasks") if isinstance(case.body, dict) else None
+    for task in (case.body, *tasks) if isinstance(tasks, list) else (case.body,):
         if isinstance(task, dict):
             _integers(task)
             _limits(task)
             _times(task)
-    return body
 
 
 def _integers(task: dict[str, Any]) -> None:
@@ -51,29 +46,22 @@ def _integers(task: dict[str, Any]) -> None:
 
 
 def _limits(task: dict[str, Any]) -> None:
-    if _is_number(seconds := task.get("timeout")) and (seconds == 0 or seconds > MAX_TIMEOUT):
+    if (seconds := task.get("timeout")) is not None and not 0 < seconds <= MAX_TIMEOUT:
         task["timeout"] = MAX_TIMEOUT
-    if _is_number(retries := task.get("max_retries")) and retries > MAX_RETRIES:
+    if (retries := task.get("max_retries")) is not None and retries > MAX_RETRIES:
         task["max_retries"] = MAX_RETRIES
-    if isinstance(data := task.get("metadata"), dict) and len(json.dumps(data)) > MAX_METADATA_BYTES:
+    if (metadata := task.get("metadata")) is not None and len(json.dumps(metadata)) > MAX_METADATA_BYTES:
         task["metadata"] = {}
 
 
 def _times(task: dict[str, Any]) -> None:
-    """Moments that are none or too late, and two fields that do not go together. What is no moment at all stays."""
+    """Moments that are too late or none, and fields that do not go together."""
     latest = datetime.now(UTC) + timedelta(seconds=MAX_SECONDS / 2)
     for name in ("run_at", "expires_at"):
-        if isinstance(text := task.get(name), str) and text[:4].isdigit():
-            moment = moment_of(text)
-            if moment is None or moment > latest:
-                task[name] = latest.isoformat()
-    for name, partners in (("run_at", ["delay"]), ("expires_at", ["expires_in", "run_at"]), ("expires_in", ["delay"])):
-        good = isinstance(task.get(name), str) or _is_number(task.get(name))
-        if good and any(task.get(partner) is not None for partner in partners):
-            del task[name]
+        if (text := task.get(name)) is not None and ((moment := moment_of(text)) is None or moment > latest):
+            task[name] = latest.isoformat()
+    for name, others in (("run_at", ["delay"]), ("expires_at", ["expires_in", "run_at"]), ("expires_in", ["delay"])):
+        if any(task.get(other) is not None for other in others):
+            task.pop(name, None)
     if task.get("expires_in") == 0:
         task["expires_in"] = 1
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
