@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, cast
-from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
@@ -12,10 +11,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
 from tasks_app.admin.acting import ACTIONS, MAX_ACTION_TASKS, Action, ActionResult, act, act_on_all, as_text, chosen
+from tasks_app.admin.action_messages import beside, sentences
 from tasks_app.admin.columns import Columns
 from tasks_app.admin.detail import detail
 from tasks_app.admin.export import export
@@ -176,19 +174,8 @@ class TaskAdmin(Columns):
         self._report(request, task_action, result, more=len(found) > MAX_ACTION_TASKS)
 
     def _report(self, request: HttpRequest, task_action: Action, result: ActionResult, more: bool = False) -> None:
-        if result.changed:
-            self.message_user(request, f"{result.changed:,} {task_action.done}.", messages.SUCCESS)
-        if result.skipped:
-            self.message_user(request, f"{result.skipped:,} skipped: {task_action.unless}.", messages.WARNING)
-        if result.twins:
-            text = f"{result.twins:,} skipped: a task that has not ended has the same type and unique key."
-            self.message_user(request, text, messages.WARNING)
-        if result.not_tried:
-            text = f"{result.not_tried:,} not tried, because it took too long: select them again."
-            self.message_user(request, text, messages.WARNING)
-        if more:
-            text = f"One action takes at most {MAX_ACTION_TASKS:,} tasks, and there are more: repeat it for the rest."
-            self.message_user(request, text, messages.WARNING)
+        for level, text in sentences(task_action, result, more):
+            self.message_user(request, text, level)
 
     # One task.
 
@@ -273,19 +260,10 @@ class TaskAdmin(Columns):
             else:
                 self.message_user(request, f"The task {task} was skipped: {task_action.unless}.", messages.WARNING)
         except LivingTwin as twin:
-            self.message_user(request, _beside(task, twin.task), messages.WARNING)
+            self.message_user(request, beside(task, twin.task), messages.WARNING)
         if task_action.name == "delete":
             return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
         return HttpResponseRedirect(reverse("admin:tasks_app_task_change", args=(task.pk,)))
-
-
-def _beside(task: Task, twin: UUID) -> SafeString:
-    """Why a task was not redriven, with a link to the task that has its unique key."""
-    address = reverse("admin:tasks_app_task_change", args=(twin,))
-    return format_html(
-        'The task {} was skipped: <a href="{}">the task {}</a> has the same unique key and has not ended.',
-        *(task, address, twin),
-    )
 
 
 def _user(request: HttpRequest) -> tuple[int, str]:
