@@ -33,6 +33,8 @@ THREADS = 16
 #: The share of tries whose client gives up soon, and after how many seconds.
 HASTY, HASTE_SECONDS = 0.2, (0.001, 0.05)
 TIMEOUT_SECONDS = 60.0
+#: After a server has closed, or refused, the connection.
+REPEAT_PAUSE_SECONDS = 0.05
 TYPE = "act"
 
 
@@ -113,6 +115,8 @@ class KeyStorm:
                 self.lost += 1
                 if not excused and not self._webs.was_away(which, begun, time.monotonic()):
                     self.faults.append(f"{request}: {error!r}")
+            if not hasty:
+                time.sleep(REPEAT_PAUSE_SECONDS)
             return False
         with self._lock:
             if answer.status_code != 200:
@@ -177,7 +181,12 @@ def unique_key_faults(daemon: Daemon, posts: int, keys: int, seed: int, apart: f
 
 
 def _said(storm: KeyStorm, webs: TwoWebs) -> str:
-    return f"{len(storm.answers)} answers, {storm.lost} lost, {webs.kills} kills"
+    repeats = sum(answer.replayed or _any(answer.body.get("existing")) for answer in storm.answers)
+    return f"{len(storm.answers)} answers, {repeats} of them repeats, {storm.lost} lost, {webs.kills} kills"
+
+
+def _any(existing: Any) -> bool:
+    return any(existing) if isinstance(existing, list) else bool(existing)
 
 
 def main() -> int:
