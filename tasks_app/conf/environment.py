@@ -50,6 +50,7 @@ class Environment(BaseSettings):
     retry_backoff: float = _named("DAEMON_RETRY_BACKOFF", 1.0, ge=0, le=60, allow_inf_nan=False)
     workers: int | None = _named("DAEMON_WORKERS", None, ge=1, le=10_000)
     lease: float = _named("DAEMON_LEASE", 30.0, ge=6, le=600, allow_inf_nan=False)
+    idempotency_ttl: float = _named("DAEMON_IDEMPOTENCY_TTL", 86_400.0, gt=0, le=86_400 * 366, allow_inf_nan=False)
     drain_timeout: float = _named("DAEMON_DRAIN_TIMEOUT", 30.0, ge=0, le=3600, allow_inf_nan=False)
     handler_profile: Literal["sealed", "open"] = _named("DAEMON_HANDLER_PROFILE", "sealed")
     default_memory: int | None = _named("DAEMON_DEFAULT_MEMORY", None)

@@ -8,11 +8,12 @@ from tasks_app.lifecycle.cancel import cancel, cancelled
 from tasks_app.lifecycle.claim import claim, ready_types
 from tasks_app.lifecycle.delete import delete
 from tasks_app.lifecycle.expire import expire
+from tasks_app.lifecycle.idempotency import forget
 from tasks_app.lifecycle.intake import intake
 from tasks_app.lifecycle.maintenance import due_work, maintain
 from tasks_app.lifecycle.promote import promote
 from tasks_app.lifecycle.prune import prune
-from tasks_app.lifecycle.redrive import redrive
+from tasks_app.lifecycle.redrive import LivingTwin, redrive
 from tasks_app.lifecycle.renew import held, renew
 from tasks_app.lifecycle.rescue import rescue
 from tasks_app.lifecycle.settle import settle
@@ -32,6 +33,7 @@ __all__ = [
     "IdempotencyKey",
     "KeyReused",
     "KeysContended",
+    "LivingTwin",
     "NewTask",
     "Policy",
     "Submission",
@@ -43,6 +45,7 @@ __all__ = [
     "delete",
     "due_work",
     "expire",
+    "forget",
     "held",
     "intake",
     "maintain",

@@ -1,59 +1,77 @@
 """Group commit: concurrent submits share one transaction and so one disk sync.
 
-A thread takes the write lock, then all submissions that have arrived by then, inserts them by one statement and commits
-once.
+A thread takes the write lock, then all submissions that have arrived by then, stores them and commits once. Submissions
+that may wait for another transaction, because they have keys, have a thread of their own: plain ones do not wait with
+them.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from queue import Empty, SimpleQueue
 
 from django.db import InterfaceError, OperationalError, connection
 
 from tasks_app.lifecycle.submission import Submission, Submitted
-from tasks_app.lifecycle.submit import insert, notify_for, submit_many
-from tasks_app.store.new_task import NewTask
-from tasks_app.store.transactions import bare_writing
+from tasks_app.lifecycle.submission_group import Stored, store_group
+from tasks_app.lifecycle.submit import insert, notify_for, submit_one
+from tasks_app.store.transactions import bare_writing, writing
 
 #: A transaction that has so many tasks takes no further submission.
 MAX_TRANSACTION_TASKS = 1000
 
-#: The tasks of one call, and their ids once they are committed.
-Waiting = tuple[Sequence[NewTask], "Future[Submitted]"]
+#: The tasks of one call, and what comes of them once they are committed.
+Waiting = tuple[Submission, "Future[Submitted]"]
 
 
 class Intake:
     """The submissions of this process that are not stored yet."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: SimpleQueue[Waiting] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._plain = Lane("intake", lambda: bare_writing(one_statement=True), _insert_all)
+        self._others = Lane("intake of options and keys", lambda: writing(), store_group)
 
     def submit(self, submission: Submission) -> Submitted:
-        """As `submit_many`. Raises what the shared transaction raised.
+        """Store a submission, all of it or nothing. Raises what its transaction raised, KeyReused or KeysContended.
 
-        Within a transaction of the caller's own, which cannot be shared, it is `submit_many`.
+        Within a transaction of the caller's own, which cannot be shared, it is part of that.
         """
-        if connection.in_atomic_block:
-            return Submitted(submit_many(submission.new))
-        return self.submit_nowait(submission).result()
+        return submit_one(submission) if connection.in_atomic_block else self.submit_nowait(submission).result()
 
     def submit_nowait(self, submission: Submission) -> Future[Submitted]:
         """As `submit`, but for an event loop: in each of its tasks Django would make a connection of its own.
 
-        Callbacks run on the intake's thread. Raises RuntimeError if the thread cannot be started.
+        Callbacks run on the intake's threads. Raises RuntimeError if a thread cannot be started.
         """
+        return (self._plain if submission.plain else self._others).submit(submission)
+
+
+class Lane:
+    """A thread that stores submissions, by `store` within `begin`."""
+
+    def __init__(
+        self,
+        name: str,
+        begin: Callable[[], AbstractContextManager[None]],
+        store: Callable[[Sequence[Submission]], Stored],
+    ) -> None:
+        self._name, self._begin, self._insert = name, begin, store
+        self._lock = threading.Lock()
+        self._waiting: SimpleQueue[Waiting] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, submission: Submission) -> Future[Submitted]:
+        """See `Intake.submit_nowait`."""
         submitted: Future[Submitted] = Future()
         with self._lock:
             if self._thread is None:
-                thread = threading.Thread(target=self._run, name="intake", daemon=True)
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 thread.start()
                 self._thread = thread
-        self._waiting.put((submission.new, submitted))
+        self._waiting.put((submission, submitted))
         return submitted
 
     def _run(self) -> None:
@@ -64,11 +82,10 @@ class Intake:
         """Store these submissions, and others that wait, in one transaction."""
         try:
             connection.close_if_unusable_or_obsolete()  # as Django does at the beginning of a request
-            with bare_writing(one_statement=True):
+            with self._begin():
                 # Only now: submissions that arrive while this waits for the write lock join the transaction.
                 self._take_more(taken, MAX_TRANSACTION_TASKS)
-                new = [task for tasks, _ in taken for task in tasks]
-                ids = iter(insert(new))
+                stored = self._insert([submission for submission, _ in taken])
         except (OperationalError, InterfaceError) as error:
             # The database is unavailable. Submissions that arrived meanwhile fail too: each would wait as long again.
             self._take_more(taken)
@@ -80,30 +97,39 @@ class Intake:
             else:
                 _store_separately(taken)
         else:
-            notify_for(new)
-            for tasks, submitted in taken:
-                submitted.set_result(Submitted([next(ids) for _ in tasks]))
+            notify_for(stored.ready)
+            for (_, submitted), outcome in zip(taken, stored.outcomes, strict=True):
+                if isinstance(outcome, Exception):
+                    submitted.set_exception(outcome)
+                else:
+                    submitted.set_result(outcome)
 
     def _take_more(self, taken: list[Waiting], max_tasks: float = float("inf")) -> None:
         """Add the oldest submissions that wait, until there are `max_tasks` tasks."""
-        size = sum(len(tasks) for tasks, _ in taken)
+        size = sum(len(submission.new) for submission, _ in taken)
         try:
             while size < max_tasks:
                 taken.append(self._waiting.get_nowait())
-                size += len(taken[-1][0])
+                size += len(taken[-1][0].new)
         except Empty:
             pass
 
 
-def _store_separately(submissions: list[Waiting]) -> None:
+def _insert_all(submissions: Sequence[Submission]) -> Stored:
+    new = [task for submission in submissions for task in submission.new]
+    ids = iter(insert(new))
+    return Stored([Submitted([next(ids) for _ in submission.new]) for submission in submissions], new)
+
+
+def _store_separately(waiting: list[Waiting]) -> None:
     """Store each in a transaction of its own, so that one caller's invalid data fails only that caller."""
-    for tasks, submitted in submissions:
+    for submission, submitted in waiting:
         try:
-            ids = submit_many(tasks)
+            outcome = submit_one(submission)
         except Exception as error:
             submitted.set_exception(error)
         else:
-            submitted.set_result(Submitted(ids))
+            submitted.set_result(outcome)
 
 
 intake = Intake()

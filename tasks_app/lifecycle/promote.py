@@ -7,6 +7,7 @@ from django.db.models import Q
 from tasks_app.broker.notification import notify
 from tasks_app.models import Task
 from tasks_app.store import clock
+from tasks_app.store.current import store
 from tasks_app.store.transactions import writing
 
 TASKS_PER_TRANSACTION = 500
@@ -14,7 +15,10 @@ TRANSACTIONS_PER_CONDITION = 20
 
 
 def promote(all_clocks: bool = True) -> list[str]:
-    """Make due rows ready, 30,000 at most; they keep their positions. Returns the types of these rows.
+    """Make due rows ready, 30,000 at most. Returns the types of these rows.
+
+    A retry keeps its position. A task that was never started goes to the back of its queue: a claim may not see a row
+    that becomes ready before the others, unless it has been started.
 
     Not `all_clocks`: only rows whose time was measured on the present clock, not on that of an earlier boot.
     """
@@ -51,11 +55,11 @@ def _promote_batch(due: Q, order: str, highest: dict[str, int]) -> int:
         return 0
     with writing():
         # SKIP LOCKED avoids a deadlock between two nodes that promote.
-        found = late.select_for_update(skip_locked=True).values_list("pk", "task_type", "priority")
+        found = late.select_for_update(skip_locked=True).values_list("pk", "task_type", "priority", "attempts")
         rows = list(found[:TASKS_PER_TRANSACTION])
-        Task.objects.waiting().filter(pk__in=[row[0] for row in rows]).update(
-            due=None, due_at=None, ready_at=clock.Now()
-        )
-    for _, name, priority in rows:
+        never_run = [row[0] for row in rows if not row[3]]
+        positions = dict(zip(never_run, store().next_positions(len(never_run)), strict=True)) if never_run else {}
+        store().promote([(row[0], positions.get(row[0])) for row in rows])
+    for _, name, priority, _ in rows:
         highest[name] = max(priority, highest.get(name, 0))
     return len(rows)

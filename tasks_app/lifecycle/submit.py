@@ -12,6 +12,8 @@ import uuid_utils.compat as uuids
 from django.db import transaction
 
 from tasks_app.broker.notification import notify
+from tasks_app.lifecycle.submission import KeyReused, Submission, Submitted
+from tasks_app.lifecycle.submission_group import store_group
 from tasks_app.metrics.freshness import freshness
 from tasks_app.process.fail_points import fail_point
 from tasks_app.store.current import store
@@ -28,10 +30,21 @@ def submit(task_type: str, task_data: Mapping[str, Any] | None = None, priority:
 
 def submit_many(new: Sequence[NewTask]) -> list[UUID]:
     """Store tasks, all or none, in one transaction. Their ids and their positions follow the order of `new`."""
+    return submit_one(Submission(new)).ids
+
+
+def submit_one(submission: Submission) -> Submitted:
+    """As `submit_many`. Raises KeyReused or KeysContended."""
     with writing():
-        ids = insert(new)
-        transaction.on_commit(partial(notify_for, new))
-    return ids
+        if submission.plain:
+            outcome: Submitted | KeyReused = Submitted(insert(submission.new))
+            ready = submission.new
+        else:
+            (outcome,), ready = store_group([submission])
+        transaction.on_commit(partial(notify_for, ready))
+    if isinstance(outcome, KeyReused):
+        raise outcome
+    return outcome
 
 
 def insert(new: Sequence[NewTask]) -> list[UUID]:

@@ -11,7 +11,7 @@ import structlog
 from django.db import DatabaseError, connection
 
 from tasks_app.db.node_lock import is_dead, remove_lock, touch
-from tasks_app.lifecycle import cancelled, due_work, expire, held, maintain, promote, renew, rescue
+from tasks_app.lifecycle import cancelled, due_work, expire, forget, held, maintain, promote, renew, rescue
 from tasks_app.metrics import local_counters
 from tasks_app.node.availability import RENEWAL_SECONDS, Availability
 from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
@@ -130,6 +130,8 @@ class Heartbeat:
             remove_rows()
         if work.expired:
             expire()
+        if work.old_keys:
+            forget()
         for name in maintain():
             self._mark_ready(name)
         local_counters.process.flush()

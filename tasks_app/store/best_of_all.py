@@ -11,10 +11,13 @@ from tasks_app.store.claimed_task import ClaimRequest, Selection
 from tasks_app.store.sql import BEST, ORDER
 
 
-def best_of_all(requests: Sequence[ClaimRequest], order: Selection, cap: int) -> list[tuple[Any, str]]:
-    """The best `cap` ready rows over all types, as (id, type). Locks nothing."""
+def best_of_all(requests: Sequence[ClaimRequest], order: Selection, cap: int, wall: str) -> list[tuple[Any, str]]:
+    """The best `cap` ready rows over all types, as (id, type). Locks nothing.
+
+    `wall`: SQL for the present time of day.
+    """
     found = []
-    best = BEST.format(columns="id, priority, place", type="%s", order=ORDER[order], limit="%s")
+    best = BEST.format(columns="id, priority, place", type="%s", order=ORDER[order], limit="%s", wall=wall)
     with connection.cursor() as cursor:
         for request in requests:
             cursor.execute(best, [request.task_type, min(request.count, cap)])

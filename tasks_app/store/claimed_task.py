@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -18,6 +18,16 @@ class Policy:
     max_retries: int
     retry_backoff: float
     retry_on: frozenset[str]
+
+    def requested(self, timeout: float | None, max_retries: int | None) -> Policy:
+        """The same rules with a task's own values; None: it has none."""
+        if timeout in (None, self.timeout) and max_retries in (None, self.max_retries):
+            return self
+        return replace(
+            self,
+            timeout=self.timeout if timeout is None else timeout,
+            max_retries=self.max_retries if max_retries is None else max_retries,
+        )
 
     @cached_property
     def retry_on_text(self) -> str:

@@ -6,12 +6,14 @@ with each boot, so rows say by the clock's id which clock their numbers are from
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
 from tasks_app.store.current import store
 
-__all__ = ["Now", "clock_id", "elapsed", "now", "reading"]
+__all__ = ["Now", "clock_id", "elapsed", "moment", "now", "reading"]
 
 
 def clock_id() -> str:
@@ -27,6 +29,11 @@ def now() -> Combinable:
 def reading() -> float:
     """Seconds on the clock, as a number; a server has to be asked for it."""
     return store().seconds()
+
+
+def moment() -> tuple[float, datetime]:
+    """Seconds on the clock and the time of day, which are of one moment; a server has to be asked for them."""
+    return store().moment()
 
 
 def elapsed() -> float:

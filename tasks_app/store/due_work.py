@@ -28,6 +28,8 @@ class DueWork(NamedTuple):
     lost: bool = False
     #: A pending row that expired.
     expired: bool = False
+    #: An idempotency key whose time has passed.
+    old_keys: bool = False
     #: Another node that has not stopped.
     peers: bool = False
     #: The row of a node that stopped `KEEP_STOPPED_NODES_DAYS` ago.

@@ -8,12 +8,16 @@ from tasks_app.store.claimed_task import Selection
 READY = "status = 'pending' AND due IS NULL"
 #: The ORDER BY of each selection.
 ORDER: dict[Selection, str] = {"fifo": "place", "lifo": "place DESC", "priority": "priority DESC, place"}
+#: A task that may still be started: one that has been started once does not expire.
+NOT_EXPIRED = "(expires_at IS NULL OR attempts > 0 OR expires_at > {wall})"
 #: The rows that a claim takes of one type.
 BEST = (
-    f"SELECT {{columns}} FROM taskdaemon_task WHERE {READY} AND task_type = {{type}} ORDER BY {{order}} LIMIT {{limit}}"
+    f"SELECT {{columns}} FROM taskdaemon_task WHERE {READY} AND task_type = {{type}} AND {NOT_EXPIRED}"
+    " ORDER BY {order} LIMIT {limit}"
 )
-#: The columns of a new task.
+#: The columns of a new task, and those of the further ones that a caller may ask for.
 NEW = "id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at"
+OPTIONS = "due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key"
 #: Each id is looked up by the primary key.
 FINAL_OR_GONE = """
 SELECT {id} FROM {ids} WHERE coalesce(
@@ -41,7 +45,8 @@ DUE_WORK_FULL = (
     WHERE status = 'pending' AND due IS NOT NULL AND clock > {clock} AND due_at <= {wall} ORDER BY clock LIMIT 1) AS b),
   EXISTS (SELECT 1 FROM ({lost}) AS c),
   coalesce((SELECT expires_at FROM taskdaemon_task
-    WHERE status = 'pending' AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1) <= {wall}, {no}),
+    WHERE status = 'pending' AND attempts = 0 AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1) <= {wall}, {no}),
+  coalesce((SELECT expires_at FROM taskdaemon_idempotency_key ORDER BY expires_at LIMIT 1) <= {wall}, {no}),
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at IS NULL AND name <> {node}),
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < {kept})
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from tasks_app.store.claimed_task import ClaimedTask, ClaimRequest, Selection
 from tasks_app.store.counts import Counts
 from tasks_app.store.due_work import DueWork
 from tasks_app.store.fault import Fault
+from tasks_app.store.new_row import NewRow
 from tasks_app.store.new_task import NewTask
 from tasks_app.store.session import Session
 
@@ -63,8 +65,9 @@ class Store(Protocol):
         `requests` has at least one, each type once, and each asks for at least one task. Returns them in any order.
         7. Two claims never get the same task, whatever runs at the same time.
         8. Each type gives its best ready tasks by `order`; with `cap`, the best over all types. Rows that another claim
-           has locked are skipped.
-        9. The attempt's number grows by one, and the row has the policy from now on.
+           has locked are skipped, and rows that have expired before their first start.
+        9. The attempt's number grows by one, and the row has the policy from now on, with the time-out and the retries
+           that its caller asked for.
         """
 
     def ready_types(self, types: Sequence[str]) -> set[str]:
@@ -148,6 +151,9 @@ class Store(Protocol):
     def seconds(self) -> float:
         """Seconds on that clock, as a number. May cost a query."""
 
+    def moment(self) -> tuple[float, datetime]:
+        """Seconds on that clock and the time of day, which are of one moment. May cost a query."""
+
     def elapsed(self) -> float:
         """Seconds on a clock of this machine that stands still only while leases do. Asks no server."""
 
@@ -204,4 +210,17 @@ class Store(Protocol):
         """Those of the tasks that are completed or failed, or not stored, in any order.
 
         31. One statement reads each task by its key and no other row, and waits for no lock.
+        """
+
+    def insert_rows(self, rows: Sequence[NewRow]) -> None:
+        """(none) -> pending: new tasks with all their values, in the caller's transaction; it needs one.
+
+        32. A row is left out if a task of its type that is not final has its unique key; a transaction that may store
+            such a task is waited for. Rows are stored in the order given. Counts nothing.
+        """
+
+    def promote(self, rows: Sequence[tuple[UUID, int | None]]) -> None:
+        """A pending task that waits becomes ready, in the caller's transaction; it needs one.
+
+        33. One with a position gets it; the others keep theirs.
         """

@@ -32,6 +32,8 @@ BAD = [
     ("DAEMON_WORKERS", "0", "must be a whole number from 1 to 10000"),
     ("DAEMON_LEASE", "5", "must be a number from 6 to 600"),
     ("DAEMON_LEASE", "601", "must be a number from 6 to 600"),
+    ("DAEMON_IDEMPOTENCY_TTL", "0", "must be a number over 0, to 31622400"),
+    ("DAEMON_IDEMPOTENCY_TTL", "31622401", "must be a number over 0, to 31622400"),
     ("DAEMON_TESTING", "perhaps", "must be true or false (it is 'perhaps')"),
     ("DAEMON_FAIL_POINT", "everywhere", "must be one of inside_claim, "),
     ("DAEMON_FAIL_POINT", "after_claim:explode", "followed by :kill or :raise"),

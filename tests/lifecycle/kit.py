@@ -17,6 +17,8 @@ from tasks_app.lifecycle import (
     ClaimRequest,
     NewTask,
     Policy,
+    Submission,
+    TaskOptions,
     claim,
     settle,
     submit,
@@ -118,4 +120,5 @@ def together(*calls: Callable[[], Any]) -> list[Any]:
 def close(intake: Intake) -> None:
     """Close the connection of an intake's thread, which would keep the tests' database from being removed."""
     with patch.object(sys.modules[Intake.__module__], "notify_for", lambda _: connection.close()):
-        intake.submit_nowait(Submission([NewTask("echo")])).result(30)
+        for options in (None, TaskOptions()):
+            intake.submit_nowait(Submission([NewTask("echo", options=options)])).result(30)

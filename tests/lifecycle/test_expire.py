@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.lifecycle import expire, redrive, settle
+from tasks_app.lifecycle import NewTask, TaskOptions, expire, redrive, settle, submit_many
 from tasks_app.models import Attempt, Task
 from tests.lifecycle.kit import AT_ONCE, SLOW_RETRY, failure, row, running, submitted, take, together, total
 
@@ -40,12 +40,19 @@ def test_a_task_that_runs_or_has_ended_does_not_expire() -> None:
     assert (row(runs).status, row(ended).failure_reason) == ("processing", "handler_error")
 
 
-def test_a_retry_that_came_too_late_expires() -> None:
+def test_a_task_that_waits_for_its_time_expires() -> None:
+    (identity,) = submit_many([NewTask("echo", options=TaskOptions(delay=3600.0))])
+    Task.objects.update(expires_at=PAST)
+    assert expire() == 1
+    assert (row(identity).failure_reason, row(identity).due, row(identity).due_at) == ("expired", None, None)
+
+
+def test_a_task_that_has_been_started_does_not_expire() -> None:
     task = running(SLOW_RETRY)
     settle("node", [failure(task)])
     Task.objects.update(expires_at=PAST)
-    assert expire() == 1
-    assert (row(task).failure_reason, row(task).due, row(task).due_at) == ("expired", None, None)
+    assert expire() == 0
+    assert row(task).status == "pending"
 
 
 def test_a_redrive_is_not_late_again() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from tasks_app.lifecycle import NewTask, submit
+from tasks_app.lifecycle import NewTask, Submission, submit
 from tasks_app.lifecycle.intake import Intake
 from tasks_app.models import Task
 from tests.lifecycle.kit import close, row, together, total
@@ -64,10 +64,10 @@ def test_submits_of_one_moment_share_a_commit_and_each_gets_its_own_ids(
     mine: Intake, stored: list[int], held: threading.Event
 ) -> None:
     calls = [[NewTask("echo", {"caller": n, "at": at}) for at in range(n % 3 + 1)] for n in range(8)]
-    submitted = [mine.submit_nowait(new) for new in calls]
+    submitted = [mine.submit_nowait(Submission(new)) for new in calls]
     held.set()
     for new, result in zip(calls, submitted, strict=True):
-        ids = result.result(30)
+        ids = result.result(30).ids
         assert [row(each).task_data for each in ids] == [each.task_data for each in new]
         assert ids == sorted(ids)
     assert stored == [sum(map(len, calls))]
@@ -75,12 +75,14 @@ def test_submits_of_one_moment_share_a_commit_and_each_gets_its_own_ids(
 
 
 def test_submits_of_several_threads_are_stored_once(mine: Intake, stored: list[int]) -> None:
-    results = together(*(lambda: [mine.submit([NewTask("echo")])[0] for _ in range(20)] for _ in range(8)))
+    results = together(
+        *(lambda: [mine.submit(Submission([NewTask("echo")])).ids[0] for _ in range(20)] for _ in range(8))
+    )
     assert len({each for ids in results for each in ids}) == 160 == Task.objects.count() == sum(stored)
 
 
 def test_positions_follow_the_order_of_submission(mine: Intake) -> None:
-    ids = [each.result(30)[0] for each in [mine.submit_nowait([NewTask("echo")]) for _ in range(50)]]
+    ids = [each.result(30).ids[0] for each in [mine.submit_nowait(Submission([NewTask("echo")])) for _ in range(50)]]
     positions = [row(each).position for each in ids]
     assert positions == sorted(positions)
 
@@ -88,7 +90,7 @@ def test_positions_follow_the_order_of_submission(mine: Intake) -> None:
 def test_a_transaction_with_a_thousand_tasks_takes_no_further_submission(
     mine: Intake, stored: list[int], held: threading.Event
 ) -> None:
-    submitted = [mine.submit_nowait([NewTask("echo")] * 400) for _ in range(5)]
+    submitted = [mine.submit_nowait(Submission([NewTask("echo")] * 400)) for _ in range(5)]
     held.set()
     for each in submitted:
         each.result(30)
@@ -96,12 +98,12 @@ def test_a_transaction_with_a_thousand_tasks_takes_no_further_submission(
 
 
 def test_invalid_data_of_one_caller_does_not_fail_the_others(mine: Intake, held: threading.Event) -> None:
-    good = [mine.submit_nowait([NewTask("echo")]) for _ in range(3)]
-    bad = mine.submit_nowait(invalid())
+    good = [mine.submit_nowait(Submission([NewTask("echo")])) for _ in range(3)]
+    bad = mine.submit_nowait(Submission(invalid()))
     held.set()
     with pytest.raises(ValueError, match="JSON compliant"):
         bad.result(30)
-    assert set(Task.objects.values_list("pk", flat=True)) == {each.result(30)[0] for each in good}
+    assert set(Task.objects.values_list("pk", flat=True)) == {each.result(30).ids[0] for each in good}
 
 
 def test_an_unavailable_database_fails_all_that_wait_and_a_later_submit_works(
@@ -115,7 +117,7 @@ def test_an_unavailable_database_fails_all_that_wait_and_a_later_submit_works(
 
     with monkeypatch.context() as away:
         away.setattr(MODULE, "insert", failing)
-        submitted = [mine.submit_nowait([NewTask("echo")] * 400) for _ in range(6)]
+        submitted = [mine.submit_nowait(Submission([NewTask("echo")] * 400)) for _ in range(6)]
         held.set()
         for each in submitted:
             with pytest.raises(OperationalError, match="it is away"):
@@ -123,13 +125,13 @@ def test_an_unavailable_database_fails_all_that_wait_and_a_later_submit_works(
     assert times == [1200]  # the other three failed at once
     assert len({id(each.exception()) for each in submitted}) == 6, "each is raised on its own thread"
     assert not Task.objects.exists()
-    (identity,) = mine.submit([NewTask("echo")])
+    (identity,) = mine.submit(Submission([NewTask("echo")])).ids
     assert row(identity).status == "pending"
 
 
 def test_within_a_transaction_it_is_part_of_it(mine: Intake) -> None:
     with transaction.atomic():
-        mine.submit([NewTask("echo")])
+        mine.submit(Submission([NewTask("echo")]))
         assert Task.objects.count() == 1
         transaction.set_rollback(True)
     assert not Task.objects.exists()
@@ -143,16 +145,16 @@ def test_a_notification_that_raises_after_the_commit_fails_no_caller_and_stores_
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(sys.modules[submit.__module__], "notify", broken)
-    submitted = [mine.submit_nowait([NewTask("echo")]) for _ in range(3)]
+    submitted = [mine.submit_nowait(Submission([NewTask("echo")])) for _ in range(3)]
     held.set()
-    ids = {each.result(30)[0] for each in submitted}
+    ids = {each.result(30).ids[0] for each in submitted}
     assert ids == set(Task.objects.values_list("pk", flat=True))
 
 
 def test_callbacks_run_after_the_commit_and_one_that_raises_affects_no_other(mine: Intake) -> None:
     known = threading.Event()
-    submitted = mine.submit_nowait([NewTask("echo")])
+    submitted = mine.submit_nowait(Submission([NewTask("echo")]))
     submitted.add_done_callback(lambda _: 1 / 0)
-    mine.submit_nowait([NewTask("echo")]).add_done_callback(lambda _: known.set())
+    mine.submit_nowait(Submission([NewTask("echo")])).add_done_callback(lambda _: known.set())
     assert known.wait(30)
     assert Task.objects.count() == 2

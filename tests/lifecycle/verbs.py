@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import pytest
 from django.db import connection
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -14,8 +15,10 @@ from tasks_app.lifecycle import (
     AttemptResult,
     ClaimedTask,
     ClaimRequest,
+    LivingTwin,
     NewTask,
     Policy,
+    TaskOptions,
     cancel,
     claim,
     delete,
@@ -57,6 +60,8 @@ class Expected:
     tries: list[str] = field(default_factory=list)
     lives: int = 1
     ends: int = 0
+    max_retries: int | None = None
+    key: str | None = None
 
     @property
     def ready(self) -> bool:
@@ -99,6 +104,38 @@ class Verbs(RuleBasedStateMachine):
                 [AttemptResult(one, kind, result="1" if kind == OutcomeKind.SUCCESS else None) for one in late]
             )
         self.cancel_one(again.id)
+
+    @rule(
+        new=st.lists(
+            st.tuples(
+                st.sampled_from(TYPES),
+                st.integers(0, 3),
+                st.booleans(),
+                st.sampled_from([None, 0, 2]),
+                st.sampled_from([None, "k", "l"]),
+            ),
+            min_size=1,
+            max_size=4,
+        )
+    )
+    def submit_with_options(self, new: list[tuple[str, int, bool, int | None, str | None]]) -> None:
+        options = [TaskOptions(delay=60.0 * late, max_retries=m, unique_key=key) for _, _, late, m, key in new]
+        tasks = [NewTask(each[0], {}, each[1], option) for each, option in zip(new, options, strict=True)]
+        for (name, priority, late, most, unique), key in zip(new, submit_many(tasks), strict=True):
+            if (living := self.living(name, unique)) is not None:
+                assert str(key) == living
+                continue
+            task = Expected(name, priority, self.next_position(), waits=late, max_retries=most, key=unique)
+            self.tasks[str(key)] = task
+            self.totals["received"] += 1
+
+    def living(self, name: str, unique: str | None) -> str | None:
+        """The task that is not final with this unique key."""
+        for key, task in self.tasks.items():
+            alive = task.status in ("pending", "processing")
+            if alive and unique is not None and (task.task_type, task.key) == (name, unique):
+                return key
+        return None
 
     def run_out(self) -> None:
         """All tasks can be run to their end."""
@@ -145,7 +182,9 @@ class Verbs(RuleBasedStateMachine):
         assert [task.id for task in got] == expected
         for claimed in got:
             task = self.tasks[claimed.id]
-            task.status, task.node, task.policy, task.attempts = "processing", node, policy, task.attempts + 1
+            own = policy.requested(None, task.max_retries)
+            task.status, task.node, task.policy, task.attempts = "processing", node, own, task.attempts + 1
+            assert claimed.policy == own
             assert (claimed.attempt, claimed.retries) == (task.attempts, task.retries)
         self.claims += got
 
@@ -237,6 +276,11 @@ class Verbs(RuleBasedStateMachine):
         key = self.some(pick, "pending", "processing", "completed", "failed")
         if key:
             task = self.tasks[key]
+            if task.status == "failed" and (twin := self.living(task.task_type, task.key)):
+                with pytest.raises(LivingTwin) as refused:
+                    redrive(UUID(key))
+                assert str(refused.value.task) == twin
+                return
             assert redrive(UUID(key)) == (task.status == "failed")
             if task.status == "failed":
                 task.move("pending")
@@ -260,8 +304,8 @@ class Verbs(RuleBasedStateMachine):
     def expire(self, pick: int) -> None:
         key = self.some(pick, "pending", "processing")
         Task.objects.filter(pk__in=[key] if key else []).update(expires_at=clock.Now())
-        # A task that ran in the meantime and is pending again is late too.
-        late = [t for i, t in self.tasks.items() if t.status == "pending" and row_expires(i)]
+        # A task that has been started is not late, also when it is pending again.
+        late = [t for i, t in self.tasks.items() if t.status == "pending" and not t.attempts and row_expires(i)]
         assert expire() == len(late)
         for task in late:
             task.move("failed", "expired")
@@ -283,10 +327,14 @@ class Verbs(RuleBasedStateMachine):
         self.promote_all(waits[: pick % 3])
 
     def promote_all(self, due: list[str]) -> None:
-        Task.objects.filter(pk__in=due).update(due=clock.now() - 1.0)
+        for n, key in enumerate(due):
+            Task.objects.filter(pk=key).update(due=clock.now() - 1000.0 + n)
         assert set(promote()) == {self.tasks[key].task_type for key in due}
         for key in due:
-            self.tasks[key].waits = False
+            task = self.tasks[key]
+            task.waits = False
+            if not task.attempts:
+                task.position = self.next_position()
 
 
 def row_expires(key: str) -> bool:

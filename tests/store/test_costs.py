@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connection
 
 from tasks_app.db.postgresql.connection import TimeoutConnection
-from tasks_app.lifecycle import NewTask, Submission, settle
+from tasks_app.lifecycle import NewTask, Submission, TaskOptions, settle, submit_many
 from tasks_app.lifecycle.intake import Intake
 from tasks_app.store.postgresql.claim import claim_one_type
 from tasks_app.store.postgresql.insert import INSERT
+from tasks_app.store.postgresql.session import PLANNER_SETTINGS
 from tasks_app.store.postgresql.session_marks import FIRST_LOOKS
 from tasks_app.store.postgresql.settle import SETTLE_ALL
 from tests.lifecycle.kit import success, take
+from tests.store.kit import undone
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 TABLES = ("task", "attempt", "counter", "counter_delta", "node")
@@ -33,7 +36,7 @@ def _on_postgresql() -> None:
         pytest.skip("these are PostgreSQL's statements")
     connection.close()
     for _ in range(FIRST_LOOKS + 1):  # a new session looks before each of its first claims
-        Intake().submit([NewTask("echo")])
+        Intake().submit(Submission([NewTask("echo")]))
         settle("node", [success(task) for task in take()])
 
 
@@ -106,6 +109,23 @@ def test_a_plain_task_costs_three_statements_and_these_indexes(monkeypatch: pyte
             "counter_delta": {"taskdaemon_counter_delta_pkey"},
         },
     )
+
+
+def test_tasks_for_later_cost_a_claim_nothing_and_those_that_may_expire_no_more_than_others() -> None:
+    def buffers(name: str) -> int:
+        values = (name, "node", 30.0, 8, 1.0, 1, 1.0, "", 0, "{0}", "{0}", "{0}")
+        with psycopg.RawCursor(connection.connection) as cursor, undone():
+            cursor.execute(PLANNER_SETTINGS.replace("SET ", "SET LOCAL ").encode())
+            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {claim_one_type('fifo')}".encode(), values)
+            plan = cursor.fetchone()[0][0]["Plan"]  # type: ignore[index]
+            return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+    for name, options in (("later", TaskOptions(delay=3600.0)), ("expiring", TaskOptions(expires_in=3600.0))):
+        for _ in range(20):
+            submit_many([NewTask(name, options=options)] * 1000)
+    for name in ("plain", "later"):
+        submit_many([NewTask(name)] * 1000)
+    assert max(buffers("later"), buffers("expiring")) <= 1.2 * buffers("plain") + 8
 
 
 def test_no_trigger_and_one_foreign_key_is_asked_for_a_task() -> None:

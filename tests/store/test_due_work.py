@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks_app.models import Node, Task
+from tasks_app.models import IdempotencyKey, Node, Task
 from tasks_app.store import clock
 from tasks_app.store.current import store
 from tasks_app.store.due_work import KEEP_STOPPED_NODES_DAYS
@@ -18,7 +18,8 @@ pytestmark = pytest.mark.django_db
 NOW = datetime.now(UTC)
 PAST, FUTURE = NOW - timedelta(minutes=1), NOW + timedelta(hours=1)
 NOTHING = {
-    "due": False, "holders": (), "due_on_old_clock": False, "lost": False, "expired": False, "peers": False,
+    "due": False, "holders": (), "due_on_old_clock": False, "lost": False, "expired": False, "old_keys": False,
+    "peers": False,
     "old_nodes": False,
 }  # fmt: skip
 
@@ -101,6 +102,13 @@ def node(name: str, **fields: object) -> None:
     Node.objects.create(
         name=name, lock_domain="here", digest="", started_at=PAST, seen_at=PAST, seen=0.0, clock="", **fields
     )
+
+
+def test_a_key_whose_time_has_passed_is_found() -> None:
+    key = IdempotencyKey.objects.create(owner=0, key="k", fingerprint="", task_ids=[], expires_at=FUTURE)
+    assert found()
+    IdempotencyKey.objects.filter(pk=key.pk).update(expires_at=PAST)
+    assert found(old_keys=True)
 
 
 def test_another_node_is_found_until_it_has_stopped() -> None:

@@ -13,12 +13,13 @@ from tasks_app.process.fail_points import fail_point
 from tasks_app.store.claimed_task import ClaimedTask, ClaimRequest, Selection
 from tasks_app.store.postgresql.marks import EMPTY, Marks
 from tasks_app.store.postgresql.session_marks import READY_BY_PRIORITY, RETURNED, SessionMarks, session_marks
-from tasks_app.store.sql import ORDER, READY
+from tasks_app.store.sql import NOT_EXPIRED, ORDER, READY
 
 #: Reads and claims of one capped claim.
 MAX_CAPPED_ROUNDS = 8
 
-_READY, _BY_PRIORITY = (f"{rows} AND task_type = {{type}}" for rows in (READY, READY_BY_PRIORITY))
+_STARTABLE = NOT_EXPIRED.format(wall="statement_timestamp()")
+_READY, _BY_PRIORITY = (f"{rows} AND task_type = {{type}} AND {_STARTABLE}" for rows in (READY, READY_BY_PRIORITY))
 #: What a claim reads of each segment (a, b, c), one after the other: the rows of a type, which of them, their order.
 ARMS: dict[Selection, tuple[tuple[str, str, str], ...]] = {
     "fifo": (
@@ -40,21 +41,22 @@ ARMS: dict[Selection, tuple[tuple[str, str, str], ...]] = {
 _MOVED = """status = 'processing', attempts = task.attempts + 1, node = $2, clock = 'server',
   lease = extract(epoch from clock_timestamp())::float8 + $3::float8, started_at = clock_timestamp()"""
 _CLAIMED = """task.id::text, task.task_type, task.task_data::text, task.attempts, task.priority, task.place,
-  task.retries, (extract(epoch from task.started_at - task.ready_at))::float8"""
+  task.retries, (extract(epoch from task.started_at - task.ready_at))::float8, task.timeout, task.max_retries"""
 _WANT = """SELECT * FROM json_to_recordset($1::json)
     AS w(type text, count int, timeout float8, max_retries int, retry_backoff float8, retry_on text, since bigint,
       a bigint[], b bigint[], c bigint[])"""
 _CLAIM = f"""
 WITH want AS ({_WANT}), best AS MATERIALIZED ({{best}})
-UPDATE taskdaemon_task AS task SET {_MOVED}, timeout = want.timeout, max_retries = want.max_retries,
-  retry_backoff = want.retry_backoff, retry_on = want.retry_on
+UPDATE taskdaemon_task AS task SET {_MOVED}, timeout = coalesce(requested_timeout, want.timeout),
+  max_retries = coalesce(requested_max_retries, want.max_retries), retry_backoff = want.retry_backoff,
+  retry_on = want.retry_on
 FROM want WHERE want.type = task.task_type AND task.id = ANY(ARRAY(SELECT id FROM best))
 RETURNING {_CLAIMED}
 """
 _CLAIM_ONE_TYPE = f"""
 WITH best AS MATERIALIZED ({{best}})
-UPDATE taskdaemon_task AS task SET {_MOVED}, timeout = $5::float8, max_retries = $6::int, retry_backoff = $7::float8,
-  retry_on = $8
+UPDATE taskdaemon_task AS task SET {_MOVED}, timeout = coalesce(requested_timeout, $5::float8),
+  max_retries = coalesce(requested_max_retries, $6::int), retry_backoff = $7::float8, retry_on = $8
 WHERE task.id = ANY(ARRAY(SELECT id FROM best))
 RETURNING {_CLAIMED}
 """
@@ -62,10 +64,10 @@ RETURNING {_CLAIMED}
 #: old statistics looks cheap and reads every ready row. ORDER BY id avoids a deadlock between two claims.
 _STILL_READY = """
 SELECT t.id FROM taskdaemon_task AS t
-WHERE t.id = ANY($4::uuid[]) AND coalesce(t.status) = 'pending' AND coalesce(t.due) IS NULL
+WHERE t.id = ANY($4::uuid[]) AND coalesce(t.status) = 'pending' AND coalesce(t.due) IS NULL AND {startable}
 ORDER BY t.id FOR UPDATE OF t
 """
-CLAIM_BY_ID = _CLAIM.replace("{best}", _STILL_READY)
+CLAIM_BY_ID = _CLAIM.replace("{best}", _STILL_READY.format(startable=_STARTABLE))
 
 
 def _best(order: Selection, name: str, limit: str, since: str, segments: str, lock: str) -> str:
@@ -120,7 +122,7 @@ def claim(
             priorities.setdefault(row[1], []).append(row[4])
         session.claimed(order, priorities)
     policies = {request.task_type: request.policy for request in requests}
-    return [ClaimedTask._make((*row, policies[row[1]], sent_at, None)) for row in rows]
+    return [ClaimedTask._make((*row[:8], policies[row[1]].requested(row[8], row[9]), sent_at, None)) for row in rows]
 
 
 def _claim_uncapped(

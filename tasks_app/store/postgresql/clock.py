@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 from django.db import connection
 from django.db.models import FloatField, Func
@@ -32,6 +33,16 @@ def seconds() -> float:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {_SECONDS}")
         return float(cursor.fetchone()[0])
+
+
+def moment() -> tuple[float, datetime]:
+    """See Store."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {_SECONDS.replace('clock_timestamp()', 'moment')}, moment FROM clock_timestamp() AS moment"
+        )
+        at, wall = cursor.fetchone()
+        return float(at), wall
 
 
 def elapsed() -> float:

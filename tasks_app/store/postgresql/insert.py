@@ -9,8 +9,9 @@ from uuid import UUID
 from django.db import connection
 
 from tasks_app.db.postgresql.prepared import prepared
+from tasks_app.store.new_row import NewRow
 from tasks_app.store.new_task import NewTask, encode
-from tasks_app.store.sql import NEW
+from tasks_app.store.sql import NEW, OPTIONS
 
 INSERT = f"""
 WITH new AS (
@@ -25,6 +26,21 @@ INSERT INTO taskdaemon_task ({NEW})
 SELECT id, task_type, task_data, priority, 'pending', nextval('taskdaemon_place'), 0, 0, '', '',
   clock_timestamp(), clock_timestamp() FROM new
 """
+# `ORDER BY ordinal`: rows are stored, and unique keys waited for, in the order given.
+INSERT_ROWS = f"""
+INSERT INTO taskdaemon_task ({NEW}, {OPTIONS})
+SELECT id, task_type, task_data, priority, 'pending', place, 0, 0, clock, '', created_at, created_at, {OPTIONS}
+FROM ROWS FROM (json_to_recordset($1::json) AS (
+    id uuid, task_type text, task_data jsonb, priority int, place bigint, created_at timestamptz, clock text,
+    due float8, due_at timestamptz, expires_at timestamptz, requested_timeout float8, requested_max_retries int,
+    tags jsonb, metadata jsonb, unique_key text
+  )) WITH ORDINALITY AS n(
+    id, task_type, task_data, priority, place, created_at, clock, {OPTIONS}, ordinal)
+ORDER BY ordinal
+ON CONFLICT DO NOTHING
+"""
+#: The values of a row that are JSON text already.
+_JSON = ("task_data", "tags", "metadata")
 #: A position is taken after its transaction has locked the table, as an INSERT does: see `horizon`.
 LOCK = "LOCK TABLE taskdaemon_task IN ROW EXCLUSIVE MODE"
 NEXT_POSITIONS = "SELECT nextval('taskdaemon_place') FROM generate_series(1, %s)"
@@ -39,6 +55,20 @@ def insert(new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]) ->
     )
     received = Counter(f"received|{each.task_type}" for each in new)
     prepared(INSERT, (f"[{rows}]", encode(received)))
+
+
+def insert_rows(rows: Sequence[NewRow]) -> None:
+    """See Store."""
+    prepared(INSERT_ROWS, ("[" + ",".join(map(_as_json, rows)) + "]",))
+
+
+def _as_json(row: NewRow) -> str:
+    pairs = row._asdict()
+    texts = {name: text for name in _JSON if (text := pairs.pop(name)) is not None}
+    pairs["id"], pairs["place"] = str(row.id), pairs.pop("position")
+    for name in ("created_at", "due_at", "expires_at"):
+        pairs[name] = pairs[name] and pairs[name].isoformat()
+    return encode(pairs)[:-1] + "".join(f',"{name}":{text}' for name, text in texts.items()) + "}"
 
 
 def next_positions(count: int) -> Sequence[int]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from tasks_app.store.postgresql.claim import claim, ready_types
-from tasks_app.store.postgresql.clock import clock_id, elapsed, now, seconds
+from tasks_app.store.postgresql.clock import clock_id, elapsed, moment, now, seconds
 from tasks_app.store.postgresql.counters import add_counts
 from tasks_app.store.postgresql.due_work import due_work
 from tasks_app.store.postgresql.fault import fault
 from tasks_app.store.postgresql.final import final_or_gone
-from tasks_app.store.postgresql.insert import insert, next_positions
+from tasks_app.store.postgresql.insert import insert, insert_rows, next_positions
 from tasks_app.store.postgresql.json_bytes import json_bytes
 from tasks_app.store.postgresql.limits import limited, unlimited
 from tasks_app.store.postgresql.maintain import maintain, problem
 from tasks_app.store.postgresql.node import update_node
+from tasks_app.store.postgresql.promote import promote
 from tasks_app.store.postgresql.reading import reading
 from tasks_app.store.postgresql.session import Session
 from tasks_app.store.postgresql.settle import settle
@@ -29,6 +30,8 @@ class PostgreSQLStore:
     tasks_per_commit = 1  # writers that hold several rows each could deadlock
 
     insert = staticmethod(insert)
+    insert_rows = staticmethod(insert_rows)
+    promote = staticmethod(promote)
     claim = staticmethod(claim)
     ready_types = staticmethod(ready_types)
     settle = staticmethod(settle)
@@ -40,6 +43,7 @@ class PostgreSQLStore:
     reading = staticmethod(reading)
     update_node = staticmethod(update_node)
     clock_id = staticmethod(clock_id)
+    moment = staticmethod(moment)
     elapsed = staticmethod(elapsed)
     now = staticmethod(now)
     seconds = staticmethod(seconds)

@@ -19,9 +19,11 @@ from tasks_app.store.best_of_all import best_of_all
 from tasks_app.store.claimed_task import ClaimedTask, ClaimRequest, Selection
 from tasks_app.store.sql import BEST, ORDER, READY
 from tasks_app.store.sqlite import clock
+from tasks_app.store.sqlite.due_work import WALL
 
 # `ready_at || ''` bypasses sqlite3's converter.
-_BEST_COLUMNS = "rowid, id, task_type, task_data, attempts + 1, priority, place, retries, ready_at || ''"
+_BEST_COLUMNS = """rowid, id, task_type, task_data, attempts + 1, priority, place, retries, ready_at || '',
+  requested_timeout, requested_max_retries"""
 CLAIM = """
 UPDATE taskdaemon_task SET status = 'processing', attempts = attempts + 1, node = ?, lease = ?, clock = ?,
   started_at = ?, timeout = ?, max_retries = ?, retry_backoff = ?, retry_on = ?
@@ -36,7 +38,7 @@ WHERE EXISTS (SELECT 1 FROM taskdaemon_task WHERE {READY} AND task_type = w.valu
 @cache
 def best_of_type(order: Selection) -> str:
     """The query for the rows that a claim takes."""
-    return BEST.format(columns=_BEST_COLUMNS, type="?", order=ORDER[order], limit="?")
+    return BEST.format(columns=_BEST_COLUMNS, type="?", order=ORDER[order], limit="?", wall=WALL)
 
 
 def claim(
@@ -48,7 +50,7 @@ def claim(
     with writing():
         if cap is not None:
             # The write lock is held, so the rows found here are still ready when they are claimed below.
-            found = [name for _, name in best_of_all(requests, order, cap)]
+            found = [name for _, name in best_of_all(requests, order, cap, WALL)]
             requests = [
                 request._replace(count=found.count(request.task_type))
                 for request in requests
@@ -62,13 +64,19 @@ def claim(
             rows = raw.execute(best, (name, count)).fetchall()
             if not rows:
                 continue
-            retry = (policy.max_retries, policy.retry_backoff, policy.retry_on_text)
-            bound = (node, ends_at, boot, started, policy.timeout, *retry)
-            raw.executemany(CLAIM, [(*bound, row[0]) for row in rows])
+            bound, text = (node, ends_at, boot, started), policy.retry_on_text
+            own = [policy.requested(row[9], row[10]) for row in rows]
+            raw.executemany(
+                CLAIM,
+                [
+                    (*bound, each.timeout, each.max_retries, policy.retry_backoff, text, row[0])
+                    for row, each in zip(rows, own, strict=True)
+                ],
+            )
             fail_point("inside_claim")
-            for row in rows:
+            for row, each in zip(rows, own, strict=True):
                 wait = (moment - datetime.fromisoformat(row[8])).total_seconds()
-                claimed.append(ClaimedTask._make((_dashed(row[1]), *row[2:8], wait, policy, sent_at, started)))
+                claimed.append(ClaimedTask._make((_dashed(row[1]), *row[2:8], wait, each, sent_at, started)))
     return claimed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 from django.db.models import Value
 
@@ -20,6 +21,11 @@ def seconds() -> float:
 
 
 elapsed = seconds
+
+
+def moment() -> tuple[float, datetime]:
+    """See Store."""
+    return seconds(), datetime.now(UTC)
 
 
 def now() -> Value:

@@ -10,9 +10,10 @@ from tasks_app.store.due_work import KEEP_STOPPED_NODES_DAYS, MAX_VALID_LEASE_SE
 from tasks_app.store.sql import DUE_WORK, DUE_WORK_FULL, HOLDERS, LOST
 from tasks_app.store.sqlite import clock
 
+WALL = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 _PARTS = {
     "now": ":now",
-    "wall": "strftime('%Y-%m-%d %H:%M:%f', 'now')",
+    "wall": WALL,
     "kept": f"strftime('%Y-%m-%d %H:%M:%f', 'now', '-{KEEP_STOPPED_NODES_DAYS} days')",
     "clock": ":clock",
     "node": ":node",

@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
 
+from tasks_app.store.new_row import NewRow
 from tasks_app.store.new_task import NewTask, encode
-from tasks_app.store.sql import NEW
+from tasks_app.store.sql import NEW, OPTIONS
 from tasks_app.store.sqlite.counters import add_counts
 
 INSERT = f"""
 INSERT INTO taskdaemon_task ({NEW})
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, 'pending', ?1 + key, 0, 0, '', '', ?2, ?2 FROM json_each(?3)
+"""
+INSERT_ROWS = f"""
+INSERT INTO taskdaemon_task ({NEW}, {OPTIONS})
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, 'pending', value ->> 4, 0, 0, value ->> 6, '', value ->> 5,
+  value ->> 5, {", ".join(f"value ->> {n}" for n in range(7, 15))} FROM json_each(?) WHERE true ON CONFLICT DO NOTHING
 """
 NEXT_POSITIONS = "UPDATE taskdaemon_place SET value = value + %s RETURNING value"
 
@@ -30,6 +37,19 @@ def insert(new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]) ->
     ]
     connection.connection.execute(INSERT, (positions[0], moment, encode(rows)))
     add_counts((f"received|{name}", n) for name, n in Counter(each.task_type for each in new).items())
+
+
+def insert_rows(rows: Sequence[NewRow]) -> None:
+    """See Store."""
+    values = [[row.id.hex, *(_stored(value) for value in row[1:])] for row in rows]
+    with connection.wrap_database_errors:
+        connection.connection.execute(INSERT_ROWS, (encode(values),))
+
+
+def _stored(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    return value
 
 
 def next_positions(count: int) -> Sequence[int]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from tasks_app.db.sqlite.write_lock import bare_writing, writing
 from tasks_app.store.sqlite.claim import claim, ready_types
-from tasks_app.store.sqlite.clock import clock_id, elapsed, now, seconds
+from tasks_app.store.sqlite.clock import clock_id, elapsed, moment, now, seconds
 from tasks_app.store.sqlite.counters import add_counts
 from tasks_app.store.sqlite.due_work import due_work
 from tasks_app.store.sqlite.fault import fault
 from tasks_app.store.sqlite.final import final_or_gone
-from tasks_app.store.sqlite.insert import insert, next_positions
+from tasks_app.store.sqlite.insert import insert, insert_rows, next_positions
 from tasks_app.store.sqlite.json_bytes import json_bytes
 from tasks_app.store.sqlite.limits import limited, unlimited
 from tasks_app.store.sqlite.maintain import maintain, problem
 from tasks_app.store.sqlite.node import update_node
+from tasks_app.store.sqlite.promote import promote
 from tasks_app.store.sqlite.reading import reading
 from tasks_app.store.sqlite.session import Session
 from tasks_app.store.sqlite.settle import settle
@@ -29,6 +30,8 @@ class SQLiteStore:
     tasks_per_commit = 20  # the commit costs most, but other writers wait for it
 
     insert = staticmethod(insert)
+    insert_rows = staticmethod(insert_rows)
+    promote = staticmethod(promote)
     claim = staticmethod(claim)
     ready_types = staticmethod(ready_types)
     settle = staticmethod(settle)
@@ -40,6 +43,7 @@ class SQLiteStore:
     reading = staticmethod(reading)
     update_node = staticmethod(update_node)
     clock_id = staticmethod(clock_id)
+    moment = staticmethod(moment)
     elapsed = staticmethod(elapsed)
     now = staticmethod(now)
     seconds = staticmethod(seconds)

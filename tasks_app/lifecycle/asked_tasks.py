@@ -1,0 +1,125 @@
+"""Stores tasks with options, in the transaction of their submits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import Q
+
+from tasks_app.lifecycle.idempotency import MAX_ROUNDS
+from tasks_app.lifecycle.submission import KeysContended
+from tasks_app.models import Task
+from tasks_app.store import clock
+from tasks_app.store.current import store
+from tasks_app.store.new_row import NewRow
+from tasks_app.store.new_task import NewTask, encode
+from tasks_app.store.task_options import TaskOptions
+
+PLAIN = TaskOptions()
+#: A type and a unique key.
+UniqueName = tuple[str, str]
+
+
+class AskedTasks:
+    """Tasks to store, in their callers' order, with the ids that they get.
+
+    `seconds`, `now`: one moment, on the store's clock and by the time of day.
+    """
+
+    def __init__(self, new: Sequence[NewTask], ids: Sequence[UUID], seconds: float, now: datetime) -> None:
+        self._new, self._ids = new, ids
+        self._seconds, self._now = seconds, now
+        #: The id of the task that is there for each unique key, once `store` has found or stored it.
+        self._living: dict[UniqueName, UUID] = {}
+
+    def store(self) -> None:
+        """Store those whose unique key no living task has. Needs a write transaction. Raises KeysContended."""
+        firsts: dict[UniqueName, int] = {}
+        plain = []
+        for at, task in enumerate(self._new):
+            if (name := _unique_name(task)) is None:
+                plain.append(at)
+            else:
+                firsts.setdefault(name, at)
+        rows = self._rows(sorted([*plain, *firsts.values()]))
+        # Sorted, or two transactions with the same keys in another order would wait for each other.
+        missing = sorted(firsts)
+        store().insert_rows([*(rows[at] for at in plain), *(rows[firsts[name]] for name in missing)])
+        for _ in range(MAX_ROUNDS):
+            if not missing:
+                break
+            self._living |= _living(missing)
+            missing = [name for name in missing if name not in self._living]
+            if missing:  # tasks with these keys ended since the insert
+                store().insert_rows([rows[firsts[name]] for name in missing])
+        else:
+            raise KeysContended
+        received = Counter(f"received|{task.task_type}" for task in self.stored())
+        store().add_counts(received.items())
+
+    def stored(self) -> list[NewTask]:
+        """The tasks that were stored."""
+        named = zip(self._new, self._ids, self.ids(), strict=True)
+        return [task for task, identity, known in named if identity == known]
+
+    def ready(self) -> list[NewTask]:
+        """The tasks that were stored and may start at once."""
+        return [task for task in self.stored() if self._delay(task) <= 0.0]
+
+    def ids(self) -> list[UUID]:
+        """For each task its id, or that of the living task with its unique key."""
+        found = []
+        for task, identity in zip(self._new, self._ids, strict=True):
+            name = _unique_name(task)
+            found.append(identity if name is None else self._living[name])
+        return found
+
+    def _delay(self, task: NewTask) -> float:
+        """Seconds until a task may start."""
+        options = task.options or PLAIN
+        return (options.delay or 0.0) if options.run_at is None else (options.run_at - self._now).total_seconds()
+
+    def _rows(self, places: Sequence[int]) -> dict[int, NewRow]:
+        """The rows of the tasks at these places; their positions follow the callers' order."""
+        positions = store().next_positions(len(places)) if places else []
+        return {at: self._row(at, position) for at, position in zip(places, positions, strict=True)}
+
+    def _row(self, at: int, position: int) -> NewRow:
+        task, options = self._new[at], self._new[at].options or PLAIN
+        row = NewRow(
+            self._ids[at], task.task_type, encode(task.task_data), task.priority, position, self._now,
+            expires_at=_moment(self._now, options.expires_in, options.expires_at),
+            requested_timeout=options.timeout,
+            requested_max_retries=options.max_retries,
+            tags=encode(options.tags) if options.tags else None,
+            metadata=None if options.metadata is None else encode(options.metadata),
+            unique_key=options.unique_key,
+        )  # fmt: skip
+        if (delay := self._delay(task)) <= 0.0:
+            return row
+        due_at = self._now + timedelta(seconds=delay)
+        return row._replace(clock=clock.clock_id(), due=self._seconds + delay, due_at=due_at)
+
+
+def _unique_name(task: NewTask) -> UniqueName | None:
+    key = None if task.options is None else task.options.unique_key
+    return None if key is None else (task.task_type, key)
+
+
+def _moment(now: datetime, seconds: float | None, moment: datetime | None) -> datetime | None:
+    return moment if seconds is None else now + timedelta(seconds=seconds)
+
+
+def _living(names: Iterable[UniqueName]) -> dict[UniqueName, UUID]:
+    """The tasks that are not final with these types and unique keys."""
+    by_type: dict[str, list[str]] = {}
+    for task_type, key in names:
+        by_type.setdefault(task_type, []).append(key)
+    wanted = Q()
+    for task_type, keys in by_type.items():
+        wanted |= Q(task_type=task_type, unique_key__in=keys)
+    found = Task.objects.living_with_key().filter(wanted).values_list("task_type", "unique_key", "pk")
+    return {(task_type, str(key)): identity for task_type, key, identity in found}

@@ -1,0 +1,103 @@
+"""The requests that are known by their idempotency keys, in the transaction that stores their tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import Q
+
+from tasks_app import conf, models
+from tasks_app.lifecycle.submission import IdempotencyKey, KeyReused, KeysContended, Submitted
+from tasks_app.store import clock
+from tasks_app.store.transactions import writing
+
+#: How often a submit looks again for tasks, or requests, that had its keys and are gone.
+MAX_ROUNDS = 8
+#: Keys that one call forgets: few enough that no other writer waits long.
+FORGOTTEN_PER_CALL = 1000
+
+#: An API key's id and the text of the idempotency key.
+Name = tuple[int, str]
+
+
+def name_of(key: IdempotencyKey) -> Name:
+    """What no two requests have in common."""
+    return key.owner, key.key
+
+
+def reserve(wanted: Mapping[Name, tuple[str, Sequence[UUID]]], now: datetime) -> dict[Name, models.IdempotencyKey]:
+    """Store the keys that are new, each with its fingerprint and the ids of its tasks. Needs a write transaction.
+
+    Returns the requests that had the other keys before. A transaction that may store one of the keys is waited for.
+    Raises KeysContended.
+    """
+    earlier: dict[Name, models.IdempotencyKey] = {}
+    missing = set(wanted)
+    if not missing:
+        return earlier
+    for _ in range(MAX_ROUNDS):
+        # Sorted, or two transactions with the same keys in another order would wait for each other.
+        models.IdempotencyKey.objects.bulk_create(
+            (_row(name, *wanted[name], now) for name in sorted(missing)), ignore_conflicts=True
+        )
+        # A statement of its own: the insert does not see what it waited for.
+        expired = []
+        for row in models.IdempotencyKey.objects.filter(_any_of(missing)):
+            name = row.owner, row.key
+            if row.task_ids == _texts(wanted[name][1]):
+                missing.discard(name)
+            elif row.expires_at > now:
+                earlier[name] = row
+                missing.discard(name)
+            else:
+                expired.append(row)
+        if not missing:
+            return earlier
+        for row in sorted(expired, key=lambda each: (each.owner, each.key)):
+            models.IdempotencyKey.objects.filter(pk=row.pk, expires_at=row.expires_at).delete()
+    raise KeysContended
+
+
+def correct(name: Name, submitted: Submitted) -> None:
+    """Let a reserved key answer what its request came to, if that is not what was foreseen."""
+    models.IdempotencyKey.objects.filter(owner=name[0], key=name[1]).update(
+        task_ids=_texts(submitted.ids), existing=submitted.existing
+    )
+
+
+def answer(row: models.IdempotencyKey, fingerprint: str) -> Submitted | KeyReused:
+    """What a request with the key of an earlier one is answered."""
+    ids = [UUID(text) for text in row.task_ids]
+    return Submitted(ids, row.existing, replayed=True) if row.fingerprint == fingerprint else KeyReused(ids[0])
+
+
+def forget() -> int:
+    """Remove keys whose time has passed, 1,000 at most. Returns how many."""
+    late = models.IdempotencyKey.objects.filter(expires_at__lte=clock.Now()).order_by("expires_at")
+    with writing():
+        # SKIP LOCKED avoids a deadlock between two nodes, and with a request that replaces one of the keys.
+        ids = list(late.select_for_update(skip_locked=True).values_list("pk", flat=True)[:FORGOTTEN_PER_CALL])
+        return models.IdempotencyKey.objects.filter(pk__in=ids).delete()[0]
+
+
+def _row(name: Name, fingerprint: str, ids: Sequence[UUID], now: datetime) -> models.IdempotencyKey:
+    until = now + timedelta(seconds=conf.environment().idempotency_ttl)
+    return models.IdempotencyKey(
+        owner=name[0], key=name[1], fingerprint=fingerprint, task_ids=_texts(ids), expires_at=until
+    )
+
+
+def _any_of(names: Iterable[Name]) -> Q:
+    by_owner: dict[int, list[str]] = {}
+    for owner, key in names:
+        by_owner.setdefault(owner, []).append(key)
+    found = Q()
+    for owner, keys in by_owner.items():
+        found |= Q(owner=owner, key__in=keys)
+    return found
+
+
+def _texts(ids: Sequence[UUID]) -> list[str]:
+    return [str(each) for each in ids]

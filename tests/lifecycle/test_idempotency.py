@@ -1,0 +1,178 @@
+"""Requests with idempotency keys are stored once, and share commits without failing each other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from django.db import connection
+
+from tasks_app.lifecycle import (
+    IdempotencyKey,
+    KeyReused,
+    KeysContended,
+    NewTask,
+    Submission,
+    Submitted,
+    TaskOptions,
+    delete,
+    forget,
+)
+from tasks_app.lifecycle import idempotency as module
+from tasks_app.lifecycle.intake import Intake
+from tasks_app.lifecycle.submit import submit_one
+from tasks_app.models import IdempotencyKey as Row
+from tasks_app.models import Task
+from tasks_app.store.current import store
+from tests.lifecycle.kit import close, together, total
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def mine() -> Iterator[Intake]:
+    one = Intake()
+    yield one
+    close(one)
+
+
+def keyed(key: str, *types: str, fingerprint: str = "f", owner: int = 0, unique: str | None = None) -> Submission:
+    options = TaskOptions(unique_key=unique) if unique else None
+    new = [NewTask(name, {}, 50, options) for name in types or ("echo",)]
+    return Submission(new, IdempotencyKey(owner, key, fingerprint))
+
+
+def test_a_request_that_comes_again_is_answered_as_the_first_and_stores_nothing(mine: Intake) -> None:
+    first = mine.submit(keyed("k", "echo", "prime"))
+    again = mine.submit(keyed("k", "echo", "prime"))
+    assert again == first._replace(replayed=True) and not first.replayed
+    assert set(Task.objects.values_list("pk", flat=True)) == set(first.ids)
+    assert total("received") == 2
+    delete(first.ids[0])
+    assert mine.submit(keyed("k", "echo", "prime")) == again
+
+
+def test_another_request_with_the_key_is_refused_and_names_the_first_task(mine: Intake) -> None:
+    first = mine.submit(keyed("k"))
+    with pytest.raises(KeyReused) as refused:
+        mine.submit(keyed("k", fingerprint="other"))
+    assert refused.value.task == first.ids[0]
+    assert Task.objects.count() == 1
+
+
+def test_another_api_key_has_its_own_keys(mine: Intake) -> None:
+    assert mine.submit(keyed("k", owner=1)).ids != mine.submit(keyed("k", owner=2)).ids
+
+
+def test_a_key_past_its_time_counts_as_new(mine: Intake) -> None:
+    first = mine.submit(keyed("k"))
+    Row.objects.update(expires_at=Row.objects.get().expires_at - timedelta(days=2))
+    second = mine.submit(keyed("k", fingerprint="other"))
+    assert second.ids != first.ids and not second.replayed
+    assert Row.objects.get().task_ids == [str(each) for each in second.ids]
+
+
+def test_keys_past_their_time_are_forgotten(mine: Intake) -> None:
+    for key in "abc":
+        mine.submit(keyed(key))
+    assert forget() == 0
+    past = Row.objects.first().expires_at - timedelta(days=2)  # type: ignore[union-attr]
+    Row.objects.exclude(key="b").update(expires_at=past)
+    assert forget() == 2
+    assert Row.objects.get().key == "b"
+
+
+def test_what_a_key_answers_includes_the_tasks_that_existed(mine: Intake) -> None:
+    living = mine.submit(Submission([NewTask("echo", {}, 50, TaskOptions(unique_key="u"))]))
+    assert living.existing == [False]
+    first = mine.submit(keyed("k", unique="u"))
+    assert first == Submitted(living.ids, [True])
+    Task.objects.all().delete()
+    assert mine.submit(keyed("k", unique="u")) == Submitted(living.ids, [True], replayed=True)
+
+
+def test_requests_of_one_commit_with_one_key_are_one(mine: Intake) -> None:
+    with store().writing():  # on PostgreSQL the reservation of the first waits, so the others join the second commit
+        Row.objects.create(owner=0, key="first", fingerprint="f", task_ids=["x"], expires_at="2999-01-01T00:00Z")
+        waiting: list[Future[Submitted]] = [mine.submit_nowait(keyed("k", "echo"))]
+        waiting += [mine.submit_nowait(keyed("k", "echo")) for _ in range(5)]
+        waiting.append(mine.submit_nowait(keyed("k", "echo", fingerprint="other")))
+    outcomes = [each.result(30) for each in waiting[:-1]]
+    assert len({each.ids[0] for each in outcomes}) == 1
+    assert sorted(each.replayed for each in outcomes) == [False] + [True] * 5
+    with pytest.raises(KeyReused):
+        waiting[-1].result(30)
+    assert Task.objects.count() == 1
+
+
+def test_a_plain_task_does_not_wait_for_a_key(mine: Intake) -> None:
+    if store().single_writer:
+        pytest.skip("one writer at a time")
+    with store().writing():
+        Row.objects.create(owner=0, key="k", fingerprint="f", task_ids=[], expires_at="2999-01-01T00:00Z")
+        held = mine.submit_nowait(keyed("k"))
+        assert mine.submit_nowait(Submission([NewTask("echo")])).result(30)
+        assert not held.done()
+        Row.objects.update(task_ids=[str(UUID(int=7))])
+    assert held.result(30) == Submitted([UUID(int=7)], None, replayed=True)
+
+
+def test_transactions_with_the_same_keys_in_another_order_neither_deadlock_nor_fail(mine: Intake) -> None:
+    keys = [f"k{n}" for n in range(40)]
+    orders = [keys, keys[::-1], keys[20:] + keys[:20], keys[::2] + keys[1::2]]
+    lanes = [Intake() for _ in orders]
+
+    def submit(lane: Intake, order: list[str]) -> dict[str, UUID]:
+        waiting = {key: lane.submit_nowait(keyed(key, unique=f"u{hash(key) % 7}")) for key in order}
+        return {key: each.result(60).ids[0] for key, each in waiting.items()}
+
+    try:
+        for _ in range(5):
+            Row.objects.all().delete()
+            Task.objects.all().delete()
+            pairs = zip(lanes, orders, strict=True)
+            found = together(*[lambda lane=lane, order=order: submit(lane, order) for lane, order in pairs])
+            assert all(each == found[0] for each in found)
+            assert Task.objects.count() == len({f"u{hash(key) % 7}" for key in keys})
+    finally:
+        for lane in lanes:
+            close(lane)
+
+
+def test_a_key_whose_earlier_request_was_undone_is_new(mine: Intake) -> None:
+    begun, end = threading.Event(), threading.Event()
+
+    def other() -> None:
+        try:
+            with store().writing():
+                Row.objects.create(owner=0, key="k", fingerprint="f", task_ids=[], expires_at="2999-01-01T00:00Z")
+                begun.set()
+                assert end.wait(30)
+                raise RuntimeError
+        except RuntimeError:
+            pass
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert begun.wait(30)
+    waiting = mine.submit_nowait(keyed("k"))
+    end.set()
+    thread.join()
+    assert not waiting.result(30).replayed
+    assert Task.objects.count() == 1
+
+
+def test_keys_that_vanish_again_and_again_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    submit_one(keyed("k", fingerprint="other"))
+    Row.objects.update(expires_at="2001-01-01T00:00Z")
+    monkeypatch.setattr(Row.objects.all().__class__, "delete", lambda *_: (0, {}))
+    with pytest.raises(KeysContended):
+        submit_one(keyed("k"))
+    assert module.MAX_ROUNDS == 8
+    assert Task.objects.count() == 1

@@ -1,0 +1,116 @@
+"""What callers ask of a task: later, not after, with its own limits, once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection
+from django.db.models import F
+from django.test.utils import CaptureQueriesContext
+
+from tasks_app.lifecycle import LivingTwin, NewTask, TaskOptions, cancel, expire, promote, redrive, submit_many
+from tasks_app.models import Task
+from tasks_app.store import clock
+from tests.lifecycle.kit import row, take, total
+
+pytestmark = pytest.mark.django_db
+committing = pytest.mark.django_db(transaction=True)
+HOUR = timedelta(hours=1)
+
+
+def submitted(**options: object) -> Task:
+    (identity,) = submit_many([NewTask("echo", {"n": 1}, 50, TaskOptions(**options))])  # type: ignore[arg-type]
+    return row(identity)
+
+
+@pytest.mark.parametrize("how", ["delay", "run_at"])
+def test_a_task_for_later_waits_until_it_is_due(how: str, notifications: list) -> None:
+    later = {"delay": 3600.0} if how == "delay" else {"run_at": datetime.now(UTC) + HOUR}
+    task = submitted(**later)
+    assert (task.status, task.clock) == ("pending", clock.clock_id())
+    assert task.due is not None and abs(task.due - clock.reading() - 3600) < 10
+    assert task.due_at is not None and abs(task.due_at - datetime.now(UTC) - HOUR) < timedelta(seconds=10)
+    assert notifications == [] and take() == [] and promote() == []
+    assert total("received", "echo") == 1
+    Task.objects.update(due=clock.now() - 1.0)
+    assert promote() == ["echo"]
+    assert [each.id for each in take()] == [str(task.pk)]
+
+
+@committing
+@pytest.mark.parametrize("options", [{"delay": 0.0}, {"run_at": datetime.now(UTC) - HOUR}], ids=["delay", "run_at"])
+def test_a_time_that_has_passed_is_at_once(options: dict, notifications: list) -> None:
+    task = submitted(**options)
+    assert (task.due, task.due_at) == (None, None)
+    assert notifications == [("echo", 50)]
+    assert len(take()) == 1
+
+
+def test_tasks_that_become_ready_go_to_the_back_of_the_queue_in_the_order_of_their_times() -> None:
+    ids = submit_many([NewTask("echo", {"n": n}, 50, TaskOptions(delay=100.0 - n)) for n in range(5)])
+    (plain,) = submit_many([NewTask("echo")])
+    Task.objects.filter(pk__in=ids).update(due=-F("position"))
+    promote()
+    assert [each.id for each in take(9)] == [str(plain), *map(str, reversed(ids))]
+
+
+def test_positions_follow_the_order_of_one_call_whatever_its_tasks_ask_for() -> None:
+    new = [
+        NewTask("echo", {}, 50, TaskOptions(unique_key=f"k{9 - n}") if n % 2 else TaskOptions(tags=("t",)))
+        for n in range(9)
+    ]
+    ids = submit_many([*new, NewTask("echo")])
+    assert list(Task.objects.order_by("position").values_list("pk", flat=True)) == ids
+    assert ids == sorted(ids)
+
+
+@pytest.mark.parametrize("how", ["expires_in", "expires_at"])
+def test_a_task_expires_if_it_was_not_started_by_then(how: str) -> None:
+    task = submitted(**({"expires_in": 0.001} if how == "expires_in" else {"expires_at": datetime.now(UTC)}))
+    while datetime.now(UTC) <= (task.expires_at or task.created_at):
+        pass
+    assert expire() == 1
+    assert (row(task.pk).status, row(task.pk).failure_reason) == ("failed", "expired")
+
+
+@committing
+def test_a_living_task_with_the_key_is_named_and_nothing_is_stored(notifications: list) -> None:
+    first = submitted(unique_key="k")
+    notifications.clear()
+    ids = submit_many([NewTask("echo", {}, 99, TaskOptions(unique_key="k")), NewTask("echo")])
+    assert ids[0] == first.pk and ids[1] != first.pk
+    assert (Task.objects.count(), total("received", "echo")) == (2, 2)
+    assert notifications == [("echo", 50)], "for the stored one"
+    assert row(first.pk).priority == 50
+    cancel(first.pk)
+    assert submitted(unique_key="k").pk != first.pk
+
+
+def test_of_two_tasks_of_one_call_with_a_key_the_first_is_stored() -> None:
+    new = [NewTask(name, {}, n, TaskOptions(unique_key="k")) for n, name in enumerate(["echo", "prime", "echo"])]
+    ids = submit_many(new)
+    assert ids[0] == ids[2] != ids[1]
+    assert list(Task.objects.order_by("position").values_list("task_type", "priority")) == [("echo", 0), ("prime", 1)]
+
+
+def test_a_redrive_beside_a_living_task_with_the_key_names_that_one() -> None:
+    first = submitted(unique_key="k")
+    cancel(first.pk)
+    second = submitted(unique_key="k")
+    with pytest.raises(LivingTwin, match=str(second.pk)) as refused:
+        redrive(first.pk)
+    assert refused.value.task == second.pk
+    assert (row(first.pk).status, total("redriven")) == ("failed", 0)
+    cancel(second.pk)
+    assert redrive(first.pk)
+
+
+def test_the_statements_do_not_grow_with_the_number_of_tasks() -> None:
+    def statements(count: int) -> int:
+        new = [NewTask("echo", {}, 50, TaskOptions(unique_key=f"{count} {n}", tags=("t",))) for n in range(count)]
+        with CaptureQueriesContext(connection) as queries:
+            submit_many(new)
+        return len(queries)
+
+    assert statements(1) == statements(200)
