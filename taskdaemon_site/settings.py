@@ -109,8 +109,10 @@ CSRF_TRUSTED_ORIGINS = ENV.origins
 CSRF_FAILURE_VIEW = "tasks_app.urls.csrf_failure"
 CORS_ALLOWED_ORIGINS = ENV.origins
 CORS_ALLOW_METHODS = ["GET", "HEAD", "POST", "DELETE"]
-CORS_ALLOW_HEADERS = ["authorization", "content-type", "prefer"]
-CORS_EXPOSE_HEADERS = ["Link", "Location", "Next-Cursor", "Preference-Applied", "Retry-After"]
+CORS_ALLOW_HEADERS = ["authorization", "content-type", "idempotency-key", "prefer"]
+CORS_EXPOSE_HEADERS = [
+    "Idempotent-Replayed", "Link", "Location", "Next-Cursor", "Preference-Applied", "Retry-After",
+]  # fmt: skip
 CORS_PREFLIGHT_MAX_AGE = 600
 # The RSGI server enforces the limit of each address; Django's must allow the largest of them.
 DATA_UPLOAD_MAX_MEMORY_SIZE = ENV.body_limit("/queue/batch")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
@@ -10,11 +10,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app import conf
-from tasks_app.api import admission, inputs, schema
+from tasks_app.api import admission, idempotency, inputs, option_schema, schema
 from tasks_app.api.errors import Invalid
 from tasks_app.api.parsers import body_of
 from tasks_app.api.strict_json import MAX_DEPTH
 from tasks_app.api.tasks import API
+from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.lifecycle import NewTask, Submission, intake
 from tasks_app.store.new_task import encode
 
@@ -32,6 +33,7 @@ class BatchView(API):
         operation_id="queue_tasks",
         tags=["tasks"],
         request=schema.NewTasks,
+        parameters=option_schema.IDEMPOTENCY,
         responses=schema.QUEUED_TOGETHER,
         examples=schema.BATCH_EXAMPLES,
     )
@@ -41,13 +43,17 @@ class BatchView(API):
         body = body_of(request, MAX_DEPTH + OUTER_LEVELS)
         # A smaller body cannot contain a task that is too large.
         large = len(request._request.body) > env.max_body
+        key = idempotency.request_key(request, body)
         new = new_tasks(body, conf.handlers(), env.max_body if large else None)
         with admission.admitted(env, len(new)):
-            submitted = intake.submit(Submission(new))
-        return Response({"task_ids": [str(each) for each in submitted.ids]})
+            submitted = intake.submit(Submission(new, key))
+        answer: dict[str, Any] = {"task_ids": [str(each) for each in submitted.ids]}
+        if submitted.existing is not None:
+            answer["existing"] = submitted.existing
+        return Response(answer, headers=idempotency.replayed(submitted))
 
 
-def new_tasks(body: Any, handlers: Collection[str], limit: int | None = None) -> list[NewTask]:
+def new_tasks(body: Any, handlers: Mapping[str, Handler], limit: int | None = None) -> list[NewTask]:
     """The tasks of a request's body, each with at most `limit` bytes of data.
 
     Raises Invalid with every fault at once, each with its path: `tasks[3].priority`.
@@ -59,7 +65,7 @@ def new_tasks(body: Any, handlers: Collection[str], limit: int | None = None) ->
         )
     if not 1 <= len(tasks) <= MAX_TASKS:
         raise Invalid([("tasks", f"tasks must have 1 to {MAX_TASKS:,} tasks, not {len(tasks):,}")])
-    known = frozenset(handlers)
+    known = dict(handlers)
     new: list[NewTask] = []
     faults: inputs.Faults = []
     wrong = 0

@@ -16,6 +16,7 @@ from rest_framework.response import Response
 
 from tasks_app.api.renderers import dump
 from tasks_app.db.write_refused import WriteRefused
+from tasks_app.lifecycle import KeyReused, KeysContended
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +40,18 @@ def unavailable(method: str | None, error: BaseException | None = None) -> str:
     if isinstance(error, WriteRefused):
         return WRITES_REFUSED
     return UNAVAILABLE if method in ("GET", "HEAD", "OPTIONS") else OUTCOME_UNKNOWN
+
+
+def key_refusal(error: BaseException) -> tuple[int, str] | None:
+    """Status and sentence if a submission was refused because of its keys; None for any other error."""
+    if isinstance(error, KeyReused):
+        return (
+            422,
+            f"this Idempotency-Key was used for another request, whose first task is {error.task}; use a new key",
+        )
+    if isinstance(error, KeysContended):
+        return 503, "tasks with the same keys end again and again while this request looks for them; try again"
+    return None
 
 
 class NotFound(exceptions.APIException):
@@ -119,6 +132,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         request = context.get("request")
         sentence = unavailable(request.method if request else None, error)
         return Response(error_body(sentence), status=503, headers={"Retry-After": RETRY_AFTER})
+    if refusal := key_refusal(error):
+        headers = {"Retry-After": RETRY_AFTER} if refusal[0] == 503 else {}
+        return Response(error_body(refusal[1]), status=refusal[0], headers=headers)
     return None
 
 
@@ -135,6 +151,8 @@ def crash(error: BaseException, method: str | None = None) -> HttpResponse:
     if isinstance(error, (OperationalError, InterfaceError)):
         log.error("the database cannot be used", error=str(error))
         return json_error(unavailable(method, error), 503, **{"Retry-After": RETRY_AFTER})
+    if refusal := key_refusal(error):
+        return json_error(refusal[1], refusal[0], **({"Retry-After": RETRY_AFTER} if refusal[0] == 503 else {}))
     if isinstance(error, RequestDataTooBig):
         return json_error("the body is too large", 413)
     if isinstance(error, UnreadablePostError):

@@ -24,9 +24,13 @@ class Limits(serializers.Serializer):
     """What handlers.toml allows an attempt, a task and a container."""
 
     timeout = serializers.FloatField(help_text="Seconds of an attempt.")
+    timeout_limit = serializers.FloatField(help_text="The largest `timeout` that a task may ask for.")
     start_timeout = serializers.FloatField(help_text="Seconds that a container may take to load.")
     stop_grace = serializers.FloatField(help_text="Seconds from SIGTERM until an attempt is killed.")
     max_retries = serializers.IntegerField(min_value=0)
+    retries_limit = serializers.IntegerField(
+        min_value=0, help_text="The largest `max_retries` that a task may ask for."
+    )
     retry_backoff = serializers.FloatField(help_text="Seconds before the first retry, at most.")
     retry_on = serializers.ListField(child=serializers.ChoiceField(choices=RETRY_ON))
     instances = serializers.IntegerField(min_value=1, help_text="Slots on each worker.")
@@ -73,8 +77,9 @@ _EXAMPLE: dict[str, Any] = {
     "type": "prime",
     "description": "Counts the primes up to a limit.",
     "limits": {
-        "timeout": 30.0, "start_timeout": 30.0, "stop_grace": 2.0, "max_retries": 3, "retry_backoff": 1.0,
-        "retry_on": ["error", "timeout", "crash"], "instances": 2, "memory_limit": None, "cpus": None,
+        "timeout": 30.0, "timeout_limit": 60.0, "start_timeout": 30.0, "stop_grace": 2.0, "max_retries": 3,
+        "retries_limit": 3, "retry_backoff": 1.0, "retry_on": ["error", "timeout", "crash"], "instances": 2,
+        "memory_limit": None, "cpus": None,
     },
     "slots": {"busy": 1, "warm": 2, "all": 2},
     "problem": None,
@@ -130,9 +135,11 @@ def _handler_object(handler: Handler, reading: SystemReading, rates: Rates) -> d
         "description": handler.description,
         "limits": {
             "timeout": handler.timeout,
+            "timeout_limit": handler.longest_timeout,
             "start_timeout": handler.start_timeout,
             "stop_grace": handler.stop_grace,
             "max_retries": handler.max_retries,
+            "retries_limit": handler.most_retries,
             "retry_backoff": handler.retry_backoff,
             "retry_on": [word for word in RETRY_ON if word in handler.retry_on],
             "instances": handler.instances,

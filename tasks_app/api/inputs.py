@@ -9,14 +9,17 @@ from uuid import UUID
 
 from tasks_app.api.errors import Invalid
 from tasks_app.api.json_values import kind, shown
+from tasks_app.api.option_fields import OPTION_FIELDS, options_of
+from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.spelling import nearest
 from tasks_app.lifecycle import NewTask
 
 Faults = list[tuple[str, str]]
 
+_PLAIN_FIELDS = ("type", "data", "priority")
+_PLAIN = frozenset(_PLAIN_FIELDS)
 #: In the order in which faults name them.
-TASK_FIELDS = ("type", "data", "priority")
-_TASK_FIELDS = frozenset(TASK_FIELDS)
+TASK_FIELDS = (*_PLAIN_FIELDS, *OPTION_FIELDS)
 
 #: Only so many unknown fields are named.
 MAX_NAMED_UNKNOWN_FIELDS = 10
@@ -31,7 +34,7 @@ def near(word: str, known: Collection[str]) -> str:
     return f'; did you mean "{found}"?' if found else ""
 
 
-def new_task(body: Any, handlers: Collection[str]) -> NewTask:
+def new_task(body: Any, handlers: Mapping[str, Handler]) -> NewTask:
     """The task of a request's body. Raises Invalid with every fault at once."""
     faults: Faults = []
     if (task := task_of(body, handlers, faults)) is None:
@@ -40,7 +43,7 @@ def new_task(body: Any, handlers: Collection[str]) -> NewTask:
 
 
 def task_of(
-    body: Any, handlers: Collection[str], faults: Faults, what: str = "the body", hints: bool = True
+    body: Any, handlers: Mapping[str, Handler], faults: Faults, what: str = "the body", hints: bool = True
 ) -> NewTask | None:
     """The task of a JSON value, or None; then its faults are added to `faults`.
 
@@ -49,7 +52,7 @@ def task_of(
     if not isinstance(body, dict):
         faults.append(("", f'{what} must be a JSON object such as {{"type": "echo", "data": {{}}}}, not {kind(body)}'))
         return None
-    if not _TASK_FIELDS.issuperset(body):
+    if not (plain := _PLAIN.issuperset(body)):
         check_unknown(body, TASK_FIELDS, "field", faults, hints)
     task_type = _type(body, handlers, faults, hints)
     # null means absent: clients that write every field send null for what is not set.
@@ -59,7 +62,8 @@ def task_of(
     priority = 50 if (given := body.get("priority")) is None else given
     if type(priority) is not int or not 0 <= priority <= 100:
         faults.append(("priority", f"priority must be an integer from 0 to 100, not {shown(priority)}"))
-    return None if faults else NewTask(task_type, data, priority)
+    options = None if plain else options_of(body, handlers.get(task_type), faults)
+    return None if faults else NewTask(task_type, data, priority, options)
 
 
 def check_unknown(

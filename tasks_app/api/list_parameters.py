@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from django.http import QueryDict
@@ -13,7 +13,9 @@ from django.http import QueryDict
 from tasks_app.api.errors import Invalid
 from tasks_app.api.inputs import Faults, check_unknown, near, task_id
 from tasks_app.api.json_values import literal
-from tasks_app.api.pages import TASK_OBJECT_FIELDS
+from tasks_app.api.moments import looks_like_a_moment, moment_of
+from tasks_app.api.option_fields import MAX_TAGS, TAG_SENTENCE, is_tag
+from tasks_app.api.pages import OPTIONAL_FIELDS, TASK_OBJECT_FIELDS
 from tasks_app.models import FailureReason, Status, TaskFilter
 
 #: Tasks in a page.
@@ -27,51 +29,55 @@ MAX_NAMED_VALUES = 10
 
 #: In the order in which faults name them.
 PARAMETERS = (
-    "limit", "cursor", "status", "type", "failure_reason", "priority_min", "priority_max", "created_after",
+    "limit", "cursor", "status", "type", "failure_reason", "tag", "priority_min", "priority_max", "created_after",
     "created_before", "ids", "error", "order", "fields",
 )  # fmt: skip
 ORDERS = ("newest", "oldest")
+#: The names that `fields` may have.
+FIELDS = (*TASK_OBJECT_FIELDS, *OPTIONAL_FIELDS)
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class ListParameters:
-    """What a list is asked for. `page_cursor`: the task after which the page begins."""
+    """What a list is asked for. `page_cursor`: the task after which the page begins. `fields` None: all of a task."""
 
     limit: int
     wanted: TaskFilter
     page_cursor: UUID | None
     oldest: bool
-    fields: Sequence[str]
+    fields: Sequence[str] | None
 
 
 def parse(query: QueryDict, handlers: Collection[str]) -> ListParameters:
     """The parameters of a query. Raises Invalid with every fault at once."""
     read = _Reading(query)
     check_unknown(query, PARAMETERS, "parameter", read.faults)
-    read.faults += [(key, f"{key} is given twice") for key in PARAMETERS if len(query.getlist(key)) > 1]
+    read.faults += [
+        (key, f"{key} is given twice") for key in PARAMETERS if key != "tag" and len(query.getlist(key)) > 1
+    ]
     limit = read.integer("limit", 1, MAX_LIMIT)
     cursor = read.page_cursor()
     statuses = read.words("status", Status.values)
     types = read.values("type", _NAME.fullmatch, "the name of a handler", MAX_TYPES, handlers)
     reasons = read.words("failure_reason", FailureReason.values)
+    tags = read.tags()
     low, high = read.integer("priority_min", 0, 100), read.integer("priority_max", 0, 100)
     after, before = read.moment("created_after"), read.moment("created_before")
     ids = read.values("ids", task_id, "task ids", MAX_IDS)
     error = read.error()
     orders = read.words("order", ORDERS, several=False)
-    fields = read.words("fields", TASK_OBJECT_FIELDS)
+    fields = read.words("fields", FIELDS)
     if read.faults:
         raise Invalid(read.faults)
     identities = None if ids is None else frozenset(map(UUID, ids))
     return ListParameters(
         limit=limit or max(DEFAULT_LIMIT, len(identities or ())),
-        wanted=TaskFilter(statuses, types, reasons, low, high, after, before, identities, error),
+        wanted=TaskFilter(statuses, types, reasons, low, high, after, before, identities, error, tags),
         page_cursor=cursor,
         oldest=orders == frozenset({"oldest"}),
-        fields=TASK_OBJECT_FIELDS if fields is None else [name for name in TASK_OBJECT_FIELDS if name in fields],
+        fields=None if fields is None else [name for name in FIELDS if name in fields],
     )
 
 
@@ -128,17 +134,24 @@ class _Reading:
             self.fault(name, f"and {len(wrong) - MAX_NAMED_VALUES:,} more wrong values of {name}")
         return None if wrong else frozenset(found)
 
+    def tags(self) -> frozenset[str] | None:
+        """The tags that a task must have, one for each time that the parameter is given."""
+        given = self._query.getlist("tag")
+        wrong = [tag for tag in dict.fromkeys(given) if not is_tag(tag)]
+        for tag in wrong[:MAX_NAMED_VALUES]:
+            self.fault("tag", f"tag must be {TAG_SENTENCE}, not {literal(tag)}")
+        if len(given) > MAX_TAGS:
+            self.fault("tag", f"tag may be given {MAX_TAGS} times, not {len(given):,}")
+        return frozenset(given) or None
+
     def moment(self, name: str) -> datetime | None:
         """A moment in UTC."""
         text = self._query.get(name)
         if text is None:
             return None
-        try:
-            if _MOMENT.fullmatch(text):
-                return datetime.fromisoformat(text.upper()).astimezone(UTC)
-        except (ValueError, OverflowError):  # no such day, or not within the years 1 to 9999
-            pass
-        meant = "; write + as %2B" if " " in text and _MOMENT.fullmatch(text.replace(" ", "+")) else ""
+        if (found := moment_of(text)) is not None:
+            return found
+        meant = "; write + as %2B" if " " in text and looks_like_a_moment(text.replace(" ", "+")) else ""
         valid = "a time with an offset such as 2026-01-31T09:00:00Z"
         self.fault(name, f"{name} must be {valid}, not {literal(text)}{meant}")
         return None

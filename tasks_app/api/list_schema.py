@@ -9,8 +9,9 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, PolymorphicProxySerializer
 
 from tasks_app.api import schema
-from tasks_app.api.list_parameters import DEFAULT_LIMIT, MAX_ERROR_CHARS, MAX_IDS, MAX_LIMIT, MAX_TYPES, ORDERS
-from tasks_app.api.pages import TASK_OBJECT_FIELDS
+from tasks_app.api.list_parameters import DEFAULT_LIMIT, FIELDS, MAX_ERROR_CHARS, MAX_IDS, MAX_LIMIT, MAX_TYPES, ORDERS
+from tasks_app.api.option_fields import MAX_TAGS, TAG_PATTERN
+from tasks_app.api.pages import OPTIONAL_FIELDS
 from tasks_app.models import FailureReason, Status
 
 _UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
@@ -22,8 +23,9 @@ class TaskPart(schema.TaskObject):
     def get_fields(self) -> Any:
         """The fields of a task, none of which must be there."""
         found = super().get_fields()
-        for each in found.values():
+        for name, each in found.items():
             each.required = False
+            each.allow_null = each.allow_null or name in OPTIONAL_FIELDS
         return found
 
 
@@ -67,6 +69,16 @@ PARAMETERS = [
     _words("status", "Only tasks of these statuses", Status.values, "failed", "pending,processing"),
     _list("type", "Only tasks of these types.", "[A-Za-z0-9_-]{1,100}", MAX_TYPES, "prime", "echo,resize"),
     _words("failure_reason", "Only tasks that failed for these reasons", FailureReason.values, "timeout", "crash,oom"),
+    OpenApiParameter(
+        "tag",
+        {
+            "type": "array",
+            "items": {"type": "string", "pattern": f"^{TAG_PATTERN}$"},
+            "maxItems": MAX_TAGS,
+            "examples": [["customer:42"]],
+        },
+        description="Only tasks with this tag; given several times, only tasks with all of them.",
+    ),
     _integer("priority_min", "Only tasks of at least this priority.", minimum=0, maximum=100),
     _integer("priority_max", "Only tasks of at most this priority.", minimum=0, maximum=100),
     _moment("created_after", "Only tasks created at this time or later.", "2026-01-31T09:00:00Z"),
@@ -80,7 +92,7 @@ PARAMETERS = [
         maxLength=MAX_ERROR_CHARS,
     ),
     OpenApiParameter("order", str, enum=ORDERS, description="Which tasks come first; the newest, if it is absent."),
-    _words("fields", "Only these fields of each task", TASK_OBJECT_FIELDS, "id,status", "id,last_error"),
+    _words("fields", "Only these fields of each task", FIELDS, "id,status", "id,last_error"),
     schema.LINK,
     schema.header("Next-Cursor", "The `cursor` of the next page; absent on the last one.", 200),
 ]

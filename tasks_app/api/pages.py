@@ -1,13 +1,12 @@
 """A page of a list. Its size is known before its rows are read.
 
-Data and results are not parsed, since Python objects take up to twenty times the memory: the JSON text of the database
-goes into the answer as it is.
+Data, results and metadata are not parsed, since Python objects take up to twenty times the memory: the JSON text of the
+database goes into the answer as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,38 +14,40 @@ from django.db.models import QuerySet, TextField, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast
 
+from tasks_app.api.moments import rfc3339
 from tasks_app.api.renderers import dump
 from tasks_app.models import Task
 from tasks_app.store.current import store
 
-#: The columns that are the fields of a task object.
+#: The fields of every task object.
 TASK_OBJECT_FIELDS = (
     "id", "task_type", "task_data", "status", "priority", "attempts", "result", "last_error", "failure_reason",
     "created_at", "started_at", "completed_at", "due_at",
 )  # fmt: skip
-#: Bytes of data and results in a page. A page that would exceed it ends earlier, after at least one task.
+#: The fields of a task object only if the task has them, or if `fields` names them.
+OPTIONAL_FIELDS = ("expires_at", "timeout", "max_retries", "tags", "metadata", "unique_key")
+#: The columns of fields that have another name. `timeout` is the column of the running attempt's.
+_COLUMNS = {"timeout": "requested_timeout", "max_retries": "requested_max_retries"}
+#: Bytes of data, results and metadata in a page. A page that would exceed it ends earlier, after at least one task.
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 #: Rows in the first query for sizes. The database has to decompress the values that it measures.
 FIRST_SIZES = 21
 
-_JSON_FIELDS = ("task_data", "result")
-_MOMENTS = frozenset({"created_at", "started_at", "completed_at", "due_at"})
-
-
-def rfc3339(moment: datetime | None) -> str | None:
-    """A moment in RFC 3339, in UTC with microseconds."""
-    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+_JSON_FIELDS = ("task_data", "result", "tags", "metadata")
+#: Those that may be large.
+_MEASURED_FIELDS = ("task_data", "result", "metadata")
+_MOMENTS = frozenset({"created_at", "started_at", "completed_at", "due_at", "expires_at"})
 
 
 class Page:
     """The first `limit` rows, or fewer if they are large.
 
     `rows` are ordered by their ids, the smallest first if `oldest`. `ids`, `bytes`: of these rows. `more`: True if
-    there are further rows. `fields`: those of the task object that are shown.
+    there are further rows. `fields`: those that are shown of each task; None: all that it has.
     """
 
     def __init__(
-        self, rows: QuerySet[Task], limit: int, fields: Sequence[str] = TASK_OBJECT_FIELDS, oldest: bool = False
+        self, rows: QuerySet[Task], limit: int, fields: Sequence[str] | None = None, oldest: bool = False
     ) -> None:
         self.ids: list[UUID] = []
         self.bytes = 0
@@ -60,11 +61,11 @@ class Page:
             self.bytes += size
 
 
-def _sizes(rows: QuerySet[Task], limit: int, fields: Sequence[str], oldest: bool) -> Iterator[tuple[UUID, int]]:
+def _sizes(rows: QuerySet[Task], limit: int, fields: Sequence[str] | None, oldest: bool) -> Iterator[tuple[UUID, int]]:
     """The ids and bytes of up to `limit` rows, in their order. Queries a few rows at a time."""
     measured: Combinable = Value(0)
-    for name in _JSON_FIELDS:
-        if name in fields:
+    for name in _MEASURED_FIELDS:
+        if fields is None or name in fields:
             measured = measured + store().json_bytes(name)
     sized = rows.annotate(bytes=measured)
     beyond = "pk__gt" if oldest else "pk__lt"
@@ -81,9 +82,9 @@ def _sizes(rows: QuerySet[Task], limit: int, fields: Sequence[str], oldest: bool
 
 
 def sizes(ids: Sequence[UUID]) -> dict[UUID, int]:
-    """The bytes of data and result of those of these tasks that exist, newest first."""
+    """The bytes of data, result and metadata of those of these tasks that exist, newest first."""
     rows = Task.objects.filter(pk__in=ids).order_by("-pk")
-    return dict(_sizes(rows, len(ids), TASK_OBJECT_FIELDS, oldest=False))
+    return dict(_sizes(rows, len(ids), None, oldest=False))
 
 
 def task_objects(page: Page) -> list[bytes]:
@@ -92,25 +93,27 @@ def task_objects(page: Page) -> list[bytes]:
     return [found[identity] for identity in page.ids if identity in found]
 
 
-def objects_by_id(ids: Sequence[UUID], fields: Sequence[str] = TASK_OBJECT_FIELDS) -> dict[UUID, bytes]:
-    """The task objects of those of these tasks that exist as JSON, with these fields."""
+def objects_by_id(ids: Sequence[UUID], fields: Sequence[str] | None = None) -> dict[UUID, bytes]:
+    """The task objects of those of these tasks that exist as JSON, with these fields; None: all that each has."""
     if not ids:
         return {}
-    texts = {f"{name}_text": Cast(name, TextField()) for name in _JSON_FIELDS if name in fields}
-    plain = {name for name in fields if name not in _JSON_FIELDS}
-    rows = Task.objects.filter(pk__in=ids).annotate(**texts).values("pk", *plain, *texts)
-    return {row["pk"]: _task_object(row, fields) for row in rows}
+    shown = (*TASK_OBJECT_FIELDS, *OPTIONAL_FIELDS) if fields is None else fields
+    texts = {f"{name}_text": Cast(name, TextField()) for name in _JSON_FIELDS if name in shown}
+    columns = {name: f"{name}_text" if name in _JSON_FIELDS else _COLUMNS.get(name, name) for name in shown}
+    rows = Task.objects.filter(pk__in=ids).annotate(**texts).values("pk", *columns.values())
+    return {row["pk"]: _task_object(row, columns, OPTIONAL_FIELDS if fields is None else ()) for row in rows}
 
 
-def _task_object(row: dict[str, Any], fields: Sequence[str]) -> bytes:
+def _task_object(row: dict[str, Any], columns: Mapping[str, str], optional: Sequence[str]) -> bytes:
+    """`columns`: of each field. Optional fields that are null are left out."""
     pairs = []
-    for name in fields:
-        if name in _JSON_FIELDS:
-            text = row[f"{name}_text"]
-            value = b"null" if text is None else text.encode("utf-8", "backslashreplace")
-        elif name in _MOMENTS:
-            value = dump(rfc3339(row[name]))
+    for name, column in columns.items():
+        value = row[column]
+        if value is None and name in optional:
+            continue
+        if value is not None and name in _JSON_FIELDS:
+            text = value.encode("utf-8", "backslashreplace")
         else:
-            value = dump(row[name])
-        pairs.append(b'"%b":%b' % (name.encode(), value))
+            text = dump(rfc3339(value) if name in _MOMENTS else value)
+        pairs.append(b'"%b":%b' % (name.encode(), text))
     return b"{%b}" % b",".join(pairs)

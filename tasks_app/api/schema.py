@@ -9,6 +9,8 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 
+from tasks_app.api import option_schema
+from tasks_app.api.option_schema import JSONObject, NewTaskOptions, TaskOptionsObject
 from tasks_app.api.waiting import MAX_WAIT_SECONDS
 from tasks_app.conf import handlers
 from tasks_app.models import FailureReason, Status
@@ -16,18 +18,13 @@ from tasks_app.models import FailureReason, Status
 UUID_EXAMPLE = "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"
 
 
-@extend_schema_field({"type": "object", "additionalProperties": True})
-class JSONObject(serializers.JSONField):
-    """A JSON object."""
-
-
 @extend_schema_field({})
 class JSONValue(serializers.JSONField):
     """Any JSON value."""
 
 
-class NewTask(serializers.Serializer):
-    """A task to queue."""
+class PlainNewTask(serializers.Serializer):
+    """What every task has."""
 
     type = serializers.CharField(help_text="The name of a handler in handlers.toml.")
     data = JSONObject(  # type: ignore[assignment]
@@ -45,14 +42,18 @@ class NewTask(serializers.Serializer):
     )
 
 
+class NewTask(PlainNewTask, NewTaskOptions):
+    """A task to queue."""
+
+
 class NewTasks(serializers.Serializer):
     """Tasks to queue: all are stored, or none."""
 
     tasks = serializers.ListField(child=NewTask(), min_length=1, max_length=1000)
 
 
-class TaskObject(serializers.Serializer):
-    """A task."""
+class PlainTaskObject(serializers.Serializer):
+    """What every task object has."""
 
     id = serializers.UUIDField()
     task_type = serializers.CharField()
@@ -69,14 +70,21 @@ class TaskObject(serializers.Serializer):
     started_at = serializers.DateTimeField(allow_null=True, help_text="Start of the last attempt.")
     completed_at = serializers.DateTimeField(allow_null=True, help_text="When the task completed or failed.")
     due_at = serializers.DateTimeField(
-        allow_null=True, help_text="Time of the next retry, while the task waits for it."
+        allow_null=True, help_text="When the task is to start, or to be retried, while it waits for that time."
     )
+
+
+class TaskObject(PlainTaskObject, TaskOptionsObject):
+    """A task."""
 
 
 class Queued(serializers.Serializer):
     """The stored task."""
 
     task_id = serializers.UUIDField()
+    existing = serializers.BooleanField(
+        required=False, help_text="Only with a `unique_key`: true if the task was stored before, so nothing was now."
+    )
     task = TaskObject(
         required=False,
         help_text="Only after a wait: the task at its end. Absent if it was deleted or could not be read.",
@@ -87,6 +95,11 @@ class QueuedTogether(serializers.Serializer):
     """The stored tasks."""
 
     task_ids = serializers.ListField(child=serializers.UUIDField(), help_text="In the order of `tasks`.")
+    existing = serializers.ListField(
+        child=serializers.BooleanField(),
+        required=False,
+        help_text="Only if a task has a `unique_key`: for each, whether it was stored before.",
+    )
 
 
 class ErrorDetail(serializers.Serializer):
@@ -135,6 +148,10 @@ WAITING = [
 _INVALID = "The request is invalid. The sentence says what is wrong, where, and what would be valid."
 BAD = {400: failure(_INVALID)}
 _NO_TASK = {404: failure("No such task.", missing="Task not found")}
+_KEY_REUSED = failure(
+    "Another request had this Idempotency-Key. Nothing was stored.",
+    reused=f"this Idempotency-Key was used for another request, whose first task is {UUID_EXAMPLE}; use a new key",
+)
 QUEUED = {
     200: OpenApiResponse(Queued, "The task is stored and survives a power cut."),
     400: failure(
@@ -143,6 +160,7 @@ QUEUED = {
     ),
     408: failure("The body did not arrive in time (DAEMON_BODY_TIMEOUT)."),
     413: failure("The body is larger than DAEMON_MAX_BODY."),
+    422: _KEY_REUSED,
     429: failure("The queue is full (DAEMON_MAX_QUEUE), or DAEMON_MAX_RATE is exceeded."),
 }
 QUEUED_TOGETHER = {
@@ -156,6 +174,7 @@ QUEUED_TOGETHER = {
     ),
     408: QUEUED[408],
     413: failure("The body is larger than eight times DAEMON_MAX_BODY."),
+    422: _KEY_REUSED,
     429: failure("The tasks would exceed DAEMON_MAX_QUEUE, or DAEMON_MAX_RATE is exceeded."),
 }
 ONE = {200: TaskObject, **_NO_TASK}
@@ -180,13 +199,25 @@ QUEUE_EXAMPLES = [
         {"type": "resize", "data": {"url": "https://example.com/image.jpg", "width": 64}, "priority": 75},
         request_only=True,
     ),
+    *option_schema.EXAMPLES,
     OpenApiExample("stored", {"task_id": UUID_EXAMPLE}, response_only=True, status_codes=["200"]),
+    OpenApiExample(
+        "found by its unique key",
+        {"task_id": UUID_EXAMPLE, "existing": True},
+        response_only=True,
+        status_codes=["200"],
+    ),
 ]
 
 BATCH_EXAMPLES = [
     OpenApiExample(
         "two",
         {"tasks": [{"type": "prime", "data": {"limit": 1000}}, {"type": "echo", "priority": 100}]},
+        request_only=True,
+    ),
+    OpenApiExample(
+        "with options",
+        {"tasks": [{"type": "prime", "data": {"limit": 1000}, "tags": ["nightly"]}, {"type": "echo", "delay": 60}]},
         request_only=True,
     ),
     OpenApiExample("stored", {"task_ids": [UUID_EXAMPLE]}, response_only=True, status_codes=["200"]),

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from tasks_app import conf
 from tasks_app.api import admission, schema, system_schema
 from tasks_app.api.errors import NotFound, Stopping, no_such_page
-from tasks_app.api.pages import rfc3339
+from tasks_app.api.moments import rfc3339
 from tasks_app.api.tasks import API, PublicAPI
 from tasks_app.metrics import exposition
 from tasks_app.metrics.problems import problems

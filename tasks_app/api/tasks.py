@@ -12,9 +12,20 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app import conf
-from tasks_app.api import admission, inputs, list_parameters, list_schema, pages, schema, waiting
+from tasks_app.api import (
+    admission,
+    idempotency,
+    inputs,
+    list_parameters,
+    list_schema,
+    option_schema,
+    pages,
+    schema,
+    waiting,
+)
 from tasks_app.api.errors import Conflict, NotFound
 from tasks_app.api.parsers import body_of
+from tasks_app.api.queued import existing_of, queued_body, queued_headers
 from tasks_app.api.renderers import AlwaysJSON
 from tasks_app.api.response_budget import response_budget
 from tasks_app.api.task_search import search
@@ -74,24 +85,25 @@ class QueueView(API):
         operation_id="queue_task",
         tags=["tasks"],
         request=schema.NewTask,
-        parameters=[schema.LOCATION, *schema.WAITING],
+        parameters=[*option_schema.IDEMPOTENCY, schema.LOCATION, *schema.WAITING],
         responses=schema.QUEUED,
         examples=schema.QUEUE_EXAMPLES,
     )
     def post(self, request: Request) -> Response:
         """Queue a task. The answer means that it is stored and survives a power cut."""
         seconds, hold = waiting.wanted(request), waiting.hold_of(request)
-        new = inputs.new_task(body_of(request), conf.handlers())
+        body = body_of(request)
+        key = idempotency.request_key(request, body)
+        new = inputs.new_task(body, conf.handlers())
         if seconds and hold is not None:
             hold.reserve()  # before the task is stored: a request without a place stores nothing
         with admission.admitted(conf.environment()):
-            submitted = intake.submit(Submission([new]))
-        identity = submitted.ids[0]
-        headers = {"Location": f"/api/tasks/{identity}"}
+            submitted = intake.submit(Submission([new], key))
+        identity, existing, headers = submitted.ids[0], existing_of(submitted), queued_headers(submitted)
         if seconds is not None and hold is not None:
-            hold.until_final(identity, seconds, queued=True)
+            hold.until_final(identity, seconds, queued=True, existing=existing)
             headers |= waiting.applied(seconds)
-        return Response({"task_id": str(identity)}, headers=headers)
+        return Response(queued_body(identity, existing), headers=headers)
 
 
 class TasksView(API):
@@ -113,8 +125,9 @@ class TasksView(API):
         page = pages.Page(found.rows, asked.limit, asked.fields, asked.oldest)
         headers = {}
         if (cursor := page.ids[-1] if page.more else found.end) is not None:
-            query = {**request.query_params.dict(), "cursor": str(cursor)}
-            headers["Link"] = f'<{request.build_absolute_uri(request.path)}?{urlencode(query)}>; rel="next"'
+            query = {**dict(request.query_params.lists()), "cursor": [str(cursor)]}
+            address = f"{request.build_absolute_uri(request.path)}?{urlencode(query, doseq=True)}"
+            headers["Link"] = f'<{address}>; rel="next"'
             headers["Next-Cursor"] = str(cursor)
         return _answer(page, lambda objects: b"[%b]" % b",".join(objects), headers)
 

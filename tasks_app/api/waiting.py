@@ -21,6 +21,7 @@ from rest_framework.request import Request
 from tasks_app.api import pages
 from tasks_app.api.errors import RETRY_AFTER, UNAVAILABLE, Invalid, NotFound, error_bytes
 from tasks_app.api.json_values import literal
+from tasks_app.api.queued import queued_body
 from tasks_app.api.response_budget import SMALL_BYTES, TooManyAnswers, response_budget
 from tasks_app.models import Status, Task
 
@@ -33,11 +34,12 @@ _PREFERENCE = re.compile(r'wait\s*=\s*("?)0*(\d+)\1', re.IGNORECASE | re.ASCII)
 
 
 class Wait(NamedTuple):
-    """A wait for `task` to become final, for `seconds` at most. `queued`: of the POST that stored it."""
+    """A wait for `task` to become final, for `seconds` at most. `queued`: of a POST, whose answer has `existing`."""
 
     task: UUID
     seconds: int
     queued: bool
+    existing: bool | None = None
 
 
 class NoPlace(exceptions.APIException):
@@ -91,9 +93,9 @@ class Hold:
             self._reserved = False
             self._places.release()
 
-    def until_final(self, task: UUID, seconds: int, *, queued: bool) -> None:
-        """Let the answer wait. Longer than 0 seconds needs a place. `queued`: for the POST that stored the task."""
-        self.wait = Wait(task, seconds, queued)
+    def until_final(self, task: UUID, seconds: int, *, queued: bool, existing: bool | None = None) -> None:
+        """Let the answer wait. Longer than 0 seconds needs a place. `queued`: for a POST, whose answer has `existing`."""
+        self.wait = Wait(task, seconds, queued, existing)
 
 
 def hold_of(request: Request) -> Hold | None:
@@ -178,7 +180,7 @@ def answers(waits: Iterable[Wait]) -> Iterator[tuple[Wait, Answer]]:
 def fallback(wait: Wait, sentence: str = UNAVAILABLE) -> Answer:
     """The answer if the task cannot be read. A POST has stored it, so it is no failure."""
     if wait.queued:
-        return _queued(wait.task)
+        return _queued(wait)
     return Answer(503, error_bytes(sentence), (("retry-after", RETRY_AFTER),))
 
 
@@ -200,12 +202,12 @@ def _objects(ids: list[UUID]) -> Iterator[tuple[UUID, bytes | None]]:
 
 
 def _found(wait: Wait, text: bytes) -> Answer:
-    return _queued(wait.task, b',"task":%b' % text) if wait.queued else Answer(200, text)
+    return _queued(wait, text) if wait.queued else Answer(200, text)
 
 
 def _gone(wait: Wait) -> Answer:
-    return _queued(wait.task) if wait.queued else Answer(404, error_bytes(str(NotFound.default_detail)))
+    return _queued(wait) if wait.queued else Answer(404, error_bytes(str(NotFound.default_detail)))
 
 
-def _queued(task: UUID, more: bytes = b"") -> Answer:
-    return Answer(200, b'{"task_id":"%b"%b}' % (str(task).encode(), more))
+def _queued(wait: Wait, task_object: bytes | None = None) -> Answer:
+    return Answer(200, queued_body(wait.task, wait.existing, task_object))

@@ -20,6 +20,10 @@ from tasks_app.handlers.toml_positions import Positions
 
 MAX_NAME_CHARS = 100
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
+#: Fields of a handler that change nothing in what it runs, or differ between machines.
+_NOT_RUN = frozenset({"name", "description", "cwd", "instances", "mount_rules", "timeout_limit", "retries_limit"})
+#: Keys with the limit of what callers may ask for, and the handler's own value, which is allowed always.
+_LIMITS = (("timeout_limit", "timeout", "DAEMON_TASK_TIMEOUT"), ("retries_limit", "max_retries", "DAEMON_MAX_RETRIES"))
 
 
 class HandlersError(Exception):
@@ -46,7 +50,7 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Handler:
-    """How one task type is run. Seconds and bytes; None: the profile's default.
+    """How one task type is run. Seconds and bytes; None: the profile's default, or the handler's own value as a limit.
 
     Without an image, `command` is run as a child process in `cwd`, the folder of handlers.toml, where relative paths in
     it are found. If its first word is `python` or `python3`, the interpreter of this process is run, so that handlers
@@ -60,10 +64,12 @@ class Handler:
     cwd: Path = Path()
     instances: int = 2
     timeout: float = 30.0
+    timeout_limit: float | None = None
     handler_selection: str = "round-robin"
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     env_from: tuple[str, ...] = ()
     max_retries: int = 3
+    retries_limit: int | None = None
     retry_backoff: float = 1.0
     retry_on: frozenset[str] = frozenset(RETRY_ON)
     start_timeout: float = 30.0
@@ -84,6 +90,16 @@ class Handler:
     runtime: str | None = None
     mounts: tuple[tuple[str, str], ...] = ()
     mount_rules: MountRules = NO_MOUNTS
+
+    @property
+    def longest_timeout(self) -> float:
+        """The largest `timeout` that a caller may ask for."""
+        return self.timeout if self.timeout_limit is None else self.timeout_limit
+
+    @property
+    def most_retries(self) -> int:
+        """The largest `max_retries` that a caller may ask for."""
+        return self.max_retries if self.retries_limit is None else self.retries_limit
 
 
 class Handlers(Mapping[str, Handler]):
@@ -137,15 +153,15 @@ def digest(handlers: Mapping[str, Handler]) -> str:
     """A SHA-256 in hex of what the handlers run: two nodes with the same digest run a task in the same way.
 
     Covers values, not text: comments, order and keys with their default value change nothing. Leaves out `description`,
-    and what may differ between machines: `instances`, the file's folder, and what may be mounted.
+    what callers may ask for, and what may differ between machines: `instances`, the file's folder, and what may be
+    mounted.
     """
     defaults = Handler("")
     values = {
         name: {
             key: value
             for one in fields(handler)
-            if (key := one.name) not in ("name", "description", "cwd", "instances", "mount_rules")
-            and (value := getattr(handler, key)) != getattr(defaults, key)
+            if (key := one.name) not in _NOT_RUN and (value := getattr(handler, key)) != getattr(defaults, key)
         }
         for name, handler in handlers.items()
     }
@@ -201,6 +217,7 @@ class _Reading:
             "timeout": d.timeout, "max_retries": d.max_retries, "retry_backoff": d.retry_backoff,
             "profile": d.profile, "memory_limit": d.memory_limit, "mount_rules": d.mount_rules,
         }  # fmt: skip
+        wrong = set()
         for key, value in table.items():
             known = KEYS.get(key)
             if known is None:
@@ -209,12 +226,17 @@ class _Reading:
             try:
                 values[key] = known.check(value)
             except ValueError as error:
+                wrong.add(key)
                 self._key(name, key, str(error))
             for source, _ in values.get(key, ()) if key == "mounts" else ():
                 if refusal := d.mount_rules.refusal(source):
                     self._key(name, key, refusal)
             if known.needs_image and "image" not in table and "command" in table:
                 self._key(name, key, "applies only to containers, and there is no `image`; leave it out or add one")
+        for limit, own, variable in _LIMITS:
+            if limit in values and own not in wrong and values[limit] < values[own]:
+                whose = f"{own} = {values[own]:g}" if own in table else f"{variable}, which is {values[own]:g}"
+                self._key(name, limit, f"{values[limit]:g} is below {whose}; write at least that, or leave it out")
         if "image" in table and (why := unusable_capabilities(values)):
             self._key(name, "cap_add", why)
         if "image" not in table and "command" not in table:

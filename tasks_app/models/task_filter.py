@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import F, Value
-from django.db.models.functions import StrIndex
+from django.db.models import F, TextField, Value
+from django.db.models.functions import Cast, StrIndex
 
 from tasks_app.db.first_id import first_id
 from tasks_app.models.choices import Status
@@ -25,7 +25,7 @@ class TaskFilter:
     """Conditions that all hold for the tasks meant. None is no condition.
 
     `priority_min`, `priority_max`: both inclusive. `created_after`: at or after this moment; `created_before`: before
-    it. `error`: a part of `last_error`, in the same case.
+    it. `error`: a part of `last_error`, in the same case. `tags`: a task has all of them.
     """
 
     statuses: frozenset[str] | None = None
@@ -37,6 +37,7 @@ class TaskFilter:
     created_before: datetime | None = None
     ids: frozenset[UUID] | None = None
     error: str | None = None
+    tags: frozenset[str] | None = None
 
     @property
     def given(self) -> frozenset[str]:
@@ -93,6 +94,10 @@ class TaskFilter:
         if self.error is not None:
             # Not a lookup such as `contains`: LIKE on SQLite ignores the case and limits the pattern.
             tasks = tasks.alias(error_at=StrIndex(F("last_error"), Value(self.error))).filter(error_at__gt=0)
+        for number, tag in enumerate(sorted(self.tags or ())):
+            # In the array's text, which has no other quotes: a tag has no character that JSON escapes.
+            at = StrIndex(Cast("tags", TextField()), Value(f'"{tag}"'))
+            tasks = tasks.alias(**{f"tag_{number}_at": at}).filter(**{f"tag_{number}_at__gt": 0})
         return tasks
 
 

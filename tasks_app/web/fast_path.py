@@ -20,9 +20,11 @@ from tasks_app import conf
 from tasks_app.api import admission, inputs
 from tasks_app.api.backlog import backlog
 from tasks_app.api.errors import crash
+from tasks_app.api.idempotency import key_of
+from tasks_app.api.queued import existing_of, queued_body, queued_headers
 from tasks_app.api.strict_json import BadJSON, loads
 from tasks_app.keys.access import Unauthorized, access
-from tasks_app.lifecycle import NewTask, Submission, Submitted, intake
+from tasks_app.lifecycle import Submission, Submitted, intake
 from tasks_app.metrics.local_counters import process
 from tasks_app.web.request_queue import Request
 
@@ -34,7 +36,7 @@ ORDINARY_HEADERS = frozenset(
         "accept", "accept-encoding", "accept-language", "cache-control", "connection", "content-length", "content-type",
         "pragma", "traceparent", "tracestate", "transfer-encoding", "user-agent", "x-request-id",
         "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-real-ip",
-        "authorization", "host", "x-forwarded-proto",
+        "authorization", "host", "idempotency-key", "x-forwarded-proto",
     }
 )  # fmt: skip
 #: The headers that middleware and DRF add to the view's answer.
@@ -60,29 +62,33 @@ class FastPath:
 
     def takes(self, request: Request) -> bool:
         """True if the fast path answers this request. Does not block."""
-        if request.scope.path != "/queue" or (new := self._task(request)) is None:
+        if request.scope.path != "/queue" or (submission := self._submission(request)) is None:
             return False
         try:
-            submitted = intake.submit_nowait(Submission([new]))
+            submitted = intake.submit_nowait(submission)
         except RuntimeError:  # the intake's thread cannot be started: the view's threads exist already
             backlog.release()
             return False
         submitted.add_done_callback(partial(self._answer, request))
         return True
 
-    def _task(self, request: Request) -> NewTask | None:
+    def _submission(self, request: Request) -> Submission | None:
         """The task of a valid request, admitted; None if the view has to handle it."""
         scope = request.scope
         if scope.method != "POST" or scope.query_string or scope.authority or len(request.body) > MAX_BODY_BYTES:
             return None
-        if not self._is_ordinary(scope.headers) or backlog.due:
+        headers = scope.headers
+        if not self._is_ordinary(headers) or backlog.due:
             return None
         try:
-            new = inputs.new_task(loads(request.body), conf.handlers())
+            owner = access.admit(self._env, headers.get("authorization"), may_query=False)
+            body = loads(request.body)
+            key = key_of(headers.get("idempotency-key"), owner, scope.path, body)
+            new = inputs.new_task(body, conf.handlers())
             admission.admit(self._env, may_query=False)
-        except (BadJSON, APIException):
+        except (Unauthorized, BadJSON, APIException):
             return None
-        return new
+        return Submission([new], key)
 
     def _is_ordinary(self, headers: Any) -> bool:
         pairs = headers.items()
@@ -93,23 +99,19 @@ class FastPath:
             return False
         if self._env.tls and given.get("x-forwarded-proto") != "https":
             return False  # Django redirects it
-        authorization = headers.get("authorization")
-        if authorization is None and "authorization" in headers:
-            return False  # the server omits a value that is not ASCII
-        try:
-            access.admit(self._env, authorization, may_query=False)
-        except Unauthorized:
-            return False
-        return True
+        # The server omits a value that is not ASCII.
+        return all(
+            headers.get(name) is not None or name not in headers for name in ("authorization", "idempotency-key")
+        )
 
     def _answer(self, request: Request, submitted: Future[Submitted]) -> None:
         """Answer a request whose task was stored or refused. On the intake's thread."""
         backlog.stored()
         try:
             if (error := submitted.exception()) is None:
-                status, identity = 200, str(submitted.result().ids[0])
-                body = b'{"task_id":"%b"}' % identity.encode()
-                headers = [*self._headers, ("location", f"/api/tasks/{identity}")]
+                found = submitted.result()
+                status, body = 200, queued_body(found.ids[0], existing_of(found))
+                headers = [*self._headers, *((name.lower(), value) for name, value in queued_headers(found).items())]
             else:
                 failure = crash(error, "POST")
                 status, body = failure.status_code, failure.content

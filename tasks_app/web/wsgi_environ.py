@@ -10,7 +10,9 @@ from urllib.parse import quote
 from tasks_app.web.refusal import Refused
 
 #: Headers that can cause a refusal: a value that cannot be read must not be ignored.
-DECISIVE_HEADERS = ("authorization", "content-encoding", "host", "origin", "sec-fetch-site")
+DECISIVE_HEADERS = ("authorization", "content-encoding", "host", "idempotency-key", "origin", "sec-fetch-site")
+#: Headers that cannot be joined, by their variables.
+SINGLE_HEADERS = {"HTTP_HOST": "Host", "HTTP_IDEMPOTENCY_KEY": "Idempotency-Key"}
 #: The largest size of path, query and headers. The server itself refuses much larger ones.
 MAX_HEAD_BYTES = 64 * 1024
 
@@ -59,7 +61,7 @@ def _encoded(query: str) -> str:
 
 
 def _headers(scope: Any) -> dict[str, str]:
-    """The headers as HTTP_ variables. Raises Refused if they are too large, or have two hosts."""
+    """The headers as HTTP_ variables. Raises Refused if they are too large, or a single one is there twice."""
     found: dict[str, str] = {}
     size = len(scope.path) + len(scope.query_string)
     for name, value in scope.headers.items():
@@ -68,8 +70,8 @@ def _headers(scope: Any) -> dict[str, str]:
             continue
         key = f"HTTP_{name.upper().replace('-', '_')}"
         if key in found:
-            if key == "HTTP_HOST":
-                raise Refused(400, "two Host headers")
+            if key in SINGLE_HEADERS:
+                raise Refused(400, f"two {SINGLE_HEADERS[key]} headers")
             value = f"{found[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{value}"
         found[key] = value
     if size > MAX_HEAD_BYTES:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from tasks_app.models import FailureReason, Status, Task
 
 BEGAN = datetime(2026, 1, 31, 9, tzinfo=UTC)
 TYPES = ("echo", "prime", "resize", "gone")
+TAGS = ("a", "aa", "A", "b:1", "b:10", "x/y.z@w=-_")
 ERRORS = ("out of memory", "Out of Memory", "100% of it_all", "ünïcode 😀", 'it\'s \\ "quoted"')
 
 
@@ -41,6 +43,7 @@ def _task(number: int, chance: random.Random) -> Task:
         lease=1e12 if running else None,
         attempts=1,
         result=chance.choice([None, 0, {"n": number}]) if status == Status.COMPLETED else None,
+        tags=chance.choice([None, None, chance.sample(TAGS, chance.randint(1, 4))]),
         last_error=chance.choice([None, *ERRORS]),
         failure_reason=chance.choice(FailureReason.values) if status == Status.FAILED else None,
         created_at=created,
@@ -49,7 +52,7 @@ def _task(number: int, chance: random.Random) -> Task:
     )
 
 
-def matches(task: Task, query: dict[str, str]) -> bool:
+def matches(task: Task, query: dict[str, Any]) -> bool:
     """Whether a list with these parameters shows a task."""
 
     def among(name: str, value: object) -> bool:
@@ -66,11 +69,12 @@ def matches(task: Task, query: dict[str, str]) -> bool:
         and int(query.get("priority_min", 0)) <= task.priority <= int(query.get("priority_max", 100))
         and moment("created_after", datetime.min.replace(tzinfo=UTC)) <= task.created_at
         and task.created_at < moment("created_before", datetime.max.replace(tzinfo=UTC))
+        and {*query.get("tag", ())} <= {*(task.tags or ())}
         and ("error" not in query or query["error"] in (task.last_error or ""))
     )
 
 
-def listed(tasks: list[Task], query: dict[str, str]) -> list[str]:
+def listed(tasks: list[Task], query: dict[str, Any]) -> list[str]:
     """The ids that a list with these parameters shows, over all its pages, in their order."""
     found = [str(task.pk) for task in sorted(tasks, key=lambda task: task.pk) if matches(task, query)]
     return found if query.get("order") == "oldest" else found[::-1]

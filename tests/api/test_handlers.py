@@ -40,8 +40,9 @@ def test_every_handler_of_the_file_is_listed_in_its_order(api: Client) -> None:
         "type": "prime",
         "description": prime.description,
         "limits": {
-            "timeout": prime.timeout, "start_timeout": 30.0, "stop_grace": prime.stop_grace,
-            "max_retries": prime.max_retries, "retry_backoff": prime.retry_backoff,
+            "timeout": prime.timeout, "timeout_limit": prime.timeout, "start_timeout": 30.0,
+            "stop_grace": prime.stop_grace, "max_retries": prime.max_retries, "retries_limit": prime.max_retries,
+            "retry_backoff": prime.retry_backoff,
             "retry_on": ["error", "timeout", "crash"], "instances": prime.instances, "memory_limit": None, "cpus": None,
         },
         "slots": {"busy": 0, "warm": 0, "all": 0},

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tasks_app.api import task_search
 from tasks_app.models import FailureReason, Status, Task
-from tests.api.list_reference import ERRORS, TYPES, listed, store_tasks
+from tests.api.list_reference import ERRORS, TAGS, TYPES, listed, store_tasks
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -31,9 +31,9 @@ def tasks(db: None, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     return store_tasks(TASKS, seed=19)
 
 
-def pages(api: Client, query: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
+def pages(api: Client, query: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
     """All pages of a list, by their links."""
-    address, data = "/api/tasks", dict(query)
+    address, data = "/api/tasks", query
     for _ in range(TASKS + 10):
         answer = api.get(address, data)
         assert answer.status_code == 200, answer.content
@@ -43,12 +43,12 @@ def pages(api: Client, query: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
         if link is None:
             return
         following = parse_qs(urlsplit(link[1 : link.index(">")]).query, keep_blank_values=True)
-        data = {name: value for name, (value,) in following.items()}
+        data = {name: values if name == "tag" else values[0] for name, values in following.items()}
         assert data == {**query, "cursor": answer.headers["Next-Cursor"]}
     raise AssertionError(f"{query}: the pages do not end")
 
 
-def check(api: Client, tasks: list[Task], query: dict[str, str]) -> None:
+def check(api: Client, tasks: list[Task], query: dict[str, Any]) -> None:
     """The pages of a list have what it is to show. Only filters without an index may have short pages."""
     found = list(pages(api, query))
     assert [task["id"] for page in found for task in page] == listed(tasks, query), query
@@ -58,13 +58,14 @@ def check(api: Client, tasks: list[Task], query: dict[str, str]) -> None:
         assert all(len(page) == limit for page in found[:-1]), query
 
 
-def examples(tasks: list[Task]) -> dict[str, list[str]]:
+def examples(tasks: list[Task]) -> dict[str, list[Any]]:
     """Values of each filter: that most tasks have, that few have, that none has."""
     some = [str(task.pk) for task in tasks[::9]]
     return {
         "status": ["completed", "pending", "processing", "failed", "failed,pending", ",".join(Status.values)],
         "type": ["echo", "gone,prime", "nowhere"],
         "failure_reason": ["oom", "timeout,crash", ",".join(FailureReason.values)],
+        "tag": [["a"], ["aa", "A"], ["b:1", "x/y.z@w=-_", "a"], ["b"]],
         "priority_min": ["0", "51", "100"],
         "priority_max": ["100", "49", "0"],
         "created_after": [tasks[80].created_at.isoformat(), tasks[0].created_at.isoformat(), "2999-01-01T00:00:00Z"],
@@ -102,6 +103,7 @@ def test_any_filters_together_show_what_a_scan_of_all_tasks_finds(api: Client, t
                 "status": some(Status.values),
                 "type": some((*TYPES, "none")),
                 "failure_reason": some(FailureReason.values),
+                "tag": st.lists(st.sampled_from([*TAGS, "b"]), min_size=1, max_size=3),
                 "priority_min": priorities,
                 "priority_max": priorities,
                 "created_after": moments,
@@ -114,7 +116,7 @@ def test_any_filters_together_show_what_a_scan_of_all_tasks_finds(api: Client, t
             },
         )
     )
-    def same(query: dict[str, str]) -> None:
+    def same(query: dict[str, Any]) -> None:
         check(api, tasks, query)
 
     same()

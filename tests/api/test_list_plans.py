@@ -35,6 +35,8 @@ FILTERS = {
     "before": TaskFilter(created_before=datetime(2999, 1, 1, tzinfo=UTC)),
     "ids": TaskFilter(ids=frozenset(uuid4() for _ in range(200))),
     "error": TaskFilter(error="nowhere"),
+    "tags": TaskFilter(tags=frozenset({"nowhere", "no"})),
+    "tags of a type": TaskFilter(types=frozenset({"echo"}), tags=frozenset({"nowhere"})),
     "error of a type": TaskFilter(types=frozenset({"echo"}), error="nowhere"),
 }
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import schemathesis
+
+from tasks_app.api.moments import moment_of
+
+#: The handlers' own limits.
+MAX_TIMEOUT, MAX_RETRIES = 30, 3
+MAX_SECONDS, MAX_METADATA_BYTES = 31_536_000, 4096
 
 
 @schemathesis.hook
@@ -15,10 +24,44 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
 
 
 @schemathesis.hook
-def map_body(context: Any, body: Any) -> Any:
-    """Convert priorities such as 97.0, which JSON Schema takes for integers."""
-    tasks = body.get("tasks") if isinstance(body, dict) else None
-    for task in (body, *tasks) if isinstance(tasks, list) else (body,):
-        if isinstance(task, dict) and isinstance(number := task.get("priority"), float) and number.is_integer():
-            task["priority"] = int(number)
-    return body
+def before_call(context: Any, case: Any, kwargs: Any) -> None:
+    """Convert tasks that are valid by the document and refused by the daemon. A key must be new for each request."""
+    if case.meta is None or not case.meta.generation.mode.is_positive:
+        return
+    if case.headers and "Idempotency-Key" in case.headers:
+        case.headers["Idempotency-Key"] = str(uuid4())
+    tasks = case.body.get("tasks") if isinstance(case.body, dict) else None
+    for task in (case.body, *tasks) if isinstance(tasks, list) else (case.body,):
+        if isinstance(task, dict):
+            _integers(task)
+            _limits(task)
+            _times(task)
+
+
+def _integers(task: dict[str, Any]) -> None:
+    """Numbers such as 97.0, which JSON Schema takes for integers."""
+    for name in ("priority", "max_retries"):
+        if isinstance(number := task.get(name), float) and number.is_integer():
+            task[name] = int(number)
+
+
+def _limits(task: dict[str, Any]) -> None:
+    if (seconds := task.get("timeout")) is not None and not 0 < seconds <= MAX_TIMEOUT:
+        task["timeout"] = MAX_TIMEOUT
+    if (retries := task.get("max_retries")) is not None and retries > MAX_RETRIES:
+        task["max_retries"] = MAX_RETRIES
+    if (metadata := task.get("metadata")) is not None and len(json.dumps(metadata)) > MAX_METADATA_BYTES:
+        task["metadata"] = {}
+
+
+def _times(task: dict[str, Any]) -> None:
+    """Moments that are too late or none, and fields that do not go together."""
+    latest = datetime.now(UTC) + timedelta(seconds=MAX_SECONDS / 2)
+    for name in ("run_at", "expires_at"):
+        if (text := task.get(name)) is not None and ((moment := moment_of(text)) is None or moment > latest):
+            task[name] = latest.isoformat()
+    for name, others in (("run_at", ["delay"]), ("expires_at", ["expires_in", "run_at"]), ("expires_in", ["delay"])):
+        if any(task.get(other) is not None for other in others):
+            task.pop(name, None)
+    if task.get("expires_in") == 0:
+        task["expires_in"] = 1

@@ -80,11 +80,13 @@ def test_every_key_is_read_into_its_type(file: Path) -> None:
         command = ["run", ""]
         instances = 4
         timeout = 60
+        timeout_limit = 90
         handler_selection = "first-available"
         memory_limit = "512m"
         env = { LEVEL = "debug", "odd name" = "" }
         env_from = ["API_KEY"]
         max_retries = 0
+        retries_limit = 5
         retry_backoff = 0.5
         retry_on = ["timeout", "crash"]
         start_timeout = 90
@@ -108,7 +110,8 @@ def test_every_key_is_read_into_its_type(file: Path) -> None:
     )["re-size_2"]
     assert handler == Handler(
         name="re-size_2", image="registry/resize:1", command=("run", ""), cwd=file.parent.resolve(), instances=4,
-        timeout=60.0, handler_selection="first-available", memory_limit=512 * 1024**2,
+        timeout=60.0, timeout_limit=90.0, retries_limit=5, handler_selection="first-available",
+        memory_limit=512 * 1024**2,
         env={"LEVEL": "debug", "odd name": ""}, env_from=("API_KEY",), max_retries=0, retry_backoff=0.5,
         retry_on=frozenset({"timeout", "crash"}), start_timeout=90.0, stop_grace=0.0, max_tasks_per_container=1000,
         max_container_age=3600.0, profile="open", cpus=1.5, pids_limit=64, network="bridge", read_only=False,
@@ -132,6 +135,26 @@ def test_a_description_is_kept_and_changes_nothing_that_is_run(file: Path) -> No
     plain, described = read(file, TWO), read(file, f'{TWO}description = "Counts primes."\n')
     assert [each.description for each in described.values()] == [None, "Counts primes."]
     assert described.digest == plain.digest
+
+
+@pytest.mark.parametrize(("keys", "found"), [
+    ("timeout = 10\ntimeout_limit = 5", "timeout_limit: 5 is below timeout = 10; write at least that, or leave it out"),
+    ("timeout_limit = 5", "timeout_limit: 5 is below DAEMON_TASK_TIMEOUT, which is 30; write at least that, or leave it out"),  # noqa: E501
+    ("max_retries = 5\nretries_limit = 4", "retries_limit: 4 is below max_retries = 5; write at least that, or leave it out"),  # noqa: E501
+    ("retries_limit = 2", "retries_limit: 2 is below DAEMON_MAX_RETRIES, which is 3; write at least that, or leave it out"),  # noqa: E501
+    ("timeout_limit = 0", "timeout_limit: 0 is out of range; it is in seconds, more than 0 and at most 604800"),
+    ("retries_limit = 1001", "retries_limit: 1001 is out of range; it must be from 0 to 1000"),
+    ('timeout = "10"\ntimeout_limit = 5', "timeout: '10' is not a number; write it without quotes and units"),
+])  # fmt: skip
+def test_a_limit_below_the_handlers_own_value_is_a_fault(file: Path, keys: str, found: str) -> None:
+    assert [fault.partition("] ")[2] for fault in faults(file, f"{TWO}{keys}\n")] == [found]
+
+
+def test_a_limit_is_the_handlers_own_value_unless_it_is_given_and_changes_nothing_that_is_run(file: Path) -> None:
+    plain, limited = read(file, TWO), read(file, f"{TWO}timeout_limit = 60\nretries_limit = 3\n")
+    assert [(each.longest_timeout, each.most_retries) for each in plain.values()] == [(30.0, 3)] * 2
+    assert (limited["prime"].longest_timeout, limited["prime"].most_retries) == (60.0, 3)
+    assert limited.digest == plain.digest
 
 
 BROKEN = """\

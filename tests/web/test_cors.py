@@ -52,7 +52,12 @@ def test_a_preflight_of_an_allowed_origin_needs_no_key(api: Api) -> None:
     assert (status, body) == (200, b"")
     assert headers["access-control-allow-origin"] == "https://tools.example"
     assert words(headers["access-control-allow-methods"]) == {"get", "head", "post", "delete"}
-    assert words(headers["access-control-allow-headers"]) == {"authorization", "content-type", "prefer"}
+    assert words(headers["access-control-allow-headers"]) == {
+        "authorization",
+        "content-type",
+        "idempotency-key",
+        "prefer",
+    }
     assert headers["access-control-max-age"] == "600"
     assert "access-control-allow-credentials" not in headers
 
@@ -62,6 +67,7 @@ def test_a_page_of_an_allowed_origin_reads_answers_and_refusals(api: Api) -> Non
         found, headers, _ = api.ask("POST", *map(str, lines))
         assert (found, headers["access-control-allow-origin"]) == (status, "https://tools.example")
         assert words(headers["access-control-expose-headers"]) == {
+            "idempotent-replayed",
             "link",
             "location",
             "next-cursor",
