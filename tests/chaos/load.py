@@ -22,9 +22,9 @@ LONG_SECONDS = (5.0, 9.0)
 
 #: The share of posts that are batches; of posts and reads that wait; of posts with an idempotency key, and of those
 #: that the client hardly waits for.
-BATCH_SHARE, WAIT_SHARE, KEY_SHARE, HASTE_SHARE = 0.01, 0.06, 0.0, 0.3
+BATCH_SHARE, WAIT_SHARE, KEY_SHARE, HASTE_SHARE = 0.01, 0.06, 0.15, 0.3
 #: The share of tasks that are delayed, that expire, and both.
-DELAYED, EXPIRING, DELAYED_AND_EXPIRING = 0.0, 0.0, 0.0
+DELAYED, EXPIRING, DELAYED_AND_EXPIRING = 0.08, 0.04, 0.02
 
 #: Tasks of a batch, more than there are slots. One in DOUBLED_ONE_IN of them gets two replies.
 BATCH_TASKS, DOUBLED_ONE_IN = {"process": 40, "docker": 24}, 5
@@ -74,7 +74,7 @@ def wishes(chance: random.Random) -> Body:
 
 def batch_wishes(chance: random.Random) -> Body:
     """The same for a task of a batch: while it queues, it may expire."""
-    return {"expires_in": round(chance.uniform(0.05, 2.0), 2)} if chance.random() < 0.0 else {}
+    return {"expires_in": round(chance.uniform(0.05, 2.0), 2)} if chance.random() < 0.2 else {}
 
 
 def cancel_share(body: Body) -> float:

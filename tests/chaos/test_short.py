@@ -14,7 +14,10 @@ from tests.chaos.run import run
 pytestmark = pytest.mark.timeout(600)
 
 #: What the clients must have brought about: see `acts`.
-ACTS = ("cancelled while running", "cancelled while pending", "waits until the end", "waits until the time was up")
+ACTS = (
+    "cancelled while running", "cancelled while pending", "waits until the end", "waits until the time was up",
+    "started after a delay", "expired", "repeated posts",
+)  # fmt: skip
 
 SHORT = Options(seconds=25, nodes=2, webs=1, clients=4, rate=25, apart=1.5, longest=5)
 
