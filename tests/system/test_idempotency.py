@@ -12,7 +12,7 @@ from tests.system import key_storm
 
 POSTS, KEYS = 1000, 100
 #: Seconds between two kills.
-APART = 0.5
+APART = 1.0
 
 
 @pytest.fixture
