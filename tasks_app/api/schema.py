@@ -190,6 +190,10 @@ CANCELLED = {
 REDRIVEN = {
     200: TaskObject,
     404: failure("No such task, or it is not failed.", not_failed="Task not found, or it is not failed"),
+    409: failure(
+        "Another task with its `unique_key` has not ended.",
+        twin=f"Task {UUID_EXAMPLE} has the same type and unique_key and has not ended",
+    ),
 }
 QUEUE_EXAMPLES = [
     OpenApiExample("prime", {"type": "prime", "data": {"limit": 1000000}}, request_only=True),

@@ -29,7 +29,7 @@ from tasks_app.api.queued import existing_of, queued_body, queued_headers
 from tasks_app.api.renderers import AlwaysJSON
 from tasks_app.api.response_budget import response_budget
 from tasks_app.api.task_search import search
-from tasks_app.lifecycle import Submission, cancel, delete, intake, redrive
+from tasks_app.lifecycle import LivingTwin, Submission, cancel, delete, intake, redrive
 from tasks_app.models import Task
 from tasks_app.store.transactions import writing
 
@@ -196,6 +196,9 @@ class RedriveView(API):
         """Queue a failed task again, with a new budget of retries."""
         identity = inputs.task_id(task_id)
         with writing():  # no node can claim the task before the answer is read, so it says `pending`
-            if identity is None or not redrive(identity):
-                raise NotFound("Task not found, or it is not failed")
+            try:
+                if identity is None or not redrive(identity):
+                    raise NotFound("Task not found, or it is not failed")
+            except LivingTwin as refused:
+                raise Conflict(f"Task {refused.task} has the same type and unique_key and has not ended") from None
             return read(task_id)

@@ -94,7 +94,7 @@ class Hold:
             self._places.release()
 
     def until_final(self, task: UUID, seconds: int, *, queued: bool, existing: bool | None = None) -> None:
-        """Let the answer wait. Longer than 0 seconds needs a place. `queued`: for a POST, whose answer has `existing`."""
+        """Let the answer wait as in `Wait`. Longer than 0 seconds needs a place."""
         self.wait = Wait(task, seconds, queued, existing)
 
 

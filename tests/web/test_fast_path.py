@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
+import django.test
 import pytest
 from django.db import OperationalError, connection
 
@@ -21,13 +22,14 @@ from tasks_app.api import admission
 from tasks_app.api.backlog import backlog
 from tasks_app.keys import api_keys
 from tasks_app.keys.access import Access
+from tasks_app.lifecycle import intake
 from tasks_app.lifecycle.intake import Intake
-from tasks_app.models import Task
+from tasks_app.models import ApiKey, IdempotencyKey, Task
 from tasks_app.web import fast_path
 from tasks_app.web.fast_path import FastPath
 from tasks_app.web.request_queue import Request
 from testkit.daemon import Daemon, serving
-from tests.lifecycle.kit import row
+from tests.lifecycle.kit import close, row
 
 TASK = b'{"type": "echo", "data": {"n": 1}}'
 HOST = "Host: localhost"
@@ -53,6 +55,9 @@ BODIES = [
     b'{"type": "echo", "data": {"a": ' + b"[" * 100 + b"]" * 100 + b"}}",
     b'{"type": "echo", "data": {"a": "' + b"x" * 20_000 + b'"}}',
     b'{"type": "echo", "data": {"a": ' + b"9" * 5000 + b"}}",
+    b'{"type": "echo", "delay": 60, "expires_in": 90.5, "tags": ["a", "a"], "metadata": {"a": null}, "max_retries": 0}',
+    b'{"type": "echo", "delay": -1, "run_at": 5, "tags": "a", "unique_key": "", "timeout": 1e9, "uniqueKey": "a"}',
+    b'{"type": "echo", "delay": null, "tags": []}',
 ]  # fmt: skip
 LINES = [
     (HOST,), ("Host: LOCALHOST",), ("Host: localhost:9999",), ("Host: evil.example",), ("Host: ",), (), (HOST, HOST),
@@ -63,6 +68,10 @@ LINES = [
     (HOST, "Authorization: Bearer x"), (HOST, "Authorization: Bearer x", "Authorization: Bearer y"),
     (HOST, "Authorization: \xff"), (HOST, "Authorization: \xff", "Authorization: Bearer x"), ("Host: \xff", HOST),
     (HOST, "User-Agent: " + "x" * 20_000), (HOST, "User-Agent: " + "x" * 66_000),
+    (HOST, "Idempotency-Key: a b"), (HOST, "Idempotency-Key: "), (HOST, 'Idempotency-Key: "a'),
+    (HOST, "Idempotency-Key: \xff"), (HOST, "Idempotency-Key: a", "Idempotency-Key: a"),
+    (HOST, "Idempotency-Key: \xff", "Idempotency-Key: a"), (HOST, "Idempotency-Key: " + "x" * 256),
+    (HOST, "Idempotency_Key: a"),
     (HOST, "Prefer: respond-async"), (HOST, "X-Http-Method-Override: DELETE"), (HOST, "X-Forwarded-Proto: https"),
     (HOST, "Expect: 100-continue"), (HOST, "Content_Type: x"), (HOST, "X-Forwarded-For: 127.0.0.1", "Via: 1.1 here"),
     (HOST, "X-Forwarded-Host: evil.example", "X-Forwarded-Port: 1", "X-Real-IP: ::1", "Forwarded: host=evil.example"),
@@ -87,6 +96,36 @@ def test_a_body_is_answered_as_the_view_does(server: Daemon, body: bytes) -> Non
 @pytest.mark.parametrize("lines", LINES, ids=str)
 def test_headers_are_answered_as_the_view_does(server: Daemon, lines: tuple[str, ...]) -> None:
     assert ask(server, "/queue", TASK, *lines) == ask(server, "/queue/", TASK, *lines)
+
+
+def test_keys_are_answered_as_the_view_does(server: Daemon) -> None:
+    other = b'{"type": "echo", "data": {"n": 2}}'
+    unique = b'{"type": "echo", "unique_key": "%b"}'
+    answers = {}
+    for first, second in (("/queue", "/queue/"), ("/queue/", "/queue")):
+        key = f"Idempotency-Key: from {first}".replace(" from ", " from")
+        living = unique % first.encode()
+        answers[first] = [
+            ask(server, first, TASK, HOST, key),
+            ask(server, second, TASK, HOST, key),
+            ask(server, first, TASK, HOST, key),
+            ask(server, second, other, HOST, key),
+            ask(server, first, other, HOST, key),
+            ask(server, first, living, HOST),
+            ask(server, second, living, HOST),
+            ask(server, first, living, HOST),
+            ask(server, second, living, HOST, f"{key}/unique"),
+            ask(server, first, living, HOST, f"{key}/unique"),
+        ]
+    assert answers["/queue"] == answers["/queue/"]
+    found = answers["/queue"]
+    assert [status for status, _, _ in found] == [200, 200, 200, 422, 422, 200, 200, 200, 200, 200]
+    replayed = ["idempotent-replayed: true" in headers for _, headers, _ in found]
+    assert replayed == [False, True, True, False, False, False, False, False, False, True]
+    existing = [None if "existing" not in text else '"existing":true' in text for _, _, text in found]
+    assert existing == [None, None, None, None, None, False, True, True, True, True]
+    assert found[1] == found[2]
+    assert found[3] == found[4]
 
 
 def test_a_rate_limit_and_a_stop_are_answered_as_the_view_does(tmp_path: Path) -> None:
@@ -149,19 +188,19 @@ class Client:
         self.finished = threading.Event()
         self.answers: list[tuple[int, dict[str, str], bytes]] = []
 
-    def takes(self, **headers: str) -> bool:
+    def takes(self, body: bytes = TASK, /, **headers: str) -> bool:
         given = {"host": "localhost"} | {name.replace("_", "-"): value for name, value in headers.items()}
         scope: Any = SimpleNamespace(method="POST", path="/queue", query_string="", authority=None, headers=given)
         self.finished.clear()
-        self.request = Request(scope, self, TASK, None, True)  # type: ignore[arg-type]
+        self.request = Request(scope, self, body, None, True)  # type: ignore[arg-type]
         return self.fast_path.takes(self.request)
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         connection.close()
         self.answers.append((status, dict(headers), body))
 
-    def posts(self, **headers: str) -> bool:
-        return self.takes(**headers) and self.finished.wait(30) and self.answers[-1][0] == 200
+    def posts(self, body: bytes = TASK, /, **headers: str) -> bool:
+        return self.takes(body, **headers) and self.finished.wait(30) and self.answers[-1][0] == 200
 
 
 def read_backlog() -> None:
@@ -191,6 +230,52 @@ def test_a_good_post_is_stored_and_answered_without_the_view(posting: Client) ->
     assert body == b'{"task_id":"%b"}' % str(task.pk).encode()
     assert headers["location"] == f"/api/tasks/{task.pk}"
     assert row(task.pk).task_data == {"n": 1}
+
+
+def test_options_and_keys_take_the_fast_path(posting: Client) -> None:
+    assert posting.posts(b'{"type": "echo", "delay": 60, "tags": ["a"], "unique_key": "a"}')
+    assert posting.posts(idempotency_key='"abc"')
+    assert posting.posts(idempotency_key="abc")
+    assert posting.takes(b'{"type": "prime"}', idempotency_key="abc")
+    assert posting.finished.wait(30)
+    bodies = [body for _, _, body in posting.answers]
+    assert bodies[0].endswith(b',"existing":false}')
+    assert bodies[1] == bodies[2]
+    assert [headers.get("idempotent-replayed") for _, headers, _ in posting.answers] == [None, None, "true", None]
+    assert posting.answers[3][0] == 422
+    assert Task.objects.count() == 2
+
+
+def test_what_the_view_has_to_refuse_goes_to_it(posting: Client) -> None:
+    for key in ("a b", "", '"a', "x" * 256):
+        assert not posting.takes(idempotency_key=key)
+    assert not posting.takes(b'{"type": "echo", "delay": -1}')
+
+
+def test_keys_belong_to_the_api_key_of_their_request(posting: Client) -> None:
+    one, two = (f"Bearer {api_keys.create(name)}" for name in ("one", "two"))
+    posting.keys._last = None
+    posting.keys.current()
+    for authorization in (one, two, one):
+        assert posting.posts(idempotency_key="abc", authorization=authorization)
+    assert posting.answers[0][2] == posting.answers[2][2] != posting.answers[1][2]
+    assert {*IdempotencyKey.objects.values_list("owner", flat=True)} == {*ApiKey.objects.values_list("pk", flat=True)}
+
+
+def test_keys_that_are_contended_are_answered_as_the_view_does(
+    posting: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks_app.lifecycle.idempotency.MAX_ROUNDS", 0)
+    assert posting.takes(idempotency_key="abc")
+    assert posting.finished.wait(30)
+    status, headers, body = posting.answers[0]
+    view = django.test.Client(raise_request_exception=False, SERVER_NAME="localhost")
+    answer = view.post("/queue", TASK, "application/json", headers={"idempotency-key": "abc"})
+    assert (answer.status_code, answer.content, answer.headers["Retry-After"]) == (status, body, "2")
+    assert status == 503
+    ours = {name.lower(): value for name, value in headers.items()}
+    assert ours == {name.lower(): value for name, value in answer.headers.items()} | {"content-length": str(len(body))}
+    close(intake)
 
 
 def test_a_request_that_needs_the_database_first_goes_to_the_view(posting: Client) -> None:
