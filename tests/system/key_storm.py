@@ -174,10 +174,10 @@ def unique_key_faults(daemon: Daemon, posts: int, keys: int, seed: int, apart: f
     daemon.worker()
     daemon.until_warm()
     storm = KeyStorm(webs, with_unique_keys(posts, keys), seed, apart)
-    with key_storm_checks.LivingTwins(daemon) as twins:
+    with key_storm_checks.Watch(daemon) as watch:
         storm.run()
     until(daemon.all_final, what="the end of all tasks")
-    return _said(storm, webs), storm.faults + twins.found + key_storm_checks.of_unique_keys(daemon, storm.answers)
+    return _said(storm, webs), storm.faults + key_storm_checks.of_unique_keys(daemon, storm.answers, watch)
 
 
 def _said(storm: KeyStorm, webs: TwoWebs) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from testkit import execution_log
 from testkit.daemon import Daemon
@@ -15,16 +15,13 @@ from testkit.daemon import Daemon
 if TYPE_CHECKING:
     from tests.system.key_storm import Answer
 
-#: Clocks of a database have milliseconds at best.
-ROUNDING_SECONDS = 0.02
-
-Rows = dict[str, dict[str, Any]]
+Rows = dict[str, str]
 
 
 def of_idempotency_keys(daemon: Daemon, answers: Sequence[Answer]) -> list[str]:
     """Each key made the tasks of one request, all answers name them, and at most one is not a repeat."""
     rows = _rows(daemon)
-    stored = Counter(row["of"] for row in rows.values())
+    stored = Counter(rows.values())
     keyed = {answer.request.of: answer.request for answer in answers if answer.request.headers}
     found = []
     firsts = Counter(answer.request.of for answer in answers if not answer.replayed)
@@ -42,24 +39,18 @@ def of_idempotency_keys(daemon: Daemon, answers: Sequence[Answer]) -> list[str]:
     return found + _wrong_names(answers, rows) + _received(daemon, rows)
 
 
-def of_unique_keys(daemon: Daemon, answers: Sequence[Answer]) -> list[str]:
-    """No two tasks with one key ran at once; each answer names one that was not final in the meantime."""
+def of_unique_keys(daemon: Daemon, answers: Sequence[Answer], watch: Watch) -> list[str]:
+    """No two tasks with one key lived, or ran, at once; each answer names one that had not ended before."""
     rows = _rows(daemon)
-    found = _wrong_names(answers, rows)
-    found += _received(daemon, rows)
+    found = watch.twins + _wrong_names(answers, rows) + _received(daemon, rows)
     made = Counter[str]()
     for answer in answers:
         existing = answer.body["existing"]
         flags = existing if isinstance(existing, list) else [existing]
         for task, flag in zip(answer.tasks, flags, strict=True):
             made[task] += not flag
-            row = rows.get(task)
-            if row is None:
-                continue
-            if row["completed_at"] < answer.sent - ROUNDING_SECONDS:
-                found.append(f"{answer.request.of}: {task} had ended {answer.sent - row['completed_at']:.3f} s before")
-            if row["created_at"] > answer.at + ROUNDING_SECONDS:
-                found.append(f"{answer.request.of}: {task} was stored after the answer")
+            if (before := answer.sent - watch.ended.get(task, answer.sent)) > 0:
+                found.append(f"{answer.request.of}: {task} was seen final {before:.3f} s before the request")
     found += [f"{task}: {count} answers say that they stored it" for task, count in made.items() if count > 1]
     return found + list(_ran_at_once(daemon, rows))
 
@@ -68,7 +59,7 @@ def _ran_at_once(daemon: Daemon, rows: Rows) -> Iterator[str]:
     """What the handlers themselves recorded."""
     by_key: dict[str, list[execution_log.Entry]] = defaultdict(list)
     for entry in execution_log.read(daemon.executions):
-        by_key[rows[entry.task.replace("-", "")]["of"]].append(entry)
+        by_key[rows[entry.task.replace("-", "")]].append(entry)
     for key, entries in by_key.items():
         if (most := execution_log.most_at_once(entries)) > 1:
             yield f"{key}: {most} tasks ran at once"
@@ -79,7 +70,7 @@ def _wrong_names(answers: Sequence[Answer], rows: Rows) -> list[str]:
     found = []
     for answer in answers:
         tasks = answer.request.body.get("tasks", [answer.request.body])
-        told = [rows[task]["of"] if task in rows else None for task in answer.tasks]
+        told = [rows.get(task) for task in answer.tasks]
         if told != (meant := [task["data"]["of"] for task in tasks]):
             found.append(f"{meant} was answered with the tasks of {told}")
     return found
@@ -92,35 +83,32 @@ def _received(daemon: Daemon, rows: Rows) -> list[str]:
 
 
 def _rows(daemon: Daemon) -> Rows:
-    rows = daemon.rows("SELECT id, task_data, created_at, completed_at FROM taskdaemon_task")
+    """What each task belongs to, by its id."""
     return {
-        row["id"]: json.loads(row["task_data"])
-        | {"created_at": _moment(row["created_at"]), "completed_at": _moment(row["completed_at"])}
-        for row in rows
+        row["id"]: json.loads(row["task_data"])["of"]
+        for row in daemon.rows("SELECT id, task_data FROM taskdaemon_task")
     }
 
 
-def _moment(value: Any) -> float:
-    if value is None:
-        return float("inf")
-    moment = datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value
-    return float(moment.timestamp())
+class Watch:
+    """A context that looks at the rows all the time.
 
+    `twins`: keys with two tasks that were not final. `ended`: when a task was seen final, in seconds of the wall clock;
+    the row's own time is older, by what its transaction took after it.
+    """
 
-class LivingTwins:
-    """A context that asks the database all the time for keys with two tasks that are not final: `found`."""
-
-    QUERY = (
+    TWINS = (
         "SELECT unique_key, count(*) AS n FROM taskdaemon_task"
         " WHERE status IN ('pending', 'processing') AND unique_key IS NOT NULL GROUP BY unique_key HAVING count(*) > 1"
     )
+    ENDED = "SELECT id FROM taskdaemon_task WHERE status IN ('completed', 'failed') ORDER BY id DESC LIMIT 1000"
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._ask, name="living twins", daemon=True)
-        self.found: list[str] = []
-        self.asked = 0
+        self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
+        self.twins: list[str] = []
+        self.ended: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -130,8 +118,9 @@ class LivingTwins:
         self._over.set()
         self._thread.join()
 
-    def _ask(self) -> None:
+    def _look(self) -> None:
         while not self._over.wait(0.05):
-            self.asked += 1
-            for row in self._daemon.rows(self.QUERY):
-                self.found.append(f"{row['unique_key']}: {row['n']} tasks were not final at once")
+            self.twins += [f"{row['unique_key']}: {row['n']} not final" for row in self._daemon.rows(self.TWINS)]
+            final, at = self._daemon.rows(self.ENDED), time.time()
+            for row in final:
+                self.ended.setdefault(row["id"], at)
