@@ -26,7 +26,8 @@ ROUNDS = 5
 APART, BEGAN = 10, 1_767_225_600_000
 
 #: Most tasks are completed. At the old end there are 30 of the type `urgent` and a backlog of `resize`; at the new end
-#: another backlog, and 8 that run. Every other one has tags. One in 97 failed; ten at the old end for another reason than the others.
+#: another backlog, and 8 that run. Every other task has tags. One in 97 failed; ten at the old end for another reason
+#: than the others.
 FILL = """
 INSERT INTO taskdaemon_task (id, task_type, task_data, priority, status, place, attempts, retries, clock, node, lease,
   retry_on, result, last_error, failure_reason, created_at, ready_at, started_at, completed_at, tags)
