@@ -26,7 +26,7 @@ ROUNDS = 5
 APART, BEGAN = 10, 1_767_225_600_000
 
 #: Most tasks are completed. At the old end there are 30 of the type `urgent` and a backlog of `resize`; at the new end
-#: another backlog, and 8 that run. Every other one has tags. One in 97 failed; ten at the old end for another reason
+#: another backlog, and 8 that run. Every other task has tags. One in 97 failed; ten at the old end for another reason
 #: than the others.
 FILL = """
 INSERT INTO taskdaemon_task (id, task_type, task_data, priority, status, place, attempts, retries, clock, node, lease,

@@ -125,6 +125,8 @@ def test_each_wait_is_answered_with_its_task_as_it_is_now(api: Client) -> None:
     for task, one in zip(tasks[:2], shown[:2], strict=True):
         assert found[Wait(task, 5, False)] == (200, one)
         assert found[Wait(task, 5, True)] == (200, {"task_id": str(task), "task": one})
+        existing = Wait(task, 5, True, existing=True)
+        assert said(existing)[existing] == (200, {"task_id": str(task), "existing": True, "task": one})
     assert found[Wait(tasks[2], 5, False)] == (404, {"error": "Task not found"})
     assert found[Wait(tasks[2], 5, True)] == (200, {"task_id": str(tasks[2])})
 

@@ -160,7 +160,7 @@ def test_a_request_that_comes_byte_by_byte_is_served(server: Daemon) -> None:
 
 def test_two_idempotency_keys_are_400_and_store_nothing(server: Daemon) -> None:
     key = b"Idempotency-Key: a\r\n"
-    for second in (key, b"Idempotency-Key: b\r\n", b"Idempotency-Key: \xff\r\n"):
+    for second in (key, b"Idempotency-Key: b\r\n"):
         found = server.exchange(post(length(len(TASK)) + key + second, TASK))
         assert "Idempotency-Key" in error(found, 400)
     assert only(server.exchange(post(length(len(TASK)) + key, TASK)))[0] == 200
