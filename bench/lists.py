@@ -26,16 +26,18 @@ ROUNDS = 5
 APART, BEGAN = 10, 1_767_225_600_000
 
 #: Most tasks are completed. At the old end there are 30 of the type `urgent` and a backlog of `resize`; at the new end
-#: another backlog, and 8 that run. One in 97 failed; ten at the old end for another reason than the others.
+#: another backlog, and 8 that run. Every other one has tags. One in 97 failed; ten at the old end for another reason
+#: than the others.
 FILL = """
 INSERT INTO taskdaemon_task (id, task_type, task_data, priority, status, place, attempts, retries, clock, node, lease,
-  retry_on, result, last_error, failure_reason, created_at, ready_at, started_at, completed_at)
+  retry_on, result, last_error, failure_reason, created_at, ready_at, started_at, completed_at, tags)
 SELECT {id}, task_type, '{{"n": 1}}', CASE WHEN g % 10000 = 0 THEN 100 ELSE 50 END, status, g, 1, 0, '',
   CASE WHEN status = 'processing' THEN 'node' END, CASE WHEN status = 'processing' THEN 1e12 END, '',
   CASE WHEN status = 'completed' THEN {result} END,
   CASE WHEN status = 'failed' THEN 'the handler said no to ' || g END,
   CASE WHEN status = 'failed' THEN CASE WHEN g < 970 THEN 'oom' ELSE 'handler_error' END END,
-  {at}, {at}, {at}, CASE WHEN status IN ('completed', 'failed') THEN {at} END
+  {at}, {at}, {at}, CASE WHEN status IN ('completed', 'failed') THEN {at} END,
+  CASE WHEN g % 2 = 0 THEN {tags} END
 FROM (
   SELECT g,
     CASE WHEN g <= 30 THEN 'urgent' WHEN g % 10 < 6 THEN 'echo' WHEN g % 10 < 9 THEN 'prime' ELSE 'resize' END
@@ -55,12 +57,14 @@ DIALECTS = {
         "id": f"(lpad(to_hex({BEGAN} + g * {APART}), 12, '0') || '70008000' || lpad(to_hex(g), 12, '0'))::uuid",
         "at": f"to_timestamp(({BEGAN} + g * {APART}) / 1000.0)",
         "result": "jsonb_build_object('n', g)",
+        "tags": "jsonb_build_array('all', 'n:' || g)",
         "numbers": "generate_series(1, {n}::bigint) AS g",
     },
     "sqlite": {
         "id": f"printf('%012x70008000%012x', {BEGAN} + g * {APART}, g)",
         "at": f"strftime('%Y-%m-%d %H:%M:%f', ({BEGAN} + g * {APART}) / 1000.0, 'unixepoch') || '000'",
         "result": "json_object('n', g)",
+        "tags": "json_array('all', 'n:' || g)",
         "numbers": "(WITH RECURSIVE s(g) AS (SELECT 1 UNION ALL SELECT g + 1 FROM s WHERE g < {n}) SELECT g FROM s)",
     },
 }
@@ -138,11 +142,12 @@ def queries(tasks: int) -> Iterator[str]:
         "failure_reason=handler_error", "failure_reason=oom", "failure_reason=timeout",
         "priority_min=60", "priority_min=100", "priority_max=10", f"created_after={middle}", f"created_after={late}",
         f"created_before={early}", f"created_before={middle}", f"ids={ids}", "error=said+no", "error=nowhere",
+        "tag=all", "tag=n:2", "tag=all&tag=nowhere",
     ]  # fmt: skip
     values = [
         "status=completed", "status=failed", "status=pending", "status=processing", "type=urgent", "type=echo",
         "failure_reason=oom", "priority_min=60", f"created_after={middle}", f"created_before={early}", f"ids={ids}",
-        "error=nowhere",
+        "error=nowhere", "tag=nowhere",
     ]  # fmt: skip
     names = [each.partition("=")[0] for each in values]
     pairs = [

@@ -158,6 +158,14 @@ def test_a_request_that_comes_byte_by_byte_is_served(server: Daemon) -> None:
         assert only(read_all(connection))[0] == 200
 
 
+def test_two_idempotency_keys_are_400_and_store_nothing(server: Daemon) -> None:
+    key = b"Idempotency-Key: a\r\n"
+    for second in (key, b"Idempotency-Key: b\r\n", b"Idempotency-Key: \xff\r\n"):
+        found = server.exchange(post(length(len(TASK)) + key + second, TASK))
+        assert "Idempotency-Key" in error(found, 400)
+    assert only(server.exchange(post(length(len(TASK)) + key, TASK)))[0] == 200
+
+
 @pytest.mark.parametrize(
     "headers", [b"", HOST + HOST, HOST + b"Host: evil.example\r\n", b"Host: \xff\r\n", b"Host: evil.example\r\n"]
 )
