@@ -65,6 +65,7 @@ LONG = {
     "system/test_outage.py": "leases run out",
     "bench/test_ramp.py": "load",
     "bench/test_rows.py": "load",
+    "bench/test_idempotency.py": "load",
     "bench/test_containers.py": "load",
     "metrics/test_real_problems.py": "outages",
     "system/test_notifications.py": "on each broker in turn",

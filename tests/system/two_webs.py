@@ -14,6 +14,9 @@ from testkit.daemon import Daemon
 from testkit.ports import free_port
 from testkit.process import Process, children, until
 
+#: For so long a serving process serves before it alone is killed.
+SERVING_SECONDS = 10.0
+
 
 class TwoWebs:
     """Both answer once constructed. `bases`: their addresses; `kills`: how many there were."""
@@ -24,6 +27,7 @@ class TwoWebs:
         self.bases = [f"http://127.0.0.1:{port}" for port in self._ports]
         self._processes = [self._start(which) for which in (0, 1)]
         self._away: list[list[tuple[float, float]]] = [[], []]
+        self._served_since = [0.0, 0.0]
         self.kills = 0
         for which in (0, 1):
             self._until_answers(which)
@@ -41,7 +45,11 @@ class TwoWebs:
         until(answers, what=lambda: f"an answer:\n{self._processes[which].said()[-3000:]}")
 
     def kill(self, which: int, whole: bool) -> None:
-        """SIGKILL to all processes of one, or to the one that serves; returns when it answers again."""
+        """SIGKILL to all processes of one, or to the one that serves; returns when it answers again.
+
+        A web server whose serving process ends twice within seconds ends itself: then all of it is killed.
+        """
+        whole = whole or time.monotonic() - self._served_since[which] < SERVING_SECONDS
         process, begun = self._processes[which], time.monotonic()
         self._away[which].append((begun, float("inf")))
         if whole:
@@ -52,6 +60,7 @@ class TwoWebs:
             for pid in children(process.pid):
                 os.kill(pid, signal.SIGKILL)
         self._until_answers(which)
+        self._served_since[which] = time.monotonic()
         self._away[which][-1] = begun, time.monotonic()
         self.kills += 1
 
