@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Run a command of the platform: up, web, worker, migrate, ... (`manage.py help`)."""
 
+import gc
 import os
 import sys
 
@@ -23,6 +24,7 @@ def run() -> int:
             file=sys.stderr,
         )
         return 2
+    gc.disable()  # until all is imported (tasks_app/apps.py)
     try:
         from django.core.management import execute_from_command_line
     except ImportError:

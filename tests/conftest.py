@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
+from collections.abc import Generator
 from contextlib import redirect_stdout
 from functools import cache
 from io import StringIO
@@ -96,6 +98,17 @@ def pytest_configure(config: pytest.Config) -> None:
     as_in_the_foreground()
     if bare.FOLDER in os.environ and not config.option.collectonly:
         bare.watch()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Tests and what they import stay: they are not looked through for garbage, now or later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _place(item: pytest.Item) -> str:

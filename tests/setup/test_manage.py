@@ -41,6 +41,14 @@ def test_a_python_that_is_too_old_is_told_to_use_the_environments_own() -> None:
     assert "3.9.18: use `make run`" in done.stderr
 
 
+def test_a_command_collects_garbage_but_looks_for_none_among_what_its_start_imported(tmp_path: Path) -> None:
+    said = shipped(tmp_path).manage("shell", "-v0", "-c", "import gc; print(gc.isenabled(), gc.get_freeze_count())")
+    assert said.ends() == 0, said.said()
+    enabled, frozen = said.out.read_text().split()
+    assert enabled == "True"
+    assert int(frozen) > 50_000
+
+
 @pytest.mark.parametrize("command", ["up", "worker"])
 def test_a_home_that_cannot_be_written_to_is_a_sentence_with_its_variable(tmp_path: Path, command: str) -> None:
     (tmp_path / "file").touch()
