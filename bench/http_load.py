@@ -34,9 +34,10 @@ class Load:
         return [one for one in self.answers if one is not None]
 
 
-def request(port: int, path: str, body: bytes) -> bytes:
-    """The bytes of a POST."""
+def request(port: int, path: str, body: bytes, key: str | None = None) -> bytes:
+    """The bytes of a POST, with an idempotency key if one is given."""
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+    head += f"Idempotency-Key: {key}\r\n" if key else ""
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
@@ -65,7 +66,7 @@ class _Connection:
 
 async def _run(
     port: int, path: str, bodies: Sequence[bytes], connections: int, dues: Sequence[float] | None,
-    on_response: Callable[[], None] | None,
+    on_response: Callable[[], None] | None, keys: Sequence[str] | None,
 ) -> Load:  # fmt: skip
     load = Load([None] * len(bodies))
     waiting = iter(range(len(bodies)))
@@ -78,7 +79,8 @@ async def _run(
                 due = begun + dues[number] if dues else time.monotonic()
                 if (early := due - time.monotonic()) > 0:
                     await asyncio.sleep(early)
-                status, body = await connection.ask(request(port, path, bodies[number]))
+                key = keys[number] if keys else None
+                status, body = await connection.ask(request(port, path, bodies[number], key))
                 if status == 200:
                     load.answers[number] = Response(due, time.monotonic(), json.loads(body))
                 else:
@@ -96,11 +98,11 @@ async def _run(
 
 def post(
     port: int, path: str, bodies: Sequence[bytes], connections: int = 16, dues: Sequence[float] | None = None,
-    on_response: Callable[[], None] | None = None,
+    on_response: Callable[[], None] | None = None, keys: Sequence[str] | None = None,
 ) -> Load:  # fmt: skip
     """POST all bodies: as fast as responses come, or each at its time in `dues`, in seconds from the start.
 
     A request is due at its time even if the server is late, so that a late response delays the next ones as well.
-    `on_response` is called after every response.
+    `on_response` is called after every response. `keys`: the idempotency key of each.
     """
-    return asyncio.run(_run(port, path, bodies, connections, dues, on_response))
+    return asyncio.run(_run(port, path, bodies, connections, dues, on_response, keys))

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 
-from tasks_app.lifecycle import cancel, delete, redrive
+from tasks_app.lifecycle import LivingTwin, cancel, delete, redrive
 from tasks_app.models import Status, Task
 from tasks_app.store.current import store
 from tasks_app.store.transactions import writing
@@ -73,15 +73,20 @@ ACTIONS = {
 
 @dataclass(frozen=True)
 class ActionResult:
-    """Numbers of tasks: changed, skipped because their status did not fit, not tried for lack of time."""
+    """Numbers of tasks: changed, skipped because their status did not fit or because a task that has not ended has
+    their unique key, not tried for lack of time."""
 
     changed: int = 0
     skipped: int = 0
+    twins: int = 0
     not_tried: int = 0
 
 
 def act(task_action: Action, user_id: int, who: str, task_id: UUID, task_type: str) -> bool:
-    """Perform the action on one task, and log it in the same commit. False if the task did not fit."""
+    """Perform the action on one task, and log it in the same commit. False if the task did not fit.
+
+    Raises LivingTwin if it is a redrive that would give a unique key to two tasks; that ends the transaction.
+    """
     with writing():
         if not task_action.verb(task_id, who):
             return False
@@ -95,15 +100,19 @@ def act_on_all(task_action: Action, user_id: int, who: str, tasks: Sequence[tupl
     until = time.monotonic() + MAX_ACTION_SECONDS
     size = store().tasks_per_commit
     rows = sorted(tasks)
-    changed = tried = 0
-    for start in range(0, len(rows), size):
-        if time.monotonic() > until:
-            break
-        group = rows[start : start + size]
-        with writing():
-            changed += sum(act(task_action, user_id, who, *row) for row in group)
+    changed = twins = tried = alone = 0  # those before `alone` have a commit each
+    while tried < len(rows) and time.monotonic() <= until:
+        group = rows[tried : tried + (1 if tried < alone else size)]
+        try:
+            with writing():
+                changed += sum(act(task_action, user_id, who, *row) for row in group)
+        except LivingTwin:
+            if len(group) > 1:  # nothing of the group was done
+                alone = tried + len(group)
+                continue
+            twins += 1
         tried += len(group)
-    return ActionResult(changed, tried - changed, len(rows) - tried)
+    return ActionResult(changed, tried - changed - twins, twins, len(rows) - tried)
 
 
 def chosen(text: str) -> list[UUID]:

@@ -52,7 +52,7 @@ class Columns(RowAdmin):
         now = timezone.now()
         if task.status == Status.PENDING:
             if task.due_at:
-                return f"retry {ago(task.due_at, now)}"
+                return f"{'retry' if task.attempts else 'scheduled'} {ago(task.due_at, now)}"
             return f"waits {span(now - task.ready_at)}"
         if task.started_at is None:
             return "never started"

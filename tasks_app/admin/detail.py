@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
@@ -23,6 +25,8 @@ MAX_INDENTED_CHARS = 1024 * 1024
 MAX_ATTEMPTS = 20
 #: Shown characters of an image's digest: `sha256:` and twelve digits, as `docker images` shows.
 IMAGE_DIGEST_CHARS = 19
+#: Longer metadata is folded.
+MAX_UNFOLDED_CHARS = 500
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,14 @@ class AttemptDetail:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A text that links to the list of the tasks that a query finds."""
+
+    text: str
+    query: str
+
+
+@dataclass(frozen=True)
 class Detail:
     """One task. `left_out`: the number of earlier attempts that are not shown."""
 
@@ -46,11 +58,19 @@ class Detail:
     task_type: str
     error: str
     facts: list[tuple[str, str]]
+    tags: list[Link]
+    unique_key: Link | None
     data: Shown
+    metadata: Shown | None
     result: Shown | None
     moments: list[Moment]
     attempts: list[AttemptDetail]
     left_out: int
+
+    @property
+    def metadata_folded(self) -> bool:
+        """Whether the metadata is too long to be shown at once."""
+        return self.metadata is not None and self.metadata.total > MAX_UNFOLDED_CHARS
 
 
 def detail(tasks: QuerySet[Task], task: Task) -> Detail:
@@ -58,18 +78,7 @@ def detail(tasks: QuerySet[Task], task: Task) -> Detail:
 
     JSON is read as text, and only in part: a result may have 10 MiB, and be nested deeper than Python parses.
     """
-    texts: Any = (
-        tasks.filter(pk=task.pk)
-        .annotate(data_text=Cast("task_data", TextField()), result_text=Cast("result", TextField()))
-        .annotate(
-            data_part=Substr("data_text", 1, MAX_INDENTED_CHARS),
-            data_size=Length("data_text"),
-            result_part=Substr("result_text", 1, MAX_INDENTED_CHARS),
-            result_size=Length("result_text"),
-        )
-        .values("data_part", "data_size", "result_part", "result_size")
-        .first()
-    ) or {"data_part": None, "result_part": None}
+    texts = _texts(tasks.filter(pk=task.pk), ("task_data", "metadata", "result"))
     known = Attempt.objects.filter(task_id=task.pk)
     rows = list(known.order_by("-number")[:MAX_ATTEMPTS])[::-1]
     now = timezone.now()
@@ -78,17 +87,29 @@ def detail(tasks: QuerySet[Task], task: Task) -> Detail:
         task_type=line(task.task_type),
         error=harmless((task.last_error or "")[:MAX_SHOWN_CHARS]),
         facts=_facts(task, now),
-        data=_json(texts, "data") or Shown(""),
-        result=_json(texts, "result"),
+        tags=[_link(str(tag), f"tag:{tag}") for tag in task.tags] if isinstance(task.tags, list) else [],
+        unique_key=_link(task.unique_key, f"key:{task.unique_key}") if task.unique_key else None,
+        data=texts["task_data"] or Shown(""),
+        metadata=texts["metadata"],
+        result=texts["result"],
         moments=timeline(task, rows, _entries(task), now),
         attempts=[_attempt(row) for row in reversed(rows)],
         left_out=known.count() - len(rows),
     )
 
 
-def _json(texts: dict[str, Any], name: str) -> Shown | None:
-    part = texts[f"{name}_part"]
-    return None if part is None else pretty(part, texts[f"{name}_size"])
+def _texts(tasks: QuerySet[Task], columns: Sequence[str]) -> dict[str, Shown | None]:
+    """What a page shows of the JSON columns of one task; None if a column is null."""
+    texts = {f"{name}_text": Cast(name, TextField()) for name in columns}
+    parts = {f"{name}_part": Substr(f"{name}_text", 1, MAX_INDENTED_CHARS) for name in columns}
+    sizes = {f"{name}_size": Length(f"{name}_text") for name in columns}
+    row: Any = tasks.annotate(**texts).annotate(**parts, **sizes).values(*parts, *sizes).first() or dict.fromkeys(parts)
+    found = ((name, row[f"{name}_part"]) for name in columns)
+    return {name: None if part is None else pretty(part, row[f"{name}_size"]) for name, part in found}
+
+
+def _link(text: str, search: str) -> Link:
+    return Link(line(text, 300), urlencode({"q": search}))
 
 
 def _entries(task: Task) -> QuerySet[LogEntry]:
@@ -107,9 +128,14 @@ def _facts(task: Task, now: datetime) -> list[tuple[str, str]]:
         ("Priority", str(task.priority)),
         ("Attempts", str(task.attempts)),
         ("Retries spent", budget),
+        ("Requested retries", "" if task.requested_max_retries is None else str(task.requested_max_retries)),
         ("Timeout", span(task.timeout)),
+        ("Requested timeout", span(task.requested_timeout)),
         ("Node", line(task.node)),
-        ("Next retry", f"{moment(task.due_at)} ({ago(task.due_at, now)})" if task.due_at else ""),
+        (
+            "Next retry" if task.attempts else "Scheduled",
+            f"{moment(task.due_at)} ({ago(task.due_at, now)})" if task.due_at else "",
+        ),
         ("Expires", f"{moment(task.expires_at)} ({ago(task.expires_at, now)})" if task.expires_at else ""),
         ("Ended", f"{moment(task.completed_at)} ({ago(task.completed_at, now)})" if task.completed_at else ""),
         (ends.get(task.status, "").capitalize(), span(took)),

@@ -10,7 +10,8 @@ from tasks_app.models import Attempt, Task
 
 EXPORTED_FIELDS = (
     "id", "task_type", "task_data", "status", "priority", "attempts", "retries", "result", "last_error",
-    "failure_reason", "created_at", "started_at", "completed_at", "due_at", "node",
+    "failure_reason", "created_at", "started_at", "completed_at", "due_at", "expires_at", "requested_timeout",
+    "requested_max_retries", "tags", "metadata", "unique_key", "node",
 )  # fmt: skip
 #: Each may have 128 KiB of logs.
 MAX_ATTEMPTS = 100

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db import DatabaseError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from tasks_app import conf
+from tasks_app.admin.known_types import known_types
 from tasks_app.admin.search import failed
 from tasks_app.admin.text import line
 from tasks_app.db.first_id import first_id
-from tasks_app.metrics.system_reading import current_reading
 from tasks_app.models import FailureReason, Status, Task
 
 MAX_TYPE_CHARS = 100
@@ -27,14 +24,6 @@ SPANS = {
     "day": ("past 24 hours", timedelta(days=1)),
     "week": ("past 7 days", timedelta(days=7)),
 }
-
-
-def known_types() -> list[str]:
-    """The handlers of handlers.toml, and every type that the database has counted, if it can be read now."""
-    names = set(conf.handlers())
-    with suppress(DatabaseError):  # then fewer are offered; filtering does not need them
-        names.update(current_reading().handlers)
-    return sorted(names)
 
 
 class TaskFilter(admin.SimpleListFilter):

@@ -12,7 +12,7 @@ from django.db.models.expressions import Combinable
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
-from tasks_app.admin.search import fault
+from tasks_app.admin.search import fault, searched
 from tasks_app.admin.text import line
 
 #: Counting stops here: a count of all rows would be paid with every page.
@@ -72,6 +72,11 @@ class NewestFirst(StrictList):
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str | Combinable]:
         return ["-pk"]
+
+    @property
+    def searched(self) -> str:
+        """Which tasks the search looked at, in a sentence; "" if at all of them."""
+        return searched(self.query, self.params)
 
     @property
     def or_more(self) -> bool:

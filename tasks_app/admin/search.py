@@ -1,28 +1,62 @@
-"""The search box: finds an id, the beginning of one, or words of a failed task's error."""
+"""The search box: finds an id, the beginning of one, a unique key, tags, or words of a failed task's error."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 from uuid import UUID
 
 from django.db.models import QuerySet
 
-from tasks_app.models import Task, TaskQuerySet
+from tasks_app.admin.known_types import known_types
+from tasks_app.models import Task, TaskFilter, TaskQuerySet
+from tasks_app.models.task_filter import LAST_ID
 
-HELP = "A task's id, its beginning (eight digits or more), or words of the error of a failed task"
+HELP = (
+    "A task's id, its beginning (eight digits or more), tag:NAME, key:UNIQUE KEY, "
+    "or words of the error of a failed task"
+)
 
 MAX_SEARCH_WORDS = 6
 #: SQLite accepts patterns of up to 50,000 bytes.
 MAX_SEARCH_CHARS = 1_000
+#: No index has tags, or unique keys of final tasks: so many tasks are looked at, the newest ones.
+MAX_SEARCHED_ROWS = 10_000
 
 _ID = re.compile(r"[0-9a-f-]{8,36}")
+_TAG, _KEY = "tag:", "key:"
 
 
-def failed(tasks: QuerySet[Task]) -> QuerySet[Task]:
+def failed(tasks: QuerySet[Task]) -> TaskQuerySet:
     """Only the failed ones of these tasks, found by an index."""
     return cast(TaskQuerySet, tasks).failed()
+
+
+@dataclass(frozen=True)
+class Term:
+    """What a search means. `ids`: the first and the last id; `words`: of the error of a failed task."""
+
+    ids: tuple[UUID, UUID] | None = None
+    key: str | None = None
+    tags: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, text: str) -> Term:
+        """The meaning of a text; of a blank one none."""
+        ident = text.strip().lower()
+        digits = ident.replace("-", "")
+        if _ID.fullmatch(ident) and 8 <= len(digits) <= 32:
+            return cls(ids=(UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))))
+        if text.startswith(_KEY) and text != _KEY:
+            return cls(key=text.removeprefix(_KEY))  # as it is: a key may have blanks
+        words = text.split()
+        tags = [word for word in words if word.startswith(_TAG) and word != _TAG]
+        return cls(
+            tags=tuple(tag.removeprefix(_TAG) for tag in tags), words=tuple(word for word in words if word not in tags)
+        )
 
 
 def fault(terms: Sequence[str]) -> str:
@@ -32,29 +66,60 @@ def fault(terms: Sequence[str]) -> str:
     """
     if len(terms) > 1:
         return f"The search is given {len(terms)} times."
-    term = terms[0] if terms else ""
-    if "\0" in term:
+    text = terms[0] if terms else ""
+    if "\0" in text:
         return "The search has a NUL character, which no task's error has."
-    if len(term) > MAX_SEARCH_CHARS:
+    if len(text) > MAX_SEARCH_CHARS:
         return f"The search has more than {MAX_SEARCH_CHARS:,} characters."
-    if len(term.split()) > MAX_SEARCH_WORDS:
+    term = Term.of(text)
+    if len(term.tags) + len(term.words) > MAX_SEARCH_WORDS:
         return f"The search has more than {MAX_SEARCH_WORDS} words."
     return ""
 
 
-def search(tasks: QuerySet[Task], term: str) -> QuerySet[Task]:
-    """The tasks that match a term without a `fault`; a blank one matches all.
+def only_failed(parameters: Mapping[str, str]) -> bool:
+    """Whether the filters of a list with these parameters let only failed tasks through."""
+    return parameters.get("status") == "failed" or "reason" in parameters or "failed" in parameters
+
+
+def searched(text: str, parameters: Mapping[str, str]) -> str:
+    """Which tasks the search of a list with these parameters looks at, in a sentence; "" if at all of them."""
+    term = Term.of(text)
+    if term.key is None and not term.tags:
+        return ""
+    kind = "failed tasks" if only_failed(parameters) or term.words else "tasks"
+    unfinished = ", and all that have not ended" if term.key is not None else ""
+    return f"Searched: the newest {MAX_SEARCHED_ROWS:,} {kind}{unfinished}."
+
+
+def search(tasks: QuerySet[Task], text: str, parameters: Mapping[str, str]) -> QuerySet[Task]:
+    """Of the tasks of a list with these parameters, those that match a text without a `fault`; a blank one matches all.
 
     Words are searched only in the errors of failed tasks: no index finds a text within a column, but one finds the
     failed tasks.
     """
-    ident = term.strip().lower()
-    digits = ident.replace("-", "")
-    if _ID.fullmatch(ident) and 8 <= len(digits) <= 32:
-        return tasks.filter(pk__range=(UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))))
-    words = term.split()
-    if words:
+    term = Term.of(text)
+    if term.ids is not None:
+        return tasks.filter(pk__range=term.ids)
+    if term.key is not None:
+        living = Task.objects.living_with_key().filter(task_type__in=known_types(), unique_key=term.key)
+        newest = _newest(Task.objects.all(), only_failed(parameters)).filter(unique_key=term.key)
+        return tasks.filter(pk__in={key for rows in (living, newest) for key in rows.values_list("pk", flat=True)})
+    if term.words:
         tasks = failed(tasks)
-    for word in words:
+    if term.tags:
+        newest = _newest(tasks, only_failed(parameters) or bool(term.words))
+        tasks = TaskFilter(tags=frozenset(term.tags)).matching(newest)
+    for word in term.words:
         tasks = tasks.filter(last_error__icontains=word)
     return tasks
+
+
+def _newest(tasks: QuerySet[Task], failed_ones: bool) -> TaskQuerySet:
+    """Those of these tasks that are among the newest MAX_SEARCHED_ROWS tasks, or failed tasks."""
+    rows = Task.objects.failed() if failed_ones else Task.objects.all()
+    oldest = rows.order_by("-pk").values_list("pk", flat=True)[MAX_SEARCHED_ROWS - 1 : MAX_SEARCHED_ROWS].first()
+    if failed_ones:
+        tasks = failed(tasks)
+    # Both bounds: without statistics, PostgreSQL takes a range with one for a third of the table, and scans it.
+    return cast(TaskQuerySet, tasks.filter(pk__gte=oldest, pk__lte=LAST_ID) if oldest else tasks)

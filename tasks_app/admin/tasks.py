@@ -13,6 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from tasks_app.admin.acting import ACTIONS, MAX_ACTION_TASKS, Action, ActionResult, act, act_on_all, as_text, chosen
+from tasks_app.admin.action_messages import beside, sentences
 from tasks_app.admin.columns import Columns
 from tasks_app.admin.detail import detail
 from tasks_app.admin.export import export
@@ -20,6 +21,7 @@ from tasks_app.admin.filters import CreatedFilter, FailedFilter, ReasonFilter, S
 from tasks_app.admin.paging import CappedPaginator, NewestFirst
 from tasks_app.admin.search import HELP, search
 from tasks_app.admin.text import line
+from tasks_app.lifecycle import LivingTwin
 from tasks_app.models import Status, Task
 
 #: Tasks that the page "are you sure?" lists.
@@ -78,12 +80,12 @@ class TaskAdmin(Columns):
         return lookup in {one.parameter_name for one in self.list_filter}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
-        return super().get_queryset(request).defer("task_data", "result")
+        return super().get_queryset(request).defer("task_data", "metadata", "result")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
     ) -> tuple[QuerySet[Task], bool]:
-        return search(queryset, search_term), False
+        return search(queryset, search_term, request.GET), False
 
     def get_actions(self, request: HttpRequest) -> Any:
         actions = super().get_actions(request)
@@ -172,16 +174,8 @@ class TaskAdmin(Columns):
         self._report(request, task_action, result, more=len(found) > MAX_ACTION_TASKS)
 
     def _report(self, request: HttpRequest, task_action: Action, result: ActionResult, more: bool = False) -> None:
-        if result.changed:
-            self.message_user(request, f"{result.changed:,} {task_action.done}.", messages.SUCCESS)
-        if result.skipped:
-            self.message_user(request, f"{result.skipped:,} skipped: {task_action.unless}.", messages.WARNING)
-        if result.not_tried:
-            text = f"{result.not_tried:,} not tried, because it took too long: select them again."
-            self.message_user(request, text, messages.WARNING)
-        if more:
-            text = f"One action takes at most {MAX_ACTION_TASKS:,} tasks, and there are more: repeat it for the rest."
-            self.message_user(request, text, messages.WARNING)
+        for level, text in sentences(task_action, result, more):
+            self.message_user(request, text, level)
 
     # One task.
 
@@ -260,10 +254,13 @@ class TaskAdmin(Columns):
             raise PermissionDenied
         if task is None:
             return self._task_missing(request, object_id)
-        if act(task_action, *_user(request), task.pk, task.task_type):
-            self.message_user(request, f"The task {task} was {task_action.done}.", messages.SUCCESS)
-        else:
-            self.message_user(request, f"The task {task} was skipped: {task_action.unless}.", messages.WARNING)
+        try:
+            if act(task_action, *_user(request), task.pk, task.task_type):
+                self.message_user(request, f"The task {task} was {task_action.done}.", messages.SUCCESS)
+            else:
+                self.message_user(request, f"The task {task} was skipped: {task_action.unless}.", messages.WARNING)
+        except LivingTwin as twin:
+            self.message_user(request, beside(task, twin.task), messages.WARNING)
         if task_action.name == "delete":
             return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
         return HttpResponseRedirect(reverse("admin:tasks_app_task_change", args=(task.pk,)))

@@ -38,7 +38,7 @@ def timeline(task: Task, attempts: Sequence[Attempt], entries: Iterable[LogEntry
         where = _node(task.node, task.wait_seconds)
         known.append((task.started_at, f"attempt {task.attempts} started", where, "processing"))
     if task.status == Status.PENDING and task.due_at is None and task.ready_at > task.created_at:
-        known.append((task.ready_at, "ready again", "", "plain"))
+        known.append((task.ready_at, "ready again" if task.attempts else "ready", "", "plain"))
     if task.completed_at is not None:
         reason = (task.failure_reason or "").replace("_", " ")
         known.append((task.completed_at, task.status, reason, task.status))
@@ -79,5 +79,7 @@ def _next(task: Task, now: datetime) -> list[Moment]:
         if task.due_at is None:
             return [Moment(None, "waits for a free slot", f"for {span(now - task.ready_at)}", "pending")]
         when = f"in {span(task.due_at - now)}" if task.due_at > now else "any moment"
+        if not task.attempts:
+            return [Moment(task.due_at, f"scheduled {when}", "", "pending")]
         return [Moment(task.due_at, f"next retry {when}", f"{task.retries} spent", "pending")]
     return []

@@ -28,6 +28,11 @@ PAGES = [
     f"{LIST}?created=hour",
     f"{LIST}?q=broke",
     f"{LIST}?q=01a21069",
+    f"{LIST}?q=tag:nightly",
+    f"{LIST}?q=tag:nightly&status=failed",
+    f"{LIST}?q=tag:nightly+broke&type=echo",
+    f"{LIST}?q=key:invoice-7",
+    f"{LIST}?q=key:invoice-7&reason=crash",
     f"{LIST}?type=echo",
     f"{LIST}?o=3.-6",
 ]
@@ -37,7 +42,7 @@ PAGES = [
 def test_no_page_reads_the_whole_table(admin: Client) -> None:
     many(ROWS)
     for status in ("pending", "processing", "failed"):
-        task(status)
+        task(status, tags=["nightly"], unique_key=f"invoice-{status}")
     assert rows_read("SELECT count(last_error) FROM taskdaemon_task") > ROWS // 2, "what this test would notice"
     for page in PAGES:
         for sql in about_tasks(admin, page):

@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app import conf
-from tasks_app.admin import filters
+from tasks_app.admin import known_types
 from tasks_app.db.first_id import first_id
 from tasks_app.models import Task
 from tests.admin.rows import task
@@ -107,7 +107,7 @@ def test_a_type_is_filtered_while_the_reading_fails(admin: Client, monkeypatch: 
     def stuck() -> None:
         raise OperationalError("the database has not answered for 2 s")
 
-    monkeypatch.setattr(filters, "current_reading", stuck)
+    monkeypatch.setattr(known_types, "current_reading", stuck)
     monkeypatch.setattr(conf, "handlers", dict)
     assert found(admin, type="gone-by-now") == {one.pk}
 

@@ -37,10 +37,14 @@ class Warmth:
         return f"a full pool of each handler on each node: {self._scene.slots()}"
 
 
+def overload() -> float:
+    """How much longer than usual everything takes, because the machine has more to do than it can: 1 or more."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def within(true: Callable[[], object], seconds: float, rule: str, what: Callable[[], str]) -> list[Violation]:
-    overload = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     try:
-        until(true, seconds * overload, what)
+        until(true, seconds * overload(), what)
     except AssertionError as error:
         return [Violation(rule, str(error))]
     return []

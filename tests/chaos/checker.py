@@ -6,11 +6,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tests.chaos.cancels import STOP_SECONDS, cancel_faults
 from tests.chaos.counters import counter_faults
 from tests.chaos.evidence import FINAL, REPORT_DELAY_SECONDS, Evidence, Story
+from tests.chaos.keys import key_faults
 from tests.chaos.lives import Lives
 from tests.chaos.order import Claim, compared
 from tests.chaos.pairing import foreign, released_unread
+from tests.chaos.times import delay_faults, expiry_faults
+from tests.chaos.waits import wait_faults
 
 #: Of the run. A crash of the database ends the snapshot, and the next can be taken once the server answers.
 MIN_HELD_SHARE = 0.5
@@ -37,6 +41,7 @@ def violations(evidence: Evidence) -> list[Violation]:
         sentences = list(_about(story, lives.get(story.task), evidence))
         found += [Violation(rule, f"{story.task} {what}", story.history()) for rule, what in sentences]
     found += [Violation("posts", what) for what in _posts(evidence)]
+    found += [Violation("keys", what) for what in key_faults(evidence)]
     found += [Violation("counters", what) for what in counter_faults(evidence, lives)]
     found += _disorder(evidence)
     found += [
@@ -67,6 +72,10 @@ def _about(story: Story, lives: Lives | None, evidence: Evidence) -> Iterator[tu
     yield from (("executions", what) for what in _executions(story, lives, evidence))
     yield from (("foreign", what) for what in foreign(story))
     yield from (("unbegun", what) for what in released_unread(story, evidence))
+    yield from (("cancelled", what) for what in cancel_faults(story, evidence))
+    yield from (("waits", what) for what in wait_faults(story, evidence))
+    yield from (("delayed", what) for what in delay_faults(story, evidence))
+    yield from (("expired", what) for what in expiry_faults(story, evidence))
 
 
 def _attempts(story: Story) -> Iterator[str]:
@@ -130,9 +139,14 @@ def _executions(story: Story, lives: Lives, evidence: Evidence) -> Iterator[str]
         excused = sum(evidence.undid(event.at) for event in starts if event.attempt == attempt)
         if times - excused > 1:
             yield f"was begun {times} times as attempt {attempt}"
+    stopped = {one["number"] for one in story.attempts if one["outcome"] == "cancelled"}
     for number, at in lives.ends:
-        late = [event for event in starts if event.attempt <= number and event.at > at + REPORT_DELAY_SECONDS]
-        for event in late:
+        for event in starts:
+            if event.attempt > number or event.at <= at + REPORT_DELAY_SECONDS:
+                continue
+            # A node may still begin what it claimed before the cancel, until it notices.
+            if number in stopped and not evidence.outages.late(at, event.at, STOP_SECONDS):
+                continue
             yield f"was begun as attempt {event.attempt} {event.at - at:.3f} s after attempt {number} was its end"
     if row["status"] == "completed":
         ended = {event.attempt for event in story.events if event.what == "end"}

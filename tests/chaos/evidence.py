@@ -11,10 +11,13 @@ from functools import cached_property
 from typing import Any
 
 from tests.chaos.horizon import Horizon
-from tests.chaos.lives import Lives, lives_of
+from tests.chaos.lives import Lives, end_between, lives_of
+from tests.chaos.outages import Outages
 from tests.chaos.witness import HandlerEvent
 
 FINAL = ("completed", "failed")
+#: Reasons for which a pending task fails.
+ENDS_WITHOUT_ATTEMPT = ("cancelled", "expired")
 #: A crash of the database may undo claims of this time before it: only claims do not wait for the disk, and PostgreSQL
 #: writes its log at least every 3 x 200 ms.
 LOST_CLAIM_SECONDS = 1.0
@@ -30,7 +33,8 @@ class Evidence:
     type; `metrics`: /api/metrics at the end; `crashes`: when the database stopped without a checkpoint, which may undo
     claims of the second before; `leftovers`: what remained after the shutdown; `selection`: fifo, lifo or priority;
     `horizon`: when transactions began and ended; `overlooked`: ready tasks that claims skipped, by task type; `held`:
-    the part of the run in which another session held a snapshot, None if none was asked for.
+    the part of the run in which another session held a snapshot, None if none was asked for; `outages`: when faults
+    may have delayed anything.
     """
 
     journal: list[dict[str, Any]]
@@ -45,6 +49,7 @@ class Evidence:
     horizon: Horizon = field(default_factory=lambda: Horizon(None))
     overlooked: Mapping[str, int] = field(default_factory=dict)
     held: float | None = None
+    outages: Outages = field(default_factory=Outages)
 
     @cached_property
     def stories(self) -> dict[str, Story]:
@@ -66,14 +71,19 @@ class Evidence:
     @cached_property
     def lives(self) -> dict[str, Lives]:
         """What the attempts of each stored task lead to."""
-        return {
-            task: lives_of(
-                self.attempts.get(task, []),
-                self.budget.get(row["task_type"], 0),
-                row["task_data"].get("do") == "refuse",
-            )
-            for task, row in self.tasks.items()
-        }
+        return {task: self._lives(task, row) for task, row in self.tasks.items()}
+
+    def _lives(self, task: str, row: Mapping[str, Any]) -> Lives:
+        attempts, refused = self.attempts.get(task, []), row["task_data"].get("do") == "refuse"
+        lives = lives_of(attempts, self.budget.get(row["task_type"], 0), refused)
+        reason = row["failure_reason"]
+        if reason in ENDS_WITHOUT_ATTEMPT and reason != lives.reason:
+            end_between(lives, reason, len(attempts), row["completed_at"])
+        return lives
+
+    def post_of(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What a client's journal says of the POST of a task; nothing if no client posted it."""
+        return self.posts.get(row["task_data"].get("n"), {})
 
     @cached_property
     def posts(self) -> dict[int, dict[str, Any]]:

@@ -13,9 +13,11 @@ from typing import Any
 class Journal:
     """A file of JSON lines. Thread-safe.
 
-    `what`: `post` (about to be sent: `n`, `type`, `data`), `accepted` (200: `n`, `task`), `refused` (4xx: `n`),
-    `delete` and `redrive` (about to be sent), `deleted` (204), `redriven` (200), `seen` (a task object in a final
-    status), `unexpected` (a response that breaks the contract). A post, delete or redrive without a response may have
+    `what`: `post` (about to be sent: `n`, `type`, `data`, what else it asks for), `accepted` (200: `n`, `task`; with a
+    `key` also which try it was, and whether it said `replayed`), `refused` (4xx: `n`), `delete`, `redrive` and
+    `cancel` (about to be sent), `deleted` (204), `redriven` and `cancelled` (200), `uncancelled` (409: it had ended),
+    `waited` (the answer to a call that waited, which was sent at `asked`), `seen` (a task object in a final status),
+    `unexpected` (a response that breaks the contract). A post, delete, redrive or cancel without a response may have
     been performed.
     """
 

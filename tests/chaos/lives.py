@@ -1,4 +1,8 @@
-"""A task's state by the contract, computed from its attempts only, without the platform's code."""
+"""A task's state by the contract, computed from its attempts, without the platform's code.
+
+If a task was cancelled or expired while it was pending, no attempt says so: then the row is believed, and other rules
+check that it was asked for.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,8 @@ SPENDS_RETRY = ("error", "timeout", "crash", "oom", "bad_reply", "worker_lost")
 @dataclass
 class Lives:
     """The expected row: `status`, `reason` and `retries` (of this life). `ends`: number and moment of each attempt that
-    ended a life; a redrive follows each but the last. `fault`: what is impossible in this history.
+    ended a life, or the last one before; a redrive follows each but the last. `fault`: what is impossible in this
+    history.
     """
 
     status: str = "pending"
@@ -46,11 +51,23 @@ def lives_of(attempts: Sequence[dict[str, Any]], budget: int, refused: bool) -> 
                 lives.retried += 1
             else:
                 lives.status, lives.reason = "failed", _reason(outcome, refused)
+        elif outcome == "cancelled":
+            lives.status, lives.reason = "failed", "cancelled"
         elif outcome != "released":
             lives.fault = f"attempt {attempt['number']} came to {outcome}, which is unexpected"
         if lives.status != "pending":
             lives.ends.append((attempt["number"], attempt["ended_at"]))
     return lives
+
+
+def end_between(lives: Lives, reason: str, number: int, at: float) -> None:
+    """Continue with an end while the task was pending, after `number` attempts."""
+    if lives.status == "completed":
+        lives.fault = f"was {reason} after it was completed"
+    if lives.status == "failed":
+        lives.retries = 0  # it was redriven
+    lives.status, lives.reason = "failed", reason
+    lives.ends.append((number, at))
 
 
 def _reason(outcome: str, refused: bool) -> str:

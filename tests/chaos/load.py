@@ -1,8 +1,9 @@
-"""Random tasks: a type, and what its handler shall do."""
+"""Random tasks: a type, what its handler shall do, and what its caller asks beside that."""
 
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.chaos.scene import TIMEOUTS
@@ -16,6 +17,15 @@ KINDS = ("quick", "error", "refuse", "crash", "mute", "hang", *DOUBLES)
 #: Weights of the kinds. Replacing a container costs half a second of a core, a child process 30 ms.
 WEIGHTS = {"process": (54, 18, 7, 6, 2, 4, 5, 2, 2), "docker": (63, 20, 8, 2, 1, 1, 3, 1, 1)}
 
+#: Seconds of a slow task that nearly always is cancelled.
+LONG_SECONDS = (5.0, 9.0)
+
+#: The share of posts that are batches; of posts and reads that wait; of posts with an idempotency key, and of those
+#: that the client hardly waits for.
+BATCH_SHARE, WAIT_SHARE, KEY_SHARE, HASTE_SHARE = 0.01, 0.06, 0.15, 0.3
+#: The share of tasks that are delayed, that expire, and both.
+DELAYED, EXPIRING, DELAYED_AND_EXPIRING = 0.08, 0.04, 0.02
+
 #: Tasks of a batch, more than there are slots. One in DOUBLED_ONE_IN of them gets two replies.
 BATCH_TASKS, DOUBLED_ONE_IN = {"process": 40, "docker": 24}, 5
 
@@ -25,6 +35,8 @@ def task(chance: random.Random, handlers: str) -> tuple[str, Body]:
     kind = chance.random()
     if kind < 0.60:
         return "quick", {"do": "flood"} if chance.random() < 0.01 else {"do": "quick"}
+    if kind < 0.625:
+        return "slow", {"do": "slow", "seconds": round(chance.uniform(*LONG_SECONDS), 2)}
     if kind < 0.70:
         return "slow", {"do": "slow", "seconds": round(chance.uniform(0.1, 3.0), 2)}
     what = chance.choices(KINDS, weights=WEIGHTS[handlers])[0]
@@ -41,6 +53,37 @@ def backlog(chance: random.Random, handlers: str) -> list[tuple[str, Body]]:
         for _ in range(BATCH_TASKS[handlers])
     ]
     return [("rough", {"do": what, **_seconds(chance, what)}) for what in whats]
+
+
+def wishes(chance: random.Random) -> Body:
+    """Fields of a task beside its type, data and priority. Mostly none."""
+    kind = chance.random()
+    if kind < DELAYED:
+        delay = round(chance.uniform(0.1, 6.0), 2)
+        if chance.random() < 0.7:
+            return {"delay": delay}
+        return {"run_at": (datetime.now(UTC) + timedelta(seconds=delay)).isoformat()}
+    if kind < DELAYED + EXPIRING:
+        return {"expires_in": round(chance.uniform(0.05, 3.0), 2)}
+    if kind < DELAYED + EXPIRING + DELAYED_AND_EXPIRING:
+        # It may start, and expires soon after, or a little before a node notices that it may start.
+        delay = round(chance.uniform(0.2, 3.0), 2)
+        return {"delay": delay, "expires_in": round(delay + chance.uniform(0.01, 0.5), 2)}
+    return {}
+
+
+def batch_wishes(chance: random.Random) -> Body:
+    """The same for a task of a batch: while it queues, it may expire."""
+    return {"expires_in": round(chance.uniform(0.05, 2.0), 2)} if chance.random() < 0.2 else {}
+
+
+def cancel_share(body: Body) -> float:
+    """How often a task with this body is cancelled as soon as it is posted."""
+    if body["data"].get("seconds", 0) >= LONG_SECONDS[0]:
+        return 0.9
+    if body["type"] == "slow":
+        return 0.5
+    return 0.25 if "delay" in body else 0.02
 
 
 def _seconds(chance: random.Random, what: str) -> Body:

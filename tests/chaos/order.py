@@ -12,7 +12,7 @@ broken. All that is not decided by this is left out, as are
 
 - attempts whose wait is unknown, because the clock was set back;
 - claims during a crash of the database or in the second before: another claim may have been undone with it;
-- waiting tasks whose deletion a client has requested: it may have locked them;
+- waiting tasks whose deletion or cancel a client has requested: it may have locked them;
 - positions before a task's last redrive, which gave it a new one. Its priority is compared.
 """
 
@@ -82,7 +82,7 @@ def _claims(story: Story, row: dict[str, Any], lives: Lives) -> Iterator[Claim]:
 
 def _of_type(claims: list[Claim], evidence: Evidence) -> Iterator[Compared]:
     horizon = evidence.horizon
-    may_be_locked = {line["task"] for line in evidence.lines("delete")}
+    may_be_locked = {line["task"] for what in ("delete", "cancel") for line in evidence.lines(what)}
     waits = sorted(
         (
             (horizon.ended(claim.ready), horizon.began(claim.at), claim)

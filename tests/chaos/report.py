@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tests.chaos.acts import acts
 from tests.chaos.checker import Violation
 from tests.chaos.evidence import Evidence
 from tests.chaos.order import compared
@@ -38,6 +39,7 @@ def figures(evidence: Evidence) -> dict[str, float]:
         "released as unread": sum(unbegun(one) for tries in evidence.attempts.values() for one in tries),
         "results dropped as stale": sum(each["results_stale"] for each in handlers.values()),
         "claims compared with waiting tasks": sum(1 for _ in compared(evidence)),
+        **acts(evidence),
         **({} if evidence.held is None else {"share of the run with a held snapshot": round(evidence.held, 3)}),
     }
 

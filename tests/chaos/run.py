@@ -8,13 +8,14 @@ from contextlib import ExitStack, closing
 
 from testkit.servers.postgresql import Postgres
 from tests.chaos import journal, rows, witness
-from tests.chaos.calm import ALL_ENDED_SECONDS, WARM_SECONDS, Warmth, leftovers, within
+from tests.chaos.calm import ALL_ENDED_SECONDS, WARM_SECONDS, Warmth, leftovers, overload, within
 from tests.chaos.checker import Violation, violations
 from tests.chaos.clients import Clients
 from tests.chaos.evidence import Evidence, by_task
 from tests.chaos.held_snapshot import HeldSnapshot
 from tests.chaos.horizon import Horizon
 from tests.chaos.options import Options
+from tests.chaos.outages import LEASE_SECONDS, RECOVERY_SECONDS, Outages
 from tests.chaos.report import Report, figures
 from tests.chaos.scene import RETRIES, TYPES, Scene
 from tests.chaos.soak import Sampler
@@ -57,6 +58,7 @@ def _run(
     if sampler is not None:
         sampler.stop()
     clients.stop()
+    slowness = overload()
     say(f"all {sum(storm.thrown.values())} faults are healed; {clients.counts.get('accepted', 0)} tasks accepted")
 
     found = [Violation("chaos", what) for what in storm.failed]
@@ -89,6 +91,7 @@ def _run(
         horizon=Horizon(None if watch is None else list(watch.samples)),
         overlooked=overlooked,
         held=None if held is None else held.share,
+        outages=Outages(storm.windows, RECOVERY_SECONDS if scene.engine is None else LEASE_SECONDS, slowness),
     )
     if held is not None:
         say(f"a snapshot was held for {held.share:.1%} of the run; it was taken {held.taken} times")

@@ -18,7 +18,8 @@ class Storm:
     """Injects faults while `run` runs, and heals them before it returns.
 
     Each kind comes once, in random order, before any comes again; the victim is random. `thrown` counts by kind;
-    `failed`: faults that could not be injected or healed, which is an error of the chaos itself.
+    `failed`: faults that could not be injected or healed, which is an error of the chaos itself; `windows`: from when
+    to when each fault lasted.
     """
 
     def __init__(self, scene: Scene, log: Path) -> None:
@@ -35,6 +36,7 @@ class Storm:
         self._over = threading.Event()
         self.thrown: Counter[str] = Counter()
         self.failed: list[str] = []
+        self.windows: list[tuple[float, float]] = []
 
     def run(self, seconds: float) -> None:
         """Inject faults for `seconds`."""
@@ -69,9 +71,11 @@ class Storm:
             what = f"FAILED: {error!r}"
             with self._lock:
                 self.failed.append(f"{fault.name}: {error!r}")
-        line = {"at": began, "until": time.time(), "fault": fault.name, "what": what}
+        ended = time.time()
+        line = {"at": began, "until": ended, "fault": fault.name, "what": what}
         with self._lock, self._log.open("a") as log:
             log.write(json.dumps(line) + "\n")
+            self.windows.append((began, ended))
 
     def _hold(self, seconds: float) -> None:
         self._over.wait(seconds)

@@ -7,14 +7,18 @@ from dataclasses import replace
 import pytest
 
 from tests.chaos.checker import violations
+from tests.chaos.correct_acts import add_acts
 from tests.chaos.correct_run import LIVES, TRIED, correct_run, line
 from tests.chaos.evidence import Evidence
-from tests.chaos.planted import INCOMPLETE, NOT_READ, PLANTED, Plant, begin_after_the_end, begin_twice, release
+from tests.chaos.planted import INCOMPLETE, NOT_READ, Plant, begin_after_the_end, begin_twice, release
+from tests.chaos.planted_acts import PLANTED
 
 
 @pytest.fixture
 def evidence() -> Evidence:
-    return correct_run()
+    run = correct_run()
+    add_acts(run)
+    return run
 
 
 def test_a_correct_run_breaks_nothing(evidence: Evidence) -> None:

@@ -13,6 +13,12 @@ from tests.chaos.run import run
 # It starts servers and waits for leases and retries: on a busy machine it takes longer than a test's 300 s.
 pytestmark = pytest.mark.timeout(600)
 
+#: What the clients must have brought about: see `acts`.
+ACTS = (
+    "cancelled while running", "cancelled while pending", "waits until the end", "waits until the time was up",
+    "started after a delay", "expired", "repeated posts",
+)  # fmt: skip
+
 SHORT = Options(seconds=25, nodes=2, webs=1, clients=4, rate=25, apart=1.5, longest=5)
 
 
@@ -24,6 +30,7 @@ def throw(said: list[str], **options: object) -> None:
     assert report.counts["accepted"] > 50, report.counts
     assert report.figures["second replies"] > 0, report.figures
     assert report.figures["claims compared with waiting tasks"] > 0, report.figures
+    assert [act for act in ACTS if not report.figures[act]] == [], report.figures
     assert len(report.faults) > 3, report.faults
 
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import time
-import urllib.error
-import urllib.request
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tasks_app import conf
+from tasks_app.management.api_client import ApiClient, Refused
 
 POLL_SECONDS = 0.1
-NO_SERVER_HELP = "start the daemon (make run, or manage.py up), or say where it is: DAEMON_PORT, or --url"
+#: One answer is waited for no longer than this: proxies cut connections on which nothing is sent.
+MAX_WAIT_SECONDS = 25
+#: The options that are fields of the task.
+FIELDS = (
+    "priority", "delay", "run_at", "expires_in", "expires_at", "timeout", "max_retries", "tags", "metadata",
+    "unique_key",
+)  # fmt: skip
 
 
 class Command(BaseCommand):
-    """Uses the HTTP API like any other client, with the key of DAEMON_API_KEY if it is set."""
+    """Uses the HTTP API like any other client. The server checks the values of the options."""
 
     requires_system_checks = ()
     help = "Post a task, wait for its end, print it. Exit code 0 if it completed, 1 if it failed or has not ended."
@@ -27,44 +31,68 @@ class Command(BaseCommand):
         parser.add_argument("type", help="a handler's name")
         parser.add_argument("data", nargs="?", default="{}", help="""a JSON object: '{"limit": 1000000}'""")
         parser.add_argument("--priority", type=int, help="0 to 100")
+        start, expiry = parser.add_mutually_exclusive_group(), parser.add_mutually_exclusive_group()
+        start.add_argument("--delay", type=number, metavar="SECONDS", help="it does not start before this time")
+        start.add_argument("--run-at", metavar="MOMENT", help="the same as a moment: 2026-01-31T09:00:00Z")
+        expiry.add_argument("--expires-in", type=number, metavar="SECONDS", help="it fails if not started by then")
+        expiry.add_argument("--expires-at", metavar="MOMENT", help="the same as a moment")
+        parser.add_argument("--timeout", type=number, metavar="SECONDS", help="of each attempt")
+        parser.add_argument("--max-retries", type=int, metavar="N", help="how often it may be tried again")
+        parser.add_argument("--tag", action="append", dest="tags", metavar="TAG", help="to find it by; may be repeated")
+        parser.add_argument("--metadata", metavar="JSON", help="an object that the handler does not get")
+        parser.add_argument("--unique-key", metavar="KEY", help="if a task of the type with it has not ended, that one")
+        parser.add_argument(
+            "--idempotency-key", metavar="KEY", help="this call's name: if it is made again, it posts no second task"
+        )
         parser.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="for its end (default: 60)")
         parser.add_argument("--url", help="where the API is (default: this machine, DAEMON_PORT)")
 
-    def handle(self, *args: Any, type: str, data: str, priority: int | None, wait: float, **options: Any) -> None:
+    def handle(self, *args: Any, type: str, data: str, wait: float, **options: Any) -> None:
         """Post it, wait, print it."""
-        try:
-            body: dict[str, Any] = {"type": type, "data": json.loads(data)}
-        except ValueError as error:
-            raise CommandError(f"DATA is not JSON: {error}", returncode=2) from None
-        if priority is not None:
-            body["priority"] = priority
-        base = (options["url"] or f"http://127.0.0.1:{conf.environment().port}").rstrip("/")
+        if options["metadata"] is not None:
+            options["metadata"] = _json("--metadata", options["metadata"])
+        body = {"type": type, "data": _json("DATA", data)}
+        body |= {name: options[name] for name in FIELDS if options[name] is not None}
+        client = ApiClient((options["url"] or f"http://127.0.0.1:{conf.environment().port}").rstrip("/"), self._say)
         until = time.monotonic() + wait
-        task = self._ask(f"{base}/api/tasks/{self._ask(f'{base}/queue', body)['task_id']}")
-        while task["status"] in ("pending", "processing") and time.monotonic() < until:
-            time.sleep(POLL_SECONDS)
-            task = self._ask(f"{base}/api/tasks/{task['id']}")
+        posted = client.post("/queue", body, options["idempotency_key"])
+        if posted.headers.get("Idempotent-Replayed") == "true":
+            self._say("an earlier call with this idempotency key posted the task")
+        if posted.body.get("existing"):
+            self._say("a task with this unique key has not ended: this is that one")
+        task = self._ended(client, f"/api/tasks/{posted.body['task_id']}", until)
         self.stdout.write(json.dumps(task, indent=2, ensure_ascii=False))
         if task["status"] != "completed":
             raise CommandError(f"the task is {task['status']}: {task['last_error'] or 'see GET /health'}")
 
-    def _ask(self, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        headers = {"Content-Type": "application/json"}
-        if conf.environment().tls:
-            headers["X-Forwarded-Proto"] = "https"  # as the proxy would: without it the server redirects to https
-        if key := conf.environment().api_key:
-            headers["Authorization"] = f"Bearer {key}"
-        request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return dict(json.load(answer))
-        except urllib.error.HTTPError as error:
-            raise CommandError(f"{url}: {error.code} {error.read().decode(errors='replace')[:2000]}") from None
-        except (OSError, http.client.HTTPException) as error:
-            raise CommandError(f"nothing answers at {url} ({_why(error)}); {NO_SERVER_HELP}") from None
+    def _ended(self, client: ApiClient, path: str, until: float) -> dict[str, Any]:
+        """The task once it has ended, or as it is when the time is over."""
+        while True:
+            seconds = min(max(int(until - time.monotonic()), 0), MAX_WAIT_SECONDS)
+            try:
+                answer = client.get(path, seconds)
+            except Refused as refused:
+                if refused.status != 503 or not seconds:
+                    raise
+                answer = client.get(path)  # without waiting: too many others wait
+            if answer.body["status"] not in ("pending", "processing") or time.monotonic() >= until:
+                return answer.body
+            time.sleep(POLL_SECONDS)  # for a server that does not wait, or no longer
+
+    def _say(self, sentence: str) -> None:
+        self.stderr.write(sentence)
 
 
-def _why(error: Exception) -> str:
-    """The system's message, without urllib's wrapping."""
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    return str(getattr(cause, "strerror", None) or cause or type(cause).__name__)
+def _json(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise CommandError(f"{name} is not JSON: {error}", returncode=2) from None
+
+
+def number(text: str) -> float:
+    """A number as it is written: 5 does not become 5.0."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
-import time
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import httpx
 from generated import AuthenticatedClient
 from generated.api.handlers import get_handler, list_handlers
 from generated.api.system import api_metrics, health, metrics
-from generated.api.tasks import delete_task, get_task, list_attempts, list_tasks, queue_task, queue_tasks
+from generated.api.tasks import cancel_task, delete_task, get_task, list_attempts, list_tasks, queue_task, queue_tasks
 from generated.models import (
     AttemptObject,
     ErrorObject,
@@ -18,28 +19,26 @@ from generated.models import (
     Health,
     NewTaskRequest,
     NewTaskRequestDataType0,
+    NewTaskRequestMetadataType0,
     NewTasksRequest,
     Queued,
     QueuedTogether,
     Summary,
     TaskObject,
+    TaskObjectMetadata,
     TaskPart,
     TaskStatus,
 )
 
 # The token is the API key. A daemon on loopback without keys requires none.
-api = AuthenticatedClient(base_url=sys.argv[1], token="none")
+api = AuthenticatedClient(base_url=sys.argv[1], token="none", timeout=httpx.Timeout(90))
 
 
 def ended(task_id: UUID) -> TaskObject:
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        task = get_task.sync(task_id, client=api)
-        assert isinstance(task, TaskObject), task
-        if task.status in (TaskStatus.COMPLETED, TaskStatus.FAILED):
-            return task
-        time.sleep(0.05)
-    raise SystemExit(f"task {task_id} has not ended")
+    task = get_task.sync(task_id, client=api, wait=60)
+    assert isinstance(task, TaskObject), task
+    assert task.status in (TaskStatus.COMPLETED, TaskStatus.FAILED), task
+    return task
 
 
 data = NewTaskRequestDataType0()
@@ -57,6 +56,52 @@ together = queue_tasks.sync(client=api, body=batch)
 assert isinstance(together, QueuedTogether), together
 failed = ended(together.task_ids[0])
 assert failed.failure_reason is FailureReasonEnum.HANDLER_ERROR and failed.result is None, failed
+
+# What a task may ask for, a request that is repeated, a wait that comes with the POST.
+run = str(uuid4())
+metadata = NewTaskRequestMetadataType0()
+metadata["order"] = 4711
+new = NewTaskRequest(
+    type_="echo",
+    delay=0.2,
+    expires_in=600,
+    timeout=20,
+    max_retries=1,
+    tags=[run, "a/b"],
+    metadata=metadata,
+    unique_key=run,
+)
+first = queue_task.sync(client=api, body=new, idempotency_key=run, wait=60)
+assert isinstance(first, Queued) and isinstance(first.task, TaskObject) and first.existing is False, first
+assert first.task.status is TaskStatus.COMPLETED and first.task.tags == [run, "a/b"], first
+assert isinstance(first.task.metadata, TaskObjectMetadata) and first.task.metadata["order"] == 4711, first
+assert (first.task.timeout, first.task.max_retries, first.task.unique_key) == (20, 1, run), first
+again = queue_task.sync_detailed(client=api, body=new, idempotency_key=run)
+assert isinstance(again.parsed, Queued) and again.parsed.task_id == first.task_id, again
+assert again.headers["Idempotent-Replayed"] == "true", again
+reused = queue_task.sync(client=api, body=NewTaskRequest(type_="echo"), idempotency_key=run)
+assert isinstance(reused, ErrorObject) and str(first.task_id) in reused.error, reused
+
+# Later, once at a time, and cancelled.
+later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+new = NewTaskRequest(
+    type_="echo", run_at=later, expires_at=later + datetime.timedelta(hours=1), unique_key=run, tags=[run, "a/b"]
+)
+waits = queue_task.sync(client=api, body=new)
+assert isinstance(waits, Queued) and waits.existing is False, waits
+twin = queue_tasks.sync(client=api, body=NewTasksRequest(tasks=[new]))
+assert isinstance(twin, QueuedTogether) and (twin.task_ids, twin.existing) == ([waits.task_id], [True]), twin
+cancelled = cancel_task.sync(waits.task_id, client=api)
+assert isinstance(cancelled, TaskObject) and cancelled.failure_reason is FailureReasonEnum.CANCELLED, cancelled
+assert isinstance(cancel_task.sync(waits.task_id, client=api), ErrorObject)
+
+# Page after page.
+page = list_tasks.sync_detailed(client=api, tag=[run, "a/b"], limit=1)
+rest = list_tasks.sync_detailed(client=api, tag=[run, "a/b"], limit=1, cursor=UUID(page.headers["Next-Cursor"]))
+pages = [page.parsed, rest.parsed]
+assert all(isinstance(each, list) for each in pages), pages
+assert [task.id for each in pages if isinstance(each, list) for task in each] == [waits.task_id, first.task_id], pages
+assert "Next-Cursor" not in rest.headers, rest
 
 attempts = list_attempts.sync(failed.id, client=api)
 assert isinstance(attempts, list) and isinstance(attempts[0], AttemptObject), attempts

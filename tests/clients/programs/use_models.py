@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import httpx
 from models import (
@@ -35,7 +37,7 @@ def ended(api: httpx.Client, task_id: object) -> TaskObject:
     raise SystemExit(f"task {task_id} has not ended")
 
 
-with httpx.Client(base_url=sys.argv[1], timeout=30) as api:
+with httpx.Client(base_url=sys.argv[1], timeout=90) as api:
     new = NewTaskRequest(type="echo", data={"hello": "world"})
     answer = api.post("/queue", content=new.model_dump_json())
     completed = ended(api, Queued.model_validate_json(answer.content).task_id)
@@ -47,6 +49,29 @@ with httpx.Client(base_url=sys.argv[1], timeout=30) as api:
     (identity,) = QueuedTogether.model_validate_json(answer.content).task_ids
     failed = ended(api, identity)
     assert failed.failure_reason is FailureReasonEnum.handler_error and failed.result is None, failed
+
+    run = str(uuid4())
+    new = NewTaskRequest(
+        type="echo", delay=0.2, expires_in=600, timeout=20, max_retries=1, tags=[run], metadata={"n": 1}, unique_key=run
+    )
+    for replayed in (None, "true"):
+        headers = {"Idempotency-Key": run, "Prefer": "wait=60"}
+        answer = api.post("/queue", content=new.model_dump_json(), headers=headers)
+        assert answer.headers.get("Idempotent-Replayed") == replayed, answer.headers
+        task = Queued.model_validate_json(answer.content).task
+        assert task is not None and (task.status, task.metadata) == (TaskStatus.completed, {"n": 1}), task
+        assert (task.timeout, task.max_retries, task.unique_key) == (20, 1, run), task
+    later = NewTaskRequest(type="echo", run_at=datetime.now(UTC) + timedelta(hours=1), unique_key=run, tags=[run])
+    ids = []
+    for existing in (False, True):
+        queued = Queued.model_validate_json(api.post("/queue", content=later.model_dump_json()).content)
+        assert queued.existing is existing, queued
+        ids.append(queued.task_id)
+    assert ids[0] == ids[1]
+    cancelled = TaskObject.model_validate_json(api.post(f"/api/tasks/{ids[0]}/cancel").content)
+    assert cancelled.failure_reason is FailureReasonEnum.cancelled, cancelled
+    page = api.get("/api/tasks", params={"tag": run, "limit": 1})
+    assert page.headers["Next-Cursor"] == str(ids[0]), page.headers
 
     attempts = TypeAdapter(list[AttemptObject])
     (attempt,) = attempts.validate_json(api.get(f"/api/tasks/{identity}/attempts").content)

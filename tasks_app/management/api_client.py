@@ -1,0 +1,101 @@
+"""A client of the HTTP API for commands."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from email.message import Message
+from typing import Any, NamedTuple
+
+from django.core.management.base import CommandError
+
+from tasks_app import conf
+
+TIMEOUT_SECONDS = 30
+#: Pauses before a call is made again whose connection was lost.
+RETRY_SECONDS = (0.5, 1.0, 2.0)
+NO_SERVER_HELP = "start the daemon (make run, or manage.py up), or say where it is: DAEMON_PORT, or --url"
+
+
+class Answer(NamedTuple):
+    """A successful answer. `headers`: their names in any case."""
+
+    body: dict[str, Any]
+    headers: Message
+
+
+class Refused(CommandError):
+    """An answer with a 4xx or 5xx `status`."""
+
+    def __init__(self, url: str, status: int, text: str) -> None:
+        super().__init__(f"{url}: {status} {text[:2000]}")
+        self.status = status
+
+
+class ApiClient:
+    """Calls the API at `base`, with the key of DAEMON_API_KEY if it is set.
+
+    `say`: gets a sentence for each call that is made again.
+    """
+
+    def __init__(self, base: str, say: Callable[[str], object]) -> None:
+        self._base, self._say = base, say
+
+    def get(self, path: str, wait: int = 0) -> Answer:
+        """Read something. `wait`: for how many seconds the server may keep the answer back, if it knows that."""
+        # A preference rather than a parameter: a server that does not know it ignores it.
+        headers = {"Prefer": f"wait={wait}"} if wait else {}
+        request = urllib.request.Request(self._base + path, headers=headers)
+        return self._call(request, TIMEOUT_SECONDS + wait, "it is read again")
+
+    def post(self, path: str, body: dict[str, Any], idempotency_key: str | None = None) -> Answer:
+        """Send something. With an idempotency key it is sent again if the connection is lost."""
+        headers = {"Content-Type": "application/json"}
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = idempotency_key
+        request = urllib.request.Request(self._base + path, json.dumps(body).encode(), headers)
+        again = "" if idempotency_key is None else "it is sent again with the same idempotency key"
+        return self._call(request, TIMEOUT_SECONDS, again)
+
+    def _call(self, request: urllib.request.Request, timeout: float, again: str) -> Answer:
+        """Make a call; if the connection is lost, make it again, unless `again` is blank. It says that to the user."""
+        pauses = iter(enumerate(RETRY_SECONDS if again else (), start=1))
+        while True:
+            try:
+                return self._send(request, timeout)
+            except (OSError, http.client.HTTPException) as error:
+                number, pause = next(pauses, (0, 0.0))
+                if not number:
+                    raise CommandError(
+                        f"nothing answers at {request.full_url} ({_why(error)}); {NO_SERVER_HELP}"
+                    ) from None
+                self._say(f"the connection was lost ({_why(error)}): {again}, {number} of {len(RETRY_SECONDS)}")
+            time.sleep(pause)
+
+    def _send(self, request: urllib.request.Request, timeout: float) -> Answer:
+        for name, value in _credentials().items():
+            request.add_header(name, value)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return Answer(dict(json.load(answer)), answer.headers)
+        except urllib.error.HTTPError as error:
+            raise Refused(request.full_url, error.code, error.read().decode(errors="replace")) from None
+
+
+def _credentials() -> Mapping[str, str]:
+    found = {}
+    if conf.environment().tls:
+        found["X-Forwarded-Proto"] = "https"  # as the proxy would: without it the server redirects to https
+    if key := conf.environment().api_key:
+        found["Authorization"] = f"Bearer {key}"
+    return found
+
+
+def _why(error: Exception) -> str:
+    """The system's message, without urllib's wrapping."""
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    return str(getattr(cause, "strerror", None) or cause or type(cause).__name__)

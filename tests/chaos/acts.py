@@ -1,0 +1,38 @@
+"""How often the clients' acts had the effect that a promise is about: a promise is not kept by nothing that happens."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.chaos.evidence import FINAL, Evidence, Story
+from tests.chaos.times import due
+
+
+def acts(evidence: Evidence) -> dict[str, int]:
+    """By effect."""
+    found = Counter[str](
+        {"cancelled while running": 0, "cancelled while pending": 0, "started after a delay": 0, "expired": 0,
+         "waits until the end": 0, "waits until the time was up": 0, "repeated posts": 0}
+    )  # fmt: skip
+    for story in evidence.stories.values():
+        found.update(_of(story, evidence))
+    return dict(found)
+
+
+def _of(story: Story, evidence: Evidence) -> list[str]:
+    row, names = story.row, list[str]()
+    if row is None:
+        return names
+    if row["failure_reason"] == "cancelled":
+        running = bool(story.attempts) and story.attempts[-1]["outcome"] == "cancelled"
+        names.append("cancelled while running" if running else "cancelled while pending")
+    if row["failure_reason"] == "expired":
+        names.append("expired")
+    if story.attempts and due(story, evidence) is not None:
+        names.append("started after a delay")
+    for line in story.lines:
+        if line["what"] == "waited" and line["status"] is not None:
+            names.append("waits until the end" if line["status"] in FINAL else "waits until the time was up")
+        if line["what"] == "accepted" and line.get("replayed"):
+            names.append("repeated posts")
+    return names

@@ -1,0 +1,236 @@
+"""A client that posts, repeats, reads, waits, deletes, cancels and redrives, and records what it was promised."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any, Self
+
+import httpx
+
+from tests.chaos import load
+from tests.chaos.call import Answer, fault_in
+from tests.chaos.counts import Counts
+from tests.chaos.journal import Journal
+from tests.chaos.load import Body
+from tests.chaos.post import Post
+
+#: The client's own limit, and the one of a call whose answer it shall probably lose.
+TIMEOUT_SECONDS, HASTE_SECONDS = 30.0, (0.0005, 0.02)
+#: How often a keyed POST without an answer is repeated, and the pause before.
+REPEATS, REPEAT_PAUSE_SECONDS = 8, 0.25
+#: Seconds of a wait.
+WAITS = (1, 1, 2, 3)
+
+
+class Client:
+    """A context with a connection to each web server; its own is the first one.
+
+    It asks nothing more of a task after it has asked to cancel it, or to redrive it without an answer, except to delete
+    it: so the last cancel ends the task, and redrives are known.
+    """
+
+    def __init__(
+        self, addresses: list[str], chance: random.Random, journal: Journal, counts: Counts, numbers: Iterator[int],
+        handlers: str,
+    ) -> None:  # fmt: skip
+        self._addresses, self._chance, self._journal, self._counts = addresses, chance, journal, counts
+        self._numbers, self._handlers = numbers, handlers
+        self._mine: deque[tuple[str, str]] = deque(maxlen=200)
+        self._keyed: deque[Post] = deque(maxlen=20)
+        self._left_alone: set[str] = set()
+        self._cancel_next: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._stack = ExitStack()
+        self._servers = [
+            self._stack.enter_context(httpx.Client(base_url=each, timeout=TIMEOUT_SECONDS)) for each in self._addresses
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def act(self) -> None:
+        """Post a task or a batch; then, by chance, use one that it posted."""
+        chance = self._chance
+        while self._cancel_next:
+            self._cancel(self._cancel_next.pop())
+        if chance.random() < load.BATCH_SHARE:
+            self._post_batch()
+        else:
+            self._post_one()
+        if self._mine and chance.random() < 0.5:
+            self._use(*chance.choice(self._mine))
+        if self._keyed and chance.random() < 0.1:
+            self._use_key(chance.choice(self._keyed))
+
+    # ---- posts -----------------------------------------------------------------------------------------------------
+
+    def _post_one(self) -> None:
+        chance = self._chance
+        name, data = load.task(chance, self._handlers)
+        body = self._numbered(name, data, chance.choice((0, 50, 50, 50, 100)), load.wishes(chance))
+        wait = chance.choice(WAITS) if chance.random() < load.WAIT_SHARE else None
+        post = Post("/queue", [body], self._key(), wait)
+        tasks = self._submit(post)
+        if tasks and chance.random() < load.cancel_share(body):
+            if chance.random() < 0.3:
+                self._cancel(tasks[0])  # mostly it is pending still
+            else:
+                self._cancel_next.append(tasks[0])
+
+    def _post_batch(self) -> None:
+        chance = self._chance
+        bodies = [
+            self._numbered(name, data, 50, load.batch_wishes(chance))
+            for name, data in load.backlog(chance, self._handlers)
+        ]
+        tasks = self._submit(Post("/queue/batch", bodies, self._key()))
+        for task in chance.sample(tasks, min(len(tasks), 2)):
+            self._cancel(task)
+
+    def _numbered(self, name: str, data: Body, priority: int, wishes: Body) -> Body:
+        return {"type": name, "data": data | {"n": next(self._numbers)}, "priority": priority, **wishes}
+
+    def _key(self) -> str | None:
+        return f"key-{self._chance.getrandbits(64):x}" if self._chance.random() < load.KEY_SHARE else None
+
+    def _submit(self, post: Post) -> list[str]:
+        """Post it; with a key, again until there is an answer, and sometimes after one. The tasks that it named."""
+        for body in post.bodies:
+            self._journal.note("post", **post.noted(body))
+            self._counts.add("posted")
+        tasks = self._send_post(post)
+        if post.key is None:
+            return tasks
+        while not post.answered and post.tries <= REPEATS:
+            time.sleep(REPEAT_PAUSE_SECONDS)
+            tasks = self._send_post(post)
+        if tasks:
+            self._keyed.append(post)
+            if self._chance.random() < 0.3:
+                self._send_post(post)
+        return tasks
+
+    def _send_post(self, post: Post) -> list[str]:
+        post.tries += 1
+        hasty = post.key is not None and self._chance.random() < load.HASTE_SHARE
+        timeout = self._chance.uniform(*HASTE_SECONDS) if hasty else TIMEOUT_SECONDS
+        server = 0 if post.tries == 1 else self._chance.randrange(len(self._servers))
+        asked = time.time()
+        answer = self._send("POST", post.path, post.content, post.headers, server=server, timeout=timeout)
+        if post.key is None and answer.status is not None and 400 <= answer.status < 500:
+            for body in post.bodies:
+                self._journal.note("refused", n=body["data"]["n"], status=answer.status)
+        post.answered |= answer.final
+        if answer.status != 200:
+            return []
+        tasks: list[str] = answer.body["task_ids"] if "task_ids" in answer.body else [answer.body["task_id"]]
+        for number, (body, task) in enumerate(zip(post.bodies, tasks, strict=True), start=1):
+            self._journal.note(
+                "accepted", durable=number == len(tasks), n=body["data"]["n"], task=task, **post.said(answer)
+            )
+            if not post.accepted:
+                self._counts.add("accepted")
+                self._mine.append((body["type"], task))
+        post.accepted = True
+        if post.wait is not None:
+            self._waited("POST", tasks[0], post.wait, asked, answer.body.get("task"))
+        return tasks
+
+    def _use_key(self, post: Post) -> None:
+        """Repeat a POST of some time ago, or post something else with its key, which must be refused."""
+        if self._chance.random() < 0.7:
+            self._send_post(post)
+            return
+        body = self._numbered(post.bodies[0]["type"], {"do": "quick"}, 50, {})
+        other = Post("/queue", [body], post.key)
+        self._journal.note("post", **other.noted(body))
+        answer = self._send("POST", other.path, other.content, other.headers, also=422)
+        if answer.status == 422:
+            self._journal.note("refused", n=body["data"]["n"], status=422)
+            self._counts.add("keys refused to another request")
+        elif answer.status == 200:
+            self._journal.note("accepted", n=body["data"]["n"], task=answer.body["task_id"], **other.said(answer))
+
+    # ---- tasks -----------------------------------------------------------------------------------------------------
+
+    def _use(self, name: str, task: str) -> None:
+        chance = self._chance
+        if name == "slow" and chance.random() < 0.3:
+            self._change("delete", "DELETE", f"/api/tasks/{task}", task, "deleted")
+            return
+        if name == "slow" and chance.random() < 0.2:
+            self._cancel(task)
+            return
+        wait, asked = chance.choice(WAITS) if chance.random() < load.WAIT_SHARE else None, time.time()
+        answer = self._send("GET", f"/api/tasks/{task}" + (f"?wait={wait}" if wait else ""))
+        if answer.status != 200:
+            return
+        found = answer.body
+        if wait is not None:
+            self._waited("GET", task, wait, asked, found)
+        else:
+            self._saw(task, found)
+        again = found["status"] == "failed" and found["failure_reason"] not in ("cancelled", "expired")
+        if again and task not in self._left_alone and chance.random() < 0.5:
+            answer = self._change("redrive", "POST", f"/api/tasks/{task}/redrive", task, "redriven")
+            if not answer.final:
+                self._left_alone.add(task)
+
+    def _cancel(self, task: str) -> None:
+        if task in self._left_alone:
+            return
+        self._left_alone.add(task)
+        answer = self._change("cancel", "POST", f"/api/tasks/{task}/cancel", task, "cancelled", also=409)
+        if answer.status == 409:
+            self._journal.note("uncancelled", durable=True, task=task)
+            self._counts.add("uncancelled")
+        elif answer.status == 200:
+            if (said := (answer.body["status"], answer.body["failure_reason"])) != ("failed", "cancelled"):
+                self._journal.note("unexpected", saw=f"a cancel of {task} is answered with {said}")
+            self._saw(task, answer.body)
+
+    def _saw(self, task: str, found: Mapping[str, Any]) -> None:
+        if found["status"] in ("completed", "failed"):
+            self._journal.note("seen", task=task, saw={key: found[key] for key in ("status", "attempts", "result")})
+
+    def _waited(self, call: str, task: str, seconds: int, asked: float, found: Mapping[str, Any] | None) -> None:
+        """Record the answer of a call that waited. `found`: its task, if it has one."""
+        status = None if found is None else found["status"]
+        self._journal.note("waited", task=task, call=call, seconds=seconds, asked=asked, status=status)
+        self._counts.add("waits")
+        if found is not None:
+            self._saw(task, found)
+
+    def _change(
+        self, what: str, method: str, path: str, task: str, confirmed: str, also: int | None = None
+    ) -> Answer:  # fmt: skip
+        self._journal.note(what, durable=True, task=task)
+        answer = self._send(method, path, also=also)
+        if answer.good:
+            self._journal.note(confirmed, durable=True, task=task)
+            self._counts.add(confirmed)
+        return answer
+
+    # ---- calls -----------------------------------------------------------------------------------------------------
+
+    def _send(
+        self, method: str, path: str, body: Body | None = None, headers: Mapping[str, str] | None = None,
+        also: int | None = None, server: int = 0, timeout: float = TIMEOUT_SECONDS,
+    ) -> Answer:  # fmt: skip
+        try:
+            answer = self._servers[server].request(method, path, json=body, headers=headers, timeout=timeout)
+        except httpx.HTTPError as error:
+            self._counts.add(f"no answer: {type(error).__name__}")
+            return Answer()
+        self._counts.add(f"{method} {answer.status_code}")
+        if fault := fault_in(answer.status_code, answer.headers.get("content-type", ""), answer.text, also):
+            self._journal.note("unexpected", saw=f"{method} {path}: {fault}")
+            return Answer()
+        return Answer(answer.status_code, json.loads(answer.text) if answer.text else None, answer.headers)

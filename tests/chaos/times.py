@@ -1,0 +1,73 @@
+"""Whether delayed tasks started at their time, and whether tasks expired that did not start in time, and only those."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.chaos.evidence import FINAL, Evidence, Story
+
+#: From a task's time until it is ready, and from its expiry until it has failed: a second each by the contract.
+READY_SECONDS, EXPIRY_SECONDS = 2.0, 3.0
+#: Clocks of a database have milliseconds at best.
+ROUNDING_SECONDS = 0.01
+
+
+def due(story: Story, evidence: Evidence) -> float | None:
+    """When a task was to become ready; None if at once."""
+    row = story.row
+    assert row is not None
+    post = evidence.post_of(row)
+    if "run_at" in post:
+        return float(post["run_at"])
+    return float(row["created_at"] + post["delay"]) if "delay" in post else None
+
+
+def expiry(story: Story, evidence: Evidence) -> float | None:
+    """When a task that had not started was to expire; None if never."""
+    row = story.row
+    assert row is not None
+    post = evidence.post_of(row)
+    return float(row["created_at"] + post["expires_in"]) if "expires_in" in post else None
+
+
+def delay_faults(story: Story, evidence: Evidence) -> Iterator[str]:
+    """Not before its time by the row, nor by the client's and the handler's own clocks; and ready soon after."""
+    at = due(story, evidence)
+    if at is None or story.row is None:
+        return
+    post = evidence.post_of(story.row)
+    sent = post["at"] + post["delay"] if "delay" in post else at
+    for event in story.starts:
+        if event.at < sent - ROUNDING_SECONDS:
+            yield f"was begun {sent - event.at:.3f} s before its time"
+    if not story.attempts:
+        return
+    first = story.attempts[0]
+    if first["started_at"] < at - ROUNDING_SECONDS:
+        yield f"was claimed {at - first['started_at']:.3f} s before its time"
+    if first["wait_seconds"] is not None:
+        ready = first["started_at"] - first["wait_seconds"]
+        if evidence.outages.late(at, ready, READY_SECONDS):
+            yield f"became ready {ready - at:.1f} s after its time"
+
+
+def expiry_faults(story: Story, evidence: Evidence) -> Iterator[str]:
+    """It expires if it was not started in time; what was started never expires."""
+    row = story.row
+    assert row is not None
+    at = expiry(story, evidence)
+    if row["failure_reason"] == "expired":
+        if at is None:
+            yield "expired, and no client asked for that"
+        elif row["completed_at"] < at - ROUNDING_SECONDS:
+            yield f"expired {at - row['completed_at']:.3f} s too early"
+        if row["attempts"] or story.attempts:
+            yield f"expired after {row['attempts']} attempts"
+        if any(not evidence.undid(event.at) for event in story.starts):
+            yield "expired, and a handler had begun it"
+    if at is None:
+        return
+    if story.attempts and evidence.outages.late(at, story.attempts[0]["started_at"], EXPIRY_SECONDS):
+        yield f"was claimed {story.attempts[0]['started_at'] - at:.1f} s after it was to expire"
+    if row["status"] in FINAL and not story.attempts and evidence.outages.late(at, row["completed_at"], EXPIRY_SECONDS):
+        yield f"ended {row['completed_at'] - at:.1f} s after it was to expire"
