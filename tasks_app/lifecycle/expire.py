@@ -18,7 +18,7 @@ MAX_CALL_SECONDS = 1.0
 
 
 def expire() -> int:
-    """Fail tasks that were not started before their `expires_at`: 10,000, and for a second, at most. Returns how many."""
+    """Fail tasks that were not started before their `expires_at`, for a second and 10,000 at most. Returns how many."""
     expired = 0
     until = clock.elapsed() + MAX_CALL_SECONDS
     for _ in range(TRANSACTIONS_PER_CALL):
