@@ -15,8 +15,12 @@ from tasks_app.store.transactions import writing
 
 #: How often a submit looks again for tasks, or requests, that had its keys and are gone.
 MAX_ROUNDS = 8
-#: Keys that one call forgets: few enough that no other writer waits long.
-FORGOTTEN_PER_CALL = 1000
+#: Few enough that no other writer waits long.
+FORGOTTEN_PER_TRANSACTION = 1000
+#: Called once a second, this is faster than callers can send new keys.
+FORGETS_PER_CALL = 10
+#: The heartbeat, which renews leases, calls this.
+MAX_CALL_SECONDS = 1.0
 
 #: An API key's id and the text of the idempotency key.
 Name = tuple[int, str]
@@ -74,11 +78,22 @@ def answer(row: models.IdempotencyKey, fingerprint: str) -> Submitted | KeyReuse
 
 
 def forget() -> int:
-    """Remove keys whose time has passed, 1,000 at most. Returns how many."""
+    """Remove keys whose time has passed, 10,000 at most and for a second at most. Returns how many."""
+    forgotten = 0
+    until = clock.elapsed() + MAX_CALL_SECONDS
+    for _ in range(FORGETS_PER_CALL):
+        count = _forget_batch()
+        forgotten += count
+        if count < FORGOTTEN_PER_TRANSACTION or clock.elapsed() >= until:
+            break
+    return forgotten
+
+
+def _forget_batch() -> int:
     late = models.IdempotencyKey.objects.filter(expires_at__lte=clock.Now()).order_by("expires_at")
     with writing():
         # SKIP LOCKED avoids a deadlock between two nodes, and with a request that replaces one of the keys.
-        ids = list(late.select_for_update(skip_locked=True).values_list("pk", flat=True)[:FORGOTTEN_PER_CALL])
+        ids = list(late.select_for_update(skip_locked=True).values_list("pk", flat=True)[:FORGOTTEN_PER_TRANSACTION])
         return models.IdempotencyKey.objects.filter(pk__in=ids).delete()[0]
 
 

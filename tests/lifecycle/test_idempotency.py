@@ -86,6 +86,18 @@ def test_keys_past_their_time_are_forgotten(mine: Intake) -> None:
     assert Row.objects.get().key == "b"
 
 
+def test_one_call_forgets_several_batches_until_its_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = module.FORGOTTEN_PER_TRANSACTION
+    Row.objects.bulk_create(
+        Row(owner=0, key=str(n), fingerprint="f", task_ids=[], expires_at="2001-01-01T00:00Z")
+        for n in range(3 * batch + 7)
+    )
+    with monkeypatch.context() as slow:
+        slow.setattr(module, "MAX_CALL_SECONDS", 0.0)
+        assert forget() == batch
+    assert forget() == 2 * batch + 7
+
+
 def test_what_a_key_answers_includes_the_tasks_that_existed(mine: Intake) -> None:
     living = mine.submit(Submission([NewTask("echo", {}, 50, TaskOptions(unique_key="u"))]))
     assert living.existing == [False]
