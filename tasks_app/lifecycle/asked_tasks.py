@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
@@ -26,19 +26,22 @@ UniqueName = tuple[str, str]
 
 
 class AskedTasks:
-    """Tasks to store, in their callers' order, with the ids that they get.
+    """Tasks to store, in their callers' order, with the ids that they get."""
 
-    `seconds`, `now`: one moment, on the store's clock and by the time of day.
-    """
-
-    def __init__(self, new: Sequence[NewTask], ids: Sequence[UUID], seconds: float, now: datetime) -> None:
+    def __init__(self, new: Sequence[NewTask], ids: Sequence[UUID]) -> None:
         self._new, self._ids = new, ids
-        self._seconds, self._now = seconds, now
+        #: The moment from which times are counted, on the store's clock and by the time of day, once `store` reads it.
+        self._seconds, self._now = 0.0, datetime.min.replace(tzinfo=UTC)
         #: The id of the task that is there for each unique key, once `store` has found or stored it.
         self._living: dict[UniqueName, UUID] = {}
 
     def store(self) -> None:
         """Store those whose unique key no living task has. Needs a write transaction. Raises KeysContended."""
+        if all(task.options is None for task in self._new):
+            if self._new:
+                store().insert(self._new, self._ids, [encode(task.task_data) for task in self._new])
+            return
+        self._seconds, self._now = clock.moment()
         firsts: dict[UniqueName, int] = {}
         plain = []
         for at, task in enumerate(self._new):
