@@ -45,8 +45,9 @@ class BatchView(API):
         large = len(request._request.body) > env.max_body
         key = idempotency.request_key(request, body)
         new = new_tasks(body, conf.handlers(), env.max_body if large else None)
-        with admission.admitted(env, len(new)):
+        with admission.admitted(env, len(new)) as tasks:
             submitted = intake.submit(Submission(new, key))
+            tasks.stored = submitted.stored
         answer: dict[str, Any] = {"task_ids": [str(each) for each in submitted.ids]}
         if submitted.existing is not None:
             answer["existing"] = submitted.existing

@@ -97,8 +97,9 @@ class QueueView(API):
         new = inputs.new_task(body, conf.handlers())
         if seconds and hold is not None:
             hold.reserve()  # before the task is stored: a request without a place stores nothing
-        with admission.admitted(conf.environment()):
+        with admission.admitted(conf.environment()) as tasks:
             submitted = intake.submit(Submission([new], key))
+            tasks.stored = submitted.stored
         identity, existing, headers = submitted.ids[0], existing_of(submitted), queued_headers(submitted)
         if seconds is not None and hold is not None:
             hold.until_final(identity, seconds, queued=True, existing=existing)

@@ -59,6 +59,20 @@ def test_concurrent_callers_fill_the_queue_and_not_one_task_more_is_stored(tmp_p
     assert {status for each in counts for status in each} <= {200, 429}
 
 
+@pytest.mark.parametrize("path", ["/queue", "/queue/", "/queue/batch"])
+def test_requests_that_store_nothing_do_not_fill_the_queue(tmp_path: Path, path: str) -> None:
+    def post(task: dict[str, object], key: str | None = None) -> int:
+        body = {"tasks": [task]} if path == "/queue/batch" else task
+        headers = {} if key is None else {"Idempotency-Key": key}
+        return server.http.post(path, json=body, headers=headers).status_code
+
+    with serving(tmp_path, DAEMON_MAX_QUEUE="4") as server:
+        assert [post({"type": "echo"}, "k") for _ in range(9)] == [200] * 9
+        assert [post({"type": "echo", "data": {"n": 1}}, "k") for _ in range(9)] == [422] * 9
+        assert [post({"type": "echo", "unique_key": "k"}) for _ in range(9)] == [200] * 9
+        assert post({"type": "echo"}) == 200
+
+
 @pytest.mark.database
 @pytest.mark.django_db
 def test_admitted_tasks_count_before_they_are_stored() -> None:
