@@ -73,6 +73,22 @@ def test_requests_that_store_nothing_do_not_fill_the_queue(tmp_path: Path, path:
         assert post({"type": "echo"}) == 200
 
 
+@pytest.mark.parametrize("path", ["/queue", "/queue/", "/queue/batch"])
+def test_a_repeated_request_is_answered_although_the_queue_is_full(tmp_path: Path, path: str) -> None:
+    def post(key: str, n: int = 0) -> tuple[int, object]:
+        task = {"type": "echo", "data": {"n": n}}
+        body = {"tasks": [task]} if path == "/queue/batch" else task
+        answer = server.http.post(path, json=body, headers={"Idempotency-Key": key})
+        return answer.status_code, answer.json() | {"replayed": answer.headers.get("Idempotent-Replayed")}
+
+    with serving(tmp_path, DAEMON_MAX_QUEUE="2") as server:
+        first = post("a")
+        assert (first[0], post("b")[0], post("c")[0]) == (200, 200, 429)
+        status, said = post("a")
+        assert (status, said) == (200, first[1] | {"replayed": "true"})  # type: ignore[operator]
+        assert post("a", n=1)[0] == 422
+
+
 @pytest.mark.database
 @pytest.mark.django_db
 def test_admitted_tasks_count_before_they_are_stored() -> None:
