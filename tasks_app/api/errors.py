@@ -94,6 +94,10 @@ class TooMany(exceptions.APIException):
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
 
 
+class QueueFull(TooMany):
+    """429: as many tasks wait as may."""
+
+
 def error_body(sentence: str, details: list[dict[str, str]] | None = None) -> dict[str, Any]:
     """The body of every failure."""
     return {"error": sentence, **({"details": details} if details else {})}

@@ -78,6 +78,16 @@ def answer(row: models.IdempotencyKey, fingerprint: str) -> Submitted | KeyReuse
     return Submitted(ids, row.existing, replayed=True) if row.fingerprint == fingerprint else KeyReused(ids[0])
 
 
+def earlier(key: IdempotencyKey) -> Submitted | None:
+    """What an earlier request with this key was answered; None if there was none. Raises KeyReused."""
+    kept = models.IdempotencyKey.objects.filter(owner=key.owner, key=key.key, expires_at__gt=clock.Now())
+    if (row := kept.first()) is None:
+        return None
+    if isinstance(outcome := answer(row, key.fingerprint), KeyReused):
+        raise outcome
+    return outcome
+
+
 def forget() -> int:
     """Remove keys whose time has passed, 10,000 at most and for a second at most. Returns how many."""
     forgotten = 0
