@@ -27,7 +27,7 @@ UNAVAILABLE = "the database cannot be used now (unreachable, busy or full); try 
 #: A commit may have succeeded although its answer was lost.
 OUTCOME_UNKNOWN = (
     "the database cannot be used now (unreachable, busy or full), and it is unknown whether this request took effect; "
-    "check before you try again"
+    "check before you try again; with an Idempotency-Key, the same request can be sent again as it is"
 )
 WRITES_REFUSED = (
     "the database takes no writes now (it is read-only, a standby, or its disk is full), so nothing was changed; "

@@ -35,7 +35,7 @@ def reserve(wanted: Mapping[Name, tuple[str, Sequence[UUID]]]) -> dict[Name, mod
     """Store the keys that are new, each with its fingerprint and the ids of its tasks. Needs a write transaction.
 
     Returns the requests that had the other keys before. A transaction that may store one of the keys is waited for.
-    Raises KeysContended.
+    Raises KeysContended; then one of several may be stored alone.
     """
     earlier: dict[Name, models.IdempotencyKey] = {}
     missing = set(wanted)
@@ -48,9 +48,10 @@ def reserve(wanted: Mapping[Name, tuple[str, Sequence[UUID]]]) -> dict[Name, mod
             (_row(name, *wanted[name], now) for name in sorted(missing)), ignore_conflicts=True
         )
         # A statement of its own: the insert does not see what it waited for.
-        expired = []
+        expired, seen = [], set()
         for row in models.IdempotencyKey.objects.filter(_any_of(missing)):
             name = row.owner, row.key
+            seen.add(name)
             if row.task_ids == _texts(wanted[name][1]):
                 missing.discard(name)
             elif row.expires_at > now:
@@ -60,6 +61,9 @@ def reserve(wanted: Mapping[Name, tuple[str, Sequence[UUID]]]) -> dict[Name, mod
                 expired.append(row)
         if not missing:
             return earlier
+        if len(wanted) > 1 and not missing <= seen:
+            # Removed between the insert and the read: to insert one again while others are held breaks their order.
+            raise KeysContended
         for row in sorted(expired, key=lambda each: (each.owner, each.key)):
             models.IdempotencyKey.objects.filter(pk=row.pk, expires_at=row.expires_at).delete()
     raise KeysContended

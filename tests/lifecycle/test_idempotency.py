@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -188,3 +189,26 @@ def test_keys_that_vanish_again_and_again_are_given_up(monkeypatch: pytest.Monke
         submit_one(keyed("k"))
     assert module.MAX_ROUNDS == 8
     assert Task.objects.count() == 1
+
+
+def test_a_key_that_is_removed_between_insert_and_read_is_inserted_while_no_other_is_held(
+    mine: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in "ab":
+        submit_one(keyed(key, fingerprint="other"))
+    Row.objects.update(expires_at="2001-01-01T00:00Z")
+    groups: list[list[str]] = []
+    any_of = module._any_of
+
+    def removing(names: set[module.Name]) -> Any:
+        if not groups:
+            Row.objects.filter(key="a").delete()  # as a node does that forgets it
+        groups.append(sorted(key for _, key in names))
+        return any_of(names)
+
+    monkeypatch.setattr(module, "_any_of", removing)
+    with store().writing():
+        submitted = [mine.submit_nowait(keyed(key)) for key in "ab"]
+    assert not any(each.result(30).replayed for each in submitted)
+    assert Task.objects.count() == 4
+    assert all(len(group) == 1 for group in groups[1:]), groups
