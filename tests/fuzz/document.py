@@ -25,7 +25,14 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """Convert tasks that are valid by the document and refused by the daemon. A key must be new for each request."""
+    """Convert tasks that are valid by the document and refused by the daemon. A key must be new for each request.
+
+    Nothing waits long: a client gives up after ten seconds, and a task may be for next year.
+    """
+    if str((case.query or {}).get("wait", "")).isdigit():
+        case.query["wait"] = min(int(case.query["wait"]), 1)
+    if "wait" in str((case.headers or {}).get("Prefer", "")):
+        case.headers["Prefer"] = "wait=1"
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     if case.headers and "Idempotency-Key" in case.headers:

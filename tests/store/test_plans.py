@@ -95,7 +95,10 @@ def analyze() -> None:
 
 
 def forget_statistics() -> None:
-    """On SQLite the usual state, because nothing runs ANALYZE there."""
+    """On SQLite the usual state, because nothing runs ANALYZE there. TRUNCATE leaves what PostgreSQL has collected."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM pg_statistic WHERE starelid = 'taskdaemon_task'::regclass")
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_stat1'")
