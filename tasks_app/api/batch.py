@@ -11,10 +11,11 @@ from rest_framework.response import Response
 
 from tasks_app import conf
 from tasks_app.api import admission, idempotency, inputs, option_schema, schema
+from tasks_app.api.callers import caller_of, check_types
 from tasks_app.api.errors import Invalid
 from tasks_app.api.parsers import body_of
 from tasks_app.api.strict_json import MAX_DEPTH
-from tasks_app.api.tasks import API
+from tasks_app.api.tasks import PostingAPI
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.lifecycle import NewTask, Submission, intake
 from tasks_app.store.new_task import encode
@@ -26,26 +27,27 @@ OUTER_LEVELS = 2
 MAX_HINTED_TASKS = 20
 
 
-class BatchView(API):
+class BatchView(PostingAPI):
     """`POST /queue/batch`."""
 
     @extend_schema(
         operation_id="queue_tasks",
         tags=["tasks"],
         request=schema.NewTasks,
-        parameters=option_schema.IDEMPOTENCY,
+        parameters=[*option_schema.IDEMPOTENCY, *schema.RATE],
         responses=schema.QUEUED_TOGETHER,
         examples=schema.BATCH_EXAMPLES,
     )
     def post(self, request: Request) -> Response:
         """Queue up to 1,000 tasks, all or none. The answer means that they are stored and survive a power cut."""
-        env = conf.environment()
+        env, caller = conf.environment(), caller_of(request)
         body = body_of(request, MAX_DEPTH + OUTER_LEVELS)
         # A smaller body cannot contain a task that is too large.
         large = len(request._request.body) > env.max_body
         key = idempotency.request_key(request, body)
         new = new_tasks(body, conf.handlers(), env.max_body if large else None)
-        with admission.admitted(env, len(new)):
+        check_types(caller, new)
+        with admission.admitted(env, len(new), caller.rate):
             submitted = intake.submit(Submission(new, key))
         answer: dict[str, Any] = {"task_ids": [str(each) for each in submitted.ids]}
         if submitted.existing is not None:

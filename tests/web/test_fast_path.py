@@ -22,6 +22,7 @@ from tasks_app.api import admission
 from tasks_app.api.backlog import backlog
 from tasks_app.keys import api_keys
 from tasks_app.keys.access import Access
+from tasks_app.keys.token_bucket import TokenBucket
 from tasks_app.lifecycle import intake
 from tasks_app.lifecycle.intake import Intake
 from tasks_app.models import ApiKey, IdempotencyKey, Task
@@ -287,7 +288,7 @@ def test_a_request_that_needs_the_database_first_goes_to_the_view(posting: Clien
 
 
 def test_a_full_queue_takes_no_token_of_the_rate_limit(posting: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "token_bucket", admission.TokenBucket())
+    monkeypatch.setattr(admission, "token_bucket", TokenBucket())
     full = conf.environment().model_copy(update={"max_queue": 1, "max_rate": 0.001})
     assert backlog.reserve(1)
     posting.fast_path._env = full
