@@ -12,11 +12,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app.api import inputs, schema
-from tasks_app.api.callers import task_in_path
+from tasks_app.api.callers import READING, task_in_path
 from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.json_values import literal
 from tasks_app.api.moments import rfc3339
-from tasks_app.api.tasks import API, READING
+from tasks_app.api.tasks import API
 from tasks_app.models import Attempt, OutcomeKind, Task
 
 ATTEMPT_FIELDS = (

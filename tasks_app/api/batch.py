@@ -11,11 +11,12 @@ from rest_framework.response import Response
 
 from tasks_app import conf
 from tasks_app.api import admission, idempotency, inputs, option_schema, schema
-from tasks_app.api.callers import caller_of, check_types
+from tasks_app.api.callers import WRITING, caller_of, check_types
 from tasks_app.api.errors import Invalid
 from tasks_app.api.parsers import body_of
+from tasks_app.api.rate_headers import RATE, RateHeaders
 from tasks_app.api.strict_json import MAX_DEPTH
-from tasks_app.api.tasks import PostingAPI
+from tasks_app.api.tasks import API
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.lifecycle import NewTask, Submission, intake
 from tasks_app.store.new_task import encode
@@ -27,14 +28,16 @@ OUTER_LEVELS = 2
 MAX_HINTED_TASKS = 20
 
 
-class BatchView(PostingAPI):
+class BatchView(RateHeaders, API):
     """`POST /queue/batch`."""
+
+    scopes = WRITING
 
     @extend_schema(
         operation_id="queue_tasks",
         tags=["tasks"],
         request=schema.NewTasks,
-        parameters=[*option_schema.IDEMPOTENCY, *schema.RATE],
+        parameters=[*option_schema.IDEMPOTENCY, *RATE],
         responses=schema.QUEUED_TOGETHER,
         examples=schema.BATCH_EXAMPLES,
     )

@@ -14,9 +14,12 @@ from tasks_app.api import inputs
 from tasks_app.api.errors import NotFound
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.keys.caller import Caller, Forbidden
+from tasks_app.keys.grant import Scope
 from tasks_app.lifecycle import NewTask
 from tasks_app.models import Task, TaskFilter
 
+READING: Mapping[str, Scope] = {"GET": Scope.TASKS_READ}
+WRITING: Mapping[str, Scope] = {"POST": Scope.TASKS_WRITE}
 #: Only so many tasks and types of a batch are named.
 MAX_NAMED = 10
 

@@ -11,10 +11,10 @@ from rest_framework.response import Response
 
 from tasks_app import conf
 from tasks_app.api import schema
-from tasks_app.api.callers import known_handlers
+from tasks_app.api.callers import READING, known_handlers
 from tasks_app.api.errors import NotFound
 from tasks_app.api.inputs import near
-from tasks_app.api.tasks import API, READING
+from tasks_app.api.tasks import API
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.keys import RETRY_ON
 from tasks_app.metrics.rates import RATE_SECONDS, Rates, recent_rates

@@ -145,23 +145,6 @@ WAITING = [
     header("Preference-Applied", "`wait=SECONDS`, if the request asked for a wait.", 200),
 ]
 
-#: Of the answers to posts with a key that has a rate.
-RATE = [
-    header(
-        "RateLimit",
-        "Only with an API key that has a rate: how many tasks it may post now (`r`), and in how many seconds it may "
-        "post its complete quota or, if `r` is 0, the next task (`t`). Syntax of draft-ietf-httpapi-ratelimit-headers.",
-        200,
-        429,
-    ),
-    header(
-        "RateLimit-Policy",
-        "Only with an API key that has a rate: how many tasks (`q`) it may post in how many seconds (`w`).",
-        200,
-        429,
-    ),
-]
-
 _INVALID = "The request is invalid. The sentence says what is wrong, where, and what would be valid."
 BAD = {400: failure(_INVALID)}
 _NO_TASK = {404: failure("No such task.", missing="Task not found")}

@@ -21,24 +21,22 @@ from tasks_app.api import (
     list_schema,
     option_schema,
     pages,
+    rate_headers,
     schema,
     waiting,
 )
-from tasks_app.api.callers import ScopePermission, caller_of, check_type, known_tasks, task_in_path
+from tasks_app.api.callers import READING, WRITING, ScopePermission, caller_of, check_type, known_tasks, task_in_path
 from tasks_app.api.errors import Conflict, NotFound
 from tasks_app.api.parsers import body_of
 from tasks_app.api.queued import existing_of, queued_body, queued_headers
+from tasks_app.api.rate_headers import RateHeaders
 from tasks_app.api.renderers import AlwaysJSON
 from tasks_app.api.response_budget import response_budget
 from tasks_app.api.task_search import search
 from tasks_app.keys.grant import Scope
-from tasks_app.keys.key_rate import KeyRate
 from tasks_app.lifecycle import LivingTwin, Submission, cancel, delete, intake, redrive
 from tasks_app.models import Task
 from tasks_app.store.transactions import writing
-
-READING: Mapping[str, Scope] = {"GET": Scope.TASKS_READ}
-WRITING: Mapping[str, Scope] = {"POST": Scope.TASKS_WRITE}
 
 #: What a task object has instead of what its caller may not read, and the fields that it keeps.
 WITHHELD = b',"task_data":{},"result":null,"last_error":null}'
@@ -87,7 +85,7 @@ class API(APIView):
     """
 
     content_negotiation_class = AlwaysJSON
-    permission_classes: ClassVar[Any] = (ScopePermission,)
+    permission_classes = (ScopePermission,)
     scopes: ClassVar[Mapping[str, Scope]] = {}
 
     def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
@@ -99,39 +97,19 @@ class PublicAPI(API):
     """The base of calls that need no key."""
 
     authentication_classes = ()
-    permission_classes = ()
+    permission_classes = ()  # type: ignore[assignment]
 
 
-class PostingAPI(API):
-    """The base of calls that store tasks. Their answers tell the rate of the caller's API key, if it has one."""
+class QueueView(RateHeaders, API):
+    """`POST /queue`."""
 
     scopes = WRITING
-    _rate: KeyRate | None = None
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Keep the rate of the caller, once it is known."""
-        super().initial(request, *args, **kwargs)
-        self._rate = caller_of(request).rate
-
-    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """Add the headers of the rate."""
-        response = super().finalize_response(request, response, *args, **kwargs)
-        if self._rate is not None:
-            for name, value in self._rate.headers().items():
-                response[name] = value
-            if response.status_code == 429:
-                response["Retry-After"] = str(max(int(response["Retry-After"]), self._rate.retry_after()))
-        return response
-
-
-class QueueView(PostingAPI):
-    """`POST /queue`."""
 
     @extend_schema(
         operation_id="queue_task",
         tags=["tasks"],
         request=schema.NewTask,
-        parameters=[*option_schema.IDEMPOTENCY, schema.LOCATION, *schema.WAITING, *schema.RATE],
+        parameters=[*option_schema.IDEMPOTENCY, schema.LOCATION, *schema.WAITING, *rate_headers.RATE],
         responses=schema.QUEUED,
         examples=schema.QUEUE_EXAMPLES,
     )
