@@ -58,7 +58,7 @@ class Grant:
             return f"a key may have 1 to {MAX_TYPES} types, or none for all"
         for name in self.types or ():
             if not _TYPE.fullmatch(name):
-                return f"{name!r} cannot be a type: it is the name of a handler"
+                return f"a type is the name of a handler, not {name!r}"
         if self.expires_at is not None and self.expires_at <= timezone.now():
             return "the expiry must be in the future"
         if self.rate is not None and not MIN_RATE <= self.rate <= MAX_RATE:
