@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.utils import timezone
@@ -73,6 +74,21 @@ def test_lists_leave_other_types_out(holder: Holder, monkeypatch: pytest.MonkeyP
     assert {each["id"] for each in holder.ask("GET", f"/api/tasks?ids={','.join([*mine, *others])}").json()} == mine
     assert {each["id"] for each in holder.ask("GET", "/api/tasks").json()} == mine
     assert holder.ask("GET", "/api/tasks?type=prime").json() == []
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+def test_a_cursor_is_no_other_types_id(holder: Holder, monkeypatch: pytest.MonkeyPatch, order: str) -> None:
+    monkeypatch.setattr(task_search, "MAX_ROWS_READ", 2)
+    ids = [UUID(int=(0x0193A5B01C2D + number << 80) | (0x7 << 76) | (0x8 << 60) | 5) for number in range(9)]
+    for each in ids:
+        of_type("prime", "completed", pk=each)
+    cursors, cursor = [], ""
+    while "Next-Cursor" in (page := holder.ask("GET", f"/api/tasks?priority_min=0&order={order}{cursor}")).headers:
+        cursors.append(UUID(page.headers["Next-Cursor"]))
+        cursor = f"&cursor={cursors[-1]}"
+    assert len(cursors) >= 4
+    assert not {*cursors} & {*ids}
+    assert page.json() == []
 
 
 @pytest.mark.parametrize("order", ["newest", "oldest"])

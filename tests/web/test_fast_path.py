@@ -368,7 +368,7 @@ def test_the_fast_path_and_the_view_share_a_keys_rate_and_tell_it_alike(
 ) -> None:
     now = SimpleNamespace(monotonic=lambda: 1000.0)
     monkeypatch.setattr(token_bucket, "time", now)
-    monkeypatch.setattr(authentication, "access", fast_path.access)
+    monkeypatch.setattr(authentication, "access", Access(posting.keys))
     given = {"authorization": holder(posting, "slow", rate=3.0)}
     view = django.test.Client(raise_request_exception=False, SERVER_NAME="localhost")
 
