@@ -11,7 +11,6 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from django.utils.cache import add_never_cache_headers
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -42,15 +41,14 @@ class ApiKeyAdmin(RowAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The form, and the page with the new key. That page is in no cache, and a reload of it makes no other key."""
+        """The form, and the page with the new key. No cache keeps it, as all pages of the admin; a reload makes no
+        other key."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         form = NewKeyForm(request.POST if request.method == "POST" else None)
         context = {"form": form, **self._made(request, form)} if form.is_valid() else {"form": form}
         context |= {**self.admin_site.each_context(request), "title": "Make an API key", "media": self.media}
-        response = TemplateResponse(request, "taskdaemon/new_key.html", context)
-        add_never_cache_headers(response)
-        return response
+        return TemplateResponse(request, "taskdaemon/new_key.html", context)
 
     def _made(self, request: HttpRequest, form: NewKeyForm) -> dict[str, Any]:
         """Make the key of a valid form. Returns what the page shows; nothing if it is refused: the form says why."""

@@ -51,11 +51,9 @@ class TaskFilter:
 
     @property
     def contradicts_itself(self) -> bool:
-        """True if no task can match: a range or a list is empty, or a reason is wanted of tasks that have not
-        failed."""
+        """True if no task can match: a range is empty, or a reason is wanted of tasks that have not failed."""
         return (
-            (self.types is not None and not self.types)
-            or (self.reasons is not None and self.statuses is not None and Status.FAILED not in self.statuses)
+            (self.reasons is not None and self.statuses is not None and Status.FAILED not in self.statuses)
             or (self.priority_min or 0) > (100 if self.priority_max is None else self.priority_max)
             or (
                 self.created_after is not None
