@@ -6,12 +6,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from tasks_app.api.backlog import backlog
-from tasks_app.api.errors import Stopping, TooMany
+from tasks_app.api.errors import QueueFull, Stopping, TooMany
 from tasks_app.conf import Environment
 from tasks_app.keys.key_rate import KeyRate
 from tasks_app.keys.token_bucket import TokenBucket
+from tasks_app.lifecycle import KeyReused
 
 
 def draining(env: Environment) -> bool:
@@ -22,14 +24,26 @@ def draining(env: Environment) -> bool:
 token_bucket = TokenBucket()
 
 
+@dataclass
+class Admitted:
+    """The tasks that a block may store. `stored`: how many it has stored, at most."""
+
+    stored: int
+
+
 @contextmanager
-def admitted(env: Environment, count: int = 1, rate: KeyRate | None = None) -> Iterator[None]:
+def admitted(env: Environment, count: int = 1, rate: KeyRate | None = None) -> Iterator[Admitted]:
     """Admit `count` tasks, which the block stores; see `admit`. Raises Stopping (503) or TooMany (429)."""
     admit(env, count, rate=rate)
+    tasks = Admitted(count)
     try:
-        yield
+        yield tasks
+    except KeyReused:
+        tasks.stored = 0
+        raise
     finally:
-        backlog.stored(count)
+        backlog.stored(tasks.stored)
+        backlog.release(count - tasks.stored)
 
 
 def admit(env: Environment, count: int = 1, may_query: bool = True, rate: KeyRate | None = None) -> None:
@@ -42,7 +56,7 @@ def admit(env: Environment, count: int = 1, may_query: bool = True, rate: KeyRat
     limit = env.max_queue
     if not backlog.reserve(limit, count, may_query):
         room = "" if count == 1 else f", and {count:,} more are too many"
-        raise TooMany(f"the queue is full: at most {limit:,} tasks may wait{room}; retry later")
+        raise QueueFull(f"the queue is full: at most {limit:,} tasks may wait{room}; retry later")
     # Last, so that only admitted tasks take tokens: the fast path passes what it refuses to the view, which asks again.
     # The key's rate first: a caller that exceeds its own takes nothing from the others.
     if rate is not None and not rate.take(count):

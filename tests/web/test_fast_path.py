@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import django.test
 import pytest
@@ -26,7 +26,7 @@ from tasks_app.keys import api_keys, token_bucket
 from tasks_app.keys.access import Access
 from tasks_app.keys.grant import Grant
 from tasks_app.keys.token_bucket import TokenBucket
-from tasks_app.lifecycle import intake
+from tasks_app.lifecycle import Submitted, intake
 from tasks_app.lifecycle.intake import Intake
 from tasks_app.models import ApiKey, IdempotencyKey, Task
 from tasks_app.web import fast_path
@@ -304,7 +304,7 @@ def test_a_full_queue_takes_no_token_of_the_rate_limit(posting: Client, monkeypa
 def test_admitted_tasks_count_as_waiting(posting: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     read_backlog()
     posting.fast_path._env = conf.environment().model_copy(update={"max_queue": 3})
-    submitted: list[Future[list[UUID]]] = [Future() for _ in range(3)]
+    submitted: list[Future[Submitted]] = [Future() for _ in range(3)]
     waiting = list(submitted)
     with monkeypatch.context() as slow:
         slow.setattr(posting.intake, "submit_nowait", lambda new: waiting.pop())
@@ -312,7 +312,7 @@ def test_admitted_tasks_count_as_waiting(posting: Client, monkeypatch: pytest.Mo
         submitted.pop().set_exception(OperationalError("it is away"))
         assert not posting.takes()  # only the next reading of the backlog tells whether it was stored
         while submitted:
-            submitted.pop().set_result([uuid4()])
+            submitted.pop().set_result(Submitted([uuid4()]))
     backlog._read_due_at = math.inf
     assert not posting.takes()
     read_backlog()
