@@ -65,5 +65,5 @@ def admit(env: Environment, count: int = 1, may_query: bool = True, rate: KeyRat
     if env.max_rate is not None and not token_bucket.take(env.max_rate, count):
         backlog.release(count)
         if rate is not None:
-            rate.give_back(count)
+            rate.release(count)
         raise TooMany(f"too many tasks: at most {env.max_rate:g} a second are accepted; slow down")

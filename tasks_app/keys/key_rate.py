@@ -26,9 +26,9 @@ class KeyRate:
         """Take `count` tasks; False if the rate is exceeded. A batch is not refused because of its size."""
         return self._bucket.take(self.rate, count)
 
-    def give_back(self, count: int) -> None:
+    def release(self, count: int) -> None:
         """Tasks were taken, and refused for another reason."""
-        self._bucket.give_back(count)
+        self._bucket.release(count)
 
     def headers(self) -> dict[str, str]:
         """The headers of an answer to a post."""

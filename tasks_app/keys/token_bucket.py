@@ -30,7 +30,7 @@ class TokenBucket:
             self._tokens -= count
             return True
 
-    def give_back(self, count: int = 1) -> None:
+    def release(self, count: int = 1) -> None:
         """Tokens were taken for tasks that were refused for another reason."""
         with self._lock:
             self._tokens += count
