@@ -63,7 +63,7 @@ class Access:
             if not _is_supervisor(key):
                 raise Unauthorized(UNKNOWN_KEY)
             return ANYONE
-        if caller.expired:
+        if caller.expires_at is not None and caller.expired:
             raise Unauthorized(f"this API key expired at {caller.expires_at:%Y-%m-%dT%H:%M:%SZ}")
         return caller
 

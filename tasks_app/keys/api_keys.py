@@ -112,9 +112,10 @@ def revoke_key(pk: int) -> bool:
 
 
 class StoredKey(NamedTuple):
-    """A key that is not revoked, by its hash, and its caller."""
+    """A key that is not revoked: its hash, its id and its caller."""
 
     digest: str
+    identity: int
     caller: Caller
 
 
@@ -177,10 +178,10 @@ class Keys:
         if len(key) > MAX_KEY_CHARACTERS or not key.isascii():
             return None
         given = digest(key)
-        for stored, caller in (reading or self.current()).in_force.get(key[:PREFIX_CHARACTERS], ()):
+        for stored, identity, caller in (reading or self.current()).in_force.get(key[:PREFIX_CHARACTERS], ()):
             if hmac.compare_digest(given, stored):
-                if caller.key is not None and not caller.expired:
-                    self._record_use(caller.key)
+                if caller.expires_at is None or not caller.expired:
+                    self._record_use(identity)
                 return caller
         return None
 
@@ -211,7 +212,7 @@ def _read(rates: dict[int, KeyRate]) -> KeyReading:
             if row.pk not in rates or rates[row.pk].rate != row.rate:
                 rates[row.pk] = KeyRate(row.rate)
         caller = Caller(row.pk, _words(row.scopes), _words(row.types), rates.get(row.pk), row.expires_at)
-        in_force[row.prefix] = (*in_force.get(row.prefix, ()), StoredKey(row.digest, caller))
+        in_force[row.prefix] = (*in_force.get(row.prefix, ()), StoredKey(row.digest, row.pk, caller))
     for gone in rates.keys() - ids:
         del rates[gone]
     return KeyReading(in_force, bool(in_force) or ApiKey.objects.exists())
