@@ -111,7 +111,8 @@ CORS_ALLOWED_ORIGINS = ENV.origins
 CORS_ALLOW_METHODS = ["GET", "HEAD", "POST", "DELETE"]
 CORS_ALLOW_HEADERS = ["authorization", "content-type", "idempotency-key", "prefer"]
 CORS_EXPOSE_HEADERS = [
-    "Idempotent-Replayed", "Link", "Location", "Next-Cursor", "Preference-Applied", "Retry-After",
+    "Idempotent-Replayed", "Link", "Location", "Next-Cursor", "Preference-Applied", "RateLimit",
+    "RateLimit-Policy", "Retry-After",
 ]  # fmt: skip
 CORS_PREFLIGHT_MAX_AGE = 600
 # The RSGI server enforces the limit of each address; Django's must allow the largest of them.

@@ -1,18 +1,21 @@
-"""API keys in the admin: list and revoke. Only `manage.py apikey create` creates them."""
+"""API keys in the admin: make, list and revoke."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from tasks_app.admin.columns import badge
+from tasks_app.admin.new_key import NewKeyForm
 from tasks_app.admin.row_admin import RowAdmin
 from tasks_app.admin.text import ago, line
 from tasks_app.keys import api_keys
@@ -21,14 +24,43 @@ from tasks_app.models import ApiKey
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(RowAdmin):
-    """Shows no secret: the database has only hashes."""
+    """Shows a key once, when it is made: the database has only its hash."""
 
-    list_display = ("shown_name", "begins", "state", "made", "used")
+    list_display = (
+        "shown_name", "begins", "state", "shown_scopes", "shown_types", "shown_rate", "made", "ends", "used",
+    )  # fmt: skip
     ordering = ("-created_at",)
     search_fields = ("name", "prefix")
-    fields = ("shown_name", "begins", "state", "made", "used")
+    fields = list_display
     readonly_fields = fields
     actions = ("revoke",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return admin.ModelAdmin.has_add_permission(self, request)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The form, and the page with the new key. No cache keeps it, as all pages of the admin; a reload makes no
+        other key."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = NewKeyForm(request.POST if request.method == "POST" else None)
+        context = {"form": form, **self._made(request, form)} if form.is_valid() else {"form": form}
+        context |= {**self.admin_site.each_context(request), "title": "Make an API key", "media": self.media}
+        return TemplateResponse(request, "taskdaemon/new_key.html", context)
+
+    def _made(self, request: HttpRequest, form: NewKeyForm) -> dict[str, Any]:
+        """Make the key of a valid form. Returns what the page shows; nothing if it is refused: the form says why."""
+        first, name = not ApiKey.objects.exists(), form.cleaned_data["name"]
+        try:
+            key = api_keys.create(name, form.grant())
+        except api_keys.KeyRefused as refused:
+            form.add_error(None, str(refused))
+            return {}
+        made = ApiKey.objects.filter(digest=api_keys.digest(key))
+        LogEntry.objects.log_actions(request.user.pk or 0, made, ADDITION, "Made.")
+        return {"key": key, "name": line(name), "first": first}
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -57,8 +89,31 @@ class ApiKeyAdmin(RowAdmin):
 
     @admin.display(description="state")
     def state(self, key: ApiKey) -> SafeString:
-        """Whether it is revoked."""
-        return badge("none", "revoked") if key.revoked_at else badge("completed", "good")
+        """Whether it is in force."""
+        if key.revoked_at:
+            return badge("none", "revoked")
+        expired = key.expires_at is not None and key.expires_at <= timezone.now()
+        return badge("none", "expired") if expired else badge("completed", "good")
+
+    @admin.display(description="scopes")
+    def shown_scopes(self, key: ApiKey) -> str:
+        """What it allows."""
+        return "all" if key.scopes is None else ", ".join(key.scopes)
+
+    @admin.display(description="types")
+    def shown_types(self, key: ApiKey) -> str:
+        """The types that it is for."""
+        return "all" if key.types is None else line(", ".join(key.types), 300)
+
+    @admin.display(description="rate")
+    def shown_rate(self, key: ApiKey) -> str:
+        """Tasks a second."""
+        return "no limit" if key.rate is None else f"{key.rate:g}/s"
+
+    @admin.display(description="expires")
+    def ends(self, key: ApiKey) -> str:
+        """When it expires."""
+        return f"{key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else "never"
 
     @admin.display(description="made")
     def made(self, key: ApiKey) -> str:

@@ -1,10 +1,9 @@
-"""Admits new tasks: not while the system stops, not faster than DAEMON_MAX_RATE, not into a full queue."""
+"""Admits new tasks: not while the system stops, not faster than DAEMON_MAX_RATE or the rate of the caller's API key,
+not into a full queue."""
 
 from __future__ import annotations
 
 import os
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,28 +11,9 @@ from dataclasses import dataclass
 from tasks_app.api.backlog import backlog
 from tasks_app.api.errors import QueueFull, Stopping, TooMany
 from tasks_app.conf import Environment
+from tasks_app.keys.key_rate import KeyRate
+from tasks_app.keys.token_bucket import TokenBucket
 from tasks_app.lifecycle import KeyReused
-
-
-class TokenBucket:
-    """Limits the rate of this process: `rate` tasks a second, with bursts of up to one second's worth. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._tokens = 0.0
-        self._filled_at: float | None = None
-
-    def take(self, rate: float, count: int = 1) -> bool:
-        """Take `count` tokens; False if there is not one. The balance may go negative, so that a batch is not split."""
-        now = time.monotonic()
-        with self._lock:
-            capacity = max(rate, 1.0)
-            filled_at, self._filled_at = self._filled_at, now
-            self._tokens = capacity if filled_at is None else min(self._tokens + (now - filled_at) * rate, capacity)
-            if self._tokens < 1.0:
-                return False
-            self._tokens -= count
-            return True
 
 
 def draining(env: Environment) -> bool:
@@ -52,9 +32,9 @@ class Admitted:
 
 
 @contextmanager
-def admitted(env: Environment, count: int = 1) -> Iterator[Admitted]:
-    """Admit `count` tasks, which the block stores. Raises Stopping (503) or TooMany (429)."""
-    admit(env, count)
+def admitted(env: Environment, count: int = 1, rate: KeyRate | None = None) -> Iterator[Admitted]:
+    """Admit `count` tasks, which the block stores; see `admit`. Raises Stopping (503) or TooMany (429)."""
+    admit(env, count, rate=rate)
     tasks = Admitted(count)
     try:
         yield tasks
@@ -66,10 +46,10 @@ def admitted(env: Environment, count: int = 1) -> Iterator[Admitted]:
         backlog.release(count - tasks.stored)
 
 
-def admit(env: Environment, count: int = 1, may_query: bool = True) -> None:
+def admit(env: Environment, count: int = 1, may_query: bool = True, rate: KeyRate | None = None) -> None:
     """Admit `count` tasks. Call `backlog.stored` or `backlog.release` afterwards.
 
-    `may_query` False: use no database. Raises Stopping (503) or TooMany (429).
+    `may_query` False: use no database. `rate`: of the caller's key. Raises Stopping (503) or TooMany (429).
     """
     if draining(env):
         raise Stopping
@@ -78,6 +58,12 @@ def admit(env: Environment, count: int = 1, may_query: bool = True) -> None:
         room = "" if count == 1 else f", and {count:,} more are too many"
         raise QueueFull(f"the queue is full: at most {limit:,} tasks may wait{room}; retry later")
     # Last, so that only admitted tasks take tokens: the fast path passes what it refuses to the view, which asks again.
+    # The key's rate first: a caller that exceeds its own takes nothing from the others.
+    if rate is not None and not rate.take(count):
+        backlog.release(count)
+        raise TooMany(f"too many tasks: at most {rate.rate:g} a second are accepted with this API key; slow down")
     if env.max_rate is not None and not token_bucket.take(env.max_rate, count):
         backlog.release(count)
+        if rate is not None:
+            rate.release(count)
         raise TooMany(f"too many tasks: at most {env.max_rate:g} a second are accepted; slow down")

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app.api import inputs, schema
+from tasks_app.api.callers import READING, task_in_path
 from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.json_values import literal
 from tasks_app.api.moments import rfc3339
@@ -82,6 +83,8 @@ _ANSWERS = {
 class AttemptsView(API):
     """`GET /api/tasks/{id}/attempts`."""
 
+    scopes = READING
+
     @extend_schema(
         operation_id="list_attempts",
         tags=["tasks"],
@@ -90,9 +93,7 @@ class AttemptsView(API):
     )
     def get(self, request: Request, task_id: str) -> Response:
         """List the ended attempts of a task, oldest first. A running attempt is not among them."""
-        identity = inputs.task_id(task_id)
-        if identity is None:
-            raise NotFound
+        identity = task_in_path(request, task_id)
         limit, after = _page(request.query_params)
         rows = list(
             Attempt.objects.filter(task_id=identity, number__gt=after)

@@ -11,17 +11,17 @@ from rest_framework.request import Request
 
 from tasks_app import conf
 from tasks_app.keys.access import Unauthorized, access
+from tasks_app.keys.caller import Caller
 
 
 class KeyAuthentication(BaseAuthentication):
-    """Answers 401 to a request without the key that it needs. `request.auth` is the key's id, None without one."""
+    """Answers 401 to a request without the key that it needs. `request.auth` is its caller (`api.callers`)."""
 
-    def authenticate(self, request: Request) -> tuple[None, int] | None:
+    def authenticate(self, request: Request) -> tuple[None, Caller]:
         try:
-            key = access.admit(conf.environment(), request.META.get("HTTP_AUTHORIZATION"))
+            return None, access.admit(conf.environment(), request.META.get("HTTP_AUTHORIZATION"))
         except Unauthorized as refused:
             raise AuthenticationFailed(str(refused)) from None
-        return None if key is None else (None, key)
 
     def authenticate_header(self, request: Request) -> str:
         """The challenge of a 401, as in RFC 6750."""
@@ -38,9 +38,11 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
         return {
             "type": "http",
             "scheme": "bearer",
-            "description": "Made by `manage.py apikey create NAME`. Required beyond loopback, and once a key was made.",
+            "description": "Made by `manage.py apikey create NAME`. Required beyond loopback, and once a key was made. "
+            "It may be limited to scopes (listed at each call), to task types, in time and in rate.",
         }
 
     def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:
-        """{} means no key, which is valid if none is required."""
-        return [{self.name: []}, {}]
+        """The scope that the key needs. {} means no key, which is valid if none is required."""
+        scope = auto_schema.view.scopes.get(auto_schema.method)
+        return [{self.name: [str(scope)] if scope else []}, {}]

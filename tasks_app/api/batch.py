@@ -11,8 +11,10 @@ from rest_framework.response import Response
 
 from tasks_app import conf
 from tasks_app.api import admission, idempotency, inputs, option_schema, schema
+from tasks_app.api.callers import WRITING, caller_of, check_types
 from tasks_app.api.errors import Invalid, QueueFull
 from tasks_app.api.parsers import body_of
+from tasks_app.api.rate_headers import RATE, RateHeaders
 from tasks_app.api.strict_json import MAX_DEPTH
 from tasks_app.api.tasks import API
 from tasks_app.handlers.handlers_toml import Handler
@@ -26,27 +28,30 @@ OUTER_LEVELS = 2
 MAX_HINTED_TASKS = 20
 
 
-class BatchView(API):
+class BatchView(RateHeaders, API):
     """`POST /queue/batch`."""
+
+    scopes = WRITING
 
     @extend_schema(
         operation_id="queue_tasks",
         tags=["tasks"],
         request=schema.NewTasks,
-        parameters=option_schema.IDEMPOTENCY,
+        parameters=[*option_schema.IDEMPOTENCY, *RATE],
         responses=schema.QUEUED_TOGETHER,
         examples=schema.BATCH_EXAMPLES,
     )
     def post(self, request: Request) -> Response:
         """Queue up to 1,000 tasks, all or none. The answer means that they are stored and survive a power cut."""
-        env = conf.environment()
+        env, caller = conf.environment(), caller_of(request)
         body = body_of(request, MAX_DEPTH + OUTER_LEVELS)
         # A smaller body cannot contain a task that is too large.
         large = len(request._request.body) > env.max_body
         key = idempotency.request_key(request, body)
         new = new_tasks(body, conf.handlers(), env.max_body if large else None)
+        check_types(caller, new)
         try:
-            with admission.admitted(env, len(new)) as tasks:
+            with admission.admitted(env, len(new), caller.rate) as tasks:
                 submitted = intake.submit(Submission(new, key))
                 tasks.stored = submitted.stored
         except QueueFull as full:

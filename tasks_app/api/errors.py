@@ -16,6 +16,7 @@ from rest_framework.response import Response
 
 from tasks_app.api.renderers import dump
 from tasks_app.db.write_refused import WriteRefused
+from tasks_app.keys.caller import Forbidden
 from tasks_app.lifecycle import KeyReused, KeysContended
 
 log = structlog.get_logger(__name__)
@@ -126,6 +127,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         return Response(
             error_body(f"{method} is not allowed here; use {allowed}"), status=405, headers={"Allow": allowed}
         )
+    if isinstance(error, Forbidden):
+        return Response(error_body(str(error)), status=403)
     if isinstance(error, exceptions.APIException):
         headers = {"Retry-After": RETRY_AFTER} if error.status_code in (429, 503) else {}
         if challenge := getattr(error, "auth_header", ""):

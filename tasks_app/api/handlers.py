@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from tasks_app import conf
 from tasks_app.api import schema
+from tasks_app.api.callers import READING, known_handlers
 from tasks_app.api.errors import NotFound
 from tasks_app.api.inputs import near
 from tasks_app.api.tasks import API
@@ -95,6 +96,8 @@ _NO_HANDLER = schema.failure(
 class HandlersView(API):
     """`GET /api/handlers`."""
 
+    scopes = READING
+
     @extend_schema(
         operation_id="list_handlers",
         tags=["handlers"],
@@ -104,11 +107,14 @@ class HandlersView(API):
     def get(self, request: Request) -> Response:
         """List the handlers. Each has its limits, slots and rates, and a problem if it has one."""
         reading, rates = current_reading(), recent_rates()
-        return Response([_handler_object(each, reading, rates) for each in conf.handlers().values()])
+        handlers = known_handlers(request, conf.handlers())
+        return Response([_handler_object(each, reading, rates) for each in handlers.values()])
 
 
 class HandlerView(API):
     """`GET /api/handlers/{type}`."""
+
+    scopes = READING
 
     @extend_schema(
         operation_id="get_handler",
@@ -119,10 +125,10 @@ class HandlerView(API):
     )
     def get(self, request: Request, type: str) -> Response:
         """Read a handler: its limits, slots, rates and problem."""
-        handlers = conf.handlers()
+        handlers = known_handlers(request, conf.handlers())
         if (handler := handlers.get(type)) is None:
             name = type[:100]
-            known = ", ".join(sorted(handlers))
+            known = ", ".join(sorted(handlers)) or "none that this API key is for"
             raise NotFound(f'no handler is named "{name}"; handlers.toml has {known}{near(name, handlers)}')
         return Response(_handler_object(handler, current_reading(), recent_rates()))
 

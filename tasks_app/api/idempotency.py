@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any, cast
+from typing import Any
 
 from rest_framework.request import Request
 
+from tasks_app.api.callers import caller_of
 from tasks_app.api.errors import Invalid
 from tasks_app.api.json_values import literal
 from tasks_app.lifecycle import IdempotencyKey, Submitted, earlier
@@ -37,7 +38,7 @@ def key_of(header: str | None, owner: int | None, path: str, body: Any) -> Idemp
 
 def request_key(request: Request, body: Any) -> IdempotencyKey | None:
     """The key of a view's request."""
-    return key_of(request.META.get("HTTP_IDEMPOTENCY_KEY"), cast("int | None", request.auth), request.path, body)
+    return key_of(request.META.get("HTTP_IDEMPOTENCY_KEY"), caller_of(request).key, request.path, body)
 
 
 def earlier_or(refusal: Exception, key: IdempotencyKey | None) -> Submitted:

@@ -161,7 +161,7 @@ QUEUED = {
     408: failure("The body did not arrive in time (DAEMON_BODY_TIMEOUT)."),
     413: failure("The body is larger than DAEMON_MAX_BODY."),
     422: _KEY_REUSED,
-    429: failure("The queue is full (DAEMON_MAX_QUEUE), or DAEMON_MAX_RATE is exceeded."),
+    429: failure("The queue is full (DAEMON_MAX_QUEUE), or DAEMON_MAX_RATE or the rate of the API key is exceeded."),
 }
 QUEUED_TOGETHER = {
     200: OpenApiResponse(QueuedTogether, "All tasks are stored and survive a power cut."),
@@ -175,12 +175,17 @@ QUEUED_TOGETHER = {
     408: QUEUED[408],
     413: failure("The body is larger than eight times DAEMON_MAX_BODY."),
     422: _KEY_REUSED,
-    429: failure("The tasks would exceed DAEMON_MAX_QUEUE, or DAEMON_MAX_RATE is exceeded."),
+    429: failure("The tasks would exceed DAEMON_MAX_QUEUE, or DAEMON_MAX_RATE or the rate of the API key is exceeded."),
 }
+CHANGED = OpenApiResponse(
+    TaskObject,
+    "The task as it is now. With an API key that lacks `tasks:read`, `task_data` is {}, `result` and `last_error` are "
+    "null, and it has no options.",
+)
 ONE = {200: TaskObject, **_NO_TASK}
 DELETED = {204: OpenApiResponse(None, "The task is deleted."), **_NO_TASK}
 CANCELLED = {
-    200: TaskObject,
+    200: CHANGED,
     **_NO_TASK,
     409: failure(
         "The task has ended.",
@@ -188,7 +193,7 @@ CANCELLED = {
     ),
 }
 REDRIVEN = {
-    200: TaskObject,
+    200: CHANGED,
     404: failure("No such task, or it is not failed.", not_failed="Task not found, or it is not failed"),
     409: failure(
         "Another task with its `unique_key` has not ended.",
@@ -243,7 +248,9 @@ _COMMON_FAILURES: dict[str, dict[str, Any]] = {
     },
     "503": {"description": "The database cannot be used, or the daemon is stopping or overloaded.", "content": _ERROR},
 }
-_CROSS_SITE = {"description": "A page of another site made the call.", "content": _ERROR}
+_CROSS_SITE = "a page of another site made the call"
+_NO_SCOPE = "the API key lacks the scope"
+_NO_TYPE = "it is not for the task's type"
 _NO_KEY = {
     "description": "A valid API key is required.",
     "content": _ERROR,
@@ -261,6 +268,17 @@ def _summary_and_description(text: str) -> dict[str, str]:
     """Split a view's docstring. Swagger UI shows the first sentence beside the address."""
     summary, _, more = " ".join(text.split()).partition(". ")
     return {"summary": summary.rstrip("."), **({"description": more} if more else {})}
+
+
+def _forbidden(method: str, operation: dict[str, Any]) -> str:
+    """When a call is 403, in a sentence; "" if never."""
+    reasons = [_NO_SCOPE] if "security" in operation else []
+    if "requestBody" in operation:
+        reasons.append(_NO_TYPE)
+    if method in ("post", "delete"):
+        reasons.append(_CROSS_SITE)
+    sentence = ", or ".join(reasons)
+    return f"{sentence[:1].upper()}{sentence[1:]}." if reasons else ""
 
 
 def complete(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
@@ -287,11 +305,12 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
                 answers.setdefault("401", _NO_KEY)
             for status, answer in _COMMON_FAILURES.items():
                 answers.setdefault(status, dict(answer))
-            if method in ("post", "delete"):
-                answers.setdefault("403", _CROSS_SITE)
+            if forbidden := _forbidden(method, operation):
+                answers.setdefault("403", {"description": forbidden, "content": _ERROR})
             for status in ("429", "503"):
                 if status in answers:
-                    answers[status] = {**answers[status], "headers": _RETRY_AFTER}
+                    headers = {**answers[status].get("headers", {}), **_RETRY_AFTER}
+                    answers[status] = {**answers[status], "headers": headers}
             for status, answer in answers.items():
                 answer["description"] = answer["description"] or HTTPStatus(int(status)).phrase
             operation["responses"] = dict(sorted(answers.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db import DatabaseError
@@ -16,11 +17,13 @@ from tasks_app.api import admission, schema, system_schema
 from tasks_app.api.errors import NotFound, Stopping, no_such_page
 from tasks_app.api.moments import rfc3339
 from tasks_app.api.tasks import API, PublicAPI
+from tasks_app.keys.grant import Scope
 from tasks_app.metrics import exposition
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.summary import summary
 from tasks_app.metrics.system_reading import current_reading
 
+METRICS: Mapping[str, Scope] = {"GET": Scope.METRICS_READ}
 UNAVAILABLE = OpenApiResponse(schema.ErrorObject, "The database cannot be reached.")
 
 
@@ -83,6 +86,8 @@ class ReadyView(PublicAPI):
 class APIMetricsView(API):
     """`GET /api/metrics`."""
 
+    scopes = METRICS
+
     @extend_schema(
         operation_id="api_metrics", tags=["system"], responses={200: system_schema.Summary, 503: UNAVAILABLE}
     )
@@ -93,6 +98,8 @@ class APIMetricsView(API):
 
 class MetricsView(API):
     """`GET /metrics`."""
+
+    scopes = METRICS
 
     @extend_schema(
         operation_id="metrics",

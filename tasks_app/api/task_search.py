@@ -25,7 +25,8 @@ SERVED = frozenset({"statuses", "types"})
 
 @dataclass(frozen=True)
 class Found:
-    """`rows`: those that match, in the order of the list. `end`: the last id that was looked at; None: the last one."""
+    """`rows`: those that match, in the order of the list. `end`: the last id that was looked at, or one
+    after it; None: the last one."""
 
     rows: TaskQuerySet
     end: UUID | None = None
@@ -46,6 +47,12 @@ class Search:
             # Both bounds: without statistics, PostgreSQL takes a range with one for a third of the table, and scans it.
             tasks = tasks.filter(pk__gte=self.first, pk__lte=self.last)
         return tasks.order_by("pk" if self.oldest else "-pk")
+
+    def edge(self, identity: UUID) -> UUID:
+        """The end of the millisecond of an id, in the order of the list. No task has it: a caller that may see only
+        some types learns no other task's id."""
+        millisecond = identity.int >> 80
+        return UUID(int=((millisecond + 1) << 80) - 1 if self.oldest else millisecond << 80)
 
     def until(self, end: UUID) -> Search:
         """The same search, no further than `end`."""
@@ -73,6 +80,8 @@ def search(wanted: TaskFilter, cursor: UUID | None, oldest: bool, limit: int) ->
     end = walk.values_list("pk", flat=True)[MAX_ROWS_READ - 1 : MAX_ROWS_READ].first()
     if end is None:
         return Found(wanted.matching(walk))
+    if wanted.types is not None:
+        end = scope.edge(end)
     near = wanted.matching(scope.until(end).ordered(rows))
     if not wanted.given <= SERVED:
         return Found(near, end)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 from urllib.parse import urlencode
+from uuid import UUID
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -20,27 +21,42 @@ from tasks_app.api import (
     list_schema,
     option_schema,
     pages,
+    rate_headers,
     schema,
     waiting,
 )
+from tasks_app.api.callers import READING, WRITING, ScopePermission, caller_of, check_type, known_tasks, task_in_path
 from tasks_app.api.errors import Conflict, NotFound, QueueFull
 from tasks_app.api.parsers import body_of
 from tasks_app.api.queued import existing_of, queued_body, queued_headers
+from tasks_app.api.rate_headers import RateHeaders
 from tasks_app.api.renderers import AlwaysJSON
 from tasks_app.api.response_budget import response_budget
 from tasks_app.api.task_search import search
+from tasks_app.keys.grant import Scope
 from tasks_app.lifecycle import LivingTwin, Submission, cancel, delete, intake, redrive
 from tasks_app.models import Task
 from tasks_app.store.transactions import writing
 
+#: What a task object has instead of what its caller may not read, and the fields that it keeps.
+WITHHELD = b',"task_data":{},"result":null,"last_error":null}'
+NOT_WITHHELD = [name for name in pages.TASK_OBJECT_FIELDS if name not in ("task_data", "result", "last_error")]
 
-def read(text: str, headers: dict[str, str] | None = None) -> Response:
+
+def read(identity: UUID, headers: dict[str, str] | None = None) -> Response:
     """The task object of an id. Raises NotFound."""
-    identity = inputs.task_id(text)
-    page = pages.Page(Task.objects.filter(pk=identity), 1) if identity else None
-    if page is None or not page.ids:
+    page = pages.Page(Task.objects.filter(pk=identity), 1)
+    if not page.ids:
         raise NotFound
     return _answer(page, _single, headers)
+
+
+def changed(request: Request, identity: UUID) -> Response:
+    """The task object of a task that the call has changed. Without the scope to read tasks, it has no content."""
+    if caller_of(request).may(Scope.TASKS_READ):
+        return read(identity)
+    page = pages.Page(Task.objects.filter(pk=identity), 1, NOT_WITHHELD)
+    return _answer(page, lambda objects: _single(objects)[:-1] + WITHHELD)
 
 
 def _single(objects: list[bytes]) -> bytes:
@@ -63,9 +79,14 @@ def _answer(
 
 
 class API(APIView):
-    """The base of all calls: JSON in, JSON out, whatever the headers say."""
+    """The base of all calls: JSON in, JSON out, whatever the headers say.
+
+    `scopes`: the one that an API key needs for each method.
+    """
 
     content_negotiation_class = AlwaysJSON
+    permission_classes = (ScopePermission,)
+    scopes: ClassVar[Mapping[str, Scope]] = {}
 
     def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
         """204. The Allow header, which every answer has, lists the methods."""
@@ -76,29 +97,36 @@ class PublicAPI(API):
     """The base of calls that need no key."""
 
     authentication_classes = ()
+    permission_classes = ()  # type: ignore[assignment]
 
 
-class QueueView(API):
+class QueueView(RateHeaders, API):
     """`POST /queue`."""
+
+    scopes = WRITING
 
     @extend_schema(
         operation_id="queue_task",
         tags=["tasks"],
         request=schema.NewTask,
-        parameters=[*option_schema.IDEMPOTENCY, schema.LOCATION, *schema.WAITING],
+        parameters=[*option_schema.IDEMPOTENCY, schema.LOCATION, *schema.WAITING, *rate_headers.RATE],
         responses=schema.QUEUED,
         examples=schema.QUEUE_EXAMPLES,
     )
     def post(self, request: Request) -> Response:
         """Queue a task. The answer means that it is stored and survives a power cut."""
+        caller = caller_of(request)
         seconds, hold = waiting.wanted(request), waiting.hold_of(request)
+        if seconds is not None:
+            caller.require(Scope.TASKS_READ)  # the answer has the task, which another caller may have posted
         body = body_of(request)
         key = idempotency.request_key(request, body)
         new = inputs.new_task(body, conf.handlers())
+        check_type(caller, new)
         if seconds and hold is not None:
             hold.reserve()  # before the task is stored: a request without a place stores nothing
         try:
-            with admission.admitted(conf.environment()) as tasks:
+            with admission.admitted(conf.environment(), rate=caller.rate) as tasks:
                 submitted = intake.submit(Submission([new], key))
                 tasks.stored = submitted.stored
         except QueueFull as full:
@@ -113,6 +141,8 @@ class QueueView(API):
 class TasksView(API):
     """`GET /api/tasks`."""
 
+    scopes = READING
+
     @extend_schema(
         operation_id="list_tasks",
         tags=["tasks"],
@@ -125,7 +155,7 @@ class TasksView(API):
         A filter other than `status` and `type` reads a limited number of rows for a page: a page may be short, even
         empty, and still have a next one."""
         asked = list_parameters.parse(request.query_params, conf.handlers())
-        found = search(asked.wanted, asked.page_cursor, asked.oldest, asked.limit)
+        found = search(known_tasks(request, asked.wanted), asked.page_cursor, asked.oldest, asked.limit)
         page = pages.Page(found.rows, asked.limit, asked.fields, asked.oldest)
         headers = {}
         if (cursor := page.ids[-1] if page.more else found.end) is not None:
@@ -139,17 +169,20 @@ class TasksView(API):
 class TaskView(API):
     """`GET` and `DELETE /api/tasks/{id}`."""
 
+    scopes: ClassVar = {"GET": Scope.TASKS_READ, "DELETE": Scope.TASKS_WRITE}
+
     @extend_schema(
         operation_id="get_task", tags=["tasks"], parameters=[schema.TASK_ID, *schema.WAITING], responses=schema.ONE
     )
     def get(self, request: Request, task_id: str) -> Response:
         """Read a task: its status and, once it is final, its result or why it failed."""
         seconds, hold = waiting.wanted(request), waiting.hold_of(request)
+        identity = task_in_path(request, task_id)
         if seconds is None or hold is None:
-            return read(task_id)
-        headers, identity = waiting.applied(seconds), inputs.task_id(task_id)
-        if not seconds or identity is None or waiting.is_final(identity):
-            return read(task_id, headers)
+            return read(identity)
+        headers = waiting.applied(seconds)
+        if not seconds or waiting.is_final(identity):
+            return read(identity, headers)
         hold.reserve()
         hold.until_final(identity, seconds, queued=False)
         return Response(headers=headers)
@@ -157,14 +190,15 @@ class TaskView(API):
     @extend_schema(operation_id="delete_task", tags=["tasks"], parameters=[schema.TASK_ID], responses=schema.DELETED)
     def delete(self, request: Request, task_id: str) -> Response:
         """Delete a task in any status. If it runs, its container is stopped and its result dropped."""
-        identity = inputs.task_id(task_id)
-        if identity is None or not delete(identity):
+        if not delete(task_in_path(request, task_id)):
             raise NotFound
         return Response(status=204)
 
 
 class CancelView(API):
     """`POST /api/tasks/{id}/cancel`."""
+
+    scopes = WRITING
 
     @extend_schema(
         operation_id="cancel_task",
@@ -175,19 +209,21 @@ class CancelView(API):
     )
     def post(self, request: Request, task_id: str) -> Response:
         """Cancel a task that has not ended. If it runs, its handler gets SIGTERM, and its result is dropped."""
-        identity = inputs.task_id(task_id)
+        identity = task_in_path(request, task_id)
         with writing():
             # Locked: no other request can redrive the task before the answer is made, so that says what was found.
-            task = Task.objects.select_for_update().filter(pk=identity).only("status").first() if identity else None
+            task = Task.objects.select_for_update().filter(pk=identity).only("status").first()
             if task is None:
                 raise NotFound
             if not cancel(task.pk):
                 raise Conflict(f"Task is already {task.status}; only a pending or processing task can be cancelled")
-            return read(task_id)
+            return changed(request, identity)
 
 
 class RedriveView(API):
     """`POST /api/tasks/{id}/redrive`."""
+
+    scopes = WRITING
 
     @extend_schema(
         operation_id="redrive_task",
@@ -198,11 +234,12 @@ class RedriveView(API):
     )
     def post(self, request: Request, task_id: str) -> Response:
         """Queue a failed task again, with a new budget of retries."""
-        identity = inputs.task_id(task_id)
+        missing = "Task not found, or it is not failed"
+        identity = task_in_path(request, task_id, missing)
         with writing():  # no node can claim the task before the answer is read, so it says `pending`
             try:
-                if identity is None or not redrive(identity):
-                    raise NotFound("Task not found, or it is not failed")
+                if not redrive(identity):
+                    raise NotFound(missing)
             except LivingTwin as refused:
                 raise Conflict(f"Task {refused.task} has the same type and unique_key and has not ended") from None
-            return read(task_id)
+            return changed(request, identity)

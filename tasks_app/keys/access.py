@@ -1,4 +1,4 @@
-"""Decides whether a request has the API key that it needs. The views and the fast path ask the same object."""
+"""Decides what the caller of a request may do, by its API key. The views and the fast path ask the same object."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import structlog
 
 from tasks_app.conf import Environment
 from tasks_app.keys.api_keys import Keys, digest, keys
+from tasks_app.keys.caller import ANYONE, Caller
 from tasks_app.logs.log_once import LogOnce
 
 log = structlog.get_logger(__name__)
@@ -31,21 +32,22 @@ class Access:
         self._keys = keys
         self._log_once = LogOnce()
 
-    def admit(self, env: Environment, given: str | None, *, may_query: bool = True) -> int | None:
+    def admit(self, env: Environment, given: str | None, *, may_query: bool = True) -> Caller:
         """Admit a request by its Authorization header, None if it has none.
 
         Keys are required beyond loopback, and everywhere once a first key was made, even if it was revoked: a proxy may
-        expose loopback to the world. With DAEMON_AUTH=off they are never required. Returns the id of the key; None if
-        none is required, or for the supervisor's own. Raises Unauthorized, and DatabaseError if the keys cannot be
-        read. With `may_query=False` it sends no query, and raises Unauthorized if the keys have to be read.
+        expose loopback to the world. With DAEMON_AUTH=off they are never required. Returns what the caller may do:
+        everything if no key is required, and for the supervisor. Raises Unauthorized, also for a key that has expired
+        meanwhile, and DatabaseError if the keys cannot be read. With `may_query=False` it sends no query, and raises
+        Unauthorized if the keys have to be read.
         """
         if env.auth == "off":
-            return None
+            return ANYONE
         known = self._keys.current() if may_query else self._keys.cached()
         if known is None:
             raise Unauthorized("the keys have to be read")
         if not known.any_made and not env.exposed:
-            return None
+            return ANYONE
         if given is None:
             if known.any_made:
                 raise Unauthorized(KEY_REQUIRED)
@@ -56,10 +58,14 @@ class Access:
         if scheme.lower() != "bearer":
             raise Unauthorized(NOT_BEARER)
         key = key.strip()
-        identity = self._keys.match(key, known)
-        if identity is None and not _is_supervisor(key):
-            raise Unauthorized(UNKNOWN_KEY)
-        return identity
+        caller = self._keys.match(key, known)
+        if caller is None:
+            if not _is_supervisor(key):
+                raise Unauthorized(UNKNOWN_KEY)
+            return ANYONE
+        if caller.expires_at is not None and caller.expired:
+            raise Unauthorized(f"this API key expired at {caller.expires_at:%Y-%m-%dT%H:%M:%SZ}")
+        return caller
 
 
 def _is_supervisor(key: str) -> bool:

@@ -7,9 +7,10 @@ import hmac
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import NamedTuple
 
 import structlog
 from django.db import DatabaseError, IntegrityError, OperationalError
@@ -17,6 +18,9 @@ from django.db.models import Q
 from django.utils import timezone
 
 from tasks_app.conf.weak_secrets import KEY_MARK, MAX_KEY_CHARACTERS, key_fault
+from tasks_app.keys.caller import Caller
+from tasks_app.keys.grant import Grant
+from tasks_app.keys.key_rate import KeyRate
 from tasks_app.models import ApiKey
 from tasks_app.store.clock import Now
 from tasks_app.store.transactions import writing
@@ -32,9 +36,11 @@ USE_INTERVAL_SECONDS = 60.0
 #: How long a thread waits for another one's first reading.
 FIRST_READING_TIMEOUT_SECONDS = 2.0
 
+EVERYTHING = Grant()
+
 
 class KeyRefused(Exception):
-    """A key cannot have this name or this text; the message says why."""
+    """A key cannot have this name, this text or this grant; the message says why."""
 
 
 def digest(key: str) -> str:
@@ -42,9 +48,9 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def create(name: str) -> str:
+def create(name: str, grant: Grant = EVERYTHING) -> str:
     """Make a key and return it; only its hash is stored. Raises KeyRefused."""
-    return _store(name, f"{KEY_MARK}{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}")
+    return _store(name, f"{KEY_MARK}{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}", grant)
 
 
 def ensure(name: str, key: str) -> bool:
@@ -56,21 +62,36 @@ def ensure(name: str, key: str) -> bool:
         raise KeyRefused(fault)
     if ApiKey.objects.filter(digest=digest(key)).exists():
         return False
-    _store(name, key)
+    _store(name, key, EVERYTHING)
     return True
 
 
-def _store(name: str, key: str) -> str:
+def _store(name: str, key: str, grant: Grant) -> str:
     if not name or name != name.strip() or len(name) > 100 or not name.isprintable() or name.startswith(KEY_MARK):
         raise KeyRefused(
             f"a key's name has 1 to 100 printable characters, no blank at either end and no {KEY_MARK} at the beginning"
         )
+    if fault := grant.fault():
+        raise KeyRefused(fault)
     try:
         with writing():
-            ApiKey.objects.create(name=name, prefix=key[:PREFIX_CHARACTERS], digest=digest(key), created_at=Now())
+            ApiKey.objects.create(
+                name=name,
+                prefix=key[:PREFIX_CHARACTERS],
+                digest=digest(key),
+                scopes=_stored(grant.scopes),
+                types=_stored(grant.types),
+                rate=grant.rate,
+                expires_at=grant.expires_at,
+                created_at=Now(),
+            )
     except IntegrityError:
         raise KeyRefused(f"there is a key named {name!r}; revoke it first, or choose another name") from None
     return key
+
+
+def _stored(words: Sequence[str] | None) -> list[str] | None:
+    return None if words is None else sorted(set(words))
 
 
 def revoke(which: str) -> int:
@@ -90,11 +111,19 @@ def revoke_key(pk: int) -> bool:
         return ApiKey.objects.filter(pk=pk, revoked_at=None).update(revoked_at=Now()) == 1
 
 
+class StoredKey(NamedTuple):
+    """A key that is not revoked: its hash, its id and its caller."""
+
+    digest: str
+    identity: int
+    caller: Caller
+
+
 @dataclass(frozen=True)
 class KeyReading:
-    """The keys in force, as (id, digest) by prefix, and whether any key was ever made."""
+    """The keys that are not revoked, by prefix, and whether any key was ever made."""
 
-    in_force: Mapping[str, tuple[tuple[int, str], ...]] = field(default_factory=dict)
+    in_force: Mapping[str, tuple[StoredKey, ...]] = field(default_factory=dict)
     any_made: bool = False
 
 
@@ -107,6 +136,8 @@ class Keys:
         self._reading = threading.Lock()
         self._used_at: dict[int, float] = {}
         self._unwritten: set[int] = set()
+        #: Of each key that has a rate. They outlive a reading.
+        self._rates: dict[int, KeyRate] = {}
 
     def current(self) -> KeyReading:
         """The keys as they were at most a second ago, or longer ago while the database is unavailable.
@@ -122,7 +153,7 @@ class Keys:
         try:
             if last is None and self._last is not None:
                 return self._last  # another thread read them while this one waited
-            self._last = last = _read()
+            self._last = last = _read(self._rates)
         except DatabaseError as error:
             if last is None:
                 raise
@@ -139,15 +170,19 @@ class Keys:
             return self._last
         return None
 
-    def match(self, key: str, reading: KeyReading | None = None) -> int | None:
-        """The id of a key in force, whose use is recorded; None for anything else. Uses `reading` if it is given."""
+    def match(self, key: str, reading: KeyReading | None = None) -> Caller | None:
+        """The caller with this key; None if it is no key that is in force. Uses `reading` if it is given.
+
+        Records the use, unless the key has expired.
+        """
         if len(key) > MAX_KEY_CHARACTERS or not key.isascii():
             return None
         given = digest(key)
-        for identity, stored in (reading or self.current()).in_force.get(key[:PREFIX_CHARACTERS], ()):
+        for stored, identity, caller in (reading or self.current()).in_force.get(key[:PREFIX_CHARACTERS], ()):
             if hmac.compare_digest(given, stored):
-                self._record_use(identity)
-                return identity
+                if caller.expires_at is None or not caller.expired:
+                    self._record_use(identity)
+                return caller
         return None
 
     def _record_use(self, identity: int) -> None:
@@ -167,11 +202,24 @@ class Keys:
         self._unwritten -= uses
 
 
-def _read() -> KeyReading:
-    in_force: dict[str, tuple[tuple[int, str], ...]] = {}
-    for prefix, identity, stored in ApiKey.objects.filter(revoked_at=None).values_list("prefix", "id", "digest"):
-        in_force[prefix] = (*in_force.get(prefix, ()), (identity, stored))
+def _read(rates: dict[int, KeyRate]) -> KeyReading:
+    """Read the keys. `rates`: those of the last reading, which a key with the same rate keeps."""
+    in_force: dict[str, tuple[StoredKey, ...]] = {}
+    ids = set()
+    for row in ApiKey.objects.filter(revoked_at=None):
+        if row.rate is not None:
+            ids.add(row.pk)
+            if row.pk not in rates or rates[row.pk].rate != row.rate:
+                rates[row.pk] = KeyRate(row.rate)
+        caller = Caller(row.pk, _words(row.scopes), _words(row.types), rates.get(row.pk), row.expires_at)
+        in_force[row.prefix] = (*in_force.get(row.prefix, ()), StoredKey(row.digest, row.pk, caller))
+    for gone in rates.keys() - ids:
+        del rates[gone]
     return KeyReading(in_force, bool(in_force) or ApiKey.objects.exists())
+
+
+def _words(stored: list[str] | None) -> frozenset[str] | None:
+    return None if stored is None else frozenset(stored)
 
 
 keys = Keys()

@@ -14,7 +14,13 @@ class ApiKey(models.Model):
     prefix = models.CharField(max_length=12, db_index=True)
     #: SHA-256 of the whole key, as hex digits.
     digest = models.CharField(max_length=64, unique=True)
+    #: What it allows: `keys.grant.Grant`. Null: no limit.
+    scopes = models.JSONField(null=True)
+    types = models.JSONField(null=True)
+    #: Tasks a second.
+    rate = models.FloatField(null=True)
     created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(null=True)
     #: Precise to the minute.
     last_used_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)

@@ -24,6 +24,7 @@ from tasks_app.api.idempotency import key_of
 from tasks_app.api.queued import existing_of, queued_body, queued_headers
 from tasks_app.api.strict_json import BadJSON, loads
 from tasks_app.keys.access import Unauthorized, access
+from tasks_app.keys.key_rate import KeyRate
 from tasks_app.lifecycle import KeyReused, Submission, Submitted, intake
 from tasks_app.metrics.local_counters import process
 from tasks_app.web.request_queue import Request
@@ -62,18 +63,19 @@ class FastPath:
 
     def takes(self, request: Request) -> bool:
         """True if the fast path answers this request. Does not block."""
-        if request.scope.path != "/queue" or (submission := self._submission(request)) is None:
+        if request.scope.path != "/queue" or (admitted := self._submission(request)) is None:
             return False
+        submission, rate = admitted
         try:
             submitted = intake.submit_nowait(submission)
         except RuntimeError:  # the intake's thread cannot be started: the view's threads exist already
             backlog.release()
             return False
-        submitted.add_done_callback(partial(self._answer, request))
+        submitted.add_done_callback(partial(self._answer, request, rate))
         return True
 
-    def _submission(self, request: Request) -> Submission | None:
-        """The task of a valid request, admitted; None if the view has to handle it."""
+    def _submission(self, request: Request) -> tuple[Submission, KeyRate | None] | None:
+        """The task of a valid request, admitted, and the rate of its caller; None if the view has to handle it."""
         scope = request.scope
         if scope.method != "POST" or scope.query_string or scope.authority or len(request.body) > MAX_BODY_BYTES:
             return None
@@ -81,14 +83,16 @@ class FastPath:
         if not self._is_ordinary(headers) or backlog.due:
             return None
         try:
-            owner = access.admit(self._env, headers.get("authorization"), may_query=False)
+            caller = access.admit(self._env, headers.get("authorization"), may_query=False)
             body = loads(request.body)
-            key = key_of(headers.get("idempotency-key"), owner, scope.path, body)
+            key = key_of(headers.get("idempotency-key"), caller.key, scope.path, body)
             new = inputs.new_task(body, conf.handlers())
-            admission.admit(self._env, may_query=False)
+            if not caller.may_post(new.task_type):
+                return None
+            admission.admit(self._env, may_query=False, rate=caller.rate)
         except (Unauthorized, BadJSON, APIException):
             return None
-        return Submission([new], key)
+        return Submission([new], key), caller.rate
 
     def _is_ordinary(self, headers: Any) -> bool:
         pairs = headers.items()
@@ -104,7 +108,7 @@ class FastPath:
             headers.get(name) is not None or name not in headers for name in ("authorization", "idempotency-key")
         )
 
-    def _answer(self, request: Request, submitted: Future[Submitted]) -> None:
+    def _answer(self, request: Request, rate: KeyRate | None, submitted: Future[Submitted]) -> None:
         """Answer a request whose task was stored or refused. On the intake's thread."""
         error = submitted.exception()
         if isinstance(error, KeyReused) or (error is None and not submitted.result().stored):
@@ -122,6 +126,8 @@ class FastPath:
                 # DRF, which adds Allow, does not answer a bug.
                 common = [pair for pair in self._headers if status != 500 or pair[0] != "allow"]
                 headers = [*common, *((name, value) for name, value in failure.items() if name != "Content-Type")]
+            if rate is not None and status != 500:
+                headers += [(name.lower(), value) for name, value in rate.headers().items()]
             process.add(f"http|{status}|queue|POST")
             process.observe("http_seconds", f"{status}|queue|POST", time.monotonic() - request.arrived_at)
             request.proto.response_bytes(status, [*headers, ("content-length", str(len(body)))], body)

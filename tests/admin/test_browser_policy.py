@@ -18,7 +18,7 @@ def pages(admin: Client) -> dict[str, str]:
     addresses = (
         "/admin/", base, f"{base}{one.pk}/change/", f"{base}{one.pk}/delete/", f"{base}{one.pk}/history/",
         "/admin/tasks_app/node/", "/admin/auth/user/", "/admin/auth/user/add/", "/admin/axes/accessattempt/",
-        "/admin/password_change/",
+        "/admin/password_change/", "/admin/tasks_app/apikey/", "/admin/tasks_app/apikey/add/",
     )  # fmt: skip
     found = {address: admin.get(address) for address in addresses}
     found["/admin/login/"] = Client(SERVER_NAME="localhost").get("/admin/login/")

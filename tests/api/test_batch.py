@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from tasks_app import conf
 from tasks_app.api import admission
 from tasks_app.conf import Environment
+from tasks_app.keys.token_bucket import TokenBucket
 from tasks_app.lifecycle import intake
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.models import Task
@@ -191,7 +192,7 @@ def test_a_batch_over_eight_times_a_tasks_limit_is_413(api: Client) -> None:
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(conf, "environment", lambda: Environment())
-    monkeypatch.setattr(admission, "token_bucket", admission.TokenBucket())
+    monkeypatch.setattr(admission, "token_bucket", TokenBucket())
     return monkeypatch
 
 

@@ -15,6 +15,7 @@ from tasks_app import conf
 from tasks_app.api import admission
 from tasks_app.api import tasks as views
 from tasks_app.api.backlog import backlog
+from tasks_app.keys.token_bucket import TokenBucket
 from testkit.daemon import shipped
 from testkit.ports import free_port
 from testkit.process import Process
@@ -29,7 +30,11 @@ def boom(*_: Any, **__: Any) -> Any:
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("name", "method", "path"),
-    [("intake.submit", "post", "/queue"), ("read", "get", "/api/tasks/x"), ("pages.Page", "get", "/api/tasks")],
+    [
+        ("intake.submit", "post", "/queue"),
+        ("read", "get", "/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"),
+        ("pages.Page", "get", "/api/tasks"),
+    ],
 )
 def test_a_bug_is_500_with_an_id_and_no_internals(
     api: Client, monkeypatch: pytest.MonkeyPatch, name: str, method: str, path: str
@@ -123,7 +128,7 @@ def test_a_full_queue_is_429_until_there_is_room(api: Client, monkeypatch: pytes
 def test_faster_than_the_limit_is_429_and_says_the_limit(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     env = conf.environment().model_copy(update={"max_rate": 0.001})
     monkeypatch.setattr(conf, "environment", lambda: env)
-    monkeypatch.setattr(admission, "token_bucket", admission.TokenBucket())
+    monkeypatch.setattr(admission, "token_bucket", TokenBucket())
     first, second = (api.post("/queue", b'{"type": "echo"}', content_type="application/json") for _ in range(2))
     assert first.status_code == 200
     assert second.status_code == 429

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 
 from tasks_app import conf
@@ -11,6 +12,7 @@ from tasks_app.api import authentication
 from tasks_app.keys import api_keys
 from tasks_app.keys.access import Access
 from tasks_app.metrics import system_reading
+from tests.admin.conftest import logged_in
 
 
 @pytest.fixture(autouse=True)
@@ -37,3 +39,9 @@ def listen(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(conf, "environment", lambda: env)
 
     return to
+
+
+@pytest.fixture
+def admin(db: None) -> Client:
+    """A logged-in administrator called `ada`."""
+    return logged_in(User.objects.create_superuser("ada", None, "a good password"))

@@ -71,7 +71,8 @@ def test_a_missing_page_of_what_is_open_needs_no_key(client: Client, path: str) 
 
 def test_a_view_is_told_which_key_a_request_had(rf: RequestFactory, db: None) -> None:
     request = Request(rf.get("/", headers=bearer(create("ci"))))
-    assert KeyAuthentication().authenticate(request) == (None, ApiKey.objects.get().pk)
+    user, caller = KeyAuthentication().authenticate(request)
+    assert (user, caller.key, caller.scopes, caller.types) == (None, ApiKey.objects.get().pk, None, None)
 
 
 def test_a_key_in_force_opens_every_call(client: Client) -> None:
@@ -189,7 +190,7 @@ def test_without_a_database_the_last_reading_stays_in_use(client: Client, monkey
     key = create("ci")
     assert api_keys.keys.match(key)
 
-    def away() -> None:
+    def away(*_: object) -> None:
         raise OperationalError("away")
 
     monkeypatch.setattr(api_keys, "_read", away)
@@ -199,7 +200,7 @@ def test_without_a_database_the_last_reading_stays_in_use(client: Client, monkey
 
 
 def test_a_process_that_has_never_read_the_keys_answers_503(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away() -> None:
+    def away(*_: object) -> None:
         raise OperationalError("away")
 
     monkeypatch.setattr(api_keys, "_read", away)

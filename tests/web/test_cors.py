@@ -72,6 +72,8 @@ def test_a_page_of_an_allowed_origin_reads_answers_and_refusals(api: Api) -> Non
             "location",
             "next-cursor",
             "preference-applied",
+            "ratelimit",
+            "ratelimit-policy",
             "retry-after",
         }
         assert "origin" in words(headers["vary"])

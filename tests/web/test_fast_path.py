@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from concurrent.futures import Future
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,12 +17,15 @@ from uuid import uuid4
 import django.test
 import pytest
 from django.db import OperationalError, connection
+from django.utils import timezone
 
 from tasks_app import conf
-from tasks_app.api import admission
+from tasks_app.api import admission, authentication
 from tasks_app.api.backlog import backlog
-from tasks_app.keys import api_keys
+from tasks_app.keys import api_keys, token_bucket
 from tasks_app.keys.access import Access
+from tasks_app.keys.grant import Grant
+from tasks_app.keys.token_bucket import TokenBucket
 from tasks_app.lifecycle import Submitted, intake
 from tasks_app.lifecycle.intake import Intake
 from tasks_app.models import ApiKey, IdempotencyKey, Task
@@ -254,8 +258,7 @@ def test_what_the_view_has_to_refuse_goes_to_it(posting: Client) -> None:
 
 def test_keys_belong_to_the_api_key_of_their_request(posting: Client) -> None:
     one, two = (f"Bearer {api_keys.create(name)}" for name in ("one", "two"))
-    posting.keys._last = None
-    posting.keys.current()
+    read_keys(posting)
     for authorization in (one, two, one):
         assert posting.posts(idempotency_key="abc", authorization=authorization)
     assert posting.answers[0][2] == posting.answers[2][2] != posting.answers[1][2]
@@ -287,7 +290,7 @@ def test_a_request_that_needs_the_database_first_goes_to_the_view(posting: Clien
 
 
 def test_a_full_queue_takes_no_token_of_the_rate_limit(posting: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "token_bucket", admission.TokenBucket())
+    monkeypatch.setattr(admission, "token_bucket", TokenBucket())
     full = conf.environment().model_copy(update={"max_queue": 1, "max_rate": 0.001})
     assert backlog.reserve(1)
     posting.fast_path._env = full
@@ -324,13 +327,72 @@ def test_while_another_thread_reads_the_last_reading_is_used(posting: Client) ->
 
 def test_only_a_valid_key_takes_the_fast_path(posting: Client) -> None:
     key = api_keys.create("ci")
-    posting.keys._last = None
-    posting.keys.current()
+    read_keys(posting)
     assert posting.posts(authorization=f"Bearer {key}")
     refused = (None, "", f"Bearer {key}x", f"Basic {key}", key, "Bearer", f"Bearer {key},{key}")
     for text in refused:
         assert not posting.takes(**({} if text is None else {"authorization": text}))
     assert Task.objects.count() == 1
+
+
+def read_keys(posting: Client) -> None:
+    posting.keys._last = None
+    posting.keys.current()
+
+
+def holder(posting: Client, name: str, **grant: Any) -> str:
+    """The header of a new key."""
+    text = f"Bearer {api_keys.create(name, Grant(**grant))}"
+    read_keys(posting)
+    return text
+
+
+def test_a_key_that_allows_the_task_takes_the_fast_path(posting: Client) -> None:
+    enough = {"scopes": ["tasks:write"], "types": ["echo", "prime"], "expires_at": timezone.now() + timedelta(hours=1)}
+    assert posting.posts(authorization=holder(posting, "enough", **enough))
+    for number, less in enumerate(({"scopes": ["tasks:read", "operate"]}, {"types": ["prime", "Echo"]})):
+        assert not posting.takes(authorization=holder(posting, str(number), **enough | less))
+    assert Task.objects.count() == 1
+
+
+def test_an_expired_key_goes_to_the_view(posting: Client) -> None:
+    expired = holder(posting, "expired", expires_at=timezone.now() + timedelta(hours=1))
+    assert posting.posts(authorization=expired)
+    ApiKey.objects.update(expires_at=timezone.now())
+    read_keys(posting)
+    assert not posting.takes(authorization=expired)
+
+
+def test_the_fast_path_and_the_view_share_a_keys_rate_and_tell_it_alike(
+    posting: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = SimpleNamespace(monotonic=lambda: 1000.0)
+    monkeypatch.setattr(token_bucket, "time", now)
+    monkeypatch.setattr(authentication, "access", Access(posting.keys))
+    given = {"authorization": holder(posting, "slow", rate=3.0)}
+    view = django.test.Client(raise_request_exception=False, SERVER_NAME="localhost")
+
+    def ask() -> Any:
+        return view.post("/queue", TASK, "application/json", headers=given)
+
+    assert posting.posts(authorization=given["authorization"])
+    assert ask().headers["RateLimit"] == '"key";r=1;t=1'
+    assert posting.posts(authorization=given["authorization"])
+    assert not posting.takes(authorization=given["authorization"])
+    assert [headers["ratelimit"] for _, headers, _ in posting.answers] == ['"key";r=2;t=1', '"key";r=0;t=1']
+    assert {headers["ratelimit-policy"] for _, headers, _ in posting.answers} == {'"key";q=3;w=1;qu="tasks"'}
+    assert (ask().status_code, ask().headers["RateLimit"]) == (429, '"key";r=0;t=1')
+    close(intake)
+
+
+def test_a_full_queue_takes_nothing_of_a_keys_rate(posting: Client) -> None:
+    text = holder(posting, "slow", rate=1.0)
+    posting.fast_path._env = conf.environment().model_copy(update={"max_queue": 1})
+    assert backlog.reserve(1)
+    assert not posting.takes(authorization=text)
+    backlog.release()
+    assert posting.posts(authorization=text)
+    assert not posting.takes(authorization=text)
 
 
 def test_beyond_loopback_a_key_is_required_unless_auth_is_off(posting: Client) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import OperationalError, connection
+from django.db.models import Q
 
 from tasks_app import conf
 from tasks_app.keys.api_keys import digest
@@ -26,6 +27,7 @@ from tasks_app.management.platform_command import PlatformCommand, manage_py
 from tasks_app.management.supervisor import Supervisor
 from tasks_app.models import ApiKey
 from tasks_app.process.name import name_process
+from tasks_app.store.clock import Now
 from tasks_app.store.current import store
 
 #: For a database server that starts at the same time.
@@ -109,7 +111,7 @@ class Command(PlatformCommand):
         self._say(f"  api       {base}/queue")
         self._say(f"  docs      {base}/docs")
         self._say(f"  admin     {base}/admin/  {_login(env, password)}")
-        keys = ApiKey.objects.filter(revoked_at=None).count()
+        keys = ApiKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), revoked_at=None).count()
         needs_key = env.auth == "keys" and (env.exposed or ApiKey.objects.exists())
         if needs_key:
             self._say(f"  keys      {keys} valid; every call needs one: {manage_py()} apikey create NAME")

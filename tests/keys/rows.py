@@ -1,0 +1,36 @@
+"""Keys and tasks for the tests of what a key allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.test import Client
+
+from tasks_app.keys.api_keys import create
+from tasks_app.keys.grant import Grant
+from tasks_app.models import Task
+from tests.admin.rows import task
+
+EVERY_SCOPE = ("tasks:read", "tasks:write", "operate", "metrics:read")
+MISSING = "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"
+
+
+class Holder:
+    """A caller with a new key."""
+
+    def __init__(self, name: str = "holder", **grant: Any) -> None:
+        self.client = Client(raise_request_exception=False, SERVER_NAME="localhost")
+        self.headers = {"authorization": f"Bearer {create(name, Grant(**grant))}"}
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        """The answer to a call."""
+        call = getattr(self.client, method.lower())
+        given = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        if body is None:
+            return call(path, headers=given)
+        return call(path, body, content_type="application/json", headers=given)
+
+
+def of_type(name: str, status: str = "pending", **fields: Any) -> Task:
+    """A stored task of this type."""
+    return task(status, task_type=name, **fields)
