@@ -147,7 +147,7 @@ WAITING = [
 
 _INVALID = "The request is invalid. The sentence says what is wrong, where, and what would be valid."
 BAD = {400: failure(_INVALID)}
-_NO_TASK = {404: failure("No such task.", missing="Task not found")}
+NO_TASK = {404: failure("No such task.", missing="Task not found")}
 _KEY_REUSED = failure(
     "Another request had this Idempotency-Key. Nothing was stored.",
     reused=f"this Idempotency-Key was used for another request, whose first task is {UUID_EXAMPLE}; use a new key",
@@ -177,11 +177,11 @@ QUEUED_TOGETHER = {
     422: _KEY_REUSED,
     429: failure("The tasks would exceed DAEMON_MAX_QUEUE, or DAEMON_MAX_RATE is exceeded."),
 }
-ONE = {200: TaskObject, **_NO_TASK}
-DELETED = {204: OpenApiResponse(None, "The task is deleted."), **_NO_TASK}
+ONE = {200: TaskObject, **NO_TASK}
+DELETED = {204: OpenApiResponse(None, "The task is deleted."), **NO_TASK}
 CANCELLED = {
     200: TaskObject,
-    **_NO_TASK,
+    **NO_TASK,
     409: failure(
         "The task has ended.",
         ended="Task is already completed; only a pending or processing task can be cancelled",
