@@ -73,9 +73,7 @@ def _no_node(facts: Facts) -> Reason:
     if facts.nodes:
         return Reason(Word.NO_NODE, "the only workers that serve its type are stopping", values)
     unknown = "" if facts.known else ", and this server's handlers.toml does not have it"
-    which = (
-        "the one worker that lives does not serve" if facts.living == 1 else f"none of {facts.living} workers serves"
-    )
+    which = "the only worker does not serve" if facts.living == 1 else f"none of {facts.living} workers serves"
     return Reason(Word.NO_NODE, f"{which} its type{unknown}", values)
 
 

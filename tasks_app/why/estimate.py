@@ -52,8 +52,10 @@ def estimate(before: int, slots: int, ready_for: float, ended: Sequence[Ended]) 
         used = recent if len(recent) >= MIN_ATTEMPTS else ended[:MIN_ATTEMPTS]
         mean = sum(each.took for each in used) / len(used)
         between = mean / slots
-        which = "the last attempt" if len(used) == 1 else f"the last {len(used)} attempts"
-        source = f"{which} of this type took {span(mean)} on average; {slots} {'slot' if slots == 1 else 'slots'}"
+        which, average = (
+            ("the last attempt", "") if len(used) == 1 else (f"the last {len(used)} attempts", " on average")
+        )
+        source = f"{which} of this type took {span(mean)}{average}; {slots} {'slot' if slots == 1 else 'slots'}"
     rounds, rest = divmod(before, slots)
     seconds = rounds * between * slots + _until_free(between * slots, slots, ended)[rest]
     return Estimate(max(seconds, between / 2), source)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.db.models import OuterRef, Subquery
+
 from tasks_app import conf
 from tasks_app.metrics.system_reading import SILENCE_SECONDS, SystemReading, current_reading, living
 from tasks_app.models import Attempt, Node, Status, Task
@@ -80,8 +82,12 @@ def _ended(task_type: str, now: datetime) -> list[Ended]:
     last = Attempt.objects.order_by("-pk").values_list("pk", flat=True).first()
     if last is None:
         return []
+    # As a join, planners read the whole table of tasks for it.
+    of_task = Task.objects.filter(pk=OuterRef("task_id")).values("task_type")[:1]
     rows = (
-        Attempt.objects.filter(pk__gt=last - MAX_ATTEMPTS_READ, task__task_type=task_type)
+        Attempt.objects.filter(pk__gt=last - MAX_ATTEMPTS_READ)
+        .alias(task_type=Subquery(of_task))
+        .filter(task_type=task_type)
         .order_by("-pk")
         .values_list("started_at", "ended_at")[:MAX_ATTEMPTS_USED]
     )
