@@ -11,8 +11,8 @@ put first. With CI=true a server that is missing is a failure.
 With `--all`, on a Debian, each test that started a program which a bare machine lacks runs once more with a PATH that
 has nothing else than such a machine (testkit/bare.py): it has to be left out, or to pass, and none may fail.
 Without arguments what takes long is left out (LONG in tests/conftest.py), and so are deployments on servers; `--all`
-runs every test, and so does CI. Four tests run at a time: first the embedded leg, then
-both server legs side by side. Other arguments go to pytest in the place of all that, one leg after another.
+runs every test, and so does CI. The legs run side by side, and four tests at a time of all of them
+(testkit/turns.py). Other arguments go to pytest in the place of all that, one leg after another.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ from typing import IO
 import psycopg
 
 TOP = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(TOP))
+
+from testkit import turns  # noqa: E402 (found by the line above)
+
+#: More tests at a time make each other late: those with a limit of seconds fail.
+AT_A_TIME = 4
 REDIS, RABBITMQ = "redis://127.0.0.1:6379/0", "amqp://guest:guest@127.0.0.1:5672//"
 POSTGRES = os.environ.get("TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/taskdaemon")
 ON_POSTGRES = {"DATABASE_URL": POSTGRES, "DAEMON_SECRET_KEY": "for tests alone, " * 4}
@@ -40,12 +46,12 @@ NO_TEST_CHOSEN = 5
 
 @dataclass(frozen=True)
 class Leg:
-    """One run of pytest: those of its tests that `chosen` (an expression over marks) takes, so many at a time."""
+    """One run of pytest: those of its tests that `chosen` (an expression over marks) takes, by so many processes."""
 
     name: str
     chosen: str
     environment: dict[str, str]
-    at_a_time: int = 4
+    processes: int = AT_A_TIME
 
 
 def postgres_fault() -> str | None:
@@ -89,9 +95,9 @@ def clean_environment() -> dict[str, str]:
 
 
 def together(leg: Leg) -> list[str]:
-    """pytest's words for so many files at a time, in their order, and for what took long."""
+    """pytest's words for so many processes, each with a file at a time, in order, and for what took long."""
     return [
-        *("-n", str(leg.at_a_time), "--dist", "loadfile", "--no-loadscope-reorder"),
+        *("-n", str(leg.processes), "--dist", "loadfile", "--no-loadscope-reorder"),
         *("--durations", "20", "--durations-min", "10"),
     ]
 
@@ -152,7 +158,7 @@ def main(arguments: list[str]) -> int:
         elif fault := postgres or missing.get(broker):
             not_run.append(f"leg {name}: {fault}")
         else:
-            legs.append(Leg(name, chosen, ON_POSTGRES | {"TEST_BROKER_URL": url}, 3 if broker == "redis" else 1))
+            legs.append(Leg(name, chosen, ON_POSTGRES | {"TEST_BROKER_URL": url}, 3 if broker == "redis" else 2))
 
     if short:
         # Deployments wait for time-outs more than all else does; on servers they wait in the long run.
@@ -171,8 +177,12 @@ def main(arguments: list[str]) -> int:
         if arguments:
             statuses = [run(leg, arguments) for leg in legs]
         else:
-            # More than four tests at a time make each other late: those with a limit of seconds fail.
-            statuses = [run(legs[0], []), *run_side_by_side(legs[1:])]
+            fifo = Path(scratch) / "turns"
+            kept = turns.make(fifo, AT_A_TIME)
+            statuses = run_side_by_side(
+                [replace(leg, environment=leg.environment | {turns.FIFO: str(fifo)}) for leg in legs]
+            )
+            os.close(kept)
         results = dict(zip((leg.name for leg in legs), statuses, strict=True))
         if bare.exists():
             results["bare machine"] = run_bare(bare)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from testkit import bare
+from testkit import bare, turns
 from testkit.foreground import as_in_the_foreground
 from testkit.images.__main__ import ensure
 from testkit.images.docker import Trouble
@@ -138,6 +138,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # The longest begin first, so that the end does not wait for one of them alone (xdist keeps this order).
     rows = list(LONG)
     items.sort(key=lambda item: rows.index(row) if (row := of[item]) else len(rows))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Wait for a turn, before the time limit of the test begins."""
+    with turns.turn():
+        return (yield)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

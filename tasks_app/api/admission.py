@@ -7,10 +7,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from tasks_app.api.backlog import backlog
-from tasks_app.api.errors import Stopping, TooMany
+from tasks_app.api.errors import QueueFull, Stopping, TooMany
 from tasks_app.conf import Environment
+from tasks_app.lifecycle import KeyReused
 
 
 class TokenBucket:
@@ -42,14 +44,26 @@ def draining(env: Environment) -> bool:
 token_bucket = TokenBucket()
 
 
+@dataclass
+class Admitted:
+    """The tasks that a block may store. `stored`: how many it has stored, at most."""
+
+    stored: int
+
+
 @contextmanager
-def admitted(env: Environment, count: int = 1) -> Iterator[None]:
+def admitted(env: Environment, count: int = 1) -> Iterator[Admitted]:
     """Admit `count` tasks, which the block stores. Raises Stopping (503) or TooMany (429)."""
     admit(env, count)
+    tasks = Admitted(count)
     try:
-        yield
+        yield tasks
+    except KeyReused:
+        tasks.stored = 0
+        raise
     finally:
-        backlog.stored(count)
+        backlog.stored(tasks.stored)
+        backlog.release(count - tasks.stored)
 
 
 def admit(env: Environment, count: int = 1, may_query: bool = True) -> None:
@@ -62,7 +76,7 @@ def admit(env: Environment, count: int = 1, may_query: bool = True) -> None:
     limit = env.max_queue
     if not backlog.reserve(limit, count, may_query):
         room = "" if count == 1 else f", and {count:,} more are too many"
-        raise TooMany(f"the queue is full: at most {limit:,} tasks may wait{room}; retry later")
+        raise QueueFull(f"the queue is full: at most {limit:,} tasks may wait{room}; retry later")
     # Last, so that only admitted tasks take tokens: the fast path passes what it refuses to the view, which asks again.
     if env.max_rate is not None and not token_bucket.take(env.max_rate, count):
         backlog.release(count)

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from tasks_app import conf
 from tasks_app.api import admission, idempotency, inputs, option_schema, schema
-from tasks_app.api.errors import Invalid
+from tasks_app.api.errors import Invalid, QueueFull
 from tasks_app.api.parsers import body_of
 from tasks_app.api.strict_json import MAX_DEPTH
 from tasks_app.api.tasks import API
@@ -45,8 +45,12 @@ class BatchView(API):
         large = len(request._request.body) > env.max_body
         key = idempotency.request_key(request, body)
         new = new_tasks(body, conf.handlers(), env.max_body if large else None)
-        with admission.admitted(env, len(new)):
-            submitted = intake.submit(Submission(new, key))
+        try:
+            with admission.admitted(env, len(new)) as tasks:
+                submitted = intake.submit(Submission(new, key))
+                tasks.stored = submitted.stored
+        except QueueFull as full:
+            submitted = idempotency.earlier_or(full, key)
         answer: dict[str, Any] = {"task_ids": [str(each) for each in submitted.ids]}
         if submitted.existing is not None:
             answer["existing"] = submitted.existing

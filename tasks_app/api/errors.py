@@ -27,7 +27,7 @@ UNAVAILABLE = "the database cannot be used now (unreachable, busy or full); try 
 #: A commit may have succeeded although its answer was lost.
 OUTCOME_UNKNOWN = (
     "the database cannot be used now (unreachable, busy or full), and it is unknown whether this request took effect; "
-    "check before you try again"
+    "check before you try again; with an Idempotency-Key, the same request can be sent again as it is"
 )
 WRITES_REFUSED = (
     "the database takes no writes now (it is read-only, a standby, or its disk is full), so nothing was changed; "
@@ -92,6 +92,10 @@ class TooMany(exceptions.APIException):
     """429: the queue is full, or the rate limit is exceeded."""
 
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
+
+
+class QueueFull(TooMany):
+    """429: as many tasks wait as may."""
 
 
 def error_body(sentence: str, details: list[dict[str, str]] | None = None) -> dict[str, Any]:

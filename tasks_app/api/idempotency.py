@@ -11,7 +11,7 @@ from rest_framework.request import Request
 
 from tasks_app.api.errors import Invalid
 from tasks_app.api.json_values import literal
-from tasks_app.lifecycle import IdempotencyKey, Submitted
+from tasks_app.lifecycle import IdempotencyKey, Submitted, earlier
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
@@ -38,6 +38,14 @@ def key_of(header: str | None, owner: int | None, path: str, body: Any) -> Idemp
 def request_key(request: Request, body: Any) -> IdempotencyKey | None:
     """The key of a view's request."""
     return key_of(request.META.get("HTTP_IDEMPOTENCY_KEY"), cast("int | None", request.auth), request.path, body)
+
+
+def earlier_or(refusal: Exception, key: IdempotencyKey | None) -> Submitted:
+    """The answer to an earlier request with this key: it needs no room in the queue. Raises `refusal` without one."""
+    found = None if key is None else earlier(key)
+    if found is None:
+        raise refusal
+    return found
 
 
 def _parsed(header: str) -> str:

@@ -23,7 +23,7 @@ from tasks_app.api import (
     schema,
     waiting,
 )
-from tasks_app.api.errors import Conflict, NotFound
+from tasks_app.api.errors import Conflict, NotFound, QueueFull
 from tasks_app.api.parsers import body_of
 from tasks_app.api.queued import existing_of, queued_body, queued_headers
 from tasks_app.api.renderers import AlwaysJSON
@@ -97,8 +97,12 @@ class QueueView(API):
         new = inputs.new_task(body, conf.handlers())
         if seconds and hold is not None:
             hold.reserve()  # before the task is stored: a request without a place stores nothing
-        with admission.admitted(conf.environment()):
-            submitted = intake.submit(Submission([new], key))
+        try:
+            with admission.admitted(conf.environment()) as tasks:
+                submitted = intake.submit(Submission([new], key))
+                tasks.stored = submitted.stored
+        except QueueFull as full:
+            submitted = idempotency.earlier_or(full, key)
         identity, existing, headers = submitted.ids[0], existing_of(submitted), queued_headers(submitted)
         if seconds is not None and hold is not None:
             hold.until_final(identity, seconds, queued=True, existing=existing)

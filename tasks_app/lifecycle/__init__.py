@@ -8,7 +8,7 @@ from tasks_app.lifecycle.cancel import cancel, cancelled
 from tasks_app.lifecycle.claim import claim, ready_types
 from tasks_app.lifecycle.delete import delete
 from tasks_app.lifecycle.expire import expire
-from tasks_app.lifecycle.idempotency import forget
+from tasks_app.lifecycle.idempotency import earlier, forget
 from tasks_app.lifecycle.intake import intake
 from tasks_app.lifecycle.maintenance import due_work, maintain
 from tasks_app.lifecycle.promote import promote
@@ -44,6 +44,7 @@ __all__ = [
     "claim",
     "delete",
     "due_work",
+    "earlier",
     "expire",
     "forget",
     "held",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import Q
 
 from tasks_app.lifecycle.idempotency import MAX_ROUNDS
@@ -24,19 +26,22 @@ UniqueName = tuple[str, str]
 
 
 class AskedTasks:
-    """Tasks to store, in their callers' order, with the ids that they get.
+    """Tasks to store, in their callers' order, with the ids that they get."""
 
-    `seconds`, `now`: one moment, on the store's clock and by the time of day.
-    """
-
-    def __init__(self, new: Sequence[NewTask], ids: Sequence[UUID], seconds: float, now: datetime) -> None:
+    def __init__(self, new: Sequence[NewTask], ids: Sequence[UUID]) -> None:
         self._new, self._ids = new, ids
-        self._seconds, self._now = seconds, now
+        #: The moment from which times are counted, on the store's clock and by the time of day, once `store` reads it.
+        self._seconds, self._now = 0.0, datetime.min.replace(tzinfo=UTC)
         #: The id of the task that is there for each unique key, once `store` has found or stored it.
         self._living: dict[UniqueName, UUID] = {}
 
     def store(self) -> None:
         """Store those whose unique key no living task has. Needs a write transaction. Raises KeysContended."""
+        if all(task.options is None for task in self._new):
+            if self._new:
+                store().insert(self._new, self._ids, [encode(task.task_data) for task in self._new])
+            return
+        self._seconds, self._now = clock.moment()
         firsts: dict[UniqueName, int] = {}
         plain = []
         for at, task in enumerate(self._new):
@@ -46,19 +51,29 @@ class AskedTasks:
                 firsts.setdefault(name, at)
         rows = self._rows(sorted([*plain, *firsts.values()]))
         # Sorted, or two transactions with the same keys in another order would wait for each other.
-        missing = sorted(firsts)
-        store().insert_rows([*(rows[at] for at in plain), *(rows[firsts[name]] for name in missing)])
+        keyed = sorted(firsts)
+        in_order = [*(rows[at] for at in plain), *(rows[firsts[name]] for name in keyed)]
         for _ in range(MAX_ROUNDS):
-            if not missing:
+            if self._insert(in_order, keyed):
                 break
-            self._living |= _living(missing)
-            missing = [name for name in missing if name not in self._living]
-            if missing:  # tasks with these keys ended since the insert
-                store().insert_rows([rows[firsts[name]] for name in missing])
         else:
             raise KeysContended
         received = Counter(f"received|{task.task_type}" for task in self.stored())
         store().add_counts(received.items())
+
+    def _insert(self, rows: Sequence[NewRow], names: Sequence[UniqueName]) -> bool:
+        """Insert the rows whose unique key, one of `names`, no living task has.
+
+        False if a task ended between the insert and the read. Then none of several is stored: to insert the missing one
+        while keys after it are held breaks the order, and two transactions could wait for each other.
+        """
+        with transaction.atomic() if len(names) > 1 else nullcontext():
+            store().insert_rows(rows)
+            self._living = _living(names) if names else {}
+            complete = len(self._living) == len(names)
+            if not complete and len(names) > 1:
+                transaction.set_rollback(True)
+        return complete
 
     def stored(self) -> list[NewTask]:
         """The tasks that were stored."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.db.models import Q
@@ -15,8 +15,12 @@ from tasks_app.store.transactions import writing
 
 #: How often a submit looks again for tasks, or requests, that had its keys and are gone.
 MAX_ROUNDS = 8
-#: Keys that one call forgets: few enough that no other writer waits long.
-FORGOTTEN_PER_CALL = 1000
+#: Few enough that no other writer waits long.
+FORGOTTEN_PER_TRANSACTION = 1000
+#: Called once a second, this is faster than callers can send new keys.
+FORGETS_PER_CALL = 10
+#: The heartbeat, which renews leases, calls this.
+MAX_CALL_SECONDS = 1.0
 
 #: An API key's id and the text of the idempotency key.
 Name = tuple[int, str]
@@ -27,14 +31,15 @@ def name_of(key: IdempotencyKey) -> Name:
     return key.owner, key.key
 
 
-def reserve(wanted: Mapping[Name, tuple[str, Sequence[UUID]]], now: datetime) -> dict[Name, models.IdempotencyKey]:
+def reserve(wanted: Mapping[Name, tuple[str, Sequence[UUID]]]) -> dict[Name, models.IdempotencyKey]:
     """Store the keys that are new, each with its fingerprint and the ids of its tasks. Needs a write transaction.
 
     Returns the requests that had the other keys before. A transaction that may store one of the keys is waited for.
-    Raises KeysContended.
+    Raises KeysContended; then one of several may be stored alone.
     """
     earlier: dict[Name, models.IdempotencyKey] = {}
     missing = set(wanted)
+    now = datetime.now(UTC)  # this host's: to ask the database would cost each group a statement, for a time of hours
     if not missing:
         return earlier
     for _ in range(MAX_ROUNDS):
@@ -43,9 +48,10 @@ def reserve(wanted: Mapping[Name, tuple[str, Sequence[UUID]]], now: datetime) ->
             (_row(name, *wanted[name], now) for name in sorted(missing)), ignore_conflicts=True
         )
         # A statement of its own: the insert does not see what it waited for.
-        expired = []
+        expired, seen = [], set()
         for row in models.IdempotencyKey.objects.filter(_any_of(missing)):
             name = row.owner, row.key
+            seen.add(name)
             if row.task_ids == _texts(wanted[name][1]):
                 missing.discard(name)
             elif row.expires_at > now:
@@ -55,6 +61,9 @@ def reserve(wanted: Mapping[Name, tuple[str, Sequence[UUID]]], now: datetime) ->
                 expired.append(row)
         if not missing:
             return earlier
+        if len(wanted) > 1 and not missing <= seen:
+            # Removed between the insert and the read: to insert one again while others are held breaks their order.
+            raise KeysContended
         for row in sorted(expired, key=lambda each: (each.owner, each.key)):
             models.IdempotencyKey.objects.filter(pk=row.pk, expires_at=row.expires_at).delete()
     raise KeysContended
@@ -73,12 +82,33 @@ def answer(row: models.IdempotencyKey, fingerprint: str) -> Submitted | KeyReuse
     return Submitted(ids, row.existing, replayed=True) if row.fingerprint == fingerprint else KeyReused(ids[0])
 
 
+def earlier(key: IdempotencyKey) -> Submitted | None:
+    """What an earlier request with this key was answered; None if there was none. Raises KeyReused."""
+    kept = models.IdempotencyKey.objects.filter(owner=key.owner, key=key.key, expires_at__gt=clock.Now())
+    if (row := kept.first()) is None:
+        return None
+    if isinstance(outcome := answer(row, key.fingerprint), KeyReused):
+        raise outcome
+    return outcome
+
+
 def forget() -> int:
-    """Remove keys whose time has passed, 1,000 at most. Returns how many."""
+    """Remove keys whose time has passed, 10,000 at most and for a second at most. Returns how many."""
+    forgotten = 0
+    until = clock.elapsed() + MAX_CALL_SECONDS
+    for _ in range(FORGETS_PER_CALL):
+        count = _forget_batch()
+        forgotten += count
+        if count < FORGOTTEN_PER_TRANSACTION or clock.elapsed() >= until:
+            break
+    return forgotten
+
+
+def _forget_batch() -> int:
     late = models.IdempotencyKey.objects.filter(expires_at__lte=clock.Now()).order_by("expires_at")
     with writing():
         # SKIP LOCKED avoids a deadlock between two nodes, and with a request that replaces one of the keys.
-        ids = list(late.select_for_update(skip_locked=True).values_list("pk", flat=True)[:FORGOTTEN_PER_CALL])
+        ids = list(late.select_for_update(skip_locked=True).values_list("pk", flat=True)[:FORGOTTEN_PER_TRANSACTION])
         return models.IdempotencyKey.objects.filter(pk__in=ids).delete()[0]
 
 

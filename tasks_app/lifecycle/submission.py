@@ -43,6 +43,11 @@ class Submitted(NamedTuple):
     existing: list[bool] | None = None
     replayed: bool = False
 
+    @property
+    def stored(self) -> int:
+        """How many tasks the call stored."""
+        return 0 if self.replayed else len(self.ids) - sum(self.existing or ())
+
 
 class KeyReused(Exception):
     """Another request had this idempotency key. `task`: the first task that it named."""

@@ -11,7 +11,6 @@ import uuid_utils.compat as uuids
 from tasks_app.lifecycle import idempotency
 from tasks_app.lifecycle.asked_tasks import AskedTasks
 from tasks_app.lifecycle.submission import KeyReused, Submission, Submitted
-from tasks_app.store import clock
 from tasks_app.store.new_task import NewTask
 
 
@@ -24,13 +23,12 @@ class Stored(NamedTuple):
 
 def store_group(submissions: Sequence[Submission]) -> Stored:
     """Store submissions in the caller's write transaction; their positions follow their order. Raises KeysContended."""
-    seconds, now = clock.moment()
     ids = [[uuids.uuid7() for _ in each.new] for each in submissions]
     firsts: dict[idempotency.Name, int] = {}
     for at, each in enumerate(submissions):
         if each.key is not None:
             firsts.setdefault(idempotency.name_of(each.key), at)
-    earlier = idempotency.reserve({name: (_fingerprint(submissions[at]), ids[at]) for name, at in firsts.items()}, now)
+    earlier = idempotency.reserve({name: (_fingerprint(submissions[at]), ids[at]) for name, at in firsts.items()})
     new = [
         at
         for at, each in enumerate(submissions)
@@ -39,8 +37,6 @@ def store_group(submissions: Sequence[Submission]) -> Stored:
     tasks = AskedTasks(
         [task for at in new for task in submissions[at].new],
         [identity for at in new for identity in ids[at]],
-        seconds,
-        now,
     )
     tasks.store()
     named = iter(tasks.ids())

@@ -24,7 +24,7 @@ from tasks_app.api.idempotency import key_of
 from tasks_app.api.queued import existing_of, queued_body, queued_headers
 from tasks_app.api.strict_json import BadJSON, loads
 from tasks_app.keys.access import Unauthorized, access
-from tasks_app.lifecycle import Submission, Submitted, intake
+from tasks_app.lifecycle import KeyReused, Submission, Submitted, intake
 from tasks_app.metrics.local_counters import process
 from tasks_app.web.request_queue import Request
 
@@ -106,9 +106,13 @@ class FastPath:
 
     def _answer(self, request: Request, submitted: Future[Submitted]) -> None:
         """Answer a request whose task was stored or refused. On the intake's thread."""
-        backlog.stored()
+        error = submitted.exception()
+        if isinstance(error, KeyReused) or (error is None and not submitted.result().stored):
+            backlog.release()
+        else:
+            backlog.stored()
         try:
-            if (error := submitted.exception()) is None:
+            if error is None:
                 found = submitted.result()
                 status, body = 200, queued_body(found.ids[0], existing_of(found))
                 headers = [*self._headers, *((name.lower(), value) for name, value in queued_headers(found).items())]

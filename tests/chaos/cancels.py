@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.chaos.evidence import Evidence, Story
+from tests.chaos.outages import OF_HANDLERS
 
 #: Until a node notices a cancel (1 s), a handler that ignores SIGTERM is killed (2 s), and a second more.
 STOP_SECONDS = 4.0
@@ -24,5 +25,5 @@ def cancel_faults(story: Story, evidence: Evidence) -> Iterator[str]:
     if not cancelled:
         return
     for event in story.events:
-        if event.what == "end" and evidence.outages.late(row["completed_at"], event.at, STOP_SECONDS):
+        if event.what == "end" and evidence.outages.late(OF_HANDLERS, row["completed_at"], event.at, STOP_SECONDS):
             yield f"was cancelled, and its handler went on for {event.at - row['completed_at']:.1f} s"

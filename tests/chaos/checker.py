@@ -12,6 +12,7 @@ from tests.chaos.evidence import FINAL, REPORT_DELAY_SECONDS, Evidence, Story
 from tests.chaos.keys import key_faults
 from tests.chaos.lives import Lives
 from tests.chaos.order import Claim, compared
+from tests.chaos.outages import OF_HANDLERS
 from tests.chaos.pairing import foreign, released_unread
 from tests.chaos.times import delay_faults, expiry_faults
 from tests.chaos.waits import wait_faults
@@ -145,7 +146,7 @@ def _executions(story: Story, lives: Lives, evidence: Evidence) -> Iterator[str]
             if event.attempt > number or event.at <= at + REPORT_DELAY_SECONDS:
                 continue
             # A node may still begin what it claimed before the cancel, until it notices.
-            if number in stopped and not evidence.outages.late(at, event.at, STOP_SECONDS):
+            if number in stopped and not evidence.outages.late(OF_HANDLERS, at, event.at, STOP_SECONDS):
                 continue
             yield f"was begun as attempt {event.attempt} {event.at - at:.3f} s after attempt {number} was its end"
     if row["status"] == "completed":

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from typing import Any, Self
-
-import httpx
+from typing import Any
 
 from tests.chaos import load
-from tests.chaos.call import Answer, fault_in
+from tests.chaos.call import TIMEOUT_SECONDS, Answer, Caller
 from tests.chaos.counts import Counts
 from tests.chaos.journal import Journal
 from tests.chaos.load import Body
 from tests.chaos.post import Post
 
-#: The client's own limit, and the one of a call whose answer it shall probably lose.
-TIMEOUT_SECONDS, HASTE_SECONDS = 30.0, (0.0005, 0.02)
+#: What a run begins with: whatever the faults prevent later, each of these has had its effect.
+FIRST_ACTS = ("batch", "long", "delayed", "repeated")
+#: The limit of a call whose answer it shall probably lose.
+HASTE_SECONDS = (0.0005, 0.02)
 #: How often a keyed POST without an answer is repeated, and the pause before.
 REPEATS, REPEAT_PAUSE_SECONDS = 8, 0.25
 #: Seconds of a wait.
@@ -28,38 +26,30 @@ WAITS = (1, 1, 2, 3)
 
 
 class Client:
-    """A context with a connection to each web server; its own is the first one.
+    """Once it has asked to cancel a task, or to redrive it without getting an answer, it may delete it, and no more.
 
-    It asks nothing more of a task after it has asked to cancel it, or to redrive it without an answer, except to delete
-    it: so the last cancel ends the task, and redrives are known.
+    So a cancel is the task's end, and the number of its redrives is known.
     """
 
     def __init__(
-        self, addresses: list[str], chance: random.Random, journal: Journal, counts: Counts, numbers: Iterator[int],
+        self, caller: Caller, chance: random.Random, journal: Journal, counts: Counts, numbers: Iterator[int],
         handlers: str,
     ) -> None:  # fmt: skip
-        self._addresses, self._chance, self._journal, self._counts = addresses, chance, journal, counts
+        self._caller, self._chance, self._journal, self._counts = caller, chance, journal, counts
         self._numbers, self._handlers = numbers, handlers
         self._mine: deque[tuple[str, str]] = deque(maxlen=200)
         self._keyed: deque[Post] = deque(maxlen=20)
         self._left_alone: set[str] = set()
         self._cancel_next: list[str] = []
 
-    def __enter__(self) -> Self:
-        self._stack = ExitStack()
-        self._servers = [
-            self._stack.enter_context(httpx.Client(base_url=each, timeout=TIMEOUT_SECONDS)) for each in self._addresses
-        ]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def act(self) -> None:
-        """Post a task or a batch; then, by chance, use one that it posted."""
+    def act(self, first: str | None = None) -> None:
+        """Post a task or a batch; then, by chance, use one that it posted. `first`: one of FIRST_ACTS, nothing else."""
         chance = self._chance
         while self._cancel_next:
             self._cancel(self._cancel_next.pop())
+        if first is not None:
+            self._act_first(first)
+            return
         if chance.random() < load.BATCH_SHARE:
             self._post_batch()
         else:
@@ -68,6 +58,22 @@ class Client:
             self._use(*chance.choice(self._mine))
         if self._keyed and chance.random() < 0.1:
             self._use_key(chance.choice(self._keyed))
+
+    def _act_first(self, what: str) -> None:
+        if what == "batch":
+            self._post_batch({"expires_in": 0.05})
+        elif what == "long":
+            body = self._numbered("slow", {"do": "slow", "seconds": load.LONG_SECONDS[1]}, 100, {})
+            self._cancel_next += self._submit(Post("/queue", [body], wait=1))
+        elif what == "delayed":
+            self._submit(Post("/queue", [self._numbered("quick", {"do": "quick"}, 100, {"delay": 0.5})], wait=3))
+            later = Post("/queue", [self._numbered("quick", {"do": "quick"}, 50, {"delay": 5.0})])
+            for task in self._submit(later):
+                self._cancel(task)
+        elif what == "repeated":
+            post = Post("/queue", [self._numbered("quick", {"do": "quick"}, 50, {})], f"first-{next(self._numbers)}")
+            if self._submit(post):
+                self._send_post(post)
 
     # ---- posts -----------------------------------------------------------------------------------------------------
 
@@ -84,10 +90,10 @@ class Client:
             else:
                 self._cancel_next.append(tasks[0])
 
-    def _post_batch(self) -> None:
+    def _post_batch(self, wishes: Body | None = None) -> None:
         chance = self._chance
         bodies = [
-            self._numbered(name, data, 50, load.batch_wishes(chance))
+            self._numbered(name, data, 50, load.batch_wishes(chance) if wishes is None else wishes)
             for name, data in load.backlog(chance, self._handlers)
         ]
         tasks = self._submit(Post("/queue/batch", bodies, self._key()))
@@ -121,9 +127,9 @@ class Client:
         post.tries += 1
         hasty = post.key is not None and self._chance.random() < load.HASTE_SHARE
         timeout = self._chance.uniform(*HASTE_SECONDS) if hasty else TIMEOUT_SECONDS
-        server = 0 if post.tries == 1 else self._chance.randrange(len(self._servers))
+        server = 0 if post.tries == 1 else self._chance.randrange(self._caller.servers)
         asked = time.time()
-        answer = self._send("POST", post.path, post.content, post.headers, server=server, timeout=timeout)
+        answer = self._caller.send("POST", post.path, post.content, post.headers, server=server, timeout=timeout)
         if post.key is None and answer.status is not None and 400 <= answer.status < 500:
             for body in post.bodies:
                 self._journal.note("refused", n=body["data"]["n"], status=answer.status)
@@ -151,7 +157,7 @@ class Client:
         body = self._numbered(post.bodies[0]["type"], {"do": "quick"}, 50, {})
         other = Post("/queue", [body], post.key)
         self._journal.note("post", **other.noted(body))
-        answer = self._send("POST", other.path, other.content, other.headers, also=422)
+        answer = self._caller.send("POST", other.path, other.content, other.headers, also=422)
         if answer.status == 422:
             self._journal.note("refused", n=body["data"]["n"], status=422)
             self._counts.add("keys refused to another request")
@@ -169,7 +175,7 @@ class Client:
             self._cancel(task)
             return
         wait, asked = chance.choice(WAITS) if chance.random() < load.WAIT_SHARE else None, time.time()
-        answer = self._send("GET", f"/api/tasks/{task}" + (f"?wait={wait}" if wait else ""))
+        answer = self._caller.send("GET", f"/api/tasks/{task}" + (f"?wait={wait}" if wait else ""))
         if answer.status != 200:
             return
         found = answer.body
@@ -212,25 +218,8 @@ class Client:
         self, what: str, method: str, path: str, task: str, confirmed: str, also: int | None = None
     ) -> Answer:  # fmt: skip
         self._journal.note(what, durable=True, task=task)
-        answer = self._send(method, path, also=also)
+        answer = self._caller.send(method, path, also=also)
         if answer.good:
             self._journal.note(confirmed, durable=True, task=task)
             self._counts.add(confirmed)
         return answer
-
-    # ---- calls -----------------------------------------------------------------------------------------------------
-
-    def _send(
-        self, method: str, path: str, body: Body | None = None, headers: Mapping[str, str] | None = None,
-        also: int | None = None, server: int = 0, timeout: float = TIMEOUT_SECONDS,
-    ) -> Answer:  # fmt: skip
-        try:
-            answer = self._servers[server].request(method, path, json=body, headers=headers, timeout=timeout)
-        except httpx.HTTPError as error:
-            self._counts.add(f"no answer: {type(error).__name__}")
-            return Answer()
-        self._counts.add(f"{method} {answer.status_code}")
-        if fault := fault_in(answer.status_code, answer.headers.get("content-type", ""), answer.text, also):
-            self._journal.note("unexpected", saw=f"{method} {path}: {fault}")
-            return Answer()
-        return Answer(answer.status_code, json.loads(answer.text) if answer.text else None, answer.headers)

@@ -6,8 +6,10 @@ import itertools
 import random
 import threading
 import time
+from queue import Empty, SimpleQueue
 
-from tests.chaos.client import Client
+from tests.chaos.call import Caller
+from tests.chaos.client import FIRST_ACTS, Client
 from tests.chaos.counts import Counts
 from tests.chaos.journal import Journal
 from tests.chaos.options import Options
@@ -21,14 +23,16 @@ class Clients:
         self._stop = threading.Event()
         self._counts = Counts()
         numbers = itertools.count(1)
+        self._first = SimpleQueue[str]()
+        for act in FIRST_ACTS * 2:
+            self._first.put(act)
         self._threads = []
         for k in range(options.clients):
             mine = k % len(addresses)
+            caller = Caller([*addresses[mine:], *addresses[:mine]], journal, self._counts)
             chance = random.Random(f"{options.seed} {k}")
-            client = Client(
-                [*addresses[mine:], *addresses[:mine]], chance, journal, self._counts, numbers, options.handlers
-            )
-            self._threads.append(threading.Thread(target=self._run, args=(client, chance)))
+            client = Client(caller, chance, journal, self._counts, numbers, options.handlers)
+            self._threads.append(threading.Thread(target=self._run, args=(caller, client, chance)))
 
     @property
     def counts(self) -> dict[str, int]:
@@ -46,9 +50,15 @@ class Clients:
         for thread in self._threads:
             thread.join()
 
-    def _run(self, client: Client, chance: random.Random) -> None:
+    def _run(self, caller: Caller, client: Client, chance: random.Random) -> None:
         due = time.monotonic() + chance.random() * self._pace
-        with client:
+        with caller:
             while not self._stop.wait(max(0.0, due - time.monotonic())):
                 due = max(due + self._pace, time.monotonic() - 5.0)  # catch up with at most 5 s of missed calls
-                client.act()
+                client.act(self._next_first())
+
+    def _next_first(self) -> str | None:
+        try:
+            return self._first.get_nowait()
+        except Empty:
+            return None

@@ -1,4 +1,4 @@
-"""When faults may have delayed anything."""
+"""When faults may have delayed something."""
 
 from __future__ import annotations
 
@@ -9,27 +9,39 @@ RECOVERY_SECONDS = 6.0
 #: The same with containers, which may outlive their node until its lease is over.
 LEASE_SECONDS = 35.0
 
+#: Faults that may delay the answer to a wait; what becomes of a pending task; the end of a handler. A broker may not.
+OF_WAITS = ("web", "postgres", "sqlite")
+OF_TASKS = ("node", "postgres", "sqlite")
+OF_HANDLERS = (*OF_TASKS, "engine", "handler", "container")
+
 
 class Outages:
-    """`windows`: from when to when each fault lasted. `slowness`: how much slower than usual the machine was."""
+    """`faults`: the name of each, and from when to when it lasted. `slowness`: how much slower than usual all was."""
 
     def __init__(
-        self, windows: Iterable[tuple[float, float]] = (), recovery: float = RECOVERY_SECONDS, slowness: float = 1.0
+        self, faults: Iterable[tuple[str, float, float]] = (), recovery: float = RECOVERY_SECONDS, slowness: float = 1.0
     ) -> None:
         self._slowness = slowness
-        self._merged: list[tuple[float, float]] = []
-        for begun, over in sorted(windows):
-            over += recovery
-            if self._merged and begun <= self._merged[-1][1]:
-                before, end = self._merged[-1]
-                self._merged[-1] = before, max(end, over)
-            else:
-                self._merged.append((begun, over))
+        known = list(faults)
+        self._windows: dict[tuple[str, ...], list[tuple[float, float]]] = {
+            kinds: _merged((begun, over + recovery) for name, begun, over in known if name.startswith(kinds))
+            for kinds in (OF_WAITS, OF_TASKS, OF_HANDLERS)
+        }
 
-    def within(self, begun: float, over: float) -> float:
-        """Seconds of faults between two moments."""
-        return sum(max(0.0, min(over, end) - max(begun, start)) for start, end in self._merged)
+    def within(self, kinds: tuple[str, ...], begun: float, over: float) -> float:
+        """Seconds of faults of these kinds between two moments."""
+        return sum(max(0.0, min(over, end) - max(begun, start)) for start, end in self._windows[kinds])
 
-    def late(self, begun: float, over: float, allowed: float) -> bool:
+    def late(self, kinds: tuple[str, ...], begun: float, over: float, allowed: float) -> bool:
         """Whether it took longer from `begun` to `over` than is allowed without the faults in between."""
-        return over - begun > allowed * self._slowness + self.within(begun, over)
+        return over - begun > allowed * self._slowness + self.within(kinds, begun, over)
+
+
+def _merged(windows: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    found: list[tuple[float, float]] = []
+    for begun, over in sorted(windows):
+        if found and begun <= found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], over)
+        else:
+            found.append((begun, over))
+    return found

@@ -18,8 +18,8 @@ class Storm:
     """Injects faults while `run` runs, and heals them before it returns.
 
     Each kind comes once, in random order, before any comes again; the victim is random. `thrown` counts by kind;
-    `failed`: faults that could not be injected or healed, which is an error of the chaos itself; `windows`: from when
-    to when each fault lasted.
+    `failed`: faults that could not be injected or healed, which is an error of the chaos itself; `windows`: the
+    name of each fault, and from when to when it lasted.
     """
 
     def __init__(self, scene: Scene, log: Path) -> None:
@@ -36,7 +36,7 @@ class Storm:
         self._over = threading.Event()
         self.thrown: Counter[str] = Counter()
         self.failed: list[str] = []
-        self.windows: list[tuple[float, float]] = []
+        self.windows: list[tuple[str, float, float]] = []
 
     def run(self, seconds: float) -> None:
         """Inject faults for `seconds`."""
@@ -75,7 +75,7 @@ class Storm:
         line = {"at": began, "until": ended, "fault": fault.name, "what": what}
         with self._lock, self._log.open("a") as log:
             log.write(json.dumps(line) + "\n")
-            self.windows.append((began, ended))
+            self.windows.append((fault.name, began, ended))
 
     def _hold(self, seconds: float) -> None:
         self._over.wait(seconds)

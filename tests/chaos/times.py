@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.chaos.evidence import FINAL, Evidence, Story
+from tests.chaos.outages import OF_TASKS
 
 #: From a task's time until it is ready, and from its expiry until it has failed: a second each by the contract.
 READY_SECONDS, EXPIRY_SECONDS = 2.0, 3.0
@@ -47,7 +48,7 @@ def delay_faults(story: Story, evidence: Evidence) -> Iterator[str]:
         yield f"was claimed {at - first['started_at']:.3f} s before its time"
     if first["wait_seconds"] is not None:
         ready = first["started_at"] - first["wait_seconds"]
-        if evidence.outages.late(at, ready, READY_SECONDS):
+        if evidence.outages.late(OF_TASKS, at, ready, READY_SECONDS):
             yield f"became ready {ready - at:.1f} s after its time"
 
 
@@ -67,7 +68,11 @@ def expiry_faults(story: Story, evidence: Evidence) -> Iterator[str]:
             yield "expired, and a handler had begun it"
     if at is None:
         return
-    if story.attempts and evidence.outages.late(at, story.attempts[0]["started_at"], EXPIRY_SECONDS):
+    if story.attempts and evidence.outages.late(OF_TASKS, at, story.attempts[0]["started_at"], EXPIRY_SECONDS):
         yield f"was claimed {story.attempts[0]['started_at'] - at:.1f} s after it was to expire"
-    if row["status"] in FINAL and not story.attempts and evidence.outages.late(at, row["completed_at"], EXPIRY_SECONDS):
+    if (
+        row["status"] in FINAL
+        and not story.attempts
+        and evidence.outages.late(OF_TASKS, at, row["completed_at"], EXPIRY_SECONDS)
+    ):
         yield f"ended {row['completed_at'] - at:.1f} s after it was to expire"

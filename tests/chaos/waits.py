@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.chaos.evidence import FINAL, Evidence, Story
+from tests.chaos.outages import OF_WAITS
 
 #: From a task's end to the answer, and beyond the time for which a call asked to wait.
 ANSWER_SECONDS = 2.0
@@ -24,14 +25,14 @@ def wait_faults(story: Story, evidence: Evidence) -> Iterator[str]:
         what = (
             f"was waited for by a {line['call']} for {line['seconds']} s, which was answered after {at - asked:.1f} s"
         )
-        if status is None and not story.has("delete") and not outages.within(asked, at):
+        if status is None and not story.has("delete") and not outages.within(OF_WAITS, asked, at):
             yield f"{what} without the task"
         if status not in FINAL:
             if status is not None and at - asked < line["seconds"] - EARLY_SECONDS:
                 yield f"{what}: it was {status}"
-            if outages.late(asked + line["seconds"], at, ANSWER_SECONDS):
+            if outages.late(OF_WAITS, asked + line["seconds"], at, ANSWER_SECONDS):
                 yield f"{what}: too late"
-            if ended_at is not None and outages.late(ended_at, at, ANSWER_SECONDS):
+            if ended_at is not None and outages.late(OF_WAITS, ended_at, at, ANSWER_SECONDS):
                 yield f"{what} as {status}, {at - ended_at:.1f} s after its end"
-        elif ended_at is not None and outages.late(max(asked, ended_at), at, ANSWER_SECONDS):
+        elif ended_at is not None and outages.late(OF_WAITS, max(asked, ended_at), at, ANSWER_SECONDS):
             yield f"{what}, {at - ended_at:.1f} s after its end"

@@ -74,6 +74,15 @@ def test_more_than_one_batch_expires_in_one_call() -> None:
     assert total("failed", "echo", "expired") == count
 
 
+def test_a_call_on_a_slow_database_ends_after_the_batch_during_which_its_time_was_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    submitted(*[50] * (expire.__globals__["TASKS_PER_TRANSACTION"] + 7))
+    Task.objects.update(expires_at=PAST)
+    monkeypatch.setitem(expire.__globals__, "MAX_CALL_SECONDS", 0.0)
+    assert [expire(), expire(), expire()] == [expire.__globals__["TASKS_PER_TRANSACTION"], 7, 0]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_expires_and_claims_move_each_task_once() -> None:
     submitted(*[50] * 200)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -84,6 +85,18 @@ def test_keys_past_their_time_are_forgotten(mine: Intake) -> None:
     Row.objects.exclude(key="b").update(expires_at=past)
     assert forget() == 2
     assert Row.objects.get().key == "b"
+
+
+def test_one_call_forgets_several_batches_until_its_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = module.FORGOTTEN_PER_TRANSACTION
+    Row.objects.bulk_create(
+        Row(owner=0, key=str(n), fingerprint="f", task_ids=[], expires_at="2001-01-01T00:00Z")
+        for n in range(3 * batch + 7)
+    )
+    with monkeypatch.context() as slow:
+        slow.setattr(module, "MAX_CALL_SECONDS", 0.0)
+        assert forget() == batch
+    assert forget() == 2 * batch + 7
 
 
 def test_what_a_key_answers_includes_the_tasks_that_existed(mine: Intake) -> None:
@@ -176,3 +189,26 @@ def test_keys_that_vanish_again_and_again_are_given_up(monkeypatch: pytest.Monke
         submit_one(keyed("k"))
     assert module.MAX_ROUNDS == 8
     assert Task.objects.count() == 1
+
+
+def test_a_key_that_is_removed_between_insert_and_read_is_inserted_while_no_other_is_held(
+    mine: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in "ab":
+        submit_one(keyed(key, fingerprint="other"))
+    Row.objects.update(expires_at="2001-01-01T00:00Z")
+    groups: list[list[str]] = []
+    any_of = module._any_of
+
+    def removing(names: set[module.Name]) -> Any:
+        if not groups:
+            Row.objects.filter(key="a").delete()  # as a node does that forgets it
+        groups.append(sorted(key for _, key in names))
+        return any_of(names)
+
+    monkeypatch.setattr(module, "_any_of", removing)
+    with store().writing():
+        submitted = [mine.submit_nowait(keyed(key)) for key in "ab"]
+    assert not any(each.result(30).replayed for each in submitted)
+    assert Task.objects.count() == 4
+    assert all(len(group) == 1 for group in groups[1:]), groups

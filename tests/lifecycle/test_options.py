@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,10 +11,22 @@ from django.db import connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.lifecycle import LivingTwin, NewTask, TaskOptions, cancel, expire, promote, redrive, submit_many
+from tasks_app.lifecycle import (
+    LivingTwin,
+    NewTask,
+    TaskOptions,
+    asked_tasks,
+    cancel,
+    expire,
+    promote,
+    redrive,
+    submit_many,
+)
 from tasks_app.models import Task
 from tasks_app.store import clock
-from tests.lifecycle.kit import row, take, total
+from tasks_app.store.current import store
+from testkit.process import until
+from tests.lifecycle.kit import row, take, together, total
 
 pytestmark = pytest.mark.django_db
 committing = pytest.mark.django_db(transaction=True)
@@ -94,6 +108,35 @@ def test_of_two_tasks_of_one_call_with_a_key_the_first_is_stored() -> None:
     assert list(Task.objects.order_by("position").values_list("task_type", "priority")) == [("echo", 0), ("prime", 1)]
 
 
+@committing
+def test_a_task_that_ends_while_another_transaction_waits_for_a_later_key_is_no_deadlock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if store().single_writer:
+        pytest.skip("one writer at a time")
+    ending, again, read = submitted(unique_key="a"), threading.Event(), asked_tasks._living
+    pair = [NewTask("echo", {}, 50, TaskOptions(unique_key=key)) for key in "ab"]
+
+    def living(names: Iterable[asked_tasks.UniqueName]) -> dict:
+        """Between the first insert and its read, the task ends, and the other transaction takes its key."""
+        if not again.is_set():
+            together(lambda: cancel(ending.pk))
+            again.set()
+            until(others_wait, what="a transaction that waits for the second key")
+        return read(names)
+
+    monkeypatch.setattr(asked_tasks, "_living", living)
+    first, second = together(lambda: submit_many(pair), lambda: again.wait(30) and submit_many(pair))
+    assert first == second and ending.pk not in first
+
+
+def others_wait() -> bool:
+    """True if another session waits for a transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")
+        return cursor.fetchone() is not None
+
+
 def test_a_redrive_beside_a_living_task_with_the_key_names_that_one() -> None:
     first = submitted(unique_key="k")
     cancel(first.pk)
@@ -113,4 +156,4 @@ def test_the_statements_do_not_grow_with_the_number_of_tasks() -> None:
             submit_many(new)
         return len(queries)
 
-    assert statements(1) == statements(200)
+    assert statements(2) == statements(200)

@@ -80,6 +80,18 @@ def test_more_than_one_batch_becomes_ready_in_one_call() -> None:
     assert len(take(count)) == count
 
 
+def test_a_call_on_a_slow_database_ends_after_the_batch_during_which_its_time_was_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batch = promote.__globals__["TASKS_PER_TRANSACTION"]
+    make_due(*scheduled(*[50] * (batch + 7)))
+    monkeypatch.setitem(promote.__globals__, "MAX_SECONDS", 0.0)
+    promote()
+    assert len(take(2 * batch)) == batch
+    promote()
+    assert len(take(2 * batch)) == 7
+
+
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_promotes_make_each_task_ready_once() -> None:
     make_due(*scheduled(*[50] * 200))

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import django.test
 import pytest
@@ -22,7 +22,7 @@ from tasks_app.api import admission
 from tasks_app.api.backlog import backlog
 from tasks_app.keys import api_keys
 from tasks_app.keys.access import Access
-from tasks_app.lifecycle import intake
+from tasks_app.lifecycle import Submitted, intake
 from tasks_app.lifecycle.intake import Intake
 from tasks_app.models import ApiKey, IdempotencyKey, Task
 from tasks_app.web import fast_path
@@ -301,7 +301,7 @@ def test_a_full_queue_takes_no_token_of_the_rate_limit(posting: Client, monkeypa
 def test_admitted_tasks_count_as_waiting(posting: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     read_backlog()
     posting.fast_path._env = conf.environment().model_copy(update={"max_queue": 3})
-    submitted: list[Future[list[UUID]]] = [Future() for _ in range(3)]
+    submitted: list[Future[Submitted]] = [Future() for _ in range(3)]
     waiting = list(submitted)
     with monkeypatch.context() as slow:
         slow.setattr(posting.intake, "submit_nowait", lambda new: waiting.pop())
@@ -309,7 +309,7 @@ def test_admitted_tasks_count_as_waiting(posting: Client, monkeypatch: pytest.Mo
         submitted.pop().set_exception(OperationalError("it is away"))
         assert not posting.takes()  # only the next reading of the backlog tells whether it was stored
         while submitted:
-            submitted.pop().set_result([uuid4()])
+            submitted.pop().set_result(Submitted([uuid4()]))
     backlog._read_due_at = math.inf
     assert not posting.takes()
     read_backlog()
