@@ -102,7 +102,7 @@ def _free(count: int) -> str:
 
 def _cannot_start(problems: list[str], warm: int, slots: int) -> Reason:
     which = f"{slots - warm} of {slots} containers cannot start" if warm else "its containers cannot start"
-    quoted = "; ".join(problem[:MAX_QUOTE_CHARS] for problem in problems)
+    quoted = "; ".join(map(_quote, problems))
     return Reason(Word.CANNOT_START, f"{which}: {quoted}", {"problems": problems, "slots": slots, "warm": warm})
 
 
@@ -194,8 +194,14 @@ def _final(task: TaskFacts) -> Reason:
 
 
 def _quoted(task: TaskFacts) -> str:
-    flat = " ".join((task.last_error or "")[: MAX_QUOTE_CHARS * 2].split())
-    return f" ({flat[:MAX_QUOTE_CHARS]})" if flat else ""
+    quote = _quote(task.last_error or "")
+    return f" ({quote})" if quote else ""
+
+
+def _quote(text: str) -> str:
+    """A handler's text on one line, cut. Control characters are escaped: sentences are shown in terminals."""
+    flat = " ".join(text[: MAX_QUOTE_CHARS * 2].split())[:MAX_QUOTE_CHARS]
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in flat)
 
 
 def _tasks(count: int) -> str:

@@ -232,3 +232,10 @@ def test_a_long_error_is_cut_in_the_sentence_and_whole_in_its_value() -> None:
     error = "x " * 10_000
     found = only(Facts(replace(RETRY, last_error=error), living=1))
     assert len(found.sentence) < 400 and found.values["last_error"] == error
+
+
+def test_what_a_terminal_would_obey_is_escaped_in_the_sentence() -> None:
+    hostile = "\x1b]0;title\x07\u202eback"
+    for facts in (Facts(replace(RETRY, last_error=hostile), living=1), queued(replace(BROKEN, problem=hostile))):
+        said = only(facts).sentence
+        assert said.isprintable() and r"\x1b]0;title\x07\u202eback" in said
