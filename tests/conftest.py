@@ -68,6 +68,7 @@ LONG = {
     "bench/test_ramp.py": "load",
     "bench/test_rows.py": "load",
     "bench/test_idempotency.py": "load",
+    "bench/test_why.py": "load",
     "bench/test_containers.py": "load",
     "metrics/test_real_problems.py": "outages",
     "system/test_notifications.py": "on each broker in turn",

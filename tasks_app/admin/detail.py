@@ -14,10 +14,11 @@ from django.db.models import QuerySet, TextField
 from django.db.models.functions import Cast, Length, Substr
 from django.utils import timezone
 
+from tasks_app import why
 from tasks_app.admin.text import MAX_SHOWN_CHARS, Shown, ago, harmless, line, log, pretty
 from tasks_app.admin.timeline import Moment, timeline
 from tasks_app.metrics.span import span
-from tasks_app.models import Attempt, OutcomeKind, Task
+from tasks_app.models import Attempt, OutcomeKind, Status, Task
 
 #: JSON up to this length is indented; of a longer text the page shows the beginning as it is stored.
 MAX_INDENTED_CHARS = 1024 * 1024
@@ -25,6 +26,8 @@ MAX_INDENTED_CHARS = 1024 * 1024
 MAX_ATTEMPTS = 20
 #: Shown characters of an image's digest: `sha256:` and twelve digits, as `docker images` shows.
 IMAGE_DIGEST_CHARS = 19
+#: Of the sentence that says why a task waits.
+MAX_WHY_CHARS = 1000
 #: Longer metadata is folded.
 MAX_UNFOLDED_CHARS = 500
 
@@ -52,11 +55,13 @@ class Link:
 
 @dataclass(frozen=True)
 class Detail:
-    """One task. `left_out`: the number of earlier attempts that are not shown."""
+    """One task. `why`: why it does not run, blank if it has run; `left_out`: the number of earlier attempts that are
+    not shown."""
 
     task: Task
     task_type: str
     error: str
+    why: str
     facts: list[tuple[str, str]]
     tags: list[Link]
     unique_key: Link | None
@@ -86,6 +91,7 @@ def detail(tasks: QuerySet[Task], task: Task) -> Detail:
         task=task,
         task_type=line(task.task_type),
         error=harmless((task.last_error or "")[:MAX_SHOWN_CHARS]),
+        why=_why(task),
         facts=_facts(task, now),
         tags=[_link(str(tag), f"tag:{tag}") for tag in task.tags] if isinstance(task.tags, list) else [],
         unique_key=_link(task.unique_key, f"key:{task.unique_key}") if task.unique_key else None,
@@ -96,6 +102,12 @@ def detail(tasks: QuerySet[Task], task: Task) -> Detail:
         attempts=[_attempt(row) for row in reversed(rows)],
         left_out=known.count() - len(rows),
     )
+
+
+def _why(task: Task) -> str:
+    if task.status != Status.PENDING or (facts := why.read(task.pk)) is None:
+        return ""
+    return line(why.as_text(why.decide(facts)), MAX_WHY_CHARS)
 
 
 def _texts(tasks: QuerySet[Task], columns: Sequence[str]) -> dict[str, Shown | None]:

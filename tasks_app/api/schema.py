@@ -147,7 +147,7 @@ WAITING = [
 
 _INVALID = "The request is invalid. The sentence says what is wrong, where, and what would be valid."
 BAD = {400: failure(_INVALID)}
-_NO_TASK = {404: failure("No such task.", missing="Task not found")}
+NO_TASK = {404: failure("No such task.", missing="Task not found")}
 _KEY_REUSED = failure(
     "Another request had this Idempotency-Key. Nothing was stored.",
     reused=f"this Idempotency-Key was used for another request, whose first task is {UUID_EXAMPLE}; use a new key",
@@ -182,11 +182,11 @@ CHANGED = OpenApiResponse(
     "The task as it is now. With an API key that lacks `tasks:read`, `task_data` is {}, `result` and `last_error` are "
     "null, and it has no options.",
 )
-ONE = {200: TaskObject, **_NO_TASK}
-DELETED = {204: OpenApiResponse(None, "The task is deleted."), **_NO_TASK}
+ONE = {200: TaskObject, **NO_TASK}
+DELETED = {204: OpenApiResponse(None, "The task is deleted."), **NO_TASK}
 CANCELLED = {
     200: CHANGED,
-    **_NO_TASK,
+    **NO_TASK,
     409: failure(
         "The task has ended.",
         ended="Task is already completed; only a pending or processing task can be cancelled",

@@ -65,14 +65,15 @@ class HandlerReading:
 class SystemReading:
     """A reading. `handlers` has every handler of a living node, a queued task or a counter.
 
-    `silent`: the nodes that have not stopped but are silent, with the seconds since their last heartbeat. `read_at`: on
-    the monotonic clock. `seconds`: how long the reading took.
+    `silent`: the nodes that have not stopped but are silent, with the seconds since their last heartbeat. `running`:
+    tasks by type and node. `read_at`: on the monotonic clock. `seconds`: how long the reading took.
     """
 
     totals: Totals
     nodes: list[Node]
     handlers: Mapping[str, HandlerReading]
     silent: Mapping[str, float] = field(default_factory=dict)
+    running: Mapping[tuple[str, str], int] = field(default_factory=dict)
     read_at: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
 
@@ -191,7 +192,8 @@ def _read() -> SystemReading:
     for node in alive:
         names.update(node.pools)
     handlers = {name: _handler(name, alive, found) for name in sorted(names)}
-    return SystemReading(found.totals, alive, handlers, silent, read_at=begun, seconds=time.monotonic() - begun)
+    seconds = time.monotonic() - begun
+    return SystemReading(found.totals, alive, handlers, silent, found.running, read_at=begun, seconds=seconds)
 
 
 def _handler(name: str, alive: list[Node], found: Reading) -> HandlerReading:

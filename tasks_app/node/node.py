@@ -76,7 +76,8 @@ class Node:
             self.pools, self._reactor, self.in_flight, cap, claimer, starter, self._ready_types,
             partial(ready_types, list(handlers)), self._result_writer, self._dispatcher_writes,
         )  # fmt: skip
-        self._record = NodeRecord(self.name, domain, digest, self.pools, (broker_problem, self._result_writer.problem))
+        problems = (broker_problem, self._result_writer.problem)
+        self._record = NodeRecord(self.name, domain, digest, self.pools, problems, cap)
         availability = Availability()
         self._sweeper, removed = None, _no_containers
         if any(handler.image for handler in handlers.values()):

@@ -31,9 +31,13 @@ class NodeRecord:
         digest: str,
         pools: Mapping[str, Pool],
         problems: Sequence[Callable[[], str | None]] = (),
+        cap: int | None = None,
     ) -> None:
-        """`problems`: each returns a problem of the node in one sentence, or None; without those of its handlers."""
-        self._problems = problems
+        """`problems`: each returns a problem of the node in one sentence, or None; without those of its handlers.
+
+        `cap`: the most tasks that the node runs at once.
+        """
+        self._problems, self._cap = problems, cap
         self.name, self.domain, self._digest, self._pools = name, domain, digest, pools
         #: Written by the heartbeat.
         self._written: dict[str, Any] = {}
@@ -86,7 +90,9 @@ class NodeRecord:
         return {"pools": self._pool_states(), "draining": self._draining, "problems": problems}
 
     def _pool_states(self) -> dict[str, Any]:
-        return {name: _pool_state(pool) for name, pool in self._pools.items()}
+        # The cap is the node's, but a key of its own beside the handlers would be a handler for the previous version.
+        capped = {} if self._cap is None else {"cap": self._cap}
+        return {name: _pool_state(pool) | capped for name, pool in self._pools.items()}
 
     def _fields(self) -> dict[str, Any]:
         return {

@@ -224,3 +224,9 @@ class Store(Protocol):
 
         33. One with a position gets it; the others keep theirs.
         """
+
+    def queued_before(self, task_type: str, priority: int, position: int, order: Selection, limit: int) -> int:
+        """How many ready tasks of a type a claim by `order` takes before one of this priority and position.
+
+        34. At most `limit`, and few more rows are read, however many are stored and have been claimed. Takes no lock.
+        """

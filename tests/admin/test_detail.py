@@ -15,6 +15,7 @@ from tasks_app.admin.text import MAX_SHOWN_CHARS
 from tasks_app.keys.api_keys import create
 from tasks_app.models import Task
 from tasks_app.runner.tail import Tail
+from tasks_app.store import clock
 from tests.admin.conftest import logged_in
 from tests.admin.rows import attempt, staff, task
 
@@ -81,6 +82,16 @@ def test_a_task_that_waits_for_a_retry_says_when_it_will_be(admin: Client) -> No
 
 def test_a_task_that_never_ran_waits_for_a_slot(admin: Client) -> None:
     assert events(admin, task()) == ["created", "waits for a free slot"]
+
+
+def test_a_waiting_task_says_why_it_waits_and_others_do_not(admin: Client) -> None:
+    assert page(admin, task()).context["detail"].why == "no worker lives"
+    assert "Why it waits:</strong> no worker lives." in page(admin, task()).text
+    due = timezone.now() + timedelta(seconds=50)
+    later = task(due=clock.reading() + 50.0, due_at=due, clock=clock.clock_id())
+    assert page(admin, later).context["detail"].why.startswith("it is scheduled to start in ")
+    for status in ("processing", "completed", "failed"):
+        assert "Why it waits" not in page(admin, task(status)).text
 
 
 def test_operators_actions_are_in_the_timeline(admin: Client) -> None:

@@ -55,11 +55,13 @@ def hostile_admin(db: None) -> Client:
 
 
 def test_no_page_renders_untrusted_text_as_html(hostile_admin: Client, hostile_task: Task) -> None:
+    waits = task(task_type=HOSTILE)
     done = task("completed", result=[HOSTILE, {HOSTILE: HOSTILE}], task_type=HOSTILE)
     node = "_3C_2Fpre_3E_3Cscript_3Ealert_281_29_3C_2Fscript_3E"
     pages = [
         "/admin/", LIST, f"{LIST}?type={HOSTILE}", f"{LIST}?q={HOSTILE}", f"{LIST}?status={HOSTILE}",
-        f"{LIST}{hostile_task.pk}/change/", f"{LIST}{done.pk}/change/", f"{LIST}{hostile_task.pk}/history/",
+        f"{LIST}{hostile_task.pk}/change/", f"{LIST}{done.pk}/change/", f"{LIST}{waits.pk}/change/",
+        f"{LIST}{hostile_task.pk}/history/",
         f"{LIST}{hostile_task.pk}/delete/", "/admin/tasks_app/node/", f"/admin/tasks_app/node/{node}/change/",
         f"{LIST}{HOSTILE}/change/",
     ]  # fmt: skip

@@ -24,6 +24,7 @@ OPERATIONS = {
     "list_tasks",
     "get_task",
     "delete_task",
+    "why_task",
     "list_attempts",
     "cancel_task",
     "redrive_task",

@@ -39,10 +39,10 @@ class BeatingNode:
         self.marked_ready: list[str] = []
         self.shared: list[bool] = []
         self.stats = SimpleNamespace(slots=1, warm=1, starting=0, problem=None)
-        pools: Any = {"echo": SimpleNamespace(stats=lambda: self.stats, images=list)}
+        self.pools: Any = {"echo": SimpleNamespace(stats=lambda: self.stats, images=list)}
         self.availability = Availability()
         self.problem: str | None = None
-        self.record = NodeRecord("me", HERE, "", pools, (lambda: self.problem,))
+        self.record = NodeRecord("me", HERE, "", self.pools, (lambda: self.problem,))
         self.in_flight = InFlightTasks()
         self.heartbeat = Heartbeat(
             self.record, home, self.in_flight, self.availability, self.marked_ready.append, self.shared.append,
@@ -145,6 +145,12 @@ def test_an_update_writes_the_whole_state_and_inserts_a_missing_row(beating: Bea
     Node.objects.all().delete()
     record.update()
     assert Node.objects.filter(pk="me", draining=True).exists()
+
+
+def test_a_cap_stands_beside_each_handler_where_earlier_versions_do_not_look(beating: BeatingNode) -> None:
+    record = NodeRecord("capped", HERE, "", beating.pools, cap=3)
+    record.create()
+    assert Node.objects.get(pk="capped").pools == {"echo": {"slots": 1, "warm": 1, "problem": None, "cap": 3}}
 
 
 def test_an_attempt_whose_lease_ends_is_killed_without_the_database(

@@ -295,6 +295,28 @@ def test_10_ready_types_are_read_along_an_index() -> None:
     assert scans(plan) == []
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_34_what_comes_before_a_task_is_counted_along_the_index_of_its_order(order: Selection) -> None:
+    sql = part("queued_before").statement(order)
+    if connection.vendor == "sqlite":
+        plan = explained(sql, {"type": "echo", "priority": 50, "position": 9, "limit": 100})
+        assert scans(plan) == [] and reads_in_order(plan, order), plan
+        return
+    values = "'echo', 9, 50, 100, 0, '{7}', '{7}', '{0}'"
+    for plan in (planned_once(sql, values), planned_without_settings(sql, values)):
+        assert scans(plan) == [] and reads_in_order(plan, order), plan
+
+
+def planned_without_settings(sql: str, values: str) -> list[str]:
+    """The lines of the plan in the session of a web server."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"PREPARE planned AS {sql}")
+        cursor.execute(f"EXPLAIN EXECUTE planned ({values})")
+        lines = [str(line[0]).strip() for line in cursor.fetchall()]
+        cursor.execute("DEALLOCATE planned")
+    return lines
+
+
 def test_a_search_for_what_marks_hide_reads_along_an_index() -> None:
     if connection.vendor == "postgresql":
         assert scans(planned_once(HIDDEN, "'[]'")) == []

@@ -27,7 +27,7 @@ def test_what_goes_wrong_is_said_and_is_an_exit_code(daemon: Daemon) -> None:
     for words, code, says in (
         (("act", "{"), 2, "DATA is not JSON"),
         (("nobody",), 1, "400"),
-        (("act", "{}", "--wait", "0.2"), 1, "the task is pending: see GET /health"),  # no worker
+        (("act", "{}", "--wait", "0.2"), 1, "the task is pending: no worker lives"),
         (
             ("act", "--url", "http://127.0.0.1:1"),
             1,

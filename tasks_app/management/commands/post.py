@@ -14,6 +14,7 @@ from tasks_app.management.api_client import ApiClient, Refused
 POLL_SECONDS = 0.1
 #: One answer is waited for no longer than this: proxies cut connections on which nothing is sent.
 MAX_WAIT_SECONDS = 25
+UNFINISHED = ("pending", "processing")
 #: The options that are fields of the task.
 FIELDS = (
     "priority", "delay", "run_at", "expires_in", "expires_at", "timeout", "max_retries", "tags", "metadata",
@@ -62,8 +63,10 @@ class Command(BaseCommand):
             self._say("a task with this unique key has not ended: this is that one")
         task = self._ended(client, f"/api/tasks/{posted.body['task_id']}", until)
         self.stdout.write(json.dumps(task, indent=2, ensure_ascii=False))
+        if task["status"] in UNFINISHED:
+            raise CommandError(f"the task is {task['status']}: {_why(client, task['id'])}")
         if task["status"] != "completed":
-            raise CommandError(f"the task is {task['status']}: {task['last_error'] or 'see GET /health'}")
+            raise CommandError(f"the task is {task['status']}: {task['last_error']}")
 
     def _ended(self, client: ApiClient, path: str, until: float) -> dict[str, Any]:
         """The task once it has ended, or as it is when the time is over."""
@@ -75,12 +78,21 @@ class Command(BaseCommand):
                 if refused.status != 503 or not seconds:
                     raise
                 answer = client.get(path)  # without waiting: too many others wait
-            if answer.body["status"] not in ("pending", "processing") or time.monotonic() >= until:
+            if answer.body["status"] not in UNFINISHED or time.monotonic() >= until:
                 return answer.body
             time.sleep(POLL_SECONDS)  # for a server that does not wait, or no longer
 
     def _say(self, sentence: str) -> None:
         self.stderr.write(sentence)
+
+
+def _why(client: ApiClient, identity: str) -> str:
+    """Why a task has not ended, in a sentence."""
+    try:
+        reasons = client.get(f"/api/tasks/{identity}/why").body["reasons"]
+    except CommandError:  # an older server, or the task was deleted
+        return "see GET /health"
+    return "; ".join(reason["sentence"] for reason in reasons)
 
 
 def _json(name: str, text: str) -> Any:

@@ -19,21 +19,24 @@ from tasks_app.store.sql import NOT_EXPIRED, ORDER, READY
 MAX_CAPPED_ROUNDS = 8
 
 _STARTABLE = NOT_EXPIRED.format(wall="statement_timestamp()")
-_READY, _BY_PRIORITY = (f"{rows} AND task_type = {{type}} AND {_STARTABLE}" for rows in (READY, READY_BY_PRIORITY))
+#: The rows of a type that may be claimed, along `task_ready_by_place` and `task_ready_by_priority`.
+STARTABLE_READY, BY_PRIORITY = (
+    f"{rows} AND task_type = {{type}} AND {_STARTABLE}" for rows in (READY, READY_BY_PRIORITY)
+)
 #: What a claim reads of each segment (a, b, c), one after the other: the rows of a type, which of them, their order.
 ARMS: dict[Selection, tuple[tuple[str, str, str], ...]] = {
     "fifo": (
         (RETURNED, "place < segment.a", "place"),
-        (_READY, "place >= segment.a", "place"),
+        (STARTABLE_READY, "place >= segment.a", "place"),
     ),
     "lifo": (
-        (_READY, "place >= segment.a AND place < segment.b", "place DESC"),
+        (STARTABLE_READY, "place >= segment.a AND place < segment.b", "place DESC"),
         (RETURNED, "place < segment.a AND place >= segment.c", "place DESC"),
     ),
     "priority": (
         (RETURNED, "priority = segment.a AND place < segment.b", "place"),
-        (_BY_PRIORITY, "priority = segment.a AND place >= segment.b", "place"),
-        (_BY_PRIORITY, "priority < segment.a AND priority > segment.c", "priority DESC, place"),
+        (BY_PRIORITY, "priority = segment.a AND place >= segment.b", "place"),
+        (BY_PRIORITY, "priority < segment.a AND priority > segment.c", "priority DESC, place"),
     ),
 }
 # The ids are passed on as an array because the planner assumes that an array is short. It estimates a LIMIT of unknown
@@ -134,7 +137,9 @@ def _claim_uncapped(
         ((name, count, policy),) = requests
         bound = (policy.timeout, policy.max_retries, policy.retry_backoff, policy.retry_on_text)
         marks = _marks(order, name, session)
-        rows = prepared(claim_one_type(order), (name, node, lease, count, *bound, marks.since, *_arrays(order, marks)))
+        rows = prepared(
+            claim_one_type(order), (name, node, lease, count, *bound, marks.since, *as_arrays(order, marks))
+        )
     fail_point("inside_claim")
     return rows
 
@@ -172,7 +177,7 @@ def _marks(order: Selection, name: str, session: SessionMarks | None) -> Marks:
 
 
 @lru_cache(maxsize=64)
-def _arrays(order: Selection, marks: Marks) -> tuple[str, ...]:
+def as_arrays(order: Selection, marks: Marks) -> tuple[str, ...]:
     """The columns a, b and c of the segments as PostgreSQL's arrays.
 
     `order` is for the cache: as tuples, the empty bands of two orders are equal.

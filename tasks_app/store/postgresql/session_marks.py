@@ -115,10 +115,14 @@ class SessionMarks:
     def claimed(self, order: Selection, priorities: dict[str, list[int]]) -> None:
         """After a claim: the priorities of the tasks that it took, by type."""
         for name, taken in priorities.items():
-            with self._lock:
-                marks = self.of(order, name)
-                self._marks[order, name] = marks._replace(bands=marks.bands.claimed(taken))
+            self.cover(order, name, taken)
             self._claimed[order, name] = self._claimed.get((order, name), 0) + len(taken)
+
+    def cover(self, order: Selection, name: str, priorities: Collection[int]) -> None:
+        """From the next looks on, the marks of a type tell these priorities apart, if its order does."""
+        with self._lock:
+            marks = self.of(order, name)
+            self._marks[order, name] = marks._replace(bands=marks.bands.claimed(priorities))
 
     def look_if_due(self, order: Selection) -> None:
         """Before a claim: look if this session has claimed enough since the last look."""

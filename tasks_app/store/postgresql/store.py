@@ -14,6 +14,7 @@ from tasks_app.store.postgresql.limits import limited, unlimited
 from tasks_app.store.postgresql.maintain import maintain, problem
 from tasks_app.store.postgresql.node import update_node
 from tasks_app.store.postgresql.promote import promote
+from tasks_app.store.postgresql.queued_before import queued_before
 from tasks_app.store.postgresql.reading import reading
 from tasks_app.store.postgresql.session import Session
 from tasks_app.store.postgresql.settle import settle
@@ -34,6 +35,7 @@ class PostgreSQLStore:
     promote = staticmethod(promote)
     claim = staticmethod(claim)
     ready_types = staticmethod(ready_types)
+    queued_before = staticmethod(queued_before)
     settle = staticmethod(settle)
     add_counts = staticmethod(add_counts)
     next_positions = staticmethod(next_positions)

@@ -15,6 +15,7 @@ from tasks_app.store.sqlite.limits import limited, unlimited
 from tasks_app.store.sqlite.maintain import maintain, problem
 from tasks_app.store.sqlite.node import update_node
 from tasks_app.store.sqlite.promote import promote
+from tasks_app.store.sqlite.queued_before import queued_before
 from tasks_app.store.sqlite.reading import reading
 from tasks_app.store.sqlite.session import Session
 from tasks_app.store.sqlite.settle import settle
@@ -34,6 +35,7 @@ class SQLiteStore:
     promote = staticmethod(promote)
     claim = staticmethod(claim)
     ready_types = staticmethod(ready_types)
+    queued_before = staticmethod(queued_before)
     settle = staticmethod(settle)
     add_counts = staticmethod(add_counts)
     next_positions = staticmethod(next_positions)

@@ -1,0 +1,19 @@
+"""The estimates on a short steady load, as `python -m bench.why` measures them on longer ones."""
+
+from __future__ import annotations
+
+from bench.servers import Servers
+from bench.why import GOAL, LOADS, Answer, Question, Steady, answers
+
+
+def test_nine_of_ten_estimates_are_within_a_factor_of_two() -> None:
+    with Servers() as servers, Steady(servers) as served:
+        served.up()
+        found = answers(served, LOADS["all alike"], 6.0)
+    good = sum(each.good for each in found)
+    assert len(found) > 20 and good >= GOAL * len(found), found
+
+
+def test_an_estimate_is_good_within_a_factor_of_two_and_none_is_bad() -> None:
+    said = [(None, False), (0.9, False), (1.0, True), (4.0, True), (4.1, False)]
+    assert [Answer(Question("a", 0.0, 1, each), 2.0).good for each, _ in said] == [good for _, good in said]

@@ -1,0 +1,241 @@
+"""From facts to reasons, as a table: no database, no clock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tasks_app.models import FailureReason
+from tasks_app.why.decide import decide
+from tasks_app.why.estimate import Ended
+from tasks_app.why.facts import MAX_BEFORE, Facts, NodeFacts, TaskFacts
+from tasks_app.why.reason import Reason, as_text
+
+AT = datetime(2026, 1, 31, 9, tzinfo=UTC)
+PENDING = TaskFacts("echo", "pending")
+LATER = replace(PENDING, due_at=AT, due_in=90.0)
+RETRY = replace(LATER, attempts=2, retries=2, max_retries=3, last_error="it is\naway", due_in=2.4)
+RUNNING = TaskFacts("echo", "processing", 2, node="n", started_at=AT, ran_for=3.21, timeout=30.0)
+COMPLETED = TaskFacts("echo", "completed", 1, ran_for=1.5, completed_at=AT)
+FAILED = TaskFacts("echo", "failed", 3, completed_at=AT, last_error="no such file")
+BUSY = NodeFacts(4, 4, active=4, running=4)
+FREE = NodeFacts(4, 4, active=3, running=3)
+BROKEN = NodeFacts(2, 0, problem="there is no image x")
+STEADY = [Ended(2.0, 0.5 * n) for n in range(20)]
+
+
+def queued(*nodes: NodeFacts, **more: Any) -> Facts:
+    return Facts(PENDING, nodes, living=len(nodes), **more)
+
+
+def failed(reason: FailureReason, attempts: int = 3) -> Facts:
+    return Facts(replace(FAILED, failure_reason=reason.value, attempts=attempts))
+
+
+CASES: list[tuple[str, Facts, list[str], str]] = [
+    ("scheduled", Facts(LATER, living=1), ["scheduled"], "it is scheduled to start in 90 s"),
+    ("scheduled, nobody serves it yet", Facts(LATER), ["scheduled"], "it is scheduled to start in 90 s"),
+    (
+        "its time has come",
+        Facts(replace(LATER, due_in=-0.5), living=1),
+        ["scheduled"],
+        "its time has come, which a worker notices within a second",
+    ),
+    (
+        "its time has come and no worker lives",
+        Facts(replace(LATER, due_in=-99.0)),
+        ["scheduled", "no_node"],
+        "its time has come, which a worker notices within a second; no worker lives",
+    ),
+    (
+        "retry",
+        Facts(RETRY, living=1),
+        ["retry"],
+        "attempt 2 failed (it is away); it is tried again in 2.4 s (retry 2 of 3)",
+    ),
+    (
+        "retry without an error or a budget",
+        Facts(replace(RETRY, last_error=None, max_retries=None), living=1),
+        ["retry"],
+        "attempt 2 failed; it is tried again in 2.4 s",
+    ),
+    ("no worker", queued(), ["no_node"], "no worker lives"),
+    ("one worker for others", Facts(PENDING, living=1), ["no_node"], "the only worker does not serve its type"),
+    (
+        "workers for others, unknown type",
+        Facts(PENDING, living=3, known=False),
+        ["no_node"],
+        "none of 3 workers serves its type, and this server's handlers.toml does not have it",
+    ),
+    (
+        "draining",
+        queued(replace(FREE, draining=True)),
+        ["no_node"],
+        "the only workers that serve its type are stopping",
+    ),
+    ("broken", queued(BROKEN), ["cannot_start"], "its containers cannot start: there is no image x"),
+    (
+        "broken here, busy there",
+        queued(BROKEN, BUSY, before=3),
+        ["cannot_start", "behind"],
+        "2 of 6 containers cannot start: there is no image x; "
+        "all 4 slots of its type are busy, and 3 tasks are before it",
+    ),
+    (
+        "two problems",
+        queued(BROKEN, replace(BROKEN, problem="a"), replace(BROKEN, problem="a")),
+        ["cannot_start"],
+        "its containers cannot start: a; there is no image x",
+    ),
+    (
+        "a broken worker that stops does not count",
+        queued(replace(BROKEN, draining=True), FREE),
+        ["ready"],
+        "nothing: a slot is free, so it starts within a second",
+    ),
+    (
+        "starting",
+        queued(NodeFacts(2, 0)),
+        ["starting"],
+        "the containers of its type are starting: none of 2 is ready",
+    ),
+    ("next", queued(BUSY), ["behind"], "all 4 slots of its type are busy, and it is the next"),
+    (
+        "one slot",
+        queued(NodeFacts(1, 1, active=1, running=1), before=1),
+        ["behind"],
+        "the only slot of its type is busy, and 1 task is before it",
+    ),
+    (
+        "with an estimate",
+        queued(BUSY, before=8, ended=STEADY),
+        ["behind"],
+        "all 4 slots of its type are busy, and 8 tasks are before it; it is likely to start in about 4.5 s",
+    ),
+    (
+        "10,000 before it",
+        queued(BUSY, before=MAX_BEFORE),
+        ["behind"],
+        "all 4 slots of its type are busy, and 10,000 tasks are before it",
+    ),
+    (
+        "more",
+        queued(BUSY, before=MAX_BEFORE + 1, ended=STEADY),
+        ["behind"],
+        "all 4 slots of its type are busy, and more than 10,000 tasks are before it",
+    ),
+    (
+        "tasks before it, a slot just free",
+        queued(FREE, before=2),
+        ["behind"],
+        "3 of 4 slots of its type are busy, and 2 tasks are before it",
+    ),
+    (
+        "capped",
+        queued(replace(FREE, cap=3), before=1),
+        ["cap", "behind"],
+        "the worker runs 3 tasks of all types at once, as many as DAEMON_WORKERS allows; "
+        "3 of 4 slots of its type are busy, and 1 task is before it",
+    ),
+    (
+        "one of two workers is capped",
+        queued(replace(FREE, cap=3), replace(FREE, cap=4)),
+        ["ready"],
+        "nothing: 2 slots are free, so it starts within a second",
+    ),
+    (
+        "both are, and one has no container",
+        queued(replace(FREE, cap=3), replace(FREE, cap=3), replace(BROKEN, cap=3)),
+        ["cannot_start", "cap", "behind"],
+        "2 of 10 containers cannot start: there is no image x; "
+        "the 2 workers run 6 tasks of all types at once, as many as DAEMON_WORKERS allows; "
+        "6 of 8 slots of its type are busy, and it is the next",
+    ),
+    (
+        "running",
+        Facts(RUNNING),
+        ["running"],
+        "attempt 2 has been running for 3.2 s of at most 30 s on worker n",
+    ),
+    (
+        "running on a worker that was killed",
+        Facts(RUNNING, living=1, node_lives=False),
+        ["lost", "running"],
+        "its worker n has ended; another one takes the task over; "
+        "attempt 2 has been running for 3.2 s of at most 30 s on worker n",
+    ),
+    (
+        "running on a silent worker, the only one",
+        Facts(RUNNING, node_lives=False, silent=40.0),
+        ["lost", "running"],
+        "its worker n has been silent for 40 s; no other worker lives to take the task over; "
+        "attempt 2 has been running for 3.2 s of at most 30 s on worker n",
+    ),
+    ("completed", Facts(COMPLETED), ["final"], "it completed with attempt 1, which took 1.5 s"),
+    (
+        "crash",
+        failed(FailureReason.CRASH),
+        ["final"],
+        "it failed with attempt 3: its container ended before it replied (no such file)",
+    ),
+    ("expired", failed(FailureReason.EXPIRED, 0), ["final"], "it failed: it was not started before it expired"),
+    ("cancelled", failed(FailureReason.CANCELLED), ["final"], "it failed: it was cancelled"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
+def test_the_reasons_of_these_facts(case: tuple[str, Facts, list[str], str]) -> None:
+    _, facts, words, text = case
+    found = decide(facts)
+    assert (([str(each.reason) for each in found]), as_text(found)) == (words, text)
+
+
+@pytest.mark.parametrize("reason", list(FailureReason))
+def test_each_failure_has_words(reason: FailureReason) -> None:
+    [found] = decide(failed(reason))
+    said = found.sentence.removeprefix("it failed").removeprefix(" with attempt 3").removesuffix(" (no such file)")
+    assert said.startswith(": it") and len(said) > 15
+    assert (found.values["failure_reason"], found.values["attempts"]) == (reason.value, 3)
+
+
+def only(facts: Facts) -> Reason:
+    [found] = decide(facts)
+    return found
+
+
+def test_a_place_is_exact_to_its_limit_and_then_not_given() -> None:
+    assert only(queued(BUSY, before=MAX_BEFORE)).values["place"] == MAX_BEFORE + 1
+    more = only(queued(BUSY, before=MAX_BEFORE + 1, ended=STEADY)).values
+    assert (more["place"], more["estimate_seconds"], more["estimate_from"]) == (None, None, None)
+
+
+def test_an_estimate_says_from_what_it_is_and_what_it_leaves_out() -> None:
+    said = "the last 20 attempts of this type took 2.0 s on average; 4 slots"
+    for order, more in (
+        ("fifo", ""),
+        ("lifo", "; newer tasks start first"),
+        ("priority", "; tasks of higher priority start first"),
+    ):
+        values = only(queued(BUSY, before=8, ended=STEADY, order=order)).values
+        assert (values["estimate_seconds"], values["estimate_from"]) == (4.5, said + more)
+
+
+def test_under_a_cap_the_estimate_counts_the_slots_that_run_now() -> None:
+    capped = decide(queued(NodeFacts(4, 4, active=1, running=2, cap=2), before=3, ended=STEADY))[1]
+    assert capped.values["estimate_seconds"] == 8.0
+
+
+def test_a_long_error_is_cut_in_the_sentence_and_whole_in_its_value() -> None:
+    error = "x " * 10_000
+    found = only(Facts(replace(RETRY, last_error=error), living=1))
+    assert len(found.sentence) < 400 and found.values["last_error"] == error
+
+
+def test_what_a_terminal_would_obey_is_escaped_in_the_sentence() -> None:
+    hostile = "\x1b]0;title\x07\u202eback"
+    for facts in (Facts(replace(RETRY, last_error=hostile), living=1), queued(replace(BROKEN, problem=hostile))):
+        said = only(facts).sentence
+        assert said.isprintable() and r"\x1b]0;title\x07\u202eback" in said
