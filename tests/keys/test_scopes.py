@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.django_db, pytest.mark.database]
 ECHO = '{"type": "echo"}'
 CALLS = [
     ("tasks:read", "GET", "/api/tasks", None), ("tasks:read", "GET", f"/api/tasks/{MISSING}", None),
-    ("tasks:read", "GET", f"/api/tasks/{MISSING}/attempts", None), ("tasks:read", "GET", f"/api/tasks/{MISSING}/why", None),
-    ("tasks:read", "GET", "/api/handlers", None),
+    ("tasks:read", "GET", f"/api/tasks/{MISSING}/attempts", None), ("tasks:read", "GET", "/api/handlers", None),
+    ("tasks:read", "GET", f"/api/tasks/{MISSING}/why", None),
     ("tasks:read", "GET", "/api/handlers/echo", None), ("tasks:write", "POST", "/queue", ECHO),
     ("tasks:write", "POST", "/queue/batch", '{"tasks": [{"type": "echo"}]}'),
     ("tasks:write", "DELETE", f"/api/tasks/{MISSING}", None),

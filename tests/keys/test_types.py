@@ -24,8 +24,8 @@ def holder() -> Holder:
 
 
 SINGLY = [
-    ("GET", ""), ("HEAD", ""), ("GET", "?wait=5"), ("GET", "?wait=0"), ("DELETE", ""), ("GET", "/attempts"), ("GET", "/why"),
-    ("POST", "/cancel"), ("POST", "/redrive"),
+    ("GET", ""), ("HEAD", ""), ("GET", "?wait=5"), ("GET", "?wait=0"), ("DELETE", ""), ("GET", "/attempts"),
+    ("GET", "/why"), ("POST", "/cancel"), ("POST", "/redrive"),
 ]  # fmt: skip
 
 
