@@ -11,6 +11,7 @@ from django.db.models import Q
 from tasks_app import conf, models
 from tasks_app.lifecycle.submission import IdempotencyKey, KeyReused, KeysContended, Submitted
 from tasks_app.store import clock
+from tasks_app.store.new_key import NewKey
 from tasks_app.store.transactions import writing
 
 #: How often a submit looks again for tasks, or requests, that had its keys and are gone.
@@ -67,6 +68,12 @@ def reserve(wanted: Mapping[Name, tuple[str, Sequence[UUID]]]) -> dict[Name, mod
         for row in sorted(expired, key=lambda each: (each.owner, each.key)):
             models.IdempotencyKey.objects.filter(pk=row.pk, expires_at=row.expires_at).delete()
     raise KeysContended
+
+
+def new_key(key: IdempotencyKey, tasks: range) -> NewKey:
+    """The key of a request with the tasks at these places, as it is stored now."""
+    until = datetime.now(UTC) + timedelta(seconds=conf.environment().idempotency_ttl)
+    return NewKey(key.owner, key.key, key.fingerprint, until, tasks)
 
 
 def correct(name: Name, submitted: Submitted) -> None:

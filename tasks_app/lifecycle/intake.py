@@ -16,8 +16,9 @@ from queue import Empty, SimpleQueue
 from django.db import InterfaceError, OperationalError, connection
 
 from tasks_app.lifecycle.submission import Submission, Submitted
-from tasks_app.lifecycle.submission_group import Stored, store_group
+from tasks_app.lifecycle.submission_group import Stored, store_others
 from tasks_app.lifecycle.submit import insert, notify_for, submit_one
+from tasks_app.store.current import store
 from tasks_app.store.transactions import bare_writing, writing
 
 #: A transaction that has so many tasks takes no further submission.
@@ -32,7 +33,7 @@ class Intake:
 
     def __init__(self) -> None:
         self._plain = Lane("intake", lambda: bare_writing(one_statement=True), _insert_all)
-        self._others = Lane("intake of options and keys", lambda: writing(), store_group)
+        self._others = Lane("intake of options and keys", _begin_others, store_others)
 
     def submit(self, submission: Submission) -> Submitted:
         """Store a submission, all of it or nothing. Raises what its transaction raised, KeyReused or KeysContended.
@@ -113,6 +114,11 @@ class Lane:
                 size += len(taken[-1][0].new)
         except Empty:
             pass
+
+
+def _begin_others() -> AbstractContextManager[None]:
+    """With one writer, a transaction: while it is waited for, others join. Else one statement may be enough."""
+    return writing() if store().single_writer else bare_writing(one_statement=True)
 
 
 def _insert_all(submissions: Sequence[Submission]) -> Stored:

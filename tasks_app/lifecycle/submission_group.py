@@ -11,7 +11,10 @@ import uuid_utils.compat as uuids
 from tasks_app.lifecycle import idempotency
 from tasks_app.lifecycle.asked_tasks import AskedTasks
 from tasks_app.lifecycle.submission import KeyReused, Submission, Submitted
-from tasks_app.store.new_task import NewTask
+from tasks_app.store.current import store
+from tasks_app.store.new_key import NewKey
+from tasks_app.store.new_task import NewTask, encode
+from tasks_app.store.transactions import writing
 
 
 class Stored(NamedTuple):
@@ -19,6 +22,38 @@ class Stored(NamedTuple):
 
     outcomes: list[Submitted | KeyReused]
     ready: list[NewTask]
+
+
+def store_others(submissions: Sequence[Submission]) -> Stored:
+    """As `store_group`, but begins a transaction if it needs one. Plain tasks with keys are stored by one statement.
+
+    What has the key of an earlier request, also of one of this group, is looked at in a transaction of its own.
+    """
+    if any(each.key is None or any(task.options for task in each.new) for each in submissions):
+        with writing():
+            return store_group(submissions)
+    ids = [[uuids.uuid7() for _ in each.new] for each in submissions]
+    firsts: dict[idempotency.Name, int] = {}
+    keys: list[NewKey] = []
+    new: list[NewTask] = []
+    for at, each in enumerate(submissions):
+        if each.key is not None and firsts.setdefault(idempotency.name_of(each.key), at) == at:
+            keys.append(idempotency.new_key(each.key, range(len(new), len(new) + len(each.new))))
+            new += each.new
+    # Sorted, or two transactions with the same keys in another order would wait for each other.
+    keys.sort(key=lambda key: (key.owner, key.key))
+    named = [identity for at in firsts.values() for identity in ids[at]]
+    stored = store().insert_keyed(keys, new, named, [encode(task.task_data) for task in new])
+    outcomes: dict[int, Submitted | KeyReused] = {
+        at: Submitted(ids[at]) for name, at in firsts.items() if name in stored
+    }
+    ready = [task for at in outcomes for task in submissions[at].new]
+    if rest := [at for at in range(len(submissions)) if at not in outcomes]:
+        with writing():
+            known = store_group([submissions[at] for at in rest])
+        outcomes |= zip(rest, known.outcomes, strict=True)
+        ready += known.ready
+    return Stored([outcomes[at] for at in range(len(submissions))], ready)
 
 
 def store_group(submissions: Sequence[Submission]) -> Stored:

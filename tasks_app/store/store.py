@@ -15,6 +15,7 @@ from tasks_app.store.claimed_task import ClaimedTask, ClaimRequest, Selection
 from tasks_app.store.counts import Counts
 from tasks_app.store.due_work import DueWork
 from tasks_app.store.fault import Fault
+from tasks_app.store.new_key import NewKey
 from tasks_app.store.new_row import NewRow
 from tasks_app.store.new_task import NewTask
 from tasks_app.store.session import Session
@@ -229,4 +230,15 @@ class Store(Protocol):
         """How many ready tasks of a type a claim by `order` takes before one of this priority and position.
 
         34. At most `limit`, and few more rows are read, however many are stored and have been claimed. Takes no lock.
+        """
+
+    def insert_keyed(
+        self, keys: Sequence[NewKey], new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]
+    ) -> set[tuple[int, str]]:
+        """(none) -> pending: idempotency keys, sorted and each once, and the tasks of their requests, in the order in
+        which they get positions. Returns owner and text of the keys that were stored.
+
+        Needs `bare_writing(one_statement=True)` or a transaction.
+        35. If a key is stored already, neither it nor its tasks are; a transaction that may store it is waited for. The
+            others are stored as by `insert`.
         """

@@ -1,4 +1,4 @@
-"""Rows with options, and rows that become ready (promises 8, 32 and 33)."""
+"""Rows with options, and rows that become ready (promises 8, 9, 32, 33 and 35)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import pytest
 import uuid_utils.compat as uuids
 from django.db import connection
 
-from tasks_app.models import Task
+from tasks_app.lifecycle import NewTask
+from tasks_app.models import IdempotencyKey, Task
 from tasks_app.store import clock
 from tasks_app.store.current import store
+from tasks_app.store.new_key import NewKey
 from tasks_app.store.new_row import NewRow
-from tests.lifecycle.kit import AT_ONCE, row
+from tests.lifecycle.kit import AT_ONCE, row, total
 from tests.store.kit import insert, positions, take, undone
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -136,3 +138,38 @@ def test_9_a_claim_prefers_the_values_that_a_caller_asked_for(types: Any, cap: A
     rows = Task.objects.order_by("position").values_list("timeout", "max_retries")
     assert list(rows) == wanted
     assert {each.policy.retry_backoff for each in claimed} == {usual.retry_backoff}
+
+
+def key(name: str, tasks: range, owner: int = 0) -> NewKey:
+    return NewKey(owner, name, "f", NOW + timedelta(days=1), tasks)
+
+
+def insert_keyed(*keys: NewKey, types: str) -> tuple[list[UUID], set[tuple[int, str]]]:
+    """Stores tasks of these types with these keys; returns the tasks' ids, and the keys that were stored."""
+    ids = [uuids.uuid7() for _ in types]
+    with store().bare_writing(one_statement=True):
+        stored = store().insert_keyed(keys, [NewTask(name) for name in types], ids, ['{"n":"ü"}'] * len(types))
+    return ids, stored
+
+
+def test_35_keys_and_their_tasks_are_stored_with_positions_in_the_order_given_and_counted() -> None:
+    ids, stored = insert_keyed(key("a", range(2, 3)), key("b", range(2)), key("a", range(3, 4), 7), types="xyxx")
+    assert stored == {(0, "a"), (0, "b"), (7, "a")}
+    assert list(Task.objects.order_by("position").values_list("pk", flat=True)) == ids
+    assert set(Task.objects.values_list("status", "attempts")) == {("pending", 0)}
+    assert row(ids[0]).task_data == {"n": "ü"}
+    rows = IdempotencyKey.objects.order_by("owner", "key").values_list("owner", "key", "task_ids", "expires_at")
+    assert list(rows) == [
+        (owner, name, [str(ids[at]) for at in places], NOW + timedelta(days=1))
+        for owner, name, places in ((0, "a", [2]), (0, "b", [0, 1]), (7, "a", [3]))
+    ]
+    assert (total("received", "x"), total("received", "y")) == (3, 1)
+
+
+def test_35_a_key_that_is_stored_already_keeps_its_tasks_out_and_no_others() -> None:
+    insert_keyed(key("a", range(1)), types="x")
+    ids, stored = insert_keyed(key("a", range(1)), key("b", range(1, 2)), types="xy")
+    assert stored == {(0, "b")}
+    assert set(Task.objects.values_list("pk", flat=True)) >= {ids[1]} and Task.objects.count() == 2
+    assert insert_keyed(key("a", range(1)), types="x")[1] == set()
+    assert (total("received", "x"), total("received", "y")) == (1, 1)

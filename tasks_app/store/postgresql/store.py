@@ -9,6 +9,7 @@ from tasks_app.store.postgresql.due_work import due_work
 from tasks_app.store.postgresql.fault import fault
 from tasks_app.store.postgresql.final import final_or_gone
 from tasks_app.store.postgresql.insert import insert, insert_rows, next_positions
+from tasks_app.store.postgresql.insert_keyed import insert_keyed
 from tasks_app.store.postgresql.json_bytes import json_bytes
 from tasks_app.store.postgresql.limits import limited, unlimited
 from tasks_app.store.postgresql.maintain import maintain, problem
@@ -32,6 +33,7 @@ class PostgreSQLStore:
 
     insert = staticmethod(insert)
     insert_rows = staticmethod(insert_rows)
+    insert_keyed = staticmethod(insert_keyed)
     promote = staticmethod(promote)
     claim = staticmethod(claim)
     ready_types = staticmethod(ready_types)

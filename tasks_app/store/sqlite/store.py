@@ -10,6 +10,7 @@ from tasks_app.store.sqlite.due_work import due_work
 from tasks_app.store.sqlite.fault import fault
 from tasks_app.store.sqlite.final import final_or_gone
 from tasks_app.store.sqlite.insert import insert, insert_rows, next_positions
+from tasks_app.store.sqlite.insert_keyed import insert_keyed
 from tasks_app.store.sqlite.json_bytes import json_bytes
 from tasks_app.store.sqlite.limits import limited, unlimited
 from tasks_app.store.sqlite.maintain import maintain, problem
@@ -32,6 +33,7 @@ class SQLiteStore:
 
     insert = staticmethod(insert)
     insert_rows = staticmethod(insert_rows)
+    insert_keyed = staticmethod(insert_keyed)
     promote = staticmethod(promote)
     claim = staticmethod(claim)
     ready_types = staticmethod(ready_types)
