@@ -269,15 +269,16 @@ def test_keys_that_are_contended_are_answered_as_the_view_does(
     posting: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks_app.lifecycle.idempotency.MAX_ROUNDS", 0)
-    assert posting.takes(idempotency_key="abc")
+    body = b'{"type": "echo", "unique_key": "u"}'
+    assert posting.takes(body, idempotency_key="abc")
     assert posting.finished.wait(30)
-    status, headers, body = posting.answers[0]
+    status, headers, text = posting.answers[0]
     view = django.test.Client(raise_request_exception=False, SERVER_NAME="localhost")
-    answer = view.post("/queue", TASK, "application/json", headers={"idempotency-key": "abc"})
-    assert (answer.status_code, answer.content, answer.headers["Retry-After"]) == (status, body, "2")
+    answer = view.post("/queue", body, "application/json", headers={"idempotency-key": "abc"})
+    assert (answer.status_code, answer.content, answer.headers["Retry-After"]) == (status, text, "2")
     assert status == 503
     ours = {name.lower(): value for name, value in headers.items()}
-    assert ours == {name.lower(): value for name, value in answer.headers.items()} | {"content-length": str(len(body))}
+    assert ours == {name.lower(): value for name, value in answer.headers.items()} | {"content-length": str(len(text))}
     close(intake)
 
 
