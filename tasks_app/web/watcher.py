@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 #: Seconds between two statements: so many times as long as a statement takes, but within these limits. The upper one is
 #: how much later an answer may be because statements had to wait, such as for a lock.
-MIN_PAUSE_SECONDS, PAUSE_RATIO, MAX_PAUSE_SECONDS = 0.025, 25.0, 1.0
+MIN_PAUSE_SECONDS, PAUSE_RATIO, MAX_PAUSE_SECONDS = 0.025, 30.0, 1.0
 #: After a statement that failed.
 OUTAGE_PAUSE_SECONDS = 1.0
 #: For a statement.
