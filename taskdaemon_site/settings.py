@@ -160,7 +160,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "tasks_app.api.schema.complete",
+        "tasks_app.api.openapi_document.complete",
     ],
     "ENUM_NAME_OVERRIDES": {
         "TaskStatus": "tasks_app.models.Status",

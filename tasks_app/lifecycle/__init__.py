@@ -8,7 +8,7 @@ from tasks_app.lifecycle.cancel import cancel, cancelled
 from tasks_app.lifecycle.claim import claim, ready_types
 from tasks_app.lifecycle.delete import delete
 from tasks_app.lifecycle.expire import expire
-from tasks_app.lifecycle.idempotency import earlier, forget
+from tasks_app.lifecycle.idempotency import earlier, forget_idempotency_keys
 from tasks_app.lifecycle.intake import intake
 from tasks_app.lifecycle.maintenance import due_work, maintain
 from tasks_app.lifecycle.promote import promote
@@ -46,7 +46,7 @@ __all__ = [
     "due_work",
     "earlier",
     "expire",
-    "forget",
+    "forget_idempotency_keys",
     "held",
     "intake",
     "maintain",

@@ -6,6 +6,7 @@ from collections import Counter
 
 from django.db import DatabaseError
 
+from tasks_app.lifecycle.batches import run_batches
 from tasks_app.metrics import counters
 from tasks_app.models import FailureReason, Status, Task
 from tasks_app.store import clock
@@ -13,20 +14,11 @@ from tasks_app.store.transactions import writing
 
 TASKS_PER_TRANSACTION = 500
 TRANSACTIONS_PER_CALL = 20
-#: The heartbeat, which renews leases, calls this: its beats stay short on a slow database.
-MAX_CALL_SECONDS = 1.0
 
 
 def expire() -> int:
     """Fail tasks that were not started before their `expires_at`, for a second and 10,000 at most. Returns how many."""
-    expired = 0
-    until = clock.elapsed() + MAX_CALL_SECONDS
-    for _ in range(TRANSACTIONS_PER_CALL):
-        count = _expire_batch()
-        expired += count
-        if count < TASKS_PER_TRANSACTION or clock.elapsed() >= until:
-            break
-    return expired
+    return run_batches(_expire_batch, TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)
 
 
 def _expire_batch() -> int:

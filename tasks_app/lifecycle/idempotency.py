@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from django.db.models import Q
-
 from tasks_app import conf, models
+from tasks_app.db.any_pair import any_pair
+from tasks_app.lifecycle.batches import run_batches
 from tasks_app.lifecycle.submission import IdempotencyKey, KeyReused, KeysContended, Submitted
 from tasks_app.store import clock
-from tasks_app.store.new_key import NewKey
+from tasks_app.store.new_idempotency_key import NewIdempotencyKey
 from tasks_app.store.transactions import writing
 
 #: How often a submit looks again for tasks, or requests, that had its keys and are gone.
@@ -20,8 +20,6 @@ MAX_ROUNDS = 8
 FORGOTTEN_PER_TRANSACTION = 1000
 #: Called once a second, this is faster than callers can send new keys.
 FORGETS_PER_CALL = 10
-#: The heartbeat, which renews leases, calls this.
-MAX_CALL_SECONDS = 1.0
 
 #: An API key's id and the text of the idempotency key.
 Name = tuple[int, str]
@@ -50,7 +48,7 @@ def reserve(wanted: Mapping[Name, tuple[str, Sequence[UUID]]]) -> dict[Name, mod
         )
         # A statement of its own: the insert does not see what it waited for.
         expired, seen = [], set()
-        for row in models.IdempotencyKey.objects.filter(_any_of(missing)):
+        for row in models.IdempotencyKey.objects.filter(any_pair("owner", "key", missing)):
             name = row.owner, row.key
             seen.add(name)
             if row.task_ids == _texts(wanted[name][1]):
@@ -70,10 +68,9 @@ def reserve(wanted: Mapping[Name, tuple[str, Sequence[UUID]]]) -> dict[Name, mod
     raise KeysContended
 
 
-def new_key(key: IdempotencyKey, tasks: range) -> NewKey:
+def new_idempotency_key(key: IdempotencyKey, tasks: range) -> NewIdempotencyKey:
     """The key of a request with the tasks at these places, as it is stored now."""
-    until = datetime.now(UTC) + timedelta(seconds=conf.environment().idempotency_ttl)
-    return NewKey(key.owner, key.key, key.fingerprint, until, tasks)
+    return NewIdempotencyKey(key.owner, key.key, key.fingerprint, _kept_until(datetime.now(UTC)), tasks)
 
 
 def correct(name: Name, submitted: Submitted) -> None:
@@ -99,16 +96,9 @@ def earlier(key: IdempotencyKey) -> Submitted | None:
     return outcome
 
 
-def forget() -> int:
+def forget_idempotency_keys() -> int:
     """Remove keys whose time has passed, 10,000 at most and for a second at most. Returns how many."""
-    forgotten = 0
-    until = clock.elapsed() + MAX_CALL_SECONDS
-    for _ in range(FORGETS_PER_CALL):
-        count = _forget_batch()
-        forgotten += count
-        if count < FORGOTTEN_PER_TRANSACTION or clock.elapsed() >= until:
-            break
-    return forgotten
+    return run_batches(_forget_batch, FORGOTTEN_PER_TRANSACTION, FORGETS_PER_CALL)
 
 
 def _forget_batch() -> int:
@@ -120,20 +110,13 @@ def _forget_batch() -> int:
 
 
 def _row(name: Name, fingerprint: str, ids: Sequence[UUID], now: datetime) -> models.IdempotencyKey:
-    until = now + timedelta(seconds=conf.environment().idempotency_ttl)
     return models.IdempotencyKey(
-        owner=name[0], key=name[1], fingerprint=fingerprint, task_ids=_texts(ids), expires_at=until
+        owner=name[0], key=name[1], fingerprint=fingerprint, task_ids=_texts(ids), expires_at=_kept_until(now)
     )
 
 
-def _any_of(names: Iterable[Name]) -> Q:
-    by_owner: dict[int, list[str]] = {}
-    for owner, key in names:
-        by_owner.setdefault(owner, []).append(key)
-    found = Q()
-    for owner, keys in by_owner.items():
-        found |= Q(owner=owner, key__in=keys)
-    return found
+def _kept_until(now: datetime) -> datetime:
+    return now + timedelta(seconds=conf.environment().idempotency_ttl)
 
 
 def _texts(ids: Sequence[UUID]) -> list[str]:

@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from django.db import InterfaceError, OperationalError, connection
 
 from tasks_app.lifecycle.submission import Submission, Submitted
-from tasks_app.lifecycle.submission_group import Stored, store_others
+from tasks_app.lifecycle.submission_group import Stored, store_submissions
 from tasks_app.lifecycle.submit import insert, notify_for, submit_one
 from tasks_app.store.current import store
 from tasks_app.store.transactions import bare_writing, writing
@@ -33,7 +33,7 @@ class Intake:
 
     def __init__(self) -> None:
         self._plain = Lane("intake", lambda: bare_writing(one_statement=True), _insert_all)
-        self._others = Lane("intake of options and keys", _begin_others, store_others)
+        self._with_options = Lane("intake of options and keys", _begin, store_submissions)
 
     def submit(self, submission: Submission) -> Submitted:
         """Store a submission, all of it or nothing. Raises what its transaction raised, KeyReused or KeysContended.
@@ -47,7 +47,7 @@ class Intake:
 
         Callbacks run on the intake's threads. Raises RuntimeError if a thread cannot be started.
         """
-        return (self._plain if submission.plain else self._others).submit(submission)
+        return (self._plain if submission.plain else self._with_options).submit(submission)
 
 
 class Lane:
@@ -116,7 +116,7 @@ class Lane:
             pass
 
 
-def _begin_others() -> AbstractContextManager[None]:
+def _begin() -> AbstractContextManager[None]:
     """With one writer, a transaction: while it is waited for, others join. Else one statement may be enough."""
     return writing() if store().single_writer else bare_writing(one_statement=True)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from django.db.models import Q
 
 from tasks_app.broker.notification import notify
+from tasks_app.lifecycle.batches import run_batches
 from tasks_app.models import Task
 from tasks_app.store import clock
 from tasks_app.store.current import store
@@ -12,8 +15,6 @@ from tasks_app.store.transactions import writing
 
 TASKS_PER_TRANSACTION = 500
 TRANSACTIONS_PER_CONDITION = 20
-#: For each condition. The heartbeat, which renews leases, calls this: its beats stay short on a slow database.
-MAX_SECONDS = 1.0
 
 
 def promote(all_clocks: bool = True) -> list[str]:
@@ -26,10 +27,8 @@ def promote(all_clocks: bool = True) -> list[str]:
     """
     highest: dict[str, int] = {}
     for due, order in _due()[: None if all_clocks else 1]:
-        until = clock.elapsed() + MAX_SECONDS
-        for _ in range(TRANSACTIONS_PER_CONDITION):
-            if _promote_batch(due, order, highest) < TASKS_PER_TRANSACTION or clock.elapsed() >= until:
-                break
+        batch = partial(_promote_batch, due, order, highest)
+        run_batches(batch, TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CONDITION)
     for name, priority in highest.items():
         notify(name, priority)
     return list(highest)

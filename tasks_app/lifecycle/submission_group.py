@@ -9,10 +9,10 @@ from uuid import UUID
 import uuid_utils.compat as uuids
 
 from tasks_app.lifecycle import idempotency
-from tasks_app.lifecycle.asked_tasks import AskedTasks
 from tasks_app.lifecycle.submission import KeyReused, Submission, Submitted
+from tasks_app.lifecycle.tasks_with_options import TasksWithOptions
 from tasks_app.store.current import store
-from tasks_app.store.new_key import NewKey
+from tasks_app.store.new_idempotency_key import NewIdempotencyKey
 from tasks_app.store.new_task import NewTask, encode
 from tasks_app.store.transactions import writing
 
@@ -24,7 +24,7 @@ class Stored(NamedTuple):
     ready: list[NewTask]
 
 
-def store_others(submissions: Sequence[Submission]) -> Stored:
+def store_submissions(submissions: Sequence[Submission]) -> Stored:
     """As `store_group`, but begins a transaction if it needs one. Plain tasks with keys are stored by one statement.
 
     What has the key of an earlier request, also of one of this group, is looked at in a transaction of its own.
@@ -34,11 +34,11 @@ def store_others(submissions: Sequence[Submission]) -> Stored:
             return store_group(submissions)
     ids = [[uuids.uuid7() for _ in each.new] for each in submissions]
     firsts: dict[idempotency.Name, int] = {}
-    keys: list[NewKey] = []
+    keys: list[NewIdempotencyKey] = []
     new: list[NewTask] = []
     for at, each in enumerate(submissions):
         if each.key is not None and firsts.setdefault(idempotency.name_of(each.key), at) == at:
-            keys.append(idempotency.new_key(each.key, range(len(new), len(new) + len(each.new))))
+            keys.append(idempotency.new_idempotency_key(each.key, range(len(new), len(new) + len(each.new))))
             new += each.new
     # Sorted, or two transactions with the same keys in another order would wait for each other.
     keys.sort(key=lambda key: (key.owner, key.key))
@@ -69,7 +69,7 @@ def store_group(submissions: Sequence[Submission]) -> Stored:
         for at, each in enumerate(submissions)
         if each.key is None or (firsts[name := idempotency.name_of(each.key)] == at and name not in earlier)
     ]
-    tasks = AskedTasks(
+    tasks = TasksWithOptions(
         [task for at in new for task in submissions[at].new],
         [identity for at in new for identity in ids[at]],
     )

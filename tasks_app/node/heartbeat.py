@@ -11,7 +11,17 @@ import structlog
 from django.db import DatabaseError, connection
 
 from tasks_app.db.node_lock import is_dead, remove_lock, touch
-from tasks_app.lifecycle import cancelled, due_work, expire, forget, held, maintain, promote, renew, rescue
+from tasks_app.lifecycle import (
+    cancelled,
+    due_work,
+    expire,
+    forget_idempotency_keys,
+    held,
+    maintain,
+    promote,
+    renew,
+    rescue,
+)
 from tasks_app.metrics import local_counters
 from tasks_app.node.availability import RENEWAL_SECONDS, Availability
 from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
@@ -131,7 +141,7 @@ class Heartbeat:
         if work.expired:
             expire()
         if work.old_keys:
-            forget()
+            forget_idempotency_keys()
         for name in maintain():
             self._mark_ready(name)
         local_counters.process.flush()

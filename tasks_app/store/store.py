@@ -15,7 +15,7 @@ from tasks_app.store.claimed_task import ClaimedTask, ClaimRequest, Selection
 from tasks_app.store.counts import Counts
 from tasks_app.store.due_work import DueWork
 from tasks_app.store.fault import Fault
-from tasks_app.store.new_key import NewKey
+from tasks_app.store.new_idempotency_key import NewIdempotencyKey
 from tasks_app.store.new_row import NewRow
 from tasks_app.store.new_task import NewTask
 from tasks_app.store.session import Session
@@ -233,7 +233,7 @@ class Store(Protocol):
         """
 
     def insert_keyed(
-        self, keys: Sequence[NewKey], new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]
+        self, keys: Sequence[NewIdempotencyKey], new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]
     ) -> set[tuple[int, str]]:
         """(none) -> pending: idempotency keys, sorted and each once, and the tasks of their requests, in the order in
         which they get positions. Returns owner and text of the keys that were stored.

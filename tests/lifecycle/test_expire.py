@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.lifecycle import NewTask, TaskOptions, expire, redrive, settle, submit_many
+from tasks_app.lifecycle import NewTask, TaskOptions, batches, expire, redrive, settle, submit_many
 from tasks_app.models import Attempt, Task
 from tests.lifecycle.kit import AT_ONCE, SLOW_RETRY, failure, row, running, submitted, take, together, total
 
@@ -79,7 +79,7 @@ def test_a_call_on_a_slow_database_ends_after_the_batch_during_which_its_time_wa
 ) -> None:
     submitted(*[50] * (expire.__globals__["TASKS_PER_TRANSACTION"] + 7))
     Task.objects.update(expires_at=PAST)
-    monkeypatch.setitem(expire.__globals__, "MAX_CALL_SECONDS", 0.0)
+    monkeypatch.setattr(batches, "MAX_SECONDS", 0.0)
     assert [expire(), expire(), expire()] == [expire.__globals__["TASKS_PER_TRANSACTION"], 7, 0]
 
 

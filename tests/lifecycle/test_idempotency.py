@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 from django.db import connection
 
+from tasks_app.db.any_pair import any_pair
 from tasks_app.lifecycle import (
     IdempotencyKey,
     KeyReused,
@@ -20,8 +21,9 @@ from tasks_app.lifecycle import (
     Submission,
     Submitted,
     TaskOptions,
+    batches,
     delete,
-    forget,
+    forget_idempotency_keys,
 )
 from tasks_app.lifecycle import idempotency as module
 from tasks_app.lifecycle.intake import Intake
@@ -80,10 +82,10 @@ def test_a_key_past_its_time_counts_as_new(mine: Intake) -> None:
 def test_keys_past_their_time_are_forgotten(mine: Intake) -> None:
     for key in "abc":
         mine.submit(keyed(key))
-    assert forget() == 0
+    assert forget_idempotency_keys() == 0
     past = Row.objects.first().expires_at - timedelta(days=2)  # type: ignore[union-attr]
     Row.objects.exclude(key="b").update(expires_at=past)
-    assert forget() == 2
+    assert forget_idempotency_keys() == 2
     assert Row.objects.get().key == "b"
 
 
@@ -94,9 +96,9 @@ def test_one_call_forgets_several_batches_until_its_time_is_up(monkeypatch: pyte
         for n in range(3 * batch + 7)
     )
     with monkeypatch.context() as slow:
-        slow.setattr(module, "MAX_CALL_SECONDS", 0.0)
-        assert forget() == batch
-    assert forget() == 2 * batch + 7
+        slow.setattr(batches, "MAX_SECONDS", 0.0)
+        assert forget_idempotency_keys() == batch
+    assert forget_idempotency_keys() == 2 * batch + 7
 
 
 def test_what_a_key_answers_includes_the_tasks_that_existed(mine: Intake) -> None:
@@ -134,13 +136,17 @@ def test_a_plain_task_does_not_wait_for_a_key(mine: Intake) -> None:
     assert held.result(30) == Submitted([UUID(int=7)], None, replayed=True)
 
 
-def test_transactions_with_the_same_keys_in_another_order_neither_deadlock_nor_fail(mine: Intake) -> None:
+@pytest.mark.parametrize("unique", [False, True])
+def test_transactions_with_the_same_keys_in_another_order_neither_deadlock_nor_fail(unique: bool) -> None:
     keys = [f"k{n}" for n in range(40)]
     orders = [keys, keys[::-1], keys[20:] + keys[:20], keys[::2] + keys[1::2]]
     lanes = [Intake() for _ in orders]
 
     def submit(lane: Intake, order: list[str]) -> dict[str, UUID]:
-        waiting = {key: lane.submit_nowait(keyed(key, unique=f"u{hash(key) % 7}")) for key in order}
+        def name(key: str) -> str | None:
+            return f"u{hash(key) % 7}" if unique else None
+
+        waiting = {key: lane.submit_nowait(keyed(key, unique=name(key))) for key in order}
         return {key: each.result(60).ids[0] for key, each in waiting.items()}
 
     try:
@@ -150,7 +156,7 @@ def test_transactions_with_the_same_keys_in_another_order_neither_deadlock_nor_f
             pairs = zip(lanes, orders, strict=True)
             found = together(*[lambda lane=lane, order=order: submit(lane, order) for lane, order in pairs])
             assert all(each == found[0] for each in found)
-            assert Task.objects.count() == len({f"u{hash(key) % 7}" for key in keys})
+            assert Task.objects.count() == len({hash(key) % 7 for key in keys} if unique else keys)
     finally:
         for lane in lanes:
             close(lane)
@@ -198,17 +204,23 @@ def test_a_key_that_is_removed_between_insert_and_read_is_inserted_while_no_othe
         submit_one(keyed(key, fingerprint="other"))
     Row.objects.update(expires_at="2001-01-01T00:00Z")
     groups: list[list[str]] = []
-    any_of = module._any_of
 
-    def removing(names: set[module.Name]) -> Any:
+    def removing(first: str, second: str, names: set[module.Name]) -> Any:
         if not groups:
             Row.objects.filter(key="a").delete()  # as a node does that forgets it
         groups.append(sorted(key for _, key in names))
-        return any_of(names)
+        return any_pair(first, second, names)
 
-    monkeypatch.setattr(module, "_any_of", removing)
+    monkeypatch.setattr(module, "any_pair", removing)
     with store().writing():
         submitted = [mine.submit_nowait(keyed(key)) for key in "ab"]
     assert not any(each.result(30).replayed for each in submitted)
     assert Task.objects.count() == 4
     assert all(len(group) == 1 for group in groups[1:]), groups
+
+
+def test_positions_follow_the_order_of_the_requests_whatever_their_keys(mine: Intake) -> None:
+    with store().writing():
+        submitted = [mine.submit_nowait(keyed(key)) for key in "dacb"]
+    ids = [each.result(30).ids[0] for each in submitted]
+    assert list(Task.objects.order_by("position").values_list("pk", flat=True)) == ids

@@ -15,12 +15,12 @@ from tasks_app.lifecycle import (
     LivingTwin,
     NewTask,
     TaskOptions,
-    asked_tasks,
     cancel,
     expire,
     promote,
     redrive,
     submit_many,
+    tasks_with_options,
 )
 from tasks_app.models import Task
 from tasks_app.store import clock
@@ -82,9 +82,7 @@ def test_positions_follow_the_order_of_one_call_whatever_its_tasks_ask_for() -> 
 @pytest.mark.parametrize("how", ["expires_in", "expires_at"])
 def test_a_task_expires_if_it_was_not_started_by_then(how: str) -> None:
     task = submitted(**({"expires_in": 0.001} if how == "expires_in" else {"expires_at": datetime.now(UTC)}))
-    while datetime.now(UTC) <= (task.expires_at or task.created_at):
-        pass
-    assert expire() == 1
+    assert until(expire, 30) == 1
     assert (row(task.pk).status, row(task.pk).failure_reason) == ("failed", "expired")
 
 
@@ -114,10 +112,10 @@ def test_a_task_that_ends_while_another_transaction_waits_for_a_later_key_is_no_
 ) -> None:
     if store().single_writer:
         pytest.skip("one writer at a time")
-    ending, again, read = submitted(unique_key="a"), threading.Event(), asked_tasks._living
+    ending, again, read = submitted(unique_key="a"), threading.Event(), tasks_with_options._living
     pair = [NewTask("echo", {}, 50, TaskOptions(unique_key=key)) for key in "ab"]
 
-    def living(names: Iterable[asked_tasks.UniqueName]) -> dict:
+    def living(names: Iterable[tasks_with_options.UniqueName]) -> dict:
         """Between the first insert and its read, the task ends, and the other transaction takes its key."""
         if not again.is_set():
             together(lambda: cancel(ending.pk))
@@ -125,7 +123,7 @@ def test_a_task_that_ends_while_another_transaction_waits_for_a_later_key_is_no_
             until(others_wait, what="a transaction that waits for the second key")
         return read(names)
 
-    monkeypatch.setattr(asked_tasks, "_living", living)
+    monkeypatch.setattr(tasks_with_options, "_living", living)
     first, second = together(lambda: submit_many(pair), lambda: again.wait(30) and submit_many(pair))
     assert first == second and ending.pk not in first
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks_app.lifecycle import promote, settle
+from tasks_app.lifecycle import batches, promote, settle
 from tasks_app.models import Task
 from tasks_app.store import clock
 from tests.lifecycle.kit import SLOW_RETRY, failure, row, submitted, take, together, total
@@ -85,7 +85,7 @@ def test_a_call_on_a_slow_database_ends_after_the_batch_during_which_its_time_wa
 ) -> None:
     batch = promote.__globals__["TASKS_PER_TRANSACTION"]
     make_due(*scheduled(*[50] * (batch + 7)))
-    monkeypatch.setitem(promote.__globals__, "MAX_SECONDS", 0.0)
+    monkeypatch.setattr(batches, "MAX_SECONDS", 0.0)
     promote()
     assert len(take(2 * batch)) == batch
     promote()

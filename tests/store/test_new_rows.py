@@ -15,8 +15,9 @@ from tasks_app.lifecycle import NewTask
 from tasks_app.models import IdempotencyKey, Task
 from tasks_app.store import clock
 from tasks_app.store.current import store
-from tasks_app.store.new_key import NewKey
+from tasks_app.store.new_idempotency_key import NewIdempotencyKey
 from tasks_app.store.new_row import NewRow
+from testkit.process import until
 from tests.lifecycle.kit import AT_ONCE, row, total
 from tests.store.kit import insert, positions, take, undone
 
@@ -31,6 +32,12 @@ def new_row(position: int, **more: Any) -> NewRow:
 def stored(*rows: NewRow) -> None:
     with store().writing():
         store().insert_rows(rows)
+
+
+def waits_for_this_session() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))")
+        return cursor.fetchone() is not None
 
 
 def test_32_all_values_of_a_row_are_stored() -> None:
@@ -69,23 +76,19 @@ def test_32_a_row_is_left_out_beside_a_task_with_its_key_that_is_not_final(statu
 def test_32_an_insert_waits_for_the_transaction_that_may_store_the_key(ends: str) -> None:
     if store().single_writer:
         pytest.skip("one writer at a time")
-    held, done = threading.Event(), threading.Event()
 
     def other() -> None:
         try:
             stored(new_row(2, unique_key="k"))
         finally:
             connection.close()
-            done.set()
 
     thread = threading.Thread(target=other)
     with undone() if ends == "by a rollback" else store().writing():
         store().insert_rows([first := new_row(1, unique_key="k")])
         thread.start()
-        assert not done.wait(0.3)
-        held.set()
-    assert done.wait(30)
-    thread.join()
+        until(waits_for_this_session, 30, lambda: "a session that waits")
+    thread.join(30)
     positions_left = list(Task.objects.values_list("position", flat=True))
     assert positions_left == ([2] if ends == "by a rollback" else [1]), first
 
@@ -140,11 +143,11 @@ def test_9_a_claim_prefers_the_values_that_a_caller_asked_for(types: Any, cap: A
     assert {each.policy.retry_backoff for each in claimed} == {usual.retry_backoff}
 
 
-def key(name: str, tasks: range, owner: int = 0) -> NewKey:
-    return NewKey(owner, name, "f", NOW + timedelta(days=1), tasks)
+def key(name: str, tasks: range, owner: int = 0) -> NewIdempotencyKey:
+    return NewIdempotencyKey(owner, name, "f", NOW + timedelta(days=1), tasks)
 
 
-def insert_keyed(*keys: NewKey, types: str) -> tuple[list[UUID], set[tuple[int, str]]]:
+def insert_keyed(*keys: NewIdempotencyKey, types: str) -> tuple[list[UUID], set[tuple[int, str]]]:
     """Stores tasks of these types with these keys; returns the tasks' ids, and the keys that were stored."""
     ids = [uuids.uuid7() for _ in types]
     with store().bare_writing(one_statement=True):

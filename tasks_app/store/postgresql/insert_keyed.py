@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from tasks_app.db.postgresql.prepared import prepared
-from tasks_app.store.new_key import NewKey
+from tasks_app.store.new_idempotency_key import NewIdempotencyKey
 from tasks_app.store.new_task import NewTask, encode
 from tasks_app.store.sql import NEW
 
@@ -40,7 +40,7 @@ SELECT owner, key FROM won
 
 
 def insert_keyed(
-    keys: Sequence[NewKey], new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]
+    keys: Sequence[NewIdempotencyKey], new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]
 ) -> set[tuple[int, str]]:
     """See Store."""
     rows = [

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from tasks_app.store.new_key import NewKey
+from tasks_app.store.new_idempotency_key import NewIdempotencyKey
 from tasks_app.store.new_task import NewTask, encode
 from tasks_app.store.sqlite.insert import insert
 
@@ -20,7 +20,7 @@ WHERE true ON CONFLICT DO NOTHING RETURNING owner, key
 
 
 def insert_keyed(
-    keys: Sequence[NewKey], new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]
+    keys: Sequence[NewIdempotencyKey], new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]
 ) -> set[tuple[int, str]]:
     """See Store."""
     rows = []

@@ -1,4 +1,4 @@
-"""Stores tasks with options, in the transaction of their submits."""
+"""Stores tasks of which some have options, in the transaction of their submits."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
 
+from tasks_app.db.any_pair import any_pair
 from tasks_app.lifecycle.idempotency import MAX_ROUNDS
 from tasks_app.lifecycle.submission import KeysContended
 from tasks_app.models import Task
@@ -25,7 +25,7 @@ PLAIN = TaskOptions()
 UniqueName = tuple[str, str]
 
 
-class AskedTasks:
+class TasksWithOptions:
     """Tasks to store, in their callers' order, with the ids that they get."""
 
     def __init__(self, new: Sequence[NewTask], ids: Sequence[UUID]) -> None:
@@ -37,9 +37,7 @@ class AskedTasks:
 
     def store(self) -> None:
         """Store those whose unique key no living task has. Needs a write transaction. Raises KeysContended."""
-        if all(task.options is None for task in self._new):
-            if self._new:
-                store().insert(self._new, self._ids, [encode(task.task_data) for task in self._new])
+        if not self._new:
             return
         self._seconds, self._now = clock.moment()
         firsts: dict[UniqueName, int] = {}
@@ -99,7 +97,7 @@ class AskedTasks:
 
     def _rows(self, places: Sequence[int]) -> dict[int, NewRow]:
         """The rows of the tasks at these places; their positions follow the callers' order."""
-        positions = store().next_positions(len(places)) if places else []
+        positions = store().next_positions(len(places))
         return {at: self._row(at, position) for at, position in zip(places, positions, strict=True)}
 
     def _row(self, at: int, position: int) -> NewRow:
@@ -130,11 +128,6 @@ def _moment(now: datetime, seconds: float | None, moment: datetime | None) -> da
 
 def _living(names: Iterable[UniqueName]) -> dict[UniqueName, UUID]:
     """The tasks that are not final with these types and unique keys."""
-    by_type: dict[str, list[str]] = {}
-    for task_type, key in names:
-        by_type.setdefault(task_type, []).append(key)
-    wanted = Q()
-    for task_type, keys in by_type.items():
-        wanted |= Q(task_type=task_type, unique_key__in=keys)
-    found = Task.objects.living_with_key().filter(wanted).values_list("task_type", "unique_key", "pk")
+    living = Task.objects.living_with_key().filter(any_pair("task_type", "unique_key", names))
+    found = living.values_list("task_type", "unique_key", "pk")
     return {(task_type, str(key)): identity for task_type, key, identity in found}

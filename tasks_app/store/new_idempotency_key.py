@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 
-class NewKey(NamedTuple):
+class NewIdempotencyKey(NamedTuple):
     """A key, and the places of its request's tasks among all that are stored. `expires_at`: with a time zone."""
 
     owner: int
