@@ -36,11 +36,10 @@ def redrive(task_id: UUID) -> bool:
         if key is None:
             moved = _move(task_id)
         else:
-            _refuse_beside_a_twin(task_type, key)
             try:
                 with transaction.atomic():
                     moved = _move(task_id)
-            except IntegrityError:  # a task with the key was committed since the read
+            except IntegrityError:
                 _refuse_beside_a_twin(task_type, key)
                 raise
         if moved:
