@@ -31,7 +31,7 @@ from tasks_app.lifecycle.submit import submit_one
 from tasks_app.models import IdempotencyKey as Row
 from tasks_app.models import Task
 from tasks_app.store.current import store
-from tests.lifecycle.kit import close, together, total
+from tests.lifecycle.kit import close, total
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -138,23 +138,27 @@ def test_a_plain_task_does_not_wait_for_a_key(mine: Intake) -> None:
 
 @pytest.mark.parametrize("unique", [False, True])
 def test_transactions_with_the_same_keys_in_another_order_neither_deadlock_nor_fail(unique: bool) -> None:
-    keys = [f"k{n}" for n in range(40)]
-    orders = [keys, keys[::-1], keys[20:] + keys[:20], keys[::2] + keys[1::2]]
+    keys = [f"k{n}" for n in range(200)]
+    orders = [keys, keys[::-1], keys[100:] + keys[:100], keys[::2] + keys[1::2]]
     lanes = [Intake() for _ in orders]
 
-    def submit(lane: Intake, order: list[str]) -> dict[str, UUID]:
-        def name(key: str) -> str | None:
-            return f"u{hash(key) % 7}" if unique else None
-
-        waiting = {key: lane.submit_nowait(keyed(key, unique=name(key))) for key in order}
-        return {key: each.result(60).ids[0] for key, each in waiting.items()}
+    def name(key: str) -> str | None:
+        return f"u{hash(key) % 7}" if unique else None
 
     try:
-        for _ in range(5):
+        for _ in range(3):
             Row.objects.all().delete()
             Task.objects.all().delete()
-            pairs = zip(lanes, orders, strict=True)
-            found = together(*[lambda lane=lane, order=order: submit(lane, order) for lane, order in pairs])
+            with store().writing():  # each thread waits for this key, so all other keys share its next commit
+                Row.objects.create(owner=0, key="held", fingerprint="f", task_ids=[], expires_at="2999-01-01T00:00Z")
+                for lane in lanes:
+                    lane.submit_nowait(keyed("held"))
+                waiting = [
+                    {key: lane.submit_nowait(keyed(key, unique=name(key))) for key in order}
+                    for lane, order in zip(lanes, orders, strict=True)
+                ]
+                Row.objects.filter(key="held").update(task_ids=[str(UUID(int=7))])
+            found = [{key: each.result(60).ids[0] for key, each in of_lane.items()} for of_lane in waiting]
             assert all(each == found[0] for each in found)
             assert Task.objects.count() == len({hash(key) % 7 for key in keys} if unique else keys)
     finally:
