@@ -32,8 +32,8 @@ class Intake:
     """The submissions of this process that are not stored yet."""
 
     def __init__(self) -> None:
-        self._plain = Lane("intake", lambda: bare_writing(one_statement=True), _insert_all)
-        self._with_options = Lane("intake of options and keys", _begin, store_submissions)
+        self._plain = IntakeThread("intake", lambda: bare_writing(one_statement=True), _insert_all)
+        self._with_options = IntakeThread("intake of options and keys", _begin, store_submissions)
 
     def submit(self, submission: Submission) -> Submitted:
         """Store a submission, all of it or nothing. Raises what its transaction raised, KeyReused or KeysContended.
@@ -50,7 +50,7 @@ class Intake:
         return (self._plain if submission.plain else self._with_options).submit(submission)
 
 
-class Lane:
+class IntakeThread:
     """A thread that stores submissions, by `store` within `begin`."""
 
     def __init__(
