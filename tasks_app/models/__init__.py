@@ -1,4 +1,4 @@
-"""The tables: tasks, attempts, nodes, counters, API keys. CHECK constraints refuse impossible rows.
+"""The tables: tasks, attempts, nodes, counters, API keys, the audit log. CHECK constraints refuse impossible rows.
 
 Only `lifecycle` changes a task's status, each time by one guarded write.
 """
@@ -6,6 +6,7 @@ Only `lifecycle` changes a task's status, each time by one guarded write.
 import tasks_app.db.lookups  # noqa: F401 (registers the lookup that the CHECKs use)
 from tasks_app.models.api_key import ApiKey
 from tasks_app.models.attempt import Attempt
+from tasks_app.models.audit_entry import AuditEntry
 from tasks_app.models.choices import FailureReason, OutcomeKind, Status
 from tasks_app.models.counter import Counter
 from tasks_app.models.counter_delta import CounterDelta
@@ -16,6 +17,6 @@ from tasks_app.models.task import Task, TaskQuerySet
 from tasks_app.models.task_filter import TaskFilter
 
 __all__ = [
-    "ApiKey", "Attempt", "Counter", "CounterDelta", "Deployment", "FailureReason", "IdempotencyKey", "Node",
-    "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet",
+    "ApiKey", "Attempt", "AuditEntry", "Counter", "CounterDelta", "Deployment", "FailureReason", "IdempotencyKey",
+    "Node", "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet",
 ]  # fmt: skip
