@@ -12,11 +12,12 @@ from tasks_app.models.counter import Counter
 from tasks_app.models.counter_delta import CounterDelta
 from tasks_app.models.deployment import Deployment
 from tasks_app.models.idempotency_key import IdempotencyKey
+from tasks_app.models.live_event import LiveEvent
 from tasks_app.models.node import Node
 from tasks_app.models.task import Task, TaskQuerySet
 from tasks_app.models.task_filter import TaskFilter
 
 __all__ = [
     "ApiKey", "Attempt", "AuditEntry", "Counter", "CounterDelta", "Deployment", "FailureReason", "IdempotencyKey",
-    "Node", "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet",
+    "LiveEvent", "Node", "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet",
 ]  # fmt: skip
