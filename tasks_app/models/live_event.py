@@ -22,8 +22,8 @@ class LiveEvent(models.Model):
     sequence = models.IntegerField()
     #: `log`, `progress`, or `end`: the last of its attempt.
     kind = models.CharField(max_length=10)
-    #: log: `{"stream": "stdout" | "stderr", "text": ...}`, or `{"cut": bytes left out}`. progress: `{"progress": 0 to 1,
-    #: "done"?, "total"?, "message"?}`. end: `{"outcome": ...}`.
+    #: log: `{"stream": "stdout" | "stderr", "text": ...}`, or `{"cut": bytes left out}`. end: `{"outcome": ...}`.
+    #: progress: `{"progress": 0 to 1, "done"?, "total"?, "message"?}`.
     body = models.JSONField()
     at = models.DateTimeField()
 
