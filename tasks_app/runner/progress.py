@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 MAX_LINE_BYTES = 16 * 1024
@@ -50,10 +49,8 @@ def progress_of(line: bytes) -> dict[str, Any] | None:
 
 
 def _is_number(value: Any, most: float) -> bool:
-    """True for a number from 0 to `most`. JSON of Python has NaN, and a bool is an int."""
-    return (
-        isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= most and math.isfinite(value)
-    )
+    """True for a number from 0 to `most`; NaN is none. A bool is an int in Python, but not in JSON."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= most
 
 
 def _storable(text: str) -> str:

@@ -161,10 +161,8 @@ class Session:
     def result(self, call: Call, outcome: Outcome, sent_at: float, slot: int, oom: bool) -> CallResult:
         """The result of the last call, which is over now."""
         seconds, container = time.monotonic() - sent_at, self.container
-        tails = self.tails()
-        return CallResult(
-            call, outcome, container.id, None, seconds, slot, *tails, container.image, oom, live=self._live
-        )
+        result = CallResult(call, outcome, container.id, None, seconds, slot, *self.tails(), container.image, oom)
+        return result if self._live is None else result._replace(live=self._live)
 
     def tails(self) -> tuple[str, str]:
         """What stdout and stderr had besides replies. Call after the end of a call."""

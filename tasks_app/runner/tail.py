@@ -36,7 +36,5 @@ class Tail:
 
     def text(self) -> str:
         """Text that any database can store: invalid UTF-8 and NULs are replaced, and a cut is marked."""
-        kept = b"".join(
-            (f"\n[... {cut} bytes cut ...]\n".encode() if cut else b"") + data for data, cut in self.parts()
-        )
-        return kept.decode(errors="replace").replace("\0", "\ufffd")
+        parts = [(f"\n[... {cut} bytes cut ...]\n".encode() if cut else b"") + data for data, cut in self.parts()]
+        return b"".join(parts).decode(errors="replace").replace("\0", "\ufffd")

@@ -10,9 +10,9 @@ from tasks_app.db.postgresql.prepared import prepared
 from tasks_app.store.live_events import LiveEvents, rows_of
 
 _COLUMNS = "task_id, attempt, sequence, kind, body, container, at"
-# Each task is looked up by its key: LATERAL with a lock is not turned into a join, and coalesce() keeps the planner from
-# the index of running tasks. The lock keeps a rescue from ending the attempt before the rows are committed. It holds up
-# no settle, and nothing is waited for.
+# Each task is looked up by its key: LATERAL with a lock is not turned into a join, and coalesce() keeps the planner
+# from the index of running tasks. The lock keeps a rescue from ending the attempt before the rows are committed. It
+# holds up no settle, and nothing is waited for.
 ADD = f"""
 WITH held AS (
   SELECT d.id, d.attempt FROM json_to_recordset($1::json) AS d(id uuid, attempt int)
