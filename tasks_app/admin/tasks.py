@@ -186,10 +186,8 @@ class TaskAdmin(Columns):
             for name, view in (("redrive", self.redrive_view), ("cancel", self.cancel_view), ("json", self.json_view))
         ]
         # Without a slash at its end: it is no page.
-        live_events = path(
-            "<path:object_id>/live", self.admin_site.admin_view(self.live_view), name="tasks_app_task_live"
-        )
-        return [*own, live_events, *super().get_urls()]
+        events = path("<path:object_id>/live", self.admin_site.admin_view(self.live_view), name="tasks_app_task_live")
+        return [*own, events, *super().get_urls()]
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
