@@ -7,7 +7,7 @@
   const said = box.querySelector(".td-live-progress");
   const state = box.querySelector(".td-live-state");
   const log = box.querySelector(".td-live-log");
-  const SOON = 1000, LATER = 3000, LATEST = 15000, REFRESH = 10000;
+  const SOON = 1000, LATER = 3000, LATEST = 15000, REFRESH = 5000;
   let after = box.dataset.after;
   let shown = `${box.dataset.status} ${box.dataset.attempt}`;
   let attempt = null, stream = null, failures = 0, timer = null, asks = false, over = false, refreshed = Date.now();
@@ -24,16 +24,26 @@
     said.textContent = parts.join(" · ");
   }
 
-  function add(className, text) {
-    const part = document.createElement("span");
-    part.className = className;
-    part.textContent = text;
-    log.append(part);
+  function part(name, className, text) {
+    const made = document.createElement(name);
+    made.className = className;
+    made.textContent = text;
+    return made;
+  }
+
+  // What one stream wrote in a row, beside the stream's name.
+  function add(name, text) {
+    if (name !== stream) {
+      const chunk = part("div", "td-live-chunk", "");
+      chunk.append(part("span", "td-live-note", name), part("span", "td-live-text", ""));
+      log.append(chunk);
+      stream = name;
+    }
+    log.lastChild.lastChild.append(text);
   }
 
   function note(text) {
-    if (log.textContent && !log.textContent.endsWith("\n")) add("td-live-note", "\n");
-    add("td-live-note", `${text}\n`);
+    log.append(part("div", "td-live-note", text));
     stream = null;
   }
 
@@ -45,15 +55,11 @@
       stream = null;
     }
     if (event.kind === "end") {
-      note(`— attempt ${its} has ended: ${event.body.outcome.replaceAll("_", " ")} —`);
+      note(`Attempt ${its} has ended: ${event.body.outcome.replaceAll("_", " ")}.`);
     } else if (event.kind === "log" && event.body.cut) {
-      note(`— ${number(event.body.cut)} bytes left out; the end of the log is shown once the attempt has ended —`);
+      note(`${number(event.body.cut)} bytes left out: the end of the log is shown once the attempt has ended.`);
     } else if (event.kind === "log" && event.body.text) {
-      if (event.body.stream !== stream) {
-        note(`— ${event.body.stream} —`);
-        stream = event.body.stream;
-      }
-      add(`td-live-${event.body.stream}`, event.body.text);
+      add(event.body.stream, event.body.text);
     }
   }
 
