@@ -206,10 +206,11 @@ def explained(sql: str, values: tuple[Any, ...]) -> list[str]:
         lines = connection.connection.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall()
         return [str(line[3]) for line in lines]
     shown = ", ".join("'" + str(value).replace("'", "''") + "'" for value in values)
+    called = f"planned ({shown})" if values else "planned"
     with connection.cursor() as cursor:
         cursor.execute("SET plan_cache_mode = force_generic_plan")
         cursor.execute(f"PREPARE planned AS {sql}")
-        cursor.execute(f"EXPLAIN EXECUTE planned ({shown})")
+        cursor.execute(f"EXPLAIN EXECUTE {called}")
         lines = [str(line[0]).strip() for line in cursor.fetchall()]
         cursor.execute("DEALLOCATE planned")
         cursor.execute("RESET plan_cache_mode")
