@@ -242,3 +242,10 @@ class Store(Protocol):
         35. If a key is stored already, neither it nor its tasks are; a transaction that may store it is waited for. The
             others are stored as by `insert`.
         """
+
+    def versions(self, ids: Sequence[UUID]) -> dict[UUID, str]:
+        """A text for each of the tasks that is stored.
+
+        36. It is another one after each change of status, each attempt's begin, and each live event of the last
+            attempt. One statement reads each task by its key, and waits for no lock.
+        """
