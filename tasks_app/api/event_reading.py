@@ -56,8 +56,8 @@ def read_events(task: UUID, after: EventId) -> Events:
 def has_ended(task: UUID, after: EventId) -> bool:
     """Whether `after` is the id of the `end` of a task."""
     final = Task.objects.filter(pk=task, status__in=_FINAL)
-    row: dict[str, Any] | None = final.values("attempts", "completed_at").first()
-    return row is not None and after == end_after(row["attempts"], row["completed_at"])
+    row = final.values_list("attempts", "completed_at").first()
+    return row is not None and row[1] is not None and after == end_after(row[0], row[1])
 
 
 class _Reading:

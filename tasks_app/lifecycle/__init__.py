@@ -10,6 +10,7 @@ from tasks_app.lifecycle.delete import delete
 from tasks_app.lifecycle.expire import expire
 from tasks_app.lifecycle.idempotency import earlier, forget_idempotency_keys
 from tasks_app.lifecycle.intake import intake
+from tasks_app.lifecycle.live_events import forget_live_events, forget_lost_live_events, write_live_events
 from tasks_app.lifecycle.maintenance import due_work, maintain
 from tasks_app.lifecycle.promote import promote
 from tasks_app.lifecycle.prune import prune
@@ -47,6 +48,8 @@ __all__ = [
     "earlier",
     "expire",
     "forget_idempotency_keys",
+    "forget_live_events",
+    "forget_lost_live_events",
     "held",
     "intake",
     "maintain",
@@ -59,4 +62,5 @@ __all__ = [
     "settle",
     "submit",
     "submit_many",
+    "write_live_events",
 ]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from django.db import DEFAULT_DB_ALIAS
+
 from tasks_app.metrics import counters
-from tasks_app.models import Attempt, Task
+from tasks_app.models import Attempt, LiveEvent, Task
 from tasks_app.store.transactions import writing
 
 
@@ -20,6 +22,7 @@ def delete(task_id: UUID) -> bool:
         if found is None:
             return False
         Attempt.objects.filter(task_id=task_id).delete()
+        LiveEvent.objects.filter(task_id=task_id)._raw_delete(DEFAULT_DB_ALIAS)
         Task.objects.filter(pk=task_id).delete()
         task_type, status = found
         counters.add([(f"deleted|{task_type}|{status}", 1)])

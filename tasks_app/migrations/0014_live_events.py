@@ -17,6 +17,7 @@ class Migration(migrations.Migration):
                 ("kind", models.CharField(max_length=10)),
                 ("body", models.JSONField()),
                 ("at", models.DateTimeField()),
+                ("container", models.CharField(max_length=100, null=True)),
             ],
             options={
                 "db_table": "taskdaemon_live_event",

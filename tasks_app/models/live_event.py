@@ -1,9 +1,23 @@
 from __future__ import annotations
 
 from typing import ClassVar
+from uuid import UUID
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import OuterRef, Q
+
+
+class LiveEventQuerySet(models.QuerySet["LiveEvent"]):
+    """Rows of one task, read along the unique index."""
+
+    def after(self, task_id: UUID | str, attempt: int, sequence: int) -> LiveEventQuerySet:
+        """The rows of a task that follow a row (or 0, 0), in their order."""
+        follows = Q(attempt__gt=attempt) | Q(attempt=attempt, sequence__gt=sequence)
+        return self.filter(follows, task_id=task_id, attempt__gte=attempt).order_by("attempt", "sequence")
+
+    def progress(self, task_id: UUID | str | OuterRef, attempt: int | OuterRef) -> LiveEventQuerySet:
+        """The progress of an attempt, the newest first."""
+        return self.filter(task_id=task_id, attempt=attempt, kind="progress").order_by("-sequence")
 
 
 class LiveEvent(models.Model):
@@ -22,10 +36,14 @@ class LiveEvent(models.Model):
     sequence = models.IntegerField()
     #: `log`, `progress`, or `end`: the last of its attempt.
     kind = models.CharField(max_length=10)
-    #: log: `{"stream": "stdout" | "stderr", "text": ...}`, or `{"cut": bytes left out}`. end: `{"outcome": ...}`.
-    #: progress: `{"progress": 0 to 1, "done"?, "total"?, "message"?}`.
+    #: log: `{"stream": "stdout" | "stderr", "text": ...}`, or `{"stream": ..., "cut": bytes left out}`.
+    #: progress: `{"progress": 0 to 1, "done"?, "total"?, "message"?}`. end: `{"outcome": ...}`.
     body = models.JSONField()
     at = models.DateTimeField()
+    #: The container's name, in the first row of an attempt.
+    container = models.CharField(max_length=100, null=True)  # noqa: DJ001 (null in all other rows)
+
+    objects = LiveEventQuerySet.as_manager()
 
     class Meta:
         db_table = "taskdaemon_live_event"
