@@ -150,9 +150,10 @@ class _Reading:
 
     def _log_of(self, number: int, ended: dict[str, Any]) -> bool:
         """The log of an ended attempt from its row, if its live events are not stored. False if there is more."""
-        was_live = LiveEvent.objects.filter(task_id=self._identity, attempt=number).exists()
+        stored = LiveEvent.objects.filter(task_id=self._identity, attempt=number)
+        was_live = stored.exists()
         pieces = [] if was_live else list(_pieces(ended))
-        if not pieces and _is_late(ended, was_live):
+        if not pieces and _is_late(ended, was_live) and not stored.filter(kind="end").exists():
             self._late = True
             return False
         again = {"again": True} if 0 < self._at.sequence < FROM_ROW else {}
@@ -200,9 +201,12 @@ class _Reading:
 
 
 def _text(kind: str, at: EventId | None, data: dict[str, Any]) -> bytes:
-    """An event's text. JSON has no line ends."""
+    """An event's text. JSON has no line ends; what some clients take for one is escaped."""
+    shown = dump(data)
+    for character in "\x85\u2028\u2029":
+        shown = shown.replace(character.encode(), f"\\u{ord(character):04x}".encode())
     identity = "" if at is None else f"id: {at}\n"
-    return b"%bevent: %b\ndata: %b\n\n" % (identity.encode(), kind.encode(), dump(data))
+    return b"%bevent: %b\ndata: %b\n\n" % (identity.encode(), kind.encode(), shown)
 
 
 def _pieces(ended: dict[str, Any]) -> Iterator[tuple[str, str]]:
