@@ -125,7 +125,8 @@ class _Reading:
         return ended is None or whole or self._log_of(number, ended)
 
     def _ended_attempt(self, number: int) -> dict[str, Any] | None:
-        rows = Attempt.objects.filter(task_id=self._identity, number=number)
+        # In this order, or `first` would read along the primary key.
+        rows = Attempt.objects.filter(task_id=self._identity, number=number).order_by("number")
         found: dict[str, Any] | None = rows.values(*_ATTEMPT_FIELDS).first()
         return found
 

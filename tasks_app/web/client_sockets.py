@@ -6,7 +6,8 @@ import os
 import socket
 import struct
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fcntl import ioctl
 from termios import TIOCOUTQ
 
@@ -17,7 +18,10 @@ PAUSE_RATIO = 20.0
 
 def client_of(connection: socket.socket) -> str:
     """`address:port` of the other side, as granian writes it. Raises OSError."""
-    host, port = connection.getpeername()[:2]
+    address = connection.getpeername()
+    if not isinstance(address, tuple):
+        raise OSError("a Unix socket has no address")
+    host, port = address[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -59,31 +63,29 @@ class ClientSockets:
     def _unread(self, client: str) -> int | None:
         if (fd := self._fds.get(client)) is None:
             return None
-        connection = _borrowed(fd)
-        try:
+        with suppress(OSError), _borrowed(fd) as connection:
             if client_of(connection) == client:
                 return unread_bytes(connection)
-        except OSError:  # closed meanwhile, or a file by now
-            pass
-        finally:
-            connection.detach()
-        del self._fds[client]
+        del self._fds[client]  # closed meanwhile, or another one's by now
         return None
 
     def _search(self) -> None:
+        """Find them all anew: a descriptor may be another connection's by now."""
         begun = time.monotonic()
-        known = set(self._fds.values())
+        self._fds = {}
         with suppress(OSError):
             for name in os.listdir(_DESCRIPTORS):
-                if (fd := int(name)) not in known:
-                    connection = _borrowed(fd)
-                    with suppress(OSError):
-                        self._fds[client_of(connection)] = fd
-                    connection.detach()
+                with suppress(OSError), _borrowed(int(name)) as connection:
+                    self._fds[client_of(connection)] = int(name)
         now = time.monotonic()
         self._search_at = now + PAUSE_RATIO * (now - begun)
 
 
-def _borrowed(fd: int) -> socket.socket:
-    """A socket object for a descriptor that another owner closes; call `detach`. It may be of any kind, and of none."""
-    return socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=fd)
+@contextmanager
+def _borrowed(fd: int) -> Iterator[socket.socket]:
+    """A socket object for a descriptor that another owner closes. Raises OSError if it is no socket's."""
+    connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=fd)
+    try:
+        yield connection
+    finally:
+        connection.detach()

@@ -8,12 +8,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tasks_app.api.event_ids import BEGINNING, EventId, parse
 from tasks_app.api.event_reading import CHUNK_BYTES, LATE_SECONDS, MAX_LIVE_EVENTS, Events, read_events
-from tasks_app.lifecycle import cancel, delete, redrive, submit
-from tasks_app.lifecycle.settle import settle
+from tasks_app.lifecycle import cancel, delete, redrive, settle, submit
 from tasks_app.models import Attempt, LiveEvent, OutcomeKind, Task
 from testkit.sse import Event, events_of
 from tests.lifecycle.kit import NO_RETRY, failure, release, running, success, take
@@ -284,15 +285,9 @@ def _released(attempt: Any) -> Any:
     return failure(attempt, OutcomeKind.RELEASED)
 
 
-def test_nothing_is_read_that_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reading of a client that is up to date takes two statements."""
-    from django.db import connection
-    from django.test.utils import CaptureQueriesContext
-
+def test_what_is_new_is_read_by_two_statements() -> None:
     task = running()
     live(task.id, 1, "a\n")
-    with CaptureQueriesContext(
-        connection,
-    ) as asked:
-        read_events(UUID(task.id), EventId(1, 0))
+    with CaptureQueriesContext(connection) as asked:
+        assert read_events(UUID(task.id), EventId(1, 0)).text
     assert len(asked) == 2
