@@ -223,7 +223,7 @@ class TaskAdmin(Columns):
             after = position(request.GET.get("after", "0.0"))
         except ValueError:
             return JsonResponse({"error": "after must be the id of an event, such as 1.17"}, status=400)
-        return JsonResponse(live(task, after), headers={"Cache-Control": "no-store"})
+        return JsonResponse(live(task, after))
 
     def json_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The complete task as JSON, whatever its size."""

@@ -6,7 +6,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.http import QueryDict
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, PolymorphicProxySerializer, extend_schema
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    OpenApiResponse,
+    PolymorphicProxySerializer,
+    extend_schema,
+    extend_schema_field,
+)
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -62,11 +68,16 @@ class AttemptObject(serializers.Serializer):
     stderr_tail = serializers.CharField(help_text="The handler's log: the first 16 and the last 48 KiB.")
 
 
+@extend_schema_field({"type": "null"})
+class Nothing(serializers.ReadOnlyField):
+    """Always null."""
+
+
 class RunningAttemptObject(AttemptObject):
     """The running attempt. What it has written comes within about two seconds, and the first 64 KiB of it."""
 
-    outcome = serializers.ChoiceField(choices=OutcomeKind.choices, allow_null=True, help_text="null: it has not ended.")
-    ended_at = serializers.DateTimeField(allow_null=True, help_text="null: it has not ended.")
+    outcome = Nothing(help_text="It has not ended.")  # type: ignore[assignment]
+    ended_at = Nothing(help_text="It has not ended.")  # type: ignore[assignment]
     container = serializers.CharField(
         allow_null=True, help_text="The container's id, or `pid-...`; null in the first two seconds."
     )

@@ -7,9 +7,8 @@ from typing import Any, cast
 import pytest
 from django.db import DatabaseError, OperationalError, connection
 
-from tasks_app.lifecycle import ClaimedTask, cancel
+from tasks_app.lifecycle import ClaimedTask, cancel, write_live_events
 from tasks_app.models import LiveEvent
-from tasks_app.node import live_log as module
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.live_log import MAX_WRITES_A_RUN, MIN_RUN_SECONDS, LiveLog
 from tasks_app.runner.live_output import MAX_LOG_BYTES, LiveOutput
@@ -19,6 +18,8 @@ from tests.lifecycle.kit import row, running
 from tests.store.kit import refuse_writes
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+
+WRITE = "tasks_app.node.live_log.write_live_events"
 
 
 class Followed:
@@ -42,17 +43,16 @@ class Node:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = clock.elapsed()
-        monkeypatch.setattr(module.clock, "elapsed", lambda: self.now)
+        monkeypatch.setattr(clock, "elapsed", lambda: self.now)
         self.in_flight = InFlightTasks()
         self.log = LiveLog("node", self.in_flight)
         self.statements: list[int] = []
-        write = module.write_live_events
 
         def counted(node: str, batches: Any) -> Any:
             self.statements.append(len(batches))
-            return write(node, batches)
+            return write_live_events(node, batches)
 
-        monkeypatch.setattr(module, "write_live_events", counted)
+        monkeypatch.setattr(WRITE, counted)
 
     def begin(self, name: str = "c") -> tuple[ClaimedTask, Followed]:
         task, slot = running(), Followed(name)
@@ -134,16 +134,15 @@ def test_a_statement_whose_answer_was_lost_is_repeated_without_harm(
     task, slot = node.begin()
     node.beat()
     slot.says("one\n")
-    write = module.write_live_events
 
     def loses_the_answer(name: str, batches: Any) -> Any:
-        write(name, batches)
+        write_live_events(name, batches)
         raise DatabaseError("the answer was lost")
 
-    monkeypatch.setattr(module, "write_live_events", loses_the_answer)
+    monkeypatch.setattr(WRITE, loses_the_answer)
     with pytest.raises(DatabaseError):
         node.beat()
-    monkeypatch.setattr(module, "write_live_events", write)
+    monkeypatch.setattr(WRITE, write_live_events)
     slot.says("two\n")
     node.beat()
     node.beat()
@@ -172,7 +171,7 @@ def test_a_long_run_is_written_ever_more_seldom(node: Node) -> None:
 
 
 def test_more_than_a_statement_holds_follows_at_the_next_beat(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_STATEMENT_BYTES", 3 * 1000)
+    monkeypatch.setattr("tasks_app.node.live_log.MAX_STATEMENT_BYTES", 3 * 1000)
     begun = [node.begin() for _ in range(8)]
     node.beat()
     for _, slot in begun:

@@ -226,6 +226,7 @@ def scans(plan: list[str]) -> list[str]:
 def test_36_to_39_read_tasks_and_events_along_indexes() -> None:
     live = part("live_events")
     key = json.dumps([[uuid4().hex, 1]])
+    statements: dict[str, tuple[Any, ...]]
     if connection.vendor == "sqlite":
         statements = {live.HELD: (key, "node"), live.ADD: ("now", "[]"), live.END: ("now", "[]"), live.LAST: ("x", 1)}
     else:
