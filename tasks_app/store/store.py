@@ -264,3 +264,10 @@ class Store(Protocol):
 
         39. Each that has events gets one, after its last event; the others get none.
         """
+
+    def versions(self, ids: Sequence[UUID]) -> dict[UUID, str]:
+        """A text for each of the tasks that is stored.
+
+        40. It is another one after each change of status, each attempt's begin, and each live event of the last
+            attempt. One statement reads each task by its key, and waits for no lock.
+        """

@@ -21,6 +21,7 @@ from tasks_app.store.postgresql.reading import reading
 from tasks_app.store.postgresql.session import Session
 from tasks_app.store.postgresql.settle import settle
 from tasks_app.store.postgresql.transactions import bare_writing, writing
+from tasks_app.store.postgresql.versions import versions
 from tasks_app.store.postgresql.where import where
 
 
@@ -55,6 +56,7 @@ class PostgreSQLStore:
     writing = staticmethod(writing)
     bare_writing = staticmethod(bare_writing)
     final_or_gone = staticmethod(final_or_gone)
+    versions = staticmethod(versions)
     json_bytes = staticmethod(json_bytes)
     add_live_events = staticmethod(add_live_events)
     end_live_events = staticmethod(end_live_events)
