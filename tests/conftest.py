@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 
 from testkit import bare, turns
+from testkit.emptied import without_flush
 from testkit.foreground import as_in_the_foreground
 from testkit.images.__main__ import ensure
 from testkit.images.docker import Trouble
@@ -97,6 +98,7 @@ LONG = {
 def pytest_configure(config: pytest.Config) -> None:
     """With TEST_BARE, watch which tests start what a bare machine does not have (bin/test.py)."""
     as_in_the_foreground()
+    without_flush()
     if bare.FOLDER in os.environ and not config.option.collectonly:
         bare.watch()
 
