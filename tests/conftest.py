@@ -27,19 +27,34 @@ TESTS = Path(__file__).parent
 DATABASE, DEPLOYMENT = {"db", "transactional_db", "django_db_setup"}, "migrated"
 #: Deployments for which the embedded leg is enough (see bin/test.py), and why.
 ONE_LEG = {
+    "faults/test_engine.py": "what becomes of an engine",
     "faults/test_hostile_messages.py": "on each broker in turn",
     "faults/test_log_storm.py": "the log of one process",
     "faults/test_pgbouncer.py": "on a server of its own",
     "faults/test_rabbitmq.py": "on a broker of its own",
     "faults/test_redis.py": "on a broker of its own",
     "faults/test_sqlite.py": "on SQLite",
+    "system/test_log_fields.py": "the log lines of one process",
     "system/test_notifications.py": "on each broker in turn, and what becomes of the sockets' files",
     "system/test_outage.py": "on a server of its own",
+    "system/test_post_command.py": "a client of the API",
     "system/test_readme.py": "a first start without any server",
     "system/test_two_hosts.py": "on servers of its own",
     "system/test_up_handlers.py": "what an engine has, before any server is asked",
+    "system/test_up_hangup.py": "a signal to processes",
+    "system/test_up_rebuilt.py": "what an engine has",
     "system/test_up_starts.py": "a first start without any server",
     "system/test_worker_alone.py": "the command lines of a worker",
+}
+#: Deployments that need no other broker than Redis and the embedded transport (see bin/test.py), and why.
+ONE_BROKER = {
+    "metrics/test_kills.py": "counts in the database",
+    "system/test_attempts.py": "rows of attempts",
+    "system/test_idempotency.py": "keys in the database",
+    "system/test_order.py": "the order in which the database gives tasks",
+    "system/test_up_replaced.py": "web servers behind a proxy",
+    "system/test_waiting.py": "web servers that ask the database",
+    "system/test_why.py": "reasons that are read from the database",
 }
 #: What takes long, longest first, and why: files, folders, single tests. Run by `make test ARGS=--all` and by .ci/run.
 LONG = {
@@ -137,6 +152,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.database)
         elif DEPLOYMENT in asks and not marked and _place(item) not in ONE_LEG:
             item.add_marker(pytest.mark.system)
+        if _place(item) in ONE_BROKER:
+            item.add_marker(pytest.mark.one_broker)
     # The longest begin first, so that the end does not wait for one of them alone (xdist keeps this order).
     rows = list(LONG)
     items.sort(key=lambda item: rows.index(row) if (row := of[item]) else len(rows))
