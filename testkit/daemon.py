@@ -18,6 +18,7 @@ import psycopg
 
 from testkit import execution_log
 from testkit.brokers import forget
+from testkit.no_tls import NO_TLS
 from testkit.ports import free_port
 from testkit.process import Process, inherited, kill_all, until
 from testkit.stores import SQLiteStore, Store, make_store
@@ -51,7 +52,7 @@ class Daemon:
             **broker,
             **environment,
         }
-        self.http = httpx.Client(base_url=self.base, timeout=30)
+        self.http = httpx.Client(base_url=self.base, timeout=30, verify=NO_TLS)
 
     def handler(self, name: str, **keys: object) -> None:
         """Add a handler: the actor, with this deployment's execution log."""
@@ -94,7 +95,7 @@ class Daemon:
     def answers(self, path: str) -> bool:
         """Whether the web server says yes on a path."""
         try:
-            return httpx.get(self.base + path, timeout=5).status_code == 200
+            return httpx.get(self.base + path, timeout=5, verify=NO_TLS).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -127,7 +128,7 @@ class Daemon:
     def health(self) -> str:
         """What `/health` says, for a message; why it says nothing, where it does not answer."""
         try:
-            return httpx.get(f"{self.base}/health", timeout=5).text
+            return httpx.get(f"{self.base}/health", timeout=5, verify=NO_TLS).text
         except httpx.HTTPError as error:
             return f"/health does not answer: {error!r}"
 
