@@ -5,21 +5,25 @@ from __future__ import annotations
 import gc
 import os
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import redirect_stdout
 from functools import cache
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
 
 from testkit import bare, turns
+from testkit.daemon import Daemon
 from testkit.emptied import without_flush
 from testkit.foreground import as_in_the_foreground
 from testkit.images.__main__ import ensure
 from testkit.images.docker import Trouble
+from testkit.migrated import sqlite
 from testkit.needs import LEFT_OUT
+from testkit.stores import SQLiteStore, Store
 
 settings.register_profile("long")
 TESTS = Path(__file__).parent
@@ -108,6 +112,20 @@ LONG = {
     "examples/test_resize.py::test_a_decompression_bomb_is_refused": "a large picture",
     "docker/test_many.py": "thousands of tasks",
 }
+
+
+@pytest.fixture(scope="session")
+def migrated() -> Iterator[Store]:
+    """A database with its tables on the leg's server, to copy."""
+    with TemporaryDirectory(prefix="td-", dir="/tmp") as folder:
+        daemon = Daemon(Path(folder))
+        if isinstance(daemon.store, SQLiteStore):
+            daemon.store.fill(sqlite())
+        else:
+            daemon.handler("echo")
+            assert daemon.manage("migrate", "--verbosity", "0").ends() == 0
+        yield daemon.store
+        daemon.close()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from testkit.daemon import Daemon
 from testkit.process import Process, until
+from testkit.stores import Store
 from tests.metrics.samples import Sample, by, samples, value
 
 pytestmark = pytest.mark.system
@@ -147,11 +148,11 @@ def attempts(now: dict[Sample, float]) -> dict[str, float]:
 
 
 @pytest.fixture
-def books() -> Iterator[Books]:
+def books(migrated: Store) -> Iterator[Books]:
     daemon = Daemon(Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")), DAEMON_DRAIN_TIMEOUT="5")
     daemon.handler("act", instances=2, max_retries=3)
     try:
-        assert daemon.manage("migrate", "--verbosity", "0").ends() == 0
+        daemon.store.fill(migrated)
         yield Books(daemon)
     finally:
         daemon.close()
