@@ -147,13 +147,14 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-def _place(item: pytest.Item) -> str:
-    return Path(os.path.relpath(item.path, TESTS)).as_posix()
+@cache
+def _place(path: Path) -> str:
+    return Path(os.path.relpath(path, TESTS)).as_posix()
 
 
 def _row(item: pytest.Item) -> str | None:
     """The row of LONG that a test is in, or None."""
-    path = _place(item)
+    path = _place(item.path)
     name = f"{path}::{getattr(item, 'originalname', item.name)}"
     return next((row for row in LONG if row in (path, name) or (row.endswith("/") and path.startswith(row))), None)
 
@@ -168,9 +169,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         marked = item.get_closest_marker("database") or item.get_closest_marker("system")
         if asks & DATABASE or item.get_closest_marker("django_db"):
             item.add_marker(pytest.mark.database)
-        elif DEPLOYMENT in asks and not marked and _place(item) not in ONE_LEG:
+        elif DEPLOYMENT in asks and not marked and _place(item.path) not in ONE_LEG:
             item.add_marker(pytest.mark.system)
-        if _place(item) in ONE_BROKER:
+        if _place(item.path) in ONE_BROKER:
             item.add_marker(pytest.mark.one_broker)
     # The longest begin first, so that the end does not wait for one of them alone (xdist keeps this order).
     rows = list(LONG)

@@ -1,4 +1,4 @@
-"""After twenty kills and a restart the metrics match a checker's counts, from the rows and from its own actions."""
+"""After twelve kills and a restart the metrics match a checker's counts, from the rows and from its own actions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.metrics.samples import Sample, by, samples, value
 
 pytestmark = pytest.mark.system
 
-KILLS = 20
+KILLS = 12
 #: The data of random tasks.
 WORK: tuple[dict[str, Any], ...] = (
     {"do": "echo"},
@@ -159,7 +159,7 @@ def books(migrated: Store) -> Iterator[Books]:
         shutil.rmtree(daemon.home)
 
 
-def test_metrics_after_twenty_kills_and_a_restart_match_a_checkers_counts(books: Books) -> None:
+def test_metrics_after_twelve_kills_and_a_restart_match_a_checkers_counts(books: Books) -> None:
     for name in ("web", "worker-1", "worker-2"):
         books.start(name)
     books.until_answers()
