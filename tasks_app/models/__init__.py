@@ -15,8 +15,9 @@ from tasks_app.models.idempotency_key import IdempotencyKey
 from tasks_app.models.node import Node
 from tasks_app.models.task import Task, TaskQuerySet
 from tasks_app.models.task_filter import TaskFilter
+from tasks_app.models.turn import Turn
 
 __all__ = [
     "ApiKey", "Attempt", "AuditEntry", "Counter", "CounterDelta", "Deployment", "FailureReason", "IdempotencyKey",
-    "Node", "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet",
+    "Node", "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet", "Turn",
 ]  # fmt: skip
