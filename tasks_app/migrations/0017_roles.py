@@ -25,10 +25,14 @@ WORDS = {
 BATCH = 1000
 
 
-def make_roles(apps: Any, schema_editor: Any) -> None:
+def keep_rights(apps: Any, schema_editor: Any) -> None:
     """The upgrade takes nothing away: until now whoever saw tasks saw payloads and acts too."""
     seen = ("tasks_app.view_task", "tasks_app.change_task")
     give_to_holders(apps, seen, ("tasks_app.view_payload", "tasks_app.view_auditentry"))
+
+
+def make_roles(apps: Any, schema_editor: Any) -> None:
+    """Make the groups that do not exist."""
     for name, permissions in (("viewer", VIEWER), ("operator", OPERATOR), ("admin", ADMIN)):
         make_group(apps, name, permissions)
 
@@ -100,6 +104,7 @@ class Migration(migrations.Migration):
             ],
             options={"db_table": "taskdaemon_turn"},
         ),
+        migrations.RunPython(keep_rights, migrations.RunPython.noop),
         migrations.RunPython(make_roles, migrations.RunPython.noop),
         migrations.RunPython(copy_log, migrations.RunPython.noop),
     ]

@@ -70,7 +70,7 @@ def test_every_page_shows_hostile_values_as_text(admin: Client, status: str) -> 
     values = {"tags": [HOSTILE, "\x1b"], "metadata": {HOSTILE: HOSTILE * 300}, "unique_key": HOSTILE + "\u202e"}
     one = with_everything(status, **values)
     for address in (
-        "/admin/", LIST, f"{LIST}{one.pk}/change/", f"{LIST}{one.pk}/history/", f"{LIST}{one.pk}/delete/",
+        "/admin/", LIST, f"{LIST}{one.pk}/change/", "/admin/tasks_app/auditentry/", f"{LIST}{one.pk}/delete/",
         f"{LIST}?q=tag:{HOSTILE}", f"{LIST}?q=key:{HOSTILE}", f"{LIST}?status={status}", "/admin/tasks_app/node/",
     ):  # fmt: skip
         answer = admin.get(address)
