@@ -12,9 +12,7 @@ from tasks_app.db.first_id import first_id
 from tasks_app.models import Status, Task, TaskQuerySet
 
 FIRST_ID = UUID(int=0)
-#: Rows that one statement looks at, at most: most of them may have to stay.
-ROWS_PER_WINDOW = 1000
-#: Of a count, which takes no lock.
+#: Rows that one statement of a count looks at.
 ROWS_PER_COUNT = 20_000
 
 
@@ -48,7 +46,7 @@ class OldTasks:
             found = found.filter(task_type__in=sorted(self.types))
         return found.exclude(task_type__in=sorted(self.without)) if self.without else found
 
-    def window_end(self, after: UUID, size: int = ROWS_PER_WINDOW) -> UUID:
+    def window_end(self, after: UUID, size: int) -> UUID:
         """The id up to which a walk looks next: that of the row `size` rows after an id, or `end`."""
         ahead = self._along().filter(id__gt=after, id__lt=self.end).order_by("id").values_list("pk", flat=True)
         return next(iter(ahead[size - 1 : size]), self.end)

@@ -15,6 +15,8 @@ from tasks_app.store.transactions import writing
 
 #: Few enough that no other writer waits long.
 TASKS_PER_TRANSACTION = 500
+#: Rows that a statement looks at, at most: most of them may have to stay.
+ROWS_PER_WINDOW = 1000
 
 
 def prune(status: str, before: datetime, line: BulkLine | None = None) -> Iterator[int]:
@@ -48,7 +50,7 @@ class PruneWalk:
         if self.at >= self._window_end:
             if self.at >= self._old.end:
                 return None
-            self._window_end = self._old.window_end(self.at)
+            self._window_end = self._old.window_end(self.at, ROWS_PER_WINDOW)
         window = self._old.rows().filter(id__gt=self.at, id__lte=self._window_end)
         # Read before the transaction: it holds its locks only for the rows that it removes.
         ids = list(window.order_by("id").values_list("pk", flat=True)[:most])

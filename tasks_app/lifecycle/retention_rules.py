@@ -14,7 +14,7 @@ from tasks_app.models import Status
 
 @dataclass(frozen=True)
 class RetentionRule:
-    """Tasks that ended with `status` are removed after `seconds`: those of `types` (None: of all), but not `without`."""
+    """Tasks that ended with `status` are removed after `seconds`: of `types` (None: of all), but not `without`."""
 
     status: str
     seconds: float

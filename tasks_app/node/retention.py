@@ -110,8 +110,6 @@ class Retention:
                         connection.close()  # a server's connections are few
                 except DatabaseError as error:
                     pause = retrying.failed(error)
-                finally:
-                    self._begun_at = None
         finally:
             connection.close()
 
@@ -131,8 +129,11 @@ class Retention:
         if not self._keeps_turn():
             return 0
         self._begun_at, self._removed = time.monotonic(), 0
-        if all(self._look_for(rule, progress) for rule, progress in self._progress.items()):
-            self._look_for_audit_entries()
+        try:
+            if all(self._look_for(rule, progress) for rule, progress in self._progress.items()):
+                self._look_for_audit_entries()
+        finally:
+            self._begun_at = None
         if self._removed:
             log.info("removed tasks that were kept long enough", count=self._removed)
         return self._removed
@@ -142,15 +143,15 @@ class Retention:
         whole = time.monotonic() >= progress.whole_at
         old = rule.old(clock.moment()[1])
         walk = PruneWalk(old, FIRST_ID if whole else progress.end, series=("deleted", "retention"))
-        worked = 0.0
+        passed = 0.0  # seconds in which nothing was removed: what such a walk costs every time
         while (removed := (step := self._timed(lambda: walk.step(self._pace.rows))).rows) is not None:
-            worked += step.seconds
+            passed += 0.0 if removed else step.seconds
             self._removed += removed
             if not self._goes_on(removed, step.seconds):
                 return False
         progress.end = walk.at
         if whole:
-            progress.whole_at = time.monotonic() + worked / MAX_WHOLE_SHARE
+            progress.whole_at = time.monotonic() + passed / MAX_WHOLE_SHARE
         return True
 
     def _look_for_audit_entries(self) -> None:
