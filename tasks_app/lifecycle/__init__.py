@@ -10,7 +10,7 @@ from tasks_app.lifecycle.delete import delete
 from tasks_app.lifecycle.expire import expire
 from tasks_app.lifecycle.idempotency import earlier, forget_idempotency_keys
 from tasks_app.lifecycle.intake import intake
-from tasks_app.lifecycle.maintenance import due_work, maintain
+from tasks_app.lifecycle.maintenance import due_work, maintain, on_hold
 from tasks_app.lifecycle.promote import promote
 from tasks_app.lifecycle.prune import prune
 from tasks_app.lifecycle.redrive import LivingTwin, redrive
@@ -23,6 +23,7 @@ from tasks_app.store.attempt_result import AttemptResult
 from tasks_app.store.claimed_task import ClaimedTask, ClaimRequest, Policy
 from tasks_app.store.due_work import DueWork
 from tasks_app.store.new_task import NewTask
+from tasks_app.store.on_hold import OnHold
 from tasks_app.store.task_options import TaskOptions
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "KeysContended",
     "LivingTwin",
     "NewTask",
+    "OnHold",
     "Policy",
     "Submission",
     "Submitted",
@@ -50,6 +52,7 @@ __all__ = [
     "held",
     "intake",
     "maintain",
+    "on_hold",
     "promote",
     "prune",
     "ready_types",

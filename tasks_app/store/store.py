@@ -18,6 +18,7 @@ from tasks_app.store.fault import Fault
 from tasks_app.store.new_idempotency_key import NewIdempotencyKey
 from tasks_app.store.new_row import NewRow
 from tasks_app.store.new_task import NewTask
+from tasks_app.store.on_hold import OnHold
 from tasks_app.store.session import Session
 
 CountSettled = Callable[[Sequence[Settled], Sequence[AttemptResult]], dict[str, int]]
@@ -241,4 +242,11 @@ class Store(Protocol):
         Needs `bare_writing(one_statement=True)` or a transaction.
         35. If a key is stored already, neither it nor its tasks are; a transaction that may store it is waited for. The
             others are stored as by `insert`.
+        """
+
+    def on_hold(self, node: str) -> OnHold:
+        """What `node` must not start, read by one statement. Takes no lock.
+
+        36. It has every pause and every drain that was committed before the call, and no pause that has ended by the
+            database's clock. `due_work` reads the same, if it is full.
         """

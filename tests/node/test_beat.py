@@ -18,6 +18,7 @@ from tasks_app.node import heartbeat as module
 from tasks_app.node.availability import TRUST_SECONDS, Availability
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.record import NodeRecord
 from tasks_app.runner.errors import KillReason
 from tasks_app.store import clock
@@ -44,9 +45,10 @@ class BeatingNode:
         self.problem: str | None = None
         self.record = NodeRecord("me", HERE, "", self.pools, (lambda: self.problem,))
         self.in_flight = InFlightTasks()
+        self.on_hold = TypesOnHold("me", ["echo"], self.marked_ready.append)
         self.heartbeat = Heartbeat(
-            self.record, home, self.in_flight, self.availability, self.marked_ready.append, self.shared.append,
-            lambda _: True,
+            self.record, home, self.in_flight, self.availability, self.on_hold, self.marked_ready.append,
+            self.shared.append, lambda _: True,
         )  # fmt: skip
 
     def beat(self) -> None:

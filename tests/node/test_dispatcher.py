@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tasks_app.lifecycle import ClaimedTask
+from tasks_app.node.claimer import Claim
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.plan import NO_RESULTS, POLL_SECONDS, WaitingResults
 from tasks_app.node.ready_types import ReadyTypes
 from tests.node.test_in_flight import begin, claimed
@@ -31,14 +33,17 @@ class Parts:
         self.ends: list[list[ClaimedTask]] = []
         parts: Any = SimpleNamespace(
             turn=self._turn, interrupt=lambda: None, claim=self._claim,
-            start=lambda task, _: self.done.append(f"start {task.id}"), waiting=lambda: self.waiting,
+            start=lambda task, _: self.done.append(f"start {task.id}"),
+            give_back=lambda task, why: self.done.append(f"give back {task.id}"), waiting=lambda: self.waiting,
             idle=lambda: self.waiting == NO_RESULTS, wake=lambda: self.done.append("wake"),
         )  # fmt: skip
         pools: Any = {"echo": SimpleNamespace(free=lambda: 1)}
+        self.on_hold = TypesOnHold("node", ["echo"], self.ready_types.mark)
         self.dispatcher = Dispatcher(
-            pools, parts, self.in_flight, None, parts, parts, self.ready_types, self._poll, parts, False
+            pools, parts, self.in_flight, None, parts, parts, self.ready_types, self.on_hold, self._poll, parts, False
         )
         self.tasks: list[ClaimedTask] = []
+        self.not_to_start: Set[str] = frozenset()
         self.dispatcher.round()  # finds that nothing is ready
         self.done.clear()
         self.waits.clear()
@@ -52,10 +57,10 @@ class Parts:
         self.done.append("poll")
         return ["echo"]
 
-    def _claim(self, slots: Mapping[str, int], limit: int | None) -> tuple[list[ClaimedTask], float]:
+    def _claim(self, slots: Mapping[str, int], limit: int | None) -> Claim:
         self.done.append(f"claim {dict(slots)}")
         self.during_claim()
-        return self.tasks, 0.0
+        return Claim(self.tasks, 0.0, self.not_to_start)
 
 
 @pytest.fixture
