@@ -7,10 +7,12 @@ move has not happened. Nothing else in the project changes a status.
 from tasks_app.lifecycle.cancel import cancel, cancelled
 from tasks_app.lifecycle.claim import claim, ready_types
 from tasks_app.lifecycle.delete import delete
+from tasks_app.lifecycle.drain_node import UnknownNode, drain_node, running_on, undrain_node
 from tasks_app.lifecycle.expire import expire
 from tasks_app.lifecycle.idempotency import earlier, forget_idempotency_keys
 from tasks_app.lifecycle.intake import intake
 from tasks_app.lifecycle.maintenance import due_work, maintain, on_hold
+from tasks_app.lifecycle.pause import PauseEnded, UnknownHandler, from_now, pause, pause_of, resume
 from tasks_app.lifecycle.promote import promote
 from tasks_app.lifecycle.prune import prune
 from tasks_app.lifecycle.redrive import LivingTwin, redrive
@@ -37,29 +39,39 @@ __all__ = [
     "LivingTwin",
     "NewTask",
     "OnHold",
+    "PauseEnded",
     "Policy",
     "Submission",
     "Submitted",
     "TaskOptions",
+    "UnknownHandler",
+    "UnknownNode",
     "cancel",
     "cancelled",
     "claim",
     "delete",
+    "drain_node",
     "due_work",
     "earlier",
     "expire",
     "forget_idempotency_keys",
+    "from_now",
     "held",
     "intake",
     "maintain",
     "on_hold",
+    "pause",
+    "pause_of",
     "promote",
     "prune",
     "ready_types",
     "redrive",
     "renew",
     "rescue",
+    "resume",
+    "running_on",
     "settle",
     "submit",
     "submit_many",
+    "undrain_node",
 ]

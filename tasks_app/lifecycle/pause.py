@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from django.db import transaction
@@ -45,9 +45,7 @@ def pause(handler: str, actor: Actor, until: datetime | None = None) -> HandlerP
     check_handler(handler)
     now = clock.moment()[1]
     if until is not None and until <= now:
-        raise PauseEnded(
-            f"{until:%Y-%m-%dT%H:%M:%SZ} has passed: by the database's clock it is {now:%Y-%m-%dT%H:%M:%SZ}"
-        )
+        raise PauseEnded(f"{_text(until)} has passed: by the database's clock it is {_text(now)}")
     with writing():
         found = HandlerPause.objects.in_force().select_for_update().filter(pk=handler).first()
         if found is not None and found.until == until:
@@ -57,7 +55,7 @@ def pause(handler: str, actor: Actor, until: datetime | None = None) -> HandlerP
         HandlerPause.objects.bulk_create(
             [row], update_conflicts=True, unique_fields=["handler"], update_fields=["paused_at", "paused_by", "until"]
         )
-        record(actor, "pause", handler, **({} if until is None else {"until": until.isoformat()}))
+        record(actor, "pause", handler, until=None if until is None else _text(until))
     freshness.changed()
     return row
 
@@ -98,3 +96,7 @@ def check_handler(handler: str) -> None:
         known = frozenset((*conf.handlers(), *current_reading().handlers))
         if handler not in known:
             raise UnknownHandler(handler, known)
+
+
+def _text(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

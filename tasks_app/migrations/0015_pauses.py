@@ -16,7 +16,9 @@ class Migration(migrations.Migration):
                 ("until", models.DateTimeField(null=True)),
             ],
             options={
+                "verbose_name": "pause",
                 "db_table": "taskdaemon_handler_pause",
+                "default_permissions": (),
             },
         ),
         migrations.AddField(

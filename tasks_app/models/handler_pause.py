@@ -29,6 +29,8 @@ class HandlerPause(models.Model):
 
     class Meta:
         db_table = "taskdaemon_handler_pause"
+        verbose_name = "pause"
+        default_permissions = ()  # who may change tasks may pause their types
 
     def __str__(self) -> str:
         return self.handler
