@@ -7,7 +7,7 @@ move has not happened. Nothing else in the project changes a status.
 from tasks_app.lifecycle.cancel import cancel, cancelled
 from tasks_app.lifecycle.claim import claim, ready_types
 from tasks_app.lifecycle.delete import delete
-from tasks_app.lifecycle.drain_node import UnknownNode, drain_node, running_on, undrain_node
+from tasks_app.lifecycle.drain_node import NodeEnded, UnknownNode, drain_node, running_on, undrain_node
 from tasks_app.lifecycle.expire import expire
 from tasks_app.lifecycle.idempotency import earlier, forget_idempotency_keys
 from tasks_app.lifecycle.intake import intake
@@ -38,6 +38,7 @@ __all__ = [
     "KeysContended",
     "LivingTwin",
     "NewTask",
+    "NodeEnded",
     "OnHold",
     "PauseEnded",
     "Policy",

@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from tasks_app.audit.actor import Actor
 from tasks_app.audit.record import record
 from tasks_app.metrics.freshness import freshness
+from tasks_app.metrics.system_reading import living
 from tasks_app.models import Node, Task
 from tasks_app.store.clock import Now
 from tasks_app.store.transactions import writing
@@ -14,6 +15,10 @@ from tasks_app.store.transactions import writing
 
 class UnknownNode(Exception):
     """No node has this name, or the one that had it has ended; the message says which."""
+
+
+class NodeEnded(UnknownNode):
+    """The node has stopped or was killed, or is silent: others take over what it ran."""
 
 
 def drain_node(name: str, actor: Actor) -> bool:
@@ -54,10 +59,13 @@ def undrain_node(name: str, actor: Actor) -> bool:
 
 
 def running_on(name: str) -> int | None:
-    """How many tasks a drained node still runs; None while it may still claim some. Raises UnknownNode once it has
-    ended, and DatabaseError."""
+    """How many tasks a drained node still runs; None while it may still claim some. Raises UnknownNode, NodeEnded once
+    it lives no more, and DatabaseError."""
     _check(name)
-    if not Node.objects.get(pk=name).draining:
+    node = next((each for each in living() if each.name == name), None)
+    if node is None:
+        raise NodeEnded(f"node {name} was killed or is silent, and others take over its tasks")
+    if not node.draining:
         return None
     return Task.objects.running().filter(node=name).count()
 
@@ -68,5 +76,6 @@ def _living(name: str) -> QuerySet[Node]:
 
 def _check(name: str) -> None:
     if not _living(name).exists():
-        ended = Node.objects.filter(pk=name).exists()
-        raise UnknownNode(f"node {name[:100]} has ended" if ended else f"no node is named {name[:100]!r}")
+        if Node.objects.filter(pk=name).exists():
+            raise NodeEnded(f"node {name[:100]} has ended")
+        raise UnknownNode(f"no node is named {name[:100]!r}")
