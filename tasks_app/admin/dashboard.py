@@ -90,7 +90,7 @@ def board() -> Board:
     actions = LogEntry.objects.filter(content_type=kind).select_related("user", "content_type").order_by("-pk")[:8]
     return Board(
         totals=_totals(reading),
-        handlers=[_handler(reading, name, one, now) for name, one in reading.handlers.items()],
+        handlers=[_handler(reading, name, one) for name, one in reading.handlers.items()],
         nodes=[_node(node, now, reading.running_on(node.name)) for node in reading.nodes]
         + [_silent(*one) for one in reading.silent.items()],
         problems=[harmless(one[:500]) for one in problems(reading)[:MAX_PROBLEMS]],
@@ -113,12 +113,12 @@ def _totals(reading: SystemReading) -> list[tuple[str, Cell]]:
     return [(status, Cell(f"{count:,}", listed(status=status), status)) for status, count in sums.items()]
 
 
-def _paused(pause: HandlerPause, now: datetime) -> str:
+def _paused(pause: HandlerPause) -> str:
     until = "" if pause.until is None else f", until {pause.until:%Y-%m-%d %H:%M:%S}"
-    return f"by {line(pause.paused_by, 60)}, since {ago(pause.paused_at, now)}{until}"
+    return f"by {line(pause.paused_by, 60)}, since {pause.paused_at:%Y-%m-%d %H:%M:%S}{until}"
 
 
-def _handler(reading: SystemReading, name: str, one: HandlerReading, now: datetime) -> HandlerRow:
+def _handler(reading: SystemReading, name: str, one: HandlerReading) -> HandlerRow:
     stored: Mapping[str, int] = reading.stored(name)
     cells = [
         Cell(f"{stored[status]:,}", listed(type=name, status=status), str(status) if stored[status] else "none")
@@ -133,7 +133,7 @@ def _handler(reading: SystemReading, name: str, one: HandlerReading, now: dateti
         oldest=span(one.oldest) if one.ready else "",
         broken=bool(one.problems),
         waits=one.pending > 0,
-        paused="" if one.paused is None else _paused(one.paused, now),
+        paused="" if one.paused is None else _paused(one.paused),
         switch=pause_address(name, "pause" if one.paused is None else "resume"),
     )
 

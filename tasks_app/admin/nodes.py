@@ -102,8 +102,8 @@ class NodeAdmin(RowAdmin):
             except UnknownNode as unknown:
                 self.message_user(request, f"{line(str(unknown))}: nothing was done.", messages.WARNING)
                 return HttpResponseRedirect(reverse("admin:tasks_app_node_changelist"))
-            said = f"{name}ed." if done else f"It was {name.lower()}ed before: nothing changed."
-            self.message_user(request, f"{line(node)}: {said}", messages.SUCCESS if done else messages.WARNING)
+            said = f"{name}ed {line(node)}." if done else f"Nothing changed: {line(node)} was {name.lower()}ed before."
+            self.message_user(request, said, messages.SUCCESS if done else messages.WARNING)
             return HttpResponseRedirect(back)
         context = {
             **self.admin_site.each_context(request),

@@ -23,7 +23,7 @@ from tasks_app.lifecycle import PauseEnded, UnknownHandler, pause, resume
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.models import HandlerPause
 
-PAUSED = "It is paused: none of its tasks starts later than 2 seconds from now. Running ones go on."
+PAUSED = "none of its tasks starts later than 2 seconds from now. Running ones go on."
 
 
 class PauseForm(forms.Form):
@@ -86,7 +86,7 @@ class HandlerPauseAdmin(RowAdmin):
         if form.is_valid():
             try:
                 pause(handler, actor, form.cleaned_data["until"])
-                self.message_user(request, f"{line(handler)}: {PAUSED}", messages.SUCCESS)
+                self.message_user(request, f"Paused {line(handler)}: {PAUSED}", messages.SUCCESS)
                 return HttpResponseRedirect(reverse("admin:index"))
             except PauseEnded as ended:
                 form.add_error("until", str(ended))
@@ -104,10 +104,11 @@ class HandlerPauseAdmin(RowAdmin):
         handler, actor = self._asked(request)
         if request.method == "POST":
             try:
-                said = "It is resumed: its tasks start." if resume(handler, actor) else "It was not paused."
+                done = resume(handler, actor)
             except UnknownHandler as unknown:
                 return self._unknown(request, unknown)
-            self.message_user(request, f"{line(handler)}: {said}", messages.SUCCESS)
+            said = f"Resumed {line(handler)}: its tasks start." if done else f"Not paused: {line(handler)}."
+            self.message_user(request, said, messages.SUCCESS if done else messages.WARNING)
             return HttpResponseRedirect(reverse("admin:index"))
         context = {
             "question": f"Resume {line(handler)}?",

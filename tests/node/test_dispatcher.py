@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from tasks_app.lifecycle import ClaimedTask
+from tasks_app.lifecycle import ClaimedTask, OnHold
 from tasks_app.node.claimer import Claim
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.on_hold import TypesOnHold
-from tasks_app.node.plan import NO_RESULTS, POLL_SECONDS, WaitingResults
+from tasks_app.node.plan import HOLD_SECONDS, NO_RESULTS, POLL_SECONDS, WaitingResults
 from tasks_app.node.ready_types import ReadyTypes
+from tasks_app.store import clock
 from tests.node.test_in_flight import begin, claimed
 
 
@@ -117,3 +118,31 @@ def test_results_that_arrive_shortly_after_each_other_are_read_before_the_claim(
     parts.ends = [[first], [second], nothing, [third], nothing, nothing, [late]]
     parts.dispatcher.round()
     assert parts.in_flight.running().keys() == {("late", late.attempt)} and parts.ends == [[late]]
+
+
+def test_tasks_that_must_not_start_are_given_back_and_the_others_start(parts: Parts) -> None:
+    parts.ready_types.mark("echo")
+    parts.tasks, parts.not_to_start = [claimed("a"), claimed("b")._replace(task_type="other")], {"echo"}
+    parts.dispatcher.round()
+    assert parts.done == ["interrupt", "claim {'echo': 1}", "give back a", "start b"]
+
+
+def test_a_notification_of_a_type_on_hold_leads_to_a_claim_if_it_was_resumed(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts.on_hold.update(OnHold(frozenset({"echo"})), clock.elapsed() - HOLD_SECONDS)
+    monkeypatch.setattr("tasks_app.node.on_hold.on_hold", lambda node: OnHold())
+    parts.ready_types.mark("echo")
+    parts.done.clear()
+    parts.dispatcher.round()
+    parts.dispatcher.round()
+    assert "claim {'echo': 1}" in parts.done
+
+
+def test_a_type_on_hold_is_not_claimed(parts: Parts) -> None:
+    parts.on_hold.update(OnHold(frozenset({"echo"})), clock.elapsed())
+    parts.ready_types.mark("echo")
+    parts.done.clear()
+    parts.dispatcher.round()
+    parts.dispatcher.round()
+    assert parts.done == []
