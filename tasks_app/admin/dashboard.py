@@ -16,6 +16,7 @@ from django.utils import timezone
 from tasks_app.admin.nodes import differs, drained_state
 from tasks_app.admin.pauses import pause_address
 from tasks_app.admin.text import ago, harmless, line
+from tasks_app.lifecycle import pauses
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.span import span
 from tasks_app.metrics.system_reading import HandlerReading, SystemReading, current_reading
@@ -88,9 +89,10 @@ def board() -> Board:
     failures, cut = _failures(now)
     kind = ContentType.objects.get_for_model(Task)
     actions = LogEntry.objects.filter(content_type=kind).select_related("user", "content_type").order_by("-pk")[:8]
+    paused = pauses()  # a reading may be older
     return Board(
         totals=_totals(reading),
-        handlers=[_handler(reading, name, one) for name, one in reading.handlers.items()],
+        handlers=[_handler(reading, name, one, paused.get(name)) for name, one in reading.handlers.items()],
         nodes=[_node(node, now, reading.running_on(node.name)) for node in reading.nodes]
         + [_silent(*one) for one in reading.silent.items()],
         problems=[harmless(one[:500]) for one in problems(reading)[:MAX_PROBLEMS]],
@@ -118,7 +120,7 @@ def _paused(pause: HandlerPause) -> str:
     return f"by {line(pause.paused_by, 60)}, since {pause.paused_at:%Y-%m-%d %H:%M:%S}{until}"
 
 
-def _handler(reading: SystemReading, name: str, one: HandlerReading) -> HandlerRow:
+def _handler(reading: SystemReading, name: str, one: HandlerReading, pause: HandlerPause | None) -> HandlerRow:
     stored: Mapping[str, int] = reading.stored(name)
     cells = [
         Cell(f"{stored[status]:,}", listed(type=name, status=status), str(status) if stored[status] else "none")
@@ -133,8 +135,8 @@ def _handler(reading: SystemReading, name: str, one: HandlerReading) -> HandlerR
         oldest=span(one.oldest) if one.ready else "",
         broken=bool(one.problems),
         waits=one.pending > 0,
-        paused="" if one.paused is None else _paused(one.paused),
-        switch=pause_address(name, "pause" if one.paused is None else "resume"),
+        paused="" if pause is None else _paused(pause),
+        switch=pause_address(name, "pause" if pause is None else "resume"),
     )
 
 

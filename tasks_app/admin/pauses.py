@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from tasks_app.admin.row_admin import RowAdmin
 from tasks_app.admin.text import ago, line
 from tasks_app.audit.actor import Actor
-from tasks_app.lifecycle import PauseEnded, UnknownHandler, pause, resume
+from tasks_app.lifecycle import PauseEnded, UnknownHandler, pause, pause_of, resume
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.models import HandlerPause
 
@@ -129,7 +129,7 @@ class HandlerPauseAdmin(RowAdmin):
             **self.admin_site.each_context(request),
             "title": texts["question"],
             "state": "" if one is None else f"{one.ready:,} of its tasks wait, {one.running:,} run.",
-            "paused": None if one is None else one.paused,
+            "paused": pause_of(handler),
             "media": self.media,
             **texts,
             **more,

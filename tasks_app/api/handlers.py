@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
@@ -19,6 +18,7 @@ from tasks_app.api.moments import rfc3339
 from tasks_app.api.tasks import API
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.keys import RETRY_ON
+from tasks_app.lifecycle import pause_of, pauses
 from tasks_app.metrics.rates import RATE_SECONDS, Rates, recent_rates
 from tasks_app.metrics.system_reading import HandlerReading, SystemReading, current_reading
 from tasks_app.models import HandlerPause
@@ -121,7 +121,8 @@ class HandlersView(API):
         """List the handlers. Each has its limits, slots and rates, and a problem if it has one."""
         reading, rates = current_reading(), recent_rates()
         handlers = known_handlers(request, conf.handlers())
-        return Response([_object(each, reading.handlers.get(each.name), reading, rates) for each in handlers.values()])
+        paused = pauses()  # a reading may be older
+        return Response([_object(each, paused.get(each.name), reading, rates) for each in handlers.values()])
 
 
 class HandlerView(API):
@@ -138,8 +139,8 @@ class HandlerView(API):
     )
     def get(self, request: Request, type: str) -> Response:
         """Read a handler: its limits, slots, rates and problem."""
-        handler, reading = handler_in_path(request, type), current_reading()
-        return Response(_object(handler, reading.handlers.get(type), reading, recent_rates()))
+        handler = handler_in_path(request, type)
+        return Response(handler_object(handler, pause_of(handler.name)))
 
 
 def handler_in_path(request: Request, type: str) -> Handler:
@@ -153,14 +154,13 @@ def handler_in_path(request: Request, type: str) -> Handler:
 
 
 def handler_object(handler: Handler, paused: HandlerPause | None) -> dict[str, Any]:
-    """The object of a handler after its pause was changed: the reading may be older than `paused`."""
-    reading = current_reading()
-    one = replace(reading.handlers.get(handler.name, HandlerReading()), paused=paused)
-    return _object(handler, one, reading, recent_rates())
+    """The object of a handler."""
+    return _object(handler, paused, current_reading(), recent_rates())
 
 
-def _object(handler: Handler, one: HandlerReading | None, reading: SystemReading, rates: Rates) -> dict[str, Any]:
-    name, one = handler.name, one or HandlerReading()
+def _object(handler: Handler, paused: HandlerPause | None, reading: SystemReading, rates: Rates) -> dict[str, Any]:
+    name = handler.name
+    one = reading.handlers.get(name, HandlerReading())
     return {
         "type": name,
         "description": handler.description,
@@ -178,7 +178,7 @@ def _object(handler: Handler, one: HandlerReading | None, reading: SystemReading
             "cpus": handler.cpus,
         },
         "slots": {"busy": one.active, "warm": one.warm, "all": one.slots},
-        "paused": None if one.paused is None else _paused(one.paused),
+        "paused": None if paused is None else _paused(paused),
         "problem": _problem(name, one, reading),
         "rates": {
             "seconds": round(rates.seconds, 3),

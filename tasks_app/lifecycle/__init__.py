@@ -12,7 +12,7 @@ from tasks_app.lifecycle.expire import expire
 from tasks_app.lifecycle.idempotency import earlier, forget_idempotency_keys
 from tasks_app.lifecycle.intake import intake
 from tasks_app.lifecycle.maintenance import due_work, maintain, on_hold
-from tasks_app.lifecycle.pause import PauseEnded, UnknownHandler, from_now, pause, pause_of, resume
+from tasks_app.lifecycle.pause import PauseEnded, UnknownHandler, from_now, pause, pause_of, pauses, resume
 from tasks_app.lifecycle.promote import promote
 from tasks_app.lifecycle.prune import prune
 from tasks_app.lifecycle.redrive import LivingTwin, redrive
@@ -63,6 +63,7 @@ __all__ = [
     "on_hold",
     "pause",
     "pause_of",
+    "pauses",
     "promote",
     "prune",
     "ready_types",

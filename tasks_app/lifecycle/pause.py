@@ -82,6 +82,11 @@ def pause_of(handler: str) -> HandlerPause | None:
     return HandlerPause.objects.in_force().filter(pk=handler).first()
 
 
+def pauses() -> dict[str, HandlerPause]:
+    """The pauses in force by type, read now."""
+    return HandlerPause.objects.in_force().in_bulk()
+
+
 def from_now(seconds: float) -> datetime:
     """The moment in so many seconds by the database's clock."""
     return clock.moment()[1] + timedelta(seconds=seconds)

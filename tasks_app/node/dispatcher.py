@@ -156,7 +156,7 @@ class Dispatcher:
         unsent = False
         for task in tasks:
             if task.task_type in not_to_start:
-                self._starter.give_back(task, "its type was paused, or its node drained, while it was claimed")
+                self._starter.release(task, "its type was paused, or its node drained, while it was claimed")
             elif self._starter.start(task, sent_at):
                 unsent = True
         if unsent and self._writes_results:

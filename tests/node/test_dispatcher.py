@@ -35,7 +35,7 @@ class Parts:
         parts: Any = SimpleNamespace(
             turn=self._turn, interrupt=lambda: None, claim=self._claim,
             start=lambda task, _: self.done.append(f"start {task.id}"),
-            give_back=lambda task, why: self.done.append(f"give back {task.id}"), waiting=lambda: self.waiting,
+            release=lambda task, why: self.done.append(f"give back {task.id}"), waiting=lambda: self.waiting,
             idle=lambda: self.waiting == NO_RESULTS, wake=lambda: self.done.append("wake"),
         )  # fmt: skip
         pools: Any = {"echo": SimpleNamespace(free=lambda: 1)}

@@ -52,7 +52,7 @@ def test_36_a_pause_ends_within_milliseconds_of_its_moment() -> None:
     until = clock.moment()[1] + timedelta(milliseconds=300)
     paused("echo", until)
     seen: list[tuple[datetime, frozenset[str]]] = []
-    while (found := both().paused) or not seen:
+    while (found := store().on_hold("node").paused) or not seen:
         seen.append((clock.moment()[1], found))
     assert seen[0][1] and (clock.moment()[1] - until).total_seconds() >= 0.0
 
