@@ -10,8 +10,8 @@ from tests.chaos.evidence import Evidence
 DELAY_SECONDS = 2.0
 #: An attempt that its node claimed in time by its own knowledge, and gave back before a handler had it.
 GIVEN_BACK = "its type was paused, or its node drained, while it was claimed"
-#: From a resume until tasks start, with a machine that is busy.
-SOON_SECONDS = 5.0
+#: From a resume or an undrain until tasks start, with a command that takes seconds on a busy machine.
+SOON_SECONDS = 15.0
 
 
 def hold_faults(evidence: Evidence) -> Iterator[tuple[str, str]]:

@@ -111,8 +111,8 @@ def test_of_a_quick_claim_everything_starts(parts: Parts) -> None:
     submitted(50)
 
     def a_moment_later() -> None:
-        pause("echo")
         parts.now += MAX_DELAY_SECONDS - 0.01
+        parts.types.update(OnHold(frozenset({"echo"})), parts.now)  # the heartbeat has read a new pause
 
     parts.during_claim = a_moment_later
     found = parts.claimer.claim({"echo": 1}, None)
