@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString
 
 from tasks_app import conf
 from tasks_app.admin.columns import badge
+from tasks_app.admin.rights import actor
 from tasks_app.admin.row_admin import RowAdmin
 from tasks_app.admin.text import ago, harmless, line
 from tasks_app.audit.actor import Actor
@@ -98,7 +99,7 @@ class NodeAdmin(RowAdmin):
         node, back = unquote(object_id), reverse("admin:tasks_app_node_change", args=(unquote(object_id),))
         if request.method == "POST":
             try:
-                done = verb(node, Actor("admin", request.user.get_username()))
+                done = verb(node, actor(request))
             except UnknownNode as unknown:
                 self.message_user(request, f"{line(str(unknown))}: nothing was done.", messages.WARNING)
                 return HttpResponseRedirect(reverse("admin:tasks_app_node_changelist"))

@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from tasks_app.admin.rights import actor
 from tasks_app.admin.row_admin import RowAdmin
 from tasks_app.admin.text import ago, line
 from tasks_app.audit.actor import Actor
@@ -121,7 +122,7 @@ class HandlerPauseAdmin(RowAdmin):
         """The type that the address names, and the user. Raises PermissionDenied."""
         if not self.may_pause(request):
             raise PermissionDenied
-        return request.GET.get("handler", ""), Actor("admin", request.user.get_username())
+        return request.GET.get("handler", ""), actor(request)
 
     def _page(self, request: HttpRequest, handler: str, texts: dict[str, Any], **more: Any) -> HttpResponse:
         one = current_reading().handlers.get(handler)

@@ -17,13 +17,11 @@ from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.keys.caller import Caller, Forbidden
 from tasks_app.keys.grant import Scope
 from tasks_app.lifecycle import NewTask
-from tasks_app.models import ApiKey, Task, TaskFilter
+from tasks_app.models import Task, TaskFilter
 
 READING: Mapping[str, Scope] = {"GET": Scope.TASKS_READ}
 WRITING: Mapping[str, Scope] = {"POST": Scope.TASKS_WRITE}
 OPERATING: Mapping[str, Scope] = {"POST": Scope.OPERATE}
-#: The name of an actor without an API key: none is required, or it was deleted meanwhile.
-NO_KEY = "(no API key)"
 #: Only so many tasks and types of a batch are named.
 MAX_NAMED = 10
 
@@ -34,10 +32,8 @@ def caller_of(request: Request) -> Caller:
 
 
 def actor_of(request: Request) -> Actor:
-    """The caller of a view's request, for the audit log: by the name of its API key, as it was a moment ago."""
-    key = caller_of(request).key
-    name = None if key is None else ApiKey.objects.filter(pk=key).values_list("name", flat=True).first()
-    return Actor("api", name or NO_KEY)
+    """The caller of a view's request, for the audit log."""
+    return Actor("api", caller_of(request).name)
 
 
 class ScopePermission(BasePermission):

@@ -11,16 +11,20 @@ from tasks_app.lifecycle.drain_node import NodeEnded, UnknownNode, drain_node, r
 from tasks_app.lifecycle.expire import expire
 from tasks_app.lifecycle.idempotency import earlier, forget_idempotency_keys
 from tasks_app.lifecycle.intake import intake
+from tasks_app.lifecycle.live_events import forget_live_events, forget_lost_live_events, write_live_events
 from tasks_app.lifecycle.maintenance import due_work, maintain, on_hold
+from tasks_app.lifecycle.old_tasks import OldTasks
 from tasks_app.lifecycle.pause import PauseEnded, UnknownHandler, from_now, pause, pause_of, pauses, resume
 from tasks_app.lifecycle.promote import promote
-from tasks_app.lifecycle.prune import prune
+from tasks_app.lifecycle.prune import PruneWalk, prune
 from tasks_app.lifecycle.redrive import LivingTwin, redrive
 from tasks_app.lifecycle.renew import held, renew
 from tasks_app.lifecycle.rescue import rescue
+from tasks_app.lifecycle.retention_rules import RetentionRule, retention_rules
 from tasks_app.lifecycle.settle import settle
 from tasks_app.lifecycle.submission import IdempotencyKey, KeyReused, KeysContended, Submission, Submitted
 from tasks_app.lifecycle.submit import submit, submit_many
+from tasks_app.lifecycle.turn import take_turn
 from tasks_app.store.attempt_result import AttemptResult
 from tasks_app.store.claimed_task import ClaimedTask, ClaimRequest, Policy
 from tasks_app.store.due_work import DueWork
@@ -39,9 +43,12 @@ __all__ = [
     "LivingTwin",
     "NewTask",
     "NodeEnded",
+    "OldTasks",
     "OnHold",
     "PauseEnded",
     "Policy",
+    "PruneWalk",
+    "RetentionRule",
     "Submission",
     "Submitted",
     "TaskOptions",
@@ -56,6 +63,8 @@ __all__ = [
     "earlier",
     "expire",
     "forget_idempotency_keys",
+    "forget_live_events",
+    "forget_lost_live_events",
     "from_now",
     "held",
     "intake",
@@ -71,9 +80,12 @@ __all__ = [
     "renew",
     "rescue",
     "resume",
+    "retention_rules",
     "running_on",
     "settle",
     "submit",
     "submit_many",
+    "take_turn",
     "undrain_node",
+    "write_live_events",
 ]
