@@ -98,7 +98,7 @@ def check_handler(handler: str) -> None:
     One that only has tasks or nodes, or is paused, is known: handlers.toml of this process may be newer or older.
     """
     if handler not in conf.handlers():
-        known = frozenset((*conf.handlers(), *current_reading().handlers))
+        known = frozenset((*conf.handlers(), *current_reading(refresh=True).handlers))
         if handler not in known:
             raise UnknownHandler(handler, known)
 
