@@ -28,7 +28,7 @@ from testkit.process import children
 
 #: A handler that says a line each second, and how many of them run.
 TALKER, TALKERS = "talker", 8
-TALK_SECONDS = 3600
+CHAT_SECONDS = 3600
 #: One stream in so many is of a client that reads nothing.
 SLOW_EVERY = 10
 IDLE_SECONDS = 8.0
@@ -37,9 +37,9 @@ SLICE = 10
 SCRIPT = f"""
 import json, sys, time
 for line in sys.stdin:
-    for number in range({TALK_SECONDS}):
+    for number in range({CHAT_SECONDS}):
         print("line", number, "x" * 200, file=sys.stderr, flush=True)
-        print(json.dumps({{"progress": number / {TALK_SECONDS}}}), flush=True)
+        print(json.dumps({{"progress": number / {CHAT_SECONDS}}}), flush=True)
         time.sleep(1)
     print(json.dumps({{"status": "success", "result": 1}}), flush=True)
 """
@@ -55,7 +55,7 @@ class Streaming(Waiting):
         with self.config.open("a") as file:
             file.write(
                 f'[handlers.{TALKER}]\ncommand = ["python", "{script}"]\ninstances = {TALKERS}\n'
-                f"timeout = {TALK_SECONDS}\n"
+                f"timeout = {CHAT_SECONDS}\n"
             )
 
     def up(self) -> None:
