@@ -6,6 +6,7 @@ import json
 import urllib.request
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPException
 from typing import Any
 from uuid import uuid4
 
@@ -51,8 +52,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
 
 
 def _cancel(case: Any, kwargs: Any) -> None:
-    address = case.get_full_base_url() + case.formatted_path.removesuffix("/events") + "/cancel"
-    with suppress(OSError, ValueError):
+    address = str(case.as_transport_kwargs()["url"]).removesuffix("/events") + "/cancel"
+    with suppress(OSError, ValueError, HTTPException):
         headers = dict(kwargs.get("headers") or {})
         urllib.request.urlopen(urllib.request.Request(address, b"", headers), timeout=10).close()
 
