@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from tasks_app.runner.progress import MAX_LINE_BYTES, MAX_MESSAGE_CHARS, progress_of
+from testkit.process import PROJECT
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,14 @@ def test_progress_is_a_share_or_a_count_with_an_optional_message(line: str, foun
 )
 def test_whatever_else_is_in_a_line_it_is_log(line: str) -> None:
     assert progress_of(line.encode()) is None
+
+
+def test_the_lines_of_the_handlers_page_are_progress() -> None:
+    (block,) = re.findall(
+        r"```json\n(.*?)```", (PROJECT / "docs/handlers.md").read_text().split("### Progress")[1], re.S
+    )[:1]
+    found = [progress_of(line.encode()) for line in block.splitlines()]
+    assert found == [{"progress": 0.4}, {"progress": 0.4, "done": 40, "total": 100, "message": "page 40"}]
 
 
 def test_bytes_that_are_no_text_are_log() -> None:
