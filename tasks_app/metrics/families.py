@@ -129,6 +129,12 @@ def _handler_families(reading: SystemReading) -> Iterator[Metric]:
     yield _counter(
         "tasks_deleted", "Tasks deleted, by their last status.", ("handler", "status"), totals.by("deleted").items()
     )
+    yield _counter(
+        "tasks_removed_by_retention",
+        "Tasks removed because they were kept long enough; deleted ones include them.",
+        ("handler", "status"),
+        totals.by("retention").items(),
+    )
     by_outcome = ("handler", "outcome")
     yield _histogram("task_processing_seconds", "Time that the handler took.", by_outcome, totals.distributions("run"))
     yield _histogram("task_wait_seconds", "Time from ready to claimed.", by_outcome, totals.distributions("wait"))

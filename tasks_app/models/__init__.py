@@ -16,8 +16,9 @@ from tasks_app.models.live_event import LiveEvent
 from tasks_app.models.node import Node
 from tasks_app.models.task import Task, TaskQuerySet
 from tasks_app.models.task_filter import TaskFilter
+from tasks_app.models.turn import Turn
 
 __all__ = [
     "ApiKey", "Attempt", "AuditEntry", "Counter", "CounterDelta", "Deployment", "FailureReason", "IdempotencyKey",
-    "LiveEvent", "Node", "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet",
+    "LiveEvent", "Node", "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet", "Turn",
 ]  # fmt: skip

@@ -27,6 +27,7 @@ from tasks_app.web.connections import ConnectionLimit
 from tasks_app.web.fast_path import FastPath, is_allowed_host
 from tasks_app.web.refusal import Refused, refuse
 from tasks_app.web.request_queue import Errand, Request, RequestQueue
+from tasks_app.web.streaming import stream, streams
 from tasks_app.web.streams import Streams
 from tasks_app.web.waiters import Waiters
 from tasks_app.web.wsgi_environ import wsgi_environ
@@ -161,11 +162,14 @@ class Application:
             hold.release()
             raise
         hold.release()
-        request.proto.response_bytes(status, headers, body)
+        if isinstance(body, bytes):
+            request.proto.response_bytes(status, headers, body)
+        else:
+            stream(self._loop, request.proto, status, headers, body)
         return False
 
-    def _response(self, request: Request, hold: Hold) -> tuple[int, list[tuple[str, str]], bytes]:
-        """The application's response."""
+    def _response(self, request: Request, hold: Hold) -> tuple[int, list[tuple[str, str]], Any]:
+        """The application's response; its body is bytes, or a response to stream."""
         started: list[Any] = []
 
         def start_response(
@@ -176,6 +180,8 @@ class Application:
 
         environ = wsgi_environ(request.scope, request.body) | {VARIABLE: hold}
         parts = self._application(environ, start_response)
+        if streams(parts) and request.scope.method != "HEAD":
+            return started[0], started[1], parts
         try:
             body = b"".join(parts)
         finally:
