@@ -8,7 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
@@ -18,6 +18,7 @@ from tasks_app.admin.columns import Columns
 from tasks_app.admin.detail import detail
 from tasks_app.admin.export import export
 from tasks_app.admin.filters import CreatedFilter, FailedFilter, ReasonFilter, StatusFilter, TypeFilter
+from tasks_app.admin.live import is_final, live, position, start
 from tasks_app.admin.paging import CappedPaginator, NewestFirst
 from tasks_app.admin.rights import TASK_PAYLOAD, actor, sees_audit_log, sees_payloads
 from tasks_app.admin.search import HELP, search, searches_errors
@@ -192,7 +193,9 @@ class TaskAdmin(Columns):
             path(f"<path:object_id>/{name}/", self.admin_site.admin_view(view), name=f"tasks_app_task_{name}")
             for name, view in (("redrive", self.redrive_view), ("cancel", self.cancel_view), ("json", self.json_view))
         ]
-        return own + super().get_urls()
+        # Without a slash at its end: it is no page.
+        events = path("<path:object_id>/live", self.admin_site.admin_view(self.live_view), name="tasks_app_task_live")
+        return [*own, events, *super().get_urls()]
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -215,8 +218,20 @@ class TaskAdmin(Columns):
             "detail": detail(self.model._default_manager.all(), task, sees_payloads(request), sees_audit_log(request)),
             "buttons": [(task_action.name, f"admin:tasks_app_task_{task_action.name}") for task_action in buttons],
             "media": self.media,
+            "live_from": None if is_final(task) else start(task),
         }
         return TemplateResponse(request, "taskdaemon/task.html", context)
+
+    def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """What has happened since the event `after`, for the script of the task's page."""
+        task = self._visible_task(request, object_id)
+        if task is None:
+            return JsonResponse({"error": "Task not found"}, status=404)
+        try:
+            after = position(request.GET.get("after", "0.0"))
+        except ValueError:
+            return JsonResponse({"error": "after must be the id of an event, such as 1.17"}, status=400)
+        return JsonResponse(live(task, after))
 
     def json_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The complete task as JSON, whatever its size, without what the user may not see."""

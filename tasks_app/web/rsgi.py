@@ -28,6 +28,7 @@ from tasks_app.web.fast_path import FastPath, is_allowed_host
 from tasks_app.web.refusal import Refused, refuse
 from tasks_app.web.request_queue import Errand, Request, RequestQueue
 from tasks_app.web.streaming import stream, streams
+from tasks_app.web.streams import Streams
 from tasks_app.web.waiters import Waiters
 from tasks_app.web.wsgi_environ import wsgi_environ
 
@@ -55,6 +56,7 @@ class Application:
         self._queue = RequestQueue(threads)
         self._fast_path = FastPath(self._finished)
         self._waiters = Waiters(self._queue, self._finished, self._release_body)
+        self._streams = Streams(self._finished)
         self._active: set[Any] = set()  # scopes of requests that are not answered
         #: Threads append; the loop takes.
         self._answered: deque[asyncio.Future[None]] = deque()
@@ -65,6 +67,7 @@ class Application:
         """Start. The server calls this once, in the process that serves."""
         self._loop = loop
         self._waiters.start(loop)
+        self._streams.start(loop)
         ConnectionLimit(conf.environment().port, self._clients).start()
         for number in range(self._threads):
             threading.Thread(target=self._serve, name=f"web-{number}", daemon=True).start()
@@ -95,6 +98,7 @@ class Application:
             self._active.discard(scope)
             if request is not None:
                 self._waiters.leave(request)
+                self._streams.leave(request)
                 self._release_body(request)
 
     def _release_body(self, request: Request) -> None:
@@ -144,12 +148,15 @@ class Application:
         self._answered.append(request.answered)
 
     def _answer(self, request: Request) -> bool:
-        """Answer it, or let it wait. True if it waits."""
-        hold = self._waiters.hold()
+        """Answer it, or let it wait or have a stream. True if it is not answered yet."""
+        hold = self._waiters.hold(self._streams.places)
         try:
             status, headers, body = self._response(request, hold)
             if hold.wait is not None and status == 200:
                 self._waiters.add(request, hold, headers)
+                return True
+            if hold.stream is not None and status == 200:
+                self._streams.add(request, hold, headers)
                 return True
         except BaseException:
             hold.release()

@@ -14,12 +14,14 @@ from uuid import UUID
 
 import httpx
 
+from testkit.no_tls import NO_TLS
 from testkit.ports import free_port
 from testkit.process import Process, inherited, kill_all, of_home, until
 from testkit.servers.postgresql import Postgres
 from testkit.servers.rabbitmq import RabbitMQ
 from testkit.servers.redis import Redis
 from tests.chaos.engine import Engine
+from tests.chaos.hold import Hold
 from tests.chaos.options import Options
 from tests.chaos.program import Program
 from tests.chaos.removed_rows import keep_removed
@@ -46,6 +48,8 @@ class Scene:
         self.home = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))
         self.home.chmod(0o755)
         self.programs: list[Program] = []
+        #: The pauses and drains that an operator has ended again.
+        self.holds: list[Hold] = []
         self._closers: list[Callable[[], None]] = []
         self._over = threading.Event()
         try:
@@ -144,7 +148,7 @@ class Scene:
 
     def _answers(self, address: str) -> bool:
         try:
-            return httpx.get(f"{address}/health/live", timeout=5).status_code == 200
+            return httpx.get(f"{address}/health/live", timeout=5, verify=NO_TLS).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -184,7 +188,7 @@ class Scene:
         asked, found = time.monotonic(), list[dict[str, Any]]()
 
         def fresh() -> bool:
-            found[:] = [httpx.get(f"{self.addresses[0]}/api/metrics", timeout=30).json()]
+            found[:] = [httpx.get(f"{self.addresses[0]}/api/metrics", timeout=30, verify=NO_TLS).json()]
             return bool(found[0]["age_seconds"] < time.monotonic() - asked)
 
         until(fresh, 60, "metrics that were read after the last task had ended")
@@ -192,7 +196,7 @@ class Scene:
 
     def overlooked(self) -> dict[str, int]:
         """tasks_overlooked_total by type."""
-        found = samples(httpx.get(f"{self.addresses[0]}/metrics", timeout=30).text)
+        found = samples(httpx.get(f"{self.addresses[0]}/metrics", timeout=30, verify=NO_TLS).text)
         return {name: int(found["tasks_overlooked_total", frozenset({("handler", name)})]) for name in TYPES}
 
     def children_left(self) -> dict[int, str]:

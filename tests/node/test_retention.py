@@ -108,7 +108,7 @@ def test_a_look_that_takes_long_is_a_problem_until_it_has_ended(monkeypatch: pyt
 
     monkeypatch.setattr(retention, "PAUSE_FACTOR", 0.0)
     monkeypatch.setattr(retention, "PruneWalk", Slow)
-    monkeypatch.setattr(time, "monotonic", lambda: real() + after[0])
+    monkeypatch.setattr("tasks_app.node.retention.time.monotonic", lambda: real() + after[0])
     assert node.problem() is None
     node.look()
     assert said[0] is None
