@@ -30,6 +30,8 @@ OPERATIONS = {
     "redrive_task",
     "list_handlers",
     "get_handler",
+    "pause_handler",
+    "resume_handler",
     "health",
     "health_live",
     "health_ready",
