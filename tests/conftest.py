@@ -47,7 +47,9 @@ ONE_LEG = {
     "system/test_up_handlers.py": "what an engine has, before any server is asked",
     "system/test_up_hangup.py": "a signal to processes",
     "system/test_up_rebuilt.py": "what an engine has",
+    "system/test_up_restarts.py": "what becomes of processes",
     "system/test_up_starts.py": "a first start without any server",
+    "system/test_why.py": "what workers report; what the API reads of it: tests/api/test_why.py",
     "system/test_worker_alone.py": "the command lines of a worker",
 }
 #: Deployments that need no other broker than Redis and the embedded transport (see bin/test.py), and why.
@@ -58,7 +60,6 @@ ONE_BROKER = {
     "system/test_order.py": "the order in which the database gives tasks",
     "system/test_up_replaced.py": "web servers behind a proxy",
     "system/test_waiting.py": "web servers that ask the database",
-    "system/test_why.py": "reasons that are read from the database",
 }
 #: What takes long, longest first, and why: files, folders, single tests. Run by `make test ARGS=--all` and by .ci/run.
 LONG = {
@@ -103,6 +104,7 @@ LONG = {
     "runner/test_pool.py::test_threads_and_descriptors_do_not_grow": "hundreds of calls",
     "web/test_http_protocol.py::test_a_few_seconds_of_the_fuzzer_find_nothing": "a fuzzer",
     "system/test_up_restarts.py": "kills",
+    "system/test_why.py": "what workers report; what the API reads of it: tests/api/test_why.py",
     "system/test_worker_alone.py": "starts of workers",
     "docker/test_orphans.py": "kills",
     "docker/test_leaks.py": "containers that leave something behind",
