@@ -64,9 +64,9 @@ def _system_families(reading: SystemReading) -> Iterator[Metric]:
         (), [((), reading.unaccounted)],
     )  # fmt: skip
     yield _gauge("metrics_age_seconds", "Age of these numbers.", (), [((), round(reading.age, 3))])
-    draining = sum(node.draining for node in reading.nodes)
+    draining = sum(not node.taking for node in reading.nodes)
     yield _gauge("nodes_alive", "Living worker processes.", (), [((), len(reading.nodes))])
-    yield _gauge("nodes_draining", "Living worker processes that are draining.", (), [((), draining)])
+    yield _gauge("nodes_draining", "Living worker processes that take no more tasks.", (), [((), draining)])
 
 
 def _handler_families(reading: SystemReading) -> Iterator[Metric]:
@@ -91,6 +91,12 @@ def _handler_families(reading: SystemReading) -> Iterator[Metric]:
     )
     yield _gauge(
         "container_pool_slots", "Slots for containers.", label, [((h,), one.slots) for h, one in handlers.items()]
+    )
+    yield _gauge(
+        "handler_paused",
+        "1 while no task of the type is started, because an operator has paused it.",
+        label,
+        [((h,), int(one.paused is not None)) for h, one in handlers.items()],
     )
     stored = [((h, status), count) for h in each for status, count in reading.stored(h).items()]
     yield _gauge("tasks_stored", "Stored tasks.", ("handler", "status"), stored)
@@ -129,6 +135,12 @@ def _handler_families(reading: SystemReading) -> Iterator[Metric]:
     yield _counter(
         "tasks_deleted", "Tasks deleted, by their last status.", ("handler", "status"), totals.by("deleted").items()
     )
+    yield _counter(
+        "tasks_removed_by_retention",
+        "Tasks removed because they were kept long enough; deleted ones include them.",
+        ("handler", "status"),
+        totals.by("retention").items(),
+    )
     by_outcome = ("handler", "outcome")
     yield _histogram("task_processing_seconds", "Time that the handler took.", by_outcome, totals.distributions("run"))
     yield _histogram("task_wait_seconds", "Time from ready to claimed.", by_outcome, totals.distributions("wait"))
@@ -163,6 +175,11 @@ def _process_families(reading: SystemReading) -> Iterator[Metric]:
     yield _counter("task_waits_begun", "Requests that began to wait for a task.", (), [((), totals.sum("waits_begun"))])
     ended = [((how,), totals.sum("waits_ended", how)) for how in ("ended", "timed_out", "gone", "stopped")]
     yield _counter("task_waits_ended", "Requests that no longer wait for a task.", ("how",), ended)
+    begun = [((), totals.sum("streams_begun"))]
+    yield _counter("task_streams_begun", "Event streams of tasks that were opened.", (), begun)
+    ways = ("ended", "gone", "stopped", "key", "stalled", "failed")
+    ended = [((how,), totals.sum("streams_ended", how)) for how in ways]
+    yield _counter("task_streams_ended", "Event streams of tasks that are over.", ("how",), ended)
     yield _counter(
         "django_http_responses_total_by_status_view_method", "Responses.", ("status", "view", "method"),
         totals.by("http").items(),

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import structlog
 
 from tasks_app.db.node_lock import NodeLock, lock_domain
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.lifecycle import maintain, ready_types
+from tasks_app.lifecycle import RetentionRule, maintain, ready_types
 from tasks_app.metrics import local_counters
 from tasks_app.node.attempt_starter import AttemptStarter
 from tasks_app.node.availability import Availability
@@ -24,9 +24,11 @@ from tasks_app.node.claimer import Claimer
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.ready_types import ReadyTypes
 from tasks_app.node.record import NodeRecord, new_name
 from tasks_app.node.result_writer import ResultWriter
+from tasks_app.node.retention import Retention
 from tasks_app.node.sweeper import Sweeper
 from tasks_app.runner.engine import Engine
 from tasks_app.runner.errors import DRAIN_GRACE_SECONDS, KillReason
@@ -55,8 +57,14 @@ class Node:
         cap: int | None = None,
         ready_after: float = 1.0,
         broker_problem: Callable[[], str | None] = lambda: None,
+        retention: Sequence[RetentionRule] = (),
+        audit_retention: float | None = None,
     ) -> None:
-        """`make_engine` gets the node's name and lock domain; `broker_problem`: why no notification can arrive."""
+        """`make_engine` gets the node's name and lock domain; `broker_problem`: why no notification can arrive.
+
+        `retention`: for how long ended tasks of all types are kept; `audit_retention`: the same for lines of the audit
+        log, in seconds, None for ever.
+        """
         self.name, self._home, domain = new_name(), home, lock_domain(home)
         # A second writer would wait for the dispatcher: it writes results itself, between its claims.
         self._dispatcher_writes = store().single_writer
@@ -64,28 +72,31 @@ class Node:
         self._reactor = Reactor()
         engine = make_engine(self.name, domain)
         self._ready_types = ReadyTypes(handlers, self._reactor.interrupt)
+        on_hold = TypesOnHold(self.name, handlers, self._ready_types.mark)
         self._result_writer = ResultWriter(self.name, self.in_flight, self._ready_types.mark, self._reactor)
         call_results = CallResults(self.in_flight, self._result_writer)
         self.pools = {
             name: Pool(handler, engine, self._reactor.interrupt, call_results.receive, ready_after, self._reactor)
             for name, handler in handlers.items()
         }
-        claimer = Claimer(self.name, handlers, order, locks=self._dispatcher_writes)
+        claimer = Claimer(self.name, handlers, order, self._dispatcher_writes, on_hold)
         starter = AttemptStarter(self.pools, self.in_flight, self._result_writer.put)
         self._dispatcher = Dispatcher(
             self.pools, self._reactor, self.in_flight, cap, claimer, starter, self._ready_types,
-            partial(ready_types, list(handlers)), self._result_writer, self._dispatcher_writes,
+            on_hold, partial(ready_types, list(handlers)), self._result_writer, self._dispatcher_writes,
         )  # fmt: skip
-        problems = (broker_problem, self._result_writer.problem)
-        self._record = NodeRecord(self.name, domain, digest, self.pools, problems, cap)
+        self._retains = bool(retention) or audit_retention is not None
+        self._retention = Retention(self.name, retention, audit_retention)
+        problems = (broker_problem, self._result_writer.problem, self._retention.problem)
+        self._record = NodeRecord(self.name, domain, digest, self.pools, problems, cap, on_hold.drained)
         availability = Availability()
         self._sweeper, removed = None, _no_containers
         if any(handler.image for handler in handlers.values()):
             self._sweeper = Sweeper(engine, home, domain, availability.trusts_silence)
             removed = self._sweeper.containers_removed
         self._heartbeat = Heartbeat(
-            self._record, home, self.in_flight, availability, self._ready_types.mark, self._dispatcher.set_shared,
-            removed,
+            self._record, home, self.in_flight, availability, on_hold, self._ready_types.mark,
+            self._dispatcher.set_shared, removed,
         )  # fmt: skip
         # Written by the thread that starts and drains the node.
         self._threads: dict[str, threading.Thread] = {}
@@ -111,6 +122,8 @@ class Node:
         self._spawn("watch", self._heartbeat.watch)
         if self._sweeper is not None:
             self._spawn("sweeper", self._sweeper.run)
+        if self._retains:
+            self._spawn("retention", self._retention.run)
         log.info("node started", node=self.name, handlers=sorted(self.pools))
 
     def _spawn(self, name: str, run: Callable[[], None]) -> None:
@@ -136,6 +149,7 @@ class Node:
         """
         # 1. No further claims. The row says so at the next beat.
         self._record.start_draining()
+        self._retention.stop()
         self._dispatcher.stop()
         self._threads["dispatcher"].join(10.0)  # a claim in progress is completed first
         if self._dispatcher_writes:

@@ -24,6 +24,15 @@ SELECT {id} FROM {ids} WHERE coalesce(
   (SELECT status IN ('completed', 'failed') FROM taskdaemon_task AS task WHERE task.id = watched.{id}), {yes}
 )
 """
+#: A text for each id; null if no such task is stored. The largest sequence is read along the unique index.
+VERSIONS = """
+SELECT {id}, (
+  SELECT status || ' ' || attempts || ' ' || coalesce(CAST(completed_at AS text), '') || ' ' || coalesce((
+    SELECT max(sequence) FROM taskdaemon_live_event AS event
+    WHERE event.task_id = task.id AND event.attempt = task.attempts), 0)
+  FROM taskdaemon_task AS task WHERE task.id = watched.{id}
+) FROM {ids}
+"""
 # Each part spells the condition of an index literally and reads the first row along it. Without ORDER BY, PostgreSQL
 # may scan the table instead.
 HOLDERS = "SELECT DISTINCT node FROM taskdaemon_task WHERE status = 'processing' AND node <> {node} ORDER BY node"
@@ -36,6 +45,10 @@ SELECT {now},
     WHERE status = 'pending' AND due IS NOT NULL AND clock = {clock} ORDER BY due LIMIT 1),
   (SELECT {array} FROM ({holders}) AS holder)
 """
+#: Two columns: the paused types as JSON, and whether the node is drained.
+ON_HOLD = """
+  (SELECT {handlers} FROM taskdaemon_handler_pause WHERE until IS NULL OR until > {wall}),
+  EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = {node} AND drain_requested_at IS NOT NULL)"""
 DUE_WORK_FULL = (
     DUE_WORK.rstrip()
     + """,
@@ -48,8 +61,10 @@ DUE_WORK_FULL = (
     WHERE status = 'pending' AND attempts = 0 AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1) <= {wall}, {no}),
   coalesce((SELECT expires_at FROM taskdaemon_idempotency_key ORDER BY expires_at LIMIT 1) <= {wall}, {no}),
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at IS NULL AND name <> {node}),
-  EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < {kept})
-"""
+  EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < {kept}),
+  coalesce((SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= {kept_events}, {no}),"""
+    + ON_HOLD
+    + "\n"
 )
 # The conditions are literals, as in the partial indexes, so that no final task is read. Among tasks that have not run
 # yet, the oldest ready one has the lowest position. A retry keeps its position, so for retries another index gives the

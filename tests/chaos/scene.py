@@ -21,8 +21,10 @@ from testkit.servers.postgresql import Postgres
 from testkit.servers.rabbitmq import RabbitMQ
 from testkit.servers.redis import Redis
 from tests.chaos.engine import Engine
+from tests.chaos.hold import Hold
 from tests.chaos.options import Options
 from tests.chaos.program import Program
+from tests.chaos.removed_rows import keep_removed
 from tests.chaos.rows import as_json
 from tests.chaos.sqlite import Sqlite
 from tests.chaos.witness import Witness
@@ -46,6 +48,8 @@ class Scene:
         self.home = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))
         self.home.chmod(0o755)
         self.programs: list[Program] = []
+        #: The pauses and drains that an operator has ended again.
+        self.holds: list[Hold] = []
         self._closers: list[Callable[[], None]] = []
         self._over = threading.Event()
         try:
@@ -71,6 +75,8 @@ class Scene:
         self.config = home / "handlers.toml"
         self.config.write_text(self._handlers())
         self._migrate()
+        if options.retention is not None:
+            keep_removed(self.database)
         (row,) = self.database.rows("SELECT id FROM taskdaemon_deployment")
         self.deployment = str(UUID(str(row["id"])))
         ports = [free_port() for _ in range(options.webs)]
@@ -105,6 +111,10 @@ class Scene:
             "DAEMON_MOUNT_ROOTS": str(self.witness.fifo.parent),
             "DATABASE_URL": self.database.url,
         }
+        if self.options.retention is not None:
+            kept |= dict.fromkeys(
+                ("DAEMON_RETENTION_COMPLETED", "DAEMON_RETENTION_FAILED"), str(self.options.retention)
+            )
         if self.broker is not None:
             kept["DAEMON_BROKER_URL"] = self.broker.url
         if self.engine is not None:
@@ -166,6 +176,11 @@ class Scene:
         (row,) = self.database.rows(
             "SELECT count(*) AS n FROM taskdaemon_task WHERE status IN ('pending', 'processing')"
         )
+        return int(row["n"])
+
+    def stored_tasks(self) -> int:
+        """The number of tasks."""
+        (row,) = self.database.rows("SELECT count(*) AS n FROM taskdaemon_task")
         return int(row["n"])
 
     def metrics(self) -> dict[str, Any]:
