@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tasks_app.store.on_hold import OnHold
+
 #: How long the row of a stopped node is kept. Other nodes recognize by it the containers that the node left behind;
 #: without the row they do not remove them.
 KEEP_STOPPED_NODES_DAYS = 30
@@ -36,9 +38,10 @@ class DueWork(NamedTuple):
     peers: bool = False
     #: The row of a node that stopped `KEEP_STOPPED_NODES_DAYS` ago.
     old_nodes: bool = False
-
     #: Live events of an attempt that ended `KEEP_LIVE_EVENTS_SECONDS` ago.
     old_live_events: bool = False
+    #: What this node must not start.
+    on_hold: OnHold = OnHold()
 
     @property
     def due(self) -> bool:
