@@ -8,6 +8,7 @@ from tasks_app.lifecycle.cancel import cancel, cancelled
 from tasks_app.lifecycle.claim import claim, ready_types
 from tasks_app.lifecycle.delete import delete
 from tasks_app.lifecycle.expire import expire
+from tasks_app.lifecycle.group_failures import group_failures, remove_old_groups
 from tasks_app.lifecycle.idempotency import earlier, forget_idempotency_keys
 from tasks_app.lifecycle.intake import intake
 from tasks_app.lifecycle.maintenance import due_work, maintain
@@ -47,6 +48,7 @@ __all__ = [
     "earlier",
     "expire",
     "forget_idempotency_keys",
+    "group_failures",
     "held",
     "intake",
     "maintain",
@@ -54,6 +56,7 @@ __all__ = [
     "prune",
     "ready_types",
     "redrive",
+    "remove_old_groups",
     "renew",
     "rescue",
     "settle",

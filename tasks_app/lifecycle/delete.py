@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from tasks_app.lifecycle.group_failures import keep_ungrouped
 from tasks_app.metrics import counters
-from tasks_app.models import Attempt, Task
+from tasks_app.models import Attempt, Status, Task
 from tasks_app.store.transactions import writing
 
 
@@ -19,8 +20,10 @@ def delete(task_id: UUID) -> bool:
         found = Task.objects.select_for_update().filter(pk=task_id).values_list("task_type", "status").first()
         if found is None:
             return False
+        task_type, status = found
+        if status == Status.FAILED:
+            keep_ungrouped(task_id)
         Attempt.objects.filter(task_id=task_id).delete()
         Task.objects.filter(pk=task_id).delete()
-        task_type, status = found
         counters.add([(f"deleted|{task_type}|{status}", 1)])
     return True

@@ -24,6 +24,7 @@ from tasks_app.lifecycle import (
 )
 from tasks_app.metrics import local_counters
 from tasks_app.node.availability import RENEWAL_SECONDS, Availability
+from tasks_app.node.failure_groups import FailureGroups
 from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
 from tasks_app.node.record import NodeRecord
 from tasks_app.node.retire import remove_rows, retire
@@ -69,6 +70,7 @@ class Heartbeat:
         self._stop = threading.Event()
         # Everything below is written by the thread of `run`.
         self._starting = True
+        self._failure_groups = FailureGroups()
         self._renewed_at = self._updated_at = float("-inf")
         #: How far the database's clock is ahead of this host's, at least and at most.
         self._clock_offset: tuple[float, float] | None = None
@@ -145,6 +147,7 @@ class Heartbeat:
         for name in maintain():
             self._mark_ready(name)
         local_counters.process.flush()
+        self._failure_groups.maintain()
         touch(self._home, self._record.name)
 
     def _renew_and_update(self) -> None:
