@@ -17,6 +17,7 @@ MAX_SHOWN_CHARS = 64 * 1024
 #: Of a log: everything that is stored of it, with the mark of a cut.
 MAX_LOG_CHARS = 68 * 1024
 
+
 @dataclass(frozen=True)
 class Shown:
     """A text as a page shows it. `cut`: the number of characters left out; `total`: of all characters."""

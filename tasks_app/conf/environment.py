@@ -73,6 +73,11 @@ class Environment(BaseSettings):
     api_key: str | None = _named("DAEMON_API_KEY", None)
     max_rate: float | None = _named("DAEMON_MAX_RATE", None, gt=0, le=1_000_000, allow_inf_nan=False)
 
+    alert_url: str | None = _named("DAEMON_ALERT_URL", None)
+    alert_oldest: float = _named("DAEMON_ALERT_OLDEST", 300.0, gt=0, le=86_400 * 7, allow_inf_nan=False)
+    alert_failed_share: float = _named("DAEMON_ALERT_FAILED_SHARE", 0.1, gt=0, le=1, allow_inf_nan=False)
+    alert_hold: float = _named("DAEMON_ALERT_HOLD", 30.0, ge=1, le=3600, allow_inf_nan=False)
+
     testing: bool = _named("DAEMON_TESTING", False)
     fail_point: str | None = _named("DAEMON_FAIL_POINT", None)
 
@@ -105,6 +110,20 @@ class Environment(BaseSettings):
                 _ = urlsplit(value).port
             except ValueError:
                 raise ValueError("its port must be a number from 0 to 65535") from None
+        return value
+
+    @field_validator("alert_url")
+    @classmethod
+    def _webhook(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            known = False
+        if not known or not value.isascii() or not value.isprintable() or " " in value or "#" in value:
+            raise ValueError("must be a URL that takes a POST, such as https://hooks.example.org/services/SECRET")
         return value
 
     @field_validator("database_url")

@@ -67,7 +67,13 @@ def keep_ungrouped(task_id: UUID) -> None:
     )
 
 
-_COLUMNS = ("pk", "task_type", "failure_reason", Coalesce(Substr("last_error", 1, MAX_READ_CHARS), Value("")), "completed_at")
+_COLUMNS = (
+    "pk",
+    "task_type",
+    "failure_reason",
+    Coalesce(Substr("last_error", 1, MAX_READ_CHARS), Value("")),
+    "completed_at",
+)
 
 
 def _alone() -> bool:

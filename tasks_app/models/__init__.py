@@ -1,4 +1,6 @@
-"""The tables: tasks, attempts, nodes, counters, API keys, the audit log, failure groups, alerts. CHECK constraints refuse impossible rows.
+"""The tables: tasks, attempts, nodes, counters, API keys, the audit log, failure groups, alerts.
+
+CHECK constraints refuse impossible rows.
 
 Only `lifecycle` changes a task's status, each time by one guarded write.
 """
