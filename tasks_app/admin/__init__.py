@@ -3,6 +3,7 @@
 from django.contrib import admin
 
 from tasks_app.admin.api_keys import ApiKeyAdmin
+from tasks_app.admin.failure_groups import FailureGroupAdmin
 from tasks_app.admin.nodes import NodeAdmin
 from tasks_app.admin.tasks import TaskAdmin
 
@@ -15,4 +16,4 @@ admin.site.enable_nav_sidebar = False  # the tables need the space
 admin.site.index_template = "taskdaemon/dashboard.html"
 admin.site.login_template = "taskdaemon/login.html"
 
-__all__ = ["ApiKeyAdmin", "NodeAdmin", "TaskAdmin"]
+__all__ = ["ApiKeyAdmin", "FailureGroupAdmin", "NodeAdmin", "TaskAdmin"]

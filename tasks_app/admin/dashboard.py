@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from urllib.parse import urlencode
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
@@ -13,8 +12,10 @@ from django.db.models import Count
 from django.urls import reverse
 from django.utils import timezone
 
+from tasks_app.admin.links import handler_link, listed
 from tasks_app.admin.nodes import differs
 from tasks_app.admin.text import ago, harmless, line
+from tasks_app.alerts.rows import firing
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.span import span
 from tasks_app.metrics.system_reading import HandlerReading, SystemReading, current_reading
@@ -40,6 +41,7 @@ class HandlerRow:
     """One handler. `oldest`: how long its oldest ready task has waited; `broken`: it has problems."""
 
     name: str
+    link: str
     tasks: list[Cell]
     busy: int
     warm: int
@@ -71,6 +73,7 @@ class Board:
     handlers: list[HandlerRow]
     nodes: list[NodeRow]
     problems: list[str]
+    alerts: list[str]
     failures: list[tuple[str, Cell]]
     cut: bool
     actions: list[LogEntry]
@@ -87,15 +90,11 @@ def board() -> Board:
         handlers=[_handler(reading, name, one) for name, one in reading.handlers.items()],
         nodes=[_node(node, now) for node in reading.nodes] + [_silent(*one) for one in reading.silent.items()],
         problems=[harmless(one[:500]) for one in problems(reading)[:MAX_PROBLEMS]],
+        alerts=[line(f"{one.sentence} (since {one.since:%H:%M} UTC)", 300) for one in firing()[:MAX_PROBLEMS]],
         failures=failures,
         cut=cut,
         actions=list(actions),
     )
-
-
-def listed(**narrowed: str) -> str:
-    """The address of the list of tasks, with these filters."""
-    return f"{reverse('admin:tasks_app_task_changelist')}?{urlencode(narrowed)}"
 
 
 def _totals(reading: SystemReading) -> list[tuple[str, Cell]]:
@@ -114,6 +113,7 @@ def _handler(reading: SystemReading, name: str, one: HandlerReading) -> HandlerR
     ]
     return HandlerRow(
         name=line(name, 60),
+        link=handler_link(name),
         tasks=cells,
         busy=one.active,
         warm=one.warm,

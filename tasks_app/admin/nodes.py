@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from tasks_app import conf
 from tasks_app.admin.columns import badge
+from tasks_app.admin.node_page import node_details
 from tasks_app.admin.row_admin import RowAdmin
 from tasks_app.admin.text import ago, harmless, line
 from tasks_app.metrics.span import span
@@ -31,14 +36,33 @@ class NodeAdmin(RowAdmin):
     list_display = ("shown_name", "state", "slots", "age", "last_seen", "version", "all_problems")
     ordering = ("-started_at",)
     search_fields = ("name",)
-    fields = ("shown_name", "state", "age", "last_seen", "slots", "all_problems", "domain", "version")
-    readonly_fields = fields
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        node: Node | None = self.get_object(request, unquote(object_id))
+        if node is None:
+            self.message_user(request, "There is no such node any more.", messages.WARNING)
+            return HttpResponseRedirect(reverse("admin:tasks_app_node_changelist"))
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": node,
+            "state": self.state(node),
+            "media": self.media,
+            **node_details(node, self.version(node), tasks=request.user.has_perm("tasks_app.view_task")),
+        }
+        return TemplateResponse(request, "taskdaemon/node.html", context)
 
     @admin.display(description="name")
     def shown_name(self, node: Node) -> str:
@@ -85,8 +109,3 @@ class NodeAdmin(RowAdmin):
         if node.stopped_at or not differs(node.digest):
             return format_html("{}", short)
         return format_html("{} {}", short, badge("failed", "differs"))
-
-    @admin.display(description="lock domain")
-    def domain(self, node: Node) -> str:
-        """Host and DAEMON_HOME."""
-        return line(node.lock_domain, 300)

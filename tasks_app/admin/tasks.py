@@ -17,12 +17,12 @@ from tasks_app.admin.action_messages import beside, sentences
 from tasks_app.admin.columns import Columns
 from tasks_app.admin.detail import detail
 from tasks_app.admin.export import export
-from tasks_app.admin.filters import CreatedFilter, FailedFilter, ReasonFilter, StatusFilter, TypeFilter
+from tasks_app.admin.filters import CreatedFilter, FailedFilter, GroupFilter, ReasonFilter, StatusFilter, TypeFilter
 from tasks_app.admin.paging import CappedPaginator, NewestFirst
 from tasks_app.admin.search import HELP, search
 from tasks_app.admin.text import line
 from tasks_app.lifecycle import LivingTwin
-from tasks_app.models import Status, Task
+from tasks_app.models import FailureGroup, Status, Task
 
 #: Tasks that the page "are you sure?" lists.
 MAX_LISTED_TASKS = 20
@@ -42,7 +42,7 @@ class TaskAdmin(Columns):
         "duration",
         "error_column",
     )
-    list_filter = (StatusFilter, ReasonFilter, TypeFilter, CreatedFilter, FailedFilter)
+    list_filter = (StatusFilter, ReasonFilter, TypeFilter, CreatedFilter, FailedFilter, GroupFilter)
     list_max_show_all = 1_000
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # each would count all rows
@@ -205,6 +205,7 @@ class TaskAdmin(Columns):
             "opts": self.opts,
             "original": task,
             "detail": detail(self.model._default_manager.all(), task),
+            "group": FailureGroup.objects.filter(pk=task.failure_group).first() if task.failure_group else None,
             "buttons": [(task_action.name, f"admin:tasks_app_task_{task_action.name}") for task_action in buttons],
             "media": self.media,
         }
