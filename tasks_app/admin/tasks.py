@@ -8,7 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
@@ -17,6 +17,7 @@ from tasks_app.admin.action_messages import beside, sentences
 from tasks_app.admin.columns import Columns
 from tasks_app.admin.detail import detail
 from tasks_app.admin.export import export
+from tasks_app.admin.export_list import export_list
 from tasks_app.admin.filters import CreatedFilter, FailedFilter, GroupFilter, ReasonFilter, StatusFilter, TypeFilter
 from tasks_app.admin.paging import CappedPaginator, NewestFirst
 from tasks_app.admin.search import HELP, search
@@ -184,7 +185,14 @@ class TaskAdmin(Columns):
             path(f"<path:object_id>/{name}/", self.admin_site.admin_view(view), name=f"tasks_app_task_{name}")
             for name, view in (("redrive", self.redrive_view), ("cancel", self.cancel_view), ("json", self.json_view))
         ]
-        return own + super().get_urls()
+        listed = [path("export/", self.admin_site.admin_view(self.export_view), name="tasks_app_task_export")]
+        return listed + own + super().get_urls()
+
+    def export_view(self, request: HttpRequest) -> HttpResponseBase:
+        """The tasks of a list with the same filters and search, as a file."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return export_list(request, self.get_changelist_instance)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
