@@ -13,7 +13,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.db import DatabaseError
-from django.db.models import Value
+from django.db.models import BigIntegerField, Case, Value, When
 from django.db.models.functions import Coalesce, Now, Substr
 
 from tasks_app.lifecycle.batches import run_batches
@@ -134,9 +134,12 @@ def _count(stored: _Groups, left: _Groups) -> None:
     tasks: dict[int, list[UUID]] = {}
     for key, failures in stored.items():
         tasks.setdefault(marks[key], []).extend(each.task for each in failures)
-    for mark, ids in tasks.items():
-        if Task.objects.filter(pk__in=ids).update(failure_group=mark) != len(ids):
-            raise DatabaseError("a locked task changed: does another program write to this table?")
+    if not tasks:
+        return
+    chosen = Case(*(When(pk__in=ids, then=Value(mark)) for mark, ids in tasks.items()), output_field=BigIntegerField())
+    ids = [key for same in tasks.values() for key in same]
+    if Task.objects.filter(pk__in=ids).update(failure_group=chosen) != len(ids):
+        raise DatabaseError("a locked task changed: does another program write to this table?")
 
 
 def _fingerprints(keys: set[tuple[str, str, str]]) -> dict[tuple[str, str, str], int]:

@@ -40,7 +40,7 @@ class Downloads:
         task.add_done_callback(self._running.discard)
 
     async def _send(self, request: Request, status: int, headers: list[tuple[str, str]], download: Download) -> None:
-        gone = self._loop.create_task(request.proto.client_disconnect())
+        gone = self._loop.create_task(_until_gone(request))
         try:
             transport = request.proto.response_stream(status, headers)
             parts = iter(download)
@@ -82,6 +82,10 @@ class Downloads:
     def _tell(self, tell: Callable[[Any], None], value: Any) -> None:
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(_unless_cancelled, tell, value)
+
+
+async def _until_gone(request: Request) -> None:
+    await request.proto.client_disconnect()
 
 
 class _Left(Exception):
