@@ -26,6 +26,7 @@ TESTS = Path(__file__).parent
 DATABASE, DEPLOYMENT = {"db", "transactional_db", "django_db_setup"}, "migrated"
 #: Deployments for which the embedded leg is enough (see bin/test.py), and why.
 ONE_LEG = {
+    "faults/test_alerts.py": "on a server of its own",
     "faults/test_hostile_messages.py": "on each broker in turn",
     "faults/test_log_storm.py": "the log of one process",
     "faults/test_pgbouncer.py": "on a server of its own",

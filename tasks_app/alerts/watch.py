@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ log = structlog.get_logger(__name__)
 MAX_INTERVAL_SECONDS = 10.0
 #: For a call to the database.
 DATABASE_TIMEOUT_SECONDS = 5.0
+#: After an outage of the database, and at a start, nothing is judged for so long: nodes seem silent, and tasks old, until
+#: the nodes have written their rows again.
+TRUST_SECONDS = 15.0
 
 
 def start(env: Environment, web: bool) -> None:
@@ -47,6 +51,8 @@ class Watch:
         self._outage = DatabaseOutage(Path(env.home), env.alert_hold, self._post) if web else None
         self._log_once = LogOnce(REMINDER_SECONDS)
         self._deployment = ""
+        #: On the monotonic clock; None while the database cannot be used.
+        self._reachable_since: float | None = None
 
     def run(self) -> None:
         """Until the process ends."""
@@ -62,19 +68,27 @@ class Watch:
         """Evaluate and send what is due, if it is this process's turn."""
         try:
             with store().limited(DATABASE_TIMEOUT_SECONDS):
-                mine = rows.take_round(self._interval * 0.9)
+                rows.probe()
+                mine = self._trusts() and rows.take_round(self._interval * 0.9)
                 if mine:
                     self._evaluate()
             reachable = True
         except (DatabaseError, InterfaceError) as error:
             connection.close()
             mine = reachable = False
+            self._reachable_since = None
             if self._log_once.is_due("database"):
                 log.warning("alerts cannot be evaluated: the database cannot be used", error=str(error))
         if self._outage is not None:
             self._outage.observe(reachable)
         if mine:
             self._send()
+
+    def _trusts(self) -> bool:
+        now = time.monotonic()
+        if self._reachable_since is None:
+            self._reachable_since = now
+        return now - self._reachable_since >= TRUST_SECONDS
 
     def _evaluate(self) -> None:
         reading = current_reading()

@@ -8,7 +8,6 @@ from rest_framework.exceptions import APIException
 
 from tasks_app import conf
 from tasks_app.api import admission, inputs
-from tasks_app.api.errors import Invalid
 from tasks_app.api.strict_json import MAX_DEPTH, BadJSON, loads
 from tasks_app.audit.actor import Actor
 from tasks_app.audit.record import record
@@ -21,14 +20,10 @@ def queue_for_operator(task_type: str, data: str, priority: str, actor: Actor) -
 
     Returns its id, or why it is refused, in sentences. Raises DatabaseError.
     """
-    body = data.encode("utf-8", "replace")
-    env = conf.environment()
-    if len(body) > env.max_body:
-        return [f"data has {len(body):,} bytes; at most {env.max_body:,} are accepted (DAEMON_MAX_BODY)"]
     faults: inputs.Faults = []
     values: dict[str, object] = {"type": task_type}
     try:
-        values["data"] = loads(body, MAX_DEPTH - 1) if data.strip() else {}
+        values["data"] = loads(data.encode("utf-8", "replace"), MAX_DEPTH - 1) if data.strip() else {}
     except BadJSON as error:
         faults.append(("data", f"data: {error}"))
     text = priority.strip()
@@ -38,11 +33,9 @@ def queue_for_operator(task_type: str, data: str, priority: str, actor: Actor) -
     if new is None or faults:
         return [sentence for _, sentence in faults]
     try:
-        with admission.admitted(env), writing():
+        with admission.admitted(conf.environment()), writing():
             (identity,) = submit_many([new])
             record(actor, "test_task", str(identity), handler=task_type, priority=new.priority)
             return identity
-    except Invalid as error:
-        return [str(error)]
     except APIException as error:
         return [str(error.detail)]
