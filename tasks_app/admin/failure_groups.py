@@ -142,7 +142,7 @@ class FailureGroupAdmin(RowAdmin):
             "reason": group.reason.replace("_", " "),
             "normalised": line(group.normalised, 500) or "(no text)",
             "sample": harmless(group.sample_error),
-            "sample_exists": Task.objects.filter(pk=group.sample_task).exists(),
+            "sample_exists": bool(group.sample_task) and Task.objects.filter(pk__in=[group.sample_task]).exists(),
             "state": self.state(group),
             "picture": bars(group.hours, _this_hour(), PAGE_HOURS),
             "hours": sorted(hours, reverse=True),

@@ -27,8 +27,8 @@ log = structlog.get_logger(__name__)
 MAX_INTERVAL_SECONDS = 10.0
 #: For a call to the database.
 DATABASE_TIMEOUT_SECONDS = 5.0
-#: After an outage of the database, and at a start, nothing is judged for so long: nodes seem silent, and tasks old, until
-#: the nodes have written their rows again.
+#: For so long after an outage of the database, and after a start, nothing is judged: nodes seem silent, and tasks old,
+#: until the nodes have written their rows again.
 TRUST_SECONDS = 15.0
 
 

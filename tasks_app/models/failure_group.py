@@ -6,6 +6,8 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import F, Q
 
+from tasks_app.logs.harmless import harmless
+
 #: The normalised error of the group that has the failures beyond a handler's most groups.
 OTHER = "(other errors)"
 
@@ -54,7 +56,7 @@ class FailureGroup(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.handler}: {self.normalised[:80]}"
+        return harmless(f"{self.handler}: {self.normalised[:80]}")
 
     @property
     def is_open(self) -> bool:

@@ -8,6 +8,7 @@ import uuid_utils.compat as uuids
 from django.db import models
 from django.db.models import F, Q
 
+from tasks_app.logs.harmless import harmless
 from tasks_app.models.choices import FailureReason, Status
 
 #: A row that may be claimed now. The indexes and every claim spell it literally, or SQLite does not use the indexes.
@@ -189,7 +190,7 @@ class Task(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.task_type} {self.pk}"
+        return f"{harmless(self.task_type)} {self.pk}"
 
     @property
     def wait_seconds(self) -> float | None:
