@@ -73,6 +73,7 @@ LONG = {
     "bench/test_containers.py": "load",
     "metrics/test_real_problems.py": "outages",
     "system/test_notifications.py": "on each broker in turn",
+    "web/test_downloads.py": "a server of its own, and megabytes",
     "web/test_fast_path.py::test_a_database_that_takes_no_task_is_answered_as_the_view_does": "servers of its own",
     "web/test_fast_path.py::test_a_bug_is_answered_as_the_view_does": "servers of its own",
     "deploy/test_monitoring.py::test_each_query_of_the_dashboard_has_an_answer_from_a_live_system": "a live system",
