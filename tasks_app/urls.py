@@ -11,7 +11,7 @@ from django.views.generic import RedirectView
 
 from tasks_app.admin import handlers as handler_pages
 from tasks_app.admin import refusals
-from tasks_app.api import attempts, batch, docs, errors, handlers, operator_task, system, tasks, why
+from tasks_app.api import attempts, batch, docs, errors, events, handlers, operator_task, system, tasks, why
 
 handler400 = "tasks_app.api.errors.bad_request"
 handler403 = "tasks_app.urls.permission_denied"
@@ -60,6 +60,7 @@ urlpatterns = [
     *both("queue/batch", batch.BatchView.as_view(), "batch"),
     *both("api/tasks/<str:task_id>", tasks.TaskView.as_view(), "task"),
     *both("api/tasks/<str:task_id>/why", why.WhyView.as_view(), "why"),
+    *both("api/tasks/<str:task_id>/events", events.EventsView.as_view(), "events"),
     *both("api/tasks/<str:task_id>/attempts", attempts.AttemptsView.as_view(), "attempts"),
     *both("api/tasks", tasks.TasksView.as_view(), "tasks"),
     *both("api/tasks/<str:task_id>/cancel", tasks.CancelView.as_view(), "cancel"),

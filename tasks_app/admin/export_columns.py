@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.http import HttpRequest
 
+from tasks_app.admin.rights import TASK_PAYLOAD, sees_payloads
+
 #: In the order of the file.
 COLUMNS = (
     "id", "task_type", "status", "priority", "attempts", "retries", "failure_reason", "last_error", "created_at",
@@ -18,9 +20,6 @@ JSON_COLUMNS = frozenset({"tags", *PAYLOADS})
 
 def export_columns(request: HttpRequest, payloads: bool) -> tuple[str, ...]:
     """The columns of an export by this user, who may see tasks. `payloads`: they are asked for."""
-    return (*COLUMNS, *PAYLOADS) if payloads and may_see_payloads(request) else COLUMNS
-
-
-def may_see_payloads(request: HttpRequest) -> bool:
-    """Whether this user may see data, metadata and results: everyone who may see tasks."""
-    return request.user.has_perm("tasks_app.view_task") or request.user.has_perm("tasks_app.change_task")
+    if not sees_payloads(request):
+        return tuple(name for name in COLUMNS if name not in TASK_PAYLOAD)
+    return (*COLUMNS, *PAYLOADS) if payloads else COLUMNS

@@ -22,9 +22,9 @@ from tasks_app.admin.bars import bars
 from tasks_app.admin.columns import badge
 from tasks_app.admin.failure_filters import GroupHandlerFilter, GroupReasonFilter, OpenFilter
 from tasks_app.admin.links import handler_link, listed
+from tasks_app.admin.rights import actor, sees_payloads
 from tasks_app.admin.row_admin import RowAdmin
 from tasks_app.admin.text import ago, harmless, line
-from tasks_app.audit.actor import Actor
 from tasks_app.audit.record import record
 from tasks_app.models import FailureGroup, Task
 from tasks_app.store.transactions import writing
@@ -37,7 +37,7 @@ MAX_LISTED_TASKS = 20
 
 @admin.register(FailureGroup)
 class FailureGroupAdmin(RowAdmin):
-    """Who may see tasks sees groups; who may change tasks resolves them."""
+    """Who may see tasks and their errors sees groups; who may change tasks too resolves them."""
 
     list_display = ("error_column", "handler_column", "reason_column", "count", "picture", "first", "last", "state")
     list_display_links = ("error_column",)
@@ -50,7 +50,8 @@ class FailureGroupAdmin(RowAdmin):
     actions = ("resolve_selected",)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("tasks_app.view_task") or self.has_act_permission(request)
+        may = request.user.has_perm("tasks_app.view_task") or request.user.has_perm("tasks_app.change_task")
+        return may and sees_payloads(request)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
@@ -63,7 +64,7 @@ class FailureGroupAdmin(RowAdmin):
 
     def has_act_permission(self, request: HttpRequest) -> bool:
         """Whether this user may resolve groups."""
-        return request.user.has_perm("tasks_app.change_task")
+        return request.user.has_perm("tasks_app.change_task") and sees_payloads(request)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         return lookup in {one.parameter_name for one in self.list_filter}
@@ -197,9 +198,10 @@ def _resolve(request: HttpRequest, groups: list[int], resolved: bool) -> int:
         )
         count = rows.update(**fields)
         if first is not None:
-            target = f"{first.handler}: {first.normalised}" if count == 1 else f"{count} failure groups"
+            # Not the error, which only users who may see payloads see.
+            target = f"{first.handler}: failure group {first.pk}" if count == 1 else f"{count} failure groups"
             action = "resolve_failures" if resolved else "reopen_failures"
-            record(Actor("admin", who), action, target, count, groups=[str(one) for one in groups[:20]])
+            record(actor(request), action, target, count, groups=[str(one) for one in groups[:20]])
     return count
 
 

@@ -23,6 +23,7 @@ from tasks_app.admin.bars import bars
 from tasks_app.admin.failure_groups import LIST_HOURS
 from tasks_app.admin.links import handler_link, listed, node_link
 from tasks_app.admin.nodes import differs
+from tasks_app.admin.rights import actor, sees_payloads
 from tasks_app.admin.running import MAX_RUNNING, Slots, running, slots
 from tasks_app.admin.text import ago, harmless, line
 from tasks_app.audit.actor import Actor
@@ -75,12 +76,12 @@ def handler_view(request: HttpRequest, queue: Queue) -> HttpResponse:
     if request.method == "POST":
         if not may_test(request):
             raise PermissionDenied
-        queued = queue(name, data, priority, Actor("admin", request.user.get_username()))
+        queued = queue(name, data, priority, actor(request))
         if isinstance(queued, UUID):
             messages.success(request, f"The test task {queued} is queued.")
             return HttpResponseRedirect(reverse("admin:tasks_app_task_change", args=(queued,)))
         faults = [harmless(fault[:1000]) for fault in queued]
-    context = _details(name, known, reading) | {
+    context = _details(name, known, reading, sees_payloads(request)) | {
         "may_test": may_test(request) and known is not None,
         "data": data,
         "priority": priority,
@@ -117,7 +118,8 @@ def _unserved(one: HandlerReading, reading: SystemReading) -> str:
     return "" if one.slots else "no living worker serves it"
 
 
-def _details(name: str, known: Handler | None, reading: SystemReading) -> dict[str, Any]:
+def _details(name: str, known: Handler | None, reading: SystemReading, errors: bool) -> dict[str, Any]:
+    """`errors`: the user may see errors."""
     now = timezone.now()
     one = reading.handlers.get(name, HandlerReading())
     rates = recent_rates()
@@ -139,7 +141,7 @@ def _details(name: str, known: Handler | None, reading: SystemReading) -> dict[s
         "running": running(Task.objects.running().filter(task_type=name), now),
         "max_running": MAX_RUNNING,
         "all_running": listed(type=name, status="processing"),
-        "groups": [_group(group, now) for group in groups],
+        "groups": [_group(group, now) for group in groups] if errors else None,
         "all_groups": f"{reverse('admin:tasks_app_failuregroup_changelist')}?{urlencode({'handler': name})}",
     }  # fmt: skip
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from uuid import UUID
 
 from tasks_app.lifecycle.group_failures import keep_ungrouped
+from tasks_app.lifecycle.remove_rows import remove_rows
 from tasks_app.metrics import counters
-from tasks_app.models import Attempt, Status, Task
+from tasks_app.models import Status, Task
 from tasks_app.store.transactions import writing
 
 
@@ -23,7 +24,6 @@ def delete(task_id: UUID) -> bool:
         task_type, status = found
         if status == Status.FAILED:
             keep_ungrouped(task_id)
-        Attempt.objects.filter(task_id=task_id).delete()
-        Task.objects.filter(pk=task_id).delete()
+        remove_rows([task_id])
         counters.add([(f"deleted|{task_type}|{status}", 1)])
     return True

@@ -16,13 +16,15 @@ from tasks_app.models.counter_delta import CounterDelta
 from tasks_app.models.deployment import Deployment
 from tasks_app.models.failure_group import FailureGroup
 from tasks_app.models.idempotency_key import IdempotencyKey
+from tasks_app.models.live_event import LiveEvent
 from tasks_app.models.node import Node
 from tasks_app.models.task import Task, TaskQuerySet
 from tasks_app.models.task_filter import TaskFilter
+from tasks_app.models.turn import Turn
 from tasks_app.models.ungrouped_failure import UngroupedFailure
 
 __all__ = [
     "Alert", "ApiKey", "Attempt", "AuditEntry", "Counter", "CounterDelta", "Deployment", "FailureGroup",
-    "FailureReason", "IdempotencyKey", "Node", "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet",
-    "UngroupedFailure",
+    "FailureReason", "IdempotencyKey", "LiveEvent", "Node", "OutcomeKind", "Status", "Task", "TaskFilter",
+    "TaskQuerySet", "Turn", "UngroupedFailure",
 ]  # fmt: skip

@@ -65,7 +65,7 @@ def test_payloads_come_only_when_asked_for_and_as_they_are(admin: Client, monkey
     assert (row["task_data"], row["result"], row["metadata"]) == (one.task_data, one.result, None)
     (cell,) = cells(admin, "_payloads=yes")
     assert json.loads(cell["task_data"]) == one.task_data
-    monkeypatch.setattr(export_columns, "may_see_payloads", lambda request: False)
+    monkeypatch.setattr(export_columns, "sees_payloads", lambda request: False)
     assert "result" not in objects(admin, "_payloads=yes")[0]
 
 

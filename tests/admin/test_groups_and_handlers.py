@@ -84,20 +84,35 @@ def test_resolving_is_recorded_and_can_be_taken_back(admin: Client) -> None:
     assert not FailureGroup.objects.get().is_open
     entries = AuditEntry.objects.order_by("pk").values_list("action", "actor", "target")
     assert [entry[0] for entry in entries] == ["resolve_failures", "reopen_failures", "resolve_failures"]
-    assert entries[0][1:] == ("ada", "echo: row <n> is missing")
+    assert entries[0][1:] == ("ada", f"echo: failure group {mine.pk}")
 
 
 def test_only_who_may_change_tasks_resolves() -> None:
     mine = group()
-    viewer = logged_in(staff("vic", "view_task"))
+    viewer = logged_in(staff("vic", "view_task", "view_payload"))
     assert "Resolve" not in viewer.get(f"{GROUPS}{mine.pk}/change/").text
     assert viewer.post(f"{GROUPS}{mine.pk}/resolve/").status_code == 403
     viewer.post(GROUPS, {"action": "resolve_selected", "_selected_action": [str(mine.pk)], "index": "0"})
     assert FailureGroup.objects.get().is_open
-    nobody = logged_in(staff("nina", "view_node", "view_failuregroup", "change_failuregroup"))
+    nobody = logged_in(staff("nina", "view_node", "view_failuregroup", "change_failuregroup", "view_payload"))
     for address in (GROUPS, f"{GROUPS}{mine.pk}/change/", "/admin/handlers/", f"{HANDLER}?type=echo"):
         assert nobody.get(address).status_code == 403, address
     assert Client(SERVER_NAME="localhost").get("/admin/handlers/").status_code == 302
+
+
+def test_without_the_permission_to_see_payloads_no_error_is_shown() -> None:
+    mine = group("a secret")
+    viewer = logged_in(staff("vera", "view_task", "change_task"))
+    failed = Task.objects.get()
+    for address in (GROUPS, f"{GROUPS}{mine.pk}/change/"):
+        assert viewer.get(address).status_code == 403
+    assert viewer.post(f"{GROUPS}{mine.pk}/resolve/").status_code == 403
+    pages = (f"{TASKS}?group={mine.pk}", f"{TASKS}{failed.pk}/change/", f"{HANDLER}?type=echo", "/admin/")
+    for address in pages:
+        answer = viewer.get(address)
+        assert answer.status_code == 200 and "a secret" not in answer.text, address
+    exported = b"".join(viewer.get(f"{TASKS}export/?_payloads=yes"))  # type: ignore[arg-type]
+    assert str(failed.pk).encode() in exported and b"secret" not in exported and b"last_error" not in exported
 
 
 @pytest.mark.parametrize("key", ["0", "9" * 19, "9" * 30, "-1", "x", "٣"])
@@ -186,7 +201,7 @@ def test_a_test_task_that_post_would_refuse_is_refused(admin: Client, data: str,
 
 
 def test_a_test_task_needs_a_permission_and_a_full_queue_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    viewer = logged_in(staff("vic", "view_task"))
+    viewer = logged_in(staff("vic", "view_task", "view_payload"))
     assert "Queue it" not in viewer.get(f"{HANDLER}?type={known()}").text
     assert viewer.post(f"{HANDLER}?type={known()}", {"data": "{}"}).status_code == 403
     tester = logged_in(staff("tess", "view_task", "add_task"))
