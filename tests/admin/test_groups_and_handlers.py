@@ -111,7 +111,7 @@ def test_without_the_permission_to_see_payloads_no_error_is_shown() -> None:
     for address in pages:
         answer = viewer.get(address)
         assert answer.status_code == 200 and "a secret" not in answer.text, address
-    exported = b"".join(viewer.get(f"{TASKS}export/?_payloads=yes"))  # type: ignore[arg-type]
+    exported = b"".join(viewer.get(f"{TASKS}export/?_payloads=yes"))
     assert str(failed.pk).encode() in exported and b"secret" not in exported and b"last_error" not in exported
 
 

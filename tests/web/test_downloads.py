@@ -24,7 +24,8 @@ FILL = (
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) INSERT INTO taskdaemon_task"
     " (id, task_type, task_data, priority, status, place, clock, attempts, retries, retry_on, failure_reason,"
     " last_error, created_at, ready_at, completed_at)"
-    " SELECT printf('%032x', i), 'echo', '{{}}', 50, 'failed', i, '', 1, 0, '', 'crash', printf('%1000d', i), '2026-01-01', '2026-01-01', '2026-01-01' FROM n"
+    " SELECT printf('%032x', i), 'echo', '{{}}', 50, 'failed', i, '', 1, 0, '',"
+    " 'crash', printf('%1000d', i), '2026-01-01', '2026-01-01', '2026-01-01' FROM n"
 )
 
 
