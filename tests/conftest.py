@@ -31,6 +31,7 @@ TESTS = Path(__file__).parent
 DATABASE, DEPLOYMENT = {"db", "transactional_db", "django_db_setup"}, "migrated"
 #: Deployments for which the embedded leg is enough (see bin/test.py), and why.
 ONE_LEG = {
+    "faults/test_alerts.py": "on a server of its own",
     "faults/test_engine.py": "what becomes of an engine",
     "faults/test_hostile_messages.py": "on each broker in turn",
     "faults/test_log_storm.py": "the log of one process",
@@ -99,6 +100,7 @@ LONG = {
     "bench/test_containers.py": "load",
     "metrics/test_real_problems.py": "outages",
     "system/test_notifications.py": "on each broker in turn",
+    "web/test_downloads.py": "a server of its own, and megabytes",
     "web/test_streams.py::test_a_client_that_does_not_read_takes_no_memory_and_holds_up_nobody": "many megabytes",
     "web/test_streams.py::test_a_stream_ends_with_its_key": "servers of its own",
     "system/test_follow.py": "handlers that run for seconds, kills",
