@@ -4,11 +4,12 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
+from django.templatetags.static import static
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, include, path
 from django.views.generic import RedirectView
 
-from tasks_app.admin import refusals
+from tasks_app.admin import activity, refusals
 from tasks_app.api import attempts, batch, docs, errors, handlers, system, tasks, why
 
 handler400 = "tasks_app.api.errors.bad_request"
@@ -73,5 +74,8 @@ urlpatterns = [
     *both("docs", docs.SwaggerView.as_view(), "docs"),
     *both("redoc", docs.RedocView.as_view(), "redoc"),
     path("admin", RedirectView.as_view(url="/admin/")),
+    path("admin/", include(activity.addresses())),
     path("admin/", admin.site.urls),
+    # Browsers ask for it on every page.
+    path("favicon.ico", RedirectView.as_view(url=static("taskdaemon/favicon.svg")), name="favicon"),
 ]

@@ -1,4 +1,4 @@
-"""The tables: tasks, attempts, nodes, counters, API keys, the audit log. CHECK constraints refuse impossible rows.
+"""The tables: tasks, attempts, nodes, counters and their history, API keys, the audit log. CHECK constraints refuse impossible rows.
 
 Only `lifecycle` changes a task's status, each time by one guarded write.
 """
@@ -11,12 +11,13 @@ from tasks_app.models.choices import FailureReason, OutcomeKind, Status
 from tasks_app.models.counter import Counter
 from tasks_app.models.counter_delta import CounterDelta
 from tasks_app.models.deployment import Deployment
+from tasks_app.models.history_row import HistoryRow
 from tasks_app.models.idempotency_key import IdempotencyKey
 from tasks_app.models.node import Node
 from tasks_app.models.task import Task, TaskQuerySet
 from tasks_app.models.task_filter import TaskFilter
 
 __all__ = [
-    "ApiKey", "Attempt", "AuditEntry", "Counter", "CounterDelta", "Deployment", "FailureReason", "IdempotencyKey",
-    "Node", "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet",
+    "ApiKey", "Attempt", "AuditEntry", "Counter", "CounterDelta", "Deployment", "FailureReason", "HistoryRow",
+    "IdempotencyKey", "Node", "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet",
 ]  # fmt: skip

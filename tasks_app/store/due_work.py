@@ -34,6 +34,8 @@ class DueWork(NamedTuple):
     peers: bool = False
     #: The row of a node that stopped `KEEP_STOPPED_NODES_DAYS` ago.
     old_nodes: bool = False
+    #: The present minute, in minutes since 1970, if the history has no row of it.
+    minute: int | None = None
 
     @property
     def due(self) -> bool:

@@ -19,6 +19,7 @@ _PARTS = {
     "node": ":node",
     "array": "json_group_array(node)",
     "no": "0",
+    "minute": "CAST(strftime('%s', 'now') AS integer) / 60",
     "longest": MAX_VALID_LEASE_SECONDS,
 }
 _RUNNING = {"holders": HOLDERS.format(**_PARTS), "lost": LOST.format(**_PARTS)}
@@ -32,4 +33,5 @@ def due_work(node: str, full: bool) -> DueWork:
     with connection.wrap_database_errors:
         connection.ensure_connection()
         [(now, next_due, holders, *rest)] = connection.connection.execute(STATEMENTS[full], bound).fetchall()
-    return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *map(bool, rest))
+    *found, minute = rest or [None]
+    return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *map(bool, found), minute=minute)
