@@ -4,8 +4,8 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
-from django.templatetags.static import static
 from django.http import HttpRequest, HttpResponse
+from django.templatetags.static import static
 from django.urls import URLPattern, include, path
 from django.views.generic import RedirectView
 

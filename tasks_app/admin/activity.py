@@ -121,7 +121,9 @@ def _page(request: HttpRequest) -> HttpResponse:
         "empty": found.empty,
         "tables": tables(found, days=window.minutes > WINDOWS["day"].minutes),
         "rows": slot_rows(wanted.handler),
-        "runs": [(run, reverse("admin:tasks_app_task_change", args=(run.task_id,))) for run in listed.runs[:MAX_TABLE_RUNS]],
+        "runs": [
+            (run, reverse("admin:tasks_app_task_change", args=(run.task_id,))) for run in listed.runs[:MAX_TABLE_RUNS]
+        ],
         "now": datetime.now(UTC),
     }
     return TemplateResponse(request, "taskdaemon/activity.html", context)

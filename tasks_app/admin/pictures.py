@@ -80,13 +80,15 @@ def tables(of: Trends, days: bool) -> list[Table]:
 
 def _table(of: Picture, times: Sequence[str]) -> Table:
     cells = zip(*([shown(value, of.unit) for value in values] for _, values in of.series), strict=True)
-    return Table(of.key, of.title, [label for label, _ in of.series], list(zip(times, map(list, cells), strict=True))[::-1])
+    return Table(
+        of.key, of.title, [label for label, _ in of.series], list(zip(times, map(list, cells), strict=True))[::-1]
+    )
 
 
 def shown(value: float | None, unit: str) -> str:
     """A value for people; a dash if it is unknown."""
     if value is None:
-        return "–"
+        return "\N{EN DASH}"
     if unit == "seconds":
         return span(value) if value else "0"
     return f"{value:,.1f}" if unit == "rate" else f"{value:,.0f}"

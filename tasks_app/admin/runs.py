@@ -60,13 +60,12 @@ def runs(after: int, since: datetime, handler: str | None = None) -> Runs:
     found = Attempt.objects.filter(ended_at__gte=since)
     if handler is not None:
         found = found.filter(task__task_type=handler)
-    if stride > 1:
-        found = found.filter(pk__in=list(range(last, first - 1, -stride)))
-    else:
-        found = found.filter(pk__gte=first)
-    rows = found.order_by("-pk").values_list(
-        "ended_at", "seconds", "started_at", "outcome", "task_id", "task__task_type", "number"
-    )[:MAX_RUNS]
+    ids = {"pk__in": list(range(last, first - 1, -stride))} if stride > 1 else {"pk__gte": first}
+    rows = (
+        found.filter(**ids)
+        .order_by("-pk")
+        .values_list("ended_at", "seconds", "started_at", "outcome", "task_id", "task__task_type", "number")[:MAX_RUNS]
+    )
     return Runs([_run(*row) for row in rows], stride > 1 or len(rows) == MAX_RUNS)
 
 

@@ -55,7 +55,7 @@ class SlotRow:
         return [
             *[("warm", "W")] * self.warm,
             *[("starting", "S")] * self.starting,
-            *[("dead", "×")] * self.dead,
+            *[("dead", "D")] * self.dead,
         ]
 
     def as_json(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def slot_rows(handler: str | None = None) -> list[SlotRow]:
     """Of living nodes and of those that have been silent for some minutes. Raises DatabaseError."""
     reading, now = current_reading(), timezone.now()
     silent = list(Node.objects.filter(name__in=list(reading.silent), stopped_at=None).order_by("name"))
-    running: dict[tuple[str, str], list[BusySlot]] = {}
+    running: dict[tuple[str, str | None], list[BusySlot]] = {}
     tasks = Task.objects.running() if handler is None else Task.objects.running().filter(task_type=handler)
     for key, name, node, started_at in tasks.values_list("pk", "task_type", "node", "started_at")[:MAX_TASKS]:
         running.setdefault((name, node), []).append(BusySlot(str(key), span(now - (started_at or now))))

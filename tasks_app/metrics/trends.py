@@ -40,8 +40,8 @@ WINDOWS: Mapping[str, Window] = {
 class Trends:
     """Values at `minutes` (since 1970); each is of the time since the minute before it in the list.
 
-    `outcomes`: tasks that ended, a minute: `completed`, and the failure reasons that occurred. `queue`: tasks; `oldest`,
-    `wait` and `run`: seconds, the last two by the keys of PERCENTILES; `slots`: `all`, `warm`, `busy`.
+    `outcomes`: tasks that ended, a minute: `completed`, and the failure reasons that occurred. `queue`: tasks.
+    `oldest`, `wait` and `run`: seconds, the last two by the keys of PERCENTILES. `slots`: `all`, `warm`, `busy`.
     """
 
     minutes: list[int]
@@ -73,7 +73,7 @@ def present_minute() -> int:
 
 
 def first_attempt(minute: int) -> int:
-    """An id that the attempts which ended since a minute exceed; 0 if the history does not say. Raises DatabaseError."""
+    """An id below those of the attempts that ended since a minute; 0 if the history has none. Raises DatabaseError."""
     rows = HistoryRow.objects.filter(minute__lte=minute, minute__gte=minute - COARSE_MINUTES)
     return rows.order_by("-minute").values_list("last_attempt", flat=True).first() or 0
 
@@ -111,7 +111,9 @@ def _samples(first: int, last: int, step: int, handler: str | None) -> Iterable[
         yield _Sample(minute, entry or {})
 
 
-def _with_earlier(grid: Sequence[int], step: int, samples: Mapping[int, _Sample]) -> Iterable[tuple[int, _Sample | None]]:
+def _with_earlier(
+    grid: Sequence[int], step: int, samples: Mapping[int, _Sample]
+) -> Iterable[tuple[int, _Sample | None]]:
     before = samples.get(grid[0] - step)
     for minute in grid:
         yield minute, before

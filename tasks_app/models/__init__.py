@@ -1,6 +1,6 @@
-"""The tables: tasks, attempts, nodes, counters and their history, API keys, the audit log. CHECK constraints refuse impossible rows.
+"""The tables: tasks, attempts, nodes, counters and their history, API keys, the audit log.
 
-Only `lifecycle` changes a task's status, each time by one guarded write.
+CHECK constraints refuse impossible rows. Only `lifecycle` changes a task's status, each time by one guarded write.
 """
 
 import tasks_app.db.lookups  # noqa: F401 (registers the lookup that the CHECKs use)

@@ -10,7 +10,7 @@
   function draw() {
     if (!trends || !runs) return;
     for (const picture of trends.pictures) chart.draw(box(picture.key), trends.minutes, picture, false);
-    scatter.draw(box("runs"), runs, page.dataset.task);
+    scatter.draw(box("runs"), runs, page.dataset.task, trends.minutes[0] * 60, trends.minutes.at(-1) * 60);
   }
 
   every(SECONDS, async () => {

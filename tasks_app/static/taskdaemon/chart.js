@@ -5,7 +5,8 @@
   const COLOURS = 10;
 
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const colour = (index) => css(`--td-series-${index % COLOURS}`);
+  // Green and red are outcomes'; lines begin with the third colour.
+  const colour = (index, stacked = true) => css(`--td-series-${(stacked ? index : [2, 3, 6][index % 3]) % COLOURS}`);
 
   // 0.0015 -> "1.5 ms", 90 -> "1.5 min"
   function duration(seconds) {
@@ -25,8 +26,10 @@
 
   const utc = (seconds) => new Date(seconds * 1000).toISOString();
 
+  const DAY = new Intl.DateTimeFormat("en", { month: "short", day: "numeric", timeZone: "UTC" });
+
   function times(_, splits) {
-    return splits.map((at) => (at % 86400 ? utc(at).slice(11, 16) : `${utc(at).slice(8, 10)}.${utc(at).slice(5, 7)}.`));
+    return splits.map((at) => (at % 86400 ? utc(at).slice(11, 16) : DAY.format(at * 1000)));
   }
 
   // Hatching in the series' colour on a paler ground. The first series is plain.
@@ -64,7 +67,7 @@
       pen.fillStyle = hatch(index, 1);
       pen.fillRect(0, 0, 30, 12);
     }
-    pen.strokeStyle = colour(index);
+    pen.strokeStyle = colour(index, stacked);
     pen.lineWidth = 2;
     if (!stacked) pen.setLineDash(DASHES[index % DASHES.length]);
     pen.beginPath();
@@ -102,6 +105,12 @@
     });
     return `${picture.title}. ${parts.join("; ")}. The table below has the figures.`;
   }
+
+  // Steps of an axis of seconds that `duration` says in few digits.
+  const STEPS = [
+    ...[0.001, 0.01, 0.1].flatMap((ten) => [ten, 2 * ten, 5 * ten]), 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800,
+    3600, 7200, 14400, 21600, 43200, 86400, 172800, 432000, 864000, 1728000,
+  ];
 
   const axis = (more) => ({
     stroke: css("--body-quiet-color"), font: "11px sans-serif",
@@ -154,32 +163,32 @@
     const order = values.map((_, index) => index);
     if (stacked) order.reverse();
     const series = order.map((index) => ({
-      stroke: colour(index), width: 2, dash: stacked ? [] : DASHES[index % DASHES.length],
+      stroke: colour(index, stacked), width: 2, dash: stacked ? [] : DASHES[index % DASHES.length],
       fill: stacked ? hatch(index, ratio) : undefined,
       paths: stacked ? uPlot.paths.stepped({ align: -1 }) : undefined,
-      points: { size: 5, fill: colour(index), filter: stacked ? undefined : alone, show: stacked ? false : undefined },
+      points: { size: 5, fill: colour(index, stacked), filter: stacked ? undefined : alone, show: stacked ? false : undefined },
     }));
     box.replaceChildren();
     box.setAttribute("role", "img");
     box.setAttribute("aria-label", sentence(picture));
     const chart = new uPlot({
       ...sized(box, height),
-      padding: [8, 8, 0, 0],
+      padding: [8, 8, small ? 8 : 0, 0],
       legend: { show: false },
       cursor: { drag: { x: false, y: false }, sync: { key: "activity" }, points: { size: 7 } },
       tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
       scales: { y: picture.log ? { distr: 3 } : { range: (_, low, high) => [0, Math.max(high, 1) * 1.08] } },
       axes: [
-        axis({ values: times, show: !small, space: 60 }),
-        axis({ size: 58, space: small ? 30 : 36, values: (_, splits) => splits.map((at) => (at === null ? "" : shown(at, picture.unit))) }),
+        axis({ values: times, show: !small, space: 60, size: 30 }),
+        axis({ size: 58, space: small ? 30 : 36, incrs: picture.unit === "seconds" && !picture.log ? STEPS : undefined, values: (_, splits) => splits.map((at) => (at === null ? "" : shown(at, picture.unit))) }),
       ],
       series: [{}, ...series],
     }, [minutes.map((minute) => minute * 60), ...order.map((index) => values[index])], box);
     follow(chart, box, height);
     if (small) return;
-    const say = legend(box, picture), when = document.createElement("p");
-    when.className = "td-hint td-when-at";
-    box.append(when);
+    const say = legend(box, picture), when = document.createElement("li");
+    when.className = "td-hint";
+    box.querySelector(".td-legend").append(when);
     const update = () => {
       const place = chart.cursor.idx ?? null;
       say(place);

@@ -55,7 +55,8 @@
   }
 
   // `found` as in runs.py; `page`: the address of a task's page with an id of zeros in place of the task's.
-  function draw(box, found, page) {
+  // `from`, `to`: the time that the page shows, in seconds since 1970.
+  function draw(box, found, page, from, to) {
     const runs = found.runs.slice().sort((one, other) => one[0] - other[0]);
     if (!runs.length) {
       empty(box, "No attempt has ended in this time.");
@@ -80,8 +81,8 @@
       legend: { show: false },
       cursor: { drag: { x: false, y: false }, points: { show: false } },
       tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
-      scales: { y: { distr: 3 } },
-      axes: [axis({ values: times, space: 60 }), axis({ size: 58, values: (_, splits) => splits.map((at) => (at === null ? "" : duration(at))) })],
+      scales: { x: { range: [from, Math.max(to, runs.at(-1)[0])] }, y: { distr: 3 } },
+      axes: [axis({ values: times, space: 60, size: 30 }), axis({ size: 58, values: (_, splits) => splits.map((at) => (at === null ? "" : duration(at))) })],
       series: [{}, { paths: () => null, points: { show: false } }],
       hooks: { draw: [marks] },
     }, [runs.map((run) => run[0]), runs.map(took)], box);

@@ -2,7 +2,7 @@
 // The strip of slots, as in slots.html.
 {
   const SECONDS = 3;
-  const MARKS = { warm: "W", starting: "S", dead: "×" };
+  const MARKS = { warm: "W", starting: "S", dead: "D" };
 
   function element(name, classes, text, title) {
     const made = document.createElement(name);

@@ -33,5 +33,5 @@ def due_work(node: str, full: bool) -> DueWork:
     with connection.wrap_database_errors:
         connection.ensure_connection()
         [(now, next_due, holders, *rest)] = connection.connection.execute(STATEMENTS[full], bound).fetchall()
-    *found, minute = rest or [None]
-    return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *map(bool, found), minute=minute)
+    work = DueWork(now, next_due, tuple(json.loads(holders or "[]")), *map(bool, rest[:-1]))
+    return work._replace(minute=rest[-1]) if rest else work
