@@ -112,7 +112,7 @@ def _page(request: HttpRequest) -> HttpResponse:
         context |= {"wrong": str(error), "wanted": Wanted(DEFAULT_WINDOW, None)}
         return TemplateResponse(request, "taskdaemon/activity.html", context, status=400)
     window, now = wanted.window, present_minute()
-    found = trends(window.minutes, window.table_step, now, wanted.handler)
+    found = trends(window.minutes, window.step, now, wanted.handler, every=window.table_step)
     listed = _found_runs(wanted, now)
     context |= {
         "wanted": wanted,

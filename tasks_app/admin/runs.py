@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.db.models import Max, Min
 
-from tasks_app.models import Attempt
+from tasks_app.models import Attempt, Task
 
 #: Runs that a picture shows.
 MAX_RUNS = 2_000
 #: Attempts that are read to find those of one handler.
 MAX_READ_FOR_HANDLER = 8_000
+IDS_PER_STATEMENT = 1_000
 
 
 @dataclass(frozen=True)
@@ -56,22 +58,39 @@ def runs(after: int, since: datetime, handler: str | None = None) -> Runs:
         return Runs([], False)
     first, last = max(after + 1, ends["first"]), ends["last"]
     most = MAX_RUNS if handler is None else MAX_READ_FOR_HANDLER
-    stride = -(-(last - first + 1) // most)
-    found = Attempt.objects.filter(ended_at__gte=since)
-    if handler is not None:
-        found = found.filter(task__task_type=handler)
-    ids = {"pk__in": list(range(last, first - 1, -stride))} if stride > 1 else {"pk__gte": first}
-    rows = (
-        found.filter(**ids)
-        .order_by("-pk")
-        .values_list("ended_at", "seconds", "started_at", "outcome", "task_id", "task__task_type", "number")[:MAX_RUNS]
-    )
-    return Runs([_run(*row) for row in rows], stride > 1 or len(rows) == MAX_RUNS)
+    stride = max(-(-(last - first + 1) // most), 1)
+    found: list[Run] = []
+    # The newest first, until there are enough. In few ids at a time: with many, planners prefer to scan the table.
+    for ids in _batched(range(last, first - 1, -stride), IDS_PER_STATEMENT):
+        found += _read(ids, since, handler)
+        if len(found) >= MAX_RUNS:
+            return Runs(found[:MAX_RUNS], True)
+    return Runs(found, stride > 1)
 
 
-def _run(
-    ended_at: datetime, seconds: float | None, started_at: datetime, outcome: str, task_id: Any, type_: str, number: int
-) -> Run:
+def _read(ids: Sequence[int], since: datetime, handler: str | None) -> list[Run]:
+    attempts = [
+        each
+        for each in Attempt.objects.filter(pk__in=ids).values_list(
+            "pk", "ended_at", "seconds", "started_at", "outcome", "task_id", "number"
+        )
+        if each[1] >= since
+    ]
+    types = dict(Task.objects.filter(pk__in={each[5] for each in attempts}).values_list("pk", "task_type"))
+    return [
+        Run(ended_at, _seconds(ended_at, seconds, started_at), outcome, str(task), types[task], number)
+        for _, ended_at, seconds, started_at, outcome, task, number in sorted(attempts, reverse=True)
+        if task in types and handler in (None, types[task])
+    ]
+
+
+def _seconds(ended_at: datetime, seconds: float | None, started_at: datetime) -> float:
     if seconds is None:
         seconds = max((ended_at - started_at).total_seconds(), 0.0)
-    return Run(ended_at, round(seconds, 6), outcome, str(task_id), type_, number)
+    return round(seconds, 6)
+
+
+def _batched(ids: range, size: int) -> Iterator[range]:
+    """The ids in their order, `size` at a time."""
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]

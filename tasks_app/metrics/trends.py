@@ -78,12 +78,14 @@ def first_attempt(minute: int) -> int:
     return rows.order_by("-minute").values_list("last_attempt", flat=True).first() or 0
 
 
-def trends(minutes: int, step: int, now: int, handler: str | None = None) -> Trends:
-    """Read the trends of the `minutes` before `now`, of one handler or of all together. Raises DatabaseError."""
-    last = now - now % step
-    grid = list(range(last - minutes + step, last + 1, step))
-    samples = {each.minute: each for each in _samples(grid[0] - step, last, step, handler)}
-    steps = [(samples.get(minute), before) for minute, before in _with_earlier(grid, step, samples)]
+def trends(minutes: int, step: int, now: int, handler: str | None = None, every: int | None = None) -> Trends:
+    """Read the trends of the `minutes` before `now`, of one handler or of all together. Raises DatabaseError.
+
+    Rows `step` minutes apart are read. The values are as far apart, or `every` minutes, a multiple of that.
+    """
+    every, last = every or step, now - now % step
+    grid = list(range(last - minutes + every, last + 1, every))
+    steps = list(_steps(grid, every, _samples(grid[0] - every, last, step, handler)))
     reasons = [
         reason.value
         for reason in FailureReason
@@ -111,13 +113,19 @@ def _samples(first: int, last: int, step: int, handler: str | None) -> Iterable[
         yield _Sample(minute, entry or {})
 
 
-def _with_earlier(
-    grid: Sequence[int], step: int, samples: Mapping[int, _Sample]
-) -> Iterable[tuple[int, _Sample | None]]:
-    before = samples.get(grid[0] - step)
-    for minute in grid:
-        yield minute, before
-        before = samples.get(minute, before)
+def _steps(grid: Sequence[int], every: int, samples: Iterable[_Sample]) -> Iterable[_Step]:
+    """For each minute of the grid the last sample since the minute before, and the one that it is compared with."""
+    found: dict[int, list[_Sample]] = {}
+    for sample in samples:
+        found.setdefault(-((grid[-1] - sample.minute) // every), []).append(sample)
+    before = found.get(-len(grid), [None])[-1]
+    for place in range(1 - len(grid), 1):
+        here = found.get(place)
+        if here is None:
+            yield None, before
+            continue
+        yield here[-1], before or (here[0] if len(here) > 1 else None)
+        before = here[-1]
 
 
 def _grown(now: Mapping[str, int], then: Mapping[str, int], name: str) -> int:
