@@ -17,14 +17,12 @@ from django.urls import URLPattern, path, reverse
 
 from tasks_app.admin.known_types import known_types
 from tasks_app.admin.pictures import as_json, tables
-from tasks_app.admin.runs import Runs, runs
+from tasks_app.admin.runs import latest_runs, runs
 from tasks_app.admin.slots import slot_rows
 from tasks_app.admin.text import line
-from tasks_app.metrics.trends import WINDOWS, Window, first_attempt, present_minute, trends
+from tasks_app.metrics.trends import WINDOWS, Window, first_attempt, moment, present_minute, trends
 
 DEFAULT_WINDOW = "hour"
-#: Runs in the table behind the scatter.
-MAX_TABLE_RUNS = 50
 
 
 class _BadAddress(ValueError):
@@ -91,13 +89,9 @@ def _trends(wanted: Wanted) -> dict[str, Any]:
     return as_json(trends(window.minutes, window.step, present_minute(), wanted.handler))
 
 
-def _found_runs(wanted: Wanted, now: int) -> Runs:
-    since = now - wanted.window.minutes
-    return runs(first_attempt(since), datetime.fromtimestamp(since * 60, UTC), wanted.handler)
-
-
 def _runs(wanted: Wanted) -> dict[str, Any]:
-    return _found_runs(wanted, present_minute()).as_json()
+    since = present_minute() - wanted.window.minutes
+    return runs(first_attempt(since), moment(since), wanted.handler).as_json()
 
 
 def _slots(wanted: Wanted) -> dict[str, Any]:
@@ -113,7 +107,7 @@ def _page(request: HttpRequest) -> HttpResponse:
         return TemplateResponse(request, "taskdaemon/activity.html", context, status=400)
     window, now = wanted.window, present_minute()
     found = trends(window.minutes, window.step, now, wanted.handler, every=window.table_step)
-    listed = _found_runs(wanted, now)
+    latest = latest_runs(moment(now - window.minutes), wanted.handler)
     context |= {
         "wanted": wanted,
         "spans": [(name, wanted.query(span=name), name == wanted.name) for name in WINDOWS],
@@ -121,9 +115,7 @@ def _page(request: HttpRequest) -> HttpResponse:
         "empty": found.empty,
         "tables": tables(found, days=window.minutes > WINDOWS["day"].minutes),
         "rows": slot_rows(wanted.handler),
-        "runs": [
-            (run, reverse("admin:tasks_app_task_change", args=(run.task_id,))) for run in listed.runs[:MAX_TABLE_RUNS]
-        ],
+        "runs": [(run, reverse("admin:tasks_app_task_change", args=(run.task_id,))) for run in latest],
         "now": datetime.now(UTC),
     }
     return TemplateResponse(request, "taskdaemon/activity.html", context)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from tasks_app.metrics.span import span
-from tasks_app.metrics.trends import Trends, Values
+from tasks_app.metrics.trends import Trends, Values, moment
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def as_json(of: Trends) -> dict[str, Any]:
 def tables(of: Trends, days: bool) -> list[Table]:
     """A table for each picture; `days`: its times have dates."""
     pattern = "%b %d %H:%M" if days else "%H:%M"
-    times = [f"{datetime.fromtimestamp(minute * 60, UTC):{pattern}}" for minute in of.minutes]
+    times = [f"{moment(minute):{pattern}}" for minute in of.minutes]
     return [_table(one, times) for one in pictures(of)]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from random import Random
 from typing import Any
 
 from django.db.models import Max, Min
@@ -14,7 +15,9 @@ from tasks_app.models import Attempt, Task
 #: Runs that a picture shows.
 MAX_RUNS = 2_000
 #: Attempts that are read to find those of one handler.
-MAX_READ_FOR_HANDLER = 8_000
+MAX_READ_FOR_HANDLER = 4_000
+#: Runs of a list, and attempts that are read to find those of one handler.
+MAX_LATEST, MAX_READ_FOR_LATEST = 50, 1_000
 IDS_PER_STATEMENT = 1_000
 
 
@@ -51,21 +54,40 @@ class Runs:
 def runs(after: int, since: datetime, handler: str | None = None) -> Runs:
     """The runs that ended since a moment, all of whose ids exceed `after`. Raises DatabaseError.
 
-    The order of the ids is that of the ends. If there are more than MAX_RUNS, ids at even distances are read.
+    The order of the ids is that of the ends. If there are more than MAX_RUNS, ids at random distances are read: at
+    equal ones, handlers that take turns would be missed.
     """
-    ends = Attempt.objects.aggregate(first=Min("pk"), last=Max("pk"))
-    if ends["last"] is None:
-        return Runs([], False)
-    first, last = max(after + 1, ends["first"]), ends["last"]
     most = MAX_RUNS if handler is None else MAX_READ_FOR_HANDLER
+    first, last = _ends(after)
     stride = max(-(-(last - first + 1) // most), 1)
+    chance = Random(last)
+    ids = [each - chance.randrange(stride) for each in range(last, first - 1, -stride)]
+    found = _first(ids, MAX_RUNS, since, handler)
+    return Runs(found, stride > 1 or len(found) == MAX_RUNS)
+
+
+def latest_runs(since: datetime, handler: str | None = None) -> list[Run]:
+    """The latest runs since a moment, MAX_LATEST at most. Raises DatabaseError."""
+    first, last = _ends(0)
+    return _first(range(last, max(first, last - MAX_READ_FOR_LATEST) - 1, -1), MAX_LATEST, since, handler)
+
+
+def _ends(after: int) -> tuple[int, int]:
+    """The lowest id that exceeds `after`, or a lower bound of it, and the highest."""
+    ends = Attempt.objects.aggregate(first=Min("pk"), last=Max("pk"))
+    return (after + 1, after) if ends["last"] is None else (max(after + 1, ends["first"]), ends["last"])
+
+
+def _first(ids: Sequence[int], most: int, since: datetime, handler: str | None) -> list[Run]:
+    """The first runs with these ids, in their order."""
     found: list[Run] = []
-    # The newest first, until there are enough. In few ids at a time: with many, planners prefer to scan the table.
-    for ids in _batched(range(last, first - 1, -stride), IDS_PER_STATEMENT):
-        found += _read(ids, since, handler)
-        if len(found) >= MAX_RUNS:
-            return Runs(found[:MAX_RUNS], True)
-    return Runs(found, stride > 1)
+    # In few ids at a time: with many, planners prefer to scan the table.
+    size = min(IDS_PER_STATEMENT, 2 * most)
+    for start in range(0, len(ids), size):
+        found += _read(ids[start : start + size], since, handler)
+        if len(found) >= most:
+            break
+    return found[:most]
 
 
 def _read(ids: Sequence[int], since: datetime, handler: str | None) -> list[Run]:
@@ -88,9 +110,3 @@ def _seconds(ended_at: datetime, seconds: float | None, started_at: datetime) ->
     if seconds is None:
         seconds = max((ended_at - started_at).total_seconds(), 0.0)
     return round(seconds, 6)
-
-
-def _batched(ids: range, size: int) -> Iterator[range]:
-    """The ids in their order, `size` at a time."""
-    for start in range(0, len(ids), size):
-        yield ids[start : start + size]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db.models import F
@@ -70,6 +71,11 @@ class _Sample:
 def present_minute() -> int:
     """Minutes since 1970, by the database's clock. May cost a query. Raises DatabaseError."""
     return int(clock.moment()[1].timestamp() // 60)
+
+
+def moment(minute: int) -> datetime:
+    """The beginning of a minute since 1970."""
+    return datetime.fromtimestamp(minute * 60, UTC)
 
 
 def first_attempt(minute: int) -> int:

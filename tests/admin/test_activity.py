@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tasks_app.admin import runs as runs_module
-from tasks_app.admin.runs import MAX_RUNS, runs
+from tasks_app.admin.runs import MAX_LATEST, MAX_RUNS, latest_runs, runs
 from tasks_app.admin.slots import MAX_SLOTS, slot_rows
 from tasks_app.lifecycle import cancel, submit
 from tasks_app.metrics.history import key, record
@@ -111,10 +111,22 @@ def test_of_many_runs_evenly_spaced_ones_are_read(admin: Client, monkeypatch: py
         attempt(one, number, ended_at=timezone.now(), seconds=float(number))
     found = runs(0, timezone.now() - timedelta(hours=1))
     assert found.sampled
-    assert [run.seconds for run in found.runs] == [float(number) for number in range(100, 0, -10)]
+    tens = [int(run.seconds - 1) // 10 for run in found.runs]
+    assert tens == list(range(9, -1, -1)), "one of each ten, at a random place"
+    assert len({int(run.seconds) % 10 for run in found.runs}) > 2
     assert [run.seconds for run in runs(Attempt.objects.order_by("-pk")[5].pk, one.created_at).runs] == [
         float(number) for number in range(100, 95, -1)
     ]
+
+
+def test_the_latest_runs_are_listed(admin: Client) -> None:
+    echo, prime = task("failed"), task("failed", task_type="prime")
+    now = timezone.now()
+    for number in range(1, 60):
+        attempt(prime if number == 30 else echo, number, ended_at=now, seconds=float(number))
+    assert [run.seconds for run in latest_runs(now - timedelta(hours=1))] == [float(n) for n in range(59, 9, -1)]
+    assert [run.seconds for run in latest_runs(now - timedelta(hours=1), "prime")] == [30.0]
+    assert latest_runs(now + timedelta(hours=1)) == []
 
 
 @pytest.mark.parametrize("handler", [None, "echo"])
@@ -131,6 +143,7 @@ def test_runs_are_read_along_the_key_however_many_there_are(handler: str | None)
     for after in (0, last - 100):
         with CaptureQueriesContext(connection) as captured:
             found = runs(after, now - timedelta(hours=1), handler)
+            assert len(latest_runs(now - timedelta(hours=1), handler)) == MAX_LATEST
         assert len(found.runs) == (MAX_RUNS if after == 0 else 100)
         for sent in captured:
             plan = explained(sent["sql"])

@@ -7,13 +7,15 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from tasks_app.metrics import system_reading
 from tasks_app.metrics.history import key
@@ -26,7 +28,8 @@ from tests.admin.test_dashboard import node
 HERE = Path(__file__).parent
 #: Narrow and wide.
 WIDTHS = (390, 1440)
-THEMES = ("light", "dark")
+Theme = Literal["light", "dark"]
+THEMES: tuple[Theme, ...] = ("light", "dark")
 
 
 @dataclass
@@ -107,18 +110,18 @@ def opened(chromium: Browser, address: str, rows: dict[str, str]) -> Iterator[Op
     contexts: list[BrowserContext] = []
     tabs: list[Opened] = []
 
-    def new(width: int = 1440, theme: str = "light", script: bool = True) -> Opened:
+    def new(width: int = 1440, theme: Theme = "light", script: bool = True) -> Opened:
         context = chromium.new_context(
             viewport={"width": width, "height": 900},
             color_scheme=theme,
-            java_script_enabled=script,  # type: ignore[arg-type]
+            java_script_enabled=script,
         )
         contexts.append(context)
         context.add_cookies([{"name": "taskdaemon_session", "value": session, "url": address}])
         tab = Opened(context.new_page(), address)
-        tab.page.on("console", lambda said: said.type in ("error", "warning") and tab.console.append(said.text))
+        tab.page.on("console", partial(_note, tab))
         tab.page.on("pageerror", lambda error: tab.console.append(str(error)))
-        tab.page.on("request", lambda request: tab.asked.append(_path(request, address)))
+        tab.page.on("request", lambda request: tab.asked.append(request.url.removeprefix(address)))
         tabs.append(tab)
         return tab
 
@@ -128,8 +131,9 @@ def opened(chromium: Browser, address: str, rows: dict[str, str]) -> Iterator[Op
     assert [tab.console for tab in tabs if tab.console] == []
 
 
-def _path(request: Request, address: str) -> str:
-    return request.url.removeprefix(address)
+def _note(tab: Opened, said: ConsoleMessage) -> None:
+    if said.type in ("error", "warning"):
+        tab.console.append(said.text)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.browser.conftest import THEMES, WIDTHS, Open, Opened
+from tests.browser.conftest import THEMES, WIDTHS, Open, Opened, Theme
 
 pytestmark = pytest.mark.database
 
@@ -152,7 +152,7 @@ def test_a_lost_session_is_told_and_not_drawn(opened: Open) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("theme", THEMES)
-def test_nothing_lies_beside_the_screen(opened: Open, width: int, theme: str, rows: dict[str, str]) -> None:
+def test_nothing_lies_beside_the_screen(opened: Open, width: int, theme: Theme, rows: dict[str, str]) -> None:
     tab = opened(width, theme)
     lists = ("/admin/tasks_app/task/", f"/admin/tasks_app/task/{rows['failed']}/change/", "/admin/tasks_app/node/")
     for path in ("/admin/", PAGE, f"{PAGE}?span=week&handler=echo", *lists):
@@ -169,7 +169,7 @@ def test_nothing_lies_beside_the_screen(opened: Open, width: int, theme: str, ro
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_axe_finds_nothing_serious(opened: Open, theme: str, axe: str) -> None:
+def test_axe_finds_nothing_serious(opened: Open, theme: Theme, axe: str) -> None:
     for width in WIDTHS:
         tab = opened(width, theme)
         for path in ("/admin/", PAGE):

@@ -27,10 +27,12 @@ def sums(completed: int = 0, **more: Any) -> dict[str, Any]:
     return zeros | {"running": 0, "oldest": 0.0, "slots": 0, "warm": 0, "completed": completed} | more
 
 
-def row(minute: int, totals: dict[str, Any], last_attempt: int = 0, **handlers: dict[str, Any]) -> None:
+def row(
+    minute: int, totals: dict[str, Any], last_attempt: int = 0, of: dict[str, dict[str, Any]] | None = None
+) -> None:
     """A row of `minute`, counted from NOW."""
-    of = {key(name): each for name, each in handlers.items()}
-    HistoryRow.objects.create(minute=NOW + minute, totals=totals, handlers=of, last_attempt=last_attempt)
+    handlers = {key(name): each for name, each in (of or {}).items()}
+    HistoryRow.objects.create(minute=NOW + minute, totals=totals, handlers=handlers, last_attempt=last_attempt)
 
 
 def test_a_row_has_the_sums_and_queues_of_each_handler_and_of_all() -> None:
@@ -97,8 +99,8 @@ def test_values_of_a_time_are_differences_of_real_sums() -> None:
 
 
 def test_a_name_of_digits_is_a_handler_and_no_place_in_a_list() -> None:
-    row(-1, sums(9), **{"0": sums(1), "echo": sums(8)})
-    row(0, sums(12), **{"0": sums(2), "echo": sums(10)})
+    row(-1, sums(9), of={"0": sums(1), "echo": sums(8)})
+    row(0, sums(12), of={"0": sums(2), "echo": sums(10)})
     assert trends(60, 1, NOW, "0").outcomes["completed"][-1] == 1.0
 
 

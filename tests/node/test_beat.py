@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from tasks_app.db.node_lock import NodeLock, has_lock
 from tasks_app.lifecycle import cancel, delete, redrive
 from tasks_app.lifecycle.claim import LEASE_SECONDS
+from tasks_app.metrics import history
 from tasks_app.models import HistoryRow, Node, Task
 from tasks_app.node import heartbeat as module
 from tasks_app.node.availability import TRUST_SECONDS, Availability
@@ -239,7 +240,7 @@ def test_a_history_that_cannot_be_written_costs_no_beat_and_is_tried_again_later
         tried.append(minute)
         raise OperationalError("the disk is full")
 
-    monkeypatch.setattr(module.history, "record", refuse)
+    monkeypatch.setattr(history, "record", refuse)
     beating.beat()
     beating.beat()
     assert len(tried) == 1
