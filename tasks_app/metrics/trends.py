@@ -99,7 +99,7 @@ def trends(minutes: int, step: int, now: int, handler: str | None = None, every:
     ]
     return Trends(
         minutes=grid,
-        outcomes={name: [_rate(now, then, name) for now, then in steps] for name in ("completed", *reasons)},
+        outcomes={name: _rates(steps, name) for name in ("completed", *reasons)},
         queue={name: _plain(steps, name) for name in ("ready", "waiting")},
         oldest={"oldest": _plain(steps, "oldest")},
         wait=_percentiles(steps, "wait"),
@@ -143,10 +143,17 @@ def _difference(now: int, then: int) -> int:
     return now - then if now >= then else now
 
 
-def _rate(now: _Sample | None, then: _Sample | None, name: str) -> float | None:
-    if now is None or then is None:
-        return None
-    return round(_grown(now.counts(), then.counts(), name) / (now.minute - then.minute), 3)
+def _rates(steps: Sequence[_Step], name: str) -> Values:
+    """What a sum has grown by a minute. Steps without a sample have the average up to the next one."""
+    rates: Values = []
+    following: float | None = None
+    for now, then in reversed(steps):
+        if then is None:
+            following = None
+        elif now is not None:
+            following = round(_grown(now.counts(), then.counts(), name) / (now.minute - then.minute), 3)
+        rates.append(following)
+    return rates[::-1]
 
 
 def _plain(steps: Sequence[_Step], name: str) -> Values:

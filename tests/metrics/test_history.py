@@ -108,7 +108,9 @@ def test_missing_rows_become_an_average_over_their_time() -> None:
     row(-5, sums(100))
     row(-1, sums(140))
     row(0, sums(150))
-    assert trends(60, 1, NOW).outcomes["completed"][-6:] == [None, None, None, None, 10.0, 10.0]
+    assert trends(60, 1, NOW).outcomes["completed"][-6:] == [None, 10.0, 10.0, 10.0, 10.0, 10.0]
+    assert trends(60, 1, NOW + 3).outcomes["completed"][-5:] == [10.0, 10.0, None, None, None]
+    assert trends(60, 1, NOW).queue["ready"][-6:] == [0, None, None, None, 0, 0]
 
 
 def test_a_counter_that_went_back_has_begun_anew() -> None:

@@ -10,7 +10,7 @@
   function draw() {
     if (!trends || !runs) return;
     for (const picture of trends.pictures) chart.draw(box(picture.key), trends.minutes, picture, false);
-    scatter.draw(box("runs"), runs, page.dataset.task, trends.minutes[0] * 60, trends.minutes.at(-1) * 60);
+    scatter.draw(box("runs"), runs, page.dataset.task, 60 * (2 * trends.minutes[0] - trends.minutes[1]), 60 * trends.minutes.at(-1));
   }
 
   every(SECONDS, async () => {

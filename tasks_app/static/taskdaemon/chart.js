@@ -106,6 +106,8 @@
     return `${picture.title}. ${parts.join("; ")}. The table below has the figures.`;
   }
 
+  // Steps of an axis of things that are counted.
+  const WHOLE = Array.from({ length: 13 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
   // Steps of an axis of seconds that `duration` says in few digits.
   const STEPS = [
     ...[0.001, 0.01, 0.1].flatMap((ten) => [ten, 2 * ten, 5 * ten]), 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800,
@@ -136,8 +138,9 @@
     box.removeAttribute("aria-label");
   }
 
+  // The places of values between unknown ones: no line leads to them, so they need a point. null: all places.
   const alone = (chart, series, show) => {
-    if (!show && chart.data[0].length <= 61) return null;
+    if (show) return null;
     const values = chart.data[series], found = [];
     values.forEach((value, at) => {
       if (value !== null && (values[at - 1] ?? null) === null && (values[at + 1] ?? null) === null) found.push(at);
@@ -173,14 +176,14 @@
     box.setAttribute("aria-label", sentence(picture));
     const chart = new uPlot({
       ...sized(box, height),
-      padding: [8, 8, small ? 8 : 0, 0],
+      padding: [8, 18, small ? 8 : 0, 0],
       legend: { show: false },
       cursor: { drag: { x: false, y: false }, sync: { key: "activity" }, points: { size: 7 } },
       tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
       scales: { y: picture.log ? { distr: 3 } : { range: (_, low, high) => [0, Math.max(high, 1) * 1.08] } },
       axes: [
         axis({ values: times, show: !small, space: 60, size: 30 }),
-        axis({ size: 58, space: small ? 30 : 36, incrs: picture.unit === "seconds" && !picture.log ? STEPS : undefined, values: (_, splits) => splits.map((at) => (at === null ? "" : shown(at, picture.unit))) }),
+        axis({ size: 58, space: small ? 30 : 36, incrs: picture.log ? undefined : { seconds: STEPS, tasks: WHOLE, slots: WHOLE }[picture.unit], values: (_, splits) => splits.map((at) => (at === null ? "" : shown(at, picture.unit))) }),
       ],
       series: [{}, ...series],
     }, [minutes.map((minute) => minute * 60), ...order.map((index) => values[index])], box);

@@ -77,7 +77,7 @@
     };
     const chart = new uPlot({
       ...sized(box, HEIGHT),
-      padding: [12, 12, 0, 0],
+      padding: [12, 18, 0, 0],
       legend: { show: false },
       cursor: { drag: { x: false, y: false }, points: { show: false } },
       tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
