@@ -10,7 +10,7 @@ from django.urls import URLPattern, include, path
 from django.views.generic import RedirectView
 
 from tasks_app.admin import activity, refusals
-from tasks_app.api import attempts, batch, docs, errors, handlers, system, tasks, why
+from tasks_app.api import attempts, batch, docs, errors, events, handlers, system, tasks, why
 
 handler400 = "tasks_app.api.errors.bad_request"
 handler403 = "tasks_app.urls.permission_denied"
@@ -59,6 +59,7 @@ urlpatterns = [
     *both("queue/batch", batch.BatchView.as_view(), "batch"),
     *both("api/tasks/<str:task_id>", tasks.TaskView.as_view(), "task"),
     *both("api/tasks/<str:task_id>/why", why.WhyView.as_view(), "why"),
+    *both("api/tasks/<str:task_id>/events", events.EventsView.as_view(), "events"),
     *both("api/tasks/<str:task_id>/attempts", attempts.AttemptsView.as_view(), "attempts"),
     *both("api/tasks", tasks.TasksView.as_view(), "tasks"),
     *both("api/tasks/<str:task_id>/cancel", tasks.CancelView.as_view(), "cancel"),

@@ -1,4 +1,4 @@
-"""The operators' actions on tasks: each calls a verb of `lifecycle` and is logged with its user."""
+"""The operators' actions on tasks: each calls a verb of `lifecycle` and is in the audit log with its user."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.contrib.admin.models import CHANGE, DELETION, LogEntry
-
+from tasks_app.audit.actor import Actor
+from tasks_app.audit.bulk_line import BulkLine
+from tasks_app.audit.record import record
 from tasks_app.lifecycle import LivingTwin, cancel, delete, redrive
-from tasks_app.models import Status, Task
+from tasks_app.models import Status
 from tasks_app.store.current import store
 from tasks_app.store.transactions import writing
 
 #: Tasks that one click acts on.
 MAX_ACTION_TASKS = 10_000
+#: Types that the audit log names of an action on many tasks.
+MAX_LOGGED_TYPES = 20
 #: One click stops after this time, before the browser gives up.
 MAX_ACTION_SECONDS = 20.0
 
@@ -26,7 +29,6 @@ class Action:
 
     name: str
     permission: str
-    flag: int
     done: str
     unless: str
     fits: frozenset[str]
@@ -40,7 +42,6 @@ ACTIONS = {
         Action(
             "redrive",
             "change",
-            CHANGE,
             "redriven",
             "not failed",
             frozenset({Status.FAILED}),
@@ -50,7 +51,6 @@ ACTIONS = {
         Action(
             "cancel",
             "change",
-            CHANGE,
             "cancelled",
             "ended already",
             frozenset({Status.PENDING, Status.PROCESSING}),
@@ -60,7 +60,6 @@ ACTIONS = {
         Action(
             "delete",
             "delete",
-            DELETION,
             "deleted",
             "gone already",
             frozenset(Status),
@@ -82,30 +81,32 @@ class ActionResult:
     not_tried: int = 0
 
 
-def act(task_action: Action, user_id: int, who: str, task_id: UUID, task_type: str) -> bool:
-    """Perform the action on one task, and log it in the same commit. False if the task did not fit.
+def act(task_action: Action, actor: Actor, task_id: UUID, task_type: str) -> bool:
+    """Perform the action on one task, and record it in the same commit. False if the task did not fit.
 
     Raises LivingTwin if it is a redrive that would give a unique key to two tasks; that ends the transaction.
     """
     with writing():
-        if not task_action.verb(task_id, who):
+        if not task_action.verb(task_id, actor.name):
             return False
-        logged = Task(pk=task_id, task_type=task_type)
-        LogEntry.objects.log_actions(user_id, [logged], task_action.flag, task_action.done.capitalize())
+        record(actor, task_action.name, str(task_id), type=task_type)
     return True
 
 
-def act_on_all(task_action: Action, user_id: int, who: str, tasks: Sequence[tuple[UUID, str]]) -> ActionResult:
-    """Perform the action on (id, type) pairs, oldest first."""
+def act_on_all(task_action: Action, actor: Actor, tasks: Sequence[tuple[UUID, str]]) -> ActionResult:
+    """Perform the action on (id, type) pairs, oldest first. The audit log has one line for all of them."""
     until = time.monotonic() + MAX_ACTION_SECONDS
     size = store().tasks_per_commit
     rows = sorted(tasks)
+    line = BulkLine(actor, task_action.name, _target(rows), types=sorted({name for _, name in rows})[:MAX_LOGGED_TYPES])
     changed = twins = tried = alone = 0  # those before `alone` have a commit each
     while tried < len(rows) and time.monotonic() <= until:
         group = rows[tried : tried + (1 if tried < alone else size)]
         try:
             with writing():
-                changed += sum(act(task_action, user_id, who, *row) for row in group)
+                if moved := sum(task_action.verb(task_id, actor.name) for task_id, _ in group):
+                    line.add(moved)
+            changed += moved
         except LivingTwin:
             if len(group) > 1:  # nothing of the group was done
                 alone = tried + len(group)
@@ -113,6 +114,10 @@ def act_on_all(task_action: Action, user_id: int, who: str, tasks: Sequence[tupl
             twins += 1
         tried += len(group)
     return ActionResult(changed, tried - changed - twins, twins, len(rows) - tried)
+
+
+def _target(rows: Sequence[tuple[UUID, str]]) -> str:
+    return str(rows[0][0]) if len(rows) == 1 else "selected tasks"
 
 
 def chosen(text: str) -> list[UUID]:

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.contrib.admin.models import LogEntry
-
 from tasks_app.admin.text import line
 from tasks_app.metrics.span import span
-from tasks_app.models import Attempt, Status, Task
+from tasks_app.models import Attempt, AuditEntry, Status, Task
 
 NONE = timedelta()
+#: What the audit log's words say of a task that an act has changed.
+DONE = {"redrive": "redriven", "cancel": "cancelled", "delete": "deleted"}
+#: By what way, if it is not the admin.
+VIA = {"api": ", an API key", "command": ", by a command"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Moment:
     since: str = ""
 
 
-def timeline(task: Task, attempts: Sequence[Attempt], entries: Iterable[LogEntry], now: datetime) -> list[Moment]:
+def timeline(task: Task, attempts: Sequence[Attempt], entries: Iterable[AuditEntry], now: datetime) -> list[Moment]:
     """From the task's creation to its end, or to what it waits for."""
     # In causal order rather than by time: moments of one commit come from several clocks.
     known = [(task.created_at, "created", f"priority {task.priority}", "plain")]
@@ -42,10 +44,10 @@ def timeline(task: Task, attempts: Sequence[Attempt], entries: Iterable[LogEntry
     if task.completed_at is not None:
         reason = (task.failure_reason or "").replace("_", " ")
         known.append((task.completed_at, task.status, reason, task.status))
-    for entry in sorted(entries, key=lambda entry: entry.action_time):
-        action = entry.change_message.lower()
-        user = f"by {line(entry.user.get_username())}"
-        known.insert(_index(known, entry.action_time, action), (entry.action_time, action, user, "plain"))
+    for entry in sorted(entries, key=lambda entry: entry.at):
+        action = DONE.get(entry.action, entry.action.replace("_", " "))
+        user = f"by {line(entry.actor)}{VIA.get(entry.via, '')}"
+        known.insert(_index(known, entry.at, action), (entry.at, action, user, "plain"))
     moments, before = [], None
     for at, what, detail, tone in known:
         moments.append(Moment(at, what, detail, tone, f"{span(max(at - before, NONE))} later" if before else ""))

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 
 from tasks_app.api import inputs
 from tasks_app.api.errors import NotFound
+from tasks_app.audit.actor import Actor
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.keys.caller import Caller, Forbidden
 from tasks_app.keys.grant import Scope
@@ -27,6 +28,11 @@ MAX_NAMED = 10
 def caller_of(request: Request) -> Caller:
     """The caller of a view's request. Only of views that authenticate."""
     return cast("Caller", request.auth)
+
+
+def actor_of(request: Request) -> Actor:
+    """The caller of a view's request, for the audit log."""
+    return Actor("api", caller_of(request).name)
 
 
 class ScopePermission(BasePermission):

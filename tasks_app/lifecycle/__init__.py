@@ -10,15 +10,19 @@ from tasks_app.lifecycle.delete import delete
 from tasks_app.lifecycle.expire import expire
 from tasks_app.lifecycle.idempotency import earlier, forget_idempotency_keys
 from tasks_app.lifecycle.intake import intake
+from tasks_app.lifecycle.live_events import forget_live_events, forget_lost_live_events, write_live_events
 from tasks_app.lifecycle.maintenance import due_work, maintain
+from tasks_app.lifecycle.old_tasks import OldTasks
 from tasks_app.lifecycle.promote import promote
-from tasks_app.lifecycle.prune import prune
+from tasks_app.lifecycle.prune import PruneWalk, prune
 from tasks_app.lifecycle.redrive import LivingTwin, redrive
 from tasks_app.lifecycle.renew import held, renew
 from tasks_app.lifecycle.rescue import rescue
+from tasks_app.lifecycle.retention_rules import RetentionRule, retention_rules
 from tasks_app.lifecycle.settle import settle
 from tasks_app.lifecycle.submission import IdempotencyKey, KeyReused, KeysContended, Submission, Submitted
 from tasks_app.lifecycle.submit import submit, submit_many
+from tasks_app.lifecycle.turn import take_turn
 from tasks_app.store.attempt_result import AttemptResult
 from tasks_app.store.claimed_task import ClaimedTask, ClaimRequest, Policy
 from tasks_app.store.due_work import DueWork
@@ -35,7 +39,10 @@ __all__ = [
     "KeysContended",
     "LivingTwin",
     "NewTask",
+    "OldTasks",
     "Policy",
+    "PruneWalk",
+    "RetentionRule",
     "Submission",
     "Submitted",
     "TaskOptions",
@@ -47,6 +54,8 @@ __all__ = [
     "earlier",
     "expire",
     "forget_idempotency_keys",
+    "forget_live_events",
+    "forget_lost_live_events",
     "held",
     "intake",
     "maintain",
@@ -56,7 +65,10 @@ __all__ = [
     "redrive",
     "renew",
     "rescue",
+    "retention_rules",
     "settle",
     "submit",
     "submit_many",
+    "take_turn",
+    "write_live_events",
 ]

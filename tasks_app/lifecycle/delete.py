@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from tasks_app.lifecycle.remove_rows import remove_rows
 from tasks_app.metrics import counters
-from tasks_app.models import Attempt, Task
+from tasks_app.models import Task
 from tasks_app.store.transactions import writing
 
 
@@ -19,8 +20,7 @@ def delete(task_id: UUID) -> bool:
         found = Task.objects.select_for_update().filter(pk=task_id).values_list("task_type", "status").first()
         if found is None:
             return False
-        Attempt.objects.filter(task_id=task_id).delete()
-        Task.objects.filter(pk=task_id).delete()
+        remove_rows([task_id])
         task_type, status = found
         counters.add([(f"deleted|{task_type}|{status}", 1)])
     return True

@@ -157,3 +157,20 @@ def answer_the_first_as_a_repeat(e: Evidence) -> None:
 @breaks("keys", "k: two requests were accepted with it, the posts [15, 16]")
 def accept_another_request_with_the_key(e: Evidence) -> None:
     e.journal.append(line("accepted", 22.0, n=16, task=KEYED, key="k", tries=1, replayed=True))
+
+
+@breaks("retention", "fine was removed, and no client asked for that")
+def remove_unasked(e: Evidence) -> None:
+    e.tasks[FINE]["removed_at"] = 99.0
+
+
+@breaks("retention", "fine was removed 3.000 s after its end, and is kept for 5 s")
+def remove_early(e: Evidence) -> None:
+    object.__setattr__(e, "retention", 5.0)
+    e.tasks[FINE]["removed_at"] = 15.0
+
+
+@breaks("retention", "fine was removed while it was pending")
+def remove_what_has_not_ended(e: Evidence) -> None:
+    object.__setattr__(e, "retention", 5.0)
+    e.tasks[FINE] |= {"removed_at": 99.0, "status": "pending", "completed_at": None, "result": None}
