@@ -10,7 +10,7 @@ from django.urls import URLPattern, include, path
 from django.views.generic import RedirectView
 
 from tasks_app.admin import activity, refusals
-from tasks_app.api import attempts, batch, docs, errors, events, handlers, system, tasks, why
+from tasks_app.api import attempts, batch, docs, errors, events, handlers, pauses, system, tasks, why
 
 handler400 = "tasks_app.api.errors.bad_request"
 handler403 = "tasks_app.urls.permission_denied"
@@ -66,6 +66,8 @@ urlpatterns = [
     *both("api/tasks/<str:task_id>/redrive", tasks.RedriveView.as_view(), "redrive"),
     *both("api/handlers", handlers.HandlersView.as_view(), "handlers"),
     *both("api/handlers/<str:type>", handlers.HandlerView.as_view(), "handler"),
+    *both("api/handlers/<str:type>/pause", pauses.PauseView.as_view(), "pause"),
+    *both("api/handlers/<str:type>/resume", pauses.ResumeView.as_view(), "resume"),
     *both("health", system.HealthView.as_view(), "health"),
     *both("health/live", system.LiveView.as_view(), "live"),
     *both("health/ready", system.ReadyView.as_view(), "ready"),

@@ -5,6 +5,7 @@ from django.contrib import admin
 from tasks_app.admin.api_keys import ApiKeyAdmin
 from tasks_app.admin.audit import AuditAdmin
 from tasks_app.admin.nodes import NodeAdmin
+from tasks_app.admin.pauses import HandlerPauseAdmin
 from tasks_app.admin.tasks import TaskAdmin
 from tasks_app.admin.users import RecordedGroupAdmin, RecordedUserAdmin
 
@@ -17,4 +18,7 @@ admin.site.enable_nav_sidebar = False  # the tables need the space
 admin.site.index_template = "taskdaemon/dashboard.html"
 admin.site.login_template = "taskdaemon/login.html"
 
-__all__ = ["ApiKeyAdmin", "AuditAdmin", "NodeAdmin", "RecordedGroupAdmin", "RecordedUserAdmin", "TaskAdmin"]
+__all__ = [
+    "ApiKeyAdmin", "AuditAdmin", "HandlerPauseAdmin", "NodeAdmin", "RecordedGroupAdmin", "RecordedUserAdmin",
+    "TaskAdmin",
+]  # fmt: skip

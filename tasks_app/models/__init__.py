@@ -1,4 +1,4 @@
-"""The tables: tasks, attempts, nodes, counters and their history, API keys, the audit log.
+"""The tables: tasks, attempts, nodes, counters and their history, pauses, API keys, the audit log.
 
 CHECK constraints refuse impossible rows. Only `lifecycle` changes a task's status, each time by one guarded write.
 """
@@ -11,6 +11,7 @@ from tasks_app.models.choices import FailureReason, OutcomeKind, Status
 from tasks_app.models.counter import Counter
 from tasks_app.models.counter_delta import CounterDelta
 from tasks_app.models.deployment import Deployment
+from tasks_app.models.handler_pause import HandlerPause
 from tasks_app.models.history_row import HistoryRow
 from tasks_app.models.idempotency_key import IdempotencyKey
 from tasks_app.models.live_event import LiveEvent
@@ -20,6 +21,22 @@ from tasks_app.models.task_filter import TaskFilter
 from tasks_app.models.turn import Turn
 
 __all__ = [
-    "ApiKey", "Attempt", "AuditEntry", "Counter", "CounterDelta", "Deployment", "FailureReason", "HistoryRow",
-    "IdempotencyKey", "LiveEvent", "Node", "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet", "Turn",
+    "ApiKey",
+    "Attempt",
+    "AuditEntry",
+    "Counter",
+    "CounterDelta",
+    "Deployment",
+    "FailureReason",
+    "HandlerPause",
+    "HistoryRow",
+    "IdempotencyKey",
+    "LiveEvent",
+    "Node",
+    "OutcomeKind",
+    "Status",
+    "Task",
+    "TaskFilter",
+    "TaskQuerySet",
+    "Turn",
 ]  # fmt: skip

@@ -19,6 +19,7 @@ from tasks_app.store.live_events import LiveEvents
 from tasks_app.store.new_idempotency_key import NewIdempotencyKey
 from tasks_app.store.new_row import NewRow
 from tasks_app.store.new_task import NewTask
+from tasks_app.store.on_hold import OnHold
 from tasks_app.store.session import Session
 
 CountSettled = Callable[[Sequence[Settled], Sequence[AttemptResult]], dict[str, int]]
@@ -270,4 +271,11 @@ class Store(Protocol):
 
         40. It is another one after each change of status, each attempt's begin, and each live event of the last
             attempt. One statement reads each task by its key, and waits for no lock.
+        """
+
+    def on_hold(self, node: str) -> OnHold:
+        """What `node` must not start, read by one statement. Takes no lock.
+
+        41. It has every pause and every drain that was committed before the call, and no pause that has ended by the
+            database's clock. `due_work` reads the same, if it is full.
         """

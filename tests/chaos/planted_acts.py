@@ -159,6 +159,21 @@ def accept_another_request_with_the_key(e: Evidence) -> None:
     e.journal.append(line("accepted", 22.0, n=16, task=KEYED, key="k", tries=1, replayed=True))
 
 
+@breaks("on hold", "keyed had attempt 1 started 3.0 s after the pause of slow")
+def start_what_is_paused(e: Evidence) -> None:
+    e.attempts[KEYED][0]["started_at"] = 28.0
+
+
+@breaks("on hold", "fine had attempt 1 started 3.0 s after the drain of drained")
+def start_on_a_drained_node(e: Evidence) -> None:
+    e.attempts[FINE][0].update(node="drained", started_at=13.0)
+
+
+@breaks("on hold", "keyed had attempt 1 started 3.0 s after the pause of slow")
+def start_and_then_release_what_is_paused(e: Evidence) -> None:
+    e.attempts[KEYED][0].update(started_at=28.0, outcome="released", error="drained")
+
+
 @breaks("retention", "fine was removed, and no client asked for that")
 def remove_unasked(e: Evidence) -> None:
     e.tasks[FINE]["removed_at"] = 99.0

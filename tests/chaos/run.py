@@ -104,6 +104,7 @@ def _run(
         horizon=Horizon(None if watch is None else list(watch.samples)),
         overlooked=overlooked,
         held=None if held is None else held.share,
+        holds=list(scene.holds),
         outages=Outages(storm.windows, RECOVERY_SECONDS if scene.engine is None else LEASE_SECONDS, slowness),
     )
     if held is not None:

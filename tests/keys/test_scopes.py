@@ -25,6 +25,7 @@ CALLS = [
     ("tasks:write", "DELETE", f"/api/tasks/{MISSING}", None),
     ("tasks:write", "POST", f"/api/tasks/{MISSING}/cancel", None),
     ("tasks:write", "POST", f"/api/tasks/{MISSING}/redrive", None),
+    ("operate", "POST", "/api/handlers/echo/pause", ""), ("operate", "POST", "/api/handlers/echo/resume", ""),
     ("metrics:read", "GET", "/metrics", None), ("metrics:read", "GET", "/api/metrics", None),
 ]  # fmt: skip
 
