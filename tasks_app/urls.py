@@ -6,11 +6,12 @@ from typing import Any
 from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path
+from django.templatetags.static import static
+from django.urls import URLPattern, include, path
 from django.views.generic import RedirectView
 
+from tasks_app.admin import activity, refusals
 from tasks_app.admin import handlers as handler_pages
-from tasks_app.admin import refusals
 from tasks_app.api import (
     attempts,
     batch,
@@ -96,5 +97,8 @@ urlpatterns = [
         admin.site.admin_view(partial(handler_pages.handler_view, queue=operator_task.queue_for_operator)),
         name="admin-handler",
     ),
+    path("admin/", include(activity.addresses())),
     path("admin/", admin.site.urls),
+    # Browsers ask for it on every page.
+    path("favicon.ico", RedirectView.as_view(url=static("taskdaemon/favicon.svg")), name="favicon"),
 ]

@@ -78,6 +78,7 @@ LONG = {
     "system/test_silent_nodes.py": "leases run out",
     "system/test_order_of_many.py": "thousands of tasks",
     "system/test_rolling.py": "restarts under load",
+    "browser/": "a browser",
     "setup/test_bootstrap.py": "bootstraps from nothing",
     "metrics/test_kills.py": "kills",
     "api/test_schemathesis.py": "a fuzzer",

@@ -37,6 +37,7 @@ class Cell:
     number: str
     link: str = ""
     tone: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,11 @@ class Board:
     cut: bool
     acts: list[Act]
 
+    @property
+    def without_slots(self) -> list[str]:
+        """The handlers that no living node serves."""
+        return [row.name for row in self.handlers if not row.slots]
+
 
 def board() -> Board:
     """Read it from the database. Raises DatabaseError."""
@@ -127,7 +133,12 @@ def _totals(reading: SystemReading) -> list[tuple[str, Cell]]:
 def _handler(reading: SystemReading, name: str, one: HandlerReading, pause: HandlerPause | None) -> HandlerRow:
     stored: Mapping[str, int] = reading.stored(name)
     cells = [
-        Cell(f"{stored[status]:,}", listed(type=name, status=status), str(status) if stored[status] else "none")
+        Cell(
+            f"{stored[status]:,}",
+            listed(type=name, status=status),
+            str(status) if stored[status] else "none",
+            status.label,
+        )
         for status in Status
     ]
     return HandlerRow(

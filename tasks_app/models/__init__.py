@@ -1,8 +1,6 @@
-"""The tables: tasks, attempts, nodes, counters, pauses, API keys, the audit log, failure groups, alerts.
+"""The tables: tasks, attempts, nodes, counters and their history, pauses, API keys, audit log, failure groups, alerts.
 
-CHECK constraints refuse impossible rows.
-
-Only `lifecycle` changes a task's status, each time by one guarded write.
+CHECK constraints refuse impossible rows. Only `lifecycle` changes a task's status, each time by one guarded write.
 """
 
 import tasks_app.db.lookups  # noqa: F401 (registers the lookup that the CHECKs use)
@@ -16,6 +14,7 @@ from tasks_app.models.counter_delta import CounterDelta
 from tasks_app.models.deployment import Deployment
 from tasks_app.models.failure_group import FailureGroup
 from tasks_app.models.handler_pause import HandlerPause
+from tasks_app.models.history_row import HistoryRow
 from tasks_app.models.idempotency_key import IdempotencyKey
 from tasks_app.models.live_event import LiveEvent
 from tasks_app.models.node import Node
@@ -26,6 +25,6 @@ from tasks_app.models.ungrouped_failure import UngroupedFailure
 
 __all__ = [
     "Alert", "ApiKey", "Attempt", "AuditEntry", "Counter", "CounterDelta", "Deployment", "FailureGroup",
-    "FailureReason", "HandlerPause", "IdempotencyKey", "LiveEvent", "Node", "OutcomeKind", "Status", "Task",
-    "TaskFilter", "TaskQuerySet", "Turn", "UngroupedFailure",
+    "FailureReason", "HandlerPause", "HistoryRow", "IdempotencyKey", "LiveEvent", "Node", "OutcomeKind", "Status",
+    "Task", "TaskFilter", "TaskQuerySet", "Turn", "UngroupedFailure",
 ]  # fmt: skip

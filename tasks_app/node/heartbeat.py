@@ -24,7 +24,7 @@ from tasks_app.lifecycle import (
     renew,
     rescue,
 )
-from tasks_app.metrics import local_counters
+from tasks_app.metrics import history, local_counters
 from tasks_app.node.availability import RENEWAL_SECONDS, Availability
 from tasks_app.node.failure_groups import FailureGroups
 from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
@@ -46,6 +46,8 @@ UPDATE_SECONDS = min(RENEWAL_SECONDS, 10.0)
 CLOCK_STEP_SECONDS = KILL_MARGIN_SECONDS
 #: Between beats. A little less than a second, so that three renewals fit into a lease of some seconds.
 BEAT_SECONDS = 0.95
+#: How long a row of the history may take, and how long after a failure the node tries again.
+HISTORY_SECONDS, HISTORY_RETRY_SECONDS = 3.0, 20.0
 #: Between two searches for live events without an end.
 FORGET_LOST_SECONDS = 600.0
 #: While a node starts, between checks whether its slots have containers.
@@ -79,7 +81,7 @@ class Heartbeat:
         # Everything below is written by the thread of `run`.
         self._starting = True
         self._failure_groups = FailureGroups()
-        self._renewed_at = self._updated_at = float("-inf")
+        self._renewed_at = self._updated_at = self._history_at = float("-inf")
         self._live_log = LiveLog(record.name, in_flight)
         self._live_retrying = Retrying("store what running tasks write")
         self._forget_lost_at = clock.elapsed() + FORGET_LOST_SECONDS
@@ -165,6 +167,8 @@ class Heartbeat:
             self._mark_ready(name)
         local_counters.process.flush()
         self._failure_groups.maintain()
+        if work.minute is not None:
+            self._record_history(work.minute)
         touch(self._home, self._record.name)
         self._write_live_events()
 
@@ -191,6 +195,20 @@ class Heartbeat:
             self._updated_at = now
         else:
             self._record.update_if_changed()
+
+    def _record_history(self, minute: int) -> None:
+        """A history that takes long, or fails, must not cost a lease: it is tried again at a later beat."""
+        now = clock.elapsed()
+        if now < self._history_at:
+            return
+        self._history_at = now + HISTORY_RETRY_SECONDS
+        try:
+            with store().limited(HISTORY_SECONDS):
+                history.record(minute)
+        except DatabaseError as error:
+            log.warning("the history of this minute could not be written", error=str(error))
+        else:
+            self._history_at = float("-inf")
 
     def _compare_clocks(self, before: float, reading: float) -> None:
         """If the database's clock was set, renew at once, and trust no silence until all nodes have had time to renew.

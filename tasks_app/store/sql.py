@@ -62,7 +62,8 @@ DUE_WORK_FULL = (
   coalesce((SELECT expires_at FROM taskdaemon_idempotency_key ORDER BY expires_at LIMIT 1) <= {wall}, {no}),
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at IS NULL AND name <> {node}),
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < {kept}),
-  coalesce((SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= {kept_events}, {no}),"""
+  coalesce((SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= {kept_events}, {no}),
+  CASE WHEN NOT EXISTS (SELECT 1 FROM taskdaemon_history WHERE minute = {minute}) THEN {minute} END,"""
     + ON_HOLD
     + "\n"
 )

@@ -225,7 +225,8 @@ KINDS = ("data", "metadata", "error", "attempt", "stdout", "stderr", "result", "
 def pages_of(client: Client, one: Task, more: list[str]) -> str:
     """The text of all pages that show tasks."""
     addresses = [
-        "/admin/", LIST, f"{LIST}?status=failed", f"{LIST}?q={one.pk}", f"{LIST}{one.pk}/change/",
+        "/admin/", "/admin/activity/", "/admin/activity/runs/", "/admin/activity/slots/",
+        LIST, f"{LIST}?status=failed", f"{LIST}?q={one.pk}", f"{LIST}{one.pk}/change/",
         f"{LIST}{one.pk}/json/", f"{LIST}{one.pk}/cancel/", f"{LIST}{one.pk}/delete/", "/admin/tasks_app/node/",
         "/admin/tasks_app/auditentry/", "/admin/tasks_app/auditentry/{entry}/change/",
         "/admin/tasks_app/auditentry/export/?format=csv", "/admin/tasks_app/auditentry/export/?format=jsonl", *more,

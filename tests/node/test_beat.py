@@ -10,12 +10,14 @@ from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 
 from tasks_app.db.node_lock import NodeLock, has_lock
 from tasks_app.lifecycle import cancel, delete, redrive
 from tasks_app.lifecycle.claim import LEASE_SECONDS
-from tasks_app.models import HandlerPause, LiveEvent, Node, Task
+from tasks_app.metrics import history
+from tasks_app.models import HandlerPause, HistoryRow, LiveEvent, Node, Task
 from tasks_app.node import heartbeat as module
 from tasks_app.node.availability import TRUST_SECONDS, Availability
 from tasks_app.node.heartbeat import Heartbeat
@@ -281,3 +283,41 @@ def test_events_without_an_end_are_looked_for_from_time_to_time(
     monkeypatch.setattr(clock, "elapsed", lambda: passed)
     beating.beat()
     assert LiveEvent.objects.count() == 0
+
+
+def test_a_beat_writes_the_history_of_its_minute_once(beating: BeatingNode) -> None:
+    beating.beat()
+    rows = list(HistoryRow.objects.values())
+    assert len(rows) == 1
+    HistoryRow.objects.create(minute=rows[0]["minute"] + 1, totals={}, handlers={}, last_attempt=0)
+    beating.beat()  # in this minute, or in the next one
+    assert HistoryRow.objects.count() == 2
+
+
+def test_a_beat_whose_minute_has_a_row_sends_nothing_for_the_history(beating: BeatingNode) -> None:
+    beating.beat()
+    [minute] = HistoryRow.objects.values_list("minute", flat=True)
+    HistoryRow.objects.create(minute=minute + 1, totals={}, handlers={}, last_attempt=0)
+    with CaptureQueriesContext(connection) as captured:
+        beating.beat()
+    assert [one["sql"] for one in captured if "history" in one["sql"] and "due" not in one["sql"]] == []
+
+
+def test_a_history_that_cannot_be_written_costs_no_beat_and_is_tried_again_later(
+    beating: BeatingNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def refuse(minute: int) -> None:
+        tried.append(minute)
+        raise OperationalError("the disk is full")
+
+    monkeypatch.setattr(history, "record", refuse)
+    beating.beat()
+    beating.beat()
+    assert len(tried) == 1
+    monkeypatch.setattr(module, "HISTORY_RETRY_SECONDS", 0.0)
+    beating.heartbeat._history_at = float("-inf")
+    beating.beat()
+    beating.beat()
+    assert len(tried) == 3

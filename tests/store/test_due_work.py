@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 
-from tasks_app.models import IdempotencyKey, LiveEvent, Node, Task
+from tasks_app.models import HistoryRow, IdempotencyKey, LiveEvent, Node, Task
 from tasks_app.store import clock
 from tasks_app.store.current import store
 from tasks_app.store.due_work import KEEP_LIVE_EVENTS_SECONDS, KEEP_STOPPED_NODES_DAYS
@@ -39,7 +39,7 @@ def found(**different: object) -> bool:
     """Whether a node called `node` finds exactly this work."""
     work = store().due_work("node", True)
     fields = work._asdict() | {"due": work.due}
-    del fields["now"], fields["next_due"]
+    del fields["now"], fields["next_due"], fields["minute"]
     return fields == NOTHING | different
 
 
@@ -159,3 +159,14 @@ def test_16_due_work_waits_for_no_lock_and_takes_none(full: bool) -> None:
     with elsewhere(lambda: store().due_work("other", full)):
         if not store().single_writer:
             assert len(take()) == 1
+
+
+def test_16_the_present_minute_is_told_until_the_history_has_a_row_of_it() -> None:
+    HistoryRow.objects.create(minute=1, totals={}, handlers={}, last_attempt=0)
+    before = int(clock.moment()[1].timestamp() // 60)
+    minute = store().due_work("node", True).minute
+    assert minute is not None and before <= minute <= int(clock.moment()[1].timestamp() // 60)
+    for each in (minute, minute + 1):
+        HistoryRow.objects.create(minute=each, totals={}, handlers={}, last_attempt=0)
+    assert store().due_work("node", True).minute is None
+    assert store().due_work("node", False).minute is None

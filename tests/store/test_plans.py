@@ -30,7 +30,7 @@ from tasks_app.lifecycle import (
     rescue,
     submit_many,
 )
-from tasks_app.models import Task
+from tasks_app.models import HistoryRow, Task
 from tasks_app.store import clock
 from tasks_app.store.claimed_task import Selection
 from tasks_app.store.postgresql import claim as postgresql
@@ -337,6 +337,21 @@ def test_16_due_work_is_read_along_indexes() -> None:
                     assert scans(explained("EXECUTE due_work('mine')", None)) == []
                 finally:
                     cursor.execute("DEALLOCATE due_work")
+
+
+def test_16_whether_the_history_has_the_present_minute_is_read_by_its_key() -> None:
+    HistoryRow.objects.bulk_create(HistoryRow(minute=n, totals={}, handlers={}, last_attempt=0) for n in range(20_000))
+    sql = part("due_work").STATEMENTS[True]
+    if connection.vendor == "sqlite":
+        plan = explained(sql, {"now": 1.0, "clock": "c", "node": "mine"})
+        [line] = [line for line in plan if "taskdaemon_history" in line]
+        assert re.match(r"SEARCH taskdaemon_history USING .*\(minute=\?\)", line), line
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE taskdaemon_history")
+    plan = planned_once(sql, "'mine'")
+    assert any("taskdaemon_history_pkey" in line for line in plan), plan
+    assert not any("Seq Scan on taskdaemon_history" in line for line in plan), plan
 
 
 def test_promote_reads_due_rows_and_not_all_that_wait() -> None:

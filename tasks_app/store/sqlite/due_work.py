@@ -23,6 +23,7 @@ _PARTS = {
     "array": "json_group_array(node)",
     "handlers": "json_group_array(handler)",
     "no": "0",
+    "minute": "CAST(strftime('%s', 'now') AS integer) / 60",
     "longest": MAX_VALID_LEASE_SECONDS,
 }
 _RUNNING = {"holders": HOLDERS.format(**_PARTS), "lost": LOST.format(**_PARTS)}
@@ -35,7 +36,7 @@ def due_work(node: str, full: bool) -> DueWork:
     """See Store."""
     bound = {"now": clock.seconds(), "clock": clock.clock_id(), "node": node}
     now, next_due, holders, *rest = _row(STATEMENTS[full], bound)
-    found: list[Any] = [*map(bool, rest[:-2]), _on_hold(*rest[-2:])] if full else []
+    found: list[Any] = [*map(bool, rest[:-3]), rest[-3], _on_hold(*rest[-2:])] if full else []
     return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *found)
 
 

@@ -1,0 +1,132 @@
+"""The page with pictures over time, and what its script asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from tasks_app.admin.known_types import known_types
+from tasks_app.admin.pictures import as_json, tables
+from tasks_app.admin.runs import latest_runs, runs
+from tasks_app.admin.slots import slot_rows
+from tasks_app.admin.text import line
+from tasks_app.metrics.trends import WINDOWS, Window, first_attempt, moment, present_minute, trends
+
+DEFAULT_WINDOW = "hour"
+
+
+class _BadAddress(ValueError):
+    """A parameter of the address is not understood; the text says why and what there is."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a request asks for. `handler`: None for all of them."""
+
+    name: str
+    handler: str | None
+
+    @property
+    def window(self) -> Window:
+        """How far it looks back."""
+        return WINDOWS[self.name]
+
+    def query(self, **other: str | None) -> str:
+        """The address's query for this, with something else in place of a part."""
+        words = {"span": self.name, "handler": self.handler, **other}
+        return urlencode({name: value for name, value in words.items() if value is not None})
+
+
+def _wanted(request: HttpRequest) -> Wanted:
+    name = request.GET.get("span", DEFAULT_WINDOW)
+    handler = request.GET.get("handler") or None
+    if name not in WINDOWS:
+        raise _BadAddress(f"There is no span “{line(name, 40)}”; there are {', '.join(WINDOWS)}.")
+    if handler is not None and handler not in (known := known_types()):
+        raise _BadAddress(f"There is no handler “{line(handler, 60)}”; there are {', '.join(known) or 'none'}.")
+    return Wanted(name, handler)
+
+
+View = Callable[[HttpRequest], HttpResponse]
+
+
+def _for_viewers(view: View) -> View:
+    """Only GET, and only for users who may see tasks."""
+
+    @wraps(view)
+    def checked(request: HttpRequest) -> HttpResponse:
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET"])
+        if not request.user.has_perm("tasks_app.view_task") and not request.user.has_perm("tasks_app.change_task"):
+            raise PermissionDenied
+        return view(request)
+
+    return checked
+
+
+def _json(answer: Callable[[Wanted], dict[str, Any]]) -> View:
+    def view(request: HttpRequest) -> HttpResponse:
+        try:
+            return JsonResponse(answer(_wanted(request)))
+        except _BadAddress as error:
+            return JsonResponse({"error": str(error)}, status=400)
+
+    return _for_viewers(view)
+
+
+def _trends(wanted: Wanted) -> dict[str, Any]:
+    window = wanted.window
+    return as_json(trends(window.minutes, window.step, present_minute(), wanted.handler))
+
+
+def _runs(wanted: Wanted) -> dict[str, Any]:
+    since = present_minute() - wanted.window.minutes
+    return runs(first_attempt(since), moment(since), wanted.handler).as_json()
+
+
+def _slots(wanted: Wanted) -> dict[str, Any]:
+    return {"rows": [row.as_json() for row in slot_rows(wanted.handler)]}
+
+
+def _page(request: HttpRequest) -> HttpResponse:
+    context = {**admin.site.each_context(request), "title": "Activity", "handlers": known_types(), "windows": WINDOWS}
+    try:
+        wanted = _wanted(request)
+    except _BadAddress as error:
+        context |= {"wrong": str(error), "wanted": Wanted(DEFAULT_WINDOW, None)}
+        return TemplateResponse(request, "taskdaemon/activity.html", context, status=400)
+    window, now = wanted.window, present_minute()
+    found = trends(window.minutes, window.step, now, wanted.handler, every=window.table_step)
+    latest = latest_runs(moment(now - window.minutes), wanted.handler)
+    context |= {
+        "wanted": wanted,
+        "spans": [(name, wanted.query(span=name), name == wanted.name) for name in WINDOWS],
+        "query": wanted.query(),
+        "empty": found.empty,
+        "tables": tables(found, days=window.minutes > WINDOWS["day"].minutes),
+        "rows": slot_rows(wanted.handler),
+        "runs": [(run, reverse("admin:tasks_app_task_change", args=(run.task_id,))) for run in latest],
+        "now": datetime.now(UTC),
+    }
+    return TemplateResponse(request, "taskdaemon/activity.html", context)
+
+
+def addresses() -> list[URLPattern]:
+    """The page's addresses, below those of the admin."""
+    views: dict[str, tuple[str, View]] = {
+        "activity": ("", _for_viewers(_page)),
+        "activity-trends": ("trends/", _json(_trends)),
+        "activity-runs": ("runs/", _json(_runs)),
+        "activity-slots": ("slots/", _json(_slots)),
+    }
+    return [path(f"activity/{end}", admin.site.admin_view(view), name=name) for name, (end, view) in views.items()]

@@ -1,0 +1,110 @@
+"""The slots of each handler on each node, and the tasks that run in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.urls import reverse
+from django.utils import timezone
+
+from tasks_app.admin.text import harmless, line
+from tasks_app.metrics.span import span
+from tasks_app.metrics.system_reading import current_reading
+from tasks_app.models import Node, Task
+
+#: Running tasks that are read, slots that one row shows, and rows.
+MAX_TASKS, MAX_SLOTS, MAX_ROWS = 2_000, 200, 200
+MAX_PROBLEM_CHARS = 200
+
+
+@dataclass(frozen=True)
+class BusySlot:
+    """A slot that runs a task, for `seconds`."""
+
+    task: str
+    seconds: str
+
+    @property
+    def link(self) -> str:
+        """The task's page."""
+        return reverse("admin:tasks_app_task_change", args=(self.task,))
+
+
+@dataclass(frozen=True)
+class SlotRow:
+    """The slots of a handler on a node. `dead`: of a silent node, or without a container because of `problem`.
+
+    `more`: slots that are not shown.
+    """
+
+    handler: str
+    node: str
+    state: str
+    busy: list[BusySlot]
+    warm: int
+    starting: int
+    dead: int
+    more: int
+    problem: str
+
+    @property
+    def marks(self) -> list[tuple[str, str]]:
+        """(state, letter) of each slot without a task."""
+        return [
+            *[("warm", "W")] * self.warm,
+            *[("starting", "S")] * self.starting,
+            *[("dead", "D")] * self.dead,
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """For the page's script."""
+        return {
+            "handler": self.handler,
+            "node": self.node,
+            "state": self.state,
+            "busy": [{"task": one.task, "seconds": one.seconds, "link": one.link} for one in self.busy],
+            "warm": self.warm,
+            "starting": self.starting,
+            "dead": self.dead,
+            "more": self.more,
+            "problem": self.problem,
+        }
+
+
+def slot_rows(handler: str | None = None) -> list[SlotRow]:
+    """Of living nodes and of those that have been silent for some minutes. Raises DatabaseError."""
+    reading, now = current_reading(), timezone.now()
+    silent = list(Node.objects.filter(name__in=list(reading.silent), stopped_at=None).order_by("name"))
+    running: dict[tuple[str, str | None], list[BusySlot]] = {}
+    tasks = Task.objects.running() if handler is None else Task.objects.running().filter(task_type=handler)
+    for key, name, node, started_at in tasks.values_list("pk", "task_type", "node", "started_at")[:MAX_TASKS]:
+        running.setdefault((name, node), []).append(BusySlot(str(key), span(now - (started_at or now))))
+    rows = [
+        _row(name, node, states, running.get((name, node.name), ()), node.name in reading.silent)
+        for node in [*reading.nodes, *silent]
+        for name, states in node.pools.items()
+        if handler is None or name == handler
+    ]
+    return sorted(rows, key=lambda row: (row.handler, row.node))[:MAX_ROWS]
+
+
+def _row(name: str, node: Node, state: Mapping[str, Any], busy: Sequence[BusySlot], silent: bool) -> SlotRow:
+    slots, problem = int(state["slots"]), state.get("problem") or ""
+    shown = list(busy[:MAX_SLOTS])
+    idle = max(min(slots, MAX_SLOTS) - len(shown), 0)
+    warm = 0 if silent else min(max(int(state["warm"]) - len(busy), 0), idle)
+    cold = idle - warm
+    dead = cold if silent or problem else 0
+    return SlotRow(
+        handler=line(name, 60),
+        node=line(node.name),
+        state="silent" if silent else "draining" if node.draining else "alive",
+        busy=shown,
+        warm=warm,
+        starting=cold - dead,
+        dead=dead,
+        more=max(slots - MAX_SLOTS, 0),
+        problem=harmless(problem[:MAX_PROBLEM_CHARS]),
+    )

@@ -1,0 +1,194 @@
+"""What the history says about a time: tasks a minute, queues, percentiles, slots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db.models import F
+from django.db.models.fields.json import KeyTransform
+
+from tasks_app.metrics.counters import BUCKETS
+from tasks_app.metrics.history import COARSE_MINUTES, DAY_MINUTES, HOUR_MINUTES, key
+from tasks_app.models import FailureReason, HistoryRow
+from tasks_app.store import clock
+
+PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+Values = list[float | None]
+"""One value a step; None: unknown."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """How far to look back, and the minutes between two values: of a picture, and of the table behind it."""
+
+    minutes: int
+    step: int
+    table_step: int
+
+
+WINDOWS: Mapping[str, Window] = {
+    "hour": Window(HOUR_MINUTES, 1, 5),
+    "day": Window(DAY_MINUTES, 5, 60),
+    "week": Window(7 * DAY_MINUTES, COARSE_MINUTES, 6 * HOUR_MINUTES),
+}
+
+
+@dataclass(frozen=True)
+class Trends:
+    """Values at `minutes` (since 1970); each is of the time since the minute before it in the list.
+
+    `outcomes`: tasks that ended, a minute: `completed`, and the failure reasons that occurred. `queue`: tasks.
+    `oldest`, `wait` and `run`: seconds, the last two by the keys of PERCENTILES. `slots`: `all`, `warm`, `busy`.
+    """
+
+    minutes: list[int]
+    outcomes: dict[str, Values]
+    queue: dict[str, Values]
+    oldest: dict[str, Values]
+    wait: dict[str, Values]
+    run: dict[str, Values]
+    slots: dict[str, Values]
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no difference of two rows yet."""
+        return all(value is None for value in self.outcomes["completed"])
+
+
+@dataclass(frozen=True)
+class _Sample:
+    minute: int
+    entry: Mapping[str, Any]
+
+    def counts(self) -> dict[str, int]:
+        return {"completed": self.entry.get("completed", 0), **self.entry.get("failed", {})}
+
+
+def present_minute() -> int:
+    """Minutes since 1970, by the database's clock. May cost a query. Raises DatabaseError."""
+    return int(clock.moment()[1].timestamp() // 60)
+
+
+def moment(minute: int) -> datetime:
+    """The beginning of a minute since 1970."""
+    return datetime.fromtimestamp(minute * 60, UTC)
+
+
+def first_attempt(minute: int) -> int:
+    """An id below those of the attempts that ended since a minute; 0 if the history has none. Raises DatabaseError."""
+    rows = HistoryRow.objects.filter(minute__lte=minute, minute__gte=minute - COARSE_MINUTES)
+    return rows.order_by("-minute").values_list("last_attempt", flat=True).first() or 0
+
+
+def trends(minutes: int, step: int, now: int, handler: str | None = None, every: int | None = None) -> Trends:
+    """Read the trends of the `minutes` before `now`, of one handler or of all together. Raises DatabaseError.
+
+    Rows `step` minutes apart are read. The values are as far apart, or `every` minutes, a multiple of that.
+    """
+    every, last = every or step, now - now % step
+    grid = list(range(last - minutes + every, last + 1, every))
+    steps = list(_steps(grid, every, _samples(grid[0] - every, last, step, handler)))
+    reasons = [
+        reason.value
+        for reason in FailureReason
+        if any(_grown(now.counts(), then.counts(), reason.value) for now, then in steps if now and then)
+    ]
+    return Trends(
+        minutes=grid,
+        outcomes={name: _rates(steps, name) for name in ("completed", *reasons)},
+        queue={name: _plain(steps, name) for name in ("ready", "waiting")},
+        oldest={"oldest": _plain(steps, "oldest")},
+        wait=_percentiles(steps, "wait"),
+        run=_percentiles(steps, "run"),
+        slots={name: _plain(steps, field) for name, field in (("all", "slots"), ("warm", "warm"), ("busy", "running"))},
+    )
+
+
+_Step = tuple[_Sample | None, _Sample | None]
+"""The sample of a step, and the one before it."""
+
+
+def _samples(first: int, last: int, step: int, handler: str | None) -> Iterable[_Sample]:
+    rows = HistoryRow.objects.annotate(late=F("minute") % step).filter(minute__range=(first, last), late=0)
+    column: Any = "totals" if handler is None else KeyTransform(key(handler), "handlers")
+    for minute, entry in rows.order_by("minute").values_list("minute", column):
+        yield _Sample(minute, entry or {})
+
+
+def _steps(grid: Sequence[int], every: int, samples: Iterable[_Sample]) -> Iterable[_Step]:
+    """For each minute of the grid the last sample since the minute before, and the one that it is compared with."""
+    found: dict[int, list[_Sample]] = {}
+    for sample in samples:
+        found.setdefault(-((grid[-1] - sample.minute) // every), []).append(sample)
+    before = found.get(-len(grid), [None])[-1]
+    for place in range(1 - len(grid), 1):
+        here = found.get(place)
+        if here is None:
+            yield None, before
+            continue
+        yield here[-1], before or (here[0] if len(here) > 1 else None)
+        before = here[-1]
+
+
+def _grown(now: Mapping[str, int], then: Mapping[str, int], name: str) -> int:
+    return _difference(now.get(name, 0), then.get(name, 0))
+
+
+def _difference(now: int, then: int) -> int:
+    """What a sum has grown by. One that is smaller than before has begun anew."""
+    return now - then if now >= then else now
+
+
+def _rates(steps: Sequence[_Step], name: str) -> Values:
+    """What a sum has grown by a minute. Steps without a sample have the average up to the next one."""
+    rates: Values = []
+    following: float | None = None
+    for now, then in reversed(steps):
+        if then is None:
+            following = None
+        elif now is not None:
+            following = round(_grown(now.counts(), then.counts(), name) / (now.minute - then.minute), 3)
+        rates.append(following)
+    return rates[::-1]
+
+
+def _plain(steps: Sequence[_Step], name: str) -> Values:
+    return [None if now is None else now.entry.get(name, 0) for now, _ in steps]
+
+
+def _percentiles(steps: Sequence[_Step], name: str) -> dict[str, Values]:
+    seen = [None if now is None or then is None else _observed(now.entry, then.entry, name) for now, then in steps]
+    return {
+        label: [None if one is None else percentile(one, share) for one in seen] for label, share in PERCENTILES.items()
+    }
+
+
+def _observed(now: Mapping[str, Any], then: Mapping[str, Any], name: str) -> list[int]:
+    """The observations in each bucket between two samples."""
+    after, before = now.get(name, ()), then.get(name, ())
+    padded = [*before, *[0] * (len(after) - len(before))]
+    if len(before) > len(after) or any(old > new for new, old in zip(after, padded, strict=True)):
+        return list(after)  # begun anew
+    return [new - old for new, old in zip(after, padded, strict=True)]
+
+
+def percentile(buckets: Sequence[int], share: float) -> float | None:
+    """The value in seconds that this share of the observations does not exceed, interpolated within its bucket.
+
+    None without observations. At most the last bound of BUCKETS.
+    """
+    wanted, below = share * sum(buckets), 0
+    if not wanted:
+        return None
+    for index, count in enumerate(buckets):
+        if count and below + count >= wanted:
+            if index >= len(BUCKETS):
+                break
+            low = BUCKETS[index - 1] if index else 0.0
+            return round(low + (BUCKETS[index] - low) * (wanted - below) / count, 6)
+        below += count
+    return BUCKETS[-1]

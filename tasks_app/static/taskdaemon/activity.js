@@ -1,0 +1,24 @@
+"use strict";
+// The activity page: draws its pictures, and again every half minute.
+{
+  const SECONDS = 30;
+  const { json, every, said, onTheme, chart, scatter } = window.taskdaemon;
+  const page = document.getElementById("td-pictures"), updated = document.getElementById("td-updated");
+  const box = (key) => page.querySelector(`[data-picture="${key}"]`);
+  let trends = null, runs = null;
+
+  function draw() {
+    if (!trends || !runs) return;
+    for (const picture of trends.pictures) chart.draw(box(picture.key), trends.minutes, picture, false);
+    scatter.draw(box("runs"), runs, page.dataset.task, 60 * (2 * trends.minutes[0] - trends.minutes[1]), 60 * trends.minutes.at(-1));
+  }
+
+  every(SECONDS, async () => {
+    [trends, runs] = await Promise.all([json(page.dataset.trends), json(page.dataset.runs)]);
+    draw();
+  }, (error) => said(updated, error));
+  onTheme(draw);
+
+  const choice = document.getElementById("td-handler");
+  choice.addEventListener("change", () => choice.form.submit());
+}

@@ -1,0 +1,41 @@
+"use strict";
+// The dashboard: small pictures of the last hour, and its numbers anew every 10 seconds while it is visible.
+{
+  const SECONDS = 10;
+  const { json, every, said, onTheme, chart } = window.taskdaemon;
+  const small = document.getElementById("td-small"), updated = document.getElementById("td-updated");
+  let trends = null;
+
+  function draw() {
+    if (!trends) return;
+    for (const box of small.querySelectorAll("[data-picture]")) {
+      chart.draw(box, trends.minutes, trends.pictures.find((one) => one.key === box.dataset.picture), true);
+    }
+  }
+
+  // Puts the parts of the page as the server renders it now in the place of those that are shown.
+  async function freshen() {
+    const answer = await fetch(location.href, { redirect: "error" });
+    if (!answer.ok) throw new Error(`answer ${answer.status}`);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const old of document.querySelectorAll("[data-fresh]")) {
+      const fresh = page.querySelector(`[data-fresh="${old.dataset.fresh}"]`);
+      if (fresh && !old.contains(document.activeElement)) old.replaceChildren(...fresh.childNodes);
+    }
+  }
+
+  if (small) {
+    const failed = (error) => said(updated, error);
+    every(30, async () => {
+      trends = await json(small.dataset.trends);
+      draw();
+    }, failed);
+    let first = true;
+    every(SECONDS, async () => {
+      if (!first) await freshen();
+      first = false;
+      said(updated);
+    }, failed);
+    onTheme(draw);
+  }
+}

@@ -1,0 +1,44 @@
+"use strict";
+// The strip of slots, as in slot_strip.html.
+{
+  const SECONDS = 3;
+  const MARKS = { warm: "W", starting: "S", dead: "D" };
+
+  function element(name, classes, text, title) {
+    const made = document.createElement(name);
+    made.className = classes;
+    made.textContent = text;
+    if (title) made.title = title;
+    return made;
+  }
+
+  function row(of) {
+    const item = element("li", "td-slot-row", ""), slots = element("span", "td-slots", "");
+    for (const one of of.busy) {
+      const link = element("a", "td-slot td-slot-busy", "B", `busy for ${one.seconds}: task ${one.task}`);
+      link.href = one.link;
+      slots.append(link);
+    }
+    for (const [state, letter] of Object.entries(MARKS)) {
+      for (let count = 0; count < of[state]; count++) slots.append(element("span", `td-slot td-slot-${state}`, letter, state));
+    }
+    if (of.more) slots.append(` and ${of.more} more`);
+    const node = of.state === "alive" ? of.node : `${of.node}, ${of.state}`;
+    item.append(element("strong", "", of.handler), " ", element("span", "td-slot-node", node), " ", slots);
+    if (of.problem) item.append(" ", element("span", "td-error", of.problem));
+    return item;
+  }
+
+  function show(list, rows) {
+    const focused = list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    list.replaceChildren(...rows.map(row));
+    if (!rows.length) list.append(element("li", "td-hint", "No node lives, and none has been silent for less than ten minutes."));
+    if (focused) [...list.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused)?.focus();
+  }
+
+  const list = document.getElementById("td-slots"), updated = document.getElementById("td-updated");
+  window.taskdaemon.every(SECONDS, async () => {
+    show(list, (await window.taskdaemon.json(list.dataset.source)).rows);
+    window.taskdaemon.said(updated);
+  }, (error) => window.taskdaemon.said(updated, error));
+}

@@ -1,0 +1,147 @@
+"""Pages in Chromium, from a live server with rows of every kind."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+
+from tasks_app.metrics import system_reading
+from tasks_app.metrics.history import key
+from tasks_app.metrics.trends import present_minute
+from tasks_app.models import HistoryRow
+from testkit.needs import program
+from tests.admin.rows import HOSTILE, attempt, task
+from tests.admin.test_dashboard import node
+
+HERE = Path(__file__).parent
+#: Narrow and wide.
+WIDTHS = (390, 1440)
+Theme = Literal["light", "dark"]
+THEMES: tuple[Theme, ...] = ("light", "dark")
+
+
+@dataclass
+class Opened:
+    """A page in a tab. `console`: what the browser complains about; `asked`: the requests, by path."""
+
+    page: Page
+    base: str
+    console: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def go(self, path: str) -> None:
+        """Load a page; its pictures are drawn, if it has some."""
+        self.page.goto(f"{self.base}{path}")
+        if self.page.locator("[data-picture]").count():
+            self.page.locator("[data-picture=outcomes] canvas").first.wait_for()
+
+
+@pytest.fixture(scope="module")
+def chromium(django_db_setup: None) -> Iterator[Browser]:
+    """Debian's Chromium. Playwright's own is not downloaded."""
+    path = program("chromium")
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        # Playwright runs an event loop in this thread, in which Django refuses queries.
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+
+
+@pytest.fixture
+def address(chromium: Browser, live_server: object) -> str:
+    """The address of a live server."""
+    system_reading._last = None
+    return str(live_server).replace("127.0.0.1", "localhost")
+
+
+@pytest.fixture
+def rows(address: str) -> dict[str, str]:
+    """Handlers, nodes, a history of a week, runs of every outcome, and the ids of a running and a failed task."""
+    node(
+        "one",
+        pools={"echo": {"slots": 4, "warm": 3, "problem": None}, "prime": {"slots": 2, "warm": 2, "problem": None}},
+    )
+    node("two", pools={"echo": {"slots": 3, "warm": 0, "problem": f"no image {HOSTILE}\u202e"}})
+    node("quiet", seen_seconds_ago=300, pools={"prime": {"slots": 2, "warm": 2, "problem": None}})
+    runs = str(task("processing", node="one", last_error=HOSTILE).pk)
+    failed = task("failed", last_error=HOSTILE * 20, failure_reason="crash")
+    outcomes = ("success", "error", "timeout", "crash", "oom", "bad_reply", "worker_lost", "released", "cancelled")
+    now = timezone.now()
+    for number, outcome in enumerate(outcomes, 1):
+        ended = now - timedelta(minutes=5 * number)
+        attempt(failed, number, outcome, ended_at=ended, started_at=ended, seconds=0.02 * 3**number)
+    minute = present_minute()
+    steps = sorted({*range(61), *range(minute % 5, 1500, 5), *range(minute % 15, 10_200, 15)})
+    HistoryRow.objects.bulk_create(_row(minute - back, 10_200 - back, back) for back in steps)
+    return {"running": runs, "failed": str(failed.pk)}
+
+
+def _row(minute: int, age: int, back: int) -> HistoryRow:
+    busy = 1 + (back // 60) % 5
+    of = {
+        "received": 40 * age, "completed": 30 * age + 7 * (age // 50), "retried": age, "ready": 10 * busy + back % 7,
+        "failed": {"crash": 2 * age, "timeout": age, "handler_error": 3 * age, "oom": age // 2}, "waiting": back % 3,
+        "wait": [0, 5 * age, 9 * age, 3 * age, age], "run": [0, 0, 0, 2 * age, 20 * age, 10 * age, age],
+        "running": busy, "oldest": 1.5 * busy, "slots": 9, "warm": 5,
+    }  # fmt: skip
+    return HistoryRow(minute=minute, totals=of, handlers={key("echo"): of, key("prime"): of}, last_attempt=0)
+
+
+Open = Callable[..., Opened]
+
+
+@pytest.fixture
+def opened(chromium: Browser, address: str, rows: dict[str, str]) -> Iterator[Open]:
+    """Opens tabs with an administrator's session, in which nothing may be wrong until the test ends."""
+    client = Client()
+    client.force_login(User.objects.create_superuser("ada", None, "a good password"))
+    session = client.cookies["taskdaemon_session"].value
+    contexts: list[BrowserContext] = []
+    tabs: list[Opened] = []
+
+    def new(width: int = 1440, theme: Theme = "light", script: bool = True) -> Opened:
+        context = chromium.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme=theme,
+            java_script_enabled=script,
+        )
+        contexts.append(context)
+        context.add_cookies([{"name": "taskdaemon_session", "value": session, "url": address}])
+        tab = Opened(context.new_page(), address)
+        tab.page.on("console", partial(_note, tab))
+        tab.page.on("pageerror", lambda error: tab.console.append(str(error)))
+        tab.page.on("request", lambda request: tab.asked.append(request.url.removeprefix(address)))
+        tabs.append(tab)
+        return tab
+
+    yield new
+    for context in contexts:
+        context.close()
+    assert [tab.console for tab in tabs if tab.console] == []
+
+
+def _note(tab: Opened, said: ConsoleMessage) -> None:
+    if said.type in ("error", "warning"):
+        tab.console.append(said.text)
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe-core."""
+    npm, folder = program("npm"), tmp_path_factory.mktemp("axe")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(HERE / name, folder)
+    words = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--cache", str(folder / "cache")]
+    subprocess.run([npm, *words], cwd=folder, check=True, capture_output=True, timeout=110)
+    return (folder / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
