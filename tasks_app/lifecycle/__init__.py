@@ -4,16 +4,18 @@ A move is an UPDATE whose WHERE states the old status and, for a running task, t
 move has not happened. Nothing else in the project changes a status.
 """
 
-from tasks_app.lifecycle.cancel import cancel, cancelled
+from tasks_app.lifecycle.cancel import cancel, cancel_many, cancelled
 from tasks_app.lifecycle.claim import claim, ready_types
-from tasks_app.lifecycle.delete import delete
+from tasks_app.lifecycle.delete import delete, delete_many
+from tasks_app.lifecycle.edit import Edited, edit_and_redrive
 from tasks_app.lifecycle.expire import expire
 from tasks_app.lifecycle.idempotency import earlier, forget_idempotency_keys
 from tasks_app.lifecycle.intake import intake
 from tasks_app.lifecycle.maintenance import due_work, maintain
+from tasks_app.lifecycle.prioritize import prioritize, prioritize_many
 from tasks_app.lifecycle.promote import promote
 from tasks_app.lifecycle.prune import prune
-from tasks_app.lifecycle.redrive import LivingTwin, redrive
+from tasks_app.lifecycle.redrive import LivingTwin, redrive, redrive_many
 from tasks_app.lifecycle.renew import held, renew
 from tasks_app.lifecycle.rescue import rescue
 from tasks_app.lifecycle.settle import settle
@@ -30,6 +32,7 @@ __all__ = [
     "ClaimRequest",
     "ClaimedTask",
     "DueWork",
+    "Edited",
     "IdempotencyKey",
     "KeyReused",
     "KeysContended",
@@ -40,20 +43,26 @@ __all__ = [
     "Submitted",
     "TaskOptions",
     "cancel",
+    "cancel_many",
     "cancelled",
     "claim",
     "delete",
+    "delete_many",
     "due_work",
     "earlier",
+    "edit_and_redrive",
     "expire",
     "forget_idempotency_keys",
     "held",
     "intake",
     "maintain",
+    "prioritize",
+    "prioritize_many",
     "promote",
     "prune",
     "ready_types",
     "redrive",
+    "redrive_many",
     "renew",
     "rescue",
     "settle",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from uuid import UUID
+
+from django.db import DEFAULT_DB_ALIAS
 
 from tasks_app.metrics import counters
 from tasks_app.models import Attempt, Task
@@ -24,3 +28,11 @@ def delete(task_id: UUID) -> bool:
         task_type, status = found
         counters.add([(f"deleted|{task_type}|{status}", 1)])
     return True
+
+
+def delete_many(tasks: Sequence[Task]) -> None:
+    """Remove tasks that the caller's write transaction has locked, with their attempts."""
+    ids = [task.pk for task in tasks]
+    Attempt.objects.filter(task_id__in=ids)._raw_delete(DEFAULT_DB_ALIAS)
+    Task.objects.filter(pk__in=ids)._raw_delete(DEFAULT_DB_ALIAS)
+    counters.add(Counter(f"deleted|{task.task_type}|{task.status}" for task in tasks))

@@ -1,4 +1,5 @@
-"""The tables: tasks, attempts, nodes, counters, API keys, the audit log. CHECK constraints refuse impossible rows.
+"""The tables: tasks, attempts, operations, nodes, counters, API keys, the audit log. CHECK constraints refuse
+impossible rows.
 
 Only `lifecycle` changes a task's status, each time by one guarded write.
 """
@@ -13,10 +14,11 @@ from tasks_app.models.counter_delta import CounterDelta
 from tasks_app.models.deployment import Deployment
 from tasks_app.models.idempotency_key import IdempotencyKey
 from tasks_app.models.node import Node
+from tasks_app.models.operation import Operation, OperationState, Verb
 from tasks_app.models.task import Task, TaskQuerySet
 from tasks_app.models.task_filter import TaskFilter
 
 __all__ = [
     "ApiKey", "Attempt", "AuditEntry", "Counter", "CounterDelta", "Deployment", "FailureReason", "IdempotencyKey",
-    "Node", "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet",
+    "Node", "Operation", "OperationState", "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet", "Verb",
 ]  # fmt: skip

@@ -25,7 +25,8 @@ class TaskFilter:
     """Conditions that all hold for the tasks meant. None is no condition.
 
     `priority_min`, `priority_max`: both inclusive. `created_after`: at or after this moment; `created_before`: before
-    it. `error`: a part of `last_error`, in the same case. `tags`: a task has all of them.
+    it. `error`: a part of `last_error`, in the same case. `tags`: a task has all of them. `ended_after`: completed or
+    failed at this moment or later. `words`: each is in `last_error`, in any case. `first_id`, `last_id`: both inclusive.
     """
 
     statuses: frozenset[str] | None = None
@@ -38,6 +39,10 @@ class TaskFilter:
     ids: frozenset[UUID] | None = None
     error: str | None = None
     tags: frozenset[str] | None = None
+    ended_after: datetime | None = None
+    words: tuple[str, ...] | None = None
+    first_id: UUID | None = None
+    last_id: UUID | None = None
 
     @property
     def given(self) -> frozenset[str]:
@@ -64,14 +69,14 @@ class TaskFilter:
 
     @property
     def id_range(self) -> tuple[UUID, UUID]:
-        """The smallest and the largest id that a task of this time of creation can have."""
+        """The smallest and the largest id that a matching task can have."""
         difference = timedelta(seconds=MAX_CLOCK_DIFFERENCE)
         low, high = FIRST_ID, LAST_ID
         if self.created_after is not None:
             low = _bound(self.created_after, -difference, FIRST_ID)
         if self.created_before is not None:
             high = _bound(self.created_before, difference, LAST_ID)
-        return low, high
+        return max(low, self.first_id or FIRST_ID), min(high, self.last_id or LAST_ID)
 
     def matching(self, tasks: TaskQuerySet) -> TaskQuerySet:
         """Those of these tasks that match."""
@@ -88,12 +93,17 @@ class TaskFilter:
             ("priority__lte", self.priority_max),
             ("created_at__gte", self.created_after),
             ("created_at__lt", self.created_before),
+            ("completed_at__gte", self.ended_after),
+            ("pk__gte", self.first_id),
+            ("pk__lte", self.last_id),
         ):
             if value is not None:
                 tasks = tasks.filter(**{lookup: value})
         if self.error is not None:
             # Not a lookup such as `contains`: LIKE on SQLite ignores the case and limits the pattern.
             tasks = tasks.alias(error_at=StrIndex(F("last_error"), Value(self.error))).filter(error_at__gt=0)
+        for word in self.words or ():
+            tasks = tasks.filter(last_error__icontains=word)
         for number, tag in enumerate(sorted(self.tags or ())):
             # In the array's text, which has no other quotes: a tag has no character that JSON escapes.
             at = StrIndex(Cast("tags", TextField()), Value(f'"{tag}"'))

@@ -24,6 +24,7 @@ from tasks_app.node.claimer import Claimer
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.operation_worker import OperationWorker
 from tasks_app.node.ready_types import ReadyTypes
 from tasks_app.node.record import NodeRecord, new_name
 from tasks_app.node.result_writer import ResultWriter
@@ -83,9 +84,10 @@ class Node:
         if any(handler.image for handler in handlers.values()):
             self._sweeper = Sweeper(engine, home, domain, availability.trusts_silence)
             removed = self._sweeper.containers_removed
+        self._operation_worker = OperationWorker(self.name)
         self._heartbeat = Heartbeat(
             self._record, home, self.in_flight, availability, self._ready_types.mark, self._dispatcher.set_shared,
-            removed,
+            removed, self._operation_worker.wake,
         )  # fmt: skip
         # Written by the thread that starts and drains the node.
         self._threads: dict[str, threading.Thread] = {}
@@ -109,6 +111,7 @@ class Node:
             self._spawn("result-writer", self._result_writer.run)
         self._spawn("heartbeat", self._heartbeat.run)
         self._spawn("watch", self._heartbeat.watch)
+        self._spawn("operations", self._operation_worker.run)
         if self._sweeper is not None:
             self._spawn("sweeper", self._sweeper.run)
         log.info("node started", node=self.name, handlers=sorted(self.pools))
@@ -137,6 +140,7 @@ class Node:
         # 1. No further claims. The row says so at the next beat.
         self._record.start_draining()
         self._dispatcher.stop()
+        self._operation_worker.stop()  # another node goes on with its operations
         self._threads["dispatcher"].join(10.0)  # a claim in progress is completed first
         if self._dispatcher_writes:
             # The dispatcher has written results until now; two threads would compete for them.

@@ -34,6 +34,8 @@ class DueWork(NamedTuple):
     peers: bool = False
     #: The row of a node that stopped `KEEP_STOPPED_NODES_DAYS` ago.
     old_nodes: bool = False
+    #: An operation that is not over.
+    operations: bool = False
 
     @property
     def due(self) -> bool:

@@ -48,7 +48,8 @@ DUE_WORK_FULL = (
     WHERE status = 'pending' AND attempts = 0 AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1) <= {wall}, {no}),
   coalesce((SELECT expires_at FROM taskdaemon_idempotency_key ORDER BY expires_at LIMIT 1) <= {wall}, {no}),
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at IS NULL AND name <> {node}),
-  EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < {kept})
+  EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < {kept}),
+  EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_operation WHERE state = 'running' ORDER BY id LIMIT 1) AS d)
 """
 )
 # The conditions are literals, as in the partial indexes, so that no final task is read. Among tasks that have not run

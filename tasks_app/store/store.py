@@ -50,6 +50,8 @@ class Store(Protocol):
     """Whether a write waits for every other write, so that a second thread that writes gains nothing."""
     tasks_per_commit: int
     """How many tasks to change in one commit if each could have its own."""
+    tasks_per_batch: int
+    """How many tasks an operation changes in one commit: few enough that claims and submits do not wait long."""
 
     def insert(self, new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]) -> None:
         """(none) -> pending: new tasks with their ids and their data as JSON text, and the counters.
@@ -241,4 +243,19 @@ class Store(Protocol):
         Needs `bare_writing(one_statement=True)` or a transaction.
         35. If a key is stored already, neither it nor its tasks are; a transaction that may store it is waited for. The
             others are stored as by `insert`.
+        """
+
+    def redrive(self, rows: Sequence[tuple[UUID, int]]) -> set[UUID]:
+        """failed -> pending, ready from now on at these positions and with all retries, in the caller's transaction; it
+        needs one. Returns the ids of those that had failed.
+
+        36. A task that has not failed is left as it is. If a living task has the unique key of one of them, the database
+            refuses all: IntegrityError. Counts nothing.
+        """
+
+    def set_priority(self, rows: Sequence[tuple[UUID, int | None]], priority: int) -> set[UUID]:
+        """A pending task gets another priority, in the caller's transaction; it needs one. Returns the ids of those that
+        were pending.
+
+        37. One with a position gets it; the others keep theirs.
         """

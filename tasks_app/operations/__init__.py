@@ -1,0 +1,13 @@
+"""Operations: acts on all tasks that match a filter. They are started here, and nodes work them off in batches.
+
+An operation's filter is frozen at its start: no task that comes later matches. It is walked by the tasks' ids. A batch's
+moves, its counts and the place up to which the operation has come are one transaction, guarded on the operation's row.
+"""
+
+from tasks_app.operations.abort import abort
+from tasks_app.operations.plan import Plan, PlanRefused
+from tasks_app.operations.preview import Preview, preview
+from tasks_app.operations.start import start
+from tasks_app.operations.work import release, work, work_until_over
+
+__all__ = ["Plan", "PlanRefused", "Preview", "abort", "preview", "release", "start", "work", "work_until_over"]
