@@ -12,11 +12,12 @@ from rest_framework.request import Request
 
 from tasks_app.api import inputs
 from tasks_app.api.errors import NotFound
+from tasks_app.audit.actor import Actor
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.keys.caller import Caller, Forbidden
 from tasks_app.keys.grant import Scope
 from tasks_app.lifecycle import NewTask
-from tasks_app.models import Task, TaskFilter
+from tasks_app.models import ApiKey, Task, TaskFilter
 
 READING: Mapping[str, Scope] = {"GET": Scope.TASKS_READ}
 WRITING: Mapping[str, Scope] = {"POST": Scope.TASKS_WRITE}
@@ -27,6 +28,13 @@ MAX_NAMED = 10
 def caller_of(request: Request) -> Caller:
     """The caller of a view's request. Only of views that authenticate."""
     return cast("Caller", request.auth)
+
+
+def actor_of(request: Request) -> Actor:
+    """The caller as the audit log names it: by its API key's name."""
+    key = caller_of(request).key
+    name = None if key is None else ApiKey.objects.filter(pk=key).values_list("name", flat=True).first()
+    return Actor("api", name or "a caller without a key")
 
 
 class ScopePermission(BasePermission):

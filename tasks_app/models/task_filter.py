@@ -26,7 +26,8 @@ class TaskFilter:
 
     `priority_min`, `priority_max`: both inclusive. `created_after`: at or after this moment; `created_before`: before
     it. `error`: a part of `last_error`, in the same case. `tags`: a task has all of them. `ended_after`: completed or
-    failed at this moment or later. `words`: each is in `last_error`, in any case. `first_id`, `last_id`: both inclusive.
+    failed at this moment or later; `ended_before`: before it. `words`: each is in `last_error`, in any case.
+    `first_id`, `last_id`: both inclusive.
     """
 
     statuses: frozenset[str] | None = None
@@ -40,6 +41,7 @@ class TaskFilter:
     error: str | None = None
     tags: frozenset[str] | None = None
     ended_after: datetime | None = None
+    ended_before: datetime | None = None
     words: tuple[str, ...] | None = None
     first_id: UUID | None = None
     last_id: UUID | None = None
@@ -94,6 +96,7 @@ class TaskFilter:
             ("created_at__gte", self.created_after),
             ("created_at__lt", self.created_before),
             ("completed_at__gte", self.ended_after),
+            ("completed_at__lt", self.ended_before),
             ("pk__gte", self.first_id),
             ("pk__lte", self.last_id),
         ):

@@ -1,7 +1,8 @@
 """Operations: acts on all tasks that match a filter. They are started here, and nodes work them off in batches.
 
-An operation's filter is frozen at its start: no task that comes later matches. It is walked by the tasks' ids. A batch's
-moves, its counts and the place up to which the operation has come are one transaction, guarded on the operation's row.
+An operation's filter is frozen at its start: no task that comes later matches. Its tasks are walked by their ids. The
+moves of a batch, its counts and the id up to which the operation has come are one transaction, guarded on the
+operation's row.
 """
 
 from tasks_app.operations.abort import abort

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import timedelta
 from uuid import UUID
 
 from tasks_app.lifecycle import cancel_many, delete_many, prioritize_many, redrive_many
@@ -38,15 +38,13 @@ def move(operation: Operation, size: int, give_up: bool = False) -> Batch:
     `give_up`: the database refuses this batch of one task; it is counted as failed. Raises DatabaseError.
     """
     plan = plan_of(operation)
-    wanted = plan.wanted
-    last = operation.last_id if wanted.last_id is None else min(operation.last_id, wanted.last_id)
-    scope = replace(plan.scope, last_id=last)
+    scope = _frozen(plan, operation)
     ids, cursor = next_ids(scope, operation.cursor, size)
     batch = Batch(cursor=cursor)
-    fitting = replace(scope, ids=None, statuses=_fitting(plan))
-    rows = list(_lock(fitting, ids, plan, operation.created_at))
+    fitting = _fitting(scope, plan, operation)
+    rows = list(_lock(fitting, ids))
     if missing := set(ids) - {row.pk for row in rows}:
-        matching = _still(fitting, missing, plan, operation.created_at)
+        matching = fitting.matching(Task.objects.filter(pk__in=missing))
         if busy := set(matching.values_list("pk", flat=True)):
             # Locked by another transaction, whose rows this one must not wait for while it holds others.
             first = min(busy)
@@ -64,20 +62,28 @@ def move(operation: Operation, size: int, give_up: bool = False) -> Batch:
     return batch
 
 
-def _fitting(plan: Plan) -> frozenset[str]:
-    fits, asked = FITS[plan.verb], plan.wanted.statuses
-    return fits if asked is None else fits & asked
+def _frozen(plan: Plan, operation: Operation) -> TaskFilter:
+    """The tasks to walk: those that were stored at the start, and for a redrive had failed by then."""
+    scope, started = plan.scope, operation.created_at
+    before = started + timedelta(microseconds=1)
+    scope = replace(
+        scope,
+        last_id=operation.last_id if scope.last_id is None else min(operation.last_id, scope.last_id),
+        created_before=before if scope.created_before is None else min(before, scope.created_before),
+    )
+    return scope if scope.ids is not None or plan.verb != Verb.REDRIVE else replace(scope, ended_before=started)
 
 
-def _still(fitting: TaskFilter, ids: set[UUID] | list[UUID], plan: Plan, started: datetime) -> TaskQuerySet:
-    """Of these tasks, those that match now and existed at the start; for a redrive, had failed by then."""
-    rows = fitting.matching(Task.objects.filter(pk__in=ids, created_at__lte=started))
-    return rows.filter(completed_at__lt=started) if plan.verb == Verb.REDRIVE else rows
+def _fitting(scope: TaskFilter, plan: Plan, operation: Operation) -> TaskFilter:
+    """Those of them that the verb moves."""
+    statuses = FITS[plan.verb] if scope.statuses is None else FITS[plan.verb] & scope.statuses
+    ended_before = operation.created_at if plan.verb == Verb.REDRIVE else None
+    return replace(scope, ids=None, statuses=statuses, ended_before=ended_before)
 
 
-def _lock(fitting: TaskFilter, ids: list[UUID], plan: Plan, started: datetime) -> TaskQuerySet:
+def _lock(fitting: TaskFilter, ids: list[UUID]) -> TaskQuerySet:
     # SKIP LOCKED avoids a deadlock with a settle or another batch. The conditions are checked again on what is locked.
-    rows = _still(fitting, ids, plan, started).select_for_update(skip_locked=True)
+    rows = fitting.matching(Task.objects.filter(pk__in=ids)).select_for_update(skip_locked=True)
     return rows.order_by("pk").defer(*_LARGE)
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from tasks_app.models import TaskFilter
 
 _SETS, _IDS = ("statuses", "types", "reasons", "tags"), ("first_id", "last_id")
-_MOMENTS = ("created_after", "created_before", "ended_after")
+_MOMENTS = ("created_after", "created_before", "ended_after", "ended_before")
 
 
 def as_json(wanted: TaskFilter) -> dict[str, Any]:

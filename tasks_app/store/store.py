@@ -249,13 +249,14 @@ class Store(Protocol):
         """failed -> pending, ready from now on at these positions and with all retries, in the caller's transaction; it
         needs one. Returns the ids of those that had failed.
 
-        36. A task that has not failed is left as it is. If a living task has the unique key of one of them, the database
-            refuses all: IntegrityError. Counts nothing.
+        36. A task that has not failed is left as it is. If a living task has the unique key of one of them, the
+            database refuses all: IntegrityError. Counts nothing.
         """
 
     def set_priority(self, rows: Sequence[tuple[UUID, int | None]], priority: int) -> set[UUID]:
-        """A pending task gets another priority, in the caller's transaction; it needs one. Returns the ids of those that
-        were pending.
+        """A pending task gets another priority, in the caller's transaction; it needs one.
+
+        Returns the ids of those that were pending.
 
         37. One with a position gets it; the others keep theirs.
         """
