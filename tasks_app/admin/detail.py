@@ -18,7 +18,7 @@ from tasks_app import why
 from tasks_app.admin.text import MAX_SHOWN_CHARS, Shown, ago, harmless, line, log, pretty
 from tasks_app.admin.timeline import Moment, timeline
 from tasks_app.metrics.span import span
-from tasks_app.models import Attempt, OutcomeKind, Status, Task
+from tasks_app.models import Attempt, AuditEntry, OutcomeKind, Status, Task
 
 #: JSON up to this length is indented; of a longer text the page shows the beginning as it is stored.
 MAX_INDENTED_CHARS = 1024 * 1024
@@ -98,7 +98,7 @@ def detail(tasks: QuerySet[Task], task: Task) -> Detail:
         data=texts["task_data"] or Shown(""),
         metadata=texts["metadata"],
         result=texts["result"],
-        moments=timeline(task, rows, _entries(task), now),
+        moments=timeline(task, rows, _entries(task), _edits(task), now),
         attempts=[_attempt(row) for row in reversed(rows)],
         left_out=known.count() - len(rows),
     )
@@ -122,6 +122,11 @@ def _texts(tasks: QuerySet[Task], columns: Sequence[str]) -> dict[str, Shown | N
 
 def _link(text: str, search: str) -> Link:
     return Link(line(text, 300), urlencode({"q": search}))
+
+
+def _edits(task: Task) -> QuerySet[AuditEntry]:
+    edits = AuditEntry.objects.filter(target=str(task.pk), action__in=("edit", "priority"))
+    return edits.order_by("-pk")[:MAX_ATTEMPTS]
 
 
 def _entries(task: Task) -> QuerySet[LogEntry]:

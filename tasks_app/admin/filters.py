@@ -11,12 +11,14 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from tasks_app import models
 from tasks_app.admin.known_types import known_types
 from tasks_app.admin.search import failed
 from tasks_app.admin.text import line
 from tasks_app.db.first_id import first_id
 from tasks_app.models import FailureReason, Status, Task
 
+ONLY_FAILED = frozenset({str(Status.FAILED)})
 MAX_TYPE_CHARS = 100
 
 SPANS = {
@@ -72,6 +74,16 @@ class TaskFilter(admin.SimpleListFilter):
         """The tasks that match a value."""
         raise NotImplementedError
 
+    def condition(self, value: str) -> models.TaskFilter:
+        """The same as a filter that means the same tasks later."""
+        raise NotImplementedError
+
+    @property
+    def frozen(self) -> models.TaskFilter:
+        """What it filters for now, as a filter that means the same tasks later."""
+        value = self.value()
+        return models.TaskFilter() if value is None else self.condition(value)
+
 
 class StatusFilter(TaskFilter):
     """By status, by the partial indexes."""
@@ -93,6 +105,9 @@ class StatusFilter(TaskFilter):
             case other:
                 return tasks.filter(status=other)
 
+    def condition(self, value: str) -> models.TaskFilter:
+        return models.TaskFilter(statuses=frozenset({value}))
+
 
 class ReasonFilter(TaskFilter):
     """By the reason of a failure."""
@@ -104,6 +119,9 @@ class ReasonFilter(TaskFilter):
 
     def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
         return failed(tasks).filter(failure_reason=value)
+
+    def condition(self, value: str) -> models.TaskFilter:
+        return models.TaskFilter(statuses=ONLY_FAILED, reasons=frozenset({value}))
 
 
 class TypeFilter(TaskFilter):
@@ -121,6 +139,9 @@ class TypeFilter(TaskFilter):
     def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
         return tasks.filter(task_type=value)
 
+    def condition(self, value: str) -> models.TaskFilter:
+        return models.TaskFilter(types=frozenset({value}))
+
 
 class CreatedFilter(TaskFilter):
     """By time of creation, which the id contains."""
@@ -133,6 +154,9 @@ class CreatedFilter(TaskFilter):
     def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
         return tasks.filter(pk__gte=first_id(timezone.now() - SPANS[value][1]))
 
+    def condition(self, value: str) -> models.TaskFilter:
+        return models.TaskFilter(first_id=first_id(timezone.now() - SPANS[value][1]))
+
 
 class FailedFilter(TaskFilter):
     """By time of failure."""
@@ -144,3 +168,6 @@ class FailedFilter(TaskFilter):
 
     def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
         return failed(tasks).filter(completed_at__gte=timezone.now() - SPANS[value][1])
+
+    def condition(self, value: str) -> models.TaskFilter:
+        return models.TaskFilter(statuses=ONLY_FAILED, ended_after=timezone.now() - SPANS[value][1])

@@ -12,8 +12,9 @@ from django.db.models.expressions import Combinable
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
-from tasks_app.admin.search import fault, searched
+from tasks_app.admin.search import fault, frozen, searched
 from tasks_app.admin.text import line
+from tasks_app.models import TaskFilter
 
 #: Counting stops here: a count of all rows would be paid with every page.
 MAX_COUNTED_ROWS = 10_000
@@ -72,6 +73,15 @@ class NewestFirst(StrictList):
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str | Combinable]:
         return ["-pk"]
+
+    @property
+    def frozen(self) -> TaskFilter:
+        """What it shows, as a filter that means the same tasks later. Only without `faults`."""
+        found = frozen(self.query, self.params) if self.query.strip() else TaskFilter()
+        for spec in self.filter_specs:
+            if isinstance(each := getattr(spec, "frozen", None), TaskFilter):
+                found = found.both(each)
+        return found
 
     @property
     def searched(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,9 +10,12 @@ from django.contrib.admin.models import LogEntry
 
 from tasks_app.admin.text import line
 from tasks_app.metrics.span import span
-from tasks_app.models import Attempt, Status, Task
+from tasks_app.models import Attempt, AuditEntry, Status, Task
 
 NONE = timedelta()
+#: What an operator may change in a task, as the audit log names it.
+CHANGEABLE = ("data", "priority")
+MAX_EDIT_CHARS = 300
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,9 @@ class Moment:
     since: str = ""
 
 
-def timeline(task: Task, attempts: Sequence[Attempt], entries: Iterable[LogEntry], now: datetime) -> list[Moment]:
+def timeline(
+    task: Task, attempts: Sequence[Attempt], entries: Iterable[LogEntry], edits: Iterable[AuditEntry], now: datetime
+) -> list[Moment]:
     """From the task's creation to its end, or to what it waits for."""
     # In causal order rather than by time: moments of one commit come from several clocks.
     known = [(task.created_at, "created", f"priority {task.priority}", "plain")]
@@ -42,15 +47,27 @@ def timeline(task: Task, attempts: Sequence[Attempt], entries: Iterable[LogEntry
     if task.completed_at is not None:
         reason = (task.failure_reason or "").replace("_", " ")
         known.append((task.completed_at, task.status, reason, task.status))
-    for entry in sorted(entries, key=lambda entry: entry.action_time):
-        action = entry.change_message.lower()
-        user = f"by {line(entry.user.get_username())}"
-        known.insert(_index(known, entry.action_time, action), (entry.action_time, action, user, "plain"))
+    for at, action, detail in sorted([*_actions(entries), *_edits(edits)]):
+        known.insert(_index(known, at, action), (at, action, detail, "plain"))
     moments, before = [], None
     for at, what, detail, tone in known:
         moments.append(Moment(at, what, detail, tone, f"{span(max(at - before, NONE))} later" if before else ""))
         before = at
     return moments + _next(task, now)
+
+
+def _actions(entries: Iterable[LogEntry]) -> Iterator[tuple[datetime, str, str]]:
+    for entry in entries:
+        yield entry.action_time, entry.change_message.lower(), f"by {line(entry.user.get_username())}"
+
+
+def _edits(edits: Iterable[AuditEntry]) -> Iterator[tuple[datetime, str, str]]:
+    """What was changed, with the values before and after."""
+    for edit in edits:
+        for name in CHANGEABLE:
+            if (pair := edit.details.get(name)) is not None:
+                before, after = (line(str(value), MAX_EDIT_CHARS) for value in pair)
+                yield edit.at, f"{name} changed", f"by {line(edit.actor)}: {before} → {after}"
 
 
 def _index(known: Sequence[tuple[datetime, str, str, str]], at: datetime, action: str) -> int:

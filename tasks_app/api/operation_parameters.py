@@ -1,4 +1,4 @@
-"""The body of `POST /api/tasks/redrive`, `/cancel` and `/delete`. Each fault names the field and what would be valid."""
+"""The body of `POST /api/tasks/redrive`, `/cancel` and `/delete`. Each fault names the field and what is valid."""
 
 from __future__ import annotations
 

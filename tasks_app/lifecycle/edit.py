@@ -8,6 +8,7 @@ from uuid import UUID
 
 from tasks_app.lifecycle.redrive import redrive
 from tasks_app.models import Status, Task
+from tasks_app.store.new_task import encode
 from tasks_app.store.transactions import writing
 
 
@@ -29,6 +30,9 @@ def edit_and_redrive(task_id: UUID, task_data: Mapping[str, Any], priority: int)
         found = failed.values_list("task_data", "priority").first()
         if found is None:
             return None
-        Task.objects.filter(pk=task_id, status=Status.FAILED).update(task_data=dict(task_data), priority=priority)
+        changes: dict[str, Any] = {"priority": priority}
+        if encode(found[0]) != encode(task_data):  # not as Python compares: 1 equals true there
+            changes["task_data"] = dict(task_data)
+        Task.objects.filter(pk=task_id, status=Status.FAILED).update(**changes)
         redrive(task_id)
     return Edited(*found)

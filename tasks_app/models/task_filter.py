@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db.models import F, TextField, Value
@@ -50,6 +52,17 @@ class TaskFilter:
     def given(self) -> frozenset[str]:
         """The names of the conditions."""
         return frozenset(each.name for each in fields(self) if getattr(self, each.name) is not None)
+
+    def both(self, other: TaskFilter) -> TaskFilter:
+        """The conditions of both; only one of them may have an `error`."""
+        found = {}
+        for each in fields(self):
+            one, two = getattr(self, each.name), getattr(other, each.name)
+            if one is None or two is None:
+                found[each.name] = two if one is None else one
+            else:
+                found[each.name] = _COMBINED[each.name](one, two)
+        return TaskFilter(**found)
 
     @property
     def only_failed(self) -> bool:
@@ -112,6 +125,23 @@ class TaskFilter:
             at = StrIndex(Cast("tags", TextField()), Value(f'"{tag}"'))
             tasks = tasks.alias(**{f"tag_{number}_at": at}).filter(**{f"tag_{number}_at__gt": 0})
         return tasks
+
+
+def _intersection(one: frozenset[Any], two: frozenset[Any]) -> frozenset[Any]:
+    return one & two
+
+
+def _union(one: Any, two: Any) -> Any:
+    return one | two if isinstance(one, frozenset) else one + two
+
+
+#: How two values of a condition make one.
+_COMBINED: dict[str, Callable[[Any, Any], Any]] = {
+    **dict.fromkeys(("statuses", "types", "reasons", "ids"), _intersection),
+    **dict.fromkeys(("tags", "words"), _union),
+    **dict.fromkeys(("priority_min", "created_after", "ended_after", "first_id"), max),
+    **dict.fromkeys(("priority_max", "created_before", "ended_before", "last_id"), min),
+}
 
 
 def _bound(moment: datetime, difference: timedelta, otherwise: UUID) -> UUID:

@@ -225,7 +225,7 @@ def test_another_node_goes_on_once_the_lease_is_over_and_no_sooner(monkeypatch: 
     step(operation.pk, "dead")
     assert step(operation.pk, "node-2") is None and now(operation).done == 2
     assert LEASE_SECONDS < 10.0
-    Operation.objects.filter(pk=operation.pk).update(lease=now(operation).lease - LEASE_SECONDS)
+    Operation.objects.filter(pk=operation.pk).update(lease=(now(operation).lease or 0.0) - LEASE_SECONDS)
     assert step(operation.pk, "node-2") == 0.0
     assert (now(operation).done, now(operation).node) == (4, "node-2")
 
