@@ -74,7 +74,7 @@ class Command(BaseCommand):
                 type=float,
                 default=DEFAULT_STOP_SHARE,
                 metavar="SHARE",
-                help=f"stop if more than this share fails again, of 20 or more (default: {DEFAULT_STOP_SHARE:g}; 1: never)",
+                help=f"stop if a larger share fails again, of 20 or more (default: {DEFAULT_STOP_SHARE:g}; 1: never)",
             )
 
     def handle(self, *args: Any, act: str, **options: Any) -> None:
