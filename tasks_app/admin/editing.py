@@ -13,7 +13,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from tasks_app import conf
 from tasks_app.admin.acting import log
 from tasks_app.admin.action_messages import beside
 from tasks_app.admin.bulk import BulkActions
@@ -50,11 +49,8 @@ class EditForm(PriorityForm):
 
     def clean_task_data(self) -> Any:
         """The data as POST takes it."""
-        text = self.cleaned_data["task_data"]
-        if len(text.encode(errors="replace")) > conf.environment().max_body:
-            raise ValidationError(f"The data has more than {conf.environment().max_body:,} bytes (DAEMON_MAX_BODY).")
         try:
-            data = loads(text.encode(), MAX_DEPTH - 1)  # in a body it is one level deeper
+            data = loads(self.cleaned_data["task_data"].encode(), MAX_DEPTH - 1)  # in a body it is one level deeper
         except (BadJSON, UnicodeEncodeError) as fault:
             raise ValidationError(str(fault)) from None
         if not isinstance(data, dict):
