@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
                 ("canary_seconds", models.FloatField(null=True)),
                 ("stop_share", models.FloatField(null=True)),
                 ("state", models.CharField(choices=[("running", "Running"), ("completed", "Completed"), ("aborted", "Aborted"), ("stopped", "Stopped")], default="running", max_length=10)),
-                ("cursor", models.UUIDField(null=True)),
+                ("passed", models.UUIDField(null=True)),
                 ("matched", models.BigIntegerField(default=0)),
                 ("matched_exact", models.BooleanField(default=True)),
                 ("done", models.BigIntegerField(default=0)),

@@ -49,7 +49,7 @@ class Operation(models.Model):
     stop_share = models.FloatField(null=True)
     state = models.CharField(max_length=10, choices=OperationState, default=OperationState.RUNNING)
     #: The last id that it has passed; null: none.
-    cursor = models.UUIDField(null=True)
+    passed = models.UUIDField(null=True)
     #: Tasks that matched at the start; a lower bound if not `matched_exact`.
     matched = models.BigIntegerField(default=0)
     matched_exact = models.BooleanField(default=True)

@@ -20,7 +20,7 @@ _LARGE = ("task_data", "result", "metadata", "tags", "last_error")
 
 @dataclass
 class Batch:
-    """What came of a batch. `moved`: ids. `cursor`: how far the operation has come; None: it has passed all tasks.
+    """What came of a batch. `moved`: ids. `passed`: how far the operation has come; None: it has passed all tasks.
 
     `busy`: another transaction has locked the first task, so that nothing was done.
     """
@@ -28,7 +28,7 @@ class Batch:
     moved: list[UUID] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     failed: int = 0
-    cursor: UUID | None = None
+    passed: UUID | None = None
     busy: bool = False
 
 
@@ -39,8 +39,8 @@ def move(operation: Operation, size: int, give_up: bool = False) -> Batch:
     """
     plan = plan_of(operation)
     scope = _frozen(plan, operation)
-    ids, cursor = next_ids(scope, operation.cursor, size)
-    batch = Batch(cursor=cursor)
+    ids, cursor = next_ids(scope, operation.passed, size)
+    batch = Batch(passed=cursor)
     fitting = _fitting(scope, plan, operation)
     rows = list(_lock(fitting, ids))
     if missing := set(ids) - {row.pk for row in rows}:
@@ -50,10 +50,10 @@ def move(operation: Operation, size: int, give_up: bool = False) -> Batch:
             first = min(busy)
             ids = [each for each in ids if each < first]
             if not ids:
-                return Batch(cursor=operation.cursor, busy=True)
+                return Batch(passed=operation.passed, busy=True)
             rows = [row for row in rows if row.pk < first]
             missing = {each for each in missing if each < first}
-            batch.cursor = ids[-1]
+            batch.passed = ids[-1]
         batch.skipped = _reasons(missing, FITS[plan.verb])
     if rows and give_up:
         batch.failed = len(rows)

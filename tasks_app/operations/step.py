@@ -48,7 +48,7 @@ def _step(identity: UUID, node: str, size: int | None = None, give_up: bool = Fa
         operation = rows.filter(pk=identity, state=OperationState.RUNNING).first()
         if operation is None:
             return None
-        before, now = operation.cursor, clock.reading()
+        before, now = operation.passed, clock.reading()
         ours = operation.clock == clock.clock_id()
         if ours and operation.node not in (None, node) and (operation.lease or 0.0) > now:
             return None
@@ -59,7 +59,7 @@ def _step(identity: UUID, node: str, size: int | None = None, give_up: bool = Fa
             return operation.due - now
         operation.node, operation.lease, operation.clock = node, now + LEASE_SECONDS, clock.clock_id()
         pause = _advance(operation, now, size, give_up)
-        guarded = Operation.objects.filter(pk=identity, state=OperationState.RUNNING, cursor=before)
+        guarded = Operation.objects.filter(pk=identity, state=OperationState.RUNNING, passed=before)
         if not guarded.update(**_changed(operation)):
             raise DatabaseError("a locked operation changed: does another program write to this table?")
         fail_point("before_batch_commit")
@@ -86,11 +86,11 @@ def _advance(operation: Operation, now: float, size: int | None, give_up: bool) 
     if batch.busy:
         return BUSY_SECONDS
     _add(operation, batch)
-    if batch.cursor is None:
+    if batch.passed is None:
         _account(operation)
         _end(operation, OperationState.COMPLETED, completed(operation))
         return None
-    operation.cursor = batch.cursor
+    operation.passed = batch.passed
     if waits_for_canary(operation):
         operation.canary_at = now
         operation.due = now + CANARY_LOOK_SECONDS
@@ -145,7 +145,7 @@ def _end(operation: Operation, state: OperationState, sentence: str) -> None:
 
 def _changed(operation: Operation) -> dict[str, Any]:
     names = (
-        "state", "cursor", "matched", "matched_exact", "done", "skipped", "failed", "watched", "watched_ended",
+        "state", "passed", "matched", "matched_exact", "done", "skipped", "failed", "watched", "watched_ended",
         "watched_failed", "canary_passed", "canary_at", "node", "lease", "due", "clock", "sentence",
     )  # fmt: skip
     values = {name: getattr(operation, name) for name in names}

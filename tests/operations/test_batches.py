@@ -78,7 +78,7 @@ def test_each_batch_is_a_commit_and_the_next_goes_on_after_it(monkeypatch: pytes
     ids = tasks(7)
     operation = begun(statuses=frozenset({"failed"}))
     assert step(operation.pk, "node-1") == 0.0
-    assert (now(operation).done, now(operation).cursor) == (3, ids[2])
+    assert (now(operation).done, now(operation).passed) == (3, ids[2])
     assert statuses(ids) == ["pending"] * 3 + ["failed"] * 4
     assert over(operation).done == 7
 
@@ -211,7 +211,7 @@ def test_a_batch_that_does_not_commit_has_no_effect(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(fail_points, "_action", "raise")
     with pytest.raises(Exception, match="before_batch_commit"):
         step(operation.pk, "node-1")
-    assert (now(operation).done, now(operation).cursor, statuses(ids)) == (0, None, ["failed"] * 3)
+    assert (now(operation).done, now(operation).passed, statuses(ids)) == (0, None, ["failed"] * 3)
     assert total("redriven", "echo") == 0
     monkeypatch.setattr(fail_points, "_armed", None)
     assert over(operation).done == 3 and total("redriven", "echo") == 3
@@ -288,7 +288,7 @@ def test_a_task_that_another_transaction_has_locked_is_moved_after_it(monkeypatc
             assert step(operation.pk, "node-1") == 0.0
             assert statuses(ids) == ["pending", "failed", "failed", "failed"]
             assert step(operation.pk, "node-1") != 0.0
-            assert now(operation).cursor == ids[0]
+            assert now(operation).passed == ids[0]
         finally:
             finish.set()
 
