@@ -91,7 +91,7 @@ def _end(served: Served, operation: str) -> float:
 
     def check() -> bool:
         found.update(served.call(f"/api/operations/{operation}"))
-        return found["state"] != "running"
+        return bool(found["state"] != "running")
 
     until(check, 120.0, what="the end of the operation")
     begun, ended = (datetime.fromisoformat(found[name]) for name in ("created_at", "ended_at"))

@@ -22,7 +22,9 @@ TONES = {
 
 def described(operation: Operation) -> str:
     """Its filter, as part of a sentence."""
-    found = [_condition(name, value) for name, value in operation.filter.items()]
+    given = operation.filter
+    # The largest id alone says only that later tasks do not match.
+    found = [_condition(name, given[name]) for name in given if name != "last_id" or "first_id" in given]
     if operation.types is not None:
         found.append(f"types of its key: {', '.join(operation.types)}")
     return line(", ".join(found) or "all tasks", 300)

@@ -11,6 +11,7 @@ from tests.chaos.counters import counter_faults
 from tests.chaos.evidence import FINAL, REPORT_DELAY_SECONDS, Evidence, Story
 from tests.chaos.keys import key_faults
 from tests.chaos.lives import Lives
+from tests.chaos.operations import operation_faults
 from tests.chaos.order import Claim, compared
 from tests.chaos.outages import OF_HANDLERS
 from tests.chaos.pairing import foreign, released_unread
@@ -43,6 +44,7 @@ def violations(evidence: Evidence) -> list[Violation]:
         found += [Violation(rule, f"{story.task} {what}", story.history()) for rule, what in sentences]
     found += [Violation("posts", what) for what in _posts(evidence)]
     found += [Violation("keys", what) for what in key_faults(evidence)]
+    found += [Violation("operations", what) for what in operation_faults(evidence)]
     found += [Violation("counters", what) for what in counter_faults(evidence, lives)]
     found += _disorder(evidence)
     found += [

@@ -34,7 +34,7 @@ class Evidence:
     claims of the second before; `leftovers`: what remained after the shutdown; `selection`: fifo, lifo or priority;
     `horizon`: when transactions began and ended; `overlooked`: ready tasks that claims skipped, by task type; `held`:
     the part of the run in which another session held a snapshot, None if none was asked for; `outages`: when faults
-    may have delayed anything.
+    may have delayed anything; `operations`: rows by id.
     """
 
     journal: list[dict[str, Any]]
@@ -50,6 +50,7 @@ class Evidence:
     overlooked: Mapping[str, int] = field(default_factory=dict)
     held: float | None = None
     outages: Outages = field(default_factory=Outages)
+    operations: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     @cached_property
     def stories(self) -> dict[str, Story]:

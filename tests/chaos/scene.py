@@ -167,6 +167,11 @@ class Scene:
         )
         return int(row["n"])
 
+    def open_operations(self) -> int:
+        """The number of operations that are not over."""
+        (row,) = self.database.rows("SELECT count(*) AS n FROM taskdaemon_operation WHERE state = 'running'")
+        return int(row["n"])
+
     def metrics(self) -> dict[str, Any]:
         """/api/metrics, read after this call began."""
         asked, found = time.monotonic(), list[dict[str, Any]]()
