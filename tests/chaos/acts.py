@@ -12,8 +12,9 @@ def acts(evidence: Evidence) -> dict[str, int]:
     """By effect."""
     found = Counter[str](
         {"cancelled while running": 0, "cancelled while pending": 0, "started after a delay": 0, "expired": 0,
-         "waits until the end": 0, "waits until the time was up": 0, "repeated posts": 0, "moved by operations": sum(row["done"] for row in evidence.operations.values())}
+         "waits until the end": 0, "waits until the time was up": 0, "repeated posts": 0}
     )  # fmt: skip
+    found["moved by operations"] = sum(row["done"] for row in evidence.operations.values())
     for story in evidence.stories.values():
         found.update(_of(story, evidence))
     return dict(found)
