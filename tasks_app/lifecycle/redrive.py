@@ -102,7 +102,7 @@ def _unique_name(task: Task) -> tuple[str, str]:
 
 
 def _without_twins(keyed: Sequence[Task]) -> list[Task]:
-    """The first task of each unique key that no living task has."""
+    """The first task of each unique key that no living task has: the others would each cost a refused statement."""
     if not keyed:
         return []
     firsts: dict[tuple[str, str], Task] = {}

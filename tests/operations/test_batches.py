@@ -96,6 +96,13 @@ def test_what_comes_or_fails_after_the_start_is_left(monkeypatch: pytest.MonkeyP
     assert statuses([*late, *runs, ids[0]]) == ["failed"] * 4
 
 
+def test_a_named_task_that_fails_after_the_start_is_skipped() -> None:
+    [runs] = tasks(1, "processing")
+    operation = begun(ids=frozenset([runs]))
+    end([runs], "failed", "crash")
+    assert (over(operation).skipped, statuses([runs])) == ({"changed": 1}, ["failed"])
+
+
 def test_rows_that_change_meanwhile_are_skipped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     batch_of(monkeypatch, 2)
     ids = tasks(6)
