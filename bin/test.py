@@ -1,10 +1,10 @@
 """Runs the tests in legs, and says in its last lines which of them did not run, and why.
 
 The embedded leg is every test, on SQLite and the local transport. Two legs run on servers: what touches the database
-(marked `database`) and whole deployments (marked `system`) once more on PostgreSQL + Redis, whole deployments once
-more on PostgreSQL + RabbitMQ. What touches neither behaves alike on all of them, and the database's tests notify
-nobody. The marks are given by what a test asks for, and the few deployments that are left out are named there
-(tests/conftest.py).
+(marked `database`) and whole deployments (marked `system`) once more on PostgreSQL + Redis; deployments whose messages
+matter (not marked `one_broker`) once more on PostgreSQL + RabbitMQ. What touches neither behaves alike on all of them,
+and the database's tests notify nobody. The marks are given by what a test asks for, and the few deployments that are
+left out are named there (tests/conftest.py).
 Servers: PostgreSQL at TEST_DATABASE_URL (default: postgres at 127.0.0.1:5432, without a password), Redis and RabbitMQ
 at their usual ports of this machine, Docker at DOCKER_HOST (default: the local one), into which the test images are
 put first. With CI=true a server that is missing is a failure.
@@ -151,7 +151,10 @@ def main(arguments: list[str]) -> int:
     missing = {name: fault for name, fault in servers.items() if fault}
     legs = [Leg("embedded: SQLite + local transport", " and ".join(f"not {name}" for name in missing), {})]
     not_run = [f"tests marked {name}: {fault}" for name, fault in missing.items()]
-    for broker, url, chosen in (("redis", REDIS, "database or system"), ("rabbitmq", RABBITMQ, "system")):
+    for broker, url, chosen in (
+        ("redis", REDIS, "database or system"),
+        ("rabbitmq", RABBITMQ, "system and not one_broker"),
+    ):
         name = f"servers: PostgreSQL + {'Redis' if broker == 'redis' else 'RabbitMQ'}"
         if short and broker == "rabbitmq":
             not_run.append(f"leg {name}: it takes long; with it: make test ARGS=--all")

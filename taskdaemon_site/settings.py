@@ -109,7 +109,7 @@ CSRF_TRUSTED_ORIGINS = ENV.origins
 CSRF_FAILURE_VIEW = "tasks_app.urls.csrf_failure"
 CORS_ALLOWED_ORIGINS = ENV.origins
 CORS_ALLOW_METHODS = ["GET", "HEAD", "POST", "DELETE"]
-CORS_ALLOW_HEADERS = ["authorization", "content-type", "idempotency-key", "prefer"]
+CORS_ALLOW_HEADERS = ["authorization", "content-type", "idempotency-key", "last-event-id", "prefer"]
 CORS_EXPOSE_HEADERS = [
     "Idempotent-Replayed", "Link", "Location", "Next-Cursor", "Preference-Applied", "RateLimit",
     "RateLimit-Policy", "Retry-After",

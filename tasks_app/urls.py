@@ -10,7 +10,7 @@ from django.urls.converters import StringConverter
 from django.views.generic import RedirectView
 
 from tasks_app.admin import refusals
-from tasks_app.api import attempts, batch, docs, errors, handlers, operations, system, tasks, why
+from tasks_app.api import attempts, batch, docs, errors, events, handlers, operations, system, tasks, why
 
 
 class OneTask(StringConverter):
@@ -68,6 +68,7 @@ urlpatterns = [
     *both("queue/batch", batch.BatchView.as_view(), "batch"),
     *both("api/tasks/<one:task_id>", tasks.TaskView.as_view(), "task"),
     *both("api/tasks/<one:task_id>/why", why.WhyView.as_view(), "why"),
+    *both("api/tasks/<one:task_id>/events", events.EventsView.as_view(), "events"),
     *both("api/tasks/<one:task_id>/attempts", attempts.AttemptsView.as_view(), "attempts"),
     *both("api/tasks", tasks.TasksView.as_view(), "tasks"),
     *both("api/tasks/<one:task_id>/cancel", tasks.CancelView.as_view(), "cancel"),

@@ -16,8 +16,9 @@ from typing import Any
 import httpx
 import psycopg
 
-from testkit import execution_log
+from testkit import execution_log, migrated
 from testkit.brokers import forget
+from testkit.no_tls import NO_TLS
 from testkit.ports import free_port
 from testkit.process import Process, inherited, kill_all, until
 from testkit.stores import SQLiteStore, Store, make_store
@@ -51,7 +52,7 @@ class Daemon:
             **broker,
             **environment,
         }
-        self.http = httpx.Client(base_url=self.base, timeout=30)
+        self.http = httpx.Client(base_url=self.base, timeout=30, verify=NO_TLS)
 
     def handler(self, name: str, **keys: object) -> None:
         """Add a handler: the actor, with this deployment's execution log."""
@@ -94,7 +95,7 @@ class Daemon:
     def answers(self, path: str) -> bool:
         """Whether the web server says yes on a path."""
         try:
-            return httpx.get(self.base + path, timeout=5).status_code == 200
+            return httpx.get(self.base + path, timeout=5, verify=NO_TLS).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -127,7 +128,7 @@ class Daemon:
     def health(self) -> str:
         """What `/health` says, for a message; why it says nothing, where it does not answer."""
         try:
-            return httpx.get(f"{self.base}/health", timeout=5).text
+            return httpx.get(f"{self.base}/health", timeout=5, verify=NO_TLS).text
         except httpx.HTTPError as error:
             return f"/health does not answer: {error!r}"
 
@@ -244,7 +245,8 @@ def shipped(home: Path, **environment: str) -> Daemon:
 def serving(home: Path, *, inside: tuple[str, ...] = (), **environment: str) -> Iterator[Daemon]:
     """The web server of such a deployment during the block."""
     with closing(shipped(home, **environment)) as daemon:
-        assert daemon.manage("migrate", "--verbosity", "0").ends() == 0
+        if not daemon.database.exists():
+            daemon.store.fill(migrated.sqlite())
         process = daemon.web(inside)
         yield daemon
         process.stop()

@@ -16,6 +16,7 @@ from testkit import bare
 
 #: Each program that a test may start, and the Debian package that has it.
 PROGRAMS = {
+    "chromium": "chromium",
     "curl": "curl",
     "docker": "docker-cli docker-buildx docker-compose",
     "dockerd": "docker.io",

@@ -8,6 +8,7 @@ import sqlite3
 import uuid
 from contextlib import closing
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import psycopg
@@ -86,25 +87,46 @@ class PostgreSQLStore:
         self._admin, self.name = f"{base}/postgres", f"{name}_{secrets.token_hex(6)}"
         self.url = f"{base}/{self.name}"
         self.environment = {"DATABASE_URL": self.url, "DAEMON_SECRET_KEY": secrets.token_urlsafe(48)}
+        self._lock = Lock()
+        self._session: psycopg.Connection[dict[str, Any]] | None = None
         self._on_server(f"CREATE DATABASE {self.name} ENCODING '{encoding}' TEMPLATE template0")
 
     def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
-        with psycopg.connect(self.url, row_factory=dict_row) as connection:
-            connection.adapters.register_loader("uuid", _Hex)
-            connection.adapters.register_loader("jsonb", _Text)
-            return connection.execute(_psycopg(query), values).fetchall()
+        return self._run(query, values).fetchall()
 
     def execute(self, statement: str, *values: object) -> None:
-        with psycopg.connect(self.url) as connection:
-            connection.execute(_psycopg(statement), values)
+        self._run(statement, values)
 
     def fill(self, migrated: PostgreSQLStore) -> None:
+        migrated._close()
         self.drop()
         self._on_server(f"CREATE DATABASE {self.name} TEMPLATE {migrated.name}")
         self.execute("UPDATE taskdaemon_deployment SET id = ?", uuid.uuid4())
 
     def drop(self) -> None:
+        self._close()
         self._on_server(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
+
+    def _run(self, query: str, values: tuple[object, ...]) -> psycopg.Cursor[dict[str, Any]]:
+        """On one session, which is made anew if its server ended it: a session costs the server milliseconds."""
+        statement = _psycopg(query)
+        with self._lock:
+            if self._session is not None:
+                try:
+                    return self._session.execute(statement, values)
+                except psycopg.OperationalError:
+                    if not self._session.closed:
+                        raise
+            self._session = psycopg.connect(self.url, autocommit=True, row_factory=dict_row, prepare_threshold=None)
+            self._session.adapters.register_loader("uuid", _Hex)
+            self._session.adapters.register_loader("jsonb", _Text)
+            return self._session.execute(statement, values)
+
+    def _close(self) -> None:
+        with self._lock:
+            if self._session is not None:
+                self._session.close()
+                self._session = None
 
     def _on_server(self, statement: str) -> None:
         with psycopg.connect(self._admin, autocommit=True) as connection:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import gc
 import os
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import redirect_stdout
 from functools import cache
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
 
 from testkit import bare, turns
+from testkit.daemon import Daemon
+from testkit.emptied import without_flush
 from testkit.foreground import as_in_the_foreground
 from testkit.images.__main__ import ensure
 from testkit.images.docker import Trouble
+from testkit.migrated import sqlite
 from testkit.needs import LEFT_OUT
+from testkit.stores import SQLiteStore, Store
 
 settings.register_profile("long")
 TESTS = Path(__file__).parent
@@ -26,19 +31,34 @@ TESTS = Path(__file__).parent
 DATABASE, DEPLOYMENT = {"db", "transactional_db", "django_db_setup"}, "migrated"
 #: Deployments for which the embedded leg is enough (see bin/test.py), and why.
 ONE_LEG = {
+    "faults/test_engine.py": "what becomes of an engine",
     "faults/test_hostile_messages.py": "on each broker in turn",
     "faults/test_log_storm.py": "the log of one process",
     "faults/test_pgbouncer.py": "on a server of its own",
     "faults/test_rabbitmq.py": "on a broker of its own",
     "faults/test_redis.py": "on a broker of its own",
     "faults/test_sqlite.py": "on SQLite",
+    "system/test_log_fields.py": "the log lines of one process",
     "system/test_notifications.py": "on each broker in turn, and what becomes of the sockets' files",
     "system/test_outage.py": "on a server of its own",
+    "system/test_post_command.py": "a client of the API",
     "system/test_readme.py": "a first start without any server",
     "system/test_two_hosts.py": "on servers of its own",
     "system/test_up_handlers.py": "what an engine has, before any server is asked",
+    "system/test_up_hangup.py": "a signal to processes",
+    "system/test_up_rebuilt.py": "what an engine has",
     "system/test_up_starts.py": "a first start without any server",
     "system/test_worker_alone.py": "the command lines of a worker",
+}
+#: Deployments that need no other broker than Redis and the embedded transport (see bin/test.py), and why.
+ONE_BROKER = {
+    "metrics/test_kills.py": "counts in the database",
+    "system/test_attempts.py": "rows of attempts",
+    "system/test_idempotency.py": "keys in the database",
+    "system/test_order.py": "the order in which the database gives tasks",
+    "system/test_up_replaced.py": "web servers behind a proxy",
+    "system/test_waiting.py": "web servers that ask the database",
+    "system/test_why.py": "reasons that are read from the database",
 }
 #: What takes long, longest first, and why: files, folders, single tests. Run by `make test ARGS=--all` and by .ci/run.
 LONG = {
@@ -60,6 +80,7 @@ LONG = {
     "db/postgresql/test_encoding.py": "databases from nothing",
     "system/test_kills.py": "kills",
     "system/test_operations.py": "kills",
+    "system/test_live.py": "kills, and a browser",
     "system/test_idempotency.py": "kills",
     "setup/test_legs.py": "collects all tests anew",
     "store/test_open_snapshot.py": "random moves",
@@ -73,6 +94,9 @@ LONG = {
     "bench/test_containers.py": "load",
     "metrics/test_real_problems.py": "outages",
     "system/test_notifications.py": "on each broker in turn",
+    "web/test_streams.py::test_a_client_that_does_not_read_takes_no_memory_and_holds_up_nobody": "many megabytes",
+    "web/test_streams.py::test_a_stream_ends_with_its_key": "servers of its own",
+    "system/test_follow.py": "handlers that run for seconds, kills",
     "web/test_fast_path.py::test_a_database_that_takes_no_task_is_answered_as_the_view_does": "servers of its own",
     "web/test_fast_path.py::test_a_bug_is_answered_as_the_view_does": "servers of its own",
     "deploy/test_monitoring.py::test_each_query_of_the_dashboard_has_an_answer_from_a_live_system": "a live system",
@@ -95,9 +119,24 @@ LONG = {
 }
 
 
+@pytest.fixture(scope="session")
+def migrated() -> Iterator[Store]:
+    """A database with its tables on the leg's server, to copy."""
+    with TemporaryDirectory(prefix="td-", dir="/tmp") as folder:
+        daemon = Daemon(Path(folder))
+        if isinstance(daemon.store, SQLiteStore):
+            daemon.store.fill(sqlite())
+        else:
+            daemon.handler("echo")
+            assert daemon.manage("migrate", "--verbosity", "0").ends() == 0
+        yield daemon.store
+        daemon.close()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """With TEST_BARE, watch which tests start what a bare machine does not have (bin/test.py)."""
     as_in_the_foreground()
+    without_flush()
     if bare.FOLDER in os.environ and not config.option.collectonly:
         bare.watch()
 
@@ -113,13 +152,14 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-def _place(item: pytest.Item) -> str:
-    return Path(os.path.relpath(item.path, TESTS)).as_posix()
+@cache
+def _place(path: Path) -> str:
+    return Path(os.path.relpath(path, TESTS)).as_posix()
 
 
 def _row(item: pytest.Item) -> str | None:
     """The row of LONG that a test is in, or None."""
-    path = _place(item)
+    path = _place(item.path)
     name = f"{path}::{getattr(item, 'originalname', item.name)}"
     return next((row for row in LONG if row in (path, name) or (row.endswith("/") and path.startswith(row))), None)
 
@@ -134,8 +174,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         marked = item.get_closest_marker("database") or item.get_closest_marker("system")
         if asks & DATABASE or item.get_closest_marker("django_db"):
             item.add_marker(pytest.mark.database)
-        elif DEPLOYMENT in asks and not marked and _place(item) not in ONE_LEG:
+        elif DEPLOYMENT in asks and not marked and _place(item.path) not in ONE_LEG:
             item.add_marker(pytest.mark.system)
+        if _place(item.path) in ONE_BROKER:
+            item.add_marker(pytest.mark.one_broker)
     # The longest begin first, so that the end does not wait for one of them alone (xdist keeps this order).
     rows = list(LONG)
     items.sort(key=lambda item: rows.index(row) if (row := of[item]) else len(rows))

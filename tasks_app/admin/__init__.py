@@ -3,9 +3,11 @@
 from django.contrib import admin
 
 from tasks_app.admin.api_keys import ApiKeyAdmin
+from tasks_app.admin.audit import AuditAdmin
 from tasks_app.admin.nodes import NodeAdmin
 from tasks_app.admin.operations import OperationAdmin
 from tasks_app.admin.tasks import TaskAdmin
+from tasks_app.admin.users import RecordedGroupAdmin, RecordedUserAdmin
 
 # Django's own site with other titles and templates. A site class in this package would be a circular import:
 # registering on it imports it, and importing it registers.
@@ -16,4 +18,6 @@ admin.site.enable_nav_sidebar = False  # the tables need the space
 admin.site.index_template = "taskdaemon/dashboard.html"
 admin.site.login_template = "taskdaemon/login.html"
 
-__all__ = ["ApiKeyAdmin", "NodeAdmin", "OperationAdmin", "TaskAdmin"]
+__all__ = [
+    "ApiKeyAdmin", "AuditAdmin", "NodeAdmin", "OperationAdmin", "RecordedGroupAdmin", "RecordedUserAdmin", "TaskAdmin",
+]  # fmt: skip

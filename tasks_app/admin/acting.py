@@ -1,4 +1,4 @@
-"""What operators do to one task: each action calls a verb of `lifecycle` and is logged with its user."""
+"""What operators do to one task: each action calls a verb of `lifecycle` and is in the audit log with its user."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.contrib.admin.models import CHANGE, DELETION, LogEntry
-
 from tasks_app.audit.actor import Actor
 from tasks_app.audit.record import record
 from tasks_app.lifecycle import cancel, delete, redrive
-from tasks_app.models import Status, Task
+from tasks_app.models import Status
 from tasks_app.store.transactions import writing
 
 
@@ -21,7 +19,6 @@ class Action:
 
     name: str
     permission: str
-    flag: int
     done: str
     unless: str
     fits: frozenset[str]
@@ -35,7 +32,6 @@ ACTIONS = {
         Action(
             "redrive",
             "change",
-            CHANGE,
             "redriven",
             "not failed",
             frozenset({Status.FAILED}),
@@ -45,7 +41,6 @@ ACTIONS = {
         Action(
             "cancel",
             "change",
-            CHANGE,
             "cancelled",
             "ended already",
             frozenset({Status.PENDING, Status.PROCESSING}),
@@ -55,7 +50,6 @@ ACTIONS = {
         Action(
             "delete",
             "delete",
-            DELETION,
             "deleted",
             "gone already",
             frozenset(Status),
@@ -66,19 +60,13 @@ ACTIONS = {
 }
 
 
-def act(task_action: Action, user_id: int, who: str, task_id: UUID, task_type: str) -> bool:
-    """Perform the action on one task, and log it in the same commit. False if the task did not fit.
+def act(task_action: Action, actor: Actor, task_id: UUID, task_type: str) -> bool:
+    """Perform the action on one task, and record it in the same commit. False if the task did not fit.
 
     Raises LivingTwin if it is a redrive that would give a unique key to two tasks; that ends the transaction.
     """
     with writing():
-        if not task_action.verb(task_id, who):
+        if not task_action.verb(task_id, actor.name):
             return False
-        log(user_id, task_id, task_type, task_action.flag, task_action.done.capitalize())
-        record(Actor("admin", who), task_action.name, str(task_id), type=task_type)
+        record(actor, task_action.name, str(task_id), type=task_type)
     return True
-
-
-def log(user_id: int, task_id: UUID, task_type: str, flag: int, message: str) -> None:
-    """Add an action on a task to its history."""
-    LogEntry.objects.log_actions(user_id, [Task(pk=task_id, task_type=task_type)], flag, message)

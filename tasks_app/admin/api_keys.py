@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -16,10 +15,13 @@ from django.utils.safestring import SafeString
 
 from tasks_app.admin.columns import badge
 from tasks_app.admin.new_key import NewKeyForm
+from tasks_app.admin.rights import actor
 from tasks_app.admin.row_admin import RowAdmin
 from tasks_app.admin.text import ago, line
+from tasks_app.audit.record import record
 from tasks_app.keys import api_keys
 from tasks_app.models import ApiKey
+from tasks_app.store.transactions import writing
 
 
 @admin.register(ApiKey)
@@ -52,14 +54,14 @@ class ApiKeyAdmin(RowAdmin):
 
     def _made(self, request: HttpRequest, form: NewKeyForm) -> dict[str, Any]:
         """Make the key of a valid form. Returns what the page shows; nothing if it is refused: the form says why."""
-        first, name = not ApiKey.objects.exists(), form.cleaned_data["name"]
+        first, name, grant = not ApiKey.objects.exists(), form.cleaned_data["name"], form.grant()
         try:
-            key = api_keys.create(name, form.grant())
+            with writing():
+                key = api_keys.create(name, grant)
+                record(actor(request), "create_key", name, **grant.limits())
         except api_keys.KeyRefused as refused:
             form.add_error(None, str(refused))
             return {}
-        made = ApiKey.objects.filter(digest=api_keys.digest(key))
-        LogEntry.objects.log_actions(request.user.pk or 0, made, ADDITION, "Made.")
         return {"key": key, "name": line(name), "first": first}
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -68,14 +70,18 @@ class ApiKeyAdmin(RowAdmin):
     @admin.action(description="Revoke", permissions=("change",))
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         """Revoke the selected keys."""
-        revoked = [key for key in queryset.filter(revoked_at=None) if api_keys.revoke_key(key.pk)]
-        if revoked:
-            LogEntry.objects.log_actions(request.user.pk or 0, revoked, CHANGE, "Revoked.")
+        with writing():
+            revoked = [key for key in queryset.filter(revoked_at=None) if api_keys.revoke_key(key.pk)]
+            for key in revoked:
+                record(actor(request), "revoke_key", key.name)
         self.message_user(
             request,
             f"{len(revoked)} revoked: refused within two seconds.",
             messages.SUCCESS if revoked else messages.WARNING,
         )
+
+    def audit_target(self, row: Any) -> str:
+        return str(row.name)
 
     @admin.display(description="name")
     def shown_name(self, key: ApiKey) -> str:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
-from django.contrib.admin.models import LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.db.models import Count
 from django.urls import reverse
 from django.utils import timezone
@@ -18,12 +16,14 @@ from tasks_app.admin.text import ago, harmless, line
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.span import span
 from tasks_app.metrics.system_reading import HandlerReading, SystemReading, current_reading
-from tasks_app.models import FailureReason, Node, Status, Task
+from tasks_app.models import AuditEntry, FailureReason, Node, Status, Task
 
 #: Failures of the last hour that are counted.
 MAX_COUNTED_FAILURES = 10_000
 #: Problems that are shown.
 MAX_PROBLEMS = 20
+#: Lines of the audit log.
+MAX_ACTS = 8
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,17 @@ class NodeRow:
 
 
 @dataclass(frozen=True)
+class Act:
+    """A line of the audit log. `link`: to the log's lines of the same target."""
+
+    at: datetime
+    actor: str
+    action: str
+    target: str
+    link: str
+
+
+@dataclass(frozen=True)
 class Board:
     """The page. `cut`: the last hour has more failures than were counted."""
 
@@ -73,15 +84,13 @@ class Board:
     problems: list[str]
     failures: list[tuple[str, Cell]]
     cut: bool
-    actions: list[LogEntry]
+    acts: list[Act]
 
 
 def board() -> Board:
     """Read it from the database. Raises DatabaseError."""
     now, reading = timezone.now(), current_reading()
     failures, cut = _failures(now)
-    kind = ContentType.objects.get_for_model(Task)
-    actions = LogEntry.objects.filter(content_type=kind).select_related("user", "content_type").order_by("-pk")[:8]
     return Board(
         totals=_totals(reading),
         handlers=[_handler(reading, name, one) for name, one in reading.handlers.items()],
@@ -89,7 +98,7 @@ def board() -> Board:
         problems=[harmless(one[:500]) for one in problems(reading)[:MAX_PROBLEMS]],
         failures=failures,
         cut=cut,
-        actions=list(actions),
+        acts=[_act(entry) for entry in AuditEntry.objects.order_by("-at", "-id")[:MAX_ACTS]],
     )
 
 
@@ -142,6 +151,12 @@ def _node(node: Node, now: datetime) -> NodeRow:
 def _silent(name: str, age: float) -> NodeRow:
     link = reverse("admin:tasks_app_node_change", args=(name,))
     return NodeRow(line(name), link, "", "", f"{span(age)} ago", "silent", "failed")
+
+
+def _act(entry: AuditEntry) -> Act:
+    link = f"{reverse('admin:tasks_app_auditentry_changelist')}?{urlencode({'q': entry.target})}"
+    many = f" ({entry.count:,})" if entry.count != 1 else ""
+    return Act(entry.at, line(entry.actor, 60), entry.action.replace("_", " "), line(entry.target, 80) + many, link)
 
 
 def _failures(now: datetime) -> tuple[list[tuple[str, Cell]], bool]:

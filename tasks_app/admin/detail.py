@@ -8,13 +8,12 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from django.contrib.admin.models import LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.db.models import QuerySet, TextField
 from django.db.models.functions import Cast, Length, Substr
 from django.utils import timezone
 
 from tasks_app import why
+from tasks_app.admin.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD
 from tasks_app.admin.text import MAX_SHOWN_CHARS, Shown, ago, harmless, line, log, pretty
 from tasks_app.admin.timeline import Moment, timeline
 from tasks_app.metrics.span import span
@@ -24,6 +23,8 @@ from tasks_app.models import Attempt, AuditEntry, OutcomeKind, Status, Task
 MAX_INDENTED_CHARS = 1024 * 1024
 #: The last attempts are shown. Each may have 128 KiB of logs.
 MAX_ATTEMPTS = 20
+#: Lines of the audit log in the timeline.
+MAX_ENTRIES = 100
 #: Shown characters of an image's digest: `sha256:` and twelve digits, as `docker images` shows.
 IMAGE_DIGEST_CHARS = 19
 #: Of the sentence that says why a task waits.
@@ -56,8 +57,9 @@ class Link:
 @dataclass(frozen=True)
 class Detail:
     """One task. `why`: why it does not run, blank if it has run; `left_out`: the number of earlier attempts that are
-    not shown."""
+    not shown; `payloads`: whether its user may see payloads, results, errors and logs, which are blank otherwise."""
 
+    payloads: bool
     task: Task
     task_type: str
     error: str
@@ -78,16 +80,22 @@ class Detail:
         return self.metadata is not None and self.metadata.total > MAX_UNFOLDED_CHARS
 
 
-def detail(tasks: QuerySet[Task], task: Task) -> Detail:
-    """Read one task's details.
+def detail(tasks: QuerySet[Task], task: Task, payloads: bool, acts: bool) -> Detail:
+    """Read one task's details. `payloads`, `acts`: whether the user may see them; what they may not see is not read.
 
     JSON is read as text, and only in part: a result may have 10 MiB, and be nested deeper than Python parses.
     """
-    texts = _texts(tasks.filter(pk=task.pk), ("task_data", "metadata", "result"))
+    texts: dict[str, Shown | None] = {}
     known = Attempt.objects.filter(task_id=task.pk)
-    rows = list(known.order_by("-number")[:MAX_ATTEMPTS])[::-1]
+    if payloads:
+        texts = _texts(tasks.filter(pk=task.pk), ("task_data", "metadata", "result"))
+    rows = list((known if payloads else known.defer(*ATTEMPT_PAYLOAD)).order_by("-number")[:MAX_ATTEMPTS])[::-1]
+    for hidden, names in ((task, TASK_PAYLOAD), *((row, ATTEMPT_PAYLOAD) for row in rows)):
+        for name in () if payloads else names:
+            setattr(hidden, name, "")  # so that nothing on the page reads it after all
     now = timezone.now()
     return Detail(
+        payloads=payloads,
         task=task,
         task_type=line(task.task_type),
         error=harmless((task.last_error or "")[:MAX_SHOWN_CHARS]),
@@ -95,10 +103,10 @@ def detail(tasks: QuerySet[Task], task: Task) -> Detail:
         facts=_facts(task, now),
         tags=[_link(str(tag), f"tag:{tag}") for tag in task.tags] if isinstance(task.tags, list) else [],
         unique_key=_link(task.unique_key, f"key:{task.unique_key}") if task.unique_key else None,
-        data=texts["task_data"] or Shown(""),
-        metadata=texts["metadata"],
-        result=texts["result"],
-        moments=timeline(task, rows, _entries(task), _edits(task), now),
+        data=texts.get("task_data") or Shown(""),
+        metadata=texts.get("metadata"),
+        result=texts.get("result"),
+        moments=timeline(task, rows, _entries(task) if acts else (), now, payloads),
         attempts=[_attempt(row) for row in reversed(rows)],
         left_out=known.count() - len(rows),
     )
@@ -124,16 +132,8 @@ def _link(text: str, search: str) -> Link:
     return Link(line(text, 300), urlencode({"q": search}))
 
 
-def _edits(task: Task) -> QuerySet[AuditEntry]:
-    edits = AuditEntry.objects.filter(target=str(task.pk), action__in=("edit", "priority"))
-    return edits.order_by("-pk")[:MAX_ATTEMPTS]
-
-
-def _entries(task: Task) -> QuerySet[LogEntry]:
-    kind = ContentType.objects.get_for_model(Task)
-    return (
-        LogEntry.objects.filter(content_type=kind, object_id=str(task.pk)).select_related("user").order_by("pk")[:100]
-    )
+def _entries(task: Task) -> QuerySet[AuditEntry]:
+    return AuditEntry.objects.filter(target=str(task.pk)).order_by("at", "id")[:MAX_ENTRIES]
 
 
 def _facts(task: Task, now: datetime) -> list[tuple[str, str]]:

@@ -7,17 +7,15 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from tasks_app.admin.acting import log
 from tasks_app.admin.action_messages import beside
 from tasks_app.admin.bulk import BulkActions
+from tasks_app.admin.rights import actor, sees_payloads
 from tasks_app.admin.text import MAX_SHOWN_CHARS
-from tasks_app.audit.actor import Actor
 from tasks_app.audit.record import record
 from tasks_app.lifecycle import LivingTwin, edit_and_redrive, prioritize
 from tasks_app.models import Status, Task
@@ -77,7 +75,8 @@ class Editing(BulkActions):
         return self._change(request, object_id, PRIORITY, Status.PENDING)
 
     def _change(self, request: HttpRequest, object_id: str, name: str, status: Status) -> HttpResponse:
-        if not request.user.has_perm("tasks_app.change_task"):
+        # The form shows the data, which is a payload.
+        if not request.user.has_perm("tasks_app.change_task") or (name == EDIT and not sees_payloads(request)):
             raise PermissionDenied
         task: Task | None = self.get_object(request, object_id)
         if task is None:
@@ -112,7 +111,7 @@ class Editing(BulkActions):
         return TemplateResponse(request, "taskdaemon/edit.html", context)
 
     def _save(self, request: HttpRequest, task: Task, name: str, given: dict[str, Any]) -> None:
-        who, priority = request.user.get_username(), given["priority"]
+        priority = given["priority"]
         details: dict[str, Any] = {"type": task.task_type}
         try:
             with writing():
@@ -128,8 +127,7 @@ class Editing(BulkActions):
                     return
                 if was != priority:
                     details["priority"] = [was, priority]
-                log(request.user.pk or 0, task.pk, task.task_type, CHANGE, DONE[name])
-                record(Actor("admin", who), name, str(task.pk), **details)
+                record(actor(request), name, str(task.pk), **details)
         except LivingTwin as twin:
             self.message_user(request, beside(task, twin.task), messages.WARNING)
             return

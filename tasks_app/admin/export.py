@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
 from django.http import JsonResponse
 
+from tasks_app.admin.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD
 from tasks_app.models import Attempt, Task
 
 EXPORTED_FIELDS = (
@@ -17,13 +19,20 @@ EXPORTED_FIELDS = (
 MAX_ATTEMPTS = 100
 
 
-def export(pk: UUID) -> JsonResponse | None:
-    """The task with its last attempts; None if there is no such task."""
-    task = Task.objects.filter(pk=pk).values(*EXPORTED_FIELDS).first()
+def export(pk: UUID, payloads: bool) -> JsonResponse | None:
+    """The task with its last attempts; None if there is no such task. Without `payloads`, `withheld` names the fields
+    that are left out."""
+    left_out = () if payloads else (*TASK_PAYLOAD, *ATTEMPT_PAYLOAD)
+    task = Task.objects.filter(pk=pk).values(*(each for each in EXPORTED_FIELDS if each not in left_out)).first()
     if task is None:
         return None
-    attempts = Attempt.objects.filter(task_id=pk).order_by("-number").values()[:MAX_ATTEMPTS]
-    shown = [{name: value for name, value in one.items() if name not in ("id", "task_id")} for one in attempts]
-    answer = JsonResponse({**task, "tries": shown}, json_dumps_params={"ensure_ascii": False})
+    attempts = Attempt.objects.filter(task_id=pk).order_by("-number").values(*_attempt_fields(left_out))[:MAX_ATTEMPTS]
+    content = {**task, "tries": list(attempts)} | ({} if payloads else {"withheld": list(left_out)})
+    answer = JsonResponse(content, json_dumps_params={"ensure_ascii": False})
     answer["Content-Disposition"] = f'inline; filename="task-{pk}.json"'
     return answer
+
+
+def _attempt_fields(left_out: Collection[str]) -> list[str]:
+    names = (field.attname for field in Attempt._meta.concrete_fields)
+    return [name for name in names if name not in ("id", "task_id", *left_out)]

@@ -17,9 +17,9 @@ from django.utils.safestring import SafeString
 from tasks_app.admin import operation_text as text
 from tasks_app.admin.columns import badge
 from tasks_app.admin.operation_form import Chosen, OperationForm, counted
+from tasks_app.admin.rights import actor
 from tasks_app.admin.row_admin import RowAdmin
 from tasks_app.admin.text import ago, line
-from tasks_app.audit.actor import Actor
 from tasks_app.models import Operation, OperationState, Verb
 from tasks_app.operations import Plan, abort, preview, start, work_until_over
 from tasks_app.operations.warnings import warnings
@@ -103,7 +103,7 @@ class OperationAdmin(RowAdmin):
         plan = form.plan(chosen.wanted) if form.is_valid() else None
         if plan is None:
             return self.ask(request, chosen, "", form)
-        operation = start(plan, _actor(request))
+        operation = start(plan, actor(request))
         if plan.rate is None and plan.canary is None and operation.matched <= store().tasks_per_batch:
             try:
                 work_until_over(operation.pk, "web", AT_ONCE_SECONDS)
@@ -155,7 +155,7 @@ class OperationAdmin(RowAdmin):
             return self._missing(request)
         if not request.user.has_perm(permission_of(operation.verb)):
             raise PermissionDenied
-        if not abort(operation.pk, _actor(request)):
+        if not abort(operation.pk, actor(request)):
             self.message_user(request, "The operation was over already.", messages.WARNING)
         return HttpResponseRedirect(_page(operation))
 
@@ -206,10 +206,6 @@ class OperationAdmin(RowAdmin):
 def permission_of(verb: str) -> str:
     """The permission that a user needs for a verb."""
     return "tasks_app.delete_task" if verb == Verb.DELETE else "tasks_app.change_task"
-
-
-def _actor(request: HttpRequest) -> Actor:
-    return Actor("admin", request.user.get_username())
 
 
 def _page(operation: Operation) -> str:

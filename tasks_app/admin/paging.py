@@ -12,7 +12,8 @@ from django.db.models.expressions import Combinable
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
-from tasks_app.admin.search import fault, frozen, searched
+from tasks_app.admin.rights import sees_payloads
+from tasks_app.admin.search import HELP_WITHOUT_ERRORS, fault, frozen, searched, searches_errors
 from tasks_app.admin.text import line
 from tasks_app.models import TaskFilter
 
@@ -40,16 +41,24 @@ class StrictList(ChangeList):
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         found = super().get_queryset(request, exclude_parameters)
-        searched = fault(request.GET.getlist(SEARCH_VAR))
-        faults = [searched, *(getattr(spec, "fault", "") for spec in self.filter_specs)]
+        faults = [self.search_fault(request), *(getattr(spec, "fault", "") for spec in self.filter_specs)]
         self.faults = [each for each in faults if each]
         return found.none() if self.faults else found
+
+    def search_fault(self, request: HttpRequest) -> str:
+        """Why the search is refused, in a sentence; "" if it is not."""
+        return fault(request.GET.getlist(SEARCH_VAR))
 
     def get_results(self, request: HttpRequest) -> None:
         # Django would redirect from a missing page to a list without filters.
         pages = self.model_admin.get_paginator(request, self.queryset, self.list_per_page).num_pages
         self.page_num = min(max(self.page_num, 1), pages)
         super().get_results(request)
+
+    @property
+    def or_more(self) -> bool:
+        """Whether there may be more rows than a CappedPaginator counts."""
+        return bool(self.result_count >= MAX_COUNTED_ROWS)
 
     @property
     def narrowed(self) -> list[str]:
@@ -74,6 +83,15 @@ class NewestFirst(StrictList):
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str | Combinable]:
         return ["-pk"]
 
+    def search_fault(self, request: HttpRequest) -> str:
+        found = super().search_fault(request)
+        if sees_payloads(request):
+            return found
+        self.search_help_text = HELP_WITHOUT_ERRORS
+        if not found and searches_errors(self.query):
+            return "To search in errors, a user needs the permission to see payloads: ask an administrator for it."
+        return found
+
     @property
     def frozen(self) -> TaskFilter:
         """What it shows, as a filter that means the same tasks later. Only without `faults`."""
@@ -87,8 +105,3 @@ class NewestFirst(StrictList):
     def searched(self) -> str:
         """Which tasks the search looked at, in a sentence; "" if at all of them."""
         return searched(self.query, self.params)
-
-    @property
-    def or_more(self) -> bool:
-        """Whether there may be more rows than were counted."""
-        return bool(self.result_count >= MAX_COUNTED_ROWS)

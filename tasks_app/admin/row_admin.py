@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils.text import capfirst
 
 from tasks_app.admin.paging import StrictList
@@ -28,3 +32,17 @@ class RowAdmin(admin.ModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         title = capfirst(self.opts.verbose_name_plural)
         return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The audit log's lines about a row, also about one that is gone."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        row = self.get_object(request, unquote(object_id))
+        target = unquote(object_id) if row is None else self.audit_target(row)
+        return HttpResponseRedirect(f"{reverse('admin:tasks_app_auditentry_changelist')}?{urlencode({'q': target})}")
+
+    def audit_target(self, row: Any) -> str:
+        """What the audit log calls a row."""
+        return str(row.pk)

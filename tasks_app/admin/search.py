@@ -19,6 +19,9 @@ HELP = (
     "or words of the error of a failed task"
 )
 
+#: For users who may not see errors.
+HELP_WITHOUT_ERRORS = "A task's id, its beginning (eight digits or more), tag:NAME, key:UNIQUE KEY"
+
 MAX_SEARCH_WORDS = 6
 #: SQLite accepts patterns of up to 50,000 bytes.
 MAX_SEARCH_CHARS = 1_000
@@ -75,6 +78,11 @@ def fault(terms: Sequence[str]) -> str:
     if len(term.tags) + len(term.words) > MAX_SEARCH_WORDS:
         return f"The search has more than {MAX_SEARCH_WORDS} words."
     return ""
+
+
+def searches_errors(text: str) -> bool:
+    """Whether a search looks into the errors of tasks, so that only users who may see them may make it."""
+    return bool(Term.of(text).words)
 
 
 def only_failed(parameters: Mapping[str, str]) -> bool:

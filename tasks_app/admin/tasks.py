@@ -8,7 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
@@ -18,8 +18,10 @@ from tasks_app.admin.detail import detail
 from tasks_app.admin.editing import EDIT, PRIORITY, Editing
 from tasks_app.admin.export import export
 from tasks_app.admin.filters import CreatedFilter, FailedFilter, ReasonFilter, StatusFilter, TypeFilter
+from tasks_app.admin.live import is_final, live, position, start
 from tasks_app.admin.paging import CappedPaginator, NewestFirst
-from tasks_app.admin.search import HELP, search
+from tasks_app.admin.rights import TASK_PAYLOAD, actor, sees_audit_log, sees_payloads
+from tasks_app.admin.search import HELP, search, searches_errors
 from tasks_app.admin.text import line
 from tasks_app.lifecycle import LivingTwin
 from tasks_app.models import Status, Task
@@ -56,7 +58,8 @@ class TaskAdmin(Editing):
     search_help_text = HELP
     actions_on_bottom = True
 
-    # Permissions. Nothing is added or edited here, so `change` is the permission to redrive and cancel.
+    # Permissions. Nothing is added or edited here, so `change` is the permission to redrive and cancel. Whoever may act
+    # sees tasks too, but their payloads only with `view_payload`.
 
     def has_change_permission(self, request: HttpRequest, obj: Task | None = None) -> bool:
         return False
@@ -82,11 +85,17 @@ class TaskAdmin(Editing):
         return lookup in {one.parameter_name for one in self.list_filter}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
-        return super().get_queryset(request).defer("task_data", "metadata", "result")
+        tasks: QuerySet[Task] = super().get_queryset(request)
+        return tasks.defer(*(TASK_PAYLOAD if not sees_payloads(request) else ("task_data", "metadata", "result")))
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return self.list_display if sees_payloads(request) else self.list_display[:-1]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
     ) -> tuple[QuerySet[Task], bool]:
+        if searches_errors(search_term) and not sees_payloads(request):
+            return queryset.none(), False
         return search(queryset, search_term, request.GET), False
 
     def get_actions(self, request: HttpRequest) -> Any:
@@ -101,7 +110,9 @@ class TaskAdmin(Editing):
             path(f"<path:object_id>/{name}/", self.admin_site.admin_view(view), name=f"tasks_app_task_{name}")
             for name, view in (("redrive", self.redrive_view), ("cancel", self.cancel_view), ("json", self.json_view))
         ]
-        return own + super().get_urls()
+        # Without a slash at its end: it is no page.
+        events = path("<path:object_id>/live", self.admin_site.admin_view(self.live_view), name="tasks_app_task_live")
+        return [*own, events, *super().get_urls()]
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -121,17 +132,35 @@ class TaskAdmin(Editing):
             "title": f"Task {task.pk}",
             "opts": self.opts,
             "original": task,
-            "detail": detail(self.model._default_manager.all(), task),
+            "detail": detail(self.model._default_manager.all(), task, sees_payloads(request), sees_audit_log(request)),
             "buttons": [(task_action.name, f"admin:tasks_app_task_{task_action.name}") for task_action in buttons],
-            "edit": EDITABLE.get(Status(task.status)) if self.has_act_permission(request) else None,
+            "edit": self._editable(request, task),
             "media": self.media,
+            "live_from": None if is_final(task) else start(task),
         }
         return TemplateResponse(request, "taskdaemon/task.html", context)
 
-    def json_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """The complete task as JSON, whatever its size."""
+    def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """What has happened since the event `after`, for the script of the task's page."""
         task = self._visible_task(request, object_id)
-        return (task and export(task.pk)) or self._task_missing(request, object_id)
+        if task is None:
+            return JsonResponse({"error": "Task not found"}, status=404)
+        try:
+            after = position(request.GET.get("after", "0.0"))
+        except ValueError:
+            return JsonResponse({"error": "after must be the id of an event, such as 1.17"}, status=400)
+        return JsonResponse(live(task, after))
+
+    def _editable(self, request: HttpRequest, task: Task) -> tuple[str, str] | None:
+        """The page that changes the task; None if its user may not. The form of a failed one shows its data."""
+        if not self.has_act_permission(request) or (task.status == Status.FAILED and not sees_payloads(request)):
+            return None
+        return EDITABLE.get(Status(task.status))
+
+    def json_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The complete task as JSON, whatever its size, without what the user may not see."""
+        task = self._visible_task(request, object_id)
+        return (task and export(task.pk, sees_payloads(request))) or self._task_missing(request, object_id)
 
     def redrive_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """POST: redrive the task."""
@@ -186,7 +215,7 @@ class TaskAdmin(Editing):
         if task is None:
             return self._task_missing(request, object_id)
         try:
-            if act(task_action, *_user(request), task.pk, task.task_type):
+            if act(task_action, actor(request), task.pk, task.task_type):
                 self.message_user(request, f"The task {task} was {task_action.done}.", messages.SUCCESS)
             else:
                 self.message_user(request, f"The task {task} was skipped: {task_action.unless}.", messages.WARNING)
@@ -195,7 +224,3 @@ class TaskAdmin(Editing):
         if task_action.name == "delete":
             return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
         return HttpResponseRedirect(reverse("admin:tasks_app_task_change", args=(task.pk,)))
-
-
-def _user(request: HttpRequest) -> tuple[int, str]:
-    return int(request.user.pk or 0), request.user.get_username()

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-from django.contrib.admin.models import LogEntry
 
 from tasks_app.admin.text import line
 from tasks_app.metrics.span import span
 from tasks_app.models import Attempt, AuditEntry, Status, Task
 
 NONE = timedelta()
-#: What an operator may change in a task, as the audit log names it.
-CHANGEABLE = ("data", "priority")
+#: What the audit log's words say of a task that an act has changed.
+DONE = {
+    "redrive": "redriven", "cancel": "cancelled", "delete": "deleted", "edit": "edited and redriven",
+    "priority": "given another priority",
+}  # fmt: skip
+#: By what way, if it is not the admin.
+VIA = {"api": ", an API key", "command": ", by a command"}
+#: What an edit changes, as the audit log names it, and how much of it is shown.
+CHANGEABLE = ("priority", "data")
 MAX_EDIT_CHARS = 300
 
 
@@ -30,7 +35,7 @@ class Moment:
 
 
 def timeline(
-    task: Task, attempts: Sequence[Attempt], entries: Iterable[LogEntry], edits: Iterable[AuditEntry], now: datetime
+    task: Task, attempts: Sequence[Attempt], entries: Iterable[AuditEntry], now: datetime, payloads: bool = True
 ) -> list[Moment]:
     """From the task's creation to its end, or to what it waits for."""
     # In causal order rather than by time: moments of one commit come from several clocks.
@@ -47,8 +52,10 @@ def timeline(
     if task.completed_at is not None:
         reason = (task.failure_reason or "").replace("_", " ")
         known.append((task.completed_at, task.status, reason, task.status))
-    for at, action, detail in sorted([*_actions(entries), *_edits(edits)]):
-        known.insert(_index(known, at, action), (at, action, detail, "plain"))
+    for entry in sorted(entries, key=lambda entry: entry.at):
+        action = DONE.get(entry.action, entry.action.replace("_", " "))
+        user = f"by {line(entry.actor)}{VIA.get(entry.via, '')}{_changes(entry, payloads)}"
+        known.insert(_index(known, entry.at, action), (entry.at, action, user, "plain"))
     moments, before = [], None
     for at, what, detail, tone in known:
         moments.append(Moment(at, what, detail, tone, f"{span(max(at - before, NONE))} later" if before else ""))
@@ -56,18 +63,14 @@ def timeline(
     return moments + _next(task, now)
 
 
-def _actions(entries: Iterable[LogEntry]) -> Iterator[tuple[datetime, str, str]]:
-    for entry in entries:
-        yield entry.action_time, entry.change_message.lower(), f"by {line(entry.user.get_username())}"
-
-
-def _edits(edits: Iterable[AuditEntry]) -> Iterator[tuple[datetime, str, str]]:
-    """What was changed, with the values before and after."""
-    for edit in edits:
-        for name in CHANGEABLE:
-            if (pair := edit.details.get(name)) is not None:
-                before, after = (line(str(value), MAX_EDIT_CHARS) for value in pair)
-                yield edit.at, f"{name} changed", f"by {line(edit.actor)}: {before} → {after}"
+def _changes(entry: AuditEntry, payloads: bool) -> str:
+    """What an edit changed, before and after. The data is a payload."""
+    found = []
+    for name in CHANGEABLE:
+        if (pair := entry.details.get(name)) is not None and entry.action in ("edit", "priority"):
+            before, after = (line(str(value), MAX_EDIT_CHARS) for value in pair)
+            found.append(f"{name} {before} → {after}" if name == "priority" or payloads else f"{name} changed")
+    return f": {'; '.join(found)}" if found else ""
 
 
 def _index(known: Sequence[tuple[datetime, str, str, str]], at: datetime, action: str) -> int:

@@ -1,4 +1,4 @@
-"""`GET /api/tasks/{id}/attempts`: the ended attempts of a task."""
+"""`GET /api/tasks/{id}/attempts`: the ended attempts of a task and, if asked for, the running one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.http import QueryDict
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    OpenApiResponse,
+    PolymorphicProxySerializer,
+    extend_schema,
+    extend_schema_field,
+)
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,6 +22,8 @@ from tasks_app.api.callers import READING, task_in_path
 from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.json_values import literal
 from tasks_app.api.moments import rfc3339
+from tasks_app.api.progress_schema import ProgressObject
+from tasks_app.api.running_attempt import FIELDS, running_attempt
 from tasks_app.api.tasks import API
 from tasks_app.models import Attempt, OutcomeKind, Task
 
@@ -60,6 +68,22 @@ class AttemptObject(serializers.Serializer):
     stderr_tail = serializers.CharField(help_text="The handler's log: the first 16 and the last 48 KiB.")
 
 
+@extend_schema_field({"type": "null"})
+class Nothing(serializers.ReadOnlyField):
+    """Always null."""
+
+
+class RunningAttemptObject(AttemptObject):
+    """The running attempt. What it has written comes within about two seconds, and the first 64 KiB of it."""
+
+    outcome = Nothing(help_text="It has not ended.")  # type: ignore[assignment]
+    ended_at = Nothing(help_text="It has not ended.")  # type: ignore[assignment]
+    container = serializers.CharField(
+        allow_null=True, help_text="The container's id, or `pid-...`; null in the first two seconds."
+    )
+    progress = ProgressObject(allow_null=True, help_text="null: its handler has said nothing about its progress.")
+
+
 _QUERY = [
     OpenApiParameter(
         "limit",
@@ -71,10 +95,22 @@ _QUERY = [
         {"type": "integer", "minimum": 0, "maximum": MAX_NUMBER, "default": 0},
         description="Only attempts with a larger number; the Link header of a page has the value for the next one.",
     ),
+    OpenApiParameter(
+        "running",
+        {"type": "boolean", "default": False},
+        description="With `true` the running attempt is listed too, as the last one: `outcome` and `ended_at` are "
+        "null, and it has `progress`.",
+    ),
     schema.LINK,
 ]
+_ATTEMPTS = PolymorphicProxySerializer(
+    component_name="ListedAttempt",
+    serializers=[AttemptObject, RunningAttemptObject],
+    resource_type_field_name=None,
+    many=True,
+)
 _ANSWERS = {
-    200: OpenApiResponse(AttemptObject(many=True), "The ended attempts, oldest first."),
+    200: OpenApiResponse(_ATTEMPTS, "The attempts, oldest first."),
     **schema.BAD,
     404: schema.ONE[404],
 }
@@ -92,21 +128,26 @@ class AttemptsView(API):
         responses=_ANSWERS,
     )
     def get(self, request: Request, task_id: str) -> Response:
-        """List the ended attempts of a task, oldest first. A running attempt is not among them."""
+        """List the ended attempts of a task, oldest first. A running attempt is among them with `running=true`."""
         identity = task_in_path(request, task_id)
-        limit, after = _page(request.query_params)
+        limit, after, with_running = _page(request.query_params)
+        # Read first: if it ends meanwhile, it is among the ended ones.
+        running = running_attempt(Task.objects.filter(pk=identity).only(*FIELDS).first()) if with_running else None
         rows = list(
             Attempt.objects.filter(task_id=identity, number__gt=after)
             .order_by("number")
             .values(*ATTEMPT_FIELDS)[: limit + 1]
         )
-        if not rows and not Task.objects.filter(pk=identity).exists():
+        listed = [_attempt_object(row) for row in rows]
+        if running is not None and after < running["number"] not in [each["number"] for each in listed]:
+            listed.append(running)
+        if not listed and not Task.objects.filter(pk=identity).exists():
             raise NotFound
         headers = {}
-        if len(rows) > limit:
-            query = {**request.query_params.dict(), "after": str(rows[limit - 1]["number"])}
+        if len(listed) > limit:
+            query = {**request.query_params.dict(), "after": str(listed[limit - 1]["number"])}
             headers["Link"] = f'<{request.build_absolute_uri(request.path)}?{urlencode(query)}>; rel="next"'
-        return Response([_attempt_object(row) for row in rows[:limit]], headers=headers)
+        return Response(listed[:limit], headers=headers)
 
 
 def _attempt_object(row: dict[str, Any]) -> dict[str, Any]:
@@ -117,9 +158,10 @@ def _attempt_object(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _page(query: QueryDict) -> tuple[int, int]:
-    """`limit` and `after`. Raises Invalid with every fault at once."""
-    known = {"limit": (1, MAX_LIMIT, DEFAULT_LIMIT), "after": (0, MAX_NUMBER, 0)}
+def _page(query: QueryDict) -> tuple[int, int, bool]:
+    """`limit`, `after` and `running`. Raises Invalid with every fault at once."""
+    numbers = {"limit": (1, MAX_LIMIT, DEFAULT_LIMIT), "after": (0, MAX_NUMBER, 0)}
+    known = (*numbers, "running")
     faults = [
         (
             key[:60],
@@ -128,15 +170,17 @@ def _page(query: QueryDict) -> tuple[int, int]:
         for key in list(query)[:10]
         if key not in known
     ]
+    faults += [(name, f"{name} is given twice") for name in known if len(query.getlist(name)) > 1]
     found = {}
-    for name, (low, high, default) in known.items():
+    for name, (low, high, default) in numbers.items():
         texts = query.getlist(name)
-        if len(texts) > 1:
-            faults.append((name, f"{name} is given twice"))
         text = texts[-1] if texts else str(default)
         found[name] = int(text) if len(text) <= 10 and text.isascii() and text.isdigit() else -1
         if not low <= found[name] <= high:
             faults.append((name, f"{name} must be an integer from {low} to {high}, not {literal(text)}"))
+    running = query.get("running", "false")
+    if running not in ("true", "false"):
+        faults.append(("running", f"running must be true or false, not {literal(running)}"))
     if faults:
         raise Invalid(faults)
-    return found["limit"], found["after"]
+    return found["limit"], found["after"], running == "true"

@@ -15,7 +15,7 @@ from tasks_app.api.inputs import Faults, check_unknown, near, task_id
 from tasks_app.api.json_values import literal
 from tasks_app.api.moments import looks_like_a_moment, moment_of
 from tasks_app.api.option_fields import MAX_TAGS, TAG_SENTENCE, is_tag
-from tasks_app.api.pages import OPTIONAL_FIELDS, TASK_OBJECT_FIELDS
+from tasks_app.api.pages import OPTIONAL_FIELDS, PROGRESS, TASK_OBJECT_FIELDS
 from tasks_app.models import FailureReason, Status, TaskFilter
 
 #: Tasks in a page.
@@ -36,7 +36,7 @@ FILTERS = (
 PARAMETERS = ("limit", "cursor", *FILTERS, "order", "fields")
 ORDERS = ("newest", "oldest")
 #: The names that `fields` may have.
-FIELDS = (*TASK_OBJECT_FIELDS, *OPTIONAL_FIELDS)
+FIELDS = (*TASK_OBJECT_FIELDS, *OPTIONAL_FIELDS, PROGRESS)
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 

@@ -12,6 +12,7 @@ from tasks_app.api import schema
 from tasks_app.api.list_parameters import DEFAULT_LIMIT, FIELDS, MAX_ERROR_CHARS, MAX_IDS, MAX_LIMIT, MAX_TYPES, ORDERS
 from tasks_app.api.option_fields import MAX_TAGS, TAG_PATTERN
 from tasks_app.api.pages import OPTIONAL_FIELDS
+from tasks_app.api.progress_schema import ProgressObject
 from tasks_app.models import FailureReason, Status
 
 _UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
@@ -19,6 +20,8 @@ _UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 class TaskPart(schema.TaskObject):
     """A task with the fields that `fields` names."""
+
+    progress = ProgressObject(allow_null=True, help_text="Of the running attempt; null: there is none.")
 
     def get_fields(self) -> Any:
         """The fields of a task, none of which must be there."""

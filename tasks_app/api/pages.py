@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet, TextField, Value
+from django.db.models import Case, JSONField, OuterRef, QuerySet, Subquery, TextField, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast
 
 from tasks_app.api.moments import rfc3339
 from tasks_app.api.renderers import dump
-from tasks_app.models import Task
+from tasks_app.models import LiveEvent, Status, Task
 from tasks_app.store.current import store
 
 #: The fields of every task object.
@@ -26,6 +26,8 @@ TASK_OBJECT_FIELDS = (
 )  # fmt: skip
 #: The fields of a task object only if the task has them, or if `fields` names them.
 OPTIONAL_FIELDS = ("expires_at", "timeout", "max_retries", "tags", "metadata", "unique_key")
+#: A field of a task object only if `fields` names it: what the running attempt last said of its progress.
+PROGRESS = "progress"
 #: The columns of fields that have another name. `timeout` is the column of the running attempt's.
 _COLUMNS = {"timeout": "requested_timeout", "max_retries": "requested_max_retries"}
 #: Bytes of data, results and metadata in a page. A page that would exceed it ends earlier, after at least one task.
@@ -98,10 +100,18 @@ def objects_by_id(ids: Sequence[UUID], fields: Sequence[str] | None = None) -> d
     if not ids:
         return {}
     shown = (*TASK_OBJECT_FIELDS, *OPTIONAL_FIELDS) if fields is None else fields
-    texts = {f"{name}_text": Cast(name, TextField()) for name in _JSON_FIELDS if name in shown}
+    texts: dict[str, Any] = {f"{name}_text": Cast(name, TextField()) for name in _JSON_FIELDS if name in shown}
     columns = {name: f"{name}_text" if name in _JSON_FIELDS else _COLUMNS.get(name, name) for name in shown}
+    if PROGRESS in shown:
+        texts[PROGRESS] = _progress()
     rows = Task.objects.filter(pk__in=ids).annotate(**texts).values("pk", *columns.values())
     return {row["pk"]: _task_object(row, columns, OPTIONAL_FIELDS if fields is None else ()) for row in rows}
+
+
+def _progress() -> Combinable:
+    """The newest progress of a running task; null if there is none, or if it does not run."""
+    newest = LiveEvent.objects.progress(OuterRef("pk"), OuterRef("attempts")).values("body")[:1]
+    return Case(When(status=Status.PROCESSING, then=Subquery(newest)), output_field=JSONField())
 
 
 def _task_object(row: dict[str, Any], columns: Mapping[str, str], optional: Sequence[str]) -> bytes:

@@ -25,7 +25,16 @@ from tasks_app.api import (
     schema,
     waiting,
 )
-from tasks_app.api.callers import READING, WRITING, ScopePermission, caller_of, check_type, known_tasks, task_in_path
+from tasks_app.api.callers import (
+    READING,
+    WRITING,
+    ScopePermission,
+    actor_of,
+    caller_of,
+    check_type,
+    known_tasks,
+    task_in_path,
+)
 from tasks_app.api.errors import Conflict, NotFound, QueueFull
 from tasks_app.api.parsers import body_of
 from tasks_app.api.queued import existing_of, queued_body, queued_headers
@@ -33,6 +42,7 @@ from tasks_app.api.rate_headers import RateHeaders
 from tasks_app.api.renderers import AlwaysJSON
 from tasks_app.api.response_budget import response_budget
 from tasks_app.api.task_search import search
+from tasks_app.audit.record import record
 from tasks_app.keys.grant import Scope
 from tasks_app.lifecycle import LivingTwin, Submission, cancel, delete, intake, redrive
 from tasks_app.models import Task
@@ -190,8 +200,11 @@ class TaskView(API):
     @extend_schema(operation_id="delete_task", tags=["tasks"], parameters=[schema.TASK_ID], responses=schema.DELETED)
     def delete(self, request: Request, task_id: str) -> Response:
         """Delete a task in any status. If it runs, its container is stopped and its result dropped."""
-        if not delete(task_in_path(request, task_id)):
-            raise NotFound
+        identity = task_in_path(request, task_id)
+        with writing():
+            if not delete(identity):
+                raise NotFound
+            record(actor_of(request), "delete", str(identity))
         return Response(status=204)
 
 
@@ -217,6 +230,7 @@ class CancelView(API):
                 raise NotFound
             if not cancel(task.pk):
                 raise Conflict(f"Task is already {task.status}; only a pending or processing task can be cancelled")
+            record(actor_of(request), "cancel", str(identity))
             return changed(request, identity)
 
 
@@ -242,4 +256,5 @@ class RedriveView(API):
                     raise NotFound(missing)
             except LivingTwin as refused:
                 raise Conflict(f"Task {refused.task} has the same type and unique_key and has not ended") from None
+            record(actor_of(request), "redrive", str(identity))
             return changed(request, identity)

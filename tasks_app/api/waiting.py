@@ -1,14 +1,14 @@
 """Waits for the end of a task: `?wait=` and `Prefer: wait=`.
 
-A view only says that its answer is to wait (`Hold`). The web server keeps the request without a thread, and calls
-`answers` once the task is final or the time is up.
+A view only says that its answer is to wait, or that events follow it (`Hold`). The web server keeps the request without
+a thread, and calls `answers` once the task is final or the time is up.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.request import parse_http_list
@@ -20,6 +20,7 @@ from rest_framework.request import Request
 
 from tasks_app.api import pages
 from tasks_app.api.errors import RETRY_AFTER, UNAVAILABLE, Invalid, NotFound, error_bytes
+from tasks_app.api.event_ids import EventId
 from tasks_app.api.json_values import literal
 from tasks_app.api.queued import queued_body
 from tasks_app.api.response_budget import SMALL_BYTES, TooManyAnswers, response_budget
@@ -49,8 +50,23 @@ class NoPlace(exceptions.APIException):
     default_detail = "too many requests wait for tasks already; try again later, or without wait"
 
 
+class NoStreamPlace(exceptions.APIException):
+    """503: too many streams are open."""
+
+    status_code = 503
+    default_detail = "too many event streams are open already; try again later, or read the task with wait"
+
+
+class EventStream(NamedTuple):
+    """The events of `task` after `after`. `permitted` says whether the caller may still read them; it may query."""
+
+    task: UUID
+    after: EventId
+    permitted: Callable[[], bool]
+
+
 class Places:
-    """The number of requests of this process that may wait at once. Thread-safe."""
+    """The number of requests of this process that may wait at once, or may have a stream. Thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self._lock = threading.Lock()
@@ -71,27 +87,36 @@ class Places:
 
 
 class Hold:
-    """What the web server offers to the view of one request: to send the answer once a task is final.
+    """What the web server offers to the view of one request: to send the answer once a task is final, or to send the
+    events of a task as they happen.
 
-    `wait`: what it waits for, from the request's arrival on; None: the answer is sent at once.
+    `wait`: what it waits for, from the request's arrival on. `stream`: whose events follow on the answer's headers. If
+    both are None, the answer is sent at once.
     """
 
-    def __init__(self, places: Places) -> None:
-        self._places = places
-        self._reserved = False
+    def __init__(self, places: Places, stream_places: Places) -> None:
+        self._places, self._stream_places = places, stream_places
+        self._reserved: Places | None = None
         self.wait: Wait | None = None
+        self.stream: EventStream | None = None
 
     def reserve(self) -> None:
         """Reserve a place, until `release`. Raises NoPlace."""
         if not self._places.take():
             raise NoPlace
-        self._reserved = True
+        self._reserved = self._places
 
     def release(self) -> None:
         """Give the place back. May be called again."""
-        if self._reserved:
-            self._reserved = False
-            self._places.release()
+        reserved, self._reserved = self._reserved, None
+        if reserved is not None:
+            reserved.release()
+
+    def follow(self, stream: EventStream) -> None:
+        """Let events follow, in a place. Raises NoStreamPlace."""
+        if not self._stream_places.take():
+            raise NoStreamPlace
+        self._reserved, self.stream = self._stream_places, stream
 
     def until_final(self, task: UUID, seconds: int, *, queued: bool, existing: bool | None = None) -> None:
         """Let the answer wait as in `Wait`. Longer than 0 seconds needs a place."""

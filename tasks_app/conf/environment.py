@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tasks_app.conf import weak_secrets
 from tasks_app.conf.bad_environment import BadEnvironment as BadEnvironment
 from tasks_app.conf.expected import expected
+from tasks_app.handlers.durations import retention
 from tasks_app.handlers.handlers_toml import Defaults, Handlers, HandlersError, load
 from tasks_app.handlers.keys import OUR_SECRETS, memory
 from tasks_app.handlers.mounts import MountRules, normal
@@ -54,6 +55,9 @@ class Environment(BaseSettings):
     workers: int | None = _named("DAEMON_WORKERS", None, ge=1, le=10_000)
     lease: float = _named("DAEMON_LEASE", 30.0, ge=6, le=600, allow_inf_nan=False)
     idempotency_ttl: float = _named("DAEMON_IDEMPOTENCY_TTL", 86_400.0, gt=0, le=86_400 * 366, allow_inf_nan=False)
+    retention_completed: float | None = _named("DAEMON_RETENTION_COMPLETED", None)
+    retention_failed: float | None = _named("DAEMON_RETENTION_FAILED", None)
+    retention_audit: float | None = _named("DAEMON_RETENTION_AUDIT", 400 * 86_400.0)
     drain_timeout: float = _named("DAEMON_DRAIN_TIMEOUT", 30.0, ge=0, le=3600, allow_inf_nan=False)
     handler_profile: Literal["sealed", "open"] = _named("DAEMON_HANDLER_PROFILE", "sealed")
     default_memory: int | None = _named("DAEMON_DEFAULT_MEMORY", None)
@@ -86,6 +90,11 @@ class Environment(BaseSettings):
     @classmethod
     def _size(cls, value: Any) -> Any:
         return None if value is None else memory(value)
+
+    @field_validator("retention_completed", "retention_failed", "retention_audit", mode="before")
+    @classmethod
+    def _retention(cls, value: Any) -> Any:
+        return None if value is None else retention(value)
 
     @field_validator("mount_roots")
     @classmethod
@@ -304,4 +313,6 @@ def _defaults(env: Environment, rules: MountRules) -> Defaults:
         profile=env.handler_profile,
         memory_limit=env.default_memory,
         mount_rules=rules,
+        retention_completed=env.retention_completed,
+        retention_failed=env.retention_failed,
     )

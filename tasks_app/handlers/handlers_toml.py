@@ -21,7 +21,12 @@ from tasks_app.handlers.toml_positions import Positions
 MAX_NAME_CHARS = 100
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 #: Fields of a handler that change nothing in what it runs, or differ between machines.
-_NOT_RUN = frozenset({"name", "description", "cwd", "instances", "mount_rules", "timeout_limit", "retries_limit"})
+_NOT_RUN = frozenset(
+    {
+        "name", "description", "cwd", "instances", "mount_rules", "timeout_limit", "retries_limit",
+        "retention_completed", "retention_failed",
+    }
+)  # fmt: skip
 #: Keys with the limit of what callers may ask for, and the handler's own value, which is allowed always.
 _LIMITS = (("timeout_limit", "timeout", "DAEMON_TASK_TIMEOUT"), ("retries_limit", "max_retries", "DAEMON_MAX_RETRIES"))
 
@@ -46,11 +51,14 @@ class Defaults:
     profile: str = "sealed"
     memory_limit: int | None = None
     mount_rules: MountRules = NO_MOUNTS
+    retention_completed: float | None = None
+    retention_failed: float | None = None
 
 
 @dataclass(frozen=True)
 class Handler:
-    """How one task type is run. Seconds and bytes; None: the profile's default, or the handler's own value as a limit.
+    """How one task type is run. Seconds and bytes; None: the profile's default, the handler's own value as a limit, or
+    kept for ever.
 
     Without an image, `command` is run as a child process in `cwd`, the folder of handlers.toml, where relative paths in
     it are found. If its first word is `python` or `python3`, the interpreter of this process is run, so that handlers
@@ -74,6 +82,8 @@ class Handler:
     retry_on: frozenset[str] = frozenset(RETRY_ON)
     start_timeout: float = 30.0
     stop_grace: float = 2.0
+    retention_completed: float | None = None
+    retention_failed: float | None = None
     max_tasks_per_container: int | None = None
     max_container_age: float | None = None
     profile: str = "sealed"
@@ -153,8 +163,8 @@ def digest(handlers: Mapping[str, Handler]) -> str:
     """A SHA-256 in hex of what the handlers run: two nodes with the same digest run a task in the same way.
 
     Covers values, not text: comments, order and keys with their default value change nothing. Leaves out `description`,
-    what callers may ask for, and what may differ between machines: `instances`, the file's folder, and what may be
-    mounted.
+    what callers may ask for, how long tasks are kept, and what may differ between machines: `instances`, the file's
+    folder, and what may be mounted.
     """
     defaults = Handler("")
     values = {
@@ -216,6 +226,7 @@ class _Reading:
         values: dict[str, Any] = {
             "timeout": d.timeout, "max_retries": d.max_retries, "retry_backoff": d.retry_backoff,
             "profile": d.profile, "memory_limit": d.memory_limit, "mount_rules": d.mount_rules,
+            "retention_completed": d.retention_completed, "retention_failed": d.retention_failed,
         }  # fmt: skip
         wrong = set()
         for key, value in table.items():

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from tasks_app.handlers.durations import retention
 from tasks_app.handlers.mounts import normal
 from tasks_app.handlers.spelling import nearest
 
@@ -233,6 +234,8 @@ KEYS: Mapping[str, Key] = {
     "retry_on": Key(lambda value: frozenset(_words(value, _choice(*RETRY_ON)))),
     "start_timeout": Key(_seconds(0)),
     "stop_grace": Key(_seconds(0)),
+    "retention_completed": Key(retention),
+    "retention_failed": Key(retention),
     "max_tasks_per_container": Key(_integer(1, 1_000_000_000)),
     "max_container_age": Key(_seconds(1)),
     "profile": Key(_choice(*PROFILES), needs_image=True),

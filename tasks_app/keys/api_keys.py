@@ -94,15 +94,15 @@ def _stored(words: Sequence[str] | None) -> list[str] | None:
     return None if words is None else sorted(set(words))
 
 
-def revoke(which: str) -> int:
-    """Revoke the key with this name or prefix. Returns how many there were: 0 or 1.
+def revoke(which: str) -> str | None:
+    """Revoke the key with this name or prefix. Returns its name; None if there is no such key in force.
 
     Raises KeyRefused if several keys have the prefix.
     """
-    found = ApiKey.objects.filter(Q(name=which) | Q(prefix=which), revoked_at=None).values_list("pk", flat=True)
+    found = ApiKey.objects.filter(Q(name=which) | Q(prefix=which), revoked_at=None).values_list("pk", "name")
     if len(found) > 1:
         raise KeyRefused(f"{len(found)} keys in force begin with this; revoke by name")
-    return sum(revoke_key(pk) for pk in found)
+    return next((str(name) for pk, name in found if revoke_key(pk)), None)
 
 
 def revoke_key(pk: int) -> bool:
@@ -211,7 +211,7 @@ def _read(rates: dict[int, KeyRate]) -> KeyReading:
             ids.add(row.pk)
             if row.pk not in rates or rates[row.pk].rate != row.rate:
                 rates[row.pk] = KeyRate(row.rate)
-        caller = Caller(row.pk, _words(row.scopes), _words(row.types), rates.get(row.pk), row.expires_at)
+        caller = Caller(row.pk, _words(row.scopes), _words(row.types), rates.get(row.pk), row.expires_at, row.name)
         in_force[row.prefix] = (*in_force.get(row.prefix, ()), StoredKey(row.digest, row.pk, caller))
     for gone in rates.keys() - ids:
         del rates[gone]

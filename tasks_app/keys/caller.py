@@ -18,7 +18,7 @@ class Caller:
     """What a caller may do. None: no limit.
 
     `key`: the id of its API key; None if none is required, or for the supervisor. `types`: the only types of tasks that
-    exist for it. `rate`: how fast it may post. `expires_at`: when its key ends.
+    exist for it. `rate`: how fast it may post. `expires_at`: when its key ends. `name`: the key's, for the audit log.
     """
 
     key: int | None = None
@@ -26,6 +26,7 @@ class Caller:
     types: frozenset[str] | None = None
     rate: KeyRate | None = None
     expires_at: datetime | None = None
+    name: str = "(no API key)"
 
     @property
     def expired(self) -> bool:

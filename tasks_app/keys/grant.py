@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from django.utils import timezone
 
@@ -46,6 +47,12 @@ class Grant:
     types: Sequence[str] | None = None
     expires_at: datetime | None = None
     rate: float | None = None
+
+    def limits(self) -> dict[str, Any]:
+        """Its limits as JSON values, without those that it does not have."""
+        expires = None if self.expires_at is None else self.expires_at.isoformat()
+        found = {"scopes": self.scopes, "types": self.types, "expires_at": expires, "rate": self.rate}
+        return {name: value for name, value in found.items() if value is not None}
 
     def fault(self) -> str | None:
         """Why no key can have it, or None."""

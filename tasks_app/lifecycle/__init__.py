@@ -11,16 +11,20 @@ from tasks_app.lifecycle.edit import Edited, edit_and_redrive
 from tasks_app.lifecycle.expire import expire
 from tasks_app.lifecycle.idempotency import earlier, forget_idempotency_keys
 from tasks_app.lifecycle.intake import intake
+from tasks_app.lifecycle.live_events import forget_live_events, forget_lost_live_events, write_live_events
 from tasks_app.lifecycle.maintenance import due_work, maintain
+from tasks_app.lifecycle.old_tasks import OldTasks
 from tasks_app.lifecycle.prioritize import prioritize, prioritize_many
 from tasks_app.lifecycle.promote import promote
-from tasks_app.lifecycle.prune import prune
+from tasks_app.lifecycle.prune import PruneWalk, prune
 from tasks_app.lifecycle.redrive import LivingTwin, redrive, redrive_many
 from tasks_app.lifecycle.renew import held, renew
 from tasks_app.lifecycle.rescue import rescue
+from tasks_app.lifecycle.retention_rules import RetentionRule, retention_rules
 from tasks_app.lifecycle.settle import settle
 from tasks_app.lifecycle.submission import IdempotencyKey, KeyReused, KeysContended, Submission, Submitted
 from tasks_app.lifecycle.submit import submit, submit_many
+from tasks_app.lifecycle.turn import take_turn
 from tasks_app.store.attempt_result import AttemptResult
 from tasks_app.store.claimed_task import ClaimedTask, ClaimRequest, Policy
 from tasks_app.store.due_work import DueWork
@@ -38,7 +42,10 @@ __all__ = [
     "KeysContended",
     "LivingTwin",
     "NewTask",
+    "OldTasks",
     "Policy",
+    "PruneWalk",
+    "RetentionRule",
     "Submission",
     "Submitted",
     "TaskOptions",
@@ -53,6 +60,8 @@ __all__ = [
     "edit_and_redrive",
     "expire",
     "forget_idempotency_keys",
+    "forget_live_events",
+    "forget_lost_live_events",
     "held",
     "intake",
     "maintain",
@@ -65,7 +74,10 @@ __all__ = [
     "redrive_many",
     "renew",
     "rescue",
+    "retention_rules",
     "settle",
     "submit",
     "submit_many",
+    "take_turn",
+    "write_live_events",
 ]

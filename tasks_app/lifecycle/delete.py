@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS
-
+from tasks_app.lifecycle.remove_rows import remove_rows
 from tasks_app.metrics import counters
-from tasks_app.models import Attempt, Task
+from tasks_app.models import Task
 from tasks_app.store.transactions import writing
 
 
@@ -23,8 +22,7 @@ def delete(task_id: UUID) -> bool:
         found = Task.objects.select_for_update().filter(pk=task_id).values_list("task_type", "status").first()
         if found is None:
             return False
-        Attempt.objects.filter(task_id=task_id).delete()
-        Task.objects.filter(pk=task_id).delete()
+        remove_rows([task_id])
         task_type, status = found
         counters.add([(f"deleted|{task_type}|{status}", 1)])
     return True
@@ -32,7 +30,5 @@ def delete(task_id: UUID) -> bool:
 
 def delete_many(tasks: Sequence[Task]) -> None:
     """Remove tasks that the caller's write transaction has locked, with their attempts."""
-    ids = [task.pk for task in tasks]
-    Attempt.objects.filter(task_id__in=ids)._raw_delete(DEFAULT_DB_ALIAS)
-    Task.objects.filter(pk__in=ids)._raw_delete(DEFAULT_DB_ALIAS)
+    remove_rows([task.pk for task in tasks])
     counters.add(Counter(f"deleted|{task.task_type}|{task.status}" for task in tasks))

@@ -3,51 +3,71 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS
-
-from tasks_app.db.first_id import first_id
+from tasks_app.audit.bulk_line import BulkLine
+from tasks_app.lifecycle.old_tasks import FIRST_ID, OldTasks
+from tasks_app.lifecycle.remove_rows import remove_rows
 from tasks_app.metrics import counters
-from tasks_app.models import Attempt, Status, Task, TaskQuerySet
 from tasks_app.store.transactions import writing
 
 #: Few enough that no other writer waits long.
 TASKS_PER_TRANSACTION = 500
+#: Rows that a statement looks at, at most: most of them may have to stay.
+ROWS_PER_WINDOW = 1000
 
 
-def prune(status: str, before: datetime) -> Iterator[int]:
+def prune(status: str, before: datetime, line: BulkLine | None = None) -> Iterator[int]:
     """Remove the tasks that ended with `status` (completed or failed) before a moment, and their attempts.
 
     Yields after each commit how many it removed, and works only while it is iterated. Leaves rows that another
-    transaction has locked. Raises ValueError for another status.
+    transaction has locked. `line` counts them in the audit log. Raises ValueError for another status.
     """
-    if status not in (Status.COMPLETED, Status.FAILED):
-        raise ValueError(f"{status}: only finished tasks are pruned: completed or failed")
-    ended = Task.objects.failed() if status == Status.FAILED else Task.objects.filter(status=status)
-    # An id begins with its task's time of creation: a scan along the key from the oldest on ends at the first id that
-    # is too young.
-    old = ended.filter(completed_at__lt=before, id__lt=first_id(before)).order_by("id")
-    last = UUID(int=0)
-    while True:
-        found, last = _prune_batch(old.filter(id__gt=last), status, last)
-        if found:
-            yield found
-        if found < TASKS_PER_TRANSACTION:
-            return
+    walk = PruneWalk(OldTasks(status, before), line=line)
+    while (removed := walk.step(TASKS_PER_TRANSACTION)) is not None:
+        if removed:
+            yield removed
 
 
-def _prune_batch(old: TaskQuerySet, status: str, last: UUID) -> tuple[int, UUID]:
-    if not old.values_list("pk")[:1]:  # a read: takes no lock if there is nothing to do
-        return 0, last
-    with writing():
-        # Locked: no redrive may come between the read and the delete.
-        rows = list(old.select_for_update(skip_locked=True).values_list("pk", "task_type")[:TASKS_PER_TRANSACTION])
-        ids = [row[0] for row in rows]
-        Attempt.objects.filter(task_id__in=ids)._raw_delete(DEFAULT_DB_ALIAS)
-        Task.objects.filter(pk__in=ids)._raw_delete(DEFAULT_DB_ALIAS)
-        types = Counter(row[1] for row in rows)
-        counters.add((f"deleted|{name}|{status}", count) for name, count in sorted(types.items()))
-    return len(ids), ids[-1] if ids else last
+class PruneWalk:
+    """One walk over old tasks, oldest first. `at`: where it stands; no row up to this id is looked at again."""
+
+    def __init__(
+        self, old: OldTasks, after: UUID = FIRST_ID, line: BulkLine | None = None, series: Sequence[str] = ("deleted",)
+    ) -> None:
+        """`line`: of the audit log. `series`: the counters, by type and status, that count what is removed."""
+        self.at = after
+        self._old, self._line, self._series = old, line, series
+        self._window_end = after
+
+    def step(self, most: int) -> int | None:
+        """Remove at most so many tasks, in one commit; None once it has come to the end.
+
+        Reads a limited number of rows. It may remove none, and go on with the next step.
+        """
+        if self.at >= self._window_end:
+            if self.at >= self._old.end:
+                return None
+            self._window_end = self._old.window_end(self.at, ROWS_PER_WINDOW)
+        window = self._old.rows().filter(id__gt=self.at, id__lte=self._window_end)
+        # Read before the transaction: it holds its locks only for the rows that it removes.
+        ids = list(window.order_by("id").values_list("pk", flat=True)[:most])
+        removed = self._remove(ids) if ids else 0
+        self.at = ids[-1] if len(ids) == most else self._window_end
+        return removed
+
+    def _remove(self, ids: list[UUID]) -> int:
+        with writing():
+            # Checked again, and locked: no redrive may come between the check and the delete. SKIP LOCKED avoids a
+            # deadlock with it.
+            locked = self._old.rows().filter(pk__in=ids).select_for_update(skip_locked=True)
+            rows = list(locked.values_list("pk", "task_type"))
+            remove_rows([row[0] for row in rows])
+            types = sorted(Counter(row[1] for row in rows).items())
+            status = self._old.status
+            counters.add((f"{name}|{kind}|{status}", count) for name in self._series for kind, count in types)
+            if self._line is not None and rows:
+                self._line.add(len(rows))
+        return len(rows)

@@ -17,6 +17,7 @@ from tasks_app.models import Attempt, OutcomeKind, Status, Task, TaskQuerySet
 from tasks_app.store import clock
 from tasks_app.store.attempt_result import RetryDecision
 from tasks_app.store.claimed_task import Policy, retry_on_of
+from tasks_app.store.current import store
 from tasks_app.store.due_work import MAX_VALID_LEASE_SECONDS
 from tasks_app.store.transactions import writing
 
@@ -91,6 +92,8 @@ def _rescue_batch(lost: TaskQuerySet, highest: dict[str, int]) -> list[Task]:
         for move, moving in moves.items():
             _move(move, moving)
             deltas.update(_counts(move.decision, moving))
+        if tasks:
+            store().end_lost_live_events([(task.pk, task.attempts) for task in tasks], OutcomeKind.WORKER_LOST.value)
         counters.add(deltas.items())
     return tasks
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from tasks_app.lifecycle.keep_log import keep_log
+from tasks_app.lifecycle.live_events import end_live_events
 from tasks_app.lifecycle.retry_decision import decide_result
 from tasks_app.metrics import counters
 from tasks_app.metrics.clock_steps import clock_steps
@@ -32,6 +33,8 @@ def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
     first = {(each.task.id, each.task.attempt): each for each in reversed(results)}
     if len(first) != len(results):
         results = [*reversed(first.values())]
+    if any(each.live for each in results):
+        return _settle_with_live_events(node, results)
     if taken := [each for each in results if each.taken_away]:
         with writing():
             keep_log(node, taken)
@@ -43,6 +46,15 @@ def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
             for each in results
         ]
     return store().settle(node, [(each, decide_result(each)) for each in results], partial(_count, node))
+
+
+def _settle_with_live_events(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+    """Settle those with live events in a transaction of their own, so that the others' statements stay the same."""
+    followed = [each for each in results if each.live]
+    with writing():
+        kept = settle(node, [each._replace(live=None) for each in followed])
+        end_live_events([each.live for each in followed if each.live])
+    return kept | settle(node, [each for each in results if not each.live])
 
 
 def _released_before(result: AttemptResult) -> bool:

@@ -7,7 +7,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from email.message import Message
 from typing import Any, NamedTuple
 
@@ -24,8 +24,16 @@ NO_SERVER_HELP = "start the daemon (make run, or manage.py up), or say where it 
 class Answer(NamedTuple):
     """A successful answer. `headers`: their names in any case."""
 
-    body: dict[str, Any]
+    body: Any
     headers: Message
+
+
+class ServerEvent(NamedTuple):
+    """A Server-Sent Event. `identity`: its id, or a blank."""
+
+    identity: str
+    kind: str
+    data: dict[str, Any]
 
 
 class Refused(CommandError):
@@ -52,6 +60,26 @@ class ApiClient:
         request = urllib.request.Request(self._base + path, headers=headers)
         return self._call(request, TIMEOUT_SECONDS + wait, "it is read again")
 
+    def get_list(self, path: str) -> list[dict[str, Any]]:
+        """Read a list."""
+        return list(self._call(urllib.request.Request(self._base + path), TIMEOUT_SECONDS, "it is read again").body)
+
+    def events(self, path: str, last: str) -> Iterator[ServerEvent]:
+        """The events after the one with the id `last`, on one connection. Raises Refused, OSError and HTTPException.
+
+        A connection on which not even a keep-alive comes counts as lost.
+        """
+        request = urllib.request.Request(self._base + path, headers={"Last-Event-ID": last} if last else {})
+        with self._open(request, TIMEOUT_SECONDS) as answer:
+            fields: dict[str, str] = {}
+            for line in answer:
+                name, _, value = line.decode(errors="replace").rstrip("\r\n").partition(": ")
+                if name:
+                    fields[name] = value
+                elif "data" in fields:
+                    yield ServerEvent(fields.get("id", ""), fields.get("event", ""), json.loads(fields["data"]))
+                    fields = {}
+
     def post(self, path: str, body: dict[str, Any], idempotency_key: str | None = None) -> Answer:
         """Send something. With an idempotency key it is sent again if the connection is lost."""
         headers = {"Content-Type": "application/json"}
@@ -77,13 +105,18 @@ class ApiClient:
             time.sleep(pause)
 
     def _send(self, request: urllib.request.Request, timeout: float) -> Answer:
+        with self._open(request, timeout) as answer:
+            return Answer(json.load(answer), answer.headers)
+
+    def _open(self, request: urllib.request.Request, timeout: float) -> http.client.HTTPResponse:
+        """The answer, to be read. Raises Refused, OSError and HTTPException."""
         for name, value in _credentials().items():
             request.add_header(name, value)
         try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
-                return Answer(dict(json.load(answer)), answer.headers)
+            answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=timeout)
         except urllib.error.HTTPError as error:
             raise Refused(request.full_url, error.code, error.read().decode(errors="replace")) from None
+        return answer
 
 
 def _credentials() -> Mapping[str, str]:

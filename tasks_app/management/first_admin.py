@@ -6,6 +6,8 @@ import secrets
 
 from django.contrib.auth import get_user_model
 
+from tasks_app.audit.record import record
+from tasks_app.audit.system_account import system_account
 from tasks_app.store.transactions import writing
 
 
@@ -20,6 +22,7 @@ def first_admin(password: str | None = None) -> str | None:
             return None
         password = password or secrets.token_urlsafe(12)
         users.create_superuser("admin", None, password)
+        record(system_account(), "add_user", "admin")
     return password
 
 

@@ -129,6 +129,12 @@ def _handler_families(reading: SystemReading) -> Iterator[Metric]:
     yield _counter(
         "tasks_deleted", "Tasks deleted, by their last status.", ("handler", "status"), totals.by("deleted").items()
     )
+    yield _counter(
+        "tasks_removed_by_retention",
+        "Tasks removed because they were kept long enough; deleted ones include them.",
+        ("handler", "status"),
+        totals.by("retention").items(),
+    )
     by_outcome = ("handler", "outcome")
     yield _histogram("task_processing_seconds", "Time that the handler took.", by_outcome, totals.distributions("run"))
     yield _histogram("task_wait_seconds", "Time from ready to claimed.", by_outcome, totals.distributions("wait"))
@@ -163,6 +169,11 @@ def _process_families(reading: SystemReading) -> Iterator[Metric]:
     yield _counter("task_waits_begun", "Requests that began to wait for a task.", (), [((), totals.sum("waits_begun"))])
     ended = [((how,), totals.sum("waits_ended", how)) for how in ("ended", "timed_out", "gone", "stopped")]
     yield _counter("task_waits_ended", "Requests that no longer wait for a task.", ("how",), ended)
+    begun = [((), totals.sum("streams_begun"))]
+    yield _counter("task_streams_begun", "Event streams of tasks that were opened.", (), begun)
+    ways = ("ended", "gone", "stopped", "key", "stalled", "failed")
+    ended = [((how,), totals.sum("streams_ended", how)) for how in ways]
+    yield _counter("task_streams_ended", "Event streams of tasks that are over.", ("how",), ended)
     yield _counter(
         "django_http_responses_total_by_status_view_method", "Responses.", ("status", "view", "method"),
         totals.by("http").items(),

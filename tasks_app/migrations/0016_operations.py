@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("tasks_app", "0013_audit_log"),
+        ("tasks_app", "0017_roles"),
     ]
 
     operations = [

@@ -13,12 +13,15 @@ from tasks_app.models.counter import Counter
 from tasks_app.models.counter_delta import CounterDelta
 from tasks_app.models.deployment import Deployment
 from tasks_app.models.idempotency_key import IdempotencyKey
+from tasks_app.models.live_event import LiveEvent
 from tasks_app.models.node import Node
 from tasks_app.models.operation import Operation, OperationState, Verb
 from tasks_app.models.task import Task, TaskQuerySet
 from tasks_app.models.task_filter import TaskFilter
+from tasks_app.models.turn import Turn
 
 __all__ = [
     "ApiKey", "Attempt", "AuditEntry", "Counter", "CounterDelta", "Deployment", "FailureReason", "IdempotencyKey",
-    "Node", "Operation", "OperationState", "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet", "Verb",
+    "LiveEvent", "Node", "Operation", "OperationState", "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet",
+    "Turn", "Verb",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ from django.db import models
 
 
 class AuditEntry(models.Model):
-    """A line of the audit log. Never changed."""
+    """A line of the audit log. Only the `count` of a bulk act that goes on is ever changed."""
 
     at = models.DateTimeField()
     #: A user of the admin, the name of an API key, or a system account; no foreign key: it outlives them.
@@ -26,7 +26,10 @@ class AuditEntry(models.Model):
         verbose_name_plural = "audit log"
         indexes: ClassVar = [
             models.Index(fields=("at", "id"), name="audit_entry_at"),
-            models.Index(fields=("target", "id"), name="audit_entry_target"),
+            models.Index(fields=("target", "at", "id"), name="audit_entry_of_target"),
+            models.Index(fields=("actor", "at", "id"), name="audit_entry_of_actor"),
+            models.Index(fields=("action", "at", "id"), name="audit_entry_of_action"),
+            models.Index(fields=("via", "at", "id"), name="audit_entry_via"),
         ]
 
     def __str__(self) -> str:

@@ -113,6 +113,7 @@ class Task(models.Model):
 
     class Meta:
         db_table = "taskdaemon_task"
+        permissions: ClassVar = [("view_payload", "Can view payloads, results, errors and logs")]
         indexes: ClassVar = [
             models.Index(
                 F("task_type"), F("priority").desc(), F("position"), name="task_ready_by_priority", condition=READY

@@ -20,6 +20,7 @@ from tasks_app.broker.consumer import NotificationConsumer
 from tasks_app.broker.message import NOTIFICATION_TASK
 from tasks_app.broker.queues import queue_for
 from tasks_app.handlers.handlers_toml import Handlers, HandlersError
+from tasks_app.lifecycle import retention_rules
 from tasks_app.models import Deployment
 from tasks_app.node import Node
 from tasks_app.node.deployment import deployment_id
@@ -112,6 +113,9 @@ class NodeStep(bootsteps.StartStopStep):
             order=env.task_selection,
             cap=env.workers,
             broker_problem=BrokerCheck(worker).problem,
+            # Of all handlers, also of those that this node does not serve.
+            retention=retention_rules(conf.handlers(), env.retention_completed, env.retention_failed),
+            audit_retention=env.retention_audit,
         )
         self.node.start()
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import structlog
 
-from tasks_app.lifecycle import AttemptResult
+from tasks_app.lifecycle import AttemptResult, ClaimedTask
 from tasks_app.models import OutcomeKind
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.result_writer import ResultWriter
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.errors import CallFailed, Killed, KillReason, NotBegun
 from tasks_app.runner.wire import Failure, Success
+from tasks_app.store.live_events import LiveEvents
 
 log = structlog.get_logger(__name__)
 
@@ -76,8 +77,16 @@ def attempt_result(call_result: CallResult) -> AttemptResult:
         stdout_tail=call_result.stdout_tail,
         stderr_tail=call_result.stderr_tail,
         kind_if_repeated=otherwise,
+        live=_last_events(task, call_result),
         taken_away=isinstance(outcome, Killed) and outcome.reason in (KillReason.CANCELLED, KillReason.TAKEN_AWAY),
     )
+
+
+def _last_events(task: ClaimedTask, call_result: CallResult) -> LiveEvents | None:
+    if (output := call_result.live) is None:
+        return None
+    first, pieces = output.unread(over=True)
+    return LiveEvents(task.id, task.attempt, first, pieces, call_result.container)
 
 
 def _storable(text: str) -> str:

@@ -16,6 +16,8 @@ from tasks_app.lifecycle import (
     due_work,
     expire,
     forget_idempotency_keys,
+    forget_live_events,
+    forget_lost_live_events,
     held,
     maintain,
     promote,
@@ -25,6 +27,7 @@ from tasks_app.lifecycle import (
 from tasks_app.metrics import local_counters
 from tasks_app.node.availability import RENEWAL_SECONDS, Availability
 from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
+from tasks_app.node.live_log import LiveLog
 from tasks_app.node.record import NodeRecord
 from tasks_app.node.retire import remove_rows, retire
 from tasks_app.node.retrying import Retrying
@@ -41,6 +44,8 @@ UPDATE_SECONDS = min(RENEWAL_SECONDS, 10.0)
 CLOCK_STEP_SECONDS = KILL_MARGIN_SECONDS
 #: Between beats. A little less than a second, so that three renewals fit into a lease of some seconds.
 BEAT_SECONDS = 0.95
+#: Between two searches for live events without an end.
+FORGET_LOST_SECONDS = 600.0
 #: While a node starts, between checks whether its slots have containers.
 START_CHECK_SECONDS = 0.02
 
@@ -72,6 +77,9 @@ class Heartbeat:
         # Everything below is written by the thread of `run`.
         self._starting = True
         self._renewed_at = self._updated_at = float("-inf")
+        self._live_log = LiveLog(record.name, in_flight)
+        self._live_retrying = Retrying("store what running tasks write")
+        self._forget_lost_at = clock.elapsed() + FORGET_LOST_SECONDS
         #: How far the database's clock is ahead of this host's, at least and at most.
         self._clock_offset: tuple[float, float] | None = None
 
@@ -146,10 +154,24 @@ class Heartbeat:
             expire()
         if work.old_keys:
             forget_idempotency_keys()
+        if work.old_live_events:
+            forget_live_events()
+        if before >= self._forget_lost_at:
+            forget_lost_live_events()
+            self._forget_lost_at = before + FORGET_LOST_SECONDS
         for name in maintain():
             self._mark_ready(name)
         local_counters.process.flush()
         touch(self._home, self._record.name)
+        self._write_live_events()
+
+    def _write_live_events(self) -> None:
+        """A failure concerns only who follows a task now: it is no sign that others' silence means nothing."""
+        try:
+            self._live_log.write()
+            self._live_retrying.succeeded()
+        except DatabaseError as error:
+            self._live_retrying.failed(error)
 
     def _renew_and_update(self) -> None:
         """Renew the leases and update the node's row if it is time."""

@@ -24,11 +24,15 @@ IDLE_WATCH_SECONDS = LEASE_SECONDS / 6
 
 @dataclass(slots=True)
 class RunningAttempt:
-    """One attempt in a slot. `lease_end` is on `clock.elapsed`, so no database is needed to check it."""
+    """One attempt in a slot. Moments are on `clock.elapsed`, so no database is needed to check a lease.
+
+    `claimed_at`: before its claim was sent.
+    """
 
     task: ClaimedTask
     slot: Slot
     lease_end: float
+    claimed_at: float
 
 
 class InFlightTasks:
@@ -45,7 +49,7 @@ class InFlightTasks:
     def begin(self, task: ClaimedTask, slot: Slot, claimed_at: float) -> None:
         """An attempt starts in its slot. `claimed_at`: a time before its claim was sent (`clock.elapsed`)."""
         with self._lock:
-            self._running[task.id, task.attempt] = RunningAttempt(task, slot, claimed_at + LEASE_SECONDS)
+            self._running[task.id, task.attempt] = RunningAttempt(task, slot, claimed_at + LEASE_SECONDS, claimed_at)
 
     def adopt(self, task: ClaimedTask, claimed_at: float) -> bool:
         """True if this attempt runs here already; its lease is then that of the new claim.

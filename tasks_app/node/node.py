@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import structlog
 
 from tasks_app.db.node_lock import NodeLock, lock_domain
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.lifecycle import maintain, ready_types
+from tasks_app.lifecycle import RetentionRule, maintain, ready_types
 from tasks_app.metrics import local_counters
 from tasks_app.node.attempt_starter import AttemptStarter
 from tasks_app.node.availability import Availability
@@ -28,6 +28,7 @@ from tasks_app.node.operation_worker import OperationWorker
 from tasks_app.node.ready_types import ReadyTypes
 from tasks_app.node.record import NodeRecord, new_name
 from tasks_app.node.result_writer import ResultWriter
+from tasks_app.node.retention import Retention
 from tasks_app.node.sweeper import Sweeper
 from tasks_app.runner.engine import Engine
 from tasks_app.runner.errors import DRAIN_GRACE_SECONDS, KillReason
@@ -56,8 +57,14 @@ class Node:
         cap: int | None = None,
         ready_after: float = 1.0,
         broker_problem: Callable[[], str | None] = lambda: None,
+        retention: Sequence[RetentionRule] = (),
+        audit_retention: float | None = None,
     ) -> None:
-        """`make_engine` gets the node's name and lock domain; `broker_problem`: why no notification can arrive."""
+        """`make_engine` gets the node's name and lock domain; `broker_problem`: why no notification can arrive.
+
+        `retention`: for how long ended tasks of all types are kept; `audit_retention`: the same for lines of the audit
+        log, in seconds, None for ever.
+        """
         self.name, self._home, domain = new_name(), home, lock_domain(home)
         # A second writer would wait for the dispatcher: it writes results itself, between its claims.
         self._dispatcher_writes = store().single_writer
@@ -77,7 +84,9 @@ class Node:
             self.pools, self._reactor, self.in_flight, cap, claimer, starter, self._ready_types,
             partial(ready_types, list(handlers)), self._result_writer, self._dispatcher_writes,
         )  # fmt: skip
-        problems = (broker_problem, self._result_writer.problem)
+        self._retains = bool(retention) or audit_retention is not None
+        self._retention = Retention(self.name, retention, audit_retention)
+        problems = (broker_problem, self._result_writer.problem, self._retention.problem)
         self._record = NodeRecord(self.name, domain, digest, self.pools, problems, cap)
         availability = Availability()
         self._sweeper, removed = None, _no_containers
@@ -114,6 +123,8 @@ class Node:
         self._spawn("operations", self._operation_worker.run)
         if self._sweeper is not None:
             self._spawn("sweeper", self._sweeper.run)
+        if self._retains:
+            self._spawn("retention", self._retention.run)
         log.info("node started", node=self.name, handlers=sorted(self.pools))
 
     def _spawn(self, name: str, run: Callable[[], None]) -> None:
@@ -139,6 +150,7 @@ class Node:
         """
         # 1. No further claims. The row says so at the next beat.
         self._record.start_draining()
+        self._retention.stop()
         self._dispatcher.stop()
         self._operation_worker.stop()  # another node goes on with its operations
         self._threads["dispatcher"].join(10.0)  # a claim in progress is completed first

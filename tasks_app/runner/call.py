@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tasks_app.runner.errors import CallFailed, Unavailable
+from tasks_app.runner.live_output import LiveOutput
 from tasks_app.runner.wire import Failure, Success
 
 Outcome = Success | Failure | CallFailed | Unavailable
@@ -29,6 +30,7 @@ class CallResult(NamedTuple):
     count from the send to the outcome, `stopping` from there to the end of a clean-up; 0 without one. The tails hold
     what the handler wrote during the call besides its reply, at most 64 KiB each. `image` is the id of the container's
     image, "" without one. `oom`: the engine reports that the container, or a process in it, was killed for memory.
+    `live`: the call's output, if it was followed.
     """
 
     call: Call
@@ -42,3 +44,4 @@ class CallResult(NamedTuple):
     image: str = ""
     oom: bool = False
     stopping: float = 0.0
+    live: LiveOutput | None = None

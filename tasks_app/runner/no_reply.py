@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from tasks_app.runner.progress import progress_of
+
 MAX_SHOWN_CHARS = 200
 
 
@@ -12,7 +14,10 @@ def no_reply(seconds: float, stdout: str | None) -> str:
     start = f"no reply within {seconds:g} s"
     if stdout is None:
         return f"{start}: the handler has not read its line"
-    lines = [line for line in stdout.splitlines() if line.strip()]
+    written = [line for line in stdout.splitlines() if line.strip()]
+    lines = [line for line in written if progress_of(line.encode()) is None]
+    if written and not lines:
+        return f"{start}: the handler's last progress was {_shown(written[-1])}"
     if not lines:
         return f"{start} and nothing on stdout: is stdout flushed after each line?"
     if not stdout.endswith("\n"):

@@ -9,6 +9,7 @@ from tasks_app.runner.delivery import Delivery
 from tasks_app.runner.engine import EXITED, STDOUT, Container
 from tasks_app.runner.errors import BadReply
 from tasks_app.runner.lines import Lines
+from tasks_app.runner.live_output import LiveOutput
 from tasks_app.runner.reactor import Events, Listener, Reactor
 from tasks_app.runner.tail import Tail
 from tasks_app.runner.wire import Failure, Success, parse_reply
@@ -56,6 +57,7 @@ class Session:
         self._lines = Lines()
         self._out: Tail | None = None
         self._err: Tail | None = None
+        self._live: LiveOutput | None = None
         self._reactor: Reactor | None = None
         self._listener: Listener | None = None
         self._poller = select.poll()
@@ -112,7 +114,7 @@ class Session:
             self.surplus = True
             return False
         if self.calls:
-            self._out = self._err = None
+            self._out = self._err = self._live = None
         self.calls += 1
         self._task = task_id
         pending = self.delivery.pending
@@ -121,6 +123,12 @@ class Session:
         if pending:
             self._watch_writer(True)
         return True
+
+    def follow(self) -> LiveOutput:
+        """The output of the last call, so far and from now on; the same one each time."""
+        if self._live is None:
+            self._live = LiveOutput(self._out, self._err)
+        return self._live
 
     def refuse_replies(self) -> None:
         """Send nothing more. What would have been a reply goes to the log."""
@@ -153,7 +161,8 @@ class Session:
     def result(self, call: Call, outcome: Outcome, sent_at: float, slot: int, oom: bool) -> CallResult:
         """The result of the last call, which is over now."""
         seconds, container = time.monotonic() - sent_at, self.container
-        return CallResult(call, outcome, container.id, None, seconds, slot, *self.tails(), container.image, oom)
+        result = CallResult(call, outcome, container.id, None, seconds, slot, *self.tails(), container.image, oom)
+        return result if self._live is None else result._replace(live=self._live)
 
     def tails(self) -> tuple[str, str]:
         """What stdout and stderr had besides replies. Call after the end of a call."""
@@ -180,6 +189,8 @@ class Session:
             else:
                 self._err = self._err or Tail()
                 self._err.add(data)
+                if self._live is not None:
+                    self._live.add("stderr", data)
         return reply
 
     def _stdout(self, data: bytes) -> Reply | None:
@@ -238,6 +249,8 @@ class Session:
     def _keep(self, data: bytes) -> None:
         self._out = self._out or Tail()
         self._out.add(data)
+        if self._live is not None:
+            self._live.add("stdout", data)
 
     def _stream_ended(self, stream: int, fd: int) -> None:
         if fd not in self._readers:

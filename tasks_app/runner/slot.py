@@ -12,6 +12,7 @@ from tasks_app.runner.container_death import Eviction, after_reply
 from tasks_app.runner.death_reason import DOUBT, DeathReason
 from tasks_app.runner.engine import Container, Engine
 from tasks_app.runner.errors import Crashed, KillReason, Unavailable
+from tasks_app.runner.live_output import LiveOutput
 from tasks_app.runner.reactor import Events, Reactor
 from tasks_app.runner.reporter import Reporter
 from tasks_app.runner.session import Session
@@ -133,6 +134,15 @@ class Slot(SlotMoves):
             self._state = state.killed(reason, time.monotonic())
         self._reactor.check_soon(self)
         return True
+
+    def follow(self, token: Any) -> LiveOutput | None:
+        """The output of the running call with this token; None if there is no such call. Thread-safe.
+
+        A call that is never followed pays nothing for it.
+        """
+        with self._lock:
+            state = self._state
+            return state.session.follow() if isinstance(state, Called) and state.call.token == token else None
 
     def handle(self, events: Events) -> bool:
         """For the reactor: the container's output is ready. True if its call or the container itself has ended."""

@@ -28,9 +28,13 @@ class Tail:
             if len(self._rest) > 2 * TAIL_BYTES:
                 del self._rest[:-TAIL_BYTES]
 
-    def text(self) -> str:
-        """Text that any database can store: invalid UTF-8 and NULs are replaced, and a cut is marked."""
+    def parts(self) -> list[tuple[bytes, int]]:
+        """What is kept, in parts: the bytes of each, and how many were cut before it."""
         rest = bytes(self._rest[-TAIL_BYTES:])
         cut = self._size - len(self._head) - len(rest)
-        gap = f"\n[... {cut} bytes cut ...]\n".encode() if cut else b""
-        return (self._head + gap + rest).decode(errors="replace").replace("\0", "\ufffd")
+        return [(self._head, 0), (rest, cut)] if cut else [(self._head + rest, 0)]
+
+    def text(self) -> str:
+        """Text that any database can store: invalid UTF-8 and NULs are replaced, and a cut is marked."""
+        parts = [(f"\n[... {cut} bytes cut ...]\n".encode() if cut else b"") + data for data, cut in self.parts()]
+        return b"".join(parts).decode(errors="replace").replace("\0", "\ufffd")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from tasks_app.models import OutcomeKind, Status
 from tasks_app.store.claimed_task import ClaimedTask
+from tasks_app.store.live_events import LiveEvents
 
 
 class AttemptResult(NamedTuple):
@@ -15,7 +16,8 @@ class AttemptResult(NamedTuple):
     `image`: the id of the container's image. `oom`: whether the engine reported it; None if no engine can.
     `kind_if_repeated`: replaces the kind of a release that the handler caused, once the task was released too often in
     a row. `taken_away`: another verb ended the attempt and the container was stopped for it; only the log is kept.
-    `stopping`: the seconds after `seconds` in which the handler could clean up.
+    `stopping`: the seconds after `seconds` in which the handler could clean up. `live`: the live events that are not
+    known to be stored, if the attempt has any.
     """
 
     task: ClaimedTask
@@ -33,6 +35,7 @@ class AttemptResult(NamedTuple):
     kind_if_repeated: OutcomeKind | None = None
     taken_away: bool = False
     stopping: float = 0.0
+    live: LiveEvents | None = None
 
 
 @dataclass(frozen=True)

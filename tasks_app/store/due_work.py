@@ -7,6 +7,8 @@ from typing import NamedTuple
 #: How long the row of a stopped node is kept. Other nodes recognize by it the containers that the node left behind;
 #: without the row they do not remove them.
 KEEP_STOPPED_NODES_DAYS = 30
+#: How long the live events of an attempt are kept after its end, for readers that still follow it.
+KEEP_LIVE_EVENTS_SECONDS = 60
 #: The upper limit of DAEMON_LEASE.
 MAX_LEASE_SECONDS = 600.0
 #: A lease that ends later was written before the database's clock was set back.
@@ -34,6 +36,8 @@ class DueWork(NamedTuple):
     peers: bool = False
     #: The row of a node that stopped `KEEP_STOPPED_NODES_DAYS` ago.
     old_nodes: bool = False
+    #: Live events of an attempt that ended `KEEP_LIVE_EVENTS_SECONDS` ago.
+    old_live_events: bool = False
     #: An operation that is not over.
     operations: bool = False
 

@@ -24,6 +24,15 @@ SELECT {id} FROM {ids} WHERE coalesce(
   (SELECT status IN ('completed', 'failed') FROM taskdaemon_task AS task WHERE task.id = watched.{id}), {yes}
 )
 """
+#: A text for each id; null if no such task is stored. The largest sequence is read along the unique index.
+VERSIONS = """
+SELECT {id}, (
+  SELECT status || ' ' || attempts || ' ' || coalesce(CAST(completed_at AS text), '') || ' ' || coalesce((
+    SELECT max(sequence) FROM taskdaemon_live_event AS event
+    WHERE event.task_id = task.id AND event.attempt = task.attempts), 0)
+  FROM taskdaemon_task AS task WHERE task.id = watched.{id}
+) FROM {ids}
+"""
 # Each part spells the condition of an index literally and reads the first row along it. Without ORDER BY, PostgreSQL
 # may scan the table instead.
 HOLDERS = "SELECT DISTINCT node FROM taskdaemon_task WHERE status = 'processing' AND node <> {node} ORDER BY node"
@@ -49,6 +58,7 @@ DUE_WORK_FULL = (
   coalesce((SELECT expires_at FROM taskdaemon_idempotency_key ORDER BY expires_at LIMIT 1) <= {wall}, {no}),
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at IS NULL AND name <> {node}),
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < {kept}),
+  coalesce((SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= {kept_events}, {no}),
   EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_operation WHERE state = 'running' ORDER BY id LIMIT 1) AS d)
 """
 )

@@ -15,6 +15,7 @@ from tasks_app.store.claimed_task import ClaimedTask, ClaimRequest, Selection
 from tasks_app.store.counts import Counts
 from tasks_app.store.due_work import DueWork
 from tasks_app.store.fault import Fault
+from tasks_app.store.live_events import LiveEvents
 from tasks_app.store.new_idempotency_key import NewIdempotencyKey
 from tasks_app.store.new_row import NewRow
 from tasks_app.store.new_task import NewTask
@@ -245,11 +246,39 @@ class Store(Protocol):
             others are stored as by `insert`.
         """
 
+    def add_live_events(self, node: str, batches: Sequence[LiveEvents]) -> set[tuple[str, int]]:
+        """Store what attempts have written since the last time. Returns the (id, attempt) whose events are stored.
+
+        `batches` has each attempt once. Needs `bare_writing(one_statement=True)` or a transaction.
+        36. Only events of attempts that run on `node` are stored, and nothing that another move ends in between: no
+            event follows the end of its attempt. Waits for no lock of a task; what is skipped is not returned.
+        37. An event whose sequence is stored already is left as it is, so that a write may be repeated.
+        """
+
+    def end_live_events(self, batches: Sequence[LiveEvents]) -> None:
+        """Store the last events of attempts, each with its `end`, in the caller's transaction; it needs one.
+
+        38. Nothing is stored of an attempt that has an `end`.
+        """
+
+    def end_lost_live_events(self, attempts: Sequence[tuple[UUID, int]], outcome: str) -> None:
+        """Store the `end` of attempts that a move took from their nodes, in the transaction of the move.
+
+        39. Each that has events gets one, after its last event; the others get none.
+        """
+
+    def versions(self, ids: Sequence[UUID]) -> dict[UUID, str]:
+        """A text for each of the tasks that is stored.
+
+        40. It is another one after each change of status, each attempt's begin, and each live event of the last
+            attempt. One statement reads each task by its key, and waits for no lock.
+        """
+
     def redrive(self, rows: Sequence[tuple[UUID, int]]) -> set[UUID]:
         """failed -> pending, ready from now on at these positions and with all retries, in the caller's transaction; it
         needs one. Returns the ids of those that had failed.
 
-        36. A task that has not failed is left as it is. If a living task has the unique key of one of them, the
+        41. A task that has not failed is left as it is. If a living task has the unique key of one of them, the
             database refuses all: IntegrityError. Counts nothing.
         """
 
@@ -258,5 +287,5 @@ class Store(Protocol):
 
         Returns the ids of those that were pending.
 
-        37. One with a position gets it; the others keep theirs.
+        42. One with a position gets it; the others keep theirs.
         """

@@ -14,12 +14,11 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from fcntl import ioctl
-from termios import TIOCOUTQ
 
 import structlog
 
 from tasks_app.logs.log_once import REMINDER_SECONDS, LogOnce
+from tasks_app.web.client_sockets import client_of, unread_bytes
 from tasks_app.web.descriptors import connection_limit
 
 log = structlog.get_logger(__name__)
@@ -99,11 +98,10 @@ class ConnectionLimit:
     @staticmethod
     def _silence(connection: socket.socket, busy: set[str]) -> float:
         """Seconds since either side sent something; 0 if the server owes the client something. Raises OSError."""
-        host, port = connection.getpeername()[:2]
-        client = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        if "%" in host or client in busy:
+        client = client_of(connection)
+        if "%" in client or client in busy:
             return 0.0
-        if struct.unpack("i", ioctl(connection, TIOCOUTQ, b"\0" * 4))[0]:
+        if unread_bytes(connection):
             return 0.0  # the client has not read all of an answer
         sent: int
         received: int

@@ -27,6 +27,8 @@ from tasks_app.web.connections import ConnectionLimit
 from tasks_app.web.fast_path import FastPath, is_allowed_host
 from tasks_app.web.refusal import Refused, refuse
 from tasks_app.web.request_queue import Errand, Request, RequestQueue
+from tasks_app.web.streaming import stream, streams
+from tasks_app.web.streams import Streams
 from tasks_app.web.waiters import Waiters
 from tasks_app.web.wsgi_environ import wsgi_environ
 
@@ -54,6 +56,7 @@ class Application:
         self._queue = RequestQueue(threads)
         self._fast_path = FastPath(self._finished)
         self._waiters = Waiters(self._queue, self._finished, self._release_body)
+        self._streams = Streams(self._finished)
         self._active: set[Any] = set()  # scopes of requests that are not answered
         #: Threads append; the loop takes.
         self._answered: deque[asyncio.Future[None]] = deque()
@@ -64,6 +67,7 @@ class Application:
         """Start. The server calls this once, in the process that serves."""
         self._loop = loop
         self._waiters.start(loop)
+        self._streams.start(loop)
         ConnectionLimit(conf.environment().port, self._clients).start()
         for number in range(self._threads):
             threading.Thread(target=self._serve, name=f"web-{number}", daemon=True).start()
@@ -94,6 +98,7 @@ class Application:
             self._active.discard(scope)
             if request is not None:
                 self._waiters.leave(request)
+                self._streams.leave(request)
                 self._release_body(request)
 
     def _release_body(self, request: Request) -> None:
@@ -143,22 +148,28 @@ class Application:
         self._answered.append(request.answered)
 
     def _answer(self, request: Request) -> bool:
-        """Answer it, or let it wait. True if it waits."""
-        hold = self._waiters.hold()
+        """Answer it, or let it wait or have a stream. True if it is not answered yet."""
+        hold = self._waiters.hold(self._streams.places)
         try:
             status, headers, body = self._response(request, hold)
             if hold.wait is not None and status == 200:
                 self._waiters.add(request, hold, headers)
                 return True
+            if hold.stream is not None and status == 200:
+                self._streams.add(request, hold, headers)
+                return True
         except BaseException:
             hold.release()
             raise
         hold.release()
-        request.proto.response_bytes(status, headers, body)
+        if isinstance(body, bytes):
+            request.proto.response_bytes(status, headers, body)
+        else:
+            stream(self._loop, request.proto, status, headers, body)
         return False
 
-    def _response(self, request: Request, hold: Hold) -> tuple[int, list[tuple[str, str]], bytes]:
-        """The application's response."""
+    def _response(self, request: Request, hold: Hold) -> tuple[int, list[tuple[str, str]], Any]:
+        """The application's response; its body is bytes, or a response to stream."""
         started: list[Any] = []
 
         def start_response(
@@ -169,6 +180,8 @@ class Application:
 
         environ = wsgi_environ(request.scope, request.body) | {VARIABLE: hold}
         parts = self._application(environ, start_response)
+        if streams(parts) and request.scope.method != "HEAD":
+            return started[0], started[1], parts
         try:
             body = b"".join(parts)
         finally:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from types import FrameType
 from uuid import UUID
 
 import structlog
@@ -20,6 +17,7 @@ from tasks_app.metrics.local_counters import process
 from tasks_app.store.current import store
 from tasks_app.web.descriptors import connection_limit
 from tasks_app.web.request_queue import Request, RequestQueue
+from tasks_app.web.stop_signals import on_stop
 from tasks_app.web.watcher import Watcher
 
 log = structlog.get_logger(__name__)
@@ -66,7 +64,7 @@ class Waiters:
         self, queue: RequestQueue, finished: Callable[[Request], None], release_body: Callable[[Request], None]
     ) -> None:
         self._queue, self._finished, self._release_body = queue, finished, release_body
-        #: A waiter needs a connection; other requests keep half of them.
+        #: A waiter needs a connection. Streams take a quarter of them; other requests keep another one.
         self._places = Places(connection_limit() // 2)
         self._by_request: dict[Request, Waiter] = {}
         self._by_task: dict[UUID, set[Waiter]] = {}
@@ -76,29 +74,16 @@ class Waiters:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Use this loop, and end all waits when the process is told to stop. In the main thread."""
         self._loop = loop
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            self._close_on(signum)
-
-    def _close_on(self, signum: int) -> None:
-        # The loop calls the server's own handler by its wake-up descriptor, whatever the handler here is.
-        previous = signal.getsignal(signum)
-
-        def handle(number: int, frame: FrameType | None) -> None:
-            with suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self.close)
-            if callable(previous):
-                previous(number, frame)
-
-        signal.signal(signum, handle)
+        on_stop(loop, self.close)
 
     def close(self) -> None:
         """End all waits, also later ones: the server stops when every request is answered."""
         self._closing = True
         self._end([waiter for same in self._by_task.values() for waiter in same], "stopped")
 
-    def hold(self) -> Hold:
-        """What a request may use to wait."""
-        return Hold(self._places)
+    def hold(self, stream_places: Places) -> Hold:
+        """What a request may use to wait, or for a stream in one of these places."""
+        return Hold(self._places, stream_places)
 
     def add(self, request: Request, hold: Hold, headers: Headers) -> None:
         """Let a request wait as its view said."""

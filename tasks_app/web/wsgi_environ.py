@@ -10,7 +10,9 @@ from urllib.parse import quote
 from tasks_app.web.refusal import Refused
 
 #: Headers that can cause a refusal: a value that cannot be read must not be ignored.
-DECISIVE_HEADERS = ("authorization", "content-encoding", "host", "idempotency-key", "origin", "sec-fetch-site")
+DECISIVE_HEADERS = (
+    "authorization", "content-encoding", "host", "idempotency-key", "last-event-id", "origin", "sec-fetch-site",
+)  # fmt: skip
 #: Headers that cannot be joined, by their variables.
 SINGLE_HEADERS = {"HTTP_HOST": "Host", "HTTP_IDEMPOTENCY_KEY": "Idempotency-Key"}
 #: The largest size of path, query and headers. The server itself refuses much larger ones.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from importlib import import_module
 from typing import Any
 
-from django.contrib.auth.models import AbstractUser, Permission, User
+from django.apps import apps
+from django.contrib.auth.models import AbstractUser, Group, Permission, User
 from django.db import connection
 from django.utils import timezone
 
@@ -40,6 +42,14 @@ def staff(name: str, *permissions: str) -> AbstractUser:
     """A user of the admin with some permissions on tasks and nodes, such as `view_task`."""
     user = User.objects.create_user(name, password="a good password", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(content_type__app_label="tasks_app", codename__in=permissions))
+    return user
+
+
+def in_role(name: str) -> AbstractUser:
+    """A user of the admin in the group with this name. The tests of transactions empty the table of groups."""
+    import_module("tasks_app.migrations.0017_roles").make_roles(apps, None)
+    user = User.objects.create_user(f"the {name}", password="a good password", is_staff=True)
+    user.groups.set([Group.objects.get(name=name)])
     return user
 
 

@@ -16,7 +16,7 @@ def pages(admin: Client) -> dict[str, str]:
     attempt(one, 1, stderr_tail="a log")
     base = "/admin/tasks_app/task/"
     addresses = (
-        "/admin/", base, f"{base}{one.pk}/change/", f"{base}{one.pk}/delete/", f"{base}{one.pk}/history/",
+        "/admin/", base, f"{base}{one.pk}/change/", f"{base}{one.pk}/delete/", "/admin/tasks_app/auditentry/",
         "/admin/tasks_app/node/", "/admin/auth/user/", "/admin/auth/user/add/", "/admin/axes/accessattempt/",
         "/admin/password_change/", "/admin/tasks_app/apikey/", "/admin/tasks_app/apikey/add/",
     )  # fmt: skip

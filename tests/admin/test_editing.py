@@ -35,7 +35,7 @@ def test_a_failed_task_runs_again_with_other_data_and_its_attempts_stay(admin: C
     assert (line.actor, line.via, line.action, line.target) == ("ada", "admin", "edit", str(one.pk))
     assert line.details["priority"] == [50, 70]
     assert [json.loads(text)["url"] for text in line.details["data"]] == ["http://a", "http://b"]
-    assert "data changed" in page and "priority changed" in page and "by ada: 50 → 70" in page
+    assert "edited and redriven" in page and "by ada: priority 50 → 70; data {" in page
     assert read().totals.sum("redriven", "echo") == 1
 
 

@@ -7,13 +7,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.utils import timezone
 
 from tasks_app.admin import search
 from tasks_app.admin.detail import MAX_UNFOLDED_CHARS
-from tasks_app.models import Task
+from tasks_app.models import AuditEntry, Task
 from tests.admin.rows import HOSTILE, task
 from tests.admin.test_acting import act, counted
 from tests.admin.test_detail import events, page
@@ -71,7 +70,7 @@ def test_every_page_shows_hostile_values_as_text(admin: Client, status: str) -> 
     values = {"tags": [HOSTILE, "\x1b"], "metadata": {HOSTILE: HOSTILE * 300}, "unique_key": HOSTILE + "\u202e"}
     one = with_everything(status, **values)
     for address in (
-        "/admin/", LIST, f"{LIST}{one.pk}/change/", f"{LIST}{one.pk}/history/", f"{LIST}{one.pk}/delete/",
+        "/admin/", LIST, f"{LIST}{one.pk}/change/", "/admin/tasks_app/auditentry/", f"{LIST}{one.pk}/delete/",
         f"{LIST}?q=tag:{HOSTILE}", f"{LIST}?q=key:{HOSTILE}", f"{LIST}?status={status}", "/admin/tasks_app/node/",
     ):  # fmt: skip
         answer = admin.get(address)
@@ -144,7 +143,7 @@ def test_a_redrive_names_the_living_task_with_the_same_unique_key_and_does_nothi
     assert f'<a href="{LIST}{living.pk}/change/">the task {living.pk}</a> has the same unique key' in answer.text
     assert "<script>alert" not in answer.text and "was redriven" not in answer.text
     assert Task.objects.get(pk=failed.pk).status == "failed"
-    assert not LogEntry.objects.exists()
+    assert not AuditEntry.objects.exists()
 
 
 def test_selected_tasks_whose_unique_key_a_living_task_has_are_skipped_and_counted(admin: Client) -> None:
@@ -160,4 +159,4 @@ def test_selected_tasks_whose_unique_key_a_living_task_has_are_skipped_and_count
     )
     still = set(Task.objects.filter(status="failed").values_list("pk", flat=True))
     assert still == {twin.pk, second.pk}, "the older of two goes first"
-    assert counted("redriven|echo") == 4
+    assert AuditEntry.objects.get().count == 7 and counted("redriven|echo") == 4

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.test import Client
 
-from tasks_app.models import Task
+from tasks_app.models import AuditEntry, Task
 from tests.admin.conftest import logged_in
 from tests.admin.rows import staff, task
 
@@ -15,8 +14,8 @@ ACTIONS = ("redrive", "cancel", "delete")
 
 
 @pytest.mark.django_db
-def test_a_viewer_sees_everything_and_no_button() -> None:
-    viewer = logged_in(staff("vic", "view_task", "view_node"))
+def test_a_user_who_sees_payloads_and_may_not_act_sees_everything_and_no_button() -> None:
+    viewer = logged_in(staff("vic", "view_task", "view_node", "view_payload"))
     one = task("failed")
     page = viewer.get(f"{LIST}{one.pk}/change/")
     assert page.context["buttons"] == []
@@ -36,7 +35,7 @@ def test_a_viewer_cannot_act() -> None:
     for action in ("redrive_selected", "cancel_selected", "delete_selected_tasks", "delete_selected"):
         viewer.post(LIST, {"action": action, "index": "0", "_selected_action": str(one.pk)})
     assert Task.objects.get(pk=one.pk).status == "failed"
-    assert not LogEntry.objects.exists()
+    assert not AuditEntry.objects.exists()
 
 
 @pytest.mark.django_db

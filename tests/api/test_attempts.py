@@ -116,7 +116,7 @@ def test_a_deleted_task_has_none_either(api: Client) -> None:
         ("after=-1", "after must be an integer from 0"),
         ("after=2147483648", "after must be an integer from 0"),
         ("after=" + "9" * 5000, "after must be an integer from 0"),
-        ("limt=5", 'unknown parameter "limt"; the parameters are limit, after; did you mean "limit"?'),
+        ("limt=5", 'unknown parameter "limt"; the parameters are limit, after, running; did you mean "limit"?'),
     ],
     ids=lambda text: text[:20],
 )

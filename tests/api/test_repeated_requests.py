@@ -134,7 +134,7 @@ def test_a_redrive_beside_a_living_task_with_its_unique_key_is_409_and_names_it(
 
 
 def test_a_repetition_waits_too(api: Client) -> None:
-    body, hold = TASK | {"unique_key": "a"}, Hold(Places(1))
+    body, hold = TASK | {"unique_key": "a"}, Hold(Places(1), Places(1))
     task = post(api, body, **KEY).json()["task_id"]
     api.defaults[VARIABLE] = hold  # type: ignore[assignment]
     answer = post(api, body, "/queue?wait=5", **KEY)

@@ -58,7 +58,7 @@ def test_the_parameter_counts_more_than_the_header_and_may_be_given_once() -> No
 @pytest.fixture
 def holding(api: Client) -> tuple[Client, Hold]:
     """A client whose one request may wait, in the only place."""
-    hold = Hold(Places(1))
+    hold = Hold(Places(1), Places(1))
     api.defaults[VARIABLE] = hold  # type: ignore[assignment]
     return api, hold
 

@@ -15,6 +15,7 @@ from tests.chaos.operations import operation_faults
 from tests.chaos.order import Claim, compared
 from tests.chaos.outages import OF_HANDLERS
 from tests.chaos.pairing import foreign, released_unread
+from tests.chaos.removed_rows import retention_faults
 from tests.chaos.times import delay_faults, expiry_faults
 from tests.chaos.waits import wait_faults
 
@@ -46,6 +47,10 @@ def violations(evidence: Evidence) -> list[Violation]:
     found += [Violation("keys", what) for what in key_faults(evidence)]
     found += [Violation("operations", what) for what in operation_faults(evidence)]
     found += [Violation("counters", what) for what in counter_faults(evidence, lives)]
+    found += [
+        Violation("retention", f"{task} {what}", evidence.stories[task].history())
+        for task, what in retention_faults(evidence)
+    ]
     found += _disorder(evidence)
     found += [
         Violation("overlooked", f"claims skipped {count} ready tasks of {name} until a full search found them")

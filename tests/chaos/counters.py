@@ -19,14 +19,20 @@ def counter_faults(evidence: Evidence, lives: Mapping[str, Lives]) -> Iterator[s
         return
     if metrics["tasks_unaccounted"]:
         yield f"{metrics['tasks_unaccounted']} tasks are unaccounted for"
-    if (stored := len(evidence.tasks) + metrics["tasks_deleted"]) != metrics["tasks_received"]:
+    removed = sum("removed_at" in row for row in evidence.tasks.values())
+    if (stored := len(evidence.tasks) - removed + metrics["tasks_deleted"]) != metrics["tasks_received"]:
         yield f"{metrics['tasks_received']} tasks received, and {stored} stored or deleted"
     asked = len({line["task"] for line in evidence.lines("delete")})
     confirmed = len({line["task"] for line in evidence.lines("deleted")})
-    if not confirmed <= metrics["tasks_deleted"] <= asked:
-        yield f"{metrics['tasks_deleted']} tasks deleted, {confirmed} confirmed to clients, {asked} requested"
+    if not confirmed + removed <= metrics["tasks_deleted"] <= asked + removed:
+        yield (
+            f"{metrics['tasks_deleted']} tasks deleted, {confirmed} confirmed to clients, {asked} requested, {removed}"
+            " by retention"
+        )
     for name, said in metrics["handlers"].items():
-        rows = {task: row for task, row in evidence.tasks.items() if row["task_type"] == name}
+        rows = {
+            task: row for task, row in evidence.tasks.items() if row["task_type"] == name and "removed_at" not in row
+        }
         yield from (f"{name}: {what}" for what in _of_type(said, rows, evidence, lives))
 
 

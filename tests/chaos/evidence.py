@@ -34,7 +34,8 @@ class Evidence:
     claims of the second before; `leftovers`: what remained after the shutdown; `selection`: fifo, lifo or priority;
     `horizon`: when transactions began and ended; `overlooked`: ready tasks that claims skipped, by task type; `held`:
     the part of the run in which another session held a snapshot, None if none was asked for; `outages`: when faults
-    may have delayed anything; `operations`: rows by id.
+    may have delayed anything; `operations`: rows by id; `retention`: the seconds for which ended tasks are kept, None
+    for ever. Tasks that were removed without a client's asking are in `tasks` too, with `removed_at`.
     """
 
     journal: list[dict[str, Any]]
@@ -51,6 +52,7 @@ class Evidence:
     held: float | None = None
     outages: Outages = field(default_factory=Outages)
     operations: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    retention: float | None = None
 
     @cached_property
     def stories(self) -> dict[str, Story]:

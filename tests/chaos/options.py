@@ -15,7 +15,8 @@ SELECTIONS = ("priority", "fifo", "lifo")
 class Options:
     """Durations in seconds. `apart`: mean time between faults; `faults`: names, or beginnings of names; empty: all.
 
-    `snapshot`: another session holds a snapshot all the time.
+    `snapshot`: another session holds a snapshot all the time. `retention`: how long ended tasks are kept; None: for
+    ever.
     """
 
     seconds: float = 60.0
@@ -24,6 +25,7 @@ class Options:
     handlers: str = "process"
     selection: str = "priority"
     snapshot: bool = False
+    retention: float | None = None
     nodes: int = 3
     webs: int = 2
     instances: int = 3
@@ -51,6 +53,9 @@ def read(words: list[str] | None = None) -> Options:
     parser.add_argument(
         "--snapshot", action="store_true", help="another session holds a snapshot all the time (PostgreSQL only)"
     )
+    parser.add_argument(
+        "--retention", type=float, metavar="SECONDS", help="nodes remove tasks so long after their end (at least 1)"
+    )
     parser.add_argument("--nodes", type=int, default=3, help="(default: 3)")
     parser.add_argument("--instances", type=int, help="slots of each of the three handlers on each node")
     parser.add_argument(
@@ -77,6 +82,7 @@ def read(words: list[str] | None = None) -> Options:
         handlers=given.handlers,
         selection=given.selection,
         snapshot=given.snapshot,
+        retention=given.retention,
         nodes=given.nodes,
         instances=given.instances or (3 if given.handlers == "process" else 2),
         rate=given.rate or (31.0 if soak else 30.0 if given.handlers == "process" else 20.0),

@@ -182,3 +182,20 @@ def cancel_a_task_twice(e: Evidence) -> None:
 @breaks("operations", "operations redrove 9 tasks, and there were 1 redrives at most")
 def redrive_more_than_there_were(e: Evidence) -> None:
     e.operations[OPERATION] |= {"verb": "redrive", "done": 9, "matched": 9}
+
+
+@breaks("retention", "fine was removed, and no client asked for that")
+def remove_unasked(e: Evidence) -> None:
+    e.tasks[FINE]["removed_at"] = 99.0
+
+
+@breaks("retention", "fine was removed 3.000 s after its end, and is kept for 5 s")
+def remove_early(e: Evidence) -> None:
+    object.__setattr__(e, "retention", 5.0)
+    e.tasks[FINE]["removed_at"] = 15.0
+
+
+@breaks("retention", "fine was removed while it was pending")
+def remove_what_has_not_ended(e: Evidence) -> None:
+    object.__setattr__(e, "retention", 5.0)
+    e.tasks[FINE] |= {"removed_at": 99.0, "status": "pending", "completed_at": None, "result": None}

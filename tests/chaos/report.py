@@ -40,6 +40,7 @@ def figures(evidence: Evidence) -> dict[str, float]:
         "results dropped as stale": sum(each["results_stale"] for each in handlers.values()),
         "claims compared with waiting tasks": sum(1 for _ in compared(evidence)),
         **acts(evidence),
+        **({} if evidence.retention is None else {"removed by retention": sum("removed_at" in row for row in rows)}),
         **({} if evidence.held is None else {"share of the run with a held snapshot": round(evidence.held, 3)}),
     }
 

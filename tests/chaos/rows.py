@@ -15,20 +15,20 @@ class Database(Protocol):
         """The rows of a query, by column."""
 
 
-def tasks(database: Database) -> dict[str, dict[str, Any]]:
-    """Every task's row by id; moments are seconds of the wall clock."""
+def tasks(database: Database, table: str = "taskdaemon_task", *more: str) -> dict[str, dict[str, Any]]:
+    """Every task's row by id, with `more` columns; moments are seconds of the wall clock."""
     rows = database.rows(
         "SELECT id, task_type, task_data, priority, place AS position, status, attempts, retries, result,"
-        " failure_reason, last_error, node, created_at, started_at, completed_at FROM taskdaemon_task"
+        f" {''.join(f'{name}, ' for name in more)}"
+        f" failure_reason, last_error, node, created_at, started_at, completed_at FROM {table}"
     )
     return {str(UUID(str(row["id"]))): _plain(row) for row in rows}
 
 
-def attempts(database: Database) -> list[dict[str, Any]]:
+def attempts(database: Database, table: str = "taskdaemon_attempt") -> list[dict[str, Any]]:
     """Every attempt's row."""
     rows = database.rows(
-        "SELECT task_id, number, node, container, started_at, ended_at, outcome, error, wait_seconds"
-        " FROM taskdaemon_attempt"
+        f"SELECT task_id, number, node, container, started_at, ended_at, outcome, error, wait_seconds FROM {table}"
     )
     return [_plain(row) for row in rows]
 

@@ -16,11 +16,15 @@ from tests.chaos.held_snapshot import HeldSnapshot
 from tests.chaos.horizon import Horizon
 from tests.chaos.options import Options
 from tests.chaos.outages import LEASE_SECONDS, RECOVERY_SECONDS, Outages
+from tests.chaos.removed_rows import by_retention, removed_attempts, removed_tasks
 from tests.chaos.report import Report, figures
 from tests.chaos.scene import RETRIES, TYPES, Scene
 from tests.chaos.soak import Sampler
 from tests.chaos.storm import Storm
 from tests.chaos.transaction_watch import TransactionWatch
+
+#: For nodes to take the turn of one that was killed, and to remove everything.
+RETENTION_SECONDS = 120.0
 
 
 def run(options: Options, say: Callable[[str], None] = print) -> Report:
@@ -75,17 +79,26 @@ def _run(
     )
     times["seconds until every task had ended"] = round(time.monotonic() - calm, 1)
     found += within(scene.full, 10.0, "full", lambda: f"not every slot is warm with nothing to do: {scene.slots()}")
+    if options.retention is not None:
+        # All of it: what is removed between the reading of the metrics and of the rows would be counted in one alone.
+        seconds = options.retention + RETENTION_SECONDS
+        left = lambda: f"{scene.stored_tasks()} tasks have ended and are still there"  # noqa: E731
+        found += within(lambda: not scene.stored_tasks(), seconds, "retention", left)
     # Read while everything runs. What a process counts in its memory is not included.
     metrics, overlooked = scene.metrics(), scene.overlooked()
     scene.stop()
     found += [Violation("ended", fault) for program in scene.programs for fault in program.faults]
     remaining = leftovers(scene)
     scene.witness.close()
+    lines = journal.read(journal_file.path)
+    removed = {} if options.retention is None else by_retention(removed_tasks(scene.database), lines)
+    tried = [] if options.retention is None else removed_attempts(scene.database)
     evidence = Evidence(
-        journal=journal.read(journal_file.path),
+        journal=lines,
         events=witness.read(scene.witness.kept),
-        tasks=rows.tasks(scene.database),
-        attempts=by_task(rows.attempts(scene.database)),
+        tasks=rows.tasks(scene.database) | removed,
+        attempts=by_task([*rows.attempts(scene.database), *(one for one in tried if one["task_id"] in removed)]),
+        retention=options.retention,
         budget=dict.fromkeys(TYPES, RETRIES),
         metrics=metrics,
         crashes=scene.database.crashes,

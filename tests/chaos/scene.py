@@ -14,6 +14,7 @@ from uuid import UUID
 
 import httpx
 
+from testkit.no_tls import NO_TLS
 from testkit.ports import free_port
 from testkit.process import Process, inherited, kill_all, of_home, until
 from testkit.servers.postgresql import Postgres
@@ -22,6 +23,7 @@ from testkit.servers.redis import Redis
 from tests.chaos.engine import Engine
 from tests.chaos.options import Options
 from tests.chaos.program import Program
+from tests.chaos.removed_rows import keep_removed
 from tests.chaos.rows import as_json
 from tests.chaos.sqlite import Sqlite
 from tests.chaos.witness import Witness
@@ -70,6 +72,8 @@ class Scene:
         self.config = home / "handlers.toml"
         self.config.write_text(self._handlers())
         self._migrate()
+        if options.retention is not None:
+            keep_removed(self.database)
         (row,) = self.database.rows("SELECT id FROM taskdaemon_deployment")
         self.deployment = str(UUID(str(row["id"])))
         ports = [free_port() for _ in range(options.webs)]
@@ -104,6 +108,10 @@ class Scene:
             "DAEMON_MOUNT_ROOTS": str(self.witness.fifo.parent),
             "DATABASE_URL": self.database.url,
         }
+        if self.options.retention is not None:
+            kept |= dict.fromkeys(
+                ("DAEMON_RETENTION_COMPLETED", "DAEMON_RETENTION_FAILED"), str(self.options.retention)
+            )
         if self.broker is not None:
             kept["DAEMON_BROKER_URL"] = self.broker.url
         if self.engine is not None:
@@ -137,7 +145,7 @@ class Scene:
 
     def _answers(self, address: str) -> bool:
         try:
-            return httpx.get(f"{address}/health/live", timeout=5).status_code == 200
+            return httpx.get(f"{address}/health/live", timeout=5, verify=NO_TLS).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -172,12 +180,17 @@ class Scene:
         (row,) = self.database.rows("SELECT count(*) AS n FROM taskdaemon_operation WHERE state = 'running'")
         return int(row["n"])
 
+    def stored_tasks(self) -> int:
+        """The number of tasks."""
+        (row,) = self.database.rows("SELECT count(*) AS n FROM taskdaemon_task")
+        return int(row["n"])
+
     def metrics(self) -> dict[str, Any]:
         """/api/metrics, read after this call began."""
         asked, found = time.monotonic(), list[dict[str, Any]]()
 
         def fresh() -> bool:
-            found[:] = [httpx.get(f"{self.addresses[0]}/api/metrics", timeout=30).json()]
+            found[:] = [httpx.get(f"{self.addresses[0]}/api/metrics", timeout=30, verify=NO_TLS).json()]
             return bool(found[0]["age_seconds"] < time.monotonic() - asked)
 
         until(fresh, 60, "metrics that were read after the last task had ended")
@@ -185,7 +198,7 @@ class Scene:
 
     def overlooked(self) -> dict[str, int]:
         """tasks_overlooked_total by type."""
-        found = samples(httpx.get(f"{self.addresses[0]}/metrics", timeout=30).text)
+        found = samples(httpx.get(f"{self.addresses[0]}/metrics", timeout=30, verify=NO_TLS).text)
         return {name: int(found["tasks_overlooked_total", frozenset({("handler", name)})]) for name in TYPES}
 
     def children_left(self) -> dict[int, str]:

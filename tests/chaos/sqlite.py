@@ -15,13 +15,13 @@ class Sqlite:
     name = "sqlite"
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self.url = f"sqlite:///{path}"
         self.crashes: list[tuple[float, float]] = []
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         """The rows of a query."""
-        with closing(sqlite3.connect(self._path, timeout=20)) as connection:
+        with closing(sqlite3.connect(self.path, timeout=20)) as connection:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(query)]
 
@@ -29,7 +29,7 @@ class Sqlite:
     def locked(self) -> Iterator[None]:
         """Hold the write lock without taking a turn."""
         # A process that is frozen while it has the lock keeps it until it goes on.
-        with closing(sqlite3.connect(self._path, timeout=120, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(self.path, timeout=120, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield
             connection.execute("ROLLBACK")

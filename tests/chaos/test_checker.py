@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos.checker import violations
 from tests.chaos.correct_acts import add_acts
-from tests.chaos.correct_run import LIVES, TRIED, correct_run, line
+from tests.chaos.correct_run import FINE, LIVES, TRIED, correct_run, line
 from tests.chaos.evidence import Evidence
 from tests.chaos.planted import INCOMPLETE, NOT_READ, Plant, begin_after_the_end, begin_twice, release
 from tests.chaos.planted_acts import PLANTED
@@ -81,3 +81,13 @@ def test_a_claim_that_a_crash_of_the_database_undid_may_be_repeated(evidence: Ev
     begin_twice(evidence)
     assert violations(replace(evidence, crashes=[(11.4, 11.6)])) == []
     assert violations(replace(evidence, crashes=[(20.0, 21.0)])) != []
+
+
+def test_a_task_that_was_kept_long_enough_may_be_removed(evidence: Evidence) -> None:
+    evidence.tasks[FINE]["removed_at"] = 17.1
+    e = replace(evidence, retention=5.0)
+    e.metrics["tasks_deleted"] = 1  # type: ignore[index]
+    e.metrics["handlers"]["rough"] |= {  # type: ignore[index]
+        "deleted": 1, "stored": {"pending": 0, "processing": 0, "completed": 1, "failed": 1},
+    }  # fmt: skip
+    assert violations(e) == []

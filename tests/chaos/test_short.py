@@ -46,5 +46,6 @@ def test_postgres_with_a_held_snapshot_and_redis() -> None:
 
 
 def test_postgres_and_rabbitmq() -> None:
+    # Its tasks are removed some seconds after their end.
     faults = ("rabbitmq", "node.kill", "node.stop", "postgres.restart", "web", "notifications", "handler")
-    throw([], database="postgres", broker="rabbitmq", faults=faults)
+    throw([], database="postgres", broker="rabbitmq", faults=faults, retention=8.0)

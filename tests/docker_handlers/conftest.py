@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ import pytest
 from testkit.daemon import Daemon
 from testkit.images import docker
 from testkit.images.recipes import STAND_INS, TOP
+from testkit.migrated import sqlite
 
 HERE = Path(__file__).parent
 EXAMPLES = "taskdaemon-test/example-"
@@ -57,24 +55,13 @@ def deploy() -> Iterator[Callable[..., Deployment]]:
         deployment = Deployment(Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")), **environment)
         made.append(deployment)
         deployment.config.write_text(handlers)
-        if len(made) == 1:
-            assert deployment.manage("migrate", "--verbosity", "0").ends() == 0
-            _copy(deployment.database, deployment.home / "fresh.sqlite3")
-        else:
-            _copy(made[0].home / "fresh.sqlite3", deployment.database)
-            with closing(sqlite3.connect(deployment.database)) as rows, rows:
-                rows.execute("UPDATE taskdaemon_deployment SET id = ?", [uuid.uuid4().hex])
+        deployment.store.fill(sqlite())
         return deployment
 
     yield one
     for deployment in made:
         deployment.close()
         shutil.rmtree(deployment.home)
-
-
-def _copy(source: Path, target: Path) -> None:
-    with closing(sqlite3.connect(source)) as rows, closing(sqlite3.connect(target)) as copy:
-        rows.backup(copy)
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ from testkit.process import Process, until
 from testkit.stores import Store
 from tests.faults.notifications import post_until_heard
 from tests.system.checker import faults
-from tests.system.conftest import daemon, deployment, deployments, migrated
+from tests.system.conftest import daemon, deployment, deployments
 
-__all__ = ["daemon", "deployment", "migrated"]
+__all__ = ["daemon", "deployment"]
 
 
 @pytest.fixture(scope="module")

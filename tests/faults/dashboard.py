@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from testkit.daemon import Daemon
+from testkit.no_tls import NO_TLS
 
 PASSWORD = "a good password of the tests"
 
@@ -21,7 +22,7 @@ def prepare(daemon: Daemon) -> None:
 
 def open_dashboard(daemon: Daemon) -> httpx.Client:
     """A browser in which that user is logged in. The web server must run."""
-    browser = httpx.Client(base_url=daemon.base, timeout=30)
+    browser = httpx.Client(base_url=daemon.base, timeout=30, verify=NO_TLS)
     browser.get("/admin/login/")
     form = {"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": browser.cookies["taskdaemon_csrf"]}
     assert browser.post("/admin/login/", data=form).status_code == 302
@@ -37,7 +38,7 @@ def dashboard(browser: httpx.Client) -> str:
 
 def health(daemon: Daemon) -> dict[str, Any]:
     """The body of /health, whatever its status."""
-    answer = httpx.get(f"{daemon.base}/health", timeout=30)
+    answer = httpx.get(f"{daemon.base}/health", timeout=30, verify=NO_TLS)
     assert answer.headers["content-type"] == "application/json"
     return dict(answer.json())
 

@@ -13,6 +13,7 @@ from tasks_app.keys import api_keys
 from tasks_app.keys.access import Access
 from tasks_app.metrics import system_reading
 from tests.admin.conftest import logged_in
+from tests.admin.conftest import quick_passwords as quick_passwords
 
 
 @pytest.fixture(autouse=True)

@@ -6,13 +6,12 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
 from django.test import Client
 
 from tasks_app import conf
 from tasks_app.keys.api_keys import KeyRefused, create, ensure, keys, revoke
-from tasks_app.models import ApiKey
+from tasks_app.models import ApiKey, AuditEntry
 
 pytestmark = pytest.mark.django_db
 GIVEN = "tpk_0123abcd_" + "k" * 20 + "0123456789abcdefghijk"
@@ -56,7 +55,7 @@ def test_a_name_is_in_use_until_its_key_is_revoked() -> None:
 
 
 def test_a_key_is_revoked_by_its_prefix_too() -> None:
-    assert revoke(create("ci")[:12]) == 1
+    assert revoke(create("ci")[:12]) == "ci"
     with pytest.raises(CommandError, match=r"manage\.py apikey list"):
         run("revoke", "ci")
 
@@ -114,6 +113,8 @@ def test_prepare_makes_the_administrator_and_the_key_and_may_be_run_again(
         assert "a good password" not in out.getvalue()
     assert django_user_model.objects.get().check_password("a good password")
     assert ApiKey.objects.get().prefix == GIVEN[:12]
+    logged = list(AuditEntry.objects.order_by("id").values_list("via", "action", "target"))
+    assert logged == [("command", "add_user", "admin"), ("command", "create_key", "DAEMON_API_KEY")]
 
 
 def test_the_admin_lists_and_revokes_and_shows_no_secret(client: Client, django_user_model: Any) -> None:
@@ -127,7 +128,7 @@ def test_the_admin_lists_and_revokes_and_shows_no_secret(client: Client, django_
     client.post("/admin/tasks_app/apikey/", {"action": "revoke", "_selected_action": [row.pk]})
     row.refresh_from_db()
     assert row.revoked_at is not None
-    assert LogEntry.objects.get().change_message == "Revoked."
+    assert [(e.actor, e.action, e.target) for e in AuditEntry.objects.all()] == [("ada", "revoke_key", "ci")]
 
 
 def test_a_user_who_may_only_view_cannot_revoke(client: Client, django_user_model: Any) -> None:

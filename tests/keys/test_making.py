@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import getpass
 import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import ADDITION, LogEntry
 from django.core.management import CommandError
 from django.test import Client
 from django.utils import timezone
 
 from tasks_app.keys.api_keys import digest
-from tasks_app.models import ApiKey
+from tasks_app.models import ApiKey, AuditEntry
 from tests.admin.conftest import logged_in
 from tests.admin.rows import HOSTILE, staff
 from tests.keys.rows import EVERY_SCOPE
@@ -35,6 +35,9 @@ def test_the_command_makes_a_key_with_limits() -> None:
     assert timedelta(days=89) < made.expires_at - timezone.now() <= timedelta(days=90)
     row = run("list")[0].splitlines()[1].split()
     assert row[2:5] == ["tasks:read,tasks:write", "echo", "2.5"]
+    run("revoke", "ci")
+    logged = AuditEntry.objects.order_by("id").values_list("via", "actor", "action", "target")
+    assert list(logged) == [("command", getpass.getuser(), verb, "ci") for verb in ("create_key", "revoke_key")]
 
 
 def test_the_command_makes_a_key_without_limits() -> None:
@@ -88,9 +91,15 @@ def test_the_admin_makes_a_key_and_shows_it_once(admin: Client) -> None:
     row = admin.get(LIST).text
     for part in ("tasks:read", "echo", "2.5/s", "2100-01-31 09:00", "never"):
         assert part in row, part
-    entry = LogEntry.objects.get()
-    assert (entry.action_flag, entry.object_id) == (ADDITION, str(made.pk))
-    assert key not in str(LogEntry.objects.values().get())
+    entry = AuditEntry.objects.get()
+    assert (entry.actor, entry.via, entry.action, entry.target) == ("ada", "admin", "create_key", "ci")
+    assert entry.details == {
+        "scopes": ["tasks:read"],
+        "types": ["echo"],
+        "rate": 2.5,
+        "expires_at": "2100-01-31T09:00:00+00:00",
+    }
+    assert key not in str(AuditEntry.objects.values().get())
     assert key not in str([*admin.session.items(), *admin.cookies.items()])
 
 

@@ -19,6 +19,7 @@ CALLS = [
     ("tasks:read", "GET", "/api/tasks", None), ("tasks:read", "GET", f"/api/tasks/{MISSING}", None),
     ("tasks:read", "GET", f"/api/tasks/{MISSING}/attempts", None), ("tasks:read", "GET", "/api/handlers", None),
     ("tasks:read", "GET", f"/api/tasks/{MISSING}/why", None),
+    ("tasks:read", "GET", f"/api/tasks/{MISSING}/events", None),
     ("tasks:read", "GET", "/api/handlers/echo", None), ("tasks:write", "POST", "/queue", ECHO),
     ("tasks:write", "POST", "/queue/batch", '{"tasks": [{"type": "echo"}]}'),
     ("tasks:write", "DELETE", f"/api/tasks/{MISSING}", None),
@@ -48,7 +49,9 @@ def test_every_method_of_every_call_needs_a_scope() -> None:
             assert methods == set(view.scopes), route
 
 
-@pytest.mark.parametrize("path", ["/api/tasks", f"/api/tasks/{MISSING}", "/api/handlers", "/metrics"])
+@pytest.mark.parametrize(
+    "path", ["/api/tasks", *(f"/api/tasks/{MISSING}{each}" for each in ("", "/events")), "/metrics"]
+)
 def test_head_needs_what_get_needs(path: str) -> None:
     assert Holder(scopes=["operate"]).ask("HEAD", path).status_code == 403
 

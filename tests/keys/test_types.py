@@ -25,7 +25,8 @@ def holder() -> Holder:
 
 SINGLY = [
     ("GET", ""), ("HEAD", ""), ("GET", "?wait=5"), ("GET", "?wait=0"), ("DELETE", ""), ("GET", "/attempts"),
-    ("GET", "/why"), ("POST", "/cancel"), ("POST", "/redrive"),
+    ("GET", "/why"), ("GET", "/events"), ("HEAD", "/events"), ("GET", "/events?after=0.0"),
+    ("POST", "/cancel"), ("POST", "/redrive"),
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""After twenty kills and a restart the metrics match a checker's counts, from the rows and from its own actions."""
+"""After twelve kills and a restart the metrics match a checker's counts, from the rows and from its own actions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ import pytest
 
 from testkit.daemon import Daemon
 from testkit.process import Process, until
+from testkit.stores import Store
 from tests.metrics.samples import Sample, by, samples, value
 
 pytestmark = pytest.mark.system
 
-KILLS = 20
+KILLS = 12
 #: The data of random tasks.
 WORK: tuple[dict[str, Any], ...] = (
     {"do": "echo"},
@@ -147,18 +148,18 @@ def attempts(now: dict[Sample, float]) -> dict[str, float]:
 
 
 @pytest.fixture
-def books() -> Iterator[Books]:
+def books(migrated: Store) -> Iterator[Books]:
     daemon = Daemon(Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")), DAEMON_DRAIN_TIMEOUT="5")
     daemon.handler("act", instances=2, max_retries=3)
     try:
-        assert daemon.manage("migrate", "--verbosity", "0").ends() == 0
+        daemon.store.fill(migrated)
         yield Books(daemon)
     finally:
         daemon.close()
         shutil.rmtree(daemon.home)
 
 
-def test_metrics_after_twenty_kills_and_a_restart_match_a_checkers_counts(books: Books) -> None:
+def test_metrics_after_twelve_kills_and_a_restart_match_a_checkers_counts(books: Books) -> None:
     for name in ("web", "worker-1", "worker-2"):
         books.start(name)
     books.until_answers()

@@ -14,6 +14,7 @@ import pytest
 
 from tasks_app.metrics.system_reading import SILENCE_SECONDS
 from testkit.daemon import Daemon
+from testkit.no_tls import NO_TLS
 from testkit.ports import free_port
 from testkit.process import until
 
@@ -33,7 +34,7 @@ def daemon() -> Iterator[Daemon]:
 
 
 def health(daemon: Daemon) -> dict[str, Any]:
-    return dict(json.loads(httpx.get(f"{daemon.base}/health", timeout=30).content))
+    return dict(json.loads(httpx.get(f"{daemon.base}/health", timeout=30, verify=NO_TLS).content))
 
 
 def test_web_server_and_worker_report_an_unreachable_broker_and_tasks_run(daemon: Daemon) -> None:

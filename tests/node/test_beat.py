@@ -6,20 +6,25 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
+from uuid import UUID, uuid4
 
 import pytest
+from django.db import OperationalError
 
 from tasks_app.db.node_lock import NodeLock, has_lock
 from tasks_app.lifecycle import cancel, delete, redrive
 from tasks_app.lifecycle.claim import LEASE_SECONDS
-from tasks_app.models import Node, Task
+from tasks_app.models import LiveEvent, Node, Task
 from tasks_app.node import heartbeat as module
 from tasks_app.node.availability import TRUST_SECONDS, Availability
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.live_log import LiveLog
 from tasks_app.node.record import NodeRecord
 from tasks_app.runner.errors import KillReason
+from tasks_app.runner.live_output import LiveOutput
+from tasks_app.runner.slot import Slot
 from tasks_app.store import clock
 from tasks_app.store.due_work import KEEP_STOPPED_NODES_DAYS
 from tests.lifecycle.kit import row, running, submitted
@@ -208,3 +213,44 @@ def test_the_grace_of_a_cancelled_task_may_be_longer_than_a_lease_and_ends_once_
     redrive(row(task).pk)
     beating.beat()
     assert [reason for reason, _ in slot.killed] == [KillReason.CANCELLED, KillReason.TAKEN_AWAY]
+
+
+def test_a_beat_stores_what_running_tasks_write_and_removes_what_ended_long_ago(beating: BeatingNode) -> None:
+    task = running(node="me")
+    live = LiveOutput(None, None)
+    live.add("stderr", b"a line\n")
+    slot = SimpleNamespace(container=SimpleNamespace(id="c1"), follow=lambda token: live)
+    beating.in_flight.begin(task, cast(Slot, slot), clock.elapsed() - 2.0)
+    ended = uuid4()
+    for kind, sequence in (("log", 1), ("end", 2)):
+        LiveEvent.objects.create(task_id=ended, attempt=1, sequence=sequence, kind=kind, body={}, at=PAST)
+    LiveEvent.objects.update(at=PAST - timedelta(minutes=1))
+    beating.beat()
+    assert list(LiveEvent.objects.values_list("task_id", "body__text")) == [(UUID(task.id), "a line\n")]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_beat_whose_live_events_are_refused_is_a_beat_all_the_same(
+    beating: BeatingNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: LiveLog) -> None:
+        raise OperationalError("no room")
+
+    monkeypatch.setattr(LiveLog, "write", fails)
+    beating.availability.renewed(clock.elapsed() - TRUST_SECONDS)
+    for _ in range(2):
+        beating.beat()
+    assert beating.availability.trusts_silence()
+    assert Node.objects.get(pk="me").stopped_at is None
+
+
+def test_events_without_an_end_are_looked_for_from_time_to_time(
+    beating: BeatingNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    LiveEvent.objects.create(task_id=uuid4(), attempt=1, sequence=1, kind="log", body={}, at=PAST - timedelta(hours=2))
+    beating.beat()
+    assert LiveEvent.objects.count() == 1
+    passed = clock.elapsed() + module.FORGET_LOST_SECONDS
+    monkeypatch.setattr(clock, "elapsed", lambda: passed)
+    beating.beat()
+    assert LiveEvent.objects.count() == 0

@@ -17,12 +17,17 @@ from tasks_app.runner.slot import Slot
 class FakeSlot:
     """Records the calls of `kill`."""
 
+    container = None
+
     def __init__(self) -> None:
         self.killed: list[tuple[KillReason, Any]] = []
 
     def kill(self, reason: KillReason, token: Any = None) -> bool:
         self.killed.append((reason, token))
         return True
+
+    def follow(self, token: Any) -> None:
+        """There is no call."""
 
 
 def claimed(identity: str, attempt: int = 1) -> ClaimedTask:

@@ -130,6 +130,16 @@ def print_first(data: dict[str, Any]) -> None:
     reply("done")
 
 
+def says(data: dict[str, Any]) -> None:
+    """Writes to both streams, and after so many seconds the rest."""
+    say('first\n{"progress": 0.5, "message": "half"}\n')
+    err.write(b"a warning\n")
+    err.flush()
+    time.sleep(data["seconds"])
+    say("last\n")
+    reply("said")
+
+
 DO: dict[str, Callable[[dict[str, Any]], object]] = {
     "echo": lambda data: reply(data),
     "error": lambda data: say(
@@ -149,6 +159,7 @@ DO: dict[str, Callable[[dict[str, Any]], object]] = {
     "no_stdout": no_stdout,
     "reply_and_exit": last_words,
     "print_first": print_first,
+    "says": says,
     "two": lambda data: say('{"status": "success", "result": 1}\n{"status": "success", "result": 2}\n'),
     "reply_and_a_piece": lambda data: say('{"status": "success", "result": 1}\n{"sta'),
     "late": late,

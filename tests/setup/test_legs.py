@@ -33,13 +33,15 @@ def test_what_touches_the_database_or_starts_a_deployment_runs_on_servers_withou
     assert "keys/test_keys.py::test_a_key_is_shown_once_by_itself_and_stored_as_a_hash" in on_redis
     left_out = {test for test in everything - on_redis if test.startswith("system/")}
     assert {test.partition("::")[0] for test in left_out} <= conftest.ONE_LEG.keys()
-    on_rabbitmq = collected("system")
+    on_rabbitmq = collected("system and not one_broker")
     assert "system/test_up_ends.py::test_while_it_drains_nothing_new_is_taken" in on_rabbitmq
     assert not any(test.startswith("keys/test_keys.py") for test in on_rabbitmq)
+    assert not {test.partition("::")[0] for test in on_rabbitmq} & conftest.ONE_BROKER.keys()
 
 
 def test_each_deployment_that_is_left_out_exists() -> None:
-    assert [name for name in conftest.ONE_LEG if not (TOP / "tests" / name).exists()] == []
+    left_out = [*conftest.ONE_LEG, *conftest.ONE_BROKER]
+    assert [name for name in left_out if not (TOP / "tests" / name).exists()] == []
 
 
 def test_each_row_of_what_takes_long_is_a_file_a_folder_or_a_test() -> None:

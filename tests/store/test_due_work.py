@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from django.db import connection
 
-from tasks_app.models import IdempotencyKey, Node, Task
+from tasks_app.models import IdempotencyKey, LiveEvent, Node, Task
 from tasks_app.store import clock
 from tasks_app.store.current import store
-from tasks_app.store.due_work import KEEP_STOPPED_NODES_DAYS
+from tasks_app.store.due_work import KEEP_LIVE_EVENTS_SECONDS, KEEP_STOPPED_NODES_DAYS
 from tests.lifecycle.kit import running, submitted
 from tests.store.kit import elsewhere, insert, take
 from tests.store.parts import part
@@ -21,7 +22,7 @@ NOW = datetime.now(UTC)
 PAST, FUTURE = NOW - timedelta(minutes=1), NOW + timedelta(hours=1)
 NOTHING = {
     "due": False, "holders": (), "due_on_old_clock": False, "lost": False, "expired": False, "old_keys": False,
-    "peers": False, "old_nodes": False, "operations": False,
+    "peers": False, "old_nodes": False, "old_live_events": False, "operations": False,
 }  # fmt: skip
 
 
@@ -133,6 +134,18 @@ def test_the_row_of_a_node_that_stopped_long_ago_is_found() -> None:
     assert found()
     node("old", stopped_at=NOW - timedelta(days=KEEP_STOPPED_NODES_DAYS + 1))
     assert found(old_nodes=True)
+
+
+def test_live_events_of_an_attempt_that_ended_a_minute_ago_are_found() -> None:
+    def event(kind: str, sequence: int, seconds: float) -> None:
+        at = datetime.now(UTC) - timedelta(seconds=KEEP_LIVE_EVENTS_SECONDS + seconds)
+        LiveEvent.objects.create(task_id=uuid4(), attempt=1, sequence=sequence, kind=kind, body={}, at=at)
+
+    event("log", 1, 3600.0)
+    event("end", 2, -20.0)
+    assert found()
+    event("end", 2, 5.0)
+    assert found(old_live_events=True)
 
 
 @pytest.mark.django_db(transaction=True)

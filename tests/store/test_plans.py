@@ -369,6 +369,17 @@ def test_31_final_tasks_are_read_by_their_keys() -> None:
     assert any(index in line for line in plan for index in BY_ID), plan
 
 
+def test_40_versions_are_read_by_keys() -> None:
+    connection.ensure_connection()
+    sql = part("versions").STATEMENT
+    if connection.vendor == "sqlite":
+        plan = explained(sql, (json.dumps([uuid4().hex]),))
+    else:
+        plan = planned_once(sql, f"ARRAY['{uuid4()}']::uuid[]")
+    assert scans(plan) == []
+    assert any(index in line for line in plan for index in BY_ID), plan
+
+
 def test_these_tests_recognize_a_scan() -> None:
     connection.ensure_connection()
     assert scans(explained("SELECT id FROM taskdaemon_task WHERE node = 'x' ORDER BY id", ()))

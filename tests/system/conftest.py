@@ -14,17 +14,6 @@ from testkit.daemon import Daemon
 from testkit.stores import Store
 
 
-@pytest.fixture(scope="session")
-def migrated() -> Iterator[Store]:
-    """A database with its tables, to copy: migrating anew takes seconds."""
-    with tempfile.TemporaryDirectory(prefix="td-", dir="/tmp") as folder:
-        daemon = Daemon(Path(folder))
-        daemon.handler("echo")
-        assert daemon.manage("migrate", "--verbosity", "0").ends() == 0
-        yield daemon.store
-        daemon.close()
-
-
 @contextmanager
 def deployments(migrated: Store) -> Iterator[Callable[..., Daemon]]:
     """Makes deployments, and removes them. Their database has its tables; they have no handler yet."""

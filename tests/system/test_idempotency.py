@@ -10,7 +10,7 @@ import pytest
 from testkit.daemon import Daemon
 from tests.system import key_storm
 
-POSTS, KEYS = 1000, 100
+POSTS, KEYS = 500, 50
 #: Seconds between two kills.
 APART = 1.0
 

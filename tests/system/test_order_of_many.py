@@ -1,4 +1,4 @@
-"""The order in which many slots, of one node and of three, claim what comes while they work."""
+"""The order in which many slots, of one node and of several, claim what comes while they work."""
 
 from __future__ import annotations
 
@@ -33,7 +33,13 @@ class Round:
     cap: int | None = None
 
 
-ROUNDS = [Round("priority", nodes=1), Round("priority"), Round("fifo"), Round("lifo"), Round("priority", cap=1)]
+ROUNDS = [
+    Round("priority", nodes=1),
+    Round("priority"),
+    Round("fifo", nodes=2),
+    Round("lifo", nodes=2),
+    Round("priority", cap=1),
+]
 
 
 def post_all(daemon: Daemon, count: int, types: list[str]) -> list[Accepted]:

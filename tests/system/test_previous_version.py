@@ -60,9 +60,12 @@ def versions(daemon: Daemon, previous: Path) -> Versions:
     return Versions(daemon, previous)
 
 
+#: What passes from one version to the other in rows: the messages are alike for all tests here.
+IN_ROWS = pytest.mark.one_broker
 BOTH_WAYS = pytest.mark.parametrize(("one", "other"), [("previous", "this"), ("this", "previous")])
 
 
+@IN_ROWS
 @BOTH_WAYS
 def test_a_task_of_a_killed_node_is_rescued_and_retried_by_the_other_version(
     daemon: Daemon, versions: Versions, one: str, other: str
@@ -78,6 +81,7 @@ def test_a_task_of_a_killed_node_is_rescued_and_retried_by_the_other_version(
     assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["worker_lost", "success"]
 
 
+@IN_ROWS
 @BOTH_WAYS
 def test_a_retry_of_one_version_is_run_by_the_other(daemon: Daemon, versions: Versions, one: str, other: str) -> None:
     daemon.environment["DAEMON_RETRY_BACKOFF"] = "2"
@@ -104,6 +108,7 @@ def test_a_post_to_one_version_wakes_a_node_of_the_other(
     until(lambda: notified(daemon) > 0, what="a notification that a node received")
 
 
+@IN_ROWS
 def test_both_versions_share_the_work_and_count_it_in_the_same_counters(daemon: Daemon, versions: Versions) -> None:
     web = versions.web("previous")
     nodes = [versions.node(version) for version in ("previous", "this")]
@@ -119,6 +124,7 @@ def test_both_versions_share_the_work_and_count_it_in_the_same_counters(daemon: 
     assert [node.stop() for node in nodes] == [0, 0]
 
 
+@IN_ROWS
 def test_the_previous_version_goes_on_with_the_counts_of_this_one(daemon: Daemon, versions: Versions) -> None:
     web, node = versions.web("this"), versions.node("this")
     tasks = [daemon.post("act") for _ in range(5)]

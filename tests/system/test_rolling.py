@@ -13,7 +13,7 @@ from testkit.daemon import Daemon
 from testkit.process import Process, until
 from tests.system.checker import faults
 
-NODES = 3
+NODES = 2
 
 
 def counted(daemon: Daemon) -> tuple[Counter[str], int]:

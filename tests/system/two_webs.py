@@ -11,6 +11,7 @@ import time
 import httpx
 
 from testkit.daemon import Daemon
+from testkit.no_tls import NO_TLS
 from testkit.ports import free_port
 from testkit.process import Process, children, until
 
@@ -38,7 +39,7 @@ class TwoWebs:
     def _until_answers(self, which: int) -> None:
         def answers() -> bool:
             try:
-                return httpx.get(f"{self.bases[which]}/health/live", timeout=5).status_code == 200
+                return httpx.get(f"{self.bases[which]}/health/live", timeout=5, verify=NO_TLS).status_code == 200
             except httpx.HTTPError:
                 return False
 

@@ -56,6 +56,7 @@ def test_a_preflight_of_an_allowed_origin_needs_no_key(api: Api) -> None:
         "authorization",
         "content-type",
         "idempotency-key",
+        "last-event-id",
         "prefer",
     }
     assert headers["access-control-max-age"] == "600"

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 
+from tasks_app.api.waiting import Places
 from tasks_app.web.request_queue import Request, RequestQueue
 from tasks_app.web.waiters import Waiters
 
@@ -25,7 +26,7 @@ def test_a_stop_does_not_end_a_wait_again_that_has_ended(monkeypatch: pytest.Mon
         waiters = Waiters(queue, lambda _: None, lambda _: None)
         waiters.start(loop)
         scope: Any = SimpleNamespace(method="GET")
-        hold = waiters.hold()
+        hold = waiters.hold(Places(0))
         hold.until_final(uuid4(), 0, queued=False)
         waiters.add(Request(scope, None, b"", loop.create_future(), may_write=False), hold, [])
         while not errands:

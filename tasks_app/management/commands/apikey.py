@@ -9,11 +9,14 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tasks_app import conf
+from tasks_app.audit.record import record
+from tasks_app.audit.system_account import system_account
 from tasks_app.handlers.spelling import nearest
 from tasks_app.keys import api_keys
 from tasks_app.keys.grant import SCOPE_TEXTS, Grant
 from tasks_app.management.expiry import VALID, expiry_of
 from tasks_app.models import ApiKey
+from tasks_app.store.transactions import writing
 
 
 class Command(BaseCommand):
@@ -59,10 +62,13 @@ class Command(BaseCommand):
 
     def _revoke(self, name: str) -> None:
         try:
-            found = api_keys.revoke(name)
+            with writing():
+                found = api_keys.revoke(name)
+                if found is not None:
+                    record(system_account(), "revoke_key", found)
         except api_keys.KeyRefused as error:
             raise CommandError(str(error)) from None
-        if not found:
+        if found is None:
             raise CommandError(
                 f"no valid key has the name or the first characters {name!r}; see: manage.py apikey list"
             )
@@ -71,9 +77,12 @@ class Command(BaseCommand):
     def _create(self, name: str, grant: Grant) -> None:
         first = not ApiKey.objects.exists()
         try:
-            self.stdout.write(api_keys.create(name, grant))
+            with writing():
+                key = api_keys.create(name, grant)
+                record(system_account(), "create_key", name, **grant.limits())
         except api_keys.KeyRefused as error:
             raise CommandError(str(error)) from None
+        self.stdout.write(key)
         self.stderr.write("It is shown only once. Send it as  Authorization: Bearer KEY")
         for unknown in [each for each in grant.types or () if each not in conf.handlers()]:
             meant = nearest(unknown, conf.handlers())

@@ -79,7 +79,7 @@ class Command(BaseCommand):
                     raise
                 answer = client.get(path)  # without waiting: too many others wait
             if answer.body["status"] not in UNFINISHED or time.monotonic() >= until:
-                return answer.body
+                return dict(answer.body)
             time.sleep(POLL_SECONDS)  # for a server that does not wait, or no longer
 
     def _say(self, sentence: str) -> None:

@@ -9,7 +9,7 @@ from django.core.management.base import CommandError
 from django.db import OperationalError, connection
 
 from tasks_app import conf
-from tasks_app.keys.environment_key import store_environment_key
+from tasks_app.management.environment_key import create_environment_key
 from tasks_app.management.first_admin import first_admin
 from tasks_app.management.platform_command import PlatformCommand
 
@@ -32,5 +32,5 @@ class Command(PlatformCommand):
         call_command("migrate", interactive=False, verbosity=options["verbosity"])
         if env.admin_password and first_admin(env.admin_password):
             self.stdout.write("Created the user admin, with the password of DAEMON_ADMIN_PASSWORD.")
-        if store_environment_key(env):
+        if create_environment_key(env):
             self.stdout.write("Created the key of DAEMON_API_KEY.")

@@ -18,9 +18,9 @@ from django.db.models import Q
 
 from tasks_app import conf
 from tasks_app.keys.api_keys import digest
-from tasks_app.keys.environment_key import store_environment_key
 from tasks_app.management import shipped
 from tasks_app.management.child import Child
+from tasks_app.management.environment_key import create_environment_key
 from tasks_app.management.first_admin import administrator, first_admin
 from tasks_app.management.listening import listening_fault
 from tasks_app.management.platform_command import PlatformCommand, manage_py
@@ -51,7 +51,7 @@ class Command(PlatformCommand):
             raise CommandError(fault, returncode=2)
         self._migrate()
         password = first_admin(env.admin_password)
-        if store_environment_key(env):
+        if create_environment_key(env):
             self._say("  keys      created the key of DAEMON_API_KEY")
         needs_key = self._say_where(env, password, engine)
         bearer = ("$DAEMON_API_KEY" if env.api_key else "KEY") if needs_key else ""

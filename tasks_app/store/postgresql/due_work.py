@@ -12,13 +12,14 @@ import time
 
 from tasks_app import conf
 from tasks_app.db.postgresql.prepared import prepared
-from tasks_app.store.due_work import KEEP_STOPPED_NODES_DAYS, MAX_VALID_LEASE_SECONDS, DueWork
+from tasks_app.store.due_work import KEEP_LIVE_EVENTS_SECONDS, KEEP_STOPPED_NODES_DAYS, MAX_VALID_LEASE_SECONDS, DueWork
 from tasks_app.store.sql import DUE_WORK, DUE_WORK_FULL, HOLDERS, LOST
 
 _PARTS = {
     "now": "extract(epoch from clock_timestamp())::float8",
     "wall": "clock_timestamp()",
     "kept": f"clock_timestamp() - interval '{KEEP_STOPPED_NODES_DAYS} days'",
+    "kept_events": f"clock_timestamp() - interval '{KEEP_LIVE_EVENTS_SECONDS} seconds'",
     "clock": "'server'",
     "node": "$1::text",
     "array": "json_agg(node)::text",

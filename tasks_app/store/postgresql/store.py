@@ -12,6 +12,7 @@ from tasks_app.store.postgresql.insert import insert, insert_rows, next_position
 from tasks_app.store.postgresql.insert_keyed import insert_keyed
 from tasks_app.store.postgresql.json_bytes import json_bytes
 from tasks_app.store.postgresql.limits import limited, unlimited
+from tasks_app.store.postgresql.live_events import add_live_events, end_live_events, end_lost_live_events
 from tasks_app.store.postgresql.maintain import maintain, problem
 from tasks_app.store.postgresql.node import update_node
 from tasks_app.store.postgresql.promote import promote
@@ -22,6 +23,7 @@ from tasks_app.store.postgresql.session import Session
 from tasks_app.store.postgresql.set_priority import set_priority
 from tasks_app.store.postgresql.settle import settle
 from tasks_app.store.postgresql.transactions import bare_writing, writing
+from tasks_app.store.postgresql.versions import versions
 from tasks_app.store.postgresql.where import where
 
 
@@ -59,7 +61,11 @@ class PostgreSQLStore:
     writing = staticmethod(writing)
     bare_writing = staticmethod(bare_writing)
     final_or_gone = staticmethod(final_or_gone)
+    versions = staticmethod(versions)
     json_bytes = staticmethod(json_bytes)
+    add_live_events = staticmethod(add_live_events)
+    end_live_events = staticmethod(end_live_events)
+    end_lost_live_events = staticmethod(end_lost_live_events)
     session = Session
     fault = staticmethod(fault)
     where = staticmethod(where)

@@ -6,7 +6,7 @@ import json
 
 from django.db import connection
 
-from tasks_app.store.due_work import KEEP_STOPPED_NODES_DAYS, MAX_VALID_LEASE_SECONDS, DueWork
+from tasks_app.store.due_work import KEEP_LIVE_EVENTS_SECONDS, KEEP_STOPPED_NODES_DAYS, MAX_VALID_LEASE_SECONDS, DueWork
 from tasks_app.store.sql import DUE_WORK, DUE_WORK_FULL, HOLDERS, LOST
 from tasks_app.store.sqlite import clock
 
@@ -15,6 +15,7 @@ _PARTS = {
     "now": ":now",
     "wall": WALL,
     "kept": f"strftime('%Y-%m-%d %H:%M:%f', 'now', '-{KEEP_STOPPED_NODES_DAYS} days')",
+    "kept_events": f"strftime('%Y-%m-%d %H:%M:%f', 'now', '-{KEEP_LIVE_EVENTS_SECONDS} seconds')",
     "clock": ":clock",
     "node": ":node",
     "array": "json_group_array(node)",

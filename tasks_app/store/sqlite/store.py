@@ -13,6 +13,7 @@ from tasks_app.store.sqlite.insert import insert, insert_rows, next_positions
 from tasks_app.store.sqlite.insert_keyed import insert_keyed
 from tasks_app.store.sqlite.json_bytes import json_bytes
 from tasks_app.store.sqlite.limits import limited, unlimited
+from tasks_app.store.sqlite.live_events import add_live_events, end_live_events, end_lost_live_events
 from tasks_app.store.sqlite.maintain import maintain, problem
 from tasks_app.store.sqlite.node import update_node
 from tasks_app.store.sqlite.promote import promote
@@ -22,6 +23,7 @@ from tasks_app.store.sqlite.redrive import redrive
 from tasks_app.store.sqlite.session import Session
 from tasks_app.store.sqlite.set_priority import set_priority
 from tasks_app.store.sqlite.settle import settle
+from tasks_app.store.sqlite.versions import versions
 from tasks_app.store.sqlite.where import where
 
 
@@ -59,7 +61,11 @@ class SQLiteStore:
     writing = staticmethod(writing)
     bare_writing = staticmethod(bare_writing)
     final_or_gone = staticmethod(final_or_gone)
+    versions = staticmethod(versions)
     json_bytes = staticmethod(json_bytes)
+    add_live_events = staticmethod(add_live_events)
+    end_live_events = staticmethod(end_live_events)
+    end_lost_live_events = staticmethod(end_lost_live_events)
     session = Session
     fault = staticmethod(fault)
     where = staticmethod(where)

@@ -1,0 +1,147 @@
+"""The audit log in the admin: what operators, callers and commands did. Read-only."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import SEARCH_VAR
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.db.models.expressions import Combinable
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from tasks_app.admin.audit_export import FORMATS, exported
+from tasks_app.admin.audit_filters import WAYS, ActFilter, ActorFilter, TimeFilter, ViaFilter
+from tasks_app.admin.paging import CappedPaginator, StrictList
+from tasks_app.admin.rights import sees_payloads
+from tasks_app.admin.row_admin import RowAdmin
+from tasks_app.admin.text import line
+from tasks_app.models import AuditEntry
+
+#: Of the details, in the list.
+MAX_DETAIL_CHARS = 300
+
+
+class LatestFirst(StrictList):
+    """Orders by time, as all indexes of the log do, and ignores the address."""
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str | Combinable]:
+        return ["-at", "-id"]
+
+    @property
+    def exports(self) -> list[tuple[str, str]]:
+        """The name and the address of each format, with the filters of the list."""
+        known = {SEARCH_VAR, *(str(spec.parameter_name) for spec in self.filter_specs)}  # type: ignore[attr-defined]
+        kept = {name: value for name, value in self.params.items() if name in known}
+        address = reverse("admin:tasks_app_auditentry_export")
+        return [(title, f"{address}?{urlencode({**kept, 'format': name})}") for name, title in FORMATS.items()]
+
+
+@admin.register(AuditEntry)
+class AuditAdmin(RowAdmin):
+    """One line for each act. Nothing here changes the log."""
+
+    list_display = ("when", "who", "way", "act", "shown_target", "count", "shown_details")
+    list_filter = (ActorFilter, ViaFilter, ActFilter, TimeFilter)
+    list_display_links = None
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    changelist = LatestFirst
+    paginator = CappedPaginator
+    ordering = ("-at", "-id")
+    search_fields = ("target",)
+    search_help_text = "What it was done to, in full: a task's id, or the name of a handler, a node, a key or a user"
+    fields = list_display
+    readonly_fields = fields
+    actions = None
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        # Only the filters' parameters: another lookup could probe the details.
+        return lookup in {one.parameter_name for one in self.list_filter}
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return self.list_display if sees_payloads(request) else self.list_display[:-1]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.get_list_display(request)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[AuditEntry], search_term: str
+    ) -> tuple[QuerySet[AuditEntry], bool]:
+        term = search_term.strip()
+        return (queryset.filter(target=term) if term else queryset), False
+
+    def audit_target(self, row: Any) -> str:
+        return str(row.target)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.export_view)
+        return [path("export/", view, name="tasks_app_auditentry_export"), *super().get_urls()]
+
+    def export_view(self, request: HttpRequest) -> HttpResponseBase:
+        """The lines that the list's address finds, as CSV or JSON lines."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        shape, filters = request.GET.get("format", ""), request.GET.copy()
+        filters.pop("format", None)
+        request.GET = filters  # type: ignore[assignment]
+        page = self.get_changelist_instance(request)
+        fault = "" if shape in FORMATS else f"There is no format “{line(shape, 40)}”: known are {', '.join(FORMATS)}."
+        for sentence in [fault, *getattr(page, "faults", ())]:
+            if sentence:
+                self.message_user(request, f"{sentence} Nothing was exported.", messages.ERROR)
+                return HttpResponseRedirect(reverse("admin:tasks_app_auditentry_changelist"))
+        return exported(page.queryset, shape, sees_payloads(request))
+
+    @admin.display(description="time (UTC)")
+    def when(self, entry: AuditEntry) -> str:
+        """To the second."""
+        return f"{entry.at:%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="who")
+    def who(self, entry: AuditEntry) -> str:
+        """A user, an API key or a system account."""
+        return line(entry.actor, 80)
+
+    @admin.display(description="by way of")
+    def way(self, entry: AuditEntry) -> str:
+        """The admin, the API or a command."""
+        return WAYS.get(entry.via, line(entry.via))
+
+    @admin.display(description="act")
+    def act(self, entry: AuditEntry) -> str:
+        """What was done."""
+        return line(entry.action.replace("_", " "))
+
+    @admin.display(description="to what")
+    def shown_target(self, entry: AuditEntry) -> SafeString:
+        """The target; a task's id links to its page."""
+        shown = line(entry.target, 120)
+        if not _is_id(entry.target):
+            return format_html("{}", shown)
+        return format_html('<a href="{}">{}</a>', reverse("admin:tasks_app_task_change", args=(entry.target,)), shown)
+
+    @admin.display(description="details")
+    def shown_details(self, entry: AuditEntry) -> str:
+        """The details as JSON, shortened."""
+        return line(json.dumps(entry.details, ensure_ascii=False), MAX_DETAIL_CHARS) if entry.details else ""
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False

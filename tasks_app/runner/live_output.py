@@ -1,0 +1,143 @@
+"""What a call that goes on has written so far, for readers that do not wait for its end."""
+
+from __future__ import annotations
+
+import codecs
+import threading
+from typing import Any, Literal, NamedTuple
+
+from tasks_app.runner.progress import progress_of
+from tasks_app.runner.tail import Tail
+
+MAX_LOG_BYTES = 64 * 1024
+"""Of the log of one call, both streams together. What follows is only counted; the call's tails have its end."""
+
+MAX_LINE_BYTES = 4 * 1024
+"""A line without an end is passed on in parts once it has so many bytes."""
+
+Stream = Literal["stdout", "stderr"]
+
+
+class Piece(NamedTuple):
+    """A part of a log (`log`: `stream` and `text`, or `stream` and the bytes that were `cut`), or a `progress`."""
+
+    kind: str
+    body: dict[str, Any]
+
+
+class Unread(NamedTuple):
+    """Pieces in their order. `first`: the number of the first one, counted from 1."""
+
+    first: int
+    pieces: list[Piece]
+
+
+class LiveOutput:
+    """The output of one call, in numbered pieces. Thread-safe.
+
+    A piece is given out until the reader says that it has it, and never changes. Holds at most MAX_LOG_BYTES.
+    """
+
+    def __init__(self, out: Tail | None, err: Tail | None) -> None:
+        """`out` and `err` have what the call has written so far."""
+        self._lock = threading.Lock()
+        self._first = 1
+        self._pending: list[Piece] = []
+        self._room = MAX_LOG_BYTES
+        # stderr first: if a call has flooded stdout, its log is worth more.
+        self._streams: dict[Stream, _Buffer] = {"stderr": _Buffer(), "stdout": _Buffer()}
+        self._progress: dict[str, Any] | None = None
+        self._progress_given: dict[str, Any] | None = None
+        if err is not None:
+            self._add_tail("stderr", err)
+        if out is not None:
+            self._add_tail("stdout", out)
+
+    def add(self, stream: Stream, data: bytes) -> None:
+        """The call has written this: of stdout whole lines, if it splits them."""
+        with self._lock:
+            self._add(stream, data)
+
+    def unread(self, over: bool = False) -> Unread:
+        """The pieces that the reader does not have yet. The first time there is at least one.
+
+        New output is not looked at while earlier pieces are unread, except if the call is `over`.
+        """
+        with self._lock:
+            if over or not self._pending:
+                self._pending += self._collected(over)
+            return Unread(self._first, list(self._pending))
+
+    def read(self, number: int) -> None:
+        """The reader has all pieces up to this one."""
+        with self._lock:
+            if number >= self._first:
+                del self._pending[: number + 1 - self._first]
+                self._first = number + 1
+
+    def _add_tail(self, stream: Stream, tail: Tail) -> None:
+        for data, cut in tail.parts():
+            if cut:
+                self._pending += self._collected(over=True)
+                self._pending.append(Piece("log", {"stream": stream, "cut": cut}))
+            # A flood of lines is not looked through one by one.
+            for line in data.splitlines(keepends=True) if b'"progress"' in data else [data]:
+                self._add(stream, line)
+
+    def _add(self, stream: Stream, data: bytes) -> None:
+        if stream == "stdout" and (progress := progress_of(data)) is not None:
+            self._progress = progress
+            return
+        buffer = self._streams[stream]
+        if len(data) > self._room:
+            # Whole lines, if one fits.
+            taken = data[: data.rfind(b"\n", 0, self._room) + 1]
+            buffer.cut += len(data) - len(taken)
+            data, self._room = taken, 0
+        else:
+            self._room -= len(data)
+        buffer.data += data
+
+    def _collected(self, over: bool) -> list[Piece]:
+        pieces = []
+        for stream, buffer in self._streams.items():
+            if text := buffer.take(over):
+                pieces.append(Piece("log", {"stream": stream, "text": text}))
+            if cut := buffer.cut_to_tell(over):
+                pieces.append(Piece("log", {"stream": stream, "cut": cut}))
+        if self._progress != self._progress_given and self._progress is not None:
+            pieces.append(Piece("progress", self._progress))
+            self._progress_given = self._progress
+        if not pieces and self._first == 1:
+            return [Piece("log", {"stream": "stdout", "text": ""})]
+        return pieces
+
+
+class _Buffer:
+    """The part of a stream that was not collected yet."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        #: Bytes left out after `data`, because there is no more room.
+        self.cut = 0
+        self._told = False
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def take(self, over: bool) -> str:
+        """Whole lines as text without NULs. The last one may have no end if it is long, or if the call is `over`."""
+        end = len(self.data)
+        if not over:
+            end = max(self.data.rfind(b"\n"), self.data.rfind(b"\r")) + 1
+            if len(self.data) - end > MAX_LINE_BYTES:
+                end = len(self.data)
+        taken = bytes(self.data[:end])
+        del self.data[:end]
+        return self._decoder.decode(taken, final=over).replace("\0", "\ufffd")
+
+    def cut_to_tell(self, over: bool) -> int:
+        """The bytes left out at the end, when there are the first ones and when the call is `over`; else 0."""
+        if self._told and not over:
+            return 0
+        self._told = self._told or self.cut > 0
+        cut, self.cut = self.cut, 0
+        return cut

@@ -1,0 +1,149 @@
+"""The node's thread that removes what is old: its pace, its walks, its turn."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from django.db import OperationalError, connection
+from django.utils import timezone
+
+from tasks_app.audit.actor import Actor
+from tasks_app.audit.record import record
+from tasks_app.lifecycle import PruneWalk, RetentionRule, take_turn
+from tasks_app.models import AuditEntry, Task
+from tasks_app.node import retention
+from tasks_app.node.retention import MAX_STEP_TASKS, MIN_STEP_TASKS, PAUSE_FACTOR, STEP_SECONDS, Pace, Retention
+from tests.lifecycle.test_prune import ended
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+DAY = timedelta(days=1)
+RULES = [RetentionRule("completed", 86_400.0), RetentionRule("failed", 2 * 86_400.0)]
+
+
+def test_a_step_grows_until_it_takes_its_time_and_the_pause_is_in_proportion() -> None:
+    pace = Pace()
+    for _ in range(20):
+        assert pace.after(pace.rows, pace.rows * 1e-3) == pytest.approx(PAUSE_FACTOR * pace.rows * 1e-3, rel=1)
+    assert pace.rows * 1e-3 == pytest.approx(STEP_SECONDS, rel=0.1)
+    for seconds_a_row, rows in ((1.0, MIN_STEP_TASKS), (1e-9, MAX_STEP_TASKS)):
+        for _ in range(20):
+            pace.after(pace.rows, pace.rows * seconds_a_row)
+        assert pace.rows == rows
+    before = pace.rows
+    pace.after(0, 10.0)
+    assert pace.rows == before, "a step that only read says nothing of removing"
+    assert 1 / (1 + PAUSE_FACTOR) < 0.2
+
+
+def test_a_look_removes_what_is_old_by_each_rule() -> None:
+    gone = [ended("completed", 1.1 * DAY), ended("failed", 2.1 * DAY)]
+    kept = {ended("completed", 0.9 * DAY), ended("failed", 1.9 * DAY)}
+    assert Retention("one", RULES, None).look() == len(gone)
+    assert set(Task.objects.values_list("pk", flat=True)) == kept
+
+
+def test_a_node_without_the_turn_removes_nothing() -> None:
+    old = ended("completed", 2 * DAY)
+    take_turn(retention.TURN, "another", 60.0)
+    assert Retention("one", RULES, None).look() == 0
+    assert Task.objects.get().pk == old
+    take_turn(retention.TURN, "another", -1.0)  # it is over
+    assert Retention("one", RULES, None).look() == 1
+
+
+def test_what_ended_late_is_found_by_a_later_walk_from_the_first_task_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    late, node = ended("completed", 2 * DAY), Retention("one", RULES, None)
+    Task.objects.filter(pk=late).update(completed_at=timezone.now())
+    monkeypatch.setattr(retention, "MAX_WHOLE_SHARE", 1e-9)
+    assert node.look() == 0
+    Task.objects.filter(pk=late).update(completed_at=timezone.now() - 2 * DAY)
+    assert node.look() == 0, "the next walk begins where this one ended"
+    assert Retention("one", RULES, None).look() == 1
+
+
+def test_lines_of_the_audit_log_are_removed_after_their_time() -> None:
+    for _ in range(30):
+        record(Actor("admin", "ada"), "redrive", "old")
+    AuditEntry.objects.update(at=timezone.now() - 1.1 * DAY)
+    record(Actor("admin", "ada"), "redrive", "new")
+    Retention("one", (), None).look()
+    assert AuditEntry.objects.count() == 31
+    Retention("one", (), 86_400.0).look()
+    assert [entry.target for entry in AuditEntry.objects.all()] == ["new"]
+
+
+def test_it_looks_once_a_minute_and_more_often_for_what_is_kept_briefly() -> None:
+    assert Retention("one", RULES, 86_400.0).interval == 60.0
+    assert Retention("one", [*RULES, RetentionRule("failed", 100.0, frozenset({"echo"}))], None).interval == 10.0
+    assert Retention("one", [RetentionRule("failed", 1.0)], None).interval == 1.0
+    assert Retention("one", (), 86_400.0).interval == 60.0
+
+
+def test_a_look_that_takes_long_is_a_problem_until_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    node, said, real, after = Retention("one", RULES[:1], None), [], time.monotonic, [0.0]
+    ended("completed", 2 * DAY)
+
+    class Slow(PruneWalk):
+        def step(self, most: int) -> int | None:
+            said.append(node.problem())
+            after[0] += retention.LONG_SECONDS + 1
+            return super().step(most)
+
+    monkeypatch.setattr(retention, "PAUSE_FACTOR", 0.0)
+    monkeypatch.setattr(retention, "PruneWalk", Slow)
+    monkeypatch.setattr("tasks_app.node.retention.time.monotonic", lambda: real() + after[0])
+    assert node.problem() is None
+    node.look()
+    assert said[0] is None
+    assert str(said[1]).startswith("retention has been removing old tasks for 60 min (1 so far)")
+    assert node.problem() is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_thread_removes_survives_a_lost_connection_and_ends_within_a_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node = Retention("one", [RetentionRule("completed", 1.0)], None)
+    looks, real = [], node.look
+
+    def look() -> int:
+        looks.append(1)
+        if len(looks) == 1:
+            connection.close()
+            raise OperationalError("the server closed the connection")
+        return real()
+
+    monkeypatch.setattr(node, "look", look)
+    old = ended("completed", DAY)
+    thread = threading.Thread(target=node.run)
+    thread.start()
+    try:
+        until(lambda: not Task.objects.filter(pk=old).exists())
+    finally:
+        node.stop()
+        thread.join(10)
+    assert not thread.is_alive() and len(looks) >= 2
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait until it is true."""
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_stop_cuts_a_look_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(MIN_STEP_TASKS + 1):
+        ended("completed", 2 * DAY)
+    node = Retention("one", RULES, None)
+    node.stop()
+    assert node.look() == MIN_STEP_TASKS
+    assert Task.objects.count() == 1
+    assert isinstance(Task.objects.get().pk, UUID)

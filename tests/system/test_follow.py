@@ -1,0 +1,142 @@
+"""A running task is followed through another web server, over cut connections and dead nodes."""
+
+from __future__ import annotations
+
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+import testkit.handlers
+from testkit.daemon import Daemon
+from testkit.ports import free_port
+from testkit.process import until
+from testkit.sse import Event
+from tests.system.follower import Follower, Said, cuts, said_by
+
+SEED = 20261127
+
+
+@pytest.fixture
+def chatty(daemon: Daemon) -> Daemon:
+    """A deployment with a web server and the handler `chatter`, without a node."""
+    add_chatter(daemon)
+    daemon.web()
+    return daemon
+
+
+def add_chatter(daemon: Daemon) -> None:
+    script = Path(next(iter(testkit.handlers.__path__))) / "chatter.py"
+    with daemon.config.open("a") as file:
+        file.write(f'[handlers.chatter]\ncommand = ["python", "{script}", "{record_of(daemon)}"]\ninstances = 2\n')
+
+
+def record_of(daemon: Daemon) -> Path:
+    return daemon.home / "said"
+
+
+def other_web(daemon: Daemon) -> str:
+    """The address of a second web server."""
+    port = free_port()
+    process = daemon.manage("web", DAEMON_PORT=str(port))
+    base = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{base}/health/live").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    process.until(answers, "an answer")
+    return base
+
+
+def checked(follower: Follower, said: list[Said]) -> list[str]:
+    assert said
+    return follower.faults(said)
+
+
+def test_no_line_is_lost_and_none_comes_twice_over_five_cuts_at_two_web_servers(chatty: Daemon) -> None:
+    other = other_web(chatty)
+    chatty.worker()
+    chatty.until_warm()
+    task = chatty.post("chatter", {"seconds": 5, "apart": 0.02})
+    chance = random.Random(SEED)
+    follower = Follower([other, chatty.base], task)
+    follower.follow(cuts(chance, 5, 5.0), time.monotonic() + 60)
+    assert checked(follower, said_by(record_of(chatty), task)) == []
+    assert follower.connections >= 6
+    kinds = [event.kind for event in follower.events]
+    assert kinds[-2:] == ["status", "end"] and follower.events[-1].data["status"] == "completed"
+    progress = [event.data["progress"] for event in follower.events if event.kind == "progress"]
+    assert progress == sorted(progress) and len(progress) >= 2
+    again = Follower([other], task)
+    again.follow(lambda: None, time.monotonic() + 30)
+    assert again.lines(1) == follower.lines(1)
+
+
+def test_lines_come_while_the_task_runs(chatty: Daemon) -> None:
+    chatty.worker()
+    chatty.until_warm()
+    task = chatty.post("chatter", {"seconds": 4, "apart": 0.02})
+    follower = Follower([chatty.base], task)
+    follower.follow(lambda: None, time.monotonic() + 60)
+    logs = [event for event in follower.events if event.kind == "log"]
+    assert len({event.data["at"] for event in logs}) >= 3
+
+
+def test_when_its_node_is_killed_the_stream_says_so_and_goes_on_with_the_next_attempt(chatty: Daemon) -> None:
+    first = chatty.worker()
+    chatty.until_warm()
+    task = chatty.post("chatter", {"seconds": 4, "apart": 0.02})
+    follower = Follower([chatty.base], task)
+    with ThreadPoolExecutor(1) as pool:
+        followed = pool.submit(follower.follow, lambda: None, time.monotonic() + 90)
+        until(lambda: len(follower.lines(1)) > 50, what="lines")
+        first.kill()
+        chatty.worker()
+        followed.result()
+    assert checked(follower, said_by(record_of(chatty), task)) == []
+    outcomes = [event.data.get("outcome") for event in follower.events if event.data.get("status") == "pending"]
+    assert outcomes == [None, "worker_lost"]
+    nodes = [event.data["node"] for event in follower.events if event.data.get("status") == "processing"]
+    assert len(set(nodes)) == 2
+    assert follower.events[-1].data == {
+        "status": "completed", "attempts": 2, "failure_reason": None, "error": follower.events[-1].data["error"],
+    }  # fmt: skip
+
+
+def test_a_redriven_task_is_followed_on(chatty: Daemon) -> None:
+    task = chatty.post("chatter", {"seconds": 1.5, "apart": 0.05})
+    chatty.http.post(f"/api/tasks/{task}/cancel")
+    follower = Follower([chatty.base], task)
+    follower.follow(lambda: None, time.monotonic() + 30)
+    end = follower.events[-1].identity
+    assert chatty.http.get(f"/api/tasks/{task}/events", headers={"Last-Event-ID": end}).status_code == 204
+    chatty.http.post(f"/api/tasks/{task}/redrive")
+    chatty.worker()
+    chatty.until_final(task)
+    lines = chatty.http.get(f"/api/tasks/{task}/events", headers={"Last-Event-ID": end}).text
+    assert "event: end" in lines and '"status":"completed"' in lines
+
+
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        ("1:0\n1:1\n1:2\n", None),
+        ("1:0\n1:2\n", "missing or came twice"),
+        ("1:0\n1:1\n1:1\n1:2\n", "missing or came twice"),
+        ("1:0\n1:1\n", "never came"),
+    ],
+)
+def test_the_check_finds_lost_and_repeated_lines(lines: str, fault: str | None) -> None:
+    follower = Follower([], "task")
+    follower.events = [
+        Event("1.0", "status", {"status": "processing", "attempt": 1}),
+        Event("1.1", "log", {"attempt": 1, "stream": "stderr", "text": lines}),
+    ]
+    faults = follower.faults([Said(1, number, 0.0) for number in range(3)])
+    assert any(fault in each for each in faults) if fault else faults == []
