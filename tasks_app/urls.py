@@ -10,7 +10,7 @@ from django.urls.converters import StringConverter
 from django.views.generic import RedirectView
 
 from tasks_app.admin import refusals
-from tasks_app.api import attempts, batch, docs, errors, events, handlers, operations, system, tasks, why
+from tasks_app.api import attempts, batch, docs, errors, events, handlers, operations, pauses, system, tasks, why
 
 
 class OneTask(StringConverter):
@@ -81,6 +81,8 @@ urlpatterns = [
     *both("api/operations/<str:operation_id>/abort", operations.AbortView.as_view(), "abort"),
     *both("api/handlers", handlers.HandlersView.as_view(), "handlers"),
     *both("api/handlers/<str:type>", handlers.HandlerView.as_view(), "handler"),
+    *both("api/handlers/<str:type>/pause", pauses.PauseView.as_view(), "pause"),
+    *both("api/handlers/<str:type>/resume", pauses.ResumeView.as_view(), "resume"),
     *both("health", system.HealthView.as_view(), "health"),
     *both("health/live", system.LiveView.as_view(), "live"),
     *both("health/ready", system.ReadyView.as_view(), "ready"),

@@ -86,6 +86,7 @@ LONG = {
     "store/test_open_snapshot.py": "random moves",
     "lifecycle/test_conservation.py": "random moves",
     "system/test_fair_share.py": "thousands of tasks",
+    "system/test_pauses.py": "load, and what must not happen for seconds",
     "system/test_outage.py": "leases run out",
     "bench/test_ramp.py": "load",
     "bench/test_rows.py": "load",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.db import DatabaseError
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Subquery
 from django.http import StreamingHttpResponse
 from django.utils import timezone
 
@@ -42,9 +42,11 @@ def _pages(entries: QuerySet[AuditEntry]) -> Iterator[list[AuditEntry]]:
     page = list(rows[:ROWS_PER_PART])
     while page:
         yield page
-        at, identity = page[-1].at, page[-1].pk
-        # Both conditions on the time: the first one is a range of the index.
-        page = list(rows.filter(Q(at__lt=at) | Q(at=at, id__lt=identity), at__lte=at)[:ROWS_PER_PART])
+        last = page[-1].pk
+        # The time as it is stored: SQLite compares texts, and a time that was read has other digits.
+        at = Subquery(AuditEntry.objects.filter(pk=last).values("at"))
+        # Both conditions on the time: the last one is a range of the index.
+        page = list(rows.filter(Q(at__lt=at) | Q(at=at, id__lt=last), at__lte=at)[:ROWS_PER_PART])
 
 
 def _values(entry: AuditEntry, columns: tuple[str, ...]) -> dict[str, Any]:

@@ -11,12 +11,14 @@ from django.db.models import Count
 from django.urls import reverse
 from django.utils import timezone
 
-from tasks_app.admin.nodes import differs
+from tasks_app.admin.nodes import differs, drained_state
+from tasks_app.admin.pauses import pause_address
 from tasks_app.admin.text import ago, harmless, line
+from tasks_app.lifecycle import pauses
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.span import span
 from tasks_app.metrics.system_reading import HandlerReading, SystemReading, current_reading
-from tasks_app.models import AuditEntry, FailureReason, Node, Status, Task
+from tasks_app.models import AuditEntry, FailureReason, HandlerPause, Node, Status, Task
 
 #: Failures of the last hour that are counted.
 MAX_COUNTED_FAILURES = 10_000
@@ -37,7 +39,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class HandlerRow:
-    """One handler. `oldest`: how long its oldest ready task has waited; `broken`: it has problems."""
+    """One handler. `oldest`: how long its oldest ready task has waited; `broken`: it has problems.
+
+    `paused`: by whom and since when, blank if it is not; `switch`: the page that pauses it, or resumes it.
+    """
 
     name: str
     tasks: list[Cell]
@@ -47,6 +52,8 @@ class HandlerRow:
     oldest: str
     broken: bool
     waits: bool
+    paused: str
+    switch: str
 
 
 @dataclass(frozen=True)
@@ -91,10 +98,12 @@ def board() -> Board:
     """Read it from the database. Raises DatabaseError."""
     now, reading = timezone.now(), current_reading()
     failures, cut = _failures(now)
+    paused = pauses()  # a reading may be older
     return Board(
         totals=_totals(reading),
-        handlers=[_handler(reading, name, one) for name, one in reading.handlers.items()],
-        nodes=[_node(node, now) for node in reading.nodes] + [_silent(*one) for one in reading.silent.items()],
+        handlers=[_handler(reading, name, one, paused.get(name)) for name, one in reading.handlers.items()],
+        nodes=[_node(node, now, reading.running_on(node.name)) for node in reading.nodes]
+        + [_silent(*one) for one in reading.silent.items()],
         problems=[harmless(one[:500]) for one in problems(reading)[:MAX_PROBLEMS]],
         failures=failures,
         cut=cut,
@@ -115,7 +124,12 @@ def _totals(reading: SystemReading) -> list[tuple[str, Cell]]:
     return [(status, Cell(f"{count:,}", listed(status=status), status)) for status, count in sums.items()]
 
 
-def _handler(reading: SystemReading, name: str, one: HandlerReading) -> HandlerRow:
+def _paused(pause: HandlerPause) -> str:
+    until = "" if pause.until is None else f", until {pause.until:%Y-%m-%d %H:%M:%S}"
+    return f"by {line(pause.paused_by, 60)}, since {pause.paused_at:%Y-%m-%d %H:%M:%S}{until}"
+
+
+def _handler(reading: SystemReading, name: str, one: HandlerReading, pause: HandlerPause | None) -> HandlerRow:
     stored: Mapping[str, int] = reading.stored(name)
     cells = [
         Cell(f"{stored[status]:,}", listed(type=name, status=status), str(status) if stored[status] else "none")
@@ -130,10 +144,12 @@ def _handler(reading: SystemReading, name: str, one: HandlerReading) -> HandlerR
         oldest=span(one.oldest) if one.ready else "",
         broken=bool(one.problems),
         waits=one.pending > 0,
+        paused="" if pause is None else _paused(pause),
+        switch=pause_address(name, "pause" if pause is None else "resume"),
     )
 
 
-def _node(node: Node, now: datetime) -> NodeRow:
+def _node(node: Node, now: datetime, running: int) -> NodeRow:
     warm = sum(state["warm"] for state in node.pools.values())
     slots = sum(state["slots"] for state in node.pools.values())
     return NodeRow(
@@ -142,8 +158,8 @@ def _node(node: Node, now: datetime) -> NodeRow:
         slots=f"{warm} of {slots}",
         age=span(now - node.started_at),
         seen=ago(node.seen_at, now),
-        state="draining" if node.draining else "alive",
-        tone="pending" if node.draining else "completed",
+        state=drained_state(node, running) if node.drained else "draining" if node.draining else "alive",
+        tone="completed" if node.taking else "pending",
         differs=differs(node.digest),
     )
 

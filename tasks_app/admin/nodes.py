@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from tasks_app import conf
 from tasks_app.admin.columns import badge
+from tasks_app.admin.rights import actor
 from tasks_app.admin.row_admin import RowAdmin
 from tasks_app.admin.text import ago, harmless, line
+from tasks_app.audit.actor import Actor
+from tasks_app.lifecycle import UnknownNode, drain_node, undrain_node
 from tasks_app.metrics.span import span
-from tasks_app.metrics.system_reading import SILENCE_SECONDS
+from tasks_app.metrics.system_reading import SILENCE_SECONDS, current_reading
 from tasks_app.models import Node
 
 
@@ -24,14 +32,28 @@ def differs(digest: str) -> bool:
     return bool(digest) and digest != conf.handlers().digest
 
 
+def drained_state(node: Node, running: int) -> str:
+    """How far the drain of a node is, in a few words."""
+    if not node.draining:
+        return "drain asked for"
+    return f"drained, {running:,} {'runs' if running == 1 else 'run'}" if running else "drained, empty"
+
+
+def drained_badge(node: Node, running: int) -> SafeString:
+    """The same, with who drained it and when."""
+    since = "" if node.drain_requested_at is None else f"{node.drain_requested_at:%Y-%m-%d %H:%M:%S} UTC"
+    state = badge("pending" if running or not node.draining else "none", drained_state(node, running))
+    return format_html("{} by {} since {}", state, line(node.drain_requested_by), since)
+
+
 @admin.register(Node)
 class NodeAdmin(RowAdmin):
-    """Read-only: a node writes its own row."""
+    """Read-only, except for drain and undrain: a node writes its own row."""
 
     list_display = ("shown_name", "state", "slots", "age", "last_seen", "version", "all_problems")
     ordering = ("-started_at",)
     search_fields = ("name",)
-    fields = ("shown_name", "state", "age", "last_seen", "slots", "all_problems", "domain", "version")
+    fields = ("shown_name", "state", "running", "age", "last_seen", "slots", "all_problems", "domain", "version")
     readonly_fields = fields
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -39,6 +61,61 @@ class NodeAdmin(RowAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def may_drain(self, request: HttpRequest) -> bool:
+        """Whether this user may drain and undrain."""
+        return request.user.has_perm("tasks_app.change_task")
+
+    def get_urls(self) -> list[URLPattern]:
+        own = [
+            path(f"<path:object_id>/{name}/", self.admin_site.admin_view(view), name=f"tasks_app_node_{name}")
+            for name, view in (("drain", self.drain_view), ("undrain", self.undrain_view))
+        ]
+        return own + super().get_urls()
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        node = Node.objects.filter(pk=unquote(object_id), stopped_at=None).first()
+        verb = None
+        if node is not None and self.may_drain(request):
+            verb = "admin:tasks_app_node_undrain" if node.drained else "admin:tasks_app_node_drain"
+        return super().change_view(request, object_id, form_url, {"drain_view": verb, **(extra_context or {})})
+
+    def drain_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """GET: ask for confirmation. POST: drain the node."""
+        explained = "It takes no more tasks; running ones go on. It lasts until you undrain it or the process ends."
+        return self._confirm_and_act(request, object_id, "Drain", explained, drain_node)
+
+    def undrain_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """GET: ask for confirmation. POST: let the node take tasks again."""
+        return self._confirm_and_act(request, object_id, "Undrain", "It takes tasks again at once.", undrain_node)
+
+    def _confirm_and_act(
+        self, request: HttpRequest, object_id: str, name: str, explained: str, verb: Callable[[str, Actor], bool]
+    ) -> HttpResponse:
+        if not self.may_drain(request):
+            raise PermissionDenied
+        node, back = unquote(object_id), reverse("admin:tasks_app_node_change", args=(unquote(object_id),))
+        if request.method == "POST":
+            try:
+                done = verb(node, actor(request))
+            except UnknownNode as unknown:
+                self.message_user(request, f"{line(str(unknown))}: nothing was done.", messages.WARNING)
+                return HttpResponseRedirect(reverse("admin:tasks_app_node_changelist"))
+            said = f"{name}ed {line(node)}." if done else f"Nothing changed: {line(node)} was {name.lower()}ed before."
+            self.message_user(request, said, messages.SUCCESS if done else messages.WARNING)
+            return HttpResponseRedirect(back)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{name} {line(node)}?",
+            "explained": explained,
+            "state": f"{current_reading().running_on(node):,} tasks run on it.",
+            "yes": f"Yes, {name.lower()} it",
+            "back": back,
+            "media": self.media,
+        }
+        return TemplateResponse(request, "taskdaemon/confirm.html", context)
 
     @admin.display(description="name")
     def shown_name(self, node: Node) -> str:
@@ -52,7 +129,14 @@ class NodeAdmin(RowAdmin):
             return badge("none", "ended")
         if (timezone.now() - node.seen_at).total_seconds() > SILENCE_SECONDS:
             return badge("failed", "silent")
+        if node.drained:
+            return drained_badge(node, current_reading().running_on(node.name))
         return badge("pending", "draining") if node.draining else badge("completed", "alive")
+
+    @admin.display(description="running tasks")
+    def running(self, node: Node) -> str:
+        """How many tasks run on it."""
+        return f"{current_reading().running_on(node.name):,}"
 
     @admin.display(description="slots (warm of all)")
     def slots(self, node: Node) -> SafeString:

@@ -21,6 +21,7 @@ from tasks_app.models import Task, TaskFilter
 
 READING: Mapping[str, Scope] = {"GET": Scope.TASKS_READ}
 WRITING: Mapping[str, Scope] = {"POST": Scope.TASKS_WRITE}
+OPERATING: Mapping[str, Scope] = {"POST": Scope.OPERATE}
 #: Only so many tasks and types of a batch are named.
 MAX_NAMED = 10
 

@@ -72,9 +72,9 @@ class EventsView(API):
 
     @extend_schema(operation_id="follow_task", tags=["tasks"], parameters=_PARAMETERS, responses=_ANSWERS)
     def get(self, request: Request, task_id: str) -> Response:
-        """Follow a task: its status, progress and log as Server-Sent Events, from its beginning or after an event.
+        """Follow a task: status, progress and log as Server-Sent Events. From its beginning, or after an event.
 
-        The connection stays open until the task is final. Events have ids, with which any web process resumes."""
+        The connection stays open until the task is final. With the id of an event any web process resumes."""
         after = _after(request)
         identity = task_in_path(request, task_id)
         if not Task.objects.filter(pk=identity).exists():

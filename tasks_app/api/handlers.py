@@ -14,11 +14,14 @@ from tasks_app.api import schema
 from tasks_app.api.callers import READING, known_handlers
 from tasks_app.api.errors import NotFound
 from tasks_app.api.inputs import near
+from tasks_app.api.moments import rfc3339
 from tasks_app.api.tasks import API
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.keys import RETRY_ON
+from tasks_app.lifecycle import pause_of, pauses
 from tasks_app.metrics.rates import RATE_SECONDS, Rates, recent_rates
 from tasks_app.metrics.system_reading import HandlerReading, SystemReading, current_reading
+from tasks_app.models import HandlerPause
 
 
 class Limits(serializers.Serializer):
@@ -57,6 +60,14 @@ class RatesObject(serializers.Serializer):
     failed = serializers.FloatField(min_value=0)
 
 
+class Paused(serializers.Serializer):
+    """The pause of a handler."""
+
+    by = serializers.CharField(help_text="A user of the admin, the name of an API key, or a system account.")
+    since = serializers.DateTimeField()
+    until = serializers.DateTimeField(allow_null=True, help_text="When it ends by itself; null: when it is resumed.")
+
+
 class HandlerObject(serializers.Serializer):
     """A handler: a task type of handlers.toml."""
 
@@ -64,6 +75,7 @@ class HandlerObject(serializers.Serializer):
     description = serializers.CharField(allow_null=True)
     limits = Limits()
     slots = Slots()
+    paused = Paused(allow_null=True, help_text="None of its tasks is started; null: it is not paused.")
     problem = serializers.CharField(allow_null=True, help_text="Why its tasks do not run, in a sentence.")
     rates = RatesObject()
 
@@ -74,7 +86,7 @@ TYPE = OpenApiParameter(
     OpenApiParameter.PATH,
     description="The name of a handler in handlers.toml.",
 )
-_EXAMPLE: dict[str, Any] = {
+EXAMPLE: dict[str, Any] = {
     "type": "prime",
     "description": "Counts the primes up to a limit.",
     "limits": {
@@ -83,11 +95,12 @@ _EXAMPLE: dict[str, Any] = {
         "memory_limit": None, "cpus": None,
     },
     "slots": {"busy": 1, "warm": 2, "all": 2},
+    "paused": None,
     "problem": None,
     "rates": {"seconds": 300.0, "succeeded": 12.4, "failed": 0.01},
 }  # fmt: skip
-_EXAMPLES = [OpenApiExample("prime", _EXAMPLE, response_only=True, status_codes=["200"])]
-_NO_HANDLER = schema.failure(
+_EXAMPLES = [OpenApiExample("prime", EXAMPLE, response_only=True, status_codes=["200"])]
+NO_HANDLER = schema.failure(
     "No such handler.",
     misspelt='no handler is named "reisze"; handlers.toml has echo, prime, resize; did you mean "resize"?',
 )
@@ -108,7 +121,8 @@ class HandlersView(API):
         """List the handlers. Each has its limits, slots and rates, and a problem if it has one."""
         reading, rates = current_reading(), recent_rates()
         handlers = known_handlers(request, conf.handlers())
-        return Response([_handler_object(each, reading, rates) for each in handlers.values()])
+        paused = pauses()  # a reading may be older
+        return Response([_object(each, paused.get(each.name), reading, rates) for each in handlers.values()])
 
 
 class HandlerView(API):
@@ -120,20 +134,31 @@ class HandlerView(API):
         operation_id="get_handler",
         tags=["handlers"],
         parameters=[TYPE],
-        responses={200: OpenApiResponse(HandlerObject, "The handler."), 404: _NO_HANDLER},
+        responses={200: OpenApiResponse(HandlerObject, "The handler."), 404: NO_HANDLER},
         examples=_EXAMPLES,
     )
     def get(self, request: Request, type: str) -> Response:
         """Read a handler: its limits, slots, rates and problem."""
-        handlers = known_handlers(request, conf.handlers())
-        if (handler := handlers.get(type)) is None:
-            name = type[:100]
-            known = ", ".join(sorted(handlers)) or "none that this API key is for"
-            raise NotFound(f'no handler is named "{name}"; handlers.toml has {known}{near(name, handlers)}')
-        return Response(_handler_object(handler, current_reading(), recent_rates()))
+        handler = handler_in_path(request, type)
+        return Response(handler_object(handler, pause_of(handler.name)))
 
 
-def _handler_object(handler: Handler, reading: SystemReading, rates: Rates) -> dict[str, Any]:
+def handler_in_path(request: Request, type: str) -> Handler:
+    """The handler of a path. Raises NotFound, also if the caller does not know the type."""
+    handlers = known_handlers(request, conf.handlers())
+    if (handler := handlers.get(type)) is None:
+        name = type[:100]
+        known = ", ".join(sorted(handlers)) or "none that this API key is for"
+        raise NotFound(f'no handler is named "{name}"; handlers.toml has {known}{near(name, handlers)}')
+    return handler
+
+
+def handler_object(handler: Handler, paused: HandlerPause | None) -> dict[str, Any]:
+    """The object of a handler."""
+    return _object(handler, paused, current_reading(), recent_rates())
+
+
+def _object(handler: Handler, paused: HandlerPause | None, reading: SystemReading, rates: Rates) -> dict[str, Any]:
     name = handler.name
     one = reading.handlers.get(name, HandlerReading())
     return {
@@ -153,7 +178,8 @@ def _handler_object(handler: Handler, reading: SystemReading, rates: Rates) -> d
             "cpus": handler.cpus,
         },
         "slots": {"busy": one.active, "warm": one.warm, "all": one.slots},
-        "problem": _problem(one, reading),
+        "paused": None if paused is None else _paused(paused),
+        "problem": _problem(name, one, reading),
         "rates": {
             "seconds": round(rates.seconds, 3),
             "succeeded": rates.per_second(rates.succeeded, name),
@@ -162,9 +188,16 @@ def _handler_object(handler: Handler, reading: SystemReading, rates: Rates) -> d
     }
 
 
-def _problem(one: HandlerReading, reading: SystemReading) -> str | None:
+def _paused(pause: HandlerPause) -> dict[str, Any]:
+    return {"by": pause.paused_by, "since": rfc3339(pause.paused_at), "until": rfc3339(pause.until)}
+
+
+def _problem(name: str, one: HandlerReading, reading: SystemReading) -> str | None:
     if one.problems:
         return "; ".join(one.problems)
     if not reading.nodes:
         return "no worker lives"
-    return None if one.slots else "no living worker serves it"
+    if one.slots:
+        return None
+    draining = any(name in node.pools for node in reading.nodes)
+    return "all living workers that serve it drain" if draining else "no living worker serves it"

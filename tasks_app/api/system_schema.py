@@ -70,6 +70,7 @@ class HandlerSummary(serializers.Serializer):
     processing_seconds = Times()
     wait_seconds = Times()
     overhead_seconds = Times()
+    paused = serializers.BooleanField()
     problems = serializers.ListField(child=serializers.CharField())
 
 

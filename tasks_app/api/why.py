@@ -24,8 +24,8 @@ class ReasonObject(serializers.Serializer):
 
     # No enumeration: a generated client must also work with later reasons.
     reason = serializers.CharField(
-        help_text="`scheduled`, `retry`, `no_node`, `cannot_start`, `starting`, `cap`, `behind`, `ready`, `running`, "
-        "`lost` or `final`. Expect further ones."
+        help_text="`scheduled`, `retry`, `paused`, `no_node`, `cannot_start`, `starting`, `cap`, `behind`, `ready`, "
+        "`running`, `lost` or `final`. Expect further ones."
     )
     sentence = serializers.CharField(help_text="The same for people.")
     due_at = serializers.DateTimeField(required=False, help_text="When it is to start, or to be retried.")
@@ -56,6 +56,11 @@ class ReasonObject(serializers.Serializer):
     )
     estimate_from = serializers.CharField(
         required=False, allow_null=True, help_text="From what the estimate was computed, and what it leaves out."
+    )
+    by = serializers.CharField(required=False, help_text="Who paused its type.")
+    since = serializers.DateTimeField(required=False, help_text="Since when its type has been paused.")
+    until = serializers.DateTimeField(
+        required=False, allow_null=True, help_text="When the pause ends by itself; null: when it is resumed."
     )
     node = serializers.CharField(required=False, help_text="The worker process that runs it.")
     silent_seconds = serializers.FloatField(

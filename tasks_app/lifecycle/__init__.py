@@ -7,13 +7,15 @@ move has not happened. Nothing else in the project changes a status.
 from tasks_app.lifecycle.cancel import cancel, cancel_many, cancelled
 from tasks_app.lifecycle.claim import claim, ready_types
 from tasks_app.lifecycle.delete import delete, delete_many
+from tasks_app.lifecycle.drain_node import NodeEnded, UnknownNode, drain_node, running_on, undrain_node
 from tasks_app.lifecycle.edit import Edited, edit_and_redrive
 from tasks_app.lifecycle.expire import expire
 from tasks_app.lifecycle.idempotency import earlier, forget_idempotency_keys
 from tasks_app.lifecycle.intake import intake
 from tasks_app.lifecycle.live_events import forget_live_events, forget_lost_live_events, write_live_events
-from tasks_app.lifecycle.maintenance import due_work, maintain
+from tasks_app.lifecycle.maintenance import due_work, maintain, on_hold
 from tasks_app.lifecycle.old_tasks import OldTasks
+from tasks_app.lifecycle.pause import PauseEnded, UnknownHandler, from_now, pause, pause_of, pauses, resume
 from tasks_app.lifecycle.prioritize import prioritize, prioritize_many
 from tasks_app.lifecycle.promote import promote
 from tasks_app.lifecycle.prune import PruneWalk, prune
@@ -29,6 +31,7 @@ from tasks_app.store.attempt_result import AttemptResult
 from tasks_app.store.claimed_task import ClaimedTask, ClaimRequest, Policy
 from tasks_app.store.due_work import DueWork
 from tasks_app.store.new_task import NewTask
+from tasks_app.store.on_hold import OnHold
 from tasks_app.store.task_options import TaskOptions
 
 __all__ = [
@@ -42,19 +45,25 @@ __all__ = [
     "KeysContended",
     "LivingTwin",
     "NewTask",
+    "NodeEnded",
     "OldTasks",
+    "OnHold",
+    "PauseEnded",
     "Policy",
     "PruneWalk",
     "RetentionRule",
     "Submission",
     "Submitted",
     "TaskOptions",
+    "UnknownHandler",
+    "UnknownNode",
     "cancel",
     "cancel_many",
     "cancelled",
     "claim",
     "delete",
     "delete_many",
+    "drain_node",
     "due_work",
     "earlier",
     "edit_and_redrive",
@@ -62,9 +71,14 @@ __all__ = [
     "forget_idempotency_keys",
     "forget_live_events",
     "forget_lost_live_events",
+    "from_now",
     "held",
     "intake",
     "maintain",
+    "on_hold",
+    "pause",
+    "pause_of",
+    "pauses",
     "prioritize",
     "prioritize_many",
     "promote",
@@ -74,10 +88,13 @@ __all__ = [
     "redrive_many",
     "renew",
     "rescue",
+    "resume",
     "retention_rules",
+    "running_on",
     "settle",
     "submit",
     "submit_many",
     "take_turn",
+    "undrain_node",
     "write_live_events",
 ]

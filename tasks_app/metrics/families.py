@@ -64,9 +64,9 @@ def _system_families(reading: SystemReading) -> Iterator[Metric]:
         (), [((), reading.unaccounted)],
     )  # fmt: skip
     yield _gauge("metrics_age_seconds", "Age of these numbers.", (), [((), round(reading.age, 3))])
-    draining = sum(node.draining for node in reading.nodes)
+    draining = sum(not node.taking for node in reading.nodes)
     yield _gauge("nodes_alive", "Living worker processes.", (), [((), len(reading.nodes))])
-    yield _gauge("nodes_draining", "Living worker processes that are draining.", (), [((), draining)])
+    yield _gauge("nodes_draining", "Living worker processes that take no more tasks.", (), [((), draining)])
 
 
 def _handler_families(reading: SystemReading) -> Iterator[Metric]:
@@ -91,6 +91,12 @@ def _handler_families(reading: SystemReading) -> Iterator[Metric]:
     )
     yield _gauge(
         "container_pool_slots", "Slots for containers.", label, [((h,), one.slots) for h, one in handlers.items()]
+    )
+    yield _gauge(
+        "handler_paused",
+        "1 while no task of the type is started, because an operator has paused it.",
+        label,
+        [((h,), int(one.paused is not None)) for h, one in handlers.items()],
     )
     stored = [((h, status), count) for h in each for status, count in reading.stored(h).items()]
     yield _gauge("tasks_stored", "Stored tasks.", ("handler", "status"), stored)

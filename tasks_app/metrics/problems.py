@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from tasks_app import conf
 from tasks_app.broker import notification
 from tasks_app.db.write_health import write_health
 from tasks_app.metrics.span import span
 from tasks_app.metrics.system_reading import HandlerReading, SystemReading
+from tasks_app.models import HandlerPause, Node
 from tasks_app.store.current import store
 
 #: Characters of a text from a node or the broker that a problem quotes.
@@ -27,10 +30,14 @@ def problems(reading: SystemReading) -> list[str]:
         found.append(_silent_node(name, age, bool(reading.nodes)))
     for node in reading.nodes:
         found += [f"node {node.name}: {problem}" for problem in node.problems]
+        if node.drained:
+            found.append(_drained(node, reading.running_on(node.name)))
     for name, one in reading.handlers.items():
         found += [_of_handler(name, problem) for problem in one.problems]
+        if one.paused is not None:
+            found.append(_paused(name, one, one.paused))
         if one.pending and reading.nodes and not one.slots:
-            found.append(_unserved(name, one))
+            found.append(_unserved(name, one, reading))
     return found + _different_versions(reading) + _different_images(reading) + _broker()
 
 
@@ -55,9 +62,32 @@ def _tasks(count: int) -> str:
     return "1 task waits" if count == 1 else f"{count} tasks wait"
 
 
-def _unserved(name: str, one: HandlerReading) -> str:
+def _unserved(name: str, one: HandlerReading, reading: SystemReading) -> str:
     oldest = f", the oldest for {span(one.oldest)}" if one.ready else ""
-    return f"handler {name}: no living worker serves it; {_tasks(one.pending)}{oldest}"
+    draining = any(name in node.pools for node in reading.nodes)
+    why = "all living workers that serve it drain" if draining else "no living worker serves it"
+    return f"handler {name}: {why}; {_tasks(one.pending)}{oldest}"
+
+
+def _paused(name: str, one: HandlerReading, pause: HandlerPause) -> str:
+    until = "" if pause.until is None else f", until {_moment(pause.until)}"
+    waits = f"; {_tasks(one.ready)}" if one.ready else ""
+    return f"handler '{name}' is paused by {pause.paused_by} since {_moment(pause.paused_at)}{until}{waits}"
+
+
+def _drained(node: Node, running: int) -> str:
+    since = "" if node.drain_requested_at is None else f" since {_moment(node.drain_requested_at)}"
+    if not node.draining:
+        state = "it is about to notice"
+    elif running:
+        state = "it still runs 1 task" if running == 1 else f"it still runs {running} tasks"
+    else:
+        state = "it is empty"
+    return f"node {node.name} is drained by {node.drain_requested_by}{since}: {state}"
+
+
+def _moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _of_handler(name: str, problem: str) -> str:
@@ -70,7 +100,7 @@ def _different_versions(reading: SystemReading) -> list[str]:
     nodes."""
     by_digest: dict[str, list[str]] = {}
     for node in reading.nodes:
-        if node.digest and not node.draining:
+        if node.digest and node.taking:
             by_digest.setdefault(node.digest, []).append(node.name)
     if len(by_digest) > 1:
         which = "; ".join(f"{digest[:8]} on {', '.join(names)}" for digest, names in sorted(by_digest.items()))
@@ -92,7 +122,7 @@ def _different_images(reading: SystemReading) -> list[str]:
     for name in reading.handlers:
         by_image: dict[str, list[str]] = {}
         for node in reading.nodes:
-            for image in () if node.draining else node.pools.get(name, {}).get("images", ()):
+            for image in node.pools.get(name, {}).get("images", ()) if node.taking else ():
                 by_image.setdefault(image, []).append(node.name)
         if len(by_image) > 1:
             which = "; ".join(

@@ -23,7 +23,7 @@ def summary(reading: SystemReading) -> dict[str, Any]:
         "daemon_healthy": reading.healthy,
         "workers": len(reading.nodes),
         "nodes_alive": len(reading.nodes),
-        "nodes_draining": sum(node.draining for node in reading.nodes),
+        "nodes_draining": sum(not node.taking for node in reading.nodes),
         "notifications_sent": totals.sum("bells", "rung"),
         "notifications_received": totals.sum("bells_heard"),
         # Aliases of the two keys above; to be removed in the next version.
@@ -61,6 +61,7 @@ def _handler(reading: SystemReading, name: str) -> dict[str, Any]:
         "processing_seconds": _duration(totals, "run", name),
         "wait_seconds": _duration(totals, "wait", name),
         "overhead_seconds": _duration(totals, "over", name),
+        "paused": one.paused is not None,
         "problems": list(one.problems),
     }
 

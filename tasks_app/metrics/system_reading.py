@@ -16,7 +16,7 @@ from tasks_app.db.node_lock import is_dead, lock_domain
 from tasks_app.metrics.freshness import freshness
 from tasks_app.metrics.reading import Reading, read
 from tasks_app.metrics.totals import Totals
-from tasks_app.models import Node
+from tasks_app.models import HandlerPause, Node
 from tasks_app.store import clock
 
 #: A reading that took at most CHEAP_READING_SECONDS is reused for REUSE_SECONDS.
@@ -40,7 +40,7 @@ START_SECONDS = 5.0
 class HandlerReading:
     """The slots, non-final tasks and problems of one handler.
 
-    `slots`, `warm` and `idle` (warm, without a task) are of living nodes that do not drain. `active`: tasks that run on
+    `slots`, `warm` and `idle` (warm, without a task) are of living nodes that take tasks. `active`: tasks that run on
     living nodes. `running`: all tasks that are `processing`. `pending` = `ready` + `waiting`. `oldest`: for how many
     seconds the oldest ready task has been ready; 0 if none is.
     """
@@ -54,6 +54,7 @@ class HandlerReading:
     waiting: int = 0
     oldest: float = 0.0
     problems: tuple[str, ...] = ()
+    paused: HandlerPause | None = None
 
     @property
     def pending(self) -> int:
@@ -63,7 +64,7 @@ class HandlerReading:
 
 @dataclass(frozen=True)
 class SystemReading:
-    """A reading. `handlers` has every handler of a living node, a queued task or a counter.
+    """A reading. `handlers` has every handler of a living node, a queued task, a counter or a pause.
 
     `silent`: the nodes that have not stopped but are silent, with the seconds since their last heartbeat. `running`:
     tasks by type and node. `read_at`: on the monotonic clock. `seconds`: how long the reading took.
@@ -103,6 +104,10 @@ class SystemReading:
     def healthy(self) -> bool:
         """True if a node lives and is not starting."""
         return bool(self.nodes) and not self.starting
+
+    def running_on(self, node: str) -> int:
+        """The number of tasks that run on a node."""
+        return sum(count for (_, name), count in self.running.items() if name == node)
 
     @property
     def queue_size(self) -> int:
@@ -188,17 +193,18 @@ def _read() -> SystemReading:
     begun = time.monotonic()
     alive, silent = _nodes()
     found = read()
-    names = {*found.types, *found.totals.firsts("received")}
+    pauses = HandlerPause.objects.in_force().in_bulk()
+    names = {*found.types, *found.totals.firsts("received"), *pauses}
     for node in alive:
         names.update(node.pools)
-    handlers = {name: _handler(name, alive, found) for name in sorted(names)}
+    handlers = {name: _handler(name, alive, found, pauses.get(name)) for name in sorted(names)}
     seconds = time.monotonic() - begun
     return SystemReading(found.totals, alive, handlers, silent, found.running, read_at=begun, seconds=seconds)
 
 
-def _handler(name: str, alive: list[Node], found: Reading) -> HandlerReading:
+def _handler(name: str, alive: list[Node], found: Reading, paused: HandlerPause | None) -> HandlerReading:
     states = [node.pools[name] for node in alive if name in node.pools]
-    taking = [node for node in alive if name in node.pools and not node.draining]
+    taking = [node for node in alive if name in node.pools and node.taking]
     active = {node.name: found.running.get((name, node.name), 0) for node in alive}
     return HandlerReading(
         slots=sum(node.pools[name]["slots"] for node in taking),
@@ -210,4 +216,5 @@ def _handler(name: str, alive: list[Node], found: Reading) -> HandlerReading:
         waiting=found.waiting.get(name, 0),
         oldest=found.oldest.get(name, 0.0),
         problems=tuple(sorted({state["problem"] for state in states if state["problem"]})),
+        paused=paused,
     )

@@ -65,7 +65,7 @@ def _target(row: Any) -> str:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tasks_app", "0014_live_events"),
+        ("tasks_app", "0015_pauses"),
         ("admin", "0003_logentry_add_action_flag_choices"),
         ("auth", "0012_alter_user_first_name_max_length"),
         ("axes", "0008_accessfailurelog"),

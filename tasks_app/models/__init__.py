@@ -1,5 +1,5 @@
-"""The tables: tasks, attempts, operations, nodes, counters, API keys, the audit log. CHECK constraints refuse
-impossible rows.
+"""The tables: tasks, attempts, operations, nodes, counters, pauses, API keys, the audit log. CHECKs refuse impossible
+rows.
 
 Only `lifecycle` changes a task's status, each time by one guarded write.
 """
@@ -12,6 +12,7 @@ from tasks_app.models.choices import FailureReason, OutcomeKind, Status
 from tasks_app.models.counter import Counter
 from tasks_app.models.counter_delta import CounterDelta
 from tasks_app.models.deployment import Deployment
+from tasks_app.models.handler_pause import HandlerPause
 from tasks_app.models.idempotency_key import IdempotencyKey
 from tasks_app.models.live_event import LiveEvent
 from tasks_app.models.node import Node
@@ -21,7 +22,7 @@ from tasks_app.models.task_filter import TaskFilter
 from tasks_app.models.turn import Turn
 
 __all__ = [
-    "ApiKey", "Attempt", "AuditEntry", "Counter", "CounterDelta", "Deployment", "FailureReason", "IdempotencyKey",
-    "LiveEvent", "Node", "Operation", "OperationState", "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet",
-    "Turn", "Verb",
+    "ApiKey", "Attempt", "AuditEntry", "Counter", "CounterDelta", "Deployment", "FailureReason", "HandlerPause",
+    "IdempotencyKey", "LiveEvent", "Node", "Operation", "OperationState", "OutcomeKind", "Status", "Task", "TaskFilter",
+    "TaskQuerySet", "Turn", "Verb",
 ]  # fmt: skip

@@ -20,11 +20,25 @@ class Node(models.Model):
     pools = models.JSONField(default=dict)
     #: Digest of its handlers.toml.
     digest = models.CharField(max_length=64)
+    #: True if it claims nothing more: it ends, or has read that it is to be drained.
     draining = models.BooleanField(default=False)
     problems = models.JSONField(default=list)
+    #: When an operator asked it to take no more tasks, and who; None: nobody has. The node reads it.
+    drain_requested_at = models.DateTimeField(null=True)
+    drain_requested_by = models.CharField(max_length=150, null=True)  # noqa: DJ001 (as the moment)
 
     class Meta:
         db_table = "taskdaemon_node"
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def drained(self) -> bool:
+        """Whether an operator has asked it to take no more tasks."""
+        return self.drain_requested_at is not None
+
+    @property
+    def taking(self) -> bool:
+        """Whether it takes tasks: it does not end, and is not drained."""
+        return not self.draining and not self.drained

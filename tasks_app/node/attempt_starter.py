@@ -39,10 +39,15 @@ class AttemptStarter:
         late = clock.elapsed() > sent_at + LEASE_SECONDS - KILL_MARGIN_SECONDS - IDLE_WATCH_SECONDS
         slot = None if late else self._pools[task.task_type].take()
         if slot is None:
-            self._in_flight.end(task)
-            why = "its lease was over before it was begun" if late else "the container that it was claimed for died"
-            self._release(AttemptResult(task, OutcomeKind.RELEASED, error=why))
+            self.release(
+                task, "its lease was over before it was begun" if late else "the container that it was claimed for died"
+            )
             return False
         self._in_flight.begin(task, slot, sent_at)
         line = request_line(task.id, task.task_type, task.task_data, task.attempt)
         return slot.run(Call(line, task.policy.timeout, task, task.id))
+
+    def release(self, task: ClaimedTask, why: str) -> None:
+        """Release a claimed task without starting it."""
+        self._in_flight.end(task)
+        self._release(AttemptResult(task, OutcomeKind.RELEASED, error=why))

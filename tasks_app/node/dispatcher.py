@@ -10,6 +10,7 @@ from django.db import DatabaseError, connection
 from tasks_app.node.attempt_starter import AttemptStarter
 from tasks_app.node.claimer import Claimer
 from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.plan import STOP, Plan, State, exhausted, plan
 from tasks_app.node.ready_types import ReadyTypes
 from tasks_app.node.result_writer import UNAVAILABLE_ERRORS, ResultWriter
@@ -38,6 +39,7 @@ class Dispatcher:
         claimer: Claimer,
         starter: AttemptStarter,
         ready_types: ReadyTypes,
+        on_hold: TypesOnHold,
         poll: Callable[[], Collection[str]],
         result_writer: ResultWriter,
         writes_results: bool,
@@ -46,7 +48,7 @@ class Dispatcher:
         lost, or reach another node that is busy. `writes_results`: in this thread, not in the result writer's."""
         self._pools, self._cap = pools, cap
         self._reactor, self._in_flight, self._claimer, self._starter = reactor, in_flight, claimer, starter
-        self._ready_types, self._poll = ready_types, poll
+        self._ready_types, self._on_hold, self._poll = ready_types, on_hold, poll
         self._result_writer, self._writes_results = result_writer, writes_results
         #: Written by `stop`, in any thread.
         self._stopping = False
@@ -88,6 +90,9 @@ class Dispatcher:
         todo = self._plan()
         if todo.wake_writer:
             self._result_writer.wake()
+        if todo.read_on_hold:
+            self._on_hold.read()
+            todo = self._plan()
         if todo.poll:
             self._ready.update(self._poll())
             self._polled_at = time.monotonic()
@@ -105,9 +110,11 @@ class Dispatcher:
     def _plan(self) -> Plan:
         marked = self._ready_types.take()
         free = {name: pool.free() for name, pool in self._pools.items()}
+        held = self._on_hold.between_claims()
         state = State(
             self._stopping, self._ready, marked, free, self._cap, self._in_flight.count(),
             self._result_writer.waiting(), self._last.held_until, self._writes_results, self._shared, self._polled_at,
+            held.types, held.age,
         )  # fmt: skip
         self._last = plan(state, time.monotonic())
         self._ready |= marked
@@ -137,7 +144,7 @@ class Dispatcher:
 
     def _claim_and_start(self, todo: Plan) -> None:
         try:
-            tasks, sent_at = self._claimer.claim(todo.claim, todo.limit)
+            tasks, sent_at, not_to_start = self._claimer.claim(todo.claim, todo.limit)
         except UNAVAILABLE_ERRORS:
             raise  # a write would fail too, and on SQLite wait for the same lock first
         except DatabaseError:
@@ -148,7 +155,9 @@ class Dispatcher:
         self._ready.difference_update(exhausted(todo.claim, todo.limit, [task.task_type for task in tasks]))
         unsent = False
         for task in tasks:
-            if self._starter.start(task, sent_at):
+            if task.task_type in not_to_start:
+                self._starter.release(task, "its type was paused, or its node drained, while it was claimed")
+            elif self._starter.start(task, sent_at):
                 unsent = True
         if unsent and self._writes_results:
             # Send the rest before a write, for which the handlers would wait.

@@ -28,6 +28,7 @@ from tasks_app.metrics import local_counters
 from tasks_app.node.availability import RENEWAL_SECONDS, Availability
 from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
 from tasks_app.node.live_log import LiveLog
+from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.record import NodeRecord
 from tasks_app.node.retire import remove_rows, retire
 from tasks_app.node.retrying import Retrying
@@ -59,6 +60,7 @@ class Heartbeat:
         home: Path,
         in_flight: InFlightTasks,
         availability: Availability,
+        on_hold: TypesOnHold,
         mark_ready: Callable[[str], None],
         set_shared: Callable[[bool], None],
         containers_removed: Callable[[str], bool],
@@ -70,6 +72,7 @@ class Heartbeat:
         its tasks. `wake_operations`: there is a running operation.
         """
         self._record, self._home, self._in_flight, self._availability = record, home, in_flight, availability
+        self._on_hold = on_hold
         self._mark_ready, self._set_shared, self._containers_removed = mark_ready, set_shared, containers_removed
         self._wake_operations = wake_operations
         #: Set by the thread that stops the node.
@@ -137,6 +140,7 @@ class Heartbeat:
         self._renew_and_update()  # first: a slow or failing check must not cost a lease
         before = clock.elapsed()
         work = due_work(self._record.name)
+        self._on_hold.update(work.on_hold, before)
         self._compare_clocks(before, work.now)
         self._kill_taken_away()
         if work.due or work.due_on_old_clock:

@@ -24,6 +24,7 @@ from tasks_app.node.claimer import Claimer
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.operation_worker import OperationWorker
 from tasks_app.node.ready_types import ReadyTypes
 from tasks_app.node.record import NodeRecord, new_name
@@ -72,22 +73,23 @@ class Node:
         self._reactor = Reactor()
         engine = make_engine(self.name, domain)
         self._ready_types = ReadyTypes(handlers, self._reactor.interrupt)
+        on_hold = TypesOnHold(self.name, handlers, self._ready_types.mark)
         self._result_writer = ResultWriter(self.name, self.in_flight, self._ready_types.mark, self._reactor)
         call_results = CallResults(self.in_flight, self._result_writer)
         self.pools = {
             name: Pool(handler, engine, self._reactor.interrupt, call_results.receive, ready_after, self._reactor)
             for name, handler in handlers.items()
         }
-        claimer = Claimer(self.name, handlers, order, locks=self._dispatcher_writes)
+        claimer = Claimer(self.name, handlers, order, self._dispatcher_writes, on_hold)
         starter = AttemptStarter(self.pools, self.in_flight, self._result_writer.put)
         self._dispatcher = Dispatcher(
             self.pools, self._reactor, self.in_flight, cap, claimer, starter, self._ready_types,
-            partial(ready_types, list(handlers)), self._result_writer, self._dispatcher_writes,
+            on_hold, partial(ready_types, list(handlers)), self._result_writer, self._dispatcher_writes,
         )  # fmt: skip
         self._retains = bool(retention) or audit_retention is not None
         self._retention = Retention(self.name, retention, audit_retention)
         problems = (broker_problem, self._result_writer.problem, self._retention.problem)
-        self._record = NodeRecord(self.name, domain, digest, self.pools, problems, cap)
+        self._record = NodeRecord(self.name, domain, digest, self.pools, problems, cap, on_hold.drained)
         availability = Availability()
         self._sweeper, removed = None, _no_containers
         if any(handler.image for handler in handlers.values()):
@@ -95,8 +97,8 @@ class Node:
             removed = self._sweeper.containers_removed
         self._operation_worker = OperationWorker(self.name)
         self._heartbeat = Heartbeat(
-            self._record, home, self.in_flight, availability, self._ready_types.mark, self._dispatcher.set_shared,
-            removed, self._operation_worker.wake,
+            self._record, home, self.in_flight, availability, on_hold, self._ready_types.mark,
+            self._dispatcher.set_shared, removed, self._operation_worker.wake,
         )  # fmt: skip
         # Written by the thread that starts and drains the node.
         self._threads: dict[str, threading.Thread] = {}

@@ -13,6 +13,8 @@ POLL_SECONDS, SHARED_POLL_SECONDS = 1.0, 0.4
 WRITE_BATCH_SIZE, WRITE_DELAY_SECONDS = 24, 0.003
 #: The same if the dispatcher writes the results itself, so that it waits for each commit.
 OWN_WRITE_BATCH_SIZE, OWN_WRITE_DELAY_SECONDS = 48, 0.006
+#: A notification for a type that is on hold may be that of its end, so it is read again, but not more often than this.
+HOLD_SECONDS = 0.1
 #: If more results wait, nothing is claimed.
 MAX_BACKLOG = 1000
 
@@ -53,12 +55,18 @@ class State(NamedTuple):
     #: True if other nodes serve these handlers: a notification reaches only one node, which may be busy.
     shared: bool
     polled_at: float
+    #: The types that are paused, or all types if the node is drained, and for how many seconds that has been known.
+    on_hold: Set[str] = frozenset()
+    on_hold_age: float = 0.0
 
 
 class Plan(NamedTuple):
-    """What to do, in this order. `poll`, `write_first` and `claim` change the state: plan again after them."""
+    """What to do, in this order. `read_on_hold`, `poll`, `write_first` and `claim` change the state: plan again after
+    them."""
 
     wake_writer: bool = False
+    #: Read what is on hold.
+    read_on_hold: bool = False
     poll: bool = False
     #: Write results before anything is claimed.
     write_first: bool = False
@@ -85,6 +93,8 @@ def plan(state: State, now: float) -> Plan:
     if due := held_until <= now:
         held_until = math.inf
     wake_writer = due and not own
+    if state.on_hold_age >= HOLD_SECONDS and state.marked & state.on_hold:
+        return Plan(wake_writer, read_on_hold=True, held_until=held_until)
     poll_at = state.polled_at + (SHARED_POLL_SECONDS if state.shared else POLL_SECONDS)
     if now >= poll_at:
         return Plan(wake_writer, poll=True, held_until=held_until)
@@ -94,7 +104,10 @@ def plan(state: State, now: float) -> Plan:
     limit = None if state.cap is None else max(state.cap - state.running, 0)
     # Not with a backlog, which another thread writes: more results would only increase what a crash loses.
     claim = {} if backlogged or limit == 0 else _free_slots(state)
-    return Plan(wake_writer, False, False, claim, limit, due and own, held_until, min(held_until, poll_at))
+    return Plan(
+        wake_writer, claim=claim, limit=limit, write=due and own, held_until=held_until,
+        wait_until=min(held_until, poll_at),
+    )  # fmt: skip
 
 
 def _held_until(state: State, now: float) -> float:
@@ -106,19 +119,21 @@ def _held_until(state: State, now: float) -> float:
         else (WRITE_BATCH_SIZE, WRITE_DELAY_SECONDS)
     )
     # A type that was only marked may have fewer ready tasks than slots, so its results do not wait.
-    if results.urgent or results.number >= size or not results.types <= state.ready:
+    # Of a type on hold no task waits for a slot.
+    if results.urgent or results.number >= size or not results.types <= state.ready or results.types & state.on_hold:
         return now
     return min(state.held_until, now + delay)
 
 
 def _free_slots(state: State) -> Mapping[str, int]:
     """The free slots of the types that may be claimed."""
-    types = state.ready | state.marked
+    types = (state.ready | state.marked) - state.on_hold
     if not types:
         return {}
     # Under a cap types compete, so the claim asks for all: another node may have received the notification for the
     # type with the best task.
-    return {name: free for name in (types if state.cap is None else state.free) if (free := state.free[name])}
+    asked = types if state.cap is None else state.free.keys() - state.on_hold
+    return {name: free for name in asked if (free := state.free[name])}
 
 
 def exhausted(claim: Mapping[str, int], limit: int | None, claimed: Sequence[str]) -> list[str]:

@@ -32,12 +32,13 @@ class NodeRecord:
         pools: Mapping[str, Pool],
         problems: Sequence[Callable[[], str | None]] = (),
         cap: int | None = None,
+        drained: Callable[[], bool] = lambda: False,
     ) -> None:
         """`problems`: each returns a problem of the node in one sentence, or None; without those of its handlers.
 
-        `cap`: the most tasks that the node runs at once.
+        `cap`: the most tasks that the node runs at once. `drained`: whether it claims nothing because it is drained.
         """
-        self._problems, self._cap = problems, cap
+        self._problems, self._cap, self._drained = problems, cap, drained
         self.name, self.domain, self._digest, self._pools = name, domain, digest, pools
         #: Written by the heartbeat.
         self._written: dict[str, Any] = {}
@@ -87,7 +88,7 @@ class NodeRecord:
 
     def _state(self) -> dict[str, Any]:
         problems = [problem for ask in self._problems if (problem := ask())]
-        return {"pools": self._pool_states(), "draining": self._draining, "problems": problems}
+        return {"pools": self._pool_states(), "draining": self._draining or self._drained(), "problems": problems}
 
     def _pool_states(self) -> dict[str, Any]:
         # The cap is the node's, but a key of its own beside the handlers would be a handler for the previous version.

@@ -23,6 +23,7 @@ from tasks_app.lifecycle.old_tasks import FIRST_ID
 from tasks_app.metrics.span import span
 from tasks_app.node.retrying import Retrying
 from tasks_app.store import clock
+from tasks_app.store.current import store
 
 log = structlog.get_logger(__name__)
 
@@ -33,9 +34,11 @@ TURN_SECONDS, TURN_RENEWAL_SECONDS = 60.0, 15.0
 LOOK_SECONDS = 60.0
 #: A step is followed by a pause this many times as long: all steps take a sixth of the time of one connection.
 PAUSE_FACTOR = 5.0
-#: How long a step should take. On SQLite all other writers wait for it.
-STEP_SECONDS = 0.025
-MIN_STEP_TASKS, MAX_STEP_TASKS = 10, 500
+#: How long a step should take, and its fewest tasks: where one writer at a time is, all others wait for it. Elsewhere
+#: nothing waits for the rows of ended tasks, and a step of few costs nearly as much as one of many.
+STEP_SECONDS_OF_ONE_WRITER, STEP_SECONDS = 0.025, 0.1
+MIN_STEP_TASKS_OF_ONE_WRITER, MIN_STEP_TASKS = 10, 200
+MAX_STEP_TASKS = 500
 #: A walk from the first task on finds what a look passed because it ended late, or was locked. It takes at most this
 #: share of the time.
 MAX_WHOLE_SHARE = 0.02
@@ -46,14 +49,17 @@ LONG_SECONDS = 3600.0
 class Pace:
     """How many rows the next step has, and for how long to pause after the last one."""
 
-    def __init__(self) -> None:
-        self.rows = MIN_STEP_TASKS
+    def __init__(self, one_writer: bool) -> None:
+        """`one_writer`: a step keeps every other writer of the database waiting."""
+        self._seconds = STEP_SECONDS_OF_ONE_WRITER if one_writer else STEP_SECONDS
+        self._least = MIN_STEP_TASKS_OF_ONE_WRITER if one_writer else MIN_STEP_TASKS
+        self.rows = self._least
 
     def after(self, rows: int, seconds: float) -> float:
         """Note a step of so many rows, 0 if it only read. Returns the seconds to pause."""
         if rows:
-            fitting = int(rows * STEP_SECONDS / max(seconds, 1e-4))
-            self.rows = max(MIN_STEP_TASKS, min(fitting, 2 * self.rows, MAX_STEP_TASKS))
+            fitting = int(rows * self._seconds / max(seconds, 1e-4))
+            self.rows = max(self._least, min(fitting, 2 * self.rows, MAX_STEP_TASKS))
         return PAUSE_FACTOR * seconds
 
 
@@ -82,7 +88,7 @@ class Retention:
         self._stop = threading.Event()
         # Everything below is written by the thread of `run`.
         self._progress = {rule: _Progress() for rule in rules}
-        self._pace = Pace()
+        self._pace = Pace(store().single_writer)
         self._turn_at = float("-inf")
         self._begun_at: float | None = None
         self._removed = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tasks_app import conf
+from tasks_app.lifecycle import pauses
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.models import Verb
 
@@ -16,10 +17,12 @@ def warnings(verb: str, types: Iterable[str]) -> list[str]:
     """Why tasks of these types will not run once they are redriven, in sentences. Raises DatabaseError."""
     if verb != Verb.REDRIVE:
         return []
-    found, known, reading = [], conf.handlers(), current_reading()
+    found, known, reading, paused = [], conf.handlers(), current_reading(), pauses()
     for name in sorted(types):
         if name not in known:
             found.append(f"no handler is named {name}: its tasks will wait until there is one")
+        elif name in paused:
+            found.append(f"{name} is paused by {paused[name].paused_by}: its tasks will wait until it is resumed")
         elif (handler := reading.handlers.get(name)) is not None and handler.problems:
             found.append(f"{name}: {'; '.join(handler.problems)}")
         elif handler is None or not handler.slots:

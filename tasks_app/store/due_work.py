@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tasks_app.store.on_hold import OnHold
+
 #: How long the row of a stopped node is kept. Other nodes recognize by it the containers that the node left behind;
 #: without the row they do not remove them.
 KEEP_STOPPED_NODES_DAYS = 30
@@ -40,6 +42,8 @@ class DueWork(NamedTuple):
     old_live_events: bool = False
     #: An operation that is not over.
     operations: bool = False
+    #: What this node must not start.
+    on_hold: OnHold = OnHold()
 
     @property
     def due(self) -> bool:

@@ -45,6 +45,10 @@ SELECT {now},
     WHERE status = 'pending' AND due IS NOT NULL AND clock = {clock} ORDER BY due LIMIT 1),
   (SELECT {array} FROM ({holders}) AS holder)
 """
+#: Two columns: the paused types as JSON, and whether the node is drained.
+ON_HOLD = """
+  (SELECT {handlers} FROM taskdaemon_handler_pause WHERE until IS NULL OR until > {wall}),
+  EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = {node} AND drain_requested_at IS NOT NULL)"""
 DUE_WORK_FULL = (
     DUE_WORK.rstrip()
     + """,
@@ -59,8 +63,9 @@ DUE_WORK_FULL = (
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at IS NULL AND name <> {node}),
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < {kept}),
   coalesce((SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= {kept_events}, {no}),
-  EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_operation WHERE state = 'running' ORDER BY id LIMIT 1) AS d)
-"""
+  EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_operation WHERE state = 'running' ORDER BY id LIMIT 1) AS d),"""
+    + ON_HOLD
+    + "\n"
 )
 # The conditions are literals, as in the partial indexes, so that no final task is read. Among tasks that have not run
 # yet, the oldest ready one has the lowest position. A retry keeps its position, so for retries another index gives the

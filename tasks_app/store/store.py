@@ -19,6 +19,7 @@ from tasks_app.store.live_events import LiveEvents
 from tasks_app.store.new_idempotency_key import NewIdempotencyKey
 from tasks_app.store.new_row import NewRow
 from tasks_app.store.new_task import NewTask
+from tasks_app.store.on_hold import OnHold
 from tasks_app.store.session import Session
 
 CountSettled = Callable[[Sequence[Settled], Sequence[AttemptResult]], dict[str, int]]
@@ -274,11 +275,18 @@ class Store(Protocol):
             attempt. One statement reads each task by its key, and waits for no lock.
         """
 
+    def on_hold(self, node: str) -> OnHold:
+        """What `node` must not start, read by one statement. Takes no lock.
+
+        41. It has every pause and every drain that was committed before the call, and no pause that has ended by the
+            database's clock. `due_work` reads the same, if it is full.
+        """
+
     def redrive(self, rows: Sequence[tuple[UUID, int]]) -> set[UUID]:
         """failed -> pending, ready from now on at these positions and with all retries, in the caller's transaction; it
         needs one. Returns the ids of those that had failed.
 
-        41. A task that has not failed is left as it is. If a living task has the unique key of one of them, the
+        42. A task that has not failed is left as it is. If a living task has the unique key of one of them, the
             database refuses all: IntegrityError. Counts nothing.
         """
 
@@ -287,5 +295,5 @@ class Store(Protocol):
 
         Returns the ids of those that were pending.
 
-        42. One with a position gets it; the others keep theirs.
+        43. One with a position gets it; the others keep theirs.
         """

@@ -152,7 +152,7 @@ class EventFeeder:
             took = time.monotonic() - begun
         dues = [stream.due_at for stream in self._streams if stream.wanted]
         until = min(self._ask_at, self._round_at, *dues) - time.monotonic()
-        return max(until, took, 0.001)  # others get half of the time
+        return max(until, took, TRANSFER_SECONDS)  # others get half of the time
 
     def _ask(self, streams: Sequence[Stream]) -> None:
         """Find out which of these have new events."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from tasks_app.metrics.span import span
 from tasks_app.models import FailureReason, Status
 from tasks_app.why.estimate import estimate
-from tasks_app.why.facts import MAX_BEFORE, Facts, NodeFacts, TaskFacts
-from tasks_app.why.reason import Reason, Word
+from tasks_app.why.facts import MAX_BEFORE, Facts, NodeFacts, Pause, TaskFacts
+from tasks_app.why.reason import Reason, Value, Word
 
 #: Characters of a handler's error that a sentence quotes.
 MAX_QUOTE_CHARS = 300
@@ -36,11 +37,21 @@ def decide(facts: Facts) -> list[Reason]:
     if task.due_in is not None:
         later = _retry(task, task.due_in) if task.attempts else _scheduled(task, task.due_in)
         # A time that has passed is noticed by a node.
-        return [later] if task.due_in > 0 or facts.living else [later, _no_node(facts)]
+        found = [later] if task.due_in > 0 or facts.living else [later, _no_node(facts)]
+        return found if facts.paused is None else [*found, _paused(facts.paused)]
     serving = [node for node in facts.nodes if not node.draining]
+    if facts.paused is not None:
+        # What it would wait for otherwise is not known: nothing of its type runs.
+        return [_paused(facts.paused)] if serving else [_paused(facts.paused), _no_node(facts)]
     if not serving:
         return [_no_node(facts)]
     return _queued(facts, serving)
+
+
+def _paused(pause: Pause) -> Reason:
+    values: dict[str, Value] = {"by": pause.by, "since": pause.since, "until": pause.until}
+    end = "" if pause.until is None else f", until {_moment(pause.until)}"
+    return Reason(Word.PAUSED, f"its type is paused by {_quote(pause.by)} since {_moment(pause.since)}{end}", values)
 
 
 def _scheduled(task: TaskFacts, seconds: float) -> Reason:
@@ -71,7 +82,11 @@ def _no_node(facts: Facts) -> Reason:
     if not facts.living:
         return Reason(Word.NO_NODE, "no worker lives", values)
     if facts.nodes:
-        return Reason(Word.NO_NODE, "the only workers that serve its type are stopping", values)
+        by = sorted({_quote(node.drained_by) for node in facts.nodes if node.drained_by})
+        said = f"are drained by {' and '.join(by)}" if by else "are stopping"
+        if by and not all(node.drained_by for node in facts.nodes):
+            said = f"are stopping, or {said}"
+        return Reason(Word.NO_NODE, f"the only workers that serve its type {said}", values)
     unknown = "" if facts.known else ", and this server's handlers.toml does not have it"
     which = "the only worker does not serve" if facts.living == 1 else f"none of {facts.living} workers serves"
     return Reason(Word.NO_NODE, f"{which} its type{unknown}", values)
@@ -202,6 +217,10 @@ def _quote(text: str) -> str:
     """A handler's text on one line, cut. Control characters are escaped: sentences are shown in terminals."""
     flat = " ".join(text[: MAX_QUOTE_CHARS * 2].split())[:MAX_QUOTE_CHARS]
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in flat)
+
+
+def _moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _tasks(count: int) -> str:

@@ -37,7 +37,10 @@ class TaskFacts:
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """A living node that serves the task's type. `active`: its tasks of the type; `running`: all its tasks."""
+    """A living node that serves the task's type. `active`: its tasks of the type; `running`: all its tasks.
+
+    `draining`: it takes no more tasks; `drained_by`: the operator who asked for that, None if it ends.
+    """
 
     slots: int
     warm: int
@@ -46,11 +49,21 @@ class NodeFacts:
     cap: int | None = None
     problem: str | None = None
     draining: bool = False
+    drained_by: str | None = None
 
     @property
     def capped(self) -> bool:
         """True if it runs as many tasks as it may."""
         return self.cap is not None and self.running >= self.cap
+
+
+@dataclass(frozen=True)
+class Pause:
+    """The pause of a type: by whom, since when, and until when; None: until it is resumed."""
+
+    by: str
+    since: datetime
+    until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,7 @@ class Facts:
     ended: Sequence[Ended] = ()
     node_lives: bool = True
     silent: float | None = None
+    paused: Pause | None = None
 
 
 #: Places are exact up to here.

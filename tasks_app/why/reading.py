@@ -9,11 +9,11 @@ from django.db.models import OuterRef, Subquery
 
 from tasks_app import conf
 from tasks_app.metrics.system_reading import SILENCE_SECONDS, SystemReading, current_reading, living
-from tasks_app.models import Attempt, Node, Status, Task
+from tasks_app.models import Attempt, HandlerPause, Node, Status, Task
 from tasks_app.store import clock
 from tasks_app.store.current import store
 from tasks_app.why.estimate import Ended
-from tasks_app.why.facts import MAX_BEFORE, Facts, NodeFacts, TaskFacts
+from tasks_app.why.facts import MAX_BEFORE, Facts, NodeFacts, Pause, TaskFacts
 
 #: The attempts that ended last, of all types, among which those of the task's type are looked for, and how many of them
 #: are used.
@@ -55,12 +55,18 @@ def _of_waiting(row: Task, task: TaskFacts, now: datetime) -> Facts:
     reading, order = current_reading(), conf.environment().task_selection
     nodes = _nodes(row.task_type, reading)
     waits_for_a_slot = row.due is None and any(node.warm and not node.draining for node in nodes)
+    paused = _pause(row.task_type)
     before, ended = 0, []
     if waits_for_a_slot:
         before = store().queued_before(row.task_type, row.priority, row.position, order, MAX_BEFORE + 1)
         ended = _ended(row.task_type, now)
     known = row.task_type in conf.handlers()
-    return Facts(task, nodes, len(reading.nodes), known, before, order, ended)
+    return Facts(task, nodes, len(reading.nodes), known, before, order, ended, paused=paused)
+
+
+def _pause(task_type: str) -> Pause | None:
+    found = HandlerPause.objects.in_force().filter(pk=task_type).first()
+    return None if found is None else Pause(found.paused_by, found.paused_at, found.until)
 
 
 def _nodes(task_type: str, reading: SystemReading) -> list[NodeFacts]:
@@ -70,7 +76,7 @@ def _nodes(task_type: str, reading: SystemReading) -> list[NodeFacts]:
     return [
         NodeFacts(
             pool["slots"], pool["warm"], reading.running.get((task_type, node.name), 0), running.get(node.name, 0),
-            pool.get("cap"), pool["problem"], node.draining,
+            pool.get("cap"), pool["problem"], not node.taking, node.drain_requested_by,
         )
         for node in reading.nodes
         if (pool := node.pools.get(task_type)) is not None

@@ -15,6 +15,7 @@ class Word(StrEnum):
 
     SCHEDULED = "scheduled"
     RETRY = "retry"
+    PAUSED = "paused"
     NO_NODE = "no_node"
     CANNOT_START = "cannot_start"
     STARTING = "starting"

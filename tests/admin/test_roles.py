@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
+from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.apps import apps
 from django.contrib import admin as django_admin
 from django.contrib.auth.models import Group, Permission, User
@@ -75,8 +76,8 @@ PAGES: dict[str, tuple[str, set[str]]] = {
         f"axes_{model}_{page}": (f"/admin/axes/{model}/{rest}", who)
         for model in ("accessattempt", "accesslog", "accessfailurelog")
         for page, rest, who in (
-            ("changelist", "", ADMIN), ("add", "add/", NONE), ("change", "999/change/", ADMIN),
-            ("history", "999/history/", ADMIN), ("delete", "999/delete/", ADMIN),
+            ("changelist", "", ADMIN), ("add", "add/", NONE), ("change", f"{{{model}}}/change/", ADMIN),
+            ("history", f"{{{model}}}/history/", ADMIN), ("delete", f"{{{model}}}/delete/", ADMIN),
         )
     },
 }  # fmt: skip
@@ -107,7 +108,18 @@ def stored() -> dict[str, Any]:
     other = User.objects.create_user("other")
     key, group = ApiKey.objects.get().pk, Group.objects.create(name="others").pk
     kind = ContentType.objects.get_for_model(User).pk
-    return {"kind": kind, "task": task("failed").pk, "key": key, "entry": entry.pk, "user": other.pk, "group": group}
+    logins = {
+        model.__name__.lower(): model.objects.create(username="eve", ip_address="10.0.0.1", **more).pk
+        for model, more in ((AccessAttempt, {"failures_since_start": 1}), (AccessLog, {}), (AccessFailureLog, {}))
+    }
+    return logins | {
+        "kind": kind,
+        "task": task("failed").pk,
+        "key": key,
+        "entry": entry.pk,
+        "user": other.pk,
+        "group": group,
+    }
 
 
 def test_every_address_of_the_admin_has_a_row() -> None:

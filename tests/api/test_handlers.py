@@ -46,6 +46,7 @@ def test_every_handler_of_the_file_is_listed_in_its_order(api: Client) -> None:
             "retry_on": ["error", "timeout", "crash"], "instances": prime.instances, "memory_limit": None, "cpus": None,
         },
         "slots": {"busy": 0, "warm": 0, "all": 0},
+        "paused": None,
         "problem": "no worker lives",
         "rates": {"seconds": 300.0, "succeeded": 0.0, "failed": 0.0},
     }  # fmt: skip
@@ -62,6 +63,13 @@ def test_slots_are_summed_over_living_nodes_that_do_not_drain(api: Client) -> No
     assert (echo["slots"], echo["problem"]) == ({"busy": 1, "warm": 3, "all": 6}, None)
     assert (prime["slots"], prime["problem"]) == ({"busy": 0, "warm": 1, "all": 2}, "there is no image")
     assert api.get("/api/handlers/resize").json()["problem"] == "no living worker serves it"
+
+
+def test_a_handler_that_only_drained_nodes_serve_has_that_problem(api: Client) -> None:
+    node("one", echo=pool(2, 2))
+    Node.objects.update(drain_requested_at=Now(), drain_requested_by="alice")
+    found = api.get("/api/handlers/echo").json()
+    assert (found["slots"]["all"], found["problem"]) == (0, "all living workers that serve it drain")
 
 
 @pytest.mark.parametrize("name", ["prme", "%00", "%ff", "a" * 5000, "PRIME", "' OR 1=1"])

@@ -8,6 +8,8 @@ from uuid import UUID
 import pytest
 from django.test import Client
 
+from tasks_app.audit.actor import Actor
+from tasks_app.lifecycle import pause
 from tasks_app.models import AuditEntry, Operation, Task
 from tests.keys.conftest import nothing_remembered
 from tests.keys.rows import MISSING, Holder, of_type
@@ -59,6 +61,13 @@ def test_a_dry_run_counts_and_changes_nothing(api: Client) -> None:
     assert "no handler is named nobody: its tasks will wait until there is one" in found["warnings"]
     assert list(Task.objects.order_by("pk").values()) == before
     assert not Operation.objects.exists() and not AuditEntry.objects.exists()
+
+
+def test_a_dry_run_says_that_a_type_is_paused(api: Client) -> None:
+    tasks(1, task_type="prime")
+    pause("prime", Actor("admin", "ada"))
+    answer = post(api, "/api/tasks/redrive", {"filter": {"status": "failed"}, "dry_run": True}).json()
+    assert answer["warnings"] == ["prime is paused by ada: its tasks will wait until it is resumed"]
 
 
 BAD: list[tuple[Any, str]] = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from tests.chaos.evidence import FINAL, Evidence, Story
+from tests.chaos.holds import started_after
 from tests.chaos.times import due
 
 
@@ -17,6 +18,7 @@ def acts(evidence: Evidence) -> dict[str, int]:
     found["moved by operations"] = sum(row["done"] for row in evidence.operations.values())
     for story in evidence.stories.values():
         found.update(_of(story, evidence))
+    found.update({f"started after a {kind}": started_after(evidence, kind) for kind in ("pause", "drain")})
     return dict(found)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tests.chaos.cancels import STOP_SECONDS, cancel_faults
 from tests.chaos.counters import counter_faults
 from tests.chaos.evidence import FINAL, REPORT_DELAY_SECONDS, Evidence, Story
+from tests.chaos.holds import hold_faults
 from tests.chaos.keys import key_faults
 from tests.chaos.lives import Lives
 from tests.chaos.operations import operation_faults
@@ -44,6 +45,9 @@ def violations(evidence: Evidence) -> list[Violation]:
         sentences = list(_about(story, lives.get(story.task), evidence))
         found += [Violation(rule, f"{story.task} {what}", story.history()) for rule, what in sentences]
     found += [Violation("posts", what) for what in _posts(evidence)]
+    found += [
+        Violation("on hold", f"{task} {what}", evidence.stories[task].history()) for task, what in hold_faults(evidence)
+    ]
     found += [Violation("keys", what) for what in key_faults(evidence)]
     found += [Violation("operations", what) for what in operation_faults(evidence)]
     found += [Violation("counters", what) for what in counter_faults(evidence, lives)]

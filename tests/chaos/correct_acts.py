@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.chaos.correct_run import attempt, executed, line, result, row
 from tests.chaos.evidence import Evidence
+from tests.chaos.hold import Hold
 
 OPERATION = "the operation"
 STOPPED, CALLED_OFF, DELAYED, EXPIRED, KEYED = "stopped", "called off", "delayed", "expired", "keyed"
@@ -53,6 +54,8 @@ def add_acts(run: Evidence) -> None:
         _post(16, 21.0, key="k", request=16),
         line("refused", 21.1, n=16, status=422),
     ])  # fmt: skip
+    # DELAYED started just in time, STOPPED after it was resumed.
+    run.holds.extend([Hold("pause", "slow", 25.0, 29.8), Hold("drain", "drained", 10.0, 19.0)])
     run.events.extend([
         *executed(STOPPED, 1, 30.0, None), *executed(DELAYED, 1, 25.25, 25.9), *executed(KEYED, 1, 20.9, 21.9)
     ])  # fmt: skip

@@ -184,6 +184,21 @@ def redrive_more_than_there_were(e: Evidence) -> None:
     e.operations[OPERATION] |= {"verb": "redrive", "done": 9, "matched": 9}
 
 
+@breaks("on hold", "keyed had attempt 1 started 3.0 s after the pause of slow")
+def start_what_is_paused(e: Evidence) -> None:
+    e.attempts[KEYED][0]["started_at"] = 28.0
+
+
+@breaks("on hold", "fine had attempt 1 started 3.0 s after the drain of drained")
+def start_on_a_drained_node(e: Evidence) -> None:
+    e.attempts[FINE][0].update(node="drained", started_at=13.0)
+
+
+@breaks("on hold", "keyed had attempt 1 started 3.0 s after the pause of slow")
+def start_and_then_release_what_is_paused(e: Evidence) -> None:
+    e.attempts[KEYED][0].update(started_at=28.0, outcome="released", error="drained")
+
+
 @breaks("retention", "fine was removed, and no client asked for that")
 def remove_unasked(e: Evidence) -> None:
     e.tasks[FINE]["removed_at"] = 99.0

@@ -108,6 +108,7 @@ def _run(
         overlooked=overlooked,
         held=None if held is None else held.share,
         operations=rows.operations(scene.database),
+        holds=list(scene.holds),
         outages=Outages(storm.windows, RECOVERY_SECONDS if scene.engine is None else LEASE_SECONDS, slowness),
     )
     if held is not None:

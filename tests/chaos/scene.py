@@ -21,6 +21,7 @@ from testkit.servers.postgresql import Postgres
 from testkit.servers.rabbitmq import RabbitMQ
 from testkit.servers.redis import Redis
 from tests.chaos.engine import Engine
+from tests.chaos.hold import Hold
 from tests.chaos.options import Options
 from tests.chaos.program import Program
 from tests.chaos.removed_rows import keep_removed
@@ -47,6 +48,8 @@ class Scene:
         self.home = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))
         self.home.chmod(0o755)
         self.programs: list[Program] = []
+        #: The pauses and drains that an operator has ended again.
+        self.holds: list[Hold] = []
         self._closers: list[Callable[[], None]] = []
         self._over = threading.Event()
         try:

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from tests.chaos.checker import violations
-from tests.chaos.correct_acts import add_acts
+from tests.chaos.correct_acts import KEYED, add_acts
 from tests.chaos.correct_run import FINE, LIVES, TRIED, correct_run, line
 from tests.chaos.evidence import Evidence
+from tests.chaos.holds import GIVEN_BACK, started_after
 from tests.chaos.planted import INCOMPLETE, NOT_READ, Plant, begin_after_the_end, begin_twice, release
 from tests.chaos.planted_acts import PLANTED
 
@@ -58,6 +59,15 @@ def test_the_full_history_of_the_task_is_reported(evidence: Evidence) -> None:
         ["row", "completed"],
         ["handler", "start of attempt 1 (h:1)"],
     ]
+
+
+def test_an_attempt_that_was_given_back_unstarted_may_be_late(evidence: Evidence) -> None:
+    evidence.attempts[KEYED][0].update(started_at=28.0, outcome="released", error=GIVEN_BACK)
+    assert [each for each in violations(evidence) if each.rule == "on hold"] == []
+
+
+def test_starts_after_a_pause_are_counted(evidence: Evidence) -> None:
+    assert (started_after(evidence, "pause"), started_after(evidence, "drain")) == (1, 0)
 
 
 def test_a_deleted_task_is_not_missing(evidence: Evidence) -> None:

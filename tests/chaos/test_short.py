@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(600)
 #: What the clients must have brought about: see `acts`.
 ACTS = (
     "cancelled while running", "cancelled while pending", "waits until the end", "waits until the time was up",
-    "started after a delay", "expired", "repeated posts", "moved by operations",
+    "started after a delay", "expired", "repeated posts", "moved by operations", "started after a pause",
 )  # fmt: skip
 
 SHORT = Options(seconds=25, nodes=2, webs=1, clients=4, rate=25, apart=1.5, longest=5)
@@ -36,16 +36,16 @@ def throw(said: list[str], **options: object) -> None:
 
 @pytest.mark.docker
 def test_sqlite_and_containers() -> None:
-    faults = ("container", "engine.restart", "node.kill", "node.freeze", "web.kill")
+    faults = ("container", "engine.restart", "node.kill", "node.freeze", "web.kill", "operator")
     throw([], handlers="docker", instances=2, faults=faults)
 
 
 def test_postgres_with_a_held_snapshot_and_redis() -> None:
-    faults = ("postgres", "redis", "node", "handler")
+    faults = ("postgres", "redis", "node", "handler", "operator")
     throw([], database="postgres", broker="redis", snapshot=True, faults=faults)
 
 
 def test_postgres_and_rabbitmq() -> None:
     # Its tasks are removed some seconds after their end.
-    faults = ("rabbitmq", "node.kill", "node.stop", "postgres.restart", "web", "notifications", "handler")
+    faults = ("rabbitmq", "node.kill", "node.stop", "postgres.restart", "web", "notifications", "handler", "operator")
     throw([], database="postgres", broker="rabbitmq", faults=faults, retention=8.0)

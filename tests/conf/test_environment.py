@@ -34,6 +34,11 @@ BAD = [
     ("DAEMON_LEASE", "601", "must be a number from 6 to 600"),
     ("DAEMON_IDEMPOTENCY_TTL", "0", "must be a number over 0, to 31622400"),
     ("DAEMON_IDEMPOTENCY_TTL", "31622401", "must be a number over 0, to 31622400"),
+    ("DAEMON_RETENTION_COMPLETED", "30 days", "'30 days' is no retention; write a number of seconds or a string such"),
+    ("DAEMON_RETENTION_COMPLETED", "0", "from 1 second to 36500d"),
+    ("DAEMON_RETENTION_FAILED", "-1", "'-1' is no retention"),
+    ("DAEMON_RETENTION_FAILED", "nan", "'nan' is no retention"),
+    ("DAEMON_RETENTION_AUDIT", "36501d", 'or "never"'),
     ("DAEMON_TESTING", "perhaps", "must be true or false (it is 'perhaps')"),
     ("DAEMON_FAIL_POINT", "everywhere", "must be one of inside_claim, "),
     ("DAEMON_FAIL_POINT", "after_claim:explode", "followed by :kill or :raise"),
@@ -168,6 +173,15 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> N
 def test_values_may_be_in_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAEMON_TASK_SELECTION", "PRIORITY")
     assert conf.read().task_selection == "priority"
+
+
+def test_a_retention_has_a_unit_or_is_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, seconds in (("30d", 2_592_000.0), ("90m", 5400.0), ("2w", 1_209_600.0), ("5s", 5.0), ("7200", 7200.0)):
+        monkeypatch.setenv("DAEMON_RETENTION_FAILED", text)
+        assert conf.read().retention_failed == seconds
+    monkeypatch.setenv("DAEMON_RETENTION_AUDIT", "never")
+    assert conf.read().retention_audit is None
+    assert conf.read().retention_completed is None
 
 
 def test_a_misspelt_variable_is_a_warning_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:

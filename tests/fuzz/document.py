@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import urllib.request
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPException
 from typing import Any
 from uuid import uuid4
 
@@ -27,8 +30,11 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
     """Convert tasks that are valid by the document and refused by the daemon. A key must be new for each request.
 
-    Nothing waits long: a client gives up after ten seconds, and a task may be for next year.
+    Nothing waits long: a client gives up after ten seconds, and a task may be for next year. So a task that is to be
+    followed is cancelled: its stream ends.
     """
+    if case.operation.path.endswith("/events") and case.method.upper() == "GET":
+        _cancel(case, kwargs)
     if str((case.query or {}).get("wait", "")).isdigit():
         case.query["wait"] = min(int(case.query["wait"]), 1)
     if "wait" in str((case.headers or {}).get("Prefer", "")):
@@ -43,6 +49,13 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
             _integers(task)
             _limits(task)
             _times(task)
+
+
+def _cancel(case: Any, kwargs: Any) -> None:
+    address = str(case.as_transport_kwargs()["url"]).removesuffix("/events") + "/cancel"
+    with suppress(OSError, ValueError, HTTPException):
+        headers = dict(kwargs.get("headers") or {})
+        urllib.request.urlopen(urllib.request.Request(address, b"", headers), timeout=10).close()
 
 
 def _integers(task: dict[str, Any]) -> None:

@@ -35,6 +35,26 @@ def test_a_handler_gets_the_defaults(file: Path) -> None:
     assert handlers.path == file
 
 
+def test_a_retention_is_the_environments_unless_the_handler_has_its_own(file: Path) -> None:
+    text = """
+    [handlers.echo]
+    command = ["x"]
+    [handlers.kept]
+    command = ["x"]
+    retention_completed = "never"
+    retention_failed = "3d"
+    """
+    one = read(file, text, Defaults(retention_completed=60.0, retention_failed=None))
+    assert [(each.retention_completed, each.retention_failed) for each in one.values()] == [
+        (60.0, None), (None, 259_200.0)
+    ]  # fmt: skip
+    assert one.digest == read(file, text.replace("3d", "4d")).digest, "it changes nothing in what is run"
+    for wrong in ('"30 d"', "0", "true", '"-3d"', "inf", '""', '"forever"', "[1]"):
+        (fault,) = faults(file, f'[handlers.echo]\ncommand = ["x"]\nretention_failed = {wrong}\n')
+        assert "handlers.toml:3: [handlers.echo] retention_failed: " in fault, fault
+        assert 'such as "30d"' in fault, fault
+
+
 TWO = """
 [handlers.echo]
 command = ["python", "echo.py"]
@@ -91,6 +111,8 @@ def test_every_key_is_read_into_its_type(file: Path) -> None:
         retry_on = ["timeout", "crash"]
         start_timeout = 90
         stop_grace = 0
+        retention_completed = "12h"
+        retention_failed = 60
         max_tasks_per_container = 1000
         max_container_age = 3600
         profile = "open"
@@ -113,7 +135,8 @@ def test_every_key_is_read_into_its_type(file: Path) -> None:
         timeout=60.0, timeout_limit=90.0, retries_limit=5, handler_selection="first-available",
         memory_limit=512 * 1024**2,
         env={"LEVEL": "debug", "odd name": ""}, env_from=("API_KEY",), max_retries=0, retry_backoff=0.5,
-        retry_on=frozenset({"timeout", "crash"}), start_timeout=90.0, stop_grace=0.0, max_tasks_per_container=1000,
+        retry_on=frozenset({"timeout", "crash"}), start_timeout=90.0, stop_grace=0.0,
+        retention_completed=43_200.0, retention_failed=60.0, max_tasks_per_container=1000,
         max_container_age=3600.0, profile="open", cpus=1.5, pids_limit=64, network="bridge", read_only=False,
         tmpfs={"/tmp": 64 * 1024**2}, tmpfs_exec=True, shm_size=16 * 1024**2, user="image",
         cap_add=("CHOWN", "SETUID"), runtime="runsc", mounts=(("/srv/models", "/models"),),

@@ -118,6 +118,7 @@ def test_api_metrics_says_the_same_numbers(client: Client, monkeypatch: pytest.M
         of = {"handler": name}
         assert {key: number for key, number in one.items() if key != "problems"} == {
             "received": value(found, "handler_tasks_received_total", **of),
+            "paused": bool(value(found, "handler_paused", **of)),
             "success": value(found, "handler_tasks_processed_total", status="success", **of),
             "failed": value(found, "handler_tasks_processed_total", status="failed", **of),
             "failures": by(found, "task_failures_total", "reason", **of),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -124,6 +124,22 @@ def test_an_unserved_handler_is_a_problem_once_a_task_waits_for_it() -> None:
     assert health()[1]["problems"] == ["handler prime: no living worker serves it; 1 task waits, the oldest for 5 min"]
     Task.objects.update(due=clock.now(), due_at=clock.Now())
     assert health()[1]["problems"] == ["handler prime: no living worker serves it; 1 task waits"]
+
+
+def test_a_drained_node_says_how_far_it_is_and_the_system_stays_healthy() -> None:
+    node(drain_requested_at=datetime(2026, 1, 31, 9, tzinfo=UTC), drain_requested_by="alice")
+    said = "node node-1 is drained by alice since 2026-01-31 09:00:00 UTC: "
+    assert health()[1]["problems"] == [f"{said}it is about to notice"]
+    submit(2)
+    take(2)
+    Node.objects.update(draining=True)
+    assert health()[1]["problems"] == [f"{said}it still runs 2 tasks"]
+    Task.objects.update(status="pending", node=None, lease=None)
+    status, body = health()
+    assert (status, body["status"], body["workers"]) == (200, "healthy", 1)
+    empty, unserved = body["problems"]
+    assert empty == f"{said}it is empty"
+    assert unserved.startswith("handler echo: all living workers that serve it drain; 2 tasks wait, the oldest for ")
 
 
 def test_an_unserved_handler_is_no_problem_while_no_task_waits_for_it() -> None:

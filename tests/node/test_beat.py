@@ -15,12 +15,13 @@ from django.db import OperationalError
 from tasks_app.db.node_lock import NodeLock, has_lock
 from tasks_app.lifecycle import cancel, delete, redrive
 from tasks_app.lifecycle.claim import LEASE_SECONDS
-from tasks_app.models import LiveEvent, Node, Task
+from tasks_app.models import HandlerPause, LiveEvent, Node, Task
 from tasks_app.node import heartbeat as module
 from tasks_app.node.availability import TRUST_SECONDS, Availability
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.live_log import LiveLog
+from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.record import NodeRecord
 from tasks_app.runner.errors import KillReason
 from tasks_app.runner.live_output import LiveOutput
@@ -47,11 +48,12 @@ class BeatingNode:
         self.pools: Any = {"echo": SimpleNamespace(stats=lambda: self.stats, images=list)}
         self.availability = Availability()
         self.problem: str | None = None
-        self.record = NodeRecord("me", HERE, "", self.pools, (lambda: self.problem,))
+        self.on_hold = TypesOnHold("me", ["echo"], self.marked_ready.append)
+        self.record = NodeRecord("me", HERE, "", self.pools, (lambda: self.problem,), drained=self.on_hold.drained)
         self.in_flight = InFlightTasks()
         self.heartbeat = Heartbeat(
-            self.record, home, self.in_flight, self.availability, self.marked_ready.append, self.shared.append,
-            lambda _: True,
+            self.record, home, self.in_flight, self.availability, self.on_hold, self.marked_ready.append,
+            self.shared.append, lambda _: True,
         )  # fmt: skip
 
     def beat(self) -> None:
@@ -213,6 +215,31 @@ def test_the_grace_of_a_cancelled_task_may_be_longer_than_a_lease_and_ends_once_
     redrive(row(task).pk)
     beating.beat()
     assert [reason for reason, _ in slot.killed] == [KillReason.CANCELLED, KillReason.TAKEN_AWAY]
+
+
+def test_a_beat_reads_which_types_are_paused_and_marks_those_that_are_resumed(beating: BeatingNode) -> None:
+    HandlerPause.objects.create(handler="echo", paused_at=PAST, paused_by="alice")
+    beating.beat()
+    assert beating.on_hold.last.types == {"echo"} and not beating.on_hold.last.too_old
+    HandlerPause.objects.all().delete()
+    beating.beat()
+    assert beating.on_hold.last.types == set() and beating.marked_ready == ["echo"]
+
+
+def test_the_row_of_a_drained_node_says_so_once_the_dispatcher_heeds_it(beating: BeatingNode) -> None:
+    beating.beat()
+    Node.objects.update(drain_requested_at=PAST, drain_requested_by="alice")
+    beating.beat()
+    beating.beat()
+    assert not Node.objects.get().draining
+    beating.on_hold.between_claims()
+    beating.beat()
+    assert Node.objects.get().draining
+    Node.objects.update(drain_requested_at=None)
+    beating.beat()
+    beating.on_hold.between_claims()
+    beating.beat()
+    assert not Node.objects.get().draining and beating.marked_ready == ["echo"]
 
 
 def test_a_beat_stores_what_running_tasks_write_and_removes_what_ended_long_ago(beating: BeatingNode) -> None:

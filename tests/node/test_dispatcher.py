@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tasks_app.lifecycle import ClaimedTask
+from tasks_app.lifecycle import ClaimedTask, OnHold
+from tasks_app.node.claimer import Claim
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.plan import NO_RESULTS, POLL_SECONDS, WaitingResults
+from tasks_app.node.on_hold import TypesOnHold
+from tasks_app.node.plan import HOLD_SECONDS, NO_RESULTS, POLL_SECONDS, WaitingResults
 from tasks_app.node.ready_types import ReadyTypes
+from tasks_app.store import clock
 from tests.node.test_in_flight import begin, claimed
 
 
@@ -31,14 +34,17 @@ class Parts:
         self.ends: list[list[ClaimedTask]] = []
         parts: Any = SimpleNamespace(
             turn=self._turn, interrupt=lambda: None, claim=self._claim,
-            start=lambda task, _: self.done.append(f"start {task.id}"), waiting=lambda: self.waiting,
+            start=lambda task, _: self.done.append(f"start {task.id}"),
+            release=lambda task, why: self.done.append(f"give back {task.id}"), waiting=lambda: self.waiting,
             idle=lambda: self.waiting == NO_RESULTS, wake=lambda: self.done.append("wake"),
         )  # fmt: skip
         pools: Any = {"echo": SimpleNamespace(free=lambda: 1)}
+        self.on_hold = TypesOnHold("node", ["echo"], self.ready_types.mark)
         self.dispatcher = Dispatcher(
-            pools, parts, self.in_flight, None, parts, parts, self.ready_types, self._poll, parts, False
+            pools, parts, self.in_flight, None, parts, parts, self.ready_types, self.on_hold, self._poll, parts, False
         )
         self.tasks: list[ClaimedTask] = []
+        self.not_to_start: Set[str] = frozenset()
         self.dispatcher.round()  # finds that nothing is ready
         self.done.clear()
         self.waits.clear()
@@ -52,10 +58,10 @@ class Parts:
         self.done.append("poll")
         return ["echo"]
 
-    def _claim(self, slots: Mapping[str, int], limit: int | None) -> tuple[list[ClaimedTask], float]:
+    def _claim(self, slots: Mapping[str, int], limit: int | None) -> Claim:
         self.done.append(f"claim {dict(slots)}")
         self.during_claim()
-        return self.tasks, 0.0
+        return Claim(self.tasks, 0.0, self.not_to_start)
 
 
 @pytest.fixture
@@ -112,3 +118,31 @@ def test_results_that_arrive_shortly_after_each_other_are_read_before_the_claim(
     parts.ends = [[first], [second], nothing, [third], nothing, nothing, [late]]
     parts.dispatcher.round()
     assert parts.in_flight.running().keys() == {("late", late.attempt)} and parts.ends == [[late]]
+
+
+def test_tasks_that_must_not_start_are_given_back_and_the_others_start(parts: Parts) -> None:
+    parts.ready_types.mark("echo")
+    parts.tasks, parts.not_to_start = [claimed("a"), claimed("b")._replace(task_type="other")], {"echo"}
+    parts.dispatcher.round()
+    assert parts.done == ["interrupt", "claim {'echo': 1}", "give back a", "start b"]
+
+
+def test_a_notification_of_a_type_on_hold_leads_to_a_claim_if_it_was_resumed(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts.on_hold.update(OnHold(frozenset({"echo"})), clock.elapsed() - HOLD_SECONDS)
+    monkeypatch.setattr("tasks_app.node.on_hold.on_hold", lambda node: OnHold())
+    parts.ready_types.mark("echo")
+    parts.done.clear()
+    parts.dispatcher.round()
+    parts.dispatcher.round()
+    assert "claim {'echo': 1}" in parts.done
+
+
+def test_a_type_on_hold_is_not_claimed(parts: Parts) -> None:
+    parts.on_hold.update(OnHold(frozenset({"echo"})), clock.elapsed())
+    parts.ready_types.mark("echo")
+    parts.done.clear()
+    parts.dispatcher.round()
+    parts.dispatcher.round()
+    assert parts.done == []

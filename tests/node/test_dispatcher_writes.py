@@ -17,6 +17,7 @@ from tasks_app.node.attempt_starter import AttemptStarter
 from tasks_app.node.claimer import Claimer
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.plan import NO_RESULTS
 from tasks_app.node.ready_types import ReadyTypes
 from tasks_app.node.result_writer import ResultWriter
@@ -51,9 +52,10 @@ class Parts:
         self.ready_types = ReadyTypes(pools, self.reactor.interrupt)
         self.poll: Callable[..., Any] = lambda: ready_types(list(pools))
         self.result_writer = ResultWriter("node", InFlightTasks(), self.ready_types.mark, self.reactor)
+        on_hold = TypesOnHold("node", pools, self.ready_types.mark)
         self.dispatcher = Dispatcher(
-            pools, self.reactor, InFlightTasks(), None, Claimer("node", handlers, "fifo", locks=True), self.starter,
-            self.ready_types, lambda: self.poll(), self.result_writer, writes_results=True,
+            pools, self.reactor, InFlightTasks(), None, Claimer("node", handlers, "fifo", True, on_hold),
+            self.starter, self.ready_types, on_hold, lambda: self.poll(), self.result_writer, writes_results=True,
         )  # fmt: skip
 
     def round(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tasks_app.node.plan import (
+    HOLD_SECONDS,
     MAX_BACKLOG,
     OWN_WRITE_BATCH_SIZE,
     OWN_WRITE_DELAY_SECONDS,
@@ -99,6 +100,28 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("a backlog of results is written before the claim",
      {"ready": types("echo"), "results": results(MAX_BACKLOG + 1, "echo"), **OWN},
      {"write_first": True, "wait_until": -math.inf}),
+    # On hold.
+    ("a type on hold is not claimed",
+     {"ready": types("echo", "resize"), "on_hold": types("echo")}, {"claim": {"resize": 1}}),
+    ("nothing is claimed if every ready type is on hold", {"ready": types("echo"), "on_hold": types("echo")}, {}),
+    ("under a cap no type on hold is claimed with the others",
+     {"marked": types("resize"), "cap": 9, "on_hold": types("echo")}, {"claim": {"resize": 1}, "limit": 4}),
+    ("under a cap nothing is claimed if every ready type is on hold",
+     {"ready": types("echo"), "cap": 9, "on_hold": types("echo")}, {"limit": 4}),
+    ("a mark of a type on hold may be its end, so what is on hold is read again",
+     {"marked": types("echo"), "on_hold": types("echo"), "on_hold_age": HOLD_SECONDS},
+     {"read_on_hold": True, "wait_until": -math.inf}),
+    ("it is read again before a poll",
+     {"marked": types("echo"), "on_hold": types("echo"), "on_hold_age": HOLD_SECONDS, "polled_at": 0.0},
+     {"read_on_hold": True, "wait_until": -math.inf}),
+    ("it is not read again so soon",
+     {"marked": types("echo"), "on_hold": types("echo"), "on_hold_age": HOLD_SECONDS / 2}, {}),
+    ("a mark of another type does not make it read again",
+     {"marked": types("resize"), "on_hold": types("echo"), "on_hold_age": 9.0}, {"claim": {"resize": 1}}),
+    ("a type on hold that is only ready does not make it read again",
+     {"ready": types("echo"), "on_hold": types("echo"), "on_hold_age": 9.0}, {}),
+    ("a result of a type on hold does not wait for others",
+     {"ready": types("busy"), "on_hold": types("busy"), "results": results(1, "busy")}, {"wake_writer": True}),
     # Polls.
     ("the wait ends with the next poll", {"polled_at": NOW - 0.3}, {"wait_until": NOW - 0.3 + POLL_SECONDS}),
     ("it polls if the last poll is long ago", {"polled_at": NOW - POLL_SECONDS},

@@ -17,7 +17,7 @@ from tasks_app.audit.record import record
 from tasks_app.lifecycle import PruneWalk, RetentionRule, take_turn
 from tasks_app.models import AuditEntry, Task
 from tasks_app.node import retention
-from tasks_app.node.retention import MAX_STEP_TASKS, MIN_STEP_TASKS, PAUSE_FACTOR, STEP_SECONDS, Pace, Retention
+from tasks_app.node.retention import MAX_STEP_TASKS, PAUSE_FACTOR, Pace, Retention
 from tests.lifecycle.test_prune import ended
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
@@ -26,12 +26,23 @@ DAY = timedelta(days=1)
 RULES = [RetentionRule("completed", 86_400.0), RetentionRule("failed", 2 * 86_400.0)]
 
 
-def test_a_step_grows_until_it_takes_its_time_and_the_pause_is_in_proportion() -> None:
-    pace = Pace()
+@pytest.mark.parametrize(
+    ("one_writer", "seconds", "least"),
+    [
+        (True, retention.STEP_SECONDS_OF_ONE_WRITER, retention.MIN_STEP_TASKS_OF_ONE_WRITER),
+        (False, retention.STEP_SECONDS, retention.MIN_STEP_TASKS),
+    ],
+)
+def test_a_step_grows_until_it_takes_its_time_and_the_pause_is_in_proportion(
+    one_writer: bool, seconds: float, least: int
+) -> None:
+    pace = Pace(one_writer)
+    cost = seconds / 400
     for _ in range(20):
-        assert pace.after(pace.rows, pace.rows * 1e-3) == pytest.approx(PAUSE_FACTOR * pace.rows * 1e-3, rel=1)
-    assert pace.rows * 1e-3 == pytest.approx(STEP_SECONDS, rel=0.1)
-    for seconds_a_row, rows in ((1.0, MIN_STEP_TASKS), (1e-9, MAX_STEP_TASKS)):
+        took = pace.rows * cost
+        assert pace.after(pace.rows, took) == pytest.approx(PAUSE_FACTOR * took)
+    assert pace.rows == pytest.approx(400, abs=1)
+    for seconds_a_row, rows in ((1.0, least), (1e-9, MAX_STEP_TASKS)):
         for _ in range(20):
             pace.after(pace.rows, pace.rows * seconds_a_row)
         assert pace.rows == rows
@@ -140,10 +151,11 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def test_a_stop_cuts_a_look_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    for _ in range(MIN_STEP_TASKS + 1):
+    monkeypatch.setattr(retention, "MIN_STEP_TASKS", 10)
+    for _ in range(11):
         ended("completed", 2 * DAY)
     node = Retention("one", RULES, None)
     node.stop()
-    assert node.look() == MIN_STEP_TASKS
+    assert node.look() == 10
     assert Task.objects.count() == 1
     assert isinstance(Task.objects.get().pk, UUID)

@@ -20,6 +20,7 @@ from tasks_app.node import heartbeat as module
 from tasks_app.node.availability import RENEWAL_SECONDS, TRUST_SECONDS, Availability
 from tasks_app.node.heartbeat import BEAT_SECONDS, CLOCK_STEP_SECONDS, Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.runner.slot import Slot
 from tasks_app.store import clock
 from tests.node.test_in_flight import claimed
@@ -68,7 +69,10 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
         peers=lambda: 1,
     )  # fmt: skip
     availability, in_flight = Availability(), InFlightTasks()
-    heartbeat = Heartbeat(record, Path(), in_flight, availability, lambda _: None, lambda _: None, lambda _: True)
+    on_hold = TypesOnHold("me", [], lambda _: None)
+    heartbeat = Heartbeat(
+        record, Path(), in_flight, availability, on_hold, lambda _: None, lambda _: None, lambda _: True
+    )
     found: Beats = Beats(heartbeat, availability, in_flight)
     monkeypatch.setattr(clock, "elapsed", lambda: found.now)
     monkeypatch.setattr(module, "due_work", found.due_work)

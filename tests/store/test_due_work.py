@@ -12,6 +12,7 @@ from tasks_app.models import IdempotencyKey, LiveEvent, Node, Task
 from tasks_app.store import clock
 from tasks_app.store.current import store
 from tasks_app.store.due_work import KEEP_LIVE_EVENTS_SECONDS, KEEP_STOPPED_NODES_DAYS
+from tasks_app.store.on_hold import OnHold
 from tests.lifecycle.kit import running, submitted
 from tests.store.kit import elsewhere, insert, take
 from tests.store.parts import part
@@ -22,7 +23,7 @@ NOW = datetime.now(UTC)
 PAST, FUTURE = NOW - timedelta(minutes=1), NOW + timedelta(hours=1)
 NOTHING = {
     "due": False, "holders": (), "due_on_old_clock": False, "lost": False, "expired": False, "old_keys": False,
-    "peers": False, "old_nodes": False, "old_live_events": False, "operations": False,
+    "peers": False, "old_nodes": False, "old_live_events": False, "operations": False, "on_hold": OnHold(),
 }  # fmt: skip
 
 

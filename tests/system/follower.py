@@ -31,7 +31,7 @@ class Follower:
     """Follows `task` at one of `bases` after the other. `events`: what it got; `connections`: how many it took."""
 
     def __init__(self, bases: Sequence[str], task: str, headers: dict[str, str] | None = None) -> None:
-        self._bases, self._task, self._headers = bases, task, headers or {}
+        self._bases, self.task, self._headers = bases, task, headers or {}
         self.events: list[Event] = []
         self.connections = 0
 
@@ -55,7 +55,7 @@ class Follower:
             headers["Last-Event-ID"] = last
         over = None if seconds is None else time.monotonic() + seconds
         timeout = httpx.Timeout(30.0, read=30.0 if seconds is None else max(seconds, 0.01))
-        with httpx.stream("GET", f"{base}/api/tasks/{self._task}/events", headers=headers, timeout=timeout) as answer:
+        with httpx.stream("GET", f"{base}/api/tasks/{self.task}/events", headers=headers, timeout=timeout) as answer:
             if answer.status_code == 503:
                 time.sleep(PAUSE_SECONDS)
                 return

@@ -53,12 +53,16 @@ def with_handlers(make: Callable[..., Daemon]) -> Daemon:
 
 
 @contextmanager
-def open_page(daemon: Daemon, task: str, size: tuple[int, int] = WIDE) -> Iterator[Page]:
-    """The admin's page of a task, by an operator who is logged in."""
+def operator(daemon: Daemon, size: tuple[int, int] = WIDE) -> Iterator[Callable[[str], Page]]:
+    """Somebody who is logged in to the admin, and opens the page of a task."""
     with browser_page(size) as page:
         log_in(page, daemon.base, "admin", PASSWORD)
-        page.goto(f"{daemon.base}/admin/tasks_app/task/{task}/change/")
-        yield page
+
+        def opened(task: str) -> Page:
+            page.goto(f"{daemon.base}/admin/tasks_app/task/{task}/change/")
+            return page
+
+        yield opened
 
 
 def events(daemon: Daemon, task: str, attempt: int = 1) -> list[tuple[str, dict[str, Any]]]:
@@ -185,8 +189,9 @@ def test_a_handler_that_prints_100_mb_costs_neither_the_nodes_memory_nor_the_tab
 
 @pytest.mark.parametrize("size", [NARROW, WIDE])
 def test_the_admins_page_follows_a_task_to_its_end(speaking: Daemon, size: tuple[int, int]) -> None:
-    task = speaking.post("speak", {"lines": 80, "pause": 0.1})
-    with open_page(speaking, task, size) as page:
+    with operator(speaking, size) as opens:
+        task = speaking.post("speak", {"lines": 80, "pause": 0.1})
+        page = opens(task)
         log, title = page.locator(".td-live-log"), page.locator("h1[data-part=title]")
         expect(log).to_contain_text("1: log 10", timeout=30_000)
         expect(page.locator(".td-live-progress")).to_contain_text("of 80 · step")
@@ -202,8 +207,9 @@ def test_the_admins_page_follows_a_task_to_its_end(speaking: Daemon, size: tuple
 
 
 def test_the_page_rests_while_it_is_hidden_and_goes_on_where_it_was(speaking: Daemon) -> None:
-    task = speaking.post("speak", {"lines": 80, "pause": 0.1})
-    with open_page(speaking, task) as page:
+    with operator(speaking) as opens:
+        task = speaking.post("speak", {"lines": 80, "pause": 0.1})
+        page = opens(task)
         expect(page.locator(".td-live-log")).to_contain_text("1: log 1", timeout=30_000)
         hide = "state => { Object.defineProperty(document, 'hidden', {value: state, configurable: true});"
         hide += " document.dispatchEvent(new Event('visibilitychange')); }"
@@ -220,29 +226,30 @@ def test_the_page_rests_while_it_is_hidden_and_goes_on_where_it_was(speaking: Da
 
 
 def test_the_page_says_that_its_task_was_deleted(speaking: Daemon) -> None:
-    task = speaking.post("speak", {"lines": 1, "waits": True})
-    speaking.until_status(task, "processing")
-    with open_page(speaking, task) as page:
+    with operator(speaking) as opens:
+        task = speaking.post("speak", {"lines": 1, "waits": True})
+        speaking.until_status(task, "processing")
+        page = opens(task)
         expect(page.locator(".td-live-state")).to_have_text("Attempt 1 runs.")
         speaking.http.delete(f"/api/tasks/{task}")
         expect(page.locator(".td-live-state")).to_have_text("The task was deleted.")
 
 
 def test_markup_in_a_log_is_text(speaking: Daemon) -> None:
-    task = speaking.post("markup")
-    with open_page(speaking, task) as page:
+    with operator(speaking) as opens:
+        task = speaking.post("markup")
+        page = opens(task)
         expect(page.locator(".td-live-log")).to_contain_text(MARKUP, timeout=30_000)
         assert page.locator(".td-live-log").locator("img, b").count() == 0
     speaking.http.post(f"/api/tasks/{task}/cancel")
 
 
 def test_the_page_works_without_scripts(speaking: Daemon) -> None:
-    task = speaking.post("speak", {"lines": 2, "waits": True})
-    speaking.until_status(task, "processing")
-    with browser_page() as page:
-        log_in(page, speaking.base, "admin", PASSWORD)
-        page.route("**/live.js", lambda route: route.abort())
-        page.goto(f"{speaking.base}/admin/tasks_app/task/{task}/change/")
+    with operator(speaking) as opens:
+        task = speaking.post("speak", {"lines": 2, "waits": True})
+        speaking.until_status(task, "processing")
+        opens(task).route("**/live.js", lambda route: route.abort())
+        page = opens(task)
         expect(page.locator("h1[data-part=title]")).to_have_text("speak processing")
         assert not page.locator("#td-live").is_visible()
     speaking.http.post(f"/api/tasks/{task}/cancel")

@@ -11,7 +11,7 @@ import pytest
 from tasks_app.models import FailureReason
 from tasks_app.why.decide import decide
 from tasks_app.why.estimate import Ended
-from tasks_app.why.facts import MAX_BEFORE, Facts, NodeFacts, TaskFacts
+from tasks_app.why.facts import MAX_BEFORE, Facts, NodeFacts, Pause, TaskFacts
 from tasks_app.why.reason import Reason, as_text
 
 AT = datetime(2026, 1, 31, 9, tzinfo=UTC)
@@ -153,6 +153,49 @@ CASES: list[tuple[str, Facts, list[str], str]] = [
         "2 of 10 containers cannot start: there is no image x; "
         "the 2 workers run 6 tasks of all types at once, as many as DAEMON_WORKERS allows; "
         "6 of 8 slots of its type are busy, and it is the next",
+    ),
+    (
+        "paused",
+        queued(BUSY, before=3, paused=Pause("alice", AT)),
+        ["paused"],
+        "its type is paused by alice since 2026-01-31 09:00:00 UTC",
+    ),
+    (
+        "paused until a moment, and no worker serves it",
+        Facts(PENDING, living=1, paused=Pause("al\nice", AT, AT)),
+        ["paused", "no_node"],
+        "its type is paused by al ice since 2026-01-31 09:00:00 UTC, until 2026-01-31 09:00:00 UTC; "
+        "the only worker does not serve its type",
+    ),
+    (
+        "scheduled and paused",
+        Facts(LATER, living=1, paused=Pause("alice", AT)),
+        ["scheduled", "paused"],
+        "it is scheduled to start in 90 s; its type is paused by alice since 2026-01-31 09:00:00 UTC",
+    ),
+    (
+        "all its workers are drained",
+        queued(replace(FREE, draining=True, drained_by="bob"), replace(FREE, draining=True, drained_by="alice")),
+        ["no_node"],
+        "the only workers that serve its type are drained by alice and bob",
+    ),
+    (
+        "one is drained, one ends",
+        queued(replace(FREE, draining=True, drained_by="bob"), replace(FREE, draining=True)),
+        ["no_node"],
+        "the only workers that serve its type are stopping, or are drained by bob",
+    ),
+    (
+        "one of two is drained",
+        queued(replace(FREE, draining=True, drained_by="bob"), FREE),
+        ["ready"],
+        "nothing: a slot is free, so it starts within a second",
+    ),
+    (
+        "running while its type is paused",
+        Facts(RUNNING, paused=Pause("alice", AT)),
+        ["running"],
+        "attempt 2 has been running for 3.2 s of at most 30 s on worker n",
     ),
     (
         "running",

@@ -13,7 +13,8 @@ import time
 from tasks_app import conf
 from tasks_app.db.postgresql.prepared import prepared
 from tasks_app.store.due_work import KEEP_LIVE_EVENTS_SECONDS, KEEP_STOPPED_NODES_DAYS, MAX_VALID_LEASE_SECONDS, DueWork
-from tasks_app.store.sql import DUE_WORK, DUE_WORK_FULL, HOLDERS, LOST
+from tasks_app.store.on_hold import OnHold
+from tasks_app.store.sql import DUE_WORK, DUE_WORK_FULL, HOLDERS, LOST, ON_HOLD
 
 _PARTS = {
     "now": "extract(epoch from clock_timestamp())::float8",
@@ -23,6 +24,7 @@ _PARTS = {
     "clock": "'server'",
     "node": "$1::text",
     "array": "json_agg(node)::text",
+    "handlers": "json_agg(handler)::text",
     "no": "false",
     "longest": MAX_VALID_LEASE_SECONDS,
 }
@@ -44,6 +46,7 @@ _BY_NAMES = {
 #: By `full`: along all running tasks, and by the names of nodes.
 STATEMENTS = {False: DUE_WORK.format(**_PARTS, **_OF_ALL), True: DUE_WORK_FULL.format(**_PARTS, **_OF_ALL)}
 BY_NAMES = {False: DUE_WORK.format(**_PARTS, **_BY_NAMES), True: DUE_WORK_FULL.format(**_PARTS, **_BY_NAMES)}
+READ_ON_HOLD = "SELECT" + ON_HOLD.format(**_PARTS)
 #: A statement along all running tasks that takes longer is repeated seldom, so that it takes at most this share of the
 #: time.
 LONG_SECONDS, MAX_SHARE = 0.02, 0.02
@@ -66,4 +69,15 @@ def due_work(node: str, full: bool) -> DueWork:
     took = time.monotonic() - begun
     if of_all and took > LONG_SECONDS:
         _thread.all_at = begun + took / MAX_SHARE
-    return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *rest)
+    found = [*rest[:-2], _on_hold(*rest[-2:])] if full else []
+    return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *found)
+
+
+def on_hold(node: str) -> OnHold:
+    """See Store."""
+    [row] = prepared(READ_ON_HOLD, (node,))
+    return _on_hold(*row)
+
+
+def _on_hold(handlers: str | None, drained: bool) -> OnHold:
+    return OnHold(frozenset(json.loads(handlers or "[]")), drained)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks_app.store.postgresql.claim import claim, ready_types
 from tasks_app.store.postgresql.clock import clock_id, elapsed, moment, now, seconds
 from tasks_app.store.postgresql.counters import add_counts
-from tasks_app.store.postgresql.due_work import due_work
+from tasks_app.store.postgresql.due_work import due_work, on_hold
 from tasks_app.store.postgresql.fault import fault
 from tasks_app.store.postgresql.final import final_or_gone
 from tasks_app.store.postgresql.insert import insert, insert_rows, next_positions
@@ -49,6 +49,7 @@ class PostgreSQLStore:
     add_counts = staticmethod(add_counts)
     next_positions = staticmethod(next_positions)
     due_work = staticmethod(due_work)
+    on_hold = staticmethod(on_hold)
     maintain = staticmethod(maintain)
     problem = staticmethod(problem)
     reading = staticmethod(reading)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from django.db import connection
 
 from tasks_app.store.due_work import KEEP_LIVE_EVENTS_SECONDS, KEEP_STOPPED_NODES_DAYS, MAX_VALID_LEASE_SECONDS, DueWork
-from tasks_app.store.sql import DUE_WORK, DUE_WORK_FULL, HOLDERS, LOST
+from tasks_app.store.on_hold import OnHold
+from tasks_app.store.sql import DUE_WORK, DUE_WORK_FULL, HOLDERS, LOST, ON_HOLD
 from tasks_app.store.sqlite import clock
 
 WALL = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
@@ -19,18 +21,34 @@ _PARTS = {
     "clock": ":clock",
     "node": ":node",
     "array": "json_group_array(node)",
+    "handlers": "json_group_array(handler)",
     "no": "0",
     "longest": MAX_VALID_LEASE_SECONDS,
 }
 _RUNNING = {"holders": HOLDERS.format(**_PARTS), "lost": LOST.format(**_PARTS)}
 #: By `full`.
 STATEMENTS = {False: DUE_WORK.format(**_PARTS, **_RUNNING), True: DUE_WORK_FULL.format(**_PARTS, **_RUNNING)}
+READ_ON_HOLD = "SELECT" + ON_HOLD.format(**_PARTS)
 
 
 def due_work(node: str, full: bool) -> DueWork:
     """See Store."""
     bound = {"now": clock.seconds(), "clock": clock.clock_id(), "node": node}
+    now, next_due, holders, *rest = _row(STATEMENTS[full], bound)
+    found: list[Any] = [*map(bool, rest[:-2]), _on_hold(*rest[-2:])] if full else []
+    return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *found)
+
+
+def on_hold(node: str) -> OnHold:
+    """See Store."""
+    return _on_hold(*_row(READ_ON_HOLD, {"node": node}))
+
+
+def _row(statement: str, bound: dict[str, Any]) -> tuple[Any, ...]:
     with connection.wrap_database_errors:
         connection.ensure_connection()
-        [(now, next_due, holders, *rest)] = connection.connection.execute(STATEMENTS[full], bound).fetchall()
-    return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *map(bool, rest))
+        return tuple(connection.connection.execute(statement, bound).fetchone())
+
+
+def _on_hold(handlers: str, drained: int) -> OnHold:
+    return OnHold(frozenset(json.loads(handlers)), bool(drained))

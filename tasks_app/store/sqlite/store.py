@@ -6,7 +6,7 @@ from tasks_app.db.sqlite.write_lock import bare_writing, writing
 from tasks_app.store.sqlite.claim import claim, ready_types
 from tasks_app.store.sqlite.clock import clock_id, elapsed, moment, now, seconds
 from tasks_app.store.sqlite.counters import add_counts
-from tasks_app.store.sqlite.due_work import due_work
+from tasks_app.store.sqlite.due_work import due_work, on_hold
 from tasks_app.store.sqlite.fault import fault
 from tasks_app.store.sqlite.final import final_or_gone
 from tasks_app.store.sqlite.insert import insert, insert_rows, next_positions
@@ -49,6 +49,7 @@ class SQLiteStore:
     add_counts = staticmethod(add_counts)
     next_positions = staticmethod(next_positions)
     due_work = staticmethod(due_work)
+    on_hold = staticmethod(on_hold)
     maintain = staticmethod(maintain)
     problem = staticmethod(problem)
     reading = staticmethod(reading)

@@ -1,0 +1,119 @@
+"""`POST /api/handlers/{type}/pause` and `.../resume`: no task of a type starts, until it may again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tasks_app.api.callers import OPERATING, actor_of
+from tasks_app.api.errors import Invalid
+from tasks_app.api.handlers import EXAMPLE, NO_HANDLER, TYPE, HandlerObject, handler_in_path, handler_object
+from tasks_app.api.inputs import Faults, check_unknown
+from tasks_app.api.json_values import kind, shown
+from tasks_app.api.moments import lacks_an_offset, moment_of
+from tasks_app.api.parsers import body_of
+from tasks_app.api.tasks import API
+from tasks_app.lifecycle import PauseEnded, from_now, pause, pause_of, resume
+from tasks_app.lifecycle.pause import MAX_PAUSE_SECONDS
+
+FIELDS = ("until", "for")
+
+
+class PauseRequest(serializers.Serializer):
+    """When a pause ends by itself: one of the two, or neither."""
+
+    until = serializers.DateTimeField(
+        required=False, allow_null=True, help_text="A moment with an offset, by the database's clock."
+    )
+
+    def get_fields(self) -> dict[str, Any]:
+        """`for` is a word of Python."""
+        seconds = serializers.FloatField(
+            required=False, allow_null=True, max_value=MAX_PAUSE_SECONDS, help_text="Seconds from now, more than 0."
+        )
+        return {**super().get_fields(), "for": seconds}
+
+
+_PAUSED = {**EXAMPLE, "paused": {"by": "deploy", "since": "2026-01-31T09:00:00.000000Z", "until": None}}
+_EXAMPLES = [
+    OpenApiExample("until it is resumed", {}, request_only=True),
+    OpenApiExample("for two hours", {"for": 7200}, request_only=True),
+    OpenApiExample("until a moment", {"until": "2026-01-31T11:00:00Z"}, request_only=True),
+    OpenApiExample("paused", _PAUSED, response_only=True, status_codes=["200"]),
+]
+
+
+class PauseView(API):
+    """`POST /api/handlers/{type}/pause`."""
+
+    scopes = OPERATING
+
+    @extend_schema(
+        operation_id="pause_handler",
+        tags=["handlers"],
+        parameters=[TYPE],
+        request=PauseRequest,
+        responses={200: OpenApiResponse(HandlerObject, "The handler, now paused."), 404: NO_HANDLER},
+        examples=_EXAMPLES,
+    )
+    def post(self, request: Request, type: str) -> Response:
+        """Pause a handler. Its tasks are accepted and wait; none starts later than 2 s after the answer, on any worker,
+        over restarts. Running tasks go on. If it is paused already, the end of the pause is replaced."""
+        handler = handler_in_path(request, type)
+        until = _end_of(body_of(request) if request._request.body.strip() else {})
+        try:
+            paused = pause(handler.name, actor_of(request), until)
+        except PauseEnded as ended:
+            raise Invalid([("until", f"until must be in the future: {ended}")]) from None
+        return Response(handler_object(handler, paused))
+
+
+class ResumeView(API):
+    """`POST /api/handlers/{type}/resume`."""
+
+    scopes = OPERATING
+
+    @extend_schema(
+        operation_id="resume_handler",
+        tags=["handlers"],
+        parameters=[TYPE],
+        request=None,
+        responses={200: OpenApiResponse(HandlerObject, "The handler, which is not paused."), 404: NO_HANDLER},
+        examples=[OpenApiExample("resumed", EXAMPLE, response_only=True, status_codes=["200"])],
+    )
+    def post(self, request: Request, type: str) -> Response:
+        """Resume a handler. Its tasks start within a second. If it is not paused, nothing changes."""
+        handler = handler_in_path(request, type)
+        resume(handler.name, actor_of(request))
+        return Response(handler_object(handler, pause_of(handler.name)))
+
+
+def _end_of(body: Any) -> datetime | None:
+    """When the pause of a request's body ends by itself. Raises Invalid with every fault at once."""
+    if not isinstance(body, dict):
+        raise Invalid([("", f'the body must be a JSON object such as {{"for": 7200}}, or empty, not {kind(body)}')])
+    faults: Faults = []
+    check_unknown(body, FIELDS, "field", faults)
+    until, seconds = body.get("until"), body.get("for")
+    if until is not None and seconds is not None:
+        faults.append(("for", "until and for are both given; give one of them"))
+    moment = moment_of(until) if isinstance(until, str) else None
+    if until is not None and moment is None:
+        why = ""
+        if isinstance(until, str) and lacks_an_offset(until):
+            why = "; the offset is missing: write Z for UTC, or one such as +01:00"
+        elif type(until) in (int, float):
+            why = "; did you mean for?"
+        valid = 'a time with an offset such as "2026-01-31T09:00:00Z"'
+        faults.append(("until", f"until must be {valid}, not {shown(until)}{why}"))
+    if seconds is not None and not (type(seconds) in (int, float) and 0 < seconds <= MAX_PAUSE_SECONDS):
+        valid = f"a number of seconds, more than 0 and at most {MAX_PAUSE_SECONDS:,}"
+        faults.append(("for", f"for must be {valid}, not {shown(seconds)}"))
+    if faults:
+        raise Invalid(faults)
+    return moment if seconds is None else from_now(seconds)

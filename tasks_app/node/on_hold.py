@@ -1,0 +1,97 @@
+"""The types that a node must not start tasks of, as it last read them."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Collection, Set
+from typing import NamedTuple
+
+from django.db import DatabaseError
+
+from tasks_app.lifecycle import OnHold, on_hold
+from tasks_app.store import clock
+
+#: A paused type starts no task later than this after the pause was committed. A claim ends at most this long after the
+#: reading that it relies on was sent; otherwise its tasks are checked again before they start.
+MAX_DELAY_SECONDS = 2.0
+#: A claim is not sent with an older reading: the rest is for the claim itself. Heartbeats read every second.
+MAX_AGE_SECONDS = 1.5
+
+
+class HoldReading(NamedTuple):
+    """`types`: all of the node's if it is drained. `at`: when the reading was sent, on `clock.elapsed`."""
+
+    types: Set[str] = frozenset()
+    drained: bool = False
+    at: float = -math.inf
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was sent."""
+        return clock.elapsed() - self.at
+
+    @property
+    def too_old(self) -> bool:
+        """True if no claim may rely on it."""
+        return self.age > MAX_AGE_SECONDS
+
+
+class TypesOnHold:
+    """Pauses and the node's drain. Heartbeat and dispatcher read them, each on its own connection."""
+
+    def __init__(self, node: str, types: Collection[str], mark_ready: Callable[[str], None]) -> None:
+        """`types`: those that this node serves. `mark_ready`: gets each type that is no longer on hold."""
+        self._node, self._types, self._mark_ready = node, frozenset(types), mark_ready
+        self._lock = threading.Lock()
+        #: Written under the lock.
+        self._last = HoldReading()
+        #: Written by the dispatcher.
+        self._drained = False
+
+    @property
+    def last(self) -> HoldReading:
+        """The last reading. Thread-safe."""
+        return self._last
+
+    def read(self) -> None:
+        """Read them now. Raises DatabaseError."""
+        at = clock.elapsed()
+        self.update(on_hold(self._node), at)
+
+    def update(self, found: OnHold, at: float) -> None:
+        """What a statement that was sent at `at` has read. Thread-safe."""
+        types = self._types if found.drained else self._types & found.paused
+        with self._lock:
+            before = self._last
+            if at < before.at:
+                return
+            self._last = HoldReading(types, found.drained, at)
+        for name in before.types - types:
+            self._mark_ready(name)
+
+    def between_claims(self) -> HoldReading:
+        """The last reading, for the dispatcher: no claim is in progress, and the next one relies on this reading or a
+        later one."""
+        last = self._last
+        self._drained = last.drained
+        return last
+
+    def drained(self) -> bool:
+        """True once the node claims nothing more because an operator drains it. Thread-safe."""
+        return self._drained
+
+    def not_to_start(self, relied_on: HoldReading) -> Set[str]:
+        """After a claim: the types whose tasks must go back unstarted.
+
+        None if the claim was quick. A claim that hung may have been committed long after a pause; if the pauses cannot
+        be read then, no task of it is started.
+        """
+        if relied_on.age <= MAX_DELAY_SECONDS:
+            return frozenset()
+        if self._last.age > MAX_DELAY_SECONDS:
+            try:
+                self.read()
+            except DatabaseError:
+                return self._types
+        return self._last.types

@@ -1,0 +1,149 @@
+"""Pause and resume, drain and undrain in the admin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from tasks_app.admin.dashboard import board
+from tasks_app.lifecycle import submit
+from tasks_app.models import AuditEntry, HandlerPause, Node
+from tests.admin.conftest import logged_in
+from tests.admin.rows import HOSTILE, staff, task
+from tests.admin.test_dashboard import node
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db]
+
+PAUSES = "/admin/tasks_app/handlerpause/"
+PAUSE, RESUME = f"{PAUSES}pause/?handler=echo", f"{PAUSES}resume/?handler=echo"
+ONE = "/admin/tasks_app/node/one"
+
+
+def audited() -> list[tuple[str, str, str, str]]:
+    return list(AuditEntry.objects.order_by("pk").values_list("actor", "via", "action", "target"))
+
+
+def test_a_handlers_row_has_a_link_that_pauses_it_after_a_question(admin: Client) -> None:
+    submit("echo")
+    assert PAUSE in admin.get("/admin/").text
+    asked = admin.get(PAUSE)
+    assert "Pause echo?" in asked.text and "1 of its tasks wait, 0 run." in asked.text
+    assert not HandlerPause.objects.exists()
+    done = admin.post(PAUSE, {"until": ""}, follow=True)
+    assert "Paused echo: none of its tasks starts later than 2 seconds from now." in done.text
+    assert HandlerPause.objects.get().paused_by == "ada" and audited() == [("ada", "admin", "pause", "echo")]
+
+
+def test_a_pause_is_shown_with_who_and_since_when_and_resumed_after_a_question(admin: Client) -> None:
+    admin.post(PAUSE, {"until": "2100-01-31T09:00"})
+    page = admin.get("/admin/").text
+    since = f"{HandlerPause.objects.get().paused_at:%Y-%m-%d %H:%M:%S}"
+    assert f"by ada, since {since}, until 2100-01-31 09:00:00" in page and RESUME in page
+    assert "ada" in admin.get(PAUSES).text and "2100-01-31 09:00:00 UTC" in admin.get(PAUSES).text
+    assert "<strong>It is paused</strong> by ada" in admin.get(PAUSE).text
+    assert "Resume echo?" in admin.get(RESUME).text and HandlerPause.objects.exists()
+    assert "Resumed echo: its tasks start." in admin.post(RESUME, follow=True).text
+    assert not HandlerPause.objects.exists()
+    assert "Not paused: echo." in admin.post(RESUME, follow=True).text
+
+
+def test_a_bad_end_is_said_in_the_form_and_pauses_nothing(admin: Client) -> None:
+    for text, said in (("2020-01-31T09:00", "has passed: by the database"), ("soon", "Enter a valid date/time.")):
+        assert said in admin.post(PAUSE, {"until": text}).text
+    assert not HandlerPause.objects.exists()
+
+
+def test_a_handler_that_nothing_knows_is_refused_in_a_sentence(admin: Client) -> None:
+    for verb in ("pause", "resume"):
+        page = admin.post(f"{PAUSES}{verb}/?handler=%3Cb%3E", follow=True)
+        assert "nothing was done" in page.text and "<b>" not in page.text
+        assert admin.get(f"{PAUSES}{verb}/").status_code == 200
+    assert audited() == []
+
+
+@pytest.mark.parametrize("name", [HOSTILE, "", "a/b?c&d#e", "‮", "ä" * 100])
+def test_a_type_of_any_name_can_be_paused_from_its_row(admin: Client, name: str) -> None:
+    task(task_type=name)
+    [row] = [row for row in board().handlers if f"handler={name[:1]}"[:8] in row.switch and row.tasks[0].number == "1"]
+    assert admin.post(row.switch, {"until": ""}).status_code == 302
+    assert HandlerPause.objects.get().handler == name
+    page = admin.get("/admin/").text
+    assert HOSTILE not in page and "paused" in page
+
+
+def test_a_pause_that_has_ended_is_not_listed(admin: Client) -> None:
+    HandlerPause.objects.create(handler="echo", paused_at=timezone.now(), paused_by="alice", until=timezone.now())
+    assert "alice" not in admin.get(PAUSES).text and "alice" not in admin.get("/admin/").text
+
+
+def test_a_viewer_sees_pauses_and_drains_and_changes_nothing() -> None:
+    viewer = logged_in(staff("vic", "view_task", "view_node"))
+    node("one", pools={})
+    HandlerPause.objects.create(handler="echo", paused_at=timezone.now(), paused_by="alice")
+    assert "alice" in viewer.get(PAUSES).text
+    for page in ("/admin/", PAUSES, f"{ONE}/change/"):
+        text = viewer.get(page).text
+        assert "handler=" not in text and "/drain/" not in text
+    for address in (PAUSE, RESUME, f"{ONE}/drain/", f"{ONE}/undrain/"):
+        assert viewer.get(address).status_code == 403
+        assert viewer.post(address, {"until": ""}).status_code == 403
+    assert HandlerPause.objects.count() == 1 and not Node.objects.get().drained and audited() == []
+
+
+def test_change_is_the_permission_to_pause_and_to_drain() -> None:
+    operator = logged_in(staff("otto", "change_task", "view_node"))
+    node("one", pools={})
+    submit("echo")
+    assert PAUSE in operator.get("/admin/").text
+    assert operator.post(PAUSE, {"until": ""}).status_code == 302
+    assert RESUME in operator.get(PAUSES).text
+    assert operator.post(f"{ONE}/drain/").status_code == 302
+    assert HandlerPause.objects.exists() and Node.objects.get().drained
+
+
+def test_without_a_permission_on_tasks_pauses_are_not_shown() -> None:
+    user = logged_in(staff("nina"))
+    assert user.get(PAUSES).status_code == 403 and user.post(PAUSE).status_code == 403
+
+
+def test_without_a_login_or_a_token_nothing_is_done() -> None:
+    node("one", pools={})
+    user: Any = staff("otto", "change_task")
+    for address in (PAUSE, RESUME, f"{ONE}/drain/", f"{ONE}/undrain/"):
+        assert Client(SERVER_NAME="localhost").post(address).headers["Location"].startswith("/admin/login/")
+        strict = Client(SERVER_NAME="localhost", enforce_csrf_checks=True)
+        strict.force_login(user)
+        assert strict.post(address, {"until": ""}).status_code == 403
+    assert not HandlerPause.objects.exists() and audited() == []
+
+
+def test_a_node_is_drained_and_undrained_from_its_page_after_a_question(admin: Client) -> None:
+    node("one", pools={})
+    task("processing", node="one")
+    assert f"{ONE}/drain/" in admin.get(f"{ONE}/change/").text
+    asked = admin.get(f"{ONE}/drain/").text
+    assert "Drain one?" in asked and "1 tasks run on it." in asked and not Node.objects.get().drained
+    page = admin.post(f"{ONE}/drain/", follow=True).text
+    assert "Drained one." in page and "drain asked for" in page and f"{ONE}/undrain/" in page
+    Node.objects.update(draining=True)
+    assert "drained, 1 runs" in admin.get(f"{ONE}/change/").text
+    assert "Nothing changed: one was drained before." in admin.post(f"{ONE}/drain/", follow=True).text
+    assert "Undrained one." in admin.post(f"{ONE}/undrain/", follow=True).text
+    assert audited() == [("ada", "admin", "drain", "one"), ("ada", "admin", "undrain", "one")]
+
+
+def test_an_empty_node_says_so_on_its_page_and_on_the_dashboard(admin: Client) -> None:
+    node("one", pools={}, draining=True, drain_requested_at=timezone.now(), drain_requested_by="alice")
+    assert "drained, empty" in admin.get(f"{ONE}/change/").text
+    assert "drained, empty" in admin.get("/admin/tasks_app/node/").text
+    assert "drained, empty" in admin.get("/admin/").text
+
+
+def test_a_node_that_has_ended_has_no_button_and_cannot_be_drained(admin: Client) -> None:
+    node("one", pools={}, stopped_at=timezone.now())
+    assert "/drain/" not in admin.get(f"{ONE}/change/").text
+    assert "Node one has ended: nothing was done" in admin.post(f"{ONE}/drain/", follow=True).text
+    assert "nothing was done" in admin.post("/admin/tasks_app/node/%3Cb%3E/drain/", follow=True).text

@@ -1,0 +1,73 @@
+"""What an operator does during the chaos: pauses a type and resumes it, drains a node and undrains it."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+
+from testkit.process import Process, until
+from tests.chaos.fault import Fault, Throw
+from tests.chaos.hold import Hold
+from tests.chaos.scene import TYPES, Scene
+
+#: How long a call or a command is repeated while servers are away.
+PATIENCE_SECONDS = 90.0
+#: What a command says if its node has ended meanwhile.
+ENDED = ("has ended", "was killed or is silent", "no node is named")
+
+
+def of_operator(scene: Scene) -> list[Fault]:
+    """One pause and one drain at a time."""
+
+    def pause(throw: Throw) -> str:
+        name = throw.chance.choice(TYPES)
+        since = _call(scene, throw, f"/api/handlers/{name}/pause")
+        throw.hold(throw.between(3, 8))
+        over = time.time()
+        _call(scene, throw, f"/api/handlers/{name}/resume")
+        scene.holds.append(Hold("pause", name, since, over))
+        return f"{name} for {over - since:.1f} s"
+
+    def drain(throw: Throw) -> str:
+        known = sorted(scene.pools())
+        if not known:
+            return "no node lives"
+        name = throw.chance.choice(known)
+        since = _command(scene, "drain", name)
+        if since is None:
+            return f"{name} had ended"
+        throw.hold(throw.between(3, 8))
+        over = time.time()
+        _command(scene, "undrain", name)
+        scene.holds.append(Hold("drain", name, since, over))
+        return f"{name} for {over - since:.1f} s"
+
+    return [Fault("operator.pause", "types", pause), Fault("operator.drain", "drained node", drain)]
+
+
+def _call(scene: Scene, throw: Throw, path: str) -> float:
+    """Call until it is answered with 200. Returns when."""
+
+    def answered() -> bool:
+        try:
+            return httpx.post(throw.chance.choice(scene.addresses) + path, timeout=30).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    until(answered, PATIENCE_SECONDS, path)
+    return time.time()
+
+
+def _command(scene: Scene, verb: str, node: str) -> float | None:
+    """Run a command until it succeeds. Returns when; None if the node has ended."""
+    said: list[str] = []
+
+    def done() -> bool:
+        process = Process(scene.home, scene.environment(), "manage.py", verb, node)
+        code = process.ends()
+        said[:] = [process.said()]
+        return code == 0 or any(words in said[0] for words in ENDED)
+
+    until(done, PATIENCE_SECONDS, lambda: f"{verb} {node}: {said}")
+    return None if any(words in said[0] for words in ENDED) else time.time()

@@ -1,0 +1,29 @@
+"""Who pauses by an API key, and which types it can pause."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks_app.models import ApiKey, AuditEntry, HandlerPause
+from tests.keys.rows import Holder
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+PAUSE, RESUME = "/api/handlers/echo/pause", "/api/handlers/echo/resume"
+
+
+def test_the_name_of_the_key_is_who_paused() -> None:
+    holder = Holder("night shift", scopes=["operate"])
+    assert holder.ask("POST", PAUSE, "").json()["paused"]["by"] == "night shift"
+    assert AuditEntry.objects.get().actor == "night shift" and AuditEntry.objects.get().via == "api"
+    ApiKey.objects.all().delete()
+    assert HandlerPause.objects.get().paused_by == "night shift"
+
+
+def test_for_a_key_with_types_another_type_does_not_exist() -> None:
+    holder = Holder(types=["prime"])
+    for path in (PAUSE, RESUME):
+        answer = holder.ask("POST", path, "")
+        assert (answer.status_code, "echo, " in answer.json()["error"]) == (404, False)
+    assert not HandlerPause.objects.exists()
+    assert holder.ask("POST", "/api/handlers/prime/pause", "").status_code == 200

@@ -1,0 +1,135 @@
+"""pause and resume: the row, its end, the audit log."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from tasks_app.audit.actor import Actor
+from tasks_app.lifecycle import PauseEnded, UnknownHandler, from_now, pause, pause_of, resume, submit
+from tasks_app.models import AuditEntry, HandlerPause
+from tasks_app.store import clock
+from tests.lifecycle.kit import row, submitted, together
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+
+ALICE, BOB = Actor("admin", "alice"), Actor("command", "bob")
+
+
+def audited() -> list[tuple[str, str, str, str]]:
+    return list(AuditEntry.objects.order_by("pk").values_list("actor", "via", "action", "target"))
+
+
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The types of the notifications that `resume` sends."""
+    found: list[str] = []
+    monkeypatch.setattr(sys.modules[resume.__module__], "notify", lambda name, priority: found.append(name))
+    return found
+
+
+def test_a_pause_says_who_since_when_and_until_when() -> None:
+    before = clock.moment()[1]
+    until = from_now(60.0)
+    paused = pause("echo", ALICE, until)
+    assert before <= paused.paused_at <= clock.moment()[1]
+    stored = pause_of("echo")
+    assert stored is not None
+    assert (stored.paused_by, stored.paused_at, stored.until) == ("alice", paused.paused_at, until)
+    assert audited() == [("alice", "admin", "pause", "echo")]
+
+
+def test_pausing_again_replaces_the_end_and_keeps_the_moment() -> None:
+    first = pause("echo", ALICE, from_now(60.0))
+    pause("echo", BOB)
+    stored = HandlerPause.objects.get()
+    assert (stored.paused_by, stored.paused_at, stored.until) == ("bob", first.paused_at, None)
+    assert [each[0] for each in audited()] == ["alice", "bob"]
+
+
+def test_pausing_again_without_a_change_changes_and_records_nothing() -> None:
+    pause("echo", ALICE)
+    pause("echo", BOB)
+    assert HandlerPause.objects.get().paused_by == "alice"
+    assert len(audited()) == 1
+
+
+def test_a_pause_ends_by_itself_and_a_new_one_begins_then() -> None:
+    old = clock.moment()[1] - timedelta(hours=1)
+    HandlerPause.objects.create(handler="echo", paused_at=old, paused_by="alice", until=old + timedelta(minutes=1))
+    assert pause_of("echo") is None
+    assert pause("echo", BOB).paused_at > old + timedelta(minutes=59)
+    assert pause_of("echo") is not None
+
+
+def test_an_end_that_has_passed_is_refused() -> None:
+    with pytest.raises(PauseEnded, match="has passed: by the database's clock it is"):
+        pause("echo", ALICE, clock.moment()[1])
+    assert pause_of("echo") is None and audited() == []
+
+
+def test_resume_ends_a_pause_tells_the_nodes_and_does_nothing_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    notified = sent(monkeypatch)
+    pause("echo", ALICE)
+    assert resume("echo", BOB)
+    assert not resume("echo", BOB)
+    assert pause_of("echo") is None
+    assert audited() == [("alice", "admin", "pause", "echo"), ("bob", "command", "resume", "echo")]
+    assert notified == ["echo"]
+
+
+def test_resuming_what_has_resumed_itself_records_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    notified = sent(monkeypatch)
+    old = clock.moment()[1] - timedelta(hours=1)
+    HandlerPause.objects.create(handler="echo", paused_at=old, paused_by="alice", until=old)
+    assert not resume("echo", BOB)
+    assert not HandlerPause.objects.exists() and audited() == [] and notified == []
+
+
+@pytest.mark.parametrize("verb", [pause, resume])
+def test_a_type_that_nothing_knows_is_refused_with_those_that_exist(verb: Any) -> None:
+    with pytest.raises(UnknownHandler) as refused:
+        verb("ecoh", ALICE)
+    assert "echo" in refused.value.known
+    assert audited() == []
+
+
+def test_a_type_that_only_has_tasks_can_be_paused_and_resumed() -> None:
+    submit("removed")
+    assert pause("removed", ALICE).handler == "removed"
+    assert resume("removed", ALICE)
+
+
+def test_a_type_that_is_only_paused_can_be_resumed() -> None:
+    HandlerPause.objects.create(handler="gone", paused_at=clock.moment()[1], paused_by="alice")
+    assert resume("gone", ALICE)
+
+
+@pytest.mark.parametrize("verb", [pause, resume])
+def test_without_its_line_in_the_audit_log_nothing_is_done(verb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if verb is resume:
+        pause("echo", ALICE)
+
+    def fail(*args: object, **details: object) -> None:
+        raise OperationalError("the disk is full")
+
+    monkeypatch.setattr(sys.modules[verb.__module__], "record", fail)
+    with pytest.raises(OperationalError):
+        verb("echo", BOB)
+    assert (pause_of("echo") is not None) == (verb is resume)
+
+
+def test_pauses_and_resumes_at_the_same_time_leave_one_row_or_none() -> None:
+    for _ in range(10):
+        together(*[lambda: pause("echo", ALICE, from_now(60.0))] * 3, *[lambda: resume("echo", BOB)] * 2)
+        assert HandlerPause.objects.count() in (0, 1)
+        resume("echo", BOB)
+
+
+def test_a_paused_types_tasks_are_accepted_and_stay_pending() -> None:
+    pause("echo", ALICE)
+    [task] = submitted(50)
+    assert row(task).status == "pending"

@@ -1,0 +1,77 @@
+"""What `pause`, `resume`, `drain` and `undrain` say; with real nodes: tests/system/test_pauses.py."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from tasks_app.audit.system_account import system_account
+from tasks_app.models import AuditEntry, HandlerPause, Node
+from tasks_app.store import clock
+from tests.metrics.work import node
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+
+
+def run(*words: str) -> str:
+    out = StringIO()
+    call_command(*words, stdout=out)
+    return out.getvalue()
+
+
+def audited() -> list[tuple[str, str, str]]:
+    return list(AuditEntry.objects.order_by("pk").values_list("via", "action", "target"))
+
+
+def test_pause_and_resume_say_what_they_did_and_record_it_as_the_system_account() -> None:
+    assert "echo is paused until 2" in run("pause", "echo", "--for", "2h")
+    until = HandlerPause.objects.get().until
+    assert until is not None and 7100 < (until - clock.moment()[1]).total_seconds() <= 7200
+    assert "echo is paused until manage.py resume echo: none of its tasks starts later than 2 s" in run("pause", "echo")
+    assert run("resume", "echo") == "echo is resumed\n"
+    assert run("resume", "echo") == "echo was not paused\n"
+    assert audited() == [("command", "pause", "echo"), ("command", "pause", "echo"), ("command", "resume", "echo")]
+    assert set(AuditEntry.objects.values_list("actor", flat=True)) == {system_account().name}
+
+
+@pytest.mark.parametrize("length", ["2", "2x", "0s", "-1h", "366d", "2h30m", "", "٣h"])
+def test_a_bad_length_is_refused(length: str) -> None:
+    with pytest.raises(CommandError, match="must be a number and s, m, h or d, as in 2h"):
+        run("pause", "echo", f"--for={length}")
+    assert not HandlerPause.objects.exists()
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume"])
+def test_an_unknown_type_is_refused_with_those_that_exist(verb: str) -> None:
+    with pytest.raises(CommandError, match=r"no handler is named 'ecoh'; there are .*; did you mean 'echo'\?"):
+        run(verb, "ecoh")
+    assert audited() == []
+
+
+def test_drain_and_undrain_say_what_they_did() -> None:
+    node("one", draining=True)
+    assert "one takes no more tasks, until manage.py undrain one or the end of its process" in run("drain", "one")
+    assert run("drain", "one", "--wait").endswith("one is empty\n")
+    assert run("undrain", "one") == "one takes tasks again\n"
+    assert run("undrain", "one") == "one was not drained\n"
+    assert audited() == [("command", "drain", "one"), ("command", "undrain", "one")]
+
+
+def test_a_wait_ends_if_the_node_is_silent() -> None:
+    node("one", seen_before=300.0)
+    assert "one was killed or is silent, and others take over its tasks: it runs no task" in run(
+        "drain", "one", "--wait"
+    )
+    assert Node.objects.get().drained
+
+
+@pytest.mark.parametrize("verb", ["drain", "undrain"])
+def test_an_unknown_node_is_refused_with_those_that_live(verb: str) -> None:
+    node("host-1")
+    with pytest.raises(
+        CommandError, match=r"no node is named 'host'; the living nodes are host-1; did you mean 'host-1'\?"
+    ):
+        run(verb, "host")
+    assert audited() == []

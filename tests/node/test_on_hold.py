@@ -1,0 +1,186 @@
+"""What a node must not start: paused types, and all types of a drained node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, OperationalError
+from django.utils import timezone
+
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.lifecycle import ClaimedTask, OnHold, claim
+from tasks_app.models import HandlerPause, Node
+from tasks_app.node import claimer as module
+from tasks_app.node import on_hold
+from tasks_app.node.claimer import Claimer
+from tasks_app.node.on_hold import MAX_AGE_SECONDS, MAX_DELAY_SECONDS, TypesOnHold
+from tasks_app.store import clock
+from tasks_app.store.current import store
+from tests.lifecycle.kit import row, submitted
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+
+TYPES = ("echo", "resize")
+
+
+class Parts:
+    """A claimer of the node `node` with a clock that is set by hand, and what it is made of."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.marked: list[str] = []
+        self.types = TypesOnHold("node", TYPES, self.marked.append)
+        handlers = {name: Handler(name=name, command=("cat",)) for name in TYPES}
+        self.claimer = Claimer("node", handlers, "fifo", store().single_writer, self.types)
+        self.during_claim: Callable[[], object] = lambda: None
+
+    def claim(self, *more: Any) -> list[ClaimedTask]:
+        """In place of the verb: the claim, and then what happens before its answer arrives."""
+        found = claim(*more)
+        self.during_claim()
+        return found
+
+    def taken(self) -> list[str]:
+        return sorted(task.task_type for task in self.claimer.claim(dict.fromkeys(TYPES, 5), None).tasks)
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> Parts:
+    found = Parts()
+    monkeypatch.setattr(clock, "elapsed", lambda: found.now)
+    monkeypatch.setattr(module, "claim", found.claim)
+    return found
+
+
+def pause(*names: str) -> None:
+    for name in names:
+        HandlerPause.objects.create(handler=name, paused_at=timezone.now(), paused_by="alice")
+
+
+def drained_node() -> None:
+    now = timezone.now()
+    Node.objects.create(
+        name="node", lock_domain="", started_at=now, seen_at=now, seen=0.0, clock="", digest="", drain_requested_at=now
+    )
+
+
+def test_the_first_claim_of_a_node_knows_the_pauses(parts: Parts) -> None:
+    submitted(50, 50)
+    submitted(50, task_type="resize")
+    pause("echo")
+    assert parts.taken() == ["resize"]
+
+
+def test_a_drained_node_claims_nothing(parts: Parts) -> None:
+    submitted(50)
+    drained_node()
+    assert parts.taken() == []
+
+
+def test_a_claim_relies_on_no_reading_that_is_too_old(parts: Parts) -> None:
+    submitted(50)
+    parts.types.read()
+    pause("echo")
+    parts.now += MAX_AGE_SECONDS + 0.01
+    assert parts.taken() == []
+
+
+def test_a_fresh_reading_is_not_read_again(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted(50)
+    parts.types.read()
+    monkeypatch.setattr(on_hold, "on_hold", lambda node: pytest.fail("it was read again"))
+    parts.now += MAX_AGE_SECONDS - 0.01
+    assert parts.taken() == ["echo"]
+
+
+def test_a_node_that_cannot_read_the_pauses_claims_nothing(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    [task] = submitted(50)
+
+    def fail(node: str) -> OnHold:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(on_hold, "on_hold", fail)
+    with pytest.raises(DatabaseError):
+        parts.taken()
+    assert row(task).status == "pending"
+
+
+def test_of_a_quick_claim_everything_starts(parts: Parts) -> None:
+    submitted(50)
+
+    def a_moment_later() -> None:
+        parts.now += MAX_DELAY_SECONDS - 0.01
+        parts.types.update(OnHold(frozenset({"echo"})), parts.now)  # the heartbeat has read a new pause
+
+    parts.during_claim = a_moment_later
+    found = parts.claimer.claim({"echo": 1}, None)
+    assert len(found.tasks) == 1 and not found.not_to_start
+
+
+def test_of_a_claim_that_hung_nothing_of_a_paused_type_starts(parts: Parts) -> None:
+    submitted(50)
+    submitted(50, task_type="resize")
+
+    def long_after() -> None:
+        pause("echo")
+        parts.now += MAX_DELAY_SECONDS + 0.01
+
+    parts.during_claim = long_after
+    found = parts.claimer.claim(dict.fromkeys(TYPES, 5), None)
+    assert len(found.tasks) == 2 and found.not_to_start == {"echo"}
+
+
+def test_a_claim_that_hung_is_checked_against_what_the_heartbeat_has_read_meanwhile(parts: Parts) -> None:
+    submitted(50)
+
+    def long_after() -> None:
+        parts.now += MAX_DELAY_SECONDS + 0.01
+        parts.types.update(OnHold(frozenset({"echo"})), parts.now)
+
+    parts.during_claim = long_after
+    assert parts.claimer.claim({"echo": 1}, None).not_to_start == {"echo"}
+
+
+def test_of_a_claim_that_hung_nothing_starts_if_the_pauses_cannot_be_read(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted(50)
+
+    def fail(node: str) -> OnHold:
+        raise OperationalError("away")
+
+    def long_after() -> None:
+        parts.now += MAX_DELAY_SECONDS + 0.01
+        monkeypatch.setattr(on_hold, "on_hold", fail)
+
+    parts.during_claim = long_after
+    assert parts.claimer.claim({"echo": 1}, None).not_to_start == set(TYPES)
+
+
+def test_a_type_that_is_no_longer_on_hold_is_marked_ready(parts: Parts) -> None:
+    parts.types.update(OnHold(frozenset({"echo", "other"})), 1.0)
+    parts.types.update(OnHold(frozenset({"other"})), 2.0)
+    assert parts.marked == ["echo"]
+    parts.types.update(OnHold(drained=True), 3.0)
+    assert parts.types.last.types == set(TYPES)
+    parts.types.update(OnHold(), 4.0)
+    assert sorted(parts.marked) == ["echo", "echo", "resize"]
+
+
+def test_a_reading_does_not_replace_a_later_one(parts: Parts) -> None:
+    parts.types.update(OnHold(frozenset({"echo"})), 2.0)
+    parts.types.update(OnHold(), 1.0)
+    assert parts.types.last.types == {"echo"} and parts.marked == []
+
+
+def test_a_node_is_drained_once_no_claim_relies_on_an_earlier_reading(parts: Parts) -> None:
+    parts.types.between_claims()
+    parts.types.update(OnHold(drained=True), 1.0)
+    assert not parts.types.drained()  # a claim may be in progress
+    parts.types.between_claims()
+    assert parts.types.drained()
+    parts.types.update(OnHold(), 2.0)
+    parts.types.between_claims()
+    assert not parts.types.drained()
