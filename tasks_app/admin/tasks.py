@@ -136,13 +136,15 @@ class TaskAdmin(Editing):
             "buttons": [(task_action.name, f"admin:tasks_app_task_{task_action.name}") for task_action in buttons],
             "edit": self._editable(request, task),
             "media": self.media,
-            "live_from": None if is_final(task) else start(task),
+            "live_from": start(task) if sees_payloads(request) and not is_final(task) else None,
         }
         return TemplateResponse(request, "taskdaemon/task.html", context)
 
     def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """What has happened since the event `after`, for the script of the task's page."""
+        """What has happened since the event `after`, for the script of the task's page: its log is among it."""
         task = self._visible_task(request, object_id)
+        if not sees_payloads(request):
+            raise PermissionDenied
         if task is None:
             return JsonResponse({"error": "Task not found"}, status=404)
         try:

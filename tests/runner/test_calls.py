@@ -116,6 +116,9 @@ def test_a_timeout_says_what_was_written_instead_of_a_reply(new_caller: NewCalle
 def test_a_timeout_says_that_nothing_was_written_or_no_line_end(new_caller: NewCaller) -> None:
     caller = new_caller(start_timeout=0.0)
     caller.ask("echo")
+    caller_said = caller.ask("raw", timeout=0.4, raw='{"progress": 0.1}\n{"progress": 0.2}').outcome
+    assert str(caller_said) == 'no reply within 0.4 s: the handler\'s last progress was {"progress": 0.2}'
+    caller.ask("echo")
     silence = "no reply within 0.4 s and nothing on stdout: is stdout flushed after each line?"
     assert str(caller.ask("sleep", timeout=0.4).outcome) == silence
     caller.ask("echo")

@@ -49,10 +49,13 @@ def test_a_running_call_is_followed_and_its_result_has_the_rest(caller: Caller) 
 
 
 def test_the_output_of_a_call_begins_with_that_call(caller: Caller) -> None:
-    caller.ask("print_first")
+    slot, call = caller.begin({"do": "says", "seconds": 0.2}, timeout=60.0)
+    earlier = follow(caller, slot, call)
+    caller.result(call)
     slot, call = caller.begin({"do": "says", "seconds": 1}, timeout=60.0)
     follower = follow(caller, slot, call)
     result = caller.result(call)
+    assert follower.live is not earlier.live
     assert result.live is follower.live and follower.text("stdout", over=True) == "first\nlast\n"
 
 

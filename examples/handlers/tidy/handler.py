@@ -1,7 +1,11 @@
-"""tidy: works for `seconds` with a temporary folder, which it also removes if a cancel or its timeout stops it."""
+"""tidy: works for `seconds` with a temporary folder, which it also removes if a cancel or its timeout stops it.
+
+It prints its progress each second.
+"""
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import tempfile
@@ -25,6 +29,7 @@ def handle(task: Task) -> Result:
             for second in range(seconds):
                 Path(folder, str(second)).touch()
                 time.sleep(1)
+                print(json.dumps({"progress": {"done": second + 1, "total": seconds}}), flush=True)
             return Success({"files": seconds})
     finally:
         print("cleaned up", file=sys.stderr, flush=True)

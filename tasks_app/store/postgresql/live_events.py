@@ -10,15 +10,14 @@ from tasks_app.db.postgresql.prepared import prepared
 from tasks_app.store.live_events import LiveEvents, rows_of
 
 _COLUMNS = "task_id, attempt, sequence, kind, body, container, at"
-# Each task is looked up by its key: LATERAL with a lock is not turned into a join, and coalesce() keeps the planner
-# from the index of running tasks. The lock keeps a rescue from ending the attempt before the rows are committed. It
-# holds up no settle, and nothing is waited for.
+# Only a running task has a node. Each is looked up by its key: LATERAL with a lock is not turned into a join. The lock
+# keeps a rescue from ending the attempt before the rows are committed. It holds up no settle, and waits for nothing.
 ADD = f"""
 WITH held AS (
   SELECT d.id, d.attempt FROM json_to_recordset($1::json) AS d(id uuid, attempt int)
   CROSS JOIN LATERAL (
     SELECT FROM taskdaemon_task AS task
-    WHERE task.id = d.id AND coalesce(task.status) = 'processing' AND task.attempts = d.attempt AND task.node = $3::text
+    WHERE task.id = d.id AND task.attempts = d.attempt AND task.node = $3::text
     FOR KEY SHARE SKIP LOCKED
   ) AS running
 ), added AS (

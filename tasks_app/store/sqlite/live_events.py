@@ -14,7 +14,7 @@ from tasks_app.store.new_task import encode
 HELD = """
 SELECT value ->> 0, value ->> 1 FROM json_each(?) AS d WHERE EXISTS (
   SELECT 1 FROM taskdaemon_task AS task
-  WHERE task.id = d.value ->> 0 AND task.status || '' = 'processing' AND task.attempts = d.value ->> 1 AND task.node = ?
+  WHERE task.id = d.value ->> 0 AND task.attempts = d.value ->> 1 AND task.node = ?
 )
 """
 _ADD = """
