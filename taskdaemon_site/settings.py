@@ -148,6 +148,7 @@ SPECTACULAR_SETTINGS = {
     "SERVERS": [{"url": "/", "description": "The daemon that serves this document."}],
     "TAGS": [
         {"name": "tasks", "description": "Queue, read, list, delete, redrive."},
+        {"name": "operations", "description": "Redrive, cancel or delete all tasks that match a filter."},
         {"name": "handlers", "description": "What runs tasks: limits, slots, rates."},
         {"name": "system", "description": "Health and metrics of the whole system."},
     ],

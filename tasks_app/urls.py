@@ -7,7 +7,8 @@ from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.templatetags.static import static
-from django.urls import URLPattern, include, path
+from django.urls import URLPattern, include, path, register_converter
+from django.urls.converters import StringConverter
 from django.views.generic import RedirectView
 
 from tasks_app.admin import activity, refusals
@@ -19,12 +20,22 @@ from tasks_app.api import (
     errors,
     events,
     handlers,
+    operations,
     operator_task,
     pauses,
     system,
     tasks,
     why,
 )
+
+
+class OneTask(StringConverter):
+    """What may stand for a task's id: not the word of a call on all tasks."""
+
+    regex = "(?!(?:redrive|cancel|delete)/?$)[^/]+"
+
+
+register_converter(OneTask, "one")
 
 handler400 = "tasks_app.api.errors.bad_request"
 handler403 = "tasks_app.urls.permission_denied"
@@ -71,13 +82,19 @@ urlpatterns = [
     path("", system.root, name="front-door"),  # the name is a label of counters in the database
     *both("queue", tasks.QueueView.as_view(), "queue"),
     *both("queue/batch", batch.BatchView.as_view(), "batch"),
-    *both("api/tasks/<str:task_id>", tasks.TaskView.as_view(), "task"),
-    *both("api/tasks/<str:task_id>/why", why.WhyView.as_view(), "why"),
-    *both("api/tasks/<str:task_id>/events", events.EventsView.as_view(), "events"),
-    *both("api/tasks/<str:task_id>/attempts", attempts.AttemptsView.as_view(), "attempts"),
+    *both("api/tasks/<one:task_id>", tasks.TaskView.as_view(), "task"),
+    *both("api/tasks/<one:task_id>/why", why.WhyView.as_view(), "why"),
+    *both("api/tasks/<one:task_id>/events", events.EventsView.as_view(), "events"),
+    *both("api/tasks/<one:task_id>/attempts", attempts.AttemptsView.as_view(), "attempts"),
     *both("api/tasks", tasks.TasksView.as_view(), "tasks"),
-    *both("api/tasks/<str:task_id>/cancel", tasks.CancelView.as_view(), "cancel"),
-    *both("api/tasks/<str:task_id>/redrive", tasks.RedriveView.as_view(), "redrive"),
+    *both("api/tasks/<one:task_id>/cancel", tasks.CancelView.as_view(), "cancel"),
+    *both("api/tasks/<one:task_id>/redrive", tasks.RedriveView.as_view(), "redrive"),
+    *both("api/tasks/redrive", operations.RedriveAllView.as_view(), "redrive-all"),
+    *both("api/tasks/cancel", operations.CancelAllView.as_view(), "cancel-all"),
+    *both("api/tasks/delete", operations.DeleteAllView.as_view(), "delete-all"),
+    *both("api/operations", operations.OperationsView.as_view(), "operations"),
+    *both("api/operations/<str:operation_id>", operations.OperationView.as_view(), "operation"),
+    *both("api/operations/<str:operation_id>/abort", operations.AbortView.as_view(), "abort"),
     *both("api/handlers", handlers.HandlersView.as_view(), "handlers"),
     *both("api/handlers/<str:type>", handlers.HandlerView.as_view(), "handler"),
     *both("api/handlers/<str:type>/pause", pauses.PauseView.as_view(), "pause"),

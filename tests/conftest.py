@@ -86,6 +86,7 @@ LONG = {
     "broker/test_refused.py": "waits for a broker that refuses",
     "db/postgresql/test_encoding.py": "databases from nothing",
     "system/test_kills.py": "kills",
+    "system/test_operations.py": "kills",
     "system/test_live.py": "kills, and a browser",
     "system/test_idempotency.py": "kills",
     "setup/test_legs.py": "collects all tests anew",

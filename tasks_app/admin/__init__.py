@@ -6,6 +6,7 @@ from tasks_app.admin.api_keys import ApiKeyAdmin
 from tasks_app.admin.audit import AuditAdmin
 from tasks_app.admin.failure_groups import FailureGroupAdmin
 from tasks_app.admin.nodes import NodeAdmin
+from tasks_app.admin.operations import OperationAdmin
 from tasks_app.admin.pauses import HandlerPauseAdmin
 from tasks_app.admin.tasks import TaskAdmin
 from tasks_app.admin.users import RecordedGroupAdmin, RecordedUserAdmin
@@ -20,7 +21,6 @@ admin.site.index_template = "taskdaemon/dashboard.html"
 admin.site.login_template = "taskdaemon/login.html"
 
 __all__ = [
-    "ApiKeyAdmin", "AuditAdmin", "FailureGroupAdmin", "HandlerPauseAdmin", "NodeAdmin", "RecordedGroupAdmin",
-    "RecordedUserAdmin",
-    "TaskAdmin",
+    "ApiKeyAdmin", "AuditAdmin", "FailureGroupAdmin", "HandlerPauseAdmin", "NodeAdmin", "OperationAdmin",
+    "RecordedGroupAdmin", "RecordedUserAdmin", "TaskAdmin",
 ]  # fmt: skip

@@ -1,26 +1,16 @@
-"""The operators' actions on tasks: each calls a verb of `lifecycle` and is in the audit log with its user."""
+"""What operators do to one task: each action calls a verb of `lifecycle` and is in the audit log with its user."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
 from tasks_app.audit.actor import Actor
-from tasks_app.audit.bulk_line import BulkLine
 from tasks_app.audit.record import record
-from tasks_app.lifecycle import LivingTwin, cancel, delete, redrive
+from tasks_app.lifecycle import cancel, delete, redrive
 from tasks_app.models import Status
-from tasks_app.store.current import store
 from tasks_app.store.transactions import writing
-
-#: Tasks that one click acts on.
-MAX_ACTION_TASKS = 10_000
-#: Types that the audit log names of an action on many tasks.
-MAX_LOGGED_TYPES = 20
-#: One click stops after this time, before the browser gives up.
-MAX_ACTION_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +35,7 @@ ACTIONS = {
             "redriven",
             "not failed",
             frozenset({Status.FAILED}),
-            "They go to the back of their queue, with a new budget of retries.",
+            "It goes to the back of its queue, with a new budget of retries.",
             lambda task_id, _: redrive(task_id),
         ),
         Action(
@@ -54,7 +44,7 @@ ACTIONS = {
             "cancelled",
             "ended already",
             frozenset({Status.PENDING, Status.PROCESSING}),
-            "They fail with the reason “cancelled”; the containers of running ones are stopped, their results dropped.",
+            "It fails with the reason “cancelled”; if it runs, its container is stopped and its result dropped.",
             lambda task_id, who: cancel(task_id, f"cancelled by {who}"),
         ),
         Action(
@@ -63,22 +53,11 @@ ACTIONS = {
             "deleted",
             "gone already",
             frozenset(Status),
-            "They are removed for good, with their attempts and logs; the containers of running ones are stopped.",
+            "It is removed for good, with its attempts and logs; if it runs, its container is stopped.",
             lambda task_id, _: delete(task_id),
         ),
     )
 }
-
-
-@dataclass(frozen=True)
-class ActionResult:
-    """Numbers of tasks: changed, skipped because their status did not fit or because a task that has not ended has
-    their unique key, not tried for lack of time."""
-
-    changed: int = 0
-    skipped: int = 0
-    twins: int = 0
-    not_tried: int = 0
 
 
 def act(task_action: Action, actor: Actor, task_id: UUID, task_type: str) -> bool:
@@ -91,40 +70,3 @@ def act(task_action: Action, actor: Actor, task_id: UUID, task_type: str) -> boo
             return False
         record(actor, task_action.name, str(task_id), type=task_type)
     return True
-
-
-def act_on_all(task_action: Action, actor: Actor, tasks: Sequence[tuple[UUID, str]]) -> ActionResult:
-    """Perform the action on (id, type) pairs, oldest first. The audit log has one line for all of them."""
-    until = time.monotonic() + MAX_ACTION_SECONDS
-    size = store().tasks_per_commit
-    rows = sorted(tasks)
-    line = BulkLine(actor, task_action.name, _target(rows), types=sorted({name for _, name in rows})[:MAX_LOGGED_TYPES])
-    changed = twins = tried = alone = 0  # those before `alone` have a commit each
-    while tried < len(rows) and time.monotonic() <= until:
-        group = rows[tried : tried + (1 if tried < alone else size)]
-        try:
-            with writing():
-                if moved := sum(task_action.verb(task_id, actor.name) for task_id, _ in group):
-                    line.add(moved)
-            changed += moved
-        except LivingTwin:
-            if len(group) > 1:  # nothing of the group was done
-                alone = tried + len(group)
-                continue
-            twins += 1
-        tried += len(group)
-    return ActionResult(changed, tried - changed - twins, twins, len(rows) - tried)
-
-
-def _target(rows: Sequence[tuple[UUID, str]]) -> str:
-    return str(rows[0][0]) if len(rows) == 1 else "selected tasks"
-
-
-def chosen(text: str) -> list[UUID]:
-    """Ids from a form's field, at most MAX_ACTION_TASKS. Raises ValueError."""
-    return [UUID(word) for word in text.split(",")[:MAX_ACTION_TASKS]]
-
-
-def as_text(ids: Iterable[UUID]) -> str:
-    """Ids for one form field. Django limits the number of fields."""
-    return ",".join(one.hex for one in ids)

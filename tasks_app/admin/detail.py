@@ -106,7 +106,7 @@ def detail(tasks: QuerySet[Task], task: Task, payloads: bool, acts: bool) -> Det
         data=texts.get("task_data") or Shown(""),
         metadata=texts.get("metadata"),
         result=texts.get("result"),
-        moments=timeline(task, rows, _entries(task) if acts else (), now),
+        moments=timeline(task, rows, _entries(task) if acts else (), now, payloads),
         attempts=[_attempt(row) for row in reversed(rows)],
         left_out=known.count() - len(rows),
     )

@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from tasks_app import models
 from tasks_app.admin.known_types import known_types
 from tasks_app.admin.rights import sees_payloads
 from tasks_app.admin.search import failed
@@ -18,6 +19,7 @@ from tasks_app.admin.text import line
 from tasks_app.db.first_id import first_id
 from tasks_app.models import FailureGroup, FailureReason, Status, Task, TaskQuerySet
 
+ONLY_FAILED = frozenset({str(Status.FAILED)})
 MAX_TYPE_CHARS = 100
 
 SPANS = {
@@ -73,6 +75,16 @@ class TaskFilter(admin.SimpleListFilter):
         """The tasks that match a value."""
         raise NotImplementedError
 
+    def condition(self, value: str) -> models.TaskFilter:
+        """The same as a filter that means the same tasks later."""
+        raise NotImplementedError
+
+    @property
+    def frozen(self) -> models.TaskFilter:
+        """What it filters for now, as a filter that means the same tasks later."""
+        value = self.value()
+        return models.TaskFilter() if value is None else self.condition(value)
+
 
 class StatusFilter(TaskFilter):
     """By status, by the partial indexes."""
@@ -94,6 +106,9 @@ class StatusFilter(TaskFilter):
             case other:
                 return tasks.filter(status=other)
 
+    def condition(self, value: str) -> models.TaskFilter:
+        return models.TaskFilter(statuses=frozenset({value}))
+
 
 class ReasonFilter(TaskFilter):
     """By the reason of a failure."""
@@ -105,6 +120,9 @@ class ReasonFilter(TaskFilter):
 
     def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
         return failed(tasks).filter(failure_reason=value)
+
+    def condition(self, value: str) -> models.TaskFilter:
+        return models.TaskFilter(statuses=ONLY_FAILED, reasons=frozenset({value}))
 
 
 class TypeFilter(TaskFilter):
@@ -122,6 +140,9 @@ class TypeFilter(TaskFilter):
     def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
         return tasks.filter(task_type=value)
 
+    def condition(self, value: str) -> models.TaskFilter:
+        return models.TaskFilter(types=frozenset({value}))
+
 
 class CreatedFilter(TaskFilter):
     """By time of creation, which the id contains."""
@@ -133,6 +154,9 @@ class CreatedFilter(TaskFilter):
 
     def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
         return tasks.filter(pk__gte=first_id(timezone.now() - SPANS[value][1]))
+
+    def condition(self, value: str) -> models.TaskFilter:
+        return models.TaskFilter(first_id=first_id(timezone.now() - SPANS[value][1]))
 
 
 class GroupFilter(TaskFilter):
@@ -168,3 +192,6 @@ class FailedFilter(TaskFilter):
 
     def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
         return failed(tasks).filter(completed_at__gte=timezone.now() - SPANS[value][1])
+
+    def condition(self, value: str) -> models.TaskFilter:
+        return models.TaskFilter(statuses=ONLY_FAILED, ended_after=timezone.now() - SPANS[value][1])

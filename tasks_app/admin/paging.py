@@ -13,8 +13,9 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from tasks_app.admin.rights import sees_payloads
-from tasks_app.admin.search import HELP_WITHOUT_ERRORS, fault, searched, searches_errors
+from tasks_app.admin.search import HELP_WITHOUT_ERRORS, fault, frozen, searched, searches_errors
 from tasks_app.admin.text import line
+from tasks_app.models import TaskFilter
 
 #: Counting stops here: a count of all rows would be paid with every page.
 MAX_COUNTED_ROWS = 10_000
@@ -89,6 +90,15 @@ class NewestFirst(StrictList):
         self.search_help_text = HELP_WITHOUT_ERRORS
         if not found and searches_errors(self.query):
             return "To search in errors, a user needs the permission to see payloads: ask an administrator for it."
+        return found
+
+    @property
+    def frozen(self) -> TaskFilter:
+        """What it shows, as a filter that means the same tasks later. Only without `faults`."""
+        found = frozen(self.query, self.params) if self.query.strip() else TaskFilter()
+        for spec in self.filter_specs:
+            if isinstance(each := getattr(spec, "frozen", None), TaskFilter):
+                found = found.both(each)
         return found
 
     @property

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from tasks_app.admin.known_types import known_types
-from tasks_app.models import Task, TaskFilter, TaskQuerySet
+from tasks_app.models import Status, Task, TaskFilter, TaskQuerySet
 from tasks_app.models.task_filter import LAST_ID
 
 HELP = (
@@ -123,11 +123,32 @@ def search(tasks: QuerySet[Task], text: str, parameters: Mapping[str, str]) -> Q
     return tasks
 
 
+def frozen(text: str, parameters: Mapping[str, str]) -> TaskFilter:
+    """What `search` finds now, as a filter that means the same tasks later."""
+    term = Term.of(text)
+    if term.ids is not None:
+        return TaskFilter(first_id=term.ids[0], last_id=term.ids[1])
+    if term.key is not None:
+        return TaskFilter(ids=frozenset(search(Task.objects.all(), text, parameters).values_list("pk", flat=True)))
+    first = _first_searched(only_failed(parameters) or bool(term.words)) if term.tags else None
+    return TaskFilter(
+        statuses=frozenset({str(Status.FAILED)}) if term.words else None,
+        tags=frozenset(term.tags) or None,
+        words=term.words or None,
+        first_id=first,
+    )
+
+
 def _newest(tasks: QuerySet[Task], failed_ones: bool) -> TaskQuerySet:
     """Those of these tasks that are among the newest MAX_SEARCHED_ROWS tasks, or failed tasks."""
-    rows = Task.objects.failed() if failed_ones else Task.objects.all()
-    oldest = rows.order_by("-pk").values_list("pk", flat=True)[MAX_SEARCHED_ROWS - 1 : MAX_SEARCHED_ROWS].first()
+    oldest = _first_searched(failed_ones)
     if failed_ones:
         tasks = failed(tasks)
     # Both bounds: without statistics, PostgreSQL takes a range with one for a third of the table, and scans it.
     return cast(TaskQuerySet, tasks.filter(pk__gte=oldest, pk__lte=LAST_ID) if oldest else tasks)
+
+
+def _first_searched(failed_ones: bool) -> UUID | None:
+    """The smallest id of the newest MAX_SEARCHED_ROWS tasks, or failed tasks; None: there are fewer."""
+    rows = Task.objects.failed() if failed_ones else Task.objects.all()
+    return rows.order_by("-pk").values_list("pk", flat=True)[MAX_SEARCHED_ROWS - 1 : MAX_SEARCHED_ROWS].first()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import (
     HttpRequest,
@@ -19,10 +19,10 @@ from django.http import (
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from tasks_app.admin.acting import ACTIONS, MAX_ACTION_TASKS, Action, ActionResult, act, act_on_all, as_text, chosen
-from tasks_app.admin.action_messages import beside, sentences
-from tasks_app.admin.columns import Columns
+from tasks_app.admin.acting import ACTIONS, Action, act
+from tasks_app.admin.action_messages import beside
 from tasks_app.admin.detail import detail
+from tasks_app.admin.editing import EDIT, PRIORITY, Editing
 from tasks_app.admin.export import export
 from tasks_app.admin.export_list import export_list
 from tasks_app.admin.filters import CreatedFilter, FailedFilter, GroupFilter, ReasonFilter, StatusFilter, TypeFilter
@@ -34,13 +34,16 @@ from tasks_app.admin.text import line
 from tasks_app.lifecycle import LivingTwin
 from tasks_app.models import FailureGroup, Status, Task
 
-#: Tasks that the page "are you sure?" lists.
-MAX_LISTED_TASKS = 20
+#: By status: the page that changes the task, and its name.
+EDITABLE = {
+    Status.FAILED: (f"admin:tasks_app_task_{EDIT}", "Edit and redrive…"),
+    Status.PENDING: (f"admin:tasks_app_task_{PRIORITY}", "Priority…"),
+}
 
 
 @admin.register(Task)
-class TaskAdmin(Columns):
-    """Read-only, except for redrive, cancel and delete."""
+class TaskAdmin(Editing):
+    """Read-only, except for the actions of operators."""
 
     list_display = (
         "id_column",
@@ -61,7 +64,6 @@ class TaskAdmin(Columns):
     ordering = ("-pk",)
     search_fields = ("last_error",)  # shows the search box; `search` defines what it finds
     search_help_text = HELP
-    actions = ("redrive_selected", "cancel_selected", "delete_selected_tasks")
     actions_on_bottom = True
 
     # Permissions. Nothing is added or edited here, so `change` is the permission to redrive and cancel. Whoever may act
@@ -109,91 +111,6 @@ class TaskAdmin(Columns):
         actions.pop("delete_selected", None)  # Django's action deletes rows without `lifecycle`
         return actions
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Task], *more: Any) -> HttpResponse | None:
-        try:
-            return super().response_action(request, queryset, *more)
-        except ValidationError:
-            self.message_user(request, "The selection contains something that is no task's id.", messages.ERROR)
-            return None
-
-    @admin.action(description="Redrive the selected failed tasks", permissions=["act"])
-    def redrive_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
-        """Redrive the failed ones, after confirmation."""
-        return self._act_on_selection(request, ACTIONS["redrive"], queryset, "redrive_selected")
-
-    @admin.action(description="Cancel the selected tasks", permissions=["act"])
-    def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
-        """Cancel the unfinished ones, after confirmation."""
-        return self._act_on_selection(request, ACTIONS["cancel"], queryset, "cancel_selected")
-
-    @admin.action(description="Delete the selected tasks", permissions=["delete"])
-    def delete_selected_tasks(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
-        """Delete them, after confirmation."""
-        return self._act_on_selection(request, ACTIONS["delete"], queryset, "delete_selected_tasks")
-
-    def _act_on_selection(
-        self, request: HttpRequest, task_action: Action, queryset: QuerySet[Task], action: str
-    ) -> HttpResponse | None:
-        if "sure" in request.POST:
-            try:
-                ids = chosen(request.POST.get("chosen", ""))
-            except ValueError:
-                self.message_user(request, "The selection contains something that is no task's id.", messages.ERROR)
-                return None
-            # The tasks that were shown, whatever matches the filters now.
-            self._act_on_all(request, task_action, self.get_queryset(request).filter(pk__in=ids))
-            return None
-        found = list(queryset.order_by("-pk").values_list("pk", "task_type", "status")[: MAX_ACTION_TASKS + 1])
-        rows = [Task(pk=key, task_type=name, status=status) for key, name, status in found[:MAX_ACTION_TASKS]]
-        if not rows:
-            self.message_user(request, "No task matches any more: nothing was done.", messages.WARNING)
-            return None
-        return self._confirm(
-            request,
-            task_action,
-            rows,
-            action=action,
-            more=len(found) > MAX_ACTION_TASKS,
-            how_selected=self._how_selected(request),
-        )
-
-    def _how_selected(self, request: HttpRequest) -> str:
-        """How the tasks were selected, for the confirmation."""
-        if request.POST.get("select_across", "0") in ("", "0"):
-            return "You selected them one by one."
-        narrowed = cast(NewestFirst, self.get_changelist_instance(request)).narrowed
-        if narrowed:
-            return f"They are all that match: {', '.join(narrowed)}."
-        return "They are all tasks: no filter was set."
-
-    def _confirm(self, request: HttpRequest, task_action: Action, rows: list[Task], **more: Any) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"{task_action.name.capitalize()}: are you sure?",
-            "opts": self.opts,
-            "task_action": task_action,
-            "count": len(rows),
-            "number": f"{len(rows):,}",
-            "unfit": sum(1 for row in rows if row.status not in task_action.fits),
-            "running": sum(1 for row in rows if row.status == Status.PROCESSING),
-            "listed": rows[:MAX_LISTED_TASKS],
-            "not_listed": max(len(rows) - MAX_LISTED_TASKS, 0),
-            "chosen": as_text(row.pk for row in rows),
-            "asked_from": request.get_full_path(),
-            "media": self.media,
-            **more,
-        }
-        return TemplateResponse(request, "taskdaemon/sure.html", context)
-
-    def _act_on_all(self, request: HttpRequest, task_action: Action, queryset: QuerySet[Task]) -> None:
-        found = list(queryset.order_by("pk").values_list("pk", "task_type")[: MAX_ACTION_TASKS + 1])
-        result = act_on_all(task_action, actor(request), found[:MAX_ACTION_TASKS])
-        self._report(request, task_action, result, more=len(found) > MAX_ACTION_TASKS)
-
-    def _report(self, request: HttpRequest, task_action: Action, result: ActionResult, more: bool = False) -> None:
-        for level, text in sentences(task_action, result, more):
-            self.message_user(request, text, level)
-
     # One task.
 
     def get_urls(self) -> list[URLPattern]:
@@ -233,6 +150,7 @@ class TaskAdmin(Columns):
             "detail": detail(self.model._default_manager.all(), task, sees_payloads(request), sees_audit_log(request)),
             "group": FailureGroup.objects.filter(pk=task.failure_group).first() if task.failure_group else None,
             "buttons": [(task_action.name, f"admin:tasks_app_task_{task_action.name}") for task_action in buttons],
+            "edit": self._editable(request, task),
             "media": self.media,
             "live_from": start(task) if sees_payloads(request) and not is_final(task) else None,
         }
@@ -250,6 +168,12 @@ class TaskAdmin(Columns):
         except ValueError:
             return JsonResponse({"error": "after must be the id of an event, such as 1.17"}, status=400)
         return JsonResponse(live(task, after))
+
+    def _editable(self, request: HttpRequest, task: Task) -> tuple[str, str] | None:
+        """The page that changes the task; None if its user may not. The form of a failed one shows its data."""
+        if not self.has_act_permission(request) or (task.status == Status.FAILED and not sees_payloads(request)):
+            return None
+        return EDITABLE.get(Status(task.status))
 
     def json_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The complete task as JSON, whatever its size, without what the user may not see."""
@@ -274,8 +198,21 @@ class TaskAdmin(Columns):
                 raise PermissionDenied
             if task is None:
                 return self._task_missing(request, object_id)
-            return self._confirm(request, task_action, [task], back=task.pk)
+            return self._confirm(request, task_action, task)
         return self._act_on_one(request, task_action, object_id)
+
+    def _confirm(self, request: HttpRequest, task_action: Action, task: Task) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{task_action.name.capitalize()}: are you sure?",
+            "opts": self.opts,
+            "task_action": task_action,
+            "task": task,
+            "unfit": task.status not in task_action.fits,
+            "running": task.status == Status.PROCESSING,
+            "media": self.media,
+        }
+        return TemplateResponse(request, "taskdaemon/sure.html", context)
 
     def _visible_task(self, request: HttpRequest, object_id: str) -> Task | None:
         if not self.has_view_permission(request):

@@ -12,9 +12,15 @@ from tasks_app.models import Attempt, AuditEntry, Status, Task
 
 NONE = timedelta()
 #: What the audit log's words say of a task that an act has changed.
-DONE = {"redrive": "redriven", "cancel": "cancelled", "delete": "deleted"}
+DONE = {
+    "redrive": "redriven", "cancel": "cancelled", "delete": "deleted", "edit": "edited and redriven",
+    "priority": "given another priority",
+}  # fmt: skip
 #: By what way, if it is not the admin.
 VIA = {"api": ", an API key", "command": ", by a command"}
+#: What an edit changes, as the audit log names it, and how much of it is shown.
+CHANGEABLE = ("priority", "data")
+MAX_EDIT_CHARS = 300
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,9 @@ class Moment:
     since: str = ""
 
 
-def timeline(task: Task, attempts: Sequence[Attempt], entries: Iterable[AuditEntry], now: datetime) -> list[Moment]:
+def timeline(
+    task: Task, attempts: Sequence[Attempt], entries: Iterable[AuditEntry], now: datetime, payloads: bool = True
+) -> list[Moment]:
     """From the task's creation to its end, or to what it waits for."""
     # In causal order rather than by time: moments of one commit come from several clocks.
     known = [(task.created_at, "created", f"priority {task.priority}", "plain")]
@@ -46,13 +54,23 @@ def timeline(task: Task, attempts: Sequence[Attempt], entries: Iterable[AuditEnt
         known.append((task.completed_at, task.status, reason, task.status))
     for entry in sorted(entries, key=lambda entry: entry.at):
         action = DONE.get(entry.action, entry.action.replace("_", " "))
-        user = f"by {line(entry.actor)}{VIA.get(entry.via, '')}"
+        user = f"by {line(entry.actor)}{VIA.get(entry.via, '')}{_changes(entry, payloads)}"
         known.insert(_index(known, entry.at, action), (entry.at, action, user, "plain"))
     moments, before = [], None
     for at, what, detail, tone in known:
         moments.append(Moment(at, what, detail, tone, f"{span(max(at - before, NONE))} later" if before else ""))
         before = at
     return moments + _next(task, now)
+
+
+def _changes(entry: AuditEntry, payloads: bool) -> str:
+    """What an edit changed, before and after. The data is a payload."""
+    found = []
+    for name in CHANGEABLE:
+        if (pair := entry.details.get(name)) is not None and entry.action in ("edit", "priority"):
+            before, after = (line(str(value), MAX_EDIT_CHARS) for value in pair)
+            found.append(f"{name} {before} → {after}" if name == "priority" or payloads else f"{name} changed")
+    return f": {'; '.join(found)}" if found else ""
 
 
 def _index(known: Sequence[tuple[datetime, str, str, str]], at: datetime, action: str) -> int:

@@ -27,11 +27,13 @@ MAX_ERROR_CHARS = 1000
 #: Only so many wrong values of a list are named.
 MAX_NAMED_VALUES = 10
 
-#: In the order in which faults name them.
-PARAMETERS = (
-    "limit", "cursor", "status", "type", "failure_reason", "tag", "priority_min", "priority_max", "created_after",
-    "created_before", "ids", "error", "order", "fields",
+#: Those that are conditions for a task.
+FILTERS = (
+    "status", "type", "failure_reason", "tag", "priority_min", "priority_max", "created_after", "created_before", "ids",
+    "error",
 )  # fmt: skip
+#: In the order in which faults name them.
+PARAMETERS = ("limit", "cursor", *FILTERS, "order", "fields")
 ORDERS = ("newest", "oldest")
 #: The names that `fields` may have.
 FIELDS = (*TASK_OBJECT_FIELDS, *OPTIONAL_FIELDS, PROGRESS)
@@ -59,34 +61,49 @@ def parse(query: QueryDict, handlers: Collection[str]) -> ListParameters:
     ]
     limit = read.integer("limit", 1, MAX_LIMIT)
     cursor = read.page_cursor()
-    statuses = read.words("status", Status.values)
-    types = read.values("type", _NAME.fullmatch, "the name of a handler", MAX_TYPES, handlers)
-    reasons = read.words("failure_reason", FailureReason.values)
-    tags = read.tags()
-    low, high = read.integer("priority_min", 0, 100), read.integer("priority_max", 0, 100)
-    after, before = read.moment("created_after"), read.moment("created_before")
-    ids = read.values("ids", task_id, "task ids", MAX_IDS)
-    error = read.error()
+    wanted = read.filter(handlers)
     orders = read.words("order", ORDERS, several=False)
     fields = read.words("fields", FIELDS)
     if read.faults:
         raise Invalid(read.faults)
-    identities = None if ids is None else frozenset(map(UUID, ids))
     return ListParameters(
-        limit=limit or max(DEFAULT_LIMIT, len(identities or ())),
-        wanted=TaskFilter(statuses, types, reasons, low, high, after, before, identities, error, tags),
+        limit=limit or max(DEFAULT_LIMIT, len(wanted.ids or ())),
+        wanted=wanted,
         page_cursor=cursor,
         oldest=orders == frozenset({"oldest"}),
         fields=None if fields is None else [name for name in FIELDS if name in fields],
     )
 
 
+def parse_filter(query: QueryDict, handlers: Collection[str], faults: Faults) -> TaskFilter:
+    """The filter of a query that has nothing else. Its faults are added to `faults`."""
+    read = _Reading(query, faults)
+    check_unknown(query, FILTERS, "condition", faults)
+    return read.filter(handlers)
+
+
 class _Reading:
     """One pass over a query. It continues after a fault, to report all of them."""
 
-    def __init__(self, query: QueryDict) -> None:
-        self.faults: Faults = []
+    def __init__(self, query: QueryDict, faults: Faults | None = None) -> None:
+        self.faults: Faults = [] if faults is None else faults
         self._query = query
+
+    def filter(self, handlers: Collection[str]) -> TaskFilter:
+        """The conditions for the tasks."""
+        ids = self.values("ids", task_id, "task ids", MAX_IDS)
+        return TaskFilter(
+            statuses=self.words("status", Status.values),
+            types=self.values("type", _NAME.fullmatch, "the name of a handler", MAX_TYPES, handlers),
+            reasons=self.words("failure_reason", FailureReason.values),
+            tags=self.tags(),
+            priority_min=self.integer("priority_min", 0, 100),
+            priority_max=self.integer("priority_max", 0, 100),
+            created_after=self.moment("created_after"),
+            created_before=self.moment("created_before"),
+            ids=None if ids is None else frozenset(map(UUID, ids)),
+            error=self.error(),
+        )
 
     def fault(self, name: str, text: str) -> None:
         """Note what is wrong with a parameter."""

@@ -8,10 +8,10 @@ from rest_framework.exceptions import APIException
 
 from tasks_app import conf
 from tasks_app.api import admission, inputs
-from tasks_app.api.strict_json import MAX_DEPTH, BadJSON, loads
 from tasks_app.audit.actor import Actor
 from tasks_app.audit.record import record
 from tasks_app.lifecycle import submit_many
+from tasks_app.store.strict_json import MAX_DEPTH, BadJSON, loads
 from tasks_app.store.transactions import writing
 
 

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 
 from tasks_app.api.errors import Invalid
 from tasks_app.api.json_values import literal
-from tasks_app.api.strict_json import MAX_DEPTH, BadJSON, loads
+from tasks_app.store.strict_json import MAX_DEPTH, BadJSON, loads
 
 
 def body_of(request: Request, max_depth: int = MAX_DEPTH) -> Any:

@@ -4,10 +4,11 @@ A move is an UPDATE whose WHERE states the old status and, for a running task, t
 move has not happened. Nothing else in the project changes a status.
 """
 
-from tasks_app.lifecycle.cancel import cancel, cancelled
+from tasks_app.lifecycle.cancel import cancel, cancel_many, cancelled
 from tasks_app.lifecycle.claim import claim, ready_types
-from tasks_app.lifecycle.delete import delete
+from tasks_app.lifecycle.delete import delete, delete_many
 from tasks_app.lifecycle.drain_node import NodeEnded, UnknownNode, drain_node, running_on, undrain_node
+from tasks_app.lifecycle.edit import Edited, edit_and_redrive
 from tasks_app.lifecycle.expire import expire
 from tasks_app.lifecycle.group_failures import group_failures, remove_old_groups
 from tasks_app.lifecycle.idempotency import earlier, forget_idempotency_keys
@@ -16,9 +17,10 @@ from tasks_app.lifecycle.live_events import forget_live_events, forget_lost_live
 from tasks_app.lifecycle.maintenance import due_work, maintain, on_hold
 from tasks_app.lifecycle.old_tasks import OldTasks
 from tasks_app.lifecycle.pause import PauseEnded, UnknownHandler, from_now, pause, pause_of, pauses, resume
+from tasks_app.lifecycle.prioritize import prioritize, prioritize_many
 from tasks_app.lifecycle.promote import promote
 from tasks_app.lifecycle.prune import PruneWalk, prune
-from tasks_app.lifecycle.redrive import LivingTwin, redrive
+from tasks_app.lifecycle.redrive import LivingTwin, redrive, redrive_many
 from tasks_app.lifecycle.renew import held, renew
 from tasks_app.lifecycle.rescue import rescue
 from tasks_app.lifecycle.retention_rules import RetentionRule, retention_rules
@@ -38,6 +40,7 @@ __all__ = [
     "ClaimRequest",
     "ClaimedTask",
     "DueWork",
+    "Edited",
     "IdempotencyKey",
     "KeyReused",
     "KeysContended",
@@ -56,12 +59,15 @@ __all__ = [
     "UnknownHandler",
     "UnknownNode",
     "cancel",
+    "cancel_many",
     "cancelled",
     "claim",
     "delete",
+    "delete_many",
     "drain_node",
     "due_work",
     "earlier",
+    "edit_and_redrive",
     "expire",
     "forget_idempotency_keys",
     "forget_live_events",
@@ -75,10 +81,13 @@ __all__ = [
     "pause",
     "pause_of",
     "pauses",
+    "prioritize",
+    "prioritize_many",
     "promote",
     "prune",
     "ready_types",
     "redrive",
+    "redrive_many",
     "remove_old_groups",
     "renew",
     "rescue",

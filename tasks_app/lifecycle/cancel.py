@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
+from django.db import DatabaseError
+
 from tasks_app.metrics import counters
-from tasks_app.models import Attempt, FailureReason, OutcomeKind, Status, Task
+from tasks_app.models import Attempt, FailureReason, OutcomeKind, Status, Task, TaskQuerySet
 from tasks_app.store import clock
 from tasks_app.store.transactions import writing
 
 #: A claim or a settle may come between the read and the write.
 MAX_TRIES = 8
+FINAL = (Status.COMPLETED, Status.FAILED)
 
 
 def cancel(task_id: UUID, why: str = "cancelled") -> bool:
@@ -34,32 +38,53 @@ def cancelled(ids: Collection[str]) -> set[str]:
     return set(ids) - {str(identity) for identity in others.values_list("pk", flat=True)}
 
 
+def cancel_many(tasks: Sequence[Task], why: str) -> None:
+    """Fail pending and running tasks that the caller's write transaction has locked.
+
+    Raises DatabaseError if one of them is not as it was read.
+    """
+    if _fail(Task.objects.filter(pk__in=[task.pk for task in tasks]).exclude(status__in=FINAL), why) != len(tasks):
+        raise DatabaseError("a locked task changed: does another program write to this table?")
+    _count(tasks, why)
+
+
 def _end(task: Task, why: str) -> bool:
     with writing():
-        moved = Task.objects.filter(pk=task.pk, status=task.status, attempts=task.attempts).update(
-            status=Status.FAILED,
-            failure_reason=FailureReason.CANCELLED,
-            last_error=why,
-            node=None,
-            lease=None,
-            due=None,
-            due_at=None,
-            completed_at=clock.Now(),
-        )
-        if not moved:
+        if not _fail(Task.objects.filter(pk=task.pk, status=task.status, attempts=task.attempts), why):
             return False
-        deltas = [(f"failed|{task.task_type}|{FailureReason.CANCELLED}", 1)]
-        if task.status == Status.PROCESSING:
-            Attempt.objects.create(
-                task_id=task.pk,
-                number=task.attempts,
-                node=task.node or "",
-                started_at=task.started_at or clock.Now(),
-                wait_seconds=task.wait_seconds,
-                ended_at=clock.Now(),
-                outcome=OutcomeKind.CANCELLED,
-                error=why,
-            )
-            deltas.append((f"attempts|{task.task_type}|{OutcomeKind.CANCELLED}", 1))
-        counters.add(deltas)
+        _count([task], why)
     return True
+
+
+def _fail(tasks: TaskQuerySet, why: str) -> int:
+    return tasks.update(
+        status=Status.FAILED,
+        failure_reason=FailureReason.CANCELLED,
+        last_error=why,
+        node=None,
+        lease=None,
+        due=None,
+        due_at=None,
+        completed_at=clock.Now(),
+    )
+
+
+def _count(tasks: Sequence[Task], why: str) -> None:
+    """Store the attempts that the cancel ended, and add to the counters. `tasks`: as they were before."""
+    running = [task for task in tasks if task.status == Status.PROCESSING]
+    Attempt.objects.bulk_create(
+        Attempt(
+            task_id=task.pk,
+            number=task.attempts,
+            node=task.node or "",
+            started_at=task.started_at or clock.Now(),
+            wait_seconds=task.wait_seconds,
+            ended_at=clock.Now(),
+            outcome=OutcomeKind.CANCELLED,
+            error=why,
+        )
+        for task in running
+    )
+    counts = Counter(f"failed|{task.task_type}|{FailureReason.CANCELLED}" for task in tasks)
+    counts.update(f"attempts|{task.task_type}|{OutcomeKind.CANCELLED}" for task in running)
+    counters.add(counts)

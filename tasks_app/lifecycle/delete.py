@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from uuid import UUID
 
 from tasks_app.lifecycle.group_failures import keep_ungrouped
@@ -23,7 +25,14 @@ def delete(task_id: UUID) -> bool:
             return False
         task_type, status = found
         if status == Status.FAILED:
-            keep_ungrouped(task_id)
+            keep_ungrouped([task_id])
         remove_rows([task_id])
         counters.add([(f"deleted|{task_type}|{status}", 1)])
     return True
+
+
+def delete_many(tasks: Sequence[Task]) -> None:
+    """Remove tasks that the caller's write transaction has locked, with their attempts."""
+    keep_ungrouped([task.pk for task in tasks if task.status == Status.FAILED])
+    remove_rows([task.pk for task in tasks])
+    counters.add(Counter(f"deleted|{task.task_type}|{task.status}" for task in tasks))

@@ -57,10 +57,10 @@ def remove_old_groups() -> int:
         return old.delete()[0] if _alone() else 0
 
 
-def keep_ungrouped(task_id: UUID) -> None:
-    """In the caller's transaction, before a failed task changes: its failure is counted later, if it is not yet."""
+def keep_ungrouped(ids: Sequence[UUID]) -> None:
+    """In the caller's transaction, before failed tasks change: failures that are not counted yet are counted later."""
     # Locked: `group_failures` may be counting it.
-    rows = Task.objects.ungrouped().filter(pk=task_id).select_for_update().values_list(*_COLUMNS)
+    rows = Task.objects.ungrouped().filter(pk__in=ids).select_for_update().values_list(*_COLUMNS)
     UngroupedFailure.objects.bulk_create(
         UngroupedFailure(task=task, handler=handler, reason=reason, error=error, ended_at=ended_at)
         for task, handler, reason, error, ended_at in rows

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection, Sequence
+from functools import partial
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
 from tasks_app.broker.notification import notify
+from tasks_app.db.any_pair import any_pair
 from tasks_app.lifecycle.group_failures import keep_ungrouped
 from tasks_app.metrics import counters
 from tasks_app.models import Status, Task
@@ -35,7 +39,7 @@ def redrive(task_id: UUID) -> bool:
             return False
         task_type, priority, key, group = found
         if group is None:
-            keep_ungrouped(task_id)
+            keep_ungrouped([task_id])
         if key is None:
             moved = _move(task_id)
         else:
@@ -71,3 +75,65 @@ def _move(task_id: UUID) -> bool:
         ready_at=clock.Now(),
     )
     return moved == 1
+
+
+def redrive_many(tasks: Sequence[Task]) -> tuple[list[UUID], list[UUID]]:
+    """Make failed tasks, locked by the caller's write transaction, pending again, in this order.
+
+    Returns the ids of those that were redriven, and of those with a living twin (see LivingTwin). Of several tasks with
+    one unique key the first one is redriven.
+    """
+    positions = store().next_positions(len(tasks))
+    rows = {task.pk: (task.pk, position) for task, position in zip(tasks, positions, strict=True)}
+    plain = [task for task in tasks if task.unique_key is None]
+    # Sorted, or this and a submit with the same keys in another order would wait for each other.
+    keyed = sorted((task for task in tasks if task.unique_key is not None), key=_unique_name)
+    done = _move_many([rows[task.pk] for task in plain]) if plain else set()
+    for task in _without_twins(keyed):
+        # A task with the key may be stored after the twins were read: only this row's move is undone.
+        try:
+            with transaction.atomic():
+                done |= _move_many([rows[task.pk]])
+        except IntegrityError:
+            continue
+    counters.add((f"redriven|{name}", count) for name, count in _types(tasks, done).items())
+    transaction.on_commit(partial(_notify_for, [task for task in tasks if task.pk in done]), robust=True)
+    return [task.pk for task in tasks if task.pk in done], [task.pk for task in keyed if task.pk not in done]
+
+
+def _move_many(rows: Sequence[tuple[UUID, int]]) -> set[UUID]:
+    keep_ungrouped([identity for identity, _ in rows])
+    return set(store().redrive(rows))
+
+
+def _unique_name(task: Task) -> tuple[str, str]:
+    return task.task_type, task.unique_key or ""
+
+
+def _without_twins(keyed: Sequence[Task]) -> list[Task]:
+    """The first task of each unique key that no living task has: the others would each cost a refused statement."""
+    if not keyed:
+        return []
+    firsts: dict[tuple[str, str], Task] = {}
+    for task in keyed:
+        firsts.setdefault(_unique_name(task), task)
+    living = Task.objects.living_with_key().filter(any_pair("task_type", "unique_key", firsts))
+    taken = {(name, str(key)) for name, key in living.values_list("task_type", "unique_key")}
+    return [task for name, task in firsts.items() if name not in taken]
+
+
+def _notify_for(tasks: Sequence[Task]) -> None:
+    for name, priority in highest_priorities(tasks).items():
+        notify(name, priority)
+
+
+def highest_priorities(tasks: Sequence[Task]) -> dict[str, int]:
+    """The highest priority of each type's tasks."""
+    highest: dict[str, int] = {}
+    for task in tasks:
+        highest[task.task_type] = max(task.priority, highest.get(task.task_type, 0))
+    return highest
+
+
+def _types(tasks: Sequence[Task], done: Collection[UUID]) -> Counter[str]:
+    return Counter(task.task_type for task in tasks if task.pk in done)

@@ -1,4 +1,4 @@
-"""The tables: tasks, attempts, nodes, counters and their history, pauses, API keys, audit log, failure groups, alerts.
+"""The tables: tasks and what operators and callers do to them, nodes, counters and their history, failures, alerts.
 
 CHECK constraints refuse impossible rows. Only `lifecycle` changes a task's status, each time by one guarded write.
 """
@@ -18,6 +18,7 @@ from tasks_app.models.history_row import HistoryRow
 from tasks_app.models.idempotency_key import IdempotencyKey
 from tasks_app.models.live_event import LiveEvent
 from tasks_app.models.node import Node
+from tasks_app.models.operation import Operation, OperationState, Verb
 from tasks_app.models.task import Task, TaskQuerySet
 from tasks_app.models.task_filter import TaskFilter
 from tasks_app.models.turn import Turn
@@ -25,6 +26,7 @@ from tasks_app.models.ungrouped_failure import UngroupedFailure
 
 __all__ = [
     "Alert", "ApiKey", "Attempt", "AuditEntry", "Counter", "CounterDelta", "Deployment", "FailureGroup",
-    "FailureReason", "HandlerPause", "HistoryRow", "IdempotencyKey", "LiveEvent", "Node", "OutcomeKind", "Status",
-    "Task", "TaskFilter", "TaskQuerySet", "Turn", "UngroupedFailure",
+    "FailureReason", "HandlerPause", "HistoryRow", "IdempotencyKey", "LiveEvent", "Node", "Operation",
+    "OperationState", "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet", "Turn", "UngroupedFailure",
+    "Verb",
 ]  # fmt: skip

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db.models import F, TextField, Value
@@ -25,7 +27,9 @@ class TaskFilter:
     """Conditions that all hold for the tasks meant. None is no condition.
 
     `priority_min`, `priority_max`: both inclusive. `created_after`: at or after this moment; `created_before`: before
-    it. `error`: a part of `last_error`, in the same case. `tags`: a task has all of them.
+    it. `error`: a part of `last_error`, in the same case. `tags`: a task has all of them. `ended_after`: completed or
+    failed at this moment or later; `ended_before`: before it. `words`: each is in `last_error`, in any case.
+    `first_id`, `last_id`: both inclusive.
     """
 
     statuses: frozenset[str] | None = None
@@ -38,11 +42,27 @@ class TaskFilter:
     ids: frozenset[UUID] | None = None
     error: str | None = None
     tags: frozenset[str] | None = None
+    ended_after: datetime | None = None
+    ended_before: datetime | None = None
+    words: tuple[str, ...] | None = None
+    first_id: UUID | None = None
+    last_id: UUID | None = None
 
     @property
     def given(self) -> frozenset[str]:
         """The names of the conditions."""
         return frozenset(each.name for each in fields(self) if getattr(self, each.name) is not None)
+
+    def both(self, other: TaskFilter) -> TaskFilter:
+        """The conditions of both; only one of them may have an `error`."""
+        found = {}
+        for each in fields(self):
+            one, two = getattr(self, each.name), getattr(other, each.name)
+            if one is None or two is None:
+                found[each.name] = two if one is None else one
+            else:
+                found[each.name] = _COMBINED[each.name](one, two)
+        return TaskFilter(**found)
 
     @property
     def only_failed(self) -> bool:
@@ -64,14 +84,14 @@ class TaskFilter:
 
     @property
     def id_range(self) -> tuple[UUID, UUID]:
-        """The smallest and the largest id that a task of this time of creation can have."""
+        """The smallest and the largest id that a matching task can have."""
         difference = timedelta(seconds=MAX_CLOCK_DIFFERENCE)
         low, high = FIRST_ID, LAST_ID
         if self.created_after is not None:
             low = _bound(self.created_after, -difference, FIRST_ID)
         if self.created_before is not None:
             high = _bound(self.created_before, difference, LAST_ID)
-        return low, high
+        return max(low, self.first_id or FIRST_ID), min(high, self.last_id or LAST_ID)
 
     def matching(self, tasks: TaskQuerySet) -> TaskQuerySet:
         """Those of these tasks that match."""
@@ -88,17 +108,40 @@ class TaskFilter:
             ("priority__lte", self.priority_max),
             ("created_at__gte", self.created_after),
             ("created_at__lt", self.created_before),
+            ("completed_at__gte", self.ended_after),
+            ("completed_at__lt", self.ended_before),
+            ("pk__gte", self.first_id),
+            ("pk__lte", self.last_id),
         ):
             if value is not None:
                 tasks = tasks.filter(**{lookup: value})
         if self.error is not None:
             # Not a lookup such as `contains`: LIKE on SQLite ignores the case and limits the pattern.
             tasks = tasks.alias(error_at=StrIndex(F("last_error"), Value(self.error))).filter(error_at__gt=0)
+        for word in self.words or ():
+            tasks = tasks.filter(last_error__icontains=word)
         for number, tag in enumerate(sorted(self.tags or ())):
             # In the array's text, which has no other quotes: a tag has no character that JSON escapes.
             at = StrIndex(Cast("tags", TextField()), Value(f'"{tag}"'))
             tasks = tasks.alias(**{f"tag_{number}_at": at}).filter(**{f"tag_{number}_at__gt": 0})
         return tasks
+
+
+def _intersection(one: frozenset[Any], two: frozenset[Any]) -> frozenset[Any]:
+    return one & two
+
+
+def _union(one: Any, two: Any) -> Any:
+    return one | two if isinstance(one, frozenset) else one + two
+
+
+#: How two values of a condition make one.
+_COMBINED: dict[str, Callable[[Any, Any], Any]] = {
+    **dict.fromkeys(("statuses", "types", "reasons", "ids"), _intersection),
+    **dict.fromkeys(("tags", "words"), _union),
+    **dict.fromkeys(("priority_min", "created_after", "ended_after", "first_id"), max),
+    **dict.fromkeys(("priority_max", "created_before", "ended_before", "last_id"), min),
+}
 
 
 def _bound(moment: datetime, difference: timedelta, otherwise: UUID) -> UUID:

@@ -67,15 +67,17 @@ class Heartbeat:
         mark_ready: Callable[[str], None],
         set_shared: Callable[[bool], None],
         containers_removed: Callable[[str], bool],
+        wake_operations: Callable[[], None] = lambda: None,
     ) -> None:
         """`mark_ready`: a type has ready tasks. `set_shared`: whether other nodes serve the same handlers.
 
         `containers_removed`: true if no container of a dead node can start what it was sent. Asked before a takeover of
-        its tasks.
+        its tasks. `wake_operations`: there is a running operation.
         """
         self._record, self._home, self._in_flight, self._availability = record, home, in_flight, availability
         self._on_hold = on_hold
         self._mark_ready, self._set_shared, self._containers_removed = mark_ready, set_shared, containers_removed
+        self._wake_operations = wake_operations
         #: Set by the thread that stops the node.
         self._stop = threading.Event()
         # Everything below is written by the thread of `run`.
@@ -154,6 +156,8 @@ class Heartbeat:
             self._retire()
         if work.old_nodes:
             remove_rows()
+        if work.operations:
+            self._wake_operations()
         if work.expired:
             expire()
         if work.old_keys:

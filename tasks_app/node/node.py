@@ -25,6 +25,7 @@ from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.on_hold import TypesOnHold
+from tasks_app.node.operation_worker import OperationWorker
 from tasks_app.node.ready_types import ReadyTypes
 from tasks_app.node.record import NodeRecord, new_name
 from tasks_app.node.result_writer import ResultWriter
@@ -94,9 +95,10 @@ class Node:
         if any(handler.image for handler in handlers.values()):
             self._sweeper = Sweeper(engine, home, domain, availability.trusts_silence)
             removed = self._sweeper.containers_removed
+        self._operation_worker = OperationWorker(self.name)
         self._heartbeat = Heartbeat(
             self._record, home, self.in_flight, availability, on_hold, self._ready_types.mark,
-            self._dispatcher.set_shared, removed,
+            self._dispatcher.set_shared, removed, self._operation_worker.wake,
         )  # fmt: skip
         # Written by the thread that starts and drains the node.
         self._threads: dict[str, threading.Thread] = {}
@@ -120,6 +122,7 @@ class Node:
             self._spawn("result-writer", self._result_writer.run)
         self._spawn("heartbeat", self._heartbeat.run)
         self._spawn("watch", self._heartbeat.watch)
+        self._spawn("operations", self._operation_worker.run)
         if self._sweeper is not None:
             self._spawn("sweeper", self._sweeper.run)
         if self._retains:
@@ -151,6 +154,7 @@ class Node:
         self._record.start_draining()
         self._retention.stop()
         self._dispatcher.stop()
+        self._operation_worker.stop()  # another node goes on with its operations
         self._threads["dispatcher"].join(10.0)  # a claim in progress is completed first
         if self._dispatcher_writes:
             # The dispatcher has written results until now; two threads would compete for them.

@@ -40,6 +40,8 @@ class DueWork(NamedTuple):
     old_nodes: bool = False
     #: Live events of an attempt that ended `KEEP_LIVE_EVENTS_SECONDS` ago.
     old_live_events: bool = False
+    #: An operation that is not over.
+    operations: bool = False
     #: The present minute, in minutes since 1970, if the history has no row of it.
     minute: int | None = None
     #: What this node must not start.

@@ -52,6 +52,8 @@ class Store(Protocol):
     """Whether a write waits for every other write, so that a second thread that writes gains nothing."""
     tasks_per_commit: int
     """How many tasks to change in one commit if each could have its own."""
+    tasks_per_batch: int
+    """How many tasks an operation changes in one commit: few enough that claims and submits do not wait long."""
 
     def insert(self, new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]) -> None:
         """(none) -> pending: new tasks with their ids and their data as JSON text, and the counters.
@@ -278,4 +280,20 @@ class Store(Protocol):
 
         41. It has every pause and every drain that was committed before the call, and no pause that has ended by the
             database's clock. `due_work` reads the same, if it is full.
+        """
+
+    def redrive(self, rows: Sequence[tuple[UUID, int]]) -> set[UUID]:
+        """failed -> pending, ready from now on at these positions and with all retries, in the caller's transaction; it
+        needs one. Returns the ids of those that had failed.
+
+        42. A task that has not failed is left as it is. If a living task has the unique key of one of them, the
+            database refuses all: IntegrityError. Counts nothing.
+        """
+
+    def set_priority(self, rows: Sequence[tuple[UUID, int | None]], priority: int) -> set[UUID]:
+        """A pending task gets another priority, in the caller's transaction; it needs one.
+
+        Returns the ids of those that were pending.
+
+        43. One with a position gets it; the others keep theirs.
         """

@@ -22,11 +22,11 @@ from tasks_app.api.backlog import backlog
 from tasks_app.api.errors import crash
 from tasks_app.api.idempotency import key_of
 from tasks_app.api.queued import existing_of, queued_body, queued_headers
-from tasks_app.api.strict_json import BadJSON, loads
 from tasks_app.keys.access import Unauthorized, access
 from tasks_app.keys.key_rate import KeyRate
 from tasks_app.lifecycle import KeyReused, Submission, Submitted, intake
 from tasks_app.metrics.local_counters import process
+from tasks_app.store.strict_json import BadJSON, loads
 from tasks_app.web.request_queue import Request
 
 #: Limits of a request, in bytes: parsing it blocks the event loop, for less than a millisecond.

@@ -47,7 +47,7 @@ def staff(name: str, *permissions: str) -> AbstractUser:
 
 def in_role(name: str) -> AbstractUser:
     """A user of the admin in the group with this name. The tests of transactions empty the table of groups."""
-    import_module("tasks_app.migrations.0017_roles").make_roles(apps, None)
+    import_module("tasks_app.migrations.0016_roles").make_roles(apps, None)
     user = User.objects.create_user(f"the {name}", password="a good password", is_staff=True)
     user.groups.set([Group.objects.get(name=name)])
     return user

@@ -238,7 +238,7 @@ def test_the_upgrade_copies_djangos_log(admin: Client) -> None:
             user=ada, content_type=each, object_id=ident, object_repr=text, action_flag=CHANGE, change_message=said,
             action_time=at,
         )  # fmt: skip
-    import_module("tasks_app.migrations.0017_roles").copy_log(apps, None)
+    import_module("tasks_app.migrations.0016_roles").copy_log(apps, None)
     found = AuditEntry.objects.order_by("pk").values_list("at", "actor", "via", "action", "target", "count")
     assert list(found) == [
         (at, "ada", "admin", "redrive", str(one.pk), 1), (at, "ada", "admin", "delete", str(one.pk), 1),

@@ -154,8 +154,9 @@ def test_selected_tasks_whose_unique_key_a_living_task_has_are_skipped_and_count
     done = task("completed")
     ids = [each.pk for each in (others[0], twin, first, others[1], second, done, others[2])]
     assert act(admin, "redrive_selected", *ids) == (
-        "4 redriven. 1 skipped: not failed. 2 skipped: a task that has not ended has the same type and unique key."
+        "4 redriven, 1 skipped: already completed, "
+        "2 skipped: a task that has not ended has the same type and unique key."
     )
     still = set(Task.objects.filter(status="failed").values_list("pk", flat=True))
     assert still == {twin.pk, second.pk}, "the older of two goes first"
-    assert AuditEntry.objects.get().count == 4 and counted("redriven|echo") == 4
+    assert AuditEntry.objects.get().count == 7 and counted("redriven|echo") == 4

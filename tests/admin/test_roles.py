@@ -16,11 +16,13 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
+from tasks_app.admin.operation_form import Chosen
 from tasks_app.admin.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD
 from tasks_app.keys.api_keys import create
-from tasks_app.models import ApiKey, AuditEntry, HandlerPause, Node, Task
+from tasks_app.models import ApiKey, AuditEntry, HandlerPause, Node, Operation, Task, TaskFilter
 from tests.admin.conftest import logged_in
 from tests.admin.rows import attempt, in_role, staff, task
+from tests.operations.kit import begun
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -28,6 +30,7 @@ ROLES = ("viewer", "operator", "admin")
 LIST = "/admin/tasks_app/task/"
 #: Who gets the page: the others get 403. A stranger is sent to the login by all of them, but for `OPEN`.
 ALL, ACTING, ADMIN, NONE = {*ROLES}, {"operator", "admin"}, {"admin"}, set[str]()
+OPERATIONS = "/admin/tasks_app/operation/"
 #: The address of each name of the admin, and who may open it.
 PAGES: dict[str, tuple[str, set[str]]] = {
     "index": ("/admin/", ALL),
@@ -48,6 +51,16 @@ PAGES: dict[str, tuple[str, set[str]]] = {
     "tasks_app_task_cancel": (LIST + "{task}/cancel/", ACTING),
     "tasks_app_task_delete": (LIST + "{task}/delete/", ADMIN),
     "tasks_app_task_add": (LIST + "add/", NONE),
+    "tasks_app_task_edit": (LIST + "{task}/edit/", ACTING),
+    "tasks_app_task_priority": (LIST + "{waits}/priority/", ACTING),
+    "tasks_app_operation_changelist": (OPERATIONS, ALL),
+    "tasks_app_operation_change": (OPERATIONS + "{operation}/change/", ALL),
+    "tasks_app_operation_json": (OPERATIONS + "{operation}/json/", ALL),
+    "tasks_app_operation_history": (OPERATIONS + "{operation}/history/", ALL),
+    "tasks_app_operation_start": (OPERATIONS + "start/", NONE),  # 405: it takes a POST
+    "tasks_app_operation_abort": (OPERATIONS + "{operation}/abort/", NONE),  # 405
+    "tasks_app_operation_delete": (OPERATIONS + "{operation}/delete/", NONE),
+    "tasks_app_operation_add": (OPERATIONS + "add/", NONE),
     "tasks_app_node_changelist": ("/admin/tasks_app/node/", ALL),
     "tasks_app_node_change": ("/admin/tasks_app/node/one/change/", ALL),
     "tasks_app_node_history": ("/admin/tasks_app/node/one/history/", ALL),
@@ -123,14 +136,25 @@ def stored() -> dict[str, Any]:
         model.__name__.lower(): model.objects.create(username="eve", ip_address="10.0.0.1", **more).pk
         for model, more in ((AccessAttempt, {"failures_since_start": 1}), (AccessLog, {}), (AccessFailureLog, {}))
     }
-    return logins | {
-        "kind": kind,
-        "task": task("failed").pk,
-        "key": key,
-        "entry": entry.pk,
-        "user": other.pk,
-        "group": group,
+    failed, waits = task("failed").pk, task().pk
+    many = {
+        f"{verb} many": Chosen(verb, TaskFilter(ids=frozenset({one})), LIST).signed()
+        for verb, one in (("redrive", failed), ("cancel", waits), ("delete", failed))
     }
+    return (
+        logins
+        | many
+        | {
+            "kind": kind,
+            "task": failed,
+            "waits": waits,
+            "operation": begun("delete", statuses=frozenset({"completed"})).pk,
+            "key": key,
+            "entry": entry.pk,
+            "user": other.pk,
+            "group": group,
+        }
+    )
 
 
 def test_every_address_of_the_admin_has_a_row() -> None:
@@ -161,9 +185,12 @@ ACTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     "redrive": (LIST + "{task}/redrive/", {}, ACTING),
     "cancel": (LIST + "{waits}/cancel/", {}, ACTING),
     "delete": (LIST + "{task}/delete/", {"post": "yes"}, ADMIN),
-    "redrive many": (LIST, {"action": "redrive_selected", "chosen": "{task}", "sure": "yes"}, ACTING),
-    "cancel many": (LIST, {"action": "cancel_selected", "chosen": "{waits}", "sure": "yes"}, ACTING),
-    "delete many": (LIST, {"action": "delete_selected_tasks", "chosen": "{task}", "sure": "yes"}, ADMIN),
+    "redrive many": (OPERATIONS + "start/", {"chosen": "{redrive many}"}, ACTING),
+    "cancel many": (OPERATIONS + "start/", {"chosen": "{cancel many}"}, ACTING),
+    "delete many": (OPERATIONS + "start/", {"chosen": "{delete many}"}, ADMIN),
+    "abort": (OPERATIONS + "{operation}/abort/", {}, ADMIN),
+    "edit": (LIST + "{task}/edit/", {"task_data": "{{}}", "priority": "70"}, ACTING),
+    "priority": (LIST + "{waits}/priority/", {"priority": "70"}, ACTING),
     "pause a type": ("/admin/tasks_app/handlerpause/pause/?handler=resize", {}, ACTING),
     "resume a type": ("/admin/tasks_app/handlerpause/resume/?handler=prime", {}, ACTING),
     "drain a node": ("/admin/tasks_app/node/one/drain/", {}, ACTING),
@@ -186,7 +213,8 @@ ACTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
 def everything() -> list[Any]:
     """All rows that an act could change, except a login's own."""
     found = [
-        list(model.objects.order_by("pk").values()) for model in (Task, ApiKey, Group, Node, HandlerPause, AuditEntry)
+        list(model.objects.order_by("pk").values())
+        for model in (Task, ApiKey, Group, Node, HandlerPause, AuditEntry, Operation)
     ]
     return [*found, list(User.objects.order_by("pk").values("username", "is_superuser", "is_staff"))]
 
@@ -194,7 +222,7 @@ def everything() -> list[Any]:
 @pytest.mark.parametrize("role", ["anonymous", *ROLES])
 @pytest.mark.parametrize("name", ACTS)
 def test_each_act_is_refused_to_other_roles_by_a_direct_post_too(role: str, name: str) -> None:
-    client, rows = client_of(role), stored() | {"waits": task().pk}
+    client, rows = client_of(role), stored()
     rows["me"] = User.objects.filter(username=f"the {role}").values_list("pk", flat=True).first() or 0
     address, form, who = ACTS[name]
     sent = {key: value.format(**rows) if isinstance(value, str) else value for key, value in form.items()}
@@ -310,7 +338,7 @@ def test_the_groups_are_made_once_and_an_operators_changes_to_them_are_kept() ->
     changed.permissions.set(Permission.objects.filter(codename="view_node"))
     gone.permissions.clear()
     call_command("migrate", verbosity=0)
-    roles = import_module("tasks_app.migrations.0017_roles")
+    roles = import_module("tasks_app.migrations.0016_roles")
     roles.make_roles(apps, None)
     assert [each.codename for each in changed.permissions.all()] == ["view_node"]
     assert not gone.permissions.exists()
@@ -320,7 +348,7 @@ def test_the_upgrade_hides_nothing_from_those_who_saw_it() -> None:
     old, other = staff("old", "view_task"), staff("other", "view_node")
     team = Group.objects.create(name="team")
     team.permissions.set(Permission.objects.filter(codename="change_task"))
-    import_module("tasks_app.migrations.0017_roles").keep_rights(apps, None)
+    import_module("tasks_app.migrations.0016_roles").keep_rights(apps, None)
     for holder in (old.user_permissions, team.permissions):
         assert holder.filter(codename__in=("view_payload", "view_auditentry")).count() == 2
     assert [each.codename for each in other.user_permissions.all()] == ["view_node"]

@@ -15,6 +15,7 @@ def acts(evidence: Evidence) -> dict[str, int]:
         {"cancelled while running": 0, "cancelled while pending": 0, "started after a delay": 0, "expired": 0,
          "waits until the end": 0, "waits until the time was up": 0, "repeated posts": 0}
     )  # fmt: skip
+    found["moved by operations"] = sum(row["done"] for row in evidence.operations.values())
     for story in evidence.stories.values():
         found.update(_of(story, evidence))
     found.update({f"started after a {kind}": started_after(evidence, kind) for kind in ("pause", "drain")})

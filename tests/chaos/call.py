@@ -82,4 +82,4 @@ def fault_in(status: int, kind: str, text: str, also: int | None = None) -> str 
         return f"no JSON: {said}"
     if not kind.startswith("application/json"):
         return f"JSON with another content type: {said}"
-    return None if status == 200 or "error" in found else f"no `error` in it: {said}"
+    return None if status in (200, 202) or "error" in found else f"no `error` in it: {said}"

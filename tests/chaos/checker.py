@@ -12,6 +12,7 @@ from tests.chaos.evidence import FINAL, REPORT_DELAY_SECONDS, Evidence, Story
 from tests.chaos.holds import hold_faults
 from tests.chaos.keys import key_faults
 from tests.chaos.lives import Lives
+from tests.chaos.operations import operation_faults
 from tests.chaos.order import Claim, compared
 from tests.chaos.outages import OF_HANDLERS
 from tests.chaos.pairing import foreign, released_unread
@@ -48,6 +49,7 @@ def violations(evidence: Evidence) -> list[Violation]:
         Violation("on hold", f"{task} {what}", evidence.stories[task].history()) for task, what in hold_faults(evidence)
     ]
     found += [Violation("keys", what) for what in key_faults(evidence)]
+    found += [Violation("operations", what) for what in operation_faults(evidence)]
     found += [Violation("counters", what) for what in counter_faults(evidence, lives)]
     found += [
         Violation("retention", f"{task} {what}", evidence.stories[task].history())

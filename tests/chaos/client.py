@@ -1,4 +1,5 @@
-"""A client that posts, repeats, reads, waits, deletes, cancels and redrives, and records what it was promised."""
+"""A client that posts, repeats, reads, waits, deletes, cancels and redrives, one by one and many at once, and records
+what it was promised."""
 
 from __future__ import annotations
 
@@ -16,7 +17,11 @@ from tests.chaos.load import Body
 from tests.chaos.post import Post
 
 #: What a run begins with: whatever the faults prevent later, each of these has had its effect.
-FIRST_ACTS = ("batch", "long", "delayed", "repeated")
+FIRST_ACTS = ("batch", "long", "delayed", "repeated", "together")
+#: How often a client acts on many of its tasks at once, and on how many.
+TOGETHER_SHARE, TOGETHER = 0.04, 30
+#: Of tasks that many are redriven of: the other ends are for good, as the checker counts.
+REDRIVEN = ["handler_error", "retries_exhausted", "timeout", "crash", "oom", "bad_reply", "worker_lost"]
 #: The limit of a call whose answer it shall probably lose.
 HASTE_SECONDS = (0.0005, 0.02)
 #: How often a keyed POST without an answer is repeated, and the pause before.
@@ -56,6 +61,8 @@ class Client:
             self._post_one()
         if self._mine and chance.random() < 0.5:
             self._use(*chance.choice(self._mine))
+        if chance.random() < TOGETHER_SHARE:
+            self._act_together(chance.choice(("redrive", "redrive", "cancel")))
         if self._keyed and chance.random() < 0.1:
             self._use_key(chance.choice(self._keyed))
 
@@ -70,6 +77,10 @@ class Client:
             later = Post("/queue", [self._numbered("quick", {"do": "quick"}, 50, {"delay": 5.0})])
             for task in self._submit(later):
                 self._cancel(task)
+        elif what == "together":
+            bodies = [self._numbered("quick", {"do": "quick"}, 50, {"delay": 5.0}) for _ in range(3)]
+            self._submit(Post("/queue/batch", bodies))
+            self._act_together("cancel")
         elif what == "repeated":
             post = Post("/queue", [self._numbered("quick", {"do": "quick"}, 50, {})], f"first-{next(self._numbers)}")
             if self._submit(post):
@@ -188,6 +199,24 @@ class Client:
             answer = self._change("redrive", "POST", f"/api/tasks/{task}/redrive", task, "redriven")
             if not answer.final:
                 self._left_alone.add(task)
+
+    def _act_together(self, verb: str) -> None:
+        """Redrive or cancel some of its tasks by one operation, and leave them alone from then on."""
+        mine = [
+            task for name, task in self._mine if task not in self._left_alone and (verb == "cancel" or name == "rough")
+        ]
+        tasks = self._chance.sample(mine, min(len(mine), 3 if verb == "cancel" else TOGETHER))
+        if not tasks:
+            return
+        self._left_alone.update(tasks)
+        for task in tasks:
+            self._journal.note(verb, durable=task == tasks[-1], task=task)
+        wanted = {"ids": tasks, **({"failure_reason": REDRIVEN} if verb == "redrive" else {})}
+        answer = self._caller.send("POST", f"/api/tasks/{verb}", {"filter": wanted}, also=202)
+        if answer.status == 202:
+            identity = answer.body["operation_id"]
+            self._journal.note("operation", durable=True, operation=identity, verb=verb, tasks=tasks)
+            self._counts.add(f"operations: {verb}")
 
     def _cancel(self, task: str) -> None:
         if task in self._left_alone:

@@ -8,6 +8,7 @@ from tests.chaos.correct_run import attempt, executed, line, result, row
 from tests.chaos.evidence import Evidence
 from tests.chaos.hold import Hold
 
+OPERATION = "the operation"
 STOPPED, CALLED_OFF, DELAYED, EXPIRED, KEYED = "stopped", "called off", "delayed", "expired", "keyed"
 
 
@@ -26,7 +27,8 @@ def _keyed(at: float, tries: int, replayed: bool) -> dict[str, Any]:
 
 def add_acts(run: Evidence) -> None:
     """Add a task that was cancelled while it ran, and one while it was pending; one that waited for its time, and for
-    which two calls waited; one that expired; one whose POST was repeated, and whose key another POST had.
+    which two calls waited; one that expired; one whose POST was repeated, and whose key another POST had. An operation
+    cancelled one of them.
     """
     run.journal.extend([
         _post(11, 20.0),
@@ -37,6 +39,7 @@ def add_acts(run: Evidence) -> None:
         line("accepted", 20.2, n=12, task=CALLED_OFF),
         line("cancel", 20.4, task=CALLED_OFF),
         line("cancelled", 20.6, task=CALLED_OFF),
+        line("operation", 20.55, operation=OPERATION, verb="cancel", tasks=[CALLED_OFF]),
         line("cancel", 27.0, task=DELAYED),
         line("uncancelled", 27.1, task=DELAYED),
         _post(13, 20.0, delay=5.0),
@@ -56,6 +59,10 @@ def add_acts(run: Evidence) -> None:
     run.events.extend([
         *executed(STOPPED, 1, 30.0, None), *executed(DELAYED, 1, 25.25, 25.9), *executed(KEYED, 1, 20.9, 21.9)
     ])  # fmt: skip
+    operations: Any = run.operations
+    operations[OPERATION] = {
+        "verb": "cancel", "state": "completed", "matched": 1, "done": 1, "skipped": {}, "failed": 0
+    }  # fmt: skip
     tasks: Any = run.tasks
     tasks |= {
         STOPPED: _row(STOPPED, 11, "cancelled", completed_at=31.0),

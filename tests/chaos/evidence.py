@@ -35,8 +35,9 @@ class Evidence:
     claims of the second before; `leftovers`: what remained after the shutdown; `selection`: fifo, lifo or priority;
     `horizon`: when transactions began and ended; `overlooked`: ready tasks that claims skipped, by task type; `held`:
     the part of the run in which another session held a snapshot, None if none was asked for; `outages`: when faults
-    may have delayed anything; `holds`: the pauses and drains; `retention`: the seconds for which ended tasks are kept,
-    None for ever. Tasks that were removed without a client's asking are in `tasks` too, with `removed_at`.
+    may have delayed anything; `operations`: rows by id; `holds`: the pauses and drains; `retention`: the seconds for
+    which ended tasks are kept, None for ever. Tasks that were removed without a client's asking are in `tasks` too,
+    with `removed_at`.
     """
 
     journal: list[dict[str, Any]]
@@ -52,6 +53,7 @@ class Evidence:
     overlooked: Mapping[str, int] = field(default_factory=dict)
     held: float | None = None
     outages: Outages = field(default_factory=Outages)
+    operations: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     holds: list[Hold] = field(default_factory=list)
     retention: float | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.chaos.correct_acts import CALLED_OFF, DELAYED, EXPIRED, KEYED, STOPPED
+from tests.chaos.correct_acts import CALLED_OFF, DELAYED, EXPIRED, KEYED, OPERATION, STOPPED
 from tests.chaos.correct_run import FINE, TRIED, attempt, executed, line
 from tests.chaos.evidence import Evidence
 from tests.chaos.planted import PLANTED, breaks
@@ -157,6 +157,31 @@ def answer_the_first_as_a_repeat(e: Evidence) -> None:
 @breaks("keys", "k: two requests were accepted with it, the posts [15, 16]")
 def accept_another_request_with_the_key(e: Evidence) -> None:
     e.journal.append(line("accepted", 22.0, n=16, task=KEYED, key="k", tries=1, replayed=True))
+
+
+@breaks("operations", "was answered with 202 and is not in the database")
+def lose_an_operation(e: Evidence) -> None:
+    del e.operations[OPERATION]  # type: ignore[attr-defined]
+
+
+@breaks("operations", "(cancel) is running")
+def never_end_an_operation(e: Evidence) -> None:
+    e.operations[OPERATION]["state"] = "running"
+
+
+@breaks("operations", "(cancel) matched 1 tasks, and accounts for 2")
+def account_for_a_task_twice(e: Evidence) -> None:
+    e.operations[OPERATION]["skipped"] = {"gone": 1}
+
+
+@breaks("operations", "(cancel) cancelled 2 tasks, of which 1 are cancelled or gone")
+def cancel_a_task_twice(e: Evidence) -> None:
+    e.operations[OPERATION] |= {"done": 2, "matched": 2}
+
+
+@breaks("operations", "operations redrove 9 tasks, and there were 1 redrives at most")
+def redrive_more_than_there_were(e: Evidence) -> None:
+    e.operations[OPERATION] |= {"verb": "redrive", "done": 9, "matched": 9}
 
 
 @breaks("on hold", "keyed had attempt 1 started 3.0 s after the pause of slow")

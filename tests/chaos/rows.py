@@ -33,6 +33,12 @@ def attempts(database: Database, table: str = "taskdaemon_attempt") -> list[dict
     return [_plain(row) for row in rows]
 
 
+def operations(database: Database) -> dict[str, dict[str, Any]]:
+    """Every operation's row by id."""
+    found = database.rows("SELECT id, verb, state, matched, done, skipped, failed FROM taskdaemon_operation")
+    return {str(UUID(str(row["id"]))): {**_plain(row), "skipped": as_json(row["skipped"])} for row in found}
+
+
 def as_json(value: Any) -> Any:
     """The value of a JSON column, which PostgreSQL's driver has parsed already."""
     return json.loads(value) if isinstance(value, str) else value

@@ -74,6 +74,9 @@ def _run(
     found += within(
         lambda: not scene.open_tasks(), ALL_ENDED_SECONDS, "lost", lambda: f"{scene.open_tasks()} tasks have not ended"
     )
+    found += within(
+        lambda: not scene.open_operations(), 30.0, "operations", lambda: f"{scene.open_operations()} are not over"
+    )
     times["seconds until every task had ended"] = round(time.monotonic() - calm, 1)
     found += within(scene.full, 10.0, "full", lambda: f"not every slot is warm with nothing to do: {scene.slots()}")
     if options.retention is not None:
@@ -104,6 +107,7 @@ def _run(
         horizon=Horizon(None if watch is None else list(watch.samples)),
         overlooked=overlooked,
         held=None if held is None else held.share,
+        operations=rows.operations(scene.database),
         holds=list(scene.holds),
         outages=Outages(storm.windows, RECOVERY_SECONDS if scene.engine is None else LEASE_SECONDS, slowness),
     )

@@ -178,6 +178,11 @@ class Scene:
         )
         return int(row["n"])
 
+    def open_operations(self) -> int:
+        """The number of operations that are not over."""
+        (row,) = self.database.rows("SELECT count(*) AS n FROM taskdaemon_operation WHERE state = 'running'")
+        return int(row["n"])
+
     def stored_tasks(self) -> int:
         """The number of tasks."""
         (row,) = self.database.rows("SELECT count(*) AS n FROM taskdaemon_task")

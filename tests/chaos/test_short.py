@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(600)
 #: What the clients must have brought about: see `acts`.
 ACTS = (
     "cancelled while running", "cancelled while pending", "waits until the end", "waits until the time was up",
-    "started after a delay", "expired", "repeated posts", "started after a pause",
+    "started after a delay", "expired", "repeated posts", "moved by operations", "started after a pause",
 )  # fmt: skip
 
 SHORT = Options(seconds=25, nodes=2, webs=1, clients=4, rate=25, apart=1.5, longest=5)

@@ -25,6 +25,9 @@ CALLS = [
     ("tasks:write", "DELETE", f"/api/tasks/{MISSING}", None),
     ("tasks:write", "POST", f"/api/tasks/{MISSING}/cancel", None),
     ("tasks:write", "POST", f"/api/tasks/{MISSING}/redrive", None),
+    ("operate", "GET", "/api/operations", None), ("operate", "GET", f"/api/operations/{MISSING}", None),
+    ("operate", "POST", f"/api/operations/{MISSING}/abort", None),
+    ("operate", "POST", "/api/tasks/redrive", '{"filter": {"type": "echo"}, "dry_run": true}'),
     ("operate", "POST", "/api/handlers/echo/pause", ""), ("operate", "POST", "/api/handlers/echo/resume", ""),
     ("metrics:read", "GET", "/metrics", None), ("metrics:read", "GET", "/api/metrics", None),
 ]  # fmt: skip

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from tasks_app.lifecycle import promote, redrive, rescue, resume, submit
+from tasks_app.lifecycle import prioritize, promote, redrive, rescue, resume, submit
 
 #: By way of `sys.modules`, because the package's attributes of these names are the verbs.
-NOTIFYING = [sys.modules[verb.__module__] for verb in (submit, redrive, promote, rescue, resume)]
+NOTIFYING = [sys.modules[verb.__module__] for verb in (submit, redrive, promote, rescue, prioritize, resume)]
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ NOW = datetime.now(UTC)
 PAST, FUTURE = NOW - timedelta(minutes=1), NOW + timedelta(hours=1)
 NOTHING = {
     "due": False, "holders": (), "due_on_old_clock": False, "lost": False, "expired": False, "old_keys": False,
-    "peers": False, "old_nodes": False, "old_live_events": False, "on_hold": OnHold(),
+    "peers": False, "old_nodes": False, "old_live_events": False, "operations": False, "on_hold": OnHold(),
 }  # fmt: skip
 
 

@@ -18,7 +18,9 @@ from tasks_app.store.postgresql.node import update_node
 from tasks_app.store.postgresql.promote import promote
 from tasks_app.store.postgresql.queued_before import queued_before
 from tasks_app.store.postgresql.reading import reading
+from tasks_app.store.postgresql.redrive import redrive
 from tasks_app.store.postgresql.session import Session
+from tasks_app.store.postgresql.set_priority import set_priority
 from tasks_app.store.postgresql.settle import settle
 from tasks_app.store.postgresql.transactions import bare_writing, writing
 from tasks_app.store.postgresql.versions import versions
@@ -32,11 +34,14 @@ class PostgreSQLStore:
     is_server = True
     single_writer = False
     tasks_per_commit = 1  # writers that hold several rows each could deadlock
+    tasks_per_batch = 200
 
     insert = staticmethod(insert)
     insert_rows = staticmethod(insert_rows)
     insert_keyed = staticmethod(insert_keyed)
     promote = staticmethod(promote)
+    redrive = staticmethod(redrive)
+    set_priority = staticmethod(set_priority)
     claim = staticmethod(claim)
     ready_types = staticmethod(ready_types)
     queued_before = staticmethod(queued_before)

@@ -19,7 +19,9 @@ from tasks_app.store.sqlite.node import update_node
 from tasks_app.store.sqlite.promote import promote
 from tasks_app.store.sqlite.queued_before import queued_before
 from tasks_app.store.sqlite.reading import reading
+from tasks_app.store.sqlite.redrive import redrive
 from tasks_app.store.sqlite.session import Session
+from tasks_app.store.sqlite.set_priority import set_priority
 from tasks_app.store.sqlite.settle import settle
 from tasks_app.store.sqlite.versions import versions
 from tasks_app.store.sqlite.where import where
@@ -32,11 +34,14 @@ class SQLiteStore:
     is_server = False
     single_writer = True
     tasks_per_commit = 20  # the commit costs most, but other writers wait for it
+    tasks_per_batch = 100
 
     insert = staticmethod(insert)
     insert_rows = staticmethod(insert_rows)
     insert_keyed = staticmethod(insert_keyed)
     promote = staticmethod(promote)
+    redrive = staticmethod(redrive)
+    set_priority = staticmethod(set_priority)
     claim = staticmethod(claim)
     ready_types = staticmethod(ready_types)
     queued_before = staticmethod(queued_before)

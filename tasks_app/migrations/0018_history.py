@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("tasks_app", "0019_failure_groups"),
+        ("tasks_app", "0017_failure_groups"),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tasks_app', '0017_roles'),
+        ('tasks_app', '0016_roles'),
     ]
 
     operations = [

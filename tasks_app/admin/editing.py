@@ -1,0 +1,146 @@
+"""Changes of one task: edit and redrive a failed one, change the priority of a pending one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from tasks_app.admin.action_messages import beside
+from tasks_app.admin.bulk import BulkActions
+from tasks_app.admin.rights import actor, sees_payloads
+from tasks_app.admin.text import MAX_SHOWN_CHARS
+from tasks_app.audit.record import record
+from tasks_app.lifecycle import LivingTwin, edit_and_redrive, prioritize
+from tasks_app.models import Status, Task
+from tasks_app.store.new_task import encode
+from tasks_app.store.strict_json import MAX_DEPTH, BadJSON, loads
+from tasks_app.store.transactions import writing
+
+#: Of the data before and after, in the audit log.
+MAX_RECORDED_CHARS = 4000
+EDIT, PRIORITY = "edit", "priority"
+
+
+class PriorityForm(forms.Form):
+    """Another priority."""
+
+    priority = forms.IntegerField(min_value=0, max_value=100)
+
+
+class EditForm(PriorityForm):
+    """Other data and another priority."""
+
+    task_data = forms.CharField(
+        label="Data",
+        widget=forms.Textarea(attrs={"rows": 16, "spellcheck": "false", "class": "td-json"}),
+        strip=False,
+        help_text="A JSON object; the handler gets it as `task_data`.",
+    )
+    field_order = ("task_data", "priority")
+
+    def clean_task_data(self) -> Any:
+        """The data as POST takes it."""
+        try:
+            data = loads(self.cleaned_data["task_data"].encode(), MAX_DEPTH - 1)  # in a body it is one level deeper
+        except (BadJSON, UnicodeEncodeError) as fault:
+            raise ValidationError(str(fault)) from None
+        if not isinstance(data, dict):
+            raise ValidationError('The data must be a JSON object such as {"limit": 1000}.')
+        return data
+
+
+class Editing(BulkActions):
+    """The pages with these forms."""
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        return [
+            path(f"<path:object_id>/{name}/", view(page), name=f"tasks_app_task_{name}")
+            for name, page in ((EDIT, self.edit_view), (PRIORITY, self.priority_view))
+        ] + super().get_urls()
+
+    def edit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """GET: the form. POST: change the failed task and redrive it."""
+        return self._change(request, object_id, EDIT, Status.FAILED)
+
+    def priority_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """GET: the form. POST: change the pending task's priority."""
+        return self._change(request, object_id, PRIORITY, Status.PENDING)
+
+    def _change(self, request: HttpRequest, object_id: str, name: str, status: Status) -> HttpResponse:
+        # The form shows the data, which is a payload.
+        if not request.user.has_perm("tasks_app.change_task") or (name == EDIT and not sees_payloads(request)):
+            raise PermissionDenied
+        task: Task | None = self.get_object(request, object_id)
+        if task is None:
+            self.message_user(request, "There is no such task any more.", messages.WARNING)
+            return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
+        page = HttpResponseRedirect(reverse("admin:tasks_app_task_change", args=(task.pk,)))
+        if task.status != status:
+            self.message_user(
+                request, f"The task is {task.status}, not {status}: nothing was changed.", messages.WARNING
+            )
+            return page
+        shown = _shown(task.task_data) if name == EDIT else ""
+        if len(shown) > MAX_SHOWN_CHARS:
+            text = f"The data has {len(shown):,} characters, too many to edit here: post a new task instead."
+            self.message_user(request, text, messages.WARNING)
+            return page
+        kind = EditForm if name == EDIT else PriorityForm
+        form = kind(
+            request.POST if request.method == "POST" else None, initial={"task_data": shown, "priority": task.priority}
+        )
+        if request.method == "POST" and form.is_valid():
+            self._save(request, task, name, form.cleaned_data)
+            return page
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Edit and redrive" if name == EDIT else "Change the priority",
+            "original": task,
+            "form": form,
+            "editing": name == EDIT,
+            "media": self.media,
+        }
+        return TemplateResponse(request, "taskdaemon/edit.html", context)
+
+    def _save(self, request: HttpRequest, task: Task, name: str, given: dict[str, Any]) -> None:
+        priority = given["priority"]
+        details: dict[str, Any] = {"type": task.task_type}
+        try:
+            with writing():
+                if name == EDIT:
+                    before = edit_and_redrive(task.pk, given["task_data"], priority)
+                    was = None if before is None else before.priority
+                    if before is not None and encode(before.task_data) != encode(given["task_data"]):
+                        details["data"] = [_recorded(before.task_data), _recorded(given["task_data"])]
+                else:
+                    was = prioritize(task.pk, priority)
+                if was is None:
+                    self.message_user(request, "The task has changed meanwhile: nothing was done.", messages.WARNING)
+                    return
+                if was != priority:
+                    details["priority"] = [was, priority]
+                record(actor(request), name, str(task.pk), **details)
+        except LivingTwin as twin:
+            self.message_user(request, beside(task, twin.task), messages.WARNING)
+            return
+        self.message_user(request, f"The task {task} was {DONE[name].lower()}.", messages.SUCCESS)
+
+
+DONE = {EDIT: "Edited and redriven", PRIORITY: "Given another priority"}
+
+
+def _shown(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False, indent=2)
+
+
+def _recorded(data: Any) -> str:
+    text = encode(data)
+    return text if len(text) <= MAX_RECORDED_CHARS else f"{text[:MAX_RECORDED_CHARS]}... ({len(text):,} characters)"
