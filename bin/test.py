@@ -161,7 +161,7 @@ def main(arguments: list[str]) -> int:
         elif fault := postgres or missing.get(broker):
             not_run.append(f"leg {name}: {fault}")
         else:
-            legs.append(Leg(name, chosen, ON_POSTGRES | {"TEST_BROKER_URL": url}, 3 if broker == "redis" else 2))
+            legs.append(Leg(name, chosen, ON_POSTGRES | {"TEST_BROKER_URL": url}, 3 if broker == "redis" else 1))
 
     if short:
         # Deployments wait for time-outs more than all else does; on servers they wait in the long run.

@@ -1,5 +1,6 @@
 """Every address, with and without a slash at its end: a redirect would lose the body of a POST."""
 
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -8,8 +9,21 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.views.generic import RedirectView
 
+from tasks_app.admin import handlers as handler_pages
 from tasks_app.admin import refusals
-from tasks_app.api import attempts, batch, docs, errors, events, handlers, pauses, system, tasks, why
+from tasks_app.api import (
+    attempts,
+    batch,
+    docs,
+    errors,
+    events,
+    handlers,
+    operator_task,
+    pauses,
+    system,
+    tasks,
+    why,
+)
 
 handler400 = "tasks_app.api.errors.bad_request"
 handler403 = "tasks_app.urls.permission_denied"
@@ -76,5 +90,11 @@ urlpatterns = [
     *both("docs", docs.SwaggerView.as_view(), "docs"),
     *both("redoc", docs.RedocView.as_view(), "redoc"),
     path("admin", RedirectView.as_view(url="/admin/")),
+    path("admin/handlers/", admin.site.admin_view(handler_pages.handlers_view), name="admin-handlers"),
+    path(
+        "admin/handler/",
+        admin.site.admin_view(partial(handler_pages.handler_view, queue=operator_task.queue_for_operator)),
+        name="admin-handler",
+    ),
     path("admin/", admin.site.urls),
 ]

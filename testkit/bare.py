@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,14 @@ def started(folder: Path) -> Path:
 
 
 def watch() -> None:
-    """From now on note each test that starts a program which is not in TEST_BARE's folder."""
-    folder = Path(os.environ[FOLDER])
+    """From now on note each test that starts a program which is not in TEST_BARE's folder, nor this Python's."""
+    folder, scripts = Path(os.environ[FOLDER]), Path(sysconfig.get_path("scripts"))
 
     def audit(event: str, what: tuple[Any, ...]) -> None:
         if event == "subprocess.Popen" and FOLDER in os.environ:
-            name = Path(os.fsdecode(what[0] or what[1][0])).name
-            if not name.startswith("python") and not (folder / name).exists():
+            path = Path(os.fsdecode(what[0] or what[1][0]))
+            ours = path.parent == scripts or path.name.startswith("python")
+            if not ours and not (folder / path.name).exists():
                 note()
 
     sys.addaudithook(audit)

@@ -22,29 +22,30 @@ def without_flush() -> None:
 
     def teardown(case: TransactionTestCase) -> None:
         for alias in case._databases_names(include_mirrors=False):  # type: ignore[attr-defined]
-            empty(connections[alias])
+            empty(alias)
 
     TransactionTestCase._fixture_teardown = teardown  # type: ignore[attr-defined]
 
 
-def empty(connection: Any) -> None:
+def empty(alias: str = "default") -> None:
     """Delete all rows of all tables in one transaction, at whose end foreign keys are checked."""
-    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-        large = _large(connection, cursor)
+    with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
+        large = _large(connections[alias].vendor, cursor)
         if large:
             cursor.execute(f"TRUNCATE {', '.join(large)} CASCADE")
-        for table in _tables(connection):
+        for table in _tables(alias):
             cursor.execute(f"DELETE FROM {table}")
 
 
 @cache
-def _tables(connection: Any) -> list[str]:
+def _tables(alias: str) -> list[str]:
+    connection = connections[alias]
     names = connection.introspection.django_table_names(only_existing=True, include_views=False)
     return [connection.ops.quote_name(name) for name in names if name not in KEPT]
 
 
-def _large(connection: Any, cursor: Any) -> list[str]:
-    if connection.vendor != "postgresql":
+def _large(vendor: str, cursor: Any) -> list[str]:
+    if vendor != "postgresql":
         return []
     cursor.execute(
         "SELECT quote_ident(relname) FROM pg_class WHERE relkind = 'r' AND relname LIKE 'taskdaemon%%'"

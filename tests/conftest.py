@@ -31,6 +31,7 @@ TESTS = Path(__file__).parent
 DATABASE, DEPLOYMENT = {"db", "transactional_db", "django_db_setup"}, "migrated"
 #: Deployments for which the embedded leg is enough (see bin/test.py), and why.
 ONE_LEG = {
+    "faults/test_alerts.py": "on a server of its own",
     "faults/test_engine.py": "what becomes of an engine",
     "faults/test_hostile_messages.py": "on each broker in turn",
     "faults/test_log_storm.py": "the log of one process",
@@ -38,7 +39,9 @@ ONE_LEG = {
     "faults/test_rabbitmq.py": "on a broker of its own",
     "faults/test_redis.py": "on a broker of its own",
     "faults/test_sqlite.py": "on SQLite",
+    "system/test_follower.py": "what the tests check with",
     "system/test_log_fields.py": "the log lines of one process",
+    "system/test_logs_command.py": "a client of the API",
     "system/test_notifications.py": "on each broker in turn, and what becomes of the sockets' files",
     "system/test_outage.py": "on a server of its own",
     "system/test_post_command.py": "a client of the API",
@@ -47,18 +50,21 @@ ONE_LEG = {
     "system/test_up_handlers.py": "what an engine has, before any server is asked",
     "system/test_up_hangup.py": "a signal to processes",
     "system/test_up_rebuilt.py": "what an engine has",
+    "system/test_up_restarts.py": "what becomes of processes",
     "system/test_up_starts.py": "a first start without any server",
+    "system/test_why.py": "what workers report; what the API reads of it: tests/api/test_why.py",
     "system/test_worker_alone.py": "the command lines of a worker",
 }
 #: Deployments that need no other broker than Redis and the embedded transport (see bin/test.py), and why.
 ONE_BROKER = {
     "metrics/test_kills.py": "counts in the database",
     "system/test_attempts.py": "rows of attempts",
+    "system/test_follow.py": "web servers that ask the database",
     "system/test_idempotency.py": "keys in the database",
+    "system/test_live.py": "rows of what handlers say",
     "system/test_order.py": "the order in which the database gives tasks",
     "system/test_up_replaced.py": "web servers behind a proxy",
     "system/test_waiting.py": "web servers that ask the database",
-    "system/test_why.py": "reasons that are read from the database",
 }
 #: What takes long, longest first, and why: files, folders, single tests. Run by `make test ARGS=--all` and by .ci/run.
 LONG = {
@@ -94,6 +100,7 @@ LONG = {
     "bench/test_containers.py": "load",
     "metrics/test_real_problems.py": "outages",
     "system/test_notifications.py": "on each broker in turn",
+    "web/test_downloads.py": "a server of its own, and megabytes",
     "web/test_streams.py::test_a_client_that_does_not_read_takes_no_memory_and_holds_up_nobody": "many megabytes",
     "web/test_streams.py::test_a_stream_ends_with_its_key": "servers of its own",
     "system/test_follow.py": "handlers that run for seconds, kills",

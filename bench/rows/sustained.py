@@ -23,7 +23,7 @@ from testkit.process import Process, until
 BACKLOG = 10_000
 SECONDS, TASKS = 3600.0, 2_000_000
 #: With `--quick`: shows that it works.
-QUICK_SECONDS, QUICK_TASKS = 20.0, 20_000
+QUICK_SECONDS, QUICK_TASKS, QUICK_BACKLOG = 5.0, 3_000, 1_000
 #: Tasks a second. A slower run gives no result.
 SLOWEST = 100
 PARTS = ("ours, the whole", *(f"tenth {number}" for number in TENTHS))
@@ -65,14 +65,16 @@ def _readings(connection: Any, processes: list[Process], seconds: float, tasks: 
 
 
 def _measure(scene: Scene) -> dict[str, float]:
-    seconds, tasks = (QUICK_SECONDS, QUICK_TASKS) if scene.quick else (SECONDS, TASKS)
+    seconds, tasks, backlog = SECONDS, TASKS, BACKLOG
+    if scene.quick:
+        seconds, tasks, backlog = QUICK_SECONDS, QUICK_TASKS, QUICK_BACKLOG
     with Servers(preload=STATEMENTS) as servers, Ours(servers, "postgres", "redis") as system:
         deployment = system.deployment
         with closing(deployment.connect()) as connection:
             watch(connection)
             system.start()
-            feeder = Process(deployment.home, deployment.environment, "-m", "bench.feeder", str(BACKLOG))
-            until(lambda: settled(connection) > BACKLOG, what="a full backlog", sleep=lambda _: time.sleep(0.2))
+            feeder = Process(deployment.home, deployment.environment, "-m", "bench.feeder", str(backlog))
+            until(lambda: settled(connection) > backlog, what="a full backlog", sleep=lambda _: time.sleep(0.2))
             found = _readings(connection, [system.worker, feeder], seconds, tasks)
         feeder.kill()
         deployment.none_left(system.worker)

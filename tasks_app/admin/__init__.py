@@ -4,6 +4,7 @@ from django.contrib import admin
 
 from tasks_app.admin.api_keys import ApiKeyAdmin
 from tasks_app.admin.audit import AuditAdmin
+from tasks_app.admin.failure_groups import FailureGroupAdmin
 from tasks_app.admin.nodes import NodeAdmin
 from tasks_app.admin.pauses import HandlerPauseAdmin
 from tasks_app.admin.tasks import TaskAdmin
@@ -19,6 +20,7 @@ admin.site.index_template = "taskdaemon/dashboard.html"
 admin.site.login_template = "taskdaemon/login.html"
 
 __all__ = [
-    "ApiKeyAdmin", "AuditAdmin", "HandlerPauseAdmin", "NodeAdmin", "RecordedGroupAdmin", "RecordedUserAdmin",
+    "ApiKeyAdmin", "AuditAdmin", "FailureGroupAdmin", "HandlerPauseAdmin", "NodeAdmin", "RecordedGroupAdmin",
+    "RecordedUserAdmin",
     "TaskAdmin",
 ]  # fmt: skip

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from urllib.parse import urlencode
 
 from django.db.models import Count
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 
+from tasks_app.admin.links import handler_link, listed
 from tasks_app.admin.nodes import differs, drained_state
-from tasks_app.admin.pauses import pause_address
+from tasks_app.admin.pauses import pause_address, pause_text
 from tasks_app.admin.text import ago, harmless, line
+from tasks_app.alerts.rows import firing
 from tasks_app.lifecycle import pauses
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.span import span
@@ -45,6 +47,7 @@ class HandlerRow:
     """
 
     name: str
+    link: str
     tasks: list[Cell]
     busy: int
     warm: int
@@ -89,6 +92,7 @@ class Board:
     handlers: list[HandlerRow]
     nodes: list[NodeRow]
     problems: list[str]
+    alerts: list[str]
     failures: list[tuple[str, Cell]]
     cut: bool
     acts: list[Act]
@@ -105,15 +109,11 @@ def board() -> Board:
         nodes=[_node(node, now, reading.running_on(node.name)) for node in reading.nodes]
         + [_silent(*one) for one in reading.silent.items()],
         problems=[harmless(one[:500]) for one in problems(reading)[:MAX_PROBLEMS]],
+        alerts=[line(f"{one.sentence} (since {one.since:%H:%M} UTC)", 300) for one in firing()[:MAX_PROBLEMS]],
         failures=failures,
         cut=cut,
         acts=[_act(entry) for entry in AuditEntry.objects.order_by("-at", "-id")[:MAX_ACTS]],
     )
-
-
-def listed(**narrowed: str) -> str:
-    """The address of the list of tasks, with these filters."""
-    return f"{reverse('admin:tasks_app_task_changelist')}?{urlencode(narrowed)}"
 
 
 def _totals(reading: SystemReading) -> list[tuple[str, Cell]]:
@@ -124,11 +124,6 @@ def _totals(reading: SystemReading) -> list[tuple[str, Cell]]:
     return [(status, Cell(f"{count:,}", listed(status=status), status)) for status, count in sums.items()]
 
 
-def _paused(pause: HandlerPause) -> str:
-    until = "" if pause.until is None else f", until {pause.until:%Y-%m-%d %H:%M:%S}"
-    return f"by {line(pause.paused_by, 60)}, since {pause.paused_at:%Y-%m-%d %H:%M:%S}{until}"
-
-
 def _handler(reading: SystemReading, name: str, one: HandlerReading, pause: HandlerPause | None) -> HandlerRow:
     stored: Mapping[str, int] = reading.stored(name)
     cells = [
@@ -137,6 +132,7 @@ def _handler(reading: SystemReading, name: str, one: HandlerReading, pause: Hand
     ]
     return HandlerRow(
         name=line(name, 60),
+        link=handler_link(name),
         tasks=cells,
         busy=one.active,
         warm=one.warm,
@@ -144,7 +140,7 @@ def _handler(reading: SystemReading, name: str, one: HandlerReading, pause: Hand
         oldest=span(one.oldest) if one.ready else "",
         broken=bool(one.problems),
         waits=one.pending > 0,
-        paused="" if pause is None else _paused(pause),
+        paused="" if pause is None else pause_text(pause),
         switch=pause_address(name, "pause" if pause is None else "resume"),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -12,10 +12,11 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from tasks_app.admin.known_types import known_types
+from tasks_app.admin.rights import sees_payloads
 from tasks_app.admin.search import failed
 from tasks_app.admin.text import line
 from tasks_app.db.first_id import first_id
-from tasks_app.models import FailureReason, Status, Task
+from tasks_app.models import FailureGroup, FailureReason, Status, Task, TaskQuerySet
 
 MAX_TYPE_CHARS = 100
 
@@ -132,6 +133,29 @@ class CreatedFilter(TaskFilter):
 
     def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
         return tasks.filter(pk__gte=first_id(timezone.now() - SPANS[value][1]))
+
+
+class GroupFilter(TaskFilter):
+    """By failure group; shown only while it is set, by a link."""
+
+    title, parameter_name = "failure group", "group"
+
+    def has_output(self) -> bool:
+        return self.parameter_name in self.used_parameters
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        given = request.GET.get(str(self.parameter_name), "")
+        if not self.understands(given):
+            return []
+        group = FailureGroup.objects.filter(pk=int(given)).first()
+        shown = line(group.normalised, 60) if group and sees_payloads(request) else given
+        return [(given, shown)]
+
+    def understands(self, value: str) -> bool:
+        return value.isascii() and value.isdigit() and len(value) < 20 and int(value) < 2**63
+
+    def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
+        return cast(TaskQuerySet, tasks).in_group(int(value))
 
 
 class FailedFilter(TaskFilter):

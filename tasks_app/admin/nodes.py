@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString
 
 from tasks_app import conf
 from tasks_app.admin.columns import badge
+from tasks_app.admin.node_page import node_details
 from tasks_app.admin.rights import actor
 from tasks_app.admin.row_admin import RowAdmin
 from tasks_app.admin.text import ago, harmless, line
@@ -53,8 +54,6 @@ class NodeAdmin(RowAdmin):
     list_display = ("shown_name", "state", "slots", "age", "last_seen", "version", "all_problems")
     ordering = ("-started_at",)
     search_fields = ("name",)
-    fields = ("shown_name", "state", "running", "age", "last_seen", "slots", "all_problems", "domain", "version")
-    readonly_fields = fields
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -76,11 +75,27 @@ class NodeAdmin(RowAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        node = Node.objects.filter(pk=unquote(object_id), stopped_at=None).first()
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        node: Node | None = self.get_object(request, unquote(object_id))
+        if node is None:
+            self.message_user(request, "There is no such node any more.", messages.WARNING)
+            return HttpResponseRedirect(reverse("admin:tasks_app_node_changelist"))
         verb = None
-        if node is not None and self.may_drain(request):
+        if node.stopped_at is None and self.may_drain(request):
             verb = "admin:tasks_app_node_undrain" if node.drained else "admin:tasks_app_node_drain"
-        return super().change_view(request, object_id, form_url, {"drain_view": verb, **(extra_context or {})})
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": node,
+            "state": self.state(node),
+            "drain_view": verb,
+            "media": self.media,
+            **node_details(node, self.version(node), tasks=request.user.has_perm("tasks_app.view_task")),
+        }
+        return TemplateResponse(request, "taskdaemon/node.html", context)
 
     def drain_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """GET: ask for confirmation. POST: drain the node."""
@@ -133,11 +148,6 @@ class NodeAdmin(RowAdmin):
             return drained_badge(node, current_reading().running_on(node.name))
         return badge("pending", "draining") if node.draining else badge("completed", "alive")
 
-    @admin.display(description="running tasks")
-    def running(self, node: Node) -> str:
-        """How many tasks run on it."""
-        return f"{current_reading().running_on(node.name):,}"
-
     @admin.display(description="slots (warm of all)")
     def slots(self, node: Node) -> SafeString:
         """Warm slots and all slots of each handler."""
@@ -169,8 +179,3 @@ class NodeAdmin(RowAdmin):
         if node.stopped_at or not differs(node.digest):
             return format_html("{}", short)
         return format_html("{} {}", short, badge("failed", "differs"))
-
-    @admin.display(description="lock domain")
-    def domain(self, node: Node) -> str:
-        """Host and DAEMON_HOME."""
-        return line(node.lock_domain, 300)

@@ -43,6 +43,12 @@ def pause_address(handler: str, verb: str = "pause") -> str:
     return f"{reverse(f'admin:tasks_app_handlerpause_{verb}')}?{urlencode({'handler': handler})}"
 
 
+def pause_text(pause: HandlerPause) -> str:
+    """By whom it was paused, since when and until when."""
+    until = "" if pause.until is None else f", until {pause.until:%Y-%m-%d %H:%M:%S}"
+    return f"by {line(pause.paused_by, 60)}, since {pause.paused_at:%Y-%m-%d %H:%M:%S}{until}"
+
+
 @admin.register(HandlerPause)
 class HandlerPauseAdmin(RowAdmin):
     """Only the pauses in force. Who may redrive tasks may pause their types."""

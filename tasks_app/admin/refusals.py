@@ -32,3 +32,8 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 def _page(request: HttpRequest, status: int, title: str, sentence: str) -> HttpResponse:
     context = {**admin.site.each_context(request), "title": title, "sentence": sentence}
     return render(request, "taskdaemon/refusal.html", context, status=status)
+
+
+def refused(request: HttpRequest, sentence: str, status: int) -> HttpResponse:
+    """Another refusal, in a sentence."""
+    return _page(request, status, "Not done", sentence)

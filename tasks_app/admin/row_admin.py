@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from django.contrib import admin
@@ -18,7 +18,7 @@ class RowAdmin(admin.ModelAdmin):
 
     changelist: type[StrictList] = StrictList
     list_per_page = 50
-    sortable_by = ()
+    sortable_by: ClassVar[tuple[str, ...]] = ()
 
     class Media:
         css = {"all": ("taskdaemon/admin.css",)}

@@ -87,7 +87,7 @@ def searches_errors(text: str) -> bool:
 
 def only_failed(parameters: Mapping[str, str]) -> bool:
     """Whether the filters of a list with these parameters let only failed tasks through."""
-    return parameters.get("status") == "failed" or "reason" in parameters or "failed" in parameters
+    return parameters.get("status") == "failed" or bool({"reason", "failed", "group"} & {*parameters})
 
 
 def searched(text: str, parameters: Mapping[str, str]) -> str:

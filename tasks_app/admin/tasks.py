@@ -8,7 +8,14 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+    JsonResponse,
+)
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
@@ -17,14 +24,15 @@ from tasks_app.admin.action_messages import beside, sentences
 from tasks_app.admin.columns import Columns
 from tasks_app.admin.detail import detail
 from tasks_app.admin.export import export
-from tasks_app.admin.filters import CreatedFilter, FailedFilter, ReasonFilter, StatusFilter, TypeFilter
+from tasks_app.admin.export_list import export_list
+from tasks_app.admin.filters import CreatedFilter, FailedFilter, GroupFilter, ReasonFilter, StatusFilter, TypeFilter
 from tasks_app.admin.live import is_final, live, position, start
 from tasks_app.admin.paging import CappedPaginator, NewestFirst
 from tasks_app.admin.rights import TASK_PAYLOAD, actor, sees_audit_log, sees_payloads
 from tasks_app.admin.search import HELP, search, searches_errors
 from tasks_app.admin.text import line
 from tasks_app.lifecycle import LivingTwin
-from tasks_app.models import Status, Task
+from tasks_app.models import FailureGroup, Status, Task
 
 #: Tasks that the page "are you sure?" lists.
 MAX_LISTED_TASKS = 20
@@ -44,7 +52,7 @@ class TaskAdmin(Columns):
         "duration",
         "error_column",
     )
-    list_filter = (StatusFilter, ReasonFilter, TypeFilter, CreatedFilter, FailedFilter)
+    list_filter = (StatusFilter, ReasonFilter, TypeFilter, CreatedFilter, FailedFilter, GroupFilter)
     list_max_show_all = 1_000
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # each would count all rows
@@ -195,7 +203,14 @@ class TaskAdmin(Columns):
         ]
         # Without a slash at its end: it is no page.
         events = path("<path:object_id>/live", self.admin_site.admin_view(self.live_view), name="tasks_app_task_live")
-        return [*own, events, *super().get_urls()]
+        listed = path("export/", self.admin_site.admin_view(self.export_view), name="tasks_app_task_export")
+        return [listed, *own, events, *super().get_urls()]
+
+    def export_view(self, request: HttpRequest) -> HttpResponseBase:
+        """The tasks of a list with the same filters and search, as a file."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return export_list(request, self.get_changelist_instance)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -216,15 +231,18 @@ class TaskAdmin(Columns):
             "opts": self.opts,
             "original": task,
             "detail": detail(self.model._default_manager.all(), task, sees_payloads(request), sees_audit_log(request)),
+            "group": FailureGroup.objects.filter(pk=task.failure_group).first() if task.failure_group else None,
             "buttons": [(task_action.name, f"admin:tasks_app_task_{task_action.name}") for task_action in buttons],
             "media": self.media,
-            "live_from": None if is_final(task) else start(task),
+            "live_from": start(task) if sees_payloads(request) and not is_final(task) else None,
         }
         return TemplateResponse(request, "taskdaemon/task.html", context)
 
     def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """What has happened since the event `after`, for the script of the task's page."""
+        """What has happened since the event `after`, for the script of the task's page: its log is among it."""
         task = self._visible_task(request, object_id)
+        if not sees_payloads(request):
+            raise PermissionDenied
         if task is None:
             return JsonResponse({"error": "Task not found"}, status=404)
         try:

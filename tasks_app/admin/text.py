@@ -6,21 +6,16 @@ Nothing here produces HTML; templates escape what they get.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tasks_app.logs.harmless import harmless as harmless
 from tasks_app.metrics.span import span
 
 #: Of a payload or a result.
 MAX_SHOWN_CHARS = 64 * 1024
 #: Of a log: everything that is stored of it, with the mark of a cut.
 MAX_LOG_CHARS = 68 * 1024
-
-# Control characters except tab and newline, and characters that change the direction of writing, join or hide others.
-_CONTROL = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
-)
 
 
 @dataclass(frozen=True)
@@ -30,16 +25,6 @@ class Shown:
     text: str
     cut: int = 0
     total: int = 0
-
-
-def harmless(text: str) -> str:
-    """The text with control characters as text: an escape as `\\x1b`, a right-to-left mark as `\\u200f`."""
-    return _CONTROL.sub(_escaped, text)
-
-
-def _escaped(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def line(text: str | None, max_chars: int = 120) -> str:

@@ -13,9 +13,10 @@ from typing import NamedTuple
 #: The first sequence of events that are made from the log in an attempt's row, and that of `pending` after an attempt.
 #: A final state has the microseconds of its end since 1970, and larger ones; `end` has one more.
 FROM_ROW, PENDING = 500_000_000, 1_000_000_000
-MAX_ATTEMPT = 2**31 - 1
 
-_ID = re.compile(r"(\d{1,10})\.(\d{1,17})", re.ASCII)
+#: The form of an id, for the OpenAPI document; a blank stands for none.
+PATTERN = r"^([0-9]{1,9}\.[0-9]{1,17})?$"
+_ID = re.compile(r"([0-9]{1,9})\.([0-9]{1,17})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -35,7 +36,7 @@ BEGINNING = EventId(0, -1)
 
 def parse(text: str) -> EventId | None:
     """The id of a text; None if it has not the form of one."""
-    if (match := _ID.fullmatch(text)) is None or int(match[1]) > MAX_ATTEMPT:
+    if (match := _ID.fullmatch(text)) is None:
         return None
     return EventId(int(match[1]), int(match[2]))
 

@@ -14,7 +14,7 @@ from tasks_app import conf
 from tasks_app.api import inputs, schema
 from tasks_app.api.callers import READING, task_in_path
 from tasks_app.api.errors import Invalid, NotFound
-from tasks_app.api.event_ids import BEGINNING, EventId, parse
+from tasks_app.api.event_ids import BEGINNING, PATTERN, EventId, parse
 from tasks_app.api.event_reading import has_ended
 from tasks_app.api.json_values import literal
 from tasks_app.api.tasks import API
@@ -43,12 +43,13 @@ _EXAMPLE = (
     '"2026-01-31T09:00:00.000000Z"}\n\n'
     'id: 1.1\nevent: log\ndata: {"attempt":1,"at":"2026-01-31T09:00:01.0Z","stream":"stderr","text":"hello\\n"}\n\n'
 )
+_ID = {"type": "string", "pattern": PATTERN}
 _PARAMETERS = [
     schema.TASK_ID,
     OpenApiParameter(
-        "Last-Event-ID", str, OpenApiParameter.HEADER, description="Only events after the one with this `id`."
+        "Last-Event-ID", _ID, OpenApiParameter.HEADER, description="Only events after the one with this `id`."
     ),
-    OpenApiParameter("after", str, description="The same, for clients that cannot send the header, which counts more."),
+    OpenApiParameter("after", _ID, description="The same, for clients that cannot send the header, which counts more."),
 ]
 _ANSWERS: dict[Any, OpenApiResponse] = {
     (200, CONTENT_TYPE): OpenApiResponse(

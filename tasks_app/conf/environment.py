@@ -23,7 +23,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 #: Places at which DAEMON_FAIL_POINT makes a process fail (`tasks_app.process.fail_points`).
-FAIL_POINTS = ("inside_claim", "after_claim", "before_settle", "after_settle", "between_commit_and_bell")
+FAIL_POINTS = (
+    "inside_claim", "after_claim", "before_settle", "after_settle", "between_commit_and_bell", "inside_grouping",
+)  # fmt: skip
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -75,6 +77,11 @@ class Environment(BaseSettings):
     api_key: str | None = _named("DAEMON_API_KEY", None)
     max_rate: float | None = _named("DAEMON_MAX_RATE", None, gt=0, le=1_000_000, allow_inf_nan=False)
 
+    alert_url: str | None = _named("DAEMON_ALERT_URL", None)
+    alert_oldest: float = _named("DAEMON_ALERT_OLDEST", 300.0, gt=0, le=86_400 * 7, allow_inf_nan=False)
+    alert_failed_share: float = _named("DAEMON_ALERT_FAILED_SHARE", 0.1, gt=0, le=1, allow_inf_nan=False)
+    alert_hold: float = _named("DAEMON_ALERT_HOLD", 30.0, ge=1, le=3600, allow_inf_nan=False)
+
     testing: bool = _named("DAEMON_TESTING", False)
     fail_point: str | None = _named("DAEMON_FAIL_POINT", None)
 
@@ -112,6 +119,20 @@ class Environment(BaseSettings):
                 _ = urlsplit(value).port
             except ValueError:
                 raise ValueError("its port must be a number from 0 to 65535") from None
+        return value
+
+    @field_validator("alert_url")
+    @classmethod
+    def _webhook(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            known = False
+        if not known or not value.isascii() or not value.isprintable() or " " in value or "#" in value:
+            raise ValueError("must be a URL that takes a POST, such as https://hooks.example.org/services/SECRET")
         return value
 
     @field_validator("database_url")

@@ -9,6 +9,7 @@ from tasks_app.lifecycle.claim import claim, ready_types
 from tasks_app.lifecycle.delete import delete
 from tasks_app.lifecycle.drain_node import NodeEnded, UnknownNode, drain_node, running_on, undrain_node
 from tasks_app.lifecycle.expire import expire
+from tasks_app.lifecycle.group_failures import group_failures, remove_old_groups
 from tasks_app.lifecycle.idempotency import earlier, forget_idempotency_keys
 from tasks_app.lifecycle.intake import intake
 from tasks_app.lifecycle.live_events import forget_live_events, forget_lost_live_events, write_live_events
@@ -66,6 +67,7 @@ __all__ = [
     "forget_live_events",
     "forget_lost_live_events",
     "from_now",
+    "group_failures",
     "held",
     "intake",
     "maintain",
@@ -77,6 +79,7 @@ __all__ = [
     "prune",
     "ready_types",
     "redrive",
+    "remove_old_groups",
     "renew",
     "rescue",
     "resume",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from tasks_app.lifecycle.group_failures import keep_ungrouped
 from tasks_app.lifecycle.remove_rows import remove_rows
 from tasks_app.metrics import counters
-from tasks_app.models import Task
+from tasks_app.models import Status, Task
 from tasks_app.store.transactions import writing
 
 
@@ -20,7 +21,9 @@ def delete(task_id: UUID) -> bool:
         found = Task.objects.select_for_update().filter(pk=task_id).values_list("task_type", "status").first()
         if found is None:
             return False
-        remove_rows([task_id])
         task_type, status = found
+        if status == Status.FAILED:
+            keep_ungrouped(task_id)
+        remove_rows([task_id])
         counters.add([(f"deleted|{task_type}|{status}", 1)])
     return True

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 
 from tasks_app.broker.notification import notify
+from tasks_app.lifecycle.group_failures import keep_ungrouped
 from tasks_app.metrics import counters
 from tasks_app.models import Status, Task
 from tasks_app.store import clock
@@ -29,10 +30,12 @@ def redrive(task_id: UUID) -> bool:
     """
     with writing():
         failed = Task.objects.filter(pk=task_id, status=Status.FAILED)
-        found = failed.values_list("task_type", "priority", "unique_key").first()
+        found = failed.values_list("task_type", "priority", "unique_key", "failure_group").first()
         if found is None:
             return False
-        task_type, priority, key = found
+        task_type, priority, key, group = found
+        if group is None:
+            keep_ungrouped(task_id)
         if key is None:
             moved = _move(task_id)
         else:
@@ -60,6 +63,7 @@ def _move(task_id: UUID) -> bool:
         position=store().next_positions(1)[0],
         retries=0,
         failure_reason=None,
+        failure_group=None,
         completed_at=None,
         due=None,
         due_at=None,

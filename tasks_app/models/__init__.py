@@ -1,9 +1,12 @@
-"""The tables: tasks, attempts, nodes, counters, pauses, API keys, the audit log. CHECKs refuse impossible rows.
+"""The tables: tasks, attempts, nodes, counters, pauses, API keys, the audit log, failure groups, alerts.
+
+CHECK constraints refuse impossible rows.
 
 Only `lifecycle` changes a task's status, each time by one guarded write.
 """
 
 import tasks_app.db.lookups  # noqa: F401 (registers the lookup that the CHECKs use)
+from tasks_app.models.alert import Alert
 from tasks_app.models.api_key import ApiKey
 from tasks_app.models.attempt import Attempt
 from tasks_app.models.audit_entry import AuditEntry
@@ -11,6 +14,7 @@ from tasks_app.models.choices import FailureReason, OutcomeKind, Status
 from tasks_app.models.counter import Counter
 from tasks_app.models.counter_delta import CounterDelta
 from tasks_app.models.deployment import Deployment
+from tasks_app.models.failure_group import FailureGroup
 from tasks_app.models.handler_pause import HandlerPause
 from tasks_app.models.idempotency_key import IdempotencyKey
 from tasks_app.models.live_event import LiveEvent
@@ -18,8 +22,10 @@ from tasks_app.models.node import Node
 from tasks_app.models.task import Task, TaskQuerySet
 from tasks_app.models.task_filter import TaskFilter
 from tasks_app.models.turn import Turn
+from tasks_app.models.ungrouped_failure import UngroupedFailure
 
 __all__ = [
-    "ApiKey", "Attempt", "AuditEntry", "Counter", "CounterDelta", "Deployment", "FailureReason", "HandlerPause",
-    "IdempotencyKey", "LiveEvent", "Node", "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet", "Turn",
+    "Alert", "ApiKey", "Attempt", "AuditEntry", "Counter", "CounterDelta", "Deployment", "FailureGroup",
+    "FailureReason", "HandlerPause", "IdempotencyKey", "LiveEvent", "Node", "OutcomeKind", "Status", "Task",
+    "TaskFilter", "TaskQuerySet", "Turn", "UngroupedFailure",
 ]  # fmt: skip

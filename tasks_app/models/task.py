@@ -8,6 +8,7 @@ import uuid_utils.compat as uuids
 from django.db import models
 from django.db.models import F, Q
 
+from tasks_app.logs.harmless import harmless
 from tasks_app.models.choices import FailureReason, Status
 
 #: A row that may be claimed now. The indexes and every claim spell it literally, or SQLite does not use the indexes.
@@ -47,6 +48,14 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def failed(self) -> TaskQuerySet:
         """Rows that failed."""
         return self._where("status = 'failed'")
+
+    def ungrouped(self) -> TaskQuerySet:
+        """Failed rows whose failure `group_failures` has not counted yet."""
+        return self._where("status = 'failed' AND failure_group IS NULL")
+
+    def in_group(self, fingerprint: int) -> TaskQuerySet:
+        """Failed rows of a failure group."""
+        return self._where("status = 'failed' AND failure_group IS NOT NULL").filter(failure_group=fingerprint)
 
     def any_by(self, field: str) -> bool:
         """`exists()` along the index that begins with `field`.
@@ -108,6 +117,8 @@ class Task(models.Model):
     tags = models.JSONField(null=True)
     metadata = models.JSONField(null=True)
     unique_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 (null: as many such tasks as wanted)
+    #: Of a failed task: the fingerprint of its group; null until `group_failures` has counted the failure.
+    failure_group = models.BigIntegerField(null=True)
 
     objects = TaskQuerySet.as_manager()
 
@@ -126,6 +137,16 @@ class Task(models.Model):
             # For the admin: failures, newest task first, and those of the last hour.
             models.Index(F("id"), name="task_failed", condition=Q(status="failed")),
             models.Index(F("completed_at"), name="task_failed_lately", condition=Q(status="failed")),
+            # For `group_failures`, and for the tasks of a group.
+            models.Index(
+                F("completed_at"), name="task_ungrouped", condition=Q(status="failed", failure_group__isnull=True)
+            ),
+            models.Index(
+                F("failure_group"),
+                F("id"),
+                name="task_in_group",
+                condition=Q(status="failed", failure_group__isnull=False),
+            ),
             # For the previous version, which also fails a retry that is late.
             models.Index(
                 F("expires_at"), name="task_expiring", condition=Q(status="pending", expires_at__isnull=False)
@@ -170,7 +191,7 @@ class Task(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.task_type} {self.pk}"
+        return f"{harmless(self.task_type)} {self.pk}"
 
     @property
     def wait_seconds(self) -> float | None:

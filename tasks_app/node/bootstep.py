@@ -16,6 +16,7 @@ from django.db import DatabaseError, OperationalError
 from django.utils.module_loading import import_string
 
 from tasks_app import conf
+from tasks_app.alerts import watch
 from tasks_app.broker.consumer import NotificationConsumer
 from tasks_app.broker.message import NOTIFICATION_TASK
 from tasks_app.broker.queues import queue_for
@@ -118,6 +119,7 @@ class NodeStep(bootsteps.StartStopStep):
             audit_retention=env.retention_audit,
         )
         self.node.start()
+        watch.start(env, web=False)
 
     def stop(self, worker: Any) -> None:
         """SIGTERM: drain the node."""

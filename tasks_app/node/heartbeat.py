@@ -26,6 +26,7 @@ from tasks_app.lifecycle import (
 )
 from tasks_app.metrics import local_counters
 from tasks_app.node.availability import RENEWAL_SECONDS, Availability
+from tasks_app.node.failure_groups import FailureGroups
 from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
 from tasks_app.node.live_log import LiveLog
 from tasks_app.node.on_hold import TypesOnHold
@@ -77,6 +78,7 @@ class Heartbeat:
         self._stop = threading.Event()
         # Everything below is written by the thread of `run`.
         self._starting = True
+        self._failure_groups = FailureGroups()
         self._renewed_at = self._updated_at = float("-inf")
         self._live_log = LiveLog(record.name, in_flight)
         self._live_retrying = Retrying("store what running tasks write")
@@ -162,6 +164,7 @@ class Heartbeat:
         for name in maintain():
             self._mark_ready(name)
         local_counters.process.flush()
+        self._failure_groups.maintain()
         touch(self._home, self._record.name)
         self._write_live_events()
 

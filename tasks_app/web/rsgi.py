@@ -18,12 +18,14 @@ from typing import Any
 import structlog
 
 from tasks_app import conf
+from tasks_app.admin.download import Download
 from tasks_app.api.errors import RETRY_AFTER
 from tasks_app.api.renderers import dump
 from tasks_app.api.waiting import VARIABLE, Hold
 from tasks_app.metrics.local_counters import process
 from tasks_app.web.body_reader import BodyReader
 from tasks_app.web.connections import ConnectionLimit
+from tasks_app.web.downloads import Downloads
 from tasks_app.web.fast_path import FastPath, is_allowed_host
 from tasks_app.web.refusal import Refused, refuse
 from tasks_app.web.request_queue import Errand, Request, RequestQueue
@@ -56,6 +58,7 @@ class Application:
         self._queue = RequestQueue(threads)
         self._fast_path = FastPath(self._finished)
         self._waiters = Waiters(self._queue, self._finished, self._release_body)
+        self._downloads = Downloads(self._queue, self._finished)
         self._streams = Streams(self._finished)
         self._active: set[Any] = set()  # scopes of requests that are not answered
         #: Threads append; the loop takes.
@@ -67,6 +70,7 @@ class Application:
         """Start. The server calls this once, in the process that serves."""
         self._loop = loop
         self._waiters.start(loop)
+        self._downloads.start(loop)
         self._streams.start(loop)
         ConnectionLimit(conf.environment().port, self._clients).start()
         for number in range(self._threads):
@@ -152,6 +156,10 @@ class Application:
         hold = self._waiters.hold(self._streams.places)
         try:
             status, headers, body = self._response(request, hold)
+            if isinstance(body, Download):
+                hold.release()
+                self._downloads.add(request, status, headers, body)
+                return True
             if hold.wait is not None and status == 200:
                 self._waiters.add(request, hold, headers)
                 return True
@@ -169,7 +177,7 @@ class Application:
         return False
 
     def _response(self, request: Request, hold: Hold) -> tuple[int, list[tuple[str, str]], Any]:
-        """The application's response; its body is bytes, or a response to stream."""
+        """The application's response; its body is bytes, a download, or a response to stream."""
         started: list[Any] = []
 
         def start_response(
@@ -180,6 +188,8 @@ class Application:
 
         environ = wsgi_environ(request.scope, request.body) | {VARIABLE: hold}
         parts = self._application(environ, start_response)
+        if isinstance(parts, Download):
+            return started[0], started[1], parts
         if streams(parts) and request.scope.method != "HEAD":
             return started[0], started[1], parts
         try:

@@ -78,7 +78,7 @@ def test_a_task_that_does_not_exist_is_a_404(admin: Client, identity: str) -> No
 def test_only_who_may_see_the_task_may_follow_it() -> None:
     one = task("processing")
     address = f"/admin/tasks_app/task/{one.pk}/live"
-    assert logged_in(staff("viewer", "view_task")).get(address).status_code == 200
+    assert logged_in(staff("viewer", "view_task", "view_payload")).get(address).status_code == 200
     assert logged_in(staff("nodes", "view_node")).get(address).status_code == 403
     assert Client(SERVER_NAME="localhost").get(address).status_code == 302
 

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from tasks_app.admin.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD
 from tasks_app.keys.api_keys import create
-from tasks_app.models import ApiKey, AuditEntry, Node, Task
+from tasks_app.models import ApiKey, AuditEntry, HandlerPause, Node, Task
 from tests.admin.conftest import logged_in
 from tests.admin.rows import attempt, in_role, staff, task
 
@@ -42,6 +42,7 @@ PAGES: dict[str, tuple[str, set[str]]] = {
     "tasks_app_task_changelist": (LIST, ALL),
     "tasks_app_task_change": (LIST + "{task}/change/", ALL),
     "tasks_app_task_json": (LIST + "{task}/json/", ALL),
+    "tasks_app_task_live": (LIST + "{task}/live", ACTING),
     "tasks_app_task_history": (LIST + "{task}/history/", ALL),
     "tasks_app_task_redrive": (LIST + "{task}/redrive/", NONE),  # 405: it takes a POST
     "tasks_app_task_cancel": (LIST + "{task}/cancel/", ACTING),
@@ -51,6 +52,15 @@ PAGES: dict[str, tuple[str, set[str]]] = {
     "tasks_app_node_change": ("/admin/tasks_app/node/one/change/", ALL),
     "tasks_app_node_history": ("/admin/tasks_app/node/one/history/", ALL),
     "tasks_app_node_delete": ("/admin/tasks_app/node/one/delete/", NONE),
+    "tasks_app_node_drain": ("/admin/tasks_app/node/one/drain/", ACTING),
+    "tasks_app_node_undrain": ("/admin/tasks_app/node/one/undrain/", ACTING),
+    "tasks_app_handlerpause_changelist": ("/admin/tasks_app/handlerpause/", ALL),
+    "tasks_app_handlerpause_change": ("/admin/tasks_app/handlerpause/echo/change/", ALL),
+    "tasks_app_handlerpause_history": ("/admin/tasks_app/handlerpause/echo/history/", ALL),
+    "tasks_app_handlerpause_pause": ("/admin/tasks_app/handlerpause/pause/?handler=echo", ACTING),
+    "tasks_app_handlerpause_resume": ("/admin/tasks_app/handlerpause/resume/?handler=echo", ACTING),
+    "tasks_app_handlerpause_delete": ("/admin/tasks_app/handlerpause/echo/delete/", NONE),
+    "tasks_app_handlerpause_add": ("/admin/tasks_app/handlerpause/add/", NONE),
     "tasks_app_node_add": ("/admin/tasks_app/node/add/", NONE),
     "tasks_app_auditentry_changelist": ("/admin/tasks_app/auditentry/", ALL),
     "tasks_app_auditentry_export": ("/admin/tasks_app/auditentry/export/?format=csv", ALL),
@@ -104,6 +114,7 @@ def stored() -> dict[str, Any]:
     create("ci")
     now = timezone.now()
     Node.objects.create(name="one", lock_domain="", started_at=now, seen_at=now, seen=0.0, clock="")
+    HandlerPause.objects.bulk_create(HandlerPause(handler=name, paused_at=now) for name in ("echo", "prime"))
     entry = AuditEntry.objects.create(at=now, actor="ada", via="admin", action="redrive", target="x", count=1)
     other = User.objects.create_user("other")
     key, group = ApiKey.objects.get().pk, Group.objects.create(name="others").pk
@@ -153,6 +164,9 @@ ACTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     "redrive many": (LIST, {"action": "redrive_selected", "chosen": "{task}", "sure": "yes"}, ACTING),
     "cancel many": (LIST, {"action": "cancel_selected", "chosen": "{waits}", "sure": "yes"}, ACTING),
     "delete many": (LIST, {"action": "delete_selected_tasks", "chosen": "{task}", "sure": "yes"}, ADMIN),
+    "pause a type": ("/admin/tasks_app/handlerpause/pause/?handler=resize", {}, ACTING),
+    "resume a type": ("/admin/tasks_app/handlerpause/resume/?handler=prime", {}, ACTING),
+    "drain a node": ("/admin/tasks_app/node/one/drain/", {}, ACTING),
     "make a key": ("/admin/tasks_app/apikey/add/", {"name": "new", "scopes": ["tasks:read"]}, ADMIN),
     "revoke a key": ("/admin/tasks_app/apikey/", {"action": "revoke", "_selected_action": "{key}"}, ADMIN),
     "add a user": (
@@ -171,7 +185,9 @@ ACTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
 
 def everything() -> list[Any]:
     """All rows that an act could change, except a login's own."""
-    found = [list(model.objects.order_by("pk").values()) for model in (Task, ApiKey, Group, Node, AuditEntry)]
+    found = [
+        list(model.objects.order_by("pk").values()) for model in (Task, ApiKey, Group, Node, HandlerPause, AuditEntry)
+    ]
     return [*found, list(User.objects.order_by("pk").values("username", "is_superuser", "is_staff"))]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 
 import httpx
+import psycopg
 
 from testkit.process import Process, until
 from tests.chaos.fault import Fault, Throw
@@ -30,10 +32,7 @@ def of_operator(scene: Scene) -> list[Fault]:
         return f"{name} for {over - since:.1f} s"
 
     def drain(throw: Throw) -> str:
-        known = sorted(scene.pools())
-        if not known:
-            return "no node lives"
-        name = throw.chance.choice(known)
+        name = throw.chance.choice(_nodes(scene))
         since = _command(scene, "drain", name)
         if since is None:
             return f"{name} had ended"
@@ -44,6 +43,18 @@ def of_operator(scene: Scene) -> list[Fault]:
         return f"{name} for {over - since:.1f} s"
 
     return [Fault("operator.pause", "types", pause), Fault("operator.drain", "drained node", drain)]
+
+
+def _nodes(scene: Scene) -> list[str]:
+    """The nodes that have not ended, as soon as the database says so and there is one."""
+
+    def asked() -> list[str]:
+        try:
+            return sorted(scene.pools())
+        except (psycopg.Error, sqlite3.Error):
+            return []
+
+    return until(asked, PATIENCE_SECONDS, "a node")
 
 
 def _call(scene: Scene, throw: Throw, path: str) -> float:

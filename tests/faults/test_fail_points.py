@@ -83,3 +83,19 @@ def test_a_web_server_that_dies_between_commit_and_notification_has_accepted_the
     [listed] = daemon.http.get("/api/tasks").json()
     assert (listed["status"], listed["attempts"]) == ("completed", 1)
     assert faults(daemon, [listed["id"]]) == []
+
+
+def test_a_node_that_dies_while_it_counts_failures_counts_none_twice(daemon: Daemon) -> None:
+    daemon.web()
+    failed = [daemon.post("act", {"do": "error"}) for _ in range(20)]
+    node = worker_that_fails(daemon, f"inside_grouping:kill:{daemon.home / 'once'}")
+    assert node.ends() == -signal.SIGKILL
+    daemon.worker()
+    until(lambda: daemon.all_final() and not ungrouped(daemon), what="the count of all failures")
+    (group,) = daemon.rows("SELECT count, reason FROM taskdaemon_failure_group")
+    assert (group["count"], group["reason"]) == (20, "handler_error")
+    assert faults(daemon, failed) == []
+
+
+def ungrouped(daemon: Daemon) -> bool:
+    return bool(daemon.rows("SELECT 1 FROM taskdaemon_task WHERE status = 'failed' AND failure_group IS NULL"))

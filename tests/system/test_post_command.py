@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,20 +11,45 @@ import pytest
 from testkit.daemon import Daemon, open_gate
 from testkit.lossy_proxy import Loss, LossyProxy
 from testkit.process import until
+from testkit.stores import Store
+from tests.system.conftest import deployments
 
 
-def test_a_task_is_posted_waited_for_and_shown(daemon: Daemon) -> None:
-    daemon.web()
-    daemon.worker()
-    post = daemon.manage("post", "act", '{"do": "echo"}', "--priority", "70")
+@pytest.fixture(scope="module")
+def web(migrated: Store) -> Iterator[Daemon]:
+    """A deployment whose web server is all that runs."""
+    with deployments(migrated) as make:
+        daemon = make()
+        daemon.handler("act")
+        daemon.web()
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def served(migrated: Store) -> Iterator[Daemon]:
+    """Another one, with a node."""
+    with deployments(migrated) as make:
+        daemon = make()
+        daemon.handler("act")
+        daemon.web()
+        daemon.worker()
+        yield daemon
+
+
+def ids(daemon: Daemon) -> set[str]:
+    """All tasks that there are."""
+    return {row["id"] for row in daemon.rows("SELECT id FROM taskdaemon_task")}
+
+
+def test_a_task_is_posted_waited_for_and_shown(served: Daemon) -> None:
+    post = served.manage("post", "act", '{"do": "echo"}', "--priority", "70")
     assert post.ends() == 0, post.said()
     shown = json.loads(post.said())
     assert (shown["status"], shown["priority"]) == ("completed", 70)
-    assert daemon.task(shown["id"])["result"] == shown["result"]
+    assert served.task(shown["id"])["result"] == shown["result"]
 
 
-def test_what_goes_wrong_is_said_and_is_an_exit_code(daemon: Daemon) -> None:
-    daemon.web()
+def test_what_goes_wrong_is_said_and_is_an_exit_code(web: Daemon) -> None:
     for words, code, says in (
         (("act", "{"), 2, "DATA is not JSON"),
         (("nobody",), 1, "400"),
@@ -34,7 +60,7 @@ def test_what_goes_wrong_is_said_and_is_an_exit_code(daemon: Daemon) -> None:
             "nothing answers at http://127.0.0.1:1/queue (Connection refused); start",
         ),
     ):
-        post = daemon.manage("post", *words)
+        post = web.manage("post", *words)
         assert post.ends() == code, post.said()
         assert says in post.said() and "Traceback" not in post.said()
         assert "urlopen" not in post.said()
@@ -47,9 +73,7 @@ def test_prepare_says_in_a_sentence_that_the_database_cannot_be_reached(daemon: 
     assert "the database cannot be reached" in prepare.said() and "Traceback" not in prepare.said()
 
 
-def test_a_task_is_posted_with_all_that_it_may_have(daemon: Daemon) -> None:
-    daemon.web()
-    daemon.worker()
+def test_a_task_is_posted_with_all_that_it_may_have(served: Daemon) -> None:
     words = {
         "--delay": "0.2",
         "--expires-in": "3600",
@@ -60,33 +84,33 @@ def test_a_task_is_posted_with_all_that_it_may_have(daemon: Daemon) -> None:
         "--idempotency-key": "one",
     }
     options = [word for pair in words.items() for word in pair]
-    post = daemon.manage("post", "act", "--tag", "a", "--tag", "b/c", *options)
+    before = ids(served)
+    post = served.manage("post", "act", "--tag", "a", "--tag", "b/c", *options)
     assert post.ends() == 0, post.said()
     shown = json.loads(post.said())
-    (row,) = daemon.rows("SELECT * FROM taskdaemon_task")
+    (row,) = served.rows("SELECT * FROM taskdaemon_task WHERE unique_key = 'order 4711'")
     asked = row["requested_timeout"], row["requested_max_retries"], row["unique_key"]
     assert asked == (20.0, 1, "order 4711")
     assert (shown["tags"], shown["metadata"], shown["status"]) == (["a", "b/c"], {"order": 4711}, "completed")
     assert row["expires_at"] is not None
-    again = daemon.manage("post", "act", "--tag", "a", "--tag", "b/c", *options)
+    again = served.manage("post", "act", "--tag", "a", "--tag", "b/c", *options)
     assert again.ends() == 0 and "an earlier call with this idempotency key posted the task" in again.said()
     assert shown["id"] in again.said()
-    assert len(daemon.rows("SELECT id FROM taskdaemon_task")) == 1
+    assert len(ids(served) - before) == 1
 
 
-def test_a_task_with_the_same_unique_key_is_the_one_that_is_shown(daemon: Daemon) -> None:
-    daemon.web()
+def test_a_task_with_the_same_unique_key_is_the_one_that_is_shown(web: Daemon) -> None:
+    before = ids(web)
     for says in ("the task is pending", "a task with this unique key has not ended: this is that one"):
-        post = daemon.manage("post", "act", "--unique-key", "k", "--wait", "0")
+        post = web.manage("post", "act", "--unique-key", "k", "--wait", "0")
         assert post.ends() == 1 and says in post.said()
-    assert len(daemon.rows("SELECT id FROM taskdaemon_task")) == 1
+    assert len(ids(web) - before) == 1
 
 
-def test_moments_are_posted_and_exclude_seconds(daemon: Daemon) -> None:
-    daemon.web()
+def test_moments_are_posted_and_exclude_seconds(web: Daemon) -> None:
     start, end = (datetime.now(UTC).replace(microsecond=0) + timedelta(days=days) for days in (1, 2))
     moments = "--run-at", f"{start:%Y-%m-%dT%H:%M:%SZ}", "--expires-at", f"{end:%Y-%m-%dT%H:%M:%S+00:00}"
-    post = daemon.manage("post", "act", *moments, "--wait", "0")
+    post = web.manage("post", "act", *moments, "--wait", "0")
     assert post.ends() == 1
     for name, moment in (("due_at", start), ("expires_at", end)):
         assert f'"{name}": "{moment:%Y-%m-%dT%H:%M:%S}.000000Z"' in post.said()
@@ -95,40 +119,37 @@ def test_moments_are_posted_and_exclude_seconds(daemon: Daemon) -> None:
         (("--delay", "soon"), "invalid number value"),
         (("--metadata", "{"), "--metadata is not JSON"),
     ):
-        post = daemon.manage("post", "act", *words)
+        post = web.manage("post", "act", *words)
         assert post.ends() == 2 and says in post.said(), post.said()
 
 
 @pytest.mark.parametrize("loss", Loss)
-def test_a_lost_connection_is_tried_again_with_an_idempotency_key_alone(daemon: Daemon, loss: Loss) -> None:
-    daemon.web()
-    daemon.worker()
+def test_a_lost_connection_is_tried_again_with_an_idempotency_key_alone(served: Daemon, loss: Loss) -> None:
+    before, one, two = ids(served), f"one-{loss.name}", f"two-{loss.name}"
     # The first two calls of the command, and the first time that it waits.
-    with LossyProxy(daemon.port, lambda call: loss if call in (0, 1, 3) else None) as proxy:
+    with LossyProxy(served.port, lambda call: loss if call in (0, 1, 3) else None) as proxy:
         url = f"http://127.0.0.1:{proxy.port}"
-        post = daemon.manage("post", "act", "--url", url, "--idempotency-key", "one")
+        post = served.manage("post", "act", "--url", url, "--idempotency-key", one)
         assert post.ends() == 0, post.said()
         for says in ("sent again with the same idempotency key, 2 of 3", "it is read again, 1 of 3"):
             assert says in post.said()
         assert proxy.calls == [loss, loss, None, loss, None]
-    assert len(daemon.rows("SELECT id FROM taskdaemon_task")) == 1
-    with LossyProxy(daemon.port, lambda _: loss) as proxy:
+    assert len(ids(served) - before) == 1
+    with LossyProxy(served.port, lambda _: loss) as proxy:
         url = f"http://127.0.0.1:{proxy.port}"
-        for words, calls in ((("--idempotency-key", "two"), 4), ((), 1)):
+        for words, calls in ((("--idempotency-key", two), 4), ((), 1)):
             proxy.calls.clear()
-            post = daemon.manage("post", "act", "--url", url, *words)
+            post = served.manage("post", "act", "--url", url, *words)
             assert post.ends() == 1 and "nothing answers" in post.said()
             assert proxy.calls == [loss] * calls
 
 
-def test_a_result_is_waited_for_rather_than_asked_for_again_and_again(daemon: Daemon) -> None:
-    daemon.web()
-    daemon.worker()
-    gate = daemon.gate()
-    with LossyProxy(daemon.port, lambda _: None) as proxy:
+def test_a_result_is_waited_for_rather_than_asked_for_again_and_again(served: Daemon) -> None:
+    gate, before = served.gate(), served.counted("waits_begun")
+    with LossyProxy(served.port, lambda _: None) as proxy:
         data = json.dumps({"do": "wait", "gate": str(gate)})
-        post = daemon.manage("post", "act", data, "--url", f"http://127.0.0.1:{proxy.port}")
-        until(lambda: daemon.counted("waits_begun") == 1, what="a wait")
+        post = served.manage("post", "act", data, "--url", f"http://127.0.0.1:{proxy.port}")
+        until(lambda: served.counted("waits_begun") > before, what="a wait")
         open_gate(gate)
         assert post.ends() == 0, post.said()
         assert proxy.calls == [None, None]

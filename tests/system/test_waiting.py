@@ -14,7 +14,9 @@ import pytest
 
 from testkit.daemon import Daemon, open_gate
 from testkit.ports import free_port
-from testkit.process import Process, until
+from testkit.process import until
+from testkit.stores import Store
+from tests.system.conftest import deployments
 
 #: The longest wait. Whoever is answered before its end has not waited for it: the client's own limit is shorter.
 LONG, CLIENT_TIMEOUT_SECONDS = 60, 30
@@ -41,17 +43,26 @@ def clients(daemon: Daemon) -> Iterator[Clients]:
         yield Clients(daemon, pool)
 
 
+@pytest.fixture(scope="module")
+def served(migrated: Store) -> Iterator[Daemon]:
+    """A deployment with a node, for these tests in turn."""
+    with deployments(migrated) as make:
+        daemon = make()
+        daemon.handler("act")
+        daemon.web()
+        daemon.worker()
+        daemon.until_warm()
+        yield daemon
+
+
 @pytest.fixture
-def node(daemon: Daemon) -> Process:
-    """The web server and a node."""
-    daemon.web()
-    node = daemon.worker()
-    daemon.until_warm()
-    return node
+def callers(served: Daemon) -> Iterator[Clients]:
+    with ThreadPoolExecutor(8) as pool:
+        yield Clients(served, pool)
 
 
-def only_task(daemon: Daemon) -> UUID:
-    [row] = daemon.rows("SELECT id FROM taskdaemon_task")
+def newest_task(daemon: Daemon) -> UUID:
+    [row] = daemon.rows("SELECT id FROM taskdaemon_task ORDER BY place DESC LIMIT 1")
     return UUID(str(row["id"]))
 
 
@@ -59,18 +70,19 @@ def ended(daemon: Daemon, how: str, times: int = 1) -> None:
     until(lambda: daemon.counted(f"waits_ended|{how}") == times, what=f"{times} waits that {how}")
 
 
-def test_a_post_and_reads_are_answered_when_their_task_ends(daemon: Daemon, node: Process, clients: Clients) -> None:
-    gate = daemon.gate()
+def test_a_post_and_reads_are_answered_when_their_task_ends(served: Daemon, callers: Clients) -> None:
+    before = served.counted("waits_ended|ended")
+    gate = served.gate()
     body = {"type": "act", "data": {"do": "wait", "gate": str(gate)}}
-    post = clients.begin("POST", f"/queue?wait={LONG}", json=body)
-    path = f"/api/tasks/{only_task(daemon)}"
+    post = callers.begin("POST", f"/queue?wait={LONG}", json=body)
+    path = f"/api/tasks/{newest_task(served)}"
     reads = [
-        clients.begin("GET", path, headers={"Prefer": f"wait={LONG}"}),
-        clients.begin("HEAD", f"{path}?wait={LONG}"),
+        callers.begin("GET", path, headers={"Prefer": f"wait={LONG}"}),
+        callers.begin("HEAD", f"{path}?wait={LONG}"),
     ]
     open_gate(gate)
     answer = post.result()
-    task = daemon.task(answer.json()["task_id"])
+    task = served.task(answer.json()["task_id"])
     assert (answer.status_code, answer.json()) == (200, {"task_id": task["id"], "task": task})
     assert task["status"] == "completed"
     assert answer.headers["Location"] == f"/api/tasks/{task['id']}"
@@ -78,7 +90,7 @@ def test_a_post_and_reads_are_answered_when_their_task_ends(daemon: Daemon, node
     assert (read.json(), head.content) == (task, b"")
     assert head.headers["Content-Length"] == read.headers["Content-Length"] == str(len(read.content))
     assert {one.headers["Preference-Applied"] for one in (answer, read, head)} == {f"wait={LONG}"}
-    ended(daemon, "ended", 3)
+    ended(served, "ended", before + 3)
 
 
 def test_after_the_time_a_task_is_shown_as_it_is(daemon: Daemon, clients: Clients) -> None:
@@ -92,13 +104,13 @@ def test_after_the_time_a_task_is_shown_as_it_is(daemon: Daemon, clients: Client
     ended(daemon, "timed_out", 3)
 
 
-def test_a_final_task_is_not_waited_for(daemon: Daemon, node: Process) -> None:
+def test_a_final_task_is_not_waited_for(served: Daemon) -> None:
     for how, status in (({}, "completed"), ({"do": "error"}, "failed")):
-        task = daemon.until_final(daemon.post("act", how))
-        read = daemon.http.get(f"/api/tasks/{task['id']}?wait={LONG}")
+        task = served.until_final(served.post("act", how))
+        read = served.http.get(f"/api/tasks/{task['id']}?wait={LONG}")
         assert (read.json()["status"], read.json()) == (status, task)
     assert (
-        daemon.http.post(f"/queue?wait={LONG}", json={"type": "act", "data": {"do": "error"}}).json()["task"][
+        served.http.post(f"/queue?wait={LONG}", json={"type": "act", "data": {"do": "error"}}).json()["task"][
             "failure_reason"
         ]
         == "handler_error"
@@ -108,7 +120,7 @@ def test_a_final_task_is_not_waited_for(daemon: Daemon, node: Process) -> None:
 def test_a_task_that_is_deleted_ends_its_waits(daemon: Daemon, clients: Clients) -> None:
     daemon.web()
     post = clients.begin("POST", f"/queue?wait={LONG}", json={"type": "act"})
-    task = only_task(daemon)
+    task = newest_task(daemon)
     read = clients.begin("GET", f"/api/tasks/{task}?wait={LONG}")
     assert daemon.http.delete(f"/api/tasks/{task}").status_code == 204
     assert (read.result().status_code, read.result().json()) == (404, {"error": "Task not found"})
@@ -118,27 +130,28 @@ def test_a_task_that_is_deleted_ends_its_waits(daemon: Daemon, clients: Clients)
     assert daemon.counted("http|200|task|GET") == 0
 
 
-def test_a_large_result_reaches_all_that_wait_for_it(daemon: Daemon, node: Process, clients: Clients) -> None:
+def test_a_large_result_reaches_all_that_wait_for_it(served: Daemon, callers: Clients) -> None:
     size = 10 * 1024 * 1024 - 1000
-    post = clients.begin(
+    post = callers.begin(
         "POST",
         f"/queue?wait={LONG}",
-        json={"type": "act", "data": {"do": "wait", "size": size, "gate": str(gate := daemon.gate())}},
+        json={"type": "act", "data": {"do": "wait", "size": size, "gate": str(gate := served.gate())}},
     )
-    read = clients.begin("GET", f"/api/tasks/{only_task(daemon)}?wait={LONG}")
+    read = callers.begin("GET", f"/api/tasks/{newest_task(served)}?wait={LONG}")
     open_gate(gate)
     assert len(post.result().json()["task"]["result"]) == len(read.result().json()["result"]) == size
 
 
-def test_two_web_servers_see_the_same_end(daemon: Daemon, node: Process, clients: Clients) -> None:
+def test_two_web_servers_see_the_same_end(served: Daemon, callers: Clients) -> None:
     port = free_port()
-    other = daemon.manage("web", DAEMON_PORT=str(port))
+    other = served.manage("web", DAEMON_PORT=str(port))
     base = f"http://127.0.0.1:{port}"
     other.until(lambda: listens(port), "a listener")
-    task = daemon.post("act", {"do": "wait", "gate": str(gate := daemon.gate())})
-    calls = [clients.begin("GET", f"/api/tasks/{task}?wait={LONG}", each) for each in (base, daemon.base)]
+    task = served.post("act", {"do": "wait", "gate": str(gate := served.gate())})
+    calls = [callers.begin("GET", f"/api/tasks/{task}?wait={LONG}", each) for each in (base, served.base)]
     open_gate(gate)
     assert [call.result().json()["status"] for call in calls] == ["completed"] * 2
+    assert other.stop() == 0
 
 
 def listens(port: int) -> bool:

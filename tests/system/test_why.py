@@ -10,12 +10,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-import pytest
-
 from testkit.daemon import Daemon, open_gate
 from testkit.process import until
-
-pytestmark = pytest.mark.system
 
 
 def reasons(daemon: Daemon, task: str) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tasks_app.conf.weak_secrets import KEY_MARK
+from testkit import migrated
 from testkit.daemon import Daemon, read_all, serving, shipped
 from testkit.process import Process, children, until
 from testkit.sse import events_of
@@ -68,7 +69,7 @@ def long_task(server: Daemon) -> str:
 def web_of(home: Path) -> Iterator[tuple[Daemon, Process]]:
     """A deployment's web server, and its process."""
     with closing(shipped(home)) as daemon:
-        assert daemon.manage("migrate", "--verbosity", "0").ends() == 0
+        daemon.store.fill(migrated.sqlite())
         yield daemon, daemon.web()
 
 

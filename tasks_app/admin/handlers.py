@@ -1,0 +1,185 @@
+"""Handlers in the admin: the list, and a page for each with its slots, tasks and failures, and a test task.
+
+They have no table, so these are plain views. `tasks_app.urls` wraps them, and gives them what queues a test task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+
+from tasks_app import conf
+from tasks_app.admin.bars import bars
+from tasks_app.admin.failure_groups import LIST_HOURS
+from tasks_app.admin.links import handler_link, listed, node_link
+from tasks_app.admin.nodes import differs
+from tasks_app.admin.pauses import pause_address, pause_text
+from tasks_app.admin.rights import actor, sees_payloads
+from tasks_app.admin.running import MAX_RUNNING, Slots, running, slots
+from tasks_app.admin.text import ago, harmless, line
+from tasks_app.audit.actor import Actor
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.lifecycle import pause_of
+from tasks_app.lifecycle.group_failures import hour_of
+from tasks_app.metrics.rates import Rates, recent_rates
+from tasks_app.metrics.span import span
+from tasks_app.metrics.system_reading import HandlerReading, SystemReading, current_reading
+from tasks_app.models import FailureGroup, Task
+
+#: Open failure groups that a page names, the latest.
+MAX_GROUPS = 10
+
+Queue = Callable[[str, str, str, Actor], "UUID | list[str]"]
+"""Queues a task by type, data as JSON text, and priority as text. Returns its id, or why it is refused."""
+
+
+def may_view(request: HttpRequest) -> bool:
+    """Whether this user may see handlers: whoever may see tasks."""
+    return request.user.has_perm("tasks_app.view_task") or request.user.has_perm("tasks_app.change_task")
+
+
+def may_test(request: HttpRequest) -> bool:
+    """Whether this user may send a test task."""
+    return request.user.has_perm("tasks_app.add_task") or request.user.has_perm("tasks_app.change_task")
+
+
+def handlers_view(request: HttpRequest) -> HttpResponse:
+    """All handlers of handlers.toml, of a living node, or with tasks."""
+    if not may_view(request):
+        raise PermissionDenied
+    reading, rates = current_reading(), recent_rates()
+    names = sorted({*conf.handlers(), *reading.handlers})
+    rows = [_row(name, reading, rates) for name in names]
+    return _page(request, "taskdaemon/handlers.html", "Handlers", {"rows": rows, "rate_span": span(rates.seconds)})
+
+
+def handler_view(request: HttpRequest, queue: Queue) -> HttpResponse:
+    """GET: the handler that the parameter `type` names. POST: queue a test task for it."""
+    if not may_view(request):
+        raise PermissionDenied
+    if request.method not in ("GET", "HEAD", "POST"):
+        return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
+    name = request.GET.get("type", "")
+    known = conf.handlers().get(name)
+    reading = current_reading()
+    if known is None and name not in reading.handlers:
+        raise Http404(f"There is no handler {line(name, 60)}.")
+    data, priority, faults = request.POST.get("data", "{}"), request.POST.get("priority", "50"), list[str]()
+    if request.method == "POST":
+        if not may_test(request):
+            raise PermissionDenied
+        queued = queue(name, data, priority, actor(request))
+        if isinstance(queued, UUID):
+            messages.success(request, f"The test task {queued} is queued.")
+            return HttpResponseRedirect(reverse("admin:tasks_app_task_change", args=(queued,)))
+        faults = [harmless(fault[:1000]) for fault in queued]
+    context = _details(name, known, reading, sees_payloads(request)) | {
+        "may_test": may_test(request) and known is not None,
+        "data": data,
+        "priority": priority,
+        "faults": faults,
+    }
+    return _page(request, "taskdaemon/handler.html", line(name, 60), context, status=400 if faults else 200)
+
+
+def _page(request: HttpRequest, template: str, title: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+    return TemplateResponse(
+        request, template, {**admin.site.each_context(request), "title": title, **context}, status=status
+    )
+
+
+def _row(name: str, reading: SystemReading, rates: Rates) -> dict[str, Any]:
+    one = reading.handlers.get(name, HandlerReading())
+    return {
+        "name": line(name, 60),
+        "link": handler_link(name),
+        "one": one,
+        "oldest": span(one.oldest) if one.ready else "",
+        "rate": _rate(rates, name),
+        "problem": harmless(one.problems[0][:300]) if one.problems else _unserved(one, reading),
+    }
+
+
+def _rate(rates: Rates, name: str) -> str:
+    return f"{rates.per_second(rates.succeeded, name):.3g} / {rates.per_second(rates.failed, name):.3g}"
+
+
+def _unserved(one: HandlerReading, reading: SystemReading) -> str:
+    if not reading.nodes:
+        return "no worker lives"
+    return "" if one.slots else "no living worker serves it"
+
+
+def _details(name: str, known: Handler | None, reading: SystemReading, errors: bool) -> dict[str, Any]:
+    """`errors`: the user may see errors."""
+    now = timezone.now()
+    one = reading.handlers.get(name, HandlerReading())
+    rates = recent_rates()
+    rows = _slots(name, reading)
+    stored = reading.stored(name) if name in reading.handlers else {}
+    problems = [harmless(text[:2_000]) for text in one.problems] or [_unserved(one, reading)]
+    groups = FailureGroup.objects.open().filter(handler=name).order_by("-last_seen").defer("sample_error")[:MAX_GROUPS]
+    pause = pause_of(name)
+    return {
+        "link": handler_link(name),
+        "paused": "" if pause is None else pause_text(pause),
+        "switch": pause_address(name, "pause" if pause is None else "resume"),
+        "known": known,
+        "description": harmless(known.description or "") if known else "",
+        "one": one,
+        "problems": [text for text in problems if text],
+        "numbers": [(status, f"{count:,}", listed(type=name, status=status)) for status, count in stored.items()],
+        "facts": _facts(known, one, rates, name),
+        "slots": rows,
+        "versions": len({row.digest for row in rows}),
+        "image_versions": len({image for row in rows for image in row.images}),
+        "running": running(Task.objects.running().filter(task_type=name), now),
+        "max_running": MAX_RUNNING,
+        "all_running": listed(type=name, status="processing"),
+        "groups": [_group(group, now) for group in groups] if errors else None,
+        "all_groups": f"{reverse('admin:tasks_app_failuregroup_changelist')}?{urlencode({'handler': name})}",
+    }  # fmt: skip
+
+
+def _group(group: FailureGroup, now: datetime) -> tuple[FailureGroup, str, str, str]:
+    error = line(group.normalised, 160) or "(no text)"
+    return group, error, bars(group.hours, hour_of(now), LIST_HOURS), ago(group.last_seen, now)
+
+
+def _slots(name: str, reading: SystemReading) -> list[Slots]:
+    return [
+        slots(
+            node.name, node_link(node.name), node.pools[name], reading.running.get((name, node.name), 0),
+            digest=line(node.digest[:8]), differs=differs(node.digest), draining=node.draining,
+        )
+        for node in reading.nodes
+        if name in node.pools
+    ]  # fmt: skip
+
+
+def _facts(known: Handler | None, one: HandlerReading, rates: Rates, name: str) -> list[tuple[str, str]]:
+    facts = [
+        ("Slots", f"{one.active} busy, {one.warm} warm, {one.slots} in all"),
+        ("Oldest ready", span(one.oldest) if one.ready else "none"),
+        ("Waiting for a retry or their time", f"{one.waiting:,}"),
+        (f"Succeeded / failed attempts a second, {span(rates.seconds)}", _rate(rates, name)),
+    ]
+    if known is not None:
+        facts += [
+            ("Image", line(known.image, 200) if known.image else "none: a child process"),
+            ("Timeout", span(known.timeout)),
+            ("Retries", str(known.max_retries)),
+            ("Slots on each worker", str(known.instances)),
+            ("Memory", f"{known.memory_limit:,} bytes" if known.memory_limit else "no limit"),
+        ]
+    return facts
