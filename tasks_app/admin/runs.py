@@ -74,8 +74,11 @@ def latest_runs(since: datetime, handler: str | None = None) -> list[Run]:
 
 def _ends(after: int) -> tuple[int, int]:
     """The lowest id that exceeds `after`, or a lower bound of it, and the highest."""
-    ends = Attempt.objects.aggregate(first=Min("pk"), last=Max("pk"))
-    return (after + 1, after) if ends["last"] is None else (max(after + 1, ends["first"]), ends["last"])
+    # Each by a statement of its own: SQLite reads every row for both at once.
+    last = Attempt.objects.aggregate(last=Max("pk"))["last"]
+    if last is None:
+        return after + 1, after
+    return max(after + 1, Attempt.objects.aggregate(first=Min("pk"))["first"] or 0), last
 
 
 def _first(ids: Sequence[int], most: int, since: datetime, handler: str | None) -> list[Run]:

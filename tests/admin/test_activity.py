@@ -23,6 +23,7 @@ from tasks_app.models import Attempt, HistoryRow
 from tests.admin.conftest import logged_in
 from tests.admin.rows import HOSTILE, attempt, staff, task
 from tests.admin.test_dashboard import node
+from tests.admin.test_large_tables import rows_read
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -148,6 +149,7 @@ def test_runs_are_read_along_the_key_however_many_there_are(handler: str | None)
         for sent in captured:
             plan = explained(sent["sql"])
             assert not re.search(r"SCAN taskdaemon_(attempt|task)(?! USING)|Seq Scan on taskdaemon_attempt", plan), plan
+            assert rows_read(sent["sql"]) < 5_000, sent["sql"]
 
 
 def explained(sql: str) -> str:
