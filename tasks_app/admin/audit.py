@@ -12,13 +12,14 @@ from django.contrib.admin.views.main import SEARCH_VAR
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.expressions import Combinable
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin.audit_export import FORMATS, exported
+from tasks_app.admin.audit_export import export_audit_log
 from tasks_app.admin.audit_filters import WAYS, ActFilter, ActorFilter, TimeFilter, ViaFilter
+from tasks_app.admin.export_rows import FORMATS
 from tasks_app.admin.paging import CappedPaginator, StrictList
 from tasks_app.admin.rights import sees_payloads
 from tasks_app.admin.row_admin import RowAdmin
@@ -41,7 +42,7 @@ class LatestFirst(StrictList):
         known = {SEARCH_VAR, *(str(spec.parameter_name) for spec in self.filter_specs)}  # type: ignore[attr-defined]
         kept = {name: value for name, value in self.params.items() if name in known}
         address = reverse("admin:tasks_app_auditentry_export")
-        return [(title, f"{address}?{urlencode({**kept, 'format': name})}") for name, title in FORMATS.items()]
+        return [(one.title, f"{address}?{urlencode({**kept, 'format': form})}") for form, one in FORMATS.items()]
 
 
 @admin.register(AuditEntry)
@@ -92,19 +93,21 @@ class AuditAdmin(RowAdmin):
         return [path("export/", view, name="tasks_app_auditentry_export"), *super().get_urls()]
 
     def export_view(self, request: HttpRequest) -> HttpResponseBase:
-        """The lines that the list's address finds, as CSV or JSON lines."""
+        """The lines that the list's address finds, as a file. `format`: csv or jsonl. 503 without a free place."""
+        if request.method != "GET":
+            return HttpResponseNotAllowed(["GET"])
         if not self.has_view_permission(request):
             raise PermissionDenied
-        shape, filters = request.GET.get("format", ""), request.GET.copy()
+        form, filters = request.GET.get("format", ""), request.GET.copy()
         filters.pop("format", None)
         request.GET = filters  # type: ignore[assignment]
         page = self.get_changelist_instance(request)
-        fault = "" if shape in FORMATS else f"There is no format “{line(shape, 40)}”: known are {', '.join(FORMATS)}."
+        fault = "" if form in FORMATS else f"There is no format “{line(form, 40)}”: known are {', '.join(FORMATS)}."
         for sentence in [fault, *getattr(page, "faults", ())]:
             if sentence:
                 self.message_user(request, f"{sentence} Nothing was exported.", messages.ERROR)
                 return HttpResponseRedirect(reverse("admin:tasks_app_auditentry_changelist"))
-        return exported(page.queryset, shape, sees_payloads(request))
+        return export_audit_log(request, page.queryset, form)
 
     @admin.display(description="time (UTC)")
     def when(self, entry: AuditEntry) -> str:

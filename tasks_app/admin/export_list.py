@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
 
 from tasks_app.admin.export_columns import export_columns
 from tasks_app.admin.export_rows import FORMATS
-from tasks_app.admin.export_tasks import export_tasks, places
+from tasks_app.admin.export_tasks import export_tasks
 from tasks_app.admin.refusals import refused
 
 #: Parameters that are the export's, or say which page of a list is shown.
@@ -37,9 +37,4 @@ def export_list(request: HttpRequest, changelist_of: Callable[[HttpRequest], Any
         return refused(request, "The address has a parameter that the list of tasks does not know.", 400)
     if changelist.faults:
         return refused(request, " ".join([*changelist.faults, "Nothing is exported."]), 400)
-    download = export_tasks(changelist.queryset, export_columns(request, payloads == "yes"), form)
-    if download is None:
-        answer = refused(request, f"{places.count} exports run already; try again once one has ended.", 503)
-        answer["Retry-After"] = "30"
-        return answer
-    return download
+    return export_tasks(request, changelist.queryset, export_columns(request, payloads == "yes"), form)

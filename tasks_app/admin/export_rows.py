@@ -1,15 +1,14 @@
-"""Rows of tasks as lines of a file: CSV that no spreadsheet takes for formulas, or JSON lines."""
+"""Rows as lines of a file: CSV that no spreadsheet takes for formulas, or JSON lines."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from tasks_app.admin.export_columns import JSON_COLUMNS
 from tasks_app.logs.harmless import harmless, harmless_json
 
 Row = Sequence[Any]
@@ -26,9 +25,9 @@ def csv_lines(rows: Iterable[Row]) -> bytes:
     return file.getvalue().encode("utf-8", "replace")
 
 
-def json_lines(columns: Sequence[str]) -> Lines:
-    """A JSON object a line. Columns with JSON have it as it is."""
-    names = [(json.dumps(name), name in JSON_COLUMNS) for name in columns]
+def json_lines(columns: Sequence[str], json_columns: Collection[str]) -> Lines:
+    """A JSON object a line. Of `json_columns` the rows have JSON text, which the file has as it is."""
+    names = [(json.dumps(name), name in json_columns) for name in columns]
 
     def lines(rows: Iterable[Row]) -> bytes:
         text = "".join(
@@ -61,8 +60,16 @@ def _moment(value: datetime) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-FORMATS: Mapping[str, tuple[str, str, Callable[[Sequence[str]], tuple[bytes, Lines]]]] = {
-    "csv": ("csv", "text/csv; charset=utf-8", lambda columns: (csv_lines([columns]), csv_lines)),
-    "jsonl": ("jsonl", "application/x-ndjson", lambda columns: (b"", json_lines(columns))),
+class Format(NamedTuple):
+    """A format of files. `make`: from the columns, and those that have JSON text, the file's head and its lines."""
+
+    title: str
+    kind: str
+    make: Callable[[Sequence[str], Collection[str]], tuple[bytes, Lines]]
+
+
+#: By the ending of the file's name.
+FORMATS: Mapping[str, Format] = {
+    "csv": Format("CSV", "text/csv; charset=utf-8", lambda columns, _: (csv_lines([columns]), csv_lines)),
+    "jsonl": Format("JSON lines", "application/x-ndjson", lambda *columns: (b"", json_lines(*columns))),
 }
-"""Ending of the file's name, type, and a function of the columns: the head of the file, and what makes its lines."""

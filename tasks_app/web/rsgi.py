@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from tasks_app import conf
-from tasks_app.admin.download import Download
+from tasks_app.admin.export_file import Download
 from tasks_app.api.errors import RETRY_AFTER
 from tasks_app.api.renderers import dump
 from tasks_app.api.waiting import VARIABLE, Hold
@@ -29,7 +29,6 @@ from tasks_app.web.downloads import Downloads
 from tasks_app.web.fast_path import FastPath, is_allowed_host
 from tasks_app.web.refusal import Refused, refuse
 from tasks_app.web.request_queue import Errand, Request, RequestQueue
-from tasks_app.web.streaming import stream, streams
 from tasks_app.web.streams import Streams
 from tasks_app.web.waiters import Waiters
 from tasks_app.web.wsgi_environ import wsgi_environ
@@ -170,14 +169,11 @@ class Application:
             hold.release()
             raise
         hold.release()
-        if isinstance(body, bytes):
-            request.proto.response_bytes(status, headers, body)
-        else:
-            stream(self._loop, request.proto, status, headers, body)
+        request.proto.response_bytes(status, headers, body)
         return False
 
     def _response(self, request: Request, hold: Hold) -> tuple[int, list[tuple[str, str]], Any]:
-        """The application's response; its body is bytes, a download, or a response to stream."""
+        """The application's response; its body is bytes or a download."""
         started: list[Any] = []
 
         def start_response(
@@ -189,8 +185,6 @@ class Application:
         environ = wsgi_environ(request.scope, request.body) | {VARIABLE: hold}
         parts = self._application(environ, start_response)
         if isinstance(parts, Download):
-            return started[0], started[1], parts
-        if streams(parts) and request.scope.method != "HEAD":
             return started[0], started[1], parts
         try:
             body = b"".join(parts)

@@ -13,7 +13,7 @@ from django.core.signals import request_finished
 from django.db import close_old_connections
 from django.test import Client
 
-from tasks_app.admin import export_columns, export_tasks
+from tasks_app.admin import export_columns, export_file, export_tasks
 from tasks_app.admin.export_rows import csv_lines
 from tasks_app.lifecycle import delete
 from tasks_app.models import Task
@@ -119,7 +119,7 @@ def test_parts_are_bounded_and_each_task_comes_once_while_rows_change(admin: Cli
 
 def test_beyond_the_places_it_is_503_and_a_place_is_free_once_one_is_closed(admin: Client) -> None:
     task()
-    running = [admin.get(EXPORT) for _ in range(export_tasks.places.count)]
+    running = [admin.get(EXPORT) for _ in range(export_file.MAX_EXPORTS)]
     refused = admin.get(EXPORT)
     assert (refused.status_code, refused["Retry-After"]) == (503, "30") and "exports run already" in refused.text
     close(running[0])
