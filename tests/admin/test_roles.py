@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
@@ -13,6 +13,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.test import Client
+from django.urls import URLPattern, URLResolver
 from django.utils import timezone
 
 from tasks_app.admin.operation_form import Chosen
@@ -174,7 +175,7 @@ def stored() -> dict[str, Any]:
 
 
 def test_every_address_of_the_admin_has_a_row() -> None:
-    ours = [one for one in urlpatterns if str(one.pattern).startswith("admin/")]
+    ours = [one for one in cast(list[URLPattern | URLResolver], urlpatterns) if str(one.pattern).startswith("admin/")]
     assert {*names(ours)} == PAGES.keys(), "add a row to PAGES: who may open the page?"
 
 
