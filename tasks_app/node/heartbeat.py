@@ -33,9 +33,11 @@ from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.record import NodeRecord
 from tasks_app.node.retire import remove_rows, retire
 from tasks_app.node.retrying import Retrying
+from tasks_app.node.side_job import SideJob
 from tasks_app.runner.errors import KillReason
 from tasks_app.store import clock
 from tasks_app.store.current import store
+from tasks_app.store.due_work import DueWork
 
 log = structlog.get_logger(__name__)
 
@@ -46,10 +48,10 @@ UPDATE_SECONDS = min(RENEWAL_SECONDS, 10.0)
 CLOCK_STEP_SECONDS = KILL_MARGIN_SECONDS
 #: Between beats. A little less than a second, so that three renewals fit into a lease of some seconds.
 BEAT_SECONDS = 0.95
-#: How long a row of the history may take, and how long after a failure the node tries again.
-HISTORY_SECONDS, HISTORY_RETRY_SECONDS = 3.0, 20.0
 #: Between two searches for live events without an end.
 FORGET_LOST_SECONDS = 600.0
+#: How long a call to the database for the history may take, and how long after a failure the node tries again.
+HISTORY_CALL_SECONDS, HISTORY_RETRY_SECONDS = 3.0, 20.0
 #: While a node starts, between checks whether its slots have containers.
 START_CHECK_SECONDS = 0.02
 
@@ -82,13 +84,14 @@ class Heartbeat:
         self._stop = threading.Event()
         # Everything below is written by the thread of `run`.
         self._starting = True
-        self._failure_groups = FailureGroups()
-        self._renewed_at = self._updated_at = self._history_at = float("-inf")
-        self._live_log = LiveLog(record.name, in_flight)
-        self._live_retrying = Retrying("store what running tasks write")
-        self._forget_lost_at = clock.elapsed() + FORGET_LOST_SECONDS
+        self._renewed_at = self._updated_at = float("-inf")
         #: How far the database's clock is ahead of this host's, at least and at most.
         self._clock_offset: tuple[float, float] | None = None
+        self._forget_lost_at = clock.elapsed() + FORGET_LOST_SECONDS
+        self._live_log = LiveLog(record.name, in_flight)
+        self._live_job = SideJob("store what running tasks write", retry_seconds=0.0)
+        self._failure_groups = FailureGroups()
+        self._history_job = SideJob("write the history", HISTORY_RETRY_SECONDS, HISTORY_CALL_SECONDS)
 
     def stop(self) -> None:
         """End both threads."""
@@ -140,49 +143,29 @@ class Heartbeat:
                 )
 
     def beat(self) -> None:
-        """One beat, in the thread of `run`. Raises DatabaseError."""
-        self._renew_and_update()  # first: a slow or failing check must not cost a lease
-        before = clock.elapsed()
+        """One beat, in the thread of `run`. Raises DatabaseError, except for the side jobs."""
+        # What the node's own tasks depend on. First: a slow or failing statement must not cost a lease.
+        self._renew_and_update()
+        sent_at = clock.elapsed()
         work = due_work(self._record.name)
-        self._on_hold.update(work.on_hold, before)
-        self._compare_clocks(before, work.now)
+        self._on_hold.update(work.on_hold, sent_at)
+        self._compare_clocks(sent_at, work.now)
         self._kill_taken_away()
-        if work.due or work.due_on_old_clock:
-            for name in promote(all_clocks=work.due_on_old_clock):
-                self._mark_ready(name)
+        # What tasks and operations wait for.
+        self._promote(work)
         self._take_over(work.holders, leases=work.lost and self._availability.trusts_silence())
-        self._set_shared(work.peers and self._record.peers() > 1)
-        if work.peers:
-            self._retire()
-        if work.old_nodes:
-            remove_rows()
+        self._look_after_peers(work)
         if work.operations:
             self._wake_operations()
-        if work.expired:
-            expire()
-        if work.old_keys:
-            forget_idempotency_keys()
-        if work.old_live_events:
-            forget_live_events()
-        if before >= self._forget_lost_at:
-            forget_lost_live_events()
-            self._forget_lost_at = before + FORGET_LOST_SECONDS
-        for name in maintain():
-            self._mark_ready(name)
-        local_counters.process.flush()
+        # What is over, and the store's own maintenance.
+        self._expire_and_forget(work)
+        self._maintain()
+        touch(self._home, self._record.name)
+        # Side jobs: they raise nothing.
+        self._live_job.run(self._live_log.write)
         self._failure_groups.maintain()
         if work.minute is not None:
-            self._record_history(work.minute)
-        touch(self._home, self._record.name)
-        self._write_live_events()
-
-    def _write_live_events(self) -> None:
-        """A failure concerns only who follows a task now: it is no sign that others' silence means nothing."""
-        try:
-            self._live_log.write()
-            self._live_retrying.succeeded()
-        except DatabaseError as error:
-            self._live_retrying.failed(error)
+            self._history_job.run(partial(history.record, work.minute))
 
     def _renew_and_update(self) -> None:
         """Renew the leases and update the node's row if it is time."""
@@ -199,20 +182,6 @@ class Heartbeat:
             self._updated_at = now
         else:
             self._record.update_if_changed()
-
-    def _record_history(self, minute: int) -> None:
-        """A history that takes long, or fails, must not cost a lease: it is tried again at a later beat."""
-        now = clock.elapsed()
-        if now < self._history_at:
-            return
-        self._history_at = now + HISTORY_RETRY_SECONDS
-        try:
-            with store().limited(HISTORY_SECONDS):
-                history.record(minute)
-        except DatabaseError as error:
-            log.warning("the history of this minute could not be written", error=str(error))
-        else:
-            self._history_at = float("-inf")
 
     def _compare_clocks(self, before: float, reading: float) -> None:
         """If the database's clock was set, renew at once, and trust no silence until all nodes have had time to renew.
@@ -243,6 +212,11 @@ class Heartbeat:
         self._in_flight.kill(lambda key, _: key in gone and key[0] in over, KillReason.CANCELLED)
         self._in_flight.kill(lambda key, _: key in gone and key[0] not in over, KillReason.TAKEN_AWAY)
 
+    def _promote(self, work: DueWork) -> None:
+        if work.due or work.due_on_old_clock:
+            for name in promote(all_clocks=work.due_on_old_clock):
+                self._mark_ready(name)
+
     def _take_over(self, others: Sequence[str], leases: bool) -> None:
         dead = [name for name in others if self._record.shares_locks_with(name) and is_dead(self._home, name)]
         # A container may still hold an unread request, and would run it beside the next attempt.
@@ -250,7 +224,28 @@ class Heartbeat:
         if dead or leases:
             rescue(dead, leases)
 
-    def _retire(self) -> None:
-        dead = partial(is_dead, self._home)
-        for name in retire(self._record.name, self._record.domain, dead, self._availability.trusts_silence()):
-            remove_lock(self._home, name)
+    def _look_after_peers(self, work: DueWork) -> None:
+        """Share the handlers with living nodes, retire dead ones, and remove the rows of those that ended long ago."""
+        self._set_shared(work.peers and self._record.peers() > 1)
+        if work.peers:
+            dead = partial(is_dead, self._home)
+            for name in retire(self._record.name, self._record.domain, dead, self._availability.trusts_silence()):
+                remove_lock(self._home, name)
+        if work.old_nodes:
+            remove_rows()
+
+    def _expire_and_forget(self, work: DueWork) -> None:
+        if work.expired:
+            expire()
+        if work.old_keys:
+            forget_idempotency_keys()
+        if work.old_live_events:
+            forget_live_events()
+        if (now := clock.elapsed()) >= self._forget_lost_at:
+            forget_lost_live_events()
+            self._forget_lost_at = now + FORGET_LOST_SECONDS
+
+    def _maintain(self) -> None:
+        for name in maintain():
+            self._mark_ready(name)
+        local_counters.process.flush()

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tasks_app.lifecycle import write_live_events
-from tasks_app.lifecycle.claim import LEASE_SECONDS
 from tasks_app.node.in_flight import AttemptKey, InFlightTasks, RunningAttempt
 from tasks_app.runner.live_output import MAX_LOG_BYTES, LiveOutput
 from tasks_app.store import clock
-from tasks_app.store.current import store
 from tasks_app.store.live_events import LiveEvents
 
 #: Attempts that end earlier have no live events.
@@ -19,8 +17,6 @@ MIN_RUN_SECONDS = 1.0
 MAX_WRITES_A_RUN = 1000
 #: Of logs in one statement. Further attempts are written at the next beat.
 MAX_STATEMENT_BYTES = 64 * MAX_LOG_BYTES
-#: A database that needs longer must not delay the next renewal of the leases.
-MAX_CALL_SECONDS = min(2.0, LEASE_SECONDS / 10)
 
 
 class _Followed(NamedTuple):
@@ -59,8 +55,7 @@ class LiveLog:
                     break
         if not batches:
             return
-        with store().limited(MAX_CALL_SECONDS):
-            stored = write_live_events(self._node, batches)
+        stored = write_live_events(self._node, batches)
         for batch in batches:
             key = batch.task_id, batch.attempt
             if key in stored and (attempt := running.get(key)) is not None:

@@ -13,6 +13,7 @@ from django.db import connection
 from tasks_app.lifecycle import settle
 from tasks_app.models import Deployment, FailureGroup
 from tasks_app.node import failure_groups as module
+from tasks_app.node import side_job
 from tasks_app.node.availability import TRUST_SECONDS
 from tasks_app.store import clock
 from tests.lifecycle.kit import NO_RETRY, failure, running
@@ -27,8 +28,9 @@ TABLE = FailureGroup._meta.db_table
 def beating(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BeatingNode:
     """A node that trusts silence, and counts at each beat."""
     Deployment.objects.get_or_create(defaults={"id": uuid4()})
-    for name in ("PAUSE_SECONDS", "RETRY_SECONDS", "FAILURE_PAUSE_SECONDS", "MAX_SHARE"):
-        monkeypatch.setattr(module, name, 1.0 if name == "MAX_SHARE" else 0.0)
+    for place, name in ((module, "PAUSE_SECONDS"), (module, "RETRY_SECONDS"), (side_job, "FAULT_PAUSE_SECONDS")):
+        monkeypatch.setattr(place, name, 0.0)
+    monkeypatch.setattr(module, "MAX_SHARE", 1.0)
     node = BeatingNode(tmp_path)
     node.availability.renewed(clock.elapsed() - TRUST_SECONDS)
     return node
@@ -82,4 +84,4 @@ def test_a_fault_of_the_program_is_logged_once_and_ends_no_heartbeat(
     monkeypatch.setattr(module, "group_failures", fault)
     beating.beat()
     beating.beat()
-    assert caplog.text.count("failures cannot be counted in their groups") == 1
+    assert caplog.text.count("cannot count failures in their groups") == 1
