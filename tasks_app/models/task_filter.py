@@ -29,7 +29,7 @@ class TaskFilter:
     `priority_min`, `priority_max`: both inclusive. `created_after`: at or after this moment; `created_before`: before
     it. `error`: a part of `last_error`, in the same case. `tags`: a task has all of them. `ended_after`: completed or
     failed at this moment or later; `ended_before`: before it. `words`: each is in `last_error`, in any case.
-    `first_id`, `last_id`: both inclusive.
+    `first_id`, `last_id`: both inclusive. `group`: the fingerprint of a failure group.
     """
 
     statuses: frozenset[str] | None = None
@@ -47,6 +47,7 @@ class TaskFilter:
     words: tuple[str, ...] | None = None
     first_id: UUID | None = None
     last_id: UUID | None = None
+    group: int | None = None
 
     @property
     def given(self) -> frozenset[str]:
@@ -54,7 +55,7 @@ class TaskFilter:
         return frozenset(each.name for each in fields(self) if getattr(self, each.name) is not None)
 
     def both(self, other: TaskFilter) -> TaskFilter:
-        """The conditions of both; only one of them may have an `error`."""
+        """The conditions of both; only one of them may have an `error`, and only one a `group`."""
         found = {}
         for each in fields(self):
             one, two = getattr(self, each.name), getattr(other, each.name)
@@ -67,7 +68,7 @@ class TaskFilter:
     @property
     def only_failed(self) -> bool:
         """True if no task matches that has not failed."""
-        return self.reasons is not None or self.statuses == frozenset({"failed"})
+        return self.reasons is not None or self.group is not None or self.statuses == frozenset({"failed"})
 
     @property
     def contradicts_itself(self) -> bool:
@@ -95,6 +96,8 @@ class TaskFilter:
 
     def matching(self, tasks: TaskQuerySet) -> TaskQuerySet:
         """Those of these tasks that match."""
+        if self.group is not None:
+            tasks = tasks.in_group(self.group)
         for lookup, values in (
             ("pk__in", self.ids),
             ("status__in", self.statuses),

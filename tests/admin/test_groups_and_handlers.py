@@ -57,6 +57,17 @@ def test_a_group_leads_to_its_tasks_and_a_task_to_its_group(admin: Client) -> No
     assert "By failure group" not in admin.get(TASKS).text
 
 
+def test_an_act_on_all_that_match_a_group_acts_on_its_tasks_alone(admin: Client) -> None:
+    mine = group(count=2)
+    other = group("another error")
+    form = {"action": "redrive_selected", "index": "0", "select_across": "1", "_selected_action": "x"}
+    page = admin.post(f"{TASKS}?group={mine.pk}", form)
+    assert "They are all that match: failure group: row &lt;n&gt; is missing." in page.text
+    assert admin.post("/admin/tasks_app/operation/start/", {"chosen": page.context["chosen"]}).status_code == 302
+    assert Task.objects.filter(status="pending").count() == 2
+    assert Task.objects.get(failure_group=other.pk).status == "failed"
+
+
 def test_the_list_narrows_by_state_handler_and_reason(admin: Client) -> None:
     one = group("error a")
     group("error b", task_type="other", failure_reason="crash")
