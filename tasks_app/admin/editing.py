@@ -20,12 +20,13 @@ from tasks_app.audit.record import record
 from tasks_app.lifecycle import LivingTwin, edit_and_redrive, prioritize
 from tasks_app.models import Status, Task
 from tasks_app.store.new_task import encode
-from tasks_app.store.strict_json import MAX_DEPTH, BadJSON, loads
+from tasks_app.store.strict_json import BadJSON, loads_data
 from tasks_app.store.transactions import writing
 
 #: Of the data before and after, in the audit log.
 MAX_RECORDED_CHARS = 4000
 EDIT, PRIORITY = "edit", "priority"
+DONE = {EDIT: "edited and redriven", PRIORITY: "given another priority"}
 
 
 class PriorityForm(forms.Form):
@@ -48,8 +49,8 @@ class EditForm(PriorityForm):
     def clean_task_data(self) -> Any:
         """The data as POST takes it."""
         try:
-            data = loads(self.cleaned_data["task_data"].encode(), MAX_DEPTH - 1)  # in a body it is one level deeper
-        except (BadJSON, UnicodeEncodeError) as fault:
+            data = loads_data(self.cleaned_data["task_data"])
+        except BadJSON as fault:
             raise ValidationError(str(fault)) from None
         if not isinstance(data, dict):
             raise ValidationError('The data must be a JSON object such as {"limit": 1000}.')
@@ -131,10 +132,7 @@ class Editing(BulkActions):
         except LivingTwin as twin:
             self.message_user(request, beside(task, twin.task), messages.WARNING)
             return
-        self.message_user(request, f"The task {task} was {DONE[name].lower()}.", messages.SUCCESS)
-
-
-DONE = {EDIT: "Edited and redriven", PRIORITY: "Given another priority"}
+        self.message_user(request, f"The task {task} was {DONE[name]}.", messages.SUCCESS)
 
 
 def _shown(data: Any) -> str:

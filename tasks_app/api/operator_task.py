@@ -11,7 +11,7 @@ from tasks_app.api import admission, inputs
 from tasks_app.audit.actor import Actor
 from tasks_app.audit.record import record
 from tasks_app.lifecycle import submit_many
-from tasks_app.store.strict_json import MAX_DEPTH, BadJSON, loads
+from tasks_app.store.strict_json import BadJSON, loads_data
 from tasks_app.store.transactions import writing
 
 
@@ -23,7 +23,7 @@ def queue_for_operator(task_type: str, data: str, priority: str, actor: Actor) -
     faults: inputs.Faults = []
     values: dict[str, object] = {"type": task_type}
     try:
-        values["data"] = loads(data.encode("utf-8", "replace"), MAX_DEPTH - 1) if data.strip() else {}
+        values["data"] = loads_data(data) if data.strip() else {}
     except BadJSON as error:
         faults.append(("data", f"data: {error}"))
     text = priority.strip()

@@ -6,10 +6,10 @@ from collections import Counter
 
 from django.db import DatabaseError
 
-from tasks_app.lifecycle.batches import run_batches
 from tasks_app.metrics import counters
 from tasks_app.models import FailureReason, Status, Task
 from tasks_app.store import clock
+from tasks_app.store.batches import run_batches
 from tasks_app.store.transactions import writing
 
 TASKS_PER_TRANSACTION = 500

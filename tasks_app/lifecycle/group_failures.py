@@ -16,11 +16,11 @@ from django.db import DatabaseError
 from django.db.models import BigIntegerField, Case, Value, When
 from django.db.models.functions import Coalesce, Now, Substr
 
-from tasks_app.lifecycle.batches import run_batches
 from tasks_app.lifecycle.fingerprint import MAX_READ_CHARS, fingerprint, normalised
 from tasks_app.models import Deployment, FailureGroup, Task, UngroupedFailure
 from tasks_app.models.failure_group import OTHER
 from tasks_app.process.fail_points import fail_point
+from tasks_app.store.batches import run_batches
 from tasks_app.store.transactions import writing
 
 TASKS_PER_TRANSACTION = 250

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from tasks_app import conf, models
 from tasks_app.db.any_pair import any_pair
-from tasks_app.lifecycle.batches import run_batches
 from tasks_app.lifecycle.submission import IdempotencyKey, KeyReused, KeysContended, Submitted
 from tasks_app.store import clock
+from tasks_app.store.batches import run_batches
 from tasks_app.store.new_idempotency_key import NewIdempotencyKey
 from tasks_app.store.transactions import writing
 

@@ -10,9 +10,9 @@ from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Exists, OuterRef, QuerySet
 
 from tasks_app.db.any_pair import any_pair
-from tasks_app.lifecycle.batches import run_batches
 from tasks_app.models import Attempt, LiveEvent, Task
 from tasks_app.store import clock
+from tasks_app.store.batches import run_batches
 from tasks_app.store.current import store
 from tasks_app.store.due_work import KEEP_LIVE_EVENTS_SECONDS
 from tasks_app.store.live_events import LiveEvents

@@ -7,9 +7,9 @@ from functools import partial
 from django.db.models import Q
 
 from tasks_app.broker.notification import notify
-from tasks_app.lifecycle.batches import run_batches
 from tasks_app.models import Task
 from tasks_app.store import clock
+from tasks_app.store.batches import run_batches
 from tasks_app.store.current import store
 from tasks_app.store.transactions import writing
 

@@ -15,6 +15,7 @@ from django.db.models.functions import Mod
 from tasks_app.metrics.system_reading import SystemReading, current_reading
 from tasks_app.metrics.totals import Distribution
 from tasks_app.models import Attempt, HistoryRow
+from tasks_app.store.batches import run_batches
 from tasks_app.store.transactions import writing
 
 HOUR_MINUTES = 60
@@ -88,20 +89,18 @@ def record(minute: int) -> None:
 
 
 def thin(minute: int) -> int:
-    """Remove rows that are old, and rows of the future, left by a clock that was set back. Returns how many.
-
-    It removes TRANSACTIONS_PER_CALL * ROWS_PER_TRANSACTION at most. Raises DatabaseError.
-    """
+    """Remove rows that are old, and rows of the future, left by a clock that was set back: for a second and 5,000 at
+    most. Returns how many. Raises DatabaseError."""
     past_fine = Q(minute__lt=minute - FINE_MINUTES) & ~Q(step=0)
     rows = HistoryRow.objects.annotate(step=Mod("minute", COARSE_MINUTES)).filter(
         Q(minute__lt=minute - KEPT_MINUTES) | past_fine | Q(minute__gt=minute + 1)
     )
-    removed = 0
-    for _ in range(TRANSACTIONS_PER_CALL):
+
+    def batch() -> int:
         found = list(rows.order_by("minute").values_list("pk", flat=True)[:ROWS_PER_TRANSACTION])
         if found:
             with writing():
-                removed += HistoryRow.objects.filter(pk__in=found).delete()[0]
-        if len(found) < ROWS_PER_TRANSACTION:
-            break
-    return removed
+                HistoryRow.objects.filter(pk__in=found).delete()
+        return len(found)
+
+    return run_batches(batch, ROWS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)

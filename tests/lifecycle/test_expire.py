@@ -8,8 +8,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.lifecycle import NewTask, TaskOptions, batches, expire, redrive, settle, submit_many
+from tasks_app.lifecycle import NewTask, TaskOptions, expire, redrive, settle, submit_many
 from tasks_app.models import Attempt, Task
+from tasks_app.store import batches
 from tests.lifecycle.kit import AT_ONCE, SLOW_RETRY, failure, row, running, submitted, take, together, total
 
 pytestmark = pytest.mark.django_db

@@ -10,11 +10,12 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.lifecycle import batches, cancel, delete, group_failures, redrive, remove_old_groups, settle
+from tasks_app.lifecycle import cancel, delete, group_failures, redrive, remove_old_groups, settle
 from tasks_app.lifecycle.fingerprint import fingerprint, normalised
 from tasks_app.lifecycle.group_failures import KEEP_DAYS, MAX_GROUPS_PER_HANDLER, MAX_HOURS, hour_of
 from tasks_app.models import Deployment, FailureGroup, Task, UngroupedFailure
 from tasks_app.models.failure_group import OTHER
+from tasks_app.store import batches
 from tests.admin.rows import task as stored
 from tests.lifecycle.kit import NO_RETRY, failure, row, running, submitted, success, together
 from tests.store.kit import undone

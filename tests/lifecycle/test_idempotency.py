@@ -21,7 +21,6 @@ from tasks_app.lifecycle import (
     Submission,
     Submitted,
     TaskOptions,
-    batches,
     delete,
     forget_idempotency_keys,
 )
@@ -30,6 +29,7 @@ from tasks_app.lifecycle.intake import Intake
 from tasks_app.lifecycle.submit import submit_one
 from tasks_app.models import IdempotencyKey as Row
 from tasks_app.models import Task
+from tasks_app.store import batches
 from tasks_app.store.current import store
 from tests.lifecycle.kit import close, total
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks_app.lifecycle import batches, promote, settle
+from tasks_app.lifecycle import promote, settle
 from tasks_app.models import Task
-from tasks_app.store import clock
+from tasks_app.store import batches, clock
 from tests.lifecycle.kit import SLOW_RETRY, failure, row, submitted, take, together, total
 
 pytestmark = pytest.mark.django_db
