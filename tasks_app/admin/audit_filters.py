@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from tasks_app.admin.filters import SPANS, TaskFilter
+from tasks_app.admin.strict_filter import SPANS, StrictFilter
 from tasks_app.admin.text import line
 from tasks_app.models import ApiKey, AuditEntry
 
@@ -20,7 +20,7 @@ MAX_VALUE_CHARS = 150
 WAYS = {"admin": "the admin", "api": "the API", "command": "a command"}
 
 
-class EntryFilter(TaskFilter):
+class EntryFilter(StrictFilter):
     """One parameter of the log's address. Text matches as it is; the choices may be incomplete."""
 
     def understands(self, value: str) -> bool:
@@ -37,11 +37,11 @@ class ActorFilter(EntryFilter):
         keys = ApiKey.objects.order_by("name").values_list("name", flat=True)
         return [(name, line(name, 40)) for name in dict.fromkeys([*users[:MAX_CHOICES], *keys[:MAX_CHOICES]])]
 
-    def narrow(self, tasks: QuerySet[Any], value: str) -> QuerySet[Any]:
-        return tasks.filter(actor=value)
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(actor=value)
 
 
-class ViaFilter(TaskFilter):
+class ViaFilter(StrictFilter):
     """By the way: admin, API, command."""
 
     title, parameter_name = "by way of", "via"
@@ -49,8 +49,8 @@ class ViaFilter(TaskFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return WAYS.items()
 
-    def narrow(self, tasks: QuerySet[Any], value: str) -> QuerySet[Any]:
-        return tasks.filter(via=value)
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(via=value)
 
 
 class ActFilter(EntryFilter):
@@ -61,11 +61,11 @@ class ActFilter(EntryFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(name, name.replace("_", " ")) for name in _known_acts()]
 
-    def narrow(self, tasks: QuerySet[Any], value: str) -> QuerySet[Any]:
-        return tasks.filter(action=value)
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(action=value)
 
 
-class TimeFilter(TaskFilter):
+class TimeFilter(StrictFilter):
     """By time."""
 
     title, parameter_name = "time", "time"
@@ -74,8 +74,8 @@ class TimeFilter(TaskFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(key, title) for key, (title, _) in self.spans.items()]
 
-    def narrow(self, tasks: QuerySet[Any], value: str) -> QuerySet[Any]:
-        return tasks.filter(at__gte=timezone.now() - self.spans[value][1])
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(at__gte=timezone.now() - self.spans[value][1])
 
 
 def _known_acts() -> list[str]:

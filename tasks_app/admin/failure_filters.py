@@ -8,12 +8,13 @@ from typing import Any, cast
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from tasks_app.admin.filters import ReasonFilter, TaskFilter, TypeFilter
+from tasks_app.admin.strict_filter import StrictFilter
+from tasks_app.admin.task_filters import ReasonFilter, TypeFilter
 from tasks_app.models import FailureGroup
 from tasks_app.models.failure_group import FailureGroupQuerySet
 
 
-class OpenFilter(TaskFilter):
+class OpenFilter(StrictFilter):
     """Open groups, or resolved ones."""
 
     title, parameter_name = "state", "state"
@@ -21,8 +22,8 @@ class OpenFilter(TaskFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [("open", "open"), ("resolved", "resolved")]
 
-    def narrow(self, tasks: QuerySet[Any], value: str) -> QuerySet[Any]:
-        groups = cast(FailureGroupQuerySet, tasks)
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        groups = cast(FailureGroupQuerySet, rows)
         return groups.open() if value == "open" else groups.resolved()
 
 
@@ -36,12 +37,12 @@ class GroupHandlerFilter(TypeFilter):
         known = dict(super().lookups(request, model_admin))
         return [(name, known[name]) for name in named if name in known]
 
-    def narrow(self, tasks: QuerySet[Any], value: str) -> QuerySet[Any]:
-        return tasks.filter(handler=value)
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(handler=value)
 
 
 class GroupReasonFilter(ReasonFilter):
     """Groups of a failure reason."""
 
-    def narrow(self, tasks: QuerySet[Any], value: str) -> QuerySet[Any]:
-        return tasks.filter(reason=value)
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(reason=value)

@@ -24,8 +24,9 @@ from tasks_app.admin.failure_groups import LIST_HOURS
 from tasks_app.admin.links import handler_link, listed, node_link
 from tasks_app.admin.nodes import differs
 from tasks_app.admin.pauses import pause_address, pause_text
+from tasks_app.admin.pools import PoolRow, pool_row
 from tasks_app.admin.rights import actor, sees_payloads
-from tasks_app.admin.running import MAX_RUNNING, Slots, running, slots
+from tasks_app.admin.running import MAX_RUNNING, running
 from tasks_app.admin.text import ago, harmless, line
 from tasks_app.audit.actor import Actor
 from tasks_app.handlers.handlers_toml import Handler
@@ -125,7 +126,7 @@ def _details(name: str, known: Handler | None, reading: SystemReading, errors: b
     now = timezone.now()
     one = reading.handlers.get(name, HandlerReading())
     rates = recent_rates()
-    rows = _slots(name, reading)
+    rows = _pools(name, reading)
     stored = reading.stored(name) if name in reading.handlers else {}
     problems = [harmless(text[:2_000]) for text in one.problems] or [_unserved(one, reading)]
     groups = FailureGroup.objects.open().filter(handler=name).order_by("-last_seen").defer("sample_error")[:MAX_GROUPS]
@@ -140,7 +141,7 @@ def _details(name: str, known: Handler | None, reading: SystemReading, errors: b
         "problems": [text for text in problems if text],
         "numbers": [(status, f"{count:,}", listed(type=name, status=status)) for status, count in stored.items()],
         "facts": _facts(known, one, rates, name),
-        "slots": rows,
+        "pools": rows,
         "versions": len({row.digest for row in rows}),
         "image_versions": len({image for row in rows for image in row.images}),
         "running": running(Task.objects.running().filter(task_type=name), now),
@@ -156,9 +157,9 @@ def _group(group: FailureGroup, now: datetime) -> tuple[FailureGroup, str, str, 
     return group, error, bars(group.hours, hour_of(now), LIST_HOURS), ago(group.last_seen, now)
 
 
-def _slots(name: str, reading: SystemReading) -> list[Slots]:
+def _pools(name: str, reading: SystemReading) -> list[PoolRow]:
     return [
-        slots(
+        pool_row(
             node.name, node_link(node.name), node.pools[name], reading.running.get((name, node.name), 0),
             digest=line(node.digest[:8]), differs=differs(node.digest), draining=node.draining,
         )

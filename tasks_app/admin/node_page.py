@@ -9,7 +9,8 @@ from django.db.models import Count
 from django.utils import timezone
 
 from tasks_app.admin.links import handler_link
-from tasks_app.admin.running import MAX_PROBLEM_CHARS, running, slots
+from tasks_app.admin.pools import MAX_PROBLEM_CHARS, pool_row
+from tasks_app.admin.running import running
 from tasks_app.admin.text import ago, harmless, line
 from tasks_app.metrics.span import span
 from tasks_app.models import Node, Task
@@ -35,6 +36,6 @@ def node_details(node: Node, version: Any, tasks: bool) -> dict[str, Any]:
         "title": line(node.name),
         "facts": [(name, value) for name, value in facts if value],
         "problems": [harmless(str(one)[:MAX_PROBLEM_CHARS]) for one in node.problems],
-        "slots": [slots(name, handler_link(name), state, busy[name]) for name, state in sorted(node.pools.items())],
+        "pools": [pool_row(name, handler_link(name), state, busy[name]) for name, state in sorted(node.pools.items())],
         "running": running(mine, now) if tasks else [],
     }

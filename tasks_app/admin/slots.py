@@ -1,4 +1,4 @@
-"""The slots of each handler on each node, and the tasks that run in them."""
+"""The strips of slots on the activity page: what each slot of a handler on a node does now."""
 
 from __future__ import annotations
 

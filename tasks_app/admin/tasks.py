@@ -25,11 +25,18 @@ from tasks_app.admin.detail import detail
 from tasks_app.admin.editing import EDIT, PRIORITY, Editing
 from tasks_app.admin.export import export
 from tasks_app.admin.export_list import export_list
-from tasks_app.admin.filters import CreatedFilter, FailedFilter, GroupFilter, ReasonFilter, StatusFilter, TypeFilter
 from tasks_app.admin.live import is_final, live, position, start
 from tasks_app.admin.paging import CappedPaginator, NewestFirst
 from tasks_app.admin.rights import TASK_PAYLOAD, actor, sees_audit_log, sees_payloads
 from tasks_app.admin.search import HELP, search, searches_errors
+from tasks_app.admin.task_filters import (
+    CreatedFilter,
+    FailedFilter,
+    GroupFilter,
+    ReasonFilter,
+    StatusFilter,
+    TypeFilter,
+)
 from tasks_app.admin.text import line
 from tasks_app.lifecycle import LivingTwin
 from tasks_app.models import FailureGroup, Status, Task

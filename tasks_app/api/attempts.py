@@ -24,7 +24,7 @@ from tasks_app.api.json_values import literal
 from tasks_app.api.moments import rfc3339
 from tasks_app.api.progress_schema import ProgressObject
 from tasks_app.api.running_attempt import FIELDS, running_attempt
-from tasks_app.api.tasks import API
+from tasks_app.api.view import API
 from tasks_app.models import Attempt, OutcomeKind, Task
 
 ATTEMPT_FIELDS = (

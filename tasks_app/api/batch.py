@@ -15,7 +15,7 @@ from tasks_app.api.callers import WRITING, caller_of, check_types
 from tasks_app.api.errors import Invalid, QueueFull
 from tasks_app.api.parsers import body_of
 from tasks_app.api.rate_headers import RATE, RateHeaders
-from tasks_app.api.tasks import API
+from tasks_app.api.view import API
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.lifecycle import NewTask, Submission, intake
 from tasks_app.store.new_task import encode

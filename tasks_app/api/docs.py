@@ -14,7 +14,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
-from tasks_app.api.tasks import PublicAPI
+from tasks_app.api.view import PublicAPI
 
 _SIDE = "drf_spectacular_sidecar"
 _PAGE = """<!DOCTYPE html>

@@ -17,7 +17,7 @@ from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.event_ids import BEGINNING, PATTERN, EventId, parse
 from tasks_app.api.event_reading import has_ended
 from tasks_app.api.json_values import literal
-from tasks_app.api.tasks import API
+from tasks_app.api.view import API
 from tasks_app.api.waiting import EventStream, hold_of
 from tasks_app.keys.access import Unauthorized, access
 from tasks_app.keys.grant import Scope

@@ -15,7 +15,7 @@ from tasks_app.api.callers import READING, known_handlers
 from tasks_app.api.errors import NotFound
 from tasks_app.api.inputs import near
 from tasks_app.api.moments import rfc3339
-from tasks_app.api.tasks import API
+from tasks_app.api.view import API
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.keys import RETRY_ON
 from tasks_app.lifecycle import pause_of, pauses

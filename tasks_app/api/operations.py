@@ -18,7 +18,7 @@ from tasks_app.api.json_values import literal
 from tasks_app.api.moments import rfc3339
 from tasks_app.api.operation_parameters import parse
 from tasks_app.api.parsers import body_of
-from tasks_app.api.tasks import API
+from tasks_app.api.view import API
 from tasks_app.keys.grant import Scope
 from tasks_app.models import Operation, Verb
 from tasks_app.operations import abort, preview, start

@@ -17,7 +17,7 @@ from tasks_app.api.inputs import Faults, check_unknown
 from tasks_app.api.json_values import kind, shown
 from tasks_app.api.moments import lacks_an_offset, moment_of
 from tasks_app.api.parsers import body_of
-from tasks_app.api.tasks import API
+from tasks_app.api.view import API
 from tasks_app.lifecycle import PauseEnded, from_now, pause, pause_of, resume
 from tasks_app.lifecycle.pause import MAX_PAUSE_SECONDS
 

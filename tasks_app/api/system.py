@@ -16,7 +16,7 @@ from tasks_app import conf
 from tasks_app.api import admission, schema, system_schema
 from tasks_app.api.errors import NotFound, Stopping, no_such_page
 from tasks_app.api.moments import rfc3339
-from tasks_app.api.tasks import API, PublicAPI
+from tasks_app.api.view import API, PublicAPI
 from tasks_app.keys.grant import Scope
 from tasks_app.metrics import exposition
 from tasks_app.metrics.problems import problems

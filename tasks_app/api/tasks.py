@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import ClassVar
 from urllib.parse import urlencode
 from uuid import UUID
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from tasks_app import conf
 from tasks_app.api import (
@@ -28,7 +27,6 @@ from tasks_app.api import (
 from tasks_app.api.callers import (
     READING,
     WRITING,
-    ScopePermission,
     actor_of,
     caller_of,
     check_type,
@@ -39,9 +37,9 @@ from tasks_app.api.errors import Conflict, NotFound, QueueFull
 from tasks_app.api.parsers import body_of
 from tasks_app.api.queued import existing_of, queued_body, queued_headers
 from tasks_app.api.rate_headers import RateHeaders
-from tasks_app.api.renderers import AlwaysJSON
 from tasks_app.api.response_budget import response_budget
 from tasks_app.api.task_search import search
+from tasks_app.api.view import API
 from tasks_app.audit.record import record
 from tasks_app.keys.grant import Scope
 from tasks_app.lifecycle import LivingTwin, Submission, cancel, delete, intake, redrive
@@ -86,28 +84,6 @@ def _answer(
     except BaseException:
         reservation.release()
         raise
-
-
-class API(APIView):
-    """The base of all calls: JSON in, JSON out, whatever the headers say.
-
-    `scopes`: the one that an API key needs for each method.
-    """
-
-    content_negotiation_class = AlwaysJSON
-    permission_classes = (ScopePermission,)
-    scopes: ClassVar[Mapping[str, Scope]] = {}
-
-    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
-        """204. The Allow header, which every answer has, lists the methods."""
-        return Response(status=204)
-
-
-class PublicAPI(API):
-    """The base of calls that need no key."""
-
-    authentication_classes = ()
-    permission_classes = ()  # type: ignore[assignment]
 
 
 class QueueView(RateHeaders, API):

@@ -15,7 +15,7 @@ from tasks_app.api import schema
 from tasks_app.api.callers import READING, task_in_path
 from tasks_app.api.errors import NotFound
 from tasks_app.api.moments import rfc3339
-from tasks_app.api.tasks import API
+from tasks_app.api.view import API
 from tasks_app.why.facts import MAX_BEFORE
 
 

@@ -3,90 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
 from typing import Any, cast
 
-from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from tasks_app import models
 from tasks_app.admin.known_types import known_types
 from tasks_app.admin.rights import sees_payloads
 from tasks_app.admin.search import failed
+from tasks_app.admin.strict_filter import SPANS, StrictFilter
 from tasks_app.admin.text import line
 from tasks_app.db.first_id import first_id
-from tasks_app.models import FailureGroup, FailureReason, Status, Task, TaskQuerySet
+from tasks_app.models import FailureGroup, FailureReason, Status, Task, TaskFilter, TaskQuerySet
 
 ONLY_FAILED = frozenset({str(Status.FAILED)})
 MAX_TYPE_CHARS = 100
 
-SPANS = {
-    "hour": ("past hour", timedelta(hours=1)),
-    "day": ("past 24 hours", timedelta(days=1)),
-    "week": ("past 7 days", timedelta(days=7)),
-}
 
+class TaskListFilter(StrictFilter):
+    """A filter of tasks, which an operation can store."""
 
-class TaskFilter(admin.SimpleListFilter):
-    """One parameter of the list's address.
-
-    A value that is not understood matches no task, and `fault` says why. If it were ignored, an action on "all that
-    match" would act on every task.
-    """
-
-    #: What is wrong with the value, in one sentence, or ""
-    fault = ""
-
-    def __init__(self, request: HttpRequest, params: dict[str, Any], model: type[Task], model_admin: Any) -> None:
-        given = params.get(str(self.parameter_name), [])
-        super().__init__(request, params, model, model_admin)
-        if len(given) > 1:
-            self.fault = f"The filter “{self.title}” is given {len(given)} times."
-        elif given and not self.understands(given[0]):
-            words = ", ".join(line(str(word), 40) for word, _ in self.lookup_choices[:20])
-            self.fault = f"“{line(given[0], 60)}” is no value of the filter “{self.title}”, which knows: {words}."
-
-    def has_output(self) -> bool:
-        # Django drops a filter without choices, even if the address sets it.
-        return True
-
-    def understands(self, value: str) -> bool:
-        """Whether a value is one of the choices."""
-        return value in {str(key) for key, _ in self.lookup_choices}
-
-    @property
-    def description(self) -> str:
-        """What it filters for, as part of a sentence; "" if it is not set."""
-        value = self.value()
-        if value is None:
-            return ""
-        titles = {str(key): str(title) for key, title in self.lookup_choices}
-        return f"{self.title}: {titles.get(value, line(value, 60))}"
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
-        if self.fault:
-            return queryset.none()
-        value = self.value()
-        return queryset if value is None else self.narrow(queryset, value)
-
-    def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
-        """The tasks that match a value."""
-        raise NotImplementedError
-
-    def condition(self, value: str) -> models.TaskFilter:
+    def condition(self, value: str) -> TaskFilter:
         """The same as a filter that means the same tasks later."""
         raise NotImplementedError
 
     @property
-    def frozen(self) -> models.TaskFilter:
+    def frozen(self) -> TaskFilter:
         """What it filters for now, as a filter that means the same tasks later."""
         value = self.value()
-        return models.TaskFilter() if value is None else self.condition(value)
+        return TaskFilter() if value is None else self.condition(value)
 
 
-class StatusFilter(TaskFilter):
+class StatusFilter(TaskListFilter):
     """By status, by the partial indexes."""
 
     title, parameter_name = "status", "status"
@@ -106,11 +55,11 @@ class StatusFilter(TaskFilter):
             case other:
                 return tasks.filter(status=other)
 
-    def condition(self, value: str) -> models.TaskFilter:
-        return models.TaskFilter(statuses=frozenset({value}))
+    def condition(self, value: str) -> TaskFilter:
+        return TaskFilter(statuses=frozenset({value}))
 
 
-class ReasonFilter(TaskFilter):
+class ReasonFilter(TaskListFilter):
     """By the reason of a failure."""
 
     title, parameter_name = "failure reason", "reason"
@@ -121,11 +70,11 @@ class ReasonFilter(TaskFilter):
     def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
         return failed(tasks).filter(failure_reason=value)
 
-    def condition(self, value: str) -> models.TaskFilter:
-        return models.TaskFilter(statuses=ONLY_FAILED, reasons=frozenset({value}))
+    def condition(self, value: str) -> TaskFilter:
+        return TaskFilter(statuses=ONLY_FAILED, reasons=frozenset({value}))
 
 
-class TypeFilter(TaskFilter):
+class TypeFilter(TaskListFilter):
     """By type, whether or not it is one of the choices."""
 
     title, parameter_name = "type", "type"
@@ -140,11 +89,11 @@ class TypeFilter(TaskFilter):
     def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
         return tasks.filter(task_type=value)
 
-    def condition(self, value: str) -> models.TaskFilter:
-        return models.TaskFilter(types=frozenset({value}))
+    def condition(self, value: str) -> TaskFilter:
+        return TaskFilter(types=frozenset({value}))
 
 
-class CreatedFilter(TaskFilter):
+class CreatedFilter(TaskListFilter):
     """By time of creation, which the id contains."""
 
     title, parameter_name = "created", "created"
@@ -155,11 +104,11 @@ class CreatedFilter(TaskFilter):
     def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
         return tasks.filter(pk__gte=first_id(timezone.now() - SPANS[value][1]))
 
-    def condition(self, value: str) -> models.TaskFilter:
-        return models.TaskFilter(first_id=first_id(timezone.now() - SPANS[value][1]))
+    def condition(self, value: str) -> TaskFilter:
+        return TaskFilter(first_id=first_id(timezone.now() - SPANS[value][1]))
 
 
-class GroupFilter(TaskFilter):
+class GroupFilter(TaskListFilter):
     """By failure group; shown only while it is set, by a link."""
 
     title, parameter_name = "failure group", "group"
@@ -181,11 +130,11 @@ class GroupFilter(TaskFilter):
     def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
         return cast(TaskQuerySet, tasks).in_group(int(value))
 
-    def condition(self, value: str) -> models.TaskFilter:
-        return models.TaskFilter(statuses=ONLY_FAILED, group=int(value))
+    def condition(self, value: str) -> TaskFilter:
+        return TaskFilter(statuses=ONLY_FAILED, group=int(value))
 
 
-class FailedFilter(TaskFilter):
+class FailedFilter(TaskListFilter):
     """By time of failure."""
 
     title, parameter_name = "time of failure", "failed"
@@ -196,5 +145,5 @@ class FailedFilter(TaskFilter):
     def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
         return failed(tasks).filter(completed_at__gte=timezone.now() - SPANS[value][1])
 
-    def condition(self, value: str) -> models.TaskFilter:
-        return models.TaskFilter(statuses=ONLY_FAILED, ended_after=timezone.now() - SPANS[value][1])
+    def condition(self, value: str) -> TaskFilter:
+        return TaskFilter(statuses=ONLY_FAILED, ended_after=timezone.now() - SPANS[value][1])

@@ -1,0 +1,36 @@
+"""The base of all calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from tasks_app.api.callers import ScopePermission
+from tasks_app.api.renderers import AlwaysJSON
+from tasks_app.keys.grant import Scope
+
+
+class API(APIView):
+    """The base of all calls: JSON in, JSON out, whatever the headers say.
+
+    `scopes`: the one that an API key needs for each method.
+    """
+
+    content_negotiation_class = AlwaysJSON
+    permission_classes = (ScopePermission,)
+    scopes: ClassVar[Mapping[str, Scope]] = {}
+
+    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
+        """204. The Allow header, which every answer has, lists the methods."""
+        return Response(status=204)
+
+
+class PublicAPI(API):
+    """The base of calls that need no key."""
+
+    authentication_classes = ()
+    permission_classes = ()  # type: ignore[assignment]
