@@ -1,16 +1,8 @@
 """The settings of a deployment, read once: the environment and handlers.toml, and every fault in them."""
 
 from tasks_app.conf.bad_environment import BadEnvironment
-from tasks_app.conf.environment import (
-    LOOPBACK,
-    PROJECT,
-    Environment,
-    environment,
-    handlers,
-    handlers_faults,
-    read,
-    variables,
-)
+from tasks_app.conf.environment import LOOPBACK, PROJECT, Environment
+from tasks_app.conf.reading import environment, handlers, handlers_faults, read, variables
 
 __all__ = [
     "LOOPBACK",
