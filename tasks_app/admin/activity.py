@@ -17,6 +17,7 @@ from django.urls import URLPattern, path, reverse
 
 from tasks_app.admin.known_types import known_types
 from tasks_app.admin.pictures import as_json, tables
+from tasks_app.admin.rights import sees_tasks
 from tasks_app.admin.runs import latest_runs, runs
 from tasks_app.admin.slots import slot_rows
 from tasks_app.admin.text import line
@@ -67,7 +68,7 @@ def _for_viewers(view: View) -> View:
     def checked(request: HttpRequest) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET"])
-        if not request.user.has_perm("tasks_app.view_task") and not request.user.has_perm("tasks_app.change_task"):
+        if not sees_tasks(request):
             raise PermissionDenied
         return view(request)
 

@@ -22,7 +22,7 @@ from tasks_app.admin.audit_filters import WAYS, ActFilter, ActorFilter, TimeFilt
 from tasks_app.admin.export_rows import FORMATS
 from tasks_app.admin.paging import CappedPaginator, StrictList
 from tasks_app.admin.rights import sees_payloads
-from tasks_app.admin.row_admin import RowAdmin
+from tasks_app.admin.row_admin import ReadOnlyAdmin
 from tasks_app.admin.text import line
 from tasks_app.models import AuditEntry
 
@@ -46,7 +46,7 @@ class LatestFirst(StrictList):
 
 
 @admin.register(AuditEntry)
-class AuditAdmin(RowAdmin):
+class AuditAdmin(ReadOnlyAdmin):
     """One line for each act. Nothing here changes the log."""
 
     list_display = ("when", "who", "way", "act", "shown_target", "count", "shown_details")
@@ -62,12 +62,6 @@ class AuditAdmin(RowAdmin):
     fields = list_display
     readonly_fields = fields
     actions = None
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         # Only the filters' parameters: another lookup could probe the details.

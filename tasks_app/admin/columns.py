@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -40,11 +41,7 @@ class Columns(RowAdmin):
     @admin.display(description="age")
     def age(self, task: Task) -> SafeString:
         """Time since its creation."""
-        return format_html(
-            '<span title="{} UTC">{}</span>',
-            f"{task.created_at:%Y-%m-%d %H:%M:%S}",
-            ago(task.created_at, timezone.now()),
-        )
+        return moment(task.created_at)
 
     @admin.display(description="duration")
     def duration(self, task: Task) -> str:
@@ -68,3 +65,8 @@ class Columns(RowAdmin):
 def badge(tone: Any, text: str) -> SafeString:
     """A coloured label. `tone` selects a class of admin.css: a status, or `plain`."""
     return format_html('<span class="td-badge td-{}">{}</span>', tone, text)
+
+
+def moment(at: datetime) -> SafeString:
+    """How long ago it was; the time itself appears under the pointer."""
+    return format_html('<span title="{} UTC">{}</span>', f"{at:%Y-%m-%d %H:%M:%S}", ago(at, timezone.now()))

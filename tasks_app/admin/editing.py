@@ -14,7 +14,7 @@ from django.urls import URLPattern, path, reverse
 
 from tasks_app.admin.action_messages import beside
 from tasks_app.admin.bulk import BulkActions
-from tasks_app.admin.rights import actor, sees_payloads
+from tasks_app.admin.rights import actor, acts_on_tasks, sees_payloads
 from tasks_app.admin.text import MAX_SHOWN_CHARS
 from tasks_app.audit.record import record
 from tasks_app.lifecycle import LivingTwin, edit_and_redrive, prioritize
@@ -77,7 +77,7 @@ class Editing(BulkActions):
 
     def _change(self, request: HttpRequest, object_id: str, name: str, status: Status) -> HttpResponse:
         # The form shows the data, which is a payload.
-        if not request.user.has_perm("tasks_app.change_task") or (name == EDIT and not sees_payloads(request)):
+        if not acts_on_tasks(request) or (name == EDIT and not sees_payloads(request)):
             raise PermissionDenied
         task: Task | None = self.get_object(request, object_id)
         if task is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,14 +18,16 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from tasks_app.admin.bars import bars
-from tasks_app.admin.columns import badge
+from tasks_app.admin.columns import badge, moment
 from tasks_app.admin.failure_filters import GroupHandlerFilter, GroupReasonFilter, OpenFilter
 from tasks_app.admin.links import handler_link, listed
-from tasks_app.admin.rights import actor, sees_payloads
-from tasks_app.admin.row_admin import RowAdmin
+from tasks_app.admin.rights import actor, acts_on_tasks, sees_payloads, sees_tasks
+from tasks_app.admin.row_admin import ReadOnlyAdmin
 from tasks_app.admin.text import ago, harmless, line
 from tasks_app.audit.record import record
+from tasks_app.lifecycle.group_failures import hour_of
 from tasks_app.models import FailureGroup, Task
+from tasks_app.models.failure_group import is_fingerprint
 from tasks_app.store.transactions import writing
 
 #: Hours that the picture shows: in the list, and on a group's page.
@@ -36,7 +37,7 @@ MAX_LISTED_TASKS = 20
 
 
 @admin.register(FailureGroup)
-class FailureGroupAdmin(RowAdmin):
+class FailureGroupAdmin(ReadOnlyAdmin):
     """Who may see tasks and their errors sees groups; who may change tasks too resolves them."""
 
     list_display = ("error_column", "handler_column", "reason_column", "count", "picture", "first", "last", "state")
@@ -50,21 +51,14 @@ class FailureGroupAdmin(RowAdmin):
     actions = ("resolve_selected",)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        may = request.user.has_perm("tasks_app.view_task") or request.user.has_perm("tasks_app.change_task")
-        return may and sees_payloads(request)
+        return sees_tasks(request) and sees_payloads(request)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
     def has_act_permission(self, request: HttpRequest) -> bool:
         """Whether this user may resolve groups."""
-        return request.user.has_perm("tasks_app.change_task") and sees_payloads(request)
+        return acts_on_tasks(request) and sees_payloads(request)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         return lookup in {one.parameter_name for one in self.list_filter}
@@ -90,17 +84,17 @@ class FailureGroupAdmin(RowAdmin):
     @admin.display(description="last 48 hours")
     def picture(self, group: FailureGroup) -> SafeString:
         """Failures an hour."""
-        return bars(group.hours, _this_hour(), LIST_HOURS)
+        return bars(group.hours, hour_of(timezone.now()), LIST_HOURS)
 
     @admin.display(description="first seen", ordering="first_seen")
     def first(self, group: FailureGroup) -> SafeString:
         """When its first failure ended."""
-        return _moment(group.first_seen)
+        return moment(group.first_seen)
 
     @admin.display(description="last seen", ordering="last_seen")
     def last(self, group: FailureGroup) -> SafeString:
         """When its latest failure ended."""
-        return _moment(group.last_seen)
+        return moment(group.last_seen)
 
     @admin.display(description="state")
     def state(self, group: FailureGroup) -> SafeString:
@@ -145,7 +139,7 @@ class FailureGroupAdmin(RowAdmin):
             "sample": harmless(group.sample_error),
             "sample_exists": bool(group.sample_task) and Task.objects.filter(pk__in=[group.sample_task]).exists(),
             "state": self.state(group),
-            "picture": bars(group.hours, _this_hour(), PAGE_HOURS),
+            "picture": bars(group.hours, hour_of(now), PAGE_HOURS),
             "hours": sorted(hours, reverse=True),
             "first": ago(group.first_seen, now),
             "last": ago(group.last_seen, now),
@@ -183,9 +177,7 @@ class FailureGroupAdmin(RowAdmin):
 
 def _group(object_id: str) -> FailureGroup | None:
     text = unquote(object_id)
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < 2**63):
-        return None
-    return FailureGroup.objects.filter(pk=int(text)).first()
+    return FailureGroup.objects.filter(pk=int(text)).first() if is_fingerprint(text) else None
 
 
 def _resolve(request: HttpRequest, groups: list[int], resolved: bool) -> int:
@@ -203,11 +195,3 @@ def _resolve(request: HttpRequest, groups: list[int], resolved: bool) -> int:
             action = "resolve_failures" if resolved else "reopen_failures"
             record(actor(request), action, target, count, groups=[str(one) for one in groups[:20]])
     return count
-
-
-def _moment(moment: datetime) -> SafeString:
-    return format_html('<span title="{} UTC">{}</span>', f"{moment:%Y-%m-%d %H:%M:%S}", ago(moment, timezone.now()))
-
-
-def _this_hour() -> int:
-    return int(time.time() // 3600)

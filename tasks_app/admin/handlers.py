@@ -25,7 +25,7 @@ from tasks_app.admin.links import handler_link, listed, node_link
 from tasks_app.admin.nodes import differs
 from tasks_app.admin.pauses import pause_address, pause_text
 from tasks_app.admin.pools import PoolRow, pool_row
-from tasks_app.admin.rights import actor, sees_payloads
+from tasks_app.admin.rights import actor, acts_on_tasks, sees_payloads, sees_tasks
 from tasks_app.admin.running import MAX_RUNNING, running
 from tasks_app.admin.text import ago, harmless, line
 from tasks_app.audit.actor import Actor
@@ -44,19 +44,14 @@ Queue = Callable[[str, str, str, Actor], "UUID | list[str]"]
 """Queues a task by type, data as JSON text, and priority as text. Returns its id, or why it is refused."""
 
 
-def may_view(request: HttpRequest) -> bool:
-    """Whether this user may see handlers: whoever may see tasks."""
-    return request.user.has_perm("tasks_app.view_task") or request.user.has_perm("tasks_app.change_task")
-
-
 def may_test(request: HttpRequest) -> bool:
     """Whether this user may send a test task."""
-    return request.user.has_perm("tasks_app.add_task") or request.user.has_perm("tasks_app.change_task")
+    return request.user.has_perm("tasks_app.add_task") or acts_on_tasks(request)
 
 
 def handlers_view(request: HttpRequest) -> HttpResponse:
     """All handlers of handlers.toml, of a living node, or with tasks."""
-    if not may_view(request):
+    if not sees_tasks(request):
         raise PermissionDenied
     reading, rates = current_reading(), recent_rates()
     names = sorted({*conf.handlers(), *reading.handlers})
@@ -66,7 +61,7 @@ def handlers_view(request: HttpRequest) -> HttpResponse:
 
 def handler_view(request: HttpRequest, queue: Queue) -> HttpResponse:
     """GET: the handler that the parameter `type` names. POST: queue a test task for it."""
-    if not may_view(request):
+    if not sees_tasks(request):
         raise PermissionDenied
     if request.method not in ("GET", "HEAD", "POST"):
         return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
@@ -107,18 +102,12 @@ def _row(name: str, reading: SystemReading, rates: Rates) -> dict[str, Any]:
         "one": one,
         "oldest": span(one.oldest) if one.ready else "",
         "rate": _rate(rates, name),
-        "problem": harmless(one.problems[0][:300]) if one.problems else _unserved(one, reading),
+        "problem": harmless(one.problems[0][:300]) if one.problems else reading.unserved(name),
     }
 
 
 def _rate(rates: Rates, name: str) -> str:
     return f"{rates.per_second(rates.succeeded, name):.3g} / {rates.per_second(rates.failed, name):.3g}"
-
-
-def _unserved(one: HandlerReading, reading: SystemReading) -> str:
-    if not reading.nodes:
-        return "no worker lives"
-    return "" if one.slots else "no living worker serves it"
 
 
 def _details(name: str, known: Handler | None, reading: SystemReading, errors: bool) -> dict[str, Any]:
@@ -128,7 +117,7 @@ def _details(name: str, known: Handler | None, reading: SystemReading, errors: b
     rates = recent_rates()
     rows = _pools(name, reading)
     stored = reading.stored(name) if name in reading.handlers else {}
-    problems = [harmless(text[:2_000]) for text in one.problems] or [_unserved(one, reading)]
+    problems = [harmless(text[:2_000]) for text in one.problems] or [reading.unserved(name)]
     groups = FailureGroup.objects.open().filter(handler=name).order_by("-last_seen").defer("sample_error")[:MAX_GROUPS]
     pause = pause_of(name)
     return {

@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks_app.admin.text import harmless
 from tasks_app.models import LiveEvent, Status, Task
+from tasks_app.models.choices import FINAL
 
 #: Events in an answer.
 MAX_EVENTS = 500
@@ -27,7 +28,7 @@ def start(task: Task) -> str:
 
 def is_final(task: Task) -> bool:
     """Whether nothing more happens to the task by itself."""
-    return task.status in (Status.COMPLETED, Status.FAILED)
+    return task.status in FINAL
 
 
 def live(task: Task, after: tuple[int, int]) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from django.utils.safestring import SafeString
 from tasks_app import conf
 from tasks_app.admin.columns import badge
 from tasks_app.admin.node_page import node_details
-from tasks_app.admin.rights import actor
-from tasks_app.admin.row_admin import RowAdmin
+from tasks_app.admin.rights import actor, acts_on_tasks
+from tasks_app.admin.row_admin import ReadOnlyAdmin
 from tasks_app.admin.text import ago, harmless, line
 from tasks_app.audit.actor import Actor
 from tasks_app.lifecycle import UnknownNode, drain_node, undrain_node
@@ -48,22 +48,12 @@ def drained_badge(node: Node, running: int) -> SafeString:
 
 
 @admin.register(Node)
-class NodeAdmin(RowAdmin):
+class NodeAdmin(ReadOnlyAdmin):
     """Read-only, except for drain and undrain: a node writes its own row."""
 
     list_display = ("shown_name", "state", "slots", "age", "last_seen", "version", "all_problems")
     ordering = ("-started_at",)
     search_fields = ("name",)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def may_drain(self, request: HttpRequest) -> bool:
-        """Whether this user may drain and undrain."""
-        return request.user.has_perm("tasks_app.change_task")
 
     def get_urls(self) -> list[URLPattern]:
         own = [
@@ -84,7 +74,7 @@ class NodeAdmin(RowAdmin):
             self.message_user(request, "There is no such node any more.", messages.WARNING)
             return HttpResponseRedirect(reverse("admin:tasks_app_node_changelist"))
         verb = None
-        if node.stopped_at is None and self.may_drain(request):
+        if node.stopped_at is None and acts_on_tasks(request):
             verb = "admin:tasks_app_node_undrain" if node.drained else "admin:tasks_app_node_drain"
         context = {
             **self.admin_site.each_context(request),
@@ -109,7 +99,7 @@ class NodeAdmin(RowAdmin):
     def _confirm_and_act(
         self, request: HttpRequest, object_id: str, name: str, explained: str, verb: Callable[[str, Actor], bool]
     ) -> HttpResponse:
-        if not self.may_drain(request):
+        if not acts_on_tasks(request):
             raise PermissionDenied
         node, back = unquote(object_id), reverse("admin:tasks_app_node_change", args=(unquote(object_id),))
         if request.method == "POST":

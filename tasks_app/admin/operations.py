@@ -10,16 +10,14 @@ from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from tasks_app.admin import operation_text as text
-from tasks_app.admin.columns import badge
+from tasks_app.admin.columns import badge, moment
 from tasks_app.admin.operation_form import Chosen, OperationForm, counted
-from tasks_app.admin.rights import actor
-from tasks_app.admin.row_admin import RowAdmin
-from tasks_app.admin.text import ago, line
+from tasks_app.admin.rights import actor, sees_tasks
+from tasks_app.admin.row_admin import ReadOnlyAdmin
+from tasks_app.admin.text import line
 from tasks_app.models import Operation, OperationState, Verb
 from tasks_app.operations import Plan, abort, preview, start, work_until_over
 from tasks_app.operations.warnings import warnings
@@ -37,7 +35,7 @@ EXPLAINED = {
 
 
 @admin.register(Operation)
-class OperationAdmin(RowAdmin):
+class OperationAdmin(ReadOnlyAdmin):
     """Read-only, except for an abort."""
 
     list_display = ("shown_verb", "state_column", "progress", "tasks_column", "begun", "by")
@@ -47,13 +45,7 @@ class OperationAdmin(RowAdmin):
     # Who may see tasks may see what was done to them; the permissions to act are those on tasks.
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("tasks_app.view_task") or request.user.has_perm("tasks_app.change_task")
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+        return sees_tasks(request)
 
     def get_urls(self) -> list[URLPattern]:
         view, name = self.admin_site.admin_view, "tasks_app_operation"
@@ -194,8 +186,7 @@ class OperationAdmin(RowAdmin):
     @admin.display(description="started")
     def begun(self, operation: Operation) -> SafeString:
         """When it was started."""
-        moment = operation.created_at
-        return format_html('<span title="{} UTC">{}</span>', f"{moment:%Y-%m-%d %H:%M:%S}", ago(moment, timezone.now()))
+        return moment(operation.created_at)
 
     @admin.display(description="by")
     def by(self, operation: Operation) -> str:

@@ -16,8 +16,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin.rights import actor
-from tasks_app.admin.row_admin import RowAdmin
+from tasks_app.admin.rights import actor, acts_on_tasks, sees_tasks
+from tasks_app.admin.row_admin import ReadOnlyAdmin
 from tasks_app.admin.text import ago, line
 from tasks_app.audit.actor import Actor
 from tasks_app.lifecycle import PauseEnded, UnknownHandler, pause, pause_of, resume
@@ -50,7 +50,7 @@ def pause_text(pause: HandlerPause) -> str:
 
 
 @admin.register(HandlerPause)
-class HandlerPauseAdmin(RowAdmin):
+class HandlerPauseAdmin(ReadOnlyAdmin):
     """Only the pauses in force. Who may redrive tasks may pause their types."""
 
     list_display = ("shown_handler", "by", "since", "ends", "resume_link")
@@ -58,26 +58,16 @@ class HandlerPauseAdmin(RowAdmin):
     ordering = ("handler",)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("tasks_app.view_task") or self.may_pause(request)
+        return sees_tasks(request)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def may_pause(self, request: HttpRequest) -> bool:
-        """Whether this user may pause and resume."""
-        return request.user.has_perm("tasks_app.change_task")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[HandlerPause]:
         return HandlerPause.objects.in_force()
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        return self.list_display if self.may_pause(request) else self.list_display[:-1]
+        return self.list_display if acts_on_tasks(request) else self.list_display[:-1]
 
     def get_urls(self) -> list[URLPattern]:
         own = [
@@ -126,7 +116,7 @@ class HandlerPauseAdmin(RowAdmin):
 
     def _asked(self, request: HttpRequest) -> tuple[str, Actor]:
         """The type that the address names, and the user. Raises PermissionDenied."""
-        if not self.may_pause(request):
+        if not acts_on_tasks(request):
             raise PermissionDenied
         return request.GET.get("handler", ""), actor(request)
 

@@ -13,6 +13,16 @@ TASK_PAYLOAD = ("task_data", "metadata", "result", "last_error")
 ATTEMPT_PAYLOAD = ("error", "stdout_tail", "stderr_tail")
 
 
+def sees_tasks(request: HttpRequest) -> bool:
+    """Whether the user may see tasks, and what is known of them: handlers, nodes' slots, operations, pauses."""
+    return request.user.has_perm("tasks_app.view_task") or acts_on_tasks(request)
+
+
+def acts_on_tasks(request: HttpRequest) -> bool:
+    """Whether the user may redrive, cancel, pause and drain."""
+    return request.user.has_perm("tasks_app.change_task")
+
+
 def sees_payloads(request: HttpRequest) -> bool:
     """Whether the user may see payloads, results, errors and logs."""
     return request.user.has_perm("tasks_app.view_payload")

@@ -46,3 +46,13 @@ class RowAdmin(admin.ModelAdmin):
     def audit_target(self, row: Any) -> str:
         """What the audit log calls a row."""
         return str(row.pk)
+
+
+class ReadOnlyAdmin(RowAdmin):
+    """Rows that no form changes or deletes: what may be done to them has a view of its own."""
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

@@ -16,6 +16,7 @@ from tasks_app.admin.strict_filter import SPANS, StrictFilter
 from tasks_app.admin.text import line
 from tasks_app.db.first_id import first_id
 from tasks_app.models import FailureGroup, FailureReason, Status, Task, TaskFilter, TaskQuerySet
+from tasks_app.models.failure_group import is_fingerprint
 
 ONLY_FAILED = frozenset({str(Status.FAILED)})
 MAX_TYPE_CHARS = 100
@@ -125,7 +126,7 @@ class GroupFilter(TaskListFilter):
         return [(given, shown)]
 
     def understands(self, value: str) -> bool:
-        return value.isascii() and value.isdigit() and len(value) < 20 and int(value) < 2**63
+        return is_fingerprint(value)
 
     def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
         return cast(TaskQuerySet, tasks).in_group(int(value))

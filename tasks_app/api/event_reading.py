@@ -14,6 +14,7 @@ from tasks_app.api.event_ids import FROM_ROW, PENDING, EventId, end_after, final
 from tasks_app.api.moments import rfc3339
 from tasks_app.api.renderers import dump
 from tasks_app.models import Attempt, LiveEvent, OutcomeKind, Status, Task
+from tasks_app.models.choices import FINAL
 
 #: No event is added to a text of so many bytes.
 CHUNK_BYTES = 32 * 1024
@@ -26,7 +27,6 @@ LATE_SECONDS = 5.0
 
 _TASK_FIELDS = ("status", "attempts", "node", "started_at", "completed_at", "due_at", "failure_reason", "last_error")
 _ATTEMPT_FIELDS = ("node", "started_at", "ended_at", "outcome", "error", "container", "stdout_tail", "stderr_tail")
-_FINAL = (Status.COMPLETED, Status.FAILED)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def read_events(task: UUID, after: EventId) -> Events:
 
 def has_ended(task: UUID, after: EventId) -> bool:
     """Whether `after` is the id of the `end` of a task."""
-    final = Task.objects.filter(pk=task, status__in=_FINAL)
+    final = Task.objects.filter(pk=task, status__in=FINAL)
     row = final.values_list("attempts", "completed_at").first()
     return row is not None and row[1] is not None and after == end_after(row[0], row[1])
 
@@ -181,7 +181,7 @@ class _Reading:
     def _between_attempts(self) -> bool:
         """What the task is after its last attempt, if it has not begun a next one."""
         attempts, status = self._task["attempts"], self._task["status"]
-        if status not in _FINAL:
+        if status not in FINAL:
             if self._at != pending_after(attempts):
                 self._pending(attempts)
             return True

@@ -179,7 +179,7 @@ def _object(handler: Handler, paused: HandlerPause | None, reading: SystemReadin
         },
         "slots": {"busy": one.active, "warm": one.warm, "all": one.slots},
         "paused": None if paused is None else _paused(paused),
-        "problem": _problem(name, one, reading),
+        "problem": "; ".join(one.problems) or reading.unserved(name) or None,
         "rates": {
             "seconds": round(rates.seconds, 3),
             "succeeded": rates.per_second(rates.succeeded, name),
@@ -190,14 +190,3 @@ def _object(handler: Handler, paused: HandlerPause | None, reading: SystemReadin
 
 def _paused(pause: HandlerPause) -> dict[str, Any]:
     return {"by": pause.paused_by, "since": rfc3339(pause.paused_at), "until": rfc3339(pause.until)}
-
-
-def _problem(name: str, one: HandlerReading, reading: SystemReading) -> str | None:
-    if one.problems:
-        return "; ".join(one.problems)
-    if not reading.nodes:
-        return "no worker lives"
-    if one.slots:
-        return None
-    draining = any(name in node.pools for node in reading.nodes)
-    return "all living workers that serve it drain" if draining else "no living worker serves it"

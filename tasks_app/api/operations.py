@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -30,6 +31,8 @@ DEFAULT_LIMIT, MAX_LIMIT = 20, 100
 #: Operations that are read for a list.
 MAX_READ = 1000
 
+Post = TypeVar("Post", bound=Callable[..., Any])
+
 
 class _StartView(API):
     scopes: ClassVar = {"POST": Scope.OPERATE}
@@ -47,19 +50,24 @@ class _StartView(API):
         return Response({"operation_id": str(operation.pk)}, status=202, headers=headers)
 
 
+def _starts(operation_id: str, examples: Sequence[OpenApiExample]) -> Callable[[Post], Post]:
+    """Describes a call that starts an operation."""
+    return extend_schema(
+        operation_id=operation_id,
+        tags=["operations"],
+        request=shapes.NewOperation,
+        parameters=[shapes.LOCATION],
+        responses=shapes.STARTED,
+        examples=list(examples),
+    )
+
+
 class RedriveAllView(_StartView):
     """`POST /api/tasks/redrive`."""
 
     verb = Verb.REDRIVE
 
-    @extend_schema(
-        operation_id="redrive_tasks",
-        tags=["operations"],
-        request=shapes.NewOperation,
-        parameters=[shapes.LOCATION],
-        responses=shapes.STARTED,
-        examples=shapes.EXAMPLES,
-    )
+    @_starts("redrive_tasks", shapes.EXAMPLES)
     def post(self, request: Request) -> Response:
         """Queue all failed tasks again that match a filter. They get new budgets of retries, as by a single redrive."""
         return self.start(request)
@@ -70,14 +78,7 @@ class CancelAllView(_StartView):
 
     verb = Verb.CANCEL
 
-    @extend_schema(
-        operation_id="cancel_tasks",
-        tags=["operations"],
-        request=shapes.NewOperation,
-        parameters=[shapes.LOCATION],
-        responses=shapes.STARTED,
-        examples=shapes.EXAMPLES[-1:],
-    )
+    @_starts("cancel_tasks", shapes.EXAMPLES[-1:])
     def post(self, request: Request) -> Response:
         """Cancel all pending and running tasks that match a filter."""
         return self.start(request)
@@ -88,14 +89,7 @@ class DeleteAllView(_StartView):
 
     verb = Verb.DELETE
 
-    @extend_schema(
-        operation_id="delete_tasks",
-        tags=["operations"],
-        request=shapes.NewOperation,
-        parameters=[shapes.LOCATION],
-        responses=shapes.STARTED,
-        examples=shapes.EXAMPLES[-1:],
-    )
+    @_starts("delete_tasks", shapes.EXAMPLES[-1:])
     def post(self, request: Request) -> Response:
         """Delete all tasks that match a filter, in any status."""
         return self.start(request)

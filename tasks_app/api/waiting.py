@@ -24,10 +24,10 @@ from tasks_app.api.event_ids import EventId
 from tasks_app.api.json_values import literal
 from tasks_app.api.queued import queued_body
 from tasks_app.api.response_budget import SMALL_BYTES, TooManyAnswers, response_budget
-from tasks_app.models import Status, Task
+from tasks_app.models import Task
+from tasks_app.models.choices import FINAL
 
 MAX_WAIT_SECONDS = 60
-FINAL = (Status.COMPLETED, Status.FAILED)
 #: The WSGI variable with the request's `Hold`.
 VARIABLE = "tasks_app.hold"
 

@@ -10,12 +10,12 @@ from django.db import DatabaseError
 
 from tasks_app.metrics import counters
 from tasks_app.models import Attempt, FailureReason, OutcomeKind, Status, Task, TaskQuerySet
+from tasks_app.models.choices import FINAL
 from tasks_app.store import clock
 from tasks_app.store.transactions import writing
 
 #: A claim or a settle may come between the read and the write.
 MAX_TRIES = 8
-FINAL = (Status.COMPLETED, Status.FAILED)
 
 
 def cancel(task_id: UUID, why: str = "cancelled") -> bool:

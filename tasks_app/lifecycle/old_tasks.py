@@ -10,8 +10,9 @@ from django.db.models import Count
 
 from tasks_app.db.first_id import first_id
 from tasks_app.models import Status, Task, TaskQuerySet
+from tasks_app.models.choices import FINAL
+from tasks_app.models.task_filter import FIRST_ID
 
-FIRST_ID = UUID(int=0)
 #: Rows that one statement of a count looks at.
 ROWS_PER_COUNT = 20_000
 
@@ -31,7 +32,7 @@ class OldTasks:
     without: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        if self.status not in (Status.COMPLETED, Status.FAILED):
+        if self.status not in FINAL:
             raise ValueError(f"{self.status}: only finished tasks are pruned: completed or failed")
 
     @property

@@ -8,9 +8,10 @@ from datetime import datetime
 from uuid import UUID
 
 from tasks_app.audit.bulk_line import BulkLine
-from tasks_app.lifecycle.old_tasks import FIRST_ID, OldTasks
+from tasks_app.lifecycle.old_tasks import OldTasks
 from tasks_app.lifecycle.remove_rows import remove_rows
 from tasks_app.metrics import counters
+from tasks_app.models.task_filter import FIRST_ID
 from tasks_app.store.transactions import writing
 
 #: Few enough that no other writer waits long.

@@ -64,9 +64,7 @@ def _tasks(count: int) -> str:
 
 def _unserved(name: str, one: HandlerReading, reading: SystemReading) -> str:
     oldest = f", the oldest for {span(one.oldest)}" if one.ready else ""
-    draining = any(name in node.pools for node in reading.nodes)
-    why = "all living workers that serve it drain" if draining else "no living worker serves it"
-    return f"handler {name}: {why}; {_tasks(one.pending)}{oldest}"
+    return f"handler {name}: {reading.unserved(name)}; {_tasks(one.pending)}{oldest}"
 
 
 def _paused(name: str, one: HandlerReading, pause: HandlerPause) -> str:

@@ -105,6 +105,15 @@ class SystemReading:
         """True if a node lives and is not starting."""
         return bool(self.nodes) and not self.starting
 
+    def unserved(self, handler: str) -> str:
+        """Why no slot serves a handler, as part of a sentence; blank if one does."""
+        if not self.nodes:
+            return "no worker lives"
+        if handler in self.handlers and self.handlers[handler].slots:
+            return ""
+        draining = any(handler in node.pools for node in self.nodes)
+        return "all living workers that serve it drain" if draining else "no living worker serves it"
+
     def running_on(self, node: str) -> int:
         """The number of tasks that run on a node."""
         return sum(count for (_, name), count in self.running.items() if name == node)

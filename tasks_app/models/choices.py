@@ -14,6 +14,10 @@ class Status(models.TextChoices):
     FAILED = "failed"
 
 
+#: Nothing more happens to a task by itself.
+FINAL = (Status.COMPLETED, Status.FAILED)
+
+
 class FailureReason(models.TextChoices):
     """Why a task failed."""
 

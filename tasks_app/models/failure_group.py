@@ -12,6 +12,11 @@ from tasks_app.logs.harmless import harmless
 OTHER = "(other errors)"
 
 
+def is_fingerprint(text: str) -> bool:
+    """Whether a text is a number that a group may have."""
+    return text.isascii() and text.isdigit() and len(text) < 20 and int(text) < 2**63
+
+
 class FailureGroupQuerySet(models.QuerySet["FailureGroup"]):
     """Sets of groups."""
 

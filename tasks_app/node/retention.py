@@ -19,8 +19,8 @@ from django.db import DatabaseError, connection
 
 from tasks_app.audit.forget import forget
 from tasks_app.lifecycle import PruneWalk, RetentionRule, take_turn
-from tasks_app.lifecycle.old_tasks import FIRST_ID
 from tasks_app.metrics.span import span
+from tasks_app.models.task_filter import FIRST_ID
 from tasks_app.node.retrying import Retrying
 from tasks_app.store import clock
 from tasks_app.store.current import store

@@ -10,12 +10,12 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tasks_app import conf
-from tasks_app.admin.text import harmless
+from tasks_app.logs.harmless import harmless
 from tasks_app.management.api_client import ApiClient, Refused, ServerEvent
+from tasks_app.models.choices import FINAL
 
 #: Between two tries to connect, and for how long without any event it tries.
 RETRY_SECONDS, PATIENCE_SECONDS = 1.0, 60.0
-FINAL = ("completed", "failed")
 
 
 class Command(BaseCommand):

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import re
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tasks_app.audit.system_account import system_account
+from tasks_app.handlers.durations import duration
 from tasks_app.handlers.spelling import nearest
 from tasks_app.lifecycle import UnknownHandler, from_now, pause
 from tasks_app.lifecycle.pause import MAX_PAUSE_SECONDS
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
-
-def seconds(text: str) -> int:
+def seconds(text: str) -> float:
     """`90s`, `30m`, `2h`, `1d`: a number and its unit."""
-    found = re.fullmatch(r"(\d{1,8})([smhd])", text.strip(), re.ASCII)
-    length = int(found[1]) * UNITS[found[2]] if found else 0
-    if not 0 < length <= MAX_PAUSE_SECONDS:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number and s, m, h or d, as in 2h; at most 365d")
+    length = duration(text)
+    if length is None or not 0 < length <= MAX_PAUSE_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number and s, m, h, d or w, as in 2h; at most 365d")
     return length
 
 
@@ -44,7 +41,7 @@ class Command(BaseCommand):
             help="resume by itself after 90s, 30m, 2h or 1d (default: stay paused until `resume`)",
         )  # fmt: skip
 
-    def handle(self, *args: Any, type: str, length: int | None, **options: Any) -> None:
+    def handle(self, *args: Any, type: str, length: float | None, **options: Any) -> None:
         """Prints until when it is paused."""
         try:
             paused = pause(type, system_account(), None if length is None else from_now(length))

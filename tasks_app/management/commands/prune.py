@@ -14,9 +14,9 @@ from tasks_app.audit.bulk_line import BulkLine
 from tasks_app.audit.system_account import system_account
 from tasks_app.handlers.durations import duration
 from tasks_app.lifecycle import OldTasks, prune
-from tasks_app.models import Status
+from tasks_app.models.choices import FINAL
 
-ENDED = [str(Status.COMPLETED), str(Status.FAILED)]
+ENDED = [str(status) for status in FINAL]
 
 
 def age(text: str) -> timedelta:

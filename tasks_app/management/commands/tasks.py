@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections import Counter
 from typing import Any
@@ -14,7 +13,7 @@ from django.http import QueryDict
 from tasks_app import conf
 from tasks_app.api.inputs import Faults, task_id
 from tasks_app.api.list_parameters import FILTERS, parse_filter
-from tasks_app.audit.actor import Actor
+from tasks_app.audit.system_account import system_account
 from tasks_app.models import Operation, OperationState, Verb
 from tasks_app.operations import Plan, PlanRefused, Preview, abort, preview, start
 from tasks_app.operations.plan import DEFAULT_STOP_SHARE
@@ -89,7 +88,7 @@ class Command(BaseCommand):
             self.stderr.write(f"Note: {sentence}")
         if options["dry_run"]:
             return
-        operation = start(plan, _actor())
+        operation = start(plan, system_account())
         self.stdout.write(f"operation {operation.pk}")
         if not options["detach"]:
             self._follow(operation)
@@ -114,7 +113,7 @@ class Command(BaseCommand):
         operation = None if identity is None else Operation.objects.filter(pk=identity).first()
         if operation is None:
             raise CommandError(f"there is no operation {text!r}")
-        if not abort(operation.pk, _actor()):
+        if not abort(operation.pk, system_account()):
             raise CommandError(f"it is over already: {operation.state}")
         operation.refresh_from_db()
         self.stdout.write(operation.sentence)
@@ -157,10 +156,3 @@ def _counted(found: Preview) -> str:
 
 def _numbers(of: Counter[str]) -> str:
     return ", ".join(f"{number:,} {name}" for name, number in of.most_common(10))
-
-
-def _actor() -> Actor:
-    try:
-        return Actor("command", getpass.getuser())
-    except (KeyError, OSError):  # a container's user may have no name
-        return Actor("command", "unknown")
