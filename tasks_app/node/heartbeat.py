@@ -154,7 +154,7 @@ class Heartbeat:
         # What tasks and operations wait for.
         self._promote(work)
         self._take_over(work.holders, leases=work.lost and self._availability.trusts_silence())
-        self._look_after_peers(work)
+        self._share_and_retire(work)
         if work.operations:
             self._wake_operations()
         # What is over, and the store's own maintenance.
@@ -224,7 +224,7 @@ class Heartbeat:
         if dead or leases:
             rescue(dead, leases)
 
-    def _look_after_peers(self, work: DueWork) -> None:
+    def _share_and_retire(self, work: DueWork) -> None:
         """Share the handlers with living nodes, retire dead ones, and remove the rows of those that ended long ago."""
         self._set_shared(work.peers and self._record.peers() > 1)
         if work.peers:

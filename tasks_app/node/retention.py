@@ -30,8 +30,8 @@ log = structlog.get_logger(__name__)
 TURN = "retention"
 #: A node that died with the turn is followed after this time.
 TURN_SECONDS, TURN_RENEWAL_SECONDS = 60.0, 15.0
-#: Between two looks, at most; less if something is kept for less than ten minutes.
-LOOK_SECONDS = 60.0
+#: Between two rounds, at most; less if something is kept for less than ten minutes.
+INTERVAL_SECONDS = 60.0
 #: A step is followed by a pause this many times as long: all steps take a sixth of the time of one connection.
 PAUSE_FACTOR = 5.0
 #: How long a step should take, and its fewest tasks: where one writer at a time is, all others wait for it. Elsewhere
@@ -39,10 +39,10 @@ PAUSE_FACTOR = 5.0
 STEP_SECONDS_OF_ONE_WRITER, STEP_SECONDS = 0.025, 0.1
 MIN_STEP_TASKS_OF_ONE_WRITER, MIN_STEP_TASKS = 10, 200
 MAX_STEP_TASKS = 500
-#: A walk from the first task on finds what a look passed because it ended late, or was locked. It takes at most this
+#: A walk from the first task on finds what a round passed because it ended late, or was locked. It takes at most this
 #: share of the time.
 MAX_WHOLE_SHARE = 0.02
-#: A look that takes longer is a problem: more becomes old than is removed.
+#: A round that takes longer is a problem: more becomes old than is removed.
 LONG_SECONDS = 3600.0
 
 
@@ -72,7 +72,7 @@ class _Step(NamedTuple):
 
 @dataclass
 class _Progress:
-    """Of one rule: up to which id the last look came, and when the next one begins at the first task again."""
+    """Of one rule: up to which id the last round came, and when the next one begins at the first task again."""
 
     end: UUID = FIRST_ID
     whole_at: float = 0.0
@@ -95,8 +95,8 @@ class Retention:
 
     @property
     def interval(self) -> float:
-        """Seconds between two looks."""
-        return min([LOOK_SECONDS, *(max(rule.seconds / 10, 1.0) for rule in self._progress)])
+        """Seconds between two rounds."""
+        return min([INTERVAL_SECONDS, *(max(rule.seconds / 10, 1.0) for rule in self._progress)])
 
     def stop(self) -> None:
         """End the thread after its current step."""
@@ -104,15 +104,15 @@ class Retention:
 
     def run(self) -> None:
         """The thread."""
-        retrying = Retrying("remove what is old", max_pause=LOOK_SECONDS)
+        retrying = Retrying("remove what is old", max_pause=INTERVAL_SECONDS)
         pause = min(self.interval, 10.0)  # a node that starts has other things to do
         try:
             while not self._stop.wait(pause):
                 try:
-                    self.look()
+                    self.remove_due()
                     retrying.succeeded()
                     pause = self.interval
-                    if pause >= LOOK_SECONDS:
+                    if pause >= INTERVAL_SECONDS:
                         connection.close()  # a server's connections are few
                 except DatabaseError as error:
                     pause = retrying.failed(error)
@@ -129,22 +129,22 @@ class Retention:
             "was not turned on lately, more tasks become old than it removes; manage.py prune removes them faster"
         )
 
-    def look(self) -> int:
+    def remove_due(self) -> int:
         """Remove what is due, unless another node does. Returns how many tasks. Raises DatabaseError."""
         self._turn_at = float("-inf")
         if not self._keeps_turn():
             return 0
         self._begun_at, self._removed = time.monotonic(), 0
         try:
-            if all(self._look_for(rule, progress) for rule, progress in self._progress.items()):
-                self._look_for_audit_entries()
+            if all(self._remove_tasks(rule, progress) for rule, progress in self._progress.items()):
+                self._remove_audit_entries()
         finally:
             self._begun_at = None
         if self._removed:
             log.info("removed tasks that were kept long enough", count=self._removed)
         return self._removed
 
-    def _look_for(self, rule: RetentionRule, progress: _Progress) -> bool:
+    def _remove_tasks(self, rule: RetentionRule, progress: _Progress) -> bool:
         """One walk for a rule; False if it was cut short."""
         whole = time.monotonic() >= progress.whole_at
         old = rule.old(clock.moment()[1])
@@ -160,7 +160,7 @@ class Retention:
             progress.whole_at = time.monotonic() + passed / MAX_WHOLE_SHARE
         return True
 
-    def _look_for_audit_entries(self) -> None:
+    def _remove_audit_entries(self) -> None:
         if self._audit_seconds is None:
             return
         before = clock.moment()[1] - timedelta(seconds=self._audit_seconds)

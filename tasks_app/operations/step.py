@@ -11,7 +11,7 @@ from django.db import DatabaseError, DataError, IntegrityError
 from tasks_app.models import Operation, OperationState, Verb
 from tasks_app.operations.batch import Batch, move
 from tasks_app.operations.sentences import CHANGED, completed, stopped
-from tasks_app.operations.watch import MAX_WATCHED, look, waits_for_canary
+from tasks_app.operations.watch import MAX_WATCHED, observe, waits_for_canary
 from tasks_app.process.fail_points import fail_point
 from tasks_app.store import clock
 from tasks_app.store.current import store
@@ -19,8 +19,8 @@ from tasks_app.store.transactions import writing
 
 #: For how long an operation is its node's after a batch. Another node then goes on.
 LEASE_SECONDS = 5.0
-#: Between two looks at the canary.
-CANARY_LOOK_SECONDS = 0.5
+#: Between two checks of the canary.
+CANARY_CHECK_SECONDS = 0.5
 #: After a batch whose first task is locked by another transaction.
 BUSY_SECONDS = 0.05
 #: With a rate, a batch is due at least this often, and what was missed is made up for so many seconds at most.
@@ -70,12 +70,12 @@ def _step(identity: UUID, node: str, size: int | None = None, give_up: bool = Fa
 def _advance(operation: Operation, now: float, size: int | None, give_up: bool) -> float | None:
     """Look at the watched tasks, then do a batch. Changes the operation; returns as `step`."""
     waited = waits_for_canary(operation)
-    if (why := look(operation, now)) is not None:
+    if (why := observe(operation, now)) is not None:
         _end(operation, OperationState.STOPPED, stopped(operation, why))
         return None
     if waits_for_canary(operation):
-        operation.due = now + CANARY_LOOK_SECONDS
-        return CANARY_LOOK_SECONDS
+        operation.due = now + CANARY_CHECK_SECONDS
+        return CANARY_CHECK_SECONDS
     if waited:
         operation.due = None
     room = _room(operation)
@@ -93,8 +93,8 @@ def _advance(operation: Operation, now: float, size: int | None, give_up: bool) 
     operation.passed = batch.passed
     if waits_for_canary(operation):
         operation.canary_at = now
-        operation.due = now + CANARY_LOOK_SECONDS
-        return CANARY_LOOK_SECONDS
+        operation.due = now + CANARY_CHECK_SECONDS
+        return CANARY_CHECK_SECONDS
     if operation.rate is None:
         operation.due = None
         return 0.0

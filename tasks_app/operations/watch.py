@@ -16,7 +16,7 @@ def waits_for_canary(operation: Operation) -> bool:
     return operation.canary is not None and not operation.canary_passed and operation.done >= operation.canary
 
 
-def look(operation: Operation, now: float) -> str | None:
+def observe(operation: Operation, now: float) -> str | None:
     """Update the operation, which the caller saves, by the ends of its watched tasks.
 
     Returns why it has to stop, in a sentence without its full stop; None: it goes on.

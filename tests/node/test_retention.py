@@ -52,30 +52,30 @@ def test_a_step_grows_until_it_takes_its_time_and_the_pause_is_in_proportion(
     assert 1 / (1 + PAUSE_FACTOR) < 0.2
 
 
-def test_a_look_removes_what_is_old_by_each_rule() -> None:
+def test_a_round_removes_what_is_old_by_each_rule() -> None:
     gone = [ended("completed", 1.1 * DAY), ended("failed", 2.1 * DAY)]
     kept = {ended("completed", 0.9 * DAY), ended("failed", 1.9 * DAY)}
-    assert Retention("one", RULES, None).look() == len(gone)
+    assert Retention("one", RULES, None).remove_due() == len(gone)
     assert set(Task.objects.values_list("pk", flat=True)) == kept
 
 
 def test_a_node_without_the_turn_removes_nothing() -> None:
     old = ended("completed", 2 * DAY)
     take_turn(retention.TURN, "another", 60.0)
-    assert Retention("one", RULES, None).look() == 0
+    assert Retention("one", RULES, None).remove_due() == 0
     assert Task.objects.get().pk == old
     take_turn(retention.TURN, "another", -1.0)  # it is over
-    assert Retention("one", RULES, None).look() == 1
+    assert Retention("one", RULES, None).remove_due() == 1
 
 
 def test_what_ended_late_is_found_by_a_later_walk_from_the_first_task_on(monkeypatch: pytest.MonkeyPatch) -> None:
     late, node = ended("completed", 2 * DAY), Retention("one", RULES, None)
     Task.objects.filter(pk=late).update(completed_at=timezone.now())
     monkeypatch.setattr(retention, "MAX_WHOLE_SHARE", 1e-9)
-    assert node.look() == 0
+    assert node.remove_due() == 0
     Task.objects.filter(pk=late).update(completed_at=timezone.now() - 2 * DAY)
-    assert node.look() == 0, "the next walk begins where this one ended"
-    assert Retention("one", RULES, None).look() == 1
+    assert node.remove_due() == 0, "the next walk begins where this one ended"
+    assert Retention("one", RULES, None).remove_due() == 1
 
 
 def test_lines_of_the_audit_log_are_removed_after_their_time() -> None:
@@ -83,9 +83,9 @@ def test_lines_of_the_audit_log_are_removed_after_their_time() -> None:
         record(Actor("admin", "ada"), "redrive", "old")
     AuditEntry.objects.update(at=timezone.now() - 1.1 * DAY)
     record(Actor("admin", "ada"), "redrive", "new")
-    Retention("one", (), None).look()
+    Retention("one", (), None).remove_due()
     assert AuditEntry.objects.count() == 31
-    Retention("one", (), 86_400.0).look()
+    Retention("one", (), 86_400.0).remove_due()
     assert [entry.target for entry in AuditEntry.objects.all()] == ["new"]
 
 
@@ -96,7 +96,7 @@ def test_it_looks_once_a_minute_and_more_often_for_what_is_kept_briefly() -> Non
     assert Retention("one", (), 86_400.0).interval == 60.0
 
 
-def test_a_look_that_takes_long_is_a_problem_until_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_round_that_takes_long_is_a_problem_until_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     node, said, real, after = Retention("one", RULES[:1], None), [], time.monotonic, [0.0]
     ended("completed", 2 * DAY)
 
@@ -110,7 +110,7 @@ def test_a_look_that_takes_long_is_a_problem_until_it_has_ended(monkeypatch: pyt
     monkeypatch.setattr(retention, "PruneWalk", Slow)
     monkeypatch.setattr("tasks_app.node.retention.time.monotonic", lambda: real() + after[0])
     assert node.problem() is None
-    node.look()
+    node.remove_due()
     assert said[0] is None
     assert str(said[1]).startswith("retention has been removing old tasks for 60 min (1 so far)")
     assert node.problem() is None
@@ -121,7 +121,7 @@ def test_the_thread_removes_survives_a_lost_connection_and_ends_within_a_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     node = Retention("one", [RetentionRule("completed", 1.0)], None)
-    looks, real = [], node.look
+    looks, real = [], node.remove_due
 
     def look() -> int:
         looks.append(1)
@@ -130,7 +130,7 @@ def test_the_thread_removes_survives_a_lost_connection_and_ends_within_a_step(
             raise OperationalError("the server closed the connection")
         return real()
 
-    monkeypatch.setattr(node, "look", look)
+    monkeypatch.setattr(node, "remove_due", look)
     old = ended("completed", DAY)
     thread = threading.Thread(target=node.run)
     thread.start()
@@ -156,6 +156,6 @@ def test_a_stop_cuts_a_look_short(monkeypatch: pytest.MonkeyPatch) -> None:
         ended("completed", 2 * DAY)
     node = Retention("one", RULES, None)
     node.stop()
-    assert node.look() == 10
+    assert node.remove_due() == 10
     assert Task.objects.count() == 1
     assert isinstance(Task.objects.get().pk, UUID)

@@ -13,8 +13,8 @@ from tasks_app.handlers.spelling import nearest
 from tasks_app.lifecycle import NodeEnded, UnknownNode, drain_node, running_on
 from tasks_app.metrics.system_reading import living
 
-#: Between two looks of --wait.
-LOOK_SECONDS = 0.5
+#: Between two readings of --wait.
+POLL_SECONDS = 0.5
 
 
 def no_node(unknown: UnknownNode, node: str) -> CommandError:
@@ -65,4 +65,4 @@ class Command(BaseCommand):
                 self.stdout.flush()
             said = text
             if said != empty:
-                time.sleep(LOOK_SECONDS)
+                time.sleep(POLL_SECONDS)

@@ -15,7 +15,7 @@ from tasks_app.management.api_client import ApiClient, Refused, ServerEvent
 from tasks_app.models.choices import FINAL
 
 #: Between two tries to connect, and for how long without any event it tries.
-RETRY_SECONDS, PATIENCE_SECONDS = 1.0, 60.0
+RETRY_SECONDS, GIVE_UP_SECONDS = 1.0, 60.0
 
 
 class Command(BaseCommand):
@@ -57,11 +57,11 @@ class Command(BaseCommand):
 
     def _follow(self, client: ApiClient, path: str, last: str) -> dict[str, Any]:
         """Print events until the end, over as many connections as it takes. Returns the data of `end`."""
-        heard_at = time.monotonic()
+        last_at = time.monotonic()
         while True:
             try:
                 for event in client.events(path, last):
-                    heard_at, last = time.monotonic(), event.identity or last
+                    last_at, last = time.monotonic(), event.identity or last
                     if event.kind == "end":
                         return event.data
                     self._show(event)
@@ -72,7 +72,7 @@ class Command(BaseCommand):
                 if refused.status != 503:
                     raise
                 why = "503"
-            if time.monotonic() - heard_at > PATIENCE_SECONDS:
+            if time.monotonic() - last_at > GIVE_UP_SECONDS:
                 raise CommandError(f"the events of the task cannot be read any more ({why})")
             self._say(f"connecting again ({why})")
             time.sleep(RETRY_SECONDS)
