@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Count
-from django.urls import reverse
 from django.utils import timezone
-from django.utils.http import urlencode
 
-from tasks_app.admin.links import handler_link, listed
+from tasks_app.admin.links import audit_link, handler_link, listed, node_link
 from tasks_app.admin.nodes import differs, drained_state
 from tasks_app.admin.pauses import pause_address, pause_text
 from tasks_app.admin.text import ago, harmless, line
@@ -161,7 +159,7 @@ def _node(node: Node, now: datetime, running: int) -> NodeRow:
     slots = sum(state["slots"] for state in node.pools.values())
     return NodeRow(
         name=line(node.name),
-        link=reverse("admin:tasks_app_node_change", args=(node.name,)),
+        link=node_link(node.name),
         slots=f"{warm} of {slots}",
         age=span(now - node.started_at),
         seen=ago(node.seen_at, now),
@@ -172,14 +170,13 @@ def _node(node: Node, now: datetime, running: int) -> NodeRow:
 
 
 def _silent(name: str, age: float) -> NodeRow:
-    link = reverse("admin:tasks_app_node_change", args=(name,))
-    return NodeRow(line(name), link, "", "", f"{span(age)} ago", "silent", "failed")
+    return NodeRow(line(name), node_link(name), "", "", f"{span(age)} ago", "silent", "failed")
 
 
 def _act(entry: AuditEntry) -> Act:
-    link = f"{reverse('admin:tasks_app_auditentry_changelist')}?{urlencode({'q': entry.target})}"
     many = f" ({entry.count:,})" if entry.count != 1 else ""
-    return Act(entry.at, line(entry.actor, 60), entry.action.replace("_", " "), line(entry.target, 80) + many, link)
+    shown = line(entry.target, 80) + many
+    return Act(entry.at, line(entry.actor, 60), entry.action.replace("_", " "), shown, audit_link(entry.target))
 
 
 def _failures(now: datetime) -> tuple[list[tuple[str, Cell]], bool]:

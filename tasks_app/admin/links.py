@@ -19,3 +19,8 @@ def handler_link(name: str) -> str:
 def node_link(name: str) -> str:
     """The address of a node's page."""
     return reverse("admin:tasks_app_node_change", args=(name,))
+
+
+def audit_link(target: str) -> str:
+    """The address of the audit log's lines about a target."""
+    return f"{reverse('admin:tasks_app_auditentry_changelist')}?{urlencode({'q': target})}"

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 from typing import Any, ClassVar
-from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
 from django.utils.text import capfirst
 
+from tasks_app.admin.links import audit_link
 from tasks_app.admin.paging import StrictList
 
 
@@ -41,7 +40,7 @@ class RowAdmin(admin.ModelAdmin):
             raise PermissionDenied
         row = self.get_object(request, unquote(object_id))
         target = unquote(object_id) if row is None else self.audit_target(row)
-        return HttpResponseRedirect(f"{reverse('admin:tasks_app_auditentry_changelist')}?{urlencode({'q': target})}")
+        return HttpResponseRedirect(audit_link(target))
 
     def audit_target(self, row: Any) -> str:
         """What the audit log calls a row."""

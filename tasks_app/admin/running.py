@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.utils import timezone
-
 from tasks_app.admin.text import line
 from tasks_app.metrics.span import span
 from tasks_app.models import Task, TaskQuerySet
@@ -25,10 +23,9 @@ class RunningTask:
     took: str
 
 
-def running(tasks: TaskQuerySet, now: datetime | None = None) -> list[RunningTask]:
+def running(tasks: TaskQuerySet, now: datetime) -> list[RunningTask]:
     """The newest of these running tasks."""
-    now = now or timezone.now()
-    rows = tasks.order_by("-pk").only("pk", "task_type", "node", "attempts", "started_at", "priority")[:MAX_RUNNING]
+    rows = tasks.order_by("-pk").only("pk", "task_type", "node", "attempts", "started_at")[:MAX_RUNNING]
     return [
         RunningTask(row, line(row.task_type, 60), line(row.node), span(now - row.started_at) if row.started_at else "")
         for row in rows

@@ -4,7 +4,7 @@
   const place = document.querySelector(".td-progress[data-address]");
   if (!place) return;
   const bar = place.querySelector("progress"), said = place.querySelector("p");
-  const look = async () => {
+  const update = async () => {
     try {
       const answer = await fetch(place.dataset.address, { credentials: "same-origin", redirect: "error" });
       const now = await answer.json();
@@ -15,7 +15,7 @@
     } catch (error) {
       said.textContent = "The server does not answer; trying again.";
     }
-    setTimeout(look, 1000);
+    setTimeout(update, 1000);
   };
-  setTimeout(look, 500);
+  setTimeout(update, 500);
 })();
