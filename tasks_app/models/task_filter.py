@@ -148,5 +148,5 @@ def _bound(moment: datetime, difference: timedelta, otherwise: UUID) -> UUID:
     """The first id of a moment; `otherwise` if no id is of that time."""
     try:
         return first_id(moment + difference)
-    except (OverflowError, ValueError):  # outside of the years of a datetime, or before 1970
+    except OverflowError:  # outside of the years of a datetime
         return FIRST_ID if moment.year < 2000 else otherwise
