@@ -12,7 +12,7 @@ _NAMES = {
     "statuses": "status", "types": "type", "reasons": "failure reason", "tags": "tag", "words": "error has",
     "error": "error has", "first_id": "from id", "last_id": "to id", "ended_after": "ended after",
     "ended_before": "ended before", "created_after": "created after", "created_before": "created before",
-    "priority_min": "priority from", "priority_max": "priority to",
+    "priority_min": "priority from", "priority_max": "priority to", "group": "failure group",
 }  # fmt: skip
 TONES = {
     OperationState.RUNNING: "processing", OperationState.COMPLETED: "completed", OperationState.ABORTED: "none",
