@@ -72,7 +72,7 @@ class TaskFilter:
 
     @property
     def contradicts_itself(self) -> bool:
-        """True if no task can match: a range is empty, or a reason or a group is wanted of tasks that have not failed."""
+        """True if no task can match: a range is empty, or only failed tasks match, and tasks that have not failed."""
         of_failed = self.reasons is not None or self.group is not None
         return (
             (of_failed and self.statuses is not None and Status.FAILED not in self.statuses)
