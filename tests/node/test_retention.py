@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from tasks_app.audit.actor import Actor
 from tasks_app.audit.record import record
+from tasks_app.handlers.durations import MAX_RETENTION_SECONDS
 from tasks_app.lifecycle import PruneWalk, RetentionRule, take_turn
 from tasks_app.models import AuditEntry, Task
 from tasks_app.node import retention
@@ -57,6 +58,13 @@ def test_a_round_removes_what_is_old_by_each_rule() -> None:
     kept = {ended("completed", 0.9 * DAY), ended("failed", 1.9 * DAY)}
     assert Retention("one", RULES, None).remove_due() == len(gone)
     assert set(Task.objects.values_list("pk", flat=True)) == kept
+
+
+def test_the_longest_retention_reaches_back_beyond_the_first_possible_id() -> None:
+    ended("completed", 1.1 * DAY)
+    longest = RetentionRule("completed", MAX_RETENTION_SECONDS)
+    assert Retention("one", [longest], MAX_RETENTION_SECONDS).remove_due() == 0
+    assert longest.old(timezone.now()).counted().total() == 0
 
 
 def test_a_node_without_the_turn_removes_nothing() -> None:
