@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 from testkit.daemon import Daemon
-from testkit.process import until
 
 LIST = "/admin/tasks_app/{}/"
 MODELS = ("task", "operation", "node", "failuregroup", "auditentry", "handlerpause", "apikey")
