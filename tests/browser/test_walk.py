@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.system, pytest.mark.xdist_group("walk")]
 #: Django's widget gives its help icons a label that no reader reads; the help is also a text.
 NOT_OURS = ".help-tooltip"
 #: What hostile text would do if it were markup.
-HARM = "document.querySelectorAll('#content script, #content img[onerror], #content b, [src=x]').length"
+HARM = "document.querySelectorAll('#content script:not([src]), #content img[onerror], #content b, [src=x]').length"
 #: Characters that must be shown as text. `<` is text by itself.
 RAW = "/[\\u0000\\u001b\\u202e]/.test(document.documentElement.outerHTML)"
 
@@ -47,8 +47,11 @@ def test_every_page_fits_and_is_accessible_and_harmless(
             if name != "login" and page.url.endswith("/admin/login/"):
                 log_in(page, daemon.base, "admin", PASSWORD)
             page.goto(f"{daemon.base}{address}")
-            wrong.extend(f"{name}: {fault}" for fault in _faults(page, axe, name))
-    assert wrong == []
+            wrong.extend(f"{name}: {fault}" for fault in _faults(page, name))
+            # Its slowest rule, contrast, depends on the theme, and the others on the width.
+            if (size == NARROW) == (theme == "light"):
+                wrong.extend(f"{name}: {fault}" for fault in _serious(page, axe))
+    assert not wrong, "\n".join(wrong)
 
 
 def _note(wrong: list[str], answer: Response) -> None:
@@ -56,7 +59,7 @@ def _note(wrong: list[str], answer: Response) -> None:
         wrong.append(f"{answer.status} {answer.url}")
 
 
-def _faults(page: Page, axe: str, name: str) -> Iterator[str]:
+def _faults(page: Page, name: str) -> Iterator[str]:
     """What is wrong with the page, in sentences."""
     if overflow(page) > 0:
         yield f"{overflow(page)} pixels too wide"
@@ -69,6 +72,10 @@ def _faults(page: Page, axe: str, name: str) -> Iterator[str]:
         yield "no icon"
     if page.evaluate(HARM) or page.evaluate(RAW):
         yield "hostile text is not shown as text"
+
+
+def _serious(page: Page, axe: str) -> Iterator[str]:
+    """What axe-core finds to be serious or worse."""
     page.evaluate(axe)
     # Without a preload: that asks for stylesheets again and inserts them, which the policy refuses.
     found = page.evaluate("not => axe.run({exclude: [not]}, {preload: false})", NOT_OURS)
