@@ -133,8 +133,16 @@ class AuditAdmin(ReadOnlyAdmin):
 
     @admin.display(description="details")
     def shown_details(self, entry: AuditEntry) -> str:
-        """The details as JSON, shortened."""
-        return line(json.dumps(entry.details, ensure_ascii=False), MAX_DETAIL_CHARS) if entry.details else ""
+        """The details that are set, shortened: `rate: 5, canary: 1`."""
+        given = {name: value for name, value in entry.details.items() if value is not None} if entry.details else {}
+        return line(
+            ", ".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in given.items()), MAX_DETAIL_CHARS
+        )
+
+
+def _shown(value: Any) -> str:
+    """A text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _is_id(text: str) -> bool:
