@@ -17,6 +17,7 @@ pytestmark = pytest.mark.timeout(600)
 ACTS = (
     "cancelled while running", "cancelled while pending", "waits until the end", "waits until the time was up",
     "started after a delay", "expired", "repeated posts", "moved by operations", "started after a pause",
+    "followed over cuts",
 )  # fmt: skip
 
 SHORT = Options(seconds=25, nodes=2, webs=1, clients=4, rate=25, apart=1.5, longest=5)
