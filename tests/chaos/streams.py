@@ -31,7 +31,8 @@ def stream_faults(story: Story, evidence: Evidence) -> Iterator[str]:
     if len(ids) != len(set(ids)):
         yield f"had its event {next(each for each in ids if ids.count(each) > 1)} twice in its stream"
     yield from _starts(story, events)
-    for attempt in sorted({event.attempt for event in story.said} | {_attempt(event) for event in _logs(events)}):
+    logged = {_attempt(event) for event in events if event["kind"] in ("log", "progress")}
+    for attempt in sorted(logged | {event.attempt for event in story.said}):
         yield from _lines(story, attempt, events, evidence)
         shown = [
             event["data"]["progress"] for event in events if event["kind"] == "progress" and _attempt(event) == attempt
@@ -76,13 +77,16 @@ def _starts(story: Story, events: list[Line]) -> Iterator[str]:
 
 def _lines(story: Story, attempt: int, events: list[Line], evidence: Evidence) -> Iterator[str]:
     seen: list[int] = []
-    for event in _logs(events):
-        if _attempt(event) != attempt:
+    shown_again = False
+    for event in events:
+        if event["kind"] != "log" or _attempt(event) != attempt:
             continue
-        if event["data"].get("again") and not _again(story, attempt, event):
-            yield f"had the log of attempt {attempt} again in its stream, and too early for that"
-        if event["data"].get("again") and event["id"] == f"{attempt}.500000000":
-            seen = []
+        if event["data"].get("again") and not shown_again:
+            shown_again, seen = True, []
+            if not _was_forgotten(story, attempt, event["at"]):
+                yield f"had the log of attempt {attempt} again in its stream, and too early for that"
+        if event["data"]["stream"] != "stderr":
+            continue
         for text in event["data"].get("text", "").splitlines():
             task, _, rest = text.partition(" ")
             number, _, line = rest.partition(" ")
@@ -104,15 +108,10 @@ def _lines(story: Story, attempt: int, events: list[Line], evidence: Evidence) -
         )
 
 
-def _again(story: Story, attempt: int, event: Line) -> bool:
-    """Whether a stream may show the log of an attempt again: its live events were removed meanwhile."""
+def _was_forgotten(story: Story, attempt: int, at: float) -> bool:
+    """Whether the live events of an attempt were removed by this moment: then its log may be shown again."""
     ended_at = next((one["ended_at"] for one in story.attempts if one["number"] == attempt), None)
-    return ended_at is not None and event["at"] - ended_at >= KEPT_SECONDS
-
-
-def _logs(events: list[Line]) -> list[Line]:
-    """What came of the handlers' own lines."""
-    return [event for event in events if event["kind"] == "log" and event["data"].get("stream") == "stderr"]
+    return ended_at is not None and at - ended_at >= KEPT_SECONDS
 
 
 def _attempt(event: Line) -> int:
