@@ -4,10 +4,10 @@
     python3 -S -E -c TEXT-OF-THIS-FILE WITNESS container
 
 WITNESS is an existing file or FIFO. `do`: quick, slow (`seconds`), error (retryable), refuse (an error that is not),
-crash, mute (exits without a reply), hang, flood, talk (a numbered line on stderr every `apart` seconds for `seconds`,
-and progress on stdout); twice (a second reply `gap` seconds after the first), early (a second reply when the next line
-is there but unread), late (a reply after `seconds`, near the timeout, and a second one). With
-`until`, it does so only in the attempts before that number.
+crash, mute (exits without a reply), hang, flood, chatter (a numbered line on stderr every `apart` seconds for
+`seconds`, and progress on stdout); twice (a second reply `gap` seconds after the first), early (a second reply when the
+next line is there but unread), late (a reply after `seconds`, near the timeout, and a second one). With `until`, it
+does so only in the attempts before that number.
 
 Every reply names its task in its result or error. Half of these handlers also send `task_id`, and all do that use
 Docker's attach: there nothing else keeps a second reply from the next task.
@@ -80,7 +80,7 @@ def flood() -> None:
     sys.stderr.flush()
 
 
-def talk(task: dict) -> None:
+def chatter(task: dict) -> None:
     """Say lines, and tell the witness of each: one that is killed in between has said one more."""
     data = task["task_data"]
     count = round(data["seconds"] / data["apart"])
@@ -107,8 +107,8 @@ for line in sys.stdin:
         time.sleep(3600)
     elif do == "flood":
         flood()
-    elif do == "talk":
-        talk(task)
+    elif do == "chatter":
+        chatter(task)
     if do == "error":
         fail(task, retryable=True)
     elif do == "refuse":

@@ -52,7 +52,7 @@ def add_streams(run: Evidence) -> None:
     ])  # fmt: skip
     tasks: Any = run.tasks
     tasks[FOLLOWED] = row(
-        FOLLOWED, 21, "talk", task_type="slow", created_at=50.1, completed_at=60.0, attempts=2, retries=1,
+        FOLLOWED, 21, "chatter", task_type="slow", created_at=50.1, completed_at=60.0, attempts=2, retries=1,
         result=result(FOLLOWED, 21, 2),
     )  # fmt: skip
     attempts: Any = run.attempts

@@ -16,7 +16,7 @@ from tests.chaos.journal import Journal
 from tests.chaos.post import Post
 
 #: Of a task that is followed, and between two of its lines.
-TALK_SECONDS, APART_SECONDS = (2.5, 7.0), 0.1
+CHATTER_SECONDS, APART_SECONDS = (2.5, 7.0), 0.1
 #: For how long a connection lives, and how long its client then stays away.
 CONNECTION_SECONDS, AWAY_SECONDS = (0.05, 2.5), (0.0, 0.5)
 #: One of so many times it stays away for longer: an attempt may end meanwhile.
@@ -55,7 +55,7 @@ class Follower:
                 self._counts.add(f"streams: {over}")
 
     def _post(self, caller: Caller) -> str | None:
-        data = {"do": "talk", "seconds": round(self._chance.uniform(*TALK_SECONDS), 1), "apart": APART_SECONDS}
+        data = {"do": "chatter", "seconds": round(self._chance.uniform(*CHATTER_SECONDS), 1), "apart": APART_SECONDS}
         post = Post("/queue", [{"type": "slow", "data": {**data, "n": next(self._numbers)}, "priority": 100}])
         (body,) = post.bodies
         self._journal.note("post", **post.noted(body))

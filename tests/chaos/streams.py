@@ -76,6 +76,7 @@ def _starts(story: Story, events: list[Line]) -> Iterator[str]:
 
 
 def _lines(story: Story, attempt: int, events: list[Line], evidence: Evidence) -> Iterator[str]:
+    """Its lines in order, all of them but for the last ones of an attempt whose node was killed."""
     seen: list[int] = []
     shown_again = False
     for event in events:
@@ -85,19 +86,29 @@ def _lines(story: Story, attempt: int, events: list[Line], evidence: Evidence) -
             shown_again, seen = True, []
             if not _was_forgotten(story, attempt, event["at"]):
                 yield f"had the log of attempt {attempt} again in its stream, and too early for that"
-        if event["data"]["stream"] != "stderr":
-            continue
-        for text in event["data"].get("text", "").splitlines():
-            task, _, rest = text.partition(" ")
-            number, _, line = rest.partition(" ")
-            if (task, number) != (story.task, str(attempt)) or not line.isdigit():
-                yield f"had the line {text!r} in the log of attempt {attempt}"
-            else:
-                seen.append(int(line))
+        if event["data"]["stream"] == "stderr":
+            for text in event["data"].get("text", "").splitlines():
+                if (number := _number(text, story.task, attempt)) is None:
+                    yield f"had the line {text!r} in the log of attempt {attempt}"
+                else:
+                    seen.append(number)
     if seen != [*range(len(seen))]:
         yield f"had lines of attempt {attempt} twice or not at all in its stream: {seen}"
-    missing = [event for event in story.said if event.attempt == attempt][len(seen) :]
-    if not missing or _is_gone(events):
+    if not _is_gone(events):
+        yield from _missing(story, attempt, len(seen), evidence)
+
+
+def _number(text: str, task: str, attempt: int) -> int | None:
+    """The number of a line of this attempt; None if it is another's."""
+    begin = f"{task} {attempt} "
+    number = text.removeprefix(begin)
+    return int(number) if text.startswith(begin) and number.isdigit() else None
+
+
+def _missing(story: Story, attempt: int, seen: int, evidence: Evidence) -> Iterator[str]:
+    """The lines after the first `seen` ones."""
+    missing = [event for event in story.said if event.attempt == attempt][seen:]
+    if not missing:
         return
     outcome = next((one["outcome"] for one in story.attempts if one["number"] == attempt), None)
     last = max(event.at for event in missing)
