@@ -17,9 +17,10 @@ pytestmark = pytest.mark.timeout(600)
 ACTS = (
     "cancelled while running", "cancelled while pending", "waits until the end", "waits until the time was up",
     "started after a delay", "expired", "repeated posts", "moved by operations", "started after a pause",
+    "followed over cuts",
 )  # fmt: skip
 
-SHORT = Options(seconds=25, nodes=2, webs=1, clients=4, rate=25, apart=1.5, longest=5)
+SHORT = Options(seconds=25, nodes=2, webs=1, clients=4, followers=2, rate=25, apart=1.5, longest=5)
 
 
 def throw(said: list[str], **options: object) -> None:
@@ -37,7 +38,7 @@ def throw(said: list[str], **options: object) -> None:
 @pytest.mark.docker
 def test_sqlite_and_containers() -> None:
     faults = ("container", "engine.restart", "node.kill", "node.freeze", "web.kill", "operator")
-    throw([], handlers="docker", instances=2, faults=faults)
+    throw([], handlers="docker", instances=2, followers=1, faults=faults)
 
 
 def test_postgres_with_a_held_snapshot_and_redis() -> None:
