@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from django.test import Client
@@ -50,7 +50,7 @@ def test_what_a_client_accepts_changes_nothing(api: Client, hold: Hold, task: UU
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-@pytest.mark.parametrize("identity", ["x", str(uuid4()), "0" * 5000, "%00"])
+@pytest.mark.parametrize("identity", ["x", "0198c5d4-0000-7000-8000-000000000000", "0" * 5000, "%00"])
 def test_an_unknown_task_is_404_and_takes_no_place(api: Client, hold: Hold, identity: str, slash: str) -> None:
     for after in ("", "?after=1.0"):
         answer = api.get(f"/api/tasks/{identity}/events{slash}{after}")
