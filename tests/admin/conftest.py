@@ -8,13 +8,19 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from tasks_app.api import authentication
+from tasks_app.keys import api_keys
+from tasks_app.keys.access import Access
 from tasks_app.metrics import system_reading
 
 
 @pytest.fixture(autouse=True)
-def no_cached_reading() -> None:
-    """A reading is cached for a second: it would be of the last test's database."""
+def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drop what the process cached from the last test's database: a reading, and the API keys."""
     system_reading._last = None
+    fresh = api_keys.Keys()
+    monkeypatch.setattr(api_keys, "keys", fresh)
+    monkeypatch.setattr(authentication, "access", Access(fresh))
 
 
 @pytest.fixture(autouse=True)
