@@ -27,7 +27,8 @@ LOCKED = [
     ("get", "/no/such/page"), ("get", "/health/../api/tasks"), ("get", "/adminx"), ("get", "/healthy"),
 ]  # fmt: skip
 OPEN = [
-    "/health/live", "/health/ready", "/health", "/docs", "/redoc/", "/openapi.json", "/", "/admin/login/", "/favicon.ico",
+    "/health/live", "/health/ready", "/health", "/docs", "/redoc/", "/openapi.json", "/", "/admin/login/",
+    "/favicon.ico",
 ]  # fmt: skip
 
 
