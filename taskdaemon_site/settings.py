@@ -56,6 +56,8 @@ MIDDLEWARE = [
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        # Before the apps' own: templates of the admin with the same names replace Django's.
+        "DIRS": [PROJECT / "tasks_app" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

@@ -5,41 +5,66 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from testkit.needs import program
 
 #: What a page of ours must fit.
 NARROW, WIDE = (390, 844), (1440, 900)
+#: Root has no sandbox, and a container little shared memory.
+OPTIONS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A new Chromium: Debian's, as Playwright's own is not downloaded. Without it the test is left out."""
+    executable = program("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=OPTIONS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def window(
+    browser: Browser,
+    size: tuple[int, int] = WIDE,
+    dark: bool = False,
+    script: bool = True,
+    complaints: list[str] | None = None,
+) -> Iterator[Page]:
+    """A page with cookies of its own. Raises AssertionError at its end if a script failed or warned, or if the
+    Content-Security-Policy refused something. `complaints`: where these are noted.
+    """
+    complaints = [] if complaints is None else complaints
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme="dark" if dark else "light",
+        java_script_enabled=script,
+    )
+
+    def note(said: ConsoleMessage) -> None:
+        # A request that failed is the business of the test that made it fail.
+        if said.type in ("error", "warning") and "Failed to load resource" not in said.text:
+            complaints.append(said.text)
+
+    try:
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", note)
+        yield page
+    finally:
+        context.close()
+    assert not complaints, complaints
 
 
 @contextmanager
 def browser_page(size: tuple[int, int] = WIDE, dark: bool = False) -> Iterator[Page]:
-    """A page of a new Chromium; without Chromium the test is left out. Raises AssertionError at its end if a script
-    failed, or if the Content-Security-Policy refused something.
-    """
-    executable = program("chromium")
-    complaints: list[str] = []
-    with sync_playwright() as playwright:
-        # Root has no sandbox, and a container little shared memory.
-        options = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-        browser = playwright.chromium.launch(executable_path=executable, args=options)
-        try:
-            context = browser.new_context(
-                viewport={"width": size[0], "height": size[1]}, color_scheme="dark" if dark else "light"
-            )
-            page = context.new_page()
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.on("console", lambda said: complaints.append(said.text) if _is_fault(said.type, said.text) else None)
-            yield page
-        finally:
-            browser.close()
-    assert not complaints, complaints
-
-
-def _is_fault(kind: str, text: str) -> bool:
-    """A request that failed is the business of the test that made it fail."""
-    return kind == "error" and "Failed to load resource" not in text
+    """A `window` of a Chromium of its own."""
+    with chromium() as browser, window(browser, size, dark) as page:
+        yield page
 
 
 def log_in(page: Page, base: str, name: str, password: str) -> None:

@@ -15,7 +15,7 @@ from tasks_app.admin.users import RecordedGroupAdmin, RecordedUserAdmin
 # registering on it imports it, and importing it registers.
 admin.site.site_header = admin.site.site_title = "Tasks"
 admin.site.index_title = "Dashboard"
-admin.site.site_url = "/docs"
+admin.site.site_url = None  # there is no other site: / leads here
 admin.site.enable_nav_sidebar = False  # the tables need the space
 admin.site.index_template = "taskdaemon/dashboard.html"
 admin.site.login_template = "taskdaemon/login.html"

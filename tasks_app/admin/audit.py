@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -128,16 +127,32 @@ class AuditAdmin(RowAdmin):
 
     @admin.display(description="to what")
     def shown_target(self, entry: AuditEntry) -> SafeString:
-        """The target; a task's id links to its page."""
+        """The target; the id of an operation or a task links to its page."""
         shown = line(entry.target, 120)
         if not _is_id(entry.target):
             return format_html("{}", shown)
-        return format_html('<a href="{}">{}</a>', reverse("admin:tasks_app_task_change", args=(entry.target,)), shown)
+        kind = "operation" if entry.details and entry.details.get("operation") else "task"
+        page = reverse(f"admin:tasks_app_{kind}_change", args=(entry.target,))
+        return format_html('<a href="{}">{}</a>', page, shown)
 
     @admin.display(description="details")
     def shown_details(self, entry: AuditEntry) -> str:
-        """The details as JSON, shortened."""
-        return line(json.dumps(entry.details, ensure_ascii=False), MAX_DETAIL_CHARS) if entry.details else ""
+        """The details that are set, shortened, as in `rate: 5.0, canary: 1`."""
+        given = {name: value for name, value in entry.details.items() if value is not None} if entry.details else {}
+        return line(
+            ", ".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in given.items()), MAX_DETAIL_CHARS
+        )
+
+
+def _shown(value: Any) -> str:
+    """A value as people write it."""
+    if isinstance(value, dict):
+        return " and ".join(f"{name.replace('_', ' ')} {_shown(one)}" for name, one in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
 
 
 def _is_id(text: str) -> bool:

@@ -44,7 +44,7 @@ class ActorFilter(EntryFilter):
 class ViaFilter(TaskFilter):
     """By the way: admin, API, command."""
 
-    title, parameter_name = "by way of", "via"
+    title, parameter_name = "way", "via"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return WAYS.items()

@@ -125,7 +125,7 @@ class NodeAdmin(RowAdmin):
             **self.admin_site.each_context(request),
             "title": f"{name} {line(node)}?",
             "explained": explained,
-            "state": f"{current_reading().running_on(node):,} tasks run on it.",
+            "state": _running(current_reading().running_on(node)),
             "yes": f"Yes, {name.lower()} it",
             "back": back,
             "media": self.media,
@@ -179,3 +179,8 @@ class NodeAdmin(RowAdmin):
         if node.stopped_at or not differs(node.digest):
             return format_html("{}", short)
         return format_html("{} {}", short, badge("failed", "differs"))
+
+
+def _running(count: int) -> str:
+    """How many tasks run on a node, as a sentence."""
+    return f"{count:,} task{'s run' if count != 1 else ' runs'} on it."

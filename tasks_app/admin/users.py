@@ -44,6 +44,8 @@ def _changed(message: Any) -> Any:
 class RecordedUserAdmin(Recorded, UserAdmin):
     """Users."""
 
+    readonly_fields = ("last_login", "date_joined")
+
 
 class RecordedGroupAdmin(Recorded, GroupAdmin):
     """Groups."""

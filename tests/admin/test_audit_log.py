@@ -136,6 +136,19 @@ def test_hostile_text_is_shown_as_text(admin: Client) -> None:
         assert "<script>alert" not in text and "&lt;script&gt;" in text, address
 
 
+def test_a_line_tells_its_details_in_words_and_leads_to_the_operation_or_the_task(admin: Client) -> None:
+    of = "0192f0c1-1111-7111-8111-111111111111"
+    entry(
+        target=of,
+        details={"operation": True, "filter": {"statuses": ["failed"], "type": "echo"}, "rate": 5, "limit": None},
+    )
+    text = admin.get(LOG).text
+    assert "operation: yes, filter: statuses failed and type echo, rate: 5</td>" in text
+    assert f"/admin/tasks_app/operation/{of}/change/" in text and f"/task/{of}" not in text
+    AuditEntry.objects.update(details={})
+    assert f"/admin/tasks_app/task/{of}/change/" in admin.get(LOG).text
+
+
 def test_a_bulk_act_is_one_line_that_counts_what_was_done() -> None:
     line = BulkLine(Actor("admin", "ada"), "redrive", "selected tasks", types=["echo"])
     assert not AuditEntry.objects.exists()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,19 +15,20 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from tasks_app.metrics import system_reading
 from tasks_app.metrics.history import key
 from tasks_app.metrics.trends import present_minute
 from tasks_app.models import HistoryRow
+from testkit import browser
 from testkit.needs import program
 from tests.admin.rows import HOSTILE, attempt, task
 from tests.admin.test_dashboard import node
 
 HERE = Path(__file__).parent
 #: Narrow and wide.
-WIDTHS = (390, 1440)
+WIDTHS = (browser.NARROW[0], browser.WIDE[0])
 Theme = Literal["light", "dark"]
 THEMES: tuple[Theme, ...] = ("light", "dark")
 
@@ -49,13 +50,12 @@ class Opened:
 
 
 @pytest.fixture(scope="module")
-def chromium(django_db_setup: None) -> Iterator[Browser]:
-    """Debian's Chromium. Playwright's own is not downloaded."""
-    path = program("chromium")
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        # Playwright runs an event loop in this thread, in which Django refuses queries.
+def chromium() -> Iterator[Browser]:
+    """A Chromium for a module's tests."""
+    # Playwright runs an event loop in this thread, in which Django refuses queries.
+    with pytest.MonkeyPatch.context() as patch, browser.chromium() as started:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
 
 
 @pytest.fixture
@@ -107,33 +107,18 @@ def opened(chromium: Browser, address: str, rows: dict[str, str]) -> Iterator[Op
     client = Client()
     client.force_login(User.objects.create_superuser("ada", None, "a good password"))
     session = client.cookies["taskdaemon_session"].value
-    contexts: list[BrowserContext] = []
-    tabs: list[Opened] = []
 
-    def new(width: int = 1440, theme: Theme = "light", script: bool = True) -> Opened:
-        context = chromium.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme=theme,
-            java_script_enabled=script,
-        )
-        contexts.append(context)
-        context.add_cookies([{"name": "taskdaemon_session", "value": session, "url": address}])
-        tab = Opened(context.new_page(), address)
-        tab.page.on("console", partial(_note, tab))
-        tab.page.on("pageerror", lambda error: tab.console.append(str(error)))
-        tab.page.on("request", lambda request: tab.asked.append(request.url.removeprefix(address)))
-        tabs.append(tab)
-        return tab
+    with ExitStack() as stack:
 
-    yield new
-    for context in contexts:
-        context.close()
-    assert [tab.console for tab in tabs if tab.console] == []
+        def new(width: int = 1440, theme: Theme = "light", script: bool = True) -> Opened:
+            console: list[str] = []
+            page = stack.enter_context(browser.window(chromium, (width, 900), theme == "dark", script, console))
+            page.context.add_cookies([{"name": "taskdaemon_session", "value": session, "url": address}])
+            tab = Opened(page, address, console)
+            page.on("request", lambda request: tab.asked.append(request.url.removeprefix(address)))
+            return tab
 
-
-def _note(tab: Opened, said: ConsoleMessage) -> None:
-    if said.type in ("error", "warning"):
-        tab.console.append(said.text)
+        yield new
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,224 @@
+"""What somebody on call does at night, in Chromium: read, edit, redrive, abort, pause, and be refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from testkit.browser import log_in, window
+from testkit.daemon import Daemon
+from testkit.process import Process, children, until
+from testkit.stores import Store
+from tests.browser.deployed import PASSWORD
+from tests.browser.pages import LIST
+from tests.system.conftest import deployments
+
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("walk")]
+
+TASKS = LIST.format("task")
+#: How many a bulk redrive has, and how many it moves a second until it is aborted.
+MANY, RATE = 2000, 300
+#: Tasks of a type, in a row of the test's own making: failed after one attempt.
+FAILED = """UPDATE taskdaemon_task SET status = 'failed', failure_reason = 'timeout', due = NULL, due_at = NULL,
+ attempts = 1, completed_at = created_at WHERE task_type = 'bulk'"""
+
+
+class Night:
+    """A deployment whose `up` a test may start again."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon = daemon
+        self.process: Process = daemon.up()
+
+    def restart(self) -> None:
+        """Stop `up` and start it again."""
+        assert self.process.stop() == 0
+        self.process = self.daemon.up()
+
+
+@pytest.fixture(scope="module")
+def night(migrated: Store) -> Iterator[Night]:
+    with deployments(migrated) as make:
+        daemon = make(DAEMON_ADMIN_PASSWORD=PASSWORD)
+        for name in ("act", "bulk", "held"):
+            daemon.handler(name, max_retries=0)
+        night = Night(daemon)
+        viewer = (
+            "from django.contrib.auth.models import Group, User; "
+            f"User.objects.create_user('vera', password='{PASSWORD}', is_staff=True)"
+            ".groups.add(Group.objects.get(name='viewer'))"
+        )
+        assert daemon.manage("shell", "-c", viewer).ends() == 0
+        yield night
+
+
+@contextmanager
+def logged_in(chromium: Browser, daemon: Daemon, name: str = "admin") -> Iterator[Page]:
+    with window(chromium) as page:
+        log_in(page, daemon.base, name, PASSWORD)
+        yield page
+
+
+def select_all(page: Page, address: str, action: str) -> None:
+    """Choose an action for every task that the list's filters show."""
+    page.goto(address)
+    page.check("#action-toggle")
+    across = page.locator(".actions .question a").first
+    if across.is_visible():
+        across.click()
+    page.select_option("select[name=action] >> nth=0", action)
+    page.click("button[name=index] >> nth=0")
+    expect(page.locator("input[name=chosen]")).to_have_count(1)
+
+
+def operation(daemon: Daemon, page: Page) -> dict[str, object]:
+    """The operation whose page is open."""
+    page.wait_for_url("**/operation/*/change/")
+    found: dict[str, object] = daemon.http.get(f"/api/operations/{page.url.split('/')[-3]}").json()
+    return found
+
+
+def test_a_failed_task_is_read_edited_and_redriven_and_the_others_after_a_canary(
+    chromium: Browser, night: Night
+) -> None:
+    daemon = night.daemon
+    first = daemon.post("act", {"do": "crash", "code": 7})
+    others = [daemon.post("act", {"do": "crash", "code": 7, "until": 2}) for _ in range(5)]
+    for task in (first, *others):
+        assert daemon.until_final(task)["status"] == "failed"
+    with logged_in(chromium, daemon) as page:
+        page.goto(f"{daemon.base}{TASKS}{first}/change/")
+        expect(page.locator(".td-attempt")).to_contain_text("Exit code 7")
+        expect(page.locator(".td-attempt .td-pre").last).to_have_text("going down\n", use_inner_text=False)
+        page.click("text=Edit and redrive…")
+        page.fill("textarea", '{"do": "echo", "of": "the night"}')
+        page.fill("input[name=priority]", "7")
+        page.click("text=Save and redrive")
+        expect(page.locator(".messagelist")).to_contain_text("redriven")
+        done = daemon.until_final(first)
+        assert (done["status"], done["attempts"], done["result"]["of"]) == ("completed", 2, "the night")
+        page.goto(f"{daemon.base}{TASKS}{first}/change/")
+        expect(page.locator(".td-timeline")).to_contain_text("admin")
+        expect(page.locator(".td-attempt")).to_have_count(2)
+
+        select_all(page, f"{daemon.base}{TASKS}?status=failed&type=act", "redrive_selected")
+        expect(page.locator("#content")).to_contain_text("5: 5 crash")
+        page.fill("input[name=canary]", "1")
+        page.click("text=Yes, redrive")
+        operation(daemon, page)
+        expect(page.locator("#content")).to_contain_text("5 redriven", timeout=30_000)
+        expect(page.locator(".td-badge").first).to_have_text("completed")
+    for task in others:
+        assert (daemon.until_final(task)["status"], daemon.task(task)["attempts"]) == ("completed", 2)
+
+
+def test_a_bulk_redrive_survives_its_node_is_aborted_and_the_rest_goes_on(chromium: Browser, night: Night) -> None:
+    daemon = night.daemon
+    for _ in range(MANY // 1000):
+        tasks = [{"type": "bulk", "data": {}, "delay": 86400}] * 1000
+        assert daemon.http.post("/queue/batch", json={"tasks": tasks}).status_code == 200
+    daemon.execute(FAILED)
+    # Paused, none of them runs: what is pending was moved, and only once.
+    assert daemon.http.post("/api/handlers/bulk/pause", json={}).status_code == 200
+    before = daemon.counted("redriven|%")
+    matching = f"{daemon.base}{TASKS}?status=failed&type=bulk"
+    with logged_in(chromium, daemon) as page:
+        select_all(page, matching, "redrive_selected")
+        expect(page.locator("#content")).to_contain_text(f"{MANY:,}: {MANY:,} timeout")
+        page.fill("input[name=rate]", str(RATE))
+        page.click("text=Yes, redrive")
+        until(lambda: int(str(operation(daemon, page)["done"])) > MANY / 10, what=lambda: f"{operation(daemon, page)}")
+        _, worker = children(night.process.pid)
+        os.kill(worker, signal.SIGKILL)
+        night.process.until_says(r"^  worker was killed by SIGKILL")
+        moved = int(str(operation(daemon, page)["done"]))
+        until(lambda: int(str(operation(daemon, page)["done"])) > moved, what=lambda: f"{operation(daemon, page)}")
+        page.click("text=Abort")
+        expect(page.locator(".td-badge").first).to_have_text("aborted")
+        moved = int(str(operation(daemon, page)["done"]))
+        assert 0 < moved < MANY and _pending(daemon) == moved == daemon.counted("redriven|%") - before
+
+        select_all(page, matching, "redrive_selected")
+        expect(page.locator("#content")).to_contain_text(f"{MANY - moved:,}: {MANY - moved:,} timeout")
+        page.click("text=Yes, redrive")
+        expect(page.locator("#content")).to_contain_text(f"{MANY - moved:,} redriven", timeout=60_000)
+    assert _pending(daemon) == MANY == daemon.counted("redriven|%") - before
+    assert daemon.http.post("/api/handlers/bulk/resume", json={}).status_code == 200
+    until(daemon.all_final, 60, what=lambda: f"{_pending(daemon)} pending")
+    ended = "SELECT status, attempts, count(*) AS n FROM taskdaemon_task WHERE task_type = 'bulk' GROUP BY 1, 2"
+    assert daemon.rows(ended) == [{"status": "completed", "attempts": 2, "n": MANY}]
+
+
+def test_a_pause_is_told_on_the_page_of_what_waits_over_a_restart_until_it_is_resumed(
+    chromium: Browser, night: Night
+) -> None:
+    daemon = night.daemon
+    with logged_in(chromium, daemon) as page:
+        page.goto(f"{daemon.base}/admin/handler/?type=held")
+        page.click("text=Pause…")
+        page.click("text=Yes, pause it")
+        expect(page.locator(".messagelist")).to_contain_text("Paused held")
+        time.sleep(2.1)  # tasks may start for two seconds after a pause
+        task = daemon.post("held")
+        why = page.locator(".td-why")
+        page.goto(f"{daemon.base}{TASKS}{task}/change/")
+        expect(why).to_contain_text("paused by admin")
+        night.restart()
+        page.reload()
+        expect(why).to_contain_text("paused by admin")
+        assert daemon.task(task)["status"] == "pending"
+        page.goto(f"{daemon.base}/admin/tasks_app/handlerpause/")
+        page.click("text=Resume…")
+        page.click("text=Yes, resume it")
+        assert daemon.until_final(task)["attempts"] == 1
+        page.goto(f"{daemon.base}{TASKS}{task}/change/")
+        expect(why).to_have_count(0)
+
+
+ACTS: dict[str, Callable[[str], str]] = {
+    "redrive": lambda task: f"{TASKS}{task}/redrive/",
+    "cancel": lambda task: f"{TASKS}{task}/cancel/",
+    "delete": lambda task: f"{TASKS}{task}/delete/",
+    "edit": lambda task: f"{TASKS}{task}/edit/",
+    "priority": lambda task: f"{TASKS}{task}/priority/",
+    "pause": lambda _: "/admin/tasks_app/handlerpause/pause/?handler=held",
+    "resume": lambda _: "/admin/tasks_app/handlerpause/resume/?handler=held",
+    "new key": lambda _: "/admin/tasks_app/apikey/add/",
+    "new user": lambda _: "/admin/auth/user/add/",
+}
+#: Sends a form that no page offers, with the browser's own cookies and token. Answers the status.
+SEND = """async path => {
+  const token = document.querySelector('[name=csrfmiddlewaretoken]').value;
+  const body = new URLSearchParams({csrfmiddlewaretoken: token});
+  return (await fetch(path, {method: 'POST', body, redirect: 'manual'})).status;
+}"""
+
+
+def test_a_viewer_is_offered_no_act_and_refused_each(chromium: Browser, night: Night) -> None:
+    daemon = night.daemon
+    task = daemon.post("act", {"do": "crash", "code": 7})
+    before = daemon.until_final(task)
+    (node,) = daemon.rows("SELECT name FROM taskdaemon_node WHERE stopped_at IS NULL ORDER BY started_at DESC LIMIT 1")
+    addresses = [address(task) for address in ACTS.values()]
+    addresses += [f"/admin/tasks_app/node/{node['name']}/{verb}/" for verb in ("drain", "undrain")]
+    acts = daemon.rows("SELECT count(*) AS n FROM taskdaemon_audit_entry")
+    with logged_in(chromium, daemon, "vera") as page:
+        page.goto(f"{daemon.base}{TASKS}{task}/change/")
+        expect(page.locator(".td-buttons")).to_have_text("History JSON", use_inner_text=True)
+        page.goto(f"{daemon.base}{TASKS}")
+        expect(page.locator("select[name=action]")).to_have_count(0)
+        for address in addresses:
+            assert page.evaluate(SEND, address) == 403, address
+    assert daemon.task(task) == before
+    assert daemon.rows("SELECT count(*) AS n FROM taskdaemon_audit_entry") == acts
+
+
+def _pending(daemon: Daemon) -> int:
+    (row,) = daemon.rows("SELECT count(*) AS n FROM taskdaemon_task WHERE task_type = 'bulk' AND status = 'pending'")
+    return int(row["n"])
