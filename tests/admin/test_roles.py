@@ -222,7 +222,7 @@ ACTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
          "usable_password": "true"},
         ADMIN,
     ),
-    "raise oneself": ("/admin/auth/user/{me}/change/", {"username": "me", "is_superuser": "on"}, NONE),
+    "raise oneself": ("/admin/auth/user/{me}/change/", {"username": "me", "is_superuser": "on"}, ADMIN),
     "delete a group": ("/admin/auth/group/{group}/delete/", {"post": "yes"}, ADMIN),
     "change the log": ("/admin/tasks_app/auditentry/{entry}/change/", {"actor": "eve"}, NONE),
     "delete from the log": ("/admin/tasks_app/auditentry/{entry}/delete/", {"post": "yes"}, NONE),
