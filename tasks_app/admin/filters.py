@@ -181,6 +181,9 @@ class GroupFilter(TaskFilter):
     def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
         return cast(TaskQuerySet, tasks).in_group(int(value))
 
+    def condition(self, value: str) -> models.TaskFilter:
+        return models.TaskFilter(statuses=ONLY_FAILED, group=int(value))
+
 
 class FailedFilter(TaskFilter):
     """By time of failure."""

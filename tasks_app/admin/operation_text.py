@@ -12,27 +12,31 @@ _NAMES = {
     "statuses": "status", "types": "type", "reasons": "failure reason", "tags": "tag", "words": "error has",
     "error": "error has", "first_id": "from id", "last_id": "to id", "ended_after": "ended after",
     "ended_before": "ended before", "created_after": "created after", "created_before": "created before",
-    "priority_min": "priority from", "priority_max": "priority to",
+    "priority_min": "priority from", "priority_max": "priority to", "group": "failure group",
 }  # fmt: skip
+#: Conditions that quote errors.
+_OF_ERRORS = frozenset({"words", "error"})
 TONES = {
     OperationState.RUNNING: "processing", OperationState.COMPLETED: "completed", OperationState.ABORTED: "none",
     OperationState.STOPPED: "failed",
 }  # fmt: skip
 
 
-def described(operation: Operation) -> str:
-    """Its filter, as part of a sentence."""
+def described(operation: Operation, errors: bool) -> str:
+    """Its filter, as part of a sentence. `errors`: the reader may see errors, and what was looked for in them."""
     given = operation.filter
     # The largest id alone says only that later tasks do not match.
-    found = [_condition(name, given[name]) for name in given if name != "last_id" or "first_id" in given]
+    found = [_condition(name, given[name], errors) for name in given if name != "last_id" or "first_id" in given]
     if operation.types is not None:
         found.append(f"types of its key: {', '.join(operation.types)}")
     return line(", ".join(found) or "all tasks", 300)
 
 
-def _condition(name: str, value: Any) -> str:
+def _condition(name: str, value: Any, errors: bool) -> str:
     if name == "ids":
         return f"{len(value):,} selected"
+    if name in _OF_ERRORS and not errors:
+        return "a text in the error"
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return f"{_NAMES.get(name, name)}: {text}"
 

@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from tasks_app.admin import operation_text as text
 from tasks_app.admin.columns import badge
 from tasks_app.admin.operation_form import Chosen, OperationForm, counted
-from tasks_app.admin.rights import actor
+from tasks_app.admin.rights import actor, sees_payloads
 from tasks_app.admin.row_admin import RowAdmin
 from tasks_app.admin.text import ago, line
 from tasks_app.models import Operation, OperationState, Verb
@@ -54,6 +54,11 @@ class OperationAdmin(RowAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        if sees_payloads(request):
+            return self.list_display
+        return tuple("tasks_without_errors" if each == "tasks_column" else each for each in self.list_display)
 
     def get_urls(self) -> list[URLPattern]:
         view, name = self.admin_site.admin_view, "tasks_app_operation"
@@ -128,12 +133,12 @@ class OperationAdmin(RowAdmin):
             return self._missing(request)
         context = {
             **self.admin_site.each_context(request),
-            "title": f"{operation.verb.capitalize()}: {text.described(operation)}",
+            "title": f"{operation.verb.capitalize()}: {text.described(operation, sees_payloads(request))}",
             "operation": operation,
             "state": badge(text.TONES[OperationState(operation.state)], operation.state),
             "running": operation.state == OperationState.RUNNING,
             "may_abort": request.user.has_perm(permission_of(operation.verb)),
-            "facts": _facts(operation),
+            "facts": _facts(operation, sees_payloads(request)),
             **_progress(operation),
             "media": self.media,
         }
@@ -189,7 +194,12 @@ class OperationAdmin(RowAdmin):
     @admin.display(description="tasks")
     def tasks_column(self, operation: Operation) -> str:
         """Its filter."""
-        return text.described(operation)
+        return text.described(operation, errors=True)
+
+    @admin.display(description="tasks")
+    def tasks_without_errors(self, operation: Operation) -> str:
+        """Its filter, for users who may not see errors."""
+        return text.described(operation, errors=False)
 
     @admin.display(description="started")
     def begun(self, operation: Operation) -> SafeString:
@@ -220,10 +230,10 @@ def _progress(operation: Operation) -> dict[str, Any]:
     }
 
 
-def _facts(operation: Operation) -> list[tuple[str, str]]:
+def _facts(operation: Operation, errors: bool) -> list[tuple[str, str]]:
     ended = operation.ended_at
     return [
-        ("Tasks", text.described(operation)),
+        ("Tasks", text.described(operation, errors)),
         *text.options(operation),
         (
             "Started",

@@ -51,9 +51,20 @@ _PARAMETERS = [
     ),
     OpenApiParameter("after", _ID, description="The same, for clients that cannot send the header, which counts more."),
 ]
+#: As OpenAPI before 3.2 is read: the schema of a stream is that of each event.
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "pattern": PATTERN, "description": "Absent at the `end` of a deleted task."},
+        "event": {"type": "string", "enum": ["status", "progress", "log", "end"]},
+        "data": {"type": "string", "contentMediaType": "application/json", "description": "A JSON object."},
+        "retry": {"type": "integer", "description": "At first: milliseconds to wait before a new connection."},
+    },
+    "required": ["event", "data"],
+}
 _ANSWERS: dict[Any, OpenApiResponse] = {
     (200, CONTENT_TYPE): OpenApiResponse(
-        str,
+        _EVENT,
         "The events `status`, `progress` and `log`, as they happen; `end` is the last one.",
         examples=[OpenApiExample("a running task", _EXAMPLE)],
     ),

@@ -15,7 +15,9 @@ from tasks_app.api.pages import OPTIONAL_FIELDS
 from tasks_app.api.progress_schema import ProgressObject
 from tasks_app.models import FailureReason, Status
 
-_UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+#: Of an id, and of a handler's name.
+UUID_PATTERN = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+NAME_PATTERN = "[A-Za-z0-9_-]{1,100}"
 
 
 class TaskPart(schema.TaskObject):
@@ -70,7 +72,7 @@ PARAMETERS = [
         description="Where the page begins; the headers Link and Next-Cursor of a page have the next one.",
     ),
     _words("status", "Only tasks of these statuses", Status.values, "failed", "pending,processing"),
-    _list("type", "Only tasks of these types.", "[A-Za-z0-9_-]{1,100}", MAX_TYPES, "prime", "echo,resize"),
+    _list("type", "Only tasks of these types.", NAME_PATTERN, MAX_TYPES, "prime", "echo,resize"),
     _words("failure_reason", "Only tasks that failed for these reasons", FailureReason.values, "timeout", "crash,oom"),
     OpenApiParameter(
         "tag",
@@ -86,7 +88,7 @@ PARAMETERS = [
     _integer("priority_max", "Only tasks of at most this priority.", minimum=0, maximum=100),
     _moment("created_after", "Only tasks created at this time or later.", "2026-01-31T09:00:00Z"),
     _moment("created_before", "Only tasks created before this time.", "2026-01-31T10:00:00.5+01:00"),
-    _list("ids", f"Only these tasks, up to {MAX_IDS}.", _UUID, MAX_IDS, schema.UUID_EXAMPLE),
+    _list("ids", f"Only these tasks, up to {MAX_IDS}.", UUID_PATTERN, MAX_IDS, schema.UUID_EXAMPLE),
     _text(
         "error",
         "Only tasks whose `last_error` has this text in it, in the same case.",

@@ -65,7 +65,9 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
     listed["anyOf"] = listed.pop("oneOf")
     listed["description"] = "A task; with `fields`, only those of its fields."
     new = schemas["NewTaskRequest"]
-    new["additionalProperties"] = schemas["NewTasksRequest"]["additionalProperties"] = False
+    for name in ("NewTaskRequest", "NewTasksRequest", "NewOperationRequest", "PauseRequestRequest"):
+        schemas[name]["additionalProperties"] = False
+    schemas["PauseRequestRequest"]["properties"]["for"]["exclusiveMinimum"] = 0
     # No `enum`: a generated client must also work with other and later deployments.
     new["properties"]["type"]["examples"] = sorted(handlers())
     for name in ("TaskObject", "TaskPart"):

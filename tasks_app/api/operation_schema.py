@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
@@ -9,7 +10,9 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from rest_framework import serializers
 
 from tasks_app.api import schema
-from tasks_app.api.list_parameters import MAX_ERROR_CHARS
+from tasks_app.api.list_parameters import MAX_ERROR_CHARS, MAX_IDS, MAX_TYPES
+from tasks_app.api.list_schema import NAME_PATTERN, UUID_PATTERN
+from tasks_app.api.option_fields import MAX_TAGS, TAG_PATTERN
 from tasks_app.api.option_schema import JSONObject
 from tasks_app.models import FailureReason, OperationState, Status, Verb
 from tasks_app.operations.plan import MAX_LIMIT, MAX_RATE, MIN_RATE
@@ -17,10 +20,20 @@ from tasks_app.operations.plan import MAX_LIMIT, MAX_RATE, MIN_RATE
 _NUMBERS = {"type": "object", "additionalProperties": {"type": "integer"}}
 
 
-def _texts(*words: str) -> dict[str, Any]:
-    one: dict[str, Any] = {"type": "string"}
-    each = {**one, "enum": list(words)} if words else one
-    return {"oneOf": [one, {"type": "array", "items": each, "minItems": 1}]}
+def _texts(word: str, most: int, commas: bool = True) -> dict[str, Any]:
+    """`most` words: an array, or one string, with commas between them."""
+    several = f"(,({word})){{0,{most - 1}}}" if commas else ""
+    return {
+        "oneOf": [
+            {"type": "string", "pattern": f"^({word}){several}$"},
+            {"type": "array", "items": {"type": "string", "pattern": f"^({word})$"}, "minItems": 1, "maxItems": most},
+        ]
+    }
+
+
+def _words(known: Iterable[str]) -> dict[str, Any]:
+    words = list(map(str, known))
+    return _texts("|".join(words), len(words))
 
 
 @extend_schema_field(
@@ -29,15 +42,15 @@ def _texts(*words: str) -> dict[str, Any]:
         "minProperties": 1,
         "additionalProperties": False,
         "properties": {
-            "status": _texts(*map(str, Status)),
-            "type": _texts(),
-            "failure_reason": _texts(*map(str, FailureReason)),
-            "tag": _texts(),
+            "status": _words(Status),
+            "type": _texts(NAME_PATTERN, MAX_TYPES),
+            "failure_reason": _words(FailureReason),
+            "tag": _texts(TAG_PATTERN, MAX_TAGS, commas=False),
             "priority_min": {"type": "integer", "minimum": 0, "maximum": 100},
             "priority_max": {"type": "integer", "minimum": 0, "maximum": 100},
             "created_after": {"type": "string", "format": "date-time"},
             "created_before": {"type": "string", "format": "date-time"},
-            "ids": _texts(),
+            "ids": _texts(UUID_PATTERN, MAX_IDS),
             "error": {"type": "string", "minLength": 1, "maxLength": MAX_ERROR_CHARS},
         },
     }

@@ -38,6 +38,8 @@ class _StartView(API):
     def start(self, request: Request) -> Response:
         """Start the operation that the body describes, or count what it would do."""
         plan, dry_run = parse(body_of(request), self.verb, caller_of(request).types, conf.handlers())
+        if plan.wanted.error is not None:
+            caller_of(request).require(Scope.TASKS_READ)  # the number of matches would tell what errors say
         if dry_run:
             found = preview(plan)
             oldest = rfc3339(found.oldest)

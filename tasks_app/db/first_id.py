@@ -7,5 +7,5 @@ from uuid import UUID
 
 
 def first_id(moment: datetime) -> UUID:
-    """The smallest id of a task created at or after a moment."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
+    """The smallest id of a task created at or after a moment. No id is of a time before 1970."""
+    return UUID(int=max(int(moment.timestamp() * 1000), 0) << 80)

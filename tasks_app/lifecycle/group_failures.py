@@ -18,7 +18,7 @@ from django.db.models.functions import Coalesce, Now, Substr
 
 from tasks_app.lifecycle.batches import run_batches
 from tasks_app.lifecycle.fingerprint import MAX_READ_CHARS, fingerprint, normalised
-from tasks_app.models import Deployment, FailureGroup, Task, UngroupedFailure
+from tasks_app.models import Deployment, FailureGroup, Task, TaskQuerySet, UngroupedFailure
 from tasks_app.models.failure_group import OTHER
 from tasks_app.process.fail_points import fail_point
 from tasks_app.store.transactions import writing
@@ -60,7 +60,7 @@ def remove_old_groups() -> int:
 def keep_ungrouped(ids: Sequence[UUID]) -> None:
     """In the caller's transaction, before failed tasks change: failures that are not counted yet are counted later."""
     # Locked: `group_failures` may be counting it.
-    rows = Task.objects.ungrouped().filter(pk__in=ids).select_for_update().values_list(*_COLUMNS)
+    rows = _to_count().filter(pk__in=ids).select_for_update().values_list(*_COLUMNS)
     UngroupedFailure.objects.bulk_create(
         UngroupedFailure(task=task, handler=handler, reason=reason, error=error, ended_at=ended_at)
         for task, handler, reason, error, ended_at in rows
@@ -76,13 +76,17 @@ _COLUMNS = (
 )
 
 
+def _to_count() -> TaskQuerySet:
+    return Task.objects.ungrouped().filter(completed_at__gte=Now() - timedelta(days=KEEP_DAYS))
+
+
 def _alone() -> bool:
     """Whether this transaction is the only one that changes groups, from now on. Waits for none."""
     return Deployment.objects.select_for_update(skip_locked=True).first() is not None
 
 
 def _group_batch() -> int:
-    failed = Task.objects.ungrouped().filter(completed_at__gte=Now() - timedelta(days=KEEP_DAYS))
+    failed = _to_count()
     # Reads: they take no lock if there is nothing to do.
     if not failed.any_by("completed_at") and not UngroupedFailure.objects.exists():
         return 0

@@ -8,9 +8,11 @@ from datetime import datetime
 from uuid import UUID
 
 from tasks_app.audit.bulk_line import BulkLine
+from tasks_app.lifecycle.group_failures import keep_ungrouped
 from tasks_app.lifecycle.old_tasks import FIRST_ID, OldTasks
 from tasks_app.lifecycle.remove_rows import remove_rows
 from tasks_app.metrics import counters
+from tasks_app.models import Status
 from tasks_app.store.transactions import writing
 
 #: Few enough that no other writer waits long.
@@ -64,6 +66,8 @@ class PruneWalk:
             # deadlock with it.
             locked = self._old.rows().filter(pk__in=ids).select_for_update(skip_locked=True)
             rows = list(locked.values_list("pk", "task_type"))
+            if self._old.status == Status.FAILED:
+                keep_ungrouped([row[0] for row in rows])
             remove_rows([row[0] for row in rows])
             types = sorted(Counter(row[1] for row in rows).items())
             status = self._old.status

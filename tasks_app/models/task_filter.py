@@ -29,7 +29,7 @@ class TaskFilter:
     `priority_min`, `priority_max`: both inclusive. `created_after`: at or after this moment; `created_before`: before
     it. `error`: a part of `last_error`, in the same case. `tags`: a task has all of them. `ended_after`: completed or
     failed at this moment or later; `ended_before`: before it. `words`: each is in `last_error`, in any case.
-    `first_id`, `last_id`: both inclusive.
+    `first_id`, `last_id`: both inclusive. `group`: the fingerprint of the failure group of a failed task.
     """
 
     statuses: frozenset[str] | None = None
@@ -47,6 +47,7 @@ class TaskFilter:
     words: tuple[str, ...] | None = None
     first_id: UUID | None = None
     last_id: UUID | None = None
+    group: int | None = None
 
     @property
     def given(self) -> frozenset[str]:
@@ -54,7 +55,7 @@ class TaskFilter:
         return frozenset(each.name for each in fields(self) if getattr(self, each.name) is not None)
 
     def both(self, other: TaskFilter) -> TaskFilter:
-        """The conditions of both; only one of them may have an `error`."""
+        """The conditions of both; only one of them may have an `error`, or a `group`."""
         found = {}
         for each in fields(self):
             one, two = getattr(self, each.name), getattr(other, each.name)
@@ -67,13 +68,14 @@ class TaskFilter:
     @property
     def only_failed(self) -> bool:
         """True if no task matches that has not failed."""
-        return self.reasons is not None or self.statuses == frozenset({"failed"})
+        return self.reasons is not None or self.group is not None or self.statuses == frozenset({"failed"})
 
     @property
     def contradicts_itself(self) -> bool:
-        """True if no task can match: a range is empty, or a reason is wanted of tasks that have not failed."""
+        """True if no task can match: a range is empty, or only failed tasks match, and tasks that have not failed."""
+        of_failed = self.reasons is not None or self.group is not None
         return (
-            (self.reasons is not None and self.statuses is not None and Status.FAILED not in self.statuses)
+            (of_failed and self.statuses is not None and Status.FAILED not in self.statuses)
             or (self.priority_min or 0) > (100 if self.priority_max is None else self.priority_max)
             or (
                 self.created_after is not None
@@ -112,6 +114,7 @@ class TaskFilter:
             ("completed_at__lt", self.ended_before),
             ("pk__gte", self.first_id),
             ("pk__lte", self.last_id),
+            ("failure_group", self.group),
         ):
             if value is not None:
                 tasks = tasks.filter(**{lookup: value})
@@ -148,5 +151,5 @@ def _bound(moment: datetime, difference: timedelta, otherwise: UUID) -> UUID:
     """The first id of a moment; `otherwise` if no id is of that time."""
     try:
         return first_id(moment + difference)
-    except (OverflowError, ValueError):  # outside of the years of a datetime, or before 1970
+    except OverflowError:  # outside of the years of a datetime
         return FIRST_ID if moment.year < 2000 else otherwise

@@ -10,18 +10,19 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 import structlog
 from django.db import DatabaseError, connection
 
-from tasks_app.audit.forget import forget
+from tasks_app.audit import forget as audit
 from tasks_app.lifecycle import PruneWalk, RetentionRule, take_turn
 from tasks_app.lifecycle.old_tasks import FIRST_ID
 from tasks_app.metrics.span import span
 from tasks_app.node.retrying import Retrying
+from tasks_app.operations import forget as operations
 from tasks_app.store import clock
 from tasks_app.store.current import store
 
@@ -82,7 +83,7 @@ class Retention:
     """The thread, for a node with this name."""
 
     def __init__(self, node: str, rules: Sequence[RetentionRule], audit_seconds: float | None) -> None:
-        """`audit_seconds`: how long a line of the audit log is kept; None: for ever."""
+        """`audit_seconds`: how long a line of the audit log is kept, and an operation after its end; None: for ever."""
         self._node, self._audit_seconds = node, audit_seconds
         #: Set by the thread that stops the node.
         self._stop = threading.Event()
@@ -137,7 +138,7 @@ class Retention:
         self._begun_at, self._removed = time.monotonic(), 0
         try:
             if all(self._look_for(rule, progress) for rule, progress in self._progress.items()):
-                self._look_for_audit_entries()
+                all(self._look_for_acts(forget) for forget in (audit.forget, operations.forget))
         finally:
             self._begun_at = None
         if self._removed:
@@ -160,13 +161,15 @@ class Retention:
             progress.whole_at = time.monotonic() + passed / MAX_WHOLE_SHARE
         return True
 
-    def _look_for_audit_entries(self) -> None:
+    def _look_for_acts(self, forget: Callable[[datetime, int], int]) -> bool:
+        """Remove what tells of old acts; False if it was cut short."""
         if self._audit_seconds is None:
-            return
+            return True
         before = clock.moment()[1] - timedelta(seconds=self._audit_seconds)
         while rows := (step := self._timed(lambda: forget(before, self._pace.rows))).rows:
             if not self._goes_on(rows, step.seconds):
-                return
+                return False
+        return True
 
     def _timed(self, step: Callable[[], int | None]) -> _Step:
         begun = time.monotonic()

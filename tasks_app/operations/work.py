@@ -5,13 +5,23 @@ from __future__ import annotations
 import time
 from uuid import UUID
 
+import structlog
+from django.db import DatabaseError
+
+from tasks_app.logs.log_once import REMINDER_SECONDS, LogOnce
 from tasks_app.models import Operation, OperationState
 from tasks_app.operations.step import step
+
+log = structlog.get_logger(__name__)
 
 #: Operations that a node works on in turns.
 MAX_IN_TURNS = 20
 #: Between the batches of an operation without a rate: as long as a batch took, within these bounds.
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.005, 0.5
+#: Between two looks for new operations while others wait for their next batch.
+LOOK_SECONDS = 1.0
+
+_log_once = LogOnce(REMINDER_SECONDS)
 
 
 def work(node: str) -> float | None:
@@ -20,12 +30,27 @@ def work(node: str) -> float | None:
     None: there is nothing to do here. Raises DatabaseError.
     """
     begun = time.monotonic()
-    running = Operation.objects.filter(state=OperationState.RUNNING).order_by("pk").values_list("pk", flat=True)
-    pauses = [pause for each in running[:MAX_IN_TURNS] if (pause := step(each, node)) is not None]
+    running = Operation.objects.filter(state=OperationState.RUNNING).values_list("pk", flat=True)
+    # By chance: in any other order many slow ones could keep one from its turn for ever.
+    turns = list(running.order_by("?")[:MAX_IN_TURNS])
+    pauses = [pause for each in turns if (pause := _turn(each, node)) is not None]
     if not pauses:
         return None
     took = time.monotonic() - begun
-    return max(min(pauses), min(max(took, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS))
+    return max(min(*pauses, LOOK_SECONDS), min(max(took, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS))
+
+
+def _turn(identity: UUID, node: str) -> float | None:
+    """A step, as `step` returns it. None also if it fails by more than the database: it stays running, and is tried
+    again at the next beat. It may be a newer version's, which this one does not understand."""
+    try:
+        return step(identity, node)
+    except DatabaseError:
+        raise
+    except Exception as error:
+        if _log_once.is_due(identity):
+            log.error("an operation cannot be worked off by this node", operation=str(identity), exc_info=error)
+        return None
 
 
 def work_until_over(identity: UUID, node: str, seconds: float) -> None:

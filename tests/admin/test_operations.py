@@ -43,12 +43,15 @@ def some_of_each() -> None:
             task(status, task_type=name, tags=["a", "b"] if name == "echo" else ["ab"], unique_key=f"{name} {status}")
         task("failed", task_type=name, failure_reason="oom", last_error="No ROOM left: 50% of _ it")
         task("failed", task_type=name, completed_at=timezone.now() - timedelta(hours=3), last_error="a room")
+        task("failed", task_type=name, failure_group=4711, last_error="one of a group")
+    task("completed", failure_group=4711)
 
 
 QUERIES = [
     "", "status=failed", "status=pending", "status=processing", "status=completed", "reason=oom", "type=echo",
     "created=day", "created=week", "failed=hour", "status=failed&type=prime&reason=oom&failed=day", "q=room",
     "q=room+left", "q=50%25", "q=_", "q=tag:a", "q=tag:a+tag:b", "q=tag:ab+room", "q=key:echo failed",
+    "group=4711", "group=4711&type=prime&failed=hour", "group=4712", "group=4711&q=room", "group=4711&status=pending",
     "status=pending&reason=oom", "q=key:prime pending&type=echo", "type=prime&q=room&failed=hour",
 ]  # fmt: skip
 

@@ -345,6 +345,19 @@ def test_a_viewer_cannot_probe_for_what_is_hidden(query: str) -> None:
         assert operator.get(f"{LIST}?{query}").context["cl"].result_count == 1
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_a_viewer_does_not_see_what_an_operation_looked_for_in_errors(role: str) -> None:
+    task("failed", last_error="secret-word secret-part")
+    operation = begun(words=("secret-word",), error="secret-part")
+    client = logged_in(in_role(role))
+    for address in ("", f"{operation.pk}/change/", f"{operation.pk}/json/"):
+        text = client.get(f"{OPERATIONS}{address}").text
+        if role == "viewer":
+            assert "secret" not in text
+        elif not address.endswith("json/"):
+            assert "secret-word" in text and "secret-part" in text
+
+
 def test_a_viewer_cannot_probe_the_details_of_the_log() -> None:
     secrets(task("failed"))
     viewer = logged_in(in_role("viewer"))

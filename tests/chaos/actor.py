@@ -4,9 +4,10 @@
     python3 -S -E -c TEXT-OF-THIS-FILE WITNESS container
 
 WITNESS is an existing file or FIFO. `do`: quick, slow (`seconds`), error (retryable), refuse (an error that is not),
-crash, mute (exits without a reply), hang, flood; twice (a second reply `gap` seconds after the first), early (a second
-reply when the next line is there but unread), late (a reply after `seconds`, near the timeout, and a second one). With
-`until`, it does so only in the attempts before that number.
+crash, mute (exits without a reply), hang, flood, chatter (a numbered line on stderr every `apart` seconds for
+`seconds`, and progress on stdout); twice (a second reply `gap` seconds after the first), early (a second reply when the
+next line is there but unread), late (a reply after `seconds`, near the timeout, and a second one). With `until`, it
+does so only in the attempts before that number.
 
 Every reply names its task in its result or error. Half of these handlers also send `task_id`, and all do that use
 Docker's attach: there nothing else keeps a second reply from the next task.
@@ -25,8 +26,9 @@ ATTACHED = len(sys.argv) > 2 and os.readlink("/proc/self/fd/0").startswith("pipe
 NAMES_TASKS = ATTACHED or random.random() < 0.5
 
 
-def report(what: str, task: dict) -> None:
+def report(what: str, task: dict, **more: int) -> None:
     entry = {
+        **more,
         "what": what,
         "task": task["task_id"],
         "attempt": task["attempt"],
@@ -78,6 +80,18 @@ def flood() -> None:
     sys.stderr.flush()
 
 
+def chatter(task: dict) -> None:
+    """Say lines, and tell the witness of each: one that is killed in between has said one more."""
+    data = task["task_data"]
+    count = round(data["seconds"] / data["apart"])
+    for number in range(count):
+        os.write(2, f"{task['task_id']} {task['attempt']} {number}\n".encode())
+        report("said", task, number=number)
+        if number % 5 == 0:
+            os.write(1, json.dumps({"progress": {"done": number, "total": count}}).encode() + b"\n")
+        time.sleep(data["apart"])
+
+
 for line in sys.stdin:
     task = json.loads(line)
     data = task["task_data"]
@@ -93,6 +107,8 @@ for line in sys.stdin:
         time.sleep(3600)
     elif do == "flood":
         flood()
+    elif do == "chatter":
+        chatter(task)
     if do == "error":
         fail(task, retryable=True)
     elif do == "refuse":

@@ -13,7 +13,8 @@ def acts(evidence: Evidence) -> dict[str, int]:
     """By effect."""
     found = Counter[str](
         {"cancelled while running": 0, "cancelled while pending": 0, "started after a delay": 0, "expired": 0,
-         "waits until the end": 0, "waits until the time was up": 0, "repeated posts": 0}
+         "waits until the end": 0, "waits until the time was up": 0, "repeated posts": 0,
+         "followed over cuts": 0, "followed over a lost attempt": 0}
     )  # fmt: skip
     found["moved by operations"] = sum(row["done"] for row in evidence.operations.values())
     for story in evidence.stories.values():
@@ -33,6 +34,10 @@ def _of(story: Story, evidence: Evidence) -> list[str]:
         names.append("expired")
     if story.attempts and due(story, evidence) is not None:
         names.append("started after a delay")
+    if story.has("cut"):
+        names.append("followed over cuts")
+    if story.has("follow") and story.said and any(one["outcome"] == "worker_lost" for one in story.attempts):
+        names.append("followed over a lost attempt")
     for line in story.lines:
         if line["what"] == "waited" and line["status"] is not None:
             names.append("waits until the end" if line["status"] in FINAL else "waits until the time was up")

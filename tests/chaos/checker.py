@@ -17,6 +17,7 @@ from tests.chaos.order import Claim, compared
 from tests.chaos.outages import OF_HANDLERS
 from tests.chaos.pairing import foreign, released_unread
 from tests.chaos.removed_rows import retention_faults
+from tests.chaos.streams import stream_faults
 from tests.chaos.times import delay_faults, expiry_faults
 from tests.chaos.waits import wait_faults
 
@@ -86,6 +87,7 @@ def _about(story: Story, lives: Lives | None, evidence: Evidence) -> Iterator[tu
     yield from (("unbegun", what) for what in released_unread(story, evidence))
     yield from (("cancelled", what) for what in cancel_faults(story, evidence))
     yield from (("waits", what) for what in wait_faults(story, evidence))
+    yield from (("streams", what) for what in stream_faults(story, evidence))
     yield from (("delayed", what) for what in delay_faults(story, evidence))
     yield from (("expired", what) for what in expiry_faults(story, evidence))
 

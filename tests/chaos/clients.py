@@ -1,4 +1,4 @@
-"""The load: clients in threads of their own, which together post at a rate."""
+"""The load: clients in threads of their own, which together post at a rate, and followers of running tasks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 from tests.chaos.call import Caller
 from tests.chaos.client import FIRST_ACTS, Client
 from tests.chaos.counts import Counts
+from tests.chaos.follower import Follower
 from tests.chaos.journal import Journal
 from tests.chaos.options import Options
 
@@ -33,6 +34,12 @@ class Clients:
             chance = random.Random(f"{options.seed} {k}")
             client = Client(caller, chance, journal, self._counts, numbers, options.handlers)
             self._threads.append(threading.Thread(target=self._run, args=(caller, client, chance)))
+        self._streams_over = threading.Event()
+        self._followers = []
+        for k in range(options.followers):
+            chance = random.Random(f"{options.seed} follower {k}")
+            follower = Follower(addresses, chance, journal, self._counts, numbers, self._stop, self._streams_over)
+            self._followers.append(threading.Thread(target=follower.run, name=f"follower-{k}"))
 
     @property
     def counts(self) -> dict[str, int]:
@@ -41,13 +48,23 @@ class Clients:
 
     def start(self) -> None:
         """Start all threads."""
-        for thread in self._threads:
+        for thread in [*self._threads, *self._followers]:
             thread.start()
 
     def stop(self) -> None:
-        """Stop all threads after their current call."""
+        """Stop all clients after their current call. Followers follow their tasks to the end."""
         self._stop.set()
         for thread in self._threads:
+            thread.join()
+
+    def following(self) -> int:
+        """How many followers have not seen the end of their task."""
+        return sum(thread.is_alive() for thread in self._followers)
+
+    def stop_following(self) -> None:
+        """Stop the followers, who then say that they gave up."""
+        self._streams_over.set()
+        for thread in self._followers:
             thread.join()
 
     def _run(self, caller: Caller, client: Client, chance: random.Random) -> None:

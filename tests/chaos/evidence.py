@@ -69,7 +69,8 @@ class Evidence:
             if task := line.get("task"):
                 of(task).lines.append(line)
         for event in self.events:
-            of(event.task).events.append(event)
+            story = of(event.task)
+            (story.said if event.what == "said" else story.events).append(event)
         for task in self.tasks:
             of(task)
         return stories
@@ -107,13 +108,14 @@ class Evidence:
 
 @dataclass
 class Story:
-    """Everything that is known of one task."""
+    """Everything that is known of one task. `said`: the lines of its log, by its handlers' reports."""
 
     task: str
     row: dict[str, Any] | None
     attempts: list[dict[str, Any]]
     lines: list[dict[str, Any]] = field(default_factory=list)
     events: list[HandlerEvent] = field(default_factory=list)
+    said: list[HandlerEvent] = field(default_factory=list)
 
     def has(self, what: str) -> bool:
         """Whether the journal has a line of this kind."""

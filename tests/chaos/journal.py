@@ -16,7 +16,9 @@ class Journal:
     `what`: `post` (about to be sent: `n`, `type`, `data`, what else it asks for), `accepted` (200: `n`, `task`; with a
     `key` also which try it was, and whether it said `replayed`), `refused` (4xx: `n`), `delete`, `redrive` and
     `cancel` (about to be sent), `deleted` (204), `redriven` and `cancelled` (200), `uncancelled` (409: it had ended),
-    `waited` (the answer to a call that waited, which was sent at `asked`), `seen` (a task object in a final status),
+    `waited` (the answer to a call that waited, which was sent at `asked`), `follow` (about to open the stream of a
+    task's events), `event` (one of them: `id`, `kind`, `data`), `cut` (the stream, by the client), `followed` (the
+    client is done with it: `over` is what ended it), `seen` (a task object in a final status),
     `unexpected` (a response that breaks the contract). A post, delete, redrive or cancel without a response may have
     been performed.
     """

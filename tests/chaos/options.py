@@ -30,6 +30,7 @@ class Options:
     webs: int = 2
     instances: int = 3
     clients: int = 6
+    followers: int = 3
     rate: float = 30.0
     apart: float = 4.0
     longest: float = 45.0

@@ -25,6 +25,8 @@ from tests.chaos.transaction_watch import TransactionWatch
 
 #: For nodes to take the turn of one that was killed, and to remove everything.
 RETENTION_SECONDS = 120.0
+#: For followers to see the end of their tasks, after that.
+STREAM_SECONDS = 30.0
 
 
 def run(options: Options, say: Callable[[str], None] = print) -> Report:
@@ -79,6 +81,9 @@ def _run(
     )
     times["seconds until every task had ended"] = round(time.monotonic() - calm, 1)
     found += within(scene.full, 10.0, "full", lambda: f"not every slot is warm with nothing to do: {scene.slots()}")
+    left_over = lambda: f"{clients.following()} followers have not seen the end of their tasks"  # noqa: E731
+    found += within(lambda: not clients.following(), STREAM_SECONDS, "streams", left_over)
+    clients.stop_following()
     if options.retention is not None:
         # All of it: what is removed between the reading of the metrics and of the rows would be counted in one alone.
         seconds = options.retention + RETENTION_SECONDS

@@ -9,16 +9,19 @@ import pytest
 from tests.chaos.checker import violations
 from tests.chaos.correct_acts import KEYED, add_acts
 from tests.chaos.correct_run import FINE, LIVES, TRIED, correct_run, line
+from tests.chaos.correct_streams import FOLLOWED, LINES, add_streams, log
 from tests.chaos.evidence import Evidence
 from tests.chaos.holds import GIVEN_BACK, started_after
+from tests.chaos.outages import Outages
 from tests.chaos.planted import INCOMPLETE, NOT_READ, Plant, begin_after_the_end, begin_twice, release
-from tests.chaos.planted_acts import PLANTED
+from tests.chaos.planted_streams import PLANTED, lose_more_than_the_last_second_of_a_lost_attempt, streamed
 
 
 @pytest.fixture
 def evidence() -> Evidence:
     run = correct_run()
     add_acts(run)
+    add_streams(run)
     return run
 
 
@@ -68,6 +71,26 @@ def test_an_attempt_that_was_given_back_unstarted_may_be_late(evidence: Evidence
 
 def test_starts_after_a_pause_are_counted(evidence: Evidence) -> None:
     assert (started_after(evidence, "pause"), started_after(evidence, "drain")) == (1, 0)
+
+
+def test_a_log_whose_live_events_were_removed_may_be_shown_again(evidence: Evidence) -> None:
+    again = log(56.0 + 61.0, 1, 500_000_000, *range(LINES), again=True)
+    evidence.journal.insert(evidence.journal.index(streamed(evidence, "1.1000000000")), again)
+    assert violations(evidence) == []
+
+
+def test_a_stream_of_a_task_that_was_removed_may_end_anywhere(evidence: Evidence) -> None:
+    evidence.tasks[FOLLOWED]["removed_at"] = 70.0
+    e = replace(evidence, retention=5.0)
+    e.journal.remove(streamed(e, "2.1"))
+    streamed(e, "2.1000000051")["data"] = {"status": None, "attempts": None, "failure_reason": None, "error": "gone"}
+    assert [each for each in violations(e) if each.rule == "streams"] == []
+
+
+def test_lines_of_a_lost_attempt_may_be_lost_while_its_node_stood_still(evidence: Evidence) -> None:
+    lose_more_than_the_last_second_of_a_lost_attempt(evidence)
+    assert [each.rule for each in violations(evidence)] == ["streams"]
+    assert violations(replace(evidence, outages=Outages([("node.freeze", 51.5, 55.0)]))) == []
 
 
 def test_a_deleted_task_is_not_missing(evidence: Evidence) -> None:

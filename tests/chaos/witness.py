@@ -11,9 +11,9 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class HandlerEvent:
-    """A start or an end of an execution, or a second reply (`again`).
+    """A start or an end of an execution, a second reply (`again`), or a line of its log (`said`).
 
-    `at`: seconds of the wall clock; `process`: host or container, and pid.
+    `at`: seconds of the wall clock; `process`: host or container, and pid; `number`: of the line, from 0.
     """
 
     what: str
@@ -21,6 +21,7 @@ class HandlerEvent:
     attempt: int
     at: float
     process: str
+    number: int | None = None
 
 
 class Witness:

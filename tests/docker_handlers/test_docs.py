@@ -130,7 +130,9 @@ def test_the_lines_of_the_protocol_are_json() -> None:
     (request, *replies) = [json.loads(line) for text in blocks("json") for line in text.splitlines()]
     assert set(request) == {"task_id", "task_type", "task_data", "attempt"}
     kinds: list[dict[str, Any]] = replies
-    assert [set(reply) for reply in kinds] == [{"status", "result"}, {"status", "error", "retryable"}]
+    assert [set(reply) for reply in kinds] == [
+        {"status", "result"}, {"status", "error", "retryable"}, {"progress"}, {"progress", "message"}
+    ]  # fmt: skip
 
 
 def test_the_web_process_does_not_import_docker() -> None:

@@ -77,6 +77,8 @@ def test_each_condition_and_each_recovery_is_told_once(server: Postgres, daemon:
 
     for node in nodes[:2]:
         node.kill()
+    # A message whose delivery is not recorded when the server stops is sent again.
+    until(lambda: not daemon.rows("SELECT key FROM taskdaemon_alert WHERE firing AND NOT told"), PATIENCE)
     server.freeze()
     begun = time.monotonic()
     until_told(receiver, "database_unreachable", ("firing", None))

@@ -17,6 +17,8 @@ from tasks_app.api.moments import moment_of
 #: The handlers' own limits.
 MAX_TIMEOUT, MAX_RETRIES = 30, 3
 MAX_SECONDS, MAX_METADATA_BYTES = 31_536_000, 4096
+#: The statuses of the tasks that an operation changes.
+FITTING = {"cancel": "pending,processing", "redrive": "failed"}
 
 
 @schemathesis.hook
@@ -43,6 +45,9 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         return
     if case.headers and "Idempotency-Key" in case.headers:
         case.headers["Idempotency-Key"] = str(uuid4())
+    if isinstance(case.body, dict):
+        _pause(case.body)
+        _operation(case.operation.path.rpartition("/")[2], case.body)
     tasks = case.body.get("tasks") if isinstance(case.body, dict) else None
     for task in (case.body, *tasks) if isinstance(tasks, list) else (case.body,):
         if isinstance(task, dict):
@@ -58,9 +63,29 @@ def _cancel(case: Any, kwargs: Any) -> None:
         urllib.request.urlopen(urllib.request.Request(address, b"", headers), timeout=10).close()
 
 
+def _pause(body: dict[str, Any]) -> None:
+    """The end of a pause that has passed, or is given twice."""
+    if body.get("until") is not None:
+        body["until"] = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        body.pop("for", None)
+
+
+def _operation(verb: str, body: dict[str, Any]) -> None:
+    """Conditions that no task fulfils on which the verb acts."""
+    _integers(body)
+    wanted = body.get("filter")
+    if not isinstance(wanted, dict):
+        return
+    _integers(wanted)
+    if verb in FITTING:
+        wanted["status"] = FITTING[verb]
+    if verb == "cancel":
+        wanted.pop("failure_reason", None)
+
+
 def _integers(task: dict[str, Any]) -> None:
     """Numbers such as 97.0, which JSON Schema takes for integers."""
-    for name in ("priority", "max_retries"):
+    for name in ("priority", "max_retries", "limit", "priority_min", "priority_max"):
         if isinstance(number := task.get(name), float) and number.is_integer():
             task[name] = int(number)
 

@@ -50,6 +50,15 @@ def test_every_method_of_every_call_needs_a_scope() -> None:
             assert methods == set(view.scopes), route
 
 
+@pytest.mark.parametrize("verb", ["redrive", "cancel", "delete"])
+@pytest.mark.parametrize("dry_run", ["true", "false"])
+def test_a_key_that_may_not_read_cannot_find_out_what_is_in_errors(verb: str, dry_run: str) -> None:
+    path, body = f"/api/tasks/{verb}", f'{{"filter": {{"error": "x"}}, "dry_run": {dry_run}}}'
+    refused = Holder(scopes=["operate"]).ask("POST", path, body)
+    assert (refused.status_code, refused.json()["error"]) == (403, "this API key lacks the scope tasks:read")
+    assert Holder("reads", scopes=["operate", "tasks:read"]).ask("POST", path, body).status_code in (200, 202)
+
+
 @pytest.mark.parametrize(
     "path", ["/api/tasks", *(f"/api/tasks/{MISSING}{each}" for each in ("", "/events")), "/metrics"]
 )

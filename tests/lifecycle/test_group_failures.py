@@ -10,13 +10,14 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.lifecycle import batches, cancel, delete, group_failures, redrive, remove_old_groups, settle
+from tasks_app.lifecycle import batches, cancel, delete, group_failures, prune, redrive, remove_old_groups, settle
 from tasks_app.lifecycle.fingerprint import fingerprint, normalised
 from tasks_app.lifecycle.group_failures import KEEP_DAYS, MAX_GROUPS_PER_HANDLER, MAX_HOURS, hour_of
 from tasks_app.models import Deployment, FailureGroup, Task, UngroupedFailure
 from tasks_app.models.failure_group import OTHER
 from tests.admin.rows import task as stored
 from tests.lifecycle.kit import NO_RETRY, failure, row, running, submitted, success, together
+from tests.lifecycle.test_prune import aged
 from tests.store.kit import undone
 
 pytestmark = pytest.mark.django_db
@@ -229,3 +230,14 @@ def test_nodes_and_operators_that_meet_count_each_failure_once() -> None:
     group_failures()
     assert counts() == {"error a": 20, "error b": 20}
     assert Task.objects.ungrouped().count() == 0
+
+
+def test_failures_that_are_removed_before_they_are_counted_are_counted() -> None:
+    aged(fail("row 1").pk, timedelta(hours=1))
+    aged(fail("row 2").pk, timedelta(days=KEEP_DAYS + 1))
+    fail("row 3")
+    assert list(prune("failed", NOW - timedelta(minutes=30))) == [2]
+    # Not those that are not counted if they stay, either.
+    assert UngroupedFailure.objects.count() == 1
+    group_failures()
+    assert counts() == {"row <n>": 2}

@@ -14,11 +14,14 @@ from django.utils import timezone
 
 from tasks_app.audit.actor import Actor
 from tasks_app.audit.record import record
+from tasks_app.db.first_id import first_id
+from tasks_app.handlers.durations import MAX_RETENTION_SECONDS
 from tasks_app.lifecycle import PruneWalk, RetentionRule, take_turn
-from tasks_app.models import AuditEntry, Task
+from tasks_app.models import AuditEntry, Operation, Task
 from tasks_app.node import retention
 from tasks_app.node.retention import MAX_STEP_TASKS, PAUSE_FACTOR, Pace, Retention
 from tests.lifecycle.test_prune import ended
+from tests.operations.kit import begun
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -59,6 +62,13 @@ def test_a_look_removes_what_is_old_by_each_rule() -> None:
     assert set(Task.objects.values_list("pk", flat=True)) == kept
 
 
+def test_the_longest_retention_reaches_back_beyond_the_first_possible_id() -> None:
+    ended("completed", 1.1 * DAY)
+    longest = RetentionRule("completed", MAX_RETENTION_SECONDS)
+    assert Retention("one", [longest], MAX_RETENTION_SECONDS).look() == 0
+    assert longest.old(timezone.now()).counted().total() == 0
+
+
 def test_a_node_without_the_turn_removes_nothing() -> None:
     old = ended("completed", 2 * DAY)
     take_turn(retention.TURN, "another", 60.0)
@@ -76,6 +86,21 @@ def test_what_ended_late_is_found_by_a_later_walk_from_the_first_task_on(monkeyp
     Task.objects.filter(pk=late).update(completed_at=timezone.now() - 2 * DAY)
     assert node.look() == 0, "the next walk begins where this one ended"
     assert Retention("one", RULES, None).look() == 1
+
+
+def test_operations_are_removed_as_long_after_their_end_as_lines_of_the_audit_log() -> None:
+    long_ago = timezone.now() - 9 * DAY
+    operations = [begun(statuses=frozenset({"failed"})) for _ in range(4)]
+    old, late, running, new = (each.pk for each in operations)
+    for identity, ended_at in ((old, long_ago), (late, timezone.now()), (running, None)):
+        moved = UUID(int=first_id(long_ago).int + identity.int % (1 << 80))
+        state = "running" if ended_at is None else "completed"
+        Operation.objects.filter(pk=identity).update(id=moved, created_at=long_ago, state=state, ended_at=ended_at)
+    Operation.objects.filter(pk=new).update(state="completed", ended_at=timezone.now())
+    Retention("one", [], 8 * 86_400.0).look()
+    assert Operation.objects.count() == 3 and not Operation.objects.filter(ended_at=long_ago).exists()
+    Retention("one", [], None).look()
+    assert Operation.objects.count() == 3
 
 
 def test_lines_of_the_audit_log_are_removed_after_their_time() -> None:

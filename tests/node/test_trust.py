@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from django.db import OperationalError
@@ -21,9 +21,8 @@ from tasks_app.node.availability import RENEWAL_SECONDS, TRUST_SECONDS, Availabi
 from tasks_app.node.heartbeat import BEAT_SECONDS, CLOCK_STEP_SECONDS, Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.on_hold import TypesOnHold
-from tasks_app.runner.slot import Slot
 from tasks_app.store import clock
-from tests.node.test_in_flight import claimed
+from tests.node.test_in_flight import begin, claimed
 
 
 class Beats:
@@ -80,6 +79,7 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
     monkeypatch.setattr(module, "maintain", set)
     monkeypatch.setattr(found.heartbeat, "_take_over", lambda others, leases: None)
     monkeypatch.setattr(f"{module.__name__}.local_counters.process.flush", lambda: None)
+    monkeypatch.setattr(found.heartbeat._failure_groups, "maintain", lambda: None)
     return found
 
 
@@ -167,7 +167,7 @@ def test_a_node_updates_its_row_three_times_before_it_counts_as_silent_however_l
 def test_only_leases_that_the_database_renewed_last_longer(beats: Beats, monkeypatch: pytest.MonkeyPatch) -> None:
     kept, locked = claimed("kept"), claimed("locked")
     for task in (kept, locked):
-        beats.in_flight.begin(task, cast(Slot, None), beats.now)
+        begin(beats.in_flight, task, beats.now)
     monkeypatch.setattr(module, "renew", lambda *_: {("kept", 1)})
     monkeypatch.setattr(module, "held", lambda *_: {("kept", 1), ("locked", 1)})
     beats.each_second(1)

@@ -14,6 +14,7 @@ from tasks_app.models import Attempt, AuditEntry, Operation, OutcomeKind, Task
 from tasks_app.operations import abort, work_until_over
 from tasks_app.operations import work as work_of
 from tasks_app.operations.step import LEASE_SECONDS, step
+from tasks_app.operations.work import MAX_IN_TURNS
 from tasks_app.process import fail_points
 from tasks_app.store.current import store
 from tasks_app.store.transactions import writing
@@ -347,3 +348,27 @@ def test_the_running_operations_are_found_without_reading_those_that_are_over() 
     over(operation)
     assert not store().due_work("node-1", full=True).operations
     assert connection.in_atomic_block
+
+
+def test_an_operation_that_this_version_does_not_understand_stops_no_other_and_no_node() -> None:
+    ids = tasks(2)
+    newer, other = begun(ids=frozenset(ids[:1])), begun(ids=frozenset(ids[1:]))
+    Operation.objects.filter(pk=newer.pk).update(filter={"statuses": ["failed"], "phase_of_the_moon": "full"})
+    while work_of("node-1") is not None:
+        pass
+    assert (now(newer).state, now(other).state) == ("running", "completed")
+    assert statuses(ids) == ["failed", "pending"]
+    assert abort(newer.pk, ADA) and "other 1 are as they were" in now(newer).sentence
+
+
+def test_slow_operations_keep_no_other_waiting() -> None:
+    for _ in range(MAX_IN_TURNS + 2):
+        begun(ids=frozenset(tasks(2)), rate=0.01)
+    ids = tasks(1)
+    other = begun(ids=frozenset(ids))
+    rounds = 0
+    while now(other).state == "running":
+        pause, rounds = work_of("node-1"), rounds + 1
+        # A node does not sleep until the next task of a slow one: it would not see a new operation.
+        assert pause is not None and pause <= 1.0 and rounds < 1000
+    assert statuses(ids) == ["pending"]
