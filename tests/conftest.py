@@ -31,6 +31,7 @@ TESTS = Path(__file__).parent
 DATABASE, DEPLOYMENT = {"db", "transactional_db", "django_db_setup"}, "migrated"
 #: Deployments for which the embedded leg is enough (see bin/test.py), and why.
 ONE_LEG = {
+    "browser/test_walk.py": "what pages look like",
     "faults/test_alerts.py": "on a server of its own",
     "faults/test_engine.py": "what becomes of an engine",
     "faults/test_hostile_messages.py": "on each broker in turn",
@@ -57,6 +58,7 @@ ONE_LEG = {
 }
 #: Deployments that need no other broker than Redis and the embedded transport (see bin/test.py), and why.
 ONE_BROKER = {
+    "browser/test_operator.py": "pages, and rows of tasks",
     "metrics/test_kills.py": "counts in the database",
     "system/test_attempts.py": "rows of attempts",
     "system/test_follow.py": "web servers that ask the database",
