@@ -134,8 +134,10 @@ class AuditAdmin(ReadOnlyAdmin):
 
     @admin.display(description="details")
     def shown_details(self, entry: AuditEntry) -> str:
-        """The details that are set, shortened, as in `rate: 5.0, canary: 1`."""
-        given = {name: value for name, value in entry.details.items() if value is not None} if entry.details else {}
+        """The details that are set, shortened, by name, as in `canary: 1, rate: 5.0`."""
+        given = (
+            {name: value for name, value in sorted(entry.details.items()) if value is not None} if entry.details else {}
+        )
         return line(
             ", ".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in given.items()), MAX_DETAIL_CHARS
         )

@@ -220,7 +220,11 @@ def test_hostile_names_and_texts_are_text(admin: Client) -> None:
             assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
 
 
-def test_the_dashboard_names_handlers_without_slots_beside_no_problems(admin: Client) -> None:
+def test_the_dashboard_names_handlers_without_slots_beside_no_problems(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Those of this process, which may have met some in other tests.
+    monkeypatch.setattr("tasks_app.admin.dashboard.problems", lambda reading: [])
     node("one", pools={"prime": {"slots": 1, "warm": 1, "problem": None}})
     submit("prime")
     cancel(submit("echo"))

@@ -144,7 +144,7 @@ def test_a_line_tells_its_details_in_words_and_leads_to_the_operation_or_the_tas
         details={"operation": True, "filter": {"statuses": ["failed"], "type": "echo"}, "rate": 5, "limit": None},
     )
     text = admin.get(LOG).text
-    assert "operation: yes, filter: statuses failed and type echo, rate: 5</td>" in text
+    assert "filter: statuses failed and type echo, operation: yes, rate: 5</td>" in text
     assert f"/admin/tasks_app/operation/{of}/change/" in text and f"/task/{of}" not in text
     AuditEntry.objects.update(details={})
     assert f"/admin/tasks_app/task/{of}/change/" in admin.get(LOG).text

@@ -66,7 +66,8 @@ def test_the_owners_lines_work_with_a_key_and_without_one_nothing_does(deploymen
     for path in ("/api/tasks", "/api/metrics", "/metrics"):
         assert with_key(f"curl http://localhost:8080{path}", code=True) == "200"
         assert without(f"curl http://localhost:8080{path}", code=True) == "401"
-    assert '"status":"healthy"' in without("curl http://localhost:8080/health")
+    # Its handlers' first containers may still be starting.
+    until(lambda: '"status":"healthy"' in without("curl http://localhost:8080/health"))
     assert deployment.until_final(task)["result"]["handled_by"] == "background"
 
 

@@ -38,7 +38,7 @@ def test_pause_and_resume_say_what_they_did_and_record_it_as_the_system_account(
 
 @pytest.mark.parametrize("length", ["2", "2x", "0s", "-1h", "366d", "2h30m", "", "٣h"])
 def test_a_bad_length_is_refused(length: str) -> None:
-    with pytest.raises(CommandError, match="must be a number and s, m, h or d, as in 2h"):
+    with pytest.raises(CommandError, match="must be a number and s, m, h, d or w, as in 2h"):
         run("pause", "echo", f"--for={length}")
     assert not HandlerPause.objects.exists()
 

@@ -28,6 +28,7 @@ TABLE = FailureGroup._meta.db_table
 def beating(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BeatingNode:
     """A node that trusts silence, and counts at each beat."""
     Deployment.objects.get_or_create(defaults={"id": uuid4()})
+    FailureGroup.objects.all().delete()
     for place, name in ((module, "PAUSE_SECONDS"), (module, "RETRY_SECONDS"), (side_job, "FAULT_PAUSE_SECONDS")):
         monkeypatch.setattr(place, name, 0.0)
     monkeypatch.setattr(module, "MAX_SHARE", 1.0)
