@@ -146,7 +146,7 @@ class AuditAdmin(ReadOnlyAdmin):
 def _shown(value: Any) -> str:
     """A value as people write it."""
     if isinstance(value, dict):
-        return " and ".join(f"{name.replace('_', ' ')} {_shown(one)}" for name, one in value.items())
+        return " and ".join(f"{name.replace('_', ' ')} {_shown(one)}" for name, one in sorted(value.items()))
     if isinstance(value, list):
         return ", ".join(map(_shown, value))
     if isinstance(value, bool):
