@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.chaos.checker import violations
-from tests.chaos.correct_acts import KEYED, add_acts
+from tests.chaos.correct_acts import DELAYED, KEYED, add_acts
 from tests.chaos.correct_run import FINE, LIVES, TRIED, correct_run, line
 from tests.chaos.correct_streams import FOLLOWED, LINES, add_streams, log
 from tests.chaos.evidence import Evidence
@@ -124,3 +124,11 @@ def test_a_task_that_was_kept_long_enough_may_be_removed(evidence: Evidence) -> 
         "deleted": 1, "stored": {"pending": 0, "processing": 0, "completed": 1, "failed": 1},
     }  # fmt: skip
     assert violations(e) == []
+
+
+def test_a_wait_for_a_task_that_was_removed_is_answered_without_it(evidence: Evidence) -> None:
+    waited = next(each for each in evidence.journal if each["what"] == "waited" and each["status"] == "completed")
+    waited["status"] = None
+    for removed_at, rules in ((waited["at"] + 1.0, {"waits"}), (waited["at"] - 0.01, set())):
+        evidence.tasks[DELAYED]["removed_at"] = removed_at
+        assert {each.rule for each in violations(evidence)} & {"waits"} == rules

@@ -22,6 +22,8 @@ def wait_faults(story: Story, evidence: Evidence) -> Iterator[str]:
         if line["what"] != "waited":
             continue
         asked, at, status = line["asked"], line["at"], line["status"]
+        if status is None and row.get("removed_at", at) < at:
+            continue  # removed by retention: there is nothing to wait for
         what = (
             f"was waited for by a {line['call']} for {line['seconds']} s, which was answered after {at - asked:.1f} s"
         )
