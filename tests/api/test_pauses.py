@@ -96,7 +96,8 @@ def test_a_pause_is_a_problem_of_a_healthy_system_and_a_number_in_the_metrics(ap
     health = api.get("/health")
     assert (health.status_code, health.json()["status"]) == (200, "healthy")
     since = f"{HandlerPause.objects.get().paused_at:%Y-%m-%d %H:%M:%S} UTC"
-    assert health.json()["problems"] == [
+    # The broker of this process may have met another test's empty tables.
+    assert [each for each in health.json()["problems"] if not each.startswith("the broker ")] == [
         f"handler 'echo' is paused by (no API key) since {since}, until 2100-01-31 09:00:00 UTC; 2 tasks wait"
     ]
     metrics = api.get("/metrics").content.decode()
