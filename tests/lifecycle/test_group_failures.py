@@ -10,12 +10,23 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.lifecycle import cancel, delete, group_failures, prune, redrive, remove_old_groups, settle
+from tasks_app.lifecycle import (
+    cancel,
+    delete,
+    delete_many,
+    group_failures,
+    prune,
+    redrive,
+    redrive_many,
+    remove_old_groups,
+    settle,
+)
 from tasks_app.lifecycle.fingerprint import fingerprint, normalised
 from tasks_app.lifecycle.group_failures import KEEP_DAYS, MAX_GROUPS_PER_HANDLER, MAX_HOURS, hour_of
 from tasks_app.models import Deployment, FailureGroup, Task, UngroupedFailure
 from tasks_app.models.failure_group import OTHER
 from tasks_app.store import batches
+from tasks_app.store.transactions import writing
 from tests.admin.rows import task as stored
 from tests.lifecycle.kit import NO_RETRY, failure, row, running, submitted, success, together
 from tests.lifecycle.test_prune import aged
@@ -112,6 +123,20 @@ def test_a_failure_counts_also_if_its_task_is_redriven_or_deleted_before() -> No
     assert row(again.pk).failure_group is None
     assert delete(again.pk), "a pending task leaves no failure"
     assert group_failures() == 0
+
+
+def test_acts_on_many_keep_failures_that_are_not_counted_yet_and_a_new_failure_counts_again() -> None:
+    counted, again, gone = fail("row 1"), fail("row 2"), fail("row 3")
+    with writing():
+        assert len(redrive_many([again])[0]) == 1
+        delete_many([gone])
+    assert group_failures() == 3
+    with writing():
+        assert len(redrive_many([row(counted.pk)])[0]) == 1
+    assert row(counted.pk).failure_group is None
+    assert cancel(counted.pk, "row 4")
+    assert group_failures() == 1
+    assert sorted(FailureGroup.objects.values_list("reason", "count")) == [("cancelled", 1), ("handler_error", 3)]
 
 
 def test_a_resolved_group_opens_again_when_a_newer_failure_comes() -> None:
