@@ -175,8 +175,8 @@ def test_the_events_of_a_deleted_task_are_gone(speaking: Daemon) -> None:
 
 
 def test_a_handler_that_prints_100_mb_costs_neither_the_nodes_memory_nor_the_table(speaking: Daemon) -> None:
-    task = speaking.post("speak", {"lines": 15, "pause": 0.1, "flood": 100})
-    assert speaking.until_final(task, timeout=120.0)["result"] == 15
+    task = speaking.post("speak", {"lines": 40, "pause": 0.1, "flood": 100})
+    assert speaking.until_final(task, timeout=120.0)["result"] == 40
     found = ended(speaking, task)
     texts = sum(len(body.get("text", "")) for _, body in found)
     cut = sum(body.get("cut", 0) for _, body in found)

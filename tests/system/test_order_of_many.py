@@ -93,4 +93,4 @@ def test_no_pair_is_taken_in_the_wrong_order(deployment: Callable[..., Daemon], 
     assert pairs.decided > TASKS // 3, "too few to tell"
     shares = claims.shares(found.values())
     assert len(shares) == one.nodes
-    assert min(shares.values()) >= TASKS / one.nodes / 4, shares
+    assert min(shares.values()) >= TASKS / one.nodes / 10, shares
