@@ -168,9 +168,13 @@ def test_with_another_broker_and_prometheus_it_goes_on_where_it_was(deployment: 
         what="a notification over RabbitMQ",
     )
     until(lambda: "problems" not in deployment.http.get("/health").json(), what="health")
-    (target,) = deployment.prometheus("targets")["activeTargets"]
-    assert target["scrapeUrl"] == "http://web:8080/metrics"
-    until(lambda: deployment.prometheus("targets")["activeTargets"][0]["health"] == "up", what="a scrape with the key")
+
+    def scraped() -> list[str]:
+        # Prometheus knows no target in its first seconds.
+        targets = deployment.prometheus("targets")["activeTargets"]
+        return [one["scrapeUrl"] for one in targets if one["health"] == "up"]
+
+    assert until(scraped, what="a scrape with the key") == ["http://web:8080/metrics"]
     (group,) = deployment.prometheus("rules")["groups"]
     assert "WorkersDie" in {rule["name"] for rule in group["rules"]}
 
