@@ -31,6 +31,8 @@ TESTS = Path(__file__).parent
 DATABASE, DEPLOYMENT = {"db", "transactional_db", "django_db_setup"}, "migrated"
 #: Deployments for which the embedded leg is enough (see bin/test.py), and why.
 ONE_LEG = {
+    "browser/test_activity.py": "what pages look like; what they read: tests/admin and tests/metrics",
+    "browser/test_operator.py": "what pages offer; what becomes of it: system/test_operations.py",
     "browser/test_walk.py": "what pages look like",
     "faults/test_alerts.py": "on a server of its own",
     "faults/test_engine.py": "what becomes of an engine",
@@ -41,6 +43,7 @@ ONE_LEG = {
     "faults/test_redis.py": "on a broker of its own",
     "faults/test_sqlite.py": "on SQLite",
     "system/test_follower.py": "what the tests check with",
+    "system/test_live.py": "pages, and processes; the rows: node/test_live_log.py and store/test_live_events.py",
     "system/test_log_fields.py": "the log lines of one process",
     "system/test_logs_command.py": "a client of the API",
     "system/test_notifications.py": "on each broker in turn, and what becomes of the sockets' files",
@@ -58,13 +61,15 @@ ONE_LEG = {
 }
 #: Deployments that need no other broker than Redis and the embedded transport (see bin/test.py), and why.
 ONE_BROKER = {
-    "browser/test_operator.py": "pages, and rows of tasks",
     "metrics/test_kills.py": "counts in the database",
     "system/test_attempts.py": "rows of attempts",
     "system/test_follow.py": "web servers that ask the database",
     "system/test_idempotency.py": "keys in the database",
-    "system/test_live.py": "rows of what handlers say",
+    "system/test_lost_node.py": "leases in the database",
+    "system/test_operations.py": "rows of operations and tasks",
     "system/test_order.py": "the order in which the database gives tasks",
+    "system/test_stopping.py": "signals to handlers",
+    "system/test_up_ends.py": "signals to processes",
     "system/test_up_replaced.py": "web servers behind a proxy",
     "system/test_waiting.py": "web servers that ask the database",
 }
@@ -181,11 +186,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if of[item]:
             item.add_marker(pytest.mark.long)
+        if _place(item.path) in ONE_LEG:
+            continue
         asks = set(getattr(item, "fixturenames", ()))
         marked = item.get_closest_marker("database") or item.get_closest_marker("system")
         if asks & DATABASE or item.get_closest_marker("django_db"):
             item.add_marker(pytest.mark.database)
-        elif DEPLOYMENT in asks and not marked and _place(item.path) not in ONE_LEG:
+        elif DEPLOYMENT in asks and not marked:
             item.add_marker(pytest.mark.system)
         if _place(item.path) in ONE_BROKER:
             item.add_marker(pytest.mark.one_broker)

@@ -7,8 +7,6 @@ from playwright.sync_api import Locator, expect
 
 from tests.browser.conftest import THEMES, WIDTHS, Open, Opened, Theme
 
-pytestmark = pytest.mark.database
-
 PAGE = "/admin/activity/"
 PICTURES = ("outcomes", "queue", "oldest", "wait", "run", "slots", "runs")
 #: The number of coloured pixels of a canvas: axes are grey.

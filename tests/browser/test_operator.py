@@ -19,7 +19,7 @@ from tests.browser.deployed import PASSWORD
 from tests.browser.pages import LIST
 from tests.system.conftest import deployments
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("walk")]
+pytestmark = pytest.mark.xdist_group("walk")
 
 TASKS = LIST.format("task")
 #: How many a bulk redrive has, and how many it moves a second until it is aborted.

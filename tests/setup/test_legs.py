@@ -23,6 +23,7 @@ def collected(chosen: str) -> set[str]:
         chosen,
         "tests/keys/test_keys.py",
         "tests/system",
+        "tests/browser",
     ]
     said = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=100)
     return {line.removeprefix("tests/").partition("[")[0] for line in said.stdout.splitlines() if "::" in line}
@@ -33,8 +34,9 @@ def test_what_touches_the_database_or_starts_a_deployment_runs_on_servers_withou
     assert "keys/test_keys.py::test_a_key_is_shown_once_by_itself_and_stored_as_a_hash" in on_redis
     left_out = {test for test in everything - on_redis if test.startswith("system/")}
     assert {test.partition("::")[0] for test in left_out} <= conftest.ONE_LEG.keys()
+    assert not {test.partition("::")[0] for test in on_redis} & conftest.ONE_LEG.keys()
     on_rabbitmq = collected("system and not one_broker")
-    assert "system/test_up_ends.py::test_while_it_drains_nothing_new_is_taken" in on_rabbitmq
+    assert "system/test_rolling.py::test_sigquit_gives_back_what_runs_at_once" in on_rabbitmq
     assert not any(test.startswith("keys/test_keys.py") for test in on_rabbitmq)
     assert not {test.partition("::")[0] for test in on_rabbitmq} & conftest.ONE_BROKER.keys()
 

@@ -18,7 +18,7 @@ from testkit.process import of_home, until
 from testkit.stores import Store
 from tests.system.conftest import deployments
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("live")]
+pytestmark = pytest.mark.xdist_group("live")
 
 SPEAKER = ACTOR.with_name("speaker.py")
 #: Bytes that a node may ever have had. It is under 80 MB at rest.
