@@ -13,7 +13,7 @@ from tasks_app.lifecycle.retry_decision import decide_result
 from tasks_app.metrics import counters
 from tasks_app.metrics.clock_steps import clock_steps
 from tasks_app.models import Attempt, OutcomeKind, Status
-from tasks_app.store.attempt_result import AttemptResult, RetryDecision, Settled
+from tasks_app.store.attempt_result import COMPLETED, AttemptResult, Settled
 from tasks_app.store.current import store
 from tasks_app.store.transactions import writing
 
@@ -76,24 +76,35 @@ def _count(node: str, kept: Sequence[Settled], dropped: Sequence[AttemptResult])
         counts[f"stale|{each.task.task_type}"] += 1
     clock_steps.check()
     now = time.monotonic()
+    groups: defaultdict[tuple[str, OutcomeKind], list[Settled]] = defaultdict(list)
     for result, decision in kept:
-        _count_kept(counts, result, decision, now)
+        groups[result.task.task_type, result.kind].append((result, decision))
+    for (name, kind), group in groups.items():
+        _count_group(counts, name, kind.value, group, now)
     return counts
 
 
-def _count_kept(counts: defaultdict[str, int], result: AttemptResult, decision: RetryDecision, now: float) -> None:
-    task, name, kind = result.task, result.task.task_type, result.kind.value
-    counts[f"attempts|{name}|{kind}"] += 1
-    if decision.status == Status.COMPLETED:
-        counts[f"completed|{name}"] += 1
-    elif decision.status == Status.FAILED:
-        counts[f"failed|{name}|{decision.reason}"] += 1
-    elif decision.spent:
-        counts[f"retried|{name}"] += 1
+def _count_group(counts: defaultdict[str, int], name: str, kind: str, group: Sequence[Settled], now: float) -> None:
+    """Count attempts of one handler that ended as one kind."""
+    waits, runs, overheads, completed = [], [], [], 0
+    for result, decision in group:
+        task = result.task
+        if decision is COMPLETED:
+            completed += 1
+        elif decision.status == Status.FAILED:
+            counts[f"failed|{name}|{decision.reason}"] += 1
+        elif decision.spent:
+            counts[f"retried|{name}"] += 1
+        if not clock_steps.affects(task.wait, task.sent_at):
+            waits.append(task.wait)
+        if result.seconds is not None:
+            runs.append(result.seconds)
+            if task.sent_at is not None:
+                overheads.append(now - task.sent_at - result.seconds - result.stopping)
+    counts[f"attempts|{name}|{kind}"] += len(group)
+    if completed:
+        counts[f"completed|{name}"] += completed
     labels = f"{name}|{kind}"
-    if not clock_steps.affects(task.wait, task.sent_at):
-        counters.observe(counts, "wait", labels, task.wait)
-    if result.seconds is not None:
-        counters.observe(counts, "run", labels, result.seconds)
-        if task.sent_at is not None:
-            counters.observe(counts, "over", labels, now - task.sent_at - result.seconds - result.stopping)
+    counters.observe(counts, "wait", labels, waits)
+    counters.observe(counts, "run", labels, runs)
+    counters.observe(counts, "over", labels, overheads)

@@ -50,7 +50,7 @@ class StdinPipe:
         return self._window
 
     def widen(self) -> None:
-        if self._window:
+        if self._window and not self._wide:
             try:
                 fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, WIDE_PIPE_BYTES)
                 self._wide = True
