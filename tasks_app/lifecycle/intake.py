@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from queue import Empty, SimpleQueue
 
+import structlog
 from django.db import InterfaceError, OperationalError, connection
 
 from tasks_app.lifecycle.submission import Submission, Submitted
@@ -21,11 +21,14 @@ from tasks_app.lifecycle.submit import insert, notify_for, submit_one
 from tasks_app.store.current import store
 from tasks_app.store.transactions import bare_writing, writing
 
+log = structlog.get_logger(__name__)
+
 #: A transaction that has so many tasks takes no further submission.
 MAX_TRANSACTION_TASKS = 1000
 
-#: The tasks of one call, and what comes of them once they are committed.
-Waiting = tuple[Submission, "Future[Submitted]"]
+#: Called with what came of a submission: its tasks once they are committed, or why it was not stored.
+Told = Callable[[Submitted | Exception], None]
+Waiting = tuple[Submission, Told]
 
 
 class Intake:
@@ -40,14 +43,20 @@ class Intake:
 
         Within a transaction of the caller's own, which cannot be shared, it is part of that.
         """
-        return submit_one(submission) if connection.in_atomic_block else self.submit_nowait(submission).result()
+        if connection.in_atomic_block:
+            return submit_one(submission)
+        told: SimpleQueue[Submitted | Exception] = SimpleQueue()
+        self.submit_nowait(submission, told.put)
+        if isinstance(outcome := told.get(), Exception):
+            raise outcome
+        return outcome
 
-    def submit_nowait(self, submission: Submission) -> Future[Submitted]:
+    def submit_nowait(self, submission: Submission, told: Told) -> None:
         """As `submit`, but for an event loop: in each of its tasks Django would make a connection of its own.
 
-        Callbacks run on the intake's threads. Raises RuntimeError if a thread cannot be started.
+        `told` is called on a thread of the intake. Raises RuntimeError if that cannot be started.
         """
-        return (self._plain if submission.plain else self._with_options).submit(submission)
+        (self._plain if submission.plain else self._with_options).submit(submission, told)
 
 
 class IntakeThread:
@@ -64,16 +73,14 @@ class IntakeThread:
         self._waiting: SimpleQueue[Waiting] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def submit(self, submission: Submission) -> Future[Submitted]:
+    def submit(self, submission: Submission, told: Told) -> None:
         """See `Intake.submit_nowait`."""
-        submitted: Future[Submitted] = Future()
         with self._lock:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 thread.start()
                 self._thread = thread
-        self._waiting.put((submission, submitted))
-        return submitted
+        self._waiting.put((submission, told))
 
     def _run(self) -> None:
         while True:
@@ -90,20 +97,17 @@ class IntakeThread:
         except (OperationalError, InterfaceError) as error:
             # The database is unavailable. Submissions that arrived meanwhile fail too: each would wait as long again.
             self._take_more(taken)
-            for _, submitted in taken:
-                submitted.set_exception(type(error)(*error.args))  # one each: each is raised on its own thread
+            for _, told in taken:
+                _tell(told, type(error)(*error.args))  # one each: each is raised on its own thread
         except Exception as error:
             if len(taken) == 1:
-                taken[0][1].set_exception(error)
+                _tell(taken[0][1], error)
             else:
                 _store_separately(taken)
         else:
             notify_for(stored.ready)
-            for (_, submitted), outcome in zip(taken, stored.outcomes, strict=True):
-                if isinstance(outcome, Exception):
-                    submitted.set_exception(outcome)
-                else:
-                    submitted.set_result(outcome)
+            for (_, told), outcome in zip(taken, stored.outcomes, strict=True):
+                _tell(told, outcome)
 
     def _take_more(self, taken: list[Waiting], max_tasks: float = float("inf")) -> None:
         """Add the oldest submissions that wait, until there are `max_tasks` tasks."""
@@ -129,13 +133,20 @@ def _insert_all(submissions: Sequence[Submission]) -> Stored:
 
 def _store_separately(waiting: list[Waiting]) -> None:
     """Store each in a transaction of its own, so that one caller's invalid data fails only that caller."""
-    for submission, submitted in waiting:
+    for submission, told in waiting:
         try:
-            outcome = submit_one(submission)
+            outcome: Submitted | Exception = submit_one(submission)
         except Exception as error:
-            submitted.set_exception(error)
-        else:
-            submitted.set_result(outcome)
+            outcome = error
+        _tell(told, outcome)
+
+
+def _tell(told: Told, outcome: Submitted | Exception) -> None:
+    """An error of one caller must not end the thread, or the other callers would wait for ever."""
+    try:
+        told(outcome)
+    except Exception:
+        log.exception("a caller could not be told of its task")
 
 
 intake = Intake()

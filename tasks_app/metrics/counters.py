@@ -20,8 +20,15 @@ BUCKETS = (
 )  # fmt: skip
 
 
-def observe(into: defaultdict[str, int], name: str, labels: str, seconds: Iterable[float]) -> None:
-    """Add observations of a histogram: 1 to the bucket of each, and all microseconds to the sum."""
+def observe(into: defaultdict[str, int], name: str, labels: str, seconds: float) -> None:
+    """Add one observation of a histogram: 1 to its bucket, and its microseconds to the sum."""
+    seconds = max(seconds, 0.0)
+    into[f"{name}|{labels}|le{bisect_left(BUCKETS, seconds)}"] += 1
+    into[f"{name}|{labels}|us"] += round(seconds * 1e6)
+
+
+def observe_all(into: defaultdict[str, int], name: str, labels: str, seconds: Iterable[float]) -> None:
+    """As `observe`, for each of many."""
     buckets: defaultdict[int, int] = defaultdict(int)
     total = 0
     for each in seconds:
@@ -29,11 +36,10 @@ def observe(into: defaultdict[str, int], name: str, labels: str, seconds: Iterab
             each = 0.0
         buckets[bisect_left(BUCKETS, each)] += 1
         total += round(each * 1e6)
-    if not buckets:
-        return
     for bucket, number in buckets.items():
         into[f"{name}|{labels}|le{bucket}"] += number
-    into[f"{name}|{labels}|us"] += total
+    if buckets:
+        into[f"{name}|{labels}|us"] += total
 
 
 def add(deltas: Counts) -> None:

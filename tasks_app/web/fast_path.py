@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import lru_cache, partial
 from typing import Any
 
@@ -67,11 +66,10 @@ class FastPath:
             return False
         submission, rate = admitted
         try:
-            submitted = intake.submit_nowait(submission)
+            intake.submit_nowait(submission, partial(self._answer, request, rate))
         except RuntimeError:  # the intake's thread cannot be started: the view's threads exist already
             backlog.release()
             return False
-        submitted.add_done_callback(partial(self._answer, request, rate))
         return True
 
     def _submission(self, request: Request) -> tuple[Submission, KeyRate | None] | None:
@@ -108,20 +106,18 @@ class FastPath:
             headers.get(name) is not None or name not in headers for name in ("authorization", "idempotency-key")
         )
 
-    def _answer(self, request: Request, rate: KeyRate | None, submitted: Future[Submitted]) -> None:
+    def _answer(self, request: Request, rate: KeyRate | None, outcome: Submitted | Exception) -> None:
         """Answer a request whose task was stored or refused. On the intake's thread."""
-        error = submitted.exception()
-        if isinstance(error, KeyReused) or (error is None and not submitted.result().stored):
+        if isinstance(outcome, KeyReused) or (isinstance(outcome, Submitted) and not outcome.stored):
             backlog.release()
         else:
             backlog.stored()
         try:
-            if error is None:
-                found = submitted.result()
-                status, body = 200, queued_body(found.ids[0], existing_of(found))
-                headers = [*self._headers, *((name.lower(), value) for name, value in queued_headers(found).items())]
+            if isinstance(outcome, Submitted):
+                status, body = 200, queued_body(outcome.ids[0], existing_of(outcome))
+                headers = [*self._headers, *((name.lower(), value) for name, value in queued_headers(outcome).items())]
             else:
-                failure = crash(error, "POST")
+                failure = crash(outcome, "POST")
                 status, body = failure.status_code, failure.content
                 # DRF, which adds Allow, does not answer a bug.
                 common = [pair for pair in self._headers if status != 500 or pair[0] != "allow"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
@@ -18,6 +19,7 @@ from tasks_app.lifecycle import (
     NewTask,
     Policy,
     Submission,
+    Submitted,
     TaskOptions,
     claim,
     settle,
@@ -117,8 +119,22 @@ def together(*calls: Callable[[], Any]) -> list[Any]:
     return results
 
 
+def submit_later(intake: Intake, submission: Submission) -> Future[Submitted]:
+    """A submission, and later what came of it."""
+    submitted: Future[Submitted] = Future()
+
+    def told(outcome: Submitted | Exception) -> None:
+        if isinstance(outcome, Exception):
+            submitted.set_exception(outcome)
+        else:
+            submitted.set_result(outcome)
+
+    intake.submit_nowait(submission, told)
+    return submitted
+
+
 def close(intake: Intake) -> None:
     """Close the connection of an intake's thread, which would keep the tests' database from being removed."""
     with patch.object(sys.modules[Intake.__module__], "notify_for", lambda _: connection.close()):
         for options in (None, TaskOptions()):
-            intake.submit_nowait(Submission([NewTask("echo", options=options)])).result(30)
+            intake.submit(Submission([NewTask("echo", options=options)]))

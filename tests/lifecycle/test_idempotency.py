@@ -31,7 +31,7 @@ from tasks_app.models import IdempotencyKey as Row
 from tasks_app.models import Task
 from tasks_app.store import batches
 from tasks_app.store.current import store
-from tests.lifecycle.kit import close, total
+from tests.lifecycle.kit import close, submit_later, total
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -113,9 +113,9 @@ def test_what_a_key_answers_includes_the_tasks_that_existed(mine: Intake) -> Non
 def test_requests_of_one_commit_with_one_key_are_one(mine: Intake) -> None:
     with store().writing():  # on PostgreSQL the reservation of the first waits, so the others join the second commit
         Row.objects.create(owner=0, key="first", fingerprint="f", task_ids=["x"], expires_at="2999-01-01T00:00Z")
-        waiting: list[Future[Submitted]] = [mine.submit_nowait(keyed("k", "echo"))]
-        waiting += [mine.submit_nowait(keyed("k", "echo")) for _ in range(5)]
-        waiting.append(mine.submit_nowait(keyed("k", "echo", fingerprint="other")))
+        waiting: list[Future[Submitted]] = [submit_later(mine, keyed("k", "echo"))]
+        waiting += [submit_later(mine, keyed("k", "echo")) for _ in range(5)]
+        waiting.append(submit_later(mine, keyed("k", "echo", fingerprint="other")))
     outcomes = [each.result(30) for each in waiting[:-1]]
     assert len({each.ids[0] for each in outcomes}) == 1
     assert sorted(each.replayed for each in outcomes) == [False] + [True] * 5
@@ -129,8 +129,8 @@ def test_a_plain_task_does_not_wait_for_a_key(mine: Intake) -> None:
         pytest.skip("one writer at a time")
     with store().writing():
         Row.objects.create(owner=0, key="k", fingerprint="f", task_ids=[], expires_at="2999-01-01T00:00Z")
-        held = mine.submit_nowait(keyed("k"))
-        assert mine.submit_nowait(Submission([NewTask("echo")])).result(30)
+        held = submit_later(mine, keyed("k"))
+        assert submit_later(mine, Submission([NewTask("echo")])).result(30)
         assert not held.done()
         Row.objects.update(task_ids=[str(UUID(int=7))])
     assert held.result(30) == Submitted([UUID(int=7)], None, replayed=True)
@@ -152,9 +152,9 @@ def test_transactions_with_the_same_keys_in_another_order_neither_deadlock_nor_f
             with store().writing():  # each thread waits for this key, so all other keys share its next commit
                 Row.objects.create(owner=0, key="held", fingerprint="f", task_ids=[], expires_at="2999-01-01T00:00Z")
                 for lane in lanes:
-                    lane.submit_nowait(keyed("held"))
+                    submit_later(lane, keyed("held"))
                 waiting = [
-                    {key: lane.submit_nowait(keyed(key, unique=name(key))) for key in order}
+                    {key: submit_later(lane, keyed(key, unique=name(key))) for key in order}
                     for lane, order in zip(lanes, orders, strict=True)
                 ]
                 Row.objects.filter(key="held").update(task_ids=[str(UUID(int=7))])
@@ -184,7 +184,7 @@ def test_a_key_whose_earlier_request_was_undone_is_new(mine: Intake) -> None:
     thread = threading.Thread(target=other)
     thread.start()
     assert begun.wait(30)
-    waiting = mine.submit_nowait(keyed("k"))
+    waiting = submit_later(mine, keyed("k"))
     end.set()
     thread.join()
     assert not waiting.result(30).replayed
@@ -217,7 +217,7 @@ def test_a_key_that_is_removed_between_insert_and_read_is_inserted_while_no_othe
 
     monkeypatch.setattr(module, "any_pair", removing)
     with store().writing():
-        submitted = [mine.submit_nowait(keyed(key)) for key in "ab"]
+        submitted = [submit_later(mine, keyed(key)) for key in "ab"]
     assert not any(each.result(30).replayed for each in submitted)
     assert Task.objects.count() == 4
     assert all(len(group) == 1 for group in groups[1:]), groups
@@ -225,6 +225,6 @@ def test_a_key_that_is_removed_between_insert_and_read_is_inserted_while_no_othe
 
 def test_positions_follow_the_order_of_the_requests_whatever_their_keys(mine: Intake) -> None:
     with store().writing():
-        submitted = [mine.submit_nowait(keyed(key)) for key in "dacb"]
+        submitted = [submit_later(mine, keyed(key)) for key in "dacb"]
     ids = [each.result(30).ids[0] for each in submitted]
     assert list(Task.objects.order_by("position").values_list("pk", flat=True)) == ids

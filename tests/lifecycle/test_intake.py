@@ -14,7 +14,7 @@ from django.db import OperationalError, connection, transaction
 from tasks_app.lifecycle import NewTask, Submission, submit
 from tasks_app.lifecycle.intake import Intake
 from tasks_app.models import Task
-from tests.lifecycle.kit import close, row, together, total
+from tests.lifecycle.kit import close, row, submit_later, together, total
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MODULE = sys.modules[Intake.__module__]
@@ -64,7 +64,7 @@ def test_submits_of_one_moment_share_a_commit_and_each_gets_its_own_ids(
     mine: Intake, stored: list[int], held: threading.Event
 ) -> None:
     calls = [[NewTask("echo", {"caller": n, "at": at}) for at in range(n % 3 + 1)] for n in range(8)]
-    submitted = [mine.submit_nowait(Submission(new)) for new in calls]
+    submitted = [submit_later(mine, Submission(new)) for new in calls]
     held.set()
     for new, result in zip(calls, submitted, strict=True):
         ids = result.result(30).ids
@@ -82,7 +82,7 @@ def test_submits_of_several_threads_are_stored_once(mine: Intake, stored: list[i
 
 
 def test_positions_follow_the_order_of_submission(mine: Intake) -> None:
-    ids = [each.result(30).ids[0] for each in [mine.submit_nowait(Submission([NewTask("echo")])) for _ in range(50)]]
+    ids = [each.result(30).ids[0] for each in [submit_later(mine, Submission([NewTask("echo")])) for _ in range(50)]]
     positions = [row(each).position for each in ids]
     assert positions == sorted(positions)
 
@@ -90,7 +90,7 @@ def test_positions_follow_the_order_of_submission(mine: Intake) -> None:
 def test_a_transaction_with_a_thousand_tasks_takes_no_further_submission(
     mine: Intake, stored: list[int], held: threading.Event
 ) -> None:
-    submitted = [mine.submit_nowait(Submission([NewTask("echo")] * 400)) for _ in range(5)]
+    submitted = [submit_later(mine, Submission([NewTask("echo")] * 400)) for _ in range(5)]
     held.set()
     for each in submitted:
         each.result(30)
@@ -98,8 +98,8 @@ def test_a_transaction_with_a_thousand_tasks_takes_no_further_submission(
 
 
 def test_invalid_data_of_one_caller_does_not_fail_the_others(mine: Intake, held: threading.Event) -> None:
-    good = [mine.submit_nowait(Submission([NewTask("echo")])) for _ in range(3)]
-    bad = mine.submit_nowait(Submission(invalid()))
+    good = [submit_later(mine, Submission([NewTask("echo")])) for _ in range(3)]
+    bad = submit_later(mine, Submission(invalid()))
     held.set()
     with pytest.raises(ValueError, match="JSON compliant"):
         bad.result(30)
@@ -117,7 +117,7 @@ def test_an_unavailable_database_fails_all_that_wait_and_a_later_submit_works(
 
     with monkeypatch.context() as away:
         away.setattr(MODULE, "insert", failing)
-        submitted = [mine.submit_nowait(Submission([NewTask("echo")] * 400)) for _ in range(6)]
+        submitted = [submit_later(mine, Submission([NewTask("echo")] * 400)) for _ in range(6)]
         held.set()
         for each in submitted:
             with pytest.raises(OperationalError, match="it is away"):
@@ -145,7 +145,7 @@ def test_a_notification_that_raises_after_the_commit_fails_no_caller_and_stores_
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(sys.modules[submit.__module__], "notify", broken)
-    submitted = [mine.submit_nowait(Submission([NewTask("echo")])) for _ in range(3)]
+    submitted = [submit_later(mine, Submission([NewTask("echo")])) for _ in range(3)]
     held.set()
     ids = {each.result(30).ids[0] for each in submitted}
     assert ids == set(Task.objects.values_list("pk", flat=True))
@@ -153,8 +153,17 @@ def test_a_notification_that_raises_after_the_commit_fails_no_caller_and_stores_
 
 def test_callbacks_run_after_the_commit_and_one_that_raises_affects_no_other(mine: Intake) -> None:
     known = threading.Event()
-    submitted = mine.submit_nowait(Submission([NewTask("echo")]))
+    submitted = submit_later(mine, Submission([NewTask("echo")]))
     submitted.add_done_callback(lambda _: 1 / 0)
-    mine.submit_nowait(Submission([NewTask("echo")])).add_done_callback(lambda _: known.set())
+    submit_later(mine, Submission([NewTask("echo")])).add_done_callback(lambda _: known.set())
     assert known.wait(30)
+    assert Task.objects.count() == 2
+
+
+def test_a_caller_that_cannot_be_told_does_not_keep_the_others_waiting(mine: Intake) -> None:
+    def gone(_: object) -> None:
+        raise OSError("its connection is closed")
+
+    mine.submit_nowait(Submission([NewTask("echo")]), gone)
+    assert mine.submit(Submission([NewTask("echo")])).ids
     assert Task.objects.count() == 2

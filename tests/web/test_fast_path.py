@@ -6,7 +6,7 @@ import math
 import re
 import sqlite3
 import threading
-from concurrent.futures import Future
+from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -305,15 +305,14 @@ def test_a_full_queue_takes_no_token_of_the_rate_limit(posting: Client, monkeypa
 def test_admitted_tasks_count_as_waiting(posting: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     read_backlog()
     posting.fast_path._env = conf.environment().model_copy(update={"max_queue": 3})
-    submitted: list[Future[Submitted]] = [Future() for _ in range(3)]
-    waiting = list(submitted)
+    waiting: list[Callable[[Submitted | Exception], None]] = []
     with monkeypatch.context() as slow:
-        slow.setattr(posting.intake, "submit_nowait", lambda new: waiting.pop())
+        slow.setattr(posting.intake, "submit_nowait", lambda _, told: waiting.append(told))
         assert [posting.takes() for _ in range(5)] == [True, True, True, False, False]
-        submitted.pop().set_exception(OperationalError("it is away"))
+        waiting.pop()(OperationalError("it is away"))
         assert not posting.takes()  # only the next reading of the backlog tells whether it was stored
-        while submitted:
-            submitted.pop().set_result(Submitted([uuid4()]))
+        while waiting:
+            waiting.pop()(Submitted([uuid4()]))
     backlog._read_due_at = math.inf
     assert not posting.takes()
     read_backlog()
