@@ -35,9 +35,11 @@ class Watcher:
     def _watch(self) -> None:
         last = 0
         with closing(self._deployment.connect()) as connection:
-            query = (
-                NEW_ATTEMPTS.replace("?", "%s") if isinstance(self._deployment.store, PostgreSQLStore) else NEW_ATTEMPTS
-            )
+            query = NEW_ATTEMPTS
+            if isinstance(self._deployment.store, PostgreSQLStore):
+                query = query.replace("?", "%s")
+                # A plan that is made while the table is small would read all of it at each poll.
+                connection.execute("SET enable_seqscan = off")
             over = False
             while not over:
                 over = self._over.wait(POLL_SECONDS)

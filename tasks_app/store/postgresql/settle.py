@@ -13,6 +13,8 @@ from tasks_app.store.attempt_result import Settled
 from tasks_app.store.postgresql.counters import add_counts
 from tasks_app.store.store import CountSettled
 
+# The planner expects 100 rows of `d`, a tenth of them after a LIMIT, and so one after two. Without them a plan that was
+# made while the table was small, which is kept until the table is analyzed, reads the whole table by its primary key.
 # coalesce() keeps the planner from the partial index of running tasks: that looks small but is full of dead entries,
 # which every settle would read. The time is read once for each task, or a pause of the server would give the task's row
 # and the attempt's different ones.
@@ -28,7 +30,8 @@ WITH d AS (
     due_at = CASE WHEN d.pause > 0 THEN d.moment + d.pause * interval '1 second' END,
     ready_at = CASE WHEN d.status = 'pending' AND d.pause = 0 THEN d.moment ELSE t.ready_at END,
     completed_at = CASE WHEN d.status <> 'pending' THEN d.moment END
-  FROM d WHERE t.id = d.id AND coalesce(t.status) = 'processing' AND t.attempts = d.number
+  FROM (SELECT * FROM (SELECT * FROM d LIMIT $4::int) AS tenth LIMIT $4::int) AS d
+  WHERE t.id = d.id AND coalesce(t.status) = 'processing' AND t.attempts = d.number
   RETURNING d.*, t.started_at
 ), tried AS (
   INSERT INTO taskdaemon_attempt (task_id, number, node, container, image, started_at, ended_at, outcome, error,
