@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from tasks_app.db.postgresql.prepared import prepared
+from tasks_app.store.postgresql.json_rows import json_rows
 
-PROMOTE = """
+PROMOTE = f"""
 UPDATE taskdaemon_task AS task
 SET due = NULL, due_at = NULL, ready_at = clock_timestamp(), place = coalesce(ready.place, task.place)
-FROM json_to_recordset($1::json) AS ready(id uuid, place bigint)
+FROM {json_rows("id uuid, place bigint", "ready")}
 WHERE task.id = ready.id AND coalesce(task.status) = 'pending' AND coalesce(task.due) IS NOT NULL
 """
 

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from tasks_app.db.postgresql.prepared import prepared
+from tasks_app.store.postgresql.json_rows import json_rows
 
 # coalesce() keeps the planner from the partial index of failed tasks: each task is read by its key.
-REDRIVE = """
+REDRIVE = f"""
 UPDATE taskdaemon_task AS task
 SET status = 'pending', place = again.place, retries = 0, failure_reason = NULL, failure_group = NULL,
   completed_at = NULL, due = NULL, due_at = NULL, expires_at = NULL, ready_at = clock_timestamp()
-FROM json_to_recordset($1::json) AS again(id uuid, place bigint)
+FROM {json_rows("id uuid, place bigint", "again")}
 WHERE task.id = again.id AND coalesce(task.status) = 'failed'
 RETURNING task.id
 """

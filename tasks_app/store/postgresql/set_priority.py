@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from tasks_app.db.postgresql.prepared import prepared
+from tasks_app.store.postgresql.json_rows import json_rows
 
-SET_PRIORITY = """
+SET_PRIORITY = f"""
 UPDATE taskdaemon_task AS task
 SET priority = $2::int, place = coalesce(changed.place, task.place)
-FROM json_to_recordset($1::json) AS changed(id uuid, place bigint)
+FROM {json_rows("id uuid, place bigint", "changed")}
 WHERE task.id = changed.id AND coalesce(task.status) = 'pending'
 RETURNING task.id
 """

@@ -11,18 +11,19 @@ from django.db import DataError, connection, transaction
 from tasks_app.db.postgresql.prepared import prepared
 from tasks_app.store.attempt_result import Settled
 from tasks_app.store.postgresql.counters import add_counts
+from tasks_app.store.postgresql.json_rows import json_rows
 from tasks_app.store.store import CountSettled
 
-# The planner expects 100 rows of `d`, a tenth of them after a LIMIT, and so one after two. Without them a plan that was
-# made while the table was small, which is kept until the table is analyzed, reads the whole table by its primary key.
+_COLUMNS = (
+    "id uuid, number int, status text, result text, error text, reason text, pause float8, spent int, outcome text,"
+    " container text, image text, exit_code int, oom bool, wait float8, seconds float8, out text, err text"
+)
 # coalesce() keeps the planner from the partial index of running tasks: that looks small but is full of dead entries,
 # which every settle would read. The time is read once for each task, or a pause of the server would give the task's row
 # and the attempt's different ones.
-_SETTLE = """
+_SETTLE = f"""
 WITH d AS (
-  SELECT d.*, clock_timestamp() AS moment FROM json_to_recordset($1::json) AS d(id uuid, number int, status text,
-    result text, error text, reason text, pause float8, spent int, outcome text, container text, image text,
-    exit_code int, oom bool, wait float8, seconds float8, out text, err text)
+  SELECT d.*, clock_timestamp() AS moment FROM {json_rows(_COLUMNS, "d", count="$4::int")}
 ), kept AS (
   UPDATE taskdaemon_task AS t SET status = d.status, result = d.result::jsonb, failure_reason = d.reason,
     last_error = coalesce(d.error, t.last_error), retries = t.retries + d.spent, node = NULL, lease = NULL,
@@ -30,8 +31,7 @@ WITH d AS (
     due_at = CASE WHEN d.pause > 0 THEN d.moment + d.pause * interval '1 second' END,
     ready_at = CASE WHEN d.status = 'pending' AND d.pause = 0 THEN d.moment ELSE t.ready_at END,
     completed_at = CASE WHEN d.status <> 'pending' THEN d.moment END
-  FROM (SELECT * FROM (SELECT * FROM d LIMIT $4::int) AS tenth LIMIT $4::int) AS d
-  WHERE t.id = d.id AND coalesce(t.status) = 'processing' AND t.attempts = d.number
+  FROM d WHERE t.id = d.id AND coalesce(t.status) = 'processing' AND t.attempts = d.number
   RETURNING d.*, t.started_at
 ), tried AS (
   INSERT INTO taskdaemon_attempt (task_id, number, node, container, image, started_at, ended_at, outcome, error,
@@ -41,7 +41,7 @@ WITH d AS (
 ), counted AS (
   INSERT INTO taskdaemon_counter_delta (counts) SELECT $3 WHERE (SELECT count(*) FROM kept) = $4::int
 )
-SELECT id::text, number, {check} FROM kept
+SELECT id::text, number, {{check}} FROM kept
 """
 #: All or nothing without a transaction: if one task does not match, the statement divides by zero and has no effect.
 SETTLE_ALL = _SETTLE.replace("{check}", "1 / ((SELECT count(*) FROM kept) = $4::int)::int")

@@ -1,0 +1,35 @@
+"""Plans that PostgreSQL makes while the table of tasks is small: a node's session keeps them while the table grows."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+
+from tasks_app.store.postgresql import claim, promote, redrive, set_priority
+from tasks_app.store.postgresql.session_marks import HIDDEN, LOOK
+from tasks_app.store.postgresql.settle import SETTLE_ALL, SETTLE_ANY
+from tests.store.test_plans import ORDERS, planned_once, scans
+
+pytestmark = pytest.mark.django_db
+
+STATEMENTS = {
+    "settle all": (SETTLE_ALL, "'[]', 'node', '{}', '1'"),
+    "settle any": (SETTLE_ANY, "'[]', 'node', '{}', '1'"),
+    "claim by id": (claim.CLAIM_BY_ID, "'[]', 'node', '1', '{}'"),
+    **{f"claim by type, {order}": (claim.claim_by_type(order), "'[]', 'node', '1'") for order in ORDERS},
+    **{f"best of types, {order}": (claim.best_of_types(order), "'[]', '1'") for order in ORDERS},
+    "look": (LOOK, "'[]', '[]'"),
+    "hidden": (HIDDEN, "'[]'"),
+    "promote": (promote.PROMOTE, "'[]'"),
+    "redrive": (redrive.REDRIVE, "'[]'"),
+    "set priority": (set_priority.SET_PRIORITY, "'[]', '1'"),
+}
+
+
+@pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite keeps no plan of a small table")
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_plan_that_was_made_for_an_empty_table_reads_no_large_one_whole(name: str) -> None:
+    sql, values = STATEMENTS[name]
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE taskdaemon_task CASCADE")  # others' dead rows have made it large
+    assert scans(planned_once(sql, values)) == []
