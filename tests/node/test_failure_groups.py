@@ -16,6 +16,7 @@ from tasks_app.node import failure_groups as module
 from tasks_app.node import side_job
 from tasks_app.node.availability import TRUST_SECONDS
 from tasks_app.store import clock
+from testkit.emptied import empty
 from tests.lifecycle.kit import NO_RETRY, failure, running
 from tests.node.test_beat import BeatingNode
 
@@ -27,8 +28,8 @@ TABLE = FailureGroup._meta.db_table
 @pytest.fixture
 def beating(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BeatingNode:
     """A node that trusts silence, and counts at each beat."""
+    empty()  # failures that other tests left would be counted too
     Deployment.objects.get_or_create(defaults={"id": uuid4()})
-    FailureGroup.objects.all().delete()
     for place, name in ((module, "PAUSE_SECONDS"), (module, "RETRY_SECONDS"), (side_job, "FAULT_PAUSE_SECONDS")):
         monkeypatch.setattr(place, name, 0.0)
     monkeypatch.setattr(module, "MAX_SHARE", 1.0)
