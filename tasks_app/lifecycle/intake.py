@@ -26,9 +26,9 @@ log = structlog.get_logger(__name__)
 #: A transaction that has so many tasks takes no further submission.
 MAX_TRANSACTION_TASKS = 1000
 
-#: Called with what came of a submission: its tasks once they are committed, or why it was not stored.
-Told = Callable[[Submitted | Exception], None]
-Waiting = tuple[Submission, Told]
+#: Called once with the tasks of a submission, after they are committed, or with the reason why they are not stored.
+Callback = Callable[[Submitted | Exception], None]
+Waiting = tuple[Submission, Callback]
 
 
 class Intake:
@@ -45,18 +45,18 @@ class Intake:
         """
         if connection.in_atomic_block:
             return submit_one(submission)
-        told: SimpleQueue[Submitted | Exception] = SimpleQueue()
-        self.submit_nowait(submission, told.put)
-        if isinstance(outcome := told.get(), Exception):
+        outcomes: SimpleQueue[Submitted | Exception] = SimpleQueue()
+        self.submit_nowait(submission, outcomes.put)
+        if isinstance(outcome := outcomes.get(), Exception):
             raise outcome
         return outcome
 
-    def submit_nowait(self, submission: Submission, told: Told) -> None:
+    def submit_nowait(self, submission: Submission, callback: Callback) -> None:
         """As `submit`, but for an event loop: in each of its tasks Django would make a connection of its own.
 
-        `told` is called on a thread of the intake. Raises RuntimeError if that cannot be started.
+        The callback runs on a thread of the intake. Raises RuntimeError if that thread cannot be started.
         """
-        (self._plain if submission.plain else self._with_options).submit(submission, told)
+        (self._plain if submission.plain else self._with_options).submit(submission, callback)
 
 
 class IntakeThread:
@@ -73,14 +73,14 @@ class IntakeThread:
         self._waiting: SimpleQueue[Waiting] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def submit(self, submission: Submission, told: Told) -> None:
+    def submit(self, submission: Submission, callback: Callback) -> None:
         """See `Intake.submit_nowait`."""
         with self._lock:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 thread.start()
                 self._thread = thread
-        self._waiting.put((submission, told))
+        self._waiting.put((submission, callback))
 
     def _run(self) -> None:
         while True:
@@ -97,17 +97,17 @@ class IntakeThread:
         except (OperationalError, InterfaceError) as error:
             # The database is unavailable. Submissions that arrived meanwhile fail too: each would wait as long again.
             self._take_more(taken)
-            for _, told in taken:
-                _tell(told, type(error)(*error.args))  # one each: each is raised on its own thread
+            for _, callback in taken:
+                _call_back(callback, type(error)(*error.args))  # one each: each is raised on its own thread
         except Exception as error:
             if len(taken) == 1:
-                _tell(taken[0][1], error)
+                _call_back(taken[0][1], error)
             else:
                 _store_separately(taken)
         else:
             notify_for(stored.ready)
-            for (_, told), outcome in zip(taken, stored.outcomes, strict=True):
-                _tell(told, outcome)
+            for (_, callback), outcome in zip(taken, stored.outcomes, strict=True):
+                _call_back(callback, outcome)
 
     def _take_more(self, taken: list[Waiting], max_tasks: float = float("inf")) -> None:
         """Add the oldest submissions that wait, until there are `max_tasks` tasks."""
@@ -133,20 +133,20 @@ def _insert_all(submissions: Sequence[Submission]) -> Stored:
 
 def _store_separately(waiting: list[Waiting]) -> None:
     """Store each in a transaction of its own, so that one caller's invalid data fails only that caller."""
-    for submission, told in waiting:
+    for submission, callback in waiting:
         try:
             outcome: Submitted | Exception = submit_one(submission)
         except Exception as error:
             outcome = error
-        _tell(told, outcome)
+        _call_back(callback, outcome)
 
 
-def _tell(told: Told, outcome: Submitted | Exception) -> None:
-    """An error of one caller must not end the thread, or the other callers would wait for ever."""
+def _call_back(callback: Callback, outcome: Submitted | Exception) -> None:
+    """Call a caller back. Its own error must not end the thread, or all other callers would wait for ever."""
     try:
-        told(outcome)
+        callback(outcome)
     except Exception:
-        log.exception("a caller could not be told of its task")
+        log.exception("the answer to a submission failed; its tasks are as the database has them")
 
 
 intake = Intake()

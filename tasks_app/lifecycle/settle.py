@@ -105,6 +105,6 @@ def _count_group(counts: defaultdict[str, int], name: str, kind: str, group: Seq
     if completed:
         counts[f"completed|{name}"] += completed
     labels = f"{name}|{kind}"
-    counters.observe_all(counts, "wait", labels, waits)
-    counters.observe_all(counts, "run", labels, runs)
-    counters.observe_all(counts, "over", labels, overheads)
+    counters.observe(counts, "wait", labels, waits)
+    counters.observe(counts, "run", labels, runs)
+    counters.observe(counts, "over", labels, overheads)

@@ -20,20 +20,12 @@ BUCKETS = (
 )  # fmt: skip
 
 
-def observe(into: defaultdict[str, int], name: str, labels: str, seconds: float) -> None:
-    """Add one observation of a histogram: 1 to its bucket, and its microseconds to the sum."""
-    seconds = max(seconds, 0.0)
-    into[f"{name}|{labels}|le{bisect_left(BUCKETS, seconds)}"] += 1
-    into[f"{name}|{labels}|us"] += round(seconds * 1e6)
-
-
-def observe_all(into: defaultdict[str, int], name: str, labels: str, seconds: Iterable[float]) -> None:
-    """As `observe`, for each of many."""
+def observe(into: defaultdict[str, int], name: str, labels: str, seconds: Iterable[float]) -> None:
+    """Add observations to a histogram: 1 to the bucket of each, and the microseconds of all to the sum."""
     buckets: defaultdict[int, int] = defaultdict(int)
     total = 0
     for each in seconds:
-        if each < 0.0:
-            each = 0.0
+        each = max(each, 0.0)
         buckets[bisect_left(BUCKETS, each)] += 1
         total += round(each * 1e6)
     for bucket, number in buckets.items():

@@ -39,7 +39,7 @@ class LocalCounters:
     def observe(self, name: str, labels: str, seconds: float) -> None:
         """Add an observation to a histogram."""
         with self._lock:
-            counters.observe(self._pending, name, labels, seconds)
+            counters.observe(self._pending, name, labels, [seconds])
 
     def add_source(self, source: Source) -> None:
         """Collect the increments of a source, from its present values on."""

@@ -10,7 +10,6 @@ from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.result_writer import ResultWriter
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.errors import CallFailed, Killed, KillReason, NotBegun
-from tasks_app.runner.live_output import LiveOutput
 from tasks_app.runner.wire import Failure, Success
 from tasks_app.store.live_events import LiveEvents
 
@@ -46,44 +45,48 @@ class CallResults:
 
 def attempt_result(call_result: CallResult) -> AttemptResult:
     """The attempt result of a finished call."""
-    match call_result.outcome:
-        case Success() as outcome:
-            return _ended_as(OutcomeKind.SUCCESS, call_result, outcome.json)
-        case Failure() as outcome:
-            return _ended_as(OutcomeKind.ERROR, call_result, error=outcome.error, retryable=outcome.retryable)
-        case Killed() as outcome:
-            taken_away = outcome.reason in (KillReason.CANCELLED, KillReason.TAKEN_AWAY)
-            return _ended_as(OutcomeKind.RELEASED, call_result, error=str(outcome), taken_away=taken_away)
-        case CallFailed() as outcome:
-            return _ended_as(OutcomeKind(outcome.kind), call_result, error=str(outcome))
-        case NotBegun() as outcome:
-            otherwise = OutcomeKind(outcome.otherwise.kind)
-            return _ended_as(OutcomeKind.RELEASED, call_result, error=str(outcome), otherwise=otherwise)
-        case outcome:
-            return _ended_as(OutcomeKind.RELEASED, call_result, error=str(outcome))
-
-
-def _ended_as(
-    kind: OutcomeKind,
-    call: CallResult,
-    result: str | None = None,
-    error: str | None = None,
-    retryable: bool = True,
-    otherwise: OutcomeKind | None = None,
-    taken_away: bool = False,
-) -> AttemptResult:
-    error = None if error is None else _storable(error)[:MAX_ERROR_CHARS]
-    image, oom = (call.image, call.oom) if call.image else (None, None)
-    live = None if call.live is None else _last_events(call.call.token, call.live, call.container)
+    task, outcome = call_result.call.token, call_result.outcome
+    kind, retryable, otherwise = OutcomeKind.RELEASED, True, None
+    result: str | None = None
+    error: str | None = None
+    match outcome:
+        case Success():
+            kind, result = OutcomeKind.SUCCESS, outcome.json
+        case Failure():
+            kind, error, retryable = OutcomeKind.ERROR, outcome.error, outcome.retryable
+        case Killed():
+            error = str(outcome)
+        case CallFailed():
+            kind, error = OutcomeKind(outcome.kind), str(outcome)
+        case NotBegun():
+            error, otherwise = str(outcome), OutcomeKind(outcome.otherwise.kind)
+        case _:
+            error = str(outcome)
     return AttemptResult(
-        call.call.token, kind, result, error, retryable, call.container[:100], image, call.exit_code, oom,
-        call.seconds, call.stdout_tail, call.stderr_tail, otherwise, taken_away, call.stopping, live,
-    )  # fmt: skip
+        task=task,
+        kind=kind,
+        result=result,
+        error=None if error is None else _storable(error)[:MAX_ERROR_CHARS],
+        retryable=retryable,
+        container=call_result.container[:100],
+        image=call_result.image or None,
+        exit_code=call_result.exit_code,
+        oom=call_result.oom if call_result.image else None,
+        seconds=call_result.seconds,
+        stopping=call_result.stopping,
+        stdout_tail=call_result.stdout_tail,
+        stderr_tail=call_result.stderr_tail,
+        kind_if_repeated=otherwise,
+        live=_last_events(task, call_result),
+        taken_away=isinstance(outcome, Killed) and outcome.reason in (KillReason.CANCELLED, KillReason.TAKEN_AWAY),
+    )
 
 
-def _last_events(task: ClaimedTask, output: LiveOutput, container: str) -> LiveEvents:
+def _last_events(task: ClaimedTask, call_result: CallResult) -> LiveEvents | None:
+    if (output := call_result.live) is None:
+        return None
     first, pieces = output.unread(over=True)
-    return LiveEvents(task.id, task.attempt, first, pieces, container)
+    return LiveEvents(task.id, task.attempt, first, pieces, call_result.container)
 
 
 def _storable(text: str) -> str:

@@ -23,22 +23,13 @@ MAX_DEPTH = 500
 """Deepest nesting of a result, since the decoders that read it later (Python's json, PostgreSQL) recurse."""
 
 _decode = json.JSONDecoder().raw_decode
-_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
-_make_encoder = getattr(json.encoder, "c_make_encoder", None)
-#: The function in C that `encode` makes anew for each value, which takes most of its time. Private to Python's json.
-_chunks = _make_encoder and _make_encoder(
-    None, _encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False, False
-)
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
 
 # Published SDKs write `status` first, so a line that begins like this and is not JSON is a broken reply, not log
 # output.
 _MEANT_AS_REPLY = re.compile(rb'\s*\{\s*"status"\s*:\s*"(?:success|error)"')
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
-
-
-def _encode(value: Any) -> str:
-    return _encoder.encode(value) if _chunks is None else "".join(_chunks(value, 0))
 
 
 @dataclass(slots=True)

@@ -123,13 +123,13 @@ def submit_later(intake: Intake, submission: Submission) -> Future[Submitted]:
     """A submission, and later what came of it."""
     submitted: Future[Submitted] = Future()
 
-    def told(outcome: Submitted | Exception) -> None:
+    def callback(outcome: Submitted | Exception) -> None:
         if isinstance(outcome, Exception):
             submitted.set_exception(outcome)
         else:
             submitted.set_result(outcome)
 
-    intake.submit_nowait(submission, told)
+    intake.submit_nowait(submission, callback)
     return submitted
 
 

@@ -111,8 +111,8 @@ def test_the_time_in_which_a_handler_cleans_up_is_no_overhead() -> None:
 
 def test_an_observation_on_a_bound_belongs_below_it_and_one_above_all_bounds_to_the_last() -> None:
     into: defaultdict[str, int] = defaultdict(int)
-    counters.observe_all(into, "run", "echo|success", [0.001, 1e6])
-    counters.observe(into, "run", "echo|success", -1.0)
+    counters.observe(into, "run", "echo|success", [0.001, 1e6])
+    counters.observe(into, "run", "echo|success", [-1.0])
     last = len(counters.BUCKETS)
     assert into == {
         "run|echo|success|le0": 2, f"run|echo|success|le{last}": 1, "run|echo|success|us": 1_000_000_001_000,

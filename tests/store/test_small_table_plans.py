@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
-from tasks_app.store.postgresql import claim, promote, redrive, set_priority
+from tasks_app.store.postgresql import claim, final, promote, redrive, set_priority, versions
 from tasks_app.store.postgresql.session_marks import HIDDEN, LOOK
 from tasks_app.store.postgresql.settle import SETTLE_ALL, SETTLE_ANY
 from tests.store.test_plans import ORDERS, planned_once, scans
@@ -20,6 +20,8 @@ STATEMENTS = {
     **{f"best of types, {order}": (claim.best_of_types(order), "'[]', '1'") for order in ORDERS},
     "look": (LOOK, "'[]', '[]'"),
     "hidden": (HIDDEN, "'[]'"),
+    "final": (final.STATEMENT, "'{}'"),
+    "versions": (versions.STATEMENT, "'{}'"),
     "promote": (promote.PROMOTE, "'[]'"),
     "redrive": (redrive.REDRIVE, "'[]'"),
     "set priority": (set_priority.SET_PRIORITY, "'[]', '1'"),

@@ -91,6 +91,7 @@ def test_no_pair_is_taken_in_the_wrong_order(deployment: Callable[..., Daemon], 
     pairs = claims.pairs(accepted, found, rank)
     assert pairs.inverted == []
     assert pairs.decided > TASKS // 3, "too few to tell"
-    shares = claims.shares(found.values())
+    # Of those that came when all nodes were warm.
+    shares = claims.shares(found[task.task] for task in accepted[before:])
     assert len(shares) == one.nodes
-    assert min(shares.values()) >= TASKS / one.nodes / 10, shares
+    assert min(shares.values()) >= (TASKS - before) / one.nodes / 4, shares

@@ -307,7 +307,7 @@ def test_admitted_tasks_count_as_waiting(posting: Client, monkeypatch: pytest.Mo
     posting.fast_path._env = conf.environment().model_copy(update={"max_queue": 3})
     waiting: list[Callable[[Submitted | Exception], None]] = []
     with monkeypatch.context() as slow:
-        slow.setattr(posting.intake, "submit_nowait", lambda _, told: waiting.append(told))
+        slow.setattr(posting.intake, "submit_nowait", lambda _, callback: waiting.append(callback))
         assert [posting.takes() for _ in range(5)] == [True, True, True, False, False]
         waiting.pop()(OperationalError("it is away"))
         assert not posting.takes()  # only the next reading of the backlog tells whether it was stored

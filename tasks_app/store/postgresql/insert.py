@@ -15,7 +15,7 @@ from tasks_app.store.sql import NEW, OPTIONS
 
 INSERT = f"""
 WITH new AS (
-  SELECT id, task_type, task_data, priority, ordinal
+  SELECT id, task_type, task_data, priority, ordinal, clock_timestamp() AS moment
   FROM ROWS FROM (json_to_recordset($1::json) AS (id uuid, type text, data jsonb, priority int))
     WITH ORDINALITY AS n(id, task_type, task_data, priority, ordinal)
   ORDER BY ordinal
@@ -24,7 +24,7 @@ WITH new AS (
 )
 INSERT INTO taskdaemon_task ({NEW})
 SELECT id, task_type, task_data, priority, 'pending', nextval('taskdaemon_place'), 0, 0, '', '',
-  clock_timestamp(), clock_timestamp() FROM new
+  moment, moment FROM new
 """
 # `ORDER BY ordinal`: rows are stored, and unique keys waited for, in the order given.
 INSERT_ROWS = f"""

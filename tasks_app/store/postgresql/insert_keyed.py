@@ -20,7 +20,7 @@ WITH won AS (
   ORDER BY ordinal
   ON CONFLICT DO NOTHING RETURNING owner, key
 ), new AS MATERIALIZED (
-  SELECT id, task_type, task_data, priority, ordinal
+  SELECT id, task_type, task_data, priority, ordinal, clock_timestamp() AS moment
   FROM ROWS FROM (json_to_recordset($2::json) AS (
       id uuid, type text, data jsonb, priority int, owner bigint, key text
     )) WITH ORDINALITY AS n(id, task_type, task_data, priority, owner, key, ordinal)
@@ -33,7 +33,7 @@ WITH won AS (
 ), stored AS (
   INSERT INTO taskdaemon_task ({NEW})
   SELECT id, task_type, task_data, priority, 'pending', nextval('taskdaemon_place'), 0, 0, '', '',
-    clock_timestamp(), clock_timestamp() FROM new
+    moment, moment FROM new
 )
 SELECT owner, key FROM won
 """
