@@ -137,4 +137,4 @@ def close(intake: Intake) -> None:
     """Close the connection of an intake's thread, which would keep the tests' database from being removed."""
     with patch.object(sys.modules[Intake.__module__], "notify_for", lambda _: connection.close()):
         for options in (None, TaskOptions()):
-            intake.submit(Submission([NewTask("echo", options=options)]))
+            submit_later(intake, Submission([NewTask("echo", options=options)])).result(30)

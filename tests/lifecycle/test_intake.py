@@ -165,5 +165,5 @@ def test_a_caller_that_cannot_be_told_does_not_keep_the_others_waiting(mine: Int
         raise OSError("its connection is closed")
 
     mine.submit_nowait(Submission([NewTask("echo")]), gone)
-    assert mine.submit(Submission([NewTask("echo")])).ids
+    assert submit_later(mine, Submission([NewTask("echo")])).result(30).ids
     assert Task.objects.count() == 2
