@@ -11,8 +11,9 @@ put first. With CI=true a server that is missing is a failure.
 With `--all`, on a Debian, each test that started a program which a bare machine lacks runs once more with a PATH that
 has nothing else than such a machine (testkit/bare.py): it has to be left out, or to pass, and none may fail.
 Without arguments what takes long is left out (LONG in tests/conftest.py), and so are deployments on servers; `--all`
-runs every test, and so does CI. The legs run side by side, and four tests at a time of all of them
-(testkit/turns.py). Other arguments go to pytest in the place of all that, one leg after another.
+runs every test, and so does CI. The legs run side by side, and four tests at a time of all of them, besides those that
+mostly wait (testkit/turns.py, WAITING in tests/conftest.py). Other arguments go to pytest in the place of all that, one
+leg after another.
 """
 
 from __future__ import annotations
@@ -81,6 +82,13 @@ def docker_fault() -> str | None:
     return " ".join(made.stderr.split())[-500:].removeprefix("testkit.images: ")
 
 
+def compile_tests() -> None:
+    """In a fresh checkout: import all tests once, or each process of each leg compiles them. A leg tells what fails."""
+    with tempfile.TemporaryDirectory(prefix="taskdaemon-test-") as home:
+        words = [sys.executable, "-m", "pytest", "--collect-only", "--quiet"]
+        subprocess.run(words, cwd=TOP, env=clean_environment() | {"DAEMON_HOME": home}, capture_output=True)
+
+
 def clean_environment() -> dict[str, str]:
     """Ours without what configures a daemon: the tests say themselves what they want.
 
@@ -143,13 +151,17 @@ def main(arguments: list[str]) -> int:
     everything = "--all" in arguments
     arguments = [word for word in arguments if word != "--all"]
     short = not everything and not arguments
-    servers = {
-        "redis": server_fault(6379, b"PING\r\n"),
-        "rabbitmq": server_fault(5672, b"AMQP\x00\x00\x09\x01"),
-        "docker": docker_fault(),
-    }
+    with ThreadPoolExecutor() as pool:
+        if not (arguments or (TOP / "tests" / "__pycache__").exists()):
+            pool.submit(compile_tests)
+        servers = {
+            "redis": server_fault(6379, b"PING\r\n"),
+            "rabbitmq": server_fault(5672, b"AMQP\x00\x00\x09\x01"),
+            "docker": docker_fault(),
+        }
     missing = {name: fault for name, fault in servers.items() if fault}
-    legs = [Leg("embedded: SQLite + local transport", " and ".join(f"not {name}" for name in missing), {})]
+    embedded = " and ".join(f"not {name}" for name in missing)
+    legs = [Leg("embedded: SQLite + local transport", embedded, {}, AT_A_TIME + 1)]
     not_run = [f"tests marked {name}: {fault}" for name, fault in missing.items()]
     for broker, url, chosen in (
         ("redis", REDIS, "database or system"),

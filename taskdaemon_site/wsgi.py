@@ -1,5 +1,6 @@
 """The WSGI application, and the RSGI application that the web server loads."""
 
+import gc
 import os
 import signal
 
@@ -40,3 +41,6 @@ watch.start(environment(), web=True)
 
 # Connect now, so that the first task's notification does not wait. If this fails, the next notification tries again.
 notification.open(BROKER_CONNECT_TIMEOUT_SECONDS)
+
+# As tasks_app/apps.py does: much has been imported since, Celery for one.
+gc.freeze()

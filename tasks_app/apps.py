@@ -1,9 +1,30 @@
 """The Django application."""
 
 import gc
+from typing import Any
 
 from django.apps import AppConfig
+from django.conf import settings
+from django.contrib.admin import autodiscover
+from django.contrib.admin.apps import SimpleAdminConfig
+from django.contrib.admin.checks import check_admin_app, check_dependencies
+from django.core.checks import CheckMessage, Tags, register
 from django.db import connection
+from django.utils.module_loading import import_string
+
+
+class AdminConfig(SimpleAdminConfig):
+    """Django's admin. Its pages are imported with the addresses (tasks_app/urls.py): only a web server has them."""
+
+    def ready(self) -> None:
+        """Register Django's checks of the admin, which read the pages."""
+        register(check_dependencies, Tags.admin)
+        register(_check_pages, Tags.admin)
+
+
+def _check_pages(app_configs: Any, **options: Any) -> list[CheckMessage]:
+    autodiscover()
+    return check_admin_app(app_configs, **options)
 
 
 class TasksConfig(AppConfig):
@@ -33,6 +54,6 @@ class TasksConfig(AppConfig):
         checks.register()
         handler_checks.register()
         database_checks.register()
-        notification.configure(deployment=deployment_for_notifications)
+        notification.configure(deployment_for_notifications, app=lambda: import_string(settings.CELERY_APP))
         gc.freeze()
         gc.enable()

@@ -35,6 +35,7 @@ class OneTask(StringConverter):
     regex = "(?!(?:redrive|cancel|delete)/?$)[^/]+"
 
 
+admin.autodiscover()
 register_converter(OneTask, "one")
 
 handler400 = "tasks_app.api.errors.bad_request"

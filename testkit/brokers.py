@@ -14,6 +14,7 @@ from tasks_app.broker.celery_settings import celery_settings
 from tasks_app.broker.queues import queue_for
 from testkit.certificates import Certificate
 from testkit.needs import missing, program
+from testkit.ports import free_port
 from testkit.process import until
 
 PROJECT = Path(__file__).parents[1]
@@ -85,8 +86,7 @@ class RedisServer:
     def __init__(self, address: str = "127.0.0.1", certificate: Certificate | None = None) -> None:
         """With a certificate it accepts only TLS."""
         self.address, self.certificate = address, certificate
-        with socket.create_server((address, 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port(address)
         self.url = f"redis://{address}:{self.port}/0"
         self.start()
 

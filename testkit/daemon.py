@@ -56,7 +56,7 @@ class Daemon:
 
     def handler(self, name: str, **keys: object) -> None:
         """Add a handler: the actor, with this deployment's execution log."""
-        words = json.dumps(["python", str(ACTOR), str(self.executions)])
+        words = json.dumps(["python", "-S", "-E", str(ACTOR), str(self.executions)])
         lines = [
             f"[handlers.{name}]",
             f"command = {words}",

@@ -24,14 +24,18 @@ def until(
 ) -> T:
     """Wait for what has no event of its own: a file, a row, another process. Answers what `look` found.
 
+    A look that takes long is repeated less often, so that waiting leaves the processors to what it waits for.
     `sleep`: waits so many seconds before the next look, or less when it knows that something has changed.
     """
     end, pause = time.monotonic() + timeout, 0.005
-    while not (found := look()):
-        assert time.monotonic() < end, f"{what() if callable(what) else what} did not come true within {timeout:g} s"
-        sleep(pause)
+    while True:
+        began = time.monotonic()
+        if found := look():
+            return found
+        now = time.monotonic()
+        assert now < end, f"{what() if callable(what) else what} did not come true within {timeout:g} s"
+        sleep(max(pause, min(4 * (now - began), 0.25)))
         pause = min(pause * 1.5, 0.05)
-    return found
 
 
 def inherited() -> dict[str, str]:

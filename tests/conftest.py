@@ -6,7 +6,7 @@ import gc
 import os
 from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from functools import cache
 from io import StringIO
 from pathlib import Path
@@ -23,6 +23,7 @@ from testkit.images.__main__ import ensure
 from testkit.images.docker import Trouble
 from testkit.migrated import sqlite
 from testkit.needs import LEFT_OUT
+from testkit.static_files import find_once
 from testkit.stores import SQLiteStore, Store
 
 settings.register_profile("long")
@@ -39,6 +40,7 @@ ONE_LEG = {
     "faults/test_hostile_messages.py": "on each broker in turn",
     "faults/test_log_storm.py": "the log of one process",
     "faults/test_pgbouncer.py": "on a server of its own",
+    "faults/test_postgresql_disk.py": "on a server of its own",
     "faults/test_rabbitmq.py": "on a broker of its own",
     "faults/test_redis.py": "on a broker of its own",
     "faults/test_sqlite.py": "on SQLite",
@@ -86,10 +88,20 @@ LONG = {
     "system/test_order_of_many.py": "thousands of tasks",
     "system/test_rolling.py": "restarts under load",
     "browser/": "a browser",
+    "system/test_previous_version.py": "deployments of two versions",
     "setup/test_bootstrap.py": "bootstraps from nothing",
     "metrics/test_kills.py": "kills",
     "api/test_schemathesis.py": "a fuzzer",
+    "system/test_logs_command.py": "starts of workers",
+    "system/test_post_command.py": "starts of workers",
+    "system/test_why.py": "starts of workers",
+    "admin/test_activity.py::test_runs_are_read_along_the_key_however_many_there_are": "many rows",
+    "api/test_list_filters.py::test_each_filter_and_each_pair_shows_what_a_scan_of_all_tasks_finds": "many rows",
+    "system/test_up_ends.py": "starts of workers",
     "system/test_lost_node.py": "kills",
+    "system/test_waiting.py": "servers of its own",
+    "deploy/test_fifos.py": "a container that has the daemon",
+    "clients/": "generators of clients, and their compilers",
     "broker/test_refused.py": "waits for a broker that refuses",
     "db/postgresql/test_encoding.py": "databases from nothing",
     "system/test_kills.py": "kills",
@@ -104,15 +116,21 @@ LONG = {
     "system/test_outage.py": "leases run out",
     "bench/test_ramp.py": "load",
     "bench/test_rows.py": "load",
+    "docker/test_stopping.py": "times of grace",
     "bench/test_idempotency.py": "load",
     "bench/test_why.py": "load",
+    "bench/test_constraints.py": "load",
     "bench/test_containers.py": "load",
     "metrics/test_real_problems.py": "outages",
     "system/test_notifications.py": "on each broker in turn",
     "web/test_downloads.py": "a server of its own, and megabytes",
+    "conf/test_secret_rotation.py": "servers of its own",
     "web/test_streams.py::test_a_client_that_does_not_read_takes_no_memory_and_holds_up_nobody": "many megabytes",
     "web/test_streams.py::test_a_stream_ends_with_its_key": "servers of its own",
     "system/test_follow.py": "handlers that run for seconds, kills",
+    "system/test_stopping.py": "drains",
+    "docker/test_meddling.py": "containers that others stop",
+    "system/test_up_handlers.py": "starts",
     "web/test_fast_path.py::test_a_database_that_takes_no_task_is_answered_as_the_view_does": "servers of its own",
     "web/test_fast_path.py::test_a_bug_is_answered_as_the_view_does": "servers of its own",
     "deploy/test_monitoring.py::test_each_query_of_the_dashboard_has_an_answer_from_a_live_system": "a live system",
@@ -125,6 +143,11 @@ LONG = {
     "web/test_http_protocol.py::test_a_few_seconds_of_the_fuzzer_find_nothing": "a fuzzer",
     "system/test_up_restarts.py": "kills",
     "system/test_worker_alone.py": "starts of workers",
+    "examples/test_two_hundred.py": "a network that loses answers",
+    "system/test_log_fields.py": "starts of workers",
+    "system/test_up_hangup.py": "starts",
+    "system/test_up_rebuilt.py": "starts",
+    "system/test_up_replaced.py": "web servers behind a proxy",
     "docker/test_orphans.py": "kills",
     "docker/test_leaks.py": "containers that leave something behind",
     "web/test_fast_path.py::test_behind_tls_requests_are_answered_as_the_view_does": "servers of its own",
@@ -132,6 +155,18 @@ LONG = {
     "examples/test_resize.py::test_a_picture_that_would_not_fit_a_reply_is_refused": "a large picture",
     "examples/test_resize.py::test_a_decompression_bomb_is_refused": "a large picture",
     "docker/test_many.py": "thousands of tasks",
+}
+#: What waits far more than it works, longest first, and for what. It takes no turn from others (testkit/turns.py), and
+#: begins before all else: otherwise the end of a run waits for it with idle processors.
+WAITING = {
+    "runner/test_calls.py": "time-outs",
+    "runner/test_stopping.py": "times of grace",
+    "faults/test_alerts.py": "conditions that must last",
+    "docker/test_engine_outages.py": "an engine that is killed",
+    "runner/test_pool.py": "time-outs",
+    "docker_handlers/test_engine_comes_back.py": "an engine that is killed",
+    "runner/test_pairing.py": "what must not happen",
+    "docker/test_transports.py": "what must not happen",
 }
 
 
@@ -153,6 +188,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """With TEST_BARE, watch which tests start what a bare machine does not have (bin/test.py)."""
     as_in_the_foreground()
     without_flush()
+    find_once()
     if bare.FOLDER in os.environ and not config.option.collectonly:
         bare.watch()
 
@@ -197,14 +233,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _place(item.path) in ONE_BROKER:
             item.add_marker(pytest.mark.one_broker)
     # The longest begin first, so that the end does not wait for one of them alone (xdist keeps this order).
-    rows = list(LONG)
-    items.sort(key=lambda item: rows.index(row) if (row := of[item]) else len(rows))
+    places = {one: number for number, one in enumerate(WAITING | LONG)}
+    items.sort(key=lambda item: places.get(_place(item.path), places.get(of[item] or "", len(places))))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol() -> Generator[None, object, object]:
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Wait for a turn, before the time limit of the test begins."""
-    with turns.turn():
+    with nullcontext() if _place(item.path) in WAITING else turns.turn():
         return (yield)
 
 

@@ -5,6 +5,7 @@ from django.contrib import admin
 from tasks_app.admin.api_keys import ApiKeyAdmin
 from tasks_app.admin.audit import AuditAdmin
 from tasks_app.admin.failure_groups import FailureGroupAdmin
+from tasks_app.admin.logins import AttemptedLogins, FailedLogins, Logins
 from tasks_app.admin.nodes import NodeAdmin
 from tasks_app.admin.operations import OperationAdmin
 from tasks_app.admin.pauses import HandlerPauseAdmin
@@ -21,6 +22,6 @@ admin.site.index_template = "taskdaemon/dashboard.html"
 admin.site.login_template = "taskdaemon/login.html"
 
 __all__ = [
-    "ApiKeyAdmin", "AuditAdmin", "FailureGroupAdmin", "HandlerPauseAdmin", "NodeAdmin", "OperationAdmin",
-    "RecordedGroupAdmin", "RecordedUserAdmin", "TaskAdmin",
+    "ApiKeyAdmin", "AttemptedLogins", "AuditAdmin", "FailedLogins", "FailureGroupAdmin", "HandlerPauseAdmin", "Logins",
+    "NodeAdmin", "OperationAdmin", "RecordedGroupAdmin", "RecordedUserAdmin", "TaskAdmin",
 ]  # fmt: skip

@@ -114,6 +114,7 @@ def _page(request: HttpRequest) -> HttpResponse:
         "spans": [(name, wanted.query(span=name), name == wanted.name) for name in WINDOWS],
         "query": wanted.query(),
         "empty": found.empty,
+        "needed": 2 * window.step,
         "tables": tables(found, days=window.minutes > WINDOWS["day"].minutes),
         "rows": slot_rows(wanted.handler),
         "runs": [(run, reverse("admin:tasks_app_task_change", args=(run.task_id,))) for run in latest],

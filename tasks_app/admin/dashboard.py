@@ -15,9 +15,10 @@ from tasks_app.admin.pauses import pause_address, pause_text
 from tasks_app.admin.text import ago, harmless, line
 from tasks_app.alerts.rows import firing
 from tasks_app.lifecycle import pauses
+from tasks_app.metrics.handler_reading import HandlerReading
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.span import span
-from tasks_app.metrics.system_reading import HandlerReading, SystemReading, current_reading
+from tasks_app.metrics.system_reading import SystemReading, current_reading
 from tasks_app.models import AuditEntry, FailureReason, HandlerPause, Node, Status, Task
 
 #: Failures of the last hour that are counted.
@@ -111,7 +112,7 @@ def board() -> Board:
         totals=_totals(reading),
         handlers=[_handler(reading, name, one, paused.get(name)) for name, one in reading.handlers.items()],
         nodes=[_node(node, now, reading.running_on(node.name)) for node in reading.nodes]
-        + [_silent(*one) for one in reading.silent.items()],
+        + [_silent(node.name, node.age) for node in reading.silent],
         problems=[harmless(one[:500]) for one in problems(reading)[:MAX_PROBLEMS]],
         alerts=[line(f"{one.sentence} (since {one.since:%H:%M} UTC)", 300) for one in firing()[:MAX_PROBLEMS]],
         failures=failures,

@@ -44,6 +44,8 @@ class EditForm(PriorityForm):
         strip=False,
         help_text="A JSON object; the handler gets it as `task_data`.",
     )
+    #: When the task that the form shows had failed: it may have been edited, redriven and failed again meanwhile.
+    failed_at = forms.CharField(required=False, widget=forms.HiddenInput)
     field_order = ("task_data", "priority")
 
     def clean_task_data(self) -> Any:
@@ -95,10 +97,13 @@ class Editing(BulkActions):
             self.message_user(request, text, messages.WARNING)
             return page
         kind = EditForm if name == EDIT else PriorityForm
-        form = kind(
-            request.POST if request.method == "POST" else None, initial={"task_data": shown, "priority": task.priority}
-        )
+        initial = {"task_data": shown, "priority": task.priority, "failed_at": str(task.completed_at)}
+        form = kind(request.POST if request.method == "POST" else None, initial=initial)
         if request.method == "POST" and form.is_valid():
+            if form.cleaned_data.get("failed_at", "") not in ("", initial["failed_at"]):
+                text = "The task has run and failed again since this form was shown: nothing was changed."
+                self.message_user(request, text, messages.WARNING)
+                return page
             self._save(request, task, name, form.cleaned_data)
             return page
         context = {

@@ -32,9 +32,10 @@ from tasks_app.audit.actor import Actor
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.lifecycle import pause_of
 from tasks_app.lifecycle.group_failures import hour_of
+from tasks_app.metrics.handler_reading import HandlerReading
 from tasks_app.metrics.rates import Rates, recent_rates
 from tasks_app.metrics.span import span
-from tasks_app.metrics.system_reading import HandlerReading, SystemReading, current_reading
+from tasks_app.metrics.system_reading import SystemReading, current_reading
 from tasks_app.models import FailureGroup, Task
 
 #: Open failure groups that a page names, the latest.

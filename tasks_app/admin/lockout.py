@@ -56,7 +56,7 @@ def locked_out(request: HttpRequest, response: HttpResponse | None = None, crede
         )
     headers = {"Retry-After": str(seconds), "Cache-Control": "no-store"}
     if request.accepts("text/html"):
-        context = {"text": text, "title": "Locked out", "site_header": "Tasks"}
+        context = {"text": text, "title": "Locked out", "site_header": "Tasks", "site_title": "Tasks"}
         page = render(request, "taskdaemon/locked.html", context, status=429)
         for name, value in headers.items():
             page[name] = value

@@ -102,6 +102,9 @@ class NodeAdmin(ReadOnlyAdmin):
         if not acts_on_tasks(request):
             raise PermissionDenied
         node, back = unquote(object_id), reverse("admin:tasks_app_node_change", args=(unquote(object_id),))
+        if self.get_object(request, node) is None:
+            self.message_user(request, f"There is no node {line(node)}: nothing was done.", messages.WARNING)
+            return HttpResponseRedirect(reverse("admin:tasks_app_node_changelist"))
         if request.method == "POST":
             try:
                 done = verb(node, actor(request))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
+import uuid_utils.compat as uuids
 from django import forms
 from django.core import signing
 from django.utils import timezone
@@ -22,21 +24,27 @@ MAX_NAMED = 8
 
 
 class Chosen:
-    """What an operator chose: signed, so that a form acts on what its page counted and on nothing else."""
+    """What an operator chose: signed, so that a form acts on what its page counted and on nothing else.
 
-    def __init__(self, verb: str, wanted: TaskFilter, back: str) -> None:
+    `operation_id`: of the operation that the form starts: a form that is sent twice starts one.
+    """
+
+    def __init__(self, verb: str, wanted: TaskFilter, back: str, operation_id: UUID | None = None) -> None:
         self.verb, self.wanted, self.back = verb, wanted, back
+        self.operation_id = operation_id or uuids.uuid7()
 
     def signed(self) -> str:
         """As a form's field has it."""
-        return signing.dumps([self.verb, as_json(self.wanted), self.back], salt=_SALT, compress=True)
+        return signing.dumps(
+            [self.verb, as_json(self.wanted), self.back, str(self.operation_id)], salt=_SALT, compress=True
+        )
 
     @classmethod
     def of(cls, text: str) -> Chosen | None:
         """The inverse of `signed`; None if the text was changed or is old."""
         try:
-            verb, wanted, back = signing.loads(text, salt=_SALT, max_age=MAX_AGE_SECONDS)
-            return cls(verb, of_json(wanted), back)
+            verb, wanted, back, operation_id = signing.loads(text, salt=_SALT, max_age=MAX_AGE_SECONDS)
+            return cls(verb, of_json(wanted), back, UUID(operation_id))
         except (signing.BadSignature, ValueError):
             return None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError
+from django.db import DatabaseError, IntegrityError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -100,7 +100,12 @@ class OperationAdmin(ReadOnlyAdmin):
         plan = form.plan(chosen.wanted) if form.is_valid() else None
         if plan is None:
             return self.ask(request, chosen, "", form)
-        operation = start(plan, actor(request))
+        try:
+            operation = start(plan, actor(request), chosen.operation_id)
+        except IntegrityError:
+            text = "This form was sent before, and started this operation: to start another, select the tasks again."
+            self.message_user(request, text, messages.INFO)
+            return HttpResponseRedirect(_page(Operation(pk=chosen.operation_id)))
         if plan.rate is None and plan.canary is None and operation.matched <= store().tasks_per_batch:
             try:
                 work_until_over(operation.pk, "web", AT_ONCE_SECONDS)

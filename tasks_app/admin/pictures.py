@@ -9,12 +9,16 @@ from typing import Any
 from tasks_app.metrics.span import span
 from tasks_app.metrics.trends import Trends, Values, moment
 
+#: Blue, green, brown and red, as in the strip of slots.
+SLOT_LOOKS = (2, 0, 3, 1)
+
 
 @dataclass(frozen=True)
 class Picture:
     """One picture. `kind`: `stacked` or `lines`; `unit`: `tasks`, `rate` (tasks a minute), `seconds` or `slots`.
 
-    `logarithmic`: the axis of the values is. `series`: (label, values) pairs.
+    `logarithmic`: the axis of the values is. `series`: (label, values) pairs. `looks`: which colour and hatching of
+    chart.js each has; empty: in their order.
     """
 
     key: str
@@ -23,6 +27,7 @@ class Picture:
     series: list[tuple[str, Values]]
     kind: str = "lines"
     logarithmic: bool = False
+    looks: tuple[int, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -48,7 +53,7 @@ def pictures(of: Trends) -> list[Picture]:
         Picture("oldest", "Oldest ready task", "seconds", [("age", of.oldest["oldest"])]),
         Picture("wait", "Wait for a slot", "seconds", _series(of.wait), logarithmic=True),
         Picture("run", "Run time", "seconds", _series(of.run), logarithmic=True),
-        Picture("slots", "Slots", "slots", _series(of.slots)),
+        Picture("slots", "Slots", "slots", _series(of.slots), kind="stacked", looks=SLOT_LOOKS),
     ]
 
 
@@ -63,6 +68,7 @@ def as_json(of: Trends) -> dict[str, Any]:
                 "unit": one.unit,
                 "kind": one.kind,
                 "log": one.logarithmic,
+                "looks": one.looks or [*range(len(one.series))],
                 "series": [{"label": label, "values": values} for label, values in one.series],
             }
             for one in pictures(of)

@@ -118,9 +118,7 @@ def search(tasks: QuerySet[Task], text: str, parameters: Mapping[str, str]) -> Q
     if term.tags:
         newest = _newest(tasks, only_failed(parameters) or bool(term.words))
         tasks = TaskFilter(tags=frozenset(term.tags)).matching(newest)
-    for word in term.words:
-        tasks = tasks.filter(last_error__icontains=word)
-    return tasks
+    return TaskFilter(words=term.words).matching(cast(TaskQuerySet, tasks))
 
 
 def frozen(text: str, parameters: Mapping[str, str]) -> TaskFilter:

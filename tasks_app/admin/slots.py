@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tasks_app.admin.text import harmless, line
+from tasks_app.metrics.slot_states import slot_states
 from tasks_app.metrics.span import span
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.models import Node, Task
@@ -76,14 +77,14 @@ class SlotRow:
 def slot_rows(handler: str | None = None) -> list[SlotRow]:
     """Of living nodes and of those that have been silent for some minutes. Raises DatabaseError."""
     reading, now = current_reading(), timezone.now()
-    silent = list(Node.objects.filter(name__in=list(reading.silent), stopped_at=None).order_by("name"))
     running: dict[tuple[str, str | None], list[BusySlot]] = {}
     tasks = Task.objects.running() if handler is None else Task.objects.running().filter(task_type=handler)
     for key, name, node, started_at in tasks.values_list("pk", "task_type", "node", "started_at")[:MAX_TASKS]:
         running.setdefault((name, node), []).append(BusySlot(str(key), span(now - (started_at or now))))
     rows = [
-        _row(name, node, states, running.get((name, node.name), ()), node.name in reading.silent)
-        for node in [*reading.nodes, *silent]
+        _row(name, node, states, running.get((name, node.name), ()), silent)
+        for nodes, silent in ((reading.nodes, False), (reading.silent, True))
+        for node in nodes
         for name, states in node.pools.items()
         if handler is None or name == handler
     ]
@@ -92,19 +93,15 @@ def slot_rows(handler: str | None = None) -> list[SlotRow]:
 
 def _row(name: str, node: Node, state: Mapping[str, Any], busy: Sequence[BusySlot], silent: bool) -> SlotRow:
     slots, problem = int(state["slots"]), state.get("problem") or ""
-    shown = list(busy[:MAX_SLOTS])
-    idle = max(min(slots, MAX_SLOTS) - len(shown), 0)
-    warm = 0 if silent else min(max(int(state["warm"]) - len(busy), 0), idle)
-    cold = idle - warm
-    dead = cold if silent or problem else 0
+    states = slot_states(min(slots, MAX_SLOTS), int(state["warm"]), len(busy), bool(problem), silent)
     return SlotRow(
         handler=line(name, 60),
         node=line(node.name),
         state="silent" if silent else "draining" if node.draining else "alive",
-        busy=shown,
-        warm=warm,
-        starting=cold - dead,
-        dead=dead,
+        busy=list(busy[:MAX_SLOTS]),
+        warm=states.warm,
+        starting=states.starting,
+        dead=states.dead,
         more=max(slots - MAX_SLOTS, 0),
         problem=harmless(problem[:MAX_PROBLEM_CHARS]),
     )

@@ -12,12 +12,15 @@ from tasks_app.metrics.span import span
 from tasks_app.metrics.system_reading import SystemReading
 
 NO_NODE, OLDEST_AGE, FAILED_SHARE, CANNOT_START = "no_node", "oldest_age", "failed_share", "cannot_start"
+ENGINE_UNREACHABLE = "engine_unreachable"
 #: Those that are about a handler.
 OF_HANDLERS = frozenset({OLDEST_AGE, FAILED_SHARE, CANNOT_START})
 #: The share of failed tasks is judged once so many have ended.
 MIN_ENDED = 20
 #: Characters of what a handler or a node says.
 MAX_QUOTE_CHARS = 300
+#: Handlers, and nodes, that an alert names.
+MAX_NAMES = 100
 
 
 @dataclass(frozen=True)
@@ -42,30 +45,39 @@ def key_of(alert: str, handler: str = "") -> str:
 
 @dataclass(frozen=True)
 class Judgement:
-    """`holding`: the conditions that hold, by key. `judged`: the alerts that this says something about."""
+    """`holding`: the conditions that hold, by key. `judged`: the alerts that this says something about, except for the
+    `undecided` keys."""
 
     holding: Mapping[str, Condition]
     judged: frozenset[str]
+    undecided: frozenset[str] = frozenset()
+
+    def denies(self, key: str) -> bool:
+        """Whether this says that the condition does not hold."""
+        return key.partition("|")[0] in self.judged and key not in self.holding and key not in self.undecided
 
 
 def judge(reading: SystemReading, shares: Mapping[str, Share], oldest_limit: float, share_limit: float) -> Judgement:
     """Judge a reading. `oldest_limit` in seconds; `share_limit`: from 0 to 1.
 
-    While no node lives, handlers are not judged: they all wait for the same reason.
+    While no node lives, handlers are not judged: they all wait for the same reason. Nor is what waits because an engine
+    cannot be reached: that is one condition, which names the handlers.
     """
     if not reading.nodes:
         waiting = reading.queue_size
         condition = Condition(NO_NODE, "", "no worker lives: tasks are accepted and wait", {"pending": waiting})
         return Judgement({condition.key: condition}, frozenset({NO_NODE}))
-    found: list[Condition] = []
+    found, undecided = _engine(reading), set[str]()
     for name, one in reading.handlers.items():
         shown = harmless(name)
-        if one.ready and one.oldest > oldest_limit:
+        if one.lacks_engine:
+            undecided |= {key_of(OLDEST_AGE, name), key_of(CANNOT_START, name)}
+        elif one.ready and one.oldest > oldest_limit:
             sentence = f"handler {shown}: the oldest ready task has waited for {span(one.oldest)}"
             details = {"seconds": round(one.oldest, 1), "limit": oldest_limit, "ready": one.ready, "slots": one.slots}
             found.append(Condition(OLDEST_AGE, name, sentence, details))
-        if one.problems:
-            problem = harmless(one.problems[0][:MAX_QUOTE_CHARS])
+        if one.own_problems:
+            problem = harmless(one.own_problems[0][:MAX_QUOTE_CHARS])
             sentence = f"handler {shown} cannot start: {problem}"
             found.append(Condition(CANNOT_START, name, sentence, {"slots": one.slots}))
         share = shares.get(name)
@@ -74,4 +86,17 @@ def judge(reading: SystemReading, shares: Mapping[str, Share], oldest_limit: flo
             found.append(Condition(FAILED_SHARE, name, sentence, {
                 "failed": share.failed, "ended": share.ended, "limit": share_limit, "seconds": round(share.seconds),
             }))  # fmt: skip
-    return Judgement({each.key: each for each in found}, frozenset({NO_NODE, *OF_HANDLERS}))
+    judged = frozenset({NO_NODE, ENGINE_UNREACHABLE, *OF_HANDLERS})
+    return Judgement({each.key: each for each in found}, judged, frozenset(undecided))
+
+
+def _engine(reading: SystemReading) -> list[Condition]:
+    """The condition that an engine cannot be reached, if it holds."""
+    affected = {name: one.engine_problems[0] for name, one in reading.handlers.items() if one.engine_problems}
+    if not affected:
+        return []
+    reason = harmless(min(affected.values())[:MAX_QUOTE_CHARS])
+    sentence = f"{len(affected)} {'handler' if len(affected) == 1 else 'handlers'} cannot start: {reason}"
+    named = {"handlers": sorted(affected), "nodes": sorted(reading.without_engine)}
+    details = {what: [harmless(name) for name in names[:MAX_NAMES]] for what, names in named.items()}
+    return [Condition(ENGINE_UNREACHABLE, "", sentence, details)]

@@ -63,7 +63,7 @@ def observe(judgement: Judgement, hold: float, gap: float) -> None:
     for key, condition in judgement.holding.items():
         _observe(rows.get(key), key, condition, hold, gap)
     for key, row in rows.items():
-        if key.partition("|")[0] in judgement.judged and key not in judgement.holding:
+        if judgement.denies(key):
             _observe(row, key, None, hold * RECOVERY_RATIO, gap)
 
 
@@ -90,7 +90,8 @@ def _observe(row: Alert | None, key: str, condition: Condition | None, hold: flo
         if lasting.filter(told, differs_since__lte=_ago(hold)).update(**change, **said):
             return
         if not lasting.update(seen_at=Now(), **said):
-            other.update(differs_since=Now(), seen_at=Now(), **said)
+            # It becomes `since`, which `_same` compares: a bare Now() on SQLite is a text that no value read equals.
+            other.update(differs_since=_ago(0.0), seen_at=Now(), **said)
 
 
 def to_send() -> list[Alert]:

@@ -123,7 +123,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         return Response(error_body("no such page; see /docs"), status=404)
     if isinstance(error, exceptions.MethodNotAllowed):
         allowed = ", ".join(context["view"].allowed_methods)
-        method = str(context["request"].method)[:20]
+        # The method as it was sent: Django's is in capitals.
+        method = context["request"].META["REQUEST_METHOD"].strip("()")[:20]
         return Response(
             error_body(f"{method} is not allowed here; use {allowed}"), status=405, headers={"Allow": allowed}
         )

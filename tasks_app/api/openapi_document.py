@@ -23,6 +23,11 @@ _COMMON_FAILURES: dict[str, dict[str, Any]] = {
     },
     "503": {"description": "The database cannot be used, or the daemon is stopping or overloaded.", "content": _ERROR},
 }
+#: Failures of a call with a body.
+_BODY_FAILURES: dict[str, dict[str, Any]] = {
+    "408": {"description": "The body did not arrive in time (DAEMON_BODY_TIMEOUT).", "content": _ERROR},
+    "413": {"description": "The body is larger than DAEMON_MAX_BODY.", "content": _ERROR},
+}
 _CROSS_SITE = "a page of another site made the call"
 _NO_SCOPE = "the API key lacks the scope"
 _NO_TYPE = "it is not for the task's type"
@@ -80,7 +85,7 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
             operation.update(_summary_and_description(operation.pop("description")))
             if "security" in operation:
                 answers.setdefault("401", _NO_KEY)
-            for status, answer in _COMMON_FAILURES.items():
+            for status, answer in (_COMMON_FAILURES | (_BODY_FAILURES if "requestBody" in operation else {})).items():
                 answers.setdefault(status, dict(answer))
             if forbidden := _forbidden(method, operation):
                 answers.setdefault("403", {"description": forbidden, "content": _ERROR})

@@ -79,8 +79,8 @@ def _texts(name: str, value: Any, faults: Faults) -> list[str] | None:
         return [value]
     texts = isinstance(value, list) and value and all(isinstance(each, str) for each in value)
     if name in _TEXTS or not texts:
-        what = "a string" if name in _TEXTS else "a string, or an array of strings that is not empty"
-        faults.append((name, f"{name} must be {what}, not {shown(value)}"))
+        what = "a string" if name in _TEXTS else "a string, or an array of one or more strings"
+        faults.append((name, f"{name} must be {what}, not {_given(value)}"))
         return None
     if name in _REPEATED:
         return list(value)
@@ -88,3 +88,13 @@ def _texts(name: str, value: Any, faults: Faults) -> list[str] | None:
         faults.append((name, f"a string of the array {name} has a comma, which none of its values has"))
         return None
     return [",".join(value)]
+
+
+def _given(value: Any) -> str:
+    """What a condition is that has no texts, or an array of them where one text is wanted."""
+    if not isinstance(value, list):
+        return shown(value)
+    if not value:
+        return "an empty array"
+    wrong = next((each for each in value if not isinstance(each, str)), value[0])
+    return f"an array with {shown(wrong)}"

@@ -171,7 +171,9 @@ def _limit(request: Request) -> int:
     faults: Faults = []
     check_unknown(request.query_params, ("limit",), "parameter", faults)
     text = request.query_params.get("limit", str(DEFAULT_LIMIT))
-    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_LIMIT):
+    if len(request.query_params.getlist("limit")) > 1:
+        faults.append(("limit", "limit is given twice"))
+    elif not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_LIMIT):
         faults.append(("limit", f"limit must be an integer from 1 to {MAX_LIMIT}, not {literal(text)}"))
     if faults:
         raise Invalid(faults)

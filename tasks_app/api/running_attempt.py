@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 from tasks_app.api.moments import rfc3339
 from tasks_app.models import LiveEvent, Status, Task
+from tasks_app.models.live_event import logs_of
 
 #: Of a task.
 FIELDS = ("status", "attempts", "node", "started_at", "ready_at")
@@ -18,7 +18,7 @@ def running_attempt(task: Task | None) -> dict[str, Any] | None:
         return None
     events = LiveEvent.objects.filter(task_id=task.pk, attempt=task.attempts)
     first = events.filter(sequence=1).values_list("container", flat=True).first()
-    logs = _logs(events.filter(kind="log").order_by("sequence").values_list("body", flat=True))
+    logs = logs_of(events.filter(kind="log").order_by("sequence").values_list("body", flat=True))
     return {
         "number": task.attempts,
         "outcome": None,
@@ -36,11 +36,3 @@ def running_attempt(task: Task | None) -> dict[str, Any] | None:
         "stderr_tail": logs["stderr"],
         "progress": LiveEvent.objects.progress(task.pk, task.attempts).values_list("body", flat=True).first(),
     }
-
-
-def _logs(bodies: Any) -> dict[str, str]:
-    parts: defaultdict[str, list[str]] = defaultdict(list)
-    for body in bodies:
-        cut = body.get("cut")
-        parts[body["stream"]].append(f"\n[... {cut} bytes cut ...]\n" if cut else body["text"])
-    return {stream: "".join(parts[stream]) for stream in ("stdout", "stderr")}

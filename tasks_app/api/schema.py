@@ -156,8 +156,6 @@ QUEUED = {
         _INVALID,
         misspelt='no handler is named "reisze"; handlers.toml has echo, prime, resize; did you mean "resize"?',
     ),
-    408: failure("The body did not arrive in time (DAEMON_BODY_TIMEOUT)."),
-    413: failure("The body is larger than DAEMON_MAX_BODY."),
     422: _KEY_REUSED,
     429: failure("The queue is full (DAEMON_MAX_QUEUE), or DAEMON_MAX_RATE or the rate of the API key is exceeded."),
 }
@@ -170,7 +168,6 @@ QUEUED_TOGETHER = {
             'no handler is named "reisze"; handlers.toml has echo, prime, resize; did you mean "resize"?'
         ),
     ),
-    408: QUEUED[408],
     413: failure("The body is larger than eight times DAEMON_MAX_BODY."),
     422: _KEY_REUSED,
     429: failure("The tasks would exceed DAEMON_MAX_QUEUE, or DAEMON_MAX_RATE or the rate of the API key is exceeded."),

@@ -17,6 +17,7 @@ from kombu import Queue
 
 from tasks_app.broker.health_check import broker_problems
 from tasks_app.broker.message import NOTIFICATION_TASK, NotANotification, handler_of
+from tasks_app.broker.signal_wakeup import wake_on_signals
 from tasks_app.logs.log_once import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
 
@@ -166,6 +167,7 @@ class NotificationConsumer(Consumer):
     def register_with_event_loop(self, hub: Any) -> None:
         """Celery's hook to register timers on this connection."""
         super().register_with_event_loop(hub)
+        wake_on_signals(hub)
         hub.timer.call_repeatedly(RECHECK_SECONDS, self._recheck)
 
     def _start_health_check(self) -> None:

@@ -15,7 +15,8 @@ from tasks_app.broker.notifier import Notifier
 
 __all__ = ["close", "configure", "flush", "notify", "open", "stats"]
 
-FLUSH_AT_EXIT_SECONDS = 0.5
+#: The import of Celery is part of it.
+FLUSH_AT_EXIT_SECONDS = 1.0
 
 _notifier = Notifier()
 

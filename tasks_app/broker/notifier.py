@@ -7,14 +7,18 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from celery import Celery, current_app
-
-from tasks_app.broker.publisher import BrokerBlocked, Deployment, Publisher
-from tasks_app.broker.queues import DEFAULT_PRIORITY
+from tasks_app.broker.priority import DEFAULT_PRIORITY
 from tasks_app.logs.log_once import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from tasks_app.broker.publisher import Deployment, Publisher
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +53,7 @@ class Notifier:
     """
 
     def __init__(self) -> None:
-        self._target: tuple[Deployment | None, Celery | None] = (None, None)
+        self._target: tuple[Deployment | None, Celery | Callable[[], Celery] | None] = (None, None)
         self._sent = self._merged = self._skipped = self._failed = self._dropped = 0
         self._problem: str | None = None
         self._warned = False
@@ -57,14 +61,15 @@ class Notifier:
         self._reset()
         _notifiers.add(self)
 
-    def configure(self, deployment: Deployment, app: Celery | None = None) -> None:
-        """Set the deployment to notify, and the Celery app to publish with (default: this thread's current app).
+    def configure(self, deployment: Deployment, app: Celery | Callable[[], Celery] | None = None) -> None:
+        """Set the deployment to notify, and the Celery app to publish with (default: the one that was set before).
 
         `deployment` is the id, or a callable that returns it. The notifier's thread calls it until it succeeds once. A
-        callable that opens a database connection must close it, since that thread has its own.
+        callable that opens a database connection must close it, since that thread has its own. `app` may be a callable
+        too, for the same thread.
         """
         with self._changed:
-            self._target = (deployment, app or current_app._get_current_object())
+            self._target = (deployment, app or self._target[1])
 
     def notify(self, handler: str, priority: int | None = DEFAULT_PRIORITY) -> None:
         """Announce work for a handler. Never blocks, never raises. `priority` 0-100; None is 50."""
@@ -156,6 +161,9 @@ class Notifier:
     # The rest runs in the notifier's thread. Its connection is its own, so a hung thread does not block its successor.
 
     def _run(self) -> None:
+        # Here, because Celery takes a sixth of the start of a process, and most processes never notify.
+        from tasks_app.broker.publisher import BrokerBlocked, Publisher
+
         me, backoff = threading.current_thread(), Backoff(FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS)
         publisher = Publisher(None, None)
         try:

@@ -11,7 +11,8 @@ from celery import Celery
 from kombu import Connection, Producer
 
 from tasks_app.broker.message import NOTIFICATION_TASK
-from tasks_app.broker.queues import MAX_QUEUE_LENGTH_ON_REDIS, TRANSIENT, notification_priority, queue_name
+from tasks_app.broker.priority import notification_priority
+from tasks_app.broker.queues import MAX_QUEUE_LENGTH_ON_REDIS, TRANSIENT, queue_name
 from tasks_app.broker.redis_push import RedisPush
 
 # AMQP only. Two missed heartbeats reveal a broker that is frozen behind an open socket.
@@ -42,9 +43,10 @@ class Publisher:
     After `BrokerBlocked` it tries again without closing.
     """
 
-    def __init__(self, deployment: Deployment | None, app: Celery | None) -> None:
+    def __init__(self, deployment: Deployment | None, app: Celery | Callable[[], Celery] | None) -> None:
         self.target = (deployment, app)
         self._deployment = ""
+        self._app: Celery | None = None
         self._connection: Connection | None = None
         self._producer: Producer | None = None
         self._redis: RedisPush | None = None
@@ -61,7 +63,7 @@ class Publisher:
         """
         if self._producer is None:
             self.open()
-        app, producer = self.target[1], self._producer
+        app, producer = self._app, self._producer
         assert app is not None and producer is not None
         queue = queue_name(self._deployment, handler)
         transport = str(self._transport.driver_type)
@@ -114,7 +116,8 @@ class Publisher:
         if not self._deployment:
             self._deployment = deployment() if callable(deployment) else deployment
         if self._producer is None:
-            self._connect(app)
+            self._app = app if isinstance(app, Celery) else app()
+            self._connect(self._app)
 
     def keep_alive(self) -> None:
         """Detect a dead broker. Call it every few seconds while there is nothing to send."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from kombu import Exchange, Queue
 
+from tasks_app.broker.priority import MAX_QUEUE_PRIORITY
+
 TRANSIENT = 1
-DEFAULT_PRIORITY = 50
-MAX_QUEUE_PRIORITY = 10
 # If no node consumes a queue, one notification is as good as many.
 MAX_QUEUE_LENGTH = 100
 MAX_QUEUE_LENGTH_ON_REDIS = 10
@@ -37,14 +37,3 @@ def queue_for(deployment: str, handler: str) -> Queue:
 
 def queue_name(deployment: str, handler: str) -> str:
     return f"taskdaemon.{deployment}.{handler}"
-
-
-def notification_priority(priority: int | None, transport: str = "amqp") -> int:
-    """The broker's priority for a task's priority (0-100, larger is more urgent; None is 50).
-
-    `transport` is kombu's driver type. RabbitMQ and the local transport use 0-10, larger first; kombu's Redis uses 0-9,
-    0 first.
-    """
-    known = DEFAULT_PRIORITY if priority is None else priority
-    level = max(0, min(MAX_QUEUE_PRIORITY, round(known / 10)))
-    return 9 - min(9, level) if transport == "redis" else level

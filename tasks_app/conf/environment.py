@@ -6,7 +6,7 @@ import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -138,9 +138,13 @@ class Environment(BaseSettings):
     def _known_database(cls, value: str | None) -> str | None:
         if value is not None and value.split(":")[0] not in ("postgres", "postgresql", "sqlite"):
             raise ValueError("must begin with postgres:// (or sqlite:///); unset: SQLite in DAEMON_HOME")
-        if value is not None and value.startswith("sqlite") and len(value.partition("///")[2]) == 0:
+        if value is None or not value.startswith("sqlite"):
+            return value
+        file = _file_of(value)
+        if file in ("", ":memory:"):
             raise ValueError("names no file (sqlite:////path/of/file); processes cannot share a database in memory")
-        return value
+        _, mark, query = value.partition("?")
+        return f"sqlite:///{quote(str(PROJECT / file))}{mark}{query}"
 
     @field_validator("allowed_hosts")
     @classmethod
@@ -203,7 +207,7 @@ class Environment(BaseSettings):
         """Which files of this machine handlers may mount. Never the database and the secret key."""
         database = str(self.database_file)
         if self.database_url and not self.has_database_server:
-            database = self.database_url.partition("///")[2]
+            database = _file_of(self.database_url)
         private = (str(self.home), database, f"{database}-wal", f"{database}-shm")
         return MountRules(
             tuple(normal(word) for word in _words(self.mount_roots)),
@@ -249,6 +253,11 @@ class Environment(BaseSettings):
     def origins(self) -> list[str]:
         """Origins, besides the server's own, whose pages may call unsafe methods."""
         return _words(self.allowed_origins)
+
+
+def _file_of(url: str) -> str:
+    """The file of a URL of SQLite, such as `sqlite:////path/of/a%20file?timeout=5`; blank if it names none."""
+    return unquote(url.partition("?")[0].partition("///")[2])
 
 
 def _words(value: str) -> list[str]:

@@ -8,23 +8,31 @@ from collections.abc import Callable
 #: What SQLite and PostgreSQL report when the disk is full.
 DISK_FULL_ERRORS = ("disk is full", "No space left on device", "Disk quota exceeded")
 MAX_REASON_CHARACTERS = 200
+#: On a full disk some writes find room in what is there. So it counts as full for so long after the last refusal.
+FULL_SECONDS = 10.0
 
 
 class WriteHealth:
-    """Unhealthy from a write that the database refuses until the next one that it takes. From any thread."""
+    """Unhealthy from a write that the database refuses until the next one that it takes. From any thread.
+
+    On a full disk: until one that it takes FULL_SECONDS after the last that it refused.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._failing: tuple[float, str] | None = None  # since when, and the last reason
+        self._full_until = 0.0
 
     def failed(self, error: Exception) -> None:
         """A write failed for a reason unrelated to its content."""
-        since = self._clock() if self._failing is None else self._failing[0]
-        self._failing = since, (str(error).splitlines() or ["no reason given"])[0][:MAX_REASON_CHARACTERS]
+        now, reason = self._clock(), first_line(error)
+        since = now if self._failing is None else self._failing[0]
+        self._full_until = now + FULL_SECONDS if _is_full(reason) else 0.0
+        self._failing = since, reason
 
     def succeeded(self) -> None:
         """A write succeeded."""
-        if self._failing is not None:
+        if self._failing is not None and self._clock() >= self._full_until:
             self._failing = None
 
     @property
@@ -33,13 +41,25 @@ class WriteHealth:
         if (failing := self._failing) is None:
             return None
         since, reason = failing
-        fault = f"has taken no writes for {self._clock() - since:.0f} s ({reason})"
-        if any(words in reason for words in DISK_FULL_ERRORS):
+        seconds = f"{self._clock() - since:.0f} s ({reason})"
+        if _is_full(reason):
             return (
-                f"the database {fault}: its disk is full; make room there. Until then new tasks are refused with 503 "
-                "and results wait in their workers; accepted tasks are kept"
+                f"the database has refused writes for {seconds}: its disk is full; make room there. Until then new "
+                "tasks are refused with 503 and results wait in their workers; accepted tasks are kept"
             )
-        return f"the database {fault}: new tasks are refused with 503 and results wait in their workers"
+        return (
+            f"the database has taken no writes for {seconds}: "
+            "new tasks are refused with 503 and results wait in their workers"
+        )
+
+
+def first_line(error: Exception) -> str:
+    """The database's reason, without its hints, cut to 200 characters."""
+    return (str(error).splitlines() or ["no reason given"])[0][:MAX_REASON_CHARACTERS]
+
+
+def _is_full(reason: str) -> bool:
+    return any(words in reason for words in DISK_FULL_ERRORS)
 
 
 #: For this process, which has one database.

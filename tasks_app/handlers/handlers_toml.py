@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import re
@@ -13,7 +14,7 @@ from typing import Any
 
 import tomli
 
-from tasks_app.handlers.keys import KEYS, RETRY_ON, hint, shown, unusable_capabilities
+from tasks_app.handlers.keys import KEYS, RETRY_ON, hint, shared_target, shown, unusable_capabilities
 from tasks_app.handlers.mounts import NO_MOUNTS, MountRules
 from tasks_app.handlers.spelling import nearest
 from tasks_app.handlers.toml_positions import Positions
@@ -140,7 +141,7 @@ class Handlers(Mapping[str, Handler]):
 def load(path: Path, defaults: Defaults) -> Handlers:
     """Read and check the file. Raises HandlersError with all its faults."""
     try:
-        content = path.read_bytes()
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)  # some editors write one
     except OSError as error:
         raise HandlersError(path, (f"{path.name}:1: cannot be read: {error.strerror}",)) from None
     try:
@@ -238,7 +239,8 @@ class _Reading:
                 values[key] = known.check(value)
             except ValueError as error:
                 wrong.add(key)
-                self._key(name, key, str(error))
+                for sentence in error.args:
+                    self._key(name, key, sentence)
             for source, _ in values.get(key, ()) if key == "mounts" else ():
                 if refusal := d.mount_rules.refusal(source):
                     self._key(name, key, refusal)
@@ -250,6 +252,8 @@ class _Reading:
                 self._key(name, limit, f"{values[limit]:g} is below {whose}; write at least that, or leave it out")
         if "image" in table and (why := unusable_capabilities(values)):
             self._key(name, "cap_add", why)
+        if shared := shared_target(values):
+            self._key(name, "mounts", f"something else is mounted on {shared} too; choose another path")
         if "image" not in table and "command" not in table:
             others = [key for key in table if key not in KEYS]
             if not any(nearest(key, ["image", "command"]) for key in others):

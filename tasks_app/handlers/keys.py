@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tasks_app.handlers.durations import retention
-from tasks_app.handlers.mounts import normal
+from tasks_app.handlers.mounts import CONTAINER_DIRECTORY, normal
 from tasks_app.handlers.spelling import nearest
 
 SELECTIONS = ("round-robin", "first-available", "random")
@@ -19,6 +19,8 @@ RETRY_ON = ("error", "timeout", "crash")
 MAX_DESCRIPTION_CHARS = 1000
 MAX_SECONDS = 7 * 24 * 3600.0
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
+#: Directories of a container that the kernel or the daemon fills.
+OCCUPIED = ("/proc", "/sys", CONTAINER_DIRECTORY)
 OUR_SECRETS = (
     "DATABASE_URL", "DAEMON_SECRET_KEY", "DAEMON_SECRET_KEY_FALLBACK", "DAEMON_BROKER_URL", "DAEMON_ADMIN_PASSWORD",
     "DAEMON_API_KEY", "DAEMON_ALERT_URL",
@@ -26,10 +28,11 @@ OUR_SECRETS = (
 
 _SIZE = re.compile(r"(\d+)\s*([bkmg])b?", re.IGNORECASE)
 _UNIT = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+MAX_SIZE = 1 << 50
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 Check = Callable[[Any], Any]
-"""Returns the typed value. Raises ValueError with what is wrong and, if possible, what was probably meant."""
+"""Returns the typed value. Raises ValueError with a sentence for each fault, if possible with what was meant."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,21 @@ def _choice(*words: str) -> Check:
 def _words(value: Any, of: Check = _text) -> tuple[Any, ...]:
     if not isinstance(value, list):
         raise ValueError(f'{shown(value)} is not a list; write ["...", "..."]')
-    return tuple(of(item) for item in value)
+    return tuple(_all(of, value))
+
+
+def _all(check: Check, items: Iterable[Any]) -> list[Any]:
+    """What the check returns for each item. Raises ValueError with the sentences of all that it refuses."""
+    values: list[Any] = []
+    sentences: list[str] = []
+    for item in items:
+        try:
+            values.append(check(item))
+        except ValueError as error:
+            sentences += error.args
+    if sentences:
+        raise ValueError(*sentences)
+    return values
 
 
 def _command(value: Any) -> tuple[str, ...]:
@@ -139,8 +156,10 @@ def size(low: int) -> Check:
         if not found:
             raise ValueError(f'{shown(value)} is not a size; write a string like "512m" or "1g"')
         size = int(found[1]) * _UNIT[found[2].lower()]
-        if not low <= size <= 1 << 50:
+        if size < low:
             raise ValueError(f"{shown(value)} is out of range; {_at_least(low)}")
+        if size > MAX_SIZE:
+            raise ValueError(f'{shown(value)} is out of range; write at most "{MAX_SIZE // _UNIT["g"]}g"')
         return size
 
     return check
@@ -157,13 +176,17 @@ memory = size(16 * 1024**2)
 def _env(value: Any) -> Mapping[str, str]:
     if not isinstance(value, dict):
         raise ValueError(f'{shown(value)} is not a table; write {{ NAME = "value" }}')
-    for name, text in value.items():
-        if not name or "=" in name or "\0" in name:
-            raise ValueError(f"{shown(name)} cannot be the name of a variable")
-        if not isinstance(text, str) or "\0" in text:
-            meant = f'; did you mean {name} = "{shown(text)}"?' if isinstance(text, int | float) else ""
-            raise ValueError(f"{name} = {shown(text)} is not a string{meant}")
-    return MappingProxyType(dict(value))
+    return MappingProxyType(dict(_all(_variable, value.items())))
+
+
+def _variable(item: tuple[str, Any]) -> tuple[str, str]:
+    name, text = item
+    if not name or "=" in name or "\0" in name:
+        raise ValueError(f"{shown(name)} cannot be the name of a variable")
+    if not isinstance(text, str) or "\0" in text:
+        meant = f'; did you mean {name} = "{shown(text)}"?' if isinstance(text, int | float) else ""
+        raise ValueError(f"{name} = {shown(text)} is not a string{meant}")
+    return name, text
 
 
 def _secret(value: Any) -> str:
@@ -183,20 +206,39 @@ def _network(value: Any) -> str:
 def _tmpfs(value: Any) -> Mapping[str, int]:
     if not isinstance(value, dict):
         raise ValueError(f'{shown(value)} is not a table; write {{ "/tmp" = "64m" }}')
-    for path in value:
-        if not path.startswith("/"):
-            raise ValueError(f"{shown(path)} is not an absolute path")
-    return MappingProxyType({path: size(4096)(text) for path, text in value.items()})
+    return MappingProxyType(dict(_all(lambda item: (_target(item[0]), size(4096)(item[1])), value.items())))
+
+
+def _target(path: str) -> str:
+    """The absolute path in a container, without empty and `.` parts, that something is mounted on."""
+    try:
+        target = normal(path)
+    except ValueError:
+        raise ValueError(f"{shown(path)} is not an absolute path without ..") from None
+    if target in ("/", "/dev") or any(f"{target}/".startswith(f"{kept}/") for kept in OCCUPIED):
+        raise ValueError(f"nothing can be mounted on {target} in a container; choose another path")
+    return target
 
 
 def _mount(value: Any) -> tuple[str, str]:
     source, _, target = _text(value).partition(":")
     try:
-        if ":" in target or normal(target) == "/":
+        if ":" in target:
             raise ValueError
-        return normal(source), normal(target)
+        source, target = normal(source), normal(target)
     except ValueError:
         raise ValueError(f'{shown(value)} is not a mount; write "/here:/there" (it is read-only), without ..') from None
+    return source, _target(target)
+
+
+def shared_target(values: Mapping[str, Any]) -> str | None:
+    """The first path on which a handler's `mounts` and `tmpfs` mount two things; None if there is none."""
+    seen = set(values.get("tmpfs", ()))
+    for _, target in values.get("mounts", ()):
+        if target in seen:
+            return str(target)
+        seen.add(target)
+    return None
 
 
 def _capability(value: Any) -> str:

@@ -12,6 +12,9 @@ FORBIDDEN = (
     "/proc", "/sys", "/dev", "/etc", "/boot", "/run", "/var/run", "/var/lib/docker", "/var/lib/containerd",
 )  # fmt: skip
 
+#: The directory in a container that has the handler's FIFOs. In /dev, so that no image needs a new folder.
+CONTAINER_DIRECTORY = "/dev/taskdaemon"
+
 
 @dataclass(frozen=True)
 class MountRules:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 from django.db import DatabaseError, IntegrityError, OperationalError
-from django.db.models import Q
+from django.db.models import Q, TextField
+from django.db.models.functions import Cast
 from django.utils import timezone
 
 from tasks_app.conf.weak_secrets import KEY_MARK, MAX_KEY_CHARACTERS, key_fault
@@ -121,10 +123,11 @@ class StoredKey(NamedTuple):
 
 @dataclass(frozen=True)
 class KeyReading:
-    """The keys that are not revoked, by prefix, and whether any key was ever made."""
+    """The keys that are not revoked, by prefix, and whether any key was ever made. `rows`: what was read for it."""
 
     in_force: Mapping[str, tuple[StoredKey, ...]] = field(default_factory=dict)
     any_made: bool = False
+    rows: Sequence[tuple[Any, ...]] = ()
 
 
 class Keys:
@@ -153,7 +156,7 @@ class Keys:
         try:
             if last is None and self._last is not None:
                 return self._last  # another thread read them while this one waited
-            self._last = last = _read(self._rates)
+            self._last = last = _read(last, self._rates)
         except DatabaseError as error:
             if last is None:
                 raise
@@ -202,24 +205,31 @@ class Keys:
         self._unwritten -= uses
 
 
-def _read(rates: dict[int, KeyRate]) -> KeyReading:
-    """Read the keys. `rates`: those of the last reading, which a key with the same rate keeps."""
+def _read(last: KeyReading | None, rates: dict[int, KeyRate]) -> KeyReading:
+    """Read the keys; `last` if none has changed. `rates`: of the last reading, kept by keys with the same rate."""
+    # Plain values, and JSON as text: this is done each second, usually for nothing, and there may be thousands.
+    limits = (Cast(name, TextField()) for name in ("scopes", "types"))
+    found = ApiKey.objects.filter(revoked_at=None).order_by("pk")
+    rows = list(found.values_list("prefix", "digest", "pk", "rate", "expires_at", "name", *limits))
+    if last is not None and rows and rows == last.rows:
+        return last
     in_force: dict[str, tuple[StoredKey, ...]] = {}
     ids = set()
-    for row in ApiKey.objects.filter(revoked_at=None):
-        if row.rate is not None:
-            ids.add(row.pk)
-            if row.pk not in rates or rates[row.pk].rate != row.rate:
-                rates[row.pk] = KeyRate(row.rate)
-        caller = Caller(row.pk, _words(row.scopes), _words(row.types), rates.get(row.pk), row.expires_at, row.name)
-        in_force[row.prefix] = (*in_force.get(row.prefix, ()), StoredKey(row.digest, row.pk, caller))
+    for prefix, hashed, pk, rate, expires_at, name, scopes, types in rows:
+        if rate is not None:
+            ids.add(pk)
+            if pk not in rates or rates[pk].rate != rate:
+                rates[pk] = KeyRate(rate)
+        caller = Caller(pk, _words(scopes), _words(types), rates.get(pk), expires_at, name)
+        in_force[prefix] = (*in_force.get(prefix, ()), StoredKey(hashed, pk, caller))
     for gone in rates.keys() - ids:
         del rates[gone]
-    return KeyReading(in_force, bool(in_force) or ApiKey.objects.exists())
+    return KeyReading(in_force, bool(in_force) or ApiKey.objects.exists(), rows)
 
 
-def _words(stored: list[str] | None) -> frozenset[str] | None:
-    return None if stored is None else frozenset(stored)
+def _words(stored: str | None) -> frozenset[str] | None:
+    words = json.loads(stored or "null")
+    return None if words is None else frozenset(words)
 
 
 keys = Keys()

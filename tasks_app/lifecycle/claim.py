@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from operator import attrgetter
 
 from tasks_app import conf
 from tasks_app.store.claimed_task import ClaimedTask, ClaimRequest, Selection
@@ -22,16 +22,13 @@ def claim(node: str, requests: Sequence[ClaimRequest], order: Selection, cap: in
     if not requests or cap == 0:
         return []
     claimed = store().claim(node, requests, order, cap, LEASE_SECONDS)
-    claimed.sort(key=_sort_key(order))
+    if order == "priority":
+        claimed.sort(key=lambda task: (-task.priority, task.position))
+    else:
+        claimed.sort(key=attrgetter("position"), reverse=order == "lifo")
     return claimed
 
 
 def ready_types(types: Sequence[str]) -> set[str]:
     """Which of the types have a ready task. Takes no write lock, so an idle node may ask often."""
     return store().ready_types(types)
-
-
-def _sort_key(order: Selection) -> Any:
-    if order == "priority":
-        return lambda row: (-row.priority, row.position)
-    return (lambda row: row.position) if order == "fifo" else (lambda row: -row.position)

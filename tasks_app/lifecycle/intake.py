@@ -65,7 +65,7 @@ class IntakeThread:
     def __init__(
         self,
         name: str,
-        begin: Callable[[], AbstractContextManager[None]],
+        begin: Callable[[], AbstractContextManager[object]],
         store: Callable[[Sequence[Submission]], Stored],
     ) -> None:
         self._name, self._begin, self._insert = name, begin, store
@@ -120,7 +120,7 @@ class IntakeThread:
             pass
 
 
-def _begin() -> AbstractContextManager[None]:
+def _begin() -> AbstractContextManager[object]:
     """With one writer, a transaction: while it is waited for, others join. Else one statement may be enough."""
     return writing() if store().single_writer else bare_writing(one_statement=True)
 

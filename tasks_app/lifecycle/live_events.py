@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import groupby
 from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS
@@ -11,6 +12,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from tasks_app.db.any_pair import any_pair
 from tasks_app.models import Attempt, LiveEvent, Task
+from tasks_app.models.live_event import logs_of
 from tasks_app.store import clock
 from tasks_app.store.batches import run_batches
 from tasks_app.store.current import store
@@ -46,6 +48,18 @@ def end_live_events(batches: Sequence[LiveEvents]) -> None:
     ]
     if ended:
         store().end_live_events(ended)
+
+
+def stored_logs(attempts: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], dict[str, str]]:
+    """The logs of some attempts so far, as fields of their rows; of those without live events there is nothing."""
+    if not attempts:
+        return {}
+    events = LiveEvent.objects.filter(any_pair("task_id", "attempt", attempts), kind="log")
+    rows = events.order_by("task_id", "attempt", "sequence").values_list("task_id", "attempt", "body")
+    return {
+        key: {f"{stream}_tail": text for stream, text in logs_of(body for _, _, body in found).items()}
+        for key, found in groupby(rows, key=lambda row: row[:2])
+    }
 
 
 def forget_live_events() -> int:

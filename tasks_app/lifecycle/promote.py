@@ -7,6 +7,7 @@ from functools import partial
 from django.db.models import Q
 
 from tasks_app.broker.notification import notify
+from tasks_app.lifecycle.retry_decision import MAX_PAUSE_SECONDS
 from tasks_app.models import Task
 from tasks_app.store import clock
 from tasks_app.store.batches import run_batches
@@ -17,16 +18,17 @@ TASKS_PER_TRANSACTION = 500
 TRANSACTIONS_PER_CONDITION = 20
 
 
-def promote(all_clocks: bool = True) -> list[str]:
+def promote(all_clocks: bool = True, set_back: bool = False) -> list[str]:
     """Make due rows ready, 30,000 at most, and for three seconds at most. Returns the types of these rows.
 
     A retry keeps its position. A task that was never started goes to the back of its queue: a claim may not see a row
     that becomes ready before the others, unless it has been started.
 
     Not `all_clocks`: only rows whose time was measured on the present clock, not on that of an earlier boot.
+    `set_back`: the clock was, and retries that would wait for longer than any pause are due too.
     """
     highest: dict[str, int] = {}
-    for due, order in _due()[: None if all_clocks else 1]:
+    for due, order in _due(all_clocks, set_back):
         batch = partial(_promote_batch, due, order, highest)
         run_batches(batch, TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CONDITION)
     for name, priority in highest.items():
@@ -34,7 +36,7 @@ def promote(all_clocks: bool = True) -> list[str]:
     return list(highest)
 
 
-def _due() -> list[tuple[Q, str]]:
+def _due(all_clocks: bool, set_back: bool) -> list[tuple[Q, str]]:
     """Conditions for due rows, each a range of the index, with the order of the index in it.
 
     One condition for all of them would scan every waiting row.
@@ -42,12 +44,13 @@ def _due() -> list[tuple[Q, str]]:
     ours = clock.clock_id()
     # A number: the server's expression may differ from row to row, so the server would evaluate it for every row.
     now = clock.reading()
-    # Times of an earlier boot's clock can only be compared by the wall clock.
-    return [
-        (Q(clock=ours, due__lte=now), "due"),
-        (Q(clock__lt=ours, due_at__lte=clock.Now()), "clock"),
-        (Q(clock__gt=ours, due_at__lte=clock.Now()), "clock"),
-    ]
+    found = [(Q(clock=ours, due__lte=now), "due")]
+    if all_clocks:  # times of an earlier boot's clock can only be compared by the wall clock
+        found.append((Q(clock__lt=ours, due_at__lte=clock.Now()), "clock"))
+        found.append((Q(clock__gt=ours, due_at__lte=clock.Now()), "clock"))
+    if set_back:
+        found.append((Q(clock=ours, due__gt=now + MAX_PAUSE_SECONDS, attempts__gt=0), "due"))
+    return found
 
 
 def _promote_batch(due: Q, order: str, highest: dict[str, int]) -> int:

@@ -15,7 +15,7 @@ def renew(node: str, ids: Collection[str]) -> set[tuple[str, int]]:
 
     Returns the (id, attempt) that it renewed. A row that another transaction has locked keeps its lease: either that
     transaction settles it, or the next renewal comes in time. The ids are needed besides the node: a task of a claim
-    whose reply was lost runs nowhere, so its lease must run out.
+    whose reply was lost runs nowhere; if its node does not release it, its lease must run out.
     """
     if not ids:
         return set()

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
+from uuid import UUID
 
 import structlog
 from django.db import DatabaseError
 from django.db.models import F, Q
 
 from tasks_app.broker.notification import notify
+from tasks_app.lifecycle.live_events import stored_logs
 from tasks_app.lifecycle.retry_decision import decide
 from tasks_app.metrics import counters
 from tasks_app.models import Attempt, OutcomeKind, Status, Task, TaskQuerySet
 from tasks_app.store import clock
 from tasks_app.store.attempt_result import RetryDecision
-from tasks_app.store.claimed_task import Policy, retry_on_of
+from tasks_app.store.claimed_task import Policy
 from tasks_app.store.current import store
 from tasks_app.store.due_work import MAX_VALID_LEASE_SECONDS
 from tasks_app.store.transactions import writing
@@ -68,13 +70,7 @@ class _Move(NamedTuple):
 
     @classmethod
     def of(cls, task: Task) -> _Move:
-        policy = Policy(
-            timeout=task.timeout or 0.0,
-            max_retries=task.max_retries or 0,
-            retry_backoff=task.retry_backoff or 0.0,
-            retry_on=retry_on_of(task.retry_on),
-        )
-        return cls(task.node or "", task.attempts, decide(OutcomeKind.WORKER_LOST, task.retries, policy))
+        return cls(task.node or "", task.attempts, decide(OutcomeKind.WORKER_LOST, task.retries, Policy.of(task)))
 
 
 def _rescue_batch(lost: TaskQuerySet, highest: dict[str, int]) -> list[Task]:
@@ -89,8 +85,10 @@ def _rescue_batch(lost: TaskQuerySet, highest: dict[str, int]) -> list[Task]:
         for task in tasks:
             moves[_Move.of(task)].append(task)
             highest[task.task_type] = max(task.priority, highest.get(task.task_type, 0))
+        # Read once the rows are locked: their node adds nothing more.
+        logs = stored_logs([(task.pk, task.attempts) for task in tasks])
         for move, moving in moves.items():
-            _move(move, moving)
+            _move(move, moving, logs)
             deltas.update(_counts(move.decision, moving))
         if tasks:
             store().end_lost_live_events([(task.pk, task.attempts) for task in tasks], OutcomeKind.WORKER_LOST.value)
@@ -98,7 +96,7 @@ def _rescue_batch(lost: TaskQuerySet, highest: dict[str, int]) -> list[Task]:
     return tasks
 
 
-def _move(move: _Move, tasks: list[Task]) -> None:
+def _move(move: _Move, tasks: list[Task], logs: Mapping[tuple[UUID, int], Mapping[str, str]]) -> None:
     decision = move.decision
     final = decision.status == Status.FAILED
     ids = [task.pk for task in tasks]
@@ -124,6 +122,7 @@ def _move(move: _Move, tasks: list[Task]) -> None:
             ended_at=clock.Now(),
             outcome=OutcomeKind.WORKER_LOST,
             error=move.error,
+            **logs.get((task.pk, move.attempt), {}),
         )
         for task in tasks
     )

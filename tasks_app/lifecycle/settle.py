@@ -29,8 +29,9 @@ def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
     """
     if not results:
         return set()
-    # An attempt may end twice: a crash of the database may undo its claim, and the next claim has the same number.
-    first = {(each.task.id, each.task.attempt): each for each in reversed(results)}
+    # An attempt may end twice: a crash of the database may undo its claim, and the next claim has the same number. One
+    # end may be that of the undone claim, and changes no row.
+    first = {(each.task.id, each.task.attempt, each.taken_away): each for each in reversed(results)}
     if len(first) != len(results):
         results = [*reversed(first.values())]
     if any(each.live for each in results):

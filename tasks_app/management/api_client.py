@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from django.core.management.base import CommandError
 
 from tasks_app import conf
+from tasks_app.management.opener import open_url
 
 TIMEOUT_SECONDS = 30
 #: Pauses before a call is made again whose connection was lost.
@@ -113,10 +114,9 @@ class ApiClient:
         for name, value in _credentials().items():
             request.add_header(name, value)
         try:
-            answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=timeout)
+            return open_url(request, timeout)
         except urllib.error.HTTPError as error:
             raise Refused(request.full_url, error.code, error.read().decode(errors="replace")) from None
-        return answer
 
 
 def _credentials() -> Mapping[str, str]:

@@ -29,8 +29,11 @@ class Child:
         self._started_at = 0.0
         self._backoff = Backoff(FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
 
-    def start(self) -> None:
+    def start(self) -> str | None:
         """Start it. Ctrl-C does not reach it, and it does not outlive this process.
+
+        Returns None, or why there is no process for it (no memory, too many processes); the pause before the next
+        start has then begun.
 
         It is a fork without exec: its imports are done already, so it starts at once. The calling process must have no
         threads and no open database connections. In the child this method does not return: it raises SystemExit after
@@ -39,10 +42,14 @@ class Child:
         self._started_at = time.monotonic()
         self._code = None
         parent = os.getpid()
-        if pid := os.fork():
-            self.pid = pid
-        else:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            return f"{self.name} cannot be started: {error}; trying again in {self._pause():.1f} s"
+        if not pid:
             self._become(parent)
+        self.pid = pid
+        return None
 
     def _become(self, parent: int) -> NoReturn:
         os.setsid()
@@ -64,10 +71,14 @@ class Child:
         lived = time.monotonic() - self._started_at
         if lived > STABLE_SECONDS:
             self._backoff.succeeded()
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        return f"{self.name} {how} after {lived:.0f} s; starting it again in {self._pause():.1f} s"
+
+    def _pause(self) -> float:
+        """Begin the pause before the next start."""
         pause = self._backoff.failed()
         self.start_at = time.monotonic() + pause
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-        return f"{self.name} {how} after {lived:.0f} s; starting it again in {pause:.1f} s"
+        return pause
 
     def send_signal(self, signum: int) -> None:
         """Send it a signal, if it runs."""

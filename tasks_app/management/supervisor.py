@@ -6,13 +6,14 @@ import json
 import signal
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from tasks_app.conf import Environment
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.management.child import Child
 from tasks_app.management.first_task import first_task
+from tasks_app.management.opener import open_directly
 from tasks_app.management.warming import Warming
 
 #: If the start takes longer, a message says so.
@@ -56,7 +57,7 @@ class Supervisor:
         # Blocked, and waited for below, so that none is lost between a check and a sleep.
         signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
         for child in (self._web, self._worker):
-            child.start()
+            self._start(child)
         while not self._told_to_stop(self._pause()):
             self._check()
         self._stop()
@@ -78,13 +79,17 @@ class Supervisor:
             if ended := child.died():
                 self._say(f"  {ended}")
             if child.pid is None and time.monotonic() >= child.start_at:
-                child.start()
+                self._start(child)
         if not self._announced and self._healthy() and self._warming.finished():
             self._announced = True
             self._announce()
         elif not self._announced and time.monotonic() - self._begun > START_TIMEOUT_SECONDS:
             self._announced = True
             self._say(f"  not ready after {START_TIMEOUT_SECONDS:.0f} s; see the lines above, and {self._base}/health")
+
+    def _start(self, child: Child) -> None:
+        if failed := child.start():
+            self._say(f"  {failed}")
 
     def _announce(self) -> None:
         began = f"in {time.monotonic() - self._begun:.1f} s"
@@ -99,14 +104,17 @@ class Supervisor:
 
     def _healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self._base}/health", timeout=1) as answer:
+            with open_directly(f"{self._base}/health", timeout=1) as answer:
                 return bool(json.load(answer)["status"] == "healthy")
         except (OSError, ValueError, urllib.error.URLError):
             return False
 
     def _stop(self) -> None:
         self._say(f"  stopping  running tasks have {self._env.drain_timeout:g} s; once more to force it")
-        self._env.draining_file.touch()
+        try:
+            self._env.draining_file.touch()
+        except OSError as error:  # the disk is full, the folder is gone: the drain must not depend on it
+            self._say(f"  stopping  tasks are accepted meanwhile, and wait for the next start: {error}")
         self._worker.send_signal(signal.SIGTERM)
         until = time.monotonic() + self._env.drain_timeout + WORKER_EXIT_SECONDS
         while not self._worker.ended() and time.monotonic() < until:
@@ -119,5 +127,6 @@ class Supervisor:
         while not self._web.ended() and time.monotonic() < until:
             self._told_to_stop(0.5)
         self._web.kill()
-        self._env.draining_file.unlink(missing_ok=True)
+        with suppress(OSError):  # the next start of the web server removes it
+            self._env.draining_file.unlink()
         self._say("  stopped")

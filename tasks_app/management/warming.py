@@ -11,6 +11,7 @@ from typing import Any
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.logs.log_once import LogOnce
+from tasks_app.management.opener import open_directly
 
 POLL_SECONDS = 0.1
 
@@ -61,7 +62,7 @@ class Warming:
     def _handler_metrics(self) -> Mapping[str, Any] | None:
         """The metrics of each handler; None if the request is refused."""
         try:
-            with urllib.request.urlopen(self._request, timeout=2) as answer:
+            with open_directly(self._request, timeout=2) as answer:
                 return dict(json.load(answer)["handlers"])
         except urllib.error.HTTPError as error:
             return None if error.code < 500 else {}

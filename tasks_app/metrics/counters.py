@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from tasks_app.store.counts import Counts
 from tasks_app.store.current import store
@@ -20,18 +20,18 @@ BUCKETS = (
 )  # fmt: skip
 
 
-def observe(into: defaultdict[str, int], name: str, labels: str, seconds: Iterable[float]) -> None:
-    """Add observations to a histogram: 1 to the bucket of each, and the microseconds of all to the sum."""
-    buckets: defaultdict[int, int] = defaultdict(int)
-    total = 0
+def observe(into: defaultdict[str, int], name: str, labels: str, seconds: Collection[float]) -> None:
+    """Add observations to a histogram: 1 to the bucket of each, and the microseconds of all to the sum.
+
+    A negative one counts as 0.
+    """
+    total = 0.0
     for each in seconds:
-        each = max(each, 0.0)
-        buckets[bisect_left(BUCKETS, each)] += 1
-        total += round(each * 1e6)
-    for bucket, number in buckets.items():
-        into[f"{name}|{labels}|le{bucket}"] += number
-    if buckets:
-        into[f"{name}|{labels}|us"] += total
+        into[f"{name}|{labels}|le{bisect_left(BUCKETS, each)}"] += 1
+        if each > 0.0:
+            total += each
+    if seconds:
+        into[f"{name}|{labels}|us"] += round(total * 1e6)
 
 
 def add(deltas: Counts) -> None:

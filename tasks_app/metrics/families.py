@@ -67,6 +67,12 @@ def _system_families(reading: SystemReading) -> Iterator[Metric]:
     draining = sum(not node.taking for node in reading.nodes)
     yield _gauge("nodes_alive", "Living worker processes.", (), [((), len(reading.nodes))])
     yield _gauge("nodes_draining", "Living worker processes that take no more tasks.", (), [((), draining)])
+    yield _gauge(
+        "nodes_without_engine",
+        "Living worker processes that cannot reach their container engine.",
+        (),
+        [((), len(reading.without_engine))],
+    )
 
 
 def _handler_families(reading: SystemReading) -> Iterator[Metric]:
@@ -97,6 +103,12 @@ def _handler_families(reading: SystemReading) -> Iterator[Metric]:
         "1 while no task of the type is started, because an operator has paused it.",
         label,
         [((h,), int(one.paused is not None)) for h, one in handlers.items()],
+    )
+    yield _gauge(
+        "handler_without_engine",
+        "1 while the type has no container because a container engine cannot be reached.",
+        label,
+        [((h,), int(one.lacks_engine)) for h, one in handlers.items()],
     )
     stored = [((h, status), count) for h in each for status, count in reading.stored(h).items()]
     yield _gauge("tasks_stored", "Stored tasks.", ("handler", "status"), stored)

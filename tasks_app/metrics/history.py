@@ -12,8 +12,8 @@ from typing import Any
 from django.db.models import Q
 from django.db.models.functions import Mod
 
+from tasks_app.metrics.slot_states import added
 from tasks_app.metrics.system_reading import SystemReading, current_reading
-from tasks_app.metrics.totals import Distribution
 from tasks_app.models import Attempt, HistoryRow
 from tasks_app.store.batches import run_batches
 from tasks_app.store.transactions import writing
@@ -38,7 +38,8 @@ def key(handler: str) -> str:
 def entry(reading: SystemReading, handlers: Sequence[str]) -> dict[str, Any]:
     """The sums of the counters, and the queues and slots, of some handlers together; durations in seconds.
 
-    `wait` and `run`: observations in each bucket of `counters.BUCKETS`; the zeros at the end are left out.
+    `wait` and `run`: observations in each bucket of `counters.BUCKETS`; the zeros at the end are left out. `states`:
+    the slots as in SlotStates, of all nodes; `slots` and `warm`, for the previous version, of those that take tasks.
     """
     totals, found = reading.totals, [reading.handlers[name] for name in handlers]
     failed: dict[str, int] = {}
@@ -58,14 +59,12 @@ def entry(reading: SystemReading, handlers: Sequence[str]) -> dict[str, Any]:
         "oldest": round(max((one.oldest for one in found), default=0.0), 1),
         "slots": sum(one.slots for one in found),
         "warm": sum(one.warm for one in found),
+        "states": added(one.states for one in found),
     }
 
 
 def _buckets(reading: SystemReading, histogram: str, handlers: Sequence[str]) -> list[int]:
-    of: dict[str, list[Distribution]] = {}
-    for labels, one in reading.totals.distributions(histogram).items():
-        of.setdefault(labels[0], []).append(one)
-    buckets = [one.buckets for name in handlers for one in of.get(name, ())]
+    buckets = [one.buckets for name in handlers for one in reading.totals.distributions(histogram, name).values()]
     sums = [sum(counts) for counts in zip(*buckets, strict=True)]
     while sums and not sums[-1]:
         sums.pop()

@@ -7,8 +7,9 @@ from datetime import datetime
 from tasks_app import conf
 from tasks_app.broker import notification
 from tasks_app.db.write_health import write_health
+from tasks_app.metrics.handler_reading import HandlerReading
 from tasks_app.metrics.span import span
-from tasks_app.metrics.system_reading import HandlerReading, SystemReading
+from tasks_app.metrics.system_reading import SystemReading
 from tasks_app.models import HandlerPause, Node
 from tasks_app.store.current import store
 
@@ -26,8 +27,8 @@ def problems(reading: SystemReading) -> list[str]:
         found.append("no worker can record that it lives" if refused else _no_worker(reading))
     if reading.starting:
         found.append("the handlers' first containers are starting: tasks are accepted, and wait for them")
-    for name, age in ({} if refused else reading.silent).items():
-        found.append(_silent_node(name, age, bool(reading.nodes)))
+    for node in () if refused else reading.silent:
+        found.append(_silent_node(node.name, node.age, bool(reading.nodes)))
     for node in reading.nodes:
         found += [f"node {node.name}: {problem}" for problem in node.problems]
         if node.drained:

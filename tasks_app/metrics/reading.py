@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from tasks_app.metrics.totals import Totals
 from tasks_app.store.current import store
@@ -27,6 +28,7 @@ class Reading:
         """The types with tasks that are not final."""
         return {*self.ready, *self.waiting, *(name for name, _ in self.running)}
 
+    @cached_property
     def running_by_type(self) -> Counter[str]:
         """The number of running tasks, by type."""
         found: Counter[str] = Counter()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.db import OperationalError
 from django.db.models import ExpressionWrapper, F, FloatField
@@ -14,7 +15,8 @@ from django.db.models.functions import Abs
 from tasks_app import conf
 from tasks_app.db.node_lock import is_dead, lock_domain
 from tasks_app.metrics.freshness import freshness
-from tasks_app.metrics.reading import Reading, read
+from tasks_app.metrics.handler_reading import HandlerReading, engine_problem, read_handler
+from tasks_app.metrics.reading import read
 from tasks_app.metrics.totals import Totals
 from tasks_app.models import HandlerPause, Node
 from tasks_app.store import clock
@@ -37,43 +39,17 @@ START_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class HandlerReading:
-    """The slots, non-final tasks and problems of one handler.
-
-    `slots`, `warm` and `idle` (warm, without a task) are of living nodes that take tasks. `active`: tasks that run on
-    living nodes. `running`: all tasks that are `processing`. `pending` = `ready` + `waiting`. `oldest`: for how many
-    seconds the oldest ready task has been ready; 0 if none is.
-    """
-
-    slots: int = 0
-    warm: int = 0
-    idle: int = 0
-    active: int = 0
-    running: int = 0
-    ready: int = 0
-    waiting: int = 0
-    oldest: float = 0.0
-    problems: tuple[str, ...] = ()
-    paused: HandlerPause | None = None
-
-    @property
-    def pending(self) -> int:
-        """Tasks that wait for a slot or for their retry."""
-        return self.ready + self.waiting
-
-
-@dataclass(frozen=True)
 class SystemReading:
     """A reading. `handlers` has every handler of a living node, a queued task, a counter or a pause.
 
-    `silent`: the nodes that have not stopped but are silent, with the seconds since their last heartbeat. `running`:
-    tasks by type and node. `read_at`: on the monotonic clock. `seconds`: how long the reading took.
+    `silent`: the nodes that have not stopped but are silent; `age` of each: the seconds since its last heartbeat.
+    `running`: tasks by type and node. `read_at`: on the monotonic clock. `seconds`: how long the reading took.
     """
 
     totals: Totals
     nodes: list[Node]
     handlers: Mapping[str, HandlerReading]
-    silent: Mapping[str, float] = field(default_factory=dict)
+    silent: Sequence[Any] = ()
     running: Mapping[tuple[str, str], int] = field(default_factory=dict)
     read_at: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
@@ -119,6 +95,11 @@ class SystemReading:
         return sum(count for (_, name), count in self.running.items() if name == node)
 
     @property
+    def without_engine(self) -> list[str]:
+        """The living nodes that cannot reach their engine."""
+        return [node.name for node in self.nodes if any(map(engine_problem, node.pools.values()))]
+
+    @property
     def queue_size(self) -> int:
         """Pending tasks."""
         return sum(one.pending for one in self.handlers.values())
@@ -154,13 +135,14 @@ def _is_starting(node: Node) -> bool:
     return any(state["warm"] < state["slots"] and not state["problem"] for state in node.pools.values())
 
 
-def _nodes() -> tuple[list[Node], dict[str, float]]:
+def _nodes() -> tuple[list[Node], list[Node]]:
+    """The living and the silent ones, each with its `age`: the seconds since its last heartbeat."""
     home = conf.environment().home
     domain = lock_domain(home)
     # `seen` is in the future if the database's clock was set back, hence Abs. A living node soon updates it.
     age = ExpressionWrapper(clock.now() - F("seen"), output_field=FloatField())
     alive: list[Node] = []
-    silent: dict[str, float] = {}
+    silent: list[Node] = []
     recent = (
         Node.objects.filter(stopped_at=None, clock=clock.clock_id())
         .annotate(age=Abs(age))
@@ -172,7 +154,7 @@ def _nodes() -> tuple[list[Node], dict[str, float]]:
         if node.age < SILENCE_SECONDS and not dead:
             alive.append(node)
         elif node.age >= SILENCE_SECONDS:
-            silent[node.name] = node.age
+            silent.append(node)
     return alive, silent
 
 
@@ -206,24 +188,6 @@ def _read() -> SystemReading:
     names = {*found.types, *found.totals.firsts("received"), *pauses}
     for node in alive:
         names.update(node.pools)
-    handlers = {name: _handler(name, alive, found, pauses.get(name)) for name in sorted(names)}
+    handlers = {name: read_handler(name, alive, silent, found, pauses.get(name)) for name in sorted(names)}
     seconds = time.monotonic() - begun
     return SystemReading(found.totals, alive, handlers, silent, found.running, read_at=begun, seconds=seconds)
-
-
-def _handler(name: str, alive: list[Node], found: Reading, paused: HandlerPause | None) -> HandlerReading:
-    states = [node.pools[name] for node in alive if name in node.pools]
-    taking = [node for node in alive if name in node.pools and node.taking]
-    active = {node.name: found.running.get((name, node.name), 0) for node in alive}
-    return HandlerReading(
-        slots=sum(node.pools[name]["slots"] for node in taking),
-        warm=sum(node.pools[name]["warm"] for node in taking),
-        idle=sum(max(node.pools[name]["warm"] - active[node.name], 0) for node in taking),
-        active=sum(active.values()),
-        running=found.running_by_type()[name],
-        ready=found.ready.get(name, 0),
-        waiting=found.waiting.get(name, 0),
-        oldest=found.oldest.get(name, 0.0),
-        problems=tuple(sorted({state["problem"] for state in states if state["problem"]})),
-        paused=paused,
-    )

@@ -28,30 +28,35 @@ class Totals:
 
     def __init__(self, values: Mapping[str, int]) -> None:
         self._by: dict[str, dict[Labels, int]] = {}
+        #: By the first label too: what is asked of each handler must not read the counters of all the others.
+        self._of: dict[tuple[str, str], dict[Labels, int]] = {}
         for series, value in sorted(values.items()):
             name, *labels = series.split("|")
             self._by.setdefault(name, {})[tuple(labels)] = value
+            if labels:
+                self._of.setdefault((name, labels[0]), {})[tuple(labels)] = value
 
-    def by(self, name: str) -> Mapping[Labels, int]:
-        """The values of a counter, by its labels."""
-        return self._by.get(name, {})
+    def by(self, name: str, first: str | None = None) -> Mapping[Labels, int]:
+        """The values of a counter, by its labels: all of them, or those with this first label (a handler)."""
+        return self._by.get(name, {}) if first is None else self._of.get((name, first), {})
 
     def sum(self, name: str, *first: str) -> int:
         """The sum of a counter over all labels, or over those that begin with `first`."""
-        return sum(value for labels, value in self.by(name).items() if labels[: len(first)] == first)
+        values = self.by(name, *first[:1])
+        return sum(value for labels, value in values.items() if labels[: len(first)] == first)
 
     def summed(self, name: str, first: str) -> dict[str, int]:
         """A counter's values for one first label (a handler), by the second label."""
-        return {labels[1]: value for labels, value in self.by(name).items() if labels[0] == first and len(labels) > 1}
+        return {labels[1]: value for labels, value in self.by(name, first).items() if len(labels) > 1}
 
     def firsts(self, *names: str) -> set[str]:
         """The first labels (handlers) of these counters."""
         return {labels[0] for name in names for labels in self.by(name) if labels}
 
-    def distributions(self, name: str) -> dict[Labels, Distribution]:
-        """A histogram's distributions, by its labels."""
+    def distributions(self, name: str, first: str | None = None) -> dict[Labels, Distribution]:
+        """A histogram's distributions, by its labels: all of them, or those with this first label (a handler)."""
         parts: dict[Labels, dict[str, int]] = {}
-        for labels, value in self.by(name).items():
+        for labels, value in self.by(name, first).items():
             parts.setdefault(labels[:-1], {})[labels[-1]] = value
         return {
             labels: Distribution(

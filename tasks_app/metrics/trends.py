@@ -12,6 +12,7 @@ from django.db.models.fields.json import KeyTransform
 
 from tasks_app.metrics.counters import BUCKETS
 from tasks_app.metrics.history import COARSE_MINUTES, DAY_MINUTES, HOUR_MINUTES, key
+from tasks_app.metrics.slot_states import SlotStates, slot_states
 from tasks_app.models import FailureReason, HistoryRow
 from tasks_app.store import clock
 
@@ -42,7 +43,8 @@ class Trends:
     """Values at `minutes` (since 1970); each is of the time since the minute before it in the list.
 
     `outcomes`: tasks that ended, a minute: `completed`, and the failure reasons that occurred. `queue`: tasks.
-    `oldest`, `wait` and `run`: seconds, the last two by the keys of PERCENTILES. `slots`: `all`, `warm`, `busy`.
+    `oldest`, `wait` and `run`: seconds, the last two by the keys of PERCENTILES. `slots`: by the fields of SlotStates,
+    of all nodes together.
     """
 
     minutes: list[int]
@@ -104,7 +106,7 @@ def trends(minutes: int, step: int, now: int, handler: str | None = None, every:
         oldest={"oldest": _plain(steps, "oldest")},
         wait=_percentiles(steps, "wait"),
         run=_percentiles(steps, "run"),
-        slots={name: _plain(steps, field) for name, field in (("all", "slots"), ("warm", "warm"), ("busy", "running"))},
+        slots=_slots(steps),
     )
 
 
@@ -158,6 +160,20 @@ def _rates(steps: Sequence[_Step], name: str) -> Values:
 
 def _plain(steps: Sequence[_Step], name: str) -> Values:
     return [None if now is None else now.entry.get(name, 0) for now, _ in steps]
+
+
+def _slots(steps: Sequence[_Step]) -> dict[str, Values]:
+    states = [None if now is None else _states(now.entry) for now, _ in steps]
+    return {
+        name: [None if one is None else one[place] for one in states] for place, name in enumerate(SlotStates._fields)
+    }
+
+
+def _states(entry: Mapping[str, Any]) -> SlotStates:
+    if "states" in entry:
+        return SlotStates(*entry["states"])
+    # A row of the previous version.
+    return slot_states(entry.get("slots", 0), entry.get("warm", 0), entry.get("running", 0))
 
 
 def _percentiles(steps: Sequence[_Step], name: str) -> dict[str, Values]:

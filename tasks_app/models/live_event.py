@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from typing import ClassVar
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db import models
@@ -25,7 +27,7 @@ class LiveEvent(models.Model):
 
     The attempt's node inserts the rows, about once a second and only for attempts that run longer than a second, and
     nothing changes them. They are removed a minute after the attempt's end, when its row has the log. If the node dies,
-    the rescue writes the end; there is none if the task was cancelled or deleted before that.
+    the rescue writes the end and the log so far; neither is there if the task was cancelled or deleted before that.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -58,3 +60,12 @@ class LiveEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.attempt}.{self.sequence}: {self.kind}"
+
+
+def logs_of(bodies: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The texts of `stdout` and `stderr`, from the bodies of an attempt's `log` events in their order."""
+    parts: defaultdict[str, list[str]] = defaultdict(list)
+    for body in bodies:
+        cut = body.get("cut")
+        parts[body["stream"]].append(f"\n[... {cut} bytes cut ...]\n" if cut else body["text"])
+    return {stream: "".join(parts[stream]) for stream in ("stdout", "stderr")}

@@ -37,11 +37,11 @@ class AttemptStarter:
             return False
         # If this process was suspended meanwhile, another node may have taken the task over, and even finished it.
         late = clock.elapsed() > sent_at + LEASE_SECONDS - KILL_MARGIN_SECONDS - IDLE_WATCH_SECONDS
-        slot = None if late else self._pools[task.task_type].take()
+        taken_away = self._in_flight.is_taken_away(task)
+        slot = None if late or taken_away else self._pools[task.task_type].take()
         if slot is None:
-            self.release(
-                task, "its lease was over before it was begun" if late else "the container that it was claimed for died"
-            )
+            why = "its lease was over before it was begun" if late else "the container that it was claimed for died"
+            self.release(task, "the same attempt is still being stopped here" if taken_away else why)
             return False
         self._in_flight.begin(task, slot, sent_at)
         line = request_line(task.id, task.task_type, task.task_data, task.attempt)

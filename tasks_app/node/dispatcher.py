@@ -10,6 +10,7 @@ from django.db import DatabaseError, connection
 from tasks_app.node.attempt_starter import AttemptStarter
 from tasks_app.node.claimer import Claimer
 from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.lost_claims import LostClaims
 from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.plan import STOP, Plan, State, exhausted, plan
 from tasks_app.node.ready_types import ReadyTypes
@@ -42,6 +43,7 @@ class Dispatcher:
         on_hold: TypesOnHold,
         poll: Callable[[], Collection[str]],
         result_writer: ResultWriter,
+        lost_claims: LostClaims,
         writes_results: bool,
     ) -> None:
         """`cap`: the most tasks that run at once. `poll` returns the types that have ready tasks: a notification may be
@@ -50,6 +52,7 @@ class Dispatcher:
         self._reactor, self._in_flight, self._claimer, self._starter = reactor, in_flight, claimer, starter
         self._ready_types, self._on_hold, self._poll = ready_types, on_hold, poll
         self._result_writer, self._writes_results = result_writer, writes_results
+        self._lost_claims = lost_claims
         #: Written by `stop`, in any thread.
         self._stopping = False
         #: Written by the heartbeat.
@@ -97,6 +100,7 @@ class Dispatcher:
             self._ready.update(self._poll())
             self._polled_at = time.monotonic()
             todo = self._plan()
+        self._lost_claims.look()
         while todo.write_first:
             self._write()
             todo = self._plan()
@@ -146,6 +150,7 @@ class Dispatcher:
         try:
             tasks, sent_at, not_to_start = self._claimer.claim(todo.claim, todo.limit)
         except UNAVAILABLE_ERRORS:
+            self._lost_claims.claim_failed()
             raise  # a write would fail too, and on SQLite wait for the same lock first
         except DatabaseError:
             if self._writes_results and not self._result_writer.idle():

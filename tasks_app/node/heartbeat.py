@@ -87,6 +87,8 @@ class Heartbeat:
         self._renewed_at = self._updated_at = float("-inf")
         #: How far the database's clock is ahead of this host's, at least and at most.
         self._clock_offset: tuple[float, float] | None = None
+        #: The database's clock was set back, and retries may wait for that much longer.
+        self._set_back = False
         self._forget_lost_at = clock.elapsed() + FORGET_LOST_SECONDS
         self._live_log = LiveLog(record.name, in_flight)
         self._live_job = SideJob("store what running tasks write", retry_seconds=0.0)
@@ -195,6 +197,7 @@ class Heartbeat:
         if least > known[1] + CLOCK_STEP_SECONDS or most < known[0] - CLOCK_STEP_SECONDS:
             log.warning("the database's clock was set: leases are renewed at once", seconds=round(least - known[0], 1))
             self._availability.lost()
+            self._set_back |= least < known[0]
             self._renewed_at = self._updated_at = float("-inf")
             self._renew_and_update()
 
@@ -210,12 +213,16 @@ class Heartbeat:
         # No other node runs these, so that they need no lease while their handlers clean up.
         self._in_flight.renewed([key for key in gone if key[0] in over], now)
         self._in_flight.kill(lambda key, _: key in gone and key[0] in over, KillReason.CANCELLED)
-        self._in_flight.kill(lambda key, _: key in gone and key[0] not in over, KillReason.TAKEN_AWAY)
+        # Not one that has been claimed again since: a crash of the database had undone its claim.
+        self._in_flight.kill(
+            lambda key, attempt: key in gone and key[0] not in over and attempt is running[key], KillReason.TAKEN_AWAY
+        )
 
     def _promote(self, work: DueWork) -> None:
-        if work.due or work.due_on_old_clock:
-            for name in promote(all_clocks=work.due_on_old_clock):
+        if work.due or work.due_on_old_clock or self._set_back:
+            for name in promote(all_clocks=work.due_on_old_clock, set_back=self._set_back):
                 self._mark_ready(name)
+            self._set_back = False
 
     def _take_over(self, others: Sequence[str], leases: bool) -> None:
         dead = [name for name in others if self._record.shares_locks_with(name) and is_dead(self._home, name)]

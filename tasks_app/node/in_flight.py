@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tasks_app.lifecycle import ClaimedTask
 from tasks_app.lifecycle.claim import LEASE_SECONDS
@@ -26,13 +26,14 @@ IDLE_WATCH_SECONDS = LEASE_SECONDS / 6
 class RunningAttempt:
     """One attempt in a slot. Moments are on `clock.elapsed`, so no database is needed to check a lease.
 
-    `claimed_at`: before its claim was sent.
+    `claimed_at`: before its claim was sent. `taken_away`: it is being stopped, and its result will not be saved.
     """
 
     task: ClaimedTask
     slot: Slot
     lease_end: float
     claimed_at: float
+    taken_away: bool = False
 
 
 class InFlightTasks:
@@ -52,16 +53,24 @@ class InFlightTasks:
             self._running[task.id, task.attempt] = RunningAttempt(task, slot, claimed_at + LEASE_SECONDS, claimed_at)
 
     def adopt(self, task: ClaimedTask, claimed_at: float) -> bool:
-        """True if this attempt runs here already; its lease is then that of the new claim.
+        """True if this attempt runs here already, and goes on; its lease is then that of the new claim.
 
         Claims are committed without waiting for the disk. If a crash of the database undoes one, its task is ready
         again while its handler runs, and is claimed under the same attempt number.
         """
+        key = (task.id, task.attempt)
         with self._lock:
-            attempt = self._running.get((task.id, task.attempt))
-            if attempt is not None:
-                attempt.lease_end = claimed_at + LEASE_SECONDS
-            return attempt is not None
+            attempt = self._running.get(key)
+            if attempt is None or attempt.taken_away:
+                return False
+            # A new object: what the heartbeat has read about the claim that was undone does not hold for this one.
+            self._running[key] = replace(attempt, lease_end=claimed_at + LEASE_SECONDS)
+        return True
+
+    def is_taken_away(self, task: ClaimedTask) -> bool:
+        """True if this attempt still runs here, but is being stopped because the claim of it was undone."""
+        attempt = self._running.get((task.id, task.attempt))
+        return attempt is not None and attempt.taken_away
 
     def end(self, task: ClaimedTask) -> None:
         """The attempt has ended; its result is unsaved until `settled`."""
@@ -104,7 +113,10 @@ class InFlightTasks:
 
     def kill(self, which: Callable[[AttemptKey, RunningAttempt], bool], reason: KillReason) -> int:
         """Kill the containers of the attempts for which `which` is true. Returns their number."""
-        chosen = [attempt for key, attempt in self.running().items() if which(key, attempt)]
+        with self._lock:
+            chosen = [attempt for key, attempt in self._running.items() if which(key, attempt)]
+            for attempt in chosen:
+                attempt.taken_away |= reason is KillReason.TAKEN_AWAY
         for attempt in chosen:
             attempt.slot.kill(reason, token=attempt.task)
         return len(chosen)

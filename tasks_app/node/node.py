@@ -24,6 +24,7 @@ from tasks_app.node.claimer import Claimer
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.lost_claims import LostClaims
 from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.operation_worker import OperationWorker
 from tasks_app.node.ready_types import ReadyTypes
@@ -84,9 +85,9 @@ class Node:
         starter = AttemptStarter(self.pools, self.in_flight, self._result_writer.put)
         self._dispatcher = Dispatcher(
             self.pools, self._reactor, self.in_flight, cap, claimer, starter, self._ready_types,
-            on_hold, partial(ready_types, list(handlers)), self._result_writer, self._dispatcher_writes,
+            on_hold, partial(ready_types, list(handlers)), self._result_writer,
+            LostClaims(self.name, self.in_flight, starter.release), self._dispatcher_writes,
         )  # fmt: skip
-        self._retains = bool(retention) or audit_retention is not None
         self._retention = Retention(self.name, retention, audit_retention)
         problems = (broker_problem, self._result_writer.problem, self._retention.problem)
         self._record = NodeRecord(self.name, domain, digest, self.pools, problems, cap, on_hold.drained)
@@ -125,8 +126,7 @@ class Node:
         self._spawn("operations", self._operation_worker.run)
         if self._sweeper is not None:
             self._spawn("sweeper", self._sweeper.run)
-        if self._retains:
-            self._spawn("retention", self._retention.run)
+        self._spawn("retention", self._retention.run)
         log.info("node started", node=self.name, handlers=sorted(self.pools))
 
     def _spawn(self, name: str, run: Callable[[], None]) -> None:

@@ -107,4 +107,6 @@ class NodeRecord:
 def _pool_state(pool: Pool) -> dict[str, Any]:
     stats = pool.stats()
     state: dict[str, Any] = {"slots": stats.slots, "warm": stats.warm, "problem": stats.problem}
+    if stats.engine_problem is not None:
+        state["engine_problem"] = stats.engine_problem
     return state | ({"images": images} if (images := pool.images()) else {})

@@ -62,6 +62,8 @@ class ResultWriter:
         self._wake_ups: SimpleQueue[None] = SimpleQueue()
         #: A batch whose write failed. Written by the thread that writes.
         self._unwritten: list[AttemptResult] = []
+        #: How many results the thread tries to write again. Written by the thread.
+        self._trying = 0
         #: Written by the thread once, when it starts.
         self._has_thread = False
         #: Written by `stop`.
@@ -93,7 +95,8 @@ class ResultWriter:
         """Why results are late, in one sentence; None if they are not."""
         waiting = len(self._queue)
         if self._retrying.failing:
-            return f"results cannot be written to the database; {waiting} wait"
+            wait = "1 waits" if waiting + self._trying == 1 else f"{waiting + self._trying} wait"
+            return f"results cannot be written to the database ({self._retrying.reason}); {wait}"
         if waiting > MAX_BACKLOG:
             return f"{waiting} results wait to be written to the database; nothing is claimed meanwhile"
         return None
@@ -148,6 +151,7 @@ class ResultWriter:
                         if self._stopping:
                             log.error("results not written: stopped while the database is away", count=len(batch))
                             return
+                        self._trying = len(batch)
                         time.sleep(retrying.failed(error))
                 if self._stopping and not self._queue:
                     return

@@ -18,6 +18,7 @@ import structlog
 from django.db import DatabaseError, connection
 
 from tasks_app.audit import forget as audit
+from tasks_app.audit.forget_logins import forget_logins, forget_sessions
 from tasks_app.lifecycle import PruneWalk, RetentionRule, take_turn
 from tasks_app.metrics.span import span
 from tasks_app.models.task_filter import FIRST_ID
@@ -43,6 +44,8 @@ MAX_STEP_TASKS = 500
 #: A walk from the first task on finds what a round passed because it ended late, or was locked. It takes at most this
 #: share of the time.
 MAX_WHOLE_SHARE = 0.02
+#: A session of the admin is removed so long after it expired: by the clocks of web servers, which may be behind.
+KEEP_SESSIONS_SECONDS = 86_400.0
 #: A round that takes longer is a problem: more becomes old than is removed.
 LONG_SECONDS = 3600.0
 
@@ -83,8 +86,11 @@ class Retention:
     """The thread, for a node with this name."""
 
     def __init__(self, node: str, rules: Sequence[RetentionRule], audit_seconds: float | None) -> None:
-        """`audit_seconds`: how long a line of the audit log is kept, and an operation after its end; None: for ever."""
-        self._node, self._audit_seconds = node, audit_seconds
+        """`audit_seconds`: how long a line of the audit log or of the log of logins is kept, and an operation after its
+        end; None: for ever."""
+        self._node = node
+        self._acts = [(each, audit_seconds) for each in (audit.forget, operations.forget, forget_logins)]
+        self._acts.append((forget_sessions, KEEP_SESSIONS_SECONDS))
         #: Set by the thread that stops the node.
         self._stop = threading.Event()
         # Everything below is written by the thread of `run`.
@@ -138,7 +144,7 @@ class Retention:
         self._begun_at, self._removed = time.monotonic(), 0
         try:
             if all(self._remove_tasks(rule, progress) for rule, progress in self._progress.items()):
-                all(self._remove_acts(forget) for forget in (audit.forget, operations.forget))
+                all(self._remove_acts(forget, seconds) for forget, seconds in self._acts if seconds is not None)
         finally:
             self._begun_at = None
         if self._removed:
@@ -161,11 +167,9 @@ class Retention:
             progress.whole_at = time.monotonic() + passed / MAX_WHOLE_SHARE
         return True
 
-    def _remove_acts(self, forget: Callable[[datetime, int], int]) -> bool:
+    def _remove_acts(self, forget: Callable[[datetime, int], int], seconds: float) -> bool:
         """Remove what tells of old acts; False if it was cut short."""
-        if self._audit_seconds is None:
-            return True
-        before = clock.moment()[1] - timedelta(seconds=self._audit_seconds)
+        before = clock.moment()[1] - timedelta(seconds=seconds)
         while rows := (step := self._timed(lambda: forget(before, self._pace.rows))).rows:
             if not self._goes_on(rows, step.seconds):
                 return False

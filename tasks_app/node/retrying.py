@@ -7,6 +7,7 @@ import time
 import structlog
 from django.db import DatabaseError, connection
 
+from tasks_app.db.write_health import first_line
 from tasks_app.runner.backoff import Backoff
 
 log = structlog.get_logger(__name__)
@@ -21,9 +22,12 @@ class Retrying:
         """`operation`: a verb phrase for the log, such as "write results"."""
         self._operation, self._backoff = operation, Backoff(MIN_PAUSE_SECONDS, max_pause)
         self._failing_since = 0.0
+        #: Why the last attempt failed, in one line; "" if it did not.
+        self.reason = ""
 
     def failed(self, error: Exception) -> float:
         """Note a failure and close the thread's connection. Returns the seconds to wait before the next attempt."""
+        self.reason = first_line(error)
         if not self.failing:
             self._failing_since = time.monotonic()
             log.warning(f"cannot {self._operation}: {error}; trying again until the database answers")
@@ -38,6 +42,7 @@ class Retrying:
         if self.failing:
             log.info(f"can {self._operation} again", after_seconds=round(time.monotonic() - self._failing_since, 1))
             self._backoff.succeeded()
+            self.reason = ""
 
     @property
     def failing(self) -> bool:

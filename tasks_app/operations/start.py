@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import UUID
 
 import uuid_utils.compat as uuids
 
@@ -22,10 +23,11 @@ COUNT_SECONDS = 2.0
 MAX_RECORDED_IDS = 200
 
 
-def start(plan: Plan, actor: Actor) -> Operation:
+def start(plan: Plan, actor: Actor, operation_id: UUID | None = None) -> Operation:
     """Store the operation; a node begins it within about a second. Raises PlanRefused.
 
-    One line of the audit log says who started it.
+    One line of the audit log says who started it. `operation_id`: the id that it gets; IntegrityError if it was started
+    already.
     """
     plan.check()
     newest = Task.objects.order_by("-pk").values_list("pk", flat=True).first() or FIRST_ID
@@ -34,7 +36,7 @@ def start(plan: Plan, actor: Actor) -> Operation:
     matched = counted.matched + counted.unfit.total()
     with writing():
         operation = Operation(
-            id=uuids.uuid7(),
+            id=operation_id or uuids.uuid7(),
             verb=plan.verb,
             filter=as_json(plan.wanted),
             types=None if plan.types is None else sorted(plan.types),

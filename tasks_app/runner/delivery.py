@@ -14,13 +14,15 @@ class Delivery:
     its last two bytes, or the first page of a long line.
     """
 
-    __slots__ = ("_container", "_held", "_unsent", "_window", "blind", "sent")
+    __slots__ = ("_container", "_window", "blind", "held", "sent", "unsent")
 
     def __init__(self, container: Container) -> None:
         self._container = container
-        self._unsent: memoryview | None = None
-        self._held: memoryview | None = None
         self._window = 0
+        self.unsent: memoryview | None = None
+        """The bytes that wait for room in the pipe."""
+        self.held: memoryview | None = None
+        """The rest of the line, while it waits for the handler to read the beginning."""
         self.sent = 0
         """Bytes of the line that the pipe has taken."""
         self.blind = False
@@ -33,9 +35,9 @@ class Delivery:
         self.blind = hold_back and not window
         if window:
             end = min(len(line) - LINE_END_BYTES, window)
-            self._unsent, self._held = memoryview(line)[:end], memoryview(line)[end:]
+            self.unsent, self.held = memoryview(line)[:end], memoryview(line)[end:]
         else:
-            self._unsent = memoryview(line)
+            self.unsent = memoryview(line)
             if not hold_back:
                 self._container.widen()
         self.send()
@@ -43,17 +45,7 @@ class Delivery:
     @property
     def pending(self) -> bool:
         """True while bytes remain to be sent, now or after the beginning has been read."""
-        return self._unsent is not None or self._held is not None
-
-    @property
-    def unsent(self) -> bool:
-        """True while bytes wait for room in the pipe."""
-        return self._unsent is not None
-
-    @property
-    def held_back(self) -> bool:
-        """True while the rest of the line waits for the handler to read the beginning."""
-        return self._held is not None
+        return self.unsent is not None or self.held is not None
 
     @property
     def begun(self) -> bool:
@@ -63,19 +55,19 @@ class Delivery:
 
     def send(self) -> None:
         """Send as much of the unsent bytes as the pipe takes. Raises OSError."""
-        assert self._unsent is not None
-        taken = self._container.send(self._unsent)
+        assert self.unsent is not None
+        taken = self._container.send(self.unsent)
         self.sent += taken
-        self._unsent = self._unsent[taken:] if taken < len(self._unsent) else None
+        self.unsent = self.unsent[taken:] if taken < len(self.unsent) else None
 
     def finish(self) -> None:
         """Send the rest, after the beginning has been read. Raises OSError."""
-        assert self._held is not None
-        if len(self._held) > self._window:
+        assert self.held is not None
+        if len(self.held) > self._window:
             self._container.widen()
-        self._unsent, self._held = self._held, None
+        self.unsent, self.held = self.held, None
         self.send()
 
     def cancel(self) -> None:
         """Send nothing more."""
-        self._unsent = self._held = None
+        self.unsent = self.held = None

@@ -154,7 +154,7 @@ class Engine(Protocol):
     def start(self, handler: Handler, slot: int) -> Container:
         """A started container, within 30 s. Raises Unavailable, and then nothing is left behind.
 
-        NotYet (an Unavailable): the image is being pulled.
+        NotYet (an Unavailable): the image is being pulled. EngineUnreachable (an Unavailable): no handler can start.
         """
 
     def sweep(self, is_gone: IsGone) -> int:

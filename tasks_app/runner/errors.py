@@ -22,6 +22,14 @@ class NotYet(Unavailable):
     """What is missing is being fetched; a later try succeeds."""
 
 
+class EngineUnreachable(Unavailable):
+    """The engine cannot be reached or does not answer, whatever the handler. `reason`: the text without a handler."""
+
+    def __init__(self, text: str, reason: str | None = None) -> None:
+        super().__init__(text)
+        self.reason = reason or text
+
+
 class NotBegun(Unavailable):
     """The handler never had the whole line, so it cannot have begun; no attempt is spent unless it happens repeatedly.
 

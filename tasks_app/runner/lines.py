@@ -9,10 +9,11 @@ SLACK_BYTES = 64 * 1024
 class Lines:
     """Splits a byte stream into lines. Buffers one unfinished line, of at most MAX_REPLY_BYTES + SLACK_BYTES."""
 
-    __slots__ = ("_rest", "_splits")
+    __slots__ = ("_splits", "rest")
 
     def __init__(self) -> None:
-        self._rest = bytearray()
+        self.rest = bytearray()
+        """What came after the last line end."""
         self._splits = True
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -20,7 +21,7 @@ class Lines:
 
         Raises BadReply if an unfinished line is too long.
         """
-        rest = self._rest
+        rest = self.rest
         if not self._splits:
             data = bytes(rest) + data
             rest.clear()
@@ -50,14 +51,9 @@ class Lines:
         """Have `feed` return what it gets, after an unfinished line, so that nothing more is buffered."""
         self._splits = False
 
-    @property
-    def empty(self) -> bool:
-        """True if there is no unfinished line."""
-        return not self._rest
-
     def unfinished(self) -> bytes:
-        """The last 64 KiB after the last line end."""
-        return bytes(self._rest[-SLACK_BYTES:])
+        """The last 64 KiB of `rest`."""
+        return bytes(self.rest[-SLACK_BYTES:])
 
     @staticmethod
     def _split(block: bytes) -> list[bytes]:

@@ -26,7 +26,8 @@ class PoolStats:
     """A pool's numbers: `slots` = `free` + `busy` + `starting`; `starts` and `deaths` count since the pool's start.
 
     `warm` slots have a container; `busy` ones are taken or run a call. `deaths` counts ended containers by reason.
-    `problem` says in one sentence why slots have no container; None while all is well.
+    `problem` says in one sentence why slots have no container; None while all is well. `engine_problem`: why the engine
+    cannot be reached, if that is the cause; the same for all handlers of that engine.
     """
 
     slots: int
@@ -37,6 +38,7 @@ class PoolStats:
     starts: int
     deaths: Mapping[str, int]
     problem: str | None
+    engine_problem: str | None = None
 
 
 class Pool:
@@ -136,7 +138,7 @@ class Pool:
             deaths = {reason.value: count for reason, count in self._deaths.items()}
         starting = sum(slot.phase is Phase.STARTING for slot in self.slots)
         total = len(self.slots)
-        problems = (slot.problem for slot in self.slots)
+        problem = next(filter(None, (slot.problem for slot in self.slots)), None)
         return PoolStats(
             slots=total,
             warm=total - starting,
@@ -145,7 +147,8 @@ class Pool:
             starting=starting,
             starts=starts,
             deaths=deaths,
-            problem=next((problem for problem in problems if problem is not None), None),
+            problem=problem and problem.sentence,
+            engine_problem=problem and problem.engine,
         )
 
     def images(self) -> list[str]:

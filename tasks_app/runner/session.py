@@ -117,10 +117,9 @@ class Session:
             self._out = self._err = self._live = None
         self.calls += 1
         self._task = task_id
-        pending = self.delivery.pending
-        if not (pending and self.delivery.held_back):
+        if self.delivery.held is None:
             self._expect_reply()
-        if pending:
+        if self.delivery.pending:
             self._watch_writer(True)
         return True
 
@@ -143,16 +142,14 @@ class Session:
 
     def receive(self, events: Events) -> Reply | None:
         """Read and send what is ready. Returns the reply to the last line when it is complete."""
-        exiting, stdout_bytes, writable = self.exiting, self._stdout_bytes, False
+        exiting, stdout_bytes = self.exiting, self._stdout_bytes
         reply: Reply | None = None
         if len(events) > 1:
             events.sort(key=lambda event: self._order.get(event[0], -1))
         for fd, _ in events:
             if fd in self._readers:
                 reply = self._read(fd) or reply
-            if self._watching_writer and fd == self._writer:
-                writable = True
-        if writable:
+        if self._watching_writer and any(fd == self._writer for fd, _ in events):
             self._send_rest()
         if exiting and self._stdout_bytes == stdout_bytes:
             self.ended = True
@@ -166,7 +163,7 @@ class Session:
 
     def tails(self) -> tuple[str, str]:
         """What stdout and stderr had besides replies. Call after the end of a call."""
-        if not self._lines.empty:
+        if self._lines.rest:
             self._keep(self._lines.unfinished())
             self._lines = Lines()
         return (self._out.text() if self._out else "", self._err.text() if self._err else "")
@@ -214,7 +211,7 @@ class Session:
             self.awaiting_reply = False
             self._keep(line)
             return bad
-        if not self.awaiting_reply and not self._lines.empty:
+        if not self.awaiting_reply and self._lines.rest:
             self._unexpected(b"")
         return found
 
@@ -268,7 +265,7 @@ class Session:
     def _send_rest(self) -> None:
         """The writer is ready: the pipe has room, or the handler has read the beginning of the line."""
         try:
-            if self.delivery.unsent:
+            if self.delivery.unsent is not None:
                 self.delivery.send()
             elif self._is_silent():
                 self.delivery.finish()

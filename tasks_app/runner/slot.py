@@ -13,6 +13,7 @@ from tasks_app.runner.death_reason import DOUBT, DeathReason
 from tasks_app.runner.engine import Container, Engine
 from tasks_app.runner.errors import Crashed, KillReason, Unavailable
 from tasks_app.runner.live_output import LiveOutput
+from tasks_app.runner.problem import Problem
 from tasks_app.runner.reactor import Events, Reactor
 from tasks_app.runner.reporter import Reporter
 from tasks_app.runner.session import Session
@@ -55,8 +56,8 @@ class Slot(SlotMoves):
         return Phase.of(self._state, self._taken)
 
     @property
-    def problem(self) -> str | None:
-        """Why there is no container, in one sentence; None while all is well."""
+    def problem(self) -> Problem | None:
+        """Why there is no container; None while all is well."""
         return self._starter.problem
 
     @property
@@ -109,7 +110,7 @@ class Slot(SlotMoves):
                         # It may have to wait for the container's start; that time counts from the start, not the call.
                         deadline += max(session.started_at + self._handler.start_timeout - now, 0.0)
                     self._state = sent = state.sent(call, now, deadline)
-                    held_back = session.delivery.held_back
+                    held_back = session.delivery.held is not None
             if sent is None:
                 self._taken = False
         if sent is not None:

@@ -10,7 +10,8 @@ from tasks_app.logs.log_once import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
 from tasks_app.runner.death_reason import DeathReason
 from tasks_app.runner.engine import ContainerExit, Engine
-from tasks_app.runner.errors import NotYet, Unavailable
+from tasks_app.runner.errors import EngineUnreachable, NotYet, Unavailable
+from tasks_app.runner.problem import Problem
 from tasks_app.runner.session import Session
 
 MIN_PAUSE_SECONDS = 0.5
@@ -36,9 +37,9 @@ class Starter:
     """
 
     def __init__(self, handler: Handler, engine: Engine, slot: int, ready_after: float) -> None:
-        #: Why containers do not start or do not live, in one sentence; None while they do. Written by both threads: the
-        #: later event counts. Any thread reads it.
-        self.problem: str | None = None
+        #: Why containers do not start or do not live; None while they do. Written by both threads: the later event
+        #: counts. Any thread reads it.
+        self.problem: Problem | None = None
         self._handler, self._engine, self._slot, self._ready_after = handler, engine, slot, ready_after
         # Written by both threads, like `problem`.
         self._backoff = Backoff(MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
@@ -79,7 +80,7 @@ class Starter:
             except Unavailable as error:
                 if isinstance(error, NotYet):
                     self._backoff.succeeded()
-                self.failed(str(error))
+                self.failed(str(error), error.reason if isinstance(error, EngineUnreachable) else None)
                 self._start_failed = True
                 self._warn(str(error))
                 return None
@@ -94,10 +95,10 @@ class Starter:
         """
         return 0.0 if self._proven else self._ready_after
 
-    def failed(self, problem: str) -> None:
-        """There is no usable container."""
+    def failed(self, problem: str, engine: str | None = None) -> None:
+        """There is no usable container. `engine`: why the engine cannot be reached, if that is the cause."""
         self._backoff.failed()
-        self.problem = problem
+        self.problem = Problem(problem, engine)
 
     def internal_error(self, error: Exception) -> None:
         """The slot's thread has failed."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
 
+from tasks_app.models import Task
+
 #: Which of a type's ready tasks is the best: the oldest, the newest, or the oldest of the highest priority.
 Selection = Literal["fifo", "lifo", "priority"]
 
@@ -18,6 +20,16 @@ class Policy:
     max_retries: int
     retry_backoff: float
     retry_on: frozenset[str]
+
+    @classmethod
+    def of(cls, task: Task) -> Policy:
+        """The rules that a claim has copied onto the row."""
+        return cls(
+            timeout=task.timeout or 0.0,
+            max_retries=task.max_retries or 0,
+            retry_backoff=task.retry_backoff or 0.0,
+            retry_on=frozenset(word for word in task.retry_on.split(",") if word),
+        )
 
     def requested(self, timeout: float | None, max_retries: int | None) -> Policy:
         """The same rules with a task's own values; None: it has none."""
@@ -33,11 +45,6 @@ class Policy:
     def retry_on_text(self) -> str:
         """`retry_on` as the row stores it."""
         return ",".join(sorted(self.retry_on))
-
-
-def retry_on_of(text: str) -> frozenset[str]:
-    """The inverse of `Policy.retry_on_text`."""
-    return frozenset(word for word in text.split(",") if word)
 
 
 class ClaimRequest(NamedTuple):

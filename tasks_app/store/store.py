@@ -162,7 +162,7 @@ class Store(Protocol):
     def elapsed(self) -> float:
         """Seconds on a clock of this machine that stands still only while leases do. Asks no server."""
 
-    def writing(self) -> AbstractContextManager[None]:
+    def writing(self) -> AbstractContextManager[object]:
         """A write transaction. It may be nested: only the outermost commits, and an exception in an inner one must end
         the outermost.
 
@@ -171,7 +171,7 @@ class Store(Protocol):
         24. Its commit survives a power cut.
         """
 
-    def bare_writing(self, one_statement: bool = False, durable: bool = True) -> AbstractContextManager[None]:
+    def bare_writing(self, one_statement: bool = False, durable: bool = True) -> AbstractContextManager[object]:
         """As `writing`, for what this store does and for no other statements; a store may do it at less cost.
 
         Within it Django may assume autocommit, so `on_commit` callbacks may run at once, and only `writing` may be

@@ -44,7 +44,7 @@ def loads_data(text: str) -> Any:
 def loads(body: bytes, max_depth: int = MAX_DEPTH) -> Any:
     """The value of a JSON text. Raises BadJSON."""
     if not body or body.isspace():
-        raise BadJSON('the body is empty; send a JSON object such as {"type": "echo", "data": {}}')
+        raise BadJSON("the body is empty; send a JSON object (/docs has examples)")
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:

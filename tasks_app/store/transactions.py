@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager
 from tasks_app.store.current import store
 
 
-def writing() -> AbstractContextManager[None]:
+def writing() -> AbstractContextManager[object]:
     """A write transaction: see Store."""
     return store().writing()
 
 
-def bare_writing(one_statement: bool = False, durable: bool = True) -> AbstractContextManager[None]:
+def bare_writing(one_statement: bool = False, durable: bool = True) -> AbstractContextManager[object]:
     """A write transaction for statements of the store only: see Store."""
     return store().bare_writing(one_statement, durable)

@@ -102,13 +102,17 @@ def _queued(facts: Facts, serving: Sequence[NodeFacts]) -> list[Reason]:
         waits = f"the containers of its type are starting: none of {slots} is ready"
         return found or [Reason(Word.STARTING, waits, {"slots": slots})]
     able = [node for node in serving if node.warm]
-    capped = all(node.capped for node in able)
+    free = sum(node.free for node in able)
+    capped = [node for node in able if node.capped]
+    # If some are not, a cap matters only on a worker with a slot for it.
+    if len(capped) < len(able):
+        capped = [] if free else [node for node in capped if node.active < node.warm]
     if capped:
-        found.append(_cap(able))
-    busy = min(sum(node.active for node in serving), warm)
-    if facts.before or busy == warm or capped:
-        return [*found, _behind(facts, busy, warm, slots, capped)]
-    return [*found, Reason(Word.READY, f"nothing: {_free(warm - busy)}, so it starts within a second")]
+        found.append(_cap(capped, len(able)))
+    if facts.before or not free:
+        busy = min(sum(node.active for node in serving), warm)
+        return [*found, _behind(facts, busy, warm, slots, bool(capped))]
+    return [*found, Reason(Word.READY, f"nothing: {_free(free)}, so it starts within a second")]
 
 
 def _free(count: int) -> str:
@@ -121,9 +125,12 @@ def _cannot_start(problems: list[str], warm: int, slots: int) -> Reason:
     return Reason(Word.CANNOT_START, f"{which}: {quoted}", {"problems": problems, "slots": slots, "warm": warm})
 
 
-def _cap(able: Sequence[NodeFacts]) -> Reason:
-    cap, running = sum(node.cap or 0 for node in able), sum(node.running for node in able)
-    workers = "the worker runs" if len(able) == 1 else f"the {len(able)} workers run"
+def _cap(capped: Sequence[NodeFacts], able: int) -> Reason:
+    """`able`: how many workers have a container for it."""
+    cap, running = sum(node.cap or 0 for node in capped), sum(node.running for node in capped)
+    count = len(capped)
+    workers = "the worker" if able == 1 else f"the {able} workers" if count == able else f"{count} of {able} workers"
+    workers += " runs" if count == 1 else " run"
     said = f"{workers} {running} {_tasks(running)} of all types at once, as many as DAEMON_WORKERS allows"
     return Reason(Word.CAP, said, {"cap": cap, "running": running})
 
@@ -132,7 +139,7 @@ def _behind(facts: Facts, busy: int, warm: int, slots: int, capped: bool) -> Rea
     before = facts.before
     place = before + 1 if before <= MAX_BEFORE else None
     # Under a cap, types share what runs at once; as many as run now is the best guess of this one's share.
-    parallel = max(busy, 1) if capped else warm
+    parallel = busy if capped else warm
     guess = estimate(before, parallel, facts.task.ready_for, facts.ended) if place else None
     values = {
         "place": place,

@@ -56,6 +56,12 @@ class NodeFacts:
         """True if it runs as many tasks as it may."""
         return self.cap is not None and self.running >= self.cap
 
+    @property
+    def free(self) -> int:
+        """How many more tasks of the type it can start now."""
+        free = self.warm - self.active
+        return max(free if self.cap is None else min(free, self.cap - self.running), 0)
+
 
 @dataclass(frozen=True)
 class Pause:

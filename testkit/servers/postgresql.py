@@ -30,10 +30,13 @@ class Postgres:
 
     name = "postgres"
 
-    def __init__(self, home: Path, address: str = "127.0.0.1", preload: str = "") -> None:
+    def __init__(
+        self, home: Path, address: str = "127.0.0.1", preload: str = "", wal: Path | None = None, **more: str
+    ) -> None:
         """Create the cluster below `home` and start it. It listens on `address` and trusts every client.
 
-        `preload`: a library that it loads at its start.
+        `preload`: a library that it loads at its start. `wal`: a folder to make, for a write-ahead log in segments of
+        1 MB. `more`: its settings.
         """
         self.port, self.crashes = free_port(), list[tuple[float, float]]()
         self._home, self._data = home, home / "data"
@@ -45,10 +48,13 @@ class Postgres:
             user = pwd.getpwnam("postgres")
             self._as = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
             os.chown(home, user.pw_uid, user.pw_gid)
-        self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
+        log = [] if wal is None else ["--waldir", str(wal), "--wal-segsize", "1"]
+        self._run(
+            "initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C", *log
+        )
         options = {
             **OPTIONS, "listen_addresses": address, "port": str(self.port), "unix_socket_directories": str(home),
-            "shared_preload_libraries": preload,
+            "shared_preload_libraries": preload, **more,
         }  # fmt: skip
         with (self._data / "pg_hba.conf").open("a") as hba:
             hba.write("host all all samenet trust\n")
@@ -74,6 +80,19 @@ class Postgres:
         self._run("pg_ctl", "-D", str(self._data), "-w", "-t", "60", "-m", mode, "stop")
         if mode == "immediate":
             self.crashes.append((began, time.time()))
+
+    @property
+    def runs(self) -> bool:
+        """Whether its first process lives."""
+        return (self._data / "postmaster.pid").exists()
+
+    def tablespace(self, name: str, folder: Path) -> None:
+        """Make the folder, which databases can be moved to."""
+        folder.mkdir()
+        if self._as:
+            os.chown(folder, self._as["user"], self._as["group"])
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"CREATE TABLESPACE {name} LOCATION '{folder}'".encode())
 
     def kill_backend(self, chance: random.Random) -> str:
         """Kill the process of one connection; the server then ends all connections and recovers."""
@@ -103,7 +122,7 @@ class Postgres:
 
     def close(self) -> None:
         """Stop it for good, whether it runs, is frozen, or is down."""
-        if (self._data / "postmaster.pid").exists():
+        if self.runs:
             self.thaw()
             self._run("pg_ctl", "-D", str(self._data), "-w", "-t", "60", "-m", "immediate", "stop")
 

@@ -76,6 +76,8 @@ def test_the_tables_have_the_pictures_figures_without_a_script(admin: Client) ->
 def test_an_empty_page_says_what_is_needed(admin: Client) -> None:
     text = admin.get(PAGE).text
     assert "There is no history of this time yet. A living node writes it once a minute" in text
+    assert "the first picture needs 2 minutes" in text
+    assert "the first picture needs 30 minutes" in admin.get(f"{PAGE}?span=week").text
     assert "No node lives" in text and "manage.py worker" in text
     assert "No attempt has ended in this time." in text
 
@@ -85,8 +87,22 @@ def test_what_a_node_records_is_shown(admin: Client) -> None:
     submit("echo")
     record(present_minute() - 1)
     record(present_minute())
-    assert picture(admin.get(f"{PAGE}trends/").json(), "slots")["all"][-1] == 4
     assert "no history" not in admin.get(PAGE).text
+
+
+def test_the_slots_over_time_end_with_the_sum_of_the_strip(admin: Client) -> None:
+    node("one", pools={"echo": {"slots": 4, "warm": 3, "problem": None}})
+    node("two", pools={"echo": {"slots": 3, "warm": 1, "problem": "no image"}}, draining=True)
+    node("quiet", seen_seconds_ago=300, pools={"echo": {"slots": 2, "warm": 2, "problem": None}})
+    task("processing", node="one")
+    task("processing", node="quiet")
+    record(present_minute())
+    rows = slot_rows("echo")
+    strip = {state: sum(getattr(row, state) for row in rows) for state in ("warm", "starting", "dead")}
+    strip["busy"] = sum(len(row.busy) for row in rows)
+    assert strip == {"busy": 2, "warm": 3, "starting": 1, "dead": 3}
+    answer = admin.get(f"{PAGE}trends/?handler=echo").json()
+    assert {state: values[-1] for state, values in picture(answer, "slots").items()} == strip
 
 
 def test_runs_lead_to_their_tasks(admin: Client) -> None:

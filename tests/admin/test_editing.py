@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from tasks_app.lifecycle import edit_and_redrive
 from tasks_app.metrics.reading import read
@@ -54,6 +55,20 @@ def test_data_is_checked_as_a_post_checks_it(admin: Client, data: str, said: str
         assert answer.context["form"]["task_data"].value() == data, "what was typed is still there"
     now = Task.objects.get(pk=one.pk)
     assert (now.status, now.task_data) == ("failed", {"a": 1}) and not AuditEntry.objects.exists()
+
+
+def test_a_form_of_an_earlier_failure_does_not_replace_the_data_of_a_later_edit(admin: Client) -> None:
+    one = task("failed")
+    shown = admin.get(f"{LIST}{one.pk}/edit/").context["form"].initial
+    assert (
+        f'<input type="hidden" name="failed_at" value="{shown["failed_at"]}"' in admin.get(f"{LIST}{one.pk}/edit/").text
+    )
+    Task.objects.filter(pk=one.pk).update(task_data={"by": "another"}, completed_at=timezone.now())
+    form = {"task_data": "{}", "priority": 70, "failed_at": shown["failed_at"]}
+    answer = admin.post(f"{LIST}{one.pk}/edit/", form, follow=True)
+    assert "has run and failed again since" in answer.text
+    now = Task.objects.get(pk=one.pk)
+    assert (now.status, now.task_data) == ("failed", {"by": "another"}) and not AuditEntry.objects.exists()
 
 
 @pytest.mark.parametrize("priority", ["", "101", "-1", "x", "5.5"])

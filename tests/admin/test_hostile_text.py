@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from axes.models import AccessAttempt, AccessFailureLog
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
@@ -82,6 +83,28 @@ def test_neither_do_messages_and_the_log(hostile_admin: Client, hostile_task: Ta
     for text in texts:
         assert "<script>alert" not in text
         assert "&lt;script&gt;alert(1)" in text
+
+
+def test_neither_does_a_login_that_was_tried(hostile_admin: Client) -> None:
+    raw = f"\x1b[31m\u202e{HOSTILE}"
+    form = {"username": raw, "password": "wrong", raw: raw}
+    Client().post("/admin/login/", form, query_params={"q": raw})
+    attempt, failure = AccessAttempt.objects.get(), AccessFailureLog.objects.create(username=raw, user_agent=raw)
+    assert raw in attempt.post_data
+    for model, key in (("accessattempt", attempt.pk), ("accessfailurelog", failure.pk)):
+        address = f"/admin/axes/{model}/"
+        delete = {"action": "delete_selected", "_selected_action": str(key)}
+        texts = {
+            "list": hostile_admin.get(address).text,
+            "login": hostile_admin.get(f"{address}{key}/change/").text,
+            "deletion": hostile_admin.get(f"{address}{key}/delete/").text,
+            "deletion of many": hostile_admin.post(address, delete).text,
+        }
+        for name, text in texts.items():
+            assert not {"\x1b", "\u202e"} & {*text}, (model, name)
+            assert "<script>alert" not in text, (model, name)
+        assert "\\x1b[31m\\u202e" in texts["list"] and "\\x1b[31m\\u202e" in texts["login"]
+    assert hostile_admin.post(f"/admin/axes/accessattempt/{attempt.pk}/change/", {}).status_code == 403
 
 
 def test_control_characters_are_shown_as_text() -> None:

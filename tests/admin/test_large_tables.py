@@ -9,6 +9,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from tasks_app.admin import task_filters
+from tasks_app.models import Task
 from tests.admin.rows import many, task
 
 pytestmark = pytest.mark.database
@@ -35,6 +37,7 @@ PAGES = [
     f"{LIST}?q=key:invoice-7&reason=crash",
     f"{LIST}?type=echo",
     f"{LIST}?o=3.-6",
+    "/admin/handler/?type=echo",
 ]
 
 
@@ -49,6 +52,39 @@ def test_no_page_reads_the_whole_table(admin: Client) -> None:
             assert rows_read(sql) < ROWS // 2, f"{page}: {sql}"
             assert counts_no_further_than_it_must(sql), f"{page}: {sql}"
             assert not re.search(r'"(task_data|result)"', sql), f"{page} reads payloads: {sql}"
+
+
+@pytest.mark.django_db
+def test_of_very_many_pending_tasks_no_page_reads_all(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = 500
+    monkeypatch.setattr(task_filters, "MAX_PENDING_READ", few)
+    many(ROWS)
+    Task.objects.update(status="pending", completed_at=None, failure_reason=None)
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE taskdaemon_task")
+    waits = Task.objects.filter(pk=Task.objects.order_by("-pk").values("pk")[:1])
+    waits.update(due=1.0, due_at="2999-01-01T00:00Z")
+    for page in (f"{LIST}?status=pending", f"{LIST}?status=pending&type=none"):
+        for sql in about_tasks(admin, page):
+            if "AS kind" not in sql:  # the metrics, which count all ready tasks
+                assert rows_read(sql) < ROWS // 2, f"{page}: {sql}"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("most", [0, 1, 50_000])
+@pytest.mark.parametrize("name", ["", "&type=prime"])
+def test_the_pending_tasks_are_listed_however_many_they_are(
+    admin: Client, monkeypatch: pytest.MonkeyPatch, most: int, name: str
+) -> None:
+    monkeypatch.setattr(task_filters, "MAX_PENDING_READ", most)
+    task("completed")
+    task("failed")
+    found = [task("pending", task_type=name) for name in ("echo", "echo", "prime", "prime")]
+    Task.objects.filter(pk__in=[found[0].pk, found[2].pk]).update(due=1.0, due_at="2999-01-01T00:00Z")
+    listed = admin.get(f"{LIST}?status=pending{name}").context["cl"].result_list
+    expected = found[2:] if name else found
+    assert [each.pk for each in listed] == sorted((each.pk for each in expected), reverse=True)
 
 
 def about_tasks(client: Client, page: str) -> list[str]:

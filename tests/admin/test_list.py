@@ -7,14 +7,15 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tasks_app import conf
 from tasks_app.admin import known_types
 from tasks_app.db.first_id import first_id
-from tasks_app.models import Task
+from tasks_app.models import Task, TaskFilter
 from tests.admin.rows import task
 
 pytestmark = pytest.mark.database
@@ -65,7 +66,14 @@ def test_filters_combine(admin: Client) -> None:
     one = task("failed", failure_reason="oom", task_type="prime")
     task("failed", failure_reason="oom")
     assert found(admin, status="failed", reason="oom", type="prime", created="hour", failed="hour") == {one.pk}
-    assert found(admin, status="pending", reason="oom") == set()
+
+
+def test_filters_that_exclude_each_other_read_no_task(admin: Client) -> None:
+    task("failed", failure_reason="oom")
+    task()
+    with CaptureQueriesContext(connection) as read:
+        assert found(admin, status="pending", reason="oom") == set()
+    assert [each["sql"] for each in read.captured_queries if "'oom'" in each["sql"]] == []
 
 
 #: Invalid values of each parameter.
@@ -73,6 +81,7 @@ INVALID_QUERIES = [
     *(f"{name}={value}" for name in ("status", "reason", "created", "failed") for value in ("bogus", "", "x%00y")),
     *("type=", "type=x%00y", "type=hostlie", "type=" + "a" * 5000, "status=failed&status=pending", "type=echo&type=b"),
     *("q=x%00y", "q=a&q=b", "q=a+b+c+d+e+f+g", "q=" + "a" * 5000, "q=%00", "status=failed&q=%00", "p=1&q=%00"),
+    "status=pending&type=x%00y",
 ]
 
 
@@ -140,6 +149,17 @@ def test_a_full_id_or_its_beginning_finds_the_task(admin: Client) -> None:
     one, _ = task(pk=UUID("01a21069-f69d-743e-9d46-e440da9ef235")), task()
     for term in (str(one.pk), one.pk.hex, str(one.pk).upper(), "01a21069-f69d", " 01a21069 "):
         assert found(admin, q=term) == {one.pk}
+
+
+def test_words_are_found_in_any_case_whatever_their_letters(admin: Client) -> None:
+    loud = task("failed", last_error="KEIN ZUGRIFF AUF ÜBERGABE (1.5)")
+    quiet = task("failed", last_error="übergabe (125)")
+    for term in ("übergabe", "ÜBERGABE", "Übergabe"):
+        assert found(admin, q=term) == {loud.pk, quiet.pk}
+        later = TaskFilter(words=(term,)).matching(Task.objects.all())  # what an operation stores
+        assert {one.pk for one in later} == {loud.pk, quiet.pk}
+    assert found(admin, q="übergabe zugriff") == {loud.pk}
+    assert found(admin, q="übergabe..1.5.") == set() == found(admin, q="ü%")
 
 
 def test_words_find_failed_tasks_whose_error_has_them_all(admin: Client) -> None:

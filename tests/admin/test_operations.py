@@ -115,6 +115,15 @@ def test_a_form_that_was_changed_does_nothing(admin: Client) -> None:
     assert chosen is None or "chosen" not in chosen
 
 
+def test_a_form_that_is_sent_twice_starts_one_operation(admin: Client) -> None:
+    tasks(4)
+    form = {"chosen": asked(admin, "delete_selected_tasks").context["chosen"], **OPTIONS, "limit": "2"}
+    admin.post(START, form)
+    again = admin.post(START, form, follow=True)
+    assert str(Operation.objects.get().pk) in again.request["PATH_INFO"] and "was sent before" in again.text
+    assert Task.objects.count() == 2 and AuditEntry.objects.count() == 1
+
+
 def test_the_page_of_a_running_operation_shows_progress_and_can_abort(admin: Client) -> None:
     tasks(5)
     operation = begun(statuses=frozenset({"failed"}), canary=2)

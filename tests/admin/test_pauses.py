@@ -147,3 +147,13 @@ def test_a_node_that_has_ended_has_no_button_and_cannot_be_drained(admin: Client
     assert "/drain/" not in admin.get(f"{ONE}/change/").text
     assert "Node one has ended: nothing was done" in admin.post(f"{ONE}/drain/", follow=True).text
     assert "nothing was done" in admin.post("/admin/tasks_app/node/%3Cb%3E/drain/", follow=True).text
+
+
+@pytest.mark.parametrize("page", ["node/%00/change", "node/%00/history", "node/%00/drain", "handlerpause/%00/change"])
+def test_an_id_with_a_nul_is_one_that_is_missing(admin: Client, page: str) -> None:
+    assert admin.get(f"/admin/tasks_app/{page}/").status_code == 302
+
+
+def test_a_drain_of_a_node_that_is_missing_is_not_asked_about(admin: Client) -> None:
+    for answer in (admin.get, admin.post):
+        assert "There is no node gone" in answer("/admin/tasks_app/node/gone/drain/", follow=True).text

@@ -12,7 +12,8 @@ from django.utils import timezone
 from tasks_app.alerts import rows
 from tasks_app.alerts.conditions import Condition, Judgement, judge
 from tasks_app.alerts.share import Share, failed_shares
-from tasks_app.metrics.system_reading import HandlerReading, SystemReading
+from tasks_app.metrics.handler_reading import HandlerReading
+from tasks_app.metrics.system_reading import SystemReading
 from tasks_app.metrics.totals import Totals
 from tasks_app.models import Alert, Node
 from tests.admin.rows import attempt
@@ -25,8 +26,8 @@ BAD = Condition("cannot_start", "echo", "handler echo cannot start: no image", {
 ALL = frozenset({"no_node", "oldest_age", "failed_share", "cannot_start"})
 
 
-def see(holds: bool, judged: frozenset[str] = ALL) -> None:
-    rows.observe(Judgement({BAD.key: BAD} if holds else {}, judged), HOLD, GAP)
+def see(holds: bool, judged: frozenset[str] = ALL, undecided: frozenset[str] = frozenset()) -> None:
+    rows.observe(Judgement({BAD.key: BAD} if holds else {}, judged, undecided), HOLD, GAP)
 
 
 def pass_by(seconds: float) -> None:
@@ -66,6 +67,12 @@ def test_a_condition_fires_once_it_has_held_and_is_resolved_once_it_has_not() ->
     assert (tell(), rows.firing()) == ([], [])
 
 
+def test_what_has_just_fired_can_be_sent() -> None:
+    for _ in range(3):
+        rows.observe(Judgement({BAD.key: BAD}, ALL), 0.0, GAP)
+    assert tell() == [(BAD.key, True)]
+
+
 def test_what_comes_and_goes_neither_fires_nor_is_resolved() -> None:
     for _ in range(5):
         see(True)
@@ -93,6 +100,7 @@ def test_alerts_that_are_not_judged_stay_as_they_are() -> None:
     Alert.objects.create(key=BAD.key, firing=True)
     for _ in range(10):
         see(False, frozenset({"no_node"}))
+        see(False, undecided=frozenset({BAD.key}))
         pass_by(30)
     assert len(rows.firing()) == 1
 
@@ -173,7 +181,17 @@ def test_a_round_is_free_again_after_its_time_and_after_the_clock_was_set_back()
 
 
 def reading(nodes: int = 1, **handler: Any) -> SystemReading:
-    return SystemReading(Totals({}), [Node(name=str(n)) for n in range(nodes)], {"echo": HandlerReading(**handler)})
+    return several([{} for _ in range(nodes)], echo=HandlerReading(**handler))
+
+
+def several(pools: list[dict[str, Any]], **handlers: HandlerReading) -> SystemReading:
+    """A reading of nodes with these pools."""
+    return SystemReading(Totals({}), [Node(name=f"n{n}", pools=each) for n, each in enumerate(pools)], handlers)
+
+
+def without_engine(*own: str, **figures: Any) -> HandlerReading:
+    """A handler whose engine cannot be reached, with problems of its own besides."""
+    return HandlerReading(problems=("x", *own), own_problems=own, engine_problems=("no engine",), slots=1, **figures)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +201,15 @@ def reading(nodes: int = 1, **handler: Any) -> SystemReading:
         (reading(0, ready=3, oldest=900.0), None, ["no_node"]),
         (reading(ready=3, oldest=301.0), None, ["oldest_age|echo"]),
         (reading(ready=3, oldest=299.0), None, []),
-        (reading(slots=1, problems=("its image is missing",)), None, ["cannot_start|echo"]),
+        (reading(slots=1, own_problems=("its image is missing",)), None, ["cannot_start|echo"]),
+        (several([{}], echo=without_engine(ready=3, oldest=301.0), box=without_engine()), None, ["engine_unreachable"]),
+        (several([{}], echo=without_engine(ready=3, oldest=301.0, warm=1)), None, [
+            "engine_unreachable", "oldest_age|echo",
+        ]),
+        (several([{}], echo=without_engine("its image is missing"), box=without_engine()), None, [
+            "engine_unreachable", "cannot_start|echo",
+        ]),
+        (several([{}], echo=without_engine()), Share(3, 20, 300), ["engine_unreachable", "failed_share|echo"]),
         (reading(), Share(3, 20, 300), ["failed_share|echo"]),
         (reading(), Share(2, 20, 300), []),
         (reading(), Share(19, 19, 300), []),
@@ -196,12 +222,29 @@ def test_what_a_reading_says(given: SystemReading, share: Share | None, alerts: 
 
 
 def test_hostile_names_and_problems_are_bounded_and_harmless() -> None:
-    one = HandlerReading(problems=("\x1b[2J<script>\u202e\x00" * 100_000,))
-    found = judge(SystemReading(Totals({}), [Node(name="x")], {"\u202ename": one}), {}, 300, 0.1)
-    (condition,) = found.holding.values()
-    assert len(condition.sentence) < 3_000 and not any(char in condition.sentence for char in "\x1b\u202e\x00")
+    text = ("\x1b[2J<script>\u202e\x00" * 100_000,)
+    one = HandlerReading(own_problems=text, engine_problems=text)
+    names = [f"\u202ename{n}" for n in range(200)]
+    found = judge(SystemReading(Totals({}), [Node(name="x")], dict.fromkeys(names, one)), {}, 300, 0.1)
+    assert len(found.holding) == 201
+    for condition in found.holding.values():
+        said = condition.sentence + "".join(condition.details.get("handlers", ()))
+        assert len(said) < 4_000 and not any(char in said for char in "\x1b\u202e\x00")
     rows.observe(found, HOLD, GAP)
-    assert Alert.objects.count() == 1
+    assert Alert.objects.count() == 201
+
+
+def test_the_engine_of_many_handlers_is_one_alert_that_names_them_and_theirs_stay_as_they_are() -> None:
+    down = {"slots": 1, "warm": 0, "problem": "x", "engine_problem": "no engine"}
+    handlers = {f"box{n:02}": without_engine(ready=1, oldest=900.0) for n in range(20)}
+    found = judge(several([{"box00": down}, {"box00": {"problem": "x"}}], **handlers), {}, 300.0, 0.1)
+    (condition,) = found.holding.values()
+    assert condition.sentence == "20 handlers cannot start: no engine"
+    assert condition.details == {"handlers": list(handlers), "nodes": ["n0"]}
+    assert not any(found.denies(f"{alert}|box00") for alert in ("cannot_start", "oldest_age"))
+    assert found.denies("failed_share|box00") and found.denies("cannot_start|other")
+    assert judge(reading(), {}, 300.0, 0.1).denies("engine_unreachable")
+    assert not judge(reading(0), {}, 300.0, 0.1).denies("engine_unreachable")
 
 
 def test_the_share_counts_tasks_that_failed_for_good_and_no_cancelled_ones() -> None:

@@ -113,6 +113,11 @@ def test_every_operation_says_what_its_failures_look_like(described: dict[str, A
                 assert kinds <= {"ErrorObject", "InternalError"}, (path, status)
 
 
+def test_a_call_with_a_body_says_that_it_may_be_too_large_or_too_slow(described: dict[str, Any]) -> None:
+    for method, path, operation in operations(described):
+        assert ("requestBody" in operation) == ({"408", "413"} <= set(operation["responses"])), (method, path)
+
+
 def test_no_answer_is_a_free_object(described: dict[str, Any]) -> None:
     for _, path, each in operations(described):
         for status, answer in each["responses"].items():

@@ -17,7 +17,7 @@ FIXTURE = Path(__file__).with_name("openapi.json")
 #: To run it for longer: python -m tests.fuzz.openapi --minutes 30
 RUN_SECONDS = 10
 #: With each key.
-KEY_SECONDS = 5
+KEY_SECONDS = 3
 
 
 @pytest.mark.database

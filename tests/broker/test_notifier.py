@@ -1,5 +1,6 @@
 """Notifications during faults: `notify` neither blocks nor raises, and each notification is sent later."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -164,7 +165,7 @@ def test_a_notification_from_a_forked_child_arrives(app: Celery, home: Path, dep
         from tasks_app.broker.celery_settings import celery_settings
         app = Celery("forks")
         app.conf.update(celery_settings(sys.argv[1], Path(sys.argv[2])))
-        notification.configure(sys.argv[3])
+        notification.configure(sys.argv[3], app)
         notification.notify("echo")
         assert notification.flush(10)
         child = os.fork()
@@ -195,12 +196,22 @@ def test_a_notification_from_a_process_that_ends_arrives(local_app: Celery, home
         from tasks_app.broker.celery_settings import celery_settings
         app = Celery("short")
         app.conf.update(celery_settings(None, Path(sys.argv[1])))
-        notification.configure("test")
+        notification.configure("test", app)
         notification.notify("echo")
     """
     with Listener(home) as listener:
         subprocess.run([sys.executable, "-c", script, home], cwd=PROJECT, check=True)
         assert len(list(listener.receive())) == 1
+
+
+def test_a_process_that_does_not_notify_imports_neither_celery_nor_kombu() -> None:
+    code = "import django, sys; django.setup(); print({name.partition('.')[0] for name in sys.modules})"
+    settings = {"DJANGO_SETTINGS_MODULE": "taskdaemon_site.settings"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, env=os.environ | settings, check=True, capture_output=True, text=True
+    )
+    assert "'tasks_app'" in done.stdout
+    assert "celery" not in done.stdout and "kombu" not in done.stdout
 
 
 def test_the_deployment_is_asked_for_until_it_is_known_and_only_in_the_notifiers_thread(

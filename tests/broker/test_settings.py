@@ -7,7 +7,8 @@ from celery.app import defaults
 
 from tasks_app.broker.celery_settings import celery_settings
 from tasks_app.broker.local.transport import local_url
-from tasks_app.broker.queues import notification_priority, queue_for
+from tasks_app.broker.priority import notification_priority
+from tasks_app.broker.queues import queue_for
 from testkit.brokers import RABBITMQ, REDIS
 
 

@@ -93,7 +93,7 @@ def _row(minute: int, age: int, back: int) -> HistoryRow:
         "received": 40 * age, "completed": 30 * age + 7 * (age // 50), "retried": age, "ready": 10 * busy + back % 7,
         "failed": {"crash": 2 * age, "timeout": age, "handler_error": 3 * age, "oom": age // 2}, "waiting": back % 3,
         "wait": [0, 5 * age, 9 * age, 3 * age, age], "run": [0, 0, 0, 2 * age, 20 * age, 10 * age, age],
-        "running": busy, "oldest": 1.5 * busy, "slots": 9, "warm": 5,
+        "running": busy, "oldest": 1.5 * busy, "slots": 9, "warm": 5, "states": [busy, 5 - busy, 2, 2],
     }  # fmt: skip
     return HistoryRow(minute=minute, totals=of, handlers={key("echo"): of, key("prime"): of}, last_attempt=0)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
+from playwright.sync_api import Page, expect
+
 from testkit.daemon import Daemon
+from tests.browser.deployed import HOSTILE
 
 LIST = "/admin/tasks_app/{}/"
 MODELS = ("task", "operation", "node", "failuregroup", "auditentry", "handlerpause", "apikey")
@@ -61,3 +65,47 @@ def _of_rows(daemon: Daemon) -> Iterator[tuple[str, str]]:
     yield "new user", "/admin/auth/user/add/"
     (group,) = daemon.rows("SELECT id FROM auth_group WHERE name = 'operator'")
     yield "group", f"/admin/auth/group/{group['id']}/change/"
+
+
+def select_all(page: Page, address: str, action: str) -> None:
+    """Choose an action for every task that the list's filters show."""
+    page.goto(address)
+    page.check("#action-toggle")
+    across = page.locator(".actions .question a").first
+    if across.is_visible():
+        across.click()
+    page.select_option("select[name=action] >> nth=0", action)
+    page.click("button[name=index] >> nth=0")
+    expect(page.locator("input[name=chosen]")).to_have_count(1)
+
+
+def _new_key(page: Page, base: str) -> None:
+    page.goto(f"{base}{LIST.format('apikey')}add/")
+    # Another name each time; all of it must be printable.
+    page.fill("input[name=name]", f"<script>alert(4)</script> <b>{'w' * 50}</b> {time.time_ns()}")
+    page.click("text=Make the key")
+    expect(page.locator("#content pre")).to_have_count(1)
+
+
+def _all_that_match(page: Page, base: str) -> None:
+    select_all(page, f"{base}{LIST.format('task')}?status=failed", "redrive_selected")
+
+
+def _locked_out(page: Page, base: str) -> None:
+    page.context.clear_cookies()
+    for _ in range(5):
+        page.goto(f"{base}/admin/login/")
+        page.fill("input[name=username]", HOSTILE)
+        page.fill("input[name=password]", "a wrong password")
+        page.click("[type=submit]")
+        if page.title().startswith("Locked"):
+            return
+    raise AssertionError(f"five wrong passwords do not lock out: {page.title()}")
+
+
+#: Open the page that follows a form. The last one ends the session.
+FORMS: dict[str, Callable[[Page, str], None]] = {
+    "key that is shown once": _new_key,
+    "bulk redrive": _all_that_match,
+    "locked out": _locked_out,
+}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Locator, expect
 
+from tasks_app.audit.actor import Actor
+from tasks_app.audit.record import record
 from tests.browser.conftest import THEMES, WIDTHS, Open, Opened, Theme
 
 PAGE = "/admin/activity/"
@@ -32,6 +34,16 @@ HIDE = """hidden => {
   document.dispatchEvent(new Event("visibilitychange"));
 }"""
 
+#: Draws an age; answers the number of the pixels that the labels of its axis have.
+LABELS = """async seconds => {
+  const box = document.querySelector("[data-picture=oldest]"), series = [{label: "age", values: [seconds, seconds]}];
+  taskdaemon.chart.draw(box, [1, 2], {title: "", unit: "seconds", kind: "lines", looks: [0], series});
+  await new Promise(requestAnimationFrame);
+  const canvas = box.querySelector("canvas");
+  const {data} = canvas.getContext("2d").getImageData(0, 0, 40, 150);
+  return data.filter((value, at) => at % 4 === 3 && value).length;
+}"""
+
 
 def canvas(tab: Opened, picture: str) -> Locator:
     return tab.page.locator(f"[data-picture={picture}] .uplot canvas").first
@@ -48,11 +60,27 @@ def test_every_picture_draws(opened: Open, span: str) -> None:
         assert label and "table below" in label
 
 
+@pytest.mark.parametrize("days", [0.001, 1, 240, 3000])
+def test_the_axis_of_an_age_has_labels_however_old_the_task_is(opened: Open, days: float) -> None:
+    tab = opened()
+    tab.go(PAGE)
+    canvas(tab, "oldest").wait_for()
+    assert tab.page.evaluate(LABELS, days * 86400) > 50
+
+
+def test_a_long_name_in_the_latest_acts_leaves_the_other_columns_readable(opened: Open) -> None:
+    record(Actor("admin", "sue"), "pause", "a" * 100)
+    tab = opened(WIDTHS[0])
+    tab.go("/admin/")
+    moment = tab.page.locator("h2:text('Latest acts') + table td").first.bounding_box()
+    assert moment and moment["height"] < 30
+
+
 def test_an_outcome_differs_by_hatching_and_not_by_colour_alone(opened: Open) -> None:
     tab = opened()
     tab.go(PAGE)
     expect(tab.page.locator("[data-picture=outcomes] .td-legend")).to_contain_text("handler error")
-    for picture in ("outcomes", "wait"):
+    for picture in ("outcomes", "wait", "slots"):
         swatches = tab.page.locator(f"[data-picture={picture}] .td-swatch")
         shapes = [swatches.nth(place).evaluate(SHAPE) for place in range(swatches.count())]
         assert len(shapes) >= 3 and len(set(shapes)) == len(shapes), picture
@@ -149,9 +177,8 @@ def test_a_lost_session_is_told_and_not_drawn(opened: Open) -> None:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("theme", THEMES)
-def test_nothing_lies_beside_the_screen(opened: Open, width: int, theme: Theme, rows: dict[str, str]) -> None:
-    tab = opened(width, theme)
+def test_nothing_lies_beside_the_screen(opened: Open, width: int, rows: dict[str, str]) -> None:
+    tab = opened(width)
     lists = ("/admin/tasks_app/task/", f"/admin/tasks_app/task/{rows['failed']}/change/", "/admin/tasks_app/node/")
     for path in ("/admin/", PAGE, f"{PAGE}?span=week&handler=echo", *lists):
         tab.go(path)
@@ -166,22 +193,22 @@ def test_nothing_lies_beside_the_screen(opened: Open, width: int, theme: Theme, 
         assert hidden == [], path
 
 
-@pytest.mark.parametrize("theme", THEMES)
-def test_axe_finds_nothing_serious(opened: Open, theme: Theme, axe: str) -> None:
-    for width in WIDTHS:
-        tab = opened(width, theme)
-        for path in ("/admin/", PAGE):
-            tab.go(path)
-            tab.page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
-            tab.page.evaluate(axe)
-            found = tab.page.evaluate("axe.run('#content')")
-            serious = [
-                (one["id"], [node["html"][:200] for node in one["nodes"]][:3])
-                for one in found["violations"]
-                if one["impact"] in ("serious", "critical")
-            ]
-            assert serious == [], path
-            assert len(found["passes"]) > 10
+# The width decides what fits, and the theme the contrasts.
+@pytest.mark.parametrize(("width", "theme"), [*zip(WIDTHS, THEMES, strict=True)])
+def test_axe_finds_nothing_serious(opened: Open, width: int, theme: Theme, axe: str) -> None:
+    tab = opened(width, theme)
+    for path in ("/admin/", PAGE):
+        tab.go(path)
+        tab.page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+        tab.page.evaluate(axe)
+        found = tab.page.evaluate("axe.run('#content')")
+        serious = [
+            (one["id"], [node["html"][:200] for node in one["nodes"]][:3])
+            for one in found["violations"]
+            if one["impact"] in ("serious", "critical")
+        ]
+        assert serious == [], path
+        assert len(found["passes"]) > 10
 
 
 def test_the_dashboard_follows_without_a_reload(opened: Open) -> None:

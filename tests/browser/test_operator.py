@@ -16,7 +16,7 @@ from testkit.daemon import Daemon
 from testkit.process import Process, children, until
 from testkit.stores import Store
 from tests.browser.deployed import PASSWORD
-from tests.browser.pages import LIST
+from tests.browser.pages import LIST, select_all
 from tests.system.conftest import deployments
 
 pytestmark = pytest.mark.xdist_group("walk")
@@ -63,18 +63,6 @@ def logged_in(chromium: Browser, daemon: Daemon, name: str = "admin") -> Iterato
     with window(chromium) as page:
         log_in(page, daemon.base, name, PASSWORD)
         yield page
-
-
-def select_all(page: Page, address: str, action: str) -> None:
-    """Choose an action for every task that the list's filters show."""
-    page.goto(address)
-    page.check("#action-toggle")
-    across = page.locator(".actions .question a").first
-    if across.is_visible():
-        across.click()
-    page.select_option("select[name=action] >> nth=0", action)
-    page.click("button[name=index] >> nth=0")
-    expect(page.locator("input[name=chosen]")).to_have_count(1)
 
 
 def operation(daemon: Daemon, page: Page) -> dict[str, object]:

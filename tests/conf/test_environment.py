@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from tasks_app import conf
 from tasks_app.conf.signing_key import no_shared_key, signing_key
 from tasks_app.conf.unknown_variables import unknown_variables
+from tasks_app.store.settings import database_settings
 from testkit.daemon import shipped
 from testkit.process import PROJECT, Process
 
@@ -77,6 +79,8 @@ BAD = [
     ("DAEMON_MAX_RATE", "0", "must be a number over 0, to 1000000"),
     ("DAEMON_BROKER_URL", "redis://localhost:99999/", "its port must be a number from 0 to 65535"),
     ("DATABASE_URL", "sqlite:///", "names no file"),
+    ("DATABASE_URL", "sqlite:///?timeout=5", "names no file"),
+    ("DATABASE_URL", "sqlite:///:memory:", "cannot share a database in memory"),
     ("DAEMON_ALLOWED_HOSTS", "*", "is not a host name"),
     ("DAEMON_ALLOWED_HOSTS", "http://a.example/", "is not a host name"),
     ("DAEMON_ALLOWED_ORIGINS", "a.example", "is not an origin"),
@@ -205,6 +209,20 @@ def test_relative_paths_are_relative_to_the_project(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("DAEMON_HOME", "elsewhere")
     assert conf.read().home == PROJECT / "elsewhere"
     assert conf.read().database_file == PROJECT / "elsewhere" / "taskdaemon.sqlite3"
+
+
+@pytest.mark.parametrize("name", ["rows.sqlite3", "rows%20of%23a.sqlite3?timeout=5"])
+def test_a_relative_file_in_the_url_of_the_database_is_relative_to_the_project(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///var/{name}")
+    file = PROJECT / "var" / unquote(name.partition("?")[0])
+    found = conf.read()
+    assert database_settings(found.database_url, found.database_file)["NAME"] == str(file)
+    assert found.mount_rules.never(f"{file}-wal")
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/{name}")
+    assert database_settings(conf.read().database_url, file)["NAME"] == str(tmp_path / file.name)
 
 
 def test_what_handlers_may_mount_is_never_the_database_or_the_secret_key(

@@ -21,11 +21,17 @@ pytestmark = pytest.mark.django_db(transaction=True)
 WRITE = "UPDATE taskdaemon_place SET value = value + 1"
 
 
+def well_again() -> None:
+    """A full disk is remembered for some seconds; another fault is not."""
+    write_health.failed(OperationalError("another fault"))
+    write_health.succeeded()
+
+
 @pytest.fixture(autouse=True)
 def nothing_remains_held() -> Iterator[None]:
     if connection.vendor != "sqlite":
         pytest.skip("only SQLite has a write lock")
-    write_health.succeeded()
+    well_again()
     before = value()
     yield
     assert not write_lock._state.lock and not write_lock._state.bare and not connection.in_atomic_block
@@ -107,7 +113,7 @@ def test_a_begin_or_commit_that_fails_is_a_problem(word: str, monkeypatch: pytes
             _bare(WRITE)
     assert not raw.in_transaction
     assert write_health.problem is not None
-    write_health.succeeded()
+    well_again()
 
 
 def test_a_lock_that_cannot_be_released_blocks_no_other_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +130,7 @@ def test_a_lock_that_cannot_be_opened_is_an_operational_error(monkeypatch: pytes
         broken.setattr(FairLock, "acquire", _fails)
         with pytest.raises(OperationalError, match="the lock of the database: no locks"):
             _bare()
-    write_health.succeeded()
+    well_again()
 
 
 def _fails(*_: object) -> bool:
@@ -175,4 +181,4 @@ def test_a_connection_is_durable_again_after_a_begin_or_commit_that_fails(
             pass
     assert _level() == FULL
     assert write_health.problem is not None
-    write_health.succeeded()
+    well_again()

@@ -16,7 +16,7 @@ from tasks_app.runner.docker.orphans import DEPLOYMENT
 from tasks_app.runner.docker.piped import PipedContainer
 from tasks_app.runner.docker.transports import TRANSPORT
 from tasks_app.runner.engines import EngineByHandler
-from tasks_app.runner.errors import CallFailed, Crashed, Unavailable
+from tasks_app.runner.errors import CallFailed, Crashed, EngineUnreachable, Unavailable
 from tasks_app.runner.wire import Success
 from tests.docker.conftest import Intrude, intruder
 from tests.docker.engines import BUSYBOX, client, owner
@@ -71,6 +71,7 @@ def test_a_missing_image_is_reported_and_other_handlers_are_not_affected(intrude
     assert problem.startswith(
         "handler 'intruder' cannot be started: its image taskdaemon.invalid/nothing:1 is missing and cannot be pulled: "
     )
+    assert caller.pool.stats().engine_problem is None
     assert (caller.pool.free(), caller.pool.stats().starts) == (0, 0)
 
 
@@ -92,6 +93,7 @@ def test_an_engine_that_is_not_there_is_reported(tmp_path: Path) -> None:
         problem = caller.until(lambda: caller.pool.stats().problem)
         assert "cannot be started: the Docker engine cannot be reached: No such file or directory" in problem
         assert f"(at unix://{tmp_path}/none)" in problem
+        assert f"handler 'intruder' cannot be started: {caller.pool.stats().engine_problem}" == problem
     with pytest.raises(Unavailable):
         engine.sweep(lambda *_: True)
 
@@ -102,7 +104,7 @@ def test_an_engine_that_is_not_there_is_reported(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_an_unreachable_engine_says_why(host: str, tls: str, says: str) -> None:
     environment = {"DOCKER_HOST": host, "DOCKER_TLS_VERIFY": tls}
-    with pytest.raises(Unavailable, match=says):
+    with pytest.raises(EngineUnreachable, match=says):
         DockerEngine(owner(), environment).start(intruder(), 0)
 
 
@@ -184,7 +186,7 @@ def test_no_call_waits_for_an_engine_that_hangs(second: SecondEngine, shells: Ca
             assert shells.ask("anything").outcome == ONE, "what has begun goes on without it"
         _, call = shells.begin({"do": "sleep"}, timeout=0.5)
         assert isinstance(shells.result(call).outcome, CallFailed)
-        shells.until(lambda: "does not answer" in (shells.pool.stats().problem or ""))
+        shells.until(lambda: "does not answer" in (shells.pool.stats().engine_problem or ""))
     finally:
         second.thaw()
     shells.until(lambda: shells.pool.free() == 2)

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from tasks_app.handlers.mounts import CONTAINER_DIRECTORY
 from tasks_app.runner.docker.engine import DockerEngine
-from tasks_app.runner.docker.pipes import CONTAINER_DIRECTORY
 from tasks_app.runner.docker.transports import TRANSPORT
 from testkit.process import PROJECT, until
 from tests.docker.conftest import intruder

@@ -131,6 +131,12 @@ def test_a_mount_can_be_read_and_not_written_to(intrude: Intrude, tmp_path: Any)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_mounted_on_tmp_is_not_hidden_by_the_default_tmpfs(intrude: Intrude, tmp_path: Any) -> None:
+    tmp_path.chmod(0o777)
+    caller = intrude(mounts=((str(tmp_path), "/tmp"),), mount_rules=MountRules((str(tmp_path),)))
+    assert "Read-only file system" in refused(caller, "write", path="/tmp/here")
+
+
 def test_a_link_to_a_forbidden_path_is_not_followed(intrude: Intrude, tmp_path: Any) -> None:
     link = tmp_path / "harmless"
     link.symlink_to("/etc")

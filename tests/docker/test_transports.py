@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import pytest
 
+from tasks_app.handlers.mounts import CONTAINER_DIRECTORY
 from tasks_app.runner.docker import pipes
 from tasks_app.runner.docker.creator import TRANSPORT_LABEL, ContainerSpec, Creator
 from tasks_app.runner.docker.engine import DockerEngine
@@ -118,7 +119,7 @@ def test_fifos_work_for_every_user(callers: Open, user: str, profile: str) -> No
 
 def test_the_bind_gives_no_access_to_the_host(callers: Open) -> None:
     caller = callers("fifo", profile="open", user="image")
-    where = pipes.CONTAINER_DIRECTORY
+    where = CONTAINER_DIRECTORY
     program = f"import os; print(sorted(os.listdir('{where}')), [l for l in open('/proc/mounts') if '{where}' in l])"
     container = caller.ask("echo").container
     output = client().exec_start(client().exec_create(container, ["python3", "-c", program])["Id"]).decode()
@@ -136,7 +137,7 @@ def test_attach_is_used_if_the_fifos_are_not_opened(callers: Open, monkeypatch: 
         (tmp_path / name).chmod(0o666)
     for folder in (tmp_path, tmp_path.parent):
         folder.chmod(0o755)
-    there = {"Type": "bind", "Source": str(tmp_path), "Target": pipes.CONTAINER_DIRECTORY, "ReadOnly": True}
+    there = {"Type": "bind", "Source": str(tmp_path), "Target": CONTAINER_DIRECTORY, "ReadOnly": True}
     monkeypatch.setattr(Pipes, "mount", lambda *_: there)
     monkeypatch.setattr(pipes, "CONNECT_TIMEOUT_SECONDS", 0.5)
     assert transport_of(callers()) == "attach"

@@ -75,10 +75,10 @@ def test_each_condition_and_each_recovery_is_told_once(server: Postgres, daemon:
     until_told(receiver, "oldest_age", ("firing", "lonely"))
     until_told(receiver, "failed_share", ("firing", "act"))
 
+    # A message whose delivery is not recorded when its sender is killed or the server stops is sent again.
+    until(lambda: not daemon.rows("SELECT key FROM taskdaemon_alert WHERE firing AND NOT told"), PATIENCE)
     for node in nodes[:2]:
         node.kill()
-    # A message whose delivery is not recorded when the server stops is sent again.
-    until(lambda: not daemon.rows("SELECT key FROM taskdaemon_alert WHERE firing AND NOT told"), PATIENCE)
     server.freeze()
     begun = time.monotonic()
     until_told(receiver, "database_unreachable", ("firing", None))

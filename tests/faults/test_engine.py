@@ -11,6 +11,7 @@ import pytest
 from tasks_app.runner.docker.orphans import DEPLOYMENT
 from testkit.daemon import Daemon
 from testkit.process import until
+from testkit.receiver import Receiver, receiving
 from tests.docker.engines import BUSYBOX
 from tests.docker.second_engine import SecondEngine, second_engine
 from tests.faults.dashboard import problems
@@ -23,6 +24,12 @@ SHELL = (
     "while read -r line; do case $line in *sleep*attempt*1*) sleep 600;; esac; "
     'echo \'{"status":"success","result":"from a container"}\'; done'
 )
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as one:
+        yield one
 
 
 @pytest.fixture
@@ -40,9 +47,9 @@ def box(daemon: Daemon, name: str, image: str) -> None:
 
 
 def test_whatever_becomes_of_the_engine_tasks_wait_the_reason_is_shown_and_other_handlers_never_notice(
-    engine: SecondEngine, deployment: Callable[..., Daemon]
+    engine: SecondEngine, deployment: Callable[..., Daemon], receiver: Receiver
 ) -> None:
-    daemon = deployment(**engine.environment)
+    daemon = deployment(**engine.environment, DAEMON_ALERT_URL=receiver.url, DAEMON_ALERT_HOLD="3")
     daemon.handler("act")
     box(daemon, "box", BUSYBOX)
     box(daemon, "lacking", "taskdaemon.invalid/nothing:1")
@@ -62,6 +69,13 @@ def test_whatever_becomes_of_the_engine_tasks_wait_the_reason_is_shown_and_other
         assert (found["status"], found["attempts"]) == ("pending", 0), problems(daemon)
         return task
 
+    def until_told(state: str) -> None:
+        until(
+            lambda: receiver.told("engine_unreachable")[-1:] == [(state, None)],
+            60,
+            what=lambda: f"{state} of {receiver.messages}",
+        )
+
     def runs(task: str, attempts: int = 1) -> None:
         found = daemon.until_final(task, timeout=60)
         assert (found["status"], found["result"], found["attempts"]) == ("completed", "from a container", attempts)
@@ -77,8 +91,11 @@ def test_whatever_becomes_of_the_engine_tasks_wait_the_reason_is_shown_and_other
     # It ends in order, and takes its containers with it.
     engine.stop()
     task = waits("handler 'box' cannot be started: the Docker engine cannot be reached")
+    until_told("firing")
     engine.start()
     runs(task)
+    until_told("resolved")
+    until(lambda: receiver.told("cannot_start"), 60, what=lambda: f"the missing image in {receiver.messages}")
 
     # It is killed while a task runs.
     busy = posted("box", do="sleep")
@@ -105,6 +122,9 @@ def test_whatever_becomes_of_the_engine_tasks_wait_the_reason_is_shown_and_other
     assert (found["status"], found["attempts"]) == ("pending", 0)
     assert daemon.http.delete(f"/api/tasks/{lacking}").status_code == 204
     assert faults_of_rows(daemon, accepted) == []
+    told = [state for state, _ in receiver.told("engine_unreachable")]
+    assert told == (["firing", "resolved"] * len(told))[: len(told)], receiver.messages
+    assert receiver.told("cannot_start") == [("firing", "lacking")], receiver.messages
     assert node.stop() == web.stop() == 0
     ours = {"label": f"{DEPLOYMENT}={daemon.identity}"}
     until(lambda: not engine.client().containers(all=True, filters=ours), what="the end of the containers")

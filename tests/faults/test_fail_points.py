@@ -61,9 +61,11 @@ def test_a_database_that_fails_after_a_claim_or_before_a_settle_costs_no_task(
     node = worker_that_fails(daemon, f"after_claim:raise:{daemon.home / 'claim'}")
     claimed = daemon.post("act")
     node.until_says("failing on purpose")
-    # Claimed, and nobody knows it: the lease, which is not renewed for it, runs out.
+    # Claimed, and its node does not know it. After an error of a server the node looks for what it holds and gives that
+    # back; on SQLite such an error undoes the claim, but not this one: the lease runs out.
     assert daemon.until_final(claimed)["status"] == "completed"
-    assert outcomes(daemon, claimed) == ["worker_lost", "success"]
+    lost = "worker_lost" if isinstance(daemon.store, SQLiteStore) else "released"
+    assert outcomes(daemon, claimed) == [lost, "success"]
     assert faults(daemon, [*kept, claimed]) == []
 
 

@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing, suppress
-from pathlib import Path
+from contextlib import closing
 
 import httpx
 import pytest
 
 from testkit.daemon import Daemon, open_gate
-from testkit.needs import need_root, program
+from testkit.needs import need_root
 from testkit.process import PROJECT, Process, until
 from testkit.stores import SQLiteStore
 from tests.faults.dashboard import dashboard, open_dashboard, prepare, problems
+from tests.faults.small_disk import SmallDisk
 from tests.system.checker import faults
 
 MEGABYTES = 6
-
-
-class SmallDisk:
-    """A file system of a few megabytes, mounted while the test lasts."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.mkdir()
-        subprocess.run([program("mount"), "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "none", str(path)], check=True)
-
-    def fill(self) -> None:
-        """Not a byte of room is left."""
-        with (self.path / "filler").open("wb", buffering=0) as file, suppress(OSError):
-            while file.write(b"x" * 4096):
-                pass
-        assert os.statvfs(self.path).f_bfree == 0
-
-    def make_room(self) -> None:
-        """As it was before."""
-        (self.path / "filler").unlink()
-
-    def close(self) -> None:
-        """Whoever still has it open keeps it."""
-        subprocess.run([program("umount"), "--lazy", str(self.path)], check=True)
 
 
 @pytest.fixture
@@ -52,7 +26,7 @@ def on_small_disk(deployment: Callable[..., Daemon], migrated: SQLiteStore) -> I
     """A deployment whose database, and nothing else, is on a disk of its own."""
     need_root("to mount a small disk")
     daemon = deployment(migrate=False)
-    disk = SmallDisk(daemon.home / "disk")
+    disk = SmallDisk(daemon.home / "disk", MEGABYTES)
     try:
         path = disk.path / "tasks.sqlite3"
         daemon.store = SQLiteStore(path)

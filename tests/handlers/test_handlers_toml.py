@@ -268,6 +268,26 @@ def test_every_fault_is_reported_with_its_line(file: Path) -> None:
     ]
 
 
+def test_every_fault_in_the_items_of_a_key_is_reported(file: Path) -> None:
+    assert faults(
+        file,
+        """\
+[handlers.x]
+image = "y"
+retry_on = ["timeouts", "crash", "errors"]
+env = { A = 1, B = "b", "C=D" = "" }
+tmpfs = { tmp = "1m", "/b" = "1" }
+""",
+    ) == [
+        "handlers.toml:3: [handlers.x] retry_on: 'timeouts' is unknown; did you mean \"timeout\"?",
+        "handlers.toml:3: [handlers.x] retry_on: 'errors' is unknown; did you mean \"error\"?",
+        'handlers.toml:4: [handlers.x] env: A = 1 is not a string; did you mean A = "1"?',
+        "handlers.toml:4: [handlers.x] env: 'C=D' cannot be the name of a variable",
+        "handlers.toml:5: [handlers.x] tmpfs: 'tmp' is not an absolute path without ..",
+        'handlers.toml:5: [handlers.x] tmpfs: \'1\' is not a size; write a string like "512m" or "1g"',
+    ]
+
+
 @pytest.mark.parametrize(("text", "found"), [
     ("", "handlers.toml:1: [handlers]: has no handler; write [handlers.NAME]"),
     ("handlers = 5", "handlers.toml:1: [handlers]: is not a table; write [handlers.NAME]"),
@@ -295,7 +315,7 @@ def test_a_fault_says_what_was_probably_meant(file: Path, text: str, found: str)
         ("/srv/./models//:/x", None),
         ("srv:/x", "is not a mount"),
         ("/srv:/x/../..", "is not a mount"),
-        ("/srv:/", "is not a mount"),
+        ("/srv:/", "nothing can be mounted on /"),
         ("/srv:/x:rw", "is not a mount"),
         *((f"{path}:/x", f"{path} is never given") for path in (
             "/run", "/run/docker.sock", "/run/user/1000/docker.sock", "/var/run/docker.sock", "/proc/1/root", "/sys/fs",
@@ -321,6 +341,30 @@ def test_a_mount_is_below_an_allowed_root_and_some_things_are_never_mounted(
     assert fault.startswith("handlers.toml:3: [handlers.x] mounts: ") and found in fault
 
 
+@pytest.mark.parametrize(("keys", "found"), [
+    ('tmpfs = { "/" = "1m" }', "tmpfs: nothing can be mounted on / in a container; choose another path"),
+    ('tmpfs = { "/dev" = "1m" }', "tmpfs: nothing can be mounted on /dev "),
+    ('tmpfs = { "/dev/taskdaemon" = "1m" }', "tmpfs: nothing can be mounted on /dev/taskdaemon "),
+    ('tmpfs = { "/tmp/../etc" = "1m" }', "tmpfs: '/tmp/../etc' is not an absolute path without .."),
+    ('tmpfs = { tmp = "1m" }', "tmpfs: 'tmp' is not an absolute path without .."),
+    ('mounts = ["/srv/a:/"]', "mounts: nothing can be mounted on / "),
+    ('mounts = ["/srv/a:/proc/self"]', "mounts: nothing can be mounted on /proc/self "),
+    ('mounts = ["/srv/a:/sys"]', "mounts: nothing can be mounted on /sys "),
+    ('mounts = ["/srv/a:/x", "/srv/b:/x/"]', "mounts: something else is mounted on /x too; choose another path"),
+    ('mounts = ["/srv/a:/x"]\ntmpfs = { "/x/" = "1m" }', "mounts: something else is mounted on /x too"),
+    ('mounts = ["/srv/a:/tmp", "/srv/a:/tmp/b"]\ntmpfs = { "/dev/shm" = "1m" }', None),
+])  # fmt: skip
+def test_each_path_in_a_container_has_one_mount_and_some_have_none(file: Path, keys: str, found: str | None) -> None:
+    text, rules = f'[handlers.x]\nimage = "y"\n{keys}\n', Defaults(mount_rules=MountRules(("/srv",)))
+    if found is None:
+        assert read(file, text, rules)["x"].mounts
+        return
+    with pytest.raises(HandlersError) as caught:
+        read(file, text, rules)
+    (fault,) = caught.value.faults
+    assert f"[handlers.x] {found}" in fault
+
+
 def test_without_roots_no_mount_is_allowed(file: Path) -> None:
     (found,) = faults(file, '[handlers.x]\nimage = "y"\nmounts = ["/srv/models:/models"]\n')
     assert found == (
@@ -335,6 +379,11 @@ def test_invalid_toml_is_reported_with_its_line(file: Path) -> None:
     file.write_bytes(b"# fine\n# \xff\n")
     with pytest.raises(HandlersError, match=r"handlers.toml:2: is not UTF-8"):
         load(file, Defaults())
+
+
+def test_a_byte_order_mark_before_the_text_is_no_fault(file: Path) -> None:
+    file.write_bytes(b'\xef\xbb\xbf[handlers.x]\r\nimage = "y"\r\n')
+    assert load(file, Defaults())["x"].image == "y"
 
 
 def test_a_missing_file_is_reported(file: Path) -> None:

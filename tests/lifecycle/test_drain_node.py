@@ -70,7 +70,7 @@ def test_without_its_line_in_the_audit_log_nothing_is_done(verb: Any, monkeypatc
         drain_node("one", ALICE)
 
     def fail(*args: object, **details: object) -> None:
-        raise OperationalError("the disk is full")
+        raise OperationalError("the database is away")
 
     monkeypatch.setattr(sys.modules[verb.__module__], "record", fail)
     with pytest.raises(OperationalError):

@@ -102,6 +102,36 @@ def test_a_rescue_ends_the_attempt_and_its_node_adds_nothing_afterwards() -> Non
     assert stored(silent) == []
 
 
+def test_the_log_of_an_attempt_whose_node_was_lost_outlives_its_events() -> None:
+    task, other, silent = running(), running(), running()
+    for each, text in ((task, "one\n"), (other, "two\n")):
+        said: list[tuple[str, dict[str, Any]]] = [
+            ("log", {"stream": "stderr", "text": text}),
+            ("progress", {"progress": 0.5}),
+            ("log", {"stream": "stdout", "text": "out"}),
+            ("log", {"stream": "stderr", "cut": 7}),
+        ]
+        write_live_events("node", [LiveEvents(each.id, each.attempt, 1, said, "pid-1")])
+    assert rescue(["node"], leases=False) == 3
+    LiveEvent.objects.all().delete()
+    rows = Attempt.objects.values_list("task_id", "stdout_tail", "stderr_tail", "container")
+    cut = "\n[... 7 bytes cut ...]\n"
+    assert set(rows) == {
+        (UUID(task.id), "out", f"one\n{cut}", ""),
+        (UUID(other.id), "out", f"two\n{cut}", ""),
+        (UUID(silent.id), "", "", ""),
+    }
+
+
+def test_a_node_that_was_only_silent_adds_the_whole_log_of_what_was_taken_from_it() -> None:
+    task = running()
+    write(task, "one\n")
+    assert rescue(["node"], leases=False) == 1
+    settle("node", [success(task)._replace(taken_away=True, container="c", stderr_tail="one\ntwo\n")])
+    (attempt,) = Attempt.objects.all()
+    assert (attempt.container, attempt.stderr_tail) == ("c", "one\ntwo\n")
+
+
 def test_the_next_attempt_has_events_of_its_own() -> None:
     task = running()
     settle("node", [failure(task, OutcomeKind.CRASH, live=events(task, 1, "one"))])

@@ -114,7 +114,7 @@ def test_without_its_line_in_the_audit_log_nothing_is_done(verb: Any, monkeypatc
         pause("echo", ALICE)
 
     def fail(*args: object, **details: object) -> None:
-        raise OperationalError("the disk is full")
+        raise OperationalError("the database is away")
 
     monkeypatch.setattr(sys.modules[verb.__module__], "record", fail)
     with pytest.raises(OperationalError):

@@ -53,6 +53,16 @@ def test_without_due_rows_nothing_happens(notifications: list) -> None:
     assert notifications == []
 
 
+def test_after_the_clock_was_set_back_retries_do_not_wait_for_it_and_delayed_tasks_do() -> None:
+    stranded, pausing = scheduled(50, 50)
+    Task.objects.filter(pk=pausing).update(due=clock.now() + 50.0)
+    [delayed] = submitted(50)
+    Task.objects.filter(pk=delayed).update(due=clock.now() + 3600.0, due_at=FUTURE)
+    assert promote() == []
+    assert promote(set_back=True) == ["echo"]
+    assert [row(each).due is None for each in (stranded, pausing, delayed)] == [True, False, False]
+
+
 def test_each_type_is_notified_once_with_its_highest_priority(notifications: list) -> None:
     ids = [*scheduled(10, 80, 30, task_type="a"), *scheduled(5, task_type="b")]
     scheduled(99, task_type="c")

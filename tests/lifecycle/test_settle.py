@@ -261,6 +261,14 @@ def test_the_counts_of_a_batch_do_not_depend_on_a_stale_result_in_it() -> None:
 
 
 @pytest.mark.django_db(transaction=True)  # as in a node
+def test_the_end_of_an_attempt_whose_claim_was_undone_hides_no_result_of_the_next_claim() -> None:
+    submitted(50)
+    [task] = take(1)
+    undone = success(task)._replace(kind=OutcomeKind.RELEASED, taken_away=True)
+    assert len(settle("node", [undone, success(task)])) == 1
+    assert row(task).status == "completed"
+
+
 def test_an_attempt_that_ended_twice_in_one_batch_is_kept_and_counted_once() -> None:
     submitted(50, 50)
     twice, once = take(2)

@@ -10,12 +10,12 @@ from django.db import connection
 from tasks_app.broker import notification
 from tasks_app.metrics import system_reading
 from tasks_app.metrics.local_counters import process
-from tasks_app.models import Attempt, Counter, CounterDelta, HistoryRow, Node, Task
+from tasks_app.models import Attempt, Counter, CounterDelta, FailureGroup, HistoryRow, Node, Task, UngroupedFailure
 
 
 def empty() -> None:
     """Delete what tests leave. Django's flush would also delete the deployment's id and the positions."""
-    for model in (Attempt, Task, Node, Counter, CounterDelta, HistoryRow):
+    for model in (Attempt, Task, Node, Counter, CounterDelta, FailureGroup, UngroupedFailure, HistoryRow):
         model.objects.all().delete()
     system_reading._last = None
 

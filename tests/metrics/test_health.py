@@ -117,6 +117,22 @@ def test_a_handler_whose_containers_die_at_once_is_a_problem_and_no_503() -> Non
     assert body["problems"] == [ends, "handler 'prime': no image"]
 
 
+def test_an_engine_that_cannot_be_reached_is_told_from_other_problems_where_the_node_says_so() -> None:
+    down = {"slots": 1, "warm": 0, "problem": "echo: no engine", "engine_problem": "no engine"}
+    node("node-1", pools={"echo": down, "prime": down})
+    node("node-2", pools={"echo": {"slots": 1, "warm": 0, "problem": "echo: no image"}})
+    node("previous", pools={"prime": {"slots": 1, "warm": 1, "problem": "prime: no engine"}})
+    reading = module.current_reading(refresh=True)
+    echo, prime = reading.handlers["echo"], reading.handlers["prime"]
+    assert (echo.own_problems, echo.engine_problems, echo.lacks_engine) == (("echo: no image",), ("no engine",), True)
+    assert (prime.own_problems, prime.engine_problems) == (("prime: no engine",), ("no engine",))
+    assert not prime.lacks_engine, "a node has a container of it"
+    assert reading.without_engine == ["node-1"]
+    said = Client(HTTP_HOST="127.0.0.1").get("/metrics").content.decode()
+    assert "nodes_without_engine 1.0" in said and 'handler_without_engine{handler="echo"} 1.0' in said
+    assert 'handler_without_engine{handler="prime"} 0.0' in said
+
+
 def test_an_unserved_handler_is_a_problem_once_a_task_waits_for_it() -> None:
     node()
     assert "problems" not in health()[1]
@@ -232,7 +248,7 @@ def test_a_database_that_takes_no_writes_is_a_problem_and_hides_silent_nodes() -
     assert (status, body["workers"]) == (503, 0)
     full, unrecorded = body["problems"]
     assert re.match(
-        r"the database has taken no writes for \d s \(could not extend file: No space left on device\): ", full
+        r"the database has refused writes for \d s \(could not extend file: No space left on device\): ", full
     )
     assert "its disk is full; make room there" in full
     assert unrecorded == "no worker can record that it lives"

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import F
 
 from tasks_app.metrics import history
 from tasks_app.metrics.counters import BUCKETS
 from tasks_app.metrics.history import COARSE_MINUTES, FINE_MINUTES, KEPT_MINUTES, entry, key, record, thin
+from tasks_app.metrics.slot_states import SlotStates, slot_states
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.metrics.trends import first_attempt, percentile, present_minute, trends
-from tasks_app.models import Attempt, HistoryRow, OutcomeKind
+from tasks_app.models import Attempt, HistoryRow, Node, OutcomeKind
 from tests.metrics.work import POLICY, end, node, submit, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.usefixtures("database")]
@@ -50,7 +52,9 @@ def test_a_row_has_the_sums_and_queues_of_each_handler_and_of_all() -> None:
     assert (sum(of["run"]), sum(of["wait"])) == (3, 3)
     assert (kept.totals["received"], kept.totals["slots"], kept.totals["ready"]) == (8, 5, 4)
     assert kept.last_attempt == Attempt.objects.order_by("-pk").values_list("pk", flat=True)[0]
-    assert kept.totals == entry(current_reading(refresh=True), ["123", "echo"]) | {"oldest": kept.totals["oldest"]}
+    assert (of["states"], kept.totals["states"]) == ([1, 2, 1, 0], [1, 3, 1, 0])
+    now = entry(current_reading(refresh=True), ["123", "echo"])
+    assert kept.totals == now | {"oldest": kept.totals["oldest"], "states": list(now["states"])}
 
 
 def test_of_many_nodes_that_record_a_minute_one_writes_it() -> None:
@@ -93,9 +97,49 @@ def test_values_of_a_time_are_differences_of_real_sums() -> None:
     assert found.queue["ready"][-3:] == [0, 1, 0]
     assert found.run["p50"][-2] == pytest.approx(0.02, abs=0.01)
     assert found.run["p50"][-3] is None
-    assert found.slots["all"][-1] == 2
     assert trends(60, 1, NOW, "echo").outcomes == found.outcomes
     assert trends(60, 1, NOW, "never").outcomes == {"completed": [*[None] * 58, 0.0, 0.0]}
+
+
+def test_slots_are_added_up_over_all_nodes_at_each_moment() -> None:
+    echo, broken = {"slots": 3, "warm": 2, "problem": None}, {"slots": 2, "warm": 0, "problem": "no image"}
+    first = node("one", pools={"echo": echo, "prime": echo})
+    submit(3)
+    take(2, node="one")
+    record(NOW - 2)
+    node("two", pools={"echo": echo})
+    node("broken", pools={"echo": broken})
+    take(1, node="two")
+    record(NOW - 1)
+    # One drains, and one falls silent: their slots still count, as in the strip of slots.
+    first.draining = True
+    first.save()
+    Node.objects.filter(pk="two").update(seen=F("seen") - 100)
+    record(NOW)
+    assert moments(trends(60, 1, NOW, "echo").slots) == [
+        SlotStates(busy=2, warm=0, starting=1),
+        SlotStates(busy=3, warm=1, starting=2, dead=2),
+        SlotStates(busy=3, warm=0, starting=1, dead=4),
+    ]
+    assert moments(trends(60, 1, NOW).slots)[-1] == SlotStates(busy=3, warm=2, starting=2, dead=4)
+
+
+def moments(slots: dict[str, list[float | None]]) -> list[SlotStates]:
+    """The states at each of the last three minutes."""
+    return [SlotStates(**{name: values[back] for name, values in slots.items()}) for back in (-3, -2, -1)]  # type: ignore[arg-type]
+
+
+def test_no_more_tasks_count_as_busy_slots_than_there_are() -> None:
+    assert slot_states(slots=3, warm=3, busy=4) == SlotStates(busy=3)
+    assert slot_states(slots=3, warm=9, busy=1) == SlotStates(busy=1, warm=2)
+    assert slot_states(slots=3, warm=3, busy=1, silent=True) == SlotStates(busy=1, dead=2)
+
+
+def test_a_row_of_the_previous_version_has_slots_too() -> None:
+    row(0, sums(slots=5, warm=4, running=3))
+    found = trends(60, 1, NOW).slots
+    assert moments(found)[-1] == SlotStates(busy=3, warm=1, starting=1)
+    assert found["busy"][-2] is None
 
 
 def test_a_name_of_digits_is_a_handler_and_no_place_in_a_list() -> None:

@@ -12,6 +12,7 @@ from tasks_app.lifecycle.claim import LEASE_SECONDS
 from tasks_app.models import OutcomeKind
 from tasks_app.node.attempt_starter import AttemptStarter
 from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
+from tasks_app.runner.errors import KillReason
 from tasks_app.store import clock
 from tests.node.test_in_flight import begin, claimed
 
@@ -41,3 +42,17 @@ def test_a_claim_of_an_attempt_that_runs_here_starts_and_releases_nothing() -> N
     assert released == []
     assert in_flight.running()["a", 1].lease_end == before + 2 * LEASE_SECONDS
     assert set(in_flight.leased()) == {("a", 1)}
+
+
+def test_a_claim_of_an_attempt_that_is_being_stopped_here_is_released() -> None:
+    # A crash of the database had undone the first claim, and the heartbeat noticed before the second one. What the
+    # stopped container ends with is not saved, so that the second claim would wait until its lease is over.
+    released: list[AttemptResult] = []
+    in_flight = InFlightTasks()
+    starter = AttemptStarter(NO_CONTAINER, in_flight, released.append)
+    begin(in_flight, claimed("a"))
+    in_flight.kill(lambda *_: True, KillReason.TAKEN_AWAY)
+    assert not starter.start(claimed("a"), clock.elapsed())
+    why = "the same attempt is still being stopped here"
+    assert [(end.task.id, end.kind, end.error) for end in released] == [("a", OutcomeKind.RELEASED, why)]
+    assert in_flight.count() == 0

@@ -46,7 +46,7 @@ class BeatingNode:
         self.home = home
         self.marked_ready: list[str] = []
         self.shared: list[bool] = []
-        self.stats = SimpleNamespace(slots=1, warm=1, starting=0, problem=None)
+        self.stats = SimpleNamespace(slots=1, warm=1, starting=0, problem=None, engine_problem=None)
         self.pools: Any = {"echo": SimpleNamespace(stats=lambda: self.stats, images=list)}
         self.availability = Availability()
         self.problem: str | None = None
@@ -162,6 +162,13 @@ def test_a_cap_stands_beside_each_handler_where_earlier_versions_do_not_look(bea
     assert Node.objects.get(pk="capped").pools == {"echo": {"slots": 1, "warm": 1, "problem": None, "cap": 3}}
 
 
+def test_an_engine_that_cannot_be_reached_stands_beside_the_problem_of_its_handler(beating: BeatingNode) -> None:
+    beating.stats.problem, beating.stats.engine_problem = "echo cannot be started: no engine", "no engine"
+    beating.record.create()
+    state = {"slots": 1, "warm": 1, "problem": "echo cannot be started: no engine", "engine_problem": "no engine"}
+    assert Node.objects.get(pk="me").pools == {"echo": state}
+
+
 def test_an_attempt_whose_lease_ends_is_killed_without_the_database(
     beating: BeatingNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +210,21 @@ def test_an_attempt_of_a_cancelled_or_deleted_task_may_clean_up_and_one_that_may
     assert [[reason for reason, _ in slot.killed] for slot in slots] == [
         [], [KillReason.CANCELLED], [KillReason.CANCELLED], [KillReason.TAKEN_AWAY], [KillReason.TAKEN_AWAY],
     ]  # fmt: skip
+
+
+def test_an_attempt_whose_undone_claim_is_repeated_while_the_beat_reads_goes_on(
+    beating: BeatingNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = running(node="me")
+    slot = begin(beating.in_flight, task, clock.elapsed())
+
+    def claimed_again(node: str, ids: object) -> set[tuple[str, int]]:
+        assert beating.in_flight.adopt(task, clock.elapsed())
+        return set()  # what was there before
+
+    monkeypatch.setattr(module, "held", claimed_again)
+    beating.beat()
+    assert slot.killed == []
 
 
 def test_the_grace_of_a_cancelled_task_may_be_longer_than_a_lease_and_ends_once_the_task_is_redriven(
@@ -311,7 +333,7 @@ def test_a_history_that_cannot_be_written_costs_no_beat_and_is_tried_again_later
 
     def refuse(minute: int) -> None:
         tried.append(minute)
-        raise OperationalError("the disk is full")
+        raise OperationalError("the database is away")
 
     monkeypatch.setattr(history, "record", refuse)
     beating.beat()

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from tasks_app.lifecycle import ClaimedTask, OnHold
 from tasks_app.node.claimer import Claim
@@ -25,6 +26,8 @@ class Parts:
 
     def __init__(self) -> None:
         self.done: list[str] = []
+        #: How much was done before each look for lost claims.
+        self.looks: list[int] = []
         self.waits: list[float] = []
         self.waiting = NO_RESULTS
         self.during_claim: Callable[[], object] = lambda: None
@@ -37,12 +40,14 @@ class Parts:
             start=lambda task, _: self.done.append(f"start {task.id}"),
             release=lambda task, why: self.done.append(f"give back {task.id}"), waiting=lambda: self.waiting,
             idle=lambda: self.waiting == NO_RESULTS, wake=lambda: self.done.append("wake"),
+            look=lambda: self.looks.append(len(self.done)), claim_failed=lambda: self.done.append("claim failed"),
         )  # fmt: skip
         pools: Any = {"echo": SimpleNamespace(free=lambda: 1)}
         self.on_hold = TypesOnHold("node", ["echo"], self.ready_types.mark)
         self.dispatcher = Dispatcher(
-            pools, parts, self.in_flight, None, parts, parts, self.ready_types, self.on_hold, self._poll, parts, False
-        )
+            pools, parts, self.in_flight, None, parts, parts, self.ready_types, self.on_hold, self._poll, parts, parts,
+            False,
+        )  # fmt: skip
         self.tasks: list[ClaimedTask] = []
         self.not_to_start: Set[str] = frozenset()
         self.dispatcher.round()  # finds that nothing is ready
@@ -98,6 +103,22 @@ def test_a_mark_during_a_claim_that_finds_nothing_leads_to_another_claim(parts: 
     parts.dispatcher.round()
     parts.dispatcher.round()
     assert parts.done.count("claim {'echo': 1}") == 2
+
+
+def test_what_a_claim_took_whose_reply_was_lost_is_looked_for_before_the_next_claim(parts: Parts) -> None:
+    def fail() -> None:
+        raise OperationalError("the server has not answered for 11 s")
+
+    parts.ready_types.mark("echo")
+    parts.done.clear()
+    parts.during_claim = fail
+    with pytest.raises(OperationalError):
+        parts.dispatcher.round()
+    assert parts.done == ["claim {'echo': 1}", "claim failed"]
+    parts.during_claim = lambda: None
+    parts.dispatcher.round()
+    assert parts.done[2:] == ["claim {'echo': 1}"]
+    assert parts.looks[-1] == 2, "before it"
 
 
 def test_a_round_waits_as_long_as_the_last_plan_says(parts: Parts) -> None:

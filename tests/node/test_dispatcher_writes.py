@@ -17,6 +17,7 @@ from tasks_app.node.attempt_starter import AttemptStarter
 from tasks_app.node.claimer import Claimer
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.lost_claims import LostClaims
 from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.plan import NO_RESULTS
 from tasks_app.node.ready_types import ReadyTypes
@@ -53,9 +54,11 @@ class Parts:
         self.poll: Callable[..., Any] = lambda: ready_types(list(pools))
         self.result_writer = ResultWriter("node", InFlightTasks(), self.ready_types.mark, self.reactor)
         on_hold = TypesOnHold("node", pools, self.ready_types.mark)
+        in_flight = InFlightTasks()
         self.dispatcher = Dispatcher(
-            pools, self.reactor, InFlightTasks(), None, Claimer("node", handlers, "fifo", True, on_hold),
-            self.starter, self.ready_types, on_hold, lambda: self.poll(), self.result_writer, writes_results=True,
+            pools, self.reactor, in_flight, None, Claimer("node", handlers, "fifo", True, on_hold),
+            self.starter, self.ready_types, on_hold, lambda: self.poll(), self.result_writer,
+            LostClaims("node", in_flight, self.starter.release), writes_results=True,
         )  # fmt: skip
 
     def round(self) -> None:
@@ -148,7 +151,7 @@ def test_nothing_more_is_claimed_while_results_cannot_be_written(parts: Parts, m
     ended, waiting = other(), submitted(50, 50, 50)
     parts.result_writer.put(success(ended))
     with monkeypatch.context() as full:
-        full.setattr("tasks_app.node.result_writer.settle", _raising(OperationalError("database or disk is full")))
+        full.setattr("tasks_app.node.result_writer.settle", _raising(OperationalError("database is locked")))
         for _ in range(5):
             with pytest.raises(OperationalError):
                 parts.round()

@@ -74,6 +74,17 @@ def test_a_second_claim_of_the_same_attempt_adopts_a_running_one_and_no_ended_on
     assert in_flight.running()["a", 1].lease_end == 110.0 + LEASE_SECONDS
 
 
+def test_a_second_claim_does_not_adopt_an_attempt_that_is_being_stopped(in_flight: InFlightTasks) -> None:
+    stopped, other = claimed("a"), claimed("b")
+    begin(in_flight, stopped)
+    begin(in_flight, other)
+    in_flight.kill(lambda key, _: key == ("a", 1), KillReason.TAKEN_AWAY)
+    assert [in_flight.adopt(task, 110.0) for task in (stopped, other)] == [False, True]
+    assert [in_flight.is_taken_away(task) for task in (stopped, other)] == [True, False]
+    in_flight.end(stopped)
+    assert not in_flight.is_taken_away(stopped)
+
+
 def test_a_kill_names_the_task_so_that_the_next_one_in_the_slot_is_safe(in_flight: InFlightTasks) -> None:
     one, other = claimed("a"), claimed("b")
     slot, untouched = begin(in_flight, one), begin(in_flight, other)

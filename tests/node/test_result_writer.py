@@ -1,4 +1,4 @@
-"""Which thread learns of a result."""
+"""Which thread learns of a result, and what is said of those that cannot be written."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import threading
 from collections.abc import Sequence
 
 import pytest
+from django.db import OperationalError
 
 from tasks_app.lifecycle import AttemptResult
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.result_writer import ResultWriter
+from testkit.process import until
 from tests.lifecycle.kit import success
 from tests.node.test_in_flight import claimed
 
@@ -60,3 +62,31 @@ def test_a_result_wakes_the_thread_that_writes_it_or_the_dispatcher_while_it_rea
         writer.stop()
         thread.join(20)
     assert written == ["before the thread", "while the dispatcher is busy", "while the dispatcher reads"]
+
+
+def test_while_results_cannot_be_written_it_says_why_and_how_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = threading.Event()
+    full.set()
+
+    def settle(_: str, batch: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+        if full.is_set():
+            raise OperationalError("could not extend file\nHINT: Check free disk space.")
+        return {(result.task.id, result.task.attempt) for result in batch}
+
+    monkeypatch.setattr("tasks_app.node.result_writer.settle", settle)
+    writer = ResultWriter("node", InFlightTasks(), lambda _: None, Turns())
+    assert writer.problem() is None
+    thread = threading.Thread(target=writer.run)
+    thread.start()
+    try:
+        sentence = "results cannot be written to the database (could not extend file)"
+        writer.put(success(claimed("first")))
+        until(lambda: writer.problem() == f"{sentence}; 1 waits", what=writer.problem)
+        writer.put(success(claimed("second")))
+        assert writer.problem() == f"{sentence}; 2 wait"
+        full.clear()
+        until(lambda: writer.problem() is None, what=writer.problem)
+    finally:
+        full.clear()
+        writer.stop()
+        thread.join(20)

@@ -9,6 +9,8 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from axes.models import AccessLog
+from django.contrib.sessions.models import Session
 from django.db import OperationalError, connection
 from django.utils import timezone
 
@@ -112,6 +114,23 @@ def test_lines_of_the_audit_log_are_removed_after_their_time() -> None:
     assert AuditEntry.objects.count() == 31
     Retention("one", (), 86_400.0).remove_due()
     assert [entry.target for entry in AuditEntry.objects.all()] == ["new"]
+
+
+def test_expired_sessions_are_removed_and_those_in_use_stay() -> None:
+    for n, age in enumerate([*[1.1] * 30, 0.9, -0.1]):
+        Session.objects.create(session_key=f"key{n}", session_data="", expire_date=timezone.now() - age * DAY)
+    Retention("one", (), None).remove_due()
+    assert {*Session.objects.values_list("pk", flat=True)} == {"key30", "key31"}
+
+
+def test_the_log_of_logins_is_kept_as_long_as_the_audit_log() -> None:
+    for n in range(31):
+        AccessLog.objects.create(username=f"user{n}", path_info="/admin/login/")
+    AccessLog.objects.exclude(username="user30").update(attempt_time=timezone.now() - 1.1 * DAY)
+    Retention("one", (), None).remove_due()
+    assert AccessLog.objects.count() == 31
+    Retention("one", (), 86_400.0).remove_due()
+    assert [each.username for each in AccessLog.objects.all()] == ["user30"]
 
 
 def test_it_looks_once_a_minute_and_more_often_for_what_is_kept_briefly() -> None:

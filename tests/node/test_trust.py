@@ -35,6 +35,9 @@ class Beats:
         self.ahead, self.slow, self.check_fails = 5e8, 0.0, False
         self.renewed: list[float] = []
         self.updates: list[float] = []
+        #: Whether each promotion knew that the database's clock was set back, and whether it fails.
+        self.promoted: list[bool] = []
+        self.promote_fails = False
 
     def renew(self, *_: object) -> set[tuple[str, int]]:
         if self.fails:
@@ -48,6 +51,12 @@ class Beats:
         if self.check_fails:
             raise OperationalError("too slow")
         return DueWork(self.now + self.ahead)
+
+    def promote(self, all_clocks: bool, set_back: bool) -> list[str]:
+        self.promoted.append(set_back)
+        if self.promote_fails:
+            raise OperationalError("away")
+        return []
 
     def each_second(self, seconds: float) -> bool:
         """Beat for so long. Returns whether it trusts silence at the end."""
@@ -77,6 +86,7 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
     monkeypatch.setattr(module, "due_work", found.due_work)
     monkeypatch.setattr(module, "renew", found.renew)
     monkeypatch.setattr(module, "maintain", set)
+    monkeypatch.setattr(module, "promote", found.promote)
     monkeypatch.setattr(found.heartbeat, "_take_over", lambda others, leases: None)
     monkeypatch.setattr(f"{module.__name__}.local_counters.process.flush", lambda: None)
     monkeypatch.setattr(found.heartbeat._failure_groups, "maintain", lambda: None)
@@ -126,6 +136,19 @@ def test_not_after_the_databases_clock_was_set_and_it_renews_at_once(beats: Beat
     assert beats.renewed[-1] == beats.updates[-1] == beats.now, "before others may take its tasks over"
     assert not beats.each_second(TRUST_SECONDS - 2)
     assert beats.each_second(3)
+
+
+def test_after_the_databases_clock_was_set_back_retries_are_promoted_that_would_wait_for_as_long(beats: Beats) -> None:
+    beats.each_second(5)
+    beats.ahead += 3600.0
+    beats.each_second(5)
+    assert beats.promoted == []
+    beats.ahead -= 3600.0
+    beats.promote_fails = True
+    beats.each_second(2)
+    beats.promote_fails = False
+    beats.each_second(5)
+    assert beats.promoted == [True] * 3, "until it has succeeded once"
 
 
 def test_a_slow_answer_of_the_database_is_no_change_of_its_clock(beats: Beats) -> None:

@@ -31,6 +31,10 @@ def session(starter: Starter) -> Iterator[Session]:
     session.container.destroy()
 
 
+def sentence(starter: Starter) -> str | None:
+    return starter.problem and starter.problem.sentence
+
+
 def test_the_pause_doubles_while_containers_end_at_once_and_ends_once_one_works(
     starter: Starter, session: Session
 ) -> None:
@@ -39,7 +43,7 @@ def test_the_pause_doubles_while_containers_end_at_once_and_ends_once_one_works(
         starter.ended(session, DeathReason.EXIT, ContainerExit(3), explained=False)
         pauses.append(starter.pause)
     assert pauses == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, MAX_PAUSE_SECONDS, MAX_PAUSE_SECONDS, MAX_PAUSE_SECONDS]
-    assert starter.problem == "handler 'cat' ends at once with exit code 3"
+    assert sentence(starter) == "handler 'cat' ends at once with exit code 3"
     starter.worked()
     assert starter.pause == 0.0 and not starter.problem
     starter.failed("it was bad")
@@ -102,5 +106,5 @@ def test_an_internal_error_of_a_start_is_a_failure_that_is_tried_again(
     starter = Starter(CAT, BrokenEngine(), 0, READY_AFTER)
     session = next(starter.sessions())
     session.container.destroy()
-    assert starter.problem == "internal runner error; see the worker's log"
+    assert sentence(starter) == "internal runner error; see the worker's log"
     assert caplog.messages == ["internal error in slot 0 of cat"]

@@ -251,7 +251,9 @@ def test_a_checkout_that_cannot_be_written_to_is_named(tree: Tree):
 
 def test_an_install_that_fails_leaves_nothing_that_passes_for_complete(quick: Tree):
     (quick.top / "requirements.lock").write_text("no-hash==1\n")
-    assert quick.run()[0] != 0
+    status, said = quick.run()
+    assert status == 1
+    assert "bootstrap: pip could not install what requirements.lock names" in said.splitlines()[-1]
     (quick.top / "requirements.lock").write_text("")
     assert quick.run()[0] == 0
 

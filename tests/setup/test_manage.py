@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import subprocess
 import sys
@@ -58,3 +59,18 @@ def test_a_home_that_cannot_be_written_to_is_a_sentence_with_its_variable(tmp_pa
     errors = done.err.read_text()
     assert f"DAEMON_HOME: cannot write to {home}" in errors
     assert "Set DAEMON_HOME to a folder" in errors and "Traceback" not in errors
+
+
+def test_only_what_needs_the_admins_pages_imports_them() -> None:
+    words = """
+import sys, django
+django.setup()
+before = "tasks_app.admin.tasks" in sys.modules
+from django.core.checks import run_checks
+print(before, run_checks(tags=["admin"]), "tasks_app.admin.tasks" in sys.modules)
+"""
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "taskdaemon_site.settings"}
+    done = subprocess.run(
+        [sys.executable, "-c", words], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "False [] True\n", done.stderr

@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 
 from testkit import turns
 from testkit.process import PROJECT
+from tests import conftest
 
 
 def test_a_process_that_has_a_turn_leaves_none_until_it_ends_and_gives_none_to_its_children(tmp_path: Path) -> None:
@@ -48,3 +54,17 @@ def _left(fifo: int) -> int:
         return len(os.read(fifo, 99))
     except BlockingIOError:
         return 0
+
+
+@pytest.mark.parametrize(("file", "takes"), [("runner/test_calls.py", 0), ("setup/test_turns.py", 1)])
+def test_what_mostly_waits_takes_no_turn(monkeypatch: pytest.MonkeyPatch, file: str, takes: int) -> None:
+    taken: list[str] = []
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        taken.append(file)
+        yield
+
+    monkeypatch.setattr(turns, "turn", turn)
+    next(conftest.pytest_runtest_protocol(SimpleNamespace(path=conftest.TESTS / file)))  # type: ignore[arg-type]
+    assert len(taken) == takes

@@ -40,6 +40,11 @@ def test_26_a_durable_session_waits_for_the_disk() -> None:
     assert (shown("synchronous_commit"), shown("plan_cache_mode")) == ("on", "force_generic_plan")
 
 
+def test_the_server_compiles_no_statement_of_any_session() -> None:
+    connection.close()
+    assert shown("jit") == "off"
+
+
 def test_submits_claims_and_settles_are_prepared_once() -> None:
     store().session().configure()
     for _ in range(3):

@@ -113,6 +113,19 @@ def test_a_task_that_was_moved_by_hand_to_where_nothing_is_read_is_found_run_and
     assert store().maintain() == set()
 
 
+def test_a_task_that_only_a_session_before_a_crash_would_skip_is_not_counted() -> None:
+    settle("node", [success(task) for task in (submitted(*[50] * 5), take(5))[1]])
+    [undone] = submitted(50)
+    assert isinstance(looked().bands, Fifo)
+    session = connection.connection  # as the dispatcher keeps it until its next claim
+    connection.close()
+    Task.objects.filter(pk=undone).update(position=1)  # as if the crash had undone its claim
+    assert session.closed
+    assert maintain() == set()
+    assert total("overlooked") == 0
+    assert [task.id for task in take()] == [str(undone)]
+
+
 def test_a_search_that_takes_long_is_repeated_later(monkeypatch: pytest.MonkeyPatch) -> None:
     searches: list[float] = []
 

@@ -17,7 +17,7 @@ from tests.store.processes import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-Writing = Callable[[], AbstractContextManager[None]]
+Writing = Callable[[], AbstractContextManager[object]]
 EACH: dict[str, Writing] = {
     "writing": lambda: store().writing(),
     "bare": lambda: store().bare_writing(),

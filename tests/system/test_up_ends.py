@@ -45,6 +45,23 @@ def test_while_it_drains_nothing_new_is_taken(daemon: Daemon) -> None:
     assert not (daemon.home / "draining").exists()
 
 
+def test_without_room_for_a_file_in_its_home_it_drains_all_the_same(daemon: Daemon) -> None:
+    up = daemon.up()
+    (daemon.home / "draining").symlink_to("missing/file")  # to create it fails, as on a full disk
+    gate = daemon.gate()
+    running = daemon.post("act", {"do": "wait", "gate": str(gate)})
+    daemon.until_starts(running)
+    up.signal(signal.SIGTERM)
+    up.until_says("tasks are accepted meanwhile, and wait for the next start: .*No such file")
+    up.until_says('"event": "draining"')
+    late = daemon.post("act")
+    open_gate(gate)
+    assert up.ends() == 0
+    found = {row["id"]: (row["status"], row["attempts"]) for row in daemon.rows("SELECT * FROM taskdaemon_task")}
+    assert found == {running.replace("-", ""): ("completed", 1), late.replace("-", ""): ("pending", 0)}
+    assert "Traceback" not in up.said()
+
+
 def test_a_second_signal_sends_running_tasks_back_without_spending_a_retry(daemon: Daemon) -> None:
     up = daemon.up()
     task = daemon.post("act", {"do": "sleep", "seconds": 600})

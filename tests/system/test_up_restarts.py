@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import time
 
 import pytest
 
+from tasks_app.management.child import Child
 from testkit.daemon import Daemon
 from testkit.process import children, until
 
@@ -42,3 +45,19 @@ def test_a_web_server_whose_serving_process_dies_twice_within_seconds_says_so_an
     up.until_says(r"^  web ended with 1 after \d+ s; starting it again in 0\.5 s")
     until(lambda: len(children(up.pid)) == 2, what="two children")
     until(lambda: daemon.answers("/health"), what="health")
+
+
+def test_a_child_for_which_there_is_no_process_is_tried_again_after_a_growing_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    child = Child("worker", lambda: None)
+    with monkeypatch.context() as without:
+        without.setattr(os, "fork", refuse)
+        said = [child.start(), child.start()]
+    sentence = "worker cannot be started: [Errno 11] Resource temporarily unavailable; trying again in {} s"
+    assert said == [sentence.format(0.5), sentence.format("1.0")]
+    assert child.pid is None and child.start_at > time.monotonic()
+    assert child.died() is None and child.ended()

@@ -46,6 +46,14 @@ def test_without_curl_the_last_line_runs_a_task_without_it(deployment: Deploymen
     assert (ran.returncode, json.loads(ran.stdout)["status"]) == (0, "completed"), ran.stderr
 
 
+def test_a_proxy_of_the_environment_is_not_asked_for_what_is_on_this_machine(deployment: Deployments) -> None:
+    daemon = deployment(http_proxy="http://127.0.0.1:1")
+    daemon.handler("act")
+    daemon.manage("up").until_says(r"^  ready ")
+    post = daemon.manage("post", "act")
+    assert post.ends() == 0, post.said()
+
+
 def test_the_password_and_the_key_of_the_environment_are_good_from_the_first_start_on(deployment: Deployments) -> None:
     password, key = secrets.token_urlsafe(12), f"tpk_{secrets.token_hex(32)}"
     daemon = deployment(migrate=False, DAEMON_ADMIN_PASSWORD=password, DAEMON_API_KEY=key)

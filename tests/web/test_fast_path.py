@@ -219,7 +219,8 @@ def posting(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Client:
     """A client whose process has just read the keys and the backlog."""
     keys, mine = api_keys.Keys(), Intake()
     monkeypatch.setattr(api_keys, "keys", keys)
-    monkeypatch.setattr(fast_path, "access", Access(keys))
+    for door in (fast_path, authentication):
+        monkeypatch.setattr(door, "access", Access(keys))
     monkeypatch.setattr(api_keys, "MAX_READING_AGE_SECONDS", 3600.0)
     monkeypatch.setattr(fast_path, "intake", mine)
     keys.current()
@@ -368,7 +369,6 @@ def test_the_fast_path_and_the_view_share_a_keys_rate_and_tell_it_alike(
 ) -> None:
     now = SimpleNamespace(monotonic=lambda: 1000.0)
     monkeypatch.setattr(token_bucket, "time", now)
-    monkeypatch.setattr(authentication, "access", Access(posting.keys))
     given = {"authorization": holder(posting, "slow", rate=3.0)}
     view = django.test.Client(raise_request_exception=False, SERVER_NAME="localhost")
 

@@ -216,7 +216,7 @@ def test_a_query_in_raw_utf_8_is_read_as_if_it_were_encoded(server: Daemon, quer
 def test_a_method_that_is_not_in_capitals_is_none(server: Daemon, path: bytes, method: bytes) -> None:
     head = method + b" " + path + b" HTTP/1.1\r\nConnection: close\r\n" + HOST
     raw = server.exchange(head + length(len(TASK)) + b"\r\n" + TASK)
-    error(raw, 405)
+    assert error(raw, 405) == f"{method.decode()} is not allowed here; use POST, OPTIONS"
     assert b"\r\nallow: POST, OPTIONS\r\n" in raw
 
 

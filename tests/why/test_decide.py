@@ -144,7 +144,27 @@ CASES: list[tuple[str, Facts, list[str], str]] = [
         "one of two workers is capped",
         queued(replace(FREE, cap=3), replace(FREE, cap=4)),
         ["ready"],
-        "nothing: 2 slots are free, so it starts within a second",
+        "nothing: a slot is free, so it starts within a second",
+    ),
+    (
+        "one of two workers is capped, the other one's slots are busy",
+        queued(replace(FREE, cap=3), BUSY, ended=STEADY),
+        ["cap", "behind"],
+        "1 of 2 workers runs 3 tasks of all types at once, as many as DAEMON_WORKERS allows; "
+        "7 of 8 slots of its type are busy, and it is the next; it is likely to start in about 143 ms",
+    ),
+    (
+        "the cap leaves room for one more",
+        queued(NodeFacts(4, 4, active=1, running=3, cap=4)),
+        ["ready"],
+        "nothing: a slot is free, so it starts within a second",
+    ),
+    (
+        "capped by other types, and nothing of its own runs",
+        queued(NodeFacts(4, 4, active=0, running=3, cap=3), ended=STEADY),
+        ["cap", "behind"],
+        "the worker runs 3 tasks of all types at once, as many as DAEMON_WORKERS allows; "
+        "0 of 4 slots of its type are busy, and it is the next",
     ),
     (
         "both are, and one has no container",

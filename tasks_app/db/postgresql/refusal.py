@@ -13,10 +13,17 @@ DISK_FULL = "53100"
 
 
 def is_refused_write(error: object) -> bool:
-    """Whether this is psycopg's error for a refused write."""
-    return getattr(error, "sqlstate", None) in (READ_ONLY, DISK_FULL)
+    """Whether this is psycopg's error for a refused write.
+
+    Not if the error ends the session: without room for its log the server stops within a commit, which may be stored.
+    """
+    return getattr(error, "sqlstate", None) in (READ_ONLY, DISK_FULL) and not _ends_session(error)
 
 
 def is_read_only(error: object) -> bool:
     """Whether the error says that the session is read-only."""
     return getattr(error, "sqlstate", None) == READ_ONLY
+
+
+def _ends_session(error: object) -> bool:
+    return getattr(getattr(error, "diag", None), "severity_nonlocalized", None) in ("FATAL", "PANIC")

@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from django.db import InternalError, OperationalError, connection, transaction
+from django.db import DEFAULT_DB_ALIAS, InternalError, OperationalError, connection, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tasks_app.db.sqlite.fair_lock import FairLock
 from tasks_app.db.write_health import write_health
@@ -25,7 +26,8 @@ class _State(threading.local):
     """What this thread holds."""
 
     lock = False
-    bare = False  # a transaction of `bare_writing`
+    #: The connection, in a transaction of `bare_writing`.
+    bare: sqlite3.Connection | None = None
 
 
 _state = _State()
@@ -42,29 +44,37 @@ def _lock(database: str) -> FairLock:
 
 
 @contextmanager
-def _locked() -> Iterator[None]:
-    """Hold the write lock. Does nothing if this thread holds it already."""
+def _locked(database: BaseDatabaseWrapper) -> Iterator[None]:
+    """Hold the write lock, and tell `write_health` whether the database takes this write.
+
+    Does nothing if this thread holds the lock already.
+    """
     if _state.lock:
         yield
         return
     until = time.monotonic() + LOCK_TIMEOUT_SECONDS
-    if not _threads.acquire(timeout=LOCK_TIMEOUT_SECONDS):
-        raise OperationalError("database is locked: other threads of this process have held it for 20 s")
     try:
-        lock = _acquired(until)
-        _state.lock = True
+        if not _threads.acquire(timeout=LOCK_TIMEOUT_SECONDS):
+            raise OperationalError("database is locked: other threads of this process have held it for 20 s")
         try:
-            yield
+            lock = _acquired(str(database.settings_dict["NAME"]), until)
+            _state.lock = True
+            try:
+                yield
+            finally:
+                _state.lock = False
+                lock.release()
         finally:
-            _state.lock = False
-            lock.release()
-    finally:
-        _threads.release()
+            _threads.release()
+    except (OperationalError, InternalError) as error:
+        write_health.failed(error)
+        raise
+    write_health.succeeded()
 
 
-def _acquired(until: float) -> FairLock:
+def _acquired(path: str, until: float) -> FairLock:
     try:
-        lock = _lock(str(connection.settings_dict["NAME"]))
+        lock = _lock(path)
         if lock.acquire(max(until - time.monotonic(), 0.0)):
             return lock
     except OSError as error:
@@ -72,53 +82,47 @@ def _acquired(until: float) -> FairLock:
     raise OperationalError("database is locked: another process has held it for 20 s")
 
 
-def writing() -> AbstractContextManager[None]:
-    """See Store. Raises OperationalError if the write lock is not free within LOCK_TIMEOUT_SECONDS."""
-    return nullcontext() if _state.bare else _writing()
+def writing() -> AbstractContextManager[sqlite3.Connection]:
+    """See Store. Yields the connection below Django's, whose cursor rewrites the placeholders at every call.
+
+    Raises OperationalError if the write lock is not free within LOCK_TIMEOUT_SECONDS.
+    """
+    return _writing() if _state.bare is None else nullcontext(_state.bare)
 
 
-def bare_writing(one_statement: bool = False, durable: bool = True) -> AbstractContextManager[None]:
+def bare_writing(one_statement: bool = False, durable: bool = True) -> AbstractContextManager[sqlite3.Connection]:
     """See Store. Without Django's bookkeeping, which costs as much as a small transaction."""
-    return writing() if connection.in_atomic_block else _bare_writing(durable)
+    database = connections[DEFAULT_DB_ALIAS]  # each use of `connection` looks it up again
+    return writing() if database.in_atomic_block else _bare_writing(database, durable)
 
 
 @contextmanager
-def _writing() -> Iterator[None]:
-    with _noted(), _locked(), connection.wrap_database_errors, transaction.atomic():
-        yield
+def _writing() -> Iterator[sqlite3.Connection]:
+    database = connections[DEFAULT_DB_ALIAS]
+    with _locked(database), database.wrap_database_errors, transaction.atomic():
+        yield database.connection
 
 
 @contextmanager
-def _bare_writing(durable: bool) -> Iterator[None]:
-    with _noted(), _locked(), connection.wrap_database_errors:
-        connection.ensure_connection()
-        raw = connection.connection
+def _bare_writing(database: BaseDatabaseWrapper, durable: bool) -> Iterator[sqlite3.Connection]:
+    with _locked(database), database.wrap_database_errors:
+        database.ensure_connection()
+        raw = database.connection
         try:
             if not durable:
                 raw.execute("PRAGMA synchronous = NORMAL")
             raw.execute("BEGIN IMMEDIATE")
-            _state.bare = True
-            yield
+            _state.bare = raw
+            yield raw
             raw.execute("COMMIT")
         except BaseException:
             if raw.in_transaction:
                 raw.execute("ROLLBACK")
             raise
         finally:
-            _state.bare = False
+            _state.bare = None
             if not durable:
                 _make_durable(raw)
-
-
-@contextmanager
-def _noted() -> Iterator[None]:
-    """Tell `write_health` whether the database takes this write."""
-    try:
-        yield
-    except (OperationalError, InternalError) as error:
-        write_health.failed(error)
-        raise
-    write_health.succeeded()
 
 
 def _make_durable(raw: sqlite3.Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -32,7 +33,9 @@ class Command(PlatformCommand):
         # Root is usual in a container, and Celery's reason for the warning (pickle) does not apply.
         warnings.filterwarnings("ignore", message="You.re running the worker with superuser")
         # Celery's command line would load its shell: 0.3 s and 15 MB.
-        worker = import_string(settings.CELERY_APP).Worker(
+        app = import_string(settings.CELERY_APP)
+        gc.freeze()  # as tasks_app/apps.py does: Celery has just been imported
+        worker = app.Worker(
             pool_cls="solo",
             loglevel=logging.getLevelNamesMapping()[conf.environment().log_level.upper()],
             quiet=True,

@@ -17,7 +17,7 @@ from docker.errors import APIError, DockerException
 from docker.utils import kwargs_from_env
 
 from tasks_app.runner.engine import ContainerExit
-from tasks_app.runner.errors import Unavailable
+from tasks_app.runner.errors import EngineUnreachable, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -51,24 +51,24 @@ class Connection:
         self._refused: tuple[float, str] = (0.0, "")
 
     def get(self) -> docker.APIClient:
-        """The client. Raises Unavailable, within some 10 s, if there is no engine."""
+        """The client. Raises EngineUnreachable, within some 10 s, if there is no engine."""
         if self._client is not None:
             return self._client
         # Threads that come while another one waits for the engine wait no longer than that one.
         if not self._lock.acquire(timeout=ENGINE_TIMEOUT_SECONDS):
-            raise Unavailable(f"the Docker engine does not answer at {self.address}")
+            raise EngineUnreachable(f"the Docker engine does not answer at {self.address}")
         try:
             if self._client is None:
                 failed_at, reason = self._refused
                 if reason and time.monotonic() - failed_at < RETRY_AFTER_SECONDS:
-                    raise Unavailable(reason)
+                    raise EngineUnreachable(reason)
                 try:
                     with unavailable_on_error():
                         client = self.new_client(ENGINE_TIMEOUT_SECONDS)
                         self.info = client.info()
                 except Unavailable as error:
                     self._refused = (time.monotonic(), f"{error} (at {self.address})")
-                    raise Unavailable(self._refused[1]) from None
+                    raise EngineUnreachable(self._refused[1]) from None
                 self._client = client
                 for can, what in MISSING_LIMITS.items():
                     if not self.info.get(can, True):
@@ -161,13 +161,26 @@ def unavailable_on_error() -> Iterator[None]:
     try:
         yield
     except (OSError, DockerException) as error:
-        raise Unavailable(describe(error)) from None
+        raise unavailable(error) from None
+
+
+def unavailable(error: BaseException) -> Unavailable:
+    """The error to raise for what the SDK raises: EngineUnreachable if the engine has not answered."""
+    silent = _unreachable(error)
+    return Unavailable(describe(error)) if silent is None else EngineUnreachable(silent)
 
 
 def describe(error: BaseException) -> str:
     """What the SDK's error means, in one line."""
     if isinstance(error, APIError) and error.explanation:
         return _start_failure(one_line(str(error.explanation)))
+    return _unreachable(error) or one_line(str(error))
+
+
+def _unreachable(error: BaseException) -> str | None:
+    """Why the engine cannot be reached, in one line; None if it has answered."""
+    if isinstance(error, APIError):
+        return None
     chain = [error]
     for one in chain:
         if isinstance(one, TimeoutError) or "timed out" in str(one):
@@ -177,7 +190,7 @@ def describe(error: BaseException) -> str:
             return f"the Docker engine cannot be reached: {one.strerror}{more}"
         causes = (*one.args, one.__cause__, one.__context__)
         chain += [cause for cause in causes if isinstance(cause, BaseException) and cause not in chain]
-    return one_line(str(error))
+    return None
 
 
 #: The prefixes that the engine's components add to a reason.

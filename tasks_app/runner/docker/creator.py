@@ -13,7 +13,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.docker.attached import AttachedContainer
 from tasks_app.runner.docker.cgroup import Cgroup
-from tasks_app.runner.docker.client import SIGKILLED, attach, describe, mounts_of, unavailable_on_error
+from tasks_app.runner.docker.client import SIGKILLED, attach, describe, mounts_of, unavailable, unavailable_on_error
 from tasks_app.runner.docker.container import Baseline, DockerContainer, Retire, Started
 from tasks_app.runner.docker.event_listener import EventListener
 from tasks_app.runner.docker.host_paths import HostPaths
@@ -117,7 +117,7 @@ class Creator:
                     describe(error), everywhere=about and SOURCE_MISSING in reason, lasting=about
                 ) from None
             except (OSError, DockerException) as error:
-                raise Unavailable(describe(error)) from None
+                raise unavailable(error) from None
             pipes.connect(has_ended)
             with unavailable_on_error():
                 state = client.inspect_container(container)

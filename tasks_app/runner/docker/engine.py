@@ -28,7 +28,7 @@ from tasks_app.runner.docker.sandbox_hint import explained
 from tasks_app.runner.docker.transports import TRANSPORT, Transports
 from tasks_app.runner.engine import IsGone, Owner
 from tasks_app.runner.environment import variables
-from tasks_app.runner.errors import Unavailable
+from tasks_app.runner.errors import EngineUnreachable, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +61,13 @@ class DockerEngine:
     def start(self, handler: Handler, slot: int) -> DockerContainer:
         if refusal := self.refusal(handler):
             raise Unavailable(refusal)
+        sentence = f"handler '{handler.name}' cannot be started"
         try:
             return self._start(handler, slot)
+        except EngineUnreachable as error:
+            raise EngineUnreachable(f"{sentence}: {error}", error.reason) from None
         except Unavailable as error:
-            raise type(error)(f"handler '{handler.name}' cannot be started: {error}") from None
+            raise type(error)(f"{sentence}: {error}") from None
 
     def sweep(self, is_gone: IsGone) -> int:
         """Remove the containers of dead nodes of this deployment, and those of this node whose removal failed earlier.

@@ -14,6 +14,9 @@ log = logging.getLogger(__name__)
 MIN_PAUSE_SECONDS = 2.0
 MAX_PAUSE_SECONDS = 60.0
 
+#: The names of images that exist only in an engine begin with it. Docker takes it for a registry on its own machine.
+LOCAL = "localhost/"
+
 
 @dataclass
 class _Pull:
@@ -35,7 +38,11 @@ class Images:
         self._pulls: dict[str, _Pull] = {}
 
     def missing(self, image: str) -> Unavailable:
-        """Pull the missing image, unless that is being done. Returns the error to raise meanwhile."""
+        """Pull the missing image, unless that is being done or it is local. Returns the error to raise meanwhile."""
+        if image.startswith(LOCAL):
+            return Unavailable(
+                f"its image {image} is missing; build it (docker build -t {image} FOLDER), or correct the name"
+            )
         now = time.monotonic()
         with self._lock:
             pull = self._pulls.setdefault(image, _Pull(now))

@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-#: The directory of the FIFOs in the container. In /dev, so that no image needs a new folder.
-CONTAINER_DIRECTORY = "/dev/taskdaemon"
+from tasks_app.handlers.mounts import CONTAINER_DIRECTORY
 
 SHELL = "/bin/sh"
 

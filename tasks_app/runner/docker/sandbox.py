@@ -41,11 +41,14 @@ class Sandbox:
             return value if value is not None else otherwise if sandboxed else None
 
         user = either(handler.user, NOBODY)
+        mounted = [target for _, target in handler.mounts]
+        # A tmpfs would hide what is mounted on the same path.
+        default_tmpfs = {path: size for path, size in TMP.items() if sandboxed and path not in mounted}
         return cls(
             sandboxed=sandboxed,
             network=either(handler.network, "none"),
             read_only=bool(either(handler.read_only, True)),
-            tmpfs={**(TMP if sandboxed else {}), **(handler.tmpfs or {})},
+            tmpfs={**default_tmpfs, **(handler.tmpfs or {})},
             tmpfs_exec=bool(handler.tmpfs_exec),
             shm_size=either(handler.shm_size, 16 * MEGABYTE),
             user=None if user == "image" else user,

@@ -32,7 +32,7 @@
     return splits.map((at) => (at % 86400 ? utc(at).slice(11, 16) : DAY.format(at * 1000)));
   }
 
-  // Hatching in the series' colour on a paler ground. The first series is plain.
+  // Hatching in the series' colour on a paler ground. The first look is plain.
   function hatch(index, ratio) {
     const size = Math.round(8 * ratio), tile = document.createElement("canvas");
     tile.width = tile.height = size;
@@ -84,7 +84,7 @@
     const values = picture.series.map((one, index) => {
       const item = document.createElement("li"), value = document.createElement("span");
       value.className = "td-value";
-      item.append(swatch(index, picture.kind === "stacked"), ` ${one.label} `, value);
+      item.append(swatch(picture.looks[index], picture.kind === "stacked"), ` ${one.label} `, value);
       list.append(item);
       return value;
     });
@@ -111,7 +111,7 @@
   // Steps of an axis of seconds that `duration` says in few digits.
   const STEPS = [
     ...[0.001, 0.01, 0.1].flatMap((ten) => [ten, 2 * ten, 5 * ten]), 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800,
-    3600, 7200, 14400, 21600, 43200, 86400, 172800, 432000, 864000, 1728000,
+    3600, 7200, 14400, 21600, 43200, ...WHOLE.slice(0, 15).map((days) => days * 86400),
   ];
 
   const axis = (more) => ({
@@ -165,7 +165,7 @@
     // The highest of the stack is drawn first; those below it cover the rest.
     const order = values.map((_, index) => index);
     if (stacked) order.reverse();
-    const series = order.map((index) => ({
+    const series = order.map((place) => picture.looks[place]).map((index) => ({
       stroke: colour(index, stacked), width: 2, dash: stacked ? [] : DASHES[index % DASHES.length],
       fill: stacked ? hatch(index, ratio) : undefined,
       paths: stacked ? uPlot.paths.stepped({ align: -1 }) : undefined,

@@ -197,8 +197,9 @@ def overlooked() -> dict[str, int]:
 
     There are none, unless rows were changed by hand.
     """
+    # No claim is sent on a session that is over: with it the database may have lost the claims that its marks follow.
     with _lock:
-        sessions = list(_sessions.values())
+        sessions = [marks for session, marks in _sessions.items() if not session.closed]
     # Read before the statement's snapshot is taken, so that what a mark covers is dead in it.
     bands = {
         (name, *band, marks.since)

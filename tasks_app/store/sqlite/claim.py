@@ -47,7 +47,7 @@ def claim(
     """See Store."""
     claimed: list[ClaimedTask] = []
     sent_at = time.monotonic()
-    with writing():
+    with writing() as raw:
         if cap is not None:
             # The write lock is held, so the rows found here are still ready when they are claimed below.
             found = [name for _, name in best_of_all(requests, order, cap, WALL)]
@@ -57,7 +57,6 @@ def claim(
                 if request.task_type in found
             ]
         best = best_of_type(order)
-        raw = connection.connection  # Django's cursor rewrites the placeholders at every call
         moment = datetime.now(UTC).replace(tzinfo=None)
         ends_at, boot, started = clock.seconds() + lease, clock.clock_id(), moment.isoformat(" ", "microseconds")
         for name, count, policy in requests:

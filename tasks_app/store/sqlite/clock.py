@@ -15,12 +15,8 @@ def clock_id() -> str:
     return boot_id()
 
 
-def seconds() -> float:
-    """See Store."""
-    return time.clock_gettime(time.CLOCK_MONOTONIC)
-
-
-elapsed = seconds
+#: See Store.
+elapsed = seconds = time.monotonic
 
 
 def moment() -> tuple[float, datetime]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from tasks_app.store.counts import Counts, merged
 
@@ -23,12 +24,12 @@ _row_ids: dict[str, int] = {}
 def add_counts(deltas: Counts) -> None:
     """See Store."""
     if rows := merged(deltas):
-        with connection.wrap_database_errors:
-            _add(rows)
+        database = connections[DEFAULT_DB_ALIAS]
+        with database.wrap_database_errors:
+            _add(database.connection, rows)
 
 
-def _add(rows: list[tuple[str, int]]) -> None:
-    raw = connection.connection
+def _add(raw: sqlite3.Connection, rows: list[tuple[str, int]]) -> None:
     try:
         known = [(delta, _row_ids[series], series) for series, delta in rows]
     except KeyError:

@@ -7,13 +7,16 @@ from typing import Any
 
 import dj_database_url
 
+#: The file `-wal` is cut to this size once a reader that kept it from being used anew has ended. It has 4 MiB usually.
+MAX_WAL_BYTES = 16 << 20
 # Without IMMEDIATE, a transaction that reads and then writes fails at once with "database is locked".
 # Without FULL, a power cut can lose a commit.
 OPTIONS: dict[str, Any] = {
     "transaction_mode": "IMMEDIATE",
     "timeout": 20,
     "init_command": (
-        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16000"
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16000;"
+        f" PRAGMA journal_size_limit={MAX_WAL_BYTES}"
     ),
 }
 

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import connection
-
 from tasks_app.db.sqlite.write_lock import writing
 from tasks_app.models import Status
 from tasks_app.store.attempt_result import COMPLETED, AttemptResult, Settled
@@ -39,8 +37,7 @@ def settle(node: str, settled: Sequence[Settled], count: CountSettled) -> set[tu
     kept: list[Settled] = []
     dropped: list[AttemptResult] = []
     attempts: list[tuple[Any, ...]] = []
-    with writing():
-        raw = connection.connection
+    with writing() as raw:
         execute = raw.cursor().execute
         wall = datetime.now(UTC).replace(tzinfo=None)
         moment = wall.isoformat(" ", "microseconds")

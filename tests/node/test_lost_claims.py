@@ -1,0 +1,74 @@
+"""A task whose claim's reply was lost goes back, and no other."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks_app.lifecycle import AttemptResult, settle
+from tasks_app.lifecycle.claim import LEASE_SECONDS
+from tasks_app.models import Attempt, OutcomeKind
+from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.lost_claims import LOOK_SECONDS, LostClaims
+from tasks_app.store import clock
+from tasks_app.store.current import store
+from tests.lifecycle.kit import row, running, success
+from tests.node.test_in_flight import begin
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+
+@pytest.fixture(autouse=True)
+def _server() -> None:
+    if not store().is_server:
+        pytest.skip("a claim on SQLite ends in the process that sends it")
+
+
+def test_only_what_the_node_holds_and_does_not_run_goes_back_without_spending_a_retry() -> None:
+    released: list[AttemptResult] = []
+    in_flight = InFlightTasks()
+    lost_claims = LostClaims(
+        "me", in_flight, lambda task, why: released.append(AttemptResult(task, OutcomeKind.RELEASED, error=why))
+    )
+    lost, runs, unsaved, others = running(node="me"), running(node="me"), running(node="me"), running(node="another")
+    for task in (runs, unsaved):
+        begin(in_flight, task)
+    in_flight.end(unsaved)
+    lost_claims.look()
+    assert released == [], "no claim has failed"
+    lost_claims.claim_failed()
+    lost_claims.look()
+    assert [each.task.id for each in released] == [lost.id]
+    settle("me", released)
+    now = row(lost)
+    assert (now.status, now.attempts, now.retries) == ("pending", 1, 0)
+    assert Attempt.objects.get(task_id=lost.id).outcome == "released"
+    assert [row(task).status for task in (runs, unsaved, others)] == ["processing"] * 3
+
+
+def test_a_result_that_is_saved_meanwhile_stays() -> None:
+    released: list[AttemptResult] = []
+    lost_claims = LostClaims(
+        "me", InFlightTasks(), lambda task, why: released.append(AttemptResult(task, OutcomeKind.RELEASED, error=why))
+    )
+    task = running(node="me")
+    lost_claims.claim_failed()
+    lost_claims.look()
+    settle("me", [success(task)])
+    assert settle("me", released) == set()
+    assert row(task).status == "completed"
+
+
+def test_it_looks_once_a_second_until_the_lease_of_a_late_claim_would_be_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, looks = clock.elapsed(), list[float]()
+    now = begun
+    monkeypatch.setattr(clock, "elapsed", lambda: now)
+    lost_claims = LostClaims("me", InFlightTasks(), lambda task, why: looks.append(now))
+    running(node="me")
+    lost_claims.claim_failed()
+    while now < begun + 2 * LEASE_SECONDS:
+        lost_claims.look()
+        now += LOOK_SECONDS / 4
+    assert len(looks) == LEASE_SECONDS / LOOK_SECONDS + 1
+    assert looks[-1] <= begun + LEASE_SECONDS
