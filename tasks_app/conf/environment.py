@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tasks_app.conf import weak_secrets
 from tasks_app.handlers.durations import retention
@@ -29,13 +28,13 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def _named(variable: str, default: Any, **limits: Any) -> Any:
-    return Field(default, validation_alias=AliasChoices(variable), **limits)
+    return Field(default, alias=variable, **limits)
 
 
-class Environment(BaseSettings):
+class Environment(BaseModel):
     """Every variable that the platform reads. Durations are in seconds, paths are absolute."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+    model_config = ConfigDict(frozen=True, validate_default=True)
 
     handler_config: Path = _named("HANDLER_CONFIG", Path("handlers.toml"))
     host: str = _named("DAEMON_HOST", "127.0.0.1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
 
@@ -14,10 +15,7 @@ from tasks_app.handlers.handlers_toml import Defaults, Handlers, HandlersError, 
 from tasks_app.handlers.keys import OUR_SECRETS
 from tasks_app.handlers.mounts import MountRules
 
-_EXPECTED = {
-    field.validation_alias.choices[0]: expected(field)  # type: ignore[union-attr]
-    for field in Environment.model_fields.values()
-}
+_EXPECTED = {str(field.alias): expected(field) for field in Environment.model_fields.values()}
 
 
 def _fault(error: Any) -> str:
@@ -37,9 +35,11 @@ def read() -> Environment:
     instead: dict[str, Any] = {}
     # Pydantic skips the checks across variables while one variable is wrong: retry with the defaults of the wrong ones.
     env = None
+    # An empty variable is one that is not set.
+    given = {name: os.environ[name] for name, _ in variables() if os.environ.get(name)}
     while env is None:
         try:
-            env = Environment(**instead)
+            env = Environment.model_validate(given | instead)
         except ValidationError as error:
             found = [line for each in error.errors() for line in _fault(each).split("\n")]
             wrong = {fault.partition(":")[0] for fault in found} - instead.keys()
@@ -54,7 +54,7 @@ def read() -> Environment:
 
 def variables() -> list[tuple[str, Any]]:
     """The name and default of each variable."""
-    return [(str(f.validation_alias.choices[0]), f.default) for f in Environment.model_fields.values()]  # type: ignore[union-attr]
+    return [(str(field.alias), field.default) for field in Environment.model_fields.values()]
 
 
 @cache

@@ -14,7 +14,6 @@ from django.test.utils import CaptureQueriesContext
 from tasks_app import conf
 from tasks_app.api import admission
 from tasks_app.api.backlog import backlog
-from tasks_app.conf import Environment
 from tasks_app.keys.api_keys import keys
 from tasks_app.keys.token_bucket import TokenBucket
 from tasks_app.lifecycle import intake
@@ -197,7 +196,7 @@ def test_a_batch_over_eight_times_a_tasks_limit_is_413(api: Client) -> None:
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    monkeypatch.setattr(conf, "environment", lambda: Environment())
+    monkeypatch.setattr(conf, "environment", conf.read)
     monkeypatch.setattr(admission, "token_bucket", TokenBucket())
     return monkeypatch
 

@@ -22,7 +22,7 @@ def rows(text: str) -> dict[str, str]:
 
 
 def variable(field: Any) -> str:
-    return str(field.validation_alias.choices[0])
+    return str(field.alias)
 
 
 def test_each_variable_has_a_row_and_each_row_is_a_variable() -> None:

@@ -138,7 +138,7 @@ def test_every_range_has_a_bad_value_above() -> None:
     tried = {name for name, _, _ in BAD}
     for field in conf.Environment.model_fields.values():
         if field.metadata:
-            assert str(field.validation_alias.choices[0]) in tried  # type: ignore[union-attr]
+            assert str(field.alias) in tried
 
 
 def test_all_bad_values_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +177,7 @@ def test_a_secret_is_not_shown_with_its_fault(monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for field in conf.Environment.model_fields.values():
-        monkeypatch.setenv(field.validation_alias.choices[0], "")  # type: ignore[union-attr,arg-type]
+        monkeypatch.setenv(str(field.alias), "")
     assert conf.read().port == 8080
 
 
