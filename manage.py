@@ -25,6 +25,8 @@ def run() -> int:
         )
         return 2
     gc.disable()  # until all is imported (tasks_app/apps.py)
+    # structlog imports rich where that is installed, for tracebacks which are not used here: a tenth of a start.
+    sys.modules["rich"] = None  # type: ignore[assignment]
     try:
         from django.core.management import execute_from_command_line
     except ImportError:

@@ -161,7 +161,7 @@ def main(arguments: list[str]) -> int:
         }
     missing = {name: fault for name, fault in servers.items() if fault}
     embedded = " and ".join(f"not {name}" for name in missing)
-    legs = [Leg("embedded: SQLite + local transport", embedded, {}, AT_A_TIME + 1)]
+    legs = [Leg("embedded: SQLite + local transport", embedded, {}, AT_A_TIME + 4)]
     not_run = [f"tests marked {name}: {fault}" for name, fault in missing.items()]
     for broker, url, chosen in (
         ("redis", REDIS, "database or system"),

@@ -156,17 +156,26 @@ LONG = {
     "examples/test_resize.py::test_a_decompression_bomb_is_refused": "a large picture",
     "docker/test_many.py": "thousands of tasks",
 }
-#: What waits far more than it works, longest first, and for what. It takes no turn from others (testkit/turns.py), and
-#: begins before all else: otherwise the end of a run waits for it with idle processors.
+#: What uses less than a seventh of a processor while it runs, longest first, and what it waits for. It takes no turn
+#: from others (testkit/turns.py), and begins early: otherwise the end of a run waits for it with idle processors.
 WAITING = {
     "runner/test_calls.py": "time-outs",
     "runner/test_stopping.py": "times of grace",
     "faults/test_alerts.py": "conditions that must last",
-    "docker/test_engine_outages.py": "an engine that is killed",
     "runner/test_pool.py": "time-outs",
-    "docker_handlers/test_engine_comes_back.py": "an engine that is killed",
     "runner/test_pairing.py": "what must not happen",
+    "docker/test_engine_outages.py": "an engine that is killed",
+    "faults/test_engine.py": "an engine that is killed",
+    "docker_handlers/test_engine_comes_back.py": "an engine that is killed",
+    "faults/test_clock.py": "leases",
+    "runner/test_following.py": "what handlers write in time",
     "docker/test_transports.py": "what must not happen",
+    "faults/test_redis.py": "a server that is away",
+    "faults/test_postgresql_disk.py": "a disk that is full",
+    "docker/test_stopping.py": "times of grace",
+    "docker/test_orphans.py": "engines that are killed",
+    "web/test_http_protocol.py": "clients that say nothing",
+    "docker/test_leaks.py": "what must not happen",
 }
 
 
@@ -232,9 +241,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.system)
         if _place(item.path) in ONE_BROKER:
             item.add_marker(pytest.mark.one_broker)
-    # The longest begin first, so that the end does not wait for one of them alone (xdist keeps this order).
-    places = {one: number for number, one in enumerate(WAITING | LONG)}
-    items.sort(key=lambda item: places.get(_place(item.path), places.get(of[item] or "", len(places))))
+    # The longest begin first, so that the end does not wait for one of them alone (xdist keeps this order). What waits
+    # and what works take turns, so that the processors have work from the beginning.
+    working = [one for one in LONG if one not in WAITING]
+    places = {one: place for ones in (WAITING, working) for place, one in enumerate(ones)}
+    items.sort(key=lambda item: places.get(_place(item.path), places.get(of[item] or "", len(LONG))))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
