@@ -159,10 +159,12 @@ LONG = {
 #: What uses less than a seventh of a processor while it runs, longest first, and what it waits for. It takes no turn
 #: from others (testkit/turns.py), and begins early: otherwise the end of a run waits for it with idle processors.
 WAITING = {
-    "runner/test_calls.py": "time-outs",
     "runner/test_stopping.py": "times of grace",
     "faults/test_alerts.py": "conditions that must last",
     "runner/test_pool.py": "time-outs",
+    "runner/test_calls.py": "times of grace",
+    "runner/test_broken_calls.py": "time-outs",
+    "runner/test_timeouts.py": "time-outs",
     "runner/test_pairing.py": "what must not happen",
     "docker/test_engine_outages.py": "an engine that is killed",
     "faults/test_engine.py": "an engine that is killed",

@@ -11,7 +11,7 @@ from tasks_app.runner.engine import Engine
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.slot import Slot
-from tasks_app.runner.wire import request_line
+from tasks_app.runner.wire import Success, request_line
 from testkit.process import until
 
 TIMEOUT_SECONDS = 40.0
@@ -60,6 +60,11 @@ class Caller:
 
     def ask(self, do: str, timeout: float = 10.0, **data: Any) -> CallResult:
         return self.result(self.begin({"do": do, **data}, timeout)[1])
+
+    def answers_again(self, lost: int = 1) -> None:
+        """The next call gets its right reply, and so many containers have been lost until now."""
+        assert self.ask("echo", n=5).outcome == Success({"do": "echo", "n": 5})
+        assert sum(self.pool.stats().deaths.values()) == lost
 
     def _sleep(self, seconds: float) -> None:
         self._changed.wait(seconds)

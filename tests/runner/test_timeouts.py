@@ -1,0 +1,89 @@
+"""When a call's time is over, and what it is told then."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks_app.runner.errors import CallTimeout
+from tasks_app.runner.wire import Success
+from tests.runner.conftest import NewCaller
+from tests.runner.kit import KITS, Kit
+
+
+def test_the_first_call_has_extra_time_for_the_start(new_caller: NewCaller) -> None:
+    caller = new_caller("sleepy", start_timeout=20.0)
+    assert caller.ask("echo", timeout=0.05).outcome == Success({"do": "echo"})
+
+
+def test_the_extra_time_ends_with_the_start(new_caller: NewCaller) -> None:
+    caller = new_caller(ready_after=0.4, start_timeout=0.3)
+    assert str(caller.ask("sleep", timeout=0.1).outcome).startswith("no reply within 0.1 s")
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ('{"status": "ok", "result": 1}', 'its `status` is "ok"; it must be "success" or "error")'),
+        (
+            "{'status': 'success'}",
+            "1 line that is not a reply: {'status': 'success'} (JSON strings have double quotes)",
+        ),
+        ('{\n  "status": "success",\n  "result": 1\n}', "4 lines that are not a reply: { (a reply is one line"),
+        ('\ufeff{"status": "success", "result": 1}', "(it begins with a byte order mark)"),
+        ('["success", 1]', "(a reply is a JSON object)"),
+        ('{"result": 1}', "(it has no `status`)"),
+        ("done", "1 line that is not a reply: done (it is not JSON)"),
+    ],
+)
+def test_a_timeout_says_what_was_written_instead_of_a_reply(new_caller: NewCaller, raw: str, text: str) -> None:
+    caller = new_caller(start_timeout=0.0)
+    caller.ask("echo")
+    outcome = caller.ask("hex", timeout=0.4, hex=(raw + "\n").encode().hex()).outcome
+    assert str(outcome).startswith("no reply within 0.4 s: the handler wrote ")
+    assert text in str(outcome)
+
+
+def test_a_timeout_says_that_nothing_was_written_or_no_line_end(new_caller: NewCaller) -> None:
+    caller = new_caller(start_timeout=0.0)
+    caller.ask("echo")
+    caller_said = caller.ask("raw", timeout=0.4, raw='{"progress": 0.1}\n{"progress": 0.2}').outcome
+    assert str(caller_said) == 'no reply within 0.4 s: the handler\'s last progress was {"progress": 0.2}'
+    caller.ask("echo")
+    silence = "no reply within 0.4 s and nothing on stdout: is stdout flushed after each line?"
+    assert str(caller.ask("sleep", timeout=0.4).outcome) == silence
+    caller.ask("echo")
+    reply = '{"status":"success","result":1}'
+    outcome = caller.ask("hex", timeout=0.4, hex=reply.encode().hex()).outcome
+    assert str(outcome) == f"no reply within 0.4 s: stdout has no line end after {reply}"
+
+
+def test_a_child_process_and_a_container_flush_pythons_output_alike(
+    kit: Kit, new_caller: NewCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1" if kit is KITS["socket"] else "")  # which hands on what we have
+    outcome = new_caller().ask("environment").outcome
+    assert isinstance(outcome, Success)
+    assert outcome.result["env"]["PYTHONUNBUFFERED"] == "1"
+
+
+def test_a_timeout_kills_the_whole_group(kit: Kit, new_caller: NewCaller) -> None:
+    caller = new_caller(start_timeout=0.0)
+    caller.ask("echo")
+    result = caller.ask("grandchild", timeout=1.0)
+    assert isinstance(result.outcome, CallTimeout)
+    grandchild = int(result.stdout_tail)
+    caller.until(lambda: kit.is_gone(result.container, grandchild))
+
+
+def test_a_reply_after_the_deadline_is_dropped(new_caller: NewCaller) -> None:
+    caller = new_caller(start_timeout=0.0)
+    caller.ask("echo")
+    assert isinstance(caller.ask("sleep", timeout=0.2).outcome, CallTimeout)
+    caller.answers_again()
+    assert len(caller.results) == 3
+
+
+def test_a_handler_that_never_reads_a_long_line_times_out(new_caller: NewCaller) -> None:
+    caller = new_caller("deaf", start_timeout=0.0)
+    assert isinstance(caller.ask("echo", timeout=0.3, text="x" * 5_000_000).outcome, CallTimeout)
+    caller.until(lambda: caller.pool.stats().warm)
