@@ -30,7 +30,8 @@ def test_an_error_reply_is_a_value_and_keeps_the_container(caller: Caller) -> No
 
 
 def test_a_falsy_result_is_kept(caller: Caller) -> None:
-    for result in (0, "", [], {}, False, None, 0.0):
+    falsy: list[object] = [0, "", [], {}, False, None, 0.0]
+    for result in falsy:
         outcome = caller.ask("bytewise", result=result).outcome
         assert isinstance(outcome, Success)
         assert outcome.result == result
