@@ -10,9 +10,7 @@ from typing import NamedTuple
 POLL_SECONDS, SHARED_POLL_SECONDS = 1.0, 0.4
 #: If more tasks are ready than slots are free, results are written once there are this many, or after this time: this
 #: delays no task, and a batch costs the database little more than a single result.
-WRITE_BATCH_SIZE, WRITE_DELAY_SECONDS = 24, 0.003
-#: The same if the dispatcher writes the results itself, so that it waits for each commit.
-OWN_WRITE_BATCH_SIZE, OWN_WRITE_DELAY_SECONDS = 48, 0.006
+WRITE_BATCH_SIZE, WRITE_DELAY_SECONDS = 100, 0.01
 #: A notification for a type that is on hold may be that of its end, so it is read again, but not more often than this.
 HOLD_SECONDS = 0.1
 #: If more results wait, nothing is claimed.
@@ -113,16 +111,13 @@ def plan(state: State, now: float) -> Plan:
 def _held_until(state: State, now: float) -> float:
     """Until when the results may wait: while their types have more ready tasks than slots, and not for long."""
     results = state.results
-    size, delay = (
-        (OWN_WRITE_BATCH_SIZE, OWN_WRITE_DELAY_SECONDS)
-        if state.writes_results
-        else (WRITE_BATCH_SIZE, WRITE_DELAY_SECONDS)
-    )
+    if results.urgent or results.number >= WRITE_BATCH_SIZE:
+        return now
     # A type that was only marked may have fewer ready tasks than slots, so its results do not wait.
     # Of a type on hold no task waits for a slot.
-    if results.urgent or results.number >= size or not results.types <= state.ready or results.types & state.on_hold:
+    if not results.types <= state.ready or results.types & state.on_hold:
         return now
-    return min(state.held_until, now + delay)
+    return min(state.held_until, now + WRITE_DELAY_SECONDS)
 
 
 def _free_slots(state: State) -> Mapping[str, int]:
