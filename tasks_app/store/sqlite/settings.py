@@ -7,6 +7,8 @@ from typing import Any
 
 import dj_database_url
 
+from tasks_app.db.sqlite.mutexes import without_mutexes
+
 #: The file `-wal` is cut to this size once a reader that kept it from being used anew has ended. It has 4 MiB usually.
 MAX_WAL_BYTES = 16 << 20
 # Without IMMEDIATE, a transaction that reads and then writes fails at once with "database is locked".
@@ -23,6 +25,7 @@ OPTIONS: dict[str, Any] = {
 
 def sqlite(where: str | Path) -> dict[str, Any]:
     """The entry of DATABASES. `where`: a URL as text, or a file."""
+    without_mutexes()
     found: dict[str, Any] = (
         {"ENGINE": "django.db.backends.sqlite3", "NAME": str(where)}
         if isinstance(where, Path)

@@ -1,0 +1,55 @@
+"""SQLite takes no mutexes where a deployment uses it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks_app.conf import PROJECT
+
+#: Prints the bytes that SQLite has counted as in use by an open connection: 0 if it does not count them.
+USED = """
+import ctypes, django
+django.setup()
+from django.db import connection
+connection.ensure_connection()
+import _sqlite3
+used = ctypes.CDLL(_sqlite3.__file__).sqlite3_memory_used
+used.restype = ctypes.c_int64
+print(used())
+"""
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux is configured")
+
+
+def printed(program: str, home: Path) -> str:
+    environment = os.environ | {"DAEMON_HOME": str(home), "DJANGO_SETTINGS_MODULE": "taskdaemon_site.settings"}
+    environment.pop("DATABASE_URL", None)
+    command = [sys.executable, "-c", program]
+    return subprocess.run(
+        command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.strip()
+
+
+@LINUX
+def test_sqlite_is_configured_before_its_first_use(tmp_path: Path) -> None:
+    assert printed(USED, tmp_path) == "0"
+
+
+@LINUX
+def test_a_process_that_used_sqlite_before_goes_on_as_it_was(tmp_path: Path) -> None:
+    assert int(printed(f"import sqlite3\n{USED}", tmp_path)) > 0
+
+
+@pytest.mark.parametrize("origin", ["built-in", "/dev/null", None])
+def test_a_python_whose_sqlite_is_not_found_goes_on_as_it_was(tmp_path: Path, origin: str | None) -> None:
+    program = f"""
+import importlib.machinery, importlib.util
+importlib.util.find_spec = lambda name: importlib.machinery.ModuleSpec(name, None, origin={origin!r})
+from tasks_app.db.sqlite.mutexes import without_mutexes
+print(without_mutexes())
+"""
+    assert printed(program, tmp_path) == "False"
