@@ -27,6 +27,8 @@ SEND_SECONDS = 60.0
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 10.0, 600.0
 #: What was not told for so long is given up: the alert may change again.
 GIVE_UP_SECONDS = 86_400.0
+#: Two moments that differ by less are one.
+SAME_MOMENT = timedelta(milliseconds=1)
 #: Alerts that one round sends.
 MAX_SENT = 50
 
@@ -90,8 +92,7 @@ def _observe(row: Alert | None, key: str, condition: Condition | None, hold: flo
         if lasting.filter(told, differs_since__lte=_ago(hold)).update(**change, **said):
             return
         if not lasting.update(seen_at=Now(), **said):
-            # It becomes `since`, which `_same` compares: a bare Now() on SQLite is a text that no value read equals.
-            other.update(differs_since=_ago(0.0), seen_at=Now(), **said)
+            other.update(differs_since=Now(), seen_at=Now(), **said)
 
 
 def to_send() -> list[Alert]:
@@ -126,7 +127,11 @@ def _due() -> QuerySet[Alert]:
 
 def _same(row: Alert, rows: QuerySet[Alert]) -> QuerySet[Alert]:
     """Of these rows the one that is as it was read."""
-    return rows.filter(pk=row.pk, told=False, firing=row.firing, since=row.since)
+    rows = rows.filter(pk=row.pk, told=False, firing=row.firing)
+    if row.since is None:
+        return rows.filter(since=None)
+    # SQLite stores Now() as a text that equals no value that is read.
+    return rows.filter(since__gt=row.since - SAME_MOMENT, since__lt=row.since + SAME_MOMENT)
 
 
 def _ago(seconds: float) -> Any:
