@@ -134,6 +134,13 @@ def flood(data: dict[str, Any]) -> object:
         os.write(1, b"x" * 65535 + b"\n")
 
 
+def says(data: dict[str, Any]) -> object:
+    """To be seen at work."""
+    print("begun", flush=True)
+    time.sleep(600)
+    return "done"
+
+
 DO: dict[str, Callable[[dict[str, Any]], object]] = {
     "network": network,
     "interfaces": interfaces,
@@ -150,6 +157,7 @@ DO: dict[str, Callable[[dict[str, Any]], object]] = {
     "leave_a_child": leave_a_child,
     "short_children": short_children,
     "flood": flood,
+    "says": says,
     "sleep": lambda data: time.sleep(data.get("seconds", 600)),
     "echo": lambda data: data,
 }

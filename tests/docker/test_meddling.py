@@ -37,10 +37,11 @@ def test_an_idle_container_that_is_stopped_from_outside_is_replaced(intrude: Int
 def test_a_busy_container_that_is_stopped_from_outside_costs_one_attempt(intrude: Intrude, how: str) -> None:
     caller = intrude()
     caller.ask("echo")
-    _, call = caller.begin({"do": "sleep"}, timeout=60.0)
-    busy = caller.pool.slots[0].container
-    assert busy is not None
-    container = busy.id
+    slot, call = caller.begin({"do": "says"}, timeout=60.0)
+    live = caller.until(lambda: slot.follow(call.token))
+    caller.until(lambda: live.unread()[1])  # it has read its line
+    assert slot.container is not None
+    container = slot.container.id
     INTERFERENCE[how](container)
     result = caller.result(call)
     assert isinstance(result.outcome, Crashed)

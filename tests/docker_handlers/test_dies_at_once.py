@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from itertools import pairwise, takewhile
 from typing import Any
 
@@ -34,7 +34,27 @@ REASON = "handler 'dying' ends at once with exit code 3: no such model"
 
 
 @pytest.fixture(scope="module")
-def up(deploy: Callable[..., Deployment]) -> tuple[Deployment, Process]:
+def starts() -> Iterator[list[tuple[str, float]]]:
+    """The deployment and the moment, in seconds, of each start of a container of `dying` from now on.
+
+    Received as they happen: of the past the engine knows the last 256 events only, of all containers.
+    """
+    found: list[tuple[str, float]] = []
+    events = client().events(filters={"label": ["taskdaemon.handler=dying"], "event": ["start"]}, decode=True)
+
+    def receive() -> None:
+        for one in events:
+            found.append((one["Actor"]["Attributes"]["taskdaemon.deployment"], one["timeNano"] / 1e9))
+
+    thread = threading.Thread(target=receive)
+    thread.start()
+    yield found
+    events.close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def up(starts: list[tuple[str, float]], deploy: Callable[..., Deployment]) -> tuple[Deployment, Process]:
     daemon = deploy(HANDLERS)
     process = daemon.manage("up")
     password = process.until_says(r"user admin, password (\S+)")[1]
@@ -82,16 +102,13 @@ def test_the_reason_is_in_the_log_in_health_in_the_metrics_and_in_the_admin(up: 
     assert "handler &#x27;dying&#x27; ends at once with exit code 3: no such model" in page.text
 
 
-def test_the_pauses_between_its_starts_grow(up: tuple[Deployment, Process]) -> None:
+def test_the_pauses_between_its_starts_grow(starts: list[tuple[str, float]], up: tuple[Deployment, Process]) -> None:
     """Each gap has at least its pause. A busy machine only makes gaps longer."""
     daemon, _ = up
     pauses = [MIN_PAUSE_SECONDS * 2**failures for failures in range(4)]
-    filters = {"label": [f"taskdaemon.deployment={daemon.identity}", "taskdaemon.handler=dying"], "event": ["start"]}
 
     def started() -> list[float]:
-        """The start times of its containers in seconds, from the engine's events."""
-        now = time.time()
-        return sorted(one["timeNano"] / 1e9 for one in client().events(now - 600, now, filters, decode=True))
+        return [at for deployment, at in starts if deployment == daemon.identity]
 
     until(lambda: len(started()) > len(pauses), what="enough starts")
     # After a stall this long the node takes a container for a stable one, and its next failure for a first one.
