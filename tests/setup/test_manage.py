@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -59,6 +60,19 @@ def test_a_home_that_cannot_be_written_to_is_a_sentence_with_its_variable(tmp_pa
     errors = done.err.read_text()
     assert f"DAEMON_HOME: cannot write to {home}" in errors
     assert "Set DAEMON_HOME to a folder" in errors and "Traceback" not in errors
+
+
+def test_a_web_server_imports_nothing_that_it_does_not_use(tmp_path: Path) -> None:
+    """Each of these takes from a hundredth to a tenth of its start."""
+    daemon = shipped(tmp_path, PYTHONPROFILEIMPORTTIME="1")
+    assert daemon.manage("migrate", "-v0").ends() == 0
+    web = daemon.web()
+    imported = set(re.findall(r"^import time:.*\| +(\S+)$", web.err.read_text(), re.MULTILINE))
+    assert "rest_framework.views" in imported
+    assert imported.isdisjoint(
+        {"rich.console", "pygments.lexers", "psycopg", "jinja2.environment", "urllib3", "docker"}
+    )
+    web.stop()
 
 
 def test_only_what_needs_the_admins_pages_imports_them() -> None:
