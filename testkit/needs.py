@@ -25,6 +25,7 @@ PROGRAMS = {
     "initdb": "postgresql",
     "ip": "iproute2",
     "mount": "mount",
+    "nginx": "nginx",
     "node": "nodejs",
     "npm": "npm",
     "openssl": "openssl",

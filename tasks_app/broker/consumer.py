@@ -15,7 +15,7 @@ from celery.worker.loops import asynloop, synloop
 from celery.worker.state import maybe_shutdown
 from kombu import Queue
 
-from tasks_app.broker.health_check import broker_problems
+from tasks_app.broker.health_check import ACCESS_REFUSED, PERMISSIONS, broker_problems
 from tasks_app.broker.message import NOTIFICATION_TASK, NotANotification, handler_of
 from tasks_app.broker.signal_wakeup import wake_on_signals
 from tasks_app.logs.log_once import REMINDER_SECONDS, LogOnce
@@ -29,8 +29,8 @@ FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 5.0
 STABLE_SECONDS = 10.0
 #: Between two checks of known problems: a queue that the broker refuses, a setting of the broker.
 RECHECK_SECONDS = 10.0
-#: AMQP's reply code when a queue exists with other arguments.
-PRECONDITION_FAILED = 406
+#: AMQP's reply codes for one queue: it is another connection's alone; it exists with other arguments.
+RESOURCE_LOCKED, PRECONDITION_FAILED = 405, 406
 
 
 class Unreadable(OSError):
@@ -147,19 +147,29 @@ class NotificationConsumer(Consumer):
         try:
             queue(channel).declare()
         except connection.channel_errors as error:
-            if getattr(error, "code", None) != PRECONDITION_FAILED:
+            code = getattr(error, "code", None)
+            if code not in (ACCESS_REFUSED, RESOURCE_LOCKED, PRECONDITION_FAILED):
                 raise
-            self._note_refused(queue.name, error)
+            self._note_refused(queue.name, code, error)
             return False
         channel.close()
         self.refused_queues.pop(queue.name, None)
         return True
 
-    def _note_refused(self, queue: str, error: Exception) -> None:
-        sentence = (
-            f"the queue {queue} exists in RabbitMQ with other arguments: its notifications do not arrive, its tasks "
-            f"are found by polling; delete it (rabbitmqctl delete_queue {queue}), and the worker declares it again"
-        )
+    def _note_refused(self, queue: str, code: int, error: Exception) -> None:
+        without = "its notifications do not arrive, its tasks are found by polling"
+        if code == ACCESS_REFUSED:
+            sentence = f"this user of RabbitMQ may not declare the queue {queue}: {without}; {PERMISSIONS}"
+        elif code == RESOURCE_LOCKED:
+            sentence = (
+                f"the queue {queue} belongs to another connection of RabbitMQ alone: {without}; end that connection, "
+                "and the worker declares it"
+            )
+        else:
+            sentence = (
+                f"the queue {queue} exists in RabbitMQ with other arguments: {without}; delete it (rabbitmqctl "
+                f"delete_queue {queue}), and the worker declares it again"
+            )
         if queue not in self.refused_queues:
             logger.warning("%s (%s)", sentence, " ".join(str(error).split())[:300])
         self.refused_queues[queue] = sentence

@@ -17,6 +17,9 @@ from kombu import Connection
 
 #: The oldest versions that the client libraries and the queues' arguments support.
 OLDEST_REDIS, OLDEST_RABBITMQ = (6, 0), (3, 8)
+#: AMQP's reply code when the user lacks a permission.
+ACCESS_REFUSED = 403
+PERMISSIONS = "give it the permissions of docs/configuration.md, Brokers (rabbitmqctl set_permissions)"
 #: How long to wait for RabbitMQ to report an alarm, which it does only after it has received a message.
 ALARM_WAIT_SECONDS = 1.0
 
@@ -34,7 +37,13 @@ def broker_problems(app: Celery) -> list[str]:
             return redis_problems(connection.channel().client.info())
         if kind == "amqp":
             version = str(connection.connection.server_properties.get("version"))
-            return rabbitmq_problems(version, _has_alarm(connection))
+            try:
+                return rabbitmq_problems(version, _has_alarm(connection))
+            except connection.channel_errors as error:
+                if getattr(error, "code", None) != ACCESS_REFUSED:
+                    raise
+                what = "RabbitMQ refuses notifications from this user, tasks are found by polling"
+                return [f"{what}; {PERMISSIONS} ({error})"]
         return []
     finally:
         # Without the closing handshake: a RabbitMQ with an alarm would not read it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,8 @@ FAIL_POINTS = (
 )  # fmt: skip
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+#: What a Host header can name, as Django reads it: a part of a name, an IPv6 address.
+_NAME, _IPV6 = "[a-z0-9-]+", r"\[[a-f0-9]*:[a-f0-9.:]+\]"
 
 
 def _named(variable: str, default: Any, **limits: Any) -> Any:
@@ -109,13 +112,22 @@ class Environment(BaseModel):
     @field_validator("broker_url")
     @classmethod
     def _known_broker(cls, value: str | None) -> str | None:
-        if value is not None and value.split("://")[0] not in ("redis", "rediss", "amqp", "amqps"):
+        if value is None:
+            return None
+        scheme, mark, _ = value.partition("://")
+        if not mark or scheme not in ("redis", "rediss", "amqp", "amqps"):
             raise ValueError("must begin with redis://, rediss://, amqp:// or amqps://; unset: no broker")
-        if value is not None:
-            try:
-                _ = urlsplit(value).port
-            except ValueError:
-                raise ValueError("its port must be a number from 0 to 65535") from None
+        encoded = "special characters in a user or password are percent-encoded (p%40ss)"
+        try:
+            parts = urlsplit(value)
+            _ = parts.port
+        except ValueError:
+            raise ValueError(f"its port must be a number from 0 to 65535; {encoded}") from None
+        # The client libraries take settings from there: with ssl_cert_reqs=none they would check no certificate.
+        if parts.query or parts.fragment:
+            raise ValueError(f"must end with its path, without ? and #; {encoded}")
+        if scheme.startswith("redis") and not re.fullmatch(r"/{0,2}[0-9]*\s*", parts.path):
+            raise ValueError("its path must be the number of a database, such as redis://host:6379/0")
         return value
 
     @field_validator("alert_url")
@@ -149,9 +161,10 @@ class Environment(BaseModel):
     @classmethod
     def _names_of_hosts(cls, value: str) -> str:
         for word in _words(value):
-            if word == "*" or "/" in word or " " in word:
+            if not re.fullmatch(rf"\.?{_NAME}(\.{_NAME})*|{_IPV6}", word, re.IGNORECASE):
                 raise ValueError(
-                    f"{word!r} is not a host name such as tasks.example.org, or .example.org for its subdomains"
+                    f"{word!r} is not a host name such as tasks.example.org, without a port, or .example.org for its "
+                    "subdomains"
                 )
         return value
 
@@ -159,9 +172,14 @@ class Environment(BaseModel):
     @classmethod
     def _origins(cls, value: str) -> str:
         for word in _words(value):
-            parts = urlsplit(word)
-            if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query:
-                raise ValueError(f"{word!r} is not an origin such as https://tasks.example.org")
+            # Browsers write it in lower case and without the scheme's own port; another notation equals none of theirs.
+            if not re.fullmatch(rf"https?://([a-z0-9._-]+|{_IPV6})(:[0-9]+)?", word) or re.fullmatch(
+                r"http:.*:80|https:.*:443", word
+            ):
+                raise ValueError(
+                    f"{word!r} is not an origin such as https://tasks.example.org, in lower case, with a port only if "
+                    "it is not the usual one"
+                )
         return value
 
     @field_validator("fail_point")
@@ -246,7 +264,8 @@ class Environment(BaseModel):
     @property
     def hosts(self) -> list[str]:
         """The accepted Host headers."""
-        return list(dict.fromkeys([*LOOPBACK[:2], "[::1]", self.host, *_words(self.allowed_hosts)]))
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return list(dict.fromkeys([*LOOPBACK[:2], "[::1]", host, *_words(self.allowed_hosts)]))
 
     @property
     def origins(self) -> list[str]:

@@ -69,6 +69,10 @@ class RabbitMQ:
         """Set or clear the memory alarm, during which it accepts no message."""
         self._control("set_vm_memory_high_watermark", "0.0001" if on else "0.6")
 
+    def permit(self, configure: str = ".*", write: str = ".*", read: str = ".*") -> None:
+        """Set the user's permissions, as patterns of names."""
+        self._control("set_permissions", "guest", configure, write, read)
+
     def freeze(self) -> None:
         """SIGSTOP: its sockets accept what fits into their buffers, and answer nothing."""
         self._signal(signal.SIGSTOP)

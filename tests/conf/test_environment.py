@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from django.http.request import split_domain_port, validate_host
 
 from tasks_app import conf
 from tasks_app.conf.signing_key import no_shared_key, signing_key
@@ -78,12 +79,27 @@ BAD = [
     ("DAEMON_MAX_QUEUE", "0", "must be a whole number of at least 1"),
     ("DAEMON_MAX_RATE", "0", "must be a number over 0, to 1000000"),
     ("DAEMON_BROKER_URL", "redis://localhost:99999/", "its port must be a number from 0 to 65535"),
+    ("DAEMON_BROKER_URL", "redis", "must begin with redis://"),
+    ("DAEMON_BROKER_URL", "redis://:p/w@broker:6379/0", "are percent-encoded"),
+    ("DAEMON_BROKER_URL", "redis://:p?w@broker/0", "are percent-encoded"),
+    ("DAEMON_BROKER_URL", "redis://broker/tasks", "its path must be the number of a database"),
+    ("DAEMON_BROKER_URL", "rediss://broker:6380/0?ssl_cert_reqs=none", "without ? and #"),
+    ("DAEMON_BROKER_URL", "amqps://broker//?ssl_cert_reqs=none", "without ? and #"),
     ("DATABASE_URL", "sqlite:///", "names no file"),
     ("DATABASE_URL", "sqlite:///?timeout=5", "names no file"),
     ("DATABASE_URL", "sqlite:///:memory:", "cannot share a database in memory"),
     ("DAEMON_ALLOWED_HOSTS", "*", "is not a host name"),
     ("DAEMON_ALLOWED_HOSTS", "http://a.example/", "is not a host name"),
+    ("DAEMON_ALLOWED_HOSTS", "a.example:8443", "is not a host name such as tasks.example.org, without a port"),
+    ("DAEMON_ALLOWED_HOSTS", "*.a.example", ".example.org for its subdomains"),
+    ("DAEMON_ALLOWED_HOSTS", "a.example;b.example", "is not a host name"),
+    ("DAEMON_ALLOWED_HOSTS", "fd00::1", "is not a host name"),
     ("DAEMON_ALLOWED_ORIGINS", "a.example", "is not an origin"),
+    ("DAEMON_ALLOWED_ORIGINS", "https://a.example/", "is not an origin"),
+    ("DAEMON_ALLOWED_ORIGINS", "https://A.example", "in lower case"),
+    ("DAEMON_ALLOWED_ORIGINS", "https://a.example:443", "with a port only if"),
+    ("DAEMON_ALLOWED_ORIGINS", "https://*.a.example", "is not an origin"),
+    ("DAEMON_ALLOWED_ORIGINS", "https://[", "is not an origin"),
     ("DAEMON_BROKER_URL", "kafka://x", "redis://"),
     ("DATABASE_URL", "mysql://x", "postgres://"),
 ]
@@ -314,3 +330,30 @@ def test_a_bad_handlers_file_stops_the_start_with_every_fault_and_its_line(tmp_p
 def test_without_the_shared_key_no_web_server_starts(tmp_path: Path, command: str) -> None:
     refused = shipped(tmp_path, DATABASE_URL="postgres://u@127.0.0.1:1/x").manage(command)
     assert "DAEMON_SECRET_KEY: required" in errors_of(refused)
+
+
+@pytest.mark.parametrize("host", ["fd00::1", "::1", "192.0.2.1", "tasks.internal"])
+def test_a_request_may_name_the_address_that_the_server_listens_on(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("DAEMON_HOST", host)
+    domain, _ = split_domain_port(f"[{host}]:8080" if ":" in host else f"{host}:8080")
+    assert validate_host(domain, conf.read().hosts)
+
+
+def test_names_and_origins_of_every_form_that_a_browser_sends_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = ["Tasks.example.org", ".example.com", "10.0.0.1", "[fd00::1]"]
+    origins = ["https://tasks.example.org", "http://localhost:3000", "https://[fd00::1]:8443", "http://a_b:8080"]
+    monkeypatch.setenv("DAEMON_ALLOWED_HOSTS", ", ".join(hosts))
+    monkeypatch.setenv("DAEMON_ALLOWED_ORIGINS", ",".join(origins))
+    found = conf.read()
+    assert found.hosts[-len(hosts) :] == hosts
+    assert found.origins == origins
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://:p%40ss@broker:6379/0", "redis://broker", "redis://broker/", "rediss://u:p@[fd00::1]:6380//3",
+     "amqp://u:p%2Fw@broker:5672//", "amqps://broker/tasks"],
+)  # fmt: skip
+def test_the_address_of_each_kind_of_broker_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DAEMON_BROKER_URL", url)
+    assert conf.read().broker_url == url

@@ -126,3 +126,41 @@ def test_its_queue_has_other_arguments(daemon: Daemon, rabbitmq: RabbitMQ, node:
         until(lambda: "other arguments" in problems(daemon), what="a word in /health")
         accepted += post(daemon, 20)
         channel.queue_delete(name)
+
+
+def test_its_queue_belongs_to_another_connection_and_others_go_on(
+    daemon: Daemon, rabbitmq: RabbitMQ, node: Process, accepted: list[str]
+) -> None:
+    name = queue_name(daemon.identity, "act")
+    with kombu.Connection(rabbitmq.url) as connection:
+        channel = connection.channel()
+        node.signal(signal.SIGSTOP)
+        channel.queue_delete(name)
+        channel.queue_declare(name, exclusive=True)
+        node.signal(signal.SIGCONT)
+        until(lambda: "belongs to another connection" in problems(daemon), what="a word in /health")
+        assert "no connection to the broker" not in problems(daemon)
+        accepted += post(daemon, 20)
+
+
+def test_its_user_may_not_declare_a_queue(
+    daemon: Daemon, rabbitmq: RabbitMQ, node: Process, accepted: list[str]
+) -> None:
+    accepted += post_until_heard(daemon)
+    node.signal(signal.SIGSTOP)
+    rabbitmq.delete_queues([queue_name(daemon.identity, "act")])
+    rabbitmq.permit(configure="^$")
+    node.signal(signal.SIGCONT)
+    until(lambda: "this user of RabbitMQ may not declare" in problems(daemon), what="a word in /health")
+    accepted += post(daemon, 20)
+    rabbitmq.permit()
+    accepted += post_until_heard(daemon)
+
+
+def test_its_user_may_not_send_notifications(rabbitmq: RabbitMQ, tmp_path: Path) -> None:
+    rabbitmq.permit(write=r"^taskdaemon\..*")
+    (refused,) = broker_problems(application(rabbitmq.url, tmp_path))
+    assert "refuses notifications from this user" in refused
+    assert "set_permissions" in refused
+    rabbitmq.permit()
+    assert broker_problems(application(rabbitmq.url, tmp_path)) == []

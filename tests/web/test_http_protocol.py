@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -282,3 +283,10 @@ def test_a_few_seconds_of_the_fuzzer_find_nothing(server: Daemon) -> None:
     outcome = fuzz("127.0.0.1", server.port, seconds=5, clients=6, seed=1)
     assert outcome.faults == []
     assert outcome.good > 0
+
+
+def test_behind_tls_probes_and_prometheus_need_no_header(tmp_path: Path) -> None:
+    with serving(tmp_path, DAEMON_TLS="true") as server:
+        for path in (b"/health", b"/health/", b"/health/ready", b"/health/ready/", b"/metrics", b"/metrics/"):
+            raw = server.exchange(b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+            assert only(raw)[0] != 301, path

@@ -155,5 +155,5 @@ def _login(env: conf.Environment, password: str | None) -> str:
 
 def address(env: conf.Environment) -> str:
     """The base URL for users on this machine."""
-    host = "localhost" if env.host in (*conf.LOOPBACK, "0.0.0.0") else env.host
-    return f"http://{host}:{env.port}"
+    host = "localhost" if env.host in (*conf.LOOPBACK, "0.0.0.0", "::") else env.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{env.port}"
