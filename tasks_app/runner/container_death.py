@@ -64,8 +64,8 @@ class Eviction(NamedTuple):
 
     @property
     def explained(self) -> bool:
-        """True if the result of a call tells why the container died."""
-        return self.result is not None and not isinstance(self.result.outcome, NotBegun)
+        """True if the result of a call tells why the container died; a reply does not."""
+        return self.result is not None and not self.replied and not isinstance(self.result.outcome, NotBegun)
 
 
 class Recycling:
@@ -92,6 +92,8 @@ def decide_idle(state: Served, closing: bool, recycling: Recycling) -> DeathReas
         return DeathReason.CLOSED
     if session.surplus or session.premature:
         return DeathReason.CHATTER
+    if session.deaf:
+        return DeathReason.EXIT
     return DeathReason.RECYCLED if isinstance(state, Ready) and recycling.due(session) else None
 
 

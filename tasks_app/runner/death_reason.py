@@ -7,7 +7,7 @@ class DeathReason(StrEnum):
     """Why a slot gave up its container. The values are labels of metrics."""
 
     EXIT = "exit"
-    """It ended by itself."""
+    """It ended by itself, or closed its stdin or stdout."""
     CHATTER = "chatter"
     """It wrote to stdout when no reply was due."""
     BAD_REPLY = "bad_reply"

@@ -21,10 +21,14 @@ Piece = tuple[int, bytes]
 
 @dataclass(frozen=True)
 class ContainerExit:
-    """How a container ended. `exit_code` is its own (128 + n after signal n), None if the engine had to kill it."""
+    """How a container ended. `exit_code` is its own (128 + n after signal n), None if the engine had to kill it.
+
+    `running`: it still ran, although its output may have ended.
+    """
 
     exit_code: int | None
     oom: bool = False
+    running: bool = False
 
 
 @dataclass(frozen=True)

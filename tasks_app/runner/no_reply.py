@@ -19,7 +19,7 @@ def no_reply(seconds: float, stdout: str | None) -> str:
     if written and not lines:
         return f"{start}: the handler's last progress was {_shown(written[-1])}"
     if not lines:
-        return f"{start} and nothing on stdout: is stdout flushed after each line?"
+        return f"{start} and nothing on stdout: is stdout flushed after each line, and stdin read line by line?"
     if not stdout.endswith("\n"):
         return f"{start}: stdout has no line end after {_shown(lines[-1])}"
     line = next((line for line in reversed(lines) if line.lstrip("\ufeff \t")[:1] in ("{", "[")), lines[-1])

@@ -7,7 +7,7 @@ from tasks_app.runner.death_reason import DeathReason
 from tasks_app.runner.engine import ContainerExit, Engine
 from tasks_app.runner.errors import Crashed, NotBegun, OutOfMemory
 from tasks_app.runner.slot_owner import SlotOwner
-from tasks_app.runner.starter import Starter, exit_code_text
+from tasks_app.runner.starter import Starter, how_it_ended
 from tasks_app.runner.wire import Success
 
 
@@ -40,13 +40,15 @@ class Reporter:
 def _with_exit(result: CallResult, reason: DeathReason, container_exit: ContainerExit) -> CallResult:
     """The result of a call without a reply, with what the end of its container has shown."""
     outcome = result.outcome
-    if reason is DeathReason.OOM:
+    if isinstance(outcome, NotBegun):
+        if reason is DeathReason.OOM:
+            outcome = NotBegun("the handler was killed for memory before it read its line", OutOfMemory)
+        elif reason is DeathReason.EXIT:
+            outcome = NotBegun(f"the handler {how_it_ended(container_exit)} before it read its line", outcome.otherwise)
+    elif reason is DeathReason.OOM:
         outcome = OutOfMemory("the handler, or a process that it started, was killed for memory")
     elif isinstance(outcome, Crashed) and reason is not DeathReason.FAULT:
-        outcome = Crashed(f"the handler ended{exit_code_text(container_exit)} before it replied")
-    elif isinstance(outcome, NotBegun) and reason is DeathReason.EXIT:
-        text = f"the handler ended{exit_code_text(container_exit)} before it read its line"
-        outcome = NotBegun(text, outcome.otherwise)
+        outcome = Crashed(f"the handler {how_it_ended(container_exit)} before it replied")
     # After SIGTERM it may have ended by itself, but that was not its decision.
     code = None if reason in (DeathReason.KILLED, DeathReason.TIMEOUT) else container_exit.exit_code
     return result._replace(outcome=outcome, exit_code=code, oom=container_exit.oom)

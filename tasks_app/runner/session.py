@@ -36,9 +36,11 @@ class Session:
         """Its last reply had a `task_id`."""
         self.started_at = time.monotonic()
         self.surplus = False
-        """It wrote more to stdout than one reply a call, or could not be sent a line."""
+        """It wrote more to stdout than one reply a call."""
         self.premature = False
-        """It replied before its first call, or wrote without end at its start."""
+        """It replied before its first call, or wrote without end at its start (`flooding`)."""
+        self.deaf = False
+        """It closed its stdin. It may still reply to its line, but gets no other."""
         self.ended = False
         """No more output comes: stdout was closed, or the container has exited."""
         self.exiting = False
@@ -49,7 +51,7 @@ class Session:
         """Sends the last line."""
         self._writer = container.writer()
         self._readers = list(container.readers())
-        self._watching_writer = self._stdin_closed = self._expects_task_id = False
+        self._watching_writer = self._expects_task_id = False
         self._starting = True
         self._startup_bytes = self._stdout_bytes = 0
         self._task = ""
@@ -87,9 +89,14 @@ class Session:
         return not (self.ended or self.surplus or self.premature or self.exiting)
 
     @property
+    def flooding(self) -> bool:
+        """True if it wrote more before its first call than any program has to say."""
+        return self._starting and self._startup_bytes + len(self._lines.rest) > MAX_STARTUP_OUTPUT_BYTES
+
+    @property
     def reusable(self) -> bool:
         """True if the container can be given another call after a reply."""
-        return not (self.surplus or self.ended or self.exiting or self._stdin_closed or self.delivery.pending)
+        return not (self.surplus or self.ended or self.exiting or self.deaf or self.delivery.pending)
 
     def send(self, line: bytes, task_id: str = "") -> bool:
         """Begin to send a line. False if the container wrote something or ended; nothing was sent then.
@@ -111,7 +118,7 @@ class Session:
         try:
             self.delivery.begin(line, hold_back)
         except OSError:
-            self.surplus = True
+            self.deaf = True
             return False
         if self.calls:
             self._out = self._err = self._live = None
@@ -239,7 +246,7 @@ class Session:
             return
         self._startup_bytes += len(line)
         try:
-            self.premature |= self._startup_bytes > MAX_STARTUP_OUTPUT_BYTES or parse_reply(line) is not None
+            self.premature |= self.flooding or parse_reply(line) is not None
         except BadReply:
             self.premature = True
 
@@ -273,8 +280,7 @@ class Session:
             else:
                 self.delivery.cancel()
         except OSError:
-            # It closed its stdin. It may still reply to this line, but gets no other.
-            self._stdin_closed = True
+            self.deaf = True
             self.delivery.cancel()
         if not self.delivery.pending:
             self._watch_writer(False)

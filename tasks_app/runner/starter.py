@@ -12,7 +12,7 @@ from tasks_app.runner.death_reason import DeathReason
 from tasks_app.runner.engine import ContainerExit, Engine
 from tasks_app.runner.errors import EngineUnreachable, NotYet, Unavailable
 from tasks_app.runner.problem import Problem
-from tasks_app.runner.session import Session
+from tasks_app.runner.session import MAX_STARTUP_OUTPUT_BYTES, Session
 
 MIN_PAUSE_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 30.0
@@ -125,29 +125,30 @@ class Starter:
             self.failed(INTERNAL_ERROR)
             return
         age = time.monotonic() - session.started_at
+        if session.calls and not session.replied and age < self._ready_after:
+            self._proven = False
+        if explained:
+            return
         if reason is DeathReason.LEFTOVER:
             self._warn(
                 f"handler '{self._handler.name}' leaves processes behind after its reply, so its container is "
                 "replaced; start helpers that may stay before the first line is read",
             )
-        if session.calls and not session.replied and age < self._ready_after:
-            self._proven = False
-        if explained:
             return
+        what = f"handler '{self._handler.name}' {_what(session, reason, container_exit, age)}"
         out, err = session.tails()
         output = last_line(out) if reason is DeathReason.CHATTER else last_line(err) or last_line(out)
-        if reason is DeathReason.CHATTER:
-            what = "wrote to stdout after its reply" if session.replied else "replied before its first task"
-        else:
-            what = "ended while idle" if session.calls or age >= STABLE_SECONDS else "ends at once"
-            what += exit_code_text(container_exit)
-        problem = f"handler '{self._handler.name}' {what}" + (f": {output}" if output else "")
-        self._warn(problem, f" (container {session.container.id})")
-        if not session.calls:
-            self._proven = False
-            if age >= STABLE_SECONDS:
-                self._backoff.succeeded()
-            self.failed(problem)
+        output = f": {output}" if output else ""
+        container = f" (container {session.container.id})"
+        if session.calls:
+            # Its output may differ from task to task.
+            self._warn(what, output + container)
+            return
+        self._warn(what + output, container)
+        self._proven = False
+        if age >= STABLE_SECONDS:
+            self._backoff.succeeded()
+        self.failed(what + output)
 
     def is_stable(self, session: Session) -> bool:
         """True if there were failures and the unused container has lived long enough to forget them."""
@@ -159,9 +160,28 @@ class Starter:
             log.warning("%s%s", problem, details, extra={"handler": self._handler.name})
 
 
-def exit_code_text(container_exit: ContainerExit) -> str:
-    """` with exit code 1`; "" if the code is unknown."""
-    return "" if container_exit.exit_code is None else f" with exit code {container_exit.exit_code}"
+def how_it_ended(container_exit: ContainerExit) -> str:
+    """`ended with exit code 1`; `ended` if the code is unknown."""
+    if container_exit.running:
+        return "closed its stdout"
+    return "ended" if container_exit.exit_code is None else f"ended with exit code {container_exit.exit_code}"
+
+
+def _what(session: Session, reason: DeathReason, container_exit: ContainerExit, age: float) -> str:
+    """What a container without a call did that ended it."""
+    when = "after its reply" if session.replied else "before its first task"
+    if reason is DeathReason.OOM:
+        return f"was killed for memory {when} (`memory_limit` allows more)"
+    if reason is DeathReason.CHATTER:
+        if session.flooding:
+            return f"wrote more than {MAX_STARTUP_OUTPUT_BYTES >> 20} MiB to stdout {when}; write logs to stderr"
+        return f"{'wrote to stdout' if session.replied else 'replied'} {when}"
+    if session.deaf and container_exit.running:
+        return f"closed its stdin {when}"
+    if container_exit.running:
+        return f"closed its stdout {when}"
+    code = "" if container_exit.exit_code is None else f" with exit code {container_exit.exit_code}"
+    return ("ended while idle" if session.calls or age >= STABLE_SECONDS else "ends at once") + code
 
 
 def last_line(text: str) -> str:

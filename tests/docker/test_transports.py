@@ -218,7 +218,7 @@ def test_a_handler_that_closes_its_stdout_has_ended_even_if_it_opens_it_again(ca
         "time.sleep(600)\n"
     )
     result = callers("fifo", user="image", command=("python3", "-S", "-E", "-c", again)).ask("anything", timeout=60.0)
-    assert str(result.outcome) == "the handler ended before it replied"
+    assert str(result.outcome) == "the handler closed its stdout before it replied"
 
 
 def readable(descriptor: int) -> bool:

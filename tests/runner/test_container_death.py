@@ -40,7 +40,7 @@ REPLY, ERROR, BAD = Success(1), Failure("no", False), BadReply("no JSON")
 
 def session(leftovers: DeathReason | Doubt | None = None, begun: bool = True, **fields: Any) -> Session:
     """A session with one call and nothing unusual, except for these fields."""
-    usual: dict[str, Any] = dict.fromkeys(("ended", "surplus", "premature", "replied"), False)
+    usual: dict[str, Any] = dict.fromkeys(("ended", "surplus", "premature", "replied", "deaf", "flooding"), False)
     usual |= {"calls": 1, "started_at": 0.0, "reusable": True, "awaiting_reply": True, "tails": lambda: ("", "")}
     usual |= {"delivery": SimpleNamespace(begun=begun)}
     usual |= {"container": SimpleNamespace(id="c", check_leftovers=lambda wait: leftovers)}
@@ -132,6 +132,7 @@ def test_leftovers_come_before_a_close_and_a_close_before_the_number_of_tasks(
 @pytest.mark.parametrize(("fields", "closing", "reason"), [
     ({}, False, None), ({"ended": True}, True, EXIT), ({"surplus": True}, False, CHATTER),
     ({"premature": True}, False, CHATTER), ({"surplus": True}, True, DeathReason.CLOSED),
+    ({"deaf": True}, False, EXIT), ({"deaf": True, "surplus": True}, False, CHATTER),
     ({}, True, DeathReason.CLOSED),
 ])  # fmt: skip
 def test_the_end_of_a_container_without_a_call(fields: Any, closing: bool, reason: DeathReason | None) -> None:
@@ -164,7 +165,7 @@ def result(outcome: Outcome) -> CallResult:
 
 
 @pytest.mark.parametrize(("outcome", "replied", "explained"), [
-    (REPLY, True, True), (ERROR, True, True), (Crashed("x"), False, True), (NotBegun("x", Crashed), False, False),
+    (REPLY, True, False), (ERROR, True, False), (Crashed("x"), False, True), (NotBegun("x", Crashed), False, False),
     (None, False, False),
 ])  # fmt: skip
 def test_an_eviction_says_whether_its_result_waits_and_whether_it_gives_the_reason(
@@ -214,6 +215,9 @@ def reported(eviction: Eviction, container_exit: ContainerExit) -> Pool:
     (Crashed("internal"), DeathReason.FAULT, ContainerExit(None), "internal"),
     (Crashed("?"), EXIT, ContainerExit(137, oom=True),
      "the handler, or a process that it started, was killed for memory"),
+    (Crashed("?"), EXIT, ContainerExit(None, running=True), "the handler closed its stdout before it replied"),
+    (NotBegun("?", BadReply), EXIT, ContainerExit(None, running=True),
+     "the handler closed its stdout before it read its line"),
 ])  # fmt: skip
 def test_a_call_without_a_reply_is_reported_with_what_the_end_of_its_container_has_shown(
     outcome: Any, reason: DeathReason, container_exit: ContainerExit, says: str
@@ -226,6 +230,13 @@ def test_a_call_without_a_reply_is_reported_with_what_the_end_of_its_container_h
     assert (told.exit_code, told.oom, told.stderr_tail) == (container_exit.exit_code, container_exit.oom, "explained")
     if isinstance(told.outcome, NotBegun):
         assert told.outcome.otherwise is BadReply
+
+
+def test_a_task_that_was_not_begun_spends_no_attempt_when_memory_ran_out_after_the_reply_before_it() -> None:
+    pool = reported(Eviction(session(), EXIT, result(NotBegun("?", Crashed))), ContainerExit(137, oom=True))
+    [told] = pool.results
+    assert isinstance(told.outcome, NotBegun) and told.outcome.otherwise is OutOfMemory
+    assert (str(told.outcome), told.oom) == ("the handler was killed for memory before it read its line", True)
 
 
 @pytest.mark.parametrize(("outcome", "reason"), [

@@ -159,7 +159,7 @@ def test_a_container_that_closed_its_stdin_is_replaced() -> None:
         caller.until(lambda: not stdin.is_symlink())
         assert isinstance(caller.ask("echo").outcome, Unavailable)
         assert caller.ask("echo").outcome == Success({"do": "echo"})
-        assert caller.pool.stats().deaths == {"chatter": 1}
+        assert caller.pool.stats().deaths == {"exit": 1}
 
 
 def test_a_taken_slot_whose_container_was_replaced_is_not_taken_twice(kit: Kit, caller: Caller) -> None:
@@ -229,6 +229,16 @@ def test_a_reply_before_the_first_call_costs_the_container(new_caller: NewCaller
     )
     assert caller.pool.free() == 0
     assert caller.pool.stats().deaths == {"chatter": 1}
+
+
+@pytest.mark.parametrize("flood", ["yes loading", "cat /dev/zero"])
+def test_a_flood_at_the_start_with_and_without_line_ends_costs_the_container_before_it_costs_memory(flood: str) -> None:
+    handler = KITS["process"].handler(command=("sh", "-c", flood))
+    with Caller(handler, ProcessEngine(), ready_after=60.0) as caller:
+        problem = caller.until(lambda: caller.pool.stats().problem)
+    assert problem.startswith(
+        "handler 'actor' wrote more than 1 MiB to stdout before its first task; write logs to stderr"
+    )
 
 
 def test_a_handler_that_dies_at_once_is_tried_again_with_growing_pauses(new_caller: NewCaller) -> None:

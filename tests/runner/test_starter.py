@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.logs.log_once import LogOnce
 from tasks_app.runner import starter as module
 from tasks_app.runner.death_reason import DeathReason
 from tasks_app.runner.engine import ContainerExit
@@ -57,6 +61,58 @@ def test_a_container_that_the_slot_itself_ended_is_no_failure(
 ) -> None:
     starter.ended(session, reason, ContainerExit(0), explained=False)
     assert (starter.pause, starter.problem) == (0.0, None)
+
+
+def played(**fields: Any) -> Session:
+    """A session without anything unusual, except for these fields."""
+    usual: dict[str, Any] = {"calls": 0, "started_at": time.monotonic(), "tails": lambda: ("", "")}
+    usual |= dict.fromkeys(("replied", "deaf", "flooding"), False) | {"container": SimpleNamespace(id="c")}
+    return cast(Session, SimpleNamespace(**usual | fields))
+
+
+EXIT, CHATTER, OOM = DeathReason.EXIT, DeathReason.CHATTER, DeathReason.OOM
+REPLIED = {"calls": 1, "replied": True}
+KILLED = ContainerExit(None, running=True)
+
+
+@pytest.mark.parametrize(("fields", "reason", "container_exit", "says"), [
+    ({}, EXIT, ContainerExit(0), "ends at once with exit code 0"),
+    ({}, EXIT, ContainerExit(None), "ends at once"),
+    ({}, EXIT, KILLED, "closed its stdout before its first task"),
+    ({"deaf": True}, EXIT, KILLED, "closed its stdin before its first task"),
+    ({"deaf": True}, EXIT, ContainerExit(2), "ends at once with exit code 2"),
+    ({}, OOM, ContainerExit(137, oom=True), "was killed for memory before its first task (`memory_limit` allows more)"),
+    ({}, CHATTER, KILLED, "replied before its first task"),
+    ({"flooding": True}, CHATTER, KILLED,
+     "wrote more than 1 MiB to stdout before its first task; write logs to stderr"),
+    (REPLIED, EXIT, ContainerExit(3), "ended while idle with exit code 3"),
+    (REPLIED, EXIT, KILLED, "closed its stdout after its reply"),
+    (REPLIED | {"deaf": True}, EXIT, KILLED, "closed its stdin after its reply"),
+    (REPLIED, CHATTER, KILLED, "wrote to stdout after its reply"),
+    (REPLIED, OOM, ContainerExit(137, oom=True), "was killed for memory after its reply (`memory_limit` allows more)"),
+])  # fmt: skip
+def test_the_log_says_what_a_container_did_that_ended_it(
+    starter: Starter,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    fields: Any,
+    reason: DeathReason,
+    container_exit: ContainerExit,
+    says: str,
+) -> None:
+    monkeypatch.setattr(module, "log_once", LogOnce())
+    starter.ended(played(**fields), reason, container_exit, explained=False)
+    assert caplog.messages == [f"handler 'cat' {says} (container c)"]
+    assert sentence(starter) == (None if fields.get("replied") else f"handler 'cat' {says}")
+
+
+def test_one_line_tells_of_all_containers_that_end_after_a_reply_whatever_they_wrote(
+    starter: Starter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "log_once", LogOnce())
+    for task in ("task 1", "task 2"):
+        starter.ended(played(**REPLIED, tails=lambda task=task: ("", task)), EXIT, ContainerExit(0), explained=False)
+    assert caplog.messages == ["handler 'cat' ended while idle with exit code 0: task 1 (container c)"]
 
 
 def test_a_container_is_watched_at_its_start_until_one_has_worked_and_again_after_one_that_ends_at_once(

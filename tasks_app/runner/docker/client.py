@@ -128,12 +128,12 @@ def end_container(client: docker.APIClient, container: str, wait: float) -> Cont
         # The output ends a moment before the container does; a kill in between would look like the cause of its end.
         with contextlib.suppress(OSError, DockerException):
             client.wait(container, timeout=wait)
-    own = False
+    own, running = False, True
     try:
         client.kill(container)
     except APIError as error:
         # 409: it does not run. It ended by itself only if it had been waited for; otherwise closing its stdin ended it.
-        own = wait > 0 and error.status_code == 409
+        own, running = wait > 0 and error.status_code == 409, False
     state = client.inspect_container(container)
     for pause in OOM_FLAG_WAITS_SECONDS:
         # The engine may learn of the OOM kill after the end that it caused.
@@ -143,7 +143,7 @@ def end_container(client: docker.APIClient, container: str, wait: float) -> Cont
             break
         time.sleep(pause)
         state = client.inspect_container(container)
-    return ContainerExit(state["State"]["ExitCode"] if own else None, bool(state["State"]["OOMKilled"]))
+    return ContainerExit(state["State"]["ExitCode"] if own else None, bool(state["State"]["OOMKilled"]), running)
 
 
 def mounts_of(client: docker.APIClient, container: str) -> list[tuple[str, str]]:

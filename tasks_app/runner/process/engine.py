@@ -150,7 +150,7 @@ class ProcessContainer(StdinPipe):
                 code = None  # Stuck in the kernel. It is killed, and `subprocess` reaps it at a later start.
             if code is not None and code < 0:
                 code = 128 - code
-            self._exit = ContainerExit(code if exited else None)
+            self._exit = ContainerExit(code if exited else None, running=not exited)
             self._reader.close()
             for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
                 self._close(pipe)
