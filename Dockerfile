@@ -17,7 +17,7 @@ RUN --mount=type=bind,from=wheels,target=/wheels \
     /opt/venv/bin/python -m pip install -q --no-compile --require-hashes --only-binary :all: "$@" \
         -r /tmp/requirements-image.lock; \
     /opt/venv/bin/python -m pip uninstall -q -y pip; \
-    find /opt/venv -name '*.po' -delete; \
+    find /opt/venv \( -name '*.po' -o -name '*.mo' \) -delete; \
     /opt/venv/bin/python -m compileall -q /opt/venv/lib
 COPY . .
 # Static files with their compressed copies; their sources are removed. `chmod`: a checkout under a umask of 077 must be

@@ -13,7 +13,7 @@ CALLERS = 2
 #: Tasks that a caller posts at once.
 BATCH = 15
 #: Seconds between two posts of one caller.
-PACE = 0.1
+PACE = 0.5
 
 
 class Load:

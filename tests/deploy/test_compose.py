@@ -101,7 +101,7 @@ def test_an_upgrade_under_load_loses_no_task_and_spends_no_retry(deployment: Dep
 
 def test_the_way_back_under_load_loses_nothing_either_and_the_newer_tables_stay(deployment: Deployment):
     deployment.use(f"{deployment.image}-first")
-    replaced_under_load(deployment, 300, lambda: str(docker.identity(f"{deployment.image}-first")))
+    replaced_under_load(deployment, TASKS, lambda: str(docker.identity(f"{deployment.image}-first")))
     assert deployment.psql("SELECT count(*) FROM taskdaemon_task WHERE later = 0") != [["0"]]
 
 
@@ -114,14 +114,15 @@ def replaced_under_load(deployment: Deployment, total: int, make: Callable[[], s
         f"http://127.0.0.1:{deployment.port}", deployment.key, total,
         lambda n: {"type": "nap", "data": {"seconds": 2 if n % 50 == 0 else 0.01, "kind": kind}},
     )  # fmt: skip
+    image = make()
     load.start()
     try:
-        image = make()
-        deployment.up("--scale", "worker=2")
+        deployment.upgrade(workers=2)
         load.wait(240)
     finally:
         load.stop()
     assert len(load.accepted) == total
+    assert load.refused, "the web server was not replaced while tasks were posted"
     for service in ("web", "worker"):
         after = set(deployment.containers(service))
         assert after and not before[service] & after

@@ -55,6 +55,14 @@ def test_a_worker_has_longer_to_stop_than_to_drain_and_signs_nothing(environment
     assert not {"DAEMON_SECRET_KEY", "DAEMON_ADMIN_PASSWORD", "DAEMON_API_KEY"} & set(worker["environment"])
 
 
+def test_no_part_gets_a_volume_without_a_name_which_down_would_leave(environment: dict[str, str]):
+    (declared,) = re.findall(r"^VOLUME (\S+)$", (TOP / "Dockerfile").read_text(), re.MULTILINE)
+    all_ = services(environment)
+    for name in ("migrate", "web", "worker"):
+        volumes = {volume["target"] for volume in all_[name]["volumes"]}
+        assert declared in volumes | {path.split(":")[0] for path in all_[name]["tmpfs"]}, name
+
+
 def test_parts_wait_for_what_they_need(environment: dict[str, str]):
     all_ = services(environment)
     assert all_["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"

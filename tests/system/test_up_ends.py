@@ -85,6 +85,15 @@ def test_a_drain_time_that_is_over_sends_running_tasks_back(daemon: Daemon) -> N
     assert [row["outcome"] for row in daemon.attempts(task)] == ["released"]
 
 
+def test_a_web_server_that_is_told_to_stop_while_it_loads_ends_at_once(daemon: Daemon) -> None:
+    web = daemon.manage("web")
+    web.until(lambda: children(web.pid), "the process that serves")
+    web.signal(signal.SIGTERM)
+    assert web.ends() in (0, 1)
+    assert "refused to gracefully stop" not in web.said()
+    assert of_home(daemon.home) == {}
+
+
 def test_killed_with_9_it_takes_everything_along(daemon: Daemon) -> None:
     up = daemon.up()
     task = daemon.post("act", {"do": "sleep", "seconds": 600})

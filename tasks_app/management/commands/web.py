@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -35,6 +36,12 @@ def numeric(host: str) -> str:
         {(family, address[0]) for family, *_, address in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     )
     return str(found[0][1])
+
+
+def end_at_signals() -> None:
+    """From now on SIGTERM and SIGINT end this process at once. Call it in the main thread."""
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, signal.SIG_DFL)
 
 
 class Command(PlatformCommand):
@@ -75,4 +82,7 @@ class Command(PlatformCommand):
             log_dictconfig=GRANIAN_LOGGING,
         )
         server.on_startup(ignore_hangup)  # after granian has installed its SIGHUP handler, which restarts its process
+        # The process that granian forks has its handlers of signals, which do nothing there, until it has loaded the
+        # application: a server that is stopped meanwhile would wait for it until it is killed.
+        os.register_at_fork(after_in_child=end_at_signals)
         server.serve()
