@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, Response, ViewportSize
 from testkit.browser import NARROW, WIDE, log_in, overflow, window
 from testkit.daemon import Daemon
 from testkit.stores import Store
-from tests.browser.conftest import Theme
+from tests.browser.conftest import SERIOUS, Theme
 from tests.browser.deployed import PASSWORD, deployed, task_of_each_kind
 from tests.browser.pages import FORMS, pages
 from tests.system.conftest import deployments
@@ -29,10 +29,6 @@ LOOKS: tuple[tuple[ViewportSize, Theme], ...] = (
     ({"width": NARROW[0], "height": NARROW[1]}, "light"),
     ({"width": WIDE[0], "height": WIDE[1]}, "dark"),
 )
-#: What axe-core finds to be serious or worse. The rest of what it tells is long.
-SERIOUS = """async ([not, options]) => (await axe.run({exclude: [not]}, options)).violations
-  .filter(one => ["serious", "critical"].includes(one.impact))
-  .map(one => ({id: one.id, html: one.nodes.map(node => node.html.slice(0, 200))}))"""
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +98,9 @@ def _faults(page: Page, name: str) -> Iterator[str]:
 def _serious(page: Page) -> Iterator[str]:
     """What axe-core finds to be serious or worse."""
     # Without a preload: that asks for stylesheets again and inserts them, which the policy refuses.
-    options = {"preload": False, "resultTypes": ["violations"]}
-    for one in page.evaluate(SERIOUS, [NOT_OURS, options]):
-        yield f"{one['id']}: {one['html'][:3]}"
+    options = {"preload": False}
+    for one in page.evaluate(SERIOUS, [{"exclude": [NOT_OURS]}, options])["serious"]:
+        yield f"{one['id']}: {one['html']}"
 
 
 def test_a_page_with_ten_megabytes_shows_their_beginning(
