@@ -60,13 +60,6 @@ def window(
     assert not complaints, complaints
 
 
-@contextmanager
-def browser_page(size: tuple[int, int] = WIDE, dark: bool = False) -> Iterator[Page]:
-    """A `window` of a Chromium of its own."""
-    with chromium() as browser, window(browser, size, dark) as page:
-        yield page
-
-
 def log_in(page: Page, base: str, name: str, password: str) -> None:
     """Log in to the admin at `base`, such as http://127.0.0.1:8080."""
     page.goto(f"{base}/admin/login/?next=/admin/")

@@ -31,6 +31,13 @@ HERE = Path(__file__).parent
 WIDTHS = (browser.NARROW[0], browser.WIDE[0])
 Theme = Literal["light", "dark"]
 THEMES: tuple[Theme, ...] = ("light", "dark")
+#: What axe-core finds to be serious or worse, and how many of its rules hold. All else that it finds is long.
+SERIOUS = """async ([where, options]) => {
+  const found = await axe.run(where, {resultTypes: ["violations"], ...options});
+  const serious = found.violations.filter(one => ["serious", "critical"].includes(one.impact));
+  const said = one => ({id: one.id, html: one.nodes.slice(0, 3).map(node => node.html.slice(0, 200))});
+  return {serious: serious.map(said), passes: found.passes.length};
+}"""
 
 
 @dataclass
@@ -105,7 +112,7 @@ Open = Callable[..., Opened]
 def opened(chromium: Browser, address: str, rows: dict[str, str]) -> Iterator[Open]:
     """Opens tabs with an administrator's session, in which nothing may be wrong until the test ends."""
     client = Client()
-    client.force_login(User.objects.create_superuser("ada", None, "a good password"))
+    client.force_login(User.objects.create_superuser("ada"))
     session = client.cookies["taskdaemon_session"].value
 
     with ExitStack() as stack:

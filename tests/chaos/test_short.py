@@ -24,7 +24,7 @@ ACTS = (
 #: How often each was brought about in the runs of this process.
 _brought: Counter[str] = Counter()
 
-SHORT = Options(seconds=25, nodes=2, webs=1, clients=4, followers=2, rate=25, apart=1.5, longest=5)
+SHORT = Options(seconds=25, nodes=2, webs=1, clients=4, followers=2, rate=15, apart=1.5, longest=5)
 
 
 def throw(said: list[str], **options: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,18 +15,37 @@ import testkit.handlers
 from testkit.daemon import Daemon
 from testkit.no_tls import NO_TLS
 from testkit.ports import free_port
-from testkit.process import until
+from testkit.process import Process, until
+from testkit.stores import Store
+from tests.system.conftest import deployments
 from tests.system.follower import Follower, Said, cuts, said_by
 
 SEED = 20261127
+Node = Callable[[], Process]
+
+
+@pytest.fixture(scope="module")
+def chatty(migrated: Store) -> Iterator[Daemon]:
+    """A deployment with a web server and the handler `chatter`, for the tests in turn; each has nodes of its own."""
+    with deployments(migrated) as make:
+        daemon = make()
+        add_chatter(daemon)
+        daemon.web()
+        yield daemon
 
 
 @pytest.fixture
-def chatty(daemon: Daemon) -> Daemon:
-    """A deployment with a web server and the handler `chatter`, without a node."""
-    add_chatter(daemon)
-    daemon.web()
-    return daemon
+def node(chatty: Daemon) -> Iterator[Node]:
+    """Starts nodes that end with the test."""
+    started: list[Process] = []
+
+    def one() -> Process:
+        started.append(chatty.worker())
+        return started[-1]
+
+    yield one
+    for process in started:
+        process.stop()
 
 
 def add_chatter(daemon: Daemon) -> None:
@@ -59,9 +79,9 @@ def checked(follower: Follower, said: list[Said]) -> list[str]:
     return follower.faults(said)
 
 
-def test_no_line_is_lost_and_none_comes_twice_over_five_cuts_at_two_web_servers(chatty: Daemon) -> None:
+def test_no_line_is_lost_and_none_comes_twice_over_five_cuts_at_two_web_servers(chatty: Daemon, node: Node) -> None:
     other = other_web(chatty)
-    chatty.worker()
+    node()
     chatty.until_warm()
     task = chatty.post("chatter", {"seconds": 5, "apart": 0.02})
     chance = random.Random(SEED)
@@ -78,8 +98,8 @@ def test_no_line_is_lost_and_none_comes_twice_over_five_cuts_at_two_web_servers(
     assert again.lines(1) == follower.lines(1)
 
 
-def test_lines_come_while_the_task_runs(chatty: Daemon) -> None:
-    chatty.worker()
+def test_lines_come_while_the_task_runs(chatty: Daemon, node: Node) -> None:
+    node()
     chatty.until_warm()
     task = chatty.post("chatter", {"seconds": 4, "apart": 0.02})
     follower = Follower([chatty.base], task)
@@ -88,8 +108,10 @@ def test_lines_come_while_the_task_runs(chatty: Daemon) -> None:
     assert len({event.data["at"] for event in logs}) >= 3
 
 
-def test_when_its_node_is_killed_the_stream_says_so_and_goes_on_with_the_next_attempt(chatty: Daemon) -> None:
-    first = chatty.worker()
+def test_when_its_node_is_killed_the_stream_says_so_and_goes_on_with_the_next_attempt(
+    chatty: Daemon, node: Node
+) -> None:
+    first = node()
     chatty.until_warm()
     task = chatty.post("chatter", {"seconds": 4, "apart": 0.02})
     follower = Follower([chatty.base], task)
@@ -97,7 +119,7 @@ def test_when_its_node_is_killed_the_stream_says_so_and_goes_on_with_the_next_at
         followed = pool.submit(follower.follow, lambda: None, time.monotonic() + 90)
         until(lambda: len(follower.lines(1)) > 50, what="lines")
         first.kill()
-        chatty.worker()
+        node()
         followed.result()
     assert checked(follower, said_by(record_of(chatty), task)) == []
     outcomes = [event.data.get("outcome") for event in follower.events if event.data.get("status") == "pending"]
@@ -109,7 +131,7 @@ def test_when_its_node_is_killed_the_stream_says_so_and_goes_on_with_the_next_at
     }  # fmt: skip
 
 
-def test_a_redriven_task_is_followed_on(chatty: Daemon) -> None:
+def test_a_redriven_task_is_followed_on(chatty: Daemon, node: Node) -> None:
     task = chatty.post("chatter", {"seconds": 1.5, "apart": 0.05})
     chatty.http.post(f"/api/tasks/{task}/cancel")
     follower = Follower([chatty.base], task)
@@ -117,7 +139,7 @@ def test_a_redriven_task_is_followed_on(chatty: Daemon) -> None:
     end = follower.events[-1].identity
     assert chatty.http.get(f"/api/tasks/{task}/events", headers={"Last-Event-ID": end}).status_code == 204
     chatty.http.post(f"/api/tasks/{task}/redrive")
-    chatty.worker()
+    node()
     chatty.until_final(task)
     lines = chatty.http.get(f"/api/tasks/{task}/events", headers={"Last-Event-ID": end}).text
     assert "event: end" in lines and '"status":"completed"' in lines

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from testkit.browser import NARROW, WIDE, browser_page, log_in, overflow
+from testkit.browser import NARROW, WIDE, chromium, log_in, overflow, window
 from testkit.daemon import ACTOR, Daemon
 from testkit.process import of_home, until
 from testkit.stores import Store
@@ -52,17 +52,32 @@ def with_handlers(make: Callable[..., Daemon]) -> Daemon:
     return daemon
 
 
-@contextmanager
-def operator(daemon: Daemon, size: tuple[int, int] = WIDE) -> Iterator[Callable[[str], Page]]:
-    """Somebody who is logged in to the admin, and opens the page of a task."""
-    with browser_page(size) as page:
-        log_in(page, daemon.base, "admin", PASSWORD)
+#: Opens the page of a task.
+Open = Callable[[str], Page]
+Operator = Callable[..., AbstractContextManager[Open]]
 
-        def opened(task: str) -> Page:
-            page.goto(f"{daemon.base}/admin/tasks_app/task/{task}/change/")
-            return page
 
-        yield opened
+@pytest.fixture(scope="module")
+def operator(speaking: Daemon) -> Iterator[Operator]:
+    """Somebody who has logged in to the admin once, and opens the page of a task: `with operator(NARROW) as opens`."""
+    with chromium() as browser:
+        with window(browser) as page:
+            log_in(page, speaking.base, "admin", PASSWORD)
+            cookies = page.context.cookies()
+
+        @contextmanager
+        def at(size: tuple[int, int] = WIDE) -> Iterator[Open]:
+            with window(browser, size) as page:
+                for one in cookies:
+                    page.context.add_cookies([{"name": one["name"], "value": one["value"], "url": speaking.base}])
+
+                def opened(task: str) -> Page:
+                    page.goto(f"{speaking.base}/admin/tasks_app/task/{task}/change/")
+                    return page
+
+                yield opened
+
+        yield at
 
 
 def events(daemon: Daemon, task: str, attempt: int = 1) -> list[tuple[str, dict[str, Any]]]:
@@ -188,8 +203,8 @@ def test_a_handler_that_prints_100_mb_costs_neither_the_nodes_memory_nor_the_tab
 
 
 @pytest.mark.parametrize("size", [NARROW, WIDE])
-def test_the_admins_page_follows_a_task_to_its_end(speaking: Daemon, size: tuple[int, int]) -> None:
-    with operator(speaking, size) as opens:
+def test_the_admins_page_follows_a_task_to_its_end(speaking: Daemon, operator: Operator, size: tuple[int, int]) -> None:
+    with operator(size) as opens:
         task = speaking.post("speak", {"lines": 80, "pause": 0.1})
         page = opens(task)
         log, title = page.locator(".td-live-log"), page.locator("h1[data-part=title]")
@@ -206,8 +221,8 @@ def test_the_admins_page_follows_a_task_to_its_end(speaking: Daemon, size: tuple
         assert overflow(page) <= 0
 
 
-def test_the_page_rests_while_it_is_hidden_and_goes_on_where_it_was(speaking: Daemon) -> None:
-    with operator(speaking) as opens:
+def test_the_page_rests_while_it_is_hidden_and_goes_on_where_it_was(speaking: Daemon, operator: Operator) -> None:
+    with operator() as opens:
         task = speaking.post("speak", {"lines": 80, "pause": 0.1})
         page = opens(task)
         expect(page.locator(".td-live-log")).to_contain_text("1: log 1", timeout=30_000)
@@ -225,8 +240,8 @@ def test_the_page_rests_while_it_is_hidden_and_goes_on_where_it_was(speaking: Da
         assert shown(page, "stderr") == lines(1, "log", 80)
 
 
-def test_the_page_says_that_its_task_was_deleted(speaking: Daemon) -> None:
-    with operator(speaking) as opens:
+def test_the_page_says_that_its_task_was_deleted(speaking: Daemon, operator: Operator) -> None:
+    with operator() as opens:
         task = speaking.post("speak", {"lines": 1, "waits": True})
         speaking.until_status(task, "processing")
         page = opens(task)
@@ -235,8 +250,8 @@ def test_the_page_says_that_its_task_was_deleted(speaking: Daemon) -> None:
         expect(page.locator(".td-live-state")).to_have_text("The task was deleted.")
 
 
-def test_markup_in_a_log_is_text(speaking: Daemon) -> None:
-    with operator(speaking) as opens:
+def test_markup_in_a_log_is_text(speaking: Daemon, operator: Operator) -> None:
+    with operator() as opens:
         task = speaking.post("markup")
         page = opens(task)
         expect(page.locator(".td-live-log")).to_contain_text(MARKUP, timeout=30_000)
@@ -244,8 +259,8 @@ def test_markup_in_a_log_is_text(speaking: Daemon) -> None:
     speaking.http.post(f"/api/tasks/{task}/cancel")
 
 
-def test_the_page_works_without_scripts(speaking: Daemon) -> None:
-    with operator(speaking) as opens:
+def test_the_page_works_without_scripts(speaking: Daemon, operator: Operator) -> None:
+    with operator() as opens:
         task = speaking.post("speak", {"lines": 2, "waits": True})
         speaking.until_status(task, "processing")
         opens(task).route("**/live.js", lambda route: route.abort())

@@ -3,20 +3,51 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 import testkit.handlers
 from testkit.daemon import Daemon
-from testkit.process import until
+from testkit.process import Process, until
+from testkit.stores import Store
+from tests.system.conftest import deployments
+
+
+@pytest.fixture(scope="module")
+def daemon(migrated: Store) -> Iterator[Daemon]:
+    """A deployment with the handlers `act`, `odd` and `chatter`, for the tests in turn."""
+    with deployments(migrated) as make:
+        daemon = make()
+        daemon.handler("act")
+        odd = daemon.home / "odd.py"
+        odd.write_text(
+            "import json, sys\nfor line in sys.stdin:\n"
+            "    print('\\x1b[2Jred\\x1b[31m\\x07\\u202e\\r\\tgone', file=sys.stderr, flush=True)\n"
+            "    print(json.dumps({'status': 'success', 'result': 1}), flush=True)\n"
+        )
+        chatter = Path(next(iter(testkit.handlers.__path__))) / "chatter.py"
+        with daemon.config.open("a") as file:
+            file.write(f'[handlers.odd]\ncommand = ["python", "{odd}"]\n')
+            file.write(f'[handlers.chatter]\ncommand = ["python", "{chatter}", "{daemon.home / "said"}"]\n')
+        yield daemon
+
+
+@pytest.fixture(scope="module", autouse=True)
+def web(daemon: Daemon) -> Process:
+    """Its web server. It has a node too."""
+    web = daemon.web()
+    daemon.worker()
+    return web
 
 
 def test_the_log_of_the_last_attempt_or_of_all(daemon: Daemon) -> None:
-    daemon.web()
-    task = daemon.post("act", {"do": "crash", "code": 3, "until": 2})
-    nothing = daemon.manage("logs", task)
+    waits = str(daemon.http.post("/queue", json={"type": "act", "delay": 3600}).json()["task_id"])
+    nothing = daemon.manage("logs", waits)
     assert (nothing.ends(), nothing.said()) == (0, "")
-    daemon.worker()
+    task = daemon.post("act", {"do": "crash", "code": 3, "until": 2})
     daemon.until_final(task)
     last, both = daemon.manage("logs", task), daemon.manage("logs", task, "--all")
     assert last.ends() == both.ends() == 0
@@ -28,10 +59,8 @@ def test_the_log_of_the_last_attempt_or_of_all(daemon: Daemon) -> None:
 
 
 def test_following_ends_with_the_task_and_its_exit_code_tells_how(daemon: Daemon) -> None:
-    daemon.web()
-    task = daemon.post("act", {"do": "error"})
+    task = str(daemon.http.post("/queue", json={"type": "act", "data": {"do": "error"}, "delay": 1}).json()["task_id"])
     logs = daemon.manage("logs", task, "--follow")
-    daemon.worker()
     assert logs.ends() == 1
     assert "the task is failed: it did not work" in logs.said() and "Traceback" not in logs.said()
     other = daemon.post("act", {"do": "echo"})
@@ -40,7 +69,6 @@ def test_following_ends_with_the_task_and_its_exit_code_tells_how(daemon: Daemon
 
 
 def test_what_goes_wrong_is_said(daemon: Daemon) -> None:
-    daemon.web()
     for words, code, says in (
         ((str(uuid4()), "-f"), 1, "404"),
         ((str(uuid4()),), 1, "404"),
@@ -53,16 +81,6 @@ def test_what_goes_wrong_is_said(daemon: Daemon) -> None:
 
 
 def test_lines_that_would_rule_a_terminal_are_shown_as_text(daemon: Daemon) -> None:
-    script = daemon.home / "odd.py"
-    script.write_text(
-        "import json, sys\nfor line in sys.stdin:\n"
-        "    print('\\x1b[2Jred\\x1b[31m\\x07\\u202e\\r\\tgone', file=sys.stderr, flush=True)\n"
-        "    print(json.dumps({'status': 'success', 'result': 1}), flush=True)\n"
-    )
-    with daemon.config.open("a") as file:
-        file.write(f'[handlers.odd]\ncommand = ["python", "{script}"]\n')
-    daemon.web()
-    daemon.worker()
     task = daemon.post("odd")
     daemon.until_final(task)
     for options in ((), ("-f",)):
@@ -72,12 +90,7 @@ def test_lines_that_would_rule_a_terminal_are_shown_as_text(daemon: Daemon) -> N
         assert "\x1b[2J" not in logs.said()
 
 
-def test_following_goes_on_where_its_connection_was_lost(daemon: Daemon) -> None:
-    script = Path(next(iter(testkit.handlers.__path__))) / "chatter.py"
-    with daemon.config.open("a") as file:
-        file.write(f'[handlers.chatter]\ncommand = ["python", "{script}", "{daemon.home / "said"}"]\n')
-    web = daemon.web()
-    daemon.worker()
+def test_following_goes_on_where_its_connection_was_lost(daemon: Daemon, web: Process) -> None:
     daemon.until_warm()
     task = daemon.post("chatter", {"seconds": 5, "apart": 0.05})
     logs = daemon.manage("logs", "-f", task)

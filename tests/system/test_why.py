@@ -6,12 +6,50 @@ What is only stored, and the words: tests/api/test_why.py, tests/why. Images: te
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
+import pytest
+
 from testkit.daemon import Daemon, open_gate
-from testkit.process import until
+from testkit.process import Process, until
+from testkit.stores import Store
+from tests.system.conftest import deployments
+
+#: Starts a node that serves so many types, with variables of its own.
+Node = Callable[..., Process]
+
+
+@pytest.fixture(scope="module")
+def daemon(migrated: Store) -> Iterator[Daemon]:
+    """A web server for the tests in turn. Each has types and nodes of its own."""
+    with deployments(migrated) as make:
+        daemon = make(DAEMON_DRAIN_TIMEOUT="0")
+        for name in ("act", "lonely", "doomed", "posted"):
+            daemon.handler(name)
+        for name in ("single", "one", "other"):
+            daemon.handler(name, instances=1)
+        with daemon.config.open("a") as file:
+            file.write('[handlers.broken]\ncommand = ["python", "-c", "raise SystemExit(\'no module named thing\')"]\n')
+            file.write('[handlers.boxed]\nimage = "busybox"\ncommand = ["cat"]\n')
+        daemon.web()
+        yield daemon
+
+
+@pytest.fixture
+def node(daemon: Daemon) -> Iterator[Node]:
+    """Its nodes end with the test."""
+    started: list[Process] = []
+
+    def one(*types: str, **environment: str) -> Process:
+        options = [word for name in types for word in ("--handler", name)]
+        started.append(daemon.worker(*options, **environment))
+        return started[-1]
+
+    yield one
+    for process in started:
+        process.stop()
 
 
 def reasons(daemon: Daemon, task: str) -> list[dict[str, Any]]:
@@ -33,49 +71,38 @@ def until_said(daemon: Daemon, task: str, *sentences: str) -> list[dict[str, Any
     return found
 
 
-def test_no_worker_serves_the_type(daemon: Daemon) -> None:
-    daemon.handler("lonely")
-    daemon.web()
+def test_no_worker_serves_the_type(daemon: Daemon, node: Node) -> None:
     task = daemon.post("lonely")
     [reason] = reasons(daemon, task)
     assert (reason["reason"], reason["sentence"]) == ("no_node", "no worker lives")
-    daemon.worker("--handler", "act")
+    node("act")
     until_said(daemon, task, "the only worker does not serve its type")
-    daemon.worker("--handler", "lonely")
+    node("lonely")
     assert daemon.until_final(task)["status"] == "completed"
     [reason] = reasons(daemon, task)
     assert reason["reason"] == "final" and reason["sentence"].startswith("it completed with attempt 1, which took ")
 
 
-def test_a_handler_dies_at_its_start(daemon: Daemon) -> None:
-    with daemon.config.open("a") as file:
-        file.write('[handlers.broken]\ncommand = ["python", "-c", "raise SystemExit(\'no module named thing\')"]\n')
-    daemon.web()
-    daemon.worker()
+def test_a_handler_dies_at_its_start(daemon: Daemon, node: Node) -> None:
+    node("broken")
     task = daemon.post("broken")
     problem = "handler 'broken' ends at once with exit code 1: no module named thing"
     [reason] = until_said(daemon, task, f"its containers cannot start: {problem}")
     assert (reason["reason"], reason["problems"], reason["warm"]) == ("cannot_start", [problem], 0)
 
 
-def test_the_engine_is_away(deployment: Callable[..., Daemon]) -> None:
-    daemon = deployment(DOCKER_HOST="unix:///nowhere.sock")
-    daemon.config.write_text('[handlers.boxed]\nimage = "busybox"\ncommand = ["cat"]\n')
-    daemon.web()
-    daemon.worker()
+def test_the_engine_is_away(daemon: Daemon, node: Node) -> None:
+    node("boxed", DOCKER_HOST="unix:///nowhere.sock")
     task = daemon.post("boxed")
     [reason] = until_said(daemon, task, "its containers cannot start: ")
     assert reason["reason"] == "cannot_start" and "/nowhere.sock" in reason["sentence"], reason
 
 
-def test_all_slots_are_busy_and_its_place_falls_until_it_runs(deployment: Callable[..., Daemon]) -> None:
-    daemon = deployment()
-    daemon.handler("act", instances=1)
-    daemon.web()
-    daemon.worker()
+def test_all_slots_are_busy_and_its_place_falls_until_it_runs(daemon: Daemon, node: Node) -> None:
+    node("single")
     daemon.until_warm()
     gates = [daemon.gate() for _ in range(4)]
-    first, second, third, last = (daemon.post("act", {"do": "wait", "gate": str(gate)}) for gate in gates)
+    first, second, third, last = (daemon.post("single", {"do": "wait", "gate": str(gate)}) for gate in gates)
     daemon.until_starts(first)
     [reason] = until_said(daemon, last, "the only slot of its type is busy, and 2 tasks are before it")
     assert (reason["place"], reason["slots"], reason["busy"], reason["estimate_seconds"]) == (3, 1, 1, None)
@@ -88,23 +115,19 @@ def test_all_slots_are_busy_and_its_place_falls_until_it_runs(deployment: Callab
     until_said(daemon, last, "the only slot of its type is busy, and it is the next")
     open_gate(gates[2])
     daemon.until_starts(last)
-    (node,) = daemon.rows("SELECT name FROM taskdaemon_node")
-    [reason] = until_said(daemon, last, f"of at most 30 s on worker {node['name']}")
+    (row,) = daemon.rows("SELECT name FROM taskdaemon_node WHERE stopped_at IS NULL")
+    [reason] = until_said(daemon, last, f"of at most 30 s on worker {row['name']}")
     assert (reason["reason"], reason["attempt"], reason["timeout"]) == ("running", 1, 30.0)
     open_gate(gates[3])
     daemon.until_final(last)
 
 
-def test_a_worker_runs_as_many_tasks_as_daemon_workers_allows(deployment: Callable[..., Daemon]) -> None:
-    daemon = deployment(DAEMON_WORKERS="1")
-    daemon.handler("act", instances=1)
-    daemon.handler("other", instances=1)
-    daemon.web()
-    daemon.worker()
+def test_a_worker_runs_as_many_tasks_as_daemon_workers_allows(daemon: Daemon, node: Node) -> None:
+    node("one", "other", DAEMON_WORKERS="1")
     daemon.until_warm()
     gate = daemon.gate()
     daemon.until_starts(daemon.post("other", {"do": "wait", "gate": str(gate)}))
-    task = daemon.post("act")
+    task = daemon.post("one")
     cap, behind = until_said(
         daemon,
         task,
@@ -116,11 +139,8 @@ def test_a_worker_runs_as_many_tasks_as_daemon_workers_allows(deployment: Callab
     assert daemon.until_final(task)["status"] == "completed"
 
 
-def test_it_waits_for_its_time_or_for_its_retry(deployment: Callable[..., Daemon]) -> None:
-    daemon = deployment(DAEMON_RETRY_BACKOFF="60")
-    daemon.handler("act")
-    daemon.web()
-    daemon.worker()
+def test_it_waits_for_its_time_or_for_its_retry(daemon: Daemon, node: Node) -> None:
+    node("act", DAEMON_RETRY_BACKOFF="60")
     answer = daemon.http.post("/queue", json={"type": "act", "delay": 3600})
     [reason] = reasons(daemon, str(answer.json()["task_id"]))
     assert (reason["reason"], reason["sentence"]) == ("scheduled", "it is scheduled to start in 60 min")
@@ -130,10 +150,9 @@ def test_it_waits_for_its_time_or_for_its_retry(deployment: Callable[..., Daemon
     assert datetime.fromisoformat(reason["due_at"]) == datetime.fromisoformat(daemon.task(task)["due_at"])
 
 
-def test_its_worker_is_killed(daemon: Daemon) -> None:
-    daemon.web()
-    worker = daemon.worker()
-    task = daemon.post("act", {"do": "wait", "gate": str(daemon.gate())})
+def test_its_worker_is_killed(daemon: Daemon, node: Node) -> None:
+    worker = node("doomed")
+    task = daemon.post("doomed", {"do": "wait", "gate": str(daemon.gate())})
     daemon.until_starts(task)
     worker.kill()
     lost, running = until_said(
@@ -142,9 +161,8 @@ def test_its_worker_is_killed(daemon: Daemon) -> None:
     assert (lost["reason"], running["reason"], lost["silent_seconds"]) == ("lost", "running", None)
 
 
-def test_it_failed(daemon: Daemon) -> None:
-    daemon.web()
-    daemon.worker()
+def test_it_failed(daemon: Daemon, node: Node) -> None:
+    node("act")
     task = daemon.post("act", {"do": "error"})
     daemon.until_final(task)
     [reason] = reasons(daemon, task)
@@ -152,13 +170,13 @@ def test_it_failed(daemon: Daemon) -> None:
     assert (reason["sentence"], reason["failure_reason"]) == (said, "handler_error")
 
 
-def test_post_says_it_when_its_wait_is_over(daemon: Daemon) -> None:
-    daemon.web()
-    post = daemon.manage("post", "act", "--wait", "0.2")
+def test_post_says_it_when_its_wait_is_over(daemon: Daemon, node: Node) -> None:
+    post = daemon.manage("post", "posted", "--wait", "0.2")
     assert post.ends() == 1
     assert "the task is pending: no worker lives" in post.said()
-    daemon.worker()
-    until(daemon.all_final, what="the end of the task")
-    post = daemon.manage("post", "act", json.dumps({"do": "wait", "gate": str(daemon.gate())}), "--wait", "1")
+    node("posted")
+    ended = "SELECT 1 FROM taskdaemon_task WHERE task_type = 'posted' AND status = 'completed'"
+    until(lambda: daemon.rows(ended), what="the end of the task")
+    post = daemon.manage("post", "posted", json.dumps({"do": "wait", "gate": str(daemon.gate())}), "--wait", "1")
     assert post.ends() == 1
     assert "the task is processing: attempt 1 has been running for " in post.said()
