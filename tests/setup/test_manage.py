@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from testkit.daemon import shipped
+from testkit.daemon import serving, shipped
 from testkit.process import PROJECT
 
 AWAY = {"DATABASE_URL": "postgres://u@127.0.0.1:1/x", "DAEMON_SECRET_KEY": secrets.token_urlsafe(48)}
@@ -64,15 +64,12 @@ def test_a_home_that_cannot_be_written_to_is_a_sentence_with_its_variable(tmp_pa
 
 def test_a_web_server_imports_nothing_that_it_does_not_use(tmp_path: Path) -> None:
     """Each of these takes from a hundredth to a tenth of its start."""
-    daemon = shipped(tmp_path, PYTHONPROFILEIMPORTTIME="1")
-    assert daemon.manage("migrate", "-v0").ends() == 0
-    web = daemon.web()
-    imported = set(re.findall(r"^import time:.*\| +(\S+)$", web.err.read_text(), re.MULTILINE))
+    with serving(tmp_path, PYTHONPROFILEIMPORTTIME="1"):
+        (log,) = tmp_path.glob("said.*.err")
+    imported = set(re.findall(r"^import time:.*\| +(\S+)$", log.read_text(), re.MULTILINE))
     assert "rest_framework.views" in imported
-    assert imported.isdisjoint(
-        {"rich.console", "pygments.lexers", "psycopg", "jinja2.environment", "urllib3", "docker"}
-    )
-    web.stop()
+    unused = {"rich.console", "pygments.lexers", "psycopg", "jinja2.environment", "urllib3", "docker"}
+    assert imported.isdisjoint(unused)
 
 
 def test_only_what_needs_the_admins_pages_imports_them() -> None:
