@@ -163,9 +163,9 @@ def main(arguments: list[str]) -> int:
     embedded = " and ".join(f"not {name}" for name in missing)
     legs = [Leg("embedded: SQLite + local transport", embedded, {}, AT_A_TIME + 4)]
     not_run = [f"tests marked {name}: {fault}" for name, fault in missing.items()]
-    for broker, url, chosen in (
-        ("redis", REDIS, "database or system"),
-        ("rabbitmq", RABBITMQ, "system and not one_broker"),
+    for broker, url, chosen, processes in (
+        ("redis", REDIS, "database or system", AT_A_TIME),
+        ("rabbitmq", RABBITMQ, "system and not one_broker", 1),
     ):
         name = f"servers: PostgreSQL + {'Redis' if broker == 'redis' else 'RabbitMQ'}"
         if short and broker == "rabbitmq":
@@ -173,7 +173,7 @@ def main(arguments: list[str]) -> int:
         elif fault := postgres or missing.get(broker):
             not_run.append(f"leg {name}: {fault}")
         else:
-            legs.append(Leg(name, chosen, ON_POSTGRES | {"TEST_BROKER_URL": url}, 3 if broker == "redis" else 1))
+            legs.append(Leg(name, chosen, ON_POSTGRES | {"TEST_BROKER_URL": url}, processes))
 
     if short:
         # Deployments wait for time-outs more than all else does; on servers they wait in the long run.
