@@ -97,6 +97,7 @@ LONG = {
     "system/test_why.py": "starts of workers",
     "admin/test_activity.py::test_runs_are_read_along_the_key_however_many_there_are": "many rows",
     "api/test_list_filters.py::test_each_filter_and_each_pair_shows_what_a_scan_of_all_tasks_finds": "many rows",
+    "api/test_list_filters.py::test_any_filters_together_show_what_a_scan_of_all_tasks_finds": "many rows",
     "system/test_up_ends.py": "starts of workers",
     "system/test_lost_node.py": "kills",
     "system/test_waiting.py": "servers of its own",
