@@ -59,7 +59,7 @@ Operator = Callable[..., AbstractContextManager[Open]]
 
 @pytest.fixture(scope="module")
 def operator(speaking: Daemon) -> Iterator[Operator]:
-    """Somebody who has logged in to the admin once, and opens the page of a task: `with operator(NARROW) as opens`."""
+    """An operator who has logged in to the admin, and opens the page of a task: `with operator(NARROW) as opens`."""
     with chromium() as browser:
         with window(browser) as page:
             log_in(page, speaking.base, "admin", PASSWORD)

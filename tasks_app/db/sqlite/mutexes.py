@@ -1,4 +1,4 @@
-"""SQLite without the mutexes that nobody here needs: they took 8 % of a drain."""
+"""SQLite without the mutexes that are not needed here: they took 8 % of a drain."""
 
 from __future__ import annotations
 
