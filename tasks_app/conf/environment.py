@@ -126,7 +126,7 @@ class Environment(BaseModel):
         # The client libraries take settings from there: with ssl_cert_reqs=none they would check no certificate.
         if parts.query or parts.fragment:
             raise ValueError(f"must end with its path, without ? and #; {encoded}")
-        if scheme.startswith("redis") and not re.fullmatch(r"/{0,2}[0-9]*\s*", parts.path):
+        if scheme.startswith("redis") and not re.fullmatch(r"/{0,2}[0-9]*", parts.path):
             raise ValueError("its path must be the number of a database, such as redis://host:6379/0")
         return value
 

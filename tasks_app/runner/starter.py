@@ -161,10 +161,13 @@ class Starter:
 
 
 def how_it_ended(container_exit: ContainerExit) -> str:
-    """`ended with exit code 1`; `ended` if the code is unknown."""
-    if container_exit.running:
-        return "closed its stdout"
-    return "ended" if container_exit.exit_code is None else f"ended with exit code {container_exit.exit_code}"
+    """`ended with exit code 1`; `ended` if the code is unknown; `closed its stdout` if it still ran."""
+    return "closed its stdout" if container_exit.running else f"ended{_exit_code_text(container_exit)}"
+
+
+def _exit_code_text(container_exit: ContainerExit) -> str:
+    """` with exit code 1`; "" if the code is unknown."""
+    return "" if container_exit.exit_code is None else f" with exit code {container_exit.exit_code}"
 
 
 def _what(session: Session, reason: DeathReason, container_exit: ContainerExit, age: float) -> str:
@@ -176,12 +179,10 @@ def _what(session: Session, reason: DeathReason, container_exit: ContainerExit, 
         if session.flooding:
             return f"wrote more than {MAX_STARTUP_OUTPUT_BYTES >> 20} MiB to stdout {when}; write logs to stderr"
         return f"{'wrote to stdout' if session.replied else 'replied'} {when}"
-    if session.deaf and container_exit.running:
-        return f"closed its stdin {when}"
     if container_exit.running:
-        return f"closed its stdout {when}"
-    code = "" if container_exit.exit_code is None else f" with exit code {container_exit.exit_code}"
-    return ("ended while idle" if session.calls or age >= STABLE_SECONDS else "ends at once") + code
+        return f"closed its {'stdin' if session.deaf else 'stdout'} {when}"
+    ended = "ended while idle" if session.calls or age >= STABLE_SECONDS else "ends at once"
+    return ended + _exit_code_text(container_exit)
 
 
 def last_line(text: str) -> str:

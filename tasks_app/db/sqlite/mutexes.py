@@ -13,7 +13,7 @@ SQLITE_CONFIG_MEMSTATUS = 9
 
 
 def without_mutexes() -> bool:
-    """Configure this process's SQLite. True if it is; False if SQLite is at work already, or its library is not found.
+    """Configure this process's SQLite. False if SQLite is at work already, or its library is not found.
 
     Call before `sqlite3` is imported.
     """

@@ -53,7 +53,7 @@ class Command(PlatformCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Serve until SIGTERM."""
         name_process("tasks-web")
-        # Django REST Framework imports it if it is installed, and only Docker's SDK uses it, in nodes.
+        # Django REST Framework imports it where it is installed. Only Docker's SDK uses it, and that only in nodes.
         sys.modules.setdefault("requests", None)  # type: ignore[arg-type]
         env = conf.environment()
         Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)

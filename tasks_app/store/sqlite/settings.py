@@ -24,7 +24,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def sqlite(where: str | Path) -> dict[str, Any]:
-    """The entry of DATABASES. `where`: a URL as text, or a file."""
+    """The entry of DATABASES, after it has configured the library. `where`: a URL as text, or a file."""
     without_mutexes()
     found: dict[str, Any] = (
         {"ENGINE": "django.db.backends.sqlite3", "NAME": str(where)}
