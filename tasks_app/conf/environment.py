@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
@@ -108,6 +109,20 @@ class Environment(BaseModel):
             if MountRules().never(normal(word)):
                 raise ValueError(f"{word} is never given to a handler, nor is anything in it")
         return value
+
+    @field_validator("host")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        """Takes an IPv6 address in brackets too, as a URL has it."""
+        bare = value[1:-1] if re.fullmatch(_IPV6, value, re.IGNORECASE) else value
+        if not re.fullmatch(r"[\w.-]+", bare):
+            try:
+                ip_address(bare)
+            except ValueError:
+                raise ValueError(
+                    f"{value!r} is not an address or a host name such as 0.0.0.0, ::1 or localhost, without a port"
+                ) from None
+        return bare
 
     @field_validator("broker_url")
     @classmethod

@@ -41,10 +41,27 @@ class Key:
     needs_image: bool = False
 
 
+#: A registry, a name, a tag, a digest, as the engine reads them.
+_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+IMAGE = re.compile(
+    rf"(?:(?:[A-Za-z0-9.-]+|\[[A-Fa-f0-9:]+\])(?::[0-9]+)?/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?"
+    r"(?:@[A-Za-z0-9+.-]+:[0-9A-Fa-f]{32,})?",
+    re.ASCII,
+)
+#: What other tools call a key.
+OTHER_NAMES = {
+    "entrypoint": "command", "environment": "env", "secrets": "env_from", "concurrency": "instances",
+    "replicas": "instances", "max_age": "max_container_age", "max_tasks": "max_tasks_per_container",
+    "memory": "memory_limit", "mem_limit": "memory_limit", "cpu": "cpus", "cpu_limit": "cpus", "volumes": "mounts",
+    "retries": "max_retries", "max_attempts": "max_retries", "network_mode": "network",
+}  # fmt: skip
+
+
 def hint(word: str, known: Iterable[str]) -> str:
     """`did you mean "x"?`, or a list of the known words."""
     known = list(known)
-    close = nearest(word, known)
+    other = OTHER_NAMES.get(word.lower().replace("-", "_"))
+    close = other if other in known else nearest(word, known)
     return f'did you mean "{close}"?' if close else f"known are {', '.join(known)}"
 
 
@@ -59,6 +76,12 @@ def _text(value: Any) -> str:
     if not value.strip() or "\0" in value:
         raise ValueError("an empty string is not allowed; leave the key out" if "\0" not in value else "has a NUL")
     return value
+
+
+def _image(value: Any) -> str:
+    if not IMAGE.fullmatch(_text(value)):
+        raise ValueError(f"{shown(value)} is no image; write a name in lower case such as registry.example/resize:1.2")
+    return str(value)
 
 
 def _description(value: Any) -> str:
@@ -262,7 +285,7 @@ def unusable_capabilities(values: Mapping[str, Any]) -> str | None:
 
 KEYS: Mapping[str, Key] = {
     "description": Key(_description),
-    "image": Key(_text),
+    "image": Key(_image),
     "command": Key(_command),
     "instances": Key(_integer(1, 1000)),
     "timeout": Key(_seconds(0, above=True)),

@@ -96,7 +96,7 @@ class Application:
             await request.answered
         except Refused as error:
             # The rest of the body is not read, so the connection cannot be used again: `refuse` closes it.
-            refuse(proto, error)
+            refuse(scope, proto, error)
         finally:
             self._active.discard(scope)
             if request is not None:
@@ -115,7 +115,8 @@ class Application:
 
     def _sweep(self) -> None:
         for request in self._queue.overdue():
-            refuse(request.proto, Refused(503, "the server is too busy; try again", ("Retry-After", RETRY_AFTER)))
+            busy = Refused(503, "the server is too busy; try again", ("Retry-After", RETRY_AFTER))
+            refuse(request.scope, request.proto, busy)
             self._answered.append(request.answered)
         while self._answered:
             answered = self._answered.popleft()
@@ -136,10 +137,10 @@ class Application:
             try:
                 waits = self._answer(request)
             except Refused as error:
-                refuse(request.proto, error)
+                refuse(request.scope, request.proto, error)
             except Exception as error:
                 log.error("the application failed, or the client closed the connection", exc_info=error)
-                refuse(request.proto, Refused(500, "internal error"))
+                refuse(request.scope, request.proto, Refused(500, "internal error"))
             finally:
                 self._queue.finish(request)
                 if not waits:

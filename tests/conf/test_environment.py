@@ -58,6 +58,9 @@ BAD = [
     ("DAEMON_DEFAULT_MEMORY", "512 megs", "'512 megs' is not a size; write a string like \"512m\""),
     ("DAEMON_DEFAULT_MEMORY", "512", "is not a size"),
     ("DAEMON_DEFAULT_MEMORY", "1m", 'out of range; write "16m" or more'),
+    ("DAEMON_HOST", "0.0.0.0:8080", "is not an address or a host name"),
+    ("DAEMON_HOST", "http://a.example", "is not an address or a host name"),
+    ("DAEMON_HOST", "[fd00::1]:80", "is not an address or a host name"),
     ("DAEMON_MOUNT_ROOTS", "srv", "is not an absolute path"),
     ("DAEMON_MOUNT_ROOTS", "/srv,/srv/../etc", "is not an absolute path without .."),
     ("DAEMON_MOUNT_ROOTS", "/srv, /etc/ssl", "/etc/ssl is never given to a handler"),
@@ -337,6 +340,11 @@ def test_a_request_may_name_the_address_that_the_server_listens_on(monkeypatch: 
     monkeypatch.setenv("DAEMON_HOST", host)
     domain, _ = split_domain_port(f"[{host}]:8080" if ":" in host else f"{host}:8080")
     assert validate_host(domain, conf.read().hosts)
+
+
+def test_an_address_to_listen_on_may_have_the_brackets_of_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAEMON_HOST", "[fd00::1]")
+    assert conf.read().host == "fd00::1"
 
 
 def test_names_and_origins_of_every_form_that_a_browser_sends_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,17 @@ def faults(file: Path, text: str) -> list[str]:
     return list(caught.value.faults)
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        "resize", "resize:1.2", "org/resize", "localhost/resize", "Registry.example:5000/o/re_size__x-y:A.b-1",
+        "[::1]:5000/a", "resize@sha256:" + "a1" * 32, "a.b/c:d@sha256:" + "0" * 64, "f" * 64, "sha256:" + "e" * 64,
+    ],
+)  # fmt: skip
+def test_every_form_of_an_images_name_is_taken(file: Path, image: str) -> None:
+    assert read(file, f'[handlers.x]\nimage = "{image}"\n')["x"].image == image
+
+
 def test_a_handler_gets_the_defaults(file: Path) -> None:
     handlers = read(file, '[handlers.echo]\ncommand = ["python", "echo.py"]\n', Defaults(5.0, 1, 0.0, "open", 1 << 30))
     assert dict(handlers) == {
@@ -231,6 +242,8 @@ handlers.toml:18: [handlers.resize] text: is unknown; known are """.rstrip(" ").
 @pytest.mark.parametrize(("key", "says"), [
     ("stop_grace = -1", "-1 is out of range; it is in seconds, at least 0 and at most 604800"),
     ('stop_grace = "2s"', "'2s' is not a number; write it without quotes and units"),
+    ('environment = { A = "1" }', 'is unknown; did you mean "env"?'),
+    ("max-age = 60", 'is unknown; did you mean "max_container_age"?'),
     ("stop_grce = 2", 'is unknown; did you mean "stop_grace"?'),
     ("cpus = 0", "0 is out of range; it is the number of processors, at least 0.01"),
     ('memory_limit = "12m"', """'12m' is out of range; write "16m" or more"""),
@@ -296,6 +309,7 @@ tmpfs = { tmp = "1m", "/b" = "1" }
     ("[handlers.x]\nimage = ''", "handlers.toml:2: [handlers.x] image: an empty string is not allowed; leave the key out"),  # noqa: E501
     ("[handlers.x]\nimage = 'y'\ntimeout = inf", "handlers.toml:3: [handlers.x] timeout: inf is not a number; write it without quotes and units"),  # noqa: E501
     ("[handlers.x]\nimage = 'y'\ntimeout = 0", "handlers.toml:3: [handlers.x] timeout: 0 is out of range; it is in seconds, more than 0 and at most 604800"),  # noqa: E501
+    ("[handlers.x]\nimage = 'My Image'", "handlers.toml:2: [handlers.x] image: 'My Image' is no image; write a name in lower case such as registry.example/resize:1.2"),  # noqa: E501
     ("handlers.x.image = 5", "handlers.toml:1: [handlers.x] image: 5 is not a string; write \"...\""),
     ("[handlers.x]\nimage = 'y'\n[handlers.x.env]\nA = 1", "handlers.toml:3: [handlers.x] env: A = 1 is not a string; did you mean A = \"1\"?"),  # noqa: E501
 ])  # fmt: skip

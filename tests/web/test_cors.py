@@ -80,6 +80,15 @@ def test_a_page_of_an_allowed_origin_reads_answers_and_refusals(api: Api) -> Non
         assert "origin" in words(headers["vary"])
 
 
+def test_a_page_of_an_allowed_origin_reads_what_is_refused_before_the_application(api: Api) -> None:
+    head = "POST /queue HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n{}\r\n\r\n"
+    for line, known in ((ORIGIN, True), (FOREIGN, False)):
+        found = api.server.exchange(head.format(line).encode()).decode().lower()
+        assert " 413 " in found.partition("\r\n")[0]
+        assert ("access-control-allow-origin: https://tools.example\r\n" in found) == known
+        assert ("retry-after" in found) == known, "what it may read"
+
+
 def test_a_page_of_another_origin_reads_nothing(api: Api) -> None:
     for method, *lines in (("OPTIONS", FOREIGN, ASKS), ("GET", FOREIGN, api.bearer), ("POST", FOREIGN, api.bearer)):
         _, headers, _ = api.ask(method, *lines)
