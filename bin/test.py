@@ -11,9 +11,9 @@ put first. With CI=true a server that is missing is a failure.
 With `--all`, on a Debian, each test that started a program which a bare machine lacks runs once more with a PATH that
 has nothing else than such a machine (testkit/bare.py): it has to be left out, or to pass, and none may fail.
 Without arguments what takes long is left out (LONG in tests/conftest.py), and so are deployments on servers; `--all`
-runs every test, and so does CI. The legs run side by side, and four tests at a time of all of them, besides those that
-mostly wait (testkit/turns.py, WAITING in tests/conftest.py). Other arguments go to pytest in the place of all that, one
-leg after another.
+runs every test, and so does CI. The legs run side by side, and four tests at a time of all of them (more while the
+processors are idle), besides those that mostly wait (testkit/turns.py, WAITING in tests/conftest.py). Other arguments
+go to pytest in the place of all that, one leg after another.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ sys.path.insert(0, str(TOP))
 
 from testkit import turns  # noqa: E402 (found by the line above)
 
-#: More tests at a time make each other late: those with a limit of seconds fail.
-AT_A_TIME = 4
+#: More tests at a time make each other late: those with a limit of seconds fail. The second number: while they wait and
+#: the processors are idle.
+AT_A_TIME, AT_A_TIME_WHILE_IDLE = 4, 8
 REDIS, RABBITMQ = "redis://127.0.0.1:6379/0", "amqp://guest:guest@127.0.0.1:5672//"
 POSTGRES = os.environ.get("TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/taskdaemon")
 ON_POSTGRES = {"DATABASE_URL": POSTGRES, "DAEMON_SECRET_KEY": "for tests alone, " * 4}
@@ -194,9 +195,10 @@ def main(arguments: list[str]) -> int:
         else:
             fifo = Path(scratch) / "turns"
             kept = turns.make(fifo, AT_A_TIME)
-            statuses = run_side_by_side(
-                [replace(leg, environment=leg.environment | {turns.FIFO: str(fifo)}) for leg in legs]
-            )
+            with turns.more_while_idle(kept, AT_A_TIME, AT_A_TIME_WHILE_IDLE):
+                statuses = run_side_by_side(
+                    [replace(leg, environment=leg.environment | {turns.FIFO: str(fifo)}) for leg in legs]
+                )
             os.close(kept)
         results = dict(zip((leg.name for leg in legs), statuses, strict=True))
         if bare.exists():

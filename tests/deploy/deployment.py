@@ -93,7 +93,7 @@ class Deployment:
 
     def build(self, revision: str) -> str:
         """`docker compose build`, where what the Dockerfile names is not to be had. The image's id."""
-        contexts = {"python:3.13-slim": f"docker-image://{images.base()}", "wheels": str(images.wheels())}
+        contexts = {"python:3.13-slim": f"docker-image://{images.base()}", "wheels": images.wheels()}
         with tempfile.TemporaryDirectory(prefix="taskdaemon-image-") as scratch:
             build = {
                 "context": str(images.strict_copy(Path(scratch))), "additional_contexts": contexts, "network": "none",

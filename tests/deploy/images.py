@@ -6,6 +6,7 @@ that. Each is made when it is wanted and not there as its recipe says, of what D
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -13,7 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec
 
 from testkit.images import docker
 from testkit.images.docker import Trouble
@@ -37,6 +41,23 @@ printf 'root:x:0:\nnogroup:x:65534:\n' >etc/group
 """
 
 
+P = ParamSpec("P")
+
+
+def by_one_process(make: Callable[P, str]) -> Callable[P, str]:
+    """Let one process at a time call this; others wait, and find what it made."""
+
+    @wraps(make)
+    def locked(*args: P.args, **kwargs: P.kwargs) -> str:
+        name = f"taskdaemon-images.{os.getuid()}.{make.__name__}.lock"
+        with (Path(tempfile.gettempdir()) / name).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return make(*args, **kwargs)
+
+    return locked
+
+
+@by_one_process
 def base() -> str:
     """What stands in for python:3.13-slim: trixie's Python is 3.13. Its name."""
     recipe = hashed(PACKAGES, FINISH)
@@ -49,7 +70,8 @@ def base() -> str:
     return BASE
 
 
-def wheels() -> Path:
+@by_one_process
+def wheels() -> str:
     """A directory with what requirements-image.lock names, for the base's Python. Kept from run to run."""
     lock = TOP / "requirements-image.lock"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taskdaemon-test"
@@ -64,7 +86,7 @@ def wheels() -> Path:
             pip = [f"{scratch}/pip/bin/python", "-m", "pip", "-q", "--disable-pip-version-check", "--no-input"]
             run(*pip, "download", *what, "-d", f"{scratch}/wheels", "-r", str(lock))
             (Path(scratch) / "wheels").rename(there)
-    return there
+    return str(there)
 
 
 def strict_copy(to: Path) -> Path:
@@ -84,7 +106,7 @@ def strict_copy(to: Path) -> Path:
 
 def platform(tag: str = PLATFORM, revision: str = "test") -> str:
     """The platform's own image, by its own Dockerfile. Nothing is asked for over the network. Its name."""
-    contexts = {"python:3.13-slim": f"docker-image://{base()}", "wheels": str(wheels())}
+    contexts = {"python:3.13-slim": f"docker-image://{base()}", "wheels": wheels()}
     words = [word for name, where in contexts.items() for word in ("--build-context", f"{name}={where}")]
     words += ["--network=none", "-t", tag, "--build-arg", f"REVISION={revision}"]
     with tempfile.TemporaryDirectory(prefix="taskdaemon-image-") as scratch:

@@ -16,7 +16,7 @@ from pathlib import Path
 from testkit.images import docker
 from testkit.images.docker import Trouble
 from testkit.needs import find
-from tests.deploy.images import base, hashed
+from tests.deploy.images import base, by_one_process, hashed
 
 POSTGRES_ENTRYPOINT = """#!/bin/sh
 set -eu
@@ -124,6 +124,7 @@ def _found(program: str, package: str) -> Path:
     return Path(where)
 
 
+@by_one_process
 def _made(name: str, programs: Iterable[Path], trees: Iterable[Path], files: dict[str, str], *lines: str) -> str:
     """An image of programs with their libraries, of whole directories and of texts; `lines` of its Dockerfile."""
     programs, tag = list(programs), f"taskdaemon-test/{name}:1"

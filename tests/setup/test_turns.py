@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,31 @@ def _left(fifo: int) -> int:
         return len(os.read(fifo, 99))
     except BlockingIOError:
         return 0
+
+
+def test_there_are_more_turns_while_the_processors_are_idle_and_fewer_once_they_are_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([0.9, 0.9, 0.9, 0.1, 0.0])
+    seen = threading.Event()
+
+    def look() -> float:
+        if (idle := next(looks, None)) is None:
+            seen.set()
+        return 0.1 if idle is None else idle
+
+    monkeypatch.setattr(turns, "idle_share", lambda: look)
+    monkeypatch.setattr(turns, "LOOK_SECONDS", 0.01)
+    fifo = turns.make(tmp_path / "turns", 1)
+    with turns.more_while_idle(fifo, 1, 3):
+        assert seen.wait(30)
+    assert _left(fifo) == 2, "two more, and one back"
+    os.close(fifo)
+
+
+def test_the_share_of_idle_time_is_a_share() -> None:
+    look = turns.idle_share()
+    assert 0.0 <= look() <= 1.0
 
 
 @pytest.mark.parametrize(("file", "takes"), [("runner/test_calls.py", 0), ("setup/test_turns.py", 1)])

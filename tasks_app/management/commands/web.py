@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from granian.log import LogLevels
 
 from tasks_app import conf
 from tasks_app.management.platform_command import PlatformCommand
+from tasks_app.process.forked import end_forked_at_signals
 from tasks_app.process.hangup import ignore_hangup
 from tasks_app.process.name import name_process
 from tasks_app.web.descriptors import connection_limit
@@ -36,12 +36,6 @@ def numeric(host: str) -> str:
         {(family, address[0]) for family, *_, address in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     )
     return str(found[0][1])
-
-
-def end_at_signals() -> None:
-    """From now on SIGTERM and SIGINT end this process at once. Call it in the main thread."""
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, signal.SIG_DFL)
 
 
 class Command(PlatformCommand):
@@ -84,5 +78,5 @@ class Command(PlatformCommand):
         server.on_startup(ignore_hangup)  # after granian has installed its SIGHUP handler, which restarts its process
         # The process that granian forks has its handlers of signals, which do nothing there, until it has loaded the
         # application: a server that is stopped meanwhile would wait for it until it is killed.
-        os.register_at_fork(after_in_child=end_at_signals)
+        end_forked_at_signals()
         server.serve()
