@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 from granian import Granian
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
@@ -61,6 +61,7 @@ class Command(PlatformCommand):
             address=numeric(env.host),
             port=env.port,
             interface=Interfaces.RSGI,
+            loop=Loops.uvloop,
             workers=1,
             # Connections that wait to be accepted, and accepted ones.
             backlog=4096,
