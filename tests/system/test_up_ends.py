@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from testkit.daemon import Daemon, open_gate
-from testkit.process import PROJECT, children, of_home, until
+from testkit.process import children, of_home, until
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["sigterm", "ctrl-c"])
@@ -94,23 +92,6 @@ def test_a_web_server_that_is_told_to_stop_while_it_loads_ends_at_once(daemon: D
     assert web.ends() in (0, 1)
     assert "refused to gracefully stop" not in web.said()
     assert of_home(daemon.home) == {}
-
-
-def test_a_forked_process_is_ended_by_a_signal_that_comes_before_it_has_run() -> None:
-    # On one processor the parent runs on after its fork.
-    code = """
-import os, signal, time
-from tasks_app.process.forked import end_forked_at_signals
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-signal.signal(signal.SIGTERM, lambda *_: None)
-end_forked_at_signals()
-for _ in range(20):
-    if (pid := os.fork()) == 0:
-        time.sleep(60)
-    os.kill(pid, signal.SIGTERM)
-    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGTERM
-"""
-    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True, timeout=50)
 
 
 def test_killed_with_9_it_takes_everything_along(daemon: Daemon) -> None:
