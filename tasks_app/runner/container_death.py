@@ -151,5 +151,6 @@ def _unanswered(state: Busy, closing: bool) -> Decision:
     # late reply can come.
     if time.monotonic() >= state.deadline:
         stdout = session.tails()[0] if session.delivery.begun else None
-        return CallTimeout(no_reply(state.deadline - state.sent_at, stdout)), DeathReason.TIMEOUT
+        start_rest = state.deadline - state.sent_at - state.call.timeout
+        return CallTimeout(no_reply(state.call.timeout, start_rest, stdout)), DeathReason.TIMEOUT
     return None, None

@@ -9,9 +9,14 @@ from tasks_app.runner.progress import progress_of
 MAX_SHOWN_CHARS = 200
 
 
-def no_reply(seconds: float, stdout: str | None) -> str:
-    """The `error` of an attempt at its deadline. `stdout`: what the handler wrote; None if it never read its line."""
-    start = f"no reply within {seconds:g} s"
+def no_reply(timeout: float, start_rest: float, stdout: str | None) -> str:
+    """The `error` of an attempt at its deadline, seconds after its line was sent.
+
+    `start_rest`: how much later than `timeout` that was, because the container was new. `stdout`: what the handler
+    wrote; None if it never read its line.
+    """
+    rest = f" (and {start_rest:.1f} s left of start_timeout)" if start_rest >= 0.05 else ""
+    start = f"no reply within {timeout:g} s{rest}"
     if stdout is None:
         return f"{start}: the handler has not read its line"
     written = [line for line in stdout.splitlines() if line.strip()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tasks_app.runner.errors import CallTimeout
@@ -18,6 +20,12 @@ def test_the_first_call_has_extra_time_for_the_start(new_caller: NewCaller) -> N
 def test_the_extra_time_ends_with_the_start(new_caller: NewCaller) -> None:
     caller = new_caller(ready_after=0.4, start_timeout=0.3)
     assert str(caller.ask("sleep", timeout=0.1).outcome).startswith("no reply within 0.1 s")
+
+
+def test_a_timeout_that_had_extra_time_says_so(new_caller: NewCaller) -> None:
+    caller = new_caller(start_timeout=1.0)
+    outcome = str(caller.ask("sleep", timeout=0.1).outcome)
+    assert re.match(r"no reply within 0\.1 s \(and [01]\.\d s left of start_timeout\) and nothing on stdout", outcome)
 
 
 @pytest.mark.parametrize(
