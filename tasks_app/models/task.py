@@ -173,8 +173,8 @@ class Task(models.Model):
             ),
             models.CheckConstraint(
                 name="task_final_has_end",
-                condition=Q(status__in=("completed", "failed"), completed_at__isnull=False)
-                | Q(status__in=("pending", "processing"), completed_at__isnull=True),
+                condition=Q(status__one_of=("completed", "failed"), completed_at__isnull=False)
+                | Q(status__one_of=("pending", "processing"), completed_at__isnull=True),
             ),
             models.CheckConstraint(
                 name="task_result_only_when_completed", condition=Q(status="completed") | Q(result__isnull=True)

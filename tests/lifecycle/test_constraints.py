@@ -123,3 +123,16 @@ def test_on_sqlite_no_check_has_an_in_of_several_values() -> None:
         cursor.execute("SELECT group_concat(sql) FROM sqlite_master WHERE name LIKE 'taskdaemon%'")
         (schema,) = cursor.fetchone()
     assert not re.findall(r"IN \([^,)]+,[^,)]+,[^)]+\)", schema), "an IN of two values is compared one by one"
+
+
+def test_on_postgresql_the_values_of_a_check_are_one_constant() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL reads CHECKs anew for each statement")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'c' AND convalidated"
+            " AND conrelid IN ('taskdaemon_task'::regclass, 'taskdaemon_attempt'::regclass)"
+        )
+        checks = dict(cursor.fetchall())
+    assert len(checks) >= 10
+    assert [name for name, definition in checks.items() if "ARRAY[" in definition] == []
