@@ -13,38 +13,31 @@ from testkit.process import PROJECT, children, of_home, until
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["sigterm", "ctrl-c"])
-def test_told_to_stop_it_lets_a_running_task_end_and_leaves_nothing(daemon: Daemon, number: signal.Signals) -> None:
+def test_told_to_stop_it_takes_nothing_new_lets_running_tasks_end_and_leaves_nothing(
+    daemon: Daemon, number: signal.Signals
+) -> None:
     up = daemon.up()
-    task = daemon.post("act", {"do": "sleep", "seconds": 1.5})
-    waits = daemon.post("act", {"do": "sleep", "seconds": 1.5})
-    daemon.until_starts(task)
-    daemon.until_starts(waits)
+    gates = [daemon.gate() for _ in range(2)]
+    running = [daemon.post("act", {"do": "wait", "gate": str(gate)}) for gate in gates]
+    for task in running:
+        daemon.until_starts(task)
     up.signal(number)
-    assert up.ends() == 0
-    assert [row["status"] for row in daemon.rows("SELECT status FROM taskdaemon_task")] == ["completed"] * 2
-    assert [row["outcome"] for row in daemon.attempts(task)] == ["success"]
-    assert of_home(daemon.home) == {}
-    assert not [path for path in daemon.home.rglob("*") if path.is_socket()]
-    assert not list((daemon.home / "nodes").iterdir())
-    assert not daemon.rows("SELECT * FROM taskdaemon_node WHERE stopped_at IS NULL")
-    assert "Traceback" not in up.said()
-    assert "drain time is over" not in up.said(), "it waited for what had ended"
-
-
-def test_while_it_drains_nothing_new_is_taken(daemon: Daemon) -> None:
-    up = daemon.up()
-    gate = daemon.gate()
-    running = daemon.post("act", {"do": "wait", "gate": str(gate)})
-    daemon.until_starts(running)
-    up.signal(signal.SIGTERM)
     up.until_says("draining")
     late = daemon.http.post("/queue", json={"type": "act"})
     assert (late.status_code, late.headers["Retry-After"]) == (503, "2")
-    open_gate(gate)
+    for gate in gates:
+        open_gate(gate)
     assert up.ends() == 0
     found = {row["id"]: (row["status"], row["attempts"]) for row in daemon.rows("SELECT * FROM taskdaemon_task")}
-    assert found == {running.replace("-", ""): ("completed", 1)}
+    assert found == {task.replace("-", ""): ("completed", 1) for task in running}
+    assert [row["outcome"] for row in daemon.attempts(running[0])] == ["success"]
+    assert of_home(daemon.home) == {}
+    assert not [path for path in daemon.home.rglob("*") if path.is_socket()]
+    assert not list((daemon.home / "nodes").iterdir())
     assert not (daemon.home / "draining").exists()
+    assert not daemon.rows("SELECT * FROM taskdaemon_node WHERE stopped_at IS NULL")
+    assert "Traceback" not in up.said()
+    assert "drain time is over" not in up.said(), "it waited for what had ended"
 
 
 def test_without_room_for_a_file_in_its_home_it_drains_all_the_same(daemon: Daemon) -> None:
