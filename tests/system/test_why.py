@@ -83,24 +83,71 @@ def test_no_worker_serves_the_type(daemon: Daemon, node: Node) -> None:
     assert reason["reason"] == "final" and reason["sentence"].startswith("it completed with attempt 1, which took ")
 
 
-def test_a_handler_dies_at_its_start(daemon: Daemon, node: Node) -> None:
-    node("broken")
+def test_a_worker_runs_as_many_tasks_as_daemon_workers_allows(daemon: Daemon, node: Node) -> None:
+    node("one", "other", DAEMON_WORKERS="1")
+    daemon.until_warm()
+    gate = daemon.gate()
+    daemon.until_starts(daemon.post("other", {"do": "wait", "gate": str(gate)}))
+    task = daemon.post("one")
+    cap, behind = until_said(
+        daemon,
+        task,
+        "the worker runs 1 task of all types at once, as many as DAEMON_WORKERS allows",
+        "0 of 1 slots of its type are busy, and it is the next",
+    )
+    assert (cap["reason"], cap["cap"], behind["place"]) == ("cap", 1, 1)
+    open_gate(gate)
+    assert daemon.until_final(task)["status"] == "completed"
+
+
+def test_its_worker_is_killed(daemon: Daemon, node: Node) -> None:
+    worker = node("doomed")
+    task = daemon.post("doomed", {"do": "wait", "gate": str(daemon.gate())})
+    daemon.until_starts(task)
+    worker.kill()
+    lost, running = until_said(
+        daemon, task, "no other worker lives to take the task over", "attempt 1 has been running"
+    )
+    assert (lost["reason"], running["reason"], lost["silent_seconds"]) == ("lost", "running", None)
+
+
+def test_post_says_it_when_its_wait_is_over(daemon: Daemon, node: Node) -> None:
+    post = daemon.manage("post", "posted", "--wait", "0.2")
+    assert post.ends() == 1
+    assert "the task is pending: no worker lives" in post.said()
+    node("posted")
+    ended = "SELECT 1 FROM taskdaemon_task WHERE task_type = 'posted' AND status = 'completed'"
+    until(lambda: daemon.rows(ended), what="the end of the task")
+    post = daemon.manage("post", "posted", json.dumps({"do": "wait", "gate": str(daemon.gate())}), "--wait", "1")
+    assert post.ends() == 1
+    assert "the task is processing: attempt 1 has been running for " in post.said()
+
+
+@pytest.fixture(scope="module")
+def common(daemon: Daemon) -> Daemon:
+    """The deployment with one node for the tests that follow, which need no other."""
+    options = [word for name in ("broken", "boxed", "single", "act") for word in ("--handler", name)]
+    daemon.worker(*options, DOCKER_HOST="unix:///nowhere.sock", DAEMON_RETRY_BACKOFF="60")
+    return daemon
+
+
+def test_a_handler_dies_at_its_start(common: Daemon) -> None:
+    daemon = common
     task = daemon.post("broken")
     problem = "handler 'broken' ends at once with exit code 1: no module named thing"
     [reason] = until_said(daemon, task, f"its containers cannot start: {problem}")
     assert (reason["reason"], reason["problems"], reason["warm"]) == ("cannot_start", [problem], 0)
 
 
-def test_the_engine_is_away(daemon: Daemon, node: Node) -> None:
-    node("boxed", DOCKER_HOST="unix:///nowhere.sock")
+def test_the_engine_is_away(common: Daemon) -> None:
+    daemon = common
     task = daemon.post("boxed")
     [reason] = until_said(daemon, task, "its containers cannot start: ")
     assert reason["reason"] == "cannot_start" and "/nowhere.sock" in reason["sentence"], reason
 
 
-def test_all_slots_are_busy_and_its_place_falls_until_it_runs(daemon: Daemon, node: Node) -> None:
-    node("single")
-    daemon.until_warm()
+def test_all_slots_are_busy_and_its_place_falls_until_it_runs(common: Daemon) -> None:
+    daemon = common
     gates = [daemon.gate() for _ in range(4)]
     first, second, third, last = (daemon.post("single", {"do": "wait", "gate": str(gate)}) for gate in gates)
     daemon.until_starts(first)
@@ -122,25 +169,8 @@ def test_all_slots_are_busy_and_its_place_falls_until_it_runs(daemon: Daemon, no
     daemon.until_final(last)
 
 
-def test_a_worker_runs_as_many_tasks_as_daemon_workers_allows(daemon: Daemon, node: Node) -> None:
-    node("one", "other", DAEMON_WORKERS="1")
-    daemon.until_warm()
-    gate = daemon.gate()
-    daemon.until_starts(daemon.post("other", {"do": "wait", "gate": str(gate)}))
-    task = daemon.post("one")
-    cap, behind = until_said(
-        daemon,
-        task,
-        "the worker runs 1 task of all types at once, as many as DAEMON_WORKERS allows",
-        "0 of 1 slots of its type are busy, and it is the next",
-    )
-    assert (cap["reason"], cap["cap"], behind["place"]) == ("cap", 1, 1)
-    open_gate(gate)
-    assert daemon.until_final(task)["status"] == "completed"
-
-
-def test_it_waits_for_its_time_or_for_its_retry(daemon: Daemon, node: Node) -> None:
-    node("act", DAEMON_RETRY_BACKOFF="60")
+def test_it_waits_for_its_time_or_for_its_retry(common: Daemon) -> None:
+    daemon = common
     answer = daemon.http.post("/queue", json={"type": "act", "delay": 3600})
     [reason] = reasons(daemon, str(answer.json()["task_id"]))
     assert (reason["reason"], reason["sentence"]) == ("scheduled", "it is scheduled to start in 60 min")
@@ -150,33 +180,10 @@ def test_it_waits_for_its_time_or_for_its_retry(daemon: Daemon, node: Node) -> N
     assert datetime.fromisoformat(reason["due_at"]) == datetime.fromisoformat(daemon.task(task)["due_at"])
 
 
-def test_its_worker_is_killed(daemon: Daemon, node: Node) -> None:
-    worker = node("doomed")
-    task = daemon.post("doomed", {"do": "wait", "gate": str(daemon.gate())})
-    daemon.until_starts(task)
-    worker.kill()
-    lost, running = until_said(
-        daemon, task, "no other worker lives to take the task over", "attempt 1 has been running"
-    )
-    assert (lost["reason"], running["reason"], lost["silent_seconds"]) == ("lost", "running", None)
-
-
-def test_it_failed(daemon: Daemon, node: Node) -> None:
-    node("act")
+def test_it_failed(common: Daemon) -> None:
+    daemon = common
     task = daemon.post("act", {"do": "error"})
     daemon.until_final(task)
     [reason] = reasons(daemon, task)
     said = "it failed with attempt 1: its handler replied with an error that is not retried (it did not work)"
     assert (reason["sentence"], reason["failure_reason"]) == (said, "handler_error")
-
-
-def test_post_says_it_when_its_wait_is_over(daemon: Daemon, node: Node) -> None:
-    post = daemon.manage("post", "posted", "--wait", "0.2")
-    assert post.ends() == 1
-    assert "the task is pending: no worker lives" in post.said()
-    node("posted")
-    ended = "SELECT 1 FROM taskdaemon_task WHERE task_type = 'posted' AND status = 'completed'"
-    until(lambda: daemon.rows(ended), what="the end of the task")
-    post = daemon.manage("post", "posted", json.dumps({"do": "wait", "gate": str(daemon.gate())}), "--wait", "1")
-    assert post.ends() == 1
-    assert "the task is processing: attempt 1 has been running for " in post.said()
