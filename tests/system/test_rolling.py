@@ -21,9 +21,9 @@ NODES = 2
 
 @dataclass
 class Rolled:
-    """A deployment after all its nodes were replaced twice under load: first with time to drain, then with none.
+    """A deployment after its nodes were replaced under load: the first had time to drain, the second one had none.
 
-    `accepted`: the tasks of the load. `before`: how its attempts had ended before those without time were replaced.
+    `accepted`: the tasks of the load. `before`: how its attempts had ended before the second one was replaced.
     """
 
     daemon: Daemon
@@ -44,15 +44,13 @@ def count(daemon: Daemon, status: str) -> int:
     return int(daemon.rows("SELECT count(*) AS n FROM taskdaemon_task WHERE status = ?", status)[0]["n"])
 
 
-def replace(daemon: Daemon, nodes: list[Process], drain: str) -> list[Process]:
-    """Replace the nodes one after the other, by some that have so many seconds to drain."""
-    following = []
-    for node in nodes:
-        until(lambda: count(daemon, "processing") >= NODES, what="tasks in their hands")
-        node.signal(signal.SIGTERM)
-        following.append(daemon.manage("worker", DAEMON_DRAIN_TIMEOUT=drain))  # while the old one drains
-        assert node.ends() == 0
-        following[-1].until_says("node started")
+def replaced(daemon: Daemon, node: Process) -> Process:
+    """The node that follows one which is told to stop while it has work."""
+    until(lambda: count(daemon, "processing") >= NODES, what="tasks in their hands")
+    node.signal(signal.SIGTERM)
+    following = daemon.manage("worker")  # while the old one drains
+    assert node.ends() == 0
+    following.until_says("node started")
     return following
 
 
@@ -62,8 +60,8 @@ def rolled(migrated: Store) -> Iterator[Rolled]:
         daemon = make()
         daemon.handler("act", instances=2)
         daemon.web()
-        nodes = [daemon.manage("worker", DAEMON_DRAIN_TIMEOUT="10") for _ in range(NODES)]
-        done, over = Rolled(daemon, nodes), threading.Event()
+        unhurried, hurried = nodes = [daemon.manage("worker", DAEMON_DRAIN_TIMEOUT=drain) for drain in ("10", "0")]
+        done, over = Rolled(daemon, []), threading.Event()
 
         def load() -> None:
             while not over.wait(0.05):
@@ -77,9 +75,9 @@ def rolled(migrated: Store) -> Iterator[Rolled]:
         try:
             for node in nodes:
                 node.until_says("node started")
-            following = replace(daemon, nodes, drain="0")
+            done.nodes.append(replaced(daemon, unhurried))
             done.before, _ = counted(daemon)
-            done.nodes = replace(daemon, following, drain="10")
+            done.nodes.append(replaced(daemon, hurried))
         finally:
             over.set()
             poster.join()
@@ -94,7 +92,7 @@ def test_a_rolling_restart_under_load_loses_nothing_and_spends_no_retry(rolled: 
     assert set(outcomes) <= {"success", "released"} and outcomes["success"] == len(rolled.accepted)
 
 
-def test_nodes_that_have_time_to_drain_give_back_nothing_and_those_without_what_they_run(rolled: Rolled) -> None:
+def test_a_node_that_has_time_to_drain_gives_back_nothing_and_one_without_what_it_runs(rolled: Rolled) -> None:
     outcomes, _ = counted(rolled.daemon)
     assert rolled.before["success"] > 0 and rolled.before["released"] == 0, rolled.before
     assert outcomes["released"] > 0, outcomes
