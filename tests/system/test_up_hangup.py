@@ -1,4 +1,7 @@
-"""SIGHUP: ends no web server and no worker, and drains `up`, whose terminal may have been closed."""
+"""SIGHUP: ends no web server and no worker, and drains `up`, whose terminal may have been closed.
+
+A worker without `up`: test_worker_alone.py.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,6 @@ from testkit.daemon import Daemon, open_gate
 from testkit.process import PROJECT, children, of_home, until
 
 IGNORED = "SIGHUP is ignored: there is no reload"
-
-
-def test_a_worker_alone_goes_on_too(daemon: Daemon) -> None:
-    daemon.web()
-    worker = daemon.worker()
-    worker.signal(signal.SIGHUP)
-    worker.until_says(IGNORED)
-    assert daemon.until_final(daemon.post("act"))["status"] == "completed"
-    assert worker.popen.poll() is None
 
 
 def test_web_and_worker_go_on_and_say_so_and_up_drains_when_its_terminal_is_closed(daemon: Daemon) -> None:

@@ -15,6 +15,7 @@ import pytest
 from testkit.daemon import Daemon, open_gate
 from testkit.process import Process, until
 from testkit.stores import Store
+from tests.system import hosts
 from tests.system.conftest import deployments
 
 #: Starts a node that serves so many types, with variables of its own.
@@ -71,16 +72,24 @@ def until_said(daemon: Daemon, task: str, *sentences: str) -> list[dict[str, Any
     return found
 
 
-def test_no_worker_serves_the_type(daemon: Daemon, node: Node) -> None:
+def test_no_worker_serves_the_type_and_post_says_why_when_its_wait_is_over(daemon: Daemon, node: Node) -> None:
     task = daemon.post("lonely")
     [reason] = reasons(daemon, task)
     assert (reason["reason"], reason["sentence"]) == ("no_node", "no worker lives")
+    post = daemon.manage("post", "posted", "--wait", "0.2")
+    assert post.ends() == 1
+    assert "the task is pending: no worker lives" in post.said()
     node("act")
     until_said(daemon, task, "the only worker does not serve its type")
-    node("lonely")
+    node("lonely", "posted")
     assert daemon.until_final(task)["status"] == "completed"
     [reason] = reasons(daemon, task)
     assert reason["reason"] == "final" and reason["sentence"].startswith("it completed with attempt 1, which took ")
+    ended = "SELECT 1 FROM taskdaemon_task WHERE task_type = 'posted' AND status = 'completed'"
+    until(lambda: daemon.rows(ended), what="the end of the task")
+    post = daemon.manage("post", "posted", json.dumps({"do": "wait", "gate": str(daemon.gate())}), "--wait", "1")
+    assert post.ends() == 1
+    assert "the task is processing: attempt 1 has been running for " in post.said()
 
 
 def test_a_worker_runs_as_many_tasks_as_daemon_workers_allows(daemon: Daemon, node: Node) -> None:
@@ -109,18 +118,6 @@ def test_its_worker_is_killed(daemon: Daemon, node: Node) -> None:
         daemon, task, "no other worker lives to take the task over", "attempt 1 has been running"
     )
     assert (lost["reason"], running["reason"], lost["silent_seconds"]) == ("lost", "running", None)
-
-
-def test_post_says_it_when_its_wait_is_over(daemon: Daemon, node: Node) -> None:
-    post = daemon.manage("post", "posted", "--wait", "0.2")
-    assert post.ends() == 1
-    assert "the task is pending: no worker lives" in post.said()
-    node("posted")
-    ended = "SELECT 1 FROM taskdaemon_task WHERE task_type = 'posted' AND status = 'completed'"
-    until(lambda: daemon.rows(ended), what="the end of the task")
-    post = daemon.manage("post", "posted", json.dumps({"do": "wait", "gate": str(daemon.gate())}), "--wait", "1")
-    assert post.ends() == 1
-    assert "the task is processing: attempt 1 has been running for " in post.said()
 
 
 @pytest.fixture(scope="module")
@@ -162,8 +159,7 @@ def test_all_slots_are_busy_and_its_place_falls_until_it_runs(common: Daemon) ->
     until_said(daemon, last, "the only slot of its type is busy, and it is the next")
     open_gate(gates[2])
     daemon.until_starts(last)
-    (row,) = daemon.rows("SELECT name FROM taskdaemon_node WHERE stopped_at IS NULL")
-    [reason] = until_said(daemon, last, f"of at most 30 s on worker {row['name']}")
+    [reason] = until_said(daemon, last, f"of at most 30 s on worker {hosts.runs(daemon, last)}")
     assert (reason["reason"], reason["attempt"], reason["timeout"]) == ("running", 1, 30.0)
     open_gate(gates[3])
     daemon.until_final(last)
