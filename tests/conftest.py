@@ -53,6 +53,7 @@ ONE_LEG = {
     "system/test_post_command.py": "a client of the API",
     "system/test_readme.py": "a first start without any server",
     "system/test_two_hosts.py": "on servers of its own",
+    "system/test_up_ends.py": "signals to processes; what becomes of rows: system/test_rolling.py, test_stopping.py",
     "system/test_up_handlers.py": "what an engine has, before any server is asked",
     "system/test_up_hangup.py": "a signal to processes",
     "system/test_up_rebuilt.py": "what an engine has",
@@ -71,7 +72,6 @@ ONE_BROKER = {
     "system/test_operations.py": "rows of operations and tasks",
     "system/test_order.py": "the order in which the database gives tasks",
     "system/test_stopping.py": "signals to handlers",
-    "system/test_up_ends.py": "signals to processes",
     "system/test_up_replaced.py": "web servers behind a proxy",
     "system/test_waiting.py": "web servers that ask the database",
 }

@@ -33,6 +33,12 @@ def name(daemon: Daemon, process: Process) -> str:
     return until(look, what="the first word of a node")
 
 
+def runs(daemon: Daemon, task: str) -> str:
+    """The name of the node that runs a task."""
+    (row,) = daemon.rows("SELECT node FROM taskdaemon_task WHERE id = ?", task.replace("-", ""))
+    return str(row["node"])
+
+
 def freeze(daemon: Daemon, process: Process) -> None:
     """Stop a node, and not in the middle of a write: on SQLite nobody could write until it goes on."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -12,8 +12,10 @@ import pytest
 
 from testkit.daemon import Daemon
 from testkit.process import Process, until
+from testkit.stores import Store
 from tests.system import hosts
 from tests.system.checker import faults
+from tests.system.conftest import deployments
 
 pytestmark = pytest.mark.database
 
@@ -21,17 +23,42 @@ pytestmark = pytest.mark.database
 DELAY_SECONDS = 2.0
 
 
+@pytest.fixture(scope="module")
+def daemon(migrated: Store) -> Iterator[Daemon]:
+    """A deployment with the handlers `act` and `other` in two slots each, and its web server, for these tests in turn.
+
+    No type is paused and no task waits after a test. Its nodes: `two`.
+    """
+    with deployments(migrated) as make:
+        made = make(DAEMON_LEASE="12")
+        made.handler("act")
+        made.handler("other")
+        made.web()
+        yield made
+
+
 @pytest.fixture
-def daemon(deployment: Callable[..., Daemon]) -> Daemon:
-    """A deployment with the handlers `act` and `other` in two slots each, and its web server."""
-    made = deployment()
-    made.handler("act")
-    made.handler("other")
-    made.web()
-    return made
+def two(daemon: Daemon, living: list[Process]) -> tuple[Process, Process]:
+    """Two warm nodes: those that the test before left, others for those that it ended."""
+    living[:] = [node for node in living if node.popen.poll() is None]
+    while len(living) < 2:
+        living.append(start(daemon))
+    daemon.until_warm()
+    first, second = living
+    return first, second
 
 
-def load(daemon: Daemon, count: int, name: str = "act", seconds: float = 0.05) -> list[str]:
+@pytest.fixture(scope="module")
+def living() -> list[Process]:
+    return []
+
+
+def start(daemon: Daemon, **environment: str) -> Process:
+    """A node on a host of its own."""
+    return hosts.start(daemon, f"{len(list(daemon.home.glob('host-*')))}", **environment)
+
+
+def load(daemon: Daemon, count: int, name: str = "act", seconds: float = 0.1) -> list[str]:
     """So many tasks that take so long each."""
     one = {"type": name, "data": {"do": "sleep", "seconds": seconds}}
     answer = daemon.http.post("/queue/batch", json={"tasks": [one] * count})
@@ -39,17 +66,18 @@ def load(daemon: Daemon, count: int, name: str = "act", seconds: float = 0.05) -
     return list(answer.json()["task_ids"])
 
 
-def tasks(daemon: Daemon, name: str = "act", **more: str) -> list[dict[str, Any]]:
-    """The tasks of a type, at most 1,000."""
-    answer = daemon.http.get("/api/tasks", params={"limit": "1000", "type": name, **more})
-    assert answer.status_code == 200, answer.text
-    return list(answer.json())
+def count(daemon: Daemon, *statuses: str, name: str = "act") -> int:
+    """How many tasks of a type have one of the statuses."""
+    marks = ", ".join("?" * len(statuses))
+    query = f"SELECT count(*) AS n FROM taskdaemon_task WHERE task_type = ? AND status IN ({marks})"
+    return int(daemon.rows(query, name, *statuses)[0]["n"])
 
 
-def started(daemon: Daemon, name: str = "act") -> list[float]:
-    """When the attempts of a type began, by the database's clock."""
-    found = [each["started_at"] for each in tasks(daemon, name)]
-    return sorted(datetime.fromisoformat(at).timestamp() for at in found if at)
+def started(daemon: Daemon, ids: list[str]) -> list[float]:
+    """When the last attempts of these tasks began, by the database's clock."""
+    ours = {identity.replace("-", "") for identity in ids}
+    rows = daemon.rows("SELECT id, started_at FROM taskdaemon_task WHERE started_at IS NOT NULL")
+    return sorted(moment(row["started_at"]) for row in rows if row["id"] in ours)
 
 
 def call(daemon: Daemon, verb: str, body: dict[str, Any] | None = None) -> float:
@@ -61,84 +89,30 @@ def call(daemon: Daemon, verb: str, body: dict[str, Any] | None = None) -> float
 
 def until_idle(daemon: Daemon, after: float) -> None:
     """Until no task of `act` runs, later than a claim could follow the moment `after`."""
-    until(
-        lambda: time.time() > after + DELAY_SECONDS and not tasks(daemon, status="processing"), what="no running task"
-    )
+    until(lambda: time.time() > after + DELAY_SECONDS and not count(daemon, "processing"), what="no running task")
 
 
 def until_all_end(daemon: Daemon, name: str = "act") -> None:
-    until(lambda: not tasks(daemon, name, status="pending,processing"), timeout=90.0, what=f"the end of all of {name}")
+    until(lambda: not count(daemon, "pending", "processing", name=name), timeout=90.0, what=f"the end of all of {name}")
 
 
-def start_two(daemon: Daemon) -> tuple[Process, Process]:
-    nodes = hosts.start(daemon, "a"), hosts.start(daemon, "b")
-    daemon.until_warm()
-    return nodes
-
-
-def test_a_paused_type_starts_nothing_on_any_node_and_over_restarts_until_it_is_resumed(daemon: Daemon) -> None:
-    first, _ = start_two(daemon)
-    ids = load(daemon, 600)
-    until(lambda: len(started(daemon)) > 20, what="the first tasks")
-    at = call(daemon, "pause")
-    others = load(daemon, 3, "other")
-    until_idle(daemon, at)
-    before = started(daemon)
-    assert before[-1] <= at + DELAY_SECONDS
-    assert 20 < len(before) < 600
-    accepted = load(daemon, 1)  # its notification changes nothing
-    first.kill()
-    third = hosts.start(daemon, "c")
-    daemon.until_warm()
-    third.stop()
-    hosts.start(daemon, "d")
-    daemon.until_warm()
-    until_all_end(daemon, "other")  # its nodes serve other types meanwhile
-    until_idle(daemon, time.time())
-    assert started(daemon) == before
-    [reason] = daemon.http.get(f"/api/tasks/{accepted[0]}/why").json()["reasons"]
-    assert reason["reason"] == "paused"
-    resumed = call(daemon, "resume")
-    until(lambda: len(started(daemon)) > len(before), what="the first task after the pause")
-    assert started(daemon)[len(before)] < resumed + DELAY_SECONDS
-    until_all_end(daemon)
-    assert faults(daemon, [*ids, *accepted, *others]) == []
-
-
-def test_a_pause_ends_by_itself(daemon: Daemon) -> None:
-    hosts.start(daemon, "a")
-    daemon.until_warm()
+def test_a_pause_ends_by_itself(daemon: Daemon, two: tuple[Process, Process]) -> None:
     at = call(daemon, "pause", {"for": 4})
     until_idle(daemon, at)
     end = datetime.fromisoformat(daemon.http.get("/api/handlers/act").json()["paused"]["until"]).timestamp()
     ids = load(daemon, 4)
     until_all_end(daemon)
-    assert end <= started(daemon)[0] <= end + DELAY_SECONDS
+    assert end <= started(daemon, ids)[0] <= end + DELAY_SECONDS
     assert daemon.http.get("/api/handlers/act").json()["paused"] is None
     assert faults(daemon, ids) == []
 
 
-def test_a_node_that_was_stopped_while_its_type_was_paused_starts_nothing_when_it_goes_on(daemon: Daemon) -> None:
-    only = hosts.start(daemon, "a")
-    daemon.until_warm()
-    ids = load(daemon, 200)
-    until(lambda: len(started(daemon)) > 10, what="the first tasks")
-    hosts.freeze(daemon, only)
-    at = call(daemon, "pause")
-    until(lambda: time.time() > at + DELAY_SECONDS + 1.0, what="the time by which it must not start anything")
-    only.signal(signal.SIGCONT)
-    until_idle(daemon, time.time())
-    assert started(daemon)[-1] <= at + DELAY_SECONDS
-    call(daemon, "resume")
-    until_all_end(daemon)
-    assert faults(daemon, ids) == []
-
-
-def test_a_drained_node_empties_while_the_other_goes_on_and_takes_tasks_again_once_undrained(daemon: Daemon) -> None:
-    first, second = start_two(daemon)
-    name, other = hosts.name(daemon, first), hosts.name(daemon, second)
-    ids = load(daemon, 900)
-    until(lambda: {name, other} <= {each["node"] for each in attempts(daemon)}, what="a task on each node")
+def test_a_drained_node_empties_while_the_other_goes_on_and_takes_tasks_again_once_undrained(
+    daemon: Daemon, two: tuple[Process, Process]
+) -> None:
+    name, other = (hosts.name(daemon, node) for node in two)
+    ids = load(daemon, 300, seconds=0.15)
+    until(lambda: {name, other} <= {each["node"] for each in attempts(daemon, ids)}, what="a task on each node")
     drain = daemon.manage("drain", name, "--wait")
     assert drain.ends() == 0, drain.said()
     assert f"{name} takes no more tasks" in drain.said() and f"{name} is empty" in drain.said()
@@ -148,38 +122,85 @@ def test_a_drained_node_empties_while_the_other_goes_on_and_takes_tasks_again_on
     assert any(
         each.startswith(f"node {name} is drained by ") and "it is empty" in each for each in problems["problems"]
     )
-    before = len(attempts(daemon))
-    until(lambda: len(attempts(daemon)) > before + 60, what="tasks on the other node")
-    last = max(moment(each["started_at"]) for each in attempts(daemon) if each["node"] == name)
+    before = len(attempts(daemon, ids))
+    until(lambda: len(attempts(daemon, ids)) > before + 20, what="tasks on the other node")
+    last = max(moment(each["started_at"]) for each in attempts(daemon, ids) if each["node"] == name)
     assert last <= requested + DELAY_SECONDS
     back = daemon.manage("undrain", name)
     assert back.ends() == 0 and f"{name} takes tasks again" in back.said()
-    until(lambda: any(moment(each["started_at"]) > last for each in attempts(daemon) if each["node"] == name))
+    until(lambda: any(moment(each["started_at"]) > last for each in attempts(daemon, ids) if each["node"] == name))
     until_all_end(daemon)
     assert faults(daemon, ids) == []
 
 
-def test_a_drain_ends_with_its_process_and_a_wait_for_it_too(deployment: Callable[..., Daemon]) -> None:
-    daemon = deployment(DAEMON_LEASE="6")
-    daemon.handler("act")
-    daemon.web()
-    first = hosts.start(daemon, "a")
+def test_a_paused_type_starts_nothing_on_any_node_and_over_restarts_until_it_is_resumed(
+    daemon: Daemon, two: tuple[Process, Process], living: list[Process]
+) -> None:
+    ids = load(daemon, 180)
+    until(lambda: len(started(daemon, ids)) > 20, what="the first tasks")
+    at = call(daemon, "pause")
+    others = load(daemon, 3, "other")
+    until_idle(daemon, at)
+    before = started(daemon, ids)
+    assert before[-1] <= at + DELAY_SECONDS
+    assert 20 < len(before) < 180
+    accepted = load(daemon, 1)  # its notification changes nothing
+    ids += accepted
+    first, second = two
+    first.kill()
+    second.stop()
+    living.append(start(daemon))
     daemon.until_warm()
-    name = hosts.name(daemon, first)
+    until_all_end(daemon, "other")  # its nodes serve other types meanwhile
+    until_idle(daemon, time.time())
+    assert started(daemon, ids) == before
+    [reason] = daemon.http.get(f"/api/tasks/{accepted[0]}/why").json()["reasons"]
+    assert reason["reason"] == "paused"
+    resumed = call(daemon, "resume")
+    until(lambda: len(started(daemon, ids)) > len(before), what="the first task after the pause")
+    assert started(daemon, ids)[len(before)] < resumed + DELAY_SECONDS
+    until_all_end(daemon)
+    assert faults(daemon, [*ids, *others]) == []
+
+
+def test_a_node_that_was_stopped_while_its_type_was_paused_starts_nothing_when_it_goes_on(
+    daemon: Daemon, two: tuple[Process, Process]
+) -> None:
+    ids = load(daemon, 200)
+    name = hosts.name(daemon, two[0])
+    until(lambda: sum(each["node"] == name for each in attempts(daemon, ids)) > 5, what="its first tasks")
+    hosts.freeze(daemon, two[0])
+    at = call(daemon, "pause")
+    until(lambda: time.time() > at + DELAY_SECONDS + 1.0, what="the time by which it must not start anything")
+    two[0].signal(signal.SIGCONT)
+    until_idle(daemon, time.time())
+    assert started(daemon, ids)[-1] <= at + DELAY_SECONDS
+    assert len(started(daemon, ids)) < 200
+    call(daemon, "resume")
+    until_all_end(daemon)
+    assert faults(daemon, ids) == []
+
+
+def test_a_drain_ends_with_its_process_and_a_wait_for_it_too(
+    daemon: Daemon, two: tuple[Process, Process], living: list[Process]
+) -> None:
     task = daemon.post("act", {"do": "tick", "until": 2})
     daemon.until_starts(task)
+    name = hosts.runs(daemon, task)
     drain = daemon.manage("drain", name, "--wait")
     drain.until_says("runs 1 task")
-    first.kill()
-    hosts.start(daemon, "b")  # another node, with another name, which takes tasks
+    (first,) = (node for node in living if f"-{node.pid}-" in name)
+    first.kill()  # the other node has another name, and takes tasks
     assert daemon.until_final(task, timeout=60.0)["attempts"] == 2
     assert drain.ends() == 0, drain.said()
     assert faults(daemon, [task]) == []
 
 
-def attempts(daemon: Daemon) -> list[dict[str, Any]]:
-    """The ended attempts."""
-    return daemon.rows("SELECT node, started_at FROM taskdaemon_attempt")
+def attempts(daemon: Daemon, ids: list[str]) -> list[dict[str, Any]]:
+    """The ended attempts of these tasks."""
+    ours = {identity.replace("-", "") for identity in ids}
+    rows = daemon.rows("SELECT task_id, node, started_at FROM taskdaemon_attempt")
+    return [row for row in rows if row["task_id"] in ours]
 
 
 def of_node(daemon: Daemon, name: str, column: str) -> float:

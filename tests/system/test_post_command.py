@@ -10,43 +10,37 @@ import pytest
 
 from testkit.daemon import Daemon, open_gate
 from testkit.lossy_proxy import Loss, LossyProxy
-from testkit.process import until
+from testkit.process import Process, until
 from testkit.stores import Store
 from tests.system.conftest import deployments
 
 
 @pytest.fixture(scope="module")
 def web(migrated: Store) -> Iterator[Daemon]:
-    """A deployment whose web server is all that runs."""
+    """A deployment whose web server is all that runs, until a test asks for `served`."""
     with deployments(migrated) as make:
         daemon = make()
         daemon.handler("act")
         daemon.web()
         yield daemon
+
+
+@pytest.fixture
+def served(web: Daemon, nodes: list[Process]) -> Daemon:
+    """The same with a node, which is there for all tests that follow."""
+    if not nodes:
+        nodes.append(web.worker())
+    return web
 
 
 @pytest.fixture(scope="module")
-def served(migrated: Store) -> Iterator[Daemon]:
-    """Another one, with a node."""
-    with deployments(migrated) as make:
-        daemon = make()
-        daemon.handler("act")
-        daemon.web()
-        daemon.worker()
-        yield daemon
+def nodes() -> list[Process]:
+    return []
 
 
 def ids(daemon: Daemon) -> set[str]:
     """All tasks that there are."""
     return {row["id"] for row in daemon.rows("SELECT id FROM taskdaemon_task")}
-
-
-def test_a_task_is_posted_waited_for_and_shown(served: Daemon) -> None:
-    post = served.manage("post", "act", '{"do": "echo"}', "--priority", "70")
-    assert post.ends() == 0, post.said()
-    shown = json.loads(post.said())
-    assert (shown["status"], shown["priority"]) == ("completed", 70)
-    assert served.task(shown["id"])["result"] == shown["result"]
 
 
 def test_what_goes_wrong_is_said_and_is_an_exit_code(web: Daemon) -> None:
@@ -73,6 +67,38 @@ def test_prepare_says_in_a_sentence_that_the_database_cannot_be_reached(daemon: 
     assert "the database cannot be reached" in prepare.said() and "Traceback" not in prepare.said()
 
 
+def test_a_task_with_the_same_unique_key_is_the_one_that_is_shown(web: Daemon) -> None:
+    before = ids(web)
+    for says in ("the task is pending", "a task with this unique key has not ended: this is that one"):
+        post = web.manage("post", "act", "--unique-key", "k", "--wait", "0")
+        assert post.ends() == 1 and says in post.said()
+    assert len(ids(web) - before) == 1
+
+
+def test_moments_are_posted_and_exclude_seconds(web: Daemon) -> None:
+    start, end = (datetime.now(UTC).replace(microsecond=0) + timedelta(days=days) for days in (1, 2))
+    moments = "--run-at", f"{start:%Y-%m-%dT%H:%M:%SZ}", "--expires-at", f"{end:%Y-%m-%dT%H:%M:%S+00:00}"
+    post = web.manage("post", "act", *moments, "--wait", "0")
+    assert post.ends() == 1
+    for name, moment in (("due_at", start), ("expires_at", end)):
+        assert f'"{name}": "{moment:%Y-%m-%dT%H:%M:%S}.000000Z"' in post.said()
+    for words, says in (
+        (("--delay", "1", "--run-at", "2096-01-31T09:00:00Z"), "not allowed with argument"),
+        (("--delay", "soon"), "invalid number value"),
+        (("--metadata", "{"), "--metadata is not JSON"),
+    ):
+        post = web.manage("post", "act", *words)
+        assert post.ends() == 2 and says in post.said(), post.said()
+
+
+def test_a_task_is_posted_waited_for_and_shown(served: Daemon) -> None:
+    post = served.manage("post", "act", '{"do": "echo"}', "--priority", "70")
+    assert post.ends() == 0, post.said()
+    shown = json.loads(post.said())
+    assert (shown["status"], shown["priority"]) == ("completed", 70)
+    assert served.task(shown["id"])["result"] == shown["result"]
+
+
 def test_a_task_is_posted_with_all_that_it_may_have(served: Daemon) -> None:
     words = {
         "--delay": "0.2",
@@ -97,30 +123,6 @@ def test_a_task_is_posted_with_all_that_it_may_have(served: Daemon) -> None:
     assert again.ends() == 0 and "an earlier call with this idempotency key posted the task" in again.said()
     assert shown["id"] in again.said()
     assert len(ids(served) - before) == 1
-
-
-def test_a_task_with_the_same_unique_key_is_the_one_that_is_shown(web: Daemon) -> None:
-    before = ids(web)
-    for says in ("the task is pending", "a task with this unique key has not ended: this is that one"):
-        post = web.manage("post", "act", "--unique-key", "k", "--wait", "0")
-        assert post.ends() == 1 and says in post.said()
-    assert len(ids(web) - before) == 1
-
-
-def test_moments_are_posted_and_exclude_seconds(web: Daemon) -> None:
-    start, end = (datetime.now(UTC).replace(microsecond=0) + timedelta(days=days) for days in (1, 2))
-    moments = "--run-at", f"{start:%Y-%m-%dT%H:%M:%SZ}", "--expires-at", f"{end:%Y-%m-%dT%H:%M:%S+00:00}"
-    post = web.manage("post", "act", *moments, "--wait", "0")
-    assert post.ends() == 1
-    for name, moment in (("due_at", start), ("expires_at", end)):
-        assert f'"{name}": "{moment:%Y-%m-%dT%H:%M:%S}.000000Z"' in post.said()
-    for words, says in (
-        (("--delay", "1", "--run-at", "2096-01-31T09:00:00Z"), "not allowed with argument"),
-        (("--delay", "soon"), "invalid number value"),
-        (("--metadata", "{"), "--metadata is not JSON"),
-    ):
-        post = web.manage("post", "act", *words)
-        assert post.ends() == 2 and says in post.said(), post.said()
 
 
 @pytest.mark.parametrize("loss", Loss)

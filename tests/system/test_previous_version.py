@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from testkit.daemon import Daemon
+from testkit.daemon import Daemon, open_gate
 from testkit.process import PROJECT, Process, until
+from testkit.stores import Store
+from tests.system.conftest import deployments
 
 #: A module of the previous version, whose last commit is the parent of the one that removed it (by its hash it would be
 #: lost when commits are rewritten). Its modules, classes and metrics have other names than this version's; tables,
@@ -38,70 +41,46 @@ def git(*words: str) -> bytes:
     return said.stdout
 
 
-class Versions:
-    """Starts nodes of both versions on one deployment."""
+#: Which version comes first, and which second.
+WAYS = [("previous", "this"), ("this", "previous")]
 
-    def __init__(self, daemon: Daemon, previous: Path) -> None:
-        self._daemon, self._programs = daemon, {"previous": str(previous), "this": str(PROJECT / "manage.py")}
+
+class Between:
+    """A deployment of both versions, for the tests of one way in turn.
+
+    The first version's web server takes the posts, and a node of the second runs them.
+    """
+
+    def __init__(self, daemon: Daemon, previous: Path, first: str, second: str) -> None:
+        self.daemon, self.first = daemon, first
+        self._programs = {"previous": str(previous), "this": str(PROJECT / "manage.py")}
+        self.served_by, self.run_by = self.web(first), self.node(second)
 
     def node(self, version: str) -> Process:
         """A node that has started."""
-        self._daemon.program = self._programs[version]
-        return self._daemon.worker()
+        self.daemon.program = self._programs[version]
+        return self.daemon.worker()
 
     def web(self, version: str) -> Process:
         """A web server that answers."""
-        self._daemon.program = self._programs[version]
-        return self._daemon.web()
+        self.daemon.program = self._programs[version]
+        return self.daemon.web()
 
 
-@pytest.fixture
-def versions(daemon: Daemon, previous: Path) -> Versions:
-    return Versions(daemon, previous)
+@pytest.fixture(scope="module", params=WAYS, ids="-".join)
+def between(request: pytest.FixtureRequest, migrated: Store, previous: Path) -> Iterator[Between]:
+    with deployments(migrated) as make:
+        daemon = make(DAEMON_RETRY_BACKOFF="4")
+        daemon.handler("act")
+        yield Between(daemon, previous, *request.param)
 
 
 #: What passes from one version to the other in rows: the messages are alike for all tests here.
 IN_ROWS = pytest.mark.one_broker
-BOTH_WAYS = pytest.mark.parametrize(("one", "other"), [("previous", "this"), ("this", "previous")])
 
 
-@IN_ROWS
-@BOTH_WAYS
-def test_a_task_of_a_killed_node_is_rescued_and_retried_by_the_other_version(
-    daemon: Daemon, versions: Versions, one: str, other: str
-) -> None:
-    versions.web(other)
-    killed = versions.node(one)
-    task = daemon.post("act", {"do": "sleep", "seconds": 600, "until": 2})
-    daemon.until_starts(task)
-    versions.node(other)
-    killed.kill()
-    found = daemon.until_final(task)
-    assert (found["status"], found["attempts"]) == ("completed", 2)
-    assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["worker_lost", "success"]
-
-
-@IN_ROWS
-@BOTH_WAYS
-def test_a_retry_of_one_version_is_run_by_the_other(daemon: Daemon, versions: Versions, one: str, other: str) -> None:
-    daemon.environment["DAEMON_RETRY_BACKOFF"] = "2"
-    web = versions.web(one)
-    first = versions.node(one)
-    task = daemon.post("act", {"do": "error", "retryable": True, "until": 2})
-    until(lambda: daemon.attempts(task), what="a first attempt")
-    assert first.stop() == 0 and web.stop() == 0
-    versions.web(other)
-    versions.node(other)
-    found = daemon.until_final(task)
-    assert (found["status"], found["attempts"], found["result"]["do"]) == ("completed", 2, "error")
-
-
-@BOTH_WAYS
-def test_a_post_to_one_version_wakes_a_node_of_the_other(
-    daemon: Daemon, versions: Versions, one: str, other: str
-) -> None:
-    versions.web(one)
-    versions.node(other)
+def test_a_post_to_one_version_wakes_a_node_of_the_other(between: Between) -> None:
+    daemon = between.daemon
     tasks = [daemon.post("act") for _ in range(20)]
     assert {daemon.until_final(task)["status"] for task in tasks} == {"completed"}
     # As many as were posted, less those that were merged: none had to be found by polling alone.
@@ -109,29 +88,54 @@ def test_a_post_to_one_version_wakes_a_node_of_the_other(
 
 
 @IN_ROWS
-def test_both_versions_share_the_work_and_count_it_in_the_same_counters(daemon: Daemon, versions: Versions) -> None:
-    web = versions.web("previous")
-    nodes = [versions.node(version) for version in ("previous", "this")]
-    tasks = [daemon.post("act", {"do": "sleep", "seconds": 0.02}) for _ in range(100)]
-    until(daemon.all_final, what="the end of all tasks")
-    by_node = {row["node"] for task in tasks for row in daemon.attempts(task)}
-    assert len(by_node) == 2
-    # The previous version does not see what this one has not folded yet; every few seconds it does.
-    until(lambda: processed(daemon) == 100, what=lambda: f"100 tasks, not {processed(daemon)}")
-    assert web.stop() == 0
-    versions.web("this")
-    assert processed(daemon) == 100
-    assert [node.stop() for node in nodes] == [0, 0]
+def test_a_retry_and_a_task_of_a_killed_node_of_one_version_are_run_by_the_other(between: Between) -> None:
+    daemon = between.daemon
+    gates = [daemon.gate() for _ in range(2)]
+    for gate in gates:  # the slots of the second version: what follows goes to the first one
+        daemon.until_starts(daemon.post("act", {"do": "wait", "gate": str(gate)}))
+    killed = between.node(between.first)
+    lost = [daemon.post("act", {"do": "sleep", "seconds": 600, "until": 2})]
+    daemon.until_starts(lost[0])
+    retried = daemon.post("act", {"do": "error", "retryable": True, "until": 2})
+    until(lambda: daemon.attempts(retried), what="a first attempt")
+    lost += [daemon.post("act", {"do": "sleep", "seconds": 600, "until": 2})]
+    daemon.until_starts(lost[1])  # now the first version has no slot for the retry
+    for gate in gates:
+        open_gate(gate)
+    killed.kill()
+    for task in lost:
+        found = daemon.until_final(task)
+        assert (found["status"], found["attempts"]) == ("completed", 2)
+        assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["worker_lost", "success"]
+    found = daemon.until_final(retried)
+    assert (found["status"], found["attempts"], found["result"]["do"]) == ("completed", 2, "error")
+    for task in (*lost, retried):
+        first, second = (attempt["node"] for attempt in daemon.attempts(task))
+        assert f"-{killed.pid}-" in first and f"-{between.run_by.pid}-" in second
 
 
 @IN_ROWS
-def test_the_previous_version_goes_on_with_the_counts_of_this_one(daemon: Daemon, versions: Versions) -> None:
-    web, node = versions.web("this"), versions.node("this")
-    tasks = [daemon.post("act") for _ in range(5)]
-    assert {daemon.until_final(task)["status"] for task in tasks} == {"completed"}
-    assert node.stop() == 0 and web.stop() == 0
-    versions.web("previous")
-    assert processed(daemon) == 5
+@pytest.mark.parametrize("between", [("previous", "this")], ids="-".join, indirect=True)
+def test_both_versions_share_the_work_and_count_it_in_the_same_counters(between: Between) -> None:
+    daemon, node = between.daemon, between.node("previous")
+    daemon.until_warm()
+    tasks = [daemon.post("act", {"do": "sleep", "seconds": 0.05}) for _ in range(60)]
+    until(daemon.all_final, what="the end of all tasks")
+    by_node = {row["node"] for task in tasks for row in daemon.attempts(task)}
+    assert len(by_node) == 2
+    (row,) = daemon.rows("SELECT count(*) AS n FROM taskdaemon_task WHERE status = 'completed'")
+    ended = int(row["n"])
+    # The previous version does not see what this one has not folded yet; every few seconds it does.
+    until(lambda: processed(daemon) == ended, what=lambda: f"{ended} tasks, not {processed(daemon)}")
+    assert between.served_by.stop() == 0
+    web = between.web("this")
+    assert processed(daemon) == ended
+    assert node.stop() == 0
+    # The previous version goes on with the counts of this one.
+    assert {daemon.until_final(daemon.post("act"))["status"] for _ in range(5)} == {"completed"}
+    assert between.run_by.stop() == 0 and web.stop() == 0
+    between.web("previous")
+    assert processed(daemon) == ended + 5
 
 
 def processed(daemon: Daemon) -> int:

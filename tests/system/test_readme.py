@@ -7,10 +7,14 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from testkit.daemon import Daemon
+from testkit.stores import Store
+from tests.system.conftest import deployments
 
 TOP = Path(__file__).parents[2]
 PAGE = (TOP / "README.md").read_text()
@@ -30,25 +34,28 @@ def block(word: str) -> str:
     return text
 
 
-def test_the_caller_prints_what_its_comment_says(deployment: Callable[..., Daemon]) -> None:
-    daemon = deployment()
+@pytest.fixture(scope="module")
+def daemon(migrated: Store) -> Iterator[Daemon]:
+    """One `up` for all, with the page's handler at the end of the shipped file, as a reader has it."""
+    with deployments(migrated) as make:
+        daemon = make()
+        _, handler = blocks("python")
+        (table,) = blocks("toml")
+        (daemon.home / "hello.py").write_text(handler)
+        daemon.config.write_text(f"{shipped()}\n{table}")
+        daemon.up()
+        yield daemon
+
+
+def test_the_caller_prints_what_its_comment_says(daemon: Daemon) -> None:
     caller, _ = blocks("python")
-    daemon.config.write_text(shipped())
-    daemon.up()
     command = [sys.executable, "-c", caller.replace("http://localhost:8080", daemon.base)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     (promised,) = re.findall(r"print\(.*#\s(.*)", caller)
     assert result.stdout.strip() == promised, result.stderr
 
 
-def test_the_handler_answers_the_command_below_it(deployment: Callable[..., Daemon]) -> None:
-    daemon = deployment()
-    _, handler = blocks("python")
-    (table,) = blocks("toml")
-    (daemon.home / "hello.py").write_text(handler)
-    # As a reader does: at the end of the shipped file.
-    daemon.config.write_text(f"{shipped()}\n{table}")
-    daemon.up()
+def test_the_handler_answers_the_command_below_it(daemon: Daemon) -> None:
     _, *command = shlex.split(block("manage.py post hello"))
     result = subprocess.run(
         [sys.executable, *command], cwd=TOP, env=daemon.environment, capture_output=True, text=True, timeout=60
@@ -56,12 +63,9 @@ def test_the_handler_answers_the_command_below_it(deployment: Callable[..., Daem
     assert json.loads(result.stdout)["result"] == {"hello": "Ada"}, result.stderr
 
 
-def test_the_lines_that_run_it_queue_a_task(deployment: Callable[..., Daemon]) -> None:
-    daemon = deployment()
+def test_the_lines_that_run_it_queue_a_task(daemon: Daemon) -> None:
     clone, run = block("make run").splitlines()
     assert clone.startswith("git clone ") and run == "make run"
-    daemon.config.write_text(shipped())
-    daemon.up()
     post = re.fullmatch(r"curl -X POST 'http://localhost:8080(\S+)' -d '(.*)'\n", block("curl -X POST"))
     assert post is not None
     url, data = post.groups()

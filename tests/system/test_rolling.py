@@ -5,15 +5,31 @@ from __future__ import annotations
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import pytest
 
 from testkit.daemon import Daemon
 from testkit.process import Process, until
+from testkit.stores import Store
 from tests.system.checker import faults
+from tests.system.conftest import deployments
 
 NODES = 2
+
+
+@dataclass
+class Rolled:
+    """A deployment after its nodes were replaced under load: the first had time to drain, the second one had none.
+
+    `accepted`: the tasks of the load. `before`: how its attempts had ended before the second one was replaced.
+    """
+
+    daemon: Daemon
+    nodes: list[Process]
+    accepted: list[str] = field(default_factory=list)
+    before: Counter[str] = field(default_factory=Counter)
 
 
 def counted(daemon: Daemon) -> tuple[Counter[str], int]:
@@ -28,67 +44,80 @@ def count(daemon: Daemon, status: str) -> int:
     return int(daemon.rows("SELECT count(*) AS n FROM taskdaemon_task WHERE status = ?", status)[0]["n"])
 
 
-@pytest.mark.parametrize("drain", ["10", "0"])
-def test_a_rolling_restart_under_load_loses_nothing_and_spends_no_retry(
-    deployment: Callable[..., Daemon], drain: str
-) -> None:
-    daemon = deployment(DAEMON_DRAIN_TIMEOUT=drain)
-    daemon.handler("act", instances=2)
-    daemon.web()
-    nodes = [daemon.manage("worker") for _ in range(NODES)]
-    accepted: list[str] = []
-    over = threading.Event()
+def replaced(daemon: Daemon, node: Process) -> Process:
+    """The node that follows one which is told to stop while it has work."""
+    until(lambda: count(daemon, "processing") >= NODES, what="tasks in their hands")
+    node.signal(signal.SIGTERM)
+    following = daemon.manage("worker")  # while the old one drains
+    assert node.ends() == 0
+    following.until_says("node started")
+    return following
 
-    def load() -> None:
-        while not over.wait(0.01):
-            # So many that no node waits for a task, also where a POST takes as long as one.
-            if count(daemon, "pending") < 50:
-                tasks = [{"type": "act", "data": {"do": "sleep", "seconds": 0.1}}] * 20
-                accepted.extend(daemon.http.post("/queue/batch", json={"tasks": tasks}).json()["task_ids"])
 
-    poster = threading.Thread(target=load)
-    poster.start()
-    try:
-        for node in nodes:
-            node.until_says("node started")
-            until(lambda: count(daemon, "processing") >= NODES, what="tasks in their hands")
-            node.signal(signal.SIGTERM)
-            following: Process = daemon.manage("worker")  # while the old one drains
-            assert node.ends() == 0
-            following.until_says("node started")
-    finally:
-        over.set()
-        poster.join()
-    until(daemon.all_final, 60, "the end of all tasks")
-    outcomes, spent = counted(daemon)
-    assert faults(daemon, accepted) == []
+@pytest.fixture(scope="module")
+def rolled(migrated: Store) -> Iterator[Rolled]:
+    with deployments(migrated) as make:
+        daemon = make()
+        daemon.handler("act", instances=2)
+        daemon.web()
+        unhurried, hurried = nodes = [daemon.manage("worker", DAEMON_DRAIN_TIMEOUT=drain) for drain in ("10", "0")]
+        done, over = Rolled(daemon, []), threading.Event()
+
+        def load() -> None:
+            while not over.wait(0.05):
+                # So many that no node waits for a task, also where a POST takes as long as one.
+                if count(daemon, "pending") < 50:
+                    tasks = [{"type": "act", "data": {"do": "sleep", "seconds": 0.2}}] * 20
+                    done.accepted.extend(daemon.http.post("/queue/batch", json={"tasks": tasks}).json()["task_ids"])
+
+        poster = threading.Thread(target=load)
+        poster.start()
+        try:
+            for node in nodes:
+                node.until_says("node started")
+            done.nodes.append(replaced(daemon, unhurried))
+            done.before, _ = counted(daemon)
+            done.nodes.append(replaced(daemon, hurried))
+        finally:
+            over.set()
+            poster.join()
+        until(daemon.all_final, 60, "the end of all tasks")
+        yield done
+
+
+def test_a_rolling_restart_under_load_loses_nothing_and_spends_no_retry(rolled: Rolled) -> None:
+    outcomes, spent = counted(rolled.daemon)
+    assert faults(rolled.daemon, rolled.accepted) == []
     assert spent == 0
-    assert set(outcomes) <= {"success", "released"} and outcomes["success"] == len(accepted)
-    assert (outcomes["released"] > 0) == (drain == "0"), outcomes
+    assert set(outcomes) <= {"success", "released"} and outcomes["success"] == len(rolled.accepted)
 
 
-def test_sigquit_gives_back_what_runs_at_once(deployment: Callable[..., Daemon]) -> None:
-    daemon = deployment()
-    daemon.handler("act")
-    daemon.web()
-    node = daemon.worker()
+def test_a_node_that_has_time_to_drain_gives_back_nothing_and_one_without_what_it_runs(rolled: Rolled) -> None:
+    outcomes, _ = counted(rolled.daemon)
+    assert rolled.before["success"] > 0 and rolled.before["released"] == 0, rolled.before
+    assert outcomes["released"] > 0, outcomes
+
+
+def test_sigquit_gives_back_what_runs_at_once(rolled: Rolled) -> None:
+    daemon, (idle, node) = rolled.daemon, rolled.nodes
+    assert idle.stop() == 0
     task = daemon.post("act", {"do": "sleep", "seconds": 600})
     daemon.until_starts(task)
     node.signal(signal.SIGQUIT)
     node.ends()
     assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["released"]
     assert daemon.task(task)["status"] == "pending"
+    assert daemon.http.delete(f"/api/tasks/{task}").status_code == 204
 
 
-def test_what_outlasts_the_drain_time_goes_back_unspent(deployment: Callable[..., Daemon]) -> None:
-    daemon = deployment(DAEMON_DRAIN_TIMEOUT="0.5")
-    daemon.handler("act")
-    daemon.web()
-    node = daemon.worker()
+def test_what_outlasts_the_drain_time_goes_back_unspent(rolled: Rolled) -> None:
+    daemon = rolled.daemon
+    for node in rolled.nodes:
+        node.stop()
+    node = daemon.worker(DAEMON_DRAIN_TIMEOUT="0.5")
     task = daemon.post("act", {"do": "sleep", "seconds": 600})
     daemon.until_starts(task)
     assert node.stop() == 0
     assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["released"]
-    assert daemon.rows("SELECT status, retries, attempts FROM taskdaemon_task") == [
-        {"status": "pending", "retries": 0, "attempts": 1}
-    ]
+    shown = daemon.rows("SELECT status, retries, attempts FROM taskdaemon_task WHERE id = ?", task.replace("-", ""))
+    assert shown == [{"status": "pending", "retries": 0, "attempts": 1}]

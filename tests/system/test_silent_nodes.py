@@ -7,34 +7,72 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from testkit import execution_log
 from testkit.daemon import Daemon, open_gate
-from testkit.process import until
+from testkit.process import Process, until
+from testkit.stores import Store
 from tests.system import hosts
 from tests.system.checker import faults
+from tests.system.conftest import deployments
 
 pytestmark = pytest.mark.database
 
 LEASE = 6.0
 
 
+class Nodes:
+    """A deployment with its web server and, once asked for, two nodes, each on a host of its own.
+
+    A task of `act` may be retried; one of `once` as often as its node says, which is never.
+    """
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon = daemon
+        daemon.handler("act", max_retries=3)
+        daemon.handler("once")
+        daemon.web()
+        self._comment = daemon.home / "comment.toml"
+        self._comment.write_text("# The same\n" + daemon.config.read_text())
+        self._hosts: dict[int, str] = {}
+        self.living: list[Process] = []
+
+    def start(self, **environment: str) -> Process:
+        """Another node."""
+        host = f"{len(self._hosts)}"
+        node = hosts.start(self.daemon, host, **environment)
+        self._hosts[node.pid] = host
+        self.living.append(node)
+        return node
+
+    def warm(self, count: int = 2) -> list[Process]:
+        """So many that live and are warm, or more."""
+        self.living = [node for node in self.living if node.popen.poll() is None]
+        while len(self.living) < count:
+            self.start(**({"HANDLER_CONFIG": str(self._comment)} if self.living else {}))
+        for node in self.living:
+            hosts.name(self.daemon, node)
+        self.daemon.until_warm()
+        return self.living
+
+    def remove_host(self, node: Process) -> None:
+        """All that is left of it but its rows."""
+        shutil.rmtree(self.daemon.home / f"host-{self._hosts[node.pid]}")
+
+
+@pytest.fixture(scope="module")
+def nodes(migrated: Store) -> Iterator[Nodes]:
+    with deployments(migrated) as make:
+        yield Nodes(make(DAEMON_LEASE=f"{LEASE:g}", DAEMON_MAX_RETRIES="0"))
+
+
 @pytest.fixture
-def daemon(deployment: Callable[..., Daemon]) -> Daemon:
-    """A deployment with the handler `act` in two slots, and its web server."""
-    made = deployment(DAEMON_LEASE=f"{LEASE:g}")
-    made.handler("act")
-    made.web()
-    return made
-
-
-def counted(daemon: Daemon, series: str) -> int:
-    """A counter's value."""
-    return daemon.counted(series)
+def daemon(nodes: Nodes) -> Daemon:
+    return nodes.daemon
 
 
 def alive(pid: int) -> bool:
@@ -50,26 +88,25 @@ def problems(daemon: Daemon) -> str:
     return "\n".join(daemon.http.get("/health").json().get("problems", []))
 
 
-def test_a_node_that_was_stopped_for_longer_than_its_lease_is_fenced(daemon: Daemon) -> None:
-    first = hosts.start(daemon, "a")
+def test_a_node_that_was_stopped_for_longer_than_its_lease_is_fenced(nodes: Nodes, daemon: Daemon) -> None:
+    first = nodes.start()
     gate = daemon.gate()
     done = daemon.post("act", {"do": "wait", "gate": str(gate), "until": 2})
     running = daemon.post("act", {"do": "tick", "until": 2})
     for task in (done, running):
         daemon.until_starts(task)
-    hosts.start(daemon, "b")
-    daemon.until_warm()
+    nodes.warm()
     hosts.freeze(daemon, first)
     open_gate(gate)  # its handler answers, and nobody reads it
     for task in (done, running):
         assert daemon.until_final(task)["attempts"] == 2
         assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["worker_lost", "success"]
-    assert counted(daemon, "stale|act") == 0
+    assert daemon.counted("stale|act") == 0
     handler = execution_log.starts(daemon.executions, running)[0].pid
     assert alive(handler)
     first.signal(signal.SIGCONT)
     until(lambda: not alive(handler), what="the end of the handler whose task is another's")
-    until(lambda: counted(daemon, "stale|act") >= 1, what="the late write, refused and counted")
+    until(lambda: daemon.counted("stale|act") >= 1, what="the late write, refused and counted")
     daemon.until_warm()
     again = daemon.post("act")
     daemon.until_final(again)
@@ -77,15 +114,26 @@ def test_a_node_that_was_stopped_for_longer_than_its_lease_is_fenced(daemon: Dae
     assert first.popen.poll() is None, "it serves on"
 
 
-def test_a_host_that_vanished_is_told_of_until_it_is_retired(daemon: Daemon) -> None:
-    first = hosts.start(daemon, "a")
-    name = hosts.name(daemon, first)
+def test_nodes_with_different_handlers_toml_say_so(nodes: Nodes, daemon: Daemon) -> None:
+    nodes.warm()
+    until(lambda: daemon.http.get("/health").json()["workers"] == 2, what=daemon.health)
+    until(lambda: problems(daemon) == "", what=lambda: f"no problem, as a comment is no difference: {daemon.health()}")
+    other = daemon.home / "others.toml"
+    other.write_text(daemon.config.read_text() + "timeout = 7\n")
+    last = nodes.start(HANDLER_CONFIG=str(other))
+    word = "the nodes run different versions of handlers.toml"
+    until(lambda: word in problems(daemon) and hosts.name(daemon, last) in problems(daemon), what="a word in /health")
+    assert last.stop() == 0
+
+
+def test_a_host_that_vanished_is_told_of_until_it_is_retired(nodes: Nodes, daemon: Daemon) -> None:
+    two = nodes.warm()
     task = daemon.post("act", {"do": "tick", "until": 2})
     daemon.until_starts(task)
-    hosts.start(daemon, "b")
-    daemon.until_warm()
+    name = hosts.runs(daemon, task)
+    (first,) = (node for node in two if f"-{node.pid}-" in name)
     first.kill()
-    shutil.rmtree(daemon.home / "host-a")
+    nodes.remove_host(first)
     assert daemon.until_final(task)["attempts"] == 2
     until(lambda: f"node {name} has been silent for" in problems(daemon), what="a word in /health")
     assert daemon.http.get("/health").json()["workers"] == 1
@@ -95,31 +143,18 @@ def test_a_host_that_vanished_is_told_of_until_it_is_retired(daemon: Daemon) -> 
     assert faults(daemon, [task]) == []
 
 
-def test_a_rescue_needs_no_handlers_toml(daemon: Daemon) -> None:
-    first = hosts.start(daemon, "a", DAEMON_MAX_RETRIES="0")
-    task = daemon.post("act", {"do": "tick"})
+def test_a_rescue_needs_no_handlers_toml(nodes: Nodes, daemon: Daemon) -> None:
+    serving = list(nodes.warm(1))
+    task = daemon.post("once", {"do": "tick"})
     daemon.until_starts(task)
-    other = daemon.home / "others.toml"
+    other = daemon.home / "another.toml"
     other.write_text('[handlers.other]\ncommand = ["cat"]\n')
-    hosts.start(daemon, "b", HANDLER_CONFIG=str(other))
-    first.kill()
+    nodes.start(HANDLER_CONFIG=str(other), DAEMON_MAX_RETRIES="3")
+    for node in serving:
+        node.kill()
     found = daemon.until_final(task)
     assert (found["failure_reason"], found["attempts"]) == ("worker_lost", 1), "as its own node's policy says"
     assert "no living worker serves it" not in problems(daemon)
-    daemon.post("act")
-    until(lambda: "handler act: no living worker serves it; 1 task waits" in problems(daemon), what="a word in /health")
-
-
-def test_nodes_with_different_handlers_toml_say_so(daemon: Daemon) -> None:
-    other = daemon.home / "others.toml"
-    other.write_text(daemon.config.read_text() + "timeout = 7\n")
-    comment = daemon.home / "comment.toml"
-    comment.write_text("# The same\n" + daemon.config.read_text())
-    hosts.start(daemon, "a")
-    hosts.start(daemon, "b", HANDLER_CONFIG=str(comment))
-    daemon.until_warm()
-    assert daemon.http.get("/health").json()["workers"] == 2
-    assert problems(daemon) == "", "a comment is no difference"
-    last = hosts.start(daemon, "c", HANDLER_CONFIG=str(other))
-    word = "the nodes run different versions of handlers.toml"
-    until(lambda: word in problems(daemon) and hosts.name(daemon, last) in problems(daemon), what="a word in /health")
+    daemon.post("once")
+    word = "handler once: no living worker serves it; 1 task waits"
+    until(lambda: word in problems(daemon), what="a word in /health")

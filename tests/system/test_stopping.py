@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from testkit.daemon import Daemon, open_gate
-from testkit.process import of_home, until
+from testkit.process import Process, children, of_home, until
 from testkit.stores import Store
+from tests.system.conftest import deployments
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("stopping")]
 
@@ -40,6 +41,7 @@ def configure(daemon: Daemon) -> None:
         ("deaf", deaf, {"stop_grace": 0.3, "timeout": 600}),
         ("deaf-brief", deaf, {"stop_grace": 0.3, "timeout": 0.5, "start_timeout": 0, "max_retries": 0}),
         ("deaf-long", deaf, {"stop_grace": FOR_EVER, "timeout": 600}),
+        ("deaf-drained", deaf, {"stop_grace": FOR_EVER, "timeout": 600}),
     ):
         words = {"command": [*command, f"{daemon.home}/{name}"], "instances": 1} | keys
         lines = [f"{key} = {json.dumps(value)}" for key, value in words.items()]
@@ -48,34 +50,18 @@ def configure(daemon: Daemon) -> None:
     daemon.handler("act", instances=1)
 
 
-@pytest.fixture
-def deployment(migrated: Store) -> Iterator[Callable[..., Daemon]]:
-    """Makes a daemon that has its handlers, and is not started."""
-    made: list[Daemon] = []
-
-    def one(**environment: str) -> Daemon:
-        daemon = Daemon(Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")), **environment)
-        made.append(daemon)
-        daemon.store.fill(migrated)
-        configure(daemon)
-        return daemon
-
-    yield one
-    for daemon in made:
-        daemon.close()
-        shutil.rmtree(daemon.home)
-
-
 @pytest.fixture(scope="module")
-def daemon(migrated: Store) -> Iterator[Daemon]:
-    """One `up` for the tests that end no process of it."""
-    daemon = Daemon(Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")))
-    daemon.store.fill(migrated)
-    configure(daemon)
-    daemon.up()
-    yield daemon
-    daemon.close()
-    shutil.rmtree(daemon.home)
+def up(migrated: Store) -> Iterator[tuple[Daemon, Process]]:
+    """One `up` for these tests in turn. One of them kills its worker, which is started again; the last one ends it."""
+    with deployments(migrated) as make:
+        daemon = make(DAEMON_DRAIN_TIMEOUT="1")
+        configure(daemon)
+        yield daemon, daemon.up()
+
+
+@pytest.fixture
+def daemon(up: tuple[Daemon, Process]) -> Daemon:
+    return up[0]
 
 
 def folders(task: str) -> list[Path]:
@@ -150,6 +136,26 @@ def test_a_handler_that_ignores_sigterm_is_killed_after_its_grace(daemon: Daemon
     assert pid(logged(daemon, task)) not in of_home(daemon.home)
 
 
+def test_a_node_that_is_killed_during_a_grace_leaves_nothing(up: tuple[Daemon, Process]) -> None:
+    daemon, process = up
+    task = daemon.post("deaf-long")
+    daemon.until_status(task, "processing")
+    cancelled(daemon, task)
+    until_sigterm(daemon, "deaf-long")
+    web, worker = children(process.pid)
+    handlers = of_home(daemon.home).keys() - {process.pid, web, *children(web), worker}
+    assert len(handlers) >= 7
+    process.signal(signal.SIGSTOP)  # no worker that follows may end them
+    try:
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: not handlers & of_home(daemon.home).keys(), what="the end of its handlers")
+    finally:
+        process.signal(signal.SIGCONT)
+    assert daemon.task(task)["failure_reason"] == "cancelled"
+    until(lambda: len(children(process.pid)) == 2, what="the worker that follows")
+    (daemon.home / "deaf-long.sigterm").unlink()
+
+
 def test_while_a_handler_is_in_its_grace_its_slot_takes_no_task_others_work_and_a_redrive_ends_it(
     daemon: Daemon,
 ) -> None:
@@ -179,30 +185,17 @@ def test_a_task_that_is_cancelled_while_it_waits_is_never_begun(daemon: Daemon) 
     assert (daemon.task(waits)["attempts"], daemon.attempts(waits)) == (0, [])
 
 
-def test_a_drain_lets_a_handler_clean_up_and_leaves_nothing(deployment: Callable[..., Daemon]) -> None:
-    daemon = deployment(DAEMON_DRAIN_TIMEOUT="1")
-    up = daemon.up()
-    task, deaf = begun(daemon, "tidy"), daemon.post("deaf-long")
+def test_a_drain_lets_a_handler_clean_up_and_leaves_nothing(up: tuple[Daemon, Process]) -> None:
+    daemon, process = up
+    task, deaf = begun(daemon, "tidy"), daemon.post("deaf-drained")
     daemon.until_status(deaf, "processing")
-    up.signal(signal.SIGTERM)
-    assert up.ends() == 0
-    until_sigterm(daemon, "deaf-long")
+    process.signal(signal.SIGTERM)
+    assert process.ends() == 0
+    until_sigterm(daemon, "deaf-drained")
     assert (folders(task), of_home(daemon.home)) == ([], {})
     for one in (task, deaf):
         (attempt,) = daemon.attempts(one)
         assert (attempt["outcome"], attempt["error"]) == ("released", "drained")
-    assert [row["retries"] for row in daemon.rows("SELECT retries FROM taskdaemon_task")] == [0, 0]
-
-
-def test_a_node_that_is_killed_during_a_grace_leaves_nothing(deployment: Callable[..., Daemon]) -> None:
-    daemon = deployment()
-    daemon.web()
-    worker = daemon.worker()
-    daemon.until_warm()
-    task = daemon.post("deaf-long")
-    daemon.until_status(task, "processing")
-    cancelled(daemon, task)
-    until_sigterm(daemon, "deaf-long")
-    worker.kill()
-    until(lambda: not any("deaf" in line for line in of_home(daemon.home).values()), what="the end of its handlers")
-    assert daemon.task(task)["failure_reason"] == "cancelled"
+        key = one.replace("-", "")
+        assert daemon.rows("SELECT retries FROM taskdaemon_task WHERE id = ?", key) == [{"retries": 0}]
+    assert not daemon.rows("SELECT 1 FROM taskdaemon_node WHERE stopped_at IS NULL")

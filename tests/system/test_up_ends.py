@@ -4,54 +4,46 @@ from __future__ import annotations
 
 import signal
 
-import pytest
-
 from testkit.daemon import Daemon, open_gate
 from testkit.process import children, of_home, until
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["sigterm", "ctrl-c"])
-def test_told_to_stop_it_lets_a_running_task_end_and_leaves_nothing(daemon: Daemon, number: signal.Signals) -> None:
-    up = daemon.up()
-    task = daemon.post("act", {"do": "sleep", "seconds": 1.5})
-    waits = daemon.post("act", {"do": "sleep", "seconds": 1.5})
-    daemon.until_starts(task)
-    daemon.until_starts(waits)
-    up.signal(number)
-    assert up.ends() == 0
-    assert [row["status"] for row in daemon.rows("SELECT status FROM taskdaemon_task")] == ["completed"] * 2
-    assert [row["outcome"] for row in daemon.attempts(task)] == ["success"]
+def nothing_is_left(daemon: Daemon, said: str) -> None:
     assert of_home(daemon.home) == {}
     assert not [path for path in daemon.home.rglob("*") if path.is_socket()]
     assert not list((daemon.home / "nodes").iterdir())
     assert not daemon.rows("SELECT * FROM taskdaemon_node WHERE stopped_at IS NULL")
-    assert "Traceback" not in up.said()
-    assert "drain time is over" not in up.said(), "it waited for what had ended"
+    assert "Traceback" not in said
+    assert "drain time is over" not in said, "it waited for what had ended"
 
 
-def test_while_it_drains_nothing_new_is_taken(daemon: Daemon) -> None:
+def test_told_to_stop_it_takes_nothing_new_lets_running_tasks_end_and_leaves_nothing(daemon: Daemon) -> None:
     up = daemon.up()
-    gate = daemon.gate()
-    running = daemon.post("act", {"do": "wait", "gate": str(gate)})
-    daemon.until_starts(running)
+    gates = [daemon.gate() for _ in range(2)]
+    running = [daemon.post("act", {"do": "wait", "gate": str(gate)}) for gate in gates]
+    for task in running:
+        daemon.until_starts(task)
     up.signal(signal.SIGTERM)
     up.until_says("draining")
     late = daemon.http.post("/queue", json={"type": "act"})
     assert (late.status_code, late.headers["Retry-After"]) == (503, "2")
-    open_gate(gate)
+    for gate in gates:
+        open_gate(gate)
     assert up.ends() == 0
     found = {row["id"]: (row["status"], row["attempts"]) for row in daemon.rows("SELECT * FROM taskdaemon_task")}
-    assert found == {running.replace("-", ""): ("completed", 1)}
+    assert found == {task.replace("-", ""): ("completed", 1) for task in running}
+    assert [row["outcome"] for row in daemon.attempts(running[0])] == ["success"]
     assert not (daemon.home / "draining").exists()
+    nothing_is_left(daemon, up.said())
 
 
-def test_without_room_for_a_file_in_its_home_it_drains_all_the_same(daemon: Daemon) -> None:
+def test_at_ctrl_c_without_room_for_a_file_in_its_home_it_drains_all_the_same(daemon: Daemon) -> None:
     up = daemon.up()
     (daemon.home / "draining").symlink_to("missing/file")  # to create it fails, as on a full disk
     gate = daemon.gate()
     running = daemon.post("act", {"do": "wait", "gate": str(gate)})
     daemon.until_starts(running)
-    up.signal(signal.SIGTERM)
+    up.signal(signal.SIGINT)
     up.until_says("tasks are accepted meanwhile, and wait for the next start: .*No such file")
     up.until_says('"event": "draining"')
     late = daemon.post("act")
@@ -59,7 +51,7 @@ def test_without_room_for_a_file_in_its_home_it_drains_all_the_same(daemon: Daem
     assert up.ends() == 0
     found = {row["id"]: (row["status"], row["attempts"]) for row in daemon.rows("SELECT * FROM taskdaemon_task")}
     assert found == {running.replace("-", ""): ("completed", 1), late.replace("-", ""): ("pending", 0)}
-    assert "Traceback" not in up.said()
+    nothing_is_left(daemon, up.said())
 
 
 def test_a_second_signal_sends_running_tasks_back_without_spending_a_retry(daemon: Daemon) -> None:
@@ -74,15 +66,6 @@ def test_a_second_signal_sends_running_tasks_back_without_spending_a_retry(daemo
     assert row == {"status": "pending", "attempts": 1, "retries": 0}
     assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["released"]
     assert of_home(daemon.home) == {}
-
-
-def test_a_drain_time_that_is_over_sends_running_tasks_back(daemon: Daemon) -> None:
-    daemon.environment["DAEMON_DRAIN_TIMEOUT"] = "0.5"
-    up = daemon.up()
-    task = daemon.post("act", {"do": "sleep", "seconds": 600})
-    daemon.until_starts(task)
-    assert up.stop() == 0
-    assert [row["outcome"] for row in daemon.attempts(task)] == ["released"]
 
 
 def test_a_web_server_that_is_told_to_stop_while_it_loads_ends_at_once(daemon: Daemon) -> None:

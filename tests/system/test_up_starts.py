@@ -7,14 +7,18 @@ import re
 import secrets
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from testkit.daemon import Daemon
 from testkit.needs import program
-from testkit.process import PROJECT, children, until
+from testkit.process import PROJECT, Process, children
+from testkit.stores import Store
+from tests.system.conftest import deployments
 
 Deployments = Callable[..., Daemon]
 
@@ -31,35 +35,76 @@ def test_a_first_start_says_where_everything_is_and_its_last_line_runs_a_task(de
     answer = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)  # noqa: S602 (as a person would)
     assert daemon.until_final(json.loads(answer.stdout)["task_id"])["status"] == "completed"
     assert up.stop() == 0
+    # The second start: without curl, and with one handler that cannot start beside one that can.
+    daemon.environment |= {
+        "PATH": "/nonexistent",
+        "DAEMON_API_KEY": f"tpk_{secrets.token_hex(32)}",
+        "HANDLER_CONFIG": str(daemon.config),
+    }
+    daemon.handler("act")
+    with daemon.config.open("a") as file:
+        file.write('[handlers.absent]\ncommand = ["/nonexistent/program"]\n')
     again = daemon.manage("up")
-    again.until_says(r"^  ready ")
+    line = again.until_says(r"^ +(.* manage\.py post .*)$")[1]
     assert "shown once" not in again.said()
     told = re.search(r"user admin; to set a new password: (\S+ manage\.py changepassword admin)$", again.said(), re.M)
     assert told is not None, again.said()
-
-
-def test_without_curl_the_last_line_runs_a_task_without_it(deployment: Deployments) -> None:
-    daemon = deployment(PATH="/nonexistent", DAEMON_API_KEY=f"tpk_{secrets.token_hex(32)}")
-    daemon.handler("act")
-    line = daemon.manage("up").until_says(r"^ +(.* manage\.py post .*)$")[1]
+    assert re.search(r"^  waiting   tasks of absent: .*/nonexistent/program", again.said(), re.M)
+    assert " post act " in line
     ran = subprocess.run(line, shell=True, cwd=PROJECT, env=daemon.environment, capture_output=True, text=True)  # noqa: S602
     assert (ran.returncode, json.loads(ran.stdout)["status"]) == (0, "completed"), ran.stderr
 
 
-def test_a_proxy_of_the_environment_is_not_asked_for_what_is_on_this_machine(deployment: Deployments) -> None:
-    daemon = deployment(http_proxy="http://127.0.0.1:1")
-    daemon.handler("act")
-    daemon.manage("up").until_says(r"^  ready ")
-    post = daemon.manage("post", "act")
+@dataclass
+class Started:
+    """A first start on an empty home, with a password and a key of the environment, and a proxy that does not answer.
+
+    `pools`: those of its node when `/health` said for the first time that all is well.
+    """
+
+    daemon: Daemon
+    up: Process
+    password: str
+    key: str
+    pools: dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def started(migrated: Store) -> Iterator[Started]:
+    password, key = secrets.token_urlsafe(12), f"tpk_{secrets.token_hex(32)}"
+    environment = {"DAEMON_ADMIN_PASSWORD": password, "DAEMON_API_KEY": key, "http_proxy": "http://127.0.0.1:1"}
+    with deployments(migrated) as make:
+        daemon = make(migrate=False, **environment)
+        daemon.handler("act")
+        up = daemon.manage("up")
+        up.until(lambda: daemon.answers("/health"), what="a healthy daemon")
+        (node,) = daemon.rows("SELECT pools FROM taskdaemon_node")
+        up.until_says(r"^  ready ")
+        pools = json.loads(node["pools"]) if isinstance(node["pools"], str) else node["pools"]
+        yield Started(daemon, up, password, key, pools)
+
+
+def test_what_is_healthy_for_the_first_time_has_warm_slots(started: Started) -> None:
+    pools = started.pools
+    assert pools and all(pool["warm"] == pool["slots"] for pool in pools.values()), pools
+
+
+def test_ps_tells_its_processes_apart(started: Started) -> None:
+    up = started.up
+    web, worker = children(up.pid)
+    (server,) = children(web)
+    names = [Path(f"/proc/{pid}/comm").read_text().strip() for pid in (up.pid, web, server, worker)]
+    assert names == ["tasks-up", "tasks-web", "tasks-web", "tasks-worker"]
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_what_is_on_this_machine(started: Started) -> None:
+    assert "http_proxy" in started.daemon.environment
+    post = started.daemon.manage("post", "act")
     assert post.ends() == 0, post.said()
 
 
-def test_the_password_and_the_key_of_the_environment_are_good_from_the_first_start_on(deployment: Deployments) -> None:
-    password, key = secrets.token_urlsafe(12), f"tpk_{secrets.token_hex(32)}"
-    daemon = deployment(migrate=False, DAEMON_ADMIN_PASSWORD=password, DAEMON_API_KEY=key)
-    daemon.handler("act")
-    up = daemon.manage("up")
-    up.until_says(r"^  ready ")
+def test_the_password_and_the_key_of_the_environment_are_good_from_the_first_start_on(started: Started) -> None:
+    daemon, up, password, key = started.daemon, started.up, started.password, started.key
     assert "user admin, password of DAEMON_ADMIN_PASSWORD" in up.said()
     assert '"Authorization: Bearer $DAEMON_API_KEY"' in up.said() or 'DAEMON_API_KEY="$DAEMON_API_KEY" ' in up.said()
     assert key not in up.said() and password not in up.said()
@@ -70,23 +115,10 @@ def test_the_password_and_the_key_of_the_environment_are_good_from_the_first_sta
     assert daemon.http.post("/admin/login/?next=/admin/", data=form).status_code == 302
 
 
-def test_a_key_that_can_be_guessed_is_refused_before_anything_begins(deployment: Deployments) -> None:
-    daemon = deployment(migrate=False, DAEMON_API_KEY="tpk_mine", DAEMON_ADMIN_PASSWORD="short")
-    daemon.handler("act")
-    up = daemon.manage("up")
-    assert up.ends() == 2
-    assert "DAEMON_API_KEY: a key begins with tpk_" in up.said()
-    assert "DAEMON_ADMIN_PASSWORD: must have at least 8 characters" in up.said()
-    assert "tpk_mine" not in up.said() and "Traceback" not in up.said()
-
-
-def test_a_handler_that_cannot_start_is_named_and_the_last_line_runs_another_one(daemon: Daemon) -> None:
-    with daemon.config.open("a") as file:
-        file.write('[handlers.absent]\ncommand = ["/nonexistent/program"]\n')
-    up = daemon.manage("up")
-    line = up.until_says(r"^ +((?:curl|.* manage\.py post) .*)$")[1]
-    assert re.search(r"^  waiting   tasks of absent: .*/nonexistent/program", up.said(), re.M)
-    assert '"type": "act"' in line or " post act " in line
+def test_a_second_up_on_the_same_home_refuses(started: Started) -> None:
+    second = started.daemon.manage("up", DAEMON_PORT="1024")
+    assert second.ends() == 2
+    assert f"another `up` runs on {started.daemon.home}" in second.said()
 
 
 def test_it_is_not_ready_and_offers_no_task_where_no_handler_can_start(deployment: Deployments) -> None:
@@ -95,31 +127,6 @@ def test_it_is_not_ready_and_offers_no_task_where_no_handler_can_start(deploymen
     up = daemon.manage("up")
     up.until_says(r"^  not ready in .*: no handler can start")
     assert "  ready  " not in up.said() and "curl" not in up.said() and "manage.py post" not in up.said()
-
-
-def test_what_is_healthy_for_the_first_time_has_warm_slots(daemon: Daemon) -> None:
-    daemon.web()
-    daemon.manage("worker")
-    until(lambda: daemon.answers("/health"), what="a healthy daemon")
-    (node,) = daemon.rows("SELECT pools FROM taskdaemon_node")
-    pools = json.loads(node["pools"]) if isinstance(node["pools"], str) else node["pools"]
-    assert all(pool["warm"] == pool["slots"] for pool in pools.values()), pools
-
-
-def test_ps_tells_its_processes_apart(daemon: Daemon) -> None:
-    up = daemon.up()
-    web, worker = children(up.pid)
-    (server,) = children(web)
-    names = [Path(f"/proc/{pid}/comm").read_text().strip() for pid in (up.pid, web, server, worker)]
-    assert names == ["tasks-up", "tasks-web", "tasks-web", "tasks-worker"]
-
-
-def test_a_second_up_on_the_same_home_refuses(daemon: Daemon) -> None:
-    daemon.manage("up").until_says(r"^  database ")
-    daemon.environment["DAEMON_PORT"] = "1024"
-    second = daemon.manage("up")
-    assert second.ends() == 2
-    assert f"another `up` runs on {daemon.home}" in second.said()
 
 
 def test_a_port_in_use_is_refused_with_what_to_do(daemon: Daemon) -> None:
@@ -163,10 +170,13 @@ def test_plain_celery_refuses_a_broken_handlers_toml_too(daemon: Daemon) -> None
     assert "Traceback" not in process.said()
 
 
-def test_a_bad_environment_is_refused_with_every_variable(daemon: Daemon) -> None:
+def test_a_bad_environment_is_refused_with_every_variable_and_a_key_that_can_be_guessed_is_bad(daemon: Daemon) -> None:
     daemon.environment |= {"DAEMON_PORT": "0", "DAEMON_TASK_SELECTION": "best", "DAEMON_BROKER_URL": "kafka://x"}
+    daemon.environment |= {"DAEMON_API_KEY": "tpk_mine", "DAEMON_ADMIN_PASSWORD": "short"}
     up = daemon.manage("up")
     assert up.ends() == 2
     for name in ("DAEMON_PORT", "DAEMON_TASK_SELECTION", "DAEMON_BROKER_URL"):
         assert name in up.said()
-    assert "Traceback" not in up.said()
+    assert "DAEMON_API_KEY: a key begins with tpk_" in up.said()
+    assert "DAEMON_ADMIN_PASSWORD: must have at least 8 characters" in up.said()
+    assert "tpk_mine" not in up.said() and "Traceback" not in up.said()

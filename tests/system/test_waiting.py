@@ -14,7 +14,7 @@ import pytest
 
 from testkit.daemon import Daemon, open_gate
 from testkit.ports import free_port
-from testkit.process import until
+from testkit.process import Process, until
 from testkit.stores import Store
 from tests.system.conftest import deployments
 
@@ -37,8 +37,30 @@ class Clients:
         return call
 
 
+@pytest.fixture(scope="module")
+def daemon(migrated: Store) -> Iterator[Daemon]:
+    """A deployment without a node, for these tests in turn."""
+    with deployments(migrated) as make:
+        daemon = make()
+        daemon.handler("act")
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def servers() -> list[Process]:
+    return []
+
+
 @pytest.fixture
-def clients(daemon: Daemon) -> Iterator[Clients]:
+def web(daemon: Daemon, servers: list[Process]) -> Process:
+    """Its web server: that of the test before, unless that one has stopped it."""
+    if not servers or servers[-1].popen.poll() is not None:
+        servers.append(daemon.web())
+    return servers[-1]
+
+
+@pytest.fixture
+def clients(daemon: Daemon, web: Process) -> Iterator[Clients]:
     with ThreadPoolExecutor(8) as pool:
         yield Clients(daemon, pool)
 
@@ -66,7 +88,7 @@ def newest_task(daemon: Daemon) -> UUID:
     return UUID(str(row["id"]))
 
 
-def ended(daemon: Daemon, how: str, times: int = 1) -> None:
+def ended(daemon: Daemon, how: str, times: int) -> None:
     until(lambda: daemon.counted(f"waits_ended|{how}") == times, what=f"{times} waits that {how}")
 
 
@@ -93,17 +115,6 @@ def test_a_post_and_reads_are_answered_when_their_task_ends(served: Daemon, call
     ended(served, "ended", before + 3)
 
 
-def test_after_the_time_a_task_is_shown_as_it_is(daemon: Daemon, clients: Clients) -> None:
-    daemon.web()
-    answer = daemon.http.post("/queue", json={"type": "act"}, headers={"Prefer": "wait=1"})
-    assert (answer.json()["task"]["status"], answer.headers["Preference-Applied"]) == ("pending", "wait=1")
-    read = daemon.http.get(f"/api/tasks/{answer.json()['task_id']}?wait=1")
-    assert (read.status_code, read.json()) == (200, answer.json()["task"])
-    now = daemon.http.post("/queue?wait=0", json={"type": "act"})
-    assert now.json()["task"]["id"] == now.json()["task_id"]
-    ended(daemon, "timed_out", 3)
-
-
 def test_a_final_task_is_not_waited_for(served: Daemon) -> None:
     for how, status in (({}, "completed"), ({"do": "error"}, "failed")):
         task = served.until_final(served.post("act", how))
@@ -118,7 +129,6 @@ def test_a_final_task_is_not_waited_for(served: Daemon) -> None:
 
 
 def test_a_task_that_is_deleted_ends_its_waits(daemon: Daemon, clients: Clients) -> None:
-    daemon.web()
     post = clients.begin("POST", f"/queue?wait={LONG}", json={"type": "act"})
     task = newest_task(daemon)
     read = clients.begin("GET", f"/api/tasks/{task}?wait={LONG}")
@@ -128,6 +138,16 @@ def test_a_task_that_is_deleted_ends_its_waits(daemon: Daemon, clients: Clients)
     assert (post.result().status_code, list(post.result().json())) == (200, ["task_id"])
     until(lambda: daemon.counted("http|404|task|GET") == 1, what="a 404 that is counted, and no 200 before it")
     assert daemon.counted("http|200|task|GET") == 0
+
+
+def test_after_the_time_a_task_is_shown_as_it_is(daemon: Daemon, clients: Clients) -> None:
+    answer = daemon.http.post("/queue", json={"type": "act"}, headers={"Prefer": "wait=1"})
+    assert (answer.json()["task"]["status"], answer.headers["Preference-Applied"]) == ("pending", "wait=1")
+    read = daemon.http.get(f"/api/tasks/{answer.json()['task_id']}?wait=1")
+    assert (read.status_code, read.json()) == (200, answer.json()["task"])
+    now = daemon.http.post("/queue?wait=0", json={"type": "act"})
+    assert now.json()["task"]["id"] == now.json()["task_id"]
+    ended(daemon, "timed_out", 3)
 
 
 def test_a_large_result_reaches_all_that_wait_for_it(served: Daemon, callers: Clients) -> None:
@@ -161,11 +181,11 @@ def listens(port: int) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_web_server_that_stops_answers_its_waits_at_once(
-    daemon: Daemon, clients: Clients, number: signal.Signals
+    daemon: Daemon, web: Process, clients: Clients, number: signal.Signals
 ) -> None:
-    web = daemon.web()
+    before = daemon.counted("waits_ended|stopped")
     post = clients.begin("POST", f"/queue?wait={LONG}", json={"type": "act"})
     web.signal(number)
     assert web.ends(timeout=CLIENT_TIMEOUT_SECONDS) == 0
     assert (post.result().status_code, post.result().json()["task"]["status"]) == (200, "pending")
-    ended(daemon, "stopped")
+    ended(daemon, "stopped", before + 1)

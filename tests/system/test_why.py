@@ -15,6 +15,7 @@ import pytest
 from testkit.daemon import Daemon, open_gate
 from testkit.process import Process, until
 from testkit.stores import Store
+from tests.system import hosts
 from tests.system.conftest import deployments
 
 #: Starts a node that serves so many types, with variables of its own.
@@ -71,55 +72,24 @@ def until_said(daemon: Daemon, task: str, *sentences: str) -> list[dict[str, Any
     return found
 
 
-def test_no_worker_serves_the_type(daemon: Daemon, node: Node) -> None:
+def test_no_worker_serves_the_type_and_post_says_why_when_its_wait_is_over(daemon: Daemon, node: Node) -> None:
     task = daemon.post("lonely")
     [reason] = reasons(daemon, task)
     assert (reason["reason"], reason["sentence"]) == ("no_node", "no worker lives")
+    post = daemon.manage("post", "posted", "--wait", "0.2")
+    assert post.ends() == 1
+    assert "the task is pending: no worker lives" in post.said()
     node("act")
     until_said(daemon, task, "the only worker does not serve its type")
-    node("lonely")
+    node("lonely", "posted")
     assert daemon.until_final(task)["status"] == "completed"
     [reason] = reasons(daemon, task)
     assert reason["reason"] == "final" and reason["sentence"].startswith("it completed with attempt 1, which took ")
-
-
-def test_a_handler_dies_at_its_start(daemon: Daemon, node: Node) -> None:
-    node("broken")
-    task = daemon.post("broken")
-    problem = "handler 'broken' ends at once with exit code 1: no module named thing"
-    [reason] = until_said(daemon, task, f"its containers cannot start: {problem}")
-    assert (reason["reason"], reason["problems"], reason["warm"]) == ("cannot_start", [problem], 0)
-
-
-def test_the_engine_is_away(daemon: Daemon, node: Node) -> None:
-    node("boxed", DOCKER_HOST="unix:///nowhere.sock")
-    task = daemon.post("boxed")
-    [reason] = until_said(daemon, task, "its containers cannot start: ")
-    assert reason["reason"] == "cannot_start" and "/nowhere.sock" in reason["sentence"], reason
-
-
-def test_all_slots_are_busy_and_its_place_falls_until_it_runs(daemon: Daemon, node: Node) -> None:
-    node("single")
-    daemon.until_warm()
-    gates = [daemon.gate() for _ in range(4)]
-    first, second, third, last = (daemon.post("single", {"do": "wait", "gate": str(gate)}) for gate in gates)
-    daemon.until_starts(first)
-    [reason] = until_said(daemon, last, "the only slot of its type is busy, and 2 tasks are before it")
-    assert (reason["place"], reason["slots"], reason["busy"], reason["estimate_seconds"]) == (3, 1, 1, None)
-    open_gate(gates[0])
-    daemon.until_starts(second)
-    [reason] = until_said(daemon, last, "the only slot of its type is busy, and 1 task is before it; it is likely to")
-    assert reason["estimate_from"].startswith("the last attempt of this type took ") and reason["estimate_seconds"] > 0
-    open_gate(gates[1])
-    daemon.until_starts(third)
-    until_said(daemon, last, "the only slot of its type is busy, and it is the next")
-    open_gate(gates[2])
-    daemon.until_starts(last)
-    (row,) = daemon.rows("SELECT name FROM taskdaemon_node WHERE stopped_at IS NULL")
-    [reason] = until_said(daemon, last, f"of at most 30 s on worker {row['name']}")
-    assert (reason["reason"], reason["attempt"], reason["timeout"]) == ("running", 1, 30.0)
-    open_gate(gates[3])
-    daemon.until_final(last)
+    ended = "SELECT 1 FROM taskdaemon_task WHERE task_type = 'posted' AND status = 'completed'"
+    until(lambda: daemon.rows(ended), what="the end of the task")
+    post = daemon.manage("post", "posted", json.dumps({"do": "wait", "gate": str(daemon.gate())}), "--wait", "1")
+    assert post.ends() == 1
+    assert "the task is processing: attempt 1 has been running for " in post.said()
 
 
 def test_a_worker_runs_as_many_tasks_as_daemon_workers_allows(daemon: Daemon, node: Node) -> None:
@@ -139,17 +109,6 @@ def test_a_worker_runs_as_many_tasks_as_daemon_workers_allows(daemon: Daemon, no
     assert daemon.until_final(task)["status"] == "completed"
 
 
-def test_it_waits_for_its_time_or_for_its_retry(daemon: Daemon, node: Node) -> None:
-    node("act", DAEMON_RETRY_BACKOFF="60")
-    answer = daemon.http.post("/queue", json={"type": "act", "delay": 3600})
-    [reason] = reasons(daemon, str(answer.json()["task_id"]))
-    assert (reason["reason"], reason["sentence"]) == ("scheduled", "it is scheduled to start in 60 min")
-    task = daemon.post("act", {"do": "error", "retryable": True})
-    [reason] = until_said(daemon, task, "attempt 1 failed (it did not work); it is tried again in ")
-    assert (reason["reason"], reason["last_error"]) == ("retry", "it did not work")
-    assert datetime.fromisoformat(reason["due_at"]) == datetime.fromisoformat(daemon.task(task)["due_at"])
-
-
 def test_its_worker_is_killed(daemon: Daemon, node: Node) -> None:
     worker = node("doomed")
     task = daemon.post("doomed", {"do": "wait", "gate": str(daemon.gate())})
@@ -161,22 +120,66 @@ def test_its_worker_is_killed(daemon: Daemon, node: Node) -> None:
     assert (lost["reason"], running["reason"], lost["silent_seconds"]) == ("lost", "running", None)
 
 
-def test_it_failed(daemon: Daemon, node: Node) -> None:
-    node("act")
+@pytest.fixture(scope="module")
+def common(daemon: Daemon) -> Daemon:
+    """The deployment with one node for the tests that follow, which need no other."""
+    options = [word for name in ("broken", "boxed", "single", "act") for word in ("--handler", name)]
+    daemon.worker(*options, DOCKER_HOST="unix:///nowhere.sock", DAEMON_RETRY_BACKOFF="60")
+    return daemon
+
+
+def test_a_handler_dies_at_its_start(common: Daemon) -> None:
+    daemon = common
+    task = daemon.post("broken")
+    problem = "handler 'broken' ends at once with exit code 1: no module named thing"
+    [reason] = until_said(daemon, task, f"its containers cannot start: {problem}")
+    assert (reason["reason"], reason["problems"], reason["warm"]) == ("cannot_start", [problem], 0)
+
+
+def test_the_engine_is_away(common: Daemon) -> None:
+    daemon = common
+    task = daemon.post("boxed")
+    [reason] = until_said(daemon, task, "its containers cannot start: ")
+    assert reason["reason"] == "cannot_start" and "/nowhere.sock" in reason["sentence"], reason
+
+
+def test_all_slots_are_busy_and_its_place_falls_until_it_runs(common: Daemon) -> None:
+    daemon = common
+    gates = [daemon.gate() for _ in range(4)]
+    first, second, third, last = (daemon.post("single", {"do": "wait", "gate": str(gate)}) for gate in gates)
+    daemon.until_starts(first)
+    [reason] = until_said(daemon, last, "the only slot of its type is busy, and 2 tasks are before it")
+    assert (reason["place"], reason["slots"], reason["busy"], reason["estimate_seconds"]) == (3, 1, 1, None)
+    open_gate(gates[0])
+    daemon.until_starts(second)
+    [reason] = until_said(daemon, last, "the only slot of its type is busy, and 1 task is before it; it is likely to")
+    assert reason["estimate_from"].startswith("the last attempt of this type took ") and reason["estimate_seconds"] > 0
+    open_gate(gates[1])
+    daemon.until_starts(third)
+    until_said(daemon, last, "the only slot of its type is busy, and it is the next")
+    open_gate(gates[2])
+    daemon.until_starts(last)
+    [reason] = until_said(daemon, last, f"of at most 30 s on worker {hosts.runs(daemon, last)}")
+    assert (reason["reason"], reason["attempt"], reason["timeout"]) == ("running", 1, 30.0)
+    open_gate(gates[3])
+    daemon.until_final(last)
+
+
+def test_it_waits_for_its_time_or_for_its_retry(common: Daemon) -> None:
+    daemon = common
+    answer = daemon.http.post("/queue", json={"type": "act", "delay": 3600})
+    [reason] = reasons(daemon, str(answer.json()["task_id"]))
+    assert (reason["reason"], reason["sentence"]) == ("scheduled", "it is scheduled to start in 60 min")
+    task = daemon.post("act", {"do": "error", "retryable": True})
+    [reason] = until_said(daemon, task, "attempt 1 failed (it did not work); it is tried again in ")
+    assert (reason["reason"], reason["last_error"]) == ("retry", "it did not work")
+    assert datetime.fromisoformat(reason["due_at"]) == datetime.fromisoformat(daemon.task(task)["due_at"])
+
+
+def test_it_failed(common: Daemon) -> None:
+    daemon = common
     task = daemon.post("act", {"do": "error"})
     daemon.until_final(task)
     [reason] = reasons(daemon, task)
     said = "it failed with attempt 1: its handler replied with an error that is not retried (it did not work)"
     assert (reason["sentence"], reason["failure_reason"]) == (said, "handler_error")
-
-
-def test_post_says_it_when_its_wait_is_over(daemon: Daemon, node: Node) -> None:
-    post = daemon.manage("post", "posted", "--wait", "0.2")
-    assert post.ends() == 1
-    assert "the task is pending: no worker lives" in post.said()
-    node("posted")
-    ended = "SELECT 1 FROM taskdaemon_task WHERE task_type = 'posted' AND status = 'completed'"
-    until(lambda: daemon.rows(ended), what="the end of the task")
-    post = daemon.manage("post", "posted", json.dumps({"do": "wait", "gate": str(daemon.gate())}), "--wait", "1")
-    assert post.ends() == 1
-    assert "the task is processing: attempt 1 has been running for " in post.said()

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from testkit import execution_log
 from testkit.daemon import Daemon
 from testkit.process import children, of_home, until
+from testkit.stores import Store
+from tests.system.conftest import deployments
 
 
-def test_a_worker_serves_only_the_handlers_that_it_is_told(daemon: Daemon) -> None:
-    daemon.handler("other")
-    daemon.web()
-    daemon.worker("--handler", "act")
+@pytest.fixture(scope="module")
+def served(migrated: Store) -> Iterator[Daemon]:
+    """A deployment with a web server, for the tests that end their workers."""
+    with deployments(migrated) as make:
+        daemon = make()
+        daemon.handler("act")
+        daemon.handler("other")
+        daemon.web()
+        yield daemon
+
+
+def test_a_worker_serves_only_the_handlers_that_it_is_told(served: Daemon) -> None:
+    daemon = served
+    first = daemon.worker("--handler", "act")
     waits = daemon.post("other")
     assert daemon.until_final(daemon.post("act"))["status"] == "completed"
     assert daemon.task(waits)["status"] == "pending"
     until(lambda: "no living worker serves it" in daemon.http.get("/health").text, what="a word about it in /health")
-    daemon.worker("--handler", "other", "--handler", "act")
+    second = daemon.worker("--handler", "other", "--handler", "act")
     assert daemon.until_final(waits)["status"] == "completed"
     assert len(execution_log.starts(daemon.executions, waits)) == 1
+    assert [each.stop() for each in (first, second)] == [0, 0]
 
 
 def test_a_worker_for_a_handler_that_does_not_exist_refuses(daemon: Daemon) -> None:
@@ -31,8 +45,8 @@ def test_a_worker_for_a_handler_that_does_not_exist_refuses(daemon: Daemon) -> N
     assert "Traceback" not in worker.said()
 
 
-def test_celerys_own_command_runs_a_node_and_drains(daemon: Daemon) -> None:
-    daemon.web()
+def test_celerys_own_command_runs_a_node_and_drains(served: Daemon) -> None:
+    daemon = served
     worker = daemon.celery("worker")
     task = daemon.post("act", {"do": "sleep", "seconds": 0.5})
     daemon.until_starts(task)
@@ -41,9 +55,13 @@ def test_celerys_own_command_runs_a_node_and_drains(daemon: Daemon) -> None:
     assert worker.pid not in of_home(daemon.home) and not children(worker.pid)
 
 
-def test_a_worker_that_is_told_twice_hurries(daemon: Daemon) -> None:
-    daemon.web()
+def test_a_worker_goes_on_at_sighup_and_hurries_when_it_is_told_twice_to_end(served: Daemon) -> None:
+    daemon = served
     worker = daemon.worker()
+    worker.signal(signal.SIGHUP)
+    worker.until_says("SIGHUP is ignored: there is no reload")
+    assert daemon.until_final(daemon.post("act"))["status"] == "completed"
+    assert worker.popen.poll() is None
     task = daemon.post("act", {"do": "sleep", "seconds": 600})
     daemon.until_starts(task)
     worker.popen.terminate()
