@@ -36,10 +36,13 @@ def speaking(migrated: Store) -> Iterator[Daemon]:
         yield daemon
 
 
-@pytest.fixture
-def apart(deployment: Callable[..., Daemon]) -> Daemon:
-    """A deployment whose processes the test starts."""
-    return with_handlers(deployment)
+@pytest.fixture(scope="module")
+def apart(migrated: Store) -> Iterator[Daemon]:
+    """A deployment with a web server, whose nodes the tests start."""
+    with deployments(migrated) as make:
+        daemon = with_handlers(make)
+        daemon.web()
+        yield daemon
 
 
 def with_handlers(make: Callable[..., Daemon]) -> Daemon:
@@ -146,18 +149,18 @@ def test_a_running_task_shows_its_log_and_progress_and_each_line_once(speaking: 
 
 
 def test_after_the_death_of_its_node_an_attempt_has_an_end_and_the_next_one_goes_on(apart: Daemon) -> None:
-    apart.web()
     first = apart.worker()
     task = apart.post("speak", {"lines": 60, "pause": 0.1})
     until(lambda: len(events(apart, task)) > 3)
     first.kill()
-    apart.worker()
+    second = apart.worker()
     found = ended(apart, task)
     assert found[-1] == ("end", {"outcome": "worker_lost"})
     assert lines(1, "log", 60).startswith(text(found, "stderr")) and text(found, "stderr")
     assert apart.until_final(task)["attempts"] == 2
     assert text(ended(apart, task, 2), "stderr") == lines(2, "log", 60)
     assert ended(apart, task) == found
+    second.stop()
 
 
 def test_a_cancelled_task_has_what_its_handler_said_last(speaking: Daemon) -> None:
@@ -170,7 +173,6 @@ def test_a_cancelled_task_has_what_its_handler_said_last(speaking: Daemon) -> No
 
 
 def test_a_drained_node_leaves_attempts_with_an_end(apart: Daemon) -> None:
-    apart.web()
     node = apart.worker(DAEMON_DRAIN_TIMEOUT="0")
     task = apart.post("speak", {"lines": 2, "waits": True})
     until(lambda: events(apart, task))
