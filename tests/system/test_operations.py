@@ -104,7 +104,7 @@ def test_a_batch_whose_node_is_killed_before_the_commit_is_done_by_another_node(
 
 def test_another_node_goes_on_with_the_operation_of_a_killed_one(daemon: Daemon, nodes: Nodes, before: int) -> None:
     first = nodes.living()
-    identity = started(daemon, rate=400)
+    identity = started(daemon, rate=800)
     until_done(daemon, identity, 200)
     first.kill()
     assert operation(daemon, identity)["state"] == "running"
