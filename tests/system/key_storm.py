@@ -68,9 +68,11 @@ class Answer:
 class KeyStorm:
     """Sends all requests, each until it has an answer. `answers`; `faults`: what no POST may get; `lost`: answers."""
 
-    def __init__(self, webs: TwoWebs, requests: Sequence[Request], seed: int, apart: float) -> None:
-        """`apart`: seconds between two kills of a web server."""
-        self._webs, self._seed, self._apart = webs, seed, apart
+    def __init__(
+        self, webs: TwoWebs, requests: Sequence[Request], seed: int, apart: float, most: int | None = None
+    ) -> None:
+        """`apart`: seconds between two kills of a web server; `most`: so many kills at most."""
+        self._webs, self._seed, self._apart, self._most = webs, seed, apart, most
         self._left = list(requests)
         random.Random(seed).shuffle(self._left)
         self._lock = threading.Lock()
@@ -83,7 +85,7 @@ class KeyStorm:
         over = threading.Event()
         chance = random.Random(f"{self._seed} kills")
         with ThreadPoolExecutor(THREADS + 1) as pool:
-            killer = pool.submit(self._webs.kill_now_and_then, over, self._apart, chance)
+            killer = pool.submit(self._webs.kill_now_and_then, over, self._apart, chance, self._most)
             clients = [pool.submit(self._client, random.Random(f"{self._seed} {n}")) for n in range(THREADS)]
             try:
                 for client in clients:
@@ -160,20 +162,22 @@ def with_unique_keys(posts: int, keys: int) -> list[Request]:
     return found
 
 
-def idempotency_faults(daemon: Daemon, posts: int, keys: int, seed: int, apart: float) -> tuple[str, list[str]]:
+def idempotency_faults(
+    daemon: Daemon, webs: TwoWebs, posts: int, keys: int, seed: int, apart: float, most: int | None = None
+) -> tuple[str, list[str]]:
     """What happened, and every broken promise."""
-    webs = TwoWebs(daemon)
-    storm = KeyStorm(webs, with_idempotency_keys(posts, keys), seed, apart)
+    storm = KeyStorm(webs, with_idempotency_keys(posts, keys), seed, apart, most)
     storm.run()
     return _said(storm, webs), storm.faults + key_storm_checks.of_idempotency_keys(daemon, storm.answers)
 
 
-def unique_key_faults(daemon: Daemon, posts: int, keys: int, seed: int, apart: float) -> tuple[str, list[str]]:
+def unique_key_faults(
+    daemon: Daemon, webs: TwoWebs, posts: int, keys: int, seed: int, apart: float, most: int | None = None
+) -> tuple[str, list[str]]:
     """The same; the deployment's node runs the tasks meanwhile."""
-    webs = TwoWebs(daemon)
     daemon.worker()
     daemon.until_warm()
-    storm = KeyStorm(webs, with_unique_keys(posts, keys), seed, apart)
+    storm = KeyStorm(webs, with_unique_keys(posts, keys), seed, apart, most)
     with key_storm_checks.Watch(daemon) as watch:
         storm.run()
     until(daemon.all_final, what="the end of all tasks")
@@ -202,8 +206,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="td-", dir="/tmp") as home, closing(Daemon(Path(home))) as daemon:
             daemon.handler(TYPE, instances=8)
             assert daemon.manage("migrate", "--verbosity", "0").ends() == 0
-            begun = time.monotonic()
-            what, faults = faults_of(daemon, given.posts, given.keys, given.seed, given.apart)
+            webs, begun = TwoWebs(daemon), time.monotonic()
+            what, faults = faults_of(daemon, webs, given.posts, given.keys, given.seed, given.apart)
             print(f"{faults_of.__name__} (seed {given.seed}): {what}, {time.monotonic() - begun:.0f} s", flush=True)
             for each in faults[:50]:
                 print(f"  {each}", flush=True)

@@ -37,7 +37,7 @@ def connections(daemon: Daemon, process: Process) -> int:
 def test_a_node_has_three_connections_however_many_slots_it_has(daemon: Daemon) -> None:
     if not isinstance(daemon.store, PostgreSQLStore):
         pytest.skip("SQLite has no connections to count; the servers' leg runs this")
-    daemon.handler("many", instances=20)
+    daemon.handler("many", instances=8)
     daemon.environment["DAEMON_WEB_THREADS"] = "4"
     web = daemon.web()
     nodes = [daemon.worker() for _ in range(2)]

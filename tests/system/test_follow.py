@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,18 +15,18 @@ import testkit.handlers
 from testkit.daemon import Daemon
 from testkit.no_tls import NO_TLS
 from testkit.ports import free_port
-from testkit.process import Process, until
+from testkit.process import until
 from testkit.stores import Store
 from tests.system.conftest import deployments
 from tests.system.follower import Follower, Said, cuts, said_by
+from tests.system.nodes import Nodes
 
 SEED = 20261127
-Node = Callable[[], Process]
 
 
 @pytest.fixture(scope="module")
 def chatty(migrated: Store) -> Iterator[Daemon]:
-    """A deployment with a web server and the handler `chatter`, for the tests in turn; each has nodes of its own."""
+    """A deployment with a web server and the handler `chatter`, for the tests in turn."""
     with deployments(migrated) as make:
         daemon = make()
         add_chatter(daemon)
@@ -34,18 +34,10 @@ def chatty(migrated: Store) -> Iterator[Daemon]:
         yield daemon
 
 
-@pytest.fixture
-def node(chatty: Daemon) -> Iterator[Node]:
-    """Starts nodes that end with the test."""
-    started: list[Process] = []
-
-    def one() -> Process:
-        started.append(chatty.worker())
-        return started[-1]
-
-    yield one
-    for process in started:
-        process.stop()
+@pytest.fixture(scope="module")
+def nodes(chatty: Daemon) -> Nodes:
+    """Its nodes."""
+    return Nodes(chatty)
 
 
 def add_chatter(daemon: Daemon) -> None:
@@ -79,9 +71,24 @@ def checked(follower: Follower, said: list[Said]) -> list[str]:
     return follower.faults(said)
 
 
-def test_no_line_is_lost_and_none_comes_twice_over_five_cuts_at_two_web_servers(chatty: Daemon, node: Node) -> None:
+def test_a_redriven_task_is_followed_on(chatty: Daemon, nodes: Nodes) -> None:
+    nodes.stop()
+    task = chatty.post("chatter", {"seconds": 1.5, "apart": 0.05})
+    chatty.http.post(f"/api/tasks/{task}/cancel")
+    follower = Follower([chatty.base], task)
+    follower.follow(lambda: None, time.monotonic() + 30)
+    end = follower.events[-1].identity
+    assert chatty.http.get(f"/api/tasks/{task}/events", headers={"Last-Event-ID": end}).status_code == 204
+    chatty.http.post(f"/api/tasks/{task}/redrive")
+    nodes.living()
+    chatty.until_final(task)
+    lines = chatty.http.get(f"/api/tasks/{task}/events", headers={"Last-Event-ID": end}).text
+    assert "event: end" in lines and '"status":"completed"' in lines
+
+
+def test_no_line_is_lost_and_none_comes_twice_over_five_cuts_at_two_web_servers(chatty: Daemon, nodes: Nodes) -> None:
     other = other_web(chatty)
-    node()
+    nodes.living()
     chatty.until_warm()
     task = chatty.post("chatter", {"seconds": 5, "apart": 0.02})
     chance = random.Random(SEED)
@@ -98,8 +105,8 @@ def test_no_line_is_lost_and_none_comes_twice_over_five_cuts_at_two_web_servers(
     assert again.lines(1) == follower.lines(1)
 
 
-def test_lines_come_while_the_task_runs(chatty: Daemon, node: Node) -> None:
-    node()
+def test_lines_come_while_the_task_runs(chatty: Daemon, nodes: Nodes) -> None:
+    nodes.living()
     chatty.until_warm()
     task = chatty.post("chatter", {"seconds": 4, "apart": 0.02})
     follower = Follower([chatty.base], task)
@@ -109,9 +116,9 @@ def test_lines_come_while_the_task_runs(chatty: Daemon, node: Node) -> None:
 
 
 def test_when_its_node_is_killed_the_stream_says_so_and_goes_on_with_the_next_attempt(
-    chatty: Daemon, node: Node
+    chatty: Daemon, nodes: Nodes
 ) -> None:
-    first = node()
+    first = nodes.living()
     chatty.until_warm()
     task = chatty.post("chatter", {"seconds": 4, "apart": 0.02})
     follower = Follower([chatty.base], task)
@@ -119,27 +126,13 @@ def test_when_its_node_is_killed_the_stream_says_so_and_goes_on_with_the_next_at
         followed = pool.submit(follower.follow, lambda: None, time.monotonic() + 90)
         until(lambda: len(follower.lines(1)) > 50, what="lines")
         first.kill()
-        node()
+        nodes.new()
         followed.result()
     assert checked(follower, said_by(record_of(chatty), task)) == []
     outcomes = [event.data.get("outcome") for event in follower.events if event.data.get("status") == "pending"]
     assert outcomes == [None, "worker_lost"]
-    nodes = [event.data["node"] for event in follower.events if event.data.get("status") == "processing"]
-    assert len(set(nodes)) == 2
+    names = [event.data["node"] for event in follower.events if event.data.get("status") == "processing"]
+    assert len(set(names)) == 2
     assert follower.events[-1].data == {
         "status": "completed", "attempts": 2, "failure_reason": None, "error": follower.events[-1].data["error"],
     }  # fmt: skip
-
-
-def test_a_redriven_task_is_followed_on(chatty: Daemon, node: Node) -> None:
-    task = chatty.post("chatter", {"seconds": 1.5, "apart": 0.05})
-    chatty.http.post(f"/api/tasks/{task}/cancel")
-    follower = Follower([chatty.base], task)
-    follower.follow(lambda: None, time.monotonic() + 30)
-    end = follower.events[-1].identity
-    assert chatty.http.get(f"/api/tasks/{task}/events", headers={"Last-Event-ID": end}).status_code == 204
-    chatty.http.post(f"/api/tasks/{task}/redrive")
-    node()
-    chatty.until_final(task)
-    lines = chatty.http.get(f"/api/tasks/{task}/events", headers={"Last-Event-ID": end}).text
-    assert "event: end" in lines and '"status":"completed"' in lines

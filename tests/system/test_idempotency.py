@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import pytest
 
 from testkit.daemon import Daemon
+from testkit.stores import Store
 from tests.system import key_storm
+from tests.system.conftest import deployments
+from tests.system.two_webs import TwoWebs
 
 POSTS, KEYS = 500, 50
-#: Seconds between two kills.
-APART = 1.0
+#: Seconds between two kills, and how many of them at most: the start of a web server costs as much as 300 posts.
+APART, KILLS = 0.5, 2
+
+
+@pytest.fixture(scope="module")
+def daemon(migrated: Store) -> Iterator[Daemon]:
+    """A deployment for both storms, one after the other."""
+    with deployments(migrated) as make:
+        daemon = make()
+        daemon.handler(key_storm.TYPE, instances=4)
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def webs(daemon: Daemon) -> TwoWebs:
+    """Its web servers."""
+    return TwoWebs(daemon)
 
 
 @pytest.fixture
@@ -20,15 +38,11 @@ def seed() -> int:
     return random.SystemRandom().randrange(1 << 31)
 
 
-def test_an_idempotency_key_stands_for_one_request(deployment: Callable[..., Daemon], seed: int) -> None:
-    daemon = deployment()
-    daemon.handler(key_storm.TYPE)
-    said, faults = key_storm.idempotency_faults(daemon, POSTS, KEYS, seed, APART)
+def test_an_idempotency_key_stands_for_one_request(daemon: Daemon, webs: TwoWebs, seed: int) -> None:
+    said, faults = key_storm.idempotency_faults(daemon, webs, POSTS, KEYS, seed, APART, KILLS)
     assert faults == [], (seed, said)
 
 
-def test_no_two_tasks_with_one_unique_key_live_at_once(deployment: Callable[..., Daemon], seed: int) -> None:
-    daemon = deployment()
-    daemon.handler(key_storm.TYPE, instances=4)
-    said, faults = key_storm.unique_key_faults(daemon, POSTS, KEYS, seed, APART)
+def test_no_two_tasks_with_one_unique_key_live_at_once(daemon: Daemon, webs: TwoWebs, seed: int) -> None:
+    said, faults = key_storm.unique_key_faults(daemon, webs, POSTS, KEYS, seed, APART, KILLS)
     assert faults == [], (seed, said)

@@ -17,6 +17,7 @@ from testkit.daemon import ACTOR, Daemon
 from testkit.process import of_home, until
 from testkit.stores import Store
 from tests.system.conftest import deployments
+from tests.system.nodes import Nodes
 
 pytestmark = pytest.mark.xdist_group("live")
 
@@ -36,15 +37,24 @@ def speaking(migrated: Store) -> Iterator[Daemon]:
         yield daemon
 
 
-@pytest.fixture
-def apart(deployment: Callable[..., Daemon]) -> Daemon:
-    """A deployment whose processes the test starts."""
-    return with_handlers(deployment)
+@pytest.fixture(scope="module")
+def apart(migrated: Store) -> Iterator[Daemon]:
+    """A deployment with a web server, whose nodes, which give back at once what they run, the tests start."""
+    with deployments(migrated) as make:
+        daemon = with_handlers(make, DAEMON_DRAIN_TIMEOUT="0")
+        daemon.web()
+        yield daemon
 
 
-def with_handlers(make: Callable[..., Daemon]) -> Daemon:
+@pytest.fixture(scope="module")
+def nodes(apart: Daemon) -> Nodes:
+    """Its nodes."""
+    return Nodes(apart)
+
+
+def with_handlers(make: Callable[..., Daemon], **environment: str) -> Daemon:
     """A deployment with the handlers `speak` and `markup`."""
-    daemon = make(DAEMON_ADMIN_PASSWORD=PASSWORD)
+    daemon = make(DAEMON_ADMIN_PASSWORD=PASSWORD, **environment)
     markup = ["sh", "-c", f"read line; echo {shlex.quote(MARKUP)}; cat"]
     for name, command in (("speak", ["python", str(SPEAKER)]), ("markup", markup)):
         with daemon.config.open("a") as file:
@@ -116,6 +126,13 @@ def shown(page: Page, stream: str) -> str:
     return "".join(said for name, said in chunks if name == stream)
 
 
+def fits(page: Page) -> None:
+    """Neither a narrow nor a wide window has to be moved sideways."""
+    for width, height in (NARROW, WIDE):
+        page.set_viewport_size({"width": width, "height": height})
+        assert overflow(page) <= 0
+
+
 def running_attempt(daemon: Daemon, task: str) -> dict[str, Any] | None:
     listed = daemon.http.get(f"/api/tasks/{task}/attempts?running=true").json()
     return listed[-1] if listed and listed[-1]["outcome"] is None else None
@@ -145,13 +162,14 @@ def test_a_running_task_shows_its_log_and_progress_and_each_line_once(speaking: 
     assert speaking.until_final(quick)["result"] == 3 and events(speaking, quick) == []
 
 
-def test_after_the_death_of_its_node_an_attempt_has_an_end_and_the_next_one_goes_on(apart: Daemon) -> None:
-    apart.web()
-    first = apart.worker()
+def test_after_the_death_of_its_node_an_attempt_has_an_end_and_the_next_one_goes_on(
+    apart: Daemon, nodes: Nodes
+) -> None:
+    first = nodes.living()
     task = apart.post("speak", {"lines": 60, "pause": 0.1})
     until(lambda: len(events(apart, task)) > 3)
     first.kill()
-    apart.worker()
+    nodes.new()
     found = ended(apart, task)
     assert found[-1] == ("end", {"outcome": "worker_lost"})
     assert lines(1, "log", 60).startswith(text(found, "stderr")) and text(found, "stderr")
@@ -169,9 +187,8 @@ def test_a_cancelled_task_has_what_its_handler_said_last(speaking: Daemon) -> No
     assert found[-1] == ("end", {"outcome": "cancelled"})
 
 
-def test_a_drained_node_leaves_attempts_with_an_end(apart: Daemon) -> None:
-    apart.web()
-    node = apart.worker(DAEMON_DRAIN_TIMEOUT="0")
+def test_a_drained_node_leaves_attempts_with_an_end(apart: Daemon, nodes: Nodes) -> None:
+    node = nodes.living()
     task = apart.post("speak", {"lines": 2, "waits": True})
     until(lambda: events(apart, task))
     node.stop()
@@ -202,9 +219,8 @@ def test_a_handler_that_prints_100_mb_costs_neither_the_nodes_memory_nor_the_tab
     assert max(map(int, most)) * 1024 < MOST_MEMORY
 
 
-@pytest.mark.parametrize("size", [NARROW, WIDE])
-def test_the_admins_page_follows_a_task_to_its_end(speaking: Daemon, operator: Operator, size: tuple[int, int]) -> None:
-    with operator(size) as opens:
+def test_the_admins_page_follows_a_task_to_its_end(speaking: Daemon, operator: Operator) -> None:
+    with operator(NARROW) as opens:
         task = speaking.post("speak", {"lines": 80, "pause": 0.1})
         page = opens(task)
         log, title = page.locator(".td-live-log"), page.locator("h1[data-part=title]")
@@ -212,13 +228,13 @@ def test_the_admins_page_follows_a_task_to_its_end(speaking: Daemon, operator: O
         expect(page.locator(".td-live-progress")).to_contain_text("of 80 · step")
         until(lambda: page.evaluate("document.querySelector('#td-live progress').value > 0.2"))
         expect(title).to_have_text("speak processing")
-        assert overflow(page) <= 0
+        fits(page)
         expect(page.locator(".td-live-state")).to_have_text("The task is completed.", timeout=30_000)
         assert shown(page, "stderr") == lines(1, "log", 80) and shown(page, "stdout") == lines(1, "out", 80)
         expect(title).to_have_text("speak completed")
         expect(page.locator("[data-part=attempts]")).to_contain_text("success")
         expect(page.locator("[data-part=timeline]")).to_contain_text("completed")
-        assert overflow(page) <= 0
+        fits(page)
 
 
 def test_the_page_rests_while_it_is_hidden_and_goes_on_where_it_was(speaking: Daemon, operator: Operator) -> None:

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from testkit.daemon import Daemon
 from testkit.process import Process
+from testkit.stores import Store
+from tests.system.conftest import deployments
+
+
+@pytest.fixture(scope="module")
+def daemon(migrated: Store) -> Iterator[Daemon]:
+    """A deployment with a web server and the handlers `act`, `act_too` and `broken`, for the tests in turn."""
+    with deployments(migrated) as make:
+        daemon = make()
+        daemon.handler("act")
+        daemon.handler("act_too", max_retries=0)
+        broken = daemon.home / "broken.py"
+        broken.write_text("raise SystemExit('no such model')")
+        with Path(daemon.config).open("a") as file:
+            file.write(f'[handlers.broken]\ncommand = ["python", "{broken}"]\ninstances = 1\n')
+        daemon.web()
+        yield daemon
 
 
 def lines(process: Process) -> list[dict[str, Any]]:
@@ -15,14 +35,21 @@ def lines(process: Process) -> list[dict[str, Any]]:
     return [json.loads(line) for line in process.err.read_text().splitlines() if line.startswith("{")]
 
 
+def test_whoever_takes_over_says_from_which_node_and_of_which_handler(daemon: Daemon) -> None:
+    lost = daemon.worker("--handler", "act")
+    task = daemon.post("act", {"do": "sleep", "seconds": 600, "until": 2})
+    daemon.until_starts(task)
+    (row,) = daemon.rows("SELECT node FROM taskdaemon_task WHERE status = 'processing'")
+    other = daemon.worker("--handler", "act")
+    lost.kill()
+    daemon.until_final(task)
+    (line,) = [line for line in lines(other) if line["event"] == "took over tasks of a lost node"]
+    assert (line["node"], line["handler"], line["count"]) == (row["node"], "act", 1)
+    other.stop()
+
+
 def test_every_line_about_a_handler_names_it_in_a_field(daemon: Daemon) -> None:
-    broken = daemon.home / "broken.py"
-    broken.write_text("raise SystemExit('no such model')")
-    daemon.handler("act_too", max_retries=0)
-    with Path(daemon.config).open("a") as file:
-        file.write(f'[handlers.broken]\ncommand = ["python", "{broken}"]\ninstances = 1\n')
-    daemon.web()
-    worker = daemon.worker()
+    worker = daemon.worker("--handler", "act_too", "--handler", "broken")
     worker.until_says("handler 'broken' ends at once with exit code 1: no such model")
     task = daemon.post("act_too", {"do": "crash", "code": 3})
     daemon.until_final(task)
@@ -35,16 +62,3 @@ def test_every_line_about_a_handler_names_it_in_a_field(daemon: Daemon) -> None:
     for line in said:
         about = [name for name in ("act_too", "broken") if name in json.dumps(line)]
         assert len(about) != 1 or line.get("handler") == about[0], line
-
-
-def test_whoever_takes_over_says_from_which_node_and_of_which_handler(daemon: Daemon) -> None:
-    daemon.web()
-    lost = daemon.worker()
-    task = daemon.post("act", {"do": "sleep", "seconds": 600, "until": 2})
-    daemon.until_starts(task)
-    (row,) = daemon.rows("SELECT node FROM taskdaemon_task")
-    other = daemon.worker()
-    lost.kill()
-    daemon.until_final(task)
-    (line,) = [line for line in lines(other) if line["event"] == "took over tasks of a lost node"]
-    assert (line["node"], line["handler"], line["count"]) == (row["node"], "act", 1)

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from testkit import execution_log
 from testkit.daemon import Daemon, open_gate
 from testkit.process import kill_all, until
+from testkit.stores import Store
+from tests.system.conftest import deployments
+from tests.system.nodes import Nodes
 
 pytestmark = pytest.mark.system
 
 
-def test_the_task_of_a_killed_node_completes_once_a_new_one_came(daemon: Daemon) -> None:
-    daemon.web()
-    first = daemon.worker()
+@pytest.fixture(scope="module")
+def daemon(migrated: Store) -> Iterator[Daemon]:
+    """A deployment with a web server and the handlers `act` and `once_more`, for the tests in turn."""
+    with deployments(migrated) as make:
+        daemon = make()
+        daemon.handler("act")
+        daemon.handler("once_more", instances=1, max_retries=1)
+        daemon.web()
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def nodes(daemon: Daemon) -> Nodes:
+    """Its nodes."""
+    return Nodes(daemon)
+
+
+def test_the_task_of_a_killed_node_completes_once_a_new_one_came(daemon: Daemon, nodes: Nodes) -> None:
+    first = nodes.living()
     task = daemon.post("act", {"do": "sleep", "seconds": 600, "until": 2})
     daemon.until_starts(task)
     first.kill()
-    daemon.worker()
+    nodes.new()
     found = daemon.until_final(task)
     assert (found["status"], found["attempts"]) == ("completed", 2)
     lost, done = daemon.attempts(task)
@@ -27,36 +48,47 @@ def test_the_task_of_a_killed_node_completes_once_a_new_one_came(daemon: Daemon)
     until(lambda: len(list((daemon.home / "nodes").iterdir())) == 1, what="the end of the dead node's lock file")
 
 
-def test_a_living_neighbour_takes_over_what_a_killed_node_ran(daemon: Daemon) -> None:
-    daemon.web()
-    first = daemon.worker()
+def test_a_living_neighbour_takes_over_what_a_killed_node_ran(daemon: Daemon, nodes: Nodes) -> None:
+    first = nodes.living()
     task = daemon.post("act", {"do": "sleep", "seconds": 600, "until": 2})
     daemon.until_starts(task)
-    daemon.worker()
+    nodes.new()
     first.kill()
     assert daemon.until_final(task)["attempts"] == 2
 
 
-def test_a_task_that_kills_its_node_each_time_fails_as_worker_lost(daemon: Daemon) -> None:
-    daemon.environment["DAEMON_MAX_RETRIES"] = "1"
-    daemon.web()
-    task = daemon.post("act", {"do": "sleep", "seconds": 600})
+def test_a_task_that_kills_its_node_each_time_fails_as_worker_lost(daemon: Daemon, nodes: Nodes) -> None:
+    task = daemon.post("once_more", {"do": "sleep", "seconds": 600})
     for number in (1, 2):
-        node = daemon.worker()
+        node = nodes.living()
         daemon.until_starts(task, number)
         node.kill()
-    daemon.worker()
+    nodes.new()
     found = daemon.until_final(task)
     assert (found["status"], found["failure_reason"], found["attempts"]) == ("failed", "worker_lost", 2)
 
 
-def test_after_everything_was_killed_every_accepted_task_completes(daemon: Daemon) -> None:
-    daemon.up()
+def test_a_result_that_cannot_be_written_is_kept_until_it_can(daemon: Daemon, nodes: Nodes) -> None:
+    node = nodes.living()
+    gate = daemon.gate()
+    task = daemon.post("act", {"do": "wait", "gate": str(gate)})
+    daemon.until_starts(task)
+    daemon.execute("ALTER TABLE taskdaemon_attempt RENAME TO elsewhere")
+    open_gate(gate)
+    node.until_says("trying again until the database answers")
+    daemon.execute("ALTER TABLE elsewhere RENAME TO taskdaemon_attempt")
+    found = daemon.until_final(task)
+    assert (found["status"], found["attempts"]) == ("completed", 1)
+    assert node.popen.poll() is None
+
+
+def test_after_everything_was_killed_every_accepted_task_completes(daemon: Daemon, nodes: Nodes) -> None:
+    nodes.living()
     gate = daemon.gate()
     running = [daemon.post("act", {"do": "wait", "gate": str(gate), "until": 2}) for _ in range(2)]
     for task in running:
         daemon.until_starts(task)
-    waiting = [daemon.post("act") for _ in range(200)]
+    waiting = [daemon.post("act") for _ in range(100)]
     kill_all(daemon.home)
     daemon.up()
     until(daemon.all_final, what="the end of all tasks")
@@ -64,17 +96,3 @@ def test_after_everything_was_killed_every_accepted_task_completes(daemon: Daemo
     assert {task["status"] for task in found.values()} == {"completed"}
     assert {found[task]["attempts"] for task in running} == {2}
     assert {found[task]["attempts"] for task in waiting} == {1}
-
-
-def test_a_result_that_cannot_be_written_is_kept_until_it_can(daemon: Daemon) -> None:
-    up = daemon.up()
-    gate = daemon.gate()
-    task = daemon.post("act", {"do": "wait", "gate": str(gate)})
-    daemon.until_starts(task)
-    daemon.execute("ALTER TABLE taskdaemon_attempt RENAME TO elsewhere")
-    open_gate(gate)
-    up.until_says("trying again until the database answers")
-    daemon.execute("ALTER TABLE elsewhere RENAME TO taskdaemon_attempt")
-    found = daemon.until_final(task)
-    assert (found["status"], found["attempts"]) == ("completed", 1)
-    assert "worker ended" not in up.said()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -13,6 +13,8 @@ from testkit import execution_log
 from testkit.brokers import forget, need_server
 from testkit.daemon import Daemon
 from testkit.process import until
+from testkit.stores import Store
+from tests.system.conftest import deployments
 
 Deployments = Callable[..., Daemon]
 
@@ -29,8 +31,17 @@ def test_with_a_broker_that_was_never_there_tasks_are_taken_and_run(deployment: 
     assert len(up.said()) < 20_000, "no storm of log lines"
 
 
+@pytest.fixture(scope="module")
+def daemon(migrated: Store) -> Iterator[Daemon]:
+    """One `up` for the tests of the socket of a node."""
+    with deployments(migrated) as make:
+        daemon = make()
+        daemon.handler("act")
+        daemon.up()
+        yield daemon
+
+
 def test_without_its_socket_a_node_finds_its_work_and_gets_a_new_one(daemon: Daemon) -> None:
-    daemon.up()
     (socket_file,) = (daemon.home / "bells").iterdir()
     socket_file.unlink()
     assert daemon.until_final(daemon.post("act"))["status"] == "completed"
@@ -39,7 +50,6 @@ def test_without_its_socket_a_node_finds_its_work_and_gets_a_new_one(daemon: Dae
 
 
 def test_a_hundred_notifications_run_a_task_once(daemon: Daemon) -> None:
-    daemon.up()
     (socket_file,) = (daemon.home / "bells").iterdir()
     recorded = record(daemon)
     task = daemon.post("act")

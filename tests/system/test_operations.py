@@ -2,32 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from testkit.daemon import Daemon
 from testkit.process import until
+from testkit.stores import Store
+from tests.system.conftest import deployments
+from tests.system.nodes import Nodes
 
 pytestmark = pytest.mark.system
 #: More than a few batches.
 TASKS = 3000
 
 
-def failed_tasks(daemon: Daemon, count: int = TASKS) -> None:
-    """Store so many failed tasks of a type that no node serves, each after one attempt."""
-    for first in range(0, count, 1000):
-        tasks = [{"type": "act", "data": {"do": "sleep"}, "delay": 86400}] * min(1000, count - first)
-        assert daemon.http.post("/queue/batch", json={"tasks": tasks}).status_code == 200
+@pytest.fixture(scope="module")
+def daemon(migrated: Store) -> Iterator[Daemon]:
+    """A deployment with a web server, the handler `act`, and TASKS tasks of a type that no node serves."""
+    with deployments(migrated) as make:
+        daemon = make()
+        daemon.handler("act")
+        daemon.web()
+        for _ in range(0, TASKS, 1000):
+            tasks = [{"type": "act", "data": {"do": "sleep"}, "delay": 86400}] * 1000
+            assert daemon.http.post("/queue/batch", json={"tasks": tasks}).status_code == 200
+        daemon.execute("UPDATE taskdaemon_task SET task_type = 'gone'")
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def nodes(daemon: Daemon) -> Nodes:
+    """Its nodes."""
+    return Nodes(daemon)
+
+
+@pytest.fixture
+def before(daemon: Daemon) -> int:
+    """What the counter of redriven tasks says before the test, in which all tasks without a node are failed ones."""
     daemon.execute(
         "UPDATE taskdaemon_task SET status = 'failed', failure_reason = 'timeout', due = NULL, due_at = NULL,"
-        " attempts = 1, completed_at = created_at, task_type = 'gone'"
+        " attempts = 1, completed_at = created_at WHERE task_type = 'gone'"
     )
+    return redriven(daemon)
 
 
-def started(daemon: Daemon, **body: Any) -> str:
-    """Redrive all failed tasks. Returns the operation's id."""
-    answer = daemon.http.post("/api/tasks/redrive", json={"filter": {"status": "failed"}, **body})
+def redriven(daemon: Daemon) -> int:
+    return daemon.counted("redriven|gone%")
+
+
+def started(daemon: Daemon, task_type: str = "gone", **body: Any) -> str:
+    """Redrive all failed tasks of a type. Returns the operation's id."""
+    filters = {"status": "failed", "type": task_type}
+    answer = daemon.http.post("/api/tasks/redrive", json={"filter": filters, **body})
     assert answer.status_code == 202, answer.text
     return str(answer.json()["operation_id"])
 
@@ -47,32 +75,21 @@ def until_over(daemon: Daemon, identity: str, timeout: float = 60.0) -> dict[str
 
 
 def pending(daemon: Daemon) -> int:
-    return int(daemon.rows("SELECT count(*) AS n FROM taskdaemon_task WHERE status = 'pending'")[0]["n"])
+    query = "SELECT count(*) AS n FROM taskdaemon_task WHERE status = 'pending' AND task_type = 'gone'"
+    return int(daemon.rows(query)[0]["n"])
 
 
-def each_was_moved_once(daemon: Daemon) -> None:
+def each_was_moved_once(daemon: Daemon, before: int) -> None:
     """Every task is pending after one redrive: the counter says how many there were, the positions that none met."""
-    assert pending(daemon) == daemon.counted("redriven|%") == TASKS
-    assert daemon.rows("SELECT count(DISTINCT place) AS n FROM taskdaemon_task")[0]["n"] == TASKS
+    assert pending(daemon) == redriven(daemon) - before == TASKS
+    query = "SELECT count(DISTINCT place) AS n FROM taskdaemon_task WHERE task_type = 'gone'"
+    assert daemon.rows(query)[0]["n"] == TASKS
 
 
-def test_another_node_goes_on_with_the_operation_of_a_killed_one(daemon: Daemon) -> None:
-    daemon.web()
-    first = daemon.worker()
-    failed_tasks(daemon)
-    identity = started(daemon, rate=400)
-    until_done(daemon, identity, 200)
-    first.kill()
-    assert operation(daemon, identity)["state"] == "running"
-    daemon.worker()
-    found = until_over(daemon, identity)
-    assert (found["state"], found["done"], found["skipped"], found["failed"]) == ("completed", TASKS, {}, 0)
-    each_was_moved_once(daemon)
-
-
-def test_a_batch_whose_node_is_killed_before_the_commit_is_done_by_another_node(daemon: Daemon) -> None:
-    daemon.web()
-    failed_tasks(daemon)
+def test_a_batch_whose_node_is_killed_before_the_commit_is_done_by_another_node(
+    daemon: Daemon, nodes: Nodes, before: int
+) -> None:
+    nodes.stop()
     dying = daemon.worker(DAEMON_FAIL_POINT="before_batch_commit", DAEMON_TESTING="1")
     identity = started(daemon)
     assert dying.ends(30) != 0
@@ -80,15 +97,26 @@ def test_a_batch_whose_node_is_killed_before_the_commit_is_done_by_another_node(
     late = daemon.worker(DAEMON_FAIL_POINT="after_batch_commit", DAEMON_TESTING="1")
     assert late.ends(30) != 0
     assert operation(daemon, identity)["done"] == pending(daemon) > 0
-    daemon.worker()
+    nodes.new()
     assert until_over(daemon, identity)["done"] == TASKS
-    each_was_moved_once(daemon)
+    each_was_moved_once(daemon, before)
 
 
-def test_two_nodes_at_once_an_abort_and_the_rest(daemon: Daemon) -> None:
-    daemon.web()
-    failed_tasks(daemon)
-    nodes = [daemon.worker() for _ in range(2)]
+def test_another_node_goes_on_with_the_operation_of_a_killed_one(daemon: Daemon, nodes: Nodes, before: int) -> None:
+    first = nodes.living()
+    identity = started(daemon, rate=800)
+    until_done(daemon, identity, 200)
+    first.kill()
+    assert operation(daemon, identity)["state"] == "running"
+    nodes.new()
+    found = until_over(daemon, identity)
+    assert (found["state"], found["done"], found["skipped"], found["failed"]) == ("completed", TASKS, {}, 0)
+    each_was_moved_once(daemon, before)
+
+
+def test_two_nodes_at_once_an_abort_and_the_rest(daemon: Daemon, nodes: Nodes, before: int) -> None:
+    first = nodes.living()
+    nodes.new()
     identity = started(daemon, rate=500)
     until_done(daemon, identity, 300)
     assert daemon.http.post(f"/api/operations/{identity}/abort").json()["state"] == "aborted"
@@ -96,20 +124,19 @@ def test_two_nodes_at_once_an_abort_and_the_rest(daemon: Daemon) -> None:
     assert pending(daemon) == done < TASKS
     rest = started(daemon, rate=2000)
     until_done(daemon, rest, 1)
-    nodes[0].stop()
+    first.stop()
     found = until_over(daemon, rest)
     assert (found["done"], found["skipped"], operation(daemon, identity)["done"]) == (TASKS - done, {}, done)
-    each_was_moved_once(daemon)
+    each_was_moved_once(daemon, before)
 
 
-def test_redriven_tasks_run_and_those_that_are_cancelled_do_not(daemon: Daemon) -> None:
-    daemon.web()
-    daemon.worker()
+def test_redriven_tasks_run_and_those_that_are_cancelled_do_not(daemon: Daemon, nodes: Nodes) -> None:
+    nodes.living()
     tasks = [daemon.post("act", {"do": "error", "until": 2}) for _ in range(20)]
     for task in tasks:
         daemon.until_final(task)
     waiting = daemon.http.post("/queue/batch", json={"tasks": [{"type": "act", "delay": 3600}] * 50}).json()["task_ids"]
-    until_over(daemon, started(daemon))
+    until_over(daemon, started(daemon, "act"))
     assert {(daemon.until_status(task, "completed"))["attempts"] for task in tasks} == {2}
     answer = daemon.http.post("/api/tasks/cancel", json={"filter": {"ids": waiting}})
     assert until_over(daemon, answer.json()["operation_id"])["done"] == 50

@@ -5,23 +5,27 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from testkit.daemon import Daemon
 from testkit.process import Process, until
+from testkit.stores import Store
 from tests.system import claims
 from tests.system.claims import Accepted
+from tests.system.conftest import deployments
 from tests.system.hosts import environment
 
 # On the legs that differ by their database: an order is not the broker's.
 pytestmark = pytest.mark.database
 
 #: Tasks a round, and of them those that wait before a node comes.
-TASKS, BEFORE, CLIENTS = int(os.environ.get("ORDER_TASKS", "300")), 100, 4
+TASKS, BEFORE, CLIENTS = int(os.environ.get("ORDER_TASKS", "200")), 60, 4
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,20 @@ ROUNDS = [
     Round("priority"),
     Round("fifo", nodes=2),
     Round("lifo", nodes=2),
-    Round("priority", cap=1),
+    Round("priority", nodes=2, cap=1),
 ]
+
+
+@pytest.fixture(scope="module")
+def daemon(migrated: Store) -> Iterator[Daemon]:
+    """A deployment with a web server, for the rounds in turn; each has nodes of its own, with an order of its own."""
+    with deployments(migrated) as make:
+        daemon = make()
+        # Under the cap there is nearly always a free slot of each type, so that all of them compete.
+        for name, instances in (("many", 8), ("act", 3), ("other", 3)):
+            daemon.handler(name, instances=instances)
+        daemon.web()
+        yield daemon
 
 
 def post_all(daemon: Daemon, count: int, types: list[str]) -> list[Accepted]:
@@ -48,36 +64,41 @@ def post_all(daemon: Daemon, count: int, types: list[str]) -> list[Accepted]:
     def one(number: int) -> Accepted:
         priority = random.randint(0, 100)
         name = types[number % len(types)]
-        task = daemon.post(name, {"do": "sleep", "seconds": 0.02}, priority)
+        task = daemon.post(name, {"do": "sleep", "seconds": 0.03}, priority)
         return Accepted(task, name, priority, time.monotonic())
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         return list(pool.map(one, range(count)))
 
 
-@pytest.mark.parametrize("one", ROUNDS, ids=lambda one: f"{one.order}, nodes {one.nodes}, cap {one.cap}")
-def test_no_pair_is_taken_in_the_wrong_order(deployment: Callable[..., Daemon], one: Round) -> None:
+@contextmanager
+def nodes(daemon: Daemon, record: Path, one: Round, types: list[str]) -> Iterator[None]:
+    """The nodes of a round, warm, during the block; they write their claims down."""
     capped = {} if one.cap is None else {"DAEMON_WORKERS": str(one.cap)}
-    daemon = deployment(DAEMON_TASK_SELECTION=one.order, **capped)
-    types = ["act"] if one.cap is None else ["act", "other"]
-    for name in types:
-        # Under the cap there is nearly always a free slot of each type, so that all of them compete.
-        daemon.handler(name, instances=8 if one.nodes == 1 else 3)
-    daemon.web()
+    words = ["-m", "tests.system.recording_worker", str(record)]
+    words += [word for name in types for word in ("--handler", name)]
+    hosts = [environment(daemon, f"{number}", DAEMON_TASK_SELECTION=one.order, **capped) for number in range(one.nodes)]
+    started = [Process(daemon.home, daemon.environment | host, *words) for host in hosts]
+    try:
+        for node in started:
+            node.until_says("node started")
+        daemon.until_warm()
+        yield
+    finally:
+        for node in started:
+            node.stop()
+
+
+@pytest.mark.parametrize("one", ROUNDS, ids=lambda one: f"{one.order}, nodes {one.nodes}, cap {one.cap}")
+def test_no_pair_is_taken_in_the_wrong_order(daemon: Daemon, one: Round) -> None:
+    types = ["many"] if one.nodes == 1 else ["act"] if one.cap is None else ["act", "other"]
     # Slots come one by one: a type that has none yet does not compete.
     before = BEFORE if one.cap is None else 0
     accepted = post_all(daemon, before, types)
-    record = daemon.home / "claims"
-    words = ("-m", "tests.system.recording_worker", str(record))
-    nodes = [
-        Process(daemon.home, daemon.environment | environment(daemon, f"{number}"), *words)
-        for number in range(one.nodes)
-    ]
-    for node in nodes:
-        node.until_says("node started")
-    daemon.until_warm()
-    accepted += post_all(daemon, TASKS - before, types)
-    until(daemon.all_final, 60, "the end of all tasks")
+    record = daemon.home / f"claims.{ROUNDS.index(one)}"
+    with nodes(daemon, record, one, types):
+        accepted += post_all(daemon, TASKS - before, types)
+        until(daemon.all_final, 60, "the end of all tasks")
 
     rows = daemon.rows("SELECT id, place, attempts FROM taskdaemon_task")
     place = {row["id"]: row["place"] for row in rows}

@@ -65,9 +65,12 @@ class TwoWebs:
         self._away[which][-1] = begun, time.monotonic()
         self.kills += 1
 
-    def kill_now_and_then(self, over: threading.Event, apart: float, chance: random.Random) -> None:
-        """Kill either of them until `over`, about so many seconds after the one before answers again."""
-        while not over.wait(chance.uniform(0.5, 1.5) * apart):
+    def kill_now_and_then(
+        self, over: threading.Event, apart: float, chance: random.Random, most: int | None = None
+    ) -> None:
+        """Kill either of them until `over`, about so many seconds after the one before answers again; `most` times."""
+        before = self.kills
+        while (most is None or self.kills < before + most) and not over.wait(chance.uniform(0.5, 1.5) * apart):
             self.kill(chance.randrange(2), whole=chance.random() < 0.7)
 
     def was_away(self, which: int, begun: float, over: float) -> bool:
