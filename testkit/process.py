@@ -34,8 +34,8 @@ def until(
             return found
         now = time.monotonic()
         assert now < end, f"{what() if callable(what) else what} did not come true within {timeout:g} s"
-        sleep(max(pause, min(4 * (now - began), 0.25)))
-        pause = min(pause * 1.5, 0.05)
+        sleep(max(pause, min(8 * (now - began), 0.25)))
+        pause = min(pause * 1.5, 0.1)
 
 
 def inherited() -> dict[str, str]:
