@@ -135,7 +135,7 @@ LONG = {
     "web/test_fast_path.py::test_a_database_that_takes_no_task_is_answered_as_the_view_does": "servers of its own",
     "web/test_fast_path.py::test_a_bug_is_answered_as_the_view_does": "servers of its own",
     "deploy/test_monitoring.py::test_each_query_of_the_dashboard_has_an_answer_from_a_live_system": "a live system",
-    "broker/test_local_transport.py::test_two_celery_workers_receive_and_a_killed_ones_socket_goes": "starts of workers",
+    "broker/test_local_transport.py::test_two_celery_workers_receive_and_a_killed_ones_socket_goes": "starts",
     "broker/test_local_transport.py::test_no_socket_file_is_left_when_a_worker_ends": "starts of workers",
     "broker/test_notifications.py::test_a_notification_reaches_a_worker_of_its_handler_alone": "starts of workers",
     "web/test_fast_path.py::test_a_full_queue_is_answered_as_the_view_does": "servers of its own",
