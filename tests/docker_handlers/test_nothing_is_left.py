@@ -47,10 +47,10 @@ def at_work(deploy: Callable[..., Deployment]) -> Iterator[Deployment]:
 @pytest.fixture
 def neighbour(at_work: Deployment) -> Iterator[Deployment]:
     """Another deployment on the same engine, at work."""
-    task = busy(at_work)
+    task, before = busy(at_work), at_work.containers()
     yield at_work
     assert at_work.http.delete(f"/api/tasks/{task}").status_code == 204
-    at_work.until_warm()
+    until(lambda: len(at_work.containers()) == 2 and not before <= at_work.containers(), what="another container")
 
 
 def busy(daemon: Deployment) -> str:
