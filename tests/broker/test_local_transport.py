@@ -53,13 +53,6 @@ def test_every_node_receives_every_notification(home: Path, notify) -> None:
         assert two.receive() == ("echo", 5)
 
 
-def test_two_celery_workers_both_receive_a_notification(local_app: Celery, home: Path, notify) -> None:
-    with Node(local_app, home, DEPLOYMENT) as one, Node(local_app, home, DEPLOYMENT) as two:
-        assert (one.receive(), two.receive()) == ("ready", "ready")
-        notify("echo")
-        assert (one.receive(), two.receive()) == ("echo", "echo")
-
-
 def test_waiting_notifications_merge_to_one_a_handler_with_the_highest_priority(home: Path, notify) -> None:
     with listening(home, "echo", "resize") as listener:
         for priority in (20, 90, 40):
@@ -97,42 +90,36 @@ def test_a_socket_that_only_sends_has_no_file(home: Path, notify) -> None:
     assert not socket_directory(home).exists()
 
 
-def test_the_socket_of_a_killed_node_is_removed_by_the_next_notification(local_app: Celery, home: Path, notify) -> None:
-    with Node(local_app, home, DEPLOYMENT) as node:
-        assert node.receive() == "ready"
-        node.end(signal.SIGKILL)
-    assert len(files(home)) == 1
-    notify("echo")
-    assert files(home) == []
-
-
-def test_the_socket_of_a_killed_node_is_removed_by_the_next_node(local_app: Celery, home: Path) -> None:
-    with Node(local_app, home, DEPLOYMENT) as node:
-        assert node.receive() == "ready"
-        node.end(signal.SIGKILL)
-    before = files(home)
+def test_two_celery_workers_receive_and_a_killed_ones_socket_goes(local_app: Celery, home: Path, notify) -> None:
+    with Node(local_app, home, DEPLOYMENT) as one, Node(local_app, home, DEPLOYMENT) as other:
+        assert (one.receive(), other.receive()) == ("ready", "ready")
+        notify("echo")
+        assert (one.receive(), other.receive()) == ("echo", "echo"), "both receive it"
+        both = files(home)
+        one.end(signal.SIGKILL)
+        assert files(home) == both and len(both) == 2
+        notify("echo")
+        assert other.receive() == "echo"
+        (kept,) = files(home)
+        other.end(signal.SIGKILL)
+    assert files(home) == [kept]
     with listening(home):
         assert len(files(home)) == 1
-        assert files(home) != before
+        assert files(home) != [kept]
 
 
-def test_a_node_whose_socket_file_was_deleted_receives_again(local_app: Celery, home: Path, notify) -> None:
+def test_a_node_whose_socket_file_was_deleted_and_then_its_directory_too_receives_again(
+    local_app: Celery, home: Path, notify
+) -> None:
     with Node(local_app, home, DEPLOYMENT) as node:
         assert node.receive() == "ready"
-        Path(files(home)[0]).unlink()
-        until(lambda: files(home))
-        notify("echo")
-        assert node.receive() == "echo"
-
-
-def test_a_node_whose_directory_was_deleted_receives_again(local_app: Celery, home: Path, notify) -> None:
-    with Node(local_app, home, DEPLOYMENT) as node:
-        assert node.receive() == "ready"
-        Path(files(home)[0]).unlink()
-        socket_directory(home).rmdir()
-        until(lambda: files(home))
-        notify("echo")
-        assert node.receive() == "echo"
+        for directory_too in (False, True):
+            Path(files(home)[0]).unlink()
+            if directory_too:
+                socket_directory(home).rmdir()
+            until(lambda: files(home))
+            notify("echo")
+            assert node.receive() == "echo"
 
 
 @pytest.mark.parametrize("depth", [0, 60, 85, 86, 87, 88, 89, 90, 110, 250])

@@ -13,35 +13,25 @@ from testkit.brokers import Node
 from testkit.process import until
 
 
-def test_a_notification_reaches_the_task_in_a_celery_worker(
+def test_a_notification_reaches_a_worker_of_its_handler_alone(
     app: Celery, home: Path, deployment: str, notifier: Notifier
 ) -> None:
-    notifier.configure(deployment, app)
+    notifier.configure(lambda: deployment, app)
     with Node(app, home, deployment, "echo", "resize") as node:
         assert node.receive() == "ready"
         notifier.notify("resize", 80)
         assert node.receive() == "resize"
-        notifier.notify("echo")
-        assert node.receive() == "echo"
-        assert node.end(signal.SIGTERM) == 0
-    assert notifier.stats().sent == 2
-    assert notifier.stats().failed == 0
-
-
-def test_a_notification_reaches_only_its_deployment_and_its_handler(
-    app: Celery, home: Path, deployment: str, notifier: Notifier
-) -> None:
-    notifier.configure(lambda: deployment, app)
-    with Node(app, home, deployment, "echo") as node:
-        assert node.receive() == "ready"
         others = Notifier()
         others.configure(f"other-{deployment}", app)
-        others.notify("echo")
+        others.notify("resize")
         assert others.close(10)
-        notifier.notify("resize")
+        notifier.notify("prime")
         assert notifier.flush(10)
         notifier.notify("echo")
         assert node.receive() == "echo"
+        assert node.end(signal.SIGTERM) == 0
+    assert notifier.stats().sent == 3
+    assert notifier.stats().failed == 0
 
 
 def receive(connection: Connection, deployment: str, *handlers: str) -> tuple[str, int]:

@@ -22,7 +22,7 @@ def second() -> Iterator[SecondEngine]:
         yield engine
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def daemon(deploy: Callable[..., Deployment], second: SecondEngine) -> Iterator[Deployment]:
     daemon = deploy(HANDLER, DOCKER_HOST=second.host, DAEMON_DRAIN_TIMEOUT="0")
     daemon.up()
@@ -51,6 +51,9 @@ def test_an_engine_that_is_killed_under_a_node_leaves_nothing_of_it(daemon: Depl
     daemon.until_status(task, "processing")
     assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["crash"]
     assert daemon.until_final(daemon.post("act"))["result"] == 1
+    assert daemon.http.delete(f"/api/tasks/{task}").status_code == 204
+    until(daemon.all_final, what="the end of its task")
+    daemon.until_warm()
 
 
 def test_an_engine_and_the_daemon_killed_at_once_leave_nothing(daemon: Deployment, second: SecondEngine) -> None:

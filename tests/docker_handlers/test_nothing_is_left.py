@@ -35,14 +35,22 @@ def daemon(deploy: Callable[..., Deployment]) -> Iterator[Deployment]:
     daemon.close()
 
 
-@pytest.fixture
-def neighbour(deploy: Callable[..., Deployment]) -> Iterator[Deployment]:
-    """Another deployment on the same engine, at work."""
+@pytest.fixture(scope="module")
+def at_work(deploy: Callable[..., Deployment]) -> Iterator[Deployment]:
+    """A deployment for several tests."""
     daemon = deploy(HANDLER)
     daemon.up()
-    busy(daemon)
     yield daemon
     daemon.close()
+
+
+@pytest.fixture
+def neighbour(at_work: Deployment) -> Iterator[Deployment]:
+    """Another deployment on the same engine, at work."""
+    task, before = busy(at_work), at_work.containers()
+    yield at_work
+    assert at_work.http.delete(f"/api/tasks/{task}").status_code == 204
+    until(lambda: len(at_work.containers()) == 2 and not before <= at_work.containers(), what="another container")
 
 
 def busy(daemon: Deployment) -> str:
@@ -58,14 +66,13 @@ def until_gone(daemon: Deployment, containers: set[str], seconds: float = SECOND
     )
 
 
-def test_a_running_task_that_is_deleted_has_its_container_killed(daemon: Deployment) -> None:
-    daemon.up()
-    before = daemon.containers()
-    task = busy(daemon)
-    assert daemon.http.delete(f"/api/tasks/{task}").status_code == 204
-    until(lambda: len(before & daemon.containers("status=running")) == 1, what="the end of its container")
-    assert daemon.until_final(daemon.post("act"))["result"] == 1
-    until(lambda: len(daemon.containers()) == 2 and not before <= daemon.containers(), what="another container")
+def test_a_running_task_that_is_deleted_has_its_container_killed(at_work: Deployment) -> None:
+    before = at_work.containers()
+    task = busy(at_work)
+    assert at_work.http.delete(f"/api/tasks/{task}").status_code == 204
+    until(lambda: len(before & at_work.containers("status=running")) == 1, what="the end of its container")
+    assert at_work.until_final(at_work.post("act"))["result"] == 1
+    until(lambda: len(at_work.containers()) == 2 and not before <= at_work.containers(), what="another container")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
 
 from testkit.daemon import Daemon
 from testkit.process import Process, until
-from testkit.stores import SQLiteStore
+from testkit.stores import SQLiteStore, Store
 from tests.system.checker import faults
+from tests.system.conftest import deployments
 
 pytestmark = pytest.mark.database
+
+
+@pytest.fixture(scope="module")
+def served(migrated: Store) -> Iterator[Daemon]:
+    """A deployment with its web server, for tests that start nodes and leave none."""
+    with deployments(migrated) as make:
+        daemon = make(DAEMON_LEASE="6")
+        daemon.handler("act")
+        daemon.web()
+        yield daemon
 
 
 def worker_that_fails(daemon: Daemon, where: str) -> Process:
@@ -30,10 +41,9 @@ def outcomes(daemon: Daemon, task: str) -> list[str]:
 
 
 def test_a_task_whose_nodes_die_inside_and_after_its_claim_before_and_after_its_settle_has_one_result(
-    daemon: Daemon,
+    served: Daemon,
 ) -> None:
-    daemon.web()
-    task = daemon.post("act")
+    daemon, task = served, served.post("act")
     for where in ("inside_claim", "after_claim", "before_settle", "after_settle"):
         node = worker_that_fails(daemon, where)
         assert node.ends() == -signal.SIGKILL, where
@@ -45,12 +55,8 @@ def test_a_task_whose_nodes_die_inside_and_after_its_claim_before_and_after_its_
     assert faults(daemon, [task]) == []
 
 
-def test_a_database_that_fails_after_a_claim_or_before_a_settle_costs_no_task(
-    deployment: Callable[..., Daemon],
-) -> None:
-    daemon = deployment(DAEMON_LEASE="6")
-    daemon.handler("act")
-    daemon.web()
+def test_a_database_that_fails_after_a_claim_or_before_a_settle_costs_no_task(served: Daemon) -> None:
+    daemon = served
     node = worker_that_fails(daemon, f"before_settle:raise:{daemon.home / 'settle'}")
     kept = [daemon.post("act") for _ in range(5)]
     node.until_says("failing on purpose")
@@ -67,6 +73,7 @@ def test_a_database_that_fails_after_a_claim_or_before_a_settle_costs_no_task(
     lost = "worker_lost" if isinstance(daemon.store, SQLiteStore) else "released"
     assert outcomes(daemon, claimed) == [lost, "success"]
     assert faults(daemon, [*kept, claimed]) == []
+    node.kill()
 
 
 def test_a_web_server_that_dies_between_commit_and_notification_has_accepted_the_task(
@@ -87,16 +94,17 @@ def test_a_web_server_that_dies_between_commit_and_notification_has_accepted_the
     assert faults(daemon, [listed["id"]]) == []
 
 
-def test_a_node_that_dies_while_it_counts_failures_counts_none_twice(daemon: Daemon) -> None:
-    daemon.web()
+def test_a_node_that_dies_while_it_counts_failures_counts_none_twice(served: Daemon) -> None:
+    daemon = served
     failed = [daemon.post("act", {"do": "error"}) for _ in range(20)]
     node = worker_that_fails(daemon, f"inside_grouping:kill:{daemon.home / 'once'}")
     assert node.ends() == -signal.SIGKILL
-    daemon.worker()
+    node = daemon.worker()
     until(lambda: daemon.all_final() and not ungrouped(daemon), what="the count of all failures")
     (group,) = daemon.rows("SELECT count, reason FROM taskdaemon_failure_group")
     assert (group["count"], group["reason"]) == (20, "handler_error")
     assert faults(daemon, failed) == []
+    node.kill()
 
 
 def ungrouped(daemon: Daemon) -> bool:

@@ -38,8 +38,8 @@ def test_while_handlers_flood_and_fork_the_engine_answers_others_work_and_memory
     deploy: Callable[..., Deployment],
 ) -> None:
     actor, intruder = PROJECT / "tests/runner/actor.py", PROJECT / "tests/docker/intruder.py"
-    once = {"instances": len(FLOODS), "timeout": 15, "max_retries": 0}
-    daemon = deploy(python("actor", actor, **once) + python("intruder", intruder, instances=2, timeout=20))
+    once = {"instances": len(FLOODS), "timeout": 8, "max_retries": 0}
+    daemon = deploy(python("actor", actor, **once) + python("intruder", intruder, instances=2, timeout=12))
     up = daemon.up()
     # Warmed up: a first call has the time of a start besides.
     warm = [daemon.post("actor", {"do": "echo"}) for _ in range(10)]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ LANGUAGES = ("python", "shell", "c")
 NO_SECOND, GAPS = -1, (0, 1, 5, 30, 100)
 """Milliseconds from a reply to the second one."""
 TASKS = 20
+TASKS_OF_A_GAP = 8
 ORDINARY = 1000
 
 DOCKER = [pytest.mark.docker]
@@ -142,7 +144,7 @@ def lost_to_second_replies(caller: Caller) -> int:
 
 def some_twice(gap: int) -> list[int]:
     """Every other task replies twice; the ones between are ordinary."""
-    return [gap if n % 2 == 0 else NO_SECOND for n in range(TASKS)]
+    return [gap if n % 2 == 0 else NO_SECOND for n in range(TASKS_OF_A_GAP)]
 
 
 @pytest.fixture(params=[True, False], ids=["backlog", "alone"])
@@ -161,9 +163,9 @@ def test_every_task_has_its_own_result(
     if kit in (KITS["process"], KITS["socket"]):
         callers = [(open_twice(language), some_twice(gap)) for gap in GAPS]
     else:
-        # A container starts slowly: one pool has all the gaps.
-        mixed = [GAPS[n // 4] if n % 4 == 0 else NO_SECOND for n in range(TASKS)]
-        callers = [(open_twice(language), mixed)]
+        # A container starts slowly: one pool has each other gap, and the pool of the other case has those between.
+        mixed = [[gap, *[NO_SECOND] * 3] for gap in (GAPS[::2] if at_once else GAPS[1::2])]
+        callers = [(open_twice(language), list(chain(*mixed)))]
     for caller, gaps in callers:
         assert results(caller, gaps, named, at_once) == own(gaps)
         caller.until(partial(lost_to_second_replies, caller))
@@ -171,7 +173,7 @@ def test_every_task_has_its_own_result(
 
 @if_it_tells
 def test_a_handler_may_name_its_tasks_without_need(open_twice: OpenTwice, at_once: bool) -> None:
-    gaps = [gap for gap in GAPS for _ in range(2)] + [NO_SECOND] * (TASKS - 2 * len(GAPS))
+    gaps = [*GAPS, *[NO_SECOND] * (TASKS - len(GAPS))]
     assert results(open_twice("python"), gaps, True, at_once) == own(gaps)
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).resolve().parents[2]
+#: What a checkout has once its environment is made.
+MADE = [".venv", "bin", "pyproject.toml", "requirements.lock"]
 TOOLS = ["sh", "cat", "cksum", "cmp", "dirname", "flock", "head", "id", "mkdir", "mv", "rm", "sleep"]
 
 
@@ -69,6 +71,10 @@ exec {cp} -a "{pip}" "$4"/lib/python*/site-packages/""",
         _, said = process.communicate()
         return process.returncode, said
 
+    def files(self) -> list[str]:
+        """What is in the checkout, but for the lock of those that make an environment."""
+        return sorted(path.name for path in self.top.iterdir() if path.name != ".venv.lock")
+
     def usable(self) -> bool:
         return subprocess.run([self.venv / "bin/python", "-c", "import pip"]).returncode == 0
 
@@ -80,11 +86,11 @@ def tree(tmp_path: Path) -> Tree:
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Tree:
-    """One whose environment was made once for all: it takes seconds."""
+    """One whose environment was made once for all, from nothing and without a home: it takes seconds."""
     tree = Tree(tmp_path_factory.mktemp("made"))
     tree.python()
     status, said = tree.run()
-    assert status == 0, said
+    assert (status, tree.usable(), tree.files()) == (0, True, MADE), said
     tree.top.parent.rename(tree.top.parent.with_name("kept"))
     (tree.pip,) = tree.top.parent.with_name("kept").glob("a checkout/.venv/lib/python*/site-packages/pip")
     return tree
@@ -108,19 +114,19 @@ def made(pristine: Tree) -> Iterator[Tree]:
     shutil.rmtree(place)
 
 
-@pytest.mark.parametrize(
-    "environment", [{}, {"HOME": ""}, {"HOME": "/nonexistent"}], ids=["no home", "empty", "missing"]
-)
-def test_it_makes_an_environment_from_nothing_and_without_a_home(tree: Tree, environment: dict[str, str]):
-    tree.python()
-    status, said = tree.run(**environment)
-    assert (status, tree.usable()) == (0, True), said
-    assert sorted(path.name for path in tree.top.iterdir() if path.name != ".venv.lock") == [
-        ".venv",
-        "bin",
-        "pyproject.toml",
-        "requirements.lock",
-    ]
+def test_it_makes_an_environment_from_nothing_and_without_a_home(pristine: Tree):
+    """By a Python with a pip of its own, which those of the other tests get as a copy."""
+    assert pristine.pip.is_dir()
+
+
+@pytest.mark.parametrize("home", ["", "/nonexistent"], ids=["empty", "missing"])
+def test_a_home_that_is_none_is_none_for_what_it_runs(quick: Tree, home: str):
+    seen = quick.top.parent / "seen"
+    python = (quick.path / "python3").read_text()
+    quick.program("python3", f'echo "$HOME $PIP_NO_CACHE_DIR" >>"{seen}"\n{python}')
+    status, said = quick.run(HOME=home)
+    assert (status, quick.usable(), quick.files()) == (0, True, MADE), said
+    assert {*seen.read_text().splitlines()} == {"/nonexistent 1"}
 
 
 def test_the_second_run_does_nothing_and_needs_no_python(made: Tree):

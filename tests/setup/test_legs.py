@@ -11,31 +11,38 @@ from tests import conftest
 TOP = Path(__file__).parents[2]
 
 
-def collected(chosen: str) -> set[str]:
-    """The tests that a leg takes, by file and name."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--collect-only",
-        "-q",
-        "-m",
-        chosen,
-        "tests/keys/test_keys.py",
-        "tests/system",
-        "tests/browser",
-    ]
-    said = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=100)
-    return {line.removeprefix("tests/").partition("[")[0] for line in said.stdout.splitlines() if "::" in line}
+#: Prints the name of each test, and its marks.
+LIST = """
+import sys
+import pytest
+
+class Marks:
+    def pytest_collection_finish(self, session):
+        for item in session.items:
+            print(item.nodeid.partition("[")[0], *{mark.name for mark in item.iter_markers()})
+
+sys.exit(pytest.main(["--collect-only", "-qq", *sys.argv[1:]], plugins=[Marks()]))
+"""
+
+
+def collected() -> dict[str, set[str]]:
+    """The marks of each test, by its file and name. A leg takes tests by their marks (bin/test.py)."""
+    command = [sys.executable, "-c", LIST, "tests/keys/test_keys.py", "tests/system", "tests/browser"]
+    said = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=100).stdout
+    found: dict[str, set[str]] = {}
+    for name, *marks in (line.split() for line in said.splitlines() if "::" in line):
+        found.setdefault(name.removeprefix("tests/"), set()).update(marks)
+    return found
 
 
 def test_what_touches_the_database_or_starts_a_deployment_runs_on_servers_without_a_word_of_its_author() -> None:
-    on_redis, everything = collected("database or system"), collected("")
+    everything = collected()
+    on_redis = {test for test, marks in everything.items() if marks & {"database", "system"}}
     assert "keys/test_keys.py::test_a_key_is_shown_once_by_itself_and_stored_as_a_hash" in on_redis
-    left_out = {test for test in everything - on_redis if test.startswith("system/")}
+    left_out = {test for test in everything.keys() - on_redis if test.startswith("system/")}
     assert {test.partition("::")[0] for test in left_out} <= conftest.ONE_LEG.keys()
     assert not {test.partition("::")[0] for test in on_redis} & conftest.ONE_LEG.keys()
-    on_rabbitmq = collected("system and not one_broker")
+    on_rabbitmq = {test for test, marks in everything.items() if "system" in marks and "one_broker" not in marks}
     assert "system/test_rolling.py::test_sigquit_gives_back_what_runs_at_once" in on_rabbitmq
     assert not any(test.startswith("keys/test_keys.py") for test in on_rabbitmq)
     assert not {test.partition("::")[0] for test in on_rabbitmq} & conftest.ONE_BROKER.keys()

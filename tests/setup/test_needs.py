@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from testkit import bare, needs
 
 TOP = Path(__file__).parents[2]
@@ -29,10 +27,14 @@ def pytest_says(folder: Path, test: str, **environment: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_without_its_program_a_test_is_left_out_and_one_line_says_what_to_install(tmp_path: Path) -> None:
-    said = pytest_says(tmp_path, ASKS, TEST_WHOLE_PATH="")
-    assert "1 skipped" in said
-    assert "left out: 1 needs curl (apt-get install curl)" in said
+def test_without_its_program_a_test_is_left_out_and_one_line_says_what_to_install_and_one_each_other_reason(
+    tmp_path: Path,
+) -> None:
+    skips = "import pytest\n@pytest.mark.parametrize('n', range(3))\ndef test_other(n):\n    pytest.skip('no server')\n"
+    said = pytest_says(tmp_path, ASKS + skips, TEST_WHOLE_PATH="")
+    assert "4 skipped" in said
+    assert "left out: 1 needs curl (apt-get install curl)\n" in said
+    assert "skipped: 3 no server\n" in said
 
 
 def test_in_ci_it_fails(tmp_path: Path) -> None:
@@ -41,37 +43,32 @@ def test_in_ci_it_fails(tmp_path: Path) -> None:
     assert "needs curl (apt-get install curl), and this is CI" in said
 
 
-def test_each_other_reason_to_skip_is_said_once_with_its_number(tmp_path: Path) -> None:
-    skips = "import pytest\n@pytest.mark.parametrize('n', range(3))\ndef test_it(n):\n    pytest.skip('no server')\n"
-    assert "skipped: 3 no server" in pytest_says(tmp_path, skips)
-
-
-@pytest.mark.parametrize(
-    "test",
-    [
-        ASKS,
-        "import subprocess\ndef test_it():\n    subprocess.run(['{foreign}'], check=True)\n",
-        "import pytest, subprocess\n@pytest.fixture(scope='module')\ndef one():\n    subprocess.call('{foreign}')\n"
-        "def test_it(one): pass\n",
-    ],
-    ids=["asks", "starts it unasked", "in a fixture"],
-)
-def test_who_starts_what_a_bare_machine_has_not_is_noted(tmp_path: Path, test: str) -> None:
+def test_who_starts_what_a_bare_machine_has_not_is_noted_and_who_starts_what_each_has_is_not(tmp_path: Path) -> None:
     foreign = tmp_path / "foreign"
     foreign.write_text("#!/bin/sh\n")
     foreign.chmod(0o755)
     (tmp_path / "path").mkdir()
-    pytest_says(tmp_path, test.replace("{foreign}", str(foreign)), TEST_BARE=str(tmp_path / "path"))
-    assert bare.started(tmp_path / "path").read_text().endswith("::test_it\n")
-
-
-def test_who_starts_what_every_machine_has_is_not_noted(tmp_path: Path) -> None:
-    (tmp_path / "path").mkdir()
     (tmp_path / "path/sh").symlink_to("/bin/sh")
-    test = "import subprocess, sys\ndef test_it():\n    subprocess.run(['sh', '-c', ''], check=True)\n"
-    test += "    subprocess.run([sys.executable, '-c', ''], check=True)\n"
-    assert "1 passed" in pytest_says(tmp_path, test, TEST_BARE=str(tmp_path / "path"))
-    assert not bare.started(tmp_path / "path").exists()
+    test = f"""
+import pytest, subprocess, sys
+{ASKS.replace("test_it", "test_asks")}
+def test_starts_it_unasked():
+    subprocess.run(['{foreign}'], check=True)
+
+@pytest.fixture(scope='module')
+def one():
+    subprocess.call('{foreign}')
+
+def test_in_a_fixture(one):
+    pass
+
+def test_every_machine_has_it():
+    subprocess.run(['sh', '-c', ''], check=True)
+    subprocess.run([sys.executable, '-c', ''], check=True)
+"""
+    assert "4 passed" in pytest_says(tmp_path, test, TEST_BARE=str(tmp_path / "path"))
+    noted = bare.started(tmp_path / "path").read_text().splitlines()
+    assert [line.rpartition("::")[2] for line in noted] == ["test_asks", "test_starts_it_unasked", "test_in_a_fixture"]
 
 
 def test_a_bare_path_has_what_is_essential_and_no_program_that_a_test_has_to_ask_for(tmp_path: Path) -> None:

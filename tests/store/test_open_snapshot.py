@@ -233,7 +233,7 @@ class Queue:
 
 
 @pytest.mark.parametrize("returned", [200, 2])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("order", ["fifo", "lifo", "priority"])
 def test_each_claim_gets_the_best_ready_tasks(
     order: Selection, seed: int, returned: int, monkeypatch: pytest.MonkeyPatch
