@@ -113,7 +113,8 @@ def children(pid: int) -> list[int]:
         found = {int(child) for task in tasks for child in (task / "children").read_text().split()}
     except (FileNotFoundError, ProcessLookupError):
         return []
-    return sorted(child for child in found if not _is_zombie(child))
+    # Not by their numbers, which begin anew after the largest.
+    return sorted((child for child in found if not _is_zombie(child)), key=lambda child: (_born(child), child))
 
 
 def of_home(home: Path) -> dict[int, str]:
@@ -133,9 +134,22 @@ def of_home(home: Path) -> dict[int, str]:
 
 def _is_zombie(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return _stat(pid)[0] == "Z"
     except OSError:
         return True
+
+
+def _born(pid: int) -> int:
+    """When it was born, in ticks since the machine's start; 0 if it is gone."""
+    try:
+        return int(_stat(pid)[19])
+    except OSError:
+        return 0
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the state on. Raises OSError."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def kill_all(home: Path) -> None:
