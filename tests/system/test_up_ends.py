@@ -72,8 +72,8 @@ def test_a_web_server_that_is_told_to_stop_while_it_loads_ends_at_once(daemon: D
     web = daemon.manage("web")
     web.until(lambda: children(web.pid), "the process that serves")
     web.signal(signal.SIGTERM)
-    assert web.ends() in (0, 1)
-    assert "refused to gracefully stop" not in web.said()
+    # What does not end is killed after ten seconds. The server says so too of what has ended a moment ago.
+    assert web.ends(timeout=9) in (0, 1)
     assert of_home(daemon.home) == {}
 
 
