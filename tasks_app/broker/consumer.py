@@ -7,7 +7,6 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from queue import Empty
 from typing import Any
 
 from celery.worker.consumer.consumer import Consumer
@@ -16,7 +15,9 @@ from celery.worker.state import maybe_shutdown
 from kombu import Queue
 
 from tasks_app.broker.health_check import ACCESS_REFUSED, PERMISSIONS, broker_problems
-from tasks_app.broker.message import NOTIFICATION_TASK, NotANotification, handler_of
+from tasks_app.broker.message import NOTIFICATION_TASK
+from tasks_app.broker.receiver import Receiver
+from tasks_app.broker.redis_pull import RedisPull
 from tasks_app.broker.signal_wakeup import wake_on_signals
 from tasks_app.logs.log_once import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
@@ -29,6 +30,8 @@ FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 5.0
 STABLE_SECONDS = 10.0
 #: Between two checks of known problems: a queue that the broker refuses, a setting of the broker.
 RECHECK_SECONDS = 10.0
+#: Between two checks that Redis still answers.
+ANSWER_CHECK_SECONDS = 2.0
 #: AMQP's reply codes for one queue: it is another connection's alone; it exists with other arguments.
 RESOURCE_LOCKED, PRECONDITION_FAILED = 405, 406
 
@@ -49,7 +52,10 @@ class NotificationConsumer(Consumer):
         #: For each queue that the broker refuses: why.
         self.refused_queues: dict[str, str] = {}
         self.broker_problems: list[str] = []
+        #: Why the last connection ended, or could not be made.
+        self.lost_because = ""
         self._health_check: threading.Thread | None = None
+        self._redis: RedisPull | None = None
         self._backoff = Backoff(FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS)
         self._connecting_since = time.monotonic()
         self._log_once = LogOnce(REMINDER_SECONDS)
@@ -58,6 +64,8 @@ class NotificationConsumer(Consumer):
         # Celery warns at each connection about a setting that is set. By now it has read all of these settings.
         warnings.filterwarnings("ignore", message=r"\s*In Celery 5.1 we introduced an optional breaking change")
         super().__init__(*args, **options)
+        # Its body, as Celery would keep a request for each call of the task.
+        self._receiver = Receiver(self.app.tasks[NOTIFICATION_TASK].run)
         self._queues: dict[str, Queue] = dict(self.app.amqp.queues.consume_from)
 
     @property
@@ -88,11 +96,9 @@ class NotificationConsumer(Consumer):
         """Connect and declare the queues; those that the broker refuses are left out."""
         connection = self.ensure_connected(self.app.connection_for_read(heartbeat=self.amqheartbeat))
         try:
-            if self.hub:
-                if connection.transport.driver_type != "amqp":
-                    connection.transport.on_readable = self._dropping(connection.transport.on_readable)
-                connection.transport.register_with_event_loop(connection.connection, self.hub)
             if connection.transport.driver_type == "amqp":
+                if self.hub:
+                    connection.transport.register_with_event_loop(connection.connection, self.hub)
                 self._select_queues(connection)
         except Exception:
             connection.collect()
@@ -103,6 +109,9 @@ class NotificationConsumer(Consumer):
         """The consumer is connected and consumes its queues."""
         if self._log_once.forget():
             logger.info("the broker is back: notifications arrive again")
+        self._redis = None
+        if self.connection.transport.driver_type == "redis":
+            self._pull(self.hub)
         self._start_health_check()
         super().on_ready()
 
@@ -118,9 +127,11 @@ class NotificationConsumer(Consumer):
         self._wait_before_retry()
 
     def _warn(self, what: str, error: Exception) -> None:
+        self.lost_because = " ".join(str(error).split())[:300] or type(error).__name__
         if self._log_once.is_due():
-            why = " ".join(str(error).split())[:300] or type(error).__name__
-            logger.warning("%s: no notifications arrive, tasks are found by polling; retrying (%s)", what, why)
+            logger.warning(
+                "%s: no notifications arrive, tasks are found by polling; retrying (%s)", what, self.lost_because
+            )
 
     def _wait_before_retry(self) -> None:
         """Retry at once after a stable connection, otherwise after a growing pause."""
@@ -179,6 +190,7 @@ class NotificationConsumer(Consumer):
         super().register_with_event_loop(hub)
         wake_on_signals(hub)
         hub.timer.call_repeatedly(RECHECK_SECONDS, self._recheck)
+        hub.timer.call_repeatedly(ANSWER_CHECK_SECONDS, self._check_answer)
 
     def _start_health_check(self) -> None:
         # In a thread, because it blocks and this one receives notifications.
@@ -221,38 +233,26 @@ class NotificationConsumer(Consumer):
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
         """The function that handles a message. Celery's own would follow callbacks, chains and times in the message."""
-        notify = self.app.tasks[NOTIFICATION_TASK]
 
         def on_message(message: Any) -> None:
-            try:
-                handler = handler_of(message)
-            except NotANotification as error:
-                self._log_dropped(error)
+            if self._receiver.take(message) is None:
                 message.reject_log_error(logger, self.connection_errors)
-                return
-            message.ack_log_error(logger, self.connection_errors)
-            notify(handler)
+            else:
+                message.ack_log_error(logger, self.connection_errors)
 
         return on_message
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Kombu could not decode a message."""
-        self._log_dropped(exc)
+        self._receiver.drop(exc)
         message.reject_log_error(logger, self.connection_errors)
 
-    def _dropping(self, read: Callable[..., object]) -> Callable[..., None]:
-        """`read`, but it drops data that is no message. Redis stores any data, and reading removes it."""
+    def _pull(self, hub: Any) -> None:
+        """On Redis: receive without kombu's client."""
+        channel, accept = self.task_consumer.channel, self.task_consumer.accept
+        self._redis = RedisPull(channel, self._queues, lambda item: self._receiver.take_item(item, channel, accept))
+        self._redis.start(hub)
 
-        def on_readable(*args: Any) -> None:
-            try:
-                read(*args)
-            except Empty:
-                raise
-            except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-                self._log_dropped(error)
-
-        return on_readable
-
-    def _log_dropped(self, error: Exception) -> None:
-        what = str(error) if isinstance(error, NotANotification) else f"{type(error).__name__}: {error}"
-        logger.warning("dropped a message that is not a notification: %s", " ".join(what.split())[:300])
+    def _check_answer(self) -> None:
+        if self._redis is not None:
+            self._redis.check()

@@ -63,7 +63,8 @@ class BrokerCheck:
             return consumer.problem
         if now - self._connected_at < self.GRACE_SECONDS:
             return None
-        return "no connection to the broker: no notifications arrive, tasks are found by polling"
+        why = f" ({consumer.lost_because})" if consumer is not None and consumer.lost_because else ""
+        return f"no connection to the broker{why}: no notifications arrive, tasks are found by polling"
 
 
 class StartRefused(SystemExit):

@@ -109,3 +109,29 @@ def test_the_connections_to_redis_are_half_open(daemon: Daemon, proxy: Proxy, ac
     accepted += post(daemon, 5)
     # From here on new connections are as good as ever, and the old ones say nothing, not even that they are dead.
     proxy.thaw()
+
+
+def test_redis_permits_the_node_not_to_receive(daemon: Daemon, redis: RedisServer, accepted: list[str]) -> None:
+    redis.tell("ACL", "SETUSER", "default", "-brpop")
+    redis.tell("CLIENT", "KILL", "TYPE", "normal")
+    accepted += post_until(
+        daemon,
+        lambda: "no connection to the broker (" in problems(daemon) and "'brpop'" in problems(daemon),
+        "the reason in /health",
+    )
+    redis.tell("ACL", "SETUSER", "default", "+brpop")
+    accepted += post_until_heard(daemon)
+
+
+def test_a_key_of_the_queue_is_another_programs(daemon: Daemon, redis: RedisServer, accepted: list[str]) -> None:
+    key = queue_name(daemon.identity, "act")
+    redis.tell("DEL", key)
+    redis.tell("SET", key, "mine")
+    redis.tell("CLIENT", "KILL", "TYPE", "normal")
+    accepted += post_until(
+        daemon,
+        lambda: "no connection to the broker (" in problems(daemon) and "WRONGTYPE" in problems(daemon),
+        "the reason in /health",
+    )
+    redis.tell("DEL", key)
+    accepted += post_until_heard(daemon)

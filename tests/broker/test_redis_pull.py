@@ -1,0 +1,106 @@
+"""What is received from Redis without kombu's client."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+from redis import Redis
+from redis.exceptions import ConnectionError as Lost
+
+from tasks_app.broker import redis_pull
+from tasks_app.broker.publisher import Publisher
+from tasks_app.broker.queues import queue_name
+from tasks_app.broker.redis_pull import RedisPull
+from testkit.brokers import RedisServer, application
+
+pytestmark = pytest.mark.redis
+HANDLERS = ("echo", "resize")
+
+
+class Loop:
+    """An event loop that reads when it is told to."""
+
+    read: Callable[[], None]
+
+    def add_reader(self, socket: Any, read: Callable[[], None]) -> None:
+        self.read = read
+
+
+class Pulling:
+    """A pull of two queues, and what it has received."""
+
+    def __init__(self, app: Celery, deployment: str) -> None:
+        self.connection = app.connection_for_read()
+        self.channel = self.connection.channel()
+        self.received: list[str] = []
+        self.loop = Loop()
+        names = [queue_name(deployment, handler) for handler in HANDLERS]
+        self.pull = RedisPull(self.channel, names, lambda item: self.received.append(item.decode()))
+
+    def read(self, times: int) -> list[str]:
+        if not hasattr(self.loop, "read"):
+            self.pull.start(self.loop)
+        for _ in range(times):
+            self.loop.read()
+        return self.received
+
+
+@pytest.fixture
+def pulling(own_redis: RedisServer, home: Any, deployment: str) -> Iterator[Pulling]:
+    pulling = Pulling(application(own_redis.url, home), deployment)
+    yield pulling
+    own_redis.signal(signal.SIGCONT)
+    pulling.connection.collect()
+
+
+def test_queues_take_turns_and_the_most_urgent_of_all_comes_first(
+    pulling: Pulling, own_redis: RedisServer, deployment: str
+) -> None:
+    with Redis.from_url(own_redis.url) as redis:
+        for number in range(3):
+            for handler in HANDLERS:
+                redis.lpush(queue_name(deployment, handler), f"{handler} {number}")
+        redis.lpush(queue_name(deployment, "resize") + "\x06\x163", "resize, less urgent")
+        assert pulling.read(7) == [
+            "echo 0", "resize 0", "echo 1", "resize 1", "echo 2", "resize 2", "resize, less urgent"
+        ]  # fmt: skip
+        # One was asked for after the last one.
+        redis.lpush(queue_name(deployment, "resize"), "later")
+        assert pulling.read(1)[-1] == "later"
+
+
+def test_the_queues_and_levels_are_those_of_the_publisher(
+    pulling: Pulling, own_redis: RedisServer, home: Any, deployment: str
+) -> None:
+    publisher = Publisher(deployment, application(own_redis.url, home))
+    for priority in (0, 35, 70, 100):
+        assert publisher.send("echo", priority)
+    publisher.close()
+    assert len(pulling.read(4)) == 4
+
+
+def test_an_answer_that_is_overdue_is_an_error_and_one_that_waits_to_be_read_is_none(
+    pulling: Pulling, own_redis: RedisServer, deployment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_pull, "OVERDUE_SECONDS", -redis_pull.WAIT_SECONDS)
+    with Redis.from_url(own_redis.url) as redis:
+        redis.lpush(queue_name(deployment, "echo"), "one")
+        pulling.read(1)
+        redis.lpush(queue_name(deployment, "echo"), "two")
+    assert pulling.pull._connection.can_read(timeout=10)
+    pulling.pull.check()
+    pulling.read(1)
+    own_redis.signal(signal.SIGSTOP)
+    with pytest.raises(ConnectionError, match="no answer for 0 seconds"):
+        pulling.pull.check()
+
+
+def test_a_connection_that_redis_closes_is_an_error(pulling: Pulling, own_redis: RedisServer) -> None:
+    pulling.pull.start(pulling.loop)
+    own_redis.kill()
+    with pytest.raises(Lost):
+        pulling.read(1)
