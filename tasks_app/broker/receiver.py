@@ -13,8 +13,8 @@ logger = logging.getLogger(__name__)
 
 #: On Redis: what precedes the delivery tag, the last value of a message, and the bytes from that value to the end.
 TAG, TAG_BYTES = b'"delivery_tag": "', len(b'00000000-0000-0000-0000-000000000000"}}')
-#: Each process that notifies has a message of its own for each handler.
-MAX_KNOWN = 1000
+#: Each process that notifies has a message of its own for each handler, of some 900 bytes.
+MAX_KNOWN, MAX_KNOWN_BYTES = 1000, 4096
 
 
 class Receiver:
@@ -48,7 +48,7 @@ class Receiver:
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             self.drop(error)
             return
-        if (handler := self.take(message)) is not None:
+        if (handler := self.take(message)) is not None and len(same) <= MAX_KNOWN_BYTES:
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
             self._known[same] = handler

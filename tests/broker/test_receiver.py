@@ -72,6 +72,13 @@ def test_messages_whose_last_value_is_no_delivery_tag_are_told_apart(receiving: 
     assert receiving.received == ["echo", "resize"]
 
 
+def test_a_large_message_is_not_remembered(receiving: Receiving, channel: Any) -> None:
+    raw = message(channel, [["echo"], {}, {}])
+    raw["headers"]["more"] = "x" * receivers.MAX_KNOWN_BYTES
+    assert receiving.take(as_item(raw)) == ["echo"]
+    assert receiving.receiver._known == {}
+
+
 def test_messages_are_remembered_up_to_a_limit(
     receiving: Receiving, channel: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
