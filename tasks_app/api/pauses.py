@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks_app.api.callers import OPERATING, actor_of
+from tasks_app import conf
+from tasks_app.api.callers import OPERATING, actor_of, caller_of
 from tasks_app.api.errors import Invalid
 from tasks_app.api.handlers import EXAMPLE, NO_HANDLER, TYPE, HandlerObject, handler_in_path, handler_object
 from tasks_app.api.inputs import Faults, check_unknown
@@ -18,7 +20,7 @@ from tasks_app.api.json_values import kind, shown
 from tasks_app.api.moments import lacks_an_offset, moment_of
 from tasks_app.api.parsers import body_of
 from tasks_app.api.view import API
-from tasks_app.lifecycle import PauseEnded, from_now, pause, pause_of, resume
+from tasks_app.lifecycle import PauseEnded, UnknownHandler, from_now, pause, pause_of, resume
 from tasks_app.lifecycle.pause import MAX_PAUSE_SECONDS
 
 FIELDS = ("until", "for")
@@ -83,11 +85,19 @@ class ResumeView(API):
         tags=["handlers"],
         parameters=[TYPE],
         request=None,
-        responses={200: OpenApiResponse(HandlerObject, "The handler, which is not paused."), 404: NO_HANDLER},
+        responses={
+            200: OpenApiResponse(HandlerObject, "The handler, which is not paused."),
+            204: OpenApiResponse(description="The pause of a type that handlers.toml no longer has is ended."),
+            404: NO_HANDLER,
+        },
         examples=[OpenApiExample("resumed", EXAMPLE, response_only=True, status_codes=["200"])],
     )
     def post(self, request: Request, type: str) -> Response:
         """Resume a handler. Its tasks start within a second. If it is not paused, nothing changes."""
+        if type not in conf.handlers() and caller_of(request).knows(type):
+            with suppress(UnknownHandler):
+                if resume(type, actor_of(request)):
+                    return Response(status=204)
         handler = handler_in_path(request, type)
         resume(handler.name, actor_of(request))
         return Response(handler_object(handler, pause_of(handler.name)))

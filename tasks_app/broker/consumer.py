@@ -107,7 +107,8 @@ class NotificationConsumer(Consumer):
 
     def on_ready(self) -> None:
         """The consumer is connected and consumes its queues."""
-        if self._log_once.forget():
+        # If every queue is refused, no notification arrives; each of them is logged once it is declared.
+        if self._log_once.forget() and self.refused_queues.keys() != self._queues.keys():
             logger.info("the broker is back: notifications arrive again")
         self._redis = None
         if self.connection.transport.driver_type == "redis":

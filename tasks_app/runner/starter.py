@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,9 @@ INTERNAL_ERROR = "internal runner error; see the worker's log"
 log = logging.getLogger(__name__)
 # One cause often affects many slots.
 log_once = LogOnce(REMINDER_SECONDS)
+
+# Moments, addresses, process ids, UUIDs: a program's last line may have others at each try.
+_VARYING = re.compile(r"0x[0-9a-f]+|[0-9a-f-]{12,}|[0-9a-f]*\d[0-9a-f]*", re.IGNORECASE)
 
 # More parallel starts gain nothing. Two semaphores, so that an engine that hangs does not delay child processes.
 _starting = {with_image: threading.BoundedSemaphore(4) for with_image in (False, True)}
@@ -155,8 +159,11 @@ class Starter:
         return self._backoff.failures > 0 and time.monotonic() - session.started_at >= STABLE_SECONDS
 
     def _warn(self, problem: str, details: str = "") -> None:
-        """Log a problem of the handler, with `details` that differ from slot to slot."""
-        if log_once.is_due((self._handler.name, problem)):
+        """Log a problem of the handler, with `details` that differ from slot to slot.
+
+        A problem with other numbers is the same one.
+        """
+        if log_once.is_due((self._handler.name, _VARYING.sub("#", problem))):
             log.warning("%s%s", problem, details, extra={"handler": self._handler.name})
 
 

@@ -88,6 +88,18 @@ def test_an_unknown_handler_is_404_and_the_good_ones_are_named(api: Client, verb
     )
 
 
+def test_the_pause_of_a_type_that_handlers_toml_no_longer_has_can_be_ended(api: Client) -> None:
+    HandlerPause.objects.create(handler="gone", paused_by="ada", paused_at=datetime.now(UTC))
+    assert api.get("/api/handlers/gone").status_code == 404
+    answer = post(api, "/api/handlers/gone/resume")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert not HandlerPause.objects.exists()
+    assert [(each.actor, each.action, each.target) for each in AuditEntry.objects.all()] == [
+        ("(no API key)", "resume", "gone")
+    ]
+    assert post(api, "/api/handlers/gone/resume").status_code == 404
+
+
 def test_a_pause_is_a_problem_of_a_healthy_system_and_a_number_in_the_metrics(api: Client) -> None:
     node("one", echo=pool(2, 2), prime=pool(1, 1))
     post(api, PAUSE, '{"until": "2100-01-31T09:00:00Z"}')

@@ -186,6 +186,20 @@ def test_an_images_health_check_does_not_run(engine: DockerEngine) -> None:
         docker.run("image", "rm", "--force", tag)
 
 
+def test_a_tmpfs_takes_the_place_of_a_volume_of_the_image_which_is_writable(engine: DockerEngine) -> None:
+    tag = f"taskdaemon-test-volume:{uuid.uuid4().hex}"
+    recipe = f"FROM {PYTHON}\nRUN mkdir -m 1777 /data\nVOLUME /data\n"
+    docker.run("build", "--quiet", "--network=none", "--tag", tag, "-", stdin=recipe.encode())
+    try:
+        for tmpfs, megabytes, volumes in ((None, 16, ["/data"]), ({"/data": 4 * 1024**2}, 4, [])):
+            with Caller(intruder(image=tag, tmpfs=tmpfs), engine, 0.0) as caller:
+                assert result(caller, "fill", path="/data/much", megabytes=16)["megabytes"] == megabytes
+                made = client().inspect_container(caller.ask("echo").container)["Mounts"]
+                assert [each["Destination"] for each in made if each["Type"] == "volume"] == volumes
+    finally:
+        docker.run("image", "rm", "--force", tag)
+
+
 def test_the_open_profile_is_what_docker_gives(intrude: Intrude) -> None:
     caller = intrude(profile="open")
     assert result(caller, "interfaces") == ["eth0", "lo"]

@@ -143,17 +143,20 @@ def test_its_queue_belongs_to_another_connection_and_others_go_on(
         accepted += post(daemon, 20)
 
 
-def test_its_user_may_not_declare_a_queue(
+def test_its_user_may_not_declare_a_queue_and_no_log_says_that_notifications_arrive(
     daemon: Daemon, rabbitmq: RabbitMQ, node: Process, accepted: list[str]
 ) -> None:
     accepted += post_until_heard(daemon)
     node.signal(signal.SIGSTOP)
     rabbitmq.delete_queues([queue_name(daemon.identity, "act")])
     rabbitmq.permit(configure="^$")
+    said = len(node.said())
     node.signal(signal.SIGCONT)
     until(lambda: "this user of RabbitMQ may not declare" in problems(daemon), what="a word in /health")
     accepted += post(daemon, 20)
+    assert "notifications arrive again" not in node.said()[said:]
     rabbitmq.permit()
+    until(lambda: "is declared: its notifications arrive again" in node.said()[said:], what="a word in the log")
     accepted += post_until_heard(daemon)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,24 @@ def test_manage_py_check_warns_of_each(tmp_path: Path) -> None:
     assert check.ends() == 0, check.said()
     assert "(tasks_app.W002) [handlers.one] command: there is no file" in check.said()
     assert "(tasks_app.W002) [handlers.one] env_from: UNSET_HERE is not set here" in check.said()
+
+
+def check_of(home: Path, cpus: float, **variables: str) -> str:
+    """What `manage.py check` says about a handler that asks for so many processors."""
+    file = home / "handlers.toml"
+    file.write_text(f'[handlers.one]\nimage = "localhost/x"\ncpus = {cpus}\nmemory_limit = "9000g"\n')
+    check = shipped(home, HANDLER_CONFIG=str(file), **variables).manage("check")
+    assert check.ends() == 0, check.said()
+    return check.said()
+
+
+def test_manage_py_check_warns_of_more_processors_than_the_machine_has(tmp_path: Path) -> None:
+    no_engine, there = {"DOCKER_HOST": f"unix://{tmp_path}/none"}, os.cpu_count()
+    said = check_of(tmp_path, 1000, **no_engine)
+    assert "(tasks_app.W003) [handlers.one] cpus: 1000 is more than this machine has" in said
+    assert f"set at most {there}" in said and "tasks_app.W" not in check_of(tmp_path, there or 1, **no_engine)
+
+
+@pytest.mark.docker
+def test_manage_py_check_warns_of_more_processors_than_the_docker_engine_has(tmp_path: Path) -> None:
+    assert "cpus: 1000 is more than the Docker engine has, which is " in check_of(tmp_path, 1000)

@@ -115,6 +115,22 @@ def test_one_line_tells_of_all_containers_that_end_after_a_reply_whatever_they_w
     assert caplog.messages == ["handler 'cat' ended while idle with exit code 0: task 1 (container c)"]
 
 
+def test_one_line_tells_of_all_starts_whose_errors_differ_in_numbers_alone(
+    starter: Starter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "log_once", LogOnce())
+    lines = [
+        "2026-11-30T01:02:03.123Z [71] 0xfade: fbeadcde-3f0b-4a61-9c55-a6a1d16c9d0e cannot bind to port",
+        "2026-12-01T11:12:13.456Z [1234] 0x7f3a: 0b7d4c11-bcde-4f00-8a35-d16c9d0ea6a1 cannot bind to port",
+        "2026-12-01T11:12:14.456Z [1235] 0x7f3a: 0b7d4c11-bcde-4f00-8a35-d16c9d0ea6a1 cannot find the port",
+    ]
+    said = [f"handler 'cat' ends at once with exit code 1: {line}" for line in lines]
+    for line in lines:
+        starter.ended(played(tails=lambda line=line: ("", line)), EXIT, ContainerExit(1), explained=False)
+        assert sentence(starter) == said[lines.index(line)]
+    assert caplog.messages == [f"{said[0]} (container c)", f"{said[2]} (container c)"]
+
+
 def test_a_container_is_watched_at_its_start_until_one_has_worked_and_again_after_one_that_ends_at_once(
     starter: Starter, session: Session
 ) -> None:

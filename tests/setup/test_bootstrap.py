@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from copy import copy
 from pathlib import Path
 
 import pytest
+
+from testkit.process import until
 
 TOP = Path(__file__).resolve().parents[2]
 #: What a checkout has once its environment is made.
@@ -51,9 +54,9 @@ class Tree:
         python, cp = sys._base_executable, shutil.which("cp")  # type: ignore[attr-defined]
         self.program(
             "python3",
-            f"""[ "$1 $2 $3" = "-m venv --clear" ] || exec "{python}" "$@"
-"{python}" -m venv --without-pip --clear "$4"
-exec {cp} -a "{pip}" "$4"/lib/python*/site-packages/""",
+            f"""[ "$1 $3 $4" = "-c venv --clear" ] || exec "{python}" "$@"
+"{python}" -m venv --without-pip --clear "$5"
+exec {cp} -a "{pip}" "$5"/lib/python*/site-packages/""",
         )
 
     def start(self, **environment: str) -> subprocess.Popen[str]:
@@ -63,6 +66,7 @@ exec {cp} -a "{pip}" "$4"/lib/python*/site-packages/""",
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
 
     def run(self, **environment: str) -> tuple[int, str]:
@@ -151,6 +155,19 @@ def test_an_install_that_was_cut_short_is_begun_anew(made: Tree):
     (made.venv / "half").touch()
     assert made.run()[0] == 0
     assert not (made.venv / "half").exists()
+
+
+def test_ctrl_c_ends_it_with_one_line_and_the_next_run_begins_anew(tree: Tree, pristine: Tree):
+    tree.python()
+    process = tree.start()
+    until(lambda: any(tree.venv.glob("lib/python*/site-packages/pip*")), what="an install that is half done")
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate()
+    lines = ["bootstrap: making .venv; this takes about half a minute, once"]
+    assert said.splitlines() == [*lines, "bootstrap: interrupted; the next run begins anew"]
+    assert process.returncode == 130
+    tree.quick_python(pristine.pip)
+    assert (tree.run()[0], tree.usable()) == (0, True)
 
 
 def test_an_environment_copied_from_elsewhere_is_made_anew(made: Tree):
