@@ -111,16 +111,22 @@ def test_the_connections_to_redis_are_half_open(daemon: Daemon, proxy: Proxy, ac
     proxy.thaw()
 
 
-def test_redis_permits_the_node_not_to_receive(daemon: Daemon, redis: RedisServer, accepted: list[str]) -> None:
+def test_redis_permits_the_node_not_to_receive(
+    daemon: Daemon, redis: RedisServer, node: Process, accepted: list[str]
+) -> None:
     redis.tell("ACL", "SETUSER", "default", "-brpop")
+    said = len(node.said())
     redis.tell("CLIENT", "KILL", "TYPE", "normal")
     accepted += post_until(
         daemon,
         lambda: "no connection to the broker (" in problems(daemon) and "'brpop'" in problems(daemon),
         "the reason in /health",
     )
+    assert "notifications arrive again" not in node.said()[said:]
+    assert node.said()[said:].count("lost the broker") == 1
     redis.tell("ACL", "SETUSER", "default", "+brpop")
     accepted += post_until_heard(daemon)
+    until(lambda: "notifications arrive again" in node.said()[said:], what="a word of the node")
 
 
 def test_a_key_of_the_queue_is_another_programs(daemon: Daemon, redis: RedisServer, accepted: list[str]) -> None:
