@@ -5,6 +5,7 @@ These take 0.2 ms of processor time for each message, so a busy node spent a thi
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -42,8 +43,14 @@ class RedisPull:
     def check(self) -> None:
         """Raise ConnectionError if an answer is overdue: a half-open connection says nothing by itself."""
         waited = time.monotonic() - self._asked_at
-        if waited > WAIT_SECONDS + OVERDUE_SECONDS and not self._connection.can_read():
+        if waited > WAIT_SECONDS + OVERDUE_SECONDS and not self._has_answer():
             raise ConnectionError(f"no answer for {waited:.0f} seconds")
+
+    def _has_answer(self) -> bool:
+        # Not `can_read`: it takes the answer from the socket, so the event loop would never see it.
+        poll = select.poll()
+        poll.register(self._connection._sock, select.POLLIN)
+        return bool(poll.poll(0))
 
     def _ask(self) -> None:
         # Of all queues the first level, then the second.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 
 import kombu
@@ -10,6 +11,7 @@ import pytest
 
 from tasks_app.broker.message import NOTIFICATION_TASK
 from tasks_app.broker.queues import queue_name
+from tasks_app.broker.redis_pull import OVERDUE_SECONDS, WAIT_SECONDS
 from testkit.brokers import RedisServer
 from testkit.daemon import Daemon
 from testkit.execution_log import starts
@@ -109,6 +111,12 @@ def test_the_connections_to_redis_are_half_open(daemon: Daemon, proxy: Proxy, ac
     accepted += post(daemon, 5)
     # From here on new connections are as good as ever, and the old ones say nothing, not even that they are dead.
     proxy.thaw()
+
+
+def test_the_node_is_stopped_for_longer_than_an_answer_may_take(node: Process, accepted: list[str]) -> None:
+    node.signal(signal.SIGSTOP)
+    time.sleep(WAIT_SECONDS + OVERDUE_SECONDS + 1)
+    node.signal(signal.SIGCONT)
 
 
 def test_redis_permits_the_node_not_to_receive(
