@@ -107,12 +107,11 @@ class NotificationConsumer(Consumer):
 
     def on_ready(self) -> None:
         """The consumer is connected and consumes its queues."""
-        # If every queue is refused, no notification arrives; each of them is logged once it is declared.
-        if self._log_once.forget() and self.refused_queues.keys() != self._queues.keys():
-            logger.info("the broker is back: notifications arrive again")
         self._redis = None
         if self.connection.transport.driver_type == "redis":
             self._pull(self.hub)
+        else:
+            self._log_return()
         self._start_health_check()
         super().on_ready()
 
@@ -133,6 +132,11 @@ class NotificationConsumer(Consumer):
             logger.warning(
                 "%s: no notifications arrive, tasks are found by polling; retrying (%s)", what, self.lost_because
             )
+
+    def _log_return(self) -> None:
+        # If every queue is refused, no notification arrives; each of them is logged once it is declared.
+        if self._log_once.forget() and self.refused_queues.keys() != self._queues.keys():
+            logger.info("the broker is back: notifications arrive again")
 
     def _wait_before_retry(self) -> None:
         """Retry at once after a stable connection, otherwise after a growing pause."""
@@ -251,7 +255,9 @@ class NotificationConsumer(Consumer):
     def _pull(self, hub: Any) -> None:
         """On Redis: receive without kombu's client."""
         channel, accept = self.task_consumer.channel, self.task_consumer.accept
-        self._redis = RedisPull(channel, self._queues, lambda item: self._receiver.take_item(item, channel, accept))
+        self._redis = RedisPull(
+            channel, self._queues, lambda item: self._receiver.take_item(item, channel, accept), self._log_return
+        )
         self._redis.start(hub)
 
     def _check_answer(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +12,11 @@ from tasks_app.broker.message import NotANotification, handler_of
 
 logger = logging.getLogger(__name__)
 
-#: On Redis: what precedes the delivery tag, the last value of a message, and the bytes from that value to the end.
-TAG, TAG_BYTES = b'"delivery_tag": "', len(b'00000000-0000-0000-0000-000000000000"}}')
-#: Each process that notifies has a message of its own for each handler, of some 900 bytes.
-MAX_KNOWN, MAX_KNOWN_BYTES = 1000, 4096
+#: On Redis: the end of a message. Nothing else may follow, because a key that comes again replaces the first one.
+END = re.compile(rb'"delivery_tag": "[0-9a-f-]{36}"}}')
+END_BYTES = len(b'"delivery_tag": "00000000-0000-0000-0000-000000000000"}}')
+#: Each process that notifies has a message of its own for each handler. A notification has 1,300 at most.
+MAX_KNOWN, MAX_KNOWN_BYTES = 1000, 2000
 
 
 class Receiver:
@@ -23,7 +25,7 @@ class Receiver:
     def __init__(self, notify: Callable[[str], object]) -> None:
         """`notify` gets the handler's name of each notification."""
         self._notify = notify
-        #: The handler of each message from Redis, without its delivery tag.
+        #: The handler of each message from Redis, without its end.
         self._known: dict[bytes, str] = {}
 
     def take(self, message: Any) -> str | None:
@@ -39,8 +41,9 @@ class Receiver:
     def take_item(self, item: bytes, channel: Any, accept: Any) -> None:
         """What was in a queue on Redis, which stores any data. `channel`: kombu's. `accept`: its content types."""
         # All messages of a process about a handler differ in their delivery tag alone.
-        same, _, tag = item.rpartition(TAG)
-        if len(tag) == TAG_BYTES and (known := self._known.get(same)) is not None:
+        end = len(item) - END_BYTES
+        same = item[:end] if len(item) <= MAX_KNOWN_BYTES and END.fullmatch(item, end) else None
+        if same is not None and (known := self._known.get(same)) is not None:
             self._notify(known)
             return
         try:
@@ -48,7 +51,7 @@ class Receiver:
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             self.drop(error)
             return
-        if (handler := self.take(message)) is not None and len(same) <= MAX_KNOWN_BYTES:
+        if (handler := self.take(message)) is not None and same is not None:
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
             self._known[same] = handler

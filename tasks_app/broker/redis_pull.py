@@ -5,6 +5,7 @@ These take 0.2 ms of processor time for each message, so a busy node spent a thi
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -19,14 +20,20 @@ class RedisPull:
     For the thread of one event loop. May raise any error of redis; then close kombu's connection.
     """
 
-    def __init__(self, channel: Any, queues: Iterable[str], receive: Callable[[bytes], None]) -> None:
-        """`channel`: kombu's, connected to a Redis. `receive` gets what is in the queues, whatever that is."""
-        self._receive = receive
+    def __init__(
+        self, channel: Any, queues: Iterable[str], receive: Callable[[bytes], None], ready: Callable[[], None]
+    ) -> None:
+        """`channel`: kombu's, connected to a Redis. `receive` gets what is in the queues, whatever that is.
+
+        `ready`: called once Redis has answered, since it may accept a connection that it lets receive nothing.
+        """
+        self._receive, self._ready = receive, ready
         self._connection = channel.pool.get_connection()
         #: For each queue its keys, the most urgent first. The queue that was served last is the last one.
         self._keys = {name: [channel._q_for_pri(name, level) for level in channel.priority_steps] for name in queues}
         self._queue_of = {key.encode(): name for name, keys in self._keys.items() for key in keys}
         self._asked_at = 0.0
+        self._is_ready = False
 
     def start(self, hub: Any) -> None:
         """Ask for the first message, and let the event loop read what comes."""
@@ -36,8 +43,14 @@ class RedisPull:
     def check(self) -> None:
         """Raise ConnectionError if an answer is overdue: a half-open connection says nothing by itself."""
         waited = time.monotonic() - self._asked_at
-        if waited > WAIT_SECONDS + OVERDUE_SECONDS and not self._connection.can_read():
+        if waited > WAIT_SECONDS + OVERDUE_SECONDS and not self._has_answer():
             raise ConnectionError(f"no answer for {waited:.0f} seconds")
+
+    def _has_answer(self) -> bool:
+        # Not `can_read`: it takes the answer from the socket, so the event loop would never see it.
+        poll = select.poll()
+        poll.register(self._connection._sock, select.POLLIN)
+        return bool(poll.poll(0))
 
     def _ask(self) -> None:
         # Of all queues the first level, then the second.
@@ -46,7 +59,11 @@ class RedisPull:
         self._asked_at = time.monotonic()
 
     def _read(self) -> None:
-        if answer := self._connection.read_response():
+        answer = self._connection.read_response()
+        if not self._is_ready:
+            self._is_ready = True
+            self._ready()
+        if answer:
             key, item = answer
             queue = self._queue_of[key]
             self._keys[queue] = self._keys.pop(queue)

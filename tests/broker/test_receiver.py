@@ -72,13 +72,6 @@ def test_messages_whose_last_value_is_no_delivery_tag_are_told_apart(receiving: 
     assert receiving.received == ["echo", "resize"]
 
 
-def test_a_large_message_is_not_remembered(receiving: Receiving, channel: Any) -> None:
-    raw = message(channel, [["echo"], {}, {}])
-    raw["headers"]["more"] = "x" * receivers.MAX_KNOWN_BYTES
-    assert receiving.take(as_item(raw)) == ["echo"]
-    assert receiving.receiver._known == {}
-
-
 def test_messages_are_remembered_up_to_a_limit(
     receiving: Receiving, channel: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +80,32 @@ def test_messages_are_remembered_up_to_a_limit(
         receiving.take(as_item(message(channel, [[f"h{number}"], {}, {}])))
         assert len(receiving.receiver._known) <= 3
     assert len(receiving.received) == 8
+
+
+def test_messages_that_are_remembered_are_small(receiving: Receiving, channel: Any) -> None:
+    large = message(channel, [["echo"], {}, {}])
+    large["headers"]["more"] = "x" * 1_000_000
+    assert receiving.take(as_item(large)) == ["echo"]
+    assert receiving.receiver._known == {}
+
+
+def test_what_follows_the_delivery_tag_counts(receiving: Receiving, channel: Any) -> None:
+    """A second body, which replaces the first one, is the message's alone."""
+    item = as_item(message(channel, [["echo"], {}, {}]))
+    another = json.dumps(message(channel, [["resize"], {}, {}])["body"]).encode()
+    assert receiving.take(item.removesuffix(b"}") + b', "body": ' + another + b"}") == ["resize"]
+    assert receiving.take(item) == ["resize", "echo"]
+
+
+def test_garbage_after_a_message_without_a_delivery_tag_of_ours_is_dropped(
+    receiving: Receiving, channel: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    dense = json.dumps(message(channel, [["echo"], {}, {}]), separators=(",", ":")).encode()
+    assert receiving.take(dense) == ["echo"]
+    for size in range(100):
+        receiving.take(b"x" * size)
+    assert receiving.received == ["echo"]
+    assert len(caplog.records) == 100
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 from redis.exceptions import ConnectionError as Lost
+from redis.exceptions import ResponseError
 
 from tasks_app.broker import redis_pull
 from tasks_app.broker.publisher import Publisher
@@ -28,6 +30,12 @@ class Loop:
 
     def add_reader(self, socket: Any, read: Callable[[], None]) -> None:
         self.read = read
+        self.poll = select.poll()
+        self.poll.register(socket, select.POLLIN)
+
+    def sees_an_answer(self) -> bool:
+        """Whether it would read, after at most ten seconds."""
+        return bool(self.poll.poll(10_000))
 
 
 class Pulling:
@@ -39,7 +47,11 @@ class Pulling:
         self.received: list[str] = []
         self.loop = Loop()
         names = [queue_name(deployment, handler) for handler in HANDLERS]
-        self.pull = RedisPull(self.channel, names, lambda item: self.received.append(item.decode()))
+        self.ready = 0
+        self.pull = RedisPull(self.channel, names, lambda item: self.received.append(item.decode()), self.count_ready)
+
+    def count_ready(self) -> None:
+        self.ready += 1
 
     def read(self, times: int) -> list[str]:
         if not hasattr(self.loop, "read"):
@@ -91,12 +103,29 @@ def test_an_answer_that_is_overdue_is_an_error_and_one_that_waits_to_be_read_is_
         redis.lpush(queue_name(deployment, "echo"), "one")
         pulling.read(1)
         redis.lpush(queue_name(deployment, "echo"), "two")
-    assert pulling.pull._connection.can_read(timeout=10)
+    assert pulling.loop.sees_an_answer()
     pulling.pull.check()
+    assert pulling.loop.sees_an_answer(), "the check leaves it to the loop"
     pulling.read(1)
     own_redis.signal(signal.SIGSTOP)
     with pytest.raises(ConnectionError, match="no answer for 0 seconds"):
         pulling.pull.check()
+
+
+def test_it_is_ready_once_redis_has_answered_that_there_is_no_message(pulling: Pulling) -> None:
+    assert pulling.read(0) == []
+    assert pulling.ready == 0
+    pulling.read(2)
+    assert pulling.ready == 1
+
+
+def test_it_is_not_ready_if_redis_accepts_the_connection_and_refuses_the_question(
+    pulling: Pulling, own_redis: RedisServer
+) -> None:
+    own_redis.tell("ACL", "SETUSER", "default", "-brpop")
+    with pytest.raises(ResponseError, match="brpop"):
+        pulling.read(1)
+    assert pulling.ready == 0
 
 
 def test_a_connection_that_redis_closes_is_an_error(pulling: Pulling, own_redis: RedisServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 
 import kombu
@@ -10,6 +11,7 @@ import pytest
 
 from tasks_app.broker.message import NOTIFICATION_TASK
 from tasks_app.broker.queues import queue_name
+from tasks_app.broker.redis_pull import OVERDUE_SECONDS, WAIT_SECONDS
 from testkit.brokers import RedisServer
 from testkit.daemon import Daemon
 from testkit.execution_log import starts
@@ -111,16 +113,28 @@ def test_the_connections_to_redis_are_half_open(daemon: Daemon, proxy: Proxy, ac
     proxy.thaw()
 
 
-def test_redis_permits_the_node_not_to_receive(daemon: Daemon, redis: RedisServer, accepted: list[str]) -> None:
+def test_the_node_is_stopped_for_longer_than_an_answer_may_take(node: Process, accepted: list[str]) -> None:
+    node.signal(signal.SIGSTOP)
+    time.sleep(WAIT_SECONDS + OVERDUE_SECONDS + 1)
+    node.signal(signal.SIGCONT)
+
+
+def test_redis_permits_the_node_not_to_receive(
+    daemon: Daemon, redis: RedisServer, node: Process, accepted: list[str]
+) -> None:
     redis.tell("ACL", "SETUSER", "default", "-brpop")
+    said = len(node.said())
     redis.tell("CLIENT", "KILL", "TYPE", "normal")
     accepted += post_until(
         daemon,
         lambda: "no connection to the broker (" in problems(daemon) and "'brpop'" in problems(daemon),
         "the reason in /health",
     )
+    assert "notifications arrive again" not in node.said()[said:]
+    assert node.said()[said:].count("lost the broker") == 1
     redis.tell("ACL", "SETUSER", "default", "+brpop")
     accepted += post_until_heard(daemon)
+    until(lambda: "notifications arrive again" in node.said()[said:], what="a word of the node")
 
 
 def test_a_key_of_the_queue_is_another_programs(daemon: Daemon, redis: RedisServer, accepted: list[str]) -> None:
