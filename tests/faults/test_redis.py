@@ -113,7 +113,10 @@ def test_the_connections_to_redis_are_half_open(daemon: Daemon, proxy: Proxy, ac
     proxy.thaw()
 
 
-def test_the_node_is_stopped_for_longer_than_an_answer_may_take(node: Process, accepted: list[str]) -> None:
+def test_the_node_is_stopped_for_longer_than_an_answer_may_take(
+    daemon: Daemon, node: Process, accepted: list[str]
+) -> None:
+    accepted += post_until_heard(daemon)
     node.signal(signal.SIGSTOP)
     time.sleep(WAIT_SECONDS + OVERDUE_SECONDS + 1)
     node.signal(signal.SIGCONT)
@@ -122,6 +125,7 @@ def test_the_node_is_stopped_for_longer_than_an_answer_may_take(node: Process, a
 def test_redis_permits_the_node_not_to_receive(
     daemon: Daemon, redis: RedisServer, node: Process, accepted: list[str]
 ) -> None:
+    accepted += post_until_heard(daemon)
     redis.tell("ACL", "SETUSER", "default", "-brpop")
     said = len(node.said())
     redis.tell("CLIENT", "KILL", "TYPE", "normal")
@@ -138,6 +142,7 @@ def test_redis_permits_the_node_not_to_receive(
 
 
 def test_a_key_of_the_queue_is_another_programs(daemon: Daemon, redis: RedisServer, accepted: list[str]) -> None:
+    accepted += post_until_heard(daemon)
     key = queue_name(daemon.identity, "act")
     redis.tell("DEL", key)
     redis.tell("SET", key, "mine")
