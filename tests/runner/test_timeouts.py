@@ -25,7 +25,10 @@ def test_the_extra_time_ends_with_the_start(new_caller: NewCaller) -> None:
 def test_a_timeout_that_had_extra_time_says_so(new_caller: NewCaller) -> None:
     caller = new_caller(start_timeout=1.0)
     outcome = str(caller.ask("sleep", timeout=0.1).outcome)
-    assert re.match(r"no reply within 0\.1 s \(and [01]\.\d s left of start_timeout\) and nothing on stdout", outcome)
+    # On a busy machine it may not even have read its line by then.
+    assert re.match(
+        r"no reply within 0\.1 s \(and [01]\.\d s left of start_timeout\)( and nothing on stdout|: )", outcome
+    )
 
 
 @pytest.mark.parametrize(
