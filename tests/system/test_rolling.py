@@ -16,7 +16,7 @@ from testkit.stores import Store
 from tests.system.checker import faults
 from tests.system.conftest import deployments
 
-NODES = 2
+NODES, SLOTS = 2, 2
 
 
 @dataclass
@@ -46,7 +46,7 @@ def count(daemon: Daemon, status: str) -> int:
 
 def replaced(daemon: Daemon, node: Process) -> Process:
     """The node that follows one which is told to stop while it has work."""
-    until(lambda: count(daemon, "processing") >= NODES, what="tasks in their hands")
+    until(lambda: count(daemon, "processing") == NODES * SLOTS, what="tasks in every slot")
     node.signal(signal.SIGTERM)
     following = daemon.manage("worker")  # while the old one drains
     assert node.ends() == 0
@@ -58,7 +58,7 @@ def replaced(daemon: Daemon, node: Process) -> Process:
 def rolled(migrated: Store) -> Iterator[Rolled]:
     with deployments(migrated) as make:
         daemon = make()
-        daemon.handler("act", instances=2)
+        daemon.handler("act", instances=SLOTS)
         daemon.web()
         unhurried, hurried = nodes = [daemon.manage("worker", DAEMON_DRAIN_TIMEOUT=drain) for drain in ("10", "0")]
         done, over = Rolled(daemon, []), threading.Event()
@@ -66,8 +66,8 @@ def rolled(migrated: Store) -> Iterator[Rolled]:
         def load() -> None:
             while not over.wait(0.05):
                 # So many that no node waits for a task, also where a POST takes as long as one.
-                if count(daemon, "pending") < 50:
-                    tasks = [{"type": "act", "data": {"do": "sleep", "seconds": 0.2}}] * 20
+                if count(daemon, "pending") < 20:
+                    tasks = [{"type": "act", "data": {"do": "sleep", "seconds": 0.4}}] * 20
                     done.accepted.extend(daemon.http.post("/queue/batch", json={"tasks": tasks}).json()["task_ids"])
 
         poster = threading.Thread(target=load)
