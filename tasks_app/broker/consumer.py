@@ -107,9 +107,8 @@ class NotificationConsumer(Consumer):
 
     def on_ready(self) -> None:
         """The consumer is connected and consumes its queues."""
-        self._redis = None
         if self.connection.transport.driver_type == "redis":
-            self._pull(self.hub)
+            self._pull()
         else:
             self._log_return()
         self._start_health_check()
@@ -252,13 +251,13 @@ class NotificationConsumer(Consumer):
         self._receiver.drop(exc)
         message.reject_log_error(logger, self.connection_errors)
 
-    def _pull(self, hub: Any) -> None:
+    def _pull(self) -> None:
         """On Redis: receive without kombu's client."""
         channel, accept = self.task_consumer.channel, self.task_consumer.accept
         self._redis = RedisPull(
             channel, self._queues, lambda item: self._receiver.take_item(item, channel, accept), self._log_return
         )
-        self._redis.start(hub)
+        self._redis.start(self.hub)
 
     def _check_answer(self) -> None:
         if self._redis is not None:

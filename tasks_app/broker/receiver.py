@@ -20,7 +20,7 @@ MAX_KNOWN, MAX_KNOWN_BYTES = 1000, 2000
 
 
 class Receiver:
-    """For one thread."""
+    """Receives the messages of a node's queues. For one thread."""
 
     def __init__(self, notify: Callable[[str], object]) -> None:
         """`notify` gets the handler's name of each notification."""

@@ -51,7 +51,8 @@ def test_web_server_and_worker_report_an_unreachable_broker_and_tasks_run(daemon
     until(
         lambda: said(
             "the broker accepts no notifications (",
-            ": no notifications arrive, tasks are found by polling",
+            "no connection to the broker (Error 111 ",
+            "): no notifications arrive, tasks are found by polling",
             "handler 'broken' ends at once with exit code 1: no module named thing",
         ),
         what=lambda: f"the problems; there are {health(daemon)}",
