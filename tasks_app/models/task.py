@@ -117,6 +117,13 @@ class Task(models.Model):
     tags = models.JSONField(null=True)
     metadata = models.JSONField(null=True)
     unique_key = models.CharField(max_length=255, null=True)  # noqa: DJ001 (null: as many such tasks as wanted)
+    #: Bytes of `task_data` and of `result` as they are stored: their text, with the digits that exponents stand for.
+    #: Null: not known (written by a version without sizes), or no result.
+    task_data_size = models.IntegerField(null=True)
+    result_size = models.IntegerField(null=True)
+    #: Every attempt up to this number was released before its handler had read a byte of its line. The task has been
+    #: begun if `attempts` is larger; null: if it is larger than 0.
+    unbegun_attempts = models.IntegerField(null=True)
     #: Of a failed task: the fingerprint of its group; null until `group_failures` has counted the failure.
     failure_group = models.BigIntegerField(null=True)
 
