@@ -122,10 +122,10 @@ def _texts(tasks: QuerySet[Task], columns: Sequence[str]) -> dict[str, Shown | N
     """What a page shows of the JSON columns of one task; None if a column is null."""
     texts = {f"{name}_text": Cast(name, TextField()) for name in columns}
     parts = {f"{name}_part": Substr(f"{name}_text", 1, MAX_INDENTED_CHARS) for name in columns}
-    sizes = {f"{name}_size": Length(f"{name}_text") for name in columns}
+    sizes = {f"{name}_length": Length(f"{name}_text") for name in columns}
     row: Any = tasks.annotate(**texts).annotate(**parts, **sizes).values(*parts, *sizes).first() or dict.fromkeys(parts)
     found = ((name, row[f"{name}_part"]) for name in columns)
-    return {name: None if part is None else pretty(part, row[f"{name}_size"]) for name, part in found}
+    return {name: None if part is None else pretty(part, row[f"{name}_length"]) for name, part in found}
 
 
 def _link(text: str, search: str) -> Link:
