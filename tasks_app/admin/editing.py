@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from tasks_app import conf
 from tasks_app.admin.action_messages import beside
 from tasks_app.admin.bulk import BulkActions
 from tasks_app.admin.rights import actor, acts_on_tasks, sees_payloads
@@ -19,7 +20,7 @@ from tasks_app.admin.text import MAX_SHOWN_CHARS
 from tasks_app.audit.record import record
 from tasks_app.lifecycle import LivingTwin, edit_and_redrive, prioritize
 from tasks_app.models import Status, Task
-from tasks_app.store.new_task import encode
+from tasks_app.store.new_task import encode, too_large
 from tasks_app.store.strict_json import BadJSON, loads_data
 from tasks_app.store.transactions import writing
 
@@ -56,6 +57,8 @@ class EditForm(PriorityForm):
             raise ValidationError(str(fault)) from None
         if not isinstance(data, dict):
             raise ValidationError('The data must be a JSON object such as {"limit": 1000}.')
+        if (sentence := too_large(encode(data), conf.environment().max_body)) is not None:
+            raise ValidationError(sentence)
         return data
 
 

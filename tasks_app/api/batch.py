@@ -12,13 +12,13 @@ from rest_framework.response import Response
 from tasks_app import conf
 from tasks_app.api import admission, idempotency, inputs, option_schema, schema
 from tasks_app.api.callers import WRITING, caller_of, check_types
-from tasks_app.api.errors import Invalid, QueueFull
+from tasks_app.api.errors import Invalid, QueueFull, TooLarge
 from tasks_app.api.parsers import body_of
 from tasks_app.api.rate_headers import RATE, RateHeaders
 from tasks_app.api.view import API
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.lifecycle import NewTask, Submission, intake
-from tasks_app.store.new_task import encode
+from tasks_app.store.new_task import too_large
 from tasks_app.store.strict_json import MAX_DEPTH
 
 MAX_TASKS = 1000
@@ -45,10 +45,8 @@ class BatchView(RateHeaders, API):
         """Queue up to 1,000 tasks, all or none. The answer means that they are stored and survive a power cut."""
         env, caller = conf.environment(), caller_of(request)
         body = body_of(request, MAX_DEPTH + OUTER_LEVELS)
-        # A smaller body cannot contain a task that is too large.
-        large = len(request._request.body) > env.max_body
         key = idempotency.request_key(request, body)
-        new = new_tasks(body, conf.handlers(), env.max_body if large else None)
+        new = new_tasks(body, conf.handlers(), env.max_body)
         check_types(caller, new)
         try:
             with admission.admitted(env, len(new), caller.rate) as tasks:
@@ -62,10 +60,10 @@ class BatchView(RateHeaders, API):
         return Response(answer, headers=idempotency.replayed(submitted))
 
 
-def new_tasks(body: Any, handlers: Mapping[str, Handler], limit: int | None = None) -> list[NewTask]:
-    """The tasks of a request's body, each with at most `limit` bytes of data.
+def new_tasks(body: Any, handlers: Mapping[str, Handler], limit: int) -> list[NewTask]:
+    """The tasks of a request's body, each with at most `limit` bytes of data once it is stored.
 
-    Raises Invalid with every fault at once, each with its path: `tasks[3].priority`.
+    Raises Invalid with every fault at once, each with its path: `tasks[3].priority`; TooLarge if all are of size.
     """
     tasks = body.get("tasks") if isinstance(body, dict) else None
     if not isinstance(body, dict) or not isinstance(tasks, list) or len(body) > 1:
@@ -77,14 +75,13 @@ def new_tasks(body: Any, handlers: Mapping[str, Handler], limit: int | None = No
     known = dict(handlers)
     new: list[NewTask] = []
     faults: inputs.Faults = []
-    wrong = 0
+    wrong = large = 0
     for index, each in enumerate(tasks):
         found: inputs.Faults = []
         task = inputs.task_of(each, known, found, "a task", hints=wrong < MAX_HINTED_TASKS)
-        if task is not None and limit is not None and len(encode(task.task_data).encode()) > limit:
-            found.append(
-                ("data", f"data is larger than {limit:,} bytes; store large data elsewhere and send its address")
-            )
+        if task is not None and (sentence := too_large(task.text, limit)) is not None:
+            large += 1
+            found.append(("data", sentence))
         if found:
             wrong += 1
             faults += [(f"tasks[{index}]" + (f".{field}" if field else ""), text) for field, text in found]
@@ -93,5 +90,6 @@ def new_tasks(body: Any, handlers: Mapping[str, Handler], limit: int | None = No
     if faults:
         path, text = faults[0]
         others = "" if len(faults) == 1 else "; details has all faults"
-        raise Invalid(faults, f"{wrong:,} of {len(tasks):,} tasks are wrong, none was stored: {path}: {text}{others}")
+        kind = TooLarge if large == wrong else Invalid
+        raise kind(faults, f"{wrong:,} of {len(tasks):,} tasks are wrong, none was stored: {path}: {text}{others}")
     return new

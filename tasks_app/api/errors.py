@@ -82,6 +82,12 @@ class Invalid(exceptions.APIException):
         super().__init__(sentence or "; ".join(text for _, text in faults))
 
 
+class TooLarge(Invalid):
+    """413: as Invalid, for values that are too large to be stored."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+
+
 class Stopping(exceptions.APIException):
     """503: the system is stopping."""
 
@@ -118,7 +124,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     """DRF's EXCEPTION_HANDLER."""
     if isinstance(error, Invalid):
         details = [{"field": field, "error": text} for field, text in error.faults]
-        return Response(error_body(str(error.detail), details if error.detailed else None), status=400)
+        body = error_body(str(error.detail), details if error.detailed else None)
+        return Response(body, status=error.status_code)
     if isinstance(error, Http404):
         return Response(error_body("no such page; see /docs"), status=404)
     if isinstance(error, exceptions.MethodNotAllowed):

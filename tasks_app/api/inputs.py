@@ -7,12 +7,13 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
-from tasks_app.api.errors import Invalid
+from tasks_app.api.errors import Invalid, TooLarge
 from tasks_app.api.json_values import kind, shown
 from tasks_app.api.option_fields import OPTION_FIELDS, options_of
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.spelling import nearest
 from tasks_app.lifecycle import NewTask
+from tasks_app.store.new_task import too_large
 
 Faults = list[tuple[str, str]]
 
@@ -34,11 +35,16 @@ def near(word: str, known: Collection[str]) -> str:
     return f'; did you mean "{found}"?' if found else ""
 
 
-def new_task(body: Any, handlers: Mapping[str, Handler]) -> NewTask:
-    """The task of a request's body. Raises Invalid with every fault at once."""
+def new_task(body: Any, handlers: Mapping[str, Handler], limit: int) -> NewTask:
+    """The task of a request's body. Raises Invalid with every fault at once.
+
+    `limit`: bytes that its data may have once it is stored. Raises TooLarge.
+    """
     faults: Faults = []
     if (task := task_of(body, handlers, faults)) is None:
         raise Invalid(faults)
+    if (sentence := too_large(task.text, limit)) is not None:
+        raise TooLarge([("data", sentence)])
     return task
 
 

@@ -11,6 +11,7 @@ from tasks_app.api import admission, inputs
 from tasks_app.audit.actor import Actor
 from tasks_app.audit.record import record
 from tasks_app.lifecycle import submit_many
+from tasks_app.store.new_task import too_large
 from tasks_app.store.strict_json import BadJSON, loads_data
 from tasks_app.store.transactions import writing
 
@@ -32,8 +33,11 @@ def queue_for_operator(task_type: str, data: str, priority: str, actor: Actor) -
     new = inputs.task_of(values, conf.handlers(), faults)
     if new is None or faults:
         return [sentence for _, sentence in faults]
+    env = conf.environment()
+    if (sentence := too_large(new.text, env.max_body)) is not None:
+        return [sentence]
     try:
-        with admission.admitted(conf.environment()), writing():
+        with admission.admitted(env), writing():
             (identity,) = submit_many([new])
             record(actor, "test_task", str(identity), handler=task_type, priority=new.priority)
             return identity

@@ -15,6 +15,7 @@ from tasks_app.api.json_values import kind, shown
 from tasks_app.api.moments import lacks_an_offset, moment_of
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.lifecycle import TaskOptions
+from tasks_app.runner.json_size import stored_size
 from tasks_app.store.new_task import encode
 
 #: In the order in which faults name them.
@@ -160,7 +161,7 @@ class _Reading:
         if not isinstance(value, dict):
             self._fault("metadata", f"metadata must be a JSON object, not {kind(value)}")
             return None
-        if (size := len(encode(value).encode())) > MAX_METADATA_BYTES:
+        if (size := stored_size(encode(value))) > MAX_METADATA_BYTES:
             self._fault("metadata", f"metadata must have at most {MAX_METADATA_BYTES:,} bytes as JSON, not {size:,}")
         return value
 

@@ -156,6 +156,7 @@ QUEUED = {
         _INVALID,
         misspelt='no handler is named "reisze"; handlers.toml has echo, prime, resize; did you mean "resize"?',
     ),
+    413: failure("The body, or its data once it is stored, is larger than DAEMON_MAX_BODY."),
     422: _KEY_REUSED,
     429: failure("The queue is full (DAEMON_MAX_QUEUE), or DAEMON_MAX_RATE or the rate of the API key is exceeded."),
 }
@@ -168,7 +169,7 @@ QUEUED_TOGETHER = {
             'no handler is named "reisze"; handlers.toml has echo, prime, resize; did you mean "resize"?'
         ),
     ),
-    413: failure("The body is larger than eight times DAEMON_MAX_BODY."),
+    413: failure("The body is larger than eight times DAEMON_MAX_BODY, or the data of a task than DAEMON_MAX_BODY."),
     422: _KEY_REUSED,
     429: failure("The tasks would exceed DAEMON_MAX_QUEUE, or DAEMON_MAX_RATE or the rate of the API key is exceeded."),
 }

@@ -107,7 +107,7 @@ class QueueView(RateHeaders, API):
             caller.require(Scope.TASKS_READ)  # the answer has the task, which another caller may have posted
         body = body_of(request)
         key = idempotency.request_key(request, body)
-        new = inputs.new_task(body, conf.handlers())
+        new = inputs.new_task(body, conf.handlers(), conf.environment().max_body)
         check_type(caller, new)
         if seconds and hold is not None:
             hold.reserve()  # before the task is stored: a request without a place stores nothing

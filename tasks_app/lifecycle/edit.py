@@ -8,6 +8,7 @@ from uuid import UUID
 
 from tasks_app.lifecycle.redrive import redrive
 from tasks_app.models import Status, Task
+from tasks_app.runner.json_size import stored_size
 from tasks_app.store.new_task import encode
 from tasks_app.store.transactions import writing
 
@@ -31,8 +32,8 @@ def edit_and_redrive(task_id: UUID, task_data: Mapping[str, Any], priority: int)
         if found is None:
             return None
         changes: dict[str, Any] = {"priority": priority}
-        if encode(found[0]) != encode(task_data):  # not as Python compares: 1 equals true there
-            changes["task_data"] = dict(task_data)
+        if encode(found[0]) != (text := encode(task_data)):  # not as Python compares: 1 equals true there
+            changes |= {"task_data": dict(task_data), "task_data_size": stored_size(text)}
         Task.objects.filter(pk=task_id, status=Status.FAILED).update(**changes)
         redrive(task_id)
     return Edited(*found)

@@ -13,7 +13,7 @@ from tasks_app.lifecycle.submission import KeyReused, Submission, Submitted
 from tasks_app.lifecycle.tasks_with_options import TasksWithOptions
 from tasks_app.store.current import store
 from tasks_app.store.new_idempotency_key import NewIdempotencyKey
-from tasks_app.store.new_task import NewTask, encode
+from tasks_app.store.new_task import NewTask
 from tasks_app.store.transactions import writing
 
 
@@ -43,7 +43,7 @@ def store_submissions(submissions: Sequence[Submission]) -> Stored:
     # Sorted, or two transactions with the same keys in another order would wait for each other.
     keys.sort(key=lambda key: (key.owner, key.key))
     named = [identity for at in firsts.values() for identity in ids[at]]
-    stored = store().insert_keyed(keys, new, named, [encode(task.task_data) for task in new])
+    stored = store().insert_keyed(keys, new, named, [task.text for task in new])
     outcomes: dict[int, Submitted | KeyReused] = {
         at: Submitted(ids[at]) for name, at in firsts.items() if name in stored
     }

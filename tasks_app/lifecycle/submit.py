@@ -17,7 +17,7 @@ from tasks_app.lifecycle.submission_group import store_group
 from tasks_app.metrics.freshness import freshness
 from tasks_app.process.fail_points import fail_point
 from tasks_app.store.current import store
-from tasks_app.store.new_task import NewTask, encode
+from tasks_app.store.new_task import NewTask
 from tasks_app.store.transactions import writing
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def insert(new: Sequence[NewTask]) -> list[UUID]:
     if not new:
         return []
     ids = [uuids.uuid7() for _ in new]
-    store().insert(new, ids, [encode(each.task_data) for each in new])
+    store().insert(new, ids, [each.text for each in new])
     return ids
 
 

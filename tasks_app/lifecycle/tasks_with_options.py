@@ -103,7 +103,7 @@ class TasksWithOptions:
     def _row(self, at: int, position: int) -> NewRow:
         task, options = self._new[at], self._new[at].options or PLAIN
         row = NewRow(
-            self._ids[at], task.task_type, encode(task.task_data), task.priority, position, self._now,
+            self._ids[at], task.task_type, task.text, task.priority, position, self._now,
             expires_at=_moment(self._now, options.expires_in, options.expires_at),
             requested_timeout=options.timeout,
             requested_max_retries=options.max_retries,

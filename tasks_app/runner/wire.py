@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks_app.runner.errors import BadReply
+from tasks_app.runner.json_size import stored_size
 
 MAX_REPLY_BYTES = 10 * 1024 * 1024
-"""Largest reply line, and largest result as JSON text."""
+"""Largest reply line, and largest result once it is stored (see `stored_size`)."""
 
 MAX_ERROR_BYTES = 2048
 """Largest error text; the rest is cut off."""
@@ -28,19 +29,24 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=F
 # Published SDKs write `status` first, so a line that begins like this and is not JSON is a broken reply, not log
 # output.
 _MEANT_AS_REPLY = re.compile(rb'\s*\{\s*"status"\s*:\s*"(?:success|error)"')
+_DIGITS_OF_EXPONENTS = (
+    ", because a number with an exponent is stored with all its digits (1e308 has 309); reply such numbers as strings"
+)
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
 
 
 @dataclass(slots=True)
 class Success:
-    """The handler succeeded. `json` is `result` as compact JSON text that PostgreSQL's jsonb accepts.
+    """The handler succeeded. `json` is `result` as compact JSON text that PostgreSQL's jsonb accepts, `size` the bytes
+    that it takes once it is stored.
 
     `task_id`: the task that the reply names; None without one.
     """
 
     result: Any
     json: str = field(compare=False, default="", repr=False)
+    size: int = field(compare=False, default=0, repr=False)
     task_id: str | None = field(compare=False, default=None, repr=False)
 
 
@@ -121,9 +127,12 @@ def _success(result: Any, task_id: str | None, escaped: bool) -> Success:
     if len(text) > 2 * MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise BadReply(f"the result is nested deeper than {MAX_DEPTH} levels")
     # A result can grow when it is encoded again: 1e15 becomes 1000000000000000.0.
-    if len(text) > MAX_REPLY_BYTES // 2 and len(text.encode()) > MAX_REPLY_BYTES:
-        raise BadReply(f"the result has more than {MAX_REPLY_BYTES} bytes")
-    return Success(result, text, task_id)
+    if (size := stored_size(text, MAX_REPLY_BYTES)) > MAX_REPLY_BYTES:
+        raise BadReply(
+            f"the result takes more than {MAX_REPLY_BYTES} bytes once it is stored"
+            + ("" if len(text.encode()) > MAX_REPLY_BYTES else _DIGITS_OF_EXPONENTS)
+        )
+    return Success(result, text, size, task_id)
 
 
 def _failure(reply: dict[str, Any]) -> Failure:

@@ -16,7 +16,10 @@ BEST = (
     " ORDER BY {order} LIMIT {limit}"
 )
 #: The columns of a new task, and those of the further ones that a caller may ask for.
-NEW = "id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at"
+NEW = (
+    "id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at,"
+    " task_data_size"
+)
 OPTIONS = "due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key"
 #: Each id is looked up by the primary key.
 FINAL_OR_GONE = """

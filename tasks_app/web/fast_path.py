@@ -84,7 +84,7 @@ class FastPath:
             caller = access.admit(self._env, headers.get("authorization"), may_query=False)
             body = loads(request.body)
             key = key_of(headers.get("idempotency-key"), caller.key, scope.path, body)
-            new = inputs.new_task(body, conf.handlers())
+            new = inputs.new_task(body, conf.handlers(), self._env.max_body)
             if not caller.may_post(new.task_type):
                 return None
             admission.admit(self._env, may_query=False, rate=caller.rate)

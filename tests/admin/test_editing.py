@@ -32,6 +32,7 @@ def test_a_failed_task_runs_again_with_other_data_and_its_attempts_stay(admin: C
     now = Task.objects.get(pk=one.pk)
     assert (now.status, now.task_data, now.priority) == ("pending", {"url": "http://b", "n": 1}, 70)
     assert (now.attempts, now.retries, Attempt.objects.count()) == (3, 0, 1)
+    assert now.task_data_size == len('{"url":"http://b","n":1}')
     [line] = AuditEntry.objects.all()
     assert (line.actor, line.via, line.action, line.target) == ("ada", "admin", "edit", str(one.pk))
     assert line.details["priority"] == [50, 70]
@@ -45,7 +46,8 @@ def test_a_failed_task_runs_again_with_other_data_and_its_attempts_stay(admin: C
     [("", "This field is required"), ("{", "malformed JSON"), ("[1]", "must be a JSON object"),
      ("null", "must be a JSON"), ("[]", "must be a JSON object"),
      ('{"a": 1, "a": 2}', "occurs twice"), ('{"a": NaN}', "is not JSON"), ('{"a": "\\u0000"}', "NUL"),
-     ('{"a":' * 70 + "1" + "}" * 70, "nested"), ('{"a": "' + "x" * 1_100_000 + '"}', "larger than")],
+     ('{"a":' * 70 + "1" + "}" * 70, "nested"), ('{"a": "' + "x" * 1_100_000 + '"}', "larger than"),
+     ('{"a": [' + ",".join(["1e308"] * 4000) + "]}", "all its digits")],
 )  # fmt: skip
 def test_data_is_checked_as_a_post_checks_it(admin: Client, data: str, said: str) -> None:
     one = task("failed", task_data={"a": 1})

@@ -201,6 +201,7 @@ def test_a_test_task_is_queued_recorded_and_shown(admin: Client) -> None:
         ("{}", "-1", "priority must be an integer"),
         ("{}", "9" * 5000, "priority must be an integer"),
         ("{}", "٣", "priority must be an integer"),
+        ('{"a": [' + ",".join(["1e308"] * 4000) + "]}", "50", "all its digits"),
         ('{"a": ' + "[" * 5000 + "]" * 5000 + "}", "50", "nested"),
     ],
     ids=lambda value: value[:20],

@@ -179,7 +179,7 @@ def test_data_deeper_than_it_may_be_alone_is_refused(api: Client) -> None:
 def test_a_batch_may_be_larger_than_a_task_but_no_task_in_it(api: Client) -> None:
     large = {"type": "echo", "data": {"a": "x" * 1024 * 1024}}
     status, answer = post(api, {"tasks": [{"type": "echo"}, large]})
-    assert (status, paths(answer)) == (400, ["tasks[1].data"])
+    assert (status, paths(answer)) == (413, ["tasks[1].data"])
     assert "1,048,576 bytes" in answer["error"]
     fits = {"type": "echo", "data": {"a": "x" * 1_000_000}}
     assert post(api, {"tasks": [fits] * 8})[0] == 200

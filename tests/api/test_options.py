@@ -17,6 +17,7 @@ from tasks_app.lifecycle import NewTask, TaskOptions
 from tasks_app.store.strict_json import loads
 
 HANDLERS = {"echo": Handler("echo", timeout_limit=60.0, retries_limit=10), "prime": Handler("prime", max_retries=0)}
+LIMIT = 1024 * 1024
 START, END = "2026-01-31T09:00:00Z", "2026-01-31T09:00:01+01:00"
 HALF_PAST = datetime(2026, 1, 31, 9, 30, 0, 123456, UTC)
 RANGE = "must be a number of seconds from 0 to 31,536,000, not"
@@ -24,7 +25,7 @@ MOMENT = 'must be a time with an offset such as "2026-01-31T09:00:00Z", not'
 
 
 def task(**fields: Any) -> NewTask:
-    return new_task(loads(json.dumps({"type": "echo", **fields}).encode()), HANDLERS)
+    return new_task(loads(json.dumps({"type": "echo", **fields}).encode()), HANDLERS, LIMIT)
 
 
 def faults(**fields: Any) -> list[tuple[str, str]]:
@@ -160,7 +161,7 @@ def test_a_number_of_any_size_is_refused_with_a_sentence() -> None:
     for text in ("9" * 4000, "1e308", "-0.0", "1e-320"):
         body = f'{{"type": "echo", "delay": {text}, "expires_in": {text}, "timeout": {text}, "max_retries": {text}}}'
         with pytest.raises(Invalid):
-            new_task(loads(body.encode()), HANDLERS)
+            new_task(loads(body.encode()), HANDLERS, LIMIT)
 
 
 def test_of_many_wrong_tags_ten_are_named() -> None:
@@ -175,9 +176,9 @@ def test_of_many_wrong_tags_ten_are_named() -> None:
 def test_in_a_batch_a_fault_has_its_path() -> None:
     tasks = [{"type": "echo", "unique_key": "a"}, {"type": "echo", "tags": ["a", "?"], "delay": -1}]
     with pytest.raises(Invalid) as caught:
-        new_tasks({"tasks": tasks}, HANDLERS)
+        new_tasks({"tasks": tasks}, HANDLERS, LIMIT)
     assert [field for field, _ in caught.value.faults] == ["tasks[1].delay", "tasks[1].tags[1]"]
-    assert new_tasks({"tasks": tasks[:1]}, HANDLERS) == [NewTask("echo", options=TaskOptions(unique_key="a"))]
+    assert new_tasks({"tasks": tasks[:1]}, HANDLERS, LIMIT) == [NewTask("echo", options=TaskOptions(unique_key="a"))]
 
 
 def test_a_plain_task_is_not_asked_for_options(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,17 @@ def test_a_reply_over_the_limit_is_bad() -> None:
         parse_reply(success('"' + "x" * MAX_REPLY_BYTES + '"'))
 
 
+@pytest.mark.parametrize(("numbers", "bad"), [(33_000, False), (35_000, True)])
+def test_a_result_whose_exponents_stand_for_more_digits_than_allowed_is_bad(numbers: int, bad: bool) -> None:
+    line = success("[" + ",".join(["1e308"] * numbers) + "]")
+    if bad:
+        with pytest.raises(BadReply, match="takes more than 10485760 bytes once it is stored, because a number with"):
+            parse_reply(line)
+    else:
+        reply = parse_reply(line)
+        assert isinstance(reply, Success) and reply.size == numbers * 310 + 1
+
+
 STREAM = b'one\n{"a": 1}\n\ntwo {\n' + b"x" * 300 + b"\n" + b"{}\n" * 3 + b"rest"
 
 

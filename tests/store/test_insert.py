@@ -27,6 +27,7 @@ def test_6_all_tasks_are_stored_with_their_ids_texts_and_counters() -> None:
         (key, each.task_type, each.priority) for key, each in zip(keys, new, strict=True)
     ]
     assert [one.task_data for one in rows] == [{"n": "ü"}, {"n": {}}, {}]
+    assert [one.task_data_size for one in rows] == [len(text.encode()) for text in texts]
     assert {(one.status, one.due, one.attempts, one.retries) for one in rows} == {("pending", None, 0, 0)}
     assert all(one.created_at == one.ready_at for one in rows)
     assert (total("received", "a"), total("received", "b"), total("received")) == (2, 1, 3)

@@ -48,6 +48,7 @@ def test_32_all_values_of_a_row_are_stored() -> None:
     stored(full, plain := new_row(71))
     task = row(full.id)
     assert (task.task_type, task.task_data, task.priority, task.position) == ("prime", {"n": 'ü " 🐢'}, 7, 70)
+    assert task.task_data_size == len('{"n":"ü \\" 🐢"}'.encode())
     assert (task.created_at, task.ready_at, task.status, task.attempts) == (NOW, NOW, "pending", 0)
     assert (task.clock, task.due, task.due_at, task.expires_at) == ("c", 5.5, NOW, NOW + timedelta(hours=1))
     assert (task.requested_timeout, task.requested_max_retries, task.tags) == (2.5, 0, ["a:b"])
@@ -160,7 +161,7 @@ def test_35_keys_and_their_tasks_are_stored_with_positions_in_the_order_given_an
     assert stored == {(0, "a"), (0, "b"), (7, "a")}
     assert list(Task.objects.order_by("position").values_list("pk", flat=True)) == ids
     assert set(Task.objects.values_list("status", "attempts")) == {("pending", 0)}
-    assert row(ids[0]).task_data == {"n": "ü"}
+    assert (row(ids[0]).task_data, row(ids[0]).task_data_size) == ({"n": "ü"}, 10)
     rows = IdempotencyKey.objects.order_by("owner", "key").values_list("owner", "key", "task_ids", "expires_at")
     assert list(rows) == [
         (owner, name, [str(ids[at]) for at in places], NOW + timedelta(days=1))

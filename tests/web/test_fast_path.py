@@ -144,6 +144,16 @@ def test_a_rate_limit_and_a_stop_are_answered_as_the_view_does(tmp_path: Path) -
         assert stopping[0] == 503
 
 
+def test_data_whose_exponents_are_too_many_digits_is_answered_as_the_view_does(tmp_path: Path) -> None:
+    with serving(tmp_path, DAEMON_MAX_BODY="1024") as server:
+        body = b'{"type": "echo", "data": {"a": [%b]}}'
+        assert ask(server, "/queue", body % b",".join([b"1e308"] * 3), HOST)[0] == 200
+        large = body % b",".join([b"1e308"] * 4)
+        refused = ask(server, "/queue", large, HOST)
+        assert refused == ask(server, "/queue/", large, HOST)
+        assert refused[0] == 413
+
+
 def test_behind_tls_requests_are_answered_as_the_view_does(tmp_path: Path) -> None:
     with serving(tmp_path, DAEMON_TLS="true") as server:
         for lines in TLS:

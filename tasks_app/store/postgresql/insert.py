@@ -9,33 +9,34 @@ from uuid import UUID
 from django.db import connection
 
 from tasks_app.db.postgresql.prepared import prepared
+from tasks_app.runner.json_size import stored_size
 from tasks_app.store.new_row import NewRow
 from tasks_app.store.new_task import NewTask, encode
 from tasks_app.store.sql import NEW, OPTIONS
 
 INSERT = f"""
 WITH new AS (
-  SELECT id, task_type, task_data, priority, ordinal, clock_timestamp() AS moment
-  FROM ROWS FROM (json_to_recordset($1::json) AS (id uuid, type text, data jsonb, priority int))
-    WITH ORDINALITY AS n(id, task_type, task_data, priority, ordinal)
+  SELECT id, task_type, task_data, priority, size, ordinal, clock_timestamp() AS moment
+  FROM ROWS FROM (json_to_recordset($1::json) AS (id uuid, type text, data jsonb, priority int, size int))
+    WITH ORDINALITY AS n(id, task_type, task_data, priority, size, ordinal)
   ORDER BY ordinal
 ), counted AS (
   INSERT INTO taskdaemon_counter_delta (counts) VALUES ($2)
 )
 INSERT INTO taskdaemon_task ({NEW})
 SELECT id, task_type, task_data, priority, 'pending', nextval('taskdaemon_place'), 0, 0, '', '',
-  moment, moment FROM new
+  moment, moment, size FROM new
 """
 # `ORDER BY ordinal`: rows are stored, and unique keys waited for, in the order given.
 INSERT_ROWS = f"""
 INSERT INTO taskdaemon_task ({NEW}, {OPTIONS})
-SELECT id, task_type, task_data, priority, 'pending', place, 0, 0, clock, '', created_at, created_at, {OPTIONS}
+SELECT id, task_type, task_data, priority, 'pending', place, 0, 0, clock, '', created_at, created_at, size, {OPTIONS}
 FROM ROWS FROM (json_to_recordset($1::json) AS (
     id uuid, task_type text, task_data jsonb, priority int, place bigint, created_at timestamptz, clock text,
     due float8, due_at timestamptz, expires_at timestamptz, requested_timeout float8, requested_max_retries int,
-    tags jsonb, metadata jsonb, unique_key text
+    tags jsonb, metadata jsonb, unique_key text, size int
   )) WITH ORDINALITY AS n(
-    id, task_type, task_data, priority, place, created_at, clock, {OPTIONS}, ordinal)
+    id, task_type, task_data, priority, place, created_at, clock, {OPTIONS}, size, ordinal)
 ORDER BY ordinal
 ON CONFLICT DO NOTHING
 """
@@ -50,7 +51,8 @@ def insert(new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]) ->
     """See Store."""
     # One JSON text, because psycopg adapts each element of an array in Python.
     rows = ",".join(
-        f'{{"id":"{identity}","type":{encode(each.task_type)},"data":{text},"priority":{each.priority}}}'
+        f'{{"id":"{identity}","type":{encode(each.task_type)},"data":{text},"priority":{each.priority},'
+        f'"size":{stored_size(text)}}}'
         for identity, each, text in zip(ids, new, texts, strict=True)
     )
     received = Counter(f"received|{each.task_type}" for each in new)
@@ -66,6 +68,7 @@ def _as_json(row: NewRow) -> str:
     pairs = row._asdict()
     texts = {name: text for name in _JSON if (text := pairs.pop(name)) is not None}
     pairs["id"], pairs["place"] = str(row.id), pairs.pop("position")
+    pairs["size"] = stored_size(row.task_data)
     for name in ("created_at", "due_at", "expires_at"):
         pairs[name] = pairs[name] and pairs[name].isoformat()
     return encode(pairs)[:-1] + "".join(f',"{name}":{text}' for name, text in texts.items()) + "}"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from tasks_app.db.postgresql.prepared import prepared
+from tasks_app.runner.json_size import stored_size
 from tasks_app.store.new_idempotency_key import NewIdempotencyKey
 from tasks_app.store.new_task import NewTask, encode
 from tasks_app.store.sql import NEW
@@ -20,10 +21,10 @@ WITH won AS (
   ORDER BY ordinal
   ON CONFLICT DO NOTHING RETURNING owner, key
 ), new AS MATERIALIZED (
-  SELECT id, task_type, task_data, priority, ordinal, clock_timestamp() AS moment
+  SELECT id, task_type, task_data, priority, size, ordinal, clock_timestamp() AS moment
   FROM ROWS FROM (json_to_recordset($2::json) AS (
-      id uuid, type text, data jsonb, priority int, owner bigint, key text
-    )) WITH ORDINALITY AS n(id, task_type, task_data, priority, owner, key, ordinal)
+      id uuid, type text, data jsonb, priority int, size int, owner bigint, key text
+    )) WITH ORDINALITY AS n(id, task_type, task_data, priority, size, owner, key, ordinal)
   JOIN won USING (owner, key)
   ORDER BY ordinal
 ), counted AS (
@@ -33,7 +34,7 @@ WITH won AS (
 ), stored AS (
   INSERT INTO taskdaemon_task ({NEW})
   SELECT id, task_type, task_data, priority, 'pending', nextval('taskdaemon_place'), 0, 0, '', '',
-    moment, moment FROM new
+    moment, moment, size FROM new
 )
 SELECT owner, key FROM won
 """
@@ -53,7 +54,7 @@ def insert_keyed(
     of_task = {at: each for each in keys for at in each.tasks}
     tasks = ",".join(
         f'{{"id":"{identity}","type":{encode(each.task_type)},"data":{text},"priority":{each.priority},'
-        f'"owner":{of_task[at].owner},"key":{encode(of_task[at].key)}}}'
+        f'"size":{stored_size(text)},"owner":{of_task[at].owner},"key":{encode(of_task[at].key)}}}'
         for at, (identity, each, text) in enumerate(zip(ids, new, texts, strict=True))
     )
     return set(prepared(INSERT_KEYED, (encode(rows), f"[{tasks}]")))

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from tasks_app.runner.json_size import stored_size
 from tasks_app.store.new_row import NewRow
 from tasks_app.store.new_task import NewTask, encode
 from tasks_app.store.sql import NEW, OPTIONS
@@ -17,12 +18,14 @@ from tasks_app.store.sqlite.counters import add_counts
 
 INSERT = f"""
 INSERT INTO taskdaemon_task ({NEW})
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, 'pending', ?1 + key, 0, 0, '', '', ?2, ?2 FROM json_each(?3)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, 'pending', ?1 + key, 0, 0, '', '', ?2, ?2, value ->> 4
+FROM json_each(?3)
 """
 INSERT_ROWS = f"""
 INSERT INTO taskdaemon_task ({NEW}, {OPTIONS})
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, 'pending', value ->> 4, 0, 0, value ->> 6, '', value ->> 5,
-  value ->> 5, {", ".join(f"value ->> {n}" for n in range(7, 15))} FROM json_each(?) WHERE true ON CONFLICT DO NOTHING
+  value ->> 5, value ->> 15, {", ".join(f"value ->> {n}" for n in range(7, 15))}
+FROM json_each(?) WHERE true ON CONFLICT DO NOTHING
 """
 NEXT_POSITIONS = "UPDATE taskdaemon_place SET value = value + %s RETURNING value"
 
@@ -32,7 +35,7 @@ def insert(new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]) ->
     moment = datetime.now(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
     positions = next_positions(len(new))
     rows = [
-        (identity.hex, each.task_type, text, each.priority)
+        (identity.hex, each.task_type, text, each.priority, stored_size(text))
         for identity, each, text in zip(ids, new, texts, strict=True)
     ]
     connection.connection.execute(INSERT, (positions[0], moment, encode(rows)))
@@ -41,7 +44,7 @@ def insert(new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]) ->
 
 def insert_rows(rows: Sequence[NewRow]) -> None:
     """See Store."""
-    values = [[row.id.hex, *(_stored(value) for value in row[1:])] for row in rows]
+    values = [[row.id.hex, *(_stored(value) for value in row[1:]), stored_size(row.task_data)] for row in rows]
     with connection.wrap_database_errors:
         connection.connection.execute(INSERT_ROWS, (encode(values),))
 
