@@ -114,7 +114,7 @@ def children(pid: int) -> list[int]:
     except (FileNotFoundError, ProcessLookupError):
         return []
     # Not by their numbers, which begin anew after the largest.
-    return sorted((child for child in found if not _is_zombie(child)), key=lambda child: (_born(child), child))
+    return sorted((child for child in found if state(child) != "Z"), key=lambda child: (_born(child), child))
 
 
 def of_home(home: Path) -> dict[int, str]:
@@ -127,16 +127,17 @@ def of_home(home: Path) -> dict[int, str]:
             belongs = re.search(ours, command) or re.search(b"DAEMON_HOME=" + ours, (entry / "environ").read_bytes())
         except OSError:
             continue
-        if belongs and int(entry.name) != os.getpid() and not _is_zombie(int(entry.name)):
+        if belongs and int(entry.name) != os.getpid() and state(int(entry.name)) != "Z":
             found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
     return found
 
 
-def _is_zombie(pid: int) -> bool:
+def state(pid: int) -> str:
+    """A process's state as /proc names it: S sleeps, T is stopped, Z has ended; also Z if there is none."""
     try:
-        return _stat(pid)[0] == "Z"
+        return _stat(pid)[0]
     except OSError:
-        return True
+        return "Z"
 
 
 def _born(pid: int) -> int:

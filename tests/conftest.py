@@ -59,6 +59,7 @@ ONE_LEG = {
     "system/test_up_rebuilt.py": "what an engine has",
     "system/test_up_restarts.py": "what becomes of processes",
     "system/test_up_starts.py": "a first start without any server",
+    "system/test_up_suspended.py": "signals to processes",
     "system/test_why.py": "what workers report; what the API reads of it: tests/api/test_why.py",
     "system/test_worker_alone.py": "the command lines of a worker",
 }

@@ -14,8 +14,11 @@ from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.management.child import Child
 from tasks_app.management.first_task import first_task
 from tasks_app.management.opener import open_directly
+from tasks_app.management.signal_wait import block, wait_for_signal
 from tasks_app.management.warming import Warming
 
+#: Signals that tell it to stop. SIGHUP: its terminal was closed.
+STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 #: If the start takes longer, a message says so.
 START_TIMEOUT_SECONDS = 60.0
 #: Beyond the drain time, for the worker's last results.
@@ -50,12 +53,11 @@ class Supervisor:
         self._bearer = bearer
         self._announced = False
         self._begun = time.monotonic()
-        self._signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD}
+        self._signals = {*STOPS, signal.SIGCHLD}
 
     def run(self) -> int:
-        """Run until Ctrl-C or SIGTERM. Returns the exit code."""
-        # Blocked, and waited for below, so that none is lost between a check and a sleep.
-        signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
+        """Run until a signal to stop. Returns the exit code."""
+        block(self._signals)
         for child in (self._web, self._worker):
             self._start(child)
         while not self._told_to_stop(self._pause()):
@@ -64,9 +66,8 @@ class Supervisor:
         return 0
 
     def _told_to_stop(self, seconds: float) -> bool:
-        """Sleep until a signal or the timeout. True for a signal to stop, False if a child ended or time is up."""
-        got = signal.sigtimedwait(self._signals, seconds)
-        return got is not None and got.si_signo != signal.SIGCHLD
+        """Sleep until a signal, or for so long. True for a signal to stop, False if a child ended or time is up."""
+        return wait_for_signal(self._signals, seconds) in STOPS
 
     def _pause(self) -> float:
         if not self._announced:
