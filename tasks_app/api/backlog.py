@@ -44,7 +44,7 @@ class Backlog:
         DatabaseError.
         """
         if may_query:
-            self._read_if_due()
+            self.renew()
         with self._counting:
             if self._size is None:
                 return False
@@ -53,8 +53,11 @@ class Backlog:
             self._reserved += count
             return True
 
-    def _read_if_due(self) -> None:
-        # One thread reads; the others use the last reading. Before the first reading all wait.
+    def renew(self) -> None:
+        """Read the database if that is due. Raises DatabaseError.
+
+        One thread reads; the others use the last reading. Before the first reading all wait.
+        """
         if time.monotonic() < self._read_due_at:
             return
         first = self._size is None

@@ -32,6 +32,15 @@ class Access:
         self._keys = keys
         self._log_once = LogOnce()
 
+    def due(self, env: Environment) -> bool:
+        """True if `admit` with `may_query=False` admits nobody before the keys are read anew."""
+        return env.auth != "off" and self._keys.cached() is None
+
+    def renew(self, env: Environment) -> None:
+        """Read the keys if that is due. Raises DatabaseError if there has been no reading yet."""
+        if env.auth != "off":
+            self._keys.current()
+
     def admit(self, env: Environment, given: str | None, *, may_query: bool = True) -> Caller:
         """Admit a request by its Authorization header, None if it has none.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
+from django.utils.html import escape
 
 from tasks_app.api.errors import error_bytes
 from tasks_app.metrics.local_counters import process
@@ -22,13 +23,26 @@ class Refused(Exception):
 
 
 def refuse(scope: Any, proto: Any, error: Refused) -> None:
-    """Answer without the application and close the connection. Ignores a closed connection."""
-    headers = [("content-type", "application/json"), ("connection", "close"), *error.headers, *_cors(scope)]
+    """Answer without the application and close the connection: a page for a browser in the admin, JSON elsewhere.
+
+    Ignores a closed connection.
+    """
+    page = scope.path.startswith("/admin/") and "text/html" in (scope.headers.get("accept") or "")
+    kind, body = ("text/html; charset=utf-8", _page(error)) if page else ("application/json", error_bytes(str(error)))
+    headers = [("content-type", kind), ("connection", "close"), *error.headers, *_cors(scope)]
     process.add(f"http|{error.status}|refused|other")
     try:
-        proto.response_bytes(error.status, headers, error_bytes(str(error)))
+        proto.response_bytes(error.status, headers, body)
     except Exception as failure:
         log.debug("the refusal could not be sent", error=str(failure))
+
+
+def _page(error: Refused) -> bytes:
+    """A page without a template: the event loop sends it."""
+    text = f"<p>{escape(str(error))}.</p>"
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Not done</title><h1>Not done</h1>{text}'.encode()
+    )
 
 
 def _cors(scope: Any) -> list[tuple[str, str]]:

@@ -2,8 +2,9 @@
 
 A WSGI thread that reads a body waits for its client, so eight slow clients would block eight threads. Here an event
 loop reads the bodies, each up to a limit and a deadline, and threads get complete requests only. An ordinary
-`POST /queue` needs no thread (`fast_path`). The loop also answers /health/live and refuses requests that have waited
-for a thread for too long, even while every thread waits for the database.
+`POST /queue` needs no thread (`fast_path`), and what it relies on is read by another one (`readings`). The loop also
+answers /health/live and refuses requests that have waited for a thread for too long, even while every thread waits for
+the database.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
+from django.urls import reverse
 
 from tasks_app import conf
 from tasks_app.admin.export_file import Download
@@ -27,8 +29,9 @@ from tasks_app.web.body_reader import BodyReader
 from tasks_app.web.connections import ConnectionLimit
 from tasks_app.web.downloads import Downloads
 from tasks_app.web.fast_path import FastPath, is_allowed_host
+from tasks_app.web.readings import Readings
 from tasks_app.web.refusal import Refused, refuse
-from tasks_app.web.request_queue import Errand, Request, RequestQueue
+from tasks_app.web.request_queue import MAX_WAIT_SECONDS, Errand, Request, RequestQueue, TooManyLogins
 from tasks_app.web.streams import Streams
 from tasks_app.web.waiters import Waiters
 from tasks_app.web.wsgi_environ import wsgi_environ
@@ -56,6 +59,8 @@ class Application:
         self._threads, self._bodies = threads, BodyReader(body_limit, body_timeout)
         self._queue = RequestQueue(threads)
         self._fast_path = FastPath(self._finished)
+        self._readings = Readings()
+        self._login_path = reverse("admin:login")
         self._waiters = Waiters(self._queue, self._finished, self._release_body)
         self._downloads = Downloads(self._queue, self._finished)
         self._streams = Streams(self._finished)
@@ -68,6 +73,7 @@ class Application:
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start. The server calls this once, in the process that serves."""
         self._loop = loop
+        self._readings.start(loop)
         self._waiters.start(loop)
         self._downloads.start(loop)
         self._streams.start(loop)
@@ -87,12 +93,13 @@ class Application:
         try:
             body = await self._bodies.read(scope, proto)
             request = Request(scope, proto, body, self._loop.create_future(), scope.method not in READ_METHODS)
+            if not self._fast_path.takes(request):
+                await self._put(request)
+            # Nothing that is awaited may come before: a request that is cancelled there is never swept.
             self._unswept += 1
             if not self._sweeping:
                 self._sweeping = True
                 self._loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
-            if not self._fast_path.takes(request):
-                self._queue.put(request)
             await request.answered
         except Refused as error:
             # The rest of the body is not read, so the connection cannot be used again: `refuse` closes it.
@@ -103,6 +110,23 @@ class Application:
                 self._waiters.leave(request)
                 self._streams.leave(request)
                 self._release_body(request)
+
+    async def _put(self, request: Request) -> None:
+        """Leave a request to the threads, unless the fast path takes it once what it relies on has been read anew.
+
+        Raises Refused.
+        """
+        path = request.scope.path
+        if path == "/queue" and self._readings.due:
+            await self._readings.renewed()
+            if self._fast_path.takes(request):
+                return
+        request.login = request.may_write and path == self._login_path
+        try:
+            self._queue.put(request)
+        except TooManyLogins:
+            wait = ("Retry-After", f"{MAX_WAIT_SECONDS:.0f}")
+            raise Refused(503, "too many logins wait; try again", wait) from None
 
     def _release_body(self, request: Request) -> None:
         """Its body is not needed any more."""
