@@ -16,7 +16,7 @@ import pytest
 
 from testkit.daemon import Daemon
 from testkit.needs import program
-from testkit.process import PROJECT, Process, children
+from testkit.process import PROJECT, Process, children, until
 from testkit.stores import Store
 from tests.system.conftest import deployments
 
@@ -135,6 +135,25 @@ def test_a_port_in_use_is_refused_with_what_to_do(daemon: Daemon) -> None:
         assert up.ends() == 2
     assert f"cannot listen on 127.0.0.1:{daemon.port}" in up.said()
     assert "set DAEMON_PORT" in up.said()
+
+
+def test_a_second_web_server_on_a_port_is_refused_with_what_to_do(daemon: Daemon) -> None:
+    first, second = daemon.web(), daemon.manage("web")
+    assert second.ends() == 2
+    taken = f"cannot listen on 127.0.0.1:{daemon.port}: Address already in use; stop the program that listens there"
+    assert taken in second.said() and "set DAEMON_PORT" in second.said() and "Traceback" not in second.said()
+    assert daemon.answers("/health/live")
+    first.kill()
+    daemon.web()
+
+
+def test_of_web_servers_that_start_at_once_on_a_port_one_serves(daemon: Daemon) -> None:
+    both = [daemon.manage("web") for _ in range(2)]
+    until(lambda: any(web.popen.poll() is not None for web in both), what="the end of one")
+    refused, serves = sorted(both, key=lambda web: web.popen.poll() is None)
+    assert refused.ends() == 2
+    assert f"cannot listen on 127.0.0.1:{daemon.port}: " in refused.said() and "set DAEMON_PORT" in refused.said()
+    serves.until(lambda: daemon.answers("/health/live"), "an answer")
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])

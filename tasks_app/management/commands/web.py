@@ -10,12 +10,14 @@ from typing import Any
 
 import structlog
 from django.conf import settings
+from django.core.management.base import CommandError
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from tasks_app import conf
+from tasks_app.management.listening import reserve
 from tasks_app.management.platform_command import PlatformCommand
 from tasks_app.process.forked import end_forked_at_signals
 from tasks_app.process.hangup import ignore_hangup
@@ -50,6 +52,8 @@ class Command(PlatformCommand):
         # Django REST Framework imports it where it is installed. Only Docker's SDK uses it, and that only in nodes.
         sys.modules.setdefault("requests", None)  # type: ignore[arg-type]
         env = conf.environment()
+        if fault := reserve(env.host, env.port):
+            raise CommandError(fault, returncode=2)
         Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
         # An `up` that was killed while it drained leaves this file behind.
         env.draining_file.unlink(missing_ok=True)
