@@ -12,8 +12,10 @@ With `--all`, on a Debian, each test that started a program which a bare machine
 has nothing else than such a machine (testkit/bare.py): it has to be left out, or to pass, and none may fail.
 Without arguments what takes long is left out (LONG in tests/conftest.py), and so are deployments on servers; `--all`
 runs every test, and so does CI. The legs run side by side, and four tests at a time of all of them (more while the
-processors are idle), besides those that mostly wait (testkit/turns.py, WAITING in tests/conftest.py). Other arguments
-go to pytest in the place of all that, one leg after another.
+processors are idle), besides those that mostly wait (testkit/turns.py, WAITING in tests/conftest.py). What failed runs
+once more at the end, one test at a time and nothing beside it: what passes then is flaky, what fails again fails the
+run, and the last lines name both. Other arguments go to pytest in the place of all that, one leg after another.
+Ctrl-C and SIGTERM leave no process of the tests behind (testkit/reaper.py).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -35,7 +37,8 @@ import psycopg
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP))
 
-from testkit import turns  # noqa: E402 (found by the line above)
+from testkit import outcomes, turns  # noqa: E402 (found by the line above)
+from testkit.reaper import under_reaper  # noqa: E402
 
 #: More tests at a time make each other late: those with a limit of seconds fail. The second number: while they wait and
 #: the processors are idle.
@@ -43,7 +46,8 @@ AT_A_TIME, AT_A_TIME_WHILE_IDLE = 4, 8
 REDIS, RABBITMQ = "redis://127.0.0.1:6379/0", "amqp://guest:guest@127.0.0.1:5672//"
 POSTGRES = os.environ.get("TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/taskdaemon")
 ON_POSTGRES = {"DATABASE_URL": POSTGRES, "DAEMON_SECRET_KEY": "for tests alone, " * 4}
-NO_TEST_CHOSEN = 5
+#: pytest's exit statuses.
+TESTS_FAILED, NO_TEST_CHOSEN = 1, 5
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,19 @@ class Leg:
     chosen: str
     environment: dict[str, str]
     processes: int = AT_A_TIME
+
+    def writing(self, outcomes_to: Path) -> Leg:
+        """The same, which writes into a file which tests passed and failed."""
+        return replace(self, environment=self.environment | {outcomes.FILE: str(outcomes_to)})
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a leg. `status`: 0, or of pytest. `flaky`: tests that failed, and then passed alone."""
+
+    status: int
+    flaky: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
 
 
 def postgres_fault() -> str | None:
@@ -114,12 +131,17 @@ def together(leg: Leg) -> list[str]:
 def run(leg: Leg, arguments: list[str], to: IO[str] | None = None) -> int:
     """pytest's exit status; with arguments that leave nothing of this leg, 0."""
     print(f"\n==> {leg.name}", file=to, flush=True)
-    command = [sys.executable, "-m", "pytest", *(arguments or together(leg))]
+    command = [sys.executable, "-m", "pytest", "-p", "testkit.outcomes", *(arguments or together(leg))]
     if leg.chosen:
         command += ["-m", leg.chosen]
     with tempfile.TemporaryDirectory(prefix="taskdaemon-test-") as home:
         environment = clean_environment() | {"DAEMON_HOME": home} | leg.environment
-        status = subprocess.call(command, cwd=TOP, env=environment, stdout=to, stderr=to)
+        with subprocess.Popen(command, cwd=TOP, env=environment, stdout=to, stderr=to) as pytest:
+            try:
+                status = pytest.wait()
+            except KeyboardInterrupt:
+                pytest.wait()  # it had the signal too, and closes what its tests have opened
+                raise
     return 0 if status == NO_TEST_CHOSEN and arguments else status
 
 
@@ -134,17 +156,51 @@ def run_side_by_side(legs: list[Leg]) -> list[int]:
     return statuses
 
 
-def run_bare(folder: Path) -> int:
-    """Once more what has been seen to start a program, on a machine without any. pytest's exit status."""
+def bare_leg(folder: Path) -> Leg:
+    """A machine whose PATH has nothing else than this folder."""
+    environment = {"PATH": str(folder), "TEST_WHOLE_PATH": "", "CI": ""}
+    return Leg("bare machine: what starts a program, without it", "", environment)
+
+
+def run_bare(leg: Leg, folder: Path) -> int:
+    """Once more what has been seen to start a program. pytest's exit status."""
     noted = folder.with_name(f"{folder.name}.started")
     lines = sorted(set(noted.read_text().splitlines())) if noted.exists() else []
     if not lines:
         print("No test has been seen to start a program; look at testkit/bare.py.")
         return NO_TEST_CHOSEN
     noted.write_text("\n".join(lines) + "\n")
-    environment = {"PATH": str(folder), "TEST_WHOLE_PATH": "", "CI": ""}
-    leg = Leg("bare machine: what starts a program, without it", "", environment)
     return run(leg, [*together(leg), f"@{noted}"])
+
+
+def run_failed_again(leg: Leg, status: int) -> Result:
+    """Run once more what has failed in a leg whose pytest had this exit status, each test alone."""
+    first = Path(leg.environment[outcomes.FILE])
+    failed = outcomes.read(first, "failed")
+    if status != TESTS_FAILED or not failed:
+        return Result(status)
+    chosen, second = first.with_suffix(".again"), first.with_suffix(".second")
+    chosen.write_text("\n".join(failed) + "\n")
+    run(replace(leg, name=f"{leg.name}: what failed, alone", chosen="").writing(second), [f"@{chosen}"])
+    passed = set(outcomes.read(second, "passed")) - set(outcomes.read(second, "failed"))
+    broken = [test for test in failed if test not in passed]
+    return Result(status if broken else 0, [test for test in failed if test in passed], broken)
+
+
+def tell(results: dict[str, Result]) -> None:
+    """The lines that say what became of each leg, and of each test that has failed."""
+    for name, result in results.items():
+        for test in result.flaky:
+            print(f"flaky: failed, then passed alone: {test} ({name})")
+        for test in result.broken:
+            print(f"broken: failed, then failed alone: {test} ({name})")
+    flaky = sum(len(result.flaky) for result in results.values())
+    broken = sum(len(result.broken) for result in results.values())
+    if flaky or broken:
+        print(f"{flaky} failed, then passed alone; {broken} failed, then failed alone")
+    for name, result in results.items():
+        how = "passed" if result.status == 0 else f"FAILED (pytest exit status {result.status})"
+        print(f"leg {name}: {how}{f', {len(result.flaky)} flaky' if result.flaky else ''}")
 
 
 def main(arguments: list[str]) -> int:
@@ -190,6 +246,7 @@ def main(arguments: list[str]) -> int:
         if everything and shutil.which("dpkg-query"):
             subprocess.run([sys.executable, "-m", "testkit.bare", bare], cwd=TOP, check=True)
             legs = [replace(leg, environment=leg.environment | {"TEST_BARE": str(bare)}) for leg in legs]
+        legs = [leg.writing(Path(scratch) / f"outcomes{number}") for number, leg in enumerate(legs)]
         if arguments:
             statuses = [run(leg, arguments) for leg in legs]
         else:
@@ -200,24 +257,27 @@ def main(arguments: list[str]) -> int:
                     [replace(leg, environment=leg.environment | {turns.FIFO: str(fifo)}) for leg in legs]
                 )
             os.close(kept)
-        results = dict(zip((leg.name for leg in legs), statuses, strict=True))
         if bare.exists():
-            results["bare machine"] = run_bare(bare)
-        elif everything:
+            legs.append(bare_leg(bare).writing(Path(scratch) / "outcomes.bare"))
+            statuses.append(run_bare(legs[-1], bare))
+        results = {
+            leg.name: Result(status) if arguments else run_failed_again(leg, status)
+            for leg, status in zip(legs, statuses, strict=True)
+        }
+        if everything and not bare.exists():
             not_run.append("leg bare machine: it takes its programs' names from Debian's packages")
     print()
-    for name, status in results.items():
-        print(f"leg {name}: {'passed' if status == 0 else f'FAILED (pytest exit status {status})'}")
+    tell(results)
     for reason in not_run or ["nothing"]:
         print(f"not run: {reason}")
     if not_run and os.environ.get("CI") == "true":
         print("In CI a server that is missing is a failure.")
         return 1
-    return max(results.values())
+    return max(result.status for result in results.values())
 
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1:]))
+        sys.exit(under_reaper(lambda: main(sys.argv[1:])))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -112,6 +112,7 @@ LONG = {
     "system/test_live.py": "kills, and a browser",
     "system/test_idempotency.py": "kills",
     "setup/test_legs.py": "collects all tests anew",
+    "setup/test_whole_run.py": "runs of pytest",
     "store/test_open_snapshot.py": "random moves",
     "lifecycle/test_conservation.py": "random moves",
     "system/test_fair_share.py": "hundreds of tasks",
