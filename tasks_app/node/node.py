@@ -78,7 +78,15 @@ class Node:
         self._result_writer = ResultWriter(self.name, self.in_flight, self._ready_types.mark, self._reactor)
         call_results = CallResults(self.in_flight, self._result_writer)
         self.pools = {
-            name: Pool(handler, engine, self._reactor.interrupt, call_results.receive, ready_after, self._reactor)
+            name: Pool(
+                handler,
+                engine,
+                self._reactor.interrupt,
+                call_results.receive,
+                ready_after,
+                self._reactor,
+                partial(on_hold.may_begin, name),
+            )
             for name, handler in handlers.items()
         }
         claimer = Claimer(self.name, handlers, order, self._dispatcher_writes, on_hold)

@@ -81,6 +81,18 @@ class TypesOnHold:
         """True once the node claims nothing more because an operator drains it. Thread-safe."""
         return self._drained
 
+    def may_begin(self, name: str, waited: float) -> bool | None:
+        """Whether a handler that was sent a task of this type before may begin it; None if that is not known.
+
+        A container that had to load first reads its task long after the claim. `waited`: for how many seconds the
+        answer has not been known; a reading that was sent since then is the answer, however long it took. Thread-safe,
+        and reads nothing itself: heartbeats do.
+        """
+        last = self._last
+        if last.age > max(MAX_DELAY_SECONDS, waited):
+            return None
+        return name not in last.types
+
     def not_to_start(self, relied_on: HoldReading) -> Set[str]:
         """After a claim: the types whose tasks must go back unstarted.
 

@@ -137,6 +137,8 @@ def after_reply(
 def _unanswered(state: Busy, closing: bool) -> Decision:
     """For a container whose call has no reply yet."""
     session = state.session
+    if session.on_hold:
+        return Killed(KillReason.ON_HOLD), DeathReason.KILLED
     if session.ended:
         if session.replied and not session.delivery.begun:
             return NotBegun("the handler ended before it read its line", Crashed), DeathReason.EXIT
@@ -150,6 +152,8 @@ def _unanswered(state: Busy, closing: bool) -> Decision:
     # A deadline ends the container: that ends a handler that does not read as well as one that does not write, and no
     # late reply can come.
     if time.monotonic() >= state.deadline:
+        if session.asks_since is not None:
+            return Killed(KillReason.HOLD_UNKNOWN), DeathReason.KILLED
         stdout = session.tails()[0] if session.delivery.begun else None
         start_rest = state.deadline - state.sent_at - state.call.timeout
         return CallTimeout(no_reply(state.call.timeout, start_rest, stdout)), DeathReason.TIMEOUT

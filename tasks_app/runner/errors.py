@@ -80,6 +80,10 @@ class KillReason(Enum):
     """Another verb has ended the attempt."""
     LEASE_LOST = "its lease could not be renewed in time: the database was away, or the node stood still"
     DRAINED = "drained"
+    ON_HOLD = "its type was paused, or its node drained, before its handler had the whole line"
+    HOLD_UNKNOWN = (
+        "it could not be read in time whether its type is paused, and its handler did not have the whole line"
+    )
     CLOSED = "the node is closing"
 
     @property

@@ -58,8 +58,11 @@ class Pool:
         on_result: Callable[[CallResult], None],
         ready_after: float = 1.0,
         reactor: Reactor | None = None,
+        may_begin: Callable[[float], bool | None] = lambda waited: True,
     ) -> None:
+        """`may_begin`: see SlotOwner."""
         self.handler = handler
+        self.may_begin = may_begin
         self._on_free = on_free
         self._on_result = on_result
         self._choose = POLICIES[handler.handler_selection]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import select
 import time
 from collections import deque
+from collections.abc import Callable
 
 from tasks_app.runner.call import Call, CallResult, Outcome
 from tasks_app.runner.delivery import Delivery
@@ -49,6 +50,12 @@ class Session:
         """It has a whole line that it has not replied to."""
         self.delivery = Delivery(container)
         """Sends the last line."""
+        self.may_begin: Callable[[float], bool | None] = lambda waited: True
+        """Asked before the end of a line is sent that was held back, see SlotOwner."""
+        self.asks_since: float | None = None
+        """Since when the handler waits for the end of its line because it is not known whether it may begin."""
+        self.on_hold = False
+        """The handler gets no end of its line, because it may not begin."""
         self._writer = container.writer()
         self._readers = list(container.readers())
         self._watching_writer = self._expects_task_id = False
@@ -86,7 +93,7 @@ class Session:
     @property
     def quiet(self) -> bool:
         """True if only a reply needs handling."""
-        return not (self.ended or self.surplus or self.premature or self.exiting)
+        return not (self.ended or self.surplus or self.premature or self.exiting or self.on_hold)
 
     @property
     def flooding(self) -> bool:
@@ -140,7 +147,7 @@ class Session:
         """Send nothing more. What would have been a reply goes to the log."""
         self.awaiting_reply = self._starting = False
         self._lines.stop_splitting()
-        self.delivery.cancel()
+        self._withhold()
         self._watch_writer(False)
 
     def poll(self) -> Events:
@@ -269,21 +276,52 @@ class Session:
         elif stream == STDOUT:
             self.ended = True
 
+    def ask_again(self) -> float:
+        """Send the end of a line that waits for the answer whether the handler may begin, if that is known.
+
+        Returns the seconds that it has waited, once it is sent; otherwise 0.
+        """
+        if (since := self.asks_since) is None:
+            return 0.0
+        self._send_rest()
+        return 0.0 if self.asks_since is not None or self.on_hold else time.monotonic() - since
+
     def _send_rest(self) -> None:
         """The writer is ready: the pipe has room, or the handler has read the beginning of the line."""
         try:
             if self.delivery.unsent is not None:
                 self.delivery.send()
             elif self._is_silent():
-                self.delivery.finish()
-                self._expect_reply()
+                self._finish()
             else:
-                self.delivery.cancel()
+                self._withhold()
         except OSError:
             self.deaf = True
-            self.delivery.cancel()
-        if not self.delivery.pending:
-            self._watch_writer(False)
+            self._withhold()
+        self._watch_writer(self.delivery.pending and self.asks_since is None)
+
+    def _finish(self) -> None:
+        """Send the end of the line, unless the handler may not begin. Raises OSError."""
+        now = time.monotonic()
+        since = self.asks_since or now
+        permitted = self.may_begin(now - since)
+        if permitted is None:
+            if self.asks_since is None and self._reactor is not None and self._listener is not None:
+                self._reactor.check_soon(self._listener)
+            self.asks_since = since
+            return
+        self.asks_since = None
+        if permitted:
+            self.delivery.finish()
+            self._expect_reply()
+        else:
+            self.on_hold = True
+            self._withhold()
+
+    def _withhold(self) -> None:
+        """Send nothing more of the line."""
+        self.asks_since = None
+        self.delivery.cancel()
 
     def _is_silent(self) -> bool:
         """True if the handler wrote nothing before it read the line that could be taken for its reply."""

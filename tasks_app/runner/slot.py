@@ -21,6 +21,7 @@ from tasks_app.runner.slot_moves import Change, SlotMoves
 from tasks_app.runner.slot_owner import SlotOwner
 from tasks_app.runner.slot_state import (
     Absent,
+    Busy,
     Called,
     Inspected,
     Phase,
@@ -29,6 +30,9 @@ from tasks_app.runner.slot_state import (
     Watched,
 )
 from tasks_app.runner.starter import INTERNAL_ERROR, Starter
+
+#: Between two questions whether a handler may begin, while the answer is not known.
+ASK_AGAIN_SECONDS = 0.1
 
 
 class Slot(SlotMoves):
@@ -170,6 +174,8 @@ class Slot(SlotMoves):
             if isinstance(state, (Absent, Inspected)):
                 return math.inf
             session = state.session
+            if (waited := session.ask_again()) and isinstance(state, Busy):
+                self._state = state = state.extended(waited)
             # Reads what has arrived, because a reply that arrived first wins.
             change = self._apply(state, session.receive(session.poll()))
             becomes_ready = False
@@ -178,6 +184,8 @@ class Slot(SlotMoves):
                 if not self._taken:
                     self._owner.mark_ready(self.number)
             due = self._state.due
+            if session.asks_since is not None:
+                due = min(due, time.monotonic() + ASK_AGAIN_SECONDS)
             exiting = session.exiting and change is None
         if change is not None:
             self._report(change)
@@ -223,6 +231,7 @@ class Slot(SlotMoves):
         with self._lock:
             assert isinstance(self._state, Absent)
             self._state = self._state.started(session, session.started_at + self._starter.probation())
+            session.may_begin = self._owner.may_begin
             session.attach(self._reactor, self)
         self._reactor.check_soon(self)
         while not isinstance(left := self._handed_over.get(), Eviction):

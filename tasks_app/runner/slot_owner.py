@@ -21,6 +21,12 @@ class SlotOwner(Protocol):
         If True, the slot is withdrawn until its next container is ready. Called under the slot's lock.
         """
 
+    def may_begin(self, waited: float) -> bool | None:
+        """Whether a handler may get the end of a line, without which it cannot begin; None if that is not known yet.
+
+        `waited`: for how many seconds it has waited for this answer. Called under the slot's lock.
+        """
+
     def misbehaved(self) -> None:
         """A container wrote or exited while it should have waited for a line: watch all of them after their replies."""
 

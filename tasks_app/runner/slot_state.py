@@ -97,6 +97,10 @@ class Busy:
             return self
         return replace(self, kill=reason)
 
+    def extended(self, seconds: float) -> Busy:
+        """Its handler could not begin for so long."""
+        return replace(self, deadline=self.deadline + seconds)
+
     def stopping(self, outcome: CallFailed, reason: DeathReason, at: float, until: float) -> Stopping:
         """Its call is over without a reply, and its handler has time to clean up."""
         return Stopping(self.session, self.call, self.sent_at, outcome, reason, at, until)

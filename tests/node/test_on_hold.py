@@ -184,3 +184,27 @@ def test_a_node_is_drained_once_no_claim_relies_on_an_earlier_reading(parts: Par
     parts.types.update(OnHold(), 2.0)
     parts.types.between_claims()
     assert not parts.types.drained()
+
+
+def test_a_handler_that_reads_its_line_late_may_begin_unless_its_type_is_on_hold_by_then(parts: Parts) -> None:
+    parts.types.update(OnHold(), parts.now)
+    parts.now += MAX_DELAY_SECONDS
+    assert parts.types.may_begin("echo", 0.0) is True
+    parts.types.update(OnHold(frozenset({"echo"})), parts.now)
+    assert parts.types.may_begin("echo", 0.0) is False
+    assert parts.types.may_begin("resize", 0.0) is True
+    parts.types.update(OnHold(drained=True), parts.now)
+    assert parts.types.may_begin("resize", 0.0) is False
+
+
+def test_with_an_old_reading_it_waits_for_one_that_was_sent_since(parts: Parts) -> None:
+    parts.types.update(OnHold(), parts.now)
+    sent_at = parts.now + 1.0
+    parts.now += MAX_DELAY_SECONDS + 0.01
+    assert parts.types.may_begin("echo", 0.0) is None
+    parts.now += 5.0
+    assert parts.types.may_begin("echo", 5.0) is None
+    parts.types.update(OnHold(), sent_at)  # sent before the handler asked: it may have missed a pause
+    assert parts.types.may_begin("echo", 5.0) is None
+    parts.types.update(OnHold(), parts.now - 4.9)  # the database was slow
+    assert parts.types.may_begin("echo", 5.0) is True

@@ -22,14 +22,19 @@ class Caller:
     """A pool and its user: takes slots, runs calls, collects results."""
 
     def __init__(
-        self, handler: Handler, engine: Engine, ready_after: float = 0.0, reactor: Reactor | None = None
+        self,
+        handler: Handler,
+        engine: Engine,
+        ready_after: float = 0.0,
+        reactor: Reactor | None = None,
+        may_begin: Callable[[float], bool | None] = lambda waited: True,
     ) -> None:
         self.engine = engine
         self.results: list[CallResult] = []
         #: How many slots were free when each result was reported.
         self.free_at_results: list[int] = []
         self._changed = threading.Event()
-        self.pool = Pool(handler, engine, self._freed, self._finished, ready_after, reactor)
+        self.pool = Pool(handler, engine, self._freed, self._finished, ready_after, reactor, may_begin)
         self.pool.start()
 
     def __enter__(self) -> Caller:

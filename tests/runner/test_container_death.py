@@ -41,6 +41,7 @@ REPLY, ERROR, BAD = Success(1), Failure("no", False), BadReply("no JSON")
 def session(leftovers: DeathReason | Doubt | None = None, begun: bool = True, **fields: Any) -> Session:
     """A session with one call and nothing unusual, except for these fields."""
     usual: dict[str, Any] = dict.fromkeys(("ended", "surplus", "premature", "replied", "deaf", "flooding"), False)
+    usual |= {"on_hold": False, "asks_since": None}
     usual |= {"calls": 1, "started_at": 0.0, "reusable": True, "awaiting_reply": True, "tails": lambda: ("", "")}
     usual |= {"delivery": SimpleNamespace(begun=begun)}
     usual |= {"container": SimpleNamespace(id="c", check_leftovers=lambda wait: leftovers)}
@@ -86,7 +87,11 @@ CHATTER, EXIT, KILLED = DeathReason.CHATTER, DeathReason.EXIT, DeathReason.KILLE
     (busy(kill=KillReason.DRAINED), None, False, (Killed, KILLED)),
     (busy(), None, True, (Killed, KILLED)),
     (busy(deadline=0.0), None, False, (CallTimeout, DeathReason.TIMEOUT)),
+    (busy(on_hold=True), None, False, (Killed, KILLED)),
+    (busy(asks_since=1.0), None, False, (None, None)),
+    (busy(asks_since=1.0, deadline=0.0), None, False, (Killed, KILLED)),
     # The first cause counts.
+    (busy(on_hold=True, ended=True), None, True, (Killed, KILLED)),
     (busy(ended=True, kill=KillReason.DRAINED), None, True, (Crashed, EXIT)),
     (busy(awaiting_reply=False, surplus=True, kill=KillReason.DRAINED), None, True, (NotBegun, CHATTER)),
     (busy(kill=KillReason.DRAINED, deadline=0.0), None, False, (Killed, KILLED)),
@@ -101,6 +106,8 @@ def test_a_kill_names_its_reason_and_a_close_names_its_own() -> None:
         (busy(kill=KillReason.TAKEN_AWAY), False, KillReason.TAKEN_AWAY),
         (busy(kill=KillReason.TAKEN_AWAY), True, KillReason.TAKEN_AWAY),
         (busy(), True, KillReason.CLOSED),
+        (busy(on_hold=True), False, KillReason.ON_HOLD),
+        (busy(asks_since=1.0, deadline=0.0), False, KillReason.HOLD_UNKNOWN),
     ):
         outcome, _ = decide(state, None, closing, STAYS)
         assert isinstance(outcome, Killed) and outcome.reason is reason

@@ -28,7 +28,9 @@ ABSENT = Absent()
 WATCHED = Watched(SESSION, 20.0)
 READY = Ready(SESSION)
 BUSY = Busy(SESSION, CALL, 10.0, 40.0)
+LATER = Busy(SESSION, CALL, 10.0, 42.0)
 DOOMED = Busy(SESSION, CALL, 10.0, 40.0, KillReason.TAKEN_AWAY)
+DOOMED_LATER = Busy(SESSION, CALL, 10.0, 42.0, KillReason.TAKEN_AWAY)
 FAILED = CallTimeout("no reply")
 STOPPING = Stopping(SESSION, CALL, 10.0, FAILED, DeathReason.TIMEOUT, 40.0, 42.0)
 HURRIED = Stopping(SESSION, CALL, 10.0, FAILED, DeathReason.TIMEOUT, 40.0, 41.0)
@@ -39,6 +41,7 @@ TRANSITIONS: dict[str, tuple[Any, ...]] = {
     "trusted": (),
     "sent": (CALL, 10.0, 40.0),
     "killed": (KillReason.TAKEN_AWAY, 41.0),
+    "extended": (2.0,),
     "stopping": (FAILED, DeathReason.TIMEOUT, 40.0, 42.0),
     "inspected": (REPLY,),
     "replied": (),
@@ -58,8 +61,8 @@ TABLE: list[tuple[SlotState, dict[str, SlotState]]] = [
     (ABSENT, {"started": WATCHED}),
     (WATCHED, {"trusted": READY, "evicted": ABSENT}),
     (READY, {"sent": BUSY, "evicted": ABSENT}),
-    (BUSY, {"killed": DOOMED, **ENDS}),
-    (DOOMED, {"killed": DOOMED, **ENDS}),
+    (BUSY, {"killed": DOOMED, "extended": LATER, **ENDS}),
+    (DOOMED, {"killed": DOOMED, "extended": DOOMED_LATER, **ENDS}),
     (STOPPING, {"killed": HURRIED, "evicted": ABSENT}),
     (INSPECTED, {"killed": INSPECTED, "replied": READY, "watched": WATCHED, "evicted": ABSENT}),
 ]

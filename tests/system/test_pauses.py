@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from testkit.daemon import Daemon
+from testkit.daemon import ACTOR, Daemon
 from testkit.process import Process, until
 from testkit.stores import Store
 from tests.system import hosts
@@ -193,6 +194,32 @@ def test_a_drain_ends_with_its_process_and_a_wait_for_it_too(
     first.kill()  # the other node has another name, and takes tasks
     assert daemon.until_final(task, timeout=60.0)["attempts"] == 2
     assert drain.ends() == 0, drain.said()
+    assert faults(daemon, [task]) == []
+
+
+def test_a_handler_that_is_still_loading_when_its_type_is_paused_gets_no_task(
+    deployment: Callable[..., Daemon],
+) -> None:
+    daemon = deployment(DAEMON_LEASE="12")
+    loaded = daemon.home / "loaded"
+    loading = f"until [ -e {loaded} ]; do sleep 0.05; done; exec python -S -E {ACTOR} {daemon.executions}"
+    daemon.config.write_text(f"[handlers.act]\ncommand = {json.dumps(['sh', '-c', loading])}\ninstances = 1\n")
+    daemon.web()
+    daemon.worker()
+    task = daemon.post("act")
+    daemon.until_status(task, "processing")  # its line waits for the handler
+    at = call(daemon, "pause")
+    until(lambda: time.time() > at + DELAY_SECONDS, what="the time by which it must not start anything")
+    loaded.touch()
+    until(lambda: daemon.attempts(task), what="the end of the attempt")
+    [attempt] = daemon.attempts(task)
+    assert (attempt["outcome"], daemon.task(task)["status"]) == ("released", "pending")
+    assert "its type was paused" in attempt["error"]
+    assert not daemon.executions.exists() or not daemon.executions.read_text()
+    call(daemon, "resume")
+    daemon.until_final(task)
+    [row] = daemon.rows("SELECT status, attempts, retries FROM taskdaemon_task")
+    assert row == {"status": "completed", "attempts": 2, "retries": 0}
     assert faults(daemon, [task]) == []
 
 
