@@ -36,10 +36,11 @@ class Headers(dict[str, str]):
         return [self[name]] if name in self else []
 
 
-class Scope(SimpleNamespace):
+class Scope:
     """What the server says of a request."""
 
-    __hash__ = object.__hash__
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update(fields)
 
 
 class Client:
