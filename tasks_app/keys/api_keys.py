@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 import structlog
-from django.db import DatabaseError, IntegrityError, OperationalError
+from django.db import Error, IntegrityError, OperationalError
 from django.db.models import Q, TextField
 from django.db.models.functions import Cast
 from django.utils import timezone
@@ -157,7 +157,7 @@ class Keys:
             if last is None and self._last is not None:
                 return self._last  # another thread read them while this one waited
             self._last = last = _read(last, self._rates)
-        except DatabaseError as error:
+        except Error as error:
             if last is None:
                 raise
             # The last reading stays in use; a request that needs the database fails by itself.

@@ -24,7 +24,8 @@ def cancel(task_id: UUID, why: str = "cancelled") -> bool:
     If it runs, its node notices within about a second, stops the container and drops the result.
     """
     for _ in range(MAX_TRIES):
-        task = Task.objects.filter(pk=task_id, status__in=(Status.PENDING, Status.PROCESSING)).first()
+        living = Task.objects.filter(pk=task_id, status__in=(Status.PENDING, Status.PROCESSING))
+        task = living.defer("task_data", "result").first()  # which may be large
         if task is None:
             return False
         if _end(task, why):

@@ -16,7 +16,7 @@ import structlog
 from django.db import InterfaceError, OperationalError, connection
 
 from tasks_app.lifecycle.submission import Submission, Submitted
-from tasks_app.lifecycle.submission_group import Stored, store_submissions
+from tasks_app.lifecycle.submission_group import Stored, store_group, store_submissions
 from tasks_app.lifecycle.submit import insert, notify_for, submit_one
 from tasks_app.store.current import store
 from tasks_app.store.transactions import bare_writing, writing
@@ -29,6 +29,9 @@ MAX_TRANSACTION_TASKS = 1000
 #: Called once with the tasks of a submission, after they are committed, or with the reason why they are not stored.
 Callback = Callable[[Submitted | Exception], None]
 Waiting = tuple[Submission, Callback]
+#: Begins a transaction, and stores submissions in it.
+Begin = Callable[[], AbstractContextManager[object]]
+Storing = Callable[[Sequence[Submission]], Stored]
 
 
 class Intake:
@@ -62,12 +65,7 @@ class Intake:
 class IntakeThread:
     """A thread that stores submissions, by `store` within `begin`."""
 
-    def __init__(
-        self,
-        name: str,
-        begin: Callable[[], AbstractContextManager[object]],
-        store: Callable[[Sequence[Submission]], Stored],
-    ) -> None:
+    def __init__(self, name: str, begin: Begin, store: Storing) -> None:
         self._name, self._begin, self._insert = name, begin, store
         self._lock = threading.Lock()
         self._waiting: SimpleQueue[Waiting] = SimpleQueue()
@@ -84,16 +82,16 @@ class IntakeThread:
 
     def _run(self) -> None:
         while True:
-            self._store([self._waiting.get()])
+            self._store([self._waiting.get()], self._begin, self._insert)
 
-    def _store(self, taken: list[Waiting]) -> None:
+    def _store(self, taken: list[Waiting], begin: Begin, store: Storing) -> None:
         """Store these submissions, and others that wait, in one transaction."""
         try:
             connection.close_if_unusable_or_obsolete()  # as Django does at the beginning of a request
-            with self._begin():
+            with begin():
                 # Only now: submissions that arrive while this waits for the write lock join the transaction.
                 self._take_more(taken, MAX_TRANSACTION_TASKS)
-                stored = self._insert([submission for submission, _ in taken])
+                stored = store([submission for submission, _ in taken])
         except (OperationalError, InterfaceError) as error:
             # The database is unavailable. Submissions that arrived meanwhile fail too: each would wait as long again.
             self._take_more(taken)
@@ -106,8 +104,12 @@ class IntakeThread:
                 _store_separately(taken)
         else:
             notify_for(stored.ready)
-            for (_, callback), outcome in zip(taken, stored.outcomes, strict=True):
+            left = [taken[at] for at in stored.left]
+            done = [each for at, each in enumerate(taken) if at not in stored.left]
+            for (_, callback), outcome in zip(done, stored.outcomes, strict=True):
                 _call_back(callback, outcome)
+            if left:
+                self._store(left, writing, store_group)
 
     def _take_more(self, taken: list[Waiting], max_tasks: float = float("inf")) -> None:
         """Add the oldest submissions that wait, until there are `max_tasks` tasks."""

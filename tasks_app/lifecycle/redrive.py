@@ -12,6 +12,8 @@ from django.db import IntegrityError, transaction
 from tasks_app.broker.notification import notify
 from tasks_app.db.any_pair import any_pair
 from tasks_app.lifecycle.group_failures import keep_ungrouped
+from tasks_app.lifecycle.idempotency import MAX_ROUNDS
+from tasks_app.lifecycle.submission import KeysContended
 from tasks_app.metrics import counters
 from tasks_app.models import Status, Task
 from tasks_app.store import clock
@@ -30,7 +32,7 @@ class LivingTwin(Exception):
 def redrive(task_id: UUID) -> bool:
     """Make a failed task pending again; False if there is no such task or it has not failed.
 
-    Its attempts go on counting; `last_error` stays until there is a newer one. Raises LivingTwin.
+    Its attempts go on counting; `last_error` stays until there is a newer one. Raises LivingTwin or KeysContended.
     """
     with writing():
         failed = Task.objects.filter(pk=task_id, status=Status.FAILED)
@@ -40,19 +42,21 @@ def redrive(task_id: UUID) -> bool:
         task_type, priority, key, group = found
         if group is None:
             keep_ungrouped([task_id])
-        if key is None:
-            moved = _move(task_id)
-        else:
-            try:
-                with transaction.atomic():
-                    moved = _move(task_id)
-            except IntegrityError:
-                _refuse_beside_a_twin(task_type, key)
-                raise
+        moved = _move(task_id) if key is None else _move_keyed(task_id, task_type, key)
         if moved:
             counters.add([(f"redriven|{task_type}", 1)])
             transaction.on_commit(lambda: notify(task_type, priority), robust=True)
     return moved
+
+
+def _move_keyed(task_id: UUID, task_type: str, key: str) -> bool:
+    for _ in range(MAX_ROUNDS):
+        try:
+            with transaction.atomic():
+                return _move(task_id)
+        except IntegrityError:
+            _refuse_beside_a_twin(task_type, key)  # or it has ended since: once more
+    raise KeysContended
 
 
 def _refuse_beside_a_twin(task_type: str, key: str) -> None:

@@ -18,16 +18,21 @@ from tasks_app.store.transactions import writing
 
 
 class Stored(NamedTuple):
-    """What came of each submission, and the tasks that were stored and may start at once."""
+    """What came of each submission, and the tasks that were stored and may start at once.
+
+    `left`: places of submissions that have no outcome yet: their idempotency keys are known, they need `store_group`.
+    """
 
     outcomes: list[Submitted | KeyReused]
     ready: list[NewTask]
+    left: Sequence[int] = ()
 
 
 def store_submissions(submissions: Sequence[Submission]) -> Stored:
     """As `store_group`, but begins a transaction if it needs one. Plain tasks with keys are stored by one statement.
 
-    What has the key of an earlier request, also of one of this group, is looked at in a transaction of its own.
+    What has the key of an earlier request, also of one of this group, is left for a transaction of its own: if that
+    fails, what is stored here stays.
     """
     if any(each.key is None or any(task.options for task in each.new) for each in submissions):
         with writing():
@@ -44,16 +49,12 @@ def store_submissions(submissions: Sequence[Submission]) -> Stored:
     keys.sort(key=lambda key: (key.owner, key.key))
     named = [identity for at in firsts.values() for identity in ids[at]]
     stored = store().insert_keyed(keys, new, named, [task.text for task in new])
-    outcomes: dict[int, Submitted | KeyReused] = {
-        at: Submitted(ids[at]) for name, at in firsts.items() if name in stored
-    }
-    ready = [task for at in outcomes for task in submissions[at].new]
-    if rest := [at for at in range(len(submissions)) if at not in outcomes]:
-        with writing():
-            known = store_group([submissions[at] for at in rest])
-        outcomes |= zip(rest, known.outcomes, strict=True)
-        ready += known.ready
-    return Stored([outcomes[at] for at in range(len(submissions))], ready)
+    mine = [at for name, at in firsts.items() if name in stored]
+    return Stored(
+        [Submitted(ids[at]) for at in mine],
+        [task for at in mine for task in submissions[at].new],
+        left=sorted(set(range(len(submissions))) - set(mine)),
+    )
 
 
 def store_group(submissions: Sequence[Submission]) -> Stored:

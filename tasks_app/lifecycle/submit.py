@@ -40,7 +40,7 @@ def submit_one(submission: Submission) -> Submitted:
             outcome: Submitted | KeyReused = Submitted(insert(submission.new))
             ready = submission.new
         else:
-            (outcome,), ready = store_group([submission])
+            (outcome,), ready, _ = store_group([submission])
         transaction.on_commit(partial(notify_for, ready))
     if isinstance(outcome, KeyReused):
         raise outcome

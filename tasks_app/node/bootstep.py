@@ -12,7 +12,7 @@ import structlog
 from celery import bootsteps, shared_task, signals
 from celery.app import app_or_default
 from django.conf import settings
-from django.db import DatabaseError, OperationalError
+from django.db import Error, OperationalError
 from django.utils.module_loading import import_string
 
 from tasks_app import conf
@@ -158,7 +158,7 @@ def _deployment() -> str:
                 if not store().is_server:
                     raise
                 time.sleep(retrying.failed(error))
-    except (DatabaseError, Deployment.DoesNotExist) as error:
+    except (Error, Deployment.DoesNotExist) as error:
         raise StartRefused(
             f"the database cannot be used: {error}; if it has no tables yet: manage.py migrate"
         ) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, Error, connection
 
 from tasks_app.node.attempt_starter import AttemptStarter
 from tasks_app.node.claimer import Claimer
@@ -80,7 +80,7 @@ class Dispatcher:
                 try:
                     self.round()
                     retrying.succeeded()
-                except DatabaseError as error:
+                except Error as error:
                     self._result_writer.wake()
                     time.sleep(retrying.failed(error))
         finally:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from tasks_app.db.node_lock import is_dead, remove_lock, touch
 from tasks_app.lifecycle import (
@@ -115,7 +115,7 @@ class Heartbeat:
                     self.beat()
                     retrying.succeeded()
                     pause = BEAT_SECONDS
-                except DatabaseError as error:
+                except Error as error:
                     self._availability.lost()
                     pause = retrying.failed(error)
                 self._pause(pause)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Collection, Set
 from typing import NamedTuple
 
-from django.db import DatabaseError
+from django.db import Error
 
 from tasks_app.lifecycle import OnHold, on_hold
 from tasks_app.store import clock
@@ -104,6 +104,6 @@ class TypesOnHold:
         if self._last.age > MAX_DELAY_SECONDS:
             try:
                 self.read()
-            except DatabaseError:
+            except Error:
                 return self._types
         return self._last.types

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from tasks_app.node.retrying import Retrying
 from tasks_app.operations import release, work
@@ -35,7 +35,7 @@ class OperationWorker:
             self._wake.clear()
             try:
                 self._work(retrying)
-            except DatabaseError as error:
+            except Error as error:
                 self._stopping.wait(retrying.failed(error))
                 self._wake.set()
             finally:

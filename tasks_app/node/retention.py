@@ -15,7 +15,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 import structlog
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from tasks_app.audit import forget as audit
 from tasks_app.audit.forget_logins import forget_logins, forget_sessions
@@ -121,7 +121,7 @@ class Retention:
                     pause = self.interval
                     if pause >= INTERVAL_SECONDS:
                         connection.close()  # a server's connections are few
-                except DatabaseError as error:
+                except Error as error:
                     pause = retrying.failed(error)
         finally:
             connection.close()

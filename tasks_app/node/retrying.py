@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import structlog
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from tasks_app.db.write_health import first_line
 from tasks_app.runner.backoff import Backoff
@@ -33,7 +33,7 @@ class Retrying:
             log.warning(f"cannot {self._operation}: {error}; trying again until the database answers")
         try:
             connection.close()
-        except DatabaseError:
+        except Error:
             connection.connection = None
         return self._backoff.failed()
 

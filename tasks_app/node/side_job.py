@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import structlog
-from django.db import DatabaseError, InterfaceError
+from django.db import Error
 
 from tasks_app.lifecycle.claim import LEASE_SECONDS
 from tasks_app.logs.log_once import REMINDER_SECONDS, LogOnce
@@ -41,7 +41,7 @@ class SideJob:
         try:
             with store().limited(self._max_call_seconds):
                 do()
-        except (DatabaseError, InterfaceError) as error:
+        except Error as error:
             self._retrying.failed(error)
             self._next_at = clock.elapsed() + self._retry_seconds
         except Exception as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import structlog
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from django.db.models import ExpressionWrapper, F, FloatField
 
 from tasks_app.db.node_lock import has_lock, is_dead
@@ -78,7 +78,7 @@ class Sweeper:
         except Unavailable as error:
             # The slots report this, and more visibly.
             log.debug("no sweep", reason=str(error))
-        except DatabaseError as error:
+        except Error as error:
             log.debug("no sweep: cannot ask the database which nodes live", error=str(error))
         except Exception:
             # Does not end the node, because its tasks are not affected.

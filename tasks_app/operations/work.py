@@ -6,7 +6,7 @@ import time
 from uuid import UUID
 
 import structlog
-from django.db import DatabaseError
+from django.db import Error
 
 from tasks_app.logs.log_once import REMINDER_SECONDS, LogOnce
 from tasks_app.models import Operation, OperationState
@@ -45,7 +45,7 @@ def _turn(identity: UUID, node: str) -> float | None:
     again at the next beat. It may be a newer version's, which this one does not understand."""
     try:
         return step(identity, node)
-    except DatabaseError:
+    except Error:
         raise
     except Exception as error:
         if _log_once.is_due(identity):

@@ -136,6 +136,17 @@ def test_one_of_many_processes_sends_and_another_one_if_it_dies() -> None:
     assert rows.take(again)
 
 
+def test_an_alert_that_has_changed_since_it_was_read_is_not_taken_as_it_was() -> None:
+    Alert.objects.create(key=BAD.key, firing=True, told=False, since=timezone.now() - timedelta(hours=1))
+    (fires,) = rows.to_send()
+    Alert.objects.update(firing=False)
+    assert not rows.take(fires), "it was resolved"
+    Alert.objects.update(firing=True, since=timezone.now())
+    assert not rows.take(fires), "it fires anew"
+    (anew,) = rows.to_send()
+    assert rows.take(anew)
+
+
 def test_a_send_that_failed_is_tried_again_after_longer_and_longer() -> None:
     Alert.objects.create(key=BAD.key, firing=True, told=False)
     for pause in (10, 20, 40):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from tasks_app.lifecycle import AttemptResult, cancel, delete, held, promote, redrive, settle, submit
 from tasks_app.models import Attempt, OutcomeKind, Task
@@ -33,6 +35,14 @@ def test_a_task_that_waits_fails_as_cancelled_and_was_never_tried() -> None:
     assert now.completed_at is not None
     assert take() == []
     assert (total("failed", "echo", "cancelled"), Attempt.objects.count()) == (1, 0)
+
+
+def test_the_data_of_a_task_which_may_be_large_is_not_read() -> None:
+    identity = row(running()).pk
+    with CaptureQueriesContext(connection) as queries:
+        assert cancel(identity)
+    assert queries
+    assert not [query["sql"] for query in queries if '"task_data"' in query["sql"] or '"result"' in query["sql"]]
 
 
 def test_a_running_task_ends_with_its_attempt_and_is_taken_from_its_node() -> None:

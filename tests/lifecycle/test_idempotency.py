@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -10,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
 from tasks_app.db.any_pair import any_pair
 from tasks_app.lifecycle import (
@@ -122,6 +123,30 @@ def test_requests_of_one_commit_with_one_key_are_one(mine: Intake) -> None:
     with pytest.raises(KeyReused):
         waiting[-1].result(30)
     assert Task.objects.count() == 1
+
+
+def test_a_failure_to_look_at_known_keys_leaves_the_new_ones_of_the_same_commit_stored_and_notified(
+    mine: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, notified = sys.modules[Intake.__module__], threading.Event()
+    mine.submit(keyed("known"))
+
+    def fail(_: Any) -> Any:
+        raise OperationalError("the connection is lost")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(module, "store_group", fail)
+        failing.setattr(module, "notify_for", lambda tasks: notified.set() if tasks else None)
+        with store().writing():  # on PostgreSQL the first waits for this key, so the others join the second commit
+            Row.objects.create(owner=0, key="held", fingerprint="f", task_ids=["x"], expires_at="2999-01-01T00:00Z")
+            held = submit_later(mine, keyed("held"))
+            known, new = (submit_later(mine, keyed(key, kind)) for key, kind in (("known", "a"), ("new", "b")))
+        assert new.result(30) == Submitted(list(Task.objects.filter(task_type="b").values_list("pk", flat=True)))
+        for each in (held, known):
+            with pytest.raises(OperationalError):
+                each.result(30)
+        assert notified.is_set()
+    assert mine.submit(keyed("known")).replayed
 
 
 def test_a_plain_task_does_not_wait_for_a_key(mine: Intake) -> None:

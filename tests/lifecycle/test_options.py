@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from django.db import connection
@@ -12,6 +14,7 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
 from tasks_app.lifecycle import (
+    KeysContended,
     LivingTwin,
     NewTask,
     TaskOptions,
@@ -19,6 +22,7 @@ from tasks_app.lifecycle import (
     expire,
     promote,
     redrive,
+    redrive_many,
     submit_many,
     tasks_with_options,
 )
@@ -129,10 +133,89 @@ def test_a_task_that_ends_while_another_transaction_waits_for_a_later_key_is_no_
 
 
 def others_wait() -> bool:
-    """True if another session waits for a transaction."""
+    """True if another session of this database waits for a transaction."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")
+        cursor.execute(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'transactionid'"
+        )
         return cursor.fetchone() is not None
+
+
+@committing
+@pytest.mark.parametrize("again", [False, True], ids=["submit", "redrive"])
+def test_a_transaction_that_waits_for_a_unique_key_holds_none_that_comes_later(again: bool) -> None:
+    if store().single_writer:
+        pytest.skip("one writer at a time")
+    failed = [submitted(unique_key=key) for key in "ba"]
+    for task in failed:
+        cancel(task.pk)
+    begun = threading.Event()
+
+    def first() -> None:
+        with store().writing():
+            submitted(unique_key="a")
+            begun.set()
+            until(others_wait, what="a transaction that waits for the first key")
+            together(lambda: submitted(unique_key="b"))  # a wait for the other one would be a deadlock
+
+    def second() -> list[UUID]:
+        assert begun.wait(30)
+        if not again:
+            return submit_many([NewTask("echo", {}, 50, TaskOptions(unique_key=key)) for key in "ba"])
+        with store().writing():
+            done, refused = redrive_many(failed)
+        assert refused == [failed[1].pk, failed[0].pk]
+        return done
+
+    _, found = together(first, second)
+    living = list(Task.objects.living_with_key().order_by("-unique_key").values_list("pk", flat=True))
+    assert len(living) == 2 and found == ([] if again else living)
+
+
+def test_a_redrive_whose_twin_ends_meanwhile_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = submitted(unique_key="k")
+    cancel(first.pk)
+    twin = submitted(unique_key="k")
+    module = sys.modules[redrive.__module__]
+    refuse = module._refuse_beside_a_twin
+
+    def refuse_late(*name: str) -> None:
+        cancel(twin.pk)
+        refuse(*name)
+
+    monkeypatch.setattr(module, "_refuse_beside_a_twin", refuse_late)
+    assert redrive(first.pk)
+    assert (row(first.pk).status, row(twin.pk).status, total("redriven")) == ("pending", "failed", 1)
+
+
+def test_a_redrive_whose_twins_come_and_end_again_and_again_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = submitted(unique_key="k")
+    cancel(first.pk)
+    submitted(unique_key="k")
+    monkeypatch.setattr(sys.modules[redrive.__module__], "_refuse_beside_a_twin", lambda *_: None)
+    with pytest.raises(KeysContended):
+        redrive(first.pk)
+    assert (row(first.pk).status, total("redriven")) == ("failed", 0)
+
+
+def test_a_twin_that_comes_after_the_look_for_twins_costs_its_own_task_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = [submitted(unique_key=key) for key in "abc"]
+    for task in tasks:
+        cancel(task.pk)
+    module = sys.modules[redrive.__module__]
+    look = module._without_twins
+
+    def look_early(keyed: list[Task]) -> list[Task]:
+        found: list[Task] = look(keyed)
+        submitted(unique_key="b")
+        return found
+
+    monkeypatch.setattr(module, "_without_twins", look_early)
+    with store().writing():
+        done, refused = redrive_many(tasks)
+    assert (done, refused) == ([tasks[0].pk, tasks[2].pk], [tasks[1].pk])
+    assert [row(task.pk).status for task in tasks] == ["pending", "failed", "pending"]
+    assert total("redriven", "echo") == 2
 
 
 def test_a_redrive_beside_a_living_task_with_the_key_names_that_one() -> None:

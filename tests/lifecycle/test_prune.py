@@ -12,7 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tasks_app.lifecycle import prune, redrive, settle, submit
+from tasks_app.lifecycle import PruneWalk, prune, redrive, settle, submit
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.models import Attempt, Task
 from tests.lifecycle.kit import NO_RETRY, failure, row, running, submitted, success, take, together, total
@@ -98,6 +98,21 @@ def test_an_age_without_a_unit_and_a_status_that_has_not_ended_are_refused(words
         run(*words)
     with pytest.raises(ValueError, match="only finished tasks"):
         next(prune("pending", timezone.now()))
+
+
+def test_a_task_that_is_redriven_between_the_read_and_the_delete_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    again, gone = ended("failed", timedelta(days=40)), ended("failed", timedelta(days=40))
+    remove = PruneWalk._remove
+
+    def redrive_first(walk: PruneWalk, ids: list[UUID]) -> int:
+        assert set(ids) == {again, gone}
+        redrive(again)
+        return remove(walk, ids)
+
+    monkeypatch.setattr(PruneWalk, "_remove", redrive_first)
+    assert "removed: 1" in run("--older-than", "30d")
+    assert [(task.pk, task.status) for task in Task.objects.all()] == [(again, "pending")]
+    assert total("deleted", "echo", "failed") == 1
 
 
 @pytest.mark.django_db(transaction=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -116,6 +118,23 @@ def test_one_node_at_a_time_has_the_turn_and_another_gets_it_when_it_is_over() -
     Turn.objects.filter(name="retention").update(until=clock.now() - 1.0)
     assert take_turn("retention", "two", 60.0)
     assert not take_turn("retention", "one", 60.0)
+
+
+def test_a_turn_that_another_node_takes_between_the_look_and_the_update_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    take_turn("retention", "before", -1.0)
+    module = sys.modules[take_turn.__module__]
+    writing: Callable[[], AbstractContextManager[object]] = module.writing
+
+    def late() -> AbstractContextManager[object]:
+        monkeypatch.setattr(module, "writing", writing)
+        assert take_turn("retention", "two", 60.0)
+        return writing()
+
+    monkeypatch.setattr(module, "writing", late)
+    assert not take_turn("retention", "one", 60.0)
+    assert Turn.objects.get(name="retention").node == "two"
 
 
 @pytest.mark.parametrize("wrong", [{"clock": "an earlier boot"}, {"until": 1e12}])

@@ -20,15 +20,25 @@ LATEST = LEASE_SECONDS - KILL_MARGIN_SECONDS - IDLE_WATCH_SECONDS
 NO_CONTAINER: Any = {"echo": SimpleNamespace(take=lambda: None)}
 
 
-@pytest.mark.parametrize(("ago", "why"), [
-    (LATEST, "its lease was over before it was begun"),
-    (LATEST - 1.0, "the container that it was claimed for died"),
+@pytest.mark.parametrize(("ago", "warm", "why"), [
+    (LATEST, False, "its lease was over before it was begun"),
+    (LATEST, True, "its lease was over before it was begun"),
+    (LATEST - 1.0, False, "the container that it was claimed for died"),
+    (LATEST - 1.0, True, None),
 ])  # fmt: skip
-def test_a_claim_whose_lease_may_be_over_before_the_first_check_is_released(ago: float, why: str) -> None:
+def test_a_claim_whose_lease_may_be_over_before_the_first_check_is_released(
+    ago: float, warm: bool, why: str | None
+) -> None:
     released: list[AttemptResult] = []
-    starter = AttemptStarter(NO_CONTAINER, InFlightTasks(), released.append)
+    sent: list[str] = []
+    slot = SimpleNamespace(run=lambda call: sent.append(call.token.id))
+    pools: Any = {"echo": SimpleNamespace(take=lambda: slot if warm else None)}
+    starter = AttemptStarter(pools, InFlightTasks(), released.append)
     assert not starter.start(claimed("a"), clock.elapsed() - ago)
-    assert [(end.task.id, end.kind, end.error) for end in released] == [("a", OutcomeKind.RELEASED, why)]
+    assert sent == ([] if why else ["a"])
+    assert [(end.task.id, end.kind, end.error) for end in released] == (
+        [("a", OutcomeKind.RELEASED, why)] if why else []
+    )
 
 
 def test_a_claim_of_an_attempt_that_runs_here_starts_and_releases_nothing() -> None:

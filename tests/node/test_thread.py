@@ -35,14 +35,22 @@ threading.Event().wait()
 
 @pytest.mark.parametrize("thread", ["dispatcher", "heartbeat", "watch"])
 def test_the_failure_of_one_thread_ends_the_node(tmp_path: Path, thread: str) -> None:
-    (tmp_path / "handlers.toml").write_text('[handlers.cat]\ncommand = ["cat"]\n')
+    ended = run(tmp_path, NODE, thread, str(tmp_path))
+    assert ended.returncode == 70, ended.stderr
+    assert "a thread of the node failed" in ended.stderr
+    assert "an unexpected error" in ended.stderr
+
+
+def run(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with these words, in a deployment of its own."""
+    (home / "handlers.toml").write_text('[handlers.cat]\ncommand = ["cat"]\n')
     environment = {
         "PATH": "/usr/bin:/bin",
-        "DAEMON_HOME": str(tmp_path),
+        "DAEMON_HOME": str(home),
         "DJANGO_SETTINGS_MODULE": "taskdaemon_site.settings",
     }
-    ended = subprocess.run(
-        [sys.executable, "-c", NODE, thread, str(tmp_path)],
+    return subprocess.run(
+        [sys.executable, "-c", *words],
         cwd=PROJECT,
         env=environment,
         capture_output=True,
@@ -50,6 +58,52 @@ def test_the_failure_of_one_thread_ends_the_node(tmp_path: Path, thread: str) ->
         timeout=60,
         check=False,
     )
-    assert ended.returncode == 70, ended.stderr
-    assert "a thread of the node failed" in ended.stderr
-    assert "an unexpected error" in ended.stderr
+
+
+#: The work of each thread that uses the database fails once as if its connection could not be used.
+OUTAGE = """
+import os, sys, threading
+import django
+django.setup()
+from pathlib import Path
+from django.db import InterfaceError
+from tasks_app.node import heartbeat, operation_worker, retention
+from tasks_app.node.dispatcher import Dispatcher
+from tasks_app.node.node import Node
+from tasks_app.handlers.handlers_toml import Defaults, load
+from tasks_app.runner.process.engine import ProcessEngine
+
+again = {}
+
+def fails_once(place, name, answer=None):
+    first, again[name] = threading.Event(), threading.Event()
+
+    def work(*_):
+        if not first.is_set():
+            first.set()
+            raise InterfaceError("the connection is in an unexpected state")
+        again[name].set()
+        threading.Event().wait(0.01)
+        return answer
+
+    setattr(place, name, work)
+
+fails_once(Dispatcher, "round")
+fails_once(heartbeat.Heartbeat, "beat")
+fails_once(operation_worker, "work")
+fails_once(retention.Retention, "remove_due")
+retention.INTERVAL_SECONDS = 0.01
+home = Path(sys.argv[1])
+node = Node(load(home / "handlers.toml", Defaults()), lambda *_: ProcessEngine(), home=home, digest="", order="fifo")
+node.start()
+node._operation_worker.wake()
+for name, event in again.items():
+    if not event.wait(20):
+        sys.exit(f"{name} was not tried again")
+os._exit(0)
+"""
+
+
+def test_an_error_that_is_the_connections_own_ends_no_thread(tmp_path: Path) -> None:
+    ended = run(tmp_path, OUTAGE, str(tmp_path))
+    assert ended.returncode == 0, ended.stderr
