@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
@@ -11,7 +11,39 @@ from rest_framework.request import Request
 
 from tasks_app import conf
 from tasks_app.keys.access import Unauthorized, access
-from tasks_app.keys.caller import Caller
+from tasks_app.keys.caller import Caller, Forbidden
+from tasks_app.keys.grant import Scope
+
+
+class Refusal(NamedTuple):
+    """Why a key is refused, and the challenge of a 401, "" for another status."""
+
+    status: int
+    sentence: str
+    challenge: str = ""
+
+
+class KeyCheck(NamedTuple):
+    """What a request that lasts goes on to need: its key, given by the Authorization header, with a scope."""
+
+    authorization: str | None
+    scope: Scope
+
+    def refusal(self) -> Refusal | None:
+        """Why the same request would be refused now; None if it would not be. May query. Raises DatabaseError if the
+        keys cannot be read."""
+        try:
+            access.admit(conf.environment(), self.authorization).require(self.scope)
+        except Unauthorized as refused:
+            return Refusal(401, str(refused), challenge(self.authorization is not None))
+        except Forbidden as lacking:
+            return Refusal(403, str(lacking))
+        return None
+
+
+def challenge(key_given: bool) -> str:
+    """The challenge of a 401, as in RFC 6750."""
+    return 'Bearer realm="tasks"' + (', error="invalid_token"' if key_given else "")
 
 
 class KeyAuthentication(BaseAuthentication):
@@ -24,8 +56,8 @@ class KeyAuthentication(BaseAuthentication):
             raise AuthenticationFailed(str(refused)) from None
 
     def authenticate_header(self, request: Request) -> str:
-        """The challenge of a 401, as in RFC 6750."""
-        return 'Bearer realm="tasks"' + (', error="invalid_token"' if "HTTP_AUTHORIZATION" in request.META else "")
+        """See `challenge`."""
+        return challenge("HTTP_AUTHORIZATION" in request.META)
 
 
 class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

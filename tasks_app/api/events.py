@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
@@ -10,8 +9,8 @@ from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks_app import conf
 from tasks_app.api import inputs, schema
+from tasks_app.api.authentication import KeyCheck
 from tasks_app.api.callers import READING, task_in_path
 from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.event_ids import BEGINNING, PATTERN, EventId, parse
@@ -19,7 +18,6 @@ from tasks_app.api.event_reading import has_ended
 from tasks_app.api.json_values import literal
 from tasks_app.api.view import API
 from tasks_app.api.waiting import EventStream, hold_of
-from tasks_app.keys.access import Unauthorized, access
 from tasks_app.keys.grant import Scope
 from tasks_app.models import Task
 
@@ -95,20 +93,9 @@ class EventsView(API):
             return Response(status=204)  # a browser connects again after a 200, and not after this
         if (hold := hold_of(request)) is None:
             raise NoStreams
-        hold.follow(EventStream(identity, after or BEGINNING, _permitted(request.META.get("HTTP_AUTHORIZATION"))))
+        key = KeyCheck(request.META.get("HTTP_AUTHORIZATION"), Scope.TASKS_READ)
+        hold.follow(EventStream(identity, after or BEGINNING, lambda: key.refusal() is None))
         return Response(headers=HEADERS)
-
-
-def _permitted(authorization: str | None) -> Callable[[], bool]:
-    """Whether the key of a request is still in force."""
-
-    def permitted() -> bool:
-        try:
-            return access.admit(conf.environment(), authorization).may(Scope.TASKS_READ)
-        except Unauthorized:
-            return False
-
-    return permitted
 
 
 def _after(request: Request) -> EventId | None:

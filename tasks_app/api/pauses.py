@@ -12,6 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app import conf
+from tasks_app.api import schema
+from tasks_app.api.authentication import KeyCheck
 from tasks_app.api.callers import OPERATING, actor_of, caller_of
 from tasks_app.api.errors import Invalid
 from tasks_app.api.handlers import EXAMPLE, NO_HANDLER, TYPE, HandlerObject, handler_in_path, handler_object
@@ -20,7 +22,19 @@ from tasks_app.api.json_values import kind, shown
 from tasks_app.api.moments import lacks_an_offset, moment_of
 from tasks_app.api.parsers import body_of
 from tasks_app.api.view import API
-from tasks_app.lifecycle import PauseEnded, UnknownHandler, from_now, pause, pause_of, resume
+from tasks_app.api.waiting import PauseWait, applied, hold_of, wanted
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.keys.grant import Scope
+from tasks_app.lifecycle import (
+    PauseEnded,
+    UnknownHandler,
+    busy_nodes,
+    from_now,
+    has_settled,
+    pause,
+    pause_of,
+    resume,
+)
 from tasks_app.lifecycle.pause import MAX_PAUSE_SECONDS
 
 FIELDS = ("until", "for")
@@ -41,12 +55,42 @@ class PauseRequest(serializers.Serializer):
         return {**super().get_fields(), "for": seconds}
 
 
+class Busy(serializers.Serializer):
+    """A worker that is busy with tasks of the type."""
+
+    node = serializers.CharField()
+    tasks = serializers.ListField(
+        child=serializers.UUIDField(),
+        help_text="What it runs; empty: it may still start one, within 2.5 s of the pause.",
+    )
+
+
+class PausedHandler(HandlerObject):
+    """A handler, and what still runs of it."""
+
+    busy = Busy(
+        many=True,
+        required=False,
+        help_text="Only if the request asked for a wait. Empty: no task of the type runs, nor starts before `resume`.",
+    )
+
+
+WAITING = [
+    schema.wait_parameter("Answer once no worker is busy with the type, or after so many seconds with those that are."),
+    *schema.WAITING[1:],
+]
 _PAUSED = {**EXAMPLE, "paused": {"by": "deploy", "since": "2026-01-31T09:00:00.000000Z", "until": None}}
 _EXAMPLES = [
     OpenApiExample("until it is resumed", {}, request_only=True),
     OpenApiExample("for two hours", {"for": 7200}, request_only=True),
     OpenApiExample("until a moment", {"until": "2026-01-31T11:00:00Z"}, request_only=True),
     OpenApiExample("paused", _PAUSED, response_only=True, status_codes=["200"]),
+    OpenApiExample(
+        "paused, with wait",
+        _PAUSED | {"busy": [{"node": "host-4711-0a1b2c3d", "tasks": [schema.UUID_EXAMPLE]}]},
+        response_only=True,
+        status_codes=["200"],
+    ),
 ]
 
 
@@ -58,21 +102,35 @@ class PauseView(API):
     @extend_schema(
         operation_id="pause_handler",
         tags=["handlers"],
-        parameters=[TYPE],
+        parameters=[TYPE, *WAITING],
         request=PauseRequest,
-        responses={200: OpenApiResponse(HandlerObject, "The handler, now paused."), 404: NO_HANDLER},
+        responses={200: OpenApiResponse(PausedHandler, "The handler, now paused."), 404: NO_HANDLER},
         examples=_EXAMPLES,
     )
     def post(self, request: Request, type: str) -> Response:
         """Pause a handler. Its tasks are accepted and wait; none starts later than 2 s after the answer, on any worker,
         over restarts. Running tasks go on. If it is paused already, the end of the pause is replaced."""
         handler = handler_in_path(request, type)
+        seconds, hold = wanted(request), hold_of(request)
         until = _end_of(body_of(request) if request._request.body.strip() else {})
+        if seconds and hold is not None:
+            hold.reserve()  # before the pause: a request without a place changes nothing
         try:
             paused = pause(handler.name, actor_of(request), until)
         except PauseEnded as ended:
             raise Invalid([("until", f"until must be in the future: {ended}")]) from None
-        return Response(handler_object(handler, paused))
+        if seconds is None:
+            return Response(handler_object(handler, paused))
+        if not seconds or hold is None or has_settled(handler.name):
+            return Response(paused_object(handler), headers=applied(seconds))
+        hold.until(PauseWait(handler.name, seconds), KeyCheck(request.META.get("HTTP_AUTHORIZATION"), Scope.OPERATE))
+        return Response(headers=applied(seconds))
+
+
+def paused_object(handler: Handler) -> dict[str, Any]:
+    """The object of a handler whose pause was waited for, read now."""
+    busy = [{"node": node.name, "tasks": list(map(str, node.tasks))} for node in busy_nodes(handler.name)]
+    return handler_object(handler, pause_of(handler.name)) | {"busy": busy}
 
 
 class ResumeView(API):

@@ -128,12 +128,16 @@ def header(name: str, what: str, *statuses: int, kind: Any = str) -> OpenApiPara
 TASK_ID = OpenApiParameter("task_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="The task's id.")
 LOCATION = header("Location", "The task's address.", 200)
 LINK = header("Link", 'The next page, `<...>; rel="next"`; absent on the last one.', 200)
+
+
+def wait_parameter(description: str) -> OpenApiParameter:
+    """`wait`."""
+    limits = {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_SECONDS}
+    return OpenApiParameter("wait", limits, description=description)
+
+
 WAITING = [
-    OpenApiParameter(
-        "wait",
-        {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_SECONDS},
-        description="Answer once the task is final, or after so many seconds with the task as it is then.",
-    ),
+    wait_parameter("Answer once the task is final, or after so many seconds with the task as it is then."),
     OpenApiParameter(
         "Prefer",
         str,

@@ -24,6 +24,7 @@ from tasks_app.api import (
     schema,
     waiting,
 )
+from tasks_app.api.authentication import KeyCheck
 from tasks_app.api.callers import (
     READING,
     WRITING,
@@ -65,6 +66,11 @@ def changed(request: Request, identity: UUID) -> Response:
         return read(identity)
     page = pages.Page(Task.objects.filter(pk=identity), 1, NOT_WITHHELD)
     return _answer(page, lambda objects: _single(objects)[:-1] + WITHHELD)
+
+
+def _key(request: Request) -> KeyCheck:
+    """What a wait for a task goes on to need."""
+    return KeyCheck(request.META.get("HTTP_AUTHORIZATION"), Scope.TASKS_READ)
 
 
 def _single(objects: list[bytes]) -> bytes:
@@ -119,7 +125,7 @@ class QueueView(RateHeaders, API):
             submitted = idempotency.earlier_or(full, key)
         identity, existing, headers = submitted.ids[0], existing_of(submitted), queued_headers(submitted)
         if seconds is not None and hold is not None:
-            hold.until_final(identity, seconds, queued=True, existing=existing)
+            hold.until(waiting.Wait(identity, seconds, True, existing), _key(request))
             headers |= waiting.applied(seconds)
         return Response(queued_body(identity, existing), headers=headers)
 
@@ -170,7 +176,7 @@ class TaskView(API):
         if not seconds or waiting.is_final(identity):
             return read(identity, headers)
         hold.reserve()
-        hold.until_final(identity, seconds, queued=False)
+        hold.until(waiting.Wait(identity, seconds, False), _key(request))
         return Response(headers=headers)
 
     @extend_schema(operation_id="delete_task", tags=["tasks"], parameters=[schema.TASK_ID], responses=schema.DELETED)

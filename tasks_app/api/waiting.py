@@ -1,29 +1,25 @@
-"""Waits for the end of a task: `?wait=` and `Prefer: wait=`.
+"""Waits for the end of a task, or of all tasks of a paused type: `?wait=` and `Prefer: wait=`.
 
 A view only says that its answer is to wait, or that events follow it (`Hold`). The web server keeps the request without
-a thread, and calls `answers` once the task is final or the time is up.
+a thread, and answers it as `wait_answers` says.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import NamedTuple
 from urllib.request import parse_http_list
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError
 from rest_framework import exceptions
 from rest_framework.request import Request
 
-from tasks_app.api import pages
-from tasks_app.api.errors import RETRY_AFTER, UNAVAILABLE, Invalid, NotFound, error_bytes
+from tasks_app.api.authentication import KeyCheck
+from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.event_ids import EventId
 from tasks_app.api.json_values import literal
-from tasks_app.api.queued import queued_body
-from tasks_app.api.response_budget import SMALL_BYTES, TooManyAnswers, response_budget
 from tasks_app.models import Task
 from tasks_app.models.choices import FINAL
 
@@ -41,6 +37,33 @@ class Wait(NamedTuple):
     seconds: int
     queued: bool
     existing: bool | None = None
+
+    @property
+    def subject(self) -> UUID:
+        """What it waits for."""
+        return self.task
+
+    @property
+    def view(self) -> str:
+        """The name of the view, as metrics have it."""
+        return "queue" if self.queued else "task"
+
+
+class PauseWait(NamedTuple):
+    """A wait until no node is busy with tasks of a paused type, for `seconds` at most."""
+
+    handler: str
+    seconds: int
+
+    @property
+    def subject(self) -> str:
+        """What it waits for."""
+        return self.handler
+
+    @property
+    def view(self) -> str:
+        """The name of the view, as metrics have it."""
+        return "pause"
 
 
 class NoPlace(exceptions.APIException):
@@ -87,17 +110,18 @@ class Places:
 
 
 class Hold:
-    """What the web server offers to the view of one request: to send the answer once a task is final, or to send the
-    events of a task as they happen.
+    """What the web server offers to the view of one request: to send the answer once a task is final or a paused type
+    has no busy node, or to send the events of a task as they happen.
 
-    `wait`: what it waits for, from the request's arrival on. `stream`: whose events follow on the answer's headers. If
-    both are None, the answer is sent at once.
+    `wait`: what it waits for, from the request's arrival on; `key`: with what key. `stream`: whose events follow on the
+    answer's headers. If both are None, the answer is sent at once.
     """
 
     def __init__(self, places: Places, stream_places: Places) -> None:
         self._places, self._stream_places = places, stream_places
         self._reserved: Places | None = None
-        self.wait: Wait | None = None
+        self.wait: Wait | PauseWait | None = None
+        self.key: KeyCheck | None = None
         self.stream: EventStream | None = None
 
     def reserve(self) -> None:
@@ -118,9 +142,9 @@ class Hold:
             raise NoStreamPlace
         self._reserved, self.stream = self._stream_places, stream
 
-    def until_final(self, task: UUID, seconds: int, *, queued: bool, existing: bool | None = None) -> None:
-        """Let the answer wait as in `Wait`. Longer than 0 seconds needs a place."""
-        self.wait = Wait(task, seconds, queued, existing)
+    def until(self, wait: Wait | PauseWait, key: KeyCheck) -> None:
+        """Let the answer wait, as long as its key is in force. Longer than 0 seconds needs a place."""
+        self.wait, self.key = wait, key
 
 
 def hold_of(request: Request) -> Hold | None:
@@ -170,69 +194,3 @@ def is_final(task: UUID) -> bool:
     if status is None:
         raise NotFound
     return status in FINAL
-
-
-@dataclass(frozen=True)
-class Answer:
-    """`headers`: more than those of the answer without a wait."""
-
-    status: int
-    body: bytes
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-def answers(waits: Iterable[Wait]) -> Iterator[tuple[Wait, Answer]]:
-    """The answer to each wait, with its task as it is now. Send each before you take the next one.
-
-    If the database cannot be read, it is the fallback.
-    """
-    by_task: dict[UUID, list[Wait]] = {}
-    for one in waits:
-        by_task.setdefault(one.task, []).append(one)
-    left = dict(by_task)
-    try:
-        for task, text in _objects(list(by_task)):
-            for one in left.pop(task):
-                yield one, fallback(one, TooManyAnswers.default_detail) if text is None else _found(one, text)
-        deleted = True
-    except (DatabaseError, InterfaceError):
-        deleted = False
-    for missing in left.values():
-        for one in missing:
-            yield one, _gone(one) if deleted else fallback(one)
-
-
-def fallback(wait: Wait, sentence: str = UNAVAILABLE) -> Answer:
-    """The answer if the task cannot be read. A POST has stored it, so it is no failure."""
-    if wait.queued:
-        return _queued(wait)
-    return Answer(503, error_bytes(sentence), (("retry-after", RETRY_AFTER),))
-
-
-def _objects(ids: list[UUID]) -> Iterator[tuple[UUID, bytes | None]]:
-    """The objects of the tasks that exist; None if the response budget has no room. Large ones come one at a time."""
-    sized = pages.sizes(ids)
-    yield from pages.objects_by_id([task for task, size in sized.items() if size <= SMALL_BYTES]).items()
-    for task, size in sized.items():
-        if size > SMALL_BYTES:
-            try:
-                reservation = response_budget.reserve(size)
-            except TooManyAnswers:
-                yield task, None
-                continue
-            try:
-                yield from pages.objects_by_id([task]).items()
-            finally:
-                reservation.release()
-
-
-def _found(wait: Wait, text: bytes) -> Answer:
-    return _queued(wait, text) if wait.queued else Answer(200, text)
-
-
-def _gone(wait: Wait) -> Answer:
-    return _queued(wait) if wait.queued else Answer(404, error_bytes(str(NotFound.default_detail)))
-
-
-def _queued(wait: Wait, task_object: bytes | None = None) -> Answer:
-    return Answer(200, queued_body(wait.task, wait.existing, task_object))

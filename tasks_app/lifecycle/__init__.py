@@ -16,7 +16,18 @@ from tasks_app.lifecycle.intake import intake
 from tasks_app.lifecycle.live_events import forget_live_events, forget_lost_live_events, write_live_events
 from tasks_app.lifecycle.maintenance import due_work, maintain, on_hold
 from tasks_app.lifecycle.old_tasks import OldTasks
-from tasks_app.lifecycle.pause import PauseEnded, UnknownHandler, from_now, pause, pause_of, pauses, resume
+from tasks_app.lifecycle.pause import (
+    BusyNode,
+    PauseEnded,
+    UnknownHandler,
+    busy_nodes,
+    from_now,
+    has_settled,
+    pause,
+    pause_of,
+    pauses,
+    resume,
+)
 from tasks_app.lifecycle.prioritize import prioritize, prioritize_many
 from tasks_app.lifecycle.promote import promote
 from tasks_app.lifecycle.prune import PruneWalk, prune
@@ -37,6 +48,7 @@ from tasks_app.store.task_options import TaskOptions
 
 __all__ = [
     "AttemptResult",
+    "BusyNode",
     "ClaimRequest",
     "ClaimedTask",
     "DueWork",
@@ -58,6 +70,7 @@ __all__ = [
     "TaskOptions",
     "UnknownHandler",
     "UnknownNode",
+    "busy_nodes",
     "cancel",
     "cancel_many",
     "cancelled",
@@ -74,6 +87,7 @@ __all__ = [
     "forget_lost_live_events",
     "from_now",
     "group_failures",
+    "has_settled",
     "held",
     "intake",
     "maintain",

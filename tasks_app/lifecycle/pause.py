@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import NamedTuple
+from uuid import UUID
 
 from django.db import transaction
 
@@ -12,13 +14,15 @@ from tasks_app.audit.actor import Actor
 from tasks_app.audit.record import record
 from tasks_app.broker.notification import notify
 from tasks_app.metrics.freshness import freshness
-from tasks_app.metrics.system_reading import current_reading
-from tasks_app.models import HandlerPause
+from tasks_app.metrics.system_reading import current_reading, living
+from tasks_app.models import HandlerPause, Task
 from tasks_app.store import clock
 from tasks_app.store.transactions import writing
 
 #: A year. The longest pause that ends by itself.
 MAX_PAUSE_SECONDS = 31_536_000
+#: From a pause's moment on, within which a node may still start a task of the type: 2 s, and the time of the commit.
+NOTICE_SECONDS = 2.5
 #: A notification's, so that it does not come after those of new tasks.
 HIGHEST_PRIORITY = 100
 
@@ -43,10 +47,10 @@ def pause(handler: str, actor: Actor, until: datetime | None = None) -> HandlerP
     PauseEnded and DatabaseError.
     """
     check_handler(handler)
-    now = clock.moment()[1]
-    if until is not None and until <= now:
-        raise PauseEnded(f"{_text(until)} has passed: by the database's clock it is {_text(now)}")
     with writing():
+        now = clock.moment()[1]  # once it may write: what follows from a pause counts from its commit
+        if until is not None and until <= now:
+            raise PauseEnded(f"{_text(until)} has passed: by the database's clock it is {_text(now)}")
         found = HandlerPause.objects.in_force().select_for_update().filter(pk=handler).first()
         if found is not None and found.until == until:
             return found
@@ -85,6 +89,34 @@ def pause_of(handler: str) -> HandlerPause | None:
 def pauses() -> dict[str, HandlerPause]:
     """The pauses in force by type, read now."""
     return HandlerPause.objects.in_force().in_bulk()
+
+
+class BusyNode(NamedTuple):
+    """A node that runs these tasks of a type; without any, it may still start one."""
+
+    name: str
+    tasks: list[UUID]
+
+
+def busy_nodes(handler: str) -> list[BusyNode]:
+    """The nodes that run a task of a type or, while it is not paused or was paused a moment ago, may start one.
+
+    A node that is silent counts until the leases of its tasks end. Raises DatabaseError.
+    """
+    paused = pause_of(handler)
+    found: dict[str, list[UUID]] = {}
+    if paused is None or (clock.moment()[1] - paused.paused_at).total_seconds() < NOTICE_SECONDS:
+        found = {node.name: [] for node in living() if handler in node.pools and node.taking}
+    # After the pauses: what was claimed before a node noticed the pause is seen.
+    leased = Task.objects.running().filter(task_type=handler, clock=clock.clock_id(), lease__gt=clock.now())
+    for task, node in leased.order_by("pk").values_list("pk", "node"):
+        found.setdefault(str(node), []).append(task)
+    return [BusyNode(*each) for each in sorted(found.items())]
+
+
+def has_settled(handler: str) -> bool:
+    """Whether a wait for a paused type is over: no node is busy with it, or it is not paused any more."""
+    return pause_of(handler) is None or not busy_nodes(handler)
 
 
 def from_now(seconds: float) -> datetime:

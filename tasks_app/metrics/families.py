@@ -185,7 +185,7 @@ def _process_families(reading: SystemReading) -> Iterator[Metric]:
         "failed", "failed", "Rounds of notifications that the broker did not take.", (), failed
     )
     yield _counter("task_waits_begun", "Requests that began to wait for a task.", (), [((), totals.sum("waits_begun"))])
-    ended = [((how,), totals.sum("waits_ended", how)) for how in ("ended", "timed_out", "gone", "stopped")]
+    ended = [((how,), totals.sum("waits_ended", how)) for how in ("ended", "timed_out", "gone", "stopped", "key")]
     yield _counter("task_waits_ended", "Requests that no longer wait for a task.", ("how",), ended)
     begun = [((), totals.sum("streams_begun"))]
     yield _counter("task_streams_begun", "Event streams of tasks that were opened.", (), begun)

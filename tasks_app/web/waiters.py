@@ -1,4 +1,4 @@
-"""Keeps the requests that wait for a task, without a thread for each."""
+"""Keeps the requests that wait for a task, or for all tasks of a paused type, without a thread for each."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
-from django.db import connection
+from django.db import DatabaseError, connection
 
-from tasks_app.api.waiting import Answer, Hold, Places, Wait, answers, fallback
+from tasks_app.api.authentication import KeyCheck, Refusal
+from tasks_app.api.wait_answers import Answer, answers, fallback, refused
+from tasks_app.api.waiting import Hold, PauseWait, Places, Wait
+from tasks_app.lifecycle import has_settled
 from tasks_app.metrics.local_counters import process
 from tasks_app.store.current import store
 from tasks_app.web.descriptors import connection_limit
@@ -41,7 +44,7 @@ class Waiter:
 
     request: Request
     hold: Hold
-    wait: Wait
+    wait: Wait | PauseWait
     headers: Headers
     began_at: float = field(default_factory=time.monotonic)
     timer: asyncio.TimerHandle | None = None
@@ -67,8 +70,9 @@ class Waiters:
         #: A waiter needs a connection. Streams take a quarter of them; other requests keep another one.
         self._places = Places(connection_limit() // 2)
         self._by_request: dict[Request, Waiter] = {}
-        self._by_task: dict[UUID, set[Waiter]] = {}
-        self._watcher = Watcher(lambda: list(self._by_task), self._tasks_ended)
+        #: By what they wait for: a task, or a paused type.
+        self._by_subject: dict[UUID | str, set[Waiter]] = {}
+        self._watcher = Watcher(self._tasks, self._ended, self._look)
         self._closing = False
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -79,7 +83,7 @@ class Waiters:
     def close(self) -> None:
         """End all waits, also later ones: the server stops when every request is answered."""
         self._closing = True
-        self._end([waiter for same in self._by_task.values() for waiter in same], "stopped")
+        self._end([waiter for same in self._by_subject.values() for waiter in same], "stopped")
 
     def hold(self, stream_places: Places) -> Hold:
         """What a request may use to wait, or for a stream in one of these places."""
@@ -98,7 +102,7 @@ class Waiters:
             return
         self._release_body(request)
         self._by_request[request] = waiter
-        self._by_task.setdefault(waiter.wait.task, set()).add(waiter)
+        self._by_subject.setdefault(waiter.wait.subject, set()).add(waiter)
         left = request.arrived_at + waiter.wait.seconds - time.monotonic()
         if self._closing or left <= 0:
             self._end([waiter], "stopped" if self._closing else "timed_out")
@@ -130,17 +134,42 @@ class Waiters:
             waiter.timer.cancel()
         if waiter.client is not None:
             waiter.client.cancel()
-        if (same := self._by_task.get(waiter.wait.task)) is not None:
+        if (same := self._by_subject.get(waiter.wait.subject)) is not None:
             same.discard(waiter)
             if not same:
-                del self._by_task[waiter.wait.task]
+                del self._by_subject[waiter.wait.subject]
 
-    def _tasks_ended(self, tasks: Sequence[UUID]) -> None:
-        """On the watcher's thread."""
-        self._loop.call_soon_threadsafe(self._end_all_of, tasks)
+    # The watcher's thread calls these three.
 
-    def _end_all_of(self, tasks: Sequence[UUID]) -> None:
-        self._end([waiter for task in tasks for waiter in self._by_task.get(task, ())], "ended")
+    def _tasks(self) -> list[UUID] | None:
+        subjects = list(self._by_subject)
+        return [each for each in subjects if isinstance(each, UUID)] if subjects else None
+
+    def _ended(self, subjects: Sequence[UUID | str]) -> None:
+        self._loop.call_soon_threadsafe(self._end_all_of, subjects)
+
+    def _look(self) -> None:
+        """Find the waits whose keys are not in force any more, and the paused types that no node is busy with."""
+        refusals: dict[KeyCheck | None, Refusal | None] = {None: None}
+        for waiter in list(self._by_request.values()):
+            key = waiter.hold.key
+            if key not in refusals:
+                refusals[key] = _refusal(key)
+            if (refusal := refusals[key]) is not None:
+                self._loop.call_soon_threadsafe(self._refuse, waiter, refusal)
+        handlers = [each for each in list(self._by_subject) if isinstance(each, str)]
+        if settled := [handler for handler in handlers if has_settled(handler)]:
+            self._ended(settled)
+
+    def _end_all_of(self, subjects: Sequence[UUID | str]) -> None:
+        self._end([waiter for each in subjects for waiter in self._by_subject.get(each, ())], "ended")
+
+    def _refuse(self, waiter: Waiter, refusal: Refusal) -> None:
+        """End a wait whose key is not in force any more."""
+        if waiter in self._by_subject.get(waiter.wait.subject, ()):  # it has not ended meanwhile
+            self._count("key")
+            self._unwatch(waiter)
+            self._answer(waiter, refused(waiter.wait, refusal))
 
     def _end(self, waiters: Sequence[Waiter], how: str) -> None:
         """Let threads answer these."""
@@ -157,7 +186,7 @@ class Waiters:
 
     def _answer_all(self, waiters: Sequence[Waiter]) -> None:
         """On one of the queue's threads."""
-        left: dict[Wait, list[Waiter]] = {}
+        left: dict[Wait | PauseWait, list[Waiter]] = {}
         for waiter in waiters:
             left.setdefault(waiter.wait, []).append(waiter)
         try:
@@ -167,7 +196,7 @@ class Waiters:
                     for waiter in left.pop(wait):
                         self._answer(waiter, answer)
         except Exception as error:
-            log.error("tasks that requests have waited for cannot be read", exc_info=error)
+            log.error("what requests have waited for cannot be read", exc_info=error)
         for waiter in _flat(left.values()):
             self._answer(waiter, fallback(waiter.wait))
 
@@ -183,7 +212,7 @@ class Waiters:
             log.debug("the answer could not be sent", error=str(error))
         finally:
             waiter.hold.release()
-            labels = f"{answer.status}|{'queue' if waiter.wait.queued else 'task'}|{request.scope.method}"
+            labels = f"{answer.status}|{waiter.wait.view}|{request.scope.method}"
             process.add(f"http|{labels}")
             # Without the wait: it is the time that the server took.
             process.observe("http_seconds", labels, waiter.began_at - request.arrived_at)
@@ -196,6 +225,13 @@ class Waiters:
 
 def _stays(name: str, status: int) -> bool:
     return name not in OWN_HEADERS and (status == 200 or name != "preference-applied")
+
+
+def _refusal(key: KeyCheck) -> Refusal | None:
+    try:
+        return key.refusal()
+    except DatabaseError:  # the keys cannot be read: those of the last reading count
+        return None
 
 
 def _flat(groups: Iterable[Iterable[Waiter]]) -> list[Waiter]:

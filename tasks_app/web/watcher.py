@@ -1,4 +1,4 @@
-"""A thread that finds out which watched tasks have become final, by one statement for all of them."""
+"""A thread that finds out which of the tasks that requests wait for have ended, by one statement for all of them."""
 
 from __future__ import annotations
 
@@ -20,26 +20,37 @@ log = structlog.get_logger(__name__)
 MIN_PAUSE_SECONDS, PAUSE_RATIO, MAX_PAUSE_SECONDS = 0.025, 30.0, 1.0
 #: After a statement that failed.
 OUTAGE_PAUSE_SECONDS = 1.0
+#: Between two calls of `each_second`.
+EACH_SECONDS = 1.0
+#: Before it looks whether a task is waited for, while only something else is.
+NO_TASK_PAUSE_SECONDS = 0.1
 #: For a statement.
 TIMEOUT_SECONDS = 5.0
 
 
 class Watcher:
-    """Asks only while a task is watched. `watched` returns the tasks; `ended` gets those that are final or gone.
+    """Works only while something is waited for. All that it is given is called on the watcher's thread.
 
-    Both are called on the watcher's thread.
+    `watched` returns the tasks that are waited for, None if nothing is; `ended` gets those that are final or gone.
+    `each_second` is called about once a second meanwhile, for what else has to be looked at; it may query.
     """
 
-    def __init__(self, watched: Callable[[], Sequence[UUID]], ended: Callable[[list[UUID]], None]) -> None:
-        self._watched, self._ended = watched, ended
+    def __init__(
+        self,
+        watched: Callable[[], Sequence[UUID] | None],
+        ended: Callable[[list[UUID]], None],
+        each_second: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._watched, self._ended, self._each_second = watched, ended, each_second
         self._wanted = threading.Event()
         self._thread: threading.Thread | None = None
         self._session = store().session()
         self._log_once = LogOnce()
         self._took = 0.0
+        self._second_at = 0.0
 
     def wake(self) -> None:
-        """A task is watched. Call on one thread only."""
+        """Something is waited for. Call on one thread only."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
             self._thread.start()
@@ -49,7 +60,7 @@ class Watcher:
         while True:
             self._wanted.wait()
             self._wanted.clear()
-            while tasks := self._watched():
+            while (tasks := self._watched()) is not None:
                 time.sleep(self._ask(tasks))
 
     def _ask(self, tasks: Sequence[UUID]) -> float:
@@ -58,6 +69,12 @@ class Watcher:
         try:
             with store().limited(TIMEOUT_SECONDS):
                 self._session.configure()
+                if begun >= self._second_at:
+                    self._second_at = begun + EACH_SECONDS
+                    self._each_second()
+                if not tasks:
+                    return NO_TASK_PAUSE_SECONDS
+                begun = time.monotonic()
                 ended = store().final_or_gone(tasks)
         except (DatabaseError, InterfaceError) as error:
             return self._after_failure(error)

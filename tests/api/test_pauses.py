@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.test import Client
 
+from tasks_app.api import wait_answers
+from tasks_app.api.waiting import VARIABLE, Hold, PauseWait, Places
 from tasks_app.metrics import system_reading
 from tasks_app.models import AuditEntry, HandlerPause
 from tests.api.test_handlers import node, pool
-from tests.lifecycle.kit import submitted
+from tests.lifecycle.kit import submitted, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -127,3 +131,42 @@ def test_why_says_who_paused_since_when_and_until_when(api: Client) -> None:
     assert reason == {"reason": "paused", **said}
     post(api, RESUME)
     assert api.get(f"/api/tasks/{task}/why").json()["reasons"][0]["reason"] == "ready"
+
+
+def test_only_a_request_that_asks_for_a_wait_is_told_what_is_busy(api: Client) -> None:
+    node("one", echo=pool(2, 2))
+    [identity] = submitted(50)
+    take(node="one")
+    assert "busy" not in post(api, PAUSE).json()
+    answer = post(api, f"{PAUSE}?wait=0")
+    assert answer.headers["Preference-Applied"] == "wait=0"
+    assert answer.json()["busy"] == [{"node": "one", "tasks": [str(identity)]}]
+    assert answer.json()["paused"]["by"] == "(no API key)"
+    assert post(api, f"{PAUSE}?wait=61").status_code == 400
+
+
+def test_a_wait_for_a_pause_takes_a_place_unless_nothing_is_busy(api: Client) -> None:
+    hold = Hold(Places(1), Places(1))
+    api.defaults[VARIABLE] = hold  # type: ignore[assignment]
+    answer = post(api, f"{PAUSE}?wait=30")
+    assert (answer.status_code, answer.json()["busy"], hold.wait) == (200, [], None)
+    hold.release()
+    node("one", echo=pool(2, 2))
+    assert post(api, f"{PAUSE}?wait=30").status_code == 200
+    assert hold.wait == PauseWait("echo", 30)
+    [(_, first)] = wait_answers.answers([hold.wait])
+    assert json.loads(first.body)["busy"] == [{"node": "one", "tasks": []}]
+    post(api, RESUME)
+    refused = post(api, f"{PAUSE}?wait=30")  # the place is taken
+    assert (refused.status_code, HandlerPause.objects.exists()) == (503, False)
+
+
+def test_if_the_database_is_away_at_the_end_of_its_wait_the_answer_is_503(
+    api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(handler: Any) -> Any:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(wait_answers, "paused_object", away)
+    [(_, answer)] = wait_answers.answers([PauseWait("echo", 30)])
+    assert (answer.status, dict(answer.headers)["retry-after"]) == (503, "2")

@@ -5,15 +5,30 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import OperationalError
 
 from tasks_app.audit.actor import Actor
-from tasks_app.lifecycle import PauseEnded, UnknownHandler, from_now, pause, pause_of, resume, submit
-from tasks_app.models import AuditEntry, HandlerPause
+from tasks_app.lifecycle import (
+    BusyNode,
+    PauseEnded,
+    UnknownHandler,
+    busy_nodes,
+    from_now,
+    has_settled,
+    pause,
+    pause_of,
+    resume,
+    settle,
+    submit,
+)
+from tasks_app.lifecycle.pause import NOTICE_SECONDS
+from tasks_app.models import AuditEntry, HandlerPause, Task
 from tasks_app.store import clock
-from tests.lifecycle.kit import row, submitted, together
+from tests.lifecycle.kit import row, submitted, success, take, together
+from tests.metrics.work import node
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
@@ -133,3 +148,40 @@ def test_a_paused_types_tasks_are_accepted_and_stay_pending() -> None:
     pause("echo", ALICE)
     [task] = submitted(50)
     assert row(task).status == "pending"
+
+
+def settled_pause(handler: str) -> None:
+    """A pause that every node has noticed."""
+    pause(handler, ALICE)
+    HandlerPause.objects.update(paused_at=clock.moment()[1] - timedelta(seconds=NOTICE_SECONDS))
+
+
+def test_a_node_is_busy_while_it_runs_a_task_of_the_type_and_while_it_may_start_one() -> None:
+    node("one")
+    node("two")
+    node("draining", draining=True)
+    node("other", pools={"resize": {"slots": 1, "warm": 1, "problem": None}})
+    submitted(50, 50)
+    [first, second] = take(2, node="one")
+    one, two = BusyNode("one", [UUID(first.id), UUID(second.id)]), BusyNode("two", [])
+    assert busy_nodes("echo") == [one, two]  # it is not paused
+    pause("echo", ALICE)
+    assert busy_nodes("echo") == [one, two]
+    settled_pause("echo")
+    assert busy_nodes("echo") == [one] and not has_settled("echo")
+    settle("one", [success(first), success(second)])
+    assert busy_nodes("echo") == [] and has_settled("echo")
+    resume("echo", ALICE)
+    assert busy_nodes("echo") and has_settled("echo")
+
+
+def test_a_silent_node_is_busy_until_the_leases_of_its_tasks_end() -> None:
+    node("gone", seen_before=300.0)
+    submitted(50)
+    [task] = take(node="gone")
+    settled_pause("echo")
+    assert busy_nodes("echo") == [BusyNode("gone", [UUID(task.id)])]
+    Task.objects.update(lease=clock.reading() - 0.01)
+    assert busy_nodes("echo") == []
+    Task.objects.update(lease=clock.reading() + 100.0, clock="of an earlier boot")
+    assert busy_nodes("echo") == []

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from datetime import timedelta
 from io import StringIO
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from tasks_app.audit.system_account import system_account
+from tasks_app.management.commands import pause as module
 from tasks_app.models import AuditEntry, HandlerPause, Node
 from tasks_app.store import clock
-from tests.metrics.work import node
+from tests.metrics.work import end, node, submit, take
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
@@ -65,6 +71,45 @@ def test_a_wait_ends_if_the_node_is_silent() -> None:
         "drain", "one", "--wait"
     )
     assert Node.objects.get().drained
+
+
+def test_a_wait_says_which_node_is_busy_until_none_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    node("one")
+    submit(5)
+    tasks = take(5, node="one")
+    steps: list[Callable[[], object]] = [
+        lambda: HandlerPause.objects.update(paused_at=clock.moment()[1] - timedelta(seconds=60)),
+        lambda: end(tasks[:4], node="one"),
+        lambda: end(tasks[4:], node="one"),
+    ]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: steps.pop(0)()))
+    ids = [task.id for task in tasks]
+    busy = [f"one runs 5 tasks: {', '.join(ids[:3])}, ...", f"one runs 1 task: {ids[4]}"]
+    assert run("pause", "echo", "--wait").splitlines()[1:] == [*busy, "no node runs a task of echo"]
+
+
+def test_a_wait_whose_time_is_over_has_an_exit_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    node("one")
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=count().__next__, sleep=lambda _: None))
+    with pytest.raises(CommandError, match="the time is over; echo stays paused; one is about to notice") as over:
+        run("pause", "echo", "--wait", "--timeout", "3s")
+    assert over.value.returncode == 124
+    assert HandlerPause.objects.exists()
+
+
+def test_a_wait_ends_if_the_type_is_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    node("one")
+    resumed = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: run("resume", "echo"))
+    monkeypatch.setattr(module, "time", resumed)
+    with pytest.raises(CommandError, match="echo is not paused any more") as ended:
+        run("pause", "echo", "--wait")
+    assert ended.value.returncode == 1
+
+
+def test_a_timeout_without_a_wait_is_refused() -> None:
+    with pytest.raises(CommandError, match="--timeout is for --wait"):
+        run("pause", "echo", "--timeout", "5m")
+    assert not HandlerPause.objects.exists()
 
 
 @pytest.mark.parametrize("verb", ["drain", "undrain"])

@@ -6,12 +6,13 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from testkit.daemon import ACTOR, Daemon
+from testkit.daemon import ACTOR, Daemon, open_gate
 from testkit.process import Process, until
 from testkit.stores import Store
 from tests.system import hosts
@@ -195,6 +196,36 @@ def test_a_drain_ends_with_its_process_and_a_wait_for_it_too(
     assert daemon.until_final(task, timeout=60.0)["attempts"] == 2
     assert drain.ends() == 0, drain.said()
     assert faults(daemon, [task]) == []
+
+
+def test_a_wait_for_a_pause_ends_once_no_slot_is_busy(daemon: Daemon, two: tuple[Process, Process]) -> None:
+    gate = daemon.gate()
+    task = daemon.post("act", {"do": "wait", "gate": str(gate)})
+    daemon.until_starts(task)
+    busy = [{"node": hosts.runs(daemon, task), "tasks": [task]}]
+    assert waited(daemon, 4) == busy
+    command = daemon.manage("pause", "act", "--wait", "--timeout", "1s")
+    assert (command.ends(), f"the time is over; act stays paused; {busy[0]['node']} runs 1 task" in command.said()) == (
+        124,
+        True,
+    )
+    command = daemon.manage("pause", "act", "--wait")
+    command.until_says("runs 1 task")
+    with ThreadPoolExecutor() as pool:
+        waits = pool.submit(waited, daemon, 60)
+        until(lambda: daemon.counted("waits_begun") == 2, what="the second wait")
+        open_gate(gate)
+        assert waits.result(30) == []
+    assert command.ends() == 0 and "no node runs a task of act" in command.said()
+    assert daemon.task(task)["status"] == "completed"
+    call(daemon, "resume")
+
+
+def waited(daemon: Daemon, seconds: int) -> Any:
+    """Pause `act`, and wait. What is still busy."""
+    answer = daemon.http.post(f"/api/handlers/act/pause?wait={seconds}", timeout=90.0)
+    assert (answer.status_code, answer.headers["Preference-Applied"]) == (200, f"wait={seconds}"), answer.text
+    return answer.json()["busy"]
 
 
 def test_a_handler_that_is_still_loading_when_its_type_is_paused_gets_no_task(

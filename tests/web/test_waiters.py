@@ -11,7 +11,9 @@ from uuid import uuid4
 
 import pytest
 
-from tasks_app.api.waiting import Places
+from tasks_app.api.authentication import KeyCheck
+from tasks_app.api.waiting import Places, Wait
+from tasks_app.keys.grant import Scope
 from tasks_app.web.request_queue import Request, RequestQueue
 from tasks_app.web.waiters import Waiters
 
@@ -27,7 +29,7 @@ def test_a_stop_does_not_end_a_wait_again_that_has_ended(monkeypatch: pytest.Mon
         waiters.start(loop)
         scope: Any = SimpleNamespace(method="GET")
         hold = waiters.hold(Places(0))
-        hold.until_final(uuid4(), 0, queued=False)
+        hold.until(Wait(uuid4(), 0, False), KeyCheck(None, Scope.TASKS_READ))
         waiters.add(Request(scope, None, b"", loop.create_future(), may_write=False), hold, [])
         while not errands:
             await asyncio.sleep(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from queue import SimpleQueue
 from types import SimpleNamespace
 from uuid import UUID, uuid4
@@ -11,7 +12,14 @@ from django.db import OperationalError
 
 from tasks_app.store.current import store
 from tasks_app.web import watcher
-from tasks_app.web.watcher import MAX_PAUSE_SECONDS, MIN_PAUSE_SECONDS, OUTAGE_PAUSE_SECONDS, PAUSE_RATIO, Watcher
+from tasks_app.web.watcher import (
+    EACH_SECONDS,
+    MAX_PAUSE_SECONDS,
+    MIN_PAUSE_SECONDS,
+    OUTAGE_PAUSE_SECONDS,
+    PAUSE_RATIO,
+    Watcher,
+)
 
 
 class Database:
@@ -23,12 +31,17 @@ class Database:
         self.pauses: SimpleQueue[float] = SimpleQueue()
         self.go_on: SimpleQueue[None] = SimpleQueue()
         self.ended: list[UUID] = []
+        self.others = False
         self.seconds, self.now, self.away = [0.0], 0.0, False
         self.failure: Exception = OperationalError("away")
         monkeypatch.setattr(watcher, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep))
         monkeypatch.setattr(store(), "final_or_gone", self.final_or_gone)
         monkeypatch.setattr(store(), "session", lambda: SimpleNamespace(configure=lambda: None))
-        self.watcher = Watcher(lambda: list(self.watched), self.ended.extend)
+        self.each_second: Callable[[], None] = lambda: None
+        self.watcher = Watcher(self.waited_for, self.ended.extend, lambda: self.each_second())
+
+    def waited_for(self) -> list[UUID] | None:
+        return list(self.watched) if self.watched or self.others else None
 
     def final_or_gone(self, tasks: list[UUID]) -> list[UUID]:
         self.asked.put(tasks)
@@ -101,4 +114,23 @@ def test_a_statement_that_fails_does_not_end_it(database: Database, failure: Exc
     database.away = False
     database.pause()
     assert database.ended
+    database.finish()
+
+
+def test_what_else_is_waited_for_is_looked_at_once_a_second_and_without_a_task_nothing_is_asked(
+    database: Database,
+) -> None:
+    looked: list[float] = []
+    database.each_second = lambda: looked.append(database.now)
+    database.begin(uuid4())
+    assert (len(looked), database.asked.qsize()) == (1, 1)
+    database.pause()
+    assert (len(looked), database.asked.qsize()) == (1, 2)
+    database.now += EACH_SECONDS
+    database.pause()
+    assert (len(looked), database.asked.qsize()) == (2, 3)
+    database.watched, database.others = [], True
+    database.pause()
+    assert database.asked.qsize() == 3
+    database.others = False
     database.finish()

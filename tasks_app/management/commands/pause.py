@@ -1,17 +1,27 @@
-"""`manage.py pause TYPE [--for 2h]`: no task of a type is started."""
+"""`manage.py pause TYPE [--for 2h] [--wait [--timeout 5m]]`: no task of a type is started."""
 
 from __future__ import annotations
 
 import argparse
+import math
+import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 
 from tasks_app.audit.system_account import system_account
 from tasks_app.handlers.durations import duration
 from tasks_app.handlers.spelling import nearest
-from tasks_app.lifecycle import UnknownHandler, from_now, pause
+from tasks_app.lifecycle import BusyNode, UnknownHandler, busy_nodes, from_now, pause, pause_of
 from tasks_app.lifecycle.pause import MAX_PAUSE_SECONDS
+
+#: Between two readings of --wait.
+POLL_SECONDS = 0.5
+#: Of a node's tasks in one line.
+MAX_NAMED_TASKS = 3
+#: The exit code if --timeout is over, as of the command `timeout`.
+TIME_IS_OVER = 124
 
 
 def seconds(text: str) -> float:
@@ -41,11 +51,57 @@ class Command(BaseCommand):
             help="resume by itself after 90s, 30m, 2h or 1d (default: stay paused until `resume`)",
         )  # fmt: skip
 
-    def handle(self, *args: Any, type: str, length: float | None, **options: Any) -> None:
-        """Prints until when it is paused."""
+        parser.add_argument("--wait", action="store_true", help="wait until no node runs a task of the type")
+        parser.add_argument(
+            "--timeout", type=seconds, metavar="TIME",
+            help=f"how long --wait waits (default: without limit); exit code {TIME_IS_OVER} if that is over",
+        )  # fmt: skip
+
+    def handle(
+        self, *args: Any, type: str, length: float | None, wait: bool, timeout: float | None, **options: Any
+    ) -> None:
+        """Prints until when it is paused, and what it waits for. An interrupt ends the wait, not the pause."""
+        if timeout is not None and not wait:
+            raise CommandError("--timeout is for --wait, which is missing")
         try:
             paused = pause(type, system_account(), None if length is None else from_now(length))
         except UnknownHandler as unknown:
             raise no_handler(unknown, type) from None
         until = f"manage.py resume {type}" if paused.until is None else f"{paused.until:%Y-%m-%d %H:%M:%S} UTC"
         self.stdout.write(f"{type} is paused until {until}: none of its tasks starts later than 2 s from now")
+        if wait:
+            try:
+                self._wait(type, math.inf if timeout is None else time.monotonic() + timeout)
+            except KeyboardInterrupt:
+                raise CommandError("no longer waiting; the type stays paused") from None
+
+    def _wait(self, handler: str, until: float) -> None:
+        said = ""
+        while True:
+            try:
+                is_paused, busy = pause_of(handler) is not None, busy_nodes(handler)
+            except DatabaseError as error:
+                text = f"the database cannot be read, waiting on: {error}".splitlines()[0]
+            else:
+                if not is_paused:
+                    raise CommandError(f"{handler} is not paused any more: it was resumed, or its pause has ended")
+                if not busy:
+                    self.stdout.write(f"no node runs a task of {handler}")
+                    return
+                text = "; ".join(map(_busy_text, busy))
+            if time.monotonic() >= until:
+                raise CommandError(f"the time is over; {handler} stays paused; {text}", returncode=TIME_IS_OVER)
+            if text != said:
+                self.stdout.write(text)
+                self.stdout.flush()
+            said = text
+            time.sleep(POLL_SECONDS)
+
+
+def _busy_text(node: BusyNode) -> str:
+    """What a node is busy with; of many tasks only the first."""
+    if not node.tasks:
+        return f"{node.name} is about to notice"
+    first = ", ".join(map(str, node.tasks[:MAX_NAMED_TASKS]))
+    more = "" if len(node.tasks) <= MAX_NAMED_TASKS else ", ..."
+    return f"{node.name} runs {len(node.tasks)} {'task' if len(node.tasks) == 1 else 'tasks'}: {first}{more}"
