@@ -150,9 +150,10 @@ class Waiters:
 
     def _look(self) -> None:
         """Find the waits whose keys are not in force any more, and the paused types that no node is busy with."""
-        refusals: dict[KeyCheck | None, Refusal | None] = {None: None}
+        refusals: dict[KeyCheck, Refusal | None] = {}
         for waiter in list(self._by_request.values()):
             key = waiter.hold.key
+            assert key is not None
             if key not in refusals:
                 refusals[key] = _refusal(key)
             if (refusal := refusals[key]) is not None:
