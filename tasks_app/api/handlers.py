@@ -78,6 +78,9 @@ class HandlerObject(serializers.Serializer):
     slots = Slots()
     paused = Paused(allow_null=True, help_text="None of its tasks is started; null: it is not paused.")
     problem = serializers.CharField(allow_null=True, help_text="Why its tasks do not run, in a sentence.")
+    notice = serializers.CharField(
+        allow_null=True, help_text="What makes its tasks slow although nothing fails, and how to avoid that."
+    )
     rates = RatesObject()
 
 
@@ -98,6 +101,7 @@ EXAMPLE: dict[str, Any] = {
     "slots": {"busy": 1, "warm": 2, "all": 2},
     "paused": None,
     "problem": None,
+    "notice": None,
     "rates": {"seconds": 300.0, "succeeded": 12.4, "failed": 0.01},
 }  # fmt: skip
 _EXAMPLES = [OpenApiExample("prime", EXAMPLE, response_only=True, status_codes=["200"])]
@@ -181,6 +185,7 @@ def _object(handler: Handler, paused: HandlerPause | None, reading: SystemReadin
         "slots": {"busy": one.active, "warm": one.warm, "all": one.slots},
         "paused": None if paused is None else _paused(paused),
         "problem": "; ".join(one.problems) or reading.unserved(name) or None,
+        "notice": "; ".join(one.notices) or None,
         "rates": {
             "seconds": round(rates.seconds, 3),
             "succeeded": rates.per_second(rates.succeeded, name),

@@ -17,7 +17,7 @@ class HandlerReading:
     live or are silent. `active`: tasks that run on living nodes. `running`: all tasks that are `processing`.
     `pending` = `ready` + `waiting`. `oldest`: for how many seconds the oldest ready task has been ready; 0 if none is.
     `problems`: of all nodes; `own_problems`: those of them that are not due to an engine that cannot be reached.
-    `engine_problems`: why engines of its nodes cannot.
+    `engine_problems`: why engines of its nodes cannot. `notices`: what makes containers slow without a failure.
     """
 
     slots: int = 0
@@ -32,6 +32,7 @@ class HandlerReading:
     problems: tuple[str, ...] = ()
     own_problems: tuple[str, ...] = ()
     engine_problems: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
     paused: HandlerPause | None = None
 
     @property
@@ -72,6 +73,7 @@ def read_handler(
         problems=_distinct(state["problem"] for state in states),
         own_problems=_distinct(state["problem"] for state in states if not engine_problem(state)),
         engine_problems=_distinct(map(engine_problem, states)),
+        notices=_distinct(state.get("notice") for state in states),
         paused=paused,
     )
 

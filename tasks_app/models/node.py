@@ -16,8 +16,9 @@ class Node(models.Model):
     clock = models.CharField(max_length=40)
     stopped_at = models.DateTimeField(null=True)
     #: {"handler": {"slots": int, "warm": int, "problem": str | null}}; with containers also `images`, and
-    #: `engine_problem` while its engine cannot be reached, which says why without naming a handler; with
-    #: DAEMON_WORKERS `cap`, how many tasks the node runs at once: the same for all its handlers.
+    #: `engine_problem` while its engine cannot be reached, which says why without naming a handler; `notice` while
+    #: something makes its containers slow without a failure; with DAEMON_WORKERS `cap`, how many tasks the node runs at
+    #: once: the same for all its handlers.
     pools = models.JSONField(default=dict)
     #: Digest of its handlers.toml.
     digest = models.CharField(max_length=64)

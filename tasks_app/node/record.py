@@ -109,4 +109,6 @@ def _pool_state(pool: Pool) -> dict[str, Any]:
     state: dict[str, Any] = {"slots": stats.slots, "warm": stats.warm, "problem": stats.problem}
     if stats.engine_problem is not None:
         state["engine_problem"] = stats.engine_problem
+    if stats.notice is not None:
+        state["notice"] = stats.notice
     return state | ({"images": images} if (images := pool.images()) else {})

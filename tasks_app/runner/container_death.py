@@ -32,7 +32,7 @@ from tasks_app.runner.wire import Failure, Success
 GRACE_SECONDS = 0.5
 """How long a container may take to exit by itself when no result waits for its end."""
 
-GRACEFUL = (DeathReason.EXIT, DeathReason.CLOSED, DeathReason.RECYCLED)
+GRACEFUL = (DeathReason.EXIT, DeathReason.CLOSED, DeathReason.RECYCLED, DeathReason.NO_TASK_ID)
 
 Decision = tuple[Outcome | None, DeathReason | Doubt | None]
 """The outcome of the call, if it is over, and why the container must be replaced, if it must.
@@ -124,10 +124,12 @@ def after_reply(
     recycling: Recycling,
 ) -> tuple[Outcome, DeathReason | Doubt | None]:
     """As `decide`, for a container that replied and then wrote nothing more. `leftovers`: what it left behind."""
-    if leftovers is not None:
+    if leftovers is DeathReason.OOM:
         # The reply counts, but an error reply after a kill for memory becomes OutOfMemory.
-        if leftovers is DeathReason.OOM and isinstance(reply, Failure):
-            return OutOfMemory(reply.error), leftovers
+        return OutOfMemory(reply.error) if isinstance(reply, Failure) else reply, leftovers
+    if session.unpaired:
+        return reply, DeathReason.NO_TASK_ID
+    if leftovers is not None:
         return reply, leftovers
     if closing:
         return reply, DeathReason.CLOSED

@@ -16,6 +16,8 @@ class DeathReason(StrEnum):
     OOM = "oom"
     RECYCLED = "recycled"
     """It was old, or had had its number of tasks."""
+    NO_TASK_ID = "no_task_id"
+    """It replied without a `task_id`, and cannot tell when it reads: a second reply would pass for the next task's."""
     LEFTOVER = "leftover"
     """It left processes behind after a reply."""
     CLOSED = "closed"

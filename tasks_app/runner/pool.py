@@ -27,7 +27,8 @@ class PoolStats:
 
     `warm` slots have a container; `busy` ones are taken or run a call. `deaths` counts ended containers by reason.
     `problem` says in one sentence why slots have no container; None while all is well. `engine_problem`: why the engine
-    cannot be reached, if that is the cause; the same for all handlers of that engine.
+    cannot be reached, if that is the cause; the same for all handlers of that engine. `notice`: what makes containers
+    slow without a failure, and how to avoid that.
     """
 
     slots: int
@@ -39,6 +40,7 @@ class PoolStats:
     deaths: Mapping[str, int]
     problem: str | None
     engine_problem: str | None = None
+    notice: str | None = None
 
 
 class Pool:
@@ -152,6 +154,7 @@ class Pool:
             deaths=deaths,
             problem=problem and problem.sentence,
             engine_problem=problem and problem.engine,
+            notice=next(filter(None, (slot.notice for slot in self.slots)), None),
         )
 
     def images(self) -> list[str]:
@@ -180,6 +183,12 @@ class Pool:
             if number in self._free:
                 self._free.remove(number)
             return True
+
+    def may_forget(self) -> bool:
+        return self._caution.may_forget
+
+    def forgot_task_id(self) -> None:
+        self._caution.may_forget = True
 
     def started(self) -> None:
         with self._lock:

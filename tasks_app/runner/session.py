@@ -35,6 +35,8 @@ class Session:
         """It has replied to a call in time, with a success or an error."""
         self.names_tasks = False
         """Its last reply had a `task_id`."""
+        self.forgot_task_id = False
+        """It named an earlier task, and a reply that had to name its task did not."""
         self.started_at = time.monotonic()
         self.surplus = False
         """It wrote more to stdout than one reply a call."""
@@ -105,16 +107,25 @@ class Session:
         """True if the container can be given another call after a reply."""
         return not (self.surplus or self.ended or self.exiting or self.deaf or self.delivery.pending)
 
-    def send(self, line: bytes, task_id: str = "") -> bool:
+    @property
+    def unpaired(self) -> bool:
+        """True if a later reply could belong to this line or to the next: its reply has no `task_id`, and it cannot
+        tell when it reads."""
+        return self.replied and self.delivery.blind and not self.names_tasks
+
+    def send(self, line: bytes, task_id: str = "", may_forget: bool = False) -> bool:
         """Begin to send a line. False if the container wrote something or ended; nothing was sent then.
 
         To make sure that a reply belongs to this line, its end is held back until the handler has read its beginning
         and stdout is silent; not if the handler already waits for the line, or names the task in its replies. `receive`
         sends the rest.
+
+        `may_forget`: some replies of this handler have a `task_id` and others have none. Then its lines are held back
+        even if it named the last task, and a reply without an id counts, unless it cannot tell when it reads.
         """
         # Two attempts of one task have the same id, which therefore cannot tell their replies apart.
         self._expects_task_id = self.names_tasks and task_id not in self._earlier_tasks
-        hold_back = not self._expects_task_id
+        hold_back = may_forget or not self._expects_task_id
         # Output of a container without calls belongs to its start: it cannot be a late reply.
         if self.calls:
             # Asked before stdout is checked: if it waits, everything that it wrote before is there by then.
@@ -127,6 +138,8 @@ class Session:
         except OSError:
             self.deaf = True
             return False
+        if may_forget and not self.delivery.blind:
+            self._expects_task_id = False
         if self.calls:
             self._out = self._err = self._live = None
         self.calls += 1
@@ -233,9 +246,10 @@ class Session:
         """True if it replies to an earlier line. Raises BadReply if the line that it replies to is unknown."""
         if reply.task_id is None:
             if self._expects_task_id:
+                self.forgot_task_id = True
                 raise BadReply(
                     "the reply has no `task_id`, and earlier replies of this container had one; "
-                    "name the task in every reply"
+                    f"name the task in every reply. {_quoted(reply)}"
                 )
             return False
         if not self._task or reply.task_id == self._task:
@@ -352,3 +366,10 @@ class Session:
             self._poller.unregister(writer)
             if self._reactor is not None:
                 self._reactor.forget(writer)
+
+
+def _quoted(reply: Success | Failure) -> str:
+    """The status of a reply that does not count, and the handler's own error text."""
+    if isinstance(reply, Success):
+        return "Its status is `success`"
+    return f"Its status is `error`{', retryable' if reply.retryable else ''}: {reply.error}"

@@ -51,6 +51,8 @@ class Slot(SlotMoves):
         #: What the reactor's polling thread leaves to the slot's.
         self._handed_over: SimpleQueue[Eviction | Inspected | Stopping] = SimpleQueue()
         self._thread = threading.Thread(target=self._main, name=f"slot-{handler.name}-{number}", daemon=True)
+        #: Destroys a container while the slot's thread starts the next one.
+        self._retiring: threading.Thread | None = None
 
     def __repr__(self) -> str:
         return f"<Slot {self._handler.name}/{self.number} {self.phase}>"
@@ -63,6 +65,14 @@ class Slot(SlotMoves):
     def problem(self) -> Problem | None:
         """Why there is no container; None while all is well."""
         return self._starter.problem
+
+    @property
+    def notice(self) -> str | None:
+        """What makes its containers slow without a failure, and how to avoid that; None: nothing does."""
+        state = self._state
+        # A container that has replied and is still here is not replaced after each task.
+        works = not isinstance(state, Absent) and state.session.replied
+        return None if works else self._starter.notice
 
     @property
     def container(self) -> Container | None:
@@ -108,7 +118,7 @@ class Slot(SlotMoves):
             state, sent, held_back = self._state, None, False
             if isinstance(state, Ready) and not self._closing:
                 session, now = state.session, time.monotonic()
-                if session.send(call.line, call.task_id):
+                if session.send(call.line, call.task_id, self._owner.may_forget()):
                     deadline = now + call.timeout
                     if session.calls == 1:
                         # It may have to wait for the container's start; that time counts from the start, not the call.
@@ -221,10 +231,11 @@ class Slot(SlotMoves):
         for session in self._starter.sessions():
             try:
                 self._owner.started()
-                self._retire(self._serve(session))
+                self._replace(self._serve(session))
             except Exception as error:
                 self._starter.internal_error(error)
                 self._recover(session)
+        self._join_retiring()
 
     def _serve(self, session: Session) -> Eviction:
         """Attach the container to the reactor, and wait until it must be destroyed."""
@@ -256,6 +267,21 @@ class Slot(SlotMoves):
                 change = self._evict(state, outcome, reason)
         self._report(change)
         self._reactor.check_soon(self)
+
+    def _replace(self, eviction: Eviction) -> None:
+        """Destroy a container. One that is replaced after each task is destroyed while the next one starts."""
+        if eviction.reason is not DeathReason.NO_TASK_ID:
+            self._retire(eviction)
+            return
+        self._join_retiring()  # one at a time, so that an engine that is slow to remove them is not asked for more
+        self._retiring = threading.Thread(
+            target=self._retire, args=(eviction,), name=f"{self._thread.name}-retiring", daemon=True
+        )
+        self._retiring.start()
+
+    def _join_retiring(self) -> None:
+        if self._retiring is not None:
+            self._retiring.join()
 
     def _retire(self, eviction: Eviction) -> None:
         """Destroy a container, and report the call that ended with it."""

@@ -75,9 +75,7 @@ class SlotMoves:
         session = state.session
         result = session.result(state.call, outcome, state.sent_at, self.number, oom=False)
         self._taken = False  # before the pool may give the slot away again
-        blind_replies = session.calls if session.delivery.blind else 0
-        watch = 0.0 if session.names_tasks else self._owner.watch_seconds(blind_replies)
-        if watch:
+        if not session.names_tasks and (watch := self._owner.watch_seconds()):
             until = time.monotonic() + watch
             self._state = state.watched(until)
             self._reactor.schedule(until)
@@ -98,6 +96,8 @@ class SlotMoves:
             self._taken = False
         self._state = state.evicted()
         self._owner.withdraw(self.number)
+        if session.forgot_task_id:
+            self._owner.forgot_task_id()
         if session.replied and (reason is DeathReason.CHATTER or isinstance(outcome, NotBegun)):
             self._owner.misbehaved()
         return Eviction(session, reason, result, isinstance(state, Stopping))

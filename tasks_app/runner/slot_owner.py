@@ -30,8 +30,14 @@ class SlotOwner(Protocol):
     def misbehaved(self) -> None:
         """A container wrote or exited while it should have waited for a line: watch all of them after their replies."""
 
-    def watch_seconds(self, blind_replies: int) -> float:
-        """How long a container is watched after its reply before its slot is ready. `blind_replies`: see Caution."""
+    def may_forget(self) -> bool:
+        """True once a container that had named its tasks has sent a reply without a `task_id`: see Session.send."""
+
+    def forgot_task_id(self) -> None:
+        """A container that had named its tasks has sent a reply without a `task_id`."""
+
+    def watch_seconds(self) -> float:
+        """How long a container is watched after its reply before its slot is ready."""
 
     def started(self) -> None:
         """A container was started."""

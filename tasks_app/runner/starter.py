@@ -23,9 +23,16 @@ STABLE_SECONDS = 10.0
 
 INTERNAL_ERROR = "internal runner error; see the worker's log"
 
+ONE_TASK_EACH = (
+    "handler '{}' is reached by Docker's attach and its replies have no `task_id`, so each of its containers is "
+    "replaced after one task, and every task costs the start of a container. To avoid that, put the request's "
+    '`task_id` into every reply, or let the worker use FIFOs (docs/handlers.md, "Which task a reply belongs to")'
+)
+
 log = logging.getLogger(__name__)
 # One cause often affects many slots.
 log_once = LogOnce(REMINDER_SECONDS)
+notice_once = LogOnce()
 
 # Moments, addresses, process ids, UUIDs: a program's last line may have others at each try.
 _VARYING = re.compile(r"0x[0-9a-f]+|[0-9a-f-]{12,}|[0-9a-f]*\d[0-9a-f]*", re.IGNORECASE)
@@ -44,6 +51,8 @@ class Starter:
         #: Why containers do not start or do not live; None while they do. Written by both threads: the later event
         #: counts. Any thread reads it.
         self.problem: Problem | None = None
+        #: What makes its containers slow without a failure, as the last one that replied has shown; None: nothing does.
+        self.notice: str | None = None
         self._handler, self._engine, self._slot, self._ready_after = handler, engine, slot, ready_after
         # Written by both threads, like `problem`.
         self._backoff = Backoff(MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
@@ -123,7 +132,11 @@ class Starter:
 
     def ended(self, session: Session, reason: DeathReason, container_exit: ContainerExit, explained: bool) -> None:
         """The container ended for this reason. `explained`: the result of its call tells it."""
-        if reason in (DeathReason.CLOSED, DeathReason.RECYCLED):
+        if session.replied:
+            self.notice = ONE_TASK_EACH.format(self._handler.name) if reason is DeathReason.NO_TASK_ID else None
+        if self.notice is not None and notice_once.is_due(self._handler.name):
+            log.warning("%s", self.notice, extra={"handler": self._handler.name})
+        if reason in (DeathReason.CLOSED, DeathReason.RECYCLED, DeathReason.NO_TASK_ID):
             return
         if reason is DeathReason.FAULT:
             self.failed(INTERNAL_ERROR)

@@ -48,6 +48,7 @@ def test_every_handler_of_the_file_is_listed_in_its_order(api: Client) -> None:
         "slots": {"busy": 0, "warm": 0, "all": 0},
         "paused": None,
         "problem": "no worker lives",
+        "notice": None,
         "rates": {"seconds": 300.0, "succeeded": 0.0, "failed": 0.0},
     }  # fmt: skip
     assert api.get("/api/handlers/prime").json() == one
@@ -63,6 +64,14 @@ def test_slots_are_summed_over_living_nodes_that_do_not_drain(api: Client) -> No
     assert (echo["slots"], echo["problem"]) == ({"busy": 1, "warm": 3, "all": 6}, None)
     assert (prime["slots"], prime["problem"]) == ({"busy": 0, "warm": 1, "all": 2}, "there is no image")
     assert api.get("/api/handlers/resize").json()["problem"] == "no living worker serves it"
+
+
+def test_what_makes_a_handler_slow_without_a_failure_is_its_notice(api: Client) -> None:
+    node("one", echo=pool(2, 2) | {"notice": "it has one task a container"}, prime=pool(2, 2))
+    node("two", echo=pool(4, 1) | {"notice": "it has one task a container"})
+    echo, prime = (api.get(f"/api/handlers/{name}").json() for name in ("echo", "prime"))
+    assert (echo["notice"], echo["problem"]) == ("it has one task a container", None)
+    assert prime["notice"] is None
 
 
 def test_a_handler_that_only_drained_nodes_serve_has_that_problem(api: Client) -> None:

@@ -1,7 +1,7 @@
 """The handler of the chaos: it reports each start and end to a witness, and in between does what the task says.
 
     python3 -S -E actor.py WITNESS
-    python3 -S -E -c TEXT-OF-THIS-FILE WITNESS container
+    python3 -S -E -c TEXT-OF-THIS-FILE WITNESS
 
 WITNESS is an existing file or FIFO. `do`: quick, slow (`seconds`), error (retryable), refuse (an error that is not),
 crash, mute (exits without a reply), hang, flood, chatter (a numbered line on stderr every `apart` seconds for
@@ -9,8 +9,7 @@ crash, mute (exits without a reply), hang, flood, chatter (a numbered line on st
 next line is there but unread), late (a reply after `seconds`, near the timeout, and a second one). With `until`, it
 does so only in the attempts before that number.
 
-Every reply names its task in its result or error. Half of these handlers also send `task_id`, and all do that use
-Docker's attach: there nothing else keeps a second reply from the next task.
+Every reply names its task in its result or error. Half of these handlers also send `task_id`.
 """
 
 import json
@@ -22,8 +21,7 @@ import sys
 import time
 
 witness = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
-ATTACHED = len(sys.argv) > 2 and os.readlink("/proc/self/fd/0").startswith("pipe:")
-NAMES_TASKS = ATTACHED or random.random() < 0.5
+NAMES_TASKS = random.random() < 0.5
 
 
 def report(what: str, task: dict, **more: int) -> None:

@@ -129,7 +129,7 @@ class Scene:
             if self.engine is None:
                 command = ["python", "-S", "-E", str(ACTOR), str(self.witness.fifo)]
             else:
-                command = ["python3", "-S", "-E", "-c", ACTOR.read_text(), "/witness/fifo", "container"]
+                command = ["python3", "-S", "-E", "-c", ACTOR.read_text(), "/witness/fifo"]
                 lines += [f'image = "{PYTHON}"', f'mounts = ["{self.witness.fifo.parent}:/witness"]']
             lines.append(f"command = {json.dumps(command)}")
         return "\n".join(lines) + "\n"

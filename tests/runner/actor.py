@@ -1,4 +1,9 @@
-"""A handler that does what the task says: every way to reply well, badly, or not at all. Uses only Python."""
+"""A handler that does what the task says: every way to reply well, badly, or not at all. Uses only Python.
+
+    actor.py [MODE] [names]
+
+With `names` its ordinary replies have a `task_id`.
+"""
 
 import json
 import os
@@ -14,6 +19,10 @@ from typing import Any
 BEGINNING = os.sysconf("SC_PAGE_SIZE") + 10
 """More than the part of a long line that is sent before the handler has begun to read it."""
 
+NAMES_TASKS = sys.argv[-1] == "names"
+named: dict[str, str] = {}
+"""What every ordinary reply to the present task has besides."""
+
 out, err = sys.stdout.buffer, sys.stderr.buffer
 
 
@@ -23,7 +32,7 @@ def say(text: str | bytes) -> None:
 
 
 def reply(result: object) -> None:
-    say(json.dumps({"status": "success", "result": result}) + "\n")
+    say(json.dumps({"status": "success", "result": result} | named) + "\n")
 
 
 def later(seconds: float, text: str) -> None:
@@ -47,7 +56,7 @@ def grandchild(data: dict[str, Any]) -> None:
 
 
 def bytewise(data: dict[str, Any]) -> None:
-    for byte in json.dumps({"status": "success", "result": data["result"]}).encode() + b"\n":
+    for byte in json.dumps({"status": "success", "result": data["result"]} | named).encode() + b"\n":
         say(bytes([byte]))
 
 
@@ -90,8 +99,8 @@ def again(data: dict[str, Any]) -> None:
 
     `gap`: seconds between the two; None: until a byte of the next line has come.
     """
-    named = {"task_id": data["names"]} if "names" in data else {}
-    text = json.dumps({"status": "success", "result": data["n"]} | named) + "\n"
+    name = {"task_id": data["names"]} if "names" in data else {}
+    text = json.dumps({"status": "success", "result": data["n"]} | name) + "\n"
     say(text)
     if data["gap"] is None:
         select.select([0], [], [])
@@ -143,7 +152,8 @@ def says(data: dict[str, Any]) -> None:
 DO: dict[str, Callable[[dict[str, Any]], object]] = {
     "echo": lambda data: reply(data),
     "error": lambda data: say(
-        json.dumps({"status": "error", "error": data["error"], "retryable": data.get("retryable", False)}) + "\n"
+        json.dumps({"status": "error", "error": data["error"], "retryable": data.get("retryable", False)} | named)
+        + "\n"
     ),
     "raw": lambda data: say(data["raw"] + "\n"),
     "hex": lambda data: say(bytes.fromhex(data["hex"])),
@@ -228,7 +238,10 @@ def main(mode: str) -> None:
         read_exactly(BEGINNING)
         reply("too long")
     for line in lines() if cleans_up else sys.stdin.buffer:
-        data = json.loads(line)["task_data"]
+        task = json.loads(line)
+        data = task["task_data"]
+        if NAMES_TASKS:
+            named["task_id"] = task["task_id"]
         DO[data["do"]](data)
 
 

@@ -32,9 +32,13 @@ class Kit:
     """Kills a container, given its id, without its engine's knowledge."""
     is_gone: Callable[..., bool]
     """True if nothing is left of the container (its id), nor of a process that it named (its pid)."""
+    tells: bool = True
+    """Its containers tell when the handler reads. Otherwise the actor names the task in its ordinary replies."""
 
     def handler(self, mode: str = "", **fields: Any) -> Handler:
         values = {"name": "actor", "instances": 1, "start_timeout": 20.0, "command": (*self.actor, mode)}
+        if not self.tells:
+            values["command"] = (*self.actor, mode, "names")
         return Handler(**{**self.base, **values, **fields})
 
 
@@ -55,20 +59,21 @@ def _process_is_gone(container: str, pid: int | None = None) -> bool:
 _ACTOR = ("python", "-S", "-E", str(ACTOR))
 
 
-def _docker(transport: str) -> Kit:
+def _docker(transport: str, tells: bool) -> Kit:
     return Kit(
         cache(partial(owned_engine, transport)),
         {"image": PYTHON},
         ("python3", "-S", "-E", "-c", ACTOR.read_text()),
         engines.kill,
         lambda container, pid=None: engines.is_gone(container),
+        tells,
     )
 
 
 KITS = {
     "process": Kit(ProcessEngine, {}, _ACTOR, _kill_process, _process_is_gone),
     # One descriptor for both directions, as an attached container has.
-    "socket": Kit(SocketEngine, {}, _ACTOR, _kill_process, _process_is_gone),
-    "docker-fifo": _docker("fifo"),
-    "docker-attach": _docker("attach"),
+    "socket": Kit(SocketEngine, {}, _ACTOR, _kill_process, _process_is_gone, tells=False),
+    "docker-fifo": _docker("fifo", tells=True),
+    "docker-attach": _docker("attach", tells=False),
 }

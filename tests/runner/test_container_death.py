@@ -43,7 +43,7 @@ def session(leftovers: DeathReason | Doubt | None = None, begun: bool = True, **
     usual: dict[str, Any] = dict.fromkeys(("ended", "surplus", "premature", "replied", "deaf", "flooding"), False)
     usual |= {"on_hold": False, "asks_since": None}
     usual |= {"calls": 1, "started_at": 0.0, "reusable": True, "awaiting_reply": True, "tails": lambda: ("", "")}
-    usual |= {"delivery": SimpleNamespace(begun=begun)}
+    usual |= {"delivery": SimpleNamespace(begun=begun), "unpaired": False}
     usual |= {"container": SimpleNamespace(id="c", check_leftovers=lambda wait: leftovers)}
     return cast(Session, SimpleNamespace(**usual | fields))
 
@@ -73,6 +73,8 @@ CHATTER, EXIT, KILLED = DeathReason.CHATTER, DeathReason.EXIT, DeathReason.KILLE
     (busy(reusable=False), REPLY, False, (REPLY, EXIT)),
     (busy(reusable=False, surplus=True), REPLY, False, (REPLY, CHATTER)),
     (busy(leftovers=DOUBT), REPLY, True, (REPLY, DOUBT)),
+    (busy(leftovers=DOUBT, unpaired=True), REPLY, False, (REPLY, DeathReason.NO_TASK_ID)),
+    (busy(leftovers=DeathReason.OOM, unpaired=True), ERROR, False, (OutOfMemory, DeathReason.OOM)),
     (busy(leftovers=DeathReason.LEFTOVER), REPLY, False, (REPLY, DeathReason.LEFTOVER)),
     (busy(leftovers=DeathReason.OOM), REPLY, False, (REPLY, DeathReason.OOM)),
     (busy(leftovers=DeathReason.OOM), ERROR, False, (OutOfMemory, DeathReason.OOM)),
@@ -184,7 +186,7 @@ def test_an_eviction_says_whether_its_result_waits_and_whether_it_gives_the_reas
 
 def test_only_a_container_that_may_exit_by_itself_gets_time_for_that() -> None:
     graceful = {reason for reason in DeathReason if Eviction(session(), reason).grace}
-    assert graceful == {EXIT, DeathReason.CLOSED, DeathReason.RECYCLED}
+    assert graceful == {EXIT, DeathReason.CLOSED, DeathReason.RECYCLED, DeathReason.NO_TASK_ID}
 
 
 class Pool:

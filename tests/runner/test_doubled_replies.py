@@ -36,8 +36,6 @@ TASKS_OF_A_GAP = 8
 ORDINARY = 1000
 
 DOCKER = [pytest.mark.docker]
-TELLING = (KITS["process"], KITS["docker-fifo"])
-"""Kits that tell when a handler reads: there a second reply without a name is recognised too."""
 if_it_tells = pytest.mark.parametrize("kit", ["process", pytest.param("docker-fifo", marks=DOCKER)], indirect=True)
 if_it_does_not_tell = pytest.mark.parametrize(
     "kit", ["socket", pytest.param("docker-attach", marks=DOCKER)], indirect=True
@@ -156,10 +154,10 @@ def at_once(request: pytest.FixtureRequest) -> bool:
 def test_every_task_has_its_own_result(
     kit: Kit, open_twice: OpenTwice, language: str, at_once: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the container cannot tell when the handler reads, the handler has to name the tasks."""
+    """If the container cannot tell when the handler reads, the handler names the tasks."""
     # Disabled because the watch would find most second replies before the mechanism under test does.
     monkeypatch.setattr(caution, "WATCH_SECONDS", 0.0)
-    named = kit not in TELLING
+    named = not kit.tells
     if kit in (KITS["process"], KITS["socket"]):
         callers = [(open_twice(language), some_twice(gap)) for gap in GAPS]
     else:
@@ -178,23 +176,11 @@ def test_a_handler_may_name_its_tasks_without_need(open_twice: OpenTwice, at_onc
 
 
 @if_it_does_not_tell
-def test_a_handler_that_doubles_is_found_at_its_first_reply(open_twice: OpenTwice) -> None:
-    """Without `task_id` a container is watched after its first, second, fourth ... reply."""
-    gaps = [100] + [30] * 5
-    assert results(open_twice("python", instances=1), gaps, False, at_once=True) == own(gaps)
-
-
-@if_it_does_not_tell
-def test_a_handler_that_begins_to_double_is_found_at_its_next_watch(open_twice: OpenTwice) -> None:
-    caller = open_twice("python", instances=1)
-    gaps = [NO_SECOND] * 4 + [30] + [NO_SECOND] * 5
-    outcomes = results(caller, gaps, False, at_once=True)
-    # The fifth replies twice. Until the watch after the eighth a task may get the reply of the one before it.
-    for n in (5, 6, 7):
-        assert outcomes.pop(f"token-{n}") in (Success(f"token-{n - 1}"), Success(f"token-{n}"))
-    assert outcomes.items() <= own(gaps).items()
-    assert lost_to_second_replies(caller) == 1
-    assert results(caller, [30] * 6, False, at_once=True) == own([30] * 6)
+def test_a_handler_that_neither_tells_nor_names_its_tasks_has_a_container_for_each(open_twice: OpenTwice) -> None:
+    caller, gaps = open_twice("python"), [NO_SECOND, 0, 300, NO_SECOND, 30, NO_SECOND]
+    assert results(caller, gaps, False, at_once=True) == own(gaps)
+    caller.until(lambda: sum(caller.pool.stats().deaths.values()) == len(gaps))
+    assert set(caller.pool.stats().deaths) <= {"no_task_id", "chatter"}
 
 
 @on_a_process

@@ -2,47 +2,79 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.logs.log_once import LogOnce
+from tasks_app.runner import starter
 from tasks_app.runner.caution import WATCH_SECONDS
 from tasks_app.runner.errors import BadReply, CallTimeout, Crashed, NotBegun
 from tasks_app.runner.process.engine import ProcessEngine
-from tasks_app.runner.wire import Success
+from tasks_app.runner.wire import Failure, Success
 from tests.runner.caller import Caller
 from tests.runner.conftest import NewCaller
-from tests.runner.kit import KITS, Kit
+from tests.runner.kit import Kit
 
-FIRST, SECOND = "0191e3a4-0000-7000-8000-000000000001", "0191e3a4-0000-7000-8000-000000000002"
-
-
-def tells(kit: Kit) -> bool:
-    """True if this kit's containers tell when the handler reads."""
-    return kit in (KITS["process"], KITS["docker-fifo"])
+FIRST, SECOND, THIRD = (f"0191e3a4-0000-7000-8000-00000000000{n}" for n in (1, 2, 3))
+NO_DISK = {"do": "raw", "raw": '{"status": "error", "error": "no disk", "retryable": true}'}
+NOT_TELLING = ["socket", pytest.param("docker-attach", marks=[pytest.mark.docker])]
 
 
 def test_a_second_reply_is_not_taken_for_the_next_tasks(kit: Kit, caller: Caller) -> None:
-    assert caller.ask("again", n=1, gap=None if tells(kit) else 0.05).outcome == Success(1)
+    assert caller.ask("again", n=1, gap=None if kit.tells else 0.05).outcome == Success(1)
     next_one = caller.ask("echo", n=2)
-    if tells(kit):
+    if kit.tells:
         assert isinstance(next_one.outcome, NotBegun)
         assert next_one.outcome.otherwise is BadReply
         assert "success" in next_one.stdout_tail
     else:
-        # The container was watched after its first reply, and replaced.
+        # The container was replaced after its first reply, which had no `task_id`.
         assert next_one.outcome == Success({"do": "echo", "n": 2})
     caller.until(lambda: caller.pool.stats().starts == 2)
     assert caller.ask("echo", n=3).outcome == Success({"do": "echo", "n": 3})
-    assert caller.pool.stats().deaths == {"chatter": 1}
+    caller.until(lambda: caller.pool.stats().deaths == {"chatter" if kit.tells else "no_task_id": 1})
 
 
-def test_after_a_second_reply_was_found_no_task_gets_another_ones(caller: Caller) -> None:
+@pytest.mark.parametrize("kit", NOT_TELLING, indirect=True)
+def test_without_a_task_id_a_container_that_cannot_tell_when_it_is_read_has_one_task(
+    caller: Caller, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late a second reply comes, it is not the next task's; once its replies have an id, a container stays."""
+    monkeypatch.setattr(starter, "notice_once", LogOnce())
+    containers = set()
+    for number in range(3):
+        result = caller.ask("again", n=number, gap=WATCH_SECONDS * 1.5)
+        assert result.outcome == Success(number)
+        containers.add(result.container)
+    assert len(containers) == 3
+    caller.until(lambda: caller.pool.stats().deaths == {"no_task_id": 3})
+    notice = caller.pool.stats().notice
+    assert notice is not None and "replaced after one task" in notice and "FIFOs" in notice and "`task_id`" in notice
+    assert [line for line in caplog.messages if "one task" in line] == [notice]
+    assert caller.pool.stats().problem is None
+    stays = asked(caller, "named", FIRST).container
+    assert caller.pool.stats().notice is None
+    assert asked(caller, "named", SECOND).container == stays
+    assert caller.pool.stats().deaths == {"no_task_id": 3}
+
+
+@pytest.mark.parametrize("kit", NOT_TELLING, indirect=True)
+def test_a_container_that_is_replaced_after_its_task_ends_with_its_pool(kit: Kit, caller: Caller) -> None:
+    container = caller.ask("again", n=1, gap=600.0).container
+    assert caller.pool.close(10.0)
+    assert kit.is_gone(container)
+
+
+def test_after_a_second_reply_was_found_no_task_gets_another_ones(kit: Kit, caller: Caller) -> None:
     """All containers of such a handler are watched after their replies for a while."""
     caller.ask("again", n=0, gap=0.05)
     caller.ask("again", n=0, gap=0.05)
-    caller.until(lambda: caller.pool.stats().deaths.get("chatter"))
+    caller.until(lambda: caller.pool.stats().deaths.get("chatter" if kit.tells else "no_task_id"))
     for number in range(1, 6):
         assert caller.ask("again", n=number, gap=WATCH_SECONDS / 4).outcome == Success(number)
 
@@ -50,7 +82,7 @@ def test_after_a_second_reply_was_found_no_task_gets_another_ones(caller: Caller
 def test_a_handler_that_ends_after_its_reply_has_not_begun_the_next_line(kit: Kit, caller: Caller) -> None:
     assert caller.ask("reply_wait_and_exit").outcome == Success("bye")
     outcome = caller.ask("echo").outcome
-    if tells(kit):
+    if kit.tells:
         assert isinstance(outcome, NotBegun)
         assert str(outcome) == "the handler ended with exit code 0 before it read its line"
         assert outcome.otherwise is Crashed
@@ -71,7 +103,7 @@ def test_a_line_that_was_never_read_is_a_timeout_at_its_deadline(kit: Kit, new_c
     assert caller.ask("reply_and_hang").outcome == Success("busy")
     result = caller.ask("echo", timeout=0.3)
     assert isinstance(result.outcome, CallTimeout)
-    if tells(kit):
+    if kit.tells:
         assert str(result.outcome) == "no reply within 0.3 s: the handler has not read its line"
 
 
@@ -89,7 +121,7 @@ def test_a_late_reply_to_an_earlier_attempt_is_not_taken_for_this_ones(kit: Kit,
     again = {"do": "again", "n": "first attempt", "gap": None, "names": FIRST}
     assert caller.result(caller.begin(again, task_id=FIRST)[1]).outcome == Success("first attempt")
     result = asked(caller, "named", FIRST)
-    assert isinstance(result.outcome, NotBegun) if tells(kit) else result.outcome == Success("first attempt")
+    assert isinstance(result.outcome, NotBegun) if kit.tells else result.outcome == Success("first attempt")
 
 
 def test_a_reply_that_names_another_task_is_a_bad_one(caller: Caller) -> None:
@@ -98,11 +130,38 @@ def test_a_reply_that_names_another_task_is_a_bad_one(caller: Caller) -> None:
     assert str(result.outcome) == f"the reply's `task_id` is '{SECOND}', and the task's is '{FIRST}'"
 
 
-def test_a_container_that_named_tasks_has_to_name_every_task(caller: Caller) -> None:
+@pytest.mark.parametrize(("reply", "says"), [
+    ({"status": "error", "error": "no disk", "retryable": True}, "`error`, retryable: no disk"),
+    ({"status": "error", "error": "no file"}, "`error`: no file"),
+    ({"status": "success", "result": 1}, "`success`"),
+])  # fmt: skip
+def test_a_reply_without_an_id_after_one_with_it_is_a_bad_one_and_says_what_it_was(
+    caller: Caller, reply: dict[str, Any], says: str
+) -> None:
     asked(caller, "named", FIRST)
-    result = caller.result(caller.begin({"do": "echo"}, task_id=SECOND)[1])
+    result = caller.result(caller.begin({"do": "raw", "raw": json.dumps(reply)}, task_id=SECOND)[1])
     assert isinstance(result.outcome, BadReply)
-    assert "has no `task_id`" in str(result.outcome)
+    assert str(result.outcome) == (
+        "the reply has no `task_id`, and earlier replies of this container had one; name the task in every reply. "
+        f"Its status is {says}"
+    )
+
+
+def test_from_then_on_replies_without_an_id_count_where_lines_can_be_held_back(kit: Kit, caller: Caller) -> None:
+    asked(caller, "named", FIRST)
+    caller.result(caller.begin(NO_DISK, task_id=SECOND)[1])
+    named = asked(caller, "named", FIRST)
+    result = caller.result(caller.begin(NO_DISK, task_id=SECOND)[1])
+    if not kit.tells:
+        assert isinstance(result.outcome, BadReply)
+        return
+    assert result.outcome == Failure("no disk", retryable=True)
+    assert result.container == named.container
+    asked(caller, "named", FIRST)
+    # The line of the next task is held back, so that a second reply without an id is not taken for its own.
+    twice = {"do": "again", "n": "second", "gap": None}
+    assert caller.result(caller.begin(twice, task_id=SECOND)[1]).outcome == Success("second")
+    assert isinstance(asked(caller, "named", THIRD).outcome, NotBegun)
 
 
 def test_the_log_ends_with_the_line_of_a_bad_reply(caller: Caller) -> None:
