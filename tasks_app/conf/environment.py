@@ -62,6 +62,7 @@ class Environment(BaseModel):
     handler_profile: Literal["sealed", "open"] = _named("DAEMON_HANDLER_PROFILE", "sealed")
     default_memory: int | None = _named("DAEMON_DEFAULT_MEMORY", None)
     docker_transport: Literal["auto", "attach", "fifo"] = _named("DAEMON_DOCKER_TRANSPORT", "auto")
+    create_timeout: float = _named("DAEMON_CREATE_TIMEOUT", 10.0, gt=0, le=600, allow_inf_nan=False)
     mount_roots: str = _named("DAEMON_MOUNT_ROOTS", "")
     log_level: Literal["debug", "info", "warning", "error"] = _named("DAEMON_LOG_LEVEL", "info")
     secret_key: str | None = _named("DAEMON_SECRET_KEY", None, min_length=32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,10 +156,13 @@ class Engine(Protocol):
     def refusal(self, handler: Handler) -> str | None:
         """Why this engine can never run the handler, in one sentence; None if it can. Does not block."""
 
-    def start(self, handler: Handler, slot: int) -> Container:
-        """A started container, within 30 s. Raises Unavailable, and then nothing is left behind.
+    def start(self, handler: Handler, slot: int, closing: threading.Event | None = None) -> Container:
+        """A started container, within 30 s, and for Docker the time that its engine may take to create it.
 
-        NotYet (an Unavailable): the image is being pulled. EngineUnreachable (an Unavailable): no handler can start.
+        Raises Unavailable, and then nothing is left behind, or what is left is used by a later start or removed by
+        `sweep`. NotYet (an Unavailable): the image is being pulled. EngineUnreachable (an Unavailable): no handler can
+        start; EngineSlow, one of these: a later start may find its container created. `closing`: once it is set, by
+        any thread, the start ends within 10 s.
         """
 
     def sweep(self, is_gone: IsGone) -> int:

@@ -26,8 +26,8 @@ class EngineByHandler:
     def refusal(self, handler: Handler) -> str | None:
         return self._for(handler).refusal(handler)
 
-    def start(self, handler: Handler, slot: int) -> Container:
-        return self._for(handler).start(handler, slot)
+    def start(self, handler: Handler, slot: int, closing: threading.Event | None = None) -> Container:
+        return self._for(handler).start(handler, slot, closing)
 
     def sweep(self, is_gone: IsGone) -> int:
         return self._docker().sweep(is_gone)

@@ -30,6 +30,10 @@ class EngineUnreachable(Unavailable):
         self.reason = reason or text
 
 
+class EngineSlow(EngineUnreachable):
+    """The engine takes longer to create a container than it may; a later try may find it created."""
+
+
 class NotBegun(Unavailable):
     """The handler never had the whole line, so it cannot have begun; no attempt is spent unless it happens repeatedly.
 

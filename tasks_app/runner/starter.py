@@ -11,12 +11,15 @@ from tasks_app.logs.log_once import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
 from tasks_app.runner.death_reason import DeathReason
 from tasks_app.runner.engine import ContainerExit, Engine
-from tasks_app.runner.errors import EngineUnreachable, NotYet, Unavailable
+from tasks_app.runner.errors import EngineSlow, EngineUnreachable, NotYet, Unavailable
 from tasks_app.runner.problem import Problem
 from tasks_app.runner.session import MAX_STARTUP_OUTPUT_BYTES, Session
 
 MIN_PAUSE_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 30.0
+
+CLOSING_CHECK_SECONDS = 0.2
+"""How often a slot that waits for its start checks whether it is to close."""
 
 STABLE_SECONDS = 10.0
 """A container that lived this long did not end at once."""
@@ -85,18 +88,26 @@ class Starter:
 
     def start(self) -> Session | None:
         """Start a container without waiting for it to be ready; None if that failed or the slot is closing."""
-        with _starting[self._handler.image is not None]:
+        starting = _starting[self._handler.image is not None]
+        while not starting.acquire(timeout=CLOSING_CHECK_SECONDS):
+            if self._closed.is_set():
+                return None
+        try:
             if self._closed.is_set():
                 return None
             try:
-                container = self._engine.start(self._handler, self._slot)
+                container = self._engine.start(self._handler, self._slot, self._closed)
             except Unavailable as error:
-                if isinstance(error, NotYet):
+                if self._closed.is_set():
+                    return None
+                if isinstance(error, (NotYet, EngineSlow)):
                     self._backoff.succeeded()
                 self.failed(str(error), error.reason if isinstance(error, EngineUnreachable) else None)
                 self._start_failed = True
                 self._warn(str(error))
                 return None
+        finally:
+            starting.release()
         if self._start_failed:  # the cause (no engine, no image) is gone
             self._start_failed, self.problem = False, None
         return Session(container)

@@ -27,10 +27,11 @@ class Relay:
                 there = socket.socket(socket.AF_UNIX)
                 there.connect(self._path)
                 for one, other in ((here, there), (there, here)):
-                    threading.Thread(target=_pass_on, args=(one, other), daemon=True).start()
+                    threading.Thread(target=pass_on, args=(one, other), daemon=True).start()
 
 
-def _pass_on(one: socket.socket, other: socket.socket) -> None:
+def pass_on(one: socket.socket, other: socket.socket) -> None:
+    """Send what one receives to the other, until its end."""
     with contextlib.suppress(OSError):
         while data := one.recv(65536):
             other.sendall(data)

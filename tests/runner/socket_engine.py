@@ -7,6 +7,7 @@ import select
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 
 from tasks_app.handlers.handlers_toml import Handler
@@ -103,7 +104,7 @@ class SocketEngine:
     def sweep(self, is_gone: IsGone) -> int:
         return 0
 
-    def start(self, handler: Handler, slot: int) -> SocketContainer:
+    def start(self, handler: Handler, slot: int, closing: threading.Event | None = None) -> SocketContainer:
         assert handler.command is not None
         command = [sys.executable if word == "python" else word for word in handler.command]
         ours, theirs = socket.socketpair()

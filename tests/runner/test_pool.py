@@ -205,8 +205,8 @@ class ReadEngine:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engine, name)
 
-    def start(self, handler: Handler, slot: int) -> Any:
-        self.started.append(ReadContainer(self.engine.start(handler, slot)))
+    def start(self, handler: Handler, slot: int, closing: threading.Event | None = None) -> Any:
+        self.started.append(ReadContainer(self.engine.start(handler, slot, closing)))
         return self.started[-1]
 
 

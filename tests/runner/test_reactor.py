@@ -180,8 +180,8 @@ class DoubtfulEngine(ProcessEngine):
         self.in_doubt, self.decided = threading.Event(), threading.Event()
         self.out = -1
 
-    def start(self, handler: Handler, slot: int) -> Any:
-        container = super().start(handler, slot)
+    def start(self, handler: Handler, slot: int, closing: threading.Event | None = None) -> Any:
+        container = super().start(handler, slot, closing)
         if slot:
             return container
         self.out = container.readers()[0]

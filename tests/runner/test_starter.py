@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -164,11 +165,11 @@ class BrokenEngine(ProcessEngine):
     def __init__(self) -> None:
         self.starts = 0
 
-    def start(self, handler: Handler, slot: int) -> ProcessContainer:
+    def start(self, handler: Handler, slot: int, closing: threading.Event | None = None) -> ProcessContainer:
         self.starts += 1
         if self.starts == 1:
             raise ZeroDivisionError
-        return super().start(handler, slot)
+        return super().start(handler, slot, closing)
 
 
 def test_an_internal_error_of_a_start_is_a_failure_that_is_tried_again(

@@ -48,6 +48,7 @@ class Connection:
         self._lock = threading.Lock()
         # Written under the lock by the first thread that asks: a slot's or the sweeper's.
         self._client: docker.APIClient | None = None
+        self._for_creates: docker.APIClient | None = None
         self._refused: tuple[float, str] = (0.0, "")
 
     def get(self) -> docker.APIClient:
@@ -77,6 +78,15 @@ class Connection:
         finally:
             self._lock.release()
 
+    def for_creates(self, timeout: float) -> docker.APIClient:
+        """The client for requests to create a container, which may take so many seconds. Raises what the SDK raises."""
+        with self._lock:
+            if self._for_creates is None:
+                self._for_creates = self.new_client(ENGINE_TIMEOUT_SECONDS)
+            # The SDK has no limit for a single request. Another thread may set a longer one, since all share it.
+            self._for_creates.timeout = timeout
+            return self._for_creates
+
     def new_client(self, timeout: float | None) -> docker.APIClient:
         """A new client that waits up to `timeout` seconds for each answer. Raises what the SDK raises."""
         tls = self._environment.get("DOCKER_TLS_VERIFY") or self._environment.get("DOCKER_CERT_PATH")
@@ -95,8 +105,9 @@ class Connection:
     def close(self) -> None:
         """Close the client."""
         with self._lock:
-            if self._client is not None:
-                self._client.close()
+            for client in (self._client, self._for_creates):
+                if client is not None:
+                    client.close()
 
     @property
     def address(self) -> str:
@@ -181,16 +192,31 @@ def _unreachable(error: BaseException) -> str | None:
     """Why the engine cannot be reached, in one line; None if it has answered."""
     if isinstance(error, APIError):
         return None
-    chain = [error]
-    for one in chain:
-        if isinstance(one, TimeoutError) or "timed out" in str(one):
+    for one in _chain(error):
+        if _is_timeout(one):
             return f"the Docker engine does not answer within {ENGINE_TIMEOUT_SECONDS:g} s"
         if isinstance(one, OSError) and one.strerror and one.errno is not None:
             more = "; is this user in the group `docker`?" if isinstance(one, PermissionError) else ""
             return f"the Docker engine cannot be reached: {one.strerror}{more}"
+    return None
+
+
+def timed_out(error: BaseException) -> bool:
+    """True if the engine has accepted a request and not answered it in time."""
+    return not isinstance(error, APIError) and any(_is_timeout(one) for one in _chain(error))
+
+
+def _is_timeout(error: BaseException) -> bool:
+    return isinstance(error, TimeoutError) or "timed out" in str(error)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and those that it was raised for or names."""
+    chain = [error]
+    for one in chain:
+        yield one
         causes = (*one.args, one.__cause__, one.__context__)
         chain += [cause for cause in causes if isinstance(cause, BaseException) and cause not in chain]
-    return None
 
 
 #: The prefixes that the engine's components add to a reason.

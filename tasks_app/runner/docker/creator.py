@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import secrets
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from docker import APIClient
@@ -13,12 +17,22 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.docker.attached import AttachedContainer
 from tasks_app.runner.docker.cgroup import Cgroup
-from tasks_app.runner.docker.client import SIGKILLED, attach, describe, mounts_of, unavailable, unavailable_on_error
-from tasks_app.runner.docker.container import Baseline, DockerContainer, Retire, Started
+from tasks_app.runner.docker.client import (
+    SIGKILLED,
+    Connection,
+    attach,
+    describe,
+    mounts_of,
+    timed_out,
+    unavailable,
+    unavailable_on_error,
+)
+from tasks_app.runner.docker.container import SHORT_ID, Baseline, DockerContainer, Retire, Started
+from tasks_app.runner.docker.creates import Create, Creates
 from tasks_app.runner.docker.event_listener import EventListener
 from tasks_app.runner.docker.host_paths import HostPaths
 from tasks_app.runner.docker.images import Images
-from tasks_app.runner.docker.orphans import labels
+from tasks_app.runner.docker.orphans import CREATE, labels
 from tasks_app.runner.docker.piped import PipedContainer
 from tasks_app.runner.docker.pipes import FifosUnavailable, Pipes, is_about_fifos
 from tasks_app.runner.docker.remover import Remover
@@ -26,6 +40,8 @@ from tasks_app.runner.docker.sandbox import Sandbox
 from tasks_app.runner.docker.transports import Transports
 from tasks_app.runner.engine import ContainerExit, Owner
 from tasks_app.runner.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 #: The label of a container that names its transport, `fifo` or `attach`.
 TRANSPORT_LABEL = "taskdaemon.transport"
@@ -39,33 +55,76 @@ AnyContainer = TypeVar("AnyContainer", bound=DockerContainer)
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """The container to create. `began`: when its start did, on the monotonic clock."""
+    """The container to create. `began`: when its start did, on the monotonic clock. `closing`: see Engine.start."""
 
     handler: Handler
     sandbox: Sandbox
     environment: dict[str, str]
     image: str
     began: float
+    closing: threading.Event | None = None
 
 
 class Creator:
     """A container that does not start leaves nothing behind. For the threads of all slots."""
 
     def __init__(
-        self, owner: Owner, images: Images, transports: Transports, remover: Remover, events: EventListener
+        self,
+        owner: Owner,
+        connection: Connection,
+        creates: Creates,
+        images: Images,
+        transports: Transports,
+        remover: Remover,
+        events: EventListener,
     ) -> None:
-        self._owner, self._images, self._transports = owner, images, transports
-        self._remover, self._events = remover, events
+        self._owner, self._connection, self._creates, self._images = owner, connection, creates, images
+        self._transports, self._remover, self._events = transports, remover, events
         self._host_paths = HostPaths()
         #: By handler and image. Threads of slots add; each change is atomic.
         self._baselines: dict[tuple[str, str], Baseline] = {}
+
+    def adopted(self, client: APIClient, spec: ContainerSpec) -> DockerContainer | None:
+        """A started container that was created after its limit; None without one. Raises Unavailable."""
+        with unavailable_on_error():
+            found = self._creates.made(client, spec.handler)
+        if found is None:
+            return None
+        log.info("container %s was created late; it is used", found.container[:SHORT_ID])
+        if found.pipes is None:
+            return self._start_attached(client, spec, found.container)
+        try:
+            return self._start_piped(client, spec, found.container, found.pipes, found.pipes.directory)
+        except FifosUnavailable as error:
+            raise Unavailable(str(error)) from None
 
     def attached(self, client: APIClient, spec: ContainerSpec) -> AttachedContainer:
         """A started container that is attached to. Raises Unavailable."""
         command = list(spec.handler.command) if spec.handler.command else None
         # `stdin_open`: the handler's stdin ends when this process dies.
         with unavailable_on_error():
-            container, stream = self._create(client, spec, "attach", command=command, stdin_open=True), None
+            container = self._create(client, spec, None, command=command, stdin_open=True)
+        return self._start_attached(client, spec, container)
+
+    def piped(
+        self, client: APIClient, spec: ContainerSpec, pipes: Pipes, command: Mapping[str, list[str]]
+    ) -> PipedContainer:
+        """A started container that has opened the FIFOs; they are released with it, or if it does not start.
+
+        Raises Unavailable; FifosUnavailable if another transport may work: the engine answered, but not as expected.
+        """
+        try:
+            with unavailable_on_error():
+                source = self._host_paths.path(pipes.directory, lambda own: mounts_of(client, own))
+        except BaseException:
+            self._transports.release(pipes)
+            raise
+        with _fifos_unavailable_on_error(source):
+            container = self._create(client, spec, pipes, [pipes.mount(source)], detach=True, **command)
+        return self._start_piped(client, spec, container, pipes, source)
+
+    def _start_attached(self, client: APIClient, spec: ContainerSpec, container: str) -> AttachedContainer:
+        stream = None
         try:
             with unavailable_on_error():
                 # Attached before the start, so that no output is missed.
@@ -79,14 +138,10 @@ class Creator:
             raise
         return self._register(AttachedContainer(self._started(spec, state, self._remover.retire), stream))
 
-    def piped(
-        self, client: APIClient, spec: ContainerSpec, pipes: Pipes, command: Mapping[str, list[str]]
+    def _start_piped(
+        self, client: APIClient, spec: ContainerSpec, container: str, pipes: Pipes, source: Path
     ) -> PipedContainer:
-        """A started container that has opened the FIFOs; they are released with it, or if it does not start.
-
-        Raises Unavailable; FifosUnavailable if another transport may work: the engine answered, but not as expected.
-        """
-        container, source = None, pipes.directory
+        """`source`: the directory of the FIFOs as the engine knows it."""
 
         def has_ended() -> str | None:
             with unavailable_on_error():
@@ -106,25 +161,14 @@ class Creator:
                 self._transports.release(pipes)
 
         try:
-            try:
-                source = self._host_paths.path(pipes.directory, lambda own: mounts_of(client, own))
-                container = self._create(client, spec, "fifo", [pipes.mount(source)], detach=True, **command)
+            with _fifos_unavailable_on_error(source):
                 client.start(container)
-            except APIError as error:
-                reason = str(error)
-                about = error.status_code == HTTP_FORBIDDEN or is_about_fifos(reason, source)
-                raise FifosUnavailable(
-                    describe(error), everywhere=about and SOURCE_MISSING in reason, lasting=about
-                ) from None
-            except (OSError, DockerException) as error:
-                raise unavailable(error) from None
             pipes.connect(has_ended)
             with unavailable_on_error():
                 state = client.inspect_container(container)
         except BaseException:
             self._transports.release(pipes)
-            if container is not None:
-                self._remover.discard(container, spec.began)
+            self._remover.discard(container, spec.began)
             raise
         return self._register(PipedContainer(self._started(spec, state, retire), pipes))
 
@@ -132,36 +176,44 @@ class Creator:
         self,
         client: APIClient,
         spec: ContainerSpec,
-        transport: str,
+        pipes: Pipes | None,
         mounts: Sequence[Mapping[str, Any]] = (),
         **options: Any,
     ) -> str:
         """Create a container and return its id. Raises what the SDK raises, and Unavailable."""
         handler = spec.handler
+        create = Create(handler, pipes)
         name = f"taskdaemon-{handler.name}-{secrets.token_hex(6)}"
+        own = {TRANSPORT_LABEL: "attach" if pipes is None else "fifo", CREATE: create.label}
         host = spec.sandbox.host_options()
+
+        def send(timeout: float) -> str:
+            try:
+                made = self._connection.for_creates(timeout).create_container(
+                    spec.image,
+                    name=name,
+                    environment=spec.environment,
+                    labels=labels(self._owner, handler.name) | own,
+                    tty=False,
+                    # An image's health check would run beside the tasks, within their limits, and its result is not
+                    # used.
+                    healthcheck={"test": ["NONE"]},
+                    user=spec.sandbox.user,
+                    host_config=client.create_host_config(**{**host, "mounts": [*host["mounts"], *mounts]}),
+                    **options,
+                )
+            except OSError as error:
+                if not isinstance(error, APIError) and not timed_out(error):
+                    # Without an answer it is unknown whether the container exists, or will.
+                    self._remover.remove_later(name)
+                raise
+            return str(made["Id"])
+
         try:
-            made = client.create_container(
-                spec.image,
-                name=name,
-                environment=spec.environment,
-                labels={**labels(self._owner, handler.name), TRANSPORT_LABEL: transport},
-                tty=False,
-                # An image's health check would run beside the tasks, within their limits, and its result is not used.
-                healthcheck={"test": ["NONE"]},
-                user=spec.sandbox.user,
-                host_config=client.create_host_config(**{**host, "mounts": [*host["mounts"], *mounts]}),
-                **options,
-            )
+            container = self._creates.ask(create, send, spec.closing)
         except ImageNotFound:
             raise self._images.missing(spec.image) from None
-        except OSError as error:
-            if not isinstance(error, APIError):
-                # Without an answer it is unknown whether the container exists, or will.
-                self._remover.remove_later(name)
-            raise
         self._images.found(spec.image)
-        container: str = made["Id"]
         return container
 
     def _started(self, spec: ContainerSpec, state: Mapping[str, Any], retire: Retire) -> Started:
@@ -175,3 +227,16 @@ class Creator:
         self._remover.use(one.full_id)
         self._events.add(one)
         return one
+
+
+@contextlib.contextmanager
+def _fifos_unavailable_on_error(source: Path) -> Iterator[None]:
+    """Raises FifosUnavailable if the engine refuses FIFOs from `source`, Unavailable if it does not answer."""
+    try:
+        yield
+    except APIError as error:
+        reason = str(error)
+        about = error.status_code == HTTP_FORBIDDEN or is_about_fifos(reason, source)
+        raise FifosUnavailable(describe(error), everywhere=about and SOURCE_MISSING in reason, lasting=about) from None
+    except (OSError, DockerException) as error:
+        raise unavailable(error) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.docker.client import Connection, describe, one_line, unavailable_on_error
 from tasks_app.runner.docker.container import DockerContainer
+from tasks_app.runner.docker.creates import CREATE_TIMEOUT, FIRST_LIMIT_SECONDS, Creates
 from tasks_app.runner.docker.creator import ContainerSpec, Creator
 from tasks_app.runner.docker.event_listener import EventListener
 from tasks_app.runner.docker.host import Host
@@ -51,21 +53,25 @@ class DockerEngine:
             environment.get(TRANSPORT, "").lower() or "auto", owner.home, self._connection.address
         )
         self._remover = Remover(self._connection, owner)
-        self._creator = Creator(owner, self._images, self.transports, self._remover, self._events)
+        first_limit = float(environment.get(CREATE_TIMEOUT) or FIRST_LIMIT_SECONDS)
+        self._creates = Creates(first_limit, self._remover, self.transports.release)
+        self._creator = Creator(
+            owner, self._connection, self._creates, self._images, self.transports, self._remover, self._events
+        )
 
     def refusal(self, handler: Handler) -> str | None:
         if handler.image is None:
             return f"handler '{handler.name}' has no `image`, so it cannot run in a container"
         return None
 
-    def start(self, handler: Handler, slot: int) -> DockerContainer:
+    def start(self, handler: Handler, slot: int, closing: threading.Event | None = None) -> DockerContainer:
         if refusal := self.refusal(handler):
             raise Unavailable(refusal)
         sentence = f"handler '{handler.name}' cannot be started"
         try:
-            return self._start(handler, slot)
+            return self._start(handler, closing)
         except EngineUnreachable as error:
-            raise EngineUnreachable(f"{sentence}: {error}", error.reason) from None
+            raise type(error)(f"{sentence}: {error}", error.reason) from None
         except Unavailable as error:
             raise type(error)(f"{sentence}: {error}") from None
 
@@ -75,6 +81,7 @@ class DockerEngine:
         Returns how many. Raises Unavailable while the engine does not answer.
         """
         self.transports.sweep()
+        self._creates.expire()
         return self._remover.sweep(is_gone)
 
     def explain(self, handler: Handler, result: CallResult) -> CallResult:
@@ -83,9 +90,10 @@ class DockerEngine:
     def close(self) -> None:
         """Disconnect. Containers that are still running are left to the next sweep, as after a crash."""
         self._events.close()
+        self._creates.expire(everything=True)
         self._connection.close()
 
-    def _start(self, handler: Handler, slot: int) -> DockerContainer:
+    def _start(self, handler: Handler, closing: threading.Event | None) -> DockerContainer:
         assert handler.image is not None
         began, environment = time.monotonic(), variables(handler)
         if waiting := self._images.being_pulled(handler.image):
@@ -93,7 +101,11 @@ class DockerEngine:
         with unavailable_on_error():
             client = self._connection.get()
             sandbox = self._host.sandbox_for(handler, self._connection.info)
-            spec = ContainerSpec(handler, sandbox, environment, handler.image, began)
+        spec = ContainerSpec(handler, sandbox, environment, handler.image, began, closing)
+        if (late := self._creator.adopted(client, spec)) is not None:
+            return late
+        self._creates.check()
+        with unavailable_on_error():
             image = self._image(client, handler.image) if self.transports.usable else None
         if image is None:
             return self._creator.attached(client, spec)

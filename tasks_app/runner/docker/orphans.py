@@ -10,6 +10,8 @@ DEPLOYMENT = "taskdaemon.deployment"
 NODE = "taskdaemon.node"
 DOMAIN = "taskdaemon.lock_domain"
 HANDLER = "taskdaemon.handler"
+CREATE = "taskdaemon.create"
+"""Its value is unique to the request that the container was created by."""
 
 
 def labels(owner: Owner, handler: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from tasks_app.runner.docker.client import (
     end_container,
     unavailable_on_error,
 )
-from tasks_app.runner.docker.orphans import DEPLOYMENT, NODE, orphans
+from tasks_app.runner.docker.orphans import CREATE, DEPLOYMENT, NODE, orphans
 from tasks_app.runner.engine import ContainerExit, IsGone, Owner
 from tasks_app.runner.errors import Unavailable
 
@@ -33,6 +33,8 @@ class Remover:
         self._connection, self._owner = connection, owner
         # Each change of these is atomic. The threads of slots write them; that of the sweeper removes from the second.
         self._in_use: set[str] = set()
+        #: Labels CREATE of containers that the engine was asked for and that a slot may still take.
+        self._expected: set[str] = set()
         #: Containers to remove, by id, or by name if it is unknown whether they exist: since when.
         self._pending: dict[str, float] = {}
         #: Since when containers with our label have been seen that are not in use. Written by the sweeper's thread.
@@ -41,6 +43,14 @@ class Remover:
     def use(self, container: str) -> None:
         """The container, given by its id, is in use until `retire`."""
         self._in_use.add(container)
+
+    def expect(self, label: str) -> None:
+        """A container with this label CREATE may come; it stays until `forget`."""
+        self._expected.add(label)
+
+    def forget(self, label: str) -> None:
+        """A container with this label CREATE that is not in use stays only for a moment."""
+        self._expected.discard(label)
 
     def terminate(self, container: str) -> None:
         """Send SIGTERM to a container's first process. Never raises."""
@@ -64,6 +74,7 @@ class Remover:
 
     def discard(self, container: str, began: float) -> None:
         """Remove a container whose start, which began then, has failed."""
+        self._in_use.discard(container)
         self._remove_until(began + ENGINE_TIMEOUT_SECONDS, container)
 
     def remove_later(self, container: str) -> None:
@@ -93,7 +104,9 @@ class Remover:
         names = {each["Id"]: {name.lstrip("/") for name in each["Names"] or ()} for each in found}
         unknown = {
             container for container, label in labelled.items()
-            if label.get(NODE) == self._owner.node and container not in self._in_use
+            if label.get(NODE) == self._owner.node
+            and container not in self._in_use
+            and label.get(CREATE) not in self._expected
         }  # fmt: skip
         # A container may be unknown for a moment: it is about to be started, or being removed.
         self._unknown = {container: self._unknown.get(container, now) for container in unknown}

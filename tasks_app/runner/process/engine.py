@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class ProcessEngine:
             return f"handler '{handler.name}' has no `command`, so there is nothing to start"
         return None
 
-    def start(self, handler: Handler, slot: int) -> ProcessContainer:
+    def start(self, handler: Handler, slot: int, closing: threading.Event | None = None) -> ProcessContainer:
         """Start a child process. On Linux it is killed when the calling thread ends."""
         if refusal := self.refusal(handler):
             raise Unavailable(refusal)

@@ -1,0 +1,269 @@
+"""An engine that needs long to create a container: what it makes is used, it is not asked for more, nothing waits."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from tasks_app.runner.docker import creates, remover
+from tasks_app.runner.docker.creates import CREATE_TIMEOUT, Create, Creates
+from tasks_app.runner.docker.engine import DockerEngine
+from tasks_app.runner.docker.orphans import DEPLOYMENT
+from tasks_app.runner.docker.pipes import Pipes
+from tasks_app.runner.docker.remover import Remover
+from tasks_app.runner.docker.transports import TRANSPORT
+from tasks_app.runner.errors import EngineSlow, Unavailable
+from tasks_app.runner.wire import Success
+from testkit.process import until
+from tests.docker.conftest import intruder
+from tests.docker.engines import BUSYBOX, client, is_gone, owner
+from tests.docker.slow_creates import SlowCreates
+from tests.runner.caller import Caller
+
+# It names its task, so that over attach its container stays.
+SHELL = r"""
+while read -r line; do
+    task=${line#*task_id\":\"}
+    echo "{\"status\":\"success\",\"task_id\":\"${task%%\"*}\",\"result\":1}"
+done
+"""
+HANDLER = intruder(image=BUSYBOX, command=("/bin/sh", "-c", SHELL))
+FOR_EVER = "600"
+both_transports = pytest.mark.parametrize("transport", ["fifo", "attach"])
+
+Open = Callable[..., DockerEngine]
+
+
+@pytest.fixture
+def slow() -> Iterator[SlowCreates]:
+    folder = Path(tempfile.mkdtemp(prefix="slow-", dir="/tmp"))
+    proxy = SlowCreates(folder)
+    yield proxy
+    proxy.close()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def opened(slow: SlowCreates) -> Iterator[Open]:
+    """Opens engines behind the proxy; what they leave to later sweeps is removed afterwards."""
+    with ExitStack() as stack:
+
+        def one(limit: str, transport: str = "attach") -> DockerEngine:
+            engine = DockerEngine(owner(), {"DOCKER_HOST": slow.host, TRANSPORT: transport, CREATE_TIMEOUT: limit})
+            stack.callback(lambda: [client().remove_container(each, force=True) for each in containers(engine)])
+            stack.callback(engine.close)
+            return engine
+
+        yield one
+        slow.release()
+        until(lambda: slow.answered == slow.asked, what="the containers that the engine was asked for")
+
+
+def containers(engine: DockerEngine) -> list[str]:
+    found = client().containers(all=True, filters={"label": f"{DEPLOYMENT}={engine.owner.deployment}"})
+    return [each["Id"] for each in found]
+
+
+def nobody(*_: str) -> bool:
+    return False
+
+
+@both_transports
+def test_a_container_that_is_created_too_late_is_adopted(opened: Open, slow: SlowCreates, transport: str) -> None:
+    engine = opened("0.3", transport)
+    slow.hold()
+    with pytest.raises(EngineSlow, match=r"has not created a container within 0\.3 s; the next one may take 0\.6 s"):
+        engine.start(HANDLER, 0)
+    slow.release()
+    until(lambda: containers(engine), what="the container")
+    with Caller(HANDLER, engine) as caller:
+        result = caller.ask("anything")
+        assert result.outcome == Success(1)
+        assert slow.made[0].startswith(result.container)
+        assert caller.pool.stats().problem is None
+    assert (slow.asked, is_gone(slow.made[0])) == (1, True)
+
+
+@both_transports
+def test_tasks_run_on_an_engine_that_is_always_slower_than_the_first_limit(
+    opened: Open, slow: SlowCreates, transport: str
+) -> None:
+    engine = opened("0.3", transport)
+    slow.hold(answers=True)
+    with Caller(intruder(image=BUSYBOX, command=("/bin/sh", "-c", SHELL), instances=3), engine) as caller:
+        problem = caller.until(lambda: caller.pool.stats().problem)
+        assert CREATE_TIMEOUT in problem
+        assert f"handler 'intruder' cannot be started: {caller.pool.stats().engine_problem}" == problem
+        # The answers never come in time, and the containers exist.
+        caller.until(lambda: caller.pool.free() == 3)
+        assert caller.ask("anything").outcome == Success(1)
+        assert caller.pool.stats().problem is None
+
+
+def test_a_slot_that_closes_does_not_wait_for_its_create_and_leaves_no_container(
+    opened: Open, slow: SlowCreates
+) -> None:
+    engine = opened(FOR_EVER)
+    slow.hold()
+    caller = Caller(intruder(image=BUSYBOX, command=("/bin/sh", "-c", SHELL), instances=8), engine)
+    until(lambda: slow.asked, what="a create")
+    assert caller.pool.close(10.0)
+    assert caller.pool.stats().problem is None
+    slow.release()
+    until(lambda: slow.answered == slow.asked, what="what was asked for")
+    until(lambda: all(map(is_gone, slow.made)), what="its end")
+
+
+def test_a_container_that_is_being_created_is_not_taken_for_a_leftover(
+    opened: Open, slow: SlowCreates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remover, "UNKNOWN_GRACE_SECONDS", 0.0)
+    engine = opened(FOR_EVER)
+    slow.hold(answers=True)
+    with ThreadPoolExecutor(1) as slot:
+        start = slot.submit(engine.start, HANDLER, 0)
+        until(lambda: slow.made, what="the container")
+        assert engine.sweep(nobody) == 0
+        slow.release()
+        one = start.result()
+        assert one.full_id == slow.made[0]
+        one.destroy()
+
+
+@both_transports
+def test_a_container_that_nobody_adopts_is_removed(
+    opened: Open, slow: SlowCreates, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remover, "UNKNOWN_GRACE_SECONDS", 0.0)
+    engine = opened("0.3", transport)
+    slow.hold(answers=True)
+    with pytest.raises(EngineSlow):
+        engine.start(HANDLER, 0)
+    until(lambda: slow.made, what="the container")
+    assert engine.sweep(nobody) == 0
+    monkeypatch.setattr(creates, "ADOPTION_SECONDS", 0.0)
+    assert engine.sweep(nobody) == 1
+    assert is_gone(slow.made[0])
+
+
+# Without an engine: what the limit becomes, and how much is asked of an engine that is slow.
+
+
+class Released:
+    """A set of FIFOs that counts how often it was released."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+@pytest.fixture
+def limits() -> Creates:
+    def release(pipes: Pipes) -> None:
+        cast(Released, pipes).count += 1
+
+    return Creates(60.0, cast(Remover, _NoRemover()), release)
+
+
+class _NoRemover:
+    def expect(self, label: str) -> None: ...
+    def forget(self, label: str) -> None: ...
+    def discard(self, container: str, began: float) -> None: ...
+
+
+def times_out(timeout: float) -> str:
+    raise TimeoutError("timed out")
+
+
+def create(pipes: Released | None = None) -> Create:
+    return Create(HANDLER, cast(Pipes, pipes))
+
+
+def test_the_limit_doubles_with_each_create_that_takes_longer_and_shrinks_with_each_that_does_not(
+    limits: Creates,
+) -> None:
+    seen = []
+    for _ in range(4):
+        with pytest.raises(EngineSlow):
+            limits.ask(create(), times_out, None)
+        seen.append(limits.limit)
+        limits.expire(everything=True)
+    assert seen == [120.0, 240.0, 300.0, 300.0]
+    got: list[float] = []
+    for _ in range(4):
+        limits.ask(create(), lambda timeout: got.append(timeout) or "container", None)
+    assert got == [300.0, 240.0, 120.0, 60.0]
+
+
+def test_creates_that_begin_together_double_the_limit_once(limits: Creates) -> None:
+    together = threading.Barrier(4)
+
+    def all_time_out(timeout: float) -> str:
+        together.wait()
+        raise TimeoutError("timed out")
+
+    def ask(_: int) -> float:
+        with pytest.raises(EngineSlow):
+            limits.ask(create(), all_time_out, None)
+        return limits.limit
+
+    with ThreadPoolExecutor(4) as slots:
+        list(slots.map(ask, range(4)))
+    assert limits.limit == 120.0
+
+
+def test_an_engine_that_was_too_slow_is_not_asked_for_more_while_it_works_at_a_container(limits: Creates) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def waits(timeout: float) -> str:
+        begun.set()
+        assert go_on.wait(30)
+        return "container"
+
+    with pytest.raises(EngineSlow):
+        limits.ask(create(), times_out, None)
+    pipes = Released()
+    with pytest.raises(EngineSlow, match="within 60 s"):
+        limits.ask(create(pipes), lambda timeout: "another", None)
+    assert pipes.count == 1
+    limits.expire(everything=True)
+    limits.check()
+    with ThreadPoolExecutor(1) as slot:
+        running = slot.submit(limits.ask, create(), waits, None)
+        assert begun.wait(30)
+        with pytest.raises(EngineSlow, match="within 60 s"):
+            limits.check()
+        go_on.set()
+        assert running.result() == "container"
+    limits.check()
+
+
+def test_fifos_are_released_unless_a_container_uses_or_may_use_them(limits: Creates) -> None:
+    used, kept, refused, closed = (Released() for _ in range(4))
+    limits.ask(create(used), lambda timeout: "container", None)
+    with pytest.raises(ValueError, match="refused"):
+        limits.ask(create(refused), _refuses, None)
+    closing = threading.Event()
+    closing.set()
+    go_on = threading.Event()
+    with pytest.raises(Unavailable, match="closes"):
+        limits.ask(create(closed), lambda timeout: str(go_on.wait(30)), closing)
+    assert closed.count == 0
+    go_on.set()
+    until(lambda: closed.count, what="their release")
+    with pytest.raises(EngineSlow):
+        limits.ask(create(kept), times_out, None)
+    assert (used.count, refused.count, kept.count) == (0, 1, 0)
+    limits.expire(everything=True)
+    assert kept.count == 1
+
+
+def _refuses(timeout: float) -> str:
+    raise ValueError("refused")
