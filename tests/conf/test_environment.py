@@ -54,7 +54,7 @@ BAD = [
     ("DAEMON_FAIL_POINT", "after_claim:explode", "followed by :kill or :raise"),
     ("DAEMON_FAIL_POINT", "after_claim", "or set DAEMON_TESTING=true"),
     ("DAEMON_DRAIN_TIMEOUT", "-1", "must be a number from 0 to 3600"),
-    ("DAEMON_CREATE_TIMEOUT", "0", "must be a number above 0, at most 600"),
+    ("DAEMON_CREATE_TIMEOUT", "0", "must be a number over 0, to 600"),
     ("DAEMON_HANDLER_PROFILE", "closed", "must be sealed or open"),
     ("DAEMON_DEFAULT_MEMORY", "512 megs", "'512 megs' is not a size; write a string like \"512m\""),
     ("DAEMON_DEFAULT_MEMORY", "512", "is not a size"),

@@ -126,13 +126,13 @@ class Creates:
                 for one in self._unanswered:
                     one.container = ids.get(one.label, "")
         with self._lock:
-            one = next((one for one in self._unanswered if one.container and one.handler == handler), None)
-            if one is None:
+            late = next((one for one in self._unanswered if one.container and one.handler == handler), None)
+            if late is None:
                 return None
-            self._unanswered.remove(one)
-        self._remover.use(one.container)
-        self._remover.forget(one.label)
-        return one
+            self._unanswered.remove(late)
+        self._remover.use(late.container)
+        self._remover.forget(late.label)
+        return late
 
     def expire(self, everything: bool = False) -> None:
         """Adopt no container whose create was given up too long ago; with `everything` none at all."""
