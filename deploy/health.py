@@ -11,7 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-#: A worker whose last heartbeat is older is unhealthy; it beats at least every 5 s while its database answers.
+#: A worker whose last heartbeat is older is unhealthy; a node renews its leases at least every 10 s while its database
+#: answers, and touches its lock file each time.
 MAX_HEARTBEAT_AGE_SECONDS = 30.0
 REPLY_TIMEOUT_SECONDS = 8.0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from tasks_app.lifecycle.claim import LEASE_SECONDS
 from tasks_app.store import clock
 
@@ -15,23 +17,26 @@ MAX_RENEWAL_DELAY_SECONDS = RENEWAL_SECONDS * 0.75
 
 
 class Availability:
-    """The database as this node's renewals have found it. Any thread may ask."""
+    """The database as this node's renewals and beats have found it. Thread-safe."""
 
     def __init__(self) -> None:
-        # Written by the heartbeat.
+        self._lock = threading.Lock()
+        # Written under the lock: by the thread that renews, and `lost` by the heartbeat's too.
         self._since: float | None = None
-        self._renewed_at = float("-inf")
+        self._renewed_at = self._lost_at = float("-inf")
 
     def renewed(self, at: float) -> None:
         """A renewal that was sent at `at` (`clock.elapsed`) has succeeded."""
-        # Late without an error: this process or the database stood still.
-        if self._since is None or at - self._renewed_at > RENEWAL_SECONDS + MAX_RENEWAL_DELAY_SECONDS:
-            self._since = at
-        self._renewed_at = at
+        with self._lock:
+            # Late without an error: this process or the database stood still.
+            if self._since is None or at - self._renewed_at > RENEWAL_SECONDS + MAX_RENEWAL_DELAY_SECONDS:
+                self._since = max(at, self._lost_at)
+            self._renewed_at = at
 
     def lost(self) -> None:
         """The database failed, or its clock was set."""
-        self._since = None
+        with self._lock:
+            self._since, self._lost_at = None, clock.elapsed()
 
     def trusts_silence(self) -> bool:
         """True if the database has been available all the time of late, so that a silent node is dead."""

@@ -1,16 +1,19 @@
-"""The heartbeat: updates the node's row, renews its leases, kills tasks that it lost, takes over dead nodes' tasks."""
+"""The heartbeat: updates the node's row, kills tasks that it lost, makes due tasks ready, takes over dead nodes' tasks.
+
+It renews no lease: `leases` does, in a thread of its own, so that a beat may take any time.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
 import structlog
 from django.db import Error, connection
 
-from tasks_app.db.node_lock import is_dead, remove_lock, touch
+from tasks_app.db.node_lock import is_dead, remove_lock
 from tasks_app.lifecycle import (
     cancelled,
     due_work,
@@ -21,13 +24,13 @@ from tasks_app.lifecycle import (
     held,
     maintain,
     promote,
-    renew,
     rescue,
 )
 from tasks_app.metrics import history, local_counters
-from tasks_app.node.availability import RENEWAL_SECONDS, Availability
+from tasks_app.node.availability import Availability
 from tasks_app.node.failure_groups import FailureGroups
-from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
+from tasks_app.node.in_flight import KILL_MARGIN_SECONDS, InFlightTasks
+from tasks_app.node.leases import Leases
 from tasks_app.node.live_log import LiveLog
 from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.record import NodeRecord
@@ -36,17 +39,16 @@ from tasks_app.node.retrying import Retrying
 from tasks_app.node.side_job import SideJob
 from tasks_app.runner.errors import KillReason
 from tasks_app.store import clock
-from tasks_app.store.current import store
 from tasks_app.store.due_work import DueWork
 
 log = structlog.get_logger(__name__)
 
-#: Between updates of the node's row if its state does not change. A third of `system_reading.SILENCE_SECONDS`.
-UPDATE_SECONDS = min(RENEWAL_SECONDS, 10.0)
+#: Between updates of the node's row if its state does not change: it may have been removed, or marked as stopped.
+UPDATE_SECONDS = 10.0
 #: If the difference between the database's clock and this host's changes by more than this from one beat to the next,
 #: the database's was set (by a person, by NTP, by a fail-over): every lease and every silence is wrong by as much.
 CLOCK_STEP_SECONDS = KILL_MARGIN_SECONDS
-#: Between beats. A little less than a second, so that three renewals fit into a lease of some seconds.
+#: Between beats.
 BEAT_SECONDS = 0.95
 #: Between two searches for live events without an end.
 FORGET_LOST_SECONDS = 600.0
@@ -57,7 +59,7 @@ START_CHECK_SECONDS = 0.02
 
 
 class Heartbeat:
-    """Two threads: `run` uses the database, `watch` does not."""
+    """One thread, which uses the database about once a second."""
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class Heartbeat:
         home: Path,
         in_flight: InFlightTasks,
         availability: Availability,
+        leases: Leases,
         on_hold: TypesOnHold,
         mark_ready: Callable[[str], None],
         set_shared: Callable[[bool], None],
@@ -77,14 +80,14 @@ class Heartbeat:
         its tasks. `wake_operations`: there is a running operation.
         """
         self._record, self._home, self._in_flight, self._availability = record, home, in_flight, availability
-        self._on_hold = on_hold
+        self._leases, self._on_hold = leases, on_hold
         self._mark_ready, self._set_shared, self._containers_removed = mark_ready, set_shared, containers_removed
         self._wake_operations = wake_operations
         #: Set by the thread that stops the node.
         self._stop = threading.Event()
         # Everything below is written by the thread of `run`.
         self._starting = True
-        self._renewed_at = self._updated_at = float("-inf")
+        self._updated_at = float("-inf")
         #: How far the database's clock is ahead of this host's, at least and at most.
         self._clock_offset: tuple[float, float] | None = None
         #: The database's clock was set back, and retries may wait for that much longer.
@@ -96,20 +99,13 @@ class Heartbeat:
         self._history_job = SideJob("write the history", HISTORY_RETRY_SECONDS, HISTORY_CALL_SECONDS)
 
     def stop(self) -> None:
-        """End both threads."""
+        """End the thread."""
         self._stop.set()
 
     def run(self) -> None:
-        """The thread that uses the database: about once a second."""
-        retrying = Retrying("renew the leases", max_pause=1.0)
+        """The thread."""
+        retrying = Retrying("ask the database what is due", max_pause=1.0)
         try:
-            self._until_stopped(retrying)
-        finally:
-            connection.close()
-
-    def _until_stopped(self, retrying: Retrying) -> None:
-        # A renewal that hangs is cancelled early enough to retry on a new connection.
-        with store().limited(RENEWAL_SECONDS):
             while not self._stop.is_set():
                 try:
                     self.beat()
@@ -119,6 +115,8 @@ class Heartbeat:
                     self._availability.lost()
                     pause = retrying.failed(error)
                 self._pause(pause)
+        finally:
+            connection.close()
 
     def _pause(self, seconds: float) -> None:
         """Wait for the next beat; at the node's start only until its slots are warm, so that its row says so soon."""
@@ -130,24 +128,10 @@ class Heartbeat:
             self._stop.wait(START_CHECK_SECONDS)
         self._stop.wait(max(until - clock.elapsed(), 0.0))
 
-    def watch(self) -> None:
-        """The thread that kills attempts whose leases end, by this host's clock."""
-        pause = 0.0
-        while not self._stop.wait(pause):
-            # Rarely while nothing runs: the dispatcher starts no attempt whose lease ends before the next check.
-            pause = min(0.5, KILL_MARGIN_SECONDS / 3) if self._in_flight.count() else IDLE_WATCH_SECONDS
-            if killed := self._in_flight.kill(
-                lambda _, attempt: attempt.lease_end < clock.elapsed() + KILL_MARGIN_SECONDS, KillReason.LEASE_LOST
-            ):
-                log.error(
-                    "the leases could not be renewed: containers killed before another node may start the tasks",
-                    count=killed,
-                )
-
     def beat(self) -> None:
         """One beat, in the thread of `run`. Raises DatabaseError, except for the side jobs."""
-        # What the node's own tasks depend on. First: a slow or failing statement must not cost a lease.
-        self._renew_and_update()
+        # What the node's own tasks depend on.
+        self._update()
         sent_at = clock.elapsed()
         work = due_work(self._record.name)
         self._on_hold.update(work.on_hold, sent_at)
@@ -162,24 +146,16 @@ class Heartbeat:
         # What is over, and the store's own maintenance.
         self._expire_and_forget(work)
         self._maintain()
-        touch(self._home, self._record.name)
         # Side jobs: they raise nothing.
         self._live_job.run(self._live_log.write)
         self._failure_groups.maintain()
         if work.minute is not None:
             self._history_job.run(partial(history.record, work.minute))
 
-    def _renew_and_update(self) -> None:
-        """Renew the leases and update the node's row if it is time."""
+    def _update(self) -> None:
+        """Update the node's row if it is time, or if its state has changed."""
         now = clock.elapsed()
-        # Half a beat early, thus at the nearest beat. With the one after, only two renewals would fit into a lease.
-        soon = now + BEAT_SECONDS / 2
-        if soon - self._renewed_at >= RENEWAL_SECONDS:
-            renewed = renew(self._record.name, [key[0] for key in self._in_flight.leased()])
-            self._in_flight.renewed(renewed, now)
-            self._availability.renewed(now)
-            self._renewed_at = now
-        if soon - self._updated_at >= UPDATE_SECONDS:
+        if now - self._updated_at >= UPDATE_SECONDS:
             self._record.update()
             self._updated_at = now
         else:
@@ -198,8 +174,7 @@ class Heartbeat:
             log.warning("the database's clock was set: leases are renewed at once", seconds=round(least - known[0], 1))
             self._availability.lost()
             self._set_back |= least < known[0]
-            self._renewed_at = self._updated_at = float("-inf")
-            self._renew_and_update()
+            self._leases.renew_at_once()
 
     def _kill_taken_away(self) -> None:
         running = self._in_flight.running()  # before the query, which does not see claims that commit while it runs
@@ -224,8 +199,10 @@ class Heartbeat:
                 self._mark_ready(name)
             self._set_back = False
 
-    def _take_over(self, others: Sequence[str], leases: bool) -> None:
-        dead = [name for name in others if self._record.shares_locks_with(name) and is_dead(self._home, name)]
+    def _take_over(self, others: Collection[str], leases: bool) -> None:
+        dead = [name for name in others if is_dead(self._home, name)]
+        if dead:  # one question, and none while all live
+            dead = self._record.sharing_locks(dead)
         # A container may still hold an unread request, and would run it beside the next attempt.
         dead = [name for name in dead if self._containers_removed(name)]
         if dead or leases:

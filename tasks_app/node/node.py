@@ -24,6 +24,7 @@ from tasks_app.node.claimer import Claimer
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.leases import Leases
 from tasks_app.node.lost_claims import LostClaims
 from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.operation_worker import OperationWorker
@@ -105,8 +106,9 @@ class Node:
             self._sweeper = Sweeper(engine, home, domain, availability.trusts_silence)
             removed = self._sweeper.containers_removed
         self._operation_worker = OperationWorker(self.name)
+        self._leases = Leases(self.name, home, self.in_flight, availability)
         self._heartbeat = Heartbeat(
-            self._record, home, self.in_flight, availability, on_hold, self._ready_types.mark,
+            self._record, home, self.in_flight, availability, self._leases, on_hold, self._ready_types.mark,
             self._dispatcher.set_shared, removed, self._operation_worker.wake,
         )  # fmt: skip
         # Written by the thread that starts and drains the node.
@@ -130,7 +132,8 @@ class Node:
         if not self._dispatcher_writes:
             self._spawn("result-writer", self._result_writer.run)
         self._spawn("heartbeat", self._heartbeat.run)
-        self._spawn("watch", self._heartbeat.watch)
+        self._spawn("leases", self._leases.run)
+        self._spawn("watch", self._leases.watch)
         self._spawn("operations", self._operation_worker.run)
         if self._sweeper is not None:
             self._spawn("sweeper", self._sweeper.run)
@@ -156,7 +159,7 @@ class Node:
         """End the node: claim nothing more, wait `timeout` seconds for running tasks, release the rest without a retry.
 
         What is needed ends after what needs it: a claim starts a task, a task ends with a result, and until the result
-        is written the heartbeat renews its lease.
+        is written its lease is renewed.
         """
         # 1. No further claims. The row says so at the next beat.
         self._record.start_draining()
@@ -168,11 +171,12 @@ class Node:
             # The dispatcher has written results until now; two threads would compete for them.
             self._spawn("result-writer", self._result_writer.run)
         until = time.monotonic() + timeout
-        # 2. No running tasks, then no unsaved results. The heartbeat renews the leases of both.
+        # 2. No running tasks, then no unsaved results. The leases of both are renewed.
         self._end_tasks(timeout)
         # 3. What served them. Only results that the database did not take are left; their leases run out.
         self._result_writer.stop()
         self._heartbeat.stop()
+        self._leases.stop()
         if self._sweeper is not None:
             self._sweeper.stop()
         # 4. The containers, which are idle now; then the reactor, which tells the slots to give them up.

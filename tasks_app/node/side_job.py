@@ -7,7 +7,6 @@ from collections.abc import Callable
 import structlog
 from django.db import Error
 
-from tasks_app.lifecycle.claim import LEASE_SECONDS
 from tasks_app.logs.log_once import REMINDER_SECONDS, LogOnce
 from tasks_app.node.retrying import Retrying
 from tasks_app.store import clock
@@ -15,8 +14,9 @@ from tasks_app.store.current import store
 
 log = structlog.get_logger(__name__)
 
-#: A database that needs longer for a call must not delay the next renewal of the leases.
-MAX_CALL_SECONDS = min(2.0, LEASE_SECONDS / 10)
+#: A database that needs longer for a call must not delay the next beat: it promotes, takes over, and stops what was
+#: cancelled.
+MAX_CALL_SECONDS = 2.0
 #: After an error that is not the database's.
 FAULT_PAUSE_SECONDS = 60.0
 

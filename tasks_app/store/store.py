@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
@@ -296,4 +296,13 @@ class Store(Protocol):
         Returns the ids of those that were pending.
 
         43. One with a position gets it; the others keep theirs.
+        """
+
+    def renew(self, node: str, ids: Collection[str], lease: float) -> set[tuple[str, int]]:
+        """processing -> processing: the leases of these tasks end `lease` seconds from now. Returns the (id, attempt)
+        of those that run on `node`. The node's row, if there is one, gets the time.
+
+        44. One round trip to a server, and committed when the method returns. It waits for no lock of a row: what is
+            skipped keeps its lease and is not returned. Where all writes wait for one another, it goes before all that
+            wait, except for the next one.
         """

@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -102,6 +103,53 @@ def test_a_holder_that_returns_at_once_waits_behind_the_next_process(
                 file.write("we again\n")
             lock.release()
         assert log.read_text().split("\n") == ["we", "the other", "we again", ""]
+    lock.close()
+
+
+def test_a_process_that_is_to_be_first_has_the_turn_before_all_that_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fair_lock, "TURN_TIMEOUT_SECONDS", 20.0)
+    path, log = tmp_path / "lock", tmp_path / "log"
+    ours, second, third = (FairLock(str(path)) for _ in range(3))
+
+    def acquire(lock: FairLock, name: str, first: bool = False) -> None:
+        assert lock.acquire(20, first)
+        with log.open("a") as file:
+            file.write(f"{name}\n")
+        lock.release()
+
+    tried, try_turn = threading.Event(), second._try_turn
+
+    def tries(turn: int) -> bool:
+        tried.set()
+        return try_turn(turn)
+
+    monkeypatch.setattr(second, "_try_turn", tries)
+    assert ours.acquire(1)
+    with other(path) as one, ThreadPoolExecutor(2) as pool:
+        one.until_it_is_next()
+        waits = pool.submit(acquire, second, "ordinary")
+        assert tried.wait(20)
+        first = pool.submit(acquire, third, "first", True)
+        probe = os.open(f"{path}.first", os.O_RDWR)
+        until(lambda: not try_lock(probe), what="a process that is to be first")
+        os.close(probe)
+        one.release()  # once it has the lock
+        ours.release()
+        first.result(20)
+        waits.result(20)
+    assert log.read_text().split("\n") == ["the other", "first", "ordinary", ""]
+    for lock in (ours, second, third):
+        lock.close()
+
+
+def test_a_stopped_process_that_is_to_be_first_does_not_block_others(tmp_path: Path) -> None:
+    lock = FairLock(str(tmp_path / "lock"))
+    stopped = os.open(f"{tmp_path}/lock.first", os.O_RDWR)
+    fcntl.flock(stopped, fcntl.LOCK_EX)
+    assert lock.acquire(20)
+    os.close(stopped)
     lock.close()
 
 

@@ -121,8 +121,9 @@ def test_a_lock_that_cannot_be_released_blocks_no_other_thread(monkeypatch: pyte
         broken.setattr(FairLock, "release", _fails)
         with pytest.raises(OSError, match="no locks"):
             _bare()
-    assert write_lock._file is not None
-    write_lock._file[2].release()
+    ours = write_lock._writers[False]._file
+    assert ours is not None
+    ours[2].release()
 
 
 def test_a_lock_that_cannot_be_opened_is_an_operational_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import pytest
 from testkit.daemon import Daemon, open_gate
 from testkit.process import Process, until
 from testkit.servers.postgresql import Postgres
+from testkit.slow_proxy import SlowProxy
 from testkit.stores import PostgreSQLStore
 from tests.faults.dashboard import health, problems
 from tests.system.checker import faults
@@ -200,6 +201,38 @@ def test_a_server_that_is_frozen_for_longer_than_the_lease_costs_no_retry(server
     assert {row["retries"] for row in daemon.rows("SELECT retries FROM taskdaemon_task")} == {0}
     assert faults(daemon, tasks) == []
     calm(*nodes, web)
+
+
+def test_a_server_that_is_slow_and_never_fails_costs_no_lease(server: Postgres, daemon: Daemon) -> None:
+    # Less of a lease for each packet, there and back, than 1.3 s of the usual 30.
+    lease, slow = 6.0, 0.25
+    daemon.environment["DAEMON_LEASE"] = f"{lease}"
+    web = daemon.web()
+    with SlowProxy(server.port) as proxy:
+        url = daemon.environment["DATABASE_URL"].replace(f":{server.port}/", f":{proxy.port}/")
+        node = daemon.worker(DATABASE_URL=url)
+        gate = daemon.gate()
+        task = daemon.post("act", {"do": "wait", "gate": str(gate)})
+        daemon.until_starts(task)
+
+        def end() -> float:
+            [row] = daemon.rows("SELECT lease FROM taskdaemon_task WHERE status = 'processing'")
+            return float(row["lease"])
+
+        proxy.seconds, begin, workers = slow, end(), set[int]()
+
+        def renewed() -> bool:
+            workers.add(health(daemon)["workers"])
+            return end() > begin + 2.5 * lease
+
+        node.until(renewed, "a lease that was renewed again and again")
+        assert workers == {1}, "no other node takes it for dead"
+        open_gate(gate)
+        assert daemon.until_final(task)["status"] == "completed"
+        proxy.seconds = 0.0
+        assert [attempt["outcome"] for attempt in daemon.attempts(task)] == ["success"]
+        assert "could not be renewed" not in node.said()
+        calm(node, web)
 
 
 @pytest.fixture

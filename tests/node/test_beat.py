@@ -14,14 +14,16 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from tasks_app.db.node_lock import NodeLock, has_lock
-from tasks_app.lifecycle import cancel, delete, redrive
+from tasks_app.lifecycle import cancel, delete, due_work, redrive
 from tasks_app.lifecycle.claim import LEASE_SECONDS
 from tasks_app.metrics import history
 from tasks_app.models import HandlerPause, HistoryRow, LiveEvent, Node, Task
 from tasks_app.node import heartbeat as module
 from tasks_app.node.availability import TRUST_SECONDS, Availability
 from tasks_app.node.heartbeat import Heartbeat
+from tasks_app.node import leases as leases_module
 from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.leases import Leases
 from tasks_app.node.live_log import LiveLog
 from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.record import NodeRecord
@@ -53,8 +55,9 @@ class BeatingNode:
         self.on_hold = TypesOnHold("me", ["echo"], self.marked_ready.append)
         self.record = NodeRecord("me", HERE, "", self.pools, (lambda: self.problem,), drained=self.on_hold.drained)
         self.in_flight = InFlightTasks()
+        self.leases = Leases("me", home, self.in_flight, self.availability)
         self.heartbeat = Heartbeat(
-            self.record, home, self.in_flight, self.availability, self.on_hold, self.marked_ready.append,
+            self.record, home, self.in_flight, self.availability, self.leases, self.on_hold, self.marked_ready.append,
             self.shared.append, lambda _: True,
         )  # fmt: skip
 
@@ -108,13 +111,36 @@ def test_at_each_beat_the_tasks_of_nodes_that_died_on_this_host_are_taken_over_a
     lock.release()
 
 
+def test_a_beat_asks_as_much_about_many_busy_nodes_as_about_one(beating: BeatingNode) -> None:
+    def asked(*names: str) -> int:
+        for name in names:
+            beating.died(name)
+            running(node=name)
+        with CaptureQueriesContext(connection) as captured:
+            beating.heartbeat._take_over(due_work("me").holders, leases=False)
+        assert not Task.objects.filter(node__in=names).exists()
+        return len([each for each in captured if "lock_domain" in each["sql"]])
+
+    beating.beat()
+    assert asked("one") == asked("two", "three", "four") == 1
+
+
+def test_a_beat_asks_nothing_about_busy_nodes_that_live(beating: BeatingNode) -> None:
+    beating.node("alive")
+    lock = NodeLock(beating.home, "alive")
+    running(node="alive")
+    with CaptureQueriesContext(connection) as captured:
+        beating.heartbeat._take_over(due_work("me").holders, leases=False)
+    assert list(captured) == []
+    lock.release()
+
+
 def test_a_task_whose_lease_is_over_is_taken_over_once_silence_is_trusted(beating: BeatingNode) -> None:
     beating.node("elsewhere", "another host")
     task = running(node="elsewhere")
     Task.objects.filter(pk=task.id).update(lease=clock.now() - 1.0)
     beating.beat()
     assert row(task).status == "processing", "the node itself has only just started"
-    beating.availability.lost()
     for seconds in (TRUST_SECONDS, 0.0):
         beating.availability.renewed(clock.elapsed() - seconds)
     beating.beat()
@@ -183,8 +209,8 @@ def test_an_attempt_whose_lease_ends_is_killed_without_the_database(
         return found
 
     monkeypatch.setattr(in_flight, "kill", kills)
-    monkeypatch.setattr(module, "IDLE_WATCH_SECONDS", 0.01)
-    watch = threading.Thread(target=beating.heartbeat.watch)
+    monkeypatch.setattr(leases_module, "IDLE_WATCH_SECONDS", 0.01)
+    watch = threading.Thread(target=beating.leases.watch)
     watch.start()
     try:
         assert checked.wait(10), "nothing runs yet"
@@ -192,7 +218,7 @@ def test_an_attempt_whose_lease_ends_is_killed_without_the_database(
         lost = begin(in_flight, claimed("lost"), at=clock.elapsed() - LEASE_SECONDS)
         assert killed.wait(10)
     finally:
-        beating.heartbeat.stop()
+        beating.leases.stop()
         watch.join(10)
     assert [reason for reason, _ in lost.killed] == [KillReason.LEASE_LOST] and held.killed == []
 

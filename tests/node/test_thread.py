@@ -16,6 +16,7 @@ django.setup()
 from pathlib import Path
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.heartbeat import Heartbeat
+from tasks_app.node.leases import Leases
 from tasks_app.node.node import Node
 from tasks_app.handlers.handlers_toml import Defaults, load
 from tasks_app.runner.process.engine import ProcessEngine
@@ -23,7 +24,8 @@ from tasks_app.runner.process.engine import ProcessEngine
 def fail(self):
     raise RuntimeError("an unexpected error")
 
-threads = {"dispatcher": (Dispatcher, "run"), "heartbeat": (Heartbeat, "run"), "watch": (Heartbeat, "watch")}
+threads = {"dispatcher": (Dispatcher, "run"), "heartbeat": (Heartbeat, "run"), "leases": (Leases, "run"),
+    "watch": (Leases, "watch")}
 setattr(*threads[sys.argv[1]], fail)
 home = Path(sys.argv[2])
 handlers = load(home / "handlers.toml", Defaults())
@@ -33,7 +35,7 @@ threading.Event().wait()
 """
 
 
-@pytest.mark.parametrize("thread", ["dispatcher", "heartbeat", "watch"])
+@pytest.mark.parametrize("thread", ["dispatcher", "heartbeat", "leases", "watch"])
 def test_the_failure_of_one_thread_ends_the_node(tmp_path: Path, thread: str) -> None:
     ended = run(tmp_path, NODE, thread, str(tmp_path))
     assert ended.returncode == 70, ended.stderr

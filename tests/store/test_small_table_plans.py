@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
-from tasks_app.store.postgresql import claim, final, promote, redrive, set_priority, versions
+from tasks_app.store.postgresql import claim, final, promote, redrive, renew, set_priority, versions
 from tasks_app.store.postgresql.session_marks import HIDDEN, LOOK
 from tasks_app.store.postgresql.settle import SETTLE_ALL, SETTLE_ANY
 from tests.store.test_plans import ORDERS, planned_once, scans
@@ -23,6 +23,7 @@ STATEMENTS = {
     "final": (final.STATEMENT, "'{}'"),
     "versions": (versions.STATEMENT, "'{}'"),
     "promote": (promote.PROMOTE, "'[]'"),
+    "renew": (renew.RENEW, "'[]', 'node', '1'"),
     "redrive": (redrive.REDRIVE, "'[]'"),
     "set priority": (set_priority.SET_PRIORITY, "'[]', '1'"),
 }

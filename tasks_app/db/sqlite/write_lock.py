@@ -30,34 +30,52 @@ class _State(threading.local):
     bare: sqlite3.Connection | None = None
 
 
+class _Writers:
+    """Threads of this process that wait for the write lock, of which one at a time competes with other processes."""
+
+    def __init__(self, first: bool = False) -> None:
+        """`first`: they go before all others that wait for the lock, in this process too."""
+        self.threads = threading.Lock()
+        self._first = first
+        self._file: tuple[int, str, FairLock] | None = None  # process id, path of the database
+
+    def acquired(self, path: str, until: float) -> FairLock:
+        """The lock of a database, held. Raises OperationalError."""
+        try:
+            lock = self._lock(path)
+            if lock.acquire(max(until - time.monotonic(), 0.0), self._first):
+                return lock
+        except OSError as error:
+            raise OperationalError(f"unable to open the lock of the database: {error}") from error
+        raise OperationalError("database is locked: another process has held it for 20 s")
+
+    def _lock(self, database: str) -> FairLock:
+        """A forked child gets its own: a flock belongs to the open file, which the two share."""
+        if self._file is None or self._file[1] != database or self._file[0] != os.getpid():
+            self._file = (os.getpid(), database, FairLock(f"{database}.lock"))
+        return self._file[2]
+
+
 _state = _State()
-_threads = threading.Lock()
-_file: tuple[int, str, FairLock] | None = None  # process id, path of the database
-
-
-def _lock(database: str) -> FairLock:
-    """This process's lock. A forked child gets its own: a flock belongs to the open file, which the two share."""
-    global _file
-    if _file is None or _file[1] != database or _file[0] != os.getpid():
-        _file = (os.getpid(), database, FairLock(f"{database}.lock"))
-    return _file[2]
+#: By `first`.
+_writers = {first: _Writers(first) for first in (False, True)}
 
 
 @contextmanager
-def _locked(database: BaseDatabaseWrapper) -> Iterator[None]:
+def _locked(database: BaseDatabaseWrapper, first: bool = False) -> Iterator[None]:
     """Hold the write lock, and tell `write_health` whether the database takes this write.
 
-    Does nothing if this thread holds the lock already.
+    Does nothing if this thread holds the lock already. `first`: before all that wait for it, except for the next one.
     """
     if _state.lock:
         yield
         return
-    until = time.monotonic() + LOCK_TIMEOUT_SECONDS
+    until, writers = time.monotonic() + LOCK_TIMEOUT_SECONDS, _writers[first]
     try:
-        if not _threads.acquire(timeout=LOCK_TIMEOUT_SECONDS):
+        if not writers.threads.acquire(timeout=LOCK_TIMEOUT_SECONDS):
             raise OperationalError("database is locked: other threads of this process have held it for 20 s")
         try:
-            lock = _acquired(str(database.settings_dict["NAME"]), until)
+            lock = writers.acquired(str(database.settings_dict["NAME"]), until)
             _state.lock = True
             try:
                 yield
@@ -65,21 +83,11 @@ def _locked(database: BaseDatabaseWrapper) -> Iterator[None]:
                 _state.lock = False
                 lock.release()
         finally:
-            _threads.release()
+            writers.threads.release()
     except (OperationalError, InternalError) as error:
         write_health.failed(error)
         raise
     write_health.succeeded()
-
-
-def _acquired(path: str, until: float) -> FairLock:
-    try:
-        lock = _lock(path)
-        if lock.acquire(max(until - time.monotonic(), 0.0)):
-            return lock
-    except OSError as error:
-        raise OperationalError(f"unable to open the lock of the database: {error}") from error
-    raise OperationalError("database is locked: another process has held it for 20 s")
 
 
 def writing() -> AbstractContextManager[sqlite3.Connection]:
@@ -90,10 +98,15 @@ def writing() -> AbstractContextManager[sqlite3.Connection]:
     return _writing() if _state.bare is None else nullcontext(_state.bare)
 
 
-def bare_writing(one_statement: bool = False, durable: bool = True) -> AbstractContextManager[sqlite3.Connection]:
-    """See Store. Without Django's bookkeeping, which costs as much as a small transaction."""
+def bare_writing(
+    one_statement: bool = False, durable: bool = True, first: bool = False
+) -> AbstractContextManager[sqlite3.Connection]:
+    """See Store. Without Django's bookkeeping, which costs as much as a small transaction.
+
+    `first`: before all writes that wait, of this process and of others, except for the one that is next.
+    """
     database = connections[DEFAULT_DB_ALIAS]  # each use of `connection` looks it up again
-    return writing() if database.in_atomic_block else _bare_writing(database, durable)
+    return writing() if database.in_atomic_block else _bare_writing(database, durable, first)
 
 
 @contextmanager
@@ -104,8 +117,8 @@ def _writing() -> Iterator[sqlite3.Connection]:
 
 
 @contextmanager
-def _bare_writing(database: BaseDatabaseWrapper, durable: bool) -> Iterator[sqlite3.Connection]:
-    with _locked(database), database.wrap_database_errors:
+def _bare_writing(database: BaseDatabaseWrapper, durable: bool, first: bool) -> Iterator[sqlite3.Connection]:
+    with _locked(database, first), database.wrap_database_errors:
         database.ensure_connection()
         raw = database.connection
         try:

@@ -19,6 +19,7 @@ from tasks_app.store.postgresql.promote import promote
 from tasks_app.store.postgresql.queued_before import queued_before
 from tasks_app.store.postgresql.reading import reading
 from tasks_app.store.postgresql.redrive import redrive
+from tasks_app.store.postgresql.renew import renew
 from tasks_app.store.postgresql.session import Session
 from tasks_app.store.postgresql.set_priority import set_priority
 from tasks_app.store.postgresql.settle import settle
@@ -46,6 +47,7 @@ class PostgreSQLStore:
     ready_types = staticmethod(ready_types)
     queued_before = staticmethod(queued_before)
     settle = staticmethod(settle)
+    renew = staticmethod(renew)
     add_counts = staticmethod(add_counts)
     next_positions = staticmethod(next_positions)
     due_work = staticmethod(due_work)

@@ -20,6 +20,7 @@ from tasks_app.store.sqlite.promote import promote
 from tasks_app.store.sqlite.queued_before import queued_before
 from tasks_app.store.sqlite.reading import reading
 from tasks_app.store.sqlite.redrive import redrive
+from tasks_app.store.sqlite.renew import renew
 from tasks_app.store.sqlite.session import Session
 from tasks_app.store.sqlite.set_priority import set_priority
 from tasks_app.store.sqlite.settle import settle
@@ -46,6 +47,7 @@ class SQLiteStore:
     ready_types = staticmethod(ready_types)
     queued_before = staticmethod(queued_before)
     settle = staticmethod(settle)
+    renew = staticmethod(renew)
     add_counts = staticmethod(add_counts)
     next_positions = staticmethod(next_positions)
     due_work = staticmethod(due_work)
