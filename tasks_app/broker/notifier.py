@@ -49,12 +49,11 @@ class NotifierStats:
 class Notifier:
     """Pending notifications for one thread that publishes them; the first notification starts the thread.
 
-    Thread-safe and fork-safe: a forked child starts with none pending, and with a thread of its own.
+    Thread-safe and fork-safe: a forked child starts with none pending, counts from zero, and has a thread of its own.
     """
 
     def __init__(self) -> None:
         self._target: tuple[Deployment | None, Celery | Callable[[], Celery] | None] = (None, None)
-        self._sent = self._merged = self._skipped = self._failed = self._dropped = 0
         self._problem: str | None = None
         self._warned = False
         self._thread: threading.Thread | None = None
@@ -132,6 +131,8 @@ class Notifier:
             )
 
     def _reset(self) -> None:
+        """Takes no lock: in a forked child other threads' locks may be held for ever."""
+        self._sent = self._merged = self._skipped = self._failed = self._dropped = 0
         # Not a plain Lock: a signal handler may notify while its own thread holds it.
         self._changed = threading.Condition(threading.RLock())
         self._log_once = LogOnce(REMINDER_SECONDS)

@@ -22,11 +22,15 @@ Source = Callable[[], Mapping[str, int]]
 class LocalCounters:
     """Counts that wait to be written. Thread-safe; only `flush` blocks."""
 
-    def __init__(self) -> None:
-        self._sources: list[tuple[Source, dict[str, int]]] = []
-        self._reset()
+    def __init__(self, *sources: Source) -> None:
+        """`sources` are collected from the beginning. In a forked child they count from zero."""
+        self._from_zero = sources
+        self.reset()
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """Forget all counts, and the sources that were added. Takes no lock: for a forked child, in which other
+        threads' locks may be held for ever. The parent writes what was pending."""
+        self._sources: list[tuple[Source, dict[str, int]]] = [(source, {}) for source in self._from_zero]
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._pending: defaultdict[str, int] = defaultdict(int)
@@ -78,14 +82,9 @@ class LocalCounters:
                     seen[series] = value
         return deltas
 
-    def after_fork(self) -> None:
-        """Reset in a forked child: the parent writes the counts that were pending."""
-        self._reset()
-        self._sources = [(source, dict(source())) for source, _ in self._sources]
-
 
 def notifications() -> dict[str, int]:
-    """The counts of this process's notifier."""
+    """The counts of this process's notifier: none in a forked child."""
     now = notification.stats()
     return {
         "bells|rung": now.sent,
@@ -97,8 +96,7 @@ def notifications() -> dict[str, int]:
 
 
 #: Of this process.
-process = LocalCounters()
-process.add_source(notifications)
+process = LocalCounters(notifications)
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=process.after_fork)
+    os.register_at_fork(after_in_child=process.reset)

@@ -93,7 +93,7 @@ def test_a_forked_child_does_not_write_its_parents_counts_again() -> None:
     local.add("bells_heard|echo")
     child = os.fork()
     if not child:
-        local.after_fork()
+        local.reset()
         os._exit(len(local._take()))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert local.flush()
