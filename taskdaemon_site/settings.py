@@ -3,7 +3,7 @@
 import logging
 from datetime import timedelta
 
-from tasks_app.conf import PROJECT, environment
+from tasks_app.conf import PROJECT, RELEASE, environment
 from tasks_app.conf.signing_key import signing_key
 from tasks_app.logs.config import configure_logging
 from tasks_app.store.settings import database_settings
@@ -144,7 +144,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "Task platform for containers",
     "DESCRIPTION": "Post a task; a warm container runs it; read the result.",
-    "VERSION": "0.1.0",
+    "VERSION": RELEASE,
     "LICENSE": {"name": "MIT"},
     # Relative: valid under any host name.
     "SERVERS": [{"url": "/", "description": "The daemon that serves this document."}],

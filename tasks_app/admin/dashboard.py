@@ -10,7 +10,7 @@ from django.db.models import Count
 from django.utils import timezone
 
 from tasks_app.admin.links import audit_link, handler_link, listed, node_link
-from tasks_app.admin.nodes import differs, drained_state
+from tasks_app.admin.nodes import differs, drained_state, runs_another_version
 from tasks_app.admin.pauses import pause_address, pause_text
 from tasks_app.admin.text import ago, harmless, line
 from tasks_app.alerts.rows import firing
@@ -61,7 +61,8 @@ class HandlerRow:
 
 @dataclass(frozen=True)
 class NodeRow:
-    """One worker process. `differs`: it runs another handlers.toml than this web server."""
+    """One worker process. `differs`, `version_differs`: its handlers.toml, and its version of the platform, from this
+    web server's."""
 
     name: str
     link: str
@@ -71,6 +72,7 @@ class NodeRow:
     state: str
     tone: str
     differs: bool = False
+    version_differs: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,7 @@ def _node(node: Node, now: datetime, running: int) -> NodeRow:
         state=drained_state(node, running) if node.drained else "draining" if node.draining else "alive",
         tone="completed" if node.taking else "pending",
         differs=differs(node.digest),
+        version_differs=runs_another_version(node),
     )
 
 

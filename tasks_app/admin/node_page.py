@@ -16,8 +16,9 @@ from tasks_app.metrics.span import span
 from tasks_app.models import Node, Task
 
 
-def node_details(node: Node, version: Any, tasks: bool) -> dict[str, Any]:
-    """The context of its template. `version`: its handlers.toml, as the list shows it. `tasks`: show running ones."""
+def node_details(node: Node, version: Any, handlers_toml: Any, tasks: bool) -> dict[str, Any]:
+    """The context of its template. `version` and `handlers_toml`: as the list shows them. `tasks`: show running
+    ones."""
     now = timezone.now()
     mine = Task.objects.running().filter(node=node.name)
     busy = Counter(dict(mine.order_by().values_list("task_type").annotate(count=Count("pk"))))
@@ -29,7 +30,8 @@ def node_details(node: Node, version: Any, tasks: bool) -> dict[str, Any]:
         ("Age", span((node.stopped_at or now) - node.started_at)),
         ("Draining", "yes: it takes no more tasks" if node.draining else ""),
         ("Running tasks", f"{sum(busy.values()):,}" + (f" of {cap} at most" if cap else "")),
-        ("handlers.toml", version),
+        ("Version", version),
+        ("handlers.toml", handlers_toml),
         ("Lock domain", line(node.lock_domain, 300)),
     ]
     return {

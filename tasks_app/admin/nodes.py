@@ -33,6 +33,11 @@ def differs(digest: str) -> bool:
     return bool(digest) and digest != conf.handlers().digest
 
 
+def runs_another_version(node: Node) -> bool:
+    """Whether a node runs another version of the platform than this web server."""
+    return node.version != conf.version()
+
+
 def drained_state(node: Node, running: int) -> str:
     """How far the drain of a node is, in a few words."""
     if not node.draining:
@@ -51,7 +56,7 @@ def drained_badge(node: Node, running: int) -> SafeString:
 class NodeAdmin(ReadOnlyAdmin):
     """Read-only, except for drain and undrain: a node writes its own row."""
 
-    list_display = ("shown_name", "state", "slots", "age", "last_seen", "version", "all_problems")
+    list_display = ("shown_name", "state", "slots", "age", "last_seen", "platform", "handlers_toml", "all_problems")
     ordering = ("-started_at",)
     search_fields = ("name",)
 
@@ -83,7 +88,9 @@ class NodeAdmin(ReadOnlyAdmin):
             "state": self.state(node),
             "drain_view": verb,
             "media": self.media,
-            **node_details(node, self.version(node), tasks=request.user.has_perm("tasks_app.view_task")),
+            **node_details(
+                node, self.platform(node), self.handlers_toml(node), tasks=request.user.has_perm("tasks_app.view_task")
+            ),
         }
         return TemplateResponse(request, "taskdaemon/node.html", context)
 
@@ -165,8 +172,16 @@ class NodeAdmin(ReadOnlyAdmin):
         found = [*node.problems, *(f"{name}: {p['problem']}" for name, p in node.pools.items() if p.get("problem"))]
         return format_html_join("", '<div class="td-error">{}</div>', ((harmless(str(one)[:500]),) for one in found))
 
+    @admin.display(description="version")
+    def platform(self, node: Node) -> SafeString:
+        """The version of the platform that it runs, and whether it differs from this web server's."""
+        known = line(node.version or "unknown")
+        if node.stopped_at or not runs_another_version(node):
+            return format_html("{}", known)
+        return format_html("{} {}", known, badge("failed", "differs"))
+
     @admin.display(description="handlers.toml")
-    def version(self, node: Node) -> SafeString:
+    def handlers_toml(self, node: Node) -> SafeString:
         """The beginning of its handlers.toml's digest, and whether it differs from this web server's."""
         short = line(node.digest[:8])
         if node.stopped_at or not differs(node.digest):

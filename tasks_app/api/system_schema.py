@@ -86,6 +86,10 @@ class Summary(serializers.Serializer):
     daemon_healthy = serializers.BooleanField()
     nodes_alive = serializers.IntegerField()
     nodes_draining = serializers.IntegerField()
+    node_versions = serializers.DictField(
+        child=serializers.CharField(allow_null=True),
+        help_text="The version of the platform that each living worker runs; null: it does not say so.",
+    )
     notifications_sent = serializers.IntegerField()
     notifications_received = serializers.IntegerField()
     bells_rung = serializers.IntegerField(help_text="Alias of notifications_sent; will be removed in the next version.")

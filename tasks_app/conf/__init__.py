@@ -3,10 +3,12 @@
 from tasks_app.conf.bad_environment import BadEnvironment
 from tasks_app.conf.environment import LOOPBACK, PROJECT, Environment
 from tasks_app.conf.reading import environment, handlers, handlers_faults, read, variables
+from tasks_app.conf.release import RELEASE, version
 
 __all__ = [
     "LOOPBACK",
     "PROJECT",
+    "RELEASE",
     "BadEnvironment",
     "Environment",
     "environment",
@@ -14,4 +16,5 @@ __all__ = [
     "handlers_faults",
     "read",
     "variables",
+    "version",
 ]

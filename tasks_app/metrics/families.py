@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import version
 
-from django.conf import settings
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from tasks_app import conf
 from tasks_app.metrics.counters import BUCKETS
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.system_reading import SystemReading
@@ -43,7 +43,7 @@ def health(healthy: bool, problem_count: int) -> Iterator[Metric]:
 def build() -> Mapping[str, str]:
     """The versions of what runs in this process."""
     return {
-        "version": str(settings.SPECTACULAR_SETTINGS["VERSION"]),
+        "version": conf.version(),
         "python": platform.python_version(),
         "django": version("django"),
         "celery": version("celery"),
@@ -67,6 +67,12 @@ def _system_families(reading: SystemReading) -> Iterator[Metric]:
     draining = sum(not node.taking for node in reading.nodes)
     yield _gauge("nodes_alive", "Living worker processes.", (), [((), len(reading.nodes))])
     yield _gauge("nodes_draining", "Living worker processes that take no more tasks.", (), [((), draining)])
+    yield _gauge(
+        "taskdaemon_node_info",
+        "Always 1; the version of the platform that a living worker process runs.",
+        ("node", "version"),
+        [((node.name, node.version or "unknown"), 1) for node in reading.nodes],
+    )
     yield _gauge(
         "nodes_without_engine",
         "Living worker processes that cannot reach their container engine.",

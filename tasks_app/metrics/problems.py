@@ -39,7 +39,7 @@ def problems(reading: SystemReading) -> list[str]:
             found.append(_paused(name, one, one.paused))
         if one.pending and reading.nodes and not one.slots:
             found.append(_unserved(name, one, reading))
-    return found + _different_versions(reading) + _different_images(reading) + _broker()
+    return found + _other_platform(reading) + _different_versions(reading) + _different_images(reading) + _broker()
 
 
 def _slow_database(reading: SystemReading) -> str | None:
@@ -92,6 +92,21 @@ def _moment(at: datetime) -> str:
 def _of_handler(name: str, problem: str) -> str:
     text = problem[:MAX_QUOTE_LENGTH]
     return text if text.startswith(f"handler '{name}'") else f"handler '{name}': {text}"
+
+
+def _other_platform(reading: SystemReading) -> list[str]:
+    """Nodes that run another version of the platform than this process. Ignores draining nodes."""
+    by_version: dict[str, list[str]] = {}
+    for node in reading.nodes:
+        if node.version != conf.version() and not node.draining:
+            by_version.setdefault(node.version or "one that it does not tell", []).append(node.name)
+    if not by_version:
+        return []
+    which = "; ".join(f"{version} on {', '.join(names)}" for version, names in sorted(by_version.items()))
+    return [
+        f"nodes run another version of the platform ({which}) than this web server ({conf.version()}): restart "
+        "whichever is older; an older node ignores what it does not know, such as pauses, drains and operations"
+    ]
 
 
 def _different_versions(reading: SystemReading) -> list[str]:

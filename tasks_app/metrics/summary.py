@@ -24,6 +24,7 @@ def summary(reading: SystemReading) -> dict[str, Any]:
         "workers": len(reading.nodes),
         "nodes_alive": len(reading.nodes),
         "nodes_draining": sum(not node.taking for node in reading.nodes),
+        "node_versions": {node.name: node.version for node in reading.nodes},
         "notifications_sent": totals.sum("bells", "rung"),
         "notifications_received": totals.sum("bells_heard"),
         # Aliases of the two keys above; to be removed in the next version.

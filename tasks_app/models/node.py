@@ -22,7 +22,7 @@ class Node(models.Model):
     pools = models.JSONField(default=dict)
     #: Digest of its handlers.toml.
     digest = models.CharField(max_length=64)
-    #: Version of the platform that it runs; null: one that did not say so.
+    #: `conf.version()` of the platform that it runs; null: a version before that did not say so.
     version = models.CharField(max_length=40, null=True)  # noqa: DJ001 (null: unknown)
     #: True if it claims nothing more: it ends, or has read that it is to be drained.
     draining = models.BooleanField(default=False)

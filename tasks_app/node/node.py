@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from tasks_app import conf
 from tasks_app.db.node_lock import NodeLock, lock_domain
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.lifecycle import RetentionRule, maintain, ready_types
@@ -124,6 +125,7 @@ class Node:
         # The threads run in short bursts between system calls; Python's default of 5 ms makes them queue for the lock.
         sys.setswitchinterval(0.0005)
         self._lock = NodeLock(self._home, self.name)
+        conf.version()  # of the files that this process was started from, before an upgrade may replace them
         local_counters.process.add_source(self._counts)
         for pool in self.pools.values():
             pool.start()

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from tasks_app import conf
 from tasks_app.metrics.system_reading import living
 from tasks_app.models import Node
 from tasks_app.runner.pool import Pool
@@ -53,8 +54,9 @@ class NodeRecord:
         """Insert the row."""
         with writing():
             Node.objects.create(
-                name=self.name, lock_domain=self.domain, digest=self._digest, started_at=clock.Now(), **self._fields()
-            )
+                name=self.name, lock_domain=self.domain, digest=self._digest, version=conf.version(),
+                started_at=clock.Now(), **self._fields(),
+            )  # fmt: skip
 
     def update(self) -> None:
         """Write the present state and time; insert the row if it is gone."""

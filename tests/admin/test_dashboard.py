@@ -63,12 +63,23 @@ def test_a_silent_node_is_shown_with_its_last_sign_of_life(admin: Client) -> Non
 
 
 def test_a_node_with_another_handlers_toml_is_marked_here_and_in_the_list(admin: Client) -> None:
-    node("like us", pools={}, digest=conf.handlers().digest)
-    node("other", pools={}, digest="0" * 64)
+    node("like us", pools={}, digest=conf.handlers().digest, version=conf.version())
+    node("other", pools={}, digest="0" * 64, version=conf.version())
     rows = {row.name: row for row in seen(admin).nodes}
     assert (rows["like us"].differs, rows["other"].differs) == (False, True)
     assert admin.get("/admin/").text.count("handlers.toml differs") == 1
     assert admin.get("/admin/tasks_app/node/").text.count(">differs<") == 1
+
+
+def test_a_node_of_another_version_of_the_platform_is_marked_here_in_the_list_and_on_its_page(admin: Client) -> None:
+    node("like us", pools={}, version=conf.version())
+    node("other", pools={}, version="0.0.9+00000000")
+    node("silent about it", pools={})
+    rows = {row.name: row.version_differs for row in seen(admin).nodes}
+    assert rows == {"like us": False, "other": True, "silent about it": True}
+    assert admin.get("/admin/").text.count("version differs") == 2
+    assert admin.get("/admin/tasks_app/node/").text.count(">differs<") == 2
+    assert "0.0.9+00000000" in admin.get("/admin/tasks_app/node/other/change/").text
 
 
 def test_failures_of_the_last_hour_link_to_their_tasks(admin: Client) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.conf import variables
+from tasks_app.conf import RELEASE, variables
 from tasks_app.handlers.handlers_toml import Defaults, load
 from testkit.needs import need_root
 from tests.deploy.compose import SECRETS, TOP, bin_env
@@ -37,6 +37,7 @@ def test_what_the_image_installs_is_a_part_of_the_lock_to_the_letter():
 
 def test_the_version_is_the_same_everywhere():
     dockerfile, file = (TOP / "Dockerfile").read_text(), (TOP / "compose.yaml").read_text()
+    assert VERSION == RELEASE
     assert f"ARG VERSION={VERSION}\n" in dockerfile
     assert set(re.findall(r"localhost/taskdaemon/platform:([\w.]+)", file)) == {VERSION}
     handlers = load(TOP / "deploy/handlers.toml", Defaults())

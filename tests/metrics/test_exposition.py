@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from django.test import Client
 
-from tasks_app import lifecycle
+from tasks_app import conf, lifecycle
 from tasks_app.metrics import system_reading as module
 from tasks_app.metrics.exposition import text
 from tasks_app.metrics.local_counters import process
@@ -33,7 +33,7 @@ def client() -> Client:
 def some_of_everything(client: Client) -> None:
     """Produce a value for every metric."""
     node("node-1")
-    node("node-2", draining=True, pools={"prime": {"slots": 1, "warm": 1, "problem": "it ends at once"}})
+    node("node-2", draining=True, version=None, pools={"prime": {"slots": 1, "warm": 1, "problem": "it ends at once"}})
     submit(9)
     submit(1, "prime")
     good, late, bad, again, back, gone, lost, stale = take(8)
@@ -112,7 +112,10 @@ def test_api_metrics_says_the_same_numbers(client: Client, monkeypatch: pytest.M
         "http_responses": value(found, "django_http_responses_total_by_status_view_method_total"),
     }
     assert {name: said[name] for name in expected} == expected
-    assert set(said) == {*expected, "age_seconds", "handlers"}
+    assert set(said) == {*expected, "age_seconds", "handlers", "node_versions"}
+    assert said["node_versions"] == {"node-1": conf.version(), "node-2": None}
+    for name, version in (("node-1", conf.version()), ("node-2", "unknown")):
+        assert value(found, "taskdaemon_node_info", node=name, version=version) == 1
     assert set(said["handlers"]) == {"echo", "prime"}
     for name, one in said["handlers"].items():
         of = {"handler": name}

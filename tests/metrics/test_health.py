@@ -189,6 +189,23 @@ def test_nodes_with_another_handlers_toml_than_the_web_servers_are_a_problem() -
     assert problem.startswith("the nodes run another version of handlers.toml (00000000) than this web server (")
 
 
+def test_nodes_of_another_version_of_the_platform_are_named_and_the_system_stays_healthy() -> None:
+    node("node-1")
+    node("node-2", version="0.0.9+00000000")
+    node("node-3", version=None)
+    node("node-4", version="0.0.9+00000000")
+    node("ends", version=None, draining=True)
+    status, body = health()
+    assert (status, body["status"]) == (200, "healthy")
+    (problem,) = body["problems"]
+    assert problem.startswith(
+        "nodes run another version of the platform (0.0.9+00000000 on node-2, node-4; one that it does not tell on "
+        f"node-3) than this web server ({conf.version()}): restart whichever is older; "
+    )
+    Node.objects.update(version=conf.version())
+    assert "problems" not in health()[1]
+
+
 def test_containers_of_different_versions_of_an_image_are_a_problem() -> None:
     state = {"slots": 1, "warm": 1, "problem": None}
     node("node-1", pools={"echo": state | {"images": ["sha256:" + "a" * 64]}})

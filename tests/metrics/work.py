@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tasks_app import conf
 from tasks_app.lifecycle import AttemptResult, ClaimedTask, ClaimRequest, NewTask, Policy, claim, settle, submit_many
 from tasks_app.models import Node, OutcomeKind
 from tasks_app.store import clock
@@ -33,6 +34,7 @@ def end(
 
 def node(name: str = "node-1", seen_before: float = 0.0, digest: str = "", **fields: object) -> Node:
     """A node whose last heartbeat was `seen_before` seconds ago."""
+    fields.setdefault("version", conf.version())
     fields.setdefault("pools", {"echo": {"slots": 2, "warm": 2, "problem": None}})
     return Node.objects.create(
         name=name, lock_domain="elsewhere", started_at=clock.Now(), seen_at=clock.Now(),

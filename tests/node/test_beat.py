@@ -13,15 +13,16 @@ import pytest
 from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
+from tasks_app import conf
 from tasks_app.db.node_lock import NodeLock, has_lock
 from tasks_app.lifecycle import cancel, delete, due_work, redrive
 from tasks_app.lifecycle.claim import LEASE_SECONDS
 from tasks_app.metrics import history
 from tasks_app.models import HandlerPause, HistoryRow, LiveEvent, Node, Task
 from tasks_app.node import heartbeat as module
+from tasks_app.node import leases as leases_module
 from tasks_app.node.availability import TRUST_SECONDS, Availability
 from tasks_app.node.heartbeat import Heartbeat
-from tasks_app.node import leases as leases_module
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.leases import Leases
 from tasks_app.node.live_log import LiveLog
@@ -176,6 +177,7 @@ def test_an_update_writes_the_whole_state_and_inserts_a_missing_row(beating: Bea
     row = Node.objects.get(pk="me")
     assert (row.pools, row.problems) == ({"echo": {"slots": 1, "warm": 1, "problem": None}}, ['a "hostile" text: ä'])
     assert (row.draining, row.stopped_at, row.clock) == (True, None, clock.clock_id())
+    assert row.version == conf.version()
     assert row.seen_at > PAST and 0 <= clock.reading() - row.seen < 30
     Node.objects.all().delete()
     record.update()

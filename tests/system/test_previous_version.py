@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from testkit.daemon import Daemon, open_gate
@@ -85,6 +86,14 @@ def test_a_post_to_one_version_wakes_a_node_of_the_other(between: Between) -> No
     assert {daemon.until_final(task)["status"] for task in tasks} == {"completed"}
     # As many as were posted, less those that were merged: none had to be found by polling alone.
     until(lambda: notified(daemon) > 0, what="a notification that a node received")
+
+
+@IN_ROWS
+@pytest.mark.parametrize("between", [("this", "previous")], ids="-".join, indirect=True)
+def test_health_names_a_node_of_the_previous_version(between: Between) -> None:
+    [problem] = httpx.get(f"{between.daemon.base}/health", timeout=30).json()["problems"]
+    assert problem.startswith("nodes run another version of the platform (one that it does not tell on ")
+    assert f"-{between.run_by.pid}-" in problem
 
 
 @IN_ROWS

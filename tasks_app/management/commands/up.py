@@ -43,6 +43,7 @@ class Command(PlatformCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until a signal."""
         name_process("tasks-up")
+        conf.version()  # of the files that are loaded now: its children keep them
         engine = _choose_handlers()
         env = conf.environment()
         env.home.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -51,6 +51,7 @@ class Command(PlatformCommand):
         name_process("tasks-web")
         # Django REST Framework imports it where it is installed. Only Docker's SDK uses it, and that only in nodes.
         sys.modules.setdefault("requests", None)  # type: ignore[arg-type]
+        conf.version()  # of the files that are loaded now: the processes that it forks keep them
         env = conf.environment()
         if fault := reserve(env.host, env.port):
             raise CommandError(fault, returncode=2)
