@@ -137,7 +137,7 @@ def test_a_beat_asks_nothing_about_busy_nodes_that_live(beating: BeatingNode) ->
 
 
 def test_a_task_whose_lease_is_over_is_taken_over_once_silence_is_trusted(beating: BeatingNode) -> None:
-    beating.node("elsewhere", "another host")
+    beating.node("elsewhere", "another host", seen=clock.reading() - LEASE_SECONDS)
     task = running(node="elsewhere")
     Task.objects.filter(pk=task.id).update(lease=clock.now() - 1.0)
     beating.beat()

@@ -91,7 +91,10 @@ def test_a_post_to_one_version_wakes_a_node_of_the_other(between: Between) -> No
 @IN_ROWS
 @pytest.mark.parametrize("between", [("this", "previous")], ids="-".join, indirect=True)
 def test_health_names_a_node_of_the_previous_version(between: Between) -> None:
-    [problem] = httpx.get(f"{between.daemon.base}/health", timeout=30).json()["problems"]
+    between.daemon.until_warm()
+    answer = httpx.get(f"{between.daemon.base}/health", timeout=30)
+    assert answer.status_code == 200
+    [problem] = answer.json()["problems"]
     assert problem.startswith("nodes run another version of the platform (one that it does not tell on ")
     assert f"-{between.run_by.pid}-" in problem
 
