@@ -144,6 +144,35 @@ def test_a_process_that_is_to_be_first_has_the_turn_before_all_that_wait_for_it(
         lock.close()
 
 
+def test_while_a_process_is_to_be_first_no_other_takes_a_free_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fair_lock, "TURN_TIMEOUT_SECONDS", 20.0)
+    holder, lock = (FairLock(str(tmp_path / "lock")) for _ in range(2))
+    first, turn = (os.open(f"{tmp_path}/lock.{name}", os.O_RDWR | os.O_NONBLOCK) for name in ("first", "turn"))
+    tries, try_turn = threading.Semaphore(0), lock._try_turn
+
+    def counted(descriptor: int) -> bool:
+        found = try_turn(descriptor)
+        tries.release()
+        return found
+
+    monkeypatch.setattr(lock, "_try_turn", counted)
+    assert holder.acquire(1)
+    fcntl.flock(first, fcntl.LOCK_EX)
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(lock.acquire, 20)
+        assert all(tries.acquire(timeout=20) for _ in range(5))
+        assert try_lock(turn), "it is free"
+        os.close(first)
+        until(lambda: not try_lock(turn), what="the one that waits has the turn")
+        holder.release()
+        assert waits.result(20)
+    for one in (holder, lock):
+        one.close()
+    os.close(turn)
+
+
 def test_a_stopped_process_that_is_to_be_first_does_not_block_others(tmp_path: Path) -> None:
     lock = FairLock(str(tmp_path / "lock"))
     stopped = os.open(f"{tmp_path}/lock.first", os.O_RDWR)
