@@ -1,4 +1,4 @@
-"""The thread that renews leases: it says at each renewal that the node lives, and waits for no longer than it is asked."""
+"""The thread that renews leases: when it renews, and what follows from a renewal."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ def thread(renewals: Renewals) -> Iterator[threading.Thread]:
     renewals.leases.stop()
     thread.join(20)
     assert not thread.is_alive(), "it did not wait for the next time"
+    assert not renewals.renewed.acquire(blocking=False), "it renewed only when it was asked to"
 
 
 def test_it_renews_at_once_when_it_is_asked_to(renewals: Renewals, thread: threading.Thread) -> None:
