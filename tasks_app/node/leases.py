@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import structlog
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from tasks_app.db.node_lock import touch
 from tasks_app.lifecycle import renew
@@ -62,7 +62,7 @@ class Leases:
         now = clock.elapsed()
         try:
             renewed = renew(self._node, [key[0] for key in self._in_flight.leased()])
-        except DatabaseError as error:
+        except Error as error:
             self._availability.lost()
             return self._retrying.failed(error)
         self._retrying.succeeded()

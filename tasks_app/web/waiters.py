@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from tasks_app.api.authentication import KeyCheck, Refusal
 from tasks_app.api.wait_answers import Answer, answers, fallback, refused
@@ -231,7 +231,7 @@ def _stays(name: str, status: int) -> bool:
 def _refusal(key: KeyCheck) -> Refusal | None:
     try:
         return key.refusal()
-    except DatabaseError:  # the keys cannot be read: those of the last reading count
+    except Error:  # the keys cannot be read: those of the last reading count
         return None
 
 

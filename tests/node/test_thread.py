@@ -69,7 +69,7 @@ import django
 django.setup()
 from pathlib import Path
 from django.db import InterfaceError
-from tasks_app.node import heartbeat, operation_worker, retention
+from tasks_app.node import heartbeat, leases, operation_worker, retention
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.node import Node
 from tasks_app.handlers.handlers_toml import Defaults, load
@@ -92,6 +92,7 @@ def fails_once(place, name, answer=None):
 
 fails_once(Dispatcher, "round")
 fails_once(heartbeat.Heartbeat, "beat")
+fails_once(leases, "renew", [])
 fails_once(operation_worker, "work")
 fails_once(retention.Retention, "remove_due")
 retention.INTERVAL_SECONDS = 0.01
