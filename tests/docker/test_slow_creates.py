@@ -113,10 +113,13 @@ def test_a_slot_that_closes_does_not_wait_for_its_create_and_leaves_no_container
 ) -> None:
     engine = opened(FOR_EVER)
     slow.hold()
-    caller = Caller(intruder(image=BUSYBOX, command=("/bin/sh", "-c", SHELL), instances=8), engine)
-    until(lambda: slow.asked, what="a create")
-    assert caller.pool.close(10.0)
-    assert caller.pool.stats().problem is None
+    one, other = (
+        Caller(intruder(image=BUSYBOX, command=("/bin/sh", "-c", SHELL), instances=4), engine) for _ in range(2)
+    )
+    until(lambda: slow.asked == 4, what="as many creates as there may be")
+    for caller in (other, one):
+        assert caller.pool.close(10.0)
+        assert caller.pool.stats().problem is None
     slow.release()
     until(lambda: slow.answered == slow.asked, what="what was asked for")
     until(lambda: all(map(is_gone, slow.made)), what="its end")
@@ -130,9 +133,12 @@ def test_a_container_that_is_being_created_is_not_taken_for_a_leftover(
     slow.hold(answers=True)
     with ThreadPoolExecutor(1) as slot:
         start = slot.submit(engine.start, HANDLER, 0)
-        until(lambda: slow.made, what="the container")
-        assert engine.sweep(nobody) == 0
-        slow.release()
+        try:
+            until(lambda: slow.made, what="the container")
+            removed = engine.sweep(nobody)
+        finally:
+            slow.release()
+        assert removed == 0
         one = start.result()
         assert one.full_id == slow.made[0]
         one.destroy()

@@ -95,7 +95,7 @@ def late(data: dict[str, Any]) -> None:
 
 
 def again(data: dict[str, Any]) -> None:
-    """Replies twice before it reads on. With `names` both replies name their task.
+    """Replies twice before it reads on. With `names` both replies name their task; with `once` only the first does.
 
     `gap`: seconds between the two; None: until a byte of the next line has come.
     """
@@ -106,7 +106,7 @@ def again(data: dict[str, Any]) -> None:
         select.select([0], [], [])
     else:
         time.sleep(data["gap"])
-    say(text)
+    say(json.dumps({"status": "success", "result": data["n"]}) + "\n" if data.get("once") else text)
 
 
 def reply_and_hang(data: dict[str, Any]) -> None:

@@ -56,7 +56,7 @@ def test_the_pause_doubles_while_containers_end_at_once_and_ends_once_one_works(
     assert starter.pause == 0.0 and not starter.problem
 
 
-@pytest.mark.parametrize("reason", [DeathReason.CLOSED, DeathReason.RECYCLED])
+@pytest.mark.parametrize("reason", [DeathReason.CLOSED, DeathReason.RECYCLED, DeathReason.NO_TASK_ID])
 def test_a_container_that_the_slot_itself_ended_is_no_failure(
     starter: Starter, session: Session, reason: DeathReason
 ) -> None:
