@@ -49,7 +49,7 @@ class BeatingNode:
         self.home = home
         self.marked_ready: list[str] = []
         self.shared: list[bool] = []
-        self.stats = SimpleNamespace(slots=1, warm=1, starting=0, problem=None, engine_problem=None)
+        self.stats = SimpleNamespace(slots=1, warm=1, starting=0, problem=None, engine_problem=None, notice=None)
         self.pools: Any = {"echo": SimpleNamespace(stats=lambda: self.stats, images=list)}
         self.availability = Availability()
         self.problem: str | None = None
