@@ -22,6 +22,7 @@ from tasks_app.store.postgresql import session_marks as module
 from tasks_app.store.postgresql.claim import claim_one_type
 from tasks_app.store.postgresql.marks import EMPTY, Fifo, Marks
 from tasks_app.store.postgresql.session import PLANNER_SETTINGS
+from tasks_app.store.postgresql.writers import WRITERS
 from tests.lifecycle.kit import AT_ONCE, failure, row, submitted, success, take, total
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
@@ -184,7 +185,7 @@ def test_a_position_is_taken_by_a_transaction_that_looks_can_see() -> None:
         store().next_positions(1)
         cursor.execute("SELECT virtualtransaction FROM pg_locks WHERE pid = pg_backend_pid() LIMIT 1")
         ((mine,),) = cursor.fetchall()
-        cursor.execute(module.WRITERS.format(table="taskdaemon_task"))
+        cursor.execute(WRITERS.format(table="taskdaemon_task"))
         assert mine in json.loads(cursor.fetchone()[0])
     assert redrive(UUID(str(task)))
     assert row(task).attempts == 0

@@ -7,14 +7,13 @@ version that the next one has to pass.
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 from django.db import connection, transaction
 
 from tasks_app.db.postgresql.prepared import prepared
 from tasks_app.store.counts import Counts, merged
-from tasks_app.store.postgresql.session_marks import WRITERS
+from tasks_app.store.postgresql.writers import all_ended, writers
 
 ADD = "INSERT INTO taskdaemon_counter_delta (counts) VALUES ($1)"
 #: The series of the row that says below which id every delta is folded. A reading skips them, dead or not.
@@ -27,7 +26,7 @@ FIRST = f"""coalesce((SELECT value FROM taskdaemon_counter
 PARTS = f"""(SELECT series, value FROM taskdaemon_counter WHERE series <> '{FOLDED}' UNION ALL
   SELECT part.key, part.value::bigint FROM taskdaemon_counter_delta AS delta
   CROSS JOIN LATERAL json_each_text(delta.counts::json) AS part WHERE delta.id >= {FIRST}) AS parts"""
-_WRITERS = WRITERS.format(table="taskdaemon_counter_delta")
+_TABLE = "taskdaemon_counter_delta"
 #: Only one session folds at a time. The number is arbitrary.
 _LOCK = "SELECT pg_try_advisory_xact_lock(7468, 1)"
 #: In slot 0: the previous version writes to the slots from 1 on.
@@ -43,8 +42,6 @@ INSERT INTO taskdaemon_counter (slot, series, value) SELECT 0, series, value FRO
 ON CONFLICT (slot, series) DO UPDATE SET value = excluded.value
   + CASE WHEN taskdaemon_counter.series = '{FOLDED}' THEN 0 ELSE taskdaemon_counter.value END
 """
-#: How often, and how many seconds apart, a fold asks whether the transactions that it waits for have ended.
-TRIES, PAUSE = 3, 0.005
 
 
 def add_counts(deltas: Counts) -> None:
@@ -59,7 +56,7 @@ class Fold:
     def __init__(self) -> None:
         self._session: Any = None
         #: An id, and the transactions that must end before every delta up to it is visible (see `horizon`).
-        self._waiting: tuple[int, set[str]] | None = None
+        self._waiting: tuple[int, frozenset[str]] | None = None
         self._folded = 0
 
     def __call__(self) -> None:
@@ -71,21 +68,12 @@ class Fold:
             [(reached,)] = prepared(f"SELECT {_REACHED}", ())
             if reached == self._folded:
                 return
-            self._waiting = reached, _writers()
+            self._waiting = reached, writers(_TABLE)
         reached, before = self._waiting
-        for attempt in range(TRIES):
-            if not before & _writers():
-                self._waiting = None
-                if _fold(reached):
-                    self._folded = reached
-                return
-            if attempt + 1 < TRIES:
-                time.sleep(PAUSE)
-
-
-def _writers() -> set[str]:
-    [(found,)] = prepared(_WRITERS, ())
-    return {*json.loads(found)}
+        if all_ended(before, _TABLE):
+            self._waiting = None
+            if _fold(reached):
+                self._folded = reached
 
 
 def _fold(reached: int) -> bool:

@@ -12,7 +12,19 @@ server would hold the proof up.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import NamedTuple
+
+#: The name of every transaction that is prepared for a two-phase commit.
+PREPARED = "prepared"
+
+
+def ended(before: Set[str], writers: Set[str]) -> bool:
+    """Whether none of the writers `before` is left among those that were listed later.
+
+    One that is prepared may be any of them, since it was listed under another name.
+    """
+    return not before or (PREPARED not in writers and not before & writers)
 
 
 class Sample(NamedTuple):
@@ -39,7 +51,7 @@ class Horizon(NamedTuple):
         proven, waiting = self.proven, self.waiting
         if waiting is None:
             waiting = (self.sampled, writers)
-        if not waiting[1] & writers:
+        if ended(waiting[1], writers):
             proven, waiting = waiting[0], (self.sampled, writers)
         if not waiting[1]:
             proven, waiting = waiting[0], None

@@ -19,6 +19,7 @@ from tasks_app.db.postgresql.prepared import prepared
 from tasks_app.store.claimed_task import Selection
 from tasks_app.store.postgresql.horizon import Horizon, Sample
 from tasks_app.store.postgresql.marks import EMPTY, MAX_RETURNED, Marks, Probe, Returned
+from tasks_app.store.postgresql.writers import WRITERS
 from tasks_app.store.sql import READY
 
 #: A session looks once it has claimed so many tasks, since its claims read as many dead entries ...
@@ -31,19 +32,14 @@ FIRST_LOOKS = 4
 #: Spelled as in the conditions of `task_ready_by_priority` and of `task_ready_again`. The OR adds no row: it keeps the
 #: planner from other indexes, which with old statistics look as cheap and are full of dead entries.
 READY_BY_PRIORITY = f"(({READY}) OR priority < 0)"
-_READY_AGAIN = f"(({READY} AND attempts > 0) OR attempts < 0)"
-#: The rows of a type that became ready again at `since` or later, in microseconds. If the clock was set back, such a
-#: row may have an earlier time: then all are read.
-RETURNED = f"""{_READY_AGAIN} AND task_type = {{type}} AND ready_at >= CASE
-  WHEN statement_timestamp() < 'epoch'::timestamptz + {{since}} * interval '1 microsecond' THEN '-infinity'
-  ELSE 'epoch'::timestamptz + {{since}} * interval '1 microsecond' END"""
-#: Whoever writes a row of a table holds one of these until the end of its transaction.
-WRITERS = """
-SELECT coalesce(json_agg(DISTINCT virtualtransaction), '[]')::text FROM pg_locks
-WHERE locktype = 'relation' AND relation = '{table}'::regclass AND mode IN ('RowShareLock', 'RowExclusiveLock')
-  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
-_MICROS = "(extract(epoch from {moment}) * 1000000)::bigint"
+READY_AGAIN = f"(({READY} AND attempts > 0) OR attempts < 0)"
+#: A time in microseconds, as SQL. If the clock was set back, what happened since may have an earlier time: then it is
+#: the earliest of all.
+SINCE = """CASE WHEN statement_timestamp() < 'epoch'::timestamptz + {since} * interval '1 microsecond' THEN '-infinity'
+  ELSE 'epoch'::timestamptz + {since} * interval '1 microsecond' END"""
+#: The rows of a type that became ready again at `since` or later.
+RETURNED = f"{READY_AGAIN} AND task_type = {{type}} AND ready_at >= {SINCE}"
+MICROS = "(extract(epoch from {moment}) * 1000000)::bigint"
 _PROBES = tuple(
     f"(SELECT place FROM taskdaemon_task WHERE {rows} AND task_type = probe.type AND {which} LIMIT 1)"
     for rows, which in (
@@ -53,7 +49,7 @@ _PROBES = tuple(
     )
 )
 LOOK = f"""
-SELECT coalesce(pg_sequence_last_value('taskdaemon_place'), 0), {_MICROS.format(moment="clock_timestamp()")},
+SELECT coalesce(pg_sequence_last_value('taskdaemon_place'), 0), {MICROS.format(moment="clock_timestamp()")},
   ({WRITERS.format(table="taskdaemon_task")}),
   (SELECT coalesce(json_agg(found.place ORDER BY probe.n), '[]')::text
     FROM ROWS FROM (json_to_recordset($1::json) AS (type text, low bigint, high bigint, last boolean, priority int))
@@ -61,7 +57,7 @@ SELECT coalesce(pg_sequence_last_value('taskdaemon_place'), 0), {_MICROS.format(
     LEFT JOIN LATERAL ({" UNION ALL ".join(_PROBES)}) AS found ON true),
   (SELECT coalesce(json_agg(json_build_array(asked.type, back.priority, back.place, back.micros)), '[]')::text
     FROM json_to_recordset($2::json) AS asked(type text, since bigint)
-    CROSS JOIN LATERAL (SELECT priority, place, {_MICROS.format(moment="ready_at")} AS micros FROM taskdaemon_task
+    CROSS JOIN LATERAL (SELECT priority, place, {MICROS.format(moment="ready_at")} AS micros FROM taskdaemon_task
       WHERE {RETURNED.format(type="asked.type", since="asked.since")} LIMIT {MAX_RETURNED + 1}) AS back)
 """
 LOWEST = f"""
@@ -141,7 +137,7 @@ class SessionMarks:
         marks = [known or Marks(EMPTY[order]) for _, known in before]
         proven = self._horizon.proven
         probes = [each.bands.probes(proven.position) for each in marks]
-        position, micros, writers, found, returned = _look(names, probes, [each.since for each in marks])
+        position, micros, writers, found, returned = ask(names, probes, [each.since for each in marks])
         sample = Sample(position, micros)
         self._looks += 1
         set_back = self._horizon.sampled is not None and sample.micros < self._horizon.sampled.micros
@@ -153,22 +149,30 @@ class SessionMarks:
             if rows or any(answer is not None for answer in answers):
                 ready.add(name)
             if proven.position and not set_back:
-                new = self._uncovered(name, each, proven) if len(rows) > MAX_RETURNED else None
+                new = moved(name, each, proven, answers, rows)
                 with self._lock:
                     if self._marks.get((order, name)) is known:  # otherwise another thread has forgotten them
-                        self._marks[order, name] = new or each.looked(proven, answers, rows)
+                        self._marks[order, name] = new
         if set_back:
             with self._lock:
                 self._marks.clear()
         return ready
 
-    def _uncovered(self, name: str, marks: Marks, proven: Sample) -> Marks:
+
+def moved(
+    name: str, marks: Marks, proven: Sample, answers: Sequence[int | None], returned: Sequence[Returned]
+) -> Marks:
+    """The marks of a type after a look; `proven` held before it."""
+    if len(returned) > MAX_RETURNED:
         return marks.uncovered(proven, dict(prepared(LOWEST, (name, marks.since))))
+    return marks.looked(proven, answers, returned)
 
 
-def _look(
+def ask(
     names: Sequence[str], probes: Sequence[Sequence[Probe]], since: Sequence[int]
 ) -> tuple[int, int, frozenset[str], list[int | None], list[tuple[str, Returned]]]:
+    """What a look sees: what the sequence and the clock have reached, the writers, an answer for each probe, and what
+    came back, with its type."""
     asked = [{"type": name, **probe._asdict()} for name, of in zip(names, probes, strict=True) for probe in of]
     types = [{"type": name, "since": moment} for name, moment in zip(names, since, strict=True)]
     [(position, micros, writers, found, returned)] = prepared(LOOK, (json.dumps(asked), json.dumps(types)))
