@@ -1,6 +1,7 @@
 """A drain while another session holds a snapshot, as a backup, a report or a standby does: by tenths, against without.
 
 The server keeps every row version that was current since. Both drains have a complete backlog before the workers start.
+Ours is also measured beside a feed of batches and a reader of its metrics, with a snapshot and without.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from functools import partial
 import psycopg
 
 from bench.backlog import TENTHS, Drained
+from bench.fed import BACKLOG, Fed, fed
 from bench.ours import Ours
 from bench.rivals import ON_POSTGRESQL
 from bench.rivals.run import RunningRival
@@ -51,6 +53,27 @@ def _ours(scene: Scene, count: int, held: bool) -> Drained:
             return Drained(count, [stamp for _, stamp in system.stamps(count)])
 
 
+def _fed(scene: Scene, count: int, held: bool) -> Fed:
+    with Ours(scene.servers, "postgres", "redis") as system:
+        system.start()
+        with _snapshot(system.deployment.store.environment["DATABASE_URL"]) if held else nullcontext():
+            return fed(system, count, SLOWEST)
+
+
+def _measure_ours(scene: Scene, count: int) -> dict[str, float]:
+    found = _measure(partial(_ours, scene, count))
+    without, held = _fed(scene, count, False), _fed(scene, count, True)
+    return found | {
+        "fed_without": without.rate,
+        "fed": held.rate,
+        "fed_ratio": held.rate / without.rate,
+        "fed_last_without": without.last,
+        "fed_last": held.last,
+        "fed_read_without": without.last_read,
+        "fed_read": held.last_read,
+    }
+
+
 def _rival(scene: Scene, key: str, count: int, held: bool) -> Drained:
     with RunningRival(key, scene.servers) as system:
         system.fill(count)
@@ -76,8 +99,8 @@ def _contestants(scene: Scene) -> list[Contestant]:
     one, found = Ours(scene.servers, "postgres", "redis"), []
     if scene.wants(one.name):
         count = scene.scaled(TASKS)
-        drain = partial(_ours, scene, count)
-        found.append(Contestant(one.name, f"{one.says}; {count:,} tasks", partial(_measure, drain)))
+        says = f"{one.says}; {count:,} tasks; the feed keeps {BACKLOG:,} pending"
+        found.append(Contestant(one.name, says, partial(_measure_ours, scene, count)))
     for key in scene.selected(ON_POSTGRESQL):
         rival = RunningRival(key, scene.servers)
         count = scene.scaled(rival.tasks * RIVAL_DRAINS)
@@ -95,6 +118,15 @@ ROW = Row(
         "ratio": Figure("with against without", "x", "more"),
         "last": Figure("last tenth that began against first", "x", "more"),
         "ran": Figure("of the backlog ran with a snapshot (less than 100: it was stopped as too slow)", "%", "more"),
+    }
+    | {
+        "fed_without": Figure("with a feed and a reader, without a snapshot", "tasks/s", "more"),
+        "fed": Figure("with a feed and a reader, with a snapshot", "tasks/s", "more"),
+        "fed_ratio": Figure("with a feed and a reader: with a snapshot against without", "x", "more"),
+        "fed_last_without": Figure("the same, last tenth against first, without a snapshot", "x", "more"),
+        "fed_last": Figure("the same, last tenth against first, with a snapshot", "x", "more"),
+        "fed_read_without": Figure("median GET /api/metrics in the last tenth, without a snapshot", "ms", "less"),
+        "fed_read": Figure("median GET /api/metrics in the last tenth, with a snapshot", "ms", "less"),
     }
     | {f"tenth_{number}": Figure(f"tenth {number}", "tasks/s", "more") for number in TENTHS},
     contestants=_contestants,

@@ -30,13 +30,13 @@ from tasks_app.admin.running import MAX_RUNNING, running
 from tasks_app.admin.text import ago, harmless, line
 from tasks_app.audit.actor import Actor
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.lifecycle import pause_of
+from tasks_app.lifecycle import pause_of, running_tasks
 from tasks_app.lifecycle.group_failures import hour_of
 from tasks_app.metrics.handler_reading import HandlerReading
 from tasks_app.metrics.rates import Rates, recent_rates
 from tasks_app.metrics.span import span
 from tasks_app.metrics.system_reading import SystemReading, current_reading
-from tasks_app.models import FailureGroup, Task
+from tasks_app.models import FailureGroup
 
 #: Open failure groups that a page names, the latest.
 MAX_GROUPS = 10
@@ -134,7 +134,7 @@ def _details(name: str, known: Handler | None, reading: SystemReading, errors: b
         "pools": rows,
         "versions": len({row.digest for row in rows}),
         "image_versions": len({image for row in rows for image in row.images}),
-        "running": running(Task.objects.running().filter(task_type=name), now),
+        "running": running(running_tasks().filter(task_type=name), now),
         "max_running": MAX_RUNNING,
         "all_running": listed(type=name, status="processing"),
         "groups": [_group(group, now) for group in groups] if errors else None,

@@ -12,15 +12,16 @@ from tasks_app.admin.links import handler_link
 from tasks_app.admin.pools import MAX_PROBLEM_CHARS, pool_row
 from tasks_app.admin.running import running
 from tasks_app.admin.text import ago, harmless, line
+from tasks_app.lifecycle import running_tasks
 from tasks_app.metrics.span import span
-from tasks_app.models import Node, Task
+from tasks_app.models import Node
 
 
 def node_details(node: Node, version: Any, handlers_toml: Any, tasks: bool) -> dict[str, Any]:
     """The context of its template. `version` and `handlers_toml`: as the list shows them. `tasks`: show running
     ones."""
     now = timezone.now()
-    mine = Task.objects.running().filter(node=node.name)
+    mine = running_tasks().filter(node=node.name)
     busy = Counter(dict(mine.order_by().values_list("task_type").annotate(count=Count("pk"))))
     cap = max((state.get("cap") or 0 for state in node.pools.values()), default=0)
     facts = [

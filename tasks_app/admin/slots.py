@@ -10,10 +10,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tasks_app.admin.text import harmless, line
+from tasks_app.lifecycle import running_tasks
 from tasks_app.metrics.slot_states import slot_states
 from tasks_app.metrics.span import span
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.models import Node, Task
+from tasks_app.models import Node
 
 #: Running tasks that are read, slots that one row shows, and rows.
 MAX_TASKS, MAX_SLOTS, MAX_ROWS = 2_000, 200, 200
@@ -78,7 +79,7 @@ def slot_rows(handler: str | None = None) -> list[SlotRow]:
     """Of living nodes and of those that have been silent for some minutes. Raises DatabaseError."""
     reading, now = current_reading(), timezone.now()
     running: dict[tuple[str, str | None], list[BusySlot]] = {}
-    tasks = Task.objects.running() if handler is None else Task.objects.running().filter(task_type=handler)
+    tasks = running_tasks() if handler is None else running_tasks().filter(task_type=handler)
     for key, name, node, started_at in tasks.values_list("pk", "task_type", "node", "started_at")[:MAX_TASKS]:
         running.setdefault((name, node), []).append(BusySlot(str(key), span(now - (started_at or now))))
     rows = [

@@ -15,6 +15,7 @@ from tasks_app.admin.search import failed
 from tasks_app.admin.strict_filter import SPANS, StrictFilter
 from tasks_app.admin.text import line
 from tasks_app.db.first_id import first_id
+from tasks_app.lifecycle import running_tasks
 from tasks_app.models import FailureGroup, FailureReason, Status, Task, TaskFilter, TaskQuerySet
 from tasks_app.models.failure_group import is_fingerprint
 
@@ -60,7 +61,7 @@ class StatusFilter(TaskListFilter):
             case "failed":
                 return failed(tasks)
             case "processing":
-                return tasks.filter(pk__in=Task.objects.running().values("pk"))
+                return tasks.filter(pk__in=list(running_tasks().values_list("pk", flat=True)))
             case "pending":
                 return self._pending(tasks)
             case other:

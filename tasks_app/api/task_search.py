@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from tasks_app.lifecycle import running_tasks
 from tasks_app.models import Status, Task, TaskFilter, TaskQuerySet
 from tasks_app.models.task_filter import FIRST_ID, LAST_ID
 
@@ -130,7 +131,7 @@ def _failed(scope: Search, count: int) -> set[UUID]:
 
 def _running(scope: Search) -> set[UUID]:
     """The ids of all running rows of the types, of which there are no more than slots."""
-    running = replace(scope.wanted, statuses=None).matching(Task.objects.running())
+    running = replace(scope.wanted, statuses=None).matching(running_tasks())
     return {pk for pk in running.values_list("pk", flat=True) if scope.first <= pk <= scope.last}
 
 

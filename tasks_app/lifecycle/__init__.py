@@ -35,6 +35,7 @@ from tasks_app.lifecycle.redrive import LivingTwin, redrive, redrive_many
 from tasks_app.lifecycle.renew import held, renew
 from tasks_app.lifecycle.rescue import rescue
 from tasks_app.lifecycle.retention_rules import RetentionRule, retention_rules
+from tasks_app.lifecycle.running_tasks import running_tasks
 from tasks_app.lifecycle.settle import settle
 from tasks_app.lifecycle.submission import IdempotencyKey, KeyReused, KeysContended, Submission, Submitted
 from tasks_app.lifecycle.submit import submit, submit_many
@@ -108,6 +109,7 @@ __all__ = [
     "resume",
     "retention_rules",
     "running_on",
+    "running_tasks",
     "settle",
     "submit",
     "submit_many",

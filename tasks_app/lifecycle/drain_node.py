@@ -8,8 +8,9 @@ from tasks_app.audit.actor import Actor
 from tasks_app.audit.record import record
 from tasks_app.metrics.freshness import freshness
 from tasks_app.metrics.system_reading import living
-from tasks_app.models import Node, Task
+from tasks_app.models import Node
 from tasks_app.store.clock import Now
+from tasks_app.store.current import store
 from tasks_app.store.transactions import writing
 
 
@@ -67,7 +68,7 @@ def running_on(name: str) -> int | None:
         raise NodeEnded(f"node {name} was killed or is silent, and others take over its tasks")
     if not node.draining:
         return None
-    return Task.objects.running().filter(node=name).count()
+    return sum(on == name for _, _, on in store().running())
 
 
 def _living(name: str) -> QuerySet[Node]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
+from functools import partial
 
 from django.db import DatabaseError
 
@@ -10,6 +12,7 @@ from tasks_app.metrics import counters
 from tasks_app.models import FailureReason, Status, Task
 from tasks_app.store import clock
 from tasks_app.store.batches import run_batches
+from tasks_app.store.current import store
 from tasks_app.store.transactions import writing
 
 TASKS_PER_TRANSACTION = 500
@@ -18,11 +21,13 @@ TRANSACTIONS_PER_CALL = 20
 
 def expire() -> int:
     """Fail tasks that were not started before their `expires_at`, for a second and 10,000 at most. Returns how many."""
-    return run_batches(_expire_batch, TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)
+    return run_batches(
+        partial(_expire_batch, store().first_times().expires_at), TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL
+    )
 
 
-def _expire_batch() -> int:
-    late = Task.objects.expiring().filter(expires_at__lte=clock.Now()).order_by("expires_at")
+def _expire_batch(first: datetime) -> int:
+    late = Task.objects.expiring().filter(expires_at__gte=first, expires_at__lte=clock.Now()).order_by("expires_at")
     if not late.any_by("expires_at"):  # a read: takes no lock if there is nothing to do
         return 0
     with writing():

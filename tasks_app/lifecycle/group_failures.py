@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from tasks_app.models import Deployment, FailureGroup, Task, TaskQuerySet, Ungro
 from tasks_app.models.failure_group import OTHER
 from tasks_app.process.fail_points import fail_point
 from tasks_app.store.batches import run_batches
+from tasks_app.store.current import store
 from tasks_app.store.transactions import writing
 
 TASKS_PER_TRANSACTION = 250
@@ -45,7 +47,9 @@ class _Failure(NamedTuple):
 
 def group_failures() -> int:
     """Count failures that are not counted yet, for a second and 10,000 at most. Returns how many."""
-    return run_batches(_group_batch, TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)
+    return run_batches(
+        partial(_group_batch, store().first_times().ungrouped_at), TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL
+    )
 
 
 def remove_old_groups() -> int:
@@ -85,8 +89,8 @@ def _alone() -> bool:
     return Deployment.objects.select_for_update(skip_locked=True).first() is not None
 
 
-def _group_batch() -> int:
-    failed = _to_count()
+def _group_batch(first: datetime) -> int:
+    failed = _to_count().filter(completed_at__gte=first)
     # Reads: they take no lock if there is nothing to do.
     if not failed.any_by("completed_at") and not UngroupedFailure.objects.exists():
         return 0

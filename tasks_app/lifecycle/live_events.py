@@ -74,7 +74,7 @@ def forget_lost_live_events() -> int:
     Their nodes were killed after the tasks were cancelled or deleted. Reads a row for each attempt that has run for an
     hour.
     """
-    running = Task.objects.running().filter(pk=OuterRef("task_id"), attempts=OuterRef("attempt"))
+    running = Task.objects.running_by_key().filter(pk=OuterRef("task_id"), attempts=OuterRef("attempt"))
     old = LiveEvent.objects.filter(sequence=1, at__lte=clock.Now() - timedelta(seconds=KEEP_WITHOUT_END_SECONDS))
     lost = old.filter(~Exists(running))
     return run_batches(lambda: _forget_batch(lost), ATTEMPTS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)

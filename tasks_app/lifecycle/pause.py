@@ -13,9 +13,10 @@ from tasks_app import conf
 from tasks_app.audit.actor import Actor
 from tasks_app.audit.record import record
 from tasks_app.broker.notification import notify
+from tasks_app.lifecycle.running_tasks import running_tasks
 from tasks_app.metrics.freshness import freshness
 from tasks_app.metrics.system_reading import current_reading, living
-from tasks_app.models import HandlerPause, Task
+from tasks_app.models import HandlerPause
 from tasks_app.store import clock
 from tasks_app.store.transactions import writing
 
@@ -108,7 +109,7 @@ def busy_nodes(handler: str) -> list[BusyNode]:
     if paused is None or (clock.moment()[1] - paused.paused_at).total_seconds() < NOTICE_SECONDS:
         found = {node.name: [] for node in living() if handler in node.pools and node.taking}
     # After the pauses: what was claimed before a node noticed the pause is seen.
-    leased = Task.objects.running().filter(task_type=handler, clock=clock.clock_id(), lease__gt=clock.now())
+    leased = running_tasks().filter(task_type=handler, clock=clock.clock_id(), lease__gt=clock.now())
     for task, node in leased.order_by("pk").values_list("pk", "node"):
         found.setdefault(str(node), []).append(task)
     return [BusyNode(*each) for each in sorted(found.items())]

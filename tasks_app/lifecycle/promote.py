@@ -44,7 +44,7 @@ def _due(all_clocks: bool, set_back: bool) -> list[tuple[Q, str]]:
     ours = clock.clock_id()
     # A number: the server's expression may differ from row to row, so the server would evaluate it for every row.
     now = clock.reading()
-    found = [(Q(clock=ours, due__lte=now), "due")]
+    found = [(Q(clock=ours, due__gte=store().first_times().due, due__lte=now), "due")]
     if all_clocks:  # times of an earlier boot's clock can only be compared by the wall clock
         found.append((Q(clock__lt=ours, due_at__lte=clock.Now()), "clock"))
         found.append((Q(clock__gt=ours, due_at__lte=clock.Now()), "clock"))

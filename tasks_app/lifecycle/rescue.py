@@ -14,6 +14,7 @@ from django.db.models import F, Q
 from tasks_app.broker.notification import notify
 from tasks_app.lifecycle.live_events import stored_logs
 from tasks_app.lifecycle.retry_decision import decide
+from tasks_app.lifecycle.running_tasks import running_tasks
 from tasks_app.metrics import counters
 from tasks_app.models import Attempt, OutcomeKind, Status, Task, TaskQuerySet
 from tasks_app.store import clock
@@ -40,8 +41,8 @@ def rescue(dead: Collection[str] = (), leases: bool = True) -> int:
     if leases:
         invalid = Q(lease__gt=clock.now() + MAX_VALID_LEASE_SECONDS) | ~Q(clock=clock.clock_id())
         over |= Q(lease__lt=clock.now()) | invalid
-    lost = Task.objects.running().filter(over)
-    if not lost.any_by("node"):  # a read: takes no lock if there is nothing to do
+    lost = running_tasks().filter(over)
+    if not lost.exists():  # a read: takes no lock if there is nothing to do
         return 0
     taken: Counter[tuple[str, str]] = Counter()
     highest: dict[str, int] = {}
@@ -78,8 +79,7 @@ def _rescue_batch(lost: TaskQuerySet, highest: dict[str, int]) -> list[Task]:
     moves: dict[_Move, list[Task]] = defaultdict(list)
     deltas: Counter[str] = Counter()
     with writing():
-        # SKIP LOCKED avoids a deadlock with a settle or another rescue. The order is that of the index: by id, SQLite
-        # would read the whole table.
+        # SKIP LOCKED avoids a deadlock with a settle or another rescue.
         found = lost.select_for_update(skip_locked=True).defer("task_data", "result").order_by("node")
         tasks = list(found[:TASKS_PER_TRANSACTION])
         for task in tasks:

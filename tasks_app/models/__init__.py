@@ -19,6 +19,7 @@ from tasks_app.models.idempotency_key import IdempotencyKey
 from tasks_app.models.live_event import LiveEvent
 from tasks_app.models.node import Node
 from tasks_app.models.operation import Operation, OperationState, Verb
+from tasks_app.models.scan_start import ScanStart
 from tasks_app.models.task import Task, TaskQuerySet
 from tasks_app.models.task_filter import TaskFilter
 from tasks_app.models.turn import Turn
@@ -27,6 +28,6 @@ from tasks_app.models.ungrouped_failure import UngroupedFailure
 __all__ = [
     "Alert", "ApiKey", "Attempt", "AuditEntry", "Counter", "CounterDelta", "Deployment", "FailureGroup",
     "FailureReason", "HandlerPause", "HistoryRow", "IdempotencyKey", "LiveEvent", "Node", "Operation",
-    "OperationState", "OutcomeKind", "Status", "Task", "TaskFilter", "TaskQuerySet", "Turn", "UngroupedFailure",
-    "Verb",
+    "OperationState", "OutcomeKind", "ScanStart", "Status", "Task", "TaskFilter", "TaskQuerySet", "Turn",
+    "UngroupedFailure", "Verb",
 ]  # fmt: skip

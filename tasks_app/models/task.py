@@ -29,13 +29,17 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """Rows that a node has claimed."""
         return self._where("status = 'processing'")
 
-    def running_among(self, ids: Iterable[UUID | str]) -> TaskQuerySet:
-        """Of these rows, those that a node has claimed, read by their key.
+    def running_by_key(self) -> TaskQuerySet:
+        """The same, to be narrowed by keys.
 
         The expression keeps planners from the index of all running rows: while a snapshot is held on PostgreSQL, it has
         an entry of every task that has run since.
         """
-        return self._where("status || '' = 'processing'").filter(pk__in=ids)
+        return self._where("status || '' = 'processing'")
+
+    def running_among(self, ids: Iterable[UUID | str]) -> TaskQuerySet:
+        """Of these rows, those that a node has claimed, read by their keys."""
+        return self.running_by_key().filter(pk__in=ids)
 
     def waiting(self) -> TaskQuerySet:
         """Pending rows that `promote` has not made ready yet."""
@@ -140,6 +144,7 @@ class Task(models.Model):
             # Ready again after an attempt: of these alone, the position does not follow `ready_at`.
             models.Index(F("task_type"), F("ready_at"), name="task_ready_again", condition=READY & Q(attempts__gt=0)),
             models.Index(F("clock"), F("due"), name="task_waiting", condition=Q(status="pending", due__isnull=False)),
+            # On PostgreSQL by `started_at` (migration 0022): see `store.postgresql.scan_start`.
             models.Index(F("node"), name="task_running", condition=Q(status="processing")),
             # For the admin: failures, newest task first, and those of the last hour.
             models.Index(F("id"), name="task_failed", condition=Q(status="failed")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tasks_app.lifecycle import ClaimedTask, Policy
+from tasks_app.lifecycle import ClaimedTask, Policy, running_tasks
 from tasks_app.lifecycle.claim import LEASE_SECONDS
 from tasks_app.models import Task
 from tasks_app.node.in_flight import InFlightTasks
@@ -38,7 +38,7 @@ class LostClaims:
         now = clock.elapsed()
         if now > self._until or now < self._look_at:
             return
-        held = list(Task.objects.running().filter(node=self._node).defer("task_data", "result").order_by("node"))
+        held = list(running_tasks().filter(node=self._node).defer("task_data", "result").order_by("node"))
         self._look_at = now + LOOK_SECONDS
         known = self._in_flight.leased()
         for task in held:

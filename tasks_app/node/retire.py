@@ -6,12 +6,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Exists, ExpressionWrapper, F, FloatField, OuterRef
+from django.db.models import ExpressionWrapper, F, FloatField
 from django.db.models.functions import Now
 
 from tasks_app.metrics.system_reading import FORGET_SECONDS
-from tasks_app.models import Node, Task
+from tasks_app.models import Node
 from tasks_app.store import clock
+from tasks_app.store.current import store
 from tasks_app.store.due_work import KEEP_STOPPED_NODES_DAYS
 from tasks_app.store.transactions import writing
 
@@ -23,11 +24,15 @@ def retire(me: str, domain: str, is_dead: Callable[[str], bool], trusted: bool) 
     silence proves nothing. A node that comes back updates its row again. A node with running tasks is left to `rescue`.
     """
     retired = []
+    busy: set[str] | None = None
     for node in _not_stopped().exclude(pk=me):  # type: Any
         # On SQLite a row with another clock is from an earlier boot of the only host. A row whose time is in the future
         # was written before the database's clock was set back; a living node would have updated it since.
         gone = node.clock != clock.clock_id() or (trusted and abs(node.age) > FORGET_SECONDS)
-        if (gone or (node.lock_domain == domain and is_dead(node.name))) and not node.runs:
+        if not gone and not (node.lock_domain == domain and is_dead(node.name)):
+            continue
+        busy = busy if busy is not None else {on for _, _, on in store().running()}
+        if node.name not in busy:
             with writing():
                 # `seen`: if the database stood still, the node's own update may be committed only now.
                 marked = Node.objects.filter(pk=node.name, stopped_at=None, seen=node.seen).update(
@@ -49,5 +54,4 @@ def remove_rows() -> int:
 
 def _not_stopped() -> Any:
     age = ExpressionWrapper(clock.now() - F("seen"), output_field=FloatField())
-    running = Task.objects.running().filter(node=OuterRef("name"))
-    return Node.objects.filter(stopped_at=None).annotate(age=age, runs=Exists(running))
+    return Node.objects.filter(stopped_at=None).annotate(age=age)

@@ -39,13 +39,14 @@ SELECT {id}, (
 # Each part spells the condition of an index literally and reads the first row along it. Without ORDER BY, PostgreSQL
 # may scan the table instead.
 HOLDERS = "SELECT DISTINCT node FROM taskdaemon_task WHERE status = 'processing' AND node <> {node} ORDER BY node"
-LOST = """SELECT 1 FROM taskdaemon_task
-    WHERE status = 'processing' AND (lease < {now} OR lease > {now} + {longest} OR clock <> {clock})
+LATE = "(lease < {now} OR lease > {now} + {longest} OR clock <> {clock})"
+LOST = f"""SELECT 1 FROM taskdaemon_task
+    WHERE status = 'processing' AND {LATE}
     ORDER BY node LIMIT 1"""
 DUE_WORK = """
 SELECT {now},
   (SELECT due FROM taskdaemon_task
-    WHERE status = 'pending' AND due IS NOT NULL AND clock = {clock} ORDER BY due LIMIT 1),
+    WHERE status = 'pending' AND due IS NOT NULL AND clock = {clock} {from_due} ORDER BY due LIMIT 1),
   (SELECT {array} FROM ({holders}) AS holder)
 """
 #: Two columns: the paused types as JSON, and whether the node is drained.
@@ -61,7 +62,8 @@ DUE_WORK_FULL = (
     WHERE status = 'pending' AND due IS NOT NULL AND clock > {clock} AND due_at <= {wall} ORDER BY clock LIMIT 1) AS b),
   EXISTS (SELECT 1 FROM ({lost}) AS c),
   coalesce((SELECT expires_at FROM taskdaemon_task
-    WHERE status = 'pending' AND attempts = 0 AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1) <= {wall}, {no}),
+    WHERE status = 'pending' AND attempts = 0 AND expires_at IS NOT NULL {from_expiry}
+    ORDER BY expires_at LIMIT 1) <= {wall}, {no}),
   coalesce((SELECT expires_at FROM taskdaemon_idempotency_key ORDER BY expires_at LIMIT 1) <= {wall}, {no}),
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at IS NULL AND name <> {node}),
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < {kept}),
@@ -98,6 +100,5 @@ UNION ALL
 SELECT 'waiting', task_type, '', count(*), NULL FROM taskdaemon_task
 WHERE status = 'pending' AND due IS NOT NULL GROUP BY task_type
 UNION ALL
-SELECT 'running', task_type, node, count(*), NULL FROM taskdaemon_task
-WHERE status = 'processing' GROUP BY task_type, node
+SELECT 'running', task_type, node, count(*), NULL FROM ({running}) AS running GROUP BY task_type, node
 """

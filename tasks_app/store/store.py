@@ -15,6 +15,7 @@ from tasks_app.store.claimed_task import ClaimedTask, ClaimRequest, Selection
 from tasks_app.store.counts import Counts
 from tasks_app.store.due_work import DueWork
 from tasks_app.store.fault import Fault
+from tasks_app.store.first_times import FirstTimes
 from tasks_app.store.live_events import LiveEvents
 from tasks_app.store.new_idempotency_key import NewIdempotencyKey
 from tasks_app.store.new_row import NewRow
@@ -108,7 +109,7 @@ class Store(Protocol):
         """What maintenance is due for `node`, read by one statement. Not `full`: only the first three fields.
 
         16. Takes no lock. Reads one row for each question, however many tasks are stored, and one for each node that
-            holds tasks. If that takes long all the same, a task whose node lives and does not know of it is found late.
+            holds tasks.
         """
 
     def maintain(self, ending: bool = False) -> set[str]:
@@ -305,4 +306,18 @@ class Store(Protocol):
         44. One round trip to a server, and committed when the method returns. It waits for no lock of a row: what is
             skipped keeps its lease and is not returned. Where all writes wait for one another, it goes before all that
             wait, except for the next one.
+        """
+
+    def running(self) -> list[tuple[UUID, str, str]]:
+        """All running tasks, as (id, type, node).
+
+        45. Few other rows and dead entries are read, however many tasks have run and whoever holds a snapshot. The same
+            holds for `reading`, `due_work`, and scans that start at `first_times`.
+        """
+
+    def first_times(self) -> FirstTimes:
+        """Where scans of indexes by time may start.
+
+        46. No row is before, but one that was committed more than 20 s after its time was computed, or changed by hand:
+            it is found late.
         """

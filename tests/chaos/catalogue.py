@@ -26,7 +26,7 @@ def catalogue(scene: Scene) -> list[Fault]:
     found += [fault for web in scene.webs[first:] for fault in of_web(web)]
     found += of_engine(scene.engine, scene.deployment) if scene.engine is not None else of_children(scene)
     database, broker = scene.database, scene.broker
-    found += of_postgres(database, scene.network) if isinstance(database, Postgres) else of_sqlite(database)
+    found += of_postgres(database) if isinstance(database, Postgres) else of_sqlite(database)
     if isinstance(broker, Redis):
         found += of_redis(broker)
     if isinstance(broker, RabbitMQ):

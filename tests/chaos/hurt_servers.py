@@ -8,14 +8,11 @@ from collections.abc import Callable
 from testkit.servers.postgresql import Postgres
 from testkit.servers.rabbitmq import RabbitMQ
 from testkit.servers.redis import Redis
-from testkit.slow_proxy import SlowProxy
 from tests.chaos.fault import Fault, Throw
 from tests.chaos.sqlite import Sqlite
 
 
-def of_postgres(database: Postgres, network: SlowProxy) -> list[Fault]:
-    """`network`: what is between the server and the node that is alone."""
-
+def of_postgres(database: Postgres) -> list[Fault]:
     def restart(throw: Throw) -> str:
         seconds = throw.between(0, 4)
         database.stop("immediate")
@@ -33,14 +30,7 @@ def of_postgres(database: Postgres, network: SlowProxy) -> list[Fault]:
     def shoot(throw: Throw) -> str:
         return database.kill_backend(throw.chance)
 
-    def slow(throw: Throw) -> str:
-        seconds, delay = throw.between(5, 40), throw.between(0.1, 0.6)
-        network.seconds = delay
-        throw.hold(seconds)
-        network.seconds = 0.0
-        return f"each packet of one node {delay:.2f} s later, for {seconds:.1f} s"
-
-    words = {"restart": restart, "freeze": freeze, "shoot": shoot, "slow": slow}
+    words = {"restart": restart, "freeze": freeze, "shoot": shoot}
     return [Fault(f"postgres.{word}", "postgres", throw) for word, throw in words.items()]
 
 

@@ -20,7 +20,6 @@ from testkit.process import Process, inherited, kill_all, of_home, until
 from testkit.servers.postgresql import Postgres
 from testkit.servers.rabbitmq import RabbitMQ
 from testkit.servers.redis import Redis
-from testkit.slow_proxy import SlowProxy
 from tests.chaos.engine import Engine
 from tests.chaos.hold import Hold
 from tests.chaos.options import Options
@@ -64,9 +63,6 @@ class Scene:
         self.witness = Witness(home / "witness")
         self.database = Postgres(home / "pg") if options.database == "postgres" else Sqlite(home / "tasks.sqlite3")
         self._closers.append(self.database.close)
-        if isinstance(self.database, Postgres):
-            self.network = SlowProxy(self.database.port)
-            self._closers.append(self.network.close)
         self.broker: Redis | RabbitMQ | None = None
         if options.broker != "local":
             self.broker = Redis() if options.broker == "redis" else RabbitMQ(home / "mq")
@@ -89,20 +85,18 @@ class Scene:
             self._program(f"web-{n}", self.environment(DAEMON_PORT=str(port)), "web") for n, port in enumerate(ports)
         ]
         self.nodes = [
-            self._program(f"node-{n}", self.environment(**self.place_of(n)), "worker") for n in range(options.nodes)
+            self._program(f"node-{n}", self.environment(DAEMON_HOME=str(self.home_of(n))), "worker")
+            for n in range(options.nodes)
         ]
         self.programs = [*self.webs, *self.nodes]
         threading.Thread(target=self._keep, name="keeper", daemon=True).start()
         until(lambda: all(self._answers(address) for address in self.addresses), 60, "the web servers")
         until(self.full, 90, lambda: f"warm slots: {self.slots()}")
 
-    def place_of(self, node: int) -> dict[str, str]:
-        """The node's DAEMON_HOME. On PostgreSQL the last node has its own, as on another machine, and is connected by
-        a network that may be slow."""
-        if not isinstance(self.database, Postgres) or node != self.options.nodes - 1 or node == 0:
-            return {"DAEMON_HOME": str(self.home / "near")}
-        url = self.database.url.replace(f":{self.database.port}/", f":{self.network.port}/")
-        return {"DAEMON_HOME": str(self.home / "far"), "DATABASE_URL": url}
+    def home_of(self, node: int) -> Path:
+        """The node's DAEMON_HOME. On PostgreSQL the last node has its own, as on another machine."""
+        alone = self.options.database == "postgres" and node == self.options.nodes - 1 and node > 0
+        return self.home / ("far" if alone else "near")
 
     def environment(self, **more: str) -> dict[str, str]:
         """The environment of every process of the deployment."""

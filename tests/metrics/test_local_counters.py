@@ -99,6 +99,7 @@ def test_a_forked_child_does_not_write_its_parents_counts_again() -> None:
     assert local.flush()
 
 
+@pytest.mark.django_db(transaction=True)  # its thread commits what the store's maintenance writes
 def test_the_flusher_writes_by_itself_and_once_more_at_its_end() -> None:
     local = LocalCounters()
     flusher = Flusher(local, every=0.01)

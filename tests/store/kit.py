@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
+import pytest
 import uuid_utils.compat as uuids
 from django.db import connection
 
@@ -16,6 +17,7 @@ from tasks_app.lifecycle import AttemptResult, ClaimedTask, ClaimRequest, NewTas
 from tasks_app.store.attempt_result import COMPLETED, RetryDecision, Settled
 from tasks_app.store.claimed_task import Selection
 from tasks_app.store.current import store
+from tasks_app.store.postgresql import advance
 from tests.lifecycle.kit import AT_ONCE, row, success
 
 #: Decisions as lifecycle makes them.
@@ -108,6 +110,14 @@ def elsewhere(hold: Callable[[], Any]) -> Iterator[Any]:
     finally:
         finish.set()
         thread.join(60)
+
+
+def advanced(order: Selection = "fifo") -> None:
+    """Let readings and maintenance of PostgreSQL start where the indexes begin by now."""
+    if connection.vendor == "postgresql":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(advance, "MIN_SECONDS", 0.0)
+            advance.Advance(order)()
 
 
 def refuse_writes() -> None:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from django.db import connection
 
 from tasks_app.models import HistoryRow, IdempotencyKey, LiveEvent, Node, Task
 from tasks_app.store import clock
@@ -15,7 +14,6 @@ from tasks_app.store.due_work import KEEP_LIVE_EVENTS_SECONDS, KEEP_STOPPED_NODE
 from tasks_app.store.on_hold import OnHold
 from tests.lifecycle.kit import running, submitted
 from tests.store.kit import elsewhere, insert, take
-from tests.store.parts import part
 
 pytestmark = pytest.mark.django_db
 
@@ -25,14 +23,6 @@ NOTHING = {
     "due": False, "holders": (), "due_on_old_clock": False, "lost": False, "expired": False, "old_keys": False,
     "peers": False, "old_nodes": False, "old_live_events": False, "operations": False, "on_hold": OnHold(),
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _along_all_running_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the last reading of this thread took: see test_due_work_by_names."""
-    if connection.vendor == "postgresql":
-        monkeypatch.setattr(part("due_work")._thread, "all_at", 0.0)
-        monkeypatch.setattr(part("due_work"), "LONG_SECONDS", float("inf"))
 
 
 def found(**different: object) -> bool:

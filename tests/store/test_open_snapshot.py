@@ -38,7 +38,10 @@ from tasks_app.lifecycle import (
 from tasks_app.models import OutcomeKind, Task
 from tasks_app.store import clock
 from tasks_app.store.claimed_task import Selection
-from tasks_app.store.postgresql import marks, session_marks
+from tasks_app.store.current import store
+from tasks_app.store.postgresql import advance, marks, session_marks
+from tasks_app.store.postgresql.reading import READING
+from tasks_app.store.postgresql.scan_start import scan_start
 from tests.lifecycle.kit import ALWAYS
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
@@ -110,7 +113,8 @@ class Queue:
         self.order, self.chance = order, random.Random(f"{order} {seed}")
         self.running: dict[str, ClaimedTask] = {}
         self.late: list[Late] = []
-        self.skipped = 0
+        self.skipped = self.compared = 0
+        self.advance = advance.Advance(order)
         self.names = 0
 
     def busy(self) -> set[str]:
@@ -213,6 +217,7 @@ class Queue:
         for _ in range(STEPS):
             self.chance.choice(acts)()
             self.note_skipped()
+            self.compare()
         while self.late:
             self.end_late()
         assert session_marks.overlooked() == {}
@@ -220,6 +225,23 @@ class Queue:
             self.claim()
             if len(self.running) == before and not self.stored(status="pending", due=None):
                 break
+
+    def compare(self) -> None:
+        """A reading from where the indexes begin has what one along all of them has."""
+        if self.chance.random() < 0.6:
+            return
+        if self.chance.random() < 0.5 or scan_start() is None:
+            self.advance()
+        if scan_start() is None:  # a transaction has been in progress since the first call
+            return
+        with connection.cursor() as cursor:
+            cursor.execute(READING)
+            expected = cursor.fetchall()
+        found = store().reading()
+        assert sorted(row[:4] for row in found) == sorted(row[:4] for row in expected)
+        ages = {row[1]: row[4] for row in expected if row[0] == "ready"}
+        assert {row[1]: row[4] for row in found if row[0] == "ready"} == pytest.approx(ages, abs=1.0, rel=0.0)
+        self.compared += 1
 
     def note_skipped(self) -> None:
         session = session_marks.session_marks()
@@ -242,6 +264,9 @@ def test_each_claim_gets_the_best_ready_tasks(
     monkeypatch.setattr(session_marks, "MAX_LOOK_SHARE", 1e9)
     monkeypatch.setattr(session_marks, "MAX_RETURNED", returned)
     monkeypatch.setattr(marks, "MIN_BAND", 1)
+    monkeypatch.setattr(advance, "MIN_TASKS", 0)
+    monkeypatch.setattr(advance, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(advance, "MAX_WHOLE_SHARE", 1e-9)
     connection.close()  # a session of its own, without marks
     queue = Queue(order, seed)
     try:
@@ -251,3 +276,4 @@ def test_each_claim_gets_the_best_ready_tasks(
             with suppress(AssertionError):
                 each.end(False)
     assert queue.skipped > 1_000, "the marks have skipped nothing"
+    assert queue.compared > 50

@@ -34,6 +34,8 @@ from tasks_app.models import HistoryRow, Task
 from tasks_app.store import clock
 from tasks_app.store.claimed_task import Selection
 from tasks_app.store.postgresql import claim as postgresql
+from tasks_app.store.postgresql.advance import FIRST
+from tasks_app.store.postgresql.marks import EMPTY
 from tasks_app.store.postgresql.session import PLANNER_SETTINGS
 from tasks_app.store.postgresql.session_marks import HIDDEN, LOOK
 from tasks_app.store.sqlite import claim as sqlite
@@ -44,7 +46,9 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("rows")]
 ORDERS: list[Selection] = ["fifo", "lifo", "priority"]
 INDEX_OF = {"fifo": "task_ready_by_place", "lifo": "task_ready_by_place", "priority": "task_ready_by_priority"}
 READY = {"task_ready_by_place", "task_ready_by_priority", "task_ready_again"}
-PARTIAL = READY | {"task_waiting", "task_running", "task_never_started"}
+PARTIAL = READY | {"task_waiting", "task_running", "task_never_started", "task_ungrouped"}
+#: Values of `due_work`'s statement on PostgreSQL.
+DUE_WORK = "'mine', 0, 0, '{}', 0"
 BY_ID = {"sqlite_autoindex_taskdaemon_task_1", "taskdaemon_task_pkey"}
 EARLIER = "an earlier boot"
 
@@ -307,9 +311,19 @@ def test_34_what_comes_before_a_task_is_counted_along_the_index_of_its_order(ord
         assert scans(plan) == [] and reads_in_order(plan, order), plan
 
 
-def planned_without_settings(sql: str, values: str) -> list[str]:
+def planned_in_all_ways(sql: str, values: str) -> list[list[str]]:
+    """The plans of a prepared statement: for these values, for any, and in the session of a node."""
+    return [
+        planned_without_settings(sql, values),
+        planned_without_settings(sql, values, mode="force_generic_plan"),
+        planned_once(sql, values),
+    ]
+
+
+def planned_without_settings(sql: str, values: str, mode: str = "auto") -> list[str]:
     """The lines of the plan in the session of a web server."""
     with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL plan_cache_mode = {mode}")
         cursor.execute(f"PREPARE planned AS {sql}")
         cursor.execute(f"EXPLAIN EXECUTE planned ({values})")
         lines = [str(line[0]).strip() for line in cursor.fetchall()]
@@ -326,17 +340,12 @@ def test_16_due_work_is_read_along_indexes() -> None:
     found = due_work("mine")
     assert found.due and found.holders == ("dead",) and found.due_on_old_clock and found.lost and found.expired
     sql = part("due_work").STATEMENTS[True]
-    bound = ("mine",) if connection.vendor == "postgresql" else {"now": 1.0, "clock": "c", "node": "mine"}
-    assert scans(explained(sql, bound)) == []
-    if connection.vendor == "postgresql":  # prepared, it may get a generic plan
-        for statement in (sql, part("due_work").BY_NAMES[True]):
-            with connection.cursor() as cursor:
-                cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-                cursor.execute(f"PREPARE due_work AS {statement}")
-                try:
-                    assert scans(explained("EXECUTE due_work('mine')", None)) == []
-                finally:
-                    cursor.execute("DEALLOCATE due_work")
+    if connection.vendor == "sqlite":
+        assert scans(explained(sql, {"now": 1.0, "clock": "c", "node": "mine"})) == []
+        return
+    for values in (DUE_WORK, DUE_WORK.replace("{}", f"{{{uuid4()}}}")):
+        for plan in planned_in_all_ways(sql, values):
+            assert scans(plan) == [], plan
 
 
 def test_16_whether_the_history_has_the_present_minute_is_read_by_its_key() -> None:
@@ -349,7 +358,7 @@ def test_16_whether_the_history_has_the_present_minute_is_read_by_its_key() -> N
         return
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE taskdaemon_history")
-    plan = planned_once(sql, "'mine'")
+    plan = planned_once(sql, DUE_WORK)
     assert any("taskdaemon_history_pkey" in line for line in plan), plan
     assert not any("Seq Scan on taskdaemon_history" in line for line in plan), plan
 
@@ -371,6 +380,31 @@ def test_promote_reads_due_rows_and_not_all_that_wait() -> None:
 def test_17_a_reading_reads_no_final_task() -> None:
     connection.ensure_connection()
     assert scans(explained(part("reading").READING, ())) == []
+    assert scans(explained(part("reading").RUNS, ("0", "{}") if connection.vendor == "postgresql" else ())) == []
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_45_a_reading_reads_each_index_from_where_it_begins(order: Selection) -> None:
+    if connection.vendor == "sqlite":
+        return
+    segments = [f"'{{{number}}}'" for number in EMPTY[order].segments()[0]]
+    known = [{"type": "echo", "since": 9, "new": 9, "again": 9, "a": [9], "b": [9], "c": [9]}]
+    for types in ([], known):
+        values = f"'{json.dumps(types)}', {', '.join(segments)}, 0, 9, '{{{uuid4()}}}'"
+        for plan in planned_in_all_ways(part("reading").statement(order), values):
+            used = set(re.findall(r"task_\w+", " ".join(plan))) & PARTIAL
+            assert scans(plan) == [], plan
+            assert used == {INDEX_OF[order], "task_ready_by_place", "task_ready_again", "task_waiting", "task_running"}
+    for plan in planned_in_all_ways(FIRST, "'[]', 9, '{}', 0, 0, 0"):
+        assert scans(plan) == [], plan
+
+
+def test_45_running_tasks_are_read_by_their_time_and_by_their_keys() -> None:
+    if connection.vendor == "postgresql":
+        for plan in planned_in_all_ways(part("reading").RUNS, f"9, '{{{uuid4()}}}'"):
+            assert scans(plan) == [], plan
+            assert any("started_at >=" in line and "Index Cond" in line for line in plan), plan
+            assert any("taskdaemon_task_pkey" in line for line in plan), plan
 
 
 def test_31_final_tasks_are_read_by_their_keys() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from django.db.models import F, TextField
@@ -13,7 +14,7 @@ from tasks_app.models import Node, Task
 from tasks_app.store import clock
 from tasks_app.store.current import store
 from tests.lifecycle.kit import failure, success, together
-from tests.store.kit import completed, elsewhere, insert, pausing, settle, take
+from tests.store.kit import FAILED, RETRIED, advanced, completed, elsewhere, insert, pausing, settle, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -39,6 +40,36 @@ def test_17_a_reading_waits_for_no_lock() -> None:
     before = store().reading()
     with elsewhere(take):
         assert [row[:4] for row in store().reading()] == [row[:4] for row in before]
+
+
+def test_45_all_running_tasks_are_listed_whenever_they_began() -> None:
+    insert(50, 50, 50, 50, task_type="a")
+    insert(50, task_type="b")
+    early, ended = take(2, "a")
+    advanced()
+    settle(*completed(ended), node="node")
+    [late] = take(1, "a", node="other")
+    expected = {(UUID(early.id), "a", "node"), (UUID(late.id), "a", "other")}
+    assert {*store().running()} == expected
+    advanced()
+    assert {*store().running()} == expected
+    settle((failure(early), RETRIED))
+    [again] = [task for task in take(1, "a", node="third") if task.id == early.id]
+    assert {*store().running()} == {(UUID(again.id), "a", "third"), (UUID(late.id), "a", "other")}
+
+
+def test_46_no_task_waits_or_expires_or_failed_before_the_first_times() -> None:
+    insert(50, 50, 50)
+    waits, fails = take(2)
+    settle((failure(waits), pausing(0.001)), (failure(fails), FAILED), node="node")
+    expiring = Task.objects.filter(status="pending", due=None)
+    expiring.update(expires_at=clock.Now() + timedelta(milliseconds=1))
+    for _ in range(2):
+        first = store().first_times()
+        assert Task.objects.filter(pk=waits.id, due__gte=first.due).exists()
+        assert expiring.filter(expires_at__gte=first.expires_at).exists()
+        assert Task.objects.filter(pk=fails.id, completed_at__gte=first.ungrouped_at).exists()
+        advanced()
 
 
 @pytest.mark.parametrize("value", [{}, {"n": "żółw 🐢 \u2028"}, {"a": [1, 2.5, None, {"b": "x" * 100_000}]}])

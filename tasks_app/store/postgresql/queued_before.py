@@ -6,7 +6,7 @@ from functools import cache
 
 from tasks_app.db.postgresql.prepared import prepared
 from tasks_app.store.claimed_task import Selection
-from tasks_app.store.postgresql.claim import BY_PRIORITY, STARTABLE_READY, as_arrays
+from tasks_app.store.postgresql.claim import STARTABLE_BY_PLACE, STARTABLE_BY_PRIORITY, as_arrays
 from tasks_app.store.postgresql.marks import EMPTY, END, TOP, Marks
 from tasks_app.store.postgresql.session_marks import RETURNED, session_marks
 
@@ -16,20 +16,20 @@ _EQUAL = f"priority = segment.a AND segment.a >= $3::int AND place < {_NEXT.form
 #: dead is at the front of the queue. A segment without a band has nothing that came back in it.
 ARMS: dict[Selection, tuple[tuple[str, str, str], ...]] = {
     "fifo": (
-        (STARTABLE_READY, "place >= segment.a AND place < $2::bigint", "place DESC"),
+        (STARTABLE_BY_PLACE, "place >= segment.a AND place < $2::bigint", "place DESC"),
         (RETURNED, "segment.a > 0 AND place < segment.a AND place < $2::bigint", "place DESC"),
     ),
     "lifo": (
-        (STARTABLE_READY, "place >= segment.a AND place > $2::bigint AND place < segment.b", "place"),
+        (STARTABLE_BY_PLACE, "place >= segment.a AND place > $2::bigint AND place < segment.b", "place"),
         (RETURNED, "segment.a > 0 AND place < segment.a AND place >= segment.c AND place > $2::bigint", "place"),
     ),
     "priority": (
-        (BY_PRIORITY, f"{_EQUAL} AND place >= segment.b", "place DESC"),
+        (STARTABLE_BY_PRIORITY, f"{_EQUAL} AND place >= segment.b", "place DESC"),
         (RETURNED, f"segment.b > 0 AND {_EQUAL} AND place < segment.b", "place DESC"),
-        (BY_PRIORITY, "priority = $3::int AND segment.a > $3::int AND segment.c < $3::int AND place < $2::bigint",
-         "place DESC"),
-        (BY_PRIORITY, "priority < segment.a AND priority > segment.c AND priority > $3::int",
-         "priority, place DESC"),
+        (STARTABLE_BY_PRIORITY,
+         "priority = $3::int AND segment.a > $3::int AND segment.c < $3::int AND place < $2::bigint", "place DESC"),
+        (STARTABLE_BY_PRIORITY,
+         "priority < segment.a AND priority > segment.c AND priority > $3::int", "priority, place DESC"),
     ),
 }  # fmt: skip
 

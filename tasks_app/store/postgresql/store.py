@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks_app.store.postgresql.claim import claim, ready_types
 from tasks_app.store.postgresql.clock import clock_id, elapsed, moment, now, seconds
 from tasks_app.store.postgresql.counters import add_counts
-from tasks_app.store.postgresql.due_work import due_work, on_hold
+from tasks_app.store.postgresql.due_work import due_work, first_times, on_hold
 from tasks_app.store.postgresql.fault import fault
 from tasks_app.store.postgresql.final import final_or_gone
 from tasks_app.store.postgresql.insert import insert, insert_rows, next_positions
@@ -17,7 +17,7 @@ from tasks_app.store.postgresql.maintain import maintain, problem
 from tasks_app.store.postgresql.node import update_node
 from tasks_app.store.postgresql.promote import promote
 from tasks_app.store.postgresql.queued_before import queued_before
-from tasks_app.store.postgresql.reading import reading
+from tasks_app.store.postgresql.reading import reading, running
 from tasks_app.store.postgresql.redrive import redrive
 from tasks_app.store.postgresql.renew import renew
 from tasks_app.store.postgresql.session import Session
@@ -52,9 +52,11 @@ class PostgreSQLStore:
     next_positions = staticmethod(next_positions)
     due_work = staticmethod(due_work)
     on_hold = staticmethod(on_hold)
+    first_times = staticmethod(first_times)
     maintain = staticmethod(maintain)
     problem = staticmethod(problem)
     reading = staticmethod(reading)
+    running = staticmethod(running)
     update_node = staticmethod(update_node)
     clock_id = staticmethod(clock_id)
     moment = staticmethod(moment)

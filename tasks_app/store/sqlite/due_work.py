@@ -8,6 +8,7 @@ from typing import Any
 from django.db import connection
 
 from tasks_app.store.due_work import KEEP_LIVE_EVENTS_SECONDS, KEEP_STOPPED_NODES_DAYS, MAX_VALID_LEASE_SECONDS, DueWork
+from tasks_app.store.first_times import FirstTimes
 from tasks_app.store.on_hold import OnHold
 from tasks_app.store.sql import DUE_WORK, DUE_WORK_FULL, HOLDERS, LOST, ON_HOLD
 from tasks_app.store.sqlite import clock
@@ -25,6 +26,8 @@ _PARTS = {
     "no": "0",
     "minute": "CAST(strftime('%s', 'now') AS integer) / 60",
     "longest": MAX_VALID_LEASE_SECONDS,
+    "from_due": "",
+    "from_expiry": "",
 }
 _RUNNING = {"holders": HOLDERS.format(**_PARTS), "lost": LOST.format(**_PARTS)}
 #: By `full`.
@@ -38,6 +41,11 @@ def due_work(node: str, full: bool) -> DueWork:
     now, next_due, holders, *rest = _row(STATEMENTS[full], bound)
     found: list[Any] = [*map(bool, rest[:-3]), rest[-3], _on_hold(*rest[-2:])] if full else []
     return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *found)
+
+
+def first_times() -> FirstTimes:
+    """See Store. There is no dead entry to skip."""
+    return FirstTimes()
 
 
 def on_hold(node: str) -> OnHold:

@@ -6,7 +6,7 @@ from tasks_app.db.sqlite.write_lock import bare_writing, writing
 from tasks_app.store.sqlite.claim import claim, ready_types
 from tasks_app.store.sqlite.clock import clock_id, elapsed, moment, now, seconds
 from tasks_app.store.sqlite.counters import add_counts
-from tasks_app.store.sqlite.due_work import due_work, on_hold
+from tasks_app.store.sqlite.due_work import due_work, first_times, on_hold
 from tasks_app.store.sqlite.fault import fault
 from tasks_app.store.sqlite.final import final_or_gone
 from tasks_app.store.sqlite.insert import insert, insert_rows, next_positions
@@ -18,7 +18,7 @@ from tasks_app.store.sqlite.maintain import maintain, problem
 from tasks_app.store.sqlite.node import update_node
 from tasks_app.store.sqlite.promote import promote
 from tasks_app.store.sqlite.queued_before import queued_before
-from tasks_app.store.sqlite.reading import reading
+from tasks_app.store.sqlite.reading import reading, running
 from tasks_app.store.sqlite.redrive import redrive
 from tasks_app.store.sqlite.renew import renew
 from tasks_app.store.sqlite.session import Session
@@ -52,9 +52,11 @@ class SQLiteStore:
     next_positions = staticmethod(next_positions)
     due_work = staticmethod(due_work)
     on_hold = staticmethod(on_hold)
+    first_times = staticmethod(first_times)
     maintain = staticmethod(maintain)
     problem = staticmethod(problem)
     reading = staticmethod(reading)
+    running = staticmethod(running)
     update_node = staticmethod(update_node)
     clock_id = staticmethod(clock_id)
     moment = staticmethod(moment)
