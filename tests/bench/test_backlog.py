@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bench.backlog import Drained
+from bench.fed import Fed
 from bench.kinds import Spent
 from bench.rivals.run import RunningRival
 from bench.rows import ROWS, snapshot, sustained
@@ -138,3 +139,9 @@ def test_a_sustained_run_without_counted_claims_gives_no_result():
 
 def test_only_sustained_has_to_be_named():
     assert [name for name, row in ROWS.items() if not row.usual] == ["sustained"]
+
+
+def test_a_feed_has_the_rate_of_all_tenths_and_compares_the_last_with_the_first():
+    ends = [0.0, 1.0, *(2.0 + n for n in range(8)), 11.0]
+    fed = Fed(1000, ends, [(0.5, 0.001), (9.5, 0.002), (10.0, 0.004), (10.9, 0.003)])
+    assert (fed.rate, fed.last, fed.last_read) == pytest.approx((1000 / 11, 0.5, 3.0))
