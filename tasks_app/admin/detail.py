@@ -18,7 +18,12 @@ from tasks_app.admin.text import MAX_SHOWN_CHARS, Shown, ago, harmless, line, lo
 from tasks_app.admin.timeline import Moment, timeline
 from tasks_app.metrics.span import span
 from tasks_app.models import Attempt, AuditEntry, OutcomeKind, Status, Task
+from tasks_app.store.unsized import MAX_READ_BYTES, unreadable
 
+#: The JSON columns of a task.
+COLUMNS = ("task_data", "metadata", "result")
+#: In place of a value that is not read.
+TOO_LARGE = f"(not shown: it has more than {MAX_READ_BYTES:,} bytes as text, and an earlier version has stored it)"
 #: JSON up to this length is indented; of a longer text the page shows the beginning as it is stored.
 MAX_INDENTED_CHARS = 1024 * 1024
 #: The last attempts are shown. Each may have 128 KiB of logs.
@@ -88,7 +93,9 @@ def detail(tasks: QuerySet[Task], task: Task, payloads: bool, acts: bool) -> Det
     texts: dict[str, Shown | None] = {}
     known = Attempt.objects.filter(task_id=task.pk)
     if payloads:
-        texts = _texts(tasks.filter(pk=task.pk), ("task_data", "metadata", "result"))
+        too_large = unreadable(task.pk, COLUMNS)
+        texts = dict.fromkeys(too_large, Shown(TOO_LARGE))
+        texts |= _texts(tasks.filter(pk=task.pk), [name for name in COLUMNS if name not in too_large])
     rows = list((known if payloads else known.defer(*ATTEMPT_PAYLOAD)).order_by("-number")[:MAX_ATTEMPTS])[::-1]
     for hidden, names in ((task, TASK_PAYLOAD), *((row, ATTEMPT_PAYLOAD) for row in rows)):
         for name in () if payloads else names:

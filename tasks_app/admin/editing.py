@@ -23,6 +23,7 @@ from tasks_app.models import Status, Task
 from tasks_app.store.new_task import encode, too_large
 from tasks_app.store.strict_json import BadJSON, loads_data
 from tasks_app.store.transactions import writing
+from tasks_app.store.unsized import unreadable
 
 #: Of the data before and after, in the audit log.
 MAX_RECORDED_CHARS = 4000
@@ -93,6 +94,10 @@ class Editing(BulkActions):
             self.message_user(
                 request, f"The task is {task.status}, not {status}: nothing was changed.", messages.WARNING
             )
+            return page
+        if name == EDIT and unreadable(task.pk, ("task_data",)):
+            text = "The data is too large to be read and edited here: post a new task instead."
+            self.message_user(request, text, messages.WARNING)
             return page
         shown = _shown(task.task_data) if name == EDIT else ""
         if len(shown) > MAX_SHOWN_CHARS:

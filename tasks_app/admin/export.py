@@ -9,6 +9,7 @@ from django.http import JsonResponse
 
 from tasks_app.admin.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD
 from tasks_app.models import Attempt, Task
+from tasks_app.store.unsized import unreadable
 
 EXPORTED_FIELDS = (
     "id", "task_type", "task_data", "status", "priority", "attempts", "retries", "result", "last_error",
@@ -21,13 +22,17 @@ MAX_ATTEMPTS = 100
 
 def export(pk: UUID, payloads: bool) -> JsonResponse | None:
     """The task with its last attempts; None if there is no such task. Without `payloads`, `withheld` names the fields
-    that are left out."""
+    that are left out; `omitted` names those that are too large to be read."""
     left_out = () if payloads else (*TASK_PAYLOAD, *ATTEMPT_PAYLOAD)
-    task = Task.objects.filter(pk=pk).values(*(each for each in EXPORTED_FIELDS if each not in left_out)).first()
+    omitted = unreadable(pk, ("task_data", "result")) if payloads else set()
+    fields = [name for name in EXPORTED_FIELDS if name not in (*left_out, *omitted)]
+    task = Task.objects.filter(pk=pk).values(*fields).first()
     if task is None:
         return None
     attempts = Attempt.objects.filter(task_id=pk).order_by("-number").values(*_attempt_fields(left_out))[:MAX_ATTEMPTS]
     content = {**task, "tries": list(attempts)} | ({} if payloads else {"withheld": list(left_out)})
+    if omitted:
+        content["omitted"] = sorted(omitted)
     answer = JsonResponse(content, json_dumps_params={"ensure_ascii": False})
     answer["Content-Disposition"] = f'inline; filename="task-{pk}.json"'
     return answer

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from uuid import UUID
 
-from django.db.models import F, QuerySet, TextField
+from django.db.models import F, QuerySet, TextField, Value
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce, Length
 from django.http import HttpRequest, HttpResponseBase
 
@@ -13,6 +14,7 @@ from tasks_app.admin.export_columns import JSON_COLUMNS, PAYLOADS
 from tasks_app.admin.export_file import export_file
 from tasks_app.models import Task
 from tasks_app.store.current import store
+from tasks_app.store.unsized import unreadable
 
 #: Rows whose sizes are read at once, and bytes of rows that are (a single row may have more).
 ROWS_PER_PAGE, BYTES_PER_PAGE = 1_000, 512 * 1024
@@ -26,12 +28,13 @@ def export_tasks(request: HttpRequest, tasks: QuerySet[Task], columns: Sequence[
     Each task comes once at most, whatever changes meanwhile: as it is when its page is read, if it matches then.
     """
     payloads = [name for name in columns if name in PAYLOADS]
-    pages = (_rows(keys, columns) for keys in _pages(tasks, payloads))
+    pages = (_rows(keys, columns, left_out) for keys, left_out in _pages(tasks, payloads))
     return export_file(request, "tasks", form, columns, JSON_COLUMNS, pages)
 
 
-def _pages(tasks: QuerySet[Task], payloads: Sequence[str]) -> Iterator[list[UUID]]:
-    """Keys of as many tasks as are read at once."""
+def _pages(tasks: QuerySet[Task], payloads: Sequence[str]) -> Iterator[tuple[list[UUID], Collection[str]]]:
+    """Keys of as many tasks as are read at once, and the columns that are left out of the file: of a task whose sizes
+    are not known and that is read alone, those that are too large."""
     size = Coalesce(Length("last_error"), 0)
     sizes = [size, *(store().json_bytes(name) for name in payloads)]
     tasks = tasks.order_by("-pk")
@@ -42,20 +45,30 @@ def _pages(tasks: QuerySet[Task], payloads: Sequence[str]) -> Iterator[list[UUID
         page: list[UUID] = []
         room = BYTES_PER_PAGE
         for key, *bytes_ in found:
-            need = sum(bytes_) + ROW_BYTES
-            if page and need > room:
-                yield page
+            unknown = None in bytes_
+            need = 0 if unknown else sum(bytes_) + ROW_BYTES
+            if page and (unknown or need > room):
+                yield page, ()
                 page, room = [], BYTES_PER_PAGE
+            if unknown:
+                yield [key], unreadable(key, payloads)
+                continue
             page.append(key)
             room -= need
         if page:
-            yield page
+            yield page, ()
         if len(found) < ROWS_PER_PAGE:
             return
         last = found[-1][0]
 
 
-def _rows(keys: Sequence[UUID], columns: Sequence[str]) -> Iterator[Sequence[object]]:
-    """JSON columns come as text: a result may be nested deeper than Python parses."""
-    fields = [Cast(F(name), TextField()) if name in JSON_COLUMNS else F(name) for name in columns]
+def _rows(keys: Sequence[UUID], columns: Sequence[str], left_out: Collection[str]) -> Iterator[Sequence[object]]:
+    """JSON columns come as text: a result may be nested deeper than Python parses. Those that are left out are null."""
+    fields = [_field(name, left_out) for name in columns]
     return Task.objects.filter(pk__in=keys).order_by("-pk").values_list(*fields).iterator(chunk_size=100)
+
+
+def _field(name: str, left_out: Collection[str]) -> Combinable:
+    if name in left_out:
+        return Value(None, output_field=TextField())
+    return Cast(F(name), TextField()) if name in JSON_COLUMNS else F(name)

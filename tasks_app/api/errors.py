@@ -74,7 +74,7 @@ class Invalid(exceptions.APIException):
     With a `sentence`, `details` is always there.
     """
 
-    status_code = status.HTTP_400_BAD_REQUEST
+    status_code: int = status.HTTP_400_BAD_REQUEST
 
     def __init__(self, faults: list[tuple[str, str]], sentence: str | None = None) -> None:
         self.faults = faults

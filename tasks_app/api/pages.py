@@ -18,6 +18,7 @@ from tasks_app.api.moments import rfc3339
 from tasks_app.api.renderers import dump
 from tasks_app.models import LiveEvent, Status, Task
 from tasks_app.store.current import store
+from tasks_app.store.unsized import measure
 
 #: The fields of every task object.
 TASK_OBJECT_FIELDS = (
@@ -34,6 +35,8 @@ _COLUMNS = {"timeout": "requested_timeout", "max_retries": "requested_max_retrie
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 #: Rows in the first query for sizes. The database has to decompress the values that it measures.
 FIRST_SIZES = 21
+#: A field of a task object only if values of the task are left out: the names of their fields.
+OMITTED = "omitted"
 
 _JSON_FIELDS = ("task_data", "result", "tags", "metadata")
 #: Those that may be large.
@@ -42,10 +45,11 @@ _MOMENTS = frozenset({"created_at", "started_at", "completed_at", "due_at", "exp
 
 
 class Page:
-    """The first `limit` rows, or fewer if they are large.
+    """The first `limit` rows, or fewer if they are large. A row whose size is not known is alone.
 
     `rows` are ordered by their ids, the smallest first if `oldest`. `ids`, `bytes`: of these rows. `more`: True if
-    there are further rows. `fields`: those that are shown of each task; None: all that it has.
+    there are further rows. `fields`: those that are shown of each task; None: all that it has. `omitted`: those that
+    are left out, because an earlier version has stored a value that is too large for any answer.
     """
 
     def __init__(
@@ -55,20 +59,38 @@ class Page:
         self.bytes = 0
         self.more = False
         self.fields, self.oldest = fields, oldest
+        self.omitted: list[str] = []
         for identity, size in _sizes(rows, limit + 1, fields, oldest):
-            if len(self.ids) == limit or (self.ids and self.bytes + size > MAX_PAGE_BYTES):
+            if len(self.ids) == limit or (self.ids and (size is None or self.bytes + size > MAX_PAGE_BYTES)):
                 self.more = True
                 break
             self.ids.append(identity)
-            self.bytes += size
+            if size is None:
+                self._measure(identity)
+                limit = 1
+            else:
+                self.bytes += size
+
+    def _measure(self, identity: UUID) -> None:
+        """Find out what the only row has."""
+        for name, size in measure(identity, _measured(self.fields)).items():
+            if size is None:
+                self.omitted.append(name)
+            else:
+                self.bytes += size
 
 
-def _sizes(rows: QuerySet[Task], limit: int, fields: Sequence[str] | None, oldest: bool) -> Iterator[tuple[UUID, int]]:
-    """The ids and bytes of up to `limit` rows, in their order. Queries a few rows at a time."""
+def _measured(fields: Sequence[str] | None) -> list[str]:
+    return [name for name in _MEASURED_FIELDS if fields is None or name in fields]
+
+
+def _sizes(
+    rows: QuerySet[Task], limit: int, fields: Sequence[str] | None, oldest: bool
+) -> Iterator[tuple[UUID, int | None]]:
+    """The ids and bytes of up to `limit` rows, in their order; None: not known. Queries a few rows at a time."""
     measured: Combinable = Value(0)
-    for name in _MEASURED_FIELDS:
-        if fields is None or name in fields:
-            measured = measured + store().json_bytes(name)
+    for name in _measured(fields):
+        measured = measured + store().json_bytes(name)
     sized = rows.annotate(bytes=measured)
     beyond = "pk__gt" if oldest else "pk__lt"
     step, last, seen = FIRST_SIZES, None, 0
@@ -78,34 +100,41 @@ def _sizes(rows: QuerySet[Task], limit: int, fields: Sequence[str] | None, oldes
         yield from part
         if len(part) < step:
             return
-        seen += sum(size for _, size in part)
+        seen += sum(MAX_PAGE_BYTES if size is None else size for _, size in part)
         last, limit = part[-1][0], limit - step
         step = 4 * step if seen < MAX_PAGE_BYTES // 4 else FIRST_SIZES
 
 
-def sizes(ids: Sequence[UUID]) -> dict[UUID, int]:
-    """The bytes of data, result and metadata of those of these tasks that exist, newest first."""
+def sizes(ids: Sequence[UUID]) -> dict[UUID, int | None]:
+    """The bytes of data, result and metadata of those of these tasks that exist, newest first; None: not known."""
     rows = Task.objects.filter(pk__in=ids).order_by("-pk")
     return dict(_sizes(rows, len(ids), None, oldest=False))
 
 
 def task_objects(page: Page) -> list[bytes]:
     """The task objects of a page as JSON, in its order, without those that were deleted meanwhile."""
-    found = objects_by_id(page.ids, page.fields)
+    found = objects_by_id(page.ids, page.fields, page.omitted)
     return [found[identity] for identity in page.ids if identity in found]
 
 
-def objects_by_id(ids: Sequence[UUID], fields: Sequence[str] | None = None) -> dict[UUID, bytes]:
-    """The task objects of those of these tasks that exist as JSON, with these fields; None: all that each has."""
+def objects_by_id(
+    ids: Sequence[UUID], fields: Sequence[str] | None = None, omitted: Sequence[str] = ()
+) -> dict[UUID, bytes]:
+    """The task objects of those of these tasks that exist as JSON, with these fields; None: all that each has.
+
+    `omitted`: fields that they do not have, and that they name instead.
+    """
     if not ids:
         return {}
     shown = (*TASK_OBJECT_FIELDS, *OPTIONAL_FIELDS) if fields is None else fields
+    shown = [name for name in shown if name not in omitted]
     texts: dict[str, Any] = {f"{name}_text": Cast(name, TextField()) for name in _JSON_FIELDS if name in shown}
     columns = {name: f"{name}_text" if name in _JSON_FIELDS else _COLUMNS.get(name, name) for name in shown}
     if PROGRESS in shown:
         texts[PROGRESS] = _progress()
     rows = Task.objects.filter(pk__in=ids).annotate(**texts).values("pk", *columns.values())
-    return {row["pk"]: _task_object(row, columns, OPTIONAL_FIELDS if fields is None else ()) for row in rows}
+    optional = OPTIONAL_FIELDS if fields is None else ()
+    return {row["pk"]: _task_object(row, columns, optional, omitted) for row in rows}
 
 
 def _progress() -> Combinable:
@@ -114,7 +143,9 @@ def _progress() -> Combinable:
     return Case(When(status=Status.PROCESSING, then=Subquery(newest)), output_field=JSONField())
 
 
-def _task_object(row: dict[str, Any], columns: Mapping[str, str], optional: Sequence[str]) -> bytes:
+def _task_object(
+    row: dict[str, Any], columns: Mapping[str, str], optional: Sequence[str], omitted: Sequence[str]
+) -> bytes:
     """`columns`: of each field. Optional fields that are null are left out."""
     pairs = []
     for name, column in columns.items():
@@ -126,4 +157,6 @@ def _task_object(row: dict[str, Any], columns: Mapping[str, str], optional: Sequ
         else:
             text = dump(rfc3339(value) if name in _MOMENTS else value)
         pairs.append(b'"%b":%b' % (name.encode(), text))
+    if omitted:
+        pairs.append(b'"%b":%b' % (OMITTED.encode(), dump(omitted)))
     return b"{%b}" % b",".join(pairs)

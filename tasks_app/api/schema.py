@@ -75,6 +75,12 @@ class PlainTaskObject(serializers.Serializer):
 class TaskObject(PlainTaskObject, TaskOptionsObject):
     """A task."""
 
+    omitted = serializers.ListField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="Fields that are left out, because an earlier version has stored values too large for any answer.",
+    )
+
 
 class Queued(serializers.Serializer):
     """The stored task."""

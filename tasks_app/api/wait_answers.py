@@ -17,6 +17,7 @@ from tasks_app.api.queued import queued_body
 from tasks_app.api.renderers import dump
 from tasks_app.api.response_budget import SMALL_BYTES, TooManyAnswers, response_budget
 from tasks_app.api.waiting import PauseWait, Wait
+from tasks_app.models import Task
 
 
 @dataclass(frozen=True)
@@ -78,18 +79,19 @@ def _paused(wait: PauseWait) -> Answer:
 def _objects(ids: list[UUID]) -> Iterator[tuple[UUID, bytes | None]]:
     """The objects of the tasks that exist; None if the response budget has no room. Large ones come one at a time."""
     sized = pages.sizes(ids)
-    yield from pages.objects_by_id([task for task, size in sized.items() if size <= SMALL_BYTES]).items()
-    for task, size in sized.items():
-        if size > SMALL_BYTES:
-            try:
-                reservation = response_budget.reserve(size)
-            except TooManyAnswers:
-                yield task, None
-                continue
-            try:
-                yield from pages.objects_by_id([task]).items()
-            finally:
-                reservation.release()
+    small = [task for task, size in sized.items() if size is not None and size <= SMALL_BYTES]
+    yield from pages.objects_by_id(small).items()
+    for task in [each for each in sized if each not in small]:
+        page = pages.Page(Task.objects.filter(pk=task), 1)
+        try:
+            reservation = response_budget.reserve(page.bytes)
+        except TooManyAnswers:
+            yield task, None
+            continue
+        try:
+            yield from zip(page.ids, pages.task_objects(page), strict=False)
+        finally:
+            reservation.release()
 
 
 def _found(wait: Wait, text: bytes) -> Answer:

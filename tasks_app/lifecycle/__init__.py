@@ -5,7 +5,7 @@ move has not happened. Nothing else in the project changes a status.
 """
 
 from tasks_app.lifecycle.cancel import cancel, cancel_many, cancelled
-from tasks_app.lifecycle.claim import claim, ready_types
+from tasks_app.lifecycle.claim import claim, data_of, ready_types
 from tasks_app.lifecycle.delete import delete, delete_many
 from tasks_app.lifecycle.drain_node import NodeEnded, UnknownNode, drain_node, running_on, undrain_node
 from tasks_app.lifecycle.edit import Edited, edit_and_redrive
@@ -76,6 +76,7 @@ __all__ = [
     "cancel_many",
     "cancelled",
     "claim",
+    "data_of",
     "delete",
     "delete_many",
     "drain_node",

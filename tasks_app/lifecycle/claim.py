@@ -8,6 +8,7 @@ from operator import attrgetter
 from tasks_app import conf
 from tasks_app.store.claimed_task import ClaimedTask, ClaimRequest, Selection
 from tasks_app.store.current import store
+from tasks_app.store.unsized import MAX_READ_BYTES
 
 #: How long a node holds an attempt without renewing it.
 LEASE_SECONDS = conf.environment().lease
@@ -27,6 +28,19 @@ def claim(node: str, requests: Sequence[ClaimRequest], order: Selection, cap: in
     else:
         claimed.sort(key=attrgetter("position"), reverse=order == "lifo")
     return claimed
+
+
+def data_of(task: ClaimedTask) -> str | None:
+    """The data that a claim has left out, as JSON text; None if the task is not stored any more.
+
+    Raises ValueError if it has more than MAX_READ_BYTES, and DatabaseError, also if the database makes no text of it.
+    """
+    if (found := store().task_data(task.id, MAX_READ_BYTES)) is None:
+        return None
+    size, text = found
+    if text is None:
+        raise ValueError(f"it has {size:,} bytes as text; at most {MAX_READ_BYTES:,} are read")
+    return text
 
 
 def ready_types(types: Sequence[str]) -> set[str]:

@@ -31,6 +31,8 @@ def pause_before(retry: int, backoff: float) -> float:
 
 def decide_result(result: AttemptResult) -> RetryDecision:
     """Decide what follows a claimed attempt's result."""
+    if result.pause:
+        return RetryDecision(Status.PENDING.value, pause=result.pause)
     return decide(result.kind, result.task.retries, result.task.policy, result.retryable)
 
 

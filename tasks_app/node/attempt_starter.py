@@ -28,7 +28,9 @@ class AttemptStarter:
         self._pools, self._in_flight, self._release = pools, in_flight, release
 
     def start(self, task: ClaimedTask, sent_at: float) -> bool:
-        """Start a task whose claim was sent at `sent_at`. True if part of its request is still unsent."""
+        """Start a task, which has its data, and whose claim was sent at `sent_at`. True if part of its request is still
+        unsent."""
+        assert task.task_data is not None
         if self._in_flight.adopt(task, sent_at):
             log.info(
                 "the database lost the claim of an attempt that runs here", task_id=task.id, handler=task.task_type,
@@ -47,7 +49,7 @@ class AttemptStarter:
         line = request_line(task.id, task.task_type, task.task_data, task.attempt)
         return slot.run(Call(line, task.policy.timeout, task, task.id))
 
-    def release(self, task: ClaimedTask, why: str) -> None:
-        """Release a claimed task without starting it."""
+    def release(self, task: ClaimedTask, why: str, pause: float = 0.0) -> None:
+        """Release a claimed task without starting it. `pause`: the seconds until it may be claimed again."""
         self._in_flight.end(task)
-        self._release(AttemptResult(task, OutcomeKind.RELEASED, error=why))
+        self._release(AttemptResult(task, OutcomeKind.RELEASED, error=why, pause=pause))

@@ -49,9 +49,10 @@ def attempt_result(call_result: CallResult) -> AttemptResult:
     kind, retryable, otherwise = OutcomeKind.RELEASED, True, None
     result: str | None = None
     error: str | None = None
+    size: int | None = None
     match outcome:
         case Success():
-            kind, result = OutcomeKind.SUCCESS, outcome.json
+            kind, result, size = OutcomeKind.SUCCESS, outcome.json, outcome.size
         case Failure():
             kind, error, retryable = OutcomeKind.ERROR, outcome.error, outcome.retryable
         case Killed():
@@ -78,6 +79,7 @@ def attempt_result(call_result: CallResult) -> AttemptResult:
         stderr_tail=call_result.stderr_tail,
         kind_if_repeated=otherwise,
         live=_last_events(task, call_result),
+        result_size=size,
         taken_away=isinstance(outcome, Killed) and outcome.reason in (KillReason.CANCELLED, KillReason.TAKEN_AWAY),
     )
 

@@ -7,20 +7,26 @@ from collections.abc import Callable, Collection, Mapping
 
 from django.db import DatabaseError, Error, connection
 
+from tasks_app.lifecycle import ClaimedTask
 from tasks_app.node.attempt_starter import AttemptStarter
-from tasks_app.node.claimer import Claimer
+from tasks_app.node.claim_limits import ClaimLimits
+from tasks_app.node.claimer import Claim, Claimer
 from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.large_data import LargeData
 from tasks_app.node.lost_claims import LostClaims
 from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.plan import STOP, Plan, State, exhausted, plan
 from tasks_app.node.ready_types import ReadyTypes
-from tasks_app.node.result_writer import UNAVAILABLE_ERRORS, ResultWriter
+from tasks_app.node.result_writer import ResultWriter
 from tasks_app.node.retrying import Retrying
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.reactor import Reactor
+from tasks_app.store.refusal import UNAVAILABLE_ERRORS
 
 #: How long results are gathered before they are written, and how long it waits for each further one.
 GATHER_SECONDS, NEXT_RESULT_SECONDS = 0.0004, 0.0001
+#: Why a claimed task goes back unstarted.
+PAUSED = "its type was paused, or its node drained, while it was claimed"
 
 
 class Dispatcher:
@@ -44,6 +50,8 @@ class Dispatcher:
         poll: Callable[[], Collection[str]],
         result_writer: ResultWriter,
         lost_claims: LostClaims,
+        claim_limits: ClaimLimits,
+        large_data: LargeData,
         writes_results: bool,
     ) -> None:
         """`cap`: the most tasks that run at once. `poll` returns the types that have ready tasks: a notification may be
@@ -52,7 +60,7 @@ class Dispatcher:
         self._reactor, self._in_flight, self._claimer, self._starter = reactor, in_flight, claimer, starter
         self._ready_types, self._on_hold, self._poll = ready_types, on_hold, poll
         self._result_writer, self._writes_results = result_writer, writes_results
-        self._lost_claims = lost_claims
+        self._lost_claims, self._claim_limits, self._large_data = lost_claims, claim_limits, large_data
         #: Written by `stop`, in any thread.
         self._stopping = False
         #: Written by the heartbeat.
@@ -147,24 +155,57 @@ class Dispatcher:
             self._reactor.interrupt()
 
     def _claim_and_start(self, todo: Plan) -> None:
+        limit, unsent = todo.limit, False
         try:
-            tasks, sent_at, not_to_start = self._claimer.claim(todo.claim, todo.limit)
+            for slots in self._claim_limits.statements(todo.claim):
+                if (claim := self._claim(slots, limit)) is None:
+                    self._reactor.interrupt()  # the next round asks in another way
+                    continue
+                # A type that was marked during the claim is not lost: the mark is taken with the next plan.
+                self._ready.difference_update(exhausted(slots, limit, [task.task_type for task in claim.tasks]))
+                unsent |= self._start(claim)
+                if limit is not None:
+                    limit -= len(claim.tasks)
+                if claim.tasks and slots is not todo.claim:
+                    self._reactor.interrupt()  # it asked for less than there are slots
         except UNAVAILABLE_ERRORS:
             self._lost_claims.claim_failed()
             raise  # a write would fail too, and on SQLite wait for the same lock first
-        except DatabaseError:
-            if self._writes_results and not self._result_writer.idle():
-                self._write()
-            raise
-        # A type that was marked during the claim is not lost: the mark is taken with the next plan.
-        self._ready.difference_update(exhausted(todo.claim, todo.limit, [task.task_type for task in tasks]))
-        unsent = False
-        for task in tasks:
-            if task.task_type in not_to_start:
-                self._starter.release(task, "its type was paused, or its node drained, while it was claimed")
-            elif self._starter.start(task, sent_at):
-                unsent = True
         if unsent and self._writes_results:
             # Send the rest before a write, for which the handlers would wait.
             self._reactor.turn(NEXT_RESULT_SECONDS)
             self._reactor.interrupt()  # the next round handles what this turn has read
+
+    def _claim(self, slots: Mapping[str, int], limit: int | None) -> Claim | None:
+        """Claim tasks by one statement; None if the database refuses it."""
+        begun = time.monotonic()
+        try:
+            claim = self._claimer.claim(slots, limit)
+        except DatabaseError as error:
+            if not self._claim_limits.refused(slots, error, time.monotonic() - begun):
+                raise
+            return None
+        self._claim_limits.taken(slots)
+        return claim
+
+    def _start(self, claim: Claim) -> bool:
+        """Start what was claimed. True if part of a request is still unsent."""
+        unsent, large = False, []
+        for task in claim.tasks:
+            if task.task_type in claim.not_to_start:
+                self._starter.release(task, PAUSED)
+            elif task.task_data is None:
+                large.append(task)
+            elif self._starter.start(task, claim.sent_at):
+                unsent = True
+        for task in large:  # none of the others waits for their data
+            read = self._large_data.read(task)
+            if self._on_hold.last.too_old:  # to read it may have taken seconds
+                self._on_hold.read()
+            if not isinstance(read, ClaimedTask):
+                self._starter.release(task, "its data could not be read", read)
+            elif task.task_type in self._on_hold.last.types:
+                self._starter.release(task, PAUSED)
+            else:
+                unsent |= self._starter.start(read, claim.sent_at)
+        return unsent

@@ -21,10 +21,12 @@ from tasks_app.metrics import local_counters
 from tasks_app.node.attempt_starter import AttemptStarter
 from tasks_app.node.availability import Availability
 from tasks_app.node.call_results import CallResults
+from tasks_app.node.claim_limits import ClaimLimits
 from tasks_app.node.claimer import Claimer
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.large_data import LargeData
 from tasks_app.node.leases import Leases
 from tasks_app.node.lost_claims import LostClaims
 from tasks_app.node.on_hold import TypesOnHold
@@ -93,13 +95,17 @@ class Node:
         }
         claimer = Claimer(self.name, handlers, order, self._dispatcher_writes, on_hold)
         starter = AttemptStarter(self.pools, self.in_flight, self._result_writer.put)
+        claim_limits, large_data = ClaimLimits(), LargeData()
         self._dispatcher = Dispatcher(
             self.pools, self._reactor, self.in_flight, cap, claimer, starter, self._ready_types,
             on_hold, partial(ready_types, list(handlers)), self._result_writer,
-            LostClaims(self.name, self.in_flight, starter.release), self._dispatcher_writes,
+            LostClaims(self.name, self.in_flight, starter.release), claim_limits, large_data, self._dispatcher_writes,
         )  # fmt: skip
         self._retention = Retention(self.name, retention, audit_retention)
-        problems = (broker_problem, self._result_writer.problem, self._retention.problem)
+        problems = (
+            broker_problem, claim_limits.problem, large_data.problem, self._result_writer.problem,
+            self._retention.problem,
+        )  # fmt: skip
         self._record = NodeRecord(self.name, domain, digest, self.pools, problems, cap, on_hold.drained)
         availability = Availability()
         self._sweeper, removed = None, _no_containers

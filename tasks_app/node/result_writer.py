@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Protocol
 
 import structlog
-from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, ProgrammingError, connection
+from django.db import DatabaseError, connection
 
 from tasks_app.lifecycle import AttemptResult, settle
 from tasks_app.lifecycle.retry_decision import decide_result
@@ -25,12 +25,11 @@ from tasks_app.node.plan import MAX_BACKLOG, NO_RESULTS, WaitingResults
 from tasks_app.node.retrying import Retrying
 from tasks_app.process.fail_points import fail_point
 from tasks_app.store.current import store
+from tasks_app.store.refusal import UNAVAILABLE_ERRORS
 from tasks_app.store.transactions import bare_writing
 
 log = structlog.get_logger(__name__)
 
-#: Errors that do not depend on the result: no connection, a table that does not exist yet, a read-only server.
-UNAVAILABLE_ERRORS = (OperationalError, InterfaceError, ProgrammingError, InternalError)
 #: Results written in one statement.
 MAX_BATCH_SIZE = 200
 

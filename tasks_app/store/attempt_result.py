@@ -17,7 +17,8 @@ class AttemptResult(NamedTuple):
     `kind_if_repeated`: replaces the kind of a release that the handler caused, once the task was released too often in
     a row. `taken_away`: another verb ended the attempt and the container was stopped for it; only the log is kept.
     `stopping`: the seconds after `seconds` in which the handler could clean up. `live`: the live events that are not
-    known to be stored, if the attempt has any.
+    known to be stored, if the attempt has any. `result_size`: bytes of the result once it is stored; None
+    without one. `pause`: of a release, the seconds until the task is ready again.
     """
 
     task: ClaimedTask
@@ -36,6 +37,8 @@ class AttemptResult(NamedTuple):
     taken_away: bool = False
     stopping: float = 0.0
     live: LiveEvents | None = None
+    result_size: int | None = None
+    pause: float = 0.0
 
 
 @dataclass(frozen=True)

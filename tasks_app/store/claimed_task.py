@@ -56,7 +56,8 @@ class ClaimRequest(NamedTuple):
 
 
 class ClaimedTask(NamedTuple):
-    """One claimed attempt. `task_data` is JSON text on one line; `wait` is seconds from ready to claimed.
+    """One claimed attempt. `task_data` is JSON text on one line, None if it has to be read alone (`data_of`); `wait` is
+    seconds from ready to claimed.
 
     `sent_at`: when the claim was sent, on this process's monotonic clock. `started_at`: as SQLite stores it; the settle
     copies it into the attempt's row without reading the task's.
@@ -64,7 +65,7 @@ class ClaimedTask(NamedTuple):
 
     id: str
     task_type: str
-    task_data: str
+    task_data: str | None
     attempt: int
     priority: int
     position: int

@@ -21,6 +21,7 @@ from tasks_app.store.new_idempotency_key import NewIdempotencyKey
 from tasks_app.store.new_row import NewRow
 from tasks_app.store.new_task import NewTask
 from tasks_app.store.on_hold import OnHold
+from tasks_app.store.refusal import Refusal
 from tasks_app.store.session import Session
 
 CountSettled = Callable[[Sequence[Settled], Sequence[AttemptResult]], dict[str, int]]
@@ -69,6 +70,7 @@ class Store(Protocol):
         """pending -> processing: at most `count` tasks of each type and `cap` in all, for `lease` seconds.
 
         `requests` has at least one, each type once, and each asks for at least one task. Returns them in any order.
+        Data that may be too much beside that of the others is None on a server: see `task_data`.
         7. Two claims never get the same task, whatever runs at the same time.
         8. Each type gives its best ready tasks by `order`; with `cap`, the best over all types. Rows that another claim
            has locked are skipped, and rows that have expired before their first start.
@@ -130,10 +132,12 @@ class Store(Protocol):
         17. Reads no final task.
         """
 
-    def json_bytes(self, column: str) -> Combinable:
-        """The bytes of a JSON column's text, as an expression for a query.
+    def json_bytes(self, column: str, exact: bool = False) -> Combinable:
+        """The bytes of a JSON column's text, as an expression for a query; null if they are not known.
 
-        18. As many as the text has in UTF-8 that Django reads from the column as a TextField; 0 if the column is null.
+        18. They have every digit of a number, but need not have spaces; 0 if the column is null. Known are the sizes
+            that are columns of the row, and those of values that are not large. `exact`: the text is made, which may
+            take long, and its bytes are those that Django reads from the column as a TextField.
         """
 
     def update_node(self, name: str, pools: dict[str, Any], draining: bool, problems: list[str]) -> bool:
@@ -320,4 +324,16 @@ class Store(Protocol):
 
         46. No row is before, but one that was committed more than 20 s after its time was computed, or changed by hand:
             it is found late.
+        """
+
+    def refusal(self, error: Exception) -> Refusal | None:
+        """What the database refused by this error of a statement; None if it is unavailable.
+
+        47. A lost connection, a server that does not answer, and one that takes no writes refuse nothing.
+        """
+
+    def task_data(self, task_id: str, limit: int) -> tuple[int, str | None] | None:
+        """The bytes of a task's data as JSON text, and the text if it has no more than `limit`; None without the task.
+
+        48. One statement makes this text, once, and no other; `claim` makes no text of data that it returns as None.
         """

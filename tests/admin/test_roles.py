@@ -321,7 +321,7 @@ def test_the_fields_of_tasks_and_attempts_are_sorted_into_seen_and_withheld() ->
         "id", "task_type", "priority", "status", "position", "due", "due_at", "lease", "clock", "node", "attempts",
         "retries", "timeout", "max_retries", "retry_backoff", "retry_on", "failure_reason", "created_at", "ready_at",
         "started_at", "completed_at", "failure_group", "expires_at", "requested_timeout", "requested_max_retries",
-        "tags", "unique_key",
+        "tags", "unique_key", "task_data_size", "result_size", "unbegun_attempts",
     }  # fmt: skip
     assert {field.attname for field in Task._meta.concrete_fields} == seen | {*TASK_PAYLOAD}
     of_attempts = {

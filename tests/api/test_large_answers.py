@@ -18,6 +18,8 @@ from tasks_app.api.pages import MAX_PAGE_BYTES
 from tasks_app.api.response_budget import BUDGET_BYTES, ResponseBudget, response_budget
 from tasks_app.lifecycle import NewTask, submit_many
 from tasks_app.models import Task
+from tasks_app.runner.json_size import stored_size
+from tasks_app.store.new_task import encode
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -27,8 +29,9 @@ MIB = 1024 * 1024
 def completed(count: int, result: object) -> list[str]:
     """Completed tasks with that result. Returns their ids, newest first."""
     ids = submit_many([NewTask("echo", {"n": n}) for n in range(count)])
+    now, size = timezone.now(), stored_size(encode(result))
     Task.objects.filter(pk__in=ids).update(
-        status="completed", attempts=1, result=result, started_at=timezone.now(), completed_at=timezone.now()
+        status="completed", attempts=1, result=result, result_size=size, started_at=now, completed_at=now
     )
     return [str(each) for each in reversed(ids)]
 

@@ -32,7 +32,7 @@ def test_a_claimed_task_has_what_a_handler_needs() -> None:
     [claimed] = take()
     assert (claimed.id, claimed.task_type, claimed.attempt, claimed.priority) == (str(identity), "echo", 1, 70)
     assert (claimed.retries, claimed.policy, claimed.position) == (0, AT_ONCE, row(identity).position)
-    assert json.loads(claimed.task_data) == {"a": ["ü", None]}
+    assert json.loads(claimed.task_data or "") == {"a": ["ü", None]}
     assert 0 <= claimed.wait < 60
 
 

@@ -45,7 +45,7 @@ def test_data_is_read_as_it_was_submitted(data: dict) -> None:
     identity = submit("echo", data)
     assert row(identity).task_data == data
     [claimed] = take()
-    assert "\n" not in claimed.task_data
+    assert claimed.task_data is not None and "\n" not in claimed.task_data
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])

@@ -11,9 +11,11 @@ import pytest
 from django.db import OperationalError
 
 from tasks_app.lifecycle import ClaimedTask, OnHold
+from tasks_app.node.claim_limits import ClaimLimits
 from tasks_app.node.claimer import Claim
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.large_data import LargeData
 from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.plan import HOLD_SECONDS, NO_RESULTS, POLL_SECONDS, WaitingResults
 from tasks_app.node.ready_types import ReadyTypes
@@ -46,7 +48,7 @@ class Parts:
         self.on_hold = TypesOnHold("node", ["echo"], self.ready_types.mark)
         self.dispatcher = Dispatcher(
             pools, parts, self.in_flight, None, parts, parts, self.ready_types, self.on_hold, self._poll, parts, parts,
-            False,
+            ClaimLimits(), LargeData(), False,
         )  # fmt: skip
         self.tasks: list[ClaimedTask] = []
         self.not_to_start: Set[str] = frozenset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -66,6 +67,20 @@ def take(
 
 def completed(*tasks: ClaimedTask, **fields: Any) -> list[Settled]:
     return [(success(task, **fields), COMPLETED) for task in tasks]
+
+
+@contextmanager
+def too_slow_for(column: str) -> Iterator[None]:
+    """A server whose limit of time is a third of what it takes to make a text of the longest value of a column."""
+    with connection.cursor() as cursor:
+        begun = time.monotonic()
+        cursor.execute(f"SELECT max(octet_length({column}::text)) FROM taskdaemon_task")
+        cursor.execute(f"SET statement_timeout = {int((time.monotonic() - begun) * 1000) // 3}")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("RESET statement_timeout")
 
 
 def nothing(kept: Sequence[Settled], dropped: Sequence[AttemptResult]) -> dict[str, int]:

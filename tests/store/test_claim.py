@@ -1,10 +1,12 @@
-"""Claims and ready types (promises 7 to 10). Claims of many threads: test_claims_together.py; plans: test_plans.py."""
+"""Claims and ready types (promises 7 to 10, 48). Of many threads: test_claims_together.py; plans: test_plans.py."""
 
 from __future__ import annotations
 
+from secrets import token_hex
+
 import pytest
 
-from tasks_app.lifecycle import ClaimRequest, Policy
+from tasks_app.lifecycle import ClaimRequest, Policy, data_of
 from tasks_app.models import Task
 from tasks_app.store.claimed_task import Selection
 from tasks_app.store.current import store
@@ -108,7 +110,33 @@ def test_9_a_claim_returns_the_tasks_data_on_one_line_with_its_place() -> None:
     Task.objects.filter(pk=key).update(task_data={"a": ["ü\n", None]})
     [task] = take()
     assert (task.task_type, task.priority, task.position) == ("echo", 70, row(key).position)
-    assert "\n" not in task.task_data and row(key).task_data == {"a": ["ü\n", None]}
+    assert task.task_data is not None and "\n" not in task.task_data and row(key).task_data == {"a": ["ü\n", None]}
+
+
+@pytest.mark.parametrize("types", [("echo",), ("echo", "prime")])
+@pytest.mark.parametrize("cap", [None, 9])
+def test_48_a_claim_leaves_out_data_that_is_too_much_with_that_of_others(
+    types: tuple[str, ...], cap: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks_app.store.postgresql.claim.MAX_DATA_BYTES", 3000 * (3 if cap else 3 * len(types)))
+    insert(50, 50, 50)
+    keys = list(Task.objects.order_by("position").values_list("pk", flat=True))
+    random = token_hex(4000)  # no compression makes it small
+    for key, size in zip(keys, (3000, 3001, None), strict=True):
+        Task.objects.filter(pk=key).update(task_data={"a": random}, task_data_size=size)
+    claimed = take(3, *types, cap=cap)
+    bounded = store().is_server
+    assert [task.task_data is None for task in claimed] == [False, bounded, bounded]
+    assert {data_of(task) for task in claimed} <= {f'{{"a":"{random}"}}', f'{{"a": "{random}"}}'}
+    Task.objects.all().delete()
+    assert data_of(claimed[1]) is None
+
+
+def test_48_without_a_size_small_data_is_returned() -> None:
+    [key] = insert(50)
+    Task.objects.filter(pk=key).update(task_data={"a": [1e308] * 3}, task_data_size=None)
+    [task] = take()
+    assert task.task_data is not None
 
 
 def test_10_ready_types_are_those_with_a_ready_task() -> None:

@@ -113,7 +113,7 @@ def test_a_plain_task_costs_three_statements_and_these_indexes(monkeypatch: pyte
 
 def test_tasks_for_later_cost_a_claim_nothing_and_those_that_may_expire_no_more_than_others() -> None:
     def buffers(name: str) -> int:
-        values = (name, "node", 30.0, 8, 1.0, 1, 1.0, "", 0, "{0}", "{0}", "{0}")
+        values = (name, "node", 30.0, 8, 1.0, 1, 1.0, "", 0, "{0}", "{0}", "{0}", 1)
         with psycopg.RawCursor(connection.connection) as cursor, undone():
             cursor.execute(PLANNER_SETTINGS.replace("SET ", "SET LOCAL ").encode())
             cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {claim_one_type('fifo')}".encode(), values)

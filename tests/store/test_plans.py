@@ -217,8 +217,8 @@ def test_8_a_claim_reads_the_best_rows_from_the_index_of_its_order_and_sorts_not
         moved = explained(sqlite.CLAIM, bound)
         assert moved == ["SEARCH taskdaemon_task USING INTEGER PRIMARY KEY (rowid=?)"]
     else:
-        plan = planned_once(postgresql.claim_by_type(order), "'[]', 'n', 30.0")
-        values = "'echo', 'n', 30.0, 8, 1.0, 1, 1.0, '', 0, '{0}', '{0}', '{0}'"
+        plan = planned_once(postgresql.claim_by_type(order), "'[]', 'n', 30.0, 1")
+        values = "'echo', 'n', 30.0, 8, 1.0, 1, 1.0, '', 0, '{0}', '{0}', '{0}', 1"
         of_one = planned_once(postgresql.claim_one_type(order), values)
         assert scans(of_one) == [] and reads_in_order(of_one, order), of_one
     assert scans(plan) == []
@@ -252,7 +252,7 @@ def test_8_a_capped_claim_reads_the_same_index_and_claims_by_id(order: Selection
     else:
         read = planned_once(postgresql.best_of_types(order), "'[]', 5")
         assert scans(read) == [] and reads_in_order(read, order), read
-        plan = planned_once(postgresql.CLAIM_BY_ID, f"'[]', 'n', 30.0, ARRAY['{uuid4()}']::uuid[]")
+        plan = planned_once(postgresql.CLAIM_BY_ID, f"'[]', 'n', 30.0, ARRAY['{uuid4()}']::uuid[], 1")
         assert scans(plan) == []
         assert any("taskdaemon_task_pkey" in line for line in plan)
 

@@ -68,7 +68,7 @@ def looked(order: Selection = "fifo", times: int = 3) -> Marks:
 def buffers(marks: Marks, order: Selection) -> int:
     """How many buffers a claim of 8 tasks reads before it writes."""
     a, b, c = (f"'{{{','.join(map(str, column))}}}'" for column in zip(*marks.bands.segments(), strict=True))
-    values = f"'echo', 'n', 30.0, 8, 5.0, 3, 0.0, '', {marks.since}, {a}, {b}, {c}"
+    values = f"'echo', 'n', 30.0, 8, 5.0, 3, 0.0, '', {marks.since}, {a}, {b}, {c}, 1"
     # Django's session deallocates what it has prepared after a rollback.
     with another_session() as session:
         session.execute(PLANNER_SETTINGS)

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.django_db
 STATEMENTS = {
     "settle all": (SETTLE_ALL, "'[]', 'node', '{}', '1'"),
     "settle any": (SETTLE_ANY, "'[]', 'node', '{}', '1'"),
-    "claim by id": (claim.CLAIM_BY_ID, "'[]', 'node', '1', '{}'"),
-    **{f"claim by type, {order}": (claim.claim_by_type(order), "'[]', 'node', '1'") for order in ORDERS},
+    "claim by id": (claim.CLAIM_BY_ID, "'[]', 'node', '1', '{}', '1'"),
+    **{f"claim by type, {order}": (claim.claim_by_type(order), "'[]', 'node', '1', '1'") for order in ORDERS},
     **{f"best of types, {order}": (claim.best_of_types(order), "'[]', '1'") for order in ORDERS},
     "look": (LOOK, "'[]', '[]'"),
     "hidden": (HIDDEN, "'[]'"),

@@ -17,7 +17,7 @@ def is_refused_write(error: object) -> bool:
 
     Not if the error ends the session: without room for its log the server stops within a commit, which may be stored.
     """
-    return getattr(error, "sqlstate", None) in (READ_ONLY, DISK_FULL) and not _ends_session(error)
+    return getattr(error, "sqlstate", None) in (READ_ONLY, DISK_FULL) and not ends_session(error)
 
 
 def is_read_only(error: object) -> bool:
@@ -25,5 +25,6 @@ def is_read_only(error: object) -> bool:
     return getattr(error, "sqlstate", None) == READ_ONLY
 
 
-def _ends_session(error: object) -> bool:
+def ends_session(error: object) -> bool:
+    """Whether the server ends the session with this error."""
     return getattr(getattr(error, "diag", None), "severity_nonlocalized", None) in ("FATAL", "PANIC")

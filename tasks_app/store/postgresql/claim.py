@@ -11,12 +11,16 @@ from typing import Any
 from tasks_app.db.postgresql.prepared import prepared
 from tasks_app.process.fail_points import fail_point
 from tasks_app.store.claimed_task import ClaimedTask, ClaimRequest, Selection
+from tasks_app.store.postgresql.json_bytes import MEASURED_BYTES
 from tasks_app.store.postgresql.marks import EMPTY, Marks
 from tasks_app.store.postgresql.session_marks import READY_BY_PRIORITY, RETURNED, SessionMarks, session_marks
 from tasks_app.store.sql import NOT_EXPIRED, ORDER, READY
 
 #: Reads and claims of one capped claim.
 MAX_CAPPED_ROUNDS = 8
+#: A claim returns at most so many bytes of data. What could be more is left out: the server makes a text of each, so
+#: that many large ones together would take longer than a statement may.
+MAX_DATA_BYTES = 16 * 1024 * 1024
 
 _STARTABLE = NOT_EXPIRED.format(wall="statement_timestamp()")
 #: The rows of a type, along `task_ready_by_place` and `task_ready_by_priority`.
@@ -51,7 +55,9 @@ ARMS = arms(STARTABLE_BY_PLACE, STARTABLE_BY_PRIORITY)
 # value as a tenth of all ready rows and would read the whole table for a join with that many.
 _MOVED = """status = 'processing', attempts = task.attempts + 1, node = $2, clock = 'server',
   lease = extract(epoch from clock_timestamp())::float8 + $3::float8, started_at = clock_timestamp()"""
-_CLAIMED = """task.id::text, task.task_type, task.task_data::text, task.attempts, task.priority, task.place,
+_CLAIMED = f"""task.id::text, task.task_type,
+  CASE WHEN coalesce(task.task_data_size <= {{each}}::int, pg_column_size(task.task_data) <= {MEASURED_BYTES})
+    THEN task.task_data::text END, task.attempts, task.priority, task.place,
   task.retries, (extract(epoch from task.started_at - task.ready_at))::float8, task.timeout, task.max_retries"""
 _WANT = """SELECT * FROM json_to_recordset($1::json)
     AS w(type text, count int, timeout float8, max_retries int, retry_backoff float8, retry_on text, since bigint,
@@ -78,7 +84,7 @@ SELECT t.id FROM taskdaemon_task AS t
 WHERE t.id = ANY($4::uuid[]) AND coalesce(t.status) = 'pending' AND coalesce(t.due) IS NULL AND {startable}
 ORDER BY t.id FOR UPDATE OF t
 """
-CLAIM_BY_ID = _CLAIM.replace("{best}", _STILL_READY.format(startable=_STARTABLE))
+CLAIM_BY_ID = _CLAIM.replace("{best}", _STILL_READY.format(startable=_STARTABLE)).replace("{each}", "$5")
 
 
 def _best(order: Selection, name: str, limit: str, since: str, segments: str, lock: str) -> str:
@@ -97,7 +103,7 @@ def _best(order: Selection, name: str, limit: str, since: str, segments: str, lo
 def claim_by_type(order: Selection) -> str:
     """The statement that claims tasks of several types."""
     best = _best(order, "want.type", "want.count", "want.since", "want.a, want.b, want.c", "FOR UPDATE SKIP LOCKED")
-    return _CLAIM.replace("{best}", f"SELECT b.id FROM want CROSS JOIN LATERAL ({best}) AS b")
+    return _CLAIM.replace("{best}", f"SELECT b.id FROM want CROSS JOIN LATERAL ({best}) AS b").replace("{each}", "$4")
 
 
 @cache
@@ -105,7 +111,7 @@ def claim_one_type(order: Selection) -> str:
     """The same for one type, the usual case: it costs the server a tenth less."""
     segments = "$10::bigint[], $11::bigint[], $12::bigint[]"
     best = _best(order, "$1", "$4::int", "$9::bigint", segments, "FOR UPDATE SKIP LOCKED")
-    return _CLAIM_ONE_TYPE.replace("{best}", best)
+    return _CLAIM_ONE_TYPE.replace("{best}", best).replace("{each}", "$13")
 
 
 @cache
@@ -140,14 +146,19 @@ def _claim_uncapped(
     node: str, requests: Sequence[ClaimRequest], order: Selection, lease: float, session: SessionMarks | None
 ) -> list[tuple[Any, ...]]:
     if len(requests) > 1:
-        rows = prepared(claim_by_type(order), (as_json(requests, order, session), node, lease))
+        each = MAX_DATA_BYTES // sum(request.count for request in requests)
+        rows = prepared(claim_by_type(order), (as_json(requests, order, session), node, lease, each))
     else:
         ((name, count, policy),) = requests
-        bound = (policy.timeout, policy.max_retries, policy.retry_backoff, policy.retry_on_text)
-        marks = _marks(order, name, session)
-        rows = prepared(
-            claim_one_type(order), (name, node, lease, count, *bound, marks.since, *as_arrays(order, marks))
+        bound: tuple[float | str, ...] = (
+            policy.timeout,
+            policy.max_retries,
+            policy.retry_backoff,
+            policy.retry_on_text,
         )
+        marks = _marks(order, name, session)
+        bound += (marks.since, *as_arrays(order, marks), MAX_DATA_BYTES // count)
+        rows = prepared(claim_one_type(order), (name, node, lease, count, *bound))
     fail_point("inside_claim")
     return rows
 
@@ -170,7 +181,8 @@ def _claim_capped(
         if not found:
             break
         ids = "{" + ",".join(row[0] for row in found) + "}"
-        rows = prepared(CLAIM_BY_ID, (as_json(requests, order, session), node, lease, ids))
+        each = MAX_DATA_BYTES // len(found)
+        rows = prepared(CLAIM_BY_ID, (as_json(requests, order, session), node, lease, ids, each))
         fail_point("inside_claim")
         for row in rows:
             claimed.append(row)

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from django.db.models import F, Func, IntegerField, TextField
+from django.db.models import Case, F, Func, IntegerField, TextField, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce
+from django.db.models.lookups import LessThanOrEqual
+
+#: The columns with the sizes of others.
+SIZES = {"task_data": "task_data_size", "result": "result_size"}
+#: A value without a size is measured if it has so few bytes in its row. A larger one may be compressed, and of a number
+#: with an exponent hundreds of bytes are made.
+MEASURED_BYTES = 2048
 
 
-def json_bytes(column: str) -> Combinable:
+def json_bytes(column: str, exact: bool = False) -> Combinable:
     """See Store."""
-    text = Cast(F(column), TextField())
-    return Coalesce(Func(text, function="octet_length", output_field=IntegerField()), 0)
+    size = Func(Cast(F(column), TextField()), function="octet_length", output_field=IntegerField())
+    if exact or column not in SIZES:
+        return Coalesce(size, 0)
+    stored = Func(F(column), function="pg_column_size", output_field=IntegerField())
+    return Case(
+        When(**{f"{column}__isnull": True}, then=0),
+        When(**{f"{SIZES[column]}__isnull": False}, then=F(SIZES[column])),
+        When(LessThanOrEqual(stored, MEASURED_BYTES), then=size),
+        output_field=IntegerField(),
+    )

@@ -12,11 +12,12 @@ from tasks_app.db.postgresql.prepared import prepared
 from tasks_app.store.attempt_result import Settled
 from tasks_app.store.postgresql.counters import add_counts
 from tasks_app.store.postgresql.json_rows import json_rows
+from tasks_app.store.postgresql.refusal import DIVISION_BY_ZERO
 from tasks_app.store.store import CountSettled
 
 _COLUMNS = (
     "id uuid, number int, status text, result text, error text, reason text, pause float8, spent int, outcome text,"
-    " container text, image text, exit_code int, oom bool, wait float8, seconds float8, out text, err text"
+    " container text, image text, exit_code int, oom bool, wait float8, seconds float8, out text, err text, size int"
 )
 # coalesce() keeps the planner from the partial index of running tasks: that looks small but is full of dead entries,
 # which every settle would read. The time is read once for each task, or a pause of the server would give the task's row
@@ -25,8 +26,9 @@ _SETTLE = f"""
 WITH d AS (
   SELECT d.*, clock_timestamp() AS moment FROM {json_rows(_COLUMNS, "d", count="$4::int")}
 ), kept AS (
-  UPDATE taskdaemon_task AS t SET status = d.status, result = d.result::jsonb, failure_reason = d.reason,
-    last_error = coalesce(d.error, t.last_error), retries = t.retries + d.spent, node = NULL, lease = NULL,
+  UPDATE taskdaemon_task AS t SET status = d.status, result = d.result::jsonb, result_size = d.size,
+    failure_reason = d.reason, last_error = coalesce(d.error, t.last_error), retries = t.retries + d.spent,
+    node = NULL, lease = NULL,
     due = CASE WHEN d.pause > 0 THEN extract(epoch from d.moment)::float8 + d.pause END,
     due_at = CASE WHEN d.pause > 0 THEN d.moment + d.pause * interval '1 second' END,
     ready_at = CASE WHEN d.status = 'pending' AND d.pause = 0 THEN d.moment ELSE t.ready_at END,
@@ -46,7 +48,6 @@ SELECT id::text, number, {{check}} FROM kept
 #: All or nothing without a transaction: if one task does not match, the statement divides by zero and has no effect.
 SETTLE_ALL = _SETTLE.replace("{check}", "1 / ((SELECT count(*) FROM kept) = $4::int)::int")
 SETTLE_ANY = _SETTLE.replace("{check}", "1")
-_DIVISION_BY_ZERO = "22012"
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -61,7 +62,7 @@ def settle(node: str, settled: Sequence[Settled], count: CountSettled) -> set[tu
             if len(kept) == len(settled):
                 return kept  # otherwise none matched, and the statement changed nothing
         except DataError as error:
-            if getattr(error.__cause__, "sqlstate", None) != _DIVISION_BY_ZERO:
+            if getattr(error.__cause__, "sqlstate", None) != DIVISION_BY_ZERO:
                 raise
     with transaction.atomic():
         kept = {(row[0], row[1]) for row in prepared(SETTLE_ANY, params)}
@@ -82,7 +83,7 @@ def _rows(settled: Sequence[Settled]) -> list[dict[str, Any]]:
         }  # fmt: skip
         # A missing key is null in the statement.
         if each.result is not None:
-            row["result"] = each.result
+            row["result"], row["size"] = each.result, each.result_size
         if each.image is not None:
             row |= {"image": each.image, "oom": each.oom}
         if each.error is not None or decision.reason is not None or each.exit_code is not None:

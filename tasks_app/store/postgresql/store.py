@@ -19,10 +19,12 @@ from tasks_app.store.postgresql.promote import promote
 from tasks_app.store.postgresql.queued_before import queued_before
 from tasks_app.store.postgresql.reading import reading, running
 from tasks_app.store.postgresql.redrive import redrive
+from tasks_app.store.postgresql.refusal import refusal
 from tasks_app.store.postgresql.renew import renew
 from tasks_app.store.postgresql.session import Session
 from tasks_app.store.postgresql.set_priority import set_priority
 from tasks_app.store.postgresql.settle import settle
+from tasks_app.store.postgresql.task_data import task_data
 from tasks_app.store.postgresql.transactions import bare_writing, writing
 from tasks_app.store.postgresql.versions import versions
 from tasks_app.store.postgresql.where import where
@@ -67,6 +69,8 @@ class PostgreSQLStore:
     bare_writing = staticmethod(bare_writing)
     final_or_gone = staticmethod(final_or_gone)
     versions = staticmethod(versions)
+    refusal = staticmethod(refusal)
+    task_data = staticmethod(task_data)
     json_bytes = staticmethod(json_bytes)
     add_live_events = staticmethod(add_live_events)
     end_live_events = staticmethod(end_live_events)

@@ -16,6 +16,6 @@ TEMPLATE = (
 )
 
 
-def json_bytes(column: str) -> Combinable:
-    """See Store."""
+def json_bytes(column: str, exact: bool = False) -> Combinable:
+    """See Store. It is exact, as it need not read the text."""
     return Coalesce(Func(F(column), template=TEMPLATE, output_field=IntegerField()), 0)

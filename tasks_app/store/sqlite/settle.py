@@ -16,13 +16,13 @@ from tasks_app.store.store import CountSettled
 SETTLE = """
 UPDATE taskdaemon_task SET status = ?3, result = ?4, failure_reason = ?5, last_error = coalesce(?6, last_error),
   retries = retries + ?7, node = NULL, lease = NULL, due = ?8, due_at = ?9, ready_at = coalesce(?10, ready_at),
-  completed_at = ?11
+  completed_at = ?11, result_size = ?12
 WHERE id = ?1 AND status = 'processing' AND attempts = ?2
 """
 #: For a success: a running row has no due time and no reason to reset.
 SETTLE_COMPLETED = """
 UPDATE taskdaemon_task SET status = 'completed', result = ?3, node = NULL, lease = NULL, due_at = NULL,
-  completed_at = ?4
+  completed_at = ?4, result_size = ?5
 WHERE id = ?1 AND status = 'processing' AND attempts = ?2
 """
 INSERT_ATTEMPT = """
@@ -46,7 +46,7 @@ def settle(node: str, settled: Sequence[Settled], count: CountSettled) -> set[tu
             task = each.task
             key, number = task.id.replace("-", ""), task.attempt
             if decision is COMPLETED and each.error is None:
-                moved = execute(SETTLE_COMPLETED, (key, number, each.result, moment)).rowcount
+                moved = execute(SETTLE_COMPLETED, (key, number, each.result, moment, each.result_size)).rowcount
             else:
                 waits, again = decision.pause > 0, decision.status == Status.PENDING
                 moved = execute(SETTLE, (
@@ -55,6 +55,7 @@ def settle(node: str, settled: Sequence[Settled], count: CountSettled) -> set[tu
                     (wall + timedelta(seconds=decision.pause)).isoformat(" ", "microseconds") if waits else None,
                     moment if again and not waits else None,
                     None if again else moment,
+                    each.result_size,
                 )).rowcount  # fmt: skip
             if not moved:
                 dropped.append(each)

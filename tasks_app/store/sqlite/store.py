@@ -20,10 +20,12 @@ from tasks_app.store.sqlite.promote import promote
 from tasks_app.store.sqlite.queued_before import queued_before
 from tasks_app.store.sqlite.reading import reading, running
 from tasks_app.store.sqlite.redrive import redrive
+from tasks_app.store.sqlite.refusal import refusal
 from tasks_app.store.sqlite.renew import renew
 from tasks_app.store.sqlite.session import Session
 from tasks_app.store.sqlite.set_priority import set_priority
 from tasks_app.store.sqlite.settle import settle
+from tasks_app.store.sqlite.task_data import task_data
 from tasks_app.store.sqlite.versions import versions
 from tasks_app.store.sqlite.where import where
 
@@ -67,6 +69,8 @@ class SQLiteStore:
     bare_writing = staticmethod(bare_writing)
     final_or_gone = staticmethod(final_or_gone)
     versions = staticmethod(versions)
+    refusal = staticmethod(refusal)
+    task_data = staticmethod(task_data)
     json_bytes = staticmethod(json_bytes)
     add_live_events = staticmethod(add_live_events)
     end_live_events = staticmethod(end_live_events)
