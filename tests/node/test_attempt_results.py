@@ -18,7 +18,7 @@ from tasks_app.runner.errors import (
     OutOfMemory,
     Unavailable,
 )
-from tasks_app.runner.wire import Failure, Success
+from tasks_app.runner.wire import Failure, Success, parse_reply
 
 TASK = ClaimedTask("a", "echo", "{}", 1, 50, 1, 0, 0.0, Policy(30.0, 3, 1.0, frozenset()))
 
@@ -72,6 +72,13 @@ def test_an_attempt_that_was_taken_away_keeps_its_log(reason: KillReason) -> Non
     result = attempt_result(finished(Killed(reason)))
     assert (result.taken_away, result.stdout_tail, result.stderr_tail) == (True, "out", "err")
     assert not attempt_result(finished(Killed(KillReason.DRAINED))).taken_away
+
+
+def test_a_result_has_the_size_that_it_takes_once_it_is_stored() -> None:
+    reply = parse_reply(b'{"status": "success", "result": [1e20]}')
+    assert isinstance(reply, Success)
+    assert attempt_result(finished(reply)).result_size == len("[100000000000000000000]")
+    assert attempt_result(finished(Failure("no", False))).result_size is None
 
 
 def test_a_falsy_result_is_kept() -> None:

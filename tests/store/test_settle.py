@@ -26,8 +26,9 @@ def running(count: int = 1) -> list[ClaimedTask]:
 
 def test_11_a_result_is_kept_if_its_task_runs_this_attempt() -> None:
     [task] = running()
-    assert settle((success(task, '{"n":1}'), COMPLETED)) == {(task.id, 1)}
+    assert settle((success(task, '{"n":1}')._replace(result_size=7), COMPLETED)) == {(task.id, 1)}
     now = row(task)
+    assert now.result_size == 7
     assert (now.status, now.result, now.node, now.lease, now.due) == ("completed", {"n": 1}, None, None, None)
     attempt = Attempt.objects.get(task_id=task.id)
     assert attempt.ended_at == now.completed_at and attempt.started_at == now.started_at
