@@ -6,6 +6,7 @@ import re
 from hashlib import blake2b
 
 from tasks_app.logs.harmless import harmless
+from tasks_app.runner.no_reply import START_REST
 
 #: Characters of an error that are looked at, and of a normalised one that are kept.
 MAX_READ_CHARS, MAX_NORMALISED_CHARS = 2_000, 300
@@ -13,6 +14,7 @@ MAX_READ_CHARS, MAX_NORMALISED_CHARS = 2_000, 300
 # Each pattern takes time in proportion to the text: none can match a character in two ways.
 _ESCAPES = re.compile(r"\x1b\[[0-?]{0,32}[ -/]{0,8}[@-~]")
 _REPLACED = (
+    (START_REST, ""),
     # Before numbers, of which these consist.
     (re.compile(r"\b[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}\b"), "<id>"),
     # An apostrophe within a word (can't) begins no quotation.

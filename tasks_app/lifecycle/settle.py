@@ -7,18 +7,17 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 
+from tasks_app.lifecycle.expire import expire_released
 from tasks_app.lifecycle.keep_log import keep_log
 from tasks_app.lifecycle.live_events import end_live_events
+from tasks_app.lifecycle.not_begun import counted, note_unread, without_known_log
 from tasks_app.lifecycle.retry_decision import decide_result
 from tasks_app.metrics import counters
 from tasks_app.metrics.clock_steps import clock_steps
-from tasks_app.models import Attempt, OutcomeKind, Status
+from tasks_app.models import OutcomeKind, Status
 from tasks_app.store.attempt_result import COMPLETED, AttemptResult, Settled
 from tasks_app.store.current import store
 from tasks_app.store.transactions import writing
-
-#: How many attempts of a task in a row may end before the handler has begun it. The next one costs the task a retry.
-MAX_RELEASES = 3
 
 
 def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
@@ -42,10 +41,9 @@ def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
         others = [each for each in results if not each.taken_away]
         return settle(node, others) | {(each.task.id, each.task.attempt) for each in taken}
     if any(each.kind_if_repeated for each in results):
-        results = [
-            each._replace(kind=each.kind_if_repeated) if each.kind_if_repeated and _released_before(each) else each
-            for each in results
-        ]
+        results = [counted(each) for each in results]
+    if any(each.unread for each in results):
+        return _settle_unread(node, results)
     return store().settle(node, [(each, decide_result(each)) for each in results], partial(_count, node))
 
 
@@ -58,14 +56,14 @@ def _settle_with_live_events(node: str, results: Sequence[AttemptResult]) -> set
     return kept | settle(node, [each for each in results if not each.live])
 
 
-def _released_before(result: AttemptResult) -> bool:
-    """Whether the `MAX_RELEASES` attempts before this one were all released."""
-    last = (
-        Attempt.objects.filter(task_id=result.task.id, number__lt=result.task.attempt)
-        .order_by("-number")
-        .values_list("outcome", flat=True)[:MAX_RELEASES]
-    )
-    return [*last] == [OutcomeKind.RELEASED.value] * MAX_RELEASES
+def _settle_unread(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+    """Settle those that were released unread in a transaction of their own, for the same reason."""
+    unread = [without_known_log(each)._replace(unread=False) for each in results if each.unread]
+    with writing():
+        kept = settle(node, unread)
+        note_unread(task for task, _ in kept)
+        expire_released(task for task, _ in kept)
+    return kept | settle(node, [each for each in results if not each.unread])
 
 
 def _count(node: str, kept: Sequence[Settled], dropped: Sequence[AttemptResult]) -> dict[str, int]:

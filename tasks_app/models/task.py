@@ -7,6 +7,7 @@ from uuid import UUID
 import uuid_utils.compat as uuids
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Coalesce
 
 from tasks_app.logs.harmless import harmless
 from tasks_app.models.choices import FailureReason, Status
@@ -69,8 +70,10 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return bool(self.order_by(field).values_list("pk")[:1])
 
     def expiring(self) -> TaskQuerySet:
-        """Pending rows that have an expiry and were never started."""
-        return self._where("status = 'pending' AND attempts = 0 AND expires_at IS NOT NULL")
+        """Pending rows that have an expiry and that no handler has begun."""
+        return self._where(
+            "status = 'pending' AND expires_at IS NOT NULL AND attempts <= coalesce(unbegun_attempts, 0)"
+        )
 
     def living_with_key(self) -> TaskQuerySet:
         """Rows with a unique key that are not final."""
@@ -112,7 +115,7 @@ class Task(models.Model):
     ready_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
-    #: If it has not been started by then, it fails.
+    #: If no handler has begun it by then, it fails.
     expires_at = models.DateTimeField(null=True)
     #: What its caller asked for; null: nothing, and the handler's own values count.
     requested_timeout = models.FloatField(null=True)
@@ -125,8 +128,8 @@ class Task(models.Model):
     #: Null: not known (written by a version without sizes), or no result.
     task_data_size = models.IntegerField(null=True)
     result_size = models.IntegerField(null=True)
-    #: Every attempt up to this number was released before its handler had read a byte of its line. The task has been
-    #: begun if `attempts` is larger; null: if it is larger than 0.
+    #: Every attempt up to this number was released, and no handler can have begun it. The task has been begun if
+    #: `attempts` is larger; null: if it is larger than 0.
     unbegun_attempts = models.IntegerField(null=True)
     #: Of a failed task: the fingerprint of its group; null until `group_failures` has counted the failure.
     failure_group = models.BigIntegerField(null=True)
@@ -159,14 +162,15 @@ class Task(models.Model):
                 name="task_in_group",
                 condition=Q(status="failed", failure_group__isnull=False),
             ),
-            # For the previous version, which also fails a retry that is late.
+            # For the previous version, which fails those whose `attempts` is 0.
             models.Index(
                 F("expires_at"), name="task_expiring", condition=Q(status="pending", expires_at__isnull=False)
             ),
             models.Index(
                 F("expires_at"),
-                name="task_never_started",
-                condition=Q(status="pending", attempts=0, expires_at__isnull=False),
+                name="task_not_begun",
+                condition=Q(status="pending", expires_at__isnull=False)
+                & Q(attempts__lte=Coalesce("unbegun_attempts", 0)),
             ),
         ]
         constraints: ClassVar = [

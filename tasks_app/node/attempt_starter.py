@@ -43,13 +43,19 @@ class AttemptStarter:
         slot = None if late or taken_away else self._pools[task.task_type].take()
         if slot is None:
             why = "its lease was over before it was begun" if late else "the container that it was claimed for died"
-            self.release(task, "the same attempt is still being stopped here" if taken_away else why)
+            # An attempt that was started under a claim that was undone may have been read.
+            self.release(
+                task, "the same attempt is still being stopped here" if taken_away else why, unread=not taken_away
+            )
             return False
         self._in_flight.begin(task, slot, sent_at)
         line = request_line(task.id, task.task_type, task.task_data, task.attempt)
         return slot.run(Call(line, task.policy.timeout, task, task.id))
 
-    def release(self, task: ClaimedTask, why: str, pause: float = 0.0) -> None:
-        """Release a claimed task without starting it. `pause`: the seconds until it may be claimed again."""
+    def release(self, task: ClaimedTask, why: str, pause: float = 0.0, unread: bool = True) -> None:
+        """Release a claimed task without starting it.
+
+        `pause`: the seconds until it may be claimed again. `unread`: see AttemptResult.
+        """
         self._in_flight.end(task)
-        self._release(AttemptResult(task, OutcomeKind.RELEASED, error=why, pause=pause))
+        self._release(AttemptResult(task, OutcomeKind.RELEASED, error=why, unread=unread, pause=pause))

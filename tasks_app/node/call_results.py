@@ -47,6 +47,7 @@ def attempt_result(call_result: CallResult) -> AttemptResult:
     """The attempt result of a finished call."""
     task, outcome = call_result.call.token, call_result.outcome
     kind, retryable, otherwise = OutcomeKind.RELEASED, True, None
+    unread, answered_at = False, None
     result: str | None = None
     error: str | None = None
     size: int | None = None
@@ -56,13 +57,14 @@ def attempt_result(call_result: CallResult) -> AttemptResult:
         case Failure():
             kind, error, retryable = OutcomeKind.ERROR, outcome.error, outcome.retryable
         case Killed():
-            error = str(outcome)
+            error, unread = str(outcome), outcome.unread
         case CallFailed():
             kind, error = OutcomeKind(outcome.kind), str(outcome)
         case NotBegun():
             error, otherwise = str(outcome), OutcomeKind(outcome.otherwise.kind)
+            unread, answered_at = outcome.unread, outcome.answered_at
         case _:
-            error = str(outcome)
+            error, unread = str(outcome), True
     return AttemptResult(
         task=task,
         kind=kind,
@@ -78,6 +80,8 @@ def attempt_result(call_result: CallResult) -> AttemptResult:
         stdout_tail=call_result.stdout_tail,
         stderr_tail=call_result.stderr_tail,
         kind_if_repeated=otherwise,
+        unread=unread,
+        answered_at=answered_at,
         live=_last_events(task, call_result),
         result_size=size,
         taken_away=isinstance(outcome, Killed) and outcome.reason in (KillReason.CANCELLED, KillReason.TAKEN_AWAY),

@@ -45,12 +45,14 @@ class Eviction(NamedTuple):
     """The end of a session: a container that is to be destroyed, and the result of the call that ended with it.
 
     `stopped`: its handler could clean up after the call was over, so that its end does not explain that of the call.
+    `started`: it has answered, or read a byte of its line; None if that is unknown.
     """
 
     session: Session
     reason: DeathReason
     result: CallResult | None = None
     stopped: bool = False
+    started: bool | None = True
 
     @property
     def grace(self) -> float:
@@ -140,22 +142,22 @@ def _unanswered(state: Busy, closing: bool) -> Decision:
     """For a container whose call has no reply yet."""
     session = state.session
     if session.on_hold:
-        return Killed(KillReason.ON_HOLD), DeathReason.KILLED
+        return Killed(KillReason.ON_HOLD, unread=True), DeathReason.KILLED
     if session.ended:
-        if session.replied and not session.delivery.begun:
+        if not session.delivery.begun:
             return NotBegun("the handler ended before it read its line", Crashed), DeathReason.EXIT
         return Crashed("the handler ended before it replied"), DeathReason.EXIT
     if not session.awaiting_reply and (session.surplus or session.premature):
-        return NotBegun("the handler wrote to stdout before it had its whole line", BadReply), DeathReason.CHATTER
-    if state.kill is not None:
-        return Killed(state.kill), DeathReason.KILLED
-    if closing:
-        return Killed(KillReason.CLOSED), DeathReason.KILLED
+        what = "the handler wrote to stdout before it had its whole line"
+        return NotBegun(what, BadReply, not session.delivery.begun), DeathReason.CHATTER
+    if state.kill is not None or closing:
+        unread = session.delivery.held is not None
+        return Killed(state.kill or KillReason.CLOSED, unread), DeathReason.KILLED
     # A deadline ends the container: that ends a handler that does not read as well as one that does not write, and no
     # late reply can come.
     if time.monotonic() >= state.deadline:
         if session.asks_since is not None:
-            return Killed(KillReason.HOLD_UNKNOWN), DeathReason.KILLED
+            return Killed(KillReason.HOLD_UNKNOWN, unread=True), DeathReason.KILLED
         stdout = session.tails()[0] if session.delivery.begun else None
         start_rest = state.deadline - state.sent_at - state.call.timeout
         return CallTimeout(no_reply(state.call.timeout, start_rest, stdout)), DeathReason.TIMEOUT

@@ -48,10 +48,15 @@ class Delivery:
         return self.unsent is not None or self.held is not None
 
     @property
+    def read(self) -> bool | None:
+        """True if the handler has read a byte of the line; None if that is unknown. Valid after the container's end."""
+        unread = self._container.unread()
+        return None if unread is None else unread < self.sent
+
+    @property
     def begun(self) -> bool:
         """True if the handler may have read a byte of the line. Valid after the container's end too."""
-        unread = self._container.unread()
-        return unread is None or unread < self.sent
+        return self.read is not False
 
     def send(self) -> None:
         """Send as much of the unsent bytes as the pipe takes. Raises OSError."""

@@ -37,12 +37,19 @@ class EngineSlow(EngineUnreachable):
 class NotBegun(Unavailable):
     """The handler never had the whole line, so it cannot have begun; no attempt is spent unless it happens repeatedly.
 
-    `otherwise`: what its attempt counts as after too many of these in a row.
+    `otherwise`: what its attempt counts as after too many of these in a row. `unread`: not even the beginning of the
+    line was read. `answered_at`: when a container of the handler last answered on this node, on the monotonic clock.
     """
 
-    def __init__(self, text: str, otherwise: type[CallFailed]) -> None:
+    def __init__(
+        self, text: str, otherwise: type[CallFailed], unread: bool = True, answered_at: float | None = None
+    ) -> None:
         super().__init__(text)
-        self.otherwise = otherwise
+        self.otherwise, self.unread, self.answered_at = otherwise, unread, answered_at
+
+    def worded(self, text: str) -> NotBegun:
+        """The same with another text."""
+        return NotBegun(text, self.otherwise, self.unread, self.answered_at)
 
 
 class CallFailed(RunnerError):
@@ -97,10 +104,13 @@ class KillReason(Enum):
 
 
 class Killed(CallFailed):
-    """The call was stopped on request. The container is dead, so its task can be released without spending a retry."""
+    """The call was stopped on request. The container is dead, so its task can be released without spending a retry.
+
+    `unread`: the end of its line was still held back, so the handler cannot have begun.
+    """
 
     kind = "killed"
 
-    def __init__(self, reason: KillReason) -> None:
+    def __init__(self, reason: KillReason, unread: bool = False) -> None:
         super().__init__(reason.value)
-        self.reason = reason
+        self.reason, self.unread = reason, unread

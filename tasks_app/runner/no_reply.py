@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 
 from tasks_app.runner.progress import progress_of
 
 MAX_SHOWN_CHARS = 200
+#: The only words that the errors of a container's first call and of its later ones do not have in common.
+START_REST = re.compile(r" \(and [\d.]+ s left for the start of its container\)")
 
 
 def no_reply(timeout: float, start_rest: float, stdout: str | None) -> str:
     """The `error` of an attempt at its deadline, seconds after its line was sent.
 
-    `start_rest`: how much later than `timeout` that was, because the container was new. `stdout`: what the handler
-    wrote; None if it never read its line.
+    `start_rest`: how much later than `timeout` that was, because the container was new (see START_REST). `stdout`: what
+    the handler wrote; None if it never read its line.
     """
-    rest = f" (and {start_rest:.1f} s left of start_timeout)" if start_rest >= 0.05 else ""
+    rest = f" (and {start_rest:.1f} s left for the start of its container)" if start_rest >= 0.05 else ""
     start = f"no reply within {timeout:g} s{rest}"
     if stdout is None:
         return f"{start}: the handler has not read its line"

@@ -13,12 +13,17 @@ from tasks_app.runner.call import CallResult
 from tasks_app.runner.caution import Caution
 from tasks_app.runner.death_reason import DeathReason
 from tasks_app.runner.engine import Engine
+from tasks_app.runner.probing import Probing
 from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.selection import POLICIES
 from tasks_app.runner.slot import Slot
 from tasks_app.runner.slot_state import Phase
+from tasks_app.runner.start_times import StartTimes
 
 log = logging.getLogger(__name__)
+
+ASK_AGAIN_SECONDS = 1.0
+"""How long a slot waits that may not start a container because another one is being tried."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class PoolStats:
     """A pool's numbers: `slots` = `free` + `busy` + `starting`; `starts` and `deaths` count since the pool's start.
 
     `warm` slots have a container; `busy` ones are taken or run a call. `deaths` counts ended containers by reason.
+    While the pool probes (see Probing), a slot whose container has not answered is `starting`.
     `problem` says in one sentence why slots have no container; None while all is well. `engine_problem`: why the engine
     cannot be reached, if that is the cause; the same for all handlers of that engine. `notice`: what makes containers
     slow without a failure, and how to avoid that.
@@ -79,8 +85,11 @@ class Pool:
         self._deaths: Counter[DeathReason] = Counter()
         #: The slot that replaces its container because of its age. By the threads that the slots run in.
         self._recycling: int | None = None
+        #: The slot that has begun to start a container while the pool probes. By the slots' own threads.
+        self._probe: int | None = None
         #: By the thread that closes the pool.
         self._closed = False
+        self.probing, self.start_times = Probing(), StartTimes(handler.start_timeout)
         self._caution = Caution()
         self.misbehaved, self.watch_seconds = self._caution.misbehaved, self._caution.watch_seconds
         self._own_reactor: tuple[Reactor, threading.Thread] | None = None
@@ -124,26 +133,43 @@ class Pool:
 
     def free(self) -> int:
         """How many slots can be taken now."""
-        return len(self._free)
+        if not self.probing.active:
+            return len(self._free)
+        with self._lock:
+            return len(self._startable())
+
+    def _startable(self) -> list[int]:
+        """While the pool probes: the free slots that may be taken. Under the lock."""
+        probes = (slot.phase in (Phase.TAKEN, Phase.BUSY) and not slot.answered for slot in self.slots)
+        others = [number for number in self._free if not self.slots[number].answered]
+        if not self.probing.delay() and not any(probes):
+            others = others[1:]
+        return [number for number in self._free if number not in others]
 
     def take(self) -> Slot | None:
         """A free slot with a container, chosen by the handler's policy; None without one."""
         with self._lock:
-            if not self._free:
+            free = self._startable() if self.probing.active else self._free
+            if not free:
                 return None
-            number = self._free.pop(self._choose(self._free, self._last_taken))
+            number = free.pop(self._choose(free, self._last_taken))
+            if free is not self._free:
+                self._free.remove(number)
             self._last_taken = number
             slot = self.slots[number]
             slot.take()
             return slot
 
     def stats(self) -> PoolStats:
+        probes = self.probing.active
         with self._lock:
             free, starts = len(self._free), self._starts
+            if probes:
+                free = sum(self.slots[number].answered for number in self._free)
             deaths = {reason.value: count for reason, count in self._deaths.items()}
-        starting = sum(slot.phase is Phase.STARTING for slot in self.slots)
+        starting = sum(slot.phase is Phase.STARTING or (probes and not slot.answered) for slot in self.slots)
         total = len(self.slots)
-        problem = next(filter(None, (slot.problem for slot in self.slots)), None)
+        problem = self.probing.problem or next(filter(None, (slot.problem for slot in self.slots)), None)
         return PoolStats(
             slots=total,
             warm=total - starting,
@@ -190,9 +216,23 @@ class Pool:
     def forgot_task_id(self) -> None:
         self._caution.may_forget = True
 
-    def started(self) -> None:
+    def start_delay(self, number: int) -> float:
+        if delay := self.probing.delay():
+            return delay
+        if not self.probing.active:
+            return 0.0
+        with self._lock:
+            others = (slot for slot in self.slots if slot.number != number)
+            if self._probe not in (None, number) or any(slot.container and not slot.answered for slot in others):
+                return ASK_AGAIN_SECONDS
+            self._probe = number
+        return 0.0
+
+    def started(self, number: int) -> None:
         with self._lock:
             self._starts += 1
+            if self._probe == number:
+                self._probe = None
 
     def died(self, reason: DeathReason) -> None:
         with self._lock:

@@ -31,9 +31,11 @@ class Reporter:
         """A container was destroyed. The result of its call is reported if it was not before."""
         reason = DeathReason.OOM if container_exit.oom and not eviction.stopped else eviction.reason
         self._owner.died(reason)
-        self._starter.ended(eviction.session, reason, container_exit, eviction.explained)
+        self._starter.ended(eviction.session, reason, container_exit, eviction.explained, eviction.started)
         if eviction.result is not None and not eviction.replied:
             result = _with_exit(eviction.result, reason, container_exit)
+            if isinstance(result.outcome, NotBegun):
+                result.outcome.answered_at = self._owner.start_times.answered_at
             self._owner.finished(self._engine.explain(self._handler, result))
 
 
@@ -42,9 +44,10 @@ def _with_exit(result: CallResult, reason: DeathReason, container_exit: Containe
     outcome = result.outcome
     if isinstance(outcome, NotBegun):
         if reason is DeathReason.OOM:
-            outcome = NotBegun("the handler was killed for memory before it read its line", OutOfMemory)
+            what = "the handler was killed for memory before it read its line"
+            outcome = NotBegun(what, OutOfMemory, outcome.unread)
         elif reason is DeathReason.EXIT:
-            outcome = NotBegun(f"the handler {how_it_ended(container_exit)} before it read its line", outcome.otherwise)
+            outcome = outcome.worded(f"the handler {how_it_ended(container_exit)} before it read its line")
     elif reason is DeathReason.OOM:
         outcome = OutOfMemory("the handler, or a process that it started, was killed for memory")
     elif isinstance(outcome, Crashed) and reason is not DeathReason.FAULT:

@@ -58,6 +58,8 @@ class Session:
         """Since when the handler waits for the end of its line because it is not known whether it may begin."""
         self.on_hold = False
         """The handler gets no end of its line, because it may not begin."""
+        self.read_at: float | None = None
+        """When it got the end of its first line, after it had read the beginning. None: not yet, unknown, or noted."""
         self._writer = container.writer()
         self._readers = list(container.readers())
         self._watching_writer = self._expects_task_id = False
@@ -328,6 +330,9 @@ class Session:
         if permitted:
             self.delivery.finish()
             self._expect_reply()
+            # Asked again: a pipe without a reader is ready too.
+            if self.calls == 1 and self.delivery.read:
+                self.read_at = now
         else:
             self.on_hold = True
             self._withhold()

@@ -46,7 +46,7 @@ class Slot(SlotMoves):
         self, number: int, handler: Handler, engine: Engine, owner: SlotOwner, ready_after: float, reactor: Reactor
     ) -> None:
         super().__init__(number, handler, owner, reactor)
-        self._starter = Starter(handler, engine, number, ready_after)
+        self._starter = Starter(handler, engine, number, ready_after, owner)
         self._reporter = Reporter(handler, engine, owner, self._starter)
         #: What the reactor's polling thread leaves to the slot's.
         self._handed_over: SimpleQueue[Eviction | Inspected | Stopping] = SimpleQueue()
@@ -60,6 +60,12 @@ class Slot(SlotMoves):
     @property
     def phase(self) -> Phase:
         return Phase.of(self._state, self._taken)
+
+    @property
+    def answered(self) -> bool:
+        """True if its container has answered a call."""
+        state = self._state
+        return not isinstance(state, Absent) and state.session.replied
 
     @property
     def problem(self) -> Problem | None:
@@ -122,7 +128,7 @@ class Slot(SlotMoves):
                     deadline = now + call.timeout
                     if session.calls == 1:
                         # It may have to wait for the container's start; that time counts from the start, not the call.
-                        deadline += max(session.started_at + self._handler.start_timeout - now, 0.0)
+                        deadline += max(session.started_at + self._owner.start_times.limit() - now, 0.0)
                     self._state = sent = state.sent(call, now, deadline)
                     held_back = session.delivery.held is not None
             if sent is None:
@@ -167,6 +173,8 @@ class Slot(SlotMoves):
                 return False
             session = state.session
             reply = session.receive(events)
+            if session.read_at is not None and isinstance(state, Busy):
+                state = self._started(state, session.read_at)
             if reply is None and session.quiet:
                 return False
             change = self._apply(state, reply)
@@ -187,10 +195,15 @@ class Slot(SlotMoves):
             if (waited := session.ask_again()) and isinstance(state, Busy):
                 self._state = state = state.extended(waited)
             # Reads what has arrived, because a reply that arrived first wins.
-            change = self._apply(state, session.receive(session.poll()))
+            reply = session.receive(session.poll())
+            if session.read_at is not None and isinstance(state, Busy):
+                state = self._started(state, session.read_at)
+            change = self._apply(state, reply)
             becomes_ready = False
             if change is None and isinstance(state, Watched) and time.monotonic() >= state.until:
                 becomes_ready, self._state = True, state.trusted()
+                if not session.calls and session.container.is_reading():
+                    self._owner.start_times.within(time.monotonic() - session.started_at)
                 if not self._taken:
                     self._owner.mark_ready(self.number)
             due = self._state.due
@@ -204,7 +217,7 @@ class Slot(SlotMoves):
         elif becomes_ready:
             self._owner.freed()
         elif self._starter.is_stable(session):
-            self._starter.recovered()
+            self._starter.stable(session)
         return due
 
     def internal_error(self) -> None:
@@ -230,7 +243,6 @@ class Slot(SlotMoves):
     def _main(self) -> None:
         for session in self._starter.sessions():
             try:
-                self._owner.started()
                 self._replace(self._serve(session))
             except Exception as error:
                 self._starter.internal_error(error)
@@ -244,6 +256,7 @@ class Slot(SlotMoves):
             self._state = self._state.started(session, session.started_at + self._starter.probation())
             session.may_begin = self._owner.may_begin
             session.attach(self._reactor, self)
+        self._owner.started(self.number)
         self._reactor.check_soon(self)
         while not isinstance(left := self._handed_over.get(), Eviction):
             if isinstance(left, Stopping):

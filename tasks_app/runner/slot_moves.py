@@ -9,7 +9,7 @@ from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult, Outcome
 from tasks_app.runner.container_death import Eviction, Recycling, decide, decide_idle, grace
 from tasks_app.runner.death_reason import DOUBT, DeathReason
-from tasks_app.runner.errors import CallFailed, NotBegun
+from tasks_app.runner.errors import BadReply, CallFailed, NotBegun
 from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.session import Reply
 from tasks_app.runner.slot_owner import SlotOwner
@@ -45,6 +45,8 @@ class SlotMoves:
         if not isinstance(state, Busy):
             reason = decide_idle(state, self._closing, self._recycling)
             return None if reason is None else self._evict(state, None, reason)
+        if reply is not None and not isinstance(reply, BadReply):
+            self._answered(state)
         outcome, cause = decide(state, reply, self._closing, self._recycling)
         if outcome is None:
             return None
@@ -61,6 +63,27 @@ class SlotMoves:
                 return self._evict(state, outcome, DeathReason.OOM)
             return self._stop(state, outcome, cause, seconds)
         return self._evict(state, outcome, cause)
+
+    def _answered(self, state: Busy) -> None:
+        """The container has answered its call. Under the lock."""
+        times, session, now = self._owner.start_times, state.session, time.monotonic()
+        if session.calls == 1:
+            if session.delivery.blind:
+                times.seen(session.started_at, state.sent_at, now)
+            times.answered(session.started_at, state.sent_at, state.call.timeout, now)
+            self._owner.probing.succeeded()
+        times.answered_at = now
+
+    def _started(self, state: Busy, read_at: float) -> Busy:
+        """The handler has read the beginning of the container's first line. Under the lock."""
+        times, started_at = self._owner.start_times, state.session.started_at
+        state.session.read_at = None
+        times.seen(started_at, state.sent_at, read_at)
+        deadline = times.end(started_at, read_at) + state.call.timeout
+        if deadline < state.deadline:
+            self._state = state = state.began(deadline)
+            self._reactor.schedule(deadline)
+        return state
 
     def _stop(self, state: Busy, outcome: CallFailed, reason: DeathReason, seconds: float) -> Stopping:
         """The call is over, and its handler has so many seconds to clean up. Under the lock."""
@@ -87,6 +110,7 @@ class SlotMoves:
     def _evict(self, state: Served | Inspected, outcome: Outcome | None, reason: DeathReason) -> Eviction:
         """Detach the container, and its call, from the slot. Under the lock."""
         session, result = state.session, None
+        started = session.replied or session.delivery.read
         session.detach()
         if outcome is not None and isinstance(state, Called):
             result = session.result(state.call, outcome, state.sent_at, self.number, reason is DeathReason.OOM)
@@ -100,4 +124,4 @@ class SlotMoves:
             self._owner.forgot_task_id()
         if session.replied and (reason is DeathReason.CHATTER or isinstance(outcome, NotBegun)):
             self._owner.misbehaved()
-        return Eviction(session, reason, result, isinstance(state, Stopping))
+        return Eviction(session, reason, result, isinstance(state, Stopping), started)

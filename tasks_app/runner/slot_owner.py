@@ -4,10 +4,23 @@ from typing import Protocol
 
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.death_reason import DeathReason
+from tasks_app.runner.probing import Probing
+from tasks_app.runner.start_times import StartTimes
 
 
 class SlotOwner(Protocol):
     """What a slot asks of its pool, which knows slots by their numbers."""
+
+    @property
+    def probing(self) -> Probing:
+        """Whether the handler's containers start."""
+
+    @property
+    def start_times(self) -> StartTimes:
+        """How long they take to start."""
+
+    def start_delay(self, number: int) -> float:
+        """Seconds for which the slot must not start a container; it asks again then. 0: it starts one now."""
 
     def mark_ready(self, number: int) -> None:
         """The slot can be taken. Called under the slot's lock."""
@@ -39,8 +52,8 @@ class SlotOwner(Protocol):
     def watch_seconds(self) -> float:
         """How long a container is watched after its reply before its slot is ready."""
 
-    def started(self) -> None:
-        """A container was started."""
+    def started(self, number: int) -> None:
+        """The slot has a new container."""
 
     def died(self, reason: DeathReason) -> None:
         """A container ended."""

@@ -5,6 +5,7 @@
                                                              Busy --inspected--> Inspected --replied--> Ready
                                                                                  Inspected --watched--> Watched
                                                              Busy --stopping--> Stopping
+                                                             Busy --began--> Busy
 
 From every state with a container, `evicted` leads back to Absent. A state is a value: its fields are final (a frozen
 dataclass would take four times as long to make), and the slot replaces it under its lock, so whoever has read one sees
@@ -90,6 +91,10 @@ class Busy:
     @property
     def due(self) -> float:
         return self.deadline
+
+    def began(self, deadline: float) -> Busy:
+        """The handler has read the container's first line: the call needs no more time for the start."""
+        return replace(self, deadline=deadline)
 
     def killed(self, reason: KillReason, at: float) -> Busy:
         """A kill was requested. One that gives less time is kept: the task may run elsewhere."""

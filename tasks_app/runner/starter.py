@@ -14,6 +14,7 @@ from tasks_app.runner.engine import ContainerExit, Engine
 from tasks_app.runner.errors import EngineSlow, EngineUnreachable, NotYet, Unavailable
 from tasks_app.runner.problem import Problem
 from tasks_app.runner.session import MAX_STARTUP_OUTPUT_BYTES, Session
+from tasks_app.runner.slot_owner import SlotOwner
 
 MIN_PAUSE_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 30.0
@@ -23,6 +24,12 @@ CLOSING_CHECK_SECONDS = 0.2
 
 STABLE_SECONDS = 10.0
 """A container that lived this long did not end at once."""
+
+MAX_LAST_WORDS_CHARS = 150
+"""How much of a handler's last line its problem quotes."""
+
+BY_ITSELF = (DeathReason.EXIT, DeathReason.CHATTER, DeathReason.OOM)
+"""What a container that does not start may end by."""
 
 INTERNAL_ERROR = "internal runner error; see the worker's log"
 
@@ -47,16 +54,20 @@ _starting = {with_image: threading.BoundedSemaphore(4) for with_image in (False,
 class Starter:
     """Starts the containers of one slot, one after the other, and keeps track of failures.
 
+    Containers that end before they have started are the pool's matter (see Probing); this slot's own are an engine that
+    starts none, and containers that end later.
+
     For the slot's thread. The thread that polls the reactor calls `worked`, `recovered` and `is_stable`.
     """
 
-    def __init__(self, handler: Handler, engine: Engine, slot: int, ready_after: float) -> None:
+    def __init__(self, handler: Handler, engine: Engine, slot: int, ready_after: float, owner: SlotOwner) -> None:
         #: Why containers do not start or do not live; None while they do. Written by both threads: the later event
         #: counts. Any thread reads it.
         self.problem: Problem | None = None
         #: What makes its containers slow without a failure, as the last one that replied has shown; None: nothing does.
         self.notice: str | None = None
         self._handler, self._engine, self._slot, self._ready_after = handler, engine, slot, ready_after
+        self._owner, self._probing = owner, owner.probing
         # Written by both threads, like `problem`.
         self._backoff = Backoff(MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
         self._proven = False
@@ -67,12 +78,15 @@ class Starter:
 
     @property
     def pause(self) -> float:
-        """Seconds to wait before the next start."""
+        """Seconds to wait before the next start, because of failures of this slot."""
         return self._backoff.pause
 
     def sessions(self) -> Iterator[Session]:
         """Start a container whenever the last one is destroyed, after a pause if it failed; until `close`."""
         while not self._closed.is_set():
+            if delay := self._owner.start_delay(self._slot):
+                self._closed.wait(delay)
+                continue
             try:
                 session = self.start()
             except Exception as error:
@@ -141,8 +155,18 @@ class Starter:
         self._backoff.succeeded()
         self.problem = None
 
-    def ended(self, session: Session, reason: DeathReason, container_exit: ContainerExit, explained: bool) -> None:
-        """The container ended for this reason. `explained`: the result of its call tells it."""
+    def ended(
+        self,
+        session: Session,
+        reason: DeathReason,
+        container_exit: ContainerExit,
+        explained: bool,
+        started: bool | None = True,
+    ) -> None:
+        """The container ended for this reason. `explained`: the result of its call tells it.
+
+        `started`: see Eviction.
+        """
         if session.replied:
             self.notice = ONE_TASK_EACH.format(self._handler.name) if reason is DeathReason.NO_TASK_ID else None
         if self.notice is not None and notice_once.is_due(self._handler.name):
@@ -155,7 +179,10 @@ class Starter:
         age = time.monotonic() - session.started_at
         if session.calls and not session.replied and age < self._ready_after:
             self._proven = False
-        if explained:
+        failed = reason in BY_ITSELF and self._had_not_started(session, started, age)
+        if started and not session.replied:
+            self._probing.succeeded()
+        if explained and not failed:
             return
         if reason is DeathReason.LEFTOVER:
             self._warn(
@@ -163,24 +190,39 @@ class Starter:
                 "replaced; start helpers that may stay before the first line is read",
             )
             return
-        what = f"handler '{self._handler.name}' {_what(session, reason, container_exit, age)}"
+        what = f"handler '{self._handler.name}' {_what(session, reason, container_exit, age, started)}"
         out, err = session.tails()
         output = last_line(out) if reason is DeathReason.CHATTER else last_line(err) or last_line(out)
         output = f": {output}" if output else ""
         container = f" (container {session.container.id})"
-        if session.calls:
+        if session.calls and not failed:
             # Its output may differ from task to task.
             self._warn(what, output + container)
             return
         self._warn(what + output, container)
         self._proven = False
-        if age >= STABLE_SECONDS:
+        if failed:
+            self._probing.failed(session.started_at, what + output[:MAX_LAST_WORDS_CHARS])
+        else:
             self._backoff.succeeded()
-        self.failed(what + output)
+            self.failed(what + output)
+
+    def _had_not_started(self, session: Session, started: bool | None, age: float) -> bool:
+        if not session.calls:
+            return age < STABLE_SECONDS
+        # If it is unknown, its task may have ended it, and other tasks must not wait for that.
+        return started is False or (started is None and self._owner.start_times.answered_at is None)
 
     def is_stable(self, session: Session) -> bool:
         """True if there were failures and the unused container has lived long enough to forget them."""
-        return self._backoff.failures > 0 and time.monotonic() - session.started_at >= STABLE_SECONDS
+        failed = self._backoff.failures > 0 or self._probing.is_older(session.started_at)
+        return failed and not session.calls and time.monotonic() - session.started_at >= STABLE_SECONDS
+
+    def stable(self, session: Session) -> None:
+        """Forget the failures before this container's start."""
+        self.recovered()
+        if self._probing.is_older(session.started_at):
+            self._probing.succeeded()
 
     def _warn(self, problem: str, details: str = "") -> None:
         """Log a problem of the handler, with `details` that differ from slot to slot.
@@ -201,9 +243,15 @@ def _exit_code_text(container_exit: ContainerExit) -> str:
     return "" if container_exit.exit_code is None else f" with exit code {container_exit.exit_code}"
 
 
-def _what(session: Session, reason: DeathReason, container_exit: ContainerExit, age: float) -> str:
-    """What a container without a call did that ended it."""
-    when = "after its reply" if session.replied else "before its first task"
+def _what(
+    session: Session, reason: DeathReason, container_exit: ContainerExit, age: float, started: bool | None
+) -> str:
+    """What a container did that ended it, after the end of a call or before its start was over."""
+    when = "before its first task"
+    if session.replied:
+        when = "after its reply"
+    elif session.calls:
+        when = "before its first reply" if started is None else "before it read its first task"
     if reason is DeathReason.OOM:
         return f"was killed for memory {when} (`memory_limit` allows more)"
     if reason is DeathReason.CHATTER:
@@ -212,8 +260,10 @@ def _what(session: Session, reason: DeathReason, container_exit: ContainerExit, 
         return f"{'wrote to stdout' if session.replied else 'replied'} {when}"
     if container_exit.running:
         return f"closed its {'stdin' if session.deaf else 'stdout'} {when}"
-    ended = "ended while idle" if session.calls or age >= STABLE_SECONDS else "ends at once"
-    return ended + _exit_code_text(container_exit)
+    code = _exit_code_text(container_exit)
+    if session.calls and not session.replied:
+        return f"ended{code} {when}"
+    return ("ended while idle" if session.calls or age >= STABLE_SECONDS else "ends at once") + code
 
 
 def last_line(text: str) -> str:

@@ -15,7 +15,9 @@ class AttemptResult(NamedTuple):
 
     `image`: the id of the container's image. `oom`: whether the engine reported it; None if no engine can.
     `kind_if_repeated`: replaces the kind of a release that the handler caused, once the task was released too often in
-    a row. `taken_away`: another verb ended the attempt and the container was stopped for it; only the log is kept.
+    a row. `unread`: its node knows that no handler can have begun it: nothing of its line was read, or its end was
+    never sent. `answered_at`: when a container of the type last answered on that node, on its monotonic clock; None:
+    never. `taken_away`: another verb ended the attempt and the container was stopped for it; only the log is kept.
     `stopping`: the seconds after `seconds` in which the handler could clean up. `live`: the live events that are not
     known to be stored, if the attempt has any. `result_size`: bytes of the result once it is stored; None
     without one. `pause`: of a release, the seconds until the task is ready again.
@@ -34,6 +36,8 @@ class AttemptResult(NamedTuple):
     stdout_tail: str = ""
     stderr_tail: str = ""
     kind_if_repeated: OutcomeKind | None = None
+    unread: bool = False
+    answered_at: float | None = None
     taken_away: bool = False
     stopping: float = 0.0
     live: LiveEvents | None = None

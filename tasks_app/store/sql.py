@@ -8,8 +8,10 @@ from tasks_app.store.claimed_task import Selection
 READY = "status = 'pending' AND due IS NULL"
 #: The ORDER BY of each selection.
 ORDER: dict[Selection, str] = {"fifo": "place", "lifo": "place DESC", "priority": "priority DESC, place"}
-#: A task that may still be started: one that has been started once does not expire.
-NOT_EXPIRED = "(expires_at IS NULL OR attempts > 0 OR expires_at > {wall})"
+#: A task that no handler has begun: each of its attempts was released unread. Spelled as in the condition of the index.
+NOT_BEGUN = "attempts <= coalesce(unbegun_attempts, 0)"
+#: A task that may still be started: one that has been begun does not expire.
+NOT_EXPIRED = f"(expires_at IS NULL OR NOT ({NOT_BEGUN}) OR expires_at > {{wall}})"
 #: The rows that a claim takes of one type.
 BEST = (
     f"SELECT {{columns}} FROM taskdaemon_task WHERE {READY} AND task_type = {{type}} AND {NOT_EXPIRED}"
@@ -62,7 +64,7 @@ DUE_WORK_FULL = (
     WHERE status = 'pending' AND due IS NOT NULL AND clock > {clock} AND due_at <= {wall} ORDER BY clock LIMIT 1) AS b),
   EXISTS (SELECT 1 FROM ({lost}) AS c),
   coalesce((SELECT expires_at FROM taskdaemon_task
-    WHERE status = 'pending' AND attempts = 0 AND expires_at IS NOT NULL {from_expiry}
+    WHERE status = 'pending' AND expires_at IS NOT NULL AND {not_begun} {from_expiry}
     ORDER BY expires_at LIMIT 1) <= {wall}, {no}),
   coalesce((SELECT expires_at FROM taskdaemon_idempotency_key ORDER BY expires_at LIMIT 1) <= {wall}, {no}),
   EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at IS NULL AND name <> {node}),

@@ -73,7 +73,7 @@ class Store(Protocol):
         Data that may be too much beside that of the others is None on a server: see `task_data`.
         7. Two claims never get the same task, whatever runs at the same time.
         8. Each type gives its best ready tasks by `order`; with `cap`, the best over all types. Rows that another claim
-           has locked are skipped, and rows that have expired before their first start.
+           has locked are skipped, and rows that have expired before they were begun.
         9. The attempt's number grows by one, and the row has the policy from now on, with the time-out and the retries
            that its caller asked for.
         """

@@ -7,7 +7,8 @@ WITNESS is an existing file or FIFO. `do`: quick, slow (`seconds`), error (retry
 crash, mute (exits without a reply), hang, flood, chatter (a numbered line on stderr every `apart` seconds for
 `seconds`, and progress on stdout); twice (a second reply `gap` seconds after the first), early (a second reply when the
 next line is there but unread), late (a reply after `seconds`, near the timeout, and a second one). With `until`, it
-does so only in the attempts before that number.
+does so only in the attempts before that number. While there is a file `broken` beside the witness, the handler loads
+for a moment and ends.
 
 Every reply names its task in its result or error. Half of these handlers also send `task_id`.
 """
@@ -20,6 +21,9 @@ import signal
 import sys
 import time
 
+if os.path.exists(os.path.join(os.path.dirname(sys.argv[1]), "broken")):
+    time.sleep(0.3)
+    sys.exit(1)  # without a word: a stream has only lines that tasks made
 witness = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
 NAMES_TASKS = random.random() < 0.5
 

@@ -11,7 +11,7 @@ from testkit.servers.rabbitmq import RabbitMQ
 from testkit.servers.redis import Redis
 from tests.chaos.fault import Fault
 from tests.chaos.hurt_engine import of_engine
-from tests.chaos.hurt_processes import of_children, of_node, of_web
+from tests.chaos.hurt_processes import of_children, of_handlers, of_node, of_web
 from tests.chaos.hurt_servers import of_postgres, of_rabbitmq, of_redis, of_sqlite
 from tests.chaos.operator_acts import of_operator
 from tests.chaos.scene import TYPES, Scene
@@ -25,6 +25,7 @@ def catalogue(scene: Scene) -> list[Fault]:
     found = [fault for node in scene.nodes[first:] for fault in of_node(node)]
     found += [fault for web in scene.webs[first:] for fault in of_web(web)]
     found += of_engine(scene.engine, scene.deployment) if scene.engine is not None else of_children(scene)
+    found += of_handlers(scene)
     database, broker = scene.database, scene.broker
     found += of_postgres(database) if isinstance(database, Postgres) else of_sqlite(database)
     if isinstance(broker, Redis):

@@ -88,6 +88,20 @@ class Evidence:
             end_between(lives, reason, len(attempts), row["completed_at"])
         return lives
 
+    @cached_property
+    def _answers(self) -> dict[tuple[str, str], list[tuple[float, float]]]:
+        """The attempts that handlers replied to, from claim to end, by node and task type. Of deleted tasks none."""
+        found = defaultdict(list)
+        for task, row in self.tasks.items():
+            for one in self.attempts.get(task, []):
+                if one["outcome"] in ("success", "error"):
+                    found[one["node"], row["task_type"]].append((one["started_at"], one["ended_at"]))
+        return found
+
+    def answered_between(self, node: str, task_type: str, after: float, before: float) -> bool:
+        """Whether a handler of this type has certainly replied on this node between these moments."""
+        return any(after < began and ended < before for began, ended in self._answers.get((node, task_type), []))
+
     def post_of(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """What a client's journal says of the POST of a task; nothing if no client posted it."""
         return self.posts.get(row["task_data"].get("n"), {})

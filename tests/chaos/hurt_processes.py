@@ -71,6 +71,18 @@ def of_web(web: Program) -> list[Fault]:
     return [Fault("web.kill", web.name, kill), Fault("web.freeze", web.name, freeze)]
 
 
+def of_handlers(scene: Scene) -> list[Fault]:
+    def broken(throw: Throw) -> str:
+        """No container starts. Those that have started go on until a task ends them."""
+        seconds, file = throw.between(3, 12), scene.witness.fifo.with_name("broken")
+        file.touch()
+        throw.hold(seconds)
+        file.unlink()
+        return f"for {seconds:.1f} s"
+
+    return [Fault("handlers.broken", "handlers", broken)]
+
+
 def of_children(scene: Scene) -> list[Fault]:
     def victim(throw: Throw) -> int | None:
         found = sorted(scene.children_left())

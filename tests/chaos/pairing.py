@@ -7,8 +7,9 @@ from typing import Any
 
 from tests.chaos.evidence import Evidence, Story
 
+UNREAD = "before it read its line"
 #: The error of an attempt whose handler did not get its complete line, and its outcome after too many in a row.
-UNBEGUN = {"before it read its line": "crash", "to stdout before it had its whole line": "bad_reply"}
+UNBEGUN = {UNREAD: "crash", "to stdout before it had its whole line": "bad_reply"}
 MAX_RELEASES_IN_A_ROW = 3
 
 
@@ -30,15 +31,26 @@ def foreign(story: Story) -> Iterator[str]:
 
 
 def released_unread(story: Story, evidence: Evidence) -> Iterator[str]:
-    """Such a release spends no retry, happens three times in a row at most, and only if no handler had started."""
+    """Such a release spends no retry, and happens only if no handler had started.
+
+    It happens three times in a row at most, or more often while the type does not answer on the node.
+    """
     for index, one in enumerate(story.attempts):
-        before = [each["outcome"] for each in story.attempts[max(0, index - MAX_RELEASES_IN_A_ROW) : index]]
+        last = story.attempts[max(0, index - MAX_RELEASES_IN_A_ROW) : index]
+        before = [each["outcome"] for each in last]
         spent = before == ["released"] * MAX_RELEASES_IN_A_ROW
         which = f"attempt {one['number']}"
         if unbegun(one):
-            if spent:
+            if spent and (UNREAD not in one["error"] or _answered_since(last[0], one, story, evidence)):
                 yield f"was released as unread in {which}, after {MAX_RELEASES_IN_A_ROW} releases in a row"
             if any(event.attempt == one["number"] and not evidence.undid(event.at) for event in story.starts):
                 yield f"was released as unread in {which}, which a handler had started"
         elif not spent and any(text in one["error"] and one["outcome"] == kind for text, kind in UNBEGUN.items()):
             yield f"was not started in {which}, which is a {one['outcome']} after {before}"
+
+
+def _answered_since(first: dict[str, Any], one: dict[str, Any], story: Story, evidence: Evidence) -> bool:
+    """Whether the type has certainly answered on the node of `one` since the end of `first`."""
+    row = story.row
+    assert row is not None
+    return evidence.answered_between(one["node"], row["task_type"], first["ended_at"], one["started_at"])

@@ -155,6 +155,8 @@ def release(e: Evidence, releases: int, outcome: str, error: str) -> None:
 @breaks("unbegun", "was released as unread in attempt 4, after 3 releases in a row")
 def release_once_too_often(e: Evidence) -> None:
     release(e, 3, "released", NOT_READ)
+    e.attempts[FINE][0].update(started_at=11.1, ended_at=11.2)  # its type has answered in between
+    e.attempts[TRIED][3]["started_at"] = 11.3
 
 
 @breaks("unbegun", "was released as unread in attempt 2, which a handler had started")

@@ -32,8 +32,9 @@ def test_a_correct_run_breaks_nothing(evidence: Evidence) -> None:
 @pytest.mark.parametrize(("releases", "outcome", "error"), [
     (0, "released", NOT_READ), (2, "released", INCOMPLETE), (3, "crash", NOT_READ), (3, "bad_reply", INCOMPLETE),
     (3, "crash", "the handler ended with exit code 0 before it replied"), (3, "released", "drained"),
+    (3, "released", NOT_READ),  # its type has not answered meanwhile
 ])  # fmt: skip
-def test_unread_tasks_spend_no_retry_three_times_in_a_row(
+def test_unread_tasks_spend_no_retry_three_times_in_a_row_or_while_their_type_does_not_answer(
     evidence: Evidence, releases: int, outcome: str, error: str
 ) -> None:
     release(evidence, releases, outcome, error)

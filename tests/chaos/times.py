@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 
 from tests.chaos.evidence import FINAL, Evidence, Story
 from tests.chaos.outages import OF_TASKS
+from tests.chaos.pairing import UNREAD, unbegun
 
 #: From a task's time until it is ready, and from its expiry until it has failed: a second each by the contract.
 READY_SECONDS, EXPIRY_SECONDS = 2.0, 3.0
@@ -53,7 +55,7 @@ def delay_faults(story: Story, evidence: Evidence) -> Iterator[str]:
 
 
 def expiry_faults(story: Story, evidence: Evidence) -> Iterator[str]:
-    """It expires if it was not started in time; what was started never expires."""
+    """It expires if it was not begun in time; what was begun never expires."""
     row = story.row
     assert row is not None
     at = expiry(story, evidence)
@@ -62,17 +64,19 @@ def expiry_faults(story: Story, evidence: Evidence) -> Iterator[str]:
             yield "expired, and no client asked for that"
         elif row["completed_at"] < at - ROUNDING_SECONDS:
             yield f"expired {at - row['completed_at']:.3f} s too early"
-        if row["attempts"] or story.attempts:
-            yield f"expired after {row['attempts']} attempts"
+        if any(one["outcome"] != "released" for one in story.attempts):
+            yield f"expired after {row['attempts']} attempts that were not all released"
         if any(not evidence.undid(event.at) for event in story.starts):
             yield "expired, and a handler had begun it"
     if at is None:
         return
-    if story.attempts and evidence.outages.late(OF_TASKS, at, story.attempts[0]["started_at"], EXPIRY_SECONDS):
-        yield f"was claimed {story.attempts[0]['started_at'] - at:.1f} s after it was to expire"
+    unread = list(takewhile(lambda one: unbegun(one) and UNREAD in one["error"], story.attempts))
+    for one in story.attempts[: len(unread) + 1]:
+        if evidence.outages.late(OF_TASKS, at, one["started_at"], EXPIRY_SECONDS):
+            yield f"was claimed {one['started_at'] - at:.1f} s after it was to expire"
     if (
         row["status"] in FINAL
-        and not story.attempts
+        and len(unread) == len(story.attempts)
         and evidence.outages.late(OF_TASKS, at, row["completed_at"], EXPIRY_SECONDS)
     ):
         yield f"ended {row['completed_at'] - at:.1f} s after it was to expire"

@@ -72,9 +72,9 @@ def failure(task: ClaimedTask, kind: OutcomeKind = OutcomeKind.ERROR, **fields: 
     return AttemptResult(task, kind, error="it broke", **fields)
 
 
-def release(node: str, tasks: list[ClaimedTask], why: str) -> set[tuple[str, int]]:
+def release(node: str, tasks: list[ClaimedTask], why: str, unread: bool = False) -> set[tuple[str, int]]:
     """End attempts for a reason that is not their tasks'."""
-    return settle(node, [AttemptResult(task, OutcomeKind.RELEASED, error=why) for task in tasks])
+    return settle(node, [AttemptResult(task, OutcomeKind.RELEASED, error=why, unread=unread) for task in tasks])
 
 
 def row(task: ClaimedTask | UUID | str) -> Task:

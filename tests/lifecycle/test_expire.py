@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from tasks_app.lifecycle import NewTask, TaskOptions, expire, redrive, settle, submit_many
 from tasks_app.models import Attempt, Task
 from tasks_app.store import batches
-from tests.lifecycle.kit import AT_ONCE, SLOW_RETRY, failure, row, running, submitted, take, together, total
+from tests.lifecycle.kit import AT_ONCE, SLOW_RETRY, failure, release, row, running, submitted, take, together, total
 
 pytestmark = pytest.mark.django_db
 
@@ -54,6 +54,43 @@ def test_a_task_that_has_been_started_does_not_expire() -> None:
     Task.objects.update(expires_at=PAST)
     assert expire() == 0
     assert row(task).status == "pending"
+
+
+def test_a_task_whose_attempts_were_all_released_unread_expires() -> None:
+    task = running()
+    for _ in range(3):
+        release("node", [task], "drained", unread=True)
+        [task] = take()
+    release("node", [task], "drained", unread=True)
+    Task.objects.update(expires_at=PAST)
+    assert take() == []
+    assert expire() == 1
+    assert (row(task).failure_reason, row(task).attempts) == ("expired", 4)
+
+
+def test_a_task_that_is_released_unread_after_its_time_has_expired_by_then() -> None:
+    task = running()
+    Task.objects.update(expires_at=PAST)
+    release("node", [task], "drained", unread=True)
+    now = row(task)
+    assert (now.status, now.failure_reason, now.attempts, now.unbegun_attempts) == ("failed", "expired", 1, 1)
+    assert total("failed", "echo", "expired") == 1
+    again = running()
+    Task.objects.filter(pk=again.id).update(expires_at=PAST)
+    release("node", [again], "drained")
+    assert row(again).status == "pending"
+
+
+def test_a_task_that_was_begun_once_does_not_expire_whatever_was_released_before_and_after() -> None:
+    task = running()
+    for unread in (True, False, True):
+        release("node", [task], "drained", unread=unread)
+        [task] = take()
+    release("node", [task], "drained", unread=True)
+    assert row(task).unbegun_attempts == 1
+    Task.objects.update(expires_at=PAST)
+    assert expire() == 0
+    assert [one.id for one in take()] == [task.id]
 
 
 def test_a_redrive_is_not_late_again() -> None:

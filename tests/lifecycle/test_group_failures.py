@@ -25,6 +25,7 @@ from tasks_app.lifecycle.fingerprint import fingerprint, normalised
 from tasks_app.lifecycle.group_failures import KEEP_DAYS, MAX_GROUPS_PER_HANDLER, MAX_HOURS, hour_of
 from tasks_app.models import Deployment, FailureGroup, Task, UngroupedFailure
 from tasks_app.models.failure_group import OTHER
+from tasks_app.runner.no_reply import no_reply
 from tasks_app.store import batches
 from tasks_app.store.transactions import writing
 from tests.admin.rows import task as stored
@@ -56,6 +57,7 @@ def counts() -> dict[str, int]:
 @pytest.mark.parametrize(
     ("one", "other", "shown"),
     [
+        (no_reply(1.5, 12.2, None), no_reply(2, 0, None), "no reply within <n> s: the handler has not read its line"),
         ("row 17 is missing", "row 4,711.5 is missing", "row <n> is missing"),
         ("task 0b8e8e6a-7d2c-4f0a-9d57-1d1f9c7c2a10", "task 9d578e6a7d2c4f0a9d571d1f9c7c2a10", "task <id>"),
         ("at 0x7f12ab in deadbeef01", "at 0xFF in cafebabe99ff", "at <hex> in <hex>"),

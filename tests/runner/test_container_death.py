@@ -23,11 +23,13 @@ from tasks_app.runner.errors import (
     NotBegun,
     OutOfMemory,
 )
+from tasks_app.runner.probing import Probing
 from tasks_app.runner.process.engine import ProcessEngine
 from tasks_app.runner.reporter import Reporter
 from tasks_app.runner.session import Session
 from tasks_app.runner.slot_owner import SlotOwner
 from tasks_app.runner.slot_state import Busy, Ready, Watched
+from tasks_app.runner.start_times import StartTimes
 from tasks_app.runner.starter import Starter
 from tasks_app.runner.wire import Failure, Success
 
@@ -43,7 +45,7 @@ def session(leftovers: DeathReason | Doubt | None = None, begun: bool = True, **
     usual: dict[str, Any] = dict.fromkeys(("ended", "surplus", "premature", "replied", "deaf", "flooding"), False)
     usual |= {"on_hold": False, "asks_since": None}
     usual |= {"calls": 1, "started_at": 0.0, "reusable": True, "awaiting_reply": True, "tails": lambda: ("", "")}
-    usual |= {"delivery": SimpleNamespace(begun=begun), "unpaired": False}
+    usual |= {"delivery": SimpleNamespace(begun=begun, held=None), "unpaired": False}
     usual |= {"container": SimpleNamespace(id="c", check_leftovers=lambda wait: leftovers)}
     return cast(Session, SimpleNamespace(**usual | fields))
 
@@ -80,7 +82,7 @@ CHATTER, EXIT, KILLED = DeathReason.CHATTER, DeathReason.EXIT, DeathReason.KILLE
     (busy(leftovers=DeathReason.OOM), ERROR, False, (OutOfMemory, DeathReason.OOM)),
     # Without a reply.
     (busy(ended=True), None, False, (Crashed, EXIT)),
-    (busy(ended=True, begun=False), None, False, (Crashed, EXIT)),
+    (busy(ended=True, begun=False), None, False, (NotBegun, EXIT)),
     (busy(ended=True, replied=True), None, False, (Crashed, EXIT)),
     (busy(ended=True, replied=True, begun=False), None, False, (NotBegun, EXIT)),
     (busy(awaiting_reply=False, surplus=True), None, False, (NotBegun, CHATTER)),
@@ -195,6 +197,7 @@ class Pool:
     def __init__(self) -> None:
         self.deaths: list[DeathReason] = []
         self.results: list[CallResult] = []
+        self.probing, self.start_times = Probing(), StartTimes(30.0)
 
     def died(self, reason: DeathReason) -> None:
         self.deaths.append(reason)
@@ -211,7 +214,7 @@ class Explaining(ProcessEngine):
 def reported(eviction: Eviction, container_exit: ContainerExit) -> Pool:
     pool, engine = Pool(), Explaining()
     owner = cast(SlotOwner, pool)
-    Reporter(HANDLER, engine, owner, Starter(HANDLER, engine, 0, 1.0)).died(eviction, container_exit)
+    Reporter(HANDLER, engine, owner, Starter(HANDLER, engine, 0, 1.0, owner)).died(eviction, container_exit)
     return pool
 
 

@@ -245,7 +245,10 @@ def test_a_handler_that_dies_at_once_is_tried_again_with_growing_pauses(new_call
     caller = new_caller("die", ready_after=5.0)
     caller.until(lambda: caller.pool.stats().starts == 2)
     stats = caller.until(lambda: caller.pool.stats().deaths.get("exit") == 2 and caller.pool.stats())
-    assert stats.problem == "handler 'actor' ends at once with exit code 3: no model file"
+    assert stats.problem == (
+        "handler 'actor' ends at once with exit code 3: no model file; "
+        "one container at a time is tried, with pauses of up to 60 s"
+    )
     assert (stats.warm, stats.free, stats.starting) == (0, 0, 1)
     assert caller.pool.take() is None
 

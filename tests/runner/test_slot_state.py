@@ -29,8 +29,10 @@ WATCHED = Watched(SESSION, 20.0)
 READY = Ready(SESSION)
 BUSY = Busy(SESSION, CALL, 10.0, 40.0)
 LATER = Busy(SESSION, CALL, 10.0, 42.0)
+BEGUN = Busy(SESSION, CALL, 10.0, 35.0)
 DOOMED = Busy(SESSION, CALL, 10.0, 40.0, KillReason.TAKEN_AWAY)
 DOOMED_LATER = Busy(SESSION, CALL, 10.0, 42.0, KillReason.TAKEN_AWAY)
+BEGUN_DOOMED = Busy(SESSION, CALL, 10.0, 35.0, KillReason.TAKEN_AWAY)
 FAILED = CallTimeout("no reply")
 STOPPING = Stopping(SESSION, CALL, 10.0, FAILED, DeathReason.TIMEOUT, 40.0, 42.0)
 HURRIED = Stopping(SESSION, CALL, 10.0, FAILED, DeathReason.TIMEOUT, 40.0, 41.0)
@@ -40,6 +42,7 @@ TRANSITIONS: dict[str, tuple[Any, ...]] = {
     "started": (SESSION, 20.0),
     "trusted": (),
     "sent": (CALL, 10.0, 40.0),
+    "began": (35.0,),
     "killed": (KillReason.TAKEN_AWAY, 41.0),
     "extended": (2.0,),
     "stopping": (FAILED, DeathReason.TIMEOUT, 40.0, 42.0),
@@ -61,8 +64,8 @@ TABLE: list[tuple[SlotState, dict[str, SlotState]]] = [
     (ABSENT, {"started": WATCHED}),
     (WATCHED, {"trusted": READY, "evicted": ABSENT}),
     (READY, {"sent": BUSY, "evicted": ABSENT}),
-    (BUSY, {"killed": DOOMED, "extended": LATER, **ENDS}),
-    (DOOMED, {"killed": DOOMED, "extended": DOOMED_LATER, **ENDS}),
+    (BUSY, {"began": BEGUN, "killed": DOOMED, "extended": LATER, **ENDS}),
+    (DOOMED, {"began": BEGUN_DOOMED, "killed": DOOMED, "extended": DOOMED_LATER, **ENDS}),
     (STOPPING, {"killed": HURRIED, "evicted": ABSENT}),
     (INSPECTED, {"killed": INSPECTED, "replied": READY, "watched": WATCHED, "evicted": ABSENT}),
 ]

@@ -15,17 +15,26 @@ from tasks_app.logs.log_once import LogOnce
 from tasks_app.runner import starter as module
 from tasks_app.runner.death_reason import DeathReason
 from tasks_app.runner.engine import ContainerExit
+from tasks_app.runner.probing import Probing
 from tasks_app.runner.process.engine import ProcessContainer, ProcessEngine
 from tasks_app.runner.session import Session
+from tasks_app.runner.slot_owner import SlotOwner
+from tasks_app.runner.start_times import StartTimes
 from tasks_app.runner.starter import MAX_PAUSE_SECONDS, Starter
 
 CAT = Handler(name="cat", command=("cat",))
 READY_AFTER = 3600.0
 
 
+def owner() -> SlotOwner:
+    """A pool that lets its slot start."""
+    times = StartTimes(CAT.start_timeout)
+    return cast(SlotOwner, SimpleNamespace(probing=Probing(), start_times=times, start_delay=lambda number: 0.0))
+
+
 @pytest.fixture
 def starter() -> Starter:
-    return Starter(CAT, ProcessEngine(), 0, READY_AFTER)
+    return Starter(CAT, ProcessEngine(), 0, READY_AFTER, owner())
 
 
 @pytest.fixture
@@ -37,21 +46,17 @@ def session(starter: Starter) -> Iterator[Session]:
 
 
 def sentence(starter: Starter) -> str | None:
-    return starter.problem and starter.problem.sentence
+    problem = starter.problem or starter._owner.probing.problem
+    return problem and problem.sentence
 
 
-def test_the_pause_doubles_while_containers_end_at_once_and_ends_once_one_works(
-    starter: Starter, session: Session
-) -> None:
+def test_the_pause_doubles_while_no_container_can_be_started_and_ends_once_one_works(starter: Starter) -> None:
     pauses = [starter.pause]
     for _ in range(9):
-        starter.ended(session, DeathReason.EXIT, ContainerExit(3), explained=False)
+        starter.failed("there is no image")
         pauses.append(starter.pause)
     assert pauses == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, MAX_PAUSE_SECONDS, MAX_PAUSE_SECONDS, MAX_PAUSE_SECONDS]
-    assert sentence(starter) == "handler 'cat' ends at once with exit code 3"
-    starter.worked()
-    assert starter.pause == 0.0 and not starter.problem
-    starter.failed("it was bad")
+    assert sentence(starter) == "there is no image"
     starter.worked()
     assert starter.pause == 0.0 and not starter.problem
 
@@ -105,6 +110,27 @@ def test_the_log_says_what_a_container_did_that_ended_it(
     starter.ended(played(**fields), reason, container_exit, explained=False)
     assert caplog.messages == [f"handler 'cat' {says} (container c)"]
     assert sentence(starter) == (None if fields.get("replied") else f"handler 'cat' {says}")
+
+
+@pytest.mark.parametrize(("fields", "started", "answered_at", "says"), [
+    ({"calls": 1}, False, 1.0, "ended with exit code 3 before it read its first task"),
+    ({"calls": 1}, None, None, "ended with exit code 3 before its first reply"),
+    ({"calls": 1}, None, 1.0, None), ({"calls": 1}, True, None, None), (REPLIED, True, 1.0, None),
+])  # fmt: skip
+def test_a_container_has_not_started_if_it_ended_before_it_read_or_for_all_that_is_known_before_the_first_answer(
+    starter: Starter, fields: Any, started: bool | None, answered_at: float | None, says: str | None
+) -> None:
+    starter._owner.start_times.answered_at = answered_at
+    starter.ended(played(**fields), EXIT, ContainerExit(3), explained=True, started=started)
+    assert sentence(starter) == (says and f"handler 'cat' {says}")
+
+
+def test_a_container_that_has_read_its_line_ends_the_failures_before_it(starter: Starter) -> None:
+    for _ in range(2):
+        starter.ended(played(), EXIT, ContainerExit(3), explained=False, started=False)
+    assert starter._owner.probing.active
+    starter.ended(played(calls=1), EXIT, ContainerExit(3), explained=True, started=True)
+    assert not starter._owner.probing.active
 
 
 def test_one_line_tells_of_all_containers_that_end_after_a_reply_whatever_they_wrote(
@@ -176,7 +202,7 @@ def test_an_internal_error_of_a_start_is_a_failure_that_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "MIN_PAUSE_SECONDS", 0.0)
-    starter = Starter(CAT, BrokenEngine(), 0, READY_AFTER)
+    starter = Starter(CAT, BrokenEngine(), 0, READY_AFTER, owner())
     session = next(starter.sessions())
     session.container.destroy()
     assert sentence(starter) == "internal runner error; see the worker's log"

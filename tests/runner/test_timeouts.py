@@ -27,7 +27,8 @@ def test_a_timeout_that_had_extra_time_says_so(new_caller: NewCaller) -> None:
     outcome = str(caller.ask("sleep", timeout=0.1).outcome)
     # On a busy machine it may not even have read its line by then.
     assert re.match(
-        r"no reply within 0\.1 s \(and [01]\.\d s left of start_timeout\)( and nothing on stdout|: )", outcome
+        r"no reply within 0\.1 s \(and [01]\.\d s left for the start of its container\)( and nothing on stdout|: )",
+        outcome,
     )
 
 

@@ -118,12 +118,14 @@ def test_33_a_task_that_does_not_wait_is_left_as_it_is() -> None:
 @pytest.mark.parametrize("cap", [None, 9])
 @pytest.mark.parametrize("types", [("echo",), ("echo", "prime")])
 @pytest.mark.parametrize("order", ["fifo", "lifo", "priority"])
-def test_8_a_task_that_expired_before_its_first_start_is_not_claimed(order: Any, types: Any, cap: Any) -> None:
-    late, started, early, free = insert(50, 50, 50, 50)
-    Task.objects.filter(pk__in=[late, started]).update(expires_at=NOW)
+def test_8_a_task_that_expired_before_it_was_begun_is_not_claimed(order: Any, types: Any, cap: Any) -> None:
+    late, unread, started, again, early, free = insert(50, 50, 50, 50, 50, 50)
+    Task.objects.filter(pk__in=[late, unread, started, again]).update(expires_at=NOW)
     Task.objects.filter(pk=started).update(attempts=1)
+    Task.objects.filter(pk=unread).update(attempts=2, unbegun_attempts=2)
+    Task.objects.filter(pk=again).update(attempts=2, unbegun_attempts=1)
     Task.objects.filter(pk=early).update(expires_at=datetime.now(UTC) + timedelta(hours=1))
-    assert {each.id for each in take(9, *types, order=order, cap=cap)} == {started, early, free}
+    assert {each.id for each in take(9, *types, order=order, cap=cap)} == {started, again, early, free}
 
 
 @pytest.mark.parametrize("types", [("echo",), ("echo", "prime")])

@@ -46,7 +46,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("rows")]
 ORDERS: list[Selection] = ["fifo", "lifo", "priority"]
 INDEX_OF = {"fifo": "task_ready_by_place", "lifo": "task_ready_by_place", "priority": "task_ready_by_priority"}
 READY = {"task_ready_by_place", "task_ready_by_priority", "task_ready_again"}
-PARTIAL = READY | {"task_waiting", "task_running", "task_never_started", "task_ungrouped"}
+PARTIAL = READY | {"task_waiting", "task_running", "task_not_begun", "task_ungrouped"}
 #: Values of `due_work`'s statement on PostgreSQL.
 DUE_WORK = "'mine', 0, 0, '{}', 0"
 BY_ID = {"sqlite_autoindex_taskdaemon_task_1", "taskdaemon_task_pkey"}

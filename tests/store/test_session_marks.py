@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +24,7 @@ from tasks_app.store.postgresql.claim import claim_one_type
 from tasks_app.store.postgresql.marks import EMPTY, Fifo, Marks
 from tasks_app.store.postgresql.session import PLANNER_SETTINGS
 from tasks_app.store.postgresql.writers import WRITERS
-from tests.lifecycle.kit import AT_ONCE, failure, row, submitted, success, take, total
+from tests.lifecycle.kit import AT_ONCE, failure, release, row, submitted, success, take, total
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 ORDERS: list[Selection] = ["fifo", "lifo", "priority"]
@@ -100,6 +101,18 @@ def test_retries_do_not_add_up_either() -> None:
         Task.objects.update(retries=0)
         looked(times=1)
     assert buffers(looked(times=4), "fifo") < 350
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_task_that_came_back_unread_and_has_expired_is_not_claimed_where_only_those_that_came_back_are_read(
+    order: Selection,
+) -> None:
+    late, *others = submitted(*[50] * 5)
+    tasks = take(5, order=order)
+    looked(order)
+    release("node", tasks, "drained", unread=True)
+    Task.objects.filter(pk=late).update(expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+    assert {UUID(task.id) for task in take(5, order=order)} == set(others)
 
 
 def test_a_task_that_was_moved_by_hand_to_where_nothing_is_read_is_found_run_and_counted() -> None:

@@ -131,7 +131,10 @@ def common(daemon: Daemon) -> Daemon:
 def test_a_handler_dies_at_its_start(common: Daemon) -> None:
     daemon = common
     task = daemon.post("broken")
-    problem = "handler 'broken' ends at once with exit code 1: no module named thing"
+    problem = (
+        "handler 'broken' ends at once with exit code 1: no module named thing; "
+        "one container at a time is tried, with pauses of up to 60 s"
+    )
     [reason] = until_said(daemon, task, f"its containers cannot start: {problem}")
     assert (reason["reason"], reason["problems"], reason["warm"]) == ("cannot_start", [problem], 0)
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.docker.sandbox import Sandbox
-from tasks_app.runner.errors import CallFailed, Killed, OutOfMemory
+from tasks_app.runner.errors import CallFailed, Killed, NotBegun, OutOfMemory
 from tasks_app.runner.wire import Failure
 
 SIGBUS = 135
@@ -84,10 +84,10 @@ def hint(handler: Handler, text: str, exit_code: int | None = None) -> str | Non
 def explained(handler: Handler, result: CallResult) -> CallResult:
     """The result of a call; if it failed, with a hint in its error if the sandbox may be the cause."""
     outcome = result.outcome
-    if handler.image is None or not isinstance(outcome, Failure | CallFailed) or isinstance(outcome, Killed):
+    if handler.image is None or not isinstance(outcome, Failure | CallFailed | NotBegun) or isinstance(outcome, Killed):
         return result
     error = outcome.error if isinstance(outcome, Failure) else str(outcome)
-    if isinstance(outcome, OutOfMemory):
+    if isinstance(outcome, OutOfMemory) or (isinstance(outcome, NotBegun) and outcome.otherwise is OutOfMemory):
         found = "`memory_limit` allows more" if handler.memory_limit is not None else None
     else:
         text = f"{result.stdout_tail[-LOG_TAIL_CHARS:]}\n{result.stderr_tail[-LOG_TAIL_CHARS:]}\n{error}"
@@ -97,4 +97,6 @@ def explained(handler: Handler, result: CallResult) -> CallResult:
     error = f"{error[:MAX_ERROR_CHARS]} ({found})"
     if isinstance(outcome, Failure):
         return result._replace(outcome=replace(outcome, error=error))
+    if isinstance(outcome, NotBegun):
+        return result._replace(outcome=outcome.worded(error))
     return result._replace(outcome=type(outcome)(error))

@@ -16,7 +16,7 @@ from tasks_app.store.postgresql.marks import EMPTY, TOP, Marks
 from tasks_app.store.postgresql.scan_start import RUNNING, ScanStart, TypeStart, with_id
 from tasks_app.store.postgresql.session_marks import MICROS, READY_AGAIN, SINCE, ask, moved
 from tasks_app.store.postgresql.writers import all_ended, writers
-from tasks_app.store.sql import READY
+from tasks_app.store.sql import NOT_BEGUN, READY
 
 _TABLE = "taskdaemon_task"
 _REACHED = f"""
@@ -50,7 +50,7 @@ SELECT
   (SELECT due FROM taskdaemon_task WHERE status = 'pending' AND due IS NOT NULL AND clock = 'server'
     AND due >= $4::float8 ORDER BY due LIMIT 1),
   (SELECT {MICROS.format(moment="expires_at")} FROM taskdaemon_task
-    WHERE status = 'pending' AND attempts = 0 AND expires_at IS NOT NULL
+    WHERE status = 'pending' AND expires_at IS NOT NULL AND {NOT_BEGUN}
     AND expires_at >= {SINCE.format(since="$5::bigint")} AND expires_at <= statement_timestamp()
     ORDER BY expires_at LIMIT 1),
   (SELECT {MICROS.format(moment="completed_at")} FROM taskdaemon_task

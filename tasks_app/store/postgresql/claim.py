@@ -25,32 +25,34 @@ MAX_DATA_BYTES = 16 * 1024 * 1024
 _STARTABLE = NOT_EXPIRED.format(wall="statement_timestamp()")
 #: The rows of a type, along `task_ready_by_place` and `task_ready_by_priority`.
 BY_PLACE, BY_PRIORITY = (f"{rows} AND task_type = {{type}}" for rows in (READY, READY_BY_PRIORITY))
-STARTABLE_BY_PLACE, STARTABLE_BY_PRIORITY = (f"{rows} AND {_STARTABLE}" for rows in (BY_PLACE, BY_PRIORITY))
+STARTABLE_BY_PLACE, STARTABLE_BY_PRIORITY, _STARTABLE_RETURNED = (
+    f"{rows} AND {_STARTABLE}" for rows in (BY_PLACE, BY_PRIORITY, RETURNED)
+)
 
 Arm = tuple[str, str, str]
 """The rows of a type, which of them, their order."""
 
 
-def arms(by_place: str, by_priority: str) -> dict[Selection, tuple[Arm, ...]]:
+def arms(by_place: str, by_priority: str, returned: str) -> dict[Selection, tuple[Arm, ...]]:
     """What is read of each segment (a, b, c), one after the other: every ready row once, the best first."""
     return {
         "fifo": (
-            (RETURNED, "place < segment.a", "place"),
+            (returned, "place < segment.a", "place"),
             (by_place, "place >= segment.a", "place"),
         ),
         "lifo": (
             (by_place, "place >= segment.a AND place < segment.b", "place DESC"),
-            (RETURNED, "place < segment.a AND place >= segment.c", "place DESC"),
+            (returned, "place < segment.a AND place >= segment.c", "place DESC"),
         ),
         "priority": (
-            (RETURNED, "priority = segment.a AND place < segment.b", "place"),
+            (returned, "priority = segment.a AND place < segment.b", "place"),
             (by_priority, "priority = segment.a AND place >= segment.b", "place"),
             (by_priority, "priority < segment.a AND priority > segment.c", "priority DESC, place"),
         ),
     }
 
 
-ARMS = arms(STARTABLE_BY_PLACE, STARTABLE_BY_PRIORITY)
+ARMS = arms(STARTABLE_BY_PLACE, STARTABLE_BY_PRIORITY, _STARTABLE_RETURNED)
 # The ids are passed on as an array because the planner assumes that an array is short. It estimates a LIMIT of unknown
 # value as a tenth of all ready rows and would read the whole table for a join with that many.
 _MOVED = """status = 'processing', attempts = task.attempts + 1, node = $2, clock = 'server',

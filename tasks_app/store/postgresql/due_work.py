@@ -11,7 +11,7 @@ from tasks_app.store.first_times import FirstTimes
 from tasks_app.store.on_hold import OnHold
 from tasks_app.store.postgresql.scan_start import RUNNING, ScanStart, scan_start
 from tasks_app.store.postgresql.session_marks import SINCE
-from tasks_app.store.sql import DUE_WORK, DUE_WORK_FULL, LATE, ON_HOLD
+from tasks_app.store.sql import DUE_WORK, DUE_WORK_FULL, LATE, NOT_BEGUN, ON_HOLD
 
 _PARTS = {
     "now": "extract(epoch from clock_timestamp())::float8",
@@ -26,6 +26,7 @@ _PARTS = {
     # Not the time of `clock_timestamp()`, which no index is read for.
     "minute": "floor(extract(epoch from statement_timestamp()) / 60)::bigint",
     "longest": MAX_VALID_LEASE_SECONDS,
+    "not_begun": NOT_BEGUN,
 }
 _RUNNING = RUNNING.format(since="$3", ids="$4")
 _ADDED = {

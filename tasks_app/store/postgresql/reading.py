@@ -17,7 +17,7 @@ from tasks_app.store.postgresql.claim import BY_PLACE, BY_PRIORITY, arms, as_arr
 from tasks_app.store.postgresql.counters import PARTS
 from tasks_app.store.postgresql.marks import EMPTY, Marks
 from tasks_app.store.postgresql.scan_start import RUNNING, ScanStart, TypeStart, scan_start
-from tasks_app.store.postgresql.session_marks import READY_AGAIN, SINCE
+from tasks_app.store.postgresql.session_marks import READY_AGAIN, RETURNED, SINCE
 
 #: Along the whole indexes, while there is no `ScanStart`.
 READING = sql.READING.format(
@@ -74,7 +74,7 @@ def statement(order: Selection) -> str:
     each = " UNION ALL ".join(
         f"SELECT 1 FROM (SELECT 1 FROM taskdaemon_task WHERE {rows.format(type='known.type', since='known.since')}"
         f" AND {which} ORDER BY {by}) AS arm{n}"
-        for n, (rows, which, by) in enumerate(arms(BY_PLACE, BY_PRIORITY)[order])
+        for n, (rows, which, by) in enumerate(arms(BY_PLACE, BY_PRIORITY, RETURNED)[order])
     )
     return _READING.replace("{arms}", each)
 

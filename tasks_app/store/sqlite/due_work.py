@@ -10,7 +10,7 @@ from django.db import connection
 from tasks_app.store.due_work import KEEP_LIVE_EVENTS_SECONDS, KEEP_STOPPED_NODES_DAYS, MAX_VALID_LEASE_SECONDS, DueWork
 from tasks_app.store.first_times import FirstTimes
 from tasks_app.store.on_hold import OnHold
-from tasks_app.store.sql import DUE_WORK, DUE_WORK_FULL, HOLDERS, LOST, ON_HOLD
+from tasks_app.store.sql import DUE_WORK, DUE_WORK_FULL, HOLDERS, LOST, NOT_BEGUN, ON_HOLD
 from tasks_app.store.sqlite import clock
 
 WALL = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
@@ -28,6 +28,7 @@ _PARTS = {
     "longest": MAX_VALID_LEASE_SECONDS,
     "from_due": "",
     "from_expiry": "",
+    "not_begun": NOT_BEGUN,
 }
 _RUNNING = {"holders": HOLDERS.format(**_PARTS), "lost": LOST.format(**_PARTS)}
 #: By `full`.
