@@ -40,8 +40,8 @@ def _expire_batch(first: datetime) -> int:
     return len(rows)
 
 
-def expire_released(tasks: Iterable[str]) -> None:
-    """Of these tasks, which this transaction has released unbegun, fail those whose time has come.
+def expire_at_once(tasks: Iterable[UUID | str]) -> None:
+    """Of these tasks, which this transaction has stored or has released unbegun, fail those whose time has come.
 
     `expire` may not find them: what it reads begins after times at which no task was pending.
     """

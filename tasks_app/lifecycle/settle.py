@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 
-from tasks_app.lifecycle.expire import expire_released
+from tasks_app.lifecycle.expire import expire_at_once
 from tasks_app.lifecycle.keep_log import keep_log
 from tasks_app.lifecycle.live_events import end_live_events
 from tasks_app.lifecycle.not_begun import counted, note_unread, without_known_log
@@ -62,7 +62,7 @@ def _settle_unread(node: str, results: Sequence[AttemptResult]) -> set[tuple[str
     with writing():
         kept = settle(node, unread)
         note_unread(task for task, _ in kept)
-        expire_released(task for task, _ in kept)
+        expire_at_once(task for task, _ in kept)
     return kept | settle(node, [each for each in results if not each.unread])
 
 

@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks_app.db.any_pair import any_pair
+from tasks_app.lifecycle.expire import expire_at_once
 from tasks_app.lifecycle.idempotency import MAX_ROUNDS
 from tasks_app.lifecycle.submission import KeysContended
 from tasks_app.models import Task
@@ -56,6 +57,8 @@ class TasksWithOptions:
                 break
         else:
             raise KeysContended
+        if late := [row.id for row in in_order if row.expires_at is not None and row.expires_at <= self._now]:
+            expire_at_once(late)
         received = Counter(f"received|{task.task_type}" for task in self.stored())
         store().add_counts(received.items())
 

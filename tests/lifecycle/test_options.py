@@ -85,9 +85,19 @@ def test_positions_follow_the_order_of_one_call_whatever_its_tasks_ask_for() -> 
 
 @pytest.mark.parametrize("how", ["expires_in", "expires_at"])
 def test_a_task_expires_if_it_was_not_started_by_then(how: str) -> None:
-    task = submitted(**({"expires_in": 0.001} if how == "expires_in" else {"expires_at": datetime.now(UTC)}))
+    soon = datetime.now(UTC) + timedelta(seconds=0.2)
+    task = submitted(**({"expires_in": 0.001} if how == "expires_in" else {"expires_at": soon}))
     assert until(expire, 30) == 1
     assert (row(task.pk).status, row(task.pk).failure_reason) == ("failed", "expired")
+
+
+def test_a_task_whose_expiry_is_past_fails_in_the_transaction_that_stores_it() -> None:
+    # `expire` may read the index from a later time on.
+    late = submitted(expires_at=datetime.now(UTC) - HOUR, unique_key="k")
+    assert (late.status, late.failure_reason) == ("failed", "expired")
+    assert (total("received", "echo"), total("failed", "echo", "expired")) == (1, 1)
+    assert submitted(unique_key="k").status == "pending", "its key is free"
+    assert expire() == 0
 
 
 @committing
