@@ -36,7 +36,7 @@ from tasks_app.lifecycle.renew import held, renew
 from tasks_app.lifecycle.rescue import rescue
 from tasks_app.lifecycle.retention_rules import RetentionRule, retention_rules
 from tasks_app.lifecycle.running_tasks import running_tasks
-from tasks_app.lifecycle.settle import settle
+from tasks_app.lifecycle.settle import settle, try_settle
 from tasks_app.lifecycle.submission import IdempotencyKey, KeyReused, KeysContended, Submission, Submitted
 from tasks_app.lifecycle.submit import submit, submit_many
 from tasks_app.lifecycle.turn import take_turn
@@ -115,6 +115,7 @@ __all__ = [
     "submit",
     "submit_many",
     "take_turn",
+    "try_settle",
     "undrain_node",
     "write_live_events",
 ]

@@ -39,15 +39,14 @@ def decide_result(result: AttemptResult) -> RetryDecision:
 def decide(kind: OutcomeKind, retries: int, policy: Policy, retryable: bool = True) -> RetryDecision:
     """Decide what follows an attempt that ended as `kind`, with `retries` already spent.
 
-    `retryable` is the handler's own statement about its error.
+    `retryable` is the handler's own statement about its error; False also for a result that cannot be stored.
     """
     if kind is _SUCCESS:
         return COMPLETED
     if kind == OutcomeKind.RELEASED:
         return _AGAIN
     lost = kind == OutcomeKind.WORKER_LOST
-    refused = kind == OutcomeKind.ERROR and not retryable
-    allowed = lost or (not refused and _RETRIED_AS[kind] in policy.retry_on)
+    allowed = lost or (retryable and _RETRIED_AS[kind] in policy.retry_on)
     if allowed and retries < policy.max_retries:
         # A task whose node died has already waited for the end of a lease.
         pause = 0.0 if lost else pause_before(retries + 1, policy.retry_backoff)

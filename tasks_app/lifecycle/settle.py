@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 
+from django.db import transaction
+
 from tasks_app.lifecycle.expire import expire_at_once
 from tasks_app.lifecycle.keep_log import keep_log
 from tasks_app.lifecycle.live_events import end_live_events
@@ -45,6 +47,14 @@ def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
     if any(each.unread for each in results):
         return _settle_unread(node, results)
     return store().settle(node, [(each, decide_result(each)) for each in results], partial(_count, node))
+
+
+def try_settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+    """Do all that `settle` does, and undo it. Returns and raises as `settle`."""
+    with writing():
+        kept = settle(node, results)
+        transaction.set_rollback(True)
+    return kept
 
 
 def _settle_with_live_events(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:

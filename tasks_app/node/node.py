@@ -138,7 +138,7 @@ class Node:
         self._spawn("dispatcher", self._dispatcher.run)
         self._spawn("stand-by", self._reactor.stand_by)
         if not self._dispatcher_writes:
-            self._spawn("result-writer", self._result_writer.run)
+            self._spawn_result_writer()
         self._spawn("heartbeat", self._heartbeat.run)
         self._spawn("leases", self._leases.run)
         self._spawn("watch", self._leases.watch)
@@ -152,6 +152,10 @@ class Node:
         thread = threading.Thread(target=_run_or_exit, args=(run, self.name), name=name, daemon=True)
         thread.start()
         self._threads[name] = thread
+
+    def _spawn_result_writer(self) -> None:
+        for name, run in self._result_writer.threads().items():
+            self._spawn(name, run)
 
     def on_notification(self, handler: str) -> None:
         """A notification has arrived: a handler has work."""
@@ -177,7 +181,8 @@ class Node:
         self._threads["dispatcher"].join(10.0)  # a claim in progress is completed first
         if self._dispatcher_writes:
             # The dispatcher has written results until now; two threads would compete for them.
-            self._spawn("result-writer", self._result_writer.run)
+            self._spawn_result_writer()
+        self._result_writer.drain()
         until = time.monotonic() + timeout
         # 2. No running tasks, then no unsaved results. The leases of both are renewed.
         self._end_tasks(timeout)

@@ -13,12 +13,13 @@ POLL_SECONDS, SHARED_POLL_SECONDS = 1.0, 0.4
 WRITE_BATCH_SIZE, WRITE_DELAY_SECONDS = 100, 0.01
 #: A notification for a type that is on hold may be that of its end, so it is read again, but not more often than this.
 HOLD_SECONDS = 0.1
-#: If more results wait, nothing is claimed.
-MAX_BACKLOG = 1000
+#: If more results wait, or if they have more bytes, nothing is claimed. With more bytes of large results no task of
+#: their types is. That is some three of the largest results; those of the tasks that run already come on top.
+MAX_BACKLOG, MAX_BACKLOG_BYTES = 1000, 32 * 1024 * 1024
 
 
 class WaitingResults(NamedTuple):
-    """The results that are not written yet. `types`: at least those of the results.
+    """The results that are not written yet: the small ones, and the bytes and the types of the large ones.
 
     `urgent`: they must be written before the next claim. A task that goes back to pending may be the next in order; and
     if results cannot be written, each claim would add to them.
@@ -27,6 +28,9 @@ class WaitingResults(NamedTuple):
     number: int
     types: Set[str]
     urgent: bool
+    bytes: int = 0
+    large_bytes: int = 0
+    large_types: Set[str] = frozenset()
 
 
 NO_RESULTS = WaitingResults(0, frozenset(), False)
@@ -96,14 +100,14 @@ def plan(state: State, now: float) -> Plan:
     poll_at = state.polled_at + (SHARED_POLL_SECONDS if state.shared else POLL_SECONDS)
     if now >= poll_at:
         return Plan(wake_writer, poll=True, held_until=held_until)
-    backlogged = results.number > MAX_BACKLOG
-    if own and (results.urgent or backlogged):
+    backlogged = results.number > MAX_BACKLOG or results.bytes > MAX_BACKLOG_BYTES
+    if own and (results.urgent or backlogged or results.large_bytes > MAX_BACKLOG_BYTES):
         return Plan(write_first=True)
     limit = None if state.cap is None else max(state.cap - state.running, 0)
     # Not with a backlog, which another thread writes: more results would only increase what a crash loses.
     claim = {} if backlogged or limit == 0 else _free_slots(state)
     return Plan(
-        wake_writer, claim=claim, limit=limit, write=due and own, held_until=held_until,
+        wake_writer, claim=claim, limit=limit, write=own and (due or results.large_bytes > 0), held_until=held_until,
         wait_until=min(held_until, poll_at),
     )  # fmt: skip
 
@@ -122,12 +126,15 @@ def _held_until(state: State, now: float) -> float:
 
 def _free_slots(state: State) -> Mapping[str, int]:
     """The free slots of the types that may be claimed."""
-    types = (state.ready | state.marked) - state.on_hold
+    excluded = state.on_hold
+    if state.results.large_bytes > MAX_BACKLOG_BYTES:
+        excluded = excluded | state.results.large_types
+    types = (state.ready | state.marked) - excluded
     if not types:
         return {}
     # Under a cap types compete, so the claim asks for all: another node may have received the notification for the
     # type with the best task.
-    asked = types if state.cap is None else state.free.keys() - state.on_hold
+    asked = types if state.cap is None else state.free.keys() - excluded
     return {name: free for name in asked if (free := state.free[name])}
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import accumulate
 from uuid import UUID
 
 from tasks_app.lifecycle import cancel_many, delete_many, prioritize_many, redrive_many
@@ -13,7 +14,11 @@ from tasks_app.models import Operation, Status, Task, TaskFilter, TaskQuerySet, 
 from tasks_app.operations.plan import FITS, Plan, plan_of
 from tasks_app.operations.sentences import CHANGED, GONE, LIVING_TWIN
 from tasks_app.operations.walk import next_ids
+from tasks_app.store.current import store
 
+#: Bytes of data and results in a batch, unless a single task has more. PostgreSQL deletes them in parts of 2 kB, and
+#: SQLite writes a changed row anew: even a slow disk takes less than a second for so many.
+MAX_BYTES = 8 * 1024 * 1024
 #: What the verbs do not need.
 _LARGE = ("task_data", "result", "metadata", "tags", "last_error")
 
@@ -40,6 +45,8 @@ def move(operation: Operation, size: int, give_up: bool = False) -> Batch:
     plan = plan_of(operation)
     scope = _frozen(plan, operation)
     ids, cursor = next_ids(scope, operation.passed, size)
+    if len(few := _within_bytes(ids)) < len(ids):
+        ids, cursor = few, few[-1]
     batch = Batch(passed=cursor)
     fitting = _fitting(scope, plan, operation)
     rows = list(_lock(fitting, ids))
@@ -60,6 +67,13 @@ def move(operation: Operation, size: int, give_up: bool = False) -> Batch:
     elif rows:
         _act(plan, operation, rows, batch)
     return batch
+
+
+def _within_bytes(ids: list[UUID]) -> list[UUID]:
+    """The first of the tasks that have MAX_BYTES together, at least one."""
+    sizes = dict(Task.objects.filter(pk__in=ids).values_list("pk", store().task_bytes()))
+    sums = accumulate(sizes.get(each, 0) for each in ids)
+    return [each for each, so_far in zip(ids, sums, strict=True) if so_far <= MAX_BYTES] or ids[:1]
 
 
 def _frozen(plan: Plan, operation: Operation) -> TaskFilter:

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, DataError, IntegrityError
+from django.db import DatabaseError, DataError, IntegrityError, OperationalError
 
 from tasks_app.models import Operation, OperationState, Verb
 from tasks_app.operations.batch import Batch, move
@@ -14,7 +14,9 @@ from tasks_app.operations.sentences import CHANGED, completed, stopped
 from tasks_app.operations.watch import MAX_WATCHED, observe, waits_for_canary
 from tasks_app.process.fail_points import fail_point
 from tasks_app.store import clock
+from tasks_app.store.batch_size import BatchSize
 from tasks_app.store.current import store
+from tasks_app.store.refusal import Refusal
 from tasks_app.store.transactions import writing
 
 #: For how long an operation is its node's after a batch. Another node then goes on.
@@ -26,23 +28,36 @@ BUSY_SECONDS = 0.05
 #: With a rate, a batch is due at least this often, and what was missed is made up for so many seconds at most.
 RATE_TICK_SECONDS, MAX_LATE_SECONDS = 0.25, 1.0
 
+#: How many tasks the database takes in a batch of each operation that this process works on.
+_sizes: dict[UUID, BatchSize] = {}
+
 
 def step(identity: UUID, node: str) -> float | None:
     """Do the next batch of a running operation. Returns the seconds until its next one is due.
 
     None: it is over, or another node has it. Raises DatabaseError.
     """
+    size = _sizes.setdefault(identity, BatchSize(store().tasks_per_batch))
     try:
-        return _step(identity, node)
+        pause = _step(identity, node, size.rows)
+    except OperationalError as error:
+        if store().refusal(error) is not Refusal.COST or size.rows == 1:
+            raise
+        size.refused(size.rows)
+        return BUSY_SECONDS
     except (IntegrityError, DataError):
         # The database refuses one of the tasks, or more: one at a time, those before it go.
         try:
             return _step(identity, node, size=1)
         except (IntegrityError, DataError):
             return _step(identity, node, size=1, give_up=True)
+    size.taken(size.rows)
+    if pause is None:
+        _sizes.pop(identity, None)
+    return pause
 
 
-def _step(identity: UUID, node: str, size: int | None = None, give_up: bool = False) -> float | None:
+def _step(identity: UUID, node: str, size: int, give_up: bool = False) -> float | None:
     with writing():
         rows = Operation.objects.select_for_update(skip_locked=True)
         operation = rows.filter(pk=identity, state=OperationState.RUNNING).first()
@@ -67,7 +82,7 @@ def _step(identity: UUID, node: str, size: int | None = None, give_up: bool = Fa
     return pause
 
 
-def _advance(operation: Operation, now: float, size: int | None, give_up: bool) -> float | None:
+def _advance(operation: Operation, now: float, size: int, give_up: bool) -> float | None:
     """Look at the watched tasks, then do a batch. Changes the operation; returns as `step`."""
     waited = waits_for_canary(operation)
     if (why := observe(operation, now)) is not None:
@@ -82,7 +97,7 @@ def _advance(operation: Operation, now: float, size: int | None, give_up: bool) 
     if room == 0:
         _end(operation, OperationState.COMPLETED, completed(operation))
         return None
-    batch = move(operation, min(size or _size(operation), room), give_up)
+    batch = move(operation, min(size, _size(operation), room), give_up)
     if batch.busy:
         return BUSY_SECONDS
     _add(operation, batch)

@@ -44,6 +44,15 @@ class AttemptResult(NamedTuple):
     result_size: int | None = None
     pause: float = 0.0
 
+    @property
+    def bytes_to_write(self) -> int:
+        """The bytes that a settle writes for it, besides some hundred."""
+        return (self.result_size or 0) + len(self.error or "") + len(self.stdout_tail) + len(self.stderr_tail)
+
+    def without_result(self, kind: OutcomeKind, error: str | None = None) -> AttemptResult:
+        """The same attempt, ended as `kind` and finally, without its result."""
+        return self._replace(kind=kind, error=error, result=None, result_size=None, retryable=False)
+
 
 @dataclass(frozen=True)
 class RetryDecision:

@@ -337,3 +337,16 @@ class Store(Protocol):
 
         48. One statement makes this text, once, and no other; `claim` makes no text of data that it returns as None.
         """
+
+    def extended(self, seconds: float) -> AbstractContextManager[None]:
+        """Within it a statement of this thread may take `seconds`, in place of the usual limits.
+
+        49. A statement that would take longer raises OperationalError. When it ends, however it ends, the limits are
+            the usual ones again.
+        """
+
+    def task_bytes(self) -> Combinable:
+        """About how many bytes a task's data and result have, as an expression for a query.
+
+        50. Reads neither of them.
+        """

@@ -80,8 +80,8 @@ def test_an_error_that_retry_on_excludes_is_the_handlers_error() -> None:
 
 
 @pytest.mark.parametrize("kind", [K.TIMEOUT, K.CRASH, K.OOM, K.BAD_REPLY])
-def test_retryable_concerns_only_the_handlers_errors(kind: OutcomeKind) -> None:
-    assert decide(kind, 0, AT_ONCE, retryable=False).status == "pending"
+def test_what_is_not_retryable_is_not_retried_and_fails_for_its_own_reason(kind: OutcomeKind) -> None:
+    assert decide(kind, 0, AT_ONCE, retryable=False) == RetryDecision("failed", kind.value)
 
 
 def test_a_release_spends_no_retry_and_has_no_pause() -> None:

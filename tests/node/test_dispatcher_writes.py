@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -21,13 +22,14 @@ from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.large_data import LargeData
 from tasks_app.node.lost_claims import LostClaims
 from tasks_app.node.on_hold import TypesOnHold
-from tasks_app.node.plan import NO_RESULTS
+from tasks_app.node.plan import MAX_BACKLOG_BYTES, NO_RESULTS
 from tasks_app.node.ready_types import ReadyTypes
 from tasks_app.node.result_writer import ResultWriter
 from tasks_app.runner.reactor import Reactor
 from tasks_app.store import clock
+from tasks_app.store.batch_size import BatchSize
 from tasks_app.store.transactions import bare_writing
-from tests.lifecycle.kit import NO_RETRY, failure, row, running, submitted, success, take, total
+from tests.lifecycle.kit import failure, row, running, submitted, success, take, total
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
@@ -91,6 +93,10 @@ def other() -> ClaimedTask:
     return task
 
 
+def write_at_most(rows: int, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts.result_writer._small.queue, "_size", BatchSize(rows))
+
+
 def released(task: ClaimedTask) -> AttemptResult:
     return AttemptResult(task, OutcomeKind.RELEASED, error="not begun")
 
@@ -128,7 +134,7 @@ def test_a_task_that_goes_back_is_not_overtaken_by_a_later_one(parts: Parts) -> 
 def test_a_task_that_goes_back_is_not_overtaken_though_more_results_wait_than_one_write_takes(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks_app.node.result_writer.MAX_BATCH_SIZE", 2)
+    write_at_most(2, parts, monkeypatch)
     ended, later = [running() for _ in range(4)], submit("echo")
     for task in ended[:3]:
         parts.result_writer.put(success(task))
@@ -140,20 +146,20 @@ def test_a_task_that_goes_back_is_not_overtaken_though_more_results_wait_than_on
 
 def test_a_result_whose_task_goes_back_is_urgent_until_it_is_written(result_writer: ResultWriter) -> None:
     result_writer.put(success(running()))
-    assert result_writer.waiting() == (1, {"echo"}, False)
+    assert result_writer.waiting()[:3] == (1, {"echo"}, False)
     result_writer.put(failure(running()))
-    assert result_writer.waiting() == (2, {"echo"}, True)
+    assert result_writer.waiting()[:3] == (2, {"echo"}, True)
     result_writer.write()
     assert result_writer.waiting() == NO_RESULTS
     result_writer.put(success(other()))
-    assert result_writer.waiting() == (1, {"other"}, False)
+    assert result_writer.waiting()[:3] == (1, {"other"}, False)
 
 
 def test_nothing_more_is_claimed_while_results_cannot_be_written(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     ended, waiting = other(), submitted(50, 50, 50)
     parts.result_writer.put(success(ended))
     with monkeypatch.context() as full:
-        full.setattr("tasks_app.node.result_writer.settle", _raising(OperationalError("database is locked")))
+        full.setattr("tasks_app.node.settler.settle", _raising(OperationalError("database is locked")))
         for _ in range(5):
             with pytest.raises(OperationalError):
                 parts.round()
@@ -165,7 +171,7 @@ def test_nothing_more_is_claimed_while_results_cannot_be_written(parts: Parts, m
 
 
 def test_results_that_a_write_leaves_are_written_at_once(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks_app.node.result_writer.MAX_BATCH_SIZE", 1)
+    write_at_most(1, parts, monkeypatch)
     parts.round()  # finds that nothing is ready
     ended = [running(), running()]
     for task in ended:
@@ -198,7 +204,7 @@ def test_a_power_cut_may_undo_a_claim_and_no_result(parts: Parts, monkeypatch: p
     parts.result_writer.put(success(other()))
     submit("echo")
     monkeypatch.setattr("tasks_app.node.claimer.claim", noted("claim", claim))
-    monkeypatch.setattr("tasks_app.node.result_writer.settle", noted("settle", settle))
+    monkeypatch.setattr("tasks_app.node.settler.settle", noted("settle", settle))
     parts.round()
     assert levels == [("claim", NORMAL), ("settle", FULL)]
 
@@ -249,10 +255,14 @@ def test_results_are_kept_if_the_lock_or_the_connection_fails(
 ) -> None:
     ended = running()
     result_writer.put(success(ended, "7"))
-    faults = [("bare_writing", DatabaseError), ("settle", OperationalError), ("bare_writing", OperationalError)]
+    faults = [
+        ("result_lane.bare_writing", DatabaseError),
+        ("settler.settle", OperationalError),
+        ("result_lane.bare_writing", OperationalError),
+    ]
     for function, error in faults:
         with monkeypatch.context() as broken:
-            broken.setattr(f"tasks_app.node.result_writer.{function}", _raising(error("no")))
+            broken.setattr(f"tasks_app.node.{function}", _raising(error("no")))
             with pytest.raises(error):
                 result_writer.write()
         assert not result_writer.idle() and row(ended).status == "processing"
@@ -261,21 +271,38 @@ def test_results_are_kept_if_the_lock_or_the_connection_fails(
     assert (row(ended).result, result_writer.idle(), total("completed", "echo")) == (7, True, 1)
 
 
-def test_a_result_that_the_database_refuses_affects_no_other(
+def test_a_result_that_the_database_refuses_affects_no_other_and_its_task_fails_without_a_retry(
     result_writer: ResultWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good, bad = running(), running(NO_RETRY)
-    result_writer.put(success(good, "7"))
+    good, bad = running(), running()
     result_writer.put(success(bad, "no JSON"))
+    result_writer.put(success(good, "7"))
+    result_writer.write()
+    assert result_writer.waiting().number == 2, "the next batch is half of the refused one"
     with monkeypatch.context() as broken:
-        broken.setattr(
-            result_writer, "_on_written", _raising(OperationalError("away"))
-        )  # while each is written by itself
+        broken.setattr("tasks_app.node.settler.Settler.end_as_bad_reply", _raising(OperationalError("away")))
         with pytest.raises(OperationalError):
             result_writer.write()
-    assert not result_writer.idle()
-    result_writer.write()
-    assert (row(good).result, row(bad).failure_reason, result_writer.idle()) == (7, "bad_reply", True)
+    while not result_writer.idle():
+        result_writer.write()
+    assert (row(good).result, row(bad).failure_reason, row(bad).retries) == (7, "bad_reply", 0)
+    assert result_writer.waiting() == NO_RESULTS
+
+
+def test_large_results_are_written_apart_and_before_a_claim_if_they_have_too_many_bytes(parts: Parts) -> None:
+    small, large, ready = other(), [other() for _ in range(2)], submit("echo")
+    for task in large:
+        text = json.dumps("x" * (MAX_BACKLOG_BYTES // 2))
+        parts.result_writer.put(success(task, text, result_size=len(text)))
+    parts.result_writer.put(success(small))
+    waiting, seen = parts.result_writer.waiting(), list[str]()
+    assert (waiting.number, waiting.large_types) == (1, {"other"}) and waiting.large_bytes > MAX_BACKLOG_BYTES
+    parts.starter.then = lambda *_: seen.extend(row(task).status for task in (small, *large))
+    parts.round()
+    assert seen == ["completed", "completed", "processing"], "the first of the large ones made room"
+    parts.round()
+    assert [row(task).status for task in large] == ["completed"] * 2 and parts.starter.started == [str(ready)]
+    assert parts.result_writer.waiting() == NO_RESULTS
 
 
 def _raising(error: Exception) -> Any:

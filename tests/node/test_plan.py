@@ -10,6 +10,7 @@ import pytest
 from tasks_app.node.plan import (
     HOLD_SECONDS,
     MAX_BACKLOG,
+    MAX_BACKLOG_BYTES,
     POLL_SECONDS,
     SHARED_POLL_SECONDS,
     WRITE_BATCH_SIZE,
@@ -36,6 +37,15 @@ def results(number: int, *types: str, urgent: bool = False) -> WaitingResults:
     return WaitingResults(number, frozenset(types), urgent)
 
 
+def small(size: int) -> WaitingResults:
+    """One small result of the type `echo`, as far as anybody knows."""
+    return WaitingResults(1, frozenset({"echo"}), False, size)
+
+
+def large(size: int, *types: str) -> WaitingResults:
+    return WaitingResults(0, frozenset(), False, 0, size, frozenset(types))
+
+
 def types(*names: str) -> frozenset[str]:
     return frozenset(names)
 
@@ -56,6 +66,17 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("nothing is claimed if more run than may run", {"ready": types("echo"), "cap": 3}, {"limit": 0}),
     ("nothing is claimed with a backlog of results",
      {"ready": types("echo"), "results": results(MAX_BACKLOG + 1, "echo")}, {"wake_writer": True}),
+    ("nothing is claimed if the results that wait have too many bytes",
+     {"ready": types("resize"), "results": small(MAX_BACKLOG_BYTES + 1)}, {"wake_writer": True}),
+    ("with many bytes that are not too many it claims",
+     {"ready": types("resize"), "results": small(MAX_BACKLOG_BYTES)}, {"wake_writer": True, "claim": {"resize": 1}}),
+    ("no type is claimed of which large results wait, if these have too many bytes",
+     {"ready": types("echo", "resize"), "results": large(MAX_BACKLOG_BYTES + 1, "echo")}, {"claim": {"resize": 1}}),
+    ("under a cap no such type is claimed with the others",
+     {"ready": types("resize"), "cap": 9, "results": large(MAX_BACKLOG_BYTES + 1, "echo")},
+     {"claim": {"resize": 1}, "limit": 4}),
+    ("a type is claimed though large results of it wait, if these have not too many bytes",
+     {"ready": types("echo"), "results": large(MAX_BACKLOG_BYTES, "echo")}, {"claim": {"echo": 2}}),
     ("nothing is claimed, polled or written once the node stops",
      {"stopping": True, "ready": types("echo"), "results": results(1, "echo"), "polled_at": 0.0, **OWN},
      {"wait_until": -math.inf}),
@@ -98,6 +119,14 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("a backlog of results is written before the claim",
      {"ready": types("echo"), "results": results(MAX_BACKLOG + 1, "echo"), **OWN},
      {"write_first": True, "wait_until": -math.inf}),
+    ("too many bytes of results are written before the claim",
+     {"ready": types("resize"), "results": small(MAX_BACKLOG_BYTES + 1), **OWN},
+     {"write_first": True, "wait_until": -math.inf}),
+    ("too many bytes of large results are written before the claim",
+     {"ready": types("resize"), "results": large(MAX_BACKLOG_BYTES + 1, "echo"), **OWN},
+     {"write_first": True, "wait_until": -math.inf}),
+    ("a large result is written after the claim",
+     {"ready": types("busy", "echo"), "results": large(1, "busy"), **OWN}, {"claim": {"echo": 2}, "write": True}),
     # On hold.
     ("a type on hold is not claimed",
      {"ready": types("echo", "resize"), "on_hold": types("echo")}, {"claim": {"resize": 1}}),

@@ -14,21 +14,9 @@ from tasks_app.node.result_writer import ResultWriter
 from testkit.process import until
 from tests.lifecycle.kit import success
 from tests.node.test_in_flight import claimed
+from tests.node.writing import Turns, threads
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
-
-
-class Turns:
-    """The dispatcher's, as the reactor knows them."""
-
-    def __init__(self) -> None:
-        self.dispatcher_reads, self.interrupts = False, 0
-
-    def in_turn(self) -> bool:
-        return self.dispatcher_reads
-
-    def interrupt(self) -> None:
-        self.interrupts += 1
 
 
 def test_a_result_wakes_the_thread_that_writes_it_or_the_dispatcher_while_it_reads(
@@ -42,14 +30,12 @@ def test_a_result_wakes_the_thread_that_writes_it_or_the_dispatcher_while_it_rea
         changed.release()
         return {(result.task.id, result.task.attempt) for result in batch}
 
-    monkeypatch.setattr("tasks_app.node.result_writer.settle", settle)
+    monkeypatch.setattr("tasks_app.node.settler.settle", settle)
     turns = Turns()
     writer = ResultWriter("node", InFlightTasks(), lambda _: None, turns)
     writer.put(success(claimed("before the thread")))
     assert turns.interrupts == 1, "only the dispatcher can write it"
-    thread = threading.Thread(target=writer.run)
-    thread.start()
-    try:
+    with threads(writer):
         assert changed.acquire(timeout=20), "the thread reads the queue before it waits"
         writer.put(success(claimed("while the dispatcher is busy")))
         assert changed.acquire(timeout=20)
@@ -58,9 +44,6 @@ def test_a_result_wakes_the_thread_that_writes_it_or_the_dispatcher_while_it_rea
         assert (turns.interrupts, len(written)) == (2, 2), "the dispatcher reads all there is, and wakes the thread"
         writer.wake()
         assert changed.acquire(timeout=20)
-    finally:
-        writer.stop()
-        thread.join(20)
     assert written == ["before the thread", "while the dispatcher is busy", "while the dispatcher reads"]
 
 
@@ -73,12 +56,10 @@ def test_while_results_cannot_be_written_it_says_why_and_how_many_wait(monkeypat
             raise OperationalError("could not extend file\nHINT: Check free disk space.")
         return {(result.task.id, result.task.attempt) for result in batch}
 
-    monkeypatch.setattr("tasks_app.node.result_writer.settle", settle)
+    monkeypatch.setattr("tasks_app.node.settler.settle", settle)
     writer = ResultWriter("node", InFlightTasks(), lambda _: None, Turns())
     assert writer.problem() is None
-    thread = threading.Thread(target=writer.run)
-    thread.start()
-    try:
+    with threads(writer):
         sentence = "results cannot be written to the database (could not extend file)"
         writer.put(success(claimed("first")))
         until(lambda: writer.problem() == f"{sentence}; 1 waits", what=writer.problem)
@@ -86,7 +67,3 @@ def test_while_results_cannot_be_written_it_says_why_and_how_many_wait(monkeypat
         assert writer.problem() == f"{sentence}; 2 wait"
         full.clear()
         until(lambda: writer.problem() is None, what=writer.problem)
-    finally:
-        full.clear()
-        writer.stop()
-        thread.join(20)

@@ -152,6 +152,36 @@ def test_a_task_that_the_database_refuses_is_counted_and_the_others_go() -> None
     assert "1 could not be changed: the database refused it" in ended.sentence
 
 
+def test_a_batch_has_a_limit_of_bytes_and_one_task_may_have_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks_app.operations.batch.MAX_BYTES", 2500)
+    ids = [submit("echo", {"text": "x" * (3000 if n == 2 else 1000)}) for n in range(5)]
+    if store().is_server:  # without a size it asks for the bytes that the column takes, and these are compressed
+        for each, size in zip(ids, [1000, 1000, 3000, 1000, 1000], strict=True):
+            Task.objects.filter(pk=each).update(task_data_size=size)
+    operation = begun("delete", wanted=None, statuses=frozenset({"pending"}))
+    gone = []
+    while step(operation.pk, "node") is not None:
+        gone.append(statuses(ids).count("gone"))
+    assert gone == [2, 3] and statuses(ids) == ["gone"] * 5 and now(operation).done == 5
+
+
+def test_a_batch_that_the_server_does_not_finish_in_time_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not store().is_server:
+        pytest.skip("SQLite has no limits of time")
+    ids = tasks(8, "completed")
+    operation, done = begun("delete", wanted=None, statuses=frozenset({"completed"})), []
+    batch_of(monkeypatch, 8)
+    with connection.cursor() as cursor:
+        cursor.execute("""
+            CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_sleep(0.15); RETURN OLD; END $$""")
+        cursor.execute("CREATE TRIGGER slow BEFORE DELETE ON taskdaemon_task FOR EACH ROW EXECUTE FUNCTION slow()")
+        cursor.execute("SET LOCAL statement_timeout = 500")
+        while step(operation.pk, "node") is not None:
+            done.append(now(operation).done)
+    assert done == [0, 0, 2, 5] and now(operation).done == 8 and statuses(ids) == ["gone"] * 8
+
+
 def test_a_limit_ends_it() -> None:
     ids = tasks(5)
     ended = over(begun(statuses=frozenset({"failed"}), limit=3))

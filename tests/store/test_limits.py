@@ -1,4 +1,4 @@
-"""How long statements may take (promises 27 and 28)."""
+"""How long statements may take (promises 27, 28 and 49)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from tasks_app.store.current import store
+from tasks_app.store.refusal import Refusal
 from tests.lifecycle.kit import together
 from tests.store.kit import Undo, insert, limits
 
@@ -55,3 +56,26 @@ def test_28_after_a_connection_that_was_lost_too() -> None:
     with store().unlimited():
         connection.close()
     assert limits() == usual
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_49_a_statement_may_take_longer_and_then_the_limits_are_as_before(fails: bool) -> None:
+    usual = limits()
+    with suppress(Undo), store().extended(60.0):
+        if store().is_server:
+            assert limits() == (["1min", "1min", "10s"], 61.0)
+        if fails:
+            raise Undo
+    assert limits() == usual
+
+
+def test_49_a_statement_that_takes_longer_still_is_refused_and_the_connection_stays() -> None:
+    if not store().is_server:
+        pytest.skip("SQLite has no limits of time")
+    usual = limits()
+    with store().extended(0.1):
+        before = connection.connection
+        with pytest.raises(OperationalError) as caught:
+            sleep(5.0)
+        assert store().refusal(caught.value) is Refusal.COST
+    assert limits() == usual and connection.connection is before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from uuid import UUID
 
@@ -90,6 +91,29 @@ def test_18_the_bytes_of_a_json_text_are_those_that_django_reads(value: dict[str
 def test_18_a_column_that_is_null_has_no_bytes() -> None:
     insert(50)
     assert Task.objects.values_list(store().json_bytes("result")).get() == (0,)
+
+
+def test_50_the_bytes_of_a_task_are_known_without_its_data_and_result() -> None:
+    key = submit("echo", {"a": [*range(20_000)]})
+    [task] = take()
+    settle((success(task, '{"r": 1}', result_size=3_000_000), completed(task)[0][1]))
+    rows = Task.objects.filter(pk=key)
+    rows.update(task_data_size=5_000_000)
+    if store().is_server:
+        assert rows.values_list(store().task_bytes()).get() == (8_000_000,)
+    # Without sizes: a row that an earlier version has written.
+    rows.update(task_data_size=None, result_size=None)
+    [(size,)] = rows.values_list(store().task_bytes())
+    assert 20_000 < size < 200_000
+    if store().is_server:
+        plan = json.loads(rows.values_list(store().task_bytes()).explain(format="json", analyze=True, buffers=True))
+        assert plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"] < 8
+
+
+def test_50_a_task_without_a_result_has_the_bytes_of_its_data() -> None:
+    insert(50)
+    [(size,)] = Task.objects.values_list(store().task_bytes())
+    assert 2 <= size < 50
 
 
 def test_19_a_nodes_state_is_written_with_the_time_and_committed() -> None:

@@ -34,6 +34,13 @@ def test_11_a_result_is_kept_if_its_task_runs_this_attempt() -> None:
     assert attempt.ended_at == now.completed_at and attempt.started_at == now.started_at
 
 
+def test_11_a_result_has_its_size_and_the_end_without_one_has_none() -> None:
+    [kept, failed] = running(2)
+    Task.objects.filter(pk=failed.id).update(result_size=5)
+    settle((success(kept, '"ż"', result_size=4), COMPLETED), (failure(failed), FAILED))
+    assert (row(kept).result_size, row(failed).result_size) == (4, None)
+
+
 def test_11_a_failure_has_its_reason_and_error() -> None:
     [task] = running()
     settle((failure(task, OutcomeKind.CRASH, exit_code=3, oom=True, image="i", stderr_tail="e"), FAILED))

@@ -26,3 +26,13 @@ def json_bytes(column: str, exact: bool = False) -> Combinable:
         When(LessThanOrEqual(stored, MEASURED_BYTES), then=size),
         output_field=IntegerField(),
     )
+
+
+def task_bytes() -> Combinable:
+    """See Store. Without a size that was written with the row: what the column takes, maybe compressed."""
+    return _bytes("task_data") + _bytes("result")
+
+
+def _bytes(column: str) -> Combinable:
+    taken = Func(F(column), function="pg_column_size", output_field=IntegerField())
+    return Coalesce(F(f"{column}_size"), taken, 0)

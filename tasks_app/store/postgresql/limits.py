@@ -10,6 +10,8 @@ from django.db import connection
 from tasks_app.db.postgresql.limit import CALL_LIMIT_SECONDS
 from tasks_app.db.postgresql.limit import limited as call_limited
 
+#: A server that works reports its own error first, and the connection stays usable.
+MARGIN_SECONDS = 1.0
 #: The limits that are lifted. `lock_timeout` stays: statements queue behind a migration that waits for a lock.
 LIFTED = ("statement_timeout", "idle_in_transaction_session_timeout")
 
@@ -19,14 +21,24 @@ def limited(seconds: float) -> AbstractContextManager[None]:
     return call_limited(min(CALL_LIMIT_SECONDS, seconds))
 
 
-@contextmanager
-def unlimited() -> Iterator[None]:
+def unlimited() -> AbstractContextManager[None]:
     """See Store."""
+    return _lifted(0, None)
+
+
+def extended(seconds: float) -> AbstractContextManager[None]:
+    """See Store."""
+    return _lifted(int(seconds * 1000), seconds + MARGIN_SECONDS)
+
+
+@contextmanager
+def _lifted(milliseconds: int, call_seconds: float | None) -> Iterator[None]:
+    """`milliseconds`: the server's limits, 0 for none. `call_seconds`: that of a call, which includes the sending."""
     with connection.cursor() as cursor:
         for name in LIFTED:
-            cursor.execute(f"SET {name} = 0")
+            cursor.execute(f"SET {name} = {milliseconds}")
     try:
-        with call_limited(None):
+        with call_limited(call_seconds):
             yield
     finally:
         if connection.connection is not None and not connection.connection.closed:

@@ -10,8 +10,8 @@ from tasks_app.store.postgresql.fault import fault
 from tasks_app.store.postgresql.final import final_or_gone
 from tasks_app.store.postgresql.insert import insert, insert_rows, next_positions
 from tasks_app.store.postgresql.insert_keyed import insert_keyed
-from tasks_app.store.postgresql.json_bytes import json_bytes
-from tasks_app.store.postgresql.limits import limited, unlimited
+from tasks_app.store.postgresql.json_bytes import json_bytes, task_bytes
+from tasks_app.store.postgresql.limits import extended, limited, unlimited
 from tasks_app.store.postgresql.live_events import add_live_events, end_live_events, end_lost_live_events
 from tasks_app.store.postgresql.maintain import maintain, problem
 from tasks_app.store.postgresql.node import update_node
@@ -72,6 +72,7 @@ class PostgreSQLStore:
     refusal = staticmethod(refusal)
     task_data = staticmethod(task_data)
     json_bytes = staticmethod(json_bytes)
+    task_bytes = staticmethod(task_bytes)
     add_live_events = staticmethod(add_live_events)
     end_live_events = staticmethod(end_live_events)
     end_lost_live_events = staticmethod(end_lost_live_events)
@@ -79,4 +80,5 @@ class PostgreSQLStore:
     fault = staticmethod(fault)
     where = staticmethod(where)
     limited = staticmethod(limited)
+    extended = staticmethod(extended)
     unlimited = staticmethod(unlimited)

@@ -10,6 +10,11 @@ def limited(seconds: float) -> AbstractContextManager[None]:
     return nullcontext()
 
 
+def extended(seconds: float) -> AbstractContextManager[None]:
+    """See Store."""
+    return nullcontext()
+
+
 def unlimited() -> AbstractContextManager[None]:
     """See Store."""
     return nullcontext()

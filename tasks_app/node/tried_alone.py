@@ -1,0 +1,195 @@
+"""Results that the database refuses although it works: each is tried alone, and ends after some time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import structlog
+from django.db import connection
+
+from tasks_app.db.write_health import first_line
+from tasks_app.lifecycle import AttemptResult
+from tasks_app.node.retrying import Retrying
+from tasks_app.node.settler import Settler
+from tasks_app.store.current import store
+from tasks_app.store.refusal import STATEMENT_ERRORS, Refusal
+
+log = structlog.get_logger(__name__)
+
+#: How long a try may take, and the pause before the next one: at most half of the time is spent on one result.
+TRY_SECONDS = PAUSE_SECONDS = 60.0
+#: A result is at fault after so many refusals in a row, over more than so many seconds.
+MIN_REFUSALS, MIN_SECONDS = 3, 300.0
+
+
+@dataclass
+class Refusals:
+    """The refusals of one result in a row. Moments are on the monotonic clock."""
+
+    number: int = 0
+    first_at: float = 0.0
+
+    def add(self, at: float) -> None:
+        """It was refused, and the same settle without it has passed just after that."""
+        if not self.number:
+            self.first_at = at
+        self.number += 1
+
+    def forget(self) -> None:
+        """It was refused by a database that does not take the settle without it either."""
+        self.number = 0
+
+    def seconds(self, at: float) -> float:
+        """Since the first one."""
+        return at - self.first_at
+
+    def prove(self, at: float) -> bool:
+        """Whether they show that the result is at fault, and not a database that is slow for some minutes."""
+        return self.number >= MIN_REFUSALS and self.seconds(at) > MIN_SECONDS
+
+
+@dataclass
+class Waiting:
+    """A result, and when it is tried next (monotonic)."""
+
+    result: AttemptResult
+    due: float
+    refusals: Refusals = field(default_factory=Refusals)
+    reason: str = ""
+
+
+class ResultsTriedAlone:
+    """A thread with a connection of its own, which it closes when no result is left. Others pass by meanwhile."""
+
+    def __init__(self, settler: Settler, written: Callable[[], None] = lambda: None) -> None:
+        """`written` is called once a result has ended."""
+        self._settler, self._session, self._after = settler, store().session(), written
+        self.retrying = Retrying("write a result that is tried alone", PAUSE_SECONDS)
+        self._changed = threading.Condition()
+        # What follows is written under its lock.
+        self._waiting: list[Waiting] = []
+        self._draining = self._stopping = False
+        #: What the results have in all, and their types.
+        self.bytes = 0
+        self.types: AbstractSet[str] = frozenset()
+
+    def __len__(self) -> int:
+        """How many wait, or are being tried."""
+        return len(self._waiting)
+
+    def add(self, result: AttemptResult) -> None:
+        """Try a result as soon as possible. Never blocks."""
+        with self._changed:
+            self._waiting.append(Waiting(result, time.monotonic()))
+            self._describe()
+
+    def drain(self) -> None:
+        """The node ends: try each once more, soon, and give the task of one that is refused back without a retry."""
+        with self._changed:
+            self._draining = True
+            for each in self._waiting:
+                each.due = 0.0
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """End the thread after the try that it is in."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def problem(self) -> str | None:
+        """Which results wait and why, in one sentence; None if there are none."""
+        with self._changed:
+            if not self._waiting:
+                return None
+            most = max(self._waiting, key=lambda each: each.refusals.number)
+        number, task = len(self._waiting), most.result.task
+        count = "a result waits" if number == 1 else f"{number} results wait, each"
+        reason = f" ({most.reason})" if most.reason else ""
+        return (
+            f"{count} because the database refuses it, and the task fails after {MIN_REFUSALS} refusals over more than "
+            f"{MIN_SECONDS / 60:.0f} minutes. Task {task.id} of type '{task.task_type}', "
+            f"{most.result.bytes_to_write} bytes: {most.refusals.number} refusals{reason}"
+        )
+
+    def run(self) -> None:
+        """The thread: until `stop`."""
+        try:
+            while (each := self._next()) is not None:
+                self._try(each)
+            if self._waiting:
+                log.error("results not written: stopped while the database refuses them", count=len(self._waiting))
+        finally:
+            connection.close()
+
+    def _next(self) -> Waiting | None:
+        """The one that is due first, once it is due; None: stop."""
+        with self._changed:
+            while not self._stopping:
+                if not self._waiting:
+                    connection.close()
+                    self._changed.wait()
+                    continue
+                first = min(self._waiting, key=lambda each: each.due)
+                if (pause := first.due - time.monotonic()) <= 0:
+                    return first
+                self._changed.wait(pause)
+        return None
+
+    def _try(self, each: Waiting) -> None:
+        """Write one result. If it cannot be written now, it is due again later."""
+        try:
+            self._session.configure()
+            ended = True
+            try:
+                # At the node's end the usual limits: it waits for that as long as for running tasks.
+                with nullcontext() if self._draining else store().extended(TRY_SECONDS):
+                    self._settler.settle([each.result])
+            except STATEMENT_ERRORS as error:
+                ended = self._resolve(each, error)
+            self.retrying.succeeded()
+        except STATEMENT_ERRORS as error:
+            each.refusals.forget()
+            each.due = time.monotonic() + self.retrying.failed(error)
+            return
+        if ended:
+            with self._changed:
+                self._waiting.remove(each)
+                self._describe()
+            self._after()
+
+    def _resolve(self, each: Waiting, error: Exception) -> bool:
+        """Whether the attempt has ended after a try that failed. Raises if the database is unavailable."""
+        result, refusal, now = each.result, store().refusal(error), time.monotonic()
+        if refusal is None:
+            raise error
+        if refusal is Refusal.VALUE:
+            self._settler.end_as_bad_reply(result, error)
+            return True
+        self._settler.try_without_result(result)
+        each.refusals.add(now)
+        each.reason, each.due = first_line(error), now + PAUSE_SECONDS
+        if each.refusals.prove(now):
+            tried = f"; {each.refusals.number} times in {each.refusals.seconds(now):.0f} s, never without the result"
+            self._settler.end_as_bad_reply(result, error, tried)
+            return True
+        if self._draining:
+            self._settler.release(result, f"its node ends, and the database refuses its result: {each.reason}")
+            return True
+        log.warning(
+            "the database refuses a result; it is tried again",
+            task_id=result.task.id, handler=result.task.task_type, attempt=result.task.attempt,
+            bytes=result.bytes_to_write, refusals=each.refusals.number, error=each.reason,
+        )  # fmt: skip
+        return False
+
+    def _describe(self) -> None:
+        """Under the lock, after a change."""
+        self.bytes = sum(each.result.bytes_to_write for each in self._waiting)
+        self.types = {each.result.task.task_type for each in self._waiting}
+        self._changed.notify_all()

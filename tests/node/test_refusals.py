@@ -1,0 +1,38 @@
+"""When refusals show that a result is at fault, and not the database."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks_app.node.tried_alone import MIN_REFUSALS, MIN_SECONDS, Refusals
+
+SHORT, LONG = MIN_SECONDS / 2, MIN_SECONDS + 1
+
+
+@pytest.mark.parametrize(
+    ("sentence", "moments", "proven"),
+    [
+        ("nothing is proven without a refusal", [], False),
+        ("one refusal proves nothing", [0.0], False),
+        ("two over a long time prove nothing", [0.0, LONG], False),
+        ("three in exactly five minutes prove nothing: the database may have been slow", [0.0, SHORT, 300.0], False),
+        ("many in a short time prove nothing", [float(n) for n in range(60)], False),
+        ("three over a longer time do", [0.0, SHORT, LONG], True),
+        ("those before a database that did not work do not count", [0.0, SHORT, None, LONG], False),
+        ("neither does their time", [0.0, None, SHORT, SHORT + 1, LONG], False),
+        ("after it three more over a longer time do", [0.0, None, SHORT, LONG, SHORT + LONG], True),
+    ],
+)  # fmt: skip
+def test_case(sentence: str, moments: list[float | None], proven: bool) -> None:
+    refusals, now = Refusals(), 0.0
+    for moment in moments:
+        if moment is None:
+            refusals.forget()
+        else:
+            now = 1000.0 + moment
+            refusals.add(now)
+    assert refusals.prove(now) is proven, sentence
+
+
+def test_the_promised_figures() -> None:
+    assert (MIN_REFUSALS, MIN_SECONDS) == (3, 300.0)
