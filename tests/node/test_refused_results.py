@@ -77,6 +77,7 @@ def statuses(tasks: Sequence[ClaimedTask]) -> list[str]:
 def at_each_settle(statement: str, condition: str = "true") -> Iterator[Callable[[], None]]:
     """Let the server execute this for each task that leaves `processing`. Yields what ends it."""
     with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = '20s'")  # a trigger is dropped after the statements that run it
         cursor.execute("CREATE SEQUENCE settles_seen")
         cursor.execute(f"""
             CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
@@ -95,7 +96,7 @@ def at_each_settle(statement: str, condition: str = "true") -> Iterator[Callable
     finally:
         end()
         with connection.cursor() as cursor:
-            cursor.execute("DROP FUNCTION slow; DROP SEQUENCE settles_seen")
+            cursor.execute("DROP FUNCTION slow; DROP SEQUENCE settles_seen; RESET statement_timeout")
 
 
 LARGE = f"NEW.result_size > {MAX_SMALL_BYTES}"
