@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from tasks_app import conf
-from tasks_app.management.listening import reserve
+from tasks_app.management.listening import reserve, resolved
 from tasks_app.management.platform_command import PlatformCommand
 from tasks_app.process.forked import end_forked_at_signals
 from tasks_app.process.hangup import ignore_hangup
@@ -30,14 +29,6 @@ log = structlog.get_logger(__name__)
 GRANIAN_LOGGING: dict[str, Any] = {"handlers": {}, "formatters": {}, "loggers": {}}
 #: For the request line and the headers. granian refuses a request in which they take more than twice as much.
 HEAD_BUFFER_BYTES = 64 * 1024
-
-
-def numeric(host: str) -> str:
-    """The address of a host name, an IPv4 one if there is one: granian accepts only numeric addresses."""
-    found = sorted(
-        {(family, address[0]) for family, *_, address in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
-    )
-    return str(found[0][1])
 
 
 class Command(PlatformCommand):
@@ -63,7 +54,7 @@ class Command(PlatformCommand):
         os.environ["TASKDAEMON_WEB_MASTER"] = str(os.getpid())  # for taskdaemon_site.wsgi, in the process it starts
         server = Granian(
             "taskdaemon_site.wsgi:rsgi",
-            address=numeric(env.host),
+            address=resolved(env.host, env.port)[1][0],  # granian takes no names
             port=env.port,
             interface=Interfaces.RSGI,
             loop=Loops.uvloop,
