@@ -47,6 +47,9 @@ log = structlog.get_logger(__name__)
 
 #: After the drain time: for the handlers to clean up, and for an engine that is slow to kill the containers.
 RELEASE_SECONDS = DRAIN_GRACE_SECONDS + 10.0
+#: The last of them, in which tasks whose large results are not written yet go back: a little more than a statement may
+#: take that writes one.
+GIVE_BACK_SECONDS = 12.0
 
 
 class Node:
@@ -208,7 +211,9 @@ class Node:
         if not self.in_flight.wait_until_settled(timeout, lambda: self._forced):
             released = self.in_flight.kill(lambda *_: True, KillReason.DRAINED)
             log.info("drain time is over: running tasks go back to pending", count=released)
-            self.in_flight.wait_until_settled(RELEASE_SECONDS)
+            if not self.in_flight.wait_until_settled(RELEASE_SECONDS - GIVE_BACK_SECONDS):
+                self._result_writer.give_back()
+                self.in_flight.wait_until_settled(GIVE_BACK_SECONDS)
 
     def _record_end(self) -> None:
         recorded = False

@@ -46,6 +46,8 @@ class ResultLane:
         self.has_thread = False
         #: Written by `stop`, and by the thread that could not write what was left then.
         self._stopping = self._gave_up = False
+        #: Written by `give_back`.
+        self._giving_back = False
 
     def wake(self) -> None:
         """Let the thread write what waits. Never blocks."""
@@ -55,6 +57,10 @@ class ResultLane:
         """End the thread once the queue is written, or its write has failed once more."""
         self._stopping = True
         self.wake()
+
+    def give_back(self) -> None:
+        """From now on, give the tasks back without their results: the node's end waits no longer for these."""
+        self._giving_back = True
 
     def run(self) -> None:
         """The thread: until `stop`."""
@@ -92,12 +98,14 @@ class ResultLane:
             batch = self.queue.take()
             left = len(self.queue) > 0
             try:
-                kept = self._settler.write(batch)
+                if self._giving_back:
+                    self._settler.release(batch, "its node ended before the database took the result")
+                    self.queue.written(batch)
+                else:
+                    self._written(batch, self._settler.write(batch))
             except STATEMENT_ERRORS as error:
                 self._resolve(batch, error)
                 left = True
-            else:
-                self._written(batch, kept)
             self.retrying.succeeded()
         except STATEMENT_ERRORS as error:
             if self._stopping:

@@ -100,6 +100,11 @@ class ResultWriter:
         """The node ends: what the database refuses is tried once more, then the task goes back without a retry."""
         self._alone.drain()
 
+    def give_back(self) -> None:
+        """The node's end waits no longer for large results: from now on their tasks go back without a retry."""
+        self._large.give_back()
+        self._alone.give_back()
+
     def stop(self) -> None:
         """End the threads once their queues are written, or a write has failed once more."""
         self._small.stop()

@@ -75,10 +75,11 @@ class Settler:
             # It refuses what the handler has written besides.
             self.settle([AttemptResult(result.task, OutcomeKind.BAD_REPLY, error=text, retryable=False)])
 
-    def release(self, result: AttemptResult, why: str) -> None:
-        """Give the task back without its result and without a retry."""
-        log.warning(
-            "the task of a result that is not stored goes back to pending",
-            task_id=result.task.id, handler=result.task.task_type, attempt=result.task.attempt, reason=why,
-        )  # fmt: skip
-        self.settle([result.without_result(OutcomeKind.RELEASED, why)])
+    def release(self, results: Sequence[AttemptResult], why: str) -> None:
+        """Give tasks back without their results and without a retry."""
+        self.settle([result.without_result(OutcomeKind.RELEASED, why) for result in results])
+        for result in results:
+            log.warning(
+                "a result is not stored: its task goes back to pending",
+                task_id=result.task.id, handler=result.task.task_type, attempt=result.task.attempt, reason=why,
+            )  # fmt: skip

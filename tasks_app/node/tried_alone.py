@@ -73,7 +73,7 @@ class ResultsTriedAlone:
         self._changed = threading.Condition()
         # What follows is written under its lock.
         self._waiting: list[Waiting] = []
-        self._draining = self._stopping = False
+        self._draining = self._giving_back = self._stopping = False
         #: What the results have in all, and their types.
         self.bytes = 0
         self.types: AbstractSet[str] = frozenset()
@@ -95,6 +95,11 @@ class ResultsTriedAlone:
             for each in self._waiting:
                 each.due = 0.0
             self._changed.notify_all()
+
+    def give_back(self) -> None:
+        """From now on, give the tasks back without another try."""
+        self._giving_back = True
+        self.drain()
 
     def stop(self) -> None:
         """End the thread after the try that it is in."""
@@ -149,7 +154,10 @@ class ResultsTriedAlone:
             try:
                 # At the node's end the usual limits: it waits for that as long as for running tasks.
                 with nullcontext() if self._draining else store().extended(TRY_SECONDS):
-                    self._settler.settle([each.result])
+                    if self._giving_back:
+                        self._settler.release([each.result], "its node ended, and the database had refused its result")
+                    else:
+                        self._settler.settle([each.result])
             except STATEMENT_ERRORS as error:
                 ended = self._resolve(each, error)
             self.retrying.succeeded()
@@ -179,7 +187,7 @@ class ResultsTriedAlone:
             self._settler.end_as_bad_reply(result, error, tried)
             return True
         if self._draining:
-            self._settler.release(result, f"its node ends, and the database refuses its result: {each.reason}")
+            self._settler.release([result], f"its node ends, and the database refuses its result: {each.reason}")
             return True
         log.warning(
             "the database refuses a result; it is tried again",

@@ -238,6 +238,22 @@ def test_at_the_nodes_end_the_task_of_a_refused_result_goes_back_without_a_retry
     assert [(row(task).retries, tries(task)) for task in (bad, late)] == [(0, [(1, "released")])] * 2
 
 
+def test_when_the_nodes_end_waits_no_longer_the_tasks_of_all_large_results_go_back_without_a_retry(
+    batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tried_alone, "PAUSE_SECONDS", 3600.0)
+    tasks, writer = running(30), new_writer()
+    with at_each_settle(HANGS, LARGE), threads(writer):
+        writer.put(large(tasks[0]))
+        until(lambda: "1 refusals" in (writer.problem() or ""), what=writer.problem)
+        writer.give_back()
+        for task in tasks[1:]:
+            writer.put(large(task))
+        until(lambda: statuses(tasks) == ["pending"] * 30, what=writer.problem)
+    assert all((row(task).retries, tries(task)) == (0, [(1, "released")]) for task in tasks)
+    assert not any(each.result for batch in batches.sent[-2:] for each in batch), "none is tried again"
+
+
 def test_a_refused_result_whose_task_is_cancelled_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tried_alone, "PAUSE_SECONDS", 1.0)
     [bad], writer = running(1), new_writer()
