@@ -4,11 +4,11 @@
     python3 -S -E -c TEXT-OF-THIS-FILE WITNESS
 
 WITNESS is an existing file or FIFO. `do`: quick, slow (`seconds`), error (retryable), refuse (an error that is not),
-crash, mute (exits without a reply), hang, flood, chatter (a numbered line on stderr every `apart` seconds for
-`seconds`, and progress on stdout); twice (a second reply `gap` seconds after the first), early (a second reply when the
-next line is there but unread), late (a reply after `seconds`, near the timeout, and a second one). With `until`, it
-does so only in the attempts before that number. While there is a file `broken` beside the witness, the handler loads
-for a moment and ends.
+crash, mute (exits without a reply), hang, flood, large (a result with a text of `size` bytes), chatter (a numbered
+line on stderr every `apart` seconds for `seconds`, and progress on stdout); twice (a second reply `gap` seconds after
+the first), early (a second reply when the next line is there but unread), late (a reply after `seconds`, near the
+timeout, and a second one). With `until`, it does so only in the attempts before that number. While there is a file
+`broken` beside the witness, the handler loads for a moment and ends.
 
 Every reply names its task in its result or error. Half of these handlers also send `task_id`.
 """
@@ -49,7 +49,10 @@ def reply_to(task: dict, reply: dict) -> None:
 
 def succeed(task: dict) -> None:
     report("end", task)
-    result = {"task": task["task_id"], "n": task["task_data"]["n"], "attempt": task["attempt"]}
+    data = task["task_data"]
+    result = {"task": task["task_id"], "n": data["n"], "attempt": task["attempt"]}
+    if data["do"] == "large":
+        result["text"] = "x" * data["size"]
     reply_to(task, {"status": "success", "result": result})
 
 

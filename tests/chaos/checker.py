@@ -166,8 +166,12 @@ def _executions(story: Story, lives: Lives, evidence: Evidence) -> Iterator[str]
         ended = {event.attempt for event in story.events if event.what == "end"}
         if row["attempts"] not in ended:
             yield f"is completed by attempt {row['attempts']}, which no handler ended"
-        if row["result"] != {"task": story.task, "n": row["task_data"].get("n"), "attempt": row["attempts"]}:
-            yield f"has the result {row['result']}, which is not the first reply to its last attempt"
+        data = row["task_data"]
+        result = {"task": story.task, "n": data.get("n"), "attempt": row["attempts"]}
+        if data.get("do") == "large":
+            result["text"] = "x" * data["size"]
+        if row["result"] != result:
+            yield f"has the result {str(row['result'])[:1000]}, which is not the first reply to its last attempt"
 
 
 def _disorder(evidence: Evidence) -> Iterator[Violation]:

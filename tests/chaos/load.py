@@ -17,6 +17,8 @@ KINDS = ("quick", "error", "refuse", "crash", "mute", "hang", *DOUBLES)
 #: Weights of the kinds. Replacing a container costs half a second of a core, a child process 30 ms.
 WEIGHTS = {"process": (54, 18, 7, 6, 2, 4, 5, 2, 2), "docker": (63, 20, 8, 2, 1, 1, 3, 1, 1)}
 
+#: The share of quick tasks that have a large result, and the sizes of these: 10 MiB are allowed.
+LARGE, SIZES = 0.01, (100_000, 1_000_000, 1_000_000, 9_000_000)
 #: Seconds of a slow task that nearly always is cancelled.
 LONG_SECONDS = (5.0, 9.0)
 
@@ -34,7 +36,10 @@ def task(chance: random.Random, handlers: str) -> tuple[str, Body]:
     """A task: mostly quick, some slow, a few of every kind of failure."""
     kind = chance.random()
     if kind < 0.60:
-        return "quick", {"do": "flood"} if chance.random() < 0.01 else {"do": "quick"}
+        what = chance.random()
+        if what < LARGE:
+            return "quick", {"do": "large", "size": chance.choice(SIZES)}
+        return "quick", {"do": "flood"} if what < LARGE + 0.01 else {"do": "quick"}
     if kind < 0.625:
         return "slow", {"do": "slow", "seconds": round(chance.uniform(*LONG_SECONDS), 2)}
     if kind < 0.70:
