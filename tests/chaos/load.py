@@ -36,10 +36,10 @@ def task(chance: random.Random, handlers: str) -> tuple[str, Body]:
     """A task: mostly quick, some slow, a few of every kind of failure."""
     kind = chance.random()
     if kind < 0.60:
-        what = chance.random()
-        if what < LARGE:
+        share = chance.random()
+        if share < LARGE:
             return "quick", {"do": "large", "size": chance.choice(SIZES)}
-        return "quick", {"do": "flood"} if what < LARGE + 0.01 else {"do": "quick"}
+        return "quick", {"do": "flood"} if share < LARGE + 0.01 else {"do": "quick"}
     if kind < 0.625:
         return "slow", {"do": "slow", "seconds": round(chance.uniform(*LONG_SECONDS), 2)}
     if kind < 0.70:
