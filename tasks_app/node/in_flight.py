@@ -45,6 +45,8 @@ class InFlightTasks:
         # second; the one that writes results removes them from there. The heartbeat sets the ends of leases.
         self._running: dict[AttemptKey, RunningAttempt] = {}
         self._unsaved: set[AttemptKey] = set()
+        #: Those of the second whose leases are longer. By the threads that write results.
+        self._prolonged: set[AttemptKey] = set()
         self._changed = threading.Condition(self._lock)
 
     def begin(self, task: ClaimedTask, slot: Slot, claimed_at: float) -> None:
@@ -82,9 +84,16 @@ class InFlightTasks:
     def settled(self, *tasks: ClaimedTask) -> None:
         """Their results are durable, or were dropped."""
         with self._changed:
-            self._unsaved.difference_update((task.id, task.attempt) for task in tasks)
+            keys = [(task.id, task.attempt) for task in tasks]
+            self._unsaved.difference_update(keys)
+            self._prolonged.difference_update(keys)
             if self.empty():
                 self._changed.notify_all()
+
+    def prolong(self, *tasks: ClaimedTask) -> None:
+        """Their results are unsaved, and the database may take longer for them than a lease is."""
+        with self._lock:
+            self._prolonged.update((task.id, task.attempt) for task in tasks)
 
     def running(self) -> dict[AttemptKey, RunningAttempt]:
         """A copy of the running attempts."""
@@ -103,6 +112,11 @@ class InFlightTasks:
         """The attempts whose leases must be kept: running ones and unsaved ones."""
         with self._lock:
             return dict.fromkeys([*self._running, *self._unsaved])
+
+    def prolonged(self) -> list[AttemptKey]:
+        """Those of them whose leases must be longer."""
+        with self._lock:
+            return [*self._prolonged]
 
     def renewed(self, keys: Iterable[AttemptKey], at: float) -> None:
         """The leases of `keys` were renewed by a statement that was sent at `at` (`clock.elapsed`)."""

@@ -61,7 +61,8 @@ class Leases:
         """Renew once, in the thread of `run`. Returns the seconds to wait before the next time."""
         now = clock.elapsed()
         try:
-            renewed = renew(self._node, [key[0] for key in self._in_flight.leased()])
+            leased, longer = self._in_flight.leased(), self._in_flight.prolonged()
+            renewed = renew(self._node, [key[0] for key in leased], [key[0] for key in longer])
         except Error as error:
             self._availability.lost()
             return self._retrying.failed(error)

@@ -25,7 +25,8 @@ IDLE_SECONDS = 10.0
 
 
 class ResultLane:
-    """Writes batches, and halves one that the database refuses. A single result that it refuses is passed on."""
+    """Writes batches, and halves one that the database refuses or takes too long for. A single result that it refuses
+    is passed on."""
 
     def __init__(
         self,
@@ -123,11 +124,15 @@ class ResultLane:
 
     def _resolve(self, batch: list[AttemptResult], error: Exception) -> None:
         """Do what follows a write that failed. Raises if the database is unavailable; the batch then waits again."""
-        refusal = store().refusal(error)
-        if refusal is not None and len(batch) > 1:
-            self.queue.refused(batch)
-            return
+        refusal, late = store().refusal(error), store().is_late(error)
         try:
+            if late:
+                connection.close()  # it cannot be used any more
+            if refusal is Refusal.COST or late:
+                self._settler.prolong(batch)
+            if len(batch) > 1 and (refusal is not None or late):
+                self.queue.refused(batch)
+                return
             if refusal is Refusal.VALUE:
                 self._settler.end_as_bad_reply(batch[0], error)
             elif refusal is Refusal.COST or self._fails_alone(batch):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from tasks_app.db.write_health import first_line
-from tasks_app.lifecycle import AttemptResult, settle, try_settle
+from tasks_app.lifecycle import AttemptResult, renew, settle, try_settle
 from tasks_app.models import OutcomeKind
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.result_queue import is_immediate_retry
@@ -51,6 +51,11 @@ class Settler:
                     "result dropped: the attempt was taken away",
                     task_id=result.task.id, handler=result.task.task_type, attempt=result.task.attempt,
                 )  # fmt: skip
+
+    def prolong(self, batch: Sequence[AttemptResult]) -> None:
+        """The database has taken too long for these results: renew their leases, which are longer from now on."""
+        self._in_flight.prolong(*[result.task for result in batch])
+        renew(self._node, (), [result.task.id for result in batch])
 
     def try_without_result(self, result: AttemptResult) -> None:
         """Do the same settle without the result, and undo it. Passes only if the database works."""

@@ -150,6 +150,7 @@ class ResultsTriedAlone:
         """Write one result. If it cannot be written now, it is due again later."""
         try:
             self._session.configure()
+            self._settler.prolong([each.result])
             ended = True
             try:
                 # At the node's end the usual limits: it waits for that as long as for running tasks.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
@@ -303,9 +303,9 @@ class Store(Protocol):
         43. One with a position gets it; the others keep theirs.
         """
 
-    def renew(self, node: str, ids: Collection[str], lease: float) -> set[tuple[str, int]]:
-        """processing -> processing: the leases of these tasks end `lease` seconds from now. Returns the (id, attempt)
-        of those that run on `node`. The node's row, if there is one, gets the time.
+    def renew(self, node: str, leases: Mapping[str, float]) -> set[tuple[str, int]]:
+        """processing -> processing: the lease of each of these tasks ends so many seconds from now. Returns the (id,
+        attempt) of those that run on `node`. The node's row, if there is one, gets the time.
 
         44. One round trip to a server, and committed when the method returns. It waits for no lock of a row: what is
             skipped keeps its lease and is not returned. Where all writes wait for one another, it goes before all that
@@ -330,6 +330,12 @@ class Store(Protocol):
         """What the database refused by this error of a statement; None if it is unavailable.
 
         47. A lost connection, a server that does not answer, and one that takes no writes refuse nothing.
+        """
+
+    def is_late(self, error: Exception) -> bool:
+        """Whether this error of a statement says that the answer did not come in time.
+
+        47. The server may have executed the statement, and the connection is closed.
         """
 
     def task_data(self, task_id: str, limit: int) -> tuple[int, str | None] | None:

@@ -11,10 +11,13 @@ from django.db import connection
 
 from tasks_app.db.postgresql import limit
 from tasks_app.lifecycle import AttemptResult, ClaimedTask, cancel, settle
+from tasks_app.lifecycle.claim import LEASE_SECONDS
+from tasks_app.models import Task
 from tasks_app.node import result_lane, settler, tried_alone
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.result_queue import MAX_BATCH_BYTES
 from tasks_app.node.result_writer import MAX_SMALL_BYTES, ResultWriter
+from tasks_app.store import clock
 from testkit.process import until
 from tests.lifecycle.kit import row, submitted, success, take, tries
 from tests.node.writing import Turns, large, sized, threads
@@ -203,6 +206,46 @@ def test_refusals_before_a_time_in_which_every_settle_was_slow_do_not_count(monk
         end()
         until(lambda: row(task).status == "completed", what=writer.problem)
     assert tries(task) == [(1, "success")]
+
+
+def test_while_the_server_works_at_results_their_leases_outlast_the_next_try(batches: Batches) -> None:
+    [alone], some, writer = running(1), running(3), new_writer()
+    with at_each_settle(HANGS) as end, threads(writer):
+        for task in some:
+            writer.put(success(task))
+        writer.put(large(alone))
+        until(lambda: min(len(batches.of(task)) for task in [alone, *some]) > 2, what=lambda: batches.sent)
+        leases = [row(task).lease or 0.0 for task in [alone, *some]]
+        assert min(leases) > clock.reading() + LEASE_SECONDS
+        end()
+        until(lambda: statuses([alone, *some]) == ["completed"] * 4, what=writer.problem)
+
+
+def test_each_try_of_a_refused_result_renews_its_lease_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tried_alone, "MIN_SECONDS", 3600.0)
+    [task], writer = running(1), new_writer()
+    with at_each_settle(HANGS, LARGE) as end, threads(writer):
+        writer.put(large(task))
+        until(lambda: "1 refusals" in (writer.problem() or ""), what=writer.problem)
+        Task.objects.filter(pk=task.id).update(lease=0.0)
+        until(lambda: ": 3 refusals" in (writer.problem() or ""), what=writer.problem)
+        assert (row(task).lease or 0.0) > clock.reading() + LEASE_SECONDS
+        end()
+        until(lambda: row(task).status == "completed", what=writer.problem)
+
+
+def test_a_batch_that_takes_too_long_to_send_is_halved(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = connection.settings_dict["OPTIONS"]
+    slow_link = f"{options['options']} -c statement_timeout=0 -c client_connection_check_interval=50"
+    monkeypatch.setitem(options, "options", slow_link)
+    monkeypatch.setattr(limit._Limit, "seconds", LIMIT_SECONDS)
+    tasks, writer = running(40), new_writer()
+    for task in tasks:
+        writer.put(success(task))
+    with at_each_settle("PERFORM pg_sleep(0.03)"), threads(writer):
+        until(lambda: statuses(tasks) == ["completed"] * 40, what=lambda: statuses(tasks))
+    assert [len(batch) for batch in batches.sent][:3] == [40, 20, 10]
+    assert all(tries(task) == [(1, "success")] for task in tasks)
 
 
 DEEP = "[" * 20_000 + "]" * 20_000

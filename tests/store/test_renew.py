@@ -42,16 +42,17 @@ def test_44_the_leases_end_so_much_later_and_the_row_of_the_node_says_that_it_li
     ours, also, other = take(3, lease=1.0)
     Task.objects.filter(pk=other.id).update(node="other")
     before = clock.reading()
-    assert store().renew("node", [ours.id, also.id, other.id], 77.0) == {(ours.id, 1), (also.id, 1)}
+    leases = {ours.id: 77.0, also.id: 99.0, other.id: 77.0}
+    assert store().renew("node", leases) == {(ours.id, 1), (also.id, 1)}
     for task in (ours, also):
-        assert before + 77.0 <= (row(task).lease or 0.0) <= clock.reading() + 77.0
+        assert before + leases[task.id] <= (row(task).lease or 0.0) <= clock.reading() + leases[task.id]
     assert (row(other).lease or 0.0) < before + 2
     found = Node.objects.get()
     assert found.seen >= before and found.clock == clock.clock_id() and found.seen_at > LONG_AGO
 
 
 def test_44_a_node_that_runs_nothing_says_that_it_lives() -> None:
-    assert store().renew("node", [], 30.0) == set()
+    assert store().renew("node", {}) == set()
     assert silence() < 30
 
 
@@ -83,9 +84,9 @@ def test_44_it_waits_for_no_row_and_the_others_are_renewed() -> None:
     insert(50, 50)
     free, busy = take(2)
     with locked(busy.id), store().limited(5.0):
-        assert store().renew("node", [free.id, busy.id], 77.0) == {(free.id, 1)}
+        assert store().renew("node", {free.id: 77.0, busy.id: 77.0}) == {(free.id, 1)}
     assert silence() > 30, "its row was locked"
-    assert store().renew("node", [free.id, busy.id], 77.0) == {(free.id, 1), (busy.id, 1)}
+    assert store().renew("node", {free.id: 77.0, busy.id: 77.0}) == {(free.id, 1), (busy.id, 1)}
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="on PostgreSQL no write waits for all others")
@@ -109,7 +110,7 @@ def test_44_where_all_writes_wait_for_one_another_it_goes_before_those_that_wait
         connection.close()
 
     def renew() -> None:
-        store().renew("node", [task.id], 77.0)
+        store().renew("node", {task.id: 77.0})
         connection.close()
 
     assert holder.acquire(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Mapping
 from uuid import UUID
 
 from tasks_app.db.sqlite.write_lock import bare_writing
@@ -20,11 +20,13 @@ RETURNING id, attempts
 """
 
 
-def renew(node: str, ids: Collection[str], lease: float) -> set[tuple[str, int]]:
+def renew(node: str, leases: Mapping[str, float]) -> set[tuple[str, int]]:
     """See Store. A power cut that undoes it has ended the attempts too."""
-    text = json.dumps([UUID(identity).hex for identity in ids])
+    rows: list[tuple[str, int]] = []
     with bare_writing(durable=False, first=True) as connection:
         now, its = clock.seconds(), clock.clock_id()
         connection.execute(ALIVE, (now, its, node))
-        rows = connection.execute(RENEW, (now + lease, its, node, text)).fetchall()
+        for lease in set(leases.values()):
+            text = json.dumps([UUID(identity).hex for identity, seconds in leases.items() if seconds == lease])
+            rows += connection.execute(RENEW, (now + lease, its, node, text))
     return {(str(UUID(hex=identity)), attempt) for identity, attempt in rows}
