@@ -73,6 +73,9 @@ def _fail(tasks: TaskQuerySet, why: str) -> int:
 def _count(tasks: Sequence[Task], why: str) -> None:
     """Store the attempts that the cancel ended, and add to the counters. `tasks`: as they were before."""
     running = [task for task in tasks if task.status == Status.PROCESSING]
+    # The task and its attempt end at one moment, however long the database took between the statements.
+    ended = Task.objects.filter(pk__in=[task.pk for task in running]).values_list("pk", "completed_at")
+    ends = {pk: at for pk, at in ended if at is not None} if running else {}
     Attempt.objects.bulk_create(
         Attempt(
             task_id=task.pk,
@@ -80,7 +83,7 @@ def _count(tasks: Sequence[Task], why: str) -> None:
             node=task.node or "",
             started_at=task.started_at or clock.Now(),
             wait_seconds=task.wait_seconds,
-            ended_at=clock.Now(),
+            ended_at=ends[task.pk],
             outcome=OutcomeKind.CANCELLED,
             error=why,
         )

@@ -112,6 +112,9 @@ def _move(move: _Move, tasks: list[Task], logs: Mapping[tuple[UUID, int], Mappin
     )
     if moved != len(ids):
         raise DatabaseError("a locked task changed: does another program write to this table?")
+    # The task and its attempt end at one moment, however long the database took between the statements.
+    ended = Task.objects.filter(pk__in=ids).values_list("pk", "completed_at") if final else ()
+    ends = {pk: at for pk, at in ended if at is not None}
     Attempt.objects.bulk_create(
         Attempt(
             task_id=task.pk,
@@ -119,7 +122,7 @@ def _move(move: _Move, tasks: list[Task], logs: Mapping[tuple[UUID, int], Mappin
             node=move.node,
             started_at=task.started_at or clock.Now(),
             wait_seconds=task.wait_seconds,
-            ended_at=clock.Now(),
+            ended_at=ends.get(task.pk, clock.Now()),
             outcome=OutcomeKind.WORKER_LOST,
             error=move.error,
             **logs.get((task.pk, move.attempt), {}),

@@ -52,6 +52,7 @@ def test_a_running_task_ends_with_its_attempt_and_is_taken_from_its_node() -> No
     assert (now.status, now.failure_reason, now.node, now.lease) == ("failed", "cancelled", None, None)
     assert held("node", [task.id]) == set()
     assert tries(task) == [(1, "cancelled")]
+    assert Attempt.objects.get().ended_at == now.completed_at
     assert settle("node", [success(task)]) == set()
     assert (total("attempts", "echo", "cancelled"), total("stale", "echo"), total("completed")) == (1, 1, 0)
 

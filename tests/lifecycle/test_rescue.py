@@ -91,6 +91,7 @@ def test_a_task_without_retries_left_fails_as_worker_lost(notifications: list) -
     now = row(task)
     assert (now.status, now.failure_reason, now.retries, now.node) == ("failed", "worker_lost", 0, None)
     assert now.completed_at is not None
+    assert Attempt.objects.get().ended_at == now.completed_at
     assert now.ready_at == was_ready
     assert (total("failed", "echo", "worker_lost"), total("retried")) == (1, 0)
 
