@@ -4,11 +4,12 @@
     python3 -S -E -c TEXT-OF-THIS-FILE WITNESS
 
 WITNESS is an existing file or FIFO. `do`: quick, slow (`seconds`), error (retryable), refuse (an error that is not),
-crash, mute (exits without a reply), hang, flood, large (a result with a text of `size` bytes), chatter (a numbered
-line on stderr every `apart` seconds for `seconds`, and progress on stdout); twice (a second reply `gap` seconds after
-the first), early (a second reply when the next line is there but unread), late (a reply after `seconds`, near the
-timeout, and a second one). With `until`, it does so only in the attempts before that number. While there is a file
-`broken` beside the witness, the handler loads for a moment and ends.
+crash, mute (exits without a reply), hang, flood, chatter (a numbered line on stderr every `apart` seconds for
+`seconds`, and progress on stdout); twice (a second reply `gap` seconds after the first), early (a second reply when the
+next line is there but unread), late (a reply after `seconds`, near the timeout, and a second one), large (a result with
+a text of `bytes`, the task's id again and again), digits (a result with `count` numbers, each long once it is stored).
+With `until`, it does so only in the attempts before that number. While there is a file `broken` beside the witness, the
+handler loads for a moment and ends.
 
 Every reply names its task in its result or error. Half of these handlers also send `task_id`.
 """
@@ -22,7 +23,7 @@ import sys
 import time
 
 if os.path.exists(os.path.join(os.path.dirname(sys.argv[1]), "broken")):
-    time.sleep(0.3)
+    time.sleep(random.choice((0.3, 1.5)))  # before it may have a task, and with one that it does not read
     sys.exit(1)  # without a word: a stream has only lines that tasks made
 witness = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
 NAMES_TASKS = random.random() < 0.5
@@ -47,12 +48,9 @@ def reply_to(task: dict, reply: dict) -> None:
     sys.stdout.flush()
 
 
-def succeed(task: dict) -> None:
+def succeed(task: dict, **more: object) -> None:
     report("end", task)
-    data = task["task_data"]
-    result = {"task": task["task_id"], "n": data["n"], "attempt": task["attempt"]}
-    if data["do"] == "large":
-        result["text"] = "x" * data["size"]
+    result = {"task": task["task_id"], "n": task["task_data"]["n"], "attempt": task["attempt"], **more}
     reply_to(task, {"status": "success", "result": result})
 
 
@@ -118,6 +116,11 @@ for line in sys.stdin:
         fail(task, retryable=True)
     elif do == "refuse":
         fail(task)
+    elif do == "large":
+        size, name = data["bytes"], task["task_id"]
+        succeed(task, fill=(name * (size // len(name) + 1))[:size])
+    elif do == "digits":
+        succeed(task, fill=[1e308] * data["count"])
     else:
         succeed(task)
     if do == "twice":

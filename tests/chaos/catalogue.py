@@ -27,7 +27,11 @@ def catalogue(scene: Scene) -> list[Fault]:
     found += of_engine(scene.engine, scene.deployment) if scene.engine is not None else of_children(scene)
     found += of_handlers(scene)
     database, broker = scene.database, scene.broker
-    found += of_postgres(database) if isinstance(database, Postgres) else of_sqlite(database)
+    if isinstance(database, Postgres):
+        assert scene.proxy is not None
+        found += of_postgres(database, scene.proxy)
+    else:
+        found += of_sqlite(database)
     if isinstance(broker, Redis):
         found += of_redis(broker)
     if isinstance(broker, RabbitMQ):

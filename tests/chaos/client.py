@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.chaos import load
+from tests.chaos import load, values
 from tests.chaos.call import TIMEOUT_SECONDS, Answer, Caller
 from tests.chaos.counts import Counts
 from tests.chaos.journal import Journal
@@ -17,7 +17,7 @@ from tests.chaos.load import Body
 from tests.chaos.post import Post
 
 #: What a run begins with: whatever the faults prevent later, each of these has had its effect.
-FIRST_ACTS = ("batch", "long", "delayed", "repeated", "together")
+FIRST_ACTS = ("batch", "long", "delayed", "repeated", "together", "large", "exponents")
 #: How often a client acts on many of its tasks at once, and on how many.
 TOGETHER_SHARE, TOGETHER = 0.04, 30
 #: Of tasks that many are redriven of: the other ends are for good, as the checker counts.
@@ -57,6 +57,8 @@ class Client:
             return
         if chance.random() < load.BATCH_SHARE:
             self._post_batch()
+        elif chance.random() < load.LARGE_SHARE:
+            self._act_first(chance.choice(("large", "exponents")))
         else:
             self._post_one()
         if self._mine and chance.random() < 0.5:
@@ -85,6 +87,13 @@ class Client:
             post = Post("/queue", [self._numbered("quick", {"do": "quick"}, 50, {})], f"first-{next(self._numbers)}")
             if self._submit(post):
                 self._send_post(post)
+        elif what == "large":
+            self._submit_all(values.side_by_side(self._chance))
+        elif what == "exponents":
+            self._submit_all(values.exponents(self._chance))
+            self._submit(Post("/queue", [self._numbered("quick", values.too_large(), 50, {})], too_large=True))
+        elif what == "feed":
+            self._submit_all([("quick", {"do": "quick"})] * load.FEED_TASKS)
 
     # ---- posts -----------------------------------------------------------------------------------------------------
 
@@ -110,6 +119,9 @@ class Client:
         tasks = self._submit(Post("/queue/batch", bodies, self._key()))
         for task in chance.sample(tasks, min(len(tasks), 2)):
             self._cancel(task)
+
+    def _submit_all(self, tasks: values.Bodies) -> None:
+        self._submit(Post("/queue/batch", [self._numbered(name, data, 50, {}) for name, data in tasks]))
 
     def _numbered(self, name: str, data: Body, priority: int, wishes: Body) -> Body:
         return {"type": name, "data": data | {"n": next(self._numbers)}, "priority": priority, **wishes}
@@ -140,7 +152,8 @@ class Client:
         timeout = self._chance.uniform(*HASTE_SECONDS) if hasty else TIMEOUT_SECONDS
         server = 0 if post.tries == 1 else self._chance.randrange(self._caller.servers)
         asked = time.time()
-        answer = self._caller.send("POST", post.path, post.content, post.headers, server=server, timeout=timeout)
+        also = 413 if post.too_large else None
+        answer = self._caller.send("POST", post.path, post.content, post.headers, also, server, timeout)
         if post.key is None and answer.status is not None and 400 <= answer.status < 500:
             for body in post.bodies:
                 self._journal.note("refused", n=body["data"]["n"], status=answer.status)
@@ -233,7 +246,8 @@ class Client:
 
     def _saw(self, task: str, found: Mapping[str, Any]) -> None:
         if found["status"] in ("completed", "failed"):
-            self._journal.note("seen", task=task, saw={key: found[key] for key in ("status", "attempts", "result")})
+            saw = {key: values.short(found[key]) for key in ("status", "attempts", "result")}
+            self._journal.note("seen", task=task, saw=saw)
 
     def _waited(self, call: str, task: str, seconds: int, asked: float, found: Mapping[str, Any] | None) -> None:
         """Record the answer of a call that waited. `found`: its task, if it has one."""

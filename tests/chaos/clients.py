@@ -14,6 +14,10 @@ from tests.chaos.counts import Counts
 from tests.chaos.follower import Follower
 from tests.chaos.journal import Journal
 from tests.chaos.options import Options
+from tests.chaos.readings import Reader
+
+#: Between two batches beside a held snapshot.
+FEED_SECONDS = 1.0
 
 
 class Clients:
@@ -34,6 +38,13 @@ class Clients:
             chance = random.Random(f"{options.seed} {k}")
             client = Client(caller, chance, journal, self._counts, numbers, options.handlers)
             self._threads.append(threading.Thread(target=self._run, args=(caller, client, chance)))
+        if options.snapshot:
+            caller, chance = Caller(addresses, journal, self._counts), random.Random(f"{options.seed} feed")
+            feed = Client(caller, chance, journal, self._counts, numbers, options.handlers)
+            self._threads.append(threading.Thread(target=self._feed, args=(caller, feed), name="feed"))
+            for address in addresses:
+                reader = Reader(Caller([address], journal, self._counts), journal, self._stop)
+                self._threads.append(threading.Thread(target=reader.run, name="reader"))
         self._streams_over = threading.Event()
         self._followers = []
         for k in range(options.followers):
@@ -73,6 +84,11 @@ class Clients:
             while not self._stop.wait(max(0.0, due - time.monotonic())):
                 due = max(due + self._pace, time.monotonic() - 5.0)  # catch up with at most 5 s of missed calls
                 client.act(self._next_first())
+
+    def _feed(self, caller: Caller, client: Client) -> None:
+        with caller:
+            while not self._stop.wait(FEED_SECONDS):
+                client.act("feed")
 
     def _next_first(self) -> str | None:
         try:

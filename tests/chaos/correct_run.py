@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.chaos.evidence import Evidence
+from tests.chaos.outages import Outages
 from tests.chaos.witness import HandlerEvent
 
 FINE, TRIED, LIVES = "fine", "tried", "lives"
@@ -79,6 +80,7 @@ def correct_run() -> Evidence:
             ],
         },
         budget={"rough": 1},
+        outages=Outages([("node.kill", 52.5, 52.5)], recovery=0.0),  # that of the task which a client followed
         overlooked={"rough": 0},
         metrics={
             "tasks_unaccounted": 0, "tasks_deleted": 0, "tasks_received": 3,

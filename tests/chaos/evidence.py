@@ -36,8 +36,8 @@ class Evidence:
     `horizon`: when transactions began and ended; `overlooked`: ready tasks that claims skipped, by task type; `held`:
     the part of the run in which another session held a snapshot, None if none was asked for; `outages`: when faults
     may have delayed anything; `operations`: rows by id; `holds`: the pauses and drains; `retention`: the seconds for
-    which ended tasks are kept, None for ever. Tasks that were removed without a client's asking are in `tasks` too,
-    with `removed_at`.
+    which ended tasks are kept, None for ever; `attached`: containers were reached over Docker's attach. Tasks that were
+    removed without a client's asking are in `tasks` too, with `removed_at`.
     """
 
     journal: list[dict[str, Any]]
@@ -56,6 +56,7 @@ class Evidence:
     operations: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     holds: list[Hold] = field(default_factory=list)
     retention: float | None = None
+    attached: bool = False
 
     @cached_property
     def stories(self) -> dict[str, Story]:

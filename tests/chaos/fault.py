@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Throw:
-    """One injection of a fault. `hold` sleeps, but not beyond the end of the storm."""
+    """One injection of a fault. `hold` sleeps, but not beyond the end of the storm: then it returns True."""
 
     chance: random.Random
-    hold: Callable[[float], None]
+    hold: Callable[[float], bool]
     longest: float
 
     def wait(self, true: Callable[[], bool], seconds: float) -> None:

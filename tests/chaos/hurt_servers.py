@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 
 from testkit.servers.postgresql import Postgres
 from testkit.servers.rabbitmq import RabbitMQ
 from testkit.servers.redis import Redis
+from testkit.slow_proxy import SlowProxy
 from tests.chaos.fault import Fault, Throw
 from tests.chaos.sqlite import Sqlite
 
 
-def of_postgres(database: Postgres) -> list[Fault]:
+def of_postgres(database: Postgres, proxy: SlowProxy) -> list[Fault]:
     def restart(throw: Throw) -> str:
         seconds = throw.between(0, 4)
         database.stop("immediate")
@@ -30,7 +32,13 @@ def of_postgres(database: Postgres) -> list[Fault]:
     def shoot(throw: Throw) -> str:
         return database.kill_backend(throw.chance)
 
-    words = {"restart": restart, "freeze": freeze, "shoot": shoot}
+    def slow(throw: Throw) -> str:
+        seconds, proxy.seconds = throw.between(20, 45), throw.chance.uniform(0.5, 2.0)
+        throw.hold(seconds)
+        each, proxy.seconds = proxy.seconds, 0.0
+        return f"for {seconds:.1f} s, {each:.2f} s a packet"
+
+    words = {"restart": restart, "freeze": freeze, "shoot": shoot, "slow": slow}
     return [Fault(f"postgres.{word}", "postgres", throw) for word, throw in words.items()]
 
 
@@ -41,7 +49,16 @@ def of_sqlite(database: Sqlite) -> list[Fault]:
             throw.hold(seconds)
         return f"for {seconds:.1f} s"
 
-    return [Fault("sqlite.lock", "sqlite", lock)]
+    def slow(throw: Throw) -> str:
+        seconds, times, over = throw.between(10, 40), 0, False
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not over:
+            with database.locked():
+                throw.hold(throw.chance.uniform(0.1, 1.5))
+            over, times = throw.hold(throw.chance.uniform(0.0, 0.2)), times + 1
+        return f"for {seconds:.1f} s, {times} times"
+
+    return [Fault("sqlite.lock", "sqlite", lock), Fault("sqlite.slow", "sqlite", slow)]
 
 
 def of_redis(broker: Redis) -> list[Fault]:

@@ -25,6 +25,8 @@ LONG_SECONDS = (5.0, 9.0)
 #: The share of posts that are batches; of posts and reads that wait; of posts with an idempotency key, and of those
 #: that the client hardly waits for.
 BATCH_SHARE, WAIT_SHARE, KEY_SHARE, HASTE_SHARE = 0.01, 0.06, 0.15, 0.3
+#: The share of acts that post large values; tasks of each batch of a feed.
+LARGE_SHARE, FEED_TASKS = 0.001, 25
 #: The share of tasks that are delayed, that expire, and both.
 DELAYED, EXPIRING, DELAYED_AND_EXPIRING = 0.08, 0.04, 0.02
 
@@ -38,7 +40,7 @@ def task(chance: random.Random, handlers: str) -> tuple[str, Body]:
     if kind < 0.60:
         share = chance.random()
         if share < LARGE:
-            return "quick", {"do": "large", "size": chance.choice(SIZES)}
+            return "quick", {"do": "large", "bytes": chance.choice(SIZES)}
         return "quick", {"do": "flood"} if share < LARGE + 0.01 else {"do": "quick"}
     if kind < 0.625:
         return "slow", {"do": "slow", "seconds": round(chance.uniform(*LONG_SECONDS), 2)}

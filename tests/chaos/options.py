@@ -15,14 +15,16 @@ SELECTIONS = ("priority", "fifo", "lifo")
 class Options:
     """Durations in seconds. `apart`: mean time between faults; `faults`: names, or beginnings of names; empty: all.
 
-    `snapshot`: another session holds a snapshot all the time. `retention`: how long ended tasks are kept; None: for
-    ever.
+    `attach`: containers are reached over Docker's attach. `snapshot`: another session holds a snapshot all the time,
+    while a client posts batches and another one reads the metrics. `retention`: how long ended tasks are kept; None:
+    for ever.
     """
 
     seconds: float = 60.0
     database: str = "sqlite"
     broker: str = "local"
     handlers: str = "process"
+    attach: bool = False
     selection: str = "priority"
     snapshot: bool = False
     retention: float | None = None
@@ -50,9 +52,13 @@ def read(words: list[str] | None = None) -> Options:
     parser.add_argument("--database", choices=DATABASES, default="sqlite")
     parser.add_argument("--broker", choices=BROKERS, default="local")
     parser.add_argument("--handlers", choices=HANDLERS, default="process", help="child processes, or containers")
+    parser.add_argument("--attach", action="store_true", help="containers over Docker's attach, not over FIFOs")
     parser.add_argument("--selection", choices=SELECTIONS, default="priority", help="which ready task goes first")
     parser.add_argument(
-        "--snapshot", action="store_true", help="another session holds a snapshot all the time (PostgreSQL only)"
+        "--snapshot",
+        action="store_true",
+        help="another session holds a snapshot all the time, beside a feed of batches and a reader of the metrics"
+        " (PostgreSQL only)",
     )
     parser.add_argument(
         "--retention", type=float, metavar="SECONDS", help="nodes remove tasks so long after their end (at least 1)"
@@ -75,12 +81,15 @@ def read(words: list[str] | None = None) -> Options:
     given = parser.parse_args(words)
     if given.snapshot and given.database != "postgres":
         parser.error("--snapshot needs --database postgres: a reader of SQLite keeps nothing that claims read")
+    if given.attach and given.handlers != "docker":
+        parser.error("--attach needs --handlers docker: child processes have pipes")
     soak = given.soak
     return Options(
         seconds=60 * (given.minutes if given.minutes is not None else 30.0 if soak else 1.0),
         database=given.database,
         broker=given.broker,
         handlers=given.handlers,
+        attach=given.attach,
         selection=given.selection,
         snapshot=given.snapshot,
         retention=given.retention,

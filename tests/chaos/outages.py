@@ -9,6 +9,9 @@ RECOVERY_SECONDS = 6.0
 #: The same with containers, which may outlive their node until its lease is over.
 LEASE_SECONDS = 35.0
 
+#: From the end of a fault until a node has found the containers that it has ended.
+LEFT_BEHIND_SECONDS = 3.0
+
 #: Faults that may delay the answer to a wait; what becomes of a pending task; the end of a handler. A broker may not.
 OF_WAITS = ("web", "postgres", "sqlite")
 OF_TASKS = ("node", "postgres", "sqlite")
@@ -22,15 +25,22 @@ class Outages:
         self, faults: Iterable[tuple[str, float, float]] = (), recovery: float = RECOVERY_SECONDS, slowness: float = 1.0
     ) -> None:
         self._slowness = slowness
-        known = list(faults)
+        self._faults = list(faults)
         self._windows: dict[tuple[str, ...], list[tuple[float, float]]] = {
-            kinds: _merged((begun, over + recovery) for name, begun, over in known if name.startswith(kinds))
+            kinds: _merged((begun, over + recovery) for name, begun, over in self._faults if name.startswith(kinds))
             for kinds in (OF_WAITS, OF_TASKS, OF_HANDLERS)
         }
 
     def within(self, kinds: tuple[str, ...], begun: float, over: float) -> float:
         """Seconds of faults of these kinds between two moments."""
         return sum(max(0.0, min(over, end) - max(begun, start)) for start, end in self._windows[kinds])
+
+    def hit(self, kinds: tuple[str, ...], begun: float, over: float) -> bool:
+        """Whether one of these faults, or what it left behind, was there at a moment between these two."""
+        after = LEFT_BEHIND_SECONDS * self._slowness
+        return any(
+            name.startswith(kinds) and start <= over and begun <= end + after for name, start, end in self._faults
+        )
 
     def late(self, kinds: tuple[str, ...], begun: float, over: float, allowed: float) -> bool:
         """Whether it took longer from `begun` to `over` than is allowed without the faults in between."""

@@ -8,11 +8,12 @@ from typing import Any
 
 from tests.chaos.call import Answer
 from tests.chaos.load import Body
+from tests.chaos.values import short
 
 
 @dataclass
 class Post:
-    """`key`: its idempotency key; `wait`: seconds for which it asks to wait.
+    """`key`: its idempotency key; `wait`: seconds for which it asks to wait; `too_large`: it must be refused.
 
     `tries`: how often it was sent; `answered`: whether any answer was final; `accepted`: whether one was a 200.
     """
@@ -21,6 +22,7 @@ class Post:
     bodies: list[Body]
     key: str | None = None
     wait: int | None = None
+    too_large: bool = False
     tries: int = 0
     answered: bool = False
     accepted: bool = False
@@ -44,7 +46,8 @@ class Post:
 
     def noted(self, body: Body) -> dict[str, Any]:
         """What the journal says of one of its tasks before it is sent."""
-        noted = {"n": body["data"]["n"], "type": body["type"], "data": body["data"]}
+        noted = {"n": body["data"]["n"], "type": body["type"], "data": short(body["data"])}
+        noted |= {"too_large": True} if self.too_large else {}
         noted |= {name: body[name] for name in ("delay", "expires_in") if name in body}
         if "run_at" in body:
             noted["run_at"] = datetime.fromisoformat(body["run_at"]).timestamp()

@@ -7,6 +7,11 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from tests.chaos.values import short
+
+#: A value with more characters is read by itself, and kept in its short form.
+LARGE_COLUMNS, LARGE_CHARACTERS = ("task_data", "result"), 10_000
+
 
 class Database(Protocol):
     """Either database."""
@@ -18,11 +23,21 @@ class Database(Protocol):
 def tasks(database: Database, table: str = "taskdaemon_task", *more: str) -> dict[str, dict[str, Any]]:
     """Every task's row by id, with `more` columns; moments are seconds of the wall clock."""
     rows = database.rows(
-        "SELECT id, task_type, task_data, priority, place AS position, status, attempts, retries, result,"
-        f" {''.join(f'{name}, ' for name in more)}"
+        f"SELECT id, task_type, {_unless_large('task_data')}, {_unless_large('result')}, priority, place AS position,"
+        f" status, attempts, retries, {''.join(f'{name}, ' for name in more)}"
         f" failure_reason, last_error, node, created_at, started_at, completed_at FROM {table}"
     )
+    for row in rows:  # one by one: all large values together would take gigabytes
+        for name in LARGE_COLUMNS:
+            if row.pop(f"{name}_is_large"):
+                [value] = database.rows(f"SELECT {name} FROM {table} WHERE id = '{row['id']}'")
+                row[name] = short(as_json(value[name]))
     return {str(UUID(str(row["id"]))): _plain(row) for row in rows}
+
+
+def _unless_large(name: str) -> str:
+    large = f"coalesce(length(CAST({name} AS text)) > {LARGE_CHARACTERS}, false)"
+    return f"CASE WHEN {large} THEN NULL ELSE {name} END AS {name}, {large} AS {name}_is_large"
 
 
 def attempts(database: Database, table: str = "taskdaemon_attempt") -> list[dict[str, Any]]:
@@ -51,7 +66,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
         if name.endswith("_at") and value is not None:
             moment = datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value
             plain[name] = moment.timestamp()
-        elif name in ("task_data", "result"):
+        elif name in LARGE_COLUMNS:
             plain[name] = as_json(value)
         else:
             plain[name] = str(UUID(str(value))) if name in ("id", "task_id") else value

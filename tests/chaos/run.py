@@ -14,7 +14,6 @@ from tests.chaos.clients import Clients
 from tests.chaos.evidence import Evidence, by_task
 from tests.chaos.held_snapshot import HeldSnapshot
 from tests.chaos.horizon import Horizon
-from tests.chaos.metrics_reader import MetricsReader
 from tests.chaos.options import Options
 from tests.chaos.outages import LEASE_SECONDS, RECOVERY_SECONDS, Outages
 from tests.chaos.removed_rows import by_retention, removed_attempts, removed_tasks
@@ -61,22 +60,14 @@ def _run(
     clients.start()
     if sampler is not None:
         sampler.start()
-    reader = MetricsReader(scene.addresses) if options.snapshot else None
     storm.run(options.seconds)
     if sampler is not None:
         sampler.stop()
     clients.stop()
-    if reader is not None:
-        reader.close()
     slowness = overload()
     say(f"all {sum(storm.thrown.values())} faults are healed; {clients.counts.get('accepted', 0)} tasks accepted")
 
     found = [Violation("chaos", what) for what in storm.failed]
-    if reader is not None:
-        say(f"{reader.read} readings of the metrics under load")
-        found += [
-            Violation("counters", what) for what in reader.wrong or ([] if reader.read else ["none was answered"])
-        ]
     calm = time.monotonic()
     times: dict[str, float] = {}
     warm = Warmth(scene)
@@ -113,6 +104,7 @@ def _run(
         tasks=rows.tasks(scene.database) | removed,
         attempts=by_task([*rows.attempts(scene.database), *(one for one in tried if one["task_id"] in removed)]),
         retention=options.retention,
+        attached=options.attach,
         budget=dict.fromkeys(TYPES, RETRIES),
         metrics=metrics,
         crashes=scene.database.crashes,

@@ -20,6 +20,7 @@ from testkit.process import Process, inherited, kill_all, of_home, until
 from testkit.servers.postgresql import Postgres
 from testkit.servers.rabbitmq import RabbitMQ
 from testkit.servers.redis import Redis
+from testkit.slow_proxy import SlowProxy
 from tests.chaos.engine import Engine
 from tests.chaos.hold import Hold
 from tests.chaos.options import Options
@@ -63,6 +64,12 @@ class Scene:
         self.witness = Witness(home / "witness")
         self.database = Postgres(home / "pg") if options.database == "postgres" else Sqlite(home / "tasks.sqlite3")
         self._closers.append(self.database.close)
+        self.proxy: SlowProxy | None = None
+        self._through: dict[str, str] = {}
+        if isinstance(self.database, Postgres):
+            self.proxy, port = SlowProxy(self.database.port), self.database.port
+            self._closers.append(self.proxy.close)
+            self._through["DATABASE_URL"] = self.database.url.replace(f":{port}/", f":{self.proxy.port}/")
         self.broker: Redis | RabbitMQ | None = None
         if options.broker != "local":
             self.broker = Redis() if options.broker == "redis" else RabbitMQ(home / "mq")
@@ -82,10 +89,13 @@ class Scene:
         ports = [free_port() for _ in range(options.webs)]
         self.addresses = [f"http://127.0.0.1:{port}" for port in ports]
         self.webs = [
-            self._program(f"web-{n}", self.environment(DAEMON_PORT=str(port)), "web") for n, port in enumerate(ports)
+            self._program(f"web-{n}", self.environment(DAEMON_PORT=str(port)) | self._far(n, options.webs), "web")
+            for n, port in enumerate(ports)
         ]
         self.nodes = [
-            self._program(f"node-{n}", self.environment(DAEMON_HOME=str(self.home_of(n))), "worker")
+            self._program(
+                f"node-{n}", self.environment(DAEMON_HOME=str(self.home_of(n))) | self._far(n, options.nodes), "worker"
+            )
             for n in range(options.nodes)
         ]
         self.programs = [*self.webs, *self.nodes]
@@ -97,6 +107,10 @@ class Scene:
         """The node's DAEMON_HOME. On PostgreSQL the last node has its own, as on another machine."""
         alone = self.options.database == "postgres" and node == self.options.nodes - 1 and node > 0
         return self.home / ("far" if alone else "near")
+
+    def _far(self, number: int, of: int) -> dict[str, str]:
+        """The last node and the last web server reach PostgreSQL through the proxy that can be slow."""
+        return self._through if number == of - 1 else {}
 
     def environment(self, **more: str) -> dict[str, str]:
         """The environment of every process of the deployment."""
@@ -119,6 +133,8 @@ class Scene:
             kept["DAEMON_BROKER_URL"] = self.broker.url
         if self.engine is not None:
             kept |= self.engine.environment
+        if self.options.attach:
+            kept["DAEMON_DOCKER_TRANSPORT"] = "attach"
         return kept | more
 
     def _handlers(self) -> str:

@@ -77,5 +77,5 @@ class Storm:
             log.write(json.dumps(line) + "\n")
             self.windows.append((fault.name, began, ended))
 
-    def _hold(self, seconds: float) -> None:
-        self._over.wait(seconds)
+    def _hold(self, seconds: float) -> bool:
+        return self._over.wait(seconds)

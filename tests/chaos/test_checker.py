@@ -10,11 +10,14 @@ from tests.chaos.checker import violations
 from tests.chaos.correct_acts import DELAYED, KEYED, add_acts
 from tests.chaos.correct_run import FINE, LIVES, TRIED, correct_run, line
 from tests.chaos.correct_streams import FOLLOWED, LINES, add_streams, log
+from tests.chaos.correct_values import add_values
 from tests.chaos.evidence import Evidence
 from tests.chaos.holds import GIVEN_BACK, started_after
 from tests.chaos.outages import Outages
 from tests.chaos.planted import INCOMPLETE, NOT_READ, Plant, begin_after_the_end, begin_twice, release
-from tests.chaos.planted_streams import PLANTED, lose_more_than_the_last_second_of_a_lost_attempt, streamed
+from tests.chaos.planted_acts import expire_what_a_handler_had_begun
+from tests.chaos.planted_streams import lose_more_than_the_last_second_of_a_lost_attempt, streamed
+from tests.chaos.planted_values import PLANTED, spend
 
 
 @pytest.fixture
@@ -22,6 +25,7 @@ def evidence() -> Evidence:
     run = correct_run()
     add_acts(run)
     add_streams(run)
+    add_values(run)
     return run
 
 
@@ -94,6 +98,19 @@ def test_lines_of_a_lost_attempt_may_be_lost_while_its_node_stood_still(evidence
     assert violations(replace(evidence, outages=Outages([("node.freeze", 51.5, 55.0)]))) == []
 
 
+@pytest.mark.parametrize(("outcome", "fault"), [
+    ("crash", "handler.kill"), ("timeout", "container.pause"), ("worker_lost", "node.kill"), ("released", "web.kill"),
+])  # fmt: skip
+def test_a_fault_explains_a_retry(evidence: Evidence, outcome: str, fault: str) -> None:
+    spend(evidence, outcome, fault)
+    assert {each.rule for each in violations(evidence)} & {"retries", "leases"} == set()
+
+
+def test_over_attach_a_handler_that_cannot_start_may_cost_a_retry(evidence: Evidence) -> None:
+    spend(evidence, "crash", "handlers.broken")
+    assert violations(replace(evidence, attached=True)) == []
+
+
 def test_a_deleted_task_is_not_missing(evidence: Evidence) -> None:
     e = evidence
     e.journal.extend([line("delete", 18.0, task=LIVES), line("deleted", 18.1, task=LIVES)])
@@ -115,6 +132,12 @@ def test_a_claim_that_a_crash_of_the_database_undid_may_be_repeated(evidence: Ev
     begin_twice(evidence)
     assert violations(replace(evidence, crashes=[(11.4, 11.6)])) == []
     assert violations(replace(evidence, crashes=[(20.0, 21.0)])) != []
+
+
+def test_a_task_whose_claim_a_crash_of_the_database_undid_may_expire(evidence: Evidence) -> None:
+    expire_what_a_handler_had_begun(evidence)
+    assert {each.rule for each in violations(evidence)} == {"executions", "expired"}
+    assert violations(replace(evidence, crashes=[(20.9, 21.1)])) == []
 
 
 def test_a_task_that_was_kept_long_enough_may_be_removed(evidence: Evidence) -> None:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(600)
 ACTS = (
     "cancelled while running", "cancelled while pending", "waits until the end", "waits until the time was up",
     "started after a delay", "expired", "repeated posts", "moved by operations", "started after a pause",
-    "followed over cuts",
+    "followed over cuts", "large results", "posts too large", "results too large", "readings of the metrics",
 )  # fmt: skip
 
 #: How often each was brought about in the runs of this process.
@@ -41,7 +41,7 @@ def throw(said: list[str], **options: object) -> None:
 
 @pytest.mark.docker
 def test_sqlite_and_containers() -> None:
-    faults = ("container", "engine.restart", "node.kill", "node.freeze", "web.kill", "operator")
+    faults = ("container", "engine.restart", "node.kill", "node.freeze", "web.kill", "operator", "sqlite.slow")
     # Its kinds are half as many, and each container costs the engine half a second of a processor.
     throw([], handlers="docker", instances=1, followers=1, faults=faults, seconds=14, apart=1.3)
 

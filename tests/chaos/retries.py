@@ -1,0 +1,45 @@
+"""Whether tasks spend a retry, or lose their lease, only by a fault that ended or stopped their handler or node.
+
+So large values, a database that is slow, handlers that cannot start for a while and a held snapshot cost no retry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.chaos.evidence import Evidence, Story
+
+#: Types whose handlers do no wrong, however they are asked to end.
+FAITHFUL = ("quick", "slow")
+#: The faults that explain each outcome which spends a retry, by the beginnings of their names. Others have none.
+ENDED = ("handler.kill", "container", "engine")
+STOPPED = ("handler.freeze", "container.pause", "engine", "node.freeze")
+CAUSES = {"crash": ENDED, "oom": ENDED, "timeout": STOPPED, "worker_lost": ("node",)}
+#: With Docker's attach a node does not know whether a container that ends had read its line.
+CAUSES_ATTACHED = CAUSES | {"crash": (*ENDED, "handlers.broken")}
+#: The error of an attempt that its node ended because of its lease, and the faults that explain it.
+LEASE_LOST = "its lease could not be renewed in time"
+CAUSES_OF_LOST_LEASE = ("node.freeze", "postgres.freeze", "postgres.restart", "postgres.shoot", "sqlite.lock")
+
+
+def retry_faults(story: Story, evidence: Evidence) -> Iterator[str]:
+    """A sentence for each retry that no fault explains."""
+    row = story.row
+    assert row is not None
+    if row["task_type"] not in FAITHFUL:
+        return
+    causes = CAUSES_ATTACHED if evidence.attached else CAUSES
+    for one in story.attempts:
+        if one["outcome"] in ("success", "released", "cancelled"):
+            continue
+        if not evidence.outages.hit(causes.get(one["outcome"], ()), one["started_at"], one["ended_at"]):
+            yield f"spent a retry in attempt {one['number']} ({one['outcome']}), and no fault explains it"
+
+
+def lease_faults(story: Story, evidence: Evidence) -> Iterator[str]:
+    """A sentence for each lease that was lost though the database answered and the node ran."""
+    for one in story.attempts:
+        if LEASE_LOST in one["error"] and not evidence.outages.hit(
+            CAUSES_OF_LOST_LEASE, one["started_at"], one["ended_at"]
+        ):
+            yield f"lost its lease in attempt {one['number']}, and no fault explains it"
