@@ -161,8 +161,11 @@ class _Reading:
         if not isinstance(value, dict):
             self._fault("metadata", f"metadata must be a JSON object, not {kind(value)}")
             return None
-        if (size := stored_size(encode(value))) > MAX_METADATA_BYTES:
-            self._fault("metadata", f"metadata must have at most {MAX_METADATA_BYTES:,} bytes as JSON, not {size:,}")
+        text = encode(value)
+        if (size := stored_size(text)) > MAX_METADATA_BYTES:
+            why = "; a number with an exponent counts with all its digits" if size > len(text.encode()) else ""
+            sentence = f"metadata must have at most {MAX_METADATA_BYTES:,} bytes as JSON, not {size:,}{why}"
+            self._fault("metadata", sentence)
         return value
 
     def unique_key(self) -> str | None:

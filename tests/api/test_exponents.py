@@ -66,4 +66,5 @@ def test_in_a_batch_each_task_that_is_too_large_is_named(api: Client) -> None:
 
 def test_metadata_counts_in_the_same_way(api: Client) -> None:
     status, answer = post(api, {"type": "echo", "metadata": {"a": [1e-300] * 20}})
-    assert (status, "metadata must have at most 4,096 bytes" in answer["error"]) == (400, True)
+    limit = "metadata must have at most 4,096 bytes as JSON, not 6,067"
+    assert (status, answer["error"]) == (400, f"{limit}; a number with an exponent counts with all its digits")
