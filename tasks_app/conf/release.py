@@ -8,8 +8,8 @@ from functools import cache
 from tasks_app.conf.environment import PROJECT
 
 RELEASE = "0.1.0"
-#: The folders of the code.
-PACKAGES = ("tasks_app", "taskdaemon_site")
+#: The folders of the code, and its files: hidden ones are an editor's, which may be links that lead nowhere.
+PACKAGES, FILES = ("tasks_app", "taskdaemon_site"), "[!.]*.py"
 
 
 @cache
@@ -20,6 +20,6 @@ def version() -> str:
     the files once: call it when a process starts, before an upgrade may replace them.
     """
     digest = hashlib.sha256()
-    for path in sorted(path for package in PACKAGES for path in (PROJECT / package).rglob("*.py")):
+    for path in sorted(path for package in PACKAGES for path in (PROJECT / package).rglob(FILES)):
         digest.update(f"{path.relative_to(PROJECT)}\n".encode() + path.read_bytes())
     return f"{RELEASE}+{digest.hexdigest()[:8]}"

@@ -33,6 +33,7 @@ def test_a_copy_of_the_code_has_the_same_version_whatever_else_lies_beside_it(
     copy = shutil.copytree(code, code / "elsewhere")
     (copy / "tasks_app" / "node" / "plan.cpython-313.pyc").write_bytes(b"compiled")
     (copy / "tests.py").write_text("")
+    (copy / "tasks_app" / ".#urls.py").symlink_to("somebody@a-host.4711")  # as Emacs locks what it edits
     assert of(copy, monkeypatch) == before
     assert before.startswith(f"{RELEASE}+") and len(before) <= 40, "as long as the column"
 
