@@ -20,6 +20,9 @@ from tasks_app.store.transactions import bare_writing
 
 log = structlog.get_logger(__name__)
 
+#: A write that has taken longer before it failed is tried again with half of the results: it may take as long to send
+#: them, over a slow network.
+LATE_SECONDS = 4.0
 #: How long the connection of a thread that is seldom needed stays open without a result.
 IDLE_SECONDS = 10.0
 
@@ -78,15 +81,16 @@ class ResultLane:
     def write(self) -> None:
         """Write the next batch in the calling thread. Raises one of STATEMENT_ERRORS if the database is unavailable."""
         batch: list[AttemptResult] = []
+        began = 0.0
         try:
             with bare_writing():
                 # With the lock held: results that arrive during the wait for the lock are included.
-                batch = self.queue.take()
+                batch, began = self.queue.take(), time.monotonic()
                 kept = self._settler.write(batch)
         except STATEMENT_ERRORS as error:
             if not batch:  # the lock or the connection failed; no result was read
                 raise
-            self._resolve(batch, error)
+            self._resolve(batch, error, began)
         else:
             self._written(batch, kept)
 
@@ -96,7 +100,7 @@ class ResultLane:
             return False
         try:
             self._session.configure()
-            batch = self.queue.take()
+            batch, began = self.queue.take(), time.monotonic()
             left = len(self.queue) > 0
             try:
                 if self._giving_back:
@@ -105,7 +109,7 @@ class ResultLane:
                 else:
                     self._written(batch, self._settler.write(batch))
             except STATEMENT_ERRORS as error:
-                self._resolve(batch, error)
+                self._resolve(batch, error, began)
                 left = True
             self.retrying.succeeded()
         except STATEMENT_ERRORS as error:
@@ -122,12 +126,13 @@ class ResultLane:
         self._settler.done(batch, kept)
         self._after()
 
-    def _resolve(self, batch: list[AttemptResult], error: Exception) -> None:
+    def _resolve(self, batch: list[AttemptResult], error: Exception, began: float) -> None:
         """Do what follows a write that failed. Raises if the database is unavailable; the batch then waits again."""
-        refusal, late = store().refusal(error), store().is_late(error)
+        refusal = store().refusal(error)
+        late = store().is_server and time.monotonic() > began + LATE_SECONDS
         try:
-            if late:
-                connection.close()  # it cannot be used any more
+            if late and refusal is None:
+                connection.close()  # it is lost
             if refusal is Refusal.COST or late:
                 self._settler.prolong(batch)
             if len(batch) > 1 and (refusal is not None or late):

@@ -332,12 +332,6 @@ class Store(Protocol):
         47. A lost connection, a server that does not answer, and one that takes no writes refuse nothing.
         """
 
-    def is_late(self, error: Exception) -> bool:
-        """Whether this error of a statement says that the answer did not come in time.
-
-        47. The server may have executed the statement, and the connection is closed.
-        """
-
     def task_data(self, task_id: str, limit: int) -> tuple[int, str | None] | None:
         """The bytes of a task's data as JSON text, and the text if it has no more than `limit`; None without the task.
 

@@ -239,6 +239,7 @@ def test_a_batch_that_takes_too_long_to_send_is_halved(batches: Batches, monkeyp
     slow_link = f"{options['options']} -c statement_timeout=0 -c client_connection_check_interval=50"
     monkeypatch.setitem(options, "options", slow_link)
     monkeypatch.setattr(limit._Limit, "seconds", LIMIT_SECONDS)
+    monkeypatch.setattr(result_lane, "LATE_SECONDS", LIMIT_SECONDS / 2)
     tasks, writer = running(40), new_writer()
     for task in tasks:
         writer.put(success(task))

@@ -73,16 +73,6 @@ def test_47_a_server_without_memory_for_a_session_refuses_no_statement() -> None
     assert store().refusal(ended) is None
 
 
-def test_47_a_statement_without_an_answer_in_time_is_late_and_refuses_nothing() -> None:
-    if not store().is_server:
-        pytest.skip("SQLite has no limits of time")
-    with store().limited(0.05):
-        error = raised("SELECT pg_sleep(60)")
-    connection.close()
-    assert store().is_late(error) and store().refusal(error) is None
-    assert not store().is_late(raised("SELECT 1 / 0"))
-
-
 class Ended(Exception):
     """As the driver's, for an error that ends the session."""
 

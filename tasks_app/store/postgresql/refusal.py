@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tasks_app.db.postgresql.connection import NoAnswer
 from tasks_app.db.postgresql.refusal import ends_session
 from tasks_app.store.refusal import Refusal, value_refusal
 
@@ -22,8 +21,3 @@ def refusal(error: Exception) -> Refusal | None:
     if state in COST_STATES:
         return Refusal.COST
     return Refusal.VALUE if state.startswith(LIMITS_CLASS) else value_refusal(error)
-
-
-def is_late(error: Exception) -> bool:
-    """See Store."""
-    return isinstance(error.__cause__, NoAnswer)

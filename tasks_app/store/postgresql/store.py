@@ -19,7 +19,7 @@ from tasks_app.store.postgresql.promote import promote
 from tasks_app.store.postgresql.queued_before import queued_before
 from tasks_app.store.postgresql.reading import reading, running
 from tasks_app.store.postgresql.redrive import redrive
-from tasks_app.store.postgresql.refusal import is_late, refusal
+from tasks_app.store.postgresql.refusal import refusal
 from tasks_app.store.postgresql.renew import renew
 from tasks_app.store.postgresql.session import Session
 from tasks_app.store.postgresql.set_priority import set_priority
@@ -70,7 +70,6 @@ class PostgreSQLStore:
     final_or_gone = staticmethod(final_or_gone)
     versions = staticmethod(versions)
     refusal = staticmethod(refusal)
-    is_late = staticmethod(is_late)
     task_data = staticmethod(task_data)
     json_bytes = staticmethod(json_bytes)
     task_bytes = staticmethod(task_bytes)

@@ -8,8 +8,3 @@ from tasks_app.store.refusal import Refusal, value_refusal
 def refusal(error: Exception) -> Refusal | None:
     """See Store."""
     return value_refusal(error)
-
-
-def is_late(error: Exception) -> bool:
-    """See Store."""
-    return False

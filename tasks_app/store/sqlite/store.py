@@ -20,7 +20,7 @@ from tasks_app.store.sqlite.promote import promote
 from tasks_app.store.sqlite.queued_before import queued_before
 from tasks_app.store.sqlite.reading import reading, running
 from tasks_app.store.sqlite.redrive import redrive
-from tasks_app.store.sqlite.refusal import is_late, refusal
+from tasks_app.store.sqlite.refusal import refusal
 from tasks_app.store.sqlite.renew import renew
 from tasks_app.store.sqlite.session import Session
 from tasks_app.store.sqlite.set_priority import set_priority
@@ -70,7 +70,6 @@ class SQLiteStore:
     final_or_gone = staticmethod(final_or_gone)
     versions = staticmethod(versions)
     refusal = staticmethod(refusal)
-    is_late = staticmethod(is_late)
     task_data = staticmethod(task_data)
     json_bytes = staticmethod(json_bytes)
     task_bytes = staticmethod(task_bytes)
