@@ -71,7 +71,7 @@ class PausedHandler(HandlerObject):
     busy = Busy(
         many=True,
         required=False,
-        help_text="Only if the request asked for a wait. Empty: no task of the type runs, nor starts before `resume`.",
+        help_text="Only if a wait was asked for. Empty: none of the type runs, nor starts before the pause ends.",
     )
 
 

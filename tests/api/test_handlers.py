@@ -23,7 +23,7 @@ def node(name: str, draining: bool = False, **pools: dict[str, Any]) -> None:
     """A living node."""
     Node.objects.create(
         name=name, lock_domain="elsewhere", started_at=Now() - timedelta(hours=1), seen_at=Now(), seen=clock.reading(),
-        clock=clock.clock_id(), pools=pools, digest=conf.handlers().digest, draining=draining,
+        clock=clock.clock_id(), pools=pools, digest=conf.handlers().digest, version=conf.version(), draining=draining,
     )  # fmt: skip
 
 
