@@ -8,8 +8,8 @@ crash, mute (exits without a reply), hang, flood, chatter (a numbered line on st
 `seconds`, and progress on stdout); twice (a second reply `gap` seconds after the first), early (a second reply when the
 next line is there but unread), late (a reply after `seconds`, near the timeout, and a second one), large (a result with
 a text of `bytes`, the task's id again and again), digits (a result with `count` numbers, each long once it is stored).
-With `until`, it does so only in the attempts before that number. While there is a file `broken` beside the witness, the
-handler loads for a moment and ends.
+With `until`, it does so only in the attempts before that number. While there is a file `broken` beside the witness, a
+handler that starts loads for a moment and ends, and one that has started ends after its reply.
 
 Every reply names its task in its result or error. Half of these handlers also send `task_id`.
 """
@@ -22,7 +22,8 @@ import signal
 import sys
 import time
 
-if os.path.exists(os.path.join(os.path.dirname(sys.argv[1]), "broken")):
+BROKEN = os.path.join(os.path.dirname(sys.argv[1]), "broken")
+if os.path.exists(BROKEN):
     time.sleep(random.choice((0.3, 1.5)))  # before it may have a task, and with one that it does not read
     sys.exit(1)  # without a word: a stream has only lines that tasks made
 witness = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
@@ -129,3 +130,5 @@ for line in sys.stdin:
         await_line()
     if do in ("twice", "early", "late"):
         again(task)
+    if os.path.exists(BROKEN):
+        sys.exit(1)

@@ -103,6 +103,13 @@ class Evidence:
         """Whether a handler of this type has certainly replied on this node between these moments."""
         return any(after < began and ended < before for began, ended in self._answers.get((node, task_type), []))
 
+    def may_have_answered(self, node: str, task_type: str, after: float, before: float) -> bool:
+        """Whether a handler of this type may have replied on this node between these moments."""
+        gone = (event.at for event in self.events if event.what == "end" and event.task not in self.tasks)
+        return any(after <= at <= before for at in gone) or any(
+            after <= ended and began <= before for began, ended in self._answers.get((node, task_type), [])
+        )
+
     def post_of(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """What a client's journal says of the POST of a task; nothing if no client posted it."""
         return self.posts.get(row["task_data"].get("n"), {})

@@ -73,7 +73,7 @@ def of_web(web: Program) -> list[Fault]:
 
 def of_handlers(scene: Scene) -> list[Fault]:
     def broken(throw: Throw) -> str:
-        """No container starts. Those that have started go on until a task ends them."""
+        """No container starts, and those that have started end after their next reply: soon there is none."""
         seconds, file = throw.between(3, 12), scene.witness.fifo.with_name("broken")
         file.touch()
         throw.hold(seconds)

@@ -7,7 +7,7 @@ from tests.chaos.correct_streams import FOLLOWED
 from tests.chaos.correct_values import DIGITS, DIGITS_DATA, SMALL, TEXT
 from tests.chaos.evidence import Evidence
 from tests.chaos.outages import Outages
-from tests.chaos.planted import breaks
+from tests.chaos.planted import NOT_READ, breaks
 from tests.chaos.planted_acts import find
 from tests.chaos.planted_streams import PLANTED
 from tests.chaos.retries import LEASE_LOST
@@ -57,6 +57,14 @@ def charge_for_a_good_reply(e: Evidence) -> None:
 def charge_for_a_kill_after_its_end(e: Evidence) -> None:
     object.__setattr__(e, "outages", Outages([("node.kill", 56.5, 57.0)], recovery=0.0))
     assert e.attempts[FOLLOWED][0]["ended_at"] == 56.0
+
+
+@breaks("retries", "small spent a retry in attempt 4 (crash), and no fault explains it")
+def charge_for_a_fourth_unread_line_while_its_type_does_not_answer(e: Evidence) -> None:
+    released = [attempt(n, "released", 71.0, 71.1, NOT_READ) for n in (1, 2, 3)]
+    e.attempts[SMALL][:] = [*released, attempt(4, "crash", 71.1, 71.2, NOT_READ), attempt(5, "success", 71.3, 72.0)]
+    e.events[:] = [one for one in e.events if one.task != SMALL] + executed(SMALL, 5, 71.4, 71.8)
+    e.tasks[SMALL] |= {"attempts": 5, "retries": 1, "result": result(SMALL, 33, 5)}
 
 
 @breaks("leases", "small lost its lease in attempt 1, and no fault explains it")

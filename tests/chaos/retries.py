@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.chaos.evidence import Evidence, Story
+from tests.chaos.pairing import MAX_RELEASES_IN_A_ROW, UNREAD
 
 #: Types whose handlers do no wrong, however they are asked to end.
 FAITHFUL = ("quick", "slow")
@@ -29,11 +30,23 @@ def retry_faults(story: Story, evidence: Evidence) -> Iterator[str]:
     if row["task_type"] not in FAITHFUL:
         return
     causes = CAUSES_ATTACHED if evidence.attached else CAUSES
-    for one in story.attempts:
-        if one["outcome"] in ("success", "released", "cancelled"):
+    for index, one in enumerate(story.attempts):
+        if one["outcome"] in ("success", "released", "cancelled") or _returned(story, index, evidence):
             continue
         if not evidence.outages.hit(causes.get(one["outcome"], ()), one["started_at"], one["ended_at"]):
             yield f"spent a retry in attempt {one['number']} ({one['outcome']}), and no fault explains it"
+
+
+def _returned(story: Story, index: int, evidence: Evidence) -> bool:
+    """Whether it is the fourth attempt in a row that was not read, while others of its type may have replied."""
+    row, one = story.row, story.attempts[index]
+    assert row is not None
+    last = story.attempts[max(0, index - MAX_RELEASES_IN_A_ROW) : index]
+    return (
+        UNREAD in one["error"]
+        and [each["outcome"] for each in last] == ["released"] * MAX_RELEASES_IN_A_ROW
+        and evidence.may_have_answered(one["node"], row["task_type"], last[0]["ended_at"], one["ended_at"])
+    )
 
 
 def lease_faults(story: Story, evidence: Evidence) -> Iterator[str]:

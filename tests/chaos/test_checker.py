@@ -10,14 +10,18 @@ from tests.chaos.checker import violations
 from tests.chaos.correct_acts import DELAYED, KEYED, add_acts
 from tests.chaos.correct_run import FINE, LIVES, TRIED, correct_run, line
 from tests.chaos.correct_streams import FOLLOWED, LINES, add_streams, log
-from tests.chaos.correct_values import add_values
+from tests.chaos.correct_values import TEXT, add_values
 from tests.chaos.evidence import Evidence
 from tests.chaos.holds import GIVEN_BACK, started_after
 from tests.chaos.outages import Outages
 from tests.chaos.planted import INCOMPLETE, NOT_READ, Plant, begin_after_the_end, begin_twice, release
 from tests.chaos.planted_acts import expire_what_a_handler_had_begun
 from tests.chaos.planted_streams import lose_more_than_the_last_second_of_a_lost_attempt, streamed
-from tests.chaos.planted_values import PLANTED, spend
+from tests.chaos.planted_values import (
+    PLANTED,
+    charge_for_a_fourth_unread_line_while_its_type_does_not_answer,
+    spend,
+)
 
 
 @pytest.fixture
@@ -104,6 +108,12 @@ def test_lines_of_a_lost_attempt_may_be_lost_while_its_node_stood_still(evidence
 def test_a_fault_explains_a_retry(evidence: Evidence, outcome: str, fault: str) -> None:
     spend(evidence, outcome, fault)
     assert {each.rule for each in violations(evidence)} & {"retries", "leases"} == set()
+
+
+def test_a_fourth_unread_line_may_cost_a_retry_if_the_type_may_have_answered_meanwhile(evidence: Evidence) -> None:
+    charge_for_a_fourth_unread_line_while_its_type_does_not_answer(evidence)
+    evidence.tasks[TEXT]["task_type"] = "quick"
+    assert [each for each in violations(evidence) if each.rule == "retries"] == []
 
 
 def test_over_attach_a_handler_that_cannot_start_may_cost_a_retry(evidence: Evidence) -> None:
