@@ -36,6 +36,7 @@ INSTALLED_APPS = [
     "django_prometheus",
     "axes",
     "tasks_app.apps.TasksConfig",
+    "tasks_app.features.pauses.apps.Pauses",
 ]
 
 MIDDLEWARE = [

@@ -22,11 +22,11 @@ from tasks_app.api import (
     handlers,
     operations,
     operator_task,
-    pauses,
     system,
     tasks,
     why,
 )
+from tasks_app.features.pauses import api as pauses
 
 
 class OneTask(StringConverter):

@@ -8,9 +8,9 @@ from tasks_app.admin.failure_groups import FailureGroupAdmin
 from tasks_app.admin.logins import AttemptedLogins, FailedLogins, Logins
 from tasks_app.admin.nodes import NodeAdmin
 from tasks_app.admin.operations import OperationAdmin
-from tasks_app.admin.pauses import HandlerPauseAdmin
 from tasks_app.admin.tasks import TaskAdmin
 from tasks_app.admin.users import RecordedGroupAdmin, RecordedUserAdmin
+from tasks_app.features.pauses.admin import HandlerPauseAdmin
 
 # Django's own site with other titles and templates. A site class in this package would be a circular import:
 # registering on it imports it, and importing it registers.

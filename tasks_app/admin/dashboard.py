@@ -11,10 +11,10 @@ from django.utils import timezone
 
 from tasks_app.admin.links import audit_link, handler_link, listed, node_link
 from tasks_app.admin.nodes import differs, drained_state, runs_another_version
-from tasks_app.admin.pauses import pause_address, pause_text
 from tasks_app.admin.text import ago, harmless, line
 from tasks_app.alerts.rows import firing
-from tasks_app.lifecycle import pauses
+from tasks_app.features.pauses.admin import pause_address, pause_text
+from tasks_app.features.pauses.verbs import pauses
 from tasks_app.metrics.handler_reading import HandlerReading
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.span import span

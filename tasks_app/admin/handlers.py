@@ -23,14 +23,15 @@ from tasks_app.admin.bars import bars
 from tasks_app.admin.failure_groups import LIST_HOURS
 from tasks_app.admin.links import handler_link, listed, node_link
 from tasks_app.admin.nodes import differs
-from tasks_app.admin.pauses import pause_address, pause_text
 from tasks_app.admin.pools import PoolRow, pool_row
 from tasks_app.admin.rights import actor, acts_on_tasks, sees_payloads, sees_tasks
 from tasks_app.admin.running import MAX_RUNNING, running
 from tasks_app.admin.text import ago, harmless, line
 from tasks_app.audit.actor import Actor
+from tasks_app.features.pauses.admin import pause_address, pause_text
+from tasks_app.features.pauses.verbs import pause_of
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.lifecycle import pause_of, running_tasks
+from tasks_app.lifecycle import running_tasks
 from tasks_app.lifecycle.group_failures import hour_of
 from tasks_app.metrics.handler_reading import HandlerReading
 from tasks_app.metrics.rates import Rates, recent_rates

@@ -16,9 +16,9 @@ from tasks_app.api.errors import NotFound
 from tasks_app.api.inputs import near
 from tasks_app.api.moments import rfc3339
 from tasks_app.api.view import API
+from tasks_app.features.pauses.verbs import pause_of, pauses
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.keys import RETRY_ON
-from tasks_app.lifecycle import pause_of, pauses
 from tasks_app.metrics.handler_reading import HandlerReading
 from tasks_app.metrics.rates import RATE_SECONDS, Rates, recent_rates
 from tasks_app.metrics.system_reading import SystemReading, current_reading

@@ -12,11 +12,11 @@ from tasks_app import conf
 from tasks_app.api import pages
 from tasks_app.api.authentication import Refusal
 from tasks_app.api.errors import RETRY_AFTER, UNAVAILABLE, NotFound, error_bytes
-from tasks_app.api.pauses import paused_object
 from tasks_app.api.queued import queued_body
 from tasks_app.api.renderers import dump
 from tasks_app.api.response_budget import SMALL_BYTES, TooManyAnswers, response_budget
 from tasks_app.api.waiting import PauseWait, Wait
+from tasks_app.features.pauses.api import paused_object
 from tasks_app.models import Task
 
 

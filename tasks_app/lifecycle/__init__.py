@@ -16,18 +16,6 @@ from tasks_app.lifecycle.intake import intake
 from tasks_app.lifecycle.live_events import forget_live_events, forget_lost_live_events, write_live_events
 from tasks_app.lifecycle.maintenance import due_work, maintain, on_hold
 from tasks_app.lifecycle.old_tasks import OldTasks
-from tasks_app.lifecycle.pause import (
-    BusyNode,
-    PauseEnded,
-    UnknownHandler,
-    busy_nodes,
-    from_now,
-    has_settled,
-    pause,
-    pause_of,
-    pauses,
-    resume,
-)
 from tasks_app.lifecycle.prioritize import prioritize, prioritize_many
 from tasks_app.lifecycle.promote import promote
 from tasks_app.lifecycle.prune import PruneWalk, prune
@@ -49,7 +37,6 @@ from tasks_app.store.task_options import TaskOptions
 
 __all__ = [
     "AttemptResult",
-    "BusyNode",
     "ClaimRequest",
     "ClaimedTask",
     "DueWork",
@@ -62,16 +49,13 @@ __all__ = [
     "NodeEnded",
     "OldTasks",
     "OnHold",
-    "PauseEnded",
     "Policy",
     "PruneWalk",
     "RetentionRule",
     "Submission",
     "Submitted",
     "TaskOptions",
-    "UnknownHandler",
     "UnknownNode",
-    "busy_nodes",
     "cancel",
     "cancel_many",
     "cancelled",
@@ -87,16 +71,11 @@ __all__ = [
     "forget_idempotency_keys",
     "forget_live_events",
     "forget_lost_live_events",
-    "from_now",
     "group_failures",
-    "has_settled",
     "held",
     "intake",
     "maintain",
     "on_hold",
-    "pause",
-    "pause_of",
-    "pauses",
     "prioritize",
     "prioritize_many",
     "promote",
@@ -107,7 +86,6 @@ __all__ = [
     "remove_old_groups",
     "renew",
     "rescue",
-    "resume",
     "retention_rules",
     "running_on",
     "running_tasks",

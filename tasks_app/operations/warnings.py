@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tasks_app import conf
-from tasks_app.lifecycle import pauses
+from tasks_app.features.pauses.verbs import pauses
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.models import Verb
 

@@ -15,7 +15,7 @@ from django.db import Error, connection
 from tasks_app.api.authentication import KeyCheck, Refusal
 from tasks_app.api.wait_answers import Answer, answers, fallback, refused
 from tasks_app.api.waiting import Hold, PauseWait, Places, Wait
-from tasks_app.lifecycle import has_settled
+from tasks_app.features.pauses.verbs import has_settled
 from tasks_app.metrics.local_counters import process
 from tasks_app.store.current import store
 from tasks_app.web.descriptors import connection_limit

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from tasks_app.audit.actor import Actor
-from tasks_app.lifecycle import pause
+from tasks_app.features.pauses.verbs import pause
 from tasks_app.models import AuditEntry, Operation, Task
 from tests.keys.conftest import nothing_remembered
 from tests.keys.rows import MISSING, Holder, of_type

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from tasks_app.lifecycle import prioritize, promote, redrive, rescue, resume, submit
+from tasks_app.features.pauses.verbs import resume
+from tasks_app.lifecycle import prioritize, promote, redrive, rescue, submit
 
 #: By way of `sys.modules`, because the package's attributes of these names are the verbs.
 NOTIFYING = [sys.modules[verb.__module__] for verb in (submit, redrive, promote, rescue, prioritize, resume)]

@@ -12,8 +12,9 @@ from django.db import OperationalError, connection
 from psycopg.errors import QueryCanceled
 
 from tasks_app.audit.actor import Actor
+from tasks_app.features.pauses.verbs import pause
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.lifecycle import AttemptResult, ClaimedTask, pause, ready_types, settle, submit
+from tasks_app.lifecycle import AttemptResult, ClaimedTask, ready_types, settle, submit
 from tasks_app.models import Task
 from tasks_app.node import claim_limits
 from tasks_app.node.attempt_starter import AttemptStarter

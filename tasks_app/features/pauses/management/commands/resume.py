@@ -7,8 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from tasks_app.audit.system_account import system_account
-from tasks_app.lifecycle import UnknownHandler, resume
-from tasks_app.management.commands.pause import no_handler
+from tasks_app.features.pauses.management.commands.pause import no_handler
+from tasks_app.features.pauses.verbs import UnknownHandler, resume
 
 
 class Command(BaseCommand):

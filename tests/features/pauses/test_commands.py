@@ -13,7 +13,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from tasks_app.audit.system_account import system_account
-from tasks_app.management.commands import pause as module
+from tasks_app.features.pauses.management.commands import pause as module
 from tasks_app.models import AuditEntry, HandlerPause, Node
 from tasks_app.store import clock
 from tests.metrics.work import end, node, submit, take

@@ -11,10 +11,17 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from tasks_app.audit.system_account import system_account
+from tasks_app.features.pauses.verbs import (
+    MAX_PAUSE_SECONDS,
+    BusyNode,
+    UnknownHandler,
+    busy_nodes,
+    from_now,
+    pause,
+    pause_of,
+)
 from tasks_app.handlers.durations import duration
 from tasks_app.handlers.spelling import nearest
-from tasks_app.lifecycle import BusyNode, UnknownHandler, busy_nodes, from_now, pause, pause_of
-from tasks_app.lifecycle.pause import MAX_PAUSE_SECONDS
 
 #: Between two readings of --wait.
 POLL_SECONDS = 0.5

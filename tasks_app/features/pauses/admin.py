@@ -20,7 +20,7 @@ from tasks_app.admin.rights import actor, acts_on_tasks, sees_tasks
 from tasks_app.admin.row_admin import ReadOnlyAdmin
 from tasks_app.admin.text import ago, line
 from tasks_app.audit.actor import Actor
-from tasks_app.lifecycle import PauseEnded, UnknownHandler, pause, pause_of, resume
+from tasks_app.features.pauses.verbs import PauseEnded, UnknownHandler, pause, pause_of, resume
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.models import HandlerPause
 

@@ -23,9 +23,8 @@ from tasks_app.api.moments import lacks_an_offset, moment_of
 from tasks_app.api.parsers import body_of
 from tasks_app.api.view import API
 from tasks_app.api.waiting import PauseWait, applied, hold_of, wanted
-from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.keys.grant import Scope
-from tasks_app.lifecycle import (
+from tasks_app.features.pauses.verbs import (
+    MAX_PAUSE_SECONDS,
     PauseEnded,
     UnknownHandler,
     busy_nodes,
@@ -35,7 +34,8 @@ from tasks_app.lifecycle import (
     pause_of,
     resume,
 )
-from tasks_app.lifecycle.pause import MAX_PAUSE_SECONDS
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.keys.grant import Scope
 
 FIELDS = ("until", "for")
 

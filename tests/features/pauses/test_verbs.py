@@ -11,7 +11,8 @@ import pytest
 from django.db import OperationalError
 
 from tasks_app.audit.actor import Actor
-from tasks_app.lifecycle import (
+from tasks_app.features.pauses.verbs import (
+    NOTICE_SECONDS,
     BusyNode,
     PauseEnded,
     UnknownHandler,
@@ -21,10 +22,8 @@ from tasks_app.lifecycle import (
     pause,
     pause_of,
     resume,
-    settle,
-    submit,
 )
-from tasks_app.lifecycle.pause import NOTICE_SECONDS
+from tasks_app.lifecycle import settle, submit
 from tasks_app.models import AuditEntry, HandlerPause, Task
 from tasks_app.store import clock
 from tests.lifecycle.kit import row, submitted, success, take, together
