@@ -1,16 +1,16 @@
 """Every address, with and without a slash at its end: a redirect would lose the body of a POST."""
 
 from functools import partial
-from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.templatetags.static import static
-from django.urls import URLPattern, include, path, register_converter
+from django.urls import include, path, register_converter
 from django.urls.converters import StringConverter
 from django.views.generic import RedirectView
 
+from tasks_app import feature
 from tasks_app.admin import activity, refusals
 from tasks_app.admin import handlers as handler_pages
 from tasks_app.api import (
@@ -26,7 +26,7 @@ from tasks_app.api import (
     tasks,
     why,
 )
-from tasks_app.features.pauses import api as pauses
+from tasks_app.api.view import both
 
 
 class OneTask(StringConverter):
@@ -74,11 +74,6 @@ def _in_admin(request: HttpRequest) -> bool:
     return bool(request.user.is_authenticated) or "text/html" in request.headers.get("Accept", "")
 
 
-def both(address: str, view: Any, name: str) -> list[URLPattern]:
-    """The address without and with a slash at its end. The OpenAPI document shows the first."""
-    return [path(address, view, name=name), path(f"{address}/", view, name=name)]
-
-
 urlpatterns = [
     path("", system.root, name="front-door"),  # the name is a label of counters in the database
     *both("queue", tasks.QueueView.as_view(), "queue"),
@@ -98,8 +93,6 @@ urlpatterns = [
     *both("api/operations/<str:operation_id>/abort", operations.AbortView.as_view(), "abort"),
     *both("api/handlers", handlers.HandlersView.as_view(), "handlers"),
     *both("api/handlers/<str:type>", handlers.HandlerView.as_view(), "handler"),
-    *both("api/handlers/<str:type>/pause", pauses.PauseView.as_view(), "pause"),
-    *both("api/handlers/<str:type>/resume", pauses.ResumeView.as_view(), "resume"),
     *both("health", system.HealthView.as_view(), "health"),
     *both("health/live", system.LiveView.as_view(), "live"),
     *both("health/ready", system.ReadyView.as_view(), "ready"),
@@ -108,6 +101,7 @@ urlpatterns = [
     *both("openapi.json", docs.SchemaView.as_view(), "schema"),
     *both("docs", docs.SwaggerView.as_view(), "docs"),
     *both("redoc", docs.RedocView.as_view(), "redoc"),
+    *feature.addresses(),
     path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/handlers/", admin.site.admin_view(handler_pages.handlers_view), name="admin-handlers"),
     path(

@@ -10,7 +10,6 @@ from tasks_app.admin.nodes import NodeAdmin
 from tasks_app.admin.operations import OperationAdmin
 from tasks_app.admin.tasks import TaskAdmin
 from tasks_app.admin.users import RecordedGroupAdmin, RecordedUserAdmin
-from tasks_app.features.pauses.admin import HandlerPauseAdmin
 
 # Django's own site with other titles and templates. A site class in this package would be a circular import:
 # registering on it imports it, and importing it registers.
@@ -22,6 +21,6 @@ admin.site.index_template = "taskdaemon/dashboard.html"
 admin.site.login_template = "taskdaemon/login.html"
 
 __all__ = [
-    "ApiKeyAdmin", "AttemptedLogins", "AuditAdmin", "FailedLogins", "FailureGroupAdmin", "HandlerPauseAdmin", "Logins",
-    "NodeAdmin", "OperationAdmin", "RecordedGroupAdmin", "RecordedUserAdmin", "TaskAdmin",
+    "ApiKeyAdmin", "AttemptedLogins", "AuditAdmin", "FailedLogins", "FailureGroupAdmin", "Logins", "NodeAdmin",
+    "OperationAdmin", "RecordedGroupAdmin", "RecordedUserAdmin", "TaskAdmin",
 ]  # fmt: skip

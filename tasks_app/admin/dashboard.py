@@ -11,10 +11,9 @@ from django.utils import timezone
 
 from tasks_app.admin.links import audit_link, handler_link, listed, node_link
 from tasks_app.admin.nodes import differs, drained_state, runs_another_version
-from tasks_app.admin.text import ago, harmless, line
+from tasks_app.admin.text import ago, harmless, line, pause_text
 from tasks_app.alerts.rows import firing
-from tasks_app.features.pauses.admin import pause_address, pause_text
-from tasks_app.features.pauses.verbs import pauses
+from tasks_app.feature import ActLink, handler_acts
 from tasks_app.metrics.handler_reading import HandlerReading
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.span import span
@@ -43,7 +42,7 @@ class Cell:
 class HandlerRow:
     """One handler. `oldest`: how long its oldest ready task has waited; `broken`: it has problems.
 
-    `paused`: by whom and since when, blank if it is not; `switch`: the page that pauses it, or resumes it.
+    `paused`: by whom and since when, blank if it is not; `acts`: what features offer to do to it.
     """
 
     name: str
@@ -56,7 +55,7 @@ class HandlerRow:
     broken: bool
     waits: bool
     paused: str
-    switch: str
+    acts: list[ActLink]
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def board() -> Board:
     """Read it from the database. Raises DatabaseError."""
     now, reading = timezone.now(), current_reading()
     failures, cut = _failures(now)
-    paused = pauses()  # a reading may be older
+    paused = HandlerPause.objects.by_type()  # a reading may be older
     return Board(
         totals=_totals(reading),
         handlers=[_handler(reading, name, one, paused.get(name)) for name, one in reading.handlers.items()],
@@ -153,7 +152,7 @@ def _handler(reading: SystemReading, name: str, one: HandlerReading, pause: Hand
         broken=bool(one.problems),
         waits=one.pending > 0,
         paused="" if pause is None else pause_text(pause),
-        switch=pause_address(name, "pause" if pause is None else "resume"),
+        acts=handler_acts(name, pause),
     )
 
 

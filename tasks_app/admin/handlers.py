@@ -26,10 +26,9 @@ from tasks_app.admin.nodes import differs
 from tasks_app.admin.pools import PoolRow, pool_row
 from tasks_app.admin.rights import actor, acts_on_tasks, sees_payloads, sees_tasks
 from tasks_app.admin.running import MAX_RUNNING, running
-from tasks_app.admin.text import ago, harmless, line
+from tasks_app.admin.text import ago, harmless, line, pause_text
 from tasks_app.audit.actor import Actor
-from tasks_app.features.pauses.admin import pause_address, pause_text
-from tasks_app.features.pauses.verbs import pause_of
+from tasks_app.feature import handler_acts
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.lifecycle import running_tasks
 from tasks_app.lifecycle.group_failures import hour_of
@@ -37,7 +36,7 @@ from tasks_app.metrics.handler_reading import HandlerReading
 from tasks_app.metrics.rates import Rates, recent_rates
 from tasks_app.metrics.span import span
 from tasks_app.metrics.system_reading import SystemReading, current_reading
-from tasks_app.models import FailureGroup
+from tasks_app.models import FailureGroup, HandlerPause
 
 #: Open failure groups that a page names, the latest.
 MAX_GROUPS = 10
@@ -121,11 +120,11 @@ def _details(name: str, known: Handler | None, reading: SystemReading, errors: b
     stored = reading.stored(name) if name in reading.handlers else {}
     problems = [harmless(text[:2_000]) for text in one.problems] or [reading.unserved(name)]
     groups = FailureGroup.objects.open().filter(handler=name).order_by("-last_seen").defer("sample_error")[:MAX_GROUPS]
-    pause = pause_of(name)
+    pause = HandlerPause.objects.of(name)
     return {
         "link": handler_link(name),
         "paused": "" if pause is None else pause_text(pause),
-        "switch": pause_address(name, "pause" if pause is None else "resume"),
+        "acts": handler_acts(name, pause),
         "known": known,
         "description": harmless(known.description or "") if known else "",
         "one": one,

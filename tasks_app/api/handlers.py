@@ -16,7 +16,6 @@ from tasks_app.api.errors import NotFound
 from tasks_app.api.inputs import near
 from tasks_app.api.moments import rfc3339
 from tasks_app.api.view import API
-from tasks_app.features.pauses.verbs import pause_of, pauses
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.keys import RETRY_ON
 from tasks_app.metrics.handler_reading import HandlerReading
@@ -126,7 +125,7 @@ class HandlersView(API):
         """List the handlers. Each has its limits, slots and rates, and a problem if it has one."""
         reading, rates = current_reading(), recent_rates()
         handlers = known_handlers(request, conf.handlers())
-        paused = pauses()  # a reading may be older
+        paused = HandlerPause.objects.by_type()  # a reading may be older
         return Response([_object(each, paused.get(each.name), reading, rates) for each in handlers.values()])
 
 
@@ -145,7 +144,7 @@ class HandlerView(API):
     def get(self, request: Request, type: str) -> Response:
         """Read a handler: its limits, slots, rates and problem."""
         handler = handler_in_path(request, type)
-        return Response(handler_object(handler, pause_of(handler.name)))
+        return Response(handler_object(handler, HandlerPause.objects.of(handler.name)))
 
 
 def handler_in_path(request: Request, type: str) -> Handler:

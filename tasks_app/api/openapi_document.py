@@ -5,6 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+from django.conf import settings
+
 from tasks_app.conf import handlers
 
 _ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorObject"}}}
@@ -61,6 +63,12 @@ def _forbidden(method: str, operation: dict[str, Any]) -> str:
     return f"{sentence[:1].upper()}{sentence[1:]}." if reasons else ""
 
 
+def place(call: tuple[str, str, str, Any]) -> int:
+    """drf-spectacular's key of the calls' order: by the setting API_ORDER. Calls that it does not name come last."""
+    address = call[0].rstrip("/")
+    return settings.API_ORDER.index(address) if address in settings.API_ORDER else len(settings.API_ORDER)
+
+
 def complete(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
     """drf-spectacular's hook: adds summaries and common failures, and removes addresses with a slash."""
     schemas = result["components"]["schemas"]
@@ -70,9 +78,9 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
     listed["anyOf"] = listed.pop("oneOf")
     listed["description"] = "A task; with `fields`, only those of its fields."
     new = schemas["NewTaskRequest"]
-    for name in ("NewTaskRequest", "NewTasksRequest", "NewOperationRequest", "PauseRequestRequest"):
-        schemas[name]["additionalProperties"] = False
-    schemas["PauseRequestRequest"]["properties"]["for"]["exclusiveMinimum"] = 0
+    for name, body in schemas.items():
+        if name.endswith("Request"):  # a field that no call knows is refused
+            body["additionalProperties"] = False
     # No `enum`: a generated client must also work with other and later deployments.
     new["properties"]["type"]["examples"] = sorted(handlers())
     for name in ("TaskObject", "TaskPart"):

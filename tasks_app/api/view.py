@@ -1,10 +1,11 @@
-"""The base of all calls."""
+"""The base of all calls, and how each is addressed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from django.urls import URLPattern, path
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -34,3 +35,8 @@ class PublicAPI(API):
 
     authentication_classes = ()
     permission_classes = ()  # type: ignore[assignment]
+
+
+def both(address: str, view: Any, name: str) -> list[URLPattern]:
+    """The address without and with a slash at its end. The OpenAPI document shows the first."""
+    return [path(address, view, name=name), path(f"{address}/", view, name=name)]

@@ -8,15 +8,13 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 
-from tasks_app import conf
 from tasks_app.api import pages
 from tasks_app.api.authentication import Refusal
 from tasks_app.api.errors import RETRY_AFTER, UNAVAILABLE, NotFound, error_bytes
 from tasks_app.api.queued import queued_body
 from tasks_app.api.renderers import dump
 from tasks_app.api.response_budget import SMALL_BYTES, TooManyAnswers, response_budget
-from tasks_app.api.waiting import PauseWait, Wait
-from tasks_app.features.pauses.api import paused_object
+from tasks_app.api.waiting import ConditionWait, Wait
 from tasks_app.models import Task
 
 
@@ -29,15 +27,15 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def answers(waits: Iterable[Wait | PauseWait]) -> Iterator[tuple[Wait | PauseWait, Answer]]:
-    """The answer to each wait, with its task, or its type, as it is now. Send each before you take the next one.
+def answers(waits: Iterable[Wait | ConditionWait]) -> Iterator[tuple[Wait | ConditionWait, Answer]]:
+    """The answer to each wait, with its task, or what its condition is about, as it is now.
 
-    If the database cannot be read, it is the fallback.
+    Send each before you take the next one. If the database cannot be read, it is the fallback.
     """
     by_task: dict[UUID, list[Wait]] = {}
     for one in waits:
-        if isinstance(one, PauseWait):
-            yield one, _paused(one)
+        if isinstance(one, ConditionWait):
+            yield one, _of_condition(one)
         else:
             by_task.setdefault(one.task, []).append(one)
     left = dict(by_task)
@@ -53,14 +51,14 @@ def answers(waits: Iterable[Wait | PauseWait]) -> Iterator[tuple[Wait | PauseWai
             yield one, _gone(one) if deleted else fallback(one)
 
 
-def fallback(wait: Wait | PauseWait, sentence: str = UNAVAILABLE) -> Answer:
-    """The answer if the task, or the type, cannot be read. A POST has stored its task, so that is no failure."""
+def fallback(wait: Wait | ConditionWait, sentence: str = UNAVAILABLE) -> Answer:
+    """The answer if the database cannot be read. A POST has stored its task, so that is no failure."""
     if isinstance(wait, Wait) and wait.queued:
         return _queued(wait)
     return Answer(503, error_bytes(sentence), (("retry-after", RETRY_AFTER),))
 
 
-def refused(wait: Wait | PauseWait, refusal: Refusal) -> Answer:
+def refused(wait: Wait | ConditionWait, refusal: Refusal) -> Answer:
     """The answer if the caller's key is not in force any more: that of any call with it, but to a POST that has stored
     its task. It gets its id, and not the task."""
     if isinstance(wait, Wait) and wait.queued:
@@ -69,9 +67,10 @@ def refused(wait: Wait | PauseWait, refusal: Refusal) -> Answer:
     return Answer(refusal.status, error_bytes(refusal.sentence), headers)
 
 
-def _paused(wait: PauseWait) -> Answer:
+def _of_condition(wait: ConditionWait) -> Answer:
+    condition = wait.condition
     try:
-        return Answer(200, dump(paused_object(conf.handlers()[wait.handler])))
+        return Answer(200, dump(condition.answer(condition.about)))
     except (DatabaseError, InterfaceError):
         return fallback(wait)
 

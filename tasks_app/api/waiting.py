@@ -1,4 +1,4 @@
-"""Waits for the end of a task, or of all tasks of a paused type: `?wait=` and `Prefer: wait=`.
+"""Waits for the end of a task, or until a condition is met: `?wait=` and `Prefer: wait=`.
 
 A view only says that its answer is to wait, or that events follow it (`Hold`). The web server keeps the request without
 a thread, and answers it as `wait_answers` says.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.request import parse_http_list
 from uuid import UUID
 
@@ -49,21 +49,35 @@ class Wait(NamedTuple):
         return "queue" if self.queued else "task"
 
 
-class PauseWait(NamedTuple):
-    """A wait until no node is busy with tasks of a paused type, for `seconds` at most."""
+class Condition(NamedTuple):
+    """What a call waits for that is not the end of a task. Equal ones are asked for once.
 
-    handler: str
+    `view`: the name of the call's view, as metrics have it. `about`: what the condition is of, such as a type.
+    `is_met` and `answer` get `about`, and read the database now: whether the wait is over, and the object to answer
+    with. They raise DatabaseError.
+    """
+
+    view: str
+    about: str
+    is_met: Callable[[str], bool]
+    answer: Callable[[str], dict[str, Any]]
+
+
+class ConditionWait(NamedTuple):
+    """A wait until a condition is met, for `seconds` at most."""
+
+    condition: Condition
     seconds: int
 
     @property
-    def subject(self) -> str:
+    def subject(self) -> Condition:
         """What it waits for."""
-        return self.handler
+        return self.condition
 
     @property
     def view(self) -> str:
         """The name of the view, as metrics have it."""
-        return "pause"
+        return self.condition.view
 
 
 class NoPlace(exceptions.APIException):
@@ -110,8 +124,8 @@ class Places:
 
 
 class Hold:
-    """What the web server offers to the view of one request: to send the answer once a task is final or a paused type
-    has no busy node, or to send the events of a task as they happen.
+    """What the web server offers to the view of one request: to send the answer once a task is final or a condition is
+    met, or to send the events of a task as they happen.
 
     `wait`: what it waits for, from the request's arrival on; `key`: with what key. `stream`: whose events follow on the
     answer's headers. If both are None, the answer is sent at once.
@@ -120,7 +134,7 @@ class Hold:
     def __init__(self, places: Places, stream_places: Places) -> None:
         self._places, self._stream_places = places, stream_places
         self._reserved: Places | None = None
-        self.wait: Wait | PauseWait | None = None
+        self.wait: Wait | ConditionWait | None = None
         self.key: KeyCheck | None = None
         self.stream: EventStream | None = None
 
@@ -142,7 +156,7 @@ class Hold:
             raise NoStreamPlace
         self._reserved, self.stream = self._stream_places, stream
 
-    def until(self, wait: Wait | PauseWait, key: KeyCheck) -> None:
+    def until(self, wait: Wait | ConditionWait, key: KeyCheck) -> None:
         """Let the answer wait, as long as its key is in force. Longer than 0 seconds needs a place."""
         self.wait, self.key = wait, key
 

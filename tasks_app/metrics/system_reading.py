@@ -184,7 +184,7 @@ def _read() -> SystemReading:
     begun = time.monotonic()
     alive, silent = _nodes()
     found = read()
-    pauses = HandlerPause.objects.in_force().in_bulk()
+    pauses = HandlerPause.objects.by_type()
     names = {*found.types, *found.totals.firsts("received"), *pauses}
     for node in alive:
         names.update(node.pools)

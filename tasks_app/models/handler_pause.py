@@ -14,9 +14,20 @@ class HandlerPauseQuerySet(models.QuerySet["HandlerPause"]):
         """Those that have not ended by themselves."""
         return self.filter(Q(until=None) | Q(until__gt=Now()))
 
+    def of(self, handler: str) -> HandlerPause | None:
+        """The pause of a type, read now; None if it is not paused."""
+        return self.in_force().filter(pk=handler).first()
+
+    def by_type(self) -> dict[str, HandlerPause]:
+        """The pauses in force by type, read now."""
+        return {pause.handler: pause for pause in self.in_force()}
+
 
 class HandlerPause(models.Model):
-    """A task type of which no task is started. Without a row, or once `until` has passed, it is not paused."""
+    """A type on hold: no node starts a task of it. Without a row, or once `until` has passed, it is not paused.
+
+    Nodes, readings and reasons read this table. Features write it.
+    """
 
     handler = models.CharField(max_length=100, primary_key=True)
     paused_at = models.DateTimeField()

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tasks_app import conf
-from tasks_app.features.pauses.verbs import pauses
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.models import Verb
+from tasks_app.models import HandlerPause, Verb
 
 #: Only so many are named.
 MAX_WARNINGS = 10
@@ -17,7 +16,7 @@ def warnings(verb: str, types: Iterable[str]) -> list[str]:
     """Why tasks of these types will not run once they are redriven, in sentences. Raises DatabaseError."""
     if verb != Verb.REDRIVE:
         return []
-    found, known, reading, paused = [], conf.handlers(), current_reading(), pauses()
+    found, known, reading, paused = [], conf.handlers(), current_reading(), HandlerPause.objects.by_type()
     for name in sorted(types):
         if name not in known:
             found.append(f"no handler is named {name}: its tasks will wait until there is one")

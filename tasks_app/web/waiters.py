@@ -1,4 +1,4 @@
-"""Keeps the requests that wait for a task, or for all tasks of a paused type, without a thread for each."""
+"""Keeps the requests that wait for a task, or until a condition is met, without a thread for each."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from django.db import Error, connection
 
 from tasks_app.api.authentication import KeyCheck, Refusal
 from tasks_app.api.wait_answers import Answer, answers, fallback, refused
-from tasks_app.api.waiting import Hold, PauseWait, Places, Wait
-from tasks_app.features.pauses.verbs import has_settled
+from tasks_app.api.waiting import Condition, ConditionWait, Hold, Places, Wait
 from tasks_app.metrics.local_counters import process
 from tasks_app.store.current import store
 from tasks_app.web.descriptors import connection_limit
@@ -44,7 +43,7 @@ class Waiter:
 
     request: Request
     hold: Hold
-    wait: Wait | PauseWait
+    wait: Wait | ConditionWait
     headers: Headers
     began_at: float = field(default_factory=time.monotonic)
     timer: asyncio.TimerHandle | None = None
@@ -70,8 +69,8 @@ class Waiters:
         #: A waiter needs a connection. Streams take a quarter of them; other requests keep another one.
         self._places = Places(connection_limit() // 2)
         self._by_request: dict[Request, Waiter] = {}
-        #: By what they wait for: a task, or a paused type.
-        self._by_subject: dict[UUID | str, set[Waiter]] = {}
+        #: By what they wait for.
+        self._by_subject: dict[UUID | Condition, set[Waiter]] = {}
         self._watcher = Watcher(self._tasks, self._ended, self._look)
         self._closing = False
 
@@ -145,11 +144,11 @@ class Waiters:
         subjects = list(self._by_subject)
         return [each for each in subjects if isinstance(each, UUID)] if subjects else None
 
-    def _ended(self, subjects: Sequence[UUID | str]) -> None:
+    def _ended(self, subjects: Sequence[UUID | Condition]) -> None:
         self._loop.call_soon_threadsafe(self._end_all_of, subjects)
 
     def _look(self) -> None:
-        """Find the waits whose keys are not in force any more, and the paused types that no node is busy with."""
+        """Find the waits whose keys are not in force any more, and the conditions that are met."""
         refusals: dict[KeyCheck, Refusal | None] = {}
         for waiter in list(self._by_request.values()):
             key = waiter.hold.key
@@ -158,11 +157,11 @@ class Waiters:
                 refusals[key] = _refusal(key)
             if (refusal := refusals[key]) is not None:
                 self._loop.call_soon_threadsafe(self._refuse, waiter, refusal)
-        handlers = [each for each in list(self._by_subject) if isinstance(each, str)]
-        if settled := [handler for handler in handlers if has_settled(handler)]:
-            self._ended(settled)
+        conditions = [each for each in list(self._by_subject) if isinstance(each, Condition)]
+        if met := [each for each in conditions if each.is_met(each.about)]:
+            self._ended(met)
 
-    def _end_all_of(self, subjects: Sequence[UUID | str]) -> None:
+    def _end_all_of(self, subjects: Sequence[UUID | Condition]) -> None:
         self._end([waiter for each in subjects for waiter in self._by_subject.get(each, ())], "ended")
 
     def _refuse(self, waiter: Waiter, refusal: Refusal) -> None:
@@ -187,7 +186,7 @@ class Waiters:
 
     def _answer_all(self, waiters: Sequence[Waiter]) -> None:
         """On one of the queue's threads."""
-        left: dict[Wait | PauseWait, list[Waiter]] = {}
+        left: dict[Wait | ConditionWait, list[Waiter]] = {}
         for waiter in waiters:
             left.setdefault(waiter.wait, []).append(waiter)
         try:

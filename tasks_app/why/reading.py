@@ -65,7 +65,7 @@ def _of_waiting(row: Task, task: TaskFacts, now: datetime) -> Facts:
 
 
 def _pause(task_type: str) -> Pause | None:
-    found = HandlerPause.objects.in_force().filter(pk=task_type).first()
+    found = HandlerPause.objects.of(task_type)
     return None if found is None else Pause(found.paused_by, found.paused_at, found.until)
 
 

@@ -15,7 +15,7 @@ from tasks_app.api import pages, waiting
 from tasks_app.api.errors import Invalid
 from tasks_app.api.response_budget import BUDGET_BYTES, response_budget
 from tasks_app.api.wait_answers import answers
-from tasks_app.api.waiting import VARIABLE, Hold, PauseWait, Places, Wait
+from tasks_app.api.waiting import VARIABLE, ConditionWait, Hold, Places, Wait
 from tasks_app.lifecycle import submit
 from tasks_app.models import Task
 from tests.lifecycle.kit import submitted
@@ -113,7 +113,7 @@ def test_other_calls_take_no_wait(holding: tuple[Client, Hold]) -> None:
     assert hold.wait is None
 
 
-def said(*waits: Wait) -> dict[Wait | PauseWait, tuple[int, Any]]:
+def said(*waits: Wait) -> dict[Wait | ConditionWait, tuple[int, Any]]:
     return {wait: (answer.status, json.loads(answer.body)) for wait, answer in answers(waits)}
 
 

@@ -20,7 +20,8 @@ from tasks_app.admin.rights import actor, acts_on_tasks, sees_tasks
 from tasks_app.admin.row_admin import ReadOnlyAdmin
 from tasks_app.admin.text import ago, line
 from tasks_app.audit.actor import Actor
-from tasks_app.features.pauses.verbs import PauseEnded, UnknownHandler, pause, pause_of, resume
+from tasks_app.feature import ActLink
+from tasks_app.features.pauses.verbs import PauseEnded, UnknownHandler, pause, resume
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.models import HandlerPause
 
@@ -43,10 +44,11 @@ def pause_address(handler: str, verb: str = "pause") -> str:
     return f"{reverse(f'admin:tasks_app_handlerpause_{verb}')}?{urlencode({'handler': handler})}"
 
 
-def pause_text(pause: HandlerPause) -> str:
-    """By whom it was paused, since when and until when."""
-    until = "" if pause.until is None else f", until {pause.until:%Y-%m-%d %H:%M:%S}"
-    return f"by {line(pause.paused_by, 60)}, since {pause.paused_at:%Y-%m-%d %H:%M:%S}{until}"
+def handler_act(handler: str, pause: HandlerPause | None) -> ActLink:
+    """Pause a handler; one that is paused: resume it."""
+    if pause is None:
+        return ActLink(pause_address(handler), "Pause…")
+    return ActLink(pause_address(handler, "resume"), "Resume…")
 
 
 @admin.register(HandlerPause)
@@ -126,12 +128,12 @@ class HandlerPauseAdmin(ReadOnlyAdmin):
             **self.admin_site.each_context(request),
             "title": texts["question"],
             "state": "" if one is None else f"{one.ready:,} of its tasks wait, {one.running:,} run.",
-            "paused": pause_of(handler),
+            "paused": HandlerPause.objects.of(handler),
             "media": self.media,
             **texts,
             **more,
         }
-        return TemplateResponse(request, "taskdaemon/confirm.html", context)
+        return TemplateResponse(request, "taskdaemon/pause.html", context)
 
     def _unknown(self, request: HttpRequest, unknown: UnknownHandler) -> HttpResponse:
         self.message_user(request, f"{line(str(unknown))}: nothing was done.", messages.WARNING)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -21,8 +21,8 @@ from tasks_app.api.inputs import Faults, check_unknown
 from tasks_app.api.json_values import kind, shown
 from tasks_app.api.moments import lacks_an_offset, moment_of
 from tasks_app.api.parsers import body_of
-from tasks_app.api.view import API
-from tasks_app.api.waiting import PauseWait, applied, hold_of, wanted
+from tasks_app.api.view import API, both
+from tasks_app.api.waiting import Condition, ConditionWait, applied, hold_of, wanted
 from tasks_app.features.pauses.verbs import (
     MAX_PAUSE_SECONDS,
     PauseEnded,
@@ -31,13 +31,25 @@ from tasks_app.features.pauses.verbs import (
     from_now,
     has_settled,
     pause,
-    pause_of,
     resume,
 )
-from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.keys.grant import Scope
+from tasks_app.models import HandlerPause
 
 FIELDS = ("until", "for")
+
+
+@extend_schema_field(
+    {
+        "type": "number",
+        "format": "double",
+        "maximum": MAX_PAUSE_SECONDS,
+        "description": "Seconds from now, more than 0.",
+        "exclusiveMinimum": 0,
+    }
+)
+class Seconds(serializers.FloatField):
+    """The length of a pause. REST framework's own fields cannot say that 0 is too short."""
 
 
 class PauseRequest(serializers.Serializer):
@@ -49,10 +61,7 @@ class PauseRequest(serializers.Serializer):
 
     def get_fields(self) -> dict[str, Any]:
         """`for` is a word of Python."""
-        seconds = serializers.FloatField(
-            required=False, allow_null=True, max_value=MAX_PAUSE_SECONDS, help_text="Seconds from now, more than 0."
-        )
-        return {**super().get_fields(), "for": seconds}
+        return {**super().get_fields(), "for": Seconds(required=False, allow_null=True)}
 
 
 class Busy(serializers.Serializer):
@@ -122,15 +131,16 @@ class PauseView(API):
         if seconds is None:
             return Response(handler_object(handler, paused))
         if not seconds or hold is None or has_settled(handler.name):
-            return Response(paused_object(handler), headers=applied(seconds))
-        hold.until(PauseWait(handler.name, seconds), KeyCheck(request.META.get("HTTP_AUTHORIZATION"), Scope.OPERATE))
+            return Response(paused_object(handler.name), headers=applied(seconds))
+        settled = Condition("pause", handler.name, has_settled, paused_object)
+        hold.until(ConditionWait(settled, seconds), KeyCheck(request.META.get("HTTP_AUTHORIZATION"), Scope.OPERATE))
         return Response(headers=applied(seconds))
 
 
-def paused_object(handler: Handler) -> dict[str, Any]:
+def paused_object(handler: str) -> dict[str, Any]:
     """The object of a handler whose pause was waited for, read now."""
-    busy = [{"node": node.name, "tasks": list(map(str, node.tasks))} for node in busy_nodes(handler.name)]
-    return handler_object(handler, pause_of(handler.name)) | {"busy": busy}
+    busy = [{"node": node.name, "tasks": list(map(str, node.tasks))} for node in busy_nodes(handler)]
+    return handler_object(conf.handlers()[handler], HandlerPause.objects.of(handler)) | {"busy": busy}
 
 
 class ResumeView(API):
@@ -158,7 +168,7 @@ class ResumeView(API):
                     return Response(status=204)
         handler = handler_in_path(request, type)
         resume(handler.name, actor_of(request))
-        return Response(handler_object(handler, pause_of(handler.name)))
+        return Response(handler_object(handler, HandlerPause.objects.of(handler.name)))
 
 
 def _end_of(body: Any) -> datetime | None:
@@ -185,3 +195,9 @@ def _end_of(body: Any) -> datetime | None:
     if faults:
         raise Invalid(faults)
     return moment if seconds is None else from_now(seconds)
+
+
+addresses = [
+    *both("api/handlers/<str:type>/pause", PauseView.as_view(), "pause"),
+    *both("api/handlers/<str:type>/resume", ResumeView.as_view(), "resume"),
+]

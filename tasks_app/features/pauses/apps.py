@@ -1,9 +1,14 @@
-"""The feature's application."""
+"""What pauses add to the engine."""
 
-from django.apps import AppConfig
+from tasks_app.feature import Feature
 
 
-class Pauses(AppConfig):
-    """Pauses of task types."""
+class Pauses(Feature):
+    """No task of a paused type starts, until an operator or a time ends the pause.
+
+    It writes the engine's table of types on hold, `HandlerPause`, and knows nothing of claims.
+    """
 
     name = "tasks_app.features.pauses"
+    addresses = "tasks_app.features.pauses.api.addresses"
+    handler_act = "tasks_app.features.pauses.admin.handler_act"

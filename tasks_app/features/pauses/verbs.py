@@ -13,7 +13,7 @@ from tasks_app import conf
 from tasks_app.audit.actor import Actor
 from tasks_app.audit.record import record
 from tasks_app.broker.notification import notify
-from tasks_app.lifecycle.running_tasks import running_tasks
+from tasks_app.lifecycle import running_tasks
 from tasks_app.metrics.freshness import freshness
 from tasks_app.metrics.system_reading import current_reading, living
 from tasks_app.models import HandlerPause
@@ -82,16 +82,6 @@ def resume(handler: str, actor: Actor) -> bool:
     return was_paused
 
 
-def pause_of(handler: str) -> HandlerPause | None:
-    """The pause of a type, read now; None if it is not paused."""
-    return HandlerPause.objects.in_force().filter(pk=handler).first()
-
-
-def pauses() -> dict[str, HandlerPause]:
-    """The pauses in force by type, read now."""
-    return HandlerPause.objects.in_force().in_bulk()
-
-
 class BusyNode(NamedTuple):
     """A node that runs these tasks of a type; without any, it may still start one."""
 
@@ -104,7 +94,7 @@ def busy_nodes(handler: str) -> list[BusyNode]:
 
     A node that is silent counts until the leases of its tasks end. Raises DatabaseError.
     """
-    paused = pause_of(handler)
+    paused = HandlerPause.objects.of(handler)
     found: dict[str, list[UUID]] = {}
     if paused is None or (clock.moment()[1] - paused.paused_at).total_seconds() < NOTICE_SECONDS:
         found = {node.name: [] for node in living() if handler in node.pools and node.taking}
@@ -117,7 +107,7 @@ def busy_nodes(handler: str) -> list[BusyNode]:
 
 def has_settled(handler: str) -> bool:
     """Whether a wait for a paused type is over: no node is busy with it, or it is not paused any more."""
-    return pause_of(handler) is None or not busy_nodes(handler)
+    return HandlerPause.objects.of(handler) is None or not busy_nodes(handler)
 
 
 def from_now(seconds: float) -> datetime:

@@ -11,7 +11,9 @@ from django.db import OperationalError
 from django.test import Client
 
 from tasks_app.api import wait_answers
-from tasks_app.api.waiting import VARIABLE, Hold, PauseWait, Places
+from tasks_app.api.waiting import VARIABLE, Condition, ConditionWait, Hold, Places
+from tasks_app.features.pauses import api as calls
+from tasks_app.features.pauses.verbs import has_settled
 from tasks_app.metrics import system_reading
 from tasks_app.models import AuditEntry, HandlerPause
 from tests.api.test_handlers import node, pool
@@ -19,6 +21,7 @@ from tests.lifecycle.kit import submitted, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
+SETTLED = Condition("pause", "echo", has_settled, calls.paused_object)
 PAUSE, RESUME = "/api/handlers/echo/pause", "/api/handlers/echo/resume"
 
 
@@ -153,7 +156,7 @@ def test_a_wait_for_a_pause_takes_a_place_unless_nothing_is_busy(api: Client) ->
     hold.release()
     node("one", echo=pool(2, 2))
     assert post(api, f"{PAUSE}?wait=30").status_code == 200
-    assert hold.wait == PauseWait("echo", 30)
+    assert hold.wait == ConditionWait(SETTLED, 30)
     [(_, first)] = wait_answers.answers([hold.wait])
     assert json.loads(first.body)["busy"] == [{"node": "one", "tasks": []}]
     post(api, RESUME)
@@ -167,6 +170,6 @@ def test_if_the_database_is_away_at_the_end_of_its_wait_the_answer_is_503(
     def away(handler: Any) -> Any:
         raise OperationalError("away")
 
-    monkeypatch.setattr(wait_answers, "paused_object", away)
-    [(_, answer)] = wait_answers.answers([PauseWait("echo", 30)])
+    monkeypatch.setattr(calls, "busy_nodes", away)
+    [(_, answer)] = wait_answers.answers([ConditionWait(SETTLED, 30)])
     assert (answer.status, dict(answer.headers)["retry-after"]) == (503, "2")

@@ -20,7 +20,6 @@ from tasks_app.features.pauses.verbs import (
     from_now,
     has_settled,
     pause,
-    pause_of,
     resume,
 )
 from tasks_app.lifecycle import settle, submit
@@ -50,7 +49,7 @@ def test_a_pause_says_who_since_when_and_until_when() -> None:
     until = from_now(60.0)
     paused = pause("echo", ALICE, until)
     assert before <= paused.paused_at <= clock.moment()[1]
-    stored = pause_of("echo")
+    stored = HandlerPause.objects.of("echo")
     assert stored is not None
     assert (stored.paused_by, stored.paused_at, stored.until) == ("alice", paused.paused_at, until)
     assert audited() == [("alice", "admin", "pause", "echo")]
@@ -74,15 +73,15 @@ def test_pausing_again_without_a_change_changes_and_records_nothing() -> None:
 def test_a_pause_ends_by_itself_and_a_new_one_begins_then() -> None:
     old = clock.moment()[1] - timedelta(hours=1)
     HandlerPause.objects.create(handler="echo", paused_at=old, paused_by="alice", until=old + timedelta(minutes=1))
-    assert pause_of("echo") is None
+    assert HandlerPause.objects.of("echo") is None
     assert pause("echo", BOB).paused_at > old + timedelta(minutes=59)
-    assert pause_of("echo") is not None
+    assert HandlerPause.objects.of("echo") is not None
 
 
 def test_an_end_that_has_passed_is_refused() -> None:
     with pytest.raises(PauseEnded, match="has passed: by the database's clock it is"):
         pause("echo", ALICE, clock.moment()[1])
-    assert pause_of("echo") is None and audited() == []
+    assert HandlerPause.objects.of("echo") is None and audited() == []
 
 
 def test_resume_ends_a_pause_tells_the_nodes_and_does_nothing_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +89,7 @@ def test_resume_ends_a_pause_tells_the_nodes_and_does_nothing_the_second_time(mo
     pause("echo", ALICE)
     assert resume("echo", BOB)
     assert not resume("echo", BOB)
-    assert pause_of("echo") is None
+    assert HandlerPause.objects.of("echo") is None
     assert audited() == [("alice", "admin", "pause", "echo"), ("bob", "command", "resume", "echo")]
     assert notified == ["echo"]
 
@@ -133,7 +132,7 @@ def test_without_its_line_in_the_audit_log_nothing_is_done(verb: Any, monkeypatc
     monkeypatch.setattr(sys.modules[verb.__module__], "record", fail)
     with pytest.raises(OperationalError):
         verb("echo", BOB)
-    assert (pause_of("echo") is not None) == (verb is resume)
+    assert (HandlerPause.objects.of("echo") is not None) == (verb is resume)
 
 
 def test_pauses_and_resumes_at_the_same_time_leave_one_row_or_none() -> None:

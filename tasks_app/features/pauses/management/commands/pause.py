@@ -18,10 +18,10 @@ from tasks_app.features.pauses.verbs import (
     busy_nodes,
     from_now,
     pause,
-    pause_of,
 )
 from tasks_app.handlers.durations import duration
 from tasks_app.handlers.spelling import nearest
+from tasks_app.models import HandlerPause
 
 #: Between two readings of --wait.
 POLL_SECONDS = 0.5
@@ -86,7 +86,7 @@ class Command(BaseCommand):
         said = ""
         while True:
             try:
-                is_paused, busy = pause_of(handler) is not None, busy_nodes(handler)
+                is_paused, busy = HandlerPause.objects.of(handler) is not None, busy_nodes(handler)
             except DatabaseError as error:
                 text = f"the database cannot be read, waiting on: {error}".splitlines()[0]
             else:
