@@ -1,0 +1,52 @@
+"""The platform without a feature: its line is taken out of INSTALLED_APPS, its table stays."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from testkit.daemon import Daemon
+
+LINES = [one for one in settings.INSTALLED_APPS if one.startswith("tasks_app.features.")]
+SETTINGS = """
+from taskdaemon_site.settings import *
+
+INSTALLED_APPS.remove({line!r})
+"""
+ADMIN = ("/admin/", "/admin/handlers/", "/admin/handler/?type=act", "/admin/tasks_app/task/", "/admin/tasks_app/node/")
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_the_platform_starts_runs_a_task_and_shows_its_admin(deployment: Callable[..., Daemon], line: str) -> None:
+    daemon = deployment()
+    daemon.handler("act")
+    (daemon.home / "without_feature.py").write_text(SETTINGS.format(line=line))
+    daemon.environment |= {"DJANGO_SETTINGS_MODULE": "without_feature", "PYTHONPATH": str(daemon.home)}
+    made = daemon.manage(
+        "createsuperuser", "--noinput", "--username", "ada", "--email", "", DJANGO_SUPERUSER_PASSWORD="x"
+    )
+    assert made.ends() == 0, made.said()
+    daemon.up()
+    task = daemon.until_final(daemon.post("act"))
+    assert task["status"] == "completed"
+    for address in addresses(line):
+        assert daemon.http.get(address).status_code == 404, address
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', daemon.http.get("/admin/login/").text)
+    assert token is not None
+    who = {"username": "ada", "password": "x", "csrfmiddlewaretoken": token[1]}
+    assert daemon.http.post("/admin/login/", data=who, headers={"referer": daemon.base}).status_code == 302
+    for page in (*ADMIN, f"/admin/tasks_app/task/{task['id']}/change/"):
+        assert daemon.http.get(page).status_code == 200, page
+    assert "act" in daemon.http.get("/admin/").text
+    assert daemon.http.get("/health").json()["status"] == "healthy"
+
+
+def addresses(line: str) -> list[str]:
+    """The addresses of a feature's calls; each answers something else than 404 while the feature is there."""
+    path = import_string(line).addresses
+    patterns = import_string(path) if path else []
+    return [f"/{re.sub('<[^>]+>', 'act', str(one.pattern))}" for one in patterns]
