@@ -1,4 +1,4 @@
-"""What `pause`, `resume`, `drain` and `undrain` say; with real nodes: tests/system/test_pauses.py."""
+"""What `pause` and `resume` say; with real nodes: tests/system/test_pauses.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 
 from tasks_app.audit.system_account import system_account
 from tasks_app.features.pauses.management.commands import pause as module
-from tasks_app.models import AuditEntry, HandlerPause, Node
+from tasks_app.models import AuditEntry, HandlerPause
 from tasks_app.store import clock
 from tests.metrics.work import end, node, submit, take
 
@@ -56,23 +56,6 @@ def test_an_unknown_type_is_refused_with_those_that_exist(verb: str) -> None:
     assert audited() == []
 
 
-def test_drain_and_undrain_say_what_they_did() -> None:
-    node("one", draining=True)
-    assert "one takes no more tasks, until manage.py undrain one or the end of its process" in run("drain", "one")
-    assert run("drain", "one", "--wait").endswith("one is empty\n")
-    assert run("undrain", "one") == "one takes tasks again\n"
-    assert run("undrain", "one") == "one was not drained\n"
-    assert audited() == [("command", "drain", "one"), ("command", "undrain", "one")]
-
-
-def test_a_wait_ends_if_the_node_is_silent() -> None:
-    node("one", seen_before=300.0)
-    assert "one was killed or is silent, and others take over its tasks: it runs no task" in run(
-        "drain", "one", "--wait"
-    )
-    assert Node.objects.get().drained
-
-
 def test_a_wait_says_which_node_is_busy_until_none_is(monkeypatch: pytest.MonkeyPatch) -> None:
     node("one")
     submit(5)
@@ -110,13 +93,3 @@ def test_a_timeout_without_a_wait_is_refused() -> None:
     with pytest.raises(CommandError, match="--timeout is for --wait"):
         run("pause", "echo", "--timeout", "5m")
     assert not HandlerPause.objects.exists()
-
-
-@pytest.mark.parametrize("verb", ["drain", "undrain"])
-def test_an_unknown_node_is_refused_with_those_that_live(verb: str) -> None:
-    node("host-1")
-    with pytest.raises(
-        CommandError, match=r"no node is named 'host'; the living nodes are host-1; did you mean 'host-1'\?"
-    ):
-        run(verb, "host")
-    assert audited() == []

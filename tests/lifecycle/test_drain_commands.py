@@ -1,0 +1,50 @@
+"""What `drain` and `undrain` say; with real nodes: tests/system/test_pauses.py."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from tasks_app.models import AuditEntry, Node
+from tests.metrics.work import node
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+
+
+def run(*words: str) -> str:
+    out = StringIO()
+    call_command(*words, stdout=out)
+    return out.getvalue()
+
+
+def audited() -> list[tuple[str, str, str]]:
+    return list(AuditEntry.objects.order_by("pk").values_list("via", "action", "target"))
+
+
+def test_drain_and_undrain_say_what_they_did() -> None:
+    node("one", draining=True)
+    assert "one takes no more tasks, until manage.py undrain one or the end of its process" in run("drain", "one")
+    assert run("drain", "one", "--wait").endswith("one is empty\n")
+    assert run("undrain", "one") == "one takes tasks again\n"
+    assert run("undrain", "one") == "one was not drained\n"
+    assert audited() == [("command", "drain", "one"), ("command", "undrain", "one")]
+
+
+def test_a_wait_ends_if_the_node_is_silent() -> None:
+    node("one", seen_before=300.0)
+    assert "one was killed or is silent, and others take over its tasks: it runs no task" in run(
+        "drain", "one", "--wait"
+    )
+    assert Node.objects.get().drained
+
+
+@pytest.mark.parametrize("verb", ["drain", "undrain"])
+def test_an_unknown_node_is_refused_with_those_that_live(verb: str) -> None:
+    node("host-1")
+    with pytest.raises(
+        CommandError, match=r"no node is named 'host'; the living nodes are host-1; did you mean 'host-1'\?"
+    ):
+        run(verb, "host")
+    assert audited() == []
