@@ -7,17 +7,16 @@ from queue import SimpleQueue
 from typing import Any
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.runner.call import Call, CallResult
-from tasks_app.runner.container_death import Eviction, after_reply
+from tasks_app.runner.call import Call, CallResult, Outcome
+from tasks_app.runner.container_death import Eviction, Recycling, after_reply, decide, decide_idle, grace
 from tasks_app.runner.death_reason import DOUBT, DeathReason
 from tasks_app.runner.engine import Container, Engine
-from tasks_app.runner.errors import Crashed, KillReason, Unavailable
+from tasks_app.runner.errors import BadReply, CallFailed, Crashed, KillReason, NotBegun, Unavailable
 from tasks_app.runner.live_output import LiveOutput
 from tasks_app.runner.problem import Problem
 from tasks_app.runner.reactor import Events, Reactor
 from tasks_app.runner.reporter import Reporter
-from tasks_app.runner.session import Session
-from tasks_app.runner.slot_moves import Change, SlotMoves
+from tasks_app.runner.session import Reply, Session
 from tasks_app.runner.slot_owner import SlotOwner
 from tasks_app.runner.slot_state import (
     Absent,
@@ -26,16 +25,22 @@ from tasks_app.runner.slot_state import (
     Inspected,
     Phase,
     Ready,
+    Served,
+    SlotState,
     Stopping,
     Watched,
 )
 from tasks_app.runner.starter import INTERNAL_ERROR, Starter
+from tasks_app.runner.wire import Failure, Success
 
 #: Between two questions whether a handler may begin, while the answer is not known.
 ASK_AGAIN_SECONDS = 0.1
 
+Change = Eviction | Inspected | Stopping | CallResult
+"""What became of a container or its call: all but a CallResult is left to the slot's thread."""
 
-class Slot(SlotMoves):
+
+class Slot:
     """A place for one container. Each slot taken from its pool needs one `run` or one `release`.
 
     What the dispatcher and the reactor call never blocks. The slot's thread does what may block: it starts, inspects
@@ -45,9 +50,20 @@ class Slot(SlotMoves):
     def __init__(
         self, number: int, handler: Handler, engine: Engine, owner: SlotOwner, ready_after: float, reactor: Reactor
     ) -> None:
-        super().__init__(number, handler, owner, reactor)
+        self.number = number
+        self._handler, self._owner, self._reactor = handler, owner, reactor
+        self._recycling = Recycling(handler, lambda: owner.may_recycle(number))
         self._starter = Starter(handler, engine, number, ready_after, owner)
         self._reporter = Reporter(handler, engine, owner, self._starter)
+        self._lock = threading.Lock()
+        #: Written under the lock, by the dispatcher's thread (`run`), the one that polls the reactor (`handle`,
+        #: `check`), the slot's own, and any that kills.
+        self._state: SlotState = Absent()
+        #: Set by the pool, under the pool's lock; cleared under the slot's, by the thread that ends or refuses the call
+        #: or releases the slot. Only a free slot is taken, so both never happen at once.
+        self._taken = False
+        #: Written once, by the thread that closes the pool.
+        self._closing = False
         #: What the reactor's polling thread leaves to the slot's.
         self._handed_over: SimpleQueue[Eviction | Inspected | Stopping] = SimpleQueue()
         self._thread = threading.Thread(target=self._main, name=f"slot-{handler.name}-{number}", daemon=True)
@@ -101,6 +117,8 @@ class Slot(SlotMoves):
         if self._thread.ident is not None:
             self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    # A call. The dispatcher takes the slot and calls; any thread kills and follows.
 
     def take(self) -> None:
         """For the pool, under its lock: the slot is not free any more."""
@@ -164,6 +182,8 @@ class Slot(SlotMoves):
         with self._lock:
             state = self._state
             return state.session.follow() if isinstance(state, Called) and state.call.token == token else None
+
+    # For the reactor: the thread that polls it calls these.
 
     def handle(self, events: Events) -> bool:
         """For the reactor: the container's output is ready. True if its call or the container itself has ended."""
@@ -238,7 +258,98 @@ class Slot(SlotMoves):
             self._reporter.replied(change.result)
         self._handed_over.put(change)
 
-    # What follows runs in the slot's thread.
+    # The moves from one state to the next. Every method is called under the lock.
+
+    def _apply(self, state: Served, reply: Reply | None) -> Change | None:
+        """End the call, or evict the container, if its output or the time requires that. Under the lock."""
+        if isinstance(state, Stopping):
+            over = state.session.ended or self._closing or time.monotonic() >= state.until
+            return self._evict(state, state.outcome, state.reason) if over else None
+        if not isinstance(state, Busy):
+            reason = decide_idle(state, self._closing, self._recycling)
+            return None if reason is None else self._evict(state, None, reason)
+        if reply is not None and not isinstance(reply, BadReply):
+            self._answered(state)
+        outcome, cause = decide(state, reply, self._closing, self._recycling)
+        if outcome is None:
+            return None
+        if cause is None:
+            return self._end_call(state, outcome)
+        if cause is DOUBT:
+            assert isinstance(outcome, (Success, Failure))
+            state.session.detach()
+            self._state = inspected = state.inspected(outcome)
+            return inspected
+        if seconds := grace(self._handler, outcome, cause):
+            assert isinstance(outcome, CallFailed)
+            if state.session.container.check_leftovers(wait=False) is DeathReason.OOM:
+                return self._evict(state, outcome, DeathReason.OOM)
+            return self._stop(state, outcome, cause, seconds)
+        return self._evict(state, outcome, cause)
+
+    def _started(self, state: Busy, read_at: float) -> Busy:
+        """The handler has read the beginning of the container's first line. Under the lock."""
+        times, started_at = self._owner.start_times, state.session.started_at
+        state.session.read_at = None
+        times.seen(started_at, state.sent_at, read_at)
+        deadline = times.end(started_at, read_at) + state.call.timeout
+        if deadline < state.deadline:
+            self._state = state = state.began(deadline)
+            self._reactor.schedule(deadline)
+        return state
+
+    def _answered(self, state: Busy) -> None:
+        """The container has answered its call. Under the lock."""
+        times, session, now = self._owner.start_times, state.session, time.monotonic()
+        if session.calls == 1:
+            if session.delivery.blind:
+                times.seen(session.started_at, state.sent_at, now)
+            times.answered(session.started_at, state.sent_at, state.call.timeout, now)
+            self._owner.probing.succeeded()
+        times.answered_at = now
+
+    def _end_call(self, state: Busy | Inspected, outcome: Outcome) -> CallResult:
+        """The call is over and the container stays. Under the lock."""
+        session = state.session
+        result = session.result(state.call, outcome, state.sent_at, self.number, oom=False)
+        self._taken = False  # before the pool may give the slot away again
+        if not session.names_tasks and (watch := self._owner.watch_seconds()):
+            until = time.monotonic() + watch
+            self._state = state.watched(until)
+            self._reactor.schedule(until)
+        else:
+            self._state = state.replied()
+            self._owner.mark_ready(self.number)
+        return result
+
+    def _stop(self, state: Busy, outcome: CallFailed, reason: DeathReason, seconds: float) -> Stopping:
+        """The call is over, and its handler has so many seconds to clean up. Under the lock."""
+        now = time.monotonic()
+        state.session.refuse_replies()
+        self._state = stopping = state.stopping(outcome, reason, now, now + seconds)
+        self._reactor.schedule(stopping.until)
+        return stopping
+
+    def _evict(self, state: Served | Inspected, outcome: Outcome | None, reason: DeathReason) -> Eviction:
+        """Detach the container, and its call, from the slot. Under the lock."""
+        session, result = state.session, None
+        started = session.replied or session.delivery.read
+        session.detach()
+        if outcome is not None and isinstance(state, Called):
+            result = session.result(state.call, outcome, state.sent_at, self.number, reason is DeathReason.OOM)
+            if isinstance(state, Stopping):
+                seconds = state.at - state.sent_at
+                result = result._replace(outcome=state.outcome, seconds=seconds, stopping=result.seconds - seconds)
+            self._taken = False
+        self._state = state.evicted()
+        self._owner.withdraw(self.number)
+        if session.forgot_task_id:
+            self._owner.forgot_task_id()
+        if session.replied and (reason is DeathReason.CHATTER or isinstance(outcome, NotBegun)):
+            self._owner.misbehaved()
+        return Eviction(session, reason, result, isinstance(state, Stopping), started)
+
+    # The life of a container. This runs in the slot's thread.
 
     def _main(self) -> None:
         for session in self._starter.sessions():
@@ -292,15 +403,15 @@ class Slot(SlotMoves):
         )
         self._retiring.start()
 
-    def _join_retiring(self) -> None:
-        if self._retiring is not None:
-            self._retiring.join()
-
     def _retire(self, eviction: Eviction) -> None:
         """Destroy a container, and report the call that ended with it."""
         # Destroyed before the report, which may start the next attempt: nothing of this one may run then.
         container_exit = eviction.session.container.destroy(eviction.grace)
         self._reporter.died(eviction, container_exit)
+
+    def _join_retiring(self) -> None:
+        if self._retiring is not None:
+            self._retiring.join()
 
     def _recover(self, session: Session) -> None:
         """After an internal error: the container's state is unknown, so it is destroyed."""
