@@ -2,8 +2,8 @@
 
 Noticed: `Session.receive` sees the end of its output or its exit, which the reactor passes to `Slot.handle`;
 `Slot.check` comes at a deadline and for a kill; docker/event_listener has what only the engine tells. Decided: `decide`
-and `decide_idle`, here, in the thread that noticed it. Reported: by the Reporter, after the slot's thread has destroyed
-the container.
+and `decide_idle`, in the thread that noticed it. Reported: by the Reporter, after the slot's thread has destroyed the
+container.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import NamedTuple
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult, Outcome
 from tasks_app.runner.death_reason import DeathReason, Doubt
+from tasks_app.runner.engine import ContainerExit, Engine
 from tasks_app.runner.errors import (
     BadReply,
     CallTimeout,
@@ -26,7 +27,9 @@ from tasks_app.runner.errors import (
 )
 from tasks_app.runner.no_reply import no_reply
 from tasks_app.runner.session import Reply, Session
+from tasks_app.runner.slot_owner import SlotOwner
 from tasks_app.runner.slot_state import Busy, Ready, Served
+from tasks_app.runner.starter import Starter, how_it_ended
 from tasks_app.runner.wire import Failure, Success
 
 GRACE_SECONDS = 0.5
@@ -162,3 +165,49 @@ def _unanswered(state: Busy, closing: bool) -> Decision:
         start_rest = state.deadline - state.sent_at - state.call.timeout
         return CallTimeout(no_reply(state.call.timeout, start_rest, stdout)), DeathReason.TIMEOUT
     return None, None
+
+
+class Reporter:
+    """Reports how the calls and containers of one slot ended: to its pool, and to its starter, which logs the reason.
+
+    For the thread that polls the reactor and the slot's own, not under the slot's lock.
+    """
+
+    def __init__(self, handler: Handler, engine: Engine, owner: SlotOwner, starter: Starter) -> None:
+        self._handler, self._engine, self._owner, self._starter = handler, engine, owner, starter
+
+    def replied(self, result: CallResult) -> None:
+        """A call is over, and its container replied."""
+        self._starter.worked()
+        if not isinstance(result.outcome, Success):
+            result = self._engine.explain(self._handler, result)
+        self._owner.finished(result)
+
+    def died(self, eviction: Eviction, container_exit: ContainerExit) -> None:
+        """A container was destroyed. The result of its call is reported if it was not before."""
+        reason = DeathReason.OOM if container_exit.oom and not eviction.stopped else eviction.reason
+        self._owner.died(reason)
+        self._starter.ended(eviction.session, reason, container_exit, eviction.explained, eviction.started)
+        if eviction.result is not None and not eviction.replied:
+            result = _with_exit(eviction.result, reason, container_exit)
+            if isinstance(result.outcome, NotBegun):
+                result.outcome.answered_at = self._owner.start_times.answered_at
+            self._owner.finished(self._engine.explain(self._handler, result))
+
+
+def _with_exit(result: CallResult, reason: DeathReason, container_exit: ContainerExit) -> CallResult:
+    """The result of a call without a reply, with what the end of its container has shown."""
+    outcome = result.outcome
+    if isinstance(outcome, NotBegun):
+        if reason is DeathReason.OOM:
+            what = "the handler was killed for memory before it read its line"
+            outcome = NotBegun(what, OutOfMemory, outcome.unread)
+        elif reason is DeathReason.EXIT:
+            outcome = outcome.worded(f"the handler {how_it_ended(container_exit)} before it read its line")
+    elif reason is DeathReason.OOM:
+        outcome = OutOfMemory("the handler, or a process that it started, was killed for memory")
+    elif isinstance(outcome, Crashed) and reason is not DeathReason.FAULT:
+        outcome = Crashed(f"the handler {how_it_ended(container_exit)} before it replied")
+    # After SIGTERM it may have ended by itself, but that was not its decision.
+    code = None if reason in (DeathReason.KILLED, DeathReason.TIMEOUT) else container_exit.exit_code
+    return result._replace(outcome=outcome, exit_code=code, oom=container_exit.oom)

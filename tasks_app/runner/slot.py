@@ -1,3 +1,11 @@
+"""A slot: a place for one container of a handler, which gets one call at a time.
+
+Three threads work on it. The dispatcher sends calls. The thread that polls the reactor receives what the container
+writes, and checks deadlines. The slot's own thread starts, inspects and destroys containers, which may block. Each
+change of the slot's state (see slot_state) is one step under its lock. After that step, without the lock, results are
+reported, and what may block is handed over to the slot's thread.
+"""
+
 from __future__ import annotations
 
 import math
@@ -8,14 +16,13 @@ from typing import Any
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import Call, CallResult, Outcome
-from tasks_app.runner.container_death import Eviction, Recycling, after_reply, decide, decide_idle, grace
+from tasks_app.runner.container_death import Eviction, Recycling, Reporter, after_reply, decide, decide_idle, grace
 from tasks_app.runner.death_reason import DOUBT, DeathReason
 from tasks_app.runner.engine import Container, Engine
 from tasks_app.runner.errors import BadReply, CallFailed, Crashed, KillReason, NotBegun, Unavailable
 from tasks_app.runner.live_output import LiveOutput
 from tasks_app.runner.problem import Problem
 from tasks_app.runner.reactor import Events, Reactor
-from tasks_app.runner.reporter import Reporter
 from tasks_app.runner.session import Reply, Session
 from tasks_app.runner.slot_owner import SlotOwner
 from tasks_app.runner.slot_state import (
@@ -43,8 +50,8 @@ Change = Eviction | Inspected | Stopping | CallResult
 class Slot:
     """A place for one container. Each slot taken from its pool needs one `run` or one `release`.
 
-    What the dispatcher and the reactor call never blocks. The slot's thread does what may block: it starts, inspects
-    and destroys containers, and lives as long as the slot, because a container belongs to the thread that started it.
+    What the dispatcher and the reactor call never blocks. The slot's thread lives as long as the slot, because a
+    container belongs to the thread that started it.
     """
 
     def __init__(
@@ -91,10 +98,8 @@ class Slot:
     @property
     def notice(self) -> str | None:
         """What makes its containers slow without a failure, and how to avoid that; None: nothing does."""
-        state = self._state
         # A container that has replied and is still here is not replaced after each task.
-        works = not isinstance(state, Absent) and state.session.replied
-        return None if works else self._starter.notice
+        return None if self.answered else self._starter.notice
 
     @property
     def container(self) -> Container | None:
@@ -183,19 +188,17 @@ class Slot:
             state = self._state
             return state.session.follow() if isinstance(state, Called) and state.call.token == token else None
 
-    # For the reactor: the thread that polls it calls these.
+    # What the thread calls that polls the reactor.
 
     def handle(self, events: Events) -> bool:
-        """For the reactor: the container's output is ready. True if its call or the container itself has ended."""
+        """The container's output is ready. True if its call or the container itself has ended."""
         with self._lock:
             state = self._state
             if isinstance(state, (Absent, Inspected)):
                 return False
             session = state.session
             reply = session.receive(events)
-            if session.read_at is not None and isinstance(state, Busy):
-                state = self._started(state, session.read_at)
-            if reply is None and session.quiet:
+            if reply is None and session.quiet and session.read_at is None:
                 return False
             change = self._apply(state, reply)
             exiting = session.exiting and change is None
@@ -206,7 +209,7 @@ class Slot:
         return change is not None
 
     def check(self) -> float:
-        """For the reactor: check for a kill, a deadline, or the end of a probation. Returns when the next is due."""
+        """Check for a kill, a deadline, or the end of a probation. Returns when the next is due."""
         with self._lock:
             state = self._state
             if isinstance(state, (Absent, Inspected)):
@@ -216,8 +219,6 @@ class Slot:
                 self._state = state = state.extended(waited)
             # Reads what has arrived, because a reply that arrived first wins.
             reply = session.receive(session.poll())
-            if session.read_at is not None and isinstance(state, Busy):
-                state = self._started(state, session.read_at)
             change = self._apply(state, reply)
             becomes_ready = False
             if change is None and isinstance(state, Watched) and time.monotonic() >= state.until:
@@ -241,12 +242,13 @@ class Slot:
         return due
 
     def internal_error(self) -> None:
-        """For the reactor: after an internal error the container's state is unknown, so it is destroyed."""
+        """After an internal error the container's state is unknown, so it is destroyed."""
         with self._lock:
             if not isinstance(self._state, (Absent, Inspected)):
                 self._handed_over.put(self._evict(self._state, Crashed(INTERNAL_ERROR), DeathReason.FAULT))
 
     def _report(self, change: Change) -> None:
+        """Report the result of a call that has a reply. Hand over to the slot's thread what may block."""
         if isinstance(change, CallResult):
             # The slot is ready before this report, so that its receiver finds a free slot.
             self._reporter.replied(change)
@@ -261,13 +263,15 @@ class Slot:
     # The moves from one state to the next. Every method is called under the lock.
 
     def _apply(self, state: Served, reply: Reply | None) -> Change | None:
-        """End the call, or evict the container, if its output or the time requires that. Under the lock."""
+        """End the call, or evict the container, if its output or the time requires that."""
         if isinstance(state, Stopping):
             over = state.session.ended or self._closing or time.monotonic() >= state.until
             return self._evict(state, state.outcome, state.reason) if over else None
         if not isinstance(state, Busy):
             reason = decide_idle(state, self._closing, self._recycling)
             return None if reason is None else self._evict(state, None, reason)
+        if (read_at := state.session.read_at) is not None:
+            state = self._started(state, read_at)
         if reply is not None and not isinstance(reply, BadReply):
             self._answered(state)
         outcome, cause = decide(state, reply, self._closing, self._recycling)
@@ -288,7 +292,7 @@ class Slot:
         return self._evict(state, outcome, cause)
 
     def _started(self, state: Busy, read_at: float) -> Busy:
-        """The handler has read the beginning of the container's first line. Under the lock."""
+        """The handler has read the beginning of the container's first line."""
         times, started_at = self._owner.start_times, state.session.started_at
         state.session.read_at = None
         times.seen(started_at, state.sent_at, read_at)
@@ -299,7 +303,7 @@ class Slot:
         return state
 
     def _answered(self, state: Busy) -> None:
-        """The container has answered its call. Under the lock."""
+        """The container has answered its call."""
         times, session, now = self._owner.start_times, state.session, time.monotonic()
         if session.calls == 1:
             if session.delivery.blind:
@@ -309,7 +313,7 @@ class Slot:
         times.answered_at = now
 
     def _end_call(self, state: Busy | Inspected, outcome: Outcome) -> CallResult:
-        """The call is over and the container stays. Under the lock."""
+        """The call is over and the container stays."""
         session = state.session
         result = session.result(state.call, outcome, state.sent_at, self.number, oom=False)
         self._taken = False  # before the pool may give the slot away again
@@ -323,7 +327,7 @@ class Slot:
         return result
 
     def _stop(self, state: Busy, outcome: CallFailed, reason: DeathReason, seconds: float) -> Stopping:
-        """The call is over, and its handler has so many seconds to clean up. Under the lock."""
+        """The call is over, and its handler has so many seconds to clean up."""
         now = time.monotonic()
         state.session.refuse_replies()
         self._state = stopping = state.stopping(outcome, reason, now, now + seconds)
@@ -331,7 +335,7 @@ class Slot:
         return stopping
 
     def _evict(self, state: Served | Inspected, outcome: Outcome | None, reason: DeathReason) -> Eviction:
-        """Detach the container, and its call, from the slot. Under the lock."""
+        """Detach the container, and its call, from the slot."""
         session, result = state.session, None
         started = session.replied or session.delivery.read
         session.detach()
@@ -349,7 +353,7 @@ class Slot:
             self._owner.misbehaved()
         return Eviction(session, reason, result, isinstance(state, Stopping), started)
 
-    # The life of a container. This runs in the slot's thread.
+    # The life of a container, in the slot's thread.
 
     def _main(self) -> None:
         for session in self._starter.sessions():

@@ -10,7 +10,7 @@ import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import Call, CallResult, Outcome
-from tasks_app.runner.container_death import Eviction, Recycling, after_reply, decide, decide_idle
+from tasks_app.runner.container_death import Eviction, Recycling, Reporter, after_reply, decide, decide_idle
 from tasks_app.runner.death_reason import DOUBT, DeathReason, Doubt
 from tasks_app.runner.engine import ContainerExit
 from tasks_app.runner.errors import (
@@ -25,7 +25,6 @@ from tasks_app.runner.errors import (
 )
 from tasks_app.runner.probing import Probing
 from tasks_app.runner.process.engine import ProcessEngine
-from tasks_app.runner.reporter import Reporter
 from tasks_app.runner.session import Session
 from tasks_app.runner.slot_owner import SlotOwner
 from tasks_app.runner.slot_state import Busy, Ready, Watched
