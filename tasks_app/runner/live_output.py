@@ -6,8 +6,8 @@ import codecs
 import threading
 from typing import Any, Literal, NamedTuple
 
-from tasks_app.runner.progress import progress_of
 from tasks_app.runner.tail import Tail
+from tasks_app.runner.wire import progress_of
 
 MAX_LOG_BYTES = 64 * 1024
 """Of the log of one call, both streams together. What follows is only counted; the call's tails have its end."""

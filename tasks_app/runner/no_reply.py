@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from tasks_app.runner.progress import progress_of
+from tasks_app.runner.wire import progress_of
 
 MAX_SHOWN_CHARS = 200
 #: The only words that the errors of a container's first call and of its later ones do not have in common.

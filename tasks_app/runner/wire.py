@@ -172,3 +172,116 @@ def _reason(error: Exception) -> str:
     if "integer string conversion" in str(error):
         return f"a number in it has more than {sys.get_int_max_str_digits():,} digits"
     return str(error)[:300]
+
+
+SLACK_BYTES = 64 * 1024
+
+
+class Lines:
+    """Splits a byte stream into lines. Buffers one unfinished line, of at most MAX_REPLY_BYTES + SLACK_BYTES."""
+
+    __slots__ = ("_splits", "rest")
+
+    def __init__(self) -> None:
+        self.rest = bytearray()
+        """What came after the last line end."""
+        self._splits = True
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that `data` completes. Lines that cannot hold an object may come joined as one.
+
+        Raises BadReply if an unfinished line is too long.
+        """
+        rest = self.rest
+        if not self._splits:
+            data = bytes(rest) + data
+            rest.clear()
+            return [data]
+        # Searches only the new bytes for line ends: a reply of 10 MB comes in 160 pieces and more.
+        end = data.rfind(b"\n") + 1
+        if not rest:
+            if end == len(data):
+                return self._split(data)
+            rest += data[end:]
+            return self._split(data[:end]) if end else []
+        if not end:
+            rest += data
+            if len(rest) > MAX_REPLY_BYTES + SLACK_BYTES:
+                raise BadReply(f"{len(rest)} bytes of stdout without a line end; a reply has at most {MAX_REPLY_BYTES}")
+            return []
+        first = data.find(b"\n") + 1
+        rest += data[:first]
+        lines = [bytes(rest)]
+        rest.clear()
+        if first < end:
+            lines += self._split(data[first:end])
+        rest += data[end:]
+        return lines
+
+    def stop_splitting(self) -> None:
+        """Have `feed` return what it gets, after an unfinished line, so that nothing more is buffered."""
+        self._splits = False
+
+    def unfinished(self) -> bytes:
+        """The last 64 KiB of `rest`."""
+        return bytes(self.rest[-SLACK_BYTES:])
+
+    @staticmethod
+    def _split(block: bytes) -> list[bytes]:
+        # Joins lines without `{`, so that a flood of them does not cost a loop turn each.
+        if block.find(b"\n") + 1 == len(block) or b"{" not in block:
+            return [block]
+        return block.splitlines(keepends=True)
+
+
+MAX_PROGRESS_BYTES = 16 * 1024
+"""A longer line is no progress."""
+
+MAX_MESSAGE_CHARS = 500
+"""A longer message is cut off."""
+
+MAX_TOTAL = 2**53
+"""The largest `total`: the largest integer that every JSON decoder reads exactly."""
+
+
+def progress_of(line: bytes) -> dict[str, Any] | None:
+    """What a line of stdout says about the progress; None if it is no progress line.
+
+    A progress line is a JSON object with `progress` and without `status`. `progress` is a number from 0 to 1, or an
+    object with the numbers `done` and `total`, 0 <= done <= total; `message`, if there is one, is a string or null.
+    Returns `progress` from 0 to 1, and `done`, `total` and `message` if the line has them.
+    """
+    if len(line) > MAX_PROGRESS_BYTES or b'"progress"' not in line or line.lstrip()[:1] != b"{":
+        return None
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if "status" in said:
+        return None
+    progress, message = said.get("progress"), said.get("message")
+    found: dict[str, Any] = {}
+    if isinstance(progress, dict):
+        done, total = progress.get("done"), progress.get("total")
+        if not (_is_number(done, MAX_TOTAL) and _is_number(total, MAX_TOTAL) and total and done <= total):
+            return None
+        found = {"progress": done / total, "done": done, "total": total}
+    elif _is_number(progress, 1):
+        found = {"progress": abs(float(progress))}
+    else:
+        return None
+    if isinstance(message, str):
+        found["message"] = _replace_refused(message[:MAX_MESSAGE_CHARS])
+    elif message is not None:
+        return None
+    return found
+
+
+def _is_number(value: Any, most: float) -> bool:
+    """True for a number from 0 to `most`; NaN is none. A bool is an int in Python, but not in JSON."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= most
+
+
+def _replace_refused(text: str) -> str:
+    """The text without characters that a database refuses."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks_app.runner.progress import MAX_LINE_BYTES, MAX_MESSAGE_CHARS, progress_of
+from tasks_app.runner.wire import MAX_MESSAGE_CHARS, MAX_PROGRESS_BYTES, progress_of
 from testkit.process import PROJECT
 
 
@@ -58,7 +58,7 @@ def test_progress_is_a_share_or_a_count_with_an_optional_message(line: str, foun
         '"progress"',
         '{"other": "\\"progress\\": 1"}',
         '{"progress": ' + "[" * 5000,
-        '{"progress": 0.5, "x": "' + "x" * MAX_LINE_BYTES + '"}',
+        '{"progress": 0.5, "x": "' + "x" * MAX_PROGRESS_BYTES + '"}',
     ],
 )
 def test_whatever_else_is_in_a_line_it_is_log(line: str) -> None:

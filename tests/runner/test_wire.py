@@ -5,13 +5,13 @@ import json
 import pytest
 
 from tasks_app.runner.errors import BadReply
-from tasks_app.runner.lines import Lines
 from tasks_app.runner.tail import Tail
 from tasks_app.runner.wire import (
     MAX_DEPTH,
     MAX_ERROR_BYTES,
     MAX_REPLY_BYTES,
     Failure,
+    Lines,
     Success,
     parse_reply,
     request_line,
