@@ -1,4 +1,8 @@
-"""The wire protocol between runner and handler: JSON objects, one a line, UTF-8."""
+"""The wire protocol between runner and handler: JSON objects, one a line, UTF-8.
+
+In the order of a call: its request, the lines of stdout, the reply in one of them, what a reply may have in it, and the
+lines that tell a handler's progress.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,9 @@ from tasks_app.runner.json_size import stored_size
 MAX_REPLY_BYTES = 10 * 1024 * 1024
 """Largest reply line, and largest result once it is stored (see `stored_size`)."""
 
+SLACK_BYTES = 64 * 1024
+"""How much longer than a reply a line may be while it has no end."""
+
 MAX_ERROR_BYTES = 2048
 """Largest error text; the rest is cut off."""
 
@@ -22,6 +29,15 @@ NO_REASON = "the handler reported an error and gave no reason"
 
 MAX_DEPTH = 500
 """Deepest nesting of a result, since the decoders that read it later (Python's json, PostgreSQL) recurse."""
+
+MAX_PROGRESS_BYTES = 16 * 1024
+"""A longer line is no progress."""
+
+MAX_MESSAGE_CHARS = 500
+"""A longer message is cut off."""
+
+MAX_TOTAL = 2**53
+"""The largest `total`: the largest integer that every JSON decoder reads exactly."""
 
 _decode = json.JSONDecoder().raw_decode
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
@@ -36,32 +52,6 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
 
 
-@dataclass(slots=True)
-class Success:
-    """The handler succeeded. `json` is `result` as compact JSON text that PostgreSQL's jsonb accepts, `size` the bytes
-    that it takes once it is stored.
-
-    `task_id`: the task that the reply names; None without one.
-    """
-
-    result: Any
-    json: str = field(compare=False, default="", repr=False)
-    size: int = field(compare=False, default=0, repr=False)
-    task_id: str | None = field(compare=False, default=None, repr=False)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """The handler reported an error. `error` has no NUL or surrogate and at most MAX_ERROR_BYTES bytes.
-
-    `task_id`: as in Success.
-    """
-
-    error: str
-    retryable: bool = False
-    task_id: str | None = field(compare=False, default=None, repr=False)
-
-
 def request_line(task_id: str, task_type: str, task_data_json: str, attempt: int) -> bytes:
     """The line of one call: an object with exactly four keys, and an LF at its end.
 
@@ -73,108 +63,6 @@ def request_line(task_id: str, task_type: str, task_data_json: str, attempt: int
     return (
         f'{{"task_id":"{task_id}","task_type":"{task_type}","task_data":{task_data_json},"attempt":{attempt}}}\n'
     ).encode()
-
-
-def parse_reply(line: bytes) -> Success | Failure | None:
-    """The reply in a line of stdout; None if the line is not a reply. Raises BadReply.
-
-    A reply is a JSON object whose `status` is `success` or `error`. BadReply: it has a fault, or the line begins like a
-    reply and is not valid JSON.
-    """
-    stripped = line.strip()
-    if not stripped.startswith(b"{"):
-        return None
-    if len(stripped) > MAX_REPLY_BYTES:
-        raise BadReply(f"the reply has {len(stripped)} bytes; the limit is {MAX_REPLY_BYTES}")
-    try:
-        text = stripped.decode()
-        reply, end = _decode(text)
-        if end != len(text):
-            raise ValueError("its line has more after it")
-    except (ValueError, RecursionError) as error:
-        if _MEANT_AS_REPLY.match(stripped):
-            raise BadReply(f"the reply cannot be parsed: {_reason(error)}") from None
-        return None
-    status = reply.get("status")
-    if status == "success":
-        if "result" not in reply:
-            raise BadReply("the reply has the status success and no `result`")
-        return _success(reply["result"], _task_id_of(reply), escaped=b"\\u" in stripped)
-    if status == "error":
-        return _failure(reply)
-    return None
-
-
-def _task_id_of(reply: dict[str, Any]) -> str | None:
-    """The task that a reply names, in lower case as in requests."""
-    task_id = reply.get("task_id")
-    return None if task_id is None else str(task_id).lower()
-
-
-def _success(result: Any, task_id: str | None, escaped: bool) -> Success:
-    try:
-        text = _encode(result)
-    except (ValueError, RecursionError) as error:
-        raise BadReply(f"the result is not a JSON value: {_reason(error)}") from None
-    # Only escapes can yield these: UTF-8 has no surrogates, and JSON strings no raw control characters.
-    if escaped:
-        if "\\u0000" in text and _NUL.search(text):
-            raise BadReply("the result has a NUL character in a string, which PostgreSQL cannot store")
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise BadReply("the result has an unpaired surrogate in a string, which is not valid Unicode") from None
-    if len(text) > 2 * MAX_DEPTH and _depth(text) > MAX_DEPTH:
-        raise BadReply(f"the result is nested deeper than {MAX_DEPTH} levels")
-    # A result can grow when it is encoded again: 1e15 becomes 1000000000000000.0.
-    if (size := stored_size(text, MAX_REPLY_BYTES)) > MAX_REPLY_BYTES:
-        raise BadReply(
-            f"the result takes more than {MAX_REPLY_BYTES} bytes once it is stored"
-            + ("" if len(text.encode()) > MAX_REPLY_BYTES else _DIGITS_OF_EXPONENTS)
-        )
-    return Success(result, text, size, task_id)
-
-
-def _failure(reply: dict[str, Any]) -> Failure:
-    error = reply.get("error")
-    retryable = reply.get("retryable", False)
-    if not isinstance(error, str):
-        raise BadReply("the reply has the status error and no string in `error`")
-    if not isinstance(retryable, bool):
-        raise BadReply("the reply's `retryable` is neither true nor false")
-    return Failure(_storable(error) if error.strip() else NO_REASON, retryable, _task_id_of(reply))
-
-
-def _storable(text: str) -> str:
-    """The text without characters that a database refuses, cut to MAX_ERROR_BYTES bytes."""
-    raw = text[:MAX_ERROR_BYTES].replace("\0", "\ufffd").encode(errors="replace")
-    return raw[:MAX_ERROR_BYTES].decode(errors="ignore")
-
-
-def _depth(text: str) -> int:
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
-        return 0
-    depth = deepest = 0
-    for token in _BRACKETS.finditer(text):
-        first = token.group()[0]
-        if first in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif first in "]}":
-            depth -= 1
-    return deepest
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    # Python's own message tells how to configure Python.
-    if "integer string conversion" in str(error):
-        return f"a number in it has more than {sys.get_int_max_str_digits():,} digits"
-    return str(error)[:300]
-
-
-SLACK_BYTES = 64 * 1024
 
 
 class Lines:
@@ -234,14 +122,123 @@ class Lines:
         return block.splitlines(keepends=True)
 
 
-MAX_PROGRESS_BYTES = 16 * 1024
-"""A longer line is no progress."""
+@dataclass(slots=True)
+class Success:
+    """The handler succeeded. `json` is `result` as compact JSON text that PostgreSQL's jsonb accepts, `size` the bytes
+    that it takes once it is stored.
 
-MAX_MESSAGE_CHARS = 500
-"""A longer message is cut off."""
+    `task_id`: the task that the reply names; None without one.
+    """
 
-MAX_TOTAL = 2**53
-"""The largest `total`: the largest integer that every JSON decoder reads exactly."""
+    result: Any
+    json: str = field(compare=False, default="", repr=False)
+    size: int = field(compare=False, default=0, repr=False)
+    task_id: str | None = field(compare=False, default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The handler reported an error. `error` has no NUL or surrogate and at most MAX_ERROR_BYTES bytes.
+
+    `task_id`: as in Success.
+    """
+
+    error: str
+    retryable: bool = False
+    task_id: str | None = field(compare=False, default=None, repr=False)
+
+
+def parse_reply(line: bytes) -> Success | Failure | None:
+    """The reply in a line of stdout; None if the line is not a reply. Raises BadReply.
+
+    A reply is a JSON object whose `status` is `success` or `error`. BadReply: it has a fault, or the line begins like a
+    reply and is not valid JSON.
+    """
+    stripped = line.strip()
+    if not stripped.startswith(b"{"):
+        return None
+    if len(stripped) > MAX_REPLY_BYTES:
+        raise BadReply(f"the reply has {len(stripped)} bytes; the limit is {MAX_REPLY_BYTES}")
+    try:
+        text = stripped.decode()
+        reply, end = _decode(text)
+        if end != len(text):
+            raise ValueError("its line has more after it")
+    except (ValueError, RecursionError) as error:
+        if _MEANT_AS_REPLY.match(stripped):
+            raise BadReply(f"the reply cannot be parsed: {_reason(error)}") from None
+        return None
+    status = reply.get("status")
+    if status == "success":
+        if "result" not in reply:
+            raise BadReply("the reply has the status success and no `result`")
+        return _success(reply["result"], _task_id_of(reply), escaped=b"\\u" in stripped)
+    if status == "error":
+        return _failure(reply)
+    return None
+
+
+def _success(result: Any, task_id: str | None, escaped: bool) -> Success:
+    try:
+        text = _encode(result)
+    except (ValueError, RecursionError) as error:
+        raise BadReply(f"the result is not a JSON value: {_reason(error)}") from None
+    # Only escapes can yield these: UTF-8 has no surrogates, and JSON strings no raw control characters.
+    if escaped:
+        if "\\u0000" in text and _NUL.search(text):
+            raise BadReply("the result has a NUL character in a string, which PostgreSQL cannot store")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise BadReply("the result has an unpaired surrogate in a string, which is not valid Unicode") from None
+    if len(text) > 2 * MAX_DEPTH and _depth(text) > MAX_DEPTH:
+        raise BadReply(f"the result is nested deeper than {MAX_DEPTH} levels")
+    # A result can grow when it is encoded again: 1e15 becomes 1000000000000000.0.
+    if (size := stored_size(text, MAX_REPLY_BYTES)) > MAX_REPLY_BYTES:
+        raise BadReply(
+            f"the result takes more than {MAX_REPLY_BYTES} bytes once it is stored"
+            + ("" if len(text.encode()) > MAX_REPLY_BYTES else _DIGITS_OF_EXPONENTS)
+        )
+    return Success(result, text, size, task_id)
+
+
+def _failure(reply: dict[str, Any]) -> Failure:
+    error = reply.get("error")
+    retryable = reply.get("retryable", False)
+    if not isinstance(error, str):
+        raise BadReply("the reply has the status error and no string in `error`")
+    if not isinstance(retryable, bool):
+        raise BadReply("the reply's `retryable` is neither true nor false")
+    return Failure(_storable(error) if error.strip() else NO_REASON, retryable, _task_id_of(reply))
+
+
+def _task_id_of(reply: dict[str, Any]) -> str | None:
+    """The task that a reply names, in lower case as in requests."""
+    task_id = reply.get("task_id")
+    return None if task_id is None else str(task_id).lower()
+
+
+def _depth(text: str) -> int:
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return 0
+    depth = deepest = 0
+    for token in _BRACKETS.finditer(text):
+        first = token.group()[0]
+        if first in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif first in "]}":
+            depth -= 1
+    return deepest
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    # Python's own message tells how to configure Python.
+    if "integer string conversion" in str(error):
+        return f"a number in it has more than {sys.get_int_max_str_digits():,} digits"
+    return str(error)[:300]
 
 
 def progress_of(line: bytes) -> dict[str, Any] | None:
@@ -254,27 +251,27 @@ def progress_of(line: bytes) -> dict[str, Any] | None:
     if len(line) > MAX_PROGRESS_BYTES or b'"progress"' not in line or line.lstrip()[:1] != b"{":
         return None
     try:
-        said = json.loads(line)
+        value = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if "status" in said:
+    if "status" in value:
         return None
-    progress, message = said.get("progress"), said.get("message")
-    found: dict[str, Any] = {}
+    progress, message = value.get("progress"), value.get("message")
+    parsed: dict[str, Any] = {}
     if isinstance(progress, dict):
         done, total = progress.get("done"), progress.get("total")
         if not (_is_number(done, MAX_TOTAL) and _is_number(total, MAX_TOTAL) and total and done <= total):
             return None
-        found = {"progress": done / total, "done": done, "total": total}
+        parsed = {"progress": done / total, "done": done, "total": total}
     elif _is_number(progress, 1):
-        found = {"progress": abs(float(progress))}
+        parsed = {"progress": abs(float(progress))}
     else:
         return None
     if isinstance(message, str):
-        found["message"] = _replace_refused(message[:MAX_MESSAGE_CHARS])
+        parsed["message"] = _storable(message[:MAX_MESSAGE_CHARS])
     elif message is not None:
         return None
-    return found
+    return parsed
 
 
 def _is_number(value: Any, most: float) -> bool:
@@ -282,6 +279,7 @@ def _is_number(value: Any, most: float) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= most
 
 
-def _replace_refused(text: str) -> str:
-    """The text without characters that a database refuses."""
-    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
+def _storable(text: str) -> str:
+    """The text without characters that a database refuses, cut to MAX_ERROR_BYTES bytes."""
+    raw = text[:MAX_ERROR_BYTES].replace("\0", "\ufffd").encode(errors="replace")
+    return raw[:MAX_ERROR_BYTES].decode(errors="ignore")
