@@ -9,9 +9,8 @@ from tasks_app.runner.call import Call, CallResult, Outcome
 from tasks_app.runner.delivery import Delivery
 from tasks_app.runner.engine import EXITED, STDOUT, Container
 from tasks_app.runner.errors import BadReply
-from tasks_app.runner.live_output import LiveOutput
+from tasks_app.runner.live_output import LiveOutput, Tail
 from tasks_app.runner.reactor import Events, Listener, Reactor
-from tasks_app.runner.tail import Tail
 from tasks_app.runner.wire import Failure, Lines, Success, parse_reply
 
 Reply = Success | Failure | BadReply

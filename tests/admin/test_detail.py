@@ -14,7 +14,7 @@ from django.utils import timezone
 from tasks_app.admin.text import MAX_SHOWN_CHARS
 from tasks_app.keys.api_keys import create
 from tasks_app.models import Task
-from tasks_app.runner.tail import Tail
+from tasks_app.runner.live_output import Tail
 from tasks_app.store import clock
 from tests.admin.conftest import logged_in
 from tests.admin.rows import attempt, staff, task

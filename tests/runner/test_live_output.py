@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks_app.runner.live_output import MAX_LINE_BYTES, MAX_LOG_BYTES, LiveOutput, Piece, Stream
-from tasks_app.runner.tail import Tail
+from tasks_app.runner.live_output import MAX_LINE_BYTES, MAX_LOG_BYTES, LiveOutput, Piece, Stream, Tail
 
 
 def output(out: bytes = b"", err: bytes = b"") -> LiveOutput:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tasks_app.runner.errors import BadReply
-from tasks_app.runner.tail import Tail
+from tasks_app.runner.live_output import Tail
 from tasks_app.runner.wire import (
     MAX_DEPTH,
     MAX_ERROR_BYTES,
