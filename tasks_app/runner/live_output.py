@@ -1,15 +1,21 @@
-"""What a call that goes on has written so far, for readers that do not wait for its end."""
+"""What a call has written to stdout and stderr.
+
+Its result has the tails. Who follows a call reads its live output, which begins with the tails so far.
+"""
 
 from __future__ import annotations
-
 import codecs
 import threading
 from typing import Any, Literal, NamedTuple
-
 from tasks_app.runner.wire import progress_of
 
 HEAD_BYTES = 16 * 1024
 TAIL_BYTES = 48 * 1024
+MAX_LOG_BYTES = 64 * 1024
+"""Of the log of one call, both streams together. What follows is only counted; the call's tails have its end."""
+
+MAX_LINE_BYTES = 4 * 1024
+"""A line without an end is passed on in parts once it has so many bytes."""
 
 
 class Tail:
@@ -48,12 +54,6 @@ class Tail:
         return b"".join(parts).decode(errors="replace").replace("\0", "\ufffd")
 
 
-MAX_LOG_BYTES = 64 * 1024
-"""Of the log of one call, both streams together. What follows is only counted; the call's tails have its end."""
-
-MAX_LINE_BYTES = 4 * 1024
-"""A line without an end is passed on in parts once it has so many bytes."""
-
 Stream = Literal["stdout", "stderr"]
 
 
@@ -86,7 +86,7 @@ class LiveOutput:
         # stderr first: if a call has flooded stdout, its log is worth more.
         self._streams: dict[Stream, _Buffer] = {"stderr": _Buffer(), "stdout": _Buffer()}
         self._progress: dict[str, Any] | None = None
-        self._progress_given: dict[str, Any] | None = None
+        self._progress_told: dict[str, Any] | None = None
         if err is not None:
             self._add_tail("stderr", err)
         if out is not None:
@@ -100,7 +100,7 @@ class LiveOutput:
     def unread(self, over: bool = False) -> Unread:
         """The pieces that the reader does not have yet. The first time there is at least one.
 
-        New output is not looked at while earlier pieces are unread, except if the call is `over`.
+        While earlier pieces are unread, new output makes none, except if the call is `over`.
         """
         with self._lock:
             if over or not self._pending:
@@ -119,7 +119,7 @@ class LiveOutput:
             if cut:
                 self._pending += self._collected(over=True)
                 self._pending.append(Piece("log", {"stream": stream, "cut": cut}))
-            # A flood of lines is not looked through one by one.
+            # A flood of lines is not searched one by one.
             for line in data.splitlines(keepends=True) if b'"progress"' in data else [data]:
                 self._add(stream, line)
 
@@ -144,9 +144,9 @@ class LiveOutput:
                 pieces.append(Piece("log", {"stream": stream, "text": text}))
             if cut := buffer.cut_to_tell(over):
                 pieces.append(Piece("log", {"stream": stream, "cut": cut}))
-        if self._progress != self._progress_given and self._progress is not None:
+        if self._progress != self._progress_told and self._progress is not None:
             pieces.append(Piece("progress", self._progress))
-            self._progress_given = self._progress
+            self._progress_told = self._progress
         if not pieces and self._first == 1:
             return [Piece("log", {"stream": "stdout", "text": ""})]
         return pieces
