@@ -4,9 +4,11 @@ Its result has the tails. Who follows a call reads its live output, which begins
 """
 
 from __future__ import annotations
+
 import codecs
 import threading
 from typing import Any, Literal, NamedTuple
+
 from tasks_app.runner.wire import progress_of
 
 HEAD_BYTES = 16 * 1024

@@ -7,10 +7,10 @@ import select
 import time
 from collections.abc import Sequence
 
+from tasks_app.runner.delivery import StdinPipe
 from tasks_app.runner.docker.container import READ_SIZE, DockerContainer, Started
 from tasks_app.runner.docker.pipes import Pipes
 from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Piece
-from tasks_app.runner.stdin_pipe import StdinPipe
 
 
 class PipedContainer(StdinPipe, DockerContainer):
