@@ -154,7 +154,7 @@ def _unanswered(state: Busy, closing: bool) -> Decision:
         what = "the handler wrote to stdout before it had its whole line"
         return NotBegun(what, BadReply, not session.delivery.begun), DeathReason.CHATTER
     if state.kill is not None or closing:
-        unread = session.delivery.held is not None
+        unread = session.delivery.rest is not None
         return Killed(state.kill or KillReason.CLOSED, unread), DeathReason.KILLED
     # A deadline ends the container: that ends a handler that does not read as well as one that does not write, and no
     # late reply can come.

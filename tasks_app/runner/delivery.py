@@ -1,4 +1,10 @@
-"""The methods of a Container whose stdin is a pipe or a FIFO of this kernel."""
+"""How a line reaches its handler, and how it is known that a reply belongs to it.
+
+A handler writes everything that belongs to one line before it reads the next. Once it has read the beginning of a line,
+whatever is on stdout was therefore written before, and is no reply to this line. If it already waits for the line, it
+has written all that, and gets the line whole. Delivery sends a line by these rules. StdinPipe asks the kernel what has
+been read, and StdinReader whether the handler waits.
+"""
 
 from __future__ import annotations
 
@@ -16,37 +22,42 @@ from tasks_app.runner.engine import Container
 LINE_END_BYTES = 2
 """The `}` and the LF of a line. Without them a handler has neither valid JSON nor a line."""
 
+#: The size of the pipe while a long line is sent: Linux's default.
+WIDE_PIPE_BYTES = 64 * 1024
+#: The beginning of /proc/PID/syscall for a process that waits in read(0, ...).
+READ_SYSCALL = {"x86_64": b"0 0x0 ", "aarch64": b"63 0x0 "}.get(platform.machine())
+#: How often the reading process is searched for. A handler that reads by poll, or in another thread, is never found.
+MAX_SEARCHES = 4
+
 
 class Delivery:
     """Sends one line to a handler: first its beginning, and the rest once the handler has read that.
 
-    A handler writes everything that belongs to one line before it reads the next. Once it has read the beginning,
-    whatever is on stdout was therefore written before, and is no reply to this line. The beginning is the line without
-    its last two bytes, or the first page of a long line.
+    The beginning is the line without its last two bytes, or the first page of a long line.
     """
 
-    __slots__ = ("_container", "_window", "blind", "held", "sent", "unsent")
+    __slots__ = ("_container", "_window", "reads_unseen", "rest", "sent", "unsent")
 
     def __init__(self, container: Container) -> None:
         self._container = container
         self._window = 0
         self.unsent: memoryview | None = None
         """The bytes that wait for room in the pipe."""
-        self.held: memoryview | None = None
+        self.rest: memoryview | None = None
         """The rest of the line, while it waits for the handler to read the beginning."""
         self.sent = 0
         """Bytes of the line that the pipe has taken."""
-        self.blind = False
+        self.reads_unseen = False
         """True if the line was sent whole because the container cannot tell when its handler reads."""
 
     def begin(self, line: bytes, hold_back: bool) -> None:
         """Send the beginning of the line, or all of it without `hold_back`. Raises OSError if nothing can be sent."""
         self._window = window = self._container.window() if hold_back else 0
         self.sent = 0
-        self.blind = hold_back and not window
+        self.reads_unseen = hold_back and not window
         if window:
             end = min(len(line) - LINE_END_BYTES, window)
-            self.unsent, self.held = memoryview(line)[:end], memoryview(line)[end:]
+            self.unsent, self.rest = memoryview(line)[:end], memoryview(line)[end:]
         else:
             self.unsent = memoryview(line)
             if not hold_back:
@@ -56,7 +67,7 @@ class Delivery:
     @property
     def pending(self) -> bool:
         """True while bytes remain to be sent, now or after the beginning has been read."""
-        return self.unsent is not None or self.held is not None
+        return self.unsent is not None or self.rest is not None
 
     @property
     def read(self) -> bool | None:
@@ -78,26 +89,22 @@ class Delivery:
 
     def finish(self) -> None:
         """Send the rest, after the beginning has been read. Raises OSError."""
-        assert self.held is not None
-        if len(self.held) > self._window:
+        assert self.rest is not None
+        if len(self.rest) > self._window:
             self._container.widen()
-        self.unsent, self.held = self.held, None
+        self.unsent, self.rest = self.rest, None
         self.send()
 
     def cancel(self) -> None:
         """Send nothing more."""
-        self.unsent = self.held = None
-
-
-#: The size of the pipe while a long line is sent: Linux's default.
-WIDE_PIPE_BYTES = 64 * 1024
+        self.unsent = self.rest = None
 
 
 class StdinPipe:
-    """A pipe of one page, which the kernel reports as writable only once everything sent has been read.
+    """The methods of a Container whose stdin is a pipe or a FIFO of this kernel.
 
-    That tells a slot that the handler reads again. Linux only: elsewhere `window` is 0. A handler that resizes its own
-    pipe only loses the exact pairing of its own replies.
+    The pipe has one page, so the kernel reports it as writable only once everything sent has been read. Linux only:
+    elsewhere `window` is 0. A handler that resizes its own pipe only loses the exact pairing of its own replies.
     """
 
     def __init__(self, descriptor: int, processes: Callable[[], Iterable[int]]) -> None:
@@ -144,12 +151,6 @@ class StdinPipe:
 
     def is_reading(self) -> bool:
         return self._reader.is_waiting()
-
-
-#: The beginning of /proc/PID/syscall for a process that waits in read(0, ...).
-READ_SYSCALL = {"x86_64": b"0 0x0 ", "aarch64": b"63 0x0 "}.get(platform.machine())
-#: How often the reading process is searched for. A handler that reads by poll, or in another thread, is never found.
-MAX_SEARCHES = 4
 
 
 class StdinReader:

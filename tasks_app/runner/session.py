@@ -111,7 +111,7 @@ class Session:
     def unpaired(self) -> bool:
         """True if a later reply could belong to this line or to the next: its reply has no `task_id`, and it cannot
         tell when it reads."""
-        return self.replied and self.delivery.blind and not self.names_tasks
+        return self.replied and self.delivery.reads_unseen and not self.names_tasks
 
     def send(self, line: bytes, task_id: str = "", may_forget: bool = False) -> bool:
         """Begin to send a line. False if the container wrote something or ended; nothing was sent then.
@@ -138,13 +138,13 @@ class Session:
         except OSError:
             self.deaf = True
             return False
-        if may_forget and not self.delivery.blind:
+        if may_forget and not self.delivery.reads_unseen:
             self._expects_task_id = False
         if self.calls:
             self._out = self._err = self._live = None
         self.calls += 1
         self._task = task_id
-        if self.delivery.held is None:
+        if self.delivery.rest is None:
             self._expect_reply()
         if self.delivery.pending:
             self._watch_writer(True)

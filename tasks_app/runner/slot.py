@@ -153,7 +153,7 @@ class Slot:
                         # It may have to wait for the container's start; that time counts from the start, not the call.
                         deadline += max(session.started_at + self._owner.start_times.limit() - now, 0.0)
                     self._state = sent = state.sent(call, now, deadline)
-                    held_back = session.delivery.held is not None
+                    held_back = session.delivery.rest is not None
             if sent is None:
                 self._taken = False
         if sent is not None:
@@ -306,7 +306,7 @@ class Slot:
         """The container has answered its call."""
         times, session, now = self._owner.start_times, state.session, time.monotonic()
         if session.calls == 1:
-            if session.delivery.blind:
+            if session.delivery.reads_unseen:
                 times.seen(session.started_at, state.sent_at, now)
             times.answered(session.started_at, state.sent_at, state.call.timeout, now)
             self._owner.probing.succeeded()
