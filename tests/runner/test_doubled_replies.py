@@ -18,7 +18,7 @@ import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.mounts import MountRules
-from tasks_app.runner import caution
+from tasks_app.runner import pool as caution
 from tasks_app.runner.call import Call
 from tasks_app.runner.errors import NotBegun, Unavailable
 from tasks_app.runner.wire import Success, request_line

@@ -12,8 +12,8 @@ import pytest
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.logs.log_once import LogOnce
 from tasks_app.runner import starter
-from tasks_app.runner.caution import WATCH_SECONDS
 from tasks_app.runner.errors import BadReply, CallTimeout, Crashed, NotBegun
+from tasks_app.runner.pool import WATCH_SECONDS
 from tasks_app.runner.process.engine import ProcessEngine
 from tasks_app.runner.wire import Failure, Success
 from tests.runner.caller import Caller

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.runner import caution, starter
+from tasks_app.runner import pool as caution
+from tasks_app.runner import starter
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.engine import Container, Engine, Piece
 from tasks_app.runner.errors import Killed, KillReason, Unavailable
+from tasks_app.runner.pool import POLICIES
 from tasks_app.runner.process.engine import ProcessEngine
 from tasks_app.runner.reactor import Reactor
-from tasks_app.runner.selection import POLICIES
 from tasks_app.runner.slot_state import Phase
 from tasks_app.runner.wire import Success
 from tests.runner.caller import Caller
