@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from tasks_app.runner.death_reason import DOUBT, DeathReason, Doubt
 from tasks_app.runner.docker.cgroup import Cgroup
 from tasks_app.runner.engine import ContainerExit, Piece
-from tasks_app.runner.wakeup import Wakeup
+from tasks_app.runner.reactor import Wakeup
 
 READ_SIZE = 64 * 1024
 SHORT_ID = 12
