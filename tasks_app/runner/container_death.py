@@ -14,12 +14,13 @@ from typing import NamedTuple
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult, Outcome
-from tasks_app.runner.death_reason import DeathReason, Doubt
 from tasks_app.runner.engine import ContainerExit, Engine
 from tasks_app.runner.errors import (
     BadReply,
     CallTimeout,
     Crashed,
+    DeathReason,
+    Doubt,
     Killed,
     KillReason,
     NotBegun,

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult
-from tasks_app.runner.death_reason import DeathReason, Doubt
+from tasks_app.runner.errors import DeathReason, Doubt
 
 EXITED = 0
 STDOUT = 1

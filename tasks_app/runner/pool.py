@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult
-from tasks_app.runner.death_reason import DeathReason
 from tasks_app.runner.engine import Engine
+from tasks_app.runner.errors import DeathReason
 from tasks_app.runner.probing import Probing
 from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.slot import Slot

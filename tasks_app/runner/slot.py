@@ -17,9 +17,8 @@ from typing import Any
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import Call, CallResult, Outcome
 from tasks_app.runner.container_death import Eviction, Recycling, Reporter, after_reply, decide, decide_idle, grace
-from tasks_app.runner.death_reason import DOUBT, DeathReason
 from tasks_app.runner.engine import Container, Engine
-from tasks_app.runner.errors import BadReply, CallFailed, Crashed, KillReason, NotBegun, Unavailable
+from tasks_app.runner.errors import DOUBT, BadReply, CallFailed, Crashed, DeathReason, KillReason, NotBegun, Unavailable
 from tasks_app.runner.live_output import LiveOutput
 from tasks_app.runner.problem import Problem
 from tasks_app.runner.reactor import Events, Reactor

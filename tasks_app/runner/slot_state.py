@@ -20,8 +20,7 @@ from enum import StrEnum
 from typing import Final
 
 from tasks_app.runner.call import Call
-from tasks_app.runner.death_reason import DeathReason
-from tasks_app.runner.errors import CallFailed, KillReason
+from tasks_app.runner.errors import CallFailed, DeathReason, KillReason
 from tasks_app.runner.session import Session
 from tasks_app.runner.wire import Failure, Success
 

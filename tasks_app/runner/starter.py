@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.logs.log_once import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
-from tasks_app.runner.death_reason import DeathReason
 from tasks_app.runner.engine import ContainerExit, Engine
-from tasks_app.runner.errors import EngineSlow, EngineUnreachable, NotYet, Unavailable
+from tasks_app.runner.errors import DeathReason, EngineSlow, EngineUnreachable, NotYet, Unavailable
 from tasks_app.runner.problem import Problem
 from tasks_app.runner.session import MAX_STARTUP_OUTPUT_BYTES, Session
 from tasks_app.runner.slot_owner import SlotOwner

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.runner.death_reason import DeathReason
 from tasks_app.runner.docker.container import DockerContainer
-from tasks_app.runner.errors import KillReason, OutOfMemory
+from tasks_app.runner.errors import DeathReason, KillReason, OutOfMemory
 from tasks_app.runner.wire import Success
 from tests.docker.conftest import INTRUDER, Intrude
 from tests.runner.caller import Caller

@@ -11,13 +11,15 @@ import pytest
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import Call, CallResult, Outcome
 from tasks_app.runner.container_death import Eviction, Recycling, Reporter, after_reply, decide, decide_idle
-from tasks_app.runner.death_reason import DOUBT, DeathReason, Doubt
 from tasks_app.runner.engine import ContainerExit
 from tasks_app.runner.errors import (
+    DOUBT,
     BadReply,
     CallFailed,
     CallTimeout,
     Crashed,
+    DeathReason,
+    Doubt,
     Killed,
     KillReason,
     NotBegun,

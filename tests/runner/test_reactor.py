@@ -12,9 +12,8 @@ import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import Call, CallResult
-from tasks_app.runner.death_reason import DOUBT, DeathReason, Doubt
 from tasks_app.runner.engine import Container
-from tasks_app.runner.errors import CallTimeout
+from tasks_app.runner.errors import DOUBT, CallTimeout, DeathReason, Doubt
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.process.engine import ProcessEngine
 from tasks_app.runner.reactor import Events, Reactor, StandByStep, stand_by_step

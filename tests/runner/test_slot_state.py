@@ -9,8 +9,7 @@ from typing import Any, Final, cast, get_origin, get_type_hints
 import pytest
 
 from tasks_app.runner.call import Call
-from tasks_app.runner.death_reason import DeathReason
-from tasks_app.runner.errors import CallTimeout, KillReason
+from tasks_app.runner.errors import CallTimeout, DeathReason, KillReason
 from tasks_app.runner.session import Session
 from tasks_app.runner.slot_state import Absent, Busy, Inspected, Phase, Ready, SlotState, Stopping, Watched
 from tasks_app.runner.wire import Success

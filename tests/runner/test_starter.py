@@ -13,8 +13,8 @@ import pytest
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.logs.log_once import LogOnce
 from tasks_app.runner import starter as module
-from tasks_app.runner.death_reason import DeathReason
 from tasks_app.runner.engine import ContainerExit
+from tasks_app.runner.errors import DeathReason
 from tasks_app.runner.probing import Probing
 from tasks_app.runner.process.engine import ProcessContainer, ProcessEngine
 from tasks_app.runner.session import Session

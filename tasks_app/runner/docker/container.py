@@ -5,9 +5,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tasks_app.runner.death_reason import DOUBT, DeathReason, Doubt
 from tasks_app.runner.docker.cgroup import Cgroup
 from tasks_app.runner.engine import ContainerExit, Piece
+from tasks_app.runner.errors import DOUBT, DeathReason, Doubt
 from tasks_app.runner.reactor import Wakeup
 
 READ_SIZE = 64 * 1024
