@@ -6,7 +6,7 @@ import re
 from hashlib import blake2b
 
 from tasks_app.logs.harmless import harmless
-from tasks_app.runner.no_reply import START_REST
+from tasks_app.runner.call import START_REST
 
 #: Characters of an error that are looked at, and of a normalised one that are kept.
 MAX_READ_CHARS, MAX_NORMALISED_CHARS = 2_000, 300

@@ -1,10 +1,14 @@
+"""The error text of a timeout: what the handler wrote instead of a reply, for the handler's author."""
+
 from __future__ import annotations
 
+import json
+import re
 from typing import Any, NamedTuple
 
 from tasks_app.runner.errors import CallFailed, Unavailable
 from tasks_app.runner.live_output import LiveOutput
-from tasks_app.runner.wire import Failure, Success
+from tasks_app.runner.wire import Failure, Success, progress_of
 
 Outcome = Success | Failure | CallFailed | Unavailable
 
@@ -45,3 +49,53 @@ class CallResult(NamedTuple):
     oom: bool = False
     stopping: float = 0.0
     live: LiveOutput | None = None
+
+
+MAX_SHOWN_CHARS = 200
+#: The only words that the errors of a container's first call and of its later ones do not have in common.
+START_REST = re.compile(r" \(and [\d.]+ s left for the start of its container\)")
+
+
+def no_reply(timeout: float, start_rest: float, stdout: str | None) -> str:
+    """The `error` of an attempt at its deadline, seconds after its line was sent.
+
+    `start_rest`: how much later than `timeout` that was, because the container was new (see START_REST). `stdout`: what
+    the handler wrote; None if it never read its line.
+    """
+    rest = f" (and {start_rest:.1f} s left for the start of its container)" if start_rest >= 0.05 else ""
+    start = f"no reply within {timeout:g} s{rest}"
+    if stdout is None:
+        return f"{start}: the handler has not read its line"
+    written = [line for line in stdout.splitlines() if line.strip()]
+    lines = [line for line in written if progress_of(line.encode()) is None]
+    if written and not lines:
+        return f"{start}: the handler's last progress was {_shown(written[-1])}"
+    if not lines:
+        return f"{start} and nothing on stdout: is stdout flushed after each line, and stdin read line by line?"
+    if not stdout.endswith("\n"):
+        return f"{start}: stdout has no line end after {_shown(lines[-1])}"
+    line = next((line for line in reversed(lines) if line.lstrip("\ufeff \t")[:1] in ("{", "[")), lines[-1])
+    count = "1 line that is not a reply" if len(lines) == 1 else f"{len(lines)} lines that are not a reply"
+    return f"{start}: the handler wrote {count}: {_shown(line)} ({_fault(line)})"
+
+
+def _shown(line: str) -> str:
+    return line[:MAX_SHOWN_CHARS] + " ..." if len(line) > MAX_SHOWN_CHARS else line
+
+
+def _fault(line: str) -> str:
+    """Why the line is not a reply."""
+    if line.startswith("\ufeff"):
+        return "it begins with a byte order mark"
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        text = line.strip()
+        if text in ("{", "["):
+            return "a reply is one line: print it without indentation"
+        return "JSON strings have double quotes" if text.startswith("{'") else "it is not JSON"
+    if not isinstance(value, dict):
+        return "a reply is a JSON object"
+    if "status" not in value:
+        return "it has no `status`"
+    return f'its `status` is {_shown(json.dumps(value["status"]))}; it must be "success" or "error"'

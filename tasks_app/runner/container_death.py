@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.runner.call import CallResult, Outcome
+from tasks_app.runner.call import CallResult, Outcome, no_reply
 from tasks_app.runner.engine import ContainerExit, Engine
 from tasks_app.runner.errors import (
     BadReply,
@@ -26,7 +26,6 @@ from tasks_app.runner.errors import (
     NotBegun,
     OutOfMemory,
 )
-from tasks_app.runner.no_reply import no_reply
 from tasks_app.runner.session import Reply, Session
 from tasks_app.runner.slot_owner import SlotOwner
 from tasks_app.runner.slot_state import Busy, Ready, Served

@@ -25,7 +25,7 @@ from tasks_app.lifecycle.fingerprint import fingerprint, normalised
 from tasks_app.lifecycle.group_failures import KEEP_DAYS, MAX_GROUPS_PER_HANDLER, MAX_HOURS, hour_of
 from tasks_app.models import Deployment, FailureGroup, Task, UngroupedFailure
 from tasks_app.models.failure_group import OTHER
-from tasks_app.runner.no_reply import no_reply
+from tasks_app.runner.call import no_reply
 from tasks_app.store import batches
 from tasks_app.store.transactions import writing
 from tests.admin.rows import task as stored
