@@ -1,10 +1,20 @@
+"""Why a slot has no container."""
+
 from __future__ import annotations
 
 import threading
 import time
+from typing import NamedTuple
 
 from tasks_app.runner.backoff import Backoff
-from tasks_app.runner.problem import Problem
+
+
+class Problem(NamedTuple):
+    """`sentence` names the handler. `engine`: why its engine cannot be reached, if that is the cause; else None."""
+
+    sentence: str
+    engine: str | None = None
+
 
 FIRST_PAUSE_SECONDS = 0.5
 """The pause after a container that did not start; it doubles with each further one in a row ..."""

@@ -20,7 +20,7 @@ from tasks_app.runner.container_death import Eviction, Recycling, Reporter, afte
 from tasks_app.runner.engine import Container, Engine
 from tasks_app.runner.errors import DOUBT, BadReply, CallFailed, Crashed, DeathReason, KillReason, NotBegun, Unavailable
 from tasks_app.runner.live_output import LiveOutput
-from tasks_app.runner.problem import Problem
+from tasks_app.runner.probing import Problem
 from tasks_app.runner.reactor import Events, Reactor
 from tasks_app.runner.session import Reply, Session
 from tasks_app.runner.slot_owner import SlotOwner

@@ -11,7 +11,7 @@ from tasks_app.logs.log_once import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
 from tasks_app.runner.engine import ContainerExit, Engine
 from tasks_app.runner.errors import DeathReason, EngineSlow, EngineUnreachable, NotYet, Unavailable
-from tasks_app.runner.problem import Problem
+from tasks_app.runner.probing import Problem
 from tasks_app.runner.session import MAX_STARTUP_OUTPUT_BYTES, Session
 from tasks_app.runner.slot_owner import SlotOwner
 
