@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Protocol
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult
-from tasks_app.runner.errors import DeathReason, Doubt
+from tasks_app.runner.errors import DeathReason, Doubt, Unavailable
 
 EXITED = 0
 STDOUT = 1
@@ -173,3 +174,17 @@ class Engine(Protocol):
 
     def explain(self, handler: Handler, result: CallResult) -> CallResult:
         """The result of a call that failed in one of its containers, with what the engine knows of the reason."""
+
+
+def variables(handler: Handler) -> dict[str, str]:
+    """The handler's environment from handlers.toml: PYTHONUNBUFFERED, then `env_from`, then `env`.
+
+    A reply in Python's output buffer is the commonest cause of a timeout, so child processes and containers both get
+    PYTHONUNBUFFERED. Raises Unavailable if the node lacks a variable of `env_from`.
+    """
+    found = {"PYTHONUNBUFFERED": "1"}
+    for name in handler.env_from:
+        if name not in os.environ:
+            raise Unavailable(f"`env_from` names {name}, which is not set in the node's environment")
+        found[name] = os.environ[name]
+    return {**found, **handler.env}

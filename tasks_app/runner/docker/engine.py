@@ -28,8 +28,7 @@ from tasks_app.runner.docker.pipes import FifosUnavailable, Pipes
 from tasks_app.runner.docker.remover import Remover
 from tasks_app.runner.docker.sandbox_hint import explained
 from tasks_app.runner.docker.transports import TRANSPORT, Transports
-from tasks_app.runner.engine import IsGone, Owner
-from tasks_app.runner.environment import variables
+from tasks_app.runner.engine import IsGone, Owner, variables
 from tasks_app.runner.errors import EngineUnreachable, Unavailable
 
 log = logging.getLogger(__name__)

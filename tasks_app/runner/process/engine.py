@@ -17,8 +17,7 @@ from pathlib import Path
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.delivery import StdinPipe
-from tasks_app.runner.engine import EXITED, STDERR, STDOUT, ContainerExit, IsGone, Piece
-from tasks_app.runner.environment import variables
+from tasks_app.runner.engine import EXITED, STDERR, STDOUT, ContainerExit, IsGone, Piece, variables
 from tasks_app.runner.errors import Unavailable
 from tasks_app.runner.process.parent_death import die_with_parent, tied_command
 
