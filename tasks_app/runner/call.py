@@ -1,4 +1,4 @@
-"""The error text of a timeout: what the handler wrote instead of a reply, for the handler's author."""
+"""A call, its result, and what the result says of a call without a reply at its deadline, for the handler's author."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from tasks_app.runner.live_output import LiveOutput
 from tasks_app.runner.wire import Failure, Success, progress_of
 
 Outcome = Success | Failure | CallFailed | Unavailable
+
+MAX_SHOWN_CHARS = 200
+#: The only words that the errors of a container's first call and of its later ones do not have in common.
+START_REST = re.compile(r" \(and [\d.]+ s left for the start of its container\)")
 
 
 class Call(NamedTuple):
@@ -49,11 +53,6 @@ class CallResult(NamedTuple):
     oom: bool = False
     stopping: float = 0.0
     live: LiveOutput | None = None
-
-
-MAX_SHOWN_CHARS = 200
-#: The only words that the errors of a container's first call and of its later ones do not have in common.
-START_REST = re.compile(r" \(and [\d.]+ s left for the start of its container\)")
 
 
 def no_reply(timeout: float, start_rest: float, stdout: str | None) -> str:

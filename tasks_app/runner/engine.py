@@ -177,14 +177,14 @@ class Engine(Protocol):
 
 
 def variables(handler: Handler) -> dict[str, str]:
-    """The handler's environment from handlers.toml: PYTHONUNBUFFERED, then `env_from`, then `env`.
+    """For engines: the handler's environment from handlers.toml: PYTHONUNBUFFERED, then `env_from`, then `env`.
 
     A reply in Python's output buffer is the commonest cause of a timeout, so child processes and containers both get
     PYTHONUNBUFFERED. Raises Unavailable if the node lacks a variable of `env_from`.
     """
-    found = {"PYTHONUNBUFFERED": "1"}
+    environment = {"PYTHONUNBUFFERED": "1"}
     for name in handler.env_from:
         if name not in os.environ:
             raise Unavailable(f"`env_from` names {name}, which is not set in the node's environment")
-        found[name] = os.environ[name]
-    return {**found, **handler.env}
+        environment[name] = os.environ[name]
+    return {**environment, **handler.env}

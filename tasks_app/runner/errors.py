@@ -1,4 +1,7 @@
-"""What can go wrong with one call: `CallFailed` spends an attempt, `Unavailable` does not."""
+"""Why a call has no reply, and why a container ends.
+
+Of a call: `CallFailed` spends an attempt, `Unavailable` does not.
+"""
 
 from __future__ import annotations
 

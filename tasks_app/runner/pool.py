@@ -1,4 +1,4 @@
-"""Which of the free slots gets the next call: `handler_selection` in handlers.toml."""
+"""The slots of one handler: which of them is next, and how carefully their containers are treated."""
 
 from __future__ import annotations
 
@@ -21,64 +21,16 @@ from tasks_app.runner.slot import Slot
 from tasks_app.runner.slot_state import Phase
 from tasks_app.runner.start_times import StartTimes
 
-Policy = Callable[[Sequence[int], int], int]
-"""Takes the sorted numbers of the free slots (never empty) and the number taken last; returns an index."""
-
-
-def round_robin(free: Sequence[int], last: int) -> int:
-    """The next slot in sequence."""
-    return bisect_right(free, last) % len(free)
-
-
-def first_available(free: Sequence[int], last: int) -> int:
-    """The free slot with the lowest number, which concentrates calls on few containers and keeps their caches warm."""
-    return 0
-
-
-def at_random(free: Sequence[int], last: int) -> int:
-    return random.randrange(len(free))
-
-
-POLICIES: Mapping[str, Policy] = {
-    "round-robin": round_robin,
-    "first-available": first_available,
-    "random": at_random,
-}
-
-
-WATCH_SECONDS = 0.2
-"""How long a container is watched after its reply when a watch is due."""
-CAUTION_SECONDS = 600.0
-"""How long all containers of a handler are watched after one of them misbehaved."""
-
-
-class Caution:
-    """Decides how carefully the containers of one handler are treated, by what any of them has done. Thread-safe.
-
-    A container that writes again or exits while it is watched is replaced, and no task loses an attempt.
-    """
-
-    __slots__ = ("_until", "may_forget")
-
-    def __init__(self) -> None:
-        self.may_forget = False
-        """A container that had named its tasks has sent a reply without a `task_id`: see Session.send."""
-        #: Written by the threads that the slots run in; the latest counts.
-        self._until = 0.0
-
-    def misbehaved(self) -> None:
-        """A container wrote or exited after its reply."""
-        self._until = time.monotonic() + CAUTION_SECONDS
-
-    def watch_seconds(self) -> float:
-        """How many seconds to watch a container after its reply; 0.0: not at all."""
-        return WATCH_SECONDS if self._until and time.monotonic() < self._until else 0.0
-
-
 log = logging.getLogger(__name__)
 
 ASK_AGAIN_SECONDS = 1.0
 """How long a slot waits that may not start a container because another one is being tried."""
+
+WATCH_SECONDS = 0.2
+"""How long a container is watched after its reply when a watch is due."""
+
+CAUTION_SECONDS = 600.0
+"""How long all containers of a handler are watched after one of them misbehaved."""
 
 
 @dataclass(frozen=True)
@@ -304,3 +256,51 @@ class Pool:
             self._on_free()
         except Exception:
             log.exception("on_free of %s failed", self.handler.name, extra={"handler": self.handler.name})
+
+
+Policy = Callable[[Sequence[int], int], int]
+"""Takes the sorted numbers of the free slots (never empty) and the number taken last; returns an index."""
+
+
+def round_robin(free: Sequence[int], last: int) -> int:
+    """The next slot in sequence."""
+    return bisect_right(free, last) % len(free)
+
+
+def first_available(free: Sequence[int], last: int) -> int:
+    """The free slot with the lowest number, which concentrates calls on few containers and keeps their caches warm."""
+    return 0
+
+
+def at_random(free: Sequence[int], last: int) -> int:
+    return random.randrange(len(free))
+
+
+POLICIES: Mapping[str, Policy] = {
+    "round-robin": round_robin,
+    "first-available": first_available,
+    "random": at_random,
+}
+
+
+class Caution:
+    """Decides how carefully the containers of one handler are treated, by what any of them has done. Thread-safe.
+
+    A container that writes again or exits while it is watched is replaced, and no task loses an attempt.
+    """
+
+    __slots__ = ("_until", "may_forget")
+
+    def __init__(self) -> None:
+        self.may_forget = False
+        """A container that had named its tasks has sent a reply without a `task_id`: see Session.send."""
+        #: Written by the threads that the slots run in; the latest counts.
+        self._until = 0.0
+
+    def misbehaved(self) -> None:
+        """A container wrote or exited after its reply."""
+        self._until = time.monotonic() + CAUTION_SECONDS
+
+    def watch_seconds(self) -> float:
+        """How many seconds to watch a container after its reply; 0.0: not at all."""
+        return WATCH_SECONDS if self._until and time.monotonic() < self._until else 0.0

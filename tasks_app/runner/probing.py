@@ -1,4 +1,4 @@
-"""Why a slot has no container."""
+"""Whether containers start: what is wrong while they do not, and how a pool tries again."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from typing import NamedTuple
 
 from tasks_app.runner.backoff import Backoff
 
+FIRST_PAUSE_SECONDS = 0.5
+"""The pause after a container that did not start; it doubles with each further one in a row ..."""
+
+MAX_PAUSE_SECONDS = 60.0
+"""... up to this."""
+
+PROBE_AFTER_FAILURES = 2
+
 
 class Problem(NamedTuple):
-    """`sentence` names the handler. `engine`: why its engine cannot be reached, if that is the cause; else None."""
+    """Why a slot has no container, in a `sentence` that names the handler.
+
+    `engine`: why its engine cannot be reached, if that is the cause; else None.
+    """
 
     sentence: str
     engine: str | None = None
-
-
-FIRST_PAUSE_SECONDS = 0.5
-"""The pause after a container that did not start; it doubles with each further one in a row ..."""
-MAX_PAUSE_SECONDS = 60.0
-"""... up to this."""
-PROBE_AFTER_FAILURES = 2
 
 
 class Probing:
