@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.runner.docker.frames import Frames
+from tasks_app.runner.docker.attached import Frames
 from tasks_app.runner.engine import STDERR, STDOUT
 
 
