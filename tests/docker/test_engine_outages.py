@@ -12,8 +12,8 @@ from typing import cast
 import pytest
 
 from tasks_app.runner.docker.engine import DockerEngine
+from tasks_app.runner.docker.fifos import PipedContainer
 from tasks_app.runner.docker.orphans import DEPLOYMENT
-from tasks_app.runner.docker.piped import PipedContainer
 from tasks_app.runner.docker.transports import TRANSPORT
 from tasks_app.runner.engines import EngineByHandler
 from tasks_app.runner.errors import CallFailed, Crashed, EngineUnreachable, Unavailable

@@ -15,11 +15,10 @@ from typing import Any, cast
 import pytest
 
 from tasks_app.handlers.mounts import CONTAINER_DIRECTORY
-from tasks_app.runner.docker import pipes
+from tasks_app.runner.docker import fifos as pipes
 from tasks_app.runner.docker.creator import TRANSPORT_LABEL, ContainerSpec, Creator
 from tasks_app.runner.docker.engine import DockerEngine
-from tasks_app.runner.docker.fifo_directories import FifoDirectories
-from tasks_app.runner.docker.pipes import Pipes
+from tasks_app.runner.docker.fifos import FifoDirectories, Pipes
 from tasks_app.runner.docker.transports import TRANSPORT, Transports
 from tasks_app.runner.engine import STDERR
 from tasks_app.runner.errors import KillReason, Unavailable
@@ -260,7 +259,7 @@ def test_an_engine_on_another_machine_gets_no_fifos(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tasks_app.runner.docker.fifo_directories import FifoDirectories
+from tasks_app.runner.docker.fifos import FifoDirectories
 
 print(FifoDirectories(Path(sys.argv[1])).make(), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)

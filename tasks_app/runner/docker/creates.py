@@ -13,8 +13,8 @@ from docker import APIClient
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.docker.client import timed_out
+from tasks_app.runner.docker.fifos import Pipes
 from tasks_app.runner.docker.orphans import CREATE
-from tasks_app.runner.docker.pipes import Pipes
 from tasks_app.runner.docker.remover import Remover
 from tasks_app.runner.errors import EngineSlow, Unavailable
 

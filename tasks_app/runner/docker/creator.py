@@ -30,11 +30,9 @@ from tasks_app.runner.docker.client import (
 from tasks_app.runner.docker.container import SHORT_ID, Baseline, DockerContainer, Retire, Started
 from tasks_app.runner.docker.creates import Create, Creates
 from tasks_app.runner.docker.event_listener import EventListener
-from tasks_app.runner.docker.host_paths import HostPaths
+from tasks_app.runner.docker.fifos import FifosUnavailable, HostPaths, PipedContainer, Pipes, is_about_fifos
 from tasks_app.runner.docker.images import Images
 from tasks_app.runner.docker.orphans import CREATE, labels
-from tasks_app.runner.docker.piped import PipedContainer
-from tasks_app.runner.docker.pipes import FifosUnavailable, Pipes, is_about_fifos
 from tasks_app.runner.docker.remover import Remover
 from tasks_app.runner.docker.sandbox import Sandbox
 from tasks_app.runner.docker.transports import Transports

@@ -21,10 +21,10 @@ from tasks_app.runner.docker.container import DockerContainer
 from tasks_app.runner.docker.creates import CREATE_TIMEOUT, FIRST_LIMIT_SECONDS, Creates
 from tasks_app.runner.docker.creator import ContainerSpec, Creator
 from tasks_app.runner.docker.event_listener import EventListener
+from tasks_app.runner.docker.fifos import FifosUnavailable, Pipes
 from tasks_app.runner.docker.host import Host
 from tasks_app.runner.docker.images import Images
 from tasks_app.runner.docker.orphans import NODE
-from tasks_app.runner.docker.pipes import FifosUnavailable, Pipes
 from tasks_app.runner.docker.remover import Remover
 from tasks_app.runner.docker.sandbox_hint import explained
 from tasks_app.runner.docker.transports import TRANSPORT, Transports

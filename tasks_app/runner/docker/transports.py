@@ -10,8 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tasks_app.logs.log_once import LogOnce
-from tasks_app.runner.docker.fifo_directories import FifoDirectories
-from tasks_app.runner.docker.pipes import FifosUnavailable, Pipes
+from tasks_app.runner.docker.fifos import FifoDirectories, FifosUnavailable, Pipes
 from tasks_app.runner.errors import Unavailable
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,325 @@
+"""FIFOs for a container's stdin, stdout and stderr, made before it starts and bound into it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+import select
+import shutil
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks_app.handlers.mounts import CONTAINER_DIRECTORY
+from tasks_app.runner.delivery import StdinPipe
+from tasks_app.runner.docker.container import READ_SIZE, DockerContainer, Started
+from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Piece
+
+SHELL = "/bin/sh"
+
+#: The image's shell redirects its streams to the FIFOs, writes one line end, removes the variables that shells add, and
+#: becomes the handler.
+SCRIPT = (
+    f"exec <{CONTAINER_DIRECTORY}/in >{CONTAINER_DIRECTORY}/out 2>{CONTAINER_DIRECTORY}/err && echo && "
+    'unset PWD OLDPWD SHLVL && exec "$@"'
+)
+
+#: The handler's user, whoever that is, reads `in` and writes the others; our user does the opposite. Other users of
+#: this machine cannot reach them: the folder above is private.
+MODES = {"in": 0o644, "out": 0o622, "err": 0o622}
+
+#: How long the shell may take to write its line end.
+CONNECT_TIMEOUT_SECONDS = 5.0
+#: How often to check meanwhile that the container still runs.
+CHECK_INTERVAL_SECONDS = 0.2
+
+
+class FifosUnavailable(Exception):
+    """A container cannot be reached by FIFOs; the message says why, in half a sentence."""
+
+    def __init__(self, reason: str, everywhere: bool = False, lasting: bool = True) -> None:
+        """`everywhere`: nor can any other container of this engine. `lasting`: nor can the next one of its kind."""
+        super().__init__(reason)
+        self.everywhere = everywhere
+        self.lasting = lasting
+
+
+def is_about_fifos(reason: str, source: Path) -> bool:
+    """True if the engine's reason not to start a container concerns the shell or the bind of `source`.
+
+    Other failures (a missing network, an unknown runtime, too little memory) would be the same without FIFOs.
+    """
+    return any(each in reason for each in (SHELL, CONTAINER_DIRECTORY, str(source)))
+
+
+class Pipes:
+    """Three FIFOs in a directory of their own. Our descriptors never block, and close with this object."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises OSError; no descriptor is open then."""
+        self.directory = directory
+        self._open: list[int] = []
+        try:
+            for name, mode in MODES.items():
+                os.mkfifo(directory / name, 0o600)
+                # `mkfifo` applies the umask; `chmod` does not.
+                os.chmod(directory / name, mode)
+            # For both directions: a FIFO without a reader cannot be opened only for writing.
+            self.stdin = self._opened("in", os.O_RDWR)
+            self.stdout = self._opened("out", os.O_RDONLY)
+            self.stderr = self._opened("err", os.O_RDONLY)
+        except OSError:
+            self.close()
+            raise
+
+    @staticmethod
+    def command(entrypoint: Sequence[str], command: Sequence[str]) -> dict[str, list[str]]:
+        """The options of a container that would run `entrypoint` and `command` without FIFOs, in Docker's terms."""
+        return {"entrypoint": [SHELL, "-c", SCRIPT, "sh", *entrypoint], "command": list(command)}
+
+    def mount(self, source: Path) -> dict[str, Any]:
+        """The bind of the FIFOs in Docker's terms. `source`: their directory as the engine knows it."""
+        # Not one of `Binds`, which create a missing source directory.
+        return {"Type": "bind", "Source": str(source), "Target": CONTAINER_DIRECTORY, "ReadOnly": True}
+
+    def connect(self, has_ended: Callable[[], str | None]) -> None:
+        """Wait until the container has opened its ends, then unlink the FIFOs so that no other process can open them.
+
+        `has_ended`: returns how the container ended, None while it runs; may block. Raises FifosUnavailable.
+        """
+        poller = select.poll()
+        poller.register(self.stdout, select.POLLIN)
+        until = time.monotonic() + CONNECT_TIMEOUT_SECONDS
+        while not poller.poll(round(CHECK_INTERVAL_SECONDS * 1000)):
+            if ended := has_ended():
+                raise FifosUnavailable(f"its /bin/sh could not open them ({ended})")
+            if time.monotonic() >= until:
+                raise FifosUnavailable(f"nothing came through them within {CONNECT_TIMEOUT_SECONDS:g} s")
+        try:
+            first = os.read(self.stdout, 1)
+            if first != b"\n":
+                raise FifosUnavailable(f"its /bin/sh ended, or wrote something else ({first!r})")
+            # From now on ours is the only writing end, and the handler's the only reading end: its stdin ends when this
+            # process does, and a write fails once the handler has closed it.
+            writer = self._opened("in", os.O_WRONLY)
+            self._close(self.stdin)
+            self.stdin = writer
+            for name in MODES:
+                os.unlink(self.directory / name)
+        except OSError as error:
+            raise FifosUnavailable(f"{self.directory}: {error.strerror}") from None
+
+    def close_stdin(self) -> None:
+        """End the handler's stdin."""
+        self._close(self.stdin)
+
+    def close(self) -> None:
+        """Close all descriptors. The directory stays."""
+        for descriptor in tuple(self._open):
+            self._close(descriptor)
+
+    def _opened(self, name: str, flags: int) -> int:
+        descriptor = os.open(self.directory / name, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._open.append(descriptor)
+        return descriptor
+
+    def _close(self, descriptor: int) -> None:
+        # Only once: later the number may belong to another file.
+        if descriptor in self._open:
+            self._open.remove(descriptor)
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+
+#: A younger folder without a lock may belong to a process that is just creating it.
+MIN_AGE_SECONDS = 5.0
+
+
+class FifoDirectories:
+    """This process's folder below `base`: locked while the process lives, and there while it has directories."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+        #: Held by the threads of slots, which write what follows.
+        self._mutex = threading.Lock()
+        self._own: Path | None = None
+        self._lock_fd = -1
+        self._used: set[Path] = set()
+
+    def make(self) -> Path:
+        """Make a directory that all users may pass through and only this user may list. Raises OSError."""
+        with self._mutex:
+            if self._own is None:
+                self._begin()
+            assert self._own is not None
+            directory = self._own / secrets.token_hex(6)
+            directory.mkdir(mode=0o700)
+            self._used.add(directory)
+            # `mkdir` applies the umask; `chmod` does not.
+            directory.chmod(0o711)
+            return directory
+
+    def remove(self, directory: Path) -> None:
+        """Remove a directory; with the last one, also the folder."""
+        with self._mutex:
+            shutil.rmtree(directory, ignore_errors=True)
+            self._used.discard(directory)
+            if not self._used and self._own is not None:
+                self._end()
+
+    def sweep(self) -> int:
+        """Remove the folders of killed processes, and return how many."""
+        swept = 0
+        for folder in self._base.glob("*"):
+            if folder == self._own:
+                continue
+            with contextlib.suppress(OSError):
+                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if time.time() - os.fstat(descriptor).st_mtime >= MIN_AGE_SECONDS:
+                        shutil.rmtree(folder, ignore_errors=True)
+                        swept += 1
+                finally:
+                    os.close(descriptor)
+        return swept
+
+    def _begin(self) -> None:
+        self._base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._base.chmod(0o700)
+        own = self._base / secrets.token_hex(6)
+        own.mkdir(mode=0o700)
+        self._lock_fd = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._own = own
+
+    def _end(self) -> None:
+        assert self._own is not None
+        shutil.rmtree(self._own, ignore_errors=True)
+        os.close(self._lock_fd)
+        self._own = None
+
+
+MOUNTINFO = Path("/proc/self/mountinfo")
+#: Docker mounts these files of a container from a folder that has its id in its name.
+_DOCKER_FILES = frozenset({"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"})
+_ID = re.compile(r"/containers/([0-9a-f]{64})/")
+
+MountsOf = Callable[[str], Sequence[tuple[str, str]]]
+"""The mounts of a container: path inside, and source. Empty if the engine does not know the container."""
+
+
+class HostPaths:
+    """Asks the engine once for the mounts of our own container."""
+
+    def __init__(self) -> None:
+        #: Written by the threads of slots: all of them find the same.
+        self._mounts: Sequence[tuple[str, str]] | None = None
+
+    def path(self, directory: Path, mounts_of: MountsOf) -> Path:
+        """The directory's path on the engine's host; the directory itself if no mount covers it."""
+        if self._mounts is None:
+            own = own_container(MOUNTINFO.read_text()) if MOUNTINFO.exists() else None
+            self._mounts = mounts_of(own) if own else ()
+        over = [each for each in self._mounts if directory.is_relative_to(each[0])]
+        if not over:
+            return directory
+        inside, outside = max(over, key=lambda each: len(each[0]))
+        return Path(outside) / directory.relative_to(inside)
+
+
+def own_container(mounts: str) -> str | None:
+    """The id of the Docker container of the process with this /proc/self/mountinfo; None outside of one."""
+    for line in mounts.splitlines():
+        fields = line.split()
+        if len(fields) > 4 and fields[4] in _DOCKER_FILES and (found := _ID.search(fields[3])):
+            return found[1]
+    return None
+
+
+class PipedContainer(StdinPipe, DockerContainer):
+    """A container with FIFOs. Its stdout and stderr end when its last process ends or closes them."""
+
+    def __init__(self, started: Started, pipes: Pipes) -> None:
+        """`pipes`: connected."""
+        DockerContainer.__init__(self, started)
+        StdinPipe.__init__(self, pipes.stdin, self._pids)
+        self._pipes = pipes
+        self._out, self._err = pipes.stdout, pipes.stderr
+        self._peek = select.poll()
+        for reader in (self._out, self._err):
+            self._peek.register(reader, select.POLLIN)
+
+    def readers(self) -> Sequence[int]:
+        return (self._out, self._err, self._wakeup.fileno())
+
+    def receive(self, reader: int) -> Sequence[Piece]:
+        if reader == self._out:
+            stream = STDOUT
+        elif reader == self._err:
+            stream = STDERR
+        else:
+            return ((EXITED, b""),)
+        try:
+            # A FIFO can be opened again after its end; a stream that has ended stays so.
+            data = b"" if self._stdout_ended and stream == STDOUT else os.read(reader, READ_SIZE)
+        except BlockingIOError:
+            return ()
+        except OSError:
+            data = b""
+        if not data and stream == STDOUT:
+            self._stdout_ended = True
+        return ((stream, data),)
+
+    def send(self, data: bytes | memoryview) -> int:
+        if self._baseline is None:
+            self._record_baseline()
+        return super().send(data)
+
+    def silent(self) -> bool:
+        # Bounded: a container that floods stderr counts as not silent.
+        for _ in range(4):
+            events = self._peek.poll(0)
+            if not events:
+                return True
+            if any(reader == self._out for reader, _ in events):
+                return False
+            # What waits on stderr belongs to no call, because the last one is over.
+            try:
+                if not os.read(self._err, READ_SIZE):
+                    # It closed its stderr, which would stay readable for ever.
+                    self._peek.unregister(self._err)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+        return False
+
+    def _pids(self) -> list[int]:
+        return [] if self._cgroup is None else self._cgroup.pids()
+
+    def _close_streams(self) -> None:
+        self._reader.close()
+        self._pipes.close()
+
+    def _output_ends(self, grace: float) -> bool:
+        self._pipes.close_stdin()
+        until = time.monotonic() + grace
+        while (remaining := until - time.monotonic()) > 0:
+            for reader, _ in self._peek.poll(round(remaining * 1000)):
+                try:
+                    if os.read(reader, READ_SIZE):
+                        continue
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    pass
+                if reader == self._out:
+                    return True
+                self._peek.unregister(reader)
+        return False
