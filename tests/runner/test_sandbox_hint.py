@@ -8,8 +8,7 @@ import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import Call, CallResult, Outcome
-from tasks_app.runner.docker.sandbox import Sandbox
-from tasks_app.runner.docker.sandbox_hint import explained, hint
+from tasks_app.runner.docker.sandbox import Sandbox, explained, hint
 from tasks_app.runner.errors import Crashed, Killed, KillReason, OutOfMemory
 from tasks_app.runner.wire import Failure, Success
 
