@@ -10,7 +10,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, DockerException
 
-from tasks_app.runner.docker.orphans import DEPLOYMENT
+from tasks_app.runner.docker.remover import DEPLOYMENT
 from tests.docker.engines import PYTHON, client
 from tests.docker.second_engine import SecondEngine
 

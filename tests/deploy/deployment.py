@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from tasks_app.runner.docker.orphans import DEPLOYMENT
+from tasks_app.runner.docker.remover import DEPLOYMENT
 from testkit.images import docker
 from testkit.needs import program
 from testkit.ports import free_port

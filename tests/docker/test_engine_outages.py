@@ -13,7 +13,7 @@ import pytest
 
 from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.docker.fifos import PipedContainer
-from tasks_app.runner.docker.orphans import DEPLOYMENT
+from tasks_app.runner.docker.remover import DEPLOYMENT
 from tasks_app.runner.docker.transports import TRANSPORT
 from tasks_app.runner.engines import EngineByHandler
 from tasks_app.runner.errors import CallFailed, Crashed, EngineUnreachable, Unavailable

@@ -17,8 +17,7 @@ from tasks_app.runner.docker import creates, remover
 from tasks_app.runner.docker.creates import CREATE_TIMEOUT, Create, Creates
 from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.docker.fifos import Pipes
-from tasks_app.runner.docker.orphans import DEPLOYMENT
-from tasks_app.runner.docker.remover import Remover
+from tasks_app.runner.docker.remover import DEPLOYMENT, Remover
 from tasks_app.runner.docker.transports import TRANSPORT
 from tasks_app.runner.errors import EngineSlow, Unavailable
 from tasks_app.runner.wire import Success

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tasks_app.runner.docker.orphans import DEPLOYMENT
+from tasks_app.runner.docker.remover import DEPLOYMENT
 from testkit.daemon import Daemon
 from testkit.process import until
 from testkit.receiver import Receiver, receiving

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks_app.runner.docker.orphans import DEPLOYMENT, DOMAIN, HANDLER, NODE, labels, orphans
+from tasks_app.runner.docker.remover import DEPLOYMENT, DOMAIN, HANDLER, NODE, labels, orphans
 from tasks_app.runner.engine import Owner
 
 WE = Owner("deployment-1", "node-1", "host:boot:/home")

@@ -14,8 +14,7 @@ from docker import APIClient
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.docker.client import timed_out
 from tasks_app.runner.docker.fifos import Pipes
-from tasks_app.runner.docker.orphans import CREATE
-from tasks_app.runner.docker.remover import Remover
+from tasks_app.runner.docker.remover import CREATE, Remover
 from tasks_app.runner.errors import EngineSlow, Unavailable
 
 #: The environment variable with the first limit.

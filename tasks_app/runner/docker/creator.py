@@ -32,8 +32,7 @@ from tasks_app.runner.docker.creates import Create, Creates
 from tasks_app.runner.docker.event_listener import EventListener
 from tasks_app.runner.docker.fifos import FifosUnavailable, HostPaths, PipedContainer, Pipes, is_about_fifos
 from tasks_app.runner.docker.images import Images
-from tasks_app.runner.docker.orphans import CREATE, labels
-from tasks_app.runner.docker.remover import Remover
+from tasks_app.runner.docker.remover import CREATE, Remover, labels
 from tasks_app.runner.docker.sandbox import Sandbox
 from tasks_app.runner.docker.transports import Transports
 from tasks_app.runner.engine import ContainerExit, Owner

@@ -23,8 +23,7 @@ from tasks_app.runner.docker.creator import ContainerSpec, Creator
 from tasks_app.runner.docker.event_listener import EventListener
 from tasks_app.runner.docker.fifos import FifosUnavailable, Pipes
 from tasks_app.runner.docker.images import Images
-from tasks_app.runner.docker.orphans import NODE
-from tasks_app.runner.docker.remover import Remover
+from tasks_app.runner.docker.remover import NODE, Remover
 from tasks_app.runner.docker.sandbox import Host, explained
 from tasks_app.runner.docker.transports import TRANSPORT, Transports
 from tasks_app.runner.engine import IsGone, Owner, variables
