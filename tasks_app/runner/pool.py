@@ -281,6 +281,7 @@ POLICIES: Mapping[str, Policy] = {
     "first-available": first_available,
     "random": at_random,
 }
+"""By the value of `handler_selection` in handlers.toml."""
 
 
 class Caution:

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from tasks_app.runner.docker.container import READ_SIZE, DockerContainer, Started
 from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Piece
 
+#: The bytes before the payload of a frame.
+HEADER = 8
+
 
 class AttachedContainer(DockerContainer):
     """A container whose three streams share one socket."""
@@ -100,9 +103,6 @@ class AttachedContainer(DockerContainer):
                 except OSError:
                     return True
         return False
-
-
-HEADER = 8
 
 
 class Frames:

@@ -1,4 +1,8 @@
-"""FIFOs for a container's stdin, stdout and stderr, made before it starts and bound into it."""
+"""FIFOs, the fast transport: between the node and the handler, without the engine in between.
+
+Those for a container's stdin, stdout and stderr are made before it starts, in a directory of their own that is bound
+into it. The image's shell opens them and becomes the handler.
+"""
 
 from __future__ import annotations
 
@@ -21,22 +25,27 @@ from tasks_app.runner.docker.container import READ_SIZE, DockerContainer, Starte
 from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Piece
 
 SHELL = "/bin/sh"
-
 #: The image's shell redirects its streams to the FIFOs, writes one line end, removes the variables that shells add, and
 #: becomes the handler.
 SCRIPT = (
     f"exec <{CONTAINER_DIRECTORY}/in >{CONTAINER_DIRECTORY}/out 2>{CONTAINER_DIRECTORY}/err && echo && "
     'unset PWD OLDPWD SHLVL && exec "$@"'
 )
-
 #: The handler's user, whoever that is, reads `in` and writes the others; our user does the opposite. Other users of
 #: this machine cannot reach them: the folder above is private.
 MODES = {"in": 0o644, "out": 0o622, "err": 0o622}
-
 #: How long the shell may take to write its line end.
 CONNECT_TIMEOUT_SECONDS = 5.0
 #: How often to check meanwhile that the container still runs.
 CHECK_INTERVAL_SECONDS = 0.2
+
+#: A younger folder without a lock may belong to a process that is just creating it.
+MIN_AGE_SECONDS = 5.0
+
+MOUNTINFO = Path("/proc/self/mountinfo")
+#: Docker mounts these files of a container from a folder that has its id in its name.
+_DOCKER_FILES = frozenset({"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"})
+_ID = re.compile(r"/containers/([0-9a-f]{64})/")
 
 
 class FifosUnavailable(Exception):
@@ -136,112 +145,6 @@ class Pipes:
                 os.close(descriptor)
 
 
-#: A younger folder without a lock may belong to a process that is just creating it.
-MIN_AGE_SECONDS = 5.0
-
-
-class FifoDirectories:
-    """This process's folder below `base`: locked while the process lives, and there while it has directories."""
-
-    def __init__(self, base: Path) -> None:
-        self._base = base
-        #: Held by the threads of slots, which write what follows.
-        self._mutex = threading.Lock()
-        self._own: Path | None = None
-        self._lock_fd = -1
-        self._used: set[Path] = set()
-
-    def make(self) -> Path:
-        """Make a directory that all users may pass through and only this user may list. Raises OSError."""
-        with self._mutex:
-            if self._own is None:
-                self._begin()
-            assert self._own is not None
-            directory = self._own / secrets.token_hex(6)
-            directory.mkdir(mode=0o700)
-            self._used.add(directory)
-            # `mkdir` applies the umask; `chmod` does not.
-            directory.chmod(0o711)
-            return directory
-
-    def remove(self, directory: Path) -> None:
-        """Remove a directory; with the last one, also the folder."""
-        with self._mutex:
-            shutil.rmtree(directory, ignore_errors=True)
-            self._used.discard(directory)
-            if not self._used and self._own is not None:
-                self._end()
-
-    def sweep(self) -> int:
-        """Remove the folders of killed processes, and return how many."""
-        swept = 0
-        for folder in self._base.glob("*"):
-            if folder == self._own:
-                continue
-            with contextlib.suppress(OSError):
-                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if time.time() - os.fstat(descriptor).st_mtime >= MIN_AGE_SECONDS:
-                        shutil.rmtree(folder, ignore_errors=True)
-                        swept += 1
-                finally:
-                    os.close(descriptor)
-        return swept
-
-    def _begin(self) -> None:
-        self._base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._base.chmod(0o700)
-        own = self._base / secrets.token_hex(6)
-        own.mkdir(mode=0o700)
-        self._lock_fd = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._own = own
-
-    def _end(self) -> None:
-        assert self._own is not None
-        shutil.rmtree(self._own, ignore_errors=True)
-        os.close(self._lock_fd)
-        self._own = None
-
-
-MOUNTINFO = Path("/proc/self/mountinfo")
-#: Docker mounts these files of a container from a folder that has its id in its name.
-_DOCKER_FILES = frozenset({"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"})
-_ID = re.compile(r"/containers/([0-9a-f]{64})/")
-
-MountsOf = Callable[[str], Sequence[tuple[str, str]]]
-"""The mounts of a container: path inside, and source. Empty if the engine does not know the container."""
-
-
-class HostPaths:
-    """Asks the engine once for the mounts of our own container."""
-
-    def __init__(self) -> None:
-        #: Written by the threads of slots: all of them find the same.
-        self._mounts: Sequence[tuple[str, str]] | None = None
-
-    def path(self, directory: Path, mounts_of: MountsOf) -> Path:
-        """The directory's path on the engine's host; the directory itself if no mount covers it."""
-        if self._mounts is None:
-            own = own_container(MOUNTINFO.read_text()) if MOUNTINFO.exists() else None
-            self._mounts = mounts_of(own) if own else ()
-        over = [each for each in self._mounts if directory.is_relative_to(each[0])]
-        if not over:
-            return directory
-        inside, outside = max(over, key=lambda each: len(each[0]))
-        return Path(outside) / directory.relative_to(inside)
-
-
-def own_container(mounts: str) -> str | None:
-    """The id of the Docker container of the process with this /proc/self/mountinfo; None outside of one."""
-    for line in mounts.splitlines():
-        fields = line.split()
-        if len(fields) > 4 and fields[4] in _DOCKER_FILES and (found := _ID.search(fields[3])):
-            return found[1]
-    return None
-
-
 class PipedContainer(StdinPipe, DockerContainer):
     """A container with FIFOs. Its stdout and stderr end when its last process ends or closes them."""
 
@@ -323,3 +226,108 @@ class PipedContainer(StdinPipe, DockerContainer):
                     return True
                 self._peek.unregister(reader)
         return False
+
+
+class FifoDirectories:
+    """Makes a directory for the FIFOs of each container. It is removed with the container, or by a sweep after its node
+    was killed.
+
+    The directories of this process are in one folder below `base`: its lock tells that the process lives. The folder is
+    there while it has directories.
+    """
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+        #: Held by the threads of slots, which write what follows.
+        self._mutex = threading.Lock()
+        self._own: Path | None = None
+        self._lock_fd = -1
+        self._used: set[Path] = set()
+
+    def make(self) -> Path:
+        """Make a directory that all users may pass through and only this user may list. Raises OSError."""
+        with self._mutex:
+            if self._own is None:
+                self._begin()
+            assert self._own is not None
+            directory = self._own / secrets.token_hex(6)
+            directory.mkdir(mode=0o700)
+            self._used.add(directory)
+            # `mkdir` applies the umask; `chmod` does not.
+            directory.chmod(0o711)
+            return directory
+
+    def remove(self, directory: Path) -> None:
+        """Remove a directory; with the last one, also the folder."""
+        with self._mutex:
+            shutil.rmtree(directory, ignore_errors=True)
+            self._used.discard(directory)
+            if not self._used and self._own is not None:
+                self._end()
+
+    def sweep(self) -> int:
+        """Remove the folders of killed processes, and return how many."""
+        swept = 0
+        for folder in self._base.glob("*"):
+            if folder == self._own:
+                continue
+            with contextlib.suppress(OSError):
+                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if time.time() - os.fstat(descriptor).st_mtime >= MIN_AGE_SECONDS:
+                        shutil.rmtree(folder, ignore_errors=True)
+                        swept += 1
+                finally:
+                    os.close(descriptor)
+        return swept
+
+    def _begin(self) -> None:
+        self._base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._base.chmod(0o700)
+        own = self._base / secrets.token_hex(6)
+        own.mkdir(mode=0o700)
+        self._lock_fd = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._own = own
+
+    def _end(self) -> None:
+        assert self._own is not None
+        shutil.rmtree(self._own, ignore_errors=True)
+        os.close(self._lock_fd)
+        self._own = None
+
+
+MountsOf = Callable[[str], Sequence[tuple[str, str]]]
+"""The mounts of a container: path inside, and source. Empty if the engine does not know the container."""
+
+
+class HostPaths:
+    """Translates our paths to the engine's, which differ if this process runs in one of its containers.
+
+    Asks the engine once for the mounts of that container.
+    """
+
+    def __init__(self) -> None:
+        #: Written by the threads of slots: all of them find the same.
+        self._mounts: Sequence[tuple[str, str]] | None = None
+
+    def path(self, directory: Path, mounts_of: MountsOf) -> Path:
+        """The directory's path on the engine's host; the directory itself if no mount covers it."""
+        if self._mounts is None:
+            own = own_container(MOUNTINFO.read_text()) if MOUNTINFO.exists() else None
+            self._mounts = mounts_of(own) if own else ()
+        over = [each for each in self._mounts if directory.is_relative_to(each[0])]
+        if not over:
+            return directory
+        inside, outside = max(over, key=lambda each: len(each[0]))
+        return Path(outside) / directory.relative_to(inside)
+
+
+def own_container(mounts: str) -> str | None:
+    """The id of the Docker container of the process with this /proc/self/mountinfo; None outside of one."""
+    for line in mounts.splitlines():
+        fields = line.split()
+        if len(fields) > 4 and fields[4] in _DOCKER_FILES and (found := _ID.search(fields[3])):
+            return found[1]
+    return None

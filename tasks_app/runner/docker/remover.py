@@ -1,4 +1,7 @@
-"""Finds containers of dead nodes. Their labels decide, never their names."""
+"""Removes this node's containers, at once or by a later sweep, and those of dead nodes.
+
+The labels of a container decide whose it is, never its name.
+"""
 
 from __future__ import annotations
 
@@ -19,38 +22,14 @@ from tasks_app.runner.docker.client import (
 from tasks_app.runner.engine import ContainerExit, IsGone, Owner
 from tasks_app.runner.errors import Unavailable
 
+log = logging.getLogger(__name__)
+
 DEPLOYMENT = "taskdaemon.deployment"
 NODE = "taskdaemon.node"
 DOMAIN = "taskdaemon.lock_domain"
 HANDLER = "taskdaemon.handler"
 CREATE = "taskdaemon.create"
 """Its value is unique to the request that the container was created by."""
-
-
-def labels(owner: Owner, handler: str) -> dict[str, str]:
-    """The labels of a container."""
-    return {DEPLOYMENT: owner.deployment, NODE: owner.node, DOMAIN: owner.domain, HANDLER: handler}
-
-
-def orphans(found: Iterable[tuple[str, Mapping[str, str]]], owner: Owner, is_gone: IsGone) -> list[str]:
-    """The ids of the containers, given with their labels, whose node is gone.
-
-    Never includes a container of another deployment, of this node, or without all labels. Calls `is_gone` once a node.
-    """
-    known: dict[tuple[str, str], bool] = {}
-    gone = []
-    for container, label in found:
-        node, domain = label.get(NODE), label.get(DOMAIN)
-        if label.get(DEPLOYMENT) != owner.deployment or not node or not domain or node == owner.node:
-            continue
-        if (node, domain) not in known:
-            known[node, domain] = is_gone(node, domain)
-        if known[node, domain]:
-            gone.append(container)
-    return gone
-
-
-log = logging.getLogger(__name__)
 
 #: After this time a container with our node's label that is not in use is removed.
 UNKNOWN_GRACE_SECONDS = 60.0
@@ -172,3 +151,26 @@ class Remover:
                 return False
         self._pending.pop(container, None)
         return True
+
+
+def labels(owner: Owner, handler: str) -> dict[str, str]:
+    """The labels of a container."""
+    return {DEPLOYMENT: owner.deployment, NODE: owner.node, DOMAIN: owner.domain, HANDLER: handler}
+
+
+def orphans(labelled: Iterable[tuple[str, Mapping[str, str]]], owner: Owner, is_gone: IsGone) -> list[str]:
+    """The ids of the containers, given with their labels, whose node is gone.
+
+    Never includes a container of another deployment, of this node, or without all labels. Calls `is_gone` once a node.
+    """
+    known: dict[tuple[str, str], bool] = {}
+    gone = []
+    for container, its_labels in labelled:
+        node, domain = its_labels.get(NODE), its_labels.get(DOMAIN)
+        if its_labels.get(DEPLOYMENT) != owner.deployment or not node or not domain or node == owner.node:
+            continue
+        if (node, domain) not in known:
+            known[node, domain] = is_gone(node, domain)
+        if known[node, domain]:
+            gone.append(container)
+    return gone

@@ -1,4 +1,8 @@
-"""The sandbox: what a container may do by default, and what the keys of a handler allow."""
+"""The sandbox: what a container may do by default, and what the keys of a handler allow.
+
+Host fits it to what the engine's machine can enforce. `explained` recognises failures that it may have caused, and
+names the key in handlers.toml that allows more.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,17 @@ from tasks_app.runner.call import CallResult
 from tasks_app.runner.errors import CallFailed, Killed, NotBegun, OutOfMemory, Unavailable
 from tasks_app.runner.wire import Failure
 
+log = logging.getLogger(__name__)
+
 MEGABYTE = 1024**2
 TMP = MappingProxyType({"/tmp": 64 * MEGABYTE})
 NOBODY = "65534:65534"
+
+SIGBUS = 135
+#: How much of the end of a log is searched.
+LOG_TAIL_CHARS = 4096
+#: The error text is cut to this length before a hint.
+MAX_ERROR_CHARS = 1600
 
 
 @dataclass(frozen=True)
@@ -109,11 +121,11 @@ class Sandbox:
         return {path: f"size={size},mode=1777,nosuid,nodev,{execute}" for path, size in self.tmpfs.items()} or None
 
 
-log = logging.getLogger(__name__)
-
-
 class Host:
-    """Fits sandboxes to the engine's host. Warns once for each handler whose mounts it cannot check."""
+    """Fits sandboxes to the engine's host: which limits it enforces, which of its files a handler may get.
+
+    Warns once for each handler whose mounts it cannot check.
+    """
 
     def __init__(self) -> None:
         self._log_once = LogOnce()
@@ -151,12 +163,6 @@ class Host:
             raise Unavailable(f"mounts: {error}") from None
         return replace(sandbox, mounts=real)
 
-
-SIGBUS = 135
-#: How much of the end of a log is searched.
-LOG_TAIL_CHARS = 4096
-#: The error text is cut to this length before a hint.
-MAX_ERROR_CHARS = 1600
 
 Symptom = tuple[re.Pattern[str], Callable[[Sandbox], bool], str]
 """A pattern in a failure's text, whether the sandbox can cause it, and the key that helps."""
