@@ -46,7 +46,7 @@ def session(leftovers: DeathReason | Doubt | None = None, begun: bool = True, **
     usual: dict[str, Any] = dict.fromkeys(("ended", "surplus", "premature", "replied", "deaf", "flooding"), False)
     usual |= {"on_hold": False, "asks_since": None}
     usual |= {"calls": 1, "started_at": 0.0, "reusable": True, "awaiting_reply": True, "tails": lambda: ("", "")}
-    usual |= {"delivery": SimpleNamespace(begun=begun, held=None), "unpaired": False}
+    usual |= {"delivery": SimpleNamespace(begun=begun, rest=None), "unpaired": False}
     usual |= {"container": SimpleNamespace(id="c", check_leftovers=lambda wait: leftovers)}
     return cast(Session, SimpleNamespace(**usual | fields))
 
