@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 
 from tasks_app.handlers.mounts import CONTAINER_DIRECTORY
-from tasks_app.runner.docker import fifos as pipes
+from tasks_app.runner.docker import fifos
 from tasks_app.runner.docker.creator import TRANSPORT_LABEL, ContainerSpec, Creator
 from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.docker.fifos import FifoDirectories, Pipes
@@ -131,14 +131,14 @@ def test_the_bind_gives_no_access_to_the_host(callers: Open) -> None:
 
 def test_attach_is_used_if_the_fifos_are_not_opened(callers: Open, monkeypatch: Any, tmp_path: Path) -> None:
     # Like an engine in a virtual machine, or gVisor: the FIFOs exist and connect nothing.
-    for name in pipes.MODES:
+    for name in fifos.MODES:
         os.mkfifo(tmp_path / name)
         (tmp_path / name).chmod(0o666)
     for folder in (tmp_path, tmp_path.parent):
         folder.chmod(0o755)
     there = {"Type": "bind", "Source": str(tmp_path), "Target": CONTAINER_DIRECTORY, "ReadOnly": True}
     monkeypatch.setattr(Pipes, "mount", lambda *_: there)
-    monkeypatch.setattr(pipes, "CONNECT_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(fifos, "CONNECT_TIMEOUT_SECONDS", 0.5)
     assert transport_of(callers()) == "attach"
     caller = callers("fifo")
     assert "nothing came through them" in caller.until(lambda: caller.pool.stats().problem)
@@ -146,7 +146,7 @@ def test_attach_is_used_if_the_fifos_are_not_opened(callers: Open, monkeypatch: 
 
 def test_a_shell_that_may_not_open_them_is_no_error_to_the_task(callers: Open, monkeypatch: Any) -> None:
     # Like under SELinux.
-    monkeypatch.setattr(pipes, "MODES", dict.fromkeys(pipes.MODES, 0o600))
+    monkeypatch.setattr(fifos, "MODES", dict.fromkeys(fifos.MODES, 0o600))
     assert transport_of(callers()) == "attach"
 
 

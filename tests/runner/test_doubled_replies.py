@@ -18,7 +18,6 @@ import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.mounts import MountRules
-from tasks_app.runner import pool as caution
 from tasks_app.runner.call import Call
 from tasks_app.runner.errors import NotBegun, Unavailable
 from tasks_app.runner.wire import Success, request_line
@@ -156,7 +155,7 @@ def test_every_task_has_its_own_result(
 ) -> None:
     """If the container cannot tell when the handler reads, the handler names the tasks."""
     # Disabled because the watch would find most second replies before the mechanism under test does.
-    monkeypatch.setattr(caution, "WATCH_SECONDS", 0.0)
+    monkeypatch.setattr("tasks_app.runner.pool.WATCH_SECONDS", 0.0)
     named = not kit.tells
     if kit in (KITS["process"], KITS["socket"]):
         callers = [(open_twice(language), some_twice(gap)) for gap in GAPS]

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.runner import pool as caution
 from tasks_app.runner import starter
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.engine import Container, Engine, Piece
@@ -30,7 +29,7 @@ from tests.runner.kit import KITS, Kit
 @pytest.fixture(autouse=True)
 def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Containers that cannot tell when their handler reads would be watched after a reply, and free later."""
-    monkeypatch.setattr(caution, "WATCH_SECONDS", 0.0)
+    monkeypatch.setattr("tasks_app.runner.pool.WATCH_SECONDS", 0.0)
 
 
 def all_free(caller: Caller) -> None:
