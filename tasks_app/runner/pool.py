@@ -230,10 +230,20 @@ class Pool:
             return 0.0
         with self._lock:
             others = (slot for slot in self.slots if slot.number != number)
-            if self._probe not in (None, number) or any(slot.container and not slot.answered for slot in others):
+            if self._probe not in (None, number) or any(map(self._is_tried, others)):
                 return ASK_AGAIN_SECONDS
             self._probe = number
         return 0.0
+
+    def _is_tried(self, slot: Slot) -> bool:
+        """Whether its container has not answered, and may show that containers start. Under the lock.
+
+        One that has waited for a call since before the last failure shows nothing, however long it waits.
+        """
+        started_at = slot.started_at
+        if started_at is None or slot.answered:
+            return False
+        return slot.number not in self._free or self.probing.is_older(started_at)
 
     def started(self, number: int) -> None:
         with self._lock:

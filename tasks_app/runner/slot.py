@@ -90,6 +90,12 @@ class Slot:
         return not isinstance(state, Absent) and state.session.replied
 
     @property
+    def started_at(self) -> float | None:
+        """When its container was started (monotonic clock); None without one."""
+        state = self._state
+        return None if isinstance(state, Absent) else state.session.started_at
+
+    @property
     def problem(self) -> Problem | None:
         """Why there is no container; None while all is well."""
         return self._starter.problem

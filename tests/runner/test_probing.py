@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -131,6 +133,22 @@ def test_of_the_containers_that_live_when_it_begins_to_probe_one_at_a_time_gets_
     model.touch()
     assert isinstance(caller.result(call).outcome, Success)
     caller.until(lambda: caller.pool.free() == 4)
+
+
+def test_a_container_that_waits_since_before_the_failures_keeps_no_other_from_being_tried(
+    opened: Opened, missing: Path
+) -> None:
+    missing.unlink()
+    caller = opened(2)
+    caller.until(lambda: caller.pool.free() == 2)
+    for _ in range(2):
+        caller.pool.probing.failed(time.monotonic(), "it ends")
+    ends = caller.pool.slots[0]
+    first = ends.container
+    assert first is not None
+    os.kill(int(first.id.removeprefix("pid-")), signal.SIGKILL)
+    caller.until(lambda: ends.container not in (None, first))
+    assert caller.pool.probing.active
 
 
 def test_containers_that_have_answered_go_on_beside_those_that_do_not_start(opened: Opened, model: Path) -> None:
