@@ -212,7 +212,7 @@ class Node:
             released = self.in_flight.kill(lambda *_: True, KillReason.DRAINED)
             log.info("drain time is over: running tasks go back to pending", count=released)
             if not self.in_flight.wait_until_settled(RELEASE_SECONDS - GIVE_BACK_SECONDS):
-                self._result_writer.give_back()
+                self._result_writer.release()
                 self.in_flight.wait_until_settled(GIVE_BACK_SECONDS)
 
     def _record_end(self) -> None:

@@ -13,7 +13,7 @@ from django.db import connection
 from tasks_app.lifecycle import AttemptResult
 from tasks_app.node.result_queue import ResultQueue
 from tasks_app.node.retrying import Retrying
-from tasks_app.node.settler import Settler
+from tasks_app.node.settling import Settling
 from tasks_app.store.current import store
 from tasks_app.store.refusal import STATEMENT_ERRORS, Refusal
 from tasks_app.store.transactions import bare_writing
@@ -33,7 +33,7 @@ class ResultLane:
 
     def __init__(
         self,
-        settler: Settler,
+        settling: Settling,
         try_alone: Callable[[AttemptResult], None],
         written: Callable[[], None] = lambda: None,
         large: bool = False,
@@ -43,14 +43,14 @@ class ResultLane:
         `large`: it has few and large results.
         """
         self.queue, self.retrying = ResultQueue(), Retrying("write results")
-        self._settler, self._try_alone, self._after, self._large = settler, try_alone, written, large
+        self._settling, self._try_alone, self._after, self._large = settling, try_alone, written, large
         self._session = store().session()
         self._wake_ups: SimpleQueue[None] = SimpleQueue()
         #: Written by the thread once, when it starts.
         self.has_thread = False
         #: Written by `stop`, and by the thread that could not write what was left then.
         self._stopping = self._gave_up = False
-        #: Written by `give_back`.
+        #: Written by `release`.
         self._giving_back = False
 
     def wake(self) -> None:
@@ -62,7 +62,7 @@ class ResultLane:
         self._stopping = True
         self.wake()
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """From now on, give the tasks back without their results: the node's end waits no longer for these."""
         self._giving_back = True
 
@@ -86,7 +86,7 @@ class ResultLane:
             with bare_writing():
                 # With the lock held: results that arrive during the wait for the lock are included.
                 batch, began = self.queue.take(), time.monotonic()
-                kept = self._settler.write(batch)
+                kept = self._settling.write(batch)
         except STATEMENT_ERRORS as error:
             if not batch:  # the lock or the connection failed; no result was read
                 raise
@@ -104,10 +104,10 @@ class ResultLane:
             left = len(self.queue) > 0
             try:
                 if self._giving_back:
-                    self._settler.release(batch, "its node ended before the database took the result")
+                    self._settling.release(batch, "its node ended before the database took the result")
                     self.queue.written(batch)
                 else:
-                    self._written(batch, self._settler.write(batch))
+                    self._written(batch, self._settling.write(batch))
             except STATEMENT_ERRORS as error:
                 self._resolve(batch, error, began)
                 left = True
@@ -123,7 +123,7 @@ class ResultLane:
 
     def _written(self, batch: list[AttemptResult], kept: set[tuple[str, int]]) -> None:
         self.queue.written(batch)
-        self._settler.done(batch, kept)
+        self._settling.done(batch, kept)
         self._after()
 
     def _resolve(self, batch: list[AttemptResult], error: Exception, began: float) -> None:
@@ -134,14 +134,14 @@ class ResultLane:
             if late and refusal is None:
                 connection.close()  # it is lost
             if refusal is Refusal.COST or late:
-                self._settler.prolong(batch)
+                self._settling.prolong(batch)
             if len(batch) > 1 and (refusal is not None or late):
                 self.queue.refused(batch)
                 return
             if refusal is Refusal.VALUE:
-                self._settler.end_as_bad_reply(batch[0], error)
+                self._settling.end_as_bad_reply(batch[0], error)
             elif refusal is Refusal.COST or self._fails_alone(batch):
-                self._settler.try_without_result(batch[0])
+                self._settling.try_without_result(batch[0])
                 self._try_alone(batch[0])
             else:
                 raise error

@@ -15,7 +15,7 @@ from tasks_app.lifecycle import AttemptResult
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.plan import MAX_BACKLOG, MAX_BACKLOG_BYTES, NO_RESULTS, WaitingResults
 from tasks_app.node.result_lane import ResultLane
-from tasks_app.node.settler import Settler
+from tasks_app.node.settling import Settling
 from tasks_app.node.tried_alone import ResultsTriedAlone
 
 #: A larger result takes the database longer than a commit does, and is written apart from the small ones.
@@ -40,10 +40,10 @@ class ResultWriter:
     ) -> None:
         """`mark_ready`: a task of this type has gone back to pending and may be claimed at once."""
         self._dispatcher = dispatcher
-        settler = Settler(node, in_flight, mark_ready)
-        self._alone = ResultsTriedAlone(settler, dispatcher.interrupt)
-        self._small = ResultLane(settler, self._alone.add)
-        self._large = ResultLane(settler, self._alone.add, dispatcher.interrupt, large=True)
+        settling = Settling(node, in_flight, mark_ready)
+        self._alone = ResultsTriedAlone(settling, dispatcher.interrupt)
+        self._small = ResultLane(settling, self._alone.add)
+        self._large = ResultLane(settling, self._alone.add, dispatcher.interrupt, large=True)
 
     def threads(self) -> Mapping[str, Callable[[], None]]:
         """What its threads run, by their names. Each ends after `stop`."""
@@ -100,10 +100,10 @@ class ResultWriter:
         """The node ends: what the database refuses is tried once more, then the task goes back without a retry."""
         self._alone.drain()
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """The node's end waits no longer for large results: from now on their tasks go back without a retry."""
-        self._large.give_back()
-        self._alone.give_back()
+        self._large.release()
+        self._alone.release()
 
     def stop(self) -> None:
         """End the threads once their queues are written, or a write has failed once more."""

@@ -15,7 +15,7 @@ from django.db import connection
 from tasks_app.db.write_health import first_line
 from tasks_app.lifecycle import AttemptResult
 from tasks_app.node.retrying import Retrying
-from tasks_app.node.settler import Settler
+from tasks_app.node.settling import Settling
 from tasks_app.store.current import store
 from tasks_app.store.refusal import STATEMENT_ERRORS, Refusal
 
@@ -66,9 +66,9 @@ class Waiting:
 class ResultsTriedAlone:
     """A thread with a connection of its own, which it closes when no result is left. Others pass by meanwhile."""
 
-    def __init__(self, settler: Settler, written: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, settling: Settling, written: Callable[[], None] = lambda: None) -> None:
         """`written` is called once a result has ended."""
-        self._settler, self._session, self._after = settler, store().session(), written
+        self._settling, self._session, self._after = settling, store().session(), written
         self.retrying = Retrying("write a result that is tried alone", PAUSE_SECONDS)
         self._changed = threading.Condition()
         # What follows is written under its lock.
@@ -96,7 +96,7 @@ class ResultsTriedAlone:
                 each.due = 0.0
             self._changed.notify_all()
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """From now on, give the tasks back without another try."""
         self._giving_back = True
         self.drain()
@@ -150,15 +150,15 @@ class ResultsTriedAlone:
         """Write one result. If it cannot be written now, it is due again later."""
         try:
             self._session.configure()
-            self._settler.prolong([each.result])
+            self._settling.prolong([each.result])
             ended = True
             try:
                 # At the node's end the usual limits: it waits for that as long as for running tasks.
                 with nullcontext() if self._draining else store().extended(TRY_SECONDS):
                     if self._giving_back:
-                        self._settler.release([each.result], "its node ended, and the database had refused its result")
+                        self._settling.release([each.result], "its node ended, and the database had refused its result")
                     else:
-                        self._settler.settle([each.result])
+                        self._settling.settle([each.result])
             except STATEMENT_ERRORS as error:
                 ended = self._resolve(each, error)
             self.retrying.succeeded()
@@ -178,17 +178,17 @@ class ResultsTriedAlone:
         if refusal is None:
             raise error
         if refusal is Refusal.VALUE:
-            self._settler.end_as_bad_reply(result, error)
+            self._settling.end_as_bad_reply(result, error)
             return True
-        self._settler.try_without_result(result)
+        self._settling.try_without_result(result)
         each.refusals.add(now)
         each.reason, each.due = first_line(error), now + PAUSE_SECONDS
         if each.refusals.prove(now):
             tried = f"; {each.refusals.number} times in {each.refusals.seconds(now):.0f} s, never without the result"
-            self._settler.end_as_bad_reply(result, error, tried)
+            self._settling.end_as_bad_reply(result, error, tried)
             return True
         if self._draining:
-            self._settler.release([result], f"its node ends, and the database refuses its result: {each.reason}")
+            self._settling.release([result], f"its node ends, and the database refuses its result: {each.reason}")
             return True
         log.warning(
             "the database refuses a result; it is tried again",

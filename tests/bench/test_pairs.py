@@ -26,7 +26,7 @@ def test_a_ratio_above_one_says_that_more_a_second_or_less_time_was_measured():
 
 
 @pytest.mark.parametrize(
-    ("new", "twin", "verdict", "below"),
+    ("new", "twin", "ending", "below"),
     [
         ([98.0] * 3, [100.0] * 3, "good", False),
         ([96.0] * 3, [100.0] * 3, "BELOW", True),
@@ -34,10 +34,10 @@ def test_a_ratio_above_one_says_that_more_a_second_or_less_time_was_measured():
     ],
 )
 def test_a_row_counts_only_while_the_control_says_that_the_machine_is_steady(
-    new: list[float], twin: list[float], verdict: str, below: bool, capsys: pytest.CaptureFixture[str]
+    new: list[float], twin: list[float], ending: str, below: bool, capsys: pytest.CaptureFixture[str]
 ):
     assert show("drain", found(new, [100.0] * 3, twin)) is below
-    assert capsys.readouterr().out.strip().endswith(verdict)
+    assert capsys.readouterr().out.strip().endswith(ending)
 
 
 def test_a_row_without_a_pair_is_a_failure():

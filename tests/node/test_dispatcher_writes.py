@@ -159,7 +159,7 @@ def test_nothing_more_is_claimed_while_results_cannot_be_written(parts: Parts, m
     ended, waiting = other(), submitted(50, 50, 50)
     parts.result_writer.put(success(ended))
     with monkeypatch.context() as full:
-        full.setattr("tasks_app.node.settler.settle", _raising(OperationalError("database is locked")))
+        full.setattr("tasks_app.node.settling.settle", _raising(OperationalError("database is locked")))
         for _ in range(5):
             with pytest.raises(OperationalError):
                 parts.round()
@@ -204,7 +204,7 @@ def test_a_power_cut_may_undo_a_claim_and_no_result(parts: Parts, monkeypatch: p
     parts.result_writer.put(success(other()))
     submit("echo")
     monkeypatch.setattr("tasks_app.node.claimer.claim", noted("claim", claim))
-    monkeypatch.setattr("tasks_app.node.settler.settle", noted("settle", settle))
+    monkeypatch.setattr("tasks_app.node.settling.settle", noted("settle", settle))
     parts.round()
     assert levels == [("claim", NORMAL), ("settle", FULL)]
 
@@ -257,7 +257,7 @@ def test_results_are_kept_if_the_lock_or_the_connection_fails(
     result_writer.put(success(ended, "7"))
     faults = [
         ("result_lane.bare_writing", DatabaseError),
-        ("settler.settle", OperationalError),
+        ("settling.settle", OperationalError),
         ("result_lane.bare_writing", OperationalError),
     ]
     for function, error in faults:
@@ -280,7 +280,7 @@ def test_a_result_that_the_database_refuses_affects_no_other_and_its_task_fails_
     result_writer.write()
     assert result_writer.waiting().number == 2, "the next batch is half of the refused one"
     with monkeypatch.context() as broken:
-        broken.setattr("tasks_app.node.settler.Settler.end_as_bad_reply", _raising(OperationalError("away")))
+        broken.setattr("tasks_app.node.settling.Settling.end_as_bad_reply", _raising(OperationalError("away")))
         with pytest.raises(OperationalError):
             result_writer.write()
     while not result_writer.idle():

@@ -13,7 +13,7 @@ from tasks_app.db.postgresql import limit
 from tasks_app.lifecycle import AttemptResult, ClaimedTask, cancel, settle
 from tasks_app.lifecycle.claim import LEASE_SECONDS
 from tasks_app.models import Task
-from tasks_app.node import result_lane, settler, tried_alone
+from tasks_app.node import result_lane, settling, tried_alone
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.result_queue import MAX_BATCH_BYTES
 from tasks_app.node.result_writer import MAX_SMALL_BYTES, ResultWriter
@@ -46,7 +46,7 @@ class Batches:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sent: list[list[AttemptResult]] = []
-        monkeypatch.setattr(settler, "settle", self._settle)
+        monkeypatch.setattr(settling, "settle", self._settle)
 
     def _settle(self, node: str, batch: Sequence[AttemptResult]) -> set[tuple[str, int]]:
         if batch:
@@ -145,7 +145,7 @@ def test_a_result_that_the_server_never_takes_ends_its_task_and_no_other_waits_f
     batches: Batches, caplog: pytest.LogCaptureFixture
 ) -> None:
     [bad, *others], small, writer = running(4), running(1)[0], new_writer()
-    in_flight = writer._small._settler._in_flight
+    in_flight = writer._small._settling._in_flight
     for task in (bad, *others, small):
         in_flight._unsaved.add((task.id, task.attempt))
     with at_each_settle(HANGS, f"{LARGE} AND NEW.id = '{bad.id}'"), threads(writer):
@@ -291,7 +291,7 @@ def test_when_the_nodes_end_waits_no_longer_the_tasks_of_all_large_results_go_ba
         writer.put(large(tasks[0]))
         until(lambda: "1 refusals" in (writer.problem() or ""), what=writer.problem)
         tried = len(batches.sent)
-        writer.give_back()
+        writer.release()
         for task in tasks[1:]:
             writer.put(large(task))
         until(lambda: statuses(tasks) == ["pending"] * 30, what=writer.problem)

@@ -29,7 +29,7 @@ class NeverSettled:
         self.waits.append(timeout)
         return False
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """As the result writer's: notes when it was told."""
         self.waits.append(GIVEN_BACK)
 

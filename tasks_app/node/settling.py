@@ -18,7 +18,7 @@ from tasks_app.store.refusal import STATEMENT_ERRORS, Refusal
 log = structlog.get_logger(__name__)
 
 
-class Settler:
+class Settling:
     """For any thread, on its own connection. Raises what `settle` raises."""
 
     def __init__(self, node: str, in_flight: InFlightTasks, mark_ready: Callable[[str], None]) -> None:
