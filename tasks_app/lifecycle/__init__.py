@@ -11,8 +11,7 @@ from tasks_app.lifecycle.drain_node import NodeEnded, UnknownNode, drain_node, r
 from tasks_app.lifecycle.edit import Edited, edit_and_redrive
 from tasks_app.lifecycle.expire import expire
 from tasks_app.lifecycle.group_failures import group_failures, remove_old_groups
-from tasks_app.lifecycle.idempotency import earlier, forget_idempotency_keys
-from tasks_app.lifecycle.intake import intake
+from tasks_app.lifecycle.keys_and_options import IdempotencyKey, KeyReused, KeysContended, forget_idempotency_keys
 from tasks_app.lifecycle.live_events import forget_live_events, forget_lost_live_events, write_live_events
 from tasks_app.lifecycle.maintenance import due_work, maintain, on_hold
 from tasks_app.lifecycle.old_tasks import OldTasks
@@ -25,8 +24,14 @@ from tasks_app.lifecycle.rescue import rescue
 from tasks_app.lifecycle.retention_rules import RetentionRule, retention_rules
 from tasks_app.lifecycle.running_tasks import running_tasks
 from tasks_app.lifecycle.settle import settle, try_settle
-from tasks_app.lifecycle.submission import IdempotencyKey, KeyReused, KeysContended, Submission, Submitted
-from tasks_app.lifecycle.submit import submit, submit_many
+from tasks_app.lifecycle.submit import (
+    Submission,
+    Submitted,
+    earlier,
+    intake,
+    submit,
+    submit_many,
+)
 from tasks_app.lifecycle.turn import take_turn
 from tasks_app.store.attempt_result import AttemptResult
 from tasks_app.store.claimed_task import ClaimedTask, ClaimRequest, Policy

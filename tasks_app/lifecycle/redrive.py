@@ -12,8 +12,7 @@ from django.db import IntegrityError, transaction
 from tasks_app.broker.notification import notify
 from tasks_app.db.any_pair import any_pair
 from tasks_app.lifecycle.group_failures import keep_ungrouped
-from tasks_app.lifecycle.idempotency import MAX_ROUNDS
-from tasks_app.lifecycle.submission import KeysContended
+from tasks_app.lifecycle.keys_and_options import MAX_ROUNDS, KeysContended
 from tasks_app.metrics import counters
 from tasks_app.models import Status, Task
 from tasks_app.store import clock

@@ -26,7 +26,7 @@ from tasks_app.lifecycle import (
     submit,
     submit_many,
 )
-from tasks_app.lifecycle.intake import Intake
+from tasks_app.lifecycle.submit import Intake
 from tasks_app.metrics.reading import read
 from tasks_app.models import Attempt, OutcomeKind, Task
 from tasks_app.store.claimed_task import Selection

@@ -25,9 +25,8 @@ from tasks_app.lifecycle import (
     delete,
     forget_idempotency_keys,
 )
-from tasks_app.lifecycle import idempotency as module
-from tasks_app.lifecycle.intake import Intake
-from tasks_app.lifecycle.submit import submit_one
+from tasks_app.lifecycle import keys_and_options as module
+from tasks_app.lifecycle.submit import Intake, submit_one
 from tasks_app.models import IdempotencyKey as Row
 from tasks_app.models import Task
 from tasks_app.store import batches

@@ -12,7 +12,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from tasks_app.lifecycle import NewTask, Submission, submit
-from tasks_app.lifecycle.intake import Intake
+from tasks_app.lifecycle.submit import Intake
 from tasks_app.models import Task
 from tests.lifecycle.kit import close, row, submit_later, together, total
 

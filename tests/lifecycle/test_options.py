@@ -20,11 +20,11 @@ from tasks_app.lifecycle import (
     TaskOptions,
     cancel,
     expire,
+    keys_and_options,
     promote,
     redrive,
     redrive_many,
     submit_many,
-    tasks_with_options,
 )
 from tasks_app.models import Task
 from tasks_app.store import clock
@@ -126,10 +126,10 @@ def test_a_task_that_ends_while_another_transaction_waits_for_a_later_key_is_no_
 ) -> None:
     if store().single_writer:
         pytest.skip("one writer at a time")
-    ending, again, read = submitted(unique_key="a"), threading.Event(), tasks_with_options._living
+    ending, again, read = submitted(unique_key="a"), threading.Event(), keys_and_options._living
     pair = [NewTask("echo", {}, 50, TaskOptions(unique_key=key)) for key in "ab"]
 
-    def living(names: Iterable[tasks_with_options.UniqueName]) -> dict:
+    def living(names: Iterable[keys_and_options.UniqueName]) -> dict:
         """Between the first insert and its read, the task ends, and the other transaction takes its key."""
         if not again.is_set():
             together(lambda: cancel(ending.pk))
@@ -137,7 +137,7 @@ def test_a_task_that_ends_while_another_transaction_waits_for_a_later_key_is_no_
             until(others_wait, what="a transaction that waits for the second key")
         return read(names)
 
-    monkeypatch.setattr(tasks_with_options, "_living", living)
+    monkeypatch.setattr(keys_and_options, "_living", living)
     first, second = together(lambda: submit_many(pair), lambda: again.wait(30) and submit_many(pair))
     assert first == second and ending.pk not in first
 

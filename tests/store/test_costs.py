@@ -14,7 +14,7 @@ from django.db import connection
 
 from tasks_app.db.postgresql.connection import TimeoutConnection
 from tasks_app.lifecycle import NewTask, Submission, TaskOptions, settle, submit_many
-from tasks_app.lifecycle.intake import Intake
+from tasks_app.lifecycle.submit import Intake
 from tasks_app.store.postgresql.claim import claim_one_type
 from tasks_app.store.postgresql.insert import INSERT
 from tasks_app.store.postgresql.session import PLANNER_SETTINGS

@@ -27,7 +27,7 @@ from tasks_app.keys.access import Access
 from tasks_app.keys.grant import Grant
 from tasks_app.keys.token_bucket import TokenBucket
 from tasks_app.lifecycle import Submitted, intake
-from tasks_app.lifecycle.intake import Intake
+from tasks_app.lifecycle.submit import Intake
 from tasks_app.models import ApiKey, IdempotencyKey, Task
 from tasks_app.web import fast_path
 from tasks_app.web.fast_path import FastPath
@@ -279,7 +279,7 @@ def test_keys_belong_to_the_api_key_of_their_request(posting: Client) -> None:
 def test_keys_that_are_contended_are_answered_as_the_view_does(
     posting: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks_app.lifecycle.idempotency.MAX_ROUNDS", 0)
+    monkeypatch.setattr("tasks_app.lifecycle.keys_and_options.MAX_ROUNDS", 0)
     body = b'{"type": "echo", "unique_key": "u"}'
     assert posting.takes(body, idempotency_key="abc")
     assert posting.finished.wait(30)
