@@ -17,7 +17,7 @@ from tasks_app.api.parsers import body_of
 from tasks_app.api.rate_headers import RATE, RateHeaders
 from tasks_app.api.view import API
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.lifecycle import NewTask, Submission, intake
+from tasks_app.lifecycle import NewTask, Submission, group_commit
 from tasks_app.store.new_task import too_large
 from tasks_app.store.strict_json import MAX_DEPTH
 
@@ -50,7 +50,7 @@ class BatchView(RateHeaders, API):
         check_types(caller, new)
         try:
             with admission.admitted(env, len(new), caller.rate) as tasks:
-                submitted = intake.submit(Submission(new, key))
+                submitted = group_commit.submit(Submission(new, key))
                 tasks.stored = submitted.stored
         except QueueFull as full:
             submitted = idempotency.earlier_or(full, key)

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from tasks_app.api.callers import caller_of
 from tasks_app.api.errors import Invalid
 from tasks_app.api.json_values import literal
-from tasks_app.lifecycle import IdempotencyKey, Submitted, earlier
+from tasks_app.lifecycle import IdempotencyKey, Submitted, earlier_answer
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
@@ -43,7 +43,7 @@ def request_key(request: Request, body: Any) -> IdempotencyKey | None:
 
 def earlier_or(refusal: Exception, key: IdempotencyKey | None) -> Submitted:
     """The answer to an earlier request with this key: it needs no room in the queue. Raises `refusal` without one."""
-    found = None if key is None else earlier(key)
+    found = None if key is None else earlier_answer(key)
     if found is None:
         raise refusal
     return found

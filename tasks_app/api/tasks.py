@@ -43,7 +43,7 @@ from tasks_app.api.task_search import search
 from tasks_app.api.view import API
 from tasks_app.audit.record import record
 from tasks_app.keys.grant import Scope
-from tasks_app.lifecycle import LivingTwin, Submission, cancel, delete, intake, redrive
+from tasks_app.lifecycle import LivingTwin, Submission, cancel, delete, group_commit, redrive
 from tasks_app.models import Task
 from tasks_app.store.transactions import writing
 
@@ -119,7 +119,7 @@ class QueueView(RateHeaders, API):
             hold.reserve()  # before the task is stored: a request without a place stores nothing
         try:
             with admission.admitted(conf.environment(), rate=caller.rate) as tasks:
-                submitted = intake.submit(Submission([new], key))
+                submitted = group_commit.submit(Submission([new], key))
                 tasks.stored = submitted.stored
         except QueueFull as full:
             submitted = idempotency.earlier_or(full, key)

@@ -1,4 +1,9 @@
-"""The requests that are known by their idempotency keys, in the transaction that stores their tasks."""
+"""What a submit does for keys and options, in the transaction that stores its tasks.
+
+An idempotency key names a request: it is a row that outlives the request's tasks. A unique key names a task that is not
+final: it is a column with a unique index. Both may be in another transaction, which is waited for. To keep two
+transactions from waiting for each other, idempotency keys come first, then unique keys, both sorted.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +36,10 @@ FORGOTTEN_PER_TRANSACTION = 1000
 #: Called once a second, this is faster than callers can send new keys.
 FORGETS_PER_CALL = 10
 
-#: An API key's id and the text of the idempotency key.
-Name = tuple[int, str]
+#: The id of a caller's API key, 0 without one, and its idempotency key.
+RequestName = tuple[int, str]
+#: A type and a unique key.
+UniqueName = tuple[str, str]
 
 
 class IdempotencyKey(NamedTuple):
@@ -44,6 +51,11 @@ class IdempotencyKey(NamedTuple):
     owner: int
     key: str
     fingerprint: str
+
+    @property
+    def name(self) -> RequestName:
+        """What no two requests have in common."""
+        return self.owner, self.key
 
 
 class KeyReused(Exception):
@@ -58,57 +70,90 @@ class KeysContended(Exception):
     """Tasks with the same keys ended again and again while this call looked for them."""
 
 
-def name_of(key: IdempotencyKey) -> Name:
-    """What no two requests have in common."""
-    return key.owner, key.key
+class EarlierRequest(NamedTuple):
+    """A request whose idempotency key is known: its fingerprint, and its answer as in `Submitted`."""
+
+    fingerprint: str
+    ids: list[UUID]
+    existing: list[bool] | None
+
+    @classmethod
+    def of(cls, row: models.IdempotencyKey) -> EarlierRequest:
+        """The request that a row remembers."""
+        return cls(row.fingerprint, [UUID(text) for text in row.task_ids], row.existing)
 
 
-def reserve(wanted: Mapping[Name, tuple[str, Sequence[UUID]]]) -> dict[Name, models.IdempotencyKey]:
-    """Store the keys that are new, each with its fingerprint and the ids of its tasks. Needs a write transaction.
+def reserve(requests: Mapping[IdempotencyKey, Sequence[UUID]]) -> dict[RequestName, EarlierRequest]:
+    """Store the keys that are new, each with the ids of its request's tasks. Needs a write transaction.
 
-    Returns the requests that had the other keys before. A transaction that may store one of the keys is waited for.
-    Raises KeysContended; then one of several may be stored alone.
+    No two of the keys have one name. Returns the requests that had the other keys before. A transaction that may store
+    one of the keys is waited for. Raises KeysContended; then one of several may be stored alone.
     """
-    earlier: dict[Name, models.IdempotencyKey] = {}
-    missing = set(wanted)
+    earlier: dict[RequestName, EarlierRequest] = {}
+    missing = {key.name: key for key in requests}
     now = datetime.now(UTC)  # this host's: to ask the database would cost each group a statement, for a time of hours
     if not missing:
         return earlier
     for _ in range(MAX_ROUNDS):
-        # Sorted, or two transactions with the same keys in another order would wait for each other.
         models.IdempotencyKey.objects.bulk_create(
-            (_row(name, *wanted[name], now) for name in sorted(missing)), ignore_conflicts=True
+            (_row_of(missing[name], requests[missing[name]], now) for name in sorted(missing)), ignore_conflicts=True
         )
         # A statement of its own: the insert does not see what it waited for.
         expired, seen = [], set()
         for row in models.IdempotencyKey.objects.filter(any_pair("owner", "key", missing)):
             name = row.owner, row.key
             seen.add(name)
-            if row.task_ids == _texts(wanted[name][1]):
-                missing.discard(name)
+            if row.task_ids == _texts(requests[missing[name]]):
+                del missing[name]
             elif row.expires_at > now:
-                earlier[name] = row
-                missing.discard(name)
+                earlier[name] = EarlierRequest.of(row)
+                del missing[name]
             else:
                 expired.append(row)
         if not missing:
             return earlier
-        if len(wanted) > 1 and not missing <= seen:
+        if len(requests) > 1 and not missing.keys() <= seen:
             # Removed between the insert and the read: to insert one again while others are held breaks their order.
             raise KeysContended
-        for row in sorted(expired, key=lambda each: (each.owner, each.key)):
+        for row in sorted(expired, key=lambda row: (row.owner, row.key)):
             models.IdempotencyKey.objects.filter(pk=row.pk, expires_at=row.expires_at).delete()
     raise KeysContended
 
 
+def _row_of(key: IdempotencyKey, ids: Sequence[UUID], now: datetime) -> models.IdempotencyKey:
+    return models.IdempotencyKey(
+        owner=key.owner,
+        key=key.key,
+        fingerprint=key.fingerprint,
+        task_ids=_texts(ids),
+        expires_at=_remembered_until(now),
+    )
+
+
 def new_idempotency_key(key: IdempotencyKey, tasks: range) -> NewIdempotencyKey:
-    """The key of a request with the tasks at these places, as it is stored now."""
-    return NewIdempotencyKey(key.owner, key.key, key.fingerprint, _kept_until(datetime.now(UTC)), tasks)
+    """The key of a request with the tasks at these indexes, to be stored at once."""
+    return NewIdempotencyKey(*key, _remembered_until(datetime.now(UTC)), tasks)
 
 
-def correct(name: Name, ids: Sequence[UUID], existing: Sequence[bool] | None) -> None:
-    """Let a reserved key answer what its request came to, if that is not what was foreseen."""
-    models.IdempotencyKey.objects.filter(owner=name[0], key=name[1]).update(task_ids=_texts(ids), existing=existing)
+def _remembered_until(now: datetime) -> datetime:
+    return now + timedelta(seconds=conf.environment().idempotency_ttl)
+
+
+def correct(key: IdempotencyKey, ids: Sequence[UUID], existing: Sequence[bool]) -> None:
+    """Let a reserved key answer what its request came to, which `reserve` could not foresee."""
+    row = models.IdempotencyKey.objects.filter(owner=key.owner, key=key.key)
+    row.update(task_ids=_texts(ids), existing=existing)
+
+
+def _texts(ids: Sequence[UUID]) -> list[str]:
+    return [str(identity) for identity in ids]
+
+
+def earlier_request(key: IdempotencyKey) -> EarlierRequest | None:
+    """The request that had this key before; None if there was none, or its time has passed."""
+    rows = models.IdempotencyKey.objects.filter(owner=key.owner, key=key.key, expires_at__gt=clock.Now())
+    row = rows.first()
+    return None if row is None else EarlierRequest.of(row)
 
 
 def forget_idempotency_keys() -> int:
@@ -124,117 +169,41 @@ def _forget_batch() -> int:
         return models.IdempotencyKey.objects.filter(pk__in=ids).delete()[0]
 
 
-def _row(name: Name, fingerprint: str, ids: Sequence[UUID], now: datetime) -> models.IdempotencyKey:
-    return models.IdempotencyKey(
-        owner=name[0], key=name[1], fingerprint=fingerprint, task_ids=_texts(ids), expires_at=_kept_until(now)
-    )
+class StoredTasks(NamedTuple):
+    """For each task its id, or that of the living task with its unique key; and the stored tasks that may start."""
+
+    ids: list[UUID]
+    ready: list[NewTask]
 
 
-def _kept_until(now: datetime) -> datetime:
-    return now + timedelta(seconds=conf.environment().idempotency_ttl)
+def store_tasks(new: Sequence[NewTask], ids: Sequence[UUID]) -> StoredTasks:
+    """Store the tasks whose unique key no living task has; of several with one key the first.
 
-
-def _texts(ids: Sequence[UUID]) -> list[str]:
-    return [str(each) for each in ids]
-
-
-PLAIN = TaskOptions()
-#: A type and a unique key.
-UniqueName = tuple[str, str]
-
-
-class TasksWithOptions:
-    """Tasks to store, in their callers' order, with the ids that they get."""
-
-    def __init__(self, new: Sequence[NewTask], ids: Sequence[UUID]) -> None:
-        self._new, self._ids = new, ids
-        #: The moment from which times are counted, on the store's clock and by the time of day, once `store` reads it.
-        self._seconds, self._now = 0.0, datetime.min.replace(tzinfo=UTC)
-        #: The id of the task that is there for each unique key, once `store` has found or stored it.
-        self._living: dict[UniqueName, UUID] = {}
-
-    def store(self) -> None:
-        """Store those whose unique key no living task has. Needs a write transaction. Raises KeysContended."""
-        if not self._new:
-            return
-        self._seconds, self._now = clock.moment()
-        firsts: dict[UniqueName, int] = {}
-        plain = []
-        for at, task in enumerate(self._new):
-            if (name := _unique_name(task)) is None:
-                plain.append(at)
-            else:
-                firsts.setdefault(name, at)
-        rows = self._rows(sorted([*plain, *firsts.values()]))
-        # Sorted, or two transactions with the same keys in another order would wait for each other.
-        keyed = sorted(firsts)
-        in_order = [*(rows[at] for at in plain), *(rows[firsts[name]] for name in keyed)]
-        for _ in range(MAX_ROUNDS):
-            if self._insert(in_order, keyed):
-                break
-        else:
-            raise KeysContended
-        if late := [row.id for row in in_order if row.expires_at is not None and row.expires_at <= self._now]:
-            expire_at_once(late)
-        received = Counter(f"received|{task.task_type}" for task in self.stored())
-        store().add_counts(received.items())
-
-    def _insert(self, rows: Sequence[NewRow], names: Sequence[UniqueName]) -> bool:
-        """Insert the rows whose unique key, one of `names`, no living task has.
-
-        False if a task ended between the insert and the read. Then none of several is stored: to insert the missing one
-        while keys after it are held breaks the order, and two transactions could wait for each other.
-        """
-        with transaction.atomic() if len(names) > 1 else nullcontext():
-            store().insert_rows(rows)
-            self._living = _living(names) if names else {}
-            complete = len(self._living) == len(names)
-            if not complete and len(names) > 1:
-                transaction.set_rollback(True)
-        return complete
-
-    def stored(self) -> list[NewTask]:
-        """The tasks that were stored."""
-        named = zip(self._new, self._ids, self.ids(), strict=True)
-        return [task for task, identity, known in named if identity == known]
-
-    def ready(self) -> list[NewTask]:
-        """The tasks that were stored and may start at once."""
-        return [task for task in self.stored() if self._delay(task) <= 0.0]
-
-    def ids(self) -> list[UUID]:
-        """For each task its id, or that of the living task with its unique key."""
-        found = []
-        for task, identity in zip(self._new, self._ids, strict=True):
-            name = _unique_name(task)
-            found.append(identity if name is None else self._living[name])
-        return found
-
-    def _delay(self, task: NewTask) -> float:
-        """Seconds until a task may start."""
-        options = task.options or PLAIN
-        return (options.delay or 0.0) if options.run_at is None else (options.run_at - self._now).total_seconds()
-
-    def _rows(self, places: Sequence[int]) -> dict[int, NewRow]:
-        """The rows of the tasks at these places; their positions follow the callers' order."""
-        positions = store().next_positions(len(places))
-        return {at: self._row(at, position) for at, position in zip(places, positions, strict=True)}
-
-    def _row(self, at: int, position: int) -> NewRow:
-        task, options = self._new[at], self._new[at].options or PLAIN
-        row = NewRow(
-            self._ids[at], task.task_type, task.text, task.priority, position, self._now,
-            expires_at=_moment(self._now, options.expires_in, options.expires_at),
-            requested_timeout=options.timeout,
-            requested_max_retries=options.max_retries,
-            tags=encode(options.tags) if options.tags else None,
-            metadata=None if options.metadata is None else encode(options.metadata),
-            unique_key=options.unique_key,
-        )  # fmt: skip
-        if (delay := self._delay(task)) <= 0.0:
-            return row
-        due_at = self._now + timedelta(seconds=delay)
-        return row._replace(clock=clock.clock_id(), due=self._seconds + delay, due_at=due_at)
+    Their positions follow the order of `new`. Needs a write transaction. Raises KeysContended.
+    """
+    if not new:
+        return StoredTasks([], [])
+    seconds, now = clock.moment()
+    names = [_unique_name(task) for task in new]
+    firsts: dict[UniqueName, int] = {}
+    for index, name in enumerate(names):
+        if name is not None:
+            firsts.setdefault(name, index)
+    storing = [index for index, name in enumerate(names) if name is None or firsts[name] == index]
+    positions = store().next_positions(len(storing))
+    rows = {
+        index: _new_row(new[index], ids[index], position, seconds, now)
+        for index, position in zip(storing, positions, strict=True)
+    }
+    keyed = sorted(firsts)
+    in_order = [*(rows[index] for index in storing if names[index] is None), *(rows[firsts[name]] for name in keyed)]
+    living = _insert(in_order, keyed)
+    if late := [row.id for row in in_order if row.expires_at is not None and row.expires_at <= now]:
+        expire_at_once(late)
+    known = [identity if name is None else living[name] for identity, name in zip(ids, names, strict=True)]
+    stored = [index for index in storing if known[index] == ids[index]]
+    store().add_counts(Counter(f"received|{new[index].task_type}" for index in stored).items())
+    return StoredTasks(known, [new[index] for index in stored if rows[index].due is None])
 
 
 def _unique_name(task: NewTask) -> UniqueName | None:
@@ -242,12 +211,41 @@ def _unique_name(task: NewTask) -> UniqueName | None:
     return None if key is None else (task.task_type, key)
 
 
-def _moment(now: datetime, seconds: float | None, moment: datetime | None) -> datetime | None:
-    return moment if seconds is None else now + timedelta(seconds=seconds)
+def _new_row(task: NewTask, identity: UUID, position: int, seconds: float, now: datetime) -> NewRow:
+    """The row of a task that is stored now: at `seconds` on the store's clock, and `now` by the time of day."""
+    options = task.options or TaskOptions()
+    row = NewRow(
+        identity, task.task_type, task.text, task.priority, position, now,
+        expires_at=options.expires_at if options.expires_in is None else now + timedelta(seconds=options.expires_in),
+        requested_timeout=options.timeout,
+        requested_max_retries=options.max_retries,
+        tags=encode(options.tags) if options.tags else None,
+        metadata=None if options.metadata is None else encode(options.metadata),
+        unique_key=options.unique_key,
+    )  # fmt: skip
+    delay = options.delay or 0.0 if options.run_at is None else (options.run_at - now).total_seconds()
+    if delay <= 0.0:
+        return row
+    return row._replace(clock=clock.clock_id(), due=seconds + delay, due_at=now + timedelta(seconds=delay))
+
+
+def _insert(rows: Sequence[NewRow], names: Sequence[UniqueName]) -> dict[UniqueName, UUID]:
+    """Insert the rows whose unique key, one of `names`, no living task has. Returns the living task with each key."""
+    for _ in range(MAX_ROUNDS):
+        with transaction.atomic() if len(names) > 1 else nullcontext():
+            store().insert_rows(rows)
+            living = _living(names) if names else {}
+            if len(living) == len(names):
+                return living
+            # A task ended between the insert and the read. To insert the missing one while keys after it are held
+            # breaks their order, and two transactions could wait for each other: none of several is stored.
+            if len(names) > 1:
+                transaction.set_rollback(True)
+    raise KeysContended
 
 
 def _living(names: Iterable[UniqueName]) -> dict[UniqueName, UUID]:
     """The tasks that are not final with these types and unique keys."""
     living = Task.objects.living_with_key().filter(any_pair("task_type", "unique_key", names))
-    found = living.values_list("task_type", "unique_key", "pk")
-    return {(task_type, str(key)): identity for task_type, key, identity in found}
+    rows = living.values_list("task_type", "unique_key", "pk")
+    return {(task_type, str(key)): identity for task_type, key, identity in rows}

@@ -23,7 +23,7 @@ from tasks_app.api.idempotency import key_of
 from tasks_app.api.queued import existing_of, queued_body, queued_headers
 from tasks_app.keys.access import Unauthorized, access
 from tasks_app.keys.key_rate import KeyRate
-from tasks_app.lifecycle import KeyReused, Submission, Submitted, intake
+from tasks_app.lifecycle import KeyReused, Submission, Submitted, group_commit
 from tasks_app.metrics.local_counters import process
 from tasks_app.store.strict_json import BadJSON, loads
 from tasks_app.web.request_queue import Request
@@ -66,8 +66,8 @@ class FastPath:
             return False
         submission, rate = admitted
         try:
-            intake.submit_nowait(submission, partial(self._answer, request, rate))
-        except RuntimeError:  # the intake's thread cannot be started: the view's threads exist already
+            group_commit.submit_nowait(submission, partial(self._answer, request, rate))
+        except RuntimeError:  # the thread that commits cannot be started: the view's threads exist already
             backlog.release()
             return False
         return True
@@ -107,7 +107,7 @@ class FastPath:
         )
 
     def _answer(self, request: Request, rate: KeyRate | None, outcome: Submitted | Exception) -> None:
-        """Answer a request whose task was stored or refused. On the intake's thread."""
+        """Answer a request whose task was stored or refused. On the thread that commits."""
         if isinstance(outcome, KeyReused) or (isinstance(outcome, Submitted) and not outcome.stored):
             backlog.release()
         else:

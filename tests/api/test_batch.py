@@ -16,7 +16,7 @@ from tasks_app.api import admission
 from tasks_app.api.backlog import backlog
 from tasks_app.keys.api_keys import keys
 from tasks_app.keys.token_bucket import TokenBucket
-from tasks_app.lifecycle import intake
+from tasks_app.lifecycle import group_commit
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.models import Task
 from tasks_app.store.claimed_task import Selection
@@ -91,7 +91,7 @@ def test_one_notification_per_handler_is_sent_after_the_commit_with_its_highest_
     order = [("echo", 3), ("prime", 5), ("echo", 9), ("echo", 1)]
     post(api, {"tasks": [{"type": name, "priority": priority} for name, priority in order]})
     assert sent == [("echo", 9), ("prime", 5)]
-    close(intake)
+    close(group_commit)
 
 
 # ---- invalid batches -------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from tasks_app.lifecycle import (
     submit,
     submit_many,
 )
-from tasks_app.lifecycle.submit import Intake
+from tasks_app.lifecycle.submit import GroupCommit
 from tasks_app.metrics.reading import read
 from tasks_app.models import Attempt, OutcomeKind, Task
 from tasks_app.store.claimed_task import Selection
@@ -119,7 +119,7 @@ def together(*calls: Callable[[], Any]) -> list[Any]:
     return results
 
 
-def submit_later(intake: Intake, submission: Submission) -> Future[Submitted]:
+def submit_later(group_commit: GroupCommit, submission: Submission) -> Future[Submitted]:
     """A submission, and later what came of it."""
     submitted: Future[Submitted] = Future()
 
@@ -129,12 +129,12 @@ def submit_later(intake: Intake, submission: Submission) -> Future[Submitted]:
         else:
             submitted.set_result(outcome)
 
-    intake.submit_nowait(submission, callback)
+    group_commit.submit_nowait(submission, callback)
     return submitted
 
 
-def close(intake: Intake) -> None:
-    """Close the connection of an intake's thread, which would keep the tests' database from being removed."""
-    with patch.object(sys.modules[Intake.__module__], "notify_for", lambda _: connection.close()):
+def close(group_commit: GroupCommit) -> None:
+    """Close the connections of the threads that commit, which would keep the tests' database from being removed."""
+    with patch.object(sys.modules[GroupCommit.__module__], "notify_for", lambda _: connection.close()):
         for options in (None, TaskOptions()):
-            submit_later(intake, Submission([NewTask("echo", options=options)])).result(30)
+            submit_later(group_commit, Submission([NewTask("echo", options=options)])).result(30)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
@@ -26,7 +26,7 @@ from tasks_app.lifecycle import (
     forget_idempotency_keys,
 )
 from tasks_app.lifecycle import keys_and_options as module
-from tasks_app.lifecycle.submit import Intake, submit_one
+from tasks_app.lifecycle.submit import GroupCommit, submit_one
 from tasks_app.models import IdempotencyKey as Row
 from tasks_app.models import Task
 from tasks_app.store import batches
@@ -37,8 +37,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def mine() -> Iterator[Intake]:
-    one = Intake()
+def mine() -> Iterator[GroupCommit]:
+    one = GroupCommit()
     yield one
     close(one)
 
@@ -49,7 +49,7 @@ def keyed(key: str, *types: str, fingerprint: str = "f", owner: int = 0, unique:
     return Submission(new, IdempotencyKey(owner, key, fingerprint))
 
 
-def test_a_request_that_comes_again_is_answered_as_the_first_and_stores_nothing(mine: Intake) -> None:
+def test_a_request_that_comes_again_is_answered_as_the_first_and_stores_nothing(mine: GroupCommit) -> None:
     first = mine.submit(keyed("k", "echo", "prime"))
     again = mine.submit(keyed("k", "echo", "prime"))
     assert again == first._replace(replayed=True) and not first.replayed
@@ -59,7 +59,7 @@ def test_a_request_that_comes_again_is_answered_as_the_first_and_stores_nothing(
     assert mine.submit(keyed("k", "echo", "prime")) == again
 
 
-def test_another_request_with_the_key_is_refused_and_names_the_first_task(mine: Intake) -> None:
+def test_another_request_with_the_key_is_refused_and_names_the_first_task(mine: GroupCommit) -> None:
     first = mine.submit(keyed("k"))
     with pytest.raises(KeyReused) as refused:
         mine.submit(keyed("k", fingerprint="other"))
@@ -67,11 +67,11 @@ def test_another_request_with_the_key_is_refused_and_names_the_first_task(mine: 
     assert Task.objects.count() == 1
 
 
-def test_another_api_key_has_its_own_keys(mine: Intake) -> None:
+def test_another_api_key_has_its_own_keys(mine: GroupCommit) -> None:
     assert mine.submit(keyed("k", owner=1)).ids != mine.submit(keyed("k", owner=2)).ids
 
 
-def test_a_key_past_its_time_counts_as_new(mine: Intake) -> None:
+def test_a_key_past_its_time_counts_as_new(mine: GroupCommit) -> None:
     first = mine.submit(keyed("k"))
     Row.objects.update(expires_at=Row.objects.get().expires_at - timedelta(days=2))
     second = mine.submit(keyed("k", fingerprint="other"))
@@ -79,7 +79,7 @@ def test_a_key_past_its_time_counts_as_new(mine: Intake) -> None:
     assert Row.objects.get().task_ids == [str(each) for each in second.ids]
 
 
-def test_keys_past_their_time_are_forgotten(mine: Intake) -> None:
+def test_keys_past_their_time_are_forgotten(mine: GroupCommit) -> None:
     for key in "abc":
         mine.submit(keyed(key))
     assert forget_idempotency_keys() == 0
@@ -101,7 +101,7 @@ def test_one_call_forgets_several_batches_until_its_time_is_up(monkeypatch: pyte
     assert forget_idempotency_keys() == 2 * batch + 7
 
 
-def test_what_a_key_answers_includes_the_tasks_that_existed(mine: Intake) -> None:
+def test_what_a_key_answers_includes_the_tasks_that_existed(mine: GroupCommit) -> None:
     living = mine.submit(Submission([NewTask("echo", {}, 50, TaskOptions(unique_key="u"))]))
     assert living.existing == [False]
     first = mine.submit(keyed("k", unique="u"))
@@ -110,7 +110,7 @@ def test_what_a_key_answers_includes_the_tasks_that_existed(mine: Intake) -> Non
     assert mine.submit(keyed("k", unique="u")) == Submitted(living.ids, [True], replayed=True)
 
 
-def test_requests_of_one_commit_with_one_key_are_one(mine: Intake) -> None:
+def test_requests_of_one_commit_with_one_key_are_one(mine: GroupCommit) -> None:
     with store().writing():  # on PostgreSQL the reservation of the first waits, so the others join the second commit
         Row.objects.create(owner=0, key="first", fingerprint="f", task_ids=["x"], expires_at="2999-01-01T00:00Z")
         waiting: list[Future[Submitted]] = [submit_later(mine, keyed("k", "echo"))]
@@ -125,9 +125,9 @@ def test_requests_of_one_commit_with_one_key_are_one(mine: Intake) -> None:
 
 
 def test_a_failure_to_look_at_known_keys_leaves_the_new_ones_of_the_same_commit_stored_and_notified(
-    mine: Intake, monkeypatch: pytest.MonkeyPatch
+    mine: GroupCommit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module, notified = sys.modules[Intake.__module__], threading.Event()
+    module, notified = sys.modules[GroupCommit.__module__], threading.Event()
     mine.submit(keyed("known"))
 
     def fail(_: Any) -> Any:
@@ -148,7 +148,7 @@ def test_a_failure_to_look_at_known_keys_leaves_the_new_ones_of_the_same_commit_
     assert mine.submit(keyed("known")).replayed
 
 
-def test_a_plain_task_does_not_wait_for_a_key(mine: Intake) -> None:
+def test_a_plain_task_does_not_wait_for_a_key(mine: GroupCommit) -> None:
     if store().single_writer:
         pytest.skip("one writer at a time")
     with store().writing():
@@ -164,7 +164,7 @@ def test_a_plain_task_does_not_wait_for_a_key(mine: Intake) -> None:
 def test_transactions_with_the_same_keys_in_another_order_neither_deadlock_nor_fail(unique: bool) -> None:
     keys = [f"k{n}" for n in range(200)]
     orders = [keys, keys[::-1], keys[100:] + keys[:100], keys[::2] + keys[1::2]]
-    lanes = [Intake() for _ in orders]
+    lanes = [GroupCommit() for _ in orders]
 
     def name(key: str) -> str | None:
         return f"u{hash(key) % 7}" if unique else None
@@ -190,7 +190,7 @@ def test_transactions_with_the_same_keys_in_another_order_neither_deadlock_nor_f
             close(lane)
 
 
-def test_a_key_whose_earlier_request_was_undone_is_new(mine: Intake) -> None:
+def test_a_key_whose_earlier_request_was_undone_is_new(mine: GroupCommit) -> None:
     begun, end = threading.Event(), threading.Event()
 
     def other() -> None:
@@ -226,14 +226,14 @@ def test_keys_that_vanish_again_and_again_are_given_up(monkeypatch: pytest.Monke
 
 
 def test_a_key_that_is_removed_between_insert_and_read_is_inserted_while_no_other_is_held(
-    mine: Intake, monkeypatch: pytest.MonkeyPatch
+    mine: GroupCommit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for key in "ab":
         submit_one(keyed(key, fingerprint="other"))
     Row.objects.update(expires_at="2001-01-01T00:00Z")
     groups: list[list[str]] = []
 
-    def removing(first: str, second: str, names: set[module.Name]) -> Any:
+    def removing(first: str, second: str, names: Iterable[module.RequestName]) -> Any:
         if not groups:
             Row.objects.filter(key="a").delete()  # as a node does that forgets it
         groups.append(sorted(key for _, key in names))
@@ -247,7 +247,7 @@ def test_a_key_that_is_removed_between_insert_and_read_is_inserted_while_no_othe
     assert all(len(group) == 1 for group in groups[1:]), groups
 
 
-def test_positions_follow_the_order_of_the_requests_whatever_their_keys(mine: Intake) -> None:
+def test_positions_follow_the_order_of_the_requests_whatever_their_keys(mine: GroupCommit) -> None:
     with store().writing():
         submitted = [submit_later(mine, keyed(key)) for key in "dacb"]
     ids = [each.result(30).ids[0] for each in submitted]

@@ -14,7 +14,7 @@ from django.db import connection
 
 from tasks_app.db.postgresql.connection import TimeoutConnection
 from tasks_app.lifecycle import NewTask, Submission, TaskOptions, settle, submit_many
-from tasks_app.lifecycle.submit import Intake
+from tasks_app.lifecycle.submit import GroupCommit
 from tasks_app.store.postgresql.claim import claim_one_type
 from tasks_app.store.postgresql.insert import INSERT
 from tasks_app.store.postgresql.session import PLANNER_SETTINGS
@@ -36,7 +36,7 @@ def _on_postgresql() -> None:
         pytest.skip("these are PostgreSQL's statements")
     connection.close()
     for _ in range(FIRST_LOOKS + 1):  # a new session looks before each of its first claims
-        Intake().submit(Submission([NewTask("echo")]))
+        GroupCommit().submit(Submission([NewTask("echo")]))
         settle("node", [success(task) for task in take()])
 
 
@@ -89,8 +89,8 @@ def cost(act: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> tuple[list[
 
 
 def test_a_plain_task_costs_three_statements_and_these_indexes(monkeypatch: pytest.MonkeyPatch) -> None:
-    intake, tasks = Intake(), []
-    assert cost(lambda: intake.submit(Submission([NewTask("echo", {"n": 1})])), monkeypatch) == (
+    group_commit, tasks = GroupCommit(), []
+    assert cost(lambda: group_commit.submit(Submission([NewTask("echo", {"n": 1})])), monkeypatch) == (
         [INSERT],
         {
             "task": {"taskdaemon_task_pkey", "task_ready_by_place", "task_ready_by_priority"},

@@ -17,7 +17,7 @@ from django.db import connection
 
 from tasks_app.api.backlog import backlog
 from tasks_app.keys import api_keys
-from tasks_app.lifecycle import intake
+from tasks_app.lifecycle import group_commit
 from tasks_app.models import Task
 from tasks_app.web import rsgi
 from tasks_app.web.request_queue import MAX_LOGINS, MAX_WAITING_LOGINS
@@ -184,5 +184,5 @@ def test_a_post_whose_readings_are_due_waits_for_no_thread_of_the_request_queue(
         assert [post.status for post in posts[:2]] == [200, 200]
         assert Task.objects.count() == 2
     finally:
-        close(intake)
+        close(group_commit)
         api_keys.keys.__init__()  # type: ignore[misc]

@@ -26,8 +26,8 @@ from tasks_app.keys import api_keys, token_bucket
 from tasks_app.keys.access import Access
 from tasks_app.keys.grant import Grant
 from tasks_app.keys.token_bucket import TokenBucket
-from tasks_app.lifecycle import Submitted, intake
-from tasks_app.lifecycle.submit import Intake
+from tasks_app.lifecycle import Submitted, group_commit
+from tasks_app.lifecycle.submit import GroupCommit
 from tasks_app.models import ApiKey, IdempotencyKey, Task
 from tasks_app.web import fast_path
 from tasks_app.web.fast_path import FastPath
@@ -196,8 +196,8 @@ def test_a_database_that_takes_no_task_is_answered_as_the_view_does(tmp_path: Pa
 class Client:
     """Passes requests to a FastPath, and keeps the answers."""
 
-    def __init__(self, keys: api_keys.Keys, intake: Intake) -> None:
-        self.keys, self.intake = keys, intake
+    def __init__(self, keys: api_keys.Keys, group_commit: GroupCommit) -> None:
+        self.keys, self.group_commit = keys, group_commit
         self.fast_path = FastPath(lambda request: self.finished.set())
         self.finished = threading.Event()
         self.answers: list[tuple[int, dict[str, str], bytes]] = []
@@ -227,12 +227,12 @@ def read_backlog() -> None:
 @pytest.fixture
 def posting(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Client:
     """A client whose process has just read the keys and the backlog."""
-    keys, mine = api_keys.Keys(), Intake()
+    keys, mine = api_keys.Keys(), GroupCommit()
     monkeypatch.setattr(api_keys, "keys", keys)
     for door in (fast_path, authentication):
         monkeypatch.setattr(door, "access", Access(keys))
     monkeypatch.setattr(api_keys, "MAX_READING_AGE_SECONDS", 3600.0)
-    monkeypatch.setattr(fast_path, "intake", mine)
+    monkeypatch.setattr(fast_path, "group_commit", mine)
     keys.current()
     read_backlog()
     return Client(keys, mine)
@@ -279,18 +279,19 @@ def test_keys_belong_to_the_api_key_of_their_request(posting: Client) -> None:
 def test_keys_that_are_contended_are_answered_as_the_view_does(
     posting: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks_app.lifecycle.keys_and_options.MAX_ROUNDS", 0)
     body = b'{"type": "echo", "unique_key": "u"}'
-    assert posting.takes(body, idempotency_key="abc")
-    assert posting.finished.wait(30)
-    status, headers, text = posting.answers[0]
-    view = django.test.Client(raise_request_exception=False, SERVER_NAME="localhost")
-    answer = view.post("/queue", body, "application/json", headers={"idempotency-key": "abc"})
+    with monkeypatch.context() as contended:
+        contended.setattr("tasks_app.lifecycle.keys_and_options.MAX_ROUNDS", 0)
+        assert posting.takes(body, idempotency_key="abc")
+        assert posting.finished.wait(30)
+        status, headers, text = posting.answers[0]
+        view = django.test.Client(raise_request_exception=False, SERVER_NAME="localhost")
+        answer = view.post("/queue", body, "application/json", headers={"idempotency-key": "abc"})
     assert (answer.status_code, answer.content, answer.headers["Retry-After"]) == (status, text, "2")
     assert status == 503
     ours = {name.lower(): value for name, value in headers.items()}
     assert ours == {name.lower(): value for name, value in answer.headers.items()} | {"content-length": str(len(text))}
-    close(intake)
+    close(group_commit)
 
 
 def test_a_request_that_needs_the_database_first_goes_to_the_view(posting: Client) -> None:
@@ -318,7 +319,7 @@ def test_admitted_tasks_count_as_waiting(posting: Client, monkeypatch: pytest.Mo
     posting.fast_path._env = conf.environment().model_copy(update={"max_queue": 3})
     waiting: list[Callable[[Submitted | Exception], None]] = []
     with monkeypatch.context() as slow:
-        slow.setattr(posting.intake, "submit_nowait", lambda _, callback: waiting.append(callback))
+        slow.setattr(posting.group_commit, "submit_nowait", lambda _, callback: waiting.append(callback))
         assert [posting.takes() for _ in range(5)] == [True, True, True, False, False]
         waiting.pop()(OperationalError("it is away"))
         assert not posting.takes()  # only the next reading of the backlog tells whether it was stored
@@ -392,7 +393,7 @@ def test_the_fast_path_and_the_view_share_a_keys_rate_and_tell_it_alike(
     assert [headers["ratelimit"] for _, headers, _ in posting.answers] == ['"key";r=2;t=1', '"key";r=0;t=1']
     assert {headers["ratelimit-policy"] for _, headers, _ in posting.answers} == {'"key";q=3;w=1;qu="tasks"'}
     assert (ask().status_code, ask().headers["RateLimit"]) == (429, '"key";r=0;t=1')
-    close(intake)
+    close(group_commit)
 
 
 def test_a_full_queue_takes_nothing_of_a_keys_rate(posting: Client) -> None:
@@ -416,7 +417,7 @@ def test_beyond_loopback_a_key_is_required_unless_auth_is_off(posting: Client) -
 def test_behind_tls_only_requests_by_tls_take_the_fast_path(posting: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     env = conf.environment().model_copy(update={"tls": True})
     monkeypatch.setattr(conf, "environment", lambda: env)
-    client = Client(posting.keys, posting.intake)
+    client = Client(posting.keys, posting.group_commit)
     assert client.posts(x_forwarded_proto="https", x_forwarded_for="203.0.113.7")
     assert client.answers[0][1]["strict-transport-security"].startswith("max-age=")
     for proto in ("http", "https, http", "HTTPS", ""):

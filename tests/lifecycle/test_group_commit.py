@@ -12,12 +12,12 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from tasks_app.lifecycle import NewTask, Submission, submit
-from tasks_app.lifecycle.submit import Intake
+from tasks_app.lifecycle.submit import GroupCommit
 from tasks_app.models import Task
 from tests.lifecycle.kit import close, row, submit_later, together, total
 
 pytestmark = pytest.mark.django_db(transaction=True)
-MODULE = sys.modules[Intake.__module__]
+MODULE = sys.modules[GroupCommit.__module__]
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.fixture
-def mine() -> Iterator[Intake]:
-    one = Intake()
+def mine() -> Iterator[GroupCommit]:
+    one = GroupCommit()
     yield one
     close(one)
 
@@ -61,7 +61,7 @@ def invalid() -> list[NewTask]:
 
 
 def test_submits_of_one_moment_share_a_commit_and_each_gets_its_own_ids(
-    mine: Intake, stored: list[int], held: threading.Event
+    mine: GroupCommit, stored: list[int], held: threading.Event
 ) -> None:
     calls = [[NewTask("echo", {"caller": n, "at": at}) for at in range(n % 3 + 1)] for n in range(8)]
     submitted = [submit_later(mine, Submission(new)) for new in calls]
@@ -74,21 +74,21 @@ def test_submits_of_one_moment_share_a_commit_and_each_gets_its_own_ids(
     assert total("received", "echo") == sum(map(len, calls))
 
 
-def test_submits_of_several_threads_are_stored_once(mine: Intake, stored: list[int]) -> None:
+def test_submits_of_several_threads_are_stored_once(mine: GroupCommit, stored: list[int]) -> None:
     results = together(
         *(lambda: [mine.submit(Submission([NewTask("echo")])).ids[0] for _ in range(20)] for _ in range(8))
     )
     assert len({each for ids in results for each in ids}) == 160 == Task.objects.count() == sum(stored)
 
 
-def test_positions_follow_the_order_of_submission(mine: Intake) -> None:
+def test_positions_follow_the_order_of_submission(mine: GroupCommit) -> None:
     ids = [each.result(30).ids[0] for each in [submit_later(mine, Submission([NewTask("echo")])) for _ in range(50)]]
     positions = [row(each).position for each in ids]
     assert positions == sorted(positions)
 
 
 def test_a_transaction_with_a_thousand_tasks_takes_no_further_submission(
-    mine: Intake, stored: list[int], held: threading.Event
+    mine: GroupCommit, stored: list[int], held: threading.Event
 ) -> None:
     submitted = [submit_later(mine, Submission([NewTask("echo")] * 400)) for _ in range(5)]
     held.set()
@@ -97,7 +97,7 @@ def test_a_transaction_with_a_thousand_tasks_takes_no_further_submission(
     assert stored == [1200, 800]
 
 
-def test_invalid_data_of_one_caller_does_not_fail_the_others(mine: Intake, held: threading.Event) -> None:
+def test_invalid_data_of_one_caller_does_not_fail_the_others(mine: GroupCommit, held: threading.Event) -> None:
     good = [submit_later(mine, Submission([NewTask("echo")])) for _ in range(3)]
     bad = submit_later(mine, Submission(invalid()))
     held.set()
@@ -107,7 +107,7 @@ def test_invalid_data_of_one_caller_does_not_fail_the_others(mine: Intake, held:
 
 
 def test_an_unavailable_database_fails_all_that_wait_and_a_later_submit_works(
-    mine: Intake, held: threading.Event, monkeypatch: pytest.MonkeyPatch
+    mine: GroupCommit, held: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times: list[int] = []
 
@@ -129,7 +129,7 @@ def test_an_unavailable_database_fails_all_that_wait_and_a_later_submit_works(
     assert row(identity).status == "pending"
 
 
-def test_within_a_transaction_it_is_part_of_it(mine: Intake) -> None:
+def test_within_a_transaction_it_is_part_of_it(mine: GroupCommit) -> None:
     with transaction.atomic():
         mine.submit(Submission([NewTask("echo")]))
         assert Task.objects.count() == 1
@@ -139,7 +139,7 @@ def test_within_a_transaction_it_is_part_of_it(mine: Intake) -> None:
 
 
 def test_a_notification_that_raises_after_the_commit_fails_no_caller_and_stores_nothing_twice(
-    mine: Intake, held: threading.Event, monkeypatch: pytest.MonkeyPatch
+    mine: GroupCommit, held: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> None:
         raise RuntimeError("can't start new thread")
@@ -151,7 +151,7 @@ def test_a_notification_that_raises_after_the_commit_fails_no_caller_and_stores_
     assert ids == set(Task.objects.values_list("pk", flat=True))
 
 
-def test_callbacks_run_after_the_commit_and_one_that_raises_affects_no_other(mine: Intake) -> None:
+def test_callbacks_run_after_the_commit_and_one_that_raises_affects_no_other(mine: GroupCommit) -> None:
     known = threading.Event()
     submitted = submit_later(mine, Submission([NewTask("echo")]))
     submitted.add_done_callback(lambda _: 1 / 0)
@@ -160,7 +160,7 @@ def test_callbacks_run_after_the_commit_and_one_that_raises_affects_no_other(min
     assert Task.objects.count() == 2
 
 
-def test_a_caller_that_cannot_be_told_does_not_keep_the_others_waiting(mine: Intake) -> None:
+def test_a_caller_that_cannot_be_told_does_not_keep_the_others_waiting(mine: GroupCommit) -> None:
     def gone(_: object) -> None:
         raise OSError("its connection is closed")
 
