@@ -214,7 +214,7 @@ class Verbs(RuleBasedStateMachine):
     def end_attempt(self, task: Expected, result: AttemptResult) -> None:
         assert task.policy is not None
         kind = result.kind
-        allowed = kind != OutcomeKind.ERROR or result.retryable
+        allowed = result.retryable
         if kind == OutcomeKind.SUCCESS:
             task.end(kind, "completed")
         elif kind == OutcomeKind.RELEASED:
