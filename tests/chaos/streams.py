@@ -112,7 +112,9 @@ def _missing(story: Story, attempt: int, seen: int, evidence: Evidence) -> Itera
         return
     outcome = next((one["outcome"] for one in story.attempts if one["number"] == attempt), None)
     last = max(event.at for event in missing)
-    if outcome not in MAY_LOSE or evidence.outages.late(OF_TASKS, missing[0].at, last, LOST_SECONDS):
+    # Docker's attach delivers stderr apart from stdout: after the reply, or not at all when the container has ended.
+    may_lose = evidence.attached or outcome in MAY_LOSE
+    if not may_lose or evidence.outages.late(OF_TASKS, missing[0].at, last, LOST_SECONDS):
         yield (
             f"had the last {len(missing)} lines of attempt {attempt} ({outcome}) not in its stream, said within"
             f" {last - missing[0].at:.1f} s"
