@@ -48,6 +48,7 @@ def _task(number: int, chance: random.Random) -> Task:
         failure_reason=chance.choice(FailureReason.values) if status == Status.FAILED else None,
         created_at=created,
         ready_at=created,
+        started_at=created if running else None,
         completed_at=created if ended else None,
     )
 

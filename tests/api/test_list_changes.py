@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ STATEMENTS = 12
 READY = {"status": Status.PENDING, "due": None, "due_at": None, "node": None, "lease": None, "failure_reason": None,
          "completed_at": None}  # fmt: skip
 WAITING = {**READY, "due": 1e12}
-RUNNING = {**READY, "status": Status.PROCESSING, "node": "node", "lease": 1e12}
+RUNNING = {**READY, "status": Status.PROCESSING, "node": "node", "lease": 1e12, "started_at": datetime.now(UTC)}
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ STATEMENTS = {
     "final": (final.STATEMENT, "'{}'"),
     "versions": (versions.STATEMENT, "'{}'"),
     "promote": (promote.PROMOTE, "'[]'"),
-    "renew": (renew.RENEW, "'[]', 'node', '1'"),
+    "renew": (renew.RENEW, "'[]', 'node'"),
     "redrive": (redrive.REDRIVE, "'[]'"),
     "set priority": (set_priority.SET_PRIORITY, "'[]', '1'"),
 }
