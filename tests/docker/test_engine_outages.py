@@ -30,6 +30,18 @@ SHELL = (
     "-c",
     'while read -r line; do case $line in *sleep*) sleep 600;; esac; echo \'{"status":"success","result":1}\'; done',
 )
+# The same, and names the task in its replies: over Docker's attach a container that does not is replaced after each.
+NAMING_SHELL = (
+    "/bin/sh",
+    "-c",
+    r"""
+while read -r line; do
+    case $line in *sleep*) sleep 600;; esac
+    task=${line#*task_id\":\"}
+    echo "{\"status\":\"success\",\"task_id\":\"${task%%\"*}\",\"result\":1}"
+done
+""",
+)
 ONE = Success(1)
 
 
@@ -43,9 +55,11 @@ def second() -> Iterator[SecondEngine]:
 def shells(second: SecondEngine, request: pytest.FixtureRequest) -> Iterator[Caller]:
     """The caller of a pool with two shells on the second engine."""
     with ExitStack() as stack:
-        engine = DockerEngine(owner(), {**second.environment, TRANSPORT: getattr(request, "param", "fifo")})
+        transport = getattr(request, "param", "fifo")
+        engine = DockerEngine(owner(), {**second.environment, TRANSPORT: transport})
         stack.callback(engine.close)
-        handler = intruder(image=BUSYBOX, command=SHELL, instances=2, start_timeout=0.0)
+        command = NAMING_SHELL if transport == "attach" else SHELL
+        handler = intruder(image=BUSYBOX, command=command, instances=2, start_timeout=0.0)
         yield stack.enter_context(Caller(handler, engine))
 
 
