@@ -17,14 +17,14 @@ PACE = 0.5
 
 
 class Load:
-    """Posts tasks from threads, until so many are accepted. `accepted` are their ids."""
+    """Posts tasks from threads: so many, and then one by one until `wait`. `accepted` are their ids."""
 
     def __init__(self, base: str, key: str, total: int, body: Callable[[int], dict[str, Any]]) -> None:
         self.accepted: set[str] = set()
-        self.refused = 0
+        self.posted = self.refused = 0
         self._base, self._headers, self._body = base, {"Authorization": f"Bearer {key}"}, body
-        self._numbers = iter(range(total))
-        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._numbers, self._more = iter(range(total)), itertools.count(total)
+        self._lock, self._stop, self._enough = threading.Lock(), threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=self._call, daemon=True) for _ in range(CALLERS)]
 
     def start(self) -> None:
@@ -33,7 +33,8 @@ class Load:
             thread.start()
 
     def wait(self, seconds: float) -> None:
-        """Until all are accepted."""
+        """No more than the total, if more was not posted yet; until all are accepted."""
+        self._enough.set()
         for thread in self._threads:
             thread.join(seconds)
         assert not any(thread.is_alive() for thread in self._threads), f"{len(self.accepted)} accepted so far"
@@ -47,6 +48,9 @@ class Load:
             while not self._stop.wait(PACE):
                 with self._lock:
                     numbers = list(itertools.islice(self._numbers, BATCH))
+                    if not numbers and not self._enough.is_set():
+                        numbers = [next(self._more)]
+                    self.posted += len(numbers)
                 if not numbers:
                     return
                 self._until_accepted(http, {"tasks": [self._body(number) for number in numbers]})

@@ -10,7 +10,7 @@ import json
 import secrets
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -41,6 +41,14 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         yield one
     finally:
         one.close()
+
+
+@pytest.fixture(scope="module")
+def second(deployment: Deployment) -> str:
+    """The id of the image of a next version, which the deployment's name is now of; the one before it is `-first`."""
+    docker.run("tag", deployment.image, f"{deployment.image}-first")
+    deployment.build("second")
+    return deployment.migrates(MIGRATION)
 
 
 class KeyedShell(Shell):
@@ -92,21 +100,26 @@ def test_parts_run_as_nobodys_user_without_tools_and_the_web_server_without_the_
     assert {labels[f"org.opencontainers.image.{name}"] for name in ("revision", "licenses")} == {"first", "MIT"}
 
 
-def test_an_upgrade_under_load_loses_no_task_and_spends_no_retry(deployment: Deployment):
-    first = str(docker.identity(deployment.image))
-    docker.run("tag", first, f"{deployment.image}-first")
-    replaced_under_load(deployment, TASKS, lambda: (deployment.build("second"), deployment.migrates(MIGRATION))[1])
+def test_an_upgrade_under_load_loses_no_task_and_spends_no_retry(deployment: Deployment, second: str):
+    replaced_under_load(deployment, TASKS, second)
     assert deployment.psql("SELECT count(*) FROM taskdaemon_task WHERE later = 0") != [["0"]]
 
 
-def test_the_way_back_under_load_loses_nothing_either_and_the_newer_tables_stay(deployment: Deployment):
+def test_the_way_back_under_load_loses_nothing_either_and_the_newer_tables_stay(deployment: Deployment, second: str):
+    if images_of(deployment, "web") != {second}:  # this test is run alone
+        deployment.upgrade(workers=2)
     deployment.use(f"{deployment.image}-first")
-    replaced_under_load(deployment, TASKS, lambda: str(docker.identity(f"{deployment.image}-first")))
+    replaced_under_load(deployment, TASKS, str(docker.identity(f"{deployment.image}-first")))
     assert deployment.psql("SELECT count(*) FROM taskdaemon_task WHERE later = 0") != [["0"]]
 
 
-def replaced_under_load(deployment: Deployment, total: int, make: Callable[[], str]) -> None:
-    """All web servers and workers by those of another image, while so many tasks are posted and run."""
+def images_of(deployment: Deployment, service: str) -> set[str]:
+    """Which images a service's containers are of: their ids."""
+    return {docker.run("inspect", "-f", "{{.Image}}", container) for container in deployment.containers(service)}
+
+
+def replaced_under_load(deployment: Deployment, total: int, image: str) -> None:
+    """All web servers and workers by those of another image, while tasks are posted and run: so many or more."""
     before = {service: set(deployment.containers(service)) for service in ("web", "worker")}
     kind = secrets.token_hex(4)
     # Most are short; some are under way for as long as the old workers drain.
@@ -114,19 +127,18 @@ def replaced_under_load(deployment: Deployment, total: int, make: Callable[[], s
         f"http://127.0.0.1:{deployment.port}", deployment.key, total,
         lambda n: {"type": "nap", "data": {"seconds": 2 if n % 50 == 0 else 0.01, "kind": kind}},
     )  # fmt: skip
-    image = make()
     load.start()
     try:
         deployment.upgrade(workers=2)
         load.wait(240)
     finally:
         load.stop()
-    assert len(load.accepted) == total
+    assert len(load.accepted) == load.posted >= total
     assert load.refused, "the web server was not replaced while tasks were posted"
     for service in ("web", "worker"):
         after = set(deployment.containers(service))
         assert after and not before[service] & after
-        assert {docker.run("inspect", "-f", "{{.Image}}", container) for container in after} == {image}
+        assert images_of(deployment, service) == {image}
     ours = f"task_data ->> 'kind' = '{kind}'"
     until(
         lambda: deployment.psql(f"SELECT count(*) FROM taskdaemon_task WHERE {ours} AND completed_at IS NULL")
@@ -134,7 +146,7 @@ def replaced_under_load(deployment: Deployment, total: int, make: Callable[[], s
         180, what="the end of all tasks",
     )  # fmt: skip
     rows = deployment.psql(f"SELECT id, status, retries FROM taskdaemon_task WHERE {ours}")
-    assert len(load.accepted & {row[0] for row in rows}) == total, "an accepted task is not there"
+    assert load.accepted <= {row[0] for row in rows}, "an accepted task is not there"
     assert Counter((row[1], row[2]) for row in rows) == {("completed", "0"): len(rows)}
     tries = deployment.psql(
         "SELECT outcome, count(*) FROM taskdaemon_attempt JOIN taskdaemon_task t ON t.id = task_id "
