@@ -35,6 +35,8 @@ def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
     first = {(each.task.id, each.task.attempt, each.taken_away): each for each in reversed(results)}
     if len(first) != len(results):
         results = [*reversed(first.values())]
+    if all(each.kind is OutcomeKind.SUCCESS and each.live is None and not each.taken_away for each in results):
+        return store().settle(node, [(each, COMPLETED) for each in results], partial(_count, node))
     if any(each.live for each in results):
         return _settle_with_live_events(node, results)
     if taken := [each for each in results if each.taken_away]:

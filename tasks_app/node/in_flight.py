@@ -61,6 +61,8 @@ class InFlightTasks:
         again while its handler runs, and is claimed under the same attempt number.
         """
         key = (task.id, task.attempt)
+        if key not in self._running:  # only the dispatcher, which calls this, adds to it
+            return False
         with self._lock:
             attempt = self._running.get(key)
             if attempt is None or attempt.taken_away:

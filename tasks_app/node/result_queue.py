@@ -25,13 +25,16 @@ class ResultQueue:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         # What follows is written under the lock.
-        self._waiting: deque[AttemptResult] = deque()
+        #: Each with the bytes that a settle writes for it.
+        self._waiting: deque[tuple[AttemptResult, int]] = deque()
         self._size = BatchSize(MAX_BATCH_SIZE)
         #: The types of what waits.
         self.types: AbstractSet[str] = frozenset()
         self._has_immediate_retry = self._has_failed = False
         #: What waits or is being written: how many, and their bytes.
         self.unwritten = self.bytes = 0
+        #: The bytes of the last batch.
+        self._taken = 0
 
     def __len__(self) -> int:
         """How many wait."""
@@ -44,34 +47,37 @@ class ResultQueue:
 
     def put(self, result: AttemptResult) -> None:
         """Add a result. Never blocks."""
-        size, at_once = result.bytes_to_write, is_immediate_retry(result)
+        size, name = result.bytes_to_write, result.task.task_type
+        at_once = result.kind is not OutcomeKind.SUCCESS and is_immediate_retry(result)
         with self._lock:
-            self._waiting.append(result)
+            self._waiting.append((result, size))
             self.unwritten += 1
             self.bytes += size
-            if result.task.task_type not in self.types:
-                self.types = {*self.types, result.task.task_type}
+            if name not in self.types:
+                self.types = {*self.types, name}
             self._has_immediate_retry |= at_once
 
     def take(self) -> list[AttemptResult]:
         """The next batch, which is empty if none waits. To be followed by `written`, `refused` or `put_back`."""
         batch: list[AttemptResult] = []
         with self._lock:
-            room = MAX_BATCH_BYTES
-            while self._waiting and len(batch) < self._size.rows:
-                room -= self._waiting[0].bytes_to_write
-                if batch and room < 0:
+            waiting, most, taken = self._waiting, self._size.rows, 0
+            while waiting and len(batch) < most:
+                result, size = waiting[0]
+                if batch and taken + size > MAX_BATCH_BYTES:
                     break
-                batch.append(self._waiting.popleft())
+                taken += size
+                batch.append(result)
+                waiting.popleft()
+            self._taken = taken
             self._describe()
         return batch
 
     def written(self, batch: Sequence[AttemptResult]) -> None:
         """The batch is written, or somebody else cares for it."""
-        size = sum(result.bytes_to_write for result in batch)
         with self._lock:
             self.unwritten -= len(batch)
-            self.bytes -= size
+            self.bytes -= self._taken
             self._size.taken(len(batch))
             self._has_failed = False
 
@@ -83,17 +89,18 @@ class ResultQueue:
 
     def put_back(self, batch: Sequence[AttemptResult]) -> None:
         """The batch could not be written. A single result goes to the end, so that the others pass it."""
+        sized = [(result, result.bytes_to_write) for result in batch]
         with self._lock:
-            if len(batch) == 1:
-                self._waiting.append(batch[0])
+            if len(sized) == 1:
+                self._waiting.append(sized[0])
             else:
-                self._waiting.extendleft(reversed(batch))
+                self._waiting.extendleft(reversed(sized))
             self._has_failed = True
             self._describe()
 
     def _describe(self) -> None:
-        self.types = {result.task.task_type for result in self._waiting}
-        self._has_immediate_retry = any(is_immediate_retry(result) for result in self._waiting)
+        self.types = {result.task.task_type for result, _ in self._waiting}
+        self._has_immediate_retry = any(is_immediate_retry(result) for result, _ in self._waiting)
 
 
 def is_immediate_retry(result: AttemptResult) -> bool:

@@ -41,7 +41,7 @@ class Settling:
         fail_point("after_settle")
         self._in_flight.settled(*[result.task for result in batch])
         for result in batch:
-            if is_immediate_retry(result):
+            if result.kind is not OutcomeKind.SUCCESS and is_immediate_retry(result):
                 self._mark_ready(result.task.task_type)
         if len(kept) == len(batch):
             return

@@ -269,16 +269,18 @@ class Slot:
 
     def _apply(self, state: Served, reply: Reply | None) -> Change | None:
         """End the call, or evict the container, if its output or the time requires that."""
-        if isinstance(state, Stopping):
-            over = state.session.ended or self._closing or time.monotonic() >= state.until
-            return self._evict(state, state.outcome, state.reason) if over else None
         if not isinstance(state, Busy):
+            if isinstance(state, Stopping):
+                over = state.session.ended or self._closing or time.monotonic() >= state.until
+                return self._evict(state, state.outcome, state.reason) if over else None
             reason = decide_idle(state, self._closing, self._recycling)
             return None if reason is None else self._evict(state, None, reason)
         if (read_at := state.session.read_at) is not None:
             state = self._started(state, read_at)
         if reply is not None and not isinstance(reply, BadReply):
-            self._answered(state)
+            if state.session.calls == 1:
+                self._answered_first(state)
+            self._owner.start_times.answered_at = time.monotonic()
         outcome, cause = decide(state, reply, self._closing, self._recycling)
         if outcome is None:
             return None
@@ -307,15 +309,13 @@ class Slot:
             self._reactor.schedule(deadline)
         return state
 
-    def _answered(self, state: Busy) -> None:
-        """The container has answered its call."""
+    def _answered_first(self, state: Busy) -> None:
+        """The container has answered its first call."""
         times, session, now = self._owner.start_times, state.session, time.monotonic()
-        if session.calls == 1:
-            if session.delivery.reads_unseen:
-                times.seen(session.started_at, state.sent_at, now)
-            times.answered(session.started_at, state.sent_at, state.call.timeout, now)
-            self._owner.probing.succeeded()
-        times.answered_at = now
+        if session.delivery.reads_unseen:
+            times.seen(session.started_at, state.sent_at, now)
+        times.answered(session.started_at, state.sent_at, state.call.timeout, now)
+        self._owner.probing.succeeded()
 
     def _end_call(self, state: Busy | Inspected, outcome: Outcome) -> CallResult:
         """The call is over and the container stays."""
