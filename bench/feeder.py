@@ -25,7 +25,8 @@ def main() -> None:
     django.setup()
     from django.db import connection
 
-    from tasks_app.lifecycle import NewTask, submit_many
+    from tasks_app.queue.new_task import NewTask
+    from tasks_app.queue.submit import submit_many
 
     sent = 0
     with connection.cursor() as cursor:

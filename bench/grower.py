@@ -45,8 +45,8 @@ def _fill(kind: str, first: int, count: int) -> None:
     """Insert rows of a kind: finished, ready or scheduled."""
     from django.db import connection
 
-    from tasks_app.store import clock
-    from tasks_app.store.current import store
+    from tasks_app.queue import clock
+    from tasks_app.queue.current import store
 
     status = "completed" if kind == "finished" else "pending"
     due = clock.reading() + 1e6 if kind == "scheduled" else None
@@ -64,7 +64,7 @@ def _fill(kind: str, first: int, count: int) -> None:
 def _clean_up() -> None:
     from django.db import connection
 
-    from tasks_app.store.current import store
+    from tasks_app.queue.current import store
 
     with connection.cursor() as cursor:
         if store().name == "postgresql":
@@ -76,8 +76,9 @@ def _clean_up() -> None:
 
 def _claims(count: int) -> list[float]:
     """The milliseconds of each claim."""
-    from tasks_app.lifecycle import ClaimRequest, Policy, claim
-    from tasks_app.store.current import store
+    from tasks_app.queue.attempt import ClaimRequest, Policy
+    from tasks_app.queue.claim import claim
+    from tasks_app.queue.current import store
 
     # As the dispatcher does: without it the planner chooses another plan.
     store().session(durable=False).configure()
@@ -99,7 +100,7 @@ def main() -> None:
     parser.add_argument("--claims", type=int, default=100)
     options = parser.parse_args()
     django.setup()
-    from tasks_app.models import Task
+    from tasks_app.queue.models import Task
 
     tenth = options.most // 10
     found, position = {}, 1

@@ -90,7 +90,7 @@ def run(tasks: int, only: str) -> int:
     from django.core.management import call_command
     from django.db import connection
 
-    from tasks_app.store.current import store
+    from tasks_app.queue.current import store
 
     call_command("migrate", verbosity=0)
     with store().unlimited():

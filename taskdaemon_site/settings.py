@@ -6,7 +6,7 @@ from datetime import timedelta
 from tasks_app.conf import PROJECT, RELEASE, environment
 from tasks_app.conf.signing_key import signing_key
 from tasks_app.logs.config import configure_logging
-from tasks_app.store.settings import database_settings
+from tasks_app.queue.settings import database_settings
 
 ENV = environment()
 
@@ -37,6 +37,17 @@ INSTALLED_APPS = [
     "axes",
     "tasks_app.apps.TasksConfig",
     "tasks_app.features.pauses.apps.Pauses",
+    "tasks_app.features.drains.apps.Drains",
+    "tasks_app.features.operations.apps.Operations",
+    "tasks_app.features.failures.apps.Failures",
+    "tasks_app.features.history.apps.History",
+    "tasks_app.features.alerts.apps.Alerts",
+    "tasks_app.features.events.apps.Events",
+    "tasks_app.features.keys.apps.Keys",
+    "tasks_app.features.audit.apps.Audit",
+    "tasks_app.features.retention.apps.Retention",
+    "tasks_app.features.why.apps.Why",
+    "tasks_app.features.exports.apps.Exports",
 ]
 
 MIDDLEWARE = [
@@ -50,7 +61,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "tasks_app.admin.policy.PagePolicy",
+    "tasks_app.admin.refusals.PagePolicy",
     "axes.middleware.AxesMiddleware",  # last: it replaces the answer to a login that is locked out
 ]
 
@@ -92,13 +103,13 @@ AUTHENTICATION_BACKENDS = [
 AXES_FAILURE_LIMIT = 5
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 # Also locks out an address that tries many users.
-AXES_HANDLER = "tasks_app.admin.lockout.UserAndAddressLockout"
+AXES_HANDLER = "tasks_app.admin.users.UserAndAddressLockout"
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 # Attempts during a lockout do not extend it, so the answer names the right time.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_RESET_ON_SUCCESS = True
-AXES_LOCKOUT_CALLABLE = "tasks_app.admin.lockout.locked_out"
-AXES_USERNAME_CALLABLE = "tasks_app.admin.lockout.tried_name"
+AXES_LOCKOUT_CALLABLE = "tasks_app.admin.users.locked_out"
+AXES_USERNAME_CALLABLE = "tasks_app.admin.users.tried_name"
 AXES_VERBOSE = False
 
 SESSION_COOKIE_NAME = "taskdaemon_session"
@@ -134,8 +145,8 @@ if ENV.tls:
     CSRF_COOKIE_SECURE = True
 
 REST_FRAMEWORK = {
-    "DEFAULT_RENDERER_CLASSES": ["tasks_app.api.renderers.CompactJSON"],
-    "DEFAULT_PARSER_CLASSES": ["tasks_app.api.parsers.StrictJSON"],
+    "DEFAULT_RENDERER_CLASSES": ["tasks_app.api.errors.CompactJSON"],
+    "DEFAULT_PARSER_CLASSES": ["tasks_app.api.json_values.StrictJSON"],
     "DEFAULT_AUTHENTICATION_CLASSES": ["tasks_app.api.authentication.KeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": [],
     "UNAUTHENTICATED_USER": None,
@@ -167,16 +178,16 @@ SPECTACULAR_SETTINGS = {
     ],
     # 3.1 has `null` as a type. Generators for 3.0 ignore `nullable` without a flag.
     "OAS_VERSION": "3.1.0",
-    "SORT_OPERATIONS": "tasks_app.api.openapi_document.place",
+    "SORT_OPERATIONS": "tasks_app.api.docs.place",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "tasks_app.api.openapi_document.complete",
+        "tasks_app.api.docs.complete",
     ],
     "ENUM_NAME_OVERRIDES": {
-        "TaskStatus": "tasks_app.models.Status",
+        "TaskStatus": "tasks_app.queue.models.Status",
     },
 }
 

@@ -6,13 +6,13 @@ import signal
 
 from django.core.wsgi import get_wsgi_application
 
-from tasks_app.alerts import watch
 from tasks_app.broker import notification
 from tasks_app.conf import BadEnvironment, environment
 from tasks_app.conf.signing_key import no_shared_key
+from tasks_app.features.alerts import watch
 from tasks_app.keys.api_keys import keys
-from tasks_app.metrics import flusher
-from tasks_app.process.name import name_process
+from tasks_app.metrics import local_counters
+from tasks_app.process.start import name_process
 from tasks_app.runner.process.parent_death import die_with_parent
 from tasks_app.web.rsgi import Application
 
@@ -34,7 +34,7 @@ if master := os.environ.get("TASKDAEMON_WEB_MASTER"):
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 # A thread writes the counts of this process and the uses of API keys, so that no request waits for that.
-flusher.start(keys.write_uses)
+local_counters.start(keys.write_uses)
 
 # Nothing unless DAEMON_ALERT_URL is set. Here too, because someone has to tell that no node lives.
 watch.start(environment(), web=True)

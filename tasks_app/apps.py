@@ -1,6 +1,10 @@
 """The Django application."""
 
 import gc
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 from django.apps import AppConfig
@@ -11,6 +15,9 @@ from django.contrib.admin.checks import check_admin_app, check_dependencies
 from django.core.checks import CheckMessage, Tags, register
 from django.db import connection
 from django.utils.module_loading import import_string
+
+#: Where the engine's tables are.
+ENGINE_MODELS = ("queue.models", "queue.node_models", "keys.models", "audit.models")
 
 
 class AdminConfig(SimpleAdminConfig):
@@ -33,6 +40,21 @@ class TasksConfig(AppConfig):
     name = "tasks_app"
     verbose_name = "Tasks"
 
+    def import_models(self) -> None:
+        """Import the engine's tables, and those of each folder of `features/`.
+
+        A table belongs to its folder, not to the feature's line in INSTALLED_APPS. So a deployment without the line
+        has the same migrations, and keeps the rows.
+        """
+        super().import_models()
+        # An application without such a module has no permissions, and `flush` passes it over.
+        self.models_module = import_module("tasks_app.queue.models")
+        for name in ENGINE_MODELS:
+            import_module(f"tasks_app.{name}")
+        for folder in iter_modules([str(Path(self.path, "features"))], "tasks_app.features."):
+            if find_spec(f"{folder.name}.models"):
+                import_module(f"{folder.name}.models")
+
     def ready(self) -> None:
         """Register the system checks, and configure notifications with the deployment's id.
 
@@ -41,13 +63,13 @@ class TasksConfig(AppConfig):
         """
         from tasks_app.broker import notification
         from tasks_app.conf import checks, handler_checks
-        from tasks_app.node import deployment
-        from tasks_app.store import checks as database_checks
+        from tasks_app.node.record import deployment_id
+        from tasks_app.queue import checks as database_checks
 
         def deployment_for_notifications() -> str:
             # In the notifier's thread: its connection would stay open and idle until the process ends.
             try:
-                return deployment.deployment_id()
+                return deployment_id()
             finally:
                 connection.close()
 

@@ -10,7 +10,7 @@ from django.utils.module_loading import import_string
 if TYPE_CHECKING:  # Django imports this module before models can be imported
     from django.urls import URLPattern
 
-    from tasks_app.models import HandlerPause
+    from tasks_app.queue.node_models import HandlerPause
 
 
 class Feature(AppConfig):

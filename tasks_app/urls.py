@@ -11,22 +11,14 @@ from django.urls.converters import StringConverter
 from django.views.generic import RedirectView
 
 from tasks_app import feature
-from tasks_app.admin import activity, refusals
 from tasks_app.admin import handlers as handler_pages
-from tasks_app.api import (
-    attempts,
-    batch,
-    docs,
-    errors,
-    events,
-    handlers,
-    operations,
-    operator_task,
-    system,
-    tasks,
-    why,
-)
+from tasks_app.admin import refusals
+from tasks_app.api import attempts, batch, docs, errors, handlers, system, tasks
 from tasks_app.api.view import both
+from tasks_app.features.events import api as events
+from tasks_app.features.history import admin as activity
+from tasks_app.features.operations import api as operations
+from tasks_app.features.why import api as why
 
 
 class OneTask(StringConverter):
@@ -106,7 +98,7 @@ urlpatterns = [
     path("admin/handlers/", admin.site.admin_view(handler_pages.handlers_view), name="admin-handlers"),
     path(
         "admin/handler/",
-        admin.site.admin_view(partial(handler_pages.handler_view, queue=operator_task.queue_for_operator)),
+        admin.site.admin_view(partial(handler_pages.handler_view, queue=tasks.queue_for_operator)),
         name="admin-handler",
     ),
     path("admin/", include(activity.addresses())),

@@ -1,15 +1,10 @@
-"""The Django admin for operators. It changes tasks only through `lifecycle`."""
+"""The Django admin for operators. It changes tasks only through `queue`."""
 
 from django.contrib import admin
 
-from tasks_app.admin.api_keys import ApiKeyAdmin
-from tasks_app.admin.audit import AuditAdmin
-from tasks_app.admin.failure_groups import FailureGroupAdmin
-from tasks_app.admin.logins import AttemptedLogins, FailedLogins, Logins
 from tasks_app.admin.nodes import NodeAdmin
-from tasks_app.admin.operations import OperationAdmin
 from tasks_app.admin.tasks import TaskAdmin
-from tasks_app.admin.users import RecordedGroupAdmin, RecordedUserAdmin
+from tasks_app.admin.users import AttemptedLogins, FailedLogins, Logins, RecordedGroupAdmin, RecordedUserAdmin
 
 # Django's own site with other titles and templates. A site class in this package would be a circular import:
 # registering on it imports it, and importing it registers.
@@ -21,6 +16,6 @@ admin.site.index_template = "taskdaemon/dashboard.html"
 admin.site.login_template = "taskdaemon/login.html"
 
 __all__ = [
-    "ApiKeyAdmin", "AttemptedLogins", "AuditAdmin", "FailedLogins", "FailureGroupAdmin", "Logins", "NodeAdmin",
-    "OperationAdmin", "RecordedGroupAdmin", "RecordedUserAdmin", "TaskAdmin",
+    "AttemptedLogins", "FailedLogins", "Logins", "NodeAdmin",
+    "RecordedGroupAdmin", "RecordedUserAdmin", "TaskAdmin",
 ]  # fmt: skip

@@ -10,10 +10,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin.row_admin import RowAdmin
+from tasks_app.admin.lists import RowAdmin
 from tasks_app.admin.text import ago, line
-from tasks_app.metrics.span import span
-from tasks_app.models import Status, Task
+from tasks_app.metrics.summary import span
+from tasks_app.queue.models import Status, Task
 
 
 class Columns(RowAdmin):

@@ -9,16 +9,17 @@ from datetime import datetime, timedelta
 from django.db.models import Count
 from django.utils import timezone
 
-from tasks_app.admin.links import audit_link, handler_link, listed, node_link
 from tasks_app.admin.nodes import differs, drained_state, runs_another_version
-from tasks_app.admin.text import ago, harmless, line, pause_text
-from tasks_app.alerts.rows import firing
+from tasks_app.admin.text import ago, audit_link, handler_link, harmless, line, listed, node_link, pause_text
+from tasks_app.audit.models import AuditEntry
 from tasks_app.feature import ActLink, handler_acts
-from tasks_app.metrics.handler_reading import HandlerReading
+from tasks_app.features.alerts.rows import firing
 from tasks_app.metrics.problems import problems
-from tasks_app.metrics.span import span
+from tasks_app.metrics.reading import HandlerReading
+from tasks_app.metrics.summary import span
 from tasks_app.metrics.system_reading import SystemReading, current_reading
-from tasks_app.models import AuditEntry, FailureReason, HandlerPause, Node, Status, Task
+from tasks_app.queue.models import FailureReason, Status, Task
+from tasks_app.queue.node_models import HandlerPause, Node
 
 #: Failures of the last hour that are counted.
 MAX_COUNTED_FAILURES = 10_000

@@ -19,24 +19,21 @@ from django.utils import timezone
 from django.utils.http import urlencode
 
 from tasks_app import conf
-from tasks_app.admin.bars import bars
-from tasks_app.admin.failure_groups import LIST_HOURS
-from tasks_app.admin.links import handler_link, listed, node_link
 from tasks_app.admin.nodes import differs
-from tasks_app.admin.pools import PoolRow, pool_row
+from tasks_app.admin.pools import MAX_RUNNING, PoolRow, pool_row, running
 from tasks_app.admin.rights import actor, acts_on_tasks, sees_payloads, sees_tasks
-from tasks_app.admin.running import MAX_RUNNING, running
-from tasks_app.admin.text import ago, harmless, line, pause_text
-from tasks_app.audit.actor import Actor
+from tasks_app.admin.text import ago, bars, handler_link, harmless, line, listed, node_link, pause_text
+from tasks_app.audit.record import Actor
 from tasks_app.feature import handler_acts
+from tasks_app.features.failures.admin import LIST_HOURS
+from tasks_app.features.failures.grouping import hour_of
+from tasks_app.features.failures.models import FailureGroup
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.lifecycle import running_tasks
-from tasks_app.lifecycle.group_failures import hour_of
-from tasks_app.metrics.handler_reading import HandlerReading
-from tasks_app.metrics.rates import Rates, recent_rates
-from tasks_app.metrics.span import span
+from tasks_app.metrics.reading import HandlerReading
+from tasks_app.metrics.summary import Rates, recent_rates, span
 from tasks_app.metrics.system_reading import SystemReading, current_reading
-from tasks_app.models import FailureGroup, HandlerPause
+from tasks_app.queue.claim import running_tasks
+from tasks_app.queue.node_models import HandlerPause
 
 #: Open failure groups that a page names, the latest.
 MAX_GROUPS = 10

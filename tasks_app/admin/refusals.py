@@ -1,10 +1,34 @@
-"""The admin's error pages, as HTML rather than the API's JSON."""
+"""The Content-Security-Policy of the admin: only scripts and styles from here."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
+
+#: No inline scripts: markup that escaped escaping still does nothing.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+class PagePolicy:
+    """Adds Content-Security-Policy to every page below /admin/."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self._get_response(request)
+        if request.path.startswith("/admin/"):
+            response.headers.setdefault("Content-Security-Policy", POLICY)
+        return response
+
+
+# The admin's error pages, as HTML rather than the API's JSON.
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpRequest
 
-from tasks_app.audit.actor import Actor
+from tasks_app.audit.record import Actor
 
 #: Of a task, what only users who may see payloads see: what its caller sent, what its handler answered or printed, and
 #: errors, which may quote both.

@@ -11,8 +11,8 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from tasks_app.admin.known_types import known_types
-from tasks_app.models import Status, Task, TaskFilter, TaskQuerySet
-from tasks_app.models.task_filter import LAST_ID
+from tasks_app.queue.models import Status, Task, TaskQuerySet
+from tasks_app.queue.task_filter import LAST_ID, TaskFilter
 
 HELP = (
     "A task's id, its beginning (eight digits or more), tag:NAME, key:UNIQUE KEY, "

@@ -10,14 +10,15 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from tasks_app.admin.known_types import known_types
+from tasks_app.admin.lists import SPANS, StrictFilter
 from tasks_app.admin.rights import sees_payloads
 from tasks_app.admin.search import failed
-from tasks_app.admin.strict_filter import SPANS, StrictFilter
 from tasks_app.admin.text import line
-from tasks_app.db.first_id import first_id
-from tasks_app.lifecycle import running_tasks
-from tasks_app.models import FailureGroup, FailureReason, Status, Task, TaskFilter, TaskQuerySet
-from tasks_app.models.failure_group import is_fingerprint
+from tasks_app.db.lookups import first_id
+from tasks_app.features.failures.models import FailureGroup, is_fingerprint
+from tasks_app.queue.claim import running_tasks
+from tasks_app.queue.models import FailureReason, Status, Task, TaskQuerySet
+from tasks_app.queue.task_filter import TaskFilter
 
 ONLY_FAILED = frozenset({str(Status.FAILED)})
 MAX_TYPE_CHARS = 100

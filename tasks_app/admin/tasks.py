@@ -19,14 +19,9 @@ from django.http import (
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from tasks_app.admin.acting import ACTIONS, Action, act
-from tasks_app.admin.action_messages import beside
+from tasks_app.admin.acting import ACTIONS, EDIT, PRIORITY, Action, Editing, act, beside
 from tasks_app.admin.detail import detail
-from tasks_app.admin.editing import EDIT, PRIORITY, Editing
-from tasks_app.admin.export import export
-from tasks_app.admin.export_list import export_list
-from tasks_app.admin.live import is_final, live, position, start
-from tasks_app.admin.paging import CappedPaginator, NewestFirst
+from tasks_app.admin.lists import CappedPaginator, NewestFirst
 from tasks_app.admin.rights import TASK_PAYLOAD, actor, sees_audit_log, sees_payloads
 from tasks_app.admin.search import HELP, search, searches_errors
 from tasks_app.admin.task_filters import (
@@ -38,8 +33,11 @@ from tasks_app.admin.task_filters import (
     TypeFilter,
 )
 from tasks_app.admin.text import line
-from tasks_app.lifecycle import LivingTwin
-from tasks_app.models import FailureGroup, Status, Task
+from tasks_app.features.events.admin import is_final, live, position, start
+from tasks_app.features.exports.exports import export, export_list
+from tasks_app.features.failures.models import FailureGroup
+from tasks_app.queue.models import Status, Task
+from tasks_app.queue.redrive import LivingTwin
 
 #: By status: the page that changes the task, and its name.
 EDITABLE = {
@@ -115,7 +113,7 @@ class TaskAdmin(Editing):
 
     def get_actions(self, request: HttpRequest) -> Any:
         actions = super().get_actions(request)
-        actions.pop("delete_selected", None)  # Django's action deletes rows without `lifecycle`
+        actions.pop("delete_selected", None)  # Django's action deletes rows without `queue`
         return actions
 
     # One task.

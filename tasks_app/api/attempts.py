@@ -1,4 +1,4 @@
-"""`GET /api/tasks/{id}/attempts`: the ended attempts of a task and, if asked for, the running one."""
+"""The progress of a running attempt in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -22,10 +22,52 @@ from tasks_app.api.callers import READING, task_in_path
 from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.json_values import literal
 from tasks_app.api.moments import rfc3339
-from tasks_app.api.progress_schema import ProgressObject
-from tasks_app.api.running_attempt import FIELDS, running_attempt
 from tasks_app.api.view import API
-from tasks_app.models import Attempt, OutcomeKind, Task
+from tasks_app.queue.models import Attempt, LiveEvent, OutcomeKind, Status, Task, logs_of
+
+
+class ProgressObject(serializers.Serializer):
+    """How far a running attempt is, as its handler last said."""
+
+    progress = serializers.FloatField(min_value=0, max_value=1)
+    done = serializers.FloatField(required=False, min_value=0)
+    total = serializers.FloatField(required=False, min_value=0)
+    message = serializers.CharField(required=False)
+
+
+# The attempt that runs now, as `GET /api/tasks/{id}/attempts?running=true` shows it.
+
+#: Of a task.
+FIELDS = ("status", "attempts", "node", "started_at", "ready_at")
+
+
+def running_attempt(task: Task | None) -> dict[str, Any] | None:
+    """The attempt object; None if the task does not run. Needs of the task what `FIELDS` names."""
+    if task is None or task.status != Status.PROCESSING:
+        return None
+    events = LiveEvent.objects.filter(task_id=task.pk, attempt=task.attempts)
+    first = events.filter(sequence=1).values_list("container", flat=True).first()
+    logs = logs_of(events.filter(kind="log").order_by("sequence").values_list("body", flat=True))
+    return {
+        "number": task.attempts,
+        "outcome": None,
+        "error": None,
+        "node": task.node,
+        "container": first or None,
+        "image": None,
+        "exit_code": None,
+        "oom": None,
+        "wait_seconds": task.wait_seconds,
+        "started_at": rfc3339(task.started_at),
+        "ended_at": None,
+        "seconds": None,
+        "stdout_tail": logs["stdout"],
+        "stderr_tail": logs["stderr"],
+        "progress": LiveEvent.objects.progress(task.pk, task.attempts).values_list("body", flat=True).first(),
+    }
+
+
+# `GET /api/tasks/{id}/attempts`: the ended attempts of a task and, if asked for, the running one.
 
 ATTEMPT_FIELDS = (
     "number", "outcome", "error", "node", "container", "image", "exit_code", "oom", "wait_seconds", "started_at",

@@ -11,8 +11,7 @@ from rest_framework.request import Request
 
 from tasks_app import conf
 from tasks_app.keys.access import Unauthorized, access
-from tasks_app.keys.caller import Caller, Forbidden
-from tasks_app.keys.grant import Scope
+from tasks_app.keys.caller import Caller, Forbidden, Scope
 
 
 class Refusal(NamedTuple):

@@ -13,13 +13,13 @@ from tasks_app import conf
 from tasks_app.api import admission, idempotency, inputs, option_schema, schema
 from tasks_app.api.callers import WRITING, caller_of, check_types
 from tasks_app.api.errors import Invalid, QueueFull, TooLarge
-from tasks_app.api.parsers import body_of
+from tasks_app.api.json_values import body_of
 from tasks_app.api.rate_headers import RATE, RateHeaders
 from tasks_app.api.view import API
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.lifecycle import NewTask, Submission, group_commit
-from tasks_app.store.new_task import too_large
-from tasks_app.store.strict_json import MAX_DEPTH
+from tasks_app.queue.new_task import NewTask, too_large
+from tasks_app.queue.strict_json import MAX_DEPTH
+from tasks_app.queue.submit import Submission, group_commit
 
 MAX_TASKS = 1000
 #: JSON levels of a batch around each of its tasks.

@@ -12,12 +12,12 @@ from rest_framework.request import Request
 
 from tasks_app.api import inputs
 from tasks_app.api.errors import NotFound
-from tasks_app.audit.actor import Actor
+from tasks_app.audit.record import Actor
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.keys.caller import Caller, Forbidden
-from tasks_app.keys.grant import Scope
-from tasks_app.lifecycle import NewTask
-from tasks_app.models import Task, TaskFilter
+from tasks_app.keys.caller import Caller, Forbidden, Scope
+from tasks_app.queue.models import Task
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.task_filter import TaskFilter
 
 READING: Mapping[str, Scope] = {"GET": Scope.TASKS_READ}
 WRITING: Mapping[str, Scope] = {"POST": Scope.TASKS_WRITE}

@@ -12,7 +12,8 @@ from rest_framework.request import Request
 from tasks_app.api.callers import caller_of
 from tasks_app.api.errors import Invalid
 from tasks_app.api.json_values import literal
-from tasks_app.lifecycle import IdempotencyKey, Submitted, earlier_answer
+from tasks_app.queue.keys_and_options import IdempotencyKey
+from tasks_app.queue.submit import Submitted, earlier_answer
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"

@@ -12,8 +12,7 @@ from tasks_app.api.json_values import kind, shown
 from tasks_app.api.option_fields import OPTION_FIELDS, options_of
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.spelling import nearest
-from tasks_app.lifecycle import NewTask
-from tasks_app.store.new_task import too_large
+from tasks_app.queue.new_task import NewTask, too_large
 
 Faults = list[tuple[str, str]]
 

@@ -9,7 +9,7 @@ from rest_framework.views import APIView
 
 from tasks_app.api.callers import caller_of
 from tasks_app.api.schema import header
-from tasks_app.keys.key_rate import KeyRate
+from tasks_app.keys.rate import KeyRate
 
 #: Of the answers to posts with a key that has a rate.
 RATE = [

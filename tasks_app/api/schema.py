@@ -11,7 +11,7 @@ from rest_framework import serializers
 from tasks_app.api import option_schema
 from tasks_app.api.option_schema import JSONObject, NewTaskOptions, TaskOptionsObject
 from tasks_app.api.waiting import MAX_WAIT_SECONDS
-from tasks_app.models import FailureReason, Status
+from tasks_app.queue.models import FailureReason, Status
 
 UUID_EXAMPLE = "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"
 

@@ -1,4 +1,4 @@
-"""The calls on the system: health, metrics, the root address."""
+"""The shapes of the answers about the system, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -9,19 +9,118 @@ from django.db import DatabaseError
 from django.http import HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app import conf
-from tasks_app.api import admission, schema, system_schema
+from tasks_app.api import admission, schema
 from tasks_app.api.errors import NotFound, Stopping, no_such_page
 from tasks_app.api.moments import rfc3339
 from tasks_app.api.view import API, PublicAPI
-from tasks_app.keys.grant import Scope
-from tasks_app.metrics import exposition
+from tasks_app.keys.caller import Scope
+from tasks_app.metrics import families
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.summary import summary
 from tasks_app.metrics.system_reading import current_reading
+from tasks_app.queue.models import Status
+
+
+class Health(serializers.Serializer):
+    """Tells whether tasks are accepted and run."""
+
+    status = serializers.ChoiceField(choices=["healthy", "unhealthy"])
+    queue_size = serializers.IntegerField(min_value=0, help_text="Pending tasks.")
+    workers = serializers.IntegerField(min_value=0, help_text="Living worker processes.")
+    timestamp = serializers.DateTimeField()
+    problems = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="What is wrong, in sentences; absent if nothing is."
+    )
+
+
+class Live(serializers.Serializer):
+    """This process answers."""
+
+    status = serializers.ChoiceField(choices=["live"])
+
+
+class Ready(serializers.Serializer):
+    """Tells whether this process accepts tasks."""
+
+    status = serializers.ChoiceField(choices=["ready", "not ready"])
+    problems = serializers.ListField(child=serializers.CharField(), required=False)
+
+
+def _counts(text: str) -> serializers.DictField:
+    return serializers.DictField(child=serializers.IntegerField(), help_text=text)
+
+
+class Times(serializers.Serializer):
+    """The number and sum of a histogram's observations, in seconds."""
+
+    count = serializers.IntegerField()
+    sum = serializers.FloatField()
+
+
+class HandlerSummary(serializers.Serializer):
+    """The numbers of one handler."""
+
+    received = serializers.IntegerField()
+    success = serializers.IntegerField()
+    failed = serializers.IntegerField()
+    failures = _counts("Failed tasks, by reason.")
+    deleted = serializers.IntegerField()
+    stored = serializers.DictField(
+        child=serializers.IntegerField(), help_text=f"Stored tasks, by status: {', '.join(Status.values)}."
+    )
+    pending = serializers.IntegerField()
+    oldest_ready_seconds = serializers.FloatField()
+    attempts = _counts("Ended attempts, by outcome.")
+    retries = serializers.IntegerField()
+    redrives = serializers.IntegerField()
+    releases = serializers.IntegerField()
+    leases_lost = serializers.IntegerField()
+    results_stale = serializers.IntegerField()
+    slots = serializers.IntegerField()
+    active = serializers.IntegerField()
+    idle = serializers.IntegerField()
+    container_starts = serializers.IntegerField()
+    container_deaths = _counts("Ended containers, by reason.")
+    processing_seconds = Times()
+    wait_seconds = Times()
+    overhead_seconds = Times()
+    paused = serializers.BooleanField()
+    problems = serializers.ListField(child=serializers.CharField())
+
+
+class Summary(serializers.Serializer):
+    """The numbers of /metrics."""
+
+    tasks_received = serializers.IntegerField()
+    tasks_processed_success = serializers.IntegerField()
+    tasks_processed_failed = serializers.IntegerField()
+    tasks_deleted = serializers.IntegerField()
+    tasks_unaccounted = serializers.IntegerField(help_text="Not 0 if rows were changed by hand.")
+    queue_size = serializers.IntegerField()
+    daemon_healthy = serializers.BooleanField()
+    nodes_alive = serializers.IntegerField()
+    nodes_draining = serializers.IntegerField()
+    node_versions = serializers.DictField(
+        child=serializers.CharField(allow_null=True),
+        help_text="The version of the platform that each living worker runs; null: it does not say so.",
+    )
+    notifications_sent = serializers.IntegerField()
+    notifications_received = serializers.IntegerField()
+    bells_rung = serializers.IntegerField(help_text="Alias of notifications_sent; will be removed in the next version.")
+    bells_heard = serializers.IntegerField(
+        help_text="Alias of notifications_received; will be removed in the next version."
+    )
+    http_responses = serializers.IntegerField()
+    age_seconds = serializers.FloatField(min_value=0, help_text="The age of these numbers.")
+    handlers = serializers.DictField(child=HandlerSummary())
+
+
+# The calls on the system: health, metrics, the root address.
 
 METRICS: Mapping[str, Scope] = {"GET": Scope.METRICS_READ}
 UNAVAILABLE = OpenApiResponse(schema.ErrorObject, "The database cannot be reached.")
@@ -30,9 +129,7 @@ UNAVAILABLE = OpenApiResponse(schema.ErrorObject, "The database cannot be reache
 class HealthView(PublicAPI):
     """`GET /health`."""
 
-    @extend_schema(
-        operation_id="health", tags=["system"], responses={200: system_schema.Health, 503: system_schema.Health}
-    )
+    @extend_schema(operation_id="health", tags=["system"], responses={200: Health, 503: Health})
     def get(self, request: Request) -> Response:
         """Tell whether tasks are accepted and run. 503 if the database cannot be reached, no worker lives, or the
         first containers still start. A broken handler or broker is only listed in `problems`."""
@@ -60,7 +157,7 @@ class HealthView(PublicAPI):
 class LiveView(PublicAPI):
     """`GET /health/live`."""
 
-    @extend_schema(operation_id="health_live", tags=["system"], responses={200: system_schema.Live})
+    @extend_schema(operation_id="health_live", tags=["system"], responses={200: Live})
     def get(self, request: Request) -> Response:
         """Tell whether this process answers. Restart it if it does not."""
         return Response({"status": "live"})
@@ -69,9 +166,7 @@ class LiveView(PublicAPI):
 class ReadyView(PublicAPI):
     """`GET /health/ready`."""
 
-    @extend_schema(
-        operation_id="health_ready", tags=["system"], responses={200: system_schema.Ready, 503: system_schema.Ready}
-    )
+    @extend_schema(operation_id="health_ready", tags=["system"], responses={200: Ready, 503: Ready})
     def get(self, request: Request) -> Response:
         """Tell whether this process accepts tasks. It reaches the database with its tables, and is not draining."""
         if admission.draining(conf.environment()):
@@ -88,9 +183,7 @@ class APIMetricsView(API):
 
     scopes = METRICS
 
-    @extend_schema(
-        operation_id="api_metrics", tags=["system"], responses={200: system_schema.Summary, 503: UNAVAILABLE}
-    )
+    @extend_schema(operation_id="api_metrics", tags=["system"], responses={200: Summary, 503: UNAVAILABLE})
     def get(self, request: Request) -> Response:
         """Read the numbers of /metrics as JSON."""
         return Response(summary(current_reading()))
@@ -108,12 +201,12 @@ class MetricsView(API):
     )
     def get(self, request: Request) -> HttpResponse:
         """Read Prometheus metrics of the whole system. Without a database: `daemon_health 0`."""
-        return HttpResponse(exposition.text(current_reading()), content_type=exposition.CONTENT_TYPE)
+        return HttpResponse(families.text(current_reading()), content_type=families.CONTENT_TYPE)
 
     def handle_exception(self, exc: Exception) -> HttpResponse:  # type: ignore[override]
         """Answer with what needs no database if it cannot be read: the keys, or the reading."""
         if isinstance(exc, DatabaseError):
-            return HttpResponse(exposition.text(None), content_type=exposition.CONTENT_TYPE)
+            return HttpResponse(families.text(None), content_type=families.CONTENT_TYPE)
         return super().handle_exception(exc)
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from tasks_app.lifecycle import running_tasks
-from tasks_app.models import Status, Task, TaskFilter, TaskQuerySet
-from tasks_app.models.task_filter import FIRST_ID, LAST_ID
+from tasks_app.queue.claim import running_tasks
+from tasks_app.queue.models import Status, Task, TaskQuerySet
+from tasks_app.queue.task_filter import FIRST_ID, LAST_ID, TaskFilter
 
 #: Rows that are read for a page by a filter without an index.
 MAX_ROWS_READ = 10_000

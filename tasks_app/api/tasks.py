@@ -1,4 +1,4 @@
-"""The calls on tasks."""
+"""The answer of `POST /queue`. The view, the fast path and waits have it from here, so that they answer alike."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -17,7 +18,6 @@ from tasks_app.api import (
     idempotency,
     inputs,
     list_parameters,
-    list_schema,
     option_schema,
     pages,
     rate_headers,
@@ -25,27 +25,44 @@ from tasks_app.api import (
     waiting,
 )
 from tasks_app.api.authentication import KeyCheck
-from tasks_app.api.callers import (
-    READING,
-    WRITING,
-    actor_of,
-    caller_of,
-    check_type,
-    known_tasks,
-    task_in_path,
-)
+from tasks_app.api.callers import READING, WRITING, actor_of, caller_of, check_type, known_tasks, task_in_path
 from tasks_app.api.errors import Conflict, NotFound, QueueFull
-from tasks_app.api.parsers import body_of
-from tasks_app.api.queued import existing_of, queued_body, queued_headers
+from tasks_app.api.idempotency import replayed
+from tasks_app.api.json_values import body_of
+from tasks_app.api.pages import response_budget
 from tasks_app.api.rate_headers import RateHeaders
-from tasks_app.api.response_budget import response_budget
 from tasks_app.api.task_search import search
 from tasks_app.api.view import API
-from tasks_app.audit.record import record
-from tasks_app.keys.grant import Scope
-from tasks_app.lifecycle import LivingTwin, Submission, cancel, delete, group_commit, redrive
-from tasks_app.models import Task
-from tasks_app.store.transactions import writing
+from tasks_app.audit.record import Actor, record
+from tasks_app.keys.caller import Scope
+from tasks_app.queue.cancel import cancel, delete
+from tasks_app.queue.current import writing
+from tasks_app.queue.models import Task
+from tasks_app.queue.new_task import too_large
+from tasks_app.queue.redrive import LivingTwin, redrive
+from tasks_app.queue.strict_json import BadJSON, loads_data
+from tasks_app.queue.submit import Submission, Submitted, group_commit, submit_many
+
+
+def queued_body(task: UUID, existing: bool | None, task_object: bytes | None = None) -> bytes:
+    """The body. `existing`: whether the task was stored before, None if it has no unique key. `task_object`: JSON."""
+    more = b"" if existing is None else b',"existing":%b' % (b"true" if existing else b"false")
+    if task_object is not None:
+        more += b',"task":%b' % task_object
+    return b'{"task_id":"%b"%b}' % (str(task).encode(), more)
+
+
+def existing_of(submitted: Submitted) -> bool | None:
+    """`existing` of a single task."""
+    return None if submitted.existing is None else submitted.existing[0]
+
+
+def queued_headers(submitted: Submitted) -> dict[str, str]:
+    """The headers beside those of every answer."""
+    return {"Location": f"/api/tasks/{submitted.ids[0]}", **replayed(submitted)}
+
+
+# The calls on tasks.
 
 #: What a task object has instead of what its caller may not read, and the fields that it keeps.
 WITHHELD = b',"task_data":{},"result":null,"last_error":null}'
@@ -138,8 +155,8 @@ class TasksView(API):
     @extend_schema(
         operation_id="list_tasks",
         tags=["tasks"],
-        parameters=list_schema.PARAMETERS,
-        responses=list_schema.LISTED,
+        parameters=list_parameters.SHOWN_PARAMETERS,
+        responses=list_parameters.LISTED,
     )
     def get(self, request: Request) -> Response:
         """List tasks, newest first. The Link header has the address of the next page.
@@ -240,3 +257,35 @@ class RedriveView(API):
                 raise Conflict(f"Task {refused.task} has the same type and unique_key and has not ended") from None
             record(actor_of(request), "redrive", str(identity))
             return changed(request, identity)
+
+
+# A task that an operator queues from the admin: the checks of `POST /queue`, and a line of the audit log.
+
+
+def queue_for_operator(task_type: str, data: str, priority: str, actor: Actor) -> UUID | list[str]:
+    """Queue a task with data as JSON text and a priority as text; a blank one is the default.
+
+    Returns its id, or why it is refused, in sentences. Raises DatabaseError.
+    """
+    faults: inputs.Faults = []
+    values: dict[str, object] = {"type": task_type}
+    try:
+        values["data"] = loads_data(data) if data.strip() else {}
+    except BadJSON as error:
+        faults.append(("data", f"data: {error}"))
+    text = priority.strip()
+    if text:
+        values["priority"] = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text[:40]
+    new = inputs.task_of(values, conf.handlers(), faults)
+    if new is None or faults:
+        return [sentence for _, sentence in faults]
+    env = conf.environment()
+    if (sentence := too_large(new.text, env.max_body)) is not None:
+        return [sentence]
+    try:
+        with admission.admitted(env), writing():
+            (identity,) = submit_many([new])
+            record(actor, "test_task", str(identity), handler=task_type, priority=new.priority)
+            return identity
+    except APIException as error:
+        return [str(error.detail)]

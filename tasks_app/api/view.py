@@ -11,8 +11,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.api.callers import ScopePermission
-from tasks_app.api.renderers import AlwaysJSON
-from tasks_app.keys.grant import Scope
+from tasks_app.api.errors import AlwaysJSON
+from tasks_app.keys.caller import Scope
 
 
 class API(APIView):

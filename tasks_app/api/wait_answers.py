@@ -10,12 +10,11 @@ from django.db import DatabaseError, InterfaceError
 
 from tasks_app.api import pages
 from tasks_app.api.authentication import Refusal
-from tasks_app.api.errors import RETRY_AFTER, UNAVAILABLE, NotFound, error_bytes
-from tasks_app.api.queued import queued_body
-from tasks_app.api.renderers import dump
-from tasks_app.api.response_budget import SMALL_BYTES, TooManyAnswers, response_budget
+from tasks_app.api.errors import RETRY_AFTER, UNAVAILABLE, NotFound, dump, error_bytes
+from tasks_app.api.pages import SMALL_BYTES, TooManyAnswers, response_budget
+from tasks_app.api.tasks import queued_body
 from tasks_app.api.waiting import ConditionWait, Wait
-from tasks_app.models import Task
+from tasks_app.queue.models import Task
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,9 @@ from rest_framework.request import Request
 
 from tasks_app.api.authentication import KeyCheck
 from tasks_app.api.errors import Invalid, NotFound
-from tasks_app.api.event_ids import EventId
 from tasks_app.api.json_values import literal
-from tasks_app.models import Task
-from tasks_app.models.choices import FINAL
+from tasks_app.features.events.reading import EventId
+from tasks_app.queue.models import FINAL, Task
 
 MAX_WAIT_SECONDS = 60
 #: The WSGI variable with the request's `Hold`.

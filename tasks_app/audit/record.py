@@ -1,10 +1,34 @@
+"""Who runs a command."""
+
 from __future__ import annotations
 
-from typing import Any
+import getpass
+import os
+from typing import Any, NamedTuple
 
-from tasks_app.audit.actor import Actor
-from tasks_app.models import AuditEntry
-from tasks_app.store.clock import Now
+from django.db.models import F
+
+from tasks_app.audit.models import AuditEntry
+from tasks_app.queue.clock import Now
+
+
+class Actor(NamedTuple):
+    """Who acts. `via`: `admin`, `api` or `command`. `name`: the user's, the API key's, or the system account's."""
+
+    via: str
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def system_account() -> Actor:
+    """The account that this process runs as; its number if it has no name, as in many containers."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):
+        name = f"uid {os.getuid()}"
+    return Actor("command", name)
 
 
 def record(actor: Actor, action: str, target: str, count: int = 1, **details: Any) -> int:
@@ -24,3 +48,21 @@ def record(actor: Actor, action: str, target: str, count: int = 1, **details: An
         details=details,
     )
     return int(entry.pk)
+
+
+class BulkLine:
+    """One line of the audit log for an act of many commits. If the act is cut short, it counts what was done."""
+
+    def __init__(self, actor: Actor, action: str, target: str, **details: Any) -> None:
+        """See `record`."""
+        self._actor, self._action, self._target, self._details = actor, action, target, details
+        self._id: int | None = None
+
+    def add(self, count: int) -> None:
+        """Count more tasks, in the transaction that changes them. The first call writes the line."""
+        if self._id is not None:
+            line = AuditEntry.objects.filter(pk=self._id)
+            if line.update(count=F("count") + count):
+                return
+        # No line yet, or its transaction was rolled back.
+        self._id = record(self._actor, self._action, self._target, count, **self._details)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks_app.broker.priority import DEFAULT_PRIORITY
-from tasks_app.logs.log_once import REMINDER_SECONDS, LogOnce
+from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
 
 if TYPE_CHECKING:

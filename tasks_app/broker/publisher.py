@@ -10,10 +10,9 @@ from typing import Any
 from celery import Celery
 from kombu import Connection, Producer
 
-from tasks_app.broker.message import NOTIFICATION_TASK
 from tasks_app.broker.priority import notification_priority
-from tasks_app.broker.queues import MAX_QUEUE_LENGTH_ON_REDIS, TRANSIENT, queue_name
-from tasks_app.broker.redis_push import RedisPush
+from tasks_app.broker.queues import MAX_QUEUE_LENGTH_ON_REDIS, NOTIFICATION_TASK, TRANSIENT, queue_name
+from tasks_app.broker.redis_messages import RedisPush
 
 # AMQP only. Two missed heartbeats reveal a broker that is frozen behind an open socket.
 HEARTBEAT_SECONDS = 10.0

@@ -1,9 +1,16 @@
 """The settings of a deployment, read once: the environment and handlers.toml, and every fault in them."""
 
-from tasks_app.conf.bad_environment import BadEnvironment
 from tasks_app.conf.environment import LOOPBACK, PROJECT, Environment
-from tasks_app.conf.reading import environment, handlers, handlers_faults, read, variables
-from tasks_app.conf.release import RELEASE, version
+from tasks_app.conf.reading import (
+    RELEASE,
+    BadEnvironment,
+    environment,
+    handlers,
+    handlers_faults,
+    read,
+    variables,
+    version,
+)
 
 __all__ = [
     "LOOPBACK",

@@ -8,8 +8,8 @@ from typing import Any
 from django.core import checks
 
 from tasks_app import conf
+from tasks_app.conf.reading import unknown_variables
 from tasks_app.conf.signing_key import no_shared_key
-from tasks_app.conf.unknown_variables import unknown_variables
 from tasks_app.handlers.handlers_toml import HandlersError
 
 #: Tags: checks only for processes that serve HTTP, and only for processes that write to DAEMON_HOME.

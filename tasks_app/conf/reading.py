@@ -1,19 +1,33 @@
-"""Reads the environment and handlers.toml: once in each process, and with every fault at once."""
+"""The error for an unusable environment."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
 
-from tasks_app.conf.bad_environment import BadEnvironment
-from tasks_app.conf.environment import Environment
-from tasks_app.conf.expected import expected
+from tasks_app.conf.environment import PROJECT, Environment, expected
 from tasks_app.handlers.handlers_toml import Defaults, Handlers, HandlersError, load
 from tasks_app.handlers.keys import OUR_SECRETS
 from tasks_app.handlers.mounts import MountRules
+from tasks_app.handlers.spelling import nearest
+
+
+class BadEnvironment(Exception):
+    """The environment cannot be used.
+
+    `faults` has one sentence for each bad variable, `handlers_faults` one for each fault in handlers.toml.
+    """
+
+    def __init__(self, faults: list[str], handlers_faults: tuple[str, ...] = ()) -> None:
+        super().__init__("\n".join((*faults, *handlers_faults)))
+        self.faults, self.handlers_faults = faults, handlers_faults
+
+
+# Reads the environment and handlers.toml: once in each process, and with every fault at once.
 
 _EXPECTED = {str(field.alias): expected(field) for field in Environment.model_fields.values()}
 
@@ -91,3 +105,42 @@ def _defaults(env: Environment, rules: MountRules) -> Defaults:
         retention_completed=env.retention_completed,
         retention_failed=env.retention_failed,
     )
+
+
+# DAEMON_ variables that have no effect.
+
+#: Variables of the earlier daemon that have no effect here. They are accepted, with one warning.
+IGNORED_VARIABLES = ("DAEMON_QUEUE_TYPE", "DAEMON_BATCH_SIZE", "DAEMON_GRPC_PORT", "DAEMON_DB_MAX_CONNECTIONS")
+
+
+def unknown_variables() -> list[str]:
+    """One warning for the earlier daemon's variables, and one for each unknown variable."""
+    found = []
+    if ignored := [name for name in IGNORED_VARIABLES if name in os.environ]:
+        found.append(f"{', '.join(ignored)}: used by the earlier daemon; ignored")
+    known = [name for name, _ in variables()]
+    for name in sorted(os.environ):
+        if name.startswith("DAEMON_") and name not in known and name not in IGNORED_VARIABLES:
+            near = nearest(name, known)
+            found.append(f"{name}: no such variable; ignored" + (f" (did you mean {near}?)" if near else ""))
+    return found
+
+
+# Which code this process runs.
+
+RELEASE = "0.1.0"
+#: The folders of the code, and its files: hidden ones are an editor's, which may be links that lead nowhere.
+PACKAGES, FILES = ("tasks_app", "taskdaemon_site"), "[!.]*.py"
+
+
+@cache
+def version() -> str:
+    """The release and the beginning of a digest of the code, as in `0.1.0+3f2a9c41`.
+
+    Processes have the same one exactly if their Python files are the same, in an image or a checkout. It is read from
+    the files once: call it when a process starts, before an upgrade may replace them.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(path for package in PACKAGES for path in (PROJECT / package).rglob(FILES)):
+        digest.update(f"{path.relative_to(PROJECT)}\n".encode() + path.read_bytes())
+    return f"{RELEASE}+{digest.hexdigest()[:8]}"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from django.db.models import Field
+from django.db.models import Field, Q
 from django.db.models.lookups import In
 
 
@@ -31,3 +34,25 @@ class OneOf(In):
         column, bound = self.process_lhs(compiler, connection)
         _placeholders, values = self.process_rhs(compiler, connection)
         return f"{column} = ANY(%s::text[])", [*bound, "{" + ",".join(map(str, values)) + "}"]
+
+
+# A condition for several pairs of values.
+
+
+def any_pair(first: str, second: str, pairs: Iterable[tuple[Any, Any]]) -> Q:
+    """Rows whose columns `first` and `second` have the values of one of the pairs; without a pair, all rows."""
+    by_first: dict[Any, list[Any]] = {}
+    for one, other in pairs:
+        by_first.setdefault(one, []).append(other)
+    found = Q()
+    for one, others in by_first.items():
+        found |= Q(**{first: one, f"{second}__in": others})
+    return found
+
+
+# Ids begin with their moment (UUIDv7): a moment bounds the ids of what was created after it.
+
+
+def first_id(moment: datetime) -> UUID:
+    """The smallest id of a task created at or after a moment. No id is of a time before 1970."""
+    return UUID(int=max(int(moment.timestamp() * 1000), 0) << 80)

@@ -1,4 +1,4 @@
-"""The file that a node keeps locked while it lives. The kernel unlocks it when the process dies, however it dies."""
+"""Which boot of this machine this is."""
 
 from __future__ import annotations
 
@@ -6,9 +6,18 @@ import contextlib
 import fcntl
 import os
 import socket
+from functools import cache
 from pathlib import Path
 
-from tasks_app.db.boot import boot_id
+
+@cache
+def boot_id() -> str:
+    """The kernel's id of this boot."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else "one-boot"
+
+
+# The file that a node keeps locked while it lives. The kernel unlocks it when the process dies, however it dies.
 
 
 def lock_domain(home: Path) -> str:

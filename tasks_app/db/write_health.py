@@ -1,9 +1,18 @@
-"""Whether the database takes writes, as far as this process knows: reads may work while every write fails."""
+"""A database that answers reads and refuses writes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+
+from django.db import OperationalError
+
+
+class WriteRefused(OperationalError):
+    """The database refused a write but still answers reads. The transaction had no effect."""
+
+
+# Whether the database takes writes, as far as this process knows: reads may work while every write fails.
 
 #: What SQLite and PostgreSQL report when the disk is full.
 DISK_FULL_ERRORS = ("disk is full", "No space left on device", "Disk quota exceeded")

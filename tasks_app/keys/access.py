@@ -10,7 +10,7 @@ import structlog
 from tasks_app.conf import Environment
 from tasks_app.keys.api_keys import Keys, digest, keys
 from tasks_app.keys.caller import ANYONE, Caller
-from tasks_app.logs.log_once import LogOnce
+from tasks_app.logs.rate_limit import LogOnce
 
 log = structlog.get_logger(__name__)
 

@@ -14,18 +14,19 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 import structlog
+from django.core.management.base import CommandError
 from django.db import Error, IntegrityError, OperationalError
 from django.db.models import Q, TextField
 from django.db.models.functions import Cast
 from django.utils import timezone
 
+from tasks_app.conf import Environment
 from tasks_app.conf.weak_secrets import KEY_MARK, MAX_KEY_CHARACTERS, key_fault
-from tasks_app.keys.caller import Caller
-from tasks_app.keys.grant import Grant
-from tasks_app.keys.key_rate import KeyRate
-from tasks_app.models import ApiKey
-from tasks_app.store.clock import Now
-from tasks_app.store.transactions import writing
+from tasks_app.keys.caller import Caller, Grant
+from tasks_app.keys.models import ApiKey
+from tasks_app.keys.rate import KeyRate
+from tasks_app.queue.clock import Now
+from tasks_app.queue.current import writing
 
 log = structlog.get_logger(__name__)
 
@@ -233,3 +234,19 @@ def _words(stored: str | None) -> frozenset[str] | None:
 
 
 keys = Keys()
+
+
+# DAEMON_API_KEY, the API key of the environment: stored when the deployment starts.
+
+#: The name of the key.
+NAME = "DAEMON_API_KEY"
+
+
+def store_environment_key(env: Environment) -> bool:
+    """Store DAEMON_API_KEY; returns whether it was new. Raises CommandError if it is refused."""
+    if not env.api_key:
+        return False
+    try:
+        return ensure(NAME, env.api_key)
+    except KeyRefused as error:
+        raise CommandError(f"{NAME}: {error}", returncode=2) from None

@@ -1,4 +1,4 @@
-"""A client of the HTTP API for commands."""
+"""HTTP requests of commands. A proxy that the environment names (`http_proxy`) cannot reach this machine's loopback."""
 
 from __future__ import annotations
 
@@ -9,12 +9,34 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from email.message import Message
+from http.client import HTTPResponse
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from django.core.management.base import CommandError
 
 from tasks_app import conf
-from tasks_app.management.opener import open_url
+from tasks_app.conf import LOOPBACK
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def open_directly(request: urllib.request.Request | str, timeout: float) -> HTTPResponse:
+    """As urlopen, without a proxy."""
+    answer: HTTPResponse = _DIRECT.open(request, timeout=timeout)
+    return answer
+
+
+def open_url(request: urllib.request.Request, timeout: float) -> HTTPResponse:
+    """As urlopen, without a proxy if the address is of loopback."""
+    host = urlsplit(request.full_url).hostname or ""
+    if host in LOOPBACK:
+        return open_directly(request, timeout)
+    answer: HTTPResponse = urllib.request.urlopen(request, timeout=timeout)
+    return answer
+
+
+# A client of the HTTP API for commands.
 
 TIMEOUT_SECONDS = 30
 #: Pauses before a call is made again whose connection was lost.

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import version
 
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from tasks_app import conf
-from tasks_app.metrics.counters import BUCKETS
 from tasks_app.metrics.problems import problems
+from tasks_app.metrics.reading import Distribution, Labels
 from tasks_app.metrics.system_reading import SystemReading
-from tasks_app.metrics.totals import Distribution, Labels
-from tasks_app.store.current import store
+from tasks_app.queue.counters import BUCKETS
+from tasks_app.queue.current import store
 
 Values = Iterable[tuple[Labels, float]]
 
@@ -244,3 +246,24 @@ def _histogram(name: str, what: str, labels: Labels, values: Mapping[Labels, Dis
             buckets.append((bound, running))
         family.add_metric(key, buckets, one.sum)
     return family
+
+
+# A reading as Prometheus text.
+
+#: The version of the text format that every scraper supports.
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+
+class _Collector:
+    def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        self._collect = collect
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._collect()
+
+
+def text(reading: SystemReading | None) -> bytes:
+    """Prometheus' text format. None, if the database cannot be read: only the metrics that need no database."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(lambda: health(False, 1) if reading is None else families(reading)))
+    return generate_latest(registry)

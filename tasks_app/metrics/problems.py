@@ -7,11 +7,11 @@ from datetime import datetime
 from tasks_app import conf
 from tasks_app.broker import notification
 from tasks_app.db.write_health import write_health
-from tasks_app.metrics.handler_reading import HandlerReading
-from tasks_app.metrics.span import span
+from tasks_app.metrics.reading import HandlerReading
+from tasks_app.metrics.summary import span
 from tasks_app.metrics.system_reading import SystemReading
-from tasks_app.models import HandlerPause, Node
-from tasks_app.store.current import store
+from tasks_app.queue.current import store
+from tasks_app.queue.node_models import HandlerPause, Node
 
 #: Characters of a text from a node or the broker that a problem quotes.
 MAX_QUOTE_LENGTH = 300

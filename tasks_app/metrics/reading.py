@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, NamedTuple
 
-from tasks_app.metrics.totals import Totals
-from tasks_app.store.current import store
+from tasks_app.queue.counters import BUCKETS
+from tasks_app.queue.current import store
+from tasks_app.queue.node_models import HandlerPause, Node
 
 
 @dataclass(frozen=True)
@@ -52,3 +55,176 @@ def read() -> Reading:
         else:
             found.running[name, detail] = count
     return Reading(Totals(values), found.ready, found.waiting, found.running, found.oldest)
+
+
+# The counters of one reading, by name and labels.
+
+Labels = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A histogram: the observations in each bucket (the last is +Inf), and their sum in seconds."""
+
+    buckets: tuple[int, ...]
+    sum: float
+
+    @property
+    def count(self) -> int:
+        """The number of observations."""
+        return sum(self.buckets)
+
+
+class Totals:
+    """The value of every counter at one moment."""
+
+    def __init__(self, values: Mapping[str, int]) -> None:
+        self._by: dict[str, dict[Labels, int]] = {}
+        #: By the first label too: what is asked of each handler must not read the counters of all the others.
+        self._of: dict[tuple[str, str], dict[Labels, int]] = {}
+        for series, value in sorted(values.items()):
+            name, *labels = series.split("|")
+            self._by.setdefault(name, {})[tuple(labels)] = value
+            if labels:
+                self._of.setdefault((name, labels[0]), {})[tuple(labels)] = value
+
+    def by(self, name: str, first: str | None = None) -> Mapping[Labels, int]:
+        """The values of a counter, by its labels: all of them, or those with this first label (a handler)."""
+        return self._by.get(name, {}) if first is None else self._of.get((name, first), {})
+
+    def sum(self, name: str, *first: str) -> int:
+        """The sum of a counter over all labels, or over those that begin with `first`."""
+        values = self.by(name, *first[:1])
+        return sum(value for labels, value in values.items() if labels[: len(first)] == first)
+
+    def summed(self, name: str, first: str) -> dict[str, int]:
+        """A counter's values for one first label (a handler), by the second label."""
+        return {labels[1]: value for labels, value in self.by(name, first).items() if len(labels) > 1}
+
+    def firsts(self, *names: str) -> set[str]:
+        """The first labels (handlers) of these counters."""
+        return {labels[0] for name in names for labels in self.by(name) if labels}
+
+    def distributions(self, name: str, first: str | None = None) -> dict[Labels, Distribution]:
+        """A histogram's distributions, by its labels: all of them, or those with this first label (a handler)."""
+        parts: dict[Labels, dict[str, int]] = {}
+        for labels, value in self.by(name, first).items():
+            parts.setdefault(labels[:-1], {})[labels[-1]] = value
+        return {
+            labels: Distribution(
+                tuple(seen.get(f"le{index}", 0) for index in range(len(BUCKETS) + 1)), seen.get("us", 0) / 1e6
+            )
+            for labels, seen in parts.items()
+        }
+
+
+# Slots by what they do.
+
+
+class SlotStates(NamedTuple):
+    """Numbers of slots; together they are all. `warm`: with a container and without a task. `dead`: of a silent node,
+    or without a container because of a problem. `starting`: the rest."""
+
+    busy: int = 0
+    warm: int = 0
+    starting: int = 0
+    dead: int = 0
+
+
+NO_SLOTS = SlotStates()
+
+
+def slot_states(slots: int, warm: int, busy: int, problem: bool = False, silent: bool = False) -> SlotStates:
+    """The states of one handler's slots on a node.
+
+    `warm`: all with a container, as the node wrote. `busy`: tasks that run on it; at most `slots` of them count, as a
+    task runs until its result is stored and its slot may have another one by then.
+    """
+    busy = min(busy, slots)
+    warm = 0 if silent else min(max(warm - busy, 0), slots - busy)
+    cold = slots - busy - warm
+    dead = cold if silent or problem else 0
+    return SlotStates(busy, warm, cold - dead, dead)
+
+
+def added(states: Iterable[SlotStates]) -> SlotStates:
+    """The sum, state by state."""
+    return SlotStates(*map(sum, zip(*states, strict=True)))
+
+
+@dataclass(frozen=True)
+class HandlerReading:
+    """The slots, non-final tasks and problems of one handler.
+
+    `slots`, `warm` and `idle` (warm, without a task) are of living nodes that take tasks; `states` is of all nodes that
+    live or are silent. `active`: tasks that run on living nodes. `running`: all tasks that are `processing`.
+    `pending` = `ready` + `waiting`. `oldest`: for how many seconds the oldest ready task has been ready; 0 if none is.
+    `problems`: of all nodes; `own_problems`: those of them that are not due to an engine that cannot be reached.
+    `engine_problems`: why engines of its nodes cannot. `notices`: what makes containers slow without a failure.
+    """
+
+    slots: int = 0
+    warm: int = 0
+    idle: int = 0
+    states: SlotStates = NO_SLOTS
+    active: int = 0
+    running: int = 0
+    ready: int = 0
+    waiting: int = 0
+    oldest: float = 0.0
+    problems: tuple[str, ...] = ()
+    own_problems: tuple[str, ...] = ()
+    engine_problems: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+    paused: HandlerPause | None = None
+
+    @property
+    def pending(self) -> int:
+        """Tasks that wait for a slot or for their retry."""
+        return self.ready + self.waiting
+
+    @property
+    def lacks_engine(self) -> bool:
+        """True if no container of it lives, and a node of it cannot reach its engine."""
+        return bool(self.engine_problems) and not self.warm
+
+
+def read_handler(
+    name: str, alive: list[Node], silent: list[Node], found: Reading, paused: HandlerPause | None
+) -> HandlerReading:
+    """Put together what was read. `alive` and `silent`: all nodes of either kind."""
+    states = [node.pools[name] for node in alive if name in node.pools]
+    taking = [node for node in alive if name in node.pools and node.taking]
+    active = {node.name: found.running.get((name, node.name), 0) for node in alive}
+    return HandlerReading(
+        slots=sum(node.pools[name]["slots"] for node in taking),
+        warm=sum(node.pools[name]["warm"] for node in taking),
+        idle=sum(max(node.pools[name]["warm"] - active[node.name], 0) for node in taking),
+        states=added(
+            slot_states(
+                state["slots"], state["warm"], found.running.get((name, node.name), 0), bool(state["problem"]), quiet
+            )
+            for nodes, quiet in ((alive, False), (silent, True))
+            for node in nodes
+            if (state := node.pools.get(name)) is not None
+        ),
+        active=sum(active.values()),
+        running=found.running_by_type[name],
+        ready=found.ready.get(name, 0),
+        waiting=found.waiting.get(name, 0),
+        oldest=found.oldest.get(name, 0.0),
+        problems=_distinct(state["problem"] for state in states),
+        own_problems=_distinct(state["problem"] for state in states if not engine_problem(state)),
+        engine_problems=_distinct(map(engine_problem, states)),
+        notices=_distinct(state.get("notice") for state in states),
+        paused=paused,
+    )
+
+
+def engine_problem(state: Mapping[str, Any]) -> str | None:
+    """Why the engine of a handler on a node cannot be reached. A node of the previous version writes none."""
+    return state.get("engine_problem")
+
+
+def _distinct(sentences: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(sorted({each for each in sentences if each}))

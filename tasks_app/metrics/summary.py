@@ -1,11 +1,87 @@
-"""A reading as JSON: the numbers of /metrics for people and scripts."""
+"""Durations for people."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
+from django.db.models import Count, DurationField, ExpressionWrapper, F
+from django.db.models.functions import Now
+
+from tasks_app.metrics.reading import Totals
 from tasks_app.metrics.system_reading import SystemReading
-from tasks_app.metrics.totals import Totals
+from tasks_app.queue.models import Attempt, OutcomeKind
+
+
+def span(time: float | timedelta | None) -> str:
+    """A duration with about two digits: `3 ms`, `1.4 s`, `12 min`, `3 d`."""
+    if time is None:
+        return ""
+    seconds = abs(time.total_seconds() if isinstance(time, timedelta) else time)
+    if seconds < 0.0005:
+        return "< 1 ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    for limit, unit, name in ((7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 86_400:.0f} d"
+
+
+# How many attempts of each handler have ended lately, read from the attempts' rows: no task pays for it.
+
+#: Seconds that rates look back.
+RATE_SECONDS = 300.0
+#: Rows that are read for them. If more attempts have ended within that time, rates look back less far.
+MAX_ATTEMPTS_READ = 10_000
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Ended attempts of stored tasks by handler, within the last `seconds`."""
+
+    seconds: float = RATE_SECONDS
+    succeeded: Mapping[str, int] = field(default_factory=dict)
+    failed: Mapping[str, int] = field(default_factory=dict)
+
+    def per_second(self, counts: Mapping[str, int], handler: str) -> float:
+        """A handler's attempts a second."""
+        return round(counts.get(handler, 0) / self.seconds, 6)
+
+
+def recent_rates() -> Rates:
+    """The rates of the last five minutes. Attempts that were released or cancelled do not count.
+
+    Raises DatabaseError.
+    """
+    last = Attempt.objects.order_by("-pk").values_list("pk", flat=True).first()
+    if last is None:
+        return Rates()
+    # A primary key's order is that of the ends, so the newest rows are the ones that ended last.
+    first = last - MAX_ATTEMPTS_READ
+    age = ExpressionWrapper(Now() - F("ended_at"), output_field=DurationField())
+    before = Attempt.objects.filter(pk__lte=first).order_by("-pk").values_list(age, flat=True).first()
+    seconds = RATE_SECONDS if before is None else min(max(before.total_seconds(), 1.0), RATE_SECONDS)
+    ended = (
+        Attempt.objects.filter(pk__gt=first, ended_at__gte=Now() - timedelta(seconds=RATE_SECONDS))
+        .exclude(outcome__in=(OutcomeKind.RELEASED, OutcomeKind.CANCELLED))
+        .values_list("task__task_type", "outcome")
+        .annotate(count=Count("pk"))
+        .order_by()
+    )
+    succeeded: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    for name, outcome, count in ended:
+        (succeeded if outcome == OutcomeKind.SUCCESS else failed)[name] += count
+    return Rates(seconds, succeeded, failed)
+
+
+# A reading as JSON: the numbers of /metrics for people and scripts.
 
 
 def summary(reading: SystemReading) -> dict[str, Any]:

@@ -14,12 +14,10 @@ from django.db.models.functions import Abs
 
 from tasks_app import conf
 from tasks_app.db.node_lock import is_dead, lock_domain
-from tasks_app.metrics.freshness import freshness
-from tasks_app.metrics.handler_reading import HandlerReading, engine_problem, read_handler
-from tasks_app.metrics.reading import read
-from tasks_app.metrics.totals import Totals
-from tasks_app.models import HandlerPause, Node
-from tasks_app.store import clock
+from tasks_app.metrics.reading import HandlerReading, Totals, engine_problem, read, read_handler
+from tasks_app.queue import clock
+from tasks_app.queue.counters import freshness
+from tasks_app.queue.node_models import HandlerPause, Node
 
 #: A reading that took at most CHEAP_READING_SECONDS is reused for REUSE_SECONDS.
 CHEAP_READING_SECONDS = 0.02

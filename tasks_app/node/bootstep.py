@@ -16,20 +16,18 @@ from django.db import Error, OperationalError
 from django.utils.module_loading import import_string
 
 from tasks_app import conf
-from tasks_app.alerts import watch
 from tasks_app.broker.consumer import NotificationConsumer
-from tasks_app.broker.message import NOTIFICATION_TASK
-from tasks_app.broker.queues import queue_for
+from tasks_app.broker.queues import NOTIFICATION_TASK, queue_for
+from tasks_app.features.alerts import watch
+from tasks_app.features.retention.prune import retention_rules
 from tasks_app.handlers.handlers_toml import Handlers, HandlersError
-from tasks_app.lifecycle import retention_rules
-from tasks_app.models import Deployment
 from tasks_app.node import Node
-from tasks_app.node.deployment import deployment_id
+from tasks_app.node.record import deployment_id
 from tasks_app.node.retrying import Retrying
-from tasks_app.process.hangup import ignore_hangup
-from tasks_app.process.name import name_process
+from tasks_app.process.start import ignore_hangup, name_process
+from tasks_app.queue.current import store
+from tasks_app.queue.node_models import Deployment
 from tasks_app.runner.engine import Owner
-from tasks_app.store.current import store
 
 log = structlog.get_logger(__name__)
 

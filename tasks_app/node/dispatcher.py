@@ -7,21 +7,17 @@ from collections.abc import Callable, Collection, Mapping
 
 from django.db import DatabaseError, Error, connection
 
-from tasks_app.lifecycle import ClaimedTask
-from tasks_app.node.attempt_starter import AttemptStarter
-from tasks_app.node.claim_limits import ClaimLimits
-from tasks_app.node.claimer import Claim, Claimer
+from tasks_app.node.attempts import AttemptStarter
+from tasks_app.node.claimer import Claim, Claimer, ClaimLimits, LargeData, LostClaims, ReadyTypes
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.large_data import LargeData
-from tasks_app.node.lost_claims import LostClaims
 from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.plan import STOP, Plan, State, exhausted, plan
-from tasks_app.node.ready_types import ReadyTypes
 from tasks_app.node.result_writer import ResultWriter
 from tasks_app.node.retrying import Retrying
+from tasks_app.queue.attempt import ClaimedTask
+from tasks_app.queue.store import UNAVAILABLE_ERRORS
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.reactor import Reactor
-from tasks_app.store.refusal import UNAVAILABLE_ERRORS
 
 #: How long results are gathered before they are written, and how long it waits for each further one.
 GATHER_SECONDS, NEXT_RESULT_SECONDS = 0.0004, 0.0001

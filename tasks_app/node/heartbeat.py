@@ -14,32 +14,23 @@ import structlog
 from django.db import Error, connection
 
 from tasks_app.db.node_lock import is_dead, remove_lock
-from tasks_app.lifecycle import (
-    cancelled,
-    due_work,
-    expire,
-    forget_idempotency_keys,
-    forget_live_events,
-    forget_lost_live_events,
-    held,
-    maintain,
-    promote,
-    rescue,
-)
-from tasks_app.metrics import history, local_counters
-from tasks_app.node.availability import Availability
-from tasks_app.node.failure_groups import FailureGroups
+from tasks_app.features.failures.grouping import FailureGroups
+from tasks_app.features.history import history
+from tasks_app.metrics import local_counters
 from tasks_app.node.in_flight import KILL_MARGIN_SECONDS, InFlightTasks
-from tasks_app.node.leases import Leases
+from tasks_app.node.leases import Availability, Leases
 from tasks_app.node.live_log import LiveLog
 from tasks_app.node.on_hold import TypesOnHold
-from tasks_app.node.record import NodeRecord
-from tasks_app.node.retire import remove_rows, retire
-from tasks_app.node.retrying import Retrying
-from tasks_app.node.side_job import SideJob
+from tasks_app.node.record import NodeRecord, remove_rows, retire
+from tasks_app.node.retrying import Retrying, SideJob
+from tasks_app.queue import clock
+from tasks_app.queue.cancel import cancelled
+from tasks_app.queue.claim import held, rescue
+from tasks_app.queue.due_work import DueWork
+from tasks_app.queue.keys_and_options import forget_idempotency_keys
+from tasks_app.queue.live_events import forget_live_events, forget_lost_live_events
+from tasks_app.queue.maintenance import due_work, expire, maintain, promote
 from tasks_app.runner.errors import KillReason
-from tasks_app.store import clock
-from tasks_app.store.due_work import DueWork
 
 log = structlog.get_logger(__name__)
 

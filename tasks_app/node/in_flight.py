@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from tasks_app.lifecycle import ClaimedTask
-from tasks_app.lifecycle.claim import LEASE_SECONDS
+from tasks_app.queue.attempt import ClaimedTask
+from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.runner.errors import KillReason
 from tasks_app.runner.slot import Slot
 

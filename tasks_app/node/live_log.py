@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tasks_app.lifecycle import write_live_events
 from tasks_app.node.in_flight import AttemptKey, InFlightTasks, RunningAttempt
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import LiveEvents
+from tasks_app.queue.live_events import write_live_events
 from tasks_app.runner.live_output import MAX_LOG_BYTES, LiveOutput
-from tasks_app.store import clock
-from tasks_app.store.live_events import LiveEvents
 
 #: Attempts that end earlier have no live events.
 MIN_RUN_SECONDS = 1.0

@@ -15,33 +15,29 @@ import structlog
 
 from tasks_app import conf
 from tasks_app.db.node_lock import NodeLock, lock_domain
+from tasks_app.features.operations.work import OperationWorker
+from tasks_app.features.retention.prune import RetentionRule
+from tasks_app.features.retention.side_job import Retention
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.lifecycle import RetentionRule, maintain, ready_types
 from tasks_app.metrics import local_counters
-from tasks_app.node.attempt_starter import AttemptStarter
-from tasks_app.node.availability import Availability
-from tasks_app.node.call_results import CallResults
-from tasks_app.node.claim_limits import ClaimLimits
-from tasks_app.node.claimer import Claimer
+from tasks_app.node.attempts import AttemptStarter, CallResults
+from tasks_app.node.claimer import Claimer, ClaimLimits, LargeData, LostClaims, ReadyTypes
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.large_data import LargeData
-from tasks_app.node.leases import Leases
-from tasks_app.node.lost_claims import LostClaims
+from tasks_app.node.leases import Availability, Leases
 from tasks_app.node.on_hold import TypesOnHold
-from tasks_app.node.operation_worker import OperationWorker
-from tasks_app.node.ready_types import ReadyTypes
 from tasks_app.node.record import NodeRecord, new_name
 from tasks_app.node.result_writer import ResultWriter
-from tasks_app.node.retention import Retention
 from tasks_app.node.sweeper import Sweeper
+from tasks_app.queue.attempt import Selection
+from tasks_app.queue.claim import ready_types
+from tasks_app.queue.current import store
+from tasks_app.queue.maintenance import maintain
 from tasks_app.runner.engine import Engine
 from tasks_app.runner.errors import DRAIN_GRACE_SECONDS, KillReason
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.reactor import Reactor
-from tasks_app.store.claimed_task import Selection
-from tasks_app.store.current import store
 
 log = structlog.get_logger(__name__)
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from django.db import Error
 
-from tasks_app.lifecycle import OnHold, on_hold
-from tasks_app.store import clock
+from tasks_app.queue import clock
+from tasks_app.queue.due_work import OnHold
+from tasks_app.queue.maintenance import on_hold
 
 #: A paused type starts no task later than this after the pause was committed. A claim ends at most this long after the
 #: reading that it relies on was sent; otherwise its tasks are checked again before they start.

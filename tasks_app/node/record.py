@@ -1,4 +1,4 @@
-"""The node's row in the database: its state as of the last update."""
+"""The id of a deployment. It names queues and labels containers, so two deployments can share a broker or an engine."""
 
 from __future__ import annotations
 
@@ -6,15 +6,29 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
+from functools import cache
 from typing import Any
 
+from django.db.models import ExpressionWrapper, F, FloatField
+from django.db.models.functions import Now
+
 from tasks_app import conf
-from tasks_app.metrics.system_reading import living
-from tasks_app.models import Node
+from tasks_app.metrics.system_reading import FORGET_SECONDS, living
+from tasks_app.queue import clock
+from tasks_app.queue.current import store, writing
+from tasks_app.queue.due_work import KEEP_STOPPED_NODES_DAYS
+from tasks_app.queue.node_models import Deployment, Node
 from tasks_app.runner.pool import Pool
-from tasks_app.store import clock
-from tasks_app.store.current import store
-from tasks_app.store.transactions import writing
+
+
+@cache
+def deployment_id() -> str:
+    """The deployment's UUID from its database, as 32 hex digits. Read once per process."""
+    return Deployment.objects.get().id.hex
+
+
+# The node's row in the database: its state as of the last update.
 
 
 def new_name() -> str:
@@ -115,3 +129,46 @@ def _pool_state(pool: Pool) -> dict[str, Any]:
     if stats.notice is not None:
         state["notice"] = stats.notice
     return state | ({"images": images} if (images := pool.images()) else {})
+
+
+# Retires dead nodes: marks them as stopped, and removes the rows of nodes that stopped long ago.
+
+
+def retire(me: str, domain: str, is_dead: Callable[[str], bool], trusted: bool) -> list[str]:
+    """Mark nodes as stopped that are dead or have been silent for ten minutes. Returns their names.
+
+    `is_dead` answers for nodes of this lock domain. `trusted`: the database has been available all the time; otherwise
+    silence proves nothing. A node that comes back updates its row again. A node with running tasks is left to `rescue`.
+    """
+    retired = []
+    busy: set[str] | None = None
+    for node in _not_stopped().exclude(pk=me):  # type: Any
+        # On SQLite a row with another clock is from an earlier boot of the only host. A row whose time is in the future
+        # was written before the database's clock was set back; a living node would have updated it since.
+        gone = node.clock != clock.clock_id() or (trusted and abs(node.age) > FORGET_SECONDS)
+        if not gone and not (node.lock_domain == domain and is_dead(node.name)):
+            continue
+        busy = busy if busy is not None else {on for _, _, on in store().running()}
+        if node.name not in busy:
+            with writing():
+                # `seen`: if the database stood still, the node's own update may be committed only now.
+                marked = Node.objects.filter(pk=node.name, stopped_at=None, seen=node.seen).update(
+                    stopped_at=Now(), draining=False, pools={}, problems=[]
+                )
+            if marked:
+                retired.append(node.name)
+    return retired
+
+
+def remove_rows() -> int:
+    """Remove the rows of nodes that stopped long ago. Returns their number."""
+    old = Node.objects.filter(stopped_at__lt=Now() - timedelta(days=KEEP_STOPPED_NODES_DAYS))
+    if not old.exists():  # a read, which takes no write lock
+        return 0
+    with writing():
+        return old.delete()[0]
+
+
+def _not_stopped() -> Any:
+    age = ExpressionWrapper(clock.now() - F("seen"), output_field=FloatField())
+    return Node.objects.filter(stopped_at=None).annotate(age=age)

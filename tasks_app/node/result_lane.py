@@ -10,13 +10,12 @@ from queue import Empty, SimpleQueue
 import structlog
 from django.db import connection
 
-from tasks_app.lifecycle import AttemptResult
 from tasks_app.node.result_queue import ResultQueue
 from tasks_app.node.retrying import Retrying
 from tasks_app.node.settling import Settling
-from tasks_app.store.current import store
-from tasks_app.store.refusal import STATEMENT_ERRORS, Refusal
-from tasks_app.store.transactions import bare_writing
+from tasks_app.queue.attempt import AttemptResult
+from tasks_app.queue.current import bare_writing, store
+from tasks_app.queue.store import STATEMENT_ERRORS, Refusal
 
 log = structlog.get_logger(__name__)
 

@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
-from tasks_app.lifecycle import AttemptResult
-from tasks_app.lifecycle.retry_decision import decide_result
-from tasks_app.models import OutcomeKind
-from tasks_app.store.batch_size import BatchSize
+from tasks_app.queue.attempt import AttemptResult
+from tasks_app.queue.maintenance import BatchSize
+from tasks_app.queue.models import OutcomeKind
+from tasks_app.queue.retry_decision import decide_result
 
 #: Results written in one statement.
 MAX_BATCH_SIZE = 200

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from tasks_app.lifecycle import AttemptResult
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.plan import MAX_BACKLOG, MAX_BACKLOG_BYTES, NO_RESULTS, WaitingResults
 from tasks_app.node.result_lane import ResultLane
 from tasks_app.node.settling import Settling
 from tasks_app.node.tried_alone import ResultsTriedAlone
+from tasks_app.queue.attempt import AttemptResult
 
 #: A larger result takes the database longer than a commit does, and is written apart from the small ones.
 MAX_SMALL_BYTES = 64 * 1024

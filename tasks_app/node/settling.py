@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from tasks_app.db.write_health import first_line
-from tasks_app.lifecycle import AttemptResult, renew, settle, try_settle
-from tasks_app.models import OutcomeKind
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.result_queue import is_immediate_retry
 from tasks_app.process.fail_points import fail_point
-from tasks_app.store.current import store
-from tasks_app.store.refusal import STATEMENT_ERRORS, Refusal
+from tasks_app.queue.attempt import AttemptResult
+from tasks_app.queue.claim import renew
+from tasks_app.queue.current import store
+from tasks_app.queue.models import OutcomeKind
+from tasks_app.queue.settle import settle, try_settle
+from tasks_app.queue.store import STATEMENT_ERRORS, Refusal
 
 log = structlog.get_logger(__name__)
 

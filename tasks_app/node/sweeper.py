@@ -11,12 +11,12 @@ from django.db import Error, connection
 from django.db.models import ExpressionWrapper, F, FloatField
 
 from tasks_app.db.node_lock import has_lock, is_dead
-from tasks_app.lifecycle.claim import LEASE_SECONDS
-from tasks_app.logs.log_once import LogOnce
-from tasks_app.models import Node
+from tasks_app.logs.rate_limit import LogOnce
+from tasks_app.queue import clock
+from tasks_app.queue.claim import LEASE_SECONDS
+from tasks_app.queue.node_models import Node
 from tasks_app.runner.engine import Engine
 from tasks_app.runner.errors import Unavailable
-from tasks_app.store import clock
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.logs.log_once import REMINDER_SECONDS, LogOnce
+from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
 from tasks_app.runner.engine import ContainerExit, Engine
 from tasks_app.runner.errors import DeathReason, EngineSlow, EngineUnreachable, NotYet, Unavailable

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from django.db import connection
 
-from tasks_app.admin.export_file import Download
+from tasks_app.admin.table_files import Download
 from tasks_app.web.request_queue import Request, RequestQueue
 
 log = structlog.get_logger(__name__)

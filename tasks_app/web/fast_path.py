@@ -17,15 +17,16 @@ from rest_framework.exceptions import APIException
 
 from tasks_app import conf
 from tasks_app.api import admission, inputs
-from tasks_app.api.backlog import backlog
+from tasks_app.api.admission import backlog
 from tasks_app.api.errors import crash
 from tasks_app.api.idempotency import key_of
-from tasks_app.api.queued import existing_of, queued_body, queued_headers
+from tasks_app.api.tasks import existing_of, queued_body, queued_headers
 from tasks_app.keys.access import Unauthorized, access
-from tasks_app.keys.key_rate import KeyRate
-from tasks_app.lifecycle import KeyReused, Submission, Submitted, group_commit
+from tasks_app.keys.rate import KeyRate
 from tasks_app.metrics.local_counters import process
-from tasks_app.store.strict_json import BadJSON, loads
+from tasks_app.queue.keys_and_options import KeyReused
+from tasks_app.queue.strict_json import BadJSON, loads
+from tasks_app.queue.submit import Submission, Submitted, group_commit
 from tasks_app.web.request_queue import Request
 
 #: Limits of a request, in bytes: parsing it blocks the event loop, for less than a millisecond.

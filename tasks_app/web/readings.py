@@ -14,9 +14,9 @@ import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
 from tasks_app import conf
-from tasks_app.api.backlog import backlog
+from tasks_app.api.admission import backlog
 from tasks_app.keys.access import access
-from tasks_app.store.current import store
+from tasks_app.queue.current import store
 
 log = structlog.get_logger(__name__)
 

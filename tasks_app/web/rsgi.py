@@ -20,21 +20,19 @@ import structlog
 from django.urls import reverse
 
 from tasks_app import conf
-from tasks_app.admin.export_file import Download
-from tasks_app.api.errors import RETRY_AFTER
-from tasks_app.api.renderers import dump
+from tasks_app.admin.table_files import Download
+from tasks_app.api.errors import RETRY_AFTER, dump
 from tasks_app.api.waiting import VARIABLE, Hold
 from tasks_app.metrics.local_counters import process
-from tasks_app.web.body_reader import BodyReader
 from tasks_app.web.connections import ConnectionLimit
 from tasks_app.web.downloads import Downloads
 from tasks_app.web.fast_path import FastPath, is_allowed_host
 from tasks_app.web.readings import Readings
-from tasks_app.web.refusal import Refused, refuse
+from tasks_app.web.request_guard import Refused, refuse
 from tasks_app.web.request_queue import MAX_WAIT_SECONDS, Errand, Request, RequestQueue, TooManyLogins
+from tasks_app.web.requests import BodyReader, wsgi_environ
 from tasks_app.web.streams import Streams
 from tasks_app.web.waiters import Waiters
-from tasks_app.web.wsgi_environ import wsgi_environ
 
 log = structlog.get_logger(__name__)
 

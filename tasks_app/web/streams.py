@@ -8,11 +8,11 @@ from contextlib import suppress
 
 import structlog
 
-from tasks_app.api.events import CONTENT_TYPE
 from tasks_app.api.waiting import Hold, Places
+from tasks_app.features.events.api import CONTENT_TYPE
+from tasks_app.features.events.feeder import EventFeeder, Piece, Stream
 from tasks_app.metrics.local_counters import process
-from tasks_app.web.descriptors import connection_limit
-from tasks_app.web.event_feeder import EventFeeder, Piece, Stream
+from tasks_app.web.connections import connection_limit
 from tasks_app.web.request_queue import Request
 from tasks_app.web.stop_signals import on_stop
 

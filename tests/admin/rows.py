@@ -11,7 +11,7 @@ from django.contrib.auth.models import AbstractUser, Group, Permission, User
 from django.db import connection
 from django.utils import timezone
 
-from tasks_app.models import Attempt, OutcomeKind, Status, Task
+from tasks_app.queue.models import Attempt, OutcomeKind, Status, Task
 
 HOSTILE = "</pre><script>alert(1)</script>"
 

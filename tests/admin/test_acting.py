@@ -9,9 +9,12 @@ import pytest
 import uuid_utils.compat as uuids
 from django.test import Client
 
+from tasks_app.audit.models import AuditEntry
+from tasks_app.features.operations.models import Operation
 from tasks_app.keys.api_keys import create
+from tasks_app.keys.models import ApiKey
 from tasks_app.metrics.reading import read
-from tasks_app.models import ApiKey, Attempt, AuditEntry, Operation, Task
+from tasks_app.queue.models import Attempt, Task
 from tests.admin.rows import attempt, task
 from tests.admin.test_list import INVALID_QUERIES
 from tests.operations.kit import over
@@ -28,7 +31,7 @@ def act(client: Client, action: str, *ids: object, sure: bool = True, **more: st
     """Perform an action on rows as the page's form does. Returns its messages."""
     form = {"action": [action, ""], "index": "0", "select_across": "0", "_selected_action": [str(one) for one in ids]}
     answer = client.post(LIST, {**form, **more}, follow=True)
-    if answer.templates and answer.templates[0].name == "taskdaemon/operate.html" and sure:
+    if answer.templates and answer.templates[0].name == "operations/operate.html" and sure:
         answer = client.post(START, {"chosen": answer.context["chosen"], **OPTIONS}, follow=True)
     assert answer.status_code == 200
     return " ".join(str(message) for message in answer.context.get("messages", ()))

@@ -13,13 +13,14 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from tasks_app.admin import runs as runs_module
-from tasks_app.admin.runs import MAX_LATEST, MAX_RUNS, latest_runs, runs
-from tasks_app.admin.slots import MAX_SLOTS, slot_rows
-from tasks_app.lifecycle import cancel, submit
-from tasks_app.metrics.history import key, record
-from tasks_app.metrics.trends import present_minute
-from tasks_app.models import Attempt, HistoryRow
+from tasks_app.features.history import pictures as runs_module
+from tasks_app.features.history.admin import MAX_SLOTS, slot_rows
+from tasks_app.features.history.history import key, present_minute, record
+from tasks_app.features.history.models import HistoryRow
+from tasks_app.features.history.pictures import MAX_LATEST, MAX_RUNS, latest_runs, runs
+from tasks_app.queue.cancel import cancel
+from tasks_app.queue.models import Attempt
+from tasks_app.queue.submit import submit
 from tests.admin.conftest import logged_in
 from tests.admin.rows import HOSTILE, attempt, staff, task
 from tests.admin.test_dashboard import node

@@ -20,14 +20,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tasks_app.admin import audit_export, export_file
-from tasks_app.audit.actor import Actor
-from tasks_app.audit.bulk_line import BulkLine
-from tasks_app.audit.record import record
+from tasks_app.admin import table_files
+from tasks_app.audit.models import AuditEntry
+from tasks_app.audit.record import Actor, BulkLine, record
+from tasks_app.features.audit import admin as audit_pages
 from tasks_app.keys.api_keys import create
-from tasks_app.models import AuditEntry, Task
-from tasks_app.store.clock import Now
-from tasks_app.store.transactions import writing
+from tasks_app.queue.clock import Now
+from tasks_app.queue.current import writing
+from tasks_app.queue.models import Task
 from tests.admin.rows import HOSTILE, task
 from tests.admin.test_large_tables import rows_read
 
@@ -93,13 +93,13 @@ def test_an_export_has_what_the_filters_show_in_either_format(admin: Client) -> 
         "target": "t4", "count": 1, "details": {"n": 4},
     }  # fmt: skip
     table = list(csv.reader(io.StringIO(exported(admin, addresses["CSV"].partition("?")[2]))))
-    assert table[0] == list(audit_export.COLUMNS)
+    assert table[0] == list(audit_pages.COLUMNS)
     assert [row[4] for row in table[1:]] == ["t4", "t3", "t2", "t1", "t0"]
     assert table[1][6] == '{"n": 4}'
 
 
 def test_an_export_reads_pages_and_loses_no_line_of_one_moment(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit_export, "ROWS_PER_PAGE", 3)
+    monkeypatch.setattr(audit_pages, "ROWS_PER_PAGE", 3)
     for number in range(10):
         record(Actor("admin", "ada"), "redrive", str(number))
     lines = list(AuditEntry.objects.order_by("pk"))
@@ -118,9 +118,9 @@ def test_an_export_that_the_database_cuts_says_so(admin: Client, monkeypatch: py
         yield []
         raise DatabaseError("the server closed the connection")
 
-    monkeypatch.setattr(audit_export, "_pages", pages)
-    assert export_file.INCOMPLETE in exported(admin, "format=csv")
-    assert json.loads(exported(admin, "format=jsonl"))["at"] == export_file.INCOMPLETE
+    monkeypatch.setattr(audit_pages, "_pages", pages)
+    assert table_files.INCOMPLETE in exported(admin, "format=csv")
+    assert json.loads(exported(admin, "format=jsonl"))["at"] == table_files.INCOMPLETE
 
 
 @pytest.mark.parametrize("begins", ["=", "+", "-", "@"])

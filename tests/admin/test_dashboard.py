@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from tasks_app import conf
 from tasks_app.admin.dashboard import Board, board
-from tasks_app.lifecycle import submit
-from tasks_app.models import Node
-from tasks_app.store import clock
+from tasks_app.queue import clock
+from tasks_app.queue.node_models import Node
+from tasks_app.queue.submit import submit
 from tests.admin.rows import task
 
 pytestmark = pytest.mark.database

@@ -6,7 +6,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app.models import AuditEntry, Node
+from tasks_app.audit.models import AuditEntry
+from tasks_app.queue.node_models import Node
 from tests.admin.rows import task
 from tests.admin.test_dashboard import node
 

@@ -9,9 +9,10 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app.lifecycle import edit_and_redrive
+from tasks_app.audit.models import AuditEntry
 from tasks_app.metrics.reading import read
-from tasks_app.models import Attempt, AuditEntry, Task
+from tasks_app.queue.models import Attempt, Task
+from tasks_app.queue.redrive import edit_and_redrive
 from tests.admin.conftest import logged_in
 from tests.admin.rows import HOSTILE, attempt, staff, task
 

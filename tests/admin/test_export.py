@@ -13,10 +13,11 @@ from django.core.signals import request_finished
 from django.db import close_old_connections
 from django.test import Client
 
-from tasks_app.admin import export_columns, export_file, export_tasks
-from tasks_app.admin.export_rows import csv_lines
-from tasks_app.lifecycle import delete
-from tasks_app.models import Task
+from tasks_app.admin import table_files
+from tasks_app.admin.table_files import csv_lines
+from tasks_app.features.exports import exports
+from tasks_app.queue.cancel import delete
+from tasks_app.queue.models import Task
 from tests.admin.conftest import logged_in
 from tests.admin.rows import HOSTILE, many, staff, task
 
@@ -65,7 +66,7 @@ def test_payloads_come_only_when_asked_for_and_as_they_are(admin: Client, monkey
     assert (row["task_data"], row["result"], row["metadata"]) == (one.task_data, one.result, None)
     (cell,) = cells(admin, "_payloads=yes")
     assert json.loads(cell["task_data"]) == one.task_data
-    monkeypatch.setattr(export_columns, "sees_payloads", lambda request: False)
+    monkeypatch.setattr(exports, "sees_payloads", lambda request: False)
     assert "result" not in objects(admin, "_payloads=yes")[0]
 
 
@@ -114,12 +115,12 @@ def test_parts_are_bounded_and_each_task_comes_once_while_rows_change(admin: Cli
         ids += [json.loads(line)["id"] for line in part.splitlines()]
     assert len(ids) == len(set(ids)) == 3_004
     assert str(new.pk) not in ids
-    assert max(sizes) < 2 * export_tasks.BYTES_PER_PAGE and len(sizes) > 4
+    assert max(sizes) < 2 * exports.BYTES_PER_PAGE and len(sizes) > 4
 
 
 def test_beyond_the_places_it_is_503_and_a_place_is_free_once_one_is_closed(admin: Client) -> None:
     task()
-    running = [admin.get(EXPORT) for _ in range(export_file.MAX_EXPORTS)]
+    running = [admin.get(EXPORT) for _ in range(table_files.MAX_EXPORTS)]
     refused = admin.get(EXPORT)
     assert (refused.status_code, refused["Retry-After"]) == (503, "30") and "exports run already" in refused.text
     close(running[0])

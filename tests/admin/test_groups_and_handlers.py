@@ -12,11 +12,15 @@ from django.utils import timezone
 from django.utils.http import urlencode
 
 from tasks_app import conf
-from tasks_app.admin.bars import bars
 from tasks_app.admin.dashboard import board
-from tasks_app.lifecycle import group_failures
-from tasks_app.models import Alert, AuditEntry, Deployment, FailureGroup, Node, Task
-from tasks_app.store import clock
+from tasks_app.admin.text import bars
+from tasks_app.audit.models import AuditEntry
+from tasks_app.features.alerts.models import Alert
+from tasks_app.features.failures.grouping import group_failures
+from tasks_app.features.failures.models import FailureGroup
+from tasks_app.queue import clock
+from tasks_app.queue.models import Task
+from tasks_app.queue.node_models import Deployment, Node
 from tests.admin.conftest import logged_in
 from tests.admin.rows import HOSTILE, staff, task
 
@@ -222,7 +226,7 @@ def test_a_test_task_needs_a_permission_and_a_full_queue_refuses_it(monkeypatch:
     strict.force_login(staff("rob", "view_task", "change_task"))  # type: ignore[arg-type]
     assert strict.post(f"{HANDLER}?type={known()}", {"data": "{}"}).status_code == 403
     env = conf.environment().model_copy(update={"max_queue": 0})
-    monkeypatch.setattr("tasks_app.api.operator_task.conf.environment", lambda: env)
+    monkeypatch.setattr("tasks_app.api.tasks.conf.environment", lambda: env)
     full = tester.post(f"{HANDLER}?type={known()}", {"data": "{}"})
     assert full.status_code == 400 and "the queue is full" in full.text
     assert Task.objects.count() == 1

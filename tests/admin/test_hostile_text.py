@@ -11,8 +11,9 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app.admin.text import MAX_LOG_CHARS, harmless, line, log, pretty
-from tasks_app.models import Node, Task
-from tasks_app.store import clock
+from tasks_app.queue import clock
+from tasks_app.queue.models import Task
+from tasks_app.queue.node_models import Node
 from tests.admin.conftest import logged_in
 from tests.admin.rows import HOSTILE, attempt, task
 

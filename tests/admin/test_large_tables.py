@@ -10,7 +10,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tasks_app.admin import task_filters
-from tasks_app.models import Task
+from tasks_app.queue.models import Task
 from tests.admin.rows import many, task
 
 pytestmark = pytest.mark.database

@@ -14,8 +14,9 @@ from django.utils import timezone
 
 from tasks_app import conf
 from tasks_app.admin import known_types
-from tasks_app.db.first_id import first_id
-from tasks_app.models import Task, TaskFilter
+from tasks_app.db.lookups import first_id
+from tasks_app.queue.models import Task
+from tasks_app.queue.task_filter import TaskFilter
 from tests.admin.rows import task
 
 pytestmark = pytest.mark.database

@@ -8,8 +8,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app.admin.live import MAX_EVENTS
-from tasks_app.models import LiveEvent, Task
+from tasks_app.features.events.admin import MAX_EVENTS
+from tasks_app.queue.models import LiveEvent, Task
 from tests.admin.conftest import logged_in
 from tests.admin.rows import HOSTILE, staff, task
 

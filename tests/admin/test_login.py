@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app.admin.lockout import ADDRESS_FAILURE_LIMIT
+from tasks_app.admin.users import ADDRESS_FAILURE_LIMIT
 from tests.admin.rows import HOSTILE
 
 pytestmark = pytest.mark.database

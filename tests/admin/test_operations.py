@@ -12,8 +12,11 @@ from django.http import QueryDict
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app.models import AuditEntry, Operation, Task, TaskFilter
-from tasks_app.operations.plan import plan_of
+from tasks_app.audit.models import AuditEntry
+from tasks_app.features.operations.models import Operation
+from tasks_app.features.operations.plan import plan_of
+from tasks_app.queue.models import Task
+from tasks_app.queue.task_filter import TaskFilter
 from tests.admin.conftest import logged_in
 from tests.admin.rows import HOSTILE, staff, task
 from tests.admin.test_acting import LIST, OPTIONS, START

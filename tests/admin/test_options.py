@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from tasks_app.admin import search
 from tasks_app.admin.detail import MAX_UNFOLDED_CHARS
-from tasks_app.models import AuditEntry, Task
+from tasks_app.audit.models import AuditEntry
+from tasks_app.queue.models import Task
 from tests.admin.rows import HOSTILE, task
 from tests.admin.test_acting import act, counted
 from tests.admin.test_detail import events, page

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from tasks_app.models import Task
+from tasks_app.queue.models import Task
 from tests.admin.rows import task
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]

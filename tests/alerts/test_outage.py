@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks_app.alerts import outage
-from tasks_app.alerts.outage import DatabaseOutage
-from tasks_app.alerts.webhook import NotSent
+from tasks_app.features.alerts import watch
+from tasks_app.features.alerts.watch import DatabaseOutage, NotSent
 
 
 class Clock:
@@ -24,7 +23,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(outage, "time", clock)
+    monkeypatch.setattr(watch, "time", clock)
     return clock
 
 

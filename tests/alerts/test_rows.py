@@ -9,13 +9,12 @@ import pytest
 from django.db.models import F
 from django.utils import timezone
 
-from tasks_app.alerts import rows
-from tasks_app.alerts.conditions import Condition, Judgement, judge
-from tasks_app.alerts.share import Share, failed_shares
-from tasks_app.metrics.handler_reading import HandlerReading
+from tasks_app.features.alerts import rows
+from tasks_app.features.alerts.conditions import Condition, Judgement, Share, failed_shares, judge
+from tasks_app.features.alerts.models import Alert
+from tasks_app.metrics.reading import HandlerReading, Totals
 from tasks_app.metrics.system_reading import SystemReading
-from tasks_app.metrics.totals import Totals
-from tasks_app.models import Alert, Node
+from tasks_app.queue.node_models import Node
 from tests.admin.rows import attempt
 from tests.admin.rows import task as stored
 from tests.lifecycle.kit import together

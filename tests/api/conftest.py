@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from django.test import Client
 
-from tasks_app.api.backlog import backlog
+from tasks_app.api.admission import backlog
 from tasks_app.metrics import system_reading
 from testkit.daemon import Daemon, serving
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from tasks_app.models import FailureReason, Status, Task
+from tasks_app.queue.models import FailureReason, Status, Task
 
 BEGAN = datetime(2026, 1, 31, 9, tzinfo=UTC)
 TYPES = ("echo", "prime", "resize", "gone")

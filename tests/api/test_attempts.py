@@ -10,8 +10,10 @@ import pytest
 from django.test import Client
 
 from tasks_app.api.docs import document
-from tasks_app.lifecycle import ClaimedTask, Policy, delete, settle
-from tasks_app.models import OutcomeKind
+from tasks_app.queue.attempt import ClaimedTask, Policy
+from tasks_app.queue.cancel import delete
+from tasks_app.queue.models import OutcomeKind
+from tasks_app.queue.settle import settle
 from tests.api.test_openapi import resolved
 from tests.lifecycle.kit import AT_ONCE, failure, release, running, success, take
 

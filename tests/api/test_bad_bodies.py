@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from tasks_app.models import Task
+from tasks_app.queue.models import Task
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 

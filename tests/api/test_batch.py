@@ -13,13 +13,13 @@ from django.test.utils import CaptureQueriesContext
 
 from tasks_app import conf
 from tasks_app.api import admission
-from tasks_app.api.backlog import backlog
+from tasks_app.api.admission import backlog
 from tasks_app.keys.api_keys import keys
-from tasks_app.keys.token_bucket import TokenBucket
-from tasks_app.lifecycle import group_commit
+from tasks_app.keys.rate import TokenBucket
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.models import Task
-from tasks_app.store.claimed_task import Selection
+from tasks_app.queue.attempt import Selection
+from tasks_app.queue.models import Task
+from tasks_app.queue.submit import group_commit
 from tests.lifecycle.kit import close, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -86,7 +86,7 @@ def test_one_notification_per_handler_is_sent_after_the_commit_with_its_highest_
     api: Client, monkeypatch: Any
 ) -> None:
     sent: list[tuple[str, int]] = []
-    module = importlib.import_module("tasks_app.lifecycle.submit")  # the package has a verb of that name
+    module = importlib.import_module("tasks_app.queue.submit")  # the package has a verb of that name
     monkeypatch.setattr(module, "notify", lambda *notification: sent.append(notification))
     order = [("echo", 3), ("prime", 5), ("echo", 9), ("echo", 1)]
     post(api, {"tasks": [{"type": name, "priority": priority} for name, priority in order]})

@@ -11,8 +11,9 @@ from django.db import OperationalError, connection, transaction
 from django.test import Client
 
 from tasks_app.api import tasks
-from tasks_app.lifecycle import cancel, settle
-from tasks_app.models import Task
+from tasks_app.queue.cancel import cancel
+from tasks_app.queue.models import Task
+from tasks_app.queue.settle import settle
 from tests.lifecycle.kit import SLOW_RETRY, failure, row, running, submitted, success, together, total
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]

@@ -12,10 +12,21 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tasks_app.api.event_ids import BEGINNING, EventId, parse
-from tasks_app.api.event_reading import CHUNK_BYTES, LATE_SECONDS, MAX_LIVE_EVENTS, Events, read_events
-from tasks_app.lifecycle import cancel, delete, redrive, settle, submit
-from tasks_app.models import Attempt, LiveEvent, OutcomeKind, Task
+from tasks_app.features.events.reading import (
+    BEGINNING,
+    CHUNK_BYTES,
+    LATE_SECONDS,
+    MAX_LIVE_EVENTS,
+    EventId,
+    Events,
+    parse,
+    read_events,
+)
+from tasks_app.queue.cancel import cancel, delete
+from tasks_app.queue.models import Attempt, LiveEvent, OutcomeKind, Task
+from tasks_app.queue.redrive import redrive
+from tasks_app.queue.settle import settle
+from tasks_app.queue.submit import submit
 from testkit.sse import Event, events_of
 from tests.lifecycle.kit import NO_RETRY, failure, release, running, success, take
 

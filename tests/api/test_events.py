@@ -7,10 +7,10 @@ from uuid import UUID
 import pytest
 from django.test import Client
 
-from tasks_app.api.event_ids import BEGINNING, EventId
-from tasks_app.api.event_reading import read_events
 from tasks_app.api.waiting import VARIABLE, Hold, Places
-from tasks_app.lifecycle import cancel, redrive
+from tasks_app.features.events.reading import BEGINNING, EventId, read_events
+from tasks_app.queue.cancel import cancel
+from tasks_app.queue.redrive import redrive
 from tests.lifecycle.kit import submitted
 
 

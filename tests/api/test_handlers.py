@@ -10,10 +10,11 @@ from django.db.models.functions import Now
 from django.test import Client
 
 from tasks_app import conf
-from tasks_app.lifecycle import settle
-from tasks_app.metrics import rates
-from tasks_app.models import Attempt, Node, OutcomeKind
-from tasks_app.store import clock
+from tasks_app.metrics import summary
+from tasks_app.queue import clock
+from tasks_app.queue.models import Attempt, OutcomeKind
+from tasks_app.queue.node_models import Node
+from tasks_app.queue.settle import settle
 from tests.lifecycle.kit import failure, release, submitted, success, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -108,7 +109,7 @@ def test_rates_look_back_less_far_rather_than_read_more_attempts(api: Client, mo
     keys = list(Attempt.objects.order_by("pk").values_list("pk", flat=True))
     for n, key in enumerate(keys):
         Attempt.objects.filter(pk=key).update(ended_at=Now() - timedelta(seconds=100 - 10 * n))
-    monkeypatch.setattr(rates, "MAX_ATTEMPTS_READ", keys[3] - keys[1])
-    found = rates.recent_rates()
+    monkeypatch.setattr(summary, "MAX_ATTEMPTS_READ", keys[3] - keys[1])
+    found = summary.recent_rates()
     assert found.succeeded == {"echo": 2}
     assert 89 <= found.seconds <= 100

@@ -7,8 +7,8 @@ from django.test import Client
 
 from tasks_app.api.errors import Invalid
 from tasks_app.api.idempotency import key_of
-from tasks_app.lifecycle import IdempotencyKey
-from tasks_app.models import Task
+from tasks_app.queue.keys_and_options import IdempotencyKey
+from tasks_app.queue.models import Task
 
 TASK = {"type": "echo", "data": {"a": 1, "b": [1, {"c": None}]}}
 

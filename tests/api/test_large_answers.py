@@ -14,12 +14,11 @@ from django.db import close_old_connections
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from tasks_app.api.pages import MAX_PAGE_BYTES
-from tasks_app.api.response_budget import BUDGET_BYTES, ResponseBudget, response_budget
-from tasks_app.lifecycle import NewTask, submit_many
-from tasks_app.models import Task
+from tasks_app.api.pages import BUDGET_BYTES, MAX_PAGE_BYTES, ResponseBudget, response_budget
+from tasks_app.queue.models import Task
+from tasks_app.queue.new_task import NewTask, encode
+from tasks_app.queue.submit import submit_many
 from tasks_app.runner.json_size import stored_size
-from tasks_app.store.new_task import encode
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 

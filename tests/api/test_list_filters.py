@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks_app.api import task_search
-from tasks_app.models import FailureReason, Status, Task
+from tasks_app.queue.models import FailureReason, Status, Task
 from tests.api.list_reference import ERRORS, TAGS, TYPES, listed, store_tasks
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]

@@ -13,7 +13,8 @@ import pytest
 from tasks_app.api import task_search
 from tasks_app.api.pages import Page
 from tasks_app.api.task_search import search
-from tasks_app.models import Task, TaskFilter
+from tasks_app.queue.models import Task
+from tasks_app.queue.task_filter import TaskFilter
 from tests.store import test_plans
 from tests.store.test_plans import plans, rows, scans
 

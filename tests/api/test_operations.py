@@ -8,9 +8,11 @@ from uuid import UUID
 import pytest
 from django.test import Client
 
-from tasks_app.audit.actor import Actor
+from tasks_app.audit.models import AuditEntry
+from tasks_app.audit.record import Actor
+from tasks_app.features.operations.models import Operation
 from tasks_app.features.pauses.verbs import pause
-from tasks_app.models import AuditEntry, Operation, Task
+from tasks_app.queue.models import Task
 from tests.keys.conftest import nothing_remembered
 from tests.keys.rows import MISSING, Holder, of_type
 from tests.operations.kit import over, statuses, tasks, work

@@ -11,8 +11,8 @@ from django.test import Client
 
 from tasks_app.api import pages
 from tasks_app.api.pages import OPTIONAL_FIELDS, TASK_OBJECT_FIELDS
-from tasks_app.lifecycle import submit
-from tasks_app.models import Task
+from tasks_app.queue.models import Task
+from tasks_app.queue.submit import submit
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 

@@ -14,8 +14,8 @@ from django.test import Client
 from tasks_app import conf
 from tasks_app.api import admission
 from tasks_app.api import tasks as views
-from tasks_app.api.backlog import backlog
-from tasks_app.keys.token_bucket import TokenBucket
+from tasks_app.api.admission import backlog
+from tasks_app.keys.rate import TokenBucket
 from testkit.daemon import shipped
 from testkit.ports import free_port
 from testkit.process import Process

@@ -15,10 +15,11 @@ import pytest
 
 from tasks_app import conf
 from tasks_app.api import admission
-from tasks_app.api.backlog import Backlog
+from tasks_app.api.admission import Backlog
 from tasks_app.api.errors import TooMany
-from tasks_app.lifecycle import NewTask, submit_many
 from tasks_app.metrics.system_reading import current_reading
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submit import submit_many
 from testkit.daemon import Daemon, serving
 from testkit.process import until
 
@@ -122,9 +123,9 @@ def test_tasks_that_are_stored_during_a_reading_are_counted(monkeypatch: pytest.
         queue.stored(4)
         return Read
 
-    monkeypatch.setattr("tasks_app.api.backlog.current_reading", lambda refresh=False: Read)
+    monkeypatch.setattr("tasks_app.api.admission.current_reading", lambda refresh=False: Read)
     assert queue.reserve(10, 4)
     queue._read_due_at = 0.0
-    monkeypatch.setattr("tasks_app.api.backlog.current_reading", read)
+    monkeypatch.setattr("tasks_app.api.admission.current_reading", read)
     assert not queue.reserve(10, 7)
     assert queue.reserve(10, 6)

@@ -7,7 +7,7 @@ import sys
 import pytest
 from django.test import Client
 
-from tasks_app.lifecycle import settle
+from tasks_app.queue.settle import settle
 from tests.lifecycle.kit import failure, row, submitted, take
 
 
@@ -21,7 +21,7 @@ def test_the_answer_says_pending_however_fast_a_node_is(api: Client, monkeypatch
     def begin(*_: object) -> None:
         take()
 
-    monkeypatch.setattr(sys.modules["tasks_app.lifecycle.redrive"], "notify", begin)  # called after the commit
+    monkeypatch.setattr(sys.modules["tasks_app.queue.redrive"], "notify", begin)  # called after the commit
     answer = api.post(f"/api/tasks/{task.id}/redrive")
     assert (answer.status_code, answer.json()["status"]) == (200, "pending")
     assert row(task).status == "processing"

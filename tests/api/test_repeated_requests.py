@@ -11,9 +11,9 @@ from django.test import Client
 
 from tasks_app.api.waiting import VARIABLE, Hold, Places, Wait
 from tasks_app.keys import api_keys
-from tasks_app.lifecycle import cancel, delete
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.models import Task
+from tasks_app.queue.cancel import cancel, delete
+from tasks_app.queue.models import Task
 from tests.keys.conftest import nothing_remembered
 
 __all__ = ["nothing_remembered"]
@@ -91,7 +91,7 @@ def test_callers_with_other_api_keys_have_keys_of_their_own(api: Client) -> None
 def test_if_tasks_with_the_keys_end_again_and_again_it_is_503(
     api: Client, monkeypatch: pytest.MonkeyPatch, path: str, headers: dict[str, str]
 ) -> None:
-    monkeypatch.setattr("tasks_app.lifecycle.keys_and_options.MAX_ROUNDS", 0)
+    monkeypatch.setattr("tasks_app.queue.keys_and_options.MAX_ROUNDS", 0)
     task = TASK | {"unique_key": "a"}
     answer = post(api, {"tasks": [task]} if "batch" in path else task, path, **headers)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")

@@ -9,9 +9,11 @@ import pytest
 from django.test import Client
 
 from tasks_app.api.docs import document
-from tasks_app.lifecycle import ClaimedTask, cancel, settle, write_live_events
-from tasks_app.models import OutcomeKind
-from tasks_app.store.live_events import LiveEvents
+from tasks_app.queue.attempt import ClaimedTask, LiveEvents
+from tasks_app.queue.cancel import cancel
+from tasks_app.queue.live_events import write_live_events
+from tasks_app.queue.models import OutcomeKind
+from tasks_app.queue.settle import settle
 from tests.api.test_openapi import resolved
 from tests.lifecycle.kit import failure, row, running, submitted, success, take
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks_app.conf.weak_secrets import KEY_MARK
-from tasks_app.keys.grant import Scope
+from tasks_app.keys.caller import Scope
 from testkit.process import Process
 from tests.api.system import system
 
@@ -34,7 +34,7 @@ def test_every_answer_is_as_the_document_says(tmp_path: Path) -> None:
 #: Makes a key of each kind; a start for each would take longer than its run.
 MAKE_KEYS = """
 from tasks_app.keys.api_keys import create
-from tasks_app.keys.grant import Grant, Scope
+from tasks_app.keys.caller import Grant, Scope
 for scope in Scope:
     print(f"{scope} {create(scope, Grant([scope]))}")
 print("tasks:write of one type, 2 a second", create("limited", Grant([Scope.TASKS_WRITE], ["echo"], rate=2.0)))

@@ -17,8 +17,9 @@ from django.utils import timezone
 
 from tasks_app.api import wait_answers
 from tasks_app.api.waiting import Wait
-from tasks_app.lifecycle import NewTask, submit_many
-from tasks_app.models import Task
+from tasks_app.queue.models import Task
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submit import submit_many
 from tests.store.kit import too_slow_for
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]

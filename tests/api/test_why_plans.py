@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from tasks_app import why
+from tasks_app.features.why import reading
+from tasks_app.features.why.facts import Facts
+from tasks_app.features.why.reading import read as read_facts
 from tasks_app.metrics import system_reading
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.models import Attempt, Task
-from tasks_app.store import clock
-from tasks_app.why import reading
+from tasks_app.queue import clock
+from tasks_app.queue.models import Attempt, Task
 from tests.api.test_handlers import node, pool
 from tests.store.test_plans import plans, rows, scans
 
@@ -49,14 +50,14 @@ def _few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MAX_ATTEMPTS_USED", ATTEMPTS_READ // 2)
 
 
-def read(**wanted: Any) -> tuple[list[str], why.Facts]:
+def read(**wanted: Any) -> tuple[list[str], Facts]:
     """The lines of the plans that scan a table, and the facts about one of the tasks."""
     system_reading._last = None
     node("one", echo=pool(1, 1), prime=pool(1, 1))
     task = Task.objects.filter(**wanted).order_by("pk")[0]
     current_reading()  # shared by all calls within 0.1 s
     with plans() as seen:
-        facts = why.read(task.pk)
+        facts = read_facts(task.pk)
     assert seen and facts is not None
     bad = [line for _, plan in seen for line in [*scans(plan), *attempt_scans(plan)]]
     return [line for line in bad if "taskdaemon_attempt_pkey" not in line], facts

@@ -16,14 +16,14 @@ from celery.exceptions import WorkerShutdown
 from celery.worker import state
 
 from tasks_app.broker.consumer import NotificationConsumer
-from tasks_app.broker.local.directory import (
+from tasks_app.broker.local.listener import (
     DirectoryRefused,
+    Listener,
     check_directory,
     make_directory,
     socket_directory,
     sockets,
 )
-from tasks_app.broker.local.listener import Listener
 from tasks_app.broker.notifier import Notifier
 from tasks_app.broker.queues import queue_for
 from testkit.brokers import PROJECT, Node, application

@@ -12,10 +12,9 @@ from celery import Celery
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
-from tasks_app.broker.message import NOTIFICATION_TASK
 from tasks_app.broker.priority import notification_priority
 from tasks_app.broker.publisher import Publisher
-from tasks_app.broker.queues import MAX_QUEUE_LENGTH_ON_REDIS, TRANSIENT, queue_name
+from tasks_app.broker.queues import MAX_QUEUE_LENGTH_ON_REDIS, NOTIFICATION_TASK, TRANSIENT, queue_name
 from testkit.brokers import RedisServer, application
 from testkit.process import until
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 from kombu.asynchronous import Hub
 
-from tasks_app.broker import signal_wakeup
-from tasks_app.broker.signal_wakeup import wake_on_signals
+from tasks_app.broker import consumer
+from tasks_app.broker.consumer import wake_on_signals
 
 #: The loop's wait without the signal: longer than any delivery of one takes.
 WAIT_SECONDS = 20.0
@@ -23,11 +23,11 @@ def handled() -> Iterator[list[int]]:
     numbers: list[int] = []
     before = signal.signal(signal.SIGUSR2, lambda number, _: numbers.append(number))
     fd = signal.set_wakeup_fd(-1)
-    signal_wakeup._pair.cache_clear()
+    consumer._pair.cache_clear()
     yield numbers
     signal.set_wakeup_fd(fd)
     signal.signal(signal.SIGUSR2, before)
-    signal_wakeup._pair.cache_clear()
+    consumer._pair.cache_clear()
 
 
 def test_a_signal_ends_the_wait_of_the_loop_each_time(handled: list[int]) -> None:

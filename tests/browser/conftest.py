@@ -17,10 +17,9 @@ from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Browser, Page
 
+from tasks_app.features.history.history import key, present_minute
+from tasks_app.features.history.models import HistoryRow
 from tasks_app.metrics import system_reading
-from tasks_app.metrics.history import key
-from tasks_app.metrics.trends import present_minute
-from tasks_app.models import HistoryRow
 from testkit import browser
 from testkit.needs import program
 from tests.admin.rows import HOSTILE, attempt, task

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tasks_app.audit.actor import Actor
-from tasks_app.audit.record import record
+from tasks_app.audit.record import Actor, record
 from tests.browser.conftest import SERIOUS, THEMES, WIDTHS, Open, Opened, Theme
 
 PAGE = "/admin/activity/"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from tasks_app.lifecycle import settle
+from tasks_app.queue.settle import settle
 from testkit.process import until
 from tests.chaos import rows
 from tests.chaos.evidence import Evidence, by_task

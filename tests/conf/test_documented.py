@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tasks_app.conf import Environment
-from tasks_app.conf.unknown_variables import IGNORED_VARIABLES
+from tasks_app.conf.reading import IGNORED_VARIABLES
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.keys import KEYS, RETRY_ON, SELECTIONS
 

@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from django.core.management import call_command
 
-from tasks_app.models import Task
+from tasks_app.queue.models import Task
 
 
 def test_the_column_keeps_its_name() -> None:

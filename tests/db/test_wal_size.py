@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tasks_app.store.sqlite.settings import MAX_WAL_BYTES, OPTIONS
+from tasks_app.queue.sqlite.settings import MAX_WAL_BYTES, OPTIONS
 
 
 def connected(file: Path) -> closing[sqlite3.Connection]:

@@ -7,8 +7,8 @@ from typing import Any
 from django.test import Client
 
 from tasks_app.keys.api_keys import create
-from tasks_app.keys.grant import Grant
-from tasks_app.models import Task
+from tasks_app.keys.caller import Grant
+from tasks_app.queue.models import Task
 from tests.admin.rows import task
 
 EVERY_SCOPE = ("tasks:read", "tasks:write", "operate", "metrics:read")

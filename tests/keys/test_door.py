@@ -16,7 +16,8 @@ from rest_framework.request import Request
 from tasks_app.api.authentication import KeyAuthentication
 from tasks_app.keys import api_keys
 from tasks_app.keys.api_keys import create, revoke
-from tasks_app.models import ApiKey, Task
+from tasks_app.keys.models import ApiKey
+from tasks_app.queue.models import Task
 from tasks_app.urls import urlpatterns
 from testkit.daemon import serving
 

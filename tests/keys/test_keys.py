@@ -10,10 +10,11 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from tasks_app import conf
+from tasks_app.audit.models import AuditEntry
 from tasks_app.keys import api_keys
 from tasks_app.keys.api_keys import KeyRefused, Keys, create, ensure, keys, revoke
-from tasks_app.keys.grant import Grant
-from tasks_app.models import ApiKey, AuditEntry
+from tasks_app.keys.caller import Grant
+from tasks_app.keys.models import ApiKey
 
 pytestmark = pytest.mark.django_db
 GIVEN = "tpk_0123abcd_" + "k" * 20 + "0123456789abcdefghijk"

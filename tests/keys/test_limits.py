@@ -12,12 +12,13 @@ from django.utils import timezone
 
 from tasks_app import conf
 from tasks_app.api import admission
-from tasks_app.keys import api_keys, token_bucket
+from tasks_app.keys import api_keys
+from tasks_app.keys import rate as token_bucket
 from tasks_app.keys.api_keys import KeyRefused, create
-from tasks_app.keys.grant import Grant
-from tasks_app.keys.key_rate import KeyRate
-from tasks_app.keys.token_bucket import TokenBucket
-from tasks_app.models import ApiKey, Task
+from tasks_app.keys.caller import Grant
+from tasks_app.keys.models import ApiKey
+from tasks_app.keys.rate import KeyRate, TokenBucket
+from tasks_app.queue.models import Task
 from tests.keys.rows import Holder
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]

@@ -8,7 +8,7 @@ import pytest
 from django.urls import URLPattern
 
 from tasks_app.api.view import PublicAPI
-from tasks_app.models import Task
+from tasks_app.queue.models import Task
 from tasks_app.urls import urlpatterns
 from tests.keys.rows import EVERY_SCOPE, MISSING, Holder, of_type
 

@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from tasks_app.api import task_search
-from tasks_app.models import Status, Task
+from tasks_app.queue.models import Status, Task
 from tests.admin.rows import attempt
 from tests.keys.rows import MISSING, Holder, of_type
 
@@ -173,7 +173,7 @@ def test_a_unique_key_finds_no_task_of_another_type(holder: Holder) -> None:
 
 
 def test_a_key_with_an_empty_list_of_types_has_none(holder: Holder) -> None:
-    from tasks_app.models import ApiKey
+    from tasks_app.keys.models import ApiKey
 
     ApiKey.objects.update(types=[])
     of_type("echo")

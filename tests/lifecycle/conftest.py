@@ -7,7 +7,10 @@ import sys
 import pytest
 
 from tasks_app.features.pauses.verbs import resume
-from tasks_app.lifecycle import prioritize, promote, redrive, rescue, submit
+from tasks_app.queue.claim import rescue
+from tasks_app.queue.maintenance import promote
+from tasks_app.queue.redrive import prioritize, redrive
+from tasks_app.queue.submit import submit
 
 #: By way of `sys.modules`, because the package's attributes of these names are the verbs.
 NOTIFYING = [sys.modules[verb.__module__] for verb in (submit, redrive, promote, rescue, prioritize, resume)]

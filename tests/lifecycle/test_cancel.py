@@ -8,8 +8,14 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.lifecycle import AttemptResult, cancel, delete, held, promote, redrive, settle, submit
-from tasks_app.models import Attempt, OutcomeKind, Task
+from tasks_app.queue.attempt import AttemptResult
+from tasks_app.queue.cancel import cancel, delete
+from tasks_app.queue.claim import held
+from tasks_app.queue.maintenance import promote
+from tasks_app.queue.models import Attempt, OutcomeKind, Task
+from tasks_app.queue.redrive import redrive
+from tasks_app.queue.settle import settle
+from tasks_app.queue.submit import submit
 from tests.lifecycle.kit import (
     NO_RETRY,
     SLOW_RETRY,

@@ -7,9 +7,12 @@ from collections import Counter
 
 import pytest
 
-from tasks_app.lifecycle import ClaimRequest, claim, redrive, settle, submit
-from tasks_app.lifecycle.claim import LEASE_SECONDS
-from tasks_app.store import clock
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import ClaimRequest
+from tasks_app.queue.claim import LEASE_SECONDS, claim
+from tasks_app.queue.redrive import redrive
+from tasks_app.queue.settle import settle
+from tasks_app.queue.submit import submit
 from tests.lifecycle.kit import AT_ONCE, NO_RETRY, SLOW_RETRY, failure, row, running, submitted, success, take
 
 pytestmark = pytest.mark.django_db

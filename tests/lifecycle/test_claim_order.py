@@ -6,8 +6,9 @@ import random
 
 import pytest
 
-from tasks_app.lifecycle import NewTask, submit_many
-from tasks_app.store.claimed_task import Selection
+from tasks_app.queue.attempt import Selection
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submit import submit_many
 from tests.lifecycle.kit import take
 
 pytestmark = pytest.mark.django_db

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
 
-from tasks_app.lifecycle import held
 from tasks_app.metrics.reading import read
-from tasks_app.models import Attempt, Task
+from tasks_app.queue.claim import held
+from tasks_app.queue.models import Attempt, Task
 from tests.lifecycle.verbs import NODES, Verbs
 
 #: `pytest --hypothesis-profile long`: for hours.

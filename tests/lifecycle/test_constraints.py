@@ -10,8 +10,10 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import DataError, IntegrityError, connection, transaction
 
-from tasks_app.lifecycle import settle, submit
-from tasks_app.models import Attempt, Counter, OutcomeKind, Task
+from tasks_app.queue.models import Attempt, OutcomeKind, Task
+from tasks_app.queue.node_models import Counter
+from tasks_app.queue.settle import settle
+from tasks_app.queue.submit import submit
 from tests.lifecycle.kit import NO_RETRY, failure, row, running, success
 
 pytestmark = pytest.mark.django_db

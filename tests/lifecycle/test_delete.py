@@ -6,8 +6,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tasks_app.lifecycle import cancel, delete, held, redrive, rescue, settle, submit
-from tasks_app.models import Attempt, Task
+from tasks_app.queue.cancel import cancel, delete
+from tasks_app.queue.claim import held, rescue
+from tasks_app.queue.models import Attempt, Task
+from tasks_app.queue.redrive import redrive
+from tasks_app.queue.settle import settle
+from tasks_app.queue.submit import submit
 from tests.lifecycle.kit import (
     NO_RETRY,
     SLOW_RETRY,

@@ -7,7 +7,8 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from tasks_app.models import AuditEntry, Node
+from tasks_app.audit.models import AuditEntry
+from tasks_app.queue.node_models import Node
 from tests.metrics.work import node
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]

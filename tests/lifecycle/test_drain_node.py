@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from tasks_app.audit.actor import Actor
-from tasks_app.lifecycle import NodeEnded, UnknownNode, drain_node, running_on, undrain_node
-from tasks_app.models import AuditEntry, Node
-from tasks_app.store import clock
-from tasks_app.store.current import store
+from tasks_app.audit.models import AuditEntry
+from tasks_app.audit.record import Actor
+from tasks_app.features.drains.verbs import NodeEnded, UnknownNode, drain_node, running_on, undrain_node
+from tasks_app.queue import clock
+from tasks_app.queue.current import store
+from tasks_app.queue.node_models import Node
 from tests.lifecycle.kit import submitted, take
 from tests.metrics.work import node
 

@@ -8,9 +8,13 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.lifecycle import NewTask, TaskOptions, expire, redrive, settle, submit_many
-from tasks_app.models import Attempt, Task
-from tasks_app.store import batches
+from tasks_app.queue import maintenance
+from tasks_app.queue.maintenance import expire
+from tasks_app.queue.models import Attempt, Task
+from tasks_app.queue.new_task import NewTask, TaskOptions
+from tasks_app.queue.redrive import redrive
+from tasks_app.queue.settle import settle
+from tasks_app.queue.submit import submit_many
 from tests.lifecycle.kit import AT_ONCE, SLOW_RETRY, failure, release, row, running, submitted, take, together, total
 
 pytestmark = pytest.mark.django_db
@@ -117,7 +121,7 @@ def test_a_call_on_a_slow_database_ends_after_the_batch_during_which_its_time_wa
 ) -> None:
     submitted(*[50] * (expire.__globals__["TASKS_PER_TRANSACTION"] + 7))
     Task.objects.update(expires_at=PAST)
-    monkeypatch.setattr(batches, "MAX_SECONDS", 0.0)
+    monkeypatch.setattr(maintenance, "MAX_SECONDS", 0.0)
     assert [expire(), expire(), expire()] == [expire.__globals__["TASKS_PER_TRANSACTION"], 7, 0]
 
 

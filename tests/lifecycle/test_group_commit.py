@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from tasks_app.lifecycle import NewTask, Submission, submit
-from tasks_app.lifecycle.submit import GroupCommit
-from tasks_app.models import Task
+from tasks_app.queue.models import Task
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submit import GroupCommit, Submission, submit
 from tests.lifecycle.kit import close, row, submit_later, together, total
 
 pytestmark = pytest.mark.django_db(transaction=True)

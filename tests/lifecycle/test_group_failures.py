@@ -10,24 +10,26 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.lifecycle import (
-    cancel,
-    delete,
-    delete_many,
+from tasks_app.features.failures.grouping import (
+    KEEP_DAYS,
+    MAX_GROUPS_PER_HANDLER,
+    MAX_HOURS,
+    fingerprint,
     group_failures,
-    prune,
-    redrive,
-    redrive_many,
+    hour_of,
+    normalised,
     remove_old_groups,
-    settle,
 )
-from tasks_app.lifecycle.fingerprint import fingerprint, normalised
-from tasks_app.lifecycle.group_failures import KEEP_DAYS, MAX_GROUPS_PER_HANDLER, MAX_HOURS, hour_of
-from tasks_app.models import Deployment, FailureGroup, Task, UngroupedFailure
-from tasks_app.models.failure_group import OTHER
+from tasks_app.features.failures.models import OTHER, FailureGroup, UngroupedFailure
+from tasks_app.features.retention.prune import prune
+from tasks_app.queue import maintenance
+from tasks_app.queue.cancel import cancel, delete, delete_many
+from tasks_app.queue.current import writing
+from tasks_app.queue.models import Task
+from tasks_app.queue.node_models import Deployment
+from tasks_app.queue.redrive import redrive, redrive_many
+from tasks_app.queue.settle import settle
 from tasks_app.runner.call import no_reply
-from tasks_app.store import batches
-from tasks_app.store.transactions import writing
 from tests.admin.rows import task as stored
 from tests.lifecycle.kit import NO_RETRY, failure, row, running, submitted, success, together
 from tests.lifecycle.test_prune import aged
@@ -238,7 +240,7 @@ def test_it_takes_many_batches_and_stops_in_time(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(VERB, "TASKS_PER_TRANSACTION", 2)
     for _ in range(5):
         stored("failed")
-    monkeypatch.setattr(batches, "MAX_SECONDS", 0.0)
+    monkeypatch.setattr(maintenance, "MAX_SECONDS", 0.0)
     assert group_failures() == 2
     monkeypatch.undo()
     assert group_failures() == 3

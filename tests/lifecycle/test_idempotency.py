@@ -13,24 +13,16 @@ from uuid import UUID
 import pytest
 from django.db import OperationalError, connection
 
-from tasks_app.db.any_pair import any_pair
-from tasks_app.lifecycle import (
-    IdempotencyKey,
-    KeyReused,
-    KeysContended,
-    NewTask,
-    Submission,
-    Submitted,
-    TaskOptions,
-    delete,
-    forget_idempotency_keys,
-)
-from tasks_app.lifecycle import keys_and_options as module
-from tasks_app.lifecycle.submit import GroupCommit, submit_one
-from tasks_app.models import IdempotencyKey as Row
-from tasks_app.models import Task
-from tasks_app.store import batches
-from tasks_app.store.current import store
+from tasks_app.db.lookups import any_pair
+from tasks_app.queue import keys_and_options as module
+from tasks_app.queue import maintenance
+from tasks_app.queue.cancel import delete
+from tasks_app.queue.current import store
+from tasks_app.queue.keys_and_options import IdempotencyKey, KeyReused, KeysContended, forget_idempotency_keys
+from tasks_app.queue.models import IdempotencyKey as Row
+from tasks_app.queue.models import Task
+from tasks_app.queue.new_task import NewTask, TaskOptions
+from tasks_app.queue.submit import GroupCommit, Submission, Submitted, submit_one
 from tests.lifecycle.kit import close, submit_later, total
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -96,7 +88,7 @@ def test_one_call_forgets_several_batches_until_its_time_is_up(monkeypatch: pyte
         for n in range(3 * batch + 7)
     )
     with monkeypatch.context() as slow:
-        slow.setattr(batches, "MAX_SECONDS", 0.0)
+        slow.setattr(maintenance, "MAX_SECONDS", 0.0)
         assert forget_idempotency_keys() == batch
     assert forget_idempotency_keys() == 2 * batch + 7
 

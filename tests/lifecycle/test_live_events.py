@@ -10,23 +10,16 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.lifecycle import (
-    AttemptResult,
-    ClaimedTask,
-    cancel,
-    delete,
-    forget_live_events,
-    forget_lost_live_events,
-    redrive,
-    rescue,
-    settle,
-    write_live_events,
-)
-from tasks_app.lifecycle import live_events as module
-from tasks_app.models import Attempt, LiveEvent, OutcomeKind, Task
-from tasks_app.store import clock
-from tasks_app.store.due_work import KEEP_LIVE_EVENTS_SECONDS
-from tasks_app.store.live_events import LiveEvents
+from tasks_app.queue import clock
+from tasks_app.queue import live_events as module
+from tasks_app.queue.attempt import AttemptResult, ClaimedTask, LiveEvents
+from tasks_app.queue.cancel import cancel, delete
+from tasks_app.queue.claim import rescue
+from tasks_app.queue.due_work import KEEP_LIVE_EVENTS_SECONDS
+from tasks_app.queue.live_events import forget_live_events, forget_lost_live_events, write_live_events
+from tasks_app.queue.models import Attempt, LiveEvent, OutcomeKind, Task
+from tasks_app.queue.redrive import redrive
+from tasks_app.queue.settle import settle
 from tests.lifecycle.kit import failure, row, running, success, take, tries
 
 pytestmark = pytest.mark.django_db

@@ -13,22 +13,15 @@ from django.db import connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.lifecycle import (
-    KeysContended,
-    LivingTwin,
-    NewTask,
-    TaskOptions,
-    cancel,
-    expire,
-    keys_and_options,
-    promote,
-    redrive,
-    redrive_many,
-    submit_many,
-)
-from tasks_app.models import Task
-from tasks_app.store import clock
-from tasks_app.store.current import store
+from tasks_app.queue import clock, keys_and_options
+from tasks_app.queue.cancel import cancel
+from tasks_app.queue.current import store
+from tasks_app.queue.keys_and_options import KeysContended
+from tasks_app.queue.maintenance import expire, promote
+from tasks_app.queue.models import Task
+from tasks_app.queue.new_task import NewTask, TaskOptions
+from tasks_app.queue.redrive import LivingTwin, redrive, redrive_many
+from tasks_app.queue.submit import submit_many
 from testkit.process import until
 from tests.lifecycle.kit import row, take, together, total
 

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks_app.lifecycle import promote, settle
-from tasks_app.models import Task
-from tasks_app.store import batches, clock
+from tasks_app.queue import clock, maintenance
+from tasks_app.queue.maintenance import promote
+from tasks_app.queue.models import Task
+from tasks_app.queue.settle import settle
 from tests.lifecycle.kit import SLOW_RETRY, failure, row, submitted, take, together, total
 
 pytestmark = pytest.mark.django_db
@@ -95,7 +96,7 @@ def test_a_call_on_a_slow_database_ends_after_the_batch_during_which_its_time_wa
 ) -> None:
     batch = promote.__globals__["TASKS_PER_TRANSACTION"]
     make_due(*scheduled(*[50] * (batch + 7)))
-    monkeypatch.setattr(batches, "MAX_SECONDS", 0.0)
+    monkeypatch.setattr(maintenance, "MAX_SECONDS", 0.0)
     promote()
     assert len(take(2 * batch)) == batch
     promote()

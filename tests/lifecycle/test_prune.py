@@ -12,9 +12,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tasks_app.lifecycle import PruneWalk, prune, redrive, settle, submit
+from tasks_app.features.retention.prune import PruneWalk, prune
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.models import Attempt, Task
+from tasks_app.queue.models import Attempt, Task
+from tasks_app.queue.redrive import redrive
+from tasks_app.queue.settle import settle
+from tasks_app.queue.submit import submit
 from tests.lifecycle.kit import NO_RETRY, failure, row, running, submitted, success, take, together, total
 
 pytestmark = pytest.mark.django_db

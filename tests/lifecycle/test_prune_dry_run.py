@@ -10,8 +10,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tasks_app.lifecycle import OldTasks, old_tasks, settle
-from tasks_app.models import AuditEntry, Task
+from tasks_app.audit.models import AuditEntry
+from tasks_app.features.retention import prune
+from tasks_app.features.retention.prune import OldTasks
+from tasks_app.queue.models import Task
+from tasks_app.queue.settle import settle
 from tests.lifecycle.kit import NO_RETRY, submitted, success, take
 from tests.lifecycle.test_prune import NOW, aged, ended, run
 
@@ -43,7 +46,7 @@ def test_a_prune_is_one_line_a_status_in_the_audit_log() -> None:
 
 
 def test_no_statement_of_a_count_passes_more_rows_than_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(old_tasks, "ROWS_PER_COUNT", 10)
+    monkeypatch.setattr(prune, "ROWS_PER_COUNT", 10)
     submitted(*[50] * 35)
     settle("node", [success(task) for task in take(35, policy=NO_RETRY)])
     for task in list(Task.objects.all()):

@@ -7,8 +7,10 @@ from uuid import uuid4
 import pytest
 from django.db import transaction
 
-from tasks_app.lifecycle import redrive, settle, submit
-from tasks_app.models import Task
+from tasks_app.queue.models import Task
+from tasks_app.queue.redrive import redrive
+from tasks_app.queue.settle import settle
+from tasks_app.queue.submit import submit
 from tests.lifecycle.kit import (
     AT_ONCE,
     NO_RETRY,

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from tasks_app.lifecycle import AttemptResult, ClaimedTask, settle
-from tasks_app.models import Attempt, OutcomeKind
+from tasks_app.queue.attempt import AttemptResult, ClaimedTask
+from tasks_app.queue.models import Attempt, OutcomeKind
+from tasks_app.queue.settle import settle
 from tests.lifecycle.kit import NO_RETRY, failure, release, row, running, submitted, success, take, total, tries
 
 pytestmark = pytest.mark.django_db

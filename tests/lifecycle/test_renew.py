@@ -9,10 +9,11 @@ from functools import partial
 import pytest
 from django.db import connection, transaction
 
-from tasks_app.lifecycle import cancel, delete, held, renew, settle
-from tasks_app.lifecycle.claim import LEASE_SECONDS
-from tasks_app.models import Task
-from tasks_app.store import clock
+from tasks_app.queue import clock
+from tasks_app.queue.cancel import cancel, delete
+from tasks_app.queue.claim import LEASE_SECONDS, held, renew
+from tasks_app.queue.models import Task
+from tasks_app.queue.settle import settle
 from tests.lifecycle.kit import release, row, running, submitted, success, take, together
 
 pytestmark = pytest.mark.django_db

@@ -8,9 +8,10 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.lifecycle import held, renew, rescue, settle
-from tasks_app.models import Attempt, Task
-from tasks_app.store import clock
+from tasks_app.queue import clock
+from tasks_app.queue.claim import held, renew, rescue
+from tasks_app.queue.models import Attempt, Task
+from tasks_app.queue.settle import settle
 from tests.lifecycle.kit import (
     NO_RETRY,
     SLOW_RETRY,

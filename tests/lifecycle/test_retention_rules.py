@@ -13,10 +13,13 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from tasks_app.features.retention.prune import PruneWalk, RetentionRule, retention_rules
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.lifecycle import PruneWalk, RetentionRule, retention_rules, settle, take_turn
-from tasks_app.models import Attempt, Task, Turn
-from tasks_app.store import clock
+from tasks_app.queue import clock
+from tasks_app.queue.maintenance import take_turn
+from tasks_app.queue.models import Attempt, Task
+from tasks_app.queue.node_models import Turn
+from tasks_app.queue.settle import settle
 from tests.lifecycle.kit import NO_RETRY, failure, submitted, success, take, together, total
 from tests.lifecycle.test_prune import aged, ended
 

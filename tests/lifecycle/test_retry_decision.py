@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.lifecycle import AttemptResult, Policy, settle
-from tasks_app.lifecycle.retry_decision import MAX_PAUSE_SECONDS, decide, pause_before
-from tasks_app.models import OutcomeKind, Task
-from tasks_app.store.attempt_result import RetryDecision
+from tasks_app.queue.attempt import AttemptResult, Policy, RetryDecision
+from tasks_app.queue.models import OutcomeKind, Task
+from tasks_app.queue.retry_decision import MAX_PAUSE_SECONDS, decide, pause_before
+from tasks_app.queue.settle import settle
 from tests.lifecycle.kit import ALWAYS, AT_ONCE, NO_RETRY, row, running, take, total, tries
 
 pytestmark = pytest.mark.django_db

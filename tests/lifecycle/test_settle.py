@@ -8,10 +8,15 @@ from datetime import timedelta
 import pytest
 from django.db.models import F
 
-from tasks_app.lifecycle import AttemptResult, cancel, delete, redrive, rescue, settle, submit
 from tasks_app.metrics.reading import read
-from tasks_app.models import Attempt, OutcomeKind, Task
-from tasks_app.store import clock
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import AttemptResult
+from tasks_app.queue.cancel import cancel, delete
+from tasks_app.queue.claim import rescue
+from tasks_app.queue.models import Attempt, OutcomeKind, Task
+from tasks_app.queue.redrive import redrive
+from tasks_app.queue.settle import settle
+from tasks_app.queue.submit import submit
 from tests.lifecycle.kit import (
     NO_RETRY,
     SLOW_RETRY,

@@ -8,8 +8,9 @@ from uuid import UUID
 import pytest
 from django.db import Error, IntegrityError, transaction
 
-from tasks_app.lifecycle import NewTask, submit, submit_many
-from tasks_app.models import Task
+from tasks_app.queue.models import Task
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submit import submit, submit_many
 from tests.lifecycle.kit import row, submitted, take, together, total
 from tests.store.processes import run
 
@@ -122,7 +123,7 @@ def test_another_connection_sees_the_task_when_its_id_is_returned() -> None:
 def test_a_task_survives_a_process_that_is_killed_right_after_its_submit() -> None:
     identity = run(
         """
-from tasks_app.lifecycle import submit
+from tasks_app.queue.submit import submit
 print(submit("echo", {"survives": True}), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """,

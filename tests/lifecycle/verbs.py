@@ -11,29 +11,16 @@ from django.db import connection
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from tasks_app.lifecycle import (
-    AttemptResult,
-    ClaimedTask,
-    ClaimRequest,
-    LivingTwin,
-    NewTask,
-    Policy,
-    TaskOptions,
-    cancel,
-    claim,
-    delete,
-    expire,
-    promote,
-    redrive,
-    renew,
-    rescue,
-    settle,
-    submit_many,
-)
-from tasks_app.lifecycle.claim import LEASE_SECONDS
-from tasks_app.models import OutcomeKind, Task
-from tasks_app.store import clock
-from tasks_app.store.claimed_task import Selection
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import AttemptResult, ClaimedTask, ClaimRequest, Policy, Selection
+from tasks_app.queue.cancel import cancel, delete
+from tasks_app.queue.claim import LEASE_SECONDS, claim, renew, rescue
+from tasks_app.queue.maintenance import expire, promote
+from tasks_app.queue.models import OutcomeKind, Task
+from tasks_app.queue.new_task import NewTask, TaskOptions
+from tasks_app.queue.redrive import LivingTwin, redrive
+from tasks_app.queue.settle import settle
+from tasks_app.queue.submit import submit_many
 from tests.lifecycle.kit import ALWAYS, release
 
 TYPES = ("a", "b")

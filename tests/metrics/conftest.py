@@ -8,9 +8,12 @@ import pytest
 from django.db import connection
 
 from tasks_app.broker import notification
+from tasks_app.features.failures.models import FailureGroup, UngroupedFailure
+from tasks_app.features.history.models import HistoryRow
 from tasks_app.metrics import system_reading
 from tasks_app.metrics.local_counters import process
-from tasks_app.models import Attempt, Counter, CounterDelta, FailureGroup, HistoryRow, Node, Task, UngroupedFailure
+from tasks_app.queue.models import Attempt, Task
+from tasks_app.queue.node_models import Counter, CounterDelta, Node
 
 
 def empty() -> None:

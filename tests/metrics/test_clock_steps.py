@@ -8,9 +8,9 @@ import time
 import pytest
 from django.db import connection
 
-from tasks_app.metrics.clock_steps import ClockSteps
+from tasks_app.metrics.reading import Distribution
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.metrics.totals import Distribution
+from tasks_app.queue.counters import ClockSteps
 from tests.metrics.work import end, submit, take
 
 HOUR = 3600.0
@@ -83,7 +83,7 @@ def test_a_clock_that_is_set_forward_by_an_hour_is_not_in_the_histogram(
     clocks: Clocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = ClockSteps(lambda: time.monotonic() + clocks.set_by)
-    settle = importlib.import_module("tasks_app.lifecycle.settle")  # the package has a verb of that name
+    settle = importlib.import_module("tasks_app.queue.settle")  # the package has a verb of that name
     monkeypatch.setattr(settle, "clock_steps", steps)
     submit(1)
     end(take(1))

@@ -12,9 +12,12 @@ import pytest
 from django.db import Error, connection
 from django.db.models import Count
 
-from tasks_app import lifecycle
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.models import Attempt, OutcomeKind, Task
+from tasks_app.queue.cancel import cancel, delete
+from tasks_app.queue.claim import rescue
+from tasks_app.queue.maintenance import promote
+from tasks_app.queue.models import Attempt, OutcomeKind, Task
+from tasks_app.queue.redrive import redrive
 from tests.metrics.work import end, submit, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.usefixtures("database")]
@@ -60,13 +63,13 @@ class Chaos:
     def loser(self) -> None:
         """A node that claims tasks and dies."""
         take(2, random.choice(HANDLERS), "loser")
-        self.count("leases_lost", lifecycle.rescue(["loser"], leases=False))
+        self.count("leases_lost", rescue(["loser"], leases=False))
 
     def meddler(self) -> None:
-        self.count("deleted", lifecycle.delete(self.any_task()))
-        self.count("redriven", sum(lifecycle.redrive(self.any_task()) for _ in range(5)))
-        self.count("cancelled", lifecycle.cancel(self.any_task()))
-        lifecycle.promote()
+        self.count("deleted", delete(self.any_task()))
+        self.count("redriven", sum(redrive(self.any_task()) for _ in range(5)))
+        self.count("cancelled", cancel(self.any_task()))
+        promote()
 
     def witness(self) -> None:
         assert current_reading(refresh=True).unaccounted == 0

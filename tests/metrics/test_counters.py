@@ -8,12 +8,16 @@ from uuid import UUID
 import pytest
 from django.db import connection
 
-from tasks_app import lifecycle
-from tasks_app.lifecycle import AttemptResult, settle
-from tasks_app.metrics import counters
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.models import Counter, CounterDelta, OutcomeKind, Task
-from tasks_app.store import clock
+from tasks_app.queue import clock, counters
+from tasks_app.queue.attempt import AttemptResult
+from tasks_app.queue.cancel import cancel, delete
+from tasks_app.queue.claim import rescue
+from tasks_app.queue.maintenance import expire
+from tasks_app.queue.models import OutcomeKind, Task
+from tasks_app.queue.node_models import Counter, CounterDelta
+from tasks_app.queue.redrive import redrive
+from tasks_app.queue.settle import settle
 from tests.metrics.work import POLICY, end, submit, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.usefixtures("database")]
@@ -27,12 +31,12 @@ def test_every_transition_is_counted_once() -> None:
     end([released], OutcomeKind.RELEASED)
     end([retried], OutcomeKind.TIMEOUT)
     Task.objects.filter(pk=lost.id).update(node="node-2")
-    assert lifecycle.rescue(["node-2"], leases=False) == 1
-    assert lifecycle.cancel(UUID(cancelled.id))
-    assert lifecycle.delete(UUID(deleted.id))
-    assert lifecycle.redrive(UUID(failed.id))
+    assert rescue(["node-2"], leases=False) == 1
+    assert cancel(UUID(cancelled.id))
+    assert delete(UUID(deleted.id))
+    assert redrive(UUID(failed.id))
     Task.objects.filter(pk__in=submit(1)).update(expires_at=clock.Now())
-    assert lifecycle.expire() == 1
+    assert expire() == 1
     end([waits, deleted])  # the second one was deleted meanwhile
 
     totals = current_reading(refresh=True).totals
@@ -59,7 +63,7 @@ def test_every_transition_is_counted_once() -> None:
 def test_a_batch_of_which_one_result_is_stale_counts_the_others() -> None:
     submit(3)
     tasks = take(3)
-    lifecycle.delete(UUID(tasks[1].id))
+    delete(UUID(tasks[1].id))
     kept = end(tasks)
     assert kept == {(tasks[0].id, 1), (tasks[2].id, 1)}
     totals = current_reading(refresh=True).totals
@@ -72,7 +76,7 @@ def test_counters_do_not_drop_when_the_rows_go() -> None:
     tasks = take(4)
     end(tasks)
     for task in tasks:
-        lifecycle.delete(UUID(task.id))
+        delete(UUID(task.id))
     now = current_reading(refresh=True)
     assert (now.totals.sum("received"), now.totals.sum("completed"), now.totals.sum("deleted")) == (4, 4, 4)
     assert now.stored("echo") == {"pending": 0, "processing": 0, "completed": 0, "failed": 0}

@@ -10,12 +10,15 @@ from uuid import UUID
 import pytest
 from django.test import Client
 
-from tasks_app import conf, lifecycle
+from tasks_app import conf
 from tasks_app.metrics import system_reading as module
-from tasks_app.metrics.exposition import text
+from tasks_app.metrics.families import text
 from tasks_app.metrics.local_counters import process
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.models import OutcomeKind
+from tasks_app.queue.cancel import cancel, delete
+from tasks_app.queue.claim import rescue
+from tasks_app.queue.models import OutcomeKind
+from tasks_app.queue.redrive import redrive
 from testkit.needs import program
 from tests.metrics.samples import Sample, by, samples, value
 from tests.metrics.work import end, node, submit, take
@@ -41,13 +44,13 @@ def some_of_everything(client: Client) -> None:
     end([bad], OutcomeKind.ERROR, retryable=False)
     end([again], OutcomeKind.CRASH)
     end([back], OutcomeKind.RELEASED)
-    lifecycle.delete(UUID(gone.id))
-    lifecycle.delete(UUID(stale.id))
+    delete(UUID(gone.id))
+    delete(UUID(stale.id))
     end([stale])
-    lifecycle.redrive(UUID(bad.id))
+    redrive(UUID(bad.id))
     take(1, node="lost")
-    lifecycle.rescue(["lost"], leases=False)
-    lifecycle.cancel(UUID(lost.id))
+    rescue(["lost"], leases=False)
+    cancel(UUID(lost.id))
     for series in ("container_starts|echo", "container_deaths|echo|oom", "bells_heard|echo", "bells_failed"):
         process.add(series, 3)
     for path in ("/health", "/metrics", "/api/metrics", "/nothing"):

@@ -20,10 +20,11 @@ from tasks_app.broker.notification import notify
 from tasks_app.db.node_lock import NodeLock, lock_domain
 from tasks_app.metrics import problems
 from tasks_app.metrics import system_reading as module
-from tasks_app.metrics.span import span
-from tasks_app.models import Node, Task
-from tasks_app.store import clock
-from tasks_app.store.transactions import writing
+from tasks_app.metrics.summary import span
+from tasks_app.queue import clock
+from tasks_app.queue.current import writing
+from tasks_app.queue.models import Task
+from tasks_app.queue.node_models import Node
 from testkit.process import until
 from tests.metrics.work import end, node, submit, take
 

@@ -9,13 +9,26 @@ import pytest
 from django.db import connection
 from django.db.models import F
 
-from tasks_app.metrics import history
-from tasks_app.metrics.counters import BUCKETS
-from tasks_app.metrics.history import COARSE_MINUTES, FINE_MINUTES, KEPT_MINUTES, entry, key, record, thin
-from tasks_app.metrics.slot_states import SlotStates, slot_states
+from tasks_app.features.history import history
+from tasks_app.features.history.history import (
+    COARSE_MINUTES,
+    FINE_MINUTES,
+    KEPT_MINUTES,
+    entry,
+    first_attempt,
+    key,
+    percentile,
+    present_minute,
+    record,
+    thin,
+    trends,
+)
+from tasks_app.features.history.models import HistoryRow
+from tasks_app.metrics.reading import SlotStates, slot_states
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.metrics.trends import first_attempt, percentile, present_minute, trends
-from tasks_app.models import Attempt, HistoryRow, Node, OutcomeKind
+from tasks_app.queue.counters import BUCKETS
+from tasks_app.queue.models import Attempt, OutcomeKind
+from tasks_app.queue.node_models import Node
 from tests.metrics.work import POLICY, end, node, submit, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.usefixtures("database")]

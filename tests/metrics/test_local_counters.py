@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import DatabaseError, connection
 
-from tasks_app.metrics.flusher import Flusher
-from tasks_app.metrics.local_counters import LocalCounters, notifications
+from tasks_app.metrics.local_counters import Flusher, LocalCounters, notifications
 from tasks_app.metrics.system_reading import current_reading
 from testkit.process import until
 from tests.metrics.work import submit

@@ -12,8 +12,8 @@ from django.test import Client
 
 from tasks_app.metrics import system_reading as module
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.models import Task
-from tasks_app.store import clock
+from tasks_app.queue import clock
+from tasks_app.queue.models import Task
 from tests.metrics.samples import samples, value
 from tests.metrics.work import end, node, submit, take
 

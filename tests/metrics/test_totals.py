@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.metrics import totals
-from tasks_app.metrics.handler_reading import HandlerReading
-from tasks_app.metrics.history import entry
+from tasks_app.features.history.history import entry
+from tasks_app.metrics import reading as totals
+from tasks_app.metrics.reading import Distribution, HandlerReading, Totals
 from tasks_app.metrics.summary import summary
 from tasks_app.metrics.system_reading import SystemReading
-from tasks_app.metrics.totals import Distribution, Totals
 
 HANDLERS = [f"type{n}" for n in range(30)]
 

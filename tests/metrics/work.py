@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tasks_app import conf
-from tasks_app.lifecycle import AttemptResult, ClaimedTask, ClaimRequest, NewTask, Policy, claim, settle, submit_many
-from tasks_app.models import Node, OutcomeKind
-from tasks_app.store import clock
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import AttemptResult, ClaimedTask, ClaimRequest, Policy
+from tasks_app.queue.claim import claim
+from tasks_app.queue.models import OutcomeKind
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.node_models import Node
+from tasks_app.queue.settle import settle
+from tasks_app.queue.submit import submit_many
 
 #: Retried at once, twice.
 POLICY = Policy(timeout=30.0, max_retries=2, retry_backoff=0.0, retry_on=frozenset({"error", "timeout", "crash"}))

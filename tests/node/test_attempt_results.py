@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.lifecycle import ClaimedTask, Policy
-from tasks_app.models import OutcomeKind
-from tasks_app.node.call_results import MAX_ERROR_CHARS, attempt_result
+from tasks_app.node.attempts import MAX_ERROR_CHARS, attempt_result
+from tasks_app.queue.attempt import ClaimedTask, Policy
+from tasks_app.queue.models import OutcomeKind
 from tasks_app.runner.call import Call, CallResult, Outcome
 from tasks_app.runner.errors import (
     BadReply,

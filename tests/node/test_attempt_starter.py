@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from tasks_app.lifecycle import AttemptResult
-from tasks_app.lifecycle.claim import LEASE_SECONDS
-from tasks_app.models import OutcomeKind
-from tasks_app.node.attempt_starter import AttemptStarter
+from tasks_app.node.attempts import AttemptStarter
 from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import AttemptResult
+from tasks_app.queue.claim import LEASE_SECONDS
+from tasks_app.queue.models import OutcomeKind
 from tasks_app.runner.errors import KillReason
-from tasks_app.store import clock
 from tests.node.test_in_flight import begin, claimed
 
 LATEST = LEASE_SECONDS - KILL_MARGIN_SECONDS - IDLE_WATCH_SECONDS

@@ -15,24 +15,27 @@ from django.test.utils import CaptureQueriesContext
 
 from tasks_app import conf
 from tasks_app.db.node_lock import NodeLock, has_lock
-from tasks_app.lifecycle import cancel, delete, due_work, redrive
-from tasks_app.lifecycle.claim import LEASE_SECONDS
-from tasks_app.metrics import history
-from tasks_app.models import HandlerPause, HistoryRow, LiveEvent, Node, Task
+from tasks_app.features.history import history
+from tasks_app.features.history.models import HistoryRow
 from tasks_app.node import heartbeat as module
 from tasks_app.node import leases as leases_module
-from tasks_app.node.availability import TRUST_SECONDS, Availability
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.leases import Leases
+from tasks_app.node.leases import TRUST_SECONDS, Availability, Leases
 from tasks_app.node.live_log import LiveLog
 from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.record import NodeRecord
+from tasks_app.queue import clock
+from tasks_app.queue.cancel import cancel, delete
+from tasks_app.queue.claim import LEASE_SECONDS
+from tasks_app.queue.due_work import KEEP_STOPPED_NODES_DAYS
+from tasks_app.queue.maintenance import due_work
+from tasks_app.queue.models import LiveEvent, Task
+from tasks_app.queue.node_models import HandlerPause, Node
+from tasks_app.queue.redrive import redrive
 from tasks_app.runner.errors import KillReason
 from tasks_app.runner.live_output import LiveOutput
 from tasks_app.runner.slot import Slot
-from tasks_app.store import clock
-from tasks_app.store.due_work import KEEP_STOPPED_NODES_DAYS
 from tests.lifecycle.kit import row, running, submitted
 from tests.node.test_in_flight import begin, claimed
 

@@ -10,16 +10,14 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from tasks_app.lifecycle import ClaimedTask, OnHold
-from tasks_app.node.claim_limits import ClaimLimits
-from tasks_app.node.claimer import Claim
+from tasks_app.node.claimer import Claim, ClaimLimits, LargeData, ReadyTypes
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.large_data import LargeData
 from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.plan import HOLD_SECONDS, NO_RESULTS, POLL_SECONDS, WaitingResults
-from tasks_app.node.ready_types import ReadyTypes
-from tasks_app.store import clock
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import ClaimedTask
+from tasks_app.queue.due_work import OnHold
 from tests.node.test_in_flight import begin, claimed
 
 

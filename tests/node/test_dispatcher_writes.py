@@ -12,23 +12,22 @@ import pytest
 from django.db import DatabaseError, OperationalError, connection
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.lifecycle import AttemptResult, ClaimedTask, claim, ready_types, settle, submit
-from tasks_app.models import OutcomeKind
-from tasks_app.node.attempt_starter import AttemptStarter
-from tasks_app.node.claim_limits import ClaimLimits
-from tasks_app.node.claimer import Claimer
+from tasks_app.node.attempts import AttemptStarter
+from tasks_app.node.claimer import Claimer, ClaimLimits, LargeData, LostClaims, ReadyTypes
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.large_data import LargeData
-from tasks_app.node.lost_claims import LostClaims
 from tasks_app.node.on_hold import TypesOnHold
 from tasks_app.node.plan import MAX_BACKLOG_BYTES, NO_RESULTS
-from tasks_app.node.ready_types import ReadyTypes
 from tasks_app.node.result_writer import ResultWriter
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import AttemptResult, ClaimedTask
+from tasks_app.queue.claim import claim, ready_types
+from tasks_app.queue.current import bare_writing
+from tasks_app.queue.maintenance import BatchSize
+from tasks_app.queue.models import OutcomeKind
+from tasks_app.queue.settle import settle
+from tasks_app.queue.submit import submit
 from tasks_app.runner.reactor import Reactor
-from tasks_app.store import clock
-from tasks_app.store.batch_size import BatchSize
-from tasks_app.store.transactions import bare_writing
 from tests.lifecycle.kit import failure, row, running, submitted, success, take, total
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]

@@ -10,12 +10,13 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 
-from tasks_app.lifecycle import settle
-from tasks_app.models import Deployment, FailureGroup
-from tasks_app.node import failure_groups as module
-from tasks_app.node import side_job
-from tasks_app.node.availability import TRUST_SECONDS
-from tasks_app.store import clock
+from tasks_app.features.failures import grouping as module
+from tasks_app.features.failures.models import FailureGroup
+from tasks_app.node import retrying
+from tasks_app.node.leases import TRUST_SECONDS
+from tasks_app.queue import clock
+from tasks_app.queue.node_models import Deployment
+from tasks_app.queue.settle import settle
 from testkit.emptied import empty
 from tests.lifecycle.kit import NO_RETRY, failure, running
 from tests.node.test_beat import BeatingNode
@@ -30,7 +31,7 @@ def beating(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BeatingNode:
     """A node that trusts silence, and counts at each beat."""
     empty()  # failures that other tests left would be counted too
     Deployment.objects.get_or_create(defaults={"id": uuid4()})
-    for place, name in ((module, "PAUSE_SECONDS"), (module, "RETRY_SECONDS"), (side_job, "FAULT_PAUSE_SECONDS")):
+    for place, name in ((module, "PAUSE_SECONDS"), (module, "RETRY_SECONDS"), (retrying, "FAULT_PAUSE_SECONDS")):
         monkeypatch.setattr(place, name, 0.0)
     monkeypatch.setattr(module, "MAX_SHARE", 1.0)
     node = BeatingNode(tmp_path)

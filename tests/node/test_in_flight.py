@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from tasks_app.lifecycle import ClaimedTask, Policy
-from tasks_app.lifecycle.claim import LEASE_SECONDS
 from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.queue.attempt import ClaimedTask, Policy
+from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.runner.errors import KillReason
 from tasks_app.runner.slot import Slot
 

@@ -12,10 +12,9 @@ from django.db import OperationalError
 
 from tasks_app.db.node_lock import NodeLock
 from tasks_app.node import leases as module
-from tasks_app.node.availability import TRUST_SECONDS, Availability
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.leases import Leases
-from tasks_app.store import clock
+from tasks_app.node.leases import TRUST_SECONDS, Availability, Leases
+from tasks_app.queue import clock
 
 
 class Renewals:

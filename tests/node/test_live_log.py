@@ -7,13 +7,15 @@ from typing import Any, cast
 import pytest
 from django.db import DatabaseError, OperationalError, connection
 
-from tasks_app.lifecycle import ClaimedTask, cancel, write_live_events
-from tasks_app.models import LiveEvent
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.live_log import MAX_WRITES_A_RUN, MIN_RUN_SECONDS, LiveLog
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import ClaimedTask
+from tasks_app.queue.cancel import cancel
+from tasks_app.queue.live_events import write_live_events
+from tasks_app.queue.models import LiveEvent
 from tasks_app.runner.live_output import MAX_LOG_BYTES, LiveOutput
 from tasks_app.runner.slot import Slot
-from tasks_app.store import clock
 from tests.lifecycle.kit import row, running
 from tests.store.kit import refuse_writes
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.lifecycle import AttemptResult, settle
-from tasks_app.lifecycle.claim import LEASE_SECONDS
-from tasks_app.models import Attempt, OutcomeKind
+from tasks_app.node.claimer import LOOK_SECONDS, LostClaims
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.lost_claims import LOOK_SECONDS, LostClaims
-from tasks_app.store import clock
-from tasks_app.store.current import store
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import AttemptResult
+from tasks_app.queue.claim import LEASE_SECONDS
+from tasks_app.queue.current import store
+from tasks_app.queue.models import Attempt, OutcomeKind
+from tasks_app.queue.settle import settle
 from tests.lifecycle.kit import row, running, success
 from tests.node.test_in_flight import begin
 

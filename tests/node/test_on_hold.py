@@ -10,14 +10,16 @@ from django.db import DatabaseError, OperationalError
 from django.utils import timezone
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.lifecycle import ClaimedTask, OnHold, claim
-from tasks_app.models import HandlerPause, Node
 from tasks_app.node import claimer as module
 from tasks_app.node import on_hold
 from tasks_app.node.claimer import Claimer
 from tasks_app.node.on_hold import MAX_AGE_SECONDS, MAX_DELAY_SECONDS, TypesOnHold
-from tasks_app.store import clock
-from tasks_app.store.current import store
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import ClaimedTask
+from tasks_app.queue.claim import claim
+from tasks_app.queue.current import store
+from tasks_app.queue.due_work import OnHold
+from tasks_app.queue.node_models import HandlerPause, Node
 from tests.lifecycle.kit import row, submitted
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tasks_app.models import Node
 from tasks_app.node.record import NodeRecord
-from tasks_app.store import clock
+from tasks_app.queue import clock
+from tasks_app.queue.node_models import Node
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 

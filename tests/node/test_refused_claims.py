@@ -11,22 +11,21 @@ import pytest
 from django.db import OperationalError, connection
 from psycopg.errors import QueryCanceled
 
-from tasks_app.audit.actor import Actor
+from tasks_app.audit.record import Actor
 from tasks_app.features.pauses.verbs import pause
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.lifecycle import AttemptResult, ClaimedTask, ready_types, settle, submit
-from tasks_app.models import Task
-from tasks_app.node import claim_limits
-from tasks_app.node.attempt_starter import AttemptStarter
-from tasks_app.node.claim_limits import ClaimLimits
-from tasks_app.node.claimer import Claimer
+from tasks_app.node import claimer
+from tasks_app.node.attempts import AttemptStarter
+from tasks_app.node.claimer import Claimer, ClaimLimits, LargeData, LostClaims, ReadyTypes
 from tasks_app.node.dispatcher import PAUSED, Dispatcher
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.large_data import LargeData
-from tasks_app.node.lost_claims import LostClaims
 from tasks_app.node.on_hold import TypesOnHold
-from tasks_app.node.ready_types import ReadyTypes
 from tasks_app.node.result_writer import ResultWriter
+from tasks_app.queue.attempt import AttemptResult, ClaimedTask
+from tasks_app.queue.claim import ready_types
+from tasks_app.queue.models import Task
+from tasks_app.queue.settle import settle
+from tasks_app.queue.submit import submit
 from tasks_app.runner.reactor import Reactor
 from tests.lifecycle.kit import row
 from tests.store.kit import too_slow_for
@@ -168,8 +167,8 @@ def test_a_task_whose_type_is_paused_while_its_data_is_read_goes_back(
 
 
 def test_a_refused_claim_is_tried_for_fewer_tasks_and_by_type(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claim_limits, "MIN_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(claim_limits, "PAUSE_RATIO", 0.0)
+    monkeypatch.setattr(claimer, "MIN_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(claimer, "PAUSE_RATIO", 0.0)
     echo, prime = [str(submit("echo")) for _ in range(4)], [str(submit("prime")) for _ in range(4)]
     with refusing(more_than=1):
         node.rounds(2)
@@ -186,8 +185,8 @@ def test_a_refused_claim_is_tried_for_fewer_tasks_and_by_type(node: Node, monkey
 def test_a_type_that_cannot_be_claimed_is_a_problem_and_others_go_on(node: Node, state: str) -> None:
     stuck = str(submit("echo"))
     with refusing(more_than=0, state=state), pytest.MonkeyPatch.context() as quick:
-        quick.setattr(claim_limits, "MIN_PAUSE_SECONDS", 0.0)
-        quick.setattr(claim_limits, "PAUSE_RATIO", 0.0)
+        quick.setattr(claimer, "MIN_PAUSE_SECONDS", 0.0)
+        quick.setattr(claimer, "PAUSE_RATIO", 0.0)
         for number in range(6):
             prime = str(submit("prime"))
             node.rounds(1)
@@ -201,7 +200,7 @@ def test_a_type_that_was_refused_is_left_out_for_longer_than_its_claim_has_cost_
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(claim_limits, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(claimer, "time", SimpleNamespace(monotonic=lambda: now))
     refused = OperationalError("canceling statement due to statement timeout")
     refused.__cause__ = QueryCanceled()
     assert node.limits.refused({"echo": 8}, refused, seconds=10.0)

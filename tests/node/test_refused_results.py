@@ -9,15 +9,17 @@ from contextlib import contextmanager
 import pytest
 from django.db import connection
 
-from tasks_app.db.postgresql import limit
-from tasks_app.lifecycle import AttemptResult, ClaimedTask, cancel, settle
-from tasks_app.lifecycle.claim import LEASE_SECONDS
-from tasks_app.models import Task
+from tasks_app.db.postgresql import calls
 from tasks_app.node import result_lane, settling, tried_alone
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.result_queue import MAX_BATCH_BYTES
 from tasks_app.node.result_writer import MAX_SMALL_BYTES, ResultWriter
-from tasks_app.store import clock
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import AttemptResult, ClaimedTask
+from tasks_app.queue.cancel import cancel
+from tasks_app.queue.claim import LEASE_SECONDS
+from tasks_app.queue.models import Task
+from tasks_app.queue.settle import settle
 from testkit.process import until
 from tests.lifecycle.kit import row, submitted, success, take, tries
 from tests.node.writing import Turns, large, sized, threads
@@ -238,7 +240,7 @@ def test_a_batch_that_takes_too_long_to_send_is_halved(batches: Batches, monkeyp
     options = connection.settings_dict["OPTIONS"]
     slow_link = f"{options['options']} -c statement_timeout=0 -c client_connection_check_interval=50"
     monkeypatch.setitem(options, "options", slow_link)
-    monkeypatch.setattr(limit._Limit, "seconds", LIMIT_SECONDS)
+    monkeypatch.setattr(calls._Limit, "seconds", LIMIT_SECONDS)
     monkeypatch.setattr(result_lane, "LATE_SECONDS", LIMIT_SECONDS / 2)
     tasks, writer = running(40), new_writer()
     for task in tasks:
@@ -335,7 +337,7 @@ def test_it_has_more_time_also_if_it_takes_too_long_to_send(monkeypatch: pytest.
     options = connection.settings_dict["OPTIONS"]
     slow_link = f"{options['options']} -c statement_timeout=0 -c client_connection_check_interval=50"
     monkeypatch.setitem(options, "options", slow_link)
-    monkeypatch.setattr(limit._Limit, "seconds", LIMIT_SECONDS)
+    monkeypatch.setattr(calls._Limit, "seconds", LIMIT_SECONDS)
     monkeypatch.setattr(tried_alone, "TRY_SECONDS", 30.0)
     [task], writer = running(1), new_writer()
     with at_each_settle("PERFORM pg_sleep(0.8)", LARGE), threads(writer):

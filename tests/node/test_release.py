@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tasks_app.db.postgresql.limit import CALL_LIMIT_SECONDS
+from tasks_app.db.postgresql.calls import CALL_LIMIT_SECONDS
 from tasks_app.management.supervisor import FORCED_EXIT_SECONDS, WORKER_EXIT_SECONDS
 from tasks_app.node.node import RELEASE_SECONDS, Node
 from tasks_app.runner.docker.client import ENGINE_TIMEOUT_SECONDS

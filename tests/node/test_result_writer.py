@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import pytest
 from django.db import OperationalError
 
-from tasks_app.lifecycle import AttemptResult
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.result_writer import ResultWriter
+from tasks_app.queue.attempt import AttemptResult
 from testkit.process import until
 from tests.lifecycle.kit import success
 from tests.node.test_in_flight import claimed

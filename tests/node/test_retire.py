@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
-from tasks_app.models import Node, Task
-from tasks_app.node.retire import remove_rows, retire
-from tasks_app.store import clock
+from tasks_app.node.record import remove_rows, retire
+from tasks_app.queue import clock
+from tasks_app.queue.models import Task
+from tasks_app.queue.node_models import Node
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from django.db import InterfaceError, OperationalError
 
-from tasks_app.node.side_job import FAULT_PAUSE_SECONDS, SideJob
-from tasks_app.store import clock
+from tasks_app.node.retrying import FAULT_PAUSE_SECONDS, SideJob
+from tasks_app.queue import clock
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 RETRY_SECONDS = 10.0

@@ -13,17 +13,16 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from tasks_app.lifecycle import DueWork
-from tasks_app.lifecycle.claim import LEASE_SECONDS
 from tasks_app.metrics.system_reading import SILENCE_SECONDS
 from tasks_app.node import heartbeat as module
 from tasks_app.node import leases as leases_module
-from tasks_app.node.availability import RENEWAL_SECONDS, TRUST_SECONDS, Availability
 from tasks_app.node.heartbeat import CLOCK_STEP_SECONDS, Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.leases import Leases
+from tasks_app.node.leases import RENEWAL_SECONDS, TRUST_SECONDS, Availability, Leases
 from tasks_app.node.on_hold import TypesOnHold
-from tasks_app.store import clock
+from tasks_app.queue import clock
+from tasks_app.queue.claim import LEASE_SECONDS
+from tasks_app.queue.due_work import DueWork
 from tests.node.test_in_flight import begin, claimed
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tasks_app.lifecycle import AttemptResult, ClaimedTask
 from tasks_app.node.result_writer import MAX_SMALL_BYTES, ResultWriter
+from tasks_app.queue.attempt import AttemptResult, ClaimedTask
 from tests.lifecycle.kit import success
 
 

@@ -9,11 +9,14 @@ from uuid import UUID
 import uuid_utils.compat as uuids
 from django.utils import timezone
 
-from tasks_app.audit.actor import Actor
-from tasks_app.models import Operation, Task, TaskFilter
-from tasks_app.operations import Plan, start
-from tasks_app.operations.step import step
-from tasks_app.store.current import store
+from tasks_app.audit.record import Actor
+from tasks_app.features.operations.acts import start
+from tasks_app.features.operations.models import Operation
+from tasks_app.features.operations.plan import Plan
+from tasks_app.features.operations.step import step
+from tasks_app.queue.current import store
+from tasks_app.queue.models import Task
+from tasks_app.queue.task_filter import TaskFilter
 from tests.admin.rows import task
 
 ADA = Actor("admin", "ada")

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from tasks_app.models import AuditEntry, Operation
-from tasks_app.operations import work as nodes_work
+from tasks_app.audit.models import AuditEntry
+from tasks_app.features.operations.models import Operation
+from tasks_app.features.operations.work import work as nodes_work
 from tests.operations.kit import begun, now, statuses, tasks
 
 pytestmark = pytest.mark.django_db

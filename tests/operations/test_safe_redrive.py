@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.lifecycle import cancel, delete
-from tasks_app.models import Operation, Task
-from tasks_app.operations.step import step
-from tasks_app.operations.watch import MAX_WATCHED, MIN_ENDED
+from tasks_app.features.operations.models import Operation
+from tasks_app.features.operations.step import MAX_WATCHED, MIN_ENDED, step
+from tasks_app.queue.cancel import cancel, delete
+from tasks_app.queue.models import Task
 from tests.operations.kit import batch_of, begun, end, now, over, statuses, tasks, work
 
 pytestmark = pytest.mark.django_db

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tasks_app.queue.new_task import encode
 from tasks_app.runner.json_size import stored_size
-from tasks_app.store.new_task import encode
 
 
 @pytest.mark.parametrize(("text", "size"), [

@@ -7,9 +7,10 @@ from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 
-from tasks_app.lifecycle import NewTask, submit_many
-from tasks_app.models import Attempt, Task
-from tasks_app.store import clock
+from tasks_app.queue import clock
+from tasks_app.queue.models import Attempt, Task
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submit import submit_many
 from testkit.emptied import SMALL, empty
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -10,7 +10,7 @@ import pytest
 from django.core.management import get_commands
 
 from tasks_app.conf import variables
-from tasks_app.conf.unknown_variables import IGNORED_VARIABLES
+from tasks_app.conf.reading import IGNORED_VARIABLES
 
 TOP = Path(__file__).resolve().parents[2]
 PAGES = sorted([TOP / "README.md", TOP / "CHANGELOG.md", TOP / "CONTRIBUTING.md", *(TOP / "docs").glob("*.md")])

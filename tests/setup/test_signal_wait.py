@@ -15,7 +15,9 @@ SECONDS = 0.3
 #: Waits twice, and prints what came.
 WAITS = f"""
 from signal import SIGTERM
-from tasks_app.management.signal_wait import block, wait_for_signal
+import django
+django.setup()
+from tasks_app.management.supervisor import block, wait_for_signal
 block([SIGTERM])
 print("waits", flush=True)
 print(*(repr(wait_for_signal([SIGTERM], {SECONDS})) for _ in range(2)), flush=True)

@@ -13,12 +13,20 @@ import pytest
 import uuid_utils.compat as uuids
 from django.db import connection
 
-from tasks_app.db.postgresql.limit import call_limit
-from tasks_app.lifecycle import AttemptResult, ClaimedTask, ClaimRequest, NewTask, Policy
-from tasks_app.store.attempt_result import COMPLETED, RetryDecision, Settled
-from tasks_app.store.claimed_task import Selection
-from tasks_app.store.current import store
-from tasks_app.store.postgresql import advance
+from tasks_app.db.postgresql.calls import call_limit
+from tasks_app.queue.attempt import (
+    COMPLETED,
+    AttemptResult,
+    ClaimedTask,
+    ClaimRequest,
+    Policy,
+    RetryDecision,
+    Selection,
+    Settled,
+)
+from tasks_app.queue.current import store
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.postgresql import advance
 from tests.lifecycle.kit import AT_ONCE, row, success
 
 #: Decisions as lifecycle makes them.

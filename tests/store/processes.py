@@ -15,7 +15,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 BEGIN = """
 import os, signal, django
 django.setup()
-from tasks_app.store.current import store
+from tasks_app.queue.current import store
 from tests.store.kit import take
 """
 

@@ -6,10 +6,10 @@ from secrets import token_hex
 
 import pytest
 
-from tasks_app.lifecycle import ClaimRequest, Policy, data_of
-from tasks_app.models import Task
-from tasks_app.store.claimed_task import Selection
-from tasks_app.store.current import store
+from tasks_app.queue.attempt import ClaimRequest, Policy, Selection
+from tasks_app.queue.claim import data_of
+from tasks_app.queue.current import store
+from tasks_app.queue.models import Task
 from tests.lifecycle.kit import AT_ONCE, NO_RETRY, failure, row, together
 from tests.store.kit import FAILED, RETRIED, elsewhere, ids, insert, pausing, settle, take
 
@@ -118,7 +118,7 @@ def test_9_a_claim_returns_the_tasks_data_on_one_line_with_its_place() -> None:
 def test_48_a_claim_leaves_out_data_that_is_too_much_with_that_of_others(
     types: tuple[str, ...], cap: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks_app.store.postgresql.claim.MAX_DATA_BYTES", 3000 * (3 if cap else 3 * len(types)))
+    monkeypatch.setattr("tasks_app.queue.postgresql.claim.MAX_DATA_BYTES", 3000 * (3 if cap else 3 * len(types)))
     insert(50, 50, 50)
     keys = list(Task.objects.order_by("position").values_list("pk", flat=True))
     random = token_hex(4000)  # no compression makes it small

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from tasks_app.lifecycle import ClaimRequest, NewTask, submit_many
-from tasks_app.store.claimed_task import Selection
-from tasks_app.store.current import store
+from tasks_app.queue.attempt import ClaimRequest, Selection
+from tasks_app.queue.current import store
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submit import submit_many
 from tests.lifecycle.kit import AT_ONCE, together
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -7,8 +7,8 @@ import time
 import pytest
 from django.db import connection
 
-from tasks_app.models import Task
-from tasks_app.store.current import store
+from tasks_app.queue.current import store
+from tasks_app.queue.models import Task
 from tests.lifecycle.kit import together
 from tests.store.kit import insert
 from tests.store.processes import run

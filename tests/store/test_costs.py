@@ -13,13 +13,14 @@ import pytest
 from django.db import connection
 
 from tasks_app.db.postgresql.connection import TimeoutConnection
-from tasks_app.lifecycle import NewTask, Submission, TaskOptions, settle, submit_many
-from tasks_app.lifecycle.submit import GroupCommit
-from tasks_app.store.postgresql.claim import claim_one_type
-from tasks_app.store.postgresql.insert import INSERT
-from tasks_app.store.postgresql.session import PLANNER_SETTINGS
-from tasks_app.store.postgresql.session_marks import FIRST_LOOKS
-from tasks_app.store.postgresql.settle import SETTLE_ALL
+from tasks_app.queue.new_task import NewTask, TaskOptions
+from tasks_app.queue.postgresql.claim import claim_one_type
+from tasks_app.queue.postgresql.insert import INSERT
+from tasks_app.queue.postgresql.moves import SETTLE_ALL
+from tasks_app.queue.postgresql.session import PLANNER_SETTINGS
+from tasks_app.queue.postgresql.session_marks import FIRST_LOOKS
+from tasks_app.queue.settle import settle
+from tasks_app.queue.submit import GroupCommit, Submission, submit_many
 from tests.lifecycle.kit import success, take
 from tests.store.kit import undone
 

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from tasks_app.models import Counter, CounterDelta
-from tasks_app.store.current import store
+from tasks_app.queue.current import store
+from tasks_app.queue.node_models import Counter, CounterDelta
 from tests.lifecycle.kit import together, total
 from tests.store.kit import undone
 

@@ -16,31 +16,22 @@ import pytest
 from django.db import connection
 
 from tasks_app.db.postgresql.connection import TimeoutConnection
-from tasks_app.lifecycle import (
-    NewTask,
-    Policy,
-    TaskOptions,
-    due_work,
-    expire,
-    group_failures,
-    maintain,
-    promote,
-    ready_types,
-    rescue,
-    running_tasks,
-    settle,
-    submit_many,
-)
-from tasks_app.lifecycle.live_events import forget_lost_live_events
-from tasks_app.metrics import history
+from tasks_app.features.failures.grouping import group_failures
+from tasks_app.features.history import history
 from tasks_app.metrics.reading import read
-from tasks_app.models import Node
-from tasks_app.node.retire import retire
-from tasks_app.store import clock
-from tasks_app.store.claimed_task import Selection
-from tasks_app.store.postgresql import advance
-from tasks_app.store.postgresql import maintain as maintenance
-from tasks_app.store.postgresql.reading import READING
+from tasks_app.node.record import retire
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import Policy, Selection
+from tasks_app.queue.claim import ready_types, rescue, running_tasks
+from tasks_app.queue.live_events import forget_lost_live_events
+from tasks_app.queue.maintenance import due_work, expire, maintain, promote
+from tasks_app.queue.new_task import NewTask, TaskOptions
+from tasks_app.queue.node_models import Node
+from tasks_app.queue.postgresql import advance
+from tasks_app.queue.postgresql import maintain as maintenance
+from tasks_app.queue.postgresql.readings import READING
+from tasks_app.queue.settle import settle
+from tasks_app.queue.submit import submit_many
 from tests.lifecycle.kit import ALWAYS, failure, success, take
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]

@@ -7,11 +7,12 @@ from uuid import uuid4
 
 import pytest
 
-from tasks_app.models import HistoryRow, IdempotencyKey, LiveEvent, Node, Task
-from tasks_app.store import clock
-from tasks_app.store.current import store
-from tasks_app.store.due_work import KEEP_LIVE_EVENTS_SECONDS, KEEP_STOPPED_NODES_DAYS
-from tasks_app.store.on_hold import OnHold
+from tasks_app.features.history.models import HistoryRow
+from tasks_app.queue import clock
+from tasks_app.queue.current import store
+from tasks_app.queue.due_work import KEEP_LIVE_EVENTS_SECONDS, KEEP_STOPPED_NODES_DAYS, OnHold
+from tasks_app.queue.models import IdempotencyKey, LiveEvent, Task
+from tasks_app.queue.node_models import Node
 from tests.lifecycle.kit import running, submitted
 from tests.store.kit import elsewhere, insert, take
 

@@ -13,9 +13,9 @@ import pytest
 from django.core import checks
 from django.db import OperationalError, connection
 
-from tasks_app.db.postgresql.pooler import SharedSession
-from tasks_app.store.checks import check_database
-from tasks_app.store.current import STORES, store
+from tasks_app.db.postgresql.server_checks import SharedSession
+from tasks_app.queue.checks import check_database
+from tasks_app.queue.current import STORES, store
 from tests.store.parts import part
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -8,8 +8,8 @@ import pytest
 import uuid_utils.compat as uuids
 from django.db import connection
 
-from tasks_app.lifecycle import delete
-from tasks_app.store.current import store
+from tasks_app.queue.cancel import delete
+from tasks_app.queue.current import store
 from tests.lifecycle.kit import failure
 from tests.store.kit import FAILED, completed, elsewhere, insert, pausing, settle, take
 

@@ -9,9 +9,9 @@ import pytest
 from django.db import connection, transaction
 
 from tasks_app.metrics.reading import read
-from tasks_app.models import Counter, CounterDelta
-from tasks_app.store.current import store
-from tasks_app.store.postgresql import counters
+from tasks_app.queue.current import store
+from tasks_app.queue.node_models import Counter, CounterDelta
+from tasks_app.queue.postgresql import counters
 from tests.lifecycle.kit import together
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]

@@ -7,9 +7,9 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from tasks_app.store.current import store
-from tasks_app.store.postgresql import held_snapshot as module
-from tasks_app.store.postgresql import maintain as maintenance
+from tasks_app.queue.current import store
+from tasks_app.queue.postgresql import maintain as maintenance
+from tasks_app.queue.postgresql import maintain as module
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 

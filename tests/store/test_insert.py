@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 from django.db import DatabaseError
 
-from tasks_app.lifecycle import NewTask
-from tasks_app.models import Task
-from tasks_app.store.current import store
+from tasks_app.queue.current import store
+from tasks_app.queue.models import Task
+from tasks_app.queue.new_task import NewTask
 from tests.lifecycle.kit import together, total
 from tests.store.kit import insert, positions
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 import pytest
 from django.db import OperationalError, connection
 
-from tasks_app.store.current import store
-from tasks_app.store.refusal import Refusal
+from tasks_app.queue.current import store
+from tasks_app.queue.store import Refusal
 from tests.lifecycle.kit import together
 from tests.store.kit import Undo, insert, limits
 

@@ -10,11 +10,12 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import connection
 
-from tasks_app.lifecycle import ClaimedTask, cancel, rescue
-from tasks_app.models import LiveEvent, OutcomeKind, Task
-from tasks_app.store import clock
-from tasks_app.store.current import store
-from tasks_app.store.live_events import LiveEvents
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import ClaimedTask, LiveEvents
+from tasks_app.queue.cancel import cancel
+from tasks_app.queue.claim import rescue
+from tasks_app.queue.current import store
+from tasks_app.queue.models import LiveEvent, OutcomeKind, Task
 from tests.lifecycle.kit import together
 from tests.store.kit import completed, elsewhere, insert, settle, take, undone
 from tests.store.parts import part
@@ -230,7 +231,7 @@ def scans(plan: list[str]) -> list[str]:
 
 @pytest.mark.usefixtures("full")
 def test_36_to_39_read_tasks_and_events_along_indexes() -> None:
-    live = part("live_events")
+    live = part("add_live_events")
     key = json.dumps([[uuid4().hex, 1]])
     statements: dict[str, tuple[Any, ...]]
     if connection.vendor == "sqlite":

@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 from django.db import IntegrityError, transaction
 
-from tasks_app.models import Task
-from tasks_app.store.current import store
+from tasks_app.queue.current import store
+from tasks_app.queue.models import Task
 from tests.admin.rows import task
 from tests.lifecycle.kit import row
 from tests.store.kit import insert, positions, take

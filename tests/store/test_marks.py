@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tasks_app.store.postgresql.horizon import Sample
-from tasks_app.store.postgresql.marks import END, MAX_BANDS, TOP, Fifo, Levels, Lifo, Marks, Returned
+from tasks_app.queue.postgresql.marks import END, MAX_BANDS, TOP, Fifo, Levels, Lifo, Marks, Returned, Sample
 
 PROVEN = Sample(1000, 5_000)
 

@@ -12,11 +12,12 @@ from uuid import uuid4
 import pytest
 from django.db import DatabaseError, DataError, IntegrityError, OperationalError, connection
 
-from tasks_app.lifecycle import ClaimedTask, NewTask
-from tasks_app.models import Attempt, Counter, CounterDelta, Task
-from tasks_app.store.attempt_result import COMPLETED
-from tasks_app.store.current import store
-from tasks_app.store.postgresql import session_marks
+from tasks_app.queue.attempt import COMPLETED, ClaimedTask
+from tasks_app.queue.current import store
+from tasks_app.queue.models import Attempt, Task
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.node_models import Counter, CounterDelta
+from tasks_app.queue.postgresql import session_marks
 from tests.lifecycle.kit import failure, row, success, together, total
 from tests.store.kit import (
     FAILED,

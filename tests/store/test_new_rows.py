@@ -11,12 +11,10 @@ import pytest
 import uuid_utils.compat as uuids
 from django.db import connection
 
-from tasks_app.lifecycle import NewTask
-from tasks_app.models import IdempotencyKey, Task
-from tasks_app.store import clock
-from tasks_app.store.current import store
-from tasks_app.store.new_idempotency_key import NewIdempotencyKey
-from tasks_app.store.new_row import NewRow
+from tasks_app.queue import clock
+from tasks_app.queue.current import store
+from tasks_app.queue.models import IdempotencyKey, Task
+from tasks_app.queue.new_task import NewIdempotencyKey, NewRow, NewTask
 from testkit.process import until
 from tests.lifecycle.kit import AT_ONCE, row, total
 from tests.store.kit import insert, positions, take, undone

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks_app.models import HandlerPause, Node
-from tasks_app.store import clock
-from tasks_app.store.current import store
-from tasks_app.store.on_hold import OnHold
+from tasks_app.queue import clock
+from tasks_app.queue.current import store
+from tasks_app.queue.due_work import OnHold
+from tasks_app.queue.node_models import HandlerPause, Node
 from tests.lifecycle.kit import together
 from tests.store.kit import elsewhere
 

@@ -1,4 +1,4 @@
-"""Only store/ asks which database it is and sends SQL; only store/ and db/ know what one database needs."""
+"""Only queue/ asks which database it is and sends SQL; only queue/ and db/ know what one database needs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 #: Rooms with what a database needs. A migration may need another statement on each database.
-ROOMS = {"store", "db", "migrations"}
+ROOMS = {"queue", "db", "migrations"}
 #: What only those rooms import.
 OF_A_DATABASE = (
-    "tasks_app.store.postgresql", "tasks_app.store.sqlite", "tasks_app.db.postgresql", "tasks_app.db.sqlite", "sqlite3",
+    "tasks_app.queue.postgresql", "tasks_app.queue.sqlite", "tasks_app.db.postgresql", "tasks_app.db.sqlite", "sqlite3",
     "psycopg",
 )  # fmt: skip
 #: The one module that asks, and the one that chooses Django's settings.
-CHOOSE = {"tasks_app/store/current.py", "tasks_app/store/settings.py"}
+CHOOSE = {"tasks_app/queue/current.py", "tasks_app/queue/settings.py"}
 
 
 def of_a_database(name: str) -> bool:
@@ -57,16 +57,16 @@ def test_no_other_room_asks_which_database_it_is() -> None:
 def test_of_the_store_and_below_one_module_asks() -> None:
     asks = {
         str(path.relative_to(PROJECT))
-        for path in modules("tasks_app/store", "tasks_app/db")
+        for path in modules("tasks_app/queue", "tasks_app/db")
         for _, fault in faults(path.read_text())
         if fault.startswith("asks .vendor")
     }
-    assert asks == {"tasks_app/store/current.py"}
+    assert asks == {"tasks_app/queue/current.py"}
 
 
 def test_only_what_chooses_a_database_imports_one() -> None:
     files = [
-        path for path in modules("tasks_app/store", "tasks_app/db") if not {"postgresql", "sqlite"} & {*path.parts}
+        path for path in modules("tasks_app/queue", "tasks_app/db") if not {"postgresql", "sqlite"} & {*path.parts}
     ]
     imports = {
         str(path.relative_to(PROJECT)) for path in files for _, fault in faults(path.read_text()) if fault == "imports"
@@ -83,11 +83,11 @@ def test_only_what_chooses_a_database_imports_one() -> None:
         "import sqlite3",
         "import psycopg.rows as rows",
         "from psycopg import errors",
-        "from tasks_app.db.postgresql.limit import limited",
+        "from tasks_app.db.postgresql.calls import limited",
         "from tasks_app.db import sqlite",
-        "from tasks_app.store import postgresql as server",
-        "import tasks_app.store.sqlite.claim",
-        "import_string('tasks_app.db.postgresql.limit')",
+        "from tasks_app.queue import postgresql as server",
+        "import tasks_app.queue.sqlite.claim",
+        "import_string('tasks_app.db.postgresql.calls')",
         "connection.cursor()",
         "connection.connection.execute('SELECT 1')",
     ],
@@ -96,6 +96,6 @@ def test_these_tests_recognize_a_line_that_knows_a_database(line: str) -> None:
     assert 2 in {number for number, _ in faults(f"\n{line}")}
 
 
-@pytest.mark.parametrize("line", ["from tasks_app.store import clock", "from tasks_app.db.boot import boot_id"])
+@pytest.mark.parametrize("line", ["from tasks_app.queue import clock", "from tasks_app.db.node_lock import boot_id"])
 def test_these_tests_allow_what_knows_no_database(line: str) -> None:
     assert list(faults(line)) == []

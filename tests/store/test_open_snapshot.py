@@ -20,28 +20,20 @@ import psycopg
 import pytest
 from django.db import connection, transaction
 
-from tasks_app.lifecycle import (
-    AttemptResult,
-    ClaimedTask,
-    ClaimRequest,
-    NewTask,
-    Policy,
-    cancel,
-    claim,
-    promote,
-    ready_types,
-    redrive,
-    rescue,
-    settle,
-    submit_many,
-)
-from tasks_app.models import OutcomeKind, Task
-from tasks_app.store import clock
-from tasks_app.store.claimed_task import Selection
-from tasks_app.store.current import store
-from tasks_app.store.postgresql import advance, marks, session_marks
-from tasks_app.store.postgresql.reading import READING
-from tasks_app.store.postgresql.scan_start import scan_start
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import AttemptResult, ClaimedTask, ClaimRequest, Policy, Selection
+from tasks_app.queue.cancel import cancel
+from tasks_app.queue.claim import claim, ready_types, rescue
+from tasks_app.queue.current import store
+from tasks_app.queue.maintenance import promote
+from tasks_app.queue.models import OutcomeKind, Task
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.postgresql import advance, marks, session_marks
+from tasks_app.queue.postgresql.readings import READING
+from tasks_app.queue.postgresql.scan_start import scan_start
+from tasks_app.queue.redrive import redrive
+from tasks_app.queue.settle import settle
+from tasks_app.queue.submit import submit_many
 from tests.lifecycle.kit import ALWAYS
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]

@@ -17,28 +17,20 @@ import psycopg
 import pytest
 from django.db import connection
 
-from tasks_app.lifecycle import (
-    ClaimRequest,
-    NewTask,
-    claim,
-    due_work,
-    expire,
-    held,
-    promote,
-    ready_types,
-    renew,
-    rescue,
-    submit_many,
-)
-from tasks_app.models import HistoryRow, Task
-from tasks_app.store import clock
-from tasks_app.store.claimed_task import Selection
-from tasks_app.store.postgresql import claim as postgresql
-from tasks_app.store.postgresql.advance import FIRST
-from tasks_app.store.postgresql.marks import EMPTY
-from tasks_app.store.postgresql.session import PLANNER_SETTINGS
-from tasks_app.store.postgresql.session_marks import HIDDEN, LOOK
-from tasks_app.store.sqlite import claim as sqlite
+from tasks_app.features.history.models import HistoryRow
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import ClaimRequest, Selection
+from tasks_app.queue.claim import claim, held, ready_types, renew, rescue
+from tasks_app.queue.maintenance import due_work, expire, promote
+from tasks_app.queue.models import Task
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.postgresql import claim as postgresql
+from tasks_app.queue.postgresql.advance import FIRST
+from tasks_app.queue.postgresql.marks import EMPTY
+from tasks_app.queue.postgresql.session import PLANNER_SETTINGS
+from tasks_app.queue.postgresql.session_marks import HIDDEN, LOOK
+from tasks_app.queue.sqlite import claim as sqlite
+from tasks_app.queue.submit import submit_many
 from tests.lifecycle.kit import AT_ONCE, take
 from tests.store.parts import part
 
@@ -391,7 +383,7 @@ def test_45_a_reading_reads_each_index_from_where_it_begins(order: Selection) ->
     known = [{"type": "echo", "since": 9, "new": 9, "again": 9, "a": [9], "b": [9], "c": [9]}]
     for types in ([], known):
         values = f"'{json.dumps(types)}', {', '.join(segments)}, 0, 9, '{{{uuid4()}}}'"
-        for plan in planned_in_all_ways(part("reading").statement(order), values):
+        for plan in planned_in_all_ways(part("reading").reading_statement(order), values):
             used = set(re.findall(r"task_\w+", " ".join(plan))) & PARTIAL
             assert scans(plan) == [], plan
             assert used == {INDEX_OF[order], "task_ready_by_place", "task_ready_again", "task_waiting", "task_running"}
@@ -409,7 +401,7 @@ def test_45_running_tasks_are_read_by_their_time_and_by_their_keys() -> None:
 
 def test_31_final_tasks_are_read_by_their_keys() -> None:
     connection.ensure_connection()
-    sql = part("final").STATEMENT
+    sql = part("final_or_gone").READ_FINAL_OR_GONE
     if connection.vendor == "sqlite":
         plan = explained(sql, (json.dumps([uuid4().hex]),))
     else:
@@ -420,7 +412,7 @@ def test_31_final_tasks_are_read_by_their_keys() -> None:
 
 def test_40_versions_are_read_by_keys() -> None:
     connection.ensure_connection()
-    sql = part("versions").STATEMENT
+    sql = part("versions").READ_VERSIONS
     if connection.vendor == "sqlite":
         plan = explained(sql, (json.dumps([uuid4().hex]),))
     else:

@@ -16,8 +16,8 @@ import psycopg
 import pytest
 from django.db import connection
 
-from tasks_app.store.postgresql.horizon import PREPARED, Horizon, Sample, ended
-from tasks_app.store.postgresql.writers import WRITERS
+from tasks_app.queue.postgresql.marks import PREPARED, Horizon, Sample, ended
+from tasks_app.queue.postgresql.session_marks import WRITERS
 from testkit.servers.postgresql import Postgres
 
 pytestmark = pytest.mark.database

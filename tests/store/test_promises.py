@@ -6,7 +6,7 @@ import inspect
 import re
 from pathlib import Path
 
-from tasks_app.store.store import Store
+from tasks_app.queue.store import Store
 
 NUMBER = re.compile(r"^ +(\d+)\. ", re.MULTILINE)
 

@@ -7,15 +7,16 @@ import random
 import pytest
 from django.db import connection
 
-from tasks_app.lifecycle import NewTask, submit_many
-from tasks_app.models import Task
-from tasks_app.store import clock
-from tasks_app.store.claimed_task import Selection
-from tasks_app.store.current import store
-from tasks_app.store.postgresql.claim import as_arrays
-from tasks_app.store.postgresql.marks import EMPTY, Marks
-from tasks_app.store.postgresql.queued_before import statement
-from tasks_app.store.postgresql.session_marks import session_marks
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import Selection
+from tasks_app.queue.current import store
+from tasks_app.queue.models import Task
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.postgresql.claim import as_arrays
+from tasks_app.queue.postgresql.marks import EMPTY, Marks
+from tasks_app.queue.postgresql.readings import statement
+from tasks_app.queue.postgresql.session_marks import session_marks
+from tasks_app.queue.submit import submit_many
 from tests.lifecycle.kit import failure, row
 from tests.store.kit import RETRIED, completed, elsewhere, insert, pausing, settle, take
 from tests.store.test_session_marks import another_session, held

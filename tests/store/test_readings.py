@@ -10,11 +10,12 @@ import pytest
 from django.db.models import F, TextField
 from django.db.models.functions import Cast
 
-from tasks_app.lifecycle import submit
-from tasks_app.models import Node, Task
-from tasks_app.store import clock
-from tasks_app.store.current import store
-from tasks_app.store.new_task import encode
+from tasks_app.queue import clock
+from tasks_app.queue.current import store
+from tasks_app.queue.models import Task
+from tasks_app.queue.new_task import encode
+from tasks_app.queue.node_models import Node
+from tasks_app.queue.submit import submit
 from tests.lifecycle.kit import failure, success, together
 from tests.store.kit import FAILED, RETRIED, advanced, completed, elsewhere, insert, pausing, settle, take
 

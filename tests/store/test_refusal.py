@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
-from tasks_app.models import Attempt
-from tasks_app.store.current import store
-from tasks_app.store.refusal import STATEMENT_ERRORS, Refusal
+from tasks_app.queue.current import store
+from tasks_app.queue.models import Attempt
+from tasks_app.queue.store import STATEMENT_ERRORS, Refusal
 from tests.store.kit import completed, insert, settle, take
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -14,9 +14,10 @@ from django.db import connection, transaction
 
 from tasks_app.db.sqlite import fair_lock, write_lock
 from tasks_app.db.sqlite.fair_lock import FairLock
-from tasks_app.models import Node, Task
-from tasks_app.store import clock
-from tasks_app.store.current import store
+from tasks_app.queue import clock
+from tasks_app.queue.current import store
+from tasks_app.queue.models import Task
+from tasks_app.queue.node_models import Node
 from testkit.process import until
 from tests.lifecycle.kit import row
 from tests.store.kit import insert, take

@@ -5,15 +5,18 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
-from tasks_app.db.postgresql.prepared import prepared
-from tasks_app.lifecycle import promote, rescue
+from tasks_app.db.postgresql.calls import prepared
 from tasks_app.metrics.reading import read
-from tasks_app.models import ScanStart, Task
-from tasks_app.store import clock
-from tasks_app.store.claimed_task import Selection
-from tasks_app.store.postgresql import advance, cut_short
-from tasks_app.store.postgresql.counters import Fold
-from tasks_app.store.postgresql.scan_start import scan_start
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import Selection
+from tasks_app.queue.claim import rescue
+from tasks_app.queue.maintenance import promote
+from tasks_app.queue.models import Task
+from tasks_app.queue.node_models import ScanStart
+from tasks_app.queue.postgresql import advance
+from tasks_app.queue.postgresql import scan_start as module
+from tasks_app.queue.postgresql.counters import Fold
+from tasks_app.queue.postgresql.scan_start import scan_start
 from tests.store.kit import completed, elsewhere, insert, settle, take
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
@@ -147,7 +150,7 @@ def test_one_process_moves_it_at_a_time() -> None:
 def test_what_takes_long_is_given_up_and_fails_no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
     move = advance.Advance("fifo")
     with monkeypatch.context() as slow:
-        slow.setattr(cut_short, "MAX_SECONDS", 0.05)
+        slow.setattr(module, "MAX_SECONDS", 0.05)
         slow.setattr(advance, "_TYPES", "SELECT 'echo' FROM pg_sleep(30)")
         slow.setattr(advance, "_ALL_TYPES", "SELECT 'echo' FROM pg_sleep(30)")
         move()  # from the ends

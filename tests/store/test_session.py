@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
-from tasks_app.lifecycle import settle
-from tasks_app.store.current import store
+from tasks_app.queue.current import store
+from tasks_app.queue.settle import settle
 from tests.lifecycle.kit import running, success
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]

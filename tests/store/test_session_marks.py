@@ -14,16 +14,21 @@ import psycopg
 import pytest
 from django.db import connection, transaction
 
-from tasks_app.lifecycle import NewTask, cancel, maintain, redrive, settle, submit_many
-from tasks_app.models import Task
-from tasks_app.store.claimed_task import Selection
-from tasks_app.store.current import store
-from tasks_app.store.postgresql import maintain as maintenance
-from tasks_app.store.postgresql import session_marks as module
-from tasks_app.store.postgresql.claim import claim_one_type
-from tasks_app.store.postgresql.marks import EMPTY, Fifo, Marks
-from tasks_app.store.postgresql.session import PLANNER_SETTINGS
-from tasks_app.store.postgresql.writers import WRITERS
+from tasks_app.queue.attempt import Selection
+from tasks_app.queue.cancel import cancel
+from tasks_app.queue.current import store
+from tasks_app.queue.maintenance import maintain
+from tasks_app.queue.models import Task
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.postgresql import maintain as maintenance
+from tasks_app.queue.postgresql import session_marks as module
+from tasks_app.queue.postgresql.claim import claim_one_type
+from tasks_app.queue.postgresql.marks import EMPTY, Fifo, Marks
+from tasks_app.queue.postgresql.session import PLANNER_SETTINGS
+from tasks_app.queue.postgresql.session_marks import WRITERS
+from tasks_app.queue.redrive import redrive
+from tasks_app.queue.settle import settle
+from tasks_app.queue.submit import submit_many
 from tests.lifecycle.kit import AT_ONCE, failure, release, row, submitted, success, take, total
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]

@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from tasks_app.lifecycle import AttemptResult, ClaimedTask
-from tasks_app.models import Attempt, Counter, OutcomeKind, Task
-from tasks_app.store import clock
-from tasks_app.store.attempt_result import COMPLETED, Settled
-from tasks_app.store.current import store
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import COMPLETED, AttemptResult, ClaimedTask, Settled
+from tasks_app.queue.current import store
+from tasks_app.queue.models import Attempt, OutcomeKind, Task
+from tasks_app.queue.node_models import Counter
 from tests.lifecycle.kit import failure, row, success, together, total, tries
 from tests.store.kit import FAILED, RETRIED, completed, ids, insert, nothing, pausing, settle, take
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
-from tasks_app.store.postgresql import claim, final, promote, redrive, renew, set_priority, versions
-from tasks_app.store.postgresql.session_marks import HIDDEN, LOOK
-from tasks_app.store.postgresql.settle import SETTLE_ALL, SETTLE_ANY
+from tasks_app.queue.postgresql import claim, moves, readings
+from tasks_app.queue.postgresql.moves import SETTLE_ALL, SETTLE_ANY
+from tasks_app.queue.postgresql.session_marks import HIDDEN, LOOK
 from tests.store.test_plans import ORDERS, planned_once, scans
 
 pytestmark = pytest.mark.django_db
@@ -20,12 +20,12 @@ STATEMENTS = {
     **{f"best of types, {order}": (claim.best_of_types(order), "'[]', '1'") for order in ORDERS},
     "look": (LOOK, "'[]', '[]'"),
     "hidden": (HIDDEN, "'[]'"),
-    "final": (final.STATEMENT, "'{}'"),
-    "versions": (versions.STATEMENT, "'{}'"),
-    "promote": (promote.PROMOTE, "'[]'"),
-    "renew": (renew.RENEW, "'[]', 'node'"),
-    "redrive": (redrive.REDRIVE, "'[]'"),
-    "set priority": (set_priority.SET_PRIORITY, "'[]', '1'"),
+    "final": (readings.READ_FINAL_OR_GONE, "'{}'"),
+    "versions": (readings.READ_VERSIONS, "'{}'"),
+    "promote": (moves.PROMOTE, "'[]'"),
+    "renew": (moves.RENEW, "'[]', 'node'"),
+    "redrive": (moves.REDRIVE, "'[]'"),
+    "set priority": (moves.SET_PRIORITY, "'[]', '1'"),
 }
 
 

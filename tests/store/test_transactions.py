@@ -10,7 +10,7 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 
 from tasks_app.db.write_health import write_health
-from tasks_app.store.current import store
+from tasks_app.queue.current import store
 from tests.lifecycle.kit import row, together, total
 from tests.store.kit import insert, refuse_writes, undone
 from tests.store.processes import run

@@ -10,9 +10,10 @@ import uuid_utils.compat as uuids
 from django.db import connection
 from django.utils import timezone
 
-from tasks_app.lifecycle import cancel, delete, redrive
-from tasks_app.models import LiveEvent
-from tasks_app.store.current import store
+from tasks_app.queue.cancel import cancel, delete
+from tasks_app.queue.current import store
+from tasks_app.queue.models import LiveEvent
+from tasks_app.queue.redrive import redrive
 from tests.lifecycle.kit import failure
 from tests.store.kit import FAILED, RETRIED, completed, elsewhere, insert, settle, take
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.management.child import Child
+from tasks_app.management.supervisor import Child
 from testkit.daemon import Daemon
 from testkit.process import Process, children, until
 from testkit.stores import Store

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from tasks_app.api.backlog import backlog
+from tasks_app.api.admission import backlog
 from tasks_app.keys import api_keys
-from tasks_app.lifecycle import group_commit
-from tasks_app.models import Task
+from tasks_app.queue.models import Task
+from tasks_app.queue.submit import group_commit
 from tasks_app.web import rsgi
 from tasks_app.web.request_queue import MAX_LOGINS, MAX_WAITING_LOGINS
 from tests.lifecycle.kit import close

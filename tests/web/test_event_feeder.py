@@ -11,12 +11,11 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import OperationalError
 
-from tasks_app.api.event_ids import BEGINNING
-from tasks_app.api.event_reading import Events
 from tasks_app.api.waiting import EventStream
-from tasks_app.store.current import store
-from tasks_app.web import event_feeder
-from tasks_app.web.event_feeder import FAILED, KEEP_ALIVE, EventFeeder, Piece, Stream
+from tasks_app.features.events import feeder
+from tasks_app.features.events.feeder import FAILED, KEEP_ALIVE, EventFeeder, Piece, Stream
+from tasks_app.features.events.reading import BEGINNING, Events
+from tasks_app.queue.current import store
 
 
 class Feeding:
@@ -29,8 +28,8 @@ class Feeding:
         self.failure: Exception | None = None
         monkeypatch.setattr(store(), "session", lambda: SimpleNamespace(configure=lambda: None))
         monkeypatch.setattr(store(), "versions", lambda ids: {each: str(self.version) for each in ids})
-        monkeypatch.setattr(event_feeder, "read_events", self._read)
-        monkeypatch.setattr(event_feeder, "ClientSockets", lambda: self)
+        monkeypatch.setattr(feeder, "read_events", self._read)
+        monkeypatch.setattr(feeder, "ClientSockets", lambda: self)
         self.feeder = EventFeeder(self._send)
 
     def _send(self, pieces: Any) -> None:
@@ -86,14 +85,14 @@ def test_the_next_text_follows_only_when_the_one_before_was_received(feeding: Fe
 
 
 def test_silent_streams_get_keep_alives(feeding: Feeding, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_feeder, "KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(feeder, "KEEP_ALIVE_SECONDS", 0.1)
     stream = feeding.stream()
     assert [feeding.next().text or feeding.next().text for _ in range(2)] == [KEEP_ALIVE] * 2
     stream.over = True
 
 
 def test_a_client_that_takes_nothing_is_disconnected(feeding: Feeding, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_feeder, "STALLED_SECONDS", 0.5)
+    monkeypatch.setattr(feeder, "STALLED_SECONDS", 0.5)
     feeding.reads = False
     stream = feeding.stream(b"a")
     assert (feeding.next(), feeding.shut) == (Piece(stream, b"", "stalled"), ["1.2.3.4:5"])

@@ -21,14 +21,14 @@ from django.utils import timezone
 
 from tasks_app import conf
 from tasks_app.api import admission, authentication
-from tasks_app.api.backlog import backlog
-from tasks_app.keys import api_keys, token_bucket
+from tasks_app.api.admission import backlog
+from tasks_app.keys import api_keys, rate
 from tasks_app.keys.access import Access
-from tasks_app.keys.grant import Grant
-from tasks_app.keys.token_bucket import TokenBucket
-from tasks_app.lifecycle import Submitted, group_commit
-from tasks_app.lifecycle.submit import GroupCommit
-from tasks_app.models import ApiKey, IdempotencyKey, Task
+from tasks_app.keys.caller import Grant
+from tasks_app.keys.models import ApiKey
+from tasks_app.keys.rate import TokenBucket
+from tasks_app.queue.models import IdempotencyKey, Task
+from tasks_app.queue.submit import GroupCommit, Submitted, group_commit
 from tasks_app.web import fast_path
 from tasks_app.web.fast_path import FastPath
 from tasks_app.web.request_queue import Request
@@ -281,7 +281,7 @@ def test_keys_that_are_contended_are_answered_as_the_view_does(
 ) -> None:
     body = b'{"type": "echo", "unique_key": "u"}'
     with monkeypatch.context() as contended:
-        contended.setattr("tasks_app.lifecycle.keys_and_options.MAX_ROUNDS", 0)
+        contended.setattr("tasks_app.queue.keys_and_options.MAX_ROUNDS", 0)
         assert posting.takes(body, idempotency_key="abc")
         assert posting.finished.wait(30)
         status, headers, text = posting.answers[0]
@@ -379,7 +379,7 @@ def test_the_fast_path_and_the_view_share_a_keys_rate_and_tell_it_alike(
     posting: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = SimpleNamespace(monotonic=lambda: 1000.0)
-    monkeypatch.setattr(token_bucket, "time", now)
+    monkeypatch.setattr(rate, "time", now)
     given = {"authorization": holder(posting, "slow", rate=3.0)}
     view = django.test.Client(raise_request_exception=False, SERVER_NAME="localhost")
 

@@ -13,7 +13,7 @@ import pytest
 
 from tasks_app.api.authentication import KeyCheck
 from tasks_app.api.waiting import Places, Wait
-from tasks_app.keys.grant import Scope
+from tasks_app.keys.caller import Scope
 from tasks_app.web.request_queue import Request, RequestQueue
 from tasks_app.web.waiters import Waiters
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from tasks_app.web.body_reader import BODY_BUDGET_BYTES
+from tasks_app.web.requests import BODY_BUDGET_BYTES
 from testkit.daemon import Daemon, read_all, serving
 from testkit.process import until
 from tests.web.answers import error, only

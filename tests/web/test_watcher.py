@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import OperationalError
 
-from tasks_app.store.current import store
-from tasks_app.web import watcher
-from tasks_app.web.watcher import (
+from tasks_app.queue.current import store
+from tasks_app.web import waiters
+from tasks_app.web.waiters import (
     EACH_SECONDS,
     MAX_PAUSE_SECONDS,
     MIN_PAUSE_SECONDS,
@@ -34,7 +34,7 @@ class Database:
         self.others = False
         self.seconds, self.now, self.away = [0.0], 0.0, False
         self.failure: Exception = OperationalError("away")
-        monkeypatch.setattr(watcher, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep))
+        monkeypatch.setattr(waiters, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep))
         monkeypatch.setattr(store(), "final_or_gone", self.final_or_gone)
         monkeypatch.setattr(store(), "session", lambda: SimpleNamespace(configure=lambda: None))
         self.each_second: Callable[[], None] = lambda: None

@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 
-from tasks_app.models import FailureReason
-from tasks_app.why.decide import decide
-from tasks_app.why.estimate import Ended
-from tasks_app.why.facts import MAX_BEFORE, Facts, NodeFacts, Pause, TaskFacts
-from tasks_app.why.reason import Reason, as_text
+from tasks_app.features.why.decide import decide
+from tasks_app.features.why.facts import MAX_BEFORE, Ended, Facts, NodeFacts, Pause, Reason, TaskFacts, as_text
+from tasks_app.queue.models import FailureReason
 
 AT = datetime(2026, 1, 31, 9, tzinfo=UTC)
 PENDING = TaskFacts("echo", "pending")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks_app.why.estimate import Ended, estimate
+from tasks_app.features.why.facts import Ended, estimate
 
 CHANCE = random.Random(20)
 TIMES: dict[str, Callable[[], float]] = {

@@ -25,8 +25,7 @@ from urllib.parse import quote
 from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.utils.scheduling import FairCycle
 
-from tasks_app.broker.local.directory import check_directory, socket_directory, sockets
-from tasks_app.broker.local.listener import Listener, remove_dead
+from tasks_app.broker.local.listener import Listener, check_directory, remove_dead, socket_directory, sockets
 
 logger = logging.getLogger(__name__)
 

@@ -12,12 +12,11 @@ from django.db.backends.postgresql import base
 from django.db.utils import DatabaseErrorWrapper
 from django.utils.functional import cached_property
 
-from tasks_app.db.postgresql.connection import TimeoutConnection
-from tasks_app.db.postgresql.limit import limited
-from tasks_app.db.postgresql.outage import outage
-from tasks_app.db.postgresql.pooler import SharedSession, has_pooler, require_own_sessions
+from tasks_app.db.postgresql.calls import limited
+from tasks_app.db.postgresql.connection import TimeoutConnection, outage
 from tasks_app.db.postgresql.refusal import is_read_only, is_refused_write
-from tasks_app.db.write_refused import WriteRefused
+from tasks_app.db.postgresql.server_checks import SharedSession, has_pooler, require_own_sessions
+from tasks_app.db.write_health import WriteRefused
 
 #: How long the check of a kept connection may take, and how long during a known outage.
 CHECK_SECONDS, OUTAGE_CHECK_SECONDS = 3.0, 0.5

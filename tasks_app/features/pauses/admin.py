@@ -16,14 +16,14 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from tasks_app.admin.lists import ReadOnlyAdmin
 from tasks_app.admin.rights import actor, acts_on_tasks, sees_tasks
-from tasks_app.admin.row_admin import ReadOnlyAdmin
 from tasks_app.admin.text import ago, line
-from tasks_app.audit.actor import Actor
+from tasks_app.audit.record import Actor
 from tasks_app.feature import ActLink
 from tasks_app.features.pauses.verbs import PauseEnded, UnknownHandler, pause, resume
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.models import HandlerPause
+from tasks_app.queue.node_models import HandlerPause
 
 PAUSED = "none of its tasks starts later than 2 seconds from now. Running ones go on."
 
@@ -133,7 +133,7 @@ class HandlerPauseAdmin(ReadOnlyAdmin):
             **texts,
             **more,
         }
-        return TemplateResponse(request, "taskdaemon/pause.html", context)
+        return TemplateResponse(request, "pauses/pause.html", context)
 
     def _unknown(self, request: HttpRequest, unknown: UnknownHandler) -> HttpResponse:
         self.message_user(request, f"{line(str(unknown))}: nothing was done.", messages.WARNING)

@@ -18,9 +18,8 @@ from tasks_app.api.callers import OPERATING, actor_of, caller_of
 from tasks_app.api.errors import Invalid
 from tasks_app.api.handlers import EXAMPLE, NO_HANDLER, TYPE, HandlerObject, handler_in_path, handler_object
 from tasks_app.api.inputs import Faults, check_unknown
-from tasks_app.api.json_values import kind, shown
+from tasks_app.api.json_values import body_of, kind, shown
 from tasks_app.api.moments import lacks_an_offset, moment_of
-from tasks_app.api.parsers import body_of
 from tasks_app.api.view import API, both
 from tasks_app.api.waiting import Condition, ConditionWait, applied, hold_of, wanted
 from tasks_app.features.pauses.verbs import (
@@ -33,8 +32,8 @@ from tasks_app.features.pauses.verbs import (
     pause,
     resume,
 )
-from tasks_app.keys.grant import Scope
-from tasks_app.models import HandlerPause
+from tasks_app.keys.caller import Scope
+from tasks_app.queue.node_models import HandlerPause
 
 FIELDS = ("until", "for")
 

@@ -10,15 +10,14 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks_app import conf
-from tasks_app.audit.actor import Actor
-from tasks_app.audit.record import record
+from tasks_app.audit.record import Actor, record
 from tasks_app.broker.notification import notify
-from tasks_app.lifecycle import running_tasks
-from tasks_app.metrics.freshness import freshness
 from tasks_app.metrics.system_reading import current_reading, living
-from tasks_app.models import HandlerPause
-from tasks_app.store import clock
-from tasks_app.store.transactions import writing
+from tasks_app.queue import clock
+from tasks_app.queue.claim import running_tasks
+from tasks_app.queue.counters import freshness
+from tasks_app.queue.current import writing
+from tasks_app.queue.node_models import HandlerPause
 
 #: A year. The longest pause that ends by itself.
 MAX_PAUSE_SECONDS = 31_536_000

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.commands import migrate
 
-from tasks_app.store.current import store
+from tasks_app.queue.current import store
 
 
 class Command(migrate.Command):

@@ -9,9 +9,8 @@ from django.core.management.base import CommandError
 from django.db import OperationalError, connection
 
 from tasks_app import conf
-from tasks_app.management.environment_key import create_environment_key
-from tasks_app.management.first_admin import first_admin
-from tasks_app.management.platform_command import PlatformCommand
+from tasks_app.management.first_start import create_environment_key, first_admin
+from tasks_app.management.starting import PlatformCommand
 
 
 class Command(PlatformCommand):

@@ -18,17 +18,14 @@ from django.db.models import Q
 
 from tasks_app import conf
 from tasks_app.keys.api_keys import digest
+from tasks_app.keys.models import ApiKey
 from tasks_app.management import shipped
-from tasks_app.management.child import Child
-from tasks_app.management.environment_key import create_environment_key
-from tasks_app.management.first_admin import administrator, first_admin
-from tasks_app.management.listening import listening_fault
-from tasks_app.management.platform_command import PlatformCommand, manage_py
-from tasks_app.management.supervisor import Supervisor
-from tasks_app.models import ApiKey
-from tasks_app.process.name import name_process
-from tasks_app.store.clock import Now
-from tasks_app.store.current import store
+from tasks_app.management.first_start import administrator, create_environment_key, first_admin
+from tasks_app.management.starting import PlatformCommand, listening_fault, manage_py
+from tasks_app.management.supervisor import Child, Supervisor
+from tasks_app.process.start import name_process
+from tasks_app.queue.clock import Now
+from tasks_app.queue.current import store
 
 #: For a database server that starts at the same time.
 DATABASE_TIMEOUT_SECONDS = 60.0

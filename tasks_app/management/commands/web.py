@@ -16,12 +16,9 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from tasks_app import conf
-from tasks_app.management.listening import reserve, resolved
-from tasks_app.management.platform_command import PlatformCommand
-from tasks_app.process.forked import end_forked_at_signals
-from tasks_app.process.hangup import ignore_hangup
-from tasks_app.process.name import name_process
-from tasks_app.web.descriptors import connection_limit
+from tasks_app.management.starting import PlatformCommand, reserve, resolved
+from tasks_app.process.start import end_forked_at_signals, ignore_hangup, name_process
+from tasks_app.web.connections import connection_limit
 
 log = structlog.get_logger(__name__)
 

@@ -14,7 +14,7 @@ from django.core.management.base import CommandParser
 from django.utils.module_loading import import_string
 
 from tasks_app import conf
-from tasks_app.management.platform_command import PlatformCommand
+from tasks_app.management.starting import PlatformCommand
 
 
 class Command(PlatformCommand):

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.logs.log_once import LogOnce
+from tasks_app.logs.rate_limit import LogOnce
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.errors import CallFailed, Killed, NotBegun, OutOfMemory, Unavailable
 from tasks_app.runner.wire import Failure

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from django.db import ProgrammingError, connection, transaction
 
-from tasks_app.lifecycle import NewTask, submit
-from tasks_app.lifecycle.submit import insert
-from tasks_app.models import Task
-from tasks_app.store.transactions import bare_writing
+from tasks_app.queue.current import bare_writing
+from tasks_app.queue.models import Task
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submit import insert, submit
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 

@@ -8,8 +8,7 @@ import pytest
 from psycopg import OperationalError
 from psycopg.errors import ConnectionTimeout
 
-from tasks_app.db.postgresql.connection import NoAnswer
-from tasks_app.db.postgresql.outage import CONNECT_INTERVAL_SECONDS, Outage
+from tasks_app.db.postgresql.connection import CONNECT_INTERVAL_SECONDS, NoAnswer, Outage
 
 
 class Clock:

@@ -12,10 +12,11 @@ from django.test import Client
 
 from tasks_app.api import wait_answers
 from tasks_app.api.waiting import VARIABLE, Condition, ConditionWait, Hold, Places
+from tasks_app.audit.models import AuditEntry
 from tasks_app.features.pauses import api as calls
 from tasks_app.features.pauses.verbs import has_settled
 from tasks_app.metrics import system_reading
-from tasks_app.models import AuditEntry, HandlerPause
+from tasks_app.queue.node_models import HandlerPause
 from tests.api.test_handlers import node, pool
 from tests.lifecycle.kit import submitted, take
 

@@ -12,10 +12,11 @@ from types import SimpleNamespace
 import pytest
 from django.core.management import CommandError, call_command
 
-from tasks_app.audit.system_account import system_account
+from tasks_app.audit.models import AuditEntry
+from tasks_app.audit.record import system_account
 from tasks_app.features.pauses.management.commands import pause as module
-from tasks_app.models import AuditEntry, HandlerPause
-from tasks_app.store import clock
+from tasks_app.queue import clock
+from tasks_app.queue.node_models import HandlerPause
 from tests.metrics.work import end, node, submit, take
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tasks_app.models import ApiKey, AuditEntry, HandlerPause
+from tasks_app.audit.models import AuditEntry
+from tasks_app.keys.models import ApiKey
+from tasks_app.queue.node_models import HandlerPause
 from tests.keys.rows import Holder
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]

@@ -10,7 +10,8 @@ from uuid import UUID
 import pytest
 from django.db import OperationalError
 
-from tasks_app.audit.actor import Actor
+from tasks_app.audit.models import AuditEntry
+from tasks_app.audit.record import Actor
 from tasks_app.features.pauses.verbs import (
     NOTICE_SECONDS,
     BusyNode,
@@ -22,9 +23,11 @@ from tasks_app.features.pauses.verbs import (
     pause,
     resume,
 )
-from tasks_app.lifecycle import settle, submit
-from tasks_app.models import AuditEntry, HandlerPause, Task
-from tasks_app.store import clock
+from tasks_app.queue import clock
+from tasks_app.queue.models import Task
+from tasks_app.queue.node_models import HandlerPause
+from tasks_app.queue.settle import settle
+from tasks_app.queue.submit import submit
 from tests.lifecycle.kit import row, submitted, success, take, together
 from tests.metrics.work import node
 

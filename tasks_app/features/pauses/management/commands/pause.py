@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
-from tasks_app.audit.system_account import system_account
+from tasks_app.audit.record import system_account
 from tasks_app.features.pauses.verbs import (
     MAX_PAUSE_SECONDS,
     BusyNode,
@@ -21,7 +21,7 @@ from tasks_app.features.pauses.verbs import (
 )
 from tasks_app.handlers.durations import duration
 from tasks_app.handlers.spelling import nearest
-from tasks_app.models import HandlerPause
+from tasks_app.queue.node_models import HandlerPause
 
 #: Between two readings of --wait.
 POLL_SECONDS = 0.5

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from tasks_app.audit.system_account import system_account
+from tasks_app.audit.record import system_account
 from tasks_app.features.pauses.management.commands.pause import no_handler
 from tasks_app.features.pauses.verbs import UnknownHandler, resume
 

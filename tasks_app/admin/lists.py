@@ -1,0 +1,218 @@
+"""The filters of the admin's lists, which never show more than their addresses ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.db.models.expressions import Combinable
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.functional import cached_property
+from django.utils.text import capfirst
+
+from tasks_app.admin.rights import sees_payloads
+from tasks_app.admin.search import HELP_WITHOUT_ERRORS, fault, frozen, searched, searches_errors
+from tasks_app.admin.text import audit_link, line
+from tasks_app.queue.task_filter import TaskFilter
+
+#: The choices of filters by time: the title and how far each looks back.
+SPANS = {
+    "hour": ("past hour", timedelta(hours=1)),
+    "day": ("past 24 hours", timedelta(days=1)),
+    "week": ("past 7 days", timedelta(days=7)),
+}
+
+
+class StrictFilter(admin.SimpleListFilter):
+    """One parameter of the list's address.
+
+    A value that is not understood matches nothing, and `fault` says why. If it were ignored, an action on "all that
+    match" would act on everything.
+    """
+
+    #: What is wrong with the value, in one sentence, or ""
+    fault = ""
+
+    def __init__(self, request: HttpRequest, params: dict[str, Any], model: type[Any], model_admin: Any) -> None:
+        given = params.get(str(self.parameter_name), [])
+        super().__init__(request, params, model, model_admin)
+        if len(given) > 1:
+            self.fault = f"The filter “{self.title}” is given {len(given)} times."
+        elif given and not self.understands(given[0]):
+            words = ", ".join(line(str(word), 40) for word, _ in self.lookup_choices[:20])
+            self.fault = f"“{line(given[0], 60)}” is no value of the filter “{self.title}”, which knows: {words}."
+
+    def has_output(self) -> bool:
+        # Django drops a filter without choices, even if the address sets it.
+        return True
+
+    def understands(self, value: str) -> bool:
+        """Whether a value is one of the choices."""
+        return value in {str(key) for key, _ in self.lookup_choices}
+
+    @property
+    def description(self) -> str:
+        """What it filters for, as part of a sentence; "" if it is not set."""
+        value = self.value()
+        if value is None:
+            return ""
+        titles = {str(key): str(title) for key, title in self.lookup_choices}
+        return f"{self.title}: {titles.get(value, line(value, 60))}"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.fault:
+            return queryset.none()
+        value = self.value()
+        return queryset if value is None else self.narrow(queryset, value)
+
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        """The rows that match a value."""
+        raise NotImplementedError
+
+
+# Lists that stay quick with millions of rows.
+
+#: Counting stops here: a count of all rows would be paid with every page.
+MAX_COUNTED_ROWS = 10_000
+
+
+class CappedPaginator(Paginator):
+    """Counts no further than MAX_COUNTED_ROWS; the page then says "or more"."""
+
+    @cached_property
+    def count(self) -> int:
+        """The number of rows, at most MAX_COUNTED_ROWS."""
+        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
+        return rows.order_by()[:MAX_COUNTED_ROWS].count()
+
+
+class StrictList(ChangeList):
+    """Never shows more than its address asks for, because an action on "all that match" acts on what it shows.
+
+    `faults`: what is not understood in the address, in sentences. If there is one, nothing matches.
+    """
+
+    faults: Sequence[str] = ()
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        found = super().get_queryset(request, exclude_parameters)
+        faults = [self.search_fault(request), *(getattr(spec, "fault", "") for spec in self.filter_specs)]
+        self.faults = [each for each in faults if each]
+        return found.none() if self.faults else found
+
+    def search_fault(self, request: HttpRequest) -> str:
+        """Why the search is refused, in a sentence; "" if it is not."""
+        return fault(request.GET.getlist(SEARCH_VAR))
+
+    def get_results(self, request: HttpRequest) -> None:
+        # Django would redirect from a missing page to a list without filters.
+        pages = self.model_admin.get_paginator(request, self.queryset, self.list_per_page).num_pages
+        self.page_num = min(max(self.page_num, 1), pages)
+        super().get_results(request)
+
+    @property
+    def or_more(self) -> bool:
+        """Whether there may be more rows than a CappedPaginator counts."""
+        return bool(self.result_count >= MAX_COUNTED_ROWS)
+
+    @property
+    def narrowed(self) -> list[str]:
+        """The filters that are set, each as part of a sentence."""
+        found = [text for spec in self.filter_specs if (text := getattr(spec, "description", ""))]
+        return [*found, f"search: {line(self.query, 200)}"] if self.query.strip() else found
+
+    @property
+    def why_empty(self) -> list[str]:
+        """Why the list is empty, in sentences."""
+        if self.faults:
+            return [*self.faults, "Therefore nothing matches."]
+        many = self.opts.verbose_name_plural
+        if self.narrowed:
+            return [f"No {self.opts.verbose_name} matches: {', '.join(self.narrowed)}."]
+        return [f"There are no {many}."]
+
+
+class NewestFirst(StrictList):
+    """Orders by the primary key, a UUIDv7, and ignores the address: no other order has an index."""
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str | Combinable]:
+        return ["-pk"]
+
+    def search_fault(self, request: HttpRequest) -> str:
+        found = super().search_fault(request)
+        if sees_payloads(request):
+            return found
+        self.search_help_text = HELP_WITHOUT_ERRORS
+        if not found and searches_errors(self.query):
+            return "To search in errors, a user needs the permission to see payloads: ask an administrator for it."
+        return found
+
+    @property
+    def frozen(self) -> TaskFilter:
+        """What it shows, as a filter that means the same tasks later. Only without `faults`."""
+        found = frozen(self.query, self.params) if self.query.strip() else TaskFilter()
+        for spec in self.filter_specs:
+            if isinstance(each := getattr(spec, "frozen", None), TaskFilter):
+                found = found.both(each)
+        return found
+
+    @property
+    def searched(self) -> str:
+        """Which tasks the search looked at, in a sentence; "" if at all of them."""
+        return searched(self.query, self.params)
+
+
+class RowAdmin(admin.ModelAdmin):
+    """Rows that no page adds, in a `changelist` with the model's name as its title."""
+
+    changelist: type[StrictList] = StrictList
+    list_per_page = 50
+    sortable_by: ClassVar[tuple[str, ...]] = ()
+
+    class Media:
+        css = {"all": ("taskdaemon/admin.css",)}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[StrictList]:
+        return self.changelist
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        title = capfirst(self.opts.verbose_name_plural)
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        # PostgreSQL refuses a text with a NUL, by another error than those that Django expects of an id.
+        return None if "\0" in object_id else super().get_object(request, object_id, from_field)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The audit log's lines about a row, also about one that is gone."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        row = self.get_object(request, unquote(object_id))
+        target = unquote(object_id) if row is None else self.audit_target(row)
+        return HttpResponseRedirect(audit_link(target))
+
+    def audit_target(self, row: Any) -> str:
+        """What the audit log calls a row."""
+        return str(row.pk)
+
+
+class ReadOnlyAdmin(RowAdmin):
+    """Rows that no form changes or deletes: what may be done to them has a view of its own."""
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

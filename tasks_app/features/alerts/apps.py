@@ -1,0 +1,9 @@
+"""What alerts add to the engine."""
+
+from tasks_app.feature import Feature
+
+
+class Alerts(Feature):
+    """Alerts by webhook, for deployments without Prometheus. Nothing runs unless DAEMON_ALERT_URL is set."""
+
+    name = "tasks_app.features.alerts"

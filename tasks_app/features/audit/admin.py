@@ -1,0 +1,272 @@
+"""The filters of the audit log. Each has an index that ends with the time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import SEARCH_VAR
+from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet, Subquery
+from django.db.models.expressions import Combinable
+from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from tasks_app.admin.lists import SPANS, CappedPaginator, ReadOnlyAdmin, StrictFilter, StrictList
+from tasks_app.admin.rights import sees_payloads
+from tasks_app.admin.table_files import FORMATS, export_file
+from tasks_app.admin.text import line
+from tasks_app.audit.models import AuditEntry
+from tasks_app.keys.models import ApiKey
+
+MAX_CHOICES = 30
+MAX_VALUE_CHARS = 150
+WAYS = {"admin": "the admin", "api": "the API", "command": "a command"}
+
+
+class EntryFilter(StrictFilter):
+    """One parameter of the log's address. Text matches as it is; the choices may be incomplete."""
+
+    def understands(self, value: str) -> bool:
+        return 0 < len(value) <= MAX_VALUE_CHARS and "\0" not in value
+
+
+class ActorFilter(EntryFilter):
+    """By user, API key or system account."""
+
+    title, parameter_name = "who", "actor"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        users = get_user_model().objects.filter(is_staff=True).order_by("username").values_list("username", flat=True)
+        keys = ApiKey.objects.order_by("name").values_list("name", flat=True)
+        return [(name, line(name, 40)) for name in dict.fromkeys([*users[:MAX_CHOICES], *keys[:MAX_CHOICES]])]
+
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(actor=value)
+
+
+class ViaFilter(StrictFilter):
+    """By the way: admin, API, command."""
+
+    title, parameter_name = "way", "via"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        return WAYS.items()
+
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(via=value)
+
+
+class ActFilter(EntryFilter):
+    """By what was done."""
+
+    title, parameter_name = "act", "act"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        return [(name, name.replace("_", " ")) for name in _known_acts()]
+
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(action=value)
+
+
+class TimeFilter(StrictFilter):
+    """By time."""
+
+    title, parameter_name = "time", "time"
+    spans = {**SPANS, "month": ("past 30 days", timedelta(days=30))}
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        return [(key, title) for key, (title, _) in self.spans.items()]
+
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(at__gte=timezone.now() - self.spans[value][1])
+
+
+def _known_acts() -> list[str]:
+    """The acts that the log has, each found by one step in the index, however many lines there are."""
+    found: list[str] = []
+    acts = AuditEntry.objects.order_by("action").values_list("action", flat=True)
+    while len(found) < MAX_CHOICES and (name := acts.filter(action__gt=found[-1] if found else "").first()) is not None:
+        found.append(name)
+    return found
+
+
+# The audit log as a file. It is read in pages, so that its size costs neither memory nor a long transaction.
+
+COLUMNS = ("at", "actor", "via", "action", "target", "count", "details")
+ROWS_PER_PAGE = 1000
+
+
+def export_audit_log(request: HttpRequest, entries: QuerySet[AuditEntry], form: str) -> HttpResponseBase:
+    """The file of these entries, the latest first; 503 without a free place. `form`: a key of FORMATS.
+
+    The details are left out for users who may not see payloads.
+    """
+    columns = COLUMNS if sees_payloads(request) else COLUMNS[:-1]
+    pages = ([_row(entry, columns) for entry in page] for page in _pages(entries))
+    return export_file(request, "audit-log", form, columns, ("details",), pages)
+
+
+def _pages(entries: QuerySet[AuditEntry]) -> Iterator[list[AuditEntry]]:
+    """All entries in pages. Those that are written meanwhile come before the first, and are left out."""
+    rows = entries.order_by("-at", "-id")
+    page = list(rows[:ROWS_PER_PAGE])
+    while page:
+        yield page
+        last = page[-1].pk
+        # The time as it is stored: SQLite compares texts, and a time that was read has other digits.
+        at = Subquery(AuditEntry.objects.filter(pk=last).values("at"))
+        # Both conditions on the time: the last one is a range of the index.
+        page = list(rows.filter(Q(at__lt=at) | Q(at=at, id__lt=last), at__lte=at)[:ROWS_PER_PAGE])
+
+
+def _row(entry: AuditEntry, columns: Sequence[str]) -> list[Any]:
+    values = (getattr(entry, name) for name in columns)
+    return [json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value for value in values]
+
+
+# The audit log in the admin: what operators, callers and commands did. Read-only.
+
+#: Of the details, in the list.
+MAX_DETAIL_CHARS = 300
+
+
+class LatestFirst(StrictList):
+    """Orders by time, as all indexes of the log do, and ignores the address."""
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str | Combinable]:
+        return ["-at", "-id"]
+
+    @property
+    def exports(self) -> list[tuple[str, str]]:
+        """The name and the address of each format, with the filters of the list."""
+        known = {SEARCH_VAR, *(str(spec.parameter_name) for spec in self.filter_specs)}  # type: ignore[attr-defined]
+        kept = {name: value for name, value in self.params.items() if name in known}
+        address = reverse("admin:tasks_app_auditentry_export")
+        return [(one.title, f"{address}?{urlencode({**kept, 'format': form})}") for form, one in FORMATS.items()]
+
+
+@admin.register(AuditEntry)
+class AuditAdmin(ReadOnlyAdmin):
+    """One line for each act. Nothing here changes the log."""
+
+    list_display = ("when", "who", "way", "act", "shown_target", "count", "shown_details")
+    list_filter = (ActorFilter, ViaFilter, ActFilter, TimeFilter)
+    list_display_links = None
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    changelist = LatestFirst
+    paginator = CappedPaginator
+    ordering = ("-at", "-id")
+    search_fields = ("target",)
+    search_help_text = "What it was done to, in full: a task's id, or the name of a handler, a node, a key or a user"
+    fields = list_display
+    readonly_fields = fields
+    actions = None
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        # Only the filters' parameters: another lookup could probe the details.
+        return lookup in {one.parameter_name for one in self.list_filter}
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return self.list_display if sees_payloads(request) else self.list_display[:-1]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.get_list_display(request)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[AuditEntry], search_term: str
+    ) -> tuple[QuerySet[AuditEntry], bool]:
+        term = search_term.strip()
+        return (queryset.filter(target=term) if term else queryset), False
+
+    def audit_target(self, row: Any) -> str:
+        return str(row.target)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.export_view)
+        return [path("export/", view, name="tasks_app_auditentry_export"), *super().get_urls()]
+
+    def export_view(self, request: HttpRequest) -> HttpResponseBase:
+        """The lines that the list's address finds, as a file. `format`: csv or jsonl. 503 without a free place."""
+        if request.method != "GET":
+            return HttpResponseNotAllowed(["GET"])
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        form, filters = request.GET.get("format", ""), request.GET.copy()
+        filters.pop("format", None)
+        request.GET = filters  # type: ignore[assignment]
+        page = self.get_changelist_instance(request)
+        fault = "" if form in FORMATS else f"There is no format “{line(form, 40)}”: known are {', '.join(FORMATS)}."
+        for sentence in [fault, *getattr(page, "faults", ())]:
+            if sentence:
+                self.message_user(request, f"{sentence} Nothing was exported.", messages.ERROR)
+                return HttpResponseRedirect(reverse("admin:tasks_app_auditentry_changelist"))
+        return export_audit_log(request, page.queryset, form)
+
+    @admin.display(description="time (UTC)")
+    def when(self, entry: AuditEntry) -> str:
+        """To the second."""
+        return f"{entry.at:%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="who")
+    def who(self, entry: AuditEntry) -> str:
+        """A user, an API key or a system account."""
+        return line(entry.actor, 80)
+
+    @admin.display(description="by way of")
+    def way(self, entry: AuditEntry) -> str:
+        """The admin, the API or a command."""
+        return WAYS.get(entry.via, line(entry.via))
+
+    @admin.display(description="act")
+    def act(self, entry: AuditEntry) -> str:
+        """What was done."""
+        return line(entry.action.replace("_", " "))
+
+    @admin.display(description="to what")
+    def shown_target(self, entry: AuditEntry) -> SafeString:
+        """The target; the id of an operation or a task links to its page."""
+        shown = line(entry.target, 120)
+        if not _is_id(entry.target):
+            return format_html("{}", shown)
+        kind = "operation" if entry.details and entry.details.get("operation") else "task"
+        page = reverse(f"admin:tasks_app_{kind}_change", args=(entry.target,))
+        return format_html('<a href="{}">{}</a>', page, shown)
+
+    @admin.display(description="details")
+    def shown_details(self, entry: AuditEntry) -> str:
+        """The details that are set, shortened, by name, as in `canary: 1, rate: 5.0`."""
+        given = (
+            {name: value for name, value in sorted(entry.details.items()) if value is not None} if entry.details else {}
+        )
+        return line(
+            ", ".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in given.items()), MAX_DETAIL_CHARS
+        )
+
+
+def _shown(value: Any) -> str:
+    """A value as people write it."""
+    if isinstance(value, dict):
+        return " and ".join(f"{name.replace('_', ' ')} {_shown(one)}" for name, one in sorted(value.items()))
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False

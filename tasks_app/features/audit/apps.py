@@ -1,0 +1,9 @@
+"""What the pages of the audit log add to the engine."""
+
+from tasks_app.feature import Feature
+
+
+class Audit(Feature):
+    """The pages that show the audit log."""
+
+    name = "tasks_app.features.audit"

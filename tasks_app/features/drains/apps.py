@@ -1,0 +1,9 @@
+"""What drains add to the engine."""
+
+from tasks_app.feature import Feature
+
+
+class Drains(Feature):
+    """A drained node starts no task; running ones go on. It writes the node's row, and knows nothing of claims."""
+
+    name = "tasks_app.features.drains"

@@ -1,0 +1,68 @@
+"""`manage.py drain NODE [--wait]`: a node takes no more tasks."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from tasks_app.audit.record import system_account
+from tasks_app.features.drains.verbs import NodeEnded, UnknownNode, drain_node, running_on
+from tasks_app.handlers.spelling import nearest
+from tasks_app.metrics.system_reading import living
+
+#: Between two readings of --wait.
+POLL_SECONDS = 0.5
+
+
+def no_node(unknown: UnknownNode, node: str) -> CommandError:
+    """What to do about an unknown node."""
+    names = [each.name for each in living()]
+    meant = nearest(node, names)
+    have = ", ".join(names) or "none"
+    return CommandError(f"{unknown}; the living nodes are {have}" + (f"; did you mean {meant!r}?" if meant else ""))
+
+
+class Command(BaseCommand):
+    """It needs only the database: nodes read it each second."""
+
+    help = "Let a node take no more tasks, for example before its machine is restarted. Running tasks go on."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("node", help="its name, as /admin/, /health and the log of the worker say it")
+        parser.add_argument("--wait", action="store_true", help="wait until it runs no task")
+
+    def handle(self, *args: Any, node: str, wait: bool, **options: Any) -> None:
+        """Prints what it waits for. An interrupt ends the wait, not the drain."""
+        try:
+            drain_node(node, system_account())
+        except UnknownNode as unknown:
+            raise no_node(unknown, node) from None
+        self.stdout.write(f"{node} takes no more tasks, until manage.py undrain {node} or the end of its process")
+        if wait:
+            try:
+                self._wait(node)
+            except NodeEnded as ended:
+                self.stdout.write(f"{ended}: it runs no task")
+            except KeyboardInterrupt:
+                raise CommandError("no longer waiting; the node stays drained") from None
+
+    def _wait(self, node: str) -> None:
+        said = ""
+        while said != (empty := f"{node} is empty"):
+            try:
+                running = running_on(node)
+            except DatabaseError as error:
+                text = f"the database cannot be read, waiting on: {error}".splitlines()[0]
+            else:
+                text = empty if running == 0 else f"{node} runs {running} {'task' if running == 1 else 'tasks'}"
+                if running is None:
+                    text = f"{node} is about to notice"
+            if text != said:
+                self.stdout.write(text)
+                self.stdout.flush()
+            said = text
+            if said != empty:
+                time.sleep(POLL_SECONDS)

@@ -1,0 +1,117 @@
+"""`GET /api/tasks/{id}/events`: what happens to a task, as Server-Sent Events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import exceptions
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tasks_app.api import inputs, schema
+from tasks_app.api.authentication import KeyCheck
+from tasks_app.api.callers import READING, task_in_path
+from tasks_app.api.errors import Invalid, NotFound
+from tasks_app.api.json_values import literal
+from tasks_app.api.view import API
+from tasks_app.api.waiting import EventStream, hold_of
+from tasks_app.features.events.reading import BEGINNING, PATTERN, EventId, has_ended, parse
+from tasks_app.keys.caller import Scope
+from tasks_app.queue.models import Task
+
+CONTENT_TYPE = "text/event-stream"
+#: Proxies are not to keep events back: nginx knows the second header.
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class NoStreams(exceptions.APIException):
+    """501: another server than `manage.py web` serves this."""
+
+    status_code = 501
+    default_detail = (
+        "this web server cannot send events (manage.py web can); read GET /api/tasks/{id} and its attempts instead"
+    )
+
+
+_EXAMPLE = (
+    "retry: 2000\n\n"
+    'id: 1.0\nevent: status\ndata: {"status":"processing","attempt":1,"node":"n1","started_at":'
+    '"2026-01-31T09:00:00.000000Z"}\n\n'
+    'id: 1.1\nevent: log\ndata: {"attempt":1,"at":"2026-01-31T09:00:01.0Z","stream":"stderr","text":"hello\\n"}\n\n'
+)
+_ID = {"type": "string", "pattern": PATTERN}
+_PARAMETERS = [
+    schema.TASK_ID,
+    OpenApiParameter(
+        "Last-Event-ID", _ID, OpenApiParameter.HEADER, description="Only events after the one with this `id`."
+    ),
+    OpenApiParameter("after", _ID, description="The same, for clients that cannot send the header, which counts more."),
+]
+#: As OpenAPI before 3.2 is read: the schema of a stream is that of each event.
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "pattern": PATTERN, "description": "Absent at the `end` of a deleted task."},
+        "event": {"type": "string", "enum": ["status", "progress", "log", "end"]},
+        "data": {"type": "string", "contentMediaType": "application/json", "description": "A JSON object."},
+        "retry": {"type": "integer", "description": "At first: milliseconds to wait before a new connection."},
+    },
+    "required": ["event", "data"],
+}
+_ANSWERS: dict[Any, OpenApiResponse] = {
+    (200, CONTENT_TYPE): OpenApiResponse(
+        _EVENT,
+        "The events `status`, `progress` and `log`, as they happen; `end` is the last one.",
+        examples=[OpenApiExample("a running task", _EXAMPLE)],
+    ),
+    204: OpenApiResponse(None, "The given id is that of the `end` of the task: nothing follows."),
+    **schema.BAD,
+    **schema.NO_TASK,
+    501: schema.failure(
+        "The daemon is served by another program than `manage.py web`.", other=NoStreams.default_detail
+    ),
+}
+
+
+class EventsView(API):
+    """`GET /api/tasks/{id}/events`."""
+
+    scopes = READING
+
+    @extend_schema(operation_id="follow_task", tags=["tasks"], parameters=_PARAMETERS, responses=_ANSWERS)
+    def get(self, request: Request, task_id: str) -> Response:
+        """Follow a task: status, progress and log as Server-Sent Events. From its beginning, or after an event.
+
+        The connection stays open until the task is final. With the id of an event any web process resumes."""
+        after = _after(request)
+        identity = task_in_path(request, task_id)
+        if not Task.objects.filter(pk=identity).exists():
+            raise NotFound
+        if after is not None and has_ended(identity, after):
+            return Response(status=204)  # a browser connects again after a 200, and not after this
+        if (hold := hold_of(request)) is None:
+            raise NoStreams
+        key = KeyCheck(request.META.get("HTTP_AUTHORIZATION"), Scope.TASKS_READ)
+        hold.follow(EventStream(identity, after or BEGINNING, lambda: key.refusal() is None))
+        return Response(headers=HEADERS)
+
+
+def _after(request: Request) -> EventId | None:
+    """The last event that the client has. Raises Invalid."""
+    query = request.query_params
+    faults = [
+        (key[:60], f'unknown parameter "{key[:60]}"; the parameter is after{inputs.near(key[:60], ["after"])}')
+        for key in list(query)[:10]
+        if key != "after"
+    ]
+    texts = query.getlist("after")
+    if len(texts) > 1:
+        faults.append(("after", "after is given twice"))
+    found = None
+    for name, text in (("after", "".join(texts[-1:])), ("Last-Event-ID", request.META.get("HTTP_LAST_EVENT_ID", ""))):
+        if text and (found := parse(text)) is None:
+            faults.append((name, f"{name} must be the id of an event, such as 1.0, not {literal(text)}"))
+    if faults:
+        raise Invalid(faults)
+    return found

@@ -1,0 +1,9 @@
+"""What events add to the engine."""
+
+from tasks_app.feature import Feature
+
+
+class Events(Feature):
+    """What a task does and writes, while it runs: event streams and live pages."""
+
+    name = "tasks_app.features.events"

@@ -1,0 +1,233 @@
+"""The filters of the list of failure groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from tasks_app.admin.columns import badge, moment
+from tasks_app.admin.lists import ReadOnlyAdmin, StrictFilter
+from tasks_app.admin.rights import actor, acts_on_tasks, sees_payloads, sees_tasks
+from tasks_app.admin.task_filters import ReasonFilter, TypeFilter
+from tasks_app.admin.text import ago, bars, handler_link, harmless, line, listed
+from tasks_app.audit.record import record
+from tasks_app.features.failures.grouping import hour_of
+from tasks_app.features.failures.models import FailureGroup, FailureGroupQuerySet, is_fingerprint
+from tasks_app.queue.current import writing
+from tasks_app.queue.models import Task
+
+
+class OpenFilter(StrictFilter):
+    """Open groups, or resolved ones."""
+
+    title, parameter_name = "state", "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        return [("open", "open"), ("resolved", "resolved")]
+
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        groups = cast(FailureGroupQuerySet, rows)
+        return groups.open() if value == "open" else groups.resolved()
+
+
+class GroupHandlerFilter(TypeFilter):
+    """Groups of a handler."""
+
+    title, parameter_name = "handler", "handler"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        named = FailureGroup.objects.order_by("handler").values_list("handler", flat=True).distinct()
+        known = dict(super().lookups(request, model_admin))
+        return [(name, known[name]) for name in named if name in known]
+
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(handler=value)
+
+
+class GroupReasonFilter(ReasonFilter):
+    """Groups of a failure reason."""
+
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(reason=value)
+
+
+# Failures grouped by their error, in the admin: the list, a page for each, and resolving.
+
+#: Hours that the picture shows: in the list, and on a group's page.
+LIST_HOURS, PAGE_HOURS = 48, 168
+#: The latest tasks of a group that its page names.
+MAX_LISTED_TASKS = 20
+
+
+@admin.register(FailureGroup)
+class FailureGroupAdmin(ReadOnlyAdmin):
+    """Who may see tasks and their errors sees groups; who may change tasks too resolves them."""
+
+    list_display = ("error_column", "handler_column", "reason_column", "count", "picture", "first", "last", "state")
+    list_display_links = ("error_column",)
+    list_filter = (OpenFilter, GroupHandlerFilter, GroupReasonFilter)
+    list_max_show_all = 1_000
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    ordering = ("-last_seen", "pk")
+    sortable_by = ("count", "first", "last")
+    actions = ("resolve_selected",)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return sees_tasks(request) and sees_payloads(request)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        """Whether this user may resolve groups."""
+        return acts_on_tasks(request) and sees_payloads(request)
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        return lookup in {one.parameter_name for one in self.list_filter}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[FailureGroup]:
+        return super().get_queryset(request).defer("sample_error")
+
+    @admin.display(description="error")
+    def error_column(self, group: FailureGroup) -> SafeString:
+        """The error that its failures have in common."""
+        return format_html('<span class="td-error">{}</span>', line(group.normalised, 160) or "(no text)")
+
+    @admin.display(description="handler")
+    def handler_column(self, group: FailureGroup) -> str:
+        """The handler's name."""
+        return line(group.handler, 40)
+
+    @admin.display(description="reason")
+    def reason_column(self, group: FailureGroup) -> str:
+        """The failure reason."""
+        return group.reason.replace("_", " ")
+
+    @admin.display(description="last 48 hours")
+    def picture(self, group: FailureGroup) -> SafeString:
+        """Failures an hour."""
+        return bars(group.hours, hour_of(timezone.now()), LIST_HOURS)
+
+    @admin.display(description="first seen", ordering="first_seen")
+    def first(self, group: FailureGroup) -> SafeString:
+        """When its first failure ended."""
+        return moment(group.first_seen)
+
+    @admin.display(description="last seen", ordering="last_seen")
+    def last(self, group: FailureGroup) -> SafeString:
+        """When its latest failure ended."""
+        return moment(group.last_seen)
+
+    @admin.display(description="state")
+    def state(self, group: FailureGroup) -> SafeString:
+        """Open, open again, or resolved."""
+        if not group.is_open:
+            return badge("completed", "resolved")
+        return badge("failed", "open" if group.resolved_at is None else "open again")
+
+    @admin.action(description="Resolve the selected groups", permissions=["act"])
+    def resolve_selected(self, request: HttpRequest, queryset: QuerySet[FailureGroup]) -> None:
+        """Resolve them: each opens again with its next failure."""
+        count = _resolve(request, list(queryset.values_list("pk", flat=True)), True)
+        self.message_user(request, f"{count} groups are resolved until their next failure.", messages.SUCCESS)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.resolve_view)
+        return [path("<path:object_id>/resolve/", view, name="tasks_app_failuregroup_resolve"), *super().get_urls()]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        group = _group(object_id)
+        if group is None:
+            return self._missing(request)
+        now = timezone.now()
+        latest = Task.objects.in_group(group.pk).order_by("-pk").only("pk", "completed_at", "last_error")
+        hours = [(datetime.fromtimestamp(int(hour) * 3600, UTC), count) for hour, count in group.hours.items()]
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{line(group.handler, 60)}: {line(group.normalised, 120)}",
+            "opts": self.opts,
+            "original": group,
+            "group": group,
+            "handler_link": handler_link(group.handler),
+            "name": line(group.handler, 60),
+            "reason": group.reason.replace("_", " "),
+            "normalised": line(group.normalised, 500) or "(no text)",
+            "sample": harmless(group.sample_error),
+            "sample_exists": bool(group.sample_task) and Task.objects.filter(pk__in=[group.sample_task]).exists(),
+            "state": self.state(group),
+            "picture": bars(group.hours, hour_of(now), PAGE_HOURS),
+            "hours": sorted(hours, reverse=True),
+            "first": ago(group.first_seen, now),
+            "last": ago(group.last_seen, now),
+            "resolved_by": line(group.resolved_by),
+            "tasks": [
+                (task, line(task.last_error, 200), ago(task.completed_at or now, now))
+                for task in latest[:MAX_LISTED_TASKS]
+            ],
+            "all_tasks": listed(group=str(group.pk)),
+            "may_act": self.has_act_permission(request),
+            "media": self.media,
+        }  # fmt: skip
+        return TemplateResponse(request, "failures/failure_group.html", context)
+
+    def resolve_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """POST: resolve the group; with `reopen`, open it again."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.has_act_permission(request):
+            raise PermissionDenied
+        group = _group(object_id)
+        if group is None:
+            return self._missing(request)
+        resolved = "reopen" not in request.POST
+        _resolve(request, [group.pk], resolved)
+        done = "resolved until its next failure" if resolved else "open again"
+        self.message_user(request, f"The group is {done}.", messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:tasks_app_failuregroup_change", args=(group.pk,)))
+
+    def _missing(self, request: HttpRequest) -> HttpResponse:
+        text = "There is no such failure group any more: it had no failure for 30 days."
+        self.message_user(request, text, messages.WARNING)
+        return HttpResponseRedirect(reverse("admin:tasks_app_failuregroup_changelist"))
+
+
+def _group(object_id: str) -> FailureGroup | None:
+    text = unquote(object_id)
+    return FailureGroup.objects.filter(pk=int(text)).first() if is_fingerprint(text) else None
+
+
+def _resolve(request: HttpRequest, groups: list[int], resolved: bool) -> int:
+    who = request.user.get_username()
+    with writing():
+        rows = FailureGroup.objects.filter(pk__in=groups)
+        first = rows.first()
+        fields = (
+            {"resolved_at": Now(), "resolved_by": who[:150]} if resolved else {"resolved_at": None, "resolved_by": ""}
+        )
+        count = rows.update(**fields)
+        if first is not None:
+            # Not the error, which only users who may see payloads see.
+            target = f"{first.handler}: failure group {first.pk}" if count == 1 else f"{count} failure groups"
+            action = "resolve_failures" if resolved else "reopen_failures"
+            record(actor(request), action, target, count, groups=[str(one) for one in groups[:20]])
+    return count

@@ -1,0 +1,262 @@
+"""The fingerprint of a failure: the same for failures of the same handler and reason whose errors differ in details."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from hashlib import blake2b
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import DatabaseError
+from django.db.models import BigIntegerField, Case, Value, When
+from django.db.models.functions import Coalesce, Now, Substr
+
+from tasks_app.features.failures.models import OTHER, FailureGroup, UngroupedFailure
+from tasks_app.logs.harmless import harmless
+from tasks_app.node.retrying import SideJob
+from tasks_app.process.fail_points import fail_point
+from tasks_app.queue import clock
+from tasks_app.queue.current import store, writing
+from tasks_app.queue.maintenance import run_batches
+from tasks_app.queue.models import Task, TaskQuerySet
+from tasks_app.queue.node_models import Deployment
+from tasks_app.runner.call import START_REST
+
+#: Characters of an error that are looked at, and of a normalised one that are kept.
+MAX_READ_CHARS, MAX_NORMALISED_CHARS = 2_000, 300
+
+# Each pattern takes time in proportion to the text: none can match a character in two ways.
+_ESCAPES = re.compile(r"\x1b\[[0-?]{0,32}[ -/]{0,8}[@-~]")
+_REPLACED = (
+    (START_REST, ""),
+    # Before numbers, of which these consist.
+    (re.compile(r"\b[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}\b"), "<id>"),
+    # An apostrophe within a word (can't) begins no quotation.
+    (re.compile(r"""(?<!\w)'[^'\n]{0,500}'(?!\w)|"[^"\n]{0,500}"|“[^”\n]{0,500}”|`[^`\n]{0,500}`"""), "<text>"),
+    (re.compile(r"(?<=://)[^\s/?#]{1,300}"), "<host>"),
+    (re.compile(r"\?[^\s?]{1,500}=[^\s?]{0,500}"), "?<query>"),
+    # A part of a path with a digit; `/usr/lib/x.py` stays.
+    (re.compile(r"(?<=/)[^\s/:,;()<>]{0,200}?\d[^\s/:,;()<>]{0,200}"), "<part>"),
+    (re.compile(r"\b0[xX][0-9a-fA-F]+\b|\b(?=[a-fA-F]{0,64}\d)[0-9a-fA-F]{8,}\b"), "<hex>"),
+    (re.compile(r"\d+(?:[.,:]\d+)*"), "<n>"),
+)
+
+
+def normalised(error: str) -> str:
+    """The beginning of an error on one line, with numbers, ids, quoted texts and variable parts of paths replaced."""
+    text = _ESCAPES.sub("", error[:MAX_READ_CHARS])
+    for pattern, instead in _REPLACED:
+        text = pattern.sub(instead, text)
+    return harmless(" ".join(text.split()))[:MAX_NORMALISED_CHARS]
+
+
+def fingerprint(handler: str, reason: str, normalised_error: str) -> int:
+    """63 bits: a bigint that is not negative."""
+    text = "\0".join((handler, reason, normalised_error))
+    return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()) >> 1
+
+
+# group_failures: counts failed tasks in the groups of their errors. It moves no task. A row that has a
+# `failure_group` is counted. Rows are marked and counted in one transaction, so that each final failure is counted
+# once, whatever process dies. A cursor along `completed_at` would miss rows that commit late.
+
+TASKS_PER_TRANSACTION = 250
+TRANSACTIONS_PER_CALL = 40
+#: A group is removed after so long without a failure; older failures are not counted.
+KEEP_DAYS = 30
+#: Groups of a handler. Further errors are counted in its group `OTHER`, one for each reason.
+MAX_GROUPS_PER_HANDLER = 200
+#: If a handler has that many, those with one failure give way after so long.
+KEEP_SINGLE_DAYS = 1
+#: Of a group's counts by hour.
+MAX_HOURS = 7 * 24
+
+
+class _Failure(NamedTuple):
+    task: UUID
+    handler: str
+    reason: str
+    error: str
+    ended_at: datetime
+
+
+def group_failures() -> int:
+    """Count failures that are not counted yet, for a second and 10,000 at most. Returns how many."""
+    return run_batches(
+        partial(_group_batch, store().first_times().ungrouped_at), TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL
+    )
+
+
+def remove_old_groups() -> int:
+    """Remove groups without a failure for KEEP_DAYS. Returns how many."""
+    old = FailureGroup.objects.filter(last_seen__lt=Now() - timedelta(days=KEEP_DAYS))
+    if not old.exists():
+        return 0
+    with writing():
+        return old.delete()[0] if _alone() else 0
+
+
+def keep_ungrouped(ids: Sequence[UUID]) -> None:
+    """In the caller's transaction, before failed tasks change: failures that are not counted yet are counted later."""
+    # Locked: `group_failures` may be counting it.
+    rows = _to_count().filter(pk__in=ids).select_for_update().values_list(*_COLUMNS)
+    UngroupedFailure.objects.bulk_create(
+        UngroupedFailure(task=task, handler=handler, reason=reason, error=error, ended_at=ended_at)
+        for task, handler, reason, error, ended_at in rows
+    )
+
+
+_COLUMNS = (
+    "pk",
+    "task_type",
+    "failure_reason",
+    Coalesce(Substr("last_error", 1, MAX_READ_CHARS), Value("")),
+    "completed_at",
+)
+
+
+def _to_count() -> TaskQuerySet:
+    return Task.objects.ungrouped().filter(completed_at__gte=Now() - timedelta(days=KEEP_DAYS))
+
+
+def _alone() -> bool:
+    """Whether this transaction is the only one that changes groups, from now on. Waits for none."""
+    return Deployment.objects.select_for_update(skip_locked=True).first() is not None
+
+
+def _group_batch(first: datetime) -> int:
+    failed = _to_count().filter(completed_at__gte=first)
+    # Reads: they take no lock if there is nothing to do.
+    if not failed.any_by("completed_at") and not UngroupedFailure.objects.exists():
+        return 0
+    with writing():
+        if not _alone():
+            return 0
+        left = list(UngroupedFailure.objects.order_by("pk")[:TASKS_PER_TRANSACTION])
+        rows = failed.order_by("completed_at").select_for_update(skip_locked=True).values_list(*_COLUMNS)
+        failures = [_Failure(*row) for row in rows[: TASKS_PER_TRANSACTION - len(left)]]
+        UngroupedFailure.objects.filter(pk__in=[row.pk for row in left]).delete()
+        _count(_by_group(failures), _by_group(_Failure(r.task, r.handler, r.reason, r.error, r.ended_at) for r in left))
+        fail_point("inside_grouping")
+    return len(failures) + len(left)
+
+
+#: The failures of each handler, reason and normalised error.
+_Groups = dict[tuple[str, str, str], list[_Failure]]
+
+
+def _by_group(failures: Iterable[_Failure]) -> _Groups:
+    groups: _Groups = {}
+    for each in failures:
+        groups.setdefault((each.handler, each.reason, normalised(each.error)), []).append(each)
+    return groups
+
+
+def _count(stored: _Groups, left: _Groups) -> None:
+    """Count them, and mark the tasks of those that are stored."""
+    marks = _fingerprints({*stored, *left})
+    groups = FailureGroup.objects.in_bulk(list(set(marks.values())))
+    for key, failures in [*stored.items(), *left.items()]:
+        mark = marks[key]
+        is_other = mark != fingerprint(*key)
+        if mark not in groups:
+            handler, reason, error = key
+            first = failures[0].ended_at
+            groups[mark] = FailureGroup(
+                fingerprint=mark, handler=handler, reason=reason, normalised=OTHER if is_other else error,
+                first_seen=first, last_seen=first,
+            )  # fmt: skip
+        _add(groups[mark], failures)
+    FailureGroup.objects.bulk_create(
+        groups.values(),
+        update_conflicts=True,
+        unique_fields=["fingerprint"],
+        # Not `resolved_at`: an operator may be writing it.
+        update_fields=["sample_error", "sample_task", "first_seen", "last_seen", "count", "hours"],
+    )
+    tasks: dict[int, list[UUID]] = {}
+    for key, failures in stored.items():
+        tasks.setdefault(marks[key], []).extend(each.task for each in failures)
+    if not tasks:
+        return
+    chosen = Case(*(When(pk__in=ids, then=Value(mark)) for mark, ids in tasks.items()), output_field=BigIntegerField())
+    ids = [key for same in tasks.values() for key in same]
+    if Task.objects.filter(pk__in=ids).update(failure_group=chosen) != len(ids):
+        raise DatabaseError("a locked task changed: does another program write to this table?")
+
+
+def _fingerprints(keys: set[tuple[str, str, str]]) -> dict[tuple[str, str, str], int]:
+    """The fingerprint of each, or that of its handler's other errors once the handler has its most groups."""
+    marks = {key: fingerprint(*key) for key in sorted(keys)}
+    known = set(FailureGroup.objects.filter(pk__in=marks.values()).values_list("pk", flat=True))
+    new = [key for key, mark in marks.items() if mark not in known]
+    room = {handler: _room(handler, wanted) for handler, wanted in Counter(key[0] for key in new).items()}
+    for key in new:
+        handler, reason, _ = key
+        room[handler] -= 1
+        if room[handler] < 0:
+            marks[key] = fingerprint(handler, reason, OTHER)
+    return marks
+
+
+def _room(handler: str, wanted: int) -> int:
+    """How many groups a handler may still get."""
+    groups = FailureGroup.objects.filter(handler=handler).exclude(normalised=OTHER)
+    room = MAX_GROUPS_PER_HANDLER - groups.count()
+    if room < wanted:
+        single = groups.filter(count=1, last_seen__lt=Now() - timedelta(days=KEEP_SINGLE_DAYS))
+        room += single.delete()[0]
+    return room
+
+
+def _add(group: FailureGroup, failures: Sequence[_Failure]) -> None:
+    latest = max(failures, key=lambda each: each.ended_at)
+    if group.count == 0 or latest.ended_at >= group.last_seen:
+        group.sample_error, group.sample_task = latest.error, latest.task
+    group.first_seen = min(group.first_seen, *(each.ended_at for each in failures))
+    group.last_seen = max(group.last_seen, latest.ended_at)
+    group.count += len(failures)
+    hours = Counter({int(hour): count for hour, count in group.hours.items()})
+    hours.update(hour_of(each.ended_at) for each in failures)
+    oldest = hour_of(group.last_seen) - MAX_HOURS
+    group.hours = {str(hour): count for hour, count in sorted(hours.items()) if hour > oldest}
+
+
+def hour_of(moment: datetime) -> int:
+    """Hours since 1970."""
+    return int(moment.timestamp() // 3600)
+
+
+# When a node counts failures in their groups.
+
+#: Between two times, at least; and at most this share of the heartbeat's time, even if many tasks fail.
+PAUSE_SECONDS, MAX_SHARE = 2.0, 0.2
+#: Between two removals of old groups.
+REMOVAL_SECONDS = 600.0
+#: After a failure of the database.
+RETRY_SECONDS = 10.0
+
+
+class FailureGroups:
+    """For one thread, the heartbeat's."""
+
+    def __init__(self) -> None:
+        self._job = SideJob("count failures in their groups", RETRY_SECONDS)
+        self._next_at = self._removal_at = float("-inf")
+
+    def maintain(self) -> None:
+        """Count failures if it is time, and remove groups that are old. Raises nothing."""
+        begun = clock.elapsed()
+        if begun >= self._next_at and self._job.run(self._count):
+            now = clock.elapsed()
+            self._next_at = now + max(PAUSE_SECONDS, (now - begun) * (1 / MAX_SHARE - 1))
+
+    def _count(self) -> None:
+        group_failures()
+        if (now := clock.elapsed()) >= self._removal_at:
+            remove_old_groups()
+            self._removal_at = now + REMOVAL_SECONDS

@@ -1,0 +1,232 @@
+"""The page with pictures over time, and what its script asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+
+from tasks_app.admin.known_types import known_types
+from tasks_app.admin.rights import sees_tasks
+from tasks_app.admin.text import harmless, line
+from tasks_app.features.history.history import WINDOWS, Window, first_attempt, moment, present_minute, trends
+from tasks_app.features.history.pictures import as_json, latest_runs, runs, tables
+from tasks_app.metrics.reading import slot_states
+from tasks_app.metrics.summary import span
+from tasks_app.metrics.system_reading import current_reading
+from tasks_app.queue.claim import running_tasks
+from tasks_app.queue.node_models import Node
+
+DEFAULT_WINDOW = "hour"
+
+
+class _BadAddress(ValueError):
+    """A parameter of the address is not understood; the text says why and what there is."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a request asks for. `handler`: None for all of them."""
+
+    name: str
+    handler: str | None
+
+    @property
+    def window(self) -> Window:
+        """How far it looks back."""
+        return WINDOWS[self.name]
+
+    def query(self, **other: str | None) -> str:
+        """The address's query for this, with something else in place of a part."""
+        words = {"span": self.name, "handler": self.handler, **other}
+        return urlencode({name: value for name, value in words.items() if value is not None})
+
+
+def _wanted(request: HttpRequest) -> Wanted:
+    name = request.GET.get("span", DEFAULT_WINDOW)
+    handler = request.GET.get("handler") or None
+    if name not in WINDOWS:
+        raise _BadAddress(f"There is no span “{line(name, 40)}”; there are {', '.join(WINDOWS)}.")
+    if handler is not None and handler not in (known := known_types()):
+        raise _BadAddress(f"There is no handler “{line(handler, 60)}”; there are {', '.join(known) or 'none'}.")
+    return Wanted(name, handler)
+
+
+View = Callable[[HttpRequest], HttpResponse]
+
+
+def _for_viewers(view: View) -> View:
+    """Only GET, and only for users who may see tasks."""
+
+    @wraps(view)
+    def checked(request: HttpRequest) -> HttpResponse:
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET"])
+        if not sees_tasks(request):
+            raise PermissionDenied
+        return view(request)
+
+    return checked
+
+
+def _json(answer: Callable[[Wanted], dict[str, Any]]) -> View:
+    def view(request: HttpRequest) -> HttpResponse:
+        try:
+            return JsonResponse(answer(_wanted(request)))
+        except _BadAddress as error:
+            return JsonResponse({"error": str(error)}, status=400)
+
+    return _for_viewers(view)
+
+
+def _trends(wanted: Wanted) -> dict[str, Any]:
+    window = wanted.window
+    return as_json(trends(window.minutes, window.step, present_minute(), wanted.handler))
+
+
+def _runs(wanted: Wanted) -> dict[str, Any]:
+    since = present_minute() - wanted.window.minutes
+    return runs(first_attempt(since), moment(since), wanted.handler).as_json()
+
+
+def _slots(wanted: Wanted) -> dict[str, Any]:
+    return {"rows": [row.as_json() for row in slot_rows(wanted.handler)]}
+
+
+def _page(request: HttpRequest) -> HttpResponse:
+    context = {**admin.site.each_context(request), "title": "Activity", "handlers": known_types(), "windows": WINDOWS}
+    try:
+        wanted = _wanted(request)
+    except _BadAddress as error:
+        context |= {"wrong": str(error), "wanted": Wanted(DEFAULT_WINDOW, None)}
+        return TemplateResponse(request, "history/activity.html", context, status=400)
+    window, now = wanted.window, present_minute()
+    found = trends(window.minutes, window.step, now, wanted.handler, every=window.table_step)
+    latest = latest_runs(moment(now - window.minutes), wanted.handler)
+    context |= {
+        "wanted": wanted,
+        "spans": [(name, wanted.query(span=name), name == wanted.name) for name in WINDOWS],
+        "query": wanted.query(),
+        "empty": found.empty,
+        "needed": 2 * window.step,
+        "tables": tables(found, days=window.minutes > WINDOWS["day"].minutes),
+        "rows": slot_rows(wanted.handler),
+        "runs": [(run, reverse("admin:tasks_app_task_change", args=(run.task_id,))) for run in latest],
+        "now": datetime.now(UTC),
+    }
+    return TemplateResponse(request, "history/activity.html", context)
+
+
+def addresses() -> list[URLPattern]:
+    """The page's addresses, below those of the admin."""
+    views: dict[str, tuple[str, View]] = {
+        "activity": ("", _for_viewers(_page)),
+        "activity-trends": ("trends/", _json(_trends)),
+        "activity-runs": ("runs/", _json(_runs)),
+        "activity-slots": ("slots/", _json(_slots)),
+    }
+    return [path(f"activity/{end}", admin.site.admin_view(view), name=name) for name, (end, view) in views.items()]
+
+
+# The strips of slots on the activity page: what each slot of a handler on a node does now.
+
+#: Running tasks that are read, slots that one row shows, and rows.
+MAX_TASKS, MAX_SLOTS, MAX_ROWS = 2_000, 200, 200
+MAX_PROBLEM_CHARS = 200
+
+
+@dataclass(frozen=True)
+class BusySlot:
+    """A slot that runs a task, for `seconds`."""
+
+    task: str
+    seconds: str
+
+    @property
+    def link(self) -> str:
+        """The task's page."""
+        return reverse("admin:tasks_app_task_change", args=(self.task,))
+
+
+@dataclass(frozen=True)
+class SlotRow:
+    """The slots of a handler on a node. `dead`: of a silent node, or without a container because of `problem`.
+
+    `more`: slots that are not shown.
+    """
+
+    handler: str
+    node: str
+    state: str
+    busy: list[BusySlot]
+    warm: int
+    starting: int
+    dead: int
+    more: int
+    problem: str
+
+    @property
+    def marks(self) -> list[tuple[str, str]]:
+        """(state, letter) of each slot without a task."""
+        return [
+            *[("warm", "W")] * self.warm,
+            *[("starting", "S")] * self.starting,
+            *[("dead", "D")] * self.dead,
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """For the page's script."""
+        return {
+            "handler": self.handler,
+            "node": self.node,
+            "state": self.state,
+            "busy": [{"task": one.task, "seconds": one.seconds, "link": one.link} for one in self.busy],
+            "warm": self.warm,
+            "starting": self.starting,
+            "dead": self.dead,
+            "more": self.more,
+            "problem": self.problem,
+        }
+
+
+def slot_rows(handler: str | None = None) -> list[SlotRow]:
+    """Of living nodes and of those that have been silent for some minutes. Raises DatabaseError."""
+    reading, now = current_reading(), timezone.now()
+    running: dict[tuple[str, str | None], list[BusySlot]] = {}
+    tasks = running_tasks() if handler is None else running_tasks().filter(task_type=handler)
+    for key, name, node, started_at in tasks.values_list("pk", "task_type", "node", "started_at")[:MAX_TASKS]:
+        running.setdefault((name, node), []).append(BusySlot(str(key), span(now - (started_at or now))))
+    rows = [
+        _row(name, node, states, running.get((name, node.name), ()), silent)
+        for nodes, silent in ((reading.nodes, False), (reading.silent, True))
+        for node in nodes
+        for name, states in node.pools.items()
+        if handler is None or name == handler
+    ]
+    return sorted(rows, key=lambda row: (row.handler, row.node))[:MAX_ROWS]
+
+
+def _row(name: str, node: Node, state: Mapping[str, Any], busy: Sequence[BusySlot], silent: bool) -> SlotRow:
+    slots, problem = int(state["slots"]), state.get("problem") or ""
+    states = slot_states(min(slots, MAX_SLOTS), int(state["warm"]), len(busy), bool(problem), silent)
+    return SlotRow(
+        handler=line(name, 60),
+        node=line(node.name),
+        state="silent" if silent else "draining" if node.draining else "alive",
+        busy=list(busy[:MAX_SLOTS]),
+        warm=states.warm,
+        starting=states.starting,
+        dead=states.dead,
+        more=max(slots - MAX_SLOTS, 0),
+        problem=harmless(problem[:MAX_PROBLEM_CHARS]),
+    )

@@ -1,0 +1,9 @@
+"""What history adds to the engine."""
+
+from tasks_app.feature import Feature
+
+
+class History(Feature):
+    """The counters by minute, and the pictures that the admin draws from them."""
+
+    name = "tasks_app.features.history"

@@ -1,0 +1,213 @@
+"""The pictures of the activity page, as JSON for its script and as the tables behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from random import Random
+from typing import Any
+
+from django.db.models import Max, Min
+
+from tasks_app.features.history.history import Trends, Values, moment
+from tasks_app.metrics.summary import span
+from tasks_app.queue.models import Attempt, Task
+
+#: Blue, green, brown and red, as in the strip of slots.
+SLOT_LOOKS = (2, 0, 3, 1)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture. `kind`: `stacked` or `lines`; `unit`: `tasks`, `rate` (tasks a minute), `seconds` or `slots`.
+
+    `logarithmic`: the axis of the values is. `series`: (label, values) pairs. `looks`: which colour and hatching of
+    chart.js each has; empty: in their order.
+    """
+
+    key: str
+    title: str
+    unit: str
+    series: list[tuple[str, Values]]
+    kind: str = "lines"
+    logarithmic: bool = False
+    looks: tuple[int, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has no value at all."""
+        return all(value is None for _, values in self.series for value in values)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The table behind a picture. `rows`: (time, cells) pairs, the newest first."""
+
+    key: str
+    title: str
+    heads: list[str]
+    rows: list[tuple[str, list[str]]]
+
+
+def pictures(of: Trends) -> list[Picture]:
+    """All of them, in the order in which the page shows them."""
+    return [
+        Picture("outcomes", "Tasks that ended, a minute", "rate", _series(of.outcomes), kind="stacked"),
+        Picture("queue", "Queue", "tasks", _series(of.queue)),
+        Picture("oldest", "Oldest ready task", "seconds", [("age", of.oldest["oldest"])]),
+        Picture("wait", "Wait for a slot", "seconds", _series(of.wait), logarithmic=True),
+        Picture("run", "Run time", "seconds", _series(of.run), logarithmic=True),
+        Picture("slots", "Slots", "slots", _series(of.slots), kind="stacked", looks=SLOT_LOOKS),
+    ]
+
+
+def as_json(of: Trends) -> dict[str, Any]:
+    """The minutes since 1970, and a picture's values at each."""
+    return {
+        "minutes": of.minutes,
+        "pictures": [
+            {
+                "key": one.key,
+                "title": one.title,
+                "unit": one.unit,
+                "kind": one.kind,
+                "log": one.logarithmic,
+                "looks": one.looks or [*range(len(one.series))],
+                "series": [{"label": label, "values": values} for label, values in one.series],
+            }
+            for one in pictures(of)
+        ],
+    }
+
+
+def tables(of: Trends, days: bool) -> list[Table]:
+    """A table for each picture; `days`: its times have dates."""
+    pattern = "%b %d %H:%M" if days else "%H:%M"
+    times = [f"{moment(minute):{pattern}}" for minute in of.minutes]
+    return [_table(one, times) for one in pictures(of)]
+
+
+def _table(of: Picture, times: Sequence[str]) -> Table:
+    cells = zip(*([shown(value, of.unit) for value in values] for _, values in of.series), strict=True)
+    return Table(
+        of.key, of.title, [label for label, _ in of.series], list(zip(times, map(list, cells), strict=True))[::-1]
+    )
+
+
+def shown(value: float | None, unit: str) -> str:
+    """A value for people; a dash if it is unknown."""
+    if value is None:
+        return "\N{EN DASH}"
+    if unit == "seconds":
+        return span(value) if value else "0"
+    return f"{value:,.1f}" if unit == "rate" else f"{value:,.0f}"
+
+
+def _series(values: dict[str, Values]) -> list[tuple[str, Values]]:
+    return [(name.replace("_", " "), one) for name, one in values.items()]
+
+
+# The runs of a time: when each attempt ended and how long it took. A bounded number of rows is read.
+
+#: Runs that a picture shows.
+MAX_RUNS = 2_000
+#: Attempts that are read to find those of one handler.
+MAX_READ_FOR_HANDLER = 4_000
+#: Runs of a list, and attempts that are read to find those of one handler.
+MAX_LATEST, MAX_READ_FOR_LATEST = 50, 1_000
+IDS_PER_STATEMENT = 1_000
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attempt. `seconds`: the handler's time; of an attempt without a reply, from its start to its end."""
+
+    ended_at: datetime
+    seconds: float
+    outcome: str
+    task_id: str
+    task_type: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Runs:
+    """`runs`, the newest first. `sampled`: the time has more, of which these are evenly spaced ones."""
+
+    runs: list[Run]
+    sampled: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Each run as [end in seconds since 1970, seconds, outcome, task, type, attempt]."""
+        return {
+            "sampled": self.sampled,
+            "runs": [
+                [round(run.ended_at.timestamp(), 1), run.seconds, run.outcome, run.task_id, run.task_type, run.number]
+                for run in self.runs
+            ],
+        }
+
+
+def runs(after: int, since: datetime, handler: str | None = None) -> Runs:
+    """The runs that ended since a moment, all of whose ids exceed `after`. Raises DatabaseError.
+
+    The order of the ids is that of the ends. If there are more than MAX_RUNS, ids at random distances are read: at
+    equal ones, handlers that take turns would be missed.
+    """
+    most = MAX_RUNS if handler is None else MAX_READ_FOR_HANDLER
+    first, last = _ends(after)
+    stride = max(-(-(last - first + 1) // most), 1)
+    chance = Random(last)
+    ids = [each - chance.randrange(stride) for each in range(last, first - 1, -stride)]
+    found = _first(ids, MAX_RUNS, since, handler)
+    return Runs(found, stride > 1 or len(found) == MAX_RUNS)
+
+
+def latest_runs(since: datetime, handler: str | None = None) -> list[Run]:
+    """The latest runs since a moment, MAX_LATEST at most. Raises DatabaseError."""
+    first, last = _ends(0)
+    return _first(range(last, max(first, last - MAX_READ_FOR_LATEST) - 1, -1), MAX_LATEST, since, handler)
+
+
+def _ends(after: int) -> tuple[int, int]:
+    """The lowest id that exceeds `after`, or a lower bound of it, and the highest."""
+    # Each by a statement of its own: SQLite reads every row for both at once.
+    last = Attempt.objects.aggregate(last=Max("pk"))["last"]
+    if last is None:
+        return after + 1, after
+    return max(after + 1, Attempt.objects.aggregate(first=Min("pk"))["first"] or 0), last
+
+
+def _first(ids: Sequence[int], most: int, since: datetime, handler: str | None) -> list[Run]:
+    """The first runs with these ids, in their order."""
+    found: list[Run] = []
+    # In few ids at a time: with many, planners prefer to scan the table.
+    size = min(IDS_PER_STATEMENT, 2 * most)
+    for start in range(0, len(ids), size):
+        found += _read(ids[start : start + size], since, handler)
+        if len(found) >= most:
+            break
+    return found[:most]
+
+
+def _read(ids: Sequence[int], since: datetime, handler: str | None) -> list[Run]:
+    attempts = [
+        each
+        for each in Attempt.objects.filter(pk__in=ids).values_list(
+            "pk", "ended_at", "seconds", "started_at", "outcome", "task_id", "number"
+        )
+        if each[1] >= since
+    ]
+    types = dict(Task.objects.filter(pk__in={each[5] for each in attempts}).values_list("pk", "task_type"))
+    return [
+        Run(ended_at, _seconds(ended_at, seconds, started_at), outcome, str(task), types[task], number)
+        for _, ended_at, seconds, started_at, outcome, task, number in sorted(attempts, reverse=True)
+        if task in types and handler in (None, types[task])
+    ]
+
+
+def _seconds(ended_at: datetime, seconds: float | None, started_at: datetime) -> float:
+    if seconds is None:
+        seconds = max((ended_at - started_at).total_seconds(), 0.0)
+    return round(seconds, 6)

@@ -1,0 +1,177 @@
+"""The form that makes an API key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from tasks_app import conf
+from tasks_app.admin.columns import badge
+from tasks_app.admin.lists import RowAdmin
+from tasks_app.admin.rights import actor
+from tasks_app.admin.text import ago, line
+from tasks_app.audit.record import record
+from tasks_app.keys import api_keys
+from tasks_app.keys.caller import MAX_RATE, MIN_RATE, SCOPE_TEXTS, Grant, Scope
+from tasks_app.keys.models import ApiKey
+from tasks_app.queue.current import writing
+
+
+class NewKeyForm(forms.Form):
+    """What a key may do. All scopes together are no limit, as for a key that the command makes without options."""
+
+    name = forms.CharField(max_length=100)
+    scopes = forms.MultipleChoiceField(
+        choices=[(str(scope), f"{scope}: {text}") for scope, text in SCOPE_TEXTS.items()],
+        initial=[str(scope) for scope in Scope],
+        widget=forms.CheckboxSelectMultiple,
+    )
+    types = forms.MultipleChoiceField(
+        label="Only these types",
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="None ticked: all types, also those that are added later.",
+    )
+    expires_at = forms.DateTimeField(
+        label="Expires",
+        required=False,
+        widget=forms.DateTimeInput({"type": "datetime-local"}),
+        help_text="UTC. Empty: never.",
+    )
+    rate = forms.FloatField(
+        min_value=MIN_RATE,
+        max_value=MAX_RATE,
+        required=False,
+        widget=forms.NumberInput({"step": "any"}),
+        help_text="Tasks a second that it may post to each web process. Empty: no limit.",
+    )
+
+    def __init__(self, data: object = None) -> None:
+        super().__init__(data)  # type: ignore[arg-type]
+        self.fields["types"].choices = [(name, name) for name in conf.handlers()]  # type: ignore[attr-defined]
+
+    def grant(self) -> Grant:
+        """What the key will allow. Only of a valid form."""
+        given = self.cleaned_data
+        scopes = None if len(given["scopes"]) == len(Scope) else given["scopes"]
+        return Grant(scopes, given["types"] or None, given["expires_at"], given["rate"])
+
+
+# API keys in the admin: make, list and revoke.
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(RowAdmin):
+    """Shows a key once, when it is made: the database has only its hash."""
+
+    list_display = (
+        "shown_name", "begins", "state", "shown_scopes", "shown_types", "shown_rate", "made", "ends", "used",
+    )  # fmt: skip
+    ordering = ("-created_at",)
+    search_fields = ("name", "prefix")
+    fields = list_display
+    readonly_fields = fields
+    actions = ("revoke",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return admin.ModelAdmin.has_add_permission(self, request)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The form, and the page with the new key. No cache keeps it, as all pages of the admin; a reload makes no
+        other key."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = NewKeyForm(request.POST if request.method == "POST" else None)
+        context = {"form": form, **self._made(request, form)} if form.is_valid() else {"form": form}
+        context |= {**self.admin_site.each_context(request), "title": "Make an API key", "media": self.media}
+        return TemplateResponse(request, "keys/new_key.html", context)
+
+    def _made(self, request: HttpRequest, form: NewKeyForm) -> dict[str, Any]:
+        """Make the key of a valid form. Returns what the page shows; nothing if it is refused: the form says why."""
+        first, name, grant = not ApiKey.objects.exists(), form.cleaned_data["name"], form.grant()
+        try:
+            with writing():
+                key = api_keys.create(name, grant)
+                record(actor(request), "create_key", name, **grant.limits())
+        except api_keys.KeyRefused as refused:
+            form.add_error(None, str(refused))
+            return {}
+        return {"key": key, "name": line(name), "first": first}
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.action(description="Revoke", permissions=("change",))
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        """Revoke the selected keys."""
+        with writing():
+            revoked = [key for key in queryset.filter(revoked_at=None) if api_keys.revoke_key(key.pk)]
+            for key in revoked:
+                record(actor(request), "revoke_key", key.name)
+        self.message_user(
+            request,
+            f"{len(revoked)} revoked: refused within two seconds.",
+            messages.SUCCESS if revoked else messages.WARNING,
+        )
+
+    def audit_target(self, row: Any) -> str:
+        return str(row.name)
+
+    @admin.display(description="name")
+    def shown_name(self, key: ApiKey) -> str:
+        """The key's name."""
+        return line(key.name)
+
+    @admin.display(description="begins with")
+    def begins(self, key: ApiKey) -> SafeString:
+        """Its first characters."""
+        return format_html("<code>{}...</code>", key.prefix)
+
+    @admin.display(description="state")
+    def state(self, key: ApiKey) -> SafeString:
+        """Whether it is in force."""
+        if key.revoked_at:
+            return badge("none", "revoked")
+        expired = key.expires_at is not None and key.expires_at <= timezone.now()
+        return badge("none", "expired") if expired else badge("completed", "good")
+
+    @admin.display(description="scopes")
+    def shown_scopes(self, key: ApiKey) -> str:
+        """What it allows."""
+        return "all" if key.scopes is None else ", ".join(key.scopes)
+
+    @admin.display(description="types")
+    def shown_types(self, key: ApiKey) -> str:
+        """The types that it is for."""
+        return "all" if key.types is None else line(", ".join(key.types), 300)
+
+    @admin.display(description="rate")
+    def shown_rate(self, key: ApiKey) -> str:
+        """Tasks a second."""
+        return "no limit" if key.rate is None else f"{key.rate:g}/s"
+
+    @admin.display(description="expires")
+    def ends(self, key: ApiKey) -> str:
+        """When it expires."""
+        return f"{key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else "never"
+
+    @admin.display(description="made")
+    def made(self, key: ApiKey) -> str:
+        """When it was created."""
+        return f"{key.created_at:%Y-%m-%d %H:%M}"
+
+    @admin.display(description="last used")
+    def used(self, key: ApiKey) -> str:
+        """When it was last used, to the minute."""
+        return ago(key.last_used_at, timezone.now()) if key.last_used_at else "never"

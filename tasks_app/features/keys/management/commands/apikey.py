@@ -1,0 +1,114 @@
+"""`manage.py apikey create NAME | list | revoke NAME`: keys of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from tasks_app import conf
+from tasks_app.audit.record import record, system_account
+from tasks_app.features.keys.expiry import VALID, expiry_of
+from tasks_app.handlers.spelling import nearest
+from tasks_app.keys import api_keys
+from tasks_app.keys.caller import SCOPE_TEXTS, Grant
+from tasks_app.keys.models import ApiKey
+from tasks_app.queue.current import writing
+
+
+class Command(BaseCommand):
+    """Prints only the key to standard output, so that `KEY=$(manage.py apikey create ci)` works; texts go to stderr."""
+
+    help = "Create, list and revoke API keys."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        create = verbs.add_parser("create", help="create a key and show it, once")
+        create.add_argument("name", help="a name for it")
+        scopes = "; ".join(f"{scope}: {text}" for scope, text in SCOPE_TEXTS.items())
+        create.add_argument(
+            "--scope",
+            action="append",
+            dest="scopes",
+            metavar="SCOPE",
+            help=f"what it allows; may be repeated; without it, everything. {scopes}",
+        )
+        create.add_argument(
+            "--type",
+            action="append",
+            dest="types",
+            metavar="TYPE",
+            help="a task type that it is for; may be repeated; without it, all",
+        )
+        create.add_argument("--expires", metavar="WHEN", help=f"when it ends: {VALID}")
+        create.add_argument(
+            "--rate", type=float, metavar="N", help="tasks a second that it may post to each web process"
+        )
+        verbs.add_parser("list", help="list all keys with their first characters and last use")
+        revoke = verbs.add_parser("revoke", help="refuse a key from now on")
+        revoke.add_argument("name", help="its name, or its first characters (as in the list)")
+
+    def handle(self, *args: Any, verb: str, name: str = "", **options: Any) -> None:
+        """Run one subcommand."""
+        if verb == "create":
+            self._create(name, _grant(**{each: options[each] for each in ("scopes", "types", "expires", "rate")}))
+        elif verb == "list":
+            self._list()
+        else:
+            self._revoke(name)
+
+    def _revoke(self, name: str) -> None:
+        try:
+            with writing():
+                found = api_keys.revoke(name)
+                if found is not None:
+                    record(system_account(), "revoke_key", found)
+        except api_keys.KeyRefused as error:
+            raise CommandError(str(error)) from None
+        if found is None:
+            raise CommandError(
+                f"no valid key has the name or the first characters {name!r}; see: manage.py apikey list"
+            )
+        self.stderr.write("Revoked: refused within two seconds.")
+
+    def _create(self, name: str, grant: Grant) -> None:
+        first = not ApiKey.objects.exists()
+        try:
+            with writing():
+                key = api_keys.create(name, grant)
+                record(system_account(), "create_key", name, **grant.limits())
+        except api_keys.KeyRefused as error:
+            raise CommandError(str(error)) from None
+        self.stdout.write(key)
+        self.stderr.write("It is shown only once. Send it as  Authorization: Bearer KEY")
+        for unknown in [each for each in grant.types or () if each not in conf.handlers()]:
+            meant = nearest(unknown, conf.handlers())
+            self.stderr.write(f"No handler is named {unknown!r}" + (f"; did you mean {meant!r}?" if meant else "."))
+        if first and conf.environment().auth == "keys":
+            self.stderr.write("From now on every call needs a key, from this machine too.")
+
+    def _list(self) -> None:
+        rows: list[tuple[str, ...]] = [
+            ("NAME", "BEGINS", "SCOPES", "TYPES", "RATE", "CREATED", "EXPIRES", "USED", "REVOKED")
+        ]
+        for key in ApiKey.objects.order_by("created_at"):
+            moments = (key.created_at, key.expires_at, key.last_used_at, key.revoked_at)
+            grant = (_words(key.scopes), _words(key.types), "-" if key.rate is None else f"{key.rate:g}")
+            times = (f"{at:%Y-%m-%d %H:%M}" if at else "-" for at in moments)
+            rows.append((key.name, f"{key.prefix}...", *grant, *times))
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        for row in rows:
+            self.stdout.write("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _words(words: Sequence[str] | None) -> str:
+    return "all" if words is None else ",".join(words)
+
+
+def _grant(scopes: list[str] | None, types: list[str] | None, expires: str | None, rate: float | None) -> Grant:
+    expires_at: datetime | None = None
+    if expires is not None and (expires_at := expiry_of(expires)) is None:
+        raise CommandError(f"--expires must be {VALID}, not {expires!r}")
+    return Grant(scopes, types, expires_at, rate)

@@ -1,0 +1,156 @@
+"""`manage.py tasks redrive|cancel|delete|priority ... | abort ID`: acts on all tasks that match."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.http import QueryDict
+
+from tasks_app import conf
+from tasks_app.api.inputs import Faults, task_id
+from tasks_app.api.list_parameters import FILTERS, parse_filter
+from tasks_app.audit.record import system_account
+from tasks_app.features.operations.acts import abort, counts, start
+from tasks_app.features.operations.models import Operation, OperationState, Verb
+from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, Plan, PlanRefused, Preview, preview, warnings
+
+POLL_SECONDS = 1.0
+HELPS = {
+    Verb.REDRIVE: "queue failed tasks again",
+    Verb.CANCEL: "cancel pending and running tasks",
+    Verb.DELETE: "delete tasks, in any status",
+    Verb.PRIORITY: "give pending tasks another priority",
+}
+#: Options that are conditions, with their words for help.
+CONDITIONS = {
+    "type": "of these types, separated by commas",
+    "status": "with these statuses, separated by commas",
+    "failure_reason": "that failed for these reasons, separated by commas",
+    "priority_min": "of at least this priority",
+    "priority_max": "of at most this priority",
+    "created_after": "created at this time or later: 2026-01-31T09:00:00Z",
+    "created_before": "created before this time",
+    "ids": "with these ids, separated by commas",
+    "error": "with this text in their last error",
+}
+
+
+class Command(BaseCommand):
+    """Starts an operation, which the nodes work off, and shows how far it is. Exit code 1 if it does not complete."""
+
+    help = "Redrive, cancel, delete or reprioritize all tasks that match. The nodes do it, in batches."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        acts = parser.add_subparsers(dest="act", required=True)
+        for verb, text in HELPS.items():
+            self._add_verb(acts.add_parser(verb.value, help=text), verb)
+        ending = acts.add_parser("abort", help="end a running operation: no further batch begins")
+        ending.add_argument("operation", help="its id")
+
+    def _add_verb(self, parser: CommandParser, verb: Verb) -> None:
+        if verb == Verb.PRIORITY:
+            parser.add_argument("new_priority", type=int, metavar="PRIORITY", help="0 to 100")
+        conditions = parser.add_argument_group("conditions, at least one; all of them hold")
+        for name, text in CONDITIONS.items():
+            conditions.add_argument(f"--{name.replace('_', '-')}", metavar=name.upper(), help=text)
+        conditions.add_argument("--tag", action="append", metavar="TAG", help="with this tag; may be repeated")
+        parser.add_argument("--dry-run", action="store_true", help="only count")
+        parser.add_argument("--rate", type=float, metavar="N", help="tasks a second")
+        parser.add_argument("--limit", type=int, metavar="N", help="at most so many tasks")
+        parser.add_argument("--detach", action="store_true", help="do not wait for its end")
+        if verb == Verb.REDRIVE:
+            parser.add_argument(
+                "--canary", type=int, metavar="N", help="so many first, the others if all of them succeed"
+            )
+            parser.add_argument(
+                "--stop-share",
+                type=float,
+                default=DEFAULT_STOP_SHARE,
+                metavar="SHARE",
+                help=f"stop if a larger share fails again, of 20 or more (default: {DEFAULT_STOP_SHARE:g}; 1: never)",
+            )
+
+    def handle(self, *args: Any, act: str, **options: Any) -> None:
+        """Run one subcommand."""
+        if act == "abort":
+            self._abort(options["operation"])
+            return
+        plan = _plan(Verb(act), options)
+        found = preview(plan)
+        self.stdout.write(_counted(found))
+        for sentence in warnings(act, found.by_type):
+            self.stderr.write(f"Note: {sentence}")
+        if options["dry_run"]:
+            return
+        operation = start(plan, system_account())
+        self.stdout.write(f"operation {operation.pk}")
+        if not options["detach"]:
+            self._follow(operation)
+
+    def _follow(self, operation: Operation) -> None:
+        said = ""
+        try:
+            while operation.state == OperationState.RUNNING:
+                if said != (said := f"{counts(operation)}, of {operation.matched:,}"):
+                    self.stdout.write(said)
+                time.sleep(POLL_SECONDS)
+                operation.refresh_from_db()
+        except KeyboardInterrupt:
+            self.stderr.write(f"It goes on. To abort it: manage.py tasks abort {operation.pk}")
+            raise
+        self.stdout.write(operation.sentence)
+        if operation.state != OperationState.COMPLETED:
+            raise CommandError(f"the operation is {operation.state}")
+
+    def _abort(self, text: str) -> None:
+        identity: UUID | None = task_id(text)
+        operation = None if identity is None else Operation.objects.filter(pk=identity).first()
+        if operation is None:
+            raise CommandError(f"there is no operation {text!r}")
+        if not abort(operation.pk, system_account()):
+            raise CommandError(f"it is over already: {operation.state}")
+        operation.refresh_from_db()
+        self.stdout.write(operation.sentence)
+
+
+def _plan(verb: Verb, options: dict[str, Any]) -> Plan:
+    query, faults = QueryDict(mutable=True), Faults()
+    for name in FILTERS:
+        if (value := options[name]) is not None:
+            query.setlist(name, value if isinstance(value, list) else [value])
+    wanted = parse_filter(query, conf.handlers(), faults)
+    if faults:
+        raise CommandError("; ".join(text for _, text in faults), returncode=2)
+    if not wanted.given:
+        raise CommandError("give a condition, such as --type: without one, every task would match", returncode=2)
+    plan = Plan(
+        verb,
+        wanted,
+        priority=options.get("new_priority"),
+        rate=options["rate"],
+        limit=options["limit"],
+        canary=options.get("canary"),
+        stop_share=None if options.get("stop_share") in (None, 1.0) else options["stop_share"],
+    )
+    try:
+        plan.check()
+    except PlanRefused as refused:
+        raise CommandError(str(refused), returncode=2) from None
+    return plan
+
+
+def _counted(found: Preview) -> str:
+    at_least = "" if found.exact else "at least "
+    parts = [f"{at_least}{found.matched:,} match"]
+    parts += [f"{name}: {_numbers(of)}" for name, of in (("types", found.by_type), ("reasons", found.by_reason)) if of]
+    if found.unfit:
+        parts.append(f"skipped: {_numbers(found.unfit)}")
+    return "; ".join(parts)
+
+
+def _numbers(of: Counter[str]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in of.most_common(10))

@@ -1,0 +1,236 @@
+"""The reasons why a task does not run, or how it ended. Pure: from plain values to sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from tasks_app.features.why.facts import MAX_BEFORE, Facts, NodeFacts, Pause, Reason, TaskFacts, Value, Word, estimate
+from tasks_app.metrics.summary import span
+from tasks_app.queue.models import FailureReason, Status
+
+#: Characters of a handler's error that a sentence quotes.
+MAX_QUOTE_CHARS = 300
+#: How a task failed, in words. The last error has the details.
+_FAILED = {
+    FailureReason.HANDLER_ERROR: "its handler replied with an error that is not retried",
+    FailureReason.RETRIES_EXHAUSTED: "its handler replied with an error, and no retry was left",
+    FailureReason.TIMEOUT: "its handler did not reply in time",
+    FailureReason.CRASH: "its container ended before it replied",
+    FailureReason.OOM: "its container ran out of memory",
+    FailureReason.BAD_REPLY: "its handler's reply broke the protocol",
+    FailureReason.WORKER_LOST: "its worker was lost",
+    FailureReason.EXPIRED: "it was not started before it expired",
+    FailureReason.CANCELLED: "it was cancelled",
+}
+
+
+def decide(facts: Facts) -> list[Reason]:
+    """All reasons that hold, the decisive one first. There is at least one."""
+    task = facts.task
+    if task.status == Status.PROCESSING:
+        return _running(facts)
+    if task.status != Status.PENDING:
+        return [_final(task)]
+    if task.due_in is not None:
+        later = _retry(task, task.due_in) if task.attempts else _scheduled(task, task.due_in)
+        # A time that has passed is noticed by a node.
+        found = [later] if task.due_in > 0 or facts.living else [later, _no_node(facts)]
+        return found if facts.paused is None else [*found, _paused(facts.paused)]
+    serving = [node for node in facts.nodes if not node.draining]
+    if facts.paused is not None:
+        # What it would wait for otherwise is not known: nothing of its type runs.
+        return [_paused(facts.paused)] if serving else [_paused(facts.paused), _no_node(facts)]
+    if not serving:
+        return [_no_node(facts)]
+    return _queued(facts, serving)
+
+
+def _paused(pause: Pause) -> Reason:
+    values: dict[str, Value] = {"by": pause.by, "since": pause.since, "until": pause.until}
+    end = "" if pause.until is None else f", until {_moment(pause.until)}"
+    return Reason(Word.PAUSED, f"its type is paused by {_quote(pause.by)} since {_moment(pause.since)}{end}", values)
+
+
+def _scheduled(task: TaskFacts, seconds: float) -> Reason:
+    values = {"due_at": task.due_at, "seconds": _rounded(max(seconds, 0.0))}
+    if seconds <= 0:
+        return Reason(Word.SCHEDULED, "its time has come, which a worker notices within a second", values)
+    return Reason(Word.SCHEDULED, f"it is scheduled to start in {span(seconds)}", values)
+
+
+def _retry(task: TaskFacts, seconds: float) -> Reason:
+    values = {
+        "due_at": task.due_at,
+        "seconds": _rounded(max(seconds, 0.0)),
+        "attempt": task.attempts,
+        "retries": task.retries,
+        "max_retries": task.max_retries,
+        "last_error": task.last_error,
+    }
+    when = f"in {span(seconds)}" if seconds > 0 else "now, which a worker notices within a second"
+    budget = "" if task.max_retries is None else f" (retry {task.retries} of {task.max_retries})"
+    return Reason(
+        Word.RETRY, f"attempt {task.attempts} failed{_quoted(task)}; it is tried again {when}{budget}", values
+    )
+
+
+def _no_node(facts: Facts) -> Reason:
+    values = {"workers": facts.living}
+    if not facts.living:
+        return Reason(Word.NO_NODE, "no worker lives", values)
+    if facts.nodes:
+        by = sorted({_quote(node.drained_by) for node in facts.nodes if node.drained_by})
+        said = f"are drained by {' and '.join(by)}" if by else "are stopping"
+        if by and not all(node.drained_by for node in facts.nodes):
+            said = f"are stopping, or {said}"
+        return Reason(Word.NO_NODE, f"the only workers that serve its type {said}", values)
+    unknown = "" if facts.known else ", and this server's handlers.toml does not have it"
+    which = "the only worker does not serve" if facts.living == 1 else f"none of {facts.living} workers serves"
+    return Reason(Word.NO_NODE, f"{which} its type{unknown}", values)
+
+
+def _queued(facts: Facts, serving: Sequence[NodeFacts]) -> list[Reason]:
+    found = []
+    warm, slots = sum(node.warm for node in serving), sum(node.slots for node in serving)
+    problems = sorted({node.problem for node in serving if node.problem})
+    if problems and warm < slots:
+        found.append(_cannot_start(problems, warm, slots))
+    if not warm:
+        waits = f"the containers of its type are starting: none of {slots} is ready"
+        return found or [Reason(Word.STARTING, waits, {"slots": slots})]
+    able = [node for node in serving if node.warm]
+    free = sum(node.free for node in able)
+    capped = [node for node in able if node.capped]
+    # If some are not, a cap matters only on a worker with a slot for it.
+    if len(capped) < len(able):
+        capped = [] if free else [node for node in capped if node.active < node.warm]
+    if capped:
+        found.append(_cap(capped, len(able)))
+    if facts.before or not free:
+        busy = min(sum(node.active for node in serving), warm)
+        return [*found, _behind(facts, busy, warm, slots, bool(capped))]
+    return [*found, Reason(Word.READY, f"nothing: {_free(free)}, so it starts within a second")]
+
+
+def _free(count: int) -> str:
+    return "a slot is free" if count == 1 else f"{count} slots are free"
+
+
+def _cannot_start(problems: list[str], warm: int, slots: int) -> Reason:
+    which = f"{slots - warm} of {slots} containers cannot start" if warm else "its containers cannot start"
+    quoted = "; ".join(map(_quote, problems))
+    return Reason(Word.CANNOT_START, f"{which}: {quoted}", {"problems": problems, "slots": slots, "warm": warm})
+
+
+def _cap(capped: Sequence[NodeFacts], able: int) -> Reason:
+    """`able`: how many workers have a container for it."""
+    cap, running = sum(node.cap or 0 for node in capped), sum(node.running for node in capped)
+    count = len(capped)
+    workers = "the worker" if able == 1 else f"the {able} workers" if count == able else f"{count} of {able} workers"
+    workers += " runs" if count == 1 else " run"
+    said = f"{workers} {running} {_tasks(running)} of all types at once, as many as DAEMON_WORKERS allows"
+    return Reason(Word.CAP, said, {"cap": cap, "running": running})
+
+
+def _behind(facts: Facts, busy: int, warm: int, slots: int, capped: bool) -> Reason:
+    before = facts.before
+    place = before + 1 if before <= MAX_BEFORE else None
+    # Under a cap, types share what runs at once; as many as run now is the best guess of this one's share.
+    parallel = busy if capped else warm
+    guess = estimate(before, parallel, facts.task.ready_for, facts.ended) if place else None
+    values = {
+        "place": place,
+        "slots": slots,
+        "busy": busy,
+        "estimate_seconds": _rounded(guess.seconds) if guess else None,
+        "estimate_from": guess.source + _if_none_come_before(facts) if guess else None,
+    }
+    return Reason(Word.BEHIND, _slots(busy, warm) + _queue(before) + (_soon(guess.seconds) if guess else ""), values)
+
+
+def _slots(busy: int, warm: int) -> str:
+    if busy < warm:
+        return f"{busy} of {warm} slots of its type are busy"
+    return "the only slot of its type is busy" if warm == 1 else f"all {warm} slots of its type are busy"
+
+
+def _queue(before: int) -> str:
+    if before > MAX_BEFORE:
+        return f", and more than {MAX_BEFORE:,} tasks are before it"
+    if not before:
+        return ", and it is the next"
+    return f", and {before:,} {'task is' if before == 1 else 'tasks are'} before it"
+
+
+def _soon(seconds: float) -> str:
+    return f"; it is likely to start in about {span(seconds)}"
+
+
+def _if_none_come_before(facts: Facts) -> str:
+    """What the estimate does not know: in these orders, new tasks may start before older ones."""
+    return {"lifo": "; newer tasks start first", "priority": "; tasks of higher priority start first"}.get(
+        facts.order, ""
+    )
+
+
+def _running(facts: Facts) -> list[Reason]:
+    task = facts.task
+    seconds = max(task.ran_for or 0.0, 0.0)
+    values = {
+        "attempt": task.attempts,
+        "node": task.node,
+        "started_at": task.started_at,
+        "seconds": _rounded(seconds),
+        "timeout": task.timeout,
+    }
+    limit = f" of at most {span(task.timeout)}" if task.timeout else ""
+    said = f"attempt {task.attempts} has been running for {span(seconds)}{limit} on worker {task.node}"
+    found = [Reason(Word.RUNNING, said, values)]
+    if not facts.node_lives:
+        silent = "has ended" if facts.silent is None else f"has been silent for {span(facts.silent)}"
+        then = "another one takes the task over" if facts.living else "no other worker lives to take the task over"
+        values = {"node": task.node, "silent_seconds": None if facts.silent is None else _rounded(facts.silent)}
+        found.insert(0, Reason(Word.LOST, f"its worker {task.node} {silent}; {then}", values))
+    return found
+
+
+def _final(task: TaskFacts) -> Reason:
+    values = {
+        "status": task.status,
+        "failure_reason": task.failure_reason,
+        "attempts": task.attempts,
+        "completed_at": task.completed_at,
+        "last_error": task.last_error,
+    }
+    tries = f"attempt {task.attempts}" if task.attempts else "no attempt"
+    if task.status == Status.COMPLETED:
+        took = "" if task.ran_for is None else f", which took {span(max(task.ran_for, 0.0))}"
+        return Reason(Word.FINAL, f"it completed with {tries}{took}", values)
+    how = _FAILED.get(FailureReason(task.failure_reason), "") if task.failure_reason else ""
+    if task.failure_reason in (FailureReason.EXPIRED, FailureReason.CANCELLED):
+        return Reason(Word.FINAL, f"it failed: {how}", values)
+    return Reason(Word.FINAL, f"it failed with {tries}: {how}{_quoted(task)}", values)
+
+
+def _quoted(task: TaskFacts) -> str:
+    quote = _quote(task.last_error or "")
+    return f" ({quote})" if quote else ""
+
+
+def _quote(text: str) -> str:
+    """A handler's text on one line, cut. Control characters are escaped: sentences are shown in terminals."""
+    flat = " ".join(text[: MAX_QUOTE_CHARS * 2].split())[:MAX_QUOTE_CHARS]
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in flat)
+
+
+def _moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _tasks(count: int) -> str:
+    return "task" if count == 1 else "tasks"
+
+
+def _rounded(seconds: float) -> float:
+    return round(seconds, 3)

@@ -1,0 +1,162 @@
+"""Checks that the web server can listen on its address, and is the only one there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.core.management.base import BaseCommand, SystemCheckError
+
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.logs.rate_limit import LogOnce
+from tasks_app.management.api_client import open_directly
+
+#: What reserves the addresses, until this process, and each that it forked, has ended.
+_reserved: list[socket.socket] = []
+
+
+def reserve(host: str, port: int) -> str | None:
+    """As `listening_fault`, and nobody else may listen there from now on, also on an address that this one contains.
+
+    The kernel lets web servers of one user share a port (granian sets SO_REUSEPORT), and gives each some of the calls.
+    """
+    if sys.platform != "linux":
+        return listening_fault(host, port)
+    bound = _bound(host, port)
+    if isinstance(bound, str):
+        return bound
+    # Another reservation lacks SO_REUSEPORT when it is bound, so this one refuses it; granian's socket has it.
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    _reserved.append(bound)
+    return None
+
+
+def listening_fault(host: str, port: int) -> str | None:
+    """Why the address cannot be used, and which variable to change; None if it can."""
+    bound = _bound(host, port)
+    if isinstance(bound, str):
+        return bound
+    bound.close()
+    return None
+
+
+def resolved(host: str, port: int) -> tuple[int, Any]:
+    """The family and the address of a host's name, an IPv4 one if there is one. Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return min((int(family), address) for family, _, _, _, address in found)
+
+
+def _bound(host: str, port: int) -> socket.socket | str:
+    """A socket that is bound to the address, or `listening_fault`."""
+    where = f"cannot listen on {f'[{host}]' if ':' in host else host}:{port}"
+    try:
+        family, address = resolved(host, port)
+    except OSError as error:
+        return f"{where}: {error.strerror}; set DAEMON_HOST to an address of this machine (127.0.0.1; 0.0.0.0: all)"
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        return f"{where}: {error.strerror}; {_advice(error.errno)}"
+    return bound
+
+
+def _advice(number: int | None) -> str:
+    if number == errno.EADDRNOTAVAIL:
+        return "this machine has no such address: set DAEMON_HOST to one of its own (127.0.0.1; 0.0.0.0: all of them)"
+    if number == errno.EACCES:
+        return "ports below 1024 need root: set DAEMON_PORT to another port"
+    return "stop the program that listens there, or set DAEMON_PORT to another port"
+
+
+# The handlers' progress at a start: printed while they start, and awaited before `ready`.
+
+POLL_SECONDS = 0.1
+
+
+class Warming:
+    """Polls /api/metrics."""
+
+    def __init__(self, base: str, handlers: Mapping[str, Handler], say: Callable[[str], None], key: str = "") -> None:
+        """`key`: the API key for the requests."""
+        self._request = urllib.request.Request(f"{base}/api/metrics", headers={"Authorization": f"Bearer {key}"})
+        self._instances = {name: handler.instances for name, handler in handlers.items()}
+        self._images = [name for name, handler in handlers.items() if handler.image]
+        self._problems: dict[str, str] = {}
+        self._say = say
+        self._print_once = LogOnce()
+        self._poll_at = 0.0
+        self._finished = not handlers
+
+    def broken(self) -> Mapping[str, str]:
+        """The handlers without a container, each with its reason; valid once `finished`."""
+        return self._problems
+
+    def working(self) -> list[str]:
+        """The handlers with a container."""
+        return [name for name in self._instances if name not in self._problems]
+
+    def finished(self) -> bool:
+        """Whether every slot is warm or has a known problem. Prints what is new."""
+        now = time.monotonic()
+        if not self._finished and now >= self._poll_at:
+            self._poll_at = now + POLL_SECONDS
+            metrics = self._handler_metrics()
+            self._finished = metrics is None or self._update(metrics)
+        return self._finished
+
+    def _update(self, metrics: Mapping[str, Any]) -> bool:
+        seen = {name: metrics.get(name) or {} for name in self._instances}
+        warm = {name: one.get("idle", 0) + one.get("active", 0) for name, one in seen.items()}
+        if self._images:
+            line = "  warming   " + ", ".join(f"{name} {warm[name]}/{self._instances[name]}" for name in self._images)
+            if self._print_once.is_due(line):
+                self._say(line)
+        self._problems = {
+            name: one["problems"][0] for name, one in seen.items() if one.get("problems") and not warm[name]
+        }
+        return all(warm[name] >= all_ or seen[name].get("problems") for name, all_ in self._instances.items())
+
+    def _handler_metrics(self) -> Mapping[str, Any] | None:
+        """The metrics of each handler; None if the request is refused."""
+        try:
+            with open_directly(self._request, timeout=2) as answer:
+                return dict(json.load(answer)["handlers"])
+        except urllib.error.HTTPError as error:
+            return None if error.code < 500 else {}
+        except (OSError, ValueError, KeyError):
+            return {}
+
+
+# The base of the commands that start the platform.
+
+
+class PlatformCommand(BaseCommand):
+    """Before it runs, reports all faults of the configuration at once; if there are any, exits with 2."""
+
+    requires_system_checks: tuple[str, ...] = ("tasks_app",)
+
+    def check(self, *args: Any, **options: Any) -> None:
+        """Like Django's, with exit code 2."""
+        try:
+            super().check(*args, **options)
+        except SystemCheckError as error:
+            error.returncode = 2
+            raise
+
+
+def manage_py() -> str:
+    """How a user runs manage.py from this folder: with a relative path of the interpreter if it is inside."""
+    python = os.path.relpath(sys.executable)
+    return f"{sys.executable if python.startswith('..') else python} manage.py"

@@ -1,0 +1,150 @@
+"""Starts claimed tasks in slots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
+from tasks_app.node.result_writer import ResultWriter
+from tasks_app.queue import clock
+from tasks_app.queue.attempt import AttemptResult, ClaimedTask, LiveEvents
+from tasks_app.queue.claim import LEASE_SECONDS
+from tasks_app.queue.models import OutcomeKind
+from tasks_app.runner.call import Call, CallResult
+from tasks_app.runner.errors import CallFailed, Killed, KillReason, NotBegun
+from tasks_app.runner.pool import Pool
+from tasks_app.runner.wire import Failure, Success, request_line
+
+log = structlog.get_logger(__name__)
+
+
+class AttemptStarter:
+    """Sends a claimed task to a container. A task that cannot be started is released."""
+
+    def __init__(
+        self, pools: Mapping[str, Pool], in_flight: InFlightTasks, release: Callable[[AttemptResult], None]
+    ) -> None:
+        """`release` gets the result of an attempt that was not started."""
+        self._pools, self._in_flight, self._release = pools, in_flight, release
+
+    def start(self, task: ClaimedTask, sent_at: float) -> bool:
+        """Start a task, which has its data, and whose claim was sent at `sent_at`. True if part of its request is still
+        unsent."""
+        assert task.task_data is not None
+        if self._in_flight.adopt(task, sent_at):
+            log.info(
+                "the database lost the claim of an attempt that runs here", task_id=task.id, handler=task.task_type,
+                attempt=task.attempt,
+            )  # fmt: skip
+            return False
+        # If this process was suspended meanwhile, another node may have taken the task over, and even finished it.
+        late = clock.elapsed() > sent_at + LEASE_SECONDS - KILL_MARGIN_SECONDS - IDLE_WATCH_SECONDS
+        taken_away = self._in_flight.is_taken_away(task)
+        slot = None if late or taken_away else self._pools[task.task_type].take()
+        if slot is None:
+            why = "its lease was over before it was begun" if late else "the container that it was claimed for died"
+            # An attempt that was started under a claim that was undone may have been read.
+            self.release(
+                task, "the same attempt is still being stopped here" if taken_away else why, unread=not taken_away
+            )
+            return False
+        self._in_flight.begin(task, slot, sent_at)
+        line = request_line(task.id, task.task_type, task.task_data, task.attempt)
+        return slot.run(Call(line, task.policy.timeout, task, task.id))
+
+    def release(self, task: ClaimedTask, why: str, pause: float = 0.0, unread: bool = True) -> None:
+        """Release a claimed task without starting it.
+
+        `pause`: the seconds until it may be claimed again. `unread`: see AttemptResult.
+        """
+        self._in_flight.end(task)
+        self._release(AttemptResult(task, OutcomeKind.RELEASED, error=why, unread=unread, pause=pause))
+
+
+# Turns the results of calls into attempt results.
+
+#: Longer error texts are truncated.
+MAX_ERROR_CHARS = 2048
+
+
+class CallResults:
+    """Passes the result of each call to the result writer. Called by slots in several threads."""
+
+    def __init__(self, in_flight: InFlightTasks, result_writer: ResultWriter) -> None:
+        self._in_flight, self._result_writer = in_flight, result_writer
+
+    def receive(self, call_result: CallResult) -> None:
+        """A call is over. Never blocks."""
+        task = call_result.call.token
+        result = attempt_result(call_result)
+        self._in_flight.end(task)
+        if result.taken_away:
+            log.info(
+                "stopped: the task was taken from this node", task_id=task.id, handler=task.task_type,
+                attempt=task.attempt,
+            )  # fmt: skip
+        if result.kind not in (OutcomeKind.SUCCESS, OutcomeKind.RELEASED):
+            log.warning(
+                "attempt failed", task_id=task.id, handler=task.task_type, attempt=task.attempt,
+                outcome=str(result.kind), error=result.error,
+            )  # fmt: skip
+        self._result_writer.put(result)
+
+
+def attempt_result(call_result: CallResult) -> AttemptResult:
+    """The attempt result of a finished call."""
+    task, outcome = call_result.call.token, call_result.outcome
+    kind, retryable, otherwise = OutcomeKind.RELEASED, True, None
+    unread, answered_at = False, None
+    result: str | None = None
+    error: str | None = None
+    size: int | None = None
+    match outcome:
+        case Success():
+            kind, result, size = OutcomeKind.SUCCESS, outcome.json, outcome.size
+        case Failure():
+            kind, error, retryable = OutcomeKind.ERROR, outcome.error, outcome.retryable
+        case Killed():
+            error, unread = str(outcome), outcome.unread
+        case CallFailed():
+            kind, error = OutcomeKind(outcome.kind), str(outcome)
+        case NotBegun():
+            error, otherwise = str(outcome), OutcomeKind(outcome.otherwise.kind)
+            unread, answered_at = outcome.unread, outcome.answered_at
+        case _:
+            error, unread = str(outcome), True
+    return AttemptResult(
+        task=task,
+        kind=kind,
+        result=result,
+        error=None if error is None else _storable(error)[:MAX_ERROR_CHARS],
+        retryable=retryable,
+        container=call_result.container[:100],
+        image=call_result.image or None,
+        exit_code=call_result.exit_code,
+        oom=call_result.oom if call_result.image else None,
+        seconds=call_result.seconds,
+        stopping=call_result.stopping,
+        stdout_tail=call_result.stdout_tail,
+        stderr_tail=call_result.stderr_tail,
+        kind_if_repeated=otherwise,
+        unread=unread,
+        answered_at=answered_at,
+        live=_last_events(task, call_result),
+        result_size=size,
+        taken_away=isinstance(outcome, Killed) and outcome.reason in (KillReason.CANCELLED, KillReason.TAKEN_AWAY),
+    )
+
+
+def _last_events(task: ClaimedTask, call_result: CallResult) -> LiveEvents | None:
+    if (output := call_result.live) is None:
+        return None
+    first, pieces = output.unread(over=True)
+    return LiveEvents(task.id, task.attempt, first, pieces, call_result.container)
+
+
+def _storable(text: str) -> str:
+    """`text` without NUL and lone surrogates, which databases refuse."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

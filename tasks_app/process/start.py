@@ -1,0 +1,69 @@
+"""The name of a process in `ps`, `top` and `pgrep`; all of them run Python with manage.py."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from functools import partial
+from typing import Any
+
+import structlog
+
+_PR_SET_NAME = 15
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+#: The kernel truncates longer names.
+MAX_NAME_BYTES = 15
+
+
+def name_process(name: str) -> None:
+    """Set this process's name. Call it in the first thread: in another one it names only that thread.
+
+    Sets the kernel's name, not the command line as setproctitle does: that overwrites the environment in /proc, by
+    which an operator can tell which DAEMON_HOME a process uses.
+    """
+    if _prctl is not None:
+        _prctl(_PR_SET_NAME, os.fsencode(name)[:MAX_NAME_BYTES], 0, 0, 0)
+
+
+# Signals to a process that was forked a moment ago.
+
+ENDS = (signal.SIGTERM, signal.SIGINT)
+
+
+def end_forked_at_signals() -> None:
+    """From now on SIGTERM and SIGINT end each process that the main thread forks, from its first moment on."""
+    # Blocked until the forked process has set them: Python drops a signal that comes before.
+    os.register_at_fork(
+        before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, ENDS),
+        after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, ENDS),
+        after_in_child=_in_child,
+    )
+
+
+def _in_child() -> None:
+    for signum in ENDS:
+        signal.signal(signum, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
+
+
+# SIGHUP, on which other servers reload, is ignored: this platform has no reload.
+
+log = structlog.get_logger(__name__)
+
+
+def ignore_hangup(*_: Any) -> None:
+    """From now on SIGHUP only writes a log line. Call it in the main thread."""
+    signal.signal(signal.SIGHUP, _on_hangup)
+
+
+def _on_hangup(*_: Any) -> None:
+    # In a thread: the signal may interrupt a log line of the main thread, whose stream is not reentrant.
+    threading.Thread(target=_log_ignored, name="hangup", daemon=True).start()
+
+
+def _log_ignored() -> None:
+    log.warning("SIGHUP is ignored: there is no reload; stop this process with SIGTERM and start a new one")

@@ -1,0 +1,178 @@
+"""What a running attempt has written, as rows to come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+from tasks_app.queue.models import OutcomeKind, Status, Task
+
+#: Task id, attempt, sequence, kind, body, container.
+Row = tuple[str, int, int, str, dict[str, Any], str | None]
+
+
+class LiveEvents(NamedTuple):
+    """Events of one attempt that follow each other: (kind, body). `first`: the sequence of the first one, from 1."""
+
+    task_id: str
+    attempt: int
+    first: int
+    events: Sequence[tuple[str, dict[str, Any]]]
+    container: str = ""
+
+
+def rows_of(batches: Sequence[LiveEvents]) -> Iterator[Row]:
+    """The rows of some attempts. They are sorted, so that two transactions with the same rows do not deadlock."""
+    for batch in sorted(batches, key=lambda each: (each.task_id, each.attempt)):
+        for sequence, (kind, body) in enumerate(batch.events, batch.first):
+            container = batch.container[:100] if sequence == 1 else None
+            yield batch.task_id, batch.attempt, sequence, kind, body, container
+
+
+# What a claim asks for, and what it returns.
+
+#: Which of a type's ready tasks is the best: the oldest, the newest, or the oldest of the highest priority.
+Selection = Literal["fifo", "lifo", "priority"]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The rules of one attempt; the claim copies them onto the row. Seconds; `retry_on` has error, timeout, crash."""
+
+    timeout: float
+    max_retries: int
+    retry_backoff: float
+    retry_on: frozenset[str]
+
+    @classmethod
+    def of(cls, task: Task) -> Policy:
+        """The rules that a claim has copied onto the row."""
+        return cls(
+            timeout=task.timeout or 0.0,
+            max_retries=task.max_retries or 0,
+            retry_backoff=task.retry_backoff or 0.0,
+            retry_on=frozenset(word for word in task.retry_on.split(",") if word),
+        )
+
+    def requested(self, timeout: float | None, max_retries: int | None) -> Policy:
+        """The same rules with a task's own values; None: it has none."""
+        if timeout in (None, self.timeout) and max_retries in (None, self.max_retries):
+            return self
+        return replace(
+            self,
+            timeout=self.timeout if timeout is None else timeout,
+            max_retries=self.max_retries if max_retries is None else max_retries,
+        )
+
+    @cached_property
+    def retry_on_text(self) -> str:
+        """`retry_on` as the row stores it."""
+        return ",".join(sorted(self.retry_on))
+
+
+class ClaimRequest(NamedTuple):
+    """At most `count` tasks of a type, to run under `policy`."""
+
+    task_type: str
+    count: int  # type: ignore[assignment]  # hides tuple.count
+    policy: Policy
+
+
+class ClaimedTask(NamedTuple):
+    """One claimed attempt. `task_data` is JSON text on one line, None if it has to be read alone (`data_of`); `wait` is
+    seconds from ready to claimed.
+
+    `sent_at`: when the claim was sent, on this process's monotonic clock. `started_at`: as SQLite stores it; the settle
+    copies it into the attempt's row without reading the task's.
+    """
+
+    id: str
+    task_type: str
+    task_data: str | None
+    attempt: int
+    priority: int
+    position: int
+    retries: int
+    wait: float
+    policy: Policy
+    sent_at: float | None = None
+    started_at: str | None = None
+
+    @property
+    def known_wait(self) -> float | None:
+        """`wait`; None if the clock was set back in between."""
+        return self.wait if self.wait >= 0.0 else None
+
+
+# How an attempt ended, and what follows for its task.
+
+
+class AttemptResult(NamedTuple):
+    """How one claimed attempt ended. `result` is JSON text; `seconds` is the time from the task's line to the reply.
+
+    `image`: the id of the container's image. `oom`: whether the engine reported it; None if no engine can.
+    `kind_if_repeated`: replaces the kind of a release that the handler caused, once the task was released too often in
+    a row. `unread`: its node knows that no handler can have begun it: nothing of its line was read, or its end was
+    never sent. `answered_at`: when a container of the type last answered on that node, on its monotonic clock; None:
+    never. `taken_away`: another verb ended the attempt and the container was stopped for it; only the log is kept.
+    `stopping`: the seconds after `seconds` in which the handler could clean up. `live`: the live events that are not
+    known to be stored, if the attempt has any. `result_size`: bytes of the result once it is stored; None
+    without one. `pause`: of a release, the seconds until the task is ready again.
+    """
+
+    task: ClaimedTask
+    kind: OutcomeKind
+    result: str | None = None
+    error: str | None = None
+    retryable: bool = True
+    container: str = ""
+    image: str | None = None
+    exit_code: int | None = None
+    oom: bool | None = None
+    seconds: float | None = None
+    stdout_tail: str = ""
+    stderr_tail: str = ""
+    kind_if_repeated: OutcomeKind | None = None
+    unread: bool = False
+    answered_at: float | None = None
+    taken_away: bool = False
+    stopping: float = 0.0
+    live: LiveEvents | None = None
+    result_size: int | None = None
+    pause: float = 0.0
+
+    @property
+    def bytes_to_write(self) -> int:
+        """The bytes that a settle writes for it, besides some hundred."""
+        return (self.result_size or 0) + len(self.error or "") + len(self.stdout_tail) + len(self.stderr_tail)
+
+    def without_result(self, kind: OutcomeKind, error: str | None = None) -> AttemptResult:
+        """The same attempt, ended as `kind` and finally, without its result."""
+        return self._replace(kind=kind, error=error, result=None, result_size=None, retryable=False)
+
+
+@dataclass(frozen=True)
+class RetryDecision:
+    """A task's next status and failure reason.
+
+    `pause`: seconds until it is ready again; `spent`: retries that this result uses.
+    """
+
+    status: str
+    reason: str | None = None
+    pause: float = 0.0
+    spent: int = 0
+
+    @property
+    def at_once(self) -> bool:
+        """Whether the task is ready again now."""
+        return self.status == Status.PENDING.value and not self.pause
+
+
+#: Follows every success.
+COMPLETED = RetryDecision(Status.COMPLETED.value)
+
+#: An attempt that ended, and what follows.
+Settled = tuple[AttemptResult, RetryDecision]

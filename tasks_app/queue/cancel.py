@@ -1,0 +1,128 @@
+"""cancel: pending or processing -> failed, on request."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+from django.db import DEFAULT_DB_ALIAS, DatabaseError
+
+from tasks_app.features.failures.grouping import keep_ungrouped
+from tasks_app.queue import clock, counters
+from tasks_app.queue.current import writing
+from tasks_app.queue.models import FINAL, Attempt, FailureReason, LiveEvent, OutcomeKind, Status, Task, TaskQuerySet
+
+#: A claim or a settle may come between the read and the write.
+MAX_TRIES = 8
+
+
+def cancel(task_id: UUID, why: str = "cancelled") -> bool:
+    """Fail a task that has not ended; False if there is no such task or it has ended.
+
+    If it runs, its node notices within about a second, stops the container and drops the result.
+    """
+    for _ in range(MAX_TRIES):
+        living = Task.objects.filter(pk=task_id, status__in=(Status.PENDING, Status.PROCESSING))
+        task = living.defer("task_data", "result").first()  # which may be large
+        if task is None:
+            return False
+        if _end(task, why):
+            return True
+    return False
+
+
+def cancelled(ids: Collection[str]) -> set[str]:
+    """Of these tasks, the ids of those that were cancelled or deleted, and not redriven since."""
+    others = Task.objects.filter(pk__in=ids).exclude(status=Status.FAILED, failure_reason=FailureReason.CANCELLED)
+    return set(ids) - {str(identity) for identity in others.values_list("pk", flat=True)}
+
+
+def cancel_many(tasks: Sequence[Task], why: str) -> None:
+    """Fail pending and running tasks that the caller's write transaction has locked.
+
+    Raises DatabaseError if one of them is not as it was read.
+    """
+    if _fail(Task.objects.filter(pk__in=[task.pk for task in tasks]).exclude(status__in=FINAL), why) != len(tasks):
+        raise DatabaseError("a locked task changed: does another program write to this table?")
+    _count(tasks, why)
+
+
+def _end(task: Task, why: str) -> bool:
+    with writing():
+        if not _fail(Task.objects.filter(pk=task.pk, status=task.status, attempts=task.attempts), why):
+            return False
+        _count([task], why)
+    return True
+
+
+def _fail(tasks: TaskQuerySet, why: str) -> int:
+    return tasks.update(
+        status=Status.FAILED,
+        failure_reason=FailureReason.CANCELLED,
+        last_error=why,
+        node=None,
+        lease=None,
+        due=None,
+        due_at=None,
+        completed_at=clock.Now(),
+    )
+
+
+def _count(tasks: Sequence[Task], why: str) -> None:
+    """Store the attempts that the cancel ended, and add to the counters. `tasks`: as they were before."""
+    running = [task for task in tasks if task.status == Status.PROCESSING]
+    # The task and its attempt end at one moment, however long the database took between the statements.
+    ended = Task.objects.filter(pk__in=[task.pk for task in running]).values_list("pk", "completed_at")
+    ends = {pk: at for pk, at in ended if at is not None} if running else {}
+    Attempt.objects.bulk_create(
+        Attempt(
+            task_id=task.pk,
+            number=task.attempts,
+            node=task.node or "",
+            started_at=task.started_at or clock.Now(),
+            wait_seconds=task.wait_seconds,
+            ended_at=ends[task.pk],
+            outcome=OutcomeKind.CANCELLED,
+            error=why,
+        )
+        for task in running
+    )
+    counts = Counter(f"failed|{task.task_type}|{FailureReason.CANCELLED}" for task in tasks)
+    counts.update(f"attempts|{task.task_type}|{OutcomeKind.CANCELLED}" for task in running)
+    counters.add(counts)
+
+
+# delete: any status -> gone. A settle that comes later matches no row.
+
+
+def delete(task_id: UUID) -> bool:
+    """Remove a task and its attempts; False if there is no such task.
+
+    If the task runs, its node stops the container within about a second.
+    """
+    with writing():
+        # Locked: a settle between the read and the delete would make the count by status wrong.
+        found = Task.objects.select_for_update().filter(pk=task_id).values_list("task_type", "status").first()
+        if found is None:
+            return False
+        task_type, status = found
+        if status == Status.FAILED:
+            keep_ungrouped([task_id])
+        remove_rows([task_id])
+        counters.add([(f"deleted|{task_type}|{status}", 1)])
+    return True
+
+
+def delete_many(tasks: Sequence[Task]) -> None:
+    """Remove tasks that the caller's write transaction has locked, with their attempts."""
+    keep_ungrouped([task.pk for task in tasks if task.status == Status.FAILED])
+    remove_rows([task.pk for task in tasks])
+    counters.add(Counter(f"deleted|{task.task_type}|{task.status}" for task in tasks))
+
+
+def remove_rows(ids: Sequence[UUID]) -> None:
+    """Remove tasks and everything that belongs to them, in the caller's transaction, which has locked them."""
+    Attempt.objects.filter(task_id__in=ids)._raw_delete(DEFAULT_DB_ALIAS)
+    LiveEvent.objects.filter(task_id__in=ids)._raw_delete(DEFAULT_DB_ALIAS)
+    Task.objects.filter(pk__in=ids)._raw_delete(DEFAULT_DB_ALIAS)

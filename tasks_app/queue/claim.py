@@ -1,0 +1,214 @@
+"""claim: pending -> processing, only for warm free slots, the best rows first."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from operator import attrgetter
+from typing import NamedTuple
+from uuid import UUID
+
+import structlog
+from django.db import DatabaseError
+from django.db.models import F, Q
+
+from tasks_app import conf
+from tasks_app.broker.notification import notify
+from tasks_app.queue import clock, counters
+from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, RetryDecision, Selection
+from tasks_app.queue.current import store, writing
+from tasks_app.queue.due_work import MAX_VALID_LEASE_SECONDS
+from tasks_app.queue.live_events import stored_logs
+from tasks_app.queue.models import Attempt, OutcomeKind, Status, Task, TaskQuerySet
+from tasks_app.queue.retry_decision import decide
+from tasks_app.queue.unsized import MAX_READ_BYTES
+
+#: How long a node holds an attempt without renewing it.
+LEASE_SECONDS = conf.environment().lease
+
+
+def claim(node: str, requests: Sequence[ClaimRequest], order: Selection, cap: int | None = None) -> list[ClaimedTask]:
+    """Claim ready tasks for `node`: at most `count` of each type, at most `cap` in all, the best first.
+
+    Returns them in the order in which they should start.
+    """
+    requests = [request for request in requests if request.count > 0]
+    if not requests or cap == 0:
+        return []
+    claimed = store().claim(node, requests, order, cap, LEASE_SECONDS)
+    if order == "priority":
+        claimed.sort(key=lambda task: (-task.priority, task.position))
+    else:
+        claimed.sort(key=attrgetter("position"), reverse=order == "lifo")
+    return claimed
+
+
+def data_of(task: ClaimedTask) -> str | None:
+    """The data that a claim has left out, as JSON text; None if the task is not stored any more.
+
+    Raises ValueError if it has more than MAX_READ_BYTES, and DatabaseError, also if the database makes no text of it.
+    """
+    if (found := store().task_data(task.id, MAX_READ_BYTES)) is None:
+        return None
+    size, text = found
+    if text is None:
+        raise ValueError(f"it has {size:,} bytes as text; at most {MAX_READ_BYTES:,} are read")
+    return text
+
+
+def ready_types(types: Sequence[str]) -> set[str]:
+    """Which of the types have a ready task. Takes no write lock, so an idle node may ask often."""
+    return store().ready_types(types)
+
+
+# renew: processing -> processing, with a lease that ends later.
+
+#: While the database works at a result, the task's row is locked and its lease is not renewed. That may take so long,
+#: and a second more, for one that has taken too long before.
+LONGER_SECONDS = 60.0
+
+
+def renew(node: str, ids: Collection[str], longer: Collection[str] = ()) -> set[tuple[str, int]]:
+    """Set the leases of a node's running tasks to end a full lease from now, and say in its row that it lives.
+
+    Those of the tasks in `longer` end LONGER_SECONDS later. Returns the (id, attempt) that it renewed. A row that
+    another transaction has locked keeps its lease: either that transaction settles it, or the next renewal comes in
+    time. The ids are needed besides the node: a task of a claim whose reply was lost runs nowhere; if its node does not
+    release it, its lease must run out.
+    """
+    leases = dict.fromkeys(ids, LEASE_SECONDS) | dict.fromkeys(longer, LEASE_SECONDS + LONGER_SECONDS)
+    return store().renew(node, leases)
+
+
+def held(node: str, ids: Collection[str]) -> set[tuple[str, int]]:
+    """Of these tasks, the (id, attempt) that a node holds according to the database. Others were ended by another
+    verb."""
+    rows = Task.objects.running_among(ids).filter(node=node).values_list("pk", "attempts")
+    return {(str(identity), attempt) for identity, attempt in rows}
+
+
+# rescue: processing -> pending or failed, when the node that holds the task is dead or its lease has run out.
+
+log = structlog.get_logger(__name__)
+
+#: A call is bounded because a node that rescues for longer than its lease loses its own tasks.
+TASKS_PER_TRANSACTION = 100
+TRANSACTIONS_PER_CALL = 20
+
+
+def rescue(dead: Collection[str] = (), leases: bool = True) -> int:
+    """Take running tasks from the nodes in `dead` and, with `leases`, those whose leases have run out.
+
+    The attempt ends as `worker_lost`; the task is ready again at once if it has retries left, and failed otherwise.
+    Returns how many tasks it took, 2,000 at most. Of two concurrent rescues only one gets each task.
+    """
+    over = Q(node__in=list(dead))
+    if leases:
+        invalid = Q(lease__gt=clock.now() + MAX_VALID_LEASE_SECONDS) | ~Q(clock=clock.clock_id())
+        over |= Q(lease__lt=clock.now()) | invalid
+    lost = running_tasks().filter(over)
+    if not lost.exists():  # a read: takes no lock if there is nothing to do
+        return 0
+    taken: Counter[tuple[str, str]] = Counter()
+    highest: dict[str, int] = {}
+    for _ in range(TRANSACTIONS_PER_CALL):
+        batch = _rescue_batch(lost, highest)
+        taken.update((task.node or "", task.task_type) for task in batch)
+        if len(batch) < TASKS_PER_TRANSACTION:
+            break
+    for name, priority in highest.items():
+        notify(name, priority)
+    for (node, handler), count in taken.items():
+        log.warning("took over tasks of a lost node", node=node, handler=handler, count=count)
+    return taken.total()
+
+
+class _Move(NamedTuple):
+    """What many tasks have in common, so that one UPDATE moves them all."""
+
+    node: str
+    attempt: int
+    decision: RetryDecision
+
+    @property
+    def error(self) -> str:
+        return f"the node {self.node} was lost while it ran attempt {self.attempt}"
+
+    @classmethod
+    def of(cls, task: Task) -> _Move:
+        return cls(task.node or "", task.attempts, decide(OutcomeKind.WORKER_LOST, task.retries, Policy.of(task)))
+
+
+def _rescue_batch(lost: TaskQuerySet, highest: dict[str, int]) -> list[Task]:
+    """Rescue one batch. Adds to `highest` each type's highest priority; returns the tasks as they were."""
+    moves: dict[_Move, list[Task]] = defaultdict(list)
+    deltas: Counter[str] = Counter()
+    with writing():
+        # SKIP LOCKED avoids a deadlock with a settle or another rescue.
+        found = lost.select_for_update(skip_locked=True).defer("task_data", "result").order_by("node")
+        tasks = list(found[:TASKS_PER_TRANSACTION])
+        for task in tasks:
+            moves[_Move.of(task)].append(task)
+            highest[task.task_type] = max(task.priority, highest.get(task.task_type, 0))
+        # Read once the rows are locked: their node adds nothing more.
+        logs = stored_logs([(task.pk, task.attempts) for task in tasks])
+        for move, moving in moves.items():
+            _move(move, moving, logs)
+            deltas.update(_counts(move.decision, moving))
+        if tasks:
+            store().end_lost_live_events([(task.pk, task.attempts) for task in tasks], OutcomeKind.WORKER_LOST.value)
+        counters.add(deltas.items())
+    return tasks
+
+
+def _move(move: _Move, tasks: list[Task], logs: Mapping[tuple[UUID, int], Mapping[str, str]]) -> None:
+    decision = move.decision
+    final = decision.status == Status.FAILED
+    ids = [task.pk for task in tasks]
+    moved = Task.objects.filter(pk__in=ids, status=Status.PROCESSING, node=move.node, attempts=move.attempt).update(
+        status=decision.status,
+        failure_reason=decision.reason,
+        retries=F("retries") + decision.spent,
+        last_error=move.error,
+        node=None,
+        lease=None,
+        ready_at=F("ready_at") if final else clock.Now(),
+        completed_at=clock.Now() if final else None,
+    )
+    if moved != len(ids):
+        raise DatabaseError("a locked task changed: does another program write to this table?")
+    # The task and its attempt end at one moment, however long the database took between the statements.
+    ended = Task.objects.filter(pk__in=ids).values_list("pk", "completed_at") if final else ()
+    ends = {pk: at for pk, at in ended if at is not None}
+    Attempt.objects.bulk_create(
+        Attempt(
+            task_id=task.pk,
+            number=move.attempt,
+            node=move.node,
+            started_at=task.started_at or clock.Now(),
+            wait_seconds=task.wait_seconds,
+            ended_at=ends.get(task.pk, clock.Now()),
+            outcome=OutcomeKind.WORKER_LOST,
+            error=move.error,
+            **logs.get((task.pk, move.attempt), {}),
+        )
+        for task in tasks
+    )
+
+
+def _counts(decision: RetryDecision, tasks: list[Task]) -> Iterator[str]:
+    for task in tasks:
+        yield f"attempts|{task.task_type}|{OutcomeKind.WORKER_LOST}"
+        yield f"leases_lost|{task.task_type}"
+        if decision.status == Status.FAILED:
+            yield f"failed|{task.task_type}|{decision.reason}"
+        else:
+            yield f"retried|{task.task_type}"
+
+
+def running_tasks() -> TaskQuerySet:
+    """The tasks that run at the time of this call, without those that have ended by the time of the query.
+
+    Read by their keys, for which this asks the store: on PostgreSQL that costs no scan of the index of running tasks.
+    """
+    return Task.objects.running_among(identity for identity, _, _ in store().running())

@@ -1,0 +1,78 @@
+"""What a node must not start, whatever is ready."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+
+class OnHold(NamedTuple):
+    """`paused`: the types of which no node may start a task. `drained`: this node may start no task at all."""
+
+    paused: frozenset[str] = frozenset()
+    drained: bool = False
+
+
+_NONE = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class FirstTimes(NamedTuple):
+    """Where a scan of an index by time may start: no row is before.
+
+    `due`: of tasks that wait on the present clock, in its seconds. `expires_at`: of tasks that may expire.
+    `ungrouped_at`: when a failure without a group ended.
+    """
+
+    due: float = -math.inf
+    expires_at: datetime = _NONE
+    ungrouped_at: datetime = _NONE
+
+
+# What maintenance is due.
+
+#: How long the row of a stopped node is kept. Other nodes recognize by it the containers that the node left behind;
+#: without the row they do not remove them.
+KEEP_STOPPED_NODES_DAYS = 30
+#: How long the live events of an attempt are kept after its end, for readers that still follow it.
+KEEP_LIVE_EVENTS_SECONDS = 60
+#: The upper limit of DAEMON_LEASE.
+MAX_LEASE_SECONDS = 600.0
+#: A lease that ends later was written before the database's clock was set back.
+MAX_VALID_LEASE_SECONDS = 2 * MAX_LEASE_SECONDS
+
+
+class DueWork(NamedTuple):
+    """What maintenance is due. Each bool says whether there is at least one such row."""
+
+    #: Seconds on the database's clock.
+    now: float
+    #: When the first waiting row is due, on the same clock.
+    next_due: float | None = None
+    #: The other nodes that hold tasks.
+    holders: tuple[str, ...] = ()
+    #: A due row that was measured on the clock of an earlier boot.
+    due_on_old_clock: bool = False
+    #: A running row whose lease has run out or is invalid.
+    lost: bool = False
+    #: A pending row that expired.
+    expired: bool = False
+    #: An idempotency key whose time has passed.
+    old_keys: bool = False
+    #: Another node that has not stopped.
+    peers: bool = False
+    #: The row of a node that stopped `KEEP_STOPPED_NODES_DAYS` ago.
+    old_nodes: bool = False
+    #: Live events of an attempt that ended `KEEP_LIVE_EVENTS_SECONDS` ago.
+    old_live_events: bool = False
+    #: An operation that is not over.
+    operations: bool = False
+    #: The present minute, in minutes since 1970, if the history has no row of it.
+    minute: int | None = None
+    #: What this node must not start.
+    on_hold: OnHold = OnHold()
+
+    @property
+    def due(self) -> bool:
+        """Whether a waiting row is due."""
+        return self.next_due is not None and self.next_due <= self.now

@@ -1,0 +1,215 @@
+"""How many rows to write in one statement, on a database that may refuse many."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from functools import partial
+from uuid import UUID
+
+from django.db import DatabaseError, IntegrityError
+from django.db.models import Q
+
+from tasks_app.broker.notification import notify
+from tasks_app.queue import clock, counters
+from tasks_app.queue.current import store, writing
+from tasks_app.queue.due_work import DueWork, OnHold
+from tasks_app.queue.models import FailureReason, Status, Task
+from tasks_app.queue.node_models import Turn
+from tasks_app.queue.retry_decision import MAX_PAUSE_SECONDS
+
+
+class BatchSize:
+    """At most `most`. Half of a batch that the database refuses; a quarter more after each full one that it takes, so
+    that on a slow database few batches are refused."""
+
+    def __init__(self, most: int) -> None:
+        self._most = self.rows = most
+
+    def refused(self, rows: int) -> None:
+        """A batch of so many rows was refused."""
+        self.rows = max(rows // 2, 1)
+
+    def taken(self, rows: int) -> None:
+        """A batch of so many rows was written."""
+        if rows >= self.rows:
+            self.rows = min(self.rows + max(self.rows // 4, 1), self._most)
+
+
+# Maintenance in batches, each with a commit of its own.
+
+#: The heartbeat, which renews leases, waits for it: its beats stay short on a slow database.
+MAX_SECONDS = 1.0
+
+
+def run_batches(batch: Callable[[], int], size: int, most: int) -> int:
+    """Call `batch`, which returns how many rows it has done, until it does fewer than `size`.
+
+    Calls it `most` times at most, and begins none after MAX_SECONDS. Returns the number of rows.
+    """
+    done = 0
+    until = clock.elapsed() + MAX_SECONDS
+    for _ in range(most):
+        count = batch()
+        done += count
+        if count < size or clock.elapsed() >= until:
+            break
+    return done
+
+
+# Turns: a work that one node at a time should do, because two would only be in each other's way.
+
+
+def take_turn(name: str, node: str, seconds: float) -> bool:
+    """Take or keep the turn for so many seconds; False if another node has it.
+
+    Nothing may depend on it: a node that was stopped meanwhile may believe that the turn is still its own.
+    """
+    now = clock.now()
+    # The last two: the clock has started anew, or was set back.
+    over = Q(until__lt=now) | ~Q(clock=clock.clock_id()) | Q(until__gt=now + 2 * seconds)
+    free = Turn.objects.filter(Q(node=node) | over, name=name)
+    until = {"until": now + seconds, "clock": clock.clock_id()}
+    if free.exists():  # a read, which takes no write lock
+        with writing():
+            return free.update(node=node, **until) == 1
+    if Turn.objects.filter(name=name).exists():
+        return False
+    try:
+        with writing():
+            Turn.objects.create(name=name, node=node, **until)
+    except IntegrityError:
+        return False
+    return True
+
+
+# due_work: what maintenance is due; the verbs check again before they move a row. on_hold: what a node must not
+# start. maintain: the store's own.
+
+
+def due_work(node: str) -> DueWork:
+    """Read what maintenance is due for `node`. Raises DatabaseError."""
+    return store().due_work(node, full=True)
+
+
+def on_hold(node: str) -> OnHold:
+    """Read what `node` must not start. Raises DatabaseError."""
+    return store().on_hold(node)
+
+
+def maintain(ending: bool = False) -> set[str]:
+    """Keep the store fast. Returns the types of ready tasks that claims could not see until now. See Store."""
+    return store().maintain(ending)
+
+
+# promote: a pending row that is due becomes ready.
+
+TASKS_PER_TRANSACTION = 500
+TRANSACTIONS_PER_CONDITION = 20
+
+
+def promote(all_clocks: bool = True, set_back: bool = False) -> list[str]:
+    """Make due rows ready, 30,000 at most, and for three seconds at most. Returns the types of these rows.
+
+    A retry keeps its position. A task that was never started goes to the back of its queue: a claim may not see a row
+    that becomes ready before the others, unless it has been started.
+
+    Not `all_clocks`: only rows whose time was measured on the present clock, not on that of an earlier boot.
+    `set_back`: the clock was, and retries that would wait for longer than any pause are due too.
+    """
+    highest: dict[str, int] = {}
+    for due, order in _due(all_clocks, set_back):
+        batch = partial(_promote_batch, due, order, highest)
+        run_batches(batch, TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CONDITION)
+    for name, priority in highest.items():
+        notify(name, priority)
+    return list(highest)
+
+
+def _due(all_clocks: bool, set_back: bool) -> list[tuple[Q, str]]:
+    """Conditions for due rows, each a range of the index, with the order of the index in it.
+
+    One condition for all of them would scan every waiting row.
+    """
+    ours = clock.clock_id()
+    # A number: the server's expression may differ from row to row, so the server would evaluate it for every row.
+    now = clock.reading()
+    found = [(Q(clock=ours, due__gte=store().first_times().due, due__lte=now), "due")]
+    if all_clocks:  # times of an earlier boot's clock can only be compared by the wall clock
+        found.append((Q(clock__lt=ours, due_at__lte=clock.Now()), "clock"))
+        found.append((Q(clock__gt=ours, due_at__lte=clock.Now()), "clock"))
+    if set_back:
+        found.append((Q(clock=ours, due__gt=now + MAX_PAUSE_SECONDS, attempts__gt=0), "due"))
+    return found
+
+
+def _promote_batch(due: Q, order: str, highest: dict[str, int]) -> int:
+    """Promote one batch. Adds to `highest` each type's highest priority; returns the number of rows."""
+    late = Task.objects.waiting().filter(due).order_by(order)
+    if not late.any_by(order):  # a read: takes no lock if there is nothing to do
+        return 0
+    with writing():
+        # SKIP LOCKED avoids a deadlock between two nodes that promote.
+        found = late.select_for_update(skip_locked=True).values_list("pk", "task_type", "priority", "attempts")
+        rows = list(found[:TASKS_PER_TRANSACTION])
+        never_run = [row[0] for row in rows if not row[3]]
+        positions = dict(zip(never_run, store().next_positions(len(never_run)), strict=True)) if never_run else {}
+        store().promote([(row[0], positions.get(row[0])) for row in rows])
+    for _, name, priority, _ in rows:
+        highest[name] = max(priority, highest.get(name, 0))
+    return len(rows)
+
+
+# expire: pending -> failed, when no handler has begun the task in time.
+
+TRANSACTIONS_PER_CALL = 20
+
+
+def expire() -> int:
+    """Fail tasks that were not begun before their `expires_at`, for a second and 10,000 at most. Returns how many."""
+    return run_batches(
+        partial(_expire_batch, store().first_times().expires_at), TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL
+    )
+
+
+def _expire_batch(first: datetime) -> int:
+    late = Task.objects.expiring().filter(expires_at__gte=first, expires_at__lte=clock.Now()).order_by("expires_at")
+    if not late.any_by("expires_at"):  # a read: takes no lock if there is nothing to do
+        return 0
+    with writing():
+        # SKIP LOCKED avoids a deadlock between two nodes that expire tasks.
+        found = late.select_for_update(skip_locked=True).values_list("pk", "task_type")
+        rows = list(found[:TASKS_PER_TRANSACTION])
+        _fail(rows)
+    return len(rows)
+
+
+def expire_at_once(tasks: Iterable[UUID | str]) -> None:
+    """Of these tasks, which this transaction has stored or has released unbegun, fail those whose time has come.
+
+    `expire` may not find them: what it reads begins after times at which no task was pending.
+    """
+    late = Task.objects.expiring().filter(pk__in=list(tasks), expires_at__lte=clock.Now())
+    if rows := list(late.values_list("pk", "task_type")):
+        _fail(rows)
+
+
+def _fail(rows: Sequence[tuple[UUID, str]]) -> None:
+    """Fail these tasks, which are locked. Needs a transaction."""
+    moved = (
+        Task.objects.expiring()
+        .filter(pk__in=[row[0] for row in rows])
+        .update(
+            status=Status.FAILED,
+            failure_reason=FailureReason.EXPIRED,
+            last_error="not started before it expired",
+            due=None,
+            due_at=None,
+            completed_at=clock.Now(),
+        )
+    )
+    if moved != len(rows):
+        raise DatabaseError("a locked task changed: does another program write to this table?")
+    types = Counter(row[1] for row in rows)
+    counters.add((f"failed|{name}|{FailureReason.EXPIRED}", count) for name, count in types.items())

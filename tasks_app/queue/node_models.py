@@ -1,0 +1,160 @@
+"""The tables of nodes and the deployment: types on hold, turns, counters, and where scans start."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class Node(models.Model):
+    """A worker process, as it last described itself."""
+
+    name = models.CharField(max_length=100, primary_key=True)
+    #: Boot and DAEMON_HOME: nodes with the same one see from the lock files which of them are alive.
+    lock_domain = models.CharField(max_length=300)
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    #: `seen_at` in seconds on `clock`, which is never set back.
+    seen = models.FloatField()
+    clock = models.CharField(max_length=40)
+    stopped_at = models.DateTimeField(null=True)
+    #: {"handler": {"slots": int, "warm": int, "problem": str | null}}; with containers also `images`, and
+    #: `engine_problem` while its engine cannot be reached, which says why without naming a handler; `notice` while
+    #: something makes its containers slow without a failure; with DAEMON_WORKERS `cap`, how many tasks the node runs at
+    #: once: the same for all its handlers.
+    pools = models.JSONField(default=dict)
+    #: Digest of its handlers.toml.
+    digest = models.CharField(max_length=64)
+    #: `conf.version()` of the platform that it runs; null: a version before that did not say so.
+    version = models.CharField(max_length=40, null=True)  # noqa: DJ001 (null: unknown)
+    #: True if it claims nothing more: it ends, or has read that it is to be drained.
+    draining = models.BooleanField(default=False)
+    problems = models.JSONField(default=list)
+    #: When an operator asked it to take no more tasks, and who; None: nobody has. The node reads it.
+    drain_requested_at = models.DateTimeField(null=True)
+    drain_requested_by = models.CharField(max_length=150, null=True)  # noqa: DJ001 (as the moment)
+
+    class Meta:
+        db_table = "taskdaemon_node"
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def drained(self) -> bool:
+        """Whether an operator has asked it to take no more tasks."""
+        return self.drain_requested_at is not None
+
+    @property
+    def taking(self) -> bool:
+        """Whether it takes tasks: it does not end, and is not drained."""
+        return not self.draining and not self.drained
+
+
+class Deployment(models.Model):
+    """One row, written by the first migration. Its id names the queues and labels the containers of this deployment."""
+
+    id = models.UUIDField(primary_key=True)
+
+    class Meta:
+        db_table = "taskdaemon_deployment"
+
+
+class HandlerPauseQuerySet(models.QuerySet["HandlerPause"]):
+    """Queries by the database's clock."""
+
+    def in_force(self) -> Self:
+        """Those that have not ended by themselves."""
+        return self.filter(Q(until=None) | Q(until__gt=Now()))
+
+    def of(self, handler: str) -> HandlerPause | None:
+        """The pause of a type, read now; None if it is not paused."""
+        return self.in_force().filter(pk=handler).first()
+
+    def by_type(self) -> dict[str, HandlerPause]:
+        """The pauses in force by type, read now."""
+        return {pause.handler: pause for pause in self.in_force()}
+
+
+class HandlerPause(models.Model):
+    """A type on hold: no node starts a task of it. Without a row, or once `until` has passed, it is not paused.
+
+    Nodes, readings and reasons read this table. Features write it.
+    """
+
+    handler = models.CharField(max_length=100, primary_key=True)
+    paused_at = models.DateTimeField()
+    #: A user of the admin, the name of an API key, or a system account; no foreign key: it outlives them.
+    paused_by = models.CharField(max_length=150)
+    #: None: until it is resumed.
+    until = models.DateTimeField(null=True)
+
+    objects = HandlerPauseQuerySet.as_manager()
+
+    class Meta:
+        db_table = "taskdaemon_handler_pause"
+        verbose_name = "pause"
+        default_permissions = ()  # who may change tasks may pause their types
+
+    def __str__(self) -> str:
+        return self.handler
+
+
+class Turn(models.Model):
+    """Which node does a work that one node at a time should do, such as retention, and until when it may be silent."""
+
+    name = models.CharField(max_length=40, primary_key=True)
+    node = models.CharField(max_length=100)
+    #: In seconds on `clock`.
+    until = models.FloatField()
+    clock = models.CharField(max_length=40)
+
+    class Meta:
+        db_table = "taskdaemon_turn"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.node}"
+
+
+class Counter(models.Model):
+    """A part of a counter, whose value is the sum over `slot`; on PostgreSQL, together with `CounterDelta`."""
+
+    slot = models.SmallIntegerField()
+    series = models.CharField(max_length=300)
+    value = models.BigIntegerField(default=0)
+
+    class Meta:
+        db_table = "taskdaemon_counter"
+        constraints: ClassVar = [models.UniqueConstraint(fields=("slot", "series"), name="counter_once")]
+
+    def __str__(self) -> str:
+        return f"{self.series}[{self.slot}]"
+
+
+class CounterDelta(models.Model):
+    """What a transaction adds to counters on PostgreSQL, until a fold adds it to their rows. SQLite has none."""
+
+    #: A JSON object: increments by series. Text, because most rows are read once.
+    counts = models.TextField()
+
+    class Meta:
+        db_table = "taskdaemon_counter_delta"
+
+    def __str__(self) -> str:
+        return self.counts
+
+
+class ScanStart(models.Model):
+    """From where on readings and maintenance read the queue's indexes on PostgreSQL, in one row. SQLite has none."""
+
+    #: JSON as `queue.postgresql.scan_start` writes it. Text, because it is read whole.
+    state = models.TextField()
+
+    class Meta:
+        db_table = "taskdaemon_scan_start"
+
+    def __str__(self) -> str:
+        return self.state

@@ -1,0 +1,111 @@
+"""What holds an old snapshot on PostgreSQL, named so that an operator can end it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import datetime
+
+import structlog
+
+from tasks_app import conf
+from tasks_app.db.postgresql.calls import prepared
+from tasks_app.queue.postgresql.advance import Advance
+from tasks_app.queue.postgresql.counters import Fold, add_counts
+from tasks_app.queue.postgresql.scan_start import CutShort, cut_short
+from tasks_app.queue.postgresql.session import writing
+from tasks_app.queue.postgresql.session_marks import overlooked
+
+#: A snapshot is a problem once it is this old and so many transactions have begun since: most leave dead rows.
+MIN_SECONDS, MIN_TRANSACTIONS = 60.0, 20_000
+
+# Snapshots of other databases keep no rows of this one's tables. What a role may not see of others' sessions is null.
+OLDEST = """
+SELECT held.name, held.since, held.age FROM (
+  SELECT CASE WHEN backend_type = 'walsender' THEN 'the standby ' ELSE 'session ' END || pid
+      || coalesce(' (' || nullif(application_name, '') || ')', ''), coalesce(xact_start, backend_start),
+    greatest(age(backend_xmin), age(backend_xid))
+  FROM pg_stat_activity
+  WHERE pid <> pg_backend_pid() AND (datname = current_database() OR datname IS NULL)
+    AND backend_type IN ('client backend', 'walsender')
+  UNION ALL SELECT 'the prepared transaction ' || gid, prepared, age(transaction) FROM pg_prepared_xacts
+  WHERE database = current_database()
+  UNION ALL SELECT 'the replication slot ' || slot_name, NULL, age(xmin) FROM pg_replication_slots
+) AS held(name, since, age)
+WHERE held.age >= $1::int AND coalesce(held.since <= clock_timestamp() - $2::float8 * interval '1 second', true)
+ORDER BY held.age DESC LIMIT 1
+"""
+
+
+def held_snapshot() -> str | None:
+    """A sentence about the oldest snapshot that matters, or None."""
+    for name, since, age in prepared(OLDEST, (MIN_TRANSACTIONS, MIN_SECONDS)):
+        return _sentence(name, since, age)
+    return None
+
+
+def _sentence(name: str, since: datetime | None, age: int) -> str:
+    begun = f" since {since.astimezone().isoformat(' ', 'seconds')}" if since else ""
+    return (
+        f"{name} has held a snapshot of the database{begun}, for {age:,} transactions: PostgreSQL keeps every version "
+        "of a row that has changed since, and the tables grow until it ends"
+    )
+
+
+# Maintenance of the store on PostgreSQL.
+
+log = structlog.get_logger(__name__)
+
+#: Between two folds of a thread, and between two looks at what holds a snapshot.
+FOLD_SECONDS = 4.0
+#: The search for hidden tasks reads what claims skip: at most this share of the time goes into it.
+MAX_SEARCH_SHARE = 0.02
+#: After one that was cut short.
+RETRY_SEARCH_SECONDS = 600.0
+
+
+class _Thread(threading.local):
+    """What this thread does next, and when, on the monotonic clock."""
+
+    def __init__(self) -> None:
+        self.fold, self.advance = Fold(), Advance(conf.environment().task_selection)
+        self.fold_at = self.search_at = 0.0
+
+
+_thread = _Thread()
+#: The last sentence of any thread.
+_problem: str | None = None
+
+
+def maintain(ending: bool = False) -> set[str]:
+    """See Store. After the last fold the previous version sees every count."""
+    global _problem
+    begun = time.monotonic()
+    if not ending:
+        _thread.advance()
+    if begun >= _thread.fold_at or ending:
+        _thread.fold()
+        _problem = held_snapshot()
+        _thread.fold_at = begun + FOLD_SECONDS
+    return _search() if begun >= _thread.search_at and not ending else set()
+
+
+def problem() -> str | None:
+    """See Store."""
+    return _problem
+
+
+def _search() -> set[str]:
+    begun = time.monotonic()
+    try:
+        with cut_short():
+            found = overlooked()
+    except CutShort:
+        _thread.search_at = time.monotonic() + RETRY_SEARCH_SECONDS
+        return set()
+    _thread.search_at = time.monotonic() + (time.monotonic() - begun) / MAX_SEARCH_SHARE
+    if found:
+        log.warning("claims skipped ready tasks that another program moved; they are read now", handlers=found)
+        with writing():
+            add_counts((f"overlooked|{name}", count) for name, count in found.items())
+    return set(found)

@@ -1,0 +1,270 @@
+"""The reading of counters and queues on PostgreSQL, from where the indexes begin to have rows (`scan_start`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from tasks_app.db.postgresql.calls import prepared
+from tasks_app.queue import sql
+from tasks_app.queue.attempt import Selection
+from tasks_app.queue.due_work import (
+    KEEP_LIVE_EVENTS_SECONDS,
+    KEEP_STOPPED_NODES_DAYS,
+    MAX_VALID_LEASE_SECONDS,
+    DueWork,
+    FirstTimes,
+    OnHold,
+)
+from tasks_app.queue.postgresql.claim import (
+    BY_PLACE,
+    BY_PRIORITY,
+    STARTABLE_BY_PLACE,
+    STARTABLE_BY_PRIORITY,
+    arms,
+    as_arrays,
+)
+from tasks_app.queue.postgresql.counters import PARTS
+from tasks_app.queue.postgresql.marks import EMPTY, END, TOP, Marks
+from tasks_app.queue.postgresql.scan_start import RUNNING, ScanStart, TypeStart, scan_start
+from tasks_app.queue.postgresql.session_marks import READY_AGAIN, RETURNED, SINCE, session_marks
+from tasks_app.queue.sql import DUE_WORK, DUE_WORK_FULL, FINAL_OR_GONE, LATE, NOT_BEGUN, ON_HOLD, VERSIONS
+
+#: Along the whole indexes, while there is no `ScanStart`.
+READING = sql.READING.format(
+    counters=PARTS,
+    age="(extract(epoch from clock_timestamp() - min(ready_at)))::float8",
+    running="""SELECT task_type, node FROM taskdaemon_task
+      WHERE status = 'processing' AND started_at >= '-infinity' ORDER BY started_at""",
+)
+# ORDER BY keeps the planner from a scan of the table.
+_COUNT = (
+    "SELECT count(*) FROM unnest(known.a, known.b, known.c) AS segment(a, b, c) CROSS JOIN LATERAL ({arms}) AS found"
+)
+_OLDEST = f"""(extract(epoch from clock_timestamp() - least(
+    (SELECT ready_at FROM taskdaemon_task WHERE {sql.READY} AND task_type = known.type AND place >= known.new
+      AND attempts = 0 ORDER BY place LIMIT 1),
+    (SELECT ready_at FROM taskdaemon_task WHERE {READY_AGAIN} AND task_type = known.type
+      AND ready_at >= {SINCE.format(since="known.again")} ORDER BY ready_at LIMIT 1))))::float8"""
+_WAITING = " UNION ALL ".join(
+    f"SELECT task_type FROM (SELECT * FROM taskdaemon_task WHERE status = 'pending' AND due IS NOT NULL AND {which}"
+    f" ORDER BY {order}) AS waits{n}"
+    for n, (which, order) in enumerate(
+        (
+            ("clock = 'server' AND due >= $5::float8", "due"),
+            ("clock < 'server'", "clock"),
+            ("clock > 'server'", "clock"),
+        )
+    )
+)
+_READING = f"""
+WITH parts AS MATERIALIZED (
+  SELECT series, CAST(sum(value) AS bigint) AS value FROM {PARTS} GROUP BY series
+), listed AS MATERIALIZED (
+  SELECT * FROM json_to_recordset($1::json)
+    AS l(type text, since bigint, new bigint, again bigint, a bigint[], b bigint[], c bigint[])
+), known AS MATERIALIZED (
+  SELECT * FROM listed
+  UNION ALL SELECT name, 0, 0, 0, $2::bigint[], $3::bigint[], $4::bigint[]
+  FROM (SELECT DISTINCT split_part(series, '|', 2) AS name FROM parts WHERE series LIKE 'received|%') AS received
+  WHERE name NOT IN (SELECT type FROM listed)
+)
+SELECT 'total', series, '', value, CAST(NULL AS float8) FROM parts
+UNION ALL SELECT 'ready', type, '', n, {_OLDEST} FROM (SELECT *, ({_COUNT}) AS n FROM known) AS known WHERE n > 0
+UNION ALL SELECT 'waiting', task_type, '', count(*), NULL FROM ({_WAITING}) AS waiting GROUP BY task_type
+UNION ALL SELECT 'running', task_type, node, count(*), NULL FROM {RUNNING.format(since="$6", ids="$7")}
+GROUP BY task_type, node
+"""
+#: All running tasks.
+RUNS = f"SELECT id, task_type, node FROM {RUNNING.format(since='$1', ids='$2')}"
+
+
+@cache
+def reading_statement(order: Selection) -> str:
+    """$1 what is known of the types, $2 to $4 the segments of any other type, $5 due, $6 and $7 as RUNNING."""
+    each = " UNION ALL ".join(
+        f"SELECT 1 FROM (SELECT 1 FROM taskdaemon_task WHERE {rows.format(type='known.type', since='known.since')}"
+        f" AND {which} ORDER BY {by}) AS arm{n}"
+        for n, (rows, which, by) in enumerate(arms(BY_PLACE, BY_PRIORITY, RETURNED)[order])
+    )
+    return _READING.replace("{arms}", each)
+
+
+def reading() -> list[tuple[Any, ...]]:
+    """See Store."""
+    start = scan_start()
+    if start is None:
+        with connection.cursor() as cursor:
+            cursor.execute(READING)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
+    other = as_arrays(start.order, Marks(EMPTY[start.order]))
+    return prepared(reading_statement(start.order), (_known(start.types), *other, start.due, *start.began))
+
+
+def _known(types: Mapping[str, TypeStart]) -> str:
+    known = []
+    for name, each in types.items():
+        a, b, c = zip(*each.marks.bands.segments(), strict=True)
+        known.append({
+            "type": name, "since": each.marks.since, "new": each.new, "again": each.again, "a": a, "b": b, "c": c,
+        })  # fmt: skip
+    return json.dumps(known)
+
+
+def running() -> list[tuple[UUID, str, str]]:
+    """See Store."""
+    start = scan_start() or ScanStart()
+    return prepared(RUNS, start.began)
+
+
+# Due work on PostgreSQL, from where the indexes begin to have rows (`scan_start`).
+
+_PARTS = {
+    "now": "extract(epoch from clock_timestamp())::float8",
+    "wall": "clock_timestamp()",
+    "kept": f"clock_timestamp() - interval '{KEEP_STOPPED_NODES_DAYS} days'",
+    "kept_events": f"clock_timestamp() - interval '{KEEP_LIVE_EVENTS_SECONDS} seconds'",
+    "clock": "'server'",
+    "node": "$1::text",
+    "array": "json_agg(node)::text",
+    "handlers": "json_agg(handler)::text",
+    "no": "false",
+    # Not the time of `clock_timestamp()`, which no index is read for.
+    "minute": "floor(extract(epoch from statement_timestamp()) / 60)::bigint",
+    "longest": MAX_VALID_LEASE_SECONDS,
+    "not_begun": NOT_BEGUN,
+}
+_RUNNING = RUNNING.format(since="$3", ids="$4")
+_ADDED = {
+    "holders": f"SELECT DISTINCT node FROM {_RUNNING} WHERE node <> $1::text ORDER BY node",
+    "lost": f"SELECT 1 FROM {_RUNNING} WHERE {LATE} LIMIT 1".format(**_PARTS),
+    "from_due": "AND due >= $2::float8",
+    "from_expiry": f"AND expires_at >= {SINCE.format(since='$5::bigint')} AND expires_at <= statement_timestamp()",
+}
+#: By `full`. $1 the node, $2 from when on tasks wait, $3 and $4 as RUNNING; if it is full, $5 from when on they expire.
+STATEMENTS = {False: DUE_WORK.format(**_PARTS, **_ADDED), True: DUE_WORK_FULL.format(**_PARTS, **_ADDED)}
+READ_ON_HOLD = "SELECT" + ON_HOLD.format(**_PARTS)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def due_work(node: str, full: bool) -> DueWork:
+    """See Store."""
+    start = scan_start() or ScanStart()
+    values = (node, start.due, *start.began, *((start.expires,) if full else ()))
+    [(now, next_due, holders, *rest)] = prepared(STATEMENTS[full], values)
+    found = [*rest[:-2], _on_hold(*rest[-2:])] if full else []
+    return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *found)
+
+
+def first_times() -> FirstTimes:
+    """See Store."""
+    start = scan_start() or ScanStart()
+    return FirstTimes(start.due, *(_EPOCH + timedelta(microseconds=each) for each in (start.expires, start.ungrouped)))
+
+
+def on_hold(node: str) -> OnHold:
+    """See Store."""
+    [row] = prepared(READ_ON_HOLD, (node,))
+    return _on_hold(*row)
+
+
+def _on_hold(handlers: str | None, drained: bool) -> OnHold:
+    return OnHold(frozenset(json.loads(handlers or "[]")), drained)
+
+
+# How many ready tasks come before one, on PostgreSQL: read as a claim reads them, in the opposite direction.
+
+_NEXT = "CASE WHEN segment.a > $3::int THEN {end} ELSE $2::bigint END"
+_EQUAL = f"priority = segment.a AND segment.a >= $3::int AND place < {_NEXT.format(end=END)}"
+#: Like `claim.ARMS`, but only what comes before position $2 with priority $3. Read from that task backwards: what is
+#: dead is at the front of the queue. A segment without a band has nothing that came back in it.
+ARMS: dict[Selection, tuple[tuple[str, str, str], ...]] = {
+    "fifo": (
+        (STARTABLE_BY_PLACE, "place >= segment.a AND place < $2::bigint", "place DESC"),
+        (RETURNED, "segment.a > 0 AND place < segment.a AND place < $2::bigint", "place DESC"),
+    ),
+    "lifo": (
+        (STARTABLE_BY_PLACE, "place >= segment.a AND place > $2::bigint AND place < segment.b", "place"),
+        (RETURNED, "segment.a > 0 AND place < segment.a AND place >= segment.c AND place > $2::bigint", "place"),
+    ),
+    "priority": (
+        (STARTABLE_BY_PRIORITY, f"{_EQUAL} AND place >= segment.b", "place DESC"),
+        (RETURNED, f"segment.b > 0 AND {_EQUAL} AND place < segment.b", "place DESC"),
+        (STARTABLE_BY_PRIORITY,
+         "priority = $3::int AND segment.a > $3::int AND segment.c < $3::int AND place < $2::bigint", "place DESC"),
+        (STARTABLE_BY_PRIORITY,
+         "priority < segment.a AND priority > segment.c AND priority > $3::int", "priority, place DESC"),
+    ),
+}  # fmt: skip
+
+
+@cache
+def statement(order: Selection) -> str:
+    """The query for one order: $1 type, $2 position, $3 priority, $4 limit, $5 since, $6 to $8 the segments."""
+    arms = " UNION ALL ".join(
+        f"SELECT * FROM (SELECT 1 FROM taskdaemon_task WHERE {rows.format(type='$1', since='$5::bigint')} AND {which}"
+        f" ORDER BY {by} LIMIT $4::int) AS arm{n}"
+        for n, (rows, which, by) in enumerate(ARMS[order])
+    )
+    segments = "unnest($6::bigint[], $7::bigint[], $8::bigint[]) AS segment(a, b, c)"
+    # $3 is used in one order only, and a parameter without a use has no type.
+    return (
+        f"SELECT count(*) FROM (SELECT 1 FROM {segments} CROSS JOIN LATERAL ({arms}) AS found"
+        " WHERE $3::int IS NOT NULL LIMIT $4::int) AS before"
+    )
+
+
+def queued_before(task_type: str, priority: int, position: int, order: Selection, limit: int) -> int:
+    """See Store."""
+    marks = Marks(EMPTY[order])
+    if (session := session_marks()) is not None:
+        session.cover(order, task_type, range(priority, TOP))
+        session.look(order, [task_type])
+        marks = session.of(order, task_type)
+    [(found,)] = prepared(
+        statement(order), (task_type, position, priority, limit, marks.since, *as_arrays(order, marks))
+    )
+    return int(found)
+
+
+# What changes with each event of a task, on PostgreSQL.
+
+READ_VERSIONS = VERSIONS.format(id="id", ids="unnest($1::uuid[]) AS watched(id)")
+
+
+def versions(ids: Sequence[UUID]) -> dict[UUID, str]:
+    """See Store."""
+    rows = prepared(READ_VERSIONS, (f"{{{','.join(map(str, ids))}}}",))
+    return {identity: version for identity, version in rows if version is not None}
+
+
+# Which of some tasks are final, on PostgreSQL.
+
+READ_FINAL_OR_GONE = FINAL_OR_GONE.format(id="id", ids="unnest($1::uuid[]) AS watched(id)", yes="true")
+
+
+def final_or_gone(ids: Sequence[UUID]) -> list[UUID]:
+    """See Store."""
+    return [identity for (identity,) in prepared(READ_FINAL_OR_GONE, (f"{{{','.join(map(str, ids))}}}",))]
+
+
+# The data of one task on PostgreSQL.
+
+#: OFFSET keeps the planner from making the text twice.
+STATEMENT = """
+SELECT octet_length(text), CASE WHEN octet_length(text) <= $2::int THEN text END
+FROM (SELECT task_data::text FROM taskdaemon_task WHERE id = $1::uuid OFFSET 0) AS made(text)
+"""
+
+
+def task_data(task_id: str, limit: int) -> tuple[int, str | None] | None:
+    """See Store."""
+    rows = prepared(STATEMENT, (task_id, limit))
+    return (rows[0][0], rows[0][1]) if rows else None

@@ -1,0 +1,219 @@
+"""The clock on PostgreSQL: the server's."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, InternalError, OperationalError, connection, connections, transaction
+from django.db.models import FloatField, Func
+
+from tasks_app.db.postgresql.calls import CALL_LIMIT_SECONDS, prepared
+from tasks_app.db.postgresql.calls import limited as call_limited
+from tasks_app.db.postgresql.refusal import ends_session
+from tasks_app.db.postgresql.server_checks import encoding_fault, is_refused
+from tasks_app.db.write_health import write_health
+from tasks_app.queue.store import Fault, Refusal, value_refusal
+
+_SECONDS = "extract(epoch from clock_timestamp())::float8"
+#: Leases go on while this machine is suspended.
+_HOST_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class _ServerClock(Func):
+    template = _SECONDS
+    output_field = FloatField()
+
+
+def clock_id() -> str:
+    """See Store."""
+    return "server"
+
+
+def now() -> Func:
+    """See Store."""
+    return _ServerClock()
+
+
+def seconds() -> float:
+    """See Store."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {_SECONDS}")
+        return float(cursor.fetchone()[0])
+
+
+def moment() -> tuple[float, datetime]:
+    """See Store."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {_SECONDS.replace('clock_timestamp()', 'moment')}, moment FROM clock_timestamp() AS moment"
+        )
+        at, wall = cursor.fetchone()
+        return float(at), wall
+
+
+def elapsed() -> float:
+    """See Store."""
+    return time.clock_gettime(_HOST_CLOCK)
+
+
+# How long statements may take: limits of the server's for a session, and of ours for a call.
+
+#: A server that works reports its own error first, and the connection stays usable.
+MARGIN_SECONDS = 1.0
+#: The limits that are lifted. `lock_timeout` stays: statements queue behind a migration that waits for a lock.
+LIFTED = ("statement_timeout", "idle_in_transaction_session_timeout")
+
+
+def limited(seconds: float) -> AbstractContextManager[None]:
+    """See Store."""
+    return call_limited(min(CALL_LIMIT_SECONDS, seconds))
+
+
+def unlimited() -> AbstractContextManager[None]:
+    """See Store."""
+    return _lifted(0, None)
+
+
+def extended(seconds: float) -> AbstractContextManager[None]:
+    """See Store."""
+    return _lifted(int(seconds * 1000), seconds + MARGIN_SECONDS)
+
+
+@contextmanager
+def _lifted(milliseconds: int, call_seconds: float | None) -> Iterator[None]:
+    """`milliseconds`: the server's limits, 0 for none. `call_seconds`: that of a call, which includes the sending."""
+    with connection.cursor() as cursor:
+        for name in LIFTED:
+            cursor.execute(f"SET {name} = {milliseconds}")
+    try:
+        with call_limited(call_seconds):
+            yield
+    finally:
+        if connection.connection is not None and not connection.connection.closed:
+            with connection.cursor() as cursor:
+                for name in LIFTED:
+                    cursor.execute(f"RESET {name}")
+
+
+# The settings of a node's sessions: prepared statements, one plan each, made for few rows.
+
+#: The planner does not know how few rows a statement touches, and would read a small table whole instead of using its
+#: index; a new plan for each execution would take longer than the statement. A bitmap scan does not mark dead entries.
+PLANNER_SETTINGS = (
+    "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off;"
+    " SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off"
+)
+#: A commit does not wait for the disk.
+NOT_DURABLE = "SET synchronous_commit = off"
+
+
+class Session:
+    """See Session of the protocol."""
+
+    def __init__(self, durable: bool = True) -> None:
+        self._statements = PLANNER_SETTINGS if durable else f"{PLANNER_SETTINGS}; {NOT_DURABLE}"
+        self._configured: Any = None
+
+    def configure(self) -> None:
+        """See Session of the protocol."""
+        if self._configured is not None and connection.connection is self._configured:
+            return
+        connection.ensure_connection()
+        with connection.cursor() as cursor:
+            cursor.execute(self._statements)
+        self._configured = connection.connection
+
+
+# Write transactions on PostgreSQL.
+
+
+def writing() -> AbstractContextManager[None]:
+    """See Store."""
+    return _write(in_transaction=True)
+
+
+def bare_writing(one_statement: bool = False, durable: bool = True) -> AbstractContextManager[None]:
+    """See Store. One statement needs no transaction, which saves two round trips."""
+    return _write(in_transaction=not one_statement or connections[DEFAULT_DB_ALIAS].in_atomic_block)
+
+
+@contextmanager
+def _write(in_transaction: bool) -> Iterator[None]:
+    here = connections[DEFAULT_DB_ALIAS]
+    try:
+        with here.wrap_database_errors:
+            if in_transaction:
+                with transaction.atomic():
+                    yield
+            else:
+                here.close_if_health_check_failed()
+                yield
+    except (OperationalError, InternalError) as error:
+        write_health.failed(error)
+        raise
+    write_health.succeeded()
+
+
+# A node's row on PostgreSQL. Plain SQL: through the ORM this took a third of an idle node's CPU time.
+
+UPDATE_NODE = """
+UPDATE taskdaemon_node SET pools = $1::jsonb, draining = $2::int::boolean, problems = $3::jsonb, stopped_at = NULL,
+  seen_at = clock_timestamp(), seen = extract(epoch from clock_timestamp())::float8, clock = 'server'
+WHERE name = $4 RETURNING 1
+"""
+
+
+def update_node(name: str, pools: dict[str, Any], draining: bool, problems: list[str]) -> bool:
+    """See Store."""
+    values = (json.dumps(pools), int(draining), json.dumps(problems), name)
+    with bare_writing(one_statement=True):
+        return bool(prepared(UPDATE_NODE, values))
+
+
+# What makes a PostgreSQL unusable for the platform.
+
+
+def fault() -> Fault | None:
+    """See Store. E004: a pooler in front of it that shares sessions. E005: a database whose encoding is not UTF8."""
+    try:
+        connection.ensure_connection()
+    except OperationalError as error:
+        if is_refused(error):
+            return Fault("E004", str(error))
+        raise
+    sentence = encoding_fault(connection.connection)
+    return None if sentence is None else Fault("E005", sentence)
+
+
+# What PostgreSQL refuses, by its SQLSTATE.
+
+#: The statement was cancelled, by `statement_timeout` or by a person; no memory for it.
+COST_STATES = ("57014", "53200")
+#: Program limits: a jsonb value with too many bytes, a text that is nested too deeply.
+LIMITS_CLASS = "54"
+#: How a settle says that a result is to be dropped.
+DIVISION_BY_ZERO = "22012"
+
+
+def refusal(error: Exception) -> Refusal | None:
+    """See Store."""
+    state = getattr(error.__cause__, "sqlstate", None) or ""
+    if ends_session(error.__cause__) or state == DIVISION_BY_ZERO:
+        return None
+    if state in COST_STATES:
+        return Refusal.COST
+    return Refusal.VALUE if state.startswith(LIMITS_CLASS) else value_refusal(error)
+
+
+# Which database of which server it is.
+
+
+def where() -> str:
+    """See Store."""
+    database = connection.settings_dict
+    return f"postgresql {database['HOST']}:{database['PORT']}/{database['NAME']}"

@@ -1,0 +1,196 @@
+"""keep_log: the log of an attempt that another verb ended. It moves no task."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+
+from tasks_app.queue import clock, counters
+from tasks_app.queue.attempt import COMPLETED, AttemptResult, Settled
+from tasks_app.queue.counters import clock_steps
+from tasks_app.queue.current import store, writing
+from tasks_app.queue.live_events import end_live_events
+from tasks_app.queue.maintenance import expire_at_once
+from tasks_app.queue.models import Attempt, OutcomeKind, Status, Task
+from tasks_app.queue.retry_decision import decide_result
+
+
+def keep_log(node: str, results: Iterable[AttemptResult]) -> None:
+    """Add the logs to the rows of attempts that were cancelled or rescued while this node ran them.
+
+    Once for each attempt, and only by the node that ran it. Keeps nothing of a deleted task. Needs a transaction.
+    """
+    for result in results:
+        Attempt.objects.filter(
+            task_id=result.task.id,
+            number=result.task.attempt,
+            node=node,
+            container="",
+            outcome__in=(OutcomeKind.CANCELLED, OutcomeKind.WORKER_LOST),
+        ).update(
+            container=result.container,
+            image=result.image,
+            exit_code=result.exit_code,
+            oom=result.oom,
+            seconds=result.seconds,
+            stdout_tail=result.stdout_tail,
+            stderr_tail=result.stderr_tail,
+        )
+
+
+# Attempts that ended before their handler had begun them: how often they are released, and what is kept of them.
+
+#: How many attempts of a task in a row may end before the handler has begun it. The next one costs the task a retry.
+MAX_RELEASES = 3
+
+
+def counted(result: AttemptResult) -> AttemptResult:
+    """The result, as the kind that it has after the releases before it.
+
+    An attempt that was not read is released however often, unless the type has answered on the node since the first
+    of the last `MAX_RELEASES`: a type that does not start at all is no fault of its tasks.
+    """
+    kind = result.kind_if_repeated
+    if kind is None or not _is_repeated(result):
+        return result._replace(kind_if_repeated=None)
+    return result._replace(kind=kind, kind_if_repeated=None, unread=False)
+
+
+def _is_repeated(result: AttemptResult) -> bool:
+    last = [*_before(result).order_by("-number").values_list("outcome", "ended_at")[:MAX_RELEASES]]
+    if [outcome for outcome, _ in last] != [OutcomeKind.RELEASED.value] * MAX_RELEASES:
+        return False
+    if not result.unread:
+        return True
+    if result.answered_at is None:
+        return False
+    since_the_first = (clock.moment()[1] - last[-1][1]).total_seconds()
+    return time.monotonic() - result.answered_at < since_the_first
+
+
+def without_known_log(result: AttemptResult) -> AttemptResult:
+    """The result of a release; without its log if an earlier attempt has the same one, which its error then names."""
+    if not (result.stdout_tail or result.stderr_tail):
+        return result
+    logs = _before(result).exclude(stdout_tail="", stderr_tail="").order_by("-number")
+    last = logs.values_list("number", "stdout_tail", "stderr_tail").first()
+    if last is None or last[1:] != (result.stdout_tail, result.stderr_tail):
+        return result
+    return result._replace(stdout_tail="", stderr_tail="", error=f"{result.error} (its log: as of attempt {last[0]})")
+
+
+def note_unread(tasks: Iterable[str]) -> None:
+    """These tasks were released in this transaction, and their last attempt was not read."""
+    before = Q(unbegun_attempts=F("attempts") - 1) | Q(unbegun_attempts=None, attempts=1)
+    Task.objects.filter(before, pk__in=list(tasks)).update(unbegun_attempts=F("attempts"))
+
+
+def _before(result: AttemptResult) -> QuerySet[Attempt]:
+    return Attempt.objects.filter(task_id=result.task.id, number__lt=result.task.attempt)
+
+
+# settle: processing -> completed, failed or pending again; many tasks in one commit.
+
+
+def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+    """Move tasks out of `processing`, with the attempts' rows and the counters, in one durable commit.
+
+    Returns the (id, attempt) whose results were kept. A task that was deleted, cancelled or rescued meanwhile does not
+    match: its result is dropped and counted as stale.
+    """
+    if not results:
+        return set()
+    # An attempt may end twice: a crash of the database may undo its claim, and the next claim has the same number. One
+    # end may be that of the undone claim, and changes no row.
+    first = {(each.task.id, each.task.attempt, each.taken_away): each for each in reversed(results)}
+    if len(first) != len(results):
+        results = [*reversed(first.values())]
+    if all(each.kind is OutcomeKind.SUCCESS and each.live is None and not each.taken_away for each in results):
+        return store().settle(node, [(each, COMPLETED) for each in results], partial(_count, node))
+    if any(each.live for each in results):
+        return _settle_with_live_events(node, results)
+    if taken := [each for each in results if each.taken_away]:
+        with writing():
+            keep_log(node, taken)
+        others = [each for each in results if not each.taken_away]
+        return settle(node, others) | {(each.task.id, each.task.attempt) for each in taken}
+    if any(each.kind_if_repeated for each in results):
+        results = [counted(each) for each in results]
+    if any(each.unread for each in results):
+        return _settle_unread(node, results)
+    return store().settle(node, [(each, decide_result(each)) for each in results], partial(_count, node))
+
+
+def try_settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+    """Do all that `settle` does, and undo it. Returns and raises as `settle`."""
+    with writing():
+        kept = settle(node, results)
+        transaction.set_rollback(True)
+    return kept
+
+
+def _settle_with_live_events(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+    """Settle those with live events in a transaction of their own, so that the others' statements stay the same."""
+    followed = [each for each in results if each.live]
+    with writing():
+        kept = settle(node, [each._replace(live=None) for each in followed])
+        end_live_events([each.live for each in followed if each.live])
+    return kept | settle(node, [each for each in results if not each.live])
+
+
+def _settle_unread(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+    """Settle those that were released unread in a transaction of their own, for the same reason."""
+    unread = [without_known_log(each)._replace(unread=False) for each in results if each.unread]
+    with writing():
+        kept = settle(node, unread)
+        note_unread(task for task, _ in kept)
+        expire_at_once(task for task, _ in kept)
+    return kept | settle(node, [each for each in results if not each.unread])
+
+
+def _count(node: str, kept: Sequence[Settled], dropped: Sequence[AttemptResult]) -> dict[str, int]:
+    """What a settle adds to the counters. Keeps the logs of the attempts whose results are dropped."""
+    if dropped:
+        keep_log(node, dropped)
+    counts: defaultdict[str, int] = defaultdict(int)
+    for each in dropped:
+        counts[f"stale|{each.task.task_type}"] += 1
+    clock_steps.check()
+    now = time.monotonic()
+    groups: defaultdict[tuple[str, OutcomeKind], list[Settled]] = defaultdict(list)
+    for result, decision in kept:
+        groups[result.task.task_type, result.kind].append((result, decision))
+    for (name, kind), group in groups.items():
+        _count_group(counts, name, kind.value, group, now)
+    return counts
+
+
+def _count_group(counts: defaultdict[str, int], name: str, kind: str, group: Sequence[Settled], now: float) -> None:
+    """Count attempts of one handler that ended as one kind."""
+    waits, runs, overheads, completed = [], [], [], 0
+    for result, decision in group:
+        task = result.task
+        if decision is COMPLETED:
+            completed += 1
+        elif decision.status == Status.FAILED:
+            counts[f"failed|{name}|{decision.reason}"] += 1
+        elif decision.spent:
+            counts[f"retried|{name}"] += 1
+        if not clock_steps.affects(task.wait, task.sent_at):
+            waits.append(task.wait)
+        if result.seconds is not None:
+            runs.append(result.seconds)
+            if task.sent_at is not None:
+                overheads.append(now - task.sent_at - result.seconds - result.stopping)
+    counts[f"attempts|{name}|{kind}"] += len(group)
+    if completed:
+        counts[f"completed|{name}"] += completed
+    labels = f"{name}|{kind}"
+    counters.observe(counts, "wait", labels, waits)
+    counters.observe(counts, "run", labels, runs)
+    counters.observe(counts, "over", labels, overheads)

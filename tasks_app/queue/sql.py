@@ -1,0 +1,132 @@
+"""Parts of statements that all databases spell alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection
+
+from tasks_app.queue.attempt import ClaimRequest, Selection
+
+#: A task that may be claimed. Spelled literally as in the conditions of the partial indexes.
+READY = "status = 'pending' AND due IS NULL"
+#: The ORDER BY of each selection.
+ORDER: dict[Selection, str] = {"fifo": "place", "lifo": "place DESC", "priority": "priority DESC, place"}
+#: A task that no handler has begun: each of its attempts was released unread. Spelled as in the condition of the index.
+NOT_BEGUN = "attempts <= coalesce(unbegun_attempts, 0)"
+#: A task that may still be started: one that has been begun does not expire.
+NOT_EXPIRED = f"(expires_at IS NULL OR NOT ({NOT_BEGUN}) OR expires_at > {{wall}})"
+#: The rows that a claim takes of one type.
+BEST = (
+    f"SELECT {{columns}} FROM taskdaemon_task WHERE {READY} AND task_type = {{type}} AND {NOT_EXPIRED}"
+    " ORDER BY {order} LIMIT {limit}"
+)
+#: The columns of a new task, and those of the further ones that a caller may ask for.
+NEW = (
+    "id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at,"
+    " task_data_size"
+)
+OPTIONS = "due, due_at, expires_at, requested_timeout, requested_max_retries, tags, metadata, unique_key"
+#: Each id is looked up by the primary key.
+FINAL_OR_GONE = """
+SELECT {id} FROM {ids} WHERE coalesce(
+  (SELECT status IN ('completed', 'failed') FROM taskdaemon_task AS task WHERE task.id = watched.{id}), {yes}
+)
+"""
+#: A text for each id; null if no such task is stored. The largest sequence is read along the unique index.
+VERSIONS = """
+SELECT {id}, (
+  SELECT status || ' ' || attempts || ' ' || coalesce(CAST(completed_at AS text), '') || ' ' || coalesce((
+    SELECT max(sequence) FROM taskdaemon_live_event AS event
+    WHERE event.task_id = task.id AND event.attempt = task.attempts), 0)
+  FROM taskdaemon_task AS task WHERE task.id = watched.{id}
+) FROM {ids}
+"""
+# Each part spells the condition of an index literally and reads the first row along it. Without ORDER BY, PostgreSQL
+# may scan the table instead.
+HOLDERS = "SELECT DISTINCT node FROM taskdaemon_task WHERE status = 'processing' AND node <> {node} ORDER BY node"
+LATE = "(lease < {now} OR lease > {now} + {longest} OR clock <> {clock})"
+LOST = f"""SELECT 1 FROM taskdaemon_task
+    WHERE status = 'processing' AND {LATE}
+    ORDER BY node LIMIT 1"""
+DUE_WORK = """
+SELECT {now},
+  (SELECT due FROM taskdaemon_task
+    WHERE status = 'pending' AND due IS NOT NULL AND clock = {clock} {from_due} ORDER BY due LIMIT 1),
+  (SELECT {array} FROM ({holders}) AS holder)
+"""
+#: Two columns: the paused types as JSON, and whether the node is drained.
+ON_HOLD = """
+  (SELECT {handlers} FROM taskdaemon_handler_pause WHERE until IS NULL OR until > {wall}),
+  EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = {node} AND drain_requested_at IS NOT NULL)"""
+DUE_WORK_FULL = (
+    DUE_WORK.rstrip()
+    + """,
+  EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
+    WHERE status = 'pending' AND due IS NOT NULL AND clock < {clock} AND due_at <= {wall} ORDER BY clock LIMIT 1) AS a)
+  OR EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_task
+    WHERE status = 'pending' AND due IS NOT NULL AND clock > {clock} AND due_at <= {wall} ORDER BY clock LIMIT 1) AS b),
+  EXISTS (SELECT 1 FROM ({lost}) AS c),
+  coalesce((SELECT expires_at FROM taskdaemon_task
+    WHERE status = 'pending' AND expires_at IS NOT NULL AND {not_begun} {from_expiry}
+    ORDER BY expires_at LIMIT 1) <= {wall}, {no}),
+  coalesce((SELECT expires_at FROM taskdaemon_idempotency_key ORDER BY expires_at LIMIT 1) <= {wall}, {no}),
+  EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at IS NULL AND name <> {node}),
+  EXISTS (SELECT 1 FROM taskdaemon_node WHERE stopped_at < {kept}),
+  coalesce((SELECT at FROM taskdaemon_live_event WHERE kind = 'end' ORDER BY at LIMIT 1) <= {kept_events}, {no}),
+  EXISTS (SELECT 1 FROM (SELECT 1 FROM taskdaemon_operation WHERE state = 'running' ORDER BY id LIMIT 1) AS d),
+  CASE WHEN NOT EXISTS (SELECT 1 FROM taskdaemon_history WHERE minute = {minute}) THEN {minute} END,"""
+    + ON_HOLD
+    + "\n"
+)
+# The conditions are literals, as in the partial indexes, so that no final task is read. Among tasks that have not run
+# yet, the oldest ready one has the lowest position. A retry keeps its position, so for retries another index gives the
+# oldest.
+READING = """
+SELECT 'total' AS kind, series AS name, '' AS detail, CAST(sum(value) AS bigint) AS n,
+  CAST(NULL AS double precision) AS age
+FROM {counters} GROUP BY series
+UNION ALL
+SELECT 'ready', g.task_type, '', g.n, (
+  SELECT {age} FROM (
+    SELECT ready_at FROM (
+      SELECT ready_at FROM taskdaemon_task
+      WHERE status = 'pending' AND due IS NULL AND task_type = g.task_type AND attempts = 0 ORDER BY place LIMIT 1
+    ) AS new
+    UNION ALL
+    SELECT ready_at FROM (
+      SELECT ready_at FROM taskdaemon_task
+      WHERE status = 'pending' AND due IS NULL AND attempts > 0 AND task_type = g.task_type ORDER BY ready_at LIMIT 1
+    ) AS again
+  ) AS first
+) FROM (
+  SELECT task_type, count(*) AS n FROM taskdaemon_task WHERE status = 'pending' AND due IS NULL GROUP BY task_type
+) AS g
+UNION ALL
+SELECT 'waiting', task_type, '', count(*), NULL FROM taskdaemon_task
+WHERE status = 'pending' AND due IS NOT NULL GROUP BY task_type
+UNION ALL
+SELECT 'running', task_type, node, count(*), NULL FROM ({running}) AS running GROUP BY task_type, node
+"""
+
+
+# The best ready tasks over several types, for a claim with a cap.
+
+
+def best_of_all(requests: Sequence[ClaimRequest], order: Selection, cap: int, wall: str) -> list[tuple[Any, str]]:
+    """The best `cap` ready rows over all types, as (id, type). Locks nothing.
+
+    `wall`: SQL for the present time of day.
+    """
+    found = []
+    best = BEST.format(columns="id, priority, place", type="%s", order=ORDER[order], limit="%s", wall=wall)
+    with connection.cursor() as cursor:
+        for request in requests:
+            cursor.execute(best, [request.task_type, min(request.count, cap)])
+            found += [(request.task_type, *row) for row in cursor.fetchall()]
+    if order == "priority":
+        found.sort(key=lambda row: (-row[2], row[3]))
+    else:
+        found.sort(key=lambda row: row[3], reverse=order == "lifo")
+    return [(row[1], row[0]) for row in found[:cap]]

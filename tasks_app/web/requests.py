@@ -1,0 +1,177 @@
+"""Reads the bodies of requests, each up to a limit and a deadline, and all of them up to a budget."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+from urllib.parse import quote
+
+from tasks_app.api.errors import RETRY_AFTER
+from tasks_app.web.request_guard import Refused
+
+#: Bytes of bodies that may be in memory at once, over all clients, from their announcement to their answer. Bodies of
+#: at most SMALL_BODY_BYTES are never refused, so that clients that announce much cannot lock others out.
+BODY_BUDGET_BYTES, SMALL_BODY_BYTES = 64 * 1024 * 1024, 64 * 1024
+
+
+class BodyReader:
+    """For one event loop."""
+
+    def __init__(self, limit: Callable[[str], int], timeout: float) -> None:
+        """`limit` returns the bytes that a body to a path may have. `timeout`: seconds for a complete body."""
+        self._limit, self._timeout = limit, timeout
+        self._bytes = 0
+
+    async def read(self, scope: Any, proto: Any) -> bytes:
+        """The complete body, which counts until it is given to `release`. Raises Refused."""
+        headers = scope.headers
+        length, chunked = headers.get("content-length"), "transfer-encoding" in headers
+        if not chunked and length in (None, "0"):
+            return b""
+        if chunked and [each.strip().lower() for each in headers.get_all("transfer-encoding")] != ["chunked"]:
+            raise Refused(400, "this Transfer-Encoding is not supported; only chunked is")
+        declared = None if chunked else int(length)  # the server accepts only numbers
+        limit = self._limit(scope.path)
+        if declared is not None and declared > limit:
+            raise _too_large(limit)
+        reserved = min(declared or limit, limit)
+        if reserved > SMALL_BODY_BYTES and self._bytes + reserved > BODY_BUDGET_BYTES:
+            raise Refused(503, "too many large bodies at once; try again", ("Retry-After", RETRY_AFTER))
+        self._bytes += reserved
+        body = b""
+        try:
+            body = await self._complete(proto, declared, limit)
+        finally:
+            self._bytes -= reserved - len(body)
+        return body
+
+    def release(self, body: bytes) -> None:
+        """The body is no longer in memory."""
+        self._bytes -= len(body)
+
+    async def _complete(self, proto: Any, declared: int | None, limit: int) -> bytes:
+        """The body. `declared`: its Content-Length; None if it comes in chunks."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                body = await _chunks(proto, limit) if declared is None else bytes(await proto())
+        except TimeoutError:
+            raise Refused(408, f"the body did not arrive within {self._timeout:g} seconds") from None
+        except Refused:
+            raise
+        except Exception:  # the server's reader raises various types
+            raise Refused(400, "the body could not be read") from None
+        if declared is not None and len(body) != declared:
+            raise Refused(400, f"the body ended after {len(body)} of the {declared} bytes of its Content-Length")
+        return body
+
+
+async def _chunks(proto: Any, limit: int) -> bytes:
+    """A complete body in chunks. Raises Refused if it is truncated or broken."""
+    parts, size, empty = [], 0, 0
+    async for part in proto:
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        if part:
+            parts.append(part)
+        else:
+            empty += 1
+    # The server raises no error for a lost connection or a malformed chunk. It yields an empty part for it, as for
+    # trailers, and another one at the end. So exactly one empty part means a complete body.
+    if empty != 1:
+        raise Refused(400, "the body ended before its last chunk, or has a bad chunk or trailers; nothing was stored")
+    return b"".join(parts)
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused(413, f"the body is larger than {limit:,} bytes; store large data elsewhere and send its address")
+
+
+# The WSGI variables of an RSGI request.
+
+#: Headers that can cause a refusal: a value that cannot be read must not be ignored.
+DECISIVE_HEADERS = (
+    "authorization", "content-encoding", "host", "idempotency-key", "last-event-id", "origin", "sec-fetch-site",
+)  # fmt: skip
+#: Headers that cannot be joined, by their variables.
+SINGLE_HEADERS = {"HTTP_HOST": "Host", "HTTP_IDEMPOTENCY_KEY": "Idempotency-Key"}
+#: The largest size of path, query and headers. The server itself refuses much larger ones.
+MAX_HEAD_BYTES = 64 * 1024
+
+_ASCII = "".join(map(chr, range(33, 127)))
+
+
+def wsgi_environ(scope: Any, body: bytes) -> dict[str, Any]:
+    """The variables of a request with this body. Raises Refused."""
+    headers = _headers(scope)
+    _check(scope, headers.get("HTTP_HOST"))
+    found = _request_line(scope) | headers
+    found["CONTENT_TYPE"] = found.pop("HTTP_CONTENT_TYPE", "")
+    found.pop("HTTP_TRANSFER_ENCODING", None)
+    found["HTTP_CONTENT_LENGTH"] = found["CONTENT_LENGTH"] = str(len(body))
+    found["wsgi.input"] = BytesIO(body)
+    return found
+
+
+def _request_line(scope: Any) -> dict[str, Any]:
+    host, _, port = scope.server.rpartition(":")
+    client, _, client_port = scope.client.rpartition(":")
+    method = scope.method
+    return {
+        # Methods are case-sensitive, but Django would treat `delete` as DELETE.
+        "REQUEST_METHOD": method if method == method.upper() else f"({method})",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": scope.path.encode().decode("latin-1"),  # percent-decoded by the server
+        "QUERY_STRING": _encoded(scope.query_string),
+        "SERVER_NAME": host.strip("[]"),
+        "SERVER_PORT": port,
+        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+        "REMOTE_ADDR": client.strip("[]"),
+        "REMOTE_PORT": client_port,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+
+
+def _encoded(query: str) -> str:
+    """A query string in ASCII. Django cannot decode raw characters beyond Latin-1."""
+    return query if query.isascii() else quote(query, safe=_ASCII)
+
+
+def _headers(scope: Any) -> dict[str, str]:
+    """The headers as HTTP_ variables. Raises Refused if they are too large, or a single one is there twice."""
+    found: dict[str, str] = {}
+    size = len(scope.path) + len(scope.query_string)
+    for name, value in scope.headers.items():
+        size += len(name) + len(value) + 4
+        if "_" in name:  # WSGI cannot tell it from the header with a hyphen
+            continue
+        key = f"HTTP_{name.upper().replace('-', '_')}"
+        if key in found:
+            if key in SINGLE_HEADERS:
+                raise Refused(400, f"two {SINGLE_HEADERS[key]} headers")
+            value = f"{found[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{value}"
+        found[key] = value
+    if size > MAX_HEAD_BYTES:
+        raise Refused(431, f"the address and the headers are larger than {MAX_HEAD_BYTES:,} bytes")
+    return found
+
+
+def _check(scope: Any, host: str | None) -> None:
+    """Raises Refused for a header that cannot be read, and without one and the same host."""
+    headers, authority = scope.headers, scope.authority
+    for name in DECISIVE_HEADERS:
+        # The server omits a value that is not ASCII, but has the header's name.
+        if name in headers and headers.get(name) is None:
+            raise Refused(400, f"the {name} header has bytes that are not ASCII")
+    if host is None and scope.http_version == "1.1":
+        raise Refused(400, "no Host header")
+    if authority is not None and authority.lower() != (host or "").lower():
+        raise Refused(400, "the address names another host than the Host header")
