@@ -78,7 +78,7 @@ def value_refusal(error: Exception) -> Refusal | None:
     return None
 
 
-# The interface between the platform and its database. Every store passes tests/store/.
+# The interface between the platform and its database. Every store passes tests/queue/store/.
 
 CountSettled = Callable[[Sequence[Settled], Sequence[AttemptResult]], dict[str, int]]
 """Takes what a settle keeps and what it drops, and returns what to add to the counters."""

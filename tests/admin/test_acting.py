@@ -17,7 +17,7 @@ from tasks_app.metrics.reading import read
 from tasks_app.queue.models import Attempt, Task
 from tests.admin.rows import attempt, task
 from tests.admin.test_list import INVALID_QUERIES
-from tests.operations.kit import over
+from tests.features.operations.kit import over
 
 pytestmark = pytest.mark.database
 

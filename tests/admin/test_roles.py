@@ -30,7 +30,7 @@ from tasks_app.queue.task_filter import TaskFilter
 from tasks_app.urls import urlpatterns
 from tests.admin.conftest import logged_in
 from tests.admin.rows import attempt, in_role, staff, task
-from tests.operations.kit import begun
+from tests.features.operations.kit import begun
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 

@@ -15,7 +15,7 @@ from tasks_app.queue.cancel import delete
 from tasks_app.queue.models import OutcomeKind
 from tasks_app.queue.settle import settle
 from tests.api.test_openapi import resolved
-from tests.lifecycle.kit import AT_ONCE, failure, release, running, success, take
+from tests.queue.moves.kit import AT_ONCE, failure, release, running, success, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 

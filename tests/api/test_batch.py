@@ -20,7 +20,7 @@ from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.models import Task
 from tasks_app.queue.submit import group_commit
-from tests.lifecycle.kit import close, take
+from tests.queue.moves.kit import close, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 

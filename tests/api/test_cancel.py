@@ -14,7 +14,7 @@ from tasks_app.api import tasks
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.models import Task
 from tasks_app.queue.settle import settle
-from tests.lifecycle.kit import SLOW_RETRY, failure, row, running, submitted, success, together, total
+from tests.queue.moves.kit import SLOW_RETRY, failure, row, running, submitted, success, together, total
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 

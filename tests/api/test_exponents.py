@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from tasks_app.queue.models import Task
-from tests.store.kit import take
+from tests.queue.store.kit import take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 

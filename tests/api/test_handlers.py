@@ -15,7 +15,7 @@ from tasks_app.queue import clock
 from tasks_app.queue.models import Attempt, OutcomeKind
 from tasks_app.queue.node_models import Node
 from tasks_app.queue.settle import settle
-from tests.lifecycle.kit import failure, release, submitted, success, take
+from tests.queue.moves.kit import failure, release, submitted, success, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 

@@ -15,8 +15,8 @@ from tasks_app.api.pages import Page
 from tasks_app.api.task_search import search
 from tasks_app.queue.models import Task
 from tasks_app.queue.task_filter import TaskFilter
-from tests.store import test_plans
-from tests.store.test_plans import plans, rows, scans
+from tests.queue.store import test_plans
+from tests.queue.store.test_plans import plans, rows, scans
 
 __all__ = ["rows"]
 

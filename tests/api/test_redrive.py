@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 
 from tasks_app.queue.settle import settle
-from tests.lifecycle.kit import failure, row, submitted, take
+from tests.queue.moves.kit import failure, row, submitted, take
 
 
 @pytest.mark.database

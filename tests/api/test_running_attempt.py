@@ -15,7 +15,7 @@ from tasks_app.queue.live_events import write_live_events
 from tasks_app.queue.models import OutcomeKind
 from tasks_app.queue.settle import settle
 from tests.api.test_openapi import resolved
-from tests.lifecycle.kit import failure, row, running, submitted, success, take
+from tests.queue.moves.kit import failure, row, running, submitted, success, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 

@@ -20,7 +20,7 @@ from tasks_app.api.waiting import Wait
 from tasks_app.queue.models import Task
 from tasks_app.queue.new_task import NewTask
 from tasks_app.queue.submit import submit_many
-from tests.store.kit import too_slow_for
+from tests.queue.store.kit import too_slow_for
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 

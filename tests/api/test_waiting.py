@@ -18,7 +18,7 @@ from tasks_app.api.wait_answers import answers
 from tasks_app.api.waiting import VARIABLE, ConditionWait, Hold, Places, Wait
 from tasks_app.queue.models import Task
 from tasks_app.queue.submit import submit
-from tests.lifecycle.kit import submitted
+from tests.queue.moves.kit import submitted
 
 TASK = b'{"type": "echo"}'
 

@@ -15,7 +15,7 @@ from tests.chaos.evidence import Evidence, by_task
 from tests.chaos.horizon import Horizon
 from tests.chaos.order import compared
 from tests.chaos.transaction_watch import TransactionWatch
-from tests.lifecycle.kit import submitted, success, take
+from tests.queue.moves.kit import submitted, success, take
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 

@@ -36,8 +36,8 @@ from tasks_app.queue.redrive import redrive
 from tasks_app.runner.errors import KillReason
 from tasks_app.runner.live_output import LiveOutput
 from tasks_app.runner.slot import Slot
-from tests.lifecycle.kit import row, running, submitted
 from tests.node.test_in_flight import begin, claimed
+from tests.queue.moves.kit import row, running, submitted
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 

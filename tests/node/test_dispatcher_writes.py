@@ -28,7 +28,7 @@ from tasks_app.queue.models import OutcomeKind
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit
 from tasks_app.runner.reactor import Reactor
-from tests.lifecycle.kit import failure, row, running, submitted, success, take, total
+from tests.queue.moves.kit import failure, row, running, submitted, success, take, total
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 

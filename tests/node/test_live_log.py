@@ -16,8 +16,8 @@ from tasks_app.queue.live_events import write_live_events
 from tasks_app.queue.models import LiveEvent
 from tasks_app.runner.live_output import MAX_LOG_BYTES, LiveOutput
 from tasks_app.runner.slot import Slot
-from tests.lifecycle.kit import row, running
-from tests.store.kit import refuse_writes
+from tests.queue.moves.kit import row, running
+from tests.queue.store.kit import refuse_writes
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 

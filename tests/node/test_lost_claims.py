@@ -12,8 +12,8 @@ from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Attempt, OutcomeKind
 from tasks_app.queue.settle import settle
-from tests.lifecycle.kit import row, running, success
 from tests.node.test_in_flight import begin
+from tests.queue.moves.kit import row, running, success
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 

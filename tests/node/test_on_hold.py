@@ -20,7 +20,7 @@ from tasks_app.queue.claim import claim
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import OnHold
 from tasks_app.queue.node_models import HandlerPause, Node
-from tests.lifecycle.kit import row, submitted
+from tests.queue.moves.kit import row, submitted
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 

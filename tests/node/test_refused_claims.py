@@ -27,8 +27,8 @@ from tasks_app.queue.models import Task
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit
 from tasks_app.runner.reactor import Reactor
-from tests.lifecycle.kit import row
-from tests.store.kit import too_slow_for
+from tests.queue.moves.kit import row
+from tests.queue.store.kit import too_slow_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 

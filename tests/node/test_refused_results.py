@@ -21,8 +21,8 @@ from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.queue.models import Task
 from tasks_app.queue.settle import settle
 from testkit.process import until
-from tests.lifecycle.kit import row, submitted, success, take, tries
 from tests.node.writing import Turns, large, sized, threads
+from tests.queue.moves.kit import row, submitted, success, take, tries
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from tasks_app.node.result_queue import MAX_BATCH_BYTES, MAX_BATCH_SIZE, ResultQueue
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.models import OutcomeKind
-from tests.lifecycle.kit import failure, success
 from tests.node.test_in_flight import claimed
+from tests.queue.moves.kit import failure, success
 
 
 def filled(*results: AttemptResult) -> ResultQueue:

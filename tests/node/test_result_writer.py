@@ -12,9 +12,9 @@ from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.result_writer import ResultWriter
 from tasks_app.queue.attempt import AttemptResult
 from testkit.process import until
-from tests.lifecycle.kit import success
 from tests.node.test_in_flight import claimed
 from tests.node.writing import Turns, threads
+from tests.queue.moves.kit import success
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 

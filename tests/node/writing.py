@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks_app.node.result_writer import MAX_SMALL_BYTES, ResultWriter
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask
-from tests.lifecycle.kit import success
+from tests.queue.moves.kit import success
 
 
 class Turns:

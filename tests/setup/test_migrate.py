@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.core.management.commands import migrate
 
 from tasks_app.queue.current import store
-from tests.store.kit import limits
+from tests.queue.store.kit import limits
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 

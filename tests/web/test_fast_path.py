@@ -33,7 +33,7 @@ from tasks_app.web import fast_path
 from tasks_app.web.fast_path import FastPath
 from tasks_app.web.request_queue import Request
 from testkit.daemon import Daemon, serving
-from tests.lifecycle.kit import close, row
+from tests.queue.moves.kit import close, row
 
 TASK = b'{"type": "echo", "data": {"n": 1}}'
 HOST = "Host: localhost"

@@ -18,7 +18,7 @@ from tasks_app.features.pauses.verbs import has_settled
 from tasks_app.metrics import system_reading
 from tasks_app.queue.node_models import HandlerPause
 from tests.api.test_handlers import node, pool
-from tests.lifecycle.kit import submitted, take
+from tests.queue.moves.kit import submitted, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 

@@ -1,0 +1,268 @@
+"""The state of alerts: each condition and its recovery is told once, whoever looks and whoever dies."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db.models import F
+from django.utils import timezone
+
+from tasks_app.features.alerts import rows
+from tasks_app.features.alerts.conditions import Condition, Judgement, Share, failed_shares, judge
+from tasks_app.features.alerts.models import Alert
+from tasks_app.metrics.reading import HandlerReading, Totals
+from tasks_app.metrics.system_reading import SystemReading
+from tasks_app.queue.node_models import Node
+from tests.admin.rows import attempt
+from tests.admin.rows import task as stored
+from tests.queue.moves.kit import together
+
+pytestmark = pytest.mark.django_db
+HOLD, GAP = 30.0, 35.0
+BAD = Condition("cannot_start", "echo", "handler echo cannot start: no image", {"slots": 2})
+ALL = frozenset({"no_node", "oldest_age", "failed_share", "cannot_start"})
+
+
+def see(holds: bool, judged: frozenset[str] = ALL, undecided: frozenset[str] = frozenset()) -> None:
+    rows.observe(Judgement({BAD.key: BAD} if holds else {}, judged, undecided), HOLD, GAP)
+
+
+def pass_by(seconds: float) -> None:
+    """As if everything had been written so many seconds earlier."""
+    past = timedelta(seconds=seconds)
+    Alert.objects.update(
+        differs_since=F("differs_since") - past, seen_at=F("seen_at") - past, since=F("since") - past,
+        next_send_at=F("next_send_at") - past,
+    )  # fmt: skip
+
+
+def tell() -> list[tuple[str, bool]]:
+    """Send what is due. Returns key and state of each."""
+    told = [(row.key, row.firing) for row in rows.to_send() if rows.take(row)]
+    for row in rows.to_send() or Alert.objects.filter(told=False):
+        rows.sent(row)
+    return told
+
+
+def test_a_condition_fires_once_it_has_held_and_is_resolved_once_it_has_not() -> None:
+    see(True)
+    for _ in range(3):
+        assert (tell(), rows.firing()) == ([], [])
+        pass_by(10)
+        see(True)
+    assert tell() == [(BAD.key, True)]
+    assert tell() == []
+    (row,) = rows.firing()
+    assert (row.sentence, row.details, row.since is not None) == (BAD.sentence, {"slots": 2}, True)
+    for _ in range(6):
+        see(False)
+        pass_by(10)
+        assert tell() == []
+    see(False)
+    assert tell() == [(BAD.key, False)]
+    see(False)
+    assert (tell(), rows.firing()) == ([], [])
+
+
+def test_what_has_just_fired_can_be_sent() -> None:
+    for _ in range(3):
+        rows.observe(Judgement({BAD.key: BAD}, ALL), 0.0, GAP)
+    assert tell() == [(BAD.key, True)]
+
+
+def test_what_comes_and_goes_neither_fires_nor_is_resolved() -> None:
+    for _ in range(5):
+        see(True)
+        pass_by(20)
+        see(False)
+        pass_by(20)
+    assert tell() == []
+    Alert.objects.update(firing=True)
+    for _ in range(5):
+        see(False)
+        pass_by(30)
+        see(True)
+        pass_by(30)
+    assert (tell(), len(rows.firing())) == ([], 1)
+
+
+def test_a_database_that_stood_still_is_no_time_that_the_condition_held() -> None:
+    see(True)
+    pass_by(GAP + 60)
+    see(True)
+    assert tell() == []
+
+
+def test_alerts_that_are_not_judged_stay_as_they_are() -> None:
+    Alert.objects.create(key=BAD.key, firing=True)
+    for _ in range(10):
+        see(False, frozenset({"no_node"}))
+        see(False, undecided=frozenset({BAD.key}))
+        pass_by(30)
+    assert len(rows.firing()) == 1
+
+
+def test_a_recovery_waits_until_the_alert_was_told_but_not_for_ever() -> None:
+    see(True)
+    pass_by(HOLD)
+    see(True)
+    for _ in range(4):
+        see(False)
+        pass_by(30)
+    assert len(rows.firing()) == 1, "the webhook was down all the time"
+    assert tell() == [(BAD.key, True)]
+    see(False)
+    assert tell() == [(BAD.key, False)]
+    Alert.objects.update(firing=True, told=False)
+    see(False)
+    pass_by(rows.GIVE_UP_SECONDS)
+    Alert.objects.update(seen_at=F("since"))
+    for _ in range(4):
+        see(False)
+        pass_by(30)
+    assert rows.firing() == []
+
+
+def test_one_of_many_processes_sends_and_another_one_if_it_dies() -> None:
+    Alert.objects.create(key=BAD.key, firing=True, told=False)
+    (row,) = rows.to_send()
+    assert [rows.take(row) for _ in range(3)] == [True, False, False]
+    assert rows.to_send() == []
+    pass_by(rows.SEND_SECONDS + 1)
+    (again,) = rows.to_send()
+    assert rows.take(again)
+
+
+def test_an_alert_that_has_changed_since_it_was_read_is_not_taken_as_it_was() -> None:
+    Alert.objects.create(key=BAD.key, firing=True, told=False, since=timezone.now() - timedelta(hours=1))
+    (fires,) = rows.to_send()
+    Alert.objects.update(firing=False)
+    assert not rows.take(fires), "it was resolved"
+    Alert.objects.update(firing=True, since=timezone.now())
+    assert not rows.take(fires), "it fires anew"
+    (anew,) = rows.to_send()
+    assert rows.take(anew)
+
+
+def test_a_send_that_failed_is_tried_again_after_longer_and_longer() -> None:
+    Alert.objects.create(key=BAD.key, firing=True, told=False)
+    for pause in (10, 20, 40):
+        (row,) = rows.to_send()
+        assert rows.take(row)
+        rows.not_sent(row, "it answered 500")
+        pass_by(pause - 1)
+        assert rows.to_send() == []
+        pass_by(2)
+    (row,) = rows.to_send()
+    assert (row.failures, row.send_error) == (3, "it answered 500")
+    rows.sent(row)
+    assert Alert.objects.get().told
+
+
+def test_what_was_sent_of_an_earlier_change_does_not_count_for_a_later_one() -> None:
+    Alert.objects.create(key=BAD.key, firing=True, told=False)
+    (row,) = rows.to_send()
+    Alert.objects.update(firing=False)
+    rows.sent(row)
+    assert not Alert.objects.get().told
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_processes_that_meet_one_has_the_round_and_one_fires() -> None:
+    assert sorted(together(*([lambda: rows.take_round(10)] * 4))) == [False, False, False, True]
+    see(True)
+    pass_by(HOLD)
+    Alert.objects.filter(pk=rows.ROUND).update(seen_at=None)
+    together(*([lambda: see(True)] * 4))
+    row = Alert.objects.get(pk=BAD.key)
+    assert (row.firing, row.told, row.differs_since) == (True, False, None)
+    taken = together(*([lambda: rows.take(row)] * 4))
+    assert sorted(taken) == [False, False, False, True]
+
+
+def test_a_round_is_free_again_after_its_time_and_after_the_clock_was_set_back() -> None:
+    assert [rows.take_round(10), rows.take_round(10)] == [True, False]
+    pass_by(11)
+    assert rows.take_round(10)
+    pass_by(-3600)
+    assert rows.take_round(10)
+
+
+def reading(nodes: int = 1, **handler: Any) -> SystemReading:
+    return several([{} for _ in range(nodes)], echo=HandlerReading(**handler))
+
+
+def several(pools: list[dict[str, Any]], **handlers: HandlerReading) -> SystemReading:
+    """A reading of nodes with these pools."""
+    return SystemReading(Totals({}), [Node(name=f"n{n}", pools=each) for n, each in enumerate(pools)], handlers)
+
+
+def without_engine(*own: str, **figures: Any) -> HandlerReading:
+    """A handler whose engine cannot be reached, with problems of its own besides."""
+    return HandlerReading(problems=("x", *own), own_problems=own, engine_problems=("no engine",), slots=1, **figures)
+
+
+@pytest.mark.parametrize(
+    ("given", "share", "alerts"),
+    [
+        (reading(slots=1), None, []),
+        (reading(0, ready=3, oldest=900.0), None, ["no_node"]),
+        (reading(ready=3, oldest=301.0), None, ["oldest_age|echo"]),
+        (reading(ready=3, oldest=299.0), None, []),
+        (reading(slots=1, own_problems=("its image is missing",)), None, ["cannot_start|echo"]),
+        (several([{}], echo=without_engine(ready=3, oldest=301.0), box=without_engine()), None, ["engine_unreachable"]),
+        (several([{}], echo=without_engine(ready=3, oldest=301.0, warm=1)), None, [
+            "engine_unreachable", "oldest_age|echo",
+        ]),
+        (several([{}], echo=without_engine("its image is missing"), box=without_engine()), None, [
+            "engine_unreachable", "cannot_start|echo",
+        ]),
+        (several([{}], echo=without_engine()), Share(3, 20, 300), ["engine_unreachable", "failed_share|echo"]),
+        (reading(), Share(3, 20, 300), ["failed_share|echo"]),
+        (reading(), Share(2, 20, 300), []),
+        (reading(), Share(19, 19, 300), []),
+    ],
+)  # fmt: skip
+def test_what_a_reading_says(given: SystemReading, share: Share | None, alerts: list[str]) -> None:
+    found = judge(given, {"echo": share} if share else {}, 300.0, 0.1)
+    assert list(found.holding) == alerts
+    assert ("cannot_start" in found.judged) is bool(given.nodes)
+
+
+def test_hostile_names_and_problems_are_bounded_and_harmless() -> None:
+    text = ("\x1b[2J<script>\u202e\x00" * 100_000,)
+    one = HandlerReading(own_problems=text, engine_problems=text)
+    names = [f"\u202ename{n}" for n in range(200)]
+    found = judge(SystemReading(Totals({}), [Node(name="x")], dict.fromkeys(names, one)), {}, 300, 0.1)
+    assert len(found.holding) == 201
+    for condition in found.holding.values():
+        said = condition.sentence + "".join(condition.details.get("handlers", ()))
+        assert len(said) < 4_000 and not any(char in said for char in "\x1b\u202e\x00")
+    rows.observe(found, HOLD, GAP)
+    assert Alert.objects.count() == 201
+
+
+def test_the_engine_of_many_handlers_is_one_alert_that_names_them_and_theirs_stay_as_they_are() -> None:
+    down = {"slots": 1, "warm": 0, "problem": "x", "engine_problem": "no engine"}
+    handlers = {f"box{n:02}": without_engine(ready=1, oldest=900.0) for n in range(20)}
+    found = judge(several([{"box00": down}, {"box00": {"problem": "x"}}], **handlers), {}, 300.0, 0.1)
+    (condition,) = found.holding.values()
+    assert condition.sentence == "20 handlers cannot start: no engine"
+    assert condition.details == {"handlers": list(handlers), "nodes": ["n0"]}
+    assert not any(found.denies(f"{alert}|box00") for alert in ("cannot_start", "oldest_age"))
+    assert found.denies("failed_share|box00") and found.denies("cannot_start|other")
+    assert judge(reading(), {}, 300.0, 0.1).denies("engine_unreachable")
+    assert not judge(reading(0), {}, 300.0, 0.1).denies("engine_unreachable")
+
+
+def test_the_share_counts_tasks_that_failed_for_good_and_no_cancelled_ones() -> None:
+    now = timezone.now()
+    for _ in range(3):
+        attempt(stored("completed"), 1, "success", ended_at=now)
+    attempt(stored("pending"), 1, "error", ended_at=now)
+    attempt(stored("failed"), 1, "error", ended_at=now)
+    stored("failed", failure_reason="cancelled")
+    stored("failed", completed_at=now - timedelta(minutes=6))
+    assert failed_shares() == {"echo": Share(1, 4, 300.0)}

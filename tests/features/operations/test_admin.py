@@ -1,0 +1,206 @@
+"""Operations in the admin: the page before one, its own page, and the list."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.http import QueryDict
+from django.test import Client
+from django.utils import timezone
+
+from tasks_app.audit.models import AuditEntry
+from tasks_app.features.operations.models import Operation
+from tasks_app.features.operations.plan import plan_of
+from tasks_app.queue.models import Task
+from tasks_app.queue.task_filter import TaskFilter
+from tests.admin.conftest import logged_in
+from tests.admin.rows import HOSTILE, staff, task
+from tests.admin.test_acting import LIST, OPTIONS, START
+from tests.features.operations.kit import begun, now, over, statuses, tasks, work
+
+pytestmark = pytest.mark.database
+PAGE = "/admin/tasks_app/operation/"
+
+
+def asked(client: Client, action: str = "redrive_selected", query: str = "") -> Any:
+    """The page before an operation on all that the list shows."""
+    form = {"action": action, "index": "0", "select_across": "1", "_selected_action": "x"}
+    return client.post(f"{LIST}?{query}", form)
+
+
+def begin(client: Client, page: Any, **options: str) -> Operation:
+    client.post(START, {"chosen": page.context["chosen"], **OPTIONS, **options})
+    return Operation.objects.latest("created_at")
+
+
+def some_of_each() -> None:
+    day = timezone.now() - timedelta(days=2)
+    early = UUID(int=(int(day.timestamp() * 1000) << 80) + 5)
+    task("failed", pk=early, created_at=day, last_error="early")
+    for name in ("echo", "prime"):
+        for status in ("pending", "processing", "completed", "failed"):
+            task(status, task_type=name, tags=["a", "b"] if name == "echo" else ["ab"], unique_key=f"{name} {status}")
+        task("failed", task_type=name, failure_reason="oom", last_error="No ROOM left: 50% of _ it")
+        task("failed", task_type=name, completed_at=timezone.now() - timedelta(hours=3), last_error="a room")
+        task("failed", task_type=name, failure_group=4711, last_error="one of a group")
+    task("completed", failure_group=4711)
+
+
+QUERIES = [
+    "", "status=failed", "status=pending", "status=processing", "status=completed", "reason=oom", "type=echo",
+    "created=day", "created=week", "failed=hour", "status=failed&type=prime&reason=oom&failed=day", "q=room",
+    "q=room+left", "q=50%25", "q=_", "q=tag:a", "q=tag:a+tag:b", "q=tag:ab+room", "q=key:echo failed",
+    "group=4711", "group=4711&type=prime&failed=hour", "group=4712", "group=4711&q=room", "group=4711&status=pending",
+    "status=pending&reason=oom", "q=key:prime pending&type=echo", "type=prime&q=room&failed=hour",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_an_operation_means_the_tasks_that_the_list_shows(admin: Client, query: str) -> None:
+    some_of_each()
+    address = QueryDict(query).urlencode()
+    shown = {one.pk for one in admin.get(f"{LIST}?{address}").context["cl"].result_list}
+    page = asked(admin, "delete_selected_tasks", address)
+    if not shown:
+        assert page.status_code == 302 and not Operation.objects.exists()
+        return
+    operation = begin(admin, page, rate="100")
+    wanted = plan_of(operation).scope
+    assert set(wanted.matching(Task.objects.all()).values_list("pk", flat=True)) == shown
+    assert operation.matched == len(shown)
+    assert over(operation).done == len(shown) and not Task.objects.filter(pk__in=shown).exists()
+
+
+def test_an_id_and_its_beginning_mean_what_they_show(admin: Client) -> None:
+    one, other = task("failed"), task("failed", pk=UUID(int=77))
+    for text in (str(one.pk), str(one.pk)[:20]):
+        assert "1: 1 handler error" in asked(admin, "redrive_selected", f"q={text}").text
+    begin(admin, asked(admin, "redrive_selected", f"q={str(one.pk)[:20]}"))
+    assert statuses([one.pk, other.pk]) == ["pending", "failed"]
+
+
+def test_the_page_counts_breaks_down_and_warns(admin: Client) -> None:
+    tasks(3, failure_reason="timeout", task_type="prime"), tasks(1, failure_reason="crash", task_type="gone")
+    text = asked(admin, query="status=failed").text
+    assert "4: 3 timeout, 1 crash; types: 3 prime, 1 gone; oldest" in text
+    assert "no handler is named gone" in text
+    assert 'name="canary"' in text and 'name="priority"' not in text
+    text = asked(admin, "delete_selected_tasks").text
+    assert 'name="canary"' not in text
+
+
+def test_options_become_the_operations(admin: Client) -> None:
+    tasks(5)
+    operation = begin(admin, asked(admin), rate="2.5", limit="4", canary="2", stop_percent="30")
+    assert (operation.rate, operation.limit, operation.canary, operation.stop_share) == (2.5, 4, 2, 0.3)
+    assert (operation.created_by, operation.created_via) == ("ada", "admin")
+
+
+@pytest.mark.parametrize("options", [{"rate": "-1"}, {"canary": "9999"}, {"limit": "x"}, {"stop_percent": "101"}])
+def test_a_wrong_option_is_said_and_nothing_begins(admin: Client, options: dict[str, str]) -> None:
+    tasks(2)
+    page = admin.post(START, {"chosen": asked(admin).context["chosen"], **OPTIONS, **options})
+    assert page.status_code == 200 and "errorlist" in page.text
+    assert not Operation.objects.exists() and not AuditEntry.objects.exists()
+
+
+def test_a_form_that_was_changed_does_nothing(admin: Client) -> None:
+    one = task("failed")
+    chosen = asked(admin, query="type=nothing-else").context
+    good = asked(admin).context["chosen"]
+    for text in (good[:-2], good + "x", "", "[]"):
+        admin.post(START, {"chosen": text, **OPTIONS})
+    assert not Operation.objects.exists() and Task.objects.get(pk=one.pk).status == "failed"
+    assert chosen is None or "chosen" not in chosen
+
+
+def test_a_form_that_is_sent_twice_starts_one_operation(admin: Client) -> None:
+    tasks(4)
+    form = {"chosen": asked(admin, "delete_selected_tasks").context["chosen"], **OPTIONS, "limit": "2"}
+    admin.post(START, form)
+    again = admin.post(START, form, follow=True)
+    assert str(Operation.objects.get().pk) in again.request["PATH_INFO"] and "was sent before" in again.text
+    assert Task.objects.count() == 2 and AuditEntry.objects.count() == 1
+
+
+def test_the_page_of_a_running_operation_shows_progress_and_can_abort(admin: Client) -> None:
+    tasks(5)
+    operation = begun(statuses=frozenset({"failed"}), canary=2)
+    text = admin.get(f"{PAGE}{operation.pk}/change/").text
+    assert "0 redriven, of 5: begins as soon as a node is there." in text and 'http-equiv="refresh"' in text
+    work(operation)
+    found = admin.get(f"{PAGE}{operation.pk}/json/").json()
+    assert found == {"state": "running", "tried": 2, "expected": 5,
+                     "sentence": "2 redriven, of 5: waits for the end of the canary."}  # fmt: skip
+    admin.post(f"{PAGE}{operation.pk}/abort/")
+    text = admin.get(f"{PAGE}{operation.pk}/change/").text
+    assert "Aborted by ada: 2 redriven. The other 3 are as they were." in text
+    assert "Abort</button>" not in text and "refresh" not in text
+    assert admin.get(f"{PAGE}{operation.pk}/json/").json()["state"] == "aborted"
+    assert "was over already" in admin.post(f"{PAGE}{operation.pk}/abort/", follow=True).text
+
+
+def test_operations_are_listed_with_their_ends(admin: Client) -> None:
+    tasks(2)
+    over(begun(statuses=frozenset({"failed"})))
+    begun("delete", types=None, priority_min=90)
+    text = admin.get(PAGE).text
+    assert "2 redriven." in text and "status: failed" in text and "priority from: 90" in text and "ada (admin)" in text
+
+
+def test_a_get_starts_and_aborts_nothing(admin: Client) -> None:
+    tasks(1)
+    operation = begun(statuses=frozenset({"failed"}))
+    assert admin.get(START).status_code == admin.get(f"{PAGE}{operation.pk}/abort/").status_code == 405
+    assert now(operation).state == "running"
+    strict = Client(enforce_csrf_checks=True, SERVER_NAME="localhost")
+    strict.cookies = admin.cookies
+    for address in (START, f"{PAGE}{operation.pk}/abort/"):
+        assert strict.post(address).status_code == 403
+
+
+def test_each_act_needs_its_permission(admin: Client) -> None:
+    ids = tasks(2)
+    redrive, delete = asked(admin).context["chosen"], asked(admin, "delete_selected_tasks").context["chosen"]
+    operation = begun(statuses=frozenset({"failed"}), rate=0.01)
+    viewer, changer = logged_in(staff("vic", "view_task")), logged_in(staff("otto", "change_task"))
+    for client, chosen in ((viewer, redrive), (viewer, delete), (changer, delete)):
+        assert client.post(START, {"chosen": chosen, **OPTIONS}).status_code == 403
+    assert viewer.post(f"{PAGE}{operation.pk}/abort/").status_code == 403
+    assert "Abort</button>" not in viewer.get(f"{PAGE}{operation.pk}/change/").text
+    deletion = begun("delete", statuses=frozenset({"completed"}))
+    assert changer.post(f"{PAGE}{deletion.pk}/abort/").status_code == 403
+    nobody = logged_in(staff("nina"))
+    for address in (PAGE, f"{PAGE}{operation.pk}/change/", f"{PAGE}{operation.pk}/json/"):
+        assert nobody.get(address).status_code == 403
+    assert statuses(ids) == ["failed"] * 2
+    changer.post(START, {"chosen": redrive, **OPTIONS})
+    assert statuses(ids) == ["pending"] * 2
+
+
+def test_hostile_text_is_escaped(admin: Client) -> None:
+    task("failed", task_type=HOSTILE[:90], last_error=HOSTILE)
+    page = asked(admin, query="status=failed")
+    assert "<script>alert" not in page.text
+    operation = begun(error=HOSTILE)
+    for address in (f"{PAGE}{operation.pk}/change/", PAGE):
+        assert "<script>alert" not in admin.get(address).text
+
+
+def test_a_missing_operation_gives_a_message(admin: Client) -> None:
+    for wrong in (UUID(int=1), "x"):
+        assert "There is no such operation." in admin.get(f"{PAGE}{wrong}/change/", follow=True).text
+        assert admin.get(f"{PAGE}{wrong}/json/").status_code == 404
+
+
+def test_two_filters_are_combined_to_what_both_let_through() -> None:
+    one = TaskFilter(statuses=frozenset({"failed", "pending"}), first_id=UUID(int=3), tags=frozenset({"a"}))
+    two = TaskFilter(statuses=frozenset({"failed"}), first_id=UUID(int=5), tags=frozenset({"b"}), priority_max=7)
+    both = TaskFilter(frozenset({"failed"}), tags=frozenset({"a", "b"}), first_id=UUID(int=5), priority_max=7)
+    assert one.both(two) == two.both(one) == both
+    assert one.both(TaskFilter()) == one
+    assert replace(one).both(replace(two, priority_max=None)).priority_max is None

@@ -1,0 +1,113 @@
+"""`manage.py tasks`: the same operations in a terminal."""
+
+from __future__ import annotations
+
+import time
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from tasks_app.audit.models import AuditEntry
+from tasks_app.features.operations.models import Operation
+from tasks_app.features.operations.work import work as nodes_work
+from tests.features.operations.kit import begun, now, statuses, tasks
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def a_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the command waits, a node works."""
+    monkeypatch.setattr(time, "sleep", lambda _: nodes_work("node-1"))
+
+
+def run(*words: str) -> str:
+    out = StringIO()
+    call_command("tasks", *words, stdout=out, stderr=out)
+    return out.getvalue()
+
+
+@pytest.mark.usefixtures("a_node")
+def test_it_counts_starts_and_says_the_end() -> None:
+    ids, others = tasks(3, task_type="prime", failure_reason="timeout"), tasks(2)
+    said = run("redrive", "--type", "prime", "--failure-reason", "timeout")
+    assert "3 match; types: 3 prime; reasons: 3 timeout" in said and "3 redriven." in said
+    assert statuses(ids) == ["pending"] * 3 and statuses(others) == ["failed"] * 2
+    operation = Operation.objects.get()
+    assert (operation.created_via, operation.stop_share) == ("command", 0.5)
+    assert AuditEntry.objects.get().via == "command"
+
+
+def test_a_dry_run_changes_nothing() -> None:
+    tasks(2)
+    assert "2 match" in run("redrive", "--status", "failed", "--dry-run")
+    assert not Operation.objects.exists()
+
+
+def test_options_are_the_operations() -> None:
+    run(
+        "redrive",
+        "--priority-min",
+        "1",
+        "--rate",
+        "5",
+        "--limit",
+        "7",
+        "--canary",
+        "2",
+        "--stop-share",
+        "1",
+        "--detach",
+    )
+    one = Operation.objects.get()
+    assert (one.rate, one.limit, one.canary, one.stop_share) == (5.0, 7, 2, None)
+    run("priority", "90", "--tag", "a", "--tag", "b", "--detach")
+    two = Operation.objects.latest("created_at")
+    assert (two.priority, two.filter) == (90, {"tags": ["a", "b"]})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["redrive"], "give a condition"), (["redrive", "--status", "x"], "status must be one of"),
+     (["redrive", "--status", "completed"], "acts on tasks that are failed"),
+     (["delete", "--type", "a", "--rate", "0"], "the rate"), (["priority", "101", "--type", "a"], "0 to 100"),
+     (["abort", "x"], "there is no operation")],
+)  # fmt: skip
+def test_wrong_words_are_said_and_nothing_begins(words: list[str], said: str) -> None:
+    with pytest.raises(CommandError, match=said):
+        run(*words)
+    assert not Operation.objects.exists()
+
+
+def test_an_abort_ends_it_once() -> None:
+    tasks(2)
+    operation = begun(statuses=frozenset({"failed"}))
+    assert "The other 2 are as they were." in run("abort", str(operation.pk))
+    with pytest.raises(CommandError, match="it is over already: aborted"):
+        run("abort", str(operation.pk))
+
+
+def test_an_interrupt_leaves_it_running_and_says_how_to_abort(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks(2)
+
+    def interrupt(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupt)
+    err = StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        call_command("tasks", "delete", "--status", "failed", stdout=StringIO(), stderr=err)
+    operation = Operation.objects.get()
+    assert f"manage.py tasks abort {operation.pk}" in err.getvalue() and now(operation).state == "running"
+
+
+@pytest.mark.usefixtures("a_node")
+def test_one_that_does_not_complete_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks(2)
+    monkeypatch.setattr(
+        time, "sleep", lambda _: Operation.objects.update(state="aborted", ended_at="2026-01-01T00:00Z")
+    )
+    with pytest.raises(CommandError, match="the operation is aborted"):
+        run("delete", "--status", "failed")

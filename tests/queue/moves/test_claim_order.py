@@ -1,0 +1,55 @@
+"""The order of claims is exact, however many are claimed at once."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tasks_app.queue.attempt import Selection
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submit import submit_many
+from tests.queue.moves.kit import take
+
+pytestmark = pytest.mark.django_db
+ORDERS: list[Selection] = ["fifo", "lifo", "priority"]
+
+
+def expected(priorities: list[int], order: Selection) -> list[int]:
+    """The indexes of the submitted tasks in the order in which they should start."""
+    indexes = list(range(len(priorities)))
+    if order == "priority":
+        return sorted(indexes, key=lambda n: (-priorities[n], n))
+    return indexes[::-1] if order == "lifo" else indexes
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("step", [1, 10])
+def test_a_thousand_random_priorities_are_claimed_without_an_inversion(order: Selection, step: int) -> None:
+    chance = random.Random(f"{order} {step}")
+    priorities = [chance.randint(0, 100) for _ in range(1000)]
+    ids = [str(identity) for identity in submit_many([NewTask("echo", {}, p) for p in priorities])]
+    got: list[str] = []
+    while batch := take(step, order=order):
+        assert len(batch) == step
+        got += [task.id for task in batch]
+    assert got == [ids[n] for n in expected(priorities, order)]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_task_that_is_submitted_between_two_claims_is_claimed_in_order(order: Selection) -> None:
+    chance = random.Random(order)
+    ready: list[tuple[int, int, str]] = []
+    position = 0
+    for _ in range(60):
+        new = [chance.randint(0, 100) for _ in range(chance.randint(0, 8))]
+        for priority, identity in zip(new, submit_many([NewTask("echo", {}, p) for p in new]), strict=True):
+            position += 1
+            ready.append((priority, position, str(identity)))
+        if order == "priority":
+            ready.sort(key=lambda one: (-one[0], one[1]))
+        else:
+            ready.sort(key=lambda one: one[1], reverse=order == "lifo")
+        count = chance.randint(1, 6)
+        assert [task.id for task in take(count, order=order)] == [one[2] for one in ready[:count]]
+        del ready[:count]

@@ -1,0 +1,113 @@
+"""What follows each outcome, for the decision and for a settle."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks_app.queue.attempt import AttemptResult, Policy, RetryDecision
+from tasks_app.queue.models import OutcomeKind, Task
+from tasks_app.queue.retry_decision import MAX_PAUSE_SECONDS, decide, pause_before
+from tasks_app.queue.settle import settle
+from tests.queue.moves.kit import ALWAYS, AT_ONCE, NO_RETRY, row, running, take, total, tries
+
+pytestmark = pytest.mark.django_db
+
+K = OutcomeKind
+NEVER = Policy(timeout=5.0, max_retries=3, retry_backoff=0.0, retry_on=frozenset())
+# outcome, whether the handler called it retryable, with retries left, without
+TABLE = [
+    (K.SUCCESS, True, "completed", "completed"),
+    (K.ERROR, False, "handler_error", "handler_error"),
+    (K.ERROR, True, "pending", "retries_exhausted"),
+    (K.TIMEOUT, True, "pending", "timeout"),
+    (K.CRASH, True, "pending", "crash"),
+    (K.OOM, True, "pending", "oom"),
+    (K.BAD_REPLY, True, "pending", "bad_reply"),
+    (K.WORKER_LOST, True, "pending", "worker_lost"),
+    (K.RELEASED, True, "pending", "pending"),
+]
+ROWS = pytest.mark.parametrize(("kind", "retryable", "with_retries", "without"), TABLE, ids=lambda value: str(value))
+
+
+def word(decision: RetryDecision) -> str:
+    """The reason of a failure, otherwise the status."""
+    return str(decision.reason or decision.status)
+
+
+@ROWS
+def test_the_decision_follows_the_table(kind: OutcomeKind, retryable: bool, with_retries: str, without: str) -> None:
+    assert word(decide(kind, 0, AT_ONCE, retryable)) == with_retries
+    assert word(decide(kind, 2, AT_ONCE, retryable)) == with_retries
+    assert word(decide(kind, 3, AT_ONCE, retryable)) == without
+    assert word(decide(kind, 0, NO_RETRY, retryable)) == without
+
+
+@ROWS
+def test_a_settle_follows_the_table(kind: OutcomeKind, retryable: bool, with_retries: str, without: str) -> None:
+    for policy, expected in ((AT_ONCE, with_retries), (NO_RETRY, without)):
+        task = running(policy)
+        result = "1" if kind == K.SUCCESS else None
+        error = None if kind == K.SUCCESS else "what went wrong"
+        attempt_result = AttemptResult(task, kind, result=result, error=error, retryable=retryable)
+        assert settle("node", [attempt_result]) == {(task.id, 1)}
+        now = row(task)
+        assert (now.failure_reason or now.status) == expected
+        assert now.last_error == error
+        assert (now.completed_at is None) == (now.status == "pending")
+        assert now.retries == (1 if now.status == "pending" and kind != K.RELEASED else 0)
+        assert tries(task) == [(1, kind)]
+        Task.objects.all().delete()
+    assert total("attempts", "echo", kind) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "allowed_by"),
+    [(K.ERROR, "error"), (K.TIMEOUT, "timeout"), (K.CRASH, "crash"), (K.OOM, "crash"), (K.BAD_REPLY, "crash")],
+)
+def test_only_what_retry_on_names_is_retried(kind: OutcomeKind, allowed_by: str) -> None:
+    for words, expected in ((frozenset({allowed_by}), "pending"), (ALWAYS - {allowed_by}, "failed")):
+        policy = Policy(timeout=5.0, max_retries=3, retry_backoff=0.0, retry_on=words)
+        assert decide(kind, 0, policy).status == expected
+
+
+def test_a_lost_worker_is_retried_whatever_retry_on_says_and_at_once() -> None:
+    patient = Policy(timeout=5.0, max_retries=1, retry_backoff=60.0, retry_on=frozenset())
+    assert decide(K.WORKER_LOST, 0, patient) == RetryDecision("pending", pause=0.0, spent=1)
+
+
+def test_an_error_that_retry_on_excludes_is_the_handlers_error() -> None:
+    assert decide(K.ERROR, 0, NEVER, retryable=True) == RetryDecision("failed", "handler_error")
+
+
+@pytest.mark.parametrize("kind", [K.TIMEOUT, K.CRASH, K.OOM, K.BAD_REPLY])
+def test_what_is_not_retryable_is_not_retried_and_fails_for_its_own_reason(kind: OutcomeKind) -> None:
+    assert decide(kind, 0, AT_ONCE, retryable=False) == RetryDecision("failed", kind.value)
+
+
+def test_a_release_spends_no_retry_and_has_no_pause() -> None:
+    assert decide(K.RELEASED, 3, AT_ONCE) == RetryDecision("pending", pause=0.0, spent=0)
+
+
+@pytest.mark.parametrize(("retry", "most"), [(1, 0.5), (2, 1.0), (3, 2.0), (7, 32.0), (8, 60.0), (5000, 60.0)])
+def test_the_pause_doubles_with_full_jitter_up_to_a_minute(retry: int, most: float) -> None:
+    pauses = [pause_before(retry, 0.5) for _ in range(300)]
+    assert 0.0 <= min(pauses) < 0.2 * most
+    assert 0.8 * most < max(pauses) <= most <= MAX_PAUSE_SECONDS
+
+
+def test_no_backoff_is_a_retry_at_once() -> None:
+    assert pause_before(9, 0.0) == 0.0
+
+
+@pytest.mark.parametrize("max_retries", [0, 1, 3])
+def test_a_task_runs_once_more_than_its_retries(max_retries: int) -> None:
+    policy = Policy(timeout=5.0, max_retries=max_retries, retry_backoff=0.0, retry_on=ALWAYS)
+    task = running(policy)
+    for number in range(1, max_retries + 1):
+        settle("node", [AttemptResult(task, K.TIMEOUT, error="slow")])
+        [task] = take(policy=policy)
+        assert (task.attempt, task.retries) == (number + 1, number)
+    settle("node", [AttemptResult(task, K.TIMEOUT, error="slow")])
+    assert (row(task).failure_reason, row(task).attempts) == ("timeout", max_retries + 1)
+    assert tries(task) == [(number, "timeout") for number in range(1, max_retries + 2)]
+    assert (total("retried", "echo"), total("failed", "echo", "timeout")) == (max_retries, 1)

@@ -1,0 +1,138 @@
+"""submit: (none) -> pending. Insert and commit; then notify the nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from django.db import Error, IntegrityError, transaction
+
+from tasks_app.queue.models import Task
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submit import submit, submit_many
+from tests.queue.moves.kit import row, submitted, take, together, total
+from tests.queue.store.processes import run
+
+pytestmark = pytest.mark.django_db
+committing = pytest.mark.django_db(transaction=True)
+PROJECT = Path(__file__).resolve().parents[3]
+
+
+def test_a_new_task_is_pending_and_ready_and_was_never_tried() -> None:
+    task = row(submit("echo", {"a": 1}, 70))
+    assert (task.status, task.due, task.attempts, task.retries) == ("pending", None, 0, 0)
+    assert (task.task_type, task.task_data, task.priority) == ("echo", {"a": 1}, 70)
+    assert task.created_at == task.ready_at
+    assert (task.result, task.last_error, task.failure_reason, task.node) == (None, None, None, None)
+
+
+def test_data_is_empty_and_priority_50_by_default() -> None:
+    task = row(submit("echo"))
+    assert (task.task_data, task.priority) == ({}, 50)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"text": "żółw 🐢 \u2028 \\ \" ' % %s {} \t\n"},
+        {"deep": [[[{"a": [None, True, False, 0, "", [], {}]}]]]},
+        {"big": 2**200, "small": -(2**63), "float": 0.1},
+        {"long": "x" * 1_000_000},
+    ],
+    ids=["unicode", "deep", "numbers", "long"],
+)
+def test_data_is_read_as_it_was_submitted(data: dict) -> None:
+    identity = submit("echo", data)
+    assert row(identity).task_data == data
+    [claimed] = take()
+    assert claimed.task_data is not None and "\n" not in claimed.task_data
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_json_does_not_have_is_refused_before_anything_is_written(number: float) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        submit("echo", {"n": number})
+    assert not Task.objects.exists()
+
+
+def test_positions_follow_the_order_of_submission() -> None:
+    ids = [*submitted(1, 99, 50), submit("other"), *submitted(7, 7)]
+    positions = [row(identity).position for identity in ids]
+    assert positions == sorted(set(positions))
+
+
+def test_the_positions_of_many_follow_their_order() -> None:
+    ids = submit_many([NewTask("echo", {"n": n}) for n in range(300)])
+    by_position = list(Task.objects.order_by("position").values_list("pk", flat=True))
+    assert by_position == ids
+
+
+def test_an_empty_submit_stores_nothing() -> None:
+    assert submit_many([]) == []
+    assert total("received") == 0
+
+
+@committing
+def test_many_are_stored_all_or_none(notifications: list) -> None:
+    with pytest.raises(IntegrityError):
+        submit_many([NewTask("echo"), NewTask("echo", priority=101), NewTask("echo")])
+    assert not Task.objects.exists()
+    assert total("received") == 0
+    assert notifications == []
+
+
+@committing
+def test_stored_tasks_are_counted_by_type() -> None:
+    submit_many([NewTask("echo"), NewTask("prime"), NewTask("echo")])
+    submit("echo")
+    assert (total("received", "echo"), total("received", "prime"), total("received")) == (3, 1, 4)
+
+
+@committing
+def test_the_notification_is_sent_after_the_commit_and_not_before(notifications: list) -> None:
+    with transaction.atomic():
+        submit("echo", priority=30)
+        assert notifications == []
+    assert notifications == [("echo", 30)]
+
+
+@committing
+def test_no_notification_is_sent_after_a_rollback(notifications: list) -> None:
+    with transaction.atomic():
+        submit("echo")
+        transaction.set_rollback(True)
+    assert notifications == []
+    assert not Task.objects.exists()
+
+
+@committing
+def test_many_send_one_notification_a_type_with_the_highest_priority(notifications: list) -> None:
+    submit_many([NewTask("echo", priority=p) for p in (3, 80, 10)] + [NewTask("prime", priority=0)])
+    assert sorted(notifications) == [("echo", 80), ("prime", 0)]
+
+
+@committing
+def test_another_connection_sees_the_task_when_its_id_is_returned() -> None:
+    identity = submit("echo")
+    [seen] = together(lambda: Task.objects.filter(pk=identity).exists())
+    assert seen
+
+
+@committing
+def test_a_task_survives_a_process_that_is_killed_right_after_its_submit() -> None:
+    identity = run(
+        """
+from tasks_app.queue.submit import submit
+print(submit("echo", {"survives": True}), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+""",
+        killed=True,
+    )
+    assert row(UUID(identity.strip())).task_data == {"survives": True}
+
+
+def test_text_that_no_database_can_store_is_refused() -> None:
+    with pytest.raises((Error, ValueError)), transaction.atomic():
+        submit("echo", {"half": "\ud800"})
+    assert not Task.objects.exists()

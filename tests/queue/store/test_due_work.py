@@ -1,0 +1,163 @@
+"""Due work (promise 16): one statement tells a heartbeat which maintenance is due. Plans: test_plans.py."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from tasks_app.features.history.models import HistoryRow
+from tasks_app.queue import clock
+from tasks_app.queue.current import store
+from tasks_app.queue.due_work import KEEP_LIVE_EVENTS_SECONDS, KEEP_STOPPED_NODES_DAYS, OnHold
+from tasks_app.queue.models import IdempotencyKey, LiveEvent, Task
+from tasks_app.queue.node_models import Node
+from tests.queue.moves.kit import running, submitted
+from tests.queue.store.kit import elsewhere, insert, take
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime.now(UTC)
+PAST, FUTURE = NOW - timedelta(minutes=1), NOW + timedelta(hours=1)
+NOTHING = {
+    "due": False, "holders": (), "due_on_old_clock": False, "lost": False, "expired": False, "old_keys": False,
+    "peers": False, "old_nodes": False, "old_live_events": False, "operations": False, "on_hold": OnHold(),
+}  # fmt: skip
+
+
+def found(**different: object) -> bool:
+    """Whether a node called `node` finds exactly this work."""
+    work = store().due_work("node", True)
+    fields = work._asdict() | {"due": work.due}
+    del fields["now"], fields["next_due"], fields["minute"]
+    return fields == NOTHING | different
+
+
+def waits(**fields: object) -> None:
+    """Submit a task that waits for its time."""
+    [one] = submitted(50)
+    fields = {"due": clock.now() + 3600.0, "due_at": FUTURE, "clock": clock.clock_id(), **fields}
+    Task.objects.filter(pk=one).update(**fields)
+
+
+def test_without_due_work_it_finds_nothing_and_reads_the_clock() -> None:
+    assert found()
+    submitted(50)
+    running()
+    waits()
+    waits(clock="0 sorts before")
+    Task.objects.filter(pk=submitted(50)[0]).update(expires_at=FUTURE)
+    assert found()
+    before = clock.reading()
+    assert before <= store().due_work("node", True).now <= clock.reading()
+
+
+def test_a_due_row_is_found_behind_one_that_is_not_due() -> None:
+    waits()
+    waits(due=clock.now() - 0.001)
+    assert found(due=True)
+
+
+def test_the_next_due_time_is_found() -> None:
+    assert store().due_work("node", True).next_due is None
+    for seconds in (3600.0, 60.0, 600.0):
+        waits(due=clock.now() + seconds)
+    work = store().due_work("node", True)
+    assert work.next_due is not None and 50 < work.next_due - work.now <= 60
+
+
+@pytest.mark.parametrize("boot", ["", "0 sorts before", "zzzz sorts after"])
+def test_a_row_of_an_earlier_boot_is_due_by_the_wall_clock(boot: str) -> None:
+    waits(clock=boot, due=clock.now() - 1e9)
+    assert found()
+    waits(clock=boot, due=clock.now() + 1e9, due_at=PAST)
+    assert found(due_on_old_clock=True)
+
+
+def test_the_other_nodes_that_hold_tasks_are_found() -> None:
+    running()
+    running(node="b")
+    running(node='a "quoted" one')
+    running(node="b")
+    assert found(holders=('a "quoted" one', "b"))
+
+
+@pytest.mark.parametrize("lease", ["run out", "of a clock that was set back", "of an earlier boot"])
+def test_a_lease_that_has_run_out_or_is_invalid_is_found(lease: str) -> None:
+    task = running()
+    changes: dict[str, dict[str, object]] = {
+        "run out": {"lease": clock.now() - 1.0},
+        "of a clock that was set back": {"lease": clock.now() + 1e6},
+        "of an earlier boot": {"clock": "an earlier boot"},
+    }
+    Task.objects.filter(pk=task.id).update(**changes[lease])
+    assert found(lost=True)
+
+
+def test_an_expired_task_is_found() -> None:
+    Task.objects.filter(pk=submitted(50)[0]).update(expires_at=PAST)
+    assert found(expired=True)
+
+
+def node(name: str, **fields: object) -> None:
+    Node.objects.create(
+        name=name, lock_domain="here", digest="", started_at=PAST, seen_at=PAST, seen=0.0, clock="", **fields
+    )
+
+
+def test_a_key_whose_time_has_passed_is_found() -> None:
+    key = IdempotencyKey.objects.create(owner=0, key="k", fingerprint="", task_ids=[], expires_at=FUTURE)
+    assert found()
+    IdempotencyKey.objects.filter(pk=key.pk).update(expires_at=PAST)
+    assert found(old_keys=True)
+
+
+def test_another_node_is_found_until_it_has_stopped() -> None:
+    node("node")
+    node("stopped", stopped_at=PAST)
+    assert found()
+    node("another")
+    assert found(peers=True)
+
+
+def test_the_row_of_a_node_that_stopped_long_ago_is_found() -> None:
+    node("kept", stopped_at=NOW - timedelta(days=KEEP_STOPPED_NODES_DAYS - 1))
+    assert found()
+    node("old", stopped_at=NOW - timedelta(days=KEEP_STOPPED_NODES_DAYS + 1))
+    assert found(old_nodes=True)
+
+
+def test_live_events_of_an_attempt_that_ended_a_minute_ago_are_found() -> None:
+    def event(kind: str, sequence: int, seconds: float) -> None:
+        at = datetime.now(UTC) - timedelta(seconds=KEEP_LIVE_EVENTS_SECONDS + seconds)
+        LiveEvent.objects.create(task_id=uuid4(), attempt=1, sequence=sequence, kind=kind, body={}, at=at)
+
+    event("log", 1, 3600.0)
+    event("end", 2, -20.0)
+    assert found()
+    event("end", 2, 5.0)
+    assert found(old_live_events=True)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("full", [False, True])
+def test_16_due_work_waits_for_no_lock_and_takes_none(full: bool) -> None:
+    insert(50, 50)
+    take()
+    with elsewhere(take):
+        assert store().due_work("other", full).holders == ("node",)
+    with elsewhere(lambda: store().due_work("other", full)):
+        if not store().single_writer:
+            assert len(take()) == 1
+
+
+def test_16_the_present_minute_is_told_until_the_history_has_a_row_of_it() -> None:
+    HistoryRow.objects.create(minute=1, totals={}, handlers={}, last_attempt=0)
+    before = int(clock.moment()[1].timestamp() // 60)
+    minute = store().due_work("node", True).minute
+    assert minute is not None and before <= minute <= int(clock.moment()[1].timestamp() // 60)
+    for each in (minute, minute + 1):
+        HistoryRow.objects.create(minute=each, totals={}, handlers={}, last_attempt=0)
+    assert store().due_work("node", True).minute is None
+    assert store().due_work("node", False).minute is None

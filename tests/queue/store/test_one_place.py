@@ -1,0 +1,101 @@
+"""Only queue/ asks which database it is and sends SQL; only queue/ and db/ know what one database needs."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[3]
+#: Rooms with what a database needs. A migration may need another statement on each database.
+ROOMS = {"queue", "db", "migrations"}
+#: What only those rooms import.
+OF_A_DATABASE = (
+    "tasks_app.queue.postgresql", "tasks_app.queue.sqlite", "tasks_app.db.postgresql", "tasks_app.db.sqlite", "sqlite3",
+    "psycopg",
+)  # fmt: skip
+#: The one module that asks, and the one that chooses Django's settings.
+CHOOSE = {"tasks_app/queue/current.py", "tasks_app/queue/settings.py"}
+
+
+def of_a_database(name: str) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for module in OF_A_DATABASE)
+
+
+def faults(source: str) -> Iterator[tuple[int, str]]:
+    """The lines of a module that know a database, and how."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Attribute(attr="vendor"):
+                yield node.lineno, "asks .vendor"
+            case ast.Constant(value="vendor" | "ENGINE" as word):
+                yield node.lineno, f"asks {word}"
+            case ast.Constant(value=str(name)) if of_a_database(name):
+                yield node.lineno, f"names {name}"
+            case ast.Attribute(attr="cursor" | "execute" | "executemany"):
+                yield node.lineno, "sends SQL"
+            case ast.Import(names=names) if any(of_a_database(one.name) for one in names):
+                yield node.lineno, "imports"
+            case ast.ImportFrom(module=str(module), names=names):
+                if any(of_a_database(f"{module}.{one.name}") or of_a_database(module) for one in names):
+                    yield node.lineno, "imports"
+
+
+def modules(*roots: str) -> list[Path]:
+    return [path for root in roots for path in sorted((PROJECT / root).rglob("*.py"))]
+
+
+def test_no_other_room_asks_which_database_it_is() -> None:
+    files = [path for path in modules("tasks_app", "taskdaemon_site") if not ROOMS & {*path.relative_to(PROJECT).parts}]
+    assert len(files) > 100
+    found = [(str(path.relative_to(PROJECT)), *fault) for path in files for fault in faults(path.read_text())]
+    assert found == []
+
+
+def test_of_the_store_and_below_one_module_asks() -> None:
+    asks = {
+        str(path.relative_to(PROJECT))
+        for path in modules("tasks_app/queue", "tasks_app/db")
+        for _, fault in faults(path.read_text())
+        if fault.startswith("asks .vendor")
+    }
+    assert asks == {"tasks_app/queue/current.py"}
+
+
+def test_only_what_chooses_a_database_imports_one() -> None:
+    files = [
+        path for path in modules("tasks_app/queue", "tasks_app/db") if not {"postgresql", "sqlite"} & {*path.parts}
+    ]
+    imports = {
+        str(path.relative_to(PROJECT)) for path in files for _, fault in faults(path.read_text()) if fault == "imports"
+    }
+    assert imports == CHOOSE
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "connection.vendor == 'sqlite'",
+        "getattr(connection, 'vendor')",
+        "settings_dict['ENGINE']",
+        "import sqlite3",
+        "import psycopg.rows as rows",
+        "from psycopg import errors",
+        "from tasks_app.db.postgresql.calls import limited",
+        "from tasks_app.db import sqlite",
+        "from tasks_app.queue import postgresql as server",
+        "import tasks_app.queue.sqlite.claim",
+        "import_string('tasks_app.db.postgresql.calls')",
+        "connection.cursor()",
+        "connection.connection.execute('SELECT 1')",
+    ],
+)
+def test_these_tests_recognize_a_line_that_knows_a_database(line: str) -> None:
+    assert 2 in {number for number, _ in faults(f"\n{line}")}
+
+
+@pytest.mark.parametrize("line", ["from tasks_app.queue import clock", "from tasks_app.db.node_lock import boot_id"])
+def test_these_tests_allow_what_knows_no_database(line: str) -> None:
+    assert list(faults(line)) == []

@@ -1,0 +1,55 @@
+"""The settings of a node's connections (promise 26)."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+
+from tasks_app.queue.current import store
+from tasks_app.queue.settle import settle
+from tests.queue.moves.kit import running, success
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+
+
+def shown(name: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SHOW {name}")
+        return str(cursor.fetchone()[0])
+
+
+@pytest.fixture(autouse=True)
+def _on_a_server() -> None:
+    if connection.vendor != "postgresql":
+        store().session(durable=False).configure()  # does nothing
+        pytest.skip("SQLite has no session settings")
+
+
+def test_26_each_new_connection_is_configured_and_no_other() -> None:
+    session = store().session(durable=False)
+    for _ in range(2):
+        session.configure()
+        assert (shown("synchronous_commit"), shown("plan_cache_mode")) == ("off", "force_generic_plan")
+        connection.close()
+    connection.ensure_connection()
+    assert (shown("synchronous_commit"), shown("plan_cache_mode")) == ("on", "auto")
+
+
+def test_26_a_durable_session_waits_for_the_disk() -> None:
+    store().session().configure()
+    assert (shown("synchronous_commit"), shown("plan_cache_mode")) == ("on", "force_generic_plan")
+
+
+def test_the_server_compiles_no_statement_of_any_session() -> None:
+    connection.close()
+    assert shown("jit") == "off"
+
+
+def test_submits_claims_and_settles_are_prepared_once() -> None:
+    store().session().configure()
+    for _ in range(3):
+        settle("node", [success(running())])
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT generic_plans FROM pg_prepared_statements")
+        # The fourth is a look, before the second claim and the third.
+        assert sorted(uses for (uses,) in cursor.fetchall()) == [2, 3, 3, 3]
