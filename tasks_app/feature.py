@@ -1,16 +1,12 @@
-"""What a feature may add to the engine. The engine asks `features()`, and imports none of them."""
+"""What a feature may add to the engine. The engine asks `registered(...)`, and imports no feature."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 from django.apps import AppConfig, apps
 from django.utils.module_loading import import_string
-
-if TYPE_CHECKING:  # Django imports this module before models can be imported
-    from django.urls import URLPattern
-
-    from tasks_app.queue.node_models import HandlerPause
 
 
 class Feature(AppConfig):
@@ -18,19 +14,28 @@ class Feature(AppConfig):
 
     Django itself finds its commands, its admin pages (`admin.py`), templates and static files. Its models say
     `app_label = "tasks_app"`: their migrations are those of the engine. Everything else is an attribute of this class.
-    Attributes are dotted paths, so that a process imports only what it uses.
+    Attributes are dotted paths, so that a process imports only what it uses; blank: nothing is registered.
     """
 
-    #: A list of URL patterns: the addresses of its calls. Only a web server imports it. `API_ORDER` in the settings
-    #: says where they stand in the API's document.
-    addresses: str = ""
-    #: A function that gets a handler's name and its pause, None if it has none, and returns an ActLink: what who may
-    #: act on tasks can do to the handler. The dashboard and the handler's page show it.
-    handler_act: str = ""
+    #: A list of URL patterns: its calls. Only a web server imports it. `API_ORDER` in the settings may say where they
+    #: stand in the API's document; a call that it does not name comes last.
+    calls: str = ""
+    #: A list of URL patterns: its pages below /admin/. They come before those of Django's admin.
+    pages: str = ""
+    #: A function that gets the names of the handlers on a page of the admin, and returns for each, by name, the link to
+    #: what who may act on tasks can do to it. Called once a page.
+    handler_links: str = ""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse an attribute that the engine does not ask for: a misspelt one would register nothing."""
+        super().__init_subclass__(**options)
+        known = vars(Feature).keys() | vars(AppConfig).keys() | {"name", "label", "path"}
+        if unknown := sorted(name for name in vars(cls) if not name.startswith("_") and name not in known):
+            raise TypeError(f"{cls.__module__}.{cls.__name__}: Feature has no attribute {', '.join(unknown)}")
 
 
-class ActLink(NamedTuple):
-    """A link to the page of an act."""
+class Link(NamedTuple):
+    """A link to a page."""
 
     address: str
     text: str
@@ -38,14 +43,10 @@ class ActLink(NamedTuple):
 
 def features() -> list[Feature]:
     """Those of this deployment, in the order of INSTALLED_APPS."""
-    return [one for one in apps.get_app_configs() if isinstance(one, Feature)]
+    return [app for app in apps.get_app_configs() if isinstance(app, Feature)]
 
 
-def addresses() -> list[URLPattern]:
-    """The addresses of all features' calls."""
-    return [pattern for one in features() if one.addresses for pattern in import_string(one.addresses)]
-
-
-def handler_acts(handler: str, pause: HandlerPause | None) -> list[ActLink]:
-    """What the features offer to do to a handler."""
-    return [import_string(one.handler_act)(handler, pause) for one in features() if one.handler_act]
+@cache
+def registered(attribute: str) -> tuple[Any, ...]:
+    """What the features of this deployment have registered as `attribute`, imported once."""
+    return tuple(import_string(path) for feature in features() if (path := getattr(feature, attribute)))

@@ -1,34 +1,22 @@
 """Every address, with and without a slash at its end: a redirect would lose the body of a POST."""
 
 from functools import partial
+from itertools import chain
 
 from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.templatetags.static import static
-from django.urls import include, path, register_converter
-from django.urls.converters import StringConverter
+from django.urls import include, path
 from django.views.generic import RedirectView
 
-from tasks_app import feature
 from tasks_app.admin import handlers as handler_pages
 from tasks_app.admin import refusals
 from tasks_app.api import attempts, batch, docs, errors, handlers, system, tasks
 from tasks_app.api.view import both
-from tasks_app.features.events import api as events
-from tasks_app.features.history import admin as activity
-from tasks_app.features.operations import api as operations
-from tasks_app.features.why import api as why
-
-
-class OneTask(StringConverter):
-    """What may stand for a task's id: not the word of a call on all tasks."""
-
-    regex = "(?!(?:redrive|cancel|delete)/?$)[^/]+"
-
+from tasks_app.feature import registered
 
 admin.autodiscover()
-register_converter(OneTask, "one")
 
 handler400 = "tasks_app.api.errors.bad_request"
 handler403 = "tasks_app.urls.permission_denied"
@@ -71,18 +59,10 @@ urlpatterns = [
     *both("queue", tasks.QueueView.as_view(), "queue"),
     *both("queue/batch", batch.BatchView.as_view(), "batch"),
     *both("api/tasks/<one:task_id>", tasks.TaskView.as_view(), "task"),
-    *both("api/tasks/<one:task_id>/why", why.WhyView.as_view(), "why"),
-    *both("api/tasks/<one:task_id>/events", events.EventsView.as_view(), "events"),
     *both("api/tasks/<one:task_id>/attempts", attempts.AttemptsView.as_view(), "attempts"),
     *both("api/tasks", tasks.TasksView.as_view(), "tasks"),
     *both("api/tasks/<one:task_id>/cancel", tasks.CancelView.as_view(), "cancel"),
     *both("api/tasks/<one:task_id>/redrive", tasks.RedriveView.as_view(), "redrive"),
-    *both("api/tasks/redrive", operations.RedriveAllView.as_view(), "redrive-all"),
-    *both("api/tasks/cancel", operations.CancelAllView.as_view(), "cancel-all"),
-    *both("api/tasks/delete", operations.DeleteAllView.as_view(), "delete-all"),
-    *both("api/operations", operations.OperationsView.as_view(), "operations"),
-    *both("api/operations/<str:operation_id>", operations.OperationView.as_view(), "operation"),
-    *both("api/operations/<str:operation_id>/abort", operations.AbortView.as_view(), "abort"),
     *both("api/handlers", handlers.HandlersView.as_view(), "handlers"),
     *both("api/handlers/<str:type>", handlers.HandlerView.as_view(), "handler"),
     *both("health", system.HealthView.as_view(), "health"),
@@ -93,7 +73,7 @@ urlpatterns = [
     *both("openapi.json", docs.SchemaView.as_view(), "schema"),
     *both("docs", docs.SwaggerView.as_view(), "docs"),
     *both("redoc", docs.RedocView.as_view(), "redoc"),
-    *feature.addresses(),
+    *chain.from_iterable(registered("calls")),
     path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/handlers/", admin.site.admin_view(handler_pages.handlers_view), name="admin-handlers"),
     path(
@@ -101,7 +81,7 @@ urlpatterns = [
         admin.site.admin_view(partial(handler_pages.handler_view, queue=tasks.queue_for_operator)),
         name="admin-handler",
     ),
-    path("admin/", include(activity.addresses())),
+    path("admin/", include([*chain.from_iterable(registered("pages"))])),
     path("admin/", admin.site.urls),
     # Browsers ask for it on every page.
     path("favicon.ico", RedirectView.as_view(url=static("taskdaemon/favicon.svg")), name="favicon"),

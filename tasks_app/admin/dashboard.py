@@ -12,7 +12,7 @@ from django.utils import timezone
 from tasks_app.admin.nodes import differs, drained_state, runs_another_version
 from tasks_app.admin.text import ago, audit_link, handler_link, harmless, line, listed, node_link, pause_text
 from tasks_app.audit.models import AuditEntry
-from tasks_app.feature import ActLink, handler_acts
+from tasks_app.feature import Link, registered
 from tasks_app.features.alerts.rows import firing
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.reading import HandlerReading
@@ -56,7 +56,7 @@ class HandlerRow:
     broken: bool
     waits: bool
     paused: str
-    acts: list[ActLink]
+    acts: list[Link]
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,13 @@ def board() -> Board:
     now, reading = timezone.now(), current_reading()
     failures, cut = _failures(now)
     paused = HandlerPause.objects.by_type()  # a reading may be older
+    links = [links(list(reading.handlers)) for links in registered("handler_links")]
     return Board(
         totals=_totals(reading),
-        handlers=[_handler(reading, name, one, paused.get(name)) for name, one in reading.handlers.items()],
+        handlers=[
+            _handler(reading, name, one, paused.get(name), [by_name[name] for by_name in links if name in by_name])
+            for name, one in reading.handlers.items()
+        ],
         nodes=[_node(node, now, reading.running_on(node.name)) for node in reading.nodes]
         + [_silent(node.name, node.age) for node in reading.silent],
         problems=[harmless(one[:500]) for one in problems(reading)[:MAX_PROBLEMS]],
@@ -131,7 +135,9 @@ def _totals(reading: SystemReading) -> list[tuple[str, Cell]]:
     return [(status, Cell(f"{count:,}", listed(status=status), status)) for status, count in sums.items()]
 
 
-def _handler(reading: SystemReading, name: str, one: HandlerReading, pause: HandlerPause | None) -> HandlerRow:
+def _handler(
+    reading: SystemReading, name: str, one: HandlerReading, pause: HandlerPause | None, acts: list[Link]
+) -> HandlerRow:
     stored: Mapping[str, int] = reading.stored(name)
     cells = [
         Cell(
@@ -153,7 +159,7 @@ def _handler(reading: SystemReading, name: str, one: HandlerReading, pause: Hand
         broken=bool(one.problems),
         waits=one.pending > 0,
         paused="" if pause is None else pause_text(pause),
-        acts=handler_acts(name, pause),
+        acts=acts,
     )
 
 

@@ -24,7 +24,7 @@ from tasks_app.admin.pools import MAX_RUNNING, PoolRow, pool_row, running
 from tasks_app.admin.rights import actor, acts_on_tasks, sees_payloads, sees_tasks
 from tasks_app.admin.text import ago, bars, handler_link, harmless, line, listed, node_link, pause_text
 from tasks_app.audit.record import Actor
-from tasks_app.feature import handler_acts
+from tasks_app.feature import registered
 from tasks_app.features.failures.admin import LIST_HOURS
 from tasks_app.features.failures.grouping import hour_of
 from tasks_app.features.failures.models import FailureGroup
@@ -121,7 +121,7 @@ def _details(name: str, known: Handler | None, reading: SystemReading, errors: b
     return {
         "link": handler_link(name),
         "paused": "" if pause is None else pause_text(pause),
-        "acts": handler_acts(name, pause),
+        "acts": [by_name[name] for links in registered("handler_links") if name in (by_name := links([name]))],
         "known": known,
         "description": harmless(known.description or "") if known else "",
         "one": one,

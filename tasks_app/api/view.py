@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, register_converter
+from django.urls.converters import StringConverter
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -35,6 +36,15 @@ class PublicAPI(API):
 
     authentication_classes = ()
     permission_classes = ()  # type: ignore[assignment]
+
+
+class OneTask(StringConverter):
+    """What may stand for a task's id: not the word of a call on all tasks."""
+
+    regex = "(?!(?:redrive|cancel|delete)/?$)[^/]+"
+
+
+register_converter(OneTask, "one")
 
 
 def both(address: str, view: Any, name: str) -> list[URLPattern]:

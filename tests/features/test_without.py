@@ -47,6 +47,6 @@ def test_the_platform_starts_runs_a_task_and_shows_its_admin(deployment: Callabl
 
 def addresses(line: str) -> list[str]:
     """The addresses of a feature's calls; each answers something else than 404 while the feature is there."""
-    path = import_string(line).addresses
+    path = import_string(line).calls
     patterns = import_string(path) if path else []
     return [f"/{re.sub('<[^>]+>', 'act', str(one.pattern))}" for one in patterns]

@@ -14,7 +14,7 @@ from tasks_app.api.authentication import KeyCheck
 from tasks_app.api.callers import READING, task_in_path
 from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.json_values import literal
-from tasks_app.api.view import API
+from tasks_app.api.view import API, both
 from tasks_app.api.waiting import EventStream, hold_of
 from tasks_app.features.events.reading import BEGINNING, PATTERN, EventId, has_ended, parse
 from tasks_app.keys.caller import Scope
@@ -115,3 +115,8 @@ def _after(request: Request) -> EventId | None:
     if faults:
         raise Invalid(faults)
     return found
+
+
+urlpatterns = [
+    *both("api/tasks/<one:task_id>/events", EventsView.as_view(), "events"),
+]

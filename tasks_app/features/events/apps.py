@@ -7,3 +7,4 @@ class Events(Feature):
     """What a task does and writes, while it runs: event streams and live pages."""
 
     name = "tasks_app.features.events"
+    calls = "tasks_app.features.events.api.urlpatterns"

@@ -13,7 +13,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import path, reverse
 from django.utils import timezone
 
 from tasks_app.admin.known_types import known_types
@@ -127,17 +127,6 @@ def _page(request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "history/activity.html", context)
 
 
-def addresses() -> list[URLPattern]:
-    """The page's addresses, below those of the admin."""
-    views: dict[str, tuple[str, View]] = {
-        "activity": ("", _for_viewers(_page)),
-        "activity-trends": ("trends/", _json(_trends)),
-        "activity-runs": ("runs/", _json(_runs)),
-        "activity-slots": ("slots/", _json(_slots)),
-    }
-    return [path(f"activity/{end}", admin.site.admin_view(view), name=name) for name, (end, view) in views.items()]
-
-
 # The strips of slots on the activity page: what each slot of a handler on a node does now.
 
 #: Running tasks that are read, slots that one row shows, and rows.
@@ -230,3 +219,14 @@ def _row(name: str, node: Node, state: Mapping[str, Any], busy: Sequence[BusySlo
         more=max(slots - MAX_SLOTS, 0),
         problem=harmless(problem[:MAX_PROBLEM_CHARS]),
     )
+
+
+urlpatterns = [
+    path(f"activity/{end}", admin.site.admin_view(view), name=name)
+    for name, end, view in (
+        ("activity", "", _for_viewers(_page)),
+        ("activity-trends", "trends/", _json(_trends)),
+        ("activity-runs", "runs/", _json(_runs)),
+        ("activity-slots", "slots/", _json(_slots)),
+    )
+]

@@ -7,3 +7,4 @@ class History(Feature):
     """The counters by minute, and the pictures that the admin draws from them."""
 
     name = "tasks_app.features.history"
+    pages = "tasks_app.features.history.admin.urlpatterns"

@@ -31,7 +31,7 @@ from tasks_app.api.list_parameters import (
 from tasks_app.api.moments import rfc3339
 from tasks_app.api.option_fields import MAX_TAGS, TAG_PATTERN
 from tasks_app.api.option_schema import JSONObject
-from tasks_app.api.view import API
+from tasks_app.api.view import API, both
 from tasks_app.features.operations.acts import abort, counted, report, start
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import MAX_LIMIT, MAX_RATE, MIN_RATE, Plan, PlanRefused, preview, warnings
@@ -424,3 +424,13 @@ def _object(operation: Operation) -> dict[str, object]:
     values = report(operation)
     moments = {name: rfc3339(values[name]) for name in ("created_at", "ended_at")}
     return {**values, "id": str(operation.pk), **moments}
+
+
+urlpatterns = [
+    *both("api/tasks/redrive", RedriveAllView.as_view(), "redrive-all"),
+    *both("api/tasks/cancel", CancelAllView.as_view(), "cancel-all"),
+    *both("api/tasks/delete", DeleteAllView.as_view(), "delete-all"),
+    *both("api/operations", OperationsView.as_view(), "operations"),
+    *both("api/operations/<str:operation_id>", OperationView.as_view(), "operation"),
+    *both("api/operations/<str:operation_id>/abort", AbortView.as_view(), "abort"),
+]

@@ -12,3 +12,4 @@ class Operations(Feature):
     """
 
     name = "tasks_app.features.operations"
+    calls = "tasks_app.features.operations.api.urlpatterns"

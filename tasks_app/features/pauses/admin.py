@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,7 +21,7 @@ from tasks_app.admin.lists import ReadOnlyAdmin
 from tasks_app.admin.rights import actor, acts_on_tasks, sees_tasks
 from tasks_app.admin.text import ago, line
 from tasks_app.audit.record import Actor
-from tasks_app.feature import ActLink
+from tasks_app.feature import Link
 from tasks_app.features.pauses.verbs import PauseEnded, UnknownHandler, pause, resume
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.node_models import HandlerPause
@@ -44,11 +45,13 @@ def pause_address(handler: str, verb: str = "pause") -> str:
     return f"{reverse(f'admin:tasks_app_handlerpause_{verb}')}?{urlencode({'handler': handler})}"
 
 
-def handler_act(handler: str, pause: HandlerPause | None) -> ActLink:
+def handler_links(handlers: Sequence[str]) -> dict[str, Link]:
     """Pause a handler; one that is paused: resume it."""
-    if pause is None:
-        return ActLink(pause_address(handler), "Pause…")
-    return ActLink(pause_address(handler, "resume"), "Resume…")
+    paused = HandlerPause.objects.by_type()
+    return {
+        name: Link(pause_address(name, "resume"), "Resume…") if name in paused else Link(pause_address(name), "Pause…")
+        for name in handlers
+    }
 
 
 @admin.register(HandlerPause)

@@ -196,7 +196,7 @@ def _end_of(body: Any) -> datetime | None:
     return moment if seconds is None else from_now(seconds)
 
 
-addresses = [
+urlpatterns = [
     *both("api/handlers/<str:type>/pause", PauseView.as_view(), "pause"),
     *both("api/handlers/<str:type>/resume", ResumeView.as_view(), "resume"),
 ]

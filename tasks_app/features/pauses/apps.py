@@ -10,5 +10,5 @@ class Pauses(Feature):
     """
 
     name = "tasks_app.features.pauses"
-    addresses = "tasks_app.features.pauses.api.addresses"
-    handler_act = "tasks_app.features.pauses.admin.handler_act"
+    calls = "tasks_app.features.pauses.api.urlpatterns"
+    handler_links = "tasks_app.features.pauses.admin.handler_links"

@@ -14,7 +14,7 @@ from tasks_app.api import schema
 from tasks_app.api.callers import READING, task_in_path
 from tasks_app.api.errors import NotFound
 from tasks_app.api.moments import rfc3339
-from tasks_app.api.view import API
+from tasks_app.api.view import API, both
 from tasks_app.features.why.decide import decide
 from tasks_app.features.why.facts import MAX_BEFORE, Reason
 from tasks_app.features.why.reading import read
@@ -135,3 +135,8 @@ class WhyView(API):
 def _reason_object(reason: Reason) -> dict[str, Any]:
     values = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in reason.values.items()}
     return {"reason": str(reason.reason), "sentence": reason.sentence, **values}
+
+
+urlpatterns = [
+    *both("api/tasks/<one:task_id>/why", WhyView.as_view(), "why"),
+]

@@ -7,3 +7,4 @@ class Why(Feature):
     """Why a task does not run, or how it ended: facts are read, and `decide` turns them into reasons."""
 
     name = "tasks_app.features.why"
+    calls = "tasks_app.features.why.api.urlpatterns"

@@ -1,0 +1,22 @@
+"""What features register."""
+
+from __future__ import annotations
+
+import pytest
+from django.utils.module_loading import import_string
+
+from tasks_app.feature import Feature, features
+
+ATTRIBUTES = [name for name in vars(Feature) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("feature", features(), ids=lambda feature: feature.name.rpartition(".")[2])
+def test_whatever_it_registers_exists(feature: Feature) -> None:
+    for attribute in ATTRIBUTES:
+        if path := getattr(feature, attribute):
+            import_string(path)
+
+
+def test_a_misspelt_attribute_is_refused() -> None:
+    with pytest.raises(TypeError, match="Feature has no attribute handler_lnks"):
+        type("Misspelt", (Feature,), {"name": "x", "handler_lnks": "y"})
