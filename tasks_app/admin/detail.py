@@ -1,4 +1,4 @@
-"""A task's history as a list of moments."""
+"""Everything that a task's page shows."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from tasks_app.features.why.reading import read
 from tasks_app.metrics.summary import span
 from tasks_app.queue.models import Attempt, OutcomeKind, Status, Task
 from tasks_app.queue.unsized import MAX_READ_BYTES, unreadable
+
+# A task's history as a list of moments.
 
 NONE = timedelta()
 #: What the audit log's words say of a task that an act has changed.
@@ -116,8 +118,6 @@ def _next(task: Task, now: datetime) -> list[Moment]:
         return [Moment(task.due_at, f"next retry {when}", f"{task.retries} spent", "pending")]
     return []
 
-
-# Everything that a task's page shows.
 
 #: The JSON columns of a task.
 COLUMNS = ("task_data", "metadata", "result")

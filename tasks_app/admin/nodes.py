@@ -1,4 +1,4 @@
-"""Everything that a node's page shows."""
+"""Nodes in the admin."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ from tasks_app.metrics.system_reading import SILENCE_SECONDS, current_reading
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.node_models import Node
 
+# Everything that a node's page shows.
+
 
 def node_details(node: Node, version: Any, handlers_toml: Any, tasks: bool) -> dict[str, Any]:
     """The context of its template. `version` and `handlers_toml`: as the list shows them. `tasks`: show running
@@ -56,9 +58,6 @@ def node_details(node: Node, version: Any, handlers_toml: Any, tasks: bool) -> d
         "pools": [pool_row(name, handler_link(name), state, busy[name]) for name, state in sorted(node.pools.items())],
         "running": running(mine, now) if tasks else [],
     }
-
-
-# Nodes in the admin.
 
 
 def differs(digest: str) -> bool:

@@ -1,4 +1,4 @@
-"""The Content-Security-Policy of the admin: only scripts and styles from here."""
+"""The admin's error pages, as HTML rather than the API's JSON."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
+
+# The Content-Security-Policy of the admin: only scripts and styles from here.
 
 #: No inline scripts: markup that escaped escaping still does nothing.
 POLICY = (
@@ -26,9 +28,6 @@ class PagePolicy:
         if request.path.startswith("/admin/"):
             response.headers.setdefault("Content-Security-Policy", POLICY)
         return response
-
-
-# The admin's error pages, as HTML rather than the API's JSON.
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -1,4 +1,4 @@
-"""When logins are locked out, and the response to them."""
+"""Logins and their lockout, users and groups: axes' and Django's own pages, whose acts are also in the audit log."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from django.utils import timezone
 from tasks_app.admin.rights import actor
 from tasks_app.admin.text import harmless, line
 from tasks_app.audit.record import record
+
+# When logins are locked out, and the response to them.
 
 #: This many wrong passwords from one address, for any users, lock the address out. More than for one user, because all
 #: users behind a proxy share its address.
@@ -146,9 +148,6 @@ class Logins(HarmlessLogins, AccessLogAdmin):
 
 class FailedLogins(HarmlessLogins, AccessFailureLogAdmin):
     """All wrong passwords, if axes keeps them."""
-
-
-# Users and groups: Django's own pages, whose acts are also in the audit log.
 
 
 class Recorded(admin.ModelAdmin):

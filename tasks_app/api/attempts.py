@@ -1,4 +1,4 @@
-"""The progress of a running attempt in the OpenAPI document."""
+"""`GET /api/tasks/{id}/attempts`: the ended attempts of a task and, if asked for, the running one."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from tasks_app.api.json_values import literal
 from tasks_app.api.moments import rfc3339
 from tasks_app.api.view import API
 from tasks_app.queue.models import Attempt, LiveEvent, OutcomeKind, Status, Task, logs_of
+
+# The progress of a running attempt in the OpenAPI document.
 
 
 class ProgressObject(serializers.Serializer):
@@ -66,8 +68,6 @@ def running_attempt(task: Task | None) -> dict[str, Any] | None:
         "progress": LiveEvent.objects.progress(task.pk, task.attempts).values_list("body", flat=True).first(),
     }
 
-
-# `GET /api/tasks/{id}/attempts`: the ended attempts of a task and, if asked for, the running one.
 
 ATTEMPT_FIELDS = (
     "number", "outcome", "error", "node", "container", "image", "exit_code", "oom", "wait_seconds", "started_at",

@@ -1,4 +1,4 @@
-"""Completes the OpenAPI document that drf-spectacular makes of the views."""
+"""The OpenAPI document, Swagger UI and ReDoc. The daemon serves every file of them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from rest_framework.request import Request
 
 from tasks_app.api.view import PublicAPI
 from tasks_app.conf import handlers
+
+# Completes the OpenAPI document that drf-spectacular makes of the views.
 
 _ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorObject"}}}
 _RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait before a retry."}}
@@ -116,8 +118,6 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
             operation["responses"] = dict(sorted(answers.items()))
     return result
 
-
-# The OpenAPI document, Swagger UI and ReDoc. The daemon serves every file of them.
 
 _SIDE = "drf_spectacular_sidecar"
 _PAGE = """<!DOCTYPE html>

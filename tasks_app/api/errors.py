@@ -1,4 +1,4 @@
-"""Renders answers as compact JSON in UTF-8, whatever the Accept header says."""
+"""Turns every failure into JSON `{"error": "<one sentence>"}` with the right status, never HTML or a traceback."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from rest_framework.utils.encoders import JSONEncoder
 from tasks_app.db.write_health import WriteRefused
 from tasks_app.keys.caller import Forbidden
 from tasks_app.queue.keys_and_options import KeyReused, KeysContended
+
+# Renders answers as compact JSON in UTF-8, whatever the Accept header says.
 
 
 def dump(data: Any) -> bytes:
@@ -53,8 +55,6 @@ class AlwaysJSON(BaseContentNegotiation):
         """The JSON renderer."""
         return renderers[0], renderers[0].media_type
 
-
-# Turns every failure into JSON `{"error": "<one sentence>"}` with the right status, never HTML or a traceback.
 
 log = structlog.get_logger(__name__)
 

@@ -1,4 +1,8 @@
-"""Limits the bytes of large answers that this process makes at once. The size of each is known before it is read."""
+"""A page of a list. Its size is known before its rows are read.
+
+Data, results and metadata are not parsed, since Python objects take up to twenty times the memory: the JSON text of the
+database goes into the answer as it is.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,8 @@ from tasks_app.api.moments import rfc3339
 from tasks_app.queue.current import store
 from tasks_app.queue.models import LiveEvent, Status, Task
 from tasks_app.queue.unsized import measure
+
+# Limits the bytes of large answers that this process makes at once. The size of each is known before it is read.
 
 #: Bytes of answers that may exist at once, over all clients. Answers of at most SMALL_BYTES are never refused.
 BUDGET_BYTES, SMALL_BYTES = 64 * 1024 * 1024, 64 * 1024
@@ -80,9 +86,6 @@ class Reservation:
 #: Of this process.
 response_budget = ResponseBudget()
 
-
-# A page of a list. Its size is known before its rows are read. Data, results and metadata are not parsed, since
-# Python objects take up to twenty times the memory: the JSON text of the database goes into the answer as it is.
 
 #: The fields of every task object.
 TASK_OBJECT_FIELDS = (

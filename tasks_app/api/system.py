@@ -1,4 +1,4 @@
-"""The shapes of the answers about the system, for the OpenAPI document."""
+"""The calls on the system: health, metrics, the root address."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from tasks_app.metrics.problems import problems
 from tasks_app.metrics.summary import summary
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.models import Status
+
+# The shapes of the answers about the system, for the OpenAPI document.
 
 
 class Health(serializers.Serializer):
@@ -119,8 +121,6 @@ class Summary(serializers.Serializer):
     age_seconds = serializers.FloatField(min_value=0, help_text="The age of these numbers.")
     handlers = serializers.DictField(child=HandlerSummary())
 
-
-# The calls on the system: health, metrics, the root address.
 
 METRICS: Mapping[str, Scope] = {"GET": Scope.METRICS_READ}
 UNAVAILABLE = OpenApiResponse(schema.ErrorObject, "The database cannot be reached.")

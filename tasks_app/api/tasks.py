@@ -1,4 +1,4 @@
-"""The answer of `POST /queue`. The view, the fast path and waits have it from here, so that they answer alike."""
+"""The calls on tasks."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ from tasks_app.queue.redrive import LivingTwin, redrive
 from tasks_app.queue.strict_json import BadJSON, loads_data
 from tasks_app.queue.submit import Submission, Submitted, group_commit, submit_many
 
+# The answer of `POST /queue`. The view, the fast path and waits have it from here, so that they answer alike.
+
 
 def queued_body(task: UUID, existing: bool | None, task_object: bytes | None = None) -> bytes:
     """The body. `existing`: whether the task was stored before, None if it has no unique key. `task_object`: JSON."""
@@ -61,8 +63,6 @@ def queued_headers(submitted: Submitted) -> dict[str, str]:
     """The headers beside those of every answer."""
     return {"Location": f"/api/tasks/{submitted.ids[0]}", **replayed(submitted)}
 
-
-# The calls on tasks.
 
 #: What a task object has instead of what its caller may not read, and the fields that it keeps.
 WITHHELD = b',"task_data":{},"result":null,"last_error":null}'

@@ -1,4 +1,4 @@
-"""A signal ends the wait of Celery's event loop, which otherwise notices a stop when its broker says something."""
+"""A node's consumer: Celery's, changed to receive only notifications, to survive its broker, and to report problems."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from tasks_app.broker.queues import NOTIFICATION_TASK, NotANotification, handler
 from tasks_app.broker.redis_messages import RedisPull
 from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
+
+# A signal ends the wait of Celery's event loop, which otherwise notices a stop when its broker says something.
 
 
 @cache
@@ -101,8 +103,6 @@ class Receiver:
         what = str(error) if isinstance(error, NotANotification) else f"{type(error).__name__}: {error}"
         logger.warning("dropped a message that is not a notification: %s", " ".join(what.split())[:300])
 
-
-# A node's consumer: Celery's, changed to receive only notifications, to survive its broker, and to report problems.
 
 #: Between two attempts to connect, at first and at most.
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 5.0

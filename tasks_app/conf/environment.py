@@ -1,4 +1,4 @@
-"""The error text for a variable with a wrong type or value."""
+"""The settings of a deployment, typed."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from tasks_app.conf import weak_secrets
 from tasks_app.handlers.durations import retention
 from tasks_app.handlers.keys import memory
 from tasks_app.handlers.mounts import MountRules, normal
+
+# The error text for a variable with a wrong type or value.
 
 
 def expected(field: FieldInfo) -> str:
@@ -51,8 +53,6 @@ def _range(bounds: dict[str, Any]) -> list[str]:
     over = [f"over {bounds['gt']}"] if "gt" in bounds else []
     return [f"{over[0]}, to {high}"] if over and high is not None else over
 
-
-# The settings of a deployment, typed.
 
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -1,4 +1,4 @@
-"""The error for an unusable environment."""
+"""Reads the environment and handlers.toml: once in each process, and with every fault at once."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from tasks_app.handlers.keys import OUR_SECRETS
 from tasks_app.handlers.mounts import MountRules
 from tasks_app.handlers.spelling import nearest
 
+# The error for an unusable environment.
+
 
 class BadEnvironment(Exception):
     """The environment cannot be used.
@@ -26,8 +28,6 @@ class BadEnvironment(Exception):
         super().__init__("\n".join((*faults, *handlers_faults)))
         self.faults, self.handlers_faults = faults, handlers_faults
 
-
-# Reads the environment and handlers.toml: once in each process, and with every fault at once.
 
 _EXPECTED = {str(field.alias): expected(field) for field in Environment.model_fields.values()}
 

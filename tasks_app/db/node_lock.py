@@ -1,4 +1,4 @@
-"""Which boot of this machine this is."""
+"""The file that a node keeps locked while it lives. The kernel unlocks it when the process dies, however it dies."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import socket
 from functools import cache
 from pathlib import Path
 
+# Which boot of this machine this is.
+
 
 @cache
 def boot_id() -> str:
     """The kernel's id of this boot."""
     path = Path("/proc/sys/kernel/random/boot_id")
     return path.read_text().strip() if path.exists() else "one-boot"
-
-
-# The file that a node keeps locked while it lives. The kernel unlocks it when the process dies, however it dies.
 
 
 def lock_domain(home: Path) -> str:

@@ -1,4 +1,4 @@
-"""A database that answers reads and refuses writes."""
+"""Whether the database takes writes, as far as this process knows: reads may work while every write fails."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from django.db import OperationalError
 
+# A database that answers reads and refuses writes.
+
 
 class WriteRefused(OperationalError):
     """The database refused a write but still answers reads. The transaction had no effect."""
 
-
-# Whether the database takes writes, as far as this process knows: reads may work while every write fails.
 
 #: What SQLite and PostgreSQL report when the disk is full.
 DISK_FULL_ERRORS = ("disk is full", "No space left on device", "Disk quota exceeded")

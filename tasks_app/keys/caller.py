@@ -1,4 +1,4 @@
-"""What an API key allows."""
+"""What the caller of a request may do."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 from django.utils import timezone
 
 from tasks_app.keys.rate import KeyRate
+
+# What an API key allows.
 
 MAX_TYPES = 100
 #: Tasks a second.
@@ -73,9 +75,6 @@ class Grant:
         if self.rate is not None and not MIN_RATE <= self.rate <= MAX_RATE:
             return f"the rate must be {MIN_RATE:g} to {MAX_RATE:,.0f} tasks a second"
         return None
-
-
-# What the caller of a request may do.
 
 
 class Forbidden(Exception):

@@ -1,4 +1,4 @@
-"""HTTP requests of commands. A proxy that the environment names (`http_proxy`) cannot reach this machine's loopback."""
+"""A client of the HTTP API for commands."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from django.core.management.base import CommandError
 from tasks_app import conf
 from tasks_app.conf import LOOPBACK
 
+# HTTP requests of commands. A proxy that the environment names (`http_proxy`) cannot reach this machine's loopback.
+
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -35,8 +37,6 @@ def open_url(request: urllib.request.Request, timeout: float) -> HTTPResponse:
     answer: HTTPResponse = urllib.request.urlopen(request, timeout=timeout)
     return answer
 
-
-# A client of the HTTP API for commands.
 
 TIMEOUT_SECONDS = 30
 #: Pauses before a call is made again whose connection was lost.

@@ -1,4 +1,4 @@
-"""Waits for signals of which none may be lost."""
+"""Keeps the web server and the worker running, and stops them in order."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from tasks_app.management.first_start import first_task
 from tasks_app.management.starting import Warming
 from tasks_app.runner.backoff import Backoff
 from tasks_app.runner.process.parent_death import die_with_parent
+
+# Waits for signals of which none may be lost.
 
 
 def block(signals: Collection[signal.Signals]) -> None:
@@ -138,8 +140,6 @@ class Child:
                 self._code = os.waitstatus_to_exitcode(status)
         return self._code
 
-
-# Keeps the web server and the worker running, and stops them in order.
 
 #: Signals that tell it to stop. SIGHUP: its terminal was closed.
 STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}

@@ -1,4 +1,4 @@
-"""Durations for people."""
+"""A reading as JSON: the numbers of /metrics for people and scripts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from django.db.models.functions import Now
 from tasks_app.metrics.reading import Totals
 from tasks_app.metrics.system_reading import SystemReading
 from tasks_app.queue.models import Attempt, OutcomeKind
+
+# Durations for people.
 
 
 def span(time: float | timedelta | None) -> str:
@@ -79,9 +81,6 @@ def recent_rates() -> Rates:
     for name, outcome, count in ended:
         (succeeded if outcome == OutcomeKind.SUCCESS else failed)[name] += count
     return Rates(seconds, succeeded, failed)
-
-
-# A reading as JSON: the numbers of /metrics for people and scripts.
 
 
 def summary(reading: SystemReading) -> dict[str, Any]:

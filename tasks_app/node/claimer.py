@@ -1,4 +1,4 @@
-"""Types that may have ready tasks: marked by any thread, taken by the dispatcher."""
+"""Claims tasks for a node. For the dispatcher's thread."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from tasks_app.queue.claim import LEASE_SECONDS, claim, data_of, running_tasks
 from tasks_app.queue.current import bare_writing, store
 from tasks_app.queue.models import Task
 from tasks_app.runner.backoff import Backoff
+
+# Types that may have ready tasks: marked by any thread, taken by the dispatcher.
 
 
 class ReadyTypes:
@@ -221,9 +223,6 @@ def _claimed(task: Task) -> ClaimedTask:
         str(task.pk), task.task_type, "", task.attempts, task.priority, task.position, task.retries,
         task.wait_seconds or 0.0, Policy.of(task),
     )  # fmt: skip
-
-
-# Claims tasks for a node. For the dispatcher's thread.
 
 
 class Claim(NamedTuple):

@@ -1,4 +1,4 @@
-"""Since when the database has been available all the time, so that silence of other nodes proves their death."""
+"""The leases of a node's attempts: renews them, and kills the attempts whose leases it could not renew."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from tasks_app.queue import clock
 from tasks_app.queue.claim import LEASE_SECONDS, renew
 from tasks_app.queue.current import store
 from tasks_app.runner.errors import KillReason
+
+# Since when the database has been available all the time, so that silence of other nodes proves their death.
 
 #: Between renewals of the leases: two may fail before the third would be too late.
 RENEWAL_SECONDS = LEASE_SECONDS / 3
@@ -54,8 +56,6 @@ class Availability:
             return False
         return now - self._renewed_at <= RENEWAL_SECONDS + MAX_RENEWAL_DELAY_SECONDS
 
-
-# The leases of a node's attempts: renews them, and kills the attempts whose leases it could not renew.
 
 log = structlog.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""The id of a deployment. It names queues and labels containers, so two deployments can share a broker or an engine."""
+"""The node's row in the database: its state as of the last update."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ from tasks_app.queue.due_work import KEEP_STOPPED_NODES_DAYS
 from tasks_app.queue.node_models import Deployment, Node
 from tasks_app.runner.pool import Pool
 
+# The id of a deployment. It names queues and labels containers, so two deployments can share a broker or an engine.
+
 
 @cache
 def deployment_id() -> str:
     """The deployment's UUID from its database, as 32 hex digits. Read once per process."""
     return Deployment.objects.get().id.hex
-
-
-# The node's row in the database: its state as of the last update.
 
 
 def new_name() -> str:

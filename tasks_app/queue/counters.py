@@ -1,4 +1,8 @@
-"""Detects steps of this machine's wall clock: a wait that spans one must not be counted."""
+"""Counters in the database, incremented in the transaction of the change that they count.
+
+The name of a counter is its series: parts joined by `|`, as in `"received|echo"` (a handler's name has no `|`). Values
+are integers. Durations are in microseconds, so that sums are exact.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from collections.abc import Callable, Collection
 
 from tasks_app.queue.current import store
 from tasks_app.queue.store import Counts
+
+# Detects steps of this machine's wall clock: a wait that spans one must not be counted.
 
 #: The wall clock has stepped if it gained or lost more than this on the monotonic clock between two checks.
 STEP_THRESHOLD_SECONDS = 0.5
@@ -45,10 +51,6 @@ class ClockSteps:
 #: Of this process.
 clock_steps = ClockSteps()
 
-
-# Counters in the database, incremented in the transaction of the change that they count. The name of a counter is its
-# series: parts joined by `|`, as in `"received|echo"` (a handler's name has no `|`). Values are integers. Durations
-# are in microseconds, so that sums are exact.
 
 #: Upper bounds of the histograms' buckets, in seconds. A bucket for +Inf follows.
 BUCKETS = (

@@ -1,10 +1,12 @@
-"""What a node must not start, whatever is ready."""
+"""What maintenance is due."""
 
 from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
 from typing import NamedTuple
+
+# What a node must not start, whatever is ready.
 
 
 class OnHold(NamedTuple):
@@ -28,8 +30,6 @@ class FirstTimes(NamedTuple):
     expires_at: datetime = _NONE
     ungrouped_at: datetime = _NONE
 
-
-# What maintenance is due.
 
 #: How long the row of a stopped node is kept. Other nodes recognize by it the containers that the node left behind;
 #: without the row they do not remove them.

@@ -1,4 +1,8 @@
-"""How many rows to write in one statement, on a database that may refuse many."""
+"""What is due by the clock: promote and expire, and what else maintenance does, in batches.
+
+due_work: what maintenance is due; the verbs check again before they move a row. on_hold: what a node must not start.
+maintain: the store's own.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,8 @@ from tasks_app.queue.due_work import DueWork, OnHold
 from tasks_app.queue.models import FailureReason, Status, Task
 from tasks_app.queue.node_models import Turn
 from tasks_app.queue.retry_decision import MAX_PAUSE_SECONDS
+
+# How many rows to write in one statement, on a database that may refuse many.
 
 
 class BatchSize:
@@ -82,10 +88,6 @@ def take_turn(name: str, node: str, seconds: float) -> bool:
     except IntegrityError:
         return False
     return True
-
-
-# due_work: what maintenance is due; the verbs check again before they move a row. on_hold: what a node must not
-# start. maintain: the store's own.
 
 
 def due_work(node: str) -> DueWork:

@@ -1,4 +1,4 @@
-"""What a caller may ask of a task beside its type, data and priority."""
+"""A task that is not stored yet."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from tasks_app.runner.json_size import stored_size
+
+# What a caller may ask of a task beside its type, data and priority.
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,6 @@ class TaskOptions:
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] | None = None
     unique_key: str | None = None
-
-
-# A task that is not stored yet.
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""keep_log: the log of an attempt that another verb ended. It moves no task."""
+"""settle: processing -> completed, failed or pending again; many tasks in one commit."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from tasks_app.queue.live_events import end_live_events
 from tasks_app.queue.maintenance import expire_at_once
 from tasks_app.queue.models import Attempt, OutcomeKind, Status, Task
 from tasks_app.queue.retry_decision import decide_result
+
+# keep_log: the log of an attempt that another verb ended. It moves no task.
 
 
 def keep_log(node: str, results: Iterable[AttemptResult]) -> None:
@@ -92,9 +94,6 @@ def note_unread(tasks: Iterable[str]) -> None:
 
 def _before(result: AttemptResult) -> QuerySet[Attempt]:
     return Attempt.objects.filter(task_id=result.task.id, number__lt=result.task.attempt)
-
-
-# settle: processing -> completed, failed or pending again; many tasks in one commit.
 
 
 def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:

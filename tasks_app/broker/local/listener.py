@@ -1,4 +1,4 @@
-"""The directory with the sockets of all nodes that share a DAEMON_HOME."""
+"""One node's socket: bound under a random name, checked, and removed at the end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
+
+# The directory with the sockets of all nodes that share a DAEMON_HOME.
 
 # A socket's path has at most 104 bytes on macOS and 108 on Linux, including the final NUL.
 MAX_PATH_BYTES = 103
@@ -74,8 +76,6 @@ def sockets(directory: Path) -> Iterator[str]:
     except FileNotFoundError:
         return
 
-
-# One node's socket: bound under a random name, checked, and removed at the end.
 
 MAX_DATAGRAM_BYTES = 65536
 # A temporary name is older than this only if its owner died between bind and rename.

@@ -1,4 +1,4 @@
-"""How many of the tasks that ended lately have failed, by handler: read from rows, so that no task pays for it."""
+"""Which alerts' conditions hold, decided from readings; no database."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from tasks_app.logs.harmless import harmless
 from tasks_app.metrics.summary import recent_rates, span
 from tasks_app.metrics.system_reading import SystemReading
 from tasks_app.queue.models import FailureReason, Task
+
+# How many of the tasks that ended lately have failed, by handler: read from rows, so that no task pays for it.
 
 #: Failed tasks that are read, the latest.
 MAX_FAILED_READ = 10_000
@@ -43,8 +45,6 @@ def failed_shares() -> dict[str, Share]:
         for name in {*failed, *rates.succeeded}
     }
 
-
-# Which alerts' conditions hold, decided from readings; no database.
 
 NO_NODE, OLDEST_AGE, FAILED_SHARE, CANNOT_START = "no_node", "oldest_age", "failed_share", "cannot_start"
 ENGINE_UNREACHABLE = "engine_unreachable"

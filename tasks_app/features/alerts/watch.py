@@ -1,4 +1,4 @@
-"""Sends a message to a webhook: one POST, without redirects, within a time limit."""
+"""The thread of a process that evaluates alerts and sends them."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Deployment
 from tasks_app.runner.backoff import Backoff
+
+# Sends a message to a webhook: one POST, without redirects, within a time limit.
 
 #: For everything after the look-up of the host's name.
 TIMEOUT_SECONDS = 10.0
@@ -165,8 +167,6 @@ class DatabaseOutage:
             self._told.unlink(missing_ok=True)
         self._backoff.succeeded()
 
-
-# The thread of a process that evaluates alerts and sends them.
 
 log = structlog.get_logger(__name__)
 

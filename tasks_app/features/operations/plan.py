@@ -1,4 +1,4 @@
-"""A filter as an operation's row and a form store it."""
+"""What an operation is asked to do."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from tasks_app.queue import clock
 from tasks_app.queue.models import Status, Task, TaskQuerySet
 from tasks_app.queue.node_models import HandlerPause
 from tasks_app.queue.task_filter import LAST_ID, TaskFilter
+
+# A filter as an operation's row and a form store it.
 
 _SETS, _IDS = ("statuses", "types", "reasons", "tags"), ("first_id", "last_id")
 _MOMENTS = ("created_after", "created_before", "ended_after", "ended_before")
@@ -104,8 +106,6 @@ def next_ids(scope: TaskFilter, cursor: UUID | None, size: int) -> tuple[list[UU
     ids = list(found.rows.order_by("pk").values_list("pk", flat=True)[:size])
     return ids, ids[-1] if len(ids) == size else found.end
 
-
-# What an operation is asked to do.
 
 #: The statuses of the tasks that each verb moves.
 FITS: Mapping[str, frozenset[str]] = {

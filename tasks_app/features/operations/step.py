@@ -1,4 +1,4 @@
-"""Moves the tasks of one batch, in the caller's write transaction."""
+"""One batch of an operation, with its row in one transaction."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from tasks_app.queue.models import FailureReason, Status, Task, TaskQuerySet
 from tasks_app.queue.redrive import prioritize_many, redrive_many
 from tasks_app.queue.store import Refusal
 from tasks_app.queue.task_filter import TaskFilter
+
+# Moves the tasks of one batch, in the caller's write transaction.
 
 #: Bytes of data and results in a batch, unless a single task has more. PostgreSQL deletes them in parts of 2 kB, and
 #: SQLite writes a changed row anew: even a slow disk takes less than a second for so many.
@@ -200,8 +202,6 @@ def _canary(operation: Operation, failed: int, lost: int, now: float) -> str | N
         return f"{len(operation.watched)} of the {size} had not ended after {seconds:g} s"
     return None
 
-
-# One batch of an operation, with its row in one transaction.
 
 #: For how long an operation is its node's after a batch. Another node then goes on.
 LEASE_SECONDS = 5.0

@@ -1,4 +1,4 @@
-"""For how long ended tasks are kept: what handlers.toml and the environment say, as rules."""
+"""prune: completed or failed -> gone, for tasks that ended long ago; one commit a batch."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from tasks_app.queue.cancel import remove_rows
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import FINAL, Status, Task, TaskQuerySet
 from tasks_app.queue.task_filter import FIRST_ID
+
+# For how long ended tasks are kept: what handlers.toml and the environment say, as rules.
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,6 @@ class OldTasks:
         """The rows that a walk passes: failed ones have an index of their ids."""
         return Task.objects.failed() if self.status == Status.FAILED else Task.objects.all()
 
-
-# prune: completed or failed -> gone, for tasks that ended long ago; one commit a batch.
 
 #: Few enough that no other writer waits long.
 TASKS_PER_TRANSACTION = 500

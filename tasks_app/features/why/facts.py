@@ -1,4 +1,4 @@
-"""A reason: a word for programs, a sentence for people, and the values of the sentence."""
+"""What is known about a task that does not run, runs or has ended. Plain values, no database."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from tasks_app.metrics.summary import span
 from tasks_app.queue.attempt import Selection
+
+# A reason: a word for programs, a sentence for people, and the values of the sentence.
 
 Value = str | int | float | datetime | list[str] | None
 
@@ -43,9 +45,6 @@ class Reason:
 def as_text(reasons: Sequence[Reason]) -> str:
     """All reasons in one sentence."""
     return "; ".join(reason.sentence for reason in reasons)
-
-
-# What is known about a task that does not run, runs or has ended. Plain values, no database.
 
 
 @dataclass(frozen=True)

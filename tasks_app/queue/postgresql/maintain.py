@@ -1,4 +1,4 @@
-"""What holds an old snapshot on PostgreSQL, named so that an operator can end it."""
+"""Maintenance of the store on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from tasks_app.queue.postgresql.counters import Fold, add_counts
 from tasks_app.queue.postgresql.scan_start import CutShort, cut_short
 from tasks_app.queue.postgresql.session import writing
 from tasks_app.queue.postgresql.session_marks import overlooked
+
+# What holds an old snapshot on PostgreSQL, named so that an operator can end it.
 
 #: A snapshot is a problem once it is this old and so many transactions have begun since: most leave dead rows.
 MIN_SECONDS, MIN_TRANSACTIONS = 60.0, 20_000
@@ -51,8 +53,6 @@ def _sentence(name: str, since: datetime | None, age: int) -> str:
         "of a row that has changed since, and the tables grow until it ends"
     )
 
-
-# Maintenance of the store on PostgreSQL.
 
 log = structlog.get_logger(__name__)
 

@@ -1,13 +1,11 @@
-"""Which positions and times can no longer appear below: proven from what each look sees. Plain values, no database.
+"""What a claim skips of the ready index, because only dead entries are there. Plain values, no database.
 
-A position is taken from a sequence before its transaction commits, so a late commit lies below what others have taken
-since. But whoever writes a row holds a lock on its table before the statement takes the position or the time, and
-until the commit is visible. So a value that was sampled *before* the holders of such locks were listed is safe once
-none of these holders is left: whatever was taken before the sample has ended.
+Entries of claimed tasks stay in the index while any session holds a snapshot that is older than the claim, and a claim
+from the index's end would read all of them. Marks say between which positions no task is ready, by type and order.
 
-Ids of transactions prove less: one without a write has none when it takes its position, the upper bound of a snapshot
-(`pg_snapshot_xmax`) is below those that run but were last to begin, and a long transaction in any database of the
-server would hold the proof up.
+Rows come back to their old positions: by a retry, a release, a rescue, a promotion or a redrive. So every claim also
+reads those that became ready again since `since`, along an index of their own. This always holds: a ready row is
+outside the bands, or it ran before and has been ready since `since` or later.
 """
 
 from __future__ import annotations
@@ -16,6 +14,14 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from typing import NamedTuple, Protocol
 
 from tasks_app.queue.attempt import Selection
+
+# Which positions and times can no longer appear below: proven from what each look sees. Plain values, no database. A
+# position is taken from a sequence before its transaction commits, so a late commit lies below what others have taken
+# since. But whoever writes a row holds a lock on its table before the statement takes the position or the time, and
+# until the commit is visible. So a value that was sampled *before* the holders of such locks were listed is safe once
+# none of these holders is left: whatever was taken before the sample has ended. Ids of transactions prove less: one
+# without a write has none when it takes its position, the upper bound of a snapshot (`pg_snapshot_xmax`) is below
+# those that run but were last to begin, and a long transaction in any database of the server would hold the proof up.
 
 #: The name of every transaction that is prepared for a two-phase commit.
 PREPARED = "prepared"
@@ -59,13 +65,6 @@ class Horizon(NamedTuple):
             proven, waiting = waiting[0], None
         return Horizon(proven, sample, waiting)
 
-
-# What a claim skips of the ready index, because only dead entries are there. Plain values, no database. Entries of
-# claimed tasks stay in the index while any session holds a snapshot that is older than the claim, and a claim from
-# the index's end would read all of them. Marks say between which positions no task is ready, by type and order. Rows
-# come back to their old positions: by a retry, a release, a rescue, a promotion or a redrive. So every claim also
-# reads those that became ready again since `since`, along an index of their own. This always holds: a ready row is
-# outside the bands, or it ran before and has been ready since `since` or later.
 
 #: Above every position, and above every priority.
 END, TOP = 2**63 - 1, 101

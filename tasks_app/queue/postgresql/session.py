@@ -1,4 +1,7 @@
-"""The clock on PostgreSQL: the server's."""
+"""The clock, limits, transactions, faults and refusals of PostgreSQL, and the settings of a node's sessions.
+
+These have prepared statements, one plan each, made for few rows.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ from tasks_app.db.postgresql.refusal import ends_session
 from tasks_app.db.postgresql.server_checks import encoding_fault, is_refused
 from tasks_app.db.write_health import write_health
 from tasks_app.queue.store import Fault, Refusal, value_refusal
+
+# The clock on PostgreSQL: the server's.
 
 _SECONDS = "extract(epoch from clock_timestamp())::float8"
 #: Leases go on while this machine is suspended.
@@ -99,8 +104,6 @@ def _lifted(milliseconds: int, call_seconds: float | None) -> Iterator[None]:
                 for name in LIFTED:
                     cursor.execute(f"RESET {name}")
 
-
-# The settings of a node's sessions: prepared statements, one plan each, made for few rows.
 
 #: The planner does not know how few rows a statement touches, and would read a small table whole instead of using its
 #: index; a new plan for each execution would take longer than the statement. A bitmap scan does not mark dead entries.

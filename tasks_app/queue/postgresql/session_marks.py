@@ -1,4 +1,8 @@
-"""Which transactions may still write a table, on PostgreSQL."""
+"""The marks of a database session, and the looks that move them.
+
+They belong to a session because what is proven ends with the server's memory: after a crash claims may be undone, after
+a restore or a fail-over positions may be given out again.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,8 @@ from tasks_app.queue.postgresql.marks import (
     ended,
 )
 from tasks_app.queue.sql import READY
+
+# Which transactions may still write a table, on PostgreSQL.
 
 #: Whoever writes a row of a table holds one of these locks until the end of its transaction. A transaction that is
 #: prepared for a two-phase commit keeps its locks, but not the name by which they were listed before.
@@ -59,10 +65,6 @@ def all_ended(before: Set[str], table: str) -> bool:
             time.sleep(PAUSE)
     return False
 
-
-# The marks of a database session, and the looks that move them. They belong to a session because what is proven ends
-# with the server's memory: after a crash claims may be undone, after a restore or a fail-over positions may be given
-# out again.
 
 #: A session looks once it has claimed so many tasks, since its claims read as many dead entries ...
 LOOK_TASKS = 100

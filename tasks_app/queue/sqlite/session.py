@@ -1,4 +1,4 @@
-"""The clock on SQLite: this host's monotonic clock. It stands still while the host, and so every node, is suspended."""
+"""The clock, limits, transactions, faults and refusals of SQLite. Its connections need no settings of their own."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from django.db.models import Value
 from tasks_app.db.node_lock import boot_id
 from tasks_app.db.sqlite.write_lock import bare_writing
 from tasks_app.queue.store import Fault, Refusal, value_refusal
+
+# The clock on SQLite: this host's monotonic clock. It stands still while the host, and so every node, is suspended.
 
 
 def clock_id() -> str:
@@ -52,9 +54,6 @@ def extended(seconds: float) -> AbstractContextManager[None]:
 def unlimited() -> AbstractContextManager[None]:
     """See Store."""
     return nullcontext()
-
-
-# A node's connections on SQLite need no settings of their own.
 
 
 class Session:
