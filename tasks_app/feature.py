@@ -25,6 +25,10 @@ class Feature(AppConfig):
     #: A function that gets the names of the handlers on a page of the admin, and returns for each, by name, the link to
     #: what who may act on tasks can do to it. Called once a page.
     handler_links: str = ""
+    #: A function that gets the ids of failed tasks before they are deleted, redriven or pruned: their rows still say how
+    #: they failed. Called in the transaction of the move, on any thread; what it raises undoes the move. The tasks need
+    #: not be locked, and there may be none. Not called to redrive a single task that has its failure group.
+    leaves_failed: str = ""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse an attribute that the engine does not ask for: a misspelt one would register nothing."""
@@ -50,3 +54,9 @@ def features() -> list[Feature]:
 def registered(attribute: str) -> tuple[Any, ...]:
     """What the features of this deployment have registered as `attribute`, imported once."""
     return tuple(import_string(path) for feature in features() if (path := getattr(feature, attribute)))
+
+
+def tell(attribute: str, *arguments: Any) -> None:
+    """Call what the features of this deployment have registered as `attribute`, one after the other."""
+    for function in registered(attribute):
+        function(*arguments)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError
 
-from tasks_app.features.failures.grouping import keep_ungrouped
+from tasks_app.feature import tell
 from tasks_app.queue import clock, counters
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import FINAL, Attempt, FailureReason, LiveEvent, OutcomeKind, Status, Task, TaskQuerySet
@@ -108,7 +108,7 @@ def delete(task_id: UUID) -> bool:
             return False
         task_type, status = found
         if status == Status.FAILED:
-            keep_ungrouped([task_id])
+            tell("leaves_failed", [task_id])
         remove_rows([task_id])
         counters.add([(f"deleted|{task_type}|{status}", 1)])
     return True
@@ -116,7 +116,7 @@ def delete(task_id: UUID) -> bool:
 
 def delete_many(tasks: Sequence[Task]) -> None:
     """Remove tasks that the caller's write transaction has locked, with their attempts."""
-    keep_ungrouped([task.pk for task in tasks if task.status == Status.FAILED])
+    tell("leaves_failed", [task.pk for task in tasks if task.status == Status.FAILED])
     remove_rows([task.pk for task in tasks])
     counters.add(Counter(f"deleted|{task.task_type}|{task.status}" for task in tasks))
 

@@ -13,7 +13,7 @@ from django.db import IntegrityError, transaction
 from tasks_app import conf
 from tasks_app.broker.notification import notify
 from tasks_app.db.lookups import any_pair
-from tasks_app.features.failures.grouping import keep_ungrouped
+from tasks_app.feature import tell
 from tasks_app.queue import clock, counters
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.keys_and_options import MAX_ROUNDS, KeysContended
@@ -42,7 +42,7 @@ def redrive(task_id: UUID) -> bool:
             return False
         task_type, priority, key, group = found
         if group is None:
-            keep_ungrouped([task_id])
+            tell("leaves_failed", [task_id])
         moved = _move(task_id) if key is None else _move_keyed(task_id, task_type, key)
         if moved:
             counters.add([(f"redriven|{task_type}", 1)])
@@ -107,7 +107,7 @@ def redrive_many(tasks: Sequence[Task]) -> tuple[list[UUID], list[UUID]]:
 
 
 def _move_many(rows: Sequence[tuple[UUID, int]]) -> set[UUID]:
-    keep_ungrouped([identity for identity, _ in rows])
+    tell("leaves_failed", [identity for identity, _ in rows])
     return set(store().redrive(rows))
 
 

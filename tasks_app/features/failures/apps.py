@@ -7,3 +7,4 @@ class Failures(Feature):
     """Failures with the same handler, reason and normalised error are one group."""
 
     name = "tasks_app.features.failures"
+    leaves_failed = "tasks_app.features.failures.grouping.keep_ungrouped"

@@ -12,7 +12,7 @@ from django.db.models import Count
 
 from tasks_app.audit.record import BulkLine
 from tasks_app.db.lookups import first_id
-from tasks_app.features.failures.grouping import keep_ungrouped
+from tasks_app.feature import tell
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.queue import counters
 from tasks_app.queue.cancel import remove_rows
@@ -171,7 +171,7 @@ class PruneWalk:
             locked = self._old.rows().filter(pk__in=ids).select_for_update(skip_locked=True)
             rows = list(locked.values_list("pk", "task_type"))
             if self._old.status == Status.FAILED:
-                keep_ungrouped([row[0] for row in rows])
+                tell("leaves_failed", [row[0] for row in rows])
             remove_rows([row[0] for row in rows])
             types = sorted(Counter(row[1] for row in rows).items())
             status = self._old.status
