@@ -25,9 +25,9 @@ class Feature(AppConfig):
     #: A function that gets the names of the handlers on a page of the admin, and returns for each, by name, the link to
     #: what who may act on tasks can do to it. Called once a page.
     handler_links: str = ""
-    #: A function that gets the ids of failed tasks before they are deleted, redriven or pruned: their rows still say how
-    #: they failed. Called in the transaction of the move, on any thread; what it raises undoes the move. The tasks need
-    #: not be locked, and there may be none. Not called to redrive a single task that has its failure group.
+    #: A function that gets the ids of failed tasks before they are deleted, redriven or pruned: their rows still say
+    #: how they failed. Called in the transaction of the move, on any thread; what it raises undoes the move. The tasks
+    #: need not be locked, and there may be none. Not called to redrive a single task that has its failure group.
     leaves_failed: str = ""
 
     def __init_subclass__(cls, **options: Any) -> None:
