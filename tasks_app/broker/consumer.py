@@ -144,8 +144,6 @@ class NotificationConsumer(Consumer):
         # Celery warns at each connection about a setting that is set. By now it has read all of these settings.
         warnings.filterwarnings("ignore", message=r"\s*In Celery 5.1 we introduced an optional breaking change")
         super().__init__(*args, **options)
-        # Its body, as Celery would keep a request for each call of the task.
-        self._receiver = Receiver(self.app.tasks[NOTIFICATION_TASK].run)
         self._queues: dict[str, Queue] = dict(self.app.amqp.queues.consume_from)
 
     @property
@@ -317,6 +315,8 @@ class NotificationConsumer(Consumer):
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
         """The function that handles a message. Celery's own would follow callbacks, chains and times in the message."""
+        # The task's body, as Celery would keep a request for each call of the task.
+        self._receiver = Receiver(self.app.tasks[NOTIFICATION_TASK].run)
 
         def on_message(message: Any) -> None:
             if self._receiver.take(message) is None:

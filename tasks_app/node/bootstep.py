@@ -1,4 +1,4 @@
-"""Runs a node inside a Celery worker: a bootstep, and the only Celery task, the notification."""
+"""Runs a node inside a Celery worker: a bootstep, whose only Celery task is the notification."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
-from celery import bootsteps, shared_task, signals
+from celery import bootsteps, signals
 from celery.app import app_or_default
 from django.conf import settings
 from django.db import Error, OperationalError
@@ -21,7 +21,7 @@ from tasks_app.broker.queues import NOTIFICATION_TASK, queue_for
 from tasks_app.features.alerts import watch
 from tasks_app.features.retention.prune import retention_rules
 from tasks_app.handlers.handlers_toml import Handlers, HandlersError
-from tasks_app.node import Node
+from tasks_app.node.node import Node
 from tasks_app.node.record import deployment_id
 from tasks_app.node.retrying import Retrying
 from tasks_app.process.start import ignore_hangup, name_process
@@ -31,15 +31,8 @@ from tasks_app.runner.engine import Owner
 
 log = structlog.get_logger(__name__)
 
-#: Written once, by the step. Read by the consumer and by the signals' handlers, which Celery gives nothing else.
+#: Written once, by the step. Read by the handler of a signal, which Celery gives nothing else.
 _node: Node | None = None
-
-
-@shared_task(name=NOTIFICATION_TASK, ignore_result=True)
-def notify(handler: str) -> None:
-    """A notification: a handler has work. Takes microseconds, since it only wakes the dispatcher."""
-    if _node is not None:
-        _node.on_notification(handler)
 
 
 class BrokerCheck:
@@ -117,6 +110,7 @@ class NodeStep(bootsteps.StartStopStep):
             retention=retention_rules(conf.handlers(), env.retention_completed, env.retention_failed),
             audit_retention=env.retention_audit,
         )
+        worker.app.task(self.node.ready_types.notified, name=NOTIFICATION_TASK, ignore_result=True)
         self.node.start()
         watch.start(env, web=False)
 

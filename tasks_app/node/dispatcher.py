@@ -1,28 +1,148 @@
-"""The dispatcher: one thread that claims tasks for the free slots and starts them."""
+"""The dispatcher: one thread that claims tasks for the free slots and starts them.
+
+What it does next is decided by `plan`, from plain values: no thread, no clock, no database.
+"""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from typing import NamedTuple
 
 from django.db import DatabaseError, Error, connection
 
 from tasks_app.node.attempts import AttemptStarter
-from tasks_app.node.claimer import Claim, Claimer, ClaimLimits, LargeData, LostClaims, ReadyTypes
+from tasks_app.node.claimer import Claim, Claimer, ClaimLimits, LargeData, LostClaims
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.on_hold import TypesOnHold
-from tasks_app.node.plan import STOP, Plan, State, exhausted, plan
-from tasks_app.node.result_writer import ResultWriter
+from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
+from tasks_app.node.result_writer import MAX_BACKLOG, MAX_BACKLOG_BYTES, ResultWriter, WaitingResults
 from tasks_app.node.retrying import Retrying
 from tasks_app.queue.attempt import ClaimedTask
 from tasks_app.queue.store import UNAVAILABLE_ERRORS
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.reactor import Reactor
 
+#: Between two polls without a notification: if no other node serves the same handlers, and if one does.
+POLL_SECONDS, SHARED_POLL_SECONDS = 1.0, 0.4
+#: If more tasks are ready than slots are free, results are written once there are this many, or after this time: this
+#: delays no task, and a batch costs the database little more than a single result.
+WRITE_BATCH_SIZE, WRITE_DELAY_SECONDS = 100, 0.01
+#: A notification for a type that is on hold may be that of its end, so it is read again, but not more often than this.
+HOLD_SECONDS = 0.1
 #: How long results are gathered before they are written, and how long it waits for each further one.
 GATHER_SECONDS, NEXT_RESULT_SECONDS = 0.0004, 0.0001
 #: Why a claimed task goes back unstarted.
 PAUSED = "its type was paused, or its node drained, while it was claimed"
+
+
+class State(NamedTuple):
+    """What a decision depends on. Moments are on the monotonic clock."""
+
+    stopping: bool
+    #: Types that may have more ready tasks than the last claim had slots for.
+    ready: Set[str]
+    #: Types marked ready since the last plan.
+    marked: Set[str]
+    #: Free slots by handler.
+    free: Mapping[str, int]
+    #: The most tasks that run at once, and how many run.
+    cap: int | None
+    running: int
+    results: WaitingResults
+    #: When the results that the last plan let wait are written; inf if it let none wait.
+    write_at: float
+    #: True if the dispatcher writes the results, False if the result writer's thread does.
+    writes_results: bool
+    #: True if other nodes serve these handlers: a notification reaches only one node, which may be busy.
+    shared: bool
+    polled_at: float
+    #: The types that are paused, or all types if the node is drained, and for how many seconds that has been known.
+    on_hold: Set[str] = frozenset()
+    on_hold_age: float = 0.0
+
+
+class Plan(NamedTuple):
+    """What to do, in this order. `read_on_hold`, `poll`, `write_first` and `claim` change the state: plan again after
+    them."""
+
+    wake_writer: bool = False
+    #: Read what is on hold.
+    read_on_hold: bool = False
+    poll: bool = False
+    #: Write results before anything is claimed.
+    write_first: bool = False
+    #: How many tasks to claim, by type, and how many in all; None: as many as that.
+    claim: Mapping[str, int] = {}
+    limit: int | None = None
+    #: Write results once the claimed tasks have started, so that handlers work during the write.
+    write: bool = False
+    #: When the results that wait are written; inf if none waits, or if they are written now.
+    write_at: float = math.inf
+    #: The end of the next wait, if nothing interrupts it.
+    wait_until: float = -math.inf
+
+
+STOP = Plan()
+
+
+def plan(state: State, now: float) -> Plan:
+    """The steps that the state calls for."""
+    if state.stopping:
+        return STOP  # the result writer's own thread writes what is left
+    results, own = state.results, state.writes_results
+    write_at = _write_at(state, now) if results.number else math.inf
+    if due := write_at <= now:
+        write_at = math.inf
+    wake_writer = due and not own
+    if state.on_hold_age >= HOLD_SECONDS and state.marked & state.on_hold:
+        return Plan(wake_writer, read_on_hold=True, write_at=write_at)
+    poll_at = state.polled_at + (SHARED_POLL_SECONDS if state.shared else POLL_SECONDS)
+    if now >= poll_at:
+        return Plan(wake_writer, poll=True, write_at=write_at)
+    backlogged = results.number > MAX_BACKLOG or results.bytes > MAX_BACKLOG_BYTES
+    if own and (results.urgent or backlogged or results.large_bytes > MAX_BACKLOG_BYTES):
+        return Plan(write_first=True)
+    limit = None if state.cap is None else max(state.cap - state.running, 0)
+    # Not with a backlog, which another thread writes: more results would only increase what a crash loses.
+    claim = {} if backlogged or limit == 0 else _free_slots(state)
+    return Plan(
+        wake_writer, claim=claim, limit=limit, write=own and (due or results.large_bytes > 0), write_at=write_at,
+        wait_until=min(write_at, poll_at),
+    )  # fmt: skip
+
+
+def _write_at(state: State, now: float) -> float:
+    """When to write the results: they wait while their types have more ready tasks than slots, and not for long."""
+    results = state.results
+    if results.urgent or results.number >= WRITE_BATCH_SIZE:
+        return now
+    # A type that was only marked may have fewer ready tasks than slots, so its results do not wait.
+    # Of a type on hold no task waits for a slot.
+    if not results.types <= state.ready or results.types & state.on_hold:
+        return now
+    return min(state.write_at, now + WRITE_DELAY_SECONDS)
+
+
+def _free_slots(state: State) -> Mapping[str, int]:
+    """The free slots of the types that may be claimed."""
+    excluded = state.on_hold
+    if state.results.large_bytes > MAX_BACKLOG_BYTES:
+        excluded = excluded | state.results.large_types
+    types = (state.ready | state.marked) - excluded
+    if not types:
+        return {}
+    # Under a cap types compete, so the claim asks for all: another node may have received the notification for the
+    # type with the best task.
+    asked = types if state.cap is None else state.free.keys() - excluded
+    return {name: free for name in asked if (free := state.free[name])}
+
+
+def exhausted(claim: Mapping[str, int], limit: int | None, claimed: Sequence[str]) -> list[str]:
+    """The types that have no more ready tasks after a claim, which yielded tasks of the types `claimed`."""
+    if limit is not None and len(claimed) >= limit:
+        return []
+    return [name for name, slots in claim.items() if claimed.count(name) < slots]
 
 
 class Dispatcher:
@@ -83,7 +203,8 @@ class Dispatcher:
             while not self._stopping:
                 try:
                     self.round()
-                    retrying.succeeded()
+                    if retrying.reason:
+                        retrying.succeeded()
                 except Error as error:
                     self._result_writer.wake()
                     time.sleep(retrying.failed(error))
@@ -104,7 +225,7 @@ class Dispatcher:
             self._ready.update(self._poll())
             self._polled_at = time.monotonic()
             todo = self._plan()
-        self._lost_claims.look()
+        self._lost_claims.give_back()
         while todo.write_first:
             self._write()
             todo = self._plan()
@@ -118,18 +239,18 @@ class Dispatcher:
     def _plan(self) -> Plan:
         marked = self._ready_types.take()
         free = {name: pool.free() for name, pool in self._pools.items()}
-        held = self._on_hold.between_claims()
+        on_hold = self._on_hold.between_claims()
         state = State(
             self._stopping, self._ready, marked, free, self._cap, self._in_flight.count(),
-            self._result_writer.waiting(), self._last.held_until, self._writes_results, self._shared, self._polled_at,
-            held.types, held.age,
+            self._result_writer.waiting(), self._last.write_at, self._writes_results, self._shared, self._polled_at,
+            on_hold.types, on_hold.age,
         )  # fmt: skip
         self._last = plan(state, time.monotonic())
         self._ready |= marked
         return self._last
 
     def _read(self, until: float) -> None:
-        """Handle what arrives until this moment, or until something has arrived that needs a new plan."""
+        """Handle what arrives until this moment, or until something arrives that needs a new plan."""
         self._reactor.turn(max(until - time.monotonic(), 0.0))
         if not self._result_writer.idle():
             self._gather()

@@ -20,7 +20,7 @@ from tasks_app.metrics import local_counters
 from tasks_app.node.in_flight import KILL_MARGIN_SECONDS, InFlightTasks
 from tasks_app.node.leases import Availability, Leases
 from tasks_app.node.live_log import LiveLog
-from tasks_app.node.on_hold import TypesOnHold
+from tasks_app.node.ready_types import TypesOnHold
 from tasks_app.node.record import NodeRecord, remove_rows, retire
 from tasks_app.node.retrying import Retrying, SideJob
 from tasks_app.queue import clock

@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,12 +20,12 @@ from tasks_app.features.retention.side_job import Retention
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.metrics import local_counters
 from tasks_app.node.attempts import AttemptStarter, CallResults
-from tasks_app.node.claimer import Claimer, ClaimLimits, LargeData, LostClaims, ReadyTypes
+from tasks_app.node.claimer import Claimer, ClaimLimits, LargeData, LostClaims
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.leases import Availability, Leases
-from tasks_app.node.on_hold import TypesOnHold
+from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
 from tasks_app.node.record import NodeRecord, new_name
 from tasks_app.node.result_writer import ResultWriter
 from tasks_app.node.sweeper import Sweeper
@@ -76,9 +75,9 @@ class Node:
         self.in_flight = InFlightTasks()
         self._reactor = Reactor()
         engine = make_engine(self.name, domain)
-        self._ready_types = ReadyTypes(handlers, self._reactor.interrupt)
-        on_hold = TypesOnHold(self.name, handlers, self._ready_types.mark)
-        self._result_writer = ResultWriter(self.name, self.in_flight, self._ready_types.mark, self._reactor)
+        self.ready_types = ReadyTypes(handlers, self._reactor.interrupt)
+        on_hold = TypesOnHold(self.name, handlers, self.ready_types.mark)
+        self._result_writer = ResultWriter(self.name, self.in_flight, self.ready_types.mark, self._reactor)
         call_results = CallResults(self.in_flight, self._result_writer)
         self.pools = {
             name: Pool(
@@ -96,7 +95,7 @@ class Node:
         starter = AttemptStarter(self.pools, self.in_flight, self._result_writer.put)
         claim_limits, large_data = ClaimLimits(), LargeData()
         self._dispatcher = Dispatcher(
-            self.pools, self._reactor, self.in_flight, cap, claimer, starter, self._ready_types,
+            self.pools, self._reactor, self.in_flight, cap, claimer, starter, self.ready_types,
             on_hold, partial(ready_types, list(handlers)), self._result_writer,
             LostClaims(self.name, self.in_flight, starter.release), claim_limits, large_data, self._dispatcher_writes,
         )  # fmt: skip
@@ -114,7 +113,7 @@ class Node:
         self._operation_worker = OperationWorker(self.name)
         self._leases = Leases(self.name, home, self.in_flight, availability)
         self._heartbeat = Heartbeat(
-            self._record, home, self.in_flight, availability, self._leases, on_hold, self._ready_types.mark,
+            self._record, home, self.in_flight, availability, self._leases, on_hold, self.ready_types.mark,
             self._dispatcher.set_shared, removed, self._operation_worker.wake,
         )  # fmt: skip
         # Written by the thread that starts and drains the node.
@@ -122,8 +121,6 @@ class Node:
         self._lock: NodeLock | None = None
         #: Written by a signal handler.
         self._forced = False
-        #: Notifications by handler. Written by Celery's consumer.
-        self._notifications: Counter[str] = Counter()
 
     def start(self) -> None:
         """Start to serve; returns at once. If the database is unavailable, the node waits for it."""
@@ -155,12 +152,6 @@ class Node:
     def _spawn_result_writer(self) -> None:
         for name, run in self._result_writer.threads().items():
             self._spawn(name, run)
-
-    def on_notification(self, handler: str) -> None:
-        """A notification has arrived: a handler has work."""
-        if handler in self.pools:
-            self._notifications[handler] += 1
-        self._ready_types.mark(handler)
 
     def force(self) -> None:
         """Let `drain` wait for no task, even if it has begun. Takes no lock, so that a signal handler may call it."""
@@ -228,7 +219,7 @@ class Node:
 
     def _counts(self) -> dict[str, int]:
         """This node's counts, by series."""
-        counts = {f"bells_heard|{name}": count for name, count in self._notifications.copy().items()}
+        counts = {f"bells_heard|{name}": count for name, count in self.ready_types.notifications.copy().items()}
         for name, pool in self.pools.items():
             stats = pool.stats()
             counts[f"container_starts|{name}"] = stats.starts

@@ -23,7 +23,7 @@ from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.leases import TRUST_SECONDS, Availability, Leases
 from tasks_app.node.live_log import LiveLog
-from tasks_app.node.on_hold import TypesOnHold
+from tasks_app.node.ready_types import TypesOnHold
 from tasks_app.node.record import NodeRecord
 from tasks_app.queue import clock
 from tasks_app.queue.cancel import cancel, delete

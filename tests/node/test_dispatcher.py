@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from tasks_app.node.claimer import Claim, ClaimLimits, LargeData, ReadyTypes
-from tasks_app.node.dispatcher import Dispatcher
+from tasks_app.node.claimer import Claim, ClaimLimits, LargeData
+from tasks_app.node.dispatcher import HOLD_SECONDS, POLL_SECONDS, Dispatcher
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.on_hold import TypesOnHold
-from tasks_app.node.plan import HOLD_SECONDS, NO_RESULTS, POLL_SECONDS, WaitingResults
+from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
+from tasks_app.node.result_writer import NO_RESULTS, WaitingResults
 from tasks_app.queue import clock
 from tasks_app.queue.attempt import ClaimedTask
 from tasks_app.queue.due_work import OnHold
@@ -40,7 +40,7 @@ class Parts:
             start=lambda task, _: self.done.append(f"start {task.id}"),
             release=lambda task, why: self.done.append(f"give back {task.id}"), waiting=lambda: self.waiting,
             idle=lambda: self.waiting == NO_RESULTS, wake=lambda: self.done.append("wake"),
-            look=lambda: self.looks.append(len(self.done)), claim_failed=lambda: self.done.append("claim failed"),
+            give_back=lambda: self.looks.append(len(self.done)), claim_failed=lambda: self.done.append("claim failed"),
         )  # fmt: skip
         pools: Any = {"echo": SimpleNamespace(free=lambda: 1)}
         self.on_hold = TypesOnHold("node", ["echo"], self.ready_types.mark)
@@ -152,7 +152,7 @@ def test_a_notification_of_a_type_on_hold_leads_to_a_claim_if_it_was_resumed(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts.on_hold.update(OnHold(frozenset({"echo"})), clock.elapsed() - HOLD_SECONDS)
-    monkeypatch.setattr("tasks_app.node.on_hold.on_hold", lambda node: OnHold())
+    monkeypatch.setattr("tasks_app.node.ready_types.on_hold", lambda node: OnHold())
     parts.ready_types.mark("echo")
     parts.done.clear()
     parts.dispatcher.round()

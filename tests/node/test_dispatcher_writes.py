@@ -13,12 +13,11 @@ from django.db import DatabaseError, OperationalError, connection
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.node.attempts import AttemptStarter
-from tasks_app.node.claimer import Claimer, ClaimLimits, LargeData, LostClaims, ReadyTypes
+from tasks_app.node.claimer import Claimer, ClaimLimits, LargeData, LostClaims
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.on_hold import TypesOnHold
-from tasks_app.node.plan import MAX_BACKLOG_BYTES, NO_RESULTS
-from tasks_app.node.result_writer import ResultWriter
+from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
+from tasks_app.node.result_writer import MAX_BACKLOG_BYTES, NO_RESULTS, ResultWriter
 from tasks_app.queue import clock
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask
 from tasks_app.queue.claim import claim, ready_types
@@ -158,7 +157,7 @@ def test_nothing_more_is_claimed_while_results_cannot_be_written(parts: Parts, m
     ended, waiting = other(), submitted(50, 50, 50)
     parts.result_writer.put(success(ended))
     with monkeypatch.context() as full:
-        full.setattr("tasks_app.node.settling.settle", _raising(OperationalError("database is locked")))
+        full.setattr("tasks_app.node.refused_results.settle", _raising(OperationalError("database is locked")))
         for _ in range(5):
             with pytest.raises(OperationalError):
                 parts.round()
@@ -203,7 +202,7 @@ def test_a_power_cut_may_undo_a_claim_and_no_result(parts: Parts, monkeypatch: p
     parts.result_writer.put(success(other()))
     submit("echo")
     monkeypatch.setattr("tasks_app.node.claimer.claim", noted("claim", claim))
-    monkeypatch.setattr("tasks_app.node.settling.settle", noted("settle", settle))
+    monkeypatch.setattr("tasks_app.node.refused_results.settle", noted("settle", settle))
     parts.round()
     assert levels == [("claim", NORMAL), ("settle", FULL)]
 
@@ -255,9 +254,9 @@ def test_results_are_kept_if_the_lock_or_the_connection_fails(
     ended = running()
     result_writer.put(success(ended, "7"))
     faults = [
-        ("result_lane.bare_writing", DatabaseError),
-        ("settling.settle", OperationalError),
-        ("result_lane.bare_writing", OperationalError),
+        ("result_writer.bare_writing", DatabaseError),
+        ("refused_results.settle", OperationalError),
+        ("result_writer.bare_writing", OperationalError),
     ]
     for function, error in faults:
         with monkeypatch.context() as broken:
@@ -279,7 +278,7 @@ def test_a_result_that_the_database_refuses_affects_no_other_and_its_task_fails_
     result_writer.write()
     assert result_writer.waiting().number == 2, "the next batch is half of the refused one"
     with monkeypatch.context() as broken:
-        broken.setattr("tasks_app.node.settling.Settling.end_as_bad_reply", _raising(OperationalError("away")))
+        broken.setattr("tasks_app.node.refused_results.Settling.end_as_bad_reply", _raising(OperationalError("away")))
         with pytest.raises(OperationalError):
             result_writer.write()
     while not result_writer.idle():

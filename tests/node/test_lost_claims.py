@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.node.claimer import LOOK_SECONDS, LostClaims
+from tasks_app.node.claimer import SEARCH_SECONDS, LostClaims
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.queue import clock
 from tasks_app.queue.attempt import AttemptResult
@@ -34,10 +34,10 @@ def test_only_what_the_node_holds_and_does_not_run_goes_back_without_spending_a_
     for task in (runs, unsaved):
         begin(in_flight, task)
     in_flight.end(unsaved)
-    lost_claims.look()
+    lost_claims.give_back()
     assert released == [], "no claim has failed"
     lost_claims.claim_failed()
-    lost_claims.look()
+    lost_claims.give_back()
     assert [each.task.id for each in released] == [lost.id]
     settle("me", released)
     now = row(lost)
@@ -53,7 +53,7 @@ def test_a_result_that_is_saved_meanwhile_stays() -> None:
     )
     task = running(node="me")
     lost_claims.claim_failed()
-    lost_claims.look()
+    lost_claims.give_back()
     settle("me", [success(task)])
     assert settle("me", released) == set()
     assert row(task).status == "completed"
@@ -69,7 +69,7 @@ def test_it_looks_once_a_second_until_the_lease_of_a_late_claim_would_be_over(
     running(node="me")
     lost_claims.claim_failed()
     while now < begun + 2 * LEASE_SECONDS:
-        lost_claims.look()
-        now += LOOK_SECONDS / 4
-    assert len(looks) == LEASE_SECONDS / LOOK_SECONDS + 1
+        lost_claims.give_back()
+        now += SEARCH_SECONDS / 4
+    assert len(looks) == LEASE_SECONDS / SEARCH_SECONDS + 1
     assert looks[-1] <= begun + LEASE_SECONDS

@@ -7,20 +7,18 @@ from typing import Any
 
 import pytest
 
-from tasks_app.node.plan import (
+from tasks_app.node.dispatcher import (
     HOLD_SECONDS,
-    MAX_BACKLOG,
-    MAX_BACKLOG_BYTES,
     POLL_SECONDS,
     SHARED_POLL_SECONDS,
     WRITE_BATCH_SIZE,
     WRITE_DELAY_SECONDS,
     Plan,
     State,
-    WaitingResults,
     exhausted,
     plan,
 )
+from tasks_app.node.result_writer import MAX_BACKLOG, MAX_BACKLOG_BYTES, WaitingResults
 
 NOW = 1000.0
 SOON = NOW + POLL_SECONDS
@@ -28,7 +26,7 @@ OWN: Any = {"writes_results": True}
 #: Nothing is ready, nothing waits, and the last poll was just now. `echo` has 2 free slots, `resize` 1, `busy` none.
 IDLE = State(
     stopping=False, ready=frozenset(), marked=frozenset(), free={"echo": 2, "resize": 1, "busy": 0}, cap=None,
-    running=5, results=WaitingResults(0, frozenset(), False), held_until=math.inf, writes_results=False, shared=False,
+    running=5, results=WaitingResults(0, frozenset(), False), write_at=math.inf, writes_results=False, shared=False,
     polled_at=NOW,
 )  # fmt: skip
 
@@ -87,12 +85,12 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
      {"marked": types("echo"), "results": results(1, "echo")}, {"wake_writer": True, "claim": {"echo": 2}}),
     ("a result waits while its type has more ready tasks than slots",
      {"ready": types("busy"), "results": results(1, "busy")},
-     {"held_until": NOW + WRITE_DELAY_SECONDS, "wait_until": NOW + WRITE_DELAY_SECONDS}),
+     {"write_at": NOW + WRITE_DELAY_SECONDS, "wait_until": NOW + WRITE_DELAY_SECONDS}),
     ("a result does not wait longer for another one",
-     {"ready": types("busy"), "results": results(2, "busy"), "held_until": NOW + 0.001},
-     {"held_until": NOW + 0.001, "wait_until": NOW + 0.001}),
+     {"ready": types("busy"), "results": results(2, "busy"), "write_at": NOW + 0.001},
+     {"write_at": NOW + 0.001, "wait_until": NOW + 0.001}),
     ("the writer is woken once the results have waited",
-     {"ready": types("busy"), "results": results(2, "busy"), "held_until": NOW}, {"wake_writer": True}),
+     {"ready": types("busy"), "results": results(2, "busy"), "write_at": NOW}, {"wake_writer": True}),
     ("the writer is woken once there are enough results",
      {"ready": types("busy"), "results": results(WRITE_BATCH_SIZE, "busy")}, {"wake_writer": True}),
     ("results wait only if the types of all of them have more ready tasks than slots",
@@ -101,18 +99,18 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
      {"marked": types("busy"), "results": results(1, "busy")}, {"wake_writer": True}),
     ("the writer is woken for an urgent result",
      {"ready": types("busy"), "results": results(1, "busy", urgent=True)}, {"wake_writer": True}),
-    ("no time is left over from results that were written meanwhile", {"held_until": NOW + 0.001}, {}),
+    ("no time is left over from results that were written meanwhile", {"write_at": NOW + 0.001}, {}),
     # Results that the dispatcher writes.
     ("a result is written after the claim",
      {"marked": types("echo"), "results": results(1, "echo"), **OWN}, {"claim": {"echo": 2}, "write": True}),
     ("a result is written if there is nothing to claim", {"results": results(1, "echo"), **OWN}, {"write": True}),
     ("an own result waits as long as one of another thread",
      {"ready": types("busy"), "results": results(WRITE_BATCH_SIZE - 1, "busy"), **OWN},
-     {"held_until": NOW + WRITE_DELAY_SECONDS, "wait_until": NOW + WRITE_DELAY_SECONDS}),
+     {"write_at": NOW + WRITE_DELAY_SECONDS, "wait_until": NOW + WRITE_DELAY_SECONDS}),
     ("results are written once there are enough",
      {"ready": types("busy"), "results": results(WRITE_BATCH_SIZE, "busy"), **OWN}, {"write": True}),
     ("results are written once they have waited",
-     {"ready": types("busy"), "results": results(1, "busy"), "held_until": NOW, **OWN}, {"write": True}),
+     {"ready": types("busy"), "results": results(1, "busy"), "write_at": NOW, **OWN}, {"write": True}),
     ("an urgent result is written before the claim, because its task may be the next in order",
      {"ready": types("echo"), "results": results(1, "echo", urgent=True), **OWN},
      {"write_first": True, "wait_until": -math.inf}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks_app.node.claimer import ReadyTypes
+from tasks_app.node.ready_types import ReadyTypes
 
 
 class Interrupts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.node.tried_alone import MIN_REFUSALS, MIN_SECONDS, Refusals
+from tasks_app.node.refused_results import MIN_REFUSALS, MIN_SECONDS, Refusals
 
 SHORT, LONG = MIN_SECONDS / 2, MIN_SECONDS + 1
 

@@ -16,10 +16,10 @@ from tasks_app.features.pauses.verbs import pause
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.node import claimer
 from tasks_app.node.attempts import AttemptStarter
-from tasks_app.node.claimer import Claimer, ClaimLimits, LargeData, LostClaims, ReadyTypes
+from tasks_app.node.claimer import Claimer, ClaimLimits, LargeData, LostClaims
 from tasks_app.node.dispatcher import PAUSED, Dispatcher
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.on_hold import TypesOnHold
+from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
 from tasks_app.node.result_writer import ResultWriter
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask
 from tasks_app.queue.claim import ready_types
@@ -167,8 +167,8 @@ def test_a_task_whose_type_is_paused_while_its_data_is_read_goes_back(
 
 
 def test_a_refused_claim_is_tried_for_fewer_tasks_and_by_type(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claimer, "MIN_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(claimer, "PAUSE_RATIO", 0.0)
+    monkeypatch.setattr(claimer, "MIN_LEFT_OUT_SECONDS", 0.0)
+    monkeypatch.setattr(claimer, "LEFT_OUT_RATIO", 0.0)
     echo, prime = [str(submit("echo")) for _ in range(4)], [str(submit("prime")) for _ in range(4)]
     with refusing(more_than=1):
         node.rounds(2)
@@ -185,8 +185,8 @@ def test_a_refused_claim_is_tried_for_fewer_tasks_and_by_type(node: Node, monkey
 def test_a_type_that_cannot_be_claimed_is_a_problem_and_others_go_on(node: Node, state: str) -> None:
     stuck = str(submit("echo"))
     with refusing(more_than=0, state=state), pytest.MonkeyPatch.context() as quick:
-        quick.setattr(claimer, "MIN_PAUSE_SECONDS", 0.0)
-        quick.setattr(claimer, "PAUSE_RATIO", 0.0)
+        quick.setattr(claimer, "MIN_LEFT_OUT_SECONDS", 0.0)
+        quick.setattr(claimer, "LEFT_OUT_RATIO", 0.0)
         for number in range(6):
             prime = str(submit("prime"))
             node.rounds(1)

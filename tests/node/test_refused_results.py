@@ -10,10 +10,9 @@ import pytest
 from django.db import connection
 
 from tasks_app.db.postgresql import calls
-from tasks_app.node import result_lane, settling, tried_alone
+from tasks_app.node import refused_results, result_writer
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.result_queue import MAX_BATCH_BYTES
-from tasks_app.node.result_writer import MAX_SMALL_BYTES, ResultWriter
+from tasks_app.node.result_writer import MAX_BATCH_BYTES, MAX_SMALL_BYTES, ResultWriter
 from tasks_app.queue import clock
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask
 from tasks_app.queue.cancel import cancel
@@ -38,9 +37,9 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     options = connection.settings_dict["OPTIONS"]
     limit = f"{options['options']} -c statement_timeout={int(LIMIT_SECONDS * 1000)}"
     monkeypatch.setitem(options, "options", limit)
-    monkeypatch.setattr(tried_alone, "TRY_SECONDS", 2 * LIMIT_SECONDS)
-    monkeypatch.setattr(tried_alone, "PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr(tried_alone, "MIN_SECONDS", 1.0)
+    monkeypatch.setattr(refused_results, "TRY_SECONDS", 2 * LIMIT_SECONDS)
+    monkeypatch.setattr(refused_results, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(refused_results, "MIN_SECONDS", 1.0)
 
 
 class Batches:
@@ -48,7 +47,7 @@ class Batches:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sent: list[list[AttemptResult]] = []
-        monkeypatch.setattr(settling, "settle", self._settle)
+        monkeypatch.setattr(refused_results, "settle", self._settle)
 
     def _settle(self, node: str, batch: Sequence[AttemptResult]) -> set[tuple[str, int]]:
         if batch:
@@ -175,8 +174,8 @@ def test_a_result_that_the_server_never_takes_ends_its_task_and_no_other_waits_f
 def test_a_server_that_is_slow_for_every_settle_fails_no_task_however_long(
     batches: Batches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tried_alone, "MIN_REFUSALS", 1)
-    monkeypatch.setattr(tried_alone, "MIN_SECONDS", -1.0)
+    monkeypatch.setattr(refused_results, "MIN_REFUSALS", 1)
+    monkeypatch.setattr(refused_results, "MIN_SECONDS", -1.0)
     big, small, writer = running(2), running(3), new_writer()
     with at_each_settle(HANGS) as end, threads(writer):
         for task in big:
@@ -192,8 +191,8 @@ def test_a_server_that_is_slow_for_every_settle_fails_no_task_however_long(
 
 
 def test_refusals_before_a_time_in_which_every_settle_was_slow_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tried_alone, "PAUSE_SECONDS", 2.0)
-    monkeypatch.setattr(tried_alone, "MIN_SECONDS", -1.0)
+    monkeypatch.setattr(refused_results, "RETRY_SECONDS", 2.0)
+    monkeypatch.setattr(refused_results, "MIN_SECONDS", -1.0)
     [task], writer = running(1), new_writer()
     create = "CREATE TRIGGER slow BEFORE UPDATE ON taskdaemon_task FOR EACH ROW"
     with at_each_settle(HANGS, LARGE) as end, threads(writer), connection.cursor() as cursor:
@@ -224,7 +223,7 @@ def test_while_the_server_works_at_results_their_leases_outlast_the_next_try(bat
 
 
 def test_each_try_of_a_refused_result_renews_its_lease_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tried_alone, "MIN_SECONDS", 3600.0)
+    monkeypatch.setattr(refused_results, "MIN_SECONDS", 3600.0)
     [task], writer = running(1), new_writer()
     with at_each_settle(HANGS, LARGE) as end, threads(writer):
         writer.put(large(task))
@@ -241,7 +240,7 @@ def test_a_batch_that_takes_too_long_to_send_is_halved(batches: Batches, monkeyp
     slow_link = f"{options['options']} -c statement_timeout=0 -c client_connection_check_interval=50"
     monkeypatch.setitem(options, "options", slow_link)
     monkeypatch.setattr(calls._Limit, "seconds", LIMIT_SECONDS)
-    monkeypatch.setattr(result_lane, "LATE_SECONDS", LIMIT_SECONDS / 2)
+    monkeypatch.setattr(result_writer, "LATE_SECONDS", LIMIT_SECONDS / 2)
     tasks, writer = running(40), new_writer()
     for task in tasks:
         writer.put(success(task))
@@ -273,7 +272,7 @@ def test_a_value_that_the_server_cannot_store_ends_its_task_at_once(text: str, r
 def test_at_the_nodes_end_the_task_of_a_refused_result_goes_back_without_a_retry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tried_alone, "PAUSE_SECONDS", 3600.0)
+    monkeypatch.setattr(refused_results, "RETRY_SECONDS", 3600.0)
     [bad, late], writer = running(2), new_writer()
     with at_each_settle(HANGS, LARGE), threads(writer):
         writer.put(large(bad))
@@ -287,7 +286,7 @@ def test_at_the_nodes_end_the_task_of_a_refused_result_goes_back_without_a_retry
 def test_when_the_nodes_end_waits_no_longer_the_tasks_of_all_large_results_go_back_without_a_retry(
     batches: Batches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tried_alone, "PAUSE_SECONDS", 3600.0)
+    monkeypatch.setattr(refused_results, "RETRY_SECONDS", 3600.0)
     tasks, writer = running(30), new_writer()
     with at_each_settle(HANGS, LARGE), threads(writer):
         writer.put(large(tasks[0]))
@@ -302,7 +301,7 @@ def test_when_the_nodes_end_waits_no_longer_the_tasks_of_all_large_results_go_ba
 
 
 def test_a_refused_result_whose_task_is_cancelled_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tried_alone, "PAUSE_SECONDS", 1.0)
+    monkeypatch.setattr(refused_results, "RETRY_SECONDS", 1.0)
     [bad], writer = running(1), new_writer()
     with at_each_settle(HANGS, LARGE), threads(writer):
         writer.put(large(bad))
@@ -324,7 +323,7 @@ def test_what_a_person_cancels_is_written_at_the_next_try(batches: Batches) -> N
 
 
 def test_a_result_that_takes_longer_than_a_statement_may_has_more_time_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tried_alone, "TRY_SECONDS", 30.0)
+    monkeypatch.setattr(refused_results, "TRY_SECONDS", 30.0)
     [task], writer = running(1), new_writer()
     with at_each_settle("PERFORM pg_sleep(0.8)", LARGE), threads(writer):
         writer.put(large(task))
@@ -338,7 +337,7 @@ def test_it_has_more_time_also_if_it_takes_too_long_to_send(monkeypatch: pytest.
     slow_link = f"{options['options']} -c statement_timeout=0 -c client_connection_check_interval=50"
     monkeypatch.setitem(options, "options", slow_link)
     monkeypatch.setattr(calls._Limit, "seconds", LIMIT_SECONDS)
-    monkeypatch.setattr(tried_alone, "TRY_SECONDS", 30.0)
+    monkeypatch.setattr(refused_results, "TRY_SECONDS", 30.0)
     [task], writer = running(1), new_writer()
     with at_each_settle("PERFORM pg_sleep(0.8)", LARGE), threads(writer):
         writer.put(large(task))
@@ -355,7 +354,7 @@ def test_a_task_fails_also_if_the_server_refuses_what_its_handler_has_written_be
 
 
 def test_connections_for_large_results_are_closed_when_none_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(result_lane, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(result_writer, "IDLE_SECONDS", 0.1)
     [plain, slow], writer = running(2), new_writer()
     until(lambda: sessions() == 0, what=sessions)
     with at_each_settle("PERFORM pg_sleep(0.8)", f"{LARGE} AND NEW.id = '{slow.id}'"), threads(writer):

@@ -19,7 +19,7 @@ from tasks_app.node import leases as leases_module
 from tasks_app.node.heartbeat import CLOCK_STEP_SECONDS, Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.leases import RENEWAL_SECONDS, TRUST_SECONDS, Availability, Leases
-from tasks_app.node.on_hold import TypesOnHold
+from tasks_app.node.ready_types import TypesOnHold
 from tasks_app.queue import clock
 from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.queue.due_work import DueWork

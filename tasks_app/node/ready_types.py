@@ -1,9 +1,10 @@
-"""The types that a node must not start tasks of, as it last read them."""
+"""The types of which a node may claim tasks: those that may have ready ones, without those that are on hold."""
 
 from __future__ import annotations
 
 import math
 import threading
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Set
 from typing import NamedTuple
 
@@ -13,11 +14,42 @@ from tasks_app.queue import clock
 from tasks_app.queue.due_work import OnHold
 from tasks_app.queue.maintenance import on_hold
 
-#: A paused type starts no task later than this after the pause was committed. A claim ends at most this long after the
-#: reading that it relies on was sent; otherwise its tasks are checked again before they start.
+#: Workers stop starting a paused type's tasks within this time after the pause was committed. A claim ends within this
+#: time after the reading that it relies on was sent; otherwise its tasks are checked again before they start.
 MAX_DELAY_SECONDS = 2.0
 #: A claim is not sent with an older reading: the rest is for the claim itself. Heartbeats read every second.
 MAX_AGE_SECONDS = 1.5
+
+
+class ReadyTypes:
+    """Types that may have ready tasks: marked in any thread, taken by the dispatcher."""
+
+    def __init__(self, types: Collection[str], interrupt: Callable[[], None]) -> None:
+        """`types`: those that this node serves. `interrupt`: ends the dispatcher's wait."""
+        self._types, self._interrupt = types, interrupt
+        #: Any thread appends; only the dispatcher's removes.
+        self._marked: deque[str] = deque()
+        #: By type. Written by Celery's consumer.
+        self.notifications: Counter[str] = Counter()
+
+    def notified(self, name: str) -> None:
+        """A notification has arrived. For one thread."""
+        if name in self._types:
+            self.notifications[name] += 1
+            self.mark(name)
+
+    def mark(self, name: str) -> None:
+        """Tasks of this type may be ready. Does nothing if this node does not serve the type."""
+        if name in self._types:
+            self._marked.append(name)
+            self._interrupt()
+
+    def take(self) -> Set[str]:
+        """The types marked since the last call. For the dispatcher's thread."""
+        taken = set()
+        while self._marked:
+            taken.add(self._marked.popleft())
+        return taken
 
 
 class HoldReading(NamedTuple):
@@ -39,7 +71,10 @@ class HoldReading(NamedTuple):
 
 
 class TypesOnHold:
-    """Pauses and the node's drain. Heartbeat and dispatcher read them, each on its own connection."""
+    """The types of which no task may start, as last read: pauses, and the node's drain.
+
+    Heartbeat and dispatcher read them, each on its own connection.
+    """
 
     def __init__(self, node: str, types: Collection[str], mark_ready: Callable[[str], None]) -> None:
         """`types`: those that this node serves. `mark_ready`: gets each type that is no longer on hold."""
@@ -60,14 +95,14 @@ class TypesOnHold:
         at = clock.elapsed()
         self.update(on_hold(self._node), at)
 
-    def update(self, found: OnHold, at: float) -> None:
+    def update(self, read: OnHold, at: float) -> None:
         """What a statement that was sent at `at` has read. Thread-safe."""
-        types = self._types if found.drained else self._types & found.paused
+        types = self._types if read.drained else self._types & read.paused
         with self._lock:
             before = self._last
             if at < before.at:
                 return
-            self._last = HoldReading(types, found.drained, at)
+            self._last = HoldReading(types, read.drained, at)
         for name in before.types - types:
             self._mark_ready(name)
 

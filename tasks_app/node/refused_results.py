@@ -1,0 +1,290 @@
+"""Results that the database refuses although it works: each is tried alone, and its task fails after some refusals.
+
+`Settling` is what they share with all other results: the settle, and what the rest of the node learns of it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence, Set
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import structlog
+from django.db import connection
+
+from tasks_app.db.write_health import first_line
+from tasks_app.node.in_flight import InFlightTasks
+from tasks_app.node.retrying import Retrying
+from tasks_app.process.fail_points import fail_point
+from tasks_app.queue.attempt import AttemptResult
+from tasks_app.queue.claim import renew
+from tasks_app.queue.current import store
+from tasks_app.queue.models import OutcomeKind
+from tasks_app.queue.retry_decision import decide_result
+from tasks_app.queue.settle import settle, try_settle
+from tasks_app.queue.store import STATEMENT_ERRORS, Refusal
+
+log = structlog.get_logger(__name__)
+
+#: How long a try may take, and the time until the next one: at most half of the time is spent on one result.
+TRY_SECONDS = RETRY_SECONDS = 60.0
+#: A result is at fault after so many refusals in a row, over more than so many seconds.
+MIN_REFUSALS, MIN_SECONDS = 3, 300.0
+
+
+def is_immediate_retry(result: AttemptResult) -> bool:
+    """Whether the result makes its task ready again at once."""
+    return result.kind is not OutcomeKind.SUCCESS and not result.taken_away and decide_result(result).at_once
+
+
+class Settling:
+    """For any thread, on its own connection. Raises what `settle` raises."""
+
+    def __init__(self, node: str, in_flight: InFlightTasks, mark_ready: Callable[[str], None]) -> None:
+        """`mark_ready`: a task of this type has gone back to pending and may be claimed at once."""
+        self._node, self._in_flight, self._mark_ready = node, in_flight, mark_ready
+
+    def settle(self, batch: Sequence[AttemptResult]) -> None:
+        """Write results, outside of a transaction."""
+        self.done(batch, self.write(batch))
+
+    def write(self, batch: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+        """Write results, to be followed by `done` once they are committed. Returns the (id, attempt) that were kept."""
+        fail_point("before_settle")
+        return settle(self._node, batch)
+
+    def done(self, batch: Sequence[AttemptResult], kept: set[tuple[str, int]]) -> None:
+        """The results are committed."""
+        if not batch:
+            return
+        fail_point("after_settle")
+        self._in_flight.settled(*[result.task for result in batch])
+        for result in batch:
+            if result.kind is not OutcomeKind.SUCCESS and is_immediate_retry(result):
+                self._mark_ready(result.task.task_type)
+        if len(kept) == len(batch):
+            return
+        for result in batch:
+            if (result.task.id, result.task.attempt) not in kept:
+                log.info(
+                    "result dropped: the attempt was taken away",
+                    task_id=result.task.id, handler=result.task.task_type, attempt=result.task.attempt,
+                )  # fmt: skip
+
+    def prolong(self, batch: Sequence[AttemptResult]) -> None:
+        """The database has taken too long for these results: renew their leases, which are longer from now on."""
+        self._in_flight.prolong(*[result.task for result in batch])
+        renew(self._node, (), [result.task.id for result in batch])
+
+    def try_without_result(self, result: AttemptResult) -> None:
+        """Do the same settle without the result, and undo it. Passes only if the database works."""
+        try_settle(self._node, [result.without_result(result.kind)])
+
+    def end_as_bad_reply(self, result: AttemptResult, error: Exception, tried: str = "") -> None:
+        """Fail the task of a result that the database refuses, without a retry. `tried`: how often, for the log."""
+        size, reason = result.result_size or 0, first_line(error)
+        log.error(
+            "the database refuses a result: its task fails",
+            task_id=result.task.id, handler=result.task.task_type, attempt=result.task.attempt, bytes=size,
+            error=f"{reason}{tried}",
+            hint="let the handler return a smaller or simpler result, for example the place where it has stored it; "
+            "then redrive the task",
+        )  # fmt: skip
+        text = f"the database refuses the result ({size} bytes): {reason}{tried}"
+        try:
+            self.settle([result.without_result(OutcomeKind.BAD_REPLY, text)])
+        except STATEMENT_ERRORS as second:
+            if store().refusal(second) is not Refusal.VALUE:
+                raise
+            # It refuses what the handler has written besides.
+            self.settle([AttemptResult(result.task, OutcomeKind.BAD_REPLY, error=text, retryable=False)])
+
+    def release(self, results: Sequence[AttemptResult], why: str) -> None:
+        """Give tasks back without their results and without a retry."""
+        self.settle([result.without_result(OutcomeKind.RELEASED, why) for result in results])
+        for result in results:
+            log.warning(
+                "a result is not stored: its task goes back to pending",
+                task_id=result.task.id, handler=result.task.task_type, attempt=result.task.attempt, reason=why,
+            )  # fmt: skip
+
+
+@dataclass
+class Refusals:
+    """The refusals of one result in a row. Moments are on the monotonic clock."""
+
+    number: int = 0
+    first_at: float = 0.0
+
+    def add(self, at: float) -> None:
+        """It was refused, and the same settle without it has passed just after that."""
+        if not self.number:
+            self.first_at = at
+        self.number += 1
+
+    def forget(self) -> None:
+        """It was refused by a database that does not take the settle without it either."""
+        self.number = 0
+
+    def seconds(self, at: float) -> float:
+        """Since the first one."""
+        return at - self.first_at
+
+    def prove(self, at: float) -> bool:
+        """Whether they show that the result is at fault, and not a database that is slow for some minutes."""
+        return self.number >= MIN_REFUSALS and self.seconds(at) > MIN_SECONDS
+
+
+@dataclass
+class RefusedResult:
+    """A result, and when it is tried next (monotonic)."""
+
+    result: AttemptResult
+    due: float
+    refusals: Refusals = field(default_factory=Refusals)
+    reason: str = ""
+
+
+class RefusedResults:
+    """A thread with a connection of its own, which it closes when no result is left. Others pass by meanwhile."""
+
+    def __init__(self, settling: Settling, written: Callable[[], None] = lambda: None) -> None:
+        """`written` is called once a result has ended."""
+        self._settling, self._session, self._after = settling, store().session(), written
+        self.retrying = Retrying("write a result that is tried alone", RETRY_SECONDS)
+        self._changed = threading.Condition()
+        # What follows is written under its lock.
+        self._waiting: list[RefusedResult] = []
+        self._draining = self._giving_back = self._stopping = False
+        #: What the results have in all, and their types.
+        self.bytes = 0
+        self.types: Set[str] = frozenset()
+
+    def __len__(self) -> int:
+        """How many wait, or are being tried."""
+        return len(self._waiting)
+
+    def add(self, result: AttemptResult) -> None:
+        """Try a result as soon as possible. Never blocks."""
+        with self._changed:
+            self._waiting.append(RefusedResult(result, time.monotonic()))
+            self._describe()
+
+    def drain(self) -> None:
+        """The node ends: try each once more, soon, and give the task of one that is refused back without a retry."""
+        with self._changed:
+            self._draining = True
+            for refused in self._waiting:
+                refused.due = 0.0
+            self._changed.notify_all()
+
+    def release(self) -> None:
+        """From now on, give the tasks back without another try."""
+        self._giving_back = True
+        self.drain()
+
+    def stop(self) -> None:
+        """End the thread after the try that it is in."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def problem(self) -> str | None:
+        """Which results wait and why, in one sentence; None if there are none."""
+        with self._changed:
+            if not self._waiting:
+                return None
+            most = max(self._waiting, key=lambda refused: refused.refusals.number)
+        number, task = len(self._waiting), most.result.task
+        count = "a result waits" if number == 1 else f"{number} results wait, each"
+        reason = f" ({most.reason})" if most.reason else ""
+        return (
+            f"{count} because the database refuses it, and the task fails after {MIN_REFUSALS} refusals over more than "
+            f"{MIN_SECONDS / 60:.0f} minutes. Task {task.id} of type '{task.task_type}', "
+            f"{most.result.bytes_to_write} bytes: {most.refusals.number} refusals{reason}"
+        )
+
+    def run(self) -> None:
+        """The thread: until `stop`."""
+        try:
+            while (refused := self._next()) is not None:
+                self._try(refused)
+            if self._waiting:
+                log.error("results not written: stopped while the database refuses them", count=len(self._waiting))
+        finally:
+            connection.close()
+
+    def _next(self) -> RefusedResult | None:
+        """The one that is due first, once it is due; None: stop."""
+        with self._changed:
+            while not self._stopping:
+                if not self._waiting:
+                    connection.close()
+                    self._changed.wait()
+                    continue
+                first = min(self._waiting, key=lambda refused: refused.due)
+                if (pause := first.due - time.monotonic()) <= 0:
+                    return first
+                self._changed.wait(pause)
+        return None
+
+    def _try(self, refused: RefusedResult) -> None:
+        """Write one result. If it cannot be written now, it is due again later."""
+        result = refused.result
+        try:
+            self._session.configure()
+            self._settling.prolong([result])
+            ended = True
+            try:
+                # At the node's end the usual limits: it waits for that as long as for running tasks.
+                with nullcontext() if self._draining else store().extended(TRY_SECONDS):
+                    if self._giving_back:
+                        self._settling.release([result], "its node ended, and the database had refused its result")
+                    else:
+                        self._settling.settle([result])
+            except STATEMENT_ERRORS as error:
+                ended = self._resolve(refused, error)
+            self.retrying.succeeded()
+        except STATEMENT_ERRORS as error:
+            refused.refusals.forget()
+            refused.due = time.monotonic() + self.retrying.failed(error)
+            return
+        if ended:
+            with self._changed:
+                self._waiting.remove(refused)
+                self._describe()
+            self._after()
+
+    def _resolve(self, refused: RefusedResult, error: Exception) -> bool:
+        """Whether the attempt has ended after a try that failed. Raises if the database is unavailable."""
+        result, refusals = refused.result, refused.refusals
+        refusal, now = store().refusal(error), time.monotonic()
+        if refusal is None:
+            raise error
+        if refusal is Refusal.VALUE:
+            self._settling.end_as_bad_reply(result, error)
+            return True
+        self._settling.try_without_result(result)
+        refusals.add(now)
+        refused.reason, refused.due = first_line(error), now + RETRY_SECONDS
+        if refusals.prove(now):
+            tried = f"; {refusals.number} times in {refusals.seconds(now):.0f} s, never without the result"
+            self._settling.end_as_bad_reply(result, error, tried)
+            return True
+        if self._draining:
+            self._settling.release([result], f"its node ends, and the database refuses its result: {refused.reason}")
+            return True
+        log.warning(
+            "the database refuses a result; it is tried again",
+            task_id=result.task.id, handler=result.task.task_type, attempt=result.task.attempt,
+            bytes=result.bytes_to_write, refusals=refusals.number, error=refused.reason,
+        )  # fmt: skip
+        return False
+
+    def _describe(self) -> None:
+        """Under the lock, after a change."""
+        self.bytes = sum(refused.result.bytes_to_write for refused in self._waiting)
+        self.types = {refused.result.task.task_type for refused in self._waiting}
+        self._changed.notify_all()
