@@ -3,16 +3,16 @@
 The embedded leg is every test, on SQLite and the local transport. Two legs run on servers: what touches the database
 (marked `database`) and whole deployments (marked `system`) once more on PostgreSQL + Redis; deployments whose messages
 matter (not marked `one_broker`) once more on PostgreSQL + RabbitMQ. What touches neither behaves alike on all of them,
-and the database's tests notify nobody. The marks are given by what a test asks for, and the few deployments that are
-left out are named there (tests/conftest.py).
+and the database's tests notify nobody. The marks are given by what a test asks for (tests/conftest.py); the few
+deployments that are left out are marked `one_leg`.
 Servers: PostgreSQL at TEST_DATABASE_URL (default: postgres at 127.0.0.1:5432, without a password), Redis and RabbitMQ
 at their usual ports of this machine, Docker at DOCKER_HOST (default: the local one), into which the test images are
 put first. With CI=true a server that is missing is a failure.
 With `--all`, on a Debian, each test that started a program which a bare machine lacks runs once more with a PATH that
 has nothing else than such a machine (testkit/bare.py): it has to be left out, or to pass, and none may fail.
-Without arguments what takes long is left out (LONG in tests/conftest.py), and so are deployments on servers; `--all`
+Without arguments what takes long is left out (marked `long`), and so are deployments on servers; `--all`
 runs every test, and so does CI. The legs run side by side, and four tests at a time of all of them (more while the
-processors are idle), besides those that mostly wait (testkit/turns.py, WAITING in tests/conftest.py). What failed runs
+processors are idle), besides those that mostly wait (testkit/turns.py; marked `waiting`). What failed runs
 once more at the end, one test at a time and nothing beside it: what passes then is flaky, what fails again fails the
 run, and the last lines name both. Other arguments go to pytest in the place of all that, one leg after another.
 Ctrl-C and SIGTERM leave no process of the tests behind (testkit/reaper.py).

@@ -83,6 +83,7 @@ def examples(tasks: list[Task]) -> dict[str, list[Any]]:
     }
 
 
+@pytest.mark.long("many rows", seconds=40)
 def test_each_filter_and_each_pair_shows_what_a_scan_of_all_tasks_finds(api: Client, tasks: list[Task]) -> None:
     values = examples(tasks)
     values["ids"] = values["ids"][:1]
@@ -99,6 +100,7 @@ def some(words: Any) -> st.SearchStrategy[str]:
     return st.lists(st.sampled_from(words), min_size=1, max_size=4).map(",".join)
 
 
+@pytest.mark.long("many rows", seconds=40)
 def test_any_filters_together_show_what_a_scan_of_all_tasks_finds(api: Client, tasks: list[Task]) -> None:
     moments = st.sampled_from([task.created_at.isoformat() for task in tasks])
     priorities = st.integers(0, 100).map(str)

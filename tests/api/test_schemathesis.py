@@ -13,6 +13,8 @@ from tasks_app.keys.caller import Scope
 from testkit.process import Process
 from tests.api.system import system
 
+pytestmark = pytest.mark.long("a fuzzer", seconds=60)
+
 FIXTURE = Path(__file__).with_name("openapi.json")
 
 #: To run it for longer: python -m tests.fuzz.openapi --minutes 30

@@ -9,6 +9,8 @@ import pytest
 from bench import constraints
 from bench.ours import Ours
 
+pytestmark = pytest.mark.long("load", seconds=30)
+
 
 def test_each_part_is_removed_and_measured(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     left: set[tuple[int, int, bool]] = set()

@@ -8,7 +8,7 @@ from bench.ours import Ours
 from bench.servers import Servers
 from testkit.images import docker
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.long("load", seconds=20)]
 
 
 def test_containers_are_counted_while_it_runs_and_removed_afterwards():

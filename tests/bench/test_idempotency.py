@@ -8,6 +8,8 @@ from bench import idempotency
 from bench.deployment import Deployment
 from bench.servers import Servers
 
+pytestmark = pytest.mark.long("load", seconds=30)
+
 SLICES, POSTS = 1, 20
 
 

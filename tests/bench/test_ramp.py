@@ -16,6 +16,8 @@ from bench.ramp.drawing import drawing
 from bench.ramp.step import Ran, Step, step
 from bench.svg import ticks
 
+pytestmark = pytest.mark.long("load", seconds=30)
+
 TOP = Path(__file__).resolve().parents[2]
 
 

@@ -13,6 +13,8 @@ from bench.__main__ import read
 from bench.rows import ROWS
 from testkit.needs import program
 
+pytestmark = pytest.mark.long("load", seconds=30)
+
 TOP = Path(__file__).resolve().parents[2]
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bench.servers import Servers
 from bench.why import GOAL, LOADS, Answer, Question, Steady, answers
+
+pytestmark = pytest.mark.long("load", seconds=30)
 
 
 def test_nine_of_ten_estimates_are_within_a_factor_of_two() -> None:

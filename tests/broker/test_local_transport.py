@@ -76,6 +76,7 @@ def test_no_socket_file_is_left_when_a_connection_is_closed(home: Path) -> None:
     assert files(home) == []
 
 
+@pytest.mark.long("starts of workers", seconds=12)
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_no_socket_file_is_left_when_a_worker_ends(local_app: Celery, home: Path, end: signal.Signals) -> None:
     with Node(local_app, home, DEPLOYMENT) as node:
@@ -90,6 +91,7 @@ def test_a_socket_that_only_sends_has_no_file(home: Path, notify) -> None:
     assert not socket_directory(home).exists()
 
 
+@pytest.mark.long("starts", seconds=20)
 def test_two_celery_workers_receive_and_a_killed_ones_socket_goes(local_app: Celery, home: Path, notify) -> None:
     with Node(local_app, home, DEPLOYMENT) as one, Node(local_app, home, DEPLOYMENT) as other:
         assert (one.receive(), other.receive()) == ("ready", "ready")

@@ -13,6 +13,7 @@ from testkit.brokers import Node
 from testkit.process import until
 
 
+@pytest.mark.long("starts of workers", seconds=12)
 def test_a_notification_reaches_a_worker_of_its_handler_alone(
     app: Celery, home: Path, deployment: str, notifier: Notifier
 ) -> None:

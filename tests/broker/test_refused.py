@@ -12,6 +12,8 @@ from testkit.brokers import PROJECT, RedisServer, need_server
 from testkit.process import until
 from tests.broker.proxy import Proxy
 
+pytestmark = pytest.mark.long("waits for a broker that refuses", seconds=40)
+
 
 def output_of_a_refused_worker(home: Path, port: int, url: str) -> str:
     """The output of a worker whose broker refuses it, from its start over three attempts to its end."""

@@ -8,6 +8,11 @@ from playwright.sync_api import Locator, expect
 from tasks_app.audit.record import Actor, record
 from tests.browser.conftest import SERIOUS, THEMES, WIDTHS, Open, Opened, Theme
 
+pytestmark = [
+    pytest.mark.long("a browser", seconds=60),
+    pytest.mark.one_leg("what pages look like; what they read: tests/admin and tests/metrics"),
+]
+
 PAGE = "/admin/activity/"
 PICTURES = ("outcomes", "queue", "oldest", "wait", "run", "slots", "runs")
 #: The number of coloured pixels of a canvas: axes are grey.

@@ -19,7 +19,10 @@ from tests.browser.deployed import PASSWORD
 from tests.browser.pages import LIST, select_all
 from tests.system.conftest import deployments
 
-pytestmark = pytest.mark.xdist_group("walk")
+pytestmark = [
+    pytest.mark.long("a browser", seconds=60),
+    pytest.mark.one_leg("what pages offer; what becomes of it: system/test_operations.py"),
+]
 
 TASKS = LIST.format("task")
 #: How many a bulk redrive has, and how many it moves a second until it is aborted.

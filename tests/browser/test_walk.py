@@ -15,7 +15,7 @@ from tests.browser.deployed import PASSWORD, deployed, task_of_each_kind
 from tests.browser.pages import FORMS, pages
 from tests.system.conftest import deployments
 
-pytestmark = pytest.mark.xdist_group("walk")
+pytestmark = [pytest.mark.long("a browser", seconds=60), pytest.mark.one_leg("what pages look like")]
 
 #: Django's widget gives its help icons a label that no reader reads; the help is also a text.
 NOT_OURS = ".help-tooltip"

@@ -12,7 +12,7 @@ from tests.chaos.report import tell
 from tests.chaos.run import run
 
 # It starts servers and waits for leases and retries: on a busy machine it takes longer than a test's 300 s.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.long("faults under load", seconds=300)]
 
 #: What the clients must have brought about, in one of the runs at least: see `acts`.
 ACTS = (

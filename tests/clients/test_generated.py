@@ -17,6 +17,8 @@ from tasks_app.api.docs import document
 from testkit.needs import program
 from tests.api.system import system
 
+pytestmark = pytest.mark.long("generators of clients, and their compilers", seconds=40)
+
 HERE = Path(__file__).parent
 PROGRAMS = HERE / "programs"
 SCRIPTS = Path(sysconfig.get_path("scripts"))

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from testkit.daemon import Daemon, serving, shipped
 from testkit.process import PROJECT
+
+pytestmark = pytest.mark.long("servers of its own", seconds=20)
 
 PASSWORD = secrets.token_urlsafe(48)
 

@@ -21,7 +21,11 @@ from tests.api.test_owners_document import HIGH, LOW, NORMAL, QUEUE, Shell
 from tests.deploy.deployment import Deployment, handler_containers
 from tests.deploy.load import Load
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.timeout(600),
+    pytest.mark.long("upgrades of a whole deployment", seconds=240),
+]
 TASKS = 2000
 #: What a next version may bring: the code before it knows nothing of it, and runs beside it.
 MIGRATION = """from django.db import migrations, models

@@ -10,7 +10,7 @@ from testkit.images import docker
 from testkit.images.recipes import BUSYBOX
 from tests.deploy.images import platform
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.long("a container that has the daemon", seconds=40)]
 
 PROGRAM = f"""
 import select, sys

@@ -84,6 +84,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         daemon.close()
 
 
+@pytest.mark.long("a live system", seconds=20)
 @pytest.mark.parametrize("where", QUERIES)
 def test_each_query_of_the_dashboard_has_an_answer_from_a_live_system(prometheus: Prometheus, where: str):
     expression = QUERIES[where].replace("$__rate_interval", "1m").replace("$handler", ".*")

@@ -25,6 +25,8 @@ from tests.docker.second_engine import SecondEngine, second_engine
 from tests.runner.caller import Caller
 from tests.runner.kit import KITS
 
+pytestmark = [pytest.mark.long("an engine that is killed", seconds=40), pytest.mark.waiting]
+
 SHELL = (
     "/bin/sh",
     "-c",

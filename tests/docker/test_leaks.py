@@ -10,6 +10,11 @@ from tasks_app.runner.wire import Success
 from tests.docker.conftest import INTRUDER, Intrude
 from tests.runner.caller import Caller
 
+pytestmark = [
+    pytest.mark.long("what must not happen", seconds=20),
+    pytest.mark.waiting,
+]
+
 ECHO = Success({"do": "echo"})
 
 

@@ -10,6 +10,8 @@ import pytest
 from bench.docker_roundtrip import Bench, resources, shims
 from tasks_app.runner.docker.engine import DockerEngine
 
+pytestmark = pytest.mark.long("thousands of tasks", seconds=6)
+
 TASKS = 20_000
 
 

@@ -14,6 +14,8 @@ from tests.docker.conftest import Intrude, intruder
 from tests.docker.engines import client, is_gone, owned_engine
 from tests.runner.caller import Caller
 
+pytestmark = pytest.mark.long("containers that others stop", seconds=20)
+
 ECHO = Success({"do": "echo"})
 INTERFERENCE = {
     "rm -f": lambda container: client().remove_container(container, force=True),

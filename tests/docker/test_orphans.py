@@ -22,6 +22,8 @@ from tests.docker.conftest import intruder
 from tests.docker.engines import client, home, owner
 from tests.runner.caller import Caller
 
+pytestmark = [pytest.mark.long("engines that are killed", seconds=20), pytest.mark.waiting]
+
 NODE = """
 import json, sys
 from pathlib import Path

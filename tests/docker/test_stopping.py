@@ -10,10 +10,14 @@ from tasks_app.runner.errors import Killed, KillReason
 from tests.runner.caller import Caller
 from tests.runner.kit import KITS
 
+pytestmark = [pytest.mark.long("times of grace", seconds=20), pytest.mark.waiting]
+
 FOR_EVER = 600.0
 """A grace that no test waits for."""
 
-ENGINES = pytest.mark.parametrize("transport", ["docker-fifo", pytest.param("docker-attach", marks=pytest.mark.long)])
+ENGINES = pytest.mark.parametrize(
+    "transport", ["docker-fifo", pytest.param("docker-attach", marks=pytest.mark.long("the suite once more"))]
+)
 
 
 def cancelled(caller: Caller, do: str = "sleep") -> str:

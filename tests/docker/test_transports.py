@@ -29,6 +29,8 @@ from tests.docker.conftest import intruder
 from tests.docker.engines import BUSYBOX, client, owner
 from tests.runner.caller import Caller
 
+pytestmark = pytest.mark.waiting("what must not happen", seconds=30)
+
 ROOT = Path(__file__).resolve().parents[2]
 PIECE = 'while read -r line; do echo \'{"status":"success","result":1}\'; done'
 FALLBACK_WARNING = "slower than FIFOs"

@@ -13,6 +13,8 @@ from testkit.images.recipes import PYTHON
 from tests.docker.conftest import INTRUDER
 from tests.docker_handlers.conftest import Deployment
 
+pytestmark = pytest.mark.long("deployments with containers", seconds=150)
+
 HANDLERS = f"""
 [handlers.intruder]
 image = "{PYTHON}"

@@ -18,6 +18,8 @@ from testkit.process import Process, until
 from tests.docker.engines import client
 from tests.docker_handlers.conftest import Deployment
 
+pytestmark = pytest.mark.long("deployments with containers", seconds=150)
+
 GOOD = 'while read -r line; do echo "{\\"status\\":\\"success\\",\\"result\\":1}"; done'
 HANDLERS = f"""
 [handlers.good]

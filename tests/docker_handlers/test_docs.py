@@ -18,6 +18,8 @@ from testkit.images.recipes import STAND_INS, TOP
 from testkit.needs import program
 from tests.docker_handlers.conftest import Deployment
 
+pytestmark = pytest.mark.long("deployments with containers", seconds=150)
+
 PAGE = (TOP / "docs/handlers.md").read_text()
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TAG = "taskdaemon-test/docs-"

@@ -13,6 +13,11 @@ from tests.docker.second_engine import SecondEngine, second_engine
 from tests.docker_handlers.conftest import Deployment
 from tests.docker_handlers.test_nothing_is_left import HANDLER, busy
 
+pytestmark = [
+    pytest.mark.long("an engine that is killed", seconds=30),
+    pytest.mark.waiting,
+]
+
 SECONDS = 30.0
 
 

@@ -16,6 +16,8 @@ from testkit.images.recipes import TOP
 from testkit.process import until
 from tests.docker_handlers.conftest import Deployment
 
+pytestmark = pytest.mark.long("deployments with containers", seconds=150)
+
 FILE = TOP / "examples/docker/handlers.toml"
 SHIPPED = TOP / "handlers.toml"
 

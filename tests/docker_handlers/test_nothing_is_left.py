@@ -12,6 +12,8 @@ from testkit.images.recipes import BUSYBOX
 from testkit.process import children, kill_all, until
 from tests.docker_handlers.conftest import Deployment
 
+pytestmark = pytest.mark.long("deployments with containers", seconds=150)
+
 # Reads a line, sleeps if told to, and ignores SIGTERM; while it sleeps it does not notice the end of its stdin.
 SCRIPT = (
     "trap '' TERM; while read -r task; do case $task in *forever*) sleep 100000;; esac; "

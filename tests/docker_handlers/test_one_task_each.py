@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
+
 from testkit.images.recipes import BUSYBOX
 from testkit.process import until
 from tests.docker_handlers.conftest import Deployment
+
+pytestmark = pytest.mark.long("deployments with containers", seconds=150)
 
 # A second reply follows the first one half a second later, when the next task runs.
 TWICE = """

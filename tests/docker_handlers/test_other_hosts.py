@@ -13,6 +13,8 @@ from testkit.process import until
 from tests.docker_handlers.conftest import Deployment
 from tests.system import hosts
 
+pytestmark = pytest.mark.long("deployments with containers", seconds=150)
+
 # In the first attempt it reads a line, sleeps, and ignores SIGTERM; in later ones it replies.
 SCRIPT = (
     r"""trap '' TERM; while read -r task; do case $task in *'\"attempt\":1}'*) sleep 100000;; esac; """

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 
 from testkit.process import until
 from tests.docker_handlers.conftest import EXAMPLES, Deployment
+
+pytestmark = pytest.mark.long("deployments with containers", seconds=150)
 
 HANDLER = f"""
 [handlers.prime]

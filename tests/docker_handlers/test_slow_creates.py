@@ -16,6 +16,8 @@ from tests.docker.slow_creates import SlowCreates
 from tests.docker_handlers.conftest import Deployment
 from tests.faults.dashboard import problems
 
+pytestmark = pytest.mark.long("deployments with containers", seconds=150)
+
 REPLY = 'while read -r line; do echo "{\\"status\\":\\"success\\",\\"result\\":1}"; done'
 HANDLERS = f"""
 [handlers.boxed]

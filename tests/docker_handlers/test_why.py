@@ -6,10 +6,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from testkit.images.recipes import BUSYBOX
 from testkit.process import until
 from tests.docker.second_engine import second_engine
 from tests.docker_handlers.conftest import Deployment
+
+pytestmark = pytest.mark.long("deployments with containers", seconds=150)
 
 REPLY = 'while read -r line; do echo "{\\"status\\":\\"success\\",\\"result\\":1}"; done'
 

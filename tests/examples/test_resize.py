@@ -116,12 +116,14 @@ def test_a_ratio_that_would_make_a_side_too_long_is_refused(ask: Ask):
     assert "4096 x 409600 pixels" in refused(ask("resize", {"image_base64": base64_of(encoded(1, 100)), "width": 4096}))
 
 
+@pytest.mark.long("a large picture", seconds=6)
 @pytest.mark.parametrize("side", [8_000, 20_000])
 def test_a_decompression_bomb_is_refused(ask: Ask, side: int):
     bomb = base64_of(encoded(side, side, mode="1"))
     assert refused(ask("resize", {"image_base64": bomb})) == "The picture has more than 50,000,000 pixels."
 
 
+@pytest.mark.long("a large picture", seconds=6)
 def test_a_picture_that_would_not_fit_a_reply_is_refused(ask: Ask):
     noise = io.BytesIO()
     Image.frombytes("RGB", (400, 300), random.Random(1).randbytes(360_000)).save(noise, "PNG")

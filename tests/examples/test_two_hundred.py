@@ -8,8 +8,12 @@ import sys
 from ast import literal_eval
 from pathlib import Path
 
+import pytest
+
 from testkit.lossy_proxy import Loss, LossyProxy, a_quarter
 from tests.api.system import system
+
+pytestmark = pytest.mark.long("a network that loses answers", seconds=12)
 
 CLIENT = Path(__file__).resolve().parents[2] / "examples" / "two_hundred.py"
 

@@ -16,6 +16,12 @@ from testkit.receiver import Receiver, receiving
 from testkit.servers.postgresql import Postgres
 from testkit.stores import PostgreSQLStore
 
+pytestmark = [
+    pytest.mark.long("conditions that must last", seconds=50),
+    pytest.mark.waiting,
+    pytest.mark.one_leg("on a server of its own"),
+]
+
 PATIENCE = 120.0
 FREEZE_SECONDS = 60.0
 

@@ -15,7 +15,11 @@ from testkit.process import Process, until
 from tests.faults.dashboard import health
 from tests.system.checker import faults
 
-pytestmark = pytest.mark.database
+pytestmark = [
+    pytest.mark.database,
+    pytest.mark.long("leases", seconds=30),
+    pytest.mark.waiting,
+]
 
 TIMES = "import time; print(time.time(), time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME))"
 

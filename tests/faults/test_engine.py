@@ -17,7 +17,12 @@ from tests.docker.second_engine import SecondEngine, second_engine
 from tests.faults.dashboard import problems
 from tests.system.checker import faults
 
-pytestmark = pytest.mark.docker
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.long("an engine that is killed", seconds=40),
+    pytest.mark.waiting,
+    pytest.mark.one_leg("what becomes of an engine"),
+]
 
 #: Sleeps where it is told to, but not in a second attempt.
 SHELL = (

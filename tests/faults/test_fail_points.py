@@ -14,7 +14,7 @@ from testkit.stores import SQLiteStore, Store
 from tests.system.checker import faults
 from tests.system.conftest import deployments
 
-pytestmark = pytest.mark.database
+pytestmark = [pytest.mark.database, pytest.mark.long("kills", seconds=180)]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from tests.docker_handlers.conftest import Deployment, deploy
 
 __all__ = ["deploy"]
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.long("floods of output", seconds=180)]
 
 FLOODS = ("flood", "flood_lines", "flood_stderr")
 #: Bytes that a node may ever have had. It is under 80 MB at rest; unread, a flood is gigabytes in these seconds.

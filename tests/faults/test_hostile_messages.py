@@ -25,6 +25,11 @@ from testkit.process import Process, until
 from testkit.stores import Store
 from tests.faults.notifications import post_until_heard
 
+pytestmark = [
+    pytest.mark.long("deployments on each broker", seconds=180),
+    pytest.mark.one_leg("on each broker in turn"),
+]
+
 BROKERS = [
     pytest.param(None, id="local"),
     pytest.param(REDIS, id="redis", marks=pytest.mark.redis),

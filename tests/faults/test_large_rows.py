@@ -9,7 +9,7 @@ from testkit.process import until
 from testkit.stores import PostgreSQLStore
 from tests.faults.dashboard import problems
 
-pytestmark = pytest.mark.database
+pytestmark = [pytest.mark.database, pytest.mark.long("large rows", seconds=180)]
 
 #: Tasks of 6 MB as text, which are 6 kB in the table, without sizes.
 PLANTED = """

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from testkit.daemon import Daemon
 from testkit.process import until
+
+pytestmark = [
+    pytest.mark.long("an outage", seconds=180),
+    pytest.mark.one_leg("the log of one process"),
+]
 
 
 def test_a_handler_that_fails_each_time_is_told_a_few_times_a_second(daemon: Daemon) -> None:

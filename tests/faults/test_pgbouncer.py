@@ -15,6 +15,11 @@ from tests.faults.pgbouncer import PgBouncer
 from tests.faults.test_postgresql import server, tables
 from tests.system.checker import faults
 
+pytestmark = [
+    pytest.mark.long("outages", seconds=180),
+    pytest.mark.one_leg("on a server of its own"),
+]
+
 __all__ = ["server", "tables"]
 
 

@@ -21,6 +21,8 @@ from testkit.stores import PostgreSQLStore
 from tests.faults.dashboard import health, problems
 from tests.system.checker import faults
 
+pytestmark = pytest.mark.long("kills, outages", seconds=180)
+
 #: Requests that come at once while the server is frozen.
 CLIENTS = 24
 

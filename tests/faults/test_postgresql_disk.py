@@ -23,6 +23,12 @@ from tests.faults.dashboard import health, problems
 from tests.faults.small_disk import SmallDisk
 from tests.system.checker import faults
 
+pytestmark = [
+    pytest.mark.long("a disk that is full", seconds=20),
+    pytest.mark.waiting,
+    pytest.mark.one_leg("on a server of its own"),
+]
+
 #: An empty database has about 10 MB. The log is kept as short as PostgreSQL can.
 TABLE_MEGABYTES, LOG_MEGABYTES = 24, 48
 SHORT_LOG = {"min_wal_size": "2MB", "max_wal_size": "2MB"}

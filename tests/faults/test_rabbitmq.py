@@ -22,7 +22,11 @@ from testkit.servers.rabbitmq import RabbitMQ
 from tests.broker.tls import notifies_by_tls_if_the_certificate_is_trusted_and_of_that_name
 from tests.faults.notifications import post, post_until, post_until_heard, problems
 
-pytestmark = [pytest.mark.rabbitmq, pytest.mark.xdist_group("rabbitmq-faults")]
+pytestmark = [
+    pytest.mark.rabbitmq,
+    pytest.mark.long("kills, outages", seconds=180),
+    pytest.mark.one_leg("on a broker of its own"),
+]
 
 #: Milliseconds; half an hour by default.
 CONSUMER_TIMEOUT = 2000

@@ -18,7 +18,12 @@ from testkit.process import Process, until
 from tests.broker.proxy import Proxy
 from tests.faults.notifications import post, post_until, post_until_heard, problems
 
-pytestmark = [pytest.mark.redis, pytest.mark.xdist_group("redis-faults")]
+pytestmark = [
+    pytest.mark.redis,
+    pytest.mark.long("a server that is away", seconds=30),
+    pytest.mark.waiting,
+    pytest.mark.one_leg("on a broker of its own"),
+]
 
 
 @pytest.fixture(scope="module")

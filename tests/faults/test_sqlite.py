@@ -18,6 +18,8 @@ from tests.faults.dashboard import dashboard, open_dashboard, prepare, problems
 from tests.faults.small_disk import SmallDisk
 from tests.system.checker import faults
 
+pytestmark = [pytest.mark.long("full disks", seconds=180), pytest.mark.one_leg("on SQLite")]
+
 MEGABYTES = 6
 
 

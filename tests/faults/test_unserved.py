@@ -13,7 +13,7 @@ from testkit.process import until
 from tests.faults.dashboard import dashboard, open_dashboard, prepare, problems
 from tests.system.checker import faults
 
-pytestmark = pytest.mark.database
+pytestmark = [pytest.mark.database, pytest.mark.long("leases run out", seconds=180)]
 
 
 def oldest(daemon: Daemon) -> float:

@@ -11,6 +11,8 @@ from django.utils.module_loading import import_string
 
 from testkit.daemon import Daemon
 
+pytestmark = [pytest.mark.long("starts of workers", seconds=12), pytest.mark.one_leg("which applications Django loads")]
+
 LINES = [one for one in settings.INSTALLED_APPS if one.startswith("tasks_app.features.")]
 SETTINGS = """
 from taskdaemon_site.settings import *

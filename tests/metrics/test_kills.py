@@ -22,7 +22,11 @@ from testkit.process import Process, until
 from testkit.stores import Store
 from tests.metrics.samples import Sample, by, samples, value
 
-pytestmark = pytest.mark.system
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.long("kills", seconds=60),
+    pytest.mark.one_broker("counts in the database"),
+]
 
 PROCESSES = ("web", "worker-1", "worker-2")
 #: The data of random tasks.

@@ -18,6 +18,8 @@ from testkit.no_tls import NO_TLS
 from testkit.ports import free_port
 from testkit.process import until
 
+pytestmark = pytest.mark.long("outages", seconds=20)
+
 
 @pytest.fixture
 def daemon() -> Iterator[Daemon]:

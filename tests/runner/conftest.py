@@ -14,8 +14,10 @@ class NewCaller(Protocol):
     def __call__(self, mode: str = "", ready_after: float = 0.0, **fields: Any) -> Caller: ...
 
 
-# Both transports run the same suite, so attach is left to the long run.
-MARKS = {"docker-fifo": [pytest.mark.docker], "docker-attach": [pytest.mark.docker, pytest.mark.long]}
+MARKS = {
+    "docker-fifo": [pytest.mark.docker],
+    "docker-attach": [pytest.mark.docker, pytest.mark.long("the suite once more")],
+}
 
 
 @pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, [])) for name in KITS])

@@ -11,6 +11,8 @@ from tasks_app.runner.wire import Success
 from tests.runner.caller import Caller
 from tests.runner.conftest import NewCaller
 
+pytestmark = pytest.mark.waiting("time-outs", seconds=40)
+
 
 @pytest.mark.parametrize(
     ("do", "data", "error", "code"),

@@ -14,6 +14,8 @@ from tests.runner.caller import TASK_ID, Caller
 from tests.runner.conftest import NewCaller
 from tests.runner.kit import KITS, Kit
 
+pytestmark = pytest.mark.waiting("times of grace", seconds=50)
+
 
 def test_a_good_reply_keeps_the_container(caller: Caller) -> None:
     first, second = caller.ask("pid"), caller.ask("pid")

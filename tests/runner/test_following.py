@@ -12,6 +12,8 @@ from tasks_app.runner.wire import Success
 from tests.runner.caller import Caller
 from tests.runner.conftest import NewCaller
 
+pytestmark = pytest.mark.waiting("what handlers write in time", seconds=30)
+
 
 class Follower:
     """Reads what a call writes, and keeps it."""

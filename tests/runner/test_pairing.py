@@ -20,6 +20,8 @@ from tests.runner.caller import Caller
 from tests.runner.conftest import NewCaller
 from tests.runner.kit import Kit
 
+pytestmark = pytest.mark.waiting("what must not happen", seconds=40)
+
 FIRST, SECOND, THIRD = (f"0191e3a4-0000-7000-8000-00000000000{n}" for n in (1, 2, 3))
 NO_DISK = {"do": "raw", "raw": '{"status": "error", "error": "no disk", "retryable": true}'}
 NOT_TELLING = ["socket", pytest.param("docker-attach", marks=[pytest.mark.docker])]

@@ -25,6 +25,8 @@ from tests.runner.caller import Caller
 from tests.runner.conftest import NewCaller
 from tests.runner.kit import KITS, Kit
 
+pytestmark = pytest.mark.waiting("time-outs", seconds=50)
+
 
 @pytest.fixture(autouse=True)
 def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,6 +333,7 @@ def test_close_does_not_wait_for_the_end_of_a_probation(new_caller: NewCaller) -
     assert caller.pool.close(4.0)
 
 
+@pytest.mark.long("hundreds of calls", seconds=12)
 def test_threads_and_descriptors_do_not_grow(new_caller: NewCaller) -> None:
     caller = new_caller()
     caller.ask("echo")

@@ -15,6 +15,8 @@ from tests.runner.caller import Caller
 from tests.runner.conftest import NewCaller
 from tests.runner.kit import Kit
 
+pytestmark = pytest.mark.waiting("times of grace", seconds=60)
+
 FOR_EVER = 600.0
 """A grace that no test waits for."""
 

@@ -11,6 +11,8 @@ from tasks_app.runner.wire import Success
 from tests.runner.conftest import NewCaller
 from tests.runner.kit import KITS, Kit
 
+pytestmark = pytest.mark.waiting("time-outs", seconds=40)
+
 
 def test_the_first_call_has_extra_time_for_the_start(new_caller: NewCaller) -> None:
     caller = new_caller("sleepy", start_timeout=20.0)

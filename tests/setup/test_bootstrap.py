@@ -15,6 +15,8 @@ import pytest
 
 from testkit.process import until
 
+pytestmark = pytest.mark.long("bootstraps from nothing", seconds=60)
+
 TOP = Path(__file__).resolve().parents[2]
 #: What a checkout has once its environment is made.
 MADE = [".venv", "bin", "pyproject.toml", "requirements.lock"]

@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests import conftest
+import pytest
+
+pytestmark = pytest.mark.long("collects all tests anew", seconds=30)
 
 TOP = Path(__file__).parents[2]
-
-
 #: Prints the name of each test, and its marks.
 LIST = """
 import sys
@@ -40,24 +40,7 @@ def test_what_touches_the_database_or_starts_a_deployment_runs_on_servers_withou
     on_redis = {test for test, marks in everything.items() if marks & {"database", "system"}}
     assert "keys/test_keys.py::test_a_key_is_shown_once_by_itself_and_stored_as_a_hash" in on_redis
     left_out = {test for test in everything.keys() - on_redis if test.startswith("system/")}
-    assert {test.partition("::")[0] for test in left_out} <= conftest.ONE_LEG.keys()
-    assert not {test.partition("::")[0] for test in on_redis} & conftest.ONE_LEG.keys()
+    assert [test for test in left_out if "one_leg" not in everything[test]] == []
     on_rabbitmq = {test for test, marks in everything.items() if "system" in marks and "one_broker" not in marks}
     assert "system/test_rolling.py::test_sigquit_gives_back_what_runs_at_once" in on_rabbitmq
     assert not any(test.startswith("keys/test_keys.py") for test in on_rabbitmq)
-    assert not {test.partition("::")[0] for test in on_rabbitmq} & conftest.ONE_BROKER.keys()
-
-
-def test_each_file_that_is_named_exists() -> None:
-    named = [*conftest.ONE_LEG, *conftest.ONE_BROKER, *conftest.WAITING]
-    assert [name for name in named if not (TOP / "tests" / name).exists()] == []
-
-
-def test_each_row_of_what_takes_long_is_a_file_a_folder_or_a_test() -> None:
-    wrong = []
-    for row in conftest.LONG:
-        file, _, test = row.partition("::")
-        path = TOP / "tests" / file
-        if not path.exists() or path.is_dir() != row.endswith("/") or (test and f"def {test}(" not in path.read_text()):
-            wrong.append(row)
-    assert wrong == []

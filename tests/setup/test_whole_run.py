@@ -19,6 +19,8 @@ from testkit.images import docker
 from testkit.process import PROJECT, of_home, until
 from tests.docker.engines import BUSYBOX
 
+pytestmark = pytest.mark.long("runs of pytest", seconds=30)
+
 #: Plugins that take most of a start.
 INI = "[pytest]\naddopts = -p no:schemathesis -p no:django -p no:hypothesispytest\n"
 FLAKY = """

@@ -15,7 +15,7 @@ from testkit.daemon import Daemon, open_gate
 from testkit.process import of_home, until
 from testkit.stores import Store
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("attempts")]
+pytestmark = [pytest.mark.system, pytest.mark.one_broker("rows of attempts")]
 
 
 @pytest.fixture(scope="module")

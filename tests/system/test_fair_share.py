@@ -15,7 +15,7 @@ from tests.system import hosts
 from tests.system.checker import faults
 from tests.system.conftest import deployments
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long("hundreds of tasks", seconds=30)]
 
 NODES, TASKS = 3, 300
 #: Seconds that a task may wait for a free node beside a busy one that received its notification.

@@ -21,6 +21,11 @@ from tests.system.conftest import deployments
 from tests.system.follower import Follower, Said, cuts, said_by
 from tests.system.nodes import Nodes
 
+pytestmark = [
+    pytest.mark.long("handlers that run for seconds, kills", seconds=20),
+    pytest.mark.one_broker("web servers that ask the database"),
+]
+
 SEED = 20261127
 
 

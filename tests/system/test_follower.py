@@ -7,6 +7,8 @@ import pytest
 from testkit.sse import Event
 from tests.system.follower import Follower, Said
 
+pytestmark = pytest.mark.one_leg("what the tests check with")
+
 
 @pytest.mark.parametrize(
     ("lines", "fault"),

@@ -16,7 +16,11 @@ from testkit.daemon import Daemon
 from testkit.process import children, until
 from tests.system.checker import faults
 
-pytestmark = pytest.mark.system
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.long("kills", seconds=40),
+    pytest.mark.one_broker("rows of tasks and attempts; kills on RabbitMQ: chaos/test_short.py"),
+]
 
 TASKS, CLIENTS, KILLS = 504, 8, 5
 #: Seconds between two kills: enough for what was killed to be at work again before most of them.

@@ -19,7 +19,10 @@ from testkit.stores import Store
 from tests.system.conftest import deployments
 from tests.system.nodes import Nodes
 
-pytestmark = pytest.mark.xdist_group("live")
+pytestmark = [
+    pytest.mark.long("kills, and a browser", seconds=30),
+    pytest.mark.one_leg("pages, and processes; the rows: node/test_live_log.py and queue/store/test_live_events.py"),
+]
 
 SPEAKER = ACTOR.with_name("speaker.py")
 #: Bytes that a node may ever have had. It is under 80 MB at rest.

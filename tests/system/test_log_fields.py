@@ -14,6 +14,8 @@ from testkit.process import Process
 from testkit.stores import Store
 from tests.system.conftest import deployments
 
+pytestmark = [pytest.mark.long("starts of workers", seconds=12), pytest.mark.one_leg("the log lines of one process")]
+
 
 @pytest.fixture(scope="module")
 def daemon(migrated: Store) -> Iterator[Daemon]:

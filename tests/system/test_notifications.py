@@ -16,6 +16,11 @@ from testkit.process import until
 from testkit.stores import Store
 from tests.system.conftest import deployments
 
+pytestmark = [
+    pytest.mark.long("on each broker in turn", seconds=20),
+    pytest.mark.one_leg("on each broker in turn, and what becomes of the sockets' files"),
+]
+
 Deployments = Callable[..., Daemon]
 
 

@@ -13,7 +13,11 @@ from testkit.stores import Store
 from tests.system.conftest import deployments
 from tests.system.nodes import Nodes
 
-pytestmark = pytest.mark.system
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.long("kills", seconds=40),
+    pytest.mark.one_broker("rows of operations and tasks"),
+]
 #: More than a few batches.
 TASKS = 3000
 

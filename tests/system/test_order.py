@@ -13,7 +13,11 @@ from testkit.process import Process, until
 from testkit.stores import Store
 from tests.system.conftest import deployments
 
-pytestmark = pytest.mark.system
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.long("hundreds of tasks", seconds=90),
+    pytest.mark.one_broker("the order in which the database gives tasks"),
+]
 
 TASKS = 200
 

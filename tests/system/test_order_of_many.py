@@ -22,7 +22,7 @@ from tests.system.conftest import deployments
 from tests.system.hosts import environment
 
 # On the legs that differ by their database: an order is not the broker's.
-pytestmark = pytest.mark.database
+pytestmark = [pytest.mark.database, pytest.mark.long("hundreds of tasks", seconds=90)]
 
 #: Tasks a round, and of them those that wait before a node comes.
 TASKS, BEFORE, CLIENTS = int(os.environ.get("ORDER_TASKS", "200")), 60, 4

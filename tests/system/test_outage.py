@@ -21,6 +21,8 @@ from testkit.stores import PostgreSQLStore
 from tests.system import hosts
 from tests.system.checker import faults
 
+pytestmark = [pytest.mark.long("leases run out", seconds=30), pytest.mark.one_leg("on a server of its own")]
+
 LEASE = 9.0
 
 

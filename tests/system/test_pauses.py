@@ -19,7 +19,7 @@ from tests.system import hosts
 from tests.system.checker import faults
 from tests.system.conftest import deployments
 
-pytestmark = pytest.mark.database
+pytestmark = [pytest.mark.database, pytest.mark.long("load, and what must not happen for seconds", seconds=30)]
 
 #: A paused type, or a drained node, starts no task later than this after the answer.
 DELAY_SECONDS = 2.0

@@ -14,6 +14,8 @@ from testkit.process import Process, until
 from testkit.stores import Store
 from tests.system.conftest import deployments
 
+pytestmark = [pytest.mark.long("starts of workers", seconds=60), pytest.mark.one_leg("a client of the API")]
+
 
 @pytest.fixture(scope="module")
 def web(migrated: Store) -> Iterator[Daemon]:

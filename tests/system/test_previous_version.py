@@ -16,6 +16,8 @@ from testkit.process import PROJECT, Process, until
 from testkit.stores import Store
 from tests.system.conftest import deployments
 
+pytestmark = pytest.mark.long("deployments of two versions", seconds=60)
+
 #: A module of the previous version, whose last commit is the parent of the one that removed it (by its hash it would be
 #: lost when commits are rewritten). Its modules, classes and metrics have other names than this version's; tables,
 #: queues, messages and lock files are shared.

@@ -16,6 +16,8 @@ from testkit.daemon import Daemon
 from testkit.stores import Store
 from tests.system.conftest import deployments
 
+pytestmark = pytest.mark.one_leg("a first start without any server")
+
 TOP = Path(__file__).parents[2]
 PAGE = (TOP / "README.md").read_text()
 

@@ -16,6 +16,8 @@ from testkit.stores import Store
 from tests.system.checker import faults
 from tests.system.conftest import deployments
 
+pytestmark = pytest.mark.long("restarts under load", seconds=90)
+
 NODES, SLOTS = 2, 2
 
 

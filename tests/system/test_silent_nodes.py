@@ -20,7 +20,7 @@ from tests.system import hosts
 from tests.system.checker import faults
 from tests.system.conftest import deployments
 
-pytestmark = pytest.mark.database
+pytestmark = [pytest.mark.database, pytest.mark.long("leases run out", seconds=90)]
 
 LEASE = 6.0
 

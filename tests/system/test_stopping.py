@@ -16,7 +16,7 @@ from testkit.process import Process, of_home, until
 from testkit.stores import Store
 from tests.system.conftest import deployments
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("stopping")]
+pytestmark = [pytest.mark.system, pytest.mark.long("drains", seconds=20), pytest.mark.one_broker("signals to handlers")]
 
 TIDY = Path(__file__).resolve().parents[2] / "examples" / "handlers" / "tidy" / "handler.py"
 #: Leaves a file when it gets SIGTERM, and goes on.

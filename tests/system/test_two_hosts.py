@@ -25,6 +25,8 @@ from testkit.stores import PostgreSQLStore
 from tests.system.checker import faults
 from tests.system.network import Host, need_namespaces
 
+pytestmark = [pytest.mark.long("leases run out", seconds=90), pytest.mark.one_leg("on servers of its own")]
+
 LEASE = "6"
 
 

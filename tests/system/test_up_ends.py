@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from testkit.daemon import Daemon, open_gate
 from testkit.process import children, of_home, until
+
+pytestmark = [
+    pytest.mark.long("starts of workers", seconds=40),
+    pytest.mark.one_leg("signals to processes; what becomes of rows: system/test_rolling.py, test_stopping.py"),
+]
 
 
 def nothing_is_left(daemon: Daemon, said: str) -> None:

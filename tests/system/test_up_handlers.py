@@ -21,6 +21,11 @@ from tasks_app.management.shipped import choose
 from testkit.daemon import Daemon
 from testkit.process import PROJECT
 
+pytestmark = [
+    pytest.mark.long("starts", seconds=20),
+    pytest.mark.one_leg("what an engine has, before any server is asked"),
+]
+
 Engine = Callable[[Callable[[str], bytes | None]], str]
 
 

@@ -10,9 +10,13 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from testkit.daemon import Daemon, open_gate
 from testkit.process import children, of_home, until
 from testkit.terminal import Terminal
+
+pytestmark = [pytest.mark.long("starts", seconds=12), pytest.mark.one_leg("a signal to processes")]
 
 IGNORED = "SIGHUP is ignored: there is no reload"
 

@@ -13,7 +13,7 @@ from testkit.images import docker
 from testkit.images.recipes import PYTHON
 from testkit.process import until
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.long("starts", seconds=12), pytest.mark.one_leg("what an engine has")]
 
 
 @pytest.fixture

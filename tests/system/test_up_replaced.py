@@ -17,6 +17,11 @@ from testkit.needs import program
 from testkit.ports import free_port
 from testkit.process import until
 
+pytestmark = [
+    pytest.mark.long("web servers behind a proxy", seconds=12),
+    pytest.mark.one_broker("web servers behind a proxy"),
+]
+
 CONFIG = """
 global
     stats socket {admin} level admin

@@ -17,6 +17,8 @@ from testkit.process import Process, children, until
 from testkit.stores import Store
 from tests.system.conftest import deployments
 
+pytestmark = [pytest.mark.long("kills", seconds=12), pytest.mark.one_leg("what becomes of processes")]
+
 
 @pytest.fixture(scope="module")
 def running(migrated: Store) -> Iterator[tuple[Daemon, Process]]:

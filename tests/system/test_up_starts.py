@@ -20,6 +20,8 @@ from testkit.process import PROJECT, Process, children, until
 from testkit.stores import Store
 from tests.system.conftest import deployments
 
+pytestmark = pytest.mark.one_leg("a first start without any server")
+
 Deployments = Callable[..., Daemon]
 
 

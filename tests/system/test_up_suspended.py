@@ -5,9 +5,13 @@ from __future__ import annotations
 import sys
 import time
 
+import pytest
+
 from testkit.daemon import Daemon
 from testkit.process import children, of_home, state, until
 from testkit.terminal import Terminal
+
+pytestmark = pytest.mark.one_leg("signals to processes")
 
 CTRL_C, CTRL_Z = "\x03", "\x1a"
 

@@ -18,6 +18,11 @@ from testkit.process import Process, until
 from testkit.stores import Store
 from tests.system.conftest import deployments
 
+pytestmark = [
+    pytest.mark.long("servers of its own", seconds=40),
+    pytest.mark.one_broker("web servers that ask the database"),
+]
+
 #: The longest wait. Whoever is answered before its end has not waited for it: the client's own limit is shorter.
 LONG, CLIENT_TIMEOUT_SECONDS = 60, 30
 

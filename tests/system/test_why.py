@@ -18,6 +18,11 @@ from testkit.stores import Store
 from tests.system import hosts
 from tests.system.conftest import deployments
 
+pytestmark = [
+    pytest.mark.long("starts of workers", seconds=40),
+    pytest.mark.one_leg("what workers report; what the API reads of it: tests/features/why/test_api.py"),
+]
+
 #: Starts a node that serves so many types, with variables of its own.
 Node = Callable[..., Process]
 

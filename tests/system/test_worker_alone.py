@@ -13,6 +13,8 @@ from testkit.process import children, of_home, until
 from testkit.stores import Store
 from tests.system.conftest import deployments
 
+pytestmark = [pytest.mark.long("starts of workers", seconds=12), pytest.mark.one_leg("the command lines of a worker")]
+
 
 @pytest.fixture(scope="module")
 def served(migrated: Store) -> Iterator[Daemon]:

@@ -16,6 +16,8 @@ import pytest
 from testkit.daemon import Daemon, serving
 from testkit.process import until
 
+pytestmark = pytest.mark.long("a server of its own, and megabytes", seconds=20)
+
 EXPORT = "/admin/tasks_app/task/export/"
 PASSWORD = "a good password"
 TASKS = 12_000

@@ -132,6 +132,7 @@ def test_keys_are_answered_as_the_view_does(server: Daemon) -> None:
     assert found[3] == found[4]
 
 
+@pytest.mark.long("servers of its own", seconds=6)
 def test_a_rate_limit_and_a_stop_are_answered_as_the_view_does(tmp_path: Path) -> None:
     with serving(tmp_path, DAEMON_MAX_RATE="0.001") as server:
         assert ask(server, "/queue", TASK, HOST)[0] == 200
@@ -154,6 +155,7 @@ def test_data_whose_exponents_are_too_many_digits_is_answered_as_the_view_does(t
         assert refused[0] == 413
 
 
+@pytest.mark.long("servers of its own", seconds=6)
 def test_behind_tls_requests_are_answered_as_the_view_does(tmp_path: Path) -> None:
     with serving(tmp_path, DAEMON_TLS="true") as server:
         for lines in TLS:
@@ -165,6 +167,7 @@ def test_behind_tls_requests_are_answered_as_the_view_does(tmp_path: Path) -> No
         assert ask(server, "/queue", TASK, HOST)[0] == 301
 
 
+@pytest.mark.long("servers of its own", seconds=20)
 def test_a_bug_is_answered_as_the_view_does(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         assert ask(server, "/queue", TASK, HOST)[0] == 200
@@ -175,12 +178,14 @@ def test_a_bug_is_answered_as_the_view_does(tmp_path: Path) -> None:
         assert broken[0] == 500
 
 
+@pytest.mark.long("servers of its own", seconds=12)
 def test_a_full_queue_is_answered_as_the_view_does(tmp_path: Path) -> None:
     with serving(tmp_path, DAEMON_MAX_QUEUE="3") as server:
         assert [ask(server, "/queue", TASK, HOST)[0] for _ in range(4)] == [200, 200, 200, 429]
         assert ask(server, "/queue", TASK, HOST) == ask(server, "/queue/", TASK, HOST)
 
 
+@pytest.mark.long("servers of its own", seconds=20)
 def test_a_database_that_takes_no_task_is_answered_as_the_view_does(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         assert ask(server, "/queue", TASK, HOST)[0] == 200

@@ -14,6 +14,8 @@ from testkit.daemon import Daemon, read_all, serving
 from tests.fuzz.raw_http import fuzz
 from tests.web.answers import answers_of, error, only
 
+pytestmark = pytest.mark.waiting("clients that say nothing", seconds=20)
+
 HOST = b"Host: localhost\r\n"
 TASK = b'{"type": "echo", "data": {"n": 1}}'
 LIVE = b"GET /health/live HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
@@ -279,6 +281,7 @@ def test_head_has_the_length_and_no_body(server: Daemon) -> None:
     assert raw.endswith(b"\r\n\r\n")
 
 
+@pytest.mark.long("a fuzzer", seconds=12)
 def test_a_few_seconds_of_the_fuzzer_find_nothing(server: Daemon) -> None:
     outcome = fuzz("127.0.0.1", server.port, seconds=5, clients=6, seed=1)
     assert outcome.faults == []

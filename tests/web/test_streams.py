@@ -136,6 +136,7 @@ def test_a_stream_follows_its_task_to_its_end(server: Daemon) -> None:
         assert b"the task was deleted" in until_said(one, b"\r\n0\r\n\r\n")
 
 
+@pytest.mark.long("many megabytes", seconds=20)
 def test_a_client_that_does_not_read_takes_no_memory_and_holds_up_nobody(tmp_path: Path) -> None:
     with web_of(tmp_path) as (server, web), ExitStack() as stack:
         task = long_task(server)
@@ -158,6 +159,7 @@ def test_a_client_that_does_not_read_takes_no_memory_and_holds_up_nobody(tmp_pat
         ended(server, "gone", 3)
 
 
+@pytest.mark.long("servers of its own", seconds=20)
 def test_a_stream_ends_with_its_key(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         task = server.post("echo")

@@ -12,6 +12,8 @@ from testkit.daemon import Daemon
 from testkit.stores import PostgreSQLStore
 from tests.faults.test_postgresql import server
 
+pytestmark = pytest.mark.long("databases from nothing", seconds=40)
+
 __all__ = ["server"]
 
 

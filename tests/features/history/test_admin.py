@@ -147,6 +147,7 @@ def test_the_latest_runs_are_listed(admin: Client) -> None:
     assert latest_runs(now + timedelta(hours=1)) == []
 
 
+@pytest.mark.long("many rows", seconds=40)
 @pytest.mark.parametrize("handler", [None, "echo"])
 def test_runs_are_read_along_the_key_however_many_there_are(handler: str | None) -> None:
     one = task("failed")

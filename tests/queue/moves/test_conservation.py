@@ -15,6 +15,8 @@ from tasks_app.queue.claim import held
 from tasks_app.queue.models import Attempt, Task
 from tests.queue.moves.verbs import NODES, Verbs
 
+pytestmark = pytest.mark.long("random moves", seconds=30)
+
 #: `pytest --hypothesis-profile long`: for hours.
 LONG = settings.get_current_profile_name() == "long"
 

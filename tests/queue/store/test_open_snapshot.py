@@ -36,7 +36,11 @@ from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit_many
 from tests.queue.moves.kit import ALWAYS
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.database,
+    pytest.mark.long("random moves", seconds=30),
+]
 TYPES = ("a", "b")
 PRIORITIES = (10, 50, 90)
 AT_ONCE, LATER = Policy(5.0, 9, 0.0, ALWAYS), Policy(5.0, 9, 3600.0, ALWAYS)
