@@ -203,7 +203,7 @@ class Dispatcher:
             while not self._stopping:
                 try:
                     self.round()
-                    if retrying.reason:
+                    if retrying.failing:
                         retrying.succeeded()
                 except Error as error:
                     self._result_writer.wake()

@@ -95,7 +95,7 @@ class Heartbeat:
 
     def run(self) -> None:
         """The thread."""
-        retrying = Retrying("ask the database what is due", max_pause=1.0)
+        retrying = Retrying("ask the database what is due", max_seconds=1.0)
         try:
             while not self._stop.is_set():
                 try:

@@ -1,4 +1,8 @@
-"""The leases of a node's attempts: renews them, and kills the attempts whose leases it could not renew."""
+"""The leases of a node's attempts: renews them, and kills the attempts whose leases it could not renew.
+
+`Availability` follows from the renewals: since when the database has been available all the time, so that the silence
+of other nodes proves their death.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from tasks_app.queue.claim import LEASE_SECONDS, renew
 from tasks_app.queue.current import store
 from tasks_app.runner.errors import KillReason
 
-# Since when the database has been available all the time, so that silence of other nodes proves their death.
+log = structlog.get_logger(__name__)
 
 #: Between renewals of the leases: two may fail before the third would be too late.
 RENEWAL_SECONDS = LEASE_SECONDS / 3
@@ -25,6 +29,11 @@ RENEWAL_SECONDS = LEASE_SECONDS / 3
 TRUST_SECONDS = LEASE_SECONDS / 3
 #: If a renewal is later than this, the database counts as unavailable meanwhile.
 MAX_RENEWAL_DELAY_SECONDS = RENEWAL_SECONDS * 0.75
+#: A node says as often in its row that it lives, however long its leases are. A third of
+#: `system_reading.SILENCE_SECONDS`.
+MAX_INTERVAL_SECONDS = 10.0
+#: The part of RENEWAL_SECONDS between two renewals, so that three fit into a lease.
+PART = 0.95
 
 
 class Availability:
@@ -57,21 +66,12 @@ class Availability:
         return now - self._renewed_at <= RENEWAL_SECONDS + MAX_RENEWAL_DELAY_SECONDS
 
 
-log = structlog.get_logger(__name__)
-
-#: A node says as often in its row that it lives, however long its leases are. A third of
-#: `system_reading.SILENCE_SECONDS`.
-MAX_INTERVAL_SECONDS = 10.0
-#: The part of RENEWAL_SECONDS between two renewals, so that three fit into a lease.
-PART = 0.95
-
-
 class Leases:
     """Two threads: `run` renews, with a database connection that nothing else uses; `watch` kills, without one."""
 
     def __init__(self, node: str, home: Path, in_flight: InFlightTasks, availability: Availability) -> None:
         self._node, self._home, self._in_flight, self._availability = node, home, in_flight, availability
-        self._retrying = Retrying("renew the leases", max_pause=1.0)
+        self._retrying = Retrying("renew the leases", max_seconds=1.0)
         #: Set by the thread that stops the node.
         self._stop = threading.Event()
         #: Set by that one and by the heartbeat.

@@ -1,4 +1,4 @@
-"""The node's row in the database: its state as of the last update."""
+"""The rows of nodes in the database: this node keeps its own, and retires those of dead nodes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from tasks_app.queue.due_work import KEEP_STOPPED_NODES_DAYS
 from tasks_app.queue.node_models import Deployment, Node
 from tasks_app.runner.pool import Pool
 
-# The id of a deployment. It names queues and labels containers, so two deployments can share a broker or an engine.
-
 
 @cache
 def deployment_id() -> str:
-    """The deployment's UUID from its database, as 32 hex digits. Read once per process."""
+    """The deployment's UUID from its database, as 32 hex digits. Read once per process.
+
+    It names queues and labels containers, so two deployments can share a broker or an engine.
+    """
     return Deployment.objects.get().id.hex
 
 
@@ -36,7 +37,10 @@ def new_name() -> str:
 
 
 class NodeRecord:
-    """Writes the row. For the heartbeat's thread, except `create`, `start_draining` and `close`."""
+    """Writes the node's row: its state as of the last update.
+
+    For the heartbeat's thread, except `create`, `start_draining` and `close`.
+    """
 
     def __init__(
         self,
@@ -112,12 +116,7 @@ class NodeRecord:
         return {name: _pool_state(pool) | capped for name, pool in self._pools.items()}
 
     def _fields(self) -> dict[str, Any]:
-        return {
-            "seen_at": clock.Now(),
-            "seen": clock.now(),
-            "clock": clock.clock_id(),
-            **self._state(),
-        }
+        return {"seen_at": clock.Now(), "seen": clock.now(), "clock": clock.clock_id(), **self._state()}
 
 
 def _pool_state(pool: Pool) -> dict[str, Any]:
@@ -128,9 +127,6 @@ def _pool_state(pool: Pool) -> dict[str, Any]:
     if stats.notice is not None:
         state["notice"] = stats.notice
     return state | ({"images": images} if (images := pool.images()) else {})
-
-
-# Retires dead nodes: marks them as stopped, and removes the rows of nodes that stopped long ago.
 
 
 def retire(me: str, domain: str, is_dead: Callable[[str], bool], trusted: bool) -> list[str]:

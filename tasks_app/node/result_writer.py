@@ -251,7 +251,7 @@ class ResultLane:
             except STATEMENT_ERRORS as error:
                 self._resolve(batch, error, began)
                 left = True
-            if self.retrying.reason:
+            if self.retrying.failing:
                 self.retrying.succeeded()
         except STATEMENT_ERRORS as error:
             if self._stopping:

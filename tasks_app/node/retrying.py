@@ -1,4 +1,7 @@
-"""Retries of a node's thread while the database is unavailable: growing pauses, and one log line for each outage."""
+"""What a node's threads do while the database is unavailable: they try again, and log one line for each outage.
+
+A side job is what the heartbeat does beside its duties: no task waits for it, and its failure costs no beat.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,23 @@ from tasks_app.runner.backoff import Backoff
 
 log = structlog.get_logger(__name__)
 
-MIN_PAUSE_SECONDS = 0.05
+#: Before the first further attempt; it doubles with each failure.
+MIN_RETRY_SECONDS = 0.05
+#: A database that needs longer for a call must not delay the next beat: it promotes, takes over, and stops what was
+#: cancelled.
+MAX_CALL_SECONDS = 2.0
+#: After an error that is not the database's.
+FAULT_PAUSE_SECONDS = 60.0
 
 
 class Retrying:
     """The failures of one thread's operation since it last succeeded."""
 
-    def __init__(self, operation: str, max_pause: float = 2.0) -> None:
-        """`operation`: a verb phrase for the log, such as "write results"."""
-        self._operation, self._backoff = operation, Backoff(MIN_PAUSE_SECONDS, max_pause)
+    def __init__(self, operation: str, max_seconds: float = 2.0) -> None:
+        """`operation`: a verb phrase for the log, such as "write results". `max_seconds`: between two attempts."""
+        self._operation, self._backoff = operation, Backoff(MIN_RETRY_SECONDS, max_seconds)
+        #: Whether the last attempt failed.
+        self.failing = False
         self._failing_since = 0.0
         #: Why the last attempt failed, in one line; "" if it did not.
         self.reason = ""
@@ -33,7 +44,7 @@ class Retrying:
         """Note a failure and close the thread's connection. Returns the seconds to wait before the next attempt."""
         self.reason = first_line(error)
         if not self.failing:
-            self._failing_since = time.monotonic()
+            self.failing, self._failing_since = True, time.monotonic()
             log.warning(f"cannot {self._operation}: {error}; trying again until the database answers")
         try:
             connection.close()
@@ -46,25 +57,11 @@ class Retrying:
         if self.failing:
             log.info(f"can {self._operation} again", after_seconds=round(time.monotonic() - self._failing_since, 1))
             self._backoff.succeeded()
-            self.reason = ""
-
-    @property
-    def failing(self) -> bool:
-        """True if the last attempt failed."""
-        return self._backoff.failures > 0
-
-
-# What the heartbeat does beside its duties: no task waits for it, and a failure of it costs no beat.
-
-#: A database that needs longer for a call must not delay the next beat: it promotes, takes over, and stops what was
-#: cancelled.
-MAX_CALL_SECONDS = 2.0
-#: After an error that is not the database's.
-FAULT_PAUSE_SECONDS = 60.0
+            self.failing, self.reason = False, ""
 
 
 class SideJob:
-    """One of them, for the heartbeat's thread.
+    """For the heartbeat's thread.
 
     Its failure is no sign that the silence of other nodes means nothing: the database may refuse this statement alone.
     """

@@ -10,7 +10,7 @@ AWAY = OperationalError("the database is away")
 
 
 def test_pauses_grow_to_the_maximum_and_start_again_after_a_success() -> None:
-    retrying = Retrying("write", max_pause=0.3)
+    retrying = Retrying("write", max_seconds=0.3)
     assert [retrying.failed(AWAY) for _ in range(5)] == [0.05, 0.1, 0.2, 0.3, 0.3]
     assert retrying.failing
     retrying.succeeded()

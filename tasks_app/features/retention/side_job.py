@@ -112,7 +112,7 @@ class Retention:
 
     def run(self) -> None:
         """The thread."""
-        retrying = Retrying("remove what is old", max_pause=INTERVAL_SECONDS)
+        retrying = Retrying("remove what is old", max_seconds=INTERVAL_SECONDS)
         pause = min(self.interval, 10.0)  # a node that starts has other things to do
         try:
             while not self._stop.wait(pause):
