@@ -25,6 +25,10 @@ class Feature(AppConfig):
     #: A function that gets the names of the handlers on a page of the admin, and returns for each, by name, the link to
     #: what who may act on tasks can do to it. Called once a page.
     handler_links: str = ""
+    #: What it shows on the engine's pages of the admin: {place: function}. A function gets the request and what the
+    #: place is about, checks what the user may see, and returns HTML, blank for nothing: text that is not marked as
+    #: safe is escaped. What it raises fails the page. The places: of a node (about the `Node`) `node.buttons`.
+    panels: str = ""
     #: A function that gets the ids of failed tasks before they are deleted, redriven or pruned: their rows still say
     #: how they failed. Called in the transaction of the move, on any thread; what it raises undoes the move. The tasks
     #: need not be locked, and there may be none. Not called to redrive a single task that has its failure group.

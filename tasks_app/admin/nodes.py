@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
@@ -12,7 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -21,10 +20,7 @@ from tasks_app import conf
 from tasks_app.admin.columns import badge
 from tasks_app.admin.lists import ReadOnlyAdmin
 from tasks_app.admin.pools import MAX_PROBLEM_CHARS, pool_row, running
-from tasks_app.admin.rights import actor, acts_on_tasks
 from tasks_app.admin.text import ago, handler_link, harmless, line
-from tasks_app.audit.record import Actor
-from tasks_app.features.drains.verbs import UnknownNode, drain_node, undrain_node
 from tasks_app.metrics.summary import span
 from tasks_app.metrics.system_reading import SILENCE_SECONDS, current_reading
 from tasks_app.queue.claim import running_tasks
@@ -86,18 +82,11 @@ def drained_badge(node: Node, running: int) -> SafeString:
 
 @admin.register(Node)
 class NodeAdmin(ReadOnlyAdmin):
-    """Read-only, except for drain and undrain: a node writes its own row."""
+    """Read-only: a node writes its own row."""
 
     list_display = ("shown_name", "state", "slots", "age", "last_seen", "platform", "handlers_toml", "all_problems")
     ordering = ("-started_at",)
     search_fields = ("name",)
-
-    def get_urls(self) -> list[URLPattern]:
-        own = [
-            path(f"<path:object_id>/{name}/", self.admin_site.admin_view(view), name=f"tasks_app_node_{name}")
-            for name, view in (("drain", self.drain_view), ("undrain", self.undrain_view))
-        ]
-        return own + super().get_urls()
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -110,59 +99,17 @@ class NodeAdmin(ReadOnlyAdmin):
         if node is None:
             self.message_user(request, "There is no such node any more.", messages.WARNING)
             return HttpResponseRedirect(reverse("admin:tasks_app_node_changelist"))
-        verb = None
-        if node.stopped_at is None and acts_on_tasks(request):
-            verb = "admin:tasks_app_node_undrain" if node.drained else "admin:tasks_app_node_drain"
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "original": node,
             "state": self.state(node),
-            "drain_view": verb,
             "media": self.media,
             **node_details(
                 node, self.platform(node), self.handlers_toml(node), tasks=request.user.has_perm("tasks_app.view_task")
             ),
         }
         return TemplateResponse(request, "taskdaemon/node.html", context)
-
-    def drain_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """GET: ask for confirmation. POST: drain the node."""
-        explained = "It takes no more tasks; running ones go on. It lasts until you undrain it or the process ends."
-        return self._confirm_and_act(request, object_id, "Drain", explained, drain_node)
-
-    def undrain_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """GET: ask for confirmation. POST: let the node take tasks again."""
-        return self._confirm_and_act(request, object_id, "Undrain", "It takes tasks again at once.", undrain_node)
-
-    def _confirm_and_act(
-        self, request: HttpRequest, object_id: str, name: str, explained: str, verb: Callable[[str, Actor], bool]
-    ) -> HttpResponse:
-        if not acts_on_tasks(request):
-            raise PermissionDenied
-        node, back = unquote(object_id), reverse("admin:tasks_app_node_change", args=(unquote(object_id),))
-        if self.get_object(request, node) is None:
-            self.message_user(request, f"There is no node {line(node)}: nothing was done.", messages.WARNING)
-            return HttpResponseRedirect(reverse("admin:tasks_app_node_changelist"))
-        if request.method == "POST":
-            try:
-                done = verb(node, actor(request))
-            except UnknownNode as unknown:
-                self.message_user(request, f"{line(str(unknown))}: nothing was done.", messages.WARNING)
-                return HttpResponseRedirect(reverse("admin:tasks_app_node_changelist"))
-            said = f"{name}ed {line(node)}." if done else f"Nothing changed: {line(node)} was {name.lower()}ed before."
-            self.message_user(request, said, messages.SUCCESS if done else messages.WARNING)
-            return HttpResponseRedirect(back)
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"{name} {line(node)}?",
-            "explained": explained,
-            "state": _running(current_reading().running_on(node)),
-            "yes": f"Yes, {name.lower()} it",
-            "back": back,
-            "media": self.media,
-        }
-        return TemplateResponse(request, "taskdaemon/confirm.html", context)
 
     @admin.display(description="name")
     def shown_name(self, node: Node) -> str:
@@ -219,8 +166,3 @@ class NodeAdmin(ReadOnlyAdmin):
         if node.stopped_at or not differs(node.digest):
             return format_html("{}", short)
         return format_html("{} {}", short, badge("failed", "differs"))
-
-
-def _running(count: int) -> str:
-    """How many tasks run on a node, as a sentence."""
-    return f"{count:,} task{'s run' if count != 1 else ' runs'} on it."

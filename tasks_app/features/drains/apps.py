@@ -7,3 +7,5 @@ class Drains(Feature):
     """A drained node starts no task; running ones go on. It writes the node's row, and knows nothing of claims."""
 
     name = "tasks_app.features.drains"
+    pages = "tasks_app.features.drains.admin.urlpatterns"
+    panels = "tasks_app.features.drains.admin.panels"

@@ -1,0 +1,23 @@
+"""The tags of the admin's pages: what features show on them, and the contents of the dashboard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.utils.html import conditional_escape
+from django.utils.safestring import SafeString
+
+from tasks_app.admin.dashboard import board
+from tasks_app.feature import registered
+
+register = template.Library()
+register.simple_tag(board)  # for the admin's first page, which Django's own view renders
+
+
+@register.simple_tag(takes_context=True)
+def panels(context: template.Context, place: str, subject: Any = None) -> SafeString:
+    """What features show at a place of a page; `Feature.panels` lists the places and their subjects."""
+    request = context["request"]
+    shown = (panel(request, subject) for by_place in registered("panels") if (panel := by_place.get(place)))
+    return SafeString("\n".join(text for html in shown if (text := conditional_escape(html).strip())))
