@@ -90,7 +90,8 @@ def longest_first(items: list[pytest.Item]) -> None:
         kind = [item for item in items if seconds[item] and bool(item.get_closest_marker("waiting")) is waits]
         files = list(dict.fromkeys(item.path for item in sorted(kind, key=lambda item: -seconds[item])))
         places |= {item: files.index(item.path) for item in kind}
-    items.sort(key=lambda item: places.get(item, len(items)))
+    last = len(items)
+    items.sort(key=lambda item: places.get(item, last))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ sys.exit(pytest.main(["--collect-only", "-qq", *sys.argv[1:]], plugins=[Marks()]
 """
 
 
+@cache
 def collected() -> dict[str, set[str]]:
     """The marks of each test, by its file and name. A leg takes tests by their marks (bin/test.py)."""
     command = [sys.executable, "-c", LIST, "tests/keys/test_keys.py", "tests/system", "tests/browser"]
@@ -44,3 +46,8 @@ def test_what_touches_the_database_or_starts_a_deployment_runs_on_servers_withou
     on_rabbitmq = {test for test, marks in everything.items() if "system" in marks and "one_broker" not in marks}
     assert "system/test_rolling.py::test_sigquit_gives_back_what_runs_at_once" in on_rabbitmq
     assert not any(test.startswith("keys/test_keys.py") for test in on_rabbitmq)
+
+
+def test_what_takes_long_begins_first() -> None:
+    long = ["long" in marks for marks in collected().values()]
+    assert any(long) and long == sorted(long, reverse=True)
