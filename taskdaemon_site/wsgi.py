@@ -9,7 +9,7 @@ from django.core.wsgi import get_wsgi_application
 from tasks_app.broker import notification
 from tasks_app.conf import BadEnvironment, environment
 from tasks_app.conf.signing_key import no_shared_key
-from tasks_app.features.alerts import watch
+from tasks_app.feature import tell
 from tasks_app.keys.api_keys import keys
 from tasks_app.metrics import local_counters
 from tasks_app.process.start import name_process
@@ -36,8 +36,7 @@ if master := os.environ.get("TASKDAEMON_WEB_MASTER"):
 # A thread writes the counts of this process and the uses of API keys, so that no request waits for that.
 local_counters.start(keys.write_uses)
 
-# Nothing unless DAEMON_ALERT_URL is set. Here too, because someone has to tell that no node lives.
-watch.start(environment(), web=True)
+tell("process_starts", True)
 
 # Connect now, so that the first task's notification does not wait. If this fails, the next notification tries again.
 notification.open(BROKER_CONNECT_TIMEOUT_SECONDS)

@@ -33,6 +33,19 @@ class Feature(AppConfig):
     #: how they failed. Called in the transaction of the move, on any thread; what it raises undoes the move. The tasks
     #: need not be locked, and there may be none. Not called to redrive a single task that has its failure group.
     leaves_failed: str = ""
+    #: A function or class that gets a node's name and returns a `BeatJob` (`tasks_app/node/feature_work.py`): what each
+    #: node does at the end of each beat, about once a second. No task waits for it.
+    side_jobs: str = ""
+    #: A function or class that gets a node's name and returns a `NodeThread` (in the same file), which the node runs.
+    node_threads: str = ""
+    #: A function that is called once in each process that runs a node or, if its only argument is true, serves
+    #: requests, when it has started. It may start threads, which end with the process: daemons. What it raises ends the
+    #: process.
+    process_starts: str = ""
+    #: A function `(before, most)` that removes the oldest of the rows that tell of acts before a moment, at most so
+    #: many, in a transaction of its own, and returns how many. They are kept as long as lines of the audit log
+    #: (DAEMON_RETENTION_AUDIT): a thread of a node calls it until it returns 0. It may raise DatabaseError.
+    forgets: str = ""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse an attribute that the engine does not ask for: a misspelt one would register nothing."""

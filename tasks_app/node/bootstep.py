@@ -18,8 +18,7 @@ from django.utils.module_loading import import_string
 from tasks_app import conf
 from tasks_app.broker.consumer import NotificationConsumer
 from tasks_app.broker.queues import NOTIFICATION_TASK, queue_for
-from tasks_app.features.alerts import watch
-from tasks_app.features.retention.prune import retention_rules
+from tasks_app.feature import tell
 from tasks_app.handlers.handlers_toml import Handlers, HandlersError
 from tasks_app.node.node import Node
 from tasks_app.node.record import deployment_id
@@ -106,13 +105,10 @@ class NodeStep(bootsteps.StartStopStep):
             order=env.task_selection,
             cap=env.workers,
             broker_problem=BrokerCheck(worker).problem,
-            # Of all handlers, also of those that this node does not serve.
-            retention=retention_rules(conf.handlers(), env.retention_completed, env.retention_failed),
-            audit_retention=env.retention_audit,
         )
         worker.app.task(self.node.ready_types.notified, name=NOTIFICATION_TASK, ignore_result=True)
         self.node.start()
-        watch.start(env, web=False)
+        tell("process_starts", False)
 
     def stop(self, worker: Any) -> None:
         """SIGTERM: drain the node."""

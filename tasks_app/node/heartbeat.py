@@ -6,7 +6,7 @@ It renews no lease: `leases` does, in a thread of its own, so that a beat may ta
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +14,9 @@ import structlog
 from django.db import Error, connection
 
 from tasks_app.db.node_lock import is_dead, remove_lock
-from tasks_app.features.failures.grouping import FailureGroups
-from tasks_app.features.history import history
+from tasks_app.feature import registered
 from tasks_app.metrics import local_counters
+from tasks_app.node.feature_work import BeatJob, NodeThread
 from tasks_app.node.in_flight import KILL_MARGIN_SECONDS, InFlightTasks
 from tasks_app.node.leases import Availability, Leases
 from tasks_app.node.live_log import LiveLog
@@ -43,8 +43,6 @@ CLOCK_STEP_SECONDS = KILL_MARGIN_SECONDS
 BEAT_SECONDS = 0.95
 #: Between two searches for live events without an end.
 FORGET_LOST_SECONDS = 600.0
-#: How long a call to the database for the history may take, and how long after a failure the node tries again.
-HISTORY_CALL_SECONDS, HISTORY_RETRY_SECONDS = 3.0, 20.0
 #: While a node starts, between checks whether its slots have containers.
 START_CHECK_SECONDS = 0.02
 
@@ -63,17 +61,17 @@ class Heartbeat:
         mark_ready: Callable[[str], None],
         set_shared: Callable[[bool], None],
         containers_removed: Callable[[str], bool],
-        wake_operations: Callable[[], None] = lambda: None,
+        threads: Sequence[NodeThread] = (),
     ) -> None:
         """`mark_ready`: a type has ready tasks. `set_shared`: whether other nodes serve the same handlers.
 
         `containers_removed`: true if no container of a dead node can start what it was sent. Asked before a takeover of
-        its tasks. `wake_operations`: there is a running operation.
+        its tasks. `threads`: those of features, which are told what is due.
         """
         self._record, self._home, self._in_flight, self._availability = record, home, in_flight, availability
         self._leases, self._on_hold = leases, on_hold
         self._mark_ready, self._set_shared, self._containers_removed = mark_ready, set_shared, containers_removed
-        self._wake_operations = wake_operations
+        self._threads = threads
         #: Set by the thread that stops the node.
         self._stop = threading.Event()
         # Everything below is written by the thread of `run`.
@@ -86,8 +84,7 @@ class Heartbeat:
         self._forget_lost_at = clock.elapsed() + FORGET_LOST_SECONDS
         self._live_log = LiveLog(record.name, in_flight)
         self._live_job = SideJob("store what running tasks write", retry_seconds=0.0)
-        self._failure_groups = FailureGroups()
-        self._history_job = SideJob("write the history", HISTORY_RETRY_SECONDS, HISTORY_CALL_SECONDS)
+        self._side_jobs: list[BeatJob] = [make(record.name) for make in registered("side_jobs")]
 
     def stop(self) -> None:
         """End the thread."""
@@ -128,20 +125,19 @@ class Heartbeat:
         self._on_hold.update(work.on_hold, sent_at)
         self._compare_clocks(sent_at, work.now)
         self._kill_taken_away()
-        # What tasks and operations wait for.
+        # What tasks wait for, and the threads of features.
         self._promote(work)
         self._take_over(work.holders, leases=work.lost and self._availability.trusts_silence())
         self._share_and_retire(work)
-        if work.operations:
-            self._wake_operations()
+        for thread in self._threads:
+            thread.on_beat(work)
         # What is over, and the store's own maintenance.
         self._expire_and_forget(work)
         self._maintain()
         # Side jobs: they raise nothing.
         self._live_job.run(self._live_log.write)
-        self._failure_groups.maintain()
-        if work.minute is not None:
-            self._history_job.run(partial(history.record, work.minute))
+        for job in self._side_jobs:
+            job.run(work)
 
     def _update(self) -> None:
         """Update the node's row if it is time, or if its state has changed."""

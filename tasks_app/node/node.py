@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -14,14 +14,13 @@ import structlog
 
 from tasks_app import conf
 from tasks_app.db.node_lock import NodeLock, lock_domain
-from tasks_app.features.operations.work import OperationWorker
-from tasks_app.features.retention.prune import RetentionRule
-from tasks_app.features.retention.side_job import Retention
+from tasks_app.feature import registered
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.metrics import local_counters
 from tasks_app.node.attempts import AttemptStarter, CallResults
 from tasks_app.node.claimer import Claimer, ClaimLimits, LargeData, LostClaims
 from tasks_app.node.dispatcher import Dispatcher
+from tasks_app.node.feature_work import NodeThread
 from tasks_app.node.heartbeat import Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.leases import Availability, Leases
@@ -61,14 +60,8 @@ class Node:
         cap: int | None = None,
         ready_after: float = 1.0,
         broker_problem: Callable[[], str | None] = lambda: None,
-        retention: Sequence[RetentionRule] = (),
-        audit_retention: float | None = None,
     ) -> None:
-        """`make_engine` gets the node's name and lock domain; `broker_problem`: why no notification can arrive.
-
-        `retention`: for how long ended tasks of all types are kept; `audit_retention`: the same for lines of the audit
-        log, in seconds, None for ever.
-        """
+        """`make_engine` gets the node's name and lock domain; `broker_problem`: why no notification can arrive."""
         self.name, self._home, domain = new_name(), home, lock_domain(home)
         # A second writer would wait for the dispatcher: it writes results itself, between its claims.
         self._dispatcher_writes = store().single_writer
@@ -99,10 +92,10 @@ class Node:
             on_hold, partial(ready_types, list(handlers)), self._result_writer,
             LostClaims(self.name, self.in_flight, starter.release), claim_limits, large_data, self._dispatcher_writes,
         )  # fmt: skip
-        self._retention = Retention(self.name, retention, audit_retention)
+        self._feature_threads: list[NodeThread] = [make(self.name) for make in registered("node_threads")]
         problems = (
             broker_problem, claim_limits.problem, large_data.problem, self._result_writer.problem,
-            self._retention.problem,
+            *(thread.problem for thread in self._feature_threads),
         )  # fmt: skip
         self._record = NodeRecord(self.name, domain, digest, self.pools, problems, cap, on_hold.drained)
         availability = Availability()
@@ -110,11 +103,10 @@ class Node:
         if any(handler.image for handler in handlers.values()):
             self._sweeper = Sweeper(engine, home, domain, availability.trusts_silence)
             removed = self._sweeper.containers_removed
-        self._operation_worker = OperationWorker(self.name)
         self._leases = Leases(self.name, home, self.in_flight, availability)
         self._heartbeat = Heartbeat(
             self._record, home, self.in_flight, availability, self._leases, on_hold, self.ready_types.mark,
-            self._dispatcher.set_shared, removed, self._operation_worker.wake,
+            self._dispatcher.set_shared, removed, self._feature_threads,
         )  # fmt: skip
         # Written by the thread that starts and drains the node.
         self._threads: dict[str, threading.Thread] = {}
@@ -138,10 +130,10 @@ class Node:
         self._spawn("heartbeat", self._heartbeat.run)
         self._spawn("leases", self._leases.run)
         self._spawn("watch", self._leases.watch)
-        self._spawn("operations", self._operation_worker.run)
         if self._sweeper is not None:
             self._spawn("sweeper", self._sweeper.run)
-        self._spawn("retention", self._retention.run)
+        for thread in self._feature_threads:
+            self._spawn(thread.name, thread.run)
         log.info("node started", node=self.name, handlers=sorted(self.pools))
 
     def _spawn(self, name: str, run: Callable[[], None]) -> None:
@@ -165,9 +157,9 @@ class Node:
         """
         # 1. No further claims. The row says so at the next beat.
         self._record.start_draining()
-        self._retention.stop()
+        for thread in self._feature_threads:
+            thread.stop()
         self._dispatcher.stop()
-        self._operation_worker.stop()  # another node goes on with its operations
         self._threads["dispatcher"].join(10.0)  # a claim in progress is completed first
         if self._dispatcher_writes:
             # The dispatcher has written results until now; two threads would compete for them.
@@ -186,8 +178,8 @@ class Node:
         for pool in self.pools.values():
             pool.close(max(until - time.monotonic(), 5.0))
         self._reactor.close()
-        for thread in self._threads.values():
-            thread.join(5.0)
+        for started in self._threads.values():
+            started.join(5.0)
         # 5. The row and the lock: from then on other nodes take what is left. No beat may update the row again.
         self._record_end()
 

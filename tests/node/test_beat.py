@@ -370,7 +370,7 @@ def test_a_history_that_cannot_be_written_costs_no_beat_and_is_tried_again_later
     beating.beat()
     beating.beat()
     assert len(tried) == 1
-    passed = clock.elapsed() + module.HISTORY_RETRY_SECONDS
+    passed = clock.elapsed() + history.RETRY_SECONDS
     monkeypatch.setattr(clock, "elapsed", lambda: passed)
     beating.beat()
     beating.beat()

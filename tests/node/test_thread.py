@@ -75,6 +75,7 @@ from tasks_app.node import heartbeat, leases
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.node import Node
 from tasks_app.handlers.handlers_toml import Defaults, load
+from tasks_app.queue.due_work import DueWork
 from tasks_app.runner.process.engine import ProcessEngine
 
 again = {}
@@ -101,7 +102,8 @@ retention.INTERVAL_SECONDS = 0.01
 home = Path(sys.argv[1])
 node = Node(load(home / "handlers.toml", Defaults()), lambda *_: ProcessEngine(), home=home, digest="", order="fifo")
 node.start()
-node._operation_worker.wake()
+for thread in node._feature_threads:
+    thread.on_beat(DueWork(0.0, operations=True))
 for name, event in again.items():
     if not event.wait(20):
         sys.exit(f"{name} was not tried again")

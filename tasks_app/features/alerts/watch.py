@@ -21,7 +21,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
-from tasks_app.conf import Environment
+from tasks_app.conf import Environment, environment
 from tasks_app.features.alerts import rows
 from tasks_app.features.alerts.conditions import FIRING, RESOLVED, failed_shares, judge, message
 from tasks_app.features.alerts.models import Alert
@@ -178,12 +178,10 @@ DATABASE_TIMEOUT_SECONDS = 5.0
 TRUST_SECONDS = 15.0
 
 
-def start(env: Environment, web: bool) -> None:
-    """Watch from now on, if DAEMON_ALERT_URL is set. Call once in each process. `web`: it is a web server."""
-    if env.alert_url is None:
-        return
-    watch = Watch(env, web)
-    threading.Thread(target=watch.run, name="alerts", daemon=True).start()
+def start(web: bool) -> None:
+    """Watch from now on, if DAEMON_ALERT_URL is set. Web servers do too: someone has to tell that no node lives."""
+    if (env := environment()).alert_url is not None:
+        threading.Thread(target=Watch(env, web).run, name="alerts", daemon=True).start()
 
 
 class Watch:

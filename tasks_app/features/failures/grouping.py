@@ -21,6 +21,7 @@ from tasks_app.node.retrying import SideJob
 from tasks_app.process.fail_points import fail_point
 from tasks_app.queue import clock
 from tasks_app.queue.current import store, writing
+from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.maintenance import run_batches
 from tasks_app.queue.models import Task, TaskQuerySet
 from tasks_app.queue.node_models import Deployment
@@ -242,13 +243,13 @@ RETRY_SECONDS = 10.0
 
 
 class FailureGroups:
-    """For one thread, the heartbeat's."""
+    """A node's side job."""
 
-    def __init__(self) -> None:
+    def __init__(self, node: str) -> None:
         self._job = SideJob("count failures in their groups", RETRY_SECONDS)
         self._next_at = self._removal_at = float("-inf")
 
-    def maintain(self) -> None:
+    def run(self, work: DueWork) -> None:
         """Count failures if it is time, and remove groups that are old. Raises nothing."""
         begun = clock.elapsed()
         if begun >= self._next_at and self._job.run(self._count):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from django.db.models import F, Q
@@ -18,9 +19,11 @@ from django.db.models.functions import Mod
 from tasks_app.features.history.models import HistoryRow
 from tasks_app.metrics.reading import SlotStates, added, slot_states
 from tasks_app.metrics.system_reading import SystemReading, current_reading
+from tasks_app.node.retrying import SideJob
 from tasks_app.queue import clock
 from tasks_app.queue.counters import BUCKETS
 from tasks_app.queue.current import writing
+from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.maintenance import run_batches
 from tasks_app.queue.models import Attempt, FailureReason
 
@@ -34,6 +37,8 @@ COARSE_MINUTES = 15
 #: Few enough that no other writer waits long.
 ROWS_PER_TRANSACTION = 500
 TRANSACTIONS_PER_CALL = 10
+#: How long a call to the database may take that writes a row, and how long after a failure the node tries again.
+CALL_SECONDS, RETRY_SECONDS = 3.0, 20.0
 
 
 def key(handler: str) -> str:
@@ -109,6 +114,18 @@ def thin(minute: int) -> int:
         return len(found)
 
     return run_batches(batch, ROWS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)
+
+
+class MinuteRows:
+    """A node's side job: the row of each minute that has none."""
+
+    def __init__(self, node: str) -> None:
+        self._job = SideJob("write the history", RETRY_SECONDS, CALL_SECONDS)
+
+    def run(self, work: DueWork) -> None:
+        """Write the row of the present minute, if there is none. Raises nothing."""
+        if work.minute is not None:
+            self._job.run(partial(record, work.minute))
 
 
 # What the history says about a time: tasks a minute, queues, percentiles, slots.

@@ -12,4 +12,6 @@ class Operations(Feature):
     """
 
     name = "tasks_app.features.operations"
+    node_threads = "tasks_app.features.operations.work.OperationWorker"
+    forgets = "tasks_app.features.operations.acts.forget"
     calls = "tasks_app.features.operations.api.urlpatterns"

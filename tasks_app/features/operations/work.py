@@ -12,7 +12,9 @@ from django.db import Error, connection
 from tasks_app.features.operations.models import Operation, OperationState
 from tasks_app.features.operations.step import step
 from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
+from tasks_app.node.feature_work import NodeThread
 from tasks_app.node.retrying import Retrying
+from tasks_app.queue.due_work import DueWork
 
 log = structlog.get_logger(__name__)
 
@@ -71,20 +73,23 @@ def release(node: str) -> None:
 # The thread that works off operations. It sleeps until the heartbeat has seen a running one.
 
 
-class OperationWorker:
+class OperationWorker(NodeThread):
     """A thread of a node."""
+
+    name = "operations"
 
     def __init__(self, node: str) -> None:
         self._node = node
         self._wake = threading.Event()
         self._stopping = threading.Event()
 
-    def wake(self) -> None:
-        """There is a running operation. Any thread may call it."""
-        self._wake.set()
+    def on_beat(self, work: DueWork) -> None:
+        """Wake the thread if there is a running operation."""
+        if work.operations:
+            self._wake.set()
 
     def stop(self) -> None:
-        """End the thread, after the batch that it is in."""
+        """End the thread, after the batch that it is in: another node goes on."""
         self._stopping.set()
         self._wake.set()
 

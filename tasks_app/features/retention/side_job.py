@@ -17,11 +17,13 @@ from uuid import UUID
 import structlog
 from django.db import Error, connection
 
+from tasks_app import conf
 from tasks_app.audit import forget as audit
 from tasks_app.audit.forget import forget_logins, forget_sessions
-from tasks_app.features.operations import acts
-from tasks_app.features.retention.prune import PruneWalk, RetentionRule
+from tasks_app.feature import registered
+from tasks_app.features.retention.prune import PruneWalk, RetentionRule, retention_rules
 from tasks_app.metrics.summary import span
+from tasks_app.node.feature_work import NodeThread
 from tasks_app.node.retrying import Retrying
 from tasks_app.queue import clock
 from tasks_app.queue.current import store
@@ -83,14 +85,23 @@ class _Progress:
     whole_at: float = 0.0
 
 
-class Retention:
-    """The thread, for a node with this name."""
+def retention_of(node: str) -> Retention:
+    """The thread of a node with this name: by the rules of all handlers, also of those that the node does not serve."""
+    env = conf.environment()
+    rules = retention_rules(conf.handlers(), env.retention_completed, env.retention_failed)
+    return Retention(node, rules, env.retention_audit)
+
+
+class Retention(NodeThread):
+    """The thread."""
+
+    name = "retention"
 
     def __init__(self, node: str, rules: Sequence[RetentionRule], audit_seconds: float | None) -> None:
-        """`audit_seconds`: how long a line of the audit log or of the log of logins is kept, and an operation after its
-        end; None: for ever."""
+        """`audit_seconds`: how long a line of the audit log or of the log of logins is kept, and what features have as
+        `forgets`; None: for ever."""
         self._node = node
-        self._acts = [(each, audit_seconds) for each in (audit.forget, acts.forget, forget_logins)]
+        self._acts = [(each, audit_seconds) for each in (audit.forget, *registered("forgets"), forget_logins)]
         self._acts.append((forget_sessions, KEEP_SESSIONS_SECONDS))
         #: Set by the thread that stops the node.
         self._stop = threading.Event()
