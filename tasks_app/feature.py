@@ -27,8 +27,14 @@ class Feature(AppConfig):
     handler_links: str = ""
     #: What it shows on the engine's pages of the admin: {place: function}. A function gets the request and what the
     #: place is about, checks what the user may see, and returns HTML, blank for nothing: text that is not marked as
-    #: safe is escaped. What it raises fails the page. The places: of a node (about the `Node`) `node.buttons`.
+    #: safe is escaped. What it raises fails the page. The places: on the dashboard, about None,
+    #: `dashboard.problems`, `.numbers`, `.failures`, `.end` and `.links`; on a handler's page, about its name,
+    #: `handler.end`; on a node's page, about the `Node`, `node.buttons`; on a task's page, about the `Task`,
+    #: `task.buttons`, `.why` and `.failure`.
     panels: str = ""
+    #: A function that gets what the audit log calls a row of the admin (`AuditEntry.target`), and returns the address
+    #: of the page with the acts on it. One feature at most.
+    acts_page: str = ""
     #: A function that gets the ids of failed tasks before they are deleted, redriven or pruned: their rows still say
     #: how they failed. Called in the transaction of the move, on any thread; what it raises undoes the move. The tasks
     #: need not be locked, and there may be none. Not called to redrive a single task that has its failure group.

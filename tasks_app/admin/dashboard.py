@@ -10,10 +10,8 @@ from django.db.models import Count
 from django.utils import timezone
 
 from tasks_app.admin.nodes import differs, drained_state, runs_another_version
-from tasks_app.admin.text import ago, audit_link, handler_link, harmless, line, listed, node_link, pause_text
-from tasks_app.audit.models import AuditEntry
+from tasks_app.admin.text import ago, handler_link, harmless, line, listed, node_link, pause_text
 from tasks_app.feature import Link, registered
-from tasks_app.features.alerts.rows import firing
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.reading import HandlerReading
 from tasks_app.metrics.summary import span
@@ -25,8 +23,6 @@ from tasks_app.queue.node_models import HandlerPause, Node
 MAX_COUNTED_FAILURES = 10_000
 #: Problems that are shown.
 MAX_PROBLEMS = 20
-#: Lines of the audit log.
-MAX_ACTS = 8
 
 
 @dataclass(frozen=True)
@@ -76,17 +72,6 @@ class NodeRow:
 
 
 @dataclass(frozen=True)
-class Act:
-    """A line of the audit log. `link`: to the log's lines of the same target."""
-
-    at: datetime
-    actor: str
-    action: str
-    target: str
-    link: str
-
-
-@dataclass(frozen=True)
 class Board:
     """The page. `cut`: the last hour has more failures than were counted."""
 
@@ -94,10 +79,8 @@ class Board:
     handlers: list[HandlerRow]
     nodes: list[NodeRow]
     problems: list[str]
-    alerts: list[str]
     failures: list[tuple[str, Cell]]
     cut: bool
-    acts: list[Act]
 
     @property
     def without_slots(self) -> list[str]:
@@ -120,10 +103,8 @@ def board() -> Board:
         nodes=[_node(node, now, reading.running_on(node.name)) for node in reading.nodes]
         + [_silent(node.name, node.age) for node in reading.silent],
         problems=[harmless(one[:500]) for one in problems(reading)[:MAX_PROBLEMS]],
-        alerts=[line(f"{one.sentence} (since {one.since:%H:%M} UTC)", 300) for one in firing()[:MAX_PROBLEMS]],
         failures=failures,
         cut=cut,
-        acts=[_act(entry) for entry in AuditEntry.objects.order_by("-at", "-id")[:MAX_ACTS]],
     )
 
 
@@ -181,12 +162,6 @@ def _node(node: Node, now: datetime, running: int) -> NodeRow:
 
 def _silent(name: str, age: float) -> NodeRow:
     return NodeRow(line(name), node_link(name), "", "", f"{span(age)} ago", "silent", "failed")
-
-
-def _act(entry: AuditEntry) -> Act:
-    many = f" ({entry.count:,})" if entry.count != 1 else ""
-    shown = line(entry.target, 80) + many
-    return Act(entry.at, line(entry.actor, 60), entry.action.replace("_", " "), shown, audit_link(entry.target))
 
 
 def _failures(now: datetime) -> tuple[list[tuple[str, Cell]], bool]:

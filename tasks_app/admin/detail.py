@@ -15,9 +15,6 @@ from django.utils import timezone
 from tasks_app.admin.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD
 from tasks_app.admin.text import MAX_SHOWN_CHARS, Shown, ago, harmless, line, log, pretty
 from tasks_app.audit.models import AuditEntry
-from tasks_app.features.why.decide import decide
-from tasks_app.features.why.facts import as_text
-from tasks_app.features.why.reading import read
 from tasks_app.metrics.summary import span
 from tasks_app.queue.models import Attempt, OutcomeKind, Status, Task
 from tasks_app.queue.unsized import MAX_READ_BYTES, unreadable
@@ -131,8 +128,6 @@ MAX_ATTEMPTS = 20
 MAX_ENTRIES = 100
 #: Shown characters of an image's digest: `sha256:` and twelve digits, as `docker images` shows.
 IMAGE_DIGEST_CHARS = 19
-#: Of the sentence that says why a task waits.
-MAX_WHY_CHARS = 1000
 #: Longer metadata is folded.
 MAX_UNFOLDED_CHARS = 500
 
@@ -160,14 +155,13 @@ class Link:
 
 @dataclass(frozen=True)
 class Detail:
-    """One task. `why`: why it does not run, blank if it has run; `left_out`: the number of earlier attempts that are
-    not shown; `payloads`: whether its user may see payloads, results, errors and logs, which are blank otherwise."""
+    """One task. `left_out`: the number of earlier attempts that are not shown; `payloads`: whether its user may see
+    payloads, results, errors and logs, which are blank otherwise."""
 
     payloads: bool
     task: Task
     task_type: str
     error: str
-    why: str
     facts: list[tuple[str, str]]
     tags: list[Link]
     unique_key: Link | None
@@ -205,7 +199,6 @@ def detail(tasks: QuerySet[Task], task: Task, payloads: bool, acts: bool) -> Det
         task=task,
         task_type=line(task.task_type),
         error=harmless((task.last_error or "")[:MAX_SHOWN_CHARS]),
-        why=_why(task),
         facts=_facts(task, now),
         tags=[_link(str(tag), f"tag:{tag}") for tag in task.tags] if isinstance(task.tags, list) else [],
         unique_key=_link(task.unique_key, f"key:{task.unique_key}") if task.unique_key else None,
@@ -216,12 +209,6 @@ def detail(tasks: QuerySet[Task], task: Task, payloads: bool, acts: bool) -> Det
         attempts=[_attempt(row) for row in reversed(rows)],
         left_out=known.count() - len(rows),
     )
-
-
-def _why(task: Task) -> str:
-    if task.status != Status.PENDING or (facts := read(task.pk)) is None:
-        return ""
-    return line(as_text(decide(facts)), MAX_WHY_CHARS)
 
 
 def _texts(tasks: QuerySet[Task], columns: Sequence[str]) -> dict[str, Shown | None]:

@@ -6,7 +6,6 @@ They have no table, so these are plain views. `tasks_app.urls` wraps them, and g
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,27 +15,20 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.http import urlencode
 
 from tasks_app import conf
 from tasks_app.admin.nodes import differs
 from tasks_app.admin.pools import MAX_RUNNING, PoolRow, pool_row, running
-from tasks_app.admin.rights import actor, acts_on_tasks, sees_payloads, sees_tasks
-from tasks_app.admin.text import ago, bars, handler_link, harmless, line, listed, node_link, pause_text
+from tasks_app.admin.rights import actor, acts_on_tasks, sees_tasks
+from tasks_app.admin.text import handler_link, harmless, line, listed, node_link, pause_text
 from tasks_app.audit.record import Actor
 from tasks_app.feature import registered
-from tasks_app.features.failures.admin import LIST_HOURS
-from tasks_app.features.failures.grouping import hour_of
-from tasks_app.features.failures.models import FailureGroup
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.metrics.reading import HandlerReading
 from tasks_app.metrics.summary import Rates, recent_rates, span
 from tasks_app.metrics.system_reading import SystemReading, current_reading
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.node_models import HandlerPause
-
-#: Open failure groups that a page names, the latest.
-MAX_GROUPS = 10
 
 Queue = Callable[[str, str, str, Actor], "UUID | list[str]"]
 """Queues a task by type, data as JSON text, and priority as text. Returns its id, or why it is refused."""
@@ -77,7 +69,7 @@ def handler_view(request: HttpRequest, queue: Queue) -> HttpResponse:
             messages.success(request, f"The test task {queued} is queued.")
             return HttpResponseRedirect(reverse("admin:tasks_app_task_change", args=(queued,)))
         faults = [harmless(fault[:1000]) for fault in queued]
-    context = _details(name, known, reading, sees_payloads(request)) | {
+    context = _details(name, known, reading) | {
         "may_test": may_test(request) and known is not None,
         "data": data,
         "priority": priority,
@@ -108,17 +100,15 @@ def _rate(rates: Rates, name: str) -> str:
     return f"{rates.per_second(rates.succeeded, name):.3g} / {rates.per_second(rates.failed, name):.3g}"
 
 
-def _details(name: str, known: Handler | None, reading: SystemReading, errors: bool) -> dict[str, Any]:
-    """`errors`: the user may see errors."""
-    now = timezone.now()
+def _details(name: str, known: Handler | None, reading: SystemReading) -> dict[str, Any]:
     one = reading.handlers.get(name, HandlerReading())
     rates = recent_rates()
     rows = _pools(name, reading)
     stored = reading.stored(name) if name in reading.handlers else {}
     problems = [harmless(text[:2_000]) for text in one.problems] or [reading.unserved(name)]
-    groups = FailureGroup.objects.open().filter(handler=name).order_by("-last_seen").defer("sample_error")[:MAX_GROUPS]
     pause = HandlerPause.objects.of(name)
     return {
+        "name": name,
         "link": handler_link(name),
         "paused": "" if pause is None else pause_text(pause),
         "acts": [by_name[name] for links in registered("handler_links") if name in (by_name := links([name]))],
@@ -131,17 +121,10 @@ def _details(name: str, known: Handler | None, reading: SystemReading, errors: b
         "pools": rows,
         "versions": len({row.digest for row in rows}),
         "image_versions": len({image for row in rows for image in row.images}),
-        "running": running(running_tasks().filter(task_type=name), now),
+        "running": running(running_tasks().filter(task_type=name), timezone.now()),
         "max_running": MAX_RUNNING,
         "all_running": listed(type=name, status="processing"),
-        "groups": [_group(group, now) for group in groups] if errors else None,
-        "all_groups": f"{reverse('admin:tasks_app_failuregroup_changelist')}?{urlencode({'handler': name})}",
     }  # fmt: skip
-
-
-def _group(group: FailureGroup, now: datetime) -> tuple[FailureGroup, str, str, str]:
-    error = line(group.normalised, 160) or "(no text)"
-    return group, error, bars(group.hours, hour_of(now), LIST_HOURS), ago(group.last_seen, now)
 
 
 def _pools(name: str, reading: SystemReading) -> list[PoolRow]:

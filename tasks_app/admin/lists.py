@@ -19,7 +19,8 @@ from django.utils.text import capfirst
 
 from tasks_app.admin.rights import sees_payloads
 from tasks_app.admin.search import HELP_WITHOUT_ERRORS, fault, frozen, searched, searches_errors
-from tasks_app.admin.text import audit_link, line
+from tasks_app.admin.text import line
+from tasks_app.feature import registered
 from tasks_app.queue.task_filter import TaskFilter
 
 #: The choices of filters by time: the title and how far each looks back.
@@ -196,12 +197,14 @@ class RowAdmin(admin.ModelAdmin):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The audit log's lines about a row, also about one that is gone."""
+        """The acts on a row, also on one that is gone; without a page of acts, Django's own history."""
+        if not (acts_pages := registered("acts_page")):
+            return super().history_view(request, object_id, extra_context)
         if not self.has_view_permission(request):
             raise PermissionDenied
         row = self.get_object(request, unquote(object_id))
         target = unquote(object_id) if row is None else self.audit_target(row)
-        return HttpResponseRedirect(audit_link(target))
+        return HttpResponseRedirect(acts_pages[0](target))
 
     def audit_target(self, row: Any) -> str:
         """What the audit log calls a row."""

@@ -35,7 +35,6 @@ from tasks_app.admin.task_filters import (
 from tasks_app.admin.text import line
 from tasks_app.features.events.admin import is_final, live, position, start
 from tasks_app.features.exports.exports import export, export_list
-from tasks_app.features.failures.models import FailureGroup
 from tasks_app.queue.models import Status, Task
 from tasks_app.queue.redrive import LivingTwin
 
@@ -153,7 +152,6 @@ class TaskAdmin(Editing):
             "opts": self.opts,
             "original": task,
             "detail": detail(self.model._default_manager.all(), task, sees_payloads(request), sees_audit_log(request)),
-            "group": FailureGroup.objects.filter(pk=task.failure_group).first() if task.failure_group else None,
             "buttons": [(task_action.name, f"admin:tasks_app_task_{task_action.name}") for task_action in buttons],
             "edit": self._editable(request, task),
             "media": self.media,

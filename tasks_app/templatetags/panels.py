@@ -20,4 +20,5 @@ def panels(context: template.Context, place: str, subject: Any = None) -> SafeSt
     """What features show at a place of a page; `Feature.panels` lists the places and their subjects."""
     request = context["request"]
     shown = (panel(request, subject) for by_place in registered("panels") if (panel := by_place.get(place)))
-    return SafeString("\n".join(text for html in shown if (text := conditional_escape(html).strip())))
+    # A file of a template ends with a newline, which no page needs.
+    return SafeString("\n".join(conditional_escape(html).removesuffix("\n") for html in shown if html))

@@ -13,9 +13,9 @@ from django.utils.http import urlencode
 
 from tasks_app import conf
 from tasks_app.admin.dashboard import board
-from tasks_app.admin.text import bars
 from tasks_app.audit.models import AuditEntry
 from tasks_app.features.alerts.models import Alert
+from tasks_app.features.failures.admin import bars
 from tasks_app.features.failures.grouping import group_failures
 from tasks_app.features.failures.models import FailureGroup
 from tasks_app.queue import clock

@@ -16,17 +16,19 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet, Subquery
 from django.db.models.expressions import Combinable
 from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from tasks_app.admin.lists import SPANS, CappedPaginator, ReadOnlyAdmin, StrictFilter, StrictList
-from tasks_app.admin.rights import sees_payloads
+from tasks_app.admin.rights import sees_audit_log, sees_payloads
 from tasks_app.admin.table_files import FORMATS, export_file
 from tasks_app.admin.text import line
 from tasks_app.audit.models import AuditEntry
 from tasks_app.keys.models import ApiKey
+from tasks_app.queue.models import Task
 
 MAX_CHOICES = 30
 MAX_VALUE_CHARS = 150
@@ -270,3 +272,42 @@ def _is_id(text: str) -> bool:
         return str(UUID(text)) == text
     except ValueError:
         return False
+
+
+# What the engine's pages show of it.
+
+#: Lines on the dashboard.
+MAX_ACTS = 8
+
+
+def acts_page(target: str) -> str:
+    """The address of the log's lines about a target."""
+    return f"{reverse('admin:tasks_app_auditentry_changelist')}?{urlencode({'q': target})}"
+
+
+def _latest(request: HttpRequest, _: None) -> str:
+    """The latest acts, each with a link to the log's lines of the same target."""
+    if not sees_audit_log(request):
+        return ""
+    acts = [
+        {
+            "at": entry.at,
+            "actor": line(entry.actor, 60),
+            "action": entry.action.replace("_", " "),
+            "target": line(entry.target, 80) + (f" ({entry.count:,})" if entry.count != 1 else ""),
+            "link": acts_page(entry.target),
+        }
+        for entry in AuditEntry.objects.order_by("-at", "-id")[:MAX_ACTS]
+    ]
+    return render_to_string("audit/latest_acts.html", {"acts": acts})
+
+
+def _history(request: HttpRequest, task: Task) -> str:
+    """A button that leads to the acts on a task."""
+    if not sees_audit_log(request):
+        return ""
+    address = reverse("admin:tasks_app_task_history", args=(task.pk,))
+    return format_html('<a class="button td-button td-quiet" href="{}">History</a>', address)
+
+
+panels = {"dashboard.end": _latest, "task.buttons": _history}

@@ -7,3 +7,5 @@ class Audit(Feature):
     """The pages that show the audit log."""
 
     name = "tasks_app.features.audit"
+    panels = "tasks_app.features.audit.admin.panels"
+    acts_page = "tasks_app.features.audit.admin.acts_page"

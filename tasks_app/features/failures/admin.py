@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
@@ -12,6 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -22,7 +24,7 @@ from tasks_app.admin.columns import badge, moment
 from tasks_app.admin.lists import ReadOnlyAdmin, StrictFilter
 from tasks_app.admin.rights import actor, acts_on_tasks, sees_payloads, sees_tasks
 from tasks_app.admin.task_filters import ReasonFilter, TypeFilter
-from tasks_app.admin.text import ago, bars, handler_link, harmless, line, listed
+from tasks_app.admin.text import ago, handler_link, harmless, line, listed
 from tasks_app.audit.record import record
 from tasks_app.features.failures.grouping import hour_of
 from tasks_app.features.failures.models import FailureGroup, FailureGroupQuerySet, is_fingerprint
@@ -231,3 +233,76 @@ def _resolve(request: HttpRequest, groups: list[int], resolved: bool) -> int:
             action = "resolve_failures" if resolved else "reopen_failures"
             record(actor(request), action, target, count, groups=[str(one) for one in groups[:20]])
     return count
+
+
+# What the engine's pages show of groups.
+
+#: Open groups that a handler's page names, the latest.
+MAX_GROUPS = 10
+
+
+def _open_groups(request: HttpRequest, _: None) -> str:
+    """A link to the open groups, for who may see errors."""
+    if not sees_payloads(request):
+        return ""
+    address = reverse("admin:tasks_app_failuregroup_changelist")
+    return format_html('<p><a href="{}?state=open">Grouped by error</a></p>', address)
+
+
+def _of_handler(request: HttpRequest, handler: str) -> str:
+    """The open groups of a handler, for who may see errors."""
+    if not sees_payloads(request):
+        return ""
+    now, groups = timezone.now(), FailureGroup.objects.open().filter(handler=handler).order_by("-last_seen")
+    context = {
+        "groups": [
+            (
+                group,
+                line(group.normalised, 160) or "(no text)",
+                bars(group.hours, hour_of(now), LIST_HOURS),
+                ago(group.last_seen, now),
+            )
+            for group in groups.defer("sample_error")[:MAX_GROUPS]
+        ],
+        "all_groups": f"{reverse('admin:tasks_app_failuregroup_changelist')}?{urlencode({'handler': handler})}",
+    }
+    return render_to_string("failures/open_groups.html", context)
+
+
+def _of_task(request: HttpRequest, task: Task) -> str:
+    """A link to the group of a failed task, for who may see errors."""
+    if not task.failure_group or not sees_payloads(request):
+        return ""
+    group = FailureGroup.objects.filter(pk=task.failure_group).only("count").first()
+    if group is None:
+        return ""
+    address = reverse("admin:tasks_app_failuregroup_change", args=(group.pk,))
+    return format_html('<p><a href="{}">Failures with this error</a>: {}</p>', address, group.count)
+
+
+panels = {"dashboard.failures": _open_groups, "handler.end": _of_handler, "task.failure": _of_task}
+
+
+# Counts by hour as a small picture: SVG without styles or scripts, with the numbers in words for who cannot see it.
+
+#: Of the picture, in its own units.
+BAR_WIDTH, HEIGHT = 4, 24
+
+
+def bars(hours: Mapping[str, int], last: int, count: int) -> SafeString:
+    """`count` bars, the last of which is the hour `last` (since 1970)."""
+    values = [hours.get(str(hour), 0) for hour in range(last - count + 1, last + 1)]
+    most = max(*values, 1)
+    # One path of numbers only: a list has many pictures.
+    drawn = "".join(
+        f"M{number * BAR_WIDTH} {HEIGHT}v-{height}h{BAR_WIDTH - 1}v{height}z"
+        for number, value in enumerate(values)
+        if value and (height := max(round(value / most * HEIGHT), 2))
+    )
+    label = f"{sum(values):,} in {count} hours, at most {max(values):,} in one hour, {values[-1]:,} in this one"
+    return format_html(
+        '<svg class="td-bars" viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}"><title>{}</title>'
+        '<path class="td-bars-line" d="M0 {}H{}"/><path d="{}"/></svg>',
+        count * BAR_WIDTH, HEIGHT + 1, count * BAR_WIDTH, HEIGHT + 1, label, label, HEIGHT + 0.5, count * BAR_WIDTH,
+        drawn,
+    )  # fmt: skip

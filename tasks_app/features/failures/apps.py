@@ -7,5 +7,4 @@ class Failures(Feature):
     """Failures with the same handler, reason and normalised error are one group."""
 
     name = "tasks_app.features.failures"
-    side_jobs = "tasks_app.features.failures.grouping.FailureGroups"
-    leaves_failed = "tasks_app.features.failures.grouping.keep_ungrouped"
+    panels = "tasks_app.features.failures.admin.panels"

@@ -12,9 +12,11 @@ from urllib.parse import urlencode
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 
 from tasks_app.admin.known_types import known_types
 from tasks_app.admin.rights import sees_tasks
@@ -230,3 +232,19 @@ urlpatterns = [
         ("activity-slots", "slots/", _json(_slots)),
     )
 ]
+
+
+# What the dashboard shows of it.
+
+
+def _last_hour(request: HttpRequest, _: None) -> str:
+    """Places for the pictures of the last hour, which the dashboard's script draws."""
+    return render_to_string("history/last_hour.html")
+
+
+def _link(request: HttpRequest, _: None) -> str:
+    """To the page."""
+    return format_html('<a href="{}">Activity</a>', reverse("activity"))
+
+
+panels = {"dashboard.numbers": _last_hour, "dashboard.links": _link}

@@ -24,18 +24,20 @@
     }
   }
 
-  if (small) {
+  if (updated) {
     const failed = (error) => said(updated, error);
-    every(30, async () => {
-      trends = await json(small.dataset.trends);
-      draw();
-    }, failed);
+    if (small) {
+      every(30, async () => {
+        trends = await json(small.dataset.trends);
+        draw();
+      }, failed);
+      onTheme(draw);
+    }
     let first = true;
     every(SECONDS, async () => {
       if (!first) await freshen();
       first = false;
       said(updated);
     }, failed);
-    onTheme(draw);
   }
 }
