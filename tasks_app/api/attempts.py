@@ -23,7 +23,7 @@ from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.json_values import literal
 from tasks_app.api.moments import rfc3339
 from tasks_app.api.view import API
-from tasks_app.queue.models import Attempt, LiveEvent, OutcomeKind, Status, Task, logs_of
+from tasks_app.queue.models import OUTCOMES, Attempt, LiveEvent, Status, Task, logs_of
 
 # The progress of a running attempt in the OpenAPI document.
 
@@ -84,7 +84,7 @@ class AttemptObject(serializers.Serializer):
     """An ended attempt."""
 
     number = serializers.IntegerField(min_value=1, help_text="The handler's `attempt`: 1, 2, 3 ... without a gap.")
-    outcome = serializers.ChoiceField(choices=OutcomeKind.choices)
+    outcome = serializers.ChoiceField(choices=OUTCOMES)
     error = serializers.CharField(allow_null=True, help_text="What went wrong, in a sentence.")
     node = serializers.CharField(help_text="The worker process that ran it.")
     container = serializers.CharField(allow_null=True, help_text="The container's id, or `pid-...` of a child process.")

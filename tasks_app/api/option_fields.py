@@ -15,7 +15,7 @@ from tasks_app.api.json_values import kind, shown
 from tasks_app.api.moments import lacks_an_offset, moment_of
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.queue.new_task import TaskOptions, encode
-from tasks_app.runner.json_size import stored_size
+from tasks_app.runner.wire import stored_size
 
 #: In the order in which faults name them.
 OPTION_FIELDS = (

@@ -13,7 +13,7 @@ from tasks_app.queue.attempt import AttemptResult, ClaimedTask, LiveEvents
 from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.queue.models import OutcomeKind
 from tasks_app.runner.call import Call, CallResult
-from tasks_app.runner.errors import CallFailed, Killed, KillReason, NotBegun
+from tasks_app.runner.endings import KillReason, NoReply
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.wire import Failure, Success, request_line
 
@@ -96,31 +96,14 @@ class CallResults:
 def attempt_result(call_result: CallResult) -> AttemptResult:
     """The attempt result of a finished call."""
     task, outcome = call_result.call.token, call_result.outcome
-    kind, retryable, otherwise = OutcomeKind.RELEASED, True, None
-    unread, answered_at = False, None
-    result: str | None = None
-    error: str | None = None
-    size: int | None = None
-    match outcome:
-        case Success():
-            kind, result, size = OutcomeKind.SUCCESS, outcome.json, outcome.size
-        case Failure():
-            kind, error, retryable = OutcomeKind.ERROR, outcome.error, outcome.retryable
-        case Killed():
-            error, unread = str(outcome), outcome.unread
-        case CallFailed():
-            kind, error = OutcomeKind(outcome.kind), str(outcome)
-        case NotBegun():
-            error, otherwise = str(outcome), OutcomeKind(outcome.otherwise.kind)
-            unread, answered_at = outcome.unread, outcome.answered_at
-        case _:
-            error, unread = str(outcome), True
+    success = outcome if isinstance(outcome, Success) else None
+    ending = outcome if isinstance(outcome, NoReply) else None
     return AttemptResult(
         task=task,
-        kind=kind,
-        result=result,
-        error=None if error is None else _storable(error)[:MAX_ERROR_CHARS],
-        retryable=retryable,
+        kind=outcome.kind,
+        result=success.json if success else None,
+        error=None if isinstance(outcome, Success) else _storable(outcome.error)[:MAX_ERROR_CHARS],
+        retryable=outcome.retryable if isinstance(outcome, Failure) else True,
         container=call_result.container[:100],
         image=call_result.image or None,
         exit_code=call_result.exit_code,
@@ -129,12 +112,12 @@ def attempt_result(call_result: CallResult) -> AttemptResult:
         stopping=call_result.stopping,
         stdout_tail=call_result.stdout_tail,
         stderr_tail=call_result.stderr_tail,
-        kind_if_repeated=otherwise,
-        unread=unread,
-        answered_at=answered_at,
+        fault=ending.fault if ending else None,
+        unread=ending is not None and ending.unread,
+        answered_at=ending.answered_at if ending else None,
         live=_last_events(task, call_result),
-        result_size=size,
-        taken_away=isinstance(outcome, Killed) and outcome.reason in (KillReason.CANCELLED, KillReason.TAKEN_AWAY),
+        result_size=success.size if success else None,
+        taken_away=ending is not None and ending.kill in (KillReason.CANCELLED, KillReason.TAKEN_AWAY),
     )
 
 

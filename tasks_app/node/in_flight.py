@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from tasks_app.queue.attempt import ClaimedTask
 from tasks_app.queue.claim import LEASE_SECONDS
-from tasks_app.runner.errors import KillReason
+from tasks_app.runner.endings import KillReason
 from tasks_app.runner.slot import Slot
 
 #: Task id and attempt number.

@@ -18,7 +18,7 @@ from tasks_app.node.retrying import Retrying
 from tasks_app.queue import clock
 from tasks_app.queue.claim import LEASE_SECONDS, renew
 from tasks_app.queue.current import store
-from tasks_app.runner.errors import KillReason
+from tasks_app.runner.endings import KillReason
 
 log = structlog.get_logger(__name__)
 

@@ -8,7 +8,7 @@ from tasks_app.node.in_flight import AttemptKey, InFlightTasks, RunningAttempt
 from tasks_app.queue import clock
 from tasks_app.queue.attempt import LiveEvents
 from tasks_app.queue.live_events import write_live_events
-from tasks_app.runner.live_output import MAX_LOG_BYTES, LiveOutput
+from tasks_app.runner.call import MAX_LOG_BYTES, LiveOutput
 
 #: Attempts that end earlier have no live events.
 MIN_RUN_SECONDS = 1.0

@@ -32,8 +32,8 @@ from tasks_app.queue.attempt import Selection
 from tasks_app.queue.claim import ready_types
 from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import maintain
+from tasks_app.runner.endings import DRAIN_GRACE_SECONDS, KillReason
 from tasks_app.runner.engine import Engine
-from tasks_app.runner.errors import DRAIN_GRACE_SECONDS, KillReason
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.reactor import Reactor
 

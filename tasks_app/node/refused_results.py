@@ -22,7 +22,6 @@ from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.claim import renew
 from tasks_app.queue.current import store
 from tasks_app.queue.models import OutcomeKind
-from tasks_app.queue.retry_decision import decide_result
 from tasks_app.queue.settle import settle, try_settle
 from tasks_app.queue.store import STATEMENT_ERRORS, Refusal
 
@@ -32,11 +31,6 @@ log = structlog.get_logger(__name__)
 TRY_SECONDS = RETRY_SECONDS = 60.0
 #: A result is at fault after so many refusals in a row, over more than so many seconds.
 MIN_REFUSALS, MIN_SECONDS = 3, 300.0
-
-
-def is_immediate_retry(result: AttemptResult) -> bool:
-    """Whether the result makes its task ready again at once."""
-    return result.kind is not OutcomeKind.SUCCESS and not result.taken_away and decide_result(result).at_once
 
 
 class Settling:
@@ -62,7 +56,7 @@ class Settling:
         fail_point("after_settle")
         self._in_flight.settled(*[result.task for result in batch])
         for result in batch:
-            if result.kind is not OutcomeKind.SUCCESS and is_immediate_retry(result):
+            if result.kind is not OutcomeKind.SUCCESS and result.makes_ready:
                 self._mark_ready(result.task.task_type)
         if len(kept) == len(batch):
             return

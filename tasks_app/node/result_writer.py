@@ -20,7 +20,7 @@ import structlog
 from django.db import connection
 
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.refused_results import RefusedResults, Settling, is_immediate_retry
+from tasks_app.node.refused_results import RefusedResults, Settling
 from tasks_app.node.retrying import Retrying
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.current import bare_writing, store
@@ -340,7 +340,7 @@ class ResultQueue:
     def put(self, result: AttemptResult) -> None:
         """Add a result. Never blocks."""
         size, name = result.bytes_to_write, result.task.task_type
-        at_once = result.kind is not OutcomeKind.SUCCESS and is_immediate_retry(result)
+        at_once = result.kind is not OutcomeKind.SUCCESS and result.makes_ready
         with self._lock:
             self._waiting.append((result, size))
             self.unwritten += 1
@@ -392,4 +392,4 @@ class ResultQueue:
 
     def _describe(self) -> None:
         self.types = {result.task.task_type for result, _ in self._waiting}
-        self._has_immediate_retry = any(is_immediate_retry(result) for result, _ in self._waiting)
+        self._has_immediate_retry = any(result.makes_ready for result, _ in self._waiting)

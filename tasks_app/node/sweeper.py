@@ -15,8 +15,7 @@ from tasks_app.logs.rate_limit import LogOnce
 from tasks_app.queue import clock
 from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.queue.node_models import Node
-from tasks_app.runner.engine import Engine
-from tasks_app.runner.errors import Unavailable
+from tasks_app.runner.engine import Engine, Unavailable
 
 log = structlog.get_logger(__name__)
 

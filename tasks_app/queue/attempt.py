@@ -1,37 +1,15 @@
-"""What a running attempt has written, as rows to come."""
+"""An attempt: what a claim asks for and returns, how it ended, and what follows for its task."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-from tasks_app.queue.models import OutcomeKind, Status, Task
-
-#: Task id, attempt, sequence, kind, body, container.
-Row = tuple[str, int, int, str, dict[str, Any], str | None]
-
-
-class LiveEvents(NamedTuple):
-    """Events of one attempt that follow each other: (kind, body). `first`: the sequence of the first one, from 1."""
-
-    task_id: str
-    attempt: int
-    first: int
-    events: Sequence[tuple[str, dict[str, Any]]]
-    container: str = ""
-
-
-def rows_of(batches: Sequence[LiveEvents]) -> Iterator[Row]:
-    """The rows of some attempts. They are sorted, so that two transactions with the same rows do not deadlock."""
-    for batch in sorted(batches, key=lambda each: (each.task_id, each.attempt)):
-        for sequence, (kind, body) in enumerate(batch.events, batch.first):
-            container = batch.container[:100] if sequence == 1 else None
-            yield batch.task_id, batch.attempt, sequence, kind, body, container
-
-
-# What a claim asks for, and what it returns.
+from tasks_app.queue.models import FailureReason, OutcomeKind, Status, Task
+from tasks_app.runner.backoff import Backoff
 
 #: Which of a type's ready tasks is the best: the oldest, the newest, or the oldest of the highest priority.
 Selection = Literal["fifo", "lifo", "priority"]
@@ -106,51 +84,18 @@ class ClaimedTask(NamedTuple):
         return self.wait if self.wait >= 0.0 else None
 
 
-# How an attempt ended, and what follows for its task.
+# What follows when an attempt ends: completed, failed, or retried, and when.
 
+MAX_PAUSE_SECONDS = 60.0
 
-class AttemptResult(NamedTuple):
-    """How one claimed attempt ended. `result` is JSON text; `seconds` is the time from the task's line to the reply.
-
-    `image`: the id of the container's image. `oom`: whether the engine reported it; None if no engine can.
-    `kind_if_repeated`: replaces the kind of a release that the handler caused, once the task was released too often in
-    a row. `unread`: its node knows that no handler can have begun it: nothing of its line was read, or its end was
-    never sent. `answered_at`: when a container of the type last answered on that node, on its monotonic clock; None:
-    never. `taken_away`: another verb ended the attempt and the container was stopped for it; only the log is kept.
-    `stopping`: the seconds after `seconds` in which the handler could clean up. `live`: the live events that are not
-    known to be stored, if the attempt has any. `result_size`: bytes of the result once it is stored; None
-    without one. `pause`: of a release, the seconds until the task is ready again.
-    """
-
-    task: ClaimedTask
-    kind: OutcomeKind
-    result: str | None = None
-    error: str | None = None
-    retryable: bool = True
-    container: str = ""
-    image: str | None = None
-    exit_code: int | None = None
-    oom: bool | None = None
-    seconds: float | None = None
-    stdout_tail: str = ""
-    stderr_tail: str = ""
-    kind_if_repeated: OutcomeKind | None = None
-    unread: bool = False
-    answered_at: float | None = None
-    taken_away: bool = False
-    stopping: float = 0.0
-    live: LiveEvents | None = None
-    result_size: int | None = None
-    pause: float = 0.0
-
-    @property
-    def bytes_to_write(self) -> int:
-        """The bytes that a settle writes for it, besides some hundred."""
-        return (self.result_size or 0) + len(self.error or "") + len(self.stdout_tail) + len(self.stderr_tail)
-
-    def without_result(self, kind: OutcomeKind, error: str | None = None) -> AttemptResult:
-        """The same attempt, ended as `kind` and finally, without its result."""
-        return self._replace(kind=kind, error=error, result=None, result_size=None, retryable=False)
+#: The word of `retry_on` that an outcome counts as. A lost worker is retried whatever `retry_on` says.
+_RETRIED_AS = {
+    OutcomeKind.ERROR: "error",
+    OutcomeKind.TIMEOUT: "timeout",
+    OutcomeKind.CRASH: "crash",
+    OutcomeKind.OOM: "crash",
+    OutcomeKind.BAD_REPLY: "crash",
+}
 
 
 @dataclass(frozen=True)
@@ -173,6 +118,122 @@ class RetryDecision:
 
 #: Follows every success.
 COMPLETED = RetryDecision(Status.COMPLETED.value)
+_AGAIN = RetryDecision(Status.PENDING.value)
+_SUCCESS = OutcomeKind.SUCCESS
+
+
+def pause_before(retry: int, backoff: float) -> float:
+    """Seconds before retry `retry` (1 is the first): backoff x 2^(n-1), at most 60, full jitter."""
+    return random.uniform(0.0, Backoff(backoff, MAX_PAUSE_SECONDS, retry).pause)
+
+
+def decide(kind: OutcomeKind, retries: int, policy: Policy, retryable: bool = True) -> RetryDecision:
+    """Decide what follows an attempt that ended as `kind`, with `retries` already spent.
+
+    `retryable` is the handler's own statement about its error; False also for a result that cannot be stored.
+    """
+    if kind is _SUCCESS:
+        return COMPLETED
+    if kind == OutcomeKind.RELEASED:
+        return _AGAIN
+    lost = kind == OutcomeKind.WORKER_LOST
+    allowed = lost or (retryable and _RETRIED_AS[kind] in policy.retry_on)
+    if allowed and retries < policy.max_retries:
+        # A task whose node died has already waited for the end of a lease.
+        pause = 0.0 if lost else pause_before(retries + 1, policy.retry_backoff)
+        return RetryDecision(Status.PENDING.value, pause=pause, spent=1)
+    if kind == OutcomeKind.ERROR:
+        reason = FailureReason.RETRIES_EXHAUSTED if allowed else FailureReason.HANDLER_ERROR
+        return RetryDecision(Status.FAILED.value, reason.value)
+    return RetryDecision(Status.FAILED.value, FailureReason(kind.value).value)
+
+
+# How an attempt ended.
+
+
+class _Facts(NamedTuple):
+    """`result` is JSON text; `seconds` is the time from the task's line to the reply.
+
+    `image`: the id of the container's image. `oom`: whether the engine reported it; None if no engine can.
+    `fault`: of a release that the handler caused, the kind that it has once the task was released too often in a row.
+    `unread`: its node knows that no handler can have begun it: nothing of its line was read, or its end was never sent.
+    `answered_at`: when a container of the type last answered on that node, on its monotonic clock; None: never.
+    `taken_away`: another verb ended the attempt and the container was stopped for it; only the log is kept.
+    `stopping`: the seconds after `seconds` in which the handler could clean up. `live`: the live events that are not
+    known to be stored, if the attempt has any. `result_size`: bytes of the result once it is stored; None
+    without one. `pause`: of a release, the seconds until the task is ready again.
+    """
+
+    task: ClaimedTask
+    kind: OutcomeKind
+    result: str | None = None
+    error: str | None = None
+    retryable: bool = True
+    container: str = ""
+    image: str | None = None
+    exit_code: int | None = None
+    oom: bool | None = None
+    seconds: float | None = None
+    stdout_tail: str = ""
+    stderr_tail: str = ""
+    fault: OutcomeKind | None = None
+    unread: bool = False
+    answered_at: float | None = None
+    taken_away: bool = False
+    stopping: float = 0.0
+    live: LiveEvents | None = None
+    result_size: int | None = None
+    pause: float = 0.0
+
+
+class AttemptResult(_Facts):
+    """How one claimed attempt ended (see _Facts), and what follows for its task."""
+
+    @cached_property
+    def decision(self) -> RetryDecision:
+        """What follows: decided once, and anew for a result that `_replace` makes."""
+        if self.pause:
+            return RetryDecision(Status.PENDING.value, pause=self.pause)
+        return decide(self.kind, self.task.retries, self.task.policy, self.retryable)
+
+    @property
+    def makes_ready(self) -> bool:
+        """Whether its task is ready again at once."""
+        return self.kind is not OutcomeKind.SUCCESS and not self.taken_away and self.decision.at_once
+
+    @property
+    def bytes_to_write(self) -> int:
+        """The bytes that a settle writes for it, besides some hundred."""
+        return (self.result_size or 0) + len(self.error or "") + len(self.stdout_tail) + len(self.stderr_tail)
+
+    def without_result(self, kind: OutcomeKind, error: str | None = None) -> AttemptResult:
+        """The same attempt, ended as `kind` and finally, without its result."""
+        return self._replace(kind=kind, error=error, result=None, result_size=None, retryable=False)
+
 
 #: An attempt that ended, and what follows.
 Settled = tuple[AttemptResult, RetryDecision]
+
+
+# What a running attempt has written, as rows to come.
+
+#: Task id, attempt, sequence, kind, body, container.
+Row = tuple[str, int, int, str, dict[str, Any], str | None]
+
+
+class LiveEvents(NamedTuple):
+    """Events of one attempt that follow each other: (kind, body). `first`: the sequence of the first one, from 1."""
+
+    task_id: str
+    attempt: int
+    first: int
+    events: Sequence[tuple[str, dict[str, Any]]]
+    container: str = ""
+
+
+def rows_of(batches: Sequence[LiveEvents]) -> Iterator[Row]:
+    """The rows of some attempts. They are sorted, so that two transactions with the same rows do not deadlock."""
+    for batch in sorted(batches, key=lambda each: (each.task_id, each.attempt)):
+        for sequence, (kind, body) in enumerate(batch.events, batch.first):
+            container = batch.container[:100] if sequence == 1 else None
+            yield batch.task_id, batch.attempt, sequence, kind, body, container

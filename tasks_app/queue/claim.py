@@ -15,12 +15,11 @@ from django.db.models import F, Q
 from tasks_app import conf
 from tasks_app.broker.notification import notify
 from tasks_app.queue import clock, counters
-from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, RetryDecision, Selection
+from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, RetryDecision, Selection, decide
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import MAX_VALID_LEASE_SECONDS
 from tasks_app.queue.live_events import stored_logs
 from tasks_app.queue.models import Attempt, OutcomeKind, Status, Task, TaskQuerySet
-from tasks_app.queue.retry_decision import decide
 from tasks_app.queue.unsized import MAX_READ_BYTES
 
 #: How long a node holds an attempt without renewing it.

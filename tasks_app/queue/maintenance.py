@@ -17,11 +17,11 @@ from django.db.models import Q
 
 from tasks_app.broker.notification import notify
 from tasks_app.queue import clock, counters
+from tasks_app.queue.attempt import MAX_PAUSE_SECONDS
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import DueWork, OnHold
 from tasks_app.queue.models import FailureReason, Status, Task
 from tasks_app.queue.node_models import Turn
-from tasks_app.queue.retry_decision import MAX_PAUSE_SECONDS
 
 # How many rows to write in one statement, on a database that may refuse many.
 

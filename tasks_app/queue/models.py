@@ -17,6 +17,7 @@ from django.db.models.functions import Coalesce
 
 import tasks_app.db.lookups  # noqa: F401 (registers the lookup that the CHECKs use)
 from tasks_app.logs.harmless import harmless
+from tasks_app.runner.endings import OutcomeKind as OutcomeKind
 
 
 class Status(models.TextChoices):
@@ -46,18 +47,8 @@ class FailureReason(models.TextChoices):
     CANCELLED = "cancelled"
 
 
-class OutcomeKind(models.TextChoices):
-    """How one attempt ended."""
-
-    SUCCESS = "success"
-    ERROR = "error"
-    TIMEOUT = "timeout"
-    CRASH = "crash"
-    OOM = "oom"
-    BAD_REPLY = "bad_reply"
-    WORKER_LOST = "worker_lost"
-    RELEASED = "released"
-    CANCELLED = "cancelled"
+#: How an attempt ended, as Django's choices have it.
+OUTCOMES = [(kind.value, kind.value.replace("_", " ").title()) for kind in OutcomeKind]
 
 
 #: A row that may be claimed now. The indexes and every claim spell it literally, or SQLite does not use the indexes.
@@ -277,7 +268,7 @@ class Attempt(models.Model):
     container = models.CharField(max_length=100, default="")
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField()
-    outcome = models.CharField(max_length=12, choices=OutcomeKind)
+    outcome = models.CharField(max_length=12, choices=OUTCOMES)
     error = models.TextField(default="")
     #: Id (sha256:...) of the container's image; null: none, or unknown.
     image = models.CharField(max_length=100, null=True)  # noqa: DJ001 (adding a nullable column rewrites no rows)
@@ -296,7 +287,7 @@ class Attempt(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=("task", "number"), name="attempt_once"),
             models.CheckConstraint(name="attempt_number_from_one", condition=Q(number__gte=1)),
-            models.CheckConstraint(name="attempt_outcome_known", condition=Q(outcome__one_of=OutcomeKind.values)),
+            models.CheckConstraint(name="attempt_outcome_known", condition=Q(outcome__one_of=[*OutcomeKind])),
         ]
 
     def __str__(self) -> str:

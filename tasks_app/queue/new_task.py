@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from tasks_app.runner.json_size import stored_size
+from tasks_app.runner.wire import stored_size
 
 # What a caller may ask of a task beside its type, data and priority.
 

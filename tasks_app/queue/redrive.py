@@ -19,7 +19,7 @@ from tasks_app.queue.current import store, writing
 from tasks_app.queue.keys_and_options import MAX_ROUNDS, KeysContended
 from tasks_app.queue.models import Status, Task
 from tasks_app.queue.new_task import encode
-from tasks_app.runner.json_size import stored_size
+from tasks_app.runner.wire import stored_size
 
 
 class LivingTwin(Exception):

@@ -17,7 +17,6 @@ from tasks_app.queue.current import store, writing
 from tasks_app.queue.live_events import end_live_events
 from tasks_app.queue.maintenance import expire_at_once
 from tasks_app.queue.models import Attempt, OutcomeKind, Status, Task
-from tasks_app.queue.retry_decision import decide_result
 
 # keep_log: the log of an attempt that another verb ended. It moves no task.
 
@@ -57,10 +56,9 @@ def counted(result: AttemptResult) -> AttemptResult:
     An attempt that was not read is released however often, unless the type has answered on the node since the first
     of the last `MAX_RELEASES`: a type that does not start at all is no fault of its tasks.
     """
-    kind = result.kind_if_repeated
-    if kind is None or not _is_repeated(result):
-        return result._replace(kind_if_repeated=None)
-    return result._replace(kind=kind, kind_if_repeated=None, unread=False)
+    if result.fault is None or not _is_repeated(result):
+        return result
+    return result._replace(kind=result.fault, fault=None, unread=False)
 
 
 def _is_repeated(result: AttemptResult) -> bool:
@@ -111,18 +109,38 @@ def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
         results = [*reversed(first.values())]
     if all(each.kind is OutcomeKind.SUCCESS and each.live is None and not each.taken_away for each in results):
         return store().settle(node, [(each, COMPLETED) for each in results], partial(_count, node))
-    if any(each.live for each in results):
-        return _settle_with_live_events(node, results)
-    if taken := [each for each in results if each.taken_away]:
+    if not (followed := [each for each in results if each.live]):
+        return _settle(node, results)
+    # In a transaction of their own, so that the others' statements stay the same.
+    with writing():
+        kept = _settle(node, followed)
+        end_live_events([each.live for each in followed if each.live])
+    return kept | settle(node, [each for each in results if not each.live])
+
+
+def _settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+    """As `settle`, for attempts whose live events are seen to, if they have any."""
+    kept = {(each.task.id, each.task.attempt) for each in results if each.taken_away}
+    if kept:
         with writing():
-            keep_log(node, taken)
-        others = [each for each in results if not each.taken_away]
-        return settle(node, others) | {(each.task.id, each.task.attempt) for each in taken}
-    if any(each.kind_if_repeated for each in results):
-        results = [counted(each) for each in results]
-    if any(each.unread for each in results):
-        return _settle_unread(node, results)
-    return store().settle(node, [(each, decide_result(each)) for each in results], partial(_count, node))
+            keep_log(node, [each for each in results if each.taken_away])
+        results = [each for each in results if not each.taken_away]
+    results = [counted(each) for each in results]
+    if unread := [without_known_log(each) for each in results if each.unread]:
+        # In a transaction of their own, for the same reason.
+        with writing():
+            released = _move(node, unread)
+            note_unread(task for task, _ in released)
+            expire_at_once(task for task, _ in released)
+        kept |= released
+        results = [each for each in results if not each.unread]
+    return kept | _move(node, results)
+
+
+def _move(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+    if not results:
+        return set()
+    return store().settle(node, [(each, each.decision) for each in results], partial(_count, node))
 
 
 def try_settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
@@ -131,25 +149,6 @@ def try_settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, in
         kept = settle(node, results)
         transaction.set_rollback(True)
     return kept
-
-
-def _settle_with_live_events(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
-    """Settle those with live events in a transaction of their own, so that the others' statements stay the same."""
-    followed = [each for each in results if each.live]
-    with writing():
-        kept = settle(node, [each._replace(live=None) for each in followed])
-        end_live_events([each.live for each in followed if each.live])
-    return kept | settle(node, [each for each in results if not each.live])
-
-
-def _settle_unread(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
-    """Settle those that were released unread in a transaction of their own, for the same reason."""
-    unread = [without_known_log(each)._replace(unread=False) for each in results if each.unread]
-    with writing():
-        kept = settle(node, unread)
-        note_unread(task for task, _ in kept)
-        expire_at_once(task for task, _ in kept)
-    return kept | settle(node, [each for each in results if not each.unread])
 
 
 def _count(node: str, kept: Sequence[Settled], dropped: Sequence[AttemptResult]) -> dict[str, int]:

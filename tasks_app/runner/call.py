@@ -1,20 +1,23 @@
-"""A call, its result, and what the result says of a call without a reply at its deadline, for the handler's author."""
+"""A call: its line, what it writes while it runs, and its result.
+
+The result has the tails of both streams. Who follows a call reads its live output, which begins with the tails so far.
+"""
 
 from __future__ import annotations
 
-import json
-import re
-from typing import Any, NamedTuple
+import codecs
+import threading
+from typing import Any, Literal, NamedTuple
 
-from tasks_app.runner.errors import CallFailed, Unavailable
-from tasks_app.runner.live_output import LiveOutput
+from tasks_app.runner.endings import NoReply
 from tasks_app.runner.wire import Failure, Success, progress_of
 
-Outcome = Success | Failure | CallFailed | Unavailable
-
-MAX_SHOWN_CHARS = 200
-#: The only words that the errors of a container's first call and of its later ones do not have in common.
-START_REST = re.compile(r" \(and [\d.]+ s left for the start of its container\)")
+HEAD_BYTES = 16 * 1024
+TAIL_BYTES = 48 * 1024
+#: Of the log of one call, both streams together. What follows is only counted; the call's tails have its end.
+MAX_LOG_BYTES = 64 * 1024
+#: A line without an end is passed on in parts once it has so many bytes.
+MAX_LINE_BYTES = 4 * 1024
 
 
 class Call(NamedTuple):
@@ -30,15 +33,181 @@ class Call(NamedTuple):
     task_id: str = ""
 
 
+class Tail:
+    """Keeps the first 16 KiB and the last 48 KiB of a stream."""
+
+    __slots__ = ("_head", "_rest", "_size")
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._rest = bytearray()
+        self._size = 0
+
+    def add(self, data: bytes) -> None:
+        self._size += len(data)
+        room = HEAD_BYTES - len(self._head)
+        if room > 0:
+            self._head += data[:room]
+            data = data[room:]
+        if len(data) >= TAIL_BYTES:
+            self._rest = bytearray(data[-TAIL_BYTES:])
+        elif data:
+            self._rest += data
+            # Only at twice the size: each cut copies 48 KiB.
+            if len(self._rest) > 2 * TAIL_BYTES:
+                del self._rest[:-TAIL_BYTES]
+
+    def parts(self) -> list[tuple[bytes, int]]:
+        """What is kept, in parts: the bytes of each, and how many were cut before it."""
+        rest = bytes(self._rest[-TAIL_BYTES:])
+        cut = self._size - len(self._head) - len(rest)
+        return [(self._head, 0), (rest, cut)] if cut else [(self._head + rest, 0)]
+
+    def text(self) -> str:
+        """Text that any database can store: invalid UTF-8 and NULs are replaced, and a cut is marked."""
+        parts = [(f"\n[... {cut} bytes cut ...]\n".encode() if cut else b"") + data for data, cut in self.parts()]
+        return b"".join(parts).decode(errors="replace").replace("\0", "\ufffd")
+
+
+Stream = Literal["stdout", "stderr"]
+
+
+class LogPiece(NamedTuple):
+    """A part of a log (`log`: `stream` and `text`, or `stream` and the bytes that were `cut`), or a `progress`."""
+
+    kind: str
+    body: dict[str, Any]
+
+
+class Unread(NamedTuple):
+    """Pieces in their order. `first`: the number of the first one, counted from 1."""
+
+    first: int
+    pieces: list[LogPiece]
+
+
+class LiveOutput:
+    """The output of one call, in numbered pieces. Thread-safe.
+
+    A piece is given out until the reader says that it has it, and never changes. Holds at most MAX_LOG_BYTES.
+    """
+
+    def __init__(self, out: Tail | None, err: Tail | None) -> None:
+        """`out` and `err` have what the call has written so far."""
+        self._lock = threading.Lock()
+        self._first = 1
+        self._pending: list[LogPiece] = []
+        self._room = MAX_LOG_BYTES
+        # stderr first: if a call has flooded stdout, its log is worth more.
+        self._streams: dict[Stream, _Buffer] = {"stderr": _Buffer(), "stdout": _Buffer()}
+        self._progress: dict[str, Any] | None = None
+        self._progress_told: dict[str, Any] | None = None
+        if err is not None:
+            self._add_tail("stderr", err)
+        if out is not None:
+            self._add_tail("stdout", out)
+
+    def add(self, stream: Stream, data: bytes) -> None:
+        """The call has written this: of stdout whole lines, if it splits them."""
+        with self._lock:
+            self._add(stream, data)
+
+    def unread(self, over: bool = False) -> Unread:
+        """The pieces that the reader does not have yet. The first time there is at least one.
+
+        While earlier pieces are unread, new output makes none, except if the call is `over`.
+        """
+        with self._lock:
+            if over or not self._pending:
+                self._pending += self._collected(over)
+            return Unread(self._first, list(self._pending))
+
+    def read(self, number: int) -> None:
+        """The reader has all pieces up to this one."""
+        with self._lock:
+            if number >= self._first:
+                del self._pending[: number + 1 - self._first]
+                self._first = number + 1
+
+    def _add_tail(self, stream: Stream, tail: Tail) -> None:
+        for data, cut in tail.parts():
+            if cut:
+                self._pending += self._collected(over=True)
+                self._pending.append(LogPiece("log", {"stream": stream, "cut": cut}))
+            # A flood of lines is not searched one by one.
+            for line in data.splitlines(keepends=True) if b'"progress"' in data else [data]:
+                self._add(stream, line)
+
+    def _add(self, stream: Stream, data: bytes) -> None:
+        if stream == "stdout" and (progress := progress_of(data)) is not None:
+            self._progress = progress
+            return
+        buffer = self._streams[stream]
+        if len(data) > self._room:
+            # Whole lines, if one fits.
+            taken = data[: data.rfind(b"\n", 0, self._room) + 1]
+            buffer.cut += len(data) - len(taken)
+            data, self._room = taken, 0
+        else:
+            self._room -= len(data)
+        buffer.data += data
+
+    def _collected(self, over: bool) -> list[LogPiece]:
+        pieces = []
+        for stream, buffer in self._streams.items():
+            if text := buffer.take(over):
+                pieces.append(LogPiece("log", {"stream": stream, "text": text}))
+            if cut := buffer.cut_to_tell(over):
+                pieces.append(LogPiece("log", {"stream": stream, "cut": cut}))
+        if self._progress != self._progress_told and self._progress is not None:
+            pieces.append(LogPiece("progress", self._progress))
+            self._progress_told = self._progress
+        if not pieces and self._first == 1:
+            return [LogPiece("log", {"stream": "stdout", "text": ""})]
+        return pieces
+
+
+class _Buffer:
+    """The part of a stream that was not collected yet."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        #: Bytes left out after `data`, because there is no more room.
+        self.cut = 0
+        self._told = False
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def take(self, over: bool) -> str:
+        """Whole lines as text without NULs. The last one may have no end if it is long, or if the call is `over`."""
+        end = len(self.data)
+        if not over:
+            end = max(self.data.rfind(b"\n"), self.data.rfind(b"\r")) + 1
+            if len(self.data) - end > MAX_LINE_BYTES:
+                end = len(self.data)
+        taken = bytes(self.data[:end])
+        del self.data[:end]
+        return self._decoder.decode(taken, final=over).replace("\0", "\ufffd")
+
+    def cut_to_tell(self, over: bool) -> int:
+        """The bytes left out at the end, when there are the first ones and when the call is `over`; else 0."""
+        if self._told and not over:
+            return 0
+        self._told = self._told or self.cut > 0
+        cut, self.cut = self.cut, 0
+        return cut
+
+
+Outcome = Success | Failure | NoReply
+
+
 class CallResult(NamedTuple):
     """The result of a call.
 
-    Unavailable: nothing was sent, and `container` is "". NotBegun: the line was sent in part, or was never read.
-    `exit_code` is the container's own (128 + n after signal n), None if it is alive or the runner killed it. `seconds`
-    count from the send to the outcome, `stopping` from there to the end of a clean-up; 0 without one. The tails hold
-    what the handler wrote during the call besides its reply, at most 64 KiB each. `image` is the id of the container's
-    image, "" without one. `oom`: the engine reports that the container, or a process in it, was killed for memory.
-    `live`: the call's output, if it was followed.
+    `container` is "" if nothing was sent. `exit_code` is the container's own (128 + n after signal n), None if it is
+    alive or the runner killed it. `seconds` count from the send to the outcome, `stopping` from there to the end of a
+    clean-up; 0 without one. The tails hold what the handler wrote during the call besides its reply, at most 64 KiB
+    each. `image` is the id of the container's image, "" without one. `oom`: the engine reports that the container, or a
+    process in it, was killed for memory. `live`: the call's output, if it was followed.
     """
 
     call: Call
@@ -53,48 +222,3 @@ class CallResult(NamedTuple):
     oom: bool = False
     stopping: float = 0.0
     live: LiveOutput | None = None
-
-
-def no_reply(timeout: float, start_rest: float, stdout: str | None) -> str:
-    """The `error` of an attempt at its deadline, seconds after its line was sent.
-
-    `start_rest`: how much later than `timeout` that was, because the container was new (see START_REST). `stdout`: what
-    the handler wrote; None if it never read its line.
-    """
-    rest = f" (and {start_rest:.1f} s left for the start of its container)" if start_rest >= 0.05 else ""
-    start = f"no reply within {timeout:g} s{rest}"
-    if stdout is None:
-        return f"{start}: the handler has not read its line"
-    written = [line for line in stdout.splitlines() if line.strip()]
-    lines = [line for line in written if progress_of(line.encode()) is None]
-    if written and not lines:
-        return f"{start}: the handler's last progress was {_shown(written[-1])}"
-    if not lines:
-        return f"{start} and nothing on stdout: is stdout flushed after each line, and stdin read line by line?"
-    if not stdout.endswith("\n"):
-        return f"{start}: stdout has no line end after {_shown(lines[-1])}"
-    line = next((line for line in reversed(lines) if line.lstrip("\ufeff \t")[:1] in ("{", "[")), lines[-1])
-    count = "1 line that is not a reply" if len(lines) == 1 else f"{len(lines)} lines that are not a reply"
-    return f"{start}: the handler wrote {count}: {_shown(line)} ({_fault(line)})"
-
-
-def _shown(line: str) -> str:
-    return line[:MAX_SHOWN_CHARS] + " ..." if len(line) > MAX_SHOWN_CHARS else line
-
-
-def _fault(line: str) -> str:
-    """Why the line is not a reply."""
-    if line.startswith("\ufeff"):
-        return "it begins with a byte order mark"
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        text = line.strip()
-        if text in ("{", "["):
-            return "a reply is one line: print it without indentation"
-        return "JSON strings have double quotes" if text.startswith("{'") else "it is not JSON"
-    if not isinstance(value, dict):
-        return "a reply is a JSON object"
-    if "status" not in value:
-        return "it has no `status`"
-    return f'its `status` is {_shown(json.dumps(value["status"]))}; it must be "success" or "error"'

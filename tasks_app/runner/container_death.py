@@ -8,40 +8,32 @@ container.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.runner.call import CallResult, Outcome, no_reply
+from tasks_app.runner.call import CallResult, Outcome
+from tasks_app.runner.endings import DeathReason, KillReason, NoReply, Undecided
 from tasks_app.runner.engine import ContainerExit, Engine
-from tasks_app.runner.errors import (
-    BadReply,
-    CallTimeout,
-    Crashed,
-    DeathReason,
-    Doubt,
-    Killed,
-    KillReason,
-    NotBegun,
-    OutOfMemory,
-)
 from tasks_app.runner.session import Reply, Session
 from tasks_app.runner.slot_owner import SlotOwner
 from tasks_app.runner.slot_state import Busy, Ready, Served
 from tasks_app.runner.starter import Starter, how_it_ended
-from tasks_app.runner.wire import Failure, Success
+from tasks_app.runner.wire import BadReply, Failure, Success, progress_of
 
+#: How long a container may take to exit by itself when no result waits for its end.
 GRACE_SECONDS = 0.5
-"""How long a container may take to exit by itself when no result waits for its end."""
+#: How much of a line an error quotes.
+MAX_SHOWN_CHARS = 200
 
 GRACEFUL = (DeathReason.EXIT, DeathReason.CLOSED, DeathReason.RECYCLED, DeathReason.NO_TASK_ID)
 
-Decision = tuple[Outcome | None, DeathReason | Doubt | None]
-"""The outcome of the call, if it is over, and why the container must be replaced, if it must.
-
-DOUBT: the container has replied, and `after_reply` decides once its leftovers are known.
-"""
+#: The outcome of the call, if it is over, and why the container must be replaced, if it must.
+#: UNDECIDED: the container has replied, and `after_reply` decides once its leftovers are known.
+Decision = tuple[Outcome | None, DeathReason | Undecided | None]
 
 
 class Eviction(NamedTuple):
@@ -70,7 +62,7 @@ class Eviction(NamedTuple):
     @property
     def explained(self) -> bool:
         """True if the result of a call tells why the container died; a reply does not."""
-        return self.result is not None and not self.replied and not isinstance(self.result.outcome, NotBegun)
+        return self.result is not None and isinstance(self.result.outcome, NoReply) and self.result.outcome.begun
 
 
 class Recycling:
@@ -96,7 +88,7 @@ def decide_idle(state: Served, closing: bool, recycling: Recycling) -> DeathReas
     if closing:
         return DeathReason.CLOSED
     if session.surplus or session.premature:
-        return DeathReason.CHATTER
+        return DeathReason.UNASKED_OUTPUT
     if session.deaf:
         return DeathReason.EXIT
     return DeathReason.RECYCLED if isinstance(state, Ready) and recycling.due(session) else None
@@ -105,33 +97,34 @@ def decide_idle(state: Served, closing: bool, recycling: Recycling) -> DeathReas
 def decide(state: Busy, reply: Reply | None, closing: bool, recycling: Recycling) -> Decision:
     """What the output and the time mean for a call and its container. `reply`: what has just been received."""
     if reply is None:
-        return _unanswered(state, closing)
+        ending = _unanswered(state, closing)
+        return ending, ending.death if ending else None
     session = state.session
     if isinstance(reply, BadReply):
-        return reply, DeathReason.BAD_REPLY
+        return NoReply(DeathReason.BAD_REPLY, str(reply)), DeathReason.BAD_REPLY
     if session.reusable:
         return after_reply(session, reply, session.container.check_leftovers(wait=False), closing, recycling)
-    return reply, DeathReason.CHATTER if session.surplus else DeathReason.EXIT
+    return reply, DeathReason.UNASKED_OUTPUT if session.surplus else DeathReason.EXIT
 
 
 def grace(handler: Handler, outcome: Outcome, reason: DeathReason) -> float:
     """How many seconds the handler of a call that ended for this reason has between SIGTERM and the kill."""
-    if isinstance(outcome, Killed):
-        return min(handler.stop_grace, outcome.reason.max_grace)
+    if isinstance(outcome, NoReply) and outcome.kill is not None:
+        return min(handler.stop_grace, outcome.kill.max_grace)
     return handler.stop_grace if reason is DeathReason.TIMEOUT else 0.0
 
 
 def after_reply(
     session: Session,
     reply: Success | Failure,
-    leftovers: DeathReason | Doubt | None,
+    leftovers: DeathReason | Undecided | None,
     closing: bool,
     recycling: Recycling,
-) -> tuple[Outcome, DeathReason | Doubt | None]:
+) -> tuple[Outcome, DeathReason | Undecided | None]:
     """As `decide`, for a container that replied and then wrote nothing more. `leftovers`: what it left behind."""
     if leftovers is DeathReason.OOM:
-        # The reply counts, but an error reply after a kill for memory becomes OutOfMemory.
-        return OutOfMemory(reply.error) if isinstance(reply, Failure) else reply, leftovers
+        # The reply counts, but an error after a kill for memory counts as that.
+        return NoReply(leftovers, reply.error) if isinstance(reply, Failure) else reply, leftovers
     if session.unpaired:
         return reply, DeathReason.NO_TASK_ID
     if leftovers is not None:
@@ -141,30 +134,82 @@ def after_reply(
     return reply, DeathReason.RECYCLED if recycling.due(session) else None
 
 
-def _unanswered(state: Busy, closing: bool) -> Decision:
-    """For a container whose call has no reply yet."""
+def _unanswered(state: Busy, closing: bool) -> NoReply | None:
+    """As `decide`, for a container whose call has no reply yet; None: it goes on."""
     session = state.session
     if session.on_hold:
-        return Killed(KillReason.ON_HOLD, unread=True), DeathReason.KILLED
+        return _killed(KillReason.ON_HOLD, unread=True)
     if session.ended:
-        if not session.delivery.begun:
-            return NotBegun("the handler ended before it read its line", Crashed), DeathReason.EXIT
-        return Crashed("the handler ended before it replied"), DeathReason.EXIT
+        begun = session.delivery.begun
+        return NoReply(DeathReason.EXIT, f"the handler ended before it {_due(begun)}", begun, unread=not begun)
     if not session.awaiting_reply and (session.surplus or session.premature):
         what = "the handler wrote to stdout before it had its whole line"
-        return NotBegun(what, BadReply, not session.delivery.begun), DeathReason.CHATTER
+        return NoReply(DeathReason.UNASKED_OUTPUT, what, begun=False, unread=not session.delivery.begun)
     if state.kill is not None or closing:
-        unread = session.delivery.rest is not None
-        return Killed(state.kill or KillReason.CLOSED, unread), DeathReason.KILLED
+        return _killed(state.kill or KillReason.CLOSED, unread=session.delivery.rest is not None)
     # A deadline ends the container: that ends a handler that does not read as well as one that does not write, and no
     # late reply can come.
     if time.monotonic() >= state.deadline:
         if session.asks_since is not None:
-            return Killed(KillReason.HOLD_UNKNOWN, unread=True), DeathReason.KILLED
-        stdout = session.tails()[0] if session.delivery.begun else None
+            return _killed(KillReason.HOLD_UNKNOWN, unread=True)
         start_rest = state.deadline - state.sent_at - state.call.timeout
-        return CallTimeout(no_reply(state.call.timeout, start_rest, stdout)), DeathReason.TIMEOUT
-    return None, None
+        stdout = session.tails()[0] if session.delivery.begun else None
+        return NoReply(DeathReason.TIMEOUT, no_reply(state.call.timeout, start_rest, stdout))
+    return None
+
+
+def _killed(reason: KillReason, unread: bool) -> NoReply:
+    return NoReply(DeathReason.KILLED, reason.value, unread=unread, kill=reason)
+
+
+def _due(begun: bool) -> str:
+    """What the handler had to do next."""
+    return "replied" if begun else "read its line"
+
+
+def no_reply(timeout: float, start_rest: float, stdout: str | None) -> str:
+    """The `error` of an attempt at its deadline, seconds after its line was sent.
+
+    `start_rest`: how much later than `timeout` that was, because the container was new. `stdout`: what the handler
+    wrote; None if it never read its line.
+    """
+    rest = f" (and {start_rest:.1f} s left for the start of its container)" if start_rest >= 0.05 else ""
+    start = f"no reply within {timeout:g} s{rest}"
+    if stdout is None:
+        return f"{start}: the handler has not read its line"
+    written = [line for line in stdout.splitlines() if line.strip()]
+    lines = [line for line in written if progress_of(line.encode()) is None]
+    if written and not lines:
+        return f"{start}: the handler's last progress was {_shown(written[-1])}"
+    if not lines:
+        return f"{start} and nothing on stdout: is stdout flushed after each line, and stdin read line by line?"
+    if not stdout.endswith("\n"):
+        return f"{start}: stdout has no line end after {_shown(lines[-1])}"
+    line = next((line for line in reversed(lines) if line.lstrip("\ufeff \t")[:1] in ("{", "[")), lines[-1])
+    count = "1 line that is not a reply" if len(lines) == 1 else f"{len(lines)} lines that are not a reply"
+    return f"{start}: the handler wrote {count}: {_shown(line)} ({_fault(line)})"
+
+
+def _shown(line: str) -> str:
+    return line[:MAX_SHOWN_CHARS] + " ..." if len(line) > MAX_SHOWN_CHARS else line
+
+
+def _fault(line: str) -> str:
+    """Why the line is not a reply."""
+    if line.startswith("\ufeff"):
+        return "it begins with a byte order mark"
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        text = line.strip()
+        if text in ("{", "["):
+            return "a reply is one line: print it without indentation"
+        return "JSON strings have double quotes" if text.startswith("{'") else "it is not JSON"
+    if not isinstance(value, dict):
+        return "a reply is a JSON object"
+    if "status" not in value:
+        return "it has no `status`"
+    return f'its `status` is {_shown(json.dumps(value["status"]))}; it must be "success" or "error"'
 
 
 class Reporter:
@@ -189,25 +234,25 @@ class Reporter:
         self._owner.died(reason)
         self._starter.ended(eviction.session, reason, container_exit, eviction.explained, eviction.started)
         if eviction.result is not None and not eviction.replied:
-            result = _with_exit(eviction.result, reason, container_exit)
-            if isinstance(result.outcome, NotBegun):
-                result.outcome.answered_at = self._owner.start_times.answered_at
+            result = _with_exit(eviction.result, reason, container_exit, self._owner.start_times.answered_at)
             self._owner.finished(self._engine.explain(self._handler, result))
 
 
-def _with_exit(result: CallResult, reason: DeathReason, container_exit: ContainerExit) -> CallResult:
+def _with_exit(
+    result: CallResult, reason: DeathReason, container_exit: ContainerExit, answered_at: float | None
+) -> CallResult:
     """The result of a call without a reply, with what the end of its container has shown."""
-    outcome = result.outcome
-    if isinstance(outcome, NotBegun):
-        if reason is DeathReason.OOM:
-            what = "the handler was killed for memory before it read its line"
-            outcome = NotBegun(what, OutOfMemory, outcome.unread)
-        elif reason is DeathReason.EXIT:
-            outcome = outcome.worded(f"the handler {how_it_ended(container_exit)} before it read its line")
+    ending = result.outcome
+    assert isinstance(ending, NoReply)
+    if reason is DeathReason.EXIT:
+        what = f"the handler {how_it_ended(container_exit)} before it {_due(ending.begun)}"
+        ending = replace(ending, error=what)
+    elif reason is DeathReason.OOM and ending.begun:
+        ending = NoReply(reason, "the handler, or a process that it started, was killed for memory")
     elif reason is DeathReason.OOM:
-        outcome = OutOfMemory("the handler, or a process that it started, was killed for memory")
-    elif isinstance(outcome, Crashed) and reason is not DeathReason.FAULT:
-        outcome = Crashed(f"the handler {how_it_ended(container_exit)} before it replied")
+        ending = replace(ending, death=reason, error=f"the handler was killed for memory before it {_due(False)}")
+    if not ending.begun:
+        ending = replace(ending, answered_at=answered_at)
     # After SIGTERM it may have ended by itself, but that was not its decision.
     code = None if reason in (DeathReason.KILLED, DeathReason.TIMEOUT) else container_exit.exit_code
-    return result._replace(outcome=outcome, exit_code=code, oom=container_exit.oom)
+    return result._replace(outcome=ending, exit_code=code, oom=container_exit.oom)

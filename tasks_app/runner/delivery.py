@@ -19,9 +19,8 @@ from collections.abc import Callable, Iterable
 
 from tasks_app.runner.engine import Container
 
+#: The `}` and the LF of a line. Without them a handler has neither valid JSON nor a line.
 LINE_END_BYTES = 2
-"""The `}` and the LF of a line. Without them a handler has neither valid JSON nor a line."""
-
 #: The size of the pipe while a long line is sent: Linux's default.
 WIDE_PIPE_BYTES = 64 * 1024
 #: The beginning of /proc/PID/syscall for a process that waits in read(0, ...).
@@ -41,14 +40,14 @@ class Delivery:
     def __init__(self, container: Container) -> None:
         self._container = container
         self._window = 0
+        #: The bytes that wait for room in the pipe.
         self.unsent: memoryview | None = None
-        """The bytes that wait for room in the pipe."""
+        #: The rest of the line, while it waits for the handler to read the beginning.
         self.rest: memoryview | None = None
-        """The rest of the line, while it waits for the handler to read the beginning."""
+        #: Bytes of the line that the pipe has taken.
         self.sent = 0
-        """Bytes of the line that the pipe has taken."""
+        #: True if the line was sent whole because the container cannot tell when its handler reads.
         self.reads_unseen = False
-        """True if the line was sent whole because the container cannot tell when its handler reads."""
 
     def begin(self, line: bytes, hold_back: bool) -> None:
         """Send the beginning of the line, or all of it without `hold_back`. Raises OSError if nothing can be sent."""

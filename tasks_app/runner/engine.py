@@ -11,14 +11,14 @@ from typing import Protocol
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult
-from tasks_app.runner.errors import DeathReason, Doubt, Unavailable
+from tasks_app.runner.endings import DeathReason, Undecided
 
 EXITED = 0
 STDOUT = 1
 STDERR = 2
 
-Piece = tuple[int, bytes]
-"""A stream's number and bytes from it. No bytes: the stream has ended; for EXITED: the container has."""
+#: A stream's number and bytes from it. No bytes: the stream has ended; for EXITED: the container has.
+Chunk = tuple[int, bytes]
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Owner:
     home: Path | None = None
 
 
+#: Takes a node's name and lock domain. True only if the node is certainly gone.
 IsGone = Callable[[str, str], bool]
-"""Takes a node's name and lock domain. True only if the node is certainly gone."""
 
 
 class Container(Protocol):
@@ -83,7 +83,7 @@ class Container(Protocol):
     def writer(self) -> int:
         """The descriptor to poll for writing while bytes remain to be sent. May be one of the readers."""
 
-    def receive(self, reader: int) -> Sequence[Piece]:
+    def receive(self, reader: int) -> Sequence[Chunk]:
         """What waits at a readable descriptor, at most about 64 KiB at a time. May be empty.
 
         10. Every further call reports the end of a stream again: stop polling that descriptor.
@@ -117,11 +117,11 @@ class Container(Protocol):
         11. May drop what waits on stderr, which belongs to no call. Docker's attach does.
         """
 
-    def check_leftovers(self, wait: bool = True) -> DeathReason | Doubt | None:
+    def check_leftovers(self, wait: bool = True) -> DeathReason | Undecided | None:
         """Why the container must not get another call although it has just replied; None: it may.
 
         LEFTOVER: it runs more processes than before its first call. OOM: the kernel killed one of them for memory.
-        Called after every reply. Takes microseconds, up to 0.1 s in doubt. Without `wait` it returns DOUBT at once
+        Called after every reply. Takes microseconds, up to 0.1 s in doubt. Without `wait` it returns UNDECIDED at once
         instead: call it again with `wait` from a thread that may block.
         12. Only containers of an engine on this machine are inspected. For child processes and containers elsewhere
             LEFTOVER is never returned, and OOM is reported at the container's end.
@@ -140,6 +140,26 @@ class Container(Protocol):
         With `grace` it closes stdin and waits up to that many seconds for a voluntary exit; then, or at once without
         `grace`, it kills. Takes at most `grace` + 10 s. A second call does nothing and returns the same. Never raises.
         """
+
+
+class Unavailable(Exception):
+    """No container can be had. The message is one sentence for an operator."""
+
+
+class NotYet(Unavailable):
+    """What is missing is being fetched; a later try succeeds."""
+
+
+class EngineUnreachable(Unavailable):
+    """The engine cannot be reached or does not answer, whatever the handler. `reason`: the text without a handler."""
+
+    def __init__(self, text: str, reason: str | None = None) -> None:
+        super().__init__(text)
+        self.reason = reason or text
+
+
+class EngineSlow(EngineUnreachable):
+    """The engine takes longer to create a container than it may; a later try may find it created."""
 
 
 class Engine(Protocol):

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult
+from tasks_app.runner.endings import DeathReason
 from tasks_app.runner.engine import Engine
-from tasks_app.runner.errors import DeathReason
 from tasks_app.runner.probing import Probing
 from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.slot import Slot
@@ -23,14 +23,14 @@ from tasks_app.runner.start_times import StartTimes
 
 log = logging.getLogger(__name__)
 
+#: How long a slot waits that may not start a container because another one is being tried.
 ASK_AGAIN_SECONDS = 1.0
-"""How long a slot waits that may not start a container because another one is being tried."""
 
+#: How long a container is watched after its reply when a watch is due.
 WATCH_SECONDS = 0.2
-"""How long a container is watched after its reply when a watch is due."""
 
+#: How long all containers of a handler are watched after one of them misbehaved.
 CAUTION_SECONDS = 600.0
-"""How long all containers of a handler are watched after one of them misbehaved."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Pool:
             slot.start()
 
     def close(self, timeout: float = 10.0) -> bool:
-        """End every container; running calls become Killed. True if all ended within `timeout` seconds."""
+        """End every container; running calls are killed. True if all ended within `timeout` seconds."""
         # No slot can be taken, so none begins a call from here on.
         with self._lock:
             self._closed = True
@@ -268,8 +268,8 @@ class Pool:
             log.exception("on_free of %s failed", self.handler.name, extra={"handler": self.handler.name})
 
 
+#: Takes the sorted numbers of the free slots (never empty) and the number taken last; returns an index.
 Policy = Callable[[Sequence[int], int], int]
-"""Takes the sorted numbers of the free slots (never empty) and the number taken last; returns an index."""
 
 
 def round_robin(free: Sequence[int], last: int) -> int:
@@ -286,12 +286,12 @@ def at_random(free: Sequence[int], last: int) -> int:
     return random.randrange(len(free))
 
 
+#: By the value of `handler_selection` in handlers.toml.
 POLICIES: Mapping[str, Policy] = {
     "round-robin": round_robin,
     "first-available": first_available,
     "random": at_random,
 }
-"""By the value of `handler_selection` in handlers.toml."""
 
 
 class Caution:
@@ -303,8 +303,8 @@ class Caution:
     __slots__ = ("_until", "may_forget")
 
     def __init__(self) -> None:
+        #: A container that had named its tasks has sent a reply without a `task_id`: see Session.send.
         self.may_forget = False
-        """A container that had named its tasks has sent a reply without a `task_id`: see Session.send."""
         #: Written by the threads that the slots run in; the latest counts.
         self._until = 0.0
 

@@ -8,12 +8,10 @@ from typing import NamedTuple
 
 from tasks_app.runner.backoff import Backoff
 
+#: The pause after a container that did not start; it doubles with each further one in a row ...
 FIRST_PAUSE_SECONDS = 0.5
-"""The pause after a container that did not start; it doubles with each further one in a row ..."""
-
+#: ... up to this.
 MAX_PAUSE_SECONDS = 60.0
-"""... up to this."""
-
 PROBE_AFTER_FAILURES = 2
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 
-from tasks_app.runner.errors import Unavailable
+from tasks_app.runner.engine import Unavailable
 
 # Imported when it is first needed: it imports the Docker SDK.
 DOCKER_CLIENT_MODULE = "tasks_app.runner.docker.client"

@@ -16,11 +16,10 @@ log = logging.getLogger(__name__)
 
 Events = list[tuple[int, int]]
 
+#: Every listener is checked at least this often.
 CHECK_INTERVAL_SECONDS = 5.0
-"""Every listener is checked at least this often."""
-
+#: How long no thread polls, at most, while the primary is busy elsewhere.
 STANDBY_INTERVAL_SECONDS = 0.005
-"""How long no thread polls, at most, while the primary is busy elsewhere."""
 
 
 class Listener(Protocol):
@@ -39,12 +38,12 @@ class Listener(Protocol):
 class StandByStep(Enum):
     """What the stand-by does until it checks again."""
 
+    #: For a moment.
     SLEEP = "sleep"
-    """For a moment."""
+    #: Until the primary's turn ends.
     REST = "rest"
-    """Until the primary's turn ends."""
+    #: Until the primary wants to.
     POLL = "poll"
-    """Until the primary wants to."""
 
 
 def stand_by_step(in_turn: bool, turns: int) -> StandByStep:

@@ -5,19 +5,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from tasks_app.runner.call import Call, CallResult, Outcome
+from tasks_app.runner.call import Call, CallResult, LiveOutput, Outcome, Tail
 from tasks_app.runner.delivery import Delivery
 from tasks_app.runner.engine import EXITED, STDOUT, Container
-from tasks_app.runner.errors import BadReply
-from tasks_app.runner.live_output import LiveOutput, Tail
 from tasks_app.runner.reactor import Events, Listener, Reactor
-from tasks_app.runner.wire import Failure, Lines, Success, parse_reply
+from tasks_app.runner.wire import BadReply, Failure, Lines, Success, parse_reply
 
 Reply = Success | Failure | BadReply
 
 MAX_STARTUP_OUTPUT_BYTES = 1024 * 1024
+#: How many earlier tasks of a container are remembered, to recognise late replies by their `task_id`.
 MAX_REMEMBERED_TASKS = 64
-"""How many earlier tasks of a container are remembered, to recognise late replies by their `task_id`."""
 
 
 class Session:
@@ -29,35 +27,35 @@ class Session:
     def __init__(self, container: Container) -> None:
         self.container = container
         self.calls = 0
+        #: It has replied to a call in time, with a success or an error.
         self.replied = False
-        """It has replied to a call in time, with a success or an error."""
+        #: Its last reply had a `task_id`.
         self.names_tasks = False
-        """Its last reply had a `task_id`."""
+        #: It named an earlier task, and a reply that had to name its task did not.
         self.forgot_task_id = False
-        """It named an earlier task, and a reply that had to name its task did not."""
         self.started_at = time.monotonic()
+        #: It wrote more to stdout than one reply a call.
         self.surplus = False
-        """It wrote more to stdout than one reply a call."""
+        #: It replied before its first call, or wrote without end at its start (`flooding`).
         self.premature = False
-        """It replied before its first call, or wrote without end at its start (`flooding`)."""
+        #: It closed its stdin. It may still reply to its line, but gets no other.
         self.deaf = False
-        """It closed its stdin. It may still reply to its line, but gets no other."""
+        #: No more output comes: stdout was closed, or the container has exited.
         self.ended = False
-        """No more output comes: stdout was closed, or the container has exited."""
+        #: It has exited, and output may remain: call `receive` with what `poll` finds until `ended`.
         self.exiting = False
-        """It has exited, and output may remain: call `receive` with what `poll` finds until `ended`."""
+        #: It has a whole line that it has not replied to.
         self.awaiting_reply = False
-        """It has a whole line that it has not replied to."""
+        #: Sends the last line.
         self.delivery = Delivery(container)
-        """Sends the last line."""
+        #: Asked before the end of a line is sent that was held back, see SlotOwner.
         self.may_begin: Callable[[float], bool | None] = lambda waited: True
-        """Asked before the end of a line is sent that was held back, see SlotOwner."""
+        #: Since when the handler waits for the end of its line because it is not known whether it may begin.
         self.asks_since: float | None = None
-        """Since when the handler waits for the end of its line because it is not known whether it may begin."""
+        #: The handler gets no end of its line, because it may not begin.
         self.on_hold = False
-        """The handler gets no end of its line, because it may not begin."""
+        #: When it got the end of its first line, after it had read the beginning. None: not yet, unknown, or noted.
         self.read_at: float | None = None
-        """When it got the end of its first line, after it had read the beginning. None: not yet, unknown, or noted."""
         self._writer = container.writer()
         self._readers = list(container.readers())
         self._watching_writer = self._expects_task_id = False

@@ -15,11 +15,10 @@ from queue import SimpleQueue
 from typing import Any
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.runner.call import Call, CallResult, Outcome
+from tasks_app.runner.call import Call, CallResult, LiveOutput, Outcome
 from tasks_app.runner.container_death import Eviction, Recycling, Reporter, after_reply, decide, decide_idle, grace
+from tasks_app.runner.endings import UNDECIDED, DeathReason, KillReason, NoReply
 from tasks_app.runner.engine import Container, Engine
-from tasks_app.runner.errors import DOUBT, BadReply, CallFailed, Crashed, DeathReason, KillReason, NotBegun, Unavailable
-from tasks_app.runner.live_output import LiveOutput
 from tasks_app.runner.probing import Problem
 from tasks_app.runner.reactor import Events, Reactor
 from tasks_app.runner.session import Reply, Session
@@ -37,13 +36,15 @@ from tasks_app.runner.slot_state import (
     Watched,
 )
 from tasks_app.runner.starter import INTERNAL_ERROR, Starter
-from tasks_app.runner.wire import Failure, Success
+from tasks_app.runner.wire import BadReply, Failure, Success
 
 #: Between two questions whether a handler may begin, while the answer is not known.
 ASK_AGAIN_SECONDS = 0.1
 
+FAULT = NoReply(DeathReason.FAULT, INTERNAL_ERROR)
+
+#: What became of a container or its call: all but a CallResult is left to the slot's thread.
 Change = Eviction | Inspected | Stopping | CallResult
-"""What became of a container or its call: all but a CallResult is left to the slot's thread."""
 
 
 class Slot:
@@ -117,7 +118,7 @@ class Slot:
         self._thread.start()
 
     def close(self) -> None:
-        """Begin to close: a running call is Killed and the container ends. `join` waits for that."""
+        """Begin to close: a running call is killed and the container ends. `join` waits for that."""
         self._closing = True
         self._starter.close()
         self._reactor.check_soon(self)
@@ -145,8 +146,8 @@ class Slot:
         """Send the call and return at once. The thread that polls the reactor reports the result.
 
         True if the end of the line is held back: the reactor sends it later, and until then the handler cannot begin.
-        If the container wrote something or ended since the slot was taken, nothing is sent, and a result with the
-        outcome Unavailable is reported at once.
+        If the container wrote something or ended since the slot was taken, nothing is sent, and a NoReply without a
+        death is reported at once.
         """
         with self._lock:
             state, sent, held_back = self._state, None, False
@@ -165,12 +166,12 @@ class Slot:
             self._reactor.schedule(sent.deadline)
             return held_back
         self._reactor.check_soon(self)
-        lost = Unavailable("the container was lost before anything was sent to it")
+        lost = NoReply(None, "the container was lost before anything was sent to it", begun=False, unread=True)
         self._owner.finished(CallResult(call, lost, "", None, 0.0, self.number))
         return False
 
     def kill(self, reason: KillReason, token: Any = None) -> bool:
-        """End the container of the running call, whose outcome becomes Killed(reason). Thread-safe.
+        """End the container of the running call, which ends with this `kill`. Thread-safe.
 
         Its handler gets SIGTERM first if the reason and its `stop_grace` give it time. With a token: only if the
         running call has it. False if there was no such call. A reply that arrives first wins even if this returned
@@ -250,7 +251,7 @@ class Slot:
         """After an internal error the container's state is unknown, so it is destroyed."""
         with self._lock:
             if not isinstance(self._state, (Absent, Inspected)):
-                self._handed_over.put(self._evict(self._state, Crashed(INTERNAL_ERROR), DeathReason.FAULT))
+                self._handed_over.put(self._evict(self._state, FAULT, DeathReason.FAULT))
 
     def _report(self, change: Change) -> None:
         """Report the result of a call that has a reply. Hand over to the slot's thread what may block."""
@@ -286,13 +287,13 @@ class Slot:
             return None
         if cause is None:
             return self._end_call(state, outcome)
-        if cause is DOUBT:
+        if cause is UNDECIDED:
             assert isinstance(outcome, (Success, Failure))
             state.session.detach()
             self._state = inspected = state.inspected(outcome)
             return inspected
         if seconds := grace(self._handler, outcome, cause):
-            assert isinstance(outcome, CallFailed)
+            assert isinstance(outcome, NoReply)
             if state.session.container.check_leftovers(wait=False) is DeathReason.OOM:
                 return self._evict(state, outcome, DeathReason.OOM)
             return self._stop(state, outcome, cause, seconds)
@@ -331,7 +332,7 @@ class Slot:
             self._owner.mark_ready(self.number)
         return result
 
-    def _stop(self, state: Busy, outcome: CallFailed, reason: DeathReason, seconds: float) -> Stopping:
+    def _stop(self, state: Busy, outcome: NoReply, reason: DeathReason, seconds: float) -> Stopping:
         """The call is over, and its handler has so many seconds to clean up."""
         now = time.monotonic()
         state.session.refuse_replies()
@@ -354,7 +355,8 @@ class Slot:
         self._owner.withdraw(self.number)
         if session.forgot_task_id:
             self._owner.forgot_task_id()
-        if session.replied and (reason is DeathReason.CHATTER or isinstance(outcome, NotBegun)):
+        not_begun = isinstance(outcome, NoReply) and not outcome.begun
+        if session.replied and (reason is DeathReason.UNASKED_OUTPUT or not_begun):
             self._owner.misbehaved()
         return Eviction(session, reason, result, isinstance(state, Stopping), started)
 
@@ -391,7 +393,7 @@ class Slot:
         leftovers = session.container.check_leftovers()
         with self._lock:
             outcome, reason = after_reply(session, state.reply, leftovers, self._closing, self._recycling)
-            assert reason is not DOUBT  # it has waited
+            assert reason is not UNDECIDED  # it has waited
             change: Eviction | CallResult
             if reason is None:
                 session.attach(self._reactor, self)
@@ -427,7 +429,7 @@ class Slot:
         with self._lock:
             state, result = self._state, None
             if not isinstance(state, Absent):
-                result = self._evict(state, Crashed(INTERNAL_ERROR), DeathReason.FAULT).result
+                result = self._evict(state, FAULT, DeathReason.FAULT).result
         session.container.destroy()
         self._owner.died(DeathReason.FAULT)
         if result is not None:

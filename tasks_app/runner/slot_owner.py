@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from tasks_app.runner.call import CallResult
-from tasks_app.runner.errors import DeathReason
+from tasks_app.runner.endings import DeathReason
 from tasks_app.runner.probing import Probing
 from tasks_app.runner.start_times import StartTimes
 

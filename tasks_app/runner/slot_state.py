@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Final
 
 from tasks_app.runner.call import Call
-from tasks_app.runner.errors import CallFailed, DeathReason, KillReason
+from tasks_app.runner.endings import DeathReason, KillReason, NoReply
 from tasks_app.runner.session import Session
 from tasks_app.runner.wire import Failure, Success
 
@@ -105,7 +105,7 @@ class Busy:
         """Its handler could not begin for so long."""
         return replace(self, deadline=self.deadline + seconds)
 
-    def stopping(self, outcome: CallFailed, reason: DeathReason, at: float, until: float) -> Stopping:
+    def stopping(self, outcome: NoReply, reason: DeathReason, at: float, until: float) -> Stopping:
         """Its call is over without a reply, and its handler has time to clean up."""
         return Stopping(self.session, self.call, self.sent_at, outcome, reason, at, until)
 
@@ -162,7 +162,7 @@ class Stopping:
     session: Final[Session]
     call: Final[Call]
     sent_at: Final[float]
-    outcome: Final[CallFailed]
+    outcome: Final[NoReply]
     reason: Final[DeathReason]
     at: Final[float]
     until: Final[float]
@@ -179,10 +179,10 @@ class Stopping:
         return Absent()
 
 
+#: The reactor serves the container.
 Served = Watched | Ready | Busy | Stopping
-"""The reactor serves the container."""
+#: There is a call, whose result has not been reported yet.
 Called = Busy | Inspected | Stopping
-"""There is a call, whose result has not been reported yet."""
 SlotState = Absent | Watched | Ready | Busy | Inspected | Stopping
 
 
@@ -190,11 +190,11 @@ class Phase(StrEnum):
     """A slot's state in one word."""
 
     STARTING = "starting"
+    #: After a reply.
     WATCHED = "watched"
-    """After a reply."""
     FREE = "free"
+    #: Taken from the pool, and not called yet.
     TAKEN = "taken"
-    """Taken from the pool, and not called yet."""
     BUSY = "busy"
 
     @classmethod

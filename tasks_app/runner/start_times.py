@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import math
 
+#: How much longer than expected a start may take.
 MARGIN_SECONDS = 1.0
-"""How much longer than expected a start may take."""
+#: A line lay waiting for its container's start if it waited for this share of the time from that start. Otherwise the
+#: handler may have been ready long before.
 MIN_SHARE_WAITED = 0.2
-"""A line lay waiting for its container's start if it waited for this share of the time from that start. Otherwise the
-handler may have been ready long before."""
 
 
 class StartTimes:

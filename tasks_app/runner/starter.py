@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
-from tasks_app.runner.engine import ContainerExit, Engine
-from tasks_app.runner.errors import DeathReason, EngineSlow, EngineUnreachable, NotYet, Unavailable
+from tasks_app.runner.endings import DeathReason
+from tasks_app.runner.engine import ContainerExit, Engine, EngineSlow, EngineUnreachable, NotYet, Unavailable
 from tasks_app.runner.probing import Problem
 from tasks_app.runner.session import MAX_STARTUP_OUTPUT_BYTES, Session
 from tasks_app.runner.slot_owner import SlotOwner
@@ -18,18 +18,14 @@ from tasks_app.runner.slot_owner import SlotOwner
 MIN_PAUSE_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 30.0
 
+#: How often a slot that waits for its start checks whether it is to close.
 CLOSING_CHECK_SECONDS = 0.2
-"""How often a slot that waits for its start checks whether it is to close."""
-
+#: A container that lived this long did not end at once.
 STABLE_SECONDS = 10.0
-"""A container that lived this long did not end at once."""
-
+#: How much of a handler's last line its problem quotes.
 MAX_LAST_WORDS_CHARS = 150
-"""How much of a handler's last line its problem quotes."""
-
-BY_ITSELF = (DeathReason.EXIT, DeathReason.CHATTER, DeathReason.OOM)
-"""What a container that does not start may end by."""
-
+#: What a container that does not start may end by.
+BY_ITSELF = (DeathReason.EXIT, DeathReason.UNASKED_OUTPUT, DeathReason.OOM)
 INTERNAL_ERROR = "internal runner error; see the worker's log"
 
 ONE_TASK_EACH = (
@@ -191,7 +187,7 @@ class Starter:
             return
         what = f"handler '{self._handler.name}' {_what(session, reason, container_exit, age, started)}"
         out, err = session.tails()
-        output = last_line(out) if reason is DeathReason.CHATTER else last_line(err) or last_line(out)
+        output = last_line(out) if reason is DeathReason.UNASKED_OUTPUT else last_line(err) or last_line(out)
         output = f": {output}" if output else ""
         container = f" (container {session.container.id})"
         if session.calls and not failed:
@@ -253,7 +249,7 @@ def _what(
         when = "before its first reply" if started is None else "before it read its first task"
     if reason is DeathReason.OOM:
         return f"was killed for memory {when} (`memory_limit` allows more)"
-    if reason is DeathReason.CHATTER:
+    if reason is DeathReason.UNASKED_OUTPUT:
         if session.flooding:
             return f"wrote more than {MAX_STARTUP_OUTPUT_BYTES >> 20} MiB to stdout {when}; write logs to stderr"
         return f"{'wrote to stdout' if session.replied else 'replied'} {when}"

@@ -10,35 +10,26 @@ import json
 import re
 import sys
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from tasks_app.runner.errors import BadReply
-from tasks_app.runner.json_size import stored_size
+from tasks_app.runner.endings import OutcomeKind
 
+#: Largest reply line, and largest result once it is stored (see `stored_size`).
 MAX_REPLY_BYTES = 10 * 1024 * 1024
-"""Largest reply line, and largest result once it is stored (see `stored_size`)."""
-
+#: How much longer than a reply a line may be while it has no end.
 SLACK_BYTES = 64 * 1024
-"""How much longer than a reply a line may be while it has no end."""
-
+#: Largest error text; the rest is cut off.
 MAX_ERROR_BYTES = 2048
-"""Largest error text; the rest is cut off."""
-
+#: Replaces an empty error text.
 NO_REASON = "the handler reported an error and gave no reason"
-"""Replaces an empty error text."""
-
+#: Deepest nesting of a result, since the decoders that read it later (Python's json, PostgreSQL) recurse.
 MAX_DEPTH = 500
-"""Deepest nesting of a result, since the decoders that read it later (Python's json, PostgreSQL) recurse."""
-
+#: A longer line is no progress.
 MAX_PROGRESS_BYTES = 16 * 1024
-"""A longer line is no progress."""
-
+#: A longer message is cut off.
 MAX_MESSAGE_CHARS = 500
-"""A longer message is cut off."""
-
+#: The largest `total`: the largest integer that every JSON decoder reads exactly.
 MAX_TOTAL = 2**53
-"""The largest `total`: the largest integer that every JSON decoder reads exactly."""
-
 _decode = json.JSONDecoder().raw_decode
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
 
@@ -50,6 +41,12 @@ _DIGITS_OF_EXPONENTS = (
 )
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
+#: Strings, which are passed over, and of each number with an exponent what follows its first digit.
+_STRING_OR_EXPONENT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|((?:\.\d+)?)e([+-]\d+)')
+
+
+class BadReply(Exception):
+    """A reply breaks the protocol. The message is for the attempt's row."""
 
 
 def request_line(task_id: str, task_type: str, task_data_json: str, attempt: int) -> bytes:
@@ -71,8 +68,8 @@ class Lines:
     __slots__ = ("_splits", "rest")
 
     def __init__(self) -> None:
+        #: What came after the last line end.
         self.rest = bytearray()
-        """What came after the last line end."""
         self._splits = True
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -130,6 +127,8 @@ class Success:
     `task_id`: the task that the reply names; None without one.
     """
 
+    kind: ClassVar[OutcomeKind] = OutcomeKind.SUCCESS
+
     result: Any
     json: str = field(compare=False, default="", repr=False)
     size: int = field(compare=False, default=0, repr=False)
@@ -142,6 +141,8 @@ class Failure:
 
     `task_id`: as in Success.
     """
+
+    kind: ClassVar[OutcomeKind] = OutcomeKind.ERROR
 
     error: str
     retryable: bool = False
@@ -239,6 +240,25 @@ def _reason(error: Exception) -> str:
     if "integer string conversion" in str(error):
         return f"a number in it has more than {sys.get_int_max_str_digits():,} digits"
     return str(error)[:300]
+
+
+def stored_size(text: str, limit: float = float("inf")) -> int:
+    """The bytes of a JSON text that Python has encoded, with each number written without an exponent.
+
+    PostgreSQL stores numbers so: `1e+308` has 309 digits there. A size above `limit` may be less than the whole size.
+    """
+    size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    if "e+" not in text and "e-" not in text:  # as Python writes every exponent
+        return size
+    for match in _STRING_OR_EXPONENT.finditer(text):
+        if match[2]:
+            exponent, point = int(match[2]), 1 if match[1] else 0
+            # After the first digit: as many as the exponent says, or "0." and zeros before the mantissa's own digits.
+            digits = exponent if exponent > 0 else 1 - exponent + len(match[1]) - point
+            size += digits - len(match[0])
+            if size > limit:
+                break
+    return size
 
 
 def progress_of(line: bytes) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from tasks_app.admin.text import MAX_SHOWN_CHARS
 from tasks_app.keys.api_keys import create
 from tasks_app.queue import clock
 from tasks_app.queue.models import Task
-from tasks_app.runner.live_output import Tail
+from tasks_app.runner.call import Tail
 from tests.admin.conftest import logged_in
 from tests.admin.rows import attempt, staff, task
 

@@ -18,7 +18,7 @@ from tasks_app.api.pages import BUDGET_BYTES, MAX_PAGE_BYTES, ResponseBudget, re
 from tasks_app.queue.models import Task
 from tasks_app.queue.new_task import NewTask, encode
 from tasks_app.queue.submit import submit_many
-from tasks_app.runner.json_size import stored_size
+from tasks_app.runner.wire import stored_size
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 

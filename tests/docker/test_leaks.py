@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks_app.runner.docker.container import DockerContainer
-from tasks_app.runner.errors import DeathReason, KillReason, OutOfMemory
+from tasks_app.runner.endings import DeathReason, KillReason, OutcomeKind
 from tasks_app.runner.wire import Success
 from tests.docker.conftest import INTRUDER, Intrude
 from tests.runner.caller import Caller
@@ -64,14 +64,14 @@ def test_a_child_killed_for_memory_costs_the_container_after_a_good_reply(intrud
 def test_a_failure_after_a_child_was_killed_for_memory_is_out_of_memory(intrude: Intrude) -> None:
     caller = intrude(memory_limit=64 * 1024**2)
     outcome = caller.ask("feed_a_child", megabytes=200, complain=True).outcome
-    assert isinstance(outcome, OutOfMemory)
+    assert outcome.kind is OutcomeKind.OOM
     assert caller.ask("echo").outcome == ECHO
 
 
 def test_a_child_killed_for_memory_ends_a_handler_that_hangs(intrude: Intrude) -> None:
     caller = intrude(memory_limit=64 * 1024**2)
     result = caller.ask("feed_a_child", timeout=600.0, megabytes=200, hang=True)
-    assert isinstance(result.outcome, OutOfMemory)
+    assert result.outcome.kind is OutcomeKind.OOM
     assert caller.ask("echo").outcome == ECHO
 
 
@@ -85,7 +85,7 @@ def test_a_child_killed_for_memory_explains_a_handler_that_hangs_until_it_is_sto
     assert container is not None
     caller.until(lambda: container.check_leftovers(wait=False) is DeathReason.OOM)
     slot.kill(KillReason.DRAINED)
-    assert isinstance(caller.result(call).outcome, OutOfMemory)
+    assert caller.result(call).outcome.kind is OutcomeKind.OOM
 
 
 def test_output_on_stderr_after_the_reply_is_in_no_log(intrude: Intrude) -> None:

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from tasks_app.runner.docker.engine import DockerEngine
-from tasks_app.runner.errors import CallTimeout, Crashed, Killed, KillReason
+from tasks_app.runner.endings import KillReason, OutcomeKind
 from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.wire import Success
 from tests.docker.conftest import Intrude, intruder
@@ -46,7 +46,7 @@ def test_a_busy_container_that_is_stopped_from_outside_costs_one_attempt(intrude
     container = slot.container.id
     INTERFERENCE[how](container)
     result = caller.result(call)
-    assert isinstance(result.outcome, Crashed)
+    assert result.outcome.kind is OutcomeKind.CRASH
     # The engine may no longer know the exit code of a removed container.
     assert result.exit_code in {"rm -f": (None, 137), "kill": (137,), "stop": (143,), "pause": (None,)}[how]
     assert caller.ask("echo").outcome == ECHO
@@ -83,7 +83,7 @@ def test_a_flood_that_is_not_read_is_ended_too(engine: DockerEngine) -> None:
         assert container is not None
         slot.kill(KillReason.DRAINED)
         others.start()
-        assert isinstance(caller.result(call).outcome, Killed)
+        assert caller.result(call).outcome.kind is OutcomeKind.RELEASED
         assert is_gone(container.id)
         assert caller.ask("echo").outcome == ECHO
     reactor.close()
@@ -95,6 +95,6 @@ def test_a_handler_that_sleeps_past_its_deadline_is_removed(intrude: Intrude) ->
     caller = intrude(start_timeout=0.0)
     caller.ask("echo")
     result = caller.ask("sleep", timeout=0.3)
-    assert isinstance(result.outcome, CallTimeout)
+    assert result.outcome.kind is OutcomeKind.TIMEOUT
     assert is_gone(result.container)
     assert caller.ask("echo").outcome == ECHO

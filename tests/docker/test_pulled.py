@@ -9,7 +9,7 @@ import pytest
 from docker.errors import NotFound
 
 from tasks_app.runner.docker.images import Images
-from tasks_app.runner.errors import NotYet
+from tasks_app.runner.engine import NotYet
 from tasks_app.runner.wire import Success
 from tests.docker.conftest import Intrude
 from tests.docker.engines import BUSYBOX, client

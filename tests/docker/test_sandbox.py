@@ -7,12 +7,12 @@ from typing import Any
 
 from tasks_app.handlers.mounts import MountRules
 from tasks_app.runner.docker.engine import DockerEngine
-from tasks_app.runner.errors import OutOfMemory
+from tasks_app.runner.endings import OutcomeKind
 from tasks_app.runner.wire import Failure, Success
 from testkit.images import docker
 from tests.docker.conftest import Intrude, intruder
 from tests.docker.engines import PYTHON, client
-from tests.runner.caller import Caller
+from tests.runner.caller import Caller, error_of
 
 
 def result(caller: Caller, do: str, **data: Any) -> Any:
@@ -94,9 +94,9 @@ def test_more_memory_than_allowed_is_out_of_memory(intrude: Intrude) -> None:
     caller = intrude(memory_limit=64 * 1024**2)
     assert result(caller, "eat", megabytes=16) == 16 * 1024**2
     killed = caller.ask("eat", megabytes=200)
-    assert isinstance(killed.outcome, OutOfMemory)
+    assert killed.outcome.kind is OutcomeKind.OOM
     assert (killed.exit_code, killed.oom) == (137, True)
-    assert "`memory_limit`" in str(killed.outcome)
+    assert "`memory_limit`" in error_of(killed.outcome)
     assert result(caller, "echo") == {"do": "echo"}
     assert caller.pool.stats().deaths == {"oom": 1}
 

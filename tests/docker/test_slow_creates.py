@@ -19,7 +19,7 @@ from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.docker.fifos import Pipes
 from tasks_app.runner.docker.remover import DEPLOYMENT, Remover
 from tasks_app.runner.docker.transports import TRANSPORT
-from tasks_app.runner.errors import EngineSlow, Unavailable
+from tasks_app.runner.engine import EngineSlow, Unavailable
 from tasks_app.runner.wire import Success
 from testkit.process import until
 from tests.docker.conftest import intruder

@@ -6,7 +6,7 @@ import pytest
 
 from tasks_app.runner.docker.cgroup import Cgroup
 from tasks_app.runner.docker.engine import DockerEngine
-from tasks_app.runner.errors import Killed, KillReason
+from tasks_app.runner.endings import KillReason, NoReply
 from tests.runner.caller import Caller
 from tests.runner.kit import KITS
 
@@ -26,7 +26,7 @@ def cancelled(caller: Caller, do: str = "sleep") -> str:
     slot, call = caller.begin({"do": do}, timeout=FOR_EVER)
     assert slot.kill(KillReason.CANCELLED, token=call.token)
     result = caller.result(call)
-    assert isinstance(result.outcome, Killed)
+    assert isinstance(result.outcome, NoReply) and result.outcome.kill
     assert KITS["docker-fifo"].is_gone(result.container)
     return result.stderr_tail
 

@@ -20,14 +20,14 @@ from tasks_app.runner.docker.creator import TRANSPORT_LABEL, ContainerSpec, Crea
 from tasks_app.runner.docker.engine import DockerEngine
 from tasks_app.runner.docker.fifos import FifoDirectories, Pipes
 from tasks_app.runner.docker.transports import TRANSPORT, Transports
-from tasks_app.runner.engine import STDERR
-from tasks_app.runner.errors import KillReason, Unavailable
+from tasks_app.runner.endings import KillReason
+from tasks_app.runner.engine import STDERR, Unavailable
 from tasks_app.runner.wire import Success
 from testkit import needs
 from testkit.images.recipes import C
 from tests.docker.conftest import intruder
 from tests.docker.engines import BUSYBOX, client, owner
-from tests.runner.caller import Caller
+from tests.runner.caller import Caller, error_of
 
 pytestmark = pytest.mark.waiting("what must not happen", seconds=30)
 
@@ -126,7 +126,7 @@ def test_the_bind_gives_no_access_to_the_host(callers: Open) -> None:
     output = client().exec_start(client().exec_create(container, ["python3", "-c", program])["Id"]).decode()
     # The FIFOs are unlinked: even root with Docker's capabilities finds an empty folder that it cannot write to.
     assert output.startswith("[] ['") and " ro," in output
-    assert "Read-only file system" in str(caller.ask("write", path=f"{where}/here").outcome)
+    assert "Read-only file system" in error_of(caller.ask("write", path=f"{where}/here").outcome)
     (bound,) = [mount for mount in client().inspect_container(container)["Mounts"] if mount["Destination"] == where]
     assert (bound["RW"], os.listdir(bound["Source"])) == (False, [])
 
@@ -219,7 +219,7 @@ def test_a_handler_that_closes_its_stdout_has_ended_even_if_it_opens_it_again(ca
         "time.sleep(600)\n"
     )
     result = callers("fifo", user="image", command=("python3", "-S", "-E", "-c", again)).ask("anything", timeout=60.0)
-    assert str(result.outcome) == "the handler closed its stdout before it replied"
+    assert error_of(result.outcome) == "the handler closed its stdout before it replied"
 
 
 def readable(descriptor: int) -> bool:

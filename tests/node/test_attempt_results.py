@@ -8,16 +8,7 @@ from tasks_app.node.attempts import MAX_ERROR_CHARS, attempt_result
 from tasks_app.queue.attempt import ClaimedTask, Policy
 from tasks_app.queue.models import OutcomeKind
 from tasks_app.runner.call import Call, CallResult, Outcome
-from tasks_app.runner.errors import (
-    BadReply,
-    CallTimeout,
-    Crashed,
-    Killed,
-    KillReason,
-    NotBegun,
-    OutOfMemory,
-    Unavailable,
-)
+from tasks_app.runner.endings import DeathReason, KillReason, NoReply
 from tasks_app.runner.wire import Failure, Success, parse_reply
 
 TASK = ClaimedTask("a", "echo", "{}", 1, 50, 1, 0, 0.0, Policy(30.0, 3, 1.0, frozenset()))
@@ -27,17 +18,21 @@ def finished(outcome: Outcome, container: str = "c", image: str = "", oom: bool 
     return CallResult(Call(b"", 30.0, TASK), outcome, container, 3, 0.5, 0, "out", "err", image, oom)
 
 
+def killed(reason: KillReason) -> NoReply:
+    return NoReply(DeathReason.KILLED, reason.value, kill=reason)
+
+
 @pytest.mark.parametrize(
     ("outcome", "kind"),
     [
         (Success(1, "1"), OutcomeKind.SUCCESS),
         (Failure("no", False), OutcomeKind.ERROR),
-        (CallTimeout("slow"), OutcomeKind.TIMEOUT),
-        (Crashed("gone"), OutcomeKind.CRASH),
-        (OutOfMemory("full"), OutcomeKind.OOM),
-        (BadReply("odd"), OutcomeKind.BAD_REPLY),
-        *((Killed(reason), OutcomeKind.RELEASED) for reason in KillReason),
-        (Unavailable("no image"), OutcomeKind.RELEASED),
+        (NoReply(DeathReason.TIMEOUT, "slow"), OutcomeKind.TIMEOUT),
+        (NoReply(DeathReason.EXIT, "gone"), OutcomeKind.CRASH),
+        (NoReply(DeathReason.OOM, "full"), OutcomeKind.OOM),
+        (NoReply(DeathReason.BAD_REPLY, "odd"), OutcomeKind.BAD_REPLY),
+        *((killed(reason), OutcomeKind.RELEASED) for reason in KillReason),
+        (NoReply(None, "it was lost", begun=False), OutcomeKind.RELEASED),
     ],
 )
 def test_each_outcome_has_its_kind(outcome: Outcome, kind: OutcomeKind) -> None:
@@ -63,15 +58,15 @@ def test_without_an_image_it_is_unknown_whether_memory_was_exhausted(
 
 
 def test_a_task_that_was_not_begun_is_released_and_keeps_the_alternative_outcome() -> None:
-    result = attempt_result(finished(NotBegun("ended before it read its line", Crashed)))
-    assert (result.kind, result.kind_if_repeated, result.container) == (OutcomeKind.RELEASED, OutcomeKind.CRASH, "c")
+    result = attempt_result(finished(NoReply(DeathReason.EXIT, "ended before it read its line", begun=False)))
+    assert (result.kind, result.fault, result.container) == (OutcomeKind.RELEASED, OutcomeKind.CRASH, "c")
 
 
 @pytest.mark.parametrize("reason", [KillReason.TAKEN_AWAY, KillReason.CANCELLED])
 def test_an_attempt_that_was_taken_away_keeps_its_log(reason: KillReason) -> None:
-    result = attempt_result(finished(Killed(reason)))
+    result = attempt_result(finished(killed(reason)))
     assert (result.taken_away, result.stdout_tail, result.stderr_tail) == (True, "out", "err")
-    assert not attempt_result(finished(Killed(KillReason.DRAINED))).taken_away
+    assert not attempt_result(finished(killed(KillReason.DRAINED))).taken_away
 
 
 def test_a_result_has_the_size_that_it_takes_once_it_is_stored() -> None:

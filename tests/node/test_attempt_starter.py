@@ -13,7 +13,7 @@ from tasks_app.queue import clock
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.queue.models import OutcomeKind
-from tasks_app.runner.errors import KillReason
+from tasks_app.runner.endings import KillReason
 from tests.node.test_in_flight import begin, claimed
 
 LATEST = LEASE_SECONDS - KILL_MARGIN_SECONDS - IDLE_WATCH_SECONDS

@@ -33,8 +33,8 @@ from tasks_app.queue.maintenance import due_work
 from tasks_app.queue.models import LiveEvent, Task
 from tasks_app.queue.node_models import HandlerPause, Node
 from tasks_app.queue.redrive import redrive
-from tasks_app.runner.errors import KillReason
-from tasks_app.runner.live_output import LiveOutput
+from tasks_app.runner.call import LiveOutput
+from tasks_app.runner.endings import KillReason
 from tasks_app.runner.slot import Slot
 from tests.node.test_in_flight import begin, claimed
 from tests.queue.moves.kit import row, running, submitted

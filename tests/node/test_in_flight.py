@@ -10,7 +10,7 @@ import pytest
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.queue.attempt import ClaimedTask, Policy
 from tasks_app.queue.claim import LEASE_SECONDS
-from tasks_app.runner.errors import KillReason
+from tasks_app.runner.endings import KillReason
 from tasks_app.runner.slot import Slot
 
 

@@ -14,7 +14,7 @@ from tasks_app.queue.attempt import ClaimedTask
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.live_events import write_live_events
 from tasks_app.queue.models import LiveEvent
-from tasks_app.runner.live_output import MAX_LOG_BYTES, LiveOutput
+from tasks_app.runner.call import MAX_LOG_BYTES, LiveOutput
 from tasks_app.runner.slot import Slot
 from tests.queue.moves.kit import row, running
 from tests.queue.store.kit import refuse_writes

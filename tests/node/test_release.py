@@ -9,7 +9,7 @@ from tasks_app.db.postgresql.calls import CALL_LIMIT_SECONDS
 from tasks_app.management.supervisor import FORCED_EXIT_SECONDS, WORKER_EXIT_SECONDS
 from tasks_app.node.node import RELEASE_SECONDS, Node
 from tasks_app.runner.docker.client import ENGINE_TIMEOUT_SECONDS
-from tasks_app.runner.errors import DRAIN_GRACE_SECONDS, KillReason
+from tasks_app.runner.endings import DRAIN_GRACE_SECONDS, KillReason
 
 #: In the list of waits: the tasks of large results go back from here on.
 GIVEN_BACK = -1.0

@@ -11,8 +11,7 @@ from tasks_app.db.node_lock import NodeLock
 from tasks_app.node.sweeper import MAX_TAKEOVER_WAIT_SECONDS, Sweeper
 from tasks_app.queue import clock
 from tasks_app.queue.node_models import Node
-from tasks_app.runner.engine import IsGone
-from tasks_app.runner.errors import Unavailable
+from tasks_app.runner.engine import IsGone, Unavailable
 from tasks_app.runner.process.engine import ProcessEngine
 
 pytestmark = pytest.mark.django_db(transaction=True)

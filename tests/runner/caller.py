@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.runner.call import Call, CallResult
+from tasks_app.runner.call import Call, CallResult, Outcome
+from tasks_app.runner.endings import NoReply
 from tasks_app.runner.engine import Engine
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.reactor import Reactor
@@ -16,6 +17,16 @@ from testkit.process import until
 
 TIMEOUT_SECONDS = 40.0
 TASK_ID = "0191e3a4-0000-7000-8000-000000000000"
+
+
+def not_begun(outcome: Outcome) -> bool:
+    """True if the handler never had the whole line."""
+    return isinstance(outcome, NoReply) and not outcome.begun
+
+
+def error_of(outcome: Outcome) -> str:
+    """Its error; "" of a success."""
+    return "" if isinstance(outcome, Success) else outcome.error
 
 
 class Caller:

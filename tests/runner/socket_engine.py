@@ -12,8 +12,7 @@ from collections.abc import Sequence
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult
-from tasks_app.runner.engine import STDERR, STDOUT, ContainerExit, IsGone, Piece
-from tasks_app.runner.errors import Unavailable
+from tasks_app.runner.engine import STDERR, STDOUT, Chunk, ContainerExit, IsGone, Unavailable
 
 
 class SocketContainer:
@@ -34,7 +33,7 @@ class SocketContainer:
     def writer(self) -> int:
         return self._both
 
-    def receive(self, reader: int) -> Sequence[Piece]:
+    def receive(self, reader: int) -> Sequence[Chunk]:
         try:
             return ((STDOUT if reader == self._both else STDERR, os.read(reader, 65536)),)
         except BlockingIOError:

@@ -8,9 +8,9 @@ import tracemalloc
 import pytest
 
 from tasks_app.runner.call import CallResult
-from tasks_app.runner.errors import BadReply, Killed, KillReason
+from tasks_app.runner.endings import KillReason, NoReply, OutcomeKind
 from tasks_app.runner.wire import MAX_REPLY_BYTES, Failure, Success
-from tests.runner.caller import TASK_ID, Caller
+from tests.runner.caller import TASK_ID, Caller, error_of
 from tests.runner.conftest import NewCaller
 from tests.runner.kit import KITS, Kit
 
@@ -71,7 +71,7 @@ def test_a_reply_of_ten_megabytes_is_accepted_and_a_longer_one_is_not(kit: Kit, 
     result = caller.ask("big", timeout=20.0, size=MAX_REPLY_BYTES - frame)
     assert result.outcome == Success("x" * (MAX_REPLY_BYTES - frame))
     result = caller.ask("big", timeout=20.0, size=MAX_REPLY_BYTES - frame + 1)
-    assert isinstance(result.outcome, BadReply)
+    assert result.outcome.kind is OutcomeKind.BAD_REPLY
     caller.answers_again()
 
 
@@ -97,8 +97,8 @@ def test_a_flood_without_line_ends_takes_no_more_memory_than_a_reply(caller: Cal
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert isinstance(result.outcome, BadReply)
-    assert "without a line end" in str(result.outcome)
+    assert result.outcome.kind is OutcomeKind.BAD_REPLY
+    assert "without a line end" in error_of(result.outcome)
     assert len(result.stdout_tail) <= 66 * 1024
     assert peak < 3 * MAX_REPLY_BYTES
 
@@ -118,9 +118,8 @@ def test_a_running_call_can_be_killed_from_any_thread(caller: Caller) -> None:
     assert not slot.kill(KillReason.TAKEN_AWAY, token=object())
     assert slot.kill(KillReason.TAKEN_AWAY, token=call.token)
     result: CallResult = caller.result(call)
-    assert isinstance(result.outcome, Killed)
-    assert (str(result.outcome), result.outcome.kind) == ("taken away", "killed")
-    assert result.outcome.reason is KillReason.TAKEN_AWAY
+    assert (error_of(result.outcome), result.outcome.kind) == ("taken away", "released")
+    assert isinstance(result.outcome, NoReply) and result.outcome.kill is KillReason.TAKEN_AWAY
     caller.answers_again()
     assert not slot.kill(KillReason.DRAINED, token=call.token)
     assert not slot.kill(KillReason.DRAINED)

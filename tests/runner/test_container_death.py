@@ -11,20 +11,8 @@ import pytest
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import Call, CallResult, Outcome
 from tasks_app.runner.container_death import Eviction, Recycling, Reporter, after_reply, decide, decide_idle
+from tasks_app.runner.endings import UNDECIDED, DeathReason, KillReason, NoReply, OutcomeKind, Undecided
 from tasks_app.runner.engine import ContainerExit
-from tasks_app.runner.errors import (
-    DOUBT,
-    BadReply,
-    CallFailed,
-    CallTimeout,
-    Crashed,
-    DeathReason,
-    Doubt,
-    Killed,
-    KillReason,
-    NotBegun,
-    OutOfMemory,
-)
 from tasks_app.runner.probing import Probing
 from tasks_app.runner.process.engine import ProcessEngine
 from tasks_app.runner.session import Session
@@ -32,7 +20,7 @@ from tasks_app.runner.slot_owner import SlotOwner
 from tasks_app.runner.slot_state import Busy, Ready, Watched
 from tasks_app.runner.start_times import StartTimes
 from tasks_app.runner.starter import Starter
-from tasks_app.runner.wire import Failure, Success
+from tasks_app.runner.wire import BadReply, Failure, Success
 
 HANDLER = Handler(name="echo", command=("cat",))
 STAYS = Recycling(HANDLER, lambda: True)
@@ -41,7 +29,7 @@ CALL, FAR = Call(b"{}\n", 30.0), math.inf
 REPLY, ERROR, BAD = Success(1), Failure("no", False), BadReply("no JSON")
 
 
-def session(leftovers: DeathReason | Doubt | None = None, begun: bool = True, **fields: Any) -> Session:
+def session(leftovers: DeathReason | Undecided | None = None, begun: bool = True, **fields: Any) -> Session:
     """A session with one call and nothing unusual, except for these fields."""
     usual: dict[str, Any] = dict.fromkeys(("ended", "surplus", "premature", "replied", "deaf", "flooding"), False)
     usual |= {"on_hold": False, "asks_since": None}
@@ -56,51 +44,52 @@ def busy(kill: KillReason | None = None, deadline: float = FAR, **fields: Any) -
 
 
 def shown(decision: tuple[Outcome | None, Any]) -> tuple[Any, Any]:
-    """The decision, with an error as its type."""
+    """The decision, with a call without a reply as its kind, or as what its handler did wrong before it had begun."""
     outcome, reason = decision
-    return type(outcome) if isinstance(outcome, Exception) else outcome, reason
+    return (outcome.fault or outcome.kind if isinstance(outcome, NoReply) else outcome), reason
 
 
-CHATTER, EXIT, KILLED = DeathReason.CHATTER, DeathReason.EXIT, DeathReason.KILLED
+K = OutcomeKind
+UNASKED, EXIT, KILLED = DeathReason.UNASKED_OUTPUT, DeathReason.EXIT, DeathReason.KILLED
 
 
 @pytest.mark.parametrize(("state", "reply", "closing", "expected"), [
     (busy(), None, False, (None, None)),
     (busy(), REPLY, False, (REPLY, None)),
     (busy(), ERROR, False, (ERROR, None)),
-    (busy(), BAD, False, (BadReply, DeathReason.BAD_REPLY)),
+    (busy(), BAD, False, (K.BAD_REPLY, DeathReason.BAD_REPLY)),
     # A reply counts whatever came with it, but the container may have to go.
     (busy(), REPLY, True, (REPLY, DeathReason.CLOSED)),
     (busy(kill=KillReason.DRAINED), REPLY, False, (REPLY, None)),
     (busy(deadline=0.0), REPLY, False, (REPLY, None)),
     (busy(reusable=False), REPLY, False, (REPLY, EXIT)),
-    (busy(reusable=False, surplus=True), REPLY, False, (REPLY, CHATTER)),
-    (busy(leftovers=DOUBT), REPLY, True, (REPLY, DOUBT)),
-    (busy(leftovers=DOUBT, unpaired=True), REPLY, False, (REPLY, DeathReason.NO_TASK_ID)),
-    (busy(leftovers=DeathReason.OOM, unpaired=True), ERROR, False, (OutOfMemory, DeathReason.OOM)),
+    (busy(reusable=False, surplus=True), REPLY, False, (REPLY, UNASKED)),
+    (busy(leftovers=UNDECIDED), REPLY, True, (REPLY, UNDECIDED)),
+    (busy(leftovers=UNDECIDED, unpaired=True), REPLY, False, (REPLY, DeathReason.NO_TASK_ID)),
+    (busy(leftovers=DeathReason.OOM, unpaired=True), ERROR, False, (K.OOM, DeathReason.OOM)),
     (busy(leftovers=DeathReason.LEFTOVER), REPLY, False, (REPLY, DeathReason.LEFTOVER)),
     (busy(leftovers=DeathReason.OOM), REPLY, False, (REPLY, DeathReason.OOM)),
-    (busy(leftovers=DeathReason.OOM), ERROR, False, (OutOfMemory, DeathReason.OOM)),
+    (busy(leftovers=DeathReason.OOM), ERROR, False, (K.OOM, DeathReason.OOM)),
     # Without a reply.
-    (busy(ended=True), None, False, (Crashed, EXIT)),
-    (busy(ended=True, begun=False), None, False, (NotBegun, EXIT)),
-    (busy(ended=True, replied=True), None, False, (Crashed, EXIT)),
-    (busy(ended=True, replied=True, begun=False), None, False, (NotBegun, EXIT)),
-    (busy(awaiting_reply=False, surplus=True), None, False, (NotBegun, CHATTER)),
-    (busy(awaiting_reply=False, premature=True), None, False, (NotBegun, CHATTER)),
+    (busy(ended=True), None, False, (K.CRASH, EXIT)),
+    (busy(ended=True, begun=False), None, False, (K.CRASH, EXIT)),
+    (busy(ended=True, replied=True), None, False, (K.CRASH, EXIT)),
+    (busy(ended=True, replied=True, begun=False), None, False, (K.CRASH, EXIT)),
+    (busy(awaiting_reply=False, surplus=True), None, False, (K.BAD_REPLY, UNASKED)),
+    (busy(awaiting_reply=False, premature=True), None, False, (K.BAD_REPLY, UNASKED)),
     (busy(surplus=True), None, False, (None, None)),
-    (busy(kill=KillReason.DRAINED), None, False, (Killed, KILLED)),
-    (busy(), None, True, (Killed, KILLED)),
-    (busy(deadline=0.0), None, False, (CallTimeout, DeathReason.TIMEOUT)),
-    (busy(on_hold=True), None, False, (Killed, KILLED)),
+    (busy(kill=KillReason.DRAINED), None, False, (K.RELEASED, KILLED)),
+    (busy(), None, True, (K.RELEASED, KILLED)),
+    (busy(deadline=0.0), None, False, (K.TIMEOUT, DeathReason.TIMEOUT)),
+    (busy(on_hold=True), None, False, (K.RELEASED, KILLED)),
     (busy(asks_since=1.0), None, False, (None, None)),
-    (busy(asks_since=1.0, deadline=0.0), None, False, (Killed, KILLED)),
+    (busy(asks_since=1.0, deadline=0.0), None, False, (K.RELEASED, KILLED)),
     # The first cause counts.
-    (busy(on_hold=True, ended=True), None, True, (Killed, KILLED)),
-    (busy(ended=True, kill=KillReason.DRAINED), None, True, (Crashed, EXIT)),
-    (busy(awaiting_reply=False, surplus=True, kill=KillReason.DRAINED), None, True, (NotBegun, CHATTER)),
-    (busy(kill=KillReason.DRAINED, deadline=0.0), None, False, (Killed, KILLED)),
-    (busy(deadline=0.0), None, True, (Killed, KILLED)),
+    (busy(on_hold=True, ended=True), None, True, (K.RELEASED, KILLED)),
+    (busy(ended=True, kill=KillReason.DRAINED), None, True, (K.CRASH, EXIT)),
+    (busy(awaiting_reply=False, surplus=True, kill=KillReason.DRAINED), None, True, (K.BAD_REPLY, UNASKED)),
+    (busy(kill=KillReason.DRAINED, deadline=0.0), None, False, (K.RELEASED, KILLED)),
+    (busy(deadline=0.0), None, True, (K.RELEASED, KILLED)),
 ])  # fmt: skip
 def test_the_end_of_a_call(state: Busy, reply: Any, closing: bool, expected: tuple[Any, Any]) -> None:
     assert shown(decide(state, reply, closing, STAYS)) == expected
@@ -115,20 +104,20 @@ def test_a_kill_names_its_reason_and_a_close_names_its_own() -> None:
         (busy(asks_since=1.0, deadline=0.0), False, KillReason.HOLD_UNKNOWN),
     ):
         outcome, _ = decide(state, None, closing, STAYS)
-        assert isinstance(outcome, Killed) and outcome.reason is reason
+        assert isinstance(outcome, NoReply) and outcome.kill is reason
 
 
 def test_a_line_that_was_not_read_counts_as_the_handlers_fault_if_that_repeats() -> None:
     ended, _ = decide(busy(ended=True, replied=True, begun=False), None, False, STAYS)
     wrote, _ = decide(busy(awaiting_reply=False, surplus=True), None, False, STAYS)
-    assert isinstance(ended, NotBegun) and ended.otherwise is Crashed
-    assert isinstance(wrote, NotBegun) and wrote.otherwise is BadReply
+    assert isinstance(ended, NoReply) and not ended.begun and ended.fault is OutcomeKind.CRASH
+    assert isinstance(wrote, NoReply) and not wrote.begun and wrote.fault is OutcomeKind.BAD_REPLY
 
 
 @pytest.mark.parametrize(("begun", "says"), [(True, "nothing on stdout"), (False, "has not read its line")])
 def test_a_timeout_says_what_was_written_or_that_the_line_was_not_read(begun: bool, says: str) -> None:
     outcome, _ = decide(busy(deadline=0.0, begun=begun), None, False, STAYS)
-    assert str(outcome).startswith("no reply within 30 s") and says in str(outcome)
+    assert isinstance(outcome, NoReply) and outcome.error.startswith("no reply within 30 s") and says in outcome.error
 
 
 @pytest.mark.parametrize(("leftovers", "closing", "reason"), [
@@ -142,9 +131,9 @@ def test_leftovers_come_before_a_close_and_a_close_before_the_number_of_tasks(
 
 
 @pytest.mark.parametrize(("fields", "closing", "reason"), [
-    ({}, False, None), ({"ended": True}, True, EXIT), ({"surplus": True}, False, CHATTER),
-    ({"premature": True}, False, CHATTER), ({"surplus": True}, True, DeathReason.CLOSED),
-    ({"deaf": True}, False, EXIT), ({"deaf": True, "surplus": True}, False, CHATTER),
+    ({}, False, None), ({"ended": True}, True, EXIT), ({"surplus": True}, False, UNASKED),
+    ({"premature": True}, False, UNASKED), ({"surplus": True}, True, DeathReason.CLOSED),
+    ({"deaf": True}, False, EXIT), ({"deaf": True, "surplus": True}, False, UNASKED),
     ({}, True, DeathReason.CLOSED),
 ])  # fmt: skip
 def test_the_end_of_a_container_without_a_call(fields: Any, closing: bool, reason: DeathReason | None) -> None:
@@ -177,7 +166,8 @@ def result(outcome: Outcome) -> CallResult:
 
 
 @pytest.mark.parametrize(("outcome", "replied", "explained"), [
-    (REPLY, True, False), (ERROR, True, False), (Crashed("x"), False, True), (NotBegun("x", Crashed), False, False),
+    (REPLY, True, False), (ERROR, True, False), (NoReply(EXIT, "x"), False, True),
+    (NoReply(EXIT, "x", begun=False), False, False),
     (None, False, False),
 ])  # fmt: skip
 def test_an_eviction_says_whether_its_result_waits_and_whether_it_gives_the_reason(
@@ -220,16 +210,17 @@ def reported(eviction: Eviction, container_exit: ContainerExit) -> Pool:
 
 
 @pytest.mark.parametrize(("outcome", "reason", "container_exit", "says"), [
-    (Crashed("?"), EXIT, ContainerExit(3), "the handler ended with exit code 3 before it replied"),
-    (Crashed("?"), EXIT, ContainerExit(None), "the handler ended before it replied"),
-    (NotBegun("?", BadReply), EXIT, ContainerExit(0), "the handler ended with exit code 0 before it read its line"),
-    (NotBegun("wrote", BadReply), CHATTER, ContainerExit(None), "wrote"),
-    (Killed(KillReason.DRAINED), KILLED, ContainerExit(None), "drained"),
-    (Crashed("internal"), DeathReason.FAULT, ContainerExit(None), "internal"),
-    (Crashed("?"), EXIT, ContainerExit(137, oom=True),
+    (NoReply(EXIT, "?"), EXIT, ContainerExit(3), "the handler ended with exit code 3 before it replied"),
+    (NoReply(EXIT, "?"), EXIT, ContainerExit(None), "the handler ended before it replied"),
+    (NoReply(EXIT, "?", begun=False), EXIT, ContainerExit(0),
+     "the handler ended with exit code 0 before it read its line"),
+    (NoReply(UNASKED, "wrote", begun=False), UNASKED, ContainerExit(None), "wrote"),
+    (NoReply(KILLED, "drained", kill=KillReason.DRAINED), KILLED, ContainerExit(None), "drained"),
+    (NoReply(DeathReason.FAULT, "internal"), DeathReason.FAULT, ContainerExit(None), "internal"),
+    (NoReply(EXIT, "?"), EXIT, ContainerExit(137, oom=True),
      "the handler, or a process that it started, was killed for memory"),
-    (Crashed("?"), EXIT, ContainerExit(None, running=True), "the handler closed its stdout before it replied"),
-    (NotBegun("?", BadReply), EXIT, ContainerExit(None, running=True),
+    (NoReply(EXIT, "?"), EXIT, ContainerExit(None, running=True), "the handler closed its stdout before it replied"),
+    (NoReply(EXIT, "?", begun=False), EXIT, ContainerExit(None, running=True),
      "the handler closed its stdout before it read its line"),
 ])  # fmt: skip
 def test_a_call_without_a_reply_is_reported_with_what_the_end_of_its_container_has_shown(
@@ -238,25 +229,25 @@ def test_a_call_without_a_reply_is_reported_with_what_the_end_of_its_container_h
     pool = reported(Eviction(session(), reason, result(outcome)), container_exit)
     assert pool.deaths == [DeathReason.OOM if container_exit.oom else reason]
     [told] = pool.results
-    assert type(told.outcome) is (OutOfMemory if container_exit.oom else type(outcome))
-    assert str(told.outcome) == says
+    assert isinstance(told.outcome, NoReply)
+    assert (told.outcome.kind, told.outcome.fault) == (K.OOM if container_exit.oom else outcome.kind, outcome.fault)
+    assert told.outcome.error == says
     assert (told.exit_code, told.oom, told.stderr_tail) == (container_exit.exit_code, container_exit.oom, "explained")
-    if isinstance(told.outcome, NotBegun):
-        assert told.outcome.otherwise is BadReply
 
 
 def test_a_task_that_was_not_begun_spends_no_attempt_when_memory_ran_out_after_the_reply_before_it() -> None:
-    pool = reported(Eviction(session(), EXIT, result(NotBegun("?", Crashed))), ContainerExit(137, oom=True))
+    pool = reported(Eviction(session(), EXIT, result(NoReply(EXIT, "?", begun=False))), ContainerExit(137, oom=True))
     [told] = pool.results
-    assert isinstance(told.outcome, NotBegun) and told.outcome.otherwise is OutOfMemory
-    assert (str(told.outcome), told.oom) == ("the handler was killed for memory before it read its line", True)
+    assert isinstance(told.outcome, NoReply) and not told.outcome.begun and told.outcome.fault is OutcomeKind.OOM
+    assert (told.outcome.error, told.oom) == ("the handler was killed for memory before it read its line", True)
 
 
 @pytest.mark.parametrize(("outcome", "reason"), [
-    (Killed(KillReason.DRAINED), KILLED), (CallTimeout("no reply"), DeathReason.TIMEOUT),
+    (NoReply(KILLED, "drained", kill=KillReason.DRAINED), KILLED),
+    (NoReply(DeathReason.TIMEOUT, "no reply"), DeathReason.TIMEOUT),
 ])  # fmt: skip
 def test_memory_that_runs_out_while_a_handler_cleans_up_does_not_change_its_outcome(
-    outcome: CallFailed, reason: DeathReason
+    outcome: NoReply, reason: DeathReason
 ) -> None:
     container_exit = ContainerExit(137, oom=True)
     pool = reported(Eviction(session(), reason, result(outcome), stopped=True), container_exit)

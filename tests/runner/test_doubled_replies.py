@@ -19,11 +19,10 @@ import pytest
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.mounts import MountRules
 from tasks_app.runner.call import Call
-from tasks_app.runner.errors import NotBegun, Unavailable
 from tasks_app.runner.wire import Success, request_line
 from testkit.needs import program
 from tests.docker.engines import BUSYBOX, PYTHON
-from tests.runner.caller import Caller
+from tests.runner.caller import Caller, not_begun
 from tests.runner.kit import KITS, Kit
 
 SOURCES = Path(__file__).with_name("twice")
@@ -109,7 +108,7 @@ def results(caller: Caller, gaps: list[int], named: bool, at_once: bool) -> dict
             result = caller.results[seen]
             seen += 1
             task = running.pop(id(result.call))
-            if isinstance(result.outcome, NotBegun | Unavailable):
+            if not_begun(result.outcome):
                 waiting.appendleft(task)
             else:
                 assert task[0] not in outcomes, f"{task[0]} ended twice"

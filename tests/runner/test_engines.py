@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Container, Engine
-from tasks_app.runner.errors import Unavailable
+from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Container, Engine, Unavailable
 from tasks_app.runner.wire import request_line
 from tests.runner.kit import Kit
 

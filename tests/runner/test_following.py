@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.runner.call import Call
-from tasks_app.runner.errors import CallTimeout, KillReason
-from tasks_app.runner.live_output import MAX_LOG_BYTES, LiveOutput, Piece
+from tasks_app.runner.call import MAX_LOG_BYTES, Call, LiveOutput, LogPiece
+from tasks_app.runner.endings import KillReason, OutcomeKind
 from tasks_app.runner.slot import Slot
 from tasks_app.runner.wire import Success
 from tests.runner.caller import Caller
@@ -20,7 +19,7 @@ class Follower:
 
     def __init__(self, live: LiveOutput) -> None:
         self.live = live
-        self.pieces: list[Piece] = []
+        self.pieces: list[LogPiece] = []
 
     def text(self, stream: str, over: bool = False) -> str:
         """All that a stream has written so far."""
@@ -84,7 +83,7 @@ def test_a_call_that_is_killed_or_late_has_what_it_wrote(new_caller: NewCaller) 
     slot, call = caller.begin({"do": "raw", "raw": "garbage"}, timeout=1.5)
     follower = follow(caller, slot, call)
     result = caller.result(call)
-    assert isinstance(result.outcome, CallTimeout)
+    assert result.outcome.kind is OutcomeKind.TIMEOUT
     assert result.live is follower.live and follower.text("stdout", over=True) == "garbage\n"
 
 
@@ -110,4 +109,4 @@ def test_a_call_that_is_followed_ends_at_its_timeout_while_it_floods(new_caller:
     for do in ("flood_lines", "flood_stderr"):
         slot, call = caller.begin({"do": do}, timeout=1.0)
         follow(caller, slot, call)
-        assert isinstance(caller.result(call).outcome, CallTimeout)
+        assert caller.result(call).outcome.kind is OutcomeKind.TIMEOUT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks_app.queue.new_task import encode
-from tasks_app.runner.json_size import stored_size
+from tasks_app.runner.wire import stored_size
 
 
 @pytest.mark.parametrize(("text", "size"), [

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks_app.runner.live_output import MAX_LINE_BYTES, MAX_LOG_BYTES, LiveOutput, Piece, Stream, Tail
+from tasks_app.runner.call import MAX_LINE_BYTES, MAX_LOG_BYTES, LiveOutput, LogPiece, Stream, Tail
 
 
 def output(out: bytes = b"", err: bytes = b"") -> LiveOutput:
@@ -21,23 +21,23 @@ def output(out: bytes = b"", err: bytes = b"") -> LiveOutput:
     return LiveOutput(*tails)
 
 
-def news(live: LiveOutput, over: bool = False) -> list[Piece]:
+def news(live: LiveOutput, over: bool = False) -> list[LogPiece]:
     """What is new, which counts as read from then on."""
     first, pieces = live.unread(over)
     live.read(first + len(pieces) - 1)
     return pieces
 
 
-def log(stream: Stream, text: str) -> Piece:
-    return Piece("log", {"stream": stream, "text": text})
+def log(stream: Stream, text: str) -> LogPiece:
+    return LogPiece("log", {"stream": stream, "text": text})
 
 
-def cut(stream: Stream, size: int) -> Piece:
-    return Piece("log", {"stream": stream, "cut": size})
+def cut(stream: Stream, size: int) -> LogPiece:
+    return LogPiece("log", {"stream": stream, "cut": size})
 
 
-def progress(share: float, **more: Any) -> Piece:
-    return Piece("progress", {"progress": share, **more})
+def progress(share: float, **more: Any) -> LogPiece:
+    return LogPiece("progress", {"progress": share, **more})
 
 
 def begun() -> LiveOutput:

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from tasks_app.runner.errors import Killed, KillReason, NotBegun
+from tasks_app.runner.endings import KillReason, NoReply
 from tasks_app.runner.wire import Success
-from tests.runner.caller import Caller
+from tests.runner.caller import Caller, not_begun
 from tests.runner.kit import KITS
 
 Answer = bool | None
@@ -35,7 +35,7 @@ def test_a_handler_that_may_not_begin_is_replaced_and_its_call_was_stopped(asked
     may: list[Answer] = [False]
     caller = asked(lambda waited: may[0])
     outcome = caller.ask("echo", n=1).outcome
-    assert isinstance(outcome, Killed) and outcome.reason is KillReason.ON_HOLD
+    assert isinstance(outcome, NoReply) and outcome.kill is KillReason.ON_HOLD
     may[0] = True
     caller.answers_again()
 
@@ -72,7 +72,7 @@ def test_if_it_is_not_known_by_its_deadline_the_call_was_stopped(asked: Asked) -
     caller.ask("echo")
     known[0] = None
     outcome = caller.ask("echo", timeout=0.5).outcome
-    assert isinstance(outcome, Killed) and outcome.reason is KillReason.HOLD_UNKNOWN
+    assert isinstance(outcome, NoReply) and outcome.kill is KillReason.HOLD_UNKNOWN
 
 
 def test_what_it_writes_while_it_waits_is_no_reply(asked: Asked) -> None:
@@ -80,4 +80,4 @@ def test_what_it_writes_while_it_waits_is_no_reply(asked: Asked) -> None:
     caller = asked(lambda waited: known[0])
     assert caller.ask("late").outcome == Success(1)  # and 0.05 s later it replies once more
     known[0] = None
-    assert isinstance(caller.ask("echo").outcome, NotBegun)
+    assert not_begun(caller.ask("echo").outcome)

@@ -12,11 +12,11 @@ import pytest
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.logs.rate_limit import LogOnce
 from tasks_app.runner import starter
-from tasks_app.runner.errors import BadReply, CallTimeout, Crashed, NotBegun
+from tasks_app.runner.endings import NoReply, OutcomeKind
 from tasks_app.runner.pool import WATCH_SECONDS
 from tasks_app.runner.process.engine import ProcessEngine
 from tasks_app.runner.wire import Failure, Success
-from tests.runner.caller import Caller
+from tests.runner.caller import Caller, error_of, not_begun
 from tests.runner.conftest import NewCaller
 from tests.runner.kit import Kit
 
@@ -31,8 +31,8 @@ def test_a_second_reply_is_not_taken_for_the_next_tasks(kit: Kit, caller: Caller
     assert caller.ask("again", n=1, gap=None if kit.tells else 0.05).outcome == Success(1)
     next_one = caller.ask("echo", n=2)
     if kit.tells:
-        assert isinstance(next_one.outcome, NotBegun)
-        assert next_one.outcome.otherwise is BadReply
+        assert isinstance(next_one.outcome, NoReply) and not next_one.outcome.begun
+        assert next_one.outcome.fault is OutcomeKind.BAD_REPLY
         assert "success" in next_one.stdout_tail
     else:
         # The container was replaced after its first reply, which had no `task_id`.
@@ -85,18 +85,18 @@ def test_a_handler_that_ends_after_its_reply_has_not_begun_the_next_line(kit: Ki
     assert caller.ask("reply_wait_and_exit").outcome == Success("bye")
     outcome = caller.ask("echo").outcome
     if kit.tells:
-        assert isinstance(outcome, NotBegun)
-        assert str(outcome) == "the handler ended with exit code 0 before it read its line"
-        assert outcome.otherwise is Crashed
+        assert isinstance(outcome, NoReply) and not outcome.begun
+        assert error_of(outcome) == "the handler ended with exit code 0 before it read its line"
+        assert outcome.fault is OutcomeKind.CRASH
     else:
         # The end is noticed during the watch, or too late if the engine reports it slowly.
-        assert outcome == Success({"do": "echo"}) or isinstance(outcome, Crashed)
+        assert outcome == Success({"do": "echo"}) or outcome.kind is OutcomeKind.CRASH
     assert caller.ask("echo").outcome == Success({"do": "echo"})
 
 
 def test_a_handler_that_read_one_byte_has_begun(caller: Caller) -> None:
     assert caller.ask("reply_read_a_byte_and_exit").outcome == Success("a byte")
-    assert isinstance(caller.ask("echo").outcome, Crashed)
+    assert caller.ask("echo").outcome.kind is OutcomeKind.CRASH
 
 
 def test_a_line_that_was_never_read_is_a_timeout_at_its_deadline(kit: Kit, new_caller: NewCaller) -> None:
@@ -104,9 +104,9 @@ def test_a_line_that_was_never_read_is_a_timeout_at_its_deadline(kit: Kit, new_c
     caller.ask("echo")
     assert caller.ask("reply_and_hang").outcome == Success("busy")
     result = caller.ask("echo", timeout=0.3)
-    assert isinstance(result.outcome, CallTimeout)
+    assert result.outcome.kind is OutcomeKind.TIMEOUT
     if kit.tells:
-        assert str(result.outcome) == "no reply within 0.3 s: the handler has not read its line"
+        assert error_of(result.outcome) == "no reply within 0.3 s: the handler has not read its line"
 
 
 def test_replies_that_name_their_task_need_no_wait_and_a_late_one_costs_the_container(caller: Caller) -> None:
@@ -123,13 +123,17 @@ def test_a_late_reply_to_an_earlier_attempt_is_not_taken_for_this_ones(kit: Kit,
     again = {"do": "again", "n": "first attempt", "gap": None, "names": FIRST}
     assert caller.result(caller.begin(again, task_id=FIRST)[1]).outcome == Success("first attempt")
     result = asked(caller, "named", FIRST)
-    assert isinstance(result.outcome, NotBegun) if kit.tells else result.outcome == Success("first attempt")
+    assert (
+        isinstance(result.outcome, NoReply) and not result.outcome.begun
+        if kit.tells
+        else result.outcome == Success("first attempt")
+    )
 
 
 def test_a_reply_that_names_another_task_is_a_bad_one(caller: Caller) -> None:
     result = caller.result(caller.begin({"do": "named", "n": 1, "names": SECOND}, task_id=FIRST)[1])
-    assert isinstance(result.outcome, BadReply)
-    assert str(result.outcome) == f"the reply's `task_id` is '{SECOND}', and the task's is '{FIRST}'"
+    assert result.outcome.kind is OutcomeKind.BAD_REPLY
+    assert error_of(result.outcome) == f"the reply's `task_id` is '{SECOND}', and the task's is '{FIRST}'"
 
 
 @pytest.mark.parametrize(("reply", "says"), [
@@ -142,8 +146,8 @@ def test_a_reply_without_an_id_after_one_with_it_is_a_bad_one_and_says_what_it_w
 ) -> None:
     asked(caller, "named", FIRST)
     result = caller.result(caller.begin({"do": "raw", "raw": json.dumps(reply)}, task_id=SECOND)[1])
-    assert isinstance(result.outcome, BadReply)
-    assert str(result.outcome) == (
+    assert result.outcome.kind is OutcomeKind.BAD_REPLY
+    assert error_of(result.outcome) == (
         "the reply has no `task_id`, and earlier replies of this container had one; name the task in every reply. "
         f"Its status is {says}"
     )
@@ -155,20 +159,20 @@ def test_from_then_on_replies_without_an_id_count_where_lines_can_be_held_back(k
     named = asked(caller, "named", FIRST)
     result = caller.result(caller.begin(NO_DISK, task_id=SECOND)[1])
     if not kit.tells:
-        assert isinstance(result.outcome, BadReply)
+        assert result.outcome.kind is OutcomeKind.BAD_REPLY
         return
     assert result.outcome == Failure("no disk", retryable=True)
     assert result.container == named.container
     # The line of the next task is held back, so that a second reply without an id is not taken for its own.
     twice = {"do": "again", "n": "first", "gap": None, "names": FIRST, "once": True}
     assert caller.result(caller.begin(twice, task_id=FIRST)[1]).outcome == Success("first")
-    assert isinstance(asked(caller, "named", THIRD).outcome, NotBegun)
+    assert not_begun(asked(caller, "named", THIRD).outcome)
 
 
 def test_the_log_ends_with_the_line_of_a_bad_reply(caller: Caller) -> None:
     bad = '{"status": "success", "result": NaN}'
     result = caller.ask("raw", raw="before\n" + bad + "\nafter")
-    assert isinstance(result.outcome, BadReply)
+    assert result.outcome.kind is OutcomeKind.BAD_REPLY
     assert result.stdout_tail == f"before\n{bad}\n"
 
 

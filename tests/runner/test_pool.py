@@ -14,14 +14,14 @@ import pytest
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner import starter
 from tasks_app.runner.call import CallResult
-from tasks_app.runner.engine import Container, Engine, Piece
-from tasks_app.runner.errors import Killed, KillReason, Unavailable
+from tasks_app.runner.endings import KillReason, OutcomeKind
+from tasks_app.runner.engine import Chunk, Container, Engine
 from tasks_app.runner.pool import POLICIES
 from tasks_app.runner.process.engine import ProcessEngine
 from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.slot_state import Phase
 from tasks_app.runner.wire import Success
-from tests.runner.caller import Caller
+from tests.runner.caller import Caller, not_begun
 from tests.runner.conftest import NewCaller
 from tests.runner.kit import KITS, Kit
 
@@ -130,7 +130,7 @@ def test_a_call_for_a_container_that_was_lost_after_the_take_is_not_an_attempt(k
     caller.until(lambda: slot.phase is Phase.STARTING or caller.pool.stats().deaths)
     _, call = caller.begin({"do": "echo"}, slot=slot)
     result = caller.result(call)
-    assert isinstance(result.outcome, Unavailable) or result.outcome == Success({"do": "echo"})
+    assert not_begun(result.outcome) or result.outcome == Success({"do": "echo"})
     assert caller.ask("echo").outcome == Success({"do": "echo"})
 
 
@@ -146,7 +146,7 @@ def test_a_slot_whose_call_was_not_sent_is_free_once_it_has_a_container_again() 
         caller.until(lambda: kit.is_gone(container.id))
         # No thread polls the reactor, so only the send can notice the end.
         _, call = caller.begin({"do": "echo"}, slot=slot)
-        assert caller.results and isinstance(caller.result(call).outcome, Unavailable)
+        assert caller.results and not_begun(caller.result(call).outcome)
         others.start()
         assert caller.ask("echo").outcome == Success({"do": "echo"})
     reactor.close()
@@ -159,7 +159,7 @@ def test_a_container_that_closed_its_stdin_is_replaced() -> None:
         container = caller.ask("reply_and_close_stdin").container
         stdin = Path(f"/proc/{container.removeprefix('pid-')}/fd/0")
         caller.until(lambda: not stdin.is_symlink())
-        assert isinstance(caller.ask("echo").outcome, Unavailable)
+        assert not_begun(caller.ask("echo").outcome)
         assert caller.ask("echo").outcome == Success({"do": "echo"})
         assert caller.pool.stats().deaths == {"exit": 1}
 
@@ -191,7 +191,7 @@ class ReadContainer:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.container, name)
 
-    def receive(self, reader: int) -> Sequence[Piece]:
+    def receive(self, reader: int) -> Sequence[Chunk]:
         pieces = self.container.receive(reader)
         self.output += b"".join(data for _, data in pieces)
         return pieces
@@ -313,7 +313,7 @@ def test_close_kills_what_runs_and_leaves_no_process(kit: Kit, new_caller: NewCa
     containers = [caller.ask("echo").container for _ in range(3)]
     _, call = caller.begin({"do": "stubborn"})
     assert caller.pool.close(10.0)
-    assert isinstance(caller.result(call).outcome, Killed)
+    assert caller.result(call).outcome.kind is OutcomeKind.RELEASED
     assert all(kit.is_gone(container) for container in containers)
     assert caller.pool.take() is None
     assert caller.pool.free() == 0
@@ -324,7 +324,7 @@ def test_a_call_after_close_is_not_an_attempt(new_caller: NewCaller) -> None:
     slot = caller.take()
     assert caller.pool.close(10.0)
     _, call = caller.begin({"do": "echo"}, slot=slot)
-    assert isinstance(caller.result(call).outcome, Unavailable)
+    assert not_begun(caller.result(call).outcome)
 
 
 def test_close_does_not_wait_for_the_end_of_a_probation(new_caller: NewCaller) -> None:

@@ -16,7 +16,7 @@ import pytest
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner import probing as module
 from tasks_app.runner.call import Outcome
-from tasks_app.runner.errors import CallFailed, Crashed, NotBegun
+from tasks_app.runner.endings import NoReply, OutcomeKind
 from tasks_app.runner.probing import MAX_PAUSE_SECONDS, Probing
 from tasks_app.runner.process.engine import ProcessEngine
 from tasks_app.runner.wire import Success
@@ -75,10 +75,10 @@ def opened(model: Path, missing: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield one
 
 
-def unread(outcome: Outcome) -> NotBegun:
-    assert isinstance(outcome, NotBegun), outcome
-    assert (outcome.unread, outcome.otherwise) == (True, Crashed)
-    assert str(outcome) == "the handler ended with exit code 1 before it read its line"
+def unread(outcome: Outcome) -> NoReply:
+    assert isinstance(outcome, NoReply) and not outcome.begun, outcome
+    assert (outcome.unread, outcome.fault) == (True, OutcomeKind.CRASH)
+    assert outcome.error == "the handler ended with exit code 1 before it read its line"
     return outcome
 
 
@@ -182,7 +182,7 @@ def test_a_container_that_has_read_its_line_has_started(kit: Kit, new_caller: Ne
     caller = new_caller()
     caller.ask("echo")
     for _ in range(4):
-        assert isinstance(caller.ask("exit", code=3).outcome, Crashed)
+        assert caller.ask("exit", code=3).outcome.kind is OutcomeKind.CRASH
     assert not caller.pool.probing.active
     assert caller.pool.stats().problem is None
 
@@ -192,7 +192,7 @@ def test_a_container_that_is_not_known_to_have_read_its_line_has_not_started_if_
 ) -> None:
     caller = new_caller()
     for _ in range(2):
-        assert isinstance(caller.ask("exit", code=3).outcome, CallFailed)
+        assert isinstance(caller.ask("exit", code=3).outcome, NoReply)
     assert caller.until(lambda: caller.pool.stats().deaths.get("exit") == 2)
     assert caller.pool.probing.active is (kit is not KITS["process"] and kit is not KITS["docker-fifo"])
 

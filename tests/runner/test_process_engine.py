@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.runner.errors import Crashed, Unavailable
+from tasks_app.runner.endings import OutcomeKind
+from tasks_app.runner.engine import Unavailable
 from tasks_app.runner.process import parent_death
 from tasks_app.runner.process.engine import ProcessEngine
 from tasks_app.runner.wire import Success
@@ -240,6 +241,6 @@ def test_no_child_outlives_a_node_that_was_killed() -> None:
 def test_a_handler_that_closes_its_stdout_has_ended() -> None:
     with Caller(KITS["process"].handler(), ProcessEngine()) as caller:
         result = caller.ask("no_stdout")
-        assert isinstance(result.outcome, Crashed)
+        assert result.outcome.kind is OutcomeKind.CRASH
         assert result.exit_code is None
         assert caller.ask("echo").outcome == Success({"do": "echo"})

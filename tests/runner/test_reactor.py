@@ -12,8 +12,8 @@ import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import Call, CallResult
+from tasks_app.runner.endings import UNDECIDED, DeathReason, OutcomeKind, Undecided
 from tasks_app.runner.engine import Container
-from tasks_app.runner.errors import DOUBT, CallTimeout, DeathReason, Doubt
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.process.engine import ProcessEngine
 from tasks_app.runner.reactor import Events, Reactor, StandByStep, stand_by_step
@@ -149,29 +149,29 @@ def test_deadlines_are_kept_and_output_drained_while_the_primary_is_away(reactor
         assert changed.acquire(timeout=20) and changed.acquire(timeout=20)
     finally:
         assert pool.close(20)
-    assert [type(result.outcome) for result in results] == [CallTimeout, CallTimeout]
+    assert [result.outcome.kind for result in results] == [OutcomeKind.TIMEOUT] * 2
     flood = next(result for result in results if result.call.token == 1)
     assert "bytes cut" in flood.stdout_tail  # more than a pipe holds: it was read all the time
 
 
-class DoubtfulContainer:
+class UndecidedfulContainer:
     """A container whose leftover check has no answer until the test decides."""
 
-    def __init__(self, container: Container, engine: DoubtfulEngine) -> None:
+    def __init__(self, container: Container, engine: UndecidedfulEngine) -> None:
         self._container, self._engine = container, engine
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._container, name)
 
-    def check_leftovers(self, wait: bool = True) -> DeathReason | Doubt | None:
+    def check_leftovers(self, wait: bool = True) -> DeathReason | Undecided | None:
         if not wait:
-            return DOUBT
+            return UNDECIDED
         self._engine.in_doubt.set()
         assert self._engine.decided.wait(20)
         return self._engine.finding
 
 
-class DoubtfulEngine(ProcessEngine):
+class UndecidedfulEngine(ProcessEngine):
     """The container of its slot 0 is in doubt until `decided`."""
 
     def __init__(self, finding: DeathReason | None) -> None:
@@ -184,12 +184,12 @@ class DoubtfulEngine(ProcessEngine):
         if slot:
             return container
         self.out = container.readers()[0]
-        return DoubtfulContainer(container, self)
+        return UndecidedfulContainer(container, self)
 
 
 @pytest.mark.parametrize(("finding", "deaths"), [(None, {}), (DeathReason.LEFTOVER, {"leftover": 1})])
 def test_a_doubt_about_one_container_delays_no_other(finding: DeathReason | None, deaths: dict[str, int]) -> None:
-    engine = DoubtfulEngine(finding)
+    engine = UndecidedfulEngine(finding)
     with Caller(KITS["process"].handler(instances=2, handler_selection="first-available"), engine) as caller:
         caller.until(lambda: caller.pool.free() == 2)
         doubted, call = caller.begin({"do": "echo"})
@@ -206,7 +206,7 @@ def test_a_doubt_about_one_container_delays_no_other(finding: DeathReason | None
 
 
 def test_output_while_a_container_is_in_doubt_costs_the_container() -> None:
-    engine = DoubtfulEngine(None)
+    engine = UndecidedfulEngine(None)
     with Caller(KITS["process"].handler(), engine) as caller:
         _, call = caller.begin({"do": "late"})
         assert engine.in_doubt.wait(20)

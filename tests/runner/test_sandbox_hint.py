@@ -9,8 +9,9 @@ import pytest
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import Call, CallResult, Outcome
 from tasks_app.runner.docker.sandbox import Sandbox, explained, hint
-from tasks_app.runner.errors import Crashed, Killed, KillReason, OutOfMemory
+from tasks_app.runner.endings import DeathReason, KillReason, NoReply, OutcomeKind
 from tasks_app.runner.wire import Failure, Success
+from tests.runner.caller import error_of
 
 
 def sandboxed(**keys: Any) -> Handler:
@@ -60,10 +61,10 @@ def result_with(outcome: Outcome, stderr: str = "") -> CallResult:
 
 
 def test_the_hint_is_in_the_error_of_the_attempt() -> None:
-    crashed = result_with(Crashed("the handler ended"), "OSError: [Errno 30] Read-only file system")
+    crashed = result_with(NoReply(DeathReason.EXIT, "the handler ended"), "OSError: [Errno 30] Read-only file system")
     result = explained(sandboxed(), crashed)
-    assert isinstance(result.outcome, Crashed)
-    assert str(result.outcome).startswith("the handler ended (this looks like the sandbox: the root is read-only")
+    assert result.outcome.kind is OutcomeKind.CRASH
+    assert error_of(result.outcome).startswith("the handler ended (this looks like the sandbox: the root is read-only")
     failed = explained(sandboxed(), result_with(Failure("[Errno 28] " + "x" * 5000, True))).outcome
     assert isinstance(failed, Failure)
     assert failed.retryable
@@ -72,12 +73,12 @@ def test_the_hint_is_in_the_error_of_the_attempt() -> None:
 
 
 def test_out_of_memory_names_the_limit() -> None:
-    killed = OutOfMemory("killed for memory")
-    assert "`memory_limit`" in str(explained(sandboxed(memory_limit=64), result_with(killed)).outcome)
+    killed = NoReply(DeathReason.OOM, "killed for memory")
+    assert "`memory_limit`" in error_of(explained(sandboxed(memory_limit=64), result_with(killed)).outcome)
     assert explained(sandboxed(), result_with(killed)).outcome is killed
 
 
-@pytest.mark.parametrize("outcome", [Success(1), Killed(KillReason.DRAINED)])
+@pytest.mark.parametrize("outcome", [Success(1), NoReply(DeathReason.KILLED, "drained", kill=KillReason.DRAINED)])
 def test_a_success_or_a_kill_gets_no_hint(outcome: Outcome) -> None:
     result = result_with(outcome, "Read-only file system")
     assert explained(sandboxed(), result) is result

@@ -9,7 +9,7 @@ from typing import Any, Final, cast, get_origin, get_type_hints
 import pytest
 
 from tasks_app.runner.call import Call
-from tasks_app.runner.errors import CallTimeout, DeathReason, KillReason
+from tasks_app.runner.endings import DeathReason, KillReason, NoReply
 from tasks_app.runner.session import Session
 from tasks_app.runner.slot_state import Absent, Busy, Inspected, Phase, Ready, SlotState, Stopping, Watched
 from tasks_app.runner.wire import Success
@@ -32,7 +32,7 @@ BEGUN = Busy(SESSION, CALL, 10.0, 35.0)
 DOOMED = Busy(SESSION, CALL, 10.0, 40.0, KillReason.TAKEN_AWAY)
 DOOMED_LATER = Busy(SESSION, CALL, 10.0, 42.0, KillReason.TAKEN_AWAY)
 BEGUN_DOOMED = Busy(SESSION, CALL, 10.0, 35.0, KillReason.TAKEN_AWAY)
-FAILED = CallTimeout("no reply")
+FAILED = NoReply(DeathReason.TIMEOUT, "no reply")
 STOPPING = Stopping(SESSION, CALL, 10.0, FAILED, DeathReason.TIMEOUT, 40.0, 42.0)
 HURRIED = Stopping(SESSION, CALL, 10.0, FAILED, DeathReason.TIMEOUT, 40.0, 41.0)
 INSPECTED = Inspected(SESSION, CALL, 10.0, REPLY)

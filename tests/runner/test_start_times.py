@@ -8,11 +8,11 @@ import re
 import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.runner.errors import CallTimeout
+from tasks_app.runner.endings import OutcomeKind
 from tasks_app.runner.process.engine import ProcessEngine
 from tasks_app.runner.start_times import StartTimes
 from tasks_app.runner.wire import Success
-from tests.runner.caller import Caller
+from tests.runner.caller import Caller, error_of
 from tests.runner.conftest import NewCaller
 from tests.runner.kit import KITS, Kit
 
@@ -73,7 +73,7 @@ def test_after_a_time_out_the_next_container_gets_no_more_than_its_start_takes(n
     caller = new_caller(start_timeout=3600.0)
     assert caller.ask("echo").outcome == Success({"do": "echo"})
     outcomes = [caller.ask("sleep", timeout=0.2).outcome for _ in range(3)]
-    assert all(isinstance(outcome, CallTimeout) for outcome in outcomes)
+    assert all(outcome.kind is OutcomeKind.TIMEOUT for outcome in outcomes)
     rest = re.search(r"and (\d+)\.\d s left for the start", str(outcomes[-1]))
     assert rest and int(rest[1]) < 60, outcomes
 
@@ -84,7 +84,7 @@ def test_once_its_line_was_read_a_call_has_no_more_time_for_the_start(kit: Kit, 
     caller = new_caller(start_timeout=3600.0)
     caller.pool.start_times.answered_at = 1.0
     outcome = caller.ask("sleep", timeout=0.2).outcome
-    assert re.search(r"and \d{1,2}\.\d s left for the start", str(outcome)), outcome
+    assert re.search(r"and \d{1,2}\.\d s left for the start", error_of(outcome)), outcome
 
 
 @pytest.mark.parametrize("mode", ["sleepy"])

@@ -13,8 +13,8 @@ import pytest
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.logs.rate_limit import LogOnce
 from tasks_app.runner import starter as module
+from tasks_app.runner.endings import DeathReason
 from tasks_app.runner.engine import ContainerExit
-from tasks_app.runner.errors import DeathReason
 from tasks_app.runner.probing import Probing
 from tasks_app.runner.process.engine import ProcessContainer, ProcessEngine
 from tasks_app.runner.session import Session
@@ -76,7 +76,7 @@ def played(**fields: Any) -> Session:
     return cast(Session, SimpleNamespace(**usual | fields))
 
 
-EXIT, CHATTER, OOM = DeathReason.EXIT, DeathReason.CHATTER, DeathReason.OOM
+EXIT, CHATTER, OOM = DeathReason.EXIT, DeathReason.UNASKED_OUTPUT, DeathReason.OOM
 REPLIED = {"calls": 1, "replied": True}
 KILLED = ContainerExit(None, running=True)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tasks_app.runner import errors
+from tasks_app.runner import endings
 from tasks_app.runner.call import CallResult
-from tasks_app.runner.errors import CallTimeout, Killed, KillReason
+from tasks_app.runner.endings import KillReason, NoReply, OutcomeKind
 from tasks_app.runner.wire import MAX_REPLY_BYTES
-from tests.runner.caller import Caller
+from tests.runner.caller import Caller, error_of
 from tests.runner.conftest import NewCaller
 from tests.runner.kit import Kit
 
@@ -33,10 +33,10 @@ def stopped(caller: Caller, how: str, do: str = "sleep") -> CallResult:
 
 def check_outcome(result: CallResult, how: str) -> None:
     if how == "timeout":
-        assert isinstance(result.outcome, CallTimeout)
-        assert str(result.outcome).startswith("no reply within 0.3 s")
+        assert result.outcome.kind is OutcomeKind.TIMEOUT
+        assert error_of(result.outcome).startswith("no reply within 0.3 s")
     else:
-        assert isinstance(result.outcome, Killed) and result.outcome.reason is KillReason[how.upper()]
+        assert isinstance(result.outcome, NoReply) and result.outcome.kill is KillReason[how.upper()]
     assert result.exit_code is None
 
 
@@ -103,7 +103,7 @@ def test_a_task_that_may_run_elsewhere_is_killed_at_once(kit: Kit, new_caller: N
 
 
 def test_a_drain_gives_no_more_than_its_own_limit(new_caller: NewCaller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errors, "DRAIN_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(endings, "DRAIN_GRACE_SECONDS", 0.2)
     check_outcome(stopped(new_caller(stop_grace=FOR_EVER), "drained", "stubborn"), "drained")
 
 
@@ -132,7 +132,7 @@ def test_a_pool_that_closes_waits_for_no_grace(new_caller: NewCaller) -> None:
     slot, call = caller.begin({"do": "stubborn"}, timeout=FOR_EVER)
     slot.kill(KillReason.CANCELLED)
     assert caller.pool.close(40)
-    assert isinstance(caller.result(call).outcome, Killed)
+    assert caller.result(call).outcome.kind is OutcomeKind.RELEASED
 
 
 @pytest.mark.parametrize("mode", ["deaf", "sleepy"])

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from tasks_app.runner.errors import CallTimeout
+from tasks_app.runner.endings import OutcomeKind
 from tasks_app.runner.wire import Success
+from tests.runner.caller import error_of
 from tests.runner.conftest import NewCaller
 from tests.runner.kit import KITS, Kit
 
@@ -21,12 +22,12 @@ def test_the_first_call_has_extra_time_for_the_start(new_caller: NewCaller) -> N
 
 def test_the_extra_time_ends_with_the_start(new_caller: NewCaller) -> None:
     caller = new_caller(ready_after=0.4, start_timeout=0.3)
-    assert str(caller.ask("sleep", timeout=0.1).outcome).startswith("no reply within 0.1 s")
+    assert error_of(caller.ask("sleep", timeout=0.1).outcome).startswith("no reply within 0.1 s")
 
 
 def test_a_timeout_that_had_extra_time_says_so(new_caller: NewCaller) -> None:
     caller = new_caller(start_timeout=1.0)
-    outcome = str(caller.ask("sleep", timeout=0.1).outcome)
+    outcome = error_of(caller.ask("sleep", timeout=0.1).outcome)
     # On a busy machine it may not even have read its line by then.
     assert re.match(
         r"no reply within 0\.1 s \(and [01]\.\d s left for the start of its container\)( and nothing on stdout|: )",
@@ -53,8 +54,8 @@ def test_a_timeout_says_what_was_written_instead_of_a_reply(new_caller: NewCalle
     caller = new_caller(start_timeout=0.0)
     caller.ask("echo")
     outcome = caller.ask("hex", timeout=0.4, hex=(raw + "\n").encode().hex()).outcome
-    assert str(outcome).startswith("no reply within 0.4 s: the handler wrote ")
-    assert text in str(outcome)
+    assert error_of(outcome).startswith("no reply within 0.4 s: the handler wrote ")
+    assert text in error_of(outcome)
 
 
 def test_a_timeout_says_that_nothing_was_written_or_no_line_end(new_caller: NewCaller) -> None:
@@ -66,11 +67,11 @@ def test_a_timeout_says_that_nothing_was_written_or_no_line_end(new_caller: NewC
     silence = (
         "no reply within 0.4 s and nothing on stdout: is stdout flushed after each line, and stdin read line by line?"
     )
-    assert str(caller.ask("sleep", timeout=0.4).outcome) == silence
+    assert error_of(caller.ask("sleep", timeout=0.4).outcome) == silence
     caller.ask("echo")
     reply = '{"status":"success","result":1}'
     outcome = caller.ask("hex", timeout=0.4, hex=reply.encode().hex()).outcome
-    assert str(outcome) == f"no reply within 0.4 s: stdout has no line end after {reply}"
+    assert error_of(outcome) == f"no reply within 0.4 s: stdout has no line end after {reply}"
 
 
 def test_a_child_process_and_a_container_flush_pythons_output_alike(
@@ -86,7 +87,7 @@ def test_a_timeout_kills_the_whole_group(kit: Kit, new_caller: NewCaller) -> Non
     caller = new_caller(start_timeout=0.0)
     caller.ask("echo")
     result = caller.ask("grandchild", timeout=1.0)
-    assert isinstance(result.outcome, CallTimeout)
+    assert result.outcome.kind is OutcomeKind.TIMEOUT
     grandchild = int(result.stdout_tail)
     caller.until(lambda: kit.is_gone(result.container, grandchild))
 
@@ -94,12 +95,12 @@ def test_a_timeout_kills_the_whole_group(kit: Kit, new_caller: NewCaller) -> Non
 def test_a_reply_after_the_deadline_is_dropped(new_caller: NewCaller) -> None:
     caller = new_caller(start_timeout=0.0)
     caller.ask("echo")
-    assert isinstance(caller.ask("sleep", timeout=0.2).outcome, CallTimeout)
+    assert caller.ask("sleep", timeout=0.2).outcome.kind is OutcomeKind.TIMEOUT
     caller.answers_again()
     assert len(caller.results) == 3
 
 
 def test_a_handler_that_never_reads_a_long_line_times_out(new_caller: NewCaller) -> None:
     caller = new_caller("deaf", start_timeout=0.0)
-    assert isinstance(caller.ask("echo", timeout=0.3, text="x" * 5_000_000).outcome, CallTimeout)
+    assert caller.ask("echo", timeout=0.3, text="x" * 5_000_000).outcome.kind is OutcomeKind.TIMEOUT
     caller.until(lambda: caller.pool.stats().warm)

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from tasks_app.runner.errors import BadReply
-from tasks_app.runner.live_output import Tail
+from tasks_app.runner.call import Tail
 from tasks_app.runner.wire import (
     MAX_DEPTH,
     MAX_ERROR_BYTES,
     MAX_REPLY_BYTES,
+    BadReply,
     Failure,
     Lines,
     Success,

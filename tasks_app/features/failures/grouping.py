@@ -25,7 +25,6 @@ from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.maintenance import run_batches
 from tasks_app.queue.models import Task, TaskQuerySet
 from tasks_app.queue.node_models import Deployment
-from tasks_app.runner.call import START_REST
 
 #: Characters of an error that are looked at, and of a normalised one that are kept.
 MAX_READ_CHARS, MAX_NORMALISED_CHARS = 2_000, 300
@@ -33,7 +32,8 @@ MAX_READ_CHARS, MAX_NORMALISED_CHARS = 2_000, 300
 # Each pattern takes time in proportion to the text: none can match a character in two ways.
 _ESCAPES = re.compile(r"\x1b\[[0-?]{0,32}[ -/]{0,8}[@-~]")
 _REPLACED = (
-    (START_REST, ""),
+    # The only words that the errors of a container's first call and of its later ones do not have in common.
+    (re.compile(r" \(and [\d.]+ s left for the start of its container\)"), ""),
     # Before numbers, of which these consist.
     (re.compile(r"\b[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}\b"), "<id>"),
     # An apostrophe within a word (can't) begins no quotation.

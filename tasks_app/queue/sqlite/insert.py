@@ -13,7 +13,7 @@ from django.db import connection
 from tasks_app.queue.new_task import NewIdempotencyKey, NewRow, NewTask, encode
 from tasks_app.queue.sql import NEW, OPTIONS
 from tasks_app.queue.sqlite.counters import add_counts
-from tasks_app.runner.json_size import stored_size
+from tasks_app.runner.wire import stored_size
 
 INSERT = f"""
 INSERT INTO taskdaemon_task ({NEW})

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 from tasks_app.runner.docker.container import READ_SIZE, DockerContainer, Started
-from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Piece
+from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Chunk
 
 #: The bytes before the payload of a frame.
 HEADER = 8
@@ -33,7 +33,7 @@ class AttachedContainer(DockerContainer):
     def writer(self) -> int:
         return self._fd
 
-    def receive(self, reader: int) -> Sequence[Piece]:
+    def receive(self, reader: int) -> Sequence[Chunk]:
         if reader != self._fd:
             return ((EXITED, b""),)
         try:
@@ -118,9 +118,9 @@ class Frames:
         self._remaining = 0
         self._stream = STDOUT
 
-    def feed(self, data: bytes) -> list[Piece]:
-        """The pieces of each stream in `data`, in order. Raises ValueError for an invalid header."""
-        pieces: list[Piece] = []
+    def feed(self, data: bytes) -> list[Chunk]:
+        """The chunks of each stream in `data`, in order. Raises ValueError for an invalid header."""
+        chunks: list[Chunk] = []
         if self._head:
             data = self._head + data
             self._head = b""
@@ -139,10 +139,10 @@ class Frames:
                 at += HEADER
                 continue
             upto = min(end, at + self._remaining)
-            pieces.append((self._stream, data[at:upto]))
+            chunks.append((self._stream, data[at:upto]))
             self._remaining -= upto - at
             at = upto
-        return pieces
+        return chunks
 
     def copy(self) -> Frames:
         """A decoder in the same state, to look ahead."""

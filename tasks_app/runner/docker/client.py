@@ -16,8 +16,7 @@ import docker
 from docker.errors import APIError, DockerException
 from docker.utils import kwargs_from_env
 
-from tasks_app.runner.engine import ContainerExit
-from tasks_app.runner.errors import EngineUnreachable, Unavailable
+from tasks_app.runner.engine import ContainerExit, EngineUnreachable, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +41,8 @@ class Connection:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         """`environment`: has DOCKER_HOST and related variables."""
+        #: The engine's `docker info`; empty before the first connection. Written like the client.
         self.info: Mapping[str, Any] = {}
-        """The engine's `docker info`; empty before the first connection. Written like the client."""
         self._environment = dict(environment)
         self._lock = threading.Lock()
         # Written under the lock by the first thread that asks: a slot's or the sweeper's.

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tasks_app.runner.docker.cgroup import Cgroup
-from tasks_app.runner.engine import ContainerExit, Piece
-from tasks_app.runner.errors import DOUBT, DeathReason, Doubt
+from tasks_app.runner.endings import UNDECIDED, DeathReason, Undecided
+from tasks_app.runner.engine import Chunk, ContainerExit
 from tasks_app.runner.reactor import Wakeup
 
 READ_SIZE = 64 * 1024
@@ -19,9 +19,9 @@ EXIT_WAITS_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0
 #: The age at which a container without calls is assumed to have started all its processes.
 STARTUP_SECONDS = 0.9
 
+#: Kills a container by its id, and returns how it ended. Never raises. If the container has ended by itself, the second
+#: argument is how many seconds to wait until the engine knows that; 0: kill at once.
 Retire = Callable[[str, float], ContainerExit]
-"""Kills a container by its id, and returns how it ended. Never raises. If the container has ended by itself, the second
-argument is how many seconds to wait until the engine knows that; 0: kill at once."""
 
 
 @dataclass
@@ -43,8 +43,8 @@ class Started:
     cgroup: Cgroup | None
     baseline: Baseline
     retire: Retire
+    #: Has the engine send SIGTERM to a container, given its id. Never raises.
     terminate: Callable[[str], None]
-    """Has the engine send SIGTERM to a container, given its id. Never raises."""
 
 
 class DockerContainer(ABC):
@@ -76,7 +76,7 @@ class DockerContainer(ABC):
     def writer(self) -> int: ...
 
     @abstractmethod
-    def receive(self, reader: int) -> Sequence[Piece]: ...
+    def receive(self, reader: int) -> Sequence[Chunk]: ...
 
     @abstractmethod
     def send(self, data: bytes | memoryview) -> int:
@@ -105,7 +105,7 @@ class DockerContainer(ABC):
     def _close_streams(self) -> None:
         """Close the runner's ends, read or not. Called once."""
 
-    def check_leftovers(self, wait: bool = True) -> DeathReason | Doubt | None:
+    def check_leftovers(self, wait: bool = True) -> DeathReason | Undecided | None:
         if self._oom or (self._cgroup is not None and self._cgroup.oom_kills()):
             return DeathReason.OOM
         if self._cgroup is None or self._baseline is None or self._cgroup.tasks() == self._clean_tasks:
@@ -116,7 +116,7 @@ class DockerContainer(ABC):
                 self._clean_tasks = self._cgroup.tasks()
                 return None
             if not wait:
-                return DOUBT
+                return UNDECIDED
             time.sleep(pause)
         return DeathReason.LEFTOVER
 

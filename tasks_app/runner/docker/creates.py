@@ -15,7 +15,7 @@ from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.docker.client import timed_out
 from tasks_app.runner.docker.fifos import Pipes
 from tasks_app.runner.docker.remover import CREATE, Remover
-from tasks_app.runner.errors import EngineSlow, Unavailable
+from tasks_app.runner.engine import EngineSlow, Unavailable
 
 #: The environment variable with the first limit.
 CREATE_TIMEOUT = "DAEMON_CREATE_TIMEOUT"

@@ -35,8 +35,7 @@ from tasks_app.runner.docker.images import Images
 from tasks_app.runner.docker.remover import CREATE, Remover, labels
 from tasks_app.runner.docker.sandbox import Sandbox
 from tasks_app.runner.docker.transports import Transports
-from tasks_app.runner.engine import ContainerExit, Owner
-from tasks_app.runner.errors import Unavailable
+from tasks_app.runner.engine import ContainerExit, Owner, Unavailable
 
 log = logging.getLogger(__name__)
 

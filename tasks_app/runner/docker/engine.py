@@ -26,8 +26,7 @@ from tasks_app.runner.docker.images import Images
 from tasks_app.runner.docker.remover import NODE, Remover
 from tasks_app.runner.docker.sandbox import Host, explained
 from tasks_app.runner.docker.transports import TRANSPORT, Transports
-from tasks_app.runner.engine import IsGone, Owner, variables
-from tasks_app.runner.errors import EngineUnreachable, Unavailable
+from tasks_app.runner.engine import EngineUnreachable, IsGone, Owner, Unavailable, variables
 
 log = logging.getLogger(__name__)
 

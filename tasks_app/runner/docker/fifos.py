@@ -22,7 +22,7 @@ from typing import Any
 from tasks_app.handlers.mounts import CONTAINER_DIRECTORY
 from tasks_app.runner.delivery import StdinPipe
 from tasks_app.runner.docker.container import READ_SIZE, DockerContainer, Started
-from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Piece
+from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Chunk
 
 SHELL = "/bin/sh"
 #: The image's shell redirects its streams to the FIFOs, writes one line end, removes the variables that shells add, and
@@ -161,7 +161,7 @@ class PipedContainer(StdinPipe, DockerContainer):
     def readers(self) -> Sequence[int]:
         return (self._out, self._err, self._wakeup.fileno())
 
-    def receive(self, reader: int) -> Sequence[Piece]:
+    def receive(self, reader: int) -> Sequence[Chunk]:
         if reader == self._out:
             stream = STDOUT
         elif reader == self._err:
@@ -298,8 +298,8 @@ class FifoDirectories:
         self._own = None
 
 
+#: The mounts of a container: path inside, and source. Empty if the engine does not know the container.
 MountsOf = Callable[[str], Sequence[tuple[str, str]]]
-"""The mounts of a container: path inside, and source. Empty if the engine does not know the container."""
 
 
 class HostPaths:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tasks_app.runner.backoff import Backoff
-from tasks_app.runner.errors import NotYet, Unavailable
+from tasks_app.runner.engine import NotYet, Unavailable
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,7 @@ from tasks_app.runner.docker.client import (
     end_container,
     unavailable_on_error,
 )
-from tasks_app.runner.engine import ContainerExit, IsGone, Owner
-from tasks_app.runner.errors import Unavailable
+from tasks_app.runner.engine import ContainerExit, IsGone, Owner, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +27,8 @@ DEPLOYMENT = "taskdaemon.deployment"
 NODE = "taskdaemon.node"
 DOMAIN = "taskdaemon.lock_domain"
 HANDLER = "taskdaemon.handler"
+#: Its value is unique to the request that the container was created by.
 CREATE = "taskdaemon.create"
-"""Its value is unique to the request that the container was created by."""
-
 #: After this time a container with our node's label that is not in use is removed.
 UNKNOWN_GRACE_SECONDS = 60.0
 

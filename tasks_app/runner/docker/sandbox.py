@@ -17,8 +17,9 @@ from typing import Any
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.logs.rate_limit import LogOnce
 from tasks_app.runner.call import CallResult
-from tasks_app.runner.errors import CallFailed, Killed, NotBegun, OutOfMemory, Unavailable
-from tasks_app.runner.wire import Failure
+from tasks_app.runner.endings import DeathReason, NoReply
+from tasks_app.runner.engine import Unavailable
+from tasks_app.runner.wire import Success
 
 log = logging.getLogger(__name__)
 
@@ -164,8 +165,8 @@ class Host:
         return replace(sandbox, mounts=real)
 
 
+#: A pattern in a failure's text, whether the sandbox can cause it, and the key that helps.
 Symptom = tuple[re.Pattern[str], Callable[[Sandbox], bool], str]
-"""A pattern in a failure's text, whether the sandbox can cause it, and the key that helps."""
 
 
 def _symptom(words: str, when: Callable[[Sandbox], bool], remedy: str) -> Symptom:
@@ -230,19 +231,14 @@ def hint(handler: Handler, text: str, exit_code: int | None = None) -> str | Non
 def explained(handler: Handler, result: CallResult) -> CallResult:
     """The result of a call; if it failed, with a hint in its error if the sandbox may be the cause."""
     outcome = result.outcome
-    if handler.image is None or not isinstance(outcome, Failure | CallFailed | NotBegun) or isinstance(outcome, Killed):
+    ending = outcome if isinstance(outcome, NoReply) else None
+    if handler.image is None or isinstance(outcome, Success) or (ending and ending.kill):
         return result
-    error = outcome.error if isinstance(outcome, Failure) else str(outcome)
-    if isinstance(outcome, OutOfMemory) or (isinstance(outcome, NotBegun) and outcome.otherwise is OutOfMemory):
-        found = "`memory_limit` allows more" if handler.memory_limit is not None else None
+    if ending and ending.death is DeathReason.OOM:
+        why = "`memory_limit` allows more" if handler.memory_limit is not None else None
     else:
-        text = f"{result.stdout_tail[-LOG_TAIL_CHARS:]}\n{result.stderr_tail[-LOG_TAIL_CHARS:]}\n{error}"
-        found = hint(handler, text, result.exit_code)
-    if found is None:
+        text = f"{result.stdout_tail[-LOG_TAIL_CHARS:]}\n{result.stderr_tail[-LOG_TAIL_CHARS:]}\n{outcome.error}"
+        why = hint(handler, text, result.exit_code)
+    if why is None:
         return result
-    error = f"{error[:MAX_ERROR_CHARS]} ({found})"
-    if isinstance(outcome, Failure):
-        return result._replace(outcome=replace(outcome, error=error))
-    if isinstance(outcome, NotBegun):
-        return result._replace(outcome=outcome.worded(error))
-    return result._replace(outcome=type(outcome)(error))
+    return result._replace(outcome=replace(outcome, error=f"{outcome.error[:MAX_ERROR_CHARS]} ({why})"))

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from tasks_app.logs.rate_limit import LogOnce
 from tasks_app.runner.docker.fifos import FifoDirectories, FifosUnavailable, Pipes
-from tasks_app.runner.errors import Unavailable
+from tasks_app.runner.engine import Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +26,8 @@ _SHELLS_OWN = frozenset(
     {"PWD", "OLDPWD", "SHLVL", "_", "IFS", "OPTIND", "LINENO", "PPID", "UID", "EUID", "SHELLOPTS", "BASHOPTS"}
 )
 
+#: What decides whether FIFOs work: image id, runtime, user.
 Kind = tuple[str, str | None, str | None]
-"""What decides whether FIFOs work: image id, runtime, user."""
 
 
 class Transports:
@@ -35,8 +35,8 @@ class Transports:
 
     def __init__(self, choice: str, home: Path | None, host: str) -> None:
         """`choice`: auto, attach or fifo. `home`: the folder for FIFOs. `host`: the engine's address."""
+        #: True if there is no fallback to attach.
         self.fifo_only = choice == "fifo"
-        """True if there is no fallback to attach."""
         self._directories = FifoDirectories(home / "pipes") if home is not None else None
         self._never = "attach is configured" if choice == "attach" else self._unreachable(home, host)
         # Written by the threads of slots; each change is atomic.

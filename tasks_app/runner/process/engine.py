@@ -17,8 +17,7 @@ from pathlib import Path
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.delivery import StdinPipe
-from tasks_app.runner.engine import EXITED, STDERR, STDOUT, ContainerExit, IsGone, Piece, variables
-from tasks_app.runner.errors import Unavailable
+from tasks_app.runner.engine import EXITED, STDERR, STDOUT, Chunk, ContainerExit, IsGone, Unavailable, variables
 from tasks_app.runner.process.parent_death import die_with_parent, tied_command
 
 READ_SIZE = 64 * 1024
@@ -111,7 +110,7 @@ class ProcessContainer(StdinPipe):
         pipes = (self._out, self._err)
         return pipes if self._pidfd is None else (*pipes, self._pidfd)
 
-    def receive(self, reader: int) -> Sequence[Piece]:
+    def receive(self, reader: int) -> Sequence[Chunk]:
         if reader == self._pidfd:
             return ((EXITED, b""),)
         try:

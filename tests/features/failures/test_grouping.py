@@ -29,7 +29,7 @@ from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import Deployment
 from tasks_app.queue.redrive import redrive, redrive_many
 from tasks_app.queue.settle import settle
-from tasks_app.runner.call import no_reply
+from tasks_app.runner.container_death import no_reply
 from tests.admin.rows import task as stored
 from tests.features.retention.test_prune import aged
 from tests.queue.moves.kit import NO_RETRY, failure, row, running, submitted, success, together

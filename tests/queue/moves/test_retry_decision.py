@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.queue.attempt import AttemptResult, Policy, RetryDecision
+from tasks_app.queue.attempt import MAX_PAUSE_SECONDS, AttemptResult, Policy, RetryDecision, decide, pause_before
 from tasks_app.queue.models import OutcomeKind, Task
-from tasks_app.queue.retry_decision import MAX_PAUSE_SECONDS, decide, pause_before
 from tasks_app.queue.settle import settle
 from tests.queue.moves.kit import ALWAYS, AT_ONCE, NO_RETRY, row, running, take, total, tries
 
