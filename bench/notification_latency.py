@@ -26,7 +26,7 @@ from pathlib import Path
 from celery import Celery
 
 from tasks_app.broker.celery_settings import celery_settings
-from tasks_app.broker.notifier import Notifier
+from tasks_app.broker.notification import Notifier
 from tasks_app.broker.queues import queue_for
 
 HANDLER = "bench"

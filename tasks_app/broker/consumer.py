@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import signal
 import socket
 import threading
@@ -12,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from celery.worker.consumer.consumer import Consumer
@@ -21,88 +19,12 @@ from celery.worker.state import maybe_shutdown
 from kombu import Queue
 
 from tasks_app.broker.health_check import ACCESS_REFUSED, PERMISSIONS, broker_problems
-from tasks_app.broker.queues import NOTIFICATION_TASK, NotANotification, handler_of
-from tasks_app.broker.redis_messages import RedisPull
+from tasks_app.broker.queues import NOTIFICATION_TASK
+from tasks_app.broker.receiver import Receiver, RedisPull
 from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
 
-# A signal ends the wait of Celery's event loop, which otherwise notices a stop when its broker says something.
-
-
-@cache
-def _pair() -> tuple[socket.socket, socket.socket]:
-    """What to read from, and where Python writes each signal's number. For all loops of the process."""
-    reading, writing = socket.socketpair()
-    reading.setblocking(False)
-    writing.setblocking(False)
-    signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-    return reading, writing
-
-
-def wake_on_signals(hub: Any) -> None:
-    """Let `hub` look for a stop after each signal. Call in the main thread, for each connection of a consumer."""
-    reading = _pair()[0]
-    hub.add_reader(reading, _forget, reading)
-
-
-def _forget(reading: socket.socket) -> None:
-    with suppress(BlockingIOError):
-        reading.recv(1024)
-
-
-# What a node does with a message of its queues: it wakes the dispatcher, or drops the message and says so.
-
 logger = logging.getLogger(__name__)
-
-#: On Redis: the end of a message. Nothing else may follow, because a key that comes again replaces the first one.
-END = re.compile(rb'"delivery_tag": "[0-9a-f-]{36}"}}')
-END_BYTES = len(b'"delivery_tag": "00000000-0000-0000-0000-000000000000"}}')
-#: Each process that notifies has a message of its own for each handler. A notification has 1,300 at most.
-MAX_KNOWN, MAX_KNOWN_BYTES = 1000, 2000
-
-
-class Receiver:
-    """Receives the messages of a node's queues. For one thread."""
-
-    def __init__(self, notify: Callable[[str], object]) -> None:
-        """`notify` gets the handler's name of each notification."""
-        self._notify = notify
-        #: The handler of each message from Redis, without its end.
-        self._known: dict[bytes, str] = {}
-
-    def take(self, message: Any) -> str | None:
-        """The handler that a message of kombu's is about; None if it is no notification."""
-        try:
-            handler = handler_of(message)
-        except NotANotification as error:
-            self.drop(error)
-            return None
-        self._notify(handler)
-        return handler
-
-    def take_item(self, item: bytes, channel: Any, accept: Any) -> None:
-        """What was in a queue on Redis, which stores any data. `channel`: kombu's. `accept`: its content types."""
-        # All messages of a process about a handler differ in their delivery tag alone.
-        end = len(item) - END_BYTES
-        same = item[:end] if len(item) <= MAX_KNOWN_BYTES and END.fullmatch(item, end) else None
-        if same is not None and (known := self._known.get(same)) is not None:
-            self._notify(known)
-            return
-        try:
-            message = channel.Message(json.loads(item), channel=channel, accept=accept)
-        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            self.drop(error)
-            return
-        if (handler := self.take(message)) is not None and same is not None:
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[same] = handler
-
-    def drop(self, error: Exception) -> None:
-        """Say why a message is dropped."""
-        what = str(error) if isinstance(error, NotANotification) else f"{type(error).__name__}: {error}"
-        logger.warning("dropped a message that is not a notification: %s", " ".join(what.split())[:300])
-
 
 #: Between two attempts to connect, at first and at most.
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 5.0
@@ -334,11 +256,34 @@ class NotificationConsumer(Consumer):
     def _pull(self) -> None:
         """On Redis: receive without kombu's client."""
         channel, accept = self.task_consumer.channel, self.task_consumer.accept
-        self._redis = RedisPull(
-            channel, self._queues, lambda item: self._receiver.take_item(item, channel, accept), self._log_return
-        )
+        receive = partial(self._receiver.take_item, channel=channel, accept=accept)
+        self._redis = RedisPull(channel, self._queues, receive, self._log_return)
         self._redis.start(self.hub)
 
     def _check_answer(self) -> None:
         if self._redis is not None:
             self._redis.check()
+
+
+@cache
+def _pair() -> tuple[socket.socket, socket.socket]:
+    """What to read from, and where Python writes each signal's number. For all loops of the process."""
+    reading, writing = socket.socketpair()
+    reading.setblocking(False)
+    writing.setblocking(False)
+    signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    return reading, writing
+
+
+def wake_on_signals(hub: Any) -> None:
+    """Let `hub` look for a stop after each signal; Celery's loop notices one only when its broker says something.
+
+    Call in the main thread, for each connection of a consumer.
+    """
+    reading = _pair()[0]
+    hub.add_reader(reading, _forget, reading)
+
+
+def _forget(reading: socket.socket) -> None:
+    with suppress(BlockingIOError):
+        reading.recv(1024)

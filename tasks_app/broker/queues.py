@@ -1,4 +1,7 @@
-"""The queues of notifications: one for each handler of a deployment."""
+"""The queues of notifications, one for each handler of a deployment, and what may be in them.
+
+What publishers and nodes agree on.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,17 @@ from typing import Any
 
 from kombu import Exchange, Queue
 
-from tasks_app.broker.priority import MAX_QUEUE_PRIORITY
-
+#: The name of the only Celery task.
+NOTIFICATION_TASK = "tasks_app.ring"
+#: AMQP's delivery mode: notifications need not survive a restart of the broker.
 TRANSIENT = 1
-# If no node consumes a queue, one notification is as good as many.
-MAX_QUEUE_LENGTH = 100
-MAX_QUEUE_LENGTH_ON_REDIS = 10
-MESSAGE_TTL_MS = 60_000
+#: If no node consumes a queue, one notification is as good as many.
+MAX_QUEUE_LENGTH, MAX_QUEUE_LENGTH_ON_REDIS = 100, 10
+MAX_QUEUE_PRIORITY, MESSAGE_TTL_MS = 10, 60_000
+#: A notification has about 150 bytes.
+MAX_BODY_BYTES = 4096
+#: Characters of an invalid message that an error text quotes.
+MAX_QUOTED_CHARS = 80
 
 
 def queue_for(deployment: str, handler: str) -> Queue:
@@ -39,16 +46,6 @@ def queue_for(deployment: str, handler: str) -> Queue:
 
 def queue_name(deployment: str, handler: str) -> str:
     return f"taskdaemon.{deployment}.{handler}"
-
-
-# Validation of the messages in a deployment's queues: anything else than a notification is rejected.
-
-#: The name of the only Celery task.
-NOTIFICATION_TASK = "tasks_app.ring"
-#: A notification has about 150 bytes.
-MAX_BODY_BYTES = 4096
-#: Characters of an invalid message that an error text quotes.
-MAX_QUOTED_CHARS = 80
 
 
 class NotANotification(ValueError):

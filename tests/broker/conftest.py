@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
-from tasks_app.broker.notifier import Notifier
+from tasks_app.broker.notification import Notifier
 from testkit.brokers import RABBITMQ, REDIS, RedisServer, application, forget, need_server
 
 

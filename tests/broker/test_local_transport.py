@@ -24,7 +24,7 @@ from tasks_app.broker.local.listener import (
     socket_directory,
     sockets,
 )
-from tasks_app.broker.notifier import Notifier
+from tasks_app.broker.notification import Notifier
 from tasks_app.broker.queues import queue_for
 from testkit.brokers import PROJECT, Node, application
 from testkit.process import until

@@ -7,7 +7,7 @@ import pytest
 from celery import Celery
 from kombu import Connection, Consumer
 
-from tasks_app.broker.notifier import Notifier
+from tasks_app.broker.notification import Notifier
 from tasks_app.broker.queues import MAX_QUEUE_LENGTH, MAX_QUEUE_LENGTH_ON_REDIS, queue_for
 from testkit.brokers import Node
 from testkit.process import until

@@ -14,10 +14,10 @@ from celery import Celery
 from kombu import Consumer
 from redis import Redis
 
-from tasks_app.broker import notifier as module
+from tasks_app.broker import notification as module
 from tasks_app.broker import publisher
 from tasks_app.broker.local.listener import Listener
-from tasks_app.broker.notifier import Notifier
+from tasks_app.broker.notification import Notifier
 from tasks_app.broker.queues import queue_for
 from testkit.brokers import PROJECT, Node, RedisServer, application
 from testkit.ports import free_port

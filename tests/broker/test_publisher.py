@@ -24,7 +24,7 @@ def test_tries_at_a_broker_that_is_away_leave_no_descriptor_to_the_garbage_colle
     def descriptors_after(tries: int) -> int:
         for _ in range(tries):
             with pytest.raises(OperationalError):
-                publisher.send("echo", None)
+                publisher.send("echo", 50)
             publisher.close()
         return len(os.listdir("/proc/self/fd"))
 
@@ -45,7 +45,7 @@ def test_names_without_end_are_not_remembered_for_ever(
     queues = [queue_for(deployment, f"made up {n}") for n in range(8)]
     try:
         for n, _ in enumerate(queues):
-            assert publisher.send(f"made up {n}", None)
+            assert publisher.send(f"made up {n}", 50)
             assert publisher._redis is not None
             assert max(len(publisher._messages), len(publisher._room), len(publisher._redis._encoded)) <= 3
     finally:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from kombu import Connection, Producer, disable_insecure_serializers, enable_insecure_serializers
 
-from tasks_app.broker import consumer as receivers
-from tasks_app.broker.consumer import Receiver
+from tasks_app.broker import receiver as receivers
 from tasks_app.broker.queues import NOTIFICATION_TASK
+from tasks_app.broker.receiver import Receiver
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from redis import Redis
 from redis.exceptions import ConnectionError as Lost
 from redis.exceptions import ResponseError
 
-from tasks_app.broker import redis_messages
+from tasks_app.broker import receiver
 from tasks_app.broker.publisher import Publisher
 from tasks_app.broker.queues import queue_name
-from tasks_app.broker.redis_messages import RedisPull
+from tasks_app.broker.receiver import RedisPull
 from testkit.brokers import RedisServer, application
 
 pytestmark = pytest.mark.redis
@@ -98,7 +98,7 @@ def test_the_queues_and_levels_are_those_of_the_publisher(
 def test_an_answer_that_is_overdue_is_an_error_and_one_that_waits_to_be_read_is_none(
     pulling: Pulling, own_redis: RedisServer, deployment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_messages, "OVERDUE_SECONDS", -redis_messages.WAIT_SECONDS)
+    monkeypatch.setattr(receiver, "OVERDUE_SECONDS", -receiver.WAIT_SECONDS)
     with Redis.from_url(own_redis.url) as redis:
         redis.lpush(queue_name(deployment, "echo"), "one")
         pulling.read(1)

@@ -12,9 +12,13 @@ from celery import Celery
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
-from tasks_app.broker.priority import notification_priority
-from tasks_app.broker.publisher import Publisher
-from tasks_app.broker.queues import MAX_QUEUE_LENGTH_ON_REDIS, NOTIFICATION_TASK, TRANSIENT, queue_name
+from tasks_app.broker.publisher import Publisher, notification_priority
+from tasks_app.broker.queues import (
+    MAX_QUEUE_LENGTH_ON_REDIS,
+    NOTIFICATION_TASK,
+    TRANSIENT,
+    queue_name,
+)
 from testkit.brokers import RedisServer, application
 from testkit.process import until
 
@@ -46,9 +50,9 @@ def _taken(redis: Redis, deployment: str) -> dict[str, list[Any]]:
     return found
 
 
-@pytest.mark.parametrize("priority", [None, 0, 35, 50, 70, 100])
+@pytest.mark.parametrize("priority", [0, 35, 50, 70, 100])
 def test_a_notification_is_what_kombu_would_send(
-    priority: int | None, publisher: Publisher, redis: Redis, deployment: str
+    priority: int, publisher: Publisher, redis: Redis, deployment: str
 ) -> None:
     publisher.send("echo", priority)
     publisher.send("echo", priority)
@@ -56,7 +60,7 @@ def test_a_notification_is_what_kombu_would_send(
     tags = {one["properties"].pop("delivery_tag") for level in ours.values() for one in level}
     assert len(tags) == 2
 
-    message, producer = publisher._messages["echo"], publisher._producer
+    (_, message), producer = publisher._messages["echo"], publisher._producer
     assert producer is not None
     for _ in tags:
         producer.publish(
@@ -76,11 +80,11 @@ def test_a_notification_is_what_kombu_would_send(
 def test_a_connection_that_redis_has_closed_is_opened_again_for_the_next_notification(
     publisher: Publisher, redis: Redis, deployment: str
 ) -> None:
-    publisher.send("echo", None)
+    publisher.send("echo", 50)
     assert publisher._redis is not None
     local = "{}:{}".format(*publisher._redis._connection._sock.getsockname()[:2])
     assert redis.client_kill(local)
-    publisher.send("echo", None)
+    publisher.send("echo", 50)
     assert sum(map(len, _taken(redis, deployment).values())) == 2
 
 
@@ -88,7 +92,7 @@ def test_a_closed_publisher_leaves_no_connection(own_redis: RedisServer, home: P
     publisher = Publisher(deployment, application(own_redis.url, home))
     with Redis.from_url(own_redis.url) as redis:
         before = len(redis.client_list())
-        publisher.send("echo", None)
+        publisher.send("echo", 50)
         assert len(redis.client_list()) == before + 2, "kombu's own, and the one for pushes"
         publisher.close()
         until(lambda: len(redis.client_list()) == before)
@@ -99,12 +103,12 @@ def test_a_notification_that_redis_refuses_is_an_error_and_the_connection_is_in_
 ) -> None:
     publisher = Publisher(deployment, application(own_redis.url, home))
     try:
-        publisher.send("echo", None)
+        publisher.send("echo", 50)
         own_redis.tell("CONFIG", "SET", "maxmemory", "1")
         with pytest.raises(OutOfMemoryError):
-            publisher.send("echo", None)
+            publisher.send("echo", 50)
         own_redis.tell("CONFIG", "SET", "maxmemory", "0")
-        publisher.send("echo", None)
+        publisher.send("echo", 50)
         assert publisher._redis is not None
         assert publisher._redis.waiting(queue_name(deployment, "echo")) == 2
     finally:

@@ -7,7 +7,7 @@ from celery.app import defaults
 
 from tasks_app.broker.celery_settings import celery_settings
 from tasks_app.broker.local.transport import local_url
-from tasks_app.broker.priority import notification_priority
+from tasks_app.broker.publisher import notification_priority
 from tasks_app.broker.queues import queue_for
 from testkit.brokers import RABBITMQ, REDIS
 
@@ -43,8 +43,8 @@ def test_the_arguments_of_a_queue_never_change() -> None:
 
 @pytest.mark.parametrize(
     ("priority", "level", "on_redis"),
-    [(0, 0, 9), (1, 0, 9), (14, 1, 8), (50, 5, 4), (None, 5, 4), (94, 9, 0), (100, 10, 0), (-7, 0, 9), (999, 10, 0)],
+    [(0, 0, 9), (1, 0, 9), (14, 1, 8), (50, 5, 4), (94, 9, 0), (100, 10, 0), (-7, 0, 9), (999, 10, 0)],
 )
-def test_priorities_are_mapped(priority: int | None, level: int, on_redis: int) -> None:
+def test_priorities_are_mapped(priority: int, level: int, on_redis: int) -> None:
     assert notification_priority(priority) == level
     assert notification_priority(priority, "redis") == on_redis

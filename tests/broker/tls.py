@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from kombu import Consumer
 
-from tasks_app.broker.notifier import Notifier
+from tasks_app.broker.notification import Notifier
 from tasks_app.broker.queues import queue_for
 from testkit.brokers import application
 from testkit.certificates import Certificate

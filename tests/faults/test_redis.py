@@ -10,7 +10,7 @@ import kombu
 import pytest
 
 from tasks_app.broker.queues import NOTIFICATION_TASK, queue_name
-from tasks_app.broker.redis_messages import OVERDUE_SECONDS, WAIT_SECONDS
+from tasks_app.broker.receiver import OVERDUE_SECONDS, WAIT_SECONDS
 from testkit.brokers import RedisServer
 from testkit.daemon import Daemon
 from testkit.execution_log import starts
