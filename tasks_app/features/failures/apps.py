@@ -7,4 +7,6 @@ class Failures(Feature):
     """Failures with the same handler, reason and normalised error are one group."""
 
     name = "tasks_app.features.failures"
+    side_jobs = "tasks_app.features.failures.grouping.FailureGroups"
+    leaves_failed = "tasks_app.features.failures.grouping.keep_ungrouped"
     panels = "tasks_app.features.failures.admin.panels"

@@ -7,4 +7,6 @@ class History(Feature):
     """The counters by minute, and the pictures that the admin draws from them."""
 
     name = "tasks_app.features.history"
+    side_jobs = "tasks_app.features.history.history.MinuteRows"
+    pages = "tasks_app.features.history.admin.urlpatterns"
     panels = "tasks_app.features.history.admin.panels"
