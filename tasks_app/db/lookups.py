@@ -1,4 +1,4 @@
-"""one_of: a lookup for CHECKs that allow a column a few values."""
+"""Conditions for statements of Django's: values of a column, pairs of values, and ids since a moment."""
 
 from __future__ import annotations
 
@@ -36,23 +36,17 @@ class OneOf(In):
         return f"{column} = ANY(%s::text[])", [*bound, "{" + ",".join(map(str, values)) + "}"]
 
 
-# A condition for several pairs of values.
-
-
-def any_pair(first: str, second: str, pairs: Iterable[tuple[Any, Any]]) -> Q:
+def pairs_in(first: str, second: str, pairs: Iterable[tuple[Any, Any]]) -> Q:
     """Rows whose columns `first` and `second` have the values of one of the pairs; without a pair, all rows."""
     by_first: dict[Any, list[Any]] = {}
-    for one, other in pairs:
-        by_first.setdefault(one, []).append(other)
-    found = Q()
-    for one, others in by_first.items():
-        found |= Q(**{first: one, f"{second}__in": others})
-    return found
-
-
-# Ids begin with their moment (UUIDv7): a moment bounds the ids of what was created after it.
+    for value, other in pairs:
+        by_first.setdefault(value, []).append(other)
+    condition = Q()
+    for value, others in by_first.items():
+        condition |= Q(**{first: value, f"{second}__in": others})
+    return condition
 
 
 def first_id(moment: datetime) -> UUID:
-    """The smallest id of a task created at or after a moment. No id is of a time before 1970."""
+    """The smallest id of a task created at or after a moment: ids begin with theirs (UUIDv7), none before 1970."""
     return UUID(int=max(int(moment.timestamp() * 1000), 0) << 80)

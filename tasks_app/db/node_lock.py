@@ -9,8 +9,6 @@ import socket
 from functools import cache
 from pathlib import Path
 
-# Which boot of this machine this is.
-
 
 @cache
 def boot_id() -> str:

@@ -7,18 +7,15 @@ from collections.abc import Callable
 
 from django.db import OperationalError
 
-# A database that answers reads and refuses writes.
-
-
-class WriteRefused(OperationalError):
-    """The database refused a write but still answers reads. The transaction had no effect."""
-
-
 #: What SQLite and PostgreSQL report when the disk is full.
 DISK_FULL_ERRORS = ("disk is full", "No space left on device", "Disk quota exceeded")
 MAX_REASON_CHARACTERS = 200
 #: On a full disk some writes find room in what is there. So it counts as full for so long after the last refusal.
 FULL_SECONDS = 10.0
+
+
+class WriteRefused(OperationalError):
+    """The database refused a write but still answers reads. The transaction had no effect."""
 
 
 class WriteHealth:
@@ -29,25 +26,26 @@ class WriteHealth:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._failing: tuple[float, str] | None = None  # since when, and the last reason
+        #: Since when writes fail, and the last reason; None while they succeed.
+        self.failing: tuple[float, str] | None = None
         self._full_until = 0.0
 
     def failed(self, error: Exception) -> None:
         """A write failed for a reason unrelated to its content."""
         now, reason = self._clock(), first_line(error)
-        since = now if self._failing is None else self._failing[0]
+        since = now if self.failing is None else self.failing[0]
         self._full_until = now + FULL_SECONDS if _is_full(reason) else 0.0
-        self._failing = since, reason
+        self.failing = since, reason
 
     def succeeded(self) -> None:
         """A write succeeded."""
-        if self._failing is not None and self._clock() >= self._full_until:
-            self._failing = None
+        if self._clock() >= self._full_until:
+            self.failing = None
 
     @property
     def problem(self) -> str | None:
         """What is wrong and what follows, in a sentence; None while writes succeed."""
-        if (failing := self._failing) is None:
+        if (failing := self.failing) is None:
             return None
         since, reason = failing
         seconds = f"{self._clock() - since:.0f} s ({reason})"

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks_app import conf
-from tasks_app.db.lookups import any_pair
+from tasks_app.db.lookups import pairs_in
 from tasks_app.queue import clock, models
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.maintenance import expire_at_once, run_batches
@@ -95,7 +95,7 @@ def reserve(requests: Mapping[IdempotencyKey, Sequence[UUID]]) -> dict[RequestNa
         )
         # A statement of its own: the insert does not see what it waited for.
         expired, seen = [], set()
-        for row in models.IdempotencyKey.objects.filter(any_pair("owner", "key", missing)):
+        for row in models.IdempotencyKey.objects.filter(pairs_in("owner", "key", missing)):
             name = row.owner, row.key
             seen.add(name)
             if row.task_ids == _texts(requests[missing[name]]):
@@ -241,6 +241,6 @@ def _insert(rows: Sequence[NewRow], names: Sequence[UniqueName]) -> dict[UniqueN
 
 def _living(names: Iterable[UniqueName]) -> dict[UniqueName, UUID]:
     """The tasks that are not final with these types and unique keys."""
-    living = Task.objects.living_with_key().filter(any_pair("task_type", "unique_key", names))
+    living = Task.objects.living_with_key().filter(pairs_in("task_type", "unique_key", names))
     rows = living.values_list("task_type", "unique_key", "pk")
     return {(task_type, str(key)): identity for task_type, key, identity in rows}

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Exists, OuterRef, QuerySet
 
-from tasks_app.db.lookups import any_pair
+from tasks_app.db.lookups import pairs_in
 from tasks_app.queue import clock
 from tasks_app.queue.attempt import LiveEvents
 from tasks_app.queue.current import bare_writing, store, writing
@@ -37,7 +37,7 @@ def end_live_events(batches: Sequence[LiveEvents]) -> None:
     Keeps nothing of a deleted task, nor of an attempt that another node has ended.
     """
     keys = [(UUID(each.task_id), each.attempt) for each in batches]
-    rows = Attempt.objects.filter(any_pair("task_id", "number", keys)).values_list("task_id", "number", "outcome")
+    rows = Attempt.objects.filter(pairs_in("task_id", "number", keys)).values_list("task_id", "number", "outcome")
     outcomes = {(str(task_id), number): outcome for task_id, number, outcome in rows}
     ended = [
         each._replace(events=[*each.events, ("end", {"outcome": outcomes[each.task_id, each.attempt]})])
@@ -52,7 +52,7 @@ def stored_logs(attempts: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], 
     """The logs of some attempts so far, as fields of their rows; of those without live events there is nothing."""
     if not attempts:
         return {}
-    events = LiveEvent.objects.filter(any_pair("task_id", "attempt", attempts), kind="log")
+    events = LiveEvent.objects.filter(pairs_in("task_id", "attempt", attempts), kind="log")
     rows = events.order_by("task_id", "attempt", "sequence").values_list("task_id", "attempt", "body")
     return {
         key: {f"{stream}_tail": text for stream, text in logs_of(body for _, _, body in found).items()}
@@ -86,5 +86,5 @@ def _forget_batch(over: QuerySet[LiveEvent]) -> int:
         # SKIP LOCKED avoids a deadlock between two nodes.
         attempts = list(found.select_for_update(skip_locked=True)[:ATTEMPTS_PER_TRANSACTION])
         if attempts:
-            LiveEvent.objects.filter(any_pair("task_id", "attempt", attempts))._raw_delete(DEFAULT_DB_ALIAS)
+            LiveEvent.objects.filter(pairs_in("task_id", "attempt", attempts))._raw_delete(DEFAULT_DB_ALIAS)
     return len(attempts)

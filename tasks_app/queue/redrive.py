@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 
 from tasks_app import conf
 from tasks_app.broker.notification import notify
-from tasks_app.db.lookups import any_pair
+from tasks_app.db.lookups import pairs_in
 from tasks_app.feature import tell
 from tasks_app.queue import clock, counters
 from tasks_app.queue.current import store, writing
@@ -122,7 +122,7 @@ def _without_twins(keyed: Sequence[Task]) -> list[Task]:
     firsts: dict[tuple[str, str], Task] = {}
     for task in keyed:
         firsts.setdefault(_unique_name(task), task)
-    living = Task.objects.living_with_key().filter(any_pair("task_type", "unique_key", firsts))
+    living = Task.objects.living_with_key().filter(pairs_in("task_type", "unique_key", firsts))
     taken = {(name, str(key)) for name, key in living.values_list("task_type", "unique_key")}
     return [task for name, task in firsts.items() if name not in taken]
 

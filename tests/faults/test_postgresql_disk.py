@@ -13,7 +13,7 @@ import httpx
 import psycopg
 import pytest
 
-from tasks_app.db.postgresql.refusal import is_refused_write
+from tasks_app.db.postgresql.calls import is_refused_write
 from testkit.daemon import Daemon, open_gate
 from testkit.needs import need_root
 from testkit.process import Process, until

@@ -87,7 +87,8 @@ def _locked(database: BaseDatabaseWrapper, first: bool = False) -> Iterator[None
     except (OperationalError, InternalError) as error:
         write_health.failed(error)
         raise
-    write_health.succeeded()
+    if write_health.failing:
+        write_health.succeeded()
 
 
 def writing() -> AbstractContextManager[sqlite3.Connection]:

@@ -15,10 +15,8 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, InternalError, OperationalError, connection, connections, transaction
 from django.db.models import FloatField, Func
 
-from tasks_app.db.postgresql.calls import CALL_LIMIT_SECONDS, prepared
+from tasks_app.db.postgresql.calls import CALL_LIMIT_SECONDS, encoding_fault, ends_session, is_refused, prepared
 from tasks_app.db.postgresql.calls import limited as call_limited
-from tasks_app.db.postgresql.refusal import ends_session
-from tasks_app.db.postgresql.server_checks import encoding_fault, is_refused
 from tasks_app.db.write_health import write_health
 from tasks_app.queue.store import Fault, Refusal, value_refusal
 
@@ -159,7 +157,8 @@ def _write(in_transaction: bool) -> Iterator[None]:
     except (OperationalError, InternalError) as error:
         write_health.failed(error)
         raise
-    write_health.succeeded()
+    if write_health.failing:
+        write_health.succeeded()
 
 
 # A node's row on PostgreSQL. Plain SQL: through the ORM this took a third of an idle node's CPU time.

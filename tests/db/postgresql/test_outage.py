@@ -8,7 +8,7 @@ import pytest
 from psycopg import OperationalError
 from psycopg.errors import ConnectionTimeout
 
-from tasks_app.db.postgresql.connection import CONNECT_INTERVAL_SECONDS, NoAnswer, Outage
+from tasks_app.db.postgresql.base import CONNECT_INTERVAL_SECONDS, NoAnswer, Outage
 
 
 class Clock:

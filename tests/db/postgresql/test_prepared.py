@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from tasks_app.db.postgresql.connection import TimeoutConnection
+from tasks_app.db.postgresql.base import TimeoutConnection
 
 
 def message(kind: bytes, body: bytes) -> bytes:

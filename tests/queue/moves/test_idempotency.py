@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 from django.db import OperationalError, connection
 
-from tasks_app.db.lookups import any_pair
+from tasks_app.db.lookups import pairs_in
 from tasks_app.queue import keys_and_options as module
 from tasks_app.queue import maintenance
 from tasks_app.queue.cancel import delete
@@ -229,9 +229,9 @@ def test_a_key_that_is_removed_between_insert_and_read_is_inserted_while_no_othe
         if not groups:
             Row.objects.filter(key="a").delete()  # as a node does that forgets it
         groups.append(sorted(key for _, key in names))
-        return any_pair(first, second, names)
+        return pairs_in(first, second, names)
 
-    monkeypatch.setattr(module, "any_pair", removing)
+    monkeypatch.setattr(module, "pairs_in", removing)
     with store().writing():
         submitted = [submit_later(mine, keyed(key)) for key in "ab"]
     assert not any(each.result(30).replayed for each in submitted)

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from tasks_app.db.postgresql.connection import TimeoutConnection
+from tasks_app.db.postgresql.base import TimeoutConnection
 from tasks_app.queue.new_task import NewTask, TaskOptions
 from tasks_app.queue.postgresql.claim import claim_one_type
 from tasks_app.queue.postgresql.insert import INSERT

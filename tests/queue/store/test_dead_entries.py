@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from tasks_app.db.postgresql.connection import TimeoutConnection
+from tasks_app.db.postgresql.base import TimeoutConnection
 from tasks_app.features.failures.grouping import group_failures
 from tasks_app.features.history import history
 from tasks_app.metrics.reading import read

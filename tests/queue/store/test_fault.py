@@ -13,7 +13,7 @@ import pytest
 from django.core import checks
 from django.db import OperationalError, connection
 
-from tasks_app.db.postgresql.server_checks import SharedSession
+from tasks_app.db.postgresql.calls import SharedSession
 from tasks_app.queue.checks import check_database
 from tasks_app.queue.current import STORES, store
 from tests.queue.store.parts import part
