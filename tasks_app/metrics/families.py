@@ -13,32 +13,30 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from tasks_app import conf
 from tasks_app.metrics.problems import problems
-from tasks_app.metrics.reading import Distribution, Labels
+from tasks_app.metrics.reading import Distribution, HandlerReading, Labels, Totals
 from tasks_app.metrics.system_reading import SystemReading
 from tasks_app.queue.counters import BUCKETS
 from tasks_app.queue.current import store
 
 Values = Iterable[tuple[Labels, float]]
+#: The version of the text format that every scraper supports.
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
 def families(reading: SystemReading) -> Iterator[Metric]:
     """Every metric of the system."""
     yield from _system_families(reading)
     yield from _handler_families(reading)
-    yield from _process_families(reading)
+    yield from _process_families(reading.totals)
     yield from health(reading.healthy, len(problems(reading)))
 
 
 def health(healthy: bool, problem_count: int) -> Iterator[Metric]:
     """The metrics that need no database."""
-    yield _gauge("daemon_health", "1 while the database answers and a worker lives.", (), [((), int(healthy))])
-    yield _gauge("daemon_problems", "Number of problems that /health lists.", (), [((), problem_count)])
-    yield _gauge(
-        "taskdaemon_build_info",
-        "Always 1; the labels have the versions.",
-        tuple(build()),
-        [(tuple(build().values()), 1)],
-    )
+    yield _gauge("daemon_health", "1 while the database answers and a worker lives.", (), _single(healthy))
+    yield _gauge("daemon_problems", "Number of problems that /health lists.", (), _single(problem_count))
+    labels, values = tuple(build()), tuple(build().values())
+    yield _gauge("taskdaemon_build_info", "Always 1; the labels have the versions.", labels, [(values, 1)])
 
 
 @cache
@@ -54,160 +52,102 @@ def build() -> Mapping[str, str]:
 
 
 def _system_families(reading: SystemReading) -> Iterator[Metric]:
-    totals = reading.totals
-    yield _counter("tasks_received", "Tasks accepted.", (), [((), totals.sum("received"))])
-    processed = {("success",): totals.sum("completed"), ("failed",): totals.sum("failed")}
-    yield _counter(
-        "tasks_processed", "Number of times that a task reached a final state.", ("status",), processed.items()
-    )
-    yield _gauge("queue_size", "Pending tasks.", (), [((), reading.queue_size)])
-    yield _gauge(
-        "tasks_unaccounted", "Tasks received less those stored and deleted; not 0 if rows were changed by hand.",
-        (), [((), reading.unaccounted)],
-    )  # fmt: skip
-    yield _gauge("metrics_age_seconds", "Age of these numbers.", (), [((), round(reading.age, 3))])
-    draining = sum(not node.taking for node in reading.nodes)
-    yield _gauge("nodes_alive", "Living worker processes.", (), [((), len(reading.nodes))])
-    yield _gauge("nodes_draining", "Living worker processes that take no more tasks.", (), [((), draining)])
-    yield _gauge(
-        "taskdaemon_node_info",
-        "Always 1; the version of the platform that a living worker process runs.",
-        ("node", "version"),
-        [((node.name, node.version or "unknown"), 1) for node in reading.nodes],
-    )
-    yield _gauge(
-        "nodes_without_engine",
-        "Living worker processes that cannot reach their container engine.",
-        (),
-        [((), len(reading.without_engine))],
-    )
+    totals, nodes = reading.totals, reading.nodes
+    processed = {("success",): totals.sum("completed"), ("failed",): totals.sum("failed")}.items()
+    yield _counter("tasks_received", "Tasks accepted.", (), _single(totals.sum("received")))
+    yield _counter("tasks_processed", "Number of times that a task reached a final state.", ("status",), processed)
+    yield _gauge("queue_size", "Pending tasks.", (), _single(reading.queue_size))
+    what = "Tasks received less those stored and deleted; not 0 if rows were changed by hand."
+    yield _gauge("tasks_unaccounted", what, (), _single(reading.unaccounted))
+    yield _gauge("metrics_age_seconds", "Age of these numbers.", (), _single(round(reading.age, 3)))
+    yield _gauge("nodes_alive", "Living worker processes.", (), _single(len(nodes)))
+    draining = sum(not node.taking for node in nodes)
+    yield _gauge("nodes_draining", "Living worker processes that take no more tasks.", (), _single(draining))
+    what = "Always 1; the version of the platform that a living worker process runs."
+    versions = [((node.name, node.version or "unknown"), 1) for node in nodes]
+    yield _gauge("taskdaemon_node_info", what, ("node", "version"), versions)
+    what = "Living worker processes that cannot reach their container engine."
+    yield _gauge("nodes_without_engine", what, (), _single(len(reading.without_engine)))
 
 
 def _handler_families(reading: SystemReading) -> Iterator[Metric]:
     totals, handlers = reading.totals, reading.handlers
-    each = tuple(handlers)
-    label = ("handler",)
 
-    def summed(name: str) -> Values:
-        return [((handler,), totals.sum(name, handler)) for handler in each]
+    def gauge(name: str, what: str, value: Callable[[HandlerReading], float]) -> Metric:
+        return _gauge(name, what, ("handler",), [((handler,), value(read)) for handler, read in handlers.items()])
 
-    yield _gauge(
-        "container_pool_active",
-        "Containers that run a task.",
-        label,
-        [((h,), one.active) for h, one in handlers.items()],
-    )
-    yield _gauge(
-        "container_pool_idle",
-        "Warm containers without a task.",
-        label,
-        [((h,), one.idle) for h, one in handlers.items()],
-    )
-    yield _gauge(
-        "container_pool_slots", "Slots for containers.", label, [((h,), one.slots) for h, one in handlers.items()]
-    )
-    yield _gauge(
-        "handler_paused",
-        "1 while no task of the type is started, because an operator has paused it.",
-        label,
-        [((h,), int(one.paused is not None)) for h, one in handlers.items()],
-    )
-    yield _gauge(
-        "handler_without_engine",
-        "1 while the type has no container because a container engine cannot be reached.",
-        label,
-        [((h,), int(one.lacks_engine)) for h, one in handlers.items()],
-    )
-    stored = [((h, status), count) for h in each for status, count in reading.stored(h).items()]
+    def summed(series: str) -> Values:
+        return [((handler,), totals.sum(series, handler)) for handler in handlers]
+
+    def counter(name: str, what: str, series: str) -> Metric:
+        return _counter(name, what, ("handler",), summed(series))
+
+    def counter_by(label: str, name: str, what: str, series: str) -> Metric:
+        return _counter(name, what, ("handler", label), totals.by(series).items())
+
+    def histogram(name: str, what: str, series: str) -> Metric:
+        return _histogram(name, what, ("handler", "outcome"), totals.distributions(series))
+
+    yield gauge("container_pool_active", "Containers that run a task.", lambda read: read.active)
+    yield gauge("container_pool_idle", "Warm containers without a task.", lambda read: read.idle)
+    yield gauge("container_pool_slots", "Slots for containers.", lambda read: read.slots)
+    what = "1 while no task of the type is started, because an operator has paused it."
+    yield gauge("handler_paused", what, lambda read: read.paused is not None)
+    what = "1 while the type has no container because a container engine cannot be reached."
+    yield gauge("handler_without_engine", what, lambda read: read.lacks_engine)
+    stored = [((handler, status), count) for handler in handlers for status, count in reading.stored(handler).items()]
     yield _gauge("tasks_stored", "Stored tasks.", ("handler", "status"), stored)
-    oldest = [((h,), round(one.oldest, 3)) for h, one in handlers.items()]
-    yield _gauge("task_oldest_ready_seconds", "How long the oldest ready task has been ready.", label, oldest)
-    yield _counter("handler_tasks_received", "Tasks accepted.", label, summed("received"))
-    ended = [
-        ((h, word), totals.sum(name, h))
-        for h in each
-        for word, name in (("success", "completed"), ("failed", "failed"))
-    ]
-    yield _counter(
-        "handler_tasks_processed", "Number of times that a task reached a final state.", ("handler", "status"), ended
-    )
-    yield _counter(
-        "task_failures",
-        "Number of times that a task failed for good.",
-        ("handler", "reason"),
-        totals.by("failed").items(),
-    )
-    yield _counter("task_attempts", "Attempts that ended.", ("handler", "outcome"), totals.by("attempts").items())
-    yield _counter("task_retries", "Attempts that were retried.", label, summed("retried"))
-    yield _counter("task_redrives", "Failed tasks that were redriven.", label, summed("redriven"))
-    released = [((h,), totals.summed("attempts", h).get("released", 0)) for h in each]
-    yield _counter("task_releases", "Attempts released without spending a retry.", label, released)
-    yield _counter("task_leases_lost", "Attempts rescued from a lost worker.", label, summed("leases_lost"))
-    yield _counter(
-        "task_results_stale", "Results dropped because the attempt was no longer current.", label, summed("stale")
-    )
-    yield _counter(
-        "tasks_overlooked",
-        "Ready tasks that claims skipped for some seconds; not 0 if rows were changed by hand.",
-        label,
-        summed("overlooked"),
-    )
-    yield _counter(
-        "tasks_deleted", "Tasks deleted, by their last status.", ("handler", "status"), totals.by("deleted").items()
-    )
-    yield _counter(
-        "tasks_removed_by_retention",
-        "Tasks removed because they were kept long enough; deleted ones include them.",
-        ("handler", "status"),
-        totals.by("retention").items(),
-    )
-    by_outcome = ("handler", "outcome")
-    yield _histogram("task_processing_seconds", "Time that the handler took.", by_outcome, totals.distributions("run"))
-    yield _histogram("task_wait_seconds", "Time from ready to claimed.", by_outcome, totals.distributions("wait"))
-    yield _histogram(
-        "task_overhead_seconds",
-        "Time from claim to settle, less the handler's.",
-        by_outcome,
-        totals.distributions("over"),
-    )
-    yield _counter("container_starts", "Containers started.", label, summed("container_starts"))
-    yield _counter(
-        "container_deaths",
-        "Containers that ended, by reason.",
-        ("handler", "reason"),
-        totals.by("container_deaths").items(),
-    )
-    yield from _notification_counter(
-        "received", "heard", "Notifications that nodes received.", label, summed("bells_heard")
-    )
+    what = "How long the oldest ready task has been ready."
+    yield gauge("task_oldest_ready_seconds", what, lambda read: round(read.oldest, 3))
+    yield counter("handler_tasks_received", "Tasks accepted.", "received")
+    ends = (("success", "completed"), ("failed", "failed"))
+    ended = [((handler, word), totals.sum(series, handler)) for handler in handlers for word, series in ends]
+    what = "Number of times that a task reached a final state."
+    yield _counter("handler_tasks_processed", what, ("handler", "status"), ended)
+    yield counter_by("reason", "task_failures", "Number of times that a task failed for good.", "failed")
+    yield counter_by("outcome", "task_attempts", "Attempts that ended.", "attempts")
+    yield counter("task_retries", "Attempts that were retried.", "retried")
+    yield counter("task_redrives", "Failed tasks that were redriven.", "redriven")
+    released = [((handler,), totals.summed("attempts", handler).get("released", 0)) for handler in handlers]
+    yield _counter("task_releases", "Attempts released without spending a retry.", ("handler",), released)
+    yield counter("task_leases_lost", "Attempts rescued from a lost worker.", "leases_lost")
+    yield counter("task_results_stale", "Results dropped because the attempt was no longer current.", "stale")
+    what = "Ready tasks that claims skipped for some seconds; not 0 if rows were changed by hand."
+    yield counter("tasks_overlooked", what, "overlooked")
+    yield counter_by("status", "tasks_deleted", "Tasks deleted, by their last status.", "deleted")
+    what = "Tasks removed because they were kept long enough; deleted ones include them."
+    yield counter_by("status", "tasks_removed_by_retention", what, "retention")
+    yield histogram("task_processing_seconds", "Time that the handler took.", "run")
+    yield histogram("task_wait_seconds", "Time from ready to claimed.", "wait")
+    yield histogram("task_overhead_seconds", "Time from claim to settle, less the handler's.", "over")
+    yield counter("container_starts", "Containers started.", "container_starts")
+    yield counter_by("reason", "container_deaths", "Containers that ended, by reason.", "container_deaths")
+    what = "Notifications that nodes received."
+    yield from _notification_counter("received", "heard", what, ("handler",), summed("bells_heard"))
 
 
-def _process_families(reading: SystemReading) -> Iterator[Metric]:
-    totals = reading.totals
-    sent = [((), totals.sum("bells", "rung"))]
-    yield from _notification_counter("sent", "rung", "Notifications that the broker took.", (), sent)
+def _process_families(totals: Totals) -> Iterator[Metric]:
+    def counter_by(label: str, name: str, what: str, series: str, values: Iterable[str]) -> Metric:
+        return _counter(name, what, (label,), [((value,), totals.sum(series, value)) for value in values])
+
+    sent, failed = _single(totals.sum("bells", "rung")), _single(totals.sum("bells_failed"))
     unsent = [((why,), totals.sum("bells", why)) for why in ("merged", "skipped", "dropped")]
+    yield from _notification_counter("sent", "rung", "Notifications that the broker took.", (), sent)
     yield from _notification_counter("unsent", "unsent", "Notifications merged, skipped or dropped.", ("why",), unsent)
-    failed = [((), totals.sum("bells_failed"))]
-    yield from _notification_counter(
-        "failed", "failed", "Rounds of notifications that the broker did not take.", (), failed
-    )
-    yield _counter("task_waits_begun", "Requests that began to wait for a task.", (), [((), totals.sum("waits_begun"))])
-    ended = [((how,), totals.sum("waits_ended", how)) for how in ("ended", "timed_out", "gone", "stopped", "key")]
-    yield _counter("task_waits_ended", "Requests that no longer wait for a task.", ("how",), ended)
-    begun = [((), totals.sum("streams_begun"))]
+    what = "Rounds of notifications that the broker did not take."
+    yield from _notification_counter("failed", "failed", what, (), failed)
+    begun = _single(totals.sum("waits_begun"))
+    yield _counter("task_waits_begun", "Requests that began to wait for a task.", (), begun)
+    ways: tuple[str, ...] = ("ended", "timed_out", "gone", "stopped", "key")
+    yield counter_by("how", "task_waits_ended", "Requests that no longer wait for a task.", "waits_ended", ways)
+    begun = _single(totals.sum("streams_begun"))
     yield _counter("task_streams_begun", "Event streams of tasks that were opened.", (), begun)
     ways = ("ended", "gone", "stopped", "key", "stalled", "failed")
-    ended = [((how,), totals.sum("streams_ended", how)) for how in ways]
-    yield _counter("task_streams_ended", "Event streams of tasks that are over.", ("how",), ended)
-    yield _counter(
-        "django_http_responses_total_by_status_view_method", "Responses.", ("status", "view", "method"),
-        totals.by("http").items(),
-    )  # fmt: skip
-    yield _histogram(
-        "django_http_requests_latency_seconds_by_view_method", "Time to answer, with all middleware.",
-        ("status", "view", "method"), totals.distributions("http_seconds"),
-    )  # fmt: skip
+    yield counter_by("how", "task_streams_ended", "Event streams of tasks that are over.", "streams_ended", ways)
+    view, responses = ("status", "view", "method"), totals.by("http").items()
+    yield _counter("django_http_responses_total_by_status_view_method", "Responses.", view, responses)
+    name, seconds = "django_http_requests_latency_seconds_by_view_method", totals.distributions("http_seconds")
+    yield _histogram(name, "Time to answer, with all middleware.", view, seconds)
 
 
 def _notification_counter(name: str, old: str, what: str, labels: Labels, values: Values) -> Iterator[Metric]:
@@ -218,9 +158,13 @@ def _notification_counter(name: str, old: str, what: str, labels: Labels, values
     yield _counter(f"bells_{old}", alias, labels, values)
 
 
+def _single(value: float) -> Values:
+    """The value of a metric without labels."""
+    return [((), value)]
+
+
 def _counter(name: str, what: str, labels: Labels, values: Values) -> Metric:
-    family = CounterMetricFamily(name, what, labels=labels)
-    return _fill(family, labels, values)
+    return _fill(CounterMetricFamily(name, what, labels=labels), labels, values)
 
 
 def _gauge(name: str, what: str, labels: Labels, values: Values) -> Metric:
@@ -248,18 +192,9 @@ def _histogram(name: str, what: str, labels: Labels, values: Mapping[Labels, Dis
     return family
 
 
-# A reading as Prometheus text.
-
-#: The version of the text format that every scraper supports.
-CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-
-
 class _Collector:
     def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
-        self._collect = collect
-
-    def collect(self) -> Iterator[Metric]:
-        yield from self._collect()
+        self.collect = collect
 
 
 def text(reading: SystemReading | None) -> bytes:

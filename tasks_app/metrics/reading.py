@@ -1,4 +1,4 @@
-"""Reads counters and queues, all of one moment."""
+"""What one look at the database says: the counters, the queues, then each handler with its slots."""
 
 from __future__ import annotations
 
@@ -11,53 +11,6 @@ from typing import Any, NamedTuple
 from tasks_app.queue.counters import BUCKETS
 from tasks_app.queue.current import store
 from tasks_app.queue.node_models import HandlerPause, Node
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Counters and queues. `ready` and `waiting` (for a retry) are by type, `running` by (type, node).
-
-    `oldest`: by type, for how many seconds the oldest ready task has been ready.
-    """
-
-    totals: Totals
-    ready: dict[str, int] = field(default_factory=dict)
-    waiting: dict[str, int] = field(default_factory=dict)
-    running: dict[tuple[str, str], int] = field(default_factory=dict)
-    oldest: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def types(self) -> set[str]:
-        """The types with tasks that are not final."""
-        return {*self.ready, *self.waiting, *(name for name, _ in self.running)}
-
-    @cached_property
-    def running_by_type(self) -> Counter[str]:
-        """The number of running tasks, by type."""
-        found: Counter[str] = Counter()
-        for (name, _), count in self.running.items():
-            found[name] += count
-        return found
-
-
-def read() -> Reading:
-    """Read the database. Raises DatabaseError."""
-    values: dict[str, int] = {}
-    found = Reading(Totals({}))
-    for kind, name, detail, count, age in store().reading():
-        if kind == "total":
-            values[name] = int(count)
-        elif kind == "ready":
-            found.ready[name] = count
-            found.oldest[name] = max(age or 0.0, 0.0)
-        elif kind == "waiting":
-            found.waiting[name] = count
-        else:
-            found.running[name, detail] = count
-    return Reading(Totals(values), found.ready, found.waiting, found.running, found.oldest)
-
-
-# The counters of one reading, by name and labels.
 
 Labels = tuple[str, ...]
 
@@ -118,7 +71,48 @@ class Totals:
         }
 
 
-# Slots by what they do.
+@dataclass(frozen=True)
+class Reading:
+    """Counters and queues. `ready` and `waiting` (for a retry) are by type, `running` by (type, node).
+
+    `oldest`: by type, for how many seconds the oldest ready task has been ready.
+    """
+
+    totals: Totals
+    ready: dict[str, int] = field(default_factory=dict)
+    waiting: dict[str, int] = field(default_factory=dict)
+    running: dict[tuple[str, str], int] = field(default_factory=dict)
+    oldest: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def types(self) -> set[str]:
+        """The types with tasks that are not final."""
+        return {*self.ready, *self.waiting, *(name for name, _ in self.running)}
+
+    @cached_property
+    def running_by_type(self) -> Counter[str]:
+        """The number of running tasks, by type."""
+        found: Counter[str] = Counter()
+        for (name, _), count in self.running.items():
+            found[name] += count
+        return found
+
+
+def read() -> Reading:
+    """Read the database. Raises DatabaseError."""
+    values: dict[str, int] = {}
+    found = Reading(Totals({}))
+    for kind, name, detail, count, age in store().reading():
+        if kind == "total":
+            values[name] = int(count)
+        elif kind == "ready":
+            found.ready[name] = count
+            found.oldest[name] = max(age or 0.0, 0.0)
+        elif kind == "waiting":
+            found.waiting[name] = count
+        else:
+            found.running[name, detail] = count
+    return Reading(Totals(values), found.ready, found.waiting, found.running, found.oldest)
 
 
 class SlotStates(NamedTuple):
@@ -190,29 +184,29 @@ class HandlerReading:
 
 
 def read_handler(
-    name: str, alive: list[Node], silent: list[Node], found: Reading, paused: HandlerPause | None
+    name: str, alive: list[Node], silent: list[Node], reading: Reading, paused: HandlerPause | None
 ) -> HandlerReading:
     """Put together what was read. `alive` and `silent`: all nodes of either kind."""
     states = [node.pools[name] for node in alive if name in node.pools]
     taking = [node for node in alive if name in node.pools and node.taking]
-    active = {node.name: found.running.get((name, node.name), 0) for node in alive}
+    active = {node.name: reading.running.get((name, node.name), 0) for node in alive}
     return HandlerReading(
         slots=sum(node.pools[name]["slots"] for node in taking),
         warm=sum(node.pools[name]["warm"] for node in taking),
         idle=sum(max(node.pools[name]["warm"] - active[node.name], 0) for node in taking),
         states=added(
             slot_states(
-                state["slots"], state["warm"], found.running.get((name, node.name), 0), bool(state["problem"]), quiet
+                state["slots"], state["warm"], reading.running.get((name, node.name), 0), bool(state["problem"]), quiet
             )
             for nodes, quiet in ((alive, False), (silent, True))
             for node in nodes
             if (state := node.pools.get(name)) is not None
         ),
         active=sum(active.values()),
-        running=found.running_by_type[name],
-        ready=found.ready.get(name, 0),
-        waiting=found.waiting.get(name, 0),
-        oldest=found.oldest.get(name, 0.0),
+        running=reading.running_by_type[name],
+        ready=reading.ready.get(name, 0),
+        waiting=reading.waiting.get(name, 0),
+        oldest=reading.oldest.get(name, 0.0),
         problems=_distinct(state["problem"] for state in states),
         own_problems=_distinct(state["problem"] for state in states if not engine_problem(state)),
         engine_problems=_distinct(map(engine_problem, states)),
