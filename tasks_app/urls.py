@@ -12,7 +12,7 @@ from django.views.generic import RedirectView
 
 from tasks_app.admin import handlers as handler_pages
 from tasks_app.admin import refusals
-from tasks_app.api import attempts, batch, docs, errors, handlers, system, tasks
+from tasks_app.api import attempts, errors, handlers, schema, system, tasks
 from tasks_app.api.view import both
 from tasks_app.feature import registered
 
@@ -57,7 +57,7 @@ def _in_admin(request: HttpRequest) -> bool:
 urlpatterns = [
     path("", system.root, name="front-door"),  # the name is a label of counters in the database
     *both("queue", tasks.QueueView.as_view(), "queue"),
-    *both("queue/batch", batch.BatchView.as_view(), "batch"),
+    *both("queue/batch", tasks.BatchView.as_view(), "batch"),
     *both("api/tasks/<one:task_id>", tasks.TaskView.as_view(), "task"),
     *both("api/tasks/<one:task_id>/attempts", attempts.AttemptsView.as_view(), "attempts"),
     *both("api/tasks", tasks.TasksView.as_view(), "tasks"),
@@ -70,9 +70,9 @@ urlpatterns = [
     *both("health/ready", system.ReadyView.as_view(), "ready"),
     *both("metrics", system.metrics, "metrics"),
     *both("api/metrics", system.APIMetricsView.as_view(), "api-metrics"),
-    *both("openapi.json", docs.SchemaView.as_view(), "schema"),
-    *both("docs", docs.SwaggerView.as_view(), "docs"),
-    *both("redoc", docs.RedocView.as_view(), "redoc"),
+    *both("openapi.json", schema.SchemaView.as_view(), "schema"),
+    *both("docs", schema.SwaggerView.as_view(), "docs"),
+    *both("redoc", schema.RedocView.as_view(), "redoc"),
     *chain.from_iterable(registered("calls")),
     path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/handlers/", admin.site.admin_view(handler_pages.handlers_view), name="admin-handlers"),

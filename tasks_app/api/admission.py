@@ -1,22 +1,89 @@
-"""Admits new tasks: not while the system stops, not faster than DAEMON_MAX_RATE or the rate of the caller's API key,
-not into a full queue."""
+"""What `POST /queue` and `POST /queue/batch` share beside the tasks themselves, with a view or without.
+
+A request may repeat an earlier one. Its tasks are admitted: not while the system stops, not faster than DAEMON_MAX_RATE
+or the rate of the caller's API key, not into a full queue. Then it is answered.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
 
 from django.db import OperationalError
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.request import Request
+from rest_framework.views import APIView
 
-from tasks_app.api.errors import QueueFull, Stopping, TooMany
+from tasks_app import conf
+from tasks_app.api.errors import Invalid, QueueFull, Stopping, TooMany
+from tasks_app.api.fields import literal
+from tasks_app.api.schema import header
+from tasks_app.api.view import caller_of
 from tasks_app.conf import Environment
 from tasks_app.keys.rate import KeyRate, TokenBucket
 from tasks_app.metrics.system_reading import MAX_READING_SHARE, MAX_REUSE_SECONDS, READ_TIMEOUT_SECONDS, current_reading
-from tasks_app.queue.keys_and_options import KeyReused
+from tasks_app.queue.keys_and_options import IdempotencyKey, KeyReused
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submit import Submission, Submitted, earlier_answer, group_commit
+
+# The header Idempotency-Key says which request a caller repeats.
+
+HEADER = "Idempotency-Key"
+REPLAYED = "Idempotent-Replayed"
+MAX_KEY_CHARS = 255
+
+_BARE = re.compile(r"[!#-~][!-~]*")
+_QUOTED = re.compile(r'"((?:[!#-\[\]-~]|\\["\\])*)"')
+#: Both, for the OpenAPI document.
+KEY_PATTERN = r'^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}")$'
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
+
+def key_of(header: str | None, owner: int | None, path: str, body: Any) -> IdempotencyKey | None:
+    """The key of a request with this header, by its caller's API key, path and JSON body; None without the header.
+
+    Raises Invalid for a header that is no key.
+    """
+    if header is None:
+        return None
+    return IdempotencyKey(owner or 0, _parsed(header), _fingerprint(path, body))
+
+
+def request_key(request: Request, body: Any) -> IdempotencyKey | None:
+    """The key of a view's request."""
+    return key_of(request.META.get("HTTP_IDEMPOTENCY_KEY"), caller_of(request).key, request.path, body)
+
+
+def _parsed(header: str) -> str:
+    """The key of a header: bare, or a string of RFC 9651 (`"abc"` is `abc`)."""
+    text = header.strip(" \t")
+    if found := _QUOTED.fullmatch(text):
+        key = re.sub(r'\\(["\\])', r"\1", found[1])
+    else:
+        key = text if _BARE.fullmatch(text) else ""
+    if not 1 <= len(key) <= MAX_KEY_CHARS:
+        given = f"one of {len(key):,}" if key else literal(text)
+        valid = f"1 to {MAX_KEY_CHARS} visible ASCII characters without spaces, bare or as a quoted string"
+        raise Invalid([(HEADER, f"{HEADER} must be {valid}, not {given}")])
+    return key
+
+
+def _fingerprint(path: str, body: Any) -> str:
+    """The same for requests that are the same: their JSON may be written in another way."""
+    return hashlib.sha256(f"{path.rstrip('/')}\n{_canonical(body)}".encode()).hexdigest()
+
+
+# Admission.
 
 
 def draining(env: Environment) -> bool:
@@ -25,6 +92,23 @@ def draining(env: Environment) -> bool:
 
 
 token_bucket = TokenBucket()
+
+
+def store(new: Sequence[NewTask], key: IdempotencyKey | None, rate: KeyRate | None) -> Submitted:
+    """Admit the tasks of a request and store them, all or none. If an earlier request had its key, that one's answer.
+
+    `rate`: of the caller's key. Raises Stopping (503), TooMany (429), KeyReused or KeysContended.
+    """
+    try:
+        with admitted(conf.environment(), len(new), rate) as tasks:
+            submitted = group_commit.submit(Submission(new, key))
+            tasks.stored = submitted.stored
+    except QueueFull:
+        # To repeat a request needs no room in the queue.
+        if key is None or (earlier := earlier_answer(key)) is None:
+            raise
+        return earlier
+    return submitted
 
 
 @dataclass
@@ -152,3 +236,83 @@ class Backlog:
 
 
 backlog = Backlog()
+
+
+# The answer.
+
+
+def queued_body(task: UUID, existing: bool | None, task_object: bytes | None = None) -> bytes:
+    """The body. `existing`: whether the task was stored before, None if it has no unique key. `task_object`: JSON."""
+    more = b"" if existing is None else b',"existing":%b' % (b"true" if existing else b"false")
+    if task_object is not None:
+        more += b',"task":%b' % task_object
+    return b'{"task_id":"%b"%b}' % (str(task).encode(), more)
+
+
+def existing_of(submitted: Submitted) -> bool | None:
+    """`existing` of a single task."""
+    return None if submitted.existing is None else submitted.existing[0]
+
+
+def queued_headers(submitted: Submitted) -> dict[str, str]:
+    """The headers beside those of every answer, for a single task."""
+    return {"Location": f"/api/tasks/{submitted.ids[0]}", **replayed(submitted)}
+
+
+def replayed(submitted: Submitted) -> dict[str, str]:
+    """The header of an answer to a repeated request."""
+    return {REPLAYED: "true"} if submitted.replayed else {}
+
+
+class RateHeaders(APIView):
+    """A call that stores tasks. Its answers have the rate of the caller's key, if the key has one."""
+
+    _rate: KeyRate | None = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Keep the rate of the caller, once the caller is known."""
+        super().initial(request, *args, **kwargs)
+        self._rate = caller_of(request).rate
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Add the headers."""
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if self._rate is not None:
+            for name, value in self._rate.headers().items():
+                response[name] = value
+            if response.status_code == 429:
+                response["Retry-After"] = str(max(int(response["Retry-After"]), self._rate.retry_after()))
+        return response
+
+
+#: Headers of the requests and answers in the OpenAPI document.
+IDEMPOTENCY = [
+    OpenApiParameter(
+        HEADER,
+        {"type": "string", "pattern": KEY_PATTERN, "examples": ["order-7-thumbnails"]},
+        OpenApiParameter.HEADER,
+        description="A name of this request. If it is repeated, it gets the first one's answer, and nothing is stored.",
+    ),
+    header(
+        REPLAYED,
+        "Present if an earlier request with this key had this answer.",
+        200,
+        kind={"type": "string", "enum": ["true"]},
+    ),
+]
+#: With a key that has a rate.
+RATE = [
+    header(
+        "RateLimit",
+        "Only with an API key that has a rate: how many tasks it may post now (`r`), and in how many seconds it may "
+        "post its complete quota or, if `r` is 0, the next task (`t`). Syntax of draft-ietf-httpapi-ratelimit-headers.",
+        200,
+        429,
+    ),
+    header(
+        "RateLimit-Policy",
+        "Only with an API key that has a rate: how many tasks (`q`) it may post in how many seconds (`w`).",
+        200,
+        429,
+    ),
+]

@@ -5,24 +5,16 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from django.http import QueryDict
-from drf_spectacular.utils import (
-    OpenApiParameter,
-    OpenApiResponse,
-    PolymorphicProxySerializer,
-    extend_schema,
-    extend_schema_field,
-)
+from drf_spectacular.utils import OpenApiResponse, PolymorphicProxySerializer, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks_app.api import inputs, schema
-from tasks_app.api.callers import READING, task_in_path
-from tasks_app.api.errors import Invalid, NotFound
-from tasks_app.api.json_values import literal
-from tasks_app.api.moments import rfc3339
-from tasks_app.api.view import API
+from tasks_app.api import schema
+from tasks_app.api.errors import NotFound
+from tasks_app.api.fields import Faults, Field, digits, literal, parameters, parameters_of, refuse
+from tasks_app.api.view import API, READING, task_in_path
+from tasks_app.handlers.words import rfc3339
 from tasks_app.queue.models import OUTCOMES, Attempt, LiveEvent, Status, Task, logs_of
 
 # The progress of a running attempt in the OpenAPI document.
@@ -126,25 +118,30 @@ class RunningAttemptObject(AttemptObject):
     progress = ProgressObject(allow_null=True, help_text="null: its handler has said nothing about its progress.")
 
 
-_QUERY = [
-    OpenApiParameter(
-        "limit",
-        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
-        description="The largest number of attempts.",
+def _running(name: str, text: str, faults: Faults) -> bool:
+    if text not in ("true", "false"):
+        refuse(faults, name, "true or false", literal(text))
+    return text == "true"
+
+
+PARAMETERS = {
+    "limit": digits(1, MAX_LIMIT, "The largest number of attempts.", longest=10, default=DEFAULT_LIMIT),
+    "after": digits(
+        0,
+        MAX_NUMBER,
+        "Only attempts with a larger number; the Link header of a page has the value for the next one.",
+        default=0,
     ),
-    OpenApiParameter(
-        "after",
-        {"type": "integer", "minimum": 0, "maximum": MAX_NUMBER, "default": 0},
-        description="Only attempts with a larger number; the Link header of a page has the value for the next one.",
+    "running": Field(
+        {
+            "type": "boolean",
+            "default": False,
+            "description": "With `true` the running attempt is listed too, as the last one: `outcome` and `ended_at` "
+            "are null, and it has `progress`.",
+        },
+        _running,
     ),
-    OpenApiParameter(
-        "running",
-        {"type": "boolean", "default": False},
-        description="With `true` the running attempt is listed too, as the last one: `outcome` and `ended_at` are "
-        "null, and it has `progress`.",
-    ),
-    schema.LINK,
-]
+}
 _ATTEMPTS = PolymorphicProxySerializer(
     component_name="ListedAttempt",
     serializers=[AttemptObject, RunningAttemptObject],
@@ -166,15 +163,18 @@ class AttemptsView(API):
     @extend_schema(
         operation_id="list_attempts",
         tags=["tasks"],
-        parameters=[schema.TASK_ID, *_QUERY],
+        parameters=[schema.TASK_ID, *parameters(PARAMETERS), schema.LINK],
         responses=_ANSWERS,
     )
     def get(self, request: Request, task_id: str) -> Response:
         """List the ended attempts of a task, oldest first. A running attempt is among them with `running=true`."""
         identity = task_in_path(request, task_id)
-        limit, after, with_running = _page(request.query_params)
+        asked = parameters_of(request.query_params, PARAMETERS)
+        limit, after = asked.get("limit", DEFAULT_LIMIT), asked.get("after", 0)
         # Read first: if it ends meanwhile, it is among the ended ones.
-        running = running_attempt(Task.objects.filter(pk=identity).only(*FIELDS).first()) if with_running else None
+        running = (
+            running_attempt(Task.objects.filter(pk=identity).only(*FIELDS).first()) if asked.get("running") else None
+        )
         rows = list(
             Attempt.objects.filter(task_id=identity, number__gt=after)
             .order_by("number")
@@ -198,31 +198,3 @@ def _attempt_object(row: dict[str, Any]) -> dict[str, Any]:
     for name in ("error", "container"):
         row[name] = row[name] or None
     return row
-
-
-def _page(query: QueryDict) -> tuple[int, int, bool]:
-    """`limit`, `after` and `running`. Raises Invalid with every fault at once."""
-    numbers = {"limit": (1, MAX_LIMIT, DEFAULT_LIMIT), "after": (0, MAX_NUMBER, 0)}
-    known = (*numbers, "running")
-    faults = [
-        (
-            key[:60],
-            f'unknown parameter "{key[:60]}"; the parameters are {", ".join(known)}{inputs.near(key[:60], known)}',
-        )
-        for key in list(query)[:10]
-        if key not in known
-    ]
-    faults += [(name, f"{name} is given twice") for name in known if len(query.getlist(name)) > 1]
-    found = {}
-    for name, (low, high, default) in numbers.items():
-        texts = query.getlist(name)
-        text = texts[-1] if texts else str(default)
-        found[name] = int(text) if len(text) <= 10 and text.isascii() and text.isdigit() else -1
-        if not low <= found[name] <= high:
-            faults.append((name, f"{name} must be an integer from {low} to {high}, not {literal(text)}"))
-    running = query.get("running", "false")
-    if running not in ("true", "false"):
-        faults.append(("running", f"running must be true or false, not {literal(running)}"))
-    if faults:
-        raise Invalid(faults)
-    return found["limit"], found["after"], running == "true"

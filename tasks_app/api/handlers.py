@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app import conf
 from tasks_app.api import schema
-from tasks_app.api.callers import READING, known_handlers
 from tasks_app.api.errors import NotFound
-from tasks_app.api.inputs import near
-from tasks_app.api.moments import rfc3339
-from tasks_app.api.view import API
+from tasks_app.api.fields import near
+from tasks_app.api.view import API, READING, known_handlers
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.keys import RETRY_ON
+from tasks_app.handlers.words import rfc3339
 from tasks_app.metrics.reading import HandlerReading
 from tasks_app.metrics.summary import RATE_SECONDS, Rates, recent_rates
 from tasks_app.metrics.system_reading import SystemReading, current_reading
@@ -103,7 +102,7 @@ EXAMPLE: dict[str, Any] = {
     "notice": None,
     "rates": {"seconds": 300.0, "succeeded": 12.4, "failed": 0.01},
 }  # fmt: skip
-_EXAMPLES = [OpenApiExample("prime", EXAMPLE, response_only=True, status_codes=["200"])]
+_EXAMPLES = [schema.answered("prime", EXAMPLE)]
 NO_HANDLER = schema.failure(
     "No such handler.",
     misspelt='no handler is named "reisze"; handlers.toml has echo, prime, resize; did you mean "resize"?',

@@ -18,7 +18,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from tasks_app.api.errors import dump
-from tasks_app.api.moments import rfc3339
+from tasks_app.handlers.words import rfc3339
 from tasks_app.queue.current import store
 from tasks_app.queue.models import LiveEvent, Status, Task
 from tasks_app.queue.unsized import measure

@@ -16,8 +16,8 @@ from rest_framework.response import Response
 from tasks_app import conf
 from tasks_app.api import admission, schema
 from tasks_app.api.errors import NotFound, Stopping, no_such_page
-from tasks_app.api.moments import rfc3339
 from tasks_app.api.view import API, PublicAPI
+from tasks_app.handlers.words import rfc3339
 from tasks_app.keys.caller import Scope
 from tasks_app.metrics import families
 from tasks_app.metrics.problems import problems

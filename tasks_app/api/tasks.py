@@ -1,9 +1,9 @@
-"""The calls on tasks."""
+"""The calls on tasks: post one or many, list them, read, delete, cancel and redrive one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -13,26 +13,23 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app import conf
-from tasks_app.api import (
-    admission,
-    idempotency,
-    inputs,
-    list_parameters,
-    option_schema,
-    pages,
-    rate_headers,
-    schema,
-    waiting,
-)
-from tasks_app.api.authentication import KeyCheck
-from tasks_app.api.callers import READING, WRITING, actor_of, caller_of, check_type, known_tasks, task_in_path
-from tasks_app.api.errors import Conflict, NotFound, QueueFull
-from tasks_app.api.idempotency import replayed
-from tasks_app.api.json_values import body_of
+from tasks_app.api import admission, list_parameters, new_tasks, pages, schema, waiting
+from tasks_app.api.errors import Conflict, NotFound
+from tasks_app.api.fields import Faults, body_of, parameters
 from tasks_app.api.pages import response_budget
-from tasks_app.api.rate_headers import RateHeaders
 from tasks_app.api.task_search import search
-from tasks_app.api.view import API
+from tasks_app.api.view import (
+    API,
+    READING,
+    WRITING,
+    KeyCheck,
+    actor_of,
+    caller_of,
+    check_type,
+    check_types,
+    known_tasks,
+    task_in_path,
+)
 from tasks_app.audit.record import Actor, record
 from tasks_app.keys.caller import Scope
 from tasks_app.queue.cancel import cancel, delete
@@ -40,29 +37,8 @@ from tasks_app.queue.current import writing
 from tasks_app.queue.models import Task
 from tasks_app.queue.new_task import too_large
 from tasks_app.queue.redrive import LivingTwin, redrive
-from tasks_app.queue.strict_json import BadJSON, loads_data
-from tasks_app.queue.submit import Submission, Submitted, group_commit, submit_many
-
-# The answer of `POST /queue`. The view, the fast path and waits have it from here, so that they answer alike.
-
-
-def queued_body(task: UUID, existing: bool | None, task_object: bytes | None = None) -> bytes:
-    """The body. `existing`: whether the task was stored before, None if it has no unique key. `task_object`: JSON."""
-    more = b"" if existing is None else b',"existing":%b' % (b"true" if existing else b"false")
-    if task_object is not None:
-        more += b',"task":%b' % task_object
-    return b'{"task_id":"%b"%b}' % (str(task).encode(), more)
-
-
-def existing_of(submitted: Submitted) -> bool | None:
-    """`existing` of a single task."""
-    return None if submitted.existing is None else submitted.existing[0]
-
-
-def queued_headers(submitted: Submitted) -> dict[str, str]:
-    """The headers beside those of every answer."""
-    return {"Location": f"/api/tasks/{submitted.ids[0]}", **replayed(submitted)}
-
+from tasks_app.queue.strict_json import MAX_DEPTH, BadJSON, loads_data
+from tasks_app.queue.submit import submit_many
 
 #: What a task object has instead of what its caller may not read, and the fields that it keeps.
 WITHHELD = b',"task_data":{},"result":null,"last_error":null}'
@@ -109,7 +85,7 @@ def _answer(
         raise
 
 
-class QueueView(RateHeaders, API):
+class QueueView(admission.RateHeaders, API):
     """`POST /queue`."""
 
     scopes = WRITING
@@ -117,10 +93,10 @@ class QueueView(RateHeaders, API):
     @extend_schema(
         operation_id="queue_task",
         tags=["tasks"],
-        request=schema.NewTask,
-        parameters=[*option_schema.IDEMPOTENCY, schema.LOCATION, *schema.WAITING, *rate_headers.RATE],
+        request=new_tasks.NewTaskObject,
+        parameters=[*admission.IDEMPOTENCY, schema.LOCATION, *waiting.WAITING, *admission.RATE],
         responses=schema.QUEUED,
-        examples=schema.QUEUE_EXAMPLES,
+        examples=[*new_tasks.ONE_EXAMPLES, *schema.QUEUED_EXAMPLES],
     )
     def post(self, request: Request) -> Response:
         """Queue a task. The answer means that it is stored and survives a power cut."""
@@ -129,22 +105,45 @@ class QueueView(RateHeaders, API):
         if seconds is not None:
             caller.require(Scope.TASKS_READ)  # the answer has the task, which another caller may have posted
         body = body_of(request)
-        key = idempotency.request_key(request, body)
-        new = inputs.new_task(body, conf.handlers(), conf.environment().max_body)
+        key = admission.request_key(request, body)
+        new = new_tasks.new_task(body, conf.handlers(), conf.environment().max_body)
         check_type(caller, new)
         if seconds and hold is not None:
             hold.reserve()  # before the task is stored: a request without a place stores nothing
-        try:
-            with admission.admitted(conf.environment(), rate=caller.rate) as tasks:
-                submitted = group_commit.submit(Submission([new], key))
-                tasks.stored = submitted.stored
-        except QueueFull as full:
-            submitted = idempotency.earlier_or(full, key)
-        identity, existing, headers = submitted.ids[0], existing_of(submitted), queued_headers(submitted)
+        submitted = admission.store([new], key, caller.rate)
+        identity, existing = submitted.ids[0], admission.existing_of(submitted)
+        headers = admission.queued_headers(submitted)
         if seconds is not None and hold is not None:
             hold.until(waiting.Wait(identity, seconds, True, existing), _key(request))
             headers |= waiting.applied(seconds)
-        return Response(queued_body(identity, existing), headers=headers)
+        return Response(admission.queued_body(identity, existing), headers=headers)
+
+
+class BatchView(admission.RateHeaders, API):
+    """`POST /queue/batch`."""
+
+    scopes = WRITING
+
+    @extend_schema(
+        operation_id="queue_tasks",
+        tags=["tasks"],
+        request=new_tasks.NewTasks,
+        parameters=[*admission.IDEMPOTENCY, *admission.RATE],
+        responses=schema.QUEUED_TOGETHER,
+        examples=[*new_tasks.MANY_EXAMPLES, schema.QUEUED_TOGETHER_EXAMPLE],
+    )
+    def post(self, request: Request) -> Response:
+        """Queue up to 1,000 tasks, all or none. The answer means that they are stored and survive a power cut."""
+        caller = caller_of(request)
+        body = body_of(request, MAX_DEPTH + new_tasks.OUTER_LEVELS)
+        key = admission.request_key(request, body)
+        new = new_tasks.new_tasks(body, conf.handlers(), conf.environment().max_body)
+        check_types(caller, new)
+        submitted = admission.store(new, key, caller.rate)
+        answer: dict[str, Any] = {"task_ids": [str(identity) for identity in submitted.ids]}
+        if submitted.existing is not None:
+            answer["existing"] = submitted.existing
+        return Response(answer, headers=admission.replayed(submitted))
 
 
 class TasksView(API):
@@ -155,7 +154,7 @@ class TasksView(API):
     @extend_schema(
         operation_id="list_tasks",
         tags=["tasks"],
-        parameters=list_parameters.SHOWN_PARAMETERS,
+        parameters=[*parameters(list_parameters.PARAMETERS), schema.LINK, schema.NEXT_CURSOR],
         responses=list_parameters.LISTED,
     )
     def get(self, request: Request) -> Response:
@@ -163,7 +162,7 @@ class TasksView(API):
 
         A filter other than `status` and `type` reads a limited number of rows for a page: a page may be short, even
         empty, and still have a next one."""
-        asked = list_parameters.parse(request.query_params, conf.handlers())
+        asked = list_parameters.parse(request.query_params)
         found = search(known_tasks(request, asked.wanted), asked.page_cursor, asked.oldest, asked.limit)
         page = pages.Page(found.rows, asked.limit, asked.fields, asked.oldest)
         headers = {}
@@ -181,7 +180,7 @@ class TaskView(API):
     scopes: ClassVar = {"GET": Scope.TASKS_READ, "DELETE": Scope.TASKS_WRITE}
 
     @extend_schema(
-        operation_id="get_task", tags=["tasks"], parameters=[schema.TASK_ID, *schema.WAITING], responses=schema.ONE
+        operation_id="get_task", tags=["tasks"], parameters=[schema.TASK_ID, *waiting.WAITING], responses=schema.ONE
     )
     def get(self, request: Request, task_id: str) -> Response:
         """Read a task: its status and, once it is final, its result or why it failed."""
@@ -267,7 +266,7 @@ def queue_for_operator(task_type: str, data: str, priority: str, actor: Actor) -
 
     Returns its id, or why it is refused, in sentences. Raises DatabaseError.
     """
-    faults: inputs.Faults = []
+    faults: Faults = []
     values: dict[str, object] = {"type": task_type}
     try:
         values["data"] = loads_data(data) if data.strip() else {}
@@ -276,7 +275,7 @@ def queue_for_operator(task_type: str, data: str, priority: str, actor: Actor) -
     text = priority.strip()
     if text:
         values["priority"] = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text[:40]
-    new = inputs.task_of(values, conf.handlers(), faults)
+    new = new_tasks.task_of(values, conf.handlers(), faults)
     if new is None or faults:
         return [sentence for _, sentence in faults]
     env = conf.environment()

@@ -1,19 +1,132 @@
-"""The base of all calls, and how each is addressed."""
+"""What all calls share: how they are addressed, who calls, and what the caller may see and do by its API key."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple, cast
+from uuid import UUID
 
 from django.urls import URLPattern, path, register_converter
 from django.urls.converters import StringConverter
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app.api.callers import ScopePermission
-from tasks_app.api.errors import AlwaysJSON
-from tasks_app.keys.caller import Scope
+from tasks_app import conf
+from tasks_app.api.errors import AlwaysJSON, NotFound
+from tasks_app.api.fields import task_id
+from tasks_app.audit.record import Actor
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.keys.access import Unauthorized, access
+from tasks_app.keys.caller import Caller, Forbidden, Scope
+from tasks_app.queue.models import Task
+from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.task_filter import TaskFilter
+
+READING: Mapping[str, Scope] = {"GET": Scope.TASKS_READ}
+WRITING: Mapping[str, Scope] = {"POST": Scope.TASKS_WRITE}
+OPERATING: Mapping[str, Scope] = {"POST": Scope.OPERATE}
+#: Only so many tasks and types of a batch are named.
+MAX_NAMED = 10
+
+
+# Who calls.
+
+
+class Refusal(NamedTuple):
+    """Why a key is refused, and the challenge of a 401, "" for another status."""
+
+    status: int
+    sentence: str
+    challenge: str = ""
+
+
+class KeyCheck(NamedTuple):
+    """What a request that lasts goes on to need: its key, given by the Authorization header, with a scope."""
+
+    authorization: str | None
+    scope: Scope
+
+    def refusal(self) -> Refusal | None:
+        """Why the same request would be refused now; None if it would not be. May query. Raises DatabaseError if the
+        keys cannot be read."""
+        try:
+            access.admit(conf.environment(), self.authorization).require(self.scope)
+        except Unauthorized as refused:
+            return Refusal(401, str(refused), challenge(self.authorization is not None))
+        except Forbidden as lacking:
+            return Refusal(403, str(lacking))
+        return None
+
+
+def challenge(key_given: bool) -> str:
+    """The challenge of a 401, as in RFC 6750."""
+    return 'Bearer realm="tasks"' + (', error="invalid_token"' if key_given else "")
+
+
+class KeyAuthentication(BaseAuthentication):
+    """Answers 401 to a request without the key that it needs. `request.auth` is its caller."""
+
+    def authenticate(self, request: Request) -> tuple[None, Caller]:
+        try:
+            return None, access.admit(conf.environment(), request.META.get("HTTP_AUTHORIZATION"))
+        except Unauthorized as refused:
+            raise AuthenticationFailed(str(refused)) from None
+
+    def authenticate_header(self, request: Request) -> str:
+        """The challenge of a 401."""
+        return challenge("HTTP_AUTHORIZATION" in request.META)
+
+
+class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the OpenAPI document shows it."""
+
+    target_class = "tasks_app.api.view.KeyAuthentication"
+    name = "APIKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "Made by `manage.py apikey create NAME`. Required beyond loopback, and once a key was made. "
+            "It may be limited to scopes (listed at each call), to task types, in time and in rate.",
+        }
+
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:
+        """The scope that the key needs. {} means no key, which is valid if none is required."""
+        scope = auto_schema.view.scopes.get(auto_schema.method)
+        return [{self.name: [str(scope)] if scope else []}, {}]
+
+
+def caller_of(request: Request) -> Caller:
+    """The caller of a view's request. Only of views that authenticate."""
+    return cast("Caller", request.auth)
+
+
+def actor_of(request: Request) -> Actor:
+    """The caller of a view's request, for the audit log."""
+    return Actor("api", caller_of(request).name)
+
+
+class ScopePermission(BasePermission):
+    """Answers 403 to a caller without the scope that the view's `scopes` has for the method. HEAD is GET.
+
+    A method that is not in `scopes` needs none: OPTIONS, and those that the view does not allow.
+    """
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        method = "GET" if request.method == "HEAD" else request.method
+        if (scope := view.scopes.get(method)) is not None:
+            caller_of(request).require(scope)
+        return True
+
+
+# A call.
 
 
 class API(APIView):
@@ -23,6 +136,7 @@ class API(APIView):
     """
 
     content_negotiation_class = AlwaysJSON
+    authentication_classes = (KeyAuthentication,)
     permission_classes = (ScopePermission,)
     scopes: ClassVar[Mapping[str, Scope]] = {}
 
@@ -34,7 +148,7 @@ class API(APIView):
 class PublicAPI(API):
     """The base of calls that need no key."""
 
-    authentication_classes = ()
+    authentication_classes = ()  # type: ignore[assignment]
     permission_classes = ()  # type: ignore[assignment]
 
 
@@ -50,3 +164,46 @@ register_converter(OneTask, "one")
 def both(address: str, view: Any, name: str) -> list[URLPattern]:
     """The address without and with a slash at its end. The OpenAPI document shows the first."""
     return [path(address, view, name=name), path(f"{address}/", view, name=name)]
+
+
+# What the caller may see and do.
+
+
+def task_in_path(request: Request, text: str, missing: str | None = None) -> UUID:
+    """The id of a path. Raises NotFound, with the sentence `missing`, if no task can have it, or if a task has it whose
+    type the caller does not know. A caller that knows all types learns nothing of the task here."""
+    identity, types = task_id(text), caller_of(request).types
+    if identity is None:
+        raise NotFound(missing)
+    if types is not None and not Task.objects.filter(pk=identity, task_type__in=types).exists():
+        raise NotFound(missing)
+    return identity
+
+
+def known_handlers(request: Request, handlers: Mapping[str, Handler]) -> Mapping[str, Handler]:
+    """Those of the handlers whose types the caller knows."""
+    caller = caller_of(request)
+    return {name: handler for name, handler in handlers.items() if caller.knows(name)}
+
+
+def known_tasks(request: Request, wanted: TaskFilter) -> TaskFilter:
+    """The filter, without types that the caller does not know."""
+    types = caller_of(request).types
+    if types is None:
+        return wanted
+    return replace(wanted, types=types if wanted.types is None else wanted.types & types)
+
+
+def check_type(caller: Caller, new: NewTask) -> None:
+    """Raise Forbidden if the caller may not post this task."""
+    if not caller.knows(new.task_type):
+        raise Forbidden(f'this API key is not for the type "{new.task_type}"')
+
+
+def check_types(caller: Caller, new: Sequence[NewTask]) -> None:
+    """Raise Forbidden if the caller may not post one of the tasks of a batch."""
+    wrong = [index for index, task in enumerate(new) if not caller.knows(task.task_type)]
+    if wrong:
+        named = ", ".join(f'"{name}"' for name in dict.fromkeys(new[at].task_type for at in wrong[:MAX_NAMED]))
+        at = ", ".join(f"tasks[{index}]" for index in wrong[:MAX_NAMED]) + (", ..." if wrong[MAX_NAMED:] else "")
+        raise Forbidden(f"this API key is not for the type {named}: {at}; none was stored")

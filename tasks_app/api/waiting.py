@@ -1,24 +1,31 @@
 """Waits for the end of a task, or until a condition is met: `?wait=` and `Prefer: wait=`.
 
 A view only says that its answer is to wait, or that events follow it (`Hold`). The web server keeps the request without
-a thread, and answers it as `wait_answers` says.
+a thread, and sends the answer that this module has for it once the wait is over.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.request import parse_http_list
 from uuid import UUID
 
+from django.db import DatabaseError, InterfaceError
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import exceptions
 from rest_framework.request import Request
 
-from tasks_app.api.authentication import KeyCheck
-from tasks_app.api.errors import Invalid, NotFound
-from tasks_app.api.json_values import literal
+from tasks_app.api import pages
+from tasks_app.api.admission import queued_body
+from tasks_app.api.errors import RETRY_AFTER, UNAVAILABLE, Invalid, NotFound, dump, error_bytes
+from tasks_app.api.fields import literal
+from tasks_app.api.pages import SMALL_BYTES, TooManyAnswers, response_budget
+from tasks_app.api.schema import header
+from tasks_app.api.view import KeyCheck, Refusal
 from tasks_app.features.events.reading import EventId
 from tasks_app.queue.models import FINAL, Task
 
@@ -166,6 +173,24 @@ def hold_of(request: Request) -> Hold | None:
     return found
 
 
+# How a request asks for a wait.
+
+
+def wait_parameters(description: str) -> list[OpenApiParameter]:
+    """What asks for a wait, and the header that tells of it, in the OpenAPI document."""
+    preference = "`wait=SECONDS`, as the parameter `wait` (RFC 7240). Larger values are reduced, others ignored."
+    return [
+        OpenApiParameter(
+            "wait", {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_SECONDS}, description=description
+        ),
+        OpenApiParameter("Prefer", str, OpenApiParameter.HEADER, description=preference),
+        header("Preference-Applied", "`wait=SECONDS`, if the request asked for a wait.", 200),
+    ]
+
+
+WAITING = wait_parameters("Answer once the task is final, or after so many seconds with the task as it is then.")
+
+
 def wanted(request: Request) -> int | None:
     """The seconds for which a request asks to wait; None if it does not ask. Raises Invalid.
 
@@ -207,3 +232,93 @@ def is_final(task: UUID) -> bool:
     if status is None:
         raise NotFound
     return status in FINAL
+
+
+# The answers to requests that have waited, for the web server to send.
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`headers`: more than those of the answer without a wait."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def answers(waits: Iterable[Wait | ConditionWait]) -> Iterator[tuple[Wait | ConditionWait, Answer]]:
+    """The answer to each wait, with its task, or what its condition is about, as it is now.
+
+    Send each before you take the next one. If the database cannot be read, it is the fallback.
+    """
+    by_task: dict[UUID, list[Wait]] = {}
+    for one in waits:
+        if isinstance(one, ConditionWait):
+            yield one, _of_condition(one)
+        else:
+            by_task.setdefault(one.task, []).append(one)
+    left = dict(by_task)
+    try:
+        for task, text in _objects(list(by_task)):
+            for one in left.pop(task):
+                yield one, fallback(one, TooManyAnswers.default_detail) if text is None else _found(one, text)
+        deleted = True
+    except (DatabaseError, InterfaceError):
+        deleted = False
+    for missing in left.values():
+        for one in missing:
+            yield one, _gone(one) if deleted else fallback(one)
+
+
+def fallback(wait: Wait | ConditionWait, sentence: str = UNAVAILABLE) -> Answer:
+    """The answer if the database cannot be read. A POST has stored its task, so that is no failure."""
+    if isinstance(wait, Wait) and wait.queued:
+        return _queued(wait)
+    return Answer(503, error_bytes(sentence), (("retry-after", RETRY_AFTER),))
+
+
+def refused(wait: Wait | ConditionWait, refusal: Refusal) -> Answer:
+    """The answer if the caller's key is not in force any more: that of any call with it, but to a POST that has stored
+    its task. It gets its id, and not the task."""
+    if isinstance(wait, Wait) and wait.queued:
+        return _queued(wait)
+    headers = (("www-authenticate", refusal.challenge),) if refusal.challenge else ()
+    return Answer(refusal.status, error_bytes(refusal.sentence), headers)
+
+
+def _of_condition(wait: ConditionWait) -> Answer:
+    condition = wait.condition
+    try:
+        return Answer(200, dump(condition.answer(condition.about)))
+    except (DatabaseError, InterfaceError):
+        return fallback(wait)
+
+
+def _objects(ids: list[UUID]) -> Iterator[tuple[UUID, bytes | None]]:
+    """The objects of the tasks that exist; None if the response budget has no room. Large ones come one at a time."""
+    sized = pages.sizes(ids)
+    small = [task for task, size in sized.items() if size is not None and size <= SMALL_BYTES]
+    yield from pages.objects_by_id(small).items()
+    for task in [each for each in sized if each not in small]:
+        page = pages.Page(Task.objects.filter(pk=task), 1)
+        try:
+            reservation = response_budget.reserve(page.bytes)
+        except TooManyAnswers:
+            yield task, None
+            continue
+        try:
+            yield from zip(page.ids, pages.task_objects(page), strict=False)
+        finally:
+            reservation.release()
+
+
+def _found(wait: Wait, text: bytes) -> Answer:
+    return _queued(wait, text) if wait.queued else Answer(200, text)
+
+
+def _gone(wait: Wait) -> Answer:
+    return _queued(wait) if wait.queued else Answer(404, error_bytes(str(NotFound.default_detail)))
+
+
+def _queued(wait: Wait, task_object: bytes | None = None) -> Answer:
+    return Answer(200, queued_body(wait.task, wait.existing, task_object))

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic.fields import FieldInfo
 
 from tasks_app.conf import weak_secrets
-from tasks_app.handlers.durations import retention
 from tasks_app.handlers.keys import memory
 from tasks_app.handlers.mounts import MountRules, normal
+from tasks_app.handlers.words import retention
 
 # The error text for a variable with a wrong type or value.
 

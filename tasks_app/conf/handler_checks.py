@@ -7,8 +7,7 @@ from typing import Any
 from django.core import checks
 
 from tasks_app import conf
-from tasks_app.handlers.handlers_toml import HandlersError
-from tasks_app.handlers.missing import find_missing
+from tasks_app.handlers.handlers_toml import HandlersError, find_missing
 from tasks_app.runner.processors import processors
 
 #: The tag of checks that only `manage.py check` runs: a web server does not need the handlers' programs.

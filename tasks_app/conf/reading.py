@@ -13,7 +13,7 @@ from tasks_app.conf.environment import PROJECT, Environment, expected
 from tasks_app.handlers.handlers_toml import Defaults, Handlers, HandlersError, load
 from tasks_app.handlers.keys import OUR_SECRETS
 from tasks_app.handlers.mounts import MountRules
-from tasks_app.handlers.spelling import nearest
+from tasks_app.handlers.words import nearest
 
 # The error for an unusable environment.
 

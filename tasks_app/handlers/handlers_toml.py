@@ -5,7 +5,9 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
+import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,7 +18,7 @@ import tomli
 
 from tasks_app.handlers.keys import KEYS, RETRY_ON, hint, shared_target, shown, unusable_capabilities
 from tasks_app.handlers.mounts import NO_MOUNTS, MountRules
-from tasks_app.handlers.spelling import nearest
+from tasks_app.handlers.words import nearest
 
 _HEADER = re.compile(r"^\s*\[\[?([^\]]+)\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
@@ -68,7 +70,8 @@ def _path(dotted: str) -> tuple[str, ...]:
 
 
 MAX_NAME_CHARS = 100
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
+NAME_PATTERN = rf"[A-Za-z0-9_-]{{1,{MAX_NAME_CHARS}}}"
+is_name = re.compile(NAME_PATTERN).fullmatch
 #: Fields of a handler that change nothing in what it runs, or differ between machines.
 _NOT_RUN = frozenset(
     {
@@ -260,7 +263,7 @@ class _Reading:
 
     def _handler(self, name: str, table: Any) -> Handler | None:
         before = len(self.faults)
-        if not _NAME.fullmatch(name) or len(name) > MAX_NAME_CHARS:
+        if not is_name(name):
             close = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:MAX_NAME_CHARS] or "NAME"
             self._key(
                 name,
@@ -316,3 +319,46 @@ class _Reading:
     def _fault(self, path: tuple[str, ...], message: str) -> None:
         line = self._positions.line(*path)
         self.faults.append((line, f"{self._path.name}:{line}: {message}"))
+
+
+# What handlers.toml names and this machine lacks: programs, files, mount sources, variables.
+
+#: A first word of a command that means the interpreter of this process.
+OUR_PYTHON = ("python", "python3")
+#: A word of a command with such an ending names a file.
+SCRIPT_ENDINGS = (".py", ".sh", ".pl", ".rb", ".js", ".mjs", ".ts", ".php", ".lua", ".jar")
+
+
+def find_missing(handler: Handler) -> list[str]:
+    """One sentence for each thing that the handler names and this machine lacks.
+
+    Does not check images, which a worker pulls, nor commands in them.
+    """
+    where = f"[handlers.{handler.name}]"
+    found = []
+    if handler.image is None and handler.command:
+        found += [f"{where} command: {each}" for each in _in_command(handler.command, handler.cwd)]
+    for name in handler.env_from:
+        if name not in os.environ:
+            found.append(f"{where} env_from: {name} is not set here; set it for each worker, or use `env`")
+    for source, _ in handler.mounts:
+        if not os.path.exists(source):
+            found.append(f"{where} mounts: there is no {source} on this machine; create it, or correct the path")
+    return found
+
+
+def _in_command(command: tuple[str, ...], cwd: Path) -> list[str]:
+    program, *words = command
+    if "/" in program:
+        path = cwd / program
+        if not path.is_file():
+            return [f"there is no program {path}; correct the path (it is relative to the folder of handlers.toml)"]
+        if not os.access(path, os.X_OK):
+            return [f"{path} cannot be executed; type: chmod +x {path}"]
+    elif program not in OUR_PYTHON and shutil.which(program) is None:
+        return [f"there is no program {program} on the PATH; install it, or write its full path"]
+    # Only the first one: further words are the program's arguments, and may name files that it creates.
+    file = next((word for word in words if not word.startswith("-")), None)
+    if file is not None and file.endswith(SCRIPT_ENDINGS) and not (cwd / file).is_file():
+        return [f"there is no file {cwd / file}; correct the path (it is relative to the folder of handlers.toml)"]
+    return []

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from tasks_app.handlers.durations import retention
 from tasks_app.handlers.mounts import CONTAINER_DIRECTORY, normal
-from tasks_app.handlers.spelling import nearest
+from tasks_app.handlers.words import nearest, retention
 
 SELECTIONS = ("round-robin", "first-available", "random")
 PROFILES = ("sealed", "open")

@@ -16,11 +16,9 @@ from django.http.request import split_domain_port, validate_host
 from rest_framework.exceptions import APIException
 
 from tasks_app import conf
-from tasks_app.api import admission, inputs
-from tasks_app.api.admission import backlog
+from tasks_app.api import admission, new_tasks
+from tasks_app.api.admission import backlog, existing_of, key_of, queued_body, queued_headers
 from tasks_app.api.errors import crash
-from tasks_app.api.idempotency import key_of
-from tasks_app.api.tasks import existing_of, queued_body, queued_headers
 from tasks_app.keys.access import Unauthorized, access
 from tasks_app.keys.rate import KeyRate
 from tasks_app.metrics.local_counters import process
@@ -85,7 +83,7 @@ class FastPath:
             caller = access.admit(self._env, headers.get("authorization"), may_query=False)
             body = loads(request.body)
             key = key_of(headers.get("idempotency-key"), caller.key, scope.path, body)
-            new = inputs.new_task(body, conf.handlers(), self._env.max_body)
+            new = new_tasks.new_task(body, conf.handlers(), self._env.max_body)
             if not caller.may_post(new.task_type):
                 return None
             admission.admit(self._env, may_query=False, rate=caller.rate)

@@ -15,7 +15,7 @@ from django.utils.html import escape
 
 from tasks_app import conf
 from tasks_app.api.errors import crash, error_bytes, json_error
-from tasks_app.api.json_values import literal
+from tasks_app.api.fields import literal
 from tasks_app.metrics.local_counters import process
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")

@@ -12,9 +12,18 @@ from uuid import UUID
 import structlog
 from django.db import DatabaseError, Error, InterfaceError, connection
 
-from tasks_app.api.authentication import KeyCheck, Refusal
-from tasks_app.api.wait_answers import Answer, answers, fallback, refused
-from tasks_app.api.waiting import Condition, ConditionWait, Hold, Places, Wait
+from tasks_app.api.view import KeyCheck, Refusal
+from tasks_app.api.waiting import (
+    Answer,
+    Condition,
+    ConditionWait,
+    Hold,
+    Places,
+    Wait,
+    answers,
+    fallback,
+    refused,
+)
 from tasks_app.logs.rate_limit import LogOnce
 from tasks_app.metrics.local_counters import process
 from tasks_app.queue.current import store

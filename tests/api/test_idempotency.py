@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
+from tasks_app.api.admission import key_of
 from tasks_app.api.errors import Invalid
-from tasks_app.api.idempotency import key_of
 from tasks_app.queue.keys_and_options import IdempotencyKey
 from tasks_app.queue.models import Task
 

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 from django.test import Client
 
-from tasks_app.api.docs import document
+from tasks_app.api.schema import document
 
 FIXTURE = Path(__file__).with_name("openapi.json")
 API = Path(__file__).resolve().parents[2] / "docs" / "api.md"
@@ -66,7 +66,7 @@ def test_the_document_is_the_reviewed_one(described: dict[str, Any]) -> None:
 def test_it_is_served_as_it_is_and_not_made_anew(api: Client, described: dict[str, Any], monkeypatch: Any) -> None:
     first = api.get("/openapi.json")
     assert first.json() == described
-    monkeypatch.setattr("tasks_app.api.docs.document", None)
+    monkeypatch.setattr("tasks_app.api.schema.document", None)
     assert api.get("/openapi.json").content == first.content
     again = api.get("/openapi.json", headers={"if-none-match": first.headers["ETag"]})
     assert (again.status_code, again.content) == (304, b"")

@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 
-from tasks_app.api import option_fields
-from tasks_app.api.batch import new_tasks
 from tasks_app.api.errors import Invalid
-from tasks_app.api.inputs import TASK_FIELDS, new_task
+from tasks_app.api.new_tasks import TASK_FIELDS, new_task, new_tasks
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.queue.new_task import NewTask, TaskOptions
 from tasks_app.queue.strict_json import loads
@@ -60,7 +58,7 @@ def ahead(seconds: float) -> str:
         ({"metadata": {"a": "ü" * 2044}}, TaskOptions(metadata={"a": "ü" * 2044})),
         ({"unique_key": "ü " * 127 + "x"}, TaskOptions(unique_key="ü " * 127 + "x")),
         ({}, None),
-        (dict.fromkeys(option_fields.OPTION_FIELDS), None),
+        (dict.fromkeys(TASK_FIELDS.keys() - {"type", "data", "priority"}), None),
         ({"tags": []}, None),
     ],
     ids=str,
@@ -182,7 +180,7 @@ def test_in_a_batch_a_fault_has_its_path() -> None:
 
 
 def test_a_plain_task_is_not_asked_for_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("tasks_app.api.inputs.options_of")
+    monkeypatch.delattr("tasks_app.api.new_tasks.options_of")
     assert task(data={"n": 1}, priority=5) == NewTask("echo", {"n": 1}, 5)
     with pytest.raises(NameError):
         task(delay=5)

@@ -31,7 +31,7 @@ def boom(*_: Any, **__: Any) -> Any:
 @pytest.mark.parametrize(
     ("name", "method", "path"),
     [
-        ("group_commit.submit", "post", "/queue"),
+        ("admission.group_commit.submit", "post", "/queue"),
         ("read", "get", "/api/tasks/0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"),
         ("pages.Page", "get", "/api/tasks"),
     ],
@@ -64,7 +64,7 @@ def test_a_database_that_fails_is_503_and_says_when_to_come_back(
     def gone(*_: Any, **__: Any) -> Any:
         raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(f"{views.__name__}.group_commit.submit", gone)
+    monkeypatch.setattr(f"{views.__name__}.admission.group_commit.submit", gone)
     if path == "/admin/":
         monkeypatch.setattr("django.contrib.sessions.middleware.SessionMiddleware.process_request", gone)
     answer = api.post(path, b'{"type": "echo"}', content_type="application/json")

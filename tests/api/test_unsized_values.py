@@ -15,7 +15,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from tasks_app.api import wait_answers
+from tasks_app.api import waiting
 from tasks_app.api.waiting import Wait
 from tasks_app.queue.models import Task
 from tasks_app.queue.new_task import NewTask
@@ -90,7 +90,7 @@ def test_a_value_that_the_server_refuses_to_make_a_text_of_is_left_out_too(api: 
 
 def test_who_waits_for_such_a_task_gets_it(api: Client) -> None:
     first, second = old(numbers(300_000), numbers(20_000))
-    found = dict(wait_answers.answers([Wait(UUID(each), 1, False) for each in (first, second)]))
+    found = dict(waiting.answers([Wait(UUID(each), 1, False) for each in (first, second)]))
     by_id = {json.loads(answer.body)["id"]: json.loads(answer.body) for answer in found.values()}
     assert by_id[first]["result"][0] == 10**308
     assert by_id[second]["omitted"] == ["result"]

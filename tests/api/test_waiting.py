@@ -14,8 +14,7 @@ from rest_framework.request import Request
 from tasks_app.api import pages, waiting
 from tasks_app.api.errors import Invalid
 from tasks_app.api.pages import BUDGET_BYTES, response_budget
-from tasks_app.api.wait_answers import answers
-from tasks_app.api.waiting import VARIABLE, ConditionWait, Hold, Places, Wait
+from tasks_app.api.waiting import VARIABLE, ConditionWait, Hold, Places, Wait, answers
 from tasks_app.queue.models import Task
 from tasks_app.queue.submit import submit
 from tests.queue.moves.kit import submitted

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import schemathesis
 
-from tasks_app.api.moments import moment_of
+from tasks_app.handlers.words import moment_of
 
 #: The handlers' own limits.
 MAX_TIMEOUT, MAX_RETRIES = 30, 3

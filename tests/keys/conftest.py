@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from tasks_app import conf
-from tasks_app.api import authentication
+from tasks_app.api import view
 from tasks_app.keys import api_keys
 from tasks_app.keys.access import Access
 from tasks_app.metrics import system_reading
@@ -22,7 +22,7 @@ def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     system_reading._last = None
     fresh = api_keys.Keys()
     monkeypatch.setattr(api_keys, "keys", fresh)
-    monkeypatch.setattr(authentication, "access", Access(fresh))
+    monkeypatch.setattr(view, "access", Access(fresh))
     monkeypatch.setattr(api_keys, "MAX_READING_AGE_SECONDS", 0.0)
 
 

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, URLResolver
 from rest_framework.request import Request
 
-from tasks_app.api.authentication import KeyAuthentication
+from tasks_app.api.view import KeyAuthentication
 from tasks_app.keys import api_keys
 from tasks_app.keys.api_keys import create, revoke
 from tasks_app.keys.models import ApiKey

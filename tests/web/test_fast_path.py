@@ -20,7 +20,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 
 from tasks_app import conf
-from tasks_app.api import admission, authentication
+from tasks_app.api import admission, view
 from tasks_app.api.admission import backlog
 from tasks_app.keys import api_keys, rate
 from tasks_app.keys.access import Access
@@ -234,7 +234,7 @@ def posting(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Client:
     """A client whose process has just read the keys and the backlog."""
     keys, mine = api_keys.Keys(), GroupCommit()
     monkeypatch.setattr(api_keys, "keys", keys)
-    for door in (fast_path, authentication):
+    for door in (fast_path, view):
         monkeypatch.setattr(door, "access", Access(keys))
     monkeypatch.setattr(api_keys, "MAX_READING_AGE_SECONDS", 3600.0)
     monkeypatch.setattr(fast_path, "group_commit", mine)

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from tasks_app.api.authentication import KeyCheck
+from tasks_app.api.view import KeyCheck
 from tasks_app.api.waiting import Places, Wait
 from tasks_app.keys.caller import Scope
 from tasks_app.web.request_queue import Request, RequestQueue

@@ -9,12 +9,10 @@ from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks_app.api import inputs, schema
-from tasks_app.api.authentication import KeyCheck
-from tasks_app.api.callers import READING, task_in_path
+from tasks_app.api import schema
 from tasks_app.api.errors import Invalid, NotFound
-from tasks_app.api.json_values import literal
-from tasks_app.api.view import API, both
+from tasks_app.api.fields import literal, near
+from tasks_app.api.view import API, READING, KeyCheck, both, task_in_path
 from tasks_app.api.waiting import EventStream, hold_of
 from tasks_app.features.events.reading import BEGINNING, PATTERN, EventId, has_ended, parse
 from tasks_app.keys.caller import Scope
@@ -101,7 +99,7 @@ def _after(request: Request) -> EventId | None:
     """The last event that the client has. Raises Invalid."""
     query = request.query_params
     faults = [
-        (key[:60], f'unknown parameter "{key[:60]}"; the parameter is after{inputs.near(key[:60], ["after"])}')
+        (key[:60], f'unknown parameter "{key[:60]}"; the parameter is after{near(key[:60], ["after"])}')
         for key in list(query)[:10]
         if key != "after"
     ]

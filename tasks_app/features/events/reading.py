@@ -16,7 +16,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from tasks_app.api.errors import dump
-from tasks_app.api.moments import rfc3339
+from tasks_app.handlers.words import rfc3339
 from tasks_app.queue.models import FINAL, Attempt, LiveEvent, OutcomeKind, Status, Task
 
 #: The first sequence of events that are made from the log in an attempt's row, and that of `pending` after an attempt.

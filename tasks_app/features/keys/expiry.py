@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
-from tasks_app.api.moments import moment_of
+from tasks_app.handlers.words import moment_of
 
 VALID = "a number of days, hours or minutes such as 90d, 12h or 30m, or a time such as 2026-01-31T09:00:00Z"
 

@@ -1,8 +1,8 @@
-"""The body of `POST /api/tasks/redrive`, `/cancel` and `/delete`. Each fault names the field and what is valid."""
+"""The calls on all tasks that match a filter (`POST /api/tasks/redrive`, `/cancel`, `/delete`), and on operations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
@@ -13,103 +13,77 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks_app import conf
 from tasks_app.api import schema
-from tasks_app.api.callers import actor_of, caller_of
 from tasks_app.api.errors import Conflict, Invalid, NotFound
-from tasks_app.api.inputs import Faults, check_unknown, task_id
-from tasks_app.api.json_values import body_of, kind, literal, shown
-from tasks_app.api.list_parameters import (
-    FILTERS,
-    MAX_ERROR_CHARS,
-    MAX_IDS,
-    MAX_TYPES,
-    NAME_PATTERN,
-    UUID_PATTERN,
-    parse_filter,
+from tasks_app.api.fields import (
+    Faults,
+    Field,
+    body_of,
+    check_unknown,
+    digits,
+    flag,
+    integer,
+    kind,
+    number,
+    object_with,
+    parameters,
+    parameters_of,
+    read_body,
+    refuse,
+    shown,
+    task_id,
 )
-from tasks_app.api.moments import rfc3339
-from tasks_app.api.option_fields import MAX_TAGS, TAG_PATTERN
-from tasks_app.api.option_schema import JSONObject
-from tasks_app.api.view import API, both
+from tasks_app.api.list_parameters import CONDITIONS, parse_filter
+from tasks_app.api.view import API, actor_of, both, caller_of
 from tasks_app.features.operations.acts import abort, counted, report, start
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import MAX_LIMIT, MAX_RATE, MIN_RATE, Plan, PlanRefused, preview, warnings
+from tasks_app.handlers.words import rfc3339
 from tasks_app.keys.caller import Scope
-from tasks_app.queue.models import FailureReason, Status
 from tasks_app.queue.task_filter import TaskFilter
 
-FIELDS = ("filter", "dry_run", "rate", "limit")
-_EXAMPLE = '{"filter": {"type": "resize", "failure_reason": "timeout"}}'
-#: Conditions that are integers; those that are one text; those of which a task must have all.
-_INTEGERS, _TEXTS, _REPEATED = {"priority_min", "priority_max"}, {"created_after", "created_before", "error"}, {"tag"}
+# What is asked for. A filter has the conditions of `GET /api/tasks`, whose parameters are read in the same way.
+
+_KNOWN = f"the conditions are {', '.join(CONDITIONS)}"
 
 
-def parse(body: Any, verb: str, types: frozenset[str] | None, handlers: Collection[str]) -> tuple[Plan, bool]:
-    """The plan of a request, and whether it is a dry run. Raises Invalid with every fault at once."""
-    if not isinstance(body, dict):
-        raise Invalid([("", f"the body must be a JSON object such as {_EXAMPLE}, not {kind(body)}")])
-    faults: Faults = []
-    check_unknown(body, FIELDS, "field", faults)
-    wanted = _filter(body.get("filter"), handlers, faults)
-    dry_run = body.get("dry_run")
-    if dry_run is not None and not isinstance(dry_run, bool):
-        faults.append(("dry_run", f"dry_run must be true or false, not {shown(dry_run)}"))
-    rate = body.get("rate")
-    if rate is not None and (type(rate) not in (int, float) or not MIN_RATE <= rate <= MAX_RATE):
-        faults.append(
-            ("rate", f"rate must be a number of tasks a second from {MIN_RATE:g} to {MAX_RATE:,.0f}, not {shown(rate)}")
-        )
-    limit = body.get("limit")
-    if limit is not None and (type(limit) is not int or not 1 <= limit <= MAX_LIMIT):
-        faults.append(("limit", f"limit must be an integer from 1 to {MAX_LIMIT:,}, not {shown(limit)}"))
-    if faults:
-        raise Invalid(faults)
-    plan = Plan(verb, wanted, types, rate=None if rate is None else float(rate), limit=limit)
-    try:
-        plan.check()
-    except PlanRefused as refused:
-        raise Invalid([("filter", str(refused))]) from None
-    return plan, bool(dry_run)
-
-
-def _filter(given: Any, handlers: Collection[str], faults: Faults) -> TaskFilter:
-    known = f"the conditions are {', '.join(FILTERS)}"
-    if not isinstance(given, dict):
-        what = "is missing" if given is None else f"must be a JSON object, not {kind(given)}"
-        faults.append(("filter", f"filter {what}; {known}"))
+def _filter(name: str, value: Any, faults: Faults) -> TaskFilter:
+    if not isinstance(value, dict):
+        what = "is missing" if value is None else f"must be a JSON object, not {kind(value)}"
+        faults.append((name, f"{name} {what}; {_KNOWN}"))
         return TaskFilter()
-    if not given:
-        faults.append(("filter", f"filter must have a condition, or it would mean every task; {known}"))
+    if not value:
+        faults.append((name, f"{name} must have a condition, or it would mean every task; {_KNOWN}"))
         return TaskFilter()
     query, inner = QueryDict(mutable=True), Faults()
-    for name, value in given.items():
-        if (texts := _texts(name, value, inner)) is not None:
-            query.setlist(name, texts)
-    found = parse_filter(query, handlers, inner)
-    faults += [(f"filter.{name}" if name else "filter", text) for name, text in inner]
-    return found
+    for condition, words in value.items():
+        if (texts := _texts(condition, words, inner)) is not None:
+            query.setlist(condition, texts)
+    wanted = parse_filter(query, inner)
+    faults += [(f"{name}.{condition}" if condition else name, text) for condition, text in inner]
+    return wanted
 
 
 def _texts(name: str, value: Any, faults: Faults) -> list[str] | None:
-    """A condition as parameters of the list have it; None if it is invalid, with a fault."""
-    if name not in FILTERS:
+    """A condition as a query has it; None if it is invalid, with a fault."""
+    condition = CONDITIONS.get(name)
+    if condition is None:
         return [""]  # reported as unknown
-    if name in _INTEGERS:
+    if condition.schema["type"] == "integer":
         if type(value) is int:
             return [str(value)]
-        faults.append((name, f"{name} must be an integer from 0 to 100, not {shown(value)}"))
+        refuse(faults, name, "an integer from 0 to 100", shown(value))
         return None
     if isinstance(value, str):
         return [value]
-    texts = isinstance(value, list) and value and all(isinstance(each, str) for each in value)
-    if name in _TEXTS or not texts:
-        what = "a string" if name in _TEXTS else "a string, or an array of one or more strings"
-        faults.append((name, f"{name} must be {what}, not {_given(value)}"))
+    texts = isinstance(value, list) and value and all(isinstance(word, str) for word in value)
+    if not condition.word or not texts:
+        what = "a string, or an array of one or more strings" if condition.word else "a string"
+        refuse(faults, name, what, _given(value))
         return None
-    if name in _REPEATED:
+    if condition.repeated:
         return list(value)
-    if any("," in each for each in value):
+    if any("," in word for word in value):
         faults.append((name, f"a string of the array {name} has a comma, which none of its values has"))
         return None
     return [",".join(value)]
@@ -121,18 +95,16 @@ def _given(value: Any) -> str:
         return shown(value)
     if not value:
         return "an empty array"
-    wrong = next((each for each in value if not isinstance(each, str)), value[0])
+    wrong = next((word for word in value if not isinstance(word, str)), value[0])
     return f"an array with {shown(wrong)}"
 
 
-# The shapes of operations in the OpenAPI document.
-
-_NUMBERS = {"type": "object", "additionalProperties": {"type": "integer"}}
-
-
-def _shown_texts(word: str, most: int, commas: bool = True) -> dict[str, Any]:
-    """`most` words: an array, or one string, with commas between them."""
-    several = f"(,({word})){{0,{most - 1}}}" if commas else ""
+def _condition(condition: Field) -> dict[str, Any]:
+    """A condition in the OpenAPI document: of several words, one string with commas between them, or an array."""
+    word, most = condition.word, condition.most
+    if not word:
+        return {name: value for name, value in condition.schema.items() if name not in ("examples", "description")}
+    several = "" if condition.repeated else f"(,({word})){{0,{most - 1}}}"
     return {
         "oneOf": [
             {"type": "string", "pattern": f"^({word}){several}$"},
@@ -141,52 +113,51 @@ def _shown_texts(word: str, most: int, commas: bool = True) -> dict[str, Any]:
     }
 
 
-def _words(known: Iterable[str]) -> dict[str, Any]:
-    words = list(map(str, known))
-    return _shown_texts("|".join(words), len(words))
-
-
-@extend_schema_field(
-    {
-        "type": "object",
-        "minProperties": 1,
-        "additionalProperties": False,
-        "properties": {
-            "status": _words(Status),
-            "type": _shown_texts(NAME_PATTERN, MAX_TYPES),
-            "failure_reason": _words(FailureReason),
-            "tag": _shown_texts(TAG_PATTERN, MAX_TAGS, commas=False),
-            "priority_min": {"type": "integer", "minimum": 0, "maximum": 100},
-            "priority_max": {"type": "integer", "minimum": 0, "maximum": 100},
-            "created_after": {"type": "string", "format": "date-time"},
-            "created_before": {"type": "string", "format": "date-time"},
-            "ids": _shown_texts(UUID_PATTERN, MAX_IDS),
-            "error": {"type": "string", "minLength": 1, "maxLength": MAX_ERROR_CHARS},
+FIELDS = {
+    "filter": Field(
+        {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": False,
+            "properties": {name: _condition(condition) for name, condition in CONDITIONS.items()},
+            "description": "The filters of `GET /api/tasks`; at least one. Lists are strings with commas, or arrays.",
         },
-    }
-)
-class FilterField(serializers.JSONField):
-    """Conditions for tasks."""
+        _filter,
+        required=True,
+    ),
+    "dry_run": flag("Only count."),
+    "rate": number(
+        MIN_RATE, MAX_RATE, "Tasks a second.", f"a number of tasks a second from {MIN_RATE:g} to {MAX_RATE:,.0f}"
+    ),
+    "limit": integer(1, MAX_LIMIT, "At most so many tasks.", f"an integer from 1 to {MAX_LIMIT:,}"),
+}
+NewOperation = object_with("NewOperation", "An act on all tasks that match a filter.", FIELDS)
 
 
-@extend_schema_field(_NUMBERS)
+def parse(body: Any, verb: str, types: frozenset[str] | None) -> tuple[Plan, bool]:
+    """The plan of a request, and whether it is a dry run. Raises Invalid with every fault at once."""
+    if not isinstance(body, dict):
+        example = '{"filter": {"type": "resize", "failure_reason": "timeout"}}'
+        raise Invalid([("", f"the body must be a JSON object such as {example}, not {kind(body)}")])
+    faults: Faults = []
+    check_unknown(body, FIELDS, "field", faults)
+    given = read_body(body, FIELDS, faults)
+    if faults:
+        raise Invalid(faults)
+    plan = Plan(verb, given["filter"], types, rate=given.get("rate"), limit=given.get("limit"))
+    try:
+        plan.check()
+    except PlanRefused as refused:
+        raise Invalid([("filter", str(refused))]) from None
+    return plan, given.get("dry_run", False)
+
+
+# What is answered.
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "integer"}})
 class NumbersField(serializers.JSONField):
     """Numbers by names."""
-
-
-class NewOperation(serializers.Serializer):
-    """An act on all tasks that match a filter."""
-
-    filter = FilterField(
-        help_text="The filters of `GET /api/tasks`; at least one. Lists are strings with commas, or arrays."
-    )
-    dry_run = serializers.BooleanField(required=False, allow_null=True, help_text="Only count.")
-    rate = serializers.FloatField(
-        required=False, allow_null=True, min_value=MIN_RATE, max_value=MAX_RATE, help_text="Tasks a second."
-    )
-    limit = serializers.IntegerField(
-        required=False, allow_null=True, min_value=1, max_value=MAX_LIMIT, help_text="At most so many tasks."
-    )
 
 
 class OperationStarted(serializers.Serializer):
@@ -216,7 +187,7 @@ class OperationObject(serializers.Serializer):
     state = serializers.ChoiceField(
         choices=OperationState.choices, help_text="`stopped`: by itself, because too many redriven tasks failed again."
     )
-    filter = JSONObject(help_text="Its conditions.")
+    filter = schema.JSONObject(help_text="Its conditions.")
     matched = serializers.IntegerField(min_value=0, help_text="Tasks that matched at its start.")
     matched_exact = serializers.BooleanField(help_text="False: at least so many.")
     done = serializers.IntegerField(min_value=0)
@@ -254,22 +225,17 @@ ABORTED = {
     **NO_OPERATION,
     409: schema.failure("It is over.", over="Operation is already completed; only a running one can be aborted"),
 }
-LIMIT = OpenApiParameter(
-    "limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}, description="How many, the newest first."
-)
 EXAMPLES = [
-    OpenApiExample("timeouts", {"filter": {"type": "prime", "failure_reason": "timeout"}}, request_only=True),
-    OpenApiExample(
-        "count first", {"filter": {"type": "prime", "failure_reason": "timeout"}, "dry_run": True}, request_only=True
-    ),
-    OpenApiExample("started", {"operation_id": schema.UUID_EXAMPLE}, response_only=True, status_codes=["202"]),
+    schema.asked("timeouts", {"filter": {"type": "prime", "failure_reason": "timeout"}}),
+    schema.asked("count first", {"filter": {"type": "prime", "failure_reason": "timeout"}, "dry_run": True}),
+    schema.answered("started", {"operation_id": schema.UUID_EXAMPLE}, 202),
 ]
 
 
-# The calls on all tasks that match, and on the operations that they start.
+# The calls.
 
-MISSING = "Operation not found"
-DEFAULT_PAGE_LIMIT, MAX_PAGE_LIMIT = 20, 100
+DEFAULT_PAGE_LIMIT = 20
+PAGE = {"limit": digits(1, 100, "How many, the newest first.", default=DEFAULT_PAGE_LIMIT)}
 #: Operations that are read for a list.
 MAX_READ = 1000
 
@@ -282,7 +248,7 @@ class _StartView(API):
 
     def start(self, request: Request) -> Response:
         """Start the operation that the body describes, or count what it would do."""
-        plan, dry_run = parse(body_of(request), self.verb, caller_of(request).types, conf.handlers())
+        plan, dry_run = parse(body_of(request), self.verb, caller_of(request).types)
         if plan.wanted.error is not None:
             caller_of(request).require(Scope.TASKS_READ)  # the number of matches would tell what errors say
         if dry_run:
@@ -347,12 +313,13 @@ class OperationsView(API):
     @extend_schema(
         operation_id="list_operations",
         tags=["operations"],
-        parameters=[LIMIT],
+        parameters=parameters(PAGE),
         responses={200: OpenApiResponse(OperationObject(many=True), "The newest operations.")},
     )
     def get(self, request: Request) -> Response:
         """List operations, newest first."""
-        limit, types = _limit(request), caller_of(request).types
+        limit = parameters_of(request.query_params, PAGE).get("limit", DEFAULT_PAGE_LIMIT)
+        types = caller_of(request).types
         newest = Operation.objects.order_by("-pk")
         if types is not None:
             newest = newest.filter(types__isnull=False)
@@ -398,26 +365,13 @@ def _in_path(request: Request, text: str) -> Operation:
     operation = None if identity is None else Operation.objects.filter(pk=identity).first()
     types = caller_of(request).types
     if operation is None or (types is not None and not _only(operation, types)):
-        raise NotFound(MISSING)
+        raise NotFound("Operation not found")
     return operation
 
 
 def _only(operation: Operation, types: frozenset[str]) -> bool:
     """Whether a key with these types may know it: another key started it that has no further types."""
     return operation.types is not None and set(operation.types) <= types
-
-
-def _limit(request: Request) -> int:
-    faults: Faults = []
-    check_unknown(request.query_params, ("limit",), "parameter", faults)
-    text = request.query_params.get("limit", str(DEFAULT_PAGE_LIMIT))
-    if len(request.query_params.getlist("limit")) > 1:
-        faults.append(("limit", "limit is given twice"))
-    elif not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_PAGE_LIMIT):
-        faults.append(("limit", f"limit must be an integer from 1 to {MAX_PAGE_LIMIT}, not {literal(text)}"))
-    if faults:
-        raise Invalid(faults)
-    return int(text)
 
 
 def _object(operation: Operation) -> dict[str, object]:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, extend_schema_field
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app import conf
 from tasks_app.api import schema
-from tasks_app.api.authentication import KeyCheck
-from tasks_app.api.callers import OPERATING, actor_of, caller_of
 from tasks_app.api.errors import Invalid
+from tasks_app.api.fields import Faults, body_of, check_unknown, kind, moment, number, object_with, read_body
 from tasks_app.api.handlers import EXAMPLE, NO_HANDLER, TYPE, HandlerObject, handler_in_path, handler_object
-from tasks_app.api.inputs import Faults, check_unknown
-from tasks_app.api.json_values import body_of, kind, shown
-from tasks_app.api.moments import lacks_an_offset, moment_of
-from tasks_app.api.view import API, both
-from tasks_app.api.waiting import Condition, ConditionWait, applied, hold_of, wanted
+from tasks_app.api.view import API, OPERATING, KeyCheck, actor_of, both, caller_of
+from tasks_app.api.waiting import Condition, ConditionWait, applied, hold_of, wait_parameters, wanted
 from tasks_app.features.pauses.verbs import (
     MAX_PAUSE_SECONDS,
     PauseEnded,
@@ -35,32 +32,23 @@ from tasks_app.features.pauses.verbs import (
 from tasks_app.keys.caller import Scope
 from tasks_app.queue.node_models import HandlerPause
 
-FIELDS = ("until", "for")
-
-
-@extend_schema_field(
-    {
-        "type": "number",
-        "format": "double",
-        "maximum": MAX_PAUSE_SECONDS,
-        "description": "Seconds from now, more than 0.",
-        "exclusiveMinimum": 0,
-    }
-)
-class Seconds(serializers.FloatField):
-    """The length of a pause. REST framework's own fields cannot say that 0 is too short."""
-
-
-class PauseRequest(serializers.Serializer):
-    """When a pause ends by itself: one of the two, or neither."""
-
-    until = serializers.DateTimeField(
-        required=False, allow_null=True, help_text="A moment with an offset, by the database's clock."
-    )
-
-    def get_fields(self) -> dict[str, Any]:
-        """`for` is a word of Python."""
-        return {**super().get_fields(), "for": Seconds(required=False, allow_null=True)}
+#: When a pause ends by itself.
+FIELDS = {
+    "until": moment("A moment with an offset, by the database's clock.", "for"),
+    "for": replace(
+        number(
+            0, MAX_PAUSE_SECONDS, "", f"a number of seconds, more than 0 and at most {MAX_PAUSE_SECONDS:,}", above=True
+        ),
+        schema={
+            "type": "number",
+            "format": "double",
+            "maximum": MAX_PAUSE_SECONDS,
+            "description": "Seconds from now, more than 0.",
+            "exclusiveMinimum": 0,
+        },
+    ),
+}
+PauseRequest = object_with("PauseRequest", "When a pause ends by itself: one of the two, or neither.", FIELDS)
 
 
 class Busy(serializers.Serializer):
@@ -83,21 +71,15 @@ class PausedHandler(HandlerObject):
     )
 
 
-WAITING = [
-    schema.wait_parameter("Answer once no worker is busy with the type, or after so many seconds with those that are."),
-    *schema.WAITING[1:],
-]
+WAITING = wait_parameters("Answer once no worker is busy with the type, or after so many seconds with those that are.")
 _PAUSED = {**EXAMPLE, "paused": {"by": "deploy", "since": "2026-01-31T09:00:00.000000Z", "until": None}}
 _EXAMPLES = [
-    OpenApiExample("until it is resumed", {}, request_only=True),
-    OpenApiExample("for two hours", {"for": 7200}, request_only=True),
-    OpenApiExample("until a moment", {"until": "2026-01-31T11:00:00Z"}, request_only=True),
-    OpenApiExample("paused", _PAUSED, response_only=True, status_codes=["200"]),
-    OpenApiExample(
-        "paused, with wait",
-        _PAUSED | {"busy": [{"node": "host-4711-0a1b2c3d", "tasks": [schema.UUID_EXAMPLE]}]},
-        response_only=True,
-        status_codes=["200"],
+    schema.asked("until it is resumed", {}),
+    schema.asked("for two hours", {"for": 7200}),
+    schema.asked("until a moment", {"until": "2026-01-31T11:00:00Z"}),
+    schema.answered("paused", _PAUSED),
+    schema.answered(
+        "paused, with wait", _PAUSED | {"busy": [{"node": "host-4711-0a1b2c3d", "tasks": [schema.UUID_EXAMPLE]}]}
     ),
 ]
 
@@ -157,7 +139,7 @@ class ResumeView(API):
             204: OpenApiResponse(description="The pause of a type that handlers.toml no longer has is ended."),
             404: NO_HANDLER,
         },
-        examples=[OpenApiExample("resumed", EXAMPLE, response_only=True, status_codes=["200"])],
+        examples=[schema.answered("resumed", EXAMPLE)],
     )
     def post(self, request: Request, type: str) -> Response:
         """Resume a handler. Its tasks start within a second. If it is not paused, nothing changes."""
@@ -176,24 +158,12 @@ def _end_of(body: Any) -> datetime | None:
         raise Invalid([("", f'the body must be a JSON object such as {{"for": 7200}}, or empty, not {kind(body)}')])
     faults: Faults = []
     check_unknown(body, FIELDS, "field", faults)
-    until, seconds = body.get("until"), body.get("for")
-    if until is not None and seconds is not None:
+    given = read_body(body, FIELDS, faults)
+    if len(given) > 1:
         faults.append(("for", "until and for are both given; give one of them"))
-    moment = moment_of(until) if isinstance(until, str) else None
-    if until is not None and moment is None:
-        why = ""
-        if isinstance(until, str) and lacks_an_offset(until):
-            why = "; the offset is missing: write Z for UTC, or one such as +01:00"
-        elif type(until) in (int, float):
-            why = "; did you mean for?"
-        valid = 'a time with an offset such as "2026-01-31T09:00:00Z"'
-        faults.append(("until", f"until must be {valid}, not {shown(until)}{why}"))
-    if seconds is not None and not (type(seconds) in (int, float) and 0 < seconds <= MAX_PAUSE_SECONDS):
-        valid = f"a number of seconds, more than 0 and at most {MAX_PAUSE_SECONDS:,}"
-        faults.append(("for", f"for must be {valid}, not {shown(seconds)}"))
     if faults:
         raise Invalid(faults)
-    return moment if seconds is None else from_now(seconds)
+    return from_now(given["for"]) if "for" in given else given.get("until")
 
 
 urlpatterns = [

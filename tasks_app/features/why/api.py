@@ -11,13 +11,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app.api import schema
-from tasks_app.api.callers import READING, task_in_path
 from tasks_app.api.errors import NotFound
-from tasks_app.api.moments import rfc3339
-from tasks_app.api.view import API, both
+from tasks_app.api.view import API, READING, both, task_in_path
 from tasks_app.features.why.decide import decide
 from tasks_app.features.why.facts import MAX_BEFORE, Reason
 from tasks_app.features.why.reading import read
+from tasks_app.handlers.words import rfc3339
 
 
 class ReasonObject(serializers.Serializer):

@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError
 from django.test import Client
 
-from tasks_app.api import wait_answers
+from tasks_app.api import waiting
 from tasks_app.api.waiting import VARIABLE, Condition, ConditionWait, Hold, Places
 from tasks_app.audit.models import AuditEntry
 from tasks_app.features.pauses import api as calls
@@ -158,7 +158,7 @@ def test_a_wait_for_a_pause_takes_a_place_unless_nothing_is_busy(api: Client) ->
     node("one", echo=pool(2, 2))
     assert post(api, f"{PAUSE}?wait=30").status_code == 200
     assert hold.wait == ConditionWait(SETTLED, 30)
-    [(_, first)] = wait_answers.answers([hold.wait])
+    [(_, first)] = waiting.answers([hold.wait])
     assert json.loads(first.body)["busy"] == [{"node": "one", "tasks": []}]
     post(api, RESUME)
     refused = post(api, f"{PAUSE}?wait=30")  # the place is taken
@@ -172,5 +172,5 @@ def test_if_the_database_is_away_at_the_end_of_its_wait_the_answer_is_503(
         raise OperationalError("away")
 
     monkeypatch.setattr(calls, "busy_nodes", away)
-    [(_, answer)] = wait_answers.answers([ConditionWait(SETTLED, 30)])
+    [(_, answer)] = waiting.answers([ConditionWait(SETTLED, 30)])
     assert (answer.status, dict(answer.headers)["retry-after"]) == (503, "2")

@@ -21,7 +21,7 @@ from tasks_app.features.operations.models import Operation
 from tasks_app.features.retention import side_job
 from tasks_app.features.retention.prune import PruneWalk, RetentionRule
 from tasks_app.features.retention.side_job import MAX_STEP_TASKS, PAUSE_FACTOR, Pace, Retention
-from tasks_app.handlers.durations import MAX_RETENTION_SECONDS
+from tasks_app.handlers.words import MAX_RETENTION_SECONDS
 from tasks_app.queue.maintenance import take_turn
 from tasks_app.queue.models import Task
 from tests.features.operations.kit import begun

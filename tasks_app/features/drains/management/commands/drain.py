@@ -10,7 +10,7 @@ from django.db import DatabaseError
 
 from tasks_app.audit.record import system_account
 from tasks_app.features.drains.verbs import NodeEnded, UnknownNode, drain_node, running_on
-from tasks_app.handlers.spelling import nearest
+from tasks_app.handlers.words import nearest
 from tasks_app.metrics.system_reading import living
 
 #: Between two readings of --wait.

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tasks_app import conf
 from tasks_app.audit.record import record, system_account
 from tasks_app.features.keys.expiry import VALID, expiry_of
-from tasks_app.handlers.spelling import nearest
+from tasks_app.handlers.words import nearest
 from tasks_app.keys import api_keys
 from tasks_app.keys.caller import SCOPE_TEXTS, Grant
 from tasks_app.keys.models import ApiKey

@@ -10,9 +10,8 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.http import QueryDict
 
-from tasks_app import conf
-from tasks_app.api.inputs import Faults, task_id
-from tasks_app.api.list_parameters import FILTERS, parse_filter
+from tasks_app.api.fields import Faults, task_id
+from tasks_app.api.list_parameters import CONDITIONS, parse_filter
 from tasks_app.audit.record import system_account
 from tasks_app.features.operations.acts import abort, counts, start
 from tasks_app.features.operations.models import Operation, OperationState, Verb
@@ -24,18 +23,6 @@ HELPS = {
     Verb.CANCEL: "cancel pending and running tasks",
     Verb.DELETE: "delete tasks, in any status",
     Verb.PRIORITY: "give pending tasks another priority",
-}
-#: Options that are conditions, with their words for help.
-CONDITIONS = {
-    "type": "of these types, separated by commas",
-    "status": "with these statuses, separated by commas",
-    "failure_reason": "that failed for these reasons, separated by commas",
-    "priority_min": "of at least this priority",
-    "priority_max": "of at most this priority",
-    "created_after": "created at this time or later: 2026-01-31T09:00:00Z",
-    "created_before": "created before this time",
-    "ids": "with these ids, separated by commas",
-    "error": "with this text in their last error",
 }
 
 
@@ -55,9 +42,11 @@ class Command(BaseCommand):
         if verb == Verb.PRIORITY:
             parser.add_argument("new_priority", type=int, metavar="PRIORITY", help="0 to 100")
         conditions = parser.add_argument_group("conditions, at least one; all of them hold")
-        for name, text in CONDITIONS.items():
-            conditions.add_argument(f"--{name.replace('_', '-')}", metavar=name.upper(), help=text)
-        conditions.add_argument("--tag", action="append", metavar="TAG", help="with this tag; may be repeated")
+        for name, field in CONDITIONS.items():
+            action = "append" if field.repeated else "store"
+            conditions.add_argument(
+                f"--{name.replace('_', '-')}", action=action, metavar=name.upper(), help=field.option
+            )
         parser.add_argument("--dry-run", action="store_true", help="only count")
         parser.add_argument("--rate", type=float, metavar="N", help="tasks a second")
         parser.add_argument("--limit", type=int, metavar="N", help="at most so many tasks")
@@ -119,10 +108,10 @@ class Command(BaseCommand):
 
 def _plan(verb: Verb, options: dict[str, Any]) -> Plan:
     query, faults = QueryDict(mutable=True), Faults()
-    for name in FILTERS:
+    for name in CONDITIONS:
         if (value := options[name]) is not None:
             query.setlist(name, value if isinstance(value, list) else [value])
-    wanted = parse_filter(query, conf.handlers(), faults)
+    wanted = parse_filter(query, faults)
     if faults:
         raise CommandError("; ".join(text for _, text in faults), returncode=2)
     if not wanted.given:

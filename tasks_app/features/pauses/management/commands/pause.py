@@ -19,8 +19,7 @@ from tasks_app.features.pauses.verbs import (
     from_now,
     pause,
 )
-from tasks_app.handlers.durations import duration
-from tasks_app.handlers.spelling import nearest
+from tasks_app.handlers.words import duration, nearest
 from tasks_app.queue.node_models import HandlerPause
 
 #: Between two readings of --wait.

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from tasks_app.audit.record import BulkLine, system_account
 from tasks_app.features.retention.prune import OldTasks, prune
-from tasks_app.handlers.durations import duration
+from tasks_app.handlers.words import duration
 from tasks_app.queue.models import FINAL
 
 ENDED = [str(status) for status in FINAL]

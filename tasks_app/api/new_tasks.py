@@ -1,0 +1,312 @@
+"""The tasks that a request posts: one is the body of `POST /queue`, many are that of `POST /queue/batch`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample
+from rest_framework import serializers
+
+from tasks_app.api.errors import Invalid, TooLarge
+from tasks_app.api.fields import (
+    MAX_NAMED,
+    Faults,
+    Field,
+    check_unknown,
+    integer,
+    kind,
+    moment,
+    near,
+    number,
+    object_with,
+    read_body,
+    refuse,
+    shown,
+)
+from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.queue.new_task import NewTask, TaskOptions, encode, too_large
+from tasks_app.runner.wire import stored_size
+
+#: A year. Seconds from now to the start or the expiry of a task.
+MAX_SECONDS = 31_536_000
+MAX_TAGS, MAX_TAG_CHARS = 10, 64
+MAX_METADATA_BYTES = 4096
+MAX_UNIQUE_KEY_CHARS = 255
+#: In a batch.
+MAX_TASKS = 1000
+#: JSON levels of a batch around each of its tasks.
+OUTER_LEVELS = 2
+#: Only so many wrong tasks get hints: to find those of 1,000 tasks takes seconds.
+MAX_HINTED_TASKS = 20
+
+OBJECT = {"type": "object", "additionalProperties": True}
+TAG_PATTERN = rf"[A-Za-z0-9_.:/=@-]{{1,{MAX_TAG_CHARS}}}"
+TAG_SENTENCE = f"1 to {MAX_TAG_CHARS} of the characters A-Z a-z 0-9 _ . : / = @ -"
+_TAG = re.compile(TAG_PATTERN)
+
+
+def is_tag(value: Any) -> bool:
+    """True if a JSON value may be a tag."""
+    return isinstance(value, str) and _TAG.fullmatch(value) is not None
+
+
+def _data(name: str, value: Any, faults: Faults) -> Any:
+    if not isinstance(value, dict):
+        refuse(faults, name, "a JSON object", kind(value))
+    return value
+
+
+def _tags(name: str, value: Any, faults: Faults) -> tuple[str, ...]:
+    """Each once."""
+    if not isinstance(value, list):
+        refuse(faults, name, f"an array of up to {MAX_TAGS} strings", kind(value))
+        return ()
+    wrong = [index for index, tag in enumerate(value) if not is_tag(tag)]
+    for index in wrong[:MAX_NAMED]:
+        faults.append((f"{name}[{index}]", f"a tag must be {TAG_SENTENCE}, not {shown(value[index])}"))
+    if len(wrong) > MAX_NAMED:
+        faults.append((name, f"and {len(wrong) - MAX_NAMED:,} more wrong tags"))
+    if len(value) > MAX_TAGS:
+        faults.append((name, f"{name} must have at most {MAX_TAGS} tags, not {len(value):,}"))
+    return tuple(dict.fromkeys(tag for tag in value if is_tag(tag)))
+
+
+def _metadata(name: str, value: Any, faults: Faults) -> Any:
+    if isinstance(_data(name, value, faults), dict):
+        text = encode(value)
+        if (size := stored_size(text)) > MAX_METADATA_BYTES:
+            why = "; a number with an exponent counts with all its digits" if size > len(text.encode()) else ""
+            faults.append((name, f"{name} must have at most {MAX_METADATA_BYTES:,} bytes as JSON, not {size:,}{why}"))
+    return value
+
+
+def _unique_key(name: str, value: Any, faults: Faults) -> Any:
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_UNIQUE_KEY_CHARS or "\0" in value:
+        long = isinstance(value, str) and len(value) > MAX_UNIQUE_KEY_CHARS
+        valid = f"a string of 1 to {MAX_UNIQUE_KEY_CHARS} characters without a NUL"
+        refuse(faults, name, valid, f"one of {len(value):,}" if long else shown(value))
+    return value
+
+
+def _timeout(handler: Handler | None) -> Field:
+    """Of an attempt. `handler`: that of the task; None if it is unknown, and then its limit is not checked."""
+    most = None if handler is None else handler.longest_timeout
+    limit = "" if handler is None else f" and at most {most:g}, the timeout_limit of {handler.name}"
+    valid = f"a number of seconds, more than 0{limit}"
+    help = "Seconds of an attempt: more than 0, at most the handler's `timeout_limit`."
+    return number(0, most, help, valid, above=True)
+
+
+def _max_retries(handler: Handler | None) -> Field:
+    most = None if handler is None else handler.most_retries
+    limit = "of at least 0" if handler is None else f"from 0 to {most}, the retries_limit of {handler.name}"
+    return integer(0, most, "At most the handler's `retries_limit`.", f"an integer {limit}")
+
+
+_SECONDS = f"a number of seconds from 0 to {MAX_SECONDS:,}"
+#: What every task has. `type` is read by hand: what it may be, the handlers say.
+_PLAIN = {
+    "type": Field(
+        {"type": "string", "minLength": 1, "description": "The name of a handler in handlers.toml."},
+        lambda name, value, faults: value,
+        required=True,
+    ),
+    "data": Field(
+        {
+            **OBJECT,
+            "description": "What the handler gets; {} if absent or null. No NUL in any string, at most 64 levels deep.",
+        },
+        _data,
+    ),
+    "priority": integer(0, 100, "With DAEMON_TASK_SELECTION=priority, larger values go first; 50 if absent or null."),
+}
+_TIMES = {
+    "delay": number(0, MAX_SECONDS, "Start it in so many seconds at the earliest.", _SECONDS),
+    "run_at": moment(
+        "Start it at this time at the earliest, instead of `delay`: RFC 3339 with an offset.", "delay", MAX_SECONDS
+    ),
+    "expires_in": number(
+        0,
+        MAX_SECONDS,
+        "If it has not been started in so many seconds, it fails as `expired`. More than `delay`.",
+        _SECONDS,
+    ),
+    "expires_at": moment(
+        "If it has not been started at this time, it fails as `expired`; instead of `expires_in`.",
+        "expires_in",
+        MAX_SECONDS,
+    ),
+}
+_LIMITS = {"timeout": _timeout, "max_retries": _max_retries}
+_MARKS = {
+    "tags": Field(
+        {
+            "type": "array",
+            "items": {"type": "string", "minLength": 1, "pattern": f"^{TAG_PATTERN}$"},
+            "description": "To filter lists by.",
+            "maxItems": MAX_TAGS,
+        },
+        _tags,
+    ),
+    "metadata": Field(
+        {
+            **OBJECT,
+            "description": "Comes back with the task; the handler does not get it. "
+            f"At most {MAX_METADATA_BYTES:,} bytes.",
+        },
+        _metadata,
+    ),
+    "unique_key": Field(
+        {
+            "type": "string",
+            "minLength": 1,
+            "description": "While a task of this type with this key has not ended, that one is answered and nothing "
+            "is stored.",
+            "maxLength": MAX_UNIQUE_KEY_CHARS,
+        },
+        _unique_key,
+    ),
+}
+#: In the order in which faults name them.
+TASK_FIELDS = {**_PLAIN, **_TIMES, **{name: of(None) for name, of in _LIMITS.items()}, **_MARKS}
+
+
+def new_task(body: Any, handlers: Mapping[str, Handler], limit: int) -> NewTask:
+    """The task of a request's body. Raises Invalid with every fault at once.
+
+    `limit`: bytes that its data may have once it is stored. Raises TooLarge.
+    """
+    faults: Faults = []
+    if (task := task_of(body, handlers, faults)) is None:
+        raise Invalid(faults)
+    if (sentence := too_large(task.text, limit)) is not None:
+        raise TooLarge([("data", sentence)])
+    return task
+
+
+def task_of(
+    body: Any, handlers: Mapping[str, Handler], faults: Faults, what: str = "the body", hints: bool = True
+) -> NewTask | None:
+    """The task of a JSON value, or None; then its faults are added to `faults`.
+
+    `hints`: the faults name the valid values and the nearest match, which is slow to find.
+    """
+    if not isinstance(body, dict):
+        faults.append(("", f'{what} must be a JSON object such as {{"type": "echo", "data": {{}}}}, not {kind(body)}'))
+        return None
+    if not (plain := _PLAIN.keys() >= body.keys()):
+        check_unknown(body, TASK_FIELDS, "field", faults, hints)
+    task_type = _type(body, handlers, faults, hints)
+    given = read_body(body, _PLAIN, faults)
+    options = None if plain else options_of(body, handlers.get(task_type), faults)
+    return None if faults else NewTask(task_type, given.get("data", {}), given.get("priority", 50), options)
+
+
+def _type(body: Mapping[str, Any], handlers: Collection[str], faults: Faults, hints: bool) -> str:
+    if isinstance(body.get("type"), str) and body["type"] in handlers:
+        return str(body["type"])
+    names = f"; handlers.toml has {', '.join(sorted(handlers))}" if hints else ""
+    if "type" not in body:
+        faults.append(("type", f"type is missing{names}"))
+    elif not isinstance(body["type"], str):
+        faults.append(("type", f"type must be a string, not {kind(body['type'])}{names}"))
+    else:
+        name = body["type"][:100]
+        meant = near(name, handlers) if hints else ""
+        faults.append(("type", f'no handler is named "{name}"{names}{meant}'))
+    return ""
+
+
+def options_of(body: Mapping[str, Any], handler: Handler | None, faults: Faults) -> TaskOptions | None:
+    """The options in a task's JSON object; None if it asks for nothing.
+
+    Of moments only those are compared that the request names itself: what is valid stays valid, so that a repeated
+    request gets the first one's answer.
+    """
+    times = read_body(body, _TIMES, faults)
+    for seconds, at in (("delay", "run_at"), ("expires_in", "expires_at")):
+        if seconds in times and at in times:
+            faults.append((at, f"{seconds} and {at} are both given; give one of them"))
+    delay, expires_in = times.get("delay"), times.get("expires_in")
+    if expires_in is not None and expires_in <= (delay or 0):
+        start = "0" if delay is None else f"delay ({delay:g})"
+        faults.append(("expires_in", f"expires_in must be more than {start}, not {expires_in:g}: it could never start"))
+    run_at, expires_at = times.get("run_at"), times.get("expires_at")
+    if run_at is not None and expires_at is not None and expires_at <= run_at:
+        faults.append(("expires_at", "expires_at must be after run_at: the task could never start"))
+    limits = {name: of(handler) for name, of in _LIMITS.items()}
+    options = TaskOptions(**times, **read_body(body, limits, faults), **read_body(body, _MARKS, faults))
+    return None if options == TaskOptions() else options
+
+
+def new_tasks(body: Any, handlers: Mapping[str, Handler], limit: int) -> list[NewTask]:
+    """The tasks of a batch, each with at most `limit` bytes of data once it is stored.
+
+    Raises Invalid with every fault at once, each with its path: `tasks[3].priority`; TooLarge if all are of size.
+    """
+    tasks = body.get("tasks") if isinstance(body, dict) else None
+    if not isinstance(body, dict) or not isinstance(tasks, list) or len(body) > 1:
+        raise Invalid(
+            [("", 'the body must be a JSON object with an array of tasks and nothing else: {"tasks": [...]}')]
+        )
+    if not 1 <= len(tasks) <= MAX_TASKS:
+        raise Invalid([("tasks", f"tasks must have 1 to {MAX_TASKS:,} tasks, not {len(tasks):,}")])
+    known = dict(handlers)
+    new: list[NewTask] = []
+    faults: Faults = []
+    wrong = large = 0
+    for index, value in enumerate(tasks):
+        inner: Faults = []
+        task = task_of(value, known, inner, "a task", hints=wrong < MAX_HINTED_TASKS)
+        if task is not None and (sentence := too_large(task.text, limit)) is not None:
+            large += 1
+            inner.append(("data", sentence))
+        if inner:
+            wrong += 1
+            faults += [(f"tasks[{index}]" + (f".{field}" if field else ""), text) for field, text in inner]
+        elif task is not None:
+            new.append(task)
+    if faults:
+        path, text = faults[0]
+        others = "" if len(faults) == 1 else "; details has all faults"
+        refusal = TooLarge if large == wrong else Invalid
+        raise refusal(faults, f"{wrong:,} of {len(tasks):,} tasks are wrong, none was stored: {path}: {text}{others}")
+    return new
+
+
+# In the OpenAPI document.
+
+NewTaskObject = object_with("NewTask", "A task to queue.", TASK_FIELDS)
+
+
+class NewTasks(serializers.Serializer):
+    """Tasks to queue: all are stored, or none."""
+
+    tasks = serializers.ListField(child=NewTaskObject(), min_length=1, max_length=MAX_TASKS)
+
+
+_PRIME, _ECHO = {"type": "prime", "data": {"limit": 1000}}, {"type": "echo"}
+ONE_EXAMPLES = [
+    OpenApiExample(name, task, request_only=True)
+    for name, task in (
+        ("prime", {"type": "prime", "data": {"limit": 1000000}}),
+        ("first of all", {"type": "echo", "data": {"hello": "world"}, "priority": 100}),
+        (
+            "picture",
+            {"type": "resize", "data": {"url": "https://example.com/image.jpg", "width": 64}, "priority": 75},
+        ),
+        ("later or not at all", _ECHO | {"delay": 60, "expires_in": 3600}),
+        ("not before a time", _ECHO | {"run_at": "2026-01-31T09:00:00Z"}),
+        ("with limits of its own", _PRIME | {"timeout": 10, "max_retries": 0}),
+        ("to find again", _ECHO | {"tags": ["customer:42", "nightly"], "metadata": {"order": 7}}),
+        ("once at a time", {"type": "prime", "unique_key": "primes of the day"}),
+    )
+]
+MANY_EXAMPLES = [
+    OpenApiExample("two", {"tasks": [_PRIME, _ECHO | {"priority": 100}]}, request_only=True),
+    OpenApiExample(
+        "with options", {"tasks": [_PRIME | {"tags": ["nightly"]}, _ECHO | {"delay": 60}]}, request_only=True
+    ),
+]

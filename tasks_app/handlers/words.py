@@ -1,0 +1,82 @@
+"""How words, durations and moments are written, in settings, requests, answers and commands."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant, whatever its case, with `_` or `-`; None if none is close."""
+    normal = {_normal(name): name for name in known}
+    close = difflib.get_close_matches(_normal(word), list(normal), n=1, cutoff=0.6)
+    return normal[close[0]] if close else None
+
+
+def _normal(word: str) -> str:
+    return word.lower().replace("_", "-")
+
+
+# Durations are a number of seconds, or a number with its unit.
+
+_DURATION = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+MAX_RETENTION_SECONDS = 36_500 * 86_400.0
+NEVER = "never"
+#: What a retention may be, for messages.
+RETENTION = 'write a number of seconds or a string such as "30d", "12h" or "90m", from 1 second to 36500d, or "never"'
+
+
+def duration(text: str) -> float | None:
+    """The seconds of a text such as `30d`; None if it is none."""
+    parts = _DURATION.fullmatch(text.strip())
+    return None if parts is None else float(int(parts[1]) * UNITS[parts[2]])
+
+
+def retention(value: Any) -> float | None:
+    """Seconds for which something is kept; None: for ever. Raises ValueError with what is right."""
+    if value == NEVER:
+        return None
+    seconds = None
+    if isinstance(value, str):
+        with suppress(ValueError):
+            seconds = duration(value) or float(value)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    if seconds is None or not math.isfinite(seconds) or not 1 <= seconds <= MAX_RETENTION_SECONDS:
+        raise ValueError(f"{value!r} is no retention; {RETENTION}")
+    return seconds
+
+
+# Moments are RFC 3339: in requests with any offset, in answers in UTC with microseconds.
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
+_WITHOUT_OFFSET = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?", re.ASCII | re.IGNORECASE)
+
+
+def looks_like_a_moment(text: str) -> bool:
+    """True if the text has the form of a moment, also if there is no such day or hour."""
+    return _MOMENT.fullmatch(text) is not None
+
+
+def lacks_an_offset(text: str) -> bool:
+    """True if the text has the form of a moment or a day, but no offset."""
+    return _WITHOUT_OFFSET.fullmatch(text) is not None
+
+
+def moment_of(text: str) -> datetime | None:
+    """The moment of a text in UTC; None if it is not one, or not within the years 1 to 9999."""
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC) if looks_like_a_moment(text) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def rfc3339(moment: datetime | None) -> str | None:
+    """The text of a moment."""
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
