@@ -64,7 +64,7 @@ class TasksConfig(AppConfig):
         from tasks_app.broker import notification
         from tasks_app.conf import checks, handler_checks
         from tasks_app.node.record import deployment_id
-        from tasks_app.queue import checks as database_checks
+        from tasks_app.queue import current
 
         def deployment_for_notifications() -> str:
             # In the notifier's thread: its connection would stay open and idle until the process ends.
@@ -75,7 +75,7 @@ class TasksConfig(AppConfig):
 
         checks.register()
         handler_checks.register()
-        database_checks.register()
+        current.register_check()
         notification.configure(deployment_for_notifications, app=lambda: import_string(settings.CELERY_APP))
         gc.freeze()
         gc.enable()

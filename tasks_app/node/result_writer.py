@@ -23,8 +23,7 @@ from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.refused_results import RefusedResults, Settling
 from tasks_app.node.retrying import Retrying
 from tasks_app.queue.attempt import AttemptResult
-from tasks_app.queue.current import bare_writing, store
-from tasks_app.queue.maintenance import BatchSize
+from tasks_app.queue.current import BatchSize, bare_writing, store
 from tasks_app.queue.models import OutcomeKind
 from tasks_app.queue.store import STATEMENT_ERRORS, Refusal
 

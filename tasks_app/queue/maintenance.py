@@ -25,24 +25,6 @@ from tasks_app.queue.node_models import Turn
 
 # How many rows to write in one statement, on a database that may refuse many.
 
-
-class BatchSize:
-    """At most `most`. Half of a batch that the database refuses; a quarter more after each full one that it takes, so
-    that on a slow database few batches are refused."""
-
-    def __init__(self, most: int) -> None:
-        self._most = self.rows = most
-
-    def refused(self, rows: int) -> None:
-        """A batch of so many rows was refused."""
-        self.rows = max(rows // 2, 1)
-
-    def taken(self, rows: int) -> None:
-        """A batch of so many rows was written."""
-        if rows >= self.rows:
-            self.rows = min(self.rows + max(self.rows // 4, 1), self._most)
-
-
 # Maintenance in batches, each with a commit of its own.
 
 #: The heartbeat, which renews leases, waits for it: its beats stay short on a slow database.

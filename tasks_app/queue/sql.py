@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from django.db import connection
-
-from tasks_app.queue.attempt import ClaimRequest, Selection
+from tasks_app.queue.attempt import Selection
 
 #: A task that may be claimed. Spelled literally as in the conditions of the partial indexes.
 READY = "status = 'pending' AND due IS NULL"
@@ -17,11 +12,6 @@ ORDER: dict[Selection, str] = {"fifo": "place", "lifo": "place DESC", "priority"
 NOT_BEGUN = "attempts <= coalesce(unbegun_attempts, 0)"
 #: A task that may still be started: one that has been begun does not expire.
 NOT_EXPIRED = f"(expires_at IS NULL OR NOT ({NOT_BEGUN}) OR expires_at > {{wall}})"
-#: The rows that a claim takes of one type.
-BEST = (
-    f"SELECT {{columns}} FROM taskdaemon_task WHERE {READY} AND task_type = {{type}} AND {NOT_EXPIRED}"
-    " ORDER BY {order} LIMIT {limit}"
-)
 #: The columns of a new task, and those of the further ones that a caller may ask for.
 NEW = (
     "id, task_type, task_data, priority, status, place, attempts, retries, clock, retry_on, created_at, ready_at,"
@@ -45,11 +35,7 @@ SELECT {id}, (
 """
 # Each part spells the condition of an index literally and reads the first row along it. Without ORDER BY, PostgreSQL
 # may scan the table instead.
-HOLDERS = "SELECT DISTINCT node FROM taskdaemon_task WHERE status = 'processing' AND node <> {node} ORDER BY node"
 LATE = "(lease < {now} OR lease > {now} + {longest} OR clock <> {clock})"
-LOST = f"""SELECT 1 FROM taskdaemon_task
-    WHERE status = 'processing' AND {LATE}
-    ORDER BY node LIMIT 1"""
 DUE_WORK = """
 SELECT {now},
   (SELECT due FROM taskdaemon_task
@@ -109,24 +95,3 @@ WHERE status = 'pending' AND due IS NOT NULL GROUP BY task_type
 UNION ALL
 SELECT 'running', task_type, node, count(*), NULL FROM ({running}) AS running GROUP BY task_type, node
 """
-
-
-# The best ready tasks over several types, for a claim with a cap.
-
-
-def best_of_all(requests: Sequence[ClaimRequest], order: Selection, cap: int, wall: str) -> list[tuple[Any, str]]:
-    """The best `cap` ready rows over all types, as (id, type). Locks nothing.
-
-    `wall`: SQL for the present time of day.
-    """
-    found = []
-    best = BEST.format(columns="id, priority, place", type="%s", order=ORDER[order], limit="%s", wall=wall)
-    with connection.cursor() as cursor:
-        for request in requests:
-            cursor.execute(best, [request.task_type, min(request.count, cap)])
-            found += [(request.task_type, *row) for row in cursor.fetchall()]
-    if order == "priority":
-        found.sort(key=lambda row: (-row[2], row[3]))
-    else:
-        found.sort(key=lambda row: row[3], reverse=order == "lifo")
-    return [(row[1], row[0]) for row in found[:cap]]

@@ -1,4 +1,9 @@
-"""Increments of counters, as every store writes them."""
+"""The interface between the platform and its database, and the words that it uses.
+
+`Store` is all that the platform asks of a database, as numbered promises. A store is a module that has its functions:
+`postgresql/store.py` and `sqlite/store.py`; mypy compares them with the protocol, and each passes tests/queue/store/.
+`current.py` says which one a process has.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +22,10 @@ from tasks_app.queue.attempt import AttemptResult, ClaimedTask, ClaimRequest, Li
 from tasks_app.queue.due_work import DueWork, FirstTimes, OnHold
 from tasks_app.queue.new_task import NewIdempotencyKey, NewRow, NewTask
 
-#: By series; an iterable may name a series more than once.
+#: Increments by series; an iterable may name a series more than once.
 Counts = Mapping[str, int] | Iterable[tuple[str, int]]
+#: Takes what a settle keeps and what it drops, and returns what to add to the counters.
+CountSettled = Callable[[Sequence[Settled], Sequence[AttemptResult]], dict[str, int]]
 
 
 def merged(deltas: Counts) -> list[tuple[str, int]]:
@@ -31,11 +38,8 @@ def merged(deltas: Counts) -> list[tuple[str, int]]:
     return sorted((series, delta) for series, delta in deltas.items() if delta)
 
 
-# Why the platform cannot work on a database.
-
-
 class Fault(NamedTuple):
-    """A fault that no retry corrects.
+    """Why the platform cannot work on a database, which no retry corrects.
 
     `check`: the number of its system check. `hint`: what to do, unless the sentence says it.
     """
@@ -45,18 +49,6 @@ class Fault(NamedTuple):
     hint: str | None = None
 
 
-# The connections of a thread that claims or settles.
-
-
-class Session(Protocol):
-    """The settings of one thread's connections, for that thread."""
-
-    def configure(self) -> None:
-        """Connect if necessary, and configure a connection that is new. Raises DatabaseError."""
-
-
-# Why a database that is available refuses a statement.
-
 #: Errors that do not depend on the values: no connection, a table that does not exist yet, a read-only server.
 UNAVAILABLE_ERRORS = (OperationalError, InterfaceError, ProgrammingError, InternalError)
 #: All that a statement with values raises. A text that is not valid Unicode is a ValueError.
@@ -64,8 +56,8 @@ STATEMENT_ERRORS = (DatabaseError, InterfaceError, ValueError)
 
 
 class Refusal(Enum):
-    """What the database refuses. `VALUE`: one of the values, each time. `COST`: the time or the memory that the
-    statement takes, which may be the values' fault or the database's."""
+    """What a database that is available refuses. `VALUE`: one of the values, each time. `COST`: the time or the memory
+    that the statement takes, which may be the values' fault or the database's."""
 
     VALUE = "value"
     COST = "cost"
@@ -78,10 +70,11 @@ def value_refusal(error: Exception) -> Refusal | None:
     return None
 
 
-# The interface between the platform and its database. Every store passes tests/queue/store/.
+class Session(Protocol):
+    """The settings of the connections of one thread that claims or settles, for that thread."""
 
-CountSettled = Callable[[Sequence[Settled], Sequence[AttemptResult]], dict[str, int]]
-"""Takes what a settle keeps and what it drops, and returns what to add to the counters."""
+    def configure(self) -> None:
+        """Connect if necessary, and configure a connection that is new. Raises DatabaseError."""
 
 
 class Store(Protocol):

@@ -6,13 +6,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tasks_app.queue.sqlite.settings import MAX_WAL_BYTES, OPTIONS
+from tasks_app.queue.settings import MAX_WAL_BYTES, SQLITE_OPTIONS
 
 
 def connected(file: Path) -> closing[sqlite3.Connection]:
     """A connection with the pragmas of ours."""
     connection = sqlite3.connect(file, isolation_level=None)
-    connection.executescript(OPTIONS["init_command"])
+    connection.executescript(SQLITE_OPTIONS["init_command"])
     return closing(connection)
 
 

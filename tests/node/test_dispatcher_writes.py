@@ -21,8 +21,7 @@ from tasks_app.node.result_writer import MAX_BACKLOG_BYTES, NO_RESULTS, ResultWr
 from tasks_app.queue import clock
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask
 from tasks_app.queue.claim import claim, ready_types
-from tasks_app.queue.current import bare_writing
-from tasks_app.queue.maintenance import BatchSize
+from tasks_app.queue.current import BatchSize, bare_writing
 from tasks_app.queue.models import OutcomeKind
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit

@@ -92,7 +92,9 @@ def _locked(database: BaseDatabaseWrapper, first: bool = False) -> Iterator[None
 
 
 def writing() -> AbstractContextManager[sqlite3.Connection]:
-    """See Store. Yields the connection below Django's, whose cursor rewrites the placeholders at every call.
+    """A write transaction (`Store.writing`).
+
+    Yields the connection below Django's, whose cursor rewrites the placeholders at every call.
 
     Raises OperationalError if the write lock is not free within LOCK_TIMEOUT_SECONDS.
     """
@@ -102,7 +104,7 @@ def writing() -> AbstractContextManager[sqlite3.Connection]:
 def bare_writing(
     one_statement: bool = False, durable: bool = True, first: bool = False
 ) -> AbstractContextManager[sqlite3.Connection]:
-    """See Store. Without Django's bookkeeping, which costs as much as a small transaction.
+    """The same without Django's bookkeeping (`Store.bare_writing`), which costs as much as a small transaction.
 
     `first`: before all writes that wait, of this process and of others, except for the one that is next.
     """

@@ -18,8 +18,7 @@ from tasks_app.features.operations.plan import CANARY_SECONDS, FITS, Plan, next_
 from tasks_app.process.fail_points import fail_point
 from tasks_app.queue import clock
 from tasks_app.queue.cancel import cancel_many, delete_many
-from tasks_app.queue.current import store, writing
-from tasks_app.queue.maintenance import BatchSize
+from tasks_app.queue.current import BatchSize, store, writing
 from tasks_app.queue.models import FailureReason, Status, Task, TaskQuerySet
 from tasks_app.queue.redrive import prioritize_many, redrive_many
 from tasks_app.queue.store import Refusal

@@ -11,9 +11,7 @@ from typing import Any
 from tasks_app.db.postgresql.calls import prepared
 from tasks_app.process.fail_points import fail_point
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Selection
-from tasks_app.queue.postgresql.json_columns import MEASURED_BYTES
-from tasks_app.queue.postgresql.marks import EMPTY, Marks
-from tasks_app.queue.postgresql.session_marks import READY_BY_PRIORITY, RETURNED, SessionMarks, session_marks
+from tasks_app.queue.postgresql.marks import EMPTY, READY_BY_PRIORITY, RETURNED, Marks, SessionMarks, session_marks
 from tasks_app.queue.sql import NOT_EXPIRED, ORDER, READY
 
 #: Reads and claims of one capped claim.
@@ -21,6 +19,9 @@ MAX_CAPPED_ROUNDS = 8
 #: A claim returns at most so many bytes of data. What could be more is left out: the server makes a text of each, so
 #: that many large ones together would take longer than a statement may.
 MAX_DATA_BYTES = 16 * 1024 * 1024
+#: Data without a stored size is measured if it has so few bytes in its row. More may be compressed, and of a number
+#: with an exponent hundreds of bytes are made.
+MEASURED_BYTES = 2048
 
 _STARTABLE = NOT_EXPIRED.format(wall="statement_timestamp()")
 #: The rows of a type, along `task_ready_by_place` and `task_ready_by_priority`.
@@ -29,8 +30,8 @@ STARTABLE_BY_PLACE, STARTABLE_BY_PRIORITY, _STARTABLE_RETURNED = (
     f"{rows} AND {_STARTABLE}" for rows in (BY_PLACE, BY_PRIORITY, RETURNED)
 )
 
+#: The rows of a type, which of them, their order.
 Arm = tuple[str, str, str]
-"""The rows of a type, which of them, their order."""
 
 
 def arms(by_place: str, by_priority: str, returned: str) -> dict[Selection, tuple[Arm, ...]]:
@@ -127,7 +128,6 @@ def best_of_types(order: Selection) -> str:
 def claim(
     node: str, requests: Sequence[ClaimRequest], order: Selection, cap: int | None, lease: float
 ) -> list[ClaimedTask]:
-    """See Store."""
     session = session_marks()
     if session is not None:
         session.look_if_due(order)
@@ -227,6 +227,6 @@ def as_json(requests: Sequence[ClaimRequest], order: Selection, session: Session
 
 
 def ready_types(types: Sequence[str]) -> set[str]:
-    """See Store. A look, so an idle node's polls do not read what its claims left behind."""
+    """A look, so an idle node's polls do not read what its claims left behind."""
     session = session_marks() or SessionMarks()
     return session.look("fifo", types)

@@ -12,7 +12,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from tasks_app.db.postgresql.calls import prepared
-from tasks_app.queue.postgresql.session_marks import all_ended, writers
+from tasks_app.queue.postgresql.horizon import all_ended, writers
 from tasks_app.queue.store import Counts, merged
 
 ADD = "INSERT INTO taskdaemon_counter_delta (counts) VALUES ($1)"
@@ -45,7 +45,6 @@ ON CONFLICT (slot, series) DO UPDATE SET value = excluded.value
 
 
 def add_counts(deltas: Counts) -> None:
-    """See Store."""
     if rows := merged(deltas):
         prepared(ADD, (json.dumps(dict(rows)),))
 

@@ -1,70 +1,31 @@
-"""What a claim skips of the ready index, because only dead entries are there. Plain values, no database.
+"""What a claim on PostgreSQL skips of the ready index, because only dead entries are there.
 
 Entries of claimed tasks stay in the index while any session holds a snapshot that is older than the claim, and a claim
-from the index's end would read all of them. Marks say between which positions no task is ready, by type and order.
+from the index's end would read all of them. Marks say between which positions no task is ready, by type and order. Rows
+come back to their old positions: by a retry, a release, a rescue, a promotion or a redrive. So every claim also reads
+those that became ready again since `since`, along an index of their own. This always holds: a ready row is outside the
+bands, or it ran before and has been ready since `since` or later.
 
-Rows come back to their old positions: by a retry, a release, a rescue, a promotion or a redrive. So every claim also
-reads those that became ready again since `since`, along an index of their own. This always holds: a ready row is
-outside the bands, or it ran before and has been ready since `since` or later.
+First the bands and the marks, which are plain values; then the look, a statement that sees what moves them; then the
+marks of a database session. They belong to a session because what is proven ends with the server's memory: after a
+crash claims may be undone, after a restore or a fail-over positions may be given out again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence, Set
-from typing import NamedTuple, Protocol
+import json
+import threading
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
+from django.db import connection
+
+from tasks_app.db.postgresql.calls import prepared
 from tasks_app.queue.attempt import Selection
-
-# Which positions and times can no longer appear below: proven from what each look sees. Plain values, no database. A
-# position is taken from a sequence before its transaction commits, so a late commit lies below what others have taken
-# since. But whoever writes a row holds a lock on its table before the statement takes the position or the time, and
-# until the commit is visible. So a value that was sampled *before* the holders of such locks were listed is safe once
-# none of these holders is left: whatever was taken before the sample has ended. Ids of transactions prove less: one
-# without a write has none when it takes its position, the upper bound of a snapshot (`pg_snapshot_xmax`) is below
-# those that run but were last to begin, and a long transaction in any database of the server would hold the proof up.
-
-#: The name of every transaction that is prepared for a two-phase commit.
-PREPARED = "prepared"
-
-
-def ended(before: Set[str], writers: Set[str]) -> bool:
-    """Whether none of the writers `before` is left among those that were listed later.
-
-    One that is prepared may be any of them, since it was listed under another name.
-    """
-    return not before or (PREPARED not in writers and not before & writers)
-
-
-class Sample(NamedTuple):
-    """What a sequence has reached, and the server's clock in microseconds."""
-
-    position: int = 0
-    micros: int = 0
-
-
-class Horizon(NamedTuple):
-    """What is proven so far, for the snapshots that are taken from now on."""
-
-    #: Everything below it has ended: a row that appears from now on has at least this position, or this time.
-    proven: Sample = Sample()
-    #: The last look's sample.
-    sampled: Sample | None = None
-    #: A sample, and the transactions that must end before it is proven.
-    waiting: tuple[Sample, frozenset[str]] | None = None
-
-    def seen(self, sample: Sample, writers: frozenset[str]) -> Horizon:
-        """After a look that took this sample and listed these writers. A clock that was set back proves nothing."""
-        if self.sampled is None or sample.micros < self.sampled.micros:
-            return Horizon(sampled=sample)
-        proven, waiting = self.proven, self.waiting
-        if waiting is None:
-            waiting = (self.sampled, writers)
-        if ended(waiting[1], writers):
-            proven, waiting = waiting[0], (self.sampled, writers)
-        if not waiting[1]:
-            proven, waiting = waiting[0], None
-        return Horizon(proven, sample, waiting)
-
+from tasks_app.queue.postgresql.horizon import WRITERS, Horizon, Sample
+from tasks_app.queue.sql import READY
 
 #: Above every position, and above every priority.
 END, TOP = 2**63 - 1, 101
@@ -102,8 +63,8 @@ class Band(NamedTuple):
     priority: int | None = None
 
 
+#: Three numbers of a claim's statement; the order of the queue says what they are.
 Segment = tuple[int, int, int]
-"""Three numbers of a claim's statement; the order of the queue says what they are."""
 
 
 class Bands(Protocol):
@@ -142,19 +103,15 @@ class Fifo(NamedTuple):
         return [Probe(self.floor, END)]
 
     def grown(self, proven: int, found: Sequence[int | None]) -> Fifo:
-        """See Bands."""
         return Fifo(_floor(self.floor, found[0], proven))
 
     def cut(self, lowest: Mapping[int, int]) -> Fifo:
-        """See Bands."""
         return Fifo(min(self.floor, *lowest.values()))
 
     def bands(self) -> list[Band]:
-        """See Bands."""
         return [Band(0, self.floor)]
 
     def claimed(self, priorities: Collection[int]) -> Fifo:
-        """See Bands."""
         return self
 
 
@@ -177,20 +134,16 @@ class Levels(NamedTuple):
         return [Probe(floor, END, priority=level) for level, floor in self.floors]
 
     def grown(self, proven: int, found: Sequence[int | None]) -> Levels:
-        """See Bands."""
         pairs = zip(self.floors, found, strict=True)
         return Levels(tuple((level, _floor(floor, first, proven)) for (level, floor), first in pairs))
 
     def cut(self, lowest: Mapping[int, int]) -> Levels:
-        """See Bands."""
         return Levels(tuple((level, min(floor, lowest.get(level, END))) for level, floor in self.floors))
 
     def bands(self) -> list[Band]:
-        """See Bands."""
         return [Band(0, floor, level) for level, floor in self.floors]
 
     def claimed(self, priorities: Collection[int]) -> Levels:
-        """See Bands."""
         new = {*priorities} - {level for level, _ in self.floors}
         if not new:
             return self
@@ -218,7 +171,6 @@ class Lifo(NamedTuple):
         return [Probe(high, proven, last=True), Probe(rest[0][1] if rest else 0, low, last=True)]
 
     def grown(self, proven: int, found: Sequence[int | None]) -> Lifo:
-        """See Bands."""
         above, *below = found
         if not self.stack:
             return Lifo(_worth([(0 if above is None else above + 1, proven)]))
@@ -230,15 +182,13 @@ class Lifo(NamedTuple):
         return Lifo((*_worth([(above + 1, proven)]), (low, high), *rest)[:MAX_BANDS])
 
     def cut(self, lowest: Mapping[int, int]) -> Lifo:
-        """See Bands. All of them go: what came back is anywhere, and the highest band grows again at once."""
+        """All of them go: what came back is anywhere, and the highest band grows again at once."""
         return Lifo()
 
     def bands(self) -> list[Band]:
-        """See Bands."""
         return [Band(low, high) for low, high in self.stack]
 
     def claimed(self, priorities: Collection[int]) -> Lifo:
-        """See Bands."""
         return self
 
 
@@ -275,3 +225,177 @@ class Marks(NamedTuple):
 
 def _hides(bands: Bands, row: Returned) -> bool:
     return any(band.low <= row.position < band.high and band.priority in (None, row.priority) for band in bands.bands())
+
+
+# The look.
+
+#: Spelled as in the conditions of `task_ready_by_priority` and of `task_ready_again`. The OR adds no row: it keeps the
+#: planner from other indexes, which with old statistics look as cheap and are full of dead entries.
+READY_BY_PRIORITY = f"(({READY}) OR priority < 0)"
+READY_AGAIN = f"(({READY} AND attempts > 0) OR attempts < 0)"
+#: A time in microseconds, as SQL. If the clock was set back, what happened since may have an earlier time: then it is
+#: the earliest of all.
+SINCE = """CASE WHEN statement_timestamp() < 'epoch'::timestamptz + {since} * interval '1 microsecond' THEN '-infinity'
+  ELSE 'epoch'::timestamptz + {since} * interval '1 microsecond' END"""
+#: The rows of a type that became ready again at `since` or later.
+RETURNED = f"{READY_AGAIN} AND task_type = {{type}} AND ready_at >= {SINCE}"
+MICROS = "(extract(epoch from {moment}) * 1000000)::bigint"
+_PROBES = tuple(
+    f"(SELECT place FROM taskdaemon_task WHERE {rows} AND task_type = probe.type AND {which} LIMIT 1)"
+    for rows, which in (
+        (READY, "NOT probe.last AND probe.priority IS NULL AND place >= probe.low ORDER BY place"),
+        (READY_BY_PRIORITY, "priority = probe.priority AND place >= probe.low ORDER BY place"),
+        (READY, "probe.last AND place >= probe.low AND place < probe.high ORDER BY place DESC"),
+    )
+)
+LOOK = f"""
+SELECT coalesce(pg_sequence_last_value('taskdaemon_place'), 0), {MICROS.format(moment="clock_timestamp()")},
+  ({WRITERS.format(table="taskdaemon_task")}),
+  (SELECT coalesce(json_agg(found.place ORDER BY probe.n), '[]')::text
+    FROM ROWS FROM (json_to_recordset($1::json) AS (type text, low bigint, high bigint, last boolean, priority int))
+      WITH ORDINALITY AS probe(type, low, high, last, priority, n)
+    LEFT JOIN LATERAL ({" UNION ALL ".join(_PROBES)}) AS found ON true),
+  (SELECT coalesce(json_agg(json_build_array(asked.type, back.priority, back.place, back.micros)), '[]')::text
+    FROM json_to_recordset($2::json) AS asked(type text, since bigint)
+    CROSS JOIN LATERAL (SELECT priority, place, {MICROS.format(moment="ready_at")} AS micros FROM taskdaemon_task
+      WHERE {RETURNED.format(type="asked.type", since="asked.since")} LIMIT {MAX_RETURNED + 1}) AS back)
+"""
+LOWEST = f"""
+SELECT priority, min(place) FROM taskdaemon_task WHERE {RETURNED.format(type="$1", since="$2::bigint")}
+GROUP BY priority
+"""
+
+
+def ask(
+    names: Sequence[str], probes: Sequence[Sequence[Probe]], since: Sequence[int]
+) -> tuple[int, int, frozenset[str], list[int | None], list[tuple[str, Returned]]]:
+    """What a look sees: what the sequence and the clock have reached, the writers, an answer for each probe, and what
+    came back, with its type."""
+    asked = [{"type": name, **probe._asdict()} for name, of in zip(names, probes, strict=True) for probe in of]
+    types = [{"type": name, "since": moment} for name, moment in zip(names, since, strict=True)]
+    [(position, micros, writers, answers, returned)] = prepared(LOOK, (json.dumps(asked), json.dumps(types)))
+    rows = [(row[0], Returned(*row[1:])) for row in json.loads(returned)]
+    return position, micros, frozenset(json.loads(writers)), json.loads(answers), rows
+
+
+def moved(
+    name: str, marks: Marks, proven: Sample, answers: Sequence[int | None], returned: Sequence[Returned]
+) -> Marks:
+    """The marks of a type after a look; `proven` held before it."""
+    if len(returned) > MAX_RETURNED:
+        return marks.uncovered(proven, dict(prepared(LOWEST, (name, marks.since))))
+    return marks.looked(proven, answers, returned)
+
+
+# The marks of a session.
+
+#: A session looks once it has claimed so many tasks, since its claims read as many dead entries ...
+LOOK_TASKS = 100
+#: ... and at most for this share of the time.
+MAX_LOOK_SHARE = 0.01
+#: A new session looks before each of its first claims, since nothing is proven sooner.
+FIRST_LOOKS = 4
+
+#: An order and a type.
+Key = tuple[Selection, str]
+
+
+class SessionMarks:
+    """For the thread that has the session, except `known` and `forget`."""
+
+    def __init__(self) -> None:
+        #: Values are replaced, never changed: another thread may read them.
+        self._marks: dict[Key, Marks] = {}
+        self._lock = threading.Lock()
+        self._horizon = Horizon()
+        self._claimed: dict[Key, int] = {}
+        self._looks = 0
+        #: On the monotonic clock.
+        self._look_at = 0.0
+
+    def of(self, order: Selection, name: str) -> Marks:
+        """The marks of one type."""
+        return self._marks.get((order, name)) or Marks(EMPTY[order])
+
+    def known(self) -> dict[Key, Marks]:
+        """A copy of all marks. Any thread may ask."""
+        return dict(self._marks)
+
+    def forget(self, names: Collection[str]) -> None:
+        """Claims read everything of these types again. Any thread may call it."""
+        with self._lock:
+            for key in self.known():
+                if key[1] in names:
+                    del self._marks[key]
+
+    def claimed(self, order: Selection, priorities: dict[str, list[int]]) -> None:
+        """After a claim: the priorities of the tasks that it took, by type."""
+        for name, taken in priorities.items():
+            self.cover(order, name, taken)
+            self._claimed[order, name] = self._claimed.get((order, name), 0) + len(taken)
+
+    def cover(self, order: Selection, name: str, priorities: Collection[int]) -> None:
+        """From the next looks on, the marks of a type tell these priorities apart, if its order does."""
+        with self._lock:
+            marks = self.of(order, name)
+            self._marks[order, name] = marks._replace(bands=marks.bands.claimed(priorities))
+
+    def look_if_due(self, order: Selection) -> None:
+        """Before a claim: look if this session has claimed enough since the last look."""
+        if not self._claimed:
+            return
+        begun = time.monotonic()
+        if self._looks < FIRST_LOOKS or (begun >= self._look_at and sum(self._claimed.values()) >= LOOK_TASKS):
+            self.look(order, [name for of, name in self._claimed if of == order])
+            self._claimed.clear()
+            ended = time.monotonic()
+            self._look_at = ended + (ended - begun) / MAX_LOOK_SHARE
+
+    def look(self, order: Selection, names: Sequence[str]) -> set[str]:
+        """Move the marks of these types. Returns the types that have a ready task."""
+        before = [(name, self._marks.get((order, name))) for name in names]
+        all_marks = [known or Marks(EMPTY[order]) for _, known in before]
+        proven = self._horizon.proven
+        probes = [marks.bands.probes(proven.position) for marks in all_marks]
+        position, micros, writers, places, returned = ask(names, probes, [marks.since for marks in all_marks])
+        sample = Sample(position, micros)
+        self._looks += 1
+        set_back = self._horizon.sampled is not None and sample.micros < self._horizon.sampled.micros
+        self._horizon = self._horizon.seen(sample, writers)
+        ready = set()
+        for (name, known), marks, asked in zip(before, all_marks, probes, strict=True):
+            answers, places = places[: len(asked)], places[len(asked) :]
+            rows = [row for of, row in returned if of == name]
+            if rows or any(answer is not None for answer in answers):
+                ready.add(name)
+            if proven.position and not set_back:
+                new = moved(name, marks, proven, answers, rows)
+                with self._lock:
+                    if self._marks.get((order, name)) is known:  # otherwise another thread has forgotten them
+                        self._marks[order, name] = new
+        if set_back:
+            with self._lock:
+                self._marks.clear()
+        return ready
+
+
+_sessions: WeakKeyDictionary[Any, SessionMarks] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def session_marks() -> SessionMarks | None:
+    """Those of this thread's session; None within a transaction, whose own changes may be undone."""
+    if connection.in_atomic_block:
+        return None
+    connection.ensure_connection()
+    with _lock:
+        marks = _sessions.get(connection.connection)
+        if marks is None:
+            marks = _sessions[connection.connection] = SessionMarks()
+    return marks
+
+
+def open_sessions() -> list[SessionMarks]:
+    """Those of all threads' sessions but of those that are over, on which no claim is sent."""
+    with _lock:
+        return [marks for session, marks in _sessions.items() if not session.closed]

@@ -1,8 +1,12 @@
-"""Settle on PostgreSQL: one statement for the tasks, the attempts and the counters."""
+"""Every move of a task on PostgreSQL but the claim, and what is written with it: attempts, counters, live events.
+
+Each is one statement, whose rows are one JSON text, because psycopg adapts each element of an array in Python.
+"""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -10,22 +14,152 @@ from uuid import UUID
 from django.db import DataError, connection, transaction
 
 from tasks_app.db.postgresql.calls import prepared
-from tasks_app.queue.attempt import Settled
+from tasks_app.queue.attempt import LiveEvents, Settled, rows_of
+from tasks_app.queue.new_task import NewIdempotencyKey, NewRow, NewTask, encode
 from tasks_app.queue.postgresql.counters import add_counts
-from tasks_app.queue.postgresql.json_columns import json_rows
 from tasks_app.queue.postgresql.session import DIVISION_BY_ZERO, bare_writing
+from tasks_app.queue.sql import NEW, OPTIONS
 from tasks_app.queue.store import CountSettled
+from tasks_app.runner.wire import stored_size
 
-_COLUMNS = (
+
+def json_rows(columns: str, alias: str, count: str = "json_array_length($1::json)") -> str:
+    """The rows of the JSON array $1, for FROM. `columns`: names and types; `count`: how many there are, as SQL.
+
+    The planner expects 100 such rows, a tenth of them after a LIMIT that it does not know, and so one after two. Then
+    it looks each of them up by its key. With 100, a plan that is made while the table is small reads the whole table,
+    and a session keeps that plan until the table is analyzed.
+    """
+    rows = f"SELECT * FROM json_to_recordset($1::json) AS listed({columns}) LIMIT {count}"
+    return f"(SELECT * FROM ({rows}) AS tenth LIMIT {count}) AS {alias}"
+
+
+# Insert: (none) -> pending.
+
+#: A position is taken after its transaction has locked the table, as an INSERT does: see `horizon`.
+LOCK = "LOCK TABLE taskdaemon_task IN ROW EXCLUSIVE MODE"
+NEXT_POSITIONS = "SELECT nextval('taskdaemon_place') FROM generate_series(1, %s)"
+INSERT = f"""
+WITH new AS (
+  SELECT id, task_type, task_data, priority, size, ordinal, clock_timestamp() AS moment
+  FROM ROWS FROM (json_to_recordset($1::json) AS (id uuid, type text, data jsonb, priority int, size int))
+    WITH ORDINALITY AS n(id, task_type, task_data, priority, size, ordinal)
+  ORDER BY ordinal
+), counted AS (
+  INSERT INTO taskdaemon_counter_delta (counts) VALUES ($2)
+)
+INSERT INTO taskdaemon_task ({NEW})
+SELECT id, task_type, task_data, priority, 'pending', nextval('taskdaemon_place'), 0, 0, '', '',
+  moment, moment, size FROM new
+"""
+#: `ORDER BY ordinal`: rows are stored, and unique keys waited for, in the order given.
+INSERT_ROWS = f"""
+INSERT INTO taskdaemon_task ({NEW}, {OPTIONS})
+SELECT id, task_type, task_data, priority, 'pending', place, 0, 0, clock, '', created_at, created_at, size, {OPTIONS}
+FROM ROWS FROM (json_to_recordset($1::json) AS (
+    id uuid, task_type text, task_data jsonb, priority int, place bigint, created_at timestamptz, clock text,
+    due float8, due_at timestamptz, expires_at timestamptz, requested_timeout float8, requested_max_retries int,
+    tags jsonb, metadata jsonb, unique_key text, size int
+  )) WITH ORDINALITY AS n(
+    id, task_type, task_data, priority, place, created_at, clock, {OPTIONS}, size, ordinal)
+ORDER BY ordinal
+ON CONFLICT DO NOTHING
+"""
+INSERT_KEYED = f"""
+WITH won AS (
+  INSERT INTO taskdaemon_idempotency_key (owner, key, fingerprint, task_ids, expires_at)
+  SELECT owner, key, fingerprint, task_ids, expires_at
+  FROM ROWS FROM (json_to_recordset($1::json) AS (
+      owner bigint, key text, fingerprint text, task_ids jsonb, expires_at timestamptz
+    )) WITH ORDINALITY AS k(owner, key, fingerprint, task_ids, expires_at, ordinal)
+  ORDER BY ordinal
+  ON CONFLICT DO NOTHING RETURNING owner, key
+), new AS MATERIALIZED (
+  SELECT id, task_type, task_data, priority, size, ordinal, clock_timestamp() AS moment
+  FROM ROWS FROM (json_to_recordset($2::json) AS (
+      id uuid, type text, data jsonb, priority int, size int, owner bigint, key text
+    )) WITH ORDINALITY AS n(id, task_type, task_data, priority, size, owner, key, ordinal)
+  JOIN won USING (owner, key)
+  ORDER BY ordinal
+), counted AS (
+  INSERT INTO taskdaemon_counter_delta (counts)
+  SELECT json_object_agg('received|' || task_type, count)::text
+  FROM (SELECT task_type, count(*) AS count FROM new GROUP BY task_type) AS types HAVING count(*) > 0
+), stored AS (
+  INSERT INTO taskdaemon_task ({NEW})
+  SELECT id, task_type, task_data, priority, 'pending', nextval('taskdaemon_place'), 0, 0, '', '',
+    moment, moment, size FROM new
+)
+SELECT owner, key FROM won
+"""
+
+
+def next_positions(count: int) -> Sequence[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK)
+        cursor.execute(NEXT_POSITIONS, [count])
+        return [row[0] for row in cursor.fetchall()]
+
+
+def insert(new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]) -> None:
+    rows = ",".join(
+        f'{{"id":"{identity}","type":{encode(task.task_type)},"data":{text},"priority":{task.priority},'
+        f'"size":{stored_size(text)}}}'
+        for identity, task, text in zip(ids, new, texts, strict=True)
+    )
+    received = Counter(f"received|{task.task_type}" for task in new)
+    prepared(INSERT, (f"[{rows}]", encode(received)))
+
+
+def insert_rows(rows: Sequence[NewRow]) -> None:
+    prepared(INSERT_ROWS, ("[" + ",".join(map(_as_json, rows)) + "]",))
+
+
+#: The values of a row that are JSON text already.
+_JSON = ("task_data", "tags", "metadata")
+
+
+def _as_json(row: NewRow) -> str:
+    pairs = row._asdict()
+    texts = {name: text for name in _JSON if (text := pairs.pop(name)) is not None}
+    pairs["id"], pairs["place"] = str(row.id), pairs.pop("position")
+    pairs["size"] = stored_size(row.task_data)
+    for name in ("created_at", "due_at", "expires_at"):
+        pairs[name] = pairs[name] and pairs[name].isoformat()
+    return encode(pairs)[:-1] + "".join(f',"{name}":{text}' for name, text in texts.items()) + "}"
+
+
+def insert_keyed(
+    keys: Sequence[NewIdempotencyKey], new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]
+) -> set[tuple[int, str]]:
+    rows = [
+        {
+            "owner": key.owner, "key": key.key, "fingerprint": key.fingerprint,
+            "task_ids": [str(ids[at]) for at in key.tasks], "expires_at": key.expires_at.isoformat(),
+        }
+        for key in keys
+    ]  # fmt: skip
+    of_task = {at: key for key in keys for at in key.tasks}
+    tasks = ",".join(
+        f'{{"id":"{identity}","type":{encode(task.task_type)},"data":{text},"priority":{task.priority},'
+        f'"size":{stored_size(text)},"owner":{of_task[at].owner},"key":{encode(of_task[at].key)}}}'
+        for at, (identity, task, text) in enumerate(zip(ids, new, texts, strict=True))
+    )
+    return set(prepared(INSERT_KEYED, (encode(rows), f"[{tasks}]")))
+
+
+# Settle: processing -> as decided. One statement for the tasks, the attempts and the counters.
+
+_SETTLED = (
     "id uuid, number int, status text, result text, error text, reason text, pause float8, spent int, outcome text,"
     " container text, image text, exit_code int, oom bool, wait float8, seconds float8, out text, err text, size int"
 )
-# coalesce() keeps the planner from the partial index of running tasks: that looks small but is full of dead entries,
-# which every settle would read. The time is read once for each task, or a pause of the server would give the task's row
-# and the attempt's different ones.
+#: coalesce() keeps the planner from the partial index of running tasks: that looks small but is full of dead entries,
+#: which every settle would read. The time is read once for each task, or a pause of the server would give the task's
+#: row and the attempt's different ones.
 _SETTLE = f"""
 WITH d AS (
-  SELECT d.*, clock_timestamp() AS moment FROM {json_rows(_COLUMNS, "d", count="$4::int")}
+  SELECT d.*, clock_timestamp() AS moment FROM {json_rows(_SETTLED, "d", count="$4::int")}
 ), kept AS (
   UPDATE taskdaemon_task AS t SET status = d.status, result = d.result::jsonb, result_size = d.size,
     failure_reason = d.reason, last_error = coalesce(d.error, t.last_error), retries = t.retries + d.spent,
@@ -50,13 +184,10 @@ SELECT id::text, number, {{check}} FROM kept
 SETTLE_ALL = _SETTLE.replace("{check}", "1 / ((SELECT count(*) FROM kept) = $4::int)::int")
 SETTLE_ANY = _SETTLE.replace("{check}", "1")
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
 
 def settle(node: str, settled: Sequence[Settled], count: CountSettled) -> set[tuple[str, int]]:
-    """See Store."""
     # Usually every result is kept, and the statement adds the counts of all. Otherwise they are added afterwards.
-    params = (_encode(_rows(settled)), node, _encode(count(settled, ())), len(settled))
+    params = (encode(_rows(settled)), node, encode(count(settled, ())), len(settled))
     if not connection.in_atomic_block:
         try:
             kept = {(row[0], row[1]) for row in prepared(SETTLE_ALL, params)}
@@ -68,87 +199,36 @@ def settle(node: str, settled: Sequence[Settled], count: CountSettled) -> set[tu
     with transaction.atomic():
         kept = {(row[0], row[1]) for row in prepared(SETTLE_ANY, params)}
         if len(kept) != len(settled):
-            dropped = [each for each, _ in settled if (each.task.id, each.task.attempt) not in kept]
+            dropped = [result for result, _ in settled if (result.task.id, result.task.attempt) not in kept]
             add_counts(count([pair for pair in settled if (pair[0].task.id, pair[0].task.attempt) in kept], dropped))
     return kept
 
 
 def _rows(settled: Sequence[Settled]) -> list[dict[str, Any]]:
     rows = []
-    for each, decision in settled:
-        task = each.task
+    for result, decision in settled:
+        task = result.task
         row = {
             "id": task.id, "number": task.attempt, "status": decision.status, "pause": decision.pause,
-            "spent": decision.spent, "outcome": each.kind.value, "container": each.container,
-            "wait": task.known_wait, "seconds": each.seconds, "out": each.stdout_tail, "err": each.stderr_tail,
+            "spent": decision.spent, "outcome": result.kind.value, "container": result.container,
+            "wait": task.known_wait, "seconds": result.seconds, "out": result.stdout_tail, "err": result.stderr_tail,
         }  # fmt: skip
         # A missing key is null in the statement.
-        if each.result is not None:
-            row["result"], row["size"] = each.result, each.result_size
-        if each.image is not None:
-            row |= {"image": each.image, "oom": each.oom}
-        if each.error is not None or decision.reason is not None or each.exit_code is not None:
-            row |= {"error": each.error, "reason": decision.reason, "exit_code": each.exit_code}
+        if result.result is not None:
+            row["result"], row["size"] = result.result, result.result_size
+        if result.image is not None:
+            row |= {"image": result.image, "oom": result.oom}
+        if result.error is not None or decision.reason is not None or result.exit_code is not None:
+            row |= {"error": result.error, "reason": decision.reason, "exit_code": result.exit_code}
         rows.append(row)
     return rows
 
 
-# Promote on PostgreSQL.
-
-PROMOTE = f"""
-UPDATE taskdaemon_task AS task
-SET due = NULL, due_at = NULL, ready_at = clock_timestamp(), place = coalesce(ready.place, task.place)
-FROM {json_rows("id uuid, place bigint", "ready")}
-WHERE task.id = ready.id AND coalesce(task.status) = 'pending' AND coalesce(task.due) IS NOT NULL
-"""
-
-
-def promote(rows: Sequence[tuple[UUID, int | None]]) -> None:
-    """See Store."""
-    prepared(PROMOTE, (json.dumps([{"id": str(identity), "place": place} for identity, place in rows]),))
-
-
-# Redrive many on PostgreSQL.
-
-# coalesce() keeps the planner from the partial index of failed tasks: each task is read by its key.
-REDRIVE = f"""
-UPDATE taskdaemon_task AS task
-SET status = 'pending', place = again.place, retries = 0, failure_reason = NULL, failure_group = NULL,
-  completed_at = NULL, due = NULL, due_at = NULL, expires_at = NULL, ready_at = clock_timestamp()
-FROM {json_rows("id uuid, place bigint", "again")}
-WHERE task.id = again.id AND coalesce(task.status) = 'failed'
-RETURNING task.id
-"""
-
-
-def redrive(rows: Sequence[tuple[UUID, int]]) -> set[UUID]:
-    """See Store."""
-    text = json.dumps([{"id": str(identity), "place": place} for identity, place in rows])
-    return {identity for (identity,) in prepared(REDRIVE, (text,))}
-
-
-# Change the priority of many on PostgreSQL.
-
-SET_PRIORITY = f"""
-UPDATE taskdaemon_task AS task
-SET priority = $2::int, place = coalesce(changed.place, task.place)
-FROM {json_rows("id uuid, place bigint", "changed")}
-WHERE task.id = changed.id AND coalesce(task.status) = 'pending'
-RETURNING task.id
-"""
-
-
-def set_priority(rows: Sequence[tuple[UUID, int | None]], priority: int) -> set[UUID]:
-    """See Store."""
-    text = json.dumps([{"id": str(identity), "place": place} for identity, place in rows])
-    return {identity for (identity,) in prepared(SET_PRIORITY, (text, priority))}
-
-
-# Renew on PostgreSQL: one round trip, so that a slow network costs no lease.
+# Renew: processing -> processing. One round trip, so that a slow network costs no lease.
 
 _NOW = "extract(epoch from clock_timestamp())::float8"
-# Only a running task has a node. LATERAL with a lock is not turned into a join, so each task is looked up by its key.
-# SKIP LOCKED: a settle may lock the same rows in another order, and a drain the node's row.
+#: Only a running task has a node. LATERAL with a lock is not turned into a join, so each task is looked up by its key.
+#: SKIP LOCKED: a settle may lock the same rows in another order, and a drain the node's row.
 RENEW = f"""
 WITH alive AS (
   UPDATE taskdaemon_node SET seen_at = clock_timestamp(), seen = {_NOW}, clock = 'server'
@@ -167,7 +247,113 @@ RETURNING task.id::text, task.attempts
 
 
 def renew(node: str, leases: Mapping[str, float]) -> set[tuple[str, int]]:
-    """See Store."""
     text = json.dumps([{"id": identity, "lease": seconds} for identity, seconds in leases.items()])
     with bare_writing(one_statement=True):
         return {(row[0], row[1]) for row in prepared(RENEW, (text, node))}
+
+
+# Promote, redrive many, change the priority of many.
+
+PROMOTE = f"""
+UPDATE taskdaemon_task AS task
+SET due = NULL, due_at = NULL, ready_at = clock_timestamp(), place = coalesce(ready.place, task.place)
+FROM {json_rows("id uuid, place bigint", "ready")}
+WHERE task.id = ready.id AND coalesce(task.status) = 'pending' AND coalesce(task.due) IS NOT NULL
+"""
+#: coalesce() keeps the planner from the partial index of failed tasks: each task is read by its key.
+REDRIVE = f"""
+UPDATE taskdaemon_task AS task
+SET status = 'pending', place = again.place, retries = 0, failure_reason = NULL, failure_group = NULL,
+  completed_at = NULL, due = NULL, due_at = NULL, expires_at = NULL, ready_at = clock_timestamp()
+FROM {json_rows("id uuid, place bigint", "again")}
+WHERE task.id = again.id AND coalesce(task.status) = 'failed'
+RETURNING task.id
+"""
+SET_PRIORITY = f"""
+UPDATE taskdaemon_task AS task
+SET priority = $2::int, place = coalesce(changed.place, task.place)
+FROM {json_rows("id uuid, place bigint", "changed")}
+WHERE task.id = changed.id AND coalesce(task.status) = 'pending'
+RETURNING task.id
+"""
+
+
+def promote(rows: Sequence[tuple[UUID, int | None]]) -> None:
+    prepared(PROMOTE, (_with_places(rows),))
+
+
+def redrive(rows: Sequence[tuple[UUID, int]]) -> set[UUID]:
+    return {identity for (identity,) in prepared(REDRIVE, (_with_places(rows),))}
+
+
+def set_priority(rows: Sequence[tuple[UUID, int | None]], priority: int) -> set[UUID]:
+    return {identity for (identity,) in prepared(SET_PRIORITY, (_with_places(rows), priority))}
+
+
+def _with_places(rows: Sequence[tuple[UUID, int | None]]) -> str:
+    return json.dumps([{"id": str(identity), "place": place} for identity, place in rows])
+
+
+# Live events. They move no task.
+
+_EVENT = "task_id, attempt, sequence, kind, body, container, at"
+#: Only a running task has a node. Each is looked up by its key: LATERAL with a lock is not turned into a join. The lock
+#: keeps a rescue from ending the attempt before the rows are committed. It holds up no settle, and waits for nothing.
+ADD_EVENTS = f"""
+WITH held AS (
+  SELECT d.id, d.attempt FROM json_to_recordset($1::json) AS d(id uuid, attempt int)
+  CROSS JOIN LATERAL (
+    SELECT FROM taskdaemon_task AS task
+    WHERE task.id = d.id AND task.attempts = d.attempt AND task.node = $3::text
+    FOR KEY SHARE SKIP LOCKED
+  ) AS running
+), added AS (
+  INSERT INTO taskdaemon_live_event ({_EVENT})
+  SELECT d.task, d.attempt, d.sequence, d.kind, d.body, d.container, clock_timestamp()
+  FROM json_to_recordset($2::json) AS
+    d(task uuid, attempt int, sequence int, kind text, body jsonb, container text)
+  WHERE (d.task, d.attempt) IN (SELECT id, attempt FROM held)
+  ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING
+)
+SELECT id::text, attempt FROM held
+"""
+_ENDED = """SELECT FROM taskdaemon_live_event AS event
+    WHERE event.task_id = d.task AND event.attempt = d.attempt AND event.kind = 'end'"""
+END_EVENTS = f"""
+INSERT INTO taskdaemon_live_event ({_EVENT})
+SELECT d.task, d.attempt, d.sequence, d.kind, d.body, d.container, clock_timestamp()
+FROM json_to_recordset($1::json) AS
+  d(task uuid, attempt int, sequence int, kind text, body jsonb, container text)
+WHERE NOT EXISTS ({_ENDED})
+ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING
+"""
+END_LOST_EVENTS = f"""
+INSERT INTO taskdaemon_live_event ({_EVENT})
+SELECT d.task, d.attempt, last.sequence + 1, 'end', $2::jsonb, NULL, clock_timestamp()
+FROM json_to_recordset($1::json) AS d(task uuid, attempt int)
+CROSS JOIN LATERAL (
+  SELECT sequence, kind FROM taskdaemon_live_event AS event
+  WHERE event.task_id = d.task AND event.attempt = d.attempt ORDER BY sequence DESC LIMIT 1
+) AS last
+WHERE last.kind <> 'end'
+ORDER BY 1, 2 ON CONFLICT DO NOTHING
+"""
+
+
+def add_live_events(node: str, batches: Sequence[LiveEvents]) -> set[tuple[str, int]]:
+    attempts = [{"id": batch.task_id, "attempt": batch.attempt} for batch in batches]
+    return {(row[0], row[1]) for row in prepared(ADD_EVENTS, (encode(attempts), _event_rows(batches), node))}
+
+
+def end_live_events(batches: Sequence[LiveEvents]) -> None:
+    prepared(END_EVENTS, (_event_rows(batches),))
+
+
+def end_lost_live_events(attempts: Sequence[tuple[UUID, int]], outcome: str) -> None:
+    lost = [{"task": str(task_id), "attempt": attempt} for task_id, attempt in attempts]
+    prepared(END_LOST_EVENTS, (encode(lost), encode({"outcome": outcome})))
+
+
+def _event_rows(batches: Sequence[LiveEvents]) -> str:
+    names = ("task", "attempt", "sequence", "kind", "body", "container")
+    return encode([dict(zip(names, row, strict=True)) for row in rows_of(batches)])

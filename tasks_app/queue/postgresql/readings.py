@@ -1,4 +1,7 @@
-"""The reading of counters and queues on PostgreSQL, from where the indexes begin to have rows (`scan_start`)."""
+"""What is read of the queue on PostgreSQL: counters and queues, due work, what is on hold, and single tasks.
+
+What reads along an index starts where it begins to have rows (`scan_start`), or where a claim would (`marks`).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,10 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Case, F, Func, IntegerField, TextField, When
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Cast, Coalesce
+from django.db.models.lookups import LessThanOrEqual
 
 from tasks_app.db.postgresql.calls import prepared
 from tasks_app.queue import sql
@@ -25,16 +32,17 @@ from tasks_app.queue.due_work import (
 from tasks_app.queue.postgresql.claim import (
     BY_PLACE,
     BY_PRIORITY,
+    MEASURED_BYTES,
     STARTABLE_BY_PLACE,
     STARTABLE_BY_PRIORITY,
     arms,
     as_arrays,
 )
 from tasks_app.queue.postgresql.counters import PARTS
-from tasks_app.queue.postgresql.marks import EMPTY, END, TOP, Marks
+from tasks_app.queue.postgresql.marks import EMPTY, END, READY_AGAIN, RETURNED, SINCE, TOP, Marks, session_marks
 from tasks_app.queue.postgresql.scan_start import RUNNING, ScanStart, TypeStart, scan_start
-from tasks_app.queue.postgresql.session_marks import READY_AGAIN, RETURNED, SINCE, session_marks
-from tasks_app.queue.sql import DUE_WORK, DUE_WORK_FULL, FINAL_OR_GONE, LATE, NOT_BEGUN, ON_HOLD, VERSIONS
+
+# Counters and queues.
 
 #: Along the whole indexes, while there is no `ScanStart`.
 READING = sql.READING.format(
@@ -43,7 +51,7 @@ READING = sql.READING.format(
     running="""SELECT task_type, node FROM taskdaemon_task
       WHERE status = 'processing' AND started_at >= '-infinity' ORDER BY started_at""",
 )
-# ORDER BY keeps the planner from a scan of the table.
+#: ORDER BY keeps the planner from a scan of the table.
 _COUNT = (
     "SELECT count(*) FROM unnest(known.a, known.b, known.c) AS segment(a, b, c) CROSS JOIN LATERAL ({arms}) AS found"
 )
@@ -97,7 +105,6 @@ def reading_statement(order: Selection) -> str:
 
 
 def reading() -> list[tuple[Any, ...]]:
-    """See Store."""
     start = scan_start()
     if start is None:
         with connection.cursor() as cursor:
@@ -110,21 +117,20 @@ def reading() -> list[tuple[Any, ...]]:
 
 def _known(types: Mapping[str, TypeStart]) -> str:
     known = []
-    for name, each in types.items():
-        a, b, c = zip(*each.marks.bands.segments(), strict=True)
+    for name, start in types.items():
+        a, b, c = zip(*start.marks.bands.segments(), strict=True)
         known.append({
-            "type": name, "since": each.marks.since, "new": each.new, "again": each.again, "a": a, "b": b, "c": c,
+            "type": name, "since": start.marks.since, "new": start.new, "again": start.again, "a": a, "b": b, "c": c,
         })  # fmt: skip
     return json.dumps(known)
 
 
 def running() -> list[tuple[UUID, str, str]]:
-    """See Store."""
     start = scan_start() or ScanStart()
     return prepared(RUNS, start.began)
 
 
-# Due work on PostgreSQL, from where the indexes begin to have rows (`scan_start`).
+# Due work.
 
 _PARTS = {
     "now": "extract(epoch from clock_timestamp())::float8",
@@ -139,38 +145,32 @@ _PARTS = {
     # Not the time of `clock_timestamp()`, which no index is read for.
     "minute": "floor(extract(epoch from statement_timestamp()) / 60)::bigint",
     "longest": MAX_VALID_LEASE_SECONDS,
-    "not_begun": NOT_BEGUN,
+    "not_begun": sql.NOT_BEGUN,
 }
 _RUNNING = RUNNING.format(since="$3", ids="$4")
 _ADDED = {
     "holders": f"SELECT DISTINCT node FROM {_RUNNING} WHERE node <> $1::text ORDER BY node",
-    "lost": f"SELECT 1 FROM {_RUNNING} WHERE {LATE} LIMIT 1".format(**_PARTS),
+    "lost": f"SELECT 1 FROM {_RUNNING} WHERE {sql.LATE} LIMIT 1".format(**_PARTS),
     "from_due": "AND due >= $2::float8",
     "from_expiry": f"AND expires_at >= {SINCE.format(since='$5::bigint')} AND expires_at <= statement_timestamp()",
 }
 #: By `full`. $1 the node, $2 from when on tasks wait, $3 and $4 as RUNNING; if it is full, $5 from when on they expire.
-STATEMENTS = {False: DUE_WORK.format(**_PARTS, **_ADDED), True: DUE_WORK_FULL.format(**_PARTS, **_ADDED)}
-READ_ON_HOLD = "SELECT" + ON_HOLD.format(**_PARTS)
+STATEMENTS = {
+    full: statement.format(**_PARTS, **_ADDED) for full, statement in ((False, sql.DUE_WORK), (True, sql.DUE_WORK_FULL))
+}
+READ_ON_HOLD = "SELECT" + sql.ON_HOLD.format(**_PARTS)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def due_work(node: str, full: bool) -> DueWork:
-    """See Store."""
     start = scan_start() or ScanStart()
     values = (node, start.due, *start.began, *((start.expires,) if full else ()))
     [(now, next_due, holders, *rest)] = prepared(STATEMENTS[full], values)
-    found = [*rest[:-2], _on_hold(*rest[-2:])] if full else []
-    return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *found)
-
-
-def first_times() -> FirstTimes:
-    """See Store."""
-    start = scan_start() or ScanStart()
-    return FirstTimes(start.due, *(_EPOCH + timedelta(microseconds=each) for each in (start.expires, start.ungrouped)))
+    more = [*rest[:-2], _on_hold(*rest[-2:])] if full else []
+    return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *more)
 
 
 def on_hold(node: str) -> OnHold:
-    """See Store."""
     [row] = prepared(READ_ON_HOLD, (node,))
     return _on_hold(*row)
 
@@ -179,7 +179,13 @@ def _on_hold(handlers: str | None, drained: bool) -> OnHold:
     return OnHold(frozenset(json.loads(handlers or "[]")), drained)
 
 
-# How many ready tasks come before one, on PostgreSQL: read as a claim reads them, in the opposite direction.
+def first_times() -> FirstTimes:
+    start = scan_start() or ScanStart()
+    expires, ungrouped = (_EPOCH + timedelta(microseconds=micros) for micros in (start.expires, start.ungrouped))
+    return FirstTimes(start.due, expires, ungrouped)
+
+
+# How many ready tasks come before one: read as a claim reads them, in the opposite direction.
 
 _NEXT = "CASE WHEN segment.a > $3::int THEN {end} ELSE $2::bigint END"
 _EQUAL = f"priority = segment.a AND segment.a >= $3::int AND place < {_NEXT.format(end=END)}"
@@ -222,49 +228,67 @@ def statement(order: Selection) -> str:
 
 
 def queued_before(task_type: str, priority: int, position: int, order: Selection, limit: int) -> int:
-    """See Store."""
     marks = Marks(EMPTY[order])
     if (session := session_marks()) is not None:
         session.cover(order, task_type, range(priority, TOP))
         session.look(order, [task_type])
         marks = session.of(order, task_type)
-    [(found,)] = prepared(
-        statement(order), (task_type, position, priority, limit, marks.since, *as_arrays(order, marks))
-    )
-    return int(found)
+    a, b, c = as_arrays(order, marks)
+    [(count,)] = prepared(statement(order), (task_type, position, priority, limit, marks.since, a, b, c))
+    return int(count)
 
 
-# What changes with each event of a task, on PostgreSQL.
+# Tasks by their ids.
 
-READ_VERSIONS = VERSIONS.format(id="id", ids="unnest($1::uuid[]) AS watched(id)")
-
-
-def versions(ids: Sequence[UUID]) -> dict[UUID, str]:
-    """See Store."""
-    rows = prepared(READ_VERSIONS, (f"{{{','.join(map(str, ids))}}}",))
-    return {identity: version for identity, version in rows if version is not None}
-
-
-# Which of some tasks are final, on PostgreSQL.
-
-READ_FINAL_OR_GONE = FINAL_OR_GONE.format(id="id", ids="unnest($1::uuid[]) AS watched(id)", yes="true")
-
-
-def final_or_gone(ids: Sequence[UUID]) -> list[UUID]:
-    """See Store."""
-    return [identity for (identity,) in prepared(READ_FINAL_OR_GONE, (f"{{{','.join(map(str, ids))}}}",))]
-
-
-# The data of one task on PostgreSQL.
-
+READ_VERSIONS = sql.VERSIONS.format(id="id", ids="unnest($1::uuid[]) AS watched(id)")
+READ_FINAL_OR_GONE = sql.FINAL_OR_GONE.format(id="id", ids="unnest($1::uuid[]) AS watched(id)", yes="true")
 #: OFFSET keeps the planner from making the text twice.
-STATEMENT = """
+READ_DATA = """
 SELECT octet_length(text), CASE WHEN octet_length(text) <= $2::int THEN text END
 FROM (SELECT task_data::text FROM taskdaemon_task WHERE id = $1::uuid OFFSET 0) AS made(text)
 """
 
 
+def versions(ids: Sequence[UUID]) -> dict[UUID, str]:
+    rows = prepared(READ_VERSIONS, (_array(ids),))
+    return {identity: version for identity, version in rows if version is not None}
+
+
+def final_or_gone(ids: Sequence[UUID]) -> list[UUID]:
+    return [identity for (identity,) in prepared(READ_FINAL_OR_GONE, (_array(ids),))]
+
+
+def _array(ids: Sequence[UUID]) -> str:
+    return f"{{{','.join(map(str, ids))}}}"
+
+
 def task_data(task_id: str, limit: int) -> tuple[int, str | None] | None:
-    """See Store."""
-    rows = prepared(STATEMENT, (task_id, limit))
-    return (rows[0][0], rows[0][1]) if rows else None
+    return next(((size, text) for size, text in prepared(READ_DATA, (task_id, limit))), None)
+
+
+# The sizes of JSON columns.
+
+#: The columns whose sizes are columns too: `task_data_size`, `result_size`.
+SIZED = ("task_data", "result")
+
+
+def json_bytes(column: str, exact: bool = False) -> Combinable:
+    size = Func(Cast(F(column), TextField()), function="octet_length", output_field=IntegerField())
+    if exact or column not in SIZED:
+        return Coalesce(size, 0)
+    return Case(
+        When(**{f"{column}__isnull": True}, then=0),
+        When(**{f"{column}_size__isnull": False}, then=F(f"{column}_size")),
+        When(LessThanOrEqual(_taken(column), MEASURED_BYTES), then=size),
+        output_field=IntegerField(),
+    )
+
+
+def task_bytes() -> Combinable:
+    """Without a size that was written with the row: what the column takes, maybe compressed."""
+    data, result = (Coalesce(F(f"{column}_size"), _taken(column), 0) for column in SIZED)
+    return data + result
+
+
+def _taken(column: str) -> Func:
+    return Func(F(column), function="pg_column_size", output_field=IntegerField())

@@ -1,8 +1,8 @@
-"""From where on readings and maintenance read the queue's indexes, on PostgreSQL. Plain values.
+"""From where on readings and maintenance read the queue's indexes, on PostgreSQL.
 
 While a session holds a snapshot, each index keeps an entry of every task that has passed through it since, and a scan
-from its end reads all of them. A row (`models.ScanStart`) says where each index begins to have rows; every process
-reads it, and one of them moves it (`advance`). A claim has marks of its own session instead, which are newer.
+from its end reads all of them. A row (`node_models.ScanStart`) says where each index begins to have rows; every process
+reads it, and one of them moves it (`Advance`). A claim has marks of its own session instead, which are newer.
 
 The row is as durable as what it tells of: after a crash or a fail-over, a server that has it also has every commit
 before it, and the sequences that these used.
@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 
 from tasks_app.db.postgresql.calls import prepared
 from tasks_app.queue.attempt import Selection
-from tasks_app.queue.postgresql.marks import EMPTY, Marks
-from tasks_app.queue.postgresql.session_marks import SINCE
+from tasks_app.queue.postgresql.horizon import Sample, all_ended, writers
+from tasks_app.queue.postgresql.marks import EMPTY, MICROS, READY_AGAIN, SINCE, TOP, Marks, ask, moved
+from tasks_app.queue.sql import NOT_BEGUN, READY
 
 READ = "SELECT id, state FROM taskdaemon_scan_start ORDER BY id DESC LIMIT 1"
 _BEGAN_IN = SINCE.format(since="{since}::bigint")
@@ -99,10 +101,10 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-# Statements of maintenance that are given up rather than waited for, on PostgreSQL.
+# Statements of maintenance that are given up rather than waited for.
 
 #: Of each statement. What calls them has other things to do.
-MAX_SECONDS = 0.5
+MAX_STATEMENT_SECONDS = 0.5
 _QUERY_CANCELED = "57014"
 
 
@@ -112,12 +114,184 @@ class CutShort(Exception):
 
 @contextmanager
 def cut_short() -> Iterator[None]:
-    """A transaction in which no statement takes longer than MAX_SECONDS. Raises CutShort."""
+    """A transaction in which no statement takes longer than MAX_STATEMENT_SECONDS. Raises CutShort."""
     try:
         with transaction.atomic():
-            prepared(f"SELECT set_config('statement_timeout', '{MAX_SECONDS * 1000:.0f}', true)", ())
+            prepared(f"SELECT set_config('statement_timeout', '{MAX_STATEMENT_SECONDS * 1000:.0f}', true)", ())
             yield
     except OperationalError as error:
         if getattr(error.__cause__, "sqlstate", None) != _QUERY_CANCELED:
             raise
         raise CutShort from error
+
+
+# What moves the row.
+
+_TABLE = "taskdaemon_task"
+_REACHED = f"""
+SELECT coalesce(pg_sequence_last_value('taskdaemon_place'), 0), {MICROS.format(moment="clock_timestamp()")},
+  coalesce(pg_sequence_last_value('taskdaemon_attempt_id_seq'), 0)"""
+#: Only one session does it at a time. The numbers are arbitrary.
+_LOCK = f"SELECT pg_try_advisory_xact_lock(7468, 2), {MICROS.format(moment='clock_timestamp()')}"
+_TYPES = "SELECT DISTINCT split_part(series, '|', 2) FROM taskdaemon_counter WHERE series LIKE 'received|%'"
+#: With those of ready tasks that another program has stored: along the index, from type to type.
+_ALL_TYPES = f"""
+WITH RECURSIVE found(name) AS (
+  (SELECT task_type FROM taskdaemon_task WHERE {READY} ORDER BY task_type LIMIT 1)
+  UNION ALL SELECT (SELECT task_type FROM taskdaemon_task WHERE {READY} AND task_type > found.name
+    ORDER BY task_type LIMIT 1) FROM found WHERE found.name IS NOT NULL
+) SELECT name FROM found WHERE name IS NOT NULL UNION {_TYPES}
+"""
+#: What was claimed lately. Which priorities there are is in no index.
+_PRIORITIES = """
+SELECT DISTINCT task_type, priority FROM taskdaemon_task
+WHERE id = ANY(ARRAY(SELECT task_id FROM taskdaemon_attempt ORDER BY id DESC LIMIT 32))
+"""
+#: The first row of each index, from where it began on.
+FIRST = f"""
+SELECT
+  (SELECT coalesce(json_agg(json_build_array(known.type,
+    (SELECT place FROM taskdaemon_task WHERE {READY} AND task_type = known.type AND place >= known.new AND attempts = 0
+      ORDER BY place LIMIT 1),
+    (SELECT {MICROS.format(moment="ready_at")} FROM taskdaemon_task WHERE {READY_AGAIN} AND task_type = known.type
+      AND ready_at >= {SINCE.format(since="known.again")} ORDER BY ready_at LIMIT 1))), '[]')::text
+    FROM json_to_recordset($1::json) AS known(type text, new bigint, again bigint)),
+  (SELECT due FROM taskdaemon_task WHERE status = 'pending' AND due IS NOT NULL AND clock = 'server'
+    AND due >= $4::float8 ORDER BY due LIMIT 1),
+  (SELECT {MICROS.format(moment="expires_at")} FROM taskdaemon_task
+    WHERE status = 'pending' AND expires_at IS NOT NULL AND {NOT_BEGUN}
+    AND expires_at >= {SINCE.format(since="$5::bigint")} AND expires_at <= statement_timestamp()
+    ORDER BY expires_at LIMIT 1),
+  (SELECT {MICROS.format(moment="completed_at")} FROM taskdaemon_task
+    WHERE status = 'failed' AND failure_group IS NULL
+    AND completed_at >= {SINCE.format(since="$6::bigint")} ORDER BY completed_at LIMIT 1),
+  (SELECT coalesce(json_agg(id), '[]')::text FROM {RUNNING.format(since="$2", ids="$3")})
+"""
+#: It moves once so many tasks were stored or have ended, or after so many seconds; not if another process has moved it
+#: just before.
+MIN_TASKS, MAX_SECONDS, MIN_SECONDS = 100, 60.0, 0.5
+#: Reading the indexes from their ends finds what was changed by hand, or while the clock was set back for a moment. It
+#: takes at most this share of the time.
+MAX_WHOLE_SHARE = 0.02
+#: After a statement that was cut short; many dead entries make those long that read the indexes from their ends.
+RETRY_SECONDS, RETRY_WHOLE_SECONDS = 60.0, 600.0
+#: A time that a transaction computes before it locks the table may be this much earlier when it is stored: a session
+#: that pauses or waits for longer is ended (`settings.LIMITS`).
+MARGIN_SECONDS = 20.0
+
+N = TypeVar("N", int, float)
+
+
+class Advance:
+    """For one thread. What one call does not get to, the next one does."""
+
+    def __init__(self, order: Selection) -> None:
+        """`order`: in which tasks are claimed."""
+        self._order = order
+        self._session: Any = None
+        #: What was reached, and the transactions that must end before everything up to it is visible (see `horizon`).
+        self._waiting: tuple[Sample, frozenset[str]] | None = None
+        self._tasks = self._micros = 0
+        #: On the monotonic clock: when it moves again whatever has happened, when from the ends, and not before.
+        self._move_at = self._whole_at = self._not_before = 0.0
+
+    def __call__(self) -> None:
+        """Move the row if enough has happened."""
+        now = time.monotonic()
+        connection.ensure_connection()
+        if self._session is not connection.connection:
+            self._session, self._waiting = connection.connection, None
+        if now < self._not_before:
+            return
+        if self._waiting is None:
+            [(position, micros, attempts)] = prepared(_REACHED, ())
+            set_back, self._micros = micros < self._micros, micros
+            if now < self._move_at and abs(position + attempts - self._tasks) < MIN_TASKS and not set_back:
+                return
+            self._tasks = position + attempts
+            self._waiting = Sample(position, micros), writers(_TABLE)
+        proven, before = self._waiting
+        if not all_ended(before, _TABLE):
+            return
+        self._waiting, self._move_at = None, now + MAX_SECONDS
+        whole = now >= self._whole_at
+        try:
+            self._move(proven, whole)
+        except CutShort:
+            if whole:
+                self._whole_at = time.monotonic() + RETRY_WHOLE_SECONDS
+            else:
+                self._not_before = time.monotonic() + RETRY_SECONDS
+
+    def _move(self, proven: Sample, whole: bool) -> None:
+        with cut_short():
+            # A statement of its own: what follows must be read with the lock held.
+            [(locked, micros)] = prepared(_LOCK, ())
+            if not locked or micros < proven.micros:  # the clock was set back since, and nothing is proven
+                return
+            key, known = with_id() or (0, ScanStart())
+            if known.order != self._order or micros < known.micros:
+                known, whole = ScanStart(), True
+            elif proven.micros < known.micros + MIN_SECONDS * 1e6:
+                return
+            begun = time.monotonic()
+            state = _moved(known, proven, self._order, whole)
+            if whole:
+                self._whole_at = begun + (time.monotonic() - begun) / MAX_WHOLE_SHARE
+            prepared("DELETE FROM taskdaemon_scan_start WHERE id = $1", (key,))
+            prepared("INSERT INTO taskdaemon_scan_start (state) VALUES ($1)", (state.text(),))
+
+
+def _moved(known: ScanStart, proven: Sample, order: Selection, whole: bool) -> ScanStart:
+    from_on = ScanStart(order) if whole else known
+    types = _types(known, order, whole)
+    asked = [{"type": name, "new": each.new, "again": each.again} for name, each in types.items()]
+    values = (json.dumps(asked), *from_on.began, from_on.due, from_on.expires, from_on.ungrouped)
+    [(firsts, due, expires, ungrouped, running)] = prepared(FIRST, values)
+    by_type = {name: (new, again) for name, new, again in json.loads(firsts)}
+    earliest = proven.micros - int(MARGIN_SECONDS * 1e6)
+    marks = _marks(types, proven)
+    return ScanStart(
+        order,
+        proven.micros,
+        tuple(json.loads(running)),
+        _least(due, earliest / 1e6),
+        _least(expires, earliest),
+        _least(ungrouped, earliest),
+        {
+            name: TypeStart(marks[name], _least(new, proven.position), _least(again, proven.micros))
+            for name, (new, again) in by_type.items()
+        },
+    )
+
+
+def _least(first: N | None, proven: N) -> N:
+    return proven if first is None else min(first, proven)
+
+
+def _types(known: ScanStart, order: Selection, whole: bool) -> dict[str, TypeStart]:
+    """From where on each type is read."""
+    names = {*known.types, *(name for (name,) in prepared(_ALL_TYPES if whole else _TYPES, ()))}
+    found = {name: known.types.get(name) or TypeStart(Marks(EMPTY[order])) for name in names}
+    if whole:
+        found = {name: TypeStart(_from_the_ends(each.marks, order)) for name, each in found.items()}
+    for name, priority in prepared(_PRIORITIES, ()) if order == "priority" else ():
+        if (each := found.get(name)) is not None:
+            marks = each.marks._replace(bands=each.marks.bands.claimed([priority]))
+            found[name] = each._replace(marks=marks)
+    return found
+
+
+def _from_the_ends(marks: Marks, order: Selection) -> Marks:
+    # The bands of a lifo queue grow at one end only, and would be lost.
+    return marks if order == "lifo" else Marks(marks.bands.cut(dict.fromkeys(range(TOP), 0)))
+
+
+def _marks(types: dict[str, TypeStart], proven: Sample) -> dict[str, Marks]:
+    probes = [each.marks.bands.probes(proven.position) for each in types.values()]
+    *_, found, returned = ask([*types], probes, [each.marks.since for each in types.values()])
+    marks = {}
+    for (name, each), asked in zip(types.items(), probes, strict=True):
+        answers, found = found[: len(asked)], found[len(asked) :]
+        marks[name] = moved(name, each.marks, proven, answers, [row for of, row in returned if of == name])
+    return marks

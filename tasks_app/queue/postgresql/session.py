@@ -1,6 +1,7 @@
-"""The clock, limits, transactions, faults and refusals of PostgreSQL, and the settings of a node's sessions.
+"""A session of PostgreSQL: its clock, its limits, its settings, its write transactions, and what is said of the
+database as a whole.
 
-These have prepared statements, one plan each, made for few rows.
+The clock is the server's.
 """
 
 from __future__ import annotations
@@ -20,8 +21,6 @@ from tasks_app.db.postgresql.calls import limited as call_limited
 from tasks_app.db.write_health import write_health
 from tasks_app.queue.store import Fault, Refusal, value_refusal
 
-# The clock on PostgreSQL: the server's.
-
 _SECONDS = "extract(epoch from clock_timestamp())::float8"
 #: Leases go on while this machine is suspended.
 _HOST_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -33,24 +32,20 @@ class _ServerClock(Func):
 
 
 def clock_id() -> str:
-    """See Store."""
     return "server"
 
 
 def now() -> Func:
-    """See Store."""
     return _ServerClock()
 
 
 def seconds() -> float:
-    """See Store."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {_SECONDS}")
         return float(cursor.fetchone()[0])
 
 
 def moment() -> tuple[float, datetime]:
-    """See Store."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {_SECONDS.replace('clock_timestamp()', 'moment')}, moment FROM clock_timestamp() AS moment"
@@ -60,7 +55,6 @@ def moment() -> tuple[float, datetime]:
 
 
 def elapsed() -> float:
-    """See Store."""
     return time.clock_gettime(_HOST_CLOCK)
 
 
@@ -73,17 +67,14 @@ LIFTED = ("statement_timeout", "idle_in_transaction_session_timeout")
 
 
 def limited(seconds: float) -> AbstractContextManager[None]:
-    """See Store."""
     return call_limited(min(CALL_LIMIT_SECONDS, seconds))
 
 
 def unlimited() -> AbstractContextManager[None]:
-    """See Store."""
     return _lifted(0, None)
 
 
 def extended(seconds: float) -> AbstractContextManager[None]:
-    """See Store."""
     return _lifted(int(seconds * 1000), seconds + MARGIN_SECONDS)
 
 
@@ -103,6 +94,8 @@ def _lifted(milliseconds: int, call_seconds: float | None) -> Iterator[None]:
                     cursor.execute(f"RESET {name}")
 
 
+# The settings of a node's sessions: prepared statements, one plan each, made for few rows.
+
 #: The planner does not know how few rows a statement touches, and would read a small table whole instead of using its
 #: index; a new plan for each execution would take longer than the statement. A bitmap scan does not mark dead entries.
 PLANNER_SETTINGS = (
@@ -114,14 +107,11 @@ NOT_DURABLE = "SET synchronous_commit = off"
 
 
 class Session:
-    """See Session of the protocol."""
-
     def __init__(self, durable: bool = True) -> None:
         self._statements = PLANNER_SETTINGS if durable else f"{PLANNER_SETTINGS}; {NOT_DURABLE}"
         self._configured: Any = None
 
     def configure(self) -> None:
-        """See Session of the protocol."""
         if self._configured is not None and connection.connection is self._configured:
             return
         connection.ensure_connection()
@@ -130,16 +120,15 @@ class Session:
         self._configured = connection.connection
 
 
-# Write transactions on PostgreSQL.
+# Write transactions.
 
 
 def writing() -> AbstractContextManager[None]:
-    """See Store."""
     return _write(in_transaction=True)
 
 
 def bare_writing(one_statement: bool = False, durable: bool = True) -> AbstractContextManager[None]:
-    """See Store. One statement needs no transaction, which saves two round trips."""
+    """One statement needs no transaction, which saves two round trips."""
     return _write(in_transaction=not one_statement or connections[DEFAULT_DB_ALIAS].in_atomic_block)
 
 
@@ -161,7 +150,7 @@ def _write(in_transaction: bool) -> Iterator[None]:
         write_health.succeeded()
 
 
-# A node's row on PostgreSQL. Plain SQL: through the ORM this took a third of an idle node's CPU time.
+# A node's row. Plain SQL: through the ORM this took a third of an idle node's CPU time.
 
 UPDATE_NODE = """
 UPDATE taskdaemon_node SET pools = $1::jsonb, draining = $2::int::boolean, problems = $3::jsonb, stopped_at = NULL,
@@ -171,17 +160,16 @@ WHERE name = $4 RETURNING 1
 
 
 def update_node(name: str, pools: dict[str, Any], draining: bool, problems: list[str]) -> bool:
-    """See Store."""
     values = (json.dumps(pools), int(draining), json.dumps(problems), name)
     with bare_writing(one_statement=True):
         return bool(prepared(UPDATE_NODE, values))
 
 
-# What makes a PostgreSQL unusable for the platform.
+# The database as a whole.
 
 
 def fault() -> Fault | None:
-    """See Store. E004: a pooler in front of it that shares sessions. E005: a database whose encoding is not UTF8."""
+    """E004: a pooler in front of it that shares sessions. E005: a database whose encoding is not UTF8."""
     try:
         connection.ensure_connection()
     except OperationalError as error:
@@ -192,8 +180,6 @@ def fault() -> Fault | None:
     return None if sentence is None else Fault("E005", sentence)
 
 
-# What PostgreSQL refuses, by its SQLSTATE.
-
 #: The statement was cancelled, by `statement_timeout` or by a person; no memory for it.
 COST_STATES = ("57014", "53200")
 #: Program limits: a jsonb value with too many bytes, a text that is nested too deeply.
@@ -203,7 +189,6 @@ DIVISION_BY_ZERO = "22012"
 
 
 def refusal(error: Exception) -> Refusal | None:
-    """See Store."""
     state = getattr(error.__cause__, "sqlstate", None) or ""
     if ends_session(error.__cause__) or state == DIVISION_BY_ZERO:
         return None
@@ -212,10 +197,6 @@ def refusal(error: Exception) -> Refusal | None:
     return Refusal.VALUE if state.startswith(LIMITS_CLASS) else value_refusal(error)
 
 
-# Which database of which server it is.
-
-
 def where() -> str:
-    """See Store."""
     database = connection.settings_dict
     return f"postgresql {database['HOST']}:{database['PORT']}/{database['NAME']}"

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 
-from django.db import connection
-
 from tasks_app.db.sqlite.write_lock import writing
 from tasks_app.process.fail_points import fail_point
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Selection
-from tasks_app.queue.sql import BEST, ORDER, READY, best_of_all
-from tasks_app.queue.sqlite import session
+from tasks_app.queue.sql import NOT_EXPIRED, ORDER, READY
 from tasks_app.queue.sqlite.readings import WALL
+from tasks_app.queue.sqlite.session import clock_id, read, seconds
 
-# `ready_at || ''` bypasses sqlite3's converter.
-_BEST_COLUMNS = """rowid, id, task_type, task_data, attempts + 1, priority, place, retries, ready_at || '',
+#: The rows that a claim takes of one type.
+BEST = (
+    f"SELECT {{columns}} FROM taskdaemon_task WHERE {READY} AND task_type = ?"
+    f" AND {NOT_EXPIRED.format(wall=WALL)} ORDER BY {{order}} LIMIT ?"
+)
+#: `ready_at || ''` bypasses sqlite3's converter.
+_COLUMNS = """rowid, id, task_type, task_data, attempts + 1, priority, place, retries, ready_at || '',
   requested_timeout, requested_max_retries"""
 CLAIM = """
 UPDATE taskdaemon_task SET status = 'processing', attempts = attempts + 1, node = ?, lease = ?, clock = ?,
@@ -37,45 +41,62 @@ WHERE EXISTS (SELECT 1 FROM taskdaemon_task WHERE {READY} AND task_type = w.valu
 @cache
 def best_of_type(order: Selection) -> str:
     """The query for the rows that a claim takes."""
-    return BEST.format(columns=_BEST_COLUMNS, type="?", order=ORDER[order], limit="?", wall=WALL)
+    return BEST.format(columns=_COLUMNS, order=ORDER[order])
+
+
+@cache
+def places_of_type(order: Selection) -> str:
+    """The query for the same rows, to be compared with those of other types."""
+    return BEST.format(columns="id, priority, place", order=ORDER[order])
 
 
 def claim(
     node: str, requests: Sequence[ClaimRequest], order: Selection, cap: int | None, lease: float
 ) -> list[ClaimedTask]:
-    """See Store."""
     claimed: list[ClaimedTask] = []
     sent_at = time.monotonic()
     with writing() as raw:
         if cap is not None:
-            # The write lock is held, so the rows found here are still ready when they are claimed below.
-            found = [name for _, name in best_of_all(requests, order, cap, WALL)]
+            # The write lock is held, so the rows of this count are still ready when they are claimed below.
+            counts = _best_of_all(requests, order, cap)
             requests = [
-                request._replace(count=found.count(request.task_type))
-                for request in requests
-                if request.task_type in found
+                request._replace(count=counts[request.task_type]) for request in requests if request.task_type in counts
             ]
         best = best_of_type(order)
         moment = datetime.now(UTC).replace(tzinfo=None)
-        ends_at, boot, started = session.seconds() + lease, session.clock_id(), moment.isoformat(" ", "microseconds")
+        ends_at, boot, started = seconds() + lease, clock_id(), moment.isoformat(" ", "microseconds")
         for name, count, policy in requests:
             rows = raw.execute(best, (name, count)).fetchall()
             if not rows:
                 continue
             bound, text = (node, ends_at, boot, started), policy.retry_on_text
-            own = [policy.requested(row[9], row[10]) for row in rows]
+            policies = [policy.requested(row[9], row[10]) for row in rows]
             raw.executemany(
                 CLAIM,
                 [
-                    (*bound, each.timeout, each.max_retries, policy.retry_backoff, text, row[0])
-                    for row, each in zip(rows, own, strict=True)
+                    (*bound, its.timeout, its.max_retries, policy.retry_backoff, text, row[0])
+                    for row, its in zip(rows, policies, strict=True)
                 ],
             )
             fail_point("inside_claim")
-            for row, each in zip(rows, own, strict=True):
+            for row, its in zip(rows, policies, strict=True):
                 wait = (moment - datetime.fromisoformat(row[8])).total_seconds()
-                claimed.append(ClaimedTask._make((_dashed(row[1]), *row[2:8], wait, each, sent_at, started)))
+                claimed.append(ClaimedTask._make((_dashed(row[1]), *row[2:8], wait, its, sent_at, started)))
     return claimed
+
+
+def _best_of_all(requests: Sequence[ClaimRequest], order: Selection, cap: int) -> Counter[str]:
+    """How many of the best `cap` ready rows over all types are of each type."""
+    rows = [
+        (request.task_type, priority, position)
+        for request in requests
+        for _, priority, position in read(places_of_type(order), (request.task_type, min(request.count, cap)))
+    ]
+    if order == "priority":
+        rows.sort(key=lambda row: (-row[1], row[2]))
+    else:
+        rows.sort(key=lambda row: row[2], reverse=order == "lifo")
+    return Counter(row[0] for row in rows[:cap])
 
 
 def _dashed(key: str) -> str:
@@ -84,7 +105,4 @@ def _dashed(key: str) -> str:
 
 
 def ready_types(types: Sequence[str]) -> set[str]:
-    """See Store."""
-    with connection.wrap_database_errors:
-        connection.ensure_connection()
-        return {row[0] for row in connection.connection.execute(READY_TYPES, (json.dumps(types),))}
+    return {name for (name,) in read(READY_TYPES, (json.dumps(types),))}

@@ -1,21 +1,98 @@
-"""Settle on SQLite: a statement for each task, one for all attempts and one for all counters, under one lock."""
+"""Every move of a task on SQLite but the claim, and what is written with it: attempts, counters, live events.
+
+All of them run under one lock, so what is read is true when it is written. Many rows are one JSON array or one
+`executemany`, because each step of a statement costs a call into the driver.
+"""
 
 from __future__ import annotations
 
 import json
+import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 from tasks_app.db.sqlite.write_lock import bare_writing, writing
-from tasks_app.queue.attempt import COMPLETED, AttemptResult, Settled
+from tasks_app.queue.attempt import COMPLETED, AttemptResult, LiveEvents, Settled, rows_of
 from tasks_app.queue.models import Status
-from tasks_app.queue.sqlite import session
-from tasks_app.queue.sqlite.counters import add_counts
-from tasks_app.queue.store import CountSettled
+from tasks_app.queue.new_task import NewIdempotencyKey, NewRow, NewTask, encode
+from tasks_app.queue.sql import NEW, OPTIONS
+from tasks_app.queue.sqlite.session import clock_id, read, seconds, stored
+from tasks_app.queue.store import Counts, CountSettled, merged
+from tasks_app.runner.wire import stored_size
+
+
+def _now() -> str:
+    return stored(datetime.now(UTC))
+
+
+# Insert: (none) -> pending.
+
+NEXT_POSITIONS = "UPDATE taskdaemon_place SET value = value + %s RETURNING value"
+INSERT = f"""
+INSERT INTO taskdaemon_task ({NEW})
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, 'pending', ?1 + key, 0, 0, '', '', ?2, ?2, value ->> 4
+FROM json_each(?3)
+"""
+INSERT_ROWS = f"""
+INSERT INTO taskdaemon_task ({NEW}, {OPTIONS})
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, 'pending', value ->> 4, 0, 0, value ->> 6, '', value ->> 5,
+  value ->> 5, value ->> 15, {", ".join(f"value ->> {n}" for n in range(7, 15))}
+FROM json_each(?) WHERE true ON CONFLICT DO NOTHING
+"""
+INSERT_KEYS = """
+INSERT INTO taskdaemon_idempotency_key (owner, key, fingerprint, task_ids, expires_at)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?)
+WHERE true ON CONFLICT DO NOTHING RETURNING owner, key
+"""
+
+
+def next_positions(count: int) -> Sequence[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(NEXT_POSITIONS, [count])
+        last = int(cursor.fetchone()[0])
+        return range(last - count + 1, last + 1)
+
+
+def insert(new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]) -> None:
+    moment = _now()
+    positions = next_positions(len(new))
+    rows = [
+        (identity.hex, task.task_type, text, task.priority, stored_size(text))
+        for identity, task, text in zip(ids, new, texts, strict=True)
+    ]
+    connection.connection.execute(INSERT, (positions[0], moment, encode(rows)))
+    add_counts((f"received|{name}", n) for name, n in Counter(task.task_type for task in new).items())
+
+
+def insert_rows(rows: Sequence[NewRow]) -> None:
+    values = [
+        [row.id.hex, *(stored(value) if isinstance(value, datetime) else value for value in row[1:]),
+         stored_size(row.task_data)]
+        for row in rows
+    ]  # fmt: skip
+    read(INSERT_ROWS, (encode(values),))
+
+
+def insert_keyed(
+    keys: Sequence[NewIdempotencyKey], new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]
+) -> set[tuple[int, str]]:
+    rows = [
+        (key.owner, key.key, key.fingerprint, encode([str(ids[at]) for at in key.tasks]), stored(key.expires_at))
+        for key in keys
+    ]
+    names = {(owner, key) for owner, key in read(INSERT_KEYS, (encode(rows),))}
+    inserting = sorted(at for key in keys if (key.owner, key.key) in names for at in key.tasks)
+    if inserting:
+        insert([new[at] for at in inserting], [ids[at] for at in inserting], [texts[at] for at in inserting])
+    return names
+
+
+# Settle: processing -> as decided. A statement for each task, one for all attempts and one for all counters.
 
 SETTLE = """
 UPDATE taskdaemon_task SET status = ?3, result = ?4, failure_reason = ?5, last_error = coalesce(?6, last_error),
@@ -37,95 +114,49 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 
 def settle(node: str, settled: Sequence[Settled], count: CountSettled) -> set[tuple[str, int]]:
-    """See Store."""
     kept: list[Settled] = []
     dropped: list[AttemptResult] = []
     attempts: list[tuple[Any, ...]] = []
     with writing() as raw:
         execute = raw.cursor().execute
-        wall = datetime.now(UTC).replace(tzinfo=None)
-        moment = wall.isoformat(" ", "microseconds")
+        wall = datetime.now(UTC)
+        moment = stored(wall)
         for pair in settled:
-            each, decision = pair
-            task = each.task
-            key, number = task.id.replace("-", ""), task.attempt
-            if decision is COMPLETED and each.error is None:
-                moved = execute(SETTLE_COMPLETED, (key, number, each.result, moment, each.result_size)).rowcount
+            result, decision = pair
+            task = result.task
+            key, number = _key(task.id), task.attempt
+            if decision is COMPLETED and result.error is None:
+                moved = execute(SETTLE_COMPLETED, (key, number, result.result, moment, result.result_size)).rowcount
             else:
                 waits, again = decision.pause > 0, decision.status == Status.PENDING
                 moved = execute(SETTLE, (
-                    key, number, decision.status, each.result, decision.reason, each.error, decision.spent,
-                    session.seconds() + decision.pause if waits else None,
-                    (wall + timedelta(seconds=decision.pause)).isoformat(" ", "microseconds") if waits else None,
+                    key, number, decision.status, result.result, decision.reason, result.error, decision.spent,
+                    seconds() + decision.pause if waits else None,
+                    stored(wall + timedelta(seconds=decision.pause)) if waits else None,
                     moment if again and not waits else None,
                     None if again else moment,
-                    each.result_size,
+                    result.result_size,
                 )).rowcount  # fmt: skip
             if not moved:
-                dropped.append(each)
+                dropped.append(result)
                 continue
             kept.append(pair)
             attempts.append((
-                key, number, node, each.container, task.started_at, moment, each.kind._value_, each.error or "",
-                each.exit_code, each.seconds, each.stdout_tail, each.stderr_tail, each.image, each.oom, task.known_wait,
+                key, number, node, result.container, task.started_at, moment, result.kind._value_, result.error or "",
+                result.exit_code, result.seconds, result.stdout_tail, result.stderr_tail, result.image, result.oom,
+                task.known_wait,
             ))  # fmt: skip
         raw.executemany(INSERT_ATTEMPT, attempts)
         add_counts(count(kept, dropped))
-    return {(each.task.id, each.task.attempt) for each, _ in kept}
+    return {(result.task.id, result.task.attempt) for result, _ in kept}
 
 
-# Promote on SQLite.
-
-PROMOTE = """
-UPDATE taskdaemon_task SET due = NULL, due_at = NULL, ready_at = ?, place = coalesce(?, place)
-WHERE id = ? AND status = 'pending' AND due IS NOT NULL
-"""
-
-
-def promote(rows: Sequence[tuple[UUID, int | None]]) -> None:
-    """See Store."""
-    moment = datetime.now(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
-    with connection.wrap_database_errors:
-        connection.connection.executemany(PROMOTE, [(moment, place, identity.hex) for identity, place in rows])
-
-
-# Redrive many on SQLite.
-
-REDRIVE = """
-UPDATE taskdaemon_task SET status = 'pending', place = ?2, retries = 0, failure_reason = NULL, failure_group = NULL,
-  completed_at = NULL, due = NULL, due_at = NULL, expires_at = NULL, ready_at = ?3
-WHERE id = ?1 AND status = 'failed'
-"""
-
-
-def redrive(rows: Sequence[tuple[UUID, int]]) -> set[UUID]:
-    """See Store."""
-    moment = datetime.now(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
-    with connection.wrap_database_errors:
-        execute = connection.connection.cursor().execute
-        return {identity for identity, place in rows if execute(REDRIVE, (identity.hex, place, moment)).rowcount}
-
-
-# Change the priority of many on SQLite.
-
-SET_PRIORITY = """
-UPDATE taskdaemon_task SET priority = ?2, place = coalesce(?3, place) WHERE id = ?1 AND status = 'pending'
-"""
-
-
-def set_priority(rows: Sequence[tuple[UUID, int | None]], priority: int) -> set[UUID]:
-    """See Store."""
-    with connection.wrap_database_errors:
-        execute = connection.connection.cursor().execute
-        return {identity for identity, place in rows if execute(SET_PRIORITY, (identity.hex, priority, place)).rowcount}
-
-
-# Renew on SQLite.
+# Renew: processing -> processing.
 
 ALIVE = """
 UPDATE taskdaemon_node SET seen_at = strftime('%Y-%m-%d %H:%M:%f', 'now'), seen = ?1, clock = ?2 WHERE name = ?3
 """
-# The expression keeps the planner from the index of all running rows.
+#: The expression keeps the planner from the index of all running rows.
 RENEW = """
 UPDATE taskdaemon_task SET lease = ?1, clock = ?2
 WHERE id IN (SELECT value FROM json_each(?4)) AND status || '' = 'processing' AND node = ?3
@@ -134,12 +165,140 @@ RETURNING id, attempts
 
 
 def renew(node: str, leases: Mapping[str, float]) -> set[tuple[str, int]]:
-    """See Store. A power cut that undoes it has ended the attempts too."""
+    """A power cut that undoes it has ended the attempts too."""
     rows: list[tuple[str, int]] = []
-    with bare_writing(durable=False, first=True) as connection:
-        now, its = session.seconds(), session.clock_id()
-        connection.execute(ALIVE, (now, its, node))
+    with bare_writing(durable=False, first=True) as raw:
+        now, its = seconds(), clock_id()
+        raw.execute(ALIVE, (now, its, node))
         for lease in set(leases.values()):
-            text = json.dumps([UUID(identity).hex for identity, seconds in leases.items() if seconds == lease])
-            rows += connection.execute(RENEW, (now + lease, its, node, text))
+            text = json.dumps([UUID(identity).hex for identity, length in leases.items() if length == lease])
+            rows += raw.execute(RENEW, (now + lease, its, node, text))
     return {(str(UUID(hex=identity)), attempt) for identity, attempt in rows}
+
+
+# Promote, redrive many, change the priority of many.
+
+PROMOTE = """
+UPDATE taskdaemon_task SET due = NULL, due_at = NULL, ready_at = ?, place = coalesce(?, place)
+WHERE id = ? AND status = 'pending' AND due IS NOT NULL
+"""
+REDRIVE = """
+UPDATE taskdaemon_task SET status = 'pending', place = ?2, retries = 0, failure_reason = NULL, failure_group = NULL,
+  completed_at = NULL, due = NULL, due_at = NULL, expires_at = NULL, ready_at = ?3
+WHERE id = ?1 AND status = 'failed'
+"""
+SET_PRIORITY = """
+UPDATE taskdaemon_task SET priority = ?2, place = coalesce(?3, place) WHERE id = ?1 AND status = 'pending'
+"""
+
+
+def promote(rows: Sequence[tuple[UUID, int | None]]) -> None:
+    moment = _now()
+    with connection.wrap_database_errors:
+        connection.connection.executemany(PROMOTE, [(moment, place, identity.hex) for identity, place in rows])
+
+
+def redrive(rows: Sequence[tuple[UUID, int]]) -> set[UUID]:
+    moment = _now()
+    with connection.wrap_database_errors:
+        execute = connection.connection.cursor().execute
+        return {identity for identity, place in rows if execute(REDRIVE, (identity.hex, place, moment)).rowcount}
+
+
+def set_priority(rows: Sequence[tuple[UUID, int | None]], priority: int) -> set[UUID]:
+    with connection.wrap_database_errors:
+        execute = connection.connection.cursor().execute
+        return {identity for identity, place in rows if execute(SET_PRIORITY, (identity.hex, priority, place)).rowcount}
+
+
+# Counters: one row each, since there is one writer at a time.
+
+ADD_COUNTS = (
+    "INSERT INTO taskdaemon_counter (slot, series, value)"
+    " SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?)"
+    " WHERE true ON CONFLICT (slot, series) DO UPDATE SET value = taskdaemon_counter.value + excluded.value"
+)
+INCREMENT = "UPDATE taskdaemon_counter SET value = value + ? WHERE id = ? AND series = ? AND slot = 0"
+ROW_IDS = "SELECT series, id FROM taskdaemon_counter WHERE slot = 0 AND series IN (SELECT value FROM json_each(?))"
+
+#: Row ids by series. An update by id costs a third of an upsert.
+_row_ids: dict[str, int] = {}
+
+
+def add_counts(deltas: Counts) -> None:
+    if rows := merged(deltas):
+        database = connections[DEFAULT_DB_ALIAS]
+        with database.wrap_database_errors:
+            _add_counts(database.connection, rows)
+
+
+def _add_counts(raw: sqlite3.Connection, rows: list[tuple[str, int]]) -> None:
+    try:
+        known = [(delta, _row_ids[series], series) for series, delta in rows]
+    except KeyError:
+        known = []
+    if known:
+        if raw.executemany(INCREMENT, known).rowcount == len(rows):
+            return
+        # The cached ids are of other rows or another database: undo.
+        raw.executemany(INCREMENT, [(-delta, row_id, series) for delta, row_id, series in known])
+    raw.execute(ADD_COUNTS, (json.dumps([(0, *row) for row in rows]),))
+    names = json.dumps([series for series, _ in rows])
+    _row_ids.update(raw.execute(ROW_IDS, (names,)))
+
+
+# Live events. They move no task.
+
+#: Of these attempts, those that run on a node.
+HELD = """
+SELECT value ->> 0, value ->> 1 FROM json_each(?) AS d WHERE EXISTS (
+  SELECT 1 FROM taskdaemon_task AS task
+  WHERE task.id = d.value ->> 0 AND task.attempts = d.value ->> 1 AND task.node = ?
+)
+"""
+_INSERT_EVENTS = """
+INSERT INTO taskdaemon_live_event (task_id, attempt, sequence, kind, body, container, at)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value -> 4, value ->> 5, ? FROM json_each(?) AS d
+WHERE {where} ON CONFLICT DO NOTHING
+"""
+ADD_EVENTS = _INSERT_EVENTS.format(where="true")
+END_EVENTS = _INSERT_EVENTS.format(
+    where="""NOT EXISTS (SELECT 1 FROM taskdaemon_live_event AS event
+  WHERE event.task_id = d.value ->> 0 AND event.attempt = d.value ->> 1 AND event.kind = 'end')"""
+)
+LAST_EVENT = """
+SELECT sequence, kind FROM taskdaemon_live_event WHERE task_id = ? AND attempt = ? ORDER BY sequence DESC LIMIT 1
+"""
+
+
+def add_live_events(node: str, batches: Sequence[LiveEvents]) -> set[tuple[str, int]]:
+    by_key = {(_key(batch.task_id), batch.attempt): batch for batch in batches}
+    kept = [by_key[key, attempt] for key, attempt in read(HELD, (encode(list(by_key)), node))]
+    if kept:
+        _insert_events(ADD_EVENTS, kept)
+    return {(batch.task_id, batch.attempt) for batch in kept}
+
+
+def end_live_events(batches: Sequence[LiveEvents]) -> None:
+    _insert_events(END_EVENTS, batches)
+
+
+def end_lost_live_events(attempts: Sequence[tuple[UUID, int]], outcome: str) -> None:
+    ends = [
+        LiveEvents(str(task_id), attempt, sequence + 1, [("end", {"outcome": outcome})])
+        for task_id, attempt in attempts
+        for sequence, kind in read(LAST_EVENT, (task_id.hex, attempt))
+        if kind != "end"
+    ]
+    if ends:
+        _insert_events(ADD_EVENTS, ends)
+
+
+def _insert_events(statement: str, batches: Sequence[LiveEvents]) -> None:
+    rows = [(_key(task_id), *rest) for task_id, *rest in rows_of(batches)]
+    read(statement, (_now(), encode(rows)))
+
+
+def _key(task_id: str) -> str:
+    """An id as SQLite stores it."""
+    return task_id.replace("-", "")

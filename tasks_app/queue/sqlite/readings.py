@@ -1,4 +1,7 @@
-"""The reading of counters and queues on SQLite."""
+"""What is read of the queue on SQLite: counters and queues, due work, what is on hold, and single tasks.
+
+There is no dead entry to skip, and the database has no other clock than this process.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import F, Func, IntegerField
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce
@@ -23,19 +25,12 @@ from tasks_app.queue.due_work import (
     FirstTimes,
     OnHold,
 )
-from tasks_app.queue.sql import (
-    DUE_WORK,
-    DUE_WORK_FULL,
-    FINAL_OR_GONE,
-    HOLDERS,
-    LOST,
-    NOT_BEGUN,
-    NOT_EXPIRED,
-    ON_HOLD,
-    READY,
-    VERSIONS,
-)
-from tasks_app.queue.sqlite import session
+from tasks_app.queue.sqlite.session import clock_id, read, seconds
+
+#: The present time of day.
+WALL = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+
+# Counters and queues.
 
 #: All running tasks, along their index.
 RUNS = "SELECT id, task_type, node FROM taskdaemon_task WHERE status = 'processing'"
@@ -45,23 +40,15 @@ READING = sql.READING.format(
 
 
 def reading() -> list[tuple[Any, ...]]:
-    """See Store."""
-    with connection.cursor() as cursor:
-        cursor.execute(READING)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
+    return read(READING)
 
 
 def running() -> list[tuple[UUID, str, str]]:
-    """See Store."""
-    with connection.cursor() as cursor:
-        cursor.execute(RUNS)
-        return [(UUID(identity), name, node) for identity, name, node in cursor.fetchall()]
+    return [(UUID(identity), name, node) for identity, name, node in read(RUNS)]
 
 
-# Due work on SQLite.
+# Due work.
 
-WALL = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 _PARTS = {
     "now": ":now",
     "wall": WALL,
@@ -76,45 +63,43 @@ _PARTS = {
     "longest": MAX_VALID_LEASE_SECONDS,
     "from_due": "",
     "from_expiry": "",
-    "not_begun": NOT_BEGUN,
+    "not_begun": sql.NOT_BEGUN,
 }
-_RUNNING = {"holders": HOLDERS.format(**_PARTS), "lost": LOST.format(**_PARTS)}
+_HOLDERS = "SELECT DISTINCT node FROM taskdaemon_task WHERE status = 'processing' AND node <> :node ORDER BY node"
+_LOST = f"""SELECT 1 FROM taskdaemon_task
+    WHERE status = 'processing' AND {sql.LATE.format(**_PARTS)}
+    ORDER BY node LIMIT 1"""
 #: By `full`.
-STATEMENTS = {False: DUE_WORK.format(**_PARTS, **_RUNNING), True: DUE_WORK_FULL.format(**_PARTS, **_RUNNING)}
-READ_ON_HOLD = "SELECT" + ON_HOLD.format(**_PARTS)
+STATEMENTS = {
+    full: statement.format(**_PARTS, holders=_HOLDERS, lost=_LOST)
+    for full, statement in ((False, sql.DUE_WORK), (True, sql.DUE_WORK_FULL))
+}
+READ_ON_HOLD = "SELECT" + sql.ON_HOLD.format(**_PARTS)
 
 
 def due_work(node: str, full: bool) -> DueWork:
-    """See Store."""
-    bound = {"now": session.seconds(), "clock": session.clock_id(), "node": node}
-    now, next_due, holders, *rest = _row(STATEMENTS[full], bound)
-    found: list[Any] = [*map(bool, rest[:-3]), rest[-3], _on_hold(*rest[-2:])] if full else []
-    return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *found)
-
-
-def first_times() -> FirstTimes:
-    """See Store. There is no dead entry to skip."""
-    return FirstTimes()
+    [row] = read(STATEMENTS[full], {"now": seconds(), "clock": clock_id(), "node": node})
+    now, next_due, holders, *rest = row
+    more: list[Any] = [*map(bool, rest[:-3]), rest[-3], _on_hold(*rest[-2:])] if full else []
+    return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *more)
 
 
 def on_hold(node: str) -> OnHold:
-    """See Store."""
-    return _on_hold(*_row(READ_ON_HOLD, {"node": node}))
-
-
-def _row(statement: str, bound: dict[str, Any]) -> tuple[Any, ...]:
-    with connection.wrap_database_errors:
-        connection.ensure_connection()
-        return tuple(connection.connection.execute(statement, bound).fetchone())
+    [row] = read(READ_ON_HOLD, {"node": node})
+    return _on_hold(*row)
 
 
 def _on_hold(handlers: str, drained: int) -> OnHold:
     return OnHold(frozenset(json.loads(handlers)), bool(drained))
 
 
-# How many ready tasks come before one, on SQLite.
+def first_times() -> FirstTimes:
+    return FirstTimes()
 
-_ROWS = f"{READY} AND task_type = :type AND {NOT_EXPIRED.format(wall=WALL)}"
+
+# How many ready tasks come before one.
+
+_ROWS = f"{sql.READY} AND task_type = :type AND {sql.NOT_EXPIRED.format(wall=WALL)}"
 #: What comes before a task, in ranges of the order's index: which rows, and how it is read from that task backwards.
 RANGES: dict[Selection, tuple[tuple[str, str], ...]] = {
     "fifo": (("place < :position", "place DESC"),),
@@ -136,41 +121,35 @@ def statement(order: Selection) -> str:
 
 
 def queued_before(task_type: str, priority: int, position: int, order: Selection, limit: int) -> int:
-    """See Store."""
     bound = {"type": task_type, "priority": priority, "position": position, "limit": limit}
-    with connection.wrap_database_errors:
-        connection.ensure_connection()
-        [(found,)] = connection.connection.execute(statement(order), bound).fetchall()
-    return int(found)
+    [(count,)] = read(statement(order), bound)
+    return int(count)
 
 
-# What changes with each event of a task, on SQLite.
+# Tasks by their ids.
 
-READ_VERSIONS = VERSIONS.format(id="value", ids="json_each(?) AS watched")
+READ_VERSIONS = sql.VERSIONS.format(id="value", ids="json_each(?) AS watched")
+READ_FINAL_OR_GONE = sql.FINAL_OR_GONE.format(id="value", ids="json_each(?) AS watched", yes="1")
+READ_DATA = "SELECT task_data FROM taskdaemon_task WHERE id = ?"
 
 
 def versions(ids: Sequence[UUID]) -> dict[UUID, str]:
-    """See Store."""
-    with connection.wrap_database_errors:
-        connection.ensure_connection()
-        rows = connection.connection.execute(READ_VERSIONS, (json.dumps([each.hex for each in ids]),)).fetchall()
+    rows = read(READ_VERSIONS, (json.dumps([identity.hex for identity in ids]),))
     return {UUID(text): version for text, version in rows if version is not None}
 
 
-# Which of some tasks are final, on SQLite.
-
-READ_FINAL_OR_GONE = FINAL_OR_GONE.format(id="value", ids="json_each(?) AS watched", yes="1")
-
-
 def final_or_gone(ids: Sequence[UUID]) -> list[UUID]:
-    """See Store."""
-    with connection.wrap_database_errors:
-        connection.ensure_connection()
-        rows = connection.connection.execute(READ_FINAL_OR_GONE, (json.dumps([each.hex for each in ids]),)).fetchall()
-    return [UUID(text) for (text,) in rows]
+    return [UUID(text) for (text,) in read(READ_FINAL_OR_GONE, (json.dumps([identity.hex for identity in ids]),))]
 
 
-# The size of a JSON column's text on SQLite, where the column is text.
+def task_data(task_id: str, limit: int) -> tuple[int, str | None] | None:
+    for (text,) in read(READ_DATA, (UUID(task_id).hex,)):
+        size = len(text.encode())
+        return size, text if size <= limit else None
+    return None
+
+
+# The sizes of JSON columns, which are text here.
 
 #: Since 3.43 there is octet_length, which need not read the text.
 TEMPLATE = (
@@ -181,25 +160,10 @@ TEMPLATE = (
 
 
 def json_bytes(column: str, exact: bool = False) -> Combinable:
-    """See Store. It is exact, as it need not read the text."""
+    """It is exact, as it need not read the text."""
     return Coalesce(Func(F(column), template=TEMPLATE, output_field=IntegerField()), 0)
 
 
 def task_bytes() -> Combinable:
-    """See Store. Before 3.43 the text is read after all."""
+    """Before 3.43 the text is read after all."""
     return json_bytes("task_data") + json_bytes("result")
-
-
-# The data of one task on SQLite.
-
-
-def task_data(task_id: str, limit: int) -> tuple[int, str | None] | None:
-    """See Store."""
-    with connection.wrap_database_errors:
-        connection.ensure_connection()
-        rows = connection.connection.execute("SELECT task_data FROM taskdaemon_task WHERE id = ?", (UUID(task_id).hex,))
-        found = rows.fetchone()
-    if found is None:
-        return None
-    size = len(found[0].encode())
-    return size, found[0] if size <= limit else None

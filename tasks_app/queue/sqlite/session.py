@@ -1,10 +1,14 @@
-"""The clock, limits, transactions, faults and refusals of SQLite. Its connections need no settings of their own."""
+"""A session of SQLite: its statements, its clock, its limits, and what is said of the database as a whole.
+
+The clock is this host's monotonic one. It stands still while the host, and so every node, is suspended.
+"""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
@@ -16,70 +20,62 @@ from tasks_app.db.node_lock import boot_id
 from tasks_app.db.sqlite.write_lock import bare_writing
 from tasks_app.queue.store import Fault, Refusal, value_refusal
 
-# The clock on SQLite: this host's monotonic clock. It stands still while the host, and so every node, is suspended.
+
+def read(statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
+    """The rows of a statement, past Django's cursor, which rewrites the placeholders at every call."""
+    with connection.wrap_database_errors:
+        connection.ensure_connection()
+        rows: list[tuple[Any, ...]] = connection.connection.execute(statement, values).fetchall()
+        return rows
 
 
-def clock_id() -> str:
-    """See Store."""
-    return boot_id()
+def stored(moment: datetime) -> str:
+    """A moment as SQLite stores it."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
-#: See Store.
+# The clock.
+
 elapsed = seconds = time.monotonic
 
 
+def clock_id() -> str:
+    return boot_id()
+
+
 def moment() -> tuple[float, datetime]:
-    """See Store."""
     return seconds(), datetime.now(UTC)
 
 
 def now() -> Value:
-    """See Store."""
     return Value(seconds())
 
 
-# Statements on SQLite have no time limit; only a wait for the write lock has one.
+# Statements have no time limit; only a wait for the write lock has one. A node's connections need no settings.
 
 
 def limited(seconds: float) -> AbstractContextManager[None]:
-    """See Store."""
     return nullcontext()
 
 
-def extended(seconds: float) -> AbstractContextManager[None]:
-    """See Store."""
-    return nullcontext()
+extended = limited
 
 
 def unlimited() -> AbstractContextManager[None]:
-    """See Store."""
     return nullcontext()
 
 
 class Session:
-    """See Session of the protocol. `bare_writing` makes a commit that need not be durable."""
+    """`bare_writing` makes a commit that need not be durable."""
 
     def __init__(self, durable: bool = True) -> None:
         pass
 
     def configure(self) -> None:
-        """See Session of the protocol."""
+        pass
 
 
-# Maintenance of the store on SQLite.
-
-
-def maintain(ending: bool = False) -> set[str]:
-    """See Store. There is none: a reader's snapshot keeps no dead rows in the tables."""
-    return set()
-
-
-def problem() -> str | None:
-    """See Store."""
-    return None
-
-
-# A node's row on SQLite. Plain SQL: through the ORM this took a third of an idle node's CPU time.
+# A node's row. Plain SQL: through the ORM this took a third of an idle node's CPU time.
 
 UPDATE_NODE = """
 UPDATE taskdaemon_node SET pools = ?1, draining = ?2, problems = ?3, stopped_at = NULL,
@@ -89,18 +85,30 @@ WHERE name = ?4 RETURNING 1
 
 
 def update_node(name: str, pools: dict[str, Any], draining: bool, problems: list[str]) -> bool:
-    """See Store."""
     values = (json.dumps(pools), int(draining), json.dumps(problems), name)
     with bare_writing(one_statement=True):
-        bound = (*values, elapsed(), clock_id())
-        return bool(connection.connection.execute(UPDATE_NODE, bound).fetchall())
+        return bool(read(UPDATE_NODE, (*values, elapsed(), clock_id())))
 
 
-# What makes a SQLite unusable for the platform.
+# The database as a whole.
+
+
+def maintain(ending: bool = False) -> set[str]:
+    """There is nothing to do: a reader's snapshot keeps no dead rows in the tables."""
+    return set()
+
+
+def problem() -> str | None:
+    return None
+
+
+def refusal(error: Exception) -> Refusal | None:
+    """SQLite has no limit of time, so it refuses values only."""
+    return value_refusal(error)
 
 
 def fault() -> Fault | None:
-    """See Store. E002: a SQLite without RETURNING."""
+    """E002: a SQLite without RETURNING."""
     if sqlite3.sqlite_version_info >= (3, 35):
         return None
     return Fault(
@@ -110,17 +118,5 @@ def fault() -> Fault | None:
     )
 
 
-# What SQLite refuses: it has no limit of time.
-
-
-def refusal(error: Exception) -> Refusal | None:
-    """See Store."""
-    return value_refusal(error)
-
-
-# Which SQLite file it is.
-
-
 def where() -> str:
-    """See Store."""
     return f"sqlite {connection.settings_dict['NAME']}"

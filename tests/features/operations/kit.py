@@ -77,4 +77,4 @@ def end(ids: Sequence[UUID | str], status: str = "completed", reason: str | None
 
 def batch_of(monkeypatch: Any, size: int) -> None:
     """Let batches have so many tasks."""
-    monkeypatch.setattr(type(store()), "tasks_per_batch", size)
+    monkeypatch.setattr(store(), "tasks_per_batch", size)

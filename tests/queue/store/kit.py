@@ -26,7 +26,7 @@ from tasks_app.queue.attempt import (
 )
 from tasks_app.queue.current import store
 from tasks_app.queue.new_task import NewTask
-from tasks_app.queue.postgresql import advance
+from tasks_app.queue.postgresql import scan_start
 from tests.queue.moves.kit import AT_ONCE, row, success
 
 #: Decisions as lifecycle makes them.
@@ -139,8 +139,8 @@ def advanced(order: Selection = "fifo") -> None:
     """Let readings and maintenance of PostgreSQL start where the indexes begin by now."""
     if connection.vendor == "postgresql":
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(advance, "MIN_SECONDS", 0.0)
-            advance.Advance(order)()
+            patch.setattr(scan_start, "MIN_SECONDS", 0.0)
+            scan_start.Advance(order)()
 
 
 def refuse_writes() -> None:

@@ -27,8 +27,8 @@ from tasks_app.queue.live_events import forget_lost_live_events
 from tasks_app.queue.maintenance import due_work, expire, maintain, promote
 from tasks_app.queue.new_task import NewTask, TaskOptions
 from tasks_app.queue.node_models import Node
-from tasks_app.queue.postgresql import advance
 from tasks_app.queue.postgresql import maintain as maintenance
+from tasks_app.queue.postgresql import scan_start
 from tasks_app.queue.postgresql.readings import READING
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit_many
@@ -60,7 +60,7 @@ def _each_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each call of `maintain` does what it does each second, and reads no index from its end but at first."""
     monkeypatch.setattr(maintenance, "FOLD_SECONDS", 0.0)
     for name, value in {"MIN_TASKS": 0, "MIN_SECONDS": 0.0, "MARGIN_SECONDS": 0.0, "MAX_WHOLE_SHARE": 1e-9}.items():
-        monkeypatch.setattr(advance, name, value)
+        monkeypatch.setattr(scan_start, name, value)
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def test_45_what_runs_by_the_clock_reads_no_more_the_more_tasks_are_dead(
     order: Selection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance, "_thread", thread := maintenance._Thread())
-    thread.advance = advance.Advance(order)
+    thread.advance = scan_start.Advance(order)
     thread.search_at = float("inf")  # it reads what claims skip, and is cut short
     submit_many([NewTask("echo", {}, priority) for priority in (10, 90) * 8])
     take(1, order=order)

@@ -14,8 +14,7 @@ from django.core import checks
 from django.db import OperationalError, connection
 
 from tasks_app.db.postgresql.calls import SharedSession
-from tasks_app.queue.checks import check_database
-from tasks_app.queue.current import STORES, store
+from tasks_app.queue.current import STORES, check_database, store
 from tests.queue.store.parts import part
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks_app.queue.postgresql.marks import Horizon, Sample
+from tasks_app.queue.postgresql.horizon import Horizon, Sample
 
 NONE: frozenset[str] = frozenset()
 

@@ -235,9 +235,18 @@ def test_36_to_39_read_tasks_and_events_along_indexes() -> None:
     key = json.dumps([[uuid4().hex, 1]])
     statements: dict[str, tuple[Any, ...]]
     if connection.vendor == "sqlite":
-        statements = {live.HELD: (key, "node"), live.ADD: ("now", "[]"), live.END: ("now", "[]"), live.LAST: ("x", 1)}
+        statements = {
+            live.HELD: (key, "node"),
+            live.ADD_EVENTS: ("now", "[]"),
+            live.END_EVENTS: ("now", "[]"),
+            live.LAST_EVENT: ("x", 1),
+        }
     else:
-        statements = {live.ADD: ("[]", "[]", "node"), live.END: ("[]",), live.END_LOST: ("[]", "{}")}
+        statements = {
+            live.ADD_EVENTS: ("[]", "[]", "node"),
+            live.END_EVENTS: ("[]",),
+            live.END_LOST_EVENTS: ("[]", "{}"),
+        }
     for sql, values in statements.items():
         plan = explained(sql, values)
         assert plan and scans(plan) == [], plan

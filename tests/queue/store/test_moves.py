@@ -17,7 +17,7 @@ from tasks_app.queue.current import store
 from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.new_task import NewTask
 from tasks_app.queue.node_models import Counter, CounterDelta
-from tasks_app.queue.postgresql import session_marks
+from tasks_app.queue.postgresql import marks
 from tests.queue.moves.kit import failure, row, success, together, total
 from tests.queue.store.kit import (
     FAILED,
@@ -226,8 +226,8 @@ def test_5_a_server_gets_one_statement_however_many_tasks_a_move_has(
 ) -> None:
     if not store().is_server:
         pytest.skip("SQLite runs in this process")
-    monkeypatch.setattr(session_marks, "LOOK_TASKS", 1000)
-    for _ in range(session_marks.FIRST_LOOKS + 1):
+    monkeypatch.setattr(marks, "LOOK_TASKS", 1000)
+    for _ in range(marks.FIRST_LOOKS + 1):
         one_of_each(1, tmp_path / "trace")  # prepares the statements
     assert one_of_each(1, tmp_path / "trace") == one_of_each(50, tmp_path / "trace") == [1, 1, 1]
 

@@ -28,9 +28,8 @@ from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import promote
 from tasks_app.queue.models import OutcomeKind, Task
 from tasks_app.queue.new_task import NewTask
-from tasks_app.queue.postgresql import advance, marks, session_marks
+from tasks_app.queue.postgresql import maintain, marks, scan_start
 from tasks_app.queue.postgresql.readings import READING
-from tasks_app.queue.postgresql.scan_start import scan_start
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit_many
@@ -110,7 +109,7 @@ class Queue:
         self.running: dict[str, ClaimedTask] = {}
         self.late: list[Late] = []
         self.skipped = self.compared = 0
-        self.advance = advance.Advance(order)
+        self.advance = scan_start.Advance(order)
         self.names = 0
 
     def busy(self) -> set[str]:
@@ -216,7 +215,7 @@ class Queue:
             self.compare()
         while self.late:
             self.end_late()
-        assert session_marks.overlooked() == {}
+        assert maintain.overlooked() == {}
         while (before := len(self.running)) is not None:
             self.claim()
             if len(self.running) == before and not self.stored(status="pending", due=None):
@@ -226,9 +225,9 @@ class Queue:
         """A reading from where the indexes begin has what one along all of them has."""
         if self.chance.random() < 0.6:
             return
-        if self.chance.random() < 0.5 or scan_start() is None:
+        if self.chance.random() < 0.5 or scan_start.scan_start() is None:
             self.advance()
-        if scan_start() is None:  # a transaction has been in progress since the first call
+        if scan_start.scan_start() is None:  # a transaction has been in progress since the first call
             return
         with connection.cursor() as cursor:
             cursor.execute(READING)
@@ -240,7 +239,7 @@ class Queue:
         self.compared += 1
 
     def note_skipped(self) -> None:
-        session = session_marks.session_marks()
+        session = marks.session_marks()
         assert session is not None
         known = [each for (order, _), each in session.known().items() if order == self.order]
         bands = [band for each in known for band in each.bands.bands() if band.low < band.high]
@@ -256,13 +255,13 @@ class Queue:
 def test_each_claim_gets_the_best_ready_tasks(
     order: Selection, seed: int, returned: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_marks, "LOOK_TASKS", 1)
-    monkeypatch.setattr(session_marks, "MAX_LOOK_SHARE", 1e9)
-    monkeypatch.setattr(session_marks, "MAX_RETURNED", returned)
+    monkeypatch.setattr(marks, "LOOK_TASKS", 1)
+    monkeypatch.setattr(marks, "MAX_LOOK_SHARE", 1e9)
+    monkeypatch.setattr(marks, "MAX_RETURNED", returned)
     monkeypatch.setattr(marks, "MIN_BAND", 1)
-    monkeypatch.setattr(advance, "MIN_TASKS", 0)
-    monkeypatch.setattr(advance, "MIN_SECONDS", 0.0)
-    monkeypatch.setattr(advance, "MAX_WHOLE_SHARE", 1e-9)
+    monkeypatch.setattr(scan_start, "MIN_TASKS", 0)
+    monkeypatch.setattr(scan_start, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(scan_start, "MAX_WHOLE_SHARE", 1e-9)
     connection.close()  # a session of its own, without marks
     queue = Queue(order, seed)
     try:

@@ -16,8 +16,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from tasks_app.queue.postgresql.marks import PREPARED, Horizon, Sample, ended
-from tasks_app.queue.postgresql.session_marks import WRITERS
+from tasks_app.queue.postgresql.horizon import PREPARED, WRITERS, Horizon, Sample, ended
 from testkit.servers.postgresql import Postgres
 
 pytestmark = pytest.mark.database

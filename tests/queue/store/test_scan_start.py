@@ -13,7 +13,6 @@ from tasks_app.queue.claim import rescue
 from tasks_app.queue.maintenance import promote
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import ScanStart
-from tasks_app.queue.postgresql import advance
 from tasks_app.queue.postgresql import scan_start as module
 from tasks_app.queue.postgresql.counters import Fold
 from tasks_app.queue.postgresql.scan_start import scan_start
@@ -28,19 +27,19 @@ def _at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite's indexes have no dead entries")
     for name, value in {"MIN_TASKS": 0, "MIN_SECONDS": 0.0, "MAX_WHOLE_SHARE": 1e-9}.items():
-        monkeypatch.setattr(advance, name, value)
+        monkeypatch.setattr(module, name, value)
 
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_type_is_counted_from_its_first_task_on(order: Selection) -> None:
     insert(50)
-    advance.Advance(order)()
+    module.Advance(order)()
     insert(10, 90, task_type="new")
     assert read().ready == {"echo": 1, "new": 2}
 
 
 def test_what_was_changed_by_hand_is_found_from_the_indexes_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    move = advance.Advance("fifo")
+    move = module.Advance("fifo")
     settle(*completed(*(insert(*[50] * 5), take(5))[1]))
     insert(50, 50, task_type="theirs")
     [running] = take(1, "theirs", node="gone")
@@ -62,7 +61,7 @@ def test_what_was_changed_by_hand_is_found_from_the_indexes_ends(monkeypatch: py
 
 
 def test_a_task_that_became_due_before_the_margin_is_promoted_from_the_index_end() -> None:
-    move = advance.Advance("fifo")
+    move = module.Advance("fifo")
     move()
     [late] = insert(50)
     Task.objects.filter(pk=late).update(due=clock.now() - 3600.0, due_at=clock.Now(), clock=clock.clock_id())
@@ -76,7 +75,7 @@ def test_a_task_that_became_due_before_the_margin_is_promoted_from_the_index_end
 def test_it_starts_anew(change: str) -> None:
     settle(*completed(*(insert(*[50] * 5), take(5))[1]))
     Fold()()
-    move = advance.Advance("fifo")
+    move = module.Advance("fifo")
     for _ in range(2):
         move()
     known = scan_start()
@@ -97,14 +96,14 @@ def test_it_starts_anew(change: str) -> None:
         assert promote(all_clocks=False) == ["echo"]
     else:
         insert(90, 10)
-        advance.Advance("priority")()
+        module.Advance("priority")()
         now = scan_start()
         assert now is not None and now.order == "priority"
         assert read().ready == {"echo": 2}
 
 
 def test_it_waits_for_the_transactions_that_may_still_store_a_task() -> None:
-    move = advance.Advance("fifo")
+    move = module.Advance("fifo")
     with elsewhere(lambda: insert(50)):
         move()
         assert scan_start() is None
@@ -113,7 +112,7 @@ def test_it_waits_for_the_transactions_that_may_still_store_a_task() -> None:
 
 
 def test_a_process_that_had_to_wait_does_not_move_it_back() -> None:
-    late, other = advance.Advance("fifo"), advance.Advance("fifo")
+    late, other = module.Advance("fifo"), module.Advance("fifo")
     other()
     with elsewhere(lambda: insert(50)):
         late()
@@ -124,8 +123,8 @@ def test_a_process_that_had_to_wait_does_not_move_it_back() -> None:
 
 
 def test_it_stays_where_it_is_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(advance, "MIN_TASKS", 1)
-    move = advance.Advance("fifo")
+    monkeypatch.setattr(module, "MIN_TASKS", 1)
+    move = module.Advance("fifo")
     for _ in range(3):
         move()
     [first] = ScanStart.objects.values_list("pk", flat=True)
@@ -140,23 +139,23 @@ def test_it_stays_where_it_is_while_nothing_happens(monkeypatch: pytest.MonkeyPa
 
 
 def test_one_process_moves_it_at_a_time() -> None:
-    with elsewhere(lambda: prepared(advance._LOCK, ())):
-        advance.Advance("fifo")()
+    with elsewhere(lambda: prepared(module._LOCK, ())):
+        module.Advance("fifo")()
         assert scan_start() is None
-    advance.Advance("fifo")()
+    module.Advance("fifo")()
     assert scan_start() is not None
 
 
 def test_what_takes_long_is_given_up_and_fails_no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
-    move = advance.Advance("fifo")
+    move = module.Advance("fifo")
     with monkeypatch.context() as slow:
-        slow.setattr(module, "MAX_SECONDS", 0.05)
-        slow.setattr(advance, "_TYPES", "SELECT 'echo' FROM pg_sleep(30)")
-        slow.setattr(advance, "_ALL_TYPES", "SELECT 'echo' FROM pg_sleep(30)")
+        slow.setattr(module, "MAX_STATEMENT_SECONDS", 0.05)
+        slow.setattr(module, "_TYPES", "SELECT 'echo' FROM pg_sleep(30)")
+        slow.setattr(module, "_ALL_TYPES", "SELECT 'echo' FROM pg_sleep(30)")
         move()  # from the ends
         move()
         assert scan_start() is None
     move()
     assert scan_start() is None, "it tries again later"
-    advance.Advance("fifo")()
+    module.Advance("fifo")()
     assert scan_start() is not None

@@ -21,11 +21,11 @@ from tasks_app.queue.maintenance import maintain
 from tasks_app.queue.models import Task
 from tasks_app.queue.new_task import NewTask
 from tasks_app.queue.postgresql import maintain as maintenance
-from tasks_app.queue.postgresql import session_marks as module
+from tasks_app.queue.postgresql import marks as module
 from tasks_app.queue.postgresql.claim import claim_one_type
+from tasks_app.queue.postgresql.horizon import WRITERS
 from tasks_app.queue.postgresql.marks import EMPTY, Fifo, Marks
 from tasks_app.queue.postgresql.session import PLANNER_SETTINGS
-from tasks_app.queue.postgresql.session_marks import WRITERS
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit_many

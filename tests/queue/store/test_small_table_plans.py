@@ -6,8 +6,9 @@ import pytest
 from django.db import connection
 
 from tasks_app.queue.postgresql import claim, moves, readings
+from tasks_app.queue.postgresql.maintain import HIDDEN
+from tasks_app.queue.postgresql.marks import LOOK
 from tasks_app.queue.postgresql.moves import SETTLE_ALL, SETTLE_ANY
-from tasks_app.queue.postgresql.session_marks import HIDDEN, LOOK
 from tests.queue.store.test_plans import ORDERS, planned_once, scans
 
 pytestmark = pytest.mark.django_db
