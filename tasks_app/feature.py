@@ -30,7 +30,8 @@ class Feature(AppConfig):
     #: safe is escaped. What it raises fails the page. The places: on the dashboard, about None,
     #: `dashboard.problems`, `.numbers`, `.failures`, `.end` and `.links`; on a handler's page, about its name,
     #: `handler.end`; on a node's page, about the `Node`, `node.buttons`; on a task's page, about the `Task`,
-    #: `task.buttons`, `.why` and `.failure`.
+    #: `task.head`, `.buttons`, `.live`, `.why` and `.failure`; below the list of tasks, about Django's `ChangeList`,
+    #: `tasks.end`.
     panels: str = ""
     #: A function that gets what the audit log calls a row of the admin (`AuditEntry.target`), and returns the address
     #: of the page with the acts on it. One feature at most.

@@ -11,16 +11,14 @@ from django.db.models import QuerySet
 from django.http import (
     HttpRequest,
     HttpResponse,
-    HttpResponseBase,
     HttpResponseNotAllowed,
     HttpResponseRedirect,
-    JsonResponse,
 )
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from tasks_app.admin.acting import ACTIONS, EDIT, PRIORITY, Action, Editing, act, beside
-from tasks_app.admin.detail import detail
+from tasks_app.admin.detail import as_json, detail
 from tasks_app.admin.lists import CappedPaginator, NewestFirst
 from tasks_app.admin.rights import TASK_PAYLOAD, actor, sees_audit_log, sees_payloads
 from tasks_app.admin.search import HELP, search, searches_errors
@@ -33,8 +31,6 @@ from tasks_app.admin.task_filters import (
     TypeFilter,
 )
 from tasks_app.admin.text import line
-from tasks_app.features.events.admin import is_final, live, position, start
-from tasks_app.features.exports.exports import export, export_list
 from tasks_app.queue.models import Status, Task
 from tasks_app.queue.redrive import LivingTwin
 
@@ -122,23 +118,14 @@ class TaskAdmin(Editing):
             path(f"<path:object_id>/{name}/", self.admin_site.admin_view(view), name=f"tasks_app_task_{name}")
             for name, view in (("redrive", self.redrive_view), ("cancel", self.cancel_view), ("json", self.json_view))
         ]
-        # Without a slash at its end: it is no page.
-        events = path("<path:object_id>/live", self.admin_site.admin_view(self.live_view), name="tasks_app_task_live")
-        listed = path("export/", self.admin_site.admin_view(self.export_view), name="tasks_app_task_export")
-        return [listed, *own, events, *super().get_urls()]
-
-    def export_view(self, request: HttpRequest) -> HttpResponseBase:
-        """The tasks of a list with the same filters and search, as a file."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        return export_list(request, self.get_changelist_instance)
+        return own + super().get_urls()
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        task = self._visible_task(request, object_id)
+        task = self.visible_task(request, object_id)
         if task is None:
             return self._task_missing(request, object_id)
         buttons = [
@@ -155,22 +142,8 @@ class TaskAdmin(Editing):
             "buttons": [(task_action.name, f"admin:tasks_app_task_{task_action.name}") for task_action in buttons],
             "edit": self._editable(request, task),
             "media": self.media,
-            "live_from": start(task) if sees_payloads(request) and not is_final(task) else None,
         }
         return TemplateResponse(request, "taskdaemon/task.html", context)
-
-    def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """What has happened since the event `after`, for the script of the task's page: its log is among it."""
-        task = self._visible_task(request, object_id)
-        if not sees_payloads(request):
-            raise PermissionDenied
-        if task is None:
-            return JsonResponse({"error": "Task not found"}, status=404)
-        try:
-            after = position(request.GET.get("after", "0.0"))
-        except ValueError:
-            return JsonResponse({"error": "after must be the id of an event, such as 1.17"}, status=400)
-        return JsonResponse(live(task, after))
 
     def _editable(self, request: HttpRequest, task: Task) -> tuple[str, str] | None:
         """The page that changes the task; None if its user may not. The form of a failed one shows its data."""
@@ -180,8 +153,8 @@ class TaskAdmin(Editing):
 
     def json_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The complete task as JSON, whatever its size, without what the user may not see."""
-        task = self._visible_task(request, object_id)
-        return (task and export(task.pk, sees_payloads(request))) or self._task_missing(request, object_id)
+        task = self.visible_task(request, object_id)
+        return (task and as_json(task.pk, sees_payloads(request))) or self._task_missing(request, object_id)
 
     def redrive_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """POST: redrive the task."""
@@ -196,7 +169,7 @@ class TaskAdmin(Editing):
 
     def _confirm_and_act(self, request: HttpRequest, task_action: Action, object_id: str) -> HttpResponse:
         if request.method in ("GET", "HEAD"):
-            task = self._visible_task(request, object_id)
+            task = self.visible_task(request, object_id)
             if not self._may(request, task_action):
                 raise PermissionDenied
             if task is None:
@@ -217,7 +190,8 @@ class TaskAdmin(Editing):
         }
         return TemplateResponse(request, "taskdaemon/sure.html", context)
 
-    def _visible_task(self, request: HttpRequest, object_id: str) -> Task | None:
+    def visible_task(self, request: HttpRequest, object_id: str) -> Task | None:
+        """The task of an address; None if there is none. Raises PermissionDenied."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         task: Task | None = self.get_object(request, unquote(object_id))
@@ -230,7 +204,7 @@ class TaskAdmin(Editing):
     def _act_on_one(self, request: HttpRequest, task_action: Action, object_id: str) -> HttpResponse:
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        task = self._visible_task(request, object_id)
+        task = self.visible_task(request, object_id)
         if not self._may(request, task_action):
             raise PermissionDenied
         if task is None:

@@ -16,9 +16,9 @@ register.simple_tag(board)  # for the admin's first page, which Django's own vie
 
 
 @register.simple_tag(takes_context=True)
-def panels(context: template.Context, place: str, subject: Any = None) -> SafeString:
+def panels(context: template.RequestContext, place: str, subject: Any = None) -> SafeString:
     """What features show at a place of a page; `Feature.panels` lists the places and their subjects."""
-    request = context["request"]
+    request = context.request  # of included templates too, in which context processors have not run
     shown = (panel(request, subject) for by_place in registered("panels") if (panel := by_place.get(place)))
     # A file of a template ends with a newline, which no page needs.
     return SafeString("\n".join(conditional_escape(html).removesuffix("\n") for html in shown if html))

@@ -1,10 +1,20 @@
-"""What a task's page asks for each second while it is open."""
+"""The page of a task that has not ended follows it in the admin: what it asks for each second while it is open."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, cast
 
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
+from django.templatetags.static import static
+from django.urls import path, reverse
+from django.utils.html import format_html
+
+from tasks_app.admin.rights import sees_payloads
+from tasks_app.admin.tasks import TaskAdmin
 from tasks_app.admin.text import harmless
 from tasks_app.queue.models import FINAL, LiveEvent, Status, Task
 
@@ -25,11 +35,6 @@ def start(task: Task) -> str:
     return f"{task.attempts if task.status == Status.PROCESSING else task.attempts + 1}.0"
 
 
-def is_final(task: Task) -> bool:
-    """Whether nothing more happens to the task by itself."""
-    return task.status in FINAL
-
-
 def live(task: Task, after: tuple[int, int]) -> dict[str, Any]:
     """The task's state, and the events that follow `after`, 500 at most. `done`: there will be no others."""
     rows = list(LiveEvent.objects.after(task.pk, *after)[: MAX_EVENTS + 1])
@@ -46,7 +51,7 @@ def live(task: Task, after: tuple[int, int]) -> dict[str, Any]:
         "progress": _body(progress) if progress else None,
         "events": events,
         "next": events[-1]["id"] if events else f"{after[0]}.{after[1]}",
-        "done": is_final(task) and len(rows) <= MAX_EVENTS,
+        "done": task.status in FINAL and len(rows) <= MAX_EVENTS,
     }
 
 
@@ -54,3 +59,42 @@ def _body(body: dict[str, Any]) -> dict[str, Any]:
     """With harmless text. A carriage return, by which a handler writes over its line, begins a new one."""
     texts = {name: body[name] for name in ("text", "message") if name in body}
     return body | {name: harmless(text.replace("\r\n", "\n").replace("\r", "\n")) for name, text in texts.items()}
+
+
+def live_view(request: HttpRequest, object_id: str) -> HttpResponse:
+    """What has happened since the event `after`, for the script of the task's page: its log is among it."""
+    task = cast(TaskAdmin, admin.site.get_model_admin(Task)).visible_task(request, object_id)
+    if not sees_payloads(request):
+        raise PermissionDenied
+    if task is None:
+        return JsonResponse({"error": "Task not found"}, status=404)
+    try:
+        after = position(request.GET.get("after", "0.0"))
+    except ValueError:
+        return JsonResponse({"error": "after must be the id of an event, such as 1.17"}, status=400)
+    return JsonResponse(live(task, after))
+
+
+urlpatterns = [  # without a slash at its end: it is no page
+    path("tasks_app/task/<path:object_id>/live", admin.site.admin_view(live_view), name="tasks_app_task_live")
+]
+
+
+# What a task's page has for it, until the task is final.
+
+
+def _script(request: HttpRequest, task: Task) -> str:
+    if task.status in FINAL or not sees_payloads(request):
+        return ""
+    return format_html('<script src="{}" defer></script>', static("taskdaemon/live.js"))
+
+
+def _places(request: HttpRequest, task: Task) -> str:
+    """Where the script shows the state, the progress and the log."""
+    if task.status in FINAL or not sees_payloads(request):
+        return ""
+    address = reverse("tasks_app_task_live", args=(task.pk,))
+    return render_to_string("events/live.html", {"address": address, "after": start(task), "task": task})
+
+
+panels = {"task.head": _script, "task.live": _places}

@@ -7,4 +7,6 @@ class Events(Feature):
     """What a task does and writes, while it runs: event streams and live pages."""
 
     name = "tasks_app.features.events"
+    pages = "tasks_app.features.events.admin.urlpatterns"
+    panels = "tasks_app.features.events.admin.panels"
     calls = "tasks_app.features.events.api.urlpatterns"

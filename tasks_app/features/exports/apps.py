@@ -7,3 +7,5 @@ class Exports(Feature):
     """Lists of the admin as files."""
 
     name = "tasks_app.features.exports"
+    pages = "tasks_app.features.exports.admin.urlpatterns"
+    panels = "tasks_app.features.exports.admin.panels"

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
 from uuid import UUID
 
-from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import F, QuerySet, TextField, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce, Length
-from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed, JsonResponse
+from django.http import HttpRequest, HttpResponseBase
 
-from tasks_app.admin.refusals import refused
-from tasks_app.admin.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD, sees_payloads
-from tasks_app.admin.table_files import FORMATS, export_file
+from tasks_app.admin.rights import TASK_PAYLOAD, sees_payloads
+from tasks_app.admin.table_files import export_file
 from tasks_app.queue.current import store
-from tasks_app.queue.models import Attempt, Task
+from tasks_app.queue.models import Task
 from tasks_app.queue.unsized import unreadable
 
 #: In the order of the file.
@@ -96,66 +93,3 @@ def _field(name: str, left_out: Collection[str]) -> Combinable:
     if name in left_out:
         return Value(None, output_field=TextField())
     return Cast(F(name), TextField()) if name in JSON_COLUMNS else F(name)
-
-
-# The view that exports a list of tasks.
-
-#: Parameters that are the export's, or say which page of a list is shown.
-OWN = ("_format", "_payloads", "p", "all")
-
-
-def export_list(request: HttpRequest, changelist_of: Callable[[HttpRequest], Any]) -> HttpResponseBase:
-    """The tasks that a list with this address shows, on all its pages. The user may see tasks.
-
-    `_format`: csv or jsonl. `_payloads`: yes. 400 for a parameter that is not understood, 503 without a free place.
-    """
-    if request.method != "GET":
-        return HttpResponseNotAllowed(["GET"])
-    form, payloads = request.GET.get("_format", "csv"), request.GET.get("_payloads", "")
-    if form not in FORMATS or payloads not in ("", "yes"):
-        return refused(request, f"_format must be one of {', '.join(FORMATS)}, and _payloads yes or left out.", 400)
-    narrowed = request.GET.copy()
-    for name in OWN:
-        narrowed.pop(name, None)
-    request.GET = narrowed  # type: ignore[assignment]
-    try:
-        changelist = changelist_of(request)
-    except IncorrectLookupParameters:
-        return refused(request, "The address has a parameter that the list of tasks does not know.", 400)
-    if changelist.faults:
-        return refused(request, " ".join([*changelist.faults, "Nothing is exported."]), 400)
-    return export_tasks(request, changelist.queryset, export_columns(request, payloads == "yes"), form)
-
-
-# A task as JSON for users of the admin, whose browsers have no API key.
-
-EXPORTED_FIELDS = (
-    "id", "task_type", "task_data", "status", "priority", "attempts", "retries", "result", "last_error",
-    "failure_reason", "created_at", "started_at", "completed_at", "due_at", "expires_at", "requested_timeout",
-    "requested_max_retries", "tags", "metadata", "unique_key", "node",
-)  # fmt: skip
-#: Each may have 128 KiB of logs.
-MAX_ATTEMPTS = 100
-
-
-def export(pk: UUID, payloads: bool) -> JsonResponse | None:
-    """The task with its last attempts; None if there is no such task. Without `payloads`, `withheld` names the fields
-    that are left out; `omitted` names those that are too large to be read."""
-    left_out = () if payloads else (*TASK_PAYLOAD, *ATTEMPT_PAYLOAD)
-    omitted = unreadable(pk, ("task_data", "result")) if payloads else set()
-    fields = [name for name in EXPORTED_FIELDS if name not in (*left_out, *omitted)]
-    task = Task.objects.filter(pk=pk).values(*fields).first()
-    if task is None:
-        return None
-    attempts = Attempt.objects.filter(task_id=pk).order_by("-number").values(*_attempt_fields(left_out))[:MAX_ATTEMPTS]
-    content = {**task, "tries": list(attempts)} | ({} if payloads else {"withheld": list(left_out)})
-    if omitted:
-        content["omitted"] = sorted(omitted)
-    answer = JsonResponse(content, json_dumps_params={"ensure_ascii": False})
-    answer["Content-Disposition"] = f'inline; filename="task-{pk}.json"'
-    return answer
-
-
-def _attempt_fields(left_out: Collection[str]) -> list[str]:
-    names = (field.attname for field in Attempt._meta.concrete_fields)
-    return [name for name in names if name not in ("id", "task_id", *left_out)]
