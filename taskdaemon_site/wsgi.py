@@ -10,7 +10,7 @@ from tasks_app.broker import notification
 from tasks_app.conf import BadEnvironment, environment
 from tasks_app.conf.signing_key import no_shared_key
 from tasks_app.feature import tell
-from tasks_app.keys.api_keys import keys
+from tasks_app.keys.caller import keys
 from tasks_app.metrics import local_counters
 from tasks_app.process.start import name_process
 from tasks_app.runner.process.parent_death import die_with_parent

@@ -22,8 +22,7 @@ from tasks_app.api.errors import AlwaysJSON, NotFound
 from tasks_app.api.fields import task_id
 from tasks_app.audit.record import Actor
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.keys.access import Unauthorized, access
-from tasks_app.keys.caller import Caller, Forbidden, Scope
+from tasks_app.keys.caller import Caller, Forbidden, Scope, Unauthorized, access
 from tasks_app.queue.models import Task
 from tasks_app.queue.new_task import NewTask
 from tasks_app.queue.task_filter import TaskFilter

@@ -1,23 +1,53 @@
-"""What the caller of a request may do."""
+"""Who calls, and what the caller may do: what a key allows, the keys in force, and who is admitted with them."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
+import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
+import structlog
+from django.db import Error, OperationalError
+from django.db.models import Q, TextField
+from django.db.models.functions import Cast
 from django.utils import timezone
 
+from tasks_app.conf import LOOPBACK, Environment
+from tasks_app.conf.weak_secrets import KEY_MARK, MAX_KEY_CHARACTERS
+from tasks_app.keys.models import ApiKey
 from tasks_app.keys.rate import KeyRate
+from tasks_app.logs.rate_limit import LogOnce
+from tasks_app.queue.clock import Now
+from tasks_app.queue.current import writing
 
-# What an API key allows.
+log = structlog.get_logger(__name__)
 
 MAX_TYPES = 100
 #: Tasks a second.
 MIN_RATE, MAX_RATE = 0.001, 1_000_000.0
+#: The characters of a key that are stored in clear, for look-up and lists.
+PREFIX_CHARACTERS = len(KEY_MARK) + 8
+#: A revoked key is refused at most this much later.
+MAX_READING_AGE_SECONDS = 1.0
+#: Between two writes of a key's last use.
+USE_INTERVAL_SECONDS = 60.0
+#: How long a thread waits for another one's first reading.
+FIRST_READING_TIMEOUT_SECONDS = 2.0
+
+HOW_TO_CREATE = "manage.py apikey create NAME makes one"
+NO_KEY_EXISTS = f"no API key has been made yet, and without one other machines are refused: {HOW_TO_CREATE}"
+KEY_REQUIRED = f"this needs an API key: send it as Authorization: Bearer KEY ({HOW_TO_CREATE})"
+NOT_BEARER = "the Authorization header must be: Bearer KEY"
+UNKNOWN_KEY = "this API key is unknown or revoked"
 
 _TYPE = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
@@ -55,8 +85,8 @@ class Grant:
     def limits(self) -> dict[str, Any]:
         """Its limits as JSON values, without those that it does not have."""
         expires = None if self.expires_at is None else self.expires_at.isoformat()
-        found = {"scopes": self.scopes, "types": self.types, "expires_at": expires, "rate": self.rate}
-        return {name: value for name, value in found.items() if value is not None}
+        limits = {"scopes": self.scopes, "types": self.types, "expires_at": expires, "rate": self.rate}
+        return {name: value for name, value in limits.items() if value is not None}
 
     def fault(self) -> str | None:
         """Why no key can have it, or None."""
@@ -123,3 +153,193 @@ class Caller:
 
 #: The caller of a request that needs no key.
 ANYONE = Caller()
+
+
+def digest(key: str) -> str:
+    """The hash that is stored. It needs no salt: a key has 256 random bits."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class StoredKey(NamedTuple):
+    """A key that is not revoked: its hash, its id and its caller."""
+
+    digest: str
+    identity: int
+    caller: Caller
+
+
+@dataclass(frozen=True)
+class KeyReading:
+    """The keys that are not revoked, by prefix, and whether any key was ever made. `rows`: what was read for it."""
+
+    in_force: Mapping[str, tuple[StoredKey, ...]] = field(default_factory=dict)
+    any_made: bool = False
+    rows: Sequence[tuple[Any, ...]] = ()
+
+
+class Keys:
+    """The keys in force as this process last read them. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._last: KeyReading | None = None
+        self._read_at = 0.0
+        self._reading = threading.Lock()
+        self._used_at: dict[int, float] = {}
+        self._unwritten: set[int] = set()
+        #: Of each key that has a rate. They outlive a reading.
+        self._rates: dict[int, KeyRate] = {}
+
+    def current(self) -> KeyReading:
+        """The keys as they were at most a second ago, or longer ago while the database is unavailable.
+
+        One thread reads, and meanwhile the others use the last reading. Raises DatabaseError if there is none yet.
+        """
+        last = self._last
+        if last is not None:
+            if time.monotonic() - self._read_at < MAX_READING_AGE_SECONDS or not self._reading.acquire(blocking=False):
+                return last
+        elif not self._reading.acquire(timeout=FIRST_READING_TIMEOUT_SECONDS):
+            raise OperationalError(f"the database has not answered for {FIRST_READING_TIMEOUT_SECONDS:g} s")
+        try:
+            if last is None and self._last is not None:
+                return self._last  # another thread read them while this one waited
+            self._last = last = _read(last, self._rates)
+        except Error as error:
+            if last is None:
+                raise
+            # The last reading stays in use; a request that needs the database fails by itself.
+            log.debug("the keys could not be read again", error=str(error))
+        finally:
+            self._read_at = time.monotonic()
+            self._reading.release()
+        return last
+
+    def cached(self) -> KeyReading | None:
+        """The last reading; None if a new one is due and no thread is making it. Sends no query."""
+        if time.monotonic() - self._read_at < MAX_READING_AGE_SECONDS or self._reading.locked():
+            return self._last
+        return None
+
+    def match(self, key: str, reading: KeyReading | None = None) -> Caller | None:
+        """The caller with this key; None if it is no key that is in force. Uses `reading` if it is given.
+
+        Records the use, unless the key has expired.
+        """
+        if len(key) > MAX_KEY_CHARACTERS or not key.isascii():
+            return None
+        hashed = digest(key)
+        for stored, identity, caller in (reading or self.current()).in_force.get(key[:PREFIX_CHARACTERS], ()):
+            if hmac.compare_digest(hashed, stored):
+                if caller.expires_at is None or not caller.expired:
+                    self._record_use(identity)
+                return caller
+        return None
+
+    def _record_use(self, identity: int) -> None:
+        now = time.monotonic()
+        if now - self._used_at.get(identity, -USE_INTERVAL_SECONDS) >= USE_INTERVAL_SECONDS:
+            self._used_at[identity] = now
+            self._unwritten.add(identity)
+
+    def write_uses(self) -> None:
+        """Save when keys were used, unless another process did within the last minute. Not for a request's thread."""
+        if not (uses := set(self._unwritten)):
+            return
+        before = timezone.now() - timedelta(seconds=USE_INTERVAL_SECONDS)
+        old = Q(last_used_at__isnull=True) | Q(last_used_at__lt=before)
+        with writing():
+            ApiKey.objects.filter(old, pk__in=uses).update(last_used_at=Now())
+        self._unwritten -= uses
+
+
+def _read(last: KeyReading | None, rates: dict[int, KeyRate]) -> KeyReading:
+    """Read the keys; `last` if none has changed. `rates`: of the last reading, kept by keys with the same rate."""
+    # Plain values, and JSON as text: this is done each second, usually for nothing, and there may be thousands.
+    limits = (Cast(name, TextField()) for name in ("scopes", "types"))
+    found = ApiKey.objects.filter(revoked_at=None).order_by("pk")
+    rows = list(found.values_list("prefix", "digest", "pk", "rate", "expires_at", "name", *limits))
+    if last is not None and rows and rows == last.rows:
+        return last
+    in_force: dict[str, tuple[StoredKey, ...]] = {}
+    ids = set()
+    for prefix, hashed, pk, rate, expires_at, name, scopes, types in rows:
+        if rate is not None:
+            ids.add(pk)
+            if pk not in rates or rates[pk].rate != rate:
+                rates[pk] = KeyRate(rate)
+        caller = Caller(pk, _words(scopes), _words(types), rates.get(pk), expires_at, name)
+        in_force[prefix] = (*in_force.get(prefix, ()), StoredKey(hashed, pk, caller))
+    for gone in rates.keys() - ids:
+        del rates[gone]
+    return KeyReading(in_force, bool(in_force) or ApiKey.objects.exists(), rows)
+
+
+def _words(stored: str | None) -> frozenset[str] | None:
+    words = json.loads(stored or "null")
+    return None if words is None else frozenset(words)
+
+
+class Unauthorized(Exception):
+    """The request has no sufficient key; the message says why."""
+
+
+class Access:
+    """Admits requests by the keys in force. Thread-safe."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._log_once = LogOnce()
+
+    def due(self, env: Environment) -> bool:
+        """True if `admit` with `may_query=False` admits nobody before the keys are read anew."""
+        return env.auth != "off" and self._keys.cached() is None
+
+    def renew(self, env: Environment) -> None:
+        """Read the keys if that is due. Raises DatabaseError if there has been no reading yet."""
+        if env.auth != "off":
+            self._keys.current()
+
+    def admit(self, env: Environment, header: str | None, *, may_query: bool = True) -> Caller:
+        """Admit a request by its Authorization header, None if it has none.
+
+        Keys are required beyond loopback, and everywhere once a first key was made, even if it was revoked: a proxy may
+        expose loopback to the world. With DAEMON_AUTH=off they are never required. Returns what the caller may do:
+        everything if no key is required, and for the supervisor. Raises Unauthorized, also for a key that has expired
+        meanwhile, and DatabaseError if the keys cannot be read. With `may_query=False` it sends no query, and raises
+        Unauthorized if the keys have to be read.
+        """
+        if env.auth == "off":
+            return ANYONE
+        known = self._keys.current() if may_query else self._keys.cached()
+        if known is None:
+            raise Unauthorized("the keys have to be read")
+        if not known.any_made and env.host in LOOPBACK:
+            return ANYONE
+        if header is None:
+            if known.any_made:
+                raise Unauthorized(KEY_REQUIRED)
+            if self._log_once.is_due():
+                log.warning(NO_KEY_EXISTS)
+            raise Unauthorized(NO_KEY_EXISTS)
+        scheme, _, key = header.strip().partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthorized(NOT_BEARER)
+        key = key.strip()
+        caller = self._keys.match(key, known)
+        if caller is None:
+            if not _is_supervisor(key):
+                raise Unauthorized(UNKNOWN_KEY)
+            return ANYONE
+        if caller.expires_at is not None and caller.expired:
+            raise Unauthorized(f"this API key expired at {caller.expires_at:%Y-%m-%dT%H:%M:%SZ}")
+        return caller
+
+
+def _is_supervisor(key: str) -> bool:
+    """True for the key with which `manage.py up` calls its own web server. The database does not have it."""
+    supervisor = os.environ.get("TASKDAEMON_UP_KEY_DIGEST", "")
+    return bool(supervisor) and hmac.compare_digest(digest(key[:200]), supervisor)
+
+
+keys = Keys()
+access = Access(keys)

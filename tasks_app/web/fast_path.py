@@ -19,7 +19,7 @@ from tasks_app import conf
 from tasks_app.api import admission, new_tasks
 from tasks_app.api.admission import backlog, existing_of, key_of, queued_body, queued_headers
 from tasks_app.api.errors import crash
-from tasks_app.keys.access import Unauthorized, access
+from tasks_app.keys.caller import Unauthorized, access
 from tasks_app.keys.rate import KeyRate
 from tasks_app.metrics.local_counters import process
 from tasks_app.queue.keys_and_options import KeyReused

@@ -15,7 +15,7 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from tasks_app import conf
 from tasks_app.api.admission import backlog
-from tasks_app.keys.access import access
+from tasks_app.keys.caller import access
 from tasks_app.queue.current import store
 
 log = structlog.get_logger(__name__)

@@ -9,8 +9,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from tasks_app.api import view
-from tasks_app.keys import api_keys
-from tasks_app.keys.access import Access
+from tasks_app.keys import caller
+from tasks_app.keys.caller import Access
 from tasks_app.metrics import system_reading
 
 
@@ -18,8 +18,8 @@ from tasks_app.metrics import system_reading
 def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drop what the process cached from the last test's database: a reading, and the API keys."""
     system_reading._last = None
-    fresh = api_keys.Keys()
-    monkeypatch.setattr(api_keys, "keys", fresh)
+    fresh = caller.Keys()
+    monkeypatch.setattr(caller, "keys", fresh)
     monkeypatch.setattr(view, "access", Access(fresh))
 
 

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from tasks_app import conf
 from tasks_app.api import admission
 from tasks_app.api.admission import backlog
-from tasks_app.keys.api_keys import keys
+from tasks_app.keys.caller import keys
 from tasks_app.keys.rate import TokenBucket
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.attempt import Selection

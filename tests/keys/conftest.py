@@ -9,8 +9,8 @@ from django.test import Client
 
 from tasks_app import conf
 from tasks_app.api import view
-from tasks_app.keys import api_keys
-from tasks_app.keys.access import Access
+from tasks_app.keys import caller
+from tasks_app.keys.caller import Access
 from tasks_app.metrics import system_reading
 from tests.admin.conftest import logged_in
 from tests.admin.conftest import quick_passwords as quick_passwords
@@ -20,10 +20,10 @@ from tests.admin.conftest import quick_passwords as quick_passwords
 def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drop what the process cached from the last test's database."""
     system_reading._last = None
-    fresh = api_keys.Keys()
-    monkeypatch.setattr(api_keys, "keys", fresh)
+    fresh = caller.Keys()
+    monkeypatch.setattr(caller, "keys", fresh)
     monkeypatch.setattr(view, "access", Access(fresh))
-    monkeypatch.setattr(api_keys, "MAX_READING_AGE_SECONDS", 0.0)
+    monkeypatch.setattr(caller, "MAX_READING_AGE_SECONDS", 0.0)
 
 
 @pytest.fixture

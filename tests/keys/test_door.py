@@ -14,7 +14,7 @@ from django.urls import URLPattern, URLResolver
 from rest_framework.request import Request
 
 from tasks_app.api.view import KeyAuthentication
-from tasks_app.keys import api_keys
+from tasks_app.keys import caller
 from tasks_app.keys.api_keys import create, revoke
 from tasks_app.keys.models import ApiKey
 from tasks_app.queue.models import Task
@@ -131,7 +131,7 @@ def hostile(key: str) -> list[str]:
         f"Bearer x{key}", f"Bearer {key[:-1]}", f"Bearer {key.upper()}", f"Bearer {key[:12]}", f"Bearer {key},{key}",
         f"Bearer {key} {key}", f"Bearer {key}\0", f"Bearer {'A' * 10_240}", f"Bearer {key}{'A' * 10_240}",
         f"Bearer '{key}'", f'Bearer "{key}"', "Bearer ' OR 1=1 --", "Bearer tpk_%", "Bearer \u00ff\u20ac",
-        f"Bearer {key}\udcff", f"Bearer {api_keys.digest(key)}", "Bearer null", "Bearer None", "Bearer *",
+        f"Bearer {key}\udcff", f"Bearer {caller.digest(key)}", "Bearer null", "Bearer None", "Bearer *",
     ]  # fmt: skip
 
 
@@ -160,13 +160,13 @@ def test_the_supervisor_calls_its_own_server_with_a_key_that_is_not_stored(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create("ci")
-    monkeypatch.setenv("TASKDAEMON_UP_KEY_DIGEST", api_keys.digest("its key"))
+    monkeypatch.setenv("TASKDAEMON_UP_KEY_DIGEST", caller.digest("its key"))
     assert client.get("/api/metrics", headers=bearer("its key")).status_code == 200
     assert client.get("/api/metrics", headers=bearer("another")).status_code == 401
 
 
 def test_many_wrong_keys_cost_one_reading_of_the_database(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_keys, "MAX_READING_AGE_SECONDS", 3600.0)
+    monkeypatch.setattr(caller, "MAX_READING_AGE_SECONDS", 3600.0)
     create("ci")
     client.get("/api/tasks", headers=bearer("tpk_one"))
     with CaptureQueriesContext(
@@ -180,24 +180,24 @@ def test_many_wrong_keys_cost_one_reading_of_the_database(client: Client, monkey
 def test_the_use_of_a_key_is_written_once_a_minute(client: Client) -> None:
     key = create("ci")
     client.get("/api/tasks", headers=bearer(key))
-    api_keys.keys.write_uses()
+    caller.keys.write_uses()
     first = ApiKey.objects.get().last_used_at
     assert first is not None
     client.get("/api/tasks", headers=bearer(key))
     with CaptureQueriesContext(connection) as written:
-        api_keys.keys.write_uses()
+        caller.keys.write_uses()
     assert len(written) == 0
     assert ApiKey.objects.get().last_used_at == first
 
 
 def test_without_a_database_the_last_reading_stays_in_use(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     key = create("ci")
-    assert api_keys.keys.match(key)
+    assert caller.keys.match(key)
 
     def away(*_: object) -> None:
         raise OperationalError("away")
 
-    monkeypatch.setattr(api_keys, "_read", away)
+    monkeypatch.setattr(caller, "_read", away)
     assert client.get("/api/tasks", headers=bearer(key)).status_code == 200
     assert client.get("/api/tasks", headers=bearer("tpk_wrong")).status_code == 401
     assert client.get("/api/tasks").status_code == 401
@@ -207,7 +207,7 @@ def test_a_process_that_has_never_read_the_keys_answers_503(client: Client, monk
     def away(*_: object) -> None:
         raise OperationalError("away")
 
-    monkeypatch.setattr(api_keys, "_read", away)
+    monkeypatch.setattr(caller, "_read", away)
     assert client.get("/api/tasks").status_code == 503
     metrics = client.get("/metrics")
     assert metrics.status_code == 200

@@ -11,9 +11,9 @@ from django.test import Client
 
 from tasks_app import conf
 from tasks_app.audit.models import AuditEntry
-from tasks_app.keys import api_keys
-from tasks_app.keys.api_keys import KeyRefused, Keys, create, ensure, keys, revoke
-from tasks_app.keys.caller import Grant
+from tasks_app.keys import caller as module
+from tasks_app.keys.api_keys import KeyRefused, create, ensure, revoke
+from tasks_app.keys.caller import Grant, Keys, keys
 from tasks_app.keys.models import ApiKey
 
 pytestmark = pytest.mark.django_db
@@ -51,7 +51,7 @@ def test_the_list_shows_names_prefixes_and_revocations() -> None:
 
 def test_keys_that_have_not_changed_are_not_put_together_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are read each second. To make 10,000 keys of them each time took 14 % of a processor."""
-    monkeypatch.setattr(api_keys, "MAX_READING_AGE_SECONDS", 0.0)
+    monkeypatch.setattr(module, "MAX_READING_AGE_SECONDS", 0.0)
     held, key = Keys(), create("ci", Grant(types=["echo"]))
     before = held.current()
     assert held.match(key) is not None

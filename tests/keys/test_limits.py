@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from tasks_app import conf
 from tasks_app.api import admission
-from tasks_app.keys import api_keys
+from tasks_app.keys import caller
 from tasks_app.keys import rate as token_bucket
 from tasks_app.keys.api_keys import KeyRefused, create
 from tasks_app.keys.caller import Grant
@@ -44,7 +44,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def rates_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a web server: the keys are read once."""
-    monkeypatch.setattr(api_keys, "MAX_READING_AGE_SECONDS", 3600.0)
+    monkeypatch.setattr(caller, "MAX_READING_AGE_SECONDS", 3600.0)
 
 
 def test_an_expired_key_is_401_that_says_so() -> None:
@@ -61,7 +61,7 @@ def test_a_key_ends_without_a_new_reading(monkeypatch: pytest.MonkeyPatch) -> No
     rates_kept(monkeypatch)
     holder = Holder(expires_at=timezone.now() + timedelta(hours=1))
     assert holder.ask("GET", "/api/tasks").status_code == 200
-    (stored,) = next(iter(api_keys.keys.current().in_force.values()))
+    (stored,) = next(iter(caller.keys.current().in_force.values()))
     object.__setattr__(stored.caller, "expires_at", timezone.now())
     assert holder.ask("GET", "/api/tasks").status_code == 401
 
@@ -79,7 +79,7 @@ def test_the_use_of_an_expired_key_is_not_recorded() -> None:
     holder = Holder(expires_at=timezone.now() + timedelta(hours=1))
     ApiKey.objects.update(expires_at=timezone.now())
     holder.ask("GET", "/api/tasks")
-    api_keys.keys.write_uses()
+    caller.keys.write_uses()
     assert ApiKey.objects.get().last_used_at is None
 
 

@@ -16,7 +16,7 @@ import pytest
 from django.db import connection
 
 from tasks_app.api.admission import backlog
-from tasks_app.keys import api_keys
+from tasks_app.keys import api_keys, caller
 from tasks_app.queue.models import Task
 from tasks_app.queue.submit import group_commit
 from tasks_app.web import rsgi
@@ -161,7 +161,7 @@ def test_a_login_behind_too_many_others_is_refused_at_once(server: Server) -> No
 
 def test_a_post_whose_readings_are_due_waits_for_no_thread_of_the_request_queue(server: Server) -> None:
     key = api_keys.create("ci")
-    api_keys.keys.__init__()  # type: ignore[misc]
+    caller.keys.__init__()  # type: ignore[misc]
     posts = [
         Client("POST", "/queue", b'{"type": "echo"}', authorization=f"Bearer {given}") for given in (key, key, "wrong")
     ]
@@ -185,4 +185,4 @@ def test_a_post_whose_readings_are_due_waits_for_no_thread_of_the_request_queue(
         assert Task.objects.count() == 2
     finally:
         close(group_commit)
-        api_keys.keys.__init__()  # type: ignore[misc]
+        caller.keys.__init__()  # type: ignore[misc]

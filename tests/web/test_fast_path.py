@@ -22,9 +22,8 @@ from django.utils import timezone
 from tasks_app import conf
 from tasks_app.api import admission, view
 from tasks_app.api.admission import backlog
-from tasks_app.keys import api_keys, rate
-from tasks_app.keys.access import Access
-from tasks_app.keys.caller import Grant
+from tasks_app.keys import api_keys, caller, rate
+from tasks_app.keys.caller import Access, Grant
 from tasks_app.keys.models import ApiKey
 from tasks_app.keys.rate import TokenBucket
 from tasks_app.queue.models import IdempotencyKey, Task
@@ -201,7 +200,7 @@ def test_a_database_that_takes_no_task_is_answered_as_the_view_does(tmp_path: Pa
 class Client:
     """Passes requests to a FastPath, and keeps the answers."""
 
-    def __init__(self, keys: api_keys.Keys, group_commit: GroupCommit) -> None:
+    def __init__(self, keys: caller.Keys, group_commit: GroupCommit) -> None:
         self.keys, self.group_commit = keys, group_commit
         self.fast_path = FastPath(lambda request: self.finished.set())
         self.finished = threading.Event()
@@ -232,11 +231,11 @@ def read_backlog() -> None:
 @pytest.fixture
 def posting(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Client:
     """A client whose process has just read the keys and the backlog."""
-    keys, mine = api_keys.Keys(), GroupCommit()
-    monkeypatch.setattr(api_keys, "keys", keys)
+    keys, mine = caller.Keys(), GroupCommit()
+    monkeypatch.setattr(caller, "keys", keys)
     for door in (fast_path, view):
         monkeypatch.setattr(door, "access", Access(keys))
-    monkeypatch.setattr(api_keys, "MAX_READING_AGE_SECONDS", 3600.0)
+    monkeypatch.setattr(caller, "MAX_READING_AGE_SECONDS", 3600.0)
     monkeypatch.setattr(fast_path, "group_commit", mine)
     keys.current()
     read_backlog()

@@ -17,7 +17,7 @@ from django.db import OperationalError, connection
 from django.db.models import Q
 
 from tasks_app import conf
-from tasks_app.keys.api_keys import digest
+from tasks_app.keys.caller import digest
 from tasks_app.keys.models import ApiKey
 from tasks_app.management import shipped
 from tasks_app.management.first_start import administrator, create_environment_key, first_admin
@@ -55,7 +55,7 @@ class Command(PlatformCommand):
         bearer = ("$DAEMON_API_KEY" if env.api_key else "KEY") if needs_key else ""
         connection.close()  # children must not inherit it
         key = secrets.token_urlsafe(32)
-        os.environ["TASKDAEMON_UP_KEY_DIGEST"] = digest(key)  # for the web server (keys.access); the key stays here
+        os.environ["TASKDAEMON_UP_KEY_DIGEST"] = digest(key)  # for the web server (keys.caller); the key stays here
         web, worker = (Child(name, partial(_run_command, name, lock)) for name in ("web", "worker"))
         sys.exit(Supervisor(env, web, worker, self._say, conf.handlers(), key, bearer).run())
 

@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app.audit.models import AuditEntry
-from tasks_app.keys.api_keys import digest
+from tasks_app.keys.caller import digest
 from tasks_app.keys.models import ApiKey
 from tests.admin.conftest import logged_in
 from tests.admin.rows import HOSTILE, staff
