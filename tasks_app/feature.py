@@ -33,6 +33,11 @@ class Feature(AppConfig):
     #: `task.head`, `.buttons`, `.live`, `.why` and `.failure`; below the list of tasks, about Django's `ChangeList`,
     #: `tasks.end`.
     panels: str = ""
+    #: A list of `admin.task_list.TaskAction`: what the list of tasks offers to do to the tasks that are selected, or to
+    #: all that match. Asked for with each page of the list.
+    task_actions: str = ""
+    #: A list of classes of `admin.task_list.TaskListFilter`: filters of the list of tasks beside the engine's.
+    task_filters: str = ""
     #: A function that gets what the audit log calls a row of the admin (`AuditEntry.target`), and returns the address
     #: of the page with the acts on it. One feature at most.
     acts_page: str = ""

@@ -19,9 +19,9 @@ from django.utils.safestring import SafeString
 
 from tasks_app import conf
 from tasks_app.admin.rights import actor, acts_on_tasks, sees_payloads
+from tasks_app.admin.task_list import TaskList
 from tasks_app.admin.text import MAX_SHOWN_CHARS
 from tasks_app.audit.record import Actor, record
-from tasks_app.features.operations.bulk import BulkActions
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import Status, Task
@@ -142,7 +142,7 @@ class EditForm(PriorityForm):
         return data
 
 
-class Editing(BulkActions):
+class Editing(TaskList):
     """The pages with these forms."""
 
     def get_urls(self) -> list[URLPattern]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.contrib import admin
@@ -12,16 +12,16 @@ from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.db.models.expressions import Combinable
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils import timezone
 from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
-from tasks_app.admin.rights import sees_payloads
-from tasks_app.admin.search import HELP_WITHOUT_ERRORS, fault, frozen, searched, searches_errors
-from tasks_app.admin.text import line
+from tasks_app.admin.search import fault
+from tasks_app.admin.text import ago, line
 from tasks_app.feature import registered
-from tasks_app.queue.task_filter import TaskFilter
 
 #: The choices of filters by time: the title and how far each looks back.
 SPANS = {
@@ -140,36 +140,6 @@ class StrictList(ChangeList):
         return [f"There are no {many}."]
 
 
-class NewestFirst(StrictList):
-    """Orders by the primary key, a UUIDv7, and ignores the address: no other order has an index."""
-
-    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str | Combinable]:
-        return ["-pk"]
-
-    def search_fault(self, request: HttpRequest) -> str:
-        found = super().search_fault(request)
-        if sees_payloads(request):
-            return found
-        self.search_help_text = HELP_WITHOUT_ERRORS
-        if not found and searches_errors(self.query):
-            return "To search in errors, a user needs the permission to see payloads: ask an administrator for it."
-        return found
-
-    @property
-    def frozen(self) -> TaskFilter:
-        """What it shows, as a filter that means the same tasks later. Only without `faults`."""
-        found = frozen(self.query, self.params) if self.query.strip() else TaskFilter()
-        for spec in self.filter_specs:
-            if isinstance(each := getattr(spec, "frozen", None), TaskFilter):
-                found = found.both(each)
-        return found
-
-    @property
-    def searched(self) -> str:
-        """Which tasks the search looked at, in a sentence; "" if at all of them."""
-        return searched(self.query, self.params)
-
-
 class RowAdmin(admin.ModelAdmin):
     """Rows that no page adds, in a `changelist` with the model's name as its title."""
 
@@ -219,3 +189,16 @@ class ReadOnlyAdmin(RowAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+# What cells show.
+
+
+def badge(tone: Any, text: str) -> SafeString:
+    """A coloured label. `tone` selects a class of admin.css: a status, or `plain`."""
+    return format_html('<span class="td-badge td-{}">{}</span>', tone, text)
+
+
+def moment(at: datetime) -> SafeString:
+    """How long ago it was; the time itself appears under the pointer."""
+    return format_html('<span title="{} UTC">{}</span>', f"{at:%Y-%m-%d %H:%M:%S}", ago(at, timezone.now()))

@@ -17,8 +17,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from tasks_app import conf
-from tasks_app.admin.columns import badge
-from tasks_app.admin.lists import ReadOnlyAdmin
+from tasks_app.admin.lists import ReadOnlyAdmin, badge
 from tasks_app.admin.pools import MAX_PROBLEM_CHARS, pool_row, running
 from tasks_app.admin.text import ago, handler_link, harmless, line
 from tasks_app.metrics.summary import span

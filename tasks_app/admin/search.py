@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 from uuid import UUID
 
+from django.db import DatabaseError
 from django.db.models import QuerySet
 
-from tasks_app.admin.known_types import known_types
+from tasks_app import conf
+from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.models import Status, Task, TaskQuerySet
 from tasks_app.queue.task_filter import LAST_ID, TaskFilter
 
@@ -85,23 +88,21 @@ def searches_errors(text: str) -> bool:
     return bool(Term.of(text).words)
 
 
-def only_failed(parameters: Mapping[str, str]) -> bool:
-    """Whether the filters of a list with these parameters let only failed tasks through."""
-    return parameters.get("status") == "failed" or bool({"reason", "failed", "group"} & {*parameters})
+def searched(text: str, only_failed: bool) -> str:
+    """Which tasks the search looks at, in a sentence; "" if at all of them.
 
-
-def searched(text: str, parameters: Mapping[str, str]) -> str:
-    """Which tasks the search of a list with these parameters looks at, in a sentence; "" if at all of them."""
+    `only_failed`, here and below: the filters of the list let only failed tasks through.
+    """
     term = Term.of(text)
     if term.key is None and not term.tags:
         return ""
-    kind = "failed tasks" if only_failed(parameters) or term.words else "tasks"
+    kind = "failed tasks" if only_failed or term.words else "tasks"
     unfinished = ", and all that have not ended" if term.key is not None else ""
     return f"Searched: the newest {MAX_SEARCHED_ROWS:,} {kind}{unfinished}."
 
 
-def search(tasks: QuerySet[Task], text: str, parameters: Mapping[str, str]) -> QuerySet[Task]:
-    """Of the tasks of a list with these parameters, those that match a text without a `fault`; a blank one matches all.
+def search(tasks: QuerySet[Task], text: str, only_failed: bool) -> QuerySet[Task]:
+    """Of the tasks of a list, those that match a text without a `fault`; a blank one matches all.
 
     Words are searched only in the errors of failed tasks: no index finds a text within a column, but one finds the
     failed tasks.
@@ -111,24 +112,24 @@ def search(tasks: QuerySet[Task], text: str, parameters: Mapping[str, str]) -> Q
         return tasks.filter(pk__range=term.ids)
     if term.key is not None:
         living = Task.objects.living_with_key().filter(task_type__in=known_types(), unique_key=term.key)
-        newest = _newest(Task.objects.all(), only_failed(parameters)).filter(unique_key=term.key)
+        newest = _newest(Task.objects.all(), only_failed).filter(unique_key=term.key)
         return tasks.filter(pk__in={key for rows in (living, newest) for key in rows.values_list("pk", flat=True)})
     if term.words:
         tasks = failed(tasks)
     if term.tags:
-        newest = _newest(tasks, only_failed(parameters) or bool(term.words))
+        newest = _newest(tasks, only_failed or bool(term.words))
         tasks = TaskFilter(tags=frozenset(term.tags)).matching(newest)
     return TaskFilter(words=term.words).matching(cast(TaskQuerySet, tasks))
 
 
-def frozen(text: str, parameters: Mapping[str, str]) -> TaskFilter:
+def frozen(text: str, only_failed: bool) -> TaskFilter:
     """What `search` finds now, as a filter that means the same tasks later."""
     term = Term.of(text)
     if term.ids is not None:
         return TaskFilter(first_id=term.ids[0], last_id=term.ids[1])
     if term.key is not None:
-        return TaskFilter(ids=frozenset(search(Task.objects.all(), text, parameters).values_list("pk", flat=True)))
-    first = _first_searched(only_failed(parameters) or bool(term.words)) if term.tags else None
+        return TaskFilter(ids=frozenset(search(Task.objects.all(), text, only_failed).values_list("pk", flat=True)))
+    first = _first_searched(only_failed or bool(term.words)) if term.tags else None
     return TaskFilter(
         statuses=frozenset({str(Status.FAILED)}) if term.words else None,
         tags=frozenset(term.tags) or None,
@@ -150,3 +151,11 @@ def _first_searched(failed_ones: bool) -> UUID | None:
     """The smallest id of the newest MAX_SEARCHED_ROWS tasks, or failed tasks; None: there are fewer."""
     rows = Task.objects.failed() if failed_ones else Task.objects.all()
     return rows.order_by("-pk").values_list("pk", flat=True)[MAX_SEARCHED_ROWS - 1 : MAX_SEARCHED_ROWS].first()
+
+
+def known_types() -> list[str]:
+    """The handlers of handlers.toml, and every type that the database has counted, if it can be read now."""
+    names = set(conf.handlers())
+    with suppress(DatabaseError):  # then fewer are offered; filtering does not need them
+        names.update(current_reading().handlers)
+    return sorted(names)

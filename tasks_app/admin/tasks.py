@@ -7,7 +7,6 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
 from django.http import (
     HttpRequest,
     HttpResponse,
@@ -19,17 +18,7 @@ from django.urls import URLPattern, path, reverse
 
 from tasks_app.admin.acting import ACTIONS, EDIT, PRIORITY, Action, Editing, act, beside
 from tasks_app.admin.detail import as_json, detail
-from tasks_app.admin.lists import CappedPaginator, NewestFirst
-from tasks_app.admin.rights import TASK_PAYLOAD, actor, sees_audit_log, sees_payloads
-from tasks_app.admin.search import HELP, search, searches_errors
-from tasks_app.admin.task_filters import (
-    CreatedFilter,
-    FailedFilter,
-    GroupFilter,
-    ReasonFilter,
-    StatusFilter,
-    TypeFilter,
-)
+from tasks_app.admin.rights import actor, sees_audit_log, sees_payloads
 from tasks_app.admin.text import line
 from tasks_app.queue.models import Status, Task
 from tasks_app.queue.redrive import LivingTwin
@@ -44,27 +33,6 @@ EDITABLE = {
 @admin.register(Task)
 class TaskAdmin(Editing):
     """Read-only, except for the actions of operators."""
-
-    list_display = (
-        "id_column",
-        "type_column",
-        "status_column",
-        "priority",
-        "attempts",
-        "age",
-        "duration",
-        "error_column",
-    )
-    list_filter = (StatusFilter, ReasonFilter, TypeFilter, CreatedFilter, FailedFilter, GroupFilter)
-    list_max_show_all = 1_000
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER  # each would count all rows
-    changelist = NewestFirst
-    paginator = CappedPaginator
-    ordering = ("-pk",)
-    search_fields = ("last_error",)  # shows the search box; `search` defines what it finds
-    search_help_text = HELP
-    actions_on_bottom = True
 
     # Permissions. Nothing is added or edited here, so `change` is the permission to redrive and cancel. Whoever may act
     # sees tasks too, but their payloads only with `view_payload`.
@@ -85,31 +53,6 @@ class TaskAdmin(Editing):
             if task_action.permission == "change"
             else self.has_delete_permission(request)
         )
-
-    # The list.
-
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        # Only the filters' parameters: any other lookup could probe payloads.
-        return lookup in {one.parameter_name for one in self.list_filter}
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
-        tasks: QuerySet[Task] = super().get_queryset(request)
-        return tasks.defer(*(TASK_PAYLOAD if not sees_payloads(request) else ("task_data", "metadata", "result")))
-
-    def get_list_display(self, request: HttpRequest) -> Any:
-        return self.list_display if sees_payloads(request) else self.list_display[:-1]
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
-    ) -> tuple[QuerySet[Task], bool]:
-        if searches_errors(search_term) and not sees_payloads(request):
-            return queryset.none(), False
-        return search(queryset, search_term, request.GET), False
-
-    def get_actions(self, request: HttpRequest) -> Any:
-        actions = super().get_actions(request)
-        actions.pop("delete_selected", None)  # Django's action deletes rows without `queue`
-        return actions
 
     # One task.
 

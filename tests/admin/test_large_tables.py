@@ -9,7 +9,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.admin import task_filters
+from tasks_app.admin import task_list
 from tasks_app.queue.models import Task
 from tests.admin.rows import many, task
 
@@ -57,7 +57,7 @@ def test_no_page_reads_the_whole_table(admin: Client) -> None:
 @pytest.mark.django_db
 def test_of_very_many_pending_tasks_no_page_reads_all(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     few = 500
-    monkeypatch.setattr(task_filters, "MAX_PENDING_READ", few)
+    monkeypatch.setattr(task_list, "MAX_PENDING_READ", few)
     many(ROWS)
     Task.objects.update(status="pending", completed_at=None, failure_reason=None)
     if connection.vendor == "postgresql":
@@ -77,7 +77,7 @@ def test_of_very_many_pending_tasks_no_page_reads_all(admin: Client, monkeypatch
 def test_the_pending_tasks_are_listed_however_many_they_are(
     admin: Client, monkeypatch: pytest.MonkeyPatch, most: int, name: str
 ) -> None:
-    monkeypatch.setattr(task_filters, "MAX_PENDING_READ", most)
+    monkeypatch.setattr(task_list, "MAX_PENDING_READ", most)
     task("completed")
     task("failed")
     found = [task("pending", task_type=name) for name in ("echo", "echo", "prime", "prime")]

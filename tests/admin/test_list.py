@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tasks_app import conf
-from tasks_app.admin import known_types
+from tasks_app.admin import search
 from tasks_app.db.lookups import first_id
 from tasks_app.queue.models import Task
 from tasks_app.queue.task_filter import TaskFilter
@@ -117,7 +117,7 @@ def test_a_type_is_filtered_while_the_reading_fails(admin: Client, monkeypatch: 
     def stuck() -> None:
         raise OperationalError("the database has not answered for 2 s")
 
-    monkeypatch.setattr(known_types, "current_reading", stuck)
+    monkeypatch.setattr(search, "current_reading", stuck)
     monkeypatch.setattr(conf, "handlers", dict)
     assert found(admin, type="gone-by-now") == {one.pk}
 

@@ -20,16 +20,16 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin.columns import badge, moment
-from tasks_app.admin.lists import ReadOnlyAdmin, StrictFilter
+from tasks_app.admin.lists import ReadOnlyAdmin, StrictFilter, badge, moment
 from tasks_app.admin.rights import actor, acts_on_tasks, sees_payloads, sees_tasks
-from tasks_app.admin.task_filters import ReasonFilter, TypeFilter
+from tasks_app.admin.task_list import ONLY_FAILED, ReasonFilter, TaskListFilter, TypeFilter
 from tasks_app.admin.text import ago, handler_link, harmless, line, listed
 from tasks_app.audit.record import record
 from tasks_app.features.failures.grouping import hour_of
 from tasks_app.features.failures.models import FailureGroup, FailureGroupQuerySet, is_fingerprint
 from tasks_app.queue.current import writing
-from tasks_app.queue.models import Task
+from tasks_app.queue.models import Task, TaskQuerySet
+from tasks_app.queue.task_filter import TaskFilter
 
 
 class OpenFilter(StrictFilter):
@@ -280,6 +280,34 @@ def _of_task(request: HttpRequest, task: Task) -> str:
     return format_html('<p><a href="{}">Failures with this error</a>: {}</p>', address, group.count)
 
 
+class GroupFilter(TaskListFilter):
+    """Tasks by failure group; shown only while it is set, by a link."""
+
+    title, parameter_name = "failure group", "group"
+    only_failed = True
+
+    def has_output(self) -> bool:
+        return self.parameter_name in self.used_parameters
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        given = request.GET.get(str(self.parameter_name), "")
+        if not self.understands(given):
+            return []
+        group = FailureGroup.objects.filter(pk=int(given)).first()
+        shown = line(group.normalised, 60) if group and sees_payloads(request) else given
+        return [(given, shown)]
+
+    def understands(self, value: str) -> bool:
+        return is_fingerprint(value)
+
+    def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
+        return cast(TaskQuerySet, tasks).in_group(int(value))
+
+    def condition(self, value: str) -> TaskFilter:
+        return TaskFilter(statuses=ONLY_FAILED, group=int(value))
+
+
+task_filters = [GroupFilter]
 panels = {"dashboard.failures": _open_groups, "handler.end": _of_handler, "task.failure": _of_task}
 
 

@@ -9,4 +9,5 @@ class Failures(Feature):
     name = "tasks_app.features.failures"
     side_jobs = "tasks_app.features.failures.grouping.FailureGroups"
     leaves_failed = "tasks_app.features.failures.grouping.keep_ungrouped"
+    task_filters = "tasks_app.features.failures.admin.task_filters"
     panels = "tasks_app.features.failures.admin.panels"

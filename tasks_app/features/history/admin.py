@@ -18,8 +18,8 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from tasks_app.admin.known_types import known_types
 from tasks_app.admin.rights import sees_tasks
+from tasks_app.admin.search import known_types
 from tasks_app.admin.text import harmless, line
 from tasks_app.features.history.history import WINDOWS, Window, first_attempt, moment, present_minute, trends
 from tasks_app.features.history.pictures import as_json, latest_runs, runs, tables

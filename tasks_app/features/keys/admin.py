@@ -15,8 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from tasks_app import conf
-from tasks_app.admin.columns import badge
-from tasks_app.admin.lists import RowAdmin
+from tasks_app.admin.lists import RowAdmin, badge
 from tasks_app.admin.rights import actor
 from tasks_app.admin.text import ago, line
 from tasks_app.audit.record import record

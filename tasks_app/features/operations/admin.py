@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -12,9 +13,9 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 
-from tasks_app.admin.columns import badge, moment
-from tasks_app.admin.lists import ReadOnlyAdmin
+from tasks_app.admin.lists import ReadOnlyAdmin, badge, moment
 from tasks_app.admin.rights import actor, sees_payloads, sees_tasks
+from tasks_app.admin.task_list import TaskAction
 from tasks_app.admin.text import line
 from tasks_app.features.operations import acts
 from tasks_app.features.operations.acts import abort, start
@@ -23,6 +24,7 @@ from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import Plan, preview, warnings
 from tasks_app.features.operations.work import work_until_over
 from tasks_app.queue.current import store
+from tasks_app.queue.task_filter import TaskFilter
 
 _NAMES = {
     "statuses": "status", "types": "type", "reasons": "failure reason", "tags": "tag", "words": "error has",
@@ -308,3 +310,21 @@ def _facts(operation: Operation, errors: bool) -> list[tuple[str, str]]:
         *([] if ended is None else [("Ended", f"{ended:%Y-%m-%d %H:%M:%S}")]),
         ("Id", str(operation.pk)),
     ]
+
+
+# What the list of tasks offers.
+
+
+def _ask(verb: Verb, request: HttpRequest, wanted: TaskFilter, back: str, how: str) -> HttpResponse:
+    return OperationAdmin(Operation, admin.site).ask(request, Chosen(verb, wanted, back), how)
+
+
+task_actions = [
+    TaskAction(name, description, permission_of(verb), partial(_ask, verb))
+    for name, description, verb in (
+        ("redrive_selected", "Redrive the selected failed tasks", Verb.REDRIVE),
+        ("cancel_selected", "Cancel the selected tasks", Verb.CANCEL),
+        ("priority_selected", "Change the priority of the selected pending tasks", Verb.PRIORITY),
+        ("delete_selected_tasks", "Delete the selected tasks", Verb.DELETE),
+    )
+]

@@ -14,4 +14,5 @@ class Operations(Feature):
     name = "tasks_app.features.operations"
     node_threads = "tasks_app.features.operations.work.OperationWorker"
     forgets = "tasks_app.features.operations.acts.forget"
+    task_actions = "tasks_app.features.operations.admin.task_actions"
     calls = "tasks_app.features.operations.api.urlpatterns"
