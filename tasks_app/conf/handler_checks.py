@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from typing import Any
 
 from django.core import checks
 
 from tasks_app import conf
 from tasks_app.handlers.handlers_toml import HandlersError, find_missing
-from tasks_app.runner.processors import processors
+from tasks_app.runner.engine import Unavailable
 
 #: The tag of checks that only `manage.py check` runs: a web server does not need the handlers' programs.
 HANDLERS = "handlers"
+#: Imported when it is first needed: it imports the Docker SDK.
+DOCKER_CLIENT_MODULE = "tasks_app.runner.docker.client"
 
 
 def register() -> None:
@@ -42,7 +46,7 @@ def check_processors(**_: Any) -> list[checks.CheckMessage]:
         return []  # E001 reports it
     if not asked:
         return []
-    there, whose = processors()
+    there, whose = _processors()
     hint = "The handler's tasks stay pending until it asks for no more. Ignore this if its workers have as many."
     return [
         checks.Warning(
@@ -54,3 +58,14 @@ def check_processors(**_: Any) -> list[checks.CheckMessage]:
         for name, cpus in asked.items()
         if cpus > there
     ]
+
+
+def _processors() -> tuple[int, str]:
+    """How many there are, and whose: the Docker engine's, or this machine's if there is no engine."""
+    connection = importlib.import_module(DOCKER_CLIENT_MODULE).Connection(os.environ)
+    try:
+        connection.get()
+    except Unavailable:
+        return os.cpu_count() or 1, "this machine"
+    connection.close()
+    return int(connection.info["NCPU"]), "the Docker engine"

@@ -124,7 +124,7 @@ class Node:
         for pool in self.pools.values():
             pool.start()
         self._spawn("dispatcher", self._dispatcher.run)
-        self._spawn("stand-by", self._reactor.stand_by)
+        self._spawn("stand-by", self._reactor.poll_in_background)
         if not self._dispatcher_writes:
             self._spawn_result_writer()
         self._spawn("heartbeat", self._heartbeat.run)

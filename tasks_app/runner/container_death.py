@@ -1,7 +1,7 @@
 """The death of a container: how it is noticed, decided and reported.
 
-Noticed: `Session.receive` sees the end of its output or its exit, which the reactor passes to `Slot.handle`;
-`Slot.check` comes at a deadline and for a kill; docker/event_listener has what only the engine tells. Decided: `decide`
+Noticed: `Dialog.receive` sees the end of its output or its exit, which the reactor passes to `Slot.handle`;
+`Slot.check` comes at a deadline and for a kill; docker/container has what only the engine tells. Decided: `decide`
 and `decide_idle`, in the thread that noticed it. Reported: by the Reporter, after the slot's thread has destroyed the
 container.
 """
@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult, Outcome
+from tasks_app.runner.dialog import Dialog, Reply
 from tasks_app.runner.endings import DeathReason, KillReason, NoReply, Undecided
 from tasks_app.runner.engine import ContainerExit, Engine
-from tasks_app.runner.session import Reply, Session
 from tasks_app.runner.slot_owner import SlotOwner
 from tasks_app.runner.slot_state import Busy, Ready, Served
 from tasks_app.runner.starter import Starter, how_it_ended
@@ -37,13 +37,13 @@ Decision = tuple[Outcome | None, DeathReason | Undecided | None]
 
 
 class Eviction(NamedTuple):
-    """The end of a session: a container that is to be destroyed, and the result of the call that ended with it.
+    """The end of a dialog: a container that is to be destroyed, and the result of the call that ended with it.
 
     `stopped`: its handler could clean up after the call was over, so that its end does not explain that of the call.
     `started`: it has answered, or read a byte of its line; None if that is unknown.
     """
 
-    session: Session
+    dialog: Dialog
     reason: DeathReason
     result: CallResult | None = None
     stopped: bool = False
@@ -73,25 +73,25 @@ class Recycling:
         self._max_age, self._max_tasks = handler.max_container_age, handler.max_tasks_per_container
         self._may_recycle = may_recycle
 
-    def due(self, session: Session) -> bool:
+    def due(self, dialog: Dialog) -> bool:
         """True if the container is to be replaced now."""
-        if self._max_age is not None and time.monotonic() - session.started_at >= self._max_age and self._may_recycle():
+        if self._max_age is not None and time.monotonic() - dialog.started_at >= self._max_age and self._may_recycle():
             return True
-        return self._max_tasks is not None and session.calls >= self._max_tasks
+        return self._max_tasks is not None and dialog.calls >= self._max_tasks
 
 
 def decide_idle(state: Served, closing: bool, recycling: Recycling) -> DeathReason | None:
     """Why a container without a call must be replaced; None: it stays."""
-    session = state.session
-    if session.ended:
+    dialog = state.dialog
+    if dialog.ended:
         return DeathReason.EXIT
     if closing:
         return DeathReason.CLOSED
-    if session.surplus or session.premature:
+    if dialog.wrote_extra or dialog.wrote_early:
         return DeathReason.UNASKED_OUTPUT
-    if session.deaf:
+    if dialog.closed_stdin:
         return DeathReason.EXIT
-    return DeathReason.RECYCLED if isinstance(state, Ready) and recycling.due(session) else None
+    return DeathReason.RECYCLED if isinstance(state, Ready) and recycling.due(dialog) else None
 
 
 def decide(state: Busy, reply: Reply | None, closing: bool, recycling: Recycling) -> Decision:
@@ -99,12 +99,12 @@ def decide(state: Busy, reply: Reply | None, closing: bool, recycling: Recycling
     if reply is None:
         ending = _unanswered(state, closing)
         return ending, ending.death if ending else None
-    session = state.session
+    dialog = state.dialog
     if isinstance(reply, BadReply):
         return NoReply(DeathReason.BAD_REPLY, str(reply)), DeathReason.BAD_REPLY
-    if session.reusable:
-        return after_reply(session, reply, session.container.check_leftovers(wait=False), closing, recycling)
-    return reply, DeathReason.UNASKED_OUTPUT if session.surplus else DeathReason.EXIT
+    if dialog.reusable:
+        return after_reply(dialog, reply, dialog.container.check_leftovers(wait=False), closing, recycling)
+    return reply, DeathReason.UNASKED_OUTPUT if dialog.wrote_extra else DeathReason.EXIT
 
 
 def grace(handler: Handler, outcome: Outcome, reason: DeathReason) -> float:
@@ -115,7 +115,7 @@ def grace(handler: Handler, outcome: Outcome, reason: DeathReason) -> float:
 
 
 def after_reply(
-    session: Session,
+    dialog: Dialog,
     reply: Success | Failure,
     leftovers: DeathReason | Undecided | None,
     closing: bool,
@@ -125,35 +125,35 @@ def after_reply(
     if leftovers is DeathReason.OOM:
         # The reply counts, but an error after a kill for memory counts as that.
         return NoReply(leftovers, reply.error) if isinstance(reply, Failure) else reply, leftovers
-    if session.unpaired:
+    if dialog.unpaired:
         return reply, DeathReason.NO_TASK_ID
     if leftovers is not None:
         return reply, leftovers
     if closing:
         return reply, DeathReason.CLOSED
-    return reply, DeathReason.RECYCLED if recycling.due(session) else None
+    return reply, DeathReason.RECYCLED if recycling.due(dialog) else None
 
 
 def _unanswered(state: Busy, closing: bool) -> NoReply | None:
     """As `decide`, for a container whose call has no reply yet; None: it goes on."""
-    session = state.session
-    if session.on_hold:
+    dialog = state.dialog
+    if dialog.on_hold:
         return _killed(KillReason.ON_HOLD, unread=True)
-    if session.ended:
-        begun = session.delivery.begun
+    if dialog.ended:
+        begun = dialog.delivery.begun
         return NoReply(DeathReason.EXIT, f"the handler ended before it {_due(begun)}", begun, unread=not begun)
-    if not session.awaiting_reply and (session.surplus or session.premature):
+    if not dialog.awaiting_reply and (dialog.wrote_extra or dialog.wrote_early):
         what = "the handler wrote to stdout before it had its whole line"
-        return NoReply(DeathReason.UNASKED_OUTPUT, what, begun=False, unread=not session.delivery.begun)
+        return NoReply(DeathReason.UNASKED_OUTPUT, what, begun=False, unread=not dialog.delivery.begun)
     if state.kill is not None or closing:
-        return _killed(state.kill or KillReason.CLOSED, unread=session.delivery.rest is not None)
+        return _killed(state.kill or KillReason.CLOSED, unread=dialog.delivery.rest is not None)
     # A deadline ends the container: that ends a handler that does not read as well as one that does not write, and no
     # late reply can come.
     if time.monotonic() >= state.deadline:
-        if session.asks_since is not None:
+        if dialog.asks_since is not None:
             return _killed(KillReason.HOLD_UNKNOWN, unread=True)
         start_rest = state.deadline - state.sent_at - state.call.timeout
-        stdout = session.tails()[0] if session.delivery.begun else None
+        stdout = dialog.tails()[0] if dialog.delivery.begun else None
         return NoReply(DeathReason.TIMEOUT, no_reply(state.call.timeout, start_rest, stdout))
     return None
 
@@ -223,7 +223,8 @@ class Reporter:
 
     def replied(self, result: CallResult) -> None:
         """A call is over, and its container replied."""
-        self._starter.worked()
+        if not self._starter.works:
+            self._starter.worked()
         if not isinstance(result.outcome, Success):
             result = self._engine.explain(self._handler, result)
         self._owner.finished(result)
@@ -232,7 +233,7 @@ class Reporter:
         """A container was destroyed. The result of its call is reported if it was not before."""
         reason = DeathReason.OOM if container_exit.oom and not eviction.stopped else eviction.reason
         self._owner.died(reason)
-        self._starter.ended(eviction.session, reason, container_exit, eviction.explained, eviction.started)
+        self._starter.ended(eviction.dialog, reason, container_exit, eviction.explained, eviction.started)
         if eviction.result is not None and not eviction.replied:
             result = _with_exit(eviction.result, reason, container_exit, self._owner.start_times.answered_at)
             self._owner.finished(self._engine.explain(self._handler, result))

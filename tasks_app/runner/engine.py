@@ -66,13 +66,10 @@ class Container(Protocol):
        asked again later: see Engine 4.
     """
 
-    @property
-    def id(self) -> str:
-        """The name by which an operator finds it. Short and constant."""
-
-    @property
-    def image(self) -> str:
-        """The id (sha256:...) of its image; "" without one."""
+    #: The name by which an operator finds it. Short and constant.
+    id: str
+    #: The id (sha256:...) of its image; "" without one.
+    image: str
 
     def readers(self) -> Sequence[int]:
         """The descriptors to poll for reading, in the order in which they have to be received.

@@ -15,22 +15,15 @@ from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.endings import DeathReason
 from tasks_app.runner.engine import Engine
-from tasks_app.runner.probing import Probing
 from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.slot import Slot
+from tasks_app.runner.slot_owner import Caution, Probing, StartTimes
 from tasks_app.runner.slot_state import Phase
-from tasks_app.runner.start_times import StartTimes
 
 log = logging.getLogger(__name__)
 
 #: How long a slot waits that may not start a container because another one is being tried.
-ASK_AGAIN_SECONDS = 1.0
-
-#: How long a container is watched after its reply when a watch is due.
-WATCH_SECONDS = 0.2
-
-#: How long all containers of a handler are watched after one of them misbehaved.
-CAUTION_SECONDS = 600.0
+OTHER_PROBE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,7 @@ class Pool:
         self.may_begin = may_begin
         self._on_free = on_free
         self._on_result = on_result
-        self._choose = POLICIES[handler.handler_selection]
+        self._choose = CHOICES[handler.handler_selection]
         self._lock = threading.Lock()
         # Written under the lock. By the thread that takes slots (the dispatcher's), and by those that the slots run in:
         # the one that polls the reactor, and their own.
@@ -96,13 +89,11 @@ class Pool:
         self._probe: int | None = None
         #: By the thread that closes the pool.
         self._closed = False
-        self.probing, self.start_times = Probing(), StartTimes(handler.start_timeout)
-        self._caution = Caution()
-        self.misbehaved, self.watch_seconds = self._caution.misbehaved, self._caution.watch_seconds
+        self.probing, self.start_times, self.caution = Probing(), StartTimes(handler.start_timeout), Caution()
         self._own_reactor: tuple[Reactor, threading.Thread] | None = None
         if reactor is None:
             reactor = Reactor()
-            thread = threading.Thread(target=reactor.stand_by, name=f"reactor-{handler.name}", daemon=True)
+            thread = threading.Thread(target=reactor.poll_in_background, name=f"reactor-{handler.name}", daemon=True)
             self._own_reactor = (reactor, thread)
         self.slots = tuple(
             Slot(number, handler, engine, self, ready_after, reactor) for number in range(handler.instances)
@@ -154,7 +145,7 @@ class Pool:
         return [number for number in self._free if number not in others]
 
     def take(self) -> Slot | None:
-        """A free slot with a container, chosen by the handler's policy; None without one."""
+        """A free slot with a container, chosen by its `handler_selection`; None without one."""
         with self._lock:
             free = self._startable() if self.probing.active else self._free
             if not free:
@@ -217,12 +208,6 @@ class Pool:
                 self._free.remove(number)
             return True
 
-    def may_forget(self) -> bool:
-        return self._caution.may_forget
-
-    def forgot_task_id(self) -> None:
-        self._caution.may_forget = True
-
     def start_delay(self, number: int) -> float:
         if delay := self.probing.delay():
             return delay
@@ -231,7 +216,7 @@ class Pool:
         with self._lock:
             others = (slot for slot in self.slots if slot.number != number)
             if self._probe not in (None, number) or any(map(self._is_tried, others)):
-                return ASK_AGAIN_SECONDS
+                return OTHER_PROBE_SECONDS
             self._probe = number
         return 0.0
 
@@ -269,7 +254,7 @@ class Pool:
 
 
 #: Takes the sorted numbers of the free slots (never empty) and the number taken last; returns an index.
-Policy = Callable[[Sequence[int], int], int]
+Choose = Callable[[Sequence[int], int], int]
 
 
 def round_robin(free: Sequence[int], last: int) -> int:
@@ -287,31 +272,8 @@ def at_random(free: Sequence[int], last: int) -> int:
 
 
 #: By the value of `handler_selection` in handlers.toml.
-POLICIES: Mapping[str, Policy] = {
+CHOICES: Mapping[str, Choose] = {
     "round-robin": round_robin,
     "first-available": first_available,
     "random": at_random,
 }
-
-
-class Caution:
-    """Decides how carefully the containers of one handler are treated, by what any of them has done. Thread-safe.
-
-    A container that writes again or exits while it is watched is replaced, and no task loses an attempt.
-    """
-
-    __slots__ = ("_until", "may_forget")
-
-    def __init__(self) -> None:
-        #: A container that had named its tasks has sent a reply without a `task_id`: see Session.send.
-        self.may_forget = False
-        #: Written by the threads that the slots run in; the latest counts.
-        self._until = 0.0
-
-    def misbehaved(self) -> None:
-        """A container wrote or exited after its reply."""
-        self._until = time.monotonic() + CAUTION_SECONDS
-
-    def watch_seconds(self) -> float:
-        """How many seconds to watch a container after its reply; 0.0: not at all."""
-        return WATCH_SECONDS if self._until and time.monotonic() < self._until else 0.0

@@ -1,4 +1,4 @@
-"""Waits for all containers of a node at once: one poll over every descriptor, run by whichever thread is free."""
+"""Waits for all containers of a node at once: one poll over every descriptor, run by the dispatcher when it is free."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Events = list[tuple[int, int]]
 
 #: Every listener is checked at least this often.
 CHECK_INTERVAL_SECONDS = 5.0
-#: How long no thread polls, at most, while the primary is busy elsewhere.
-STANDBY_INTERVAL_SECONDS = 0.005
+#: How long no thread polls, at most, while the dispatcher is busy elsewhere.
+BACKGROUND_INTERVAL_SECONDS = 0.005
 
 
 class Listener(Protocol):
@@ -35,32 +35,35 @@ class Listener(Protocol):
         """One of the two above raised."""
 
 
-class StandByStep(Enum):
-    """What the stand-by does until it checks again."""
+class BackgroundStep(Enum):
+    """What the background thread does until it checks again."""
 
     #: For a moment.
     SLEEP = "sleep"
-    #: Until the primary's turn ends.
+    #: Until the dispatcher's turn ends.
     REST = "rest"
-    #: Until the primary wants to.
+    #: Until the dispatcher wants to.
     POLL = "poll"
 
 
-def stand_by_step(in_turn: bool, turns: int) -> StandByStep:
-    """The stand-by's next step. `in_turn`: the primary polls; `turns`: how many it has ended since the last check."""
+def background_step(in_turn: bool, turns: int) -> BackgroundStep:
+    """The background thread's next step.
+
+    `in_turn`: the dispatcher polls; `turns`: how many it has ended since the last check.
+    """
     if in_turn and turns <= 1:
-        return StandByStep.REST  # it waits in long turns
-    return StandByStep.SLEEP if turns else StandByStep.POLL
+        return BackgroundStep.REST  # it waits in long turns
+    return BackgroundStep.SLEEP if turns else BackgroundStep.POLL
 
 
 class Reactor:
     """Polls all watched descriptors and calls their listeners.
 
-    The thread that holds the lock polls. That is the primary during its `turn`s, if there is one: the node's
-    dispatcher, so that replies, notifications, claims and the next lines are all handled by one thread and nothing on
-    that path waits for another. While the primary is away for longer than STANDBY_INTERVAL_SECONDS (in a database call,
-    or for good) the thread in `stand_by` polls: output is always drained and deadlines are kept. Every other method may
-    be called from any thread.
+    The thread that holds the lock polls. During its `turn`s that is the node's dispatcher, so that replies,
+    notifications, claims and the next lines are all handled by one thread and nothing on that path waits for another.
+    While there is no dispatcher, or it is away for longer than BACKGROUND_INTERVAL_SECONDS (in a database call, say),
+    the thread in `poll_in_background` polls: output is always drained and deadlines are kept. Every other method may be
+    called from any thread.
     """
 
     def __init__(self) -> None:
@@ -82,14 +85,14 @@ class Reactor:
         self._woken = False
         #: Written by the thread that calls `close`.
         self._closed = False
-        #: Any thread sets it; the primary clears it.
+        #: Any thread sets it; the dispatcher clears it.
         self._interrupted = False
-        # Written by the primary, read by the stand-by: the primary wants to poll, is in a turn, has ended so many.
-        self._primary_waits = False
+        # Written by the dispatcher, read by the background thread: it wants to poll, is in a turn, has ended so many.
+        self._dispatcher_waits = False
         self._in_turn = False
         self._turns = 0
-        #: The stand-by clears it before it rests; the primary sets it, with the event, when it wakes the stand-by.
-        self._stand_by_active = True
+        #: The background thread clears it before it rests; the dispatcher sets it, with the event, when it wakes that.
+        self._background_active = True
         self._turn_ended = threading.Event()
 
     def watch(self, descriptor: int, events: int, listener: Listener) -> None:
@@ -122,33 +125,33 @@ class Reactor:
             self._wake()
 
     def interrupt(self) -> None:
-        """End the primary's present turn; outside of a turn, end its next one at once."""
+        """End the dispatcher's present turn; outside of a turn, end its next one at once."""
         self._interrupted = True
         if threading.get_ident() != self._polling_thread:
             self._wake()
 
     @property
-    def primary_polls(self) -> bool:
-        """True while the primary is in a turn."""
+    def dispatcher_polls(self) -> bool:
+        """True while the dispatcher is in a turn."""
         return self._in_turn
 
     def in_turn(self) -> bool:
-        """True if called by a listener within a turn of the primary, which goes on when the turn is over."""
+        """True if called by a listener within a turn of the dispatcher, which goes on when the turn is over."""
         return self._in_turn and threading.get_ident() == self._polling_thread
 
     def turn(self, seconds: float) -> None:
-        """The primary polls for up to this long, until a call or container ends or `interrupt` is called."""
+        """The dispatcher polls for up to this long, until a call or container ends or `interrupt` is called."""
         if not self._polling.acquire(blocking=False):
-            self._primary_waits = True
+            self._dispatcher_waits = True
             self._wake()
             self._polling.acquire()
-        self._primary_waits = False
+        self._dispatcher_waits = False
         self._in_turn = True
         self._polling_thread = threading.get_ident()
         try:
             until = time.monotonic() + seconds
             remaining = 0.0 if self._interrupted else seconds
-            while not self._poll_once(remaining) and not self._interrupted and not self._primary_waits:
+            while not self._poll_once(remaining) and not self._interrupted and not self._dispatcher_waits:
                 if (remaining := until - time.monotonic()) <= 0.0:
                     break
         finally:
@@ -157,25 +160,25 @@ class Reactor:
             self._in_turn = False
             self._turns += 1
             self._polling.release()
-        if not self._stand_by_active:
-            self._stand_by_active = True
+        if not self._background_active:
+            self._background_active = True
             self._turn_ended.set()
 
-    def stand_by(self) -> None:
-        """Poll whenever no primary does, until `close`. Runs in a thread of its own."""
+    def poll_in_background(self) -> None:
+        """Poll whenever no dispatcher does, until `close`. Runs in a thread of its own."""
         seen = -1
         while not self._closed:
-            time.sleep(STANDBY_INTERVAL_SECONDS)
+            time.sleep(BACKGROUND_INTERVAL_SECONDS)
             turns, known = self._turns, seen
             seen = turns
-            match stand_by_step(self.primary_polls, turns - known):
-                case StandByStep.REST:
+            match background_step(self.dispatcher_polls, turns - known):
+                case BackgroundStep.REST:
                     self._rest(turns)
-                case StandByStep.POLL:
-                    self._poll_until_primary_waits()
+                case BackgroundStep.POLL:
+                    self._poll_until_dispatcher_waits()
 
     def close(self) -> None:
-        """End `stand_by`. Call `release` after its thread has ended."""
+        """End `poll_in_background`. Call `release` after its thread has ended."""
         self._closed = True
         self._turn_ended.set()
         self._wake()
@@ -186,26 +189,26 @@ class Reactor:
         self._wakeup.close()
 
     def _rest(self, turns: int) -> None:
-        """Sleep until the turn of the primary ends."""
-        self._stand_by_active = False
+        """Sleep until the turn of the dispatcher ends."""
+        self._background_active = False
         if self._in_turn and self._turns == turns and not self._closed:
             self._turn_ended.wait()
         self._turn_ended.clear()
-        self._stand_by_active = True
+        self._background_active = True
 
-    def _poll_until_primary_waits(self) -> None:
+    def _poll_until_dispatcher_waits(self) -> None:
         if not self._polling.acquire(blocking=False):
             return
         try:
             self._polling_thread = threading.get_ident()
-            while not (self._primary_waits or self._closed):
+            while not (self._dispatcher_waits or self._closed):
                 self._poll_once(CHECK_INTERVAL_SECONDS)
         finally:
             self._polling_thread = 0
             self._polling.release()
 
     def _poll_once(self, seconds: float) -> bool:
-        """True if the primary may have something to do: a call ended, it was interrupted, or the time is over."""
+        """True if the dispatcher may have something to do: a call ended, it was interrupted, or the time is over."""
         now = time.monotonic()
         self._sleeps_until = now + seconds
         timeout = 0.0 if self._checks else max(0.0, min(seconds, self._due - now))
@@ -213,7 +216,7 @@ class Reactor:
         self._sleeps_until = 0.0
         # Grouped before any listener runs: a listener may close a descriptor whose number another container then gets.
         ready: dict[Listener, Events] = {}
-        return_to_primary = not events
+        return_to_dispatcher = not events
         for key, mask in events:
             listener = self._listeners.get(key.fd)
             if listener is not None:
@@ -221,15 +224,15 @@ class Reactor:
             elif key.fd == self._wakeup.fileno():
                 self._wakeup.clear()
                 self._woken = False
-                return_to_primary = True
+                return_to_dispatcher = True
         for listener, its_events in ready.items():
             try:
-                return_to_primary |= listener.handle(its_events)
+                return_to_dispatcher |= listener.handle(its_events)
             except Exception as error:
-                return_to_primary = True
+                return_to_dispatcher = True
                 self._internal_error(listener, error)
         for _ in range(len(self._checks)):
-            return_to_primary = True
+            return_to_dispatcher = True
             self._check(self._checks.popleft())
         now = time.monotonic()
         if now >= self._due:
@@ -237,7 +240,7 @@ class Reactor:
                 self._due = now + CHECK_INTERVAL_SECONDS
             for listener in set(self._listeners.values()):
                 self._check(listener)
-        return return_to_primary
+        return return_to_dispatcher
 
     def _check(self, listener: Listener) -> None:
         try:

@@ -17,12 +17,11 @@ from typing import Any
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import Call, CallResult, LiveOutput, Outcome
 from tasks_app.runner.container_death import Eviction, Recycling, Reporter, after_reply, decide, decide_idle, grace
+from tasks_app.runner.dialog import Dialog, Reply
 from tasks_app.runner.endings import UNDECIDED, DeathReason, KillReason, NoReply
 from tasks_app.runner.engine import Container, Engine
-from tasks_app.runner.probing import Problem
 from tasks_app.runner.reactor import Events, Reactor
-from tasks_app.runner.session import Reply, Session
-from tasks_app.runner.slot_owner import SlotOwner
+from tasks_app.runner.slot_owner import Problem, SlotOwner
 from tasks_app.runner.slot_state import (
     Absent,
     Busy,
@@ -39,7 +38,7 @@ from tasks_app.runner.starter import INTERNAL_ERROR, Starter
 from tasks_app.runner.wire import BadReply, Failure, Success
 
 #: Between two questions whether a handler may begin, while the answer is not known.
-ASK_AGAIN_SECONDS = 0.1
+MAY_BEGIN_INTERVAL_SECONDS = 0.1
 
 FAULT = NoReply(DeathReason.FAULT, INTERNAL_ERROR)
 
@@ -88,13 +87,13 @@ class Slot:
     def answered(self) -> bool:
         """True if its container has answered a call."""
         state = self._state
-        return not isinstance(state, Absent) and state.session.replied
+        return not isinstance(state, Absent) and state.dialog.replied
 
     @property
     def started_at(self) -> float | None:
         """When its container was started (monotonic clock); None without one."""
         state = self._state
-        return None if isinstance(state, Absent) else state.session.started_at
+        return None if isinstance(state, Absent) else state.dialog.started_at
 
     @property
     def problem(self) -> Problem | None:
@@ -111,7 +110,7 @@ class Slot:
     def container(self) -> Container | None:
         """Its container; None while there is none."""
         state = self._state
-        return None if isinstance(state, Absent) else state.session.container
+        return None if isinstance(state, Absent) else state.dialog.container
 
     def start(self) -> None:
         """Start the thread, which starts the container."""
@@ -152,14 +151,14 @@ class Slot:
         with self._lock:
             state, sent, held_back = self._state, None, False
             if isinstance(state, Ready) and not self._closing:
-                session, now = state.session, time.monotonic()
-                if session.send(call.line, call.task_id, self._owner.may_forget()):
+                dialog, now = state.dialog, time.monotonic()
+                if dialog.send(call.line, call.task_id, self._owner.caution.may_forget):
                     deadline = now + call.timeout
-                    if session.calls == 1:
+                    if dialog.calls == 1:
                         # It may have to wait for the container's start; that time counts from the start, not the call.
-                        deadline += max(session.started_at + self._owner.start_times.limit() - now, 0.0)
+                        deadline += max(dialog.started_at + self._owner.start_times.limit() - now, 0.0)
                     self._state = sent = state.sent(call, now, deadline)
-                    held_back = session.delivery.rest is not None
+                    held_back = dialog.delivery.rest is not None
             if sent is None:
                 self._taken = False
         if sent is not None:
@@ -192,7 +191,7 @@ class Slot:
         """
         with self._lock:
             state = self._state
-            return state.session.follow() if isinstance(state, Called) and state.call.token == token else None
+            return state.dialog.follow() if isinstance(state, Called) and state.call.token == token else None
 
     # What the thread calls that polls the reactor.
 
@@ -202,12 +201,12 @@ class Slot:
             state = self._state
             if isinstance(state, (Absent, Inspected)):
                 return False
-            session = state.session
-            reply = session.receive(events)
-            if reply is None and session.quiet and session.read_at is None:
+            dialog = state.dialog
+            reply = dialog.receive(events)
+            if reply is None and dialog.quiet and dialog.read_at is None:
                 return False
             change = self._apply(state, reply)
-            exiting = session.exiting and change is None
+            exiting = dialog.exiting and change is None
         if change is not None:
             self._report(change)
         elif exiting:
@@ -220,31 +219,31 @@ class Slot:
             state = self._state
             if isinstance(state, (Absent, Inspected)):
                 return math.inf
-            session = state.session
-            if (waited := session.ask_again()) and isinstance(state, Busy):
+            dialog = state.dialog
+            if (waited := dialog.ask_again()) and isinstance(state, Busy):
                 self._state = state = state.extended(waited)
             # Reads what has arrived, because a reply that arrived first wins.
-            reply = session.receive(session.poll())
+            reply = dialog.receive(dialog.poll())
             change = self._apply(state, reply)
             becomes_ready = False
             if change is None and isinstance(state, Watched) and time.monotonic() >= state.until:
                 becomes_ready, self._state = True, state.trusted()
-                if not session.calls and session.container.is_reading():
-                    self._owner.start_times.within(time.monotonic() - session.started_at)
+                if not dialog.calls and dialog.container.is_reading():
+                    self._owner.start_times.within(time.monotonic() - dialog.started_at)
                 if not self._taken:
                     self._owner.mark_ready(self.number)
             due = self._state.due
-            if session.asks_since is not None:
-                due = min(due, time.monotonic() + ASK_AGAIN_SECONDS)
-            exiting = session.exiting and change is None
+            if dialog.asks_since is not None:
+                due = min(due, time.monotonic() + MAY_BEGIN_INTERVAL_SECONDS)
+            exiting = dialog.exiting and change is None
         if change is not None:
             self._report(change)
         elif exiting:
             self._reactor.check_soon(self)
         elif becomes_ready:
             self._owner.freed()
-        elif self._starter.is_stable(session):
-            self._starter.stable(session)
+        elif self._starter.is_stable(dialog):
+            self._starter.stable(dialog)
         return due
 
     def internal_error(self) -> None:
@@ -272,14 +271,14 @@ class Slot:
         """End the call, or evict the container, if its output or the time requires that."""
         if not isinstance(state, Busy):
             if isinstance(state, Stopping):
-                over = state.session.ended or self._closing or time.monotonic() >= state.until
+                over = state.dialog.ended or self._closing or time.monotonic() >= state.until
                 return self._evict(state, state.outcome, state.reason) if over else None
             reason = decide_idle(state, self._closing, self._recycling)
             return None if reason is None else self._evict(state, None, reason)
-        if (read_at := state.session.read_at) is not None:
+        if (read_at := state.dialog.read_at) is not None:
             state = self._started(state, read_at)
         if reply is not None and not isinstance(reply, BadReply):
-            if state.session.calls == 1:
+            if state.dialog.calls == 1:
                 self._answered_first(state)
             self._owner.start_times.answered_at = time.monotonic()
         outcome, cause = decide(state, reply, self._closing, self._recycling)
@@ -289,20 +288,20 @@ class Slot:
             return self._end_call(state, outcome)
         if cause is UNDECIDED:
             assert isinstance(outcome, (Success, Failure))
-            state.session.detach()
+            state.dialog.detach()
             self._state = inspected = state.inspected(outcome)
             return inspected
         if seconds := grace(self._handler, outcome, cause):
             assert isinstance(outcome, NoReply)
-            if state.session.container.check_leftovers(wait=False) is DeathReason.OOM:
+            if state.dialog.container.check_leftovers(wait=False) is DeathReason.OOM:
                 return self._evict(state, outcome, DeathReason.OOM)
             return self._stop(state, outcome, cause, seconds)
         return self._evict(state, outcome, cause)
 
     def _started(self, state: Busy, read_at: float) -> Busy:
         """The handler has read the beginning of the container's first line."""
-        times, started_at = self._owner.start_times, state.session.started_at
-        state.session.read_at = None
+        times, started_at = self._owner.start_times, state.dialog.started_at
+        state.dialog.read_at = None
         times.seen(started_at, state.sent_at, read_at)
         deadline = times.end(started_at, read_at) + state.call.timeout
         if deadline < state.deadline:
@@ -312,18 +311,19 @@ class Slot:
 
     def _answered_first(self, state: Busy) -> None:
         """The container has answered its first call."""
-        times, session, now = self._owner.start_times, state.session, time.monotonic()
-        if session.delivery.reads_unseen:
-            times.seen(session.started_at, state.sent_at, now)
-        times.answered(session.started_at, state.sent_at, state.call.timeout, now)
+        times, dialog, now = self._owner.start_times, state.dialog, time.monotonic()
+        if dialog.delivery.reads_unseen:
+            times.seen(dialog.started_at, state.sent_at, now)
+        times.answered(dialog.started_at, state.sent_at, state.call.timeout, now)
         self._owner.probing.succeeded()
 
     def _end_call(self, state: Busy | Inspected, outcome: Outcome) -> CallResult:
         """The call is over and the container stays."""
-        session = state.session
-        result = session.result(state.call, outcome, state.sent_at, self.number, oom=False)
+        dialog = state.dialog
+        result = dialog.result(state.call, outcome, state.sent_at, self.number, oom=False)
         self._taken = False  # before the pool may give the slot away again
-        if not session.names_tasks and (watch := self._owner.watch_seconds()):
+        caution = self._owner.caution
+        if caution.until and not dialog.names_tasks and (watch := caution.watch_seconds()):
             until = time.monotonic() + watch
             self._state = state.watched(until)
             self._reactor.schedule(until)
@@ -335,68 +335,68 @@ class Slot:
     def _stop(self, state: Busy, outcome: NoReply, reason: DeathReason, seconds: float) -> Stopping:
         """The call is over, and its handler has so many seconds to clean up."""
         now = time.monotonic()
-        state.session.refuse_replies()
+        state.dialog.refuse_replies()
         self._state = stopping = state.stopping(outcome, reason, now, now + seconds)
         self._reactor.schedule(stopping.until)
         return stopping
 
     def _evict(self, state: Served | Inspected, outcome: Outcome | None, reason: DeathReason) -> Eviction:
         """Detach the container, and its call, from the slot."""
-        session, result = state.session, None
-        started = session.replied or session.delivery.read
-        session.detach()
+        dialog, result = state.dialog, None
+        started = dialog.replied or dialog.delivery.read
+        dialog.detach()
         if outcome is not None and isinstance(state, Called):
-            result = session.result(state.call, outcome, state.sent_at, self.number, reason is DeathReason.OOM)
+            result = dialog.result(state.call, outcome, state.sent_at, self.number, reason is DeathReason.OOM)
             if isinstance(state, Stopping):
                 seconds = state.at - state.sent_at
                 result = result._replace(outcome=state.outcome, seconds=seconds, stopping=result.seconds - seconds)
             self._taken = False
         self._state = state.evicted()
         self._owner.withdraw(self.number)
-        if session.forgot_task_id:
-            self._owner.forgot_task_id()
+        if dialog.forgot_task_id:
+            self._owner.caution.may_forget = True
         not_begun = isinstance(outcome, NoReply) and not outcome.begun
-        if session.replied and (reason is DeathReason.UNASKED_OUTPUT or not_begun):
-            self._owner.misbehaved()
-        return Eviction(session, reason, result, isinstance(state, Stopping), started)
+        if dialog.replied and (reason is DeathReason.UNASKED_OUTPUT or not_begun):
+            self._owner.caution.misbehaved()
+        return Eviction(dialog, reason, result, isinstance(state, Stopping), started)
 
     # The life of a container, in the slot's thread.
 
     def _main(self) -> None:
-        for session in self._starter.sessions():
+        for dialog in self._starter.dialogs():
             try:
-                self._replace(self._serve(session))
+                self._replace(self._serve(dialog))
             except Exception as error:
                 self._starter.internal_error(error)
-                self._recover(session)
+                self._recover(dialog)
         self._join_retiring()
 
-    def _serve(self, session: Session) -> Eviction:
+    def _serve(self, dialog: Dialog) -> Eviction:
         """Attach the container to the reactor, and wait until it must be destroyed."""
         with self._lock:
             assert isinstance(self._state, Absent)
-            self._state = self._state.started(session, session.started_at + self._starter.probation())
-            session.may_begin = self._owner.may_begin
-            session.attach(self._reactor, self)
+            self._state = self._state.started(dialog, dialog.started_at + self._starter.probation())
+            dialog.may_begin = self._owner.may_begin
+            dialog.attach(self._reactor, self)
         self._owner.started(self.number)
         self._reactor.check_soon(self)
         while not isinstance(left := self._handed_over.get(), Eviction):
             if isinstance(left, Stopping):
-                session.container.terminate()
+                dialog.container.terminate()
             else:
                 self._inspect(left)
         return left
 
     def _inspect(self, state: Inspected) -> None:
         """Check whether a container that replied may stay. Its output meanwhile is read afterwards."""
-        session = state.session
-        leftovers = session.container.check_leftovers()
+        dialog = state.dialog
+        leftovers = dialog.container.check_leftovers()
         with self._lock:
-            outcome, reason = after_reply(session, state.reply, leftovers, self._closing, self._recycling)
+            outcome, reason = after_reply(dialog, state.reply, leftovers, self._closing, self._recycling)
             assert reason is not UNDECIDED  # it has waited
             change: Eviction | CallResult
             if reason is None:
-                session.attach(self._reactor, self)
+                dialog.attach(self._reactor, self)
                 change = self._end_call(state, outcome)
             else:
                 change = self._evict(state, outcome, reason)
@@ -417,20 +417,20 @@ class Slot:
     def _retire(self, eviction: Eviction) -> None:
         """Destroy a container, and report the call that ended with it."""
         # Destroyed before the report, which may start the next attempt: nothing of this one may run then.
-        container_exit = eviction.session.container.destroy(eviction.grace)
+        container_exit = eviction.dialog.container.destroy(eviction.grace)
         self._reporter.died(eviction, container_exit)
 
     def _join_retiring(self) -> None:
         if self._retiring is not None:
             self._retiring.join()
 
-    def _recover(self, session: Session) -> None:
+    def _recover(self, dialog: Dialog) -> None:
         """After an internal error: the container's state is unknown, so it is destroyed."""
         with self._lock:
             state, result = self._state, None
             if not isinstance(state, Absent):
                 result = self._evict(state, FAULT, DeathReason.FAULT).result
-        session.container.destroy()
+        dialog.container.destroy()
         self._owner.died(DeathReason.FAULT)
         if result is not None:
             self._owner.finished(result)

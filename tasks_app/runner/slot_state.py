@@ -20,8 +20,8 @@ from enum import StrEnum
 from typing import Final
 
 from tasks_app.runner.call import Call
+from tasks_app.runner.dialog import Dialog
 from tasks_app.runner.endings import DeathReason, KillReason, NoReply
-from tasks_app.runner.session import Session
 from tasks_app.runner.wire import Failure, Success
 
 
@@ -34,16 +34,16 @@ class Absent:
         """When the slot must be checked if nothing happens before."""
         return math.inf
 
-    def started(self, session: Session, until: float) -> Watched:
+    def started(self, dialog: Dialog, until: float) -> Watched:
         """A container was started. It is watched until the end of its probation."""
-        return Watched(session, until)
+        return Watched(dialog, until)
 
 
 @dataclass(slots=True)
 class Watched:
     """A container that gets no call before `until`: a new one in its probation, or one after a reply (see Caution)."""
 
-    session: Final[Session]
+    dialog: Final[Dialog]
     until: Final[float]
 
     @property
@@ -52,7 +52,7 @@ class Watched:
 
     def trusted(self) -> Ready:
         """The time is over, and the container has neither written nor ended."""
-        return Ready(self.session)
+        return Ready(self.dialog)
 
     def evicted(self) -> Absent:
         """Its container must not get another call."""
@@ -63,7 +63,7 @@ class Watched:
 class Ready:
     """A container that waits for a call."""
 
-    session: Final[Session]
+    dialog: Final[Dialog]
 
     @property
     def due(self) -> float:
@@ -71,7 +71,7 @@ class Ready:
 
     def sent(self, call: Call, at: float, deadline: float) -> Busy:
         """A call was sent, or its beginning was."""
-        return Busy(self.session, call, at, deadline)
+        return Busy(self.dialog, call, at, deadline)
 
     def evicted(self) -> Absent:
         return Absent()
@@ -81,7 +81,7 @@ class Ready:
 class Busy:
     """A container with a call. `kill`: why it is to be killed, unless the reply comes first."""
 
-    session: Final[Session]
+    dialog: Final[Dialog]
     call: Final[Call]
     sent_at: Final[float]
     deadline: Final[float]
@@ -107,19 +107,19 @@ class Busy:
 
     def stopping(self, outcome: NoReply, reason: DeathReason, at: float, until: float) -> Stopping:
         """Its call is over without a reply, and its handler has time to clean up."""
-        return Stopping(self.session, self.call, self.sent_at, outcome, reason, at, until)
+        return Stopping(self.dialog, self.call, self.sent_at, outcome, reason, at, until)
 
     def inspected(self, reply: Success | Failure) -> Inspected:
         """It has replied, but only a thread that may block can find out whether its container may stay."""
-        return Inspected(self.session, self.call, self.sent_at, reply)
+        return Inspected(self.dialog, self.call, self.sent_at, reply)
 
     def replied(self) -> Ready:
         """Its call is over, and the container waits for the next one."""
-        return Ready(self.session)
+        return Ready(self.dialog)
 
     def watched(self, until: float) -> Watched:
         """Its call is over, and the container may write a second reply."""
-        return Watched(self.session, until)
+        return Watched(self.dialog, until)
 
     def evicted(self) -> Absent:
         return Absent()
@@ -129,7 +129,7 @@ class Busy:
 class Inspected:
     """A container that has replied, and that the reactor does not serve: the slot's thread looks for leftovers."""
 
-    session: Final[Session]
+    dialog: Final[Dialog]
     call: Final[Call]
     sent_at: Final[float]
     reply: Final[Success | Failure]
@@ -143,10 +143,10 @@ class Inspected:
         return self
 
     def replied(self) -> Ready:
-        return Ready(self.session)
+        return Ready(self.dialog)
 
     def watched(self, until: float) -> Watched:
-        return Watched(self.session, until)
+        return Watched(self.dialog, until)
 
     def evicted(self) -> Absent:
         return Absent()
@@ -159,7 +159,7 @@ class Stopping:
     `at`: when the call was over. No reply counts any more.
     """
 
-    session: Final[Session]
+    dialog: Final[Dialog]
     call: Final[Call]
     sent_at: Final[float]
     outcome: Final[NoReply]
@@ -205,7 +205,7 @@ class Phase(StrEnum):
                 return cls.BUSY
             case Ready():
                 return cls.TAKEN if taken else cls.FREE
-            case Watched(session=session) if session.replied:
+            case Watched(dialog=dialog) if dialog.replied:
                 return cls.WATCHED
             case _:
                 return cls.STARTING

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
 from tasks_app.runner.backoff import Backoff
+from tasks_app.runner.dialog import MAX_STARTUP_OUTPUT_BYTES, Dialog
 from tasks_app.runner.endings import DeathReason
 from tasks_app.runner.engine import ContainerExit, Engine, EngineSlow, EngineUnreachable, NotYet, Unavailable
-from tasks_app.runner.probing import Problem
-from tasks_app.runner.session import MAX_STARTUP_OUTPUT_BYTES, Session
-from tasks_app.runner.slot_owner import SlotOwner
+from tasks_app.runner.slot_owner import Problem, SlotOwner
 
 MIN_PAUSE_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 30.0
@@ -66,6 +65,8 @@ class Starter:
         # Written by both threads, like `problem`.
         self._backoff = Backoff(MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
         self._proven = False
+        #: A container has replied, and nothing has failed since. If it has, `worked` has nothing to do.
+        self.works = False
         #: Written by the slot's thread.
         self._start_failed = False
         #: Set by the thread that closes the pool.
@@ -76,26 +77,26 @@ class Starter:
         """Seconds to wait before the next start, because of failures of this slot."""
         return self._backoff.pause
 
-    def sessions(self) -> Iterator[Session]:
+    def dialogs(self) -> Iterator[Dialog]:
         """Start a container whenever the last one is destroyed, after a pause if it failed; until `close`."""
         while not self._closed.is_set():
             if delay := self._owner.start_delay(self._slot):
                 self._closed.wait(delay)
                 continue
             try:
-                session = self.start()
+                dialog = self.start()
             except Exception as error:
                 self.internal_error(error)
-                session = None
-            if session is not None:
-                yield session
+                dialog = None
+            if dialog is not None:
+                yield dialog
             self._closed.wait(self.pause)
 
     def close(self) -> None:
         """Start no more containers."""
         self._closed.set()
 
-    def start(self) -> Session | None:
+    def start(self) -> Dialog | None:
         """Start a container without waiting for it to be ready; None if that failed or the slot is closing."""
         starting = _starting[self._handler.image is not None]
         while not starting.acquire(timeout=CLOSING_CHECK_SECONDS):
@@ -119,7 +120,7 @@ class Starter:
             starting.release()
         if self._start_failed:  # the cause (no engine, no image) is gone
             self._start_failed, self.problem = False, None
-        return Session(container)
+        return Dialog(container)
 
     def probation(self) -> float:
         """Seconds for which a new container is watched before it is ready.
@@ -132,6 +133,7 @@ class Starter:
         """There is no usable container. `engine`: why the engine cannot be reached, if that is the cause."""
         self._backoff.failed()
         self.problem = Problem(problem, engine)
+        self.works = False
 
     def internal_error(self, error: Exception) -> None:
         """The slot's thread has failed."""
@@ -141,9 +143,8 @@ class Starter:
 
     def worked(self) -> None:
         """The container replied to a call."""
-        if self._backoff.failures or self.problem or not self._proven:
-            self._proven = True
-            self.recovered()
+        self.works = self._proven = True
+        self.recovered()
 
     def recovered(self) -> None:
         """Forget earlier failures."""
@@ -152,7 +153,7 @@ class Starter:
 
     def ended(
         self,
-        session: Session,
+        dialog: Dialog,
         reason: DeathReason,
         container_exit: ContainerExit,
         explained: bool,
@@ -162,7 +163,7 @@ class Starter:
 
         `started`: see Eviction.
         """
-        if session.replied:
+        if dialog.replied:
             self.notice = ONE_TASK_EACH.format(self._handler.name) if reason is DeathReason.NO_TASK_ID else None
         if self.notice is not None and notice_once.is_due(self._handler.name):
             log.warning("%s", self.notice, extra={"handler": self._handler.name})
@@ -171,11 +172,11 @@ class Starter:
         if reason is DeathReason.FAULT:
             self.failed(INTERNAL_ERROR)
             return
-        age = time.monotonic() - session.started_at
-        if session.calls and not session.replied and age < self._ready_after:
-            self._proven = False
-        failed = reason in BY_ITSELF and self._had_not_started(session, started, age)
-        if started and not session.replied:
+        age = time.monotonic() - dialog.started_at
+        if dialog.calls and not dialog.replied and age < self._ready_after:
+            self._proven = self.works = False
+        failed = reason in BY_ITSELF and self._had_not_started(dialog, started, age)
+        if started and not dialog.replied:
             self._probing.succeeded()
         if explained and not failed:
             return
@@ -185,38 +186,38 @@ class Starter:
                 "replaced; start helpers that may stay before the first line is read",
             )
             return
-        what = f"handler '{self._handler.name}' {_what(session, reason, container_exit, age, started)}"
-        out, err = session.tails()
+        what = f"handler '{self._handler.name}' {_what(dialog, reason, container_exit, age, started)}"
+        out, err = dialog.tails()
         output = last_line(out) if reason is DeathReason.UNASKED_OUTPUT else last_line(err) or last_line(out)
         output = f": {output}" if output else ""
-        container = f" (container {session.container.id})"
-        if session.calls and not failed:
+        container = f" (container {dialog.container.id})"
+        if dialog.calls and not failed:
             # Its output may differ from task to task.
             self._warn(what, output + container)
             return
         self._warn(what + output, container)
-        self._proven = False
+        self._proven = self.works = False
         if failed:
-            self._probing.failed(session.started_at, what + output[:MAX_LAST_WORDS_CHARS])
+            self._probing.failed(dialog.started_at, what + output[:MAX_LAST_WORDS_CHARS])
         else:
             self._backoff.succeeded()
             self.failed(what + output)
 
-    def _had_not_started(self, session: Session, started: bool | None, age: float) -> bool:
-        if not session.calls:
+    def _had_not_started(self, dialog: Dialog, started: bool | None, age: float) -> bool:
+        if not dialog.calls:
             return age < STABLE_SECONDS
         # If it is unknown, its task may have ended it, and other tasks must not wait for that.
         return started is False or (started is None and self._owner.start_times.answered_at is None)
 
-    def is_stable(self, session: Session) -> bool:
+    def is_stable(self, dialog: Dialog) -> bool:
         """True if there were failures and the unused container has lived long enough to forget them."""
-        failed = self._backoff.failures > 0 or self._probing.is_older(session.started_at)
-        return failed and not session.calls and time.monotonic() - session.started_at >= STABLE_SECONDS
+        failed = self._backoff.failures > 0 or self._probing.is_older(dialog.started_at)
+        return failed and not dialog.calls and time.monotonic() - dialog.started_at >= STABLE_SECONDS
 
-    def stable(self, session: Session) -> None:
+    def stable(self, dialog: Dialog) -> None:
         """Forget the failures before this container's start."""
         self.recovered()
-        if self._probing.is_older(session.started_at):
+        if self._probing.is_older(dialog.started_at):
             self._probing.succeeded()
 
     def _warn(self, problem: str, details: str = "") -> None:
@@ -238,27 +239,25 @@ def _exit_code_text(container_exit: ContainerExit) -> str:
     return "" if container_exit.exit_code is None else f" with exit code {container_exit.exit_code}"
 
 
-def _what(
-    session: Session, reason: DeathReason, container_exit: ContainerExit, age: float, started: bool | None
-) -> str:
+def _what(dialog: Dialog, reason: DeathReason, container_exit: ContainerExit, age: float, started: bool | None) -> str:
     """What a container did that ended it, after the end of a call or before its start was over."""
     when = "before its first task"
-    if session.replied:
+    if dialog.replied:
         when = "after its reply"
-    elif session.calls:
+    elif dialog.calls:
         when = "before its first reply" if started is None else "before it read its first task"
     if reason is DeathReason.OOM:
         return f"was killed for memory {when} (`memory_limit` allows more)"
     if reason is DeathReason.UNASKED_OUTPUT:
-        if session.flooding:
+        if dialog.flooding:
             return f"wrote more than {MAX_STARTUP_OUTPUT_BYTES >> 20} MiB to stdout {when}; write logs to stderr"
-        return f"{'wrote to stdout' if session.replied else 'replied'} {when}"
+        return f"{'wrote to stdout' if dialog.replied else 'replied'} {when}"
     if container_exit.running:
-        return f"closed its {'stdin' if session.deaf else 'stdout'} {when}"
+        return f"closed its {'stdin' if dialog.closed_stdin else 'stdout'} {when}"
     code = _exit_code_text(container_exit)
-    if session.calls and not session.replied:
+    if dialog.calls and not dialog.replied:
         return f"ended{code} {when}"
-    return ("ended while idle" if session.calls or age >= STABLE_SECONDS else "ends at once") + code
+    return ("ended while idle" if dialog.calls or age >= STABLE_SECONDS else "ends at once") + code
 
 
 def last_line(text: str) -> str:

@@ -70,7 +70,7 @@ def test_a_flood_never_makes_the_engine_wait() -> None:
 
 def test_a_flood_that_is_not_read_is_ended_too(engine: DockerEngine) -> None:
     reactor = Reactor()
-    others = threading.Thread(target=reactor.stand_by)
+    others = threading.Thread(target=reactor.poll_in_background)
     with Caller(intruder(), engine, reactor=reactor) as caller:
         while (slot := caller.pool.take()) is None:
             reactor.turn(0.1)

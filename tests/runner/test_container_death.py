@@ -11,14 +11,12 @@ import pytest
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import Call, CallResult, Outcome
 from tasks_app.runner.container_death import Eviction, Recycling, Reporter, after_reply, decide, decide_idle
+from tasks_app.runner.dialog import Dialog
 from tasks_app.runner.endings import UNDECIDED, DeathReason, KillReason, NoReply, OutcomeKind, Undecided
 from tasks_app.runner.engine import ContainerExit
-from tasks_app.runner.probing import Probing
 from tasks_app.runner.process.engine import ProcessEngine
-from tasks_app.runner.session import Session
-from tasks_app.runner.slot_owner import SlotOwner
+from tasks_app.runner.slot_owner import Caution, Probing, SlotOwner, StartTimes
 from tasks_app.runner.slot_state import Busy, Ready, Watched
-from tasks_app.runner.start_times import StartTimes
 from tasks_app.runner.starter import Starter
 from tasks_app.runner.wire import BadReply, Failure, Success
 
@@ -29,18 +27,20 @@ CALL, FAR = Call(b"{}\n", 30.0), math.inf
 REPLY, ERROR, BAD = Success(1), Failure("no", False), BadReply("no JSON")
 
 
-def session(leftovers: DeathReason | Undecided | None = None, begun: bool = True, **fields: Any) -> Session:
-    """A session with one call and nothing unusual, except for these fields."""
-    usual: dict[str, Any] = dict.fromkeys(("ended", "surplus", "premature", "replied", "deaf", "flooding"), False)
+def dialog(leftovers: DeathReason | Undecided | None = None, begun: bool = True, **fields: Any) -> Dialog:
+    """A dialog with one call and nothing unusual, except for these fields."""
+    usual: dict[str, Any] = dict.fromkeys(
+        ("ended", "wrote_extra", "wrote_early", "replied", "closed_stdin", "flooding"), False
+    )
     usual |= {"on_hold": False, "asks_since": None}
     usual |= {"calls": 1, "started_at": 0.0, "reusable": True, "awaiting_reply": True, "tails": lambda: ("", "")}
     usual |= {"delivery": SimpleNamespace(begun=begun, rest=None), "unpaired": False}
     usual |= {"container": SimpleNamespace(id="c", check_leftovers=lambda wait: leftovers)}
-    return cast(Session, SimpleNamespace(**usual | fields))
+    return cast(Dialog, SimpleNamespace(**usual | fields))
 
 
 def busy(kill: KillReason | None = None, deadline: float = FAR, **fields: Any) -> Busy:
-    return Busy(session(**fields), CALL, deadline - 30.0, deadline, kill)
+    return Busy(dialog(**fields), CALL, deadline - 30.0, deadline, kill)
 
 
 def shown(decision: tuple[Outcome | None, Any]) -> tuple[Any, Any]:
@@ -63,7 +63,7 @@ UNASKED, EXIT, KILLED = DeathReason.UNASKED_OUTPUT, DeathReason.EXIT, DeathReaso
     (busy(kill=KillReason.DRAINED), REPLY, False, (REPLY, None)),
     (busy(deadline=0.0), REPLY, False, (REPLY, None)),
     (busy(reusable=False), REPLY, False, (REPLY, EXIT)),
-    (busy(reusable=False, surplus=True), REPLY, False, (REPLY, UNASKED)),
+    (busy(reusable=False, wrote_extra=True), REPLY, False, (REPLY, UNASKED)),
     (busy(leftovers=UNDECIDED), REPLY, True, (REPLY, UNDECIDED)),
     (busy(leftovers=UNDECIDED, unpaired=True), REPLY, False, (REPLY, DeathReason.NO_TASK_ID)),
     (busy(leftovers=DeathReason.OOM, unpaired=True), ERROR, False, (K.OOM, DeathReason.OOM)),
@@ -75,9 +75,9 @@ UNASKED, EXIT, KILLED = DeathReason.UNASKED_OUTPUT, DeathReason.EXIT, DeathReaso
     (busy(ended=True, begun=False), None, False, (K.CRASH, EXIT)),
     (busy(ended=True, replied=True), None, False, (K.CRASH, EXIT)),
     (busy(ended=True, replied=True, begun=False), None, False, (K.CRASH, EXIT)),
-    (busy(awaiting_reply=False, surplus=True), None, False, (K.BAD_REPLY, UNASKED)),
-    (busy(awaiting_reply=False, premature=True), None, False, (K.BAD_REPLY, UNASKED)),
-    (busy(surplus=True), None, False, (None, None)),
+    (busy(awaiting_reply=False, wrote_extra=True), None, False, (K.BAD_REPLY, UNASKED)),
+    (busy(awaiting_reply=False, wrote_early=True), None, False, (K.BAD_REPLY, UNASKED)),
+    (busy(wrote_extra=True), None, False, (None, None)),
     (busy(kill=KillReason.DRAINED), None, False, (K.RELEASED, KILLED)),
     (busy(), None, True, (K.RELEASED, KILLED)),
     (busy(deadline=0.0), None, False, (K.TIMEOUT, DeathReason.TIMEOUT)),
@@ -87,7 +87,7 @@ UNASKED, EXIT, KILLED = DeathReason.UNASKED_OUTPUT, DeathReason.EXIT, DeathReaso
     # The first cause counts.
     (busy(on_hold=True, ended=True), None, True, (K.RELEASED, KILLED)),
     (busy(ended=True, kill=KillReason.DRAINED), None, True, (K.CRASH, EXIT)),
-    (busy(awaiting_reply=False, surplus=True, kill=KillReason.DRAINED), None, True, (K.BAD_REPLY, UNASKED)),
+    (busy(awaiting_reply=False, wrote_extra=True, kill=KillReason.DRAINED), None, True, (K.BAD_REPLY, UNASKED)),
     (busy(kill=KillReason.DRAINED, deadline=0.0), None, False, (K.RELEASED, KILLED)),
     (busy(deadline=0.0), None, True, (K.RELEASED, KILLED)),
 ])  # fmt: skip
@@ -109,7 +109,7 @@ def test_a_kill_names_its_reason_and_a_close_names_its_own() -> None:
 
 def test_a_line_that_was_not_read_counts_as_the_handlers_fault_if_that_repeats() -> None:
     ended, _ = decide(busy(ended=True, replied=True, begun=False), None, False, STAYS)
-    wrote, _ = decide(busy(awaiting_reply=False, surplus=True), None, False, STAYS)
+    wrote, _ = decide(busy(awaiting_reply=False, wrote_extra=True), None, False, STAYS)
     assert isinstance(ended, NoReply) and not ended.begun and ended.fault is OutcomeKind.CRASH
     assert isinstance(wrote, NoReply) and not wrote.begun and wrote.fault is OutcomeKind.BAD_REPLY
 
@@ -127,18 +127,18 @@ def test_a_timeout_says_what_was_written_or_that_the_line_was_not_read(begun: bo
 def test_leftovers_come_before_a_close_and_a_close_before_the_number_of_tasks(
     leftovers: DeathReason | None, closing: bool, reason: DeathReason
 ) -> None:
-    assert after_reply(session(), REPLY, leftovers, closing, SPENT) == (REPLY, reason)
+    assert after_reply(dialog(), REPLY, leftovers, closing, SPENT) == (REPLY, reason)
 
 
 @pytest.mark.parametrize(("fields", "closing", "reason"), [
-    ({}, False, None), ({"ended": True}, True, EXIT), ({"surplus": True}, False, UNASKED),
-    ({"premature": True}, False, UNASKED), ({"surplus": True}, True, DeathReason.CLOSED),
-    ({"deaf": True}, False, EXIT), ({"deaf": True, "surplus": True}, False, UNASKED),
+    ({}, False, None), ({"ended": True}, True, EXIT), ({"wrote_extra": True}, False, UNASKED),
+    ({"wrote_early": True}, False, UNASKED), ({"wrote_extra": True}, True, DeathReason.CLOSED),
+    ({"closed_stdin": True}, False, EXIT), ({"closed_stdin": True, "wrote_extra": True}, False, UNASKED),
     ({}, True, DeathReason.CLOSED),
 ])  # fmt: skip
 def test_the_end_of_a_container_without_a_call(fields: Any, closing: bool, reason: DeathReason | None) -> None:
-    assert decide_idle(Ready(session(**fields)), closing, STAYS) is reason
-    assert decide_idle(Watched(session(**fields), 0.0), closing, STAYS) is reason
+    assert decide_idle(Ready(dialog(**fields)), closing, STAYS) is reason
+    assert decide_idle(Watched(dialog(**fields), 0.0), closing, STAYS) is reason
 
 
 def test_a_container_is_recycled_at_its_age_only_if_no_other_slot_replaces_its_own() -> None:
@@ -148,17 +148,17 @@ def test_a_container_is_recycled_at_its_age_only_if_no_other_slot_replaces_its_o
     def recycling(allowed: bool) -> Recycling:
         return Recycling(old, lambda: asked.append(allowed) or allowed)  # type: ignore[func-returns-value]
 
-    assert not recycling(True).due(session(started_at=math.inf)) and asked == []
-    assert recycling(True).due(session(started_at=-math.inf))
-    assert not recycling(False).due(session(started_at=-math.inf))
-    assert decide_idle(Ready(session(started_at=-math.inf)), False, recycling(True)) is DeathReason.RECYCLED
-    assert decide_idle(Watched(session(started_at=-math.inf), FAR), False, recycling(True)) is None
+    assert not recycling(True).due(dialog(started_at=math.inf)) and asked == []
+    assert recycling(True).due(dialog(started_at=-math.inf))
+    assert not recycling(False).due(dialog(started_at=-math.inf))
+    assert decide_idle(Ready(dialog(started_at=-math.inf)), False, recycling(True)) is DeathReason.RECYCLED
+    assert decide_idle(Watched(dialog(started_at=-math.inf), FAR), False, recycling(True)) is None
     assert asked == [True, False, True]
 
 
 def test_a_container_is_recycled_after_its_number_of_tasks() -> None:
-    assert [SPENT.due(session(calls=calls)) for calls in (0, 1, 2)] == [False, True, True]
-    assert not STAYS.due(session(calls=10**9))
+    assert [SPENT.due(dialog(calls=calls)) for calls in (0, 1, 2)] == [False, True, True]
+    assert not STAYS.due(dialog(calls=10**9))
 
 
 def result(outcome: Outcome) -> CallResult:
@@ -173,12 +173,12 @@ def result(outcome: Outcome) -> CallResult:
 def test_an_eviction_says_whether_its_result_waits_and_whether_it_gives_the_reason(
     outcome: Outcome | None, replied: bool, explained: bool
 ) -> None:
-    eviction = Eviction(session(), EXIT, None if outcome is None else result(outcome))
+    eviction = Eviction(dialog(), EXIT, None if outcome is None else result(outcome))
     assert (eviction.replied, eviction.explained) == (replied, explained)
 
 
 def test_only_a_container_that_may_exit_by_itself_gets_time_for_that() -> None:
-    graceful = {reason for reason in DeathReason if Eviction(session(), reason).grace}
+    graceful = {reason for reason in DeathReason if Eviction(dialog(), reason).grace}
     assert graceful == {EXIT, DeathReason.CLOSED, DeathReason.RECYCLED, DeathReason.NO_TASK_ID}
 
 
@@ -188,7 +188,7 @@ class Pool:
     def __init__(self) -> None:
         self.deaths: list[DeathReason] = []
         self.results: list[CallResult] = []
-        self.probing, self.start_times = Probing(), StartTimes(30.0)
+        self.probing, self.start_times, self.caution = Probing(), StartTimes(30.0), Caution()
 
     def died(self, reason: DeathReason) -> None:
         self.deaths.append(reason)
@@ -226,7 +226,7 @@ def reported(eviction: Eviction, container_exit: ContainerExit) -> Pool:
 def test_a_call_without_a_reply_is_reported_with_what_the_end_of_its_container_has_shown(
     outcome: Any, reason: DeathReason, container_exit: ContainerExit, says: str
 ) -> None:
-    pool = reported(Eviction(session(), reason, result(outcome)), container_exit)
+    pool = reported(Eviction(dialog(), reason, result(outcome)), container_exit)
     assert pool.deaths == [DeathReason.OOM if container_exit.oom else reason]
     [told] = pool.results
     assert isinstance(told.outcome, NoReply)
@@ -236,7 +236,7 @@ def test_a_call_without_a_reply_is_reported_with_what_the_end_of_its_container_h
 
 
 def test_a_task_that_was_not_begun_spends_no_attempt_when_memory_ran_out_after_the_reply_before_it() -> None:
-    pool = reported(Eviction(session(), EXIT, result(NoReply(EXIT, "?", begun=False))), ContainerExit(137, oom=True))
+    pool = reported(Eviction(dialog(), EXIT, result(NoReply(EXIT, "?", begun=False))), ContainerExit(137, oom=True))
     [told] = pool.results
     assert isinstance(told.outcome, NoReply) and not told.outcome.begun and told.outcome.fault is OutcomeKind.OOM
     assert (told.outcome.error, told.oom) == ("the handler was killed for memory before it read its line", True)
@@ -250,12 +250,12 @@ def test_memory_that_runs_out_while_a_handler_cleans_up_does_not_change_its_outc
     outcome: NoReply, reason: DeathReason
 ) -> None:
     container_exit = ContainerExit(137, oom=True)
-    pool = reported(Eviction(session(), reason, result(outcome), stopped=True), container_exit)
+    pool = reported(Eviction(dialog(), reason, result(outcome), stopped=True), container_exit)
     [told] = pool.results
     assert (pool.deaths, told.outcome, told.exit_code, told.oom) == ([reason], outcome, None, True)
 
 
 @pytest.mark.parametrize("result_of", [None, result(REPLY), result(ERROR)])
 def test_a_reply_was_reported_before_its_container_ended(result_of: CallResult | None) -> None:
-    pool = reported(Eviction(session(), DeathReason.RECYCLED, result_of), ContainerExit(0))
+    pool = reported(Eviction(dialog(), DeathReason.RECYCLED, result_of), ContainerExit(0))
     assert (pool.deaths, pool.results) == ([DeathReason.RECYCLED], [])

@@ -154,7 +154,7 @@ def test_every_task_has_its_own_result(
 ) -> None:
     """If the container cannot tell when the handler reads, the handler names the tasks."""
     # Disabled because the watch would find most second replies before the mechanism under test does.
-    monkeypatch.setattr("tasks_app.runner.pool.WATCH_SECONDS", 0.0)
+    monkeypatch.setattr("tasks_app.runner.slot_owner.WATCH_SECONDS", 0.0)
     named = not kit.tells
     if kit in (KITS["process"], KITS["socket"]):
         callers = [(open_twice(language), some_twice(gap)) for gap in GAPS]

@@ -16,7 +16,7 @@ from tasks_app.runner import starter
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.endings import KillReason, OutcomeKind
 from tasks_app.runner.engine import Chunk, Container, Engine
-from tasks_app.runner.pool import POLICIES
+from tasks_app.runner.pool import CHOICES
 from tasks_app.runner.process.engine import ProcessEngine
 from tasks_app.runner.reactor import Reactor
 from tasks_app.runner.slot_state import Phase
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.waiting("time-outs", seconds=50)
 @pytest.fixture(autouse=True)
 def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Containers that cannot tell when their handler reads would be watched after a reply, and free later."""
-    monkeypatch.setattr("tasks_app.runner.pool.WATCH_SECONDS", 0.0)
+    monkeypatch.setattr("tasks_app.runner.slot_owner.WATCH_SECONDS", 0.0)
 
 
 def all_free(caller: Caller) -> None:
@@ -71,7 +71,7 @@ def test_random_takes_any_free_slot(new_caller: NewCaller) -> None:
     served = set(serving(caller, 60))
     assert served == {0, 1, 2} - {held.number}
     held.release()
-    assert set(POLICIES) == {"round-robin", "first-available", "random"}
+    assert set(CHOICES) == {"round-robin", "first-available", "random"}
 
 
 def test_a_taken_slot_is_not_taken_twice(caller: Caller) -> None:
@@ -136,7 +136,7 @@ def test_a_call_for_a_container_that_was_lost_after_the_take_is_not_an_attempt(k
 
 def test_a_slot_whose_call_was_not_sent_is_free_once_it_has_a_container_again() -> None:
     reactor, kit = Reactor(), KITS["process"]
-    others = threading.Thread(target=reactor.stand_by)
+    others = threading.Thread(target=reactor.poll_in_background)
     with Caller(kit.handler(), kit.make_engine(), reactor=reactor) as caller:
         while (slot := caller.pool.take()) is None:
             reactor.turn(0.1)

@@ -14,11 +14,11 @@ from typing import Protocol
 import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.runner import probing as module
+from tasks_app.runner import slot_owner as module
 from tasks_app.runner.call import Outcome
 from tasks_app.runner.endings import NoReply, OutcomeKind
-from tasks_app.runner.probing import MAX_PAUSE_SECONDS, Probing
 from tasks_app.runner.process.engine import ProcessEngine
+from tasks_app.runner.slot_owner import MAX_PAUSE_SECONDS, Probing
 from tasks_app.runner.wire import Success
 from tests.runner.caller import Caller
 from tests.runner.conftest import NewCaller

@@ -16,7 +16,7 @@ from tasks_app.runner.endings import UNDECIDED, DeathReason, OutcomeKind, Undeci
 from tasks_app.runner.engine import Container
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.process.engine import ProcessEngine
-from tasks_app.runner.reactor import Events, Reactor, StandByStep, stand_by_step
+from tasks_app.runner.reactor import BackgroundStep, Events, Reactor, background_step
 from tasks_app.runner.slot_state import Phase
 from tasks_app.runner.wire import Success
 from tests.runner.caller import Caller
@@ -59,7 +59,7 @@ class PipeListener:
 def reactor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reactor]:
     monkeypatch.setattr("tasks_app.runner.reactor.CHECK_INTERVAL_SECONDS", LONG)  # no check by chance
     reactor = Reactor()
-    thread = threading.Thread(target=reactor.stand_by)
+    thread = threading.Thread(target=reactor.poll_in_background)
     thread.start()
     yield reactor
     reactor.close()
@@ -74,16 +74,16 @@ def watched(reactor: Reactor, listener: PipeListener) -> PipeListener:
 
 
 def write_during_turn(reactor: Reactor, listener: PipeListener) -> None:
-    while not reactor.primary_polls:
+    while not reactor.dispatcher_polls:
         pass
     listener.write()
 
 
-def test_the_primary_polls_in_its_turn_and_another_thread_while_it_is_away(reactor: Reactor) -> None:
+def test_the_dispatcher_polls_in_its_turn_and_another_thread_while_it_is_away(reactor: Reactor) -> None:
     listener = watched(reactor, PipeListener())
     for _ in range(3):
         listener.write()
-        listener.wait()  # the primary is away, in a database call for example
+        listener.wait()  # the dispatcher is away, in a database call for example
         assert listener.called_by.pop() != threading.get_ident()
         threading.Thread(target=write_during_turn, args=(reactor, listener)).start()
         reactor.turn(LONG)
@@ -91,11 +91,11 @@ def test_the_primary_polls_in_its_turn_and_another_thread_while_it_is_away(react
         assert listener.called_by.pop() == threading.get_ident()
 
 
-def test_a_listener_is_in_a_turn_only_if_the_primary_called_it(reactor: Reactor) -> None:
+def test_a_listener_is_in_a_turn_only_if_the_dispatcher_called_it(reactor: Reactor) -> None:
     seen: list[bool] = []
     listener = watched(reactor, PipeListener(lambda: seen.append(reactor.in_turn())))
     listener.write()
-    listener.wait()  # the primary is away
+    listener.wait()  # the dispatcher is away
     threading.Thread(target=write_during_turn, args=(reactor, listener)).start()
     reactor.turn(LONG)
     assert (seen, reactor.in_turn()) == ([False, True], False)
@@ -112,7 +112,7 @@ def test_an_interrupt_while_another_thread_polls_is_not_lost(reactor: Reactor) -
     reactor.turn(LONG)
 
 
-def test_an_interrupt_ends_the_turn_of_a_primary_that_waits(reactor: Reactor) -> None:
+def test_an_interrupt_ends_the_turn_of_a_dispatcher_that_waits(reactor: Reactor) -> None:
     threading.Timer(0.05, reactor.interrupt).start()
     reactor.turn(LONG)
 
@@ -128,7 +128,7 @@ def test_a_listener_that_raises_is_notified_and_the_others_are_called(reactor: R
     assert (bad.errors, good.errors) == (1, 0)
 
 
-def test_deadlines_are_kept_and_output_drained_while_the_primary_is_away(reactor: Reactor) -> None:
+def test_deadlines_are_kept_and_output_drained_while_the_dispatcher_is_away(reactor: Reactor) -> None:
     handler = KITS["process"].handler(instances=2, start_timeout=0.0)
     results: list[CallResult] = []
     changed = threading.Semaphore(0)
@@ -219,10 +219,10 @@ def test_output_while_a_container_is_in_doubt_costs_the_container() -> None:
 
 
 @pytest.mark.parametrize(("in_turn", "turns", "step"), [
-    (True, 0, StandByStep.REST), (True, 1, StandByStep.REST), (True, 2, StandByStep.SLEEP),
-    (False, 0, StandByStep.POLL), (False, 1, StandByStep.SLEEP), (False, 2, StandByStep.SLEEP),
+    (True, 0, BackgroundStep.REST), (True, 1, BackgroundStep.REST), (True, 2, BackgroundStep.SLEEP),
+    (False, 0, BackgroundStep.POLL), (False, 1, BackgroundStep.SLEEP), (False, 2, BackgroundStep.SLEEP),
 ])  # fmt: skip
-def test_a_stand_by_rests_beside_a_primary_with_long_turns_and_polls_only_while_it_is_away(
-    in_turn: bool, turns: int, step: StandByStep
+def test_a_background_thread_rests_beside_a_dispatcher_with_long_turns_and_polls_only_while_it_is_away(
+    in_turn: bool, turns: int, step: BackgroundStep
 ) -> None:
-    assert stand_by_step(in_turn, turns) is step
+    assert background_step(in_turn, turns) is step

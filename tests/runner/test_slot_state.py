@@ -9,36 +9,36 @@ from typing import Any, Final, cast, get_origin, get_type_hints
 import pytest
 
 from tasks_app.runner.call import Call
+from tasks_app.runner.dialog import Dialog
 from tasks_app.runner.endings import DeathReason, KillReason, NoReply
-from tasks_app.runner.session import Session
 from tasks_app.runner.slot_state import Absent, Busy, Inspected, Phase, Ready, SlotState, Stopping, Watched
 from tasks_app.runner.wire import Success
 
 
-class FakeSession:
+class FakeDialog:
     def __init__(self, replied: bool) -> None:
         self.replied = replied
 
 
-SESSION, REPLIED = cast(Session, FakeSession(False)), cast(Session, FakeSession(True))
+DIALOG, REPLIED = cast(Dialog, FakeDialog(False)), cast(Dialog, FakeDialog(True))
 CALL, REPLY = Call(b"{}\n", 30.0), Success(1)
 
 ABSENT = Absent()
-WATCHED = Watched(SESSION, 20.0)
-READY = Ready(SESSION)
-BUSY = Busy(SESSION, CALL, 10.0, 40.0)
-LATER = Busy(SESSION, CALL, 10.0, 42.0)
-BEGUN = Busy(SESSION, CALL, 10.0, 35.0)
-DOOMED = Busy(SESSION, CALL, 10.0, 40.0, KillReason.TAKEN_AWAY)
-DOOMED_LATER = Busy(SESSION, CALL, 10.0, 42.0, KillReason.TAKEN_AWAY)
-BEGUN_DOOMED = Busy(SESSION, CALL, 10.0, 35.0, KillReason.TAKEN_AWAY)
+WATCHED = Watched(DIALOG, 20.0)
+READY = Ready(DIALOG)
+BUSY = Busy(DIALOG, CALL, 10.0, 40.0)
+LATER = Busy(DIALOG, CALL, 10.0, 42.0)
+BEGUN = Busy(DIALOG, CALL, 10.0, 35.0)
+DOOMED = Busy(DIALOG, CALL, 10.0, 40.0, KillReason.TAKEN_AWAY)
+DOOMED_LATER = Busy(DIALOG, CALL, 10.0, 42.0, KillReason.TAKEN_AWAY)
+BEGUN_DOOMED = Busy(DIALOG, CALL, 10.0, 35.0, KillReason.TAKEN_AWAY)
 FAILED = NoReply(DeathReason.TIMEOUT, "no reply")
-STOPPING = Stopping(SESSION, CALL, 10.0, FAILED, DeathReason.TIMEOUT, 40.0, 42.0)
-HURRIED = Stopping(SESSION, CALL, 10.0, FAILED, DeathReason.TIMEOUT, 40.0, 41.0)
-INSPECTED = Inspected(SESSION, CALL, 10.0, REPLY)
+STOPPING = Stopping(DIALOG, CALL, 10.0, FAILED, DeathReason.TIMEOUT, 40.0, 42.0)
+HURRIED = Stopping(DIALOG, CALL, 10.0, FAILED, DeathReason.TIMEOUT, 40.0, 41.0)
+INSPECTED = Inspected(DIALOG, CALL, 10.0, REPLY)
 
 TRANSITIONS: dict[str, tuple[Any, ...]] = {
-    "started": (SESSION, 20.0),
+    "started": (DIALOG, 20.0),
     "trusted": (),
     "sent": (CALL, 10.0, 40.0),
     "began": (35.0,),
@@ -112,7 +112,7 @@ def test_a_later_kill_replaces_the_reason_of_an_earlier_one_unless_it_gives_more
     (KillReason.TAKEN_AWAY, 41.0, 41.0), (KillReason.LEASE_LOST, 41.0, 41.0), (KillReason.CLOSED, 41.0, 41.0),
 ])  # fmt: skip
 def test_a_later_kill_shortens_the_grace_to_what_its_reason_gives(reason: KillReason, at: float, until: float) -> None:
-    long = Stopping(SESSION, CALL, 10.0, FAILED, DeathReason.TIMEOUT, 40.0, 60.0)
+    long = Stopping(DIALOG, CALL, 10.0, FAILED, DeathReason.TIMEOUT, 40.0, 60.0)
     assert long.killed(reason, at).until == until
 
 

@@ -10,7 +10,7 @@ import pytest
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.endings import OutcomeKind
 from tasks_app.runner.process.engine import ProcessEngine
-from tasks_app.runner.start_times import StartTimes
+from tasks_app.runner.slot_owner import StartTimes
 from tasks_app.runner.wire import Success
 from tests.runner.caller import Caller, error_of
 from tests.runner.conftest import NewCaller
@@ -74,7 +74,7 @@ def test_after_a_time_out_the_next_container_gets_no_more_than_its_start_takes(n
     assert caller.ask("echo").outcome == Success({"do": "echo"})
     outcomes = [caller.ask("sleep", timeout=0.2).outcome for _ in range(3)]
     assert all(outcome.kind is OutcomeKind.TIMEOUT for outcome in outcomes)
-    rest = re.search(r"and (\d+)\.\d s left for the start", str(outcomes[-1]))
+    rest = re.search(r"and (\d+)\.\d s left for the start", error_of(outcomes[-1]))
     assert rest and int(rest[1]) < 60, outcomes
 
 

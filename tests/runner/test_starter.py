@@ -13,13 +13,11 @@ import pytest
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.logs.rate_limit import LogOnce
 from tasks_app.runner import starter as module
+from tasks_app.runner.dialog import Dialog
 from tasks_app.runner.endings import DeathReason
 from tasks_app.runner.engine import ContainerExit
-from tasks_app.runner.probing import Probing
 from tasks_app.runner.process.engine import ProcessContainer, ProcessEngine
-from tasks_app.runner.session import Session
-from tasks_app.runner.slot_owner import SlotOwner
-from tasks_app.runner.start_times import StartTimes
+from tasks_app.runner.slot_owner import Probing, SlotOwner, StartTimes
 from tasks_app.runner.starter import MAX_PAUSE_SECONDS, Starter
 
 CAT = Handler(name="cat", command=("cat",))
@@ -38,11 +36,11 @@ def starter() -> Starter:
 
 
 @pytest.fixture
-def session(starter: Starter) -> Iterator[Session]:
-    session = starter.start()
-    assert session is not None
-    yield session
-    session.container.destroy()
+def dialog(starter: Starter) -> Iterator[Dialog]:
+    dialog = starter.start()
+    assert dialog is not None
+    yield dialog
+    dialog.container.destroy()
 
 
 def sentence(starter: Starter) -> str | None:
@@ -63,17 +61,17 @@ def test_the_pause_doubles_while_no_container_can_be_started_and_ends_once_one_w
 
 @pytest.mark.parametrize("reason", [DeathReason.CLOSED, DeathReason.RECYCLED, DeathReason.NO_TASK_ID])
 def test_a_container_that_the_slot_itself_ended_is_no_failure(
-    starter: Starter, session: Session, reason: DeathReason
+    starter: Starter, dialog: Dialog, reason: DeathReason
 ) -> None:
-    starter.ended(session, reason, ContainerExit(0), explained=False)
+    starter.ended(dialog, reason, ContainerExit(0), explained=False)
     assert (starter.pause, starter.problem) == (0.0, None)
 
 
-def played(**fields: Any) -> Session:
-    """A session without anything unusual, except for these fields."""
+def played(**fields: Any) -> Dialog:
+    """A dialog without anything unusual, except for these fields."""
     usual: dict[str, Any] = {"calls": 0, "started_at": time.monotonic(), "tails": lambda: ("", "")}
-    usual |= dict.fromkeys(("replied", "deaf", "flooding"), False) | {"container": SimpleNamespace(id="c")}
-    return cast(Session, SimpleNamespace(**usual | fields))
+    usual |= dict.fromkeys(("replied", "closed_stdin", "flooding"), False) | {"container": SimpleNamespace(id="c")}
+    return cast(Dialog, SimpleNamespace(**usual | fields))
 
 
 EXIT, CHATTER, OOM = DeathReason.EXIT, DeathReason.UNASKED_OUTPUT, DeathReason.OOM
@@ -85,15 +83,15 @@ KILLED = ContainerExit(None, running=True)
     ({}, EXIT, ContainerExit(0), "ends at once with exit code 0"),
     ({}, EXIT, ContainerExit(None), "ends at once"),
     ({}, EXIT, KILLED, "closed its stdout before its first task"),
-    ({"deaf": True}, EXIT, KILLED, "closed its stdin before its first task"),
-    ({"deaf": True}, EXIT, ContainerExit(2), "ends at once with exit code 2"),
+    ({"closed_stdin": True}, EXIT, KILLED, "closed its stdin before its first task"),
+    ({"closed_stdin": True}, EXIT, ContainerExit(2), "ends at once with exit code 2"),
     ({}, OOM, ContainerExit(137, oom=True), "was killed for memory before its first task (`memory_limit` allows more)"),
     ({}, CHATTER, KILLED, "replied before its first task"),
     ({"flooding": True}, CHATTER, KILLED,
      "wrote more than 1 MiB to stdout before its first task; write logs to stderr"),
     (REPLIED, EXIT, ContainerExit(3), "ended while idle with exit code 3"),
     (REPLIED, EXIT, KILLED, "closed its stdout after its reply"),
-    (REPLIED | {"deaf": True}, EXIT, KILLED, "closed its stdin after its reply"),
+    (REPLIED | {"closed_stdin": True}, EXIT, KILLED, "closed its stdin after its reply"),
     (REPLIED, CHATTER, KILLED, "wrote to stdout after its reply"),
     (REPLIED, OOM, ContainerExit(137, oom=True), "was killed for memory after its reply (`memory_limit` allows more)"),
 ])  # fmt: skip
@@ -159,30 +157,30 @@ def test_one_line_tells_of_all_starts_whose_errors_differ_in_numbers_alone(
 
 
 def test_a_container_is_watched_at_its_start_until_one_has_worked_and_again_after_one_that_ends_at_once(
-    starter: Starter, session: Session
+    starter: Starter, dialog: Dialog
 ) -> None:
     assert starter.probation() == READY_AFTER
     starter.worked()
     assert starter.probation() == 0.0
-    starter.ended(session, DeathReason.EXIT, ContainerExit(3), explained=False)
+    starter.ended(dialog, DeathReason.EXIT, ContainerExit(3), explained=False)
     assert starter.probation() == READY_AFTER
 
 
 def test_failures_are_forgotten_once_an_unused_container_has_lived_for_long(
-    starter: Starter, session: Session, monkeypatch: pytest.MonkeyPatch
+    starter: Starter, dialog: Dialog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starter.failed("it was bad")
-    assert not starter.is_stable(session)
+    assert not starter.is_stable(dialog)
     monkeypatch.setattr(module, "STABLE_SECONDS", 0.0)
-    assert starter.is_stable(session)
+    assert starter.is_stable(dialog)
     starter.recovered()
-    assert not starter.is_stable(session)
+    assert not starter.is_stable(dialog)
 
 
 def test_no_container_is_started_after_a_close(starter: Starter) -> None:
     starter.close()
     assert starter.start() is None
-    assert list(starter.sessions()) == []
+    assert list(starter.dialogs()) == []
 
 
 class BrokenEngine(ProcessEngine):
@@ -203,7 +201,7 @@ def test_an_internal_error_of_a_start_is_a_failure_that_is_tried_again(
 ) -> None:
     monkeypatch.setattr(module, "MIN_PAUSE_SECONDS", 0.0)
     starter = Starter(CAT, BrokenEngine(), 0, READY_AFTER, owner())
-    session = next(starter.sessions())
-    session.container.destroy()
+    dialog = next(starter.dialogs())
+    dialog.container.destroy()
     assert sentence(starter) == "internal runner error; see the worker's log"
     assert caplog.messages == ["internal error in slot 0 of cat"]

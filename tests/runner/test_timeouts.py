@@ -62,7 +62,7 @@ def test_a_timeout_says_that_nothing_was_written_or_no_line_end(new_caller: NewC
     caller = new_caller(start_timeout=0.0)
     caller.ask("echo")
     caller_said = caller.ask("raw", timeout=0.4, raw='{"progress": 0.1}\n{"progress": 0.2}').outcome
-    assert str(caller_said) == 'no reply within 0.4 s: the handler\'s last progress was {"progress": 0.2}'
+    assert error_of(caller_said) == 'no reply within 0.4 s: the handler\'s last progress was {"progress": 0.2}'
     caller.ask("echo")
     silence = (
         "no reply within 0.4 s and nothing on stdout: is stdout flushed after each line, and stdin read line by line?"

@@ -1,14 +1,23 @@
+"""A container on a Docker engine, whatever its transport, and what only the engine tells of it."""
+
 from __future__ import annotations
 
+import logging
+import threading
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+import weakref
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
+from tasks_app.runner.backoff import Backoff
 from tasks_app.runner.docker.cgroup import Cgroup
 from tasks_app.runner.endings import UNDECIDED, DeathReason, Undecided
-from tasks_app.runner.engine import Chunk, ContainerExit
+from tasks_app.runner.engine import Container, ContainerExit
 from tasks_app.runner.reactor import Wakeup
+
+log = logging.getLogger(__name__)
 
 READ_SIZE = 64 * 1024
 SHORT_ID = 12
@@ -18,6 +27,11 @@ EXIT_WAITS_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0
 
 #: The age at which a container without calls is assumed to have started all its processes.
 STARTUP_SECONDS = 0.9
+
+MIN_EVENTS_PAUSE_SECONDS = 0.5
+MAX_EVENTS_PAUSE_SECONDS = 30.0
+#: How long a handler may take to reply after one of its processes was killed for memory.
+OOM_REPLY_SECONDS = 1.0
 
 #: Kills a container by its id, and returns how it ended. Never raises. If the container has ended by itself, the second
 #: argument is how many seconds to wait until the engine knows that; 0: kill at once.
@@ -47,10 +61,10 @@ class Started:
     terminate: Callable[[str], None]
 
 
-class DockerContainer(ABC):
+class DockerContainer(Container):
     """A container on a Docker engine, without its transport, which subclasses add.
 
-    A wake-up reports the events of the engine.
+    A wake-up reports the events of the engine. The `send` of subclasses records the baseline before the first call.
     """
 
     def __init__(self, started: Started) -> None:
@@ -68,34 +82,6 @@ class DockerContainer(ABC):
         self._oom = False
         self._stdout_ended = False
         self._exit: ContainerExit | None = None
-
-    @abstractmethod
-    def readers(self) -> Sequence[int]: ...
-
-    @abstractmethod
-    def writer(self) -> int: ...
-
-    @abstractmethod
-    def receive(self, reader: int) -> Sequence[Chunk]: ...
-
-    @abstractmethod
-    def send(self, data: bytes | memoryview) -> int:
-        """See Container. Records the baseline before the first call."""
-
-    @abstractmethod
-    def window(self) -> int: ...
-
-    @abstractmethod
-    def is_reading(self) -> bool: ...
-
-    @abstractmethod
-    def widen(self) -> None: ...
-
-    @abstractmethod
-    def unread(self) -> int | None: ...
-
-    @abstractmethod
-    def silent(self) -> bool: ...
 
     @abstractmethod
     def _output_ends(self, grace: float) -> bool:
@@ -157,3 +143,79 @@ class DockerContainer(ABC):
         if time.monotonic() - self._started_at >= STARTUP_SECONDS:
             self._shared_baseline.size = max(count, self._shared_baseline.size)
         self._baseline = max(count, self._shared_baseline.size)
+
+
+class Stream(Protocol):
+    """A stream of the engine's events."""
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]: ...
+
+    def close(self) -> None:
+        """End the iteration. From any thread."""
+
+
+Events = Callable[[], Stream]
+
+
+class EventListener:
+    """Learns from the engine's events what a container's streams do not show: a process killed for memory, a pause.
+
+    One thread, started with the first container, serves all containers of an engine. If no events arrive, the call
+    ends at its deadline instead.
+    """
+
+    def __init__(self, events: Events) -> None:
+        """`events`: opens a stream, which raises or ends when the engine does."""
+        self._events = events
+        #: Set by the thread that calls `close`.
+        self._closed = threading.Event()
+        # Written under the lock: by the threads of slots, which add; the stream by the listener's own.
+        self._lock = threading.Lock()
+        self._register: weakref.WeakValueDictionary[str, DockerContainer] = weakref.WeakValueDictionary()
+        self._thread: threading.Thread | None = None
+        self._stream: Stream | None = None
+
+    def add(self, container: DockerContainer) -> None:
+        """Tell the container of its events as long as it lives."""
+        with self._lock:
+            self._register[container.full_id] = container
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._listen, name="docker-events", daemon=True)
+                self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closed.set()
+        with self._lock:
+            stream = self._stream
+        if stream is not None:
+            stream.close()
+
+    def _listen(self) -> None:
+        backoff = Backoff(MIN_EVENTS_PAUSE_SECONDS, MAX_EVENTS_PAUSE_SECONDS)
+        while not self._closed.is_set():
+            began = time.monotonic()
+            try:
+                stream = self._events()
+                with self._lock:
+                    self._stream = stream
+                if self._closed.is_set():
+                    stream.close()
+                for event in stream:
+                    self._handle(event)
+            except Exception as error:
+                log.debug("no events from the Docker engine: %s", error)
+            if time.monotonic() - began > MAX_EVENTS_PAUSE_SECONDS:
+                backoff.succeeded()
+            self._closed.wait(backoff.failed())
+
+    def _handle(self, event: Mapping[str, Any]) -> None:
+        with self._lock:
+            container = self._register.get(str(event.get("Actor", {}).get("ID")))
+        if container is not None:
+            if event.get("Action") == "oom":
+                container.mark_oom()
+                # A handler that survives the loss of a child process may still reply.
+                threading.Timer(OOM_REPLY_SECONDS, container.report_exited).start()
+            else:
+                container.report_exited()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,11 +28,9 @@ from tasks_app.runner.docker.client import (
     unavailable,
     unavailable_on_error,
 )
-from tasks_app.runner.docker.container import SHORT_ID, Baseline, DockerContainer, Retire, Started
-from tasks_app.runner.docker.creates import Create, Creates
-from tasks_app.runner.docker.event_listener import EventListener
-from tasks_app.runner.docker.fifos import FifosUnavailable, HostPaths, PipedContainer, Pipes, is_about_fifos
-from tasks_app.runner.docker.images import Images
+from tasks_app.runner.docker.container import SHORT_ID, Baseline, DockerContainer, EventListener, Retire, Started
+from tasks_app.runner.docker.creates import Create, Creates, Images
+from tasks_app.runner.docker.fifos import FifosUnavailable, PipedContainer, Pipes, is_about_fifos
 from tasks_app.runner.docker.remover import CREATE, Remover, labels
 from tasks_app.runner.docker.sandbox import Sandbox
 from tasks_app.runner.docker.transports import Transports
@@ -45,6 +44,11 @@ TRANSPORT_LABEL = "taskdaemon.transport"
 SOURCE_MISSING = "source path does not exist"
 #: The status with which a proxy or policy in front of the engine refuses a request, mostly a bind.
 HTTP_FORBIDDEN = 403
+
+MOUNTINFO = Path("/proc/self/mountinfo")
+#: Docker mounts these files of a container from a folder that has its id in its name.
+_DOCKER_FILES = frozenset({"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"})
+_ID = re.compile(r"/containers/([0-9a-f]{64})/")
 
 AnyContainer = TypeVar("AnyContainer", bound=DockerContainer)
 
@@ -111,7 +115,7 @@ class Creator:
         """
         try:
             with unavailable_on_error():
-                source = self._host_paths.path(pipes.directory, lambda own: mounts_of(client, own))
+                source = self._host_paths.path(client, pipes.directory)
         except BaseException:
             self._transports.release(pipes)
             raise
@@ -236,3 +240,34 @@ def _fifos_unavailable_on_error(source: Path) -> Iterator[None]:
         raise FifosUnavailable(describe(error), everywhere=about and SOURCE_MISSING in reason, lasting=about) from None
     except (OSError, DockerException) as error:
         raise unavailable(error) from None
+
+
+class HostPaths:
+    """Translates our paths to the engine's, which differ if this process runs in one of its containers.
+
+    Asks the engine once for the mounts of that container.
+    """
+
+    def __init__(self) -> None:
+        #: Written by the threads of slots: all of them find the same.
+        self._mounts: Sequence[tuple[str, str]] | None = None
+
+    def path(self, client: APIClient, directory: Path) -> Path:
+        """The directory's path on the engine's host; the directory itself if no mount covers it."""
+        if self._mounts is None:
+            container = own_container(MOUNTINFO.read_text()) if MOUNTINFO.exists() else None
+            self._mounts = mounts_of(client, container) if container else ()
+        over = [each for each in self._mounts if directory.is_relative_to(each[0])]
+        if not over:
+            return directory
+        inside, outside = max(over, key=lambda each: len(each[0]))
+        return Path(outside) / directory.relative_to(inside)
+
+
+def own_container(mounts: str) -> str | None:
+    """The id of the Docker container of the process with this /proc/self/mountinfo; None outside of one."""
+    for line in mounts.splitlines():
+        fields = line.split()
+        if len(fields) > 4 and fields[4] in _DOCKER_FILES and (found := _ID.search(fields[3])):
+            return found[1]
+    return None

@@ -17,12 +17,10 @@ from docker.utils import parse_repository_tag
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import CallResult
 from tasks_app.runner.docker.client import Connection, describe, one_line, unavailable_on_error
-from tasks_app.runner.docker.container import DockerContainer
-from tasks_app.runner.docker.creates import CREATE_TIMEOUT, FIRST_LIMIT_SECONDS, Creates
+from tasks_app.runner.docker.container import DockerContainer, EventListener
+from tasks_app.runner.docker.creates import CREATE_TIMEOUT, FIRST_LIMIT_SECONDS, Creates, Images
 from tasks_app.runner.docker.creator import ContainerSpec, Creator
-from tasks_app.runner.docker.event_listener import EventListener
 from tasks_app.runner.docker.fifos import FifosUnavailable, Pipes
-from tasks_app.runner.docker.images import Images
 from tasks_app.runner.docker.remover import NODE, Remover
 from tasks_app.runner.docker.sandbox import Host, explained
 from tasks_app.runner.docker.transports import TRANSPORT, Transports

@@ -1,7 +1,7 @@
-"""The sandbox: what a container may do by default, and what the keys of a handler allow.
+"""The sandbox: what a container may do, and which of its failures that may have caused.
 
-Host fits it to what the engine's machine can enforce. `explained` recognises failures that it may have caused, and
-names the key in handlers.toml that allows more.
+Sandbox has what is allowed by default, and by the keys of a handler; Host fits it to what the engine's machine can
+enforce. `explained` names the key in handlers.toml that would have prevented a failure.
 """
 
 from __future__ import annotations

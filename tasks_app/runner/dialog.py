@@ -18,7 +18,7 @@ MAX_STARTUP_OUTPUT_BYTES = 1024 * 1024
 MAX_REMEMBERED_TASKS = 64
 
 
-class Session:
+class Dialog:
     """The exchange of lines with one container, from its start to its end.
 
     Every method is called under the slot's lock, and none blocks.
@@ -35,11 +35,11 @@ class Session:
         self.forgot_task_id = False
         self.started_at = time.monotonic()
         #: It wrote more to stdout than one reply a call.
-        self.surplus = False
+        self.wrote_extra = False
         #: It replied before its first call, or wrote without end at its start (`flooding`).
-        self.premature = False
+        self.wrote_early = False
         #: It closed its stdin. It may still reply to its line, but gets no other.
-        self.deaf = False
+        self.closed_stdin = False
         #: No more output comes: stdout was closed, or the container has exited.
         self.ended = False
         #: It has exited, and output may remain: call `receive` with what `poll` finds until `ended`.
@@ -93,7 +93,7 @@ class Session:
     @property
     def quiet(self) -> bool:
         """True if only a reply needs handling."""
-        return not (self.ended or self.surplus or self.premature or self.exiting or self.on_hold)
+        return not (self.ended or self.wrote_extra or self.wrote_early or self.exiting or self.on_hold)
 
     @property
     def flooding(self) -> bool:
@@ -103,7 +103,7 @@ class Session:
     @property
     def reusable(self) -> bool:
         """True if the container can be given another call after a reply."""
-        return not (self.surplus or self.ended or self.exiting or self.deaf or self.delivery.pending)
+        return not (self.wrote_extra or self.ended or self.exiting or self.closed_stdin or self.delivery.pending)
 
     @property
     def unpaired(self) -> bool:
@@ -129,12 +129,12 @@ class Session:
             # Asked before stdout is checked: if it waits, everything that it wrote before is there by then.
             hold_back = hold_back and not self.container.is_reading()
             if not (self.reusable and self.container.silent()):
-                self.surplus = True
+                self.wrote_extra = True
                 return False
         try:
             self.delivery.begin(line, hold_back)
         except OSError:
-            self.deaf = True
+            self.closed_stdin = True
             return False
         if may_forget and not self.delivery.reads_unseen:
             self._expects_task_id = False
@@ -197,8 +197,8 @@ class Session:
         """The whole line is sent: a reply from now on belongs to it."""
         if self._starting:
             self._starting = False
-            self.premature |= self._lines.unfinished().lstrip().startswith(b"{")
-        self.awaiting_reply = not self.premature
+            self.wrote_early |= self._lines.unfinished().lstrip().startswith(b"{")
+        self.awaiting_reply = not self.wrote_early
 
     def _read(self, fd: int) -> Reply | None:
         reply: Reply | None = None
@@ -254,20 +254,20 @@ class Session:
             return False
         if reply.task_id not in self._earlier_tasks:
             raise BadReply(f"the reply's `task_id` is {reply.task_id[:40]!r}, and the task's is {self._task!r}")
-        self.surplus = True
+        self.wrote_extra = True
         return True
 
     def _unexpected(self, line: bytes) -> None:
         """Handle output while no reply is due."""
         self._keep(line)
         if not self._starting:
-            self.surplus = True
+            self.wrote_extra = True
             return
         self._startup_bytes += len(line)
         try:
-            self.premature |= self.flooding or parse_reply(line) is not None
+            self.wrote_early |= self.flooding or parse_reply(line) is not None
         except BadReply:
-            self.premature = True
+            self.wrote_early = True
 
     def _keep(self, data: bytes) -> None:
         self._out = self._out or Tail()
@@ -308,7 +308,7 @@ class Session:
             else:
                 self._withhold()
         except OSError:
-            self.deaf = True
+            self.closed_stdin = True
             self._withhold()
         self._watch_writer(self.delivery.pending and self.asks_since is None)
 
