@@ -58,6 +58,11 @@ class Feature(AppConfig):
     #: many, in a transaction of its own, and returns how many. They are kept as long as lines of the audit log
     #: (DAEMON_RETENTION_AUDIT): a thread of a node calls it until it returns 0. It may raise DatabaseError.
     forgets: str = ""
+    #: A `Sender` (`tasks_app/web/rsgi.py`), a class: a web server makes one of it, with a function that the sender
+    #: calls, on any thread, for each request once it is answered. It gets the requests whose views return a response of
+    #: exactly the type `response` of the class. What lasts long needs a place, which the view reserves (`Hold` in
+    #: `tasks_app/api/waiting.py`) and the sender gives back.
+    streams: str = ""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse an attribute that the engine does not ask for: a misspelt one would register nothing."""

@@ -1,7 +1,7 @@
 """Waits for the end of a task, or until a condition is met: `?wait=` and `Prefer: wait=`.
 
-A view only says that its answer is to wait, or that events follow it (`Hold`). The web server keeps the request without
-a thread, and sends the answer that this module has for it once the wait is over.
+A view only says that its answer is to wait (`Hold`). The web server keeps the request without a thread, and sends the
+answer that this module has for it once the wait is over.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from tasks_app.api.fields import literal
 from tasks_app.api.pages import SMALL_BYTES, TooManyAnswers, response_budget
 from tasks_app.api.schema import header
 from tasks_app.api.view import KeyCheck, Refusal
-from tasks_app.features.events.reading import EventId
 from tasks_app.queue.models import FINAL, Task
 
 MAX_WAIT_SECONDS = 60
@@ -93,21 +92,6 @@ class NoPlace(exceptions.APIException):
     default_detail = "too many requests wait for tasks already; try again later, or without wait"
 
 
-class NoStreamPlace(exceptions.APIException):
-    """503: too many streams are open."""
-
-    status_code = 503
-    default_detail = "too many event streams are open already; try again later, or read the task with wait"
-
-
-class EventStream(NamedTuple):
-    """The events of `task` after `after`. `permitted` says whether the caller may still read them; it may query."""
-
-    task: UUID
-    after: EventId
-    permitted: Callable[[], bool]
-
-
 class Places:
     """The number of requests of this process that may wait at once, or may have a stream. Thread-safe."""
 
@@ -131,10 +115,9 @@ class Places:
 
 class Hold:
     """What the web server offers to the view of one request: to send the answer once a task is final or a condition is
-    met, or to send the events of a task as they happen.
+    met, and a place for a stream, an answer that goes on (`Feature.streams`).
 
-    `wait`: what it waits for, from the request's arrival on; `key`: with what key. `stream`: whose events follow on the
-    answer's headers. If both are None, the answer is sent at once.
+    `wait`: what it waits for, from the request's arrival on; None: the answer is sent at once. `key`: with what key.
     """
 
     def __init__(self, places: Places, stream_places: Places) -> None:
@@ -142,7 +125,6 @@ class Hold:
         self._reserved: Places | None = None
         self.wait: Wait | ConditionWait | None = None
         self.key: KeyCheck | None = None
-        self.stream: EventStream | None = None
 
     def reserve(self) -> None:
         """Reserve a place, until `release`. Raises NoPlace."""
@@ -156,11 +138,12 @@ class Hold:
         if reserved is not None:
             reserved.release()
 
-    def follow(self, stream: EventStream) -> None:
-        """Let events follow, in a place. Raises NoStreamPlace."""
+    def reserve_stream(self) -> bool:
+        """Reserve a place for a stream, until `release`; False if there is none."""
         if not self._stream_places.take():
-            raise NoStreamPlace
-        self._reserved, self.stream = self._stream_places, stream
+            return False
+        self._reserved = self._stream_places
+        return True
 
     def until(self, wait: Wait | ConditionWait, key: KeyCheck) -> None:
         """Let the answer wait, as long as its key is in force. Longer than 0 seconds needs a place."""

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from django.urls import reverse
@@ -23,6 +23,7 @@ from tasks_app import conf
 from tasks_app.admin.table_files import Download
 from tasks_app.api.errors import RETRY_AFTER, dump
 from tasks_app.api.waiting import VARIABLE, Hold
+from tasks_app.feature import registered
 from tasks_app.metrics.local_counters import process
 from tasks_app.web.connections import ConnectionLimit
 from tasks_app.web.downloads import Downloads
@@ -31,7 +32,6 @@ from tasks_app.web.readings import Readings
 from tasks_app.web.request_guard import Refused, refuse
 from tasks_app.web.request_queue import MAX_WAIT_SECONDS, Errand, Request, RequestQueue, TooManyLogins
 from tasks_app.web.requests import BodyReader, wsgi_environ
-from tasks_app.web.streams import Streams
 from tasks_app.web.waiters import Waiters
 
 log = structlog.get_logger(__name__)
@@ -44,6 +44,16 @@ SWEEP_INTERVAL_SECONDS = 0.02
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LIVE_PATHS = frozenset({"/health/live", "/health/live/"})
 LIVE_BODY = dump({"status": "live"})
+
+
+class Sender(Protocol):
+    """Answers some requests after their views, without a thread for each. See `Feature.streams`."""
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Use this loop. Called once, in the main thread."""
+
+    def add(self, request: Request, status: int, headers: list[tuple[str, str]], body: Any) -> None:
+        """Answer the request, which is not answered yet, and say once it is. Called on the view's thread."""
 
 
 class Application:
@@ -60,8 +70,9 @@ class Application:
         self._readings = Readings()
         self._login_path = reverse("admin:login")
         self._waiters = Waiters(self._queue, self._finished, self._release_body)
-        self._downloads = Downloads(self._queue, self._finished)
-        self._streams = Streams(self._finished)
+        #: By the type of the view's response.
+        self._senders: dict[type, Sender] = {Download: Downloads(self._queue, self._finished)}
+        self._senders |= {make.response: make(self._finished) for make in registered("streams")}
         self._active: set[Any] = set()  # scopes of requests that are not answered
         #: Threads append; the loop takes.
         self._answered: deque[asyncio.Future[None]] = deque()
@@ -73,8 +84,8 @@ class Application:
         self._loop = loop
         self._readings.start(loop)
         self._waiters.start(loop)
-        self._downloads.start(loop)
-        self._streams.start(loop)
+        for sender in self._senders.values():
+            sender.start(loop)
         ConnectionLimit(conf.environment().port, self._clients).start()
         for number in range(self._threads):
             threading.Thread(target=self._serve, name=f"web-{number}", daemon=True).start()
@@ -106,7 +117,6 @@ class Application:
             self._active.discard(scope)
             if request is not None:
                 self._waiters.leave(request)
-                self._streams.leave(request)
                 self._release_body(request)
 
     async def _put(self, request: Request) -> None:
@@ -174,19 +184,15 @@ class Application:
         self._answered.append(request.answered)
 
     def _answer(self, request: Request) -> bool:
-        """Answer it, or let it wait or have a stream. True if it is not answered yet."""
-        hold = self._waiters.hold(self._streams.places)
+        """Answer it, let it wait, or leave it to a sender. True if it is not answered yet."""
+        hold = self._waiters.hold()
         try:
             status, headers, body = self._response(request, hold)
-            if isinstance(body, Download):
-                hold.release()
-                self._downloads.add(request, status, headers, body)
+            if (sender := self._senders.get(type(body))) is not None:
+                sender.add(request, status, headers, body)
                 return True
             if hold.wait is not None and status == 200:
                 self._waiters.add(request, hold, headers)
-                return True
-            if hold.stream is not None and status == 200:
-                self._streams.add(request, hold, headers)
                 return True
         except BaseException:
             hold.release()
@@ -196,7 +202,7 @@ class Application:
         return False
 
     def _response(self, request: Request, hold: Hold) -> tuple[int, list[tuple[str, str]], Any]:
-        """The application's response; its body is bytes or a download."""
+        """The application's response; its body is bytes, or the view's response if a sender takes it."""
         started: list[Any] = []
 
         def start_response(
@@ -207,7 +213,7 @@ class Application:
 
         environ = wsgi_environ(request.scope, request.body) | {VARIABLE: hold}
         parts = self._application(environ, start_response)
-        if isinstance(parts, Download):
+        if type(parts) in self._senders:
             return started[0], started[1], parts
         try:
             body = b"".join(parts)

@@ -75,8 +75,8 @@ class Waiters:
         self, queue: RequestQueue, finished: Callable[[Request], None], release_body: Callable[[Request], None]
     ) -> None:
         self._queue, self._finished, self._release_body = queue, finished, release_body
-        #: A waiter needs a connection. Streams take a quarter of them; other requests keep another one.
-        self._places = Places(connection_limit() // 2)
+        #: A waiter needs a connection, and so does a stream. Other requests keep a quarter of them.
+        self._places, self._stream_places = Places(connection_limit() // 2), Places(connection_limit() // 4)
         self._by_request: dict[Request, Waiter] = {}
         #: By what they wait for.
         self._by_subject: dict[UUID | Condition, set[Waiter]] = {}
@@ -93,9 +93,9 @@ class Waiters:
         self._closing = True
         self._end([waiter for same in self._by_subject.values() for waiter in same], "stopped")
 
-    def hold(self, stream_places: Places) -> Hold:
-        """What a request may use to wait, or for a stream in one of these places."""
-        return Hold(self._places, stream_places)
+    def hold(self) -> Hold:
+        """What a request may use to wait, or for a stream."""
+        return Hold(self._places, self._stream_places)
 
     def add(self, request: Request, hold: Hold, headers: Headers) -> None:
         """Let a request wait as its view said."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import exceptions
@@ -13,7 +15,7 @@ from tasks_app.api import schema
 from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.fields import literal, near
 from tasks_app.api.view import API, READING, KeyCheck, both, task_in_path
-from tasks_app.api.waiting import EventStream, hold_of
+from tasks_app.api.waiting import Hold, hold_of
 from tasks_app.features.events.reading import BEGINNING, PATTERN, EventId, has_ended, parse
 from tasks_app.keys.caller import Scope
 from tasks_app.queue.models import Task
@@ -30,6 +32,29 @@ class NoStreams(exceptions.APIException):
     default_detail = (
         "this web server cannot send events (manage.py web can); read GET /api/tasks/{id} and its attempts instead"
     )
+
+
+class NoStreamPlace(exceptions.APIException):
+    """503: too many streams are open."""
+
+    status_code = 503
+    default_detail = "too many event streams are open already; try again later, or read the task with wait"
+
+
+class EventStream(NamedTuple):
+    """The events of `task` after `after`. `permitted` says whether the caller may still read them; it may query."""
+
+    task: UUID
+    after: EventId
+    permitted: Callable[[], bool]
+
+
+class EventsFollow(Response):
+    """The headers of a stream, which `Streams` continues. `hold` has its place."""
+
+    def __init__(self, hold: Hold, stream: EventStream) -> None:
+        super().__init__(headers=HEADERS)
+        self.hold, self.stream = hold, stream
 
 
 _EXAMPLE = (
@@ -91,8 +116,9 @@ class EventsView(API):
         if (hold := hold_of(request)) is None:
             raise NoStreams
         key = KeyCheck(request.META.get("HTTP_AUTHORIZATION"), Scope.TASKS_READ)
-        hold.follow(EventStream(identity, after or BEGINNING, lambda: key.refusal() is None))
-        return Response(headers=HEADERS)
+        if not hold.reserve_stream():
+            raise NoStreamPlace
+        return EventsFollow(hold, EventStream(identity, after or BEGINNING, lambda: key.refusal() is None))
 
 
 def _after(request: Request) -> EventId | None:

@@ -9,4 +9,5 @@ class Events(Feature):
     name = "tasks_app.features.events"
     pages = "tasks_app.features.events.admin.urlpatterns"
     panels = "tasks_app.features.events.admin.panels"
+    streams = "tasks_app.features.events.streams.Streams"
     calls = "tasks_app.features.events.api.urlpatterns"

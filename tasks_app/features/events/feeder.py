@@ -18,7 +18,8 @@ from uuid import UUID
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
-from tasks_app.api.waiting import EventStream, Hold
+from tasks_app.api.waiting import Hold
+from tasks_app.features.events.api import EventStream
 from tasks_app.features.events.reading import EventId, Events, read_events
 from tasks_app.logs.rate_limit import LogOnce
 from tasks_app.queue.current import store

@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 
 from tasks_app.api.waiting import VARIABLE, Hold, Places
+from tasks_app.features.events.api import EventsFollow
 from tasks_app.features.events.reading import BEGINNING, EventId, read_events
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.redrive import redrive
@@ -33,8 +34,8 @@ def test_a_request_follows_its_task_in_a_place(api: Client, hold: Hold, task: UU
     answer = api.get(f"/api/tasks/{task}/events")
     assert (answer.status_code, answer.content) == (200, b"")
     assert (answer.headers["Cache-Control"], answer.headers["X-Accel-Buffering"]) == ("no-store", "no")
-    assert hold.stream is not None and hold.wait is None
-    assert hold.stream[:2] == (task, BEGINNING) and hold.stream.permitted()
+    assert isinstance(answer, EventsFollow) and hold.wait is None
+    assert answer.stream[:2] == (task, BEGINNING) and answer.stream.permitted()
     refused = api.get(f"/api/tasks/{task}/events")
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
     assert "too many event streams" in refused.json()["error"]
@@ -55,7 +56,7 @@ def test_an_unknown_task_is_404_and_takes_no_place(api: Client, hold: Hold, iden
     for after in ("", "?after=1.0"):
         answer = api.get(f"/api/tasks/{identity}/events{slash}{after}")
         assert (answer.status_code, answer.json()) == (404, {"error": "Task not found"})
-    assert hold.stream is None
+    assert hold.reserve_stream()
 
 
 def test_the_header_counts_more_than_the_parameter(api: Client, hold: Hold, task: UUID) -> None:
@@ -63,9 +64,9 @@ def test_the_header_counts_more_than_the_parameter(api: Client, hold: Hold, task
         answer = api.get(
             f"/api/tasks/{task}/events{query}", headers={} if header is None else {"last-event-id": header}
         )
-        assert answer.status_code == 200 and hold.stream is not None
+        assert isinstance(answer, EventsFollow)
         hold.release()
-        return hold.stream.after
+        return answer.stream.after
 
     assert after("?after=1.2") == after("?after=0001.0002") == EventId(1, 2)
     assert after("?after=1.2", "3.4") == after("", "3.4") == EventId(3, 4)
@@ -88,7 +89,7 @@ def test_what_is_no_id_is_refused(api: Client, hold: Hold, task: UUID, text: str
     ):
         assert answer.status_code == 400
         assert "must be the id of an event, such as 1.0, not" in answer.json()["error"]
-    assert hold.stream is None
+    assert hold.reserve_stream()
 
 
 def test_other_parameters_are_refused(api: Client, hold: Hold, task: UUID) -> None:
@@ -101,7 +102,8 @@ def test_after_its_end_a_client_is_told_to_come_no_more(api: Client, hold: Hold,
     cancel(task)
     end = read_events(task, BEGINNING).last
     answer = api.get(f"/api/tasks/{task}/events", headers={"last-event-id": str(end)})
-    assert (answer.status_code, answer.content, hold.stream) == (204, b"", None)
+    assert (answer.status_code, answer.content, hold.reserve_stream()) == (204, b"", True)
+    hold.release()
     redrive(task)
     assert api.get(f"/api/tasks/{task}/events", headers={"last-event-id": str(end)}).status_code == 200
 

@@ -11,8 +11,8 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import OperationalError
 
-from tasks_app.api.waiting import EventStream
 from tasks_app.features.events import feeder
+from tasks_app.features.events.api import EventStream
 from tasks_app.features.events.feeder import FAILED, KEEP_ALIVE, EventFeeder, Piece, Stream
 from tasks_app.features.events.reading import BEGINNING, Events
 from tasks_app.queue.current import store

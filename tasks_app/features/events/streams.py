@@ -8,11 +8,9 @@ from contextlib import suppress
 
 import structlog
 
-from tasks_app.api.waiting import Hold, Places
-from tasks_app.features.events.api import CONTENT_TYPE
+from tasks_app.features.events.api import CONTENT_TYPE, EventsFollow
 from tasks_app.features.events.feeder import EventFeeder, Piece, Stream
 from tasks_app.metrics.local_counters import process
-from tasks_app.web.connections import connection_limit
 from tasks_app.web.request_queue import Request
 from tasks_app.web.stop_signals import on_stop
 
@@ -33,10 +31,10 @@ class Streams:
     `finished` is called for each request whose stream is over.
     """
 
+    response = EventsFollow
+
     def __init__(self, finished: Callable[[Request], None]) -> None:
         self._finished = finished
-        #: A stream needs a connection; waits and other requests keep three quarters of them.
-        self.places = Places(connection_limit() // 4)
         self._by_request: dict[Request, Stream] = {}
         self._feeder = EventFeeder(self._send_soon)
         self._closing = False
@@ -51,12 +49,13 @@ class Streams:
         self._closing = True
         self._send([Piece(stream, STOPPED, "stopped") for stream in self._by_request.values()])
 
-    def add(self, request: Request, hold: Hold, headers: Headers) -> None:
+    def add(self, request: Request, status: int, headers: Headers, answer: EventsFollow) -> None:
         """Let the events that the view named follow on its headers."""
-        self._loop.call_soon_threadsafe(self._add, request, hold, headers)
+        answer.close()  # on this thread, whose connection to the database Django may close then
+        self._loop.call_soon_threadsafe(self._add, request, headers, answer)
 
-    def _add(self, request: Request, hold: Hold, headers: Headers) -> None:
-        assert hold.stream is not None
+    def _add(self, request: Request, headers: Headers, answer: EventsFollow) -> None:
+        hold = answer.hold
         own = [(name, value) for name, value in headers if name.lower() not in OWN_HEADERS]
         headers = [*own, ("content-type", CONTENT_TYPE)]
         if request.answered.done() or request.scope.method == "HEAD":
@@ -73,8 +72,10 @@ class Streams:
             self._finished(request)
             return
         process.add("streams_begun")
-        stream = Stream(request, hold, hold.stream, transport)
+        stream = Stream(request, hold, answer.stream, transport)
         self._by_request[request] = stream
+        # The server cancels the request if its client closes the connection.
+        request.answered.add_done_callback(lambda _: self._leave(request))
         stream.waits_for_client = self._loop.create_task(self._until_gone(stream))
         self._send([Piece(stream, FIRST)])
         if self._closing:
@@ -85,10 +86,9 @@ class Streams:
     async def _until_gone(self, stream: Stream) -> None:
         """Leave when the client closes the connection."""
         await stream.request.proto.client_disconnect()
-        self.leave(stream.request)
+        self._leave(stream.request)
 
-    def leave(self, request: Request) -> None:
-        """The request is over. If it still has a stream, its client has closed the connection."""
+    def _leave(self, request: Request) -> None:
         if (stream := self._by_request.get(request)) is not None:
             self._end(stream, "gone")
 
