@@ -114,6 +114,14 @@ class Daemon:
                 pass  # it answered and closed before it had read everything
             return read_all(connection)
 
+    def log_in(self, password: str) -> httpx.Client:
+        """A browser in which the user `admin` (DAEMON_ADMIN_PASSWORD) is logged in. Close it."""
+        with httpx.Client(base_url=self.base, timeout=30, verify=NO_TLS) as login:
+            login.get("/admin/login/")
+            form = {"username": "admin", "password": password, "csrfmiddlewaretoken": login.cookies["taskdaemon_csrf"]}
+            assert login.post("/admin/login/?next=/admin/", data=form).status_code == 302
+            return httpx.Client(base_url=self.base, timeout=30, verify=NO_TLS, cookies=login.cookies)
+
     def until_warm(self) -> None:
         """Wait until each slot of the living nodes has a warm container."""
 

@@ -19,14 +19,6 @@ pytestmark = pytest.mark.long("servers of its own", seconds=20)
 PASSWORD = secrets.token_urlsafe(48)
 
 
-def log_in(server: Daemon) -> httpx.Client:
-    client = httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=30)
-    client.get("/admin/login/")
-    form = {"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": client.cookies["taskdaemon_csrf"]}
-    assert client.post("/admin/login/?next=/admin/", data=form).status_code == 302
-    return client
-
-
 def still_in(server: Daemon, cookies: httpx.Cookies) -> httpx.Response:
     client = httpx.Client(base_url=f"http://127.0.0.1:{server.port}", cookies=dict(cookies), timeout=30)
     return client.get("/admin/")
@@ -37,7 +29,7 @@ def test_a_session_outlives_its_signing_key_by_the_fallback_and_then_needs_it_no
     before = shipped(tmp_path, DAEMON_SECRET_KEY=old, DAEMON_ADMIN_PASSWORD=PASSWORD)
     assert before.manage("prepare", "-v0").ends() == 0
     with serving(tmp_path, DAEMON_SECRET_KEY=old) as server:
-        cookies, other = log_in(server).cookies, log_in(server).cookies
+        cookies, other = server.log_in(PASSWORD).cookies, server.log_in(PASSWORD).cookies
     with serving(tmp_path, DAEMON_SECRET_KEY=new, DAEMON_SECRET_KEY_FALLBACK=old) as server:
         answer = still_in(server, cookies)
         assert answer.status_code == 200

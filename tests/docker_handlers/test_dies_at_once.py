@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise, takewhile
 from typing import Any
 
-import httpx
 import pytest
 
 from tasks_app.runner.starter import MIN_PAUSE_SECONDS, STABLE_SECONDS
@@ -95,11 +94,8 @@ def test_the_reason_is_in_the_log_in_health_in_the_metrics_and_in_the_admin(up: 
     assert series(daemon, "daemon_problems") >= 1
     assert series(daemon, 'container_deaths_total{handler="dying",reason="exit"}') >= 1
     assert series(daemon, 'container_pool_idle{handler="dying"}') == 0
-    with httpx.Client(base_url=daemon.base, follow_redirects=True, timeout=30) as browser:
-        browser.get("/admin/login/")
-        form = {"username": "admin", "password": daemon.environment["PASSWORD"], "next": "/admin/"}
-        form["csrfmiddlewaretoken"] = browser.cookies["taskdaemon_csrf"]
-        page = browser.post("/admin/login/", data=form)
+    with daemon.log_in(daemon.environment["PASSWORD"]) as browser:
+        page = browser.get("/admin/")
     assert page.status_code == 200
     assert "handler &#x27;dying&#x27; ends at once with exit code 3: no such model" in page.text
 

@@ -22,11 +22,7 @@ def prepare(daemon: Daemon) -> None:
 
 def open_dashboard(daemon: Daemon) -> httpx.Client:
     """A browser in which that user is logged in. The web server must run."""
-    browser = httpx.Client(base_url=daemon.base, timeout=30, verify=NO_TLS)
-    browser.get("/admin/login/")
-    form = {"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": browser.cookies["taskdaemon_csrf"]}
-    assert browser.post("/admin/login/", data=form).status_code == 302
-    return browser
+    return daemon.log_in(PASSWORD)
 
 
 def dashboard(browser: httpx.Client) -> str:

@@ -112,9 +112,7 @@ def test_the_password_and_the_key_of_the_environment_are_good_from_the_first_sta
     assert key not in up.said() and password not in up.said()
     assert daemon.http.get("/api/tasks").status_code == 401
     assert daemon.http.get("/api/tasks", headers={"Authorization": f"Bearer {key}"}).status_code == 200
-    daemon.http.get("/admin/login/")
-    form = {"username": "admin", "password": password, "csrfmiddlewaretoken": daemon.http.cookies["taskdaemon_csrf"]}
-    assert daemon.http.post("/admin/login/?next=/admin/", data=form).status_code == 302
+    daemon.log_in(password).close()
 
 
 def test_a_second_up_on_the_same_home_refuses(started: Started) -> None:

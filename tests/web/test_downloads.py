@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -43,11 +42,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 @pytest.fixture
 def cookie(daemon: Daemon) -> str:
     """Of a logged-in administrator."""
-    with httpx.Client(base_url=daemon.base, timeout=30) as client:
-        found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', client.get("/admin/login/").text)
-        assert found
-        form = {"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": found[1]}
-        assert client.post("/admin/login/?next=/admin/", data=form).status_code == 302
+    with daemon.log_in(PASSWORD) as client:
         return "; ".join(f"{name}={value}" for name, value in client.cookies.items())
 
 
