@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from html import unescape
+from urllib.parse import urljoin
 
 import pytest
 from django.conf import settings
@@ -19,7 +21,20 @@ from taskdaemon_site.settings import *
 
 INSTALLED_APPS.remove({line!r})
 """
-ADMIN = ("/admin/", "/admin/handlers/", "/admin/handler/?type=act", "/admin/tasks_app/task/", "/admin/tasks_app/node/")
+#: An administrator, and what the audit log says of an operation.
+ROWS = """
+from django.contrib.auth.models import User
+from django.utils import timezone
+from tasks_app.audit.models import AuditEntry
+
+User.objects.create_superuser("ada", None, "x")
+AuditEntry.objects.create(
+    at=timezone.now(), actor="ada", via="admin", action="redrive", count=2, details={"operation": True},
+    target="00000000-0000-0000-0000-000000000007",
+)
+"""
+#: Pages that links must lead to.
+ADMIN = ("/admin/handlers/", "/admin/handler/?type=act", "/admin/tasks_app/task/", "/admin/tasks_app/node/")
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -28,9 +43,7 @@ def test_the_platform_starts_runs_a_task_and_shows_its_admin(deployment: Callabl
     daemon.handler("act")
     (daemon.home / "without_feature.py").write_text(SETTINGS.format(line=line))
     daemon.environment |= {"DJANGO_SETTINGS_MODULE": "without_feature", "PYTHONPATH": str(daemon.home)}
-    made = daemon.manage(
-        "createsuperuser", "--noinput", "--username", "ada", "--email", "", DJANGO_SUPERUSER_PASSWORD="x"
-    )
+    made = daemon.manage("shell", "-c", ROWS)
     assert made.ends() == 0, made.said()
     daemon.up()
     task = daemon.until_final(daemon.post("act"))
@@ -41,10 +54,29 @@ def test_the_platform_starts_runs_a_task_and_shows_its_admin(deployment: Callabl
     assert token is not None
     who = {"username": "ada", "password": "x", "csrfmiddlewaretoken": token[1]}
     assert daemon.http.post("/admin/login/", data=who, headers={"referer": daemon.base}).status_code == 302
-    for page in (*ADMIN, f"/admin/tasks_app/task/{task['id']}/change/"):
-        assert daemon.http.get(page).status_code == 200, page
+    failed = daemon.until_final(daemon.post("act", {"do": "error"}))
+    assert failed["status"] == "failed"
+    seen = walked(daemon)
+    for page in (*ADMIN, *(f"/admin/tasks_app/task/{one['id']}/change/" for one in (task, failed))):
+        assert page in seen, page
     assert "act" in daemon.http.get("/admin/").text
     assert daemon.http.get("/health").json()["status"] == "healthy"
+
+
+def walked(daemon: Daemon) -> set[str]:
+    """All pages of the admin that links lead to, without filters of lists; each opens."""
+    todo, seen = ["/admin/"], {"/admin/"}
+    while todo:
+        page = todo.pop()
+        answer = daemon.http.get(page, follow_redirects=True)
+        assert answer.status_code == 200, f"{page}: {answer.status_code}"
+        for link in re.findall(r'href="([^"]+)"', answer.text):
+            address = urljoin(page, unescape(link)).partition("#")[0]
+            is_new = address.startswith("/admin/") and address not in seen
+            if is_new and ("?" not in address or address.startswith("/admin/handler/")):
+                seen.add(address)
+                todo.append(address)
+    return seen
 
 
 def addresses(line: str) -> list[str]:

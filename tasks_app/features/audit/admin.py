@@ -17,7 +17,7 @@ from django.db.models import Q, QuerySet, Subquery
 from django.db.models.expressions import Combinable
 from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.loader import render_to_string
-from django.urls import URLPattern, path, reverse
+from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -237,12 +237,15 @@ class AuditAdmin(ReadOnlyAdmin):
 
     @admin.display(description="to what")
     def shown_target(self, entry: AuditEntry) -> SafeString:
-        """The target; the id of an operation or a task links to its page."""
+        """The target; the id of an operation or a task links to its page, if there is one."""
         shown = line(entry.target, 120)
         if not _is_id(entry.target):
             return format_html("{}", shown)
         kind = "operation" if entry.details and entry.details.get("operation") else "task"
-        page = reverse(f"admin:tasks_app_{kind}_change", args=(entry.target,))
+        try:
+            page = reverse(f"admin:tasks_app_{kind}_change", args=(entry.target,))
+        except NoReverseMatch:
+            return format_html("{}", shown)
         return format_html('<a href="{}">{}</a>', page, shown)
 
     @admin.display(description="details")
