@@ -189,7 +189,8 @@ class Notifier:
                     self._restore(batch, error)
                     self._wait(me, backoff.failed())
                 else:
-                    backoff.succeeded()
+                    if backoff.failures:
+                        backoff.succeeded()
                     time.sleep(ROUND_SECONDS)
         finally:
             publisher.close()

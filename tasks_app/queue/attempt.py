@@ -151,7 +151,7 @@ def decide(kind: OutcomeKind, retries: int, policy: Policy, retryable: bool = Tr
 # How an attempt ended.
 
 
-class _Facts(NamedTuple):
+class _Facts(NamedTuple):  # apart, because a NamedTuple has no place to remember a decision
     """`result` is JSON text; `seconds` is the time from the task's line to the reply.
 
     `image`: the id of the container's image. `oom`: whether the engine reported it; None if no engine can.
