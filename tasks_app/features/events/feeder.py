@@ -76,7 +76,7 @@ class Stream:
         self.last, self.unread_since = self.follows.after, self.sent_at
 
 
-class Piece(NamedTuple):
+class StreamPart(NamedTuple):
     """A text for a stream. `how`: how the stream ends with it; None: it goes on."""
 
     stream: Stream
@@ -87,7 +87,7 @@ class Piece(NamedTuple):
 class EventFeeder:
     """Works only while there are streams. `send` is called on its thread."""
 
-    def __init__(self, send: Callable[[Sequence[Piece]], None]) -> None:
+    def __init__(self, send: Callable[[Sequence[StreamPart]], None]) -> None:
         self._send = send
         self._new: deque[Stream] = deque()
         self._streams: list[Stream] = []
@@ -168,28 +168,28 @@ class EventFeeder:
     def _feed(self) -> None:
         """Read for those that have new events and whose clients have received the ones before."""
         read: dict[tuple[UUID, EventId], Events | None] = {}
-        pieces: list[Piece] = []
+        parts: list[StreamPart] = []
         for stream in self._streams:
             if stream.wanted and stream.due_at <= (now := time.monotonic()) and self._may_send(stream, now):
                 key = stream.follows.task, stream.last
                 if key not in read:
                     read[key] = _read(*key)
-                pieces.append(self._next(stream, read[key]))
+                parts.append(self._next(stream, read[key]))
             if len(read) >= GROUP_SIZE:
-                self._send(pieces)
-                read, pieces = {}, []
-        self._send(pieces)
+                self._send(parts)
+                read, parts = {}, []
+        self._send(parts)
 
-    def _next(self, stream: Stream, events: Events | None) -> Piece:
+    def _next(self, stream: Stream, events: Events | None) -> StreamPart:
         if events is None:
-            return Piece(stream, FAILED, "failed")
+            return StreamPart(stream, FAILED, "failed")
         now = time.monotonic()
         stream.last, stream.wanted = events.last, events.more or events.late
         stream.due_at = now + (MIN_PAUSE_SECONDS if events.late else TRANSFER_SECONDS)
         if events.text:
             stream.sent_at = now
             stream.unread_since = stream.unread_since or now
-        return Piece(stream, events.text, "ended" if events.ended else None)
+        return StreamPart(stream, events.text, "ended" if events.ended else None)
 
     def _may_send(self, stream: Stream, now: float) -> bool:
         """Whether its client has received all that was sent. If not, look again later."""
@@ -202,23 +202,23 @@ class EventFeeder:
         stream.backoff = min(2 * stream.backoff, MAX_BACKOFF_SECONDS)
         return False
 
-    def _round(self, now: float) -> list[Piece]:
+    def _round(self, now: float) -> list[StreamPart]:
         """Keep-alives, and the ends of streams whose clients do not read or may not read any more."""
-        pieces = []
+        parts = []
         check_keys = now >= self._keys_at
         if check_keys:
             self._keys_at = now + KEY_INTERVAL_SECONDS
         for stream in self._streams:
             if check_keys and not _is_permitted(stream):
-                pieces.append(Piece(stream, KEY_ENDED, "key"))
+                parts.append(StreamPart(stream, KEY_ENDED, "key"))
             elif stream.unread_since is not None and now - stream.unread_since >= STALLED_SECONDS:
                 if not self._may_send(stream, now):
                     self._sockets.shut_down(stream.request.scope.client)
-                    pieces.append(Piece(stream, b"", "stalled"))
+                    parts.append(StreamPart(stream, b"", "stalled"))
             elif now - stream.sent_at >= KEEP_ALIVE_SECONDS and self._may_send(stream, now):
                 stream.sent_at = stream.unread_since = now
-                pieces.append(Piece(stream, KEEP_ALIVE))
-        return pieces
+                parts.append(StreamPart(stream, KEEP_ALIVE))
+        return parts
 
 
 def _read(task: UUID, after: EventId) -> Events | None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 import structlog
 
 from tasks_app.features.events.api import CONTENT_TYPE, EventsFollow
-from tasks_app.features.events.feeder import EventFeeder, Piece, Stream
+from tasks_app.features.events.feeder import EventFeeder, Stream, StreamPart
 from tasks_app.metrics.local_counters import process
 from tasks_app.web.request_queue import Request
 from tasks_app.web.stop_signals import on_stop
@@ -47,7 +47,7 @@ class Streams:
     def close(self) -> None:
         """End all streams, also later ones: the server stops when every request is answered."""
         self._closing = True
-        self._send([Piece(stream, STOPPED, "stopped") for stream in self._by_request.values()])
+        self._send([StreamPart(stream, STOPPED, "stopped") for stream in self._by_request.values()])
 
     def add(self, request: Request, status: int, headers: Headers, answer: EventsFollow) -> None:
         """Let the events that the view named follow on its headers."""
@@ -77,9 +77,9 @@ class Streams:
         # The server cancels the request if its client closes the connection.
         request.answered.add_done_callback(lambda _: self._leave(request))
         stream.waits_for_client = self._loop.create_task(self._until_gone(stream))
-        self._send([Piece(stream, FIRST)])
+        self._send([StreamPart(stream, FIRST)])
         if self._closing:
-            self._send([Piece(stream, STOPPED, "stopped")])
+            self._send([StreamPart(stream, STOPPED, "stopped")])
         else:
             self._feeder.add(stream)
 
@@ -92,13 +92,13 @@ class Streams:
         if (stream := self._by_request.get(request)) is not None:
             self._end(stream, "gone")
 
-    def _send_soon(self, pieces: Sequence[Piece]) -> None:
+    def _send_soon(self, parts: Sequence[StreamPart]) -> None:
         """On the feeder's thread."""
         with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._send, pieces)
+            self._loop.call_soon_threadsafe(self._send, parts)
 
-    def _send(self, pieces: Sequence[Piece]) -> None:
-        for stream, text, how in pieces:
+    def _send(self, parts: Sequence[StreamPart]) -> None:
+        for stream, text, how in parts:
             if stream.over:
                 continue
             try:

@@ -13,7 +13,7 @@ from django.db import OperationalError
 
 from tasks_app.features.events import feeder
 from tasks_app.features.events.api import EventStream
-from tasks_app.features.events.feeder import FAILED, KEEP_ALIVE, EventFeeder, Piece, Stream
+from tasks_app.features.events.feeder import FAILED, KEEP_ALIVE, EventFeeder, Stream, StreamPart
 from tasks_app.features.events.reading import BEGINNING, Events
 from tasks_app.queue.current import store
 
@@ -22,7 +22,7 @@ class Feeding:
     """A feeder whose tasks have what `texts` has, one after the other. `reads`: whether clients read."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.pieces: SimpleQueue[Piece] = SimpleQueue()
+        self.parts: SimpleQueue[StreamPart] = SimpleQueue()
         self.texts: dict[UUID, list[bytes]] = {}
         self.version, self.reads, self.shut = 0, True, list[str]()
         self.failure: Exception | None = None
@@ -32,10 +32,10 @@ class Feeding:
         monkeypatch.setattr(feeder, "ClientSockets", lambda: self)
         self.feeder = EventFeeder(self._send)
 
-    def _send(self, pieces: Any) -> None:
-        for piece in pieces:
-            piece.stream.over = piece.how is not None
-            self.pieces.put(piece)
+    def _send(self, parts: Any) -> None:
+        for part in parts:
+            part.stream.over = part.how is not None
+            self.parts.put(part)
 
     def _read(self, task: UUID, after: Any) -> Events:
         if self.failure is not None:
@@ -62,8 +62,8 @@ class Feeding:
         self.feeder.add(stream)
         return stream
 
-    def next(self) -> Piece:
-        return self.pieces.get(timeout=30)
+    def next(self) -> StreamPart:
+        return self.parts.get(timeout=30)
 
 
 @pytest.fixture
@@ -76,10 +76,10 @@ def test_the_next_text_follows_only_when_the_one_before_was_received(feeding: Fe
     stream = feeding.stream(b"a", b"b")
     other = feeding.stream(b"c")
     time.sleep(0.2)
-    assert feeding.pieces.empty()  # the server's first line has not been received
+    assert feeding.parts.empty()  # the server's first line has not been received
     feeding.reads = True
     assert {feeding.next(), feeding.next(), feeding.next()} == {
-        Piece(stream, b"a"), Piece(stream, b"b"), Piece(other, b"c"),
+        StreamPart(stream, b"a"), StreamPart(stream, b"b"), StreamPart(other, b"c"),
     }  # fmt: skip
     stream.over = other.over = True
 
@@ -95,16 +95,16 @@ def test_a_client_that_takes_nothing_is_disconnected(feeding: Feeding, monkeypat
     monkeypatch.setattr(feeder, "STALLED_SECONDS", 0.5)
     feeding.reads = False
     stream = feeding.stream(b"a")
-    assert (feeding.next(), feeding.shut) == (Piece(stream, b"", "stalled"), ["1.2.3.4:5"])
+    assert (feeding.next(), feeding.shut) == (StreamPart(stream, b"", "stalled"), ["1.2.3.4:5"])
 
 
 def test_a_bug_ends_the_streams_of_its_task_and_no_others(feeding: Feeding) -> None:
     feeding.failure = RuntimeError("a bug")
     broken = feeding.stream(b"a")
-    assert feeding.next() == Piece(broken, FAILED, "failed")
+    assert feeding.next() == StreamPart(broken, FAILED, "failed")
     feeding.failure = None
     stream = feeding.stream(b"b")
-    assert feeding.next() == Piece(stream, b"b")
+    assert feeding.next() == StreamPart(stream, b"b")
     stream.over = True
 
 
@@ -112,7 +112,7 @@ def test_after_an_outage_streams_go_on(feeding: Feeding) -> None:
     feeding.failure = OperationalError("away")
     stream = feeding.stream(b"a")
     time.sleep(0.2)
-    assert feeding.pieces.empty()
+    assert feeding.parts.empty()
     feeding.failure = None
-    assert feeding.next() == Piece(stream, b"a")
+    assert feeding.next() == StreamPart(stream, b"a")
     stream.over = True
