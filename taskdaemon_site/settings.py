@@ -4,7 +4,7 @@ import logging
 from datetime import timedelta
 
 from tasks_app.conf import PROJECT, RELEASE, environment
-from tasks_app.conf.signing_key import signing_key
+from tasks_app.conf.reading import signing_key
 from tasks_app.logs.config import configure_logging
 from tasks_app.queue.settings import database_settings
 

@@ -8,7 +8,7 @@ from django.core.wsgi import get_wsgi_application
 
 from tasks_app.broker import notification
 from tasks_app.conf import BadEnvironment, environment
-from tasks_app.conf.signing_key import no_shared_key
+from tasks_app.conf.reading import no_shared_key
 from tasks_app.feature import tell
 from tasks_app.keys.caller import keys
 from tasks_app.metrics import local_counters

@@ -62,7 +62,7 @@ class TasksConfig(AppConfig):
         imported by now; `manage.py` switches it off until then. With both, a process starts in two thirds of the time.
         """
         from tasks_app.broker import notification
-        from tasks_app.conf import checks, handler_checks
+        from tasks_app.conf import checks
         from tasks_app.node.record import deployment_id
         from tasks_app.queue import current
 
@@ -74,7 +74,6 @@ class TasksConfig(AppConfig):
                 connection.close()
 
         checks.register()
-        handler_checks.register()
         current.register_check()
         notification.configure(deployment_for_notifications, app=lambda: import_string(settings.CELERY_APP))
         gc.freeze()

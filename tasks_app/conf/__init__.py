@@ -13,15 +13,6 @@ from tasks_app.conf.reading import (
 )
 
 __all__ = [
-    "LOOPBACK",
-    "PROJECT",
-    "RELEASE",
-    "BadEnvironment",
-    "Environment",
-    "environment",
-    "handlers",
-    "handlers_faults",
-    "read",
-    "variables",
-    "version",
-]
+    "LOOPBACK", "PROJECT", "RELEASE", "BadEnvironment", "Environment", "environment", "handlers", "handlers_faults",
+    "read", "variables", "version",
+]  # fmt: skip

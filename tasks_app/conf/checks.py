@@ -1,20 +1,25 @@
-"""Django system checks that stop a bad start: every fault at once, with a hint."""
+"""Django system checks: what stops a bad start, every fault at once, and what only `manage.py check` warns about."""
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import Any
 
 from django.core import checks
 
 from tasks_app import conf
-from tasks_app.conf.reading import unknown_variables
-from tasks_app.conf.signing_key import no_shared_key
-from tasks_app.handlers.handlers_toml import HandlersError
+from tasks_app.conf.reading import no_shared_key, unknown_variables
+from tasks_app.handlers.handlers_toml import HandlersError, find_missing
+from tasks_app.runner.engine import Unavailable
 
 #: Tags: checks only for processes that serve HTTP, and only for processes that write to DAEMON_HOME.
-WEB = "web"
-HOME = "home"
+WEB, HOME = "web", "home"
+#: The tag of warnings that only `manage.py check` gives, and that stop no start: a web server does not need the
+#: handlers' programs.
+HANDLERS = "handlers"
+#: Imported when it is first needed: it imports the Docker SDK.
+DOCKER_CLIENT_MODULE = "tasks_app.runner.docker.client"
 
 
 def register() -> None:
@@ -23,6 +28,8 @@ def register() -> None:
     checks.register(check_unknown_variables, "tasks_app")
     checks.register(check_signing_key, WEB)
     checks.register(check_home, HOME)
+    checks.register(check_handler_resources, HANDLERS)
+    checks.register(check_processors, HANDLERS)
 
 
 def check_handlers(**_: Any) -> list[checks.CheckMessage]:
@@ -58,3 +65,50 @@ def check_home(**_: Any) -> list[checks.CheckMessage]:
             id="tasks_app.E006",
         )
     ]
+
+
+def check_handler_resources(**_: Any) -> list[checks.CheckMessage]:
+    """W002: this machine lacks a program, file, mount source or variable that a handler names."""
+    try:
+        handlers = conf.handlers()
+    except HandlersError:
+        return []  # E001 reports it
+    hint = "The handler's tasks stay pending until it exists. Ignore this on a machine that runs no worker."
+    return [
+        checks.Warning(text, hint=hint, id="tasks_app.W002")
+        for handler in handlers.values()
+        for text in find_missing(handler)
+    ]
+
+
+def check_processors(**_: Any) -> list[checks.CheckMessage]:
+    """W003: a handler's `cpus` are more than there are. Docker refuses such a container, but not a `memory_limit`."""
+    try:
+        asked = {name: handler.cpus for name, handler in conf.handlers().items() if handler.cpus is not None}
+    except HandlersError:
+        return []  # E001 reports it
+    if not asked:
+        return []
+    there, whose = _processors()
+    hint = "The handler's tasks stay pending until it asks for no more. Ignore this if its workers have as many."
+    return [
+        checks.Warning(
+            f"[handlers.{name}] cpus: {cpus:g} is more than {whose} has, which is {there}, and no container starts "
+            f"with it; set at most {there}",
+            hint=hint,
+            id="tasks_app.W003",
+        )
+        for name, cpus in asked.items()
+        if cpus > there
+    ]
+
+
+def _processors() -> tuple[int, str]:
+    """How many there are, and whose: the Docker engine's, or this machine's if there is no engine."""
+    connection = importlib.import_module(DOCKER_CLIENT_MODULE).Connection(os.environ)
+    try:
+        connection.get()
+    except Unavailable:
+        return os.cpu_count() or 1, "this machine"
+    connection.close()
+    return int(connection.info["NCPU"]), "the Docker engine"

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from functools import cache
-from typing import Any
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
-from tasks_app.conf.environment import PROJECT, Environment, expected
+from tasks_app.conf.environment import PROJECT, Environment
 from tasks_app.handlers.handlers_toml import Defaults, Handlers, HandlersError, load
 from tasks_app.handlers.keys import OUR_SECRETS
 from tasks_app.handlers.mounts import MountRules
 from tasks_app.handlers.words import nearest
 
-# The error for an unusable environment.
+RELEASE = "0.1.0"
+#: The folders of the code, and its files: hidden ones are an editor's, which may be links that lead nowhere.
+PACKAGES, FILES = ("tasks_app", "taskdaemon_site"), "[!.]*.py"
+#: Variables of the earlier daemon that have no effect here. They are accepted, with one warning.
+IGNORED_VARIABLES = ("DAEMON_QUEUE_TYPE", "DAEMON_BATCH_SIZE", "DAEMON_GRPC_PORT", "DAEMON_DB_MAX_CONNECTIONS")
+
+_BOUNDS = ("gt", "ge", "lt", "le", "min_length")
 
 
 class BadEnvironment(Exception):
@@ -27,20 +37,6 @@ class BadEnvironment(Exception):
     def __init__(self, faults: list[str], handlers_faults: tuple[str, ...] = ()) -> None:
         super().__init__("\n".join((*faults, *handlers_faults)))
         self.faults, self.handlers_faults = faults, handlers_faults
-
-
-_EXPECTED = {str(field.alias): expected(field) for field in Environment.model_fields.values()}
-
-
-def _fault(error: Any) -> str:
-    name = ".".join(str(part) for part in error["loc"])
-    message = error["msg"].removeprefix("Value error, ")
-    if not name:
-        return str(message)
-    if error["type"] != "value_error":  # a type or a limit: pydantic's own text is too technical
-        message = _EXPECTED[name]
-    secret = name in OUR_SECRETS
-    return f"{name}: {message}" + ("" if secret else f" (it is {error['input']!r})")
 
 
 def read() -> Environment:
@@ -55,11 +51,11 @@ def read() -> Environment:
         try:
             env = Environment.model_validate(given | instead)
         except ValidationError as error:
-            found = [line for each in error.errors() for line in _fault(each).split("\n")]
-            wrong = {fault.partition(":")[0] for fault in found} - instead.keys()
+            more = [line for fault in error.errors() for line in _fault(fault).split("\n")]
+            wrong = {fault.partition(":")[0] for fault in more} - instead.keys()
             if not wrong:
                 raise
-            faults += found
+            faults += more
             instead |= {name: default for name, default in variables() if name in wrong}
     if faults:
         raise BadEnvironment(faults, handlers_faults(env, mounts="DAEMON_MOUNT_ROOTS" not in instead))
@@ -107,30 +103,100 @@ def _defaults(env: Environment, rules: MountRules) -> Defaults:
     )
 
 
-# DAEMON_ variables that have no effect.
+def _fault(error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    message = error["msg"].removeprefix("Value error, ")
+    if not name:
+        return str(message)
+    if error["type"] != "value_error":  # a type or a limit: pydantic's own text is too technical
+        message = _expected(next(field for field in Environment.model_fields.values() if field.alias == name))
+    secret = name in OUR_SECRETS
+    return f"{name}: {message}" + ("" if secret else f" (it is {error['input']!r})")
 
-#: Variables of the earlier daemon that have no effect here. They are accepted, with one warning.
-IGNORED_VARIABLES = ("DAEMON_QUEUE_TYPE", "DAEMON_BATCH_SIZE", "DAEMON_GRPC_PORT", "DAEMON_DB_MAX_CONNECTIONS")
+
+def _expected(field: FieldInfo) -> str:
+    """What a variable must be, as in "must be a whole number from 1 to 65535"."""
+    annotation: Any = field.annotation
+    if get_origin(annotation) in (Union, UnionType):
+        annotation = next(option for option in get_args(annotation) if option is not type(None))
+    if get_origin(annotation) is Literal:
+        words = [str(word) for word in get_args(annotation)]
+        return f"must be {', '.join(words[:-1])} or {words[-1]}"
+    if annotation is bool:
+        return "must be true or false"
+    bounds = {name: getattr(limit, name) for limit in field.metadata for name in _BOUNDS if hasattr(limit, name)}
+    if annotation in (int, float):
+        kind = "a whole number" if annotation is int else "a number"
+        return " ".join(["must be", kind, *_range(bounds)])
+    if "min_length" in bounds:
+        return f"must have at least {bounds['min_length']} characters"
+    return "must be text"
+
+
+def _range(bounds: dict[str, Any]) -> list[str]:
+    low, high = bounds.get("ge"), bounds.get("le")
+    if low is not None and high is not None:
+        return [f"from {low} to {high}"]
+    if low is not None:
+        return [f"of at least {low}"]
+    over = [f"over {bounds['gt']}"] if "gt" in bounds else []
+    return [f"{over[0]}, to {high}"] if over and high is not None else over
 
 
 def unknown_variables() -> list[str]:
     """One warning for the earlier daemon's variables, and one for each unknown variable."""
-    found = []
+    warnings = []
     if ignored := [name for name in IGNORED_VARIABLES if name in os.environ]:
-        found.append(f"{', '.join(ignored)}: used by the earlier daemon; ignored")
+        warnings.append(f"{', '.join(ignored)}: used by the earlier daemon; ignored")
     known = [name for name, _ in variables()]
     for name in sorted(os.environ):
         if name.startswith("DAEMON_") and name not in known and name not in IGNORED_VARIABLES:
             near = nearest(name, known)
-            found.append(f"{name}: no such variable; ignored" + (f" (did you mean {near}?)" if near else ""))
-    return found
+            warnings.append(f"{name}: no such variable; ignored" + (f" (did you mean {near}?)" if near else ""))
+    return warnings
 
 
-# Which code this process runs.
+def no_shared_key(env: Environment) -> str | None:
+    """Why a web server must not start, or None. Web servers with different keys reject each other's sessions.
 
-RELEASE = "0.1.0"
-#: The folders of the code, and its files: hidden ones are an editor's, which may be links that lead nowhere.
-PACKAGES, FILES = ("tasks_app", "taskdaemon_site"), "[!.]*.py"
+    Workers sign nothing, and their hosts should not have the key.
+    """
+    if env.secret_key or not env.has_database_server:
+        return None
+    return (
+        "DAEMON_SECRET_KEY: required with DATABASE_URL, at least 32 random characters, the same for every web server "
+        "(python3 -c 'import secrets; print(secrets.token_urlsafe(48))')"
+    )
+
+
+def signing_key(env: Environment) -> str:
+    """DAEMON_SECRET_KEY, or a key that is generated once and stored in DAEMON_HOME with mode 0600."""
+    if env.secret_key:
+        return env.secret_key
+    try:
+        return _stored_key(env.home / "secret_key")
+    except OSError as error:
+        fault = (
+            f"DAEMON_HOME: cannot write to {str(env.home)[:200]}: {error.strerror}; "
+            "set it to a folder that this user can write to"
+        )
+        raise BadEnvironment([fault], handlers_faults(env)) from None
+
+
+def _stored_key(path: Path) -> str:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        # Written to a draft and linked: two processes that start at once end up with the same complete key.
+        draft = path.with_name(f"secret_key.{os.getpid()}")
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(48))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text().strip()
 
 
 @cache

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -19,55 +19,6 @@ import tomli
 from tasks_app.handlers.keys import KEYS, RETRY_ON, hint, shared_target, shown, unusable_capabilities
 from tasks_app.handlers.mounts import NO_MOUNTS, MountRules
 from tasks_app.handlers.words import nearest
-
-_HEADER = re.compile(r"^\s*\[\[?([^\]]+)\]\]?\s*(?:#.*)?$")
-_KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
-
-
-class Positions:
-    """The line numbers of the tables and keys of a TOML text, which tomli does not report. Only for messages."""
-
-    def __init__(self, text: str) -> None:
-        self._lines: dict[tuple[str, ...], int] = {}
-        table: tuple[str, ...] = ()
-        inside: str | None = None
-        for number, line in enumerate(text.splitlines(), start=1):
-            if inside is None:
-                if header := _HEADER.match(line):
-                    table = self._note((), header.group(1), number)
-                elif key := _KEY.match(line):
-                    self._note(table, key.group(1), number)
-            # Lines inside a multi-line string may look like keys.
-            for quotes in ('"""', "'''"):
-                if line.count(quotes) % 2 and inside in (None, quotes):
-                    inside = None if inside else quotes
-
-    def line(self, *path: str) -> int:
-        """The line of the key, or of the nearest table around it. 1 is the first."""
-        while path:
-            if path in self._lines:
-                return self._lines[path]
-            path = path[:-1]
-        return 1
-
-    def _note(self, table: tuple[str, ...], dotted: str, number: int) -> tuple[str, ...]:
-        path = table + _path(dotted)
-        for length in range(len(table) + 1, len(path) + 1):
-            self._lines.setdefault(path[:length], number)
-        return path
-
-
-def _path(dotted: str) -> tuple[str, ...]:
-    try:
-        level: Any = tomli.loads(f"{dotted} = 0")
-    except tomli.TOMLDecodeError:
-        return ()
-    names = []
-    while isinstance(level, dict):
-        name, level = next(iter(level.items()))
-        names.append(name)
-    return tuple(names)
-
 
 MAX_NAME_CHARS = 100
 NAME_PATTERN = rf"[A-Za-z0-9_-]{{1,{MAX_NAME_CHARS}}}"
@@ -81,6 +32,13 @@ _NOT_RUN = frozenset(
 )  # fmt: skip
 #: Keys with the limit of what callers may ask for, and the handler's own value, which is allowed always.
 _LIMITS = (("timeout_limit", "timeout", "DAEMON_TASK_TIMEOUT"), ("retries_limit", "max_retries", "DAEMON_MAX_RETRIES"))
+#: A first word of a command that means the interpreter of this process.
+OUR_PYTHON = ("python", "python3")
+#: A word of a command with such an ending names a file.
+SCRIPT_ENDINGS = (".py", ".sh", ".pl", ".rb", ".js", ".mjs", ".ts", ".php", ".lua", ".jar")
+#: A table's header, and a key, in a line of TOML.
+_HEADER = re.compile(r"^\s*\[\[?([^\]]+)\]\]?\s*(?:#.*)?$")
+_KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
 
 
 class HandlersError(Exception):
@@ -164,29 +122,19 @@ class Handler:
         return self.max_retries if self.retries_limit is None else self.retries_limit
 
 
-class Handlers(Mapping[str, Handler]):
+class Handlers(dict[str, Handler]):
     """The handlers by name, in the file's order. `digest` identifies what they run (see `digest()`)."""
 
     def __init__(self, handlers: Mapping[str, Handler], path: Path, digest: str) -> None:
-        self._handlers = dict(handlers)
-        self.path = path
-        self.digest = digest
-
-    def __getitem__(self, name: str) -> Handler:
-        return self._handlers[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._handlers)
-
-    def __len__(self) -> int:
-        return len(self._handlers)
+        super().__init__(handlers)
+        self.path, self.digest = path, digest
 
     def __repr__(self) -> str:
-        return f"<Handlers {' '.join(self._handlers)} from {self.path}>"
+        return f"<Handlers {' '.join(self)} from {self.path}>"
 
     def nearest(self, name: str) -> str | None:
         """The handler whose name is closest to `name`; None if none is close."""
-        return nearest(name, self._handlers)
+        return nearest(name, self)
 
 
 def load(path: Path, defaults: Defaults) -> Handlers:
@@ -209,29 +157,6 @@ def load(path: Path, defaults: Defaults) -> Handlers:
         ordered = sorted(reading.faults, key=lambda fault: fault[0])
         raise HandlersError(path, tuple(text for _, text in ordered))
     return Handlers(handlers, path, digest(handlers))
-
-
-def digest(handlers: Mapping[str, Handler]) -> str:
-    """A SHA-256 in hex of what the handlers run: two nodes with the same digest run a task in the same way.
-
-    Covers values, not text: comments, order and keys with their default value change nothing. Leaves out `description`,
-    what callers may ask for, how long tasks are kept, and what may differ between machines: `instances`, the file's
-    folder, and what may be mounted.
-    """
-    defaults = Handler("")
-    values = {
-        name: {
-            key: value
-            for one in fields(handler)
-            if (key := one.name) not in _NOT_RUN and (value := getattr(handler, key)) != getattr(defaults, key)
-        }
-        for name, handler in handlers.items()
-    }
-
-    def plain(value: Any) -> Any:
-        return dict(value) if isinstance(value, Mapping) else sorted(value)
-
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=plain).encode()).hexdigest()
 
 
 class _Reading:
@@ -321,12 +246,72 @@ class _Reading:
         self.faults.append((line, f"{self._path.name}:{line}: {message}"))
 
 
-# What handlers.toml names and this machine lacks: programs, files, mount sources, variables.
+class Positions:
+    """The line numbers of the tables and keys of a TOML text, which tomli does not report. Only for messages."""
 
-#: A first word of a command that means the interpreter of this process.
-OUR_PYTHON = ("python", "python3")
-#: A word of a command with such an ending names a file.
-SCRIPT_ENDINGS = (".py", ".sh", ".pl", ".rb", ".js", ".mjs", ".ts", ".php", ".lua", ".jar")
+    def __init__(self, text: str) -> None:
+        self._lines: dict[tuple[str, ...], int] = {}
+        table: tuple[str, ...] = ()
+        inside: str | None = None
+        for number, line in enumerate(text.splitlines(), start=1):
+            if inside is None:
+                if header := _HEADER.match(line):
+                    table = self._note((), header.group(1), number)
+                elif key := _KEY.match(line):
+                    self._note(table, key.group(1), number)
+            # Lines inside a multi-line string may look like keys.
+            for quotes in ('"""', "'''"):
+                if line.count(quotes) % 2 and inside in (None, quotes):
+                    inside = None if inside else quotes
+
+    def line(self, *path: str) -> int:
+        """The line of the key, or of the nearest table around it. 1 is the first."""
+        while path:
+            if path in self._lines:
+                return self._lines[path]
+            path = path[:-1]
+        return 1
+
+    def _note(self, table: tuple[str, ...], dotted: str, number: int) -> tuple[str, ...]:
+        path = table + _path(dotted)
+        for length in range(len(table) + 1, len(path) + 1):
+            self._lines.setdefault(path[:length], number)
+        return path
+
+
+def _path(dotted: str) -> tuple[str, ...]:
+    try:
+        level: Any = tomli.loads(f"{dotted} = 0")
+    except tomli.TOMLDecodeError:
+        return ()
+    names = []
+    while isinstance(level, dict):
+        name, level = next(iter(level.items()))
+        names.append(name)
+    return tuple(names)
+
+
+def digest(handlers: Mapping[str, Handler]) -> str:
+    """A SHA-256 in hex of what the handlers run: two nodes with the same digest run a task in the same way.
+
+    Covers values, not text: comments, order and keys with their default value change nothing. Leaves out `description`,
+    what callers may ask for, how long tasks are kept, and what may differ between machines: `instances`, the file's
+    folder, and what may be mounted.
+    """
+    defaults = Handler("")
+    values = {
+        name: {
+            key: value
+            for one in fields(handler)
+            if (key := one.name) not in _NOT_RUN and (value := getattr(handler, key)) != getattr(defaults, key)
+        }
+        for name, handler in handlers.items()
+    }
+
+    def plain(value: Any) -> Any:
+        return dict(value) if isinstance(value, Mapping) else sorted(value)
+
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=plain).encode()).hexdigest()
 
 
 def find_missing(handler: Handler) -> list[str]:

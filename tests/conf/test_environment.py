@@ -11,8 +11,7 @@ import pytest
 from django.http.request import split_domain_port, validate_host
 
 from tasks_app import conf
-from tasks_app.conf.reading import unknown_variables
-from tasks_app.conf.signing_key import no_shared_key, signing_key
+from tasks_app.conf.reading import no_shared_key, signing_key, unknown_variables
 from tasks_app.queue.settings import database_settings
 from testkit.daemon import shipped
 from testkit.process import PROJECT, Process
