@@ -12,9 +12,9 @@ from django.utils import timezone
 from tasks_app.admin.nodes import differs, drained_state, runs_another_version
 from tasks_app.admin.text import ago, handler_link, harmless, line, listed, node_link, pause_text
 from tasks_app.feature import Link, registered
+from tasks_app.handlers.words import span
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.reading import HandlerReading
-from tasks_app.metrics.summary import span
 from tasks_app.metrics.system_reading import SystemReading, current_reading
 from tasks_app.queue.models import FailureReason, Status, Task
 from tasks_app.queue.node_models import HandlerPause, Node

@@ -17,7 +17,7 @@ from django.utils import timezone
 from tasks_app.admin.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD
 from tasks_app.admin.text import MAX_SHOWN_CHARS, Shown, ago, harmless, line, log, pretty
 from tasks_app.audit.models import AuditEntry
-from tasks_app.metrics.summary import span
+from tasks_app.handlers.words import span
 from tasks_app.queue.models import Attempt, OutcomeKind, Status, Task
 from tasks_app.queue.unsized import MAX_READ_BYTES, unreadable
 

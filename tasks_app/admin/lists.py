@@ -22,6 +22,7 @@ from django.utils.text import capfirst
 from tasks_app.admin.search import fault
 from tasks_app.admin.text import ago, line
 from tasks_app.feature import registered
+from tasks_app.handlers.words import moment_text
 
 #: The choices of filters by time: the title and how far each looks back.
 SPANS = {
@@ -201,4 +202,4 @@ def badge(tone: Any, text: str) -> SafeString:
 
 def moment(at: datetime) -> SafeString:
     """How long ago it was; the time itself appears under the pointer."""
-    return format_html('<span title="{} UTC">{}</span>', f"{at:%Y-%m-%d %H:%M:%S}", ago(at, timezone.now()))
+    return format_html('<span title="{}">{}</span>', moment_text(at), ago(at, timezone.now()))

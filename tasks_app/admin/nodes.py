@@ -20,7 +20,7 @@ from tasks_app import conf
 from tasks_app.admin.lists import ReadOnlyAdmin, badge
 from tasks_app.admin.pools import MAX_PROBLEM_CHARS, pool_row, running
 from tasks_app.admin.text import ago, handler_link, harmless, line
-from tasks_app.metrics.summary import span
+from tasks_app.handlers.words import moment_text, plural, span
 from tasks_app.metrics.system_reading import SILENCE_SECONDS, current_reading
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.node_models import Node
@@ -69,12 +69,12 @@ def drained_state(node: Node, running: int) -> str:
     """How far the drain of a node is, in a few words."""
     if not node.draining:
         return "drain asked for"
-    return f"drained, {running:,} {'runs' if running == 1 else 'run'}" if running else "drained, empty"
+    return f"drained, {running:,} {plural(running, 'runs', 'run')}" if running else "drained, empty"
 
 
 def drained_badge(node: Node, running: int) -> SafeString:
     """The same, with who drained it and when."""
-    since = "" if node.drain_requested_at is None else f"{node.drain_requested_at:%Y-%m-%d %H:%M:%S} UTC"
+    since = "" if node.drain_requested_at is None else moment_text(node.drain_requested_at)
     state = badge("pending" if running or not node.draining else "none", drained_state(node, running))
     return format_html("{} by {} since {}", state, line(node.drain_requested_by), since)
 
@@ -140,9 +140,8 @@ class NodeAdmin(ReadOnlyAdmin):
     @admin.display(description="last seen")
     def last_seen(self, node: Node) -> SafeString:
         """When it last wrote its row."""
-        return format_html(
-            '<span title="{} UTC">{}</span>', f"{node.seen_at:%Y-%m-%d %H:%M:%S}", ago(node.seen_at, timezone.now())
-        )
+        shown = ago(node.seen_at, timezone.now())
+        return format_html('<span title="{}">{}</span>', moment_text(node.seen_at), shown)
 
     @admin.display(description="problems")
     def all_problems(self, node: Node) -> SafeString:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from tasks_app.admin.text import harmless, line
-from tasks_app.metrics.summary import span
+from tasks_app.handlers.words import span
 from tasks_app.queue.models import Task, TaskQuerySet
 
 MAX_PROBLEM_CHARS = 2_000

@@ -32,7 +32,7 @@ from tasks_app.admin.search import (
 from tasks_app.admin.text import ago, line
 from tasks_app.db.lookups import first_id
 from tasks_app.feature import registered
-from tasks_app.metrics.summary import span
+from tasks_app.handlers.words import span
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.models import FailureReason, Status, Task
 from tasks_app.queue.task_filter import FIRST_ID, TaskFilter

@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from django.urls import reverse
 from django.utils.http import urlencode
 
+from tasks_app.handlers.words import span
 from tasks_app.logs.harmless import harmless as harmless
-from tasks_app.metrics.summary import span
 from tasks_app.queue.node_models import HandlerPause
 
 #: Of a payload or a result.

@@ -17,8 +17,8 @@ from tasks_app.api.view import API, READING, known_handlers
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.keys import RETRY_ON
 from tasks_app.handlers.words import rfc3339
+from tasks_app.metrics.rates import RATE_SECONDS, Rates, recent_rates
 from tasks_app.metrics.reading import HandlerReading
-from tasks_app.metrics.summary import RATE_SECONDS, Rates, recent_rates
 from tasks_app.metrics.system_reading import SystemReading, current_reading
 from tasks_app.queue.node_models import HandlerPause
 

@@ -21,7 +21,6 @@ from tasks_app.handlers.words import rfc3339
 from tasks_app.keys.caller import Scope
 from tasks_app.metrics import families
 from tasks_app.metrics.problems import problems
-from tasks_app.metrics.summary import summary
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.models import Status
 
@@ -186,7 +185,7 @@ class APIMetricsView(API):
     @extend_schema(operation_id="api_metrics", tags=["system"], responses={200: Summary, 503: UNAVAILABLE})
     def get(self, request: Request) -> Response:
         """Read the numbers of /metrics as JSON."""
-        return Response(summary(current_reading()))
+        return Response(families.summary(current_reading()))
 
 
 class MetricsView(API):

@@ -1,4 +1,4 @@
-"""How words, durations and moments are written, in settings, requests, answers and commands."""
+"""How words, numbers, durations and moments are written, in settings, requests, answers, pages and commands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 
@@ -20,6 +20,11 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 def _normal(word: str) -> str:
     return word.lower().replace("_", "-")
+
+
+def plural(count: int, singular: str, plural: str = "") -> str:
+    """The words that follow a number: `task`, or `tasks` unless another plural is given."""
+    return singular if count == 1 else plural or f"{singular}s"
 
 
 # Durations are a number of seconds, or a number with its unit.
@@ -53,7 +58,24 @@ def retention(value: Any) -> float | None:
     return seconds
 
 
-# Moments are RFC 3339: in requests with any offset, in answers in UTC with microseconds.
+def span(time: float | timedelta | None) -> str:
+    """A duration for people, with about two digits: `3 ms`, `1.4 s`, `12 min`, `3 d`."""
+    if time is None:
+        return ""
+    seconds = abs(time.total_seconds() if isinstance(time, timedelta) else time)
+    if seconds < 0.0005:
+        return "< 1 ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    for limit, unit, name in ((7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 86_400:.0f} d"
+
+
+# Moments are RFC 3339 for programs: in requests with any offset, in answers in UTC with microseconds.
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 _WITHOUT_OFFSET = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?", re.ASCII | re.IGNORECASE)
@@ -80,3 +102,8 @@ def moment_of(text: str) -> datetime | None:
 def rfc3339(moment: datetime | None) -> str | None:
     """The text of a moment."""
     return None if moment is None else moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def moment_text(moment: datetime) -> str:
+    """A moment for people, in UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from tasks_app import conf
 from tasks_app.broker import notification
 from tasks_app.db.write_health import write_health
+from tasks_app.handlers.words import moment_text, plural, span
 from tasks_app.metrics.reading import HandlerReading
-from tasks_app.metrics.summary import span
 from tasks_app.metrics.system_reading import SystemReading
 from tasks_app.queue.current import store
 from tasks_app.queue.node_models import HandlerPause, Node
@@ -60,7 +58,7 @@ def _no_worker(reading: SystemReading) -> str:
 
 
 def _tasks(count: int) -> str:
-    return "1 task waits" if count == 1 else f"{count} tasks wait"
+    return f"{count} {plural(count, 'task waits', 'tasks wait')}"
 
 
 def _unserved(name: str, one: HandlerReading, reading: SystemReading) -> str:
@@ -69,24 +67,20 @@ def _unserved(name: str, one: HandlerReading, reading: SystemReading) -> str:
 
 
 def _paused(name: str, one: HandlerReading, pause: HandlerPause) -> str:
-    until = "" if pause.until is None else f", until {_moment(pause.until)}"
+    until = "" if pause.until is None else f", until {moment_text(pause.until)}"
     waits = f"; {_tasks(one.ready)}" if one.ready else ""
-    return f"handler '{name}' is paused by {pause.paused_by} since {_moment(pause.paused_at)}{until}{waits}"
+    return f"handler '{name}' is paused by {pause.paused_by} since {moment_text(pause.paused_at)}{until}{waits}"
 
 
 def _drained(node: Node, running: int) -> str:
-    since = "" if node.drain_requested_at is None else f" since {_moment(node.drain_requested_at)}"
+    since = "" if node.drain_requested_at is None else f" since {moment_text(node.drain_requested_at)}"
     if not node.draining:
         state = "it is about to notice"
     elif running:
-        state = "it still runs 1 task" if running == 1 else f"it still runs {running} tasks"
+        state = f"it still runs {running} {plural(running, 'task')}"
     else:
         state = "it is empty"
     return f"node {node.name} is drained by {node.drain_requested_by}{since}: {state}"
-
-
-def _moment(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _of_handler(name: str, problem: str) -> str:

@@ -18,9 +18,9 @@ from tasks_app import conf
 from tasks_app.broker import notification
 from tasks_app.broker.notification import notify
 from tasks_app.db.node_lock import NodeLock, lock_domain
+from tasks_app.handlers.words import span
 from tasks_app.metrics import problems
 from tasks_app.metrics import system_reading as module
-from tasks_app.metrics.summary import span
 from tasks_app.queue import clock
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import Task

@@ -6,8 +6,8 @@ import pytest
 
 from tasks_app.features.history.history import entry
 from tasks_app.metrics import reading as totals
+from tasks_app.metrics.families import summary
 from tasks_app.metrics.reading import Distribution, HandlerReading, Totals
-from tasks_app.metrics.summary import summary
 from tasks_app.metrics.system_reading import SystemReading
 
 HANDLERS = [f"type{n}" for n in range(30)]

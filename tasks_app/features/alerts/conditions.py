@@ -10,8 +10,9 @@ from typing import Any
 from django.db.models import Count
 from django.db.models.functions import Now
 
+from tasks_app.handlers.words import plural, span
 from tasks_app.logs.harmless import harmless
-from tasks_app.metrics.summary import recent_rates, span
+from tasks_app.metrics.rates import recent_rates
 from tasks_app.metrics.system_reading import SystemReading
 from tasks_app.queue.models import FailureReason, Task
 
@@ -131,7 +132,7 @@ def _engine(reading: SystemReading) -> list[Condition]:
     if not affected:
         return []
     reason = harmless(min(affected.values())[:MAX_QUOTE_CHARS])
-    sentence = f"{len(affected)} {'handler' if len(affected) == 1 else 'handlers'} cannot start: {reason}"
+    sentence = f"{len(affected)} {plural(len(affected), 'handler')} cannot start: {reason}"
     named = {"handlers": sorted(affected), "nodes": sorted(reading.without_engine)}
     details = {what: [harmless(name) for name in names[:MAX_NAMES]] for what, names in named.items()}
     return [Condition(ENGINE_UNREACHABLE, "", sentence, details)]

@@ -23,8 +23,8 @@ from tasks_app.admin.search import known_types
 from tasks_app.admin.text import harmless, line
 from tasks_app.features.history.history import WINDOWS, Window, first_attempt, moment, present_minute, trends
 from tasks_app.features.history.pictures import as_json, latest_runs, runs, tables
+from tasks_app.handlers.words import span
 from tasks_app.metrics.reading import slot_states
-from tasks_app.metrics.summary import span
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.node_models import Node

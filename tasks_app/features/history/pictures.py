@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import Max, Min
 
 from tasks_app.features.history.history import Trends, Values, moment
-from tasks_app.metrics.summary import span
+from tasks_app.handlers.words import span
 from tasks_app.queue.models import Attempt, Task
 
 #: Blue, green, brown and red, as in the strip of slots.

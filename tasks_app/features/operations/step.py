@@ -15,6 +15,7 @@ from django.db import DatabaseError, DataError, IntegrityError, OperationalError
 from tasks_app.features.operations.acts import CHANGED, GONE, LIVING_TWIN, completed, stopped
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import CANARY_SECONDS, FITS, Plan, next_ids, plan_of
+from tasks_app.handlers.words import plural
 from tasks_app.process.fail_points import fail_point
 from tasks_app.queue import clock
 from tasks_app.queue.cancel import cancel_many, delete_many
@@ -188,11 +189,11 @@ def _rows(operation: Operation) -> list[tuple[object, str, str | None]]:
 
 
 def _canary(operation: Operation, failed: int, lost: int, now: float) -> str | None:
-    size = f"{operation.canary} canary task{'' if operation.canary == 1 else 's'}"
+    size = f"{operation.canary} {plural(operation.canary or 0, 'canary task')}"
     if failed:
         return f"{failed} of the {size} failed again"
     if lost:
-        return f"{lost} of the {size} {'was' if lost == 1 else 'were'} cancelled or deleted before the end"
+        return f"{lost} of the {size} {plural(lost, 'was', 'were')} cancelled or deleted before the end"
     if not operation.watched:
         operation.canary_passed = True
         return None

@@ -23,6 +23,7 @@ from tasks_app.admin.text import ago, line
 from tasks_app.audit.record import Actor
 from tasks_app.feature import Link
 from tasks_app.features.pauses.verbs import PauseEnded, UnknownHandler, pause, resume
+from tasks_app.handlers.words import moment_text
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.node_models import HandlerPause
 
@@ -155,12 +156,12 @@ class HandlerPauseAdmin(ReadOnlyAdmin):
     @admin.display(description="since")
     def since(self, row: HandlerPause) -> str:
         """Since when."""
-        return f"{row.paused_at:%Y-%m-%d %H:%M:%S} UTC ({ago(row.paused_at, timezone.now())})"
+        return f"{moment_text(row.paused_at)} ({ago(row.paused_at, timezone.now())})"
 
     @admin.display(description="until")
     def ends(self, row: HandlerPause) -> str:
         """When it ends by itself."""
-        return f"{row.until:%Y-%m-%d %H:%M:%S} UTC" if row.until else "it is resumed"
+        return moment_text(row.until) if row.until else "it is resumed"
 
     @admin.display(description="")
     def resume_link(self, row: HandlerPause) -> SafeString:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 from uuid import UUID
@@ -12,6 +12,7 @@ from django.db import transaction
 from tasks_app import conf
 from tasks_app.audit.record import Actor, record
 from tasks_app.broker.notification import notify
+from tasks_app.handlers.words import moment_text
 from tasks_app.metrics.system_reading import current_reading, living
 from tasks_app.queue import clock
 from tasks_app.queue.claim import running_tasks
@@ -50,7 +51,7 @@ def pause(handler: str, actor: Actor, until: datetime | None = None) -> HandlerP
     with writing():
         now = clock.moment()[1]  # once it may write: what follows from a pause counts from its commit
         if until is not None and until <= now:
-            raise PauseEnded(f"{_text(until)} has passed: by the database's clock it is {_text(now)}")
+            raise PauseEnded(f"{moment_text(until)} has passed: by the database's clock it is {moment_text(now)}")
         found = HandlerPause.objects.in_force().select_for_update().filter(pk=handler).first()
         if found is not None and found.until == until:
             return found
@@ -59,7 +60,7 @@ def pause(handler: str, actor: Actor, until: datetime | None = None) -> HandlerP
         HandlerPause.objects.bulk_create(
             [row], update_conflicts=True, unique_fields=["handler"], update_fields=["paused_at", "paused_by", "until"]
         )
-        record(actor, "pause", handler, until=None if until is None else _text(until))
+        record(actor, "pause", handler, until=None if until is None else moment_text(until))
     freshness.changed()
     return row
 
@@ -123,7 +124,3 @@ def check_handler(handler: str) -> None:
         known = frozenset((*conf.handlers(), *current_reading(refresh=True).handlers))
         if handler not in known:
             raise UnknownHandler(handler, known)
-
-
-def _text(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -22,7 +22,7 @@ from tasks_app.audit import forget as audit
 from tasks_app.audit.forget import forget_logins, forget_sessions
 from tasks_app.feature import registered
 from tasks_app.features.retention.prune import PruneWalk, RetentionRule, retention_rules
-from tasks_app.metrics.summary import span
+from tasks_app.handlers.words import span
 from tasks_app.node.feature_work import NodeThread
 from tasks_app.node.retrying import Retrying
 from tasks_app.queue import clock

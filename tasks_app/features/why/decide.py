@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from tasks_app.features.why.facts import MAX_BEFORE, Facts, NodeFacts, Pause, Reason, TaskFacts, Value, Word, estimate
-from tasks_app.metrics.summary import span
+from tasks_app.handlers.words import moment_text, plural, span
 from tasks_app.queue.models import FailureReason, Status
 
 #: Characters of a handler's error that a sentence quotes.
@@ -48,8 +47,10 @@ def decide(facts: Facts) -> list[Reason]:
 
 def _paused(pause: Pause) -> Reason:
     values: dict[str, Value] = {"by": pause.by, "since": pause.since, "until": pause.until}
-    end = "" if pause.until is None else f", until {_moment(pause.until)}"
-    return Reason(Word.PAUSED, f"its type is paused by {_quote(pause.by)} since {_moment(pause.since)}{end}", values)
+    end = "" if pause.until is None else f", until {moment_text(pause.until)}"
+    return Reason(
+        Word.PAUSED, f"its type is paused by {_quote(pause.by)} since {moment_text(pause.since)}{end}", values
+    )
 
 
 def _scheduled(task: TaskFacts, seconds: float) -> Reason:
@@ -129,7 +130,7 @@ def _cap(capped: Sequence[NodeFacts], able: int) -> Reason:
     count = len(capped)
     workers = "the worker" if able == 1 else f"the {able} workers" if count == able else f"{count} of {able} workers"
     workers += " runs" if count == 1 else " run"
-    said = f"{workers} {running} {_tasks(running)} of all types at once, as many as DAEMON_WORKERS allows"
+    said = f"{workers} {running} {plural(running, 'task')} of all types at once, as many as DAEMON_WORKERS allows"
     return Reason(Word.CAP, said, {"cap": cap, "running": running})
 
 
@@ -160,7 +161,7 @@ def _queue(before: int) -> str:
         return f", and more than {MAX_BEFORE:,} tasks are before it"
     if not before:
         return ", and it is the next"
-    return f", and {before:,} {'task is' if before == 1 else 'tasks are'} before it"
+    return f", and {before:,} {plural(before, 'task is', 'tasks are')} before it"
 
 
 def _soon(seconds: float) -> str:
@@ -222,14 +223,6 @@ def _quote(text: str) -> str:
     """A handler's text on one line, cut. Control characters are escaped: sentences are shown in terminals."""
     flat = " ".join(text[: MAX_QUOTE_CHARS * 2].split())[:MAX_QUOTE_CHARS]
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in flat)
-
-
-def _moment(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _tasks(count: int) -> str:
-    return "task" if count == 1 else "tasks"
 
 
 def _rounded(seconds: float) -> float:

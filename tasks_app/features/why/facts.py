@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from tasks_app.metrics.summary import span
+from tasks_app.handlers.words import plural, span
 from tasks_app.queue.attempt import Selection
 
 # A reason: a word for programs, a sentence for people, and the values of the sentence.
@@ -182,7 +182,7 @@ def estimate(before: int, slots: int, ready_for: float, ended: Sequence[Ended]) 
         which, average = (
             ("the last attempt", "") if len(used) == 1 else (f"the last {len(used)} attempts", " on average")
         )
-        source = f"{which} of this type took {span(mean)}{average}; {slots} {'slot' if slots == 1 else 'slots'}"
+        source = f"{which} of this type took {span(mean)}{average}; {slots} {plural(slots, 'slot')}"
     rounds, rest = divmod(before, slots)
     seconds = rounds * between * slots + _until_free(between * slots, slots, ended)[rest]
     return Estimate(max(seconds, between / 2), source)

@@ -12,6 +12,7 @@ from tasks_app import conf
 from tasks_app.features.alerts import rows
 from tasks_app.features.alerts.conditions import FIRING, message
 from tasks_app.features.alerts.watch import NotSent, Webhook
+from tasks_app.handlers.words import moment_text
 from tasks_app.logs.harmless import harmless
 
 
@@ -45,6 +46,6 @@ class Command(BaseCommand):
             raise CommandError(f"the database cannot be used: {error}") from None
         for row in alerts:
             untold = "" if row.told else f" (not sent yet{f': {row.send_error}' if row.send_error else ''})"
-            self.stdout.write(f"{row.key} since {row.since:%Y-%m-%d %H:%M:%S} UTC: {harmless(row.sentence)}{untold}")
+            self.stdout.write(f"{row.key} since {moment_text(row.since)}: {harmless(row.sentence)}{untold}")
         if not alerts:
             self.stdout.write("no alert fires")

@@ -10,7 +10,7 @@ from django.db import DatabaseError
 
 from tasks_app.audit.record import system_account
 from tasks_app.features.drains.verbs import NodeEnded, UnknownNode, drain_node, running_on
-from tasks_app.handlers.words import nearest
+from tasks_app.handlers.words import nearest, plural
 from tasks_app.metrics.system_reading import living
 
 #: Between two readings of --wait.
@@ -57,7 +57,7 @@ class Command(BaseCommand):
             except DatabaseError as error:
                 text = f"the database cannot be read, waiting on: {error}".splitlines()[0]
             else:
-                text = empty if running == 0 else f"{node} runs {running} {'task' if running == 1 else 'tasks'}"
+                text = empty if running == 0 else f"{node} runs {running} {plural(running, 'task')}"
                 if running is None:
                     text = f"{node} is about to notice"
             if text != said:

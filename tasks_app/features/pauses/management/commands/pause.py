@@ -19,7 +19,7 @@ from tasks_app.features.pauses.verbs import (
     from_now,
     pause,
 )
-from tasks_app.handlers.words import duration, nearest
+from tasks_app.handlers.words import duration, moment_text, nearest, plural
 from tasks_app.queue.node_models import HandlerPause
 
 #: Between two readings of --wait.
@@ -73,7 +73,7 @@ class Command(BaseCommand):
             paused = pause(type, system_account(), None if length is None else from_now(length))
         except UnknownHandler as unknown:
             raise no_handler(unknown, type) from None
-        until = f"manage.py resume {type}" if paused.until is None else f"{paused.until:%Y-%m-%d %H:%M:%S} UTC"
+        until = f"manage.py resume {type}" if paused.until is None else moment_text(paused.until)
         self.stdout.write(f"{type} is paused until {until}: none of its tasks starts later than 2 s from now")
         if wait:
             try:
@@ -110,4 +110,4 @@ def _busy_text(node: BusyNode) -> str:
         return f"{node.name} is about to notice"
     first = ", ".join(map(str, node.tasks[:MAX_NAMED_TASKS]))
     more = "" if len(node.tasks) <= MAX_NAMED_TASKS else ", ..."
-    return f"{node.name} runs {len(node.tasks)} {'task' if len(node.tasks) == 1 else 'tasks'}: {first}{more}"
+    return f"{node.name} runs {len(node.tasks)} {plural(len(node.tasks), 'task')}: {first}{more}"

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from tasks_app.audit.record import BulkLine, system_account
 from tasks_app.features.retention.prune import OldTasks, prune
-from tasks_app.handlers.words import duration
+from tasks_app.handlers.words import duration, moment_text
 from tasks_app.queue.models import FINAL
 
 ENDED = [str(status) for status in FINAL]
@@ -56,7 +56,7 @@ class Command(BaseCommand):
                     total += count
         except DatabaseError as error:
             raise CommandError(f"stopped: {error}") from None
-        self.stdout.write(f"tasks that would be removed: {total} (ended before {_utc(before)})")
+        self.stdout.write(f"tasks that would be removed: {total} (ended before {moment_text(before)})")
 
     def _prune(self, statuses: list[str], before: datetime) -> None:
         removed = 0
@@ -68,8 +68,4 @@ class Command(BaseCommand):
         except DatabaseError as error:
             raise CommandError(f"stopped after {removed} tasks: {error}; run it again to remove the rest") from None
         finally:
-            self.stdout.write(f"tasks removed: {removed} (ended before {_utc(before)})")
-
-
-def _utc(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+            self.stdout.write(f"tasks removed: {removed} (ended before {moment_text(before)})")
