@@ -1,0 +1,55 @@
+"""The engine names no feature. import-linter sees what it imports; this is about its texts and templates."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.conf import settings
+from django.contrib import admin
+
+from tasks_app.feature import registered
+
+ROOT = Path(settings.BASE_DIR)
+#: Not the migrations, which have the tables of all.
+ENGINE = [
+    file
+    for file in chain(ROOT.glob("tasks_app/**/*"), ROOT.glob("taskdaemon_site/**/*"))
+    if file.suffix in {".py", ".html"} and not {"features", "migrations"} & {*file.relative_to(ROOT).parts}
+]
+#: What finds the features' tables, and the list of the features that are installed.
+ALLOWED = re.compile(r'iter_modules\(.*"tasks_app\.features\."|^    "tasks_app\.features\.\w+\.apps\.\w+",$', re.M)
+
+
+@pytest.fixture(scope="module")
+def name_of_a_feature() -> re.Pattern[str]:
+    """A dotted path into one, `get_model` of its table, the name of an address of its call or page."""
+    import_module(settings.ROOT_URLCONF)  # which finds the admin's pages
+    models = [model.__name__ for model in apps.get_models() if is_features(model)]
+    listed = [str(model._meta.model_name) for model, page in admin.site._registry.items() if is_features(type(page))]
+    addresses = [str(address.name) for address in chain(*registered("calls"), *registered("pages"))]
+    assert "Operation" in models and "operation" in listed and "activity" in addresses
+    names = (
+        r"\btasks_app\.features\b|\bfeatures\.\w",
+        rf"""get_model\([^)]*({"|".join(models)})\b""",
+        rf"tasks_app_({'|'.join(listed)})_",
+        rf"""(\burl |\breverse\()["'](admin:)?({"|".join(addresses)})["']""",
+    )
+    return re.compile("|".join(names))
+
+
+def is_features(kind: type) -> bool:
+    return kind.__module__.startswith("tasks_app.features.")
+
+
+def test_no_module_and_no_template_of_the_engine_names_a_feature(name_of_a_feature: re.Pattern[str]) -> None:
+    names = {}
+    for file in ENGINE:
+        text = ALLOWED.sub("", file.read_text())
+        if found := sorted({match[0] for match in name_of_a_feature.finditer(text)}):
+            names[str(file.relative_to(ROOT))] = found
+    assert len(ENGINE) > 200 and names == {}
