@@ -3,72 +3,116 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
 from html import unescape
 from urllib.parse import urljoin
 
+import httpx
 import pytest
 from django.conf import settings
 from django.utils.module_loading import import_string
 
 from testkit.daemon import Daemon
+from testkit.process import PROJECT, Process
+from testkit.stores import Store
+from tests.system.conftest import deployments
 
-pytestmark = [pytest.mark.long("starts of workers", seconds=12), pytest.mark.one_leg("which applications Django loads")]
+pytestmark = [pytest.mark.long("starts", seconds=60), pytest.mark.one_leg("which applications Django loads")]
 
-LINES = [one for one in settings.INSTALLED_APPS if one.startswith("tasks_app.features.")]
+#: Audit and keys are the ground of many.
+GROUND = ("audit", "keys")
+LINES = {
+    name: line
+    for line in settings.INSTALLED_APPS
+    if line.startswith("tasks_app.features.") and (name := line.split(".")[2]) not in GROUND
+}
+PASSWORD = secrets.token_urlsafe(48)
 SETTINGS = """
+import os
 from taskdaemon_site.settings import *
 
-INSTALLED_APPS.remove({line!r})
+INSTALLED_APPS.remove(os.environ["WITHOUT"])
 """
-#: An administrator, and what the audit log says of an operation.
+#: What the audit log says of an operation.
 ROWS = """
-from django.contrib.auth.models import User
 from django.utils import timezone
 from tasks_app.audit.models import AuditEntry
 
-User.objects.create_superuser("ada", None, "x")
 AuditEntry.objects.create(
     at=timezone.now(), actor="ada", via="admin", action="redrive", count=2, details={"operation": True},
     target="00000000-0000-0000-0000-000000000007",
 )
 """
+#: It fails if `migrate` or `makemigrations` has something to do.
+NOTHING_TO_MIGRATE = """
+import django
+from django.core.management import call_command
+
+django.setup()
+call_command("migrate", check_unapplied=True)
+call_command("makemigrations", check_changes=True)
+"""
 #: Pages that links must lead to.
 ADMIN = ("/admin/handlers/", "/admin/handler/?type=act", "/admin/tasks_app/task/", "/admin/tasks_app/node/")
+Without = Callable[[str], Daemon]
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_the_platform_starts_runs_a_task_and_shows_its_admin(deployment: Callable[..., Daemon], line: str) -> None:
-    daemon = deployment()
-    daemon.handler("act")
-    (daemon.home / "without_feature.py").write_text(SETTINGS.format(line=line))
-    daemon.environment |= {"DJANGO_SETTINGS_MODULE": "without_feature", "PYTHONPATH": str(daemon.home)}
-    made = daemon.manage("shell", "-c", ROWS)
-    assert made.ends() == 0, made.said()
-    daemon.up()
-    task = daemon.until_final(daemon.post("act"))
-    assert task["status"] == "completed"
-    for address in addresses(line):
+@pytest.fixture(scope="module")
+def daemon(migrated: Store) -> Iterator[Daemon]:
+    """A deployment for the tests in turn, with the handlers `act` and `held`."""
+    with deployments(migrated) as make:
+        daemon = make(DAEMON_ADMIN_PASSWORD=PASSWORD)
+        daemon.handler("act")
+        daemon.handler("held", instances=1)
+        made = daemon.manage("shell", "-c", ROWS)
+        assert made.ends() == 0, made.said()
+        (daemon.home / "without.py").write_text(SETTINGS)
+        yield daemon
+
+
+@pytest.fixture
+def without(daemon: Daemon) -> Iterator[Without]:
+    """Starts it without a feature and without tasks; it ends with the test."""
+    started: list[Process] = []
+
+    def start(name: str) -> Daemon:
+        for table in ("attempt", "task"):
+            daemon.execute(f"DELETE FROM taskdaemon_{table}")
+        paths = f"{daemon.home}:{PROJECT}"
+        daemon.environment |= {"DJANGO_SETTINGS_MODULE": "without", "PYTHONPATH": paths, "WITHOUT": LINES[name]}
+        started.append(daemon.up())
+        return daemon
+
+    yield start
+    for process in started:
+        assert process.stop() == 0
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_the_platform_starts_runs_a_task_and_shows_its_admin(without: Without, name: str) -> None:
+    daemon = without(name)
+    tasks = [daemon.until_final(daemon.post("act", {"do": do})) for do in ("echo", "error")]
+    assert [task["status"] for task in tasks] == ["completed", "failed"]
+    for address in addresses(LINES[name]):
         assert daemon.http.get(address).status_code == 404, address
-    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', daemon.http.get("/admin/login/").text)
-    assert token is not None
-    who = {"username": "ada", "password": "x", "csrfmiddlewaretoken": token[1]}
-    assert daemon.http.post("/admin/login/", data=who, headers={"referer": daemon.base}).status_code == 302
-    failed = daemon.until_final(daemon.post("act", {"do": "error"}))
-    assert failed["status"] == "failed"
-    seen = walked(daemon)
-    for page in (*ADMIN, *(f"/admin/tasks_app/task/{one['id']}/change/" for one in (task, failed))):
-        assert page in seen, page
-    assert "act" in daemon.http.get("/admin/").text
-    assert daemon.http.get("/health").json()["status"] == "healthy"
+    with daemon.log_in(PASSWORD) as browser:
+        seen = walked(browser)
+        for page in (*ADMIN, *(f"/admin/tasks_app/task/{task['id']}/change/" for task in tasks)):
+            assert page in seen, page
+        assert "act" in browser.get("/admin/").text
+    health = daemon.http.get("/health").json()
+    assert health["status"] == "healthy" and "problems" not in health, health
+    look = Process(daemon.home, daemon.environment, "-c", NOTHING_TO_MIGRATE)
+    assert look.ends() == 0, look.said()
 
 
-def walked(daemon: Daemon) -> set[str]:
+def walked(browser: httpx.Client) -> set[str]:
     """All pages of the admin that links lead to, without filters of lists; each opens."""
     todo, seen = ["/admin/"], {"/admin/"}
     while todo:
         page = todo.pop()
-        answer = daemon.http.get(page, follow_redirects=True)
+        answer = browser.get(page, follow_redirects=True)
         assert answer.status_code == 200, f"{page}: {answer.status_code}"
         for link in re.findall(r'href="([^"]+)"', answer.text):
             address = urljoin(page, unescape(link)).partition("#")[0]
@@ -83,4 +127,17 @@ def addresses(line: str) -> list[str]:
     """The addresses of a feature's calls; each answers something else than 404 while the feature is there."""
     path = import_string(line).calls
     patterns = import_string(path) if path else []
-    return [f"/{re.sub('<[^>]+>', 'act', str(one.pattern))}" for one in patterns]
+    return [f"/{re.sub('<[^>]+>', 'act', str(pattern.pattern))}" for pattern in patterns]
+
+
+def test_a_paused_type_stays_on_hold_without_pauses_and_health_and_why_say_so(without: Without, daemon: Daemon) -> None:
+    paused = daemon.manage("pause", "held")
+    assert paused.ends() == 0, paused.said()
+    without("pauses")
+    waits = daemon.post("held")
+    assert daemon.until_final(daemon.post("act"))["status"] == "completed"
+    assert daemon.task(waits)["status"] == "pending"
+    (reason,) = daemon.http.get(f"/api/tasks/{waits}/why").json()["reasons"]
+    assert reason["reason"] == "paused"
+    (problem,) = daemon.http.get("/health").json()["problems"]
+    assert problem.startswith("handler 'held' is paused by ")
