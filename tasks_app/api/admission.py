@@ -12,9 +12,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -94,43 +92,35 @@ def draining(env: Environment) -> bool:
 token_bucket = TokenBucket()
 
 
-def store(new: Sequence[NewTask], key: IdempotencyKey | None, rate: KeyRate | None) -> Submitted:
+def store(
+    new: Sequence[NewTask],
+    key: IdempotencyKey | None = None,
+    rate: KeyRate | None = None,
+    put: Callable[[Submission], Submitted] | None = None,
+) -> Submitted:
     """Admit the tasks of a request and store them, all or none. If an earlier request had its key, that one's answer.
 
-    `rate`: of the caller's key. Raises Stopping (503), TooMany (429), KeyReused or KeysContended.
+    `rate`: of the caller's key. `put`: stores them; None: `group_commit.submit`. Raises Stopping (503), TooMany (429),
+    and what storing raises.
     """
     try:
-        with admitted(conf.environment(), len(new), rate) as tasks:
-            submitted = group_commit.submit(Submission(new, key))
-            tasks.stored = submitted.stored
+        admit(conf.environment(), len(new), rate=rate)
     except QueueFull:
         # To repeat a request needs no room in the queue.
         if key is None or (earlier := earlier_answer(key)) is None:
             raise
         return earlier
-    return submitted
-
-
-@dataclass
-class Admitted:
-    """The tasks that a block may store. `stored`: how many it has stored, at most."""
-
-    stored: int
-
-
-@contextmanager
-def admitted(env: Environment, count: int = 1, rate: KeyRate | None = None) -> Iterator[Admitted]:
-    """Admit `count` tasks, which the block stores; see `admit`. Raises Stopping (503) or TooMany (429)."""
-    admit(env, count, rate=rate)
-    tasks = Admitted(count)
+    stored = len(new)  # unless it is known that they were not: the answer to a commit can be lost
     try:
-        yield tasks
+        submitted = (put or group_commit.submit)(Submission(new, key))
+        stored = submitted.stored
     except KeyReused:
-        tasks.stored = 0
+        stored = 0
         raise
     finally:
-        backlog.stored(tasks.stored)
-        backlog.release(count - tasks.stored)
+        backlog.stored(stored)
+        backlog.release(len(new) - stored)
+    return submitted
 
 
 def admit(env: Environment, count: int = 1, may_query: bool = True, rate: KeyRate | None = None) -> None:
@@ -300,19 +290,14 @@ IDEMPOTENCY = [
         kind={"type": "string", "enum": ["true"]},
     ),
 ]
-#: With a key that has a rate.
 RATE = [
-    header(
-        "RateLimit",
-        "Only with an API key that has a rate: how many tasks it may post now (`r`), and in how many seconds it may "
-        "post its complete quota or, if `r` is 0, the next task (`t`). Syntax of draft-ietf-httpapi-ratelimit-headers.",
-        200,
-        429,
-    ),
-    header(
-        "RateLimit-Policy",
-        "Only with an API key that has a rate: how many tasks (`q`) it may post in how many seconds (`w`).",
-        200,
-        429,
-    ),
+    header(name, f"Only with an API key that has a rate: how many tasks {meaning}", 200, 429)
+    for name, meaning in (
+        (
+            "RateLimit",
+            "it may post now (`r`), and in how many seconds it may post its complete quota or, if `r` is 0, the next "
+            "task (`t`). Syntax of draft-ietf-httpapi-ratelimit-headers.",
+        ),
+        ("RateLimit-Policy", "(`q`) it may post in how many seconds (`w`)."),
+    )
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from drf_spectacular.utils import OpenApiResponse, PolymorphicProxySerializer, extend_schema, extend_schema_field
+from drf_spectacular.utils import OpenApiResponse, PolymorphicProxySerializer, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -42,29 +42,17 @@ def running_attempt(task: Task | None) -> dict[str, Any] | None:
     events = LiveEvent.objects.filter(task_id=task.pk, attempt=task.attempts)
     first = events.filter(sequence=1).values_list("container", flat=True).first()
     logs = logs_of(events.filter(kind="log").order_by("sequence").values_list("body", flat=True))
-    return {
+    return dict.fromkeys(ATTEMPT_FIELDS) | {
         "number": task.attempts,
-        "outcome": None,
-        "error": None,
         "node": task.node,
         "container": first or None,
-        "image": None,
-        "exit_code": None,
-        "oom": None,
         "wait_seconds": task.wait_seconds,
         "started_at": rfc3339(task.started_at),
-        "ended_at": None,
-        "seconds": None,
         "stdout_tail": logs["stdout"],
         "stderr_tail": logs["stderr"],
         "progress": LiveEvent.objects.progress(task.pk, task.attempts).values_list("body", flat=True).first(),
     }
 
-
-ATTEMPT_FIELDS = (
-    "number", "outcome", "error", "node", "container", "image", "exit_code", "oom", "wait_seconds", "started_at",
-    "ended_at", "seconds", "stdout_tail", "stderr_tail",
-)  # fmt: skip
 
 #: Attempts in a page. Each may have 128 KiB of logs.
 DEFAULT_LIMIT, MAX_LIMIT = 20, 100
@@ -100,6 +88,9 @@ class AttemptObject(serializers.Serializer):
         help_text="What the handler printed besides its reply: the first 16 and the last 48 KiB."
     )
     stderr_tail = serializers.CharField(help_text="The handler's log: the first 16 and the last 48 KiB.")
+
+
+ATTEMPT_FIELDS = tuple(AttemptObject().fields)
 
 
 @extend_schema_field({"type": "null"})
@@ -160,12 +151,7 @@ class AttemptsView(API):
 
     scopes = READING
 
-    @extend_schema(
-        operation_id="list_attempts",
-        tags=["tasks"],
-        parameters=[schema.TASK_ID, *parameters(PARAMETERS), schema.LINK],
-        responses=_ANSWERS,
-    )
+    @schema.call("list_attempts", "tasks", _ANSWERS, [schema.TASK_ID, *parameters(PARAMETERS), schema.LINK])
     def get(self, request: Request, task_id: str) -> Response:
         """List the ended attempts of a task, oldest first. A running attempt is among them with `running=true`."""
         identity = task_in_path(request, task_id)

@@ -15,7 +15,6 @@ from django.http.request import UnreadablePostError
 from rest_framework import exceptions, status
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import JSONRenderer
-from rest_framework.response import Response
 from rest_framework.utils.encoders import JSONEncoder
 
 from tasks_app.db.write_health import WriteRefused
@@ -73,25 +72,6 @@ WRITES_REFUSED = (
 )
 
 
-def unavailable(method: str | None, error: BaseException | None = None) -> str:
-    """The sentence for a request that failed with this database error."""
-    if isinstance(error, WriteRefused):
-        return WRITES_REFUSED
-    return UNAVAILABLE if method in ("GET", "HEAD", "OPTIONS") else OUTCOME_UNKNOWN
-
-
-def key_refusal(error: BaseException) -> tuple[int, str] | None:
-    """Status and sentence if a submission was refused because of its keys; None for any other error."""
-    if isinstance(error, KeyReused):
-        return (
-            422,
-            f"this Idempotency-Key was used for another request, whose first task is {error.task}; use a new key",
-        )
-    if isinstance(error, KeysContended):
-        return 503, "tasks with the same keys end again and again while this request looks for them; try again"
-    return None
-
-
 class NotFound(exceptions.APIException):
     """404 with its own sentence."""
 
@@ -142,52 +122,37 @@ class QueueFull(TooMany):
     """429: as many tasks wait as may."""
 
 
-def error_body(sentence: str, details: list[dict[str, str]] | None = None) -> dict[str, Any]:
+def error_bytes(sentence: str, details: list[dict[str, str]] | None = None) -> bytes:
     """The body of every failure."""
-    return {"error": sentence, **({"details": details} if details else {})}
-
-
-def error_bytes(sentence: str) -> bytes:
-    """The same as bytes, for answers without Django."""
-    return dump(error_body(sentence))
+    return dump({"error": sentence, **({"details": details} if details else {})})
 
 
 def json_error(sentence: str, code: int, **headers: str) -> HttpResponse:
-    """A failure outside DRF."""
+    """A failure, with a Retry-After header if it is one that may pass."""
+    headers = {"Retry-After": RETRY_AFTER, **headers} if code in (429, 503) else headers
     return HttpResponse(error_bytes(sentence), status=code, headers=headers, content_type="application/json")
 
 
-def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
     """DRF's EXCEPTION_HANDLER."""
     if isinstance(error, Invalid):
-        details = [{"field": field, "error": text} for field, text in error.faults]
-        body = error_body(str(error.detail), details if error.detailed else None)
-        return Response(body, status=error.status_code)
+        details = [{"field": field, "error": text} for field, text in error.faults] if error.detailed else None
+        body = error_bytes(str(error.detail), details)
+        return HttpResponse(body, status=error.status_code, content_type="application/json")
     if isinstance(error, Http404):
-        return Response(error_body("no such page; see /docs"), status=404)
+        return json_error("no such page; see /docs", 404)
     if isinstance(error, exceptions.MethodNotAllowed):
         allowed = ", ".join(context["view"].allowed_methods)
         # The method as it was sent: Django's is in capitals.
         method = context["request"].META["REQUEST_METHOD"].strip("()")[:20]
-        return Response(
-            error_body(f"{method} is not allowed here; use {allowed}"), status=405, headers={"Allow": allowed}
-        )
+        return json_error(f"{method} is not allowed here; use {allowed}", 405, Allow=allowed)
     if isinstance(error, Forbidden):
-        return Response(error_body(str(error)), status=403)
+        return json_error(str(error), 403)
     if isinstance(error, exceptions.APIException):
-        headers = {"Retry-After": RETRY_AFTER} if error.status_code in (429, 503) else {}
-        if challenge := getattr(error, "auth_header", ""):
-            headers["WWW-Authenticate"] = challenge
-        return Response(error_body(_sentence(error.detail)), status=error.status_code, headers=headers)
-    if isinstance(error, (OperationalError, InterfaceError)):
-        log.error("the database cannot be used", error=str(error))
-        request = context.get("request")
-        sentence = unavailable(request.method if request else None, error)
-        return Response(error_body(sentence), status=503, headers={"Retry-After": RETRY_AFTER})
-    if refusal := key_refusal(error):
-        headers = {"Retry-After": RETRY_AFTER} if refusal[0] == 503 else {}
-        return Response(error_body(refusal[1]), status=refusal[0], headers=headers)
-    return None
+        challenge = getattr(error, "auth_header", "")
+        headers = {"WWW-Authenticate": challenge} if challenge else {}
+        return json_error(_sentence(error.detail), error.status_code, **headers)
+    return _refusal(error, context["request"].method if context.get("request") else None)
 
 
 def _sentence(detail: Any) -> str:
@@ -198,13 +163,27 @@ def _sentence(detail: Any) -> str:
     return str(detail)
 
 
-def crash(error: BaseException, method: str | None = None) -> HttpResponse:
-    """The answer to an unhandled exception. For a bug it is 500 with an id, under which the log has the traceback."""
+def _refusal(error: BaseException, method: str | None) -> HttpResponse | None:
+    """The answer if the database cannot be used, or a submission was refused because of its keys."""
     if isinstance(error, (OperationalError, InterfaceError)):
         log.error("the database cannot be used", error=str(error))
-        return json_error(unavailable(method, error), 503, **{"Retry-After": RETRY_AFTER})
-    if refusal := key_refusal(error):
-        return json_error(refusal[1], refusal[0], **({"Retry-After": RETRY_AFTER} if refusal[0] == 503 else {}))
+        if isinstance(error, WriteRefused):
+            return json_error(WRITES_REFUSED, 503)
+        return json_error(UNAVAILABLE if method in ("GET", "HEAD", "OPTIONS") else OUTCOME_UNKNOWN, 503)
+    if isinstance(error, KeyReused):
+        task = f"whose first task is {error.task}"
+        return json_error(f"this Idempotency-Key was used for another request, {task}; use a new key", 422)
+    if isinstance(error, KeysContended):
+        return json_error(
+            "tasks with the same keys end again and again while this request looks for them; try again", 503
+        )
+    return None
+
+
+def crash(error: BaseException, method: str | None = None) -> HttpResponse:
+    """The answer to an unhandled exception. For a bug it is 500 with an id, under which the log has the traceback."""
+    if (refusal := _refusal(error, method)) is not None:
+        return refusal
     if isinstance(error, RequestDataTooBig):
         return json_error("the body is too large", 413)
     if isinstance(error, UnreadablePostError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -27,12 +27,14 @@ class Limits(serializers.Serializer):
     """What handlers.toml allows an attempt, a task and a container."""
 
     timeout = serializers.FloatField(help_text="Seconds of an attempt.")
-    timeout_limit = serializers.FloatField(help_text="The largest `timeout` that a task may ask for.")
+    timeout_limit = serializers.FloatField(
+        source="longest_timeout", help_text="The largest `timeout` that a task may ask for."
+    )
     start_timeout = serializers.FloatField(help_text="Seconds that a container may take to load.")
     stop_grace = serializers.FloatField(help_text="Seconds from SIGTERM until an attempt is killed.")
     max_retries = serializers.IntegerField(min_value=0)
     retries_limit = serializers.IntegerField(
-        min_value=0, help_text="The largest `max_retries` that a task may ask for."
+        source="most_retries", min_value=0, help_text="The largest `max_retries` that a task may ask for."
     )
     retry_backoff = serializers.FloatField(help_text="Seconds before the first retry, at most.")
     retry_on = serializers.ListField(child=serializers.ChoiceField(choices=RETRY_ON))
@@ -114,10 +116,10 @@ class HandlersView(API):
 
     scopes = READING
 
-    @extend_schema(
-        operation_id="list_handlers",
-        tags=["handlers"],
-        responses={200: OpenApiResponse(HandlerObject(many=True), "All handlers, in the order of handlers.toml.")},
+    @schema.call(
+        "list_handlers",
+        "handlers",
+        {200: OpenApiResponse(HandlerObject(many=True), "All handlers, in the order of handlers.toml.")},
         examples=_EXAMPLES,
     )
     def get(self, request: Request) -> Response:
@@ -133,11 +135,11 @@ class HandlerView(API):
 
     scopes = READING
 
-    @extend_schema(
-        operation_id="get_handler",
-        tags=["handlers"],
-        parameters=[TYPE],
-        responses={200: OpenApiResponse(HandlerObject, "The handler."), 404: NO_HANDLER},
+    @schema.call(
+        "get_handler",
+        "handlers",
+        {200: OpenApiResponse(HandlerObject, "The handler."), 404: NO_HANDLER},
+        [TYPE],
         examples=_EXAMPLES,
     )
     def get(self, request: Request, type: str) -> Response:
@@ -167,19 +169,7 @@ def _object(handler: Handler, paused: HandlerPause | None, reading: SystemReadin
     return {
         "type": name,
         "description": handler.description,
-        "limits": {
-            "timeout": handler.timeout,
-            "timeout_limit": handler.longest_timeout,
-            "start_timeout": handler.start_timeout,
-            "stop_grace": handler.stop_grace,
-            "max_retries": handler.max_retries,
-            "retries_limit": handler.most_retries,
-            "retry_backoff": handler.retry_backoff,
-            "retry_on": [word for word in RETRY_ON if word in handler.retry_on],
-            "instances": handler.instances,
-            "memory_limit": handler.memory_limit,
-            "cpus": handler.cpus,
-        },
+        "limits": {**Limits(handler).data, "retry_on": [word for word in RETRY_ON if word in handler.retry_on]},
         "slots": {"busy": one.active, "warm": one.warm, "all": one.slots},
         "paused": None if paused is None else _paused(paused),
         "problem": "; ".join(one.problems) or reading.unserved(name) or None,

@@ -16,8 +16,10 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast
 from rest_framework import exceptions
 from rest_framework.response import Response
+from rest_framework.serializers import DateTimeField
 
 from tasks_app.api.errors import dump
+from tasks_app.api.schema import TaskObject
 from tasks_app.handlers.words import rfc3339
 from tasks_app.queue.current import store
 from tasks_app.queue.models import LiveEvent, Status, Task
@@ -87,13 +89,13 @@ class Reservation:
 response_budget = ResponseBudget()
 
 
+#: A field of a task object only if values of the task are left out: the names of their fields.
+OMITTED = "omitted"
+_SHAPE = {name: field for name, field in TaskObject().fields.items() if name != OMITTED}
 #: The fields of every task object.
-TASK_OBJECT_FIELDS = (
-    "id", "task_type", "task_data", "status", "priority", "attempts", "result", "last_error", "failure_reason",
-    "created_at", "started_at", "completed_at", "due_at",
-)  # fmt: skip
+TASK_OBJECT_FIELDS = tuple(name for name, field in _SHAPE.items() if field.required)
 #: The fields of a task object only if the task has them, or if `fields` names them.
-OPTIONAL_FIELDS = ("expires_at", "timeout", "max_retries", "tags", "metadata", "unique_key")
+OPTIONAL_FIELDS = tuple(name for name, field in _SHAPE.items() if not field.required)
 #: A field of a task object only if `fields` names it: what the running attempt last said of its progress.
 PROGRESS = "progress"
 #: The columns of fields that have another name. `timeout` is the column of the running attempt's.
@@ -102,13 +104,11 @@ _COLUMNS = {"timeout": "requested_timeout", "max_retries": "requested_max_retrie
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 #: Rows in the first query for sizes. The database has to decompress the values that it measures.
 FIRST_SIZES = 21
-#: A field of a task object only if values of the task are left out: the names of their fields.
-OMITTED = "omitted"
 
 _JSON_FIELDS = ("task_data", "result", "tags", "metadata")
 #: Those that may be large.
 _MEASURED_FIELDS = ("task_data", "result", "metadata")
-_MOMENTS = frozenset({"created_at", "started_at", "completed_at", "due_at", "expires_at"})
+_MOMENTS = frozenset(name for name, field in _SHAPE.items() if isinstance(field, DateTimeField))
 
 
 class Page:

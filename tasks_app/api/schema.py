@@ -8,9 +8,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.http import HttpResponse, HttpResponseNotModified
@@ -32,6 +33,7 @@ from tasks_app.api.view import PublicAPI
 from tasks_app.conf import handlers
 from tasks_app.queue.models import FailureReason, Status
 
+F = TypeVar("F", bound=Callable[..., Any])
 UUID_EXAMPLE = "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"
 
 
@@ -114,6 +116,25 @@ class ErrorObject(serializers.Serializer):
 
     error = serializers.CharField(help_text="What is wrong, in one sentence.")
     details = ErrorDetail(many=True, required=False, help_text="One entry for each fault, if there are several.")
+
+
+def call(
+    name: str,
+    tag: str,
+    answers: Mapping[Any, Any],
+    parameters: Sequence[OpenApiParameter] = (),
+    request: Any = None,
+    examples: Sequence[OpenApiExample] = (),
+) -> Callable[[F], F]:
+    """Describes a call, together with the docstring of its method. `request`: the shape of its body."""
+    return extend_schema(
+        operation_id=name,
+        tags=[tag],
+        responses=answers,
+        parameters=[*parameters],
+        request=request,
+        examples=[*examples],
+    )
 
 
 def failure(sentence: str, **examples: str) -> OpenApiResponse:

@@ -128,7 +128,7 @@ UNAVAILABLE = OpenApiResponse(schema.ErrorObject, "The database cannot be reache
 class HealthView(PublicAPI):
     """`GET /health`."""
 
-    @extend_schema(operation_id="health", tags=["system"], responses={200: Health, 503: Health})
+    @schema.call("health", "system", {200: Health, 503: Health})
     def get(self, request: Request) -> Response:
         """Tell whether tasks are accepted and run. 503 if the database cannot be reached, no worker lives, or the
         first containers still start. A broken handler or broker is only listed in `problems`."""
@@ -156,7 +156,7 @@ class HealthView(PublicAPI):
 class LiveView(PublicAPI):
     """`GET /health/live`."""
 
-    @extend_schema(operation_id="health_live", tags=["system"], responses={200: Live})
+    @schema.call("health_live", "system", {200: Live})
     def get(self, request: Request) -> Response:
         """Tell whether this process answers. Restart it if it does not."""
         return Response({"status": "live"})
@@ -165,7 +165,7 @@ class LiveView(PublicAPI):
 class ReadyView(PublicAPI):
     """`GET /health/ready`."""
 
-    @extend_schema(operation_id="health_ready", tags=["system"], responses={200: Ready, 503: Ready})
+    @schema.call("health_ready", "system", {200: Ready, 503: Ready})
     def get(self, request: Request) -> Response:
         """Tell whether this process accepts tasks. It reaches the database with its tables, and is not draining."""
         if admission.draining(conf.environment()):
@@ -182,7 +182,7 @@ class APIMetricsView(API):
 
     scopes = METRICS
 
-    @extend_schema(operation_id="api_metrics", tags=["system"], responses={200: Summary, 503: UNAVAILABLE})
+    @schema.call("api_metrics", "system", {200: Summary, 503: UNAVAILABLE})
     def get(self, request: Request) -> Response:
         """Read the numbers of /metrics as JSON."""
         return Response(families.summary(current_reading()))
@@ -193,10 +193,10 @@ class MetricsView(API):
 
     scopes = METRICS
 
-    @extend_schema(
-        operation_id="metrics",
-        tags=["system"],
-        responses={(200, "text/plain"): OpenApiResponse(str, "Prometheus' text format; see docs/metrics.md.")},
+    @schema.call(
+        "metrics",
+        "system",
+        {(200, "text/plain"): OpenApiResponse(str, "Prometheus' text format; see docs/metrics.md.")},
     )
     def get(self, request: Request) -> HttpResponse:
         """Read Prometheus metrics of the whole system. Without a database: `daemon_health 0`."""

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode
 from uuid import UUID
 
-from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -38,7 +37,7 @@ from tasks_app.queue.models import Task
 from tasks_app.queue.new_task import too_large
 from tasks_app.queue.redrive import LivingTwin, redrive
 from tasks_app.queue.strict_json import MAX_DEPTH, BadJSON, loads_data
-from tasks_app.queue.submit import submit_many
+from tasks_app.queue.submit import Submission, Submitted, submit_one
 
 #: What a task object has instead of what its caller may not read, and the fields that it keeps.
 WITHHELD = b',"task_data":{},"result":null,"last_error":null}'
@@ -90,12 +89,12 @@ class QueueView(admission.RateHeaders, API):
 
     scopes = WRITING
 
-    @extend_schema(
-        operation_id="queue_task",
-        tags=["tasks"],
+    @schema.call(
+        "queue_task",
+        "tasks",
+        schema.QUEUED,
+        [*admission.IDEMPOTENCY, schema.LOCATION, *waiting.WAITING, *admission.RATE],
         request=new_tasks.NewTaskObject,
-        parameters=[*admission.IDEMPOTENCY, schema.LOCATION, *waiting.WAITING, *admission.RATE],
-        responses=schema.QUEUED,
         examples=[*new_tasks.ONE_EXAMPLES, *schema.QUEUED_EXAMPLES],
     )
     def post(self, request: Request) -> Response:
@@ -124,12 +123,12 @@ class BatchView(admission.RateHeaders, API):
 
     scopes = WRITING
 
-    @extend_schema(
-        operation_id="queue_tasks",
-        tags=["tasks"],
+    @schema.call(
+        "queue_tasks",
+        "tasks",
+        schema.QUEUED_TOGETHER,
+        [*admission.IDEMPOTENCY, *admission.RATE],
         request=new_tasks.NewTasks,
-        parameters=[*admission.IDEMPOTENCY, *admission.RATE],
-        responses=schema.QUEUED_TOGETHER,
         examples=[*new_tasks.MANY_EXAMPLES, schema.QUEUED_TOGETHER_EXAMPLE],
     )
     def post(self, request: Request) -> Response:
@@ -151,11 +150,11 @@ class TasksView(API):
 
     scopes = READING
 
-    @extend_schema(
-        operation_id="list_tasks",
-        tags=["tasks"],
-        parameters=[*parameters(list_parameters.PARAMETERS), schema.LINK, schema.NEXT_CURSOR],
-        responses=list_parameters.LISTED,
+    @schema.call(
+        "list_tasks",
+        "tasks",
+        list_parameters.LISTED,
+        [*parameters(list_parameters.PARAMETERS), schema.LINK, schema.NEXT_CURSOR],
     )
     def get(self, request: Request) -> Response:
         """List tasks, newest first. The Link header has the address of the next page.
@@ -179,9 +178,7 @@ class TaskView(API):
 
     scopes: ClassVar = {"GET": Scope.TASKS_READ, "DELETE": Scope.TASKS_WRITE}
 
-    @extend_schema(
-        operation_id="get_task", tags=["tasks"], parameters=[schema.TASK_ID, *waiting.WAITING], responses=schema.ONE
-    )
+    @schema.call("get_task", "tasks", schema.ONE, [schema.TASK_ID, *waiting.WAITING])
     def get(self, request: Request, task_id: str) -> Response:
         """Read a task: its status and, once it is final, its result or why it failed."""
         seconds, hold = waiting.wanted(request), waiting.hold_of(request)
@@ -195,7 +192,7 @@ class TaskView(API):
         hold.until(waiting.Wait(identity, seconds, False), _key(request))
         return Response(headers=headers)
 
-    @extend_schema(operation_id="delete_task", tags=["tasks"], parameters=[schema.TASK_ID], responses=schema.DELETED)
+    @schema.call("delete_task", "tasks", schema.DELETED, [schema.TASK_ID])
     def delete(self, request: Request, task_id: str) -> Response:
         """Delete a task in any status. If it runs, its container is stopped and its result dropped."""
         identity = task_in_path(request, task_id)
@@ -211,13 +208,7 @@ class CancelView(API):
 
     scopes = WRITING
 
-    @extend_schema(
-        operation_id="cancel_task",
-        tags=["tasks"],
-        parameters=[schema.TASK_ID],
-        request=None,
-        responses=schema.CANCELLED,
-    )
+    @schema.call("cancel_task", "tasks", schema.CANCELLED, [schema.TASK_ID])
     def post(self, request: Request, task_id: str) -> Response:
         """Cancel a task that has not ended. If it runs, its handler gets SIGTERM, and its result is dropped."""
         identity = task_in_path(request, task_id)
@@ -237,13 +228,7 @@ class RedriveView(API):
 
     scopes = WRITING
 
-    @extend_schema(
-        operation_id="redrive_task",
-        tags=["tasks"],
-        parameters=[schema.TASK_ID],
-        request=None,
-        responses=schema.REDRIVEN,
-    )
+    @schema.call("redrive_task", "tasks", schema.REDRIVEN, [schema.TASK_ID])
     def post(self, request: Request, task_id: str) -> Response:
         """Queue a failed task again, with a new budget of retries."""
         missing = "Task not found, or it is not failed"
@@ -278,13 +263,16 @@ def queue_for_operator(task_type: str, data: str, priority: str, actor: Actor) -
     new = new_tasks.task_of(values, conf.handlers(), faults)
     if new is None or faults:
         return [sentence for _, sentence in faults]
-    env = conf.environment()
-    if (sentence := too_large(new.text, env.max_body)) is not None:
+    if (sentence := too_large(new.text, conf.environment().max_body)) is not None:
         return [sentence]
+
+    def put(submission: Submission) -> Submitted:
+        with writing():
+            submitted = submit_one(submission)
+            record(actor, "test_task", str(submitted.ids[0]), handler=task_type, priority=new.priority)
+        return submitted
+
     try:
-        with admission.admitted(env), writing():
-            (identity,) = submit_many([new])
-            record(actor, "test_task", str(identity), handler=task_type, priority=new.priority)
-            return identity
+        return admission.store([new], put=put).ids[0]
     except APIException as error:
         return [str(error.detail)]

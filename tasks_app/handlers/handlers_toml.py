@@ -16,9 +16,10 @@ from typing import Any
 
 import tomli
 
-from tasks_app.handlers.keys import KEYS, RETRY_ON, hint, shared_target, shown, unusable_capabilities
+from tasks_app.handlers import keys
+from tasks_app.handlers.keys import hint, shared_target, shown, unusable_capabilities
 from tasks_app.handlers.mounts import NO_MOUNTS, MountRules
-from tasks_app.handlers.words import nearest
+from tasks_app.handlers.words import nearest, retention
 
 MAX_NAME_CHARS = 100
 NAME_PATTERN = rf"[A-Za-z0-9_-]{{1,{MAX_NAME_CHARS}}}"
@@ -65,10 +66,14 @@ class Defaults:
     retention_failed: float | None = None
 
 
+def _key(check: keys.Check, default: Any = None, **more: Any) -> Any:
+    return field(default=default, metadata={"check": check, **more})
+
+
 @dataclass(frozen=True)
 class Handler:
-    """How one task type is run. Seconds and bytes; None: the profile's default, the handler's own value as a limit, or
-    kept for ever.
+    """How one task type is run, and the keys by which handlers.toml says so. Seconds and bytes; None: the profile's
+    default, the handler's own value as a limit, or kept for ever.
 
     Without an image, `command` is run as a child process in `cwd`, the folder of handlers.toml, where relative paths in
     it are found. If its first word is `python` or `python3`, the interpreter of this process is run, so that handlers
@@ -76,39 +81,41 @@ class Handler:
     """
 
     name: str
-    description: str | None = None
-    image: str | None = None
-    command: tuple[str, ...] | None = None
+    description: str | None = _key(keys.description)
+    image: str | None = _key(keys.image)
+    command: tuple[str, ...] | None = _key(keys.command)
     cwd: Path = Path()
-    instances: int = 2
-    timeout: float = 30.0
-    timeout_limit: float | None = None
-    handler_selection: str = "round-robin"
-    env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    env_from: tuple[str, ...] = ()
-    max_retries: int = 3
-    retries_limit: int | None = None
-    retry_backoff: float = 1.0
-    retry_on: frozenset[str] = frozenset(RETRY_ON)
-    start_timeout: float = 30.0
-    stop_grace: float = 2.0
-    retention_completed: float | None = None
-    retention_failed: float | None = None
-    max_tasks_per_container: int | None = None
-    max_container_age: float | None = None
-    profile: str = "sealed"
-    memory_limit: int | None = None
-    cpus: float | None = None
-    pids_limit: int | None = None
-    network: str | None = None
-    read_only: bool | None = None
-    tmpfs: Mapping[str, int] | None = None
-    tmpfs_exec: bool | None = None
-    shm_size: int | None = None
-    user: str | None = None
-    cap_add: tuple[str, ...] = ()
-    runtime: str | None = None
-    mounts: tuple[tuple[str, str], ...] = ()
+    instances: int = _key(keys.integer(1, 1000), 2)
+    timeout: float = _key(keys.seconds(0, above=True), 30.0)
+    timeout_limit: float | None = _key(keys.seconds(0, above=True))
+    handler_selection: str = _key(keys.choice(*keys.SELECTIONS), "round-robin")
+    env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), metadata={"check": keys.env})
+    env_from: tuple[str, ...] = _key(lambda value: keys.words(value, keys.secret), ())
+    max_retries: int = _key(keys.integer(0, 1000), 3)
+    retries_limit: int | None = _key(keys.integer(0, 1000))
+    retry_backoff: float = _key(keys.seconds(0), 1.0)
+    retry_on: frozenset[str] = _key(
+        lambda value: frozenset(keys.words(value, keys.choice(*keys.RETRY_ON))), frozenset(keys.RETRY_ON)
+    )
+    start_timeout: float = _key(keys.seconds(0), 30.0)
+    stop_grace: float = _key(keys.seconds(0), 2.0)
+    retention_completed: float | None = _key(retention)
+    retention_failed: float | None = _key(retention)
+    max_tasks_per_container: int | None = _key(keys.integer(1, 1_000_000_000))
+    max_container_age: float | None = _key(keys.seconds(1))
+    profile: str = _key(keys.choice(*keys.PROFILES), "sealed", needs_image=True)
+    memory_limit: int | None = _key(keys.memory, needs_image=True)
+    cpus: float | None = _key(keys.cpus, needs_image=True)
+    pids_limit: int | None = _key(keys.integer(1, 1_000_000), needs_image=True)
+    network: str | None = _key(keys.network, needs_image=True)
+    read_only: bool | None = _key(keys.flag, needs_image=True)
+    tmpfs: Mapping[str, int] | None = _key(keys.tmpfs, needs_image=True)
+    tmpfs_exec: bool | None = _key(keys.flag, needs_image=True)
+    shm_size: int | None = _key(keys.size(4096), needs_image=True)
+    user: str | None = _key(keys.text, needs_image=True)
+    cap_add: tuple[str, ...] = _key(lambda value: keys.words(value, keys.capability), (), needs_image=True)
+    runtime: str | None = _key(keys.text, needs_image=True)
+    mounts: tuple[tuple[str, str], ...] = _key(lambda value: keys.words(value, keys.mount), (), needs_image=True)
     mount_rules: MountRules = NO_MOUNTS
 
     @property
@@ -120,6 +127,10 @@ class Handler:
     def most_retries(self) -> int:
         """The largest `max_retries` that a caller may ask for."""
         return self.max_retries if self.retries_limit is None else self.retries_limit
+
+
+#: What is said of each key: `check`, one of `keys`; `needs_image`: the key has no effect on a child process.
+KEYS: Mapping[str, Mapping[str, Any]] = {key.name: key.metadata for key in fields(Handler) if key.metadata}
 
 
 class Handlers(dict[str, Handler]):
@@ -212,7 +223,7 @@ class _Reading:
                 self._key(name, key, f"is unknown; {hint(key, KEYS)}")
                 continue
             try:
-                values[key] = known.check(value)
+                values[key] = known["check"](value)
             except ValueError as error:
                 wrong.add(key)
                 for sentence in error.args:
@@ -220,7 +231,7 @@ class _Reading:
             for source, _ in values.get(key, ()) if key == "mounts" else ():
                 if refusal := d.mount_rules.refusal(source):
                     self._key(name, key, refusal)
-            if known.needs_image and "image" not in table and "command" in table:
+            if known.get("needs_image") and "image" not in table and "command" in table:
                 self._key(name, key, "applies only to containers, and there is no `image`; leave it out or add one")
         for limit, own, variable in _LIMITS:
             if limit in values and own not in wrong and values[limit] < values[own]:

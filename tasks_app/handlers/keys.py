@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from tasks_app.handlers.mounts import CONTAINER_DIRECTORY, normal
-from tasks_app.handlers.words import nearest, retention
+from tasks_app.handlers.words import nearest
 
 SELECTIONS = ("round-robin", "first-available", "random")
 PROFILES = ("sealed", "open")
@@ -32,12 +31,6 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 Check = Callable[[Any], Any]
 """Returns the typed value. Raises ValueError with a sentence for each fault, if possible with what was meant."""
-
-
-@dataclass(frozen=True)
-class Key:
-    check: Check
-    needs_image: bool = False
 
 
 #: A registry, a name, a tag, a digest, as the engine reads them.
@@ -69,7 +62,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f'{shown(value)} is not a string; write "..."')
     if not value.strip() or "\0" in value:
@@ -77,20 +70,19 @@ def _text(value: Any) -> str:
     return value
 
 
-def _image(value: Any) -> str:
-    if not IMAGE.fullmatch(_text(value)):
+def image(value: Any) -> str:
+    if not IMAGE.fullmatch(text(value)):
         raise ValueError(f"{shown(value)} is no image; write a name in lower case such as registry.example/resize:1.2")
     return str(value)
 
 
-def _description(value: Any) -> str:
-    text = _text(value)
-    if len(text) > MAX_DESCRIPTION_CHARS:
-        raise ValueError(f"has {len(text):,} characters; write at most {MAX_DESCRIPTION_CHARS:,}")
-    return text
+def description(value: Any) -> str:
+    if len(text(value)) > MAX_DESCRIPTION_CHARS:
+        raise ValueError(f"has {len(value):,} characters; write at most {MAX_DESCRIPTION_CHARS:,}")
+    return str(value)
 
 
-def _flag(value: Any) -> bool:
+def flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{shown(value)} is neither true nor false; write true or false without quotes")
     return value
@@ -102,7 +94,7 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _integer(low: int, high: int) -> Check:
+def integer(low: int, high: int) -> Check:
     def check(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(f"{shown(value)} is not an integer; write one from {low} to {high}, without quotes")
@@ -113,34 +105,34 @@ def _integer(low: int, high: int) -> Check:
     return check
 
 
-def _seconds(at_least: float, above: bool = False) -> Check:
+def seconds(at_least: float, above: bool = False) -> Check:
     def check(value: Any) -> float:
-        seconds = _number(value)
-        if seconds < at_least or (above and seconds == at_least) or seconds > MAX_SECONDS:
+        length = _number(value)
+        if length < at_least or (above and length == at_least) or length > MAX_SECONDS:
             low = f"more than {at_least:g}" if above else f"at least {at_least:g}"
             raise ValueError(f"{value} is out of range; it is in seconds, {low} and at most {MAX_SECONDS:g}")
-        return seconds
+        return length
 
     return check
 
 
-def _cpus(value: Any) -> float:
-    cpus = _number(value)
-    if not 0.01 <= cpus <= 10_000:
+def cpus(value: Any) -> float:
+    count = _number(value)
+    if not 0.01 <= count <= 10_000:
         raise ValueError(f"{value} is out of range; it is the number of processors, at least 0.01")
-    return cpus
+    return count
 
 
-def _choice(*words: str) -> Check:
+def choice(*known: str) -> Check:
     def check(value: Any) -> str:
-        if not isinstance(value, str) or value not in words:
-            raise ValueError(f"{shown(value)} is unknown; {hint(str(value), words)}")
+        if not isinstance(value, str) or value not in known:
+            raise ValueError(f"{shown(value)} is unknown; {hint(str(value), known)}")
         return value
 
     return check
 
 
-def _words(value: Any, of: Check = _text) -> tuple[Any, ...]:
+def words(value: Any, of: Check = text) -> tuple[Any, ...]:
     if not isinstance(value, list):
         raise ValueError(f'{shown(value)} is not a list; write ["...", "..."]')
     return tuple(_all(of, value))
@@ -160,13 +152,13 @@ def _all(check: Check, items: Iterable[Any]) -> list[Any]:
     return values
 
 
-def _command(value: Any) -> tuple[str, ...]:
+def command(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         quoted = ", ".join(f'"{word}"' for word in value.split())
         raise ValueError(f"{shown(value)} is not a list of strings; did you mean [{quoted}]?")
     if not isinstance(value, list) or not value or not all(isinstance(w, str) and "\0" not in w for w in value):
         raise ValueError(f'{shown(value)} is not a list of strings; write ["program", "argument"]')
-    _text(value[0])
+    text(value[0])
     return tuple(value)
 
 
@@ -195,23 +187,23 @@ memory = size(16 * 1024**2)
 """A check for a container's memory limit. Docker accepts 6m, but a container may fail to start with less than this."""
 
 
-def _env(value: Any) -> Mapping[str, str]:
+def env(value: Any) -> Mapping[str, str]:
     if not isinstance(value, dict):
         raise ValueError(f'{shown(value)} is not a table; write {{ NAME = "value" }}')
     return MappingProxyType(dict(_all(_variable, value.items())))
 
 
 def _variable(item: tuple[str, Any]) -> tuple[str, str]:
-    name, text = item
+    name, value = item
     if not name or "=" in name or "\0" in name:
         raise ValueError(f"{shown(name)} cannot be the name of a variable")
-    if not isinstance(text, str) or "\0" in text:
-        meant = f'; did you mean {name} = "{shown(text)}"?' if isinstance(text, int | float) else ""
-        raise ValueError(f"{name} = {shown(text)} is not a string{meant}")
-    return name, text
+    if not isinstance(value, str) or "\0" in value:
+        meant = f'; did you mean {name} = "{shown(value)}"?' if isinstance(value, int | float) else ""
+        raise ValueError(f"{name} = {shown(value)} is not a string{meant}")
+    return name, value
 
 
-def _secret(value: Any) -> str:
+def secret(value: Any) -> str:
     if not isinstance(value, str) or not _VARIABLE.fullmatch(value):
         raise ValueError(f"{shown(value)} is not the name of a variable")
     if value in OUR_SECRETS:
@@ -219,13 +211,13 @@ def _secret(value: Any) -> str:
     return value
 
 
-def _network(value: Any) -> str:
-    if _text(value) == "host" or value.startswith("container:"):
+def network(value: Any) -> str:
+    if text(value) == "host" or value.startswith("container:"):
         raise ValueError(f'{shown(value)} is refused; did you mean "bridge"?')
     return str(value)
 
 
-def _tmpfs(value: Any) -> Mapping[str, int]:
+def tmpfs(value: Any) -> Mapping[str, int]:
     if not isinstance(value, dict):
         raise ValueError(f'{shown(value)} is not a table; write {{ "/tmp" = "64m" }}')
     return MappingProxyType(dict(_all(lambda item: (_target(item[0]), size(4096)(item[1])), value.items())))
@@ -242,8 +234,8 @@ def _target(path: str) -> str:
     return target
 
 
-def _mount(value: Any) -> tuple[str, str]:
-    source, _, target = _text(value).partition(":")
+def mount(value: Any) -> tuple[str, str]:
+    source, _, target = text(value).partition(":")
     try:
         if ":" in target:
             raise ValueError
@@ -263,8 +255,8 @@ def shared_target(values: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _capability(value: Any) -> str:
-    name = _text(value).upper().removeprefix("CAP_")
+def capability(value: Any) -> str:
+    name = text(value).upper().removeprefix("CAP_")
     if name not in CAPABILITIES:
         raise ValueError(f"{shown(value)} is not allowed; {hint(name, CAPABILITIES)}")
     return name
@@ -280,40 +272,3 @@ def unusable_capabilities(values: Mapping[str, Any]) -> str | None:
         return None
     subject = f"user {user}" if "user" in values else "a sealed handler, which runs as user 65534"
     return f'gives nothing to {subject}: capabilities are for root; add user = "root", or leave it out'
-
-
-KEYS: Mapping[str, Key] = {
-    "description": Key(_description),
-    "image": Key(_image),
-    "command": Key(_command),
-    "instances": Key(_integer(1, 1000)),
-    "timeout": Key(_seconds(0, above=True)),
-    "timeout_limit": Key(_seconds(0, above=True)),
-    "handler_selection": Key(_choice(*SELECTIONS)),
-    "env": Key(_env),
-    "env_from": Key(lambda value: _words(value, _secret)),
-    "max_retries": Key(_integer(0, 1000)),
-    "retries_limit": Key(_integer(0, 1000)),
-    "retry_backoff": Key(_seconds(0)),
-    "retry_on": Key(lambda value: frozenset(_words(value, _choice(*RETRY_ON)))),
-    "start_timeout": Key(_seconds(0)),
-    "stop_grace": Key(_seconds(0)),
-    "retention_completed": Key(retention),
-    "retention_failed": Key(retention),
-    "max_tasks_per_container": Key(_integer(1, 1_000_000_000)),
-    "max_container_age": Key(_seconds(1)),
-    "profile": Key(_choice(*PROFILES), needs_image=True),
-    "memory_limit": Key(memory, needs_image=True),
-    "cpus": Key(_cpus, needs_image=True),
-    "pids_limit": Key(_integer(1, 1_000_000), needs_image=True),
-    "network": Key(_network, needs_image=True),
-    "read_only": Key(_flag, needs_image=True),
-    "tmpfs": Key(_tmpfs, needs_image=True),
-    "tmpfs_exec": Key(_flag, needs_image=True),
-    "shm_size": Key(size(4096), needs_image=True),
-    "user": Key(_text, needs_image=True),
-    "cap_add": Key(lambda value: _words(value, _capability), needs_image=True),
-    "runtime": Key(_text, needs_image=True),
-    "mounts": Key(lambda value: _words(value, _mount), needs_image=True),
-}
-"""Every key of a handler. `needs_image`: the key has no effect on a child process."""

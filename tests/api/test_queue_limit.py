@@ -94,9 +94,11 @@ def test_a_repeated_request_is_answered_although_the_queue_is_full(tmp_path: Pat
 @pytest.mark.django_db
 def test_admitted_tasks_count_before_they_are_stored() -> None:
     env = conf.environment().model_copy(update={"max_queue": 3})
-    with admission.admitted(env, 2), admission.admitted(env):
-        with pytest.raises(TooMany):
-            admission.admit(env)
+    admission.admit(env, 2)
+    admission.admit(env)
+    with pytest.raises(TooMany):
+        admission.admit(env)
+    admission.backlog.stored(3)
     with pytest.raises(TooMany):
         admission.admit(env)
 

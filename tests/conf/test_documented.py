@@ -10,8 +10,8 @@ import pytest
 
 from tasks_app.conf import Environment
 from tasks_app.conf.reading import IGNORED_VARIABLES
-from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.handlers.keys import KEYS, RETRY_ON, SELECTIONS
+from tasks_app.handlers.handlers_toml import KEYS, Handler
+from tasks_app.handlers.keys import RETRY_ON, SELECTIONS
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
 ENVIRONMENT, HANDLERS = TEXT.split("## handlers.toml")
@@ -44,8 +44,8 @@ def test_each_key_of_a_handler_has_a_row_and_each_row_is_a_key() -> None:
 def test_the_keys_for_containers_stand_apart() -> None:
     both, containers = HANDLERS.split("Only for containers")
     # A handler with an image runs in containers.
-    assert rows(containers).keys() == {name for name, key in KEYS.items() if key.needs_image}
-    assert rows(both).keys() == {name for name, key in KEYS.items() if not key.needs_image}
+    assert rows(containers).keys() == {name for name, key in KEYS.items() if key.get("needs_image")}
+    assert rows(both).keys() == {name for name, key in KEYS.items() if not key.get("needs_image")}
 
 
 def test_the_words_that_a_key_takes_are_there() -> None:

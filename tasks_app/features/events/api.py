@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -102,7 +102,7 @@ class EventsView(API):
 
     scopes = READING
 
-    @extend_schema(operation_id="follow_task", tags=["tasks"], parameters=_PARAMETERS, responses=_ANSWERS)
+    @schema.call("follow_task", "tasks", _ANSWERS, _PARAMETERS)
     def get(self, request: Request, task_id: str) -> Response:
         """Follow a task: status, progress and log as Server-Sent Events. From its beginning, or after an event.
 

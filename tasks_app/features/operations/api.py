@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from django.http import QueryDict
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_field
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -34,7 +34,7 @@ from tasks_app.api.fields import (
     task_id,
 )
 from tasks_app.api.list_parameters import CONDITIONS, parse_filter
-from tasks_app.api.view import API, actor_of, both, caller_of
+from tasks_app.api.view import API, OPERATING, actor_of, both, caller_of
 from tasks_app.features.operations.acts import abort, counted, report, start
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import MAX_LIMIT, MAX_RATE, MIN_RATE, Plan, PlanRefused, preview, warnings
@@ -239,70 +239,38 @@ PAGE = {"limit": digits(1, 100, "How many, the newest first.", default=DEFAULT_P
 #: Operations that are read for a list.
 MAX_READ = 1000
 
-Post = TypeVar("Post", bound=Callable[..., Any])
+
+def starts(verb: Verb, sentences: str, examples: Sequence[OpenApiExample]) -> type[API]:
+    """The view of a call that starts an operation, or counts what it would do. `sentences`: what the call does."""
+
+    class StartView(API):
+        scopes = OPERATING
+
+        def post(self, request: Request) -> Response:
+            plan, dry_run = parse(body_of(request), verb, caller_of(request).types)
+            if plan.wanted.error is not None:
+                caller_of(request).require(Scope.TASKS_READ)  # the number of matches would tell what errors say
+            if dry_run:
+                found = preview(plan)
+                oldest = rfc3339(found.oldest)
+                return Response({**counted(found), "oldest": oldest, "warnings": warnings(verb, found.by_type)})
+            operation = start(plan, actor_of(request))
+            headers = {"Location": f"/api/operations/{operation.pk}"}
+            return Response({"operation_id": str(operation.pk)}, status=202, headers=headers)
+
+        post.__doc__ = sentences
+        post = schema.call(f"{verb}_tasks", "operations", STARTED, [LOCATION], NewOperation, examples)(post)
+
+    return StartView
 
 
-class _StartView(API):
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    verb: ClassVar[Verb]
-
-    def start(self, request: Request) -> Response:
-        """Start the operation that the body describes, or count what it would do."""
-        plan, dry_run = parse(body_of(request), self.verb, caller_of(request).types)
-        if plan.wanted.error is not None:
-            caller_of(request).require(Scope.TASKS_READ)  # the number of matches would tell what errors say
-        if dry_run:
-            found = preview(plan)
-            oldest = rfc3339(found.oldest)
-            return Response({**counted(found), "oldest": oldest, "warnings": warnings(self.verb, found.by_type)})
-        operation = start(plan, actor_of(request))
-        headers = {"Location": f"/api/operations/{operation.pk}"}
-        return Response({"operation_id": str(operation.pk)}, status=202, headers=headers)
-
-
-def _starts(operation_id: str, examples: Sequence[OpenApiExample]) -> Callable[[Post], Post]:
-    """Describes a call that starts an operation."""
-    return extend_schema(
-        operation_id=operation_id,
-        tags=["operations"],
-        request=NewOperation,
-        parameters=[LOCATION],
-        responses=STARTED,
-        examples=list(examples),
-    )
-
-
-class RedriveAllView(_StartView):
-    """`POST /api/tasks/redrive`."""
-
-    verb = Verb.REDRIVE
-
-    @_starts("redrive_tasks", EXAMPLES)
-    def post(self, request: Request) -> Response:
-        """Queue all failed tasks again that match a filter. They get new budgets of retries, as by a single redrive."""
-        return self.start(request)
-
-
-class CancelAllView(_StartView):
-    """`POST /api/tasks/cancel`."""
-
-    verb = Verb.CANCEL
-
-    @_starts("cancel_tasks", EXAMPLES[-1:])
-    def post(self, request: Request) -> Response:
-        """Cancel all pending and running tasks that match a filter."""
-        return self.start(request)
-
-
-class DeleteAllView(_StartView):
-    """`POST /api/tasks/delete`."""
-
-    verb = Verb.DELETE
-
-    @_starts("delete_tasks", EXAMPLES[-1:])
-    def post(self, request: Request) -> Response:
-        """Delete all tasks that match a filter, in any status."""
-        return self.start(request)
+RedriveAllView = starts(
+    Verb.REDRIVE,
+    "Queue all failed tasks again that match a filter. They get new budgets of retries, as by a single redrive.",
+    EXAMPLES,
+)
+CancelAllView = starts(Verb.CANCEL, "Cancel all pending and running tasks that match a filter.", EXAMPLES[-1:])
+DeleteAllView = starts(Verb.DELETE, "Delete all tasks that match a filter, in any status.", EXAMPLES[-1:])
 
 
 class OperationsView(API):
@@ -310,11 +278,11 @@ class OperationsView(API):
 
     scopes: ClassVar = {"GET": Scope.OPERATE}
 
-    @extend_schema(
-        operation_id="list_operations",
-        tags=["operations"],
-        parameters=parameters(PAGE),
-        responses={200: OpenApiResponse(OperationObject(many=True), "The newest operations.")},
+    @schema.call(
+        "list_operations",
+        "operations",
+        {200: OpenApiResponse(OperationObject(many=True), "The newest operations.")},
+        parameters(PAGE),
     )
     def get(self, request: Request) -> Response:
         """List operations, newest first."""
@@ -332,7 +300,7 @@ class OperationView(API):
 
     scopes: ClassVar = {"GET": Scope.OPERATE}
 
-    @extend_schema(operation_id="get_operation", tags=["operations"], parameters=[OPERATION_ID], responses=ONE)
+    @schema.call("get_operation", "operations", ONE, [OPERATION_ID])
     def get(self, request: Request, operation_id: str) -> Response:
         """Read an operation: how far it is, or how it ended."""
         return Response(_object(_in_path(request, operation_id)))
@@ -343,13 +311,7 @@ class AbortView(API):
 
     scopes: ClassVar = {"POST": Scope.OPERATE}
 
-    @extend_schema(
-        operation_id="abort_operation",
-        tags=["operations"],
-        parameters=[OPERATION_ID],
-        request=None,
-        responses=ABORTED,
-    )
+    @schema.call("abort_operation", "operations", ABORTED, [OPERATION_ID])
     def post(self, request: Request, operation_id: str) -> Response:
         """Abort a running operation. What it has changed stays; no further batch begins."""
         operation = _in_path(request, operation_id)

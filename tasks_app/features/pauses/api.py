@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -89,12 +89,12 @@ class PauseView(API):
 
     scopes = OPERATING
 
-    @extend_schema(
-        operation_id="pause_handler",
-        tags=["handlers"],
-        parameters=[TYPE, *WAITING],
+    @schema.call(
+        "pause_handler",
+        "handlers",
+        {200: OpenApiResponse(PausedHandler, "The handler, now paused."), 404: NO_HANDLER},
+        [TYPE, *WAITING],
         request=PauseRequest,
-        responses={200: OpenApiResponse(PausedHandler, "The handler, now paused."), 404: NO_HANDLER},
         examples=_EXAMPLES,
     )
     def post(self, request: Request, type: str) -> Response:
@@ -129,16 +129,15 @@ class ResumeView(API):
 
     scopes = OPERATING
 
-    @extend_schema(
-        operation_id="resume_handler",
-        tags=["handlers"],
-        parameters=[TYPE],
-        request=None,
-        responses={
+    @schema.call(
+        "resume_handler",
+        "handlers",
+        {
             200: OpenApiResponse(HandlerObject, "The handler, which is not paused."),
             204: OpenApiResponse(description="The pause of a type that handlers.toml no longer has is ended."),
             404: NO_HANDLER,
         },
+        [TYPE],
         examples=[schema.answered("resumed", EXAMPLE)],
     )
     def post(self, request: Request, type: str) -> Response:
@@ -158,9 +157,9 @@ def _end_of(body: Any) -> datetime | None:
         raise Invalid([("", f'the body must be a JSON object such as {{"for": 7200}}, or empty, not {kind(body)}')])
     faults: Faults = []
     check_unknown(body, FIELDS, "field", faults)
-    given = read_body(body, FIELDS, faults)
-    if len(given) > 1:
+    if None not in (body.get("until"), body.get("for")):
         faults.append(("for", "until and for are both given; give one of them"))
+    given = read_body(body, FIELDS, faults)
     if faults:
         raise Invalid(faults)
     return from_now(given["for"]) if "for" in given else given.get("until")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -117,11 +117,11 @@ class WhyView(API):
 
     scopes = READING
 
-    @extend_schema(
-        operation_id="why_task",
-        tags=["tasks"],
-        parameters=[schema.TASK_ID],
-        responses={200: OpenApiResponse(Why, "The reasons."), **schema.NO_TASK},
+    @schema.call(
+        "why_task",
+        "tasks",
+        {200: OpenApiResponse(Why, "The reasons."), **schema.NO_TASK},
+        [schema.TASK_ID],
         examples=_EXAMPLES,
     )
     def get(self, request: Request, task_id: str) -> Response:
