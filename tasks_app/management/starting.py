@@ -1,26 +1,55 @@
-"""Checks that the web server can listen on its address, and is the only one there."""
+"""What starts the platform: its checks, the address, the first administrator and key, and how far the handlers are."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import secrets
+import shutil
 import socket
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, SystemCheckError
 
+from tasks_app.audit.record import record, system_account
+from tasks_app.conf import Environment
 from tasks_app.handlers.handlers_toml import Handler
+from tasks_app.keys.api_keys import NAME, store_environment_key
 from tasks_app.logs.rate_limit import LogOnce
 from tasks_app.management.api_client import open_directly
+from tasks_app.queue.current import writing
 
+#: Between two questions how far the handlers are.
+POLL_SECONDS = 0.1
 #: What reserves the addresses, until this process, and each that it forked, has ended.
 _reserved: list[socket.socket] = []
+
+
+class PlatformCommand(BaseCommand):
+    """Before it runs, reports all faults of the configuration at once; if there are any, exits with 2."""
+
+    requires_system_checks: tuple[str, ...] = ("tasks_app",)
+
+    def check(self, *args: Any, **options: Any) -> None:
+        """Like Django's, with exit code 2."""
+        try:
+            super().check(*args, **options)
+        except SystemCheckError as error:
+            error.returncode = 2
+            raise
+
+
+def manage_py() -> str:
+    """How a user runs manage.py from this folder: with a relative path of the interpreter if it is inside."""
+    python = os.path.relpath(sys.executable)
+    return f"{sys.executable if python.startswith('..') else python} manage.py"
 
 
 def reserve(host: str, port: int) -> str | None:
@@ -80,13 +109,38 @@ def _advice(number: int | None) -> str:
     return "stop the program that listens there, or set DAEMON_PORT to another port"
 
 
-# The handlers' progress at a start: printed while they start, and awaited before `ready`.
+def create_environment_key(env: Environment) -> bool:
+    """Store DAEMON_API_KEY; returns whether it was new. Raises CommandError if it is refused."""
+    with writing():
+        made = store_environment_key(env)
+        if made:
+            record(system_account(), "create_key", NAME)
+    return made
 
-POLL_SECONDS = 0.1
+
+def first_admin(password: str | None = None) -> str | None:
+    """Create the user `admin` if there is no user, with this password or a random one.
+
+    Returns the password, which is stored nowhere in the clear; None if there are users.
+    """
+    users = get_user_model().objects
+    with writing():
+        if users.exists():
+            return None
+        password = password or secrets.token_urlsafe(12)
+        users.create_superuser("admin", None, password)
+        record(system_account(), "add_user", "admin")
+    return password
+
+
+def administrator() -> str | None:
+    """The name of a superuser, or None."""
+    first = get_user_model().objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
+    return None if first is None else first.get_username()
 
 
 class Warming:
-    """Polls /api/metrics."""
+    """The handlers' progress at a start: printed while they start, and awaited before `ready`. Polls /api/metrics."""
 
     def __init__(self, base: str, handlers: Mapping[str, Handler], say: Callable[[str], None], key: str = "") -> None:
         """`key`: the API key for the requests."""
@@ -118,13 +172,13 @@ class Warming:
 
     def _update(self, metrics: Mapping[str, Any]) -> bool:
         seen = {name: metrics.get(name) or {} for name in self._instances}
-        warm = {name: one.get("idle", 0) + one.get("active", 0) for name, one in seen.items()}
+        warm = {name: its.get("idle", 0) + its.get("active", 0) for name, its in seen.items()}
         if self._images:
             line = "  warming   " + ", ".join(f"{name} {warm[name]}/{self._instances[name]}" for name in self._images)
             if self._print_once.is_due(line):
                 self._say(line)
         self._problems = {
-            name: one["problems"][0] for name, one in seen.items() if one.get("problems") and not warm[name]
+            name: its["problems"][0] for name, its in seen.items() if its.get("problems") and not warm[name]
         }
         return all(warm[name] >= all_ or seen[name].get("problems") for name, all_ in self._instances.items())
 
@@ -139,24 +193,16 @@ class Warming:
             return {}
 
 
-# The base of the commands that start the platform.
+def first_task(base: str, key: str, names: Sequence[str]) -> str:
+    """A command to copy that posts a task for one of these handlers, with curl if this machine has it.
 
-
-class PlatformCommand(BaseCommand):
-    """Before it runs, reports all faults of the configuration at once; if there are any, exits with 2."""
-
-    requires_system_checks: tuple[str, ...] = ("tasks_app",)
-
-    def check(self, *args: Any, **options: Any) -> None:
-        """Like Django's, with exit code 2."""
-        try:
-            super().check(*args, **options)
-        except SystemCheckError as error:
-            error.returncode = 2
-            raise
-
-
-def manage_py() -> str:
-    """How a user runs manage.py from this folder: with a relative path of the interpreter if it is inside."""
-    python = os.path.relpath(sys.executable)
-    return f"{sys.executable if python.startswith('..') else python} manage.py"
+    `key`: the text for the API key, "" if calls need none.
+    """
+    data: dict[str, Any] = {"limit": 1000000} if "prime" in names else {}
+    name = "prime" if "prime" in names else names[0]
+    if shutil.which("curl") is None:
+        variable = f'DAEMON_API_KEY="{key}" ' if key else ""
+        return f"{variable}{manage_py()} post {name} '{json.dumps(data)}' --url {base}"
+    bearer = f'-H "Authorization: Bearer {key}" ' if key else ""
+    body = json.dumps({"type": name, "data": data})
+    return f"""curl -X POST {base}/queue -H "Content-Type: application/json" {bearer}-d '{body}'"""

@@ -15,8 +15,7 @@ from typing import NoReturn
 from tasks_app.conf import Environment
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.management.api_client import open_directly
-from tasks_app.management.first_start import first_task
-from tasks_app.management.starting import Warming
+from tasks_app.management.starting import Warming, first_task
 from tasks_app.runner.backoff import Backoff
 from tasks_app.runner.process.parent_death import die_with_parent
 

@@ -1,4 +1,4 @@
-"""The name of a process in `ps`, `top` and `pgrep`; all of them run Python with manage.py."""
+"""A process at its start: the name that it gets, and what signals do to it and to those that it forks."""
 
 from __future__ import annotations
 
@@ -7,16 +7,24 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
+if TYPE_CHECKING:
+    import asyncio
+
+log = structlog.get_logger(__name__)
+
 _PR_SET_NAME = 15
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
-
 #: The kernel truncates longer names.
 MAX_NAME_BYTES = 15
+ENDS = (signal.SIGTERM, signal.SIGINT)
 
 
 def name_process(name: str) -> None:
@@ -27,11 +35,6 @@ def name_process(name: str) -> None:
     """
     if _prctl is not None:
         _prctl(_PR_SET_NAME, os.fsencode(name)[:MAX_NAME_BYTES], 0, 0, 0)
-
-
-# Signals to a process that was forked a moment ago.
-
-ENDS = (signal.SIGTERM, signal.SIGINT)
 
 
 def end_forked_at_signals() -> None:
@@ -50,13 +53,27 @@ def _in_child() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
 
 
-# SIGHUP, on which other servers reload, is ignored: this platform has no reload.
+def on_stop(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
+    """Call `call` in the loop at SIGTERM and SIGINT, and then what was called before. In the main thread."""
+    for signum in ENDS:
+        _on(signum, loop, call)
 
-log = structlog.get_logger(__name__)
+
+def _on(signum: int, loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
+    # The loop calls the server's own handler by its wake-up descriptor, whatever the handler here is.
+    previous = signal.getsignal(signum)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(call)
+        if callable(previous):
+            previous(number, frame)
+
+    signal.signal(signum, handle)
 
 
 def ignore_hangup(*_: Any) -> None:
-    """From now on SIGHUP only writes a log line. Call it in the main thread."""
+    """From now on SIGHUP, on which other servers reload, only writes a log line. Call it in the main thread."""
     signal.signal(signal.SIGHUP, _on_hangup)
 
 

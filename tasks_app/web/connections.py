@@ -7,7 +7,6 @@ clients without a key cannot lock others out.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import socket
@@ -31,6 +30,10 @@ HIGH_WATER_MARK = 0.75
 RELAXED_INTERVAL_SECONDS, CROWDED_INTERVAL_SECONDS = 1.0, 0.2
 #: Only connections that have been silent for so long are closed.
 MIN_SILENCE_SECONDS = 1.0
+#: The most connections, if the limit of descriptors allows them, and the descriptors kept for other files and sockets.
+MAX_CONNECTIONS, RESERVED_DESCRIPTORS = 8192, 256
+#: A search for new sockets asks each descriptor. Between two of them: so many times as long as one takes.
+PAUSE_RATIO = 20.0
 
 _DESCRIPTORS = "/proc/self/fd"
 #: Two fields of Linux's tcp_info: milliseconds since data was last sent, and since data was last received.
@@ -67,11 +70,11 @@ class ConnectionLimit:
         known = list(self._silences(busy))
         if (excess := len(known) - self._high_water) <= 0:
             return False
-        silent = sorted((each for each in known if each[0] >= MIN_SILENCE_SECONDS), reverse=True)
+        silent = sorted((pair for pair in known if pair[0] >= MIN_SILENCE_SECONDS), reverse=True)
         busy = self._busy()
         for _, fd in silent[:excess]:
             # Checked again: the descriptor may be another connection's by now, or a request may have come.
-            with contextlib.suppress(OSError), self._connection(fd) as connection:
+            with suppress(OSError), self._connection(fd) as connection:
                 if self._silence(connection, busy) >= MIN_SILENCE_SECONDS:
                     # The server then reads an end of file, as from a client that closed the connection.
                     connection.shutdown(socket.SHUT_RD)
@@ -80,7 +83,7 @@ class ConnectionLimit:
     def _silences(self, busy: set[str]) -> Iterator[tuple[float, int]]:
         """The seconds of silence and the descriptor of each connection to the port."""
         for name in os.listdir(_DESCRIPTORS):
-            with contextlib.suppress(OSError), self._connection(int(name)) as connection:  # a file or the listener
+            with suppress(OSError), self._connection(int(name)) as connection:  # a file or the listener
                 address = connection.getsockname()
                 if isinstance(address, tuple) and address[1] == self._port:  # not a socket pair of the event loop
                     yield self._silence(connection, busy), int(name)
@@ -111,14 +114,11 @@ class ConnectionLimit:
         return min(sent, received) / 1000
 
 
-# The number of connections that the web server may have, by its limit of file descriptors.
-
-#: The most connections, if the limit of descriptors allows them, and the descriptors kept for other files and sockets.
-MAX_CONNECTIONS, RESERVED_DESCRIPTORS = 8192, 256
-
-
 def connection_limit() -> int:
-    """The number of connections that this process may have. Raises its soft limit of descriptors if it can."""
+    """The number of connections that this process may have, by its limit of file descriptors.
+
+    Raises the soft limit if it can.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = MAX_CONNECTIONS + RESERVED_DESCRIPTORS
     if hard != resource.RLIM_INFINITY:
@@ -129,12 +129,6 @@ def connection_limit() -> int:
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
     return max(min(MAX_CONNECTIONS, soft - RESERVED_DESCRIPTORS), RESERVED_DESCRIPTORS // 2)
-
-
-# The sockets of this process by their clients, and how much of what was sent a client has not read.
-
-#: A search for new sockets asks each descriptor. Between two of them: so many times as long as one takes.
-PAUSE_RATIO = 20.0
 
 
 def client_of(connection: socket.socket) -> str:
@@ -152,7 +146,10 @@ def unread_bytes(connection: socket.socket) -> int:
 
 
 class ClientSockets:
-    """Finds sockets by clients. Of one thread. Without /proc every client counts as one that reads."""
+    """Finds sockets by their clients, and how much of what was sent a client has not read.
+
+    Of one thread. Without /proc every client counts as one that reads.
+    """
 
     def __init__(self) -> None:
         self._fds: dict[str, int] = {}

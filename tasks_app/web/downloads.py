@@ -11,7 +11,7 @@ import structlog
 from django.db import connection
 
 from tasks_app.admin.table_files import Download
-from tasks_app.web.request_queue import Request, RequestQueue
+from tasks_app.web.requests import Request, RequestQueue
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ class Downloads:
             log.error("a download failed", exc_info=error)
         finally:
             gone.cancel()
-            self._queue.put_errand(lambda: _close(download))
+            self._queue.put_work(lambda: _close(download))
             self._finished(request)
 
     async def _send_part(self, transport: Any, part: bytes, gone: asyncio.Task[None]) -> None:
@@ -67,7 +67,7 @@ class Downloads:
     async def _next(self, parts: Iterator[bytes]) -> bytes | None:
         """The next part, made by a thread; None after the last one."""
         made: asyncio.Future[bytes | None] = self._loop.create_future()
-        self._queue.put_errand(lambda: self._make(parts, made))
+        self._queue.put_work(lambda: self._make(parts, made))
         return await made
 
     def _make(self, parts: Iterator[bytes], made: asyncio.Future[bytes | None]) -> None:

@@ -6,12 +6,18 @@ answer that the view would give. Anything unusual falls through to the DRF view,
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache, partial
+from queue import SimpleQueue
 from typing import Any
 
+import structlog
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection
 from django.http.request import split_domain_port, validate_host
 from rest_framework.exceptions import APIException
 
@@ -22,11 +28,16 @@ from tasks_app.api.errors import crash
 from tasks_app.keys.caller import Unauthorized, access
 from tasks_app.keys.rate import KeyRate
 from tasks_app.metrics.local_counters import process
+from tasks_app.queue.current import store
 from tasks_app.queue.keys_and_options import KeyReused
 from tasks_app.queue.strict_json import BadJSON, loads
 from tasks_app.queue.submit import Submission, Submitted, group_commit
-from tasks_app.web.request_queue import Request
+from tasks_app.web.requests import Request
 
+log = structlog.get_logger(__name__)
+
+#: For a statement of `Readings`; and how long a request waits for one before it is left to the request queue.
+TIMEOUT_SECONDS, WAIT_SECONDS = 5.0, 2.0
 #: Limits of a request, in bytes: parsing it blocks the event loop, for less than a millisecond.
 MAX_BODY_BYTES, MAX_HEADER_BYTES = 16 * 1024, 16 * 1024
 #: A request with any other header goes to the view. The last row is checked here; the others have no effect.
@@ -128,6 +139,59 @@ class FastPath:
             request.proto.response_bytes(status, [*headers, ("content-length", str(len(body)))], body)
         finally:
             self._finished(request)
+
+
+class Readings:
+    """A thread that reads anew what the fast path relies on: the keys in force and the size of the queue.
+
+    The request queue's threads read them too, but these may all be busy, and a POST would wait behind what they do.
+    For the event loop; reads only when it is asked to.
+    """
+
+    def __init__(self) -> None:
+        self._env = conf.environment()
+        self._wanted: SimpleQueue[None] = SimpleQueue()
+        #: Resolved by the reading that is awaited.
+        self._next: asyncio.Future[None] | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the thread."""
+        self._loop = loop
+        threading.Thread(target=self._run, name="readings", daemon=True).start()
+
+    @property
+    def due(self) -> bool:
+        """True if the fast path takes no request before something is read anew, and nobody is reading it."""
+        return backlog.due or access.due(self._env)
+
+    async def renewed(self) -> None:
+        """Wait until what is due has been read, or could not be. All that wait at once share a reading."""
+        if self._next is None:
+            self._next = self._loop.create_future()
+            self._wanted.put(None)
+        await asyncio.wait([self._next], timeout=WAIT_SECONDS)
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.get()
+            try:
+                connection.close_if_unusable_or_obsolete()  # as Django does at the beginning of a request
+                with store().limited(TIMEOUT_SECONDS):
+                    access.renew(self._env)
+                    backlog.renew()
+            except (DatabaseError, InterfaceError) as error:
+                # A view reads it again, and answers what follows from its failure.
+                log.debug("what POSTs rely on could not be read", error=str(error))
+                connection.close()
+            except Exception as error:  # a bug: without this thread POSTs would wait for the threads of the views
+                log.error("what POSTs rely on could not be read", exc_info=error)
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._resolve)
+
+    def _resolve(self) -> None:
+        resolved, self._next = self._next, None
+        if resolved is not None:
+            resolved.set_result(None)
 
 
 def _transport_security() -> str:

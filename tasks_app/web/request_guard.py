@@ -1,4 +1,7 @@
-"""Middleware that checks the Host, Origin and size of a request, and answers unhandled exceptions."""
+"""Refusals before the views: middleware that checks the Host, Origin and size of a request, and what has no middleware.
+
+The middleware also answers unhandled exceptions.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ from tasks_app import conf
 from tasks_app.api.errors import crash, error_bytes, json_error
 from tasks_app.api.fields import literal
 from tasks_app.metrics.local_counters import process
+
+log = structlog.get_logger(__name__)
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -112,11 +117,6 @@ def _size(request: HttpRequest) -> HttpResponseBase | None:
         request.META["CONTENT_LENGTH"] = str(len(body))
         request._stream = BytesIO(body)
     return None
-
-
-# Refusals of requests that do not reach the WSGI application.
-
-log = structlog.get_logger(__name__)
 
 
 class Refused(Exception):

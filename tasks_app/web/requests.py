@@ -1,11 +1,17 @@
-"""Reads the bodies of requests, each up to a limit and a deadline, and all of them up to a budget."""
+"""A request before Django has it: its body is read, it waits for a thread, and becomes the variables of WSGI."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
 from io import BytesIO
+from queue import SimpleQueue
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +21,22 @@ from tasks_app.web.request_guard import Refused
 #: Bytes of bodies that may be in memory at once, over all clients, from their announcement to their answer. Bodies of
 #: at most SMALL_BODY_BYTES are never refused, so that clients that announce much cannot lock others out.
 BODY_BUDGET_BYTES, SMALL_BODY_BYTES = 64 * 1024 * 1024, 64 * 1024
+#: A request that has waited for so long is refused with 503.
+MAX_WAIT_SECONDS = 10.0
+#: Logins that run at once. To check a password takes a thread some tenths of a second of processor time.
+MAX_LOGINS = 2
+#: Logins that wait for one of these. Further ones are refused: they would wait for longer than `MAX_WAIT_SECONDS`.
+MAX_WAITING_LOGINS = 32
+#: Headers that can cause a refusal: a value that cannot be read must not be ignored.
+DECISIVE_HEADERS = (
+    "authorization", "content-encoding", "host", "idempotency-key", "last-event-id", "origin", "sec-fetch-site",
+)  # fmt: skip
+#: Headers that cannot be joined, by their variables.
+SINGLE_HEADERS = {"HTTP_HOST": "Host", "HTTP_IDEMPOTENCY_KEY": "Idempotency-Key"}
+#: The largest size of path, query and headers. The server itself refuses much larger ones.
+MAX_HEAD_BYTES = 64 * 1024
+
+_ASCII = "".join(map(chr, range(33, 127)))
 
 
 class BodyReader:
@@ -22,7 +44,7 @@ class BodyReader:
 
     def __init__(self, limit: Callable[[str], int], timeout: float) -> None:
         """`limit` returns the bytes that a body to a path may have. `timeout`: seconds for a complete body."""
-        self._limit, self._timeout = limit, timeout
+        self._limit, self._timeout = lru_cache(maxsize=64)(limit), timeout
         self._bytes = 0
 
     async def read(self, scope: Any, proto: Any) -> bytes:
@@ -90,18 +112,121 @@ def _too_large(limit: int) -> Refused:
     return Refused(413, f"the body is larger than {limit:,} bytes; store large data elsewhere and send its address")
 
 
-# The WSGI variables of an RSGI request.
+@dataclass(slots=True, eq=False)
+class Request:
+    """A complete request. `answered` is resolved in the event loop. `may_write`: its method is not a read.
 
-#: Headers that can cause a refusal: a value that cannot be read must not be ignored.
-DECISIVE_HEADERS = (
-    "authorization", "content-encoding", "host", "idempotency-key", "last-event-id", "origin", "sec-fetch-site",
-)  # fmt: skip
-#: Headers that cannot be joined, by their variables.
-SINGLE_HEADERS = {"HTTP_HOST": "Host", "HTTP_IDEMPOTENCY_KEY": "Idempotency-Key"}
-#: The largest size of path, query and headers. The server itself refuses much larger ones.
-MAX_HEAD_BYTES = 64 * 1024
+    `login`: it has a password to check. `left`: called in the loop if the request is over and still waits for a task.
+    """
 
-_ASCII = "".join(map(chr, range(33, 127)))
+    scope: Any
+    proto: Any
+    body: bytes
+    answered: asyncio.Future[None]
+    may_write: bool
+    login: bool = False
+    left: Callable[[Request], None] | None = None
+    arrived_at: float = field(default_factory=time.monotonic)
+    _taken: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self) -> bool:
+        """True for the first caller, which then has to answer the request."""
+        return self._taken.acquire(blocking=False)
+
+    @property
+    def taken(self) -> bool:
+        """True if it was taken."""
+        return self._taken.locked()
+
+
+class TooManyLogins(Exception):
+    """So many logins wait already that another one would wait for too long."""
+
+
+class Limit:
+    """Admits at most `most` requests at once; the others wait in the order of their arrival. Not thread-safe."""
+
+    def __init__(self, most: int) -> None:
+        self.waiting: deque[Request] = deque()
+        self._most, self._admitted = most, 0
+
+    def admit(self, request: Request) -> bool:
+        """True if it is admitted; False if it waits until `finished` returns it."""
+        if self._admitted >= self._most:
+            self.waiting.append(request)
+            return False
+        self._admitted += 1
+        return True
+
+    def finished(self) -> Request | None:
+        """One that was admitted is finished. Returns the one that is admitted in its place."""
+        if self.waiting:
+            return self.waiting.popleft()
+        self._admitted -= 1
+        return None
+
+
+class RequestQueue:
+    """The complete requests that wait for a thread. The event loop calls `put` and `overdue`, the threads `get` and
+    `finish`.
+
+    Requests that may write get at most three quarters of the threads, so that reads go on while nothing can be written
+    (each waits up to 20 s for SQLite's write lock). Logins get `MAX_LOGINS` threads, and leave one to others.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._lock = threading.Lock()
+        self._next: SimpleQueue[Request | Callable[[], None]] = SimpleQueue()
+        # Used under the lock. A login needs the first one before the second.
+        self._logins = Limit(max(min(MAX_LOGINS, threads - 1), 1))
+        self._writes = Limit(max(threads - threads // 4, 1))
+        self._by_age: deque[Request] = deque()
+
+    def put(self, request: Request) -> None:
+        """Append a request. Raises TooManyLogins."""
+        with self._lock:
+            if request.login and len(self._logins.waiting) >= MAX_WAITING_LOGINS:
+                raise TooManyLogins
+            admitted = (not request.login or self._logins.admit(request)) and self._may_run(request)
+        self._by_age.append(request)
+        if admitted:
+            self._next.put(request)
+
+    def _may_run(self, request: Request) -> bool:
+        """False if it waits for others that may write. Under the lock."""
+        return not request.may_write or self._writes.admit(request)
+
+    def put_work(self, run: Callable[[], None]) -> None:
+        """Append something else for a thread to do. It is never overdue."""
+        self._next.put(run)
+
+    def get(self) -> Request | Callable[[], None]:
+        """Take the next request, or work; blocks until there is one. Call `finish` after a request."""
+        while isinstance(request := self._next.get(), Request) and not request.take():
+            self.finish(request)
+        return request
+
+    def finish(self, request: Request) -> None:
+        """The request is answered."""
+        if not request.may_write:
+            return
+        with self._lock:
+            following = [self._writes.finished()]
+            if request.login and (login := self._logins.finished()) is not None and self._may_run(login):
+                following.append(login)
+        for admitted in following:
+            if admitted is not None:
+                self._next.put(admitted)
+
+    def overdue(self) -> Iterator[Request]:
+        """Take the requests that have waited for too long. The caller refuses them."""
+        while self._by_age:
+            first = self._by_age[0]
+            if not first.taken and time.monotonic() - first.arrived_at < MAX_WAIT_SECONDS:
+                return
+            self._by_age.popleft()
+            if first.take():
+                yield first
 
 
 def wsgi_environ(scope: Any, body: bytes) -> dict[str, Any]:

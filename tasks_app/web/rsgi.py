@@ -2,7 +2,7 @@
 
 A WSGI thread that reads a body waits for its client, so eight slow clients would block eight threads. Here an event
 loop reads the bodies, each up to a limit and a deadline, and threads get complete requests only. An ordinary
-`POST /queue` needs no thread (`fast_path`), and what it relies on is read by another one (`readings`). The loop also
+`POST /queue` needs no thread (`fast_path`), and what it relies on is read by one of its own. The loop also
 answers /health/live and refuses requests that have waited for a thread for too long, even while every thread waits for
 the database.
 """
@@ -27,11 +27,9 @@ from tasks_app.feature import registered
 from tasks_app.metrics.local_counters import process
 from tasks_app.web.connections import ConnectionLimit
 from tasks_app.web.downloads import Downloads
-from tasks_app.web.fast_path import FastPath, is_allowed_host
-from tasks_app.web.readings import Readings
+from tasks_app.web.fast_path import FastPath, Readings, is_allowed_host
 from tasks_app.web.request_guard import Refused, refuse
-from tasks_app.web.request_queue import MAX_WAIT_SECONDS, Errand, Request, RequestQueue, TooManyLogins
-from tasks_app.web.requests import BodyReader, wsgi_environ
+from tasks_app.web.requests import MAX_WAIT_SECONDS, BodyReader, Request, RequestQueue, TooManyLogins, wsgi_environ
 from tasks_app.web.waiters import Waiters
 
 log = structlog.get_logger(__name__)
@@ -116,7 +114,8 @@ class Application:
         finally:
             self._active.discard(scope)
             if request is not None:
-                self._waiters.leave(request)
+                if request.left is not None:
+                    request.left(request)
                 self._release_body(request)
 
     async def _put(self, request: Request) -> None:
@@ -162,8 +161,8 @@ class Application:
     def _serve(self) -> None:
         while True:
             request = self._queue.get()
-            if isinstance(request, Errand):
-                request.run()
+            if not isinstance(request, Request):
+                request()
                 continue
             waits = False
             try:

@@ -26,10 +26,10 @@ from tasks_app.api.waiting import (
 )
 from tasks_app.logs.rate_limit import LogOnce
 from tasks_app.metrics.local_counters import process
+from tasks_app.process.start import on_stop
 from tasks_app.queue.current import store
 from tasks_app.web.connections import connection_limit
-from tasks_app.web.request_queue import Request, RequestQueue
-from tasks_app.web.stop_signals import on_stop
+from tasks_app.web.requests import Request, RequestQueue
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +41,17 @@ GROUP_SIZE = 50
 READ_TIMEOUT_SECONDS = 5.0
 #: Headers of the view's answer that the answer to the wait has values of its own for.
 OWN_HEADERS = frozenset({"content-type", "content-length"})
+#: Seconds between two statements: so many times as long as a statement takes, but within these limits. The upper one is
+#: how much later an answer may be because statements had to wait, such as for a lock.
+MIN_PAUSE_SECONDS, PAUSE_RATIO, MAX_PAUSE_SECONDS = 0.025, 30.0, 1.0
+#: After a statement that failed.
+OUTAGE_PAUSE_SECONDS = 1.0
+#: Between two calls of `each_second`.
+EACH_SECONDS = 1.0
+#: Before it looks whether a task is waited for, while only something else is.
+NO_TASK_PAUSE_SECONDS = 0.1
+#: For a statement of the watcher.
+TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(slots=True, eq=False)
@@ -109,7 +120,7 @@ class Waiters:
             self._client_left(waiter)
             return
         self._release_body(request)
-        self._by_request[request] = waiter
+        self._by_request[request], request.left = waiter, self.leave
         self._by_subject.setdefault(waiter.wait.subject, set()).add(waiter)
         left = request.arrived_at + waiter.wait.seconds - time.monotonic()
         if self._closing or left <= 0:
@@ -188,7 +199,7 @@ class Waiters:
             waiter.timer = self._loop.call_later(READ_TIMEOUT_SECONDS, self._give_up, waiter)
         for first in range(0, len(waiters), GROUP_SIZE):
             group = waiters[first : first + GROUP_SIZE]
-            self._queue.put_errand(lambda group=group: self._answer_all(group))  # type: ignore[misc]
+            self._queue.put_work(lambda group=group: self._answer_all(group))  # type: ignore[misc]
 
     def _give_up(self, waiter: Waiter) -> None:
         self._answer(waiter, fallback(waiter.wait))
@@ -247,23 +258,10 @@ def _flat(groups: Iterable[Iterable[Waiter]]) -> list[Waiter]:
     return [waiter for group in groups for waiter in group]
 
 
-# A thread that finds out which of the tasks that requests wait for have ended, by one statement for all of them.
-
-#: Seconds between two statements: so many times as long as a statement takes, but within these limits. The upper one is
-#: how much later an answer may be because statements had to wait, such as for a lock.
-MIN_PAUSE_SECONDS, PAUSE_RATIO, MAX_PAUSE_SECONDS = 0.025, 30.0, 1.0
-#: After a statement that failed.
-OUTAGE_PAUSE_SECONDS = 1.0
-#: Between two calls of `each_second`.
-EACH_SECONDS = 1.0
-#: Before it looks whether a task is waited for, while only something else is.
-NO_TASK_PAUSE_SECONDS = 0.1
-#: For a statement.
-TIMEOUT_SECONDS = 5.0
-
-
 class Watcher:
-    """Works only while something is waited for. All that it is given is called on the watcher's thread.
+    """A thread that finds out which of the tasks that requests wait for have ended, by one statement for all of them.
+
+    It works only while something is waited for. All that it is given is called on its thread.
 
     `watched` returns the tasks that are waited for, None if nothing is; `ended` gets those that are final or gone.
     `each_second` is called about once a second meanwhile, for what else has to be looked at; it may query.

@@ -20,7 +20,7 @@ from tasks_app.keys import api_keys, caller
 from tasks_app.queue.models import Task
 from tasks_app.queue.submit import group_commit
 from tasks_app.web import rsgi
-from tasks_app.web.request_queue import MAX_LOGINS, MAX_WAITING_LOGINS
+from tasks_app.web.requests import MAX_LOGINS, MAX_WAITING_LOGINS
 from tests.queue.moves.kit import close
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]

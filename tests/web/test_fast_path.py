@@ -30,7 +30,7 @@ from tasks_app.queue.models import IdempotencyKey, Task
 from tasks_app.queue.submit import GroupCommit, Submitted, group_commit
 from tasks_app.web import fast_path
 from tasks_app.web.fast_path import FastPath
-from tasks_app.web.request_queue import Request
+from tasks_app.web.requests import Request
 from testkit.daemon import Daemon, serving
 from tests.queue.moves.kit import close, row
 

@@ -24,7 +24,7 @@ from tasks_app.features.events.reading import EventId, Events, read_events
 from tasks_app.logs.rate_limit import LogOnce
 from tasks_app.queue.current import store
 from tasks_app.web.connections import ClientSockets
-from tasks_app.web.request_queue import Request
+from tasks_app.web.requests import Request
 
 log = structlog.get_logger(__name__)
 

@@ -11,8 +11,8 @@ import structlog
 from tasks_app.features.events.api import CONTENT_TYPE, EventsFollow
 from tasks_app.features.events.feeder import EventFeeder, Stream, StreamPart
 from tasks_app.metrics.local_counters import process
-from tasks_app.web.request_queue import Request
-from tasks_app.web.stop_signals import on_stop
+from tasks_app.process.start import on_stop
+from tasks_app.web.requests import Request
 
 log = structlog.get_logger(__name__)
 

@@ -9,8 +9,7 @@ from django.core.management.base import CommandError
 from django.db import OperationalError, connection
 
 from tasks_app import conf
-from tasks_app.management.first_start import create_environment_key, first_admin
-from tasks_app.management.starting import PlatformCommand
+from tasks_app.management.starting import PlatformCommand, create_environment_key, first_admin
 
 
 class Command(PlatformCommand):

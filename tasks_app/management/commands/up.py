@@ -20,8 +20,14 @@ from tasks_app import conf
 from tasks_app.keys.caller import digest
 from tasks_app.keys.models import ApiKey
 from tasks_app.management import shipped
-from tasks_app.management.first_start import administrator, create_environment_key, first_admin
-from tasks_app.management.starting import PlatformCommand, listening_fault, manage_py
+from tasks_app.management.starting import (
+    PlatformCommand,
+    administrator,
+    create_environment_key,
+    first_admin,
+    listening_fault,
+    manage_py,
+)
 from tasks_app.management.supervisor import Child, Supervisor
 from tasks_app.process.start import name_process
 from tasks_app.queue.clock import Now
