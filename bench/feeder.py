@@ -25,7 +25,7 @@ def main() -> None:
     django.setup()
     from django.db import connection
 
-    from tasks_app.queue.new_task import NewTask
+    from tasks_app.queue.submission import NewTask
     from tasks_app.queue.submit import submit_many
 
     sent = 0

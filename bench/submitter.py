@@ -27,7 +27,7 @@ def main() -> None:
     options = parser.parse_args()
     django.setup()
     from tasks_app.broker import notification
-    from tasks_app.queue.new_task import NewTask
+    from tasks_app.queue.submission import NewTask
     from tasks_app.queue.submit import submit, submit_many
 
     levels = [50 if level is None else level for level in priorities(options.count, options.seed)]

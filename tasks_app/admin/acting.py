@@ -25,9 +25,9 @@ from tasks_app.audit.record import Actor, record
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import Status, Task
-from tasks_app.queue.new_task import encode, too_large
 from tasks_app.queue.redrive import LivingTwin, edit_and_redrive, prioritize, redrive
 from tasks_app.queue.strict_json import BadJSON, loads_data
+from tasks_app.queue.submission import encode, too_large
 from tasks_app.queue.unsized import unreadable
 
 

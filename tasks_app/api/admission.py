@@ -29,9 +29,9 @@ from tasks_app.api.view import caller_of
 from tasks_app.conf import Environment
 from tasks_app.keys.rate import KeyRate, TokenBucket
 from tasks_app.metrics.system_reading import MAX_READING_SHARE, MAX_REUSE_SECONDS, READ_TIMEOUT_SECONDS, current_reading
-from tasks_app.queue.keys_and_options import IdempotencyKey, KeyReused
-from tasks_app.queue.new_task import NewTask
-from tasks_app.queue.submit import Submission, Submitted, earlier_answer, group_commit
+from tasks_app.queue.keyed_submit import earlier_answer
+from tasks_app.queue.submission import IdempotencyKey, KeyReused, NewTask, Submission, Submitted
+from tasks_app.queue.submit import group_commit
 
 # The header Idempotency-Key says which request a caller repeats.
 

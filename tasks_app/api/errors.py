@@ -19,7 +19,7 @@ from rest_framework.utils.encoders import JSONEncoder
 
 from tasks_app.db.write_health import WriteRefused
 from tasks_app.keys.caller import Forbidden
-from tasks_app.queue.keys_and_options import KeyReused, KeysContended
+from tasks_app.queue.submission import KeyReused, KeysContended
 
 # Renders answers as compact JSON in UTF-8, whatever the Accept header says.
 

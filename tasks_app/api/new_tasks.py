@@ -26,7 +26,7 @@ from tasks_app.api.fields import (
     shown,
 )
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.queue.new_task import NewTask, TaskOptions, encode, too_large
+from tasks_app.queue.submission import NewTask, TaskOptions, encode, too_large
 from tasks_app.runner.wire import stored_size
 
 #: A year. Seconds from now to the start or the expiry of a task.

@@ -34,10 +34,10 @@ from tasks_app.keys.caller import Scope
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import Task
-from tasks_app.queue.new_task import too_large
 from tasks_app.queue.redrive import LivingTwin, redrive
 from tasks_app.queue.strict_json import MAX_DEPTH, BadJSON, loads_data
-from tasks_app.queue.submit import Submission, Submitted, submit_one
+from tasks_app.queue.submission import Submission, Submitted, too_large
+from tasks_app.queue.submit import submit_one
 
 #: What a task object has instead of what its caller may not read, and the fields that it keeps.
 WITHHELD = b',"task_data":{},"result":null,"last_error":null}'

@@ -24,7 +24,7 @@ from tasks_app.audit.record import Actor
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.keys.caller import Caller, Forbidden, Scope, Unauthorized, access
 from tasks_app.queue.models import Task
-from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submission import NewTask
 from tasks_app.queue.task_filter import TaskFilter
 
 READING: Mapping[str, Scope] = {"GET": Scope.TASKS_READ}

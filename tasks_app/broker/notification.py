@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -259,6 +259,16 @@ flush = _notifier.flush
 open = _notifier.open
 close = _notifier.close
 stats = _notifier.stats
+
+
+def notify_types(priorities: Iterable[tuple[str, int]]) -> None:
+    """Announce work for each handler once, with the highest of its priorities."""
+    highest: dict[str, int] = {}
+    for handler, priority in priorities:
+        highest[handler] = max(priority, highest.get(handler, 0))
+    for handler, priority in highest.items():
+        notify(handler, priority)
+
 
 # A command that submits one task and exits would otherwise lose its notification.
 atexit.register(flush, FLUSH_AT_EXIT_SECONDS)

@@ -19,9 +19,10 @@ from tasks_app.node.ready_types import TypesOnHold
 from tasks_app.process.fail_points import fail_point
 from tasks_app.queue import clock
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, Selection
-from tasks_app.queue.claim import LEASE_SECONDS, claim, data_of, running_tasks
+from tasks_app.queue.claim import LEASE_SECONDS, claim, running_tasks
 from tasks_app.queue.current import bare_writing, store
 from tasks_app.queue.models import Task
+from tasks_app.queue.unsized import data_of
 from tasks_app.runner.backoff import Backoff
 
 log = structlog.get_logger(__name__)

@@ -27,9 +27,8 @@ from tasks_app.queue import clock
 from tasks_app.queue.cancel import cancelled
 from tasks_app.queue.claim import held, rescue
 from tasks_app.queue.due_work import DueWork
-from tasks_app.queue.keys_and_options import forget_idempotency_keys
 from tasks_app.queue.live_events import forget_live_events, forget_lost_live_events
-from tasks_app.queue.maintenance import due_work, expire, maintain, promote
+from tasks_app.queue.maintenance import due_work, expire, forget_idempotency_keys, maintain, promote
 from tasks_app.runner.endings import KillReason
 
 log = structlog.get_logger(__name__)

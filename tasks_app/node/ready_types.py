@@ -11,8 +11,8 @@ from typing import NamedTuple
 from django.db import Error
 
 from tasks_app.queue import clock
+from tasks_app.queue.claim import on_hold
 from tasks_app.queue.due_work import OnHold
-from tasks_app.queue.maintenance import on_hold
 
 #: Workers stop starting a paused type's tasks within this time after the pause was committed. A claim ends within this
 #: time after the reading that it relies on was sent; otherwise its tasks are checked again before they start.

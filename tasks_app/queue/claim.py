@@ -1,4 +1,4 @@
-"""claim: pending -> processing, only for warm free slots, the best rows first."""
+"""A node holds running tasks by leases: claim takes them, renew keeps them, rescue takes them from a lost node."""
 
 from __future__ import annotations
 
@@ -13,17 +13,27 @@ from django.db import DatabaseError
 from django.db.models import F, Q
 
 from tasks_app import conf
-from tasks_app.broker.notification import notify
+from tasks_app.broker.notification import notify_types
 from tasks_app.queue import clock, counters
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, RetryDecision, Selection, decide
 from tasks_app.queue.current import store, writing
-from tasks_app.queue.due_work import MAX_VALID_LEASE_SECONDS
+from tasks_app.queue.due_work import MAX_VALID_LEASE_SECONDS, OnHold
 from tasks_app.queue.live_events import stored_logs
 from tasks_app.queue.models import Attempt, OutcomeKind, Status, Task, TaskQuerySet
-from tasks_app.queue.unsized import MAX_READ_BYTES
+
+log = structlog.get_logger(__name__)
 
 #: How long a node holds an attempt without renewing it.
 LEASE_SECONDS = conf.environment().lease
+#: While the database works at a result, the task's row is locked and its lease is not renewed. That may take so long,
+#: and a second more, for one that has taken too long before.
+LONGER_SECONDS = 60.0
+#: A call of rescue is bounded because a node that rescues for longer than its lease loses its own tasks.
+TASKS_PER_TRANSACTION = 100
+TRANSACTIONS_PER_CALL = 20
+
+
+# claim: pending -> processing, only for warm free slots, the best rows first.
 
 
 def claim(node: str, requests: Sequence[ClaimRequest], order: Selection, cap: int | None = None) -> list[ClaimedTask]:
@@ -42,29 +52,17 @@ def claim(node: str, requests: Sequence[ClaimRequest], order: Selection, cap: in
     return claimed
 
 
-def data_of(task: ClaimedTask) -> str | None:
-    """The data that a claim has left out, as JSON text; None if the task is not stored any more.
-
-    Raises ValueError if it has more than MAX_READ_BYTES, and DatabaseError, also if the database makes no text of it.
-    """
-    if (found := store().task_data(task.id, MAX_READ_BYTES)) is None:
-        return None
-    size, text = found
-    if text is None:
-        raise ValueError(f"it has {size:,} bytes as text; at most {MAX_READ_BYTES:,} are read")
-    return text
-
-
 def ready_types(types: Sequence[str]) -> set[str]:
     """Which of the types have a ready task. Takes no write lock, so an idle node may ask often."""
     return store().ready_types(types)
 
 
-# renew: processing -> processing, with a lease that ends later.
+def on_hold(node: str) -> OnHold:
+    """Read what `node` must not start. Raises DatabaseError."""
+    return store().on_hold(node)
 
-#: While the database works at a result, the task's row is locked and its lease is not renewed. That may take so long,
-#: and a second more, for one that has taken too long before.
-LONGER_SECONDS = 60.0
+
+# renew: processing -> processing, with a lease that ends later.
 
 
 def renew(node: str, ids: Collection[str], longer: Collection[str] = ()) -> set[tuple[str, int]]:
@@ -88,12 +86,6 @@ def held(node: str, ids: Collection[str]) -> set[tuple[str, int]]:
 
 # rescue: processing -> pending or failed, when the node that holds the task is dead or its lease has run out.
 
-log = structlog.get_logger(__name__)
-
-#: A call is bounded because a node that rescues for longer than its lease loses its own tasks.
-TASKS_PER_TRANSACTION = 100
-TRANSACTIONS_PER_CALL = 20
-
 
 def rescue(dead: Collection[str] = (), leases: bool = True) -> int:
     """Take running tasks from the nodes in `dead` and, with `leases`, those whose leases have run out.
@@ -115,8 +107,7 @@ def rescue(dead: Collection[str] = (), leases: bool = True) -> int:
         taken.update((task.node or "", task.task_type) for task in batch)
         if len(batch) < TASKS_PER_TRANSACTION:
             break
-    for name, priority in highest.items():
-        notify(name, priority)
+    notify_types(highest.items())
     for (node, handler), count in taken.items():
         log.warning("took over tasks of a lost node", node=node, handler=handler, count=count)
     return taken.total()

@@ -1,7 +1,7 @@
-"""What is due by the clock: promote and expire, and what else maintenance does, in batches.
+"""What a node does by the clock: due rows are promoted, late ones expire, old idempotency keys are forgotten.
 
-due_work: what maintenance is due; the verbs check again before they move a row. on_hold: what a node must not start.
-maintain: the store's own.
+`due_work` says what there is to do; the verbs check again before they move a row. All work in batches, each with a
+commit of its own. Turns keep two nodes from the same job.
 """
 
 from __future__ import annotations
@@ -15,20 +15,33 @@ from uuid import UUID
 from django.db import DatabaseError, IntegrityError
 from django.db.models import Q
 
-from tasks_app.broker.notification import notify
+from tasks_app.broker.notification import notify_types
 from tasks_app.queue import clock, counters
 from tasks_app.queue.attempt import MAX_PAUSE_SECONDS
 from tasks_app.queue.current import store, writing
-from tasks_app.queue.due_work import DueWork, OnHold
-from tasks_app.queue.models import FailureReason, Status, Task
+from tasks_app.queue.due_work import DueWork
+from tasks_app.queue.models import FailureReason, IdempotencyKey, Status, Task
 from tasks_app.queue.node_models import Turn
-
-# How many rows to write in one statement, on a database that may refuse many.
-
-# Maintenance in batches, each with a commit of its own.
 
 #: The heartbeat, which renews leases, waits for it: its beats stay short on a slow database.
 MAX_SECONDS = 1.0
+#: Rows that are promoted or expire in one transaction, and transactions of one call.
+TASKS_PER_TRANSACTION = 500
+TRANSACTIONS_PER_CALL = 20
+#: Few enough that no other writer waits long.
+FORGOTTEN_PER_TRANSACTION = 1000
+#: Called once a second, this is faster than callers can send new keys.
+FORGETS_PER_CALL = 10
+
+
+def due_work(node: str) -> DueWork:
+    """Read what maintenance is due for `node`. Raises DatabaseError."""
+    return store().due_work(node, full=True)
+
+
+def maintain(ending: bool = False) -> set[str]:
+    """Keep the store fast. Returns the types of ready tasks that claims could not see until now."""
+    return store().maintain(ending)
 
 
 def run_batches(batch: Callable[[], int], size: int, most: int) -> int:
@@ -46,51 +59,7 @@ def run_batches(batch: Callable[[], int], size: int, most: int) -> int:
     return done
 
 
-# Turns: a work that one node at a time should do, because two would only be in each other's way.
-
-
-def take_turn(name: str, node: str, seconds: float) -> bool:
-    """Take or keep the turn for so many seconds; False if another node has it.
-
-    Nothing may depend on it: a node that was stopped meanwhile may believe that the turn is still its own.
-    """
-    now = clock.now()
-    # The last two: the clock has started anew, or was set back.
-    over = Q(until__lt=now) | ~Q(clock=clock.clock_id()) | Q(until__gt=now + 2 * seconds)
-    free = Turn.objects.filter(Q(node=node) | over, name=name)
-    until = {"until": now + seconds, "clock": clock.clock_id()}
-    if free.exists():  # a read, which takes no write lock
-        with writing():
-            return free.update(node=node, **until) == 1
-    if Turn.objects.filter(name=name).exists():
-        return False
-    try:
-        with writing():
-            Turn.objects.create(name=name, node=node, **until)
-    except IntegrityError:
-        return False
-    return True
-
-
-def due_work(node: str) -> DueWork:
-    """Read what maintenance is due for `node`. Raises DatabaseError."""
-    return store().due_work(node, full=True)
-
-
-def on_hold(node: str) -> OnHold:
-    """Read what `node` must not start. Raises DatabaseError."""
-    return store().on_hold(node)
-
-
-def maintain(ending: bool = False) -> set[str]:
-    """Keep the store fast. Returns the types of ready tasks that claims could not see until now. See Store."""
-    return store().maintain(ending)
-
-
 # promote: a pending row that is due becomes ready.
-
-TASKS_PER_TRANSACTION = 500
-TRANSACTIONS_PER_CONDITION = 20
 
 
 def promote(all_clocks: bool = True, set_back: bool = False) -> list[str]:
@@ -105,9 +74,8 @@ def promote(all_clocks: bool = True, set_back: bool = False) -> list[str]:
     highest: dict[str, int] = {}
     for due, order in _due(all_clocks, set_back):
         batch = partial(_promote_batch, due, order, highest)
-        run_batches(batch, TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CONDITION)
-    for name, priority in highest.items():
-        notify(name, priority)
+        run_batches(batch, TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)
+    notify_types(highest.items())
     return list(highest)
 
 
@@ -146,8 +114,6 @@ def _promote_batch(due: Q, order: str, highest: dict[str, int]) -> int:
 
 
 # expire: pending -> failed, when no handler has begun the task in time.
-
-TRANSACTIONS_PER_CALL = 20
 
 
 def expire() -> int:
@@ -197,3 +163,45 @@ def _fail(rows: Sequence[tuple[UUID, str]]) -> None:
         raise DatabaseError("a locked task changed: does another program write to this table?")
     types = Counter(row[1] for row in rows)
     counters.add((f"failed|{name}|{FailureReason.EXPIRED}", count) for name, count in types.items())
+
+
+# Idempotency keys whose time has passed.
+
+
+def forget_idempotency_keys() -> int:
+    """Remove keys whose time has passed, 10,000 at most and for a second at most. Returns how many."""
+    return run_batches(_forget_batch, FORGOTTEN_PER_TRANSACTION, FORGETS_PER_CALL)
+
+
+def _forget_batch() -> int:
+    late = IdempotencyKey.objects.filter(expires_at__lte=clock.Now()).order_by("expires_at")
+    with writing():
+        # SKIP LOCKED avoids a deadlock between two nodes, and with a request that replaces one of the keys.
+        ids = list(late.select_for_update(skip_locked=True).values_list("pk", flat=True)[:FORGOTTEN_PER_TRANSACTION])
+        return IdempotencyKey.objects.filter(pk__in=ids).delete()[0]
+
+
+# Turns: leases for jobs that one node does at a time.
+
+
+def take_turn(name: str, node: str, seconds: float) -> bool:
+    """Take or keep the turn for so many seconds; False if another node has it.
+
+    Nothing may depend on it: a node that was stopped meanwhile may believe that the turn is still its own.
+    """
+    now = clock.now()
+    # The last two: the clock has started anew, or was set back.
+    over = Q(until__lt=now) | ~Q(clock=clock.clock_id()) | Q(until__gt=now + 2 * seconds)
+    free = Turn.objects.filter(Q(node=node) | over, name=name)
+    until = {"until": now + seconds, "clock": clock.clock_id()}
+    if free.exists():  # a read, which takes no write lock
+        with writing():
+            return free.update(node=node, **until) == 1
+    if Turn.objects.filter(name=name).exists():
+        return False
+    try:
+        with writing():
+            Turn.objects.create(name=name, node=node, **until)
+    except IntegrityError:
+        return False
+    return True

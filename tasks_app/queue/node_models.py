@@ -80,9 +80,11 @@ class HandlerPauseQuerySet(models.QuerySet["HandlerPause"]):
 
 
 class HandlerPause(models.Model):
-    """A type on hold: no node starts a task of it. Without a row, or once `until` has passed, it is not paused.
+    """A type on hold: no node starts a task of it. Without a row, or once `until` has passed, it is not on hold.
 
-    Nodes, readings and reasons read this table. Features write it.
+    Nodes, readings and reasons read this table; features write it. The table is called a pause in addresses and
+    permissions, and keeps that name. One row a type: a second feature that holds types needs a column that says who
+    does.
     """
 
     handler = models.CharField(max_length=100, primary_key=True)
@@ -104,7 +106,7 @@ class HandlerPause(models.Model):
 
 
 class Turn(models.Model):
-    """Which node does a work that one node at a time should do, such as retention, and until when it may be silent."""
+    """A lease for a job that one node does at a time, such as retention: which one, and until when it may be silent."""
 
     name = models.CharField(max_length=40, primary_key=True)
     node = models.CharField(max_length=100)

@@ -1,4 +1,4 @@
-"""redrive: failed -> pending, at a new last position, with all its retries."""
+"""An operator sends tasks again, or sooner: redrive, edit and redrive, prioritize."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 
 from tasks_app import conf
-from tasks_app.broker.notification import notify
-from tasks_app.db.lookups import pairs_in
+from tasks_app.broker.notification import notify_types
 from tasks_app.feature import tell
 from tasks_app.queue import clock, counters
 from tasks_app.queue.current import store, writing
-from tasks_app.queue.keys_and_options import MAX_ROUNDS, KeysContended
+from tasks_app.queue.keyed_submit import MAX_ROUNDS, UniqueName, living_tasks
 from tasks_app.queue.models import Status, Task
-from tasks_app.queue.new_task import encode
+from tasks_app.queue.submission import KeysContended, encode
 from tasks_app.runner.wire import stored_size
 
 
@@ -28,6 +27,9 @@ class LivingTwin(Exception):
     def __init__(self, task: UUID) -> None:
         super().__init__(f"task {task} has the same type and unique_key and has not ended")
         self.task = task
+
+
+# redrive: failed -> pending, at a new last position, with all its retries.
 
 
 def redrive(task_id: UUID) -> bool:
@@ -46,7 +48,7 @@ def redrive(task_id: UUID) -> bool:
         moved = _move(task_id) if key is None else _move_keyed(task_id, task_type, key)
         if moved:
             counters.add([(f"redriven|{task_type}", 1)])
-            transaction.on_commit(lambda: notify(task_type, priority), robust=True)
+            transaction.on_commit(partial(notify_types, [(task_type, priority)]), robust=True)
     return moved
 
 
@@ -61,9 +63,8 @@ def _move_keyed(task_id: UUID, task_type: str, key: str) -> bool:
 
 
 def _refuse_beside_a_twin(task_type: str, key: str) -> None:
-    twins = Task.objects.living_with_key().filter(task_type=task_type, unique_key=key)
-    if (twin := twins.values_list("pk", flat=True).first()) is not None:
-        raise LivingTwin(twin)
+    if twins := living_tasks([(task_type, key)]):
+        raise LivingTwin(twins[task_type, key])
 
 
 def _move(task_id: UUID) -> bool:
@@ -102,7 +103,8 @@ def redrive_many(tasks: Sequence[Task]) -> tuple[list[UUID], list[UUID]]:
         except IntegrityError:
             continue
     counters.add((f"redriven|{name}", count) for name, count in _types(tasks, done).items())
-    transaction.on_commit(partial(_notify_for, [task for task in tasks if task.pk in done]), robust=True)
+    priorities = [(task.task_type, task.priority) for task in tasks if task.pk in done]
+    transaction.on_commit(partial(notify_types, priorities), robust=True)
     return [task.pk for task in tasks if task.pk in done], [task.pk for task in keyed if task.pk not in done]
 
 
@@ -111,7 +113,7 @@ def _move_many(rows: Sequence[tuple[UUID, int]]) -> set[UUID]:
     return set(store().redrive(rows))
 
 
-def _unique_name(task: Task) -> tuple[str, str]:
+def _unique_name(task: Task) -> UniqueName:
     return task.task_type, task.unique_key or ""
 
 
@@ -119,25 +121,11 @@ def _without_twins(keyed: Sequence[Task]) -> list[Task]:
     """The first task of each unique key that no living task has: the others would each cost a refused statement."""
     if not keyed:
         return []
-    firsts: dict[tuple[str, str], Task] = {}
+    firsts: dict[UniqueName, Task] = {}
     for task in keyed:
         firsts.setdefault(_unique_name(task), task)
-    living = Task.objects.living_with_key().filter(pairs_in("task_type", "unique_key", firsts))
-    taken = {(name, str(key)) for name, key in living.values_list("task_type", "unique_key")}
-    return [task for name, task in firsts.items() if name not in taken]
-
-
-def _notify_for(tasks: Sequence[Task]) -> None:
-    for name, priority in highest_priorities(tasks).items():
-        notify(name, priority)
-
-
-def highest_priorities(tasks: Sequence[Task]) -> dict[str, int]:
-    """The highest priority of each type's tasks."""
-    highest: dict[str, int] = {}
-    for task in tasks:
-        highest[task.task_type] = max(task.priority, highest.get(task.task_type, 0))
-    return highest
+    twins = living_tasks(firsts)
+    return [task for name, task in firsts.items() if name not in twins]
 
 
 def _types(tasks: Sequence[Task], done: Collection[UUID]) -> Counter[str]:
@@ -197,9 +185,4 @@ def prioritize_many(tasks: Sequence[Task], priority: int) -> None:
     positions = dict(zip(ready, store().next_positions(len(ready)), strict=True)) if ready else {}
     store().set_priority([(task.pk, positions.get(task.pk)) for task in tasks], priority)
     types = sorted({task.task_type for task in tasks if task.due is None})
-    transaction.on_commit(partial(_notify_of_priority, types, priority), robust=True)
-
-
-def _notify_of_priority(types: Sequence[str], priority: int) -> None:
-    for name in types:
-        notify(name, priority)
+    transaction.on_commit(partial(notify_types, [(name, priority) for name in types]), robust=True)

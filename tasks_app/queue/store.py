@@ -20,7 +20,7 @@ from django.db.models.expressions import Combinable
 
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, ClaimRequest, LiveEvents, Selection, Settled
 from tasks_app.queue.due_work import DueWork, FirstTimes, OnHold
-from tasks_app.queue.new_task import NewIdempotencyKey, NewRow, NewTask
+from tasks_app.queue.submission import NewIdempotencyKey, NewRow, NewTask
 
 #: Increments by series; an iterable may name a series more than once.
 Counts = Mapping[str, int] | Iterable[tuple[str, int]]

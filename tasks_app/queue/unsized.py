@@ -1,4 +1,4 @@
-"""Values of tasks whose sizes are not known: a version without columns for sizes has written them."""
+"""Values of tasks that may be too large to read: those of the previous version, whose sizes are not known."""
 
 from __future__ import annotations
 
@@ -7,11 +7,25 @@ from uuid import UUID
 
 from django.db import DatabaseError, transaction
 
+from tasks_app.queue.attempt import ClaimedTask
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 
 #: A value with more bytes as text is not read: a process has no memory for several.
 MAX_READ_BYTES = 64 * 1024 * 1024
+
+
+def data_of(task: ClaimedTask) -> str | None:
+    """The data that a claim has left out, as JSON text; None if the task is not stored any more.
+
+    Raises ValueError if it has more than MAX_READ_BYTES, and DatabaseError, also if the database makes no text of it.
+    """
+    if (answer := store().task_data(task.id, MAX_READ_BYTES)) is None:
+        return None
+    size, text = answer
+    if text is None:
+        raise ValueError(f"it has {size:,} bytes as text; at most {MAX_READ_BYTES:,} are read")
+    return text
 
 
 def measure(identity: UUID, columns: Iterable[str]) -> dict[str, int | None]:

@@ -29,9 +29,9 @@ from tasks_app.keys.caller import Unauthorized, access
 from tasks_app.keys.rate import KeyRate
 from tasks_app.metrics.local_counters import process
 from tasks_app.queue.current import store
-from tasks_app.queue.keys_and_options import KeyReused
 from tasks_app.queue.strict_json import BadJSON, loads
-from tasks_app.queue.submit import Submission, Submitted, group_commit
+from tasks_app.queue.submission import KeyReused, Submission, Submitted
+from tasks_app.queue.submit import group_commit
 from tasks_app.web.requests import Request
 
 log = structlog.get_logger(__name__)

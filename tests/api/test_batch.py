@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from typing import Any
 
@@ -86,8 +85,7 @@ def test_one_notification_per_handler_is_sent_after_the_commit_with_its_highest_
     api: Client, monkeypatch: Any
 ) -> None:
     sent: list[tuple[str, int]] = []
-    module = importlib.import_module("tasks_app.queue.submit")  # the package has a verb of that name
-    monkeypatch.setattr(module, "notify", lambda *notification: sent.append(notification))
+    monkeypatch.setattr("tasks_app.broker.notification.notify", lambda *notification: sent.append(notification))
     order = [("echo", 3), ("prime", 5), ("echo", 9), ("echo", 1)]
     post(api, {"tasks": [{"type": name, "priority": priority} for name, priority in order]})
     assert sent == [("echo", 9), ("prime", 5)]

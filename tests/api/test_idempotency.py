@@ -7,8 +7,8 @@ from django.test import Client
 
 from tasks_app.api.admission import key_of
 from tasks_app.api.errors import Invalid
-from tasks_app.queue.keys_and_options import IdempotencyKey
 from tasks_app.queue.models import Task
+from tasks_app.queue.submission import IdempotencyKey
 
 TASK = {"type": "echo", "data": {"a": 1, "b": [1, {"c": None}]}}
 

@@ -11,8 +11,8 @@ import pytest
 from tasks_app.api.errors import Invalid
 from tasks_app.api.new_tasks import TASK_FIELDS, new_task, new_tasks
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.queue.new_task import NewTask, TaskOptions
 from tasks_app.queue.strict_json import loads
+from tasks_app.queue.submission import NewTask, TaskOptions
 
 HANDLERS = {"echo": Handler("echo", timeout_limit=60.0, retries_limit=10), "prime": Handler("prime", max_retries=0)}
 LIMIT = 1024 * 1024

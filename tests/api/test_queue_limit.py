@@ -18,7 +18,7 @@ from tasks_app.api import admission
 from tasks_app.api.admission import Backlog
 from tasks_app.api.errors import TooMany
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit_many
 from testkit.daemon import Daemon, serving
 from testkit.process import until

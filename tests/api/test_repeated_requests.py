@@ -91,7 +91,7 @@ def test_callers_with_other_api_keys_have_keys_of_their_own(api: Client) -> None
 def test_if_tasks_with_the_keys_end_again_and_again_it_is_503(
     api: Client, monkeypatch: pytest.MonkeyPatch, path: str, headers: dict[str, str]
 ) -> None:
-    monkeypatch.setattr("tasks_app.queue.keys_and_options.MAX_ROUNDS", 0)
+    monkeypatch.setattr("tasks_app.queue.keyed_submit.MAX_ROUNDS", 0)
     task = TASK | {"unique_key": "a"}
     answer = post(api, {"tasks": [task]} if "batch" in path else task, path, **headers)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")

@@ -18,7 +18,7 @@ from django.utils import timezone
 from tasks_app.api import waiting
 from tasks_app.api.waiting import Wait
 from tasks_app.queue.models import Task
-from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit_many
 from tests.queue.store.kit import too_slow_for
 

@@ -121,7 +121,7 @@ def test_while_somebody_else_writes_posts_wait_for_20_s_and_are_503_or_outlast_i
 EIGHT = """
 import os, sys, django
 django.setup()
-from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit
 from tests.metrics.work import end, take
 me, ended = 0, 0

@@ -9,9 +9,9 @@ from tasks_app.queue import clock
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, ClaimRequest, Policy
 from tasks_app.queue.claim import claim
 from tasks_app.queue.models import OutcomeKind
-from tasks_app.queue.new_task import NewTask
 from tasks_app.queue.node_models import Node
 from tasks_app.queue.settle import settle
+from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit_many
 
 #: Retried at once, twice.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.queue.new_task import encode
+from tasks_app.queue.submission import encode
 from tasks_app.runner.wire import stored_size
 
 

@@ -9,7 +9,7 @@ from django.db import connection
 
 from tasks_app.queue import clock
 from tasks_app.queue.models import Attempt, Task
-from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit_many
 from testkit.emptied import SMALL, empty
 

@@ -27,7 +27,8 @@ from tasks_app.keys.caller import Access, Grant
 from tasks_app.keys.models import ApiKey
 from tasks_app.keys.rate import TokenBucket
 from tasks_app.queue.models import IdempotencyKey, Task
-from tasks_app.queue.submit import GroupCommit, Submitted, group_commit
+from tasks_app.queue.submission import Submitted
+from tasks_app.queue.submit import GroupCommit, group_commit
 from tasks_app.web import fast_path
 from tasks_app.web.fast_path import FastPath
 from tasks_app.web.requests import Request
@@ -285,7 +286,7 @@ def test_keys_that_are_contended_are_answered_as_the_view_does(
 ) -> None:
     body = b'{"type": "echo", "unique_key": "u"}'
     with monkeypatch.context() as contended:
-        contended.setattr("tasks_app.queue.keys_and_options.MAX_ROUNDS", 0)
+        contended.setattr("tasks_app.queue.keyed_submit.MAX_ROUNDS", 0)
         assert posting.takes(body, idempotency_key="abc")
         assert posting.finished.wait(30)
         status, headers, text = posting.answers[0]

@@ -15,11 +15,11 @@ from django.db import DataError, connection, transaction
 
 from tasks_app.db.postgresql.calls import prepared
 from tasks_app.queue.attempt import LiveEvents, Settled, rows_of
-from tasks_app.queue.new_task import NewIdempotencyKey, NewRow, NewTask, encode
 from tasks_app.queue.postgresql.counters import add_counts
 from tasks_app.queue.postgresql.session import DIVISION_BY_ZERO, bare_writing
 from tasks_app.queue.sql import NEW, OPTIONS
 from tasks_app.queue.store import CountSettled
+from tasks_app.queue.submission import NewIdempotencyKey, NewRow, NewTask, encode
 from tasks_app.runner.wire import stored_size
 
 

@@ -19,10 +19,10 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections
 from tasks_app.db.sqlite.write_lock import bare_writing, writing
 from tasks_app.queue.attempt import COMPLETED, AttemptResult, LiveEvents, Settled, rows_of
 from tasks_app.queue.models import Status
-from tasks_app.queue.new_task import NewIdempotencyKey, NewRow, NewTask, encode
 from tasks_app.queue.sql import NEW, OPTIONS
 from tasks_app.queue.sqlite.session import clock_id, read, seconds, stored
 from tasks_app.queue.store import Counts, CountSettled, merged
+from tasks_app.queue.submission import NewIdempotencyKey, NewRow, NewTask, encode
 from tasks_app.runner.wire import stored_size
 
 

@@ -9,7 +9,7 @@ from django.db import ProgrammingError, connection, transaction
 
 from tasks_app.queue.current import bare_writing
 from tasks_app.queue.models import Task
-from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import insert, submit
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]

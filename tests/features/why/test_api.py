@@ -19,9 +19,9 @@ from tasks_app.features.why.reading import read
 from tasks_app.metrics import system_reading
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.models import Attempt, OutcomeKind, Task
-from tasks_app.queue.new_task import NewTask, TaskOptions
 from tasks_app.queue.node_models import Node
 from tasks_app.queue.settle import settle
+from tasks_app.queue.submission import NewTask, TaskOptions
 from tasks_app.queue.submit import submit, submit_many
 from tests.api.test_handlers import node, pool
 from tests.queue.moves.kit import NO_RETRY, SLOW_RETRY, failure, row, running, submitted, success, take

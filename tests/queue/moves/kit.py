@@ -16,9 +16,9 @@ from tasks_app.metrics.reading import read
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, ClaimRequest, Policy, Selection
 from tasks_app.queue.claim import claim
 from tasks_app.queue.models import Attempt, OutcomeKind, Task
-from tasks_app.queue.new_task import NewTask, TaskOptions
 from tasks_app.queue.settle import settle
-from tasks_app.queue.submit import GroupCommit, Submission, Submitted, submit, submit_many
+from tasks_app.queue.submission import NewTask, Submission, Submitted, TaskOptions
+from tasks_app.queue.submit import GroupCommit, submit, submit_many
 
 ALWAYS = frozenset({"error", "timeout", "crash"})
 #: Retries are ready at once, so no test waits for a clock.

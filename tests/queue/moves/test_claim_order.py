@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tasks_app.queue.attempt import Selection
-from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit_many
 from tests.queue.moves.kit import take
 

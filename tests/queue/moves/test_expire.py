@@ -11,9 +11,9 @@ from django.test.utils import CaptureQueriesContext
 from tasks_app.queue import maintenance
 from tasks_app.queue.maintenance import expire
 from tasks_app.queue.models import Attempt, Task
-from tasks_app.queue.new_task import NewTask, TaskOptions
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle
+from tasks_app.queue.submission import NewTask, TaskOptions
 from tasks_app.queue.submit import submit_many
 from tests.queue.moves.kit import AT_ONCE, SLOW_RETRY, failure, release, row, running, submitted, take, together, total
 

@@ -12,8 +12,8 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from tasks_app.queue.models import Task
-from tasks_app.queue.new_task import NewTask
-from tasks_app.queue.submit import GroupCommit, Submission, submit
+from tasks_app.queue.submission import NewTask, Submission
+from tasks_app.queue.submit import GroupCommit
 from tests.queue.moves.kit import close, row, submit_later, together, total
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -144,7 +144,7 @@ def test_a_notification_that_raises_after_the_commit_fails_no_caller_and_stores_
     def broken(*_: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(sys.modules[submit.__module__], "notify", broken)
+    monkeypatch.setattr("tasks_app.broker.notification.notify", broken)
     submitted = [submit_later(mine, Submission([NewTask("echo")])) for _ in range(3)]
     held.set()
     ids = {each.result(30).ids[0] for each in submitted}

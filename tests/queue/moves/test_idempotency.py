@@ -14,15 +14,24 @@ import pytest
 from django.db import OperationalError, connection
 
 from tasks_app.db.lookups import pairs_in
-from tasks_app.queue import keys_and_options as module
+from tasks_app.queue import keyed_submit as module
 from tasks_app.queue import maintenance
 from tasks_app.queue.cancel import delete
 from tasks_app.queue.current import store
-from tasks_app.queue.keys_and_options import IdempotencyKey, KeyReused, KeysContended, forget_idempotency_keys
+from tasks_app.queue.maintenance import forget_idempotency_keys
 from tasks_app.queue.models import IdempotencyKey as Row
 from tasks_app.queue.models import Task
-from tasks_app.queue.new_task import NewTask, TaskOptions
-from tasks_app.queue.submit import GroupCommit, Submission, Submitted, submit_one
+from tasks_app.queue.submission import (
+    IdempotencyKey,
+    KeyReused,
+    KeysContended,
+    NewTask,
+    RequestName,
+    Submission,
+    Submitted,
+    TaskOptions,
+)
+from tasks_app.queue.submit import GroupCommit, submit_one
 from tests.queue.moves.kit import close, submit_later, total
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -82,7 +91,7 @@ def test_keys_past_their_time_are_forgotten(mine: GroupCommit) -> None:
 
 
 def test_one_call_forgets_several_batches_until_its_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = module.FORGOTTEN_PER_TRANSACTION
+    batch = maintenance.FORGOTTEN_PER_TRANSACTION
     Row.objects.bulk_create(
         Row(owner=0, key=str(n), fingerprint="f", task_ids=[], expires_at="2001-01-01T00:00Z")
         for n in range(3 * batch + 7)
@@ -225,7 +234,7 @@ def test_a_key_that_is_removed_between_insert_and_read_is_inserted_while_no_othe
     Row.objects.update(expires_at="2001-01-01T00:00Z")
     groups: list[list[str]] = []
 
-    def removing(first: str, second: str, names: Iterable[module.RequestName]) -> Any:
+    def removing(first: str, second: str, names: Iterable[RequestName]) -> Any:
         if not groups:
             Row.objects.filter(key="a").delete()  # as a node does that forgets it
         groups.append(sorted(key for _, key in names))

@@ -13,14 +13,13 @@ from django.db import connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.queue import clock, keys_and_options
+from tasks_app.queue import clock, keyed_submit
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.current import store
-from tasks_app.queue.keys_and_options import KeysContended
 from tasks_app.queue.maintenance import expire, promote
 from tasks_app.queue.models import Task
-from tasks_app.queue.new_task import NewTask, TaskOptions
 from tasks_app.queue.redrive import LivingTwin, redrive, redrive_many
+from tasks_app.queue.submission import KeysContended, NewTask, TaskOptions
 from tasks_app.queue.submit import submit_many
 from testkit.process import until
 from tests.queue.moves.kit import row, take, together, total
@@ -119,10 +118,10 @@ def test_a_task_that_ends_while_another_transaction_waits_for_a_later_key_is_no_
 ) -> None:
     if store().single_writer:
         pytest.skip("one writer at a time")
-    ending, again, read = submitted(unique_key="a"), threading.Event(), keys_and_options._living
+    ending, again, read = submitted(unique_key="a"), threading.Event(), keyed_submit.living_tasks
     pair = [NewTask("echo", {}, 50, TaskOptions(unique_key=key)) for key in "ab"]
 
-    def living(names: Iterable[keys_and_options.UniqueName]) -> dict:
+    def living(names: Iterable[keyed_submit.UniqueName]) -> dict:
         """Between the first insert and its read, the task ends, and the other transaction takes its key."""
         if not again.is_set():
             together(lambda: cancel(ending.pk))
@@ -130,7 +129,7 @@ def test_a_task_that_ends_while_another_transaction_waits_for_a_later_key_is_no_
             until(others_wait, what="a transaction that waits for the second key")
         return read(names)
 
-    monkeypatch.setattr(keys_and_options, "_living", living)
+    monkeypatch.setattr(keyed_submit, "living_tasks", living)
     first, second = together(lambda: submit_many(pair), lambda: again.wait(30) and submit_many(pair))
     assert first == second and ending.pk not in first
 

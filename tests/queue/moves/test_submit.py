@@ -9,7 +9,7 @@ import pytest
 from django.db import Error, IntegrityError, transaction
 
 from tasks_app.queue.models import Task
-from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit, submit_many
 from tests.queue.moves.kit import row, submitted, take, together, total
 from tests.queue.store.processes import run

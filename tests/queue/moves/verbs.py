@@ -17,9 +17,9 @@ from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.claim import LEASE_SECONDS, claim, renew, rescue
 from tasks_app.queue.maintenance import expire, promote
 from tasks_app.queue.models import OutcomeKind, Task
-from tasks_app.queue.new_task import NewTask, TaskOptions
 from tasks_app.queue.redrive import LivingTwin, redrive
 from tasks_app.queue.settle import settle
+from tasks_app.queue.submission import NewTask, TaskOptions
 from tasks_app.queue.submit import submit_many
 from tests.queue.moves.kit import ALWAYS, release
 

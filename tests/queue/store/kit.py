@@ -25,8 +25,8 @@ from tasks_app.queue.attempt import (
     Settled,
 )
 from tasks_app.queue.current import store
-from tasks_app.queue.new_task import NewTask
 from tasks_app.queue.postgresql import scan_start
+from tasks_app.queue.submission import NewTask
 from tests.queue.moves.kit import AT_ONCE, row, success
 
 #: Decisions as lifecycle makes them.

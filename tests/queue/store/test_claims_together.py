@@ -11,7 +11,7 @@ import pytest
 
 from tasks_app.queue.attempt import ClaimRequest, Selection
 from tasks_app.queue.current import store
-from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit_many
 from tests.queue.moves.kit import AT_ONCE, together
 

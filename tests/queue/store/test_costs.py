@@ -13,13 +13,13 @@ import pytest
 from django.db import connection
 
 from tasks_app.db.postgresql.base import TimeoutConnection
-from tasks_app.queue.new_task import NewTask, TaskOptions
 from tasks_app.queue.postgresql.claim import claim_one_type
 from tasks_app.queue.postgresql.marks import FIRST_LOOKS
 from tasks_app.queue.postgresql.moves import INSERT, SETTLE_ALL
 from tasks_app.queue.postgresql.session import PLANNER_SETTINGS
 from tasks_app.queue.settle import settle
-from tasks_app.queue.submit import GroupCommit, Submission, submit_many
+from tasks_app.queue.submission import NewTask, Submission, TaskOptions
+from tasks_app.queue.submit import GroupCommit, submit_many
 from tests.queue.moves.kit import success, take
 from tests.queue.store.kit import undone
 

@@ -25,12 +25,12 @@ from tasks_app.queue.attempt import Policy, Selection
 from tasks_app.queue.claim import ready_types, rescue, running_tasks
 from tasks_app.queue.live_events import forget_lost_live_events
 from tasks_app.queue.maintenance import due_work, expire, maintain, promote
-from tasks_app.queue.new_task import NewTask, TaskOptions
 from tasks_app.queue.node_models import Node
 from tasks_app.queue.postgresql import maintain as maintenance
 from tasks_app.queue.postgresql import scan_start
 from tasks_app.queue.postgresql.readings import READING
 from tasks_app.queue.settle import settle
+from tasks_app.queue.submission import NewTask, TaskOptions
 from tasks_app.queue.submit import submit_many
 from tests.queue.moves.kit import ALWAYS, failure, success, take
 

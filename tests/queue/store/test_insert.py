@@ -10,7 +10,7 @@ from django.db import DatabaseError
 
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
-from tasks_app.queue.new_task import NewTask
+from tasks_app.queue.submission import NewTask
 from tests.queue.moves.kit import together, total
 from tests.queue.store.kit import insert, positions
 

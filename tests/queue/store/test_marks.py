@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tasks_app.queue.postgresql.marks import END, MAX_BANDS, TOP, Fifo, Levels, Lifo, Marks, Returned, Sample
+from tasks_app.queue.postgresql.horizon import Sample
+from tasks_app.queue.postgresql.marks import END, MAX_BANDS, TOP, Fifo, Levels, Lifo, Marks, Returned
 
 PROVEN = Sample(1000, 5_000)
 

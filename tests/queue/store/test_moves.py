@@ -15,9 +15,9 @@ from django.db import DatabaseError, DataError, IntegrityError, OperationalError
 from tasks_app.queue.attempt import COMPLETED, ClaimedTask
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Attempt, Task
-from tasks_app.queue.new_task import NewTask
 from tasks_app.queue.node_models import Counter, CounterDelta
 from tasks_app.queue.postgresql import marks
+from tasks_app.queue.submission import NewTask
 from tests.queue.moves.kit import failure, row, success, together, total
 from tests.queue.store.kit import (
     FAILED,

@@ -14,7 +14,7 @@ from django.db import connection
 from tasks_app.queue import clock
 from tasks_app.queue.current import store
 from tasks_app.queue.models import IdempotencyKey, Task
-from tasks_app.queue.new_task import NewIdempotencyKey, NewRow, NewTask
+from tasks_app.queue.submission import NewIdempotencyKey, NewRow, NewTask
 from testkit.process import until
 from tests.queue.moves.kit import AT_ONCE, row, total
 from tests.queue.store.kit import insert, positions, take, undone

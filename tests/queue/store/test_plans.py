@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,13 +22,13 @@ from tasks_app.queue.attempt import ClaimRequest, Selection
 from tasks_app.queue.claim import claim, held, ready_types, renew, rescue
 from tasks_app.queue.maintenance import due_work, expire, promote
 from tasks_app.queue.models import Task
-from tasks_app.queue.new_task import NewTask
 from tasks_app.queue.postgresql import claim as postgresql
 from tasks_app.queue.postgresql.maintain import HIDDEN
 from tasks_app.queue.postgresql.marks import EMPTY, LOOK
 from tasks_app.queue.postgresql.scan_start import FIRST
 from tasks_app.queue.postgresql.session import PLANNER_SETTINGS
 from tasks_app.queue.sqlite import claim as sqlite
+from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit_many
 from tests.queue.moves.kit import AT_ONCE, take
 from tests.queue.store.parts import part
@@ -127,7 +126,7 @@ def rows(request: pytest.FixtureRequest, django_db_setup: None, django_db_blocke
         pytest.skip("SQLite has statistics only after ANALYZE")
     # This runs before the fixtures of a test, so its notifications would be real.
     with pytest.MonkeyPatch.context() as patch, django_db_blocker.unblock():
-        patch.setattr(sys.modules[submit_many.__module__], "notify", lambda *_: None)
+        patch.setattr("tasks_app.broker.notification.notify", lambda *_: None)
         autovacuum("off")
         empty()  # what other tests have rolled back has left large indexes
         forget_statistics()

@@ -11,10 +11,10 @@ from tasks_app.queue import clock
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
-from tasks_app.queue.new_task import NewTask
 from tasks_app.queue.postgresql.claim import as_arrays
 from tasks_app.queue.postgresql.marks import EMPTY, Marks, session_marks
 from tasks_app.queue.postgresql.readings import statement
+from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit_many
 from tests.queue.moves.kit import failure, row
 from tests.queue.store.kit import RETRIED, completed, elsewhere, insert, pausing, settle, take

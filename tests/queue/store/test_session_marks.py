@@ -19,7 +19,6 @@ from tasks_app.queue.cancel import cancel
 from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import maintain
 from tasks_app.queue.models import Task
-from tasks_app.queue.new_task import NewTask
 from tasks_app.queue.postgresql import maintain as maintenance
 from tasks_app.queue.postgresql import marks as module
 from tasks_app.queue.postgresql.claim import claim_one_type
@@ -28,6 +27,7 @@ from tasks_app.queue.postgresql.marks import EMPTY, Fifo, Marks
 from tasks_app.queue.postgresql.session import PLANNER_SETTINGS
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle
+from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit_many
 from tests.queue.moves.kit import AT_ONCE, failure, release, row, submitted, success, take, total
 

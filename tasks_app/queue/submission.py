@@ -1,9 +1,12 @@
-"""A task that is not stored yet."""
+"""What callers submit, and what comes of it. These are words: `submit` and `keyed_submit` store.
+
+A submission is the tasks of one call. Its idempotency key names the call; a task's unique key is one of its options.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -12,7 +15,10 @@ from uuid import UUID
 
 from tasks_app.runner.wire import stored_size
 
-# What a caller may ask of a task beside its type, data and priority.
+#: JSON text on one line, as stored and as the handler gets it. Raises ValueError for NaN and infinity.
+encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+#: The id of a caller's API key, 0 without one, and its idempotency key.
+RequestName = tuple[int, str]
 
 
 @dataclass(frozen=True)
@@ -50,10 +56,6 @@ class NewTask:
         return encode(self.task_data)
 
 
-encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-"""JSON text on one line, as stored and as the handler gets it. Raises ValueError for NaN and infinity."""
-
-
 def too_large(text: str, limit: int) -> str | None:
     """Why data with this JSON text may not be stored, in a sentence; None if it may.
 
@@ -69,11 +71,78 @@ def too_large(text: str, limit: int) -> str | None:
     )
 
 
-# The row of a new task that has options or shares a commit with a request that has a key.
+class IdempotencyKey(NamedTuple):
+    """A caller's name for one request. `owner`: the id of its API key, 0 without one.
+
+    `fingerprint`: a hash of the request. The same key with another fingerprint is refused.
+    """
+
+    owner: int
+    key: str
+    fingerprint: str
+
+    @property
+    def name(self) -> RequestName:
+        """What no two requests have in common."""
+        return self.owner, self.key
+
+
+class Submission(NamedTuple):
+    """The tasks of one call, all or none."""
+
+    new: Sequence[NewTask]
+    key: IdempotencyKey | None = None
+
+    @property
+    def plain(self) -> bool:
+        """True if nothing that is stored already can change what it stores."""
+        return self.key is None and all(task.options is None for task in self.new)
+
+
+class Submitted(NamedTuple):
+    """The tasks that a call named, in its order, once they are committed.
+
+    `existing`: for each, whether it was stored before, because it has the same unique key; None if no task has one.
+    `replayed`: an earlier request with this idempotency key had the same answer.
+    """
+
+    ids: list[UUID]
+    existing: list[bool] | None = None
+    replayed: bool = False
+
+    @property
+    def stored(self) -> int:
+        """How many tasks the call stored."""
+        return 0 if self.replayed else len(self.ids) - sum(self.existing or ())
+
+
+class Stored(NamedTuple):
+    """What came of the submissions of a transaction, by their indexes, and the tasks that may start at once.
+
+    A submission without an outcome is still to be stored by `keyed_submit.store_group`: its idempotency key is known.
+    """
+
+    outcomes: Mapping[int, Submitted | KeyReused]
+    ready: Sequence[NewTask]
+
+
+class KeyReused(Exception):
+    """Another request had this idempotency key. `task`: the first task that it named."""
+
+    def __init__(self, task: UUID) -> None:
+        super().__init__(f"another request had this idempotency key; its task is {task}")
+        self.task = task
+
+
+class KeysContended(Exception):
+    """Tasks with the same keys ended again and again while this call looked for them."""
+
+
+# The rows of what is not stored yet, for statements that store all values.
 
 
 class NewRow(NamedTuple):
-    """The values of a row. `task_data`, `tags`, `metadata`: JSON text. Moments have a time zone.
+    """The values of a task's row. `task_data`, `tags`, `metadata`: JSON text. Moments have a time zone.
 
     `due`: seconds on the clock `clock`; None if the task is ready at once.
     """
@@ -93,9 +162,6 @@ class NewRow(NamedTuple):
     tags: str | None = None
     metadata: str | None = None
     unique_key: str | None = None
-
-
-# The idempotency key of a request whose tasks are not stored yet.
 
 
 class NewIdempotencyKey(NamedTuple):

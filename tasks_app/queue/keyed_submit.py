@@ -1,0 +1,328 @@
+"""submit with keys or options: (none) -> pending, unless an earlier request or a living task has the key.
+
+An idempotency key names a request: it is a row that outlives the request's tasks. A unique key names a task that is not
+final: it is a column with a unique index. A transaction stores a group of submissions in this order:
+
+1. `reserve` inserts the idempotency keys. One that is known belongs to an earlier request, whose answer is repeated.
+2. `_store_tasks` inserts the tasks. One whose unique key a living task has is not stored: that task is the answer.
+3. `_remember_answer` corrects what `reserve` could not foresee.
+
+Both kinds of keys may be in another transaction, which is waited for. To keep two transactions from waiting for each
+other, idempotency keys come first, then unique keys, both sorted. Plain tasks with new idempotency keys are stored by
+one statement (`store_keyed`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+import uuid_utils.compat as uuids
+from django.db import transaction
+
+from tasks_app import conf
+from tasks_app.db.lookups import pairs_in
+from tasks_app.queue import clock, models
+from tasks_app.queue.current import bare_writing, store, writing
+from tasks_app.queue.maintenance import expire_at_once
+from tasks_app.queue.models import Task
+from tasks_app.queue.submission import (
+    IdempotencyKey,
+    KeyReused,
+    KeysContended,
+    NewIdempotencyKey,
+    NewRow,
+    NewTask,
+    RequestName,
+    Stored,
+    Submission,
+    Submitted,
+    TaskOptions,
+    encode,
+)
+
+#: How often a submit or a redrive looks again for tasks, or requests, that had its keys and are gone.
+MAX_ROUNDS = 8
+#: A type and a unique key.
+UniqueName = tuple[str, str]
+
+
+def store_group(submissions: Sequence[Submission]) -> Stored:
+    """Store submissions in the caller's write transaction; their positions follow their order. Raises KeysContended."""
+    ids = [[uuids.uuid7() for _ in submission.new] for submission in submissions]
+    firsts = _first_requests(submissions)
+    requests = reserve({key: ids[index] for index, key in firsts.items()})
+    storing = [
+        index
+        for index, submission in enumerate(submissions)
+        if submission.key is None or (index in firsts and submission.key.name not in requests)
+    ]
+    tasks = _store_tasks(
+        [task for index in storing for task in submissions[index].new],
+        [identity for index in storing for identity in ids[index]],
+    )
+    stored_ids = iter(tasks.ids)
+    outcomes: dict[int, Submitted | KeyReused] = {}
+    for index, (submission, new_ids) in enumerate(zip(submissions, ids, strict=True)):
+        key = submission.key
+        if key is not None and key.name in requests:
+            outcomes[index] = _replay(key, requests[key.name])
+            continue
+        outcomes[index] = submitted = _outcome(submission, new_ids, [next(stored_ids) for _ in new_ids])
+        if key is not None:  # a later submission of the group may have it too
+            requests[key.name] = EarlierRequest(key.fingerprint, submitted.ids, submitted.existing)
+    return Stored(outcomes, tasks.ready)
+
+
+def _first_requests(submissions: Sequence[Submission]) -> dict[int, IdempotencyKey]:
+    """The idempotency keys by their submissions' indexes. Of several submissions with one key it has the first."""
+    firsts: dict[int, IdempotencyKey] = {}
+    names = set()
+    for index, submission in enumerate(submissions):
+        if submission.key is not None and submission.key.name not in names:
+            names.add(submission.key.name)
+            firsts[index] = submission.key
+    return firsts
+
+
+# The idempotency keys.
+
+
+class EarlierRequest(NamedTuple):
+    """A request whose idempotency key is known: its fingerprint, and its answer as in `Submitted`."""
+
+    fingerprint: str
+    ids: list[UUID]
+    existing: list[bool] | None
+
+    @classmethod
+    def of(cls, row: models.IdempotencyKey) -> EarlierRequest:
+        """The request that a row remembers."""
+        return cls(row.fingerprint, [UUID(text) for text in row.task_ids], row.existing)
+
+
+def _earlier_request(key: IdempotencyKey) -> EarlierRequest | None:
+    """The request that had this key before; None if there was none, or its time has passed."""
+    rows = models.IdempotencyKey.objects.filter(owner=key.owner, key=key.key, expires_at__gt=clock.Now())
+    row = rows.first()
+    return None if row is None else EarlierRequest.of(row)
+
+
+def earlier_answer(key: IdempotencyKey) -> Submitted | None:
+    """What an earlier request with this key was answered; None if there was none. Raises KeyReused."""
+    if (request := _earlier_request(key)) is None:
+        return None
+    if isinstance(outcome := _replay(key, request), KeyReused):
+        raise outcome
+    return outcome
+
+
+def _replay(key: IdempotencyKey, earlier: EarlierRequest) -> Submitted | KeyReused:
+    """The outcome of a submission whose idempotency key an earlier request had."""
+    if key.fingerprint != earlier.fingerprint:
+        return KeyReused(earlier.ids[0])
+    return Submitted(earlier.ids, earlier.existing, replayed=True)
+
+
+def reserve(requests: Mapping[IdempotencyKey, Sequence[UUID]]) -> dict[RequestName, EarlierRequest]:
+    """Store the keys that are new, each with the ids of its request's tasks. Needs a write transaction.
+
+    No two of the keys have one name. Returns the requests that had the other keys before. A transaction that may store
+    one of the keys is waited for. Raises KeysContended; then one of several may be stored alone.
+    """
+    earlier: dict[RequestName, EarlierRequest] = {}
+    missing = {key.name: key for key in requests}
+    now = datetime.now(UTC)  # this host's: to ask the database would cost each group a statement, for a time of hours
+    if not missing:
+        return earlier
+    for _ in range(MAX_ROUNDS):
+        models.IdempotencyKey.objects.bulk_create(
+            (_row_of(missing[name], requests[missing[name]], now) for name in sorted(missing)), ignore_conflicts=True
+        )
+        # A statement of its own: the insert does not see what it waited for.
+        expired, seen = [], set()
+        for row in models.IdempotencyKey.objects.filter(pairs_in("owner", "key", missing)):
+            name = row.owner, row.key
+            seen.add(name)
+            if row.task_ids == _texts(requests[missing[name]]):
+                del missing[name]
+            elif row.expires_at > now:
+                earlier[name] = EarlierRequest.of(row)
+                del missing[name]
+            else:
+                expired.append(row)
+        if not missing:
+            return earlier
+        if len(requests) > 1 and not missing.keys() <= seen:
+            # Removed between the insert and the read: to insert one again while others are held breaks their order.
+            raise KeysContended
+        for row in sorted(expired, key=lambda row: (row.owner, row.key)):
+            models.IdempotencyKey.objects.filter(pk=row.pk, expires_at=row.expires_at).delete()
+    raise KeysContended
+
+
+def _row_of(key: IdempotencyKey, ids: Sequence[UUID], now: datetime) -> models.IdempotencyKey:
+    return models.IdempotencyKey(
+        owner=key.owner,
+        key=key.key,
+        fingerprint=key.fingerprint,
+        task_ids=_texts(ids),
+        expires_at=_remembered_until(now),
+    )
+
+
+def _new_key(key: IdempotencyKey, tasks: range) -> NewIdempotencyKey:
+    """The key of a request with the tasks at these indexes, to be stored at once."""
+    return NewIdempotencyKey(*key, _remembered_until(datetime.now(UTC)), tasks)
+
+
+def _remembered_until(now: datetime) -> datetime:
+    return now + timedelta(seconds=conf.environment().idempotency_ttl)
+
+
+def _texts(ids: Sequence[UUID]) -> list[str]:
+    return [str(identity) for identity in ids]
+
+
+# The tasks, with their unique keys and options.
+
+
+class StoredTasks(NamedTuple):
+    """For each task its id, or that of the living task with its unique key; and the stored tasks that may start."""
+
+    ids: list[UUID]
+    ready: list[NewTask]
+
+
+def _store_tasks(new: Sequence[NewTask], ids: Sequence[UUID]) -> StoredTasks:
+    """Store the tasks whose unique key no living task has; of several with one key the first.
+
+    Their positions follow the order of `new`. Needs a write transaction. Raises KeysContended.
+    """
+    if not new:
+        return StoredTasks([], [])
+    seconds, now = clock.moment()
+    names = [_unique_name(task) for task in new]
+    firsts: dict[UniqueName, int] = {}
+    for index, name in enumerate(names):
+        if name is not None:
+            firsts.setdefault(name, index)
+    storing = [index for index, name in enumerate(names) if name is None or firsts[name] == index]
+    positions = store().next_positions(len(storing))
+    rows = {
+        index: _new_row(new[index], ids[index], position, seconds, now)
+        for index, position in zip(storing, positions, strict=True)
+    }
+    keyed = sorted(firsts)
+    in_order = [*(rows[index] for index in storing if names[index] is None), *(rows[firsts[name]] for name in keyed)]
+    living = _insert_rows(in_order, keyed)
+    if late := [row.id for row in in_order if row.expires_at is not None and row.expires_at <= now]:
+        expire_at_once(late)
+    known = [identity if name is None else living[name] for identity, name in zip(ids, names, strict=True)]
+    stored = [index for index in storing if known[index] == ids[index]]
+    store().add_counts(Counter(f"received|{new[index].task_type}" for index in stored).items())
+    return StoredTasks(known, [new[index] for index in stored if rows[index].due is None])
+
+
+def _unique_name(task: NewTask) -> UniqueName | None:
+    key = None if task.options is None else task.options.unique_key
+    return None if key is None else (task.task_type, key)
+
+
+def _new_row(task: NewTask, identity: UUID, position: int, seconds: float, now: datetime) -> NewRow:
+    """The row of a task that is stored now: at `seconds` on the store's clock, and `now` by the time of day."""
+    options = task.options or TaskOptions()
+    row = NewRow(
+        identity, task.task_type, task.text, task.priority, position, now,
+        expires_at=options.expires_at if options.expires_in is None else now + timedelta(seconds=options.expires_in),
+        requested_timeout=options.timeout,
+        requested_max_retries=options.max_retries,
+        tags=encode(options.tags) if options.tags else None,
+        metadata=None if options.metadata is None else encode(options.metadata),
+        unique_key=options.unique_key,
+    )  # fmt: skip
+    delay = options.delay or 0.0 if options.run_at is None else (options.run_at - now).total_seconds()
+    if delay <= 0.0:
+        return row
+    return row._replace(clock=clock.clock_id(), due=seconds + delay, due_at=now + timedelta(seconds=delay))
+
+
+def _insert_rows(rows: Sequence[NewRow], names: Sequence[UniqueName]) -> dict[UniqueName, UUID]:
+    """Insert the rows whose unique key, one of `names`, no living task has. Returns the living task with each key."""
+    for _ in range(MAX_ROUNDS):
+        with transaction.atomic() if len(names) > 1 else nullcontext():
+            store().insert_rows(rows)
+            living = living_tasks(names) if names else {}
+            if len(living) == len(names):
+                return living
+            # A task ended between the insert and the read. To insert the missing one while keys after it are held
+            # breaks their order, and two transactions could wait for each other: none of several is stored.
+            if len(names) > 1:
+                transaction.set_rollback(True)
+    raise KeysContended
+
+
+def living_tasks(names: Iterable[UniqueName]) -> dict[UniqueName, UUID]:
+    """The task that is not final with each of these types and unique keys, if there is one."""
+    living = Task.objects.living_with_key().filter(pairs_in("task_type", "unique_key", names))
+    rows = living.values_list("task_type", "unique_key", "pk")
+    return {(task_type, str(key)): identity for task_type, key, identity in rows}
+
+
+# The answer.
+
+
+def _outcome(submission: Submission, new_ids: Sequence[UUID], ids: list[UUID]) -> Submitted:
+    """The outcome of a submission whose tasks have these ids, remembered under its idempotency key."""
+    if all(task.options is None or task.options.unique_key is None for task in submission.new):
+        return Submitted(ids)
+    existing = [identity != new for identity, new in zip(ids, new_ids, strict=True)]
+    if submission.key is not None:
+        _remember_answer(submission.key, ids, existing)
+    return Submitted(ids, existing)
+
+
+def _remember_answer(key: IdempotencyKey, ids: Sequence[UUID], existing: Sequence[bool]) -> None:
+    """Let a reserved key answer what its request came to, which `reserve` could not foresee."""
+    row = models.IdempotencyKey.objects.filter(owner=key.owner, key=key.key)
+    row.update(task_ids=_texts(ids), existing=existing)
+
+
+# Plain tasks with new idempotency keys: one statement.
+
+
+def begin_keyed() -> AbstractContextManager[object]:
+    """With one writer, a transaction: while it is waited for, others join. Else one statement may be enough."""
+    return writing() if store().single_writer else bare_writing(one_statement=True)
+
+
+def store_keyed(submissions: Sequence[Submission]) -> Stored:
+    """As `store_group`, but begins a transaction if it needs one. Plain tasks with keys are stored by one statement.
+
+    What has the key of an earlier request, also of one of this group, is left for a transaction of its own: if that
+    fails, what is stored here stays.
+    """
+    if any(submission.key is None or any(task.options for task in submission.new) for submission in submissions):
+        with writing():
+            return store_group(submissions)
+    firsts = _first_requests(submissions)
+    ids = {index: [uuids.uuid7() for _ in submissions[index].new] for index in firsts}
+    keys: list[NewIdempotencyKey] = []
+    new: list[NewTask] = []
+    for index, key in firsts.items():
+        tasks = submissions[index].new
+        keys.append(_new_key(key, range(len(new), len(new) + len(tasks))))
+        new += tasks
+    # Sorted, or two transactions with the same keys in another order would wait for each other.
+    keys.sort(key=lambda key: (key.owner, key.key))
+    identities = [identity for index in firsts for identity in ids[index]]
+    names = store().insert_keyed(keys, new, identities, [task.text for task in new])
+    stored = [index for index, key in firsts.items() if key.name in names]
+    return Stored(
+        {index: Submitted(ids[index]) for index in stored},
+        [task for index in stored for task in submissions[index].new],
+    )
