@@ -57,7 +57,7 @@ class DeathReason(StrEnum):
     #: The slot was closed.
     CLOSED = "closed"
     #: The runner had an internal error.
-    FAULT = "fault"
+    INTERNAL_ERROR = "fault"
 
 
 class Undecided(Enum):
@@ -76,7 +76,7 @@ _KINDS: Mapping[DeathReason | None, OutcomeKind] = {
     DeathReason.TIMEOUT: OutcomeKind.TIMEOUT,
     DeathReason.KILLED: OutcomeKind.RELEASED,
     DeathReason.OOM: OutcomeKind.OOM,
-    DeathReason.FAULT: OutcomeKind.CRASH,
+    DeathReason.INTERNAL_ERROR: OutcomeKind.CRASH,
 }
 
 

@@ -40,7 +40,7 @@ from tasks_app.runner.wire import BadReply, Failure, Success
 #: Between two questions whether a handler may begin, while the answer is not known.
 MAY_BEGIN_INTERVAL_SECONDS = 0.1
 
-FAULT = NoReply(DeathReason.FAULT, INTERNAL_ERROR)
+AFTER_INTERNAL_ERROR = NoReply(DeathReason.INTERNAL_ERROR, INTERNAL_ERROR)
 
 #: What became of a container or its call: all but a CallResult is left to the slot's thread.
 Change = Eviction | Inspected | Stopping | CallResult
@@ -250,7 +250,7 @@ class Slot:
         """After an internal error the container's state is unknown, so it is destroyed."""
         with self._lock:
             if not isinstance(self._state, (Absent, Inspected)):
-                self._handed_over.put(self._evict(self._state, FAULT, DeathReason.FAULT))
+                self._handed_over.put(self._evict(self._state, AFTER_INTERNAL_ERROR, DeathReason.INTERNAL_ERROR))
 
     def _report(self, change: Change) -> None:
         """Report the result of a call that has a reply. Hand over to the slot's thread what may block."""
@@ -429,8 +429,8 @@ class Slot:
         with self._lock:
             state, result = self._state, None
             if not isinstance(state, Absent):
-                result = self._evict(state, FAULT, DeathReason.FAULT).result
+                result = self._evict(state, AFTER_INTERNAL_ERROR, DeathReason.INTERNAL_ERROR).result
         dialog.container.destroy()
-        self._owner.died(DeathReason.FAULT)
+        self._owner.died(DeathReason.INTERNAL_ERROR)
         if result is not None:
             self._owner.finished(result)

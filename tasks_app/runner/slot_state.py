@@ -40,10 +40,22 @@ class Absent:
 
 
 @dataclass(slots=True)
-class Watched:
+class _WithContainer:
+    dialog: Final[Dialog]
+
+    @property
+    def due(self) -> float:
+        return math.inf
+
+    def evicted(self) -> Absent:
+        """Its container must not get another call."""
+        return Absent()
+
+
+@dataclass(slots=True)
+class Watched(_WithContainer):
     """A container that gets no call before `until`: a new one in its probation, or one after a reply (see Caution)."""
 
-    dialog: Final[Dialog]
     until: Final[float]
 
     @property
@@ -54,34 +66,20 @@ class Watched:
         """The time is over, and the container has neither written nor ended."""
         return Ready(self.dialog)
 
-    def evicted(self) -> Absent:
-        """Its container must not get another call."""
-        return Absent()
-
 
 @dataclass(slots=True)
-class Ready:
+class Ready(_WithContainer):
     """A container that waits for a call."""
-
-    dialog: Final[Dialog]
-
-    @property
-    def due(self) -> float:
-        return math.inf
 
     def sent(self, call: Call, at: float, deadline: float) -> Busy:
         """A call was sent, or its beginning was."""
         return Busy(self.dialog, call, at, deadline)
 
-    def evicted(self) -> Absent:
-        return Absent()
-
 
 @dataclass(slots=True)
-class Busy:
+class Busy(_WithContainer):
     """A container with a call. `kill`: why it is to be killed, unless the reply comes first."""
 
-    dialog: Final[Dialog]
     call: Final[Call]
     sent_at: Final[float]
     deadline: Final[float]
@@ -121,22 +119,14 @@ class Busy:
         """Its call is over, and the container may write a second reply."""
         return Watched(self.dialog, until)
 
-    def evicted(self) -> Absent:
-        return Absent()
-
 
 @dataclass(slots=True)
-class Inspected:
+class Inspected(_WithContainer):
     """A container that has replied, and that the reactor does not serve: the slot's thread looks for leftovers."""
 
-    dialog: Final[Dialog]
     call: Final[Call]
     sent_at: Final[float]
     reply: Final[Success | Failure]
-
-    @property
-    def due(self) -> float:
-        return math.inf
 
     def killed(self, reason: KillReason, at: float) -> Inspected:
         """A kill was requested too late."""
@@ -148,18 +138,14 @@ class Inspected:
     def watched(self, until: float) -> Watched:
         return Watched(self.dialog, until)
 
-    def evicted(self) -> Absent:
-        return Absent()
-
 
 @dataclass(slots=True)
-class Stopping:
+class Stopping(_WithContainer):
     """A container whose call is over without a reply, for `reason`. Its handler gets SIGTERM; at `until` it is killed.
 
     `at`: when the call was over. No reply counts any more.
     """
 
-    dialog: Final[Dialog]
     call: Final[Call]
     sent_at: Final[float]
     outcome: Final[NoReply]
@@ -174,9 +160,6 @@ class Stopping:
     def killed(self, reason: KillReason, at: float) -> Stopping:
         """Another kill was requested: it may shorten the grace."""
         return replace(self, until=min(self.until, at + reason.max_grace))
-
-    def evicted(self) -> Absent:
-        return Absent()
 
 
 #: The reactor serves the container.

@@ -169,7 +169,7 @@ class Starter:
             log.warning("%s", self.notice, extra={"handler": self._handler.name})
         if reason in (DeathReason.CLOSED, DeathReason.RECYCLED, DeathReason.NO_TASK_ID):
             return
-        if reason is DeathReason.FAULT:
+        if reason is DeathReason.INTERNAL_ERROR:
             self.failed(INTERNAL_ERROR)
             return
         age = time.monotonic() - dialog.started_at

@@ -216,7 +216,7 @@ def reported(eviction: Eviction, container_exit: ContainerExit) -> Pool:
      "the handler ended with exit code 0 before it read its line"),
     (NoReply(UNASKED, "wrote", begun=False), UNASKED, ContainerExit(None), "wrote"),
     (NoReply(KILLED, "drained", kill=KillReason.DRAINED), KILLED, ContainerExit(None), "drained"),
-    (NoReply(DeathReason.FAULT, "internal"), DeathReason.FAULT, ContainerExit(None), "internal"),
+    (NoReply(DeathReason.INTERNAL_ERROR, "internal"), DeathReason.INTERNAL_ERROR, ContainerExit(None), "internal"),
     (NoReply(EXIT, "?"), EXIT, ContainerExit(137, oom=True),
      "the handler, or a process that it started, was killed for memory"),
     (NoReply(EXIT, "?"), EXIT, ContainerExit(None, running=True), "the handler closed its stdout before it replied"),
