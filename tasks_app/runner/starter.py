@@ -65,7 +65,7 @@ class Starter:
         # Written by both threads, like `problem`.
         self._backoff = Backoff(MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
         self._proven = False
-        #: A container has replied, and nothing has failed since. If it has, `worked` has nothing to do.
+        #: A container has replied and nothing has failed since, so `worked` has nothing to do.
         self.works = False
         #: Written by the slot's thread.
         self._start_failed = False
