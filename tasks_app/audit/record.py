@@ -1,4 +1,4 @@
-"""Who runs a command."""
+"""Who acts, and what the audit log says of it."""
 
 from __future__ import annotations
 

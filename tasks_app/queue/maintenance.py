@@ -13,7 +13,7 @@ from functools import partial
 from uuid import UUID
 
 from django.db import DatabaseError, IntegrityError
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from tasks_app.broker.notification import notify_types
 from tasks_app.queue import clock, counters
@@ -57,6 +57,15 @@ def run_batches(batch: Callable[[], int], size: int, most: int) -> int:
         if count < size or clock.elapsed() >= until:
             break
     return done
+
+
+def remove_first(rows: QuerySet, most: int) -> int:
+    """Remove the first of these rows in their order, at most so many, in one transaction. Returns how many."""
+    keys = list(rows.values_list("pk", flat=True)[:most])
+    if not keys:  # a read, which takes no write lock
+        return 0
+    with writing():
+        return rows.model._default_manager.filter(pk__in=keys).delete()[0]
 
 
 # promote: a pending row that is due becomes ready.

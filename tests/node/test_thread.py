@@ -70,7 +70,7 @@ django.setup()
 from pathlib import Path
 from django.db import InterfaceError
 from tasks_app.features.operations import work as operation_worker
-from tasks_app.features.retention import side_job as retention
+from tasks_app.features.retention import retention
 from tasks_app.node import heartbeat, leases
 from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.node import Node

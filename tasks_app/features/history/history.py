@@ -24,7 +24,7 @@ from tasks_app.queue import clock
 from tasks_app.queue.counters import BUCKETS
 from tasks_app.queue.current import writing
 from tasks_app.queue.due_work import DueWork
-from tasks_app.queue.maintenance import run_batches
+from tasks_app.queue.maintenance import remove_first, run_batches
 from tasks_app.queue.models import Attempt, FailureReason
 
 HOUR_MINUTES = 60
@@ -106,13 +106,7 @@ def thin(minute: int) -> int:
         Q(minute__lt=minute - KEPT_MINUTES) | past_fine | Q(minute__gt=minute + 1)
     )
 
-    def batch() -> int:
-        found = list(rows.order_by("minute").values_list("pk", flat=True)[:ROWS_PER_TRANSACTION])
-        if found:
-            with writing():
-                HistoryRow.objects.filter(pk__in=found).delete()
-        return len(found)
-
+    batch = partial(remove_first, rows.order_by("minute"), ROWS_PER_TRANSACTION)
     return run_batches(batch, ROWS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)
 
 

@@ -15,6 +15,7 @@ from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import Plan, Preview, as_json, preview
 from tasks_app.queue import clock
 from tasks_app.queue.current import writing
+from tasks_app.queue.maintenance import remove_first
 from tasks_app.queue.models import Status, Task
 from tasks_app.queue.task_filter import FIRST_ID
 
@@ -98,11 +99,7 @@ def forget(before: datetime, most: int) -> int:
     # By the id too, which begins with the time of the start: no index has the end.
     started = Operation.objects.filter(pk__lt=first_id(before)).order_by("pk")
     old = started.exclude(state=OperationState.RUNNING).filter(ended_at__lt=before)
-    ids = list(old.values_list("pk", flat=True)[:most])
-    if not ids:
-        return 0
-    with writing():
-        return Operation.objects.filter(pk__in=ids).delete()[0]
+    return remove_first(old, most)
 
 
 # An operation as the API and the scripts of pages read it.

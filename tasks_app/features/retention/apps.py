@@ -7,4 +7,4 @@ class Retention(Feature):
     """Old tasks are removed, by the rules of their handlers."""
 
     name = "tasks_app.features.retention"
-    node_threads = "tasks_app.features.retention.side_job.retention_of"
+    node_threads = "tasks_app.features.retention.retention.retention_of"

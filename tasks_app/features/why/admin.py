@@ -6,9 +6,8 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 
 from tasks_app.admin.text import line
-from tasks_app.features.why.decide import decide
-from tasks_app.features.why.facts import as_text
-from tasks_app.features.why.reading import read
+from tasks_app.features.why.decide import as_text, decide
+from tasks_app.features.why.facts import read_facts
 from tasks_app.queue.models import Status, Task
 
 #: Of the sentence.
@@ -17,7 +16,7 @@ MAX_CHARS = 1000
 
 def why_it_waits(request: HttpRequest, task: Task) -> str:
     """A sentence about a pending task; blank about another."""
-    if task.status != Status.PENDING or (facts := read(task.pk)) is None:
+    if task.status != Status.PENDING or (facts := read_facts(task.pk)) is None:
         return ""
     sentence = line(as_text(decide(facts)), MAX_CHARS)
     return format_html('<p class="td-why"><strong>Why it waits:</strong> {}.</p>', sentence) if sentence else ""

@@ -13,9 +13,8 @@ from rest_framework.response import Response
 from tasks_app.api import schema
 from tasks_app.api.errors import NotFound
 from tasks_app.api.view import API, READING, both, task_in_path
-from tasks_app.features.why.decide import decide
-from tasks_app.features.why.facts import MAX_BEFORE, Reason
-from tasks_app.features.why.reading import read
+from tasks_app.features.why.decide import Reason, decide
+from tasks_app.features.why.facts import MAX_BEFORE, read_facts
 from tasks_app.handlers.words import rfc3339
 
 
@@ -126,7 +125,7 @@ class WhyView(API):
     )
     def get(self, request: Request, task_id: str) -> Response:
         """Tell why a task does not run, when it is likely to start, or how it ended."""
-        if (facts := read(task_in_path(request, task_id))) is None:
+        if (facts := read_facts(task_in_path(request, task_id))) is None:
             raise NotFound
         return Response({"reasons": [_reason_object(each) for each in decide(facts)]})
 

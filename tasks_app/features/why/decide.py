@@ -1,12 +1,50 @@
-"""The reasons why a task does not run, or how it ended. Pure: from plain values to sentences."""
+"""Why a task does not run, when it is likely to start, or how it ended: decided from facts, without a database."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
 
-from tasks_app.features.why.facts import MAX_BEFORE, Facts, NodeFacts, Pause, Reason, TaskFacts, Value, Word, estimate
+from tasks_app.features.why.facts import MAX_BEFORE, Ended, Facts, NodeFacts, Pause, TaskFacts
 from tasks_app.handlers.words import moment_text, plural, span
 from tasks_app.queue.models import FailureReason, Status
+
+Value = str | int | float | datetime | list[str] | None
+
+
+class Word(StrEnum):
+    """What may keep a task from running, or what became of it."""
+
+    SCHEDULED = "scheduled"
+    RETRY = "retry"
+    PAUSED = "paused"
+    NO_NODE = "no_node"
+    CANNOT_START = "cannot_start"
+    STARTING = "starting"
+    CAP = "cap"
+    BEHIND = "behind"
+    READY = "ready"
+    RUNNING = "running"
+    LOST = "lost"
+    FINAL = "final"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """`sentence` begins with a small letter and has no full stop. `values`: by the names that the API gives them."""
+
+    reason: Word
+    sentence: str
+    values: Mapping[str, Value] = field(default_factory=dict)
+
+
+def as_text(reasons: Sequence[Reason]) -> str:
+    """All reasons in one sentence."""
+    return "; ".join(reason.sentence for reason in reasons)
+
 
 #: Characters of a handler's error that a sentence quotes.
 MAX_QUOTE_CHARS = 300
@@ -34,8 +72,8 @@ def decide(facts: Facts) -> list[Reason]:
     if task.due_in is not None:
         later = _retry(task, task.due_in) if task.attempts else _scheduled(task, task.due_in)
         # A time that has passed is noticed by a node.
-        found = [later] if task.due_in > 0 or facts.living else [later, _no_node(facts)]
-        return found if facts.paused is None else [*found, _paused(facts.paused)]
+        reasons = [later] if task.due_in > 0 or facts.living else [later, _no_node(facts)]
+        return reasons if facts.paused is None else [*reasons, _paused(facts.paused)]
     serving = [node for node in facts.nodes if not node.draining]
     if facts.paused is not None:
         # What it would wait for otherwise is not known: nothing of its type runs.
@@ -92,14 +130,14 @@ def _no_node(facts: Facts) -> Reason:
 
 
 def _queued(facts: Facts, serving: Sequence[NodeFacts]) -> list[Reason]:
-    found = []
+    reasons = []
     warm, slots = sum(node.warm for node in serving), sum(node.slots for node in serving)
     problems = sorted({node.problem for node in serving if node.problem})
     if problems and warm < slots:
-        found.append(_cannot_start(problems, warm, slots))
+        reasons.append(_cannot_start(problems, warm, slots))
     if not warm:
         waits = f"the containers of its type are starting: none of {slots} is ready"
-        return found or [Reason(Word.STARTING, waits, {"slots": slots})]
+        return reasons or [Reason(Word.STARTING, waits, {"slots": slots})]
     able = [node for node in serving if node.warm]
     free = sum(node.free for node in able)
     capped = [node for node in able if node.capped]
@@ -107,15 +145,12 @@ def _queued(facts: Facts, serving: Sequence[NodeFacts]) -> list[Reason]:
     if len(capped) < len(able):
         capped = [] if free else [node for node in capped if node.active < node.warm]
     if capped:
-        found.append(_cap(capped, len(able)))
+        reasons.append(_cap(capped, len(able)))
     if facts.before or not free:
         busy = min(sum(node.active for node in serving), warm)
-        return [*found, _behind(facts, busy, warm, slots, bool(capped))]
-    return [*found, Reason(Word.READY, f"nothing: {_free(free)}, so it starts within a second")]
-
-
-def _free(count: int) -> str:
-    return "a slot is free" if count == 1 else f"{count} slots are free"
+        return [*reasons, _behind(facts, busy, warm, slots, bool(capped))]
+    which = "a slot is free" if free == 1 else f"{free} slots are free"
+    return [*reasons, Reason(Word.READY, f"nothing: {which}, so it starts within a second")]
 
 
 def _cannot_start(problems: list[str], warm: int, slots: int) -> Reason:
@@ -129,8 +164,8 @@ def _cap(capped: Sequence[NodeFacts], able: int) -> Reason:
     cap, running = sum(node.cap or 0 for node in capped), sum(node.running for node in capped)
     count = len(capped)
     workers = "the worker" if able == 1 else f"the {able} workers" if count == able else f"{count} of {able} workers"
-    workers += " runs" if count == 1 else " run"
-    said = f"{workers} {running} {plural(running, 'task')} of all types at once, as many as DAEMON_WORKERS allows"
+    run = f"{workers} {plural(count, 'runs', 'run')} {running} {plural(running, 'task')}"
+    said = f"{run} of all types at once, as many as DAEMON_WORKERS allows"
     return Reason(Word.CAP, said, {"cap": cap, "running": running})
 
 
@@ -147,7 +182,8 @@ def _behind(facts: Facts, busy: int, warm: int, slots: int, capped: bool) -> Rea
         "estimate_seconds": _rounded(guess.seconds) if guess else None,
         "estimate_from": guess.source + _if_none_come_before(facts) if guess else None,
     }
-    return Reason(Word.BEHIND, _slots(busy, warm) + _queue(before) + (_soon(guess.seconds) if guess else ""), values)
+    soon = f"; it is likely to start in about {span(guess.seconds)}" if guess else ""
+    return Reason(Word.BEHIND, _slots(busy, warm) + _queue(before) + soon, values)
 
 
 def _slots(busy: int, warm: int) -> str:
@@ -164,15 +200,10 @@ def _queue(before: int) -> str:
     return f", and {before:,} {plural(before, 'task is', 'tasks are')} before it"
 
 
-def _soon(seconds: float) -> str:
-    return f"; it is likely to start in about {span(seconds)}"
-
-
 def _if_none_come_before(facts: Facts) -> str:
     """What the estimate does not know: in these orders, new tasks may start before older ones."""
-    return {"lifo": "; newer tasks start first", "priority": "; tasks of higher priority start first"}.get(
-        facts.order, ""
-    )
+    first = {"lifo": "; newer tasks start first", "priority": "; tasks of higher priority start first"}
+    return first.get(facts.order, "")
 
 
 def _running(facts: Facts) -> list[Reason]:
@@ -187,13 +218,13 @@ def _running(facts: Facts) -> list[Reason]:
     }
     limit = f" of at most {span(task.timeout)}" if task.timeout else ""
     said = f"attempt {task.attempts} has been running for {span(seconds)}{limit} on worker {task.node}"
-    found = [Reason(Word.RUNNING, said, values)]
-    if not facts.node_lives:
-        silent = "has ended" if facts.silent is None else f"has been silent for {span(facts.silent)}"
-        then = "another one takes the task over" if facts.living else "no other worker lives to take the task over"
-        values = {"node": task.node, "silent_seconds": None if facts.silent is None else _rounded(facts.silent)}
-        found.insert(0, Reason(Word.LOST, f"its worker {task.node} {silent}; {then}", values))
-    return found
+    running = Reason(Word.RUNNING, said, values)
+    if facts.node_lives:
+        return [running]
+    silent = "has ended" if facts.silent is None else f"has been silent for {span(facts.silent)}"
+    then = "another one takes the task over" if facts.living else "no other worker lives to take the task over"
+    values = {"node": task.node, "silent_seconds": None if facts.silent is None else _rounded(facts.silent)}
+    return [Reason(Word.LOST, f"its worker {task.node} {silent}; {then}", values), running]
 
 
 def _final(task: TaskFacts) -> Reason:
@@ -222,8 +253,66 @@ def _quoted(task: TaskFacts) -> str:
 def _quote(text: str) -> str:
     """A handler's text on one line, cut. Control characters are escaped: sentences are shown in terminals."""
     flat = " ".join(text[: MAX_QUOTE_CHARS * 2].split())[:MAX_QUOTE_CHARS]
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in flat)
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in flat)
 
 
 def _rounded(seconds: float) -> float:
     return round(seconds, 3)
+
+
+# When a queued task is likely to start, from the attempts of its type that ended last.
+# While a task waits, its type has more tasks than slots. So the attempts that ended since it became ready give the
+# rate of all slots together. If there are too few of them, the mean time of an attempt gives it: a slot that is free
+# takes the next task at once.
+
+#: Attempts that ended earlier count only if there are fewer than MIN_ATTEMPTS later ones.
+RECENT_SECONDS = 300.0
+MIN_ATTEMPTS = 10
+#: So many attempts, and so many for each slot, must have ended since the task became ready for their rate to be used.
+MIN_FOR_RATE, MIN_FOR_RATE_PER_SLOT = 20, 3
+#: More are not used: the rate may have been another one earlier, or zero while no node lived.
+MAX_FOR_RATE = 200
+
+
+class Estimate(NamedTuple):
+    """`seconds` until the task starts, and `source`: from what they were computed."""
+
+    seconds: float
+    source: str
+
+
+def estimate(before: int, slots: int, ready_for: float, ended: Sequence[Ended]) -> Estimate | None:
+    """When a task starts that has so many before it, with so many `slots` that all run tasks; None: unknown.
+
+    `ready_for`: for how many seconds the task has been ready. `ended`: the newest first.
+    """
+    if not slots or not ended:
+        return None
+    since = [attempt for attempt in ended if attempt.ago < ready_for]
+    since = since[: max(MAX_FOR_RATE, MIN_FOR_RATE_PER_SLOT * slots)]
+    if len(since) >= max(MIN_FOR_RATE, MIN_FOR_RATE_PER_SLOT * slots):
+        within = since[-1].ago
+        between = within / (len(since) - 1)
+        source = f"{len(since)} attempts of this type ended in the last {span(within)}, while this task waited"
+    else:
+        recent = [attempt for attempt in ended if attempt.ago <= RECENT_SECONDS]
+        used = recent if len(recent) >= MIN_ATTEMPTS else ended[:MIN_ATTEMPTS]
+        mean = sum(attempt.took for attempt in used) / len(used)
+        between = mean / slots
+        which = "the last attempt" if len(used) == 1 else f"the last {len(used)} attempts"
+        average = plural(len(used), "", " on average")
+        source = f"{which} of this type took {span(mean)}{average}; {slots} {plural(slots, 'slot')}"
+    rounds, rest = divmod(before, slots)
+    seconds = rounds * between * slots + _until_free(between * slots, slots, ended)[rest]
+    return Estimate(max(seconds, between / 2), source)
+
+
+def _until_free(took: float, slots: int, ended: Sequence[Ended]) -> list[float]:
+    """When each slot is likely to be free, the first one first.
+
+    A slot began its task when its last one ended, so the last ends tell when the running attempts began. Slots without
+    one began at unknown times: they end evenly spread.
+    """
+    known = [max(took - attempt.ago, 0.0) for attempt in ended[:slots]]
+    unknown = slots - len(known)
+    return sorted([*known, *(took * (n + 1) / (unknown + 1) for n in range(unknown))])

@@ -1,50 +1,35 @@
-"""What is known about a task that does not run, runs or has ended. Plain values, no database."""
+"""What is known about a task that does not run, runs or has ended, and how it is read.
+
+Each query reads few rows, however many are stored.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import NamedTuple
+from uuid import UUID
 
-from tasks_app.handlers.words import plural, span
+from django.db.models import OuterRef, Subquery
+
+from tasks_app import conf
+from tasks_app.metrics.system_reading import SILENCE_SECONDS, SystemReading, current_reading, living
+from tasks_app.queue import clock
 from tasks_app.queue.attempt import Selection
+from tasks_app.queue.current import store
+from tasks_app.queue.models import Attempt, Status, Task
+from tasks_app.queue.node_models import HandlerPause, Node
 
-# A reason: a word for programs, a sentence for people, and the values of the sentence.
-
-Value = str | int | float | datetime | list[str] | None
-
-
-class Word(StrEnum):
-    """What may keep a task from running, or what became of it."""
-
-    SCHEDULED = "scheduled"
-    RETRY = "retry"
-    PAUSED = "paused"
-    NO_NODE = "no_node"
-    CANNOT_START = "cannot_start"
-    STARTING = "starting"
-    CAP = "cap"
-    BEHIND = "behind"
-    READY = "ready"
-    RUNNING = "running"
-    LOST = "lost"
-    FINAL = "final"
-
-
-@dataclass(frozen=True)
-class Reason:
-    """`sentence` begins with a small letter and has no full stop. `values`: by the names that the API gives them."""
-
-    reason: Word
-    sentence: str
-    values: Mapping[str, Value] = field(default_factory=dict)
-
-
-def as_text(reasons: Sequence[Reason]) -> str:
-    """All reasons in one sentence."""
-    return "; ".join(reason.sentence for reason in reasons)
+#: Places in the queue are exact up to here.
+MAX_BEFORE = 10_000
+#: The attempts that ended last, of all types, among which those of the task's type are looked for, and how many of them
+#: are used.
+MAX_ATTEMPTS_READ, MAX_ATTEMPTS_USED = 10_000, 500
+_COLUMNS = (
+    "pk", "task_type", "priority", "position", "status", "attempts", "retries", "max_retries", "due", "due_at", "clock",
+    "ready_at", "node", "started_at", "timeout", "completed_at", "failure_reason", "last_error",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,6 +94,13 @@ class Pause:
     until: datetime | None = None
 
 
+class Ended(NamedTuple):
+    """An attempt that ended: how long it took from its claim to its record, and how long ago it ended; seconds."""
+
+    took: float
+    ago: float
+
+
 @dataclass(frozen=True)
 class Facts:
     """`nodes`: those that serve the type; `living`: how many live in all. `known`: handlers.toml has the type.
@@ -130,70 +122,90 @@ class Facts:
     paused: Pause | None = None
 
 
-#: Places are exact up to here.
-MAX_BEFORE = 10_000
-
-
-# When a queued task is likely to start, from the attempts of its type that ended last. Plain values, no database.
-# While a task waits, its type has more tasks than slots. So the attempts that ended since it became ready give the
-# rate of all slots together. If there are too few of them, the mean time of an attempt gives it: a slot that is free
-# takes the next task at once.
-
-#: Attempts that ended earlier count only if there are fewer than MIN_ATTEMPTS later ones.
-RECENT_SECONDS = 300.0
-MIN_ATTEMPTS = 10
-#: So many attempts, and so many for each slot, must have ended since the task became ready for their rate to be used.
-MIN_FOR_RATE, MIN_FOR_RATE_PER_SLOT = 20, 3
-#: More are not used: the rate may have been another one earlier, or zero while no node lived.
-MAX_FOR_RATE = 200
-
-
-class Ended(NamedTuple):
-    """An attempt that ended: how long it took from its claim to its record, and how long ago it ended; seconds."""
-
-    took: float
-    ago: float
-
-
-class Estimate(NamedTuple):
-    """`seconds` until the task starts, and `source`: from what they were computed."""
-
-    seconds: float
-    source: str
-
-
-def estimate(before: int, slots: int, ready_for: float, ended: Sequence[Ended]) -> Estimate | None:
-    """When a task starts that has so many before it, with so many `slots` that all run tasks; None: unknown.
-
-    `ready_for`: for how many seconds the task has been ready. `ended`: the newest first.
-    """
-    if not slots or not ended:
+def read_facts(task_id: UUID) -> Facts | None:
+    """The facts; None if there is no such task. Raises DatabaseError."""
+    row = Task.objects.filter(pk=task_id).only(*_COLUMNS).first()
+    if row is None:
         return None
-    since = [each for each in ended if each.ago < ready_for][: max(MAX_FOR_RATE, MIN_FOR_RATE_PER_SLOT * slots)]
-    if len(since) >= max(MIN_FOR_RATE, MIN_FOR_RATE_PER_SLOT * slots):
-        within = since[-1].ago
-        between = within / (len(since) - 1)
-        source = f"{len(since)} attempts of this type ended in the last {span(within)}, while this task waited"
-    else:
-        recent = [each for each in ended if each.ago <= RECENT_SECONDS]
-        used = recent if len(recent) >= MIN_ATTEMPTS else ended[:MIN_ATTEMPTS]
-        mean = sum(each.took for each in used) / len(used)
-        between = mean / slots
-        which, average = (
-            ("the last attempt", "") if len(used) == 1 else (f"the last {len(used)} attempts", " on average")
+    seconds, now = clock.moment()
+    task = _task(row, seconds, now)
+    if row.status == Status.PENDING:
+        return _of_waiting(row, task, now)
+    if row.status == Status.PROCESSING:
+        return _of_running(row, task, now)
+    return Facts(task)
+
+
+def _task(row: Task, seconds: float, now: datetime) -> TaskFacts:
+    due_in = None
+    if row.due is not None:
+        same = row.clock == clock.clock_id()
+        due_in = row.due - seconds if same or row.due_at is None else (row.due_at - now).total_seconds()
+    ran_for = None if row.started_at is None else ((row.completed_at or now) - row.started_at).total_seconds()
+    ready_for = max((now - row.ready_at).total_seconds(), 0.0)
+    return TaskFacts(
+        row.task_type, row.status, row.attempts, row.retries, row.max_retries, row.due_at, due_in, ready_for, row.node,
+        row.started_at, ran_for, row.timeout, row.completed_at, row.failure_reason, row.last_error,
+    )  # fmt: skip
+
+
+def _of_waiting(row: Task, task: TaskFacts, now: datetime) -> Facts:
+    reading, order = current_reading(), conf.environment().task_selection
+    nodes = _nodes(row.task_type, reading)
+    waits_for_a_slot = row.due is None and any(node.warm and not node.draining for node in nodes)
+    paused = _pause(row.task_type)
+    before, ended = 0, []
+    if waits_for_a_slot:
+        before = store().queued_before(row.task_type, row.priority, row.position, order, MAX_BEFORE + 1)
+        ended = _ended(row.task_type, now)
+    known = row.task_type in conf.handlers()
+    return Facts(task, nodes, len(reading.nodes), known, before, order, ended, paused=paused)
+
+
+def _pause(task_type: str) -> Pause | None:
+    row = HandlerPause.objects.of(task_type)
+    return None if row is None else Pause(row.paused_by, row.paused_at, row.until)
+
+
+def _nodes(task_type: str, reading: SystemReading) -> list[NodeFacts]:
+    return [
+        NodeFacts(
+            pool["slots"], pool["warm"], reading.running.get((task_type, node.name), 0), reading.running_on(node.name),
+            pool.get("cap"), pool["problem"], not node.taking, node.drain_requested_by,
         )
-        source = f"{which} of this type took {span(mean)}{average}; {slots} {plural(slots, 'slot')}"
-    rounds, rest = divmod(before, slots)
-    seconds = rounds * between * slots + _until_free(between * slots, slots, ended)[rest]
-    return Estimate(max(seconds, between / 2), source)
+        for node in reading.nodes
+        if (pool := node.pools.get(task_type)) is not None
+    ]  # fmt: skip
 
 
-def _until_free(took: float, slots: int, ended: Sequence[Ended]) -> list[float]:
-    """When each slot is likely to be free, the first one first.
+def _ended(task_type: str, now: datetime) -> list[Ended]:
+    """The attempts of a type that ended last, the newest first. A primary key's order is that of the ends."""
+    last = Attempt.objects.order_by("-pk").values_list("pk", flat=True).first()
+    if last is None:
+        return []
+    # As a join, planners read the whole table of tasks for it.
+    of_task = Task.objects.filter(pk=OuterRef("task_id")).values("task_type")[:1]
+    rows = (
+        Attempt.objects.filter(pk__gt=last - MAX_ATTEMPTS_READ)
+        .alias(task_type=Subquery(of_task))
+        .filter(task_type=task_type)
+        .order_by("-pk")
+        .values_list("started_at", "ended_at")[:MAX_ATTEMPTS_USED]
+    )
+    spans = ((ended - started, now - ended) for started, ended in rows)
+    return [Ended(max(took.total_seconds(), 0.0), max(ago.total_seconds(), 0.0)) for took, ago in spans]
 
-    A slot began its task when its last one ended, so the last ends tell when the running attempts began. Slots without
-    one began at unknown times: they end evenly spread.
-    """
-    known = [max(took - each.ago, 0.0) for each in ended[:slots]]
-    unknown = slots - len(known)
-    return sorted([*known, *(took * (n + 1) / (unknown + 1) for n in range(unknown))])
+
+def _of_running(row: Task, task: TaskFacts, now: datetime) -> Facts:
+    reading = current_reading()
+    alive = reading.nodes
+    if row.node not in {node.name for node in alive}:
+        alive = living()  # a node that is newer than the reading
+    lives = row.node in {node.name for node in alive}
+    silent = None
+    if not lives:
+        seen = Node.objects.filter(pk=row.node, stopped_at=None).values_list("seen_at", flat=True).first()
+        silence = None if seen is None else (now - seen).total_seconds()
+        # One that is silent for a shorter time does not count as living if it was seen to be dead.
+        silent = silence if silence is not None and silence >= SILENCE_SECONDS else None
+    return Facts(task, living=len(alive), node_lives=lives, silent=silent)

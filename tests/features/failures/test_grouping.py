@@ -21,7 +21,7 @@ from tasks_app.features.failures.grouping import (
     remove_old_groups,
 )
 from tasks_app.features.failures.models import OTHER, FailureGroup, UngroupedFailure
-from tasks_app.features.retention.prune import prune
+from tasks_app.features.retention.retention import prune
 from tasks_app.queue import maintenance
 from tasks_app.queue.cancel import cancel, delete, delete_many
 from tasks_app.queue.current import writing

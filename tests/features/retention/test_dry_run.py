@@ -11,8 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tasks_app.audit.models import AuditEntry
-from tasks_app.features.retention import prune
-from tasks_app.features.retention.prune import OldTasks
+from tasks_app.features.retention import retention
+from tasks_app.features.retention.retention import OldTasks
 from tasks_app.queue.models import Task
 from tasks_app.queue.settle import settle
 from tests.features.retention.test_prune import NOW, aged, ended, run
@@ -46,7 +46,7 @@ def test_a_prune_is_one_line_a_status_in_the_audit_log() -> None:
 
 
 def test_no_statement_of_a_count_passes_more_rows_than_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prune, "ROWS_PER_COUNT", 10)
+    monkeypatch.setattr(retention, "ROWS_PER_COUNT", 10)
     submitted(*[50] * 35)
     settle("node", [success(task) for task in take(35, policy=NO_RETRY)])
     for task in list(Task.objects.all()):

@@ -12,7 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tasks_app.features.retention.prune import PruneWalk, prune
+from tasks_app.features.retention.retention import PruneWalk, prune
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.redrive import redrive

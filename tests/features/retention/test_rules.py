@@ -13,7 +13,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tasks_app.features.retention.prune import PruneWalk, RetentionRule, retention_rules
+from tasks_app.features.retention.retention import PruneWalk, RetentionRule, retention_rules
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.queue import clock
 from tasks_app.queue.maintenance import take_turn

@@ -18,9 +18,15 @@ from tasks_app.audit.models import AuditEntry
 from tasks_app.audit.record import Actor, record
 from tasks_app.db.lookups import first_id
 from tasks_app.features.operations.models import Operation
-from tasks_app.features.retention import side_job
-from tasks_app.features.retention.prune import PruneWalk, RetentionRule
-from tasks_app.features.retention.side_job import MAX_STEP_TASKS, PAUSE_FACTOR, Pace, Retention
+from tasks_app.features.retention import retention
+from tasks_app.features.retention.retention import (
+    MAX_STEP_TASKS,
+    PAUSE_FACTOR,
+    Pace,
+    PruneWalk,
+    Retention,
+    RetentionRule,
+)
 from tasks_app.handlers.words import MAX_RETENTION_SECONDS
 from tasks_app.queue.maintenance import take_turn
 from tasks_app.queue.models import Task
@@ -36,8 +42,8 @@ RULES = [RetentionRule("completed", 86_400.0), RetentionRule("failed", 2 * 86_40
 @pytest.mark.parametrize(
     ("one_writer", "seconds", "least"),
     [
-        (True, side_job.STEP_SECONDS_OF_ONE_WRITER, side_job.MIN_STEP_TASKS_OF_ONE_WRITER),
-        (False, side_job.STEP_SECONDS, side_job.MIN_STEP_TASKS),
+        (True, retention.STEP_SECONDS_OF_ONE_WRITER, retention.MIN_STEP_TASKS_OF_ONE_WRITER),
+        (False, retention.STEP_SECONDS, retention.MIN_STEP_TASKS),
     ],
 )
 def test_a_step_grows_until_it_takes_its_time_and_the_pause_is_in_proportion(
@@ -75,17 +81,17 @@ def test_the_longest_retention_reaches_back_beyond_the_first_possible_id() -> No
 
 def test_a_node_without_the_turn_removes_nothing() -> None:
     old = ended("completed", 2 * DAY)
-    take_turn(side_job.TURN, "another", 60.0)
+    take_turn(retention.TURN, "another", 60.0)
     assert Retention("one", RULES, None).remove_due() == 0
     assert Task.objects.get().pk == old
-    take_turn(side_job.TURN, "another", -1.0)  # it is over
+    take_turn(retention.TURN, "another", -1.0)  # it is over
     assert Retention("one", RULES, None).remove_due() == 1
 
 
 def test_what_ended_late_is_found_by_a_later_walk_from_the_first_task_on(monkeypatch: pytest.MonkeyPatch) -> None:
     late, node = ended("completed", 2 * DAY), Retention("one", RULES, None)
     Task.objects.filter(pk=late).update(completed_at=timezone.now())
-    monkeypatch.setattr(side_job, "MAX_WHOLE_SHARE", 1e-9)
+    monkeypatch.setattr(retention, "MAX_WHOLE_SHARE", 1e-9)
     assert node.remove_due() == 0
     Task.objects.filter(pk=late).update(completed_at=timezone.now() - 2 * DAY)
     assert node.remove_due() == 0, "the next walk begins where this one ended"
@@ -149,12 +155,12 @@ def test_a_round_that_takes_long_is_a_problem_until_it_has_ended(monkeypatch: py
     class Slow(PruneWalk):
         def step(self, most: int) -> int | None:
             said.append(node.problem())
-            after[0] += side_job.LONG_SECONDS + 1
+            after[0] += retention.LONG_SECONDS + 1
             return super().step(most)
 
-    monkeypatch.setattr(side_job, "PAUSE_FACTOR", 0.0)
-    monkeypatch.setattr(side_job, "PruneWalk", Slow)
-    monkeypatch.setattr("tasks_app.features.retention.side_job.time.monotonic", lambda: real() + after[0])
+    monkeypatch.setattr(retention, "PAUSE_FACTOR", 0.0)
+    monkeypatch.setattr(retention, "PruneWalk", Slow)
+    monkeypatch.setattr("tasks_app.features.retention.retention.time.monotonic", lambda: real() + after[0])
     assert node.problem() is None
     node.remove_due()
     assert said[0] is None
@@ -197,7 +203,7 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def test_a_stop_cuts_a_look_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(side_job, "MIN_STEP_TASKS", 10)
+    monkeypatch.setattr(retention, "MIN_STEP_TASKS", 10)
     for _ in range(11):
         ended("completed", 2 * DAY)
     node = Retention("one", RULES, None)

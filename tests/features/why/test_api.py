@@ -13,9 +13,9 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app import conf
-from tasks_app.features.why import reading
+from tasks_app.features.why import facts as reading
 from tasks_app.features.why.decide import decide
-from tasks_app.features.why.reading import read
+from tasks_app.features.why.facts import read_facts
 from tasks_app.metrics import system_reading
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.models import Attempt, OutcomeKind, Task
@@ -116,7 +116,7 @@ def test_beyond_its_limit_a_place_is_not_counted(api: Client, monkeypatch: pytes
     node("one", echo=pool(1, 1))
     ids = submitted(*[50] * 14)
     take(node="one")
-    for function in (read, decide):
+    for function in (read_facts, decide):
         monkeypatch.setattr(sys.modules[function.__module__], "MAX_BEFORE", 10)
     assert [reasons(api, one)[0]["place"] for one in ids[10:]] == [10, 11, None, None]
     assert "more than 10 tasks are before it" in reasons(api, ids[12])[0]["sentence"]
@@ -190,8 +190,8 @@ def test_only_few_attempts_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     settle("node", [success(task) for task in take(6)])
     monkeypatch.setattr(reading, "MAX_ATTEMPTS_USED", 4)
     waits = UUID(str(Task.objects.ready().values_list("pk", flat=True)[0]))
-    facts = read(waits)
+    facts = read_facts(waits)
     assert facts is not None and len(facts.ended) == 4
     monkeypatch.setattr(reading, "MAX_ATTEMPTS_READ", 3)
-    facts = read(waits)
+    facts = read_facts(waits)
     assert facts is not None and len(facts.ended) == 3

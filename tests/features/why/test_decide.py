@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tasks_app.features.why.decide import decide
-from tasks_app.features.why.facts import MAX_BEFORE, Ended, Facts, NodeFacts, Pause, Reason, TaskFacts, as_text
+from tasks_app.features.why.decide import Reason, as_text, decide
+from tasks_app.features.why.facts import MAX_BEFORE, Ended, Facts, NodeFacts, Pause, TaskFacts
 from tasks_app.queue.models import FailureReason
 
 AT = datetime(2026, 1, 31, 9, tzinfo=UTC)

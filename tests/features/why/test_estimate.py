@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks_app.features.why.facts import Ended, estimate
+from tasks_app.features.why.decide import estimate
+from tasks_app.features.why.facts import Ended
 
 CHANCE = random.Random(20)
 TIMES: dict[str, Callable[[], float]] = {

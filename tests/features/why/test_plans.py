@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from tasks_app.features.why import reading
-from tasks_app.features.why.facts import Facts
-from tasks_app.features.why.reading import read as read_facts
+from tasks_app.features.why import facts as reading
+from tasks_app.features.why.facts import Facts, read_facts
 from tasks_app.metrics import system_reading
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue import clock

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
 
 from tasks_app import conf
 from tasks_app.audit.record import record, system_account
-from tasks_app.features.keys.expiry import VALID, expiry_of
-from tasks_app.handlers.words import nearest
+from tasks_app.handlers.words import moment_of, nearest
 from tasks_app.keys import api_keys
 from tasks_app.keys.caller import SCOPE_TEXTS, Grant
 from tasks_app.keys.models import ApiKey
 from tasks_app.queue.current import writing
+
+#: What `--expires` takes.
+EXPIRES = "a number of days, hours or minutes such as 90d, 12h or 30m, or a time such as 2026-01-31T09:00:00Z"
+_SPAN = re.compile(r"(\d{1,5})([dhm])", re.ASCII)
+_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
 class Command(BaseCommand):
@@ -42,7 +48,7 @@ class Command(BaseCommand):
             metavar="TYPE",
             help="a task type that it is for; may be repeated; without it, all",
         )
-        create.add_argument("--expires", metavar="WHEN", help=f"when it ends: {VALID}")
+        create.add_argument("--expires", metavar="WHEN", help=f"when it ends: {EXPIRES}")
         create.add_argument(
             "--rate", type=float, metavar="N", help="tasks a second that it may post to each web process"
         )
@@ -53,7 +59,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, verb: str, name: str = "", **options: Any) -> None:
         """Run one subcommand."""
         if verb == "create":
-            self._create(name, _grant(**{each: options[each] for each in ("scopes", "types", "expires", "rate")}))
+            self._create(name, _grant(**{key: options[key] for key in ("scopes", "types", "expires", "rate")}))
         elif verb == "list":
             self._list()
         else:
@@ -62,12 +68,12 @@ class Command(BaseCommand):
     def _revoke(self, name: str) -> None:
         try:
             with writing():
-                found = api_keys.revoke(name)
-                if found is not None:
-                    record(system_account(), "revoke_key", found)
+                revoked = api_keys.revoke(name)
+                if revoked is not None:
+                    record(system_account(), "revoke_key", revoked)
         except api_keys.KeyRefused as error:
             raise CommandError(str(error)) from None
-        if found is None:
+        if revoked is None:
             raise CommandError(
                 f"no valid key has the name or the first characters {name!r}; see: manage.py apikey list"
             )
@@ -83,7 +89,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         self.stdout.write(key)
         self.stderr.write("It is shown only once. Send it as  Authorization: Bearer KEY")
-        for unknown in [each for each in grant.types or () if each not in conf.handlers()]:
+        for unknown in [name for name in grant.types or () if name not in conf.handlers()]:
             meant = nearest(unknown, conf.handlers())
             self.stderr.write(f"No handler is named {unknown!r}" + (f"; did you mean {meant!r}?" if meant else "."))
         if first and conf.environment().auth == "keys":
@@ -109,6 +115,13 @@ def _words(words: Sequence[str] | None) -> str:
 
 def _grant(scopes: list[str] | None, types: list[str] | None, expires: str | None, rate: float | None) -> Grant:
     expires_at: datetime | None = None
-    if expires is not None and (expires_at := expiry_of(expires)) is None:
-        raise CommandError(f"--expires must be {VALID}, not {expires!r}")
+    if expires is not None and (expires_at := _moment(expires)) is None:
+        raise CommandError(f"--expires must be {EXPIRES}, not {expires!r}")
     return Grant(scopes, types, expires_at, rate)
+
+
+def _moment(text: str) -> datetime | None:
+    """The moment that a text means; None if it means none."""
+    if (length := _SPAN.fullmatch(text)) is not None:
+        return timezone.now() + timedelta(**{_UNITS[length[2]]: int(length[1])})
+    return moment_of(text)

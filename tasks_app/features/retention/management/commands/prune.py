@@ -11,7 +11,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from tasks_app.audit.record import BulkLine, system_account
-from tasks_app.features.retention.prune import OldTasks, prune
+from tasks_app.features.retention.retention import OldTasks, prune
 from tasks_app.handlers.words import duration, moment_text
 from tasks_app.queue.models import FINAL
 
@@ -61,9 +61,9 @@ class Command(BaseCommand):
     def _prune(self, statuses: list[str], before: datetime) -> None:
         removed = 0
         try:
-            for one in statuses:
-                line = BulkLine(system_account(), "prune", f"{one} tasks", ended_before=before.isoformat())
-                for batch in prune(one, before, line):
+            for status in statuses:
+                line = BulkLine(system_account(), "prune", f"{status} tasks", ended_before=before.isoformat())
+                for batch in prune(status, before, line):
                     removed += batch
         except DatabaseError as error:
             raise CommandError(f"stopped after {removed} tasks: {error}; run it again to remove the rest") from None
