@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 
 from tasks_app.admin.text import line
-from tasks_app.features.alerts.rows import firing
+from tasks_app.features.alerts.alerts import firing
 
 #: Of the alerts that fire, the first ones.
 MAX_SHOWN = 20

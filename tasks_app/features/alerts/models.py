@@ -8,7 +8,7 @@ from django.db import models
 
 
 class Alert(models.Model):
-    """The state of one alert, shared by all processes. Changed only by guarded updates (`features.alerts.rows`)."""
+    """The state of one alert, shared by all processes. Changed only by guarded updates (`features.alerts.alerts`)."""
 
     #: The kind, and the handler that it is about: `oldest_age|echo`. `round`: when alerts were last evaluated.
     key = models.CharField(max_length=150, primary_key=True)

@@ -1,4 +1,4 @@
-"""The thread of a process that evaluates alerts and sends them."""
+"""A thread of each process that evaluates alerts, when it is its turn, and tells a webhook of their changes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,54 @@ import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
 from tasks_app.conf import Environment, environment
-from tasks_app.features.alerts import rows
-from tasks_app.features.alerts.conditions import FIRING, RESOLVED, failed_shares, judge, message
+from tasks_app.features.alerts import alerts
+from tasks_app.features.alerts.alerts import FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS, RECOVERY_RATIO
 from tasks_app.features.alerts.models import Alert
-from tasks_app.features.alerts.rows import FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS, RECOVERY_RATIO
+from tasks_app.logs.harmless import harmless
 from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Deployment
 from tasks_app.runner.backoff import Backoff
 
-# Sends a message to a webhook: one POST, without redirects, within a time limit.
+log = structlog.get_logger(__name__)
+
+#: The states of an alert in a message.
+FIRING, RESOLVED = "firing", "resolved"
+
+
+def message(
+    alert: str,
+    state: str,
+    sentence: str,
+    since: datetime | None,
+    *,
+    handler: str = "",
+    details: Mapping[str, Any] | None = None,
+    deployment: str = "",
+) -> dict[str, Any]:
+    """The JSON object. `text` is what Slack's and Mattermost's incoming webhooks show.
+
+    `since`: when the condition began; of a resolved one, when it ended.
+    """
+    sentence = harmless(sentence)
+    return {
+        "alert": alert,
+        "state": state,
+        "handler": harmless(handler) or None,
+        "sentence": sentence,
+        "since": since.astimezone(UTC).isoformat() if since else None,
+        "details": dict(details or {}),
+        "deployment": deployment or None,
+        "text": f"{'FIRING' if state == FIRING else 'Resolved'}: {alert.replace('_', ' ')}: `{_plain(sentence)}`",
+    }
+
+
+def _plain(text: str) -> str:
+    """As code, and without what Slack takes for markup: a handler's text cannot notify a channel or make a link."""
+    flat = " ".join(text.split()).replace("`", "'")
+    return flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
 
 #: For everything after the look-up of the host's name.
 TIMEOUT_SECONDS = 10.0
@@ -107,16 +144,15 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 
-# The alert for a database that cannot be used: it cannot be recorded there, so a file in DAEMON_HOME records it.
-
 DATABASE_UNREACHABLE = "database_unreachable"
 
 
 class DatabaseOutage:
-    """For one thread of a web server; those with the same `home` tell each outage, and its end, once.
+    """The alert for a database that cannot be used: a file in DAEMON_HOME records it.
 
-    The file exists from when the webhook is told of an outage until it is told of its end, by this process or another.
-    One that dies between a send and its file causes a second message.
+    For one thread of a web server; those with the same `home` tell each outage, and its end, once. The file exists from
+    when the webhook is told of an outage until it is told of its end, by this process or another. One that dies between
+    a send and its file causes a second message.
     """
 
     def __init__(self, home: Path, hold: float, post: Callable[[dict[str, Any]], None]) -> None:
@@ -168,8 +204,6 @@ class DatabaseOutage:
         self._backoff.succeeded()
 
 
-log = structlog.get_logger(__name__)
-
 MAX_INTERVAL_SECONDS = 10.0
 #: For a call to the database.
 DATABASE_TIMEOUT_SECONDS = 5.0
@@ -212,8 +246,8 @@ class Watch:
         """Evaluate and send what is due, if it is this process's turn."""
         try:
             with store().limited(DATABASE_TIMEOUT_SECONDS):
-                rows.probe()
-                mine = self._trusts() and rows.take_round(self._interval * 0.9)
+                alerts.probe()
+                mine = self._trusts() and alerts.take_round(self._interval * 0.9)
                 if mine:
                     self._evaluate()
             reachable = True
@@ -237,17 +271,17 @@ class Watch:
     def _evaluate(self) -> None:
         reading = current_reading()
         env = self._env
-        shares = failed_shares() if reading.nodes else {}
-        judgement = judge(reading, shares, env.alert_oldest, env.alert_failed_share)
-        rows.observe(judgement, env.alert_hold, self._interval * 3 + DATABASE_TIMEOUT_SECONDS)
+        shares = alerts.failed_shares() if reading.nodes else {}
+        judgement = alerts.judge(reading, shares, env.alert_oldest, env.alert_failed_share)
+        alerts.observe(judgement, env.alert_hold, self._interval * 3 + DATABASE_TIMEOUT_SECONDS)
         if not self._deployment:
             self._deployment = str(Deployment.objects.values_list("pk", flat=True).first() or "")
 
     def _send(self) -> None:
         try:
             with store().limited(DATABASE_TIMEOUT_SECONDS):
-                for row in rows.to_send():
-                    if rows.take(row) and not self._send_one(row):
+                for row in alerts.to_send():
+                    if alerts.take(row) and not self._send_one(row):
                         break  # the others wait for the next round: each may take as long
         except (DatabaseError, InterfaceError) as error:
             connection.close()
@@ -264,9 +298,9 @@ class Watch:
                 )
             )  # fmt: skip
         except NotSent as error:
-            rows.not_sent(row, str(error))
+            alerts.not_sent(row, str(error))
             return False
-        rows.sent(row)
+        alerts.sent(row)
         log.info("alert sent", alert=row.key, state=state)
         return True
 

@@ -9,8 +9,8 @@ import pytest
 from django.db.models import F
 from django.utils import timezone
 
-from tasks_app.features.alerts import rows
-from tasks_app.features.alerts.conditions import Condition, Judgement, Share, failed_shares, judge
+from tasks_app.features.alerts import alerts
+from tasks_app.features.alerts.alerts import Condition, Judgement, Share, failed_shares, judge
 from tasks_app.features.alerts.models import Alert
 from tasks_app.metrics.reading import HandlerReading, Totals
 from tasks_app.metrics.system_reading import SystemReading
@@ -26,7 +26,7 @@ ALL = frozenset({"no_node", "oldest_age", "failed_share", "cannot_start"})
 
 
 def see(holds: bool, judged: frozenset[str] = ALL, undecided: frozenset[str] = frozenset()) -> None:
-    rows.observe(Judgement({BAD.key: BAD} if holds else {}, judged, undecided), HOLD, GAP)
+    alerts.observe(Judgement({BAD.key: BAD} if holds else {}, judged, undecided), HOLD, GAP)
 
 
 def pass_by(seconds: float) -> None:
@@ -40,21 +40,21 @@ def pass_by(seconds: float) -> None:
 
 def tell() -> list[tuple[str, bool]]:
     """Send what is due. Returns key and state of each."""
-    told = [(row.key, row.firing) for row in rows.to_send() if rows.take(row)]
-    for row in rows.to_send() or Alert.objects.filter(told=False):
-        rows.sent(row)
+    told = [(row.key, row.firing) for row in alerts.to_send() if alerts.take(row)]
+    for row in alerts.to_send() or Alert.objects.filter(told=False):
+        alerts.sent(row)
     return told
 
 
 def test_a_condition_fires_once_it_has_held_and_is_resolved_once_it_has_not() -> None:
     see(True)
     for _ in range(3):
-        assert (tell(), rows.firing()) == ([], [])
+        assert (tell(), alerts.firing()) == ([], [])
         pass_by(10)
         see(True)
     assert tell() == [(BAD.key, True)]
     assert tell() == []
-    (row,) = rows.firing()
+    (row,) = alerts.firing()
     assert (row.sentence, row.details, row.since is not None) == (BAD.sentence, {"slots": 2}, True)
     for _ in range(6):
         see(False)
@@ -63,12 +63,12 @@ def test_a_condition_fires_once_it_has_held_and_is_resolved_once_it_has_not() ->
     see(False)
     assert tell() == [(BAD.key, False)]
     see(False)
-    assert (tell(), rows.firing()) == ([], [])
+    assert (tell(), alerts.firing()) == ([], [])
 
 
 def test_what_has_just_fired_can_be_sent() -> None:
     for _ in range(3):
-        rows.observe(Judgement({BAD.key: BAD}, ALL), 0.0, GAP)
+        alerts.observe(Judgement({BAD.key: BAD}, ALL), 0.0, GAP)
     assert tell() == [(BAD.key, True)]
 
 
@@ -85,7 +85,7 @@ def test_what_comes_and_goes_neither_fires_nor_is_resolved() -> None:
         pass_by(30)
         see(True)
         pass_by(30)
-    assert (tell(), len(rows.firing())) == ([], 1)
+    assert (tell(), len(alerts.firing())) == ([], 1)
 
 
 def test_a_database_that_stood_still_is_no_time_that_the_condition_held() -> None:
@@ -101,7 +101,7 @@ def test_alerts_that_are_not_judged_stay_as_they_are() -> None:
         see(False, frozenset({"no_node"}))
         see(False, undecided=frozenset({BAD.key}))
         pass_by(30)
-    assert len(rows.firing()) == 1
+    assert len(alerts.firing()) == 1
 
 
 def test_a_recovery_waits_until_the_alert_was_told_but_not_for_ever() -> None:
@@ -111,83 +111,83 @@ def test_a_recovery_waits_until_the_alert_was_told_but_not_for_ever() -> None:
     for _ in range(4):
         see(False)
         pass_by(30)
-    assert len(rows.firing()) == 1, "the webhook was down all the time"
+    assert len(alerts.firing()) == 1, "the webhook was down all the time"
     assert tell() == [(BAD.key, True)]
     see(False)
     assert tell() == [(BAD.key, False)]
     Alert.objects.update(firing=True, told=False)
     see(False)
-    pass_by(rows.GIVE_UP_SECONDS)
+    pass_by(alerts.GIVE_UP_SECONDS)
     Alert.objects.update(seen_at=F("since"))
     for _ in range(4):
         see(False)
         pass_by(30)
-    assert rows.firing() == []
+    assert alerts.firing() == []
 
 
 def test_one_of_many_processes_sends_and_another_one_if_it_dies() -> None:
     Alert.objects.create(key=BAD.key, firing=True, told=False)
-    (row,) = rows.to_send()
-    assert [rows.take(row) for _ in range(3)] == [True, False, False]
-    assert rows.to_send() == []
-    pass_by(rows.SEND_SECONDS + 1)
-    (again,) = rows.to_send()
-    assert rows.take(again)
+    (row,) = alerts.to_send()
+    assert [alerts.take(row) for _ in range(3)] == [True, False, False]
+    assert alerts.to_send() == []
+    pass_by(alerts.SEND_SECONDS + 1)
+    (again,) = alerts.to_send()
+    assert alerts.take(again)
 
 
 def test_an_alert_that_has_changed_since_it_was_read_is_not_taken_as_it_was() -> None:
     Alert.objects.create(key=BAD.key, firing=True, told=False, since=timezone.now() - timedelta(hours=1))
-    (fires,) = rows.to_send()
+    (fires,) = alerts.to_send()
     Alert.objects.update(firing=False)
-    assert not rows.take(fires), "it was resolved"
+    assert not alerts.take(fires), "it was resolved"
     Alert.objects.update(firing=True, since=timezone.now())
-    assert not rows.take(fires), "it fires anew"
-    (anew,) = rows.to_send()
-    assert rows.take(anew)
+    assert not alerts.take(fires), "it fires anew"
+    (anew,) = alerts.to_send()
+    assert alerts.take(anew)
 
 
 def test_a_send_that_failed_is_tried_again_after_longer_and_longer() -> None:
     Alert.objects.create(key=BAD.key, firing=True, told=False)
     for pause in (10, 20, 40):
-        (row,) = rows.to_send()
-        assert rows.take(row)
-        rows.not_sent(row, "it answered 500")
+        (row,) = alerts.to_send()
+        assert alerts.take(row)
+        alerts.not_sent(row, "it answered 500")
         pass_by(pause - 1)
-        assert rows.to_send() == []
+        assert alerts.to_send() == []
         pass_by(2)
-    (row,) = rows.to_send()
+    (row,) = alerts.to_send()
     assert (row.failures, row.send_error) == (3, "it answered 500")
-    rows.sent(row)
+    alerts.sent(row)
     assert Alert.objects.get().told
 
 
 def test_what_was_sent_of_an_earlier_change_does_not_count_for_a_later_one() -> None:
     Alert.objects.create(key=BAD.key, firing=True, told=False)
-    (row,) = rows.to_send()
+    (row,) = alerts.to_send()
     Alert.objects.update(firing=False)
-    rows.sent(row)
+    alerts.sent(row)
     assert not Alert.objects.get().told
 
 
 @pytest.mark.django_db(transaction=True)
 def test_of_processes_that_meet_one_has_the_round_and_one_fires() -> None:
-    assert sorted(together(*([lambda: rows.take_round(10)] * 4))) == [False, False, False, True]
+    assert sorted(together(*([lambda: alerts.take_round(10)] * 4))) == [False, False, False, True]
     see(True)
     pass_by(HOLD)
-    Alert.objects.filter(pk=rows.ROUND).update(seen_at=None)
+    Alert.objects.filter(pk=alerts.ROUND).update(seen_at=None)
     together(*([lambda: see(True)] * 4))
     row = Alert.objects.get(pk=BAD.key)
     assert (row.firing, row.told, row.differs_since) == (True, False, None)
-    taken = together(*([lambda: rows.take(row)] * 4))
+    taken = together(*([lambda: alerts.take(row)] * 4))
     assert sorted(taken) == [False, False, False, True]
 
 
 def test_a_round_is_free_again_after_its_time_and_after_the_clock_was_set_back() -> None:
-    assert [rows.take_round(10), rows.take_round(10)] == [True, False]
+    assert [alerts.take_round(10), alerts.take_round(10)] == [True, False]
     pass_by(11)
-    assert rows.take_round(10)
+    assert alerts.take_round(10)
     pass_by(-3600)
-    assert rows.take_round(10)
+    assert alerts.take_round(10)
 
 
 def reading(nodes: int = 1, **handler: Any) -> SystemReading:
@@ -240,7 +240,7 @@ def test_hostile_names_and_problems_are_bounded_and_harmless() -> None:
     for condition in found.holding.values():
         said = condition.sentence + "".join(condition.details.get("handlers", ()))
         assert len(said) < 4_000 and not any(char in said for char in "\x1b\u202e\x00")
-    rows.observe(found, HOLD, GAP)
+    alerts.observe(found, HOLD, GAP)
     assert Alert.objects.count() == 201
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.features.alerts.conditions import message
-from tasks_app.features.alerts.watch import NotSent, Webhook
+from tasks_app.features.alerts.watch import NotSent, Webhook, message
 from testkit.certificates import make_certificate
 from testkit.receiver import Receiver, receiving
 

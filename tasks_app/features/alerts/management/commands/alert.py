@@ -9,9 +9,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from tasks_app import conf
-from tasks_app.features.alerts import rows
-from tasks_app.features.alerts.conditions import FIRING, message
-from tasks_app.features.alerts.watch import NotSent, Webhook
+from tasks_app.features.alerts.alerts import firing
+from tasks_app.features.alerts.watch import FIRING, NotSent, Webhook, message
 from tasks_app.handlers.words import moment_text
 from tasks_app.logs.harmless import harmless
 
@@ -41,7 +40,7 @@ class Command(BaseCommand):
 
     def _show(self) -> None:
         try:
-            alerts = rows.firing()
+            alerts = firing()
         except DatabaseError as error:
             raise CommandError(f"the database cannot be used: {error}") from None
         for row in alerts:
