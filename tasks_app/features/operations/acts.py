@@ -1,25 +1,117 @@
-"""Starts an operation."""
+"""What people do with operations: they see what one would do, start it, abort it, and read how it goes."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import uuid_utils.compat as uuids
+from django.db.models import Count, Min
 
+from tasks_app import conf
 from tasks_app.audit.record import Actor, record
 from tasks_app.db.lookups import first_id
 from tasks_app.features.operations.models import Operation, OperationState, Verb
-from tasks_app.features.operations.plan import Plan, Preview, as_json, preview
+from tasks_app.features.operations.plan import CHANGED, FITS, GONE, LIVING_TWIN, Plan, as_json, window
+from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue import clock
 from tasks_app.queue.current import writing
 from tasks_app.queue.maintenance import remove_first
 from tasks_app.queue.models import Status, Task
+from tasks_app.queue.node_models import HandlerPause
 from tasks_app.queue.task_filter import FIRST_ID
 
-#: Of the count of the tasks that match, for the progress bar.
+#: Counting ends at so many tasks, and after so many seconds.
+MAX_COUNTED, MAX_SECONDS = 100_000, 5.0
+#: Rows that one statement of a count looks at.
+ROWS_READ = 20_000
+
+
+@dataclass
+class Preview:
+    """Numbers of tasks. `exact`: all were counted; otherwise there are at least so many.
+
+    `by_reason`: of failed ones. `unfit`: by status, those that were named by their ids and will be skipped.
+    """
+
+    matched: int = 0
+    exact: bool = True
+    by_type: Counter[str] = field(default_factory=Counter)
+    by_status: Counter[str] = field(default_factory=Counter)
+    by_reason: Counter[str] = field(default_factory=Counter)
+    unfit: Counter[str] = field(default_factory=Counter)
+    oldest: datetime | None = None
+
+    def add(self, task_type: str, status: str, reason: str | None, count: int, oldest: datetime) -> None:
+        """Add tasks that fit."""
+        self.matched += count
+        self.by_type[task_type] += count
+        self.by_status[status] += count
+        if reason is not None:
+            self.by_reason[reason] += count
+        self.oldest = oldest if self.oldest is None else min(oldest, self.oldest)
+
+
+def preview(plan: Plan, seconds: float = MAX_SECONDS) -> Preview:
+    """Count the tasks that the plan's operation would move if it began now."""
+    seen, until = Preview(), clock.elapsed() + seconds
+    cursor: UUID | None = None
+    while True:
+        part = window(plan.scope, cursor, ROWS_READ)
+        groups = part.rows.order_by().values_list("task_type", "status", "failure_reason")
+        for task_type, status, reason, count, oldest in groups.annotate(count=Count("pk"), oldest=Min("created_at")):
+            if status in FITS[plan.verb]:
+                seen.add(task_type, status, reason, count, oldest)
+            else:
+                seen.unfit[status] += count
+        cursor = part.end
+        if cursor is None:
+            return seen
+        if seen.matched >= MAX_COUNTED or clock.elapsed() >= until:
+            seen.exact = False
+            return seen
+
+
+def counted(preview: Preview) -> dict[str, Any]:
+    """What an operation would do, as the API says it."""
+    return {
+        "matched": preview.matched,
+        "matched_exact": preview.exact,
+        "by_type": dict(preview.by_type.most_common()),
+        "by_status": dict(preview.by_status.most_common()),
+        "by_reason": dict(preview.by_reason.most_common()),
+        "skipped": dict(preview.unfit.most_common()),
+        "oldest": preview.oldest,
+    }
+
+
+#: Only so many are named.
+MAX_WARNINGS = 10
+
+
+def warnings(verb: str, types: Iterable[str]) -> list[str]:
+    """Why tasks of these types will not run once they are redriven, in sentences. Raises DatabaseError."""
+    if verb != Verb.REDRIVE:
+        return []
+    sentences, known, reading, paused = [], conf.handlers(), current_reading(), HandlerPause.objects.by_type()
+    for name in sorted(types):
+        if name not in known:
+            sentences.append(f"no handler is named {name}: its tasks will wait until there is one")
+        elif name in paused:
+            sentences.append(f"{name} is paused by {paused[name].paused_by}: its tasks will wait until it is resumed")
+        elif (handler := reading.handlers.get(name)) is not None and handler.problems:
+            sentences.append(f"{name}: {'; '.join(handler.problems)}")
+        elif handler is None or not handler.slots:
+            sentences.append(f"no living node serves {name}: its tasks will wait until one does")
+    more = len(sentences) - MAX_WARNINGS
+    return sentences if more <= 0 else [*sentences[:MAX_WARNINGS], f"and {more:,} more types"]
+
+
+#: Of the count of the tasks that match at the start, for the progress bar.
 COUNT_SECONDS = 2.0
 #: Of tasks that are named by their ids; of more, the audit log has the number.
 MAX_RECORDED_IDS = 200
@@ -34,8 +126,8 @@ def start(plan: Plan, actor: Actor, operation_id: UUID | None = None) -> Operati
     plan.check()
     newest = Task.objects.order_by("-pk").values_list("pk", flat=True).first() or FIRST_ID
     last = newest if plan.wanted.last_id is None else min(newest, plan.wanted.last_id)
-    counted = preview(replace(plan, wanted=replace(plan.wanted, last_id=last)), COUNT_SECONDS)
-    matched = counted.matched + counted.unfit.total()
+    numbers = preview(replace(plan, wanted=replace(plan.wanted, last_id=last)), COUNT_SECONDS)
+    matched = numbers.matched + numbers.unfit.total()
     with writing():
         operation = Operation(
             id=operation_id or uuids.uuid7(),
@@ -50,7 +142,7 @@ def start(plan: Plan, actor: Actor, operation_id: UUID | None = None) -> Operati
             canary_seconds=None if plan.canary is None else plan.canary_seconds,
             stop_share=plan.stop_share,
             matched=matched,
-            matched_exact=counted.exact,
+            matched_exact=numbers.exact,
             created_at=clock.moment()[1],
             created_by=actor.name[:150],
             created_via=actor.via,
@@ -66,9 +158,6 @@ def _details(operation: Operation) -> dict[str, object]:
     if len(values["filter"].get("ids", ())) > MAX_RECORDED_IDS:
         values["filter"] = {**values["filter"], "ids": f"{len(values['filter']['ids']):,} tasks"}
     return {name: value for name, value in values.items() if value is not None}
-
-
-# Aborts an operation.
 
 
 def abort(identity: UUID, actor: Actor) -> bool:
@@ -91,9 +180,6 @@ def abort(identity: UUID, actor: Actor) -> bool:
     return True
 
 
-# Removes operations that were over long ago.
-
-
 def forget(before: datetime, most: int) -> int:
     """Remove the oldest operations that were over before a moment, at most so many. Returns how many."""
     # By the id too, which begins with the time of the start: no index has the end.
@@ -106,47 +192,19 @@ def forget(before: datetime, most: int) -> int:
 
 #: The API's names of conditions that have others in TaskFilter.
 _NAMES = {"statuses": "status", "types": "type", "reasons": "failure_reason", "tags": "tag"}
+_REPORTED = (
+    "verb", "state", "filter", "matched", "matched_exact", "done", "skipped", "failed", "priority", "rate", "limit",
+    "canary", "stop_share", "created_at", "created_by", "ended_at", "sentence",
+)  # fmt: skip
 
 
 def report(operation: Operation) -> dict[str, Any]:
     """Where it stands. Moments are datetimes."""
-    return {
-        "id": operation.pk,
-        "verb": operation.verb,
-        "state": operation.state,
-        "filter": {_NAMES.get(name, name): value for name, value in operation.filter.items()},
-        "matched": operation.matched,
-        "matched_exact": operation.matched_exact,
-        "done": operation.done,
-        "skipped": operation.skipped,
-        "failed": operation.failed,
-        "priority": operation.priority,
-        "rate": operation.rate,
-        "limit": operation.limit,
-        "canary": operation.canary,
-        "stop_share": operation.stop_share,
-        "created_at": operation.created_at,
-        "created_by": operation.created_by,
-        "ended_at": operation.ended_at,
-        "sentence": operation.sentence,
-    }
+    values = {"id": operation.pk, **{name: getattr(operation, name) for name in _REPORTED}}
+    return {**values, "filter": {_NAMES.get(name, name): value for name, value in operation.filter.items()}}
 
 
-def counted(preview: Preview) -> dict[str, Any]:
-    """What an operation would do."""
-    oldest: datetime | None = preview.oldest
-    return {
-        "matched": preview.matched,
-        "matched_exact": preview.exact,
-        "by_type": dict(preview.by_type.most_common()),
-        "by_status": dict(preview.by_status.most_common()),
-        "by_reason": dict(preview.by_reason.most_common()),
-        "skipped": dict(preview.unfit.most_common()),
-        "oldest": oldest,
-    }
-
-
-# Says in sentences how an operation goes.
+# How an operation goes, in sentences.
 
 DONE = {
     Verb.REDRIVE: "redriven",
@@ -154,8 +212,7 @@ DONE = {
     Verb.DELETE: "deleted",
     Verb.PRIORITY: "given a new priority",
 }
-#: Why a task was skipped. `Operation.skipped` has these keys.
-LIVING_TWIN, GONE, CHANGED = "living_twin", "gone", "changed"
+#: Why a task was skipped.
 _SKIPPED = {
     LIVING_TWIN: "a task that has not ended has the same type and unique key",
     GONE: "deleted meanwhile",

@@ -18,10 +18,10 @@ from tasks_app.admin.rights import actor, sees_payloads, sees_tasks
 from tasks_app.admin.task_list import TaskAction
 from tasks_app.admin.text import line
 from tasks_app.features.operations import acts
-from tasks_app.features.operations.acts import abort, start
+from tasks_app.features.operations.acts import abort, preview, start, warnings
 from tasks_app.features.operations.admin_form import Chosen, OperationForm, counted
 from tasks_app.features.operations.models import Operation, OperationState, Verb
-from tasks_app.features.operations.plan import Plan, preview, warnings
+from tasks_app.features.operations.plan import Plan
 from tasks_app.features.operations.work import work_until_over
 from tasks_app.queue.current import store
 from tasks_app.queue.task_filter import TaskFilter

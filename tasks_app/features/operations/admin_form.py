@@ -11,6 +11,7 @@ from django.core import signing
 from django.utils import timezone
 
 from tasks_app.admin.text import ago, line
+from tasks_app.features.operations.acts import Preview
 from tasks_app.features.operations.models import Verb
 from tasks_app.features.operations.plan import (
     DEFAULT_STOP_SHARE,
@@ -20,7 +21,6 @@ from tasks_app.features.operations.plan import (
     MIN_RATE,
     Plan,
     PlanRefused,
-    Preview,
     as_json,
     of_json,
 )

@@ -35,9 +35,9 @@ from tasks_app.api.fields import (
 )
 from tasks_app.api.list_parameters import CONDITIONS, parse_filter
 from tasks_app.api.view import API, OPERATING, actor_of, both, caller_of
-from tasks_app.features.operations.acts import abort, counted, report, start
+from tasks_app.features.operations.acts import abort, counted, preview, report, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
-from tasks_app.features.operations.plan import MAX_LIMIT, MAX_RATE, MIN_RATE, Plan, PlanRefused, preview, warnings
+from tasks_app.features.operations.plan import MAX_LIMIT, MAX_RATE, MIN_RATE, Plan, PlanRefused
 from tasks_app.handlers.words import rfc3339
 from tasks_app.keys.caller import Scope
 from tasks_app.queue.task_filter import TaskFilter

@@ -1,28 +1,31 @@
-"""What an operation is asked to do."""
+"""What an operation is to do: its plan, the tasks that match it, and a batch of their moves."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Count, Min
-
-from tasks_app import conf
 from tasks_app.features.operations.models import Operation, Verb
-from tasks_app.metrics.system_reading import current_reading
-from tasks_app.queue import clock
+from tasks_app.queue.cancel import cancel_many, delete_many
+from tasks_app.queue.current import store
 from tasks_app.queue.models import Status, Task, TaskQuerySet
-from tasks_app.queue.node_models import HandlerPause
+from tasks_app.queue.redrive import prioritize_many, redrive_many
 from tasks_app.queue.task_filter import LAST_ID, TaskFilter
 
 # A filter as an operation's row and a form store it.
 
-_SETS, _IDS = ("statuses", "types", "reasons", "tags"), ("first_id", "last_id")
-_MOMENTS = ("created_after", "created_before", "ended_after", "ended_before")
+_PARSERS: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("statuses", "types", "reasons", "tags"), frozenset),
+    **dict.fromkeys(("created_after", "created_before", "ended_after", "ended_before"), datetime.fromisoformat),
+    **dict.fromkeys(("first_id", "last_id"), UUID),
+    "ids": lambda ids: frozenset(map(UUID, ids)),
+    "words": tuple,
+}
 
 
 def as_json(wanted: TaskFilter) -> dict[str, Any]:
@@ -32,22 +35,9 @@ def as_json(wanted: TaskFilter) -> dict[str, Any]:
 
 def of_json(values: Mapping[str, Any]) -> TaskFilter:
     """The inverse of `as_json`. Raises ValueError if a condition is unknown: without it more tasks would match."""
-    if unknown := set(values) - {each.name for each in fields(TaskFilter)}:
+    if unknown := set(values) - {condition.name for condition in fields(TaskFilter)}:
         raise ValueError(f"unknown conditions {sorted(unknown)}: a newer version has started this operation")
-    given: dict[str, Any] = dict(values)
-    for name in given:
-        value = given[name]
-        if name in _SETS:
-            given[name] = frozenset(value)
-        elif name in _MOMENTS:
-            given[name] = datetime.fromisoformat(value)
-        elif name in _IDS:
-            given[name] = UUID(value)
-        elif name == "ids":
-            given[name] = frozenset(UUID(each) for each in value)
-        elif name == "words":
-            given[name] = tuple(value)
-    return TaskFilter(**given)
+    return TaskFilter(**{name: _PARSERS[name](value) if name in _PARSERS else value for name, value in values.items()})
 
 
 def _value(value: Any) -> Any:
@@ -58,53 +48,6 @@ def _value(value: Any) -> Any:
     if isinstance(value, frozenset):
         return sorted(map(str, value))
     return list(value) if isinstance(value, tuple) else value
-
-
-# Walks the tasks that match a filter by their ids, a bounded number of rows at a time.
-
-#: Rows that are read for one window by a filter that few of them match.
-MAX_ROWS_READ = 5_000
-
-
-class Window(NamedTuple):
-    """`rows`: a part of the tasks that match, in no order. `end`: their largest id, or one after it; None: there are no
-    more."""
-
-    rows: TaskQuerySet
-    end: UUID | None
-
-
-def window(scope: TaskFilter, cursor: UUID | None, max_rows: int = MAX_ROWS_READ) -> Window:
-    """The tasks after `cursor`, among the next `max_rows` rows."""
-    low, high = scope.id_range
-    if cursor is not None:
-        low = max(low, UUID(int=min(cursor.int + 1, LAST_ID.int)))
-    if low > high or cursor == LAST_ID or scope.contradicts_itself:
-        return Window(Task.objects.none(), None)
-    if scope.ids is not None:
-        named = sorted(each for each in scope.ids if low <= each <= high)[:max_rows]
-        end = named[-1] if len(named) == max_rows else None
-        return Window(replace(scope, ids=None).matching(Task.objects.filter(pk__in=named)), end)
-    rows = _rows(scope)
-    # Both bounds: without statistics, PostgreSQL takes a range with one for a third of the table, and scans it.
-    ahead = rows.filter(pk__gte=low, pk__lte=high).order_by("pk")
-    end = ahead.values_list("pk", flat=True)[max_rows - 1 : max_rows].first()
-    near = rows.filter(pk__gte=low, pk__lte=high if end is None else end)
-    return Window(scope.matching(near), end)
-
-
-def _rows(scope: TaskFilter) -> TaskQuerySet:
-    """The rows to read, by the narrowest index that has all tasks that match."""
-    if scope.group is not None:
-        return Task.objects.in_group(scope.group)
-    return Task.objects.failed() if scope.only_failed else Task.objects.all()
-
-
-def next_ids(scope: TaskFilter, cursor: UUID | None, size: int) -> tuple[list[UUID], UUID | None]:
-    """The ids of the next tasks, at most `size`, and the cursor after them; None: there are no more."""
-    found = window(scope, cursor)
-    ids = list(found.rows.order_by("pk").values_list("pk", flat=True)[:size])
-    return ids, ids[-1] if len(ids) == size else found.end
 
 
 #: The statuses of the tasks that each verb moves.
@@ -196,80 +139,167 @@ def plan_of(operation: Operation) -> Plan:
 
 def words(statuses: frozenset[str]) -> str:
     """Statuses as part of a sentence."""
-    return " or ".join(str(each) for each in Status if each in statuses)
+    return " or ".join(str(status) for status in Status if status in statuses)
 
 
-# What an operator should know before tasks are redriven.
+# The tasks that match a filter are walked by their ids, a bounded number of rows at a time.
 
-#: Only so many are named.
-MAX_WARNINGS = 10
-
-
-def warnings(verb: str, types: Iterable[str]) -> list[str]:
-    """Why tasks of these types will not run once they are redriven, in sentences. Raises DatabaseError."""
-    if verb != Verb.REDRIVE:
-        return []
-    found, known, reading, paused = [], conf.handlers(), current_reading(), HandlerPause.objects.by_type()
-    for name in sorted(types):
-        if name not in known:
-            found.append(f"no handler is named {name}: its tasks will wait until there is one")
-        elif name in paused:
-            found.append(f"{name} is paused by {paused[name].paused_by}: its tasks will wait until it is resumed")
-        elif (handler := reading.handlers.get(name)) is not None and handler.problems:
-            found.append(f"{name}: {'; '.join(handler.problems)}")
-        elif handler is None or not handler.slots:
-            found.append(f"no living node serves {name}: its tasks will wait until one does")
-    more = len(found) - MAX_WARNINGS
-    return found if more <= 0 else [*found[:MAX_WARNINGS], f"and {more:,} more types"]
+#: Rows that are read for one window by a filter that few of them match.
+MAX_ROWS_READ = 5_000
 
 
-# What an operation would do, counted.
+class Window(NamedTuple):
+    """`rows`: a part of the tasks that match, in no order. `end`: their largest id, or one after it; None: there are no
+    more."""
 
-#: Counting ends at so many tasks, and after so many seconds.
-MAX_COUNTED, MAX_SECONDS = 100_000, 5.0
-ROWS_READ = 20_000
+    rows: TaskQuerySet
+    end: UUID | None
+
+
+def window(scope: TaskFilter, cursor: UUID | None, max_rows: int = MAX_ROWS_READ) -> Window:
+    """The tasks after `cursor`, among the next `max_rows` rows."""
+    low, high = scope.id_range
+    if cursor is not None:
+        low = max(low, UUID(int=min(cursor.int + 1, LAST_ID.int)))
+    if low > high or cursor == LAST_ID or scope.contradicts_itself:
+        return Window(Task.objects.none(), None)
+    if scope.ids is not None:
+        named = sorted(task for task in scope.ids if low <= task <= high)[:max_rows]
+        end = named[-1] if len(named) == max_rows else None
+        return Window(replace(scope, ids=None).matching(Task.objects.filter(pk__in=named)), end)
+    rows = _rows(scope)
+    # Both bounds: without statistics, PostgreSQL takes a range with one for a third of the table, and scans it.
+    ahead = rows.filter(pk__gte=low, pk__lte=high).order_by("pk")
+    end = ahead.values_list("pk", flat=True)[max_rows - 1 : max_rows].first()
+    near = rows.filter(pk__gte=low, pk__lte=high if end is None else end)
+    return Window(scope.matching(near), end)
+
+
+def _rows(scope: TaskFilter) -> TaskQuerySet:
+    """The rows to read, by the narrowest index that has all tasks that match."""
+    if scope.group is not None:
+        return Task.objects.in_group(scope.group)
+    return Task.objects.failed() if scope.only_failed else Task.objects.all()
+
+
+def next_ids(scope: TaskFilter, cursor: UUID | None, size: int) -> tuple[list[UUID], UUID | None]:
+    """The ids of the next tasks, at most `size`, and the cursor after them; None: there are no more."""
+    near = window(scope, cursor)
+    ids = list(near.rows.order_by("pk").values_list("pk", flat=True)[:size])
+    return ids, ids[-1] if len(ids) == size else near.end
+
+
+# The moves of one batch, in the caller's write transaction.
+
+#: Why a task was skipped, beside its status. `Operation.skipped` has these keys.
+LIVING_TWIN, GONE, CHANGED = "living_twin", "gone", "changed"
+#: Bytes of data and results in a batch, unless a single task has more. PostgreSQL deletes them in parts of 2 kB, and
+#: SQLite writes a changed row anew: even a slow disk takes less than a second for so many.
+MAX_BYTES = 8 * 1024 * 1024
+#: What the verbs do not need.
+_LARGE = ("task_data", "result", "metadata", "tags", "last_error")
 
 
 @dataclass
-class Preview:
-    """Numbers of tasks. `exact`: all were counted; otherwise there are at least so many.
+class Batch:
+    """What came of a batch. `moved`: ids. `passed`: how far the operation has come; None: it has passed all tasks.
 
-    `by_reason`: of failed ones. `unfit`: by status, those that were named by their ids and will be skipped.
+    `busy`: another transaction has locked the first task, so that nothing was done.
     """
 
-    matched: int = 0
-    exact: bool = True
-    by_type: Counter[str] = field(default_factory=Counter)
-    by_status: Counter[str] = field(default_factory=Counter)
-    by_reason: Counter[str] = field(default_factory=Counter)
-    unfit: Counter[str] = field(default_factory=Counter)
-    oldest: datetime | None = None
-
-    def add(self, task_type: str, status: str, reason: str | None, count: int, oldest: datetime) -> None:
-        """Add tasks that fit."""
-        self.matched += count
-        self.by_type[task_type] += count
-        self.by_status[status] += count
-        if reason is not None:
-            self.by_reason[reason] += count
-        self.oldest = oldest if self.oldest is None else min(oldest, self.oldest)
+    moved: list[UUID] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    failed: int = 0
+    passed: UUID | None = None
+    busy: bool = False
 
 
-def preview(plan: Plan, seconds: float = MAX_SECONDS) -> Preview:
-    """Count the tasks that the plan's operation would move if it began now."""
-    found, until = Preview(), clock.elapsed() + seconds
-    cursor: UUID | None = None
-    while True:
-        part = window(plan.scope, cursor, ROWS_READ)
-        groups = part.rows.order_by().values_list("task_type", "status", "failure_reason")
-        for task_type, status, reason, count, oldest in groups.annotate(count=Count("pk"), oldest=Min("created_at")):
-            if status in FITS[plan.verb]:
-                found.add(task_type, status, reason, count, oldest)
-            else:
-                found.unfit[status] += count
-        cursor = part.end
-        if cursor is None:
-            return found
-        if found.matched >= MAX_COUNTED or clock.elapsed() >= until:
-            found.exact = False
-            return found
+def move(operation: Operation, size: int, give_up: bool = False) -> Batch:
+    """Move the next tasks of an operation, at most `size`.
+
+    `give_up`: the database refuses this batch of one task; it is counted as failed. Raises DatabaseError.
+    """
+    plan = plan_of(operation)
+    scope = _frozen(plan, operation)
+    ids, cursor = next_ids(scope, operation.passed, size)
+    if len(few := _within_bytes(ids)) < len(ids):
+        ids, cursor = few, few[-1]
+    batch = Batch(passed=cursor)
+    fitting = _fitting(scope, plan, operation)
+    rows = list(_lock(fitting, ids))
+    if missing := set(ids) - {row.pk for row in rows}:
+        matching = fitting.matching(Task.objects.filter(pk__in=missing))
+        if busy := set(matching.values_list("pk", flat=True)):
+            # Locked by another transaction, whose rows this one must not wait for while it holds others.
+            first = min(busy)
+            ids = [task for task in ids if task < first]
+            if not ids:
+                return Batch(passed=operation.passed, busy=True)
+            rows = [row for row in rows if row.pk < first]
+            missing = {task for task in missing if task < first}
+            batch.passed = ids[-1]
+        batch.skipped = _reasons(missing, FITS[plan.verb])
+    if rows and give_up:
+        batch.failed = len(rows)
+    elif rows:
+        _act(plan, operation, rows, batch)
+    return batch
+
+
+def _within_bytes(ids: list[UUID]) -> list[UUID]:
+    """The first of the tasks that have MAX_BYTES together, at least one."""
+    sizes = dict(Task.objects.filter(pk__in=ids).values_list("pk", store().task_bytes()))
+    sums = accumulate(sizes.get(task, 0) for task in ids)
+    return [task for task, so_far in zip(ids, sums, strict=True) if so_far <= MAX_BYTES] or ids[:1]
+
+
+def _frozen(plan: Plan, operation: Operation) -> TaskFilter:
+    """The tasks to walk: those that were stored at the start, and for a redrive had failed by then."""
+    scope, started = plan.scope, operation.created_at
+    before = started + timedelta(microseconds=1)
+    scope = replace(
+        scope,
+        last_id=operation.last_id if scope.last_id is None else min(operation.last_id, scope.last_id),
+        created_before=before if scope.created_before is None else min(before, scope.created_before),
+    )
+    return scope if scope.ids is not None or plan.verb != Verb.REDRIVE else replace(scope, ended_before=started)
+
+
+def _fitting(scope: TaskFilter, plan: Plan, operation: Operation) -> TaskFilter:
+    """Those of them that the verb moves."""
+    statuses = FITS[plan.verb] if scope.statuses is None else FITS[plan.verb] & scope.statuses
+    ended_before = operation.created_at if plan.verb == Verb.REDRIVE else None
+    return replace(scope, ids=None, statuses=statuses, ended_before=ended_before)
+
+
+def _lock(fitting: TaskFilter, ids: list[UUID]) -> TaskQuerySet:
+    # SKIP LOCKED avoids a deadlock with a settle or another batch. The conditions are checked again on what is locked.
+    rows = fitting.matching(Task.objects.filter(pk__in=ids)).select_for_update(skip_locked=True)
+    return rows.order_by("pk").defer(*_LARGE)
+
+
+def _reasons(ids: set[UUID], fits: frozenset[str]) -> Counter[str]:
+    """Why tasks that an operation was to move do not match any more."""
+    if not ids:
+        return Counter()
+    statuses = dict(Task.objects.filter(pk__in=ids).values_list("pk", "status"))
+    return Counter(
+        GONE if task not in statuses else CHANGED if statuses[task] in fits else str(Status(statuses[task]))
+        for task in ids
+    )
+
+
+def _act(plan: Plan, operation: Operation, rows: Sequence[Task], batch: Batch) -> None:
+    moved = [row.pk for row in rows]
+    match plan.verb:
+        case Verb.REDRIVE:
+            moved, twins = redrive_many(rows)
+            if twins:
+                batch.skipped[LIVING_TWIN] += len(twins)
+        case Verb.CANCEL:
+            cancel_many(rows, f"cancelled by {operation.created_by}")
+        case Verb.DELETE:
+            delete_many(rows)
+        case Verb.PRIORITY:
+            prioritize_many(rows, plan.priority or 0)
+    batch.moved = moved

@@ -13,7 +13,7 @@ from tasks_app.audit.record import Actor
 from tasks_app.features.operations.acts import start
 from tasks_app.features.operations.models import Operation
 from tasks_app.features.operations.plan import Plan
-from tasks_app.features.operations.step import step
+from tasks_app.features.operations.work import step
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.task_filter import TaskFilter

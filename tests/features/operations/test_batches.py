@@ -12,8 +12,7 @@ from django.db import connection
 from tasks_app.audit.models import AuditEntry
 from tasks_app.features.operations.acts import abort
 from tasks_app.features.operations.models import Operation
-from tasks_app.features.operations.step import LEASE_SECONDS, step
-from tasks_app.features.operations.work import MAX_IN_TURNS, work_until_over
+from tasks_app.features.operations.work import LEASE_SECONDS, MAX_IN_TURNS, step, work_until_over
 from tasks_app.features.operations.work import work as work_of
 from tasks_app.process import fail_points
 from tasks_app.queue.cancel import cancel, delete
@@ -156,7 +155,7 @@ def test_a_task_that_the_database_refuses_is_counted_and_the_others_go() -> None
 
 
 def test_a_batch_has_a_limit_of_bytes_and_one_task_may_have_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks_app.features.operations.step.MAX_BYTES", 2500)
+    monkeypatch.setattr("tasks_app.features.operations.plan.MAX_BYTES", 2500)
     ids = [submit("echo", {"text": "x" * (3000 if n == 2 else 1000)}) for n in range(5)]
     if store().is_server:  # without a size it asks for the bytes that the column takes, and these are compressed
         for each, size in zip(ids, [1000, 1000, 3000, 1000, 1000], strict=True):

@@ -11,9 +11,9 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
-from tasks_app.features.operations.acts import start
+from tasks_app.features.operations.acts import preview, start
 from tasks_app.features.operations.models import Operation
-from tasks_app.features.operations.plan import Plan, PlanRefused, as_json, next_ids, of_json, plan_of, preview, window
+from tasks_app.features.operations.plan import Plan, PlanRefused, as_json, next_ids, of_json, plan_of, window
 from tasks_app.queue.models import Task
 from tasks_app.queue.task_filter import TaskFilter
 from tests.admin.rows import task
@@ -86,7 +86,7 @@ def test_a_preview_of_named_tasks_says_which_will_be_skipped() -> None:
 @pytest.mark.django_db
 def test_counting_ends_at_its_limit_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
-    module = sys.modules["tasks_app.features.operations.plan"]
+    module = sys.modules["tasks_app.features.operations.acts"]
     monkeypatch.setattr(module, "ROWS_READ", 3)
     monkeypatch.setattr(module, "MAX_COUNTED", 5)
     tasks(20)

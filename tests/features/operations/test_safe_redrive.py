@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks_app.features.operations.models import Operation
-from tasks_app.features.operations.step import MAX_WATCHED, MIN_ENDED, step
+from tasks_app.features.operations.work import MAX_WATCHED, MIN_ENDED, step
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.models import Task
 from tests.features.operations.kit import batch_of, begun, end, now, over, statuses, tasks, work

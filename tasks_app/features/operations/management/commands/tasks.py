@@ -13,9 +13,9 @@ from django.http import QueryDict
 from tasks_app.api.fields import Faults, task_id
 from tasks_app.api.list_parameters import CONDITIONS, parse_filter
 from tasks_app.audit.record import system_account
-from tasks_app.features.operations.acts import abort, counts, start
+from tasks_app.features.operations.acts import Preview, abort, counts, preview, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
-from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, Plan, PlanRefused, Preview, preview, warnings
+from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, Plan, PlanRefused
 
 POLL_SECONDS = 1.0
 HELPS = {
