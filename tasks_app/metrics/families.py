@@ -182,14 +182,14 @@ def _fill(family: CounterMetricFamily | GaugeMetricFamily, labels: Labels, value
 def _histogram(name: str, what: str, labels: Labels, values: Mapping[Labels, Distribution]) -> Metric:
     family = HistogramMetricFamily(name, what, labels=labels)
     bounds = [*map(str, BUCKETS), "+Inf"]
-    for key, one in values.items():
+    for key, seen in values.items():
         if len(key) != len(labels):
             continue
         running, buckets = 0, []
-        for bound, count in zip(bounds, one.buckets, strict=True):
+        for bound, count in zip(bounds, seen.buckets, strict=True):
             running += count
             buckets.append((bound, running))
-        family.add_metric(key, buckets, one.sum)
+        family.add_metric(key, buckets, seen.sum)
     return family
 
 
@@ -234,7 +234,7 @@ def summary(reading: SystemReading) -> dict[str, Any]:
 
 
 def _handler(reading: SystemReading, name: str) -> dict[str, Any]:
-    one, totals = reading.handlers[name], reading.totals
+    read, totals = reading.handlers[name], reading.totals
     attempts = totals.summed("attempts", name)
     return {
         "received": totals.sum("received", name),
@@ -243,28 +243,28 @@ def _handler(reading: SystemReading, name: str) -> dict[str, Any]:
         "failures": totals.summed("failed", name),
         "deleted": totals.sum("deleted", name),
         "stored": reading.stored(name),
-        "pending": one.pending,
-        "oldest_ready_seconds": round(one.oldest, 3),
+        "pending": read.pending,
+        "oldest_ready_seconds": round(read.oldest, 3),
         "attempts": attempts,
         "retries": totals.sum("retried", name),
         "redrives": totals.sum("redriven", name),
         "releases": attempts.get("released", 0),
         "leases_lost": totals.sum("leases_lost", name),
         "results_stale": totals.sum("stale", name),
-        "slots": one.slots,
-        "active": one.active,
-        "idle": one.idle,
+        "slots": read.slots,
+        "active": read.active,
+        "idle": read.idle,
         "container_starts": totals.sum("container_starts", name),
         "container_deaths": totals.summed("container_deaths", name),
         "processing_seconds": _duration(totals, "run", name),
         "wait_seconds": _duration(totals, "wait", name),
         "overhead_seconds": _duration(totals, "over", name),
-        "paused": one.paused is not None,
-        "problems": list(one.problems),
+        "paused": read.paused is not None,
+        "problems": list(read.problems),
     }
 
 
 def _duration(totals: Totals, histogram: str, name: str) -> dict[str, float]:
     """The number and sum of a handler's observations in a histogram, over all outcomes."""
-    found = totals.distributions(histogram, name).values()
-    return {"count": sum(one.count for one in found), "sum": round(sum(one.sum for one in found), 6)}
+    seen = totals.distributions(histogram, name).values()
+    return {"count": sum(part.count for part in seen), "sum": round(sum(part.sum for part in seen), 6)}

@@ -1,7 +1,7 @@
 """Counts that a process keeps in memory and writes to the database's counters about once a second.
 
 For counts that belong to no task's transaction: notifications, containers, HTTP. A node's heartbeat flushes them, in a
-web process a thread does (`flusher`). A killed process loses up to its last second of counts.
+web process a thread does (`Flusher`). A killed process loses up to its last second of counts.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from tasks_app.broker import notification
 from tasks_app.queue import counters
 from tasks_app.queue.current import store, writing
 from tasks_app.runner.backoff import Backoff
+
+logger = logging.getLogger(__name__)
 
 #: Counts since some moment, by series. They never decrease.
 Source = Callable[[], Mapping[str, int]]
@@ -108,10 +110,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=process.reset)
 
 
-# A thread that writes the local counters of a web process, so that no request has to.
-
-logger = logging.getLogger(__name__)
-
 FLUSH_INTERVAL_SECONDS = 1.0
 #: The longest pause between two attempts while the database cannot be written.
 MAX_BACKOFF_SECONDS = 5.0
@@ -120,13 +118,10 @@ CLOSE_TIMEOUT_SECONDS = 3.0
 
 
 class Flusher:
-    """One thread with its own database connection."""
+    """A thread that writes the counters of a web process by a connection of its own, so that no request has to."""
 
     def __init__(
-        self,
-        counters: LocalCounters,
-        every: float = FLUSH_INTERVAL_SECONDS,
-        also: Callable[[], None] | None = None,
+        self, counters: LocalCounters, every: float = FLUSH_INTERVAL_SECONDS, also: Callable[[], None] | None = None
     ) -> None:
         """`also` is called after each flush. It keeps what it cannot write."""
         self._counters, self._every, self._also = counters, every, also

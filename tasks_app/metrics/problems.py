@@ -20,24 +20,24 @@ SLOW_READING_SECONDS = 1.0
 def problems(reading: SystemReading) -> list[str]:
     """Everything that is wrong with the system, as this process sees it."""
     refused = write_health.problem
-    found = [problem for problem in (refused, _slow_database(reading), store().problem()) if problem]
+    sentences = [problem for problem in (refused, _slow_database(reading), store().problem()) if problem]
     if not reading.nodes:
-        found.append("no worker can record that it lives" if refused else _no_worker(reading))
+        sentences.append("no worker can record that it lives" if refused else _no_worker(reading))
     if reading.starting:
-        found.append("the handlers' first containers are starting: tasks are accepted, and wait for them")
+        sentences.append("the handlers' first containers are starting: tasks are accepted, and wait for them")
     for node in () if refused else reading.silent:
-        found.append(_silent_node(node.name, node.age, bool(reading.nodes)))
+        sentences.append(_silent_node(node.name, node.age, bool(reading.nodes)))
     for node in reading.nodes:
-        found += [f"node {node.name}: {problem}" for problem in node.problems]
+        sentences += [f"node {node.name}: {problem}" for problem in node.problems]
         if node.drained:
-            found.append(_drained(node, reading.running_on(node.name)))
-    for name, one in reading.handlers.items():
-        found += [_of_handler(name, problem) for problem in one.problems]
-        if one.paused is not None:
-            found.append(_paused(name, one, one.paused))
-        if one.pending and reading.nodes and not one.slots:
-            found.append(_unserved(name, one, reading))
-    return found + _other_platform(reading) + _different_versions(reading) + _different_images(reading) + _broker()
+            sentences.append(_drained(node, reading.running_on(node.name)))
+    for name, handler in reading.handlers.items():
+        sentences += [_of_handler(name, problem) for problem in handler.problems]
+        if handler.paused is not None:
+            sentences.append(_paused(name, handler, handler.paused))
+        if handler.pending and reading.nodes and not handler.slots:
+            sentences.append(_unserved(name, handler, reading))
+    return sentences + _other_platform(reading) + _different_versions(reading) + _different_images(reading) + _broker()
 
 
 def _slow_database(reading: SystemReading) -> str | None:
@@ -52,7 +52,7 @@ def _silent_node(name: str, age: float, others: bool) -> str:
 
 
 def _no_worker(reading: SystemReading) -> str:
-    oldest = max((one.oldest for one in reading.handlers.values()), default=0.0)
+    oldest = max((handler.oldest for handler in reading.handlers.values()), default=0.0)
     waits = f"; {_tasks(reading.queue_size)} now, the oldest for {span(oldest)}" if reading.queue_size else ""
     return f"no worker lives: tasks are accepted and wait{waits}"
 
@@ -61,14 +61,14 @@ def _tasks(count: int) -> str:
     return f"{count} {plural(count, 'task waits', 'tasks wait')}"
 
 
-def _unserved(name: str, one: HandlerReading, reading: SystemReading) -> str:
-    oldest = f", the oldest for {span(one.oldest)}" if one.ready else ""
-    return f"handler {name}: {reading.unserved(name)}; {_tasks(one.pending)}{oldest}"
+def _unserved(name: str, handler: HandlerReading, reading: SystemReading) -> str:
+    oldest = f", the oldest for {span(handler.oldest)}" if handler.ready else ""
+    return f"handler {name}: {reading.unserved(name)}; {_tasks(handler.pending)}{oldest}"
 
 
-def _paused(name: str, one: HandlerReading, pause: HandlerPause) -> str:
+def _paused(name: str, handler: HandlerReading, pause: HandlerPause) -> str:
     until = "" if pause.until is None else f", until {moment_text(pause.until)}"
-    waits = f"; {_tasks(one.ready)}" if one.ready else ""
+    waits = f"; {_tasks(handler.ready)}" if handler.ready else ""
     return f"handler '{name}' is paused by {pause.paused_by} since {moment_text(pause.paused_at)}{until}{waits}"
 
 
@@ -113,10 +113,10 @@ def _different_versions(reading: SystemReading) -> list[str]:
     if len(by_digest) > 1:
         which = "; ".join(f"{digest[:8]} on {', '.join(names)}" for digest, names in sorted(by_digest.items()))
         return [f"the nodes run different versions of handlers.toml: {which}"]
-    if by_digest and (own := conf.handlers().digest) not in by_digest:
+    if by_digest and (ours := conf.handlers().digest) not in by_digest:
         return [
             f"the nodes run another version of handlers.toml ({next(iter(by_digest))[:8]}) than this web server "
-            f"({own[:8]}): restart whichever is older"
+            f"({ours[:8]}): restart whichever is older"
         ]
     return []
 
@@ -126,7 +126,7 @@ def _different_images(reading: SystemReading) -> list[str]:
 
     Two engines may give the same build different ids.
     """
-    found = []
+    sentences = []
     for name in reading.handlers:
         by_image: dict[str, list[str]] = {}
         for node in reading.nodes:
@@ -136,11 +136,11 @@ def _different_images(reading: SystemReading) -> list[str]:
             which = "; ".join(
                 f"{image.removeprefix('sha256:')[:12]} on {', '.join(on)}" for image, on in by_image.items()
             )
-            found.append(
+            sentences.append(
                 f"handler '{name}': its containers run {len(by_image)} versions of its image ({which}): "
                 "restart the workers with the older one"
             )
-    return found
+    return sentences
 
 
 def _broker() -> list[str]:

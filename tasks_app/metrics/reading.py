@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -92,27 +92,27 @@ class Reading:
     @cached_property
     def running_by_type(self) -> Counter[str]:
         """The number of running tasks, by type."""
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for (name, _), count in self.running.items():
-            found[name] += count
-        return found
+            counts[name] += count
+        return counts
 
 
 def read() -> Reading:
     """Read the database. Raises DatabaseError."""
     values: dict[str, int] = {}
-    found = Reading(Totals({}))
+    queues = Reading(Totals({}))
     for kind, name, detail, count, age in store().reading():
         if kind == "total":
             values[name] = int(count)
         elif kind == "ready":
-            found.ready[name] = count
-            found.oldest[name] = max(age or 0.0, 0.0)
+            queues.ready[name] = count
+            queues.oldest[name] = max(age or 0.0, 0.0)
         elif kind == "waiting":
-            found.waiting[name] = count
+            queues.waiting[name] = count
         else:
-            found.running[name, detail] = count
-    return Reading(Totals(values), found.ready, found.waiting, found.running, found.oldest)
+            queues.running[name, detail] = count
+    return replace(queues, totals=Totals(values))
 
 
 class SlotStates(NamedTuple):
@@ -221,4 +221,4 @@ def engine_problem(state: Mapping[str, Any]) -> str | None:
 
 
 def _distinct(sentences: Iterable[str | None]) -> tuple[str, ...]:
-    return tuple(sorted({each for each in sentences if each}))
+    return tuple(sorted({sentence for sentence in sentences if sentence}))

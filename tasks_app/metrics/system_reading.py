@@ -100,17 +100,17 @@ class SystemReading:
     @property
     def queue_size(self) -> int:
         """Pending tasks."""
-        return sum(one.pending for one in self.handlers.values())
+        return sum(handler.pending for handler in self.handlers.values())
 
     def stored(self, handler: str) -> dict[str, int]:
         """The number of a handler's stored tasks, by status. That of final tasks comes from the counters, which is
         cheaper than counting rows."""
-        one, totals = self.handlers[handler], self.totals
+        read, totals = self.handlers[handler], self.totals
         deleted = totals.summed("deleted", handler)
         failed = totals.sum("failed", handler) - totals.sum("redriven", handler)
         return {
-            "pending": one.pending,
-            "processing": one.running,
+            "pending": read.pending,
+            "processing": read.running,
             "completed": totals.sum("completed", handler) - deleted.get("completed", 0),
             "failed": failed - deleted.get("failed", 0),
         }
@@ -181,11 +181,11 @@ def current_reading(refresh: bool = False) -> SystemReading:
 def _read() -> SystemReading:
     begun = time.monotonic()
     alive, silent = _nodes()
-    found = read()
+    queues = read()
     pauses = HandlerPause.objects.by_type()
-    names = {*found.types, *found.totals.firsts("received"), *pauses}
+    names = {*queues.types, *queues.totals.firsts("received"), *pauses}
     for node in alive:
         names.update(node.pools)
-    handlers = {name: read_handler(name, alive, silent, found, pauses.get(name)) for name in sorted(names)}
+    handlers = {name: read_handler(name, alive, silent, queues, pauses.get(name)) for name in sorted(names)}
     seconds = time.monotonic() - begun
-    return SystemReading(found.totals, alive, handlers, silent, found.running, read_at=begun, seconds=seconds)
+    return SystemReading(queues.totals, alive, handlers, silent, queues.running, read_at=begun, seconds=seconds)

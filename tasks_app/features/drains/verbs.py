@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db.models import QuerySet
 
 from tasks_app.audit.record import Actor, record
@@ -21,23 +23,13 @@ class NodeEnded(UnknownNode):
 
 
 def drain_node(name: str, actor: Actor) -> bool:
-    """Let a node take no more tasks: none starts on it later than 2 s after the commit. Running ones go on.
+    """Let a node take no more tasks: it stops starting them within 2 s of the commit. Running ones go on.
 
     It lasts until `undrain_node`, or until the process ends: the next one has another name. False, and nothing changes,
     if it is drained already. Raises UnknownNode and DatabaseError.
     """
-    with writing():
-        changed = (
-            _living(name)
-            .filter(drain_requested_at=None)
-            .update(drain_requested_at=Now(), drain_requested_by=actor.name[:150])
-        )
-        if changed:
-            record(actor, "drain", name)
-        else:
-            _check(name)
-    freshness.changed()
-    return bool(changed)
+    taking = _living(name).filter(drain_requested_at=None)
+    return _change(name, actor, "drain", taking, drain_requested_at=Now(), drain_requested_by=actor.name[:150])
 
 
 def undrain_node(name: str, actor: Actor) -> bool:
@@ -45,12 +37,15 @@ def undrain_node(name: str, actor: Actor) -> bool:
 
     Raises UnknownNode and DatabaseError.
     """
+    drained = _living(name).exclude(drain_requested_at=None)
+    return _change(name, actor, "undrain", drained, drain_requested_at=None, drain_requested_by=None)
+
+
+def _change(name: str, actor: Actor, act: str, nodes: QuerySet[Node], **values: Any) -> bool:
     with writing():
-        changed = (
-            _living(name).exclude(drain_requested_at=None).update(drain_requested_at=None, drain_requested_by=None)
-        )
+        changed = nodes.update(**values)
         if changed:
-            record(actor, "undrain", name)
+            record(actor, act, name)
         else:
             _check(name)
     freshness.changed()
@@ -61,7 +56,7 @@ def running_on(name: str) -> int | None:
     """How many tasks a drained node still runs; None while it may still claim some. Raises UnknownNode, NodeEnded once
     it lives no more, and DatabaseError."""
     _check(name)
-    node = next((each for each in living() if each.name == name), None)
+    node = next((node for node in living() if node.name == name), None)
     if node is None:
         raise NodeEnded(f"node {name} was killed or is silent, and others take over its tasks")
     if not node.draining:

@@ -1,4 +1,4 @@
-"""The ids of the events of a task: `attempt.sequence`.
+"""The events of a task: their ids, `attempt.sequence`, and their text after one of them.
 
 Every web process gives an event the same id, because an id follows from what is stored. Within an attempt the sequence
 is 0 for its start, then that of its live events. What happens between two attempts has large sequences.
@@ -66,7 +66,7 @@ def end_after(attempt: int, completed_at: datetime) -> EventId:
     return status._replace(sequence=status.sequence + 1)
 
 
-# Reads the events of a task after one of them, as the text of Server-Sent Events.
+# The text, which is that of Server-Sent Events.
 
 #: No event is added to a text of so many bytes.
 CHUNK_BYTES = 32 * 1024
@@ -179,8 +179,8 @@ class _Reading:
     def _ended_attempt(self, number: int) -> dict[str, Any] | None:
         # In this order, or `first` would read along the primary key.
         rows = Attempt.objects.filter(task_id=self._identity, number=number).order_by("number")
-        found: dict[str, Any] | None = rows.values(*_ATTEMPT_FIELDS).first()
-        return found
+        attempt: dict[str, Any] | None = rows.values(*_ATTEMPT_FIELDS).first()
+        return attempt
 
     def _live(self, number: int, running: bool) -> bool:
         """Live events. True if the last one of the attempt was among them."""

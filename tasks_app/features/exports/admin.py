@@ -1,20 +1,27 @@
-"""The export of the list of tasks in the admin: the links below the list, and the file."""
+"""The export of the list of tasks in the admin: the links below the list, the columns for a user, and the file."""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
+from django.db.models import F, QuerySet, TextField, Value
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Cast, Coalesce, Length
 from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
 from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
 
 from tasks_app.admin.refusals import refused
-from tasks_app.admin.rights import sees_tasks
-from tasks_app.admin.table_files import FORMATS
-from tasks_app.features.exports.exports import export_columns, export_tasks
+from tasks_app.admin.rights import TASK_PAYLOAD, sees_payloads, sees_tasks
+from tasks_app.admin.table_files import FORMATS, export_file
+from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
+from tasks_app.queue.unsized import unreadable
 
 #: Parameters that are the export's, or say which page of a list is shown.
 OWN = ("_format", "_payloads", "p", "all")
@@ -53,6 +60,85 @@ def export_view(request: HttpRequest) -> HttpResponseBase:
     if tasks.faults:
         return refused(request, " ".join([*tasks.faults, "Nothing is exported."]), 400)
     return export_tasks(request, tasks.queryset, export_columns(request, payloads == "yes"), form)
+
+
+#: In the order of the file.
+COLUMNS = (
+    "id", "task_type", "status", "priority", "attempts", "retries", "failure_reason", "last_error", "created_at",
+    "started_at", "completed_at", "due_at", "expires_at", "requested_timeout", "requested_max_retries", "tags",
+    "unique_key", "node",
+)  # fmt: skip
+#: What callers and handlers wrote; left out unless it is asked for.
+PAYLOADS = ("task_data", "metadata", "result")
+#: Columns with JSON text.
+JSON_COLUMNS = frozenset({"tags", *PAYLOADS})
+
+
+def export_columns(request: HttpRequest, payloads: bool) -> tuple[str, ...]:
+    """The columns of an export by this user, who may see tasks; nothing else decides it. `payloads`: they are
+    asked for."""
+    if not sees_payloads(request):
+        return tuple(name for name in COLUMNS if name not in TASK_PAYLOAD)
+    return (*COLUMNS, *PAYLOADS) if payloads else COLUMNS
+
+
+#: Rows whose sizes are read at once, and bytes of rows that are (a single row may have more).
+ROWS_PER_PAGE, BYTES_PER_PAGE = 1_000, 512 * 1024
+#: Of a row beside its texts.
+ROW_BYTES = 300
+
+
+def export_tasks(request: HttpRequest, tasks: QuerySet[Task], columns: Sequence[str], form: str) -> HttpResponseBase:
+    """The file of these tasks, the newest first; 503 without a free place. `form`: a key of FORMATS.
+
+    Pages of rows are read along the key, so that none depends on how far the client is. Each task comes once at most,
+    whatever changes meanwhile: as it is when its page is read, if it matches then.
+    """
+    payloads = [name for name in columns if name in PAYLOADS]
+    pages = (_rows(keys, columns, left_out) for keys, left_out in _pages(tasks, payloads))
+    return export_file(request, "tasks", form, columns, JSON_COLUMNS, pages)
+
+
+def _pages(tasks: QuerySet[Task], payloads: Sequence[str]) -> Iterator[tuple[list[UUID], Collection[str]]]:
+    """Keys of as many tasks as are read at once, and the columns that are left out of the file: of a task whose sizes
+    are not known and that is read alone, those that are too large."""
+    size = Coalesce(Length("last_error"), 0)
+    sizes = [size, *(store().json_bytes(name) for name in payloads)]
+    tasks = tasks.order_by("-pk")
+    last: UUID | None = None
+    while True:
+        rest = tasks if last is None else tasks.filter(pk__lt=last)
+        rows = list(rest.values_list("pk", *sizes)[:ROWS_PER_PAGE])
+        page: list[UUID] = []
+        room = BYTES_PER_PAGE
+        for key, *bytes_ in rows:
+            unknown = None in bytes_
+            need = 0 if unknown else sum(bytes_) + ROW_BYTES
+            if page and (unknown or need > room):
+                yield page, ()
+                page, room = [], BYTES_PER_PAGE
+            if unknown:
+                yield [key], unreadable(key, payloads)
+                continue
+            page.append(key)
+            room -= need
+        if page:
+            yield page, ()
+        if len(rows) < ROWS_PER_PAGE:
+            return
+        last = rows[-1][0]
+
+
+def _rows(keys: Sequence[UUID], columns: Sequence[str], left_out: Collection[str]) -> Iterator[Sequence[object]]:
+    """JSON columns come as text: a result may be nested deeper than Python parses. Those that are left out are null."""
+    fields = [_field(name, left_out) for name in columns]
+    return Task.objects.filter(pk__in=keys).order_by("-pk").values_list(*fields).iterator(chunk_size=100)
+
+
+def _field(name: str, left_out: Collection[str]) -> Combinable:
+    if name in left_out:
+        return Value(None, output_field=TextField())
+    return Cast(F(name), TextField()) if name in JSON_COLUMNS else F(name)
 
 
 urlpatterns = [path("tasks_app/task/export/", admin.site.admin_view(export_view), name="tasks_app_task_export")]

@@ -1,4 +1,9 @@
-"""The fingerprint of a failure: the same for failures of the same handler and reason whose errors differ in details."""
+"""Failed tasks are counted in the groups of their errors; no task is moved.
+
+Failures of the same handler and reason whose errors differ only in details are one group: they have one fingerprint.
+A task with a `failure_group` is counted. Tasks are marked and counted in one transaction, so that each final failure is
+counted once, whatever process dies. A cursor along `completed_at` would miss rows that commit late.
+"""
 
 from __future__ import annotations
 
@@ -61,10 +66,6 @@ def fingerprint(handler: str, reason: str, normalised_error: str) -> int:
     return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()) >> 1
 
 
-# group_failures: counts failed tasks in the groups of their errors. It moves no task. A row that has a
-# `failure_group` is counted. Rows are marked and counted in one transaction, so that each final failure is counted
-# once, whatever process dies. A cursor along `completed_at` would miss rows that commit late.
-
 TASKS_PER_TRANSACTION = 250
 TRANSACTIONS_PER_CALL = 40
 #: A group is removed after so long without a failure; older failures are not counted.
@@ -85,48 +86,15 @@ class _Failure(NamedTuple):
     ended_at: datetime
 
 
+#: Of a task, for a _Failure.
+_ERROR = Coalesce(Substr("last_error", 1, MAX_READ_CHARS), Value(""))
+_COLUMNS = ("pk", "task_type", "failure_reason", _ERROR, "completed_at")
+
+
 def group_failures() -> int:
     """Count failures that are not counted yet, for a second and 10,000 at most. Returns how many."""
-    return run_batches(
-        partial(_group_batch, store().first_times().ungrouped_at), TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL
-    )
-
-
-def remove_old_groups() -> int:
-    """Remove groups without a failure for KEEP_DAYS. Returns how many."""
-    old = FailureGroup.objects.filter(last_seen__lt=Now() - timedelta(days=KEEP_DAYS))
-    if not old.exists():
-        return 0
-    with writing():
-        return old.delete()[0] if _alone() else 0
-
-
-def keep_ungrouped(ids: Sequence[UUID]) -> None:
-    """In the caller's transaction, before failed tasks change: failures that are not counted yet are counted later."""
-    # Locked: `group_failures` may be counting it.
-    rows = _to_count().filter(pk__in=ids).select_for_update().values_list(*_COLUMNS)
-    UngroupedFailure.objects.bulk_create(
-        UngroupedFailure(task=task, handler=handler, reason=reason, error=error, ended_at=ended_at)
-        for task, handler, reason, error, ended_at in rows
-    )
-
-
-_COLUMNS = (
-    "pk",
-    "task_type",
-    "failure_reason",
-    Coalesce(Substr("last_error", 1, MAX_READ_CHARS), Value("")),
-    "completed_at",
-)
-
-
-def _to_count() -> TaskQuerySet:
-    return Task.objects.ungrouped().filter(completed_at__gte=Now() - timedelta(days=KEEP_DAYS))
-
-
-def _alone() -> bool:
-    """Whether this transaction is the only one that changes groups, from now on. Waits for none."""
-    return Deployment.objects.select_for_update(skip_locked=True).first() is not None
+    batch = partial(_group_batch, store().first_times().ungrouped_at)
+    return run_batches(batch, TASKS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)
 
 
 def _group_batch(first: datetime) -> int:
@@ -146,14 +114,23 @@ def _group_batch(first: datetime) -> int:
     return len(failures) + len(left)
 
 
+def _to_count() -> TaskQuerySet:
+    return Task.objects.ungrouped().filter(completed_at__gte=Now() - timedelta(days=KEEP_DAYS))
+
+
+def _alone() -> bool:
+    """Whether this transaction is the only one that changes groups, from now on. Waits for none."""
+    return Deployment.objects.select_for_update(skip_locked=True).first() is not None
+
+
 #: The failures of each handler, reason and normalised error.
 _Groups = dict[tuple[str, str, str], list[_Failure]]
 
 
 def _by_group(failures: Iterable[_Failure]) -> _Groups:
     groups: _Groups = {}
-    for each in failures:
-        groups.setdefault((each.handler, each.reason, normalised(each.error)), []).append(each)
+    for failure in failures:
+        groups.setdefault((failure.handler, failure.reason, normalised(failure.error)), []).append(failure)
     return groups
 
 
@@ -181,7 +158,7 @@ def _count(stored: _Groups, left: _Groups) -> None:
     )
     tasks: dict[int, list[UUID]] = {}
     for key, failures in stored.items():
-        tasks.setdefault(marks[key], []).extend(each.task for each in failures)
+        tasks.setdefault(marks[key], []).extend(failure.task for failure in failures)
     if not tasks:
         return
     chosen = Case(*(When(pk__in=ids, then=Value(mark)) for mark, ids in tasks.items()), output_field=BigIntegerField())
@@ -215,14 +192,14 @@ def _room(handler: str, wanted: int) -> int:
 
 
 def _add(group: FailureGroup, failures: Sequence[_Failure]) -> None:
-    latest = max(failures, key=lambda each: each.ended_at)
+    latest = max(failures, key=lambda failure: failure.ended_at)
     if group.count == 0 or latest.ended_at >= group.last_seen:
         group.sample_error, group.sample_task = latest.error, latest.task
-    group.first_seen = min(group.first_seen, *(each.ended_at for each in failures))
+    group.first_seen = min(group.first_seen, *(failure.ended_at for failure in failures))
     group.last_seen = max(group.last_seen, latest.ended_at)
     group.count += len(failures)
     hours = Counter({int(hour): count for hour, count in group.hours.items()})
-    hours.update(hour_of(each.ended_at) for each in failures)
+    hours.update(hour_of(failure.ended_at) for failure in failures)
     oldest = hour_of(group.last_seen) - MAX_HOURS
     group.hours = {str(hour): count for hour, count in sorted(hours.items()) if hour > oldest}
 
@@ -232,7 +209,21 @@ def hour_of(moment: datetime) -> int:
     return int(moment.timestamp() // 3600)
 
 
-# When a node counts failures in their groups.
+def keep_ungrouped(ids: Sequence[UUID]) -> None:
+    """In the caller's transaction, before failed tasks change: failures that are not counted yet are counted later."""
+    # Locked: `group_failures` may be counting it.
+    rows = _to_count().filter(pk__in=ids).select_for_update().values_list(*_COLUMNS)
+    UngroupedFailure.objects.bulk_create(UngroupedFailure(**_Failure(*row)._asdict()) for row in rows)
+
+
+def remove_old_groups() -> int:
+    """Remove groups without a failure for KEEP_DAYS. Returns how many."""
+    old = FailureGroup.objects.filter(last_seen__lt=Now() - timedelta(days=KEEP_DAYS))
+    if not old.exists():
+        return 0
+    with writing():
+        return old.delete()[0] if _alone() else 0
+
 
 #: Between two times, at least; and at most this share of the heartbeat's time, even if many tasks fail.
 PAUSE_SECONDS, MAX_SHARE = 2.0, 0.2

@@ -1,4 +1,4 @@
-"""The history: one row a minute with the sums of the counters and a reading of the queues.
+"""The history: one row a minute with the sums of the counters and a reading of the queues, and what it says of a time.
 
 The heartbeat that finds no row of the present minute writes it. Sums make up for missing rows: what happened between
 two rows is their difference.
@@ -6,6 +6,7 @@ two rows is their difference.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,31 +53,35 @@ def entry(reading: SystemReading, handlers: Sequence[str]) -> dict[str, Any]:
     `wait` and `run`: observations in each bucket of `counters.BUCKETS`; the zeros at the end are left out. `states`:
     the slots as in SlotStates, of all nodes; `slots` and `warm`, for the previous version, of those that take tasks.
     """
-    totals, found = reading.totals, [reading.handlers[name] for name in handlers]
-    failed: dict[str, int] = {}
+    totals, readings = reading.totals, [reading.handlers[name] for name in handlers]
+
+    def summed(series: str) -> int:
+        return sum(totals.sum(series, name) for name in handlers)
+
+    failed: Counter[str] = Counter()
     for name in handlers:
-        for reason, count in totals.summed("failed", name).items():
-            failed[reason] = failed.get(reason, 0) + count
+        failed.update(totals.summed("failed", name))
     return {
-        "received": sum(totals.sum("received", name) for name in handlers),
-        "completed": sum(totals.sum("completed", name) for name in handlers),
+        "received": summed("received"),
+        "completed": summed("completed"),
         "failed": failed,
-        "retried": sum(totals.sum("retried", name) for name in handlers),
+        "retried": summed("retried"),
         "wait": _buckets(reading, "wait", handlers),
         "run": _buckets(reading, "run", handlers),
-        "ready": sum(one.ready for one in found),
-        "waiting": sum(one.waiting for one in found),
-        "running": sum(one.running for one in found),
-        "oldest": round(max((one.oldest for one in found), default=0.0), 1),
-        "slots": sum(one.slots for one in found),
-        "warm": sum(one.warm for one in found),
-        "states": added(one.states for one in found),
+        "ready": sum(read.ready for read in readings),
+        "waiting": sum(read.waiting for read in readings),
+        "running": sum(read.running for read in readings),
+        "oldest": round(max((read.oldest for read in readings), default=0.0), 1),
+        "slots": sum(read.slots for read in readings),
+        "warm": sum(read.warm for read in readings),
+        "states": added(read.states for read in readings),
     }
 
 
 def _buckets(reading: SystemReading, histogram: str, handlers: Sequence[str]) -> list[int]:
-    buckets = [one.buckets for name in handlers for one in reading.totals.distributions(histogram, name).values()]
-    sums = [sum(counts) for counts in zip(*buckets, strict=True)]
+    totals = reading.totals
+    buckets = [seen.buckets for name in handlers for seen in totals.distributions(histogram, name).values()]
+    sums = list(map(sum, zip(*buckets, strict=True)))
     while sums and not sums[-1]:
         sums.pop()
     return sums
@@ -126,8 +131,8 @@ class MinuteRows:
 
 PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
+#: One value a step; None: unknown.
 Values = list[float | None]
-"""One value a step; None: unknown."""
 
 
 @dataclass(frozen=True)
@@ -218,8 +223,8 @@ def trends(minutes: int, step: int, now: int, handler: str | None = None, every:
     )
 
 
+#: The sample of a step, and the one before it.
 _Step = tuple[_Sample | None, _Sample | None]
-"""The sample of a step, and the one before it."""
 
 
 def _samples(first: int, last: int, step: int, handler: str | None) -> Iterable[_Sample]:
@@ -231,12 +236,12 @@ def _samples(first: int, last: int, step: int, handler: str | None) -> Iterable[
 
 def _steps(grid: Sequence[int], every: int, samples: Iterable[_Sample]) -> Iterable[_Step]:
     """For each minute of the grid the last sample since the minute before, and the one that it is compared with."""
-    found: dict[int, list[_Sample]] = {}
+    by_place: dict[int, list[_Sample]] = {}
     for sample in samples:
-        found.setdefault(-((grid[-1] - sample.minute) // every), []).append(sample)
-    before = found.get(-len(grid), [None])[-1]
+        by_place.setdefault(-((grid[-1] - sample.minute) // every), []).append(sample)
+    before = by_place.get(-len(grid), [None])[-1]
     for place in range(1 - len(grid), 1):
-        here = found.get(place)
+        here = by_place.get(place)
         if here is None:
             yield None, before
             continue
@@ -245,12 +250,9 @@ def _steps(grid: Sequence[int], every: int, samples: Iterable[_Sample]) -> Itera
 
 
 def _grown(now: Mapping[str, int], then: Mapping[str, int], name: str) -> int:
-    return _difference(now.get(name, 0), then.get(name, 0))
-
-
-def _difference(now: int, then: int) -> int:
     """What a sum has grown by. One that is smaller than before has begun anew."""
-    return now - then if now >= then else now
+    after, before = now.get(name, 0), then.get(name, 0)
+    return after - before if after >= before else after
 
 
 def _rates(steps: Sequence[_Step], name: str) -> Values:
@@ -273,7 +275,8 @@ def _plain(steps: Sequence[_Step], name: str) -> Values:
 def _slots(steps: Sequence[_Step]) -> dict[str, Values]:
     states = [None if now is None else _states(now.entry) for now, _ in steps]
     return {
-        name: [None if one is None else one[place] for one in states] for place, name in enumerate(SlotStates._fields)
+        name: [None if state is None else state[place] for state in states]
+        for place, name in enumerate(SlotStates._fields)
     }
 
 
@@ -287,7 +290,8 @@ def _states(entry: Mapping[str, Any]) -> SlotStates:
 def _percentiles(steps: Sequence[_Step], name: str) -> dict[str, Values]:
     seen = [None if now is None or then is None else _observed(now.entry, then.entry, name) for now, then in steps]
     return {
-        label: [None if one is None else percentile(one, share) for one in seen] for label, share in PERCENTILES.items()
+        label: [None if buckets is None else percentile(buckets, share) for buckets in seen]
+        for label, share in PERCENTILES.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""The pictures of the activity page, as JSON for its script and as the tables behind them."""
+"""What the activity page draws, as JSON for its script and as tables: pictures of the trends, and runs."""
 
 from __future__ import annotations
 
@@ -68,15 +68,15 @@ def as_json(of: Trends) -> dict[str, Any]:
         "minutes": of.minutes,
         "pictures": [
             {
-                "key": one.key,
-                "title": one.title,
-                "unit": one.unit,
-                "kind": one.kind,
-                "log": one.logarithmic,
-                "looks": one.looks or [*range(len(one.series))],
-                "series": [{"label": label, "values": values} for label, values in one.series],
+                "key": picture.key,
+                "title": picture.title,
+                "unit": picture.unit,
+                "kind": picture.kind,
+                "log": picture.logarithmic,
+                "looks": picture.looks or [*range(len(picture.series))],
+                "series": [{"label": label, "values": values} for label, values in picture.series],
             }
-            for one in pictures(of)
+            for picture in pictures(of)
         ],
     }
 
@@ -85,14 +85,13 @@ def tables(of: Trends, days: bool) -> list[Table]:
     """A table for each picture; `days`: its times have dates."""
     pattern = "%b %d %H:%M" if days else "%H:%M"
     times = [f"{moment(minute):{pattern}}" for minute in of.minutes]
-    return [_table(one, times) for one in pictures(of)]
+    return [_table(picture, times) for picture in pictures(of)]
 
 
 def _table(of: Picture, times: Sequence[str]) -> Table:
     cells = zip(*([shown(value, of.unit) for value in values] for _, values in of.series), strict=True)
-    return Table(
-        of.key, of.title, [label for label, _ in of.series], list(zip(times, map(list, cells), strict=True))[::-1]
-    )
+    rows = list(zip(times, map(list, cells), strict=True))
+    return Table(of.key, of.title, [label for label, _ in of.series], rows[::-1])
 
 
 def shown(value: float | None, unit: str) -> str:
@@ -105,7 +104,7 @@ def shown(value: float | None, unit: str) -> str:
 
 
 def _series(values: dict[str, Values]) -> list[tuple[str, Values]]:
-    return [(name.replace("_", " "), one) for name, one in values.items()]
+    return [(name.replace("_", " "), series) for name, series in values.items()]
 
 
 # The runs of a time: when each attempt ended and how long it took. A bounded number of rows is read.
@@ -159,9 +158,9 @@ def runs(after: int, since: datetime, handler: str | None = None) -> Runs:
     first, last = _ends(after)
     stride = max(-(-(last - first + 1) // most), 1)
     chance = Random(last)
-    ids = [each - chance.randrange(stride) for each in range(last, first - 1, -stride)]
-    found = _first(ids, MAX_RUNS, since, handler)
-    return Runs(found, stride > 1 or len(found) == MAX_RUNS)
+    ids = [step - chance.randrange(stride) for step in range(last, first - 1, -stride)]
+    sample = _first(ids, MAX_RUNS, since, handler)
+    return Runs(sample, stride > 1 or len(sample) == MAX_RUNS)
 
 
 def latest_runs(since: datetime, handler: str | None = None) -> list[Run]:
@@ -181,25 +180,20 @@ def _ends(after: int) -> tuple[int, int]:
 
 def _first(ids: Sequence[int], most: int, since: datetime, handler: str | None) -> list[Run]:
     """The first runs with these ids, in their order."""
-    found: list[Run] = []
+    runs: list[Run] = []
     # In few ids at a time: with many, planners prefer to scan the table.
     size = min(IDS_PER_STATEMENT, 2 * most)
     for start in range(0, len(ids), size):
-        found += _read(ids[start : start + size], since, handler)
-        if len(found) >= most:
+        runs += _read(ids[start : start + size], since, handler)
+        if len(runs) >= most:
             break
-    return found[:most]
+    return runs[:most]
 
 
 def _read(ids: Sequence[int], since: datetime, handler: str | None) -> list[Run]:
-    attempts = [
-        each
-        for each in Attempt.objects.filter(pk__in=ids).values_list(
-            "pk", "ended_at", "seconds", "started_at", "outcome", "task_id", "number"
-        )
-        if each[1] >= since
-    ]
-    types = dict(Task.objects.filter(pk__in={each[5] for each in attempts}).values_list("pk", "task_type"))
+    columns = "pk", "ended_at", "seconds", "started_at", "outcome", "task_id", "number"
+    attempts = [row for row in Attempt.objects.filter(pk__in=ids).values_list(*columns) if row[1] >= since]
+    types = dict(Task.objects.filter(pk__in={row[5] for row in attempts}).values_list("pk", "task_type"))
     return [
         Run(ended_at, _seconds(ended_at, seconds, started_at), outcome, str(task), types[task], number)
         for _, ended_at, seconds, started_at, outcome, task, number in sorted(attempts, reverse=True)

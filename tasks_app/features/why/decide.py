@@ -8,9 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from tasks_app.features.why.facts import MAX_BEFORE, Ended, Facts, NodeFacts, Pause, TaskFacts
+from tasks_app.features.why.facts import MAX_BEFORE, Ended, Facts, NodeFacts, TaskFacts
 from tasks_app.handlers.words import moment_text, plural, span
 from tasks_app.queue.models import FailureReason, Status
+from tasks_app.queue.node_models import HandlerPause
 
 Value = str | int | float | datetime | list[str] | None
 
@@ -83,12 +84,11 @@ def decide(facts: Facts) -> list[Reason]:
     return _queued(facts, serving)
 
 
-def _paused(pause: Pause) -> Reason:
-    values: dict[str, Value] = {"by": pause.by, "since": pause.since, "until": pause.until}
-    end = "" if pause.until is None else f", until {moment_text(pause.until)}"
-    return Reason(
-        Word.PAUSED, f"its type is paused by {_quote(pause.by)} since {moment_text(pause.since)}{end}", values
-    )
+def _paused(pause: HandlerPause) -> Reason:
+    values: dict[str, Value] = {"by": pause.paused_by, "since": pause.paused_at, "until": pause.until}
+    said = f"its type is paused by {_quote(pause.paused_by)} since {moment_text(pause.paused_at)}"
+    until = "" if pause.until is None else f", until {moment_text(pause.until)}"
+    return Reason(Word.PAUSED, said + until, values)
 
 
 def _scheduled(task: TaskFacts, seconds: float) -> Reason:
@@ -109,9 +109,8 @@ def _retry(task: TaskFacts, seconds: float) -> Reason:
     }
     when = f"in {span(seconds)}" if seconds > 0 else "now, which a worker notices within a second"
     budget = "" if task.max_retries is None else f" (retry {task.retries} of {task.max_retries})"
-    return Reason(
-        Word.RETRY, f"attempt {task.attempts} failed{_quoted(task)}; it is tried again {when}{budget}", values
-    )
+    said = f"attempt {task.attempts} failed{_quoted(task)}; it is tried again {when}{budget}"
+    return Reason(Word.RETRY, said, values)
 
 
 def _no_node(facts: Facts) -> Reason:

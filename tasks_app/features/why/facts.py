@@ -85,15 +85,6 @@ class NodeFacts:
         return max(free if self.cap is None else min(free, self.cap - self.running), 0)
 
 
-@dataclass(frozen=True)
-class Pause:
-    """The pause of a type: by whom, since when, and until when; None: until it is resumed."""
-
-    by: str
-    since: datetime
-    until: datetime | None = None
-
-
 class Ended(NamedTuple):
     """An attempt that ended: how long it took from its claim to its record, and how long ago it ended; seconds."""
 
@@ -119,7 +110,7 @@ class Facts:
     ended: Sequence[Ended] = ()
     node_lives: bool = True
     silent: float | None = None
-    paused: Pause | None = None
+    paused: HandlerPause | None = None
 
 
 def read_facts(task_id: UUID) -> Facts | None:
@@ -153,18 +144,13 @@ def _of_waiting(row: Task, task: TaskFacts, now: datetime) -> Facts:
     reading, order = current_reading(), conf.environment().task_selection
     nodes = _nodes(row.task_type, reading)
     waits_for_a_slot = row.due is None and any(node.warm and not node.draining for node in nodes)
-    paused = _pause(row.task_type)
+    paused = HandlerPause.objects.of(row.task_type)
     before, ended = 0, []
     if waits_for_a_slot:
         before = store().queued_before(row.task_type, row.priority, row.position, order, MAX_BEFORE + 1)
         ended = _ended(row.task_type, now)
     known = row.task_type in conf.handlers()
     return Facts(task, nodes, len(reading.nodes), known, before, order, ended, paused=paused)
-
-
-def _pause(task_type: str) -> Pause | None:
-    row = HandlerPause.objects.of(task_type)
-    return None if row is None else Pause(row.paused_by, row.paused_at, row.until)
 
 
 def _nodes(task_type: str, reading: SystemReading) -> list[NodeFacts]:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tasks_app.features.why.decide import Reason, as_text, decide
-from tasks_app.features.why.facts import MAX_BEFORE, Ended, Facts, NodeFacts, Pause, TaskFacts
+from tasks_app.features.why.facts import MAX_BEFORE, Ended, Facts, NodeFacts, TaskFacts
 from tasks_app.queue.models import FailureReason
+from tasks_app.queue.node_models import HandlerPause
 
 AT = datetime(2026, 1, 31, 9, tzinfo=UTC)
 PENDING = TaskFacts("echo", "pending")
@@ -174,20 +175,20 @@ CASES: list[tuple[str, Facts, list[str], str]] = [
     ),
     (
         "paused",
-        queued(BUSY, before=3, paused=Pause("alice", AT)),
+        queued(BUSY, before=3, paused=HandlerPause(paused_by="alice", paused_at=AT)),
         ["paused"],
         "its type is paused by alice since 2026-01-31 09:00:00 UTC",
     ),
     (
         "paused until a moment, and no worker serves it",
-        Facts(PENDING, living=1, paused=Pause("al\nice", AT, AT)),
+        Facts(PENDING, living=1, paused=HandlerPause(paused_by="al\nice", paused_at=AT, until=AT)),
         ["paused", "no_node"],
         "its type is paused by al ice since 2026-01-31 09:00:00 UTC, until 2026-01-31 09:00:00 UTC; "
         "the only worker does not serve its type",
     ),
     (
         "scheduled and paused",
-        Facts(LATER, living=1, paused=Pause("alice", AT)),
+        Facts(LATER, living=1, paused=HandlerPause(paused_by="alice", paused_at=AT)),
         ["scheduled", "paused"],
         "it is scheduled to start in 90 s; its type is paused by alice since 2026-01-31 09:00:00 UTC",
     ),
@@ -211,7 +212,7 @@ CASES: list[tuple[str, Facts, list[str], str]] = [
     ),
     (
         "running while its type is paused",
-        Facts(RUNNING, paused=Pause("alice", AT)),
+        Facts(RUNNING, paused=HandlerPause(paused_by="alice", paused_at=AT)),
         ["running"],
         "attempt 2 has been running for 3.2 s of at most 30 s on worker n",
     ),
