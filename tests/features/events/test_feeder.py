@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import OperationalError
 
-from tasks_app.features.events import feeder
+from tasks_app.features.events import streams
 from tasks_app.features.events.api import EventStream
-from tasks_app.features.events.feeder import FAILED, KEEP_ALIVE, EventFeeder, Stream, StreamPart
 from tasks_app.features.events.reading import BEGINNING, Events
+from tasks_app.features.events.streams import FAILED, KEEP_ALIVE, EventFeeder, Stream, StreamPart
 from tasks_app.queue.current import store
 
 
@@ -28,8 +28,8 @@ class Feeding:
         self.failure: Exception | None = None
         monkeypatch.setattr(store(), "session", lambda: SimpleNamespace(configure=lambda: None))
         monkeypatch.setattr(store(), "versions", lambda ids: {each: str(self.version) for each in ids})
-        monkeypatch.setattr(feeder, "read_events", self._read)
-        monkeypatch.setattr(feeder, "ClientSockets", lambda: self)
+        monkeypatch.setattr(streams, "read_events", self._read)
+        monkeypatch.setattr(streams, "ClientSockets", lambda: self)
         self.feeder = EventFeeder(self._send)
 
     def _send(self, parts: Any) -> None:
@@ -85,14 +85,14 @@ def test_the_next_text_follows_only_when_the_one_before_was_received(feeding: Fe
 
 
 def test_silent_streams_get_keep_alives(feeding: Feeding, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeder, "KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(streams, "KEEP_ALIVE_SECONDS", 0.1)
     stream = feeding.stream()
     assert [feeding.next().text or feeding.next().text for _ in range(2)] == [KEEP_ALIVE] * 2
     stream.over = True
 
 
 def test_a_client_that_takes_nothing_is_disconnected(feeding: Feeding, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeder, "STALLED_SECONDS", 0.5)
+    monkeypatch.setattr(streams, "STALLED_SECONDS", 0.5)
     feeding.reads = False
     stream = feeding.stream(b"a")
     assert (feeding.next(), feeding.shut) == (StreamPart(stream, b"", "stalled"), ["1.2.3.4:5"])
