@@ -18,7 +18,7 @@ from testkit.process import until
 
 RECORDED = Path(__file__).parent / "recorded"
 #: Names of threads that run by the clock.
-BY_THE_CLOCK = ("heartbeat", "leases", "sweeper", "retention", "operation", "counters", "alerts")
+BY_THE_CLOCK = ("heartbeat", "leases", "sweeper", "retention", "operation", "flusher", "alerts")
 
 
 def main() -> int:
