@@ -6,7 +6,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from tasks_app.broker.local.transport import SCHEME, local_url
+from tasks_app.broker.local import SCHEME, local_url
 
 REDIS_SCHEMES = ("redis", "rediss")
 AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")

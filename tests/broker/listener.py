@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from kombu import Connection, Consumer
 
-from tasks_app.broker.local.transport import local_url
+from tasks_app.broker.local import local_url
 from tasks_app.broker.queues import queue_for
 
 DEPLOYMENT = "test"

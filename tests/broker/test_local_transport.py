@@ -16,7 +16,7 @@ from celery.exceptions import WorkerShutdown
 from celery.worker import state
 
 from tasks_app.broker.consumer import NotificationConsumer
-from tasks_app.broker.local.listener import (
+from tasks_app.broker.local import (
     DirectoryRefused,
     Listener,
     check_directory,
@@ -199,7 +199,7 @@ def test_a_forked_child_leaves_the_socket_file_of_its_parent(home: Path) -> None
     script = """if True:
         import os, sys
         from pathlib import Path
-        from tasks_app.broker.local.listener import Listener
+        from tasks_app.broker.local import Listener
         listener = Listener(Path(sys.argv[1]))
         child = os.fork()
         if not child:

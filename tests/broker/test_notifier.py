@@ -16,7 +16,7 @@ from redis import Redis
 
 from tasks_app.broker import notification as module
 from tasks_app.broker import publisher
-from tasks_app.broker.local.listener import Listener
+from tasks_app.broker.local import Listener
 from tasks_app.broker.notification import Notifier
 from tasks_app.broker.queues import queue_for
 from testkit.brokers import PROJECT, Node, RedisServer, application

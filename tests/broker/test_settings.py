@@ -6,7 +6,7 @@ import pytest
 from celery.app import defaults
 
 from tasks_app.broker.celery_settings import celery_settings
-from tasks_app.broker.local.transport import local_url
+from tasks_app.broker.local import local_url
 from tasks_app.broker.publisher import notification_priority
 from tasks_app.broker.queues import queue_for
 from testkit.brokers import RABBITMQ, REDIS

@@ -16,8 +16,7 @@ from typing import Any
 import kombu
 import pytest
 
-from tasks_app.broker.local.listener import socket_directory
-from tasks_app.broker.local.transport import local_url
+from tasks_app.broker.local import local_url, socket_directory
 from tasks_app.broker.queues import NOTIFICATION_TASK, queue_name
 from testkit.brokers import RABBITMQ, REDIS, forget, need_server
 from testkit.daemon import Daemon

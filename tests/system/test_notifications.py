@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tasks_app.broker.local.listener import Listener
+from tasks_app.broker.local import Listener
 from testkit import execution_log
 from testkit.brokers import forget, need_server
 from testkit.daemon import Daemon
