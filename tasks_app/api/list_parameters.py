@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from django.http import QueryDict
 from drf_spectacular.utils import OpenApiResponse, PolymorphicProxySerializer
 
 from tasks_app import conf
@@ -21,8 +19,6 @@ from tasks_app.api.fields import (
     choice,
     digits,
     literal,
-    parameters_of,
-    read_query,
     refuse,
     task_id,
     text_moment,
@@ -138,36 +134,8 @@ PARAMETERS = {
 _NAMES = {"status": "statuses", "type": "types", "failure_reason": "reasons", "tag": "tags"}
 
 
-@dataclass(frozen=True)
-class ListParameters:
-    """What a list is asked for. `page_cursor`: the task after which the page begins. `fields` None: all of a task."""
-
-    limit: int
-    wanted: TaskFilter
-    page_cursor: UUID | None
-    oldest: bool
-    fields: Sequence[str] | None
-
-
-def parse(query: QueryDict) -> ListParameters:
-    """The parameters of a query. Raises Invalid with every fault at once."""
-    given = parameters_of(query, PARAMETERS)
-    wanted, fields = _filter(given), given.get("fields")
-    return ListParameters(
-        limit=given.get("limit") or max(DEFAULT_LIMIT, len(wanted.ids or ())),
-        wanted=wanted,
-        page_cursor=given.get("cursor"),
-        oldest=given.get("order") == "oldest",
-        fields=None if fields is None else [name for name in FIELDS if name in fields],
-    )
-
-
-def parse_filter(query: QueryDict, faults: Faults) -> TaskFilter:
-    """The filter of a query that has nothing else. Its faults are added to `faults`."""
-    return _filter(read_query(query, CONDITIONS, faults, "condition"))
-
-
-def _filter(given: Mapping[str, Any]) -> TaskFilter:
+def filter_of(given: Mapping[str, Any]) -> TaskFilter:
+    """The filter of parameters that were read."""
     return TaskFilter(**{_NAMES.get(name, name): given[name] for name in CONDITIONS if name in given})
 
 

@@ -52,6 +52,10 @@ class Ready(serializers.Serializer):
     problems = serializers.ListField(child=serializers.CharField(), required=False)
 
 
+def _integers(count: int) -> list[serializers.IntegerField]:
+    return [serializers.IntegerField() for _ in range(count)]
+
+
 def _counts(text: str) -> serializers.DictField:
     return serializers.DictField(child=serializers.IntegerField(), help_text=text)
 
@@ -66,30 +70,17 @@ class Times(serializers.Serializer):
 class HandlerSummary(serializers.Serializer):
     """The numbers of one handler."""
 
-    received = serializers.IntegerField()
-    success = serializers.IntegerField()
-    failed = serializers.IntegerField()
+    received, success, failed = _integers(3)
     failures = _counts("Failed tasks, by reason.")
     deleted = serializers.IntegerField()
-    stored = serializers.DictField(
-        child=serializers.IntegerField(), help_text=f"Stored tasks, by status: {', '.join(Status.values)}."
-    )
+    stored = _counts(f"Stored tasks, by status: {', '.join(Status.values)}.")
     pending = serializers.IntegerField()
     oldest_ready_seconds = serializers.FloatField()
     attempts = _counts("Ended attempts, by outcome.")
-    retries = serializers.IntegerField()
-    redrives = serializers.IntegerField()
-    releases = serializers.IntegerField()
-    leases_lost = serializers.IntegerField()
-    results_stale = serializers.IntegerField()
-    slots = serializers.IntegerField()
-    active = serializers.IntegerField()
-    idle = serializers.IntegerField()
-    container_starts = serializers.IntegerField()
+    retries, redrives, releases, leases_lost, results_stale = _integers(5)
+    slots, active, idle, container_starts = _integers(4)
     container_deaths = _counts("Ended containers, by reason.")
-    processing_seconds = Times()
-    wait_seconds = Times()
-    overhead_seconds = Times()
+    processing_seconds, wait_seconds, overhead_seconds = Times(), Times(), Times()
     paused = serializers.BooleanField()
     problems = serializers.ListField(child=serializers.CharField())
 
@@ -97,21 +88,16 @@ class HandlerSummary(serializers.Serializer):
 class Summary(serializers.Serializer):
     """The numbers of /metrics."""
 
-    tasks_received = serializers.IntegerField()
-    tasks_processed_success = serializers.IntegerField()
-    tasks_processed_failed = serializers.IntegerField()
-    tasks_deleted = serializers.IntegerField()
+    tasks_received, tasks_processed_success, tasks_processed_failed, tasks_deleted = _integers(4)
     tasks_unaccounted = serializers.IntegerField(help_text="Not 0 if rows were changed by hand.")
     queue_size = serializers.IntegerField()
     daemon_healthy = serializers.BooleanField()
-    nodes_alive = serializers.IntegerField()
-    nodes_draining = serializers.IntegerField()
+    nodes_alive, nodes_draining = _integers(2)
     node_versions = serializers.DictField(
         child=serializers.CharField(allow_null=True),
         help_text="The version of the platform that each living worker runs; null: it does not say so.",
     )
-    notifications_sent = serializers.IntegerField()
-    notifications_received = serializers.IntegerField()
+    notifications_sent, notifications_received = _integers(2)
     bells_rung = serializers.IntegerField(help_text="Alias of notifications_sent; will be removed in the next version.")
     bells_heard = serializers.IntegerField(
         help_text="Alias of notifications_received; will be removed in the next version."

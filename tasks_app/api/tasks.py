@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from tasks_app import conf
 from tasks_app.api import admission, list_parameters, new_tasks, pages, schema, waiting
 from tasks_app.api.errors import Conflict, NotFound
-from tasks_app.api.fields import Faults, body_of, parameters
+from tasks_app.api.fields import Faults, body_of, parameters, parameters_of
 from tasks_app.api.pages import response_budget
 from tasks_app.api.task_search import search
 from tasks_app.api.view import (
@@ -161,9 +161,12 @@ class TasksView(API):
 
         A filter other than `status` and `type` reads a limited number of rows for a page: a page may be short, even
         empty, and still have a next one."""
-        asked = list_parameters.parse(request.query_params)
-        found = search(known_tasks(request, asked.wanted), asked.page_cursor, asked.oldest, asked.limit)
-        page = pages.Page(found.rows, asked.limit, asked.fields, asked.oldest)
+        asked = parameters_of(request.query_params, list_parameters.PARAMETERS)
+        limit = asked.get("limit") or max(list_parameters.DEFAULT_LIMIT, len(asked.get("ids", ())))
+        fields, oldest = asked.get("fields"), asked.get("order") == "oldest"
+        found = search(known_tasks(request, list_parameters.filter_of(asked)), asked.get("cursor"), oldest, limit)
+        shown = None if fields is None else [name for name in list_parameters.FIELDS if name in fields]
+        page = pages.Page(found.rows, limit, shown, oldest)
         headers = {}
         if (cursor := page.ids[-1] if page.more else found.end) is not None:
             query = {**dict(request.query_params.lists()), "cursor": [str(cursor)]}

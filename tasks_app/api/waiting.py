@@ -235,38 +235,45 @@ def answers(waits: Iterable[Wait | ConditionWait]) -> Iterator[tuple[Wait | Cond
     Send each before you take the next one. If the database cannot be read, it is the fallback.
     """
     by_task: dict[UUID, list[Wait]] = {}
-    for one in waits:
-        if isinstance(one, ConditionWait):
-            yield one, _of_condition(one)
+    for asked in waits:
+        if isinstance(asked, ConditionWait):
+            yield asked, _of_condition(asked)
         else:
-            by_task.setdefault(one.task, []).append(one)
+            by_task.setdefault(asked.task, []).append(asked)
     left = dict(by_task)
     try:
         for task, text in _objects(list(by_task)):
-            for one in left.pop(task):
-                yield one, fallback(one, TooManyAnswers.default_detail) if text is None else _found(one, text)
+            for wait in left.pop(task):
+                if text is None:
+                    yield wait, fallback(wait, TooManyAnswers.default_detail)
+                else:
+                    yield wait, _unless_queued(wait, Answer(200, text), text)
         deleted = True
     except (DatabaseError, InterfaceError):
         deleted = False
-    for missing in left.values():
-        for one in missing:
-            yield one, _gone(one) if deleted else fallback(one)
+    gone = Answer(404, error_bytes(str(NotFound.default_detail)))
+    for unread in left.values():
+        for wait in unread:
+            yield wait, _unless_queued(wait, gone) if deleted else fallback(wait)
 
 
 def fallback(wait: Wait | ConditionWait, sentence: str = UNAVAILABLE) -> Answer:
     """The answer if the database cannot be read. A POST has stored its task, so that is no failure."""
-    if isinstance(wait, Wait) and wait.queued:
-        return _queued(wait)
-    return Answer(503, error_bytes(sentence), (("retry-after", RETRY_AFTER),))
+    return _unless_queued(wait, Answer(503, error_bytes(sentence), (("retry-after", RETRY_AFTER),)))
 
 
 def refused(wait: Wait | ConditionWait, refusal: Refusal) -> Answer:
     """The answer if the caller's key is not in force any more: that of any call with it, but to a POST that has stored
     its task. It gets its id, and not the task."""
-    if isinstance(wait, Wait) and wait.queued:
-        return _queued(wait)
     headers = (("www-authenticate", refusal.challenge),) if refusal.challenge else ()
-    return Answer(refusal.status, error_bytes(refusal.sentence), headers)
+    return _unless_queued(wait, Answer(refusal.status, error_bytes(refusal.sentence), headers))
+
+
+def _unless_queued(wait: Wait | ConditionWait, answer: Answer, task_object: bytes | None = None) -> Answer:
+    """This answer, or that of a POST, which has stored its task. `task_object`: if it was read."""
+    if isinstance(wait, Wait) and wait.queued:
+        return Answer(200, queued_body(wait.task, wait.existing, task_object))
+    return answer
 
 
 def _of_condition(wait: ConditionWait) -> Answer:
@@ -293,15 +300,3 @@ def _objects(ids: list[UUID]) -> Iterator[tuple[UUID, bytes | None]]:
             yield from zip(page.ids, pages.task_objects(page), strict=False)
         finally:
             reservation.release()
-
-
-def _found(wait: Wait, text: bytes) -> Answer:
-    return _queued(wait, text) if wait.queued else Answer(200, text)
-
-
-def _gone(wait: Wait) -> Answer:
-    return _queued(wait) if wait.queued else Answer(404, error_bytes(str(NotFound.default_detail)))
-
-
-def _queued(wait: Wait, task_object: bytes | None = None) -> Answer:
-    return Answer(200, queued_body(wait.task, wait.existing, task_object))

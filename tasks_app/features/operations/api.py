@@ -29,11 +29,12 @@ from tasks_app.api.fields import (
     parameters,
     parameters_of,
     read_body,
+    read_query,
     refuse,
     shown,
     task_id,
 )
-from tasks_app.api.list_parameters import CONDITIONS, parse_filter
+from tasks_app.api.list_parameters import CONDITIONS, filter_of
 from tasks_app.api.view import API, OPERATING, actor_of, both, caller_of
 from tasks_app.features.operations.acts import abort, counted, preview, report, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
@@ -59,7 +60,7 @@ def _filter(name: str, value: Any, faults: Faults) -> TaskFilter:
     for condition, words in value.items():
         if (texts := _texts(condition, words, inner)) is not None:
             query.setlist(condition, texts)
-    wanted = parse_filter(query, inner)
+    wanted = filter_of(read_query(query, CONDITIONS, inner, "condition"))
     faults += [(f"{name}.{condition}" if condition else name, text) for condition, text in inner]
     return wanted
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app.api import schema
-from tasks_app.api.callers import OPERATING, READING, actor_of, task_in_path
 from tasks_app.api.errors import Invalid, NotFound
-from tasks_app.api.json_values import body_of, shown
-from tasks_app.api.view import API, both
+from tasks_app.api.fields import body_of, shown
+from tasks_app.api.view import API, OPERATING, READING, actor_of, both, task_in_path
 from tasks_app.features.notes.models import Note
 from tasks_app.features.notes.verbs import NoSuchTask, note
 
@@ -32,23 +30,14 @@ class NotesView(API):
 
     scopes: ClassVar = {**READING, **OPERATING}
 
-    @extend_schema(
-        operation_id="list_notes",
-        tags=["tasks"],
-        parameters=[schema.TASK_ID],
-        responses={200: NoteObject(many=True), **schema.NO_TASK},
-    )
+    @schema.call("list_notes", "tasks", {200: NoteObject(many=True), **schema.NO_TASK}, [schema.TASK_ID])
     def get(self, request: Request, task_id: str) -> Response:
         """The notes on a task, the oldest first."""
         notes = Note.objects.filter(task=task_in_path(request, task_id)).order_by("pk")
         return Response(NoteObject(notes, many=True).data)
 
-    @extend_schema(
-        operation_id="add_note",
-        tags=["tasks"],
-        parameters=[schema.TASK_ID],
-        request=NoteObject,
-        responses={200: NoteObject, **schema.BAD, **schema.NO_TASK},
+    @schema.call(
+        "add_note", "tasks", {200: NoteObject, **schema.BAD, **schema.NO_TASK}, [schema.TASK_ID], request=NoteObject
     )
     def post(self, request: Request, task_id: str) -> Response:
         """Note something on a task."""

@@ -10,8 +10,8 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.http import QueryDict
 
-from tasks_app.api.fields import Faults, task_id
-from tasks_app.api.list_parameters import CONDITIONS, parse_filter
+from tasks_app.api.fields import Faults, read_query, task_id
+from tasks_app.api.list_parameters import CONDITIONS, filter_of
 from tasks_app.audit.record import system_account
 from tasks_app.features.operations.acts import Preview, abort, counts, preview, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
@@ -111,7 +111,7 @@ def _plan(verb: Verb, options: dict[str, Any]) -> Plan:
     for name in CONDITIONS:
         if (value := options[name]) is not None:
             query.setlist(name, value if isinstance(value, list) else [value])
-    wanted = parse_filter(query, faults)
+    wanted = filter_of(read_query(query, CONDITIONS, faults, "condition"))
     if faults:
         raise CommandError("; ".join(text for _, text in faults), returncode=2)
     if not wanted.given:
