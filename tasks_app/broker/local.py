@@ -235,7 +235,7 @@ def _priority(message: dict[str, Any]) -> int:
 class Listener:
     """A Unix datagram socket that receives every notification sent in `home`. For one thread.
 
-    Bound under a random name, and removed at the end. The constructor and `check` raise `OSError` if it cannot be bound.
+    Bound under a random name, removed at the end. The constructor and `check` raise `OSError` if it cannot be bound.
     """
 
     def __init__(self, home: Path) -> None:
