@@ -110,7 +110,6 @@ def thin(minute: int) -> int:
     rows = HistoryRow.objects.annotate(step=Mod("minute", COARSE_MINUTES)).filter(
         Q(minute__lt=minute - KEPT_MINUTES) | past_fine | Q(minute__gt=minute + 1)
     )
-
     batch = partial(remove_first, rows.order_by("minute"), ROWS_PER_TRANSACTION)
     return run_batches(batch, ROWS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)
 

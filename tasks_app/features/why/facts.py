@@ -5,6 +5,7 @@ Each query reads few rows, however many are stored.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -154,9 +155,12 @@ def _of_waiting(row: Task, task: TaskFacts, now: datetime) -> Facts:
 
 
 def _nodes(task_type: str, reading: SystemReading) -> list[NodeFacts]:
+    running: Counter[str] = Counter()
+    for (_, name), count in reading.running.items():
+        running[name] += count
     return [
         NodeFacts(
-            pool["slots"], pool["warm"], reading.running.get((task_type, node.name), 0), reading.running_on(node.name),
+            pool["slots"], pool["warm"], reading.running.get((task_type, node.name), 0), running[node.name],
             pool.get("cap"), pool["problem"], not node.taking, node.drain_requested_by,
         )
         for node in reading.nodes
