@@ -89,6 +89,7 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
     availability, in_flight = Availability(), InFlightTasks()
     on_hold = TypesOnHold("me", [], lambda _: None)
     leases = Leases("me", Path(), in_flight, availability)
+    monkeypatch.setattr(module, "registered", lambda _: ())  # no side jobs
     heartbeat = Heartbeat(
         record, Path(), in_flight, availability, leases, on_hold, lambda _: None, lambda _: None, lambda _: True
     )
@@ -100,7 +101,6 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
     monkeypatch.setattr(module, "promote", found.promote)
     monkeypatch.setattr(found.heartbeat, "_take_over", lambda others, leases: None)
     monkeypatch.setattr(f"{module.__name__}.local_counters.process.flush", lambda: None)
-    monkeypatch.setattr(found.heartbeat._failure_groups, "maintain", lambda: None)
     return found
 
 
