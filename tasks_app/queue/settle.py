@@ -1,4 +1,8 @@
-"""settle: processing -> completed, failed or pending again; many tasks in one commit."""
+"""settle: processing -> completed, failed or pending again; many tasks in one commit.
+
+First the move; then what it counts, what is special about attempts that ended before their handler had begun them, and
+the logs of attempts that another verb ended.
+"""
 
 from __future__ import annotations
 
@@ -18,36 +22,114 @@ from tasks_app.queue.live_events import end_live_events
 from tasks_app.queue.maintenance import expire_at_once
 from tasks_app.queue.models import Attempt, OutcomeKind, Status, Task
 
-# keep_log: the log of an attempt that another verb ended. It moves no task.
+#: How many attempts of a task in a row may end before the handler has begun it. The next one costs the task a retry.
+MAX_RELEASES = 3
 
 
-def keep_log(node: str, results: Iterable[AttemptResult]) -> None:
-    """Add the logs to the rows of attempts that were cancelled or rescued while this node ran them.
+def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+    """Move tasks out of `processing`, with the attempts' rows and the counters, in one durable commit.
 
-    Once for each attempt, and only by the node that ran it. Keeps nothing of a deleted task. Needs a transaction.
+    Returns the (id, attempt) whose results were kept. A task that was deleted, cancelled or rescued meanwhile does not
+    match: its result is dropped and counted as stale.
     """
-    for result in results:
-        Attempt.objects.filter(
-            task_id=result.task.id,
-            number=result.task.attempt,
-            node=node,
-            container="",
-            outcome__in=(OutcomeKind.CANCELLED, OutcomeKind.WORKER_LOST),
-        ).update(
-            container=result.container,
-            image=result.image,
-            exit_code=result.exit_code,
-            oom=result.oom,
-            seconds=result.seconds,
-            stdout_tail=result.stdout_tail,
-            stderr_tail=result.stderr_tail,
-        )
+    if not results:
+        return set()
+    # An attempt may end twice: a crash of the database may undo its claim, and the next claim has the same number. One
+    # end may be that of the undone claim, and changes no row.
+    first = {(result.task.id, result.task.attempt, result.taken_away): result for result in reversed(results)}
+    if len(first) != len(results):
+        results = [*reversed(first.values())]
+    if all(result.kind is OutcomeKind.SUCCESS and result.live is None and not result.taken_away for result in results):
+        return store().settle(node, [(result, COMPLETED) for result in results], partial(_count, node))
+    if not (followed := [result for result in results if result.live]):
+        return _settle(node, results)
+    # In a transaction of their own, so that the others' statements stay the same.
+    with writing():
+        kept = _settle(node, followed)
+        end_live_events([result.live for result in followed if result.live])
+    return kept | settle(node, [result for result in results if not result.live])
+
+
+def _settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+    """As `settle`, for attempts whose live events are seen to, if they have any."""
+    kept = {(result.task.id, result.task.attempt) for result in results if result.taken_away}
+    if kept:
+        with writing():
+            keep_log(node, [result for result in results if result.taken_away])
+        results = [result for result in results if not result.taken_away]
+    results = [counted(result) for result in results]
+    if unread := [without_known_log(result) for result in results if result.unread]:
+        # In a transaction of their own, for the same reason.
+        with writing():
+            released = _move(node, unread)
+            note_unread(task for task, _ in released)
+            expire_at_once(task for task, _ in released)
+        kept |= released
+        results = [result for result in results if not result.unread]
+    return kept | _move(node, results)
+
+
+def _move(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+    if not results:
+        return set()
+    return store().settle(node, [(result, result.decision) for result in results], partial(_count, node))
+
+
+def try_settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+    """Do all that `settle` does, and undo it. Returns and raises as `settle`."""
+    with writing():
+        kept = settle(node, results)
+        transaction.set_rollback(True)
+    return kept
+
+
+# What a settle counts.
+
+
+def _count(node: str, kept: Sequence[Settled], dropped: Sequence[AttemptResult]) -> dict[str, int]:
+    """What a settle adds to the counters. Keeps the logs of the attempts whose results are dropped."""
+    if dropped:
+        keep_log(node, dropped)
+    counts: defaultdict[str, int] = defaultdict(int)
+    for result in dropped:
+        counts[f"stale|{result.task.task_type}"] += 1
+    clock_steps.check()
+    now = time.monotonic()
+    groups: defaultdict[tuple[str, OutcomeKind], list[Settled]] = defaultdict(list)
+    for result, decision in kept:
+        groups[result.task.task_type, result.kind].append((result, decision))
+    for (name, kind), group in groups.items():
+        _count_group(counts, name, kind.value, group, now)
+    return counts
+
+
+def _count_group(counts: defaultdict[str, int], name: str, kind: str, group: Sequence[Settled], now: float) -> None:
+    """Count attempts of one handler that ended as one kind."""
+    waits, runs, overheads, completed = [], [], [], 0
+    for result, decision in group:
+        task = result.task
+        if decision is COMPLETED:
+            completed += 1
+        elif decision.status == Status.FAILED:
+            counts[f"failed|{name}|{decision.reason}"] += 1
+        elif decision.spent:
+            counts[f"retried|{name}"] += 1
+        if not clock_steps.affects(task.wait, task.sent_at):
+            waits.append(task.wait)
+        if result.seconds is not None:
+            runs.append(result.seconds)
+            if task.sent_at is not None:
+                overheads.append(now - task.sent_at - result.seconds - result.stopping)
+    counts[f"attempts|{name}|{kind}"] += len(group)
+    if completed:
+        counts[f"completed|{name}"] += completed
+    labels = f"{name}|{kind}"
+    counters.observe(counts, "wait", labels, waits)
+    counters.observe(counts, "run", labels, runs)
+    counters.observe(counts, "over", labels, overheads)
 
 
 # Attempts that ended before their handler had begun them: how often they are released, and what is kept of them.
-
-#: How many attempts of a task in a row may end before the handler has begun it. The next one costs the task a retry.
-MAX_RELEASES = 3
 
 
 def counted(result: AttemptResult) -> AttemptResult:
@@ -94,101 +176,27 @@ def _before(result: AttemptResult) -> QuerySet[Attempt]:
     return Attempt.objects.filter(task_id=result.task.id, number__lt=result.task.attempt)
 
 
-def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
-    """Move tasks out of `processing`, with the attempts' rows and the counters, in one durable commit.
+# The logs of attempts that another verb ended.
 
-    Returns the (id, attempt) whose results were kept. A task that was deleted, cancelled or rescued meanwhile does not
-    match: its result is dropped and counted as stale.
+
+def keep_log(node: str, results: Iterable[AttemptResult]) -> None:
+    """Add the logs to the rows of attempts that were cancelled or rescued while this node ran them.
+
+    Once for each attempt, and only by the node that ran it. Keeps nothing of a deleted task. Needs a transaction.
     """
-    if not results:
-        return set()
-    # An attempt may end twice: a crash of the database may undo its claim, and the next claim has the same number. One
-    # end may be that of the undone claim, and changes no row.
-    first = {(each.task.id, each.task.attempt, each.taken_away): each for each in reversed(results)}
-    if len(first) != len(results):
-        results = [*reversed(first.values())]
-    if all(each.kind is OutcomeKind.SUCCESS and each.live is None and not each.taken_away for each in results):
-        return store().settle(node, [(each, COMPLETED) for each in results], partial(_count, node))
-    if not (followed := [each for each in results if each.live]):
-        return _settle(node, results)
-    # In a transaction of their own, so that the others' statements stay the same.
-    with writing():
-        kept = _settle(node, followed)
-        end_live_events([each.live for each in followed if each.live])
-    return kept | settle(node, [each for each in results if not each.live])
-
-
-def _settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
-    """As `settle`, for attempts whose live events are seen to, if they have any."""
-    kept = {(each.task.id, each.task.attempt) for each in results if each.taken_away}
-    if kept:
-        with writing():
-            keep_log(node, [each for each in results if each.taken_away])
-        results = [each for each in results if not each.taken_away]
-    results = [counted(each) for each in results]
-    if unread := [without_known_log(each) for each in results if each.unread]:
-        # In a transaction of their own, for the same reason.
-        with writing():
-            released = _move(node, unread)
-            note_unread(task for task, _ in released)
-            expire_at_once(task for task, _ in released)
-        kept |= released
-        results = [each for each in results if not each.unread]
-    return kept | _move(node, results)
-
-
-def _move(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
-    if not results:
-        return set()
-    return store().settle(node, [(each, each.decision) for each in results], partial(_count, node))
-
-
-def try_settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
-    """Do all that `settle` does, and undo it. Returns and raises as `settle`."""
-    with writing():
-        kept = settle(node, results)
-        transaction.set_rollback(True)
-    return kept
-
-
-def _count(node: str, kept: Sequence[Settled], dropped: Sequence[AttemptResult]) -> dict[str, int]:
-    """What a settle adds to the counters. Keeps the logs of the attempts whose results are dropped."""
-    if dropped:
-        keep_log(node, dropped)
-    counts: defaultdict[str, int] = defaultdict(int)
-    for each in dropped:
-        counts[f"stale|{each.task.task_type}"] += 1
-    clock_steps.check()
-    now = time.monotonic()
-    groups: defaultdict[tuple[str, OutcomeKind], list[Settled]] = defaultdict(list)
-    for result, decision in kept:
-        groups[result.task.task_type, result.kind].append((result, decision))
-    for (name, kind), group in groups.items():
-        _count_group(counts, name, kind.value, group, now)
-    return counts
-
-
-def _count_group(counts: defaultdict[str, int], name: str, kind: str, group: Sequence[Settled], now: float) -> None:
-    """Count attempts of one handler that ended as one kind."""
-    waits, runs, overheads, completed = [], [], [], 0
-    for result, decision in group:
-        task = result.task
-        if decision is COMPLETED:
-            completed += 1
-        elif decision.status == Status.FAILED:
-            counts[f"failed|{name}|{decision.reason}"] += 1
-        elif decision.spent:
-            counts[f"retried|{name}"] += 1
-        if not clock_steps.affects(task.wait, task.sent_at):
-            waits.append(task.wait)
-        if result.seconds is not None:
-            runs.append(result.seconds)
-            if task.sent_at is not None:
-                overheads.append(now - task.sent_at - result.seconds - result.stopping)
-    counts[f"attempts|{name}|{kind}"] += len(group)
-    if completed:
-        counts[f"completed|{name}"] += completed
-    labels = f"{name}|{kind}"
-    counters.observe(counts, "wait", labels, waits)
-    counters.observe(counts, "run", labels, runs)
-    counters.observe(counts, "over", labels, overheads)
+    for result in results:
+        Attempt.objects.filter(
+            task_id=result.task.id,
+            number=result.task.attempt,
+            node=node,
+            container="",
+            outcome__in=(OutcomeKind.CANCELLED, OutcomeKind.WORKER_LOST),
+        ).update(
+            container=result.container,
+            image=result.image,
+            exit_code=result.exit_code,
+            oom=result.oom,
+            seconds=result.seconds,
+            stdout_tail=result.stdout_tail,
+            stderr_tail=result.stderr_tail,
+        )
