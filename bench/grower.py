@@ -45,12 +45,11 @@ def _fill(kind: str, first: int, count: int) -> None:
     """Insert rows of a kind: finished, ready or scheduled."""
     from django.db import connection
 
-    from tasks_app.queue import clock
     from tasks_app.queue.current import store
 
     status = "completed" if kind == "finished" else "pending"
-    due = clock.reading() + 1e6 if kind == "scheduled" else None
-    own = clock.clock_id() if kind == "scheduled" else ""
+    due = store().seconds() + 1e6 if kind == "scheduled" else None
+    own = store().clock_id() if kind == "scheduled" else ""
     last, ended = first + count - 1, kind == "finished"
     with connection.cursor() as cursor:
         if store().name == "postgresql":

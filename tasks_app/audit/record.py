@@ -7,9 +7,9 @@ import os
 from typing import Any, NamedTuple
 
 from django.db.models import F
+from django.db.models.functions import Now
 
 from tasks_app.audit.models import AuditEntry
-from tasks_app.queue.clock import Now
 
 
 class Actor(NamedTuple):

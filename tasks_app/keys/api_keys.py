@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from django.core.management.base import CommandError
 from django.db import IntegrityError
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from tasks_app.conf import Environment
 from tasks_app.conf.weak_secrets import KEY_MARK, key_fault
 from tasks_app.keys.caller import PREFIX_CHARACTERS, Grant, digest
 from tasks_app.keys.models import ApiKey
-from tasks_app.queue.clock import Now
 from tasks_app.queue.current import writing
 
 #: The name of the key that the environment has, and its variable.

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import structlog
 from django.db import Error, OperationalError
 from django.db.models import Q, TextField
-from django.db.models.functions import Cast
+from django.db.models.functions import Cast, Now
 from django.utils import timezone
 
 from tasks_app.conf import LOOPBACK, Environment
@@ -26,7 +26,6 @@ from tasks_app.conf.weak_secrets import KEY_MARK, MAX_KEY_CHARACTERS
 from tasks_app.keys.models import ApiKey
 from tasks_app.keys.rate import KeyRate
 from tasks_app.logs.rate_limit import LogOnce
-from tasks_app.queue.clock import Now
 from tasks_app.queue.current import writing
 
 log = structlog.get_logger(__name__)

@@ -15,8 +15,8 @@ from django.db.models.functions import Abs
 from tasks_app import conf
 from tasks_app.db.node_lock import is_dead, lock_domain
 from tasks_app.metrics.reading import HandlerReading, Totals, engine_problem, read, read_handler
-from tasks_app.queue import clock
 from tasks_app.queue.counters import freshness
+from tasks_app.queue.current import store
 from tasks_app.queue.node_models import HandlerPause, Node
 
 #: A reading that took at most CHEAP_READING_SECONDS is reused for REUSE_SECONDS.
@@ -138,11 +138,11 @@ def _nodes() -> tuple[list[Node], list[Node]]:
     home = conf.environment().home
     domain = lock_domain(home)
     # `seen` is in the future if the database's clock was set back, hence Abs. A living node soon updates it.
-    age = ExpressionWrapper(clock.now() - F("seen"), output_field=FloatField())
+    age = ExpressionWrapper(store().now() - F("seen"), output_field=FloatField())
     alive: list[Node] = []
     silent: list[Node] = []
     recent = (
-        Node.objects.filter(stopped_at=None, clock=clock.clock_id())
+        Node.objects.filter(stopped_at=None, clock=store().clock_id())
         .annotate(age=Abs(age))
         .filter(age__lt=FORGET_SECONDS)
     )

@@ -8,9 +8,9 @@ import structlog
 
 from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
 from tasks_app.node.result_writer import ResultWriter
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, LiveEvents
 from tasks_app.queue.claim import LEASE_SECONDS
+from tasks_app.queue.current import store
 from tasks_app.queue.models import OutcomeKind
 from tasks_app.runner.call import Call, CallResult
 from tasks_app.runner.endings import KillReason, NoReply
@@ -40,7 +40,7 @@ class AttemptStarter:
             )  # fmt: skip
             return False
         # If this process was suspended meanwhile, another node may have taken the task over, and even finished it.
-        late = clock.elapsed() > sent_at + LEASE_SECONDS - KILL_MARGIN_SECONDS - IDLE_WATCH_SECONDS
+        late = store().elapsed() > sent_at + LEASE_SECONDS - KILL_MARGIN_SECONDS - IDLE_WATCH_SECONDS
         taken_away = self._in_flight.is_taken_away(task)
         slot = None if late or taken_away else self._pools[task.task_type].take()
         if slot is None:

@@ -17,7 +17,6 @@ from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import TypesOnHold
 from tasks_app.process.fail_points import fail_point
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, Selection
 from tasks_app.queue.claim import LEASE_SECONDS, claim, running_tasks
 from tasks_app.queue.current import bare_writing, store
@@ -39,7 +38,7 @@ SEARCH_SECONDS = 1.0
 
 
 class Claim(NamedTuple):
-    """The tasks of a claim. `sent_at`: a moment before it was sent (`clock.elapsed`).
+    """The tasks of a claim. `sent_at`: a moment before it was sent (`Store.elapsed`).
 
     `not_to_start`: tasks of these types must go back unstarted.
     """
@@ -78,7 +77,7 @@ class Claimer:
             if self._on_hold.last.too_old:
                 self._on_hold.read()
             on_hold = self._on_hold.last
-            sent_at = clock.elapsed()
+            sent_at = store().elapsed()
             requests = [
                 ClaimRequest(name, free, self._policies[name])
                 for name, free in slots.items()
@@ -224,14 +223,14 @@ class LostClaims:
         """A claim has failed. A server that stood still may execute it later, so its tasks are sought for a lease's
         time."""
         if store().is_server:  # otherwise a claim ends in this process, or is undone
-            self._until = clock.elapsed() + LEASE_SECONDS
+            self._until = store().elapsed() + LEASE_SECONDS
 
     def give_back(self) -> None:
         """If a claim has failed lately: release the tasks that this node has and does not run.
 
         Otherwise each would wait until its lease is over, and spend a retry.
         """
-        now = clock.elapsed()
+        now = store().elapsed()
         if now > self._until or now < self._search_at:
             return
         tasks = list(running_tasks().filter(node=self._node).defer("task_data", "result").order_by("node"))

@@ -23,9 +23,9 @@ from tasks_app.node.live_log import LiveLog
 from tasks_app.node.ready_types import TypesOnHold
 from tasks_app.node.record import NodeRecord, remove_rows, retire
 from tasks_app.node.retrying import Retrying, SideJob
-from tasks_app.queue import clock
 from tasks_app.queue.cancel import cancelled
 from tasks_app.queue.claim import held, rescue
+from tasks_app.queue.current import store
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.live_events import forget_live_events, forget_lost_live_events
 from tasks_app.queue.maintenance import due_work, expire, forget_idempotency_keys, maintain, promote
@@ -80,7 +80,7 @@ class Heartbeat:
         self._clock_offset: tuple[float, float] | None = None
         #: The database's clock was set back, and retries may wait for that much longer.
         self._set_back = False
-        self._forget_lost_at = clock.elapsed() + FORGET_LOST_SECONDS
+        self._forget_lost_at = store().elapsed() + FORGET_LOST_SECONDS
         self._live_log = LiveLog(record.name, in_flight)
         self._live_job = SideJob("store what running tasks write", retry_seconds=0.0)
         self._side_jobs: list[BeatJob] = [make(record.name) for make in registered("side_jobs")]
@@ -107,19 +107,19 @@ class Heartbeat:
 
     def _pause(self, seconds: float) -> None:
         """Wait for the next beat; at the node's start only until its slots are warm, so that its row says so soon."""
-        until = clock.elapsed() + seconds
-        while self._starting and not self._stop.is_set() and clock.elapsed() < until:
+        until = store().elapsed() + seconds
+        while self._starting and not self._stop.is_set() and store().elapsed() < until:
             if not self._record.starting():
                 self._starting = False
                 return
             self._stop.wait(START_CHECK_SECONDS)
-        self._stop.wait(max(until - clock.elapsed(), 0.0))
+        self._stop.wait(max(until - store().elapsed(), 0.0))
 
     def beat(self) -> None:
         """One beat, in the thread of `run`. Raises DatabaseError, except for the side jobs."""
         # What the node's own tasks depend on.
         self._update()
-        sent_at = clock.elapsed()
+        sent_at = store().elapsed()
         work = due_work(self._record.name)
         self._on_hold.update(work.on_hold, sent_at)
         self._compare_clocks(sent_at, work.now)
@@ -140,7 +140,7 @@ class Heartbeat:
 
     def _update(self) -> None:
         """Update the node's row if it is time, or if its state has changed."""
-        now = clock.elapsed()
+        now = store().elapsed()
         if now - self._updated_at >= UPDATE_SECONDS:
             self._record.update()
             self._updated_at = now
@@ -152,7 +152,7 @@ class Heartbeat:
 
         `reading` was taken between `before` and now.
         """
-        least, most = reading - clock.elapsed(), reading - before
+        least, most = reading - store().elapsed(), reading - before
         known, self._clock_offset = self._clock_offset, (least, most)
         if known is None:
             return
@@ -169,7 +169,7 @@ class Heartbeat:
         gone = running.keys() - held(self._record.name, [key[0] for key in running])
         if not gone:
             return
-        now = clock.elapsed()
+        now = store().elapsed()
         over = cancelled([key[0] for key in gone])
         # No other node runs these, so that they need no lease while their handlers clean up.
         self._in_flight.renewed([key for key in gone if key[0] in over], now)
@@ -211,7 +211,7 @@ class Heartbeat:
             forget_idempotency_keys()
         if work.old_live_events:
             forget_live_events()
-        if (now := clock.elapsed()) >= self._forget_lost_at:
+        if (now := store().elapsed()) >= self._forget_lost_at:
             forget_lost_live_events()
             self._forget_lost_at = now + FORGET_LOST_SECONDS
 

@@ -15,7 +15,6 @@ from django.db import Error, connection
 from tasks_app.db.node_lock import touch
 from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
 from tasks_app.node.retrying import Retrying
-from tasks_app.queue import clock
 from tasks_app.queue.claim import LEASE_SECONDS, renew
 from tasks_app.queue.current import store
 from tasks_app.runner.endings import KillReason
@@ -46,7 +45,7 @@ class Availability:
         self._renewed_at = self._lost_at = float("-inf")
 
     def renewed(self, at: float) -> None:
-        """A renewal that was sent at `at` (`clock.elapsed`) has succeeded."""
+        """A renewal that was sent at `at` (`Store.elapsed`) has succeeded."""
         with self._lock:
             # Late without an error: this process or the database stood still.
             if self._since is None or at - self._renewed_at > RENEWAL_SECONDS + MAX_RENEWAL_DELAY_SECONDS:
@@ -56,11 +55,11 @@ class Availability:
     def lost(self) -> None:
         """The database failed, or its clock was set."""
         with self._lock:
-            self._since, self._lost_at = None, clock.elapsed()
+            self._since, self._lost_at = None, store().elapsed()
 
     def trusts_silence(self) -> bool:
         """True if the database has been available all the time of late, so that a silent node is dead."""
-        since, now = self._since, clock.elapsed()
+        since, now = self._since, store().elapsed()
         if since is None or now - since < TRUST_SECONDS:
             return False
         return now - self._renewed_at <= RENEWAL_SECONDS + MAX_RENEWAL_DELAY_SECONDS
@@ -99,7 +98,7 @@ class Leases:
 
     def renew(self) -> float:
         """Renew once, in the thread of `run`. Returns the seconds to wait before the next time."""
-        now = clock.elapsed()
+        now = store().elapsed()
         try:
             leased, longer = self._in_flight.leased(), self._in_flight.prolonged()
             renewed = renew(self._node, [key[0] for key in leased], [key[0] for key in longer])
@@ -110,7 +109,7 @@ class Leases:
         self._in_flight.renewed(renewed, now)
         self._availability.renewed(now)
         touch(self._home, self._node)
-        return max(now + PART * min(RENEWAL_SECONDS, MAX_INTERVAL_SECONDS) - clock.elapsed(), 0.0)
+        return max(now + PART * min(RENEWAL_SECONDS, MAX_INTERVAL_SECONDS) - store().elapsed(), 0.0)
 
     def watch(self) -> None:
         """The thread that kills attempts whose leases end, by this host's clock."""
@@ -119,7 +118,7 @@ class Leases:
             # Rarely while nothing runs: the dispatcher starts no attempt whose lease ends before the next check.
             pause = min(0.5, KILL_MARGIN_SECONDS / 3) if self._in_flight.count() else IDLE_WATCH_SECONDS
             if killed := self._in_flight.kill(
-                lambda _, attempt: attempt.lease_end < clock.elapsed() + KILL_MARGIN_SECONDS, KillReason.LEASE_LOST
+                lambda _, attempt: attempt.lease_end < store().elapsed() + KILL_MARGIN_SECONDS, KillReason.LEASE_LOST
             ):
                 log.error(
                     "the leases could not be renewed: containers killed before another node may start the tasks",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tasks_app.node.in_flight import AttemptKey, InFlightTasks, RunningAttempt
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import LiveEvents
+from tasks_app.queue.current import store
 from tasks_app.queue.live_events import write_live_events
 from tasks_app.runner.call import MAX_LOG_BYTES, LiveOutput
 
@@ -22,7 +22,7 @@ MAX_STATEMENT_BYTES = 64 * MAX_LOG_BYTES
 class _Followed(NamedTuple):
     output: LiveOutput
     container: str
-    #: When its events may be written again (`clock.elapsed`).
+    #: When its events may be written again (`Store.elapsed`).
     due_at: float
 
 
@@ -40,7 +40,7 @@ class LiveLog:
 
     def write(self) -> None:
         """Store what is new, by one statement; none if nothing is. Raises DatabaseError."""
-        now = clock.elapsed()
+        now = store().elapsed()
         running = self._in_flight.running()
         self._follow(running, now)
         batches, size = [], 0

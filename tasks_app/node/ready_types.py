@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from django.db import Error
 
-from tasks_app.queue import clock
 from tasks_app.queue.claim import on_hold
+from tasks_app.queue.current import store
 from tasks_app.queue.due_work import OnHold
 
 #: Workers stop starting a paused type's tasks within this time after the pause was committed. A claim ends within this
@@ -53,7 +53,7 @@ class ReadyTypes:
 
 
 class HoldReading(NamedTuple):
-    """`types`: all of the node's if it is drained. `at`: when the reading was sent, on `clock.elapsed`."""
+    """`types`: all of the node's if it is drained. `at`: when the reading was sent, on `Store.elapsed`."""
 
     types: Set[str] = frozenset()
     drained: bool = False
@@ -62,7 +62,7 @@ class HoldReading(NamedTuple):
     @property
     def age(self) -> float:
         """Seconds since it was sent."""
-        return clock.elapsed() - self.at
+        return store().elapsed() - self.at
 
     @property
     def too_old(self) -> bool:
@@ -92,7 +92,7 @@ class TypesOnHold:
 
     def read(self) -> None:
         """Read them now. Raises DatabaseError."""
-        at = clock.elapsed()
+        at = store().elapsed()
         self.update(on_hold(self._node), at)
 
     def update(self, read: OnHold, at: float) -> None:

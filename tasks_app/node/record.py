@@ -15,7 +15,6 @@ from django.db.models.functions import Now
 
 from tasks_app import conf
 from tasks_app.metrics.system_reading import FORGET_SECONDS, living
-from tasks_app.queue import clock
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import KEEP_STOPPED_NODES_DAYS
 from tasks_app.queue.node_models import Deployment, Node
@@ -72,7 +71,7 @@ class NodeRecord:
         with writing():
             Node.objects.create(
                 name=self.name, lock_domain=self.domain, digest=self._digest, version=conf.version(),
-                started_at=clock.Now(), **self._fields(),
+                started_at=Now(), **self._fields(),
             )  # fmt: skip
 
     def update(self) -> None:
@@ -90,7 +89,7 @@ class NodeRecord:
     def close(self) -> None:
         """Mark the node as stopped."""
         with writing():
-            Node.objects.filter(pk=self.name).update(stopped_at=clock.Now(), draining=False, pools={}, problems=[])
+            Node.objects.filter(pk=self.name).update(stopped_at=Now(), draining=False, pools={}, problems=[])
 
     def sharing_locks(self, names: Collection[str]) -> list[str]:
         """Those of these nodes to which a lock file here with their name belongs, sorted. Sends one statement."""
@@ -116,7 +115,7 @@ class NodeRecord:
         return {name: _pool_state(pool) | capped for name, pool in self._pools.items()}
 
     def _fields(self) -> dict[str, Any]:
-        return {"seen_at": clock.Now(), "seen": clock.now(), "clock": clock.clock_id(), **self._state()}
+        return {"seen_at": Now(), "seen": store().now(), "clock": store().clock_id(), **self._state()}
 
 
 def _pool_state(pool: Pool) -> dict[str, Any]:
@@ -140,7 +139,7 @@ def retire(me: str, domain: str, is_dead: Callable[[str], bool], trusted: bool) 
     for node in _not_stopped().exclude(pk=me):  # type: Any
         # On SQLite a row with another clock is from an earlier boot of the only host. A row whose time is in the future
         # was written before the database's clock was set back; a living node would have updated it since.
-        gone = node.clock != clock.clock_id() or (trusted and abs(node.age) > FORGET_SECONDS)
+        gone = node.clock != store().clock_id() or (trusted and abs(node.age) > FORGET_SECONDS)
         if not gone and not (node.lock_domain == domain and is_dead(node.name)):
             continue
         busy = busy if busy is not None else {on for _, _, on in store().running()}
@@ -165,5 +164,5 @@ def remove_rows() -> int:
 
 
 def _not_stopped() -> Any:
-    age = ExpressionWrapper(clock.now() - F("seen"), output_field=FloatField())
+    age = ExpressionWrapper(store().now() - F("seen"), output_field=FloatField())
     return Node.objects.filter(stopped_at=None).annotate(age=age)

@@ -13,7 +13,6 @@ from django.db import Error, connection
 
 from tasks_app.db.write_health import first_line
 from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
-from tasks_app.queue import clock
 from tasks_app.queue.current import store
 from tasks_app.runner.backoff import Backoff
 
@@ -75,16 +74,16 @@ class SideJob:
 
     def run(self, do: Callable[[], object]) -> bool:
         """Do it, unless it has failed a short time ago. Every error is logged. True if it was done."""
-        if clock.elapsed() < self._next_at:
+        if store().elapsed() < self._next_at:
             return False
         try:
             with store().limited(self._max_call_seconds):
                 do()
         except Error as error:
             self._retrying.failed(error)
-            self._next_at = clock.elapsed() + self._retry_seconds
+            self._next_at = store().elapsed() + self._retry_seconds
         except Exception as error:
-            self._next_at = clock.elapsed() + FAULT_PAUSE_SECONDS
+            self._next_at = store().elapsed() + FAULT_PAUSE_SECONDS
             if self._log_once.is_due():
                 log.error(f"cannot {self._operation}", exc_info=error)
         else:

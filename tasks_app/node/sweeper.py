@@ -12,8 +12,8 @@ from django.db.models import ExpressionWrapper, F, FloatField
 
 from tasks_app.db.node_lock import has_lock, is_dead
 from tasks_app.logs.rate_limit import LogOnce
-from tasks_app.queue import clock
 from tasks_app.queue.claim import LEASE_SECONDS
+from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Node
 from tasks_app.runner.engine import Engine, Unavailable
 
@@ -53,8 +53,8 @@ class Sweeper:
 
         Also true after 10 s without success, because the tasks cannot wait longer. Only for the heartbeat's thread.
         """
-        requested_at = self._requested_at.setdefault(node, clock.elapsed())
-        if node not in self._removed and clock.elapsed() - requested_at < MAX_TAKEOVER_WAIT_SECONDS:
+        requested_at = self._requested_at.setdefault(node, store().elapsed())
+        if node not in self._removed and store().elapsed() - requested_at < MAX_TAKEOVER_WAIT_SECONDS:
             self._requested.set()
             return False
         self._removed.discard(node)
@@ -94,7 +94,7 @@ class Sweeper:
                 return False
             # A node that stopped or was retired has no lock file; but a user may also have removed a living node's.
             return Node.objects.filter(pk=node, stopped_at__isnull=False).exists()
-        age = ExpressionWrapper(clock.now() - F("seen"), output_field=FloatField())
+        age = ExpressionWrapper(store().now() - F("seen"), output_field=FloatField())
         row = Node.objects.filter(pk=node).annotate(age=age).values_list("stopped_at", "clock", "age").first()
         if row is None:
             return False
@@ -102,4 +102,4 @@ class Sweeper:
         if stopped_at is not None:
             return True
         # Another clock is that of an earlier boot of the only host that SQLite has.
-        return its_clock != clock.clock_id() or (silence > DEAD_AFTER_SECONDS and self._trusts_silence())
+        return its_clock != store().clock_id() or (silence > DEAD_AFTER_SECONDS and self._trusts_silence())

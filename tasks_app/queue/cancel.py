@@ -7,9 +7,10 @@ from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError
+from django.db.models.functions import Now
 
 from tasks_app.feature import tell
-from tasks_app.queue import clock, counters
+from tasks_app.queue import counters
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import FINAL, Attempt, FailureReason, LiveEvent, OutcomeKind, Status, Task, TaskQuerySet
 
@@ -65,7 +66,7 @@ def _fail(tasks: TaskQuerySet, why: str) -> int:
         lease=None,
         due=None,
         due_at=None,
-        completed_at=clock.Now(),
+        completed_at=Now(),
     )
 
 
@@ -80,7 +81,7 @@ def _count(tasks: Sequence[Task], why: str) -> None:
             task_id=task.pk,
             number=task.attempts,
             node=task.node or "",
-            started_at=task.started_at or clock.Now(),
+            started_at=task.started_at or Now(),
             wait_seconds=task.wait_seconds,
             ended_at=ends[task.pk],
             outcome=OutcomeKind.CANCELLED,

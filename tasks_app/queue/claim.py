@@ -11,10 +11,11 @@ from uuid import UUID
 import structlog
 from django.db import DatabaseError
 from django.db.models import F, Q
+from django.db.models.functions import Now
 
 from tasks_app import conf
 from tasks_app.broker.notification import notify_types
-from tasks_app.queue import clock, counters
+from tasks_app.queue import counters
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, RetryDecision, Selection, decide
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import MAX_VALID_LEASE_SECONDS, OnHold
@@ -95,8 +96,8 @@ def rescue(dead: Collection[str] = (), leases: bool = True) -> int:
     """
     over = Q(node__in=list(dead))
     if leases:
-        invalid = Q(lease__gt=clock.now() + MAX_VALID_LEASE_SECONDS) | ~Q(clock=clock.clock_id())
-        over |= Q(lease__lt=clock.now()) | invalid
+        invalid = Q(lease__gt=store().now() + MAX_VALID_LEASE_SECONDS) | ~Q(clock=store().clock_id())
+        over |= Q(lease__lt=store().now()) | invalid
     lost = running_tasks().filter(over)
     if not lost.exists():  # a read: takes no lock if there is nothing to do
         return 0
@@ -162,8 +163,8 @@ def _move(move: _Move, tasks: list[Task], logs: Mapping[tuple[UUID, int], Mappin
         last_error=move.error,
         node=None,
         lease=None,
-        ready_at=F("ready_at") if final else clock.Now(),
-        completed_at=clock.Now() if final else None,
+        ready_at=F("ready_at") if final else Now(),
+        completed_at=Now() if final else None,
     )
     if moved != len(ids):
         raise DatabaseError("a locked task changed: does another program write to this table?")
@@ -175,9 +176,9 @@ def _move(move: _Move, tasks: list[Task], logs: Mapping[tuple[UUID, int], Mappin
             task_id=task.pk,
             number=move.attempt,
             node=move.node,
-            started_at=task.started_at or clock.Now(),
+            started_at=task.started_at or Now(),
             wait_seconds=task.wait_seconds,
-            ended_at=ends.get(task.pk, clock.Now()),
+            ended_at=ends.get(task.pk, Now()),
             outcome=OutcomeKind.WORKER_LOST,
             error=move.error,
             **logs.get((task.pk, move.attempt), {}),

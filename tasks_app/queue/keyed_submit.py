@@ -23,10 +23,11 @@ from uuid import UUID
 
 import uuid_utils.compat as uuids
 from django.db import transaction
+from django.db.models.functions import Now
 
 from tasks_app import conf
 from tasks_app.db.lookups import pairs_in
-from tasks_app.queue import clock, models
+from tasks_app.queue import models
 from tasks_app.queue.current import bare_writing, store, writing
 from tasks_app.queue.maintenance import expire_at_once
 from tasks_app.queue.models import Task
@@ -107,7 +108,7 @@ class EarlierRequest(NamedTuple):
 
 def _earlier_request(key: IdempotencyKey) -> EarlierRequest | None:
     """The request that had this key before; None if there was none, or its time has passed."""
-    rows = models.IdempotencyKey.objects.filter(owner=key.owner, key=key.key, expires_at__gt=clock.Now())
+    rows = models.IdempotencyKey.objects.filter(owner=key.owner, key=key.key, expires_at__gt=Now())
     row = rows.first()
     return None if row is None else EarlierRequest.of(row)
 
@@ -205,7 +206,7 @@ def _store_tasks(new: Sequence[NewTask], ids: Sequence[UUID]) -> StoredTasks:
     """
     if not new:
         return StoredTasks([], [])
-    seconds, now = clock.moment()
+    seconds, now = store().moment()
     names = [_unique_name(task) for task in new]
     firsts: dict[UniqueName, int] = {}
     for index, name in enumerate(names):
@@ -248,7 +249,7 @@ def _new_row(task: NewTask, identity: UUID, position: int, seconds: float, now: 
     delay = options.delay or 0.0 if options.run_at is None else (options.run_at - now).total_seconds()
     if delay <= 0.0:
         return row
-    return row._replace(clock=clock.clock_id(), due=seconds + delay, due_at=now + timedelta(seconds=delay))
+    return row._replace(clock=store().clock_id(), due=seconds + delay, due_at=now + timedelta(seconds=delay))
 
 
 def _insert_rows(rows: Sequence[NewRow], names: Sequence[UniqueName]) -> dict[UniqueName, UUID]:

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models.functions import Now
 
 from tasks_app.db.lookups import pairs_in
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import LiveEvents
 from tasks_app.queue.current import bare_writing, store, writing
 from tasks_app.queue.due_work import KEEP_LIVE_EVENTS_SECONDS
@@ -62,7 +62,7 @@ def stored_logs(attempts: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], 
 
 def forget_live_events() -> int:
     """Remove the events of attempts that ended a minute ago, for a second at most. Returns the number of attempts."""
-    ended = LiveEvent.objects.filter(kind="end", at__lte=clock.Now() - timedelta(seconds=KEEP_LIVE_EVENTS_SECONDS))
+    ended = LiveEvent.objects.filter(kind="end", at__lte=Now() - timedelta(seconds=KEEP_LIVE_EVENTS_SECONDS))
     return run_batches(lambda: _forget_batch(ended), ATTEMPTS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)
 
 
@@ -73,7 +73,7 @@ def forget_lost_live_events() -> int:
     hour.
     """
     running = Task.objects.running_by_key().filter(pk=OuterRef("task_id"), attempts=OuterRef("attempt"))
-    old = LiveEvent.objects.filter(sequence=1, at__lte=clock.Now() - timedelta(seconds=KEEP_WITHOUT_END_SECONDS))
+    old = LiveEvent.objects.filter(sequence=1, at__lte=Now() - timedelta(seconds=KEEP_WITHOUT_END_SECONDS))
     lost = old.filter(~Exists(running))
     return run_batches(lambda: _forget_batch(lost), ATTEMPTS_PER_TRANSACTION, TRANSACTIONS_PER_CALL)
 

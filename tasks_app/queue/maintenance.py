@@ -14,9 +14,10 @@ from uuid import UUID
 
 from django.db import DatabaseError, IntegrityError
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
 
 from tasks_app.broker.notification import notify_types
-from tasks_app.queue import clock, counters
+from tasks_app.queue import counters
 from tasks_app.queue.attempt import MAX_PAUSE_SECONDS
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import DueWork
@@ -50,11 +51,11 @@ def run_batches(batch: Callable[[], int], size: int, most: int) -> int:
     Calls it `most` times at most, and begins none after MAX_SECONDS. Returns the number of rows.
     """
     done = 0
-    until = clock.elapsed() + MAX_SECONDS
+    until = store().elapsed() + MAX_SECONDS
     for _ in range(most):
         count = batch()
         done += count
-        if count < size or clock.elapsed() >= until:
+        if count < size or store().elapsed() >= until:
             break
     return done
 
@@ -93,13 +94,13 @@ def _due(all_clocks: bool, set_back: bool) -> list[tuple[Q, str]]:
 
     One condition for all of them would scan every waiting row.
     """
-    ours = clock.clock_id()
+    ours = store().clock_id()
     # A number: the server's expression may differ from row to row, so the server would evaluate it for every row.
-    now = clock.reading()
+    now = store().seconds()
     found = [(Q(clock=ours, due__gte=store().first_times().due, due__lte=now), "due")]
     if all_clocks:  # times of an earlier boot's clock can only be compared by the wall clock
-        found.append((Q(clock__lt=ours, due_at__lte=clock.Now()), "clock"))
-        found.append((Q(clock__gt=ours, due_at__lte=clock.Now()), "clock"))
+        found.append((Q(clock__lt=ours, due_at__lte=Now()), "clock"))
+        found.append((Q(clock__gt=ours, due_at__lte=Now()), "clock"))
     if set_back:
         found.append((Q(clock=ours, due__gt=now + MAX_PAUSE_SECONDS, attempts__gt=0), "due"))
     return found
@@ -133,7 +134,7 @@ def expire() -> int:
 
 
 def _expire_batch(first: datetime) -> int:
-    late = Task.objects.expiring().filter(expires_at__gte=first, expires_at__lte=clock.Now()).order_by("expires_at")
+    late = Task.objects.expiring().filter(expires_at__gte=first, expires_at__lte=Now()).order_by("expires_at")
     if not late.any_by("expires_at"):  # a read: takes no lock if there is nothing to do
         return 0
     with writing():
@@ -149,7 +150,7 @@ def expire_at_once(tasks: Iterable[UUID | str]) -> None:
 
     `expire` may not find them: what it reads begins after times at which no task was pending.
     """
-    late = Task.objects.expiring().filter(pk__in=list(tasks), expires_at__lte=clock.Now())
+    late = Task.objects.expiring().filter(pk__in=list(tasks), expires_at__lte=Now())
     if rows := list(late.values_list("pk", "task_type")):
         _fail(rows)
 
@@ -165,7 +166,7 @@ def _fail(rows: Sequence[tuple[UUID, str]]) -> None:
             last_error="not started before it expired",
             due=None,
             due_at=None,
-            completed_at=clock.Now(),
+            completed_at=Now(),
         )
     )
     if moved != len(rows):
@@ -183,7 +184,7 @@ def forget_idempotency_keys() -> int:
 
 
 def _forget_batch() -> int:
-    late = IdempotencyKey.objects.filter(expires_at__lte=clock.Now()).order_by("expires_at")
+    late = IdempotencyKey.objects.filter(expires_at__lte=Now()).order_by("expires_at")
     with writing():
         # SKIP LOCKED avoids a deadlock between two nodes, and with a request that replaces one of the keys.
         ids = list(late.select_for_update(skip_locked=True).values_list("pk", flat=True)[:FORGOTTEN_PER_TRANSACTION])
@@ -198,11 +199,11 @@ def take_turn(name: str, node: str, seconds: float) -> bool:
 
     Nothing may depend on it: a node that was stopped meanwhile may believe that the turn is still its own.
     """
-    now = clock.now()
+    now = store().now()
     # The last two: the clock has started anew, or was set back.
-    over = Q(until__lt=now) | ~Q(clock=clock.clock_id()) | Q(until__gt=now + 2 * seconds)
+    over = Q(until__lt=now) | ~Q(clock=store().clock_id()) | Q(until__gt=now + 2 * seconds)
     free = Turn.objects.filter(Q(node=node) | over, name=name)
-    until = {"until": now + seconds, "clock": clock.clock_id()}
+    until = {"until": now + seconds, "clock": store().clock_id()}
     if free.exists():  # a read, which takes no write lock
         with writing():
             return free.update(node=node, **until) == 1

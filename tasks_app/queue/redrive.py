@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
 
 from tasks_app import conf
 from tasks_app.broker.notification import notify_types
 from tasks_app.feature import tell
-from tasks_app.queue import clock, counters
+from tasks_app.queue import counters
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.keyed_submit import MAX_ROUNDS, UniqueName, living_tasks
 from tasks_app.queue.models import Status, Task
@@ -78,7 +79,7 @@ def _move(task_id: UUID) -> bool:
         due=None,
         due_at=None,
         expires_at=None,
-        ready_at=clock.Now(),
+        ready_at=Now(),
     )
     return moved == 1
 

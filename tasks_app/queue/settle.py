@@ -14,7 +14,7 @@ from functools import partial
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
-from tasks_app.queue import clock, counters
+from tasks_app.queue import counters
 from tasks_app.queue.attempt import COMPLETED, AttemptResult, Settled
 from tasks_app.queue.counters import clock_steps
 from tasks_app.queue.current import store, writing
@@ -151,7 +151,7 @@ def _is_repeated(result: AttemptResult) -> bool:
         return True
     if result.answered_at is None:
         return False
-    since_the_first = (clock.moment()[1] - last[-1][1]).total_seconds()
+    since_the_first = (store().moment()[1] - last[-1][1]).total_seconds()
     return time.monotonic() - result.answered_at < since_the_first
 
 

@@ -198,6 +198,9 @@ class Store(Protocol):
     def clock_id(self) -> str:
         """Identifies the clock of leases and pauses. It changes if the clock may start anew.
 
+        Wall-clock times (`*_at`) are for people: setting a host's clock would falsify a lease. A monotonic clock starts
+        anew with each boot, so rows say by this id which clock their numbers are from; others cannot be compared.
+
         20. Setting the wall clock of a host does not change this clock, and all nodes of a deployment have the same.
         """
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from tasks_app import conf
 from tasks_app.admin.dashboard import Board, board
-from tasks_app.queue import clock
+from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Node
 from tasks_app.queue.submit import submit
 from tests.admin.rows import task
@@ -26,8 +26,8 @@ def node(name: str, seen_seconds_ago: float = 0.0, **fields: object) -> Node:
         lock_domain="elsewhere",
         started_at=now - timedelta(hours=3),
         seen_at=now - timedelta(seconds=seen_seconds_ago),
-        seen=clock.reading() - seen_seconds_ago,
-        clock=clock.clock_id(),
+        seen=store().seconds() - seen_seconds_ago,
+        clock=store().clock_id(),
         **fields,
     )
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from tasks_app.admin.text import MAX_SHOWN_CHARS
 from tasks_app.keys.api_keys import create
-from tasks_app.queue import clock
+from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.runner.call import Tail
 from tests.admin.conftest import logged_in
@@ -87,7 +87,7 @@ def test_a_task_that_never_ran_waits_for_a_slot(admin: Client) -> None:
 def test_a_waiting_task_says_why_it_waits_and_others_do_not(admin: Client) -> None:
     assert "Why it waits:</strong> no worker lives." in page(admin, task()).text
     due = timezone.now() + timedelta(seconds=50)
-    later = task(due=clock.reading() + 50.0, due_at=due, clock=clock.clock_id())
+    later = task(due=store().seconds() + 50.0, due_at=due, clock=store().clock_id())
     assert "Why it waits:</strong> it is scheduled to start in " in page(admin, later).text
     for status in ("processing", "completed", "failed"):
         assert "Why it waits" not in page(admin, task(status)).text

@@ -18,7 +18,7 @@ from tasks_app.features.alerts.models import Alert
 from tasks_app.features.failures.admin import bars
 from tasks_app.features.failures.grouping import group_failures
 from tasks_app.features.failures.models import FailureGroup
-from tasks_app.queue import clock
+from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import Deployment, Node
 from tests.admin.conftest import logged_in
@@ -44,7 +44,7 @@ def node(name: str = "node-1", handler: str = "echo", **state: object) -> Node:
     now = timezone.now()
     pools = {handler: {"slots": 2, "warm": 1, "problem": None, **state}}
     return Node.objects.create(
-        name=name, lock_domain="x", started_at=now, seen_at=now, seen=clock.reading(), clock=clock.clock_id(),
+        name=name, lock_domain="x", started_at=now, seen_at=now, seen=store().seconds(), clock=store().clock_id(),
         pools=pools, problems=["no connection to the broker"], digest="0" * 64,
     )  # fmt: skip
 

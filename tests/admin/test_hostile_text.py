@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app.admin.text import MAX_LOG_CHARS, harmless, line, log, pretty
-from tasks_app.queue import clock
+from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import Node
 from tests.admin.conftest import logged_in
@@ -31,8 +31,8 @@ def hostile_task(db: None) -> Task:
         lock_domain=HOSTILE,
         started_at=now - timedelta(hours=1),
         seen_at=now,
-        seen=clock.reading(),
-        clock=clock.clock_id(),
+        seen=store().seconds(),
+        clock=store().clock_id(),
         pools={HOSTILE: {"slots": 2, "warm": 1, "problem": HOSTILE}},
         problems=[HOSTILE],
         digest=HOSTILE,

@@ -11,7 +11,7 @@ from django.test import Client
 
 from tasks_app import conf
 from tasks_app.metrics import rates
-from tasks_app.queue import clock
+from tasks_app.queue.current import store
 from tasks_app.queue.models import Attempt, OutcomeKind
 from tasks_app.queue.node_models import Node
 from tasks_app.queue.settle import settle
@@ -23,8 +23,9 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db]
 def node(name: str, draining: bool = False, **pools: dict[str, Any]) -> None:
     """A living node."""
     Node.objects.create(
-        name=name, lock_domain="elsewhere", started_at=Now() - timedelta(hours=1), seen_at=Now(), seen=clock.reading(),
-        clock=clock.clock_id(), pools=pools, digest=conf.handlers().digest, version=conf.version(), draining=draining,
+        name=name, lock_domain="elsewhere", started_at=Now() - timedelta(hours=1), seen_at=Now(),
+        seen=store().seconds(), clock=store().clock_id(), pools=pools, draining=draining,
+        digest=conf.handlers().digest, version=conf.version(),
     )  # fmt: skip
 
 

@@ -7,9 +7,10 @@ from uuid import UUID
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.queue import clock, counters
+from tasks_app.queue import counters
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.claim import rescue
@@ -35,7 +36,7 @@ def test_every_transition_is_counted_once() -> None:
     assert cancel(UUID(cancelled.id))
     assert delete(UUID(deleted.id))
     assert redrive(UUID(failed.id))
-    Task.objects.filter(pk__in=submit(1)).update(expires_at=clock.Now())
+    Task.objects.filter(pk__in=submit(1)).update(expires_at=Now())
     assert expire() == 1
     end([waits, deleted])  # the second one was deleted meanwhile
 

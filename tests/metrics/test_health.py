@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
+from django.db.models.functions import Now
 from django.test import Client
 from django.utils import timezone
 
@@ -21,8 +22,7 @@ from tasks_app.db.node_lock import NodeLock, lock_domain
 from tasks_app.handlers.words import span
 from tasks_app.metrics import problems
 from tasks_app.metrics import system_reading as module
-from tasks_app.queue import clock
-from tasks_app.queue.current import writing
+from tasks_app.queue.current import store, writing
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import Node
 from testkit.process import until
@@ -67,7 +67,7 @@ def test_no_living_worker_is_503_and_says_what_waits() -> None:
 
 def test_a_worker_that_stopped_does_not_count() -> None:
     node()
-    Node.objects.update(stopped_at=clock.Now())
+    Node.objects.update(stopped_at=Now())
     assert health()[0] == 503
 
 
@@ -77,7 +77,7 @@ def test_a_worker_that_has_been_silent_for_long_does_not_count_and_is_named() ->
     status, body = health()
     assert (status, body["workers"]) == (200, 1)
     assert body["problems"] == ["node node-2 has been silent for 5 min: other nodes take over its tasks"]
-    Node.objects.filter(pk="node-2").update(seen=clock.reading() - 5000)
+    Node.objects.filter(pk="node-2").update(seen=store().seconds() - 5000)
     assert "problems" not in health()[1]
 
 
@@ -139,7 +139,7 @@ def test_an_unserved_handler_is_a_problem_once_a_task_waits_for_it() -> None:
     assert "problems" not in health()[1]
     waiting(1, "prime")
     assert health()[1]["problems"] == ["handler prime: no living worker serves it; 1 task waits, the oldest for 5 min"]
-    Task.objects.update(due=clock.now(), due_at=clock.Now())
+    Task.objects.update(due=store().now(), due_at=Now())
     assert health()[1]["problems"] == ["handler prime: no living worker serves it; 1 task waits"]
 
 

@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import pytest
 from django.db import OperationalError, connection
+from django.db.models.functions import Now
 from django.test import Client
 
 from tasks_app.metrics import system_reading as module
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.queue import clock
+from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tests.metrics.samples import samples, value
 from tests.metrics.work import end, node, submit, take
@@ -163,7 +164,7 @@ def test_the_oldest_is_found_behind_any_number_of_others() -> None:
 
 def test_pending_tasks_are_the_ready_ones_and_those_that_wait_for_their_retry() -> None:
     submit(3)
-    Task.objects.filter(pk=Task.objects.first().pk).update(due=clock.now(), due_at=clock.Now())  # type: ignore[union-attr]
+    Task.objects.filter(pk=Task.objects.first().pk).update(due=store().now(), due_at=Now())  # type: ignore[union-attr]
     one = current_reading(refresh=True).handlers["echo"]
     assert (one.ready, one.waiting, one.pending) == (2, 1, 3)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from django.db.models.functions import Now
+
 from tasks_app import conf
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, ClaimRequest, Policy
 from tasks_app.queue.claim import claim
+from tasks_app.queue.current import store
 from tasks_app.queue.models import OutcomeKind
 from tasks_app.queue.node_models import Node
 from tasks_app.queue.settle import settle
@@ -42,6 +44,6 @@ def node(name: str = "node-1", seen_before: float = 0.0, digest: str = "", **fie
     fields.setdefault("version", conf.version())
     fields.setdefault("pools", {"echo": {"slots": 2, "warm": 2, "problem": None}})
     return Node.objects.create(
-        name=name, lock_domain="elsewhere", started_at=clock.Now(), seen_at=clock.Now(),
-        seen=clock.reading() - seen_before, clock=clock.clock_id(), digest=digest, **fields,
+        name=name, lock_domain="elsewhere", started_at=Now(), seen_at=Now(),
+        seen=store().seconds() - seen_before, clock=store().clock_id(), digest=digest, **fields,
     )  # fmt: skip

@@ -9,9 +9,9 @@ import pytest
 
 from tasks_app.node.attempts import AttemptStarter
 from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.claim import LEASE_SECONDS
+from tasks_app.queue.current import store
 from tasks_app.queue.models import OutcomeKind
 from tasks_app.runner.endings import KillReason
 from tests.node.test_in_flight import begin, claimed
@@ -34,7 +34,7 @@ def test_a_claim_whose_lease_may_be_over_before_the_first_check_is_released(
     slot = SimpleNamespace(run=lambda call: sent.append(call.token.id))
     pools: Any = {"echo": SimpleNamespace(take=lambda: slot if warm else None)}
     starter = AttemptStarter(pools, InFlightTasks(), released.append)
-    assert not starter.start(claimed("a"), clock.elapsed() - ago)
+    assert not starter.start(claimed("a"), store().elapsed() - ago)
     assert sent == ([] if why else ["a"])
     assert [(end.task.id, end.kind, end.error) for end in released] == (
         [("a", OutcomeKind.RELEASED, why)] if why else []
@@ -46,7 +46,7 @@ def test_a_claim_of_an_attempt_that_runs_here_starts_and_releases_nothing() -> N
     released: list[AttemptResult] = []
     in_flight = InFlightTasks()
     starter = AttemptStarter(NO_CONTAINER, in_flight, released.append)
-    before = clock.elapsed() - LEASE_SECONDS
+    before = store().elapsed() - LEASE_SECONDS
     begin(in_flight, claimed("a"), before)
     assert not starter.start(claimed("a"), before + LEASE_SECONDS)
     assert released == []
@@ -62,7 +62,7 @@ def test_a_claim_of_an_attempt_that_is_being_stopped_here_is_released() -> None:
     starter = AttemptStarter(NO_CONTAINER, in_flight, released.append)
     begin(in_flight, claimed("a"))
     in_flight.kill(lambda *_: True, KillReason.TAKEN_AWAY)
-    assert not starter.start(claimed("a"), clock.elapsed())
+    assert not starter.start(claimed("a"), store().elapsed())
     why = "the same attempt is still being stopped here"
     assert [(end.task.id, end.kind, end.error) for end in released] == [("a", OutcomeKind.RELEASED, why)]
     assert in_flight.count() == 0

@@ -25,9 +25,9 @@ from tasks_app.node.leases import TRUST_SECONDS, Availability, Leases
 from tasks_app.node.live_log import LiveLog
 from tasks_app.node.ready_types import TypesOnHold
 from tasks_app.node.record import NodeRecord
-from tasks_app.queue import clock
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.claim import LEASE_SECONDS
+from tasks_app.queue.current import store
 from tasks_app.queue.due_work import KEEP_STOPPED_NODES_DAYS
 from tasks_app.queue.maintenance import due_work
 from tasks_app.queue.models import LiveEvent, Task
@@ -69,7 +69,7 @@ class BeatingNode:
         self.heartbeat.beat()
 
     def node(self, name: str, domain: str = HERE, **fields: Any) -> None:
-        moments = {"started_at": PAST, "seen_at": PAST, "seen": clock.reading(), "clock": clock.clock_id()}
+        moments = {"started_at": PAST, "seen_at": PAST, "seen": store().seconds(), "clock": store().clock_id()}
         pools = {"echo": {"slots": 1, "warm": 1, "problem": None}}
         Node.objects.create(name=name, lock_domain=domain, digest="", pools=pools, **moments | fields)
 
@@ -87,7 +87,7 @@ def beating(tmp_path: Path) -> BeatingNode:
 
 def test_at_each_beat_due_tasks_become_ready_and_their_types_are_marked_ready(beating: BeatingNode) -> None:
     [one] = submitted(50)
-    Task.objects.filter(pk=one).update(due=clock.now() - 1.0, due_at=PAST, clock=clock.clock_id())
+    Task.objects.filter(pk=one).update(due=store().now() - 1.0, due_at=PAST, clock=store().clock_id())
     beating.beat()
     assert row(one).due is None
     assert beating.marked_ready == ["echo"]
@@ -97,7 +97,7 @@ def test_at_each_beat_due_tasks_become_ready_and_their_types_are_marked_ready(be
 
 def test_tasks_that_were_due_on_the_clock_of_an_earlier_boot_become_ready(beating: BeatingNode) -> None:
     [one] = submitted(50)
-    Task.objects.filter(pk=one).update(due=clock.now() + 1e9, due_at=PAST, clock="an earlier boot")
+    Task.objects.filter(pk=one).update(due=store().now() + 1e9, due_at=PAST, clock="an earlier boot")
     beating.beat()
     assert row(one).due is None
     assert beating.marked_ready == ["echo"]
@@ -140,13 +140,13 @@ def test_a_beat_asks_nothing_about_busy_nodes_that_live(beating: BeatingNode) ->
 
 
 def test_a_task_whose_lease_is_over_is_taken_over_once_silence_is_trusted(beating: BeatingNode) -> None:
-    beating.node("elsewhere", "another host", seen=clock.reading() - LEASE_SECONDS)
+    beating.node("elsewhere", "another host", seen=store().seconds() - LEASE_SECONDS)
     task = running(node="elsewhere")
-    Task.objects.filter(pk=task.id).update(lease=clock.now() - 1.0)
+    Task.objects.filter(pk=task.id).update(lease=store().now() - 1.0)
     beating.beat()
     assert row(task).status == "processing", "the node itself has only just started"
     for seconds in (TRUST_SECONDS, 0.0):
-        beating.availability.renewed(clock.elapsed() - seconds)
+        beating.availability.renewed(store().elapsed() - seconds)
     beating.beat()
     assert row(task).status == "pending"
 
@@ -179,9 +179,9 @@ def test_an_update_writes_the_whole_state_and_inserts_a_missing_row(beating: Bea
     record.update()
     row = Node.objects.get(pk="me")
     assert (row.pools, row.problems) == ({"echo": {"slots": 1, "warm": 1, "problem": None}}, ['a "hostile" text: ä'])
-    assert (row.draining, row.stopped_at, row.clock) == (True, None, clock.clock_id())
+    assert (row.draining, row.stopped_at, row.clock) == (True, None, store().clock_id())
     assert row.version == conf.version()
-    assert row.seen_at > PAST and 0 <= clock.reading() - row.seen < 30
+    assert row.seen_at > PAST and 0 <= store().seconds() - row.seen < 30
     Node.objects.all().delete()
     record.update()
     assert Node.objects.filter(pk="me", draining=True).exists()
@@ -219,8 +219,8 @@ def test_an_attempt_whose_lease_ends_is_killed_without_the_database(
     watch.start()
     try:
         assert checked.wait(10), "nothing runs yet"
-        held = begin(in_flight, claimed("held"), at=clock.elapsed())
-        lost = begin(in_flight, claimed("lost"), at=clock.elapsed() - LEASE_SECONDS)
+        held = begin(in_flight, claimed("held"), at=store().elapsed())
+        lost = begin(in_flight, claimed("lost"), at=store().elapsed() - LEASE_SECONDS)
         assert killed.wait(10)
     finally:
         beating.leases.stop()
@@ -232,7 +232,7 @@ def test_an_attempt_of_a_cancelled_or_deleted_task_may_clean_up_and_one_that_may
     beating: BeatingNode,
 ) -> None:
     kept, cancelled, deleted, redriven, lost = (running(node="me") for _ in range(5))
-    slots = [begin(beating.in_flight, task, clock.elapsed()) for task in (kept, cancelled, deleted, redriven, lost)]
+    slots = [begin(beating.in_flight, task, store().elapsed()) for task in (kept, cancelled, deleted, redriven, lost)]
     for task in (cancelled, redriven):
         assert cancel(row(task).pk)
     assert delete(row(deleted).pk) and redrive(row(redriven).pk)
@@ -247,10 +247,10 @@ def test_an_attempt_whose_undone_claim_is_repeated_while_the_beat_reads_goes_on(
     beating: BeatingNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = running(node="me")
-    slot = begin(beating.in_flight, task, clock.elapsed())
+    slot = begin(beating.in_flight, task, store().elapsed())
 
     def claimed_again(node: str, ids: object) -> set[tuple[str, int]]:
-        assert beating.in_flight.adopt(task, clock.elapsed())
+        assert beating.in_flight.adopt(task, store().elapsed())
         return set()  # what was there before
 
     monkeypatch.setattr(module, "held", claimed_again)
@@ -262,9 +262,9 @@ def test_the_grace_of_a_cancelled_task_may_be_longer_than_a_lease_and_ends_once_
     beating: BeatingNode,
 ) -> None:
     task = running(node="me")
-    slot = begin(beating.in_flight, task, clock.elapsed() - LEASE_SECONDS)  # its lease is over
+    slot = begin(beating.in_flight, task, store().elapsed() - LEASE_SECONDS)  # its lease is over
     cancel(row(task).pk)
-    before = clock.elapsed()
+    before = store().elapsed()
     beating.beat()
     assert beating.in_flight.running()[task.id, task.attempt].lease_end >= before + LEASE_SECONDS
     redrive(row(task).pk)
@@ -302,7 +302,7 @@ def test_a_beat_stores_what_running_tasks_write_and_removes_what_ended_long_ago(
     live = LiveOutput(None, None)
     live.add("stderr", b"a line\n")
     slot = SimpleNamespace(container=SimpleNamespace(id="c1"), follow=lambda token: live)
-    beating.in_flight.begin(task, cast(Slot, slot), clock.elapsed() - 2.0)
+    beating.in_flight.begin(task, cast(Slot, slot), store().elapsed() - 2.0)
     ended = uuid4()
     for kind, sequence in (("log", 1), ("end", 2)):
         LiveEvent.objects.create(task_id=ended, attempt=1, sequence=sequence, kind=kind, body={}, at=PAST)
@@ -319,7 +319,7 @@ def test_a_beat_whose_live_events_are_refused_is_a_beat_all_the_same(
         raise OperationalError("no room")
 
     monkeypatch.setattr(LiveLog, "write", fails)
-    beating.availability.renewed(clock.elapsed() - TRUST_SECONDS)
+    beating.availability.renewed(store().elapsed() - TRUST_SECONDS)
     for _ in range(2):
         beating.beat()
     assert beating.availability.trusts_silence()
@@ -332,8 +332,8 @@ def test_events_without_an_end_are_looked_for_from_time_to_time(
     LiveEvent.objects.create(task_id=uuid4(), attempt=1, sequence=1, kind="log", body={}, at=PAST - timedelta(hours=2))
     beating.beat()
     assert LiveEvent.objects.count() == 1
-    passed = clock.elapsed() + module.FORGET_LOST_SECONDS
-    monkeypatch.setattr(clock, "elapsed", lambda: passed)
+    passed = store().elapsed() + module.FORGET_LOST_SECONDS
+    monkeypatch.setattr(store(), "elapsed", lambda: passed)
     beating.beat()
     assert LiveEvent.objects.count() == 0
 
@@ -370,8 +370,8 @@ def test_a_history_that_cannot_be_written_costs_no_beat_and_is_tried_again_later
     beating.beat()
     beating.beat()
     assert len(tried) == 1
-    passed = clock.elapsed() + history.RETRY_SECONDS
-    monkeypatch.setattr(clock, "elapsed", lambda: passed)
+    passed = store().elapsed() + history.RETRY_SECONDS
+    monkeypatch.setattr(store(), "elapsed", lambda: passed)
     beating.beat()
     beating.beat()
     assert len(tried) == 2

@@ -15,8 +15,8 @@ from tasks_app.node.dispatcher import HOLD_SECONDS, POLL_SECONDS, Dispatcher
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
 from tasks_app.node.result_writer import NO_RESULTS, WaitingResults
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import ClaimedTask
+from tasks_app.queue.current import store
 from tasks_app.queue.due_work import OnHold
 from tests.node.test_in_flight import begin, claimed
 
@@ -151,7 +151,7 @@ def test_tasks_that_must_not_start_are_given_back_and_the_others_start(parts: Pa
 def test_a_notification_of_a_type_on_hold_leads_to_a_claim_if_it_was_resumed(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts.on_hold.update(OnHold(frozenset({"echo"})), clock.elapsed() - HOLD_SECONDS)
+    parts.on_hold.update(OnHold(frozenset({"echo"})), store().elapsed() - HOLD_SECONDS)
     monkeypatch.setattr("tasks_app.node.ready_types.on_hold", lambda node: OnHold())
     parts.ready_types.mark("echo")
     parts.done.clear()
@@ -161,7 +161,7 @@ def test_a_notification_of_a_type_on_hold_leads_to_a_claim_if_it_was_resumed(
 
 
 def test_a_type_on_hold_is_not_claimed(parts: Parts) -> None:
-    parts.on_hold.update(OnHold(frozenset({"echo"})), clock.elapsed())
+    parts.on_hold.update(OnHold(frozenset({"echo"})), store().elapsed())
     parts.ready_types.mark("echo")
     parts.done.clear()
     parts.dispatcher.round()

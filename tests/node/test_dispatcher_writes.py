@@ -18,10 +18,9 @@ from tasks_app.node.dispatcher import Dispatcher
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
 from tasks_app.node.result_writer import MAX_BACKLOG_BYTES, NO_RESULTS, ResultWriter
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask
 from tasks_app.queue.claim import claim, ready_types
-from tasks_app.queue.current import BatchSize, bare_writing
+from tasks_app.queue.current import BatchSize, bare_writing, store
 from tasks_app.queue.models import OutcomeKind
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit
@@ -217,7 +216,7 @@ def test_the_time_of_a_claim_counts_from_the_lock_and_not_from_the_wait_for_it(
     @contextmanager
     def slow(**how: bool) -> Iterator[None]:
         with bare_writing(**how):
-            had.append(clock.elapsed())
+            had.append(store().elapsed())
             yield
 
     monkeypatch.setattr("tasks_app.node.claimer.bare_writing", slow)

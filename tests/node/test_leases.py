@@ -14,7 +14,7 @@ from tasks_app.db.node_lock import NodeLock
 from tasks_app.node import leases as module
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.leases import TRUST_SECONDS, Availability, Leases
-from tasks_app.queue import clock
+from tasks_app.queue.current import store
 
 
 class Renewals:
@@ -74,7 +74,7 @@ def test_each_renewal_sets_the_time_of_the_nodes_lock_file(renewals: Renewals, t
 
 
 def test_one_renewal_that_fails_and_succeeds_at_once_ends_the_trust_in_silence(renewals: Renewals) -> None:
-    renewals.availability.renewed(clock.elapsed() - TRUST_SECONDS - 1)
+    renewals.availability.renewed(store().elapsed() - TRUST_SECONDS - 1)
     renewals.leases.renew()
     assert renewals.availability.trusts_silence()
     renewals.fails = True
@@ -88,7 +88,7 @@ def test_a_renewal_that_was_sent_before_the_database_failed_proves_nothing_of_th
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     availability, now = Availability(), 1000.0
-    monkeypatch.setattr(clock, "elapsed", lambda: now)
+    monkeypatch.setattr(store(), "elapsed", lambda: now)
     availability.lost()
     availability.renewed(now - TRUST_SECONDS)  # its answer came after that
     availability.renewed(now)

@@ -9,9 +9,9 @@ from django.db import DatabaseError, OperationalError, connection
 
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.live_log import MAX_WRITES_A_RUN, MIN_RUN_SECONDS, LiveLog
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import ClaimedTask
 from tasks_app.queue.cancel import cancel
+from tasks_app.queue.current import store
 from tasks_app.queue.live_events import write_live_events
 from tasks_app.queue.models import LiveEvent
 from tasks_app.runner.call import MAX_LOG_BYTES, LiveOutput
@@ -44,8 +44,8 @@ class Node:
     """Its time stands still until the test moves it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = clock.elapsed()
-        monkeypatch.setattr(clock, "elapsed", lambda: self.now)
+        self.now = store().elapsed()
+        monkeypatch.setattr(store(), "elapsed", lambda: self.now)
         self.in_flight = InFlightTasks()
         self.log = LiveLog("node", self.in_flight)
         self.statements: list[int] = []

@@ -6,7 +6,6 @@ import pytest
 
 from tasks_app.node.claimer import SEARCH_SECONDS, LostClaims
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.queue.current import store
@@ -62,9 +61,9 @@ def test_a_result_that_is_saved_meanwhile_stays() -> None:
 def test_it_looks_once_a_second_until_the_lease_of_a_late_claim_would_be_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    begun, looks = clock.elapsed(), list[float]()
+    begun, looks = store().elapsed(), list[float]()
     now = begun
-    monkeypatch.setattr(clock, "elapsed", lambda: now)
+    monkeypatch.setattr(store(), "elapsed", lambda: now)
     lost_claims = LostClaims("me", InFlightTasks(), lambda task, why: looks.append(now))
     running(node="me")
     lost_claims.claim_failed()

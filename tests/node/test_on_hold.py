@@ -14,7 +14,6 @@ from tasks_app.node import claimer as module
 from tasks_app.node import ready_types
 from tasks_app.node.claimer import Claimer
 from tasks_app.node.ready_types import MAX_AGE_SECONDS, MAX_DELAY_SECONDS, TypesOnHold
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import ClaimedTask
 from tasks_app.queue.claim import claim
 from tasks_app.queue.current import store
@@ -51,7 +50,7 @@ class Parts:
 @pytest.fixture
 def parts(monkeypatch: pytest.MonkeyPatch) -> Parts:
     found = Parts()
-    monkeypatch.setattr(clock, "elapsed", lambda: found.now)
+    monkeypatch.setattr(store(), "elapsed", lambda: found.now)
     monkeypatch.setattr(module, "claim", found.claim)
     return found
 

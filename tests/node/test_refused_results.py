@@ -13,10 +13,10 @@ from tasks_app.db.postgresql import calls
 from tasks_app.node import refused_results, result_writer
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.result_writer import MAX_BATCH_BYTES, MAX_SMALL_BYTES, ResultWriter
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.claim import LEASE_SECONDS
+from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.settle import settle
 from testkit.process import until
@@ -217,7 +217,7 @@ def test_while_the_server_works_at_results_their_leases_outlast_the_next_try(bat
         writer.put(large(alone))
         until(lambda: min(len(batches.of(task)) for task in [alone, *some]) > 2, what=lambda: batches.sent)
         leases = [row(task).lease or 0.0 for task in [alone, *some]]
-        assert min(leases) > clock.reading() + LEASE_SECONDS
+        assert min(leases) > store().seconds() + LEASE_SECONDS
         end()
         until(lambda: statuses([alone, *some]) == ["completed"] * 4, what=writer.problem)
 
@@ -230,7 +230,7 @@ def test_each_try_of_a_refused_result_renews_its_lease_first(monkeypatch: pytest
         until(lambda: "1 refusals" in (writer.problem() or ""), what=writer.problem)
         Task.objects.filter(pk=task.id).update(lease=0.0)
         until(lambda: ": 3 refusals" in (writer.problem() or ""), what=writer.problem)
-        assert (row(task).lease or 0.0) > clock.reading() + LEASE_SECONDS
+        assert (row(task).lease or 0.0) > store().seconds() + LEASE_SECONDS
         end()
         until(lambda: row(task).status == "completed", what=writer.problem)
 

@@ -10,7 +10,7 @@ import pytest
 from django.db.models.functions import Now
 
 from tasks_app.node.record import remove_rows, retire
-from tasks_app.queue import clock
+from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import Node
 
@@ -20,7 +20,7 @@ HERE, ELSEWHERE = "host:boot:/home", "other:boot:/home"
 
 
 def record(name: str, domain: str = ELSEWHERE, silent: float = 0.0, **fields: Any) -> None:
-    moments = {"started_at": Now(), "seen_at": Now(), "seen": clock.reading() - silent, "clock": clock.clock_id()}
+    moments = {"started_at": Now(), "seen_at": Now(), "seen": store().seconds() - silent, "clock": store().clock_id()}
     pools = {"echo": {"slots": 1, "warm": 1, "problem": None}}
     Node.objects.create(name=name, lock_domain=domain, digest="", pools=pools, **moments | fields)
 
@@ -73,7 +73,7 @@ def test_a_dead_node_whose_last_update_arrives_late_is_retired_at_the_next_check
     record("dead", HERE, silent=5)
 
     def dead(name: str) -> bool:
-        Node.objects.filter(pk=name).update(seen=clock.reading())
+        Node.objects.filter(pk=name).update(seen=store().seconds())
         return True
 
     assert retired(dead) == []

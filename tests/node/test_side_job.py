@@ -6,7 +6,7 @@ import pytest
 from django.db import InterfaceError, OperationalError
 
 from tasks_app.node.retrying import FAULT_PAUSE_SECONDS, SideJob
-from tasks_app.queue import clock
+from tasks_app.queue.current import store
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 RETRY_SECONDS = 10.0
@@ -36,8 +36,8 @@ class Work:
 def test_any_error_costs_a_pause_and_nothing_else(
     error: Exception, pause: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    now = clock.elapsed()
-    monkeypatch.setattr(clock, "elapsed", lambda: now)
+    now = store().elapsed()
+    monkeypatch.setattr(store(), "elapsed", lambda: now)
     job, work = SideJob("do it", RETRY_SECONDS), Work(error)
     assert not job.run(work)
     now += pause - 0.1

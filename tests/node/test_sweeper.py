@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.db.models.functions import Now
 
 from tasks_app.db.node_lock import NodeLock
 from tasks_app.node.sweeper import MAX_TAKEOVER_WAIT_SECONDS, Sweeper
-from tasks_app.queue import clock
+from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Node
 from tasks_app.runner.engine import IsGone, Unavailable
 from tasks_app.runner.process.engine import ProcessEngine
@@ -61,15 +62,15 @@ def test_a_takeover_does_not_wait_for_an_engine_that_is_away(tmp_path: Path, mon
     assert not sweeper.containers_removed("dead")
     sweeper.sweep()
     assert not sweeper.containers_removed("dead")
-    now = clock.elapsed()
-    monkeypatch.setattr(clock, "elapsed", lambda: now + MAX_TAKEOVER_WAIT_SECONDS)
+    now = store().elapsed()
+    monkeypatch.setattr(store(), "elapsed", lambda: now + MAX_TAKEOVER_WAIT_SECONDS)
     assert sweeper.containers_removed("dead")
 
 
 def record(name: str, domain: str, silent: float = 0.0, stopped: bool = False, its_clock: str | None = None) -> None:
     Node.objects.create(
-        name=name, lock_domain=domain, started_at=clock.Now(), seen_at=clock.Now(), seen=clock.reading() - silent,
-        clock=its_clock or clock.clock_id(), stopped_at=clock.Now() if stopped else None, digest="",
+        name=name, lock_domain=domain, started_at=Now(), seen_at=Now(), seen=store().seconds() - silent,
+        clock=its_clock or store().clock_id(), stopped_at=Now() if stopped else None, digest="",
     )  # fmt: skip
 
 

@@ -20,8 +20,8 @@ from tasks_app.node.heartbeat import CLOCK_STEP_SECONDS, Heartbeat
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.leases import RENEWAL_SECONDS, TRUST_SECONDS, Availability, Leases
 from tasks_app.node.ready_types import TypesOnHold
-from tasks_app.queue import clock
 from tasks_app.queue.claim import LEASE_SECONDS
+from tasks_app.queue.current import store
 from tasks_app.queue.due_work import DueWork
 from tests.node.test_in_flight import begin, claimed
 
@@ -94,7 +94,7 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
         record, Path(), in_flight, availability, leases, on_hold, lambda _: None, lambda _: None, lambda _: True
     )
     found: Beats = Beats(heartbeat, leases, availability, in_flight)
-    monkeypatch.setattr(clock, "elapsed", lambda: found.now)
+    monkeypatch.setattr(store(), "elapsed", lambda: found.now)
     monkeypatch.setattr(module, "due_work", found.due_work)
     monkeypatch.setattr(leases_module, "renew", found.renew)
     monkeypatch.setattr(module, "maintain", set)

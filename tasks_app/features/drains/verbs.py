@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
+from django.db.models.functions import Now
 
 from tasks_app.audit.record import Actor, record
 from tasks_app.metrics.system_reading import living
-from tasks_app.queue.clock import Now
 from tasks_app.queue.counters import freshness
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.node_models import Node

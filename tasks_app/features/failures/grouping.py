@@ -24,7 +24,6 @@ from tasks_app.features.failures.models import OTHER, FailureGroup, UngroupedFai
 from tasks_app.logs.harmless import harmless
 from tasks_app.node.retrying import SideJob
 from tasks_app.process.fail_points import fail_point
-from tasks_app.queue import clock
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.maintenance import run_batches
@@ -242,13 +241,13 @@ class FailureGroups:
 
     def run(self, work: DueWork) -> None:
         """Count failures if it is time, and remove groups that are old. Raises nothing."""
-        begun = clock.elapsed()
+        begun = store().elapsed()
         if begun >= self._next_at and self._job.run(self._count):
-            now = clock.elapsed()
+            now = store().elapsed()
             self._next_at = now + max(PAUSE_SECONDS, (now - begun) * (1 / MAX_SHARE - 1))
 
     def _count(self) -> None:
         group_failures()
-        if (now := clock.elapsed()) >= self._removal_at:
+        if (now := store().elapsed()) >= self._removal_at:
             remove_old_groups()
             self._removal_at = now + REMOVAL_SECONDS

@@ -21,9 +21,8 @@ from tasks_app.features.history.models import HistoryRow
 from tasks_app.metrics.reading import SlotStates, added, slot_states
 from tasks_app.metrics.system_reading import SystemReading, current_reading
 from tasks_app.node.retrying import SideJob
-from tasks_app.queue import clock
 from tasks_app.queue.counters import BUCKETS
-from tasks_app.queue.current import writing
+from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.maintenance import remove_first, run_batches
 from tasks_app.queue.models import Attempt, FailureReason
@@ -184,7 +183,7 @@ class _Sample:
 
 def present_minute() -> int:
     """Minutes since 1970, by the database's clock. May cost a query. Raises DatabaseError."""
-    return int(clock.moment()[1].timestamp() // 60)
+    return int(store().moment()[1].timestamp() // 60)
 
 
 def moment(minute: int) -> datetime:

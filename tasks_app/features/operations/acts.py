@@ -11,6 +11,7 @@ from uuid import UUID
 
 import uuid_utils.compat as uuids
 from django.db.models import Count, Min
+from django.db.models.functions import Now
 
 from tasks_app import conf
 from tasks_app.audit.record import Actor, record
@@ -18,8 +19,7 @@ from tasks_app.db.lookups import first_id
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import CHANGED, FITS, GONE, LIVING_TWIN, Plan, as_json, window
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.queue import clock
-from tasks_app.queue.current import writing
+from tasks_app.queue.current import store, writing
 from tasks_app.queue.maintenance import remove_first
 from tasks_app.queue.models import Status, Task
 from tasks_app.queue.node_models import HandlerPause
@@ -58,7 +58,7 @@ class Preview:
 
 def preview(plan: Plan, seconds: float = MAX_SECONDS) -> Preview:
     """Count the tasks that the plan's operation would move if it began now."""
-    seen, until = Preview(), clock.elapsed() + seconds
+    seen, until = Preview(), store().elapsed() + seconds
     cursor: UUID | None = None
     while True:
         part = window(plan.scope, cursor, ROWS_READ)
@@ -71,7 +71,7 @@ def preview(plan: Plan, seconds: float = MAX_SECONDS) -> Preview:
         cursor = part.end
         if cursor is None:
             return seen
-        if seen.matched >= MAX_COUNTED or clock.elapsed() >= until:
+        if seen.matched >= MAX_COUNTED or store().elapsed() >= until:
             seen.exact = False
             return seen
 
@@ -143,7 +143,7 @@ def start(plan: Plan, actor: Actor, operation_id: UUID | None = None) -> Operati
             stop_share=plan.stop_share,
             matched=matched,
             matched_exact=numbers.exact,
-            created_at=clock.moment()[1],
+            created_at=store().moment()[1],
             created_by=actor.name[:150],
             created_via=actor.via,
         )
@@ -171,7 +171,7 @@ def abort(identity: UUID, actor: Actor) -> bool:
             return False
         Operation.objects.filter(pk=identity).update(
             state=OperationState.ABORTED,
-            ended_at=clock.Now(),
+            ended_at=Now(),
             node=None,
             lease=None,
             sentence=aborted(operation, actor.name),

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import structlog
 from django.db import DatabaseError, DataError, Error, IntegrityError, OperationalError, connection
+from django.db.models.functions import Now
 
 from tasks_app.features.operations.acts import completed, stopped
 from tasks_app.features.operations.models import Operation, OperationState, Verb
@@ -23,7 +24,6 @@ from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
 from tasks_app.node.feature_work import NodeThread
 from tasks_app.node.retrying import Retrying
 from tasks_app.process.fail_points import fail_point
-from tasks_app.queue import clock
 from tasks_app.queue.current import BatchSize, store, writing
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.models import FailureReason, Status, Task
@@ -170,8 +170,8 @@ def _step(identity: UUID, node: str, size: int, give_up: bool = False) -> float 
         operation = rows.filter(pk=identity, state=OperationState.RUNNING).first()
         if operation is None:
             return None
-        before, now = operation.passed, clock.reading()
-        ours = operation.clock == clock.clock_id()
+        before, now = operation.passed, store().seconds()
+        ours = operation.clock == store().clock_id()
         if ours and operation.node not in (None, node) and (operation.lease or 0.0) > now:
             return None
         if not ours:
@@ -179,7 +179,7 @@ def _step(identity: UUID, node: str, size: int, give_up: bool = False) -> float 
             operation.due, operation.canary_at = None, now if operation.canary_at is not None else None
         if operation.due is not None and operation.due > now:
             return operation.due - now
-        operation.node, operation.lease, operation.clock = node, now + LEASE_SECONDS, clock.clock_id()
+        operation.node, operation.lease, operation.clock = node, now + LEASE_SECONDS, store().clock_id()
         pause = _advance(operation, now, size, give_up)
         guarded = Operation.objects.filter(pk=identity, state=OperationState.RUNNING, passed=before)
         if not guarded.update(**_changed(operation)):
@@ -271,7 +271,7 @@ def _changed(operation: Operation) -> dict[str, Any]:
         "watched_failed", "canary_passed", "canary_at", "node", "lease", "due", "clock", "sentence",
     )  # fmt: skip
     values = {name: getattr(operation, name) for name in names}
-    return values if operation.state == OperationState.RUNNING else {**values, "ended_at": clock.Now()}
+    return values if operation.state == OperationState.RUNNING else {**values, "ended_at": Now()}
 
 
 # What becomes of redriven tasks: of the canary, and whether too many fail again.

@@ -14,10 +14,9 @@ from tasks_app.audit.record import Actor, record
 from tasks_app.broker.notification import notify
 from tasks_app.handlers.words import moment_text
 from tasks_app.metrics.system_reading import current_reading, living
-from tasks_app.queue import clock
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.counters import freshness
-from tasks_app.queue.current import writing
+from tasks_app.queue.current import store, writing
 from tasks_app.queue.node_models import HandlerPause
 
 #: A year. The longest pause that ends by itself.
@@ -49,7 +48,7 @@ def pause(handler: str, actor: Actor, until: datetime | None = None) -> HandlerP
     """
     check_handler(handler)
     with writing():
-        now = clock.moment()[1]  # once it may write: what follows from a pause counts from its commit
+        now = store().moment()[1]  # once it may write: what follows from a pause counts from its commit
         if until is not None and until <= now:
             raise PauseEnded(f"{moment_text(until)} has passed: by the database's clock it is {moment_text(now)}")
         found = HandlerPause.objects.in_force().select_for_update().filter(pk=handler).first()
@@ -96,10 +95,10 @@ def busy_nodes(handler: str) -> list[BusyNode]:
     """
     paused = HandlerPause.objects.of(handler)
     found: dict[str, list[UUID]] = {}
-    if paused is None or (clock.moment()[1] - paused.paused_at).total_seconds() < NOTICE_SECONDS:
+    if paused is None or (store().moment()[1] - paused.paused_at).total_seconds() < NOTICE_SECONDS:
         found = {node.name: [] for node in living() if handler in node.pools and node.taking}
     # After the pauses: what was claimed before a node noticed the pause is seen.
-    leased = running_tasks().filter(task_type=handler, clock=clock.clock_id(), lease__gt=clock.now())
+    leased = running_tasks().filter(task_type=handler, clock=store().clock_id(), lease__gt=store().now())
     for task, node in leased.order_by("pk").values_list("pk", "node"):
         found.setdefault(str(node), []).append(task)
     return [BusyNode(*each) for each in sorted(found.items())]
@@ -112,7 +111,7 @@ def has_settled(handler: str) -> bool:
 
 def from_now(seconds: float) -> datetime:
     """The moment in so many seconds by the database's clock."""
-    return clock.moment()[1] + timedelta(seconds=seconds)
+    return store().moment()[1] + timedelta(seconds=seconds)
 
 
 def check_handler(handler: str) -> None:

@@ -30,7 +30,7 @@ from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.words import span
 from tasks_app.node.feature_work import NodeThread
 from tasks_app.node.retrying import Retrying
-from tasks_app.queue import clock, counters
+from tasks_app.queue import counters
 from tasks_app.queue.cancel import remove_rows
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.maintenance import remove_first, take_turn
@@ -346,7 +346,7 @@ class Retention(NodeThread):
     def _remove_tasks(self, rule: RetentionRule, progress: _Progress) -> bool:
         """One walk for a rule; False if it was cut short."""
         whole = time.monotonic() >= progress.whole_at
-        old = rule.old(clock.moment()[1])
+        old = rule.old(store().moment()[1])
         walk = PruneWalk(old, FIRST_ID if whole else progress.end, series=("deleted", "retention"))
         passed = 0.0  # seconds in which nothing was removed: what such a walk costs every time
         while True:
@@ -365,7 +365,7 @@ class Retention(NodeThread):
 
     def _remove_acts(self, forget: Callable[[datetime, int], int], seconds: float) -> bool:
         """Remove what tells of old acts; False if it was cut short."""
-        before = clock.moment()[1] - timedelta(seconds=seconds)
+        before = store().moment()[1] - timedelta(seconds=seconds)
         while True:
             begun = time.monotonic()
             if not (rows := forget(before, self._pace.rows)):

@@ -16,7 +16,6 @@ from django.db.models import OuterRef, Subquery
 
 from tasks_app import conf
 from tasks_app.metrics.system_reading import SILENCE_SECONDS, SystemReading, current_reading, living
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Attempt, Status, Task
@@ -119,7 +118,7 @@ def read_facts(task_id: UUID) -> Facts | None:
     row = Task.objects.filter(pk=task_id).only(*_COLUMNS).first()
     if row is None:
         return None
-    seconds, now = clock.moment()
+    seconds, now = store().moment()
     task = _task(row, seconds, now)
     if row.status == Status.PENDING:
         return _of_waiting(row, task, now)
@@ -131,7 +130,7 @@ def read_facts(task_id: UUID) -> Facts | None:
 def _task(row: Task, seconds: float, now: datetime) -> TaskFacts:
     due_in = None
     if row.due is not None:
-        same = row.clock == clock.clock_id()
+        same = row.clock == store().clock_id()
         due_in = row.due - seconds if same or row.due_at is None else (row.due_at - now).total_seconds()
     ran_for = None if row.started_at is None else ((row.completed_at or now) - row.started_at).total_seconds()
     ready_for = max((now - row.ready_at).total_seconds(), 0.0)

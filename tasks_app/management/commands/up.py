@@ -15,6 +15,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import OperationalError, connection
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from tasks_app import conf
 from tasks_app.keys.caller import digest
@@ -30,7 +31,6 @@ from tasks_app.management.starting import (
 )
 from tasks_app.management.supervisor import Child, Supervisor
 from tasks_app.process.start import name_process
-from tasks_app.queue.clock import Now
 from tasks_app.queue.current import store
 
 #: For a database server that starts at the same time.

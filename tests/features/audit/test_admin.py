@@ -16,6 +16,7 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group, User
 from django.contrib.contenttypes.models import ContentType
 from django.db import DatabaseError, connection
+from django.db.models.functions import Now
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -25,7 +26,6 @@ from tasks_app.audit.models import AuditEntry
 from tasks_app.audit.record import Actor, BulkLine, record
 from tasks_app.features.audit import admin as audit_pages
 from tasks_app.keys.api_keys import create
-from tasks_app.queue.clock import Now
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import Task
 from tests.admin.rows import HOSTILE, task

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError
+from django.db.models.functions import Now
 
 from tasks_app.audit.models import AuditEntry
 from tasks_app.audit.record import Actor
 from tasks_app.features.drains.verbs import NodeEnded, UnknownNode, drain_node, running_on, undrain_node
-from tasks_app.queue import clock
 from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Node
 from tests.metrics.work import node
@@ -56,7 +56,7 @@ def test_a_node_that_writes_its_row_keeps_the_drain() -> None:
 
 @pytest.mark.parametrize("verb", [drain_node, undrain_node, lambda name, actor: running_on(name)])
 def test_a_node_that_does_not_exist_or_has_ended_is_refused(verb: Any) -> None:
-    node("ended", stopped_at=clock.Now())
+    node("ended", stopped_at=Now())
     with pytest.raises(UnknownNode, match="no node is named 'on'"):
         verb("on", ALICE)
     with pytest.raises(NodeEnded, match="node ended has ended"):

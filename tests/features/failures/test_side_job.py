@@ -14,7 +14,7 @@ from tasks_app.features.failures import grouping as module
 from tasks_app.features.failures.models import FailureGroup
 from tasks_app.node import retrying
 from tasks_app.node.leases import TRUST_SECONDS
-from tasks_app.queue import clock
+from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Deployment
 from tasks_app.queue.settle import settle
 from testkit.emptied import empty
@@ -35,7 +35,7 @@ def beating(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BeatingNode:
         monkeypatch.setattr(place, name, 0.0)
     monkeypatch.setattr(module, "MAX_SHARE", 1.0)
     node = BeatingNode(tmp_path)
-    node.availability.renewed(clock.elapsed() - TRUST_SECONDS)
+    node.availability.renewed(store().elapsed() - TRUST_SECONDS)
     return node
 
 

@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 from tasks_app.audit.models import AuditEntry
 from tasks_app.audit.record import system_account
 from tasks_app.features.pauses.management.commands import pause as module
-from tasks_app.queue import clock
+from tasks_app.queue.current import store
 from tasks_app.queue.node_models import HandlerPause
 from tests.metrics.work import end, node, submit, take
 
@@ -35,7 +35,7 @@ def audited() -> list[tuple[str, str, str]]:
 def test_pause_and_resume_say_what_they_did_and_record_it_as_the_system_account() -> None:
     assert "echo is paused until 2" in run("pause", "echo", "--for", "2h")
     until = HandlerPause.objects.get().until
-    assert until is not None and 7100 < (until - clock.moment()[1]).total_seconds() <= 7200
+    assert until is not None and 7100 < (until - store().moment()[1]).total_seconds() <= 7200
     assert "echo is paused until manage.py resume echo: none of its tasks starts later than 2 s" in run("pause", "echo")
     assert run("resume", "echo") == "echo is resumed\n"
     assert run("resume", "echo") == "echo was not paused\n"
@@ -62,7 +62,7 @@ def test_a_wait_says_which_node_is_busy_until_none_is(monkeypatch: pytest.Monkey
     submit(5)
     tasks = take(5, node="one")
     steps: list[Callable[[], object]] = [
-        lambda: HandlerPause.objects.update(paused_at=clock.moment()[1] - timedelta(seconds=60)),
+        lambda: HandlerPause.objects.update(paused_at=store().moment()[1] - timedelta(seconds=60)),
         lambda: end(tasks[:4], node="one"),
         lambda: end(tasks[4:], node="one"),
     ]

@@ -23,7 +23,7 @@ from tasks_app.features.pauses.verbs import (
     pause,
     resume,
 )
-from tasks_app.queue import clock
+from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import HandlerPause
 from tasks_app.queue.settle import settle
@@ -48,10 +48,10 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_pause_says_who_since_when_and_until_when() -> None:
-    before = clock.moment()[1]
+    before = store().moment()[1]
     until = from_now(60.0)
     paused = pause("echo", ALICE, until)
-    assert before <= paused.paused_at <= clock.moment()[1]
+    assert before <= paused.paused_at <= store().moment()[1]
     stored = HandlerPause.objects.of("echo")
     assert stored is not None
     assert (stored.paused_by, stored.paused_at, stored.until) == ("alice", paused.paused_at, until)
@@ -74,7 +74,7 @@ def test_pausing_again_without_a_change_changes_and_records_nothing() -> None:
 
 
 def test_a_pause_ends_by_itself_and_a_new_one_begins_then() -> None:
-    old = clock.moment()[1] - timedelta(hours=1)
+    old = store().moment()[1] - timedelta(hours=1)
     HandlerPause.objects.create(handler="echo", paused_at=old, paused_by="alice", until=old + timedelta(minutes=1))
     assert HandlerPause.objects.of("echo") is None
     assert pause("echo", BOB).paused_at > old + timedelta(minutes=59)
@@ -83,7 +83,7 @@ def test_a_pause_ends_by_itself_and_a_new_one_begins_then() -> None:
 
 def test_an_end_that_has_passed_is_refused() -> None:
     with pytest.raises(PauseEnded, match="has passed: by the database's clock it is"):
-        pause("echo", ALICE, clock.moment()[1])
+        pause("echo", ALICE, store().moment()[1])
     assert HandlerPause.objects.of("echo") is None and audited() == []
 
 
@@ -99,7 +99,7 @@ def test_resume_ends_a_pause_tells_the_nodes_and_does_nothing_the_second_time(mo
 
 def test_resuming_what_has_resumed_itself_records_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     notified = sent(monkeypatch)
-    old = clock.moment()[1] - timedelta(hours=1)
+    old = store().moment()[1] - timedelta(hours=1)
     HandlerPause.objects.create(handler="echo", paused_at=old, paused_by="alice", until=old)
     assert not resume("echo", BOB)
     assert not HandlerPause.objects.exists() and audited() == [] and notified == []
@@ -120,7 +120,7 @@ def test_a_type_that_only_has_tasks_can_be_paused_and_resumed() -> None:
 
 
 def test_a_type_that_is_only_paused_can_be_resumed() -> None:
-    HandlerPause.objects.create(handler="gone", paused_at=clock.moment()[1], paused_by="alice")
+    HandlerPause.objects.create(handler="gone", paused_at=store().moment()[1], paused_by="alice")
     assert resume("gone", ALICE)
 
 
@@ -154,7 +154,7 @@ def test_a_paused_types_tasks_are_accepted_and_stay_pending() -> None:
 def settled_pause(handler: str) -> None:
     """A pause that every node has noticed."""
     pause(handler, ALICE)
-    HandlerPause.objects.update(paused_at=clock.moment()[1] - timedelta(seconds=NOTICE_SECONDS))
+    HandlerPause.objects.update(paused_at=store().moment()[1] - timedelta(seconds=NOTICE_SECONDS))
 
 
 def test_a_node_is_busy_while_it_runs_a_task_of_the_type_and_while_it_may_start_one() -> None:
@@ -182,7 +182,7 @@ def test_a_silent_node_is_busy_until_the_leases_of_its_tasks_end() -> None:
     [task] = take(node="gone")
     settled_pause("echo")
     assert busy_nodes("echo") == [BusyNode("gone", [UUID(task.id)])]
-    Task.objects.update(lease=clock.reading() - 0.01)
+    Task.objects.update(lease=store().seconds() - 0.01)
     assert busy_nodes("echo") == []
-    Task.objects.update(lease=clock.reading() + 100.0, clock="of an earlier boot")
+    Task.objects.update(lease=store().seconds() + 100.0, clock="of an earlier boot")
     assert busy_nodes("echo") == []

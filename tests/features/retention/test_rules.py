@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from tasks_app.features.retention.retention import PruneWalk, RetentionRule, retention_rules
 from tasks_app.handlers.handlers_toml import Handler
-from tasks_app.queue import clock
+from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import take_turn
 from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.node_models import Turn
@@ -118,7 +118,7 @@ def test_one_node_at_a_time_has_the_turn_and_another_gets_it_when_it_is_over() -
     assert not take_turn("retention", "two", 60.0)
     assert take_turn("retention", "one", 60.0)
     assert take_turn("other", "two", 60.0)
-    Turn.objects.filter(name="retention").update(until=clock.now() - 1.0)
+    Turn.objects.filter(name="retention").update(until=store().now() - 1.0)
     assert take_turn("retention", "two", 60.0)
     assert not take_turn("retention", "one", 60.0)
 

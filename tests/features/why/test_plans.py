@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 
 from tasks_app.features.why import facts as reading
 from tasks_app.features.why.facts import Facts, read_facts
 from tasks_app.metrics import system_reading
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.queue import clock
 from tasks_app.queue.models import Attempt, Task
 from tests.api.test_handlers import node, pool
 from tests.queue.store.test_plans import plans, rows, scans
@@ -30,7 +30,7 @@ def attempts(rows: None, django_db_blocker: Any) -> None:
     """An attempt of each task that has ended. `rows` removes them."""
     with django_db_blocker.unblock():
         first, *_ = Task.objects.filter(status="completed").values_list("pk", flat=True)[:1]
-        now = clock.Now()
+        now = Now()
         Attempt.objects.create(task_id=first, number=1, node="n", started_at=now, ended_at=now, outcome="success")
         columns = [str(field.column) for field in Attempt._meta.concrete_fields if not field.primary_key]
         copied = ", ".join("t.id" if name == "task_id" else f"a.{name}" for name in columns)

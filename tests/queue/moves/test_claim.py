@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import ClaimRequest
 from tasks_app.queue.claim import LEASE_SECONDS, claim
+from tasks_app.queue.current import store
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.django_db
 
 def test_a_claimed_row_has_its_node_and_lease() -> None:
     submit("echo")
-    before = clock.reading()
+    before = store().seconds()
     [claimed] = take(node="north")
     task = row(claimed)
-    assert (task.status, task.node, task.attempts, task.clock) == ("processing", "north", 1, clock.clock_id())
+    assert (task.status, task.node, task.attempts, task.clock) == ("processing", "north", 1, store().clock_id())
     assert task.lease is not None
-    assert before + LEASE_SECONDS <= task.lease <= clock.reading() + LEASE_SECONDS
+    assert before + LEASE_SECONDS <= task.lease <= store().seconds() + LEASE_SECONDS
     assert task.started_at is not None
     assert task.started_at >= task.ready_at
 

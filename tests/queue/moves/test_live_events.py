@@ -8,13 +8,14 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.queue import clock
 from tasks_app.queue import live_events as module
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, LiveEvents
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.claim import rescue
+from tasks_app.queue.current import store
 from tasks_app.queue.due_work import KEEP_LIVE_EVENTS_SECONDS
 from tasks_app.queue.live_events import forget_live_events, forget_lost_live_events, write_live_events
 from tasks_app.queue.models import Attempt, LiveEvent, OutcomeKind, Task
@@ -86,7 +87,7 @@ def test_a_cancelled_attempt_ends_as_cancelled_once_its_node_has_stopped_it() ->
 def test_a_rescue_ends_the_attempt_and_its_node_adds_nothing_afterwards() -> None:
     task, silent = running(), running()
     write(task, "one")
-    Task.objects.filter(pk__in=[task.id, silent.id]).update(lease=clock.now() - 1.0)
+    Task.objects.filter(pk__in=[task.id, silent.id]).update(lease=store().now() - 1.0)
     assert rescue() == 2
     assert stored(task) == [("log", "one"), ("end", "worker_lost")]
     assert write_live_events("node", [events(task, 2, "two")]) == set()
@@ -155,7 +156,7 @@ def test_a_settle_without_live_events_sends_the_same_statements_as_before() -> N
 
 
 def older(seconds: float, **which: Any) -> None:
-    LiveEvent.objects.filter(**which).update(at=clock.Now() - timedelta(seconds=seconds))
+    LiveEvent.objects.filter(**which).update(at=Now() - timedelta(seconds=seconds))
 
 
 def test_events_are_removed_a_minute_after_their_attempts_end_and_no_earlier() -> None:
@@ -199,7 +200,7 @@ def test_events_without_an_end_are_removed_after_an_hour_if_their_attempt_does_n
     for task in (cancelled, fresh):
         assert cancel(UUID(task.id))  # and its node was killed before it could say so
     Task.objects.filter(pk=again.id).update(attempts=2)
-    LiveEvent.objects.create(task_id=uuid4(), attempt=1, sequence=1, kind="log", body={}, at=clock.Now())
+    LiveEvent.objects.create(task_id=uuid4(), attempt=1, sequence=1, kind="log", body={}, at=Now())
     older(module.KEEP_WITHOUT_END_SECONDS + 1)
     older(module.KEEP_WITHOUT_END_SECONDS - 60, task_id=fresh.id)
     assert forget_live_events() == 0

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks_app.queue import clock, maintenance
+from tasks_app.queue import maintenance
+from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import promote
 from tasks_app.queue.models import Task
 from tasks_app.queue.settle import settle
@@ -23,12 +24,12 @@ def scheduled(*priorities: int, task_type: str = "echo") -> list[str]:
     submitted(*priorities, task_type=task_type)
     tasks = take(len(priorities), task_type=task_type, policy=SLOW_RETRY)
     settle("node", [failure(task) for task in tasks])
-    Task.objects.waiting().update(due=clock.now() + 3600.0, due_at=FUTURE)
+    Task.objects.waiting().update(due=store().now() + 3600.0, due_at=FUTURE)
     return [task.id for task in tasks]
 
 
 def make_due(*ids: str) -> None:
-    Task.objects.filter(pk__in=ids).update(due=clock.now() - 0.001)
+    Task.objects.filter(pk__in=ids).update(due=store().now() - 0.001)
 
 
 def test_a_due_row_becomes_ready_at_its_old_position(notifications: list) -> None:
@@ -56,9 +57,9 @@ def test_without_due_rows_nothing_happens(notifications: list) -> None:
 
 def test_after_the_clock_was_set_back_retries_do_not_wait_for_it_and_delayed_tasks_do() -> None:
     stranded, pausing = scheduled(50, 50)
-    Task.objects.filter(pk=pausing).update(due=clock.now() + 50.0)
+    Task.objects.filter(pk=pausing).update(due=store().now() + 50.0)
     [delayed] = submitted(50)
-    Task.objects.filter(pk=delayed).update(due=clock.now() + 3600.0, due_at=FUTURE)
+    Task.objects.filter(pk=delayed).update(due=store().now() + 3600.0, due_at=FUTURE)
     assert promote() == []
     assert promote(set_back=True) == ["echo"]
     assert [row(each).due is None for each in (stranded, pausing, delayed)] == [True, False, False]
@@ -77,8 +78,8 @@ def test_each_type_is_notified_once_with_its_highest_priority(notifications: lis
 def test_a_row_of_an_earlier_boot_is_due_by_the_wall_clock(boot: str) -> None:
     due, not_yet = scheduled(50, 50)
     # Times of another boot's clock mean nothing here: one is in the past, one in the future, and both are wrong.
-    Task.objects.filter(pk=due).update(clock=boot, due=clock.now() + 1e9, due_at=PAST)
-    Task.objects.filter(pk=not_yet).update(clock=boot, due=clock.now() - 1e9, due_at=FUTURE)
+    Task.objects.filter(pk=due).update(clock=boot, due=store().now() + 1e9, due_at=PAST)
+    Task.objects.filter(pk=not_yet).update(clock=boot, due=store().now() - 1e9, due_at=FUTURE)
     assert promote() == ["echo"]
     assert row(due).due is None
     assert row(not_yet).due is not None

@@ -9,9 +9,9 @@ from functools import partial
 import pytest
 from django.db import connection, transaction
 
-from tasks_app.queue import clock
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.claim import LEASE_SECONDS, held, renew
+from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.settle import settle
 from tests.queue.moves.kit import release, row, running, submitted, success, take, together
@@ -21,18 +21,18 @@ pytestmark = pytest.mark.django_db
 
 def test_a_renewal_lasts_thirty_seconds_from_now() -> None:
     task = running()
-    Task.objects.filter(pk=task.id).update(lease=clock.now() + 1, clock="an earlier one")
-    before = clock.reading()
+    Task.objects.filter(pk=task.id).update(lease=store().now() + 1, clock="an earlier one")
+    before = store().seconds()
     assert renew("node", [task.id]) == {(task.id, 1)}
     lease = row(task).lease
-    assert lease is not None and before + LEASE_SECONDS <= lease <= clock.reading() + LEASE_SECONDS
-    assert row(task).clock == clock.clock_id()
+    assert lease is not None and before + LEASE_SECONDS <= lease <= store().seconds() + LEASE_SECONDS
+    assert row(task).clock == store().clock_id()
 
 
 def test_only_the_named_tasks_are_renewed() -> None:
     submitted(50, 50)
     ours, lost_answer = take(2)
-    Task.objects.update(lease=clock.now())
+    Task.objects.update(lease=store().now())
     stale = row(lost_answer).lease
     assert renew("node", [ours.id]) == {(ours.id, 1)}
     assert row(lost_answer).lease == stale

@@ -8,8 +8,8 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.queue import clock
 from tasks_app.queue.claim import held, renew, rescue
+from tasks_app.queue.current import store
 from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.settle import settle
 from tests.queue.moves.kit import (
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db
 
 def run_out() -> None:
     """End the leases of all running tasks."""
-    Task.objects.running().update(lease=clock.now() - 1.0)
+    Task.objects.running().update(lease=store().now() - 1.0)
 
 
 def test_a_task_whose_lease_runs_is_not_rescued() -> None:
@@ -72,14 +72,14 @@ def test_without_leases_none_is_rescued_by_its_lease() -> None:
 
 def test_a_lease_of_an_earlier_boot_has_run_out() -> None:
     task = running()
-    Task.objects.filter(pk=task.id).update(clock="an earlier boot", lease=clock.now() + 1e9)
+    Task.objects.filter(pk=task.id).update(clock="an earlier boot", lease=store().now() + 1e9)
     assert rescue() == 1
     assert row(task).status == "pending"
 
 
 def test_a_lease_from_before_the_clock_was_set_back_has_run_out() -> None:
     theirs, ours = running(node="dead"), running(node="alive")
-    Task.objects.filter(pk=theirs.id).update(lease=clock.now() + 3600)
+    Task.objects.filter(pk=theirs.id).update(lease=store().now() + 3600)
     assert rescue() == 1
     assert (row(theirs).status, row(ours).status) == ("pending", "processing")
 
@@ -152,8 +152,8 @@ def test_concurrent_rescues_and_settles_move_each_task_once() -> None:
         four = tasks[n : n + 4]
         others = Task.objects.exclude(pk__in=[task.id for task in four]).filter(status="processing")
         with transaction.atomic():
-            others.update(lease=clock.now() + 500)
-            Task.objects.filter(pk__in=[task.id for task in four]).update(lease=clock.now() - 1)
+            others.update(lease=store().now() + 500)
+            Task.objects.filter(pk__in=[task.id for task in four]).update(lease=store().now() - 1)
         taken, *kept = together(rescue, *[partial(settle, "node", [success(task)]) for task in four])
         settled = sum(len(one) for one in kept)
         taken += rescue()  # rows that a settle had locked

@@ -9,10 +9,10 @@ import pytest
 from django.db.models import F
 
 from tasks_app.metrics.reading import read
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.claim import rescue
+from tasks_app.queue.current import store
 from tasks_app.queue.models import Attempt, OutcomeKind, Task
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle
@@ -140,12 +140,12 @@ def test_an_attempt_that_another_verb_ended_has_its_wait_too(how: str) -> None:
 
 def test_a_retry_waits_for_its_pause_and_keeps_its_position() -> None:
     task = running(SLOW_RETRY)
-    before = clock.reading()
+    before = store().seconds()
     settle("node", [failure(task)])
     now = row(task)
-    assert (now.status, now.position, now.retries, now.clock) == ("pending", task.position, 1, clock.clock_id())
+    assert (now.status, now.position, now.retries, now.clock) == ("pending", task.position, 1, store().clock_id())
     assert now.due is not None and now.due_at is not None
-    assert before < now.due <= clock.reading() + 60.0
+    assert before < now.due <= store().seconds() + 60.0
     assert abs((now.due_at - now.ready_at).total_seconds() - (now.due - before)) < 30
     assert take() == []
 

@@ -8,13 +8,14 @@ from uuid import UUID
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, ClaimRequest, Policy, Selection
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.claim import LEASE_SECONDS, claim, renew, rescue
+from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import expire, promote
 from tasks_app.queue.models import OutcomeKind, Task
 from tasks_app.queue.redrive import LivingTwin, redrive
@@ -230,12 +231,12 @@ class Verbs(RuleBasedStateMachine):
         """Renew any claims that there ever were: only those that the node still holds are renewed."""
         ids = {self.claims[-1 - pick % len(self.claims)].id for pick in picks if self.claims}
         ours = [key for key in ids if key in self.tasks and self.tasks[key].node == node]
-        Task.objects.filter(pk__in=ours).update(lease=clock.now() + 1.0)
+        Task.objects.filter(pk__in=ours).update(lease=store().now() + 1.0)
         others = Task.objects.exclude(pk__in=ours).order_by("pk").values_list("pk", "lease", "status")
         before = list(others)
         assert len(renew(node, ids)) == len(ours)
         assert list(others.all()) == before
-        assert Task.objects.filter(lease__gt=clock.now() + LEASE_SECONDS / 2, pk__in=ours).count() == len(ours)
+        assert Task.objects.filter(lease__gt=store().now() + LEASE_SECONDS / 2, pk__in=ours).count() == len(ours)
 
     def lose(self, lost: list[Expected]) -> None:
         for task in lost:
@@ -254,7 +255,7 @@ class Verbs(RuleBasedStateMachine):
     @rule(pick=PICK)
     def rescue_a_lease(self, pick: int) -> None:
         key = self.some(pick, "processing")
-        Task.objects.filter(pk__in=[key] if key else []).update(lease=clock.now() - 1.0)
+        Task.objects.filter(pk__in=[key] if key else []).update(lease=store().now() - 1.0)
         assert rescue() == (1 if key else 0)
         self.lose([self.tasks[key]] if key else [])
 
@@ -290,7 +291,7 @@ class Verbs(RuleBasedStateMachine):
     @rule(pick=PICK)
     def expire(self, pick: int) -> None:
         key = self.some(pick, "pending", "processing")
-        Task.objects.filter(pk__in=[key] if key else []).update(expires_at=clock.Now())
+        Task.objects.filter(pk__in=[key] if key else []).update(expires_at=Now())
         # A task that has been started is not late, also when it is pending again.
         late = [t for i, t in self.tasks.items() if t.status == "pending" and not t.attempts and row_expires(i)]
         assert expire() == len(late)
@@ -315,7 +316,7 @@ class Verbs(RuleBasedStateMachine):
 
     def promote_all(self, due: list[str]) -> None:
         for n, key in enumerate(due):
-            Task.objects.filter(pk=key).update(due=clock.now() - 1000.0 + n)
+            Task.objects.filter(pk=key).update(due=store().now() - 1000.0 + n)
         assert set(promote()) == {self.tasks[key].task_type for key in due}
         for key in due:
             task = self.tasks[key]

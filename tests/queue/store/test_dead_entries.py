@@ -14,13 +14,13 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 
 from tasks_app.db.postgresql.base import TimeoutConnection
 from tasks_app.features.failures.grouping import group_failures
 from tasks_app.features.history import history
 from tasks_app.metrics.reading import read
 from tasks_app.node.record import retire
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import Policy, Selection
 from tasks_app.queue.claim import ready_types, rescue, running_tasks
 from tasks_app.queue.live_events import forget_lost_live_events
@@ -137,8 +137,8 @@ def test_45_what_runs_by_the_clock_reads_no_more_the_more_tasks_are_dead(
         name="node",
         lock_domain="here",
         digest="",
-        started_at=clock.Now(),
-        seen_at=clock.Now(),
+        started_at=Now(),
+        seen_at=Now(),
         seen=0.0,
         clock="another",
     )

@@ -8,7 +8,6 @@ from uuid import uuid4
 import pytest
 
 from tasks_app.features.history.models import HistoryRow
-from tasks_app.queue import clock
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import KEEP_LIVE_EVENTS_SECONDS, KEEP_STOPPED_NODES_DAYS, OnHold
 from tasks_app.queue.models import IdempotencyKey, LiveEvent, Task
@@ -37,7 +36,7 @@ def found(**different: object) -> bool:
 def waits(**fields: object) -> None:
     """Submit a task that waits for its time."""
     [one] = submitted(50)
-    fields = {"due": clock.now() + 3600.0, "due_at": FUTURE, "clock": clock.clock_id(), **fields}
+    fields = {"due": store().now() + 3600.0, "due_at": FUTURE, "clock": store().clock_id(), **fields}
     Task.objects.filter(pk=one).update(**fields)
 
 
@@ -49,29 +48,29 @@ def test_without_due_work_it_finds_nothing_and_reads_the_clock() -> None:
     waits(clock="0 sorts before")
     Task.objects.filter(pk=submitted(50)[0]).update(expires_at=FUTURE)
     assert found()
-    before = clock.reading()
-    assert before <= store().due_work("node", True).now <= clock.reading()
+    before = store().seconds()
+    assert before <= store().due_work("node", True).now <= store().seconds()
 
 
 def test_a_due_row_is_found_behind_one_that_is_not_due() -> None:
     waits()
-    waits(due=clock.now() - 0.001)
+    waits(due=store().now() - 0.001)
     assert found(due=True)
 
 
 def test_the_next_due_time_is_found() -> None:
     assert store().due_work("node", True).next_due is None
     for seconds in (3600.0, 60.0, 600.0):
-        waits(due=clock.now() + seconds)
+        waits(due=store().now() + seconds)
     work = store().due_work("node", True)
     assert work.next_due is not None and 50 < work.next_due - work.now <= 60
 
 
 @pytest.mark.parametrize("boot", ["", "0 sorts before", "zzzz sorts after"])
 def test_a_row_of_an_earlier_boot_is_due_by_the_wall_clock(boot: str) -> None:
-    waits(clock=boot, due=clock.now() - 1e9)
+    waits(clock=boot, due=store().now() - 1e9)
     assert found()
-    waits(clock=boot, due=clock.now() + 1e9, due_at=PAST)
+    waits(clock=boot, due=store().now() + 1e9, due_at=PAST)
     assert found(due_on_old_clock=True)
 
 
@@ -87,8 +86,8 @@ def test_the_other_nodes_that_hold_tasks_are_found() -> None:
 def test_a_lease_that_has_run_out_or_is_invalid_is_found(lease: str) -> None:
     task = running()
     changes: dict[str, dict[str, object]] = {
-        "run out": {"lease": clock.now() - 1.0},
-        "of a clock that was set back": {"lease": clock.now() + 1e6},
+        "run out": {"lease": store().now() - 1.0},
+        "of a clock that was set back": {"lease": store().now() + 1e6},
         "of an earlier boot": {"clock": "an earlier boot"},
     }
     Task.objects.filter(pk=task.id).update(**changes[lease])
@@ -154,9 +153,9 @@ def test_16_due_work_waits_for_no_lock_and_takes_none(full: bool) -> None:
 
 def test_16_the_present_minute_is_told_until_the_history_has_a_row_of_it() -> None:
     HistoryRow.objects.create(minute=1, totals={}, handlers={}, last_attempt=0)
-    before = int(clock.moment()[1].timestamp() // 60)
+    before = int(store().moment()[1].timestamp() // 60)
     minute = store().due_work("node", True).minute
-    assert minute is not None and before <= minute <= int(clock.moment()[1].timestamp() // 60)
+    assert minute is not None and before <= minute <= int(store().moment()[1].timestamp() // 60)
     for each in (minute, minute + 1):
         HistoryRow.objects.create(minute=each, totals={}, handlers={}, last_attempt=0)
     assert store().due_work("node", True).minute is None

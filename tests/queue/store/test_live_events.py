@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import ClaimedTask, LiveEvents
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.claim import rescue
@@ -55,14 +55,14 @@ def rows(task: ClaimedTask) -> list[tuple[int, str, Any]]:
 
 def test_36_events_of_attempts_that_run_are_stored_in_their_order_with_the_containers_name() -> None:
     one, two = running(2)
-    before = clock.Now()
+    before = Now()
     assert add(said(two, 1, "a", "é\ufffd😀", container="x" * 200), said(one, 1, "b")) == {(one.id, 1), (two.id, 1)}
     assert add(said(two, 3, "c")) == {(two.id, 1)}
     assert rows(two) == [(1, "log", "a"), (2, "log", "é\ufffd😀"), (3, "log", "c")]
     assert rows(one) == [(1, "log", "b")]
     found = LiveEvent.objects.filter(task_id=two.id).order_by("sequence").values_list("container", flat=True)
     assert list(found) == ["x" * 100, None, None]
-    assert LiveEvent.objects.filter(at__lte=clock.Now(), attempt=1).exclude(at__gt=before).count() == 4
+    assert LiveEvent.objects.filter(at__lte=Now(), attempt=1).exclude(at__gt=before).count() == 4
 
 
 @pytest.mark.parametrize("state", ["settled", "cancelled", "rescued", "claimed again", "of another node", "gone"])
@@ -75,7 +75,7 @@ def test_36_nothing_is_stored_of_an_attempt_that_does_not_run_here(state: str) -
         case "cancelled":
             cancel(UUID(task.id))
         case "rescued" | "claimed again":
-            Task.objects.filter(pk=task.id).update(lease=clock.now() - 1.0)
+            Task.objects.filter(pk=task.id).update(lease=store().now() - 1.0)
             assert rescue() == 1
             if state == "claimed again":
                 assert [again.attempt for again in take()] == [2]
@@ -107,7 +107,7 @@ def test_36_a_rescue_comes_before_or_after_an_insert_so_that_nothing_follows_the
         pytest.skip("there is one writer at a time")
     [task] = running()
     add(said(task, 1, "a"))
-    Task.objects.filter(pk=task.id).update(lease=clock.now() - 1.0)
+    Task.objects.filter(pk=task.id).update(lease=store().now() - 1.0)
     with elsewhere(lambda: add(said(task, 2, "b"))):
         assert together(rescue) == [0], "a rescue does not wait: it takes the task at the next beat"
     assert rescue() == 1

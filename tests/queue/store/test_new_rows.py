@@ -11,7 +11,6 @@ import pytest
 import uuid_utils.compat as uuids
 from django.db import connection
 
-from tasks_app.queue import clock
 from tasks_app.queue.current import store
 from tasks_app.queue.models import IdempotencyKey, Task
 from tasks_app.queue.submission import NewIdempotencyKey, NewRow, NewTask
@@ -93,7 +92,7 @@ def test_32_an_insert_waits_for_the_transaction_that_may_store_the_key(ends: str
 
 
 def test_33_a_waiting_task_becomes_ready_with_a_new_position_or_its_own() -> None:
-    first, second = (new_row(n, clock=clock.clock_id(), due=1.0, due_at=NOW) for n in (1, 2))
+    first, second = (new_row(n, clock=store().clock_id(), due=1.0, due_at=NOW) for n in (1, 2))
     stored(first, second)
     with store().writing():
         store().promote([(first.id, 9), (second.id, None)])

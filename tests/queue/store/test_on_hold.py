@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks_app.queue import clock
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import OnHold
 from tasks_app.queue.node_models import HandlerPause, Node
@@ -24,7 +23,7 @@ def paused(name: str, until: datetime | None = None) -> None:
 
 
 def node(name: str, **fields: object) -> None:
-    moments = {"started_at": NOW, "seen_at": NOW, "seen": clock.reading(), "clock": clock.clock_id()}
+    moments = {"started_at": NOW, "seen_at": NOW, "seen": store().seconds(), "clock": store().clock_id()}
     Node.objects.create(name=name, lock_domain="here", digest="", **moments, **fields)
 
 
@@ -49,12 +48,12 @@ def test_41_a_pause_is_on_hold_until_it_has_ended_by_the_databases_clock() -> No
 
 
 def test_41_a_pause_ends_within_milliseconds_of_its_moment() -> None:
-    until = clock.moment()[1] + timedelta(milliseconds=300)
+    until = store().moment()[1] + timedelta(milliseconds=300)
     paused("echo", until)
     seen: list[tuple[datetime, frozenset[str]]] = []
     while (found := store().on_hold("node").paused) or not seen:
-        seen.append((clock.moment()[1], found))
-    assert seen[0][1] and (clock.moment()[1] - until).total_seconds() >= 0.0
+        seen.append((store().moment()[1], found))
+    assert seen[0][1] and (store().moment()[1] - until).total_seconds() >= 0.0
 
 
 def test_41_a_nodes_drain_is_its_own() -> None:

@@ -96,6 +96,6 @@ def test_these_tests_recognize_a_line_that_knows_a_database(line: str) -> None:
     assert 2 in {number for number, _ in faults(f"\n{line}")}
 
 
-@pytest.mark.parametrize("line", ["from tasks_app.queue import clock", "from tasks_app.db.node_lock import boot_id"])
+@pytest.mark.parametrize("line", ["from tasks_app.queue import counters", "from tasks_app.db.node_lock import boot_id"])
 def test_these_tests_allow_what_knows_no_database(line: str) -> None:
     assert list(faults(line)) == []

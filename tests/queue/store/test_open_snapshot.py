@@ -19,7 +19,6 @@ import psycopg
 import pytest
 from django.db import connection, transaction
 
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, ClaimRequest, Policy, Selection
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.claim import claim, ready_types, rescue
@@ -181,8 +180,8 @@ class Queue:
 
     def promote(self) -> None:
         ids = self.some(self.stored(status="pending", due__isnull=False))
-        Task.objects.filter(pk__in=ids).update(due=clock.now() - 1.0)
-        if due := self.stored(status="pending", due__lt=clock.now()):
+        Task.objects.filter(pk__in=ids).update(due=store().now() - 1.0)
+        if due := self.stored(status="pending", due__lt=store().now()):
             self.do(promote, due)
 
     def redrive(self) -> None:

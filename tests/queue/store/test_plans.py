@@ -15,11 +15,12 @@ from uuid import uuid4
 import psycopg
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 
 from tasks_app.features.history.models import HistoryRow
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import ClaimRequest, Selection
 from tasks_app.queue.claim import claim, held, ready_types, renew, rescue
+from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import due_work, expire, promote
 from tasks_app.queue.models import Task
 from tasks_app.queue.postgresql import claim as postgresql
@@ -67,18 +68,18 @@ def fill(statistics: str) -> None:
         most = Task.objects.filter(position__lte=15_000)
         most.update(status="processing", node="x", lease=1.0, completed_at=None)
         analyze()
-        most.update(status="completed", node=None, lease=None, completed_at=clock.Now())
+        most.update(status="completed", node=None, lease=None, completed_at=Now())
     for name in ("echo", "prime"):
         ids = submit_many([NewTask(name, {"n": n}, n % 101) for n in range(5_000)])
         waits = Task.objects.filter(pk__in=ids[2_500:])
-        waits.update(due=clock.now() + 3600.0, due_at="2999-01-01T00:00Z", attempts=1, clock=clock.clock_id())
+        waits.update(due=store().now() + 3600.0, due_at="2999-01-01T00:00Z", attempts=1, clock=store().clock_id())
         few = Task.objects.filter(pk__in=ids[4_990:])
-        few.filter(pk__in=ids[4_990:4_995]).update(due=clock.now() - 1.0)
-        few.filter(pk__in=ids[4_995:]).update(due_at=clock.Now(), clock=EARLIER)
-        Task.objects.filter(pk__in=ids[:5]).update(expires_at=clock.Now())
+        few.filter(pk__in=ids[4_990:4_995]).update(due=store().now() - 1.0)
+        few.filter(pk__in=ids[4_995:]).update(due_at=Now(), clock=EARLIER)
+        Task.objects.filter(pk__in=ids[:5]).update(expires_at=Now())
         Task.objects.filter(pk__in=ids[5:15]).update(
-            status="processing", node="dead", lease=clock.now() - 1.0, attempts=1, started_at=clock.Now(),
-            clock=clock.clock_id(), max_retries=3,
+            status="processing", node="dead", lease=store().now() - 1.0, attempts=1, started_at=Now(),
+            clock=store().clock_id(), max_retries=3,
         )  # fmt: skip
     if statistics == "fresh":
         analyze()

@@ -6,8 +6,8 @@ import random
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
@@ -64,7 +64,7 @@ def test_34_as_many_come_before_as_are_claimed_first(order: Selection) -> None:
         back, later, *_ = chance.sample(runs, 6)
         settle((failure(back), RETRIED), (failure(later), pausing(3600.0)))
         new = list(Task.objects.ready().filter(task_type="echo", attempts=0).values_list("pk", flat=True))
-        Task.objects.filter(pk__in=chance.sample(new, 2)).update(expires_at=clock.Now())
+        Task.objects.filter(pk__in=chance.sample(new, 2)).update(expires_at=Now())
         ready = Task.objects.ready().filter(task_type="echo", expires_at=None)
         key = str(chance.choice(list(ready.values_list("pk", flat=True))))
         found = [before(key, order) for _ in range(4)]  # each looks once, and the marks cover more

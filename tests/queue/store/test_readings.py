@@ -8,9 +8,8 @@ from uuid import UUID
 
 import pytest
 from django.db.models import F, TextField
-from django.db.models.functions import Cast
+from django.db.models.functions import Cast, Now
 
-from tasks_app.queue import clock
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import Node
@@ -66,7 +65,7 @@ def test_46_no_task_waits_or_expires_or_failed_before_the_first_times() -> None:
     waits, fails = take(2)
     settle((failure(waits), pausing(0.001)), (failure(fails), FAILED), node="node")
     expiring = Task.objects.filter(status="pending", due=None)
-    expiring.update(expires_at=clock.Now() + timedelta(milliseconds=1))
+    expiring.update(expires_at=Now() + timedelta(milliseconds=1))
     for _ in range(2):
         first = store().first_times()
         assert Task.objects.filter(pk=waits.id, due__gte=first.due).exists()
@@ -118,7 +117,7 @@ def test_50_a_task_without_a_result_has_the_bytes_of_its_data() -> None:
 
 
 def test_19_a_nodes_state_is_written_with_the_time_and_committed() -> None:
-    then = clock.Now() - timedelta(hours=1)
+    then = Now() - timedelta(hours=1)
     for name in ("node", "other"):
         Node.objects.create(
             name=name, lock_domain="here", digest="", started_at=then, seen_at=then, seen=0.0, clock="", stopped_at=then

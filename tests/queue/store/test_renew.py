@@ -14,7 +14,6 @@ from django.db import connection, transaction
 
 from tasks_app.db.sqlite import fair_lock, write_lock
 from tasks_app.db.sqlite.fair_lock import FairLock
-from tasks_app.queue import clock
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import Node
@@ -35,21 +34,21 @@ def node() -> None:
 
 
 def silence() -> float:
-    return clock.reading() - Node.objects.get().seen
+    return store().seconds() - Node.objects.get().seen
 
 
 def test_44_the_leases_end_so_much_later_and_the_row_of_the_node_says_that_it_lives() -> None:
     insert(50, 50, 50)
     ours, also, other = take(3, lease=1.0)
     Task.objects.filter(pk=other.id).update(node="other")
-    before = clock.reading()
+    before = store().seconds()
     leases = {ours.id: 77.0, also.id: 99.0, other.id: 77.0}
     assert store().renew("node", leases) == {(ours.id, 1), (also.id, 1)}
     for task in (ours, also):
-        assert before + leases[task.id] <= (row(task).lease or 0.0) <= clock.reading() + leases[task.id]
+        assert before + leases[task.id] <= (row(task).lease or 0.0) <= store().seconds() + leases[task.id]
     assert (row(other).lease or 0.0) < before + 2
     found = Node.objects.get()
-    assert found.seen >= before and found.clock == clock.clock_id() and found.seen_at > LONG_AGO
+    assert found.seen >= before and found.clock == store().clock_id() and found.seen_at > LONG_AGO
 
 
 def test_44_a_node_that_runs_nothing_says_that_it_lives() -> None:
@@ -107,7 +106,7 @@ def test_44_where_all_writes_wait_for_one_another_it_goes_before_those_that_wait
 
     def write() -> None:
         with store().bare_writing():
-            seen.append((row(task).lease or 0.0) - clock.reading())
+            seen.append((row(task).lease or 0.0) - store().seconds())
         connection.close()
 
     def renew() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 
 from tasks_app.db.postgresql.calls import prepared
 from tasks_app.metrics.reading import read
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.claim import rescue
+from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import promote
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import ScanStart
@@ -45,7 +46,7 @@ def test_what_was_changed_by_hand_is_found_from_the_indexes_ends(monkeypatch: py
     [running] = take(1, "theirs", node="gone")
     for _ in range(2):
         move()
-    Task.objects.filter(pk=running.id).update(started_at=clock.Now(), lease=1.0)
+    Task.objects.filter(pk=running.id).update(started_at=Now(), lease=1.0)
     first = scan_start()
     assert first is not None
     prepared("UPDATE taskdaemon_task SET place = 1 WHERE status = 'pending'", ())
@@ -64,7 +65,7 @@ def test_a_task_that_became_due_before_the_margin_is_promoted_from_the_index_end
     move = module.Advance("fifo")
     move()
     [late] = insert(50)
-    Task.objects.filter(pk=late).update(due=clock.now() - 3600.0, due_at=clock.Now(), clock=clock.clock_id())
+    Task.objects.filter(pk=late).update(due=store().now() - 3600.0, due_at=Now(), clock=store().clock_id())
     assert promote(all_clocks=False) == []
     move._whole_at = 0.0
     move()
@@ -87,7 +88,7 @@ def test_it_starts_anew(change: str) -> None:
         [running] = take()
         assert read().running == {("echo", "node"): 1}, "meanwhile all are read"
         [late] = insert(50)
-        Task.objects.filter(pk=late).update(due=clock.now() - 60.0, due_at=clock.Now(), clock=clock.clock_id())
+        Task.objects.filter(pk=late).update(due=store().now() - 60.0, due_at=Now(), clock=store().clock_id())
         assert promote(all_clocks=False) == []
         move()
         now = scan_start()

@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from tasks_app.queue import clock
 from tasks_app.queue.attempt import COMPLETED, AttemptResult, ClaimedTask, Settled
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Attempt, OutcomeKind, Task
@@ -129,7 +128,7 @@ def test_13_a_task_with_a_pause_waits_until_it_is_due() -> None:
     assert now.due_at is not None and now.clock == store().clock_id()
     assert abs(now.due_at - Attempt.objects.get().ended_at - timedelta(seconds=90.0)) < timedelta(seconds=1)
     assert take() == []
-    assert Task.objects.filter(pk=task.id, due__gt=clock.now()).exists()
+    assert Task.objects.filter(pk=task.id, due__gt=store().now()).exists()
 
 
 def test_13_a_task_without_a_pause_is_ready_from_now_on() -> None:
