@@ -90,24 +90,24 @@ def plan(state: State, now: float) -> Plan:
     """The steps that the state calls for."""
     if state.stopping:
         return STOP  # the result writer's own thread writes what is left
-    results, own = state.results, state.writes_results
+    results, writes = state.results, state.writes_results
     write_at = _write_at(state, now) if results.number else math.inf
     if due := write_at <= now:
         write_at = math.inf
-    wake_writer = due and not own
+    wake_writer = due and not writes
     if state.on_hold_age >= HOLD_SECONDS and state.marked & state.on_hold:
         return Plan(wake_writer, read_on_hold=True, write_at=write_at)
     poll_at = state.polled_at + (SHARED_POLL_SECONDS if state.shared else POLL_SECONDS)
     if now >= poll_at:
         return Plan(wake_writer, poll=True, write_at=write_at)
     backlogged = results.number > MAX_BACKLOG or results.bytes > MAX_BACKLOG_BYTES
-    if own and (results.urgent or backlogged or results.large_bytes > MAX_BACKLOG_BYTES):
+    if writes and (results.urgent or backlogged or results.large_bytes > MAX_BACKLOG_BYTES):
         return Plan(write_first=True)
     limit = None if state.cap is None else max(state.cap - state.running, 0)
     # Not with a backlog, which another thread writes: more results would only increase what a crash loses.
     claim = {} if backlogged or limit == 0 else _free_slots(state)
     return Plan(
-        wake_writer, claim=claim, limit=limit, write=own and (due or results.large_bytes > 0), write_at=write_at,
+        wake_writer, claim=claim, limit=limit, write=writes and (due or results.large_bytes > 0), write_at=write_at,
         wait_until=min(write_at, poll_at),
     )  # fmt: skip
 

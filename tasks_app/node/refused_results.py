@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence, Set
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 from django.db import connection
@@ -106,39 +106,24 @@ class Settling:
 
 
 @dataclass
-class Refusals:
-    """The refusals of one result in a row. Moments are on the monotonic clock."""
-
-    number: int = 0
-    first_at: float = 0.0
-
-    def add(self, at: float) -> None:
-        """It was refused, and the same settle without it has passed just after that."""
-        if not self.number:
-            self.first_at = at
-        self.number += 1
-
-    def forget(self) -> None:
-        """It was refused by a database that does not take the settle without it either."""
-        self.number = 0
-
-    def seconds(self, at: float) -> float:
-        """Since the first one."""
-        return at - self.first_at
-
-    def prove(self, at: float) -> bool:
-        """Whether they show that the result is at fault, and not a database that is slow for some minutes."""
-        return self.number >= MIN_REFUSALS and self.seconds(at) > MIN_SECONDS
-
-
-@dataclass
 class RefusedResult:
-    """A result, and when it is tried next (monotonic)."""
+    """A result, when it is tried next, and its refusals in a row. Moments are on the monotonic clock."""
 
     result: AttemptResult
     due: float
-    refusals: Refusals = field(default_factory=Refusals)
+    refusals: int = 0
+    first_at: float = 0.0
     reason: str = ""
+
+    def add(self, at: float) -> None:
+        """It was refused, and the same settle without it has passed just after that."""
+        if not self.refusals:
+            self.first_at = at
+        self.refusals += 1
+
+    def is_at_fault(self, at: float) -> bool:
+        """Whether its refusals show that, and not that the database is slow for some minutes."""
+        return self.refusals >= MIN_REFUSALS and at - self.first_at > MIN_SECONDS
 
 
 class RefusedResults:
@@ -190,14 +175,14 @@ class RefusedResults:
         with self._changed:
             if not self._waiting:
                 return None
-            most = max(self._waiting, key=lambda refused: refused.refusals.number)
+            most = max(self._waiting, key=lambda refused: refused.refusals)
         number, task = len(self._waiting), most.result.task
         count = "a result waits" if number == 1 else f"{number} results wait, each"
         reason = f" ({most.reason})" if most.reason else ""
         return (
             f"{count} because the database refuses it, and the task fails after {MIN_REFUSALS} refusals over more than "
             f"{MIN_SECONDS / 60:.0f} minutes. Task {task.id} of type '{task.task_type}', "
-            f"{most.result.bytes_to_write} bytes: {most.refusals.number} refusals{reason}"
+            f"{most.result.bytes_to_write} bytes: {most.refusals} refusals{reason}"
         )
 
     def run(self) -> None:
@@ -242,7 +227,7 @@ class RefusedResults:
                 ended = self._resolve(refused, error)
             self.retrying.succeeded()
         except STATEMENT_ERRORS as error:
-            refused.refusals.forget()
+            refused.refusals = 0
             refused.due = time.monotonic() + self.retrying.failed(error)
             return
         if ended:
@@ -253,18 +238,17 @@ class RefusedResults:
 
     def _resolve(self, refused: RefusedResult, error: Exception) -> bool:
         """Whether the attempt has ended after a try that failed. Raises if the database is unavailable."""
-        result, refusals = refused.result, refused.refusals
-        refusal, now = store().refusal(error), time.monotonic()
+        result, refusal, now = refused.result, store().refusal(error), time.monotonic()
         if refusal is None:
             raise error
         if refusal is Refusal.VALUE:
             self._settling.end_as_bad_reply(result, error)
             return True
         self._settling.try_without_result(result)
-        refusals.add(now)
+        refused.add(now)
         refused.reason, refused.due = first_line(error), now + RETRY_SECONDS
-        if refusals.prove(now):
-            tried = f"; {refusals.number} times in {refusals.seconds(now):.0f} s, never without the result"
+        if refused.is_at_fault(now):
+            tried = f"; {refused.refusals} times in {now - refused.first_at:.0f} s, never without the result"
             self._settling.end_as_bad_reply(result, error, tried)
             return True
         if self._draining:
@@ -273,7 +257,7 @@ class RefusedResults:
         log.warning(
             "the database refuses a result; it is tried again",
             task_id=result.task.id, handler=result.task.task_type, attempt=result.task.attempt,
-            bytes=result.bytes_to_write, refusals=refusals.number, error=refused.reason,
+            bytes=result.bytes_to_write, refusals=refused.refusals, error=refused.reason,
         )  # fmt: skip
         return False
 

@@ -112,7 +112,7 @@ class ResultWriter:
     def waiting(self) -> WaitingResults:
         """The results that wait."""
         small, large, alone = self._small.queue, self._large.queue, self._alone
-        if not (small.unwritten or large.unwritten or len(alone)):
+        if not (small.unwritten or large.unwritten or alone.types):
             return NO_RESULTS
         return WaitingResults(
             len(small), small.types, small.urgent, small.bytes, large.bytes + alone.bytes, large.types | alone.types

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from tasks_app.node.refused_results import MIN_REFUSALS, MIN_SECONDS, Refusals
+from tasks_app.node.refused_results import MIN_REFUSALS, MIN_SECONDS, RefusedResult
 
+RESULT: Any = None  # of no account
 SHORT, LONG = MIN_SECONDS / 2, MIN_SECONDS + 1
 
 
@@ -24,14 +27,14 @@ SHORT, LONG = MIN_SECONDS / 2, MIN_SECONDS + 1
     ],
 )  # fmt: skip
 def test_case(sentence: str, moments: list[float | None], proven: bool) -> None:
-    refusals, now = Refusals(), 0.0
+    refused, now = RefusedResult(RESULT, 0.0), 0.0
     for moment in moments:
         if moment is None:
-            refusals.forget()
+            refused.refusals = 0
         else:
             now = 1000.0 + moment
-            refusals.add(now)
-    assert refusals.prove(now) is proven, sentence
+            refused.add(now)
+    assert refused.is_at_fault(now) is proven, sentence
 
 
 def test_the_promised_figures() -> None:
