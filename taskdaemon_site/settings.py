@@ -61,7 +61,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "tasks_app.admin.refusals.PagePolicy",
+    "tasks_app.admin.pages.PagePolicy",
     "axes.middleware.AxesMiddleware",  # last: it replaces the answer to a login that is locked out
 ]
 

@@ -11,7 +11,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from tasks_app.admin import handlers as handler_pages
-from tasks_app.admin import refusals
+from tasks_app.admin import pages
 from tasks_app.api import attempts, errors, handlers, schema, system, tasks
 from tasks_app.api.view import both
 from tasks_app.feature import registered
@@ -27,14 +27,14 @@ handler500 = "tasks_app.api.errors.server_error"
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler403: an HTML page in the admin, JSON elsewhere."""
     if _in_admin(request):
-        return refusals.permission_denied(request, exception)
+        return pages.permission_denied(request, exception)
     return errors.permission_denied(request, exception)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler404: an HTML page in the admin, JSON elsewhere, and only for those with a key."""
     if _in_admin(request):
-        return refusals.page_not_found(request, exception)
+        return pages.page_not_found(request, exception)
     if request.path_info.startswith(("/admin/", settings.STATIC_URL)):
         return errors.page_not_found(request, exception)
     return system.unknown(request)
@@ -43,7 +43,7 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Django's CSRF_FAILURE_VIEW: an HTML page in the admin, JSON elsewhere."""
     if _in_admin(request):
-        return refusals.csrf_failure(request, reason)
+        return pages.csrf_failure(request, reason)
     return errors.csrf_failure(request, reason)
 
 

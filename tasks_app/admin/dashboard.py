@@ -88,12 +88,13 @@ class Board:
         return [row.name for row in self.handlers if not row.slots]
 
 
-def board() -> Board:
-    """Read it from the database. Raises DatabaseError."""
+def board(acts: bool) -> Board:
+    """Read it from the database. `acts`: with what features offer to do to a handler. Raises DatabaseError."""
     now, reading = timezone.now(), current_reading()
     failures, cut = _failures(now)
     paused = HandlerPause.objects.by_type()  # a reading may be older
-    links = [links(list(reading.handlers)) for links in registered("handler_links")]
+    linking = registered("handler_links") if acts else ()
+    links = [handler_links(list(reading.handlers)) for handler_links in linking]
     return Board(
         totals=_totals(reading),
         handlers=[

@@ -14,12 +14,12 @@ from django.db.models.functions import Cast, Length, Substr
 from django.http import JsonResponse
 from django.utils import timezone
 
-from tasks_app.admin.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD
 from tasks_app.admin.text import MAX_SHOWN_CHARS, Shown, ago, harmless, line, log, pretty
 from tasks_app.audit.models import AuditEntry
 from tasks_app.handlers.words import span
 from tasks_app.queue.models import Attempt, OutcomeKind, Status, Task
 from tasks_app.queue.unsized import MAX_READ_BYTES, unreadable
+from tasks_app.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD
 
 # A task's history as a list of moments.
 
@@ -180,7 +180,7 @@ class Detail:
         return self.metadata is not None and self.metadata.total > MAX_UNFOLDED_CHARS
 
 
-def detail(tasks: QuerySet[Task], task: Task, payloads: bool, acts: bool) -> Detail:
+def detail(task: Task, payloads: bool, acts: bool) -> Detail:
     """Read one task's details. `payloads`, `acts`: whether the user may see them; what they may not see is not read.
 
     JSON is read as text, and only in part: a result may have 10 MiB, and be nested deeper than Python parses.
@@ -190,7 +190,7 @@ def detail(tasks: QuerySet[Task], task: Task, payloads: bool, acts: bool) -> Det
     if payloads:
         too_large = unreadable(task.pk, COLUMNS)
         texts = dict.fromkeys(too_large, Shown(TOO_LARGE))
-        texts |= _texts(tasks.filter(pk=task.pk), [name for name in COLUMNS if name not in too_large])
+        texts |= _texts(Task.objects.filter(pk=task.pk), [name for name in COLUMNS if name not in too_large])
     rows = list((known if payloads else known.defer(*ATTEMPT_PAYLOAD)).order_by("-number")[:MAX_ATTEMPTS])[::-1]
     for hidden, names in ((task, TASK_PAYLOAD), *((row, ATTEMPT_PAYLOAD) for row in rows)):
         for name in () if payloads else names:

@@ -9,17 +9,15 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
 from tasks_app import conf
-from tasks_app.admin.nodes import differs
-from tasks_app.admin.pools import MAX_RUNNING, PoolRow, pool_row, running
-from tasks_app.admin.rights import actor, acts_on_tasks, sees_tasks
+from tasks_app.admin.nodes import MAX_RUNNING, PoolRow, differs, pool_row, running
+from tasks_app.admin.pages import actor, page
 from tasks_app.admin.text import handler_link, harmless, line, listed, node_link, pause_text
 from tasks_app.audit.record import Actor
 from tasks_app.feature import registered
@@ -30,29 +28,25 @@ from tasks_app.metrics.reading import HandlerReading
 from tasks_app.metrics.system_reading import SystemReading, current_reading
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.node_models import HandlerPause
+from tasks_app.rights import OPERATE, POST_TASKS, SEE_TASKS, may
 
 Queue = Callable[[str, str, str, Actor], "UUID | list[str]"]
 """Queues a task by type, data as JSON text, and priority as text. Returns its id, or why it is refused."""
 
 
-def may_test(request: HttpRequest) -> bool:
-    """Whether this user may send a test task."""
-    return request.user.has_perm("tasks_app.add_task") or acts_on_tasks(request)
-
-
 def handlers_view(request: HttpRequest) -> HttpResponse:
     """All handlers of handlers.toml, of a living node, or with tasks."""
-    if not sees_tasks(request):
+    if not may(request, SEE_TASKS):
         raise PermissionDenied
     reading, rates = current_reading(), recent_rates()
     names = sorted({*conf.handlers(), *reading.handlers})
     rows = [_row(name, reading, rates) for name in names]
-    return _page(request, "taskdaemon/handlers.html", "Handlers", {"rows": rows, "rate_span": span(rates.seconds)})
+    return page(request, "taskdaemon/handlers.html", "Handlers", rows=rows, rate_span=span(rates.seconds))
 
 
 def handler_view(request: HttpRequest, queue: Queue) -> HttpResponse:
     """GET: the handler that the parameter `type` names. POST: queue a test task for it."""
-    if not sees_tasks(request):
+    if not may(request, SEE_TASKS):
         raise PermissionDenied
     if request.method not in ("GET", "HEAD", "POST"):
         return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
@@ -63,25 +57,25 @@ def handler_view(request: HttpRequest, queue: Queue) -> HttpResponse:
         raise Http404(f"There is no handler {line(name, 60)}.")
     data, priority, faults = request.POST.get("data", "{}"), request.POST.get("priority", "50"), list[str]()
     if request.method == "POST":
-        if not may_test(request):
+        if not may(request, POST_TASKS):
             raise PermissionDenied
         queued = queue(name, data, priority, actor(request))
         if isinstance(queued, UUID):
             messages.success(request, f"The test task {queued} is queued.")
             return HttpResponseRedirect(reverse("admin:tasks_app_task_change", args=(queued,)))
         faults = [harmless(fault[:1000]) for fault in queued]
-    context = _details(name, known, reading) | {
-        "may_test": may_test(request) and known is not None,
-        "data": data,
-        "priority": priority,
-        "faults": faults,
-    }
-    return _page(request, "taskdaemon/handler.html", line(name, 60), context, status=400 if faults else 200)
-
-
-def _page(request: HttpRequest, template: str, title: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
-    return TemplateResponse(
-        request, template, {**admin.site.each_context(request), "title": title, **context}, status=status
+    links = registered("handler_links") if may(request, OPERATE) else ()
+    return page(
+        request,
+        "taskdaemon/handler.html",
+        line(name, 60),
+        400 if faults else 200,
+        acts=[by_name[name] for handler_links in links if name in (by_name := handler_links([name]))],
+        may_test=may(request, POST_TASKS) and known is not None,
+        data=data,
+        priority=priority,
+        faults=faults,
+        **_details(name, known, reading),
     )
 
 
@@ -112,7 +106,6 @@ def _details(name: str, known: Handler | None, reading: SystemReading) -> dict[s
         "name": name,
         "link": handler_link(name),
         "paused": "" if pause is None else pause_text(pause),
-        "acts": [by_name[name] for links in registered("handler_links") if name in (by_name := links([name]))],
         "known": known,
         "description": harmless(known.description or "") if known else "",
         "one": one,

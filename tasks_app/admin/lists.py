@@ -6,23 +6,26 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
+from tasks_app.admin.pages import page
 from tasks_app.admin.search import fault
 from tasks_app.admin.text import ago, line
 from tasks_app.feature import registered
 from tasks_app.handlers.words import moment_text
+from tasks_app.rights import Right, may
 
 #: The choices of filters by time: the title and how far each looks back.
 SPANS = {
@@ -142,9 +145,13 @@ class StrictList(ChangeList):
 
 
 class RowAdmin(admin.ModelAdmin):
-    """Rows that no page adds, in a `changelist` with the model's name as its title."""
+    """Rows that no page adds, in a `changelist` with the model's name as its title.
+
+    `seen_by`: whoever has all of these rights sees them; without one, whoever has Django's permission.
+    """
 
     changelist: type[StrictList] = StrictList
+    seen_by: tuple[Right, ...] = ()
     list_per_page = 50
     sortable_by: ClassVar[tuple[str, ...]] = ()
 
@@ -153,6 +160,11 @@ class RowAdmin(admin.ModelAdmin):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        if not self.seen_by:
+            return super().has_view_permission(request, obj)
+        return all(may(request, right) for right in self.seen_by)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[StrictList]:
         return self.changelist
@@ -181,6 +193,15 @@ class RowAdmin(admin.ModelAdmin):
         """What the audit log calls a row."""
         return str(row.pk)
 
+    def page(self, request: HttpRequest, template: str, title: str, **context: Any) -> HttpResponse:
+        """A page with the style of the lists."""
+        return page(request, template, title, media=self.media, **context)
+
+    def to_list(self, request: HttpRequest, warning: str) -> HttpResponse:
+        """Back to the list, which says why."""
+        self.message_user(request, warning, messages.WARNING)
+        return HttpResponseRedirect(reverse(f"admin:tasks_app_{self.opts.model_name}_changelist"))
+
 
 class ReadOnlyAdmin(RowAdmin):
     """Rows that no form changes or deletes: what may be done to them has a view of its own."""
@@ -190,6 +211,34 @@ class ReadOnlyAdmin(RowAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class PageAdmin(ReadOnlyAdmin):
+    """Rows each of which has a page of its own. `gone`: what the list says if there is no row `{id}`."""
+
+    gone = "There is no such {name}."
+
+    def show(self, request: HttpRequest, row: Any) -> HttpResponse:
+        """The page of a row."""
+        raise NotImplementedError
+
+    def seen(self, request: HttpRequest, object_id: str) -> Any:
+        """The row of an address; None if there is none. Raises PermissionDenied."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return self.get_object(request, unquote(object_id))
+
+    def missing(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Back to the list, as there is no such row."""
+        return self.to_list(request, self.gone.format(name=self.opts.verbose_name, id=line(unquote(object_id), 60)))
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        row = self.seen(request, object_id)
+        return self.missing(request, object_id) if row is None else self.show(request, row)
 
 
 # What cells show.

@@ -1,58 +1,83 @@
-"""Nodes in the admin."""
+"""Nodes in the admin: the list, and a page for each, which shows pools and running tasks as a handler's page does."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
 
-from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
+from django.contrib import admin
 from django.db.models import Count
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from tasks_app import conf
-from tasks_app.admin.lists import ReadOnlyAdmin, badge
-from tasks_app.admin.pools import MAX_PROBLEM_CHARS, pool_row, running
+from tasks_app.admin.lists import PageAdmin, badge, moment
 from tasks_app.admin.text import ago, handler_link, harmless, line
 from tasks_app.handlers.words import moment_text, plural, span
 from tasks_app.metrics.system_reading import SILENCE_SECONDS, current_reading
 from tasks_app.queue.claim import running_tasks
+from tasks_app.queue.models import Task, TaskQuerySet
 from tasks_app.queue.node_models import Node
+from tasks_app.rights import SEE_NODES, SEE_TASKS, may
 
-# Everything that a node's page shows.
+MAX_PROBLEM_CHARS = 2_000
+#: `sha256:` is left out, as `docker images` does.
+IMAGE_DIGEST_CHARS = 12
 
 
-def node_details(node: Node, version: Any, handlers_toml: Any, tasks: bool) -> dict[str, Any]:
-    """The context of its template. `version` and `handlers_toml`: as the list shows them. `tasks`: show running
-    ones."""
-    now = timezone.now()
-    mine = running_tasks().filter(node=node.name)
-    busy = Counter(dict(mine.order_by().values_list("task_type").annotate(count=Count("pk"))))
-    cap = max((state.get("cap") or 0 for state in node.pools.values()), default=0)
-    facts = [
-        ("Started", f"{node.started_at:%Y-%m-%d %H:%M:%S} ({ago(node.started_at, now)})"),
-        ("Last seen", f"{node.seen_at:%Y-%m-%d %H:%M:%S} ({ago(node.seen_at, now)})"),
-        ("Ended", f"{node.stopped_at:%Y-%m-%d %H:%M:%S} ({ago(node.stopped_at, now)})" if node.stopped_at else ""),
-        ("Age", span((node.stopped_at or now) - node.started_at)),
-        ("Draining", "yes: it takes no more tasks" if node.draining else ""),
-        ("Running tasks", f"{sum(busy.values()):,}" + (f" of {cap} at most" if cap else "")),
-        ("Version", version),
-        ("handlers.toml", handlers_toml),
-        ("Lock domain", line(node.lock_domain, 300)),
+@dataclass(frozen=True)
+class PoolRow:
+    """One pool. `name`, `link`: of its handler on the page of a node, of its node on the page of a handler.
+
+    `slots`: all of them. `digest`: of the node's handlers.toml; `differs`: from this web server's.
+    """
+
+    name: str
+    link: str
+    busy: int
+    warm: int
+    slots: int
+    images: list[str]
+    problem: str
+    digest: str = ""
+    differs: bool = False
+    draining: bool = False
+
+
+def pool_row(name: str, link: str, state: Mapping[str, Any], busy: int, **more: Any) -> PoolRow:
+    """A pool by the state that its node wrote. `more`: the fields from `digest` on."""
+    images = [line(str(image).removeprefix("sha256:")[:IMAGE_DIGEST_CHARS]) for image in state.get("images", ())]
+    problem = harmless(str(state.get("problem") or "")[:MAX_PROBLEM_CHARS])
+    return PoolRow(line(name, 60), link, busy, state.get("warm", 0), state.get("slots", 0), images, problem, **more)
+
+
+#: Those that were started last are shown.
+MAX_RUNNING = 50
+
+
+@dataclass(frozen=True)
+class RunningTask:
+    """`took`: how long its attempt has run."""
+
+    task: Task
+    task_type: str
+    node: str
+    took: str
+
+
+def running(tasks: TaskQuerySet, now: datetime) -> list[RunningTask]:
+    """The running tasks that were started last, MAX_RUNNING at most."""
+    # In an order that no index has: by the key, SQLite would look for them among all finished tasks.
+    rows = tasks.order_by("-started_at").only("pk", "task_type", "node", "attempts", "started_at")[:MAX_RUNNING]
+    return [
+        RunningTask(row, line(row.task_type, 60), line(row.node), span(now - row.started_at) if row.started_at else "")
+        for row in rows
     ]
-    return {
-        "title": line(node.name),
-        "facts": [(name, value) for name, value in facts if value],
-        "problems": [harmless(str(one)[:MAX_PROBLEM_CHARS]) for one in node.problems],
-        "pools": [pool_row(name, handler_link(name), state, busy[name]) for name, state in sorted(node.pools.items())],
-        "running": running(mine, now) if tasks else [],
-    }
 
 
 def differs(digest: str) -> bool:
@@ -72,43 +97,43 @@ def drained_state(node: Node, running: int) -> str:
     return f"drained, {running:,} {plural(running, 'runs', 'run')}" if running else "drained, empty"
 
 
-def drained_badge(node: Node, running: int) -> SafeString:
-    """The same, with who drained it and when."""
-    since = "" if node.drain_requested_at is None else moment_text(node.drain_requested_at)
-    state = badge("pending" if running or not node.draining else "none", drained_state(node, running))
-    return format_html("{} by {} since {}", state, line(node.drain_requested_by), since)
-
-
 @admin.register(Node)
-class NodeAdmin(ReadOnlyAdmin):
+class NodeAdmin(PageAdmin):
     """Read-only: a node writes its own row."""
 
+    seen_by = (SEE_NODES,)
+    gone = "There is no such node any more."
     list_display = ("shown_name", "state", "slots", "age", "last_seen", "platform", "handlers_toml", "all_problems")
     ordering = ("-started_at",)
     search_fields = ("name",)
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        node: Node | None = self.get_object(request, unquote(object_id))
-        if node is None:
-            self.message_user(request, "There is no such node any more.", messages.WARNING)
-            return HttpResponseRedirect(reverse("admin:tasks_app_node_changelist"))
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": node,
-            "state": self.state(node),
-            "media": self.media,
-            **node_details(
-                node, self.platform(node), self.handlers_toml(node), tasks=request.user.has_perm("tasks_app.view_task")
-            ),
-        }
-        return TemplateResponse(request, "taskdaemon/node.html", context)
+    def show(self, request: HttpRequest, node: Node) -> HttpResponse:
+        """What it serves and runs, and its problems."""
+        now = timezone.now()
+        mine = running_tasks().filter(node=node.name)
+        busy = Counter(dict(mine.order_by().values_list("task_type").annotate(count=Count("pk"))))
+        cap = max((state.get("cap") or 0 for state in node.pools.values()), default=0)
+        moments = (("Started", node.started_at), ("Last seen", node.seen_at), ("Ended", node.stopped_at))
+        facts = [
+            *((name, f"{at:%Y-%m-%d %H:%M:%S} ({ago(at, now)})" if at else "") for name, at in moments),
+            ("Age", self.age(node)),
+            ("Draining", "yes: it takes no more tasks" if node.draining else ""),
+            ("Running tasks", f"{sum(busy.values()):,}" + (f" of {cap} at most" if cap else "")),
+            ("Version", self.platform(node)),
+            ("handlers.toml", self.handlers_toml(node)),
+            ("Lock domain", line(node.lock_domain, 300)),
+        ]
+        return self.page(
+            request,
+            "taskdaemon/node.html",
+            line(node.name),
+            original=node,
+            state=self.state(node),
+            facts=[(name, value) for name, value in facts if value],
+            problems=[harmless(str(problem)[:MAX_PROBLEM_CHARS]) for problem in node.problems],
+            pools=[pool_row(name, handler_link(name), state, busy[name]) for name, state in sorted(node.pools.items())],
+            running=running(mine, now) if may(request, SEE_TASKS) else [],
+        )
 
     @admin.display(description="name")
     def shown_name(self, node: Node) -> str:
@@ -123,7 +148,10 @@ class NodeAdmin(ReadOnlyAdmin):
         if (timezone.now() - node.seen_at).total_seconds() > SILENCE_SECONDS:
             return badge("failed", "silent")
         if node.drained:
-            return drained_badge(node, current_reading().running_on(node.name))
+            running = current_reading().running_on(node.name)
+            shown = badge("pending" if running or not node.draining else "none", drained_state(node, running))
+            since = moment_text(cast(datetime, node.drain_requested_at))
+            return format_html("{} by {} since {}", shown, line(node.drain_requested_by), since)
         return badge("pending", "draining") if node.draining else badge("completed", "alive")
 
     @admin.display(description="slots (warm of all)")
@@ -140,8 +168,7 @@ class NodeAdmin(ReadOnlyAdmin):
     @admin.display(description="last seen")
     def last_seen(self, node: Node) -> SafeString:
         """When it last wrote its row."""
-        shown = ago(node.seen_at, timezone.now())
-        return format_html('<span title="{}">{}</span>', moment_text(node.seen_at), shown)
+        return moment(node.seen_at)
 
     @admin.display(description="problems")
     def all_problems(self, node: Node) -> SafeString:

@@ -15,7 +15,7 @@ from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 from django.utils import timezone
 
-from tasks_app.admin.refusals import refused
+from tasks_app.admin.pages import refused
 from tasks_app.logs.harmless import harmless, harmless_json
 
 Row = Sequence[Any]

@@ -17,8 +17,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin.lists import SPANS, CappedPaginator, RowAdmin, StrictFilter, StrictList, badge, moment
-from tasks_app.admin.rights import TASK_PAYLOAD, sees_payloads
+from tasks_app.admin.lists import SPANS, CappedPaginator, PageAdmin, StrictFilter, StrictList, badge, moment
 from tasks_app.admin.search import (
     HELP,
     HELP_WITHOUT_ERRORS,
@@ -36,6 +35,7 @@ from tasks_app.handlers.words import span
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.models import FailureReason, Status, Task
 from tasks_app.queue.task_filter import FIRST_ID, TaskFilter
+from tasks_app.rights import SEE_PAYLOADS, SEE_TASKS, TASK_PAYLOAD, Right, may
 
 ONLY_FAILED = frozenset({str(Status.FAILED)})
 MAX_TYPE_CHARS = 100
@@ -192,7 +192,7 @@ class NewestFirst(StrictList):
 
     def search_fault(self, request: HttpRequest) -> str:
         found = super().search_fault(request)
-        if sees_payloads(request):
+        if may(request, SEE_PAYLOADS):
             return found
         self.search_help_text = HELP_WITHOUT_ERRORS
         if not found and searches_errors(self.query):
@@ -214,9 +214,10 @@ class NewestFirst(StrictList):
         return searched(self.query, only_failed(self.params))
 
 
-class TaskList(RowAdmin):
+class TaskList(PageAdmin):
     """Its columns, and the acts of features on the selected tasks, or on all that match."""
 
+    seen_by = (SEE_TASKS,)
     list_display = (
         "id_column", "type_column", "status_column", "priority", "attempts", "age", "duration", "error_column",
     )  # fmt: skip
@@ -231,7 +232,7 @@ class TaskList(RowAdmin):
     actions_on_bottom = True
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        return self.list_display if sees_payloads(request) else self.list_display[:-1]
+        return self.list_display if may(request, SEE_PAYLOADS) else self.list_display[:-1]
 
     def get_list_filter(self, request: HttpRequest) -> Any:
         return filters()
@@ -242,12 +243,12 @@ class TaskList(RowAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         tasks: QuerySet[Task] = super().get_queryset(request)
-        return tasks.defer(*(TASK_PAYLOAD if not sees_payloads(request) else ("task_data", "metadata", "result")))
+        return tasks.defer(*(TASK_PAYLOAD if not may(request, SEE_PAYLOADS) else ("task_data", "metadata", "result")))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
     ) -> tuple[QuerySet[Task], bool]:
-        if searches_errors(search_term) and not sees_payloads(request):
+        if searches_errors(search_term) and not may(request, SEE_PAYLOADS):
             return queryset.none(), False
         return search(queryset, search_term, only_failed(request.GET)), False
 
@@ -300,7 +301,7 @@ class TaskList(RowAdmin):
         return {
             act.name: (partial(_ask, act), act.name, act.description)
             for act in chain(*registered("task_actions"))
-            if request.user.has_perm(act.permission)
+            if may(request, act.right)
         }
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Task], *more: object) -> HttpResponse | None:
@@ -313,12 +314,12 @@ class TaskList(RowAdmin):
 
 @dataclass(frozen=True)
 class TaskAction:
-    """An act on tasks of the list. `permission`: the one that a user needs. `ask`: the page that asks before, from the
-    request, which tasks, the address of the list, and how the tasks were chosen, in a sentence."""
+    """An act on tasks of the list. `ask`: the page that asks before, from the request, which tasks, the address of the
+    list, and how the tasks were chosen, in a sentence."""
 
     name: str
     description: str
-    permission: str
+    right: Right
     ask: Callable[[HttpRequest, TaskFilter, str, str], HttpResponse]
 
 

@@ -1,164 +1,270 @@
-"""Tasks in the admin: the list, a page for each, and the actions."""
+"""One task in the admin: its page, and what operators do to it: redrive, cancel, delete, edit, change its priority.
+
+Each act calls a verb of `queue`, and is recorded in the same commit.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from uuid import UUID
 
+from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
-from django.http import (
-    HttpRequest,
-    HttpResponse,
-    HttpResponseNotAllowed,
-    HttpResponseRedirect,
-)
-from django.template.response import TemplateResponse
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 
-from tasks_app.admin.acting import ACTIONS, EDIT, PRIORITY, Action, Editing, act, beside
-from tasks_app.admin.detail import as_json, detail
-from tasks_app.admin.rights import actor, sees_audit_log, sees_payloads
-from tasks_app.admin.text import line
+from tasks_app import conf
+from tasks_app.admin.detail import DONE, as_json, detail
+from tasks_app.admin.pages import actor
+from tasks_app.admin.task_list import TaskList
+from tasks_app.admin.text import MAX_SHOWN_CHARS
+from tasks_app.audit.record import record
+from tasks_app.queue.cancel import cancel, delete
+from tasks_app.queue.current import writing
 from tasks_app.queue.models import Status, Task
-from tasks_app.queue.redrive import LivingTwin
+from tasks_app.queue.redrive import LivingTwin, edit_and_redrive, prioritize, redrive
+from tasks_app.queue.strict_json import BadJSON, loads_data
+from tasks_app.queue.submission import encode, too_large
+from tasks_app.queue.unsized import unreadable
+from tasks_app.rights import CHANGE_TASKS, DELETE_TASKS, SEE_AUDIT_LOG, SEE_PAYLOADS, Right, may
 
-#: By status: the page that changes the task, and its name.
-EDITABLE = {
-    Status.FAILED: (f"admin:tasks_app_task_{EDIT}", "Edit and redrive…"),
-    Status.PENDING: (f"admin:tasks_app_task_{PRIORITY}", "Priority…"),
-}
+
+@dataclass(frozen=True)
+class Act:
+    """An act and its texts. `fits`: statuses; `unless`: why it skips a task.
+
+    `verb`: gets a task's id and the user's name, and returns False if the task did not fit.
+    """
+
+    name: str
+    right: Right
+    fits: frozenset[str]
+    unless: str
+    explained: str
+    verb: Callable[[UUID, str], bool]
+
+
+REDRIVE = Act(
+    "redrive", CHANGE_TASKS, frozenset({Status.FAILED}), "not failed",
+    "It goes to the back of its queue, with a new budget of retries.",
+    lambda task_id, _: redrive(task_id),
+)  # fmt: skip
+CANCEL = Act(
+    "cancel", CHANGE_TASKS, frozenset({Status.PENDING, Status.PROCESSING}), "ended already",
+    "It fails with the reason “cancelled”; if it runs, its container is stopped and its result dropped.",
+    lambda task_id, who: cancel(task_id, f"cancelled by {who}"),
+)  # fmt: skip
+DELETE = Act(
+    "delete", DELETE_TASKS, frozenset(Status), "gone already",
+    "It is removed for good, with its attempts and logs; if it runs, its container is stopped.",
+    lambda task_id, _: delete(task_id),
+)  # fmt: skip
+
+#: Of the data before and after an edit, in the audit log.
+MAX_RECORDED_CHARS = 4000
+EDIT, PRIORITY = "edit", "priority"
+#: The status of the tasks that a form changes.
+CHANGEABLE = {EDIT: Status.FAILED, PRIORITY: Status.PENDING}
+
+
+class PriorityForm(forms.Form):
+    """Another priority."""
+
+    priority = forms.IntegerField(min_value=0, max_value=100)
+
+
+class EditForm(PriorityForm):
+    """Other data and another priority."""
+
+    task_data = forms.CharField(
+        label="Data",
+        widget=forms.Textarea(attrs={"rows": 16, "spellcheck": "false", "class": "td-json"}),
+        strip=False,
+        help_text="A JSON object; the handler gets it as `task_data`.",
+    )
+    #: When the task that the form shows had failed: it may have been edited, redriven and failed again meanwhile.
+    failed_at = forms.CharField(required=False, widget=forms.HiddenInput)
+    field_order = ("task_data", "priority")
+
+    def clean_task_data(self) -> Any:
+        """The data as POST takes it."""
+        try:
+            data = loads_data(self.cleaned_data["task_data"])
+        except BadJSON as fault:
+            raise ValidationError(str(fault)) from None
+        if not isinstance(data, dict):
+            raise ValidationError('The data must be a JSON object such as {"limit": 1000}.')
+        if (sentence := too_large(encode(data), conf.environment().max_body)) is not None:
+            raise ValidationError(sentence)
+        return data
 
 
 @admin.register(Task)
-class TaskAdmin(Editing):
-    """Read-only, except for the actions of operators."""
+class TaskAdmin(TaskList):
+    """Read-only, except for the acts of operators."""
 
-    # Permissions. Nothing is added or edited here, so `change` is the permission to redrive and cancel. Whoever may act
-    # sees tasks too, but their payloads only with `view_payload`.
+    gone = "There is no task {id} any more."
 
-    def has_change_permission(self, request: HttpRequest, obj: Task | None = None) -> bool:
-        return False
-
-    def has_view_permission(self, request: HttpRequest, obj: Task | None = None) -> bool:
-        return super().has_view_permission(request, obj) or super().has_change_permission(request, obj)
-
-    def has_act_permission(self, request: HttpRequest) -> bool:
-        """Whether this user may redrive and cancel."""
-        return super().has_change_permission(request)
-
-    def _may(self, request: HttpRequest, task_action: Action) -> bool:
-        return (
-            self.has_act_permission(request)
-            if task_action.permission == "change"
-            else self.has_delete_permission(request)
-        )
-
-    # One task.
+    def has_delete_permission(self, request: HttpRequest, obj: Task | None = None) -> bool:
+        return may(request, DELETE_TASKS)
 
     def get_urls(self) -> list[URLPattern]:
-        own = [
-            path(f"<path:object_id>/{name}/", self.admin_site.admin_view(view), name=f"tasks_app_task_{name}")
-            for name, view in (("redrive", self.redrive_view), ("cancel", self.cancel_view), ("json", self.json_view))
-        ]
-        return own + super().get_urls()
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        task = self.visible_task(request, object_id)
-        if task is None:
-            return self._task_missing(request, object_id)
-        buttons = [
-            task_action
-            for task_action in ACTIONS.values()
-            if task.status in task_action.fits and self._may(request, task_action)
-        ]
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"Task {task.pk}",
-            "opts": self.opts,
-            "original": task,
-            "detail": detail(self.model._default_manager.all(), task, sees_payloads(request), sees_audit_log(request)),
-            "buttons": [(task_action.name, f"admin:tasks_app_task_{task_action.name}") for task_action in buttons],
-            "edit": self._editable(request, task),
-            "media": self.media,
+        views: dict[str, Callable[..., HttpResponse]] = {
+            "json": self.json_view,
+            REDRIVE.name: partial(self._act, REDRIVE),
+            CANCEL.name: partial(self._ask_and_act, CANCEL),
+            EDIT: partial(self._change, EDIT),
+            PRIORITY: partial(self._change, PRIORITY),
         }
-        return TemplateResponse(request, "taskdaemon/task.html", context)
+        return [
+            path(f"<path:object_id>/{name}/", self.admin_site.admin_view(view), name=f"tasks_app_task_{name}")
+            for name, view in views.items()
+        ] + super().get_urls()
 
-    def _editable(self, request: HttpRequest, task: Task) -> tuple[str, str] | None:
-        """The page that changes the task; None if its user may not. The form of a failed one shows its data."""
-        if not self.has_act_permission(request) or (task.status == Status.FAILED and not sees_payloads(request)):
-            return None
-        return EDITABLE.get(Status(task.status))
+    def show(self, request: HttpRequest, task: Task) -> HttpResponse:
+        """All that is known of it, and the acts that fit."""
+        acts = [act.name for act in (REDRIVE, CANCEL, DELETE) if task.status in act.fits and may(request, act.right)]
+        edit = None
+        if task.status == Status.FAILED and may(request, CHANGE_TASKS) and may(request, SEE_PAYLOADS):
+            edit = (f"admin:tasks_app_task_{EDIT}", "Edit and redrive…")
+        if task.status == Status.PENDING and may(request, CHANGE_TASKS):
+            edit = (f"admin:tasks_app_task_{PRIORITY}", "Priority…")
+        return self.page(
+            request,
+            "taskdaemon/task.html",
+            f"Task {task.pk}",
+            original=task,
+            detail=detail(task, may(request, SEE_PAYLOADS), may(request, SEE_AUDIT_LOG)),
+            buttons=[(name, f"admin:tasks_app_task_{name}") for name in acts],
+            edit=edit,
+        )
 
     def json_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The complete task as JSON, whatever its size, without what the user may not see."""
-        task = self.visible_task(request, object_id)
-        return (task and as_json(task.pk, sees_payloads(request))) or self._task_missing(request, object_id)
-
-    def redrive_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """POST: redrive the task."""
-        return self._act_on_one(request, ACTIONS["redrive"], object_id)
-
-    def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """GET: ask for confirmation. POST: cancel the task."""
-        return self._confirm_and_act(request, ACTIONS["cancel"], object_id)
+        task = self.seen(request, object_id)
+        return (task and as_json(task.pk, may(request, SEE_PAYLOADS))) or self.missing(request, object_id)
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        return self._confirm_and_act(request, ACTIONS["delete"], object_id)
+        return self._ask_and_act(DELETE, request, object_id)
 
-    def _confirm_and_act(self, request: HttpRequest, task_action: Action, object_id: str) -> HttpResponse:
-        if request.method in ("GET", "HEAD"):
-            task = self.visible_task(request, object_id)
-            if not self._may(request, task_action):
-                raise PermissionDenied
-            if task is None:
-                return self._task_missing(request, object_id)
-            return self._confirm(request, task_action, task)
-        return self._act_on_one(request, task_action, object_id)
-
-    def _confirm(self, request: HttpRequest, task_action: Action, task: Task) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"{task_action.name.capitalize()}: are you sure?",
-            "opts": self.opts,
-            "task_action": task_action,
-            "task": task,
-            "unfit": task.status not in task_action.fits,
-            "running": task.status == Status.PROCESSING,
-            "media": self.media,
-        }
-        return TemplateResponse(request, "taskdaemon/sure.html", context)
-
-    def visible_task(self, request: HttpRequest, object_id: str) -> Task | None:
-        """The task of an address; None if there is none. Raises PermissionDenied."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        task: Task | None = self.get_object(request, unquote(object_id))
-        return task
-
-    def _task_missing(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        self.message_user(request, f"There is no task {line(unquote(object_id), 60)} any more.", messages.WARNING)
-        return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
-
-    def _act_on_one(self, request: HttpRequest, task_action: Action, object_id: str) -> HttpResponse:
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        task = self.visible_task(request, object_id)
-        if not self._may(request, task_action):
+    def _ask_and_act(self, act: Act, request: HttpRequest, object_id: str) -> HttpResponse:
+        """GET: ask for confirmation. POST: act on the task."""
+        if request.method not in ("GET", "HEAD"):
+            return self._act(act, request, object_id)
+        task = self.seen(request, object_id)
+        if not may(request, act.right):
             raise PermissionDenied
         if task is None:
-            return self._task_missing(request, object_id)
+            return self.missing(request, object_id)
+        return self.page(
+            request,
+            "taskdaemon/sure.html",
+            f"{act.name.capitalize()}: are you sure?",
+            task_action=act,
+            task=task,
+            unfit=task.status not in act.fits,
+            running=task.status == Status.PROCESSING,
+        )
+
+    def _act(self, act: Act, request: HttpRequest, object_id: str) -> HttpResponse:
+        """POST: act on the task."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        task = self.seen(request, object_id)
+        if not may(request, act.right):
+            raise PermissionDenied
+        if task is None:
+            return self.missing(request, object_id)
+        user = actor(request)
         try:
-            if act(task_action, actor(request), task.pk, task.task_type):
-                self.message_user(request, f"The task {task} was {task_action.done}.", messages.SUCCESS)
-            else:
-                self.message_user(request, f"The task {task} was skipped: {task_action.unless}.", messages.WARNING)
+            with writing():
+                done = act.verb(task.pk, user.name)
+                if done:
+                    record(user, act.name, str(task.pk), type=task.task_type)
         except LivingTwin as twin:
-            self.message_user(request, beside(task, twin.task), messages.WARNING)
-        if task_action.name == "delete":
+            self._say_twin(request, task, twin)
+        else:
+            said = f"was {DONE[act.name]}" if done else f"was skipped: {act.unless}"
+            self.message_user(request, f"The task {task} {said}.", messages.SUCCESS if done else messages.WARNING)
+        if act is DELETE:
             return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
-        return HttpResponseRedirect(reverse("admin:tasks_app_task_change", args=(task.pk,)))
+        return _page(task)
+
+    def _change(self, name: str, request: HttpRequest, object_id: str) -> HttpResponse:
+        """GET: the form. POST: change the task."""
+        # The form of an edit shows the data, which is a payload.
+        if not may(request, CHANGE_TASKS) or (name == EDIT and not may(request, SEE_PAYLOADS)):
+            raise PermissionDenied
+        task: Task | None = self.get_object(request, object_id)
+        if task is None:
+            return self.to_list(request, "There is no such task any more.")
+        shown, fault = "", ""
+        if task.status != CHANGEABLE[name]:
+            fault = f"The task is {task.status}, not {CHANGEABLE[name]}: nothing was changed."
+        elif name == EDIT and unreadable(task.pk, ("task_data",)):
+            fault = "The data is too large to be read and edited here: post a new task instead."
+        elif name == EDIT:
+            shown = json.dumps(task.task_data, ensure_ascii=False, indent=2)
+            if len(shown) > MAX_SHOWN_CHARS:
+                fault = f"The data has {len(shown):,} characters, too many to edit here: post a new task instead."
+        initial = {"task_data": shown, "priority": task.priority, "failed_at": str(task.completed_at)}
+        posted = request.POST if request.method == "POST" else None
+        form = (EditForm if name == EDIT else PriorityForm)(posted, initial=initial)
+        changes = not fault and form.is_valid()
+        if changes and form.cleaned_data.get("failed_at", "") not in ("", initial["failed_at"]):
+            fault = "The task has run and failed again since this form was shown: nothing was changed."
+        if fault:
+            self.message_user(request, fault, messages.WARNING)
+        elif changes:
+            self._save(name, request, task, form.cleaned_data)
+        if fault or changes:
+            return _page(task)
+        title = "Edit and redrive" if name == EDIT else "Change the priority"
+        return self.page(request, "taskdaemon/edit.html", title, original=task, form=form, editing=name == EDIT)
+
+    def _save(self, name: str, request: HttpRequest, task: Task, form: dict[str, Any]) -> None:
+        priority = form["priority"]
+        details: dict[str, Any] = {"type": task.task_type}
+        try:
+            with writing():
+                if name == EDIT:
+                    before = edit_and_redrive(task.pk, form["task_data"], priority)
+                    was = None if before is None else before.priority
+                    if before is not None and encode(before.task_data) != encode(form["task_data"]):
+                        details["data"] = [_recorded(before.task_data), _recorded(form["task_data"])]
+                else:
+                    was = prioritize(task.pk, priority)
+                if was is not None:
+                    if was != priority:
+                        details["priority"] = [was, priority]
+                    record(actor(request), name, str(task.pk), **details)
+        except LivingTwin as twin:
+            self._say_twin(request, task, twin)
+        else:
+            said = "The task has changed meanwhile: nothing was done."
+            if was is not None:
+                said = f"The task {task} was {DONE[name]}."
+            self.message_user(request, said, messages.WARNING if was is None else messages.SUCCESS)
+
+    def _say_twin(self, request: HttpRequest, task: Task, twin: LivingTwin) -> None:
+        """Why a task was not redriven, with a link to the task that has its unique key."""
+        text = format_html(
+            'The task {} was skipped: <a href="{}">the task {}</a> has the same unique key and has not ended.',
+            task, reverse("admin:tasks_app_task_change", args=(twin.task,)), twin.task,
+        )  # fmt: skip
+        self.message_user(request, text, messages.WARNING)
+
+
+def _page(task: Task) -> HttpResponse:
+    return HttpResponseRedirect(reverse("admin:tasks_app_task_change", args=(task.pk,)))
+
+
+def _recorded(data: Any) -> str:
+    text = encode(data)
+    return text if len(text) <= MAX_RECORDED_CHARS else f"{text[:MAX_RECORDED_CHARS]}... ({len(text):,} characters)"

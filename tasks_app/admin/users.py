@@ -19,7 +19,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from tasks_app.admin.rights import actor
+from tasks_app.admin.pages import actor
 from tasks_app.admin.text import harmless, line
 from tasks_app.audit.record import record
 

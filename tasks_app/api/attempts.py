@@ -13,9 +13,10 @@ from rest_framework.response import Response
 from tasks_app.api import schema
 from tasks_app.api.errors import NotFound
 from tasks_app.api.fields import Faults, Field, digits, literal, parameters, parameters_of, refuse
-from tasks_app.api.view import API, READING, task_in_path
+from tasks_app.api.view import API, task_in_path
 from tasks_app.handlers.words import rfc3339
 from tasks_app.queue.models import OUTCOMES, Attempt, LiveEvent, Status, Task, logs_of
+from tasks_app.rights import SEE_TASKS, needs
 
 # The progress of a running attempt in the OpenAPI document.
 
@@ -149,7 +150,7 @@ _ANSWERS = {
 class AttemptsView(API):
     """`GET /api/tasks/{id}/attempts`."""
 
-    scopes = READING
+    scopes = needs(GET=SEE_TASKS)
 
     @schema.call("list_attempts", "tasks", _ANSWERS, [schema.TASK_ID, *parameters(PARAMETERS), schema.LINK])
     def get(self, request: Request, task_id: str) -> Response:

@@ -13,7 +13,7 @@ from tasks_app import conf
 from tasks_app.api import schema
 from tasks_app.api.errors import NotFound
 from tasks_app.api.fields import near
-from tasks_app.api.view import API, READING, known_handlers
+from tasks_app.api.view import API, known_handlers
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.keys import RETRY_ON
 from tasks_app.handlers.words import rfc3339
@@ -21,6 +21,7 @@ from tasks_app.metrics.rates import RATE_SECONDS, Rates, recent_rates
 from tasks_app.metrics.reading import HandlerReading
 from tasks_app.metrics.system_reading import SystemReading, current_reading
 from tasks_app.queue.node_models import HandlerPause
+from tasks_app.rights import SEE_TASKS, needs
 
 
 class Limits(serializers.Serializer):
@@ -114,7 +115,7 @@ NO_HANDLER = schema.failure(
 class HandlersView(API):
     """`GET /api/handlers`."""
 
-    scopes = READING
+    scopes = needs(GET=SEE_TASKS)
 
     @schema.call(
         "list_handlers",
@@ -133,7 +134,7 @@ class HandlersView(API):
 class HandlerView(API):
     """`GET /api/handlers/{type}`."""
 
-    scopes = READING
+    scopes = needs(GET=SEE_TASKS)
 
     @schema.call(
         "get_handler",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from django.db import DatabaseError
@@ -18,11 +17,11 @@ from tasks_app.api import admission, schema
 from tasks_app.api.errors import NotFound, Stopping, no_such_page
 from tasks_app.api.view import API, PublicAPI
 from tasks_app.handlers.words import rfc3339
-from tasks_app.keys.caller import Scope
 from tasks_app.metrics import families
 from tasks_app.metrics.problems import problems
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.models import Status
+from tasks_app.rights import SEE_METRICS, needs
 
 # The shapes of the answers about the system, for the OpenAPI document.
 
@@ -107,7 +106,7 @@ class Summary(serializers.Serializer):
     handlers = serializers.DictField(child=HandlerSummary())
 
 
-METRICS: Mapping[str, Scope] = {"GET": Scope.METRICS_READ}
+METRICS = needs(GET=SEE_METRICS)
 UNAVAILABLE = OpenApiResponse(schema.ErrorObject, "The database cannot be reached.")
 
 

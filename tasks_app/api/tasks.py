@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -19,8 +19,6 @@ from tasks_app.api.pages import response_budget
 from tasks_app.api.task_search import search
 from tasks_app.api.view import (
     API,
-    READING,
-    WRITING,
     KeyCheck,
     actor_of,
     caller_of,
@@ -38,6 +36,7 @@ from tasks_app.queue.redrive import LivingTwin, redrive
 from tasks_app.queue.strict_json import MAX_DEPTH, BadJSON, loads_data
 from tasks_app.queue.submission import Submission, Submitted, too_large
 from tasks_app.queue.submit import submit_one
+from tasks_app.rights import CHANGE_TASKS, DELETE_TASKS, POST_TASKS, SEE_TASKS, needs
 
 #: What a task object has instead of what its caller may not read, and the fields that it keeps.
 WITHHELD = b',"task_data":{},"result":null,"last_error":null}'
@@ -87,7 +86,7 @@ def _answer(
 class QueueView(admission.RateHeaders, API):
     """`POST /queue`."""
 
-    scopes = WRITING
+    scopes = needs(POST=POST_TASKS)
 
     @schema.call(
         "queue_task",
@@ -121,7 +120,7 @@ class QueueView(admission.RateHeaders, API):
 class BatchView(admission.RateHeaders, API):
     """`POST /queue/batch`."""
 
-    scopes = WRITING
+    scopes = needs(POST=POST_TASKS)
 
     @schema.call(
         "queue_tasks",
@@ -148,7 +147,7 @@ class BatchView(admission.RateHeaders, API):
 class TasksView(API):
     """`GET /api/tasks`."""
 
-    scopes = READING
+    scopes = needs(GET=SEE_TASKS)
 
     @schema.call(
         "list_tasks",
@@ -179,7 +178,7 @@ class TasksView(API):
 class TaskView(API):
     """`GET` and `DELETE /api/tasks/{id}`."""
 
-    scopes: ClassVar = {"GET": Scope.TASKS_READ, "DELETE": Scope.TASKS_WRITE}
+    scopes = needs(GET=SEE_TASKS, DELETE=DELETE_TASKS)
 
     @schema.call("get_task", "tasks", schema.ONE, [schema.TASK_ID, *waiting.WAITING])
     def get(self, request: Request, task_id: str) -> Response:
@@ -209,7 +208,7 @@ class TaskView(API):
 class CancelView(API):
     """`POST /api/tasks/{id}/cancel`."""
 
-    scopes = WRITING
+    scopes = needs(POST=CHANGE_TASKS)
 
     @schema.call("cancel_task", "tasks", schema.CANCELLED, [schema.TASK_ID])
     def post(self, request: Request, task_id: str) -> Response:
@@ -229,7 +228,7 @@ class CancelView(API):
 class RedriveView(API):
     """`POST /api/tasks/{id}/redrive`."""
 
-    scopes = WRITING
+    scopes = needs(POST=CHANGE_TASKS)
 
     @schema.call("redrive_task", "tasks", schema.REDRIVEN, [schema.TASK_ID])
     def post(self, request: Request, task_id: str) -> Response:

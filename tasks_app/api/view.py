@@ -27,9 +27,6 @@ from tasks_app.queue.models import Task
 from tasks_app.queue.submission import NewTask
 from tasks_app.queue.task_filter import TaskFilter
 
-READING: Mapping[str, Scope] = {"GET": Scope.TASKS_READ}
-WRITING: Mapping[str, Scope] = {"POST": Scope.TASKS_WRITE}
-OPERATING: Mapping[str, Scope] = {"POST": Scope.OPERATE}
 #: Only so many tasks and types of a batch are named.
 MAX_NAMED = 10
 

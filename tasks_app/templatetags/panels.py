@@ -8,11 +8,17 @@ from django import template
 from django.utils.html import conditional_escape
 from django.utils.safestring import SafeString
 
-from tasks_app.admin.dashboard import board
+from tasks_app.admin.dashboard import Board, board
 from tasks_app.feature import registered
+from tasks_app.rights import OPERATE, SEE_TASKS, may
 
 register = template.Library()
-register.simple_tag(board)  # for the admin's first page, which Django's own view renders
+
+
+@register.simple_tag(takes_context=True, name="board")
+def dashboard(context: template.RequestContext) -> Board | None:
+    """The contents of the admin's first page, which Django's own view renders; None if the user may not see them."""
+    return board(may(context.request, OPERATE)) if may(context.request, SEE_TASKS) else None
 
 
 @register.simple_tag(takes_context=True)

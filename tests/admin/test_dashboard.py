@@ -35,7 +35,7 @@ def node(name: str, seen_seconds_ago: float = 0.0, **fields: object) -> Node:
 def seen(client: Client) -> Board:
     """The contents of the page."""
     assert client.get("/admin/").status_code == 200
-    return board()
+    return board(acts=True)
 
 
 def test_a_handlers_row_has_its_tasks_and_its_slots(admin: Client) -> None:

@@ -17,7 +17,6 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver
 from django.utils import timezone
 
-from tasks_app.admin.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD
 from tasks_app.audit.models import AuditEntry
 from tasks_app.features.failures.models import FailureGroup
 from tasks_app.features.operations.admin_form import Chosen
@@ -27,6 +26,7 @@ from tasks_app.keys.models import ApiKey
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import HandlerPause, Node
 from tasks_app.queue.task_filter import TaskFilter
+from tasks_app.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD
 from tasks_app.urls import urlpatterns
 from tests.admin.conftest import logged_in
 from tests.admin.rows import attempt, in_role, staff, task

@@ -23,12 +23,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from tasks_app.admin.lists import SPANS, CappedPaginator, ReadOnlyAdmin, StrictFilter, StrictList
-from tasks_app.admin.rights import sees_audit_log, sees_payloads
 from tasks_app.admin.table_files import FORMATS, export_file
 from tasks_app.admin.text import line
 from tasks_app.audit.models import AuditEntry
 from tasks_app.keys.models import ApiKey
 from tasks_app.queue.models import Task
+from tasks_app.rights import SEE_AUDIT_LOG, SEE_PAYLOADS, may
 
 MAX_CHOICES = 30
 MAX_VALUE_CHARS = 150
@@ -113,7 +113,7 @@ def export_audit_log(request: HttpRequest, entries: QuerySet[AuditEntry], form: 
 
     The details are left out for users who may not see payloads.
     """
-    columns = COLUMNS if sees_payloads(request) else COLUMNS[:-1]
+    columns = COLUMNS if may(request, SEE_PAYLOADS) else COLUMNS[:-1]
     pages = ([_row(entry, columns) for entry in page] for page in _pages(entries))
     return export_file(request, "audit-log", form, columns, ("details",), pages)
 
@@ -180,7 +180,7 @@ class AuditAdmin(ReadOnlyAdmin):
         return lookup in {one.parameter_name for one in self.list_filter}
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        return self.list_display if sees_payloads(request) else self.list_display[:-1]
+        return self.list_display if may(request, SEE_PAYLOADS) else self.list_display[:-1]
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.get_list_display(request)
@@ -290,7 +290,7 @@ def acts_page(target: str) -> str:
 
 def _latest(request: HttpRequest, _: None) -> str:
     """The latest acts, each with a link to the log's lines of the same target."""
-    if not sees_audit_log(request):
+    if not may(request, SEE_AUDIT_LOG):
         return ""
     acts = [
         {
@@ -307,7 +307,7 @@ def _latest(request: HttpRequest, _: None) -> str:
 
 def _history(request: HttpRequest, task: Task) -> str:
     """A button that leads to the acts on a task."""
-    if not sees_audit_log(request):
+    if not may(request, SEE_AUDIT_LOG):
         return ""
     address = reverse("admin:tasks_app_task_history", args=(task.pk,))
     return format_html('<a class="button td-button td-quiet" href="{}">History</a>', address)

@@ -13,10 +13,10 @@ from django.templatetags.static import static
 from django.urls import path, reverse
 from django.utils.html import format_html
 
-from tasks_app.admin.rights import sees_payloads
 from tasks_app.admin.tasks import TaskAdmin
 from tasks_app.admin.text import harmless
 from tasks_app.queue.models import FINAL, LiveEvent, Status, Task
+from tasks_app.rights import SEE_PAYLOADS, may
 
 #: Events in an answer.
 MAX_EVENTS = 500
@@ -63,8 +63,8 @@ def _body(body: dict[str, Any]) -> dict[str, Any]:
 
 def live_view(request: HttpRequest, object_id: str) -> HttpResponse:
     """What has happened since the event `after`, for the script of the task's page: its log is among it."""
-    task = cast(TaskAdmin, admin.site.get_model_admin(Task)).visible_task(request, object_id)
-    if not sees_payloads(request):
+    task = cast(TaskAdmin, admin.site.get_model_admin(Task)).seen(request, object_id)
+    if not may(request, SEE_PAYLOADS):
         raise PermissionDenied
     if task is None:
         return JsonResponse({"error": "Task not found"}, status=404)
@@ -84,14 +84,14 @@ urlpatterns = [  # without a slash at its end: it is no page
 
 
 def _script(request: HttpRequest, task: Task) -> str:
-    if task.status in FINAL or not sees_payloads(request):
+    if task.status in FINAL or not may(request, SEE_PAYLOADS):
         return ""
     return format_html('<script src="{}" defer></script>', static("taskdaemon/live.js"))
 
 
 def _places(request: HttpRequest, task: Task) -> str:
     """Where the script shows the state, the progress and the log."""
-    if task.status in FINAL or not sees_payloads(request):
+    if task.status in FINAL or not may(request, SEE_PAYLOADS):
         return ""
     address = reverse("tasks_app_task_live", args=(task.pk,))
     return render_to_string("events/live.html", {"address": address, "after": start(task), "task": task})

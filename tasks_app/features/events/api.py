@@ -14,11 +14,12 @@ from rest_framework.response import Response
 from tasks_app.api import schema
 from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.fields import literal, near
-from tasks_app.api.view import API, READING, KeyCheck, both, task_in_path
+from tasks_app.api.view import API, KeyCheck, both, task_in_path
 from tasks_app.api.waiting import Hold, hold_of
 from tasks_app.features.events.reading import BEGINNING, PATTERN, EventId, has_ended, parse
 from tasks_app.keys.caller import Scope
 from tasks_app.queue.models import Task
+from tasks_app.rights import SEE_TASKS, needs
 
 CONTENT_TYPE = "text/event-stream"
 #: Proxies are not to keep events back: nginx knows the second header.
@@ -100,7 +101,7 @@ _ANSWERS: dict[Any, OpenApiResponse] = {
 class EventsView(API):
     """`GET /api/tasks/{id}/events`."""
 
-    scopes = READING
+    scopes = needs(GET=SEE_TASKS)
 
     @schema.call("follow_task", "tasks", _ANSWERS, _PARAMETERS)
     def get(self, request: Request, task_id: str) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import cast
 from uuid import UUID
 
 from django.contrib import admin
@@ -16,12 +17,13 @@ from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
 from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
 
-from tasks_app.admin.refusals import refused
-from tasks_app.admin.rights import TASK_PAYLOAD, sees_payloads, sees_tasks
+from tasks_app.admin.pages import refused
 from tasks_app.admin.table_files import FORMATS, export_file
+from tasks_app.admin.task_list import NewestFirst
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.unsized import unreadable
+from tasks_app.rights import SEE_PAYLOADS, SEE_TASKS, TASK_PAYLOAD, may
 
 #: Parameters that are the export's, or say which page of a list is shown.
 OWN = ("_format", "_payloads", "p", "all")
@@ -42,7 +44,7 @@ def export_view(request: HttpRequest) -> HttpResponseBase:
 
     `_format`: csv or jsonl. `_payloads`: yes. 400 for a parameter that is not understood, 503 without a free place.
     """
-    if not sees_tasks(request):
+    if not may(request, SEE_TASKS):
         raise PermissionDenied
     if request.method != "GET":
         return HttpResponseNotAllowed(["GET"])
@@ -54,7 +56,7 @@ def export_view(request: HttpRequest) -> HttpResponseBase:
         narrowed.pop(name, None)
     request.GET = narrowed  # type: ignore[assignment]
     try:
-        tasks = admin.site.get_model_admin(Task).get_changelist_instance(request)
+        tasks = cast(NewestFirst, admin.site.get_model_admin(Task).get_changelist_instance(request))
     except IncorrectLookupParameters:
         return refused(request, "The address has a parameter that the list of tasks does not know.", 400)
     if tasks.faults:
@@ -77,7 +79,7 @@ JSON_COLUMNS = frozenset({"tags", *PAYLOADS})
 def export_columns(request: HttpRequest, payloads: bool) -> tuple[str, ...]:
     """The columns of an export by this user, who may see tasks; nothing else decides it. `payloads`: they are
     asked for."""
-    if not sees_payloads(request):
+    if not may(request, SEE_PAYLOADS):
         return tuple(name for name in COLUMNS if name not in TASK_PAYLOAD)
     return (*COLUMNS, *PAYLOADS) if payloads else COLUMNS
 

@@ -14,14 +14,13 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.loader import render_to_string
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin.lists import ReadOnlyAdmin, StrictFilter, badge, moment
-from tasks_app.admin.rights import actor, acts_on_tasks, sees_payloads, sees_tasks
+from tasks_app.admin.lists import PageAdmin, StrictFilter, badge, moment
+from tasks_app.admin.pages import actor
 from tasks_app.admin.task_list import ONLY_FAILED, ReasonFilter, TaskListFilter, TypeFilter
 from tasks_app.admin.text import ago, handler_link, harmless, line, listed
 from tasks_app.audit.record import record
@@ -30,6 +29,7 @@ from tasks_app.features.failures.models import FailureGroup, FailureGroupQuerySe
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import Task, TaskQuerySet
 from tasks_app.queue.task_filter import TaskFilter
+from tasks_app.rights import OPERATE, SEE_PAYLOADS, SEE_TASKS, may
 
 
 class OpenFilter(StrictFilter):
@@ -75,9 +75,11 @@ MAX_LISTED_TASKS = 20
 
 
 @admin.register(FailureGroup)
-class FailureGroupAdmin(ReadOnlyAdmin):
+class FailureGroupAdmin(PageAdmin):
     """Who may see tasks and their errors sees groups; who may change tasks too resolves them."""
 
+    seen_by = (SEE_TASKS, SEE_PAYLOADS)
+    gone = "There is no such failure group any more: it had no failure for 30 days."
     list_display = ("error_column", "handler_column", "reason_column", "count", "picture", "first", "last", "state")
     list_display_links = ("error_column",)
     list_filter = (OpenFilter, GroupHandlerFilter, GroupReasonFilter)
@@ -88,15 +90,9 @@ class FailureGroupAdmin(ReadOnlyAdmin):
     sortable_by = ("count", "first", "last")
     actions = ("resolve_selected",)
 
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return sees_tasks(request) and sees_payloads(request)
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return self.has_view_permission(request)
-
     def has_act_permission(self, request: HttpRequest) -> bool:
         """Whether this user may resolve groups."""
-        return acts_on_tasks(request) and sees_payloads(request)
+        return may(request, OPERATE) and may(request, SEE_PAYLOADS)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         return lookup in {one.parameter_name for one in self.list_filter}
@@ -151,46 +147,38 @@ class FailureGroupAdmin(ReadOnlyAdmin):
         view = self.admin_site.admin_view(self.resolve_view)
         return [path("<path:object_id>/resolve/", view, name="tasks_app_failuregroup_resolve"), *super().get_urls()]
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        group = _group(object_id)
-        if group is None:
-            return self._missing(request)
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        return FailureGroup.objects.filter(pk=int(object_id)).first() if is_fingerprint(object_id) else None
+
+    def show(self, request: HttpRequest, group: FailureGroup) -> HttpResponse:
+        """Its failures by hour, the latest error, and the newest tasks."""
         now = timezone.now()
         latest = Task.objects.in_group(group.pk).order_by("-pk").only("pk", "completed_at", "last_error")
         hours = [(datetime.fromtimestamp(int(hour) * 3600, UTC), count) for hour, count in group.hours.items()]
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"{line(group.handler, 60)}: {line(group.normalised, 120)}",
-            "opts": self.opts,
-            "original": group,
-            "group": group,
-            "handler_link": handler_link(group.handler),
-            "name": line(group.handler, 60),
-            "reason": group.reason.replace("_", " "),
-            "normalised": line(group.normalised, 500) or "(no text)",
-            "sample": harmless(group.sample_error),
-            "sample_exists": bool(group.sample_task) and Task.objects.filter(pk__in=[group.sample_task]).exists(),
-            "state": self.state(group),
-            "picture": bars(group.hours, hour_of(now), PAGE_HOURS),
-            "hours": sorted(hours, reverse=True),
-            "first": ago(group.first_seen, now),
-            "last": ago(group.last_seen, now),
-            "resolved_by": line(group.resolved_by),
-            "tasks": [
+        return self.page(
+            request,
+            "failures/failure_group.html",
+            f"{line(group.handler, 60)}: {line(group.normalised, 120)}",
+            group=group,
+            handler_link=handler_link(group.handler),
+            name=line(group.handler, 60),
+            reason=group.reason.replace("_", " "),
+            normalised=line(group.normalised, 500) or "(no text)",
+            sample=harmless(group.sample_error),
+            sample_exists=bool(group.sample_task) and Task.objects.filter(pk__in=[group.sample_task]).exists(),
+            state=self.state(group),
+            picture=bars(group.hours, hour_of(now), PAGE_HOURS),
+            hours=sorted(hours, reverse=True),
+            first=ago(group.first_seen, now),
+            last=ago(group.last_seen, now),
+            resolved_by=line(group.resolved_by),
+            tasks=[
                 (task, line(task.last_error, 200), ago(task.completed_at or now, now))
                 for task in latest[:MAX_LISTED_TASKS]
             ],
-            "all_tasks": listed(group=str(group.pk)),
-            "may_act": self.has_act_permission(request),
-            "media": self.media,
-        }  # fmt: skip
-        return TemplateResponse(request, "failures/failure_group.html", context)
+            all_tasks=listed(group=str(group.pk)),
+            may_act=self.has_act_permission(request),
+        )  # fmt: skip
 
     def resolve_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """POST: resolve the group; with `reopen`, open it again."""
@@ -198,24 +186,14 @@ class FailureGroupAdmin(ReadOnlyAdmin):
             return HttpResponseNotAllowed(["POST"])
         if not self.has_act_permission(request):
             raise PermissionDenied
-        group = _group(object_id)
+        group = self.get_object(request, unquote(object_id))
         if group is None:
-            return self._missing(request)
+            return self.missing(request, object_id)
         resolved = "reopen" not in request.POST
         _resolve(request, [group.pk], resolved)
         done = "resolved until its next failure" if resolved else "open again"
         self.message_user(request, f"The group is {done}.", messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:tasks_app_failuregroup_change", args=(group.pk,)))
-
-    def _missing(self, request: HttpRequest) -> HttpResponse:
-        text = "There is no such failure group any more: it had no failure for 30 days."
-        self.message_user(request, text, messages.WARNING)
-        return HttpResponseRedirect(reverse("admin:tasks_app_failuregroup_changelist"))
-
-
-def _group(object_id: str) -> FailureGroup | None:
-    text = unquote(object_id)
-    return FailureGroup.objects.filter(pk=int(text)).first() if is_fingerprint(text) else None
 
 
 def _resolve(request: HttpRequest, groups: list[int], resolved: bool) -> int:
@@ -243,7 +221,7 @@ MAX_GROUPS = 10
 
 def _open_groups(request: HttpRequest, _: None) -> str:
     """A link to the open groups, for who may see errors."""
-    if not sees_payloads(request):
+    if not may(request, SEE_PAYLOADS):
         return ""
     address = reverse("admin:tasks_app_failuregroup_changelist")
     return format_html('<p><a href="{}?state=open">Grouped by error</a></p>', address)
@@ -251,7 +229,7 @@ def _open_groups(request: HttpRequest, _: None) -> str:
 
 def _of_handler(request: HttpRequest, handler: str) -> str:
     """The open groups of a handler, for who may see errors."""
-    if not sees_payloads(request):
+    if not may(request, SEE_PAYLOADS):
         return ""
     now, groups = timezone.now(), FailureGroup.objects.open().filter(handler=handler).order_by("-last_seen")
     context = {
@@ -271,7 +249,7 @@ def _of_handler(request: HttpRequest, handler: str) -> str:
 
 def _of_task(request: HttpRequest, task: Task) -> str:
     """A link to the group of a failed task, for who may see errors."""
-    if not task.failure_group or not sees_payloads(request):
+    if not task.failure_group or not may(request, SEE_PAYLOADS):
         return ""
     group = FailureGroup.objects.filter(pk=task.failure_group).only("count").first()
     if group is None:
@@ -294,7 +272,7 @@ class GroupFilter(TaskListFilter):
         if not self.understands(given):
             return []
         group = FailureGroup.objects.filter(pk=int(given)).first()
-        shown = line(group.normalised, 60) if group and sees_payloads(request) else given
+        shown = line(group.normalised, 60) if group and may(request, SEE_PAYLOADS) else given
         return [(given, shown)]
 
     def understands(self, value: str) -> bool:

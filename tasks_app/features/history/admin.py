@@ -18,7 +18,6 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from tasks_app.admin.rights import sees_tasks
 from tasks_app.admin.search import known_types
 from tasks_app.admin.text import harmless, line
 from tasks_app.features.history.history import WINDOWS, Window, first_attempt, moment, present_minute, trends
@@ -28,6 +27,7 @@ from tasks_app.metrics.reading import slot_states
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.node_models import Node
+from tasks_app.rights import SEE_TASKS, may
 
 DEFAULT_WINDOW = "hour"
 
@@ -74,7 +74,7 @@ def _for_viewers(view: View) -> View:
     def checked(request: HttpRequest) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET"])
-        if not sees_tasks(request):
+        if not may(request, SEE_TASKS):
             raise PermissionDenied
         return view(request)
 

@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 
 from tasks_app import conf
 from tasks_app.admin.lists import RowAdmin, badge
-from tasks_app.admin.rights import actor
+from tasks_app.admin.pages import actor
 from tasks_app.admin.text import ago, line
 from tasks_app.audit.record import record
 from tasks_app.keys import api_keys

@@ -9,12 +9,11 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, IntegrityError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 
-from tasks_app.admin.lists import ReadOnlyAdmin, badge, moment
-from tasks_app.admin.rights import actor, sees_payloads, sees_tasks
+from tasks_app.admin.lists import PageAdmin, badge, moment
+from tasks_app.admin.pages import actor
 from tasks_app.admin.task_list import TaskAction
 from tasks_app.admin.text import line
 from tasks_app.features.operations import acts
@@ -25,6 +24,7 @@ from tasks_app.features.operations.plan import Plan
 from tasks_app.features.operations.work import work_until_over
 from tasks_app.queue.current import store
 from tasks_app.queue.task_filter import TaskFilter
+from tasks_app.rights import DELETE_MATCHING, OPERATE, SEE_PAYLOADS, SEE_TASKS, Right, may
 
 _NAMES = {
     "statuses": "status", "types": "type", "reasons": "failure reason", "tags": "tag", "words": "error has",
@@ -107,20 +107,17 @@ EXPLAINED = {
 
 
 @admin.register(Operation)
-class OperationAdmin(ReadOnlyAdmin):
-    """Read-only, except for an abort."""
+class OperationAdmin(PageAdmin):
+    """Read-only, except for an abort. Who may see tasks sees what was done to them; acts need the rights on tasks."""
 
+    seen_by = (SEE_TASKS,)
+    gone = "There is no such operation."
     list_display = ("shown_verb", "state_column", "progress", "tasks_column", "begun", "by")
     ordering = ("-pk",)
     list_display_links = ("shown_verb",)
 
-    # Who may see tasks may see what was done to them; the permissions to act are those on tasks.
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return sees_tasks(request)
-
     def get_list_display(self, request: HttpRequest) -> Any:
-        if sees_payloads(request):
+        if may(request, SEE_PAYLOADS):
             return self.list_display
         return tuple("tasks_without_errors" if each == "tasks_column" else each for each in self.list_display)
 
@@ -142,21 +139,20 @@ class OperationAdmin(ReadOnlyAdmin):
         if not found.matched and not found.unfit:
             self.message_user(request, "No task matches any more: nothing was done.", messages.WARNING)
             return HttpResponseRedirect(chosen.back)
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"{chosen.verb.capitalize()}: are you sure?",
-            "verb": chosen.verb,
-            "explained": EXPLAINED[Verb(chosen.verb)],
-            "how": how,
-            "counted": counted(found),
-            "none": not found.matched,
-            "warnings": [line(each, 300) for each in warnings(chosen.verb, found.by_type)],
-            "form": form,
-            "chosen": chosen.signed(),
-            "back": chosen.back,
-            "media": self.media,
-        }
-        return TemplateResponse(request, "operations/operate.html", context)
+        return self.page(
+            request,
+            "operations/operate.html",
+            f"{chosen.verb.capitalize()}: are you sure?",
+            verb=chosen.verb,
+            explained=EXPLAINED[Verb(chosen.verb)],
+            how=how,
+            counted=counted(found),
+            none=not found.matched,
+            warnings=[line(sentence, 300) for sentence in warnings(chosen.verb, found.by_type)],
+            form=form,
+            chosen=chosen.signed(),
+            back=chosen.back,
+        )
 
     def start_view(self, request: HttpRequest) -> HttpResponse:
         """POST: start the operation that the page before described."""
@@ -166,7 +162,7 @@ class OperationAdmin(ReadOnlyAdmin):
         if chosen is None:
             self.message_user(request, "This form was changed or is too old: select the tasks again.", messages.ERROR)
             return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
-        if not request.user.has_perm(permission_of(chosen.verb)):
+        if not may(request, right_of(chosen.verb)):
             raise PermissionDenied
         form = OperationForm(chosen.verb, request.POST)
         plan = form.plan(chosen.wanted) if form.is_valid() else None
@@ -192,30 +188,24 @@ class OperationAdmin(ReadOnlyAdmin):
 
     # One operation.
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        operation = self._visible(request, object_id)
-        if operation is None:
-            return self._missing(request)
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"{operation.verb.capitalize()}: {described(operation, sees_payloads(request))}",
-            "operation": operation,
-            "state": badge(TONES[OperationState(operation.state)], operation.state),
-            "running": operation.state == OperationState.RUNNING,
-            "may_abort": request.user.has_perm(permission_of(operation.verb)),
-            "facts": _facts(operation, sees_payloads(request)),
+    def show(self, request: HttpRequest, operation: Operation) -> HttpResponse:
+        """How far it is, and what it was started with."""
+        errors = may(request, SEE_PAYLOADS)
+        return self.page(
+            request,
+            "operations/operation.html",
+            f"{operation.verb.capitalize()}: {described(operation, errors)}",
+            operation=operation,
+            state=self.state_column(operation),
+            running=operation.state == OperationState.RUNNING,
+            may_abort=may(request, right_of(operation.verb)),
+            facts=_facts(operation, errors),
             **_progress(operation),
-            "media": self.media,
-        }
-        return TemplateResponse(request, "operations/operation.html", context)
+        )
 
     def json_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """How far it is, for the page's script."""
-        operation = self._visible(request, object_id)
+        operation = self.seen(request, object_id)
         if operation is None:
             return JsonResponse({"state": "gone"}, status=404)
         return JsonResponse({"state": operation.state, **_progress(operation)})
@@ -224,24 +214,14 @@ class OperationAdmin(ReadOnlyAdmin):
         """POST: abort it."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        operation = self._visible(request, object_id)
+        operation = self.seen(request, object_id)
         if operation is None:
-            return self._missing(request)
-        if not request.user.has_perm(permission_of(operation.verb)):
+            return self.missing(request, object_id)
+        if not may(request, right_of(operation.verb)):
             raise PermissionDenied
         if not abort(operation.pk, actor(request)):
             self.message_user(request, "The operation was over already.", messages.WARNING)
         return HttpResponseRedirect(_page(operation))
-
-    def _visible(self, request: HttpRequest, object_id: str) -> Operation | None:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        operation: Operation | None = self.get_object(request, object_id)
-        return operation
-
-    def _missing(self, request: HttpRequest) -> HttpResponse:
-        self.message_user(request, "There is no such operation.", messages.WARNING)
-        return HttpResponseRedirect(reverse("admin:tasks_app_operation_changelist"))
 
     # The list.
 
@@ -281,9 +261,9 @@ class OperationAdmin(ReadOnlyAdmin):
         return line(f"{operation.created_by} ({operation.created_via})")
 
 
-def permission_of(verb: str) -> str:
-    """The permission that a user needs for a verb."""
-    return "tasks_app.delete_task" if verb == Verb.DELETE else "tasks_app.change_task"
+def right_of(verb: str) -> Right:
+    """The right to do it, and to abort it."""
+    return DELETE_MATCHING if verb == Verb.DELETE else OPERATE
 
 
 def _page(operation: Operation) -> str:
@@ -320,7 +300,7 @@ def _ask(verb: Verb, request: HttpRequest, wanted: TaskFilter, back: str, how: s
 
 
 task_actions = [
-    TaskAction(name, description, permission_of(verb), partial(_ask, verb))
+    TaskAction(name, description, right_of(verb), partial(_ask, verb))
     for name, description, verb in (
         ("redrive_selected", "Redrive the selected failed tasks", Verb.REDRIVE),
         ("cancel_selected", "Cancel the selected tasks", Verb.CANCEL),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any
 
 from django.http import QueryDict
 from drf_spectacular.types import OpenApiTypes
@@ -35,13 +35,14 @@ from tasks_app.api.fields import (
     task_id,
 )
 from tasks_app.api.list_parameters import CONDITIONS, filter_of
-from tasks_app.api.view import API, OPERATING, actor_of, both, caller_of
+from tasks_app.api.view import API, actor_of, both, caller_of
 from tasks_app.features.operations.acts import abort, counted, preview, report, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import MAX_LIMIT, MAX_RATE, MIN_RATE, Plan, PlanRefused
 from tasks_app.handlers.words import rfc3339
 from tasks_app.keys.caller import Scope
 from tasks_app.queue.task_filter import TaskFilter
+from tasks_app.rights import OPERATE, needs
 
 # What is asked for. A filter has the conditions of `GET /api/tasks`, whose parameters are read in the same way.
 
@@ -245,7 +246,7 @@ def starts(verb: Verb, sentences: str, examples: Sequence[OpenApiExample]) -> ty
     """The view of a call that starts an operation, or counts what it would do. `sentences`: what the call does."""
 
     class StartView(API):
-        scopes = OPERATING
+        scopes = needs(POST=OPERATE)
 
         def post(self, request: Request) -> Response:
             plan, dry_run = parse(body_of(request), verb, caller_of(request).types)
@@ -277,7 +278,7 @@ DeleteAllView = starts(Verb.DELETE, "Delete all tasks that match a filter, in an
 class OperationsView(API):
     """`GET /api/operations`."""
 
-    scopes: ClassVar = {"GET": Scope.OPERATE}
+    scopes = needs(GET=OPERATE)
 
     @schema.call(
         "list_operations",
@@ -299,7 +300,7 @@ class OperationsView(API):
 class OperationView(API):
     """`GET /api/operations/{id}`."""
 
-    scopes: ClassVar = {"GET": Scope.OPERATE}
+    scopes = needs(GET=OPERATE)
 
     @schema.call("get_operation", "operations", ONE, [OPERATION_ID])
     def get(self, request: Request, operation_id: str) -> Response:
@@ -310,7 +311,7 @@ class OperationView(API):
 class AbortView(API):
     """`POST /api/operations/{id}/abort`."""
 
-    scopes: ClassVar = {"POST": Scope.OPERATE}
+    scopes = needs(POST=OPERATE)
 
     @schema.call("abort_operation", "operations", ABORTED, [OPERATION_ID])
     def post(self, request: Request, operation_id: str) -> Response:

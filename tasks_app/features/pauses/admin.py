@@ -18,7 +18,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from tasks_app.admin.lists import ReadOnlyAdmin
-from tasks_app.admin.rights import actor, acts_on_tasks, sees_tasks
+from tasks_app.admin.pages import actor
 from tasks_app.admin.text import ago, line
 from tasks_app.audit.record import Actor
 from tasks_app.feature import Link
@@ -26,6 +26,7 @@ from tasks_app.features.pauses.verbs import PauseEnded, UnknownHandler, pause, r
 from tasks_app.handlers.words import moment_text
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.node_models import HandlerPause
+from tasks_app.rights import OPERATE, SEE_TASKS, may
 
 PAUSED = "none of its tasks starts later than 2 seconds from now. Running ones go on."
 
@@ -59,21 +60,16 @@ def handler_links(handlers: Sequence[str]) -> dict[str, Link]:
 class HandlerPauseAdmin(ReadOnlyAdmin):
     """Only the pauses in force. Who may redrive tasks may pause their types."""
 
+    seen_by = (SEE_TASKS,)
     list_display = ("shown_handler", "by", "since", "ends", "resume_link")
     list_display_links = None
     ordering = ("handler",)
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return sees_tasks(request)
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return self.has_view_permission(request)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[HandlerPause]:
         return HandlerPause.objects.in_force()
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        return self.list_display if acts_on_tasks(request) else self.list_display[:-1]
+        return self.list_display if may(request, OPERATE) else self.list_display[:-1]
 
     def get_urls(self) -> list[URLPattern]:
         own = [
@@ -122,7 +118,7 @@ class HandlerPauseAdmin(ReadOnlyAdmin):
 
     def _asked(self, request: HttpRequest) -> tuple[str, Actor]:
         """The type that the address names, and the user. Raises PermissionDenied."""
-        if not acts_on_tasks(request):
+        if not may(request, OPERATE):
             raise PermissionDenied
         return request.GET.get("handler", ""), actor(request)
 

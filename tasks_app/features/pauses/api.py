@@ -17,7 +17,7 @@ from tasks_app.api import schema
 from tasks_app.api.errors import Invalid
 from tasks_app.api.fields import Faults, body_of, check_unknown, kind, moment, number, object_with, read_body
 from tasks_app.api.handlers import EXAMPLE, NO_HANDLER, TYPE, HandlerObject, handler_in_path, handler_object
-from tasks_app.api.view import API, OPERATING, KeyCheck, actor_of, both, caller_of
+from tasks_app.api.view import API, KeyCheck, actor_of, both, caller_of
 from tasks_app.api.waiting import Condition, ConditionWait, applied, hold_of, wait_parameters, wanted
 from tasks_app.features.pauses.verbs import (
     MAX_PAUSE_SECONDS,
@@ -31,6 +31,7 @@ from tasks_app.features.pauses.verbs import (
 )
 from tasks_app.keys.caller import Scope
 from tasks_app.queue.node_models import HandlerPause
+from tasks_app.rights import OPERATE, needs
 
 #: When a pause ends by itself.
 FIELDS = {
@@ -87,7 +88,7 @@ _EXAMPLES = [
 class PauseView(API):
     """`POST /api/handlers/{type}/pause`."""
 
-    scopes = OPERATING
+    scopes = needs(POST=OPERATE)
 
     @schema.call(
         "pause_handler",
@@ -127,7 +128,7 @@ def paused_object(handler: str) -> dict[str, Any]:
 class ResumeView(API):
     """`POST /api/handlers/{type}/resume`."""
 
-    scopes = OPERATING
+    scopes = needs(POST=OPERATE)
 
     @schema.call(
         "resume_handler",

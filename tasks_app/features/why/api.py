@@ -12,10 +12,11 @@ from rest_framework.response import Response
 
 from tasks_app.api import schema
 from tasks_app.api.errors import NotFound
-from tasks_app.api.view import API, READING, both, task_in_path
+from tasks_app.api.view import API, both, task_in_path
 from tasks_app.features.why.decide import Reason, decide
 from tasks_app.features.why.facts import MAX_BEFORE, read_facts
 from tasks_app.handlers.words import rfc3339
+from tasks_app.rights import SEE_TASKS, needs
 
 
 class ReasonObject(serializers.Serializer):
@@ -114,7 +115,7 @@ _EXAMPLES = [
 class WhyView(API):
     """`GET /api/tasks/{id}/why`."""
 
-    scopes = READING
+    scopes = needs(GET=SEE_TASKS)
 
     @schema.call(
         "why_task",

@@ -208,7 +208,7 @@ def test_an_act_and_its_line_are_one_commit(admin: Client, monkeypatch: pytest.M
     def broken(*_: Any, **__: Any) -> None:
         raise DatabaseError("no room")
 
-    monkeypatch.setattr("tasks_app.admin.acting.record", broken)
+    monkeypatch.setattr("tasks_app.admin.tasks.record", broken)
     monkeypatch.setattr("tasks_app.api.tasks.record", broken)
     admin.post(f"/admin/tasks_app/task/{one.pk}/redrive/")
     assert Task.objects.get(pk=one.pk).status == "failed"

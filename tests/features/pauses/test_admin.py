@@ -69,7 +69,7 @@ def test_a_handler_that_nothing_knows_is_refused_in_a_sentence(admin: Client) ->
 def test_a_type_of_any_name_can_be_paused_from_its_row(admin: Client, name: str) -> None:
     task(task_type=name)
     mine = f"handler={name[:1]}"[:8]
-    [row] = [row for row in board().handlers if mine in row.acts[0].address and row.tasks[0].number == "1"]
+    [row] = [row for row in board(acts=True).handlers if mine in row.acts[0].address and row.tasks[0].number == "1"]
     assert admin.post(row.acts[0].address, {"until": ""}).status_code == 302
     assert HandlerPause.objects.get().handler == name
     page = admin.get("/admin/").text

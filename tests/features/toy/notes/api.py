@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -11,9 +9,10 @@ from rest_framework.response import Response
 from tasks_app.api import schema
 from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.fields import body_of, shown
-from tasks_app.api.view import API, OPERATING, READING, actor_of, both, task_in_path
+from tasks_app.api.view import API, actor_of, both, task_in_path
 from tasks_app.features.notes.models import Note
 from tasks_app.features.notes.verbs import NoSuchTask, note
+from tasks_app.rights import OPERATE, SEE_TASKS, needs
 
 
 class NoteObject(serializers.ModelSerializer):
@@ -28,7 +27,7 @@ class NoteObject(serializers.ModelSerializer):
 class NotesView(API):
     """The notes on a task."""
 
-    scopes: ClassVar = {**READING, **OPERATING}
+    scopes = needs(GET=SEE_TASKS, POST=OPERATE)
 
     @schema.call("list_notes", "tasks", {200: NoteObject(many=True), **schema.NO_TASK}, [schema.TASK_ID])
     def get(self, request: Request, task_id: str) -> Response:
