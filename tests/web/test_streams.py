@@ -74,10 +74,11 @@ def web_of(home: Path) -> Iterator[tuple[Daemon, Process]]:
 
 
 def new_key(server: Daemon, name: str, *options: str) -> str:
-    """Make an API key."""
+    """Make an API key, and wait until the web server knows it, which is at most a second later."""
     command = server.manage("apikey", "create", name, *options)
     key = command.until_says(rf"^({KEY_MARK}\S+)$")[1]
     assert command.ends() == 0
+    until(lambda: server.http.get("/api/handlers", headers={"Authorization": f"Bearer {key}"}).status_code == 200)
     return key
 
 
