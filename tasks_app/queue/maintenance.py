@@ -66,7 +66,7 @@ def remove_first(rows: QuerySet, most: int) -> int:
     if not keys:  # a read, which takes no write lock
         return 0
     with writing():
-        return rows.model._default_manager.filter(pk__in=keys).delete()[0]
+        return int(rows.model._default_manager.filter(pk__in=keys).delete()[0])
 
 
 # promote: a pending row that is due becomes ready.

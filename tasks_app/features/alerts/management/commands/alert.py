@@ -45,6 +45,7 @@ class Command(BaseCommand):
             raise CommandError(f"the database cannot be used: {error}") from None
         for row in alerts:
             untold = "" if row.told else f" (not sent yet{f': {row.send_error}' if row.send_error else ''})"
-            self.stdout.write(f"{row.key} since {moment_text(row.since)}: {harmless(row.sentence)}{untold}")
+            since = row.since and moment_text(row.since)
+            self.stdout.write(f"{row.key} since {since}: {harmless(row.sentence)}{untold}")
         if not alerts:
             self.stdout.write("no alert fires")

@@ -57,7 +57,7 @@ class Command(BaseCommand):
             except DatabaseError as error:
                 text = f"the database cannot be read, waiting on: {error}".splitlines()[0]
             else:
-                text = empty if running == 0 else f"{node} runs {running} {plural(running, 'task')}"
+                text = f"{node} runs {running} {plural(running, 'task')}" if running else empty
                 if running is None:
                     text = f"{node} is about to notice"
             if text != said:
