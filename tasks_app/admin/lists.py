@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -241,7 +241,17 @@ class PageAdmin(ReadOnlyAdmin):
         return self.missing(request, object_id) if row is None else self.show(request, row)
 
 
-# What cells show.
+# Columns, and what their cells show.
+
+
+def column(head: str, cell: Callable[[Any], Any], ordering: str | None = None) -> Callable[[Any, Any], Any]:
+    """A column of a list: its head, and what it shows of a row."""
+
+    @admin.display(description=head, ordering=ordering)
+    def shown(_: Any, row: Any) -> Any:
+        return cell(row)
+
+    return shown
 
 
 def badge(tone: Any, text: str) -> SafeString:

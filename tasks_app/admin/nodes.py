@@ -16,7 +16,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from tasks_app import conf
-from tasks_app.admin.lists import PageAdmin, badge, moment
+from tasks_app.admin.lists import PageAdmin, badge, column, moment
 from tasks_app.admin.text import ago, handler_link, harmless, line
 from tasks_app.handlers.words import moment_text, plural, span
 from tasks_app.metrics.system_reading import SILENCE_SECONDS, current_reading
@@ -135,10 +135,7 @@ class NodeAdmin(PageAdmin):
             running=running(mine, now) if may(request, SEE_TASKS) else [],
         )
 
-    @admin.display(description="name")
-    def shown_name(self, node: Node) -> str:
-        """Host, process id and random digits."""
-        return line(node.name)
+    shown_name = column("name", lambda node: line(node.name))
 
     @admin.display(description="state")
     def state(self, node: Node) -> SafeString:
@@ -160,15 +157,8 @@ class NodeAdmin(PageAdmin):
         states = ((line(name, 60), p.get("warm"), p.get("slots")) for name, p in sorted(node.pools.items()))
         return format_html_join(", ", "{}&nbsp;{}/{}", states)
 
-    @admin.display(description="age")
-    def age(self, node: Node) -> str:
-        """How long it has run, or ran."""
-        return span((node.stopped_at or timezone.now()) - node.started_at)
-
-    @admin.display(description="last seen")
-    def last_seen(self, node: Node) -> SafeString:
-        """When it last wrote its row."""
-        return moment(node.seen_at)
+    age = column("age", lambda node: span((node.stopped_at or timezone.now()) - node.started_at))
+    last_seen = column("last seen", lambda node: moment(node.seen_at))
 
     @admin.display(description="problems")
     def all_problems(self, node: Node) -> SafeString:

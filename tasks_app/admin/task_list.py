@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin.lists import SPANS, CappedPaginator, PageAdmin, StrictFilter, StrictList, badge, moment
+from tasks_app.admin.lists import SPANS, CappedPaginator, PageAdmin, StrictFilter, StrictList, badge, column, moment
 from tasks_app.admin.search import (
     HELP,
     HELP_WITHOUT_ERRORS,
@@ -258,10 +258,7 @@ class TaskList(PageAdmin):
         shown = str(task.pk)
         return format_html('<span class="td-id">{}<wbr>{}</span>', shown[:19], shown[19:])
 
-    @admin.display(description="type")
-    def type_column(self, task: Task) -> str:
-        """The handler's name."""
-        return line(task.task_type, 40)
+    type_column = column("type", lambda task: line(task.task_type, 40))
 
     @admin.display(description="status")
     def status_column(self, task: Task) -> SafeString:
@@ -271,10 +268,7 @@ class TaskList(PageAdmin):
             return shown
         return format_html('{}<div class="td-reason">{}</div>', shown, task.failure_reason.replace("_", " "))
 
-    @admin.display(description="age")
-    def age(self, task: Task) -> SafeString:
-        """Time since its creation."""
-        return moment(task.created_at)
+    age = column("age", lambda task: moment(task.created_at))
 
     @admin.display(description="duration")
     def duration(self, task: Task) -> str:
@@ -289,10 +283,9 @@ class TaskList(PageAdmin):
         took = span((task.completed_at or now) - task.started_at)
         return f"runs {took}" if task.status == Status.PROCESSING else took
 
-    @admin.display(description="last error")
-    def error_column(self, task: Task) -> SafeString:
-        """The last error, shortened to one line."""
-        return format_html('<span class="td-error">{}</span>', line(task.last_error, 140))
+    error_column = column(
+        "last error", lambda task: format_html('<span class="td-error">{}</span>', line(task.last_error, 140))
+    )
 
     # Acts.
 

@@ -1,4 +1,5 @@
-"""The filters of the audit log. Each has an index that ends with the time."""
+"""The audit log in the admin: its filters, each of which has an index that ends with the time, the log as a file, the
+list, and what other pages show of it. Nothing here changes the log."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin.lists import SPANS, CappedPaginator, ReadOnlyAdmin, StrictFilter, StrictList
+from tasks_app.admin.lists import SPANS, CappedPaginator, ReadOnlyAdmin, StrictFilter, StrictList, column
 from tasks_app.admin.table_files import FORMATS, export_file
 from tasks_app.admin.text import line
 from tasks_app.audit.models import AuditEntry
@@ -136,8 +137,6 @@ def _row(entry: AuditEntry, columns: Sequence[str]) -> list[Any]:
     return [json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value for value in values]
 
 
-# The audit log in the admin: what operators, callers and commands did. Read-only.
-
 #: Of the details, in the list.
 MAX_DETAIL_CHARS = 300
 
@@ -215,25 +214,10 @@ class AuditAdmin(ReadOnlyAdmin):
                 return HttpResponseRedirect(reverse("admin:tasks_app_auditentry_changelist"))
         return export_audit_log(request, page.queryset, form)
 
-    @admin.display(description="time (UTC)")
-    def when(self, entry: AuditEntry) -> str:
-        """To the second."""
-        return f"{entry.at:%Y-%m-%d %H:%M:%S}"
-
-    @admin.display(description="who")
-    def who(self, entry: AuditEntry) -> str:
-        """A user, an API key or a system account."""
-        return line(entry.actor, 80)
-
-    @admin.display(description="by way of")
-    def way(self, entry: AuditEntry) -> str:
-        """The admin, the API or a command."""
-        return WAYS.get(entry.via, line(entry.via))
-
-    @admin.display(description="act")
-    def act(self, entry: AuditEntry) -> str:
-        """What was done."""
-        return line(entry.action.replace("_", " "))
+    when = column("time (UTC)", lambda entry: f"{entry.at:%Y-%m-%d %H:%M:%S}")
+    who = column("who", lambda entry: line(entry.actor, 80))
+    way = column("by way of", lambda entry: WAYS.get(entry.via, line(entry.via)))
+    act = column("act", lambda entry: line(entry.action.replace("_", " ")))
 
     @admin.display(description="to what")
     def shown_target(self, entry: AuditEntry) -> SafeString:

@@ -1,4 +1,4 @@
-"""The filters of the list of failure groups."""
+"""Failure groups in the admin: the list, a page for each, resolving, and what other pages show of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin.lists import PageAdmin, StrictFilter, badge, moment
+from tasks_app.admin.lists import PageAdmin, StrictFilter, badge, column, moment
 from tasks_app.admin.pages import actor
 from tasks_app.admin.task_list import ONLY_FAILED, ReasonFilter, TaskListFilter, TypeFilter
 from tasks_app.admin.text import ago, handler_link, harmless, line, listed
@@ -66,8 +66,6 @@ class GroupReasonFilter(ReasonFilter):
         return rows.filter(reason=value)
 
 
-# Failures grouped by their error, in the admin: the list, a page for each, and resolving.
-
 #: Hours that the picture shows: in the list, and on a group's page.
 LIST_HOURS, PAGE_HOURS = 48, 168
 #: The latest tasks of a group that its page names.
@@ -100,35 +98,15 @@ class FailureGroupAdmin(PageAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[FailureGroup]:
         return super().get_queryset(request).defer("sample_error")
 
-    @admin.display(description="error")
-    def error_column(self, group: FailureGroup) -> SafeString:
-        """The error that its failures have in common."""
-        return format_html('<span class="td-error">{}</span>', line(group.normalised, 160) or "(no text)")
-
-    @admin.display(description="handler")
-    def handler_column(self, group: FailureGroup) -> str:
-        """The handler's name."""
-        return line(group.handler, 40)
-
-    @admin.display(description="reason")
-    def reason_column(self, group: FailureGroup) -> str:
-        """The failure reason."""
-        return group.reason.replace("_", " ")
-
-    @admin.display(description="last 48 hours")
-    def picture(self, group: FailureGroup) -> SafeString:
-        """Failures an hour."""
-        return bars(group.hours, hour_of(timezone.now()), LIST_HOURS)
-
-    @admin.display(description="first seen", ordering="first_seen")
-    def first(self, group: FailureGroup) -> SafeString:
-        """When its first failure ended."""
-        return moment(group.first_seen)
-
-    @admin.display(description="last seen", ordering="last_seen")
-    def last(self, group: FailureGroup) -> SafeString:
-        """When its latest failure ended."""
-        return moment(group.last_seen)
+    error_column = column(
+        "error",
+        lambda group: format_html('<span class="td-error">{}</span>', line(group.normalised, 160) or "(no text)"),
+    )
+    handler_column = column("handler", lambda group: line(group.handler, 40))
+    reason_column = column("reason", lambda group: group.reason.replace("_", " "))
+    picture = column("last 48 hours", lambda group: bars(group.hours, hour_of(timezone.now()), LIST_HOURS))
+    first = column("first seen", lambda group: moment(group.first_seen), ordering="first_seen")
+    last = column("last seen", lambda group: moment(group.last_seen), ordering="last_seen")
 
     @admin.display(description="state")
     def state(self, group: FailureGroup) -> SafeString:

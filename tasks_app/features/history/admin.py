@@ -1,11 +1,11 @@
-"""The page with pictures over time, and what its script asks for."""
+"""Activity in the admin: the page with pictures over time, what its script asks for, and what the dashboard shows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,11 +13,11 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.template.loader import render_to_string
-from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
+from tasks_app.admin.pages import page
 from tasks_app.admin.search import known_types
 from tasks_app.admin.text import harmless, line
 from tasks_app.features.history.history import WINDOWS, Window, first_attempt, moment, present_minute, trends
@@ -102,31 +102,29 @@ def _runs(wanted: Wanted) -> dict[str, Any]:
 
 
 def _slots(wanted: Wanted) -> dict[str, Any]:
-    return {"rows": [row.as_json() for row in slot_rows(wanted.handler)]}
+    return {"rows": [asdict(row) for row in slot_rows(wanted.handler)]}
 
 
-def _page(request: HttpRequest) -> HttpResponse:
-    context = {**admin.site.each_context(request), "title": "Activity", "handlers": known_types(), "windows": WINDOWS}
+def _activity(request: HttpRequest) -> HttpResponse:
+    show = partial(page, request, "history/activity.html", "Activity", handlers=known_types(), windows=WINDOWS)
     try:
         wanted = _wanted(request)
     except _BadAddress as error:
-        context |= {"wrong": str(error), "wanted": Wanted(DEFAULT_WINDOW, None)}
-        return TemplateResponse(request, "history/activity.html", context, status=400)
+        return show(400, wrong=str(error), wanted=Wanted(DEFAULT_WINDOW, None))
     window, now = wanted.window, present_minute()
-    found = trends(window.minutes, window.step, now, wanted.handler, every=window.table_step)
+    shown = trends(window.minutes, window.step, now, wanted.handler, every=window.table_step)
     latest = latest_runs(moment(now - window.minutes), wanted.handler)
-    context |= {
-        "wanted": wanted,
-        "spans": [(name, wanted.query(span=name), name == wanted.name) for name in WINDOWS],
-        "query": wanted.query(),
-        "empty": found.empty,
-        "needed": 2 * window.step,
-        "tables": tables(found, days=window.minutes > WINDOWS["day"].minutes),
-        "rows": slot_rows(wanted.handler),
-        "runs": [(run, reverse("admin:tasks_app_task_change", args=(run.task_id,))) for run in latest],
-        "now": datetime.now(UTC),
-    }
-    return TemplateResponse(request, "history/activity.html", context)
+    return show(
+        wanted=wanted,
+        spans=[(name, wanted.query(span=name), name == wanted.name) for name in WINDOWS],
+        query=wanted.query(),
+        empty=shown.empty,
+        needed=2 * window.step,
+        tables=tables(shown, days=window.minutes > WINDOWS["day"].minutes),
+        rows=slot_rows(wanted.handler),
+        runs=[(run, reverse("admin:tasks_app_task_change", args=(run.task_id,))) for run in latest],
+        now=datetime.now(UTC),
+    )
 
 
 # The strips of slots on the activity page: what each slot of a handler on a node does now.
@@ -138,15 +136,11 @@ MAX_PROBLEM_CHARS = 200
 
 @dataclass(frozen=True)
 class BusySlot:
-    """A slot that runs a task, for `seconds`."""
+    """A slot that runs a task, for `seconds`. `link`: to the task's page."""
 
     task: str
     seconds: str
-
-    @property
-    def link(self) -> str:
-        """The task's page."""
-        return reverse("admin:tasks_app_task_change", args=(self.task,))
+    link: str
 
 
 @dataclass(frozen=True)
@@ -169,25 +163,8 @@ class SlotRow:
     @property
     def marks(self) -> list[tuple[str, str]]:
         """(state, letter) of each slot without a task."""
-        return [
-            *[("warm", "W")] * self.warm,
-            *[("starting", "S")] * self.starting,
-            *[("dead", "D")] * self.dead,
-        ]
-
-    def as_json(self) -> dict[str, Any]:
-        """For the page's script."""
-        return {
-            "handler": self.handler,
-            "node": self.node,
-            "state": self.state,
-            "busy": [{"task": one.task, "seconds": one.seconds, "link": one.link} for one in self.busy],
-            "warm": self.warm,
-            "starting": self.starting,
-            "dead": self.dead,
-            "more": self.more,
-            "problem": self.problem,
-        }
+        numbers = (("warm", "W", self.warm), ("starting", "S", self.starting), ("dead", "D", self.dead))
+        return [(state, letter) for state, letter, number in numbers for _ in range(number)]
 
 
 def slot_rows(handler: str | None = None) -> list[SlotRow]:
@@ -196,7 +173,8 @@ def slot_rows(handler: str | None = None) -> list[SlotRow]:
     running: dict[tuple[str, str | None], list[BusySlot]] = {}
     tasks = running_tasks() if handler is None else running_tasks().filter(task_type=handler)
     for key, name, node, started_at in tasks.values_list("pk", "task_type", "node", "started_at")[:MAX_TASKS]:
-        running.setdefault((name, node), []).append(BusySlot(str(key), span(now - (started_at or now))))
+        link = reverse("admin:tasks_app_task_change", args=(key,))
+        running.setdefault((name, node), []).append(BusySlot(str(key), span(now - (started_at or now)), link))
     rows = [
         _row(name, node, states, running.get((name, node.name), ()), silent)
         for nodes, silent in ((reading.nodes, False), (reading.silent, True))
@@ -226,7 +204,7 @@ def _row(name: str, node: Node, state: Mapping[str, Any], busy: Sequence[BusySlo
 urlpatterns = [
     path(f"activity/{end}", admin.site.admin_view(view), name=name)
     for name, end, view in (
-        ("activity", "", _for_viewers(_page)),
+        ("activity", "", _for_viewers(_activity)),
         ("activity-trends", "trends/", _json(_trends)),
         ("activity-runs", "runs/", _json(_runs)),
         ("activity-slots", "slots/", _json(_slots)),

@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from tasks_app import conf
-from tasks_app.admin.lists import RowAdmin, badge
+from tasks_app.admin.lists import RowAdmin, badge, column
 from tasks_app.admin.pages import actor
 from tasks_app.admin.text import ago, line
 from tasks_app.audit.record import record
@@ -127,15 +127,8 @@ class ApiKeyAdmin(RowAdmin):
     def audit_target(self, row: Any) -> str:
         return str(row.name)
 
-    @admin.display(description="name")
-    def shown_name(self, key: ApiKey) -> str:
-        """The key's name."""
-        return line(key.name)
-
-    @admin.display(description="begins with")
-    def begins(self, key: ApiKey) -> SafeString:
-        """Its first characters."""
-        return format_html("<code>{}...</code>", key.prefix)
+    shown_name = column("name", lambda key: line(key.name))
+    begins = column("begins with", lambda key: format_html("<code>{}...</code>", key.prefix))
 
     @admin.display(description="state")
     def state(self, key: ApiKey) -> SafeString:
@@ -145,32 +138,9 @@ class ApiKeyAdmin(RowAdmin):
         expired = key.expires_at is not None and key.expires_at <= timezone.now()
         return badge("none", "expired") if expired else badge("completed", "good")
 
-    @admin.display(description="scopes")
-    def shown_scopes(self, key: ApiKey) -> str:
-        """What it allows."""
-        return "all" if key.scopes is None else ", ".join(key.scopes)
-
-    @admin.display(description="types")
-    def shown_types(self, key: ApiKey) -> str:
-        """The types that it is for."""
-        return "all" if key.types is None else line(", ".join(key.types), 300)
-
-    @admin.display(description="rate")
-    def shown_rate(self, key: ApiKey) -> str:
-        """Tasks a second."""
-        return "no limit" if key.rate is None else f"{key.rate:g}/s"
-
-    @admin.display(description="expires")
-    def ends(self, key: ApiKey) -> str:
-        """When it expires."""
-        return f"{key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else "never"
-
-    @admin.display(description="made")
-    def made(self, key: ApiKey) -> str:
-        """When it was created."""
-        return f"{key.created_at:%Y-%m-%d %H:%M}"
-
-    @admin.display(description="last used")
-    def used(self, key: ApiKey) -> str:
-        """When it was last used, to the minute."""
-        return ago(key.last_used_at, timezone.now()) if key.last_used_at else "never"
+    shown_scopes = column("scopes", lambda key: "all" if key.scopes is None else ", ".join(key.scopes))
+    shown_types = column("types", lambda key: "all" if key.types is None else line(", ".join(key.types), 300))
+    shown_rate = column("rate", lambda key: "no limit" if key.rate is None else f"{key.rate:g}/s")
+    ends = column("expires", lambda key: f"{key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else "never")
+    made = column("made", lambda key: f"{key.created_at:%Y-%m-%d %H:%M}")
+    used = column("last used", lambda key: ago(key.last_used_at, timezone.now()) if key.last_used_at else "never")

@@ -1,4 +1,4 @@
-"""An operation in words, for pages."""
+"""Operations in the admin: in words; started from the list of tasks, listed, watched and aborted."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, IntegrityError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.safestring import SafeString
 
-from tasks_app.admin.lists import PageAdmin, badge, moment
+from tasks_app.admin.lists import PageAdmin, badge, column, moment
 from tasks_app.admin.pages import actor
 from tasks_app.admin.task_list import TaskAction
 from tasks_app.admin.text import line
@@ -92,8 +91,6 @@ def progress(operation: Operation) -> str:
         return f"{said}: waits for the end of the canary."
     return f"{said}." if tried(operation) else f"{said}: begins as soon as a node is there."
 
-
-# Operations in the admin: started from the list of tasks, listed, watched and aborted.
 
 #: A small operation is done by the web server at once, for so long at most; a node goes on with the rest.
 AT_ONCE_SECONDS = 2.0
@@ -225,40 +222,13 @@ class OperationAdmin(PageAdmin):
 
     # The list.
 
-    @admin.display(description="operation")
-    def shown_verb(self, operation: Operation) -> str:
-        """What it does."""
-        return operation.verb if operation.priority is None else f"{operation.verb} {operation.priority}"
-
-    @admin.display(description="state")
-    def state_column(self, operation: Operation) -> SafeString:
-        """A coloured badge."""
-        return badge(TONES[OperationState(operation.state)], operation.state)
-
-    @admin.display(description="progress")
-    def progress(self, operation: Operation) -> str:
-        """How far it is, or how it ended."""
-        return line(progress(operation), 300)
-
-    @admin.display(description="tasks")
-    def tasks_column(self, operation: Operation) -> str:
-        """Its filter."""
-        return described(operation, errors=True)
-
-    @admin.display(description="tasks")
-    def tasks_without_errors(self, operation: Operation) -> str:
-        """Its filter, for users who may not see errors."""
-        return described(operation, errors=False)
-
-    @admin.display(description="started")
-    def begun(self, operation: Operation) -> SafeString:
-        """When it was started."""
-        return moment(operation.created_at)
-
-    @admin.display(description="by")
-    def by(self, operation: Operation) -> str:
-        """Who started it, and where."""
-        return line(f"{operation.created_by} ({operation.created_via})")
+    shown_verb = column("operation", lambda row: row.verb if row.priority is None else f"{row.verb} {row.priority}")
+    state_column = column("state", lambda operation: badge(TONES[OperationState(operation.state)], operation.state))
+    progress = column("progress", lambda operation: line(progress(operation), 300))
+    tasks_column = column("tasks", lambda operation: described(operation, errors=True))
+    tasks_without_errors = column("tasks", lambda operation: described(operation, errors=False))
+    begun = column("started", lambda operation: moment(operation.created_at))
+    by = column("by", lambda operation: line(f"{operation.created_by} ({operation.created_via})"))
 
 
 def right_of(verb: str) -> Right:

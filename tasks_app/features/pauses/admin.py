@@ -11,16 +11,13 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
-from tasks_app.admin.lists import ReadOnlyAdmin
+from tasks_app.admin.lists import ReadOnlyAdmin, column
 from tasks_app.admin.pages import actor
 from tasks_app.admin.text import ago, line
-from tasks_app.audit.record import Actor
 from tasks_app.feature import Link
 from tasks_app.features.pauses.verbs import PauseEnded, UnknownHandler, pause, resume
 from tasks_app.handlers.words import moment_text
@@ -72,94 +69,65 @@ class HandlerPauseAdmin(ReadOnlyAdmin):
         return self.list_display if may(request, OPERATE) else self.list_display[:-1]
 
     def get_urls(self) -> list[URLPattern]:
-        own = [
+        return [
             path(f"{name}/", self.admin_site.admin_view(view), name=f"tasks_app_handlerpause_{name}")
             for name, view in (("pause", self.pause_view), ("resume", self.resume_view))
-        ]
-        return own + super().get_urls()
+        ] + super().get_urls()
 
     def pause_view(self, request: HttpRequest) -> HttpResponse:
         """GET: ask for confirmation, and until when. POST: pause."""
-        handler, actor = self._asked(request)
+        handler = self._handler(request)
         form = PauseForm(request.POST if request.method == "POST" else None)
         if form.is_valid():
             try:
-                pause(handler, actor, form.cleaned_data["until"])
-                self.message_user(request, f"Paused {line(handler)}: {PAUSED}", messages.SUCCESS)
-                return HttpResponseRedirect(reverse("admin:index"))
+                pause(handler, actor(request), form.cleaned_data["until"])
+                return self._done(request, f"Paused {line(handler)}: {PAUSED}", messages.SUCCESS)
             except PauseEnded as ended:
                 form.add_error("until", str(ended))
             except UnknownHandler as unknown:
-                return self._unknown(request, unknown)
-        context = {
-            "question": f"Pause {line(handler)}?",
-            "explained": "Its tasks are accepted and wait; no worker starts one. Running ones go on, nothing is lost.",
-            "yes": "Yes, pause it",
-        }
-        return self._page(request, handler, context, form=form)
+                return self._done(request, f"{line(str(unknown))}: nothing was done.")
+        explained = "Its tasks are accepted and wait; no worker starts one. Running ones go on, nothing is lost."
+        return self._ask(request, handler, "Pause", explained, form=form)
 
     def resume_view(self, request: HttpRequest) -> HttpResponse:
         """GET: ask for confirmation. POST: resume."""
-        handler, actor = self._asked(request)
+        handler = self._handler(request)
         if request.method == "POST":
             try:
-                done = resume(handler, actor)
+                if resume(handler, actor(request)):
+                    return self._done(request, f"Resumed {line(handler)}: its tasks start.", messages.SUCCESS)
+                return self._done(request, f"Not paused: {line(handler)}.")
             except UnknownHandler as unknown:
-                return self._unknown(request, unknown)
-            said = f"Resumed {line(handler)}: its tasks start." if done else f"Not paused: {line(handler)}."
-            self.message_user(request, said, messages.SUCCESS if done else messages.WARNING)
-            return HttpResponseRedirect(reverse("admin:index"))
-        context = {
-            "question": f"Resume {line(handler)}?",
-            "explained": "Its waiting tasks start at once, as many as it has slots.",
-            "yes": "Yes, resume it",
-        }
-        return self._page(request, handler, context)
+                return self._done(request, f"{line(str(unknown))}: nothing was done.")
+        return self._ask(request, handler, "Resume", "Its waiting tasks start at once, as many as it has slots.")
 
-    def _asked(self, request: HttpRequest) -> tuple[str, Actor]:
-        """The type that the address names, and the user. Raises PermissionDenied."""
+    def _handler(self, request: HttpRequest) -> str:
+        """The type that the address names. Raises PermissionDenied."""
         if not may(request, OPERATE):
             raise PermissionDenied
-        return request.GET.get("handler", ""), actor(request)
+        return request.GET.get("handler", "")
 
-    def _page(self, request: HttpRequest, handler: str, texts: dict[str, Any], **more: Any) -> HttpResponse:
-        one = current_reading().handlers.get(handler)
-        context = {
-            **self.admin_site.each_context(request),
-            "title": texts["question"],
-            "state": "" if one is None else f"{one.ready:,} of its tasks wait, {one.running:,} run.",
-            "paused": HandlerPause.objects.of(handler),
-            "media": self.media,
-            **texts,
-            **more,
-        }
-        return TemplateResponse(request, "pauses/pause.html", context)
+    def _ask(
+        self, request: HttpRequest, handler: str, verb: str, explained: str, form: PauseForm | None = None
+    ) -> HttpResponse:
+        reading = current_reading().handlers.get(handler)
+        return self.page(
+            request,
+            "pauses/pause.html",
+            f"{verb} {line(handler)}?",
+            explained=explained,
+            state="" if reading is None else f"{reading.ready:,} of its tasks wait, {reading.running:,} run.",
+            paused=HandlerPause.objects.of(handler),
+            yes=f"Yes, {verb.lower()} it",
+            form=form,
+        )
 
-    def _unknown(self, request: HttpRequest, unknown: UnknownHandler) -> HttpResponse:
-        self.message_user(request, f"{line(str(unknown))}: nothing was done.", messages.WARNING)
+    def _done(self, request: HttpRequest, said: str, level: int = messages.WARNING) -> HttpResponse:
+        self.message_user(request, said, level)
         return HttpResponseRedirect(reverse("admin:index"))
 
-    @admin.display(description="handler")
-    def shown_handler(self, row: HandlerPause) -> str:
-        """The type."""
-        return line(row.handler)
-
-    @admin.display(description="paused by")
-    def by(self, row: HandlerPause) -> str:
-        """Who paused it."""
-        return line(row.paused_by)
-
-    @admin.display(description="since")
-    def since(self, row: HandlerPause) -> str:
-        """Since when."""
-        return f"{moment_text(row.paused_at)} ({ago(row.paused_at, timezone.now())})"
-
-    @admin.display(description="until")
-    def ends(self, row: HandlerPause) -> str:
-        """When it ends by itself."""
-        return moment_text(row.until) if row.until else "it is resumed"
-
-    @admin.display(description="")
-    def resume_link(self, row: HandlerPause) -> SafeString:
-        """To the page that resumes it."""
-        return format_html('<a href="{}">Resume…</a>', pause_address(row.handler, "resume"))
+    shown_handler = column("handler", lambda row: line(row.handler))
+    by = column("paused by", lambda row: line(row.paused_by))
+    since = column("since", lambda row: f"{moment_text(row.paused_at)} ({ago(row.paused_at, timezone.now())})")
+    ends = column("until", lambda row: moment_text(row.until) if row.until else "it is resumed")
+    resume_link = column("", lambda row: format_html('<a href="{}">Resume…</a>', pause_address(row.handler, "resume")))
