@@ -204,14 +204,14 @@ class NotificationConsumer(Consumer):
 
     def _check_health(self) -> None:
         try:
-            found = broker_problems(self.app)
+            problems = broker_problems(self.app)
         except Exception as error:  # the broker may forbid the question; a lost connection is reported elsewhere
             logger.debug("could not ask the broker for its problems: %s", error)
             return
-        for sentence in found:
+        for sentence in problems:
             if sentence not in self.broker_problems:
                 logger.warning("%s", sentence)
-        self.broker_problems = found
+        self.broker_problems = problems
 
     def _recheck(self) -> None:
         if self.broker_problems:

@@ -53,36 +53,36 @@ def broker_problems(app: Celery) -> list[str]:
 
 def redis_problems(info: Mapping[str, Any]) -> list[str]:
     """The problems of a Redis, from its INFO."""
-    found = []
+    problems = []
     limit, policy = int(info.get("maxmemory", 0)), str(info.get("maxmemory_policy", "noeviction"))
     if limit and policy.startswith("allkeys"):
-        found.append(
+        problems.append(
             f"Redis evicts notifications when its memory is full (maxmemory-policy {policy}), so tasks start up to a "
             "second later: set maxmemory-policy noeviction, or use a Redis that holds nothing else"
         )
     elif limit and int(info.get("used_memory", 0)) >= limit:
-        found.append(
+        problems.append(
             f"Redis is full (maxmemory {limit} bytes) and accepts no notifications, tasks are found by polling: raise "
             "maxmemory, or remove what fills it"
         )
     if info.get("role") == "slave":
-        found.append(
+        problems.append(
             "this Redis is a replica and accepts no notifications: put the address of its master into DAEMON_BROKER_URL"
         )
     if int(info.get("cluster_enabled", 0)):
-        found.append("Redis is a cluster, which Celery cannot use: put a single Redis into DAEMON_BROKER_URL")
-    return found + _version_problems("Redis", str(info.get("redis_version")), OLDEST_REDIS)
+        problems.append("Redis is a cluster, which Celery cannot use: put a single Redis into DAEMON_BROKER_URL")
+    return problems + _version_problems("Redis", str(info.get("redis_version")), OLDEST_REDIS)
 
 
 def rabbitmq_problems(version: str, alarm: bool) -> list[str]:
     """The problems of a RabbitMQ of this version, with or without an alarm."""
-    found = []
+    problems = []
     if alarm:
-        found.append(
+        problems.append(
             "RabbitMQ has a memory or disk alarm and accepts no notifications, tasks are found by polling: see "
             "`rabbitmq-diagnostics alarms`, then give it memory (vm_memory_high_watermark) or room (disk_free_limit)"
         )
-    return found + _version_problems("RabbitMQ", version, OLDEST_RABBITMQ)
+    return problems + _version_problems("RabbitMQ", version, OLDEST_RABBITMQ)
 
 
 def _version_problems(broker: str, version: str, oldest: tuple[int, int]) -> list[str]:

@@ -265,8 +265,8 @@ class Listener:
     def check(self) -> bool:
         """Bind again if the file is gone or replaced; True if it was. Notifications sent meanwhile are lost."""
         try:
-            found = os.lstat(self.path)
-            if (found.st_dev, found.st_ino) == self._inode:
+            file = os.lstat(self.path)
+            if (file.st_dev, file.st_ino) == self._inode:
                 return False
         except OSError:
             pass
@@ -290,11 +290,11 @@ class Listener:
             # Between bind and the first moment at which it accepts data, a sender would take the socket for dead and
             # remove it. The file gets its public name after that.
             unfinished.rename(self.path)
-            found = os.lstat(self.path)
+            file = os.lstat(self.path)
         except BaseException:
             self._socket.close()
             raise
-        self._inode = (found.st_dev, found.st_ino)
+        self._inode = (file.st_dev, file.st_ino)
         # Also runs at interpreter exit, so a node that ends without closing leaves no file.
         self._finalizer = weakref.finalize(self, _remove, self._socket, self.path, self._inode, os.getpid())
 
@@ -304,8 +304,8 @@ def _remove(listener: socket.socket, path: Path, inode: tuple[int, int], owner: 
     if os.getpid() != owner:  # a forked child has a copy of the socket; the file is its parent's
         return
     try:
-        found = os.lstat(path)
-        if (found.st_dev, found.st_ino) == inode:
+        file = os.lstat(path)
+        if (file.st_dev, file.st_ino) == inode:
             path.unlink()
         if path.parent.name != DIRECTORY_NAME:  # in /tmp: the last node removes the directory
             path.parent.rmdir()
@@ -378,12 +378,12 @@ def check_directory(directory: Path) -> None:
 
     Raises `FileNotFoundError` if it is missing.
     """
-    found = os.lstat(directory)
-    if not stat.S_ISDIR(found.st_mode):
+    status = os.lstat(directory)
+    if not stat.S_ISDIR(status.st_mode):
         raise DirectoryRefused(f"{directory} is not a directory: remove it; nodes keep their sockets there")
-    if found.st_uid != os.geteuid():
-        raise DirectoryRefused(f"{directory} belongs to user {found.st_uid}, not to this process's ({os.geteuid()})")
-    if found.st_mode & 0o077:
+    if status.st_uid != os.geteuid():
+        raise DirectoryRefused(f"{directory} belongs to user {status.st_uid}, not to this process's ({os.geteuid()})")
+    if status.st_mode & 0o077:
         raise DirectoryRefused(f"{directory} is open to other users: chmod 700 it")
 
 

@@ -46,10 +46,10 @@ def read() -> Environment:
     # Pydantic skips the checks across variables while one variable is wrong: retry with the defaults of the wrong ones.
     env = None
     # An empty variable is one that is not set.
-    given = {name: os.environ[name] for name, _ in variables() if os.environ.get(name)}
+    present = {name: os.environ[name] for name, _ in variables() if os.environ.get(name)}
     while env is None:
         try:
-            env = Environment.model_validate(given | instead)
+            env = Environment.model_validate(present | instead)
         except ValidationError as error:
             more = [line for fault in error.errors() for line in _fault(fault).split("\n")]
             wrong = {fault.partition(":")[0] for fault in more} - instead.keys()

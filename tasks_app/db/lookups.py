@@ -27,7 +27,7 @@ class OneOf(In):
         column, bound = self.process_lhs(compiler, connection)
         _placeholders, values = self.process_rhs(compiler, connection)
         either = " OR ".join([f"{column} = %s"] * len(values))
-        return f"({either})", [each for value in values for each in (*bound, value)]
+        return f"({either})", [item for value in values for item in (*bound, value)]
 
     def as_postgresql(self, compiler: Any, connection: Any, **_: Any) -> tuple[str, list[Any]]:
         """SQL and its parameters."""

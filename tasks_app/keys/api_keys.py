@@ -70,10 +70,10 @@ def revoke(which: str) -> str | None:
 
     Raises KeyRefused if several keys have the prefix.
     """
-    found = ApiKey.objects.filter(Q(name=which) | Q(prefix=which), revoked_at=None).values_list("pk", "name")
-    if len(found) > 1:
-        raise KeyRefused(f"{len(found)} keys in force begin with this; revoke by name")
-    return next((str(name) for pk, name in found if revoke_key(pk)), None)
+    keys = ApiKey.objects.filter(Q(name=which) | Q(prefix=which), revoked_at=None).values_list("pk", "name")
+    if len(keys) > 1:
+        raise KeyRefused(f"{len(keys)} keys in force begin with this; revoke by name")
+    return next((str(name) for pk, name in keys if revoke_key(pk)), None)
 
 
 def revoke_key(pk: int) -> bool:

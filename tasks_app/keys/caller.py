@@ -255,8 +255,8 @@ def _read(last: KeyReading | None, rates: dict[int, KeyRate]) -> KeyReading:
     """Read the keys; `last` if none has changed. `rates`: of the last reading, kept by keys with the same rate."""
     # Plain values, and JSON as text: this is done each second, usually for nothing, and there may be thousands.
     limits = (Cast(name, TextField()) for name in ("scopes", "types"))
-    found = ApiKey.objects.filter(revoked_at=None).order_by("pk")
-    rows = list(found.values_list("prefix", "digest", "pk", "rate", "expires_at", "name", *limits))
+    in_use = ApiKey.objects.filter(revoked_at=None).order_by("pk")
+    rows = list(in_use.values_list("prefix", "digest", "pk", "rate", "expires_at", "name", *limits))
     if last is not None and rows and rows == last.rows:
         return last
     in_force: dict[str, tuple[StoredKey, ...]] = {}

@@ -142,12 +142,12 @@ class ApiClient:
 
 
 def _credentials() -> Mapping[str, str]:
-    found = {}
+    headers = {}
     if conf.environment().tls:
-        found["X-Forwarded-Proto"] = "https"  # as the proxy would: without it the server redirects to https
+        headers["X-Forwarded-Proto"] = "https"  # as the proxy would: without it the server redirects to https
     if key := conf.environment().api_key:
-        found["Authorization"] = f"Bearer {key}"
-    return found
+        headers["Authorization"] = f"Bearer {key}"
+    return headers
 
 
 def _why(error: Exception) -> str:

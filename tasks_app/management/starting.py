@@ -80,8 +80,8 @@ def listening_fault(host: str, port: int) -> str | None:
 
 def resolved(host: str, port: int) -> tuple[int, Any]:
     """The family and the address of a host's name, an IPv4 one if there is one. Raises OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return min((int(family), address) for family, _, _, _, address in found)
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return min((int(family), address) for family, _, _, _, address in addresses)
 
 
 def _bound(host: str, port: int) -> socket.socket | str:

@@ -139,9 +139,9 @@ def _deployment() -> str:
             try:
                 if fault := store().fault():
                     raise StartRefused(fault.sentence, *filter(None, [fault.hint]))
-                found = deployment_id()
+                deployment = deployment_id()
                 retrying.succeeded()
-                return found
+                return deployment
             except OperationalError as error:
                 if not store().is_server:
                     raise
@@ -166,8 +166,8 @@ def _refuse_other_pools(conf: Any, options: dict[str, Any], **_: Any) -> None:
 
 def _asks_for_prefork(words: Sequence[str]) -> bool:
     """True if the command line asks for prefork. Celery reads its default's name as "whatever is configured"."""
-    given = " ".join(words).replace("=", " ") + " "
-    return re.search(r" (-P|--pool) ?prefork ", given) is not None
+    line = " ".join(words).replace("=", " ") + " "
+    return re.search(r" (-P|--pool) ?prefork ", line) is not None
 
 
 #: Written by the signal handler.

@@ -104,12 +104,12 @@ class FastPath:
 
     def _is_ordinary(self, headers: Any) -> bool:
         pairs = headers.items()
-        given = dict(pairs)
-        if len(given) != len(pairs) or not ORDINARY_HEADERS.issuperset(headers.keys()):
+        values = dict(pairs)
+        if len(values) != len(pairs) or not ORDINARY_HEADERS.issuperset(headers.keys()):
             return False
-        if not is_allowed_host(headers.get("host", "")) or sum(map(len, given.values())) > MAX_HEADER_BYTES:
+        if not is_allowed_host(headers.get("host", "")) or sum(map(len, values.values())) > MAX_HEADER_BYTES:
             return False
-        if self._env.tls and given.get("x-forwarded-proto") != "https":
+        if self._env.tls and values.get("x-forwarded-proto") != "https":
             return False  # Django redirects it
         # The server omits a value that is not ASCII.
         return all(

@@ -53,7 +53,7 @@ class BodyReader:
         length, chunked = headers.get("content-length"), "transfer-encoding" in headers
         if not chunked and length in (None, "0"):
             return b""
-        if chunked and [each.strip().lower() for each in headers.get_all("transfer-encoding")] != ["chunked"]:
+        if chunked and [word.strip().lower() for word in headers.get_all("transfer-encoding")] != ["chunked"]:
             raise Refused(400, "this Transfer-Encoding is not supported; only chunked is")
         declared = None if chunked else int(length)  # the server accepts only numbers
         limit = self._limit(scope.path)
@@ -233,12 +233,12 @@ def wsgi_environ(scope: Any, body: bytes) -> dict[str, Any]:
     """The variables of a request with this body. Raises Refused."""
     headers = _headers(scope)
     _check(scope, headers.get("HTTP_HOST"))
-    found = _request_line(scope) | headers
-    found["CONTENT_TYPE"] = found.pop("HTTP_CONTENT_TYPE", "")
-    found.pop("HTTP_TRANSFER_ENCODING", None)
-    found["HTTP_CONTENT_LENGTH"] = found["CONTENT_LENGTH"] = str(len(body))
-    found["wsgi.input"] = BytesIO(body)
-    return found
+    environ = _request_line(scope) | headers
+    environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE", "")
+    environ.pop("HTTP_TRANSFER_ENCODING", None)
+    environ["HTTP_CONTENT_LENGTH"] = environ["CONTENT_LENGTH"] = str(len(body))
+    environ["wsgi.input"] = BytesIO(body)
+    return environ
 
 
 def _request_line(scope: Any) -> dict[str, Any]:
@@ -272,21 +272,21 @@ def _encoded(query: str) -> str:
 
 def _headers(scope: Any) -> dict[str, str]:
     """The headers as HTTP_ variables. Raises Refused if they are too large, or a single one is there twice."""
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     size = len(scope.path) + len(scope.query_string)
     for name, value in scope.headers.items():
         size += len(name) + len(value) + 4
         if "_" in name:  # WSGI cannot tell it from the header with a hyphen
             continue
         key = f"HTTP_{name.upper().replace('-', '_')}"
-        if key in found:
+        if key in variables:
             if key in SINGLE_HEADERS:
                 raise Refused(400, f"two {SINGLE_HEADERS[key]} headers")
-            value = f"{found[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{value}"
-        found[key] = value
+            value = f"{variables[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{value}"
+        variables[key] = value
     if size > MAX_HEAD_BYTES:
         raise Refused(431, f"the address and the headers are larger than {MAX_HEAD_BYTES:,} bytes")
-    return found
+    return variables
 
 
 def _check(scope: Any, host: str | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -144,7 +144,7 @@ class Waiters:
             self._client_left(waiter)
 
     def _client_left(self, waiter: Waiter) -> None:
-        self._count("gone")
+        process.add("waits_ended|gone")
         waiter.hold.release()
         self._finished(waiter.request)
 
@@ -162,7 +162,7 @@ class Waiters:
 
     def _tasks(self) -> list[UUID] | None:
         subjects = list(self._by_subject)
-        return [each for each in subjects if isinstance(each, UUID)] if subjects else None
+        return [subject for subject in subjects if isinstance(subject, UUID)] if subjects else None
 
     def _ended(self, subjects: Sequence[UUID | Condition]) -> None:
         self._loop.call_soon_threadsafe(self._end_all_of, subjects)
@@ -177,24 +177,24 @@ class Waiters:
                 refusals[key] = _refusal(key)
             if (refusal := refusals[key]) is not None:
                 self._loop.call_soon_threadsafe(self._refuse, waiter, refusal)
-        conditions = [each for each in list(self._by_subject) if isinstance(each, Condition)]
-        if met := [each for each in conditions if each.is_met(each.about)]:
+        conditions = [subject for subject in list(self._by_subject) if isinstance(subject, Condition)]
+        if met := [condition for condition in conditions if condition.is_met(condition.about)]:
             self._ended(met)
 
     def _end_all_of(self, subjects: Sequence[UUID | Condition]) -> None:
-        self._end([waiter for each in subjects for waiter in self._by_subject.get(each, ())], "ended")
+        self._end([waiter for subject in subjects for waiter in self._by_subject.get(subject, ())], "ended")
 
     def _refuse(self, waiter: Waiter, refusal: Refusal) -> None:
         """End a wait whose key is not in force any more."""
         if waiter in self._by_subject.get(waiter.wait.subject, ()):  # it has not ended meanwhile
-            self._count("key")
+            process.add("waits_ended|key")
             self._unwatch(waiter)
             self._answer(waiter, refused(waiter.wait, refusal))
 
     def _end(self, waiters: Sequence[Waiter], how: str) -> None:
         """Let threads answer these."""
         for waiter in waiters:
-            self._count(how)
+            process.add(f"waits_ended|{how}")
             self._unwatch(waiter)
             waiter.timer = self._loop.call_later(READ_TIMEOUT_SECONDS, self._give_up, waiter)
         for first in range(0, len(waiters), GROUP_SIZE):
@@ -217,8 +217,9 @@ class Waiters:
                         self._answer(waiter, answer)
         except Exception as error:
             log.error("what requests have waited for cannot be read", exc_info=error)
-        for waiter in _flat(left.values()):
-            self._answer(waiter, fallback(waiter.wait))
+        for wait, same in left.items():
+            for waiter in same:
+                self._answer(waiter, fallback(wait))
 
     def _answer(self, waiter: Waiter, answer: Answer) -> None:
         if not waiter.take():
@@ -238,10 +239,6 @@ class Waiters:
             process.observe("http_seconds", labels, waiter.began_at - request.arrived_at)
             self._finished(request)
 
-    @staticmethod
-    def _count(how: str) -> None:
-        process.add(f"waits_ended|{how}")
-
 
 def _stays(name: str, status: int) -> bool:
     return name not in OWN_HEADERS and (status == 200 or name != "preference-applied")
@@ -252,10 +249,6 @@ def _refusal(key: KeyCheck) -> Refusal | None:
         return key.refusal()
     except Error:  # the keys cannot be read: those of the last reading count
         return None
-
-
-def _flat(groups: Iterable[Iterable[Waiter]]) -> list[Waiter]:
-    return [waiter for group in groups for waiter in group]
 
 
 class Watcher:

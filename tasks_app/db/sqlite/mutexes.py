@@ -17,12 +17,12 @@ def without_mutexes() -> bool:
 
     Call before `sqlite3` is imported.
     """
-    found = find_spec("_sqlite3")
-    if sys.platform != "linux" or found is None or found.origin is None:
+    module = find_spec("_sqlite3")
+    if sys.platform != "linux" or module is None or module.origin is None:
         return False
     try:
         # Of the library that Python's own module is linked to: the system may have another one.
-        configure = ctypes.CDLL(found.origin).sqlite3_config
+        configure = ctypes.CDLL(module.origin).sqlite3_config
     except (OSError, AttributeError):
         return False
     codes = [configure(SQLITE_CONFIG_MULTITHREAD), configure(SQLITE_CONFIG_MEMSTATUS, 0)]
