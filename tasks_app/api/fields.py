@@ -51,20 +51,14 @@ def body_of(request: Request, max_depth: int = MAX_DEPTH) -> Any:
 # A value in a sentence.
 
 
+_KINDS = {
+    type(None): "null", bool: "a boolean", str: "a string", int: "a number", float: "a number", list: "an array"
+}  # fmt: skip
+
+
 def kind(value: Any) -> str:
     """The kind of a JSON value: `a string`, `an array`, `null`."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case str():
-            return "a string"
-        case int() | float():
-            return "a number"
-        case list():
-            return "an array"
-    return "an object"
+    return _KINDS.get(type(value), "an object")
 
 
 def shown(value: Any) -> str:

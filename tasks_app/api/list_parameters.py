@@ -9,22 +9,9 @@ from uuid import UUID
 from drf_spectacular.utils import OpenApiResponse, PolymorphicProxySerializer
 
 from tasks_app import conf
-from tasks_app.api import schema
+from tasks_app.api import fields, schema
 from tasks_app.api.attempts import ProgressObject
-from tasks_app.api.fields import (
-    MAX_NAMED,
-    UUID_PATTERN,
-    Faults,
-    Field,
-    choice,
-    digits,
-    literal,
-    refuse,
-    task_id,
-    text_moment,
-    values,
-    words,
-)
+from tasks_app.api.fields import Faults, Field, refuse
 from tasks_app.api.new_tasks import MAX_TAGS, TAG_PATTERN, TAG_SENTENCE, is_tag
 from tasks_app.api.pages import OPTIONAL_FIELDS, PROGRESS, TASK_OBJECT_FIELDS
 from tasks_app.handlers.handlers_toml import is_name
@@ -43,8 +30,8 @@ FIELDS = (*TASK_OBJECT_FIELDS, *OPTIONAL_FIELDS, PROGRESS)
 
 def _tags(name: str, given: list[str], faults: Faults) -> frozenset[str]:
     """The tags that a task must have, one for each time that the parameter is given."""
-    for tag in [tag for tag in dict.fromkeys(given) if not is_tag(tag)][:MAX_NAMED]:
-        refuse(faults, name, TAG_SENTENCE, literal(tag))
+    for tag in [tag for tag in dict.fromkeys(given) if not is_tag(tag)][: fields.MAX_NAMED]:
+        refuse(faults, name, TAG_SENTENCE, fields.literal(tag))
     if len(given) > MAX_TAGS:
         faults.append((name, f"{name} may be given {MAX_TAGS} times, not {len(given):,}"))
     return frozenset(given)
@@ -52,26 +39,26 @@ def _tags(name: str, given: list[str], faults: Faults) -> frozenset[str]:
 
 def _error(name: str, text: str, faults: Faults) -> str:
     if not 1 <= len(text) <= MAX_ERROR_CHARS or "\0" in text:
-        refuse(faults, name, f"a text of 1 to {MAX_ERROR_CHARS:,} characters without a NUL", literal(text))
+        refuse(faults, name, f"a text of 1 to {MAX_ERROR_CHARS:,} characters without a NUL", fields.literal(text))
     return text
 
 
 def _cursor(name: str, text: str, faults: Faults) -> UUID | None:
-    if (identity := task_id(text)) is None:
-        refuse(faults, name, "the one in the Link header of the last page", literal(text))
+    if (identity := fields.task_id(text)) is None:
+        refuse(faults, name, "the one in the Link header of the last page", fields.literal(text))
     return identity
 
 
 CONDITIONS = {
-    "status": words(
+    "status": fields.words(
         "Only tasks of these statuses", Status.values, "failed", "pending,processing",
         option="with these statuses, separated by commas",
     ),
-    "type": values(
+    "type": fields.values(
         "Only tasks of these types.", "[A-Za-z0-9_-]{1,100}", MAX_TYPES, "the name of a handler", is_name,
         "prime", "echo,resize", known=conf.handlers, option="of these types, separated by commas",
     ),
-    "failure_reason": words(
+    "failure_reason": fields.words(
         "Only tasks that failed for these reasons", FailureReason.values, "timeout", "crash,oom",
         option="that failed for these reasons, separated by commas",
     ),
@@ -85,18 +72,18 @@ CONDITIONS = {
         },
         _tags, repeated=True, word=TAG_PATTERN, most=MAX_TAGS, option="with this tag; may be repeated",
     ),
-    "priority_min": digits(0, 100, "Only tasks of at least this priority.", option="of at least this priority"),
-    "priority_max": digits(0, 100, "Only tasks of at most this priority.", option="of at most this priority"),
-    "created_after": text_moment(
+    "priority_min": fields.digits(0, 100, "Only tasks of at least this priority.", option="of at least this priority"),
+    "priority_max": fields.digits(0, 100, "Only tasks of at most this priority.", option="of at most this priority"),
+    "created_after": fields.text_moment(
         "Only tasks created at this time or later.", "2026-01-31T09:00:00Z",
         "created at this time or later: 2026-01-31T09:00:00Z",
     ),
-    "created_before": text_moment(
+    "created_before": fields.text_moment(
         "Only tasks created before this time.", "2026-01-31T10:00:00.5+01:00", "created before this time"
     ),
-    "ids": values(
-        f"Only these tasks, up to {MAX_IDS}.", UUID_PATTERN, MAX_IDS, "task ids", task_id, schema.UUID_EXAMPLE,
-        made=UUID, option="with these ids, separated by commas",
+    "ids": fields.values(
+        f"Only these tasks, up to {MAX_IDS}.", fields.UUID_PATTERN, MAX_IDS, "task ids", fields.task_id,
+        schema.UUID_EXAMPLE, made=UUID, option="with these ids, separated by commas",
     ),
     "error": Field(
         {
@@ -111,7 +98,7 @@ CONDITIONS = {
 }  # fmt: skip
 #: In the order in which faults name them.
 PARAMETERS = {
-    "limit": digits(
+    "limit": fields.digits(
         1,
         MAX_LIMIT,
         "The largest number of tasks. A page with about 16 MiB of data and results ends earlier. Without a limit, a "
@@ -127,8 +114,8 @@ PARAMETERS = {
         _cursor,
     ),
     **CONDITIONS,
-    "order": choice("Which tasks come first; the newest, if it is absent.", ("newest", "oldest")),
-    "fields": words("Only these fields of each task", FIELDS, "id,status", "id,last_error"),
+    "order": fields.choice("Which tasks come first; the newest, if it is absent.", ("newest", "oldest")),
+    "fields": fields.words("Only these fields of each task", FIELDS, "id,status", "id,last_error"),
 }
 #: Conditions that have another name in TaskFilter.
 _NAMES = {"status": "statuses", "type": "types", "failure_reason": "reasons", "tag": "tags"}
@@ -149,11 +136,11 @@ class TaskPart(schema.TaskObject):
 
     def get_fields(self) -> Any:
         """The fields of a task, none of which must be there."""
-        fields = super().get_fields()
-        for name, field in fields.items():
+        shape = super().get_fields()
+        for name, field in shape.items():
             field.required = False
             field.allow_null = field.allow_null or name in OPTIONAL_FIELDS
-        return fields
+        return shape
 
 
 _LISTED = PolymorphicProxySerializer(

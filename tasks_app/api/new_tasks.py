@@ -9,22 +9,9 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample
 from rest_framework import serializers
 
+from tasks_app.api import fields
 from tasks_app.api.errors import Invalid, TooLarge
-from tasks_app.api.fields import (
-    MAX_NAMED,
-    Faults,
-    Field,
-    check_unknown,
-    integer,
-    kind,
-    moment,
-    near,
-    number,
-    object_with,
-    read_body,
-    refuse,
-    shown,
-)
+from tasks_app.api.fields import Faults, Field, kind, refuse, shown
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.queue.submission import NewTask, TaskOptions, encode, too_large
 from tasks_app.runner.wire import stored_size
@@ -64,10 +51,10 @@ def _tags(name: str, value: Any, faults: Faults) -> tuple[str, ...]:
         refuse(faults, name, f"an array of up to {MAX_TAGS} strings", kind(value))
         return ()
     wrong = [index for index, tag in enumerate(value) if not is_tag(tag)]
-    for index in wrong[:MAX_NAMED]:
+    for index in wrong[: fields.MAX_NAMED]:
         faults.append((f"{name}[{index}]", f"a tag must be {TAG_SENTENCE}, not {shown(value[index])}"))
-    if len(wrong) > MAX_NAMED:
-        faults.append((name, f"and {len(wrong) - MAX_NAMED:,} more wrong tags"))
+    if len(wrong) > fields.MAX_NAMED:
+        faults.append((name, f"and {len(wrong) - fields.MAX_NAMED:,} more wrong tags"))
     if len(value) > MAX_TAGS:
         faults.append((name, f"{name} must have at most {MAX_TAGS} tags, not {len(value):,}"))
     return tuple(dict.fromkeys(tag for tag in value if is_tag(tag)))
@@ -96,13 +83,13 @@ def _timeout(handler: Handler | None) -> Field:
     limit = "" if handler is None else f" and at most {most:g}, the timeout_limit of {handler.name}"
     valid = f"a number of seconds, more than 0{limit}"
     help = "Seconds of an attempt: more than 0, at most the handler's `timeout_limit`."
-    return number(0, most, help, valid, above=True)
+    return fields.number(0, most, help, valid, above=True)
 
 
 def _max_retries(handler: Handler | None) -> Field:
     most = None if handler is None else handler.most_retries
     limit = "of at least 0" if handler is None else f"from 0 to {most}, the retries_limit of {handler.name}"
-    return integer(0, most, "At most the handler's `retries_limit`.", f"an integer {limit}")
+    return fields.integer(0, most, "At most the handler's `retries_limit`.", f"an integer {limit}")
 
 
 _SECONDS = f"a number of seconds from 0 to {MAX_SECONDS:,}"
@@ -120,20 +107,22 @@ _PLAIN = {
         },
         _data,
     ),
-    "priority": integer(0, 100, "With DAEMON_TASK_SELECTION=priority, larger values go first; 50 if absent or null."),
+    "priority": fields.integer(
+        0, 100, "With DAEMON_TASK_SELECTION=priority, larger values go first; 50 if absent or null."
+    ),
 }
 _TIMES = {
-    "delay": number(0, MAX_SECONDS, "Start it in so many seconds at the earliest.", _SECONDS),
-    "run_at": moment(
+    "delay": fields.number(0, MAX_SECONDS, "Start it in so many seconds at the earliest.", _SECONDS),
+    "run_at": fields.moment(
         "Start it at this time at the earliest, instead of `delay`: RFC 3339 with an offset.", "delay", MAX_SECONDS
     ),
-    "expires_in": number(
+    "expires_in": fields.number(
         0,
         MAX_SECONDS,
         "If it has not been started in so many seconds, it fails as `expired`. More than `delay`.",
         _SECONDS,
     ),
-    "expires_at": moment(
+    "expires_at": fields.moment(
         "If it has not been started at this time, it fails as `expired`; instead of `expires_in`.",
         "expires_in",
         MAX_SECONDS,
@@ -197,9 +186,9 @@ def task_of(
         faults.append(("", f'{what} must be a JSON object such as {{"type": "echo", "data": {{}}}}, not {kind(body)}'))
         return None
     if not (plain := _PLAIN.keys() >= body.keys()):
-        check_unknown(body, TASK_FIELDS, "field", faults, hints)
+        fields.check_unknown(body, TASK_FIELDS, "field", faults, hints)
     task_type = _type(body, handlers, faults, hints)
-    given = read_body(body, _PLAIN, faults)
+    given = fields.read_body(body, _PLAIN, faults)
     options = None if plain else options_of(body, handlers.get(task_type), faults)
     return None if faults else NewTask(task_type, given.get("data", {}), given.get("priority", 50), options)
 
@@ -214,7 +203,7 @@ def _type(body: Mapping[str, Any], handlers: Collection[str], faults: Faults, hi
         faults.append(("type", f"type must be a string, not {kind(body['type'])}{names}"))
     else:
         name = body["type"][:100]
-        meant = near(name, handlers) if hints else ""
+        meant = fields.near(name, handlers) if hints else ""
         faults.append(("type", f'no handler is named "{name}"{names}{meant}'))
     return ""
 
@@ -225,7 +214,7 @@ def options_of(body: Mapping[str, Any], handler: Handler | None, faults: Faults)
     Of moments only those are compared that the request names itself: what is valid stays valid, so that a repeated
     request gets the first one's answer.
     """
-    times = read_body(body, _TIMES, faults)
+    times = fields.read_body(body, _TIMES, faults)
     for seconds, at in (("delay", "run_at"), ("expires_in", "expires_at")):
         if seconds in times and at in times:
             faults.append((at, f"{seconds} and {at} are both given; give one of them"))
@@ -237,7 +226,7 @@ def options_of(body: Mapping[str, Any], handler: Handler | None, faults: Faults)
     if run_at is not None and expires_at is not None and expires_at <= run_at:
         faults.append(("expires_at", "expires_at must be after run_at: the task could never start"))
     limits = {name: of(handler) for name, of in _LIMITS.items()}
-    options = TaskOptions(**times, **read_body(body, limits, faults), **read_body(body, _MARKS, faults))
+    options = TaskOptions(**times, **fields.read_body(body, limits, faults), **fields.read_body(body, _MARKS, faults))
     return None if options == TaskOptions() else options
 
 
@@ -278,7 +267,7 @@ def new_tasks(body: Any, handlers: Mapping[str, Handler], limit: int) -> list[Ne
 
 # In the OpenAPI document.
 
-NewTaskObject = object_with("NewTask", "A task to queue.", TASK_FIELDS)
+NewTaskObject = fields.object_with("NewTask", "A task to queue.", TASK_FIELDS)
 
 
 class NewTasks(serializers.Serializer):

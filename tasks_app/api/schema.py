@@ -226,35 +226,28 @@ QUEUED_TOGETHER_EXAMPLE = answered("stored", {"task_ids": [UUID_EXAMPLE]})
 
 # drf-spectacular makes the document of the views; this completes it.
 
-_ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorObject"}}}
 _RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait before a retry."}}
+
+
+def _failure(description: str, *headers: str, shape: str = "ErrorObject") -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
+    shown = {"headers": {name: {"schema": {"type": "string"}} for name in headers}} if headers else {}
+    return {"description": description, "content": content, **shown}
+
+
 #: Failures of every call, by status.
-_COMMON_FAILURES: dict[str, dict[str, Any]] = {
-    "400": {"description": "The request is malformed, or its Host header is not allowed.", "content": _ERROR},
-    "405": {
-        "description": "The method is not allowed; the Allow header has those that are.",
-        "content": _ERROR,
-        "headers": {"Allow": {"schema": {"type": "string"}}},
-    },
-    "500": {
-        "description": "A bug in the daemon. Its log has the details under the same request_id.",
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/InternalError"}}},
-    },
-    "503": {"description": "The database cannot be used, or the daemon is stopping or overloaded.", "content": _ERROR},
+_COMMON_FAILURES = {
+    "400": _failure("The request is malformed, or its Host header is not allowed."),
+    "405": _failure("The method is not allowed; the Allow header has those that are.", "Allow"),
+    "500": _failure("A bug in the daemon. Its log has the details under the same request_id.", shape="InternalError"),
+    "503": _failure("The database cannot be used, or the daemon is stopping or overloaded."),
 }
 #: Failures of a call with a body.
-_BODY_FAILURES: dict[str, dict[str, Any]] = {
-    "408": {"description": "The body did not arrive in time (DAEMON_BODY_TIMEOUT).", "content": _ERROR},
-    "413": {"description": "The body is larger than DAEMON_MAX_BODY.", "content": _ERROR},
+_BODY_FAILURES = {
+    "408": _failure("The body did not arrive in time (DAEMON_BODY_TIMEOUT)."),
+    "413": _failure("The body is larger than DAEMON_MAX_BODY."),
 }
-_CROSS_SITE = "a page of another site made the call"
-_NO_SCOPE = "the API key lacks the scope"
-_NO_TYPE = "it is not for the task's type"
-_NO_KEY = {
-    "description": "A valid API key is required.",
-    "content": _ERROR,
-    "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
-}
+_NO_KEY = _failure("A valid API key is required.", "WWW-Authenticate")
 _INTERNAL = {
     "type": "object",
     "description": "A bug in the daemon.",
@@ -263,19 +256,13 @@ _INTERNAL = {
 }
 
 
-def _summary_and_description(text: str) -> dict[str, str]:
-    """Split a view's docstring. Swagger UI shows the first sentence beside the address."""
-    summary, _, more = " ".join(text.split()).partition(". ")
-    return {"summary": summary.rstrip("."), **({"description": more} if more else {})}
-
-
 def _forbidden(method: str, operation: dict[str, Any]) -> str:
     """When a call is 403, in a sentence; "" if never."""
-    reasons = [_NO_SCOPE] if "security" in operation else []
+    reasons = ["the API key lacks the scope"] if "security" in operation else []
     if "requestBody" in operation:
-        reasons.append(_NO_TYPE)
+        reasons.append("it is not for the task's type")
     if method in ("post", "delete"):
-        reasons.append(_CROSS_SITE)
+        reasons.append("a page of another site made the call")
     sentence = ", or ".join(reasons)
     return f"{sentence[:1].upper()}{sentence[1:]}." if reasons else ""
 
@@ -307,13 +294,15 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
     for item in result["paths"].values():
         for method, operation in item.items():
             answers = operation["responses"]
-            operation.update(_summary_and_description(operation.pop("description")))
+            # Swagger UI shows the first sentence of a view's docstring beside the address.
+            summary, _, more = " ".join(operation.pop("description").split()).partition(". ")
+            operation |= {"summary": summary.rstrip("."), **({"description": more} if more else {})}
             if "security" in operation:
                 answers.setdefault("401", _NO_KEY)
             for status, answer in (_COMMON_FAILURES | (_BODY_FAILURES if "requestBody" in operation else {})).items():
                 answers.setdefault(status, dict(answer))
             if forbidden := _forbidden(method, operation):
-                answers.setdefault("403", {"description": forbidden, "content": _ERROR})
+                answers.setdefault("403", _failure(forbidden))
             for status in ("429", "503"):
                 if status in answers:
                     headers = {**answers[status].get("headers", {}), **_RETRY_AFTER}

@@ -12,21 +12,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app import conf
-from tasks_app.api import admission, list_parameters, new_tasks, pages, schema, waiting
+from tasks_app.api import admission, list_parameters, new_tasks, pages, schema, view, waiting
 from tasks_app.api.errors import Conflict, NotFound
 from tasks_app.api.fields import Faults, body_of, parameters, parameters_of
 from tasks_app.api.pages import response_budget
 from tasks_app.api.task_search import search
-from tasks_app.api.view import (
-    API,
-    KeyCheck,
-    actor_of,
-    caller_of,
-    check_type,
-    check_types,
-    known_tasks,
-    task_in_path,
-)
 from tasks_app.audit.record import Actor, record
 from tasks_app.keys.caller import Scope
 from tasks_app.queue.cancel import cancel, delete
@@ -53,15 +43,15 @@ def read(identity: UUID, headers: dict[str, str] | None = None) -> Response:
 
 def changed(request: Request, identity: UUID) -> Response:
     """The task object of a task that the call has changed. Without the scope to read tasks, it has no content."""
-    if caller_of(request).may(Scope.TASKS_READ):
+    if view.caller_of(request).may(Scope.TASKS_READ):
         return read(identity)
     page = pages.Page(Task.objects.filter(pk=identity), 1, NOT_WITHHELD)
     return _answer(page, lambda objects: _single(objects)[:-1] + WITHHELD)
 
 
-def _key(request: Request) -> KeyCheck:
+def _key(request: Request) -> view.KeyCheck:
     """What a wait for a task goes on to need."""
-    return KeyCheck(request.META.get("HTTP_AUTHORIZATION"), Scope.TASKS_READ)
+    return view.KeyCheck(request.META.get("HTTP_AUTHORIZATION"), Scope.TASKS_READ)
 
 
 def _single(objects: list[bytes]) -> bytes:
@@ -83,7 +73,7 @@ def _answer(
         raise
 
 
-class QueueView(admission.RateHeaders, API):
+class QueueView(admission.RateHeaders, view.API):
     """`POST /queue`."""
 
     scopes = needs(POST=POST_TASKS)
@@ -98,14 +88,14 @@ class QueueView(admission.RateHeaders, API):
     )
     def post(self, request: Request) -> Response:
         """Queue a task. The answer means that it is stored and survives a power cut."""
-        caller = caller_of(request)
+        caller = view.caller_of(request)
         seconds, hold = waiting.wanted(request), waiting.hold_of(request)
         if seconds is not None:
             caller.require(Scope.TASKS_READ)  # the answer has the task, which another caller may have posted
         body = body_of(request)
         key = admission.request_key(request, body)
         new = new_tasks.new_task(body, conf.handlers(), conf.environment().max_body)
-        check_type(caller, new)
+        view.check_type(caller, new)
         if seconds and hold is not None:
             hold.reserve()  # before the task is stored: a request without a place stores nothing
         submitted = admission.store([new], key, caller.rate)
@@ -117,7 +107,7 @@ class QueueView(admission.RateHeaders, API):
         return Response(admission.queued_body(identity, existing), headers=headers)
 
 
-class BatchView(admission.RateHeaders, API):
+class BatchView(admission.RateHeaders, view.API):
     """`POST /queue/batch`."""
 
     scopes = needs(POST=POST_TASKS)
@@ -132,11 +122,11 @@ class BatchView(admission.RateHeaders, API):
     )
     def post(self, request: Request) -> Response:
         """Queue up to 1,000 tasks, all or none. The answer means that they are stored and survive a power cut."""
-        caller = caller_of(request)
+        caller = view.caller_of(request)
         body = body_of(request, MAX_DEPTH + new_tasks.OUTER_LEVELS)
         key = admission.request_key(request, body)
         new = new_tasks.new_tasks(body, conf.handlers(), conf.environment().max_body)
-        check_types(caller, new)
+        view.check_types(caller, new)
         submitted = admission.store(new, key, caller.rate)
         answer: dict[str, Any] = {"task_ids": [str(identity) for identity in submitted.ids]}
         if submitted.existing is not None:
@@ -144,7 +134,7 @@ class BatchView(admission.RateHeaders, API):
         return Response(answer, headers=admission.replayed(submitted))
 
 
-class TasksView(API):
+class TasksView(view.API):
     """`GET /api/tasks`."""
 
     scopes = needs(GET=SEE_TASKS)
@@ -163,7 +153,7 @@ class TasksView(API):
         asked = parameters_of(request.query_params, list_parameters.PARAMETERS)
         limit = asked.get("limit") or max(list_parameters.DEFAULT_LIMIT, len(asked.get("ids", ())))
         fields, oldest = asked.get("fields"), asked.get("order") == "oldest"
-        found = search(known_tasks(request, list_parameters.filter_of(asked)), asked.get("cursor"), oldest, limit)
+        found = search(view.known_tasks(request, list_parameters.filter_of(asked)), asked.get("cursor"), oldest, limit)
         shown = None if fields is None else [name for name in list_parameters.FIELDS if name in fields]
         page = pages.Page(found.rows, limit, shown, oldest)
         headers = {}
@@ -175,7 +165,7 @@ class TasksView(API):
         return _answer(page, lambda objects: b"[%b]" % b",".join(objects), headers)
 
 
-class TaskView(API):
+class TaskView(view.API):
     """`GET` and `DELETE /api/tasks/{id}`."""
 
     scopes = needs(GET=SEE_TASKS, DELETE=DELETE_TASKS)
@@ -184,7 +174,7 @@ class TaskView(API):
     def get(self, request: Request, task_id: str) -> Response:
         """Read a task: its status and, once it is final, its result or why it failed."""
         seconds, hold = waiting.wanted(request), waiting.hold_of(request)
-        identity = task_in_path(request, task_id)
+        identity = view.task_in_path(request, task_id)
         if seconds is None or hold is None:
             return read(identity)
         headers = waiting.applied(seconds)
@@ -197,15 +187,15 @@ class TaskView(API):
     @schema.call("delete_task", "tasks", schema.DELETED, [schema.TASK_ID])
     def delete(self, request: Request, task_id: str) -> Response:
         """Delete a task in any status. If it runs, its container is stopped and its result dropped."""
-        identity = task_in_path(request, task_id)
+        identity = view.task_in_path(request, task_id)
         with writing():
             if not delete(identity):
                 raise NotFound
-            record(actor_of(request), "delete", str(identity))
+            record(view.actor_of(request), "delete", str(identity))
         return Response(status=204)
 
 
-class CancelView(API):
+class CancelView(view.API):
     """`POST /api/tasks/{id}/cancel`."""
 
     scopes = needs(POST=CHANGE_TASKS)
@@ -213,7 +203,7 @@ class CancelView(API):
     @schema.call("cancel_task", "tasks", schema.CANCELLED, [schema.TASK_ID])
     def post(self, request: Request, task_id: str) -> Response:
         """Cancel a task that has not ended. If it runs, its handler gets SIGTERM, and its result is dropped."""
-        identity = task_in_path(request, task_id)
+        identity = view.task_in_path(request, task_id)
         with writing():
             # Locked: no other request can redrive the task before the answer is made, so that says what was found.
             task = Task.objects.select_for_update().filter(pk=identity).only("status").first()
@@ -221,11 +211,11 @@ class CancelView(API):
                 raise NotFound
             if not cancel(task.pk):
                 raise Conflict(f"Task is already {task.status}; only a pending or processing task can be cancelled")
-            record(actor_of(request), "cancel", str(identity))
+            record(view.actor_of(request), "cancel", str(identity))
             return changed(request, identity)
 
 
-class RedriveView(API):
+class RedriveView(view.API):
     """`POST /api/tasks/{id}/redrive`."""
 
     scopes = needs(POST=CHANGE_TASKS)
@@ -234,14 +224,14 @@ class RedriveView(API):
     def post(self, request: Request, task_id: str) -> Response:
         """Queue a failed task again, with a new budget of retries."""
         missing = "Task not found, or it is not failed"
-        identity = task_in_path(request, task_id, missing)
+        identity = view.task_in_path(request, task_id, missing)
         with writing():  # no node can claim the task before the answer is read, so it says `pending`
             try:
                 if not redrive(identity):
                     raise NotFound(missing)
             except LivingTwin as refused:
                 raise Conflict(f"Task {refused.task} has the same type and unique_key and has not ended") from None
-            record(actor_of(request), "redrive", str(identity))
+            record(view.actor_of(request), "redrive", str(identity))
             return changed(request, identity)
 
 

@@ -12,7 +12,6 @@ from django.urls.converters import StringConverter
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
-from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -109,32 +108,24 @@ def actor_of(request: Request) -> Actor:
     return Actor("api", caller_of(request).name)
 
 
-class ScopePermission(BasePermission):
-    """Answers 403 to a caller without the scope that the view's `scopes` has for the method. HEAD is GET.
-
-    A method that is not in `scopes` needs none: OPTIONS, and those that the view does not allow.
-    """
-
-    def has_permission(self, request: Request, view: Any) -> bool:
-        method = "GET" if request.method == "HEAD" else request.method
-        if (scope := view.scopes.get(method)) is not None:
-            caller_of(request).require(scope)
-        return True
-
-
 # A call.
 
 
 class API(APIView):
     """The base of all calls: JSON in, JSON out, whatever the headers say.
 
-    `scopes`: the one that an API key needs for each method.
+    `scopes`: the one that an API key needs for each method. HEAD is GET. A method that is not in it needs none: OPTIONS
+    and those that the view does not allow.
     """
 
     content_negotiation_class = AlwaysJSON
     authentication_classes = (KeyAuthentication,)
-    permission_classes = (ScopePermission,)
     scopes: ClassVar[Mapping[str, Scope]] = {}
+
+    def check_permissions(self, request: Request) -> None:
+        """Raise Forbidden if the caller lacks the scope for the method."""
+        if (scope := self.scopes.get("GET" if request.method == "HEAD" else request.method or "")) is not None:
+            caller_of(request).require(scope)
 
     def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
         """204. The Allow header, which every answer has, lists the methods."""
@@ -145,7 +136,6 @@ class PublicAPI(API):
     """The base of calls that need no key."""
 
     authentication_classes = ()  # type: ignore[assignment]
-    permission_classes = ()  # type: ignore[assignment]
 
 
 class OneTask(StringConverter):

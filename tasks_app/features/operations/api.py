@@ -13,27 +13,9 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks_app.api import schema
+from tasks_app.api import fields, schema
 from tasks_app.api.errors import Conflict, Invalid, NotFound
-from tasks_app.api.fields import (
-    Faults,
-    Field,
-    body_of,
-    check_unknown,
-    digits,
-    flag,
-    integer,
-    kind,
-    number,
-    object_with,
-    parameters,
-    parameters_of,
-    read_body,
-    read_query,
-    refuse,
-    shown,
-    task_id,
-)
+from tasks_app.api.fields import Faults, Field, kind, refuse, shown
 from tasks_app.api.list_parameters import CONDITIONS, filter_of
 from tasks_app.api.view import API, actor_of, both, caller_of
 from tasks_app.features.operations.acts import abort, counted, preview, report, start, warnings
@@ -61,7 +43,7 @@ def _filter(name: str, value: Any, faults: Faults) -> TaskFilter:
     for condition, words in value.items():
         if (texts := _texts(condition, words, inner)) is not None:
             query.setlist(condition, texts)
-    wanted = filter_of(read_query(query, CONDITIONS, inner, "condition"))
+    wanted = filter_of(fields.read_query(query, CONDITIONS, inner, "condition"))
     faults += [(f"{name}.{condition}" if condition else name, text) for condition, text in inner]
     return wanted
 
@@ -127,13 +109,13 @@ FIELDS = {
         _filter,
         required=True,
     ),
-    "dry_run": flag("Only count."),
-    "rate": number(
+    "dry_run": fields.flag("Only count."),
+    "rate": fields.number(
         MIN_RATE, MAX_RATE, "Tasks a second.", f"a number of tasks a second from {MIN_RATE:g} to {MAX_RATE:,.0f}"
     ),
-    "limit": integer(1, MAX_LIMIT, "At most so many tasks.", f"an integer from 1 to {MAX_LIMIT:,}"),
+    "limit": fields.integer(1, MAX_LIMIT, "At most so many tasks.", f"an integer from 1 to {MAX_LIMIT:,}"),
 }
-NewOperation = object_with("NewOperation", "An act on all tasks that match a filter.", FIELDS)
+NewOperation = fields.object_with("NewOperation", "An act on all tasks that match a filter.", FIELDS)
 
 
 def parse(body: Any, verb: str, types: frozenset[str] | None) -> tuple[Plan, bool]:
@@ -142,8 +124,8 @@ def parse(body: Any, verb: str, types: frozenset[str] | None) -> tuple[Plan, boo
         example = '{"filter": {"type": "resize", "failure_reason": "timeout"}}'
         raise Invalid([("", f"the body must be a JSON object such as {example}, not {kind(body)}")])
     faults: Faults = []
-    check_unknown(body, FIELDS, "field", faults)
-    given = read_body(body, FIELDS, faults)
+    fields.check_unknown(body, FIELDS, "field", faults)
+    given = fields.read_body(body, FIELDS, faults)
     if faults:
         raise Invalid(faults)
     plan = Plan(verb, given["filter"], types, rate=given.get("rate"), limit=given.get("limit"))
@@ -237,7 +219,7 @@ EXAMPLES = [
 # The calls.
 
 DEFAULT_PAGE_LIMIT = 20
-PAGE = {"limit": digits(1, 100, "How many, the newest first.", default=DEFAULT_PAGE_LIMIT)}
+PAGE = {"limit": fields.digits(1, 100, "How many, the newest first.", default=DEFAULT_PAGE_LIMIT)}
 #: Operations that are read for a list.
 MAX_READ = 1000
 
@@ -249,7 +231,7 @@ def starts(verb: Verb, sentences: str, examples: Sequence[OpenApiExample]) -> ty
         scopes = needs(POST=OPERATE)
 
         def post(self, request: Request) -> Response:
-            plan, dry_run = parse(body_of(request), verb, caller_of(request).types)
+            plan, dry_run = parse(fields.body_of(request), verb, caller_of(request).types)
             if plan.wanted.error is not None:
                 caller_of(request).require(Scope.TASKS_READ)  # the number of matches would tell what errors say
             if dry_run:
@@ -284,11 +266,11 @@ class OperationsView(API):
         "list_operations",
         "operations",
         {200: OpenApiResponse(OperationObject(many=True), "The newest operations.")},
-        parameters(PAGE),
+        fields.parameters(PAGE),
     )
     def get(self, request: Request) -> Response:
         """List operations, newest first."""
-        limit = parameters_of(request.query_params, PAGE).get("limit", DEFAULT_PAGE_LIMIT)
+        limit = fields.parameters_of(request.query_params, PAGE).get("limit", DEFAULT_PAGE_LIMIT)
         types = caller_of(request).types
         newest = Operation.objects.order_by("-pk")
         if types is not None:
@@ -325,7 +307,7 @@ class AbortView(API):
 
 
 def _in_path(request: Request, text: str) -> Operation:
-    identity = task_id(text)
+    identity = fields.task_id(text)
     operation = None if identity is None else Operation.objects.filter(pk=identity).first()
     types = caller_of(request).types
     if operation is None or (types is not None and not _only(operation, types)):
