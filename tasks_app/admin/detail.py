@@ -1,12 +1,11 @@
-"""Everything that a task's page shows."""
+"""What a task's page shows: its texts, its facts, its attempts, its timeline; and the whole of it as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from django.db.models import QuerySet, TextField
@@ -14,21 +13,174 @@ from django.db.models.functions import Cast, Length, Substr
 from django.http import JsonResponse
 from django.utils import timezone
 
-from tasks_app.admin.text import MAX_SHOWN_CHARS, Shown, ago, harmless, line, log, pretty
+from tasks_app.admin.text import MAX_SHOWN_CHARS, Shown, ago, harmless, line, listed, log, pretty
 from tasks_app.audit.models import AuditEntry
+from tasks_app.feature import Link
 from tasks_app.handlers.words import span
 from tasks_app.queue.models import Attempt, OutcomeKind, Status, Task
 from tasks_app.queue.unsized import MAX_READ_BYTES, unreadable
 from tasks_app.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD
 
-# A task's history as a list of moments.
-
-NONE = timedelta()
 #: What the audit log's words say of a task that an act has changed.
 DONE = {
     "redrive": "redriven", "cancel": "cancelled", "delete": "deleted", "edit": "edited and redriven",
     "priority": "given another priority",
 }  # fmt: skip
+#: The JSON columns of a task.
+COLUMNS = ("task_data", "metadata", "result")
+#: In place of a value that is not read.
+TOO_LARGE = f"(not shown: it has more than {MAX_READ_BYTES:,} bytes as text, and an earlier version has stored it)"
+#: JSON up to this length is indented; of a longer text the page shows the beginning as it is stored.
+MAX_INDENTED_CHARS = 1024 * 1024
+#: The last attempts are shown. Each may have 128 KiB of logs.
+MAX_ATTEMPTS = 20
+#: Lines of the audit log in the timeline.
+MAX_ENTRIES = 100
+#: Shown characters of an image's digest: `sha256:` and twelve digits, as `docker images` shows.
+IMAGE_DIGEST_CHARS = 19
+#: Longer metadata is folded.
+MAX_UNFOLDED_CHARS = 500
+
+
+@dataclass(frozen=True)
+class AttemptDetail:
+    """One attempt. `facts`: (name, value) pairs that have a value. `log_to_come`: its log is not saved yet."""
+
+    number: int
+    outcome: str
+    error: str
+    facts: list[tuple[str, str]]
+    stdout: Shown
+    stderr: Shown
+    log_to_come: bool
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One task. `left_out`: the number of earlier attempts that are not shown; `payloads`: whether its user may see
+    payloads, results, errors and logs, which are blank otherwise."""
+
+    payloads: bool
+    task_type: str
+    error: str
+    facts: list[tuple[str, str]]
+    tags: list[Link]
+    unique_key: Link | None
+    data: Shown
+    metadata: Shown | None
+    result: Shown | None
+    moments: list[Moment]
+    attempts: list[AttemptDetail]
+    left_out: int
+
+    @property
+    def metadata_folded(self) -> bool:
+        """Whether the metadata is too long to be shown at once."""
+        return self.metadata is not None and self.metadata.total > MAX_UNFOLDED_CHARS
+
+
+def detail(task: Task, payloads: bool, acts: bool) -> Detail:
+    """Read one task's details. `payloads`, `acts`: whether the user may see them; what they may not see is not read.
+
+    JSON is read as text, and only in part: a result may have 10 MiB, and be nested deeper than Python parses.
+    """
+    texts: dict[str, Shown | None] = {}
+    known = Attempt.objects.filter(task_id=task.pk)
+    if payloads:
+        too_large = unreadable(task.pk, COLUMNS)
+        texts = dict.fromkeys(too_large, Shown(TOO_LARGE))
+        texts |= _texts(Task.objects.filter(pk=task.pk), [name for name in COLUMNS if name not in too_large])
+    rows = list((known if payloads else known.defer(*ATTEMPT_PAYLOAD)).order_by("-number")[:MAX_ATTEMPTS])[::-1]
+    for hidden, names in ((task, TASK_PAYLOAD), *((row, ATTEMPT_PAYLOAD) for row in rows)):
+        for name in () if payloads else names:
+            setattr(hidden, name, "")  # so that nothing on the page reads it after all
+    entries = AuditEntry.objects.filter(target=str(task.pk)).order_by("at", "id")[:MAX_ENTRIES]
+    now = timezone.now()
+    return Detail(
+        payloads=payloads,
+        task_type=line(task.task_type),
+        error=harmless((task.last_error or "")[:MAX_SHOWN_CHARS]),
+        facts=_facts(task, now),
+        tags=[_search(str(tag), f"tag:{tag}") for tag in task.tags] if isinstance(task.tags, list) else [],
+        unique_key=_search(task.unique_key, f"key:{task.unique_key}") if task.unique_key else None,
+        data=texts.get("task_data") or Shown(""),
+        metadata=texts.get("metadata"),
+        result=texts.get("result"),
+        moments=timeline(task, rows, entries if acts else (), now, payloads),
+        attempts=[_attempt(row) for row in reversed(rows)],
+        left_out=known.count() - len(rows),
+    )
+
+
+def _texts(tasks: QuerySet[Task], columns: Sequence[str]) -> dict[str, Shown | None]:
+    """What a page shows of the JSON columns of one task; None if a column is null."""
+    texts = {f"{name}_text": Cast(name, TextField()) for name in columns}
+    parts = {f"{name}_part": Substr(f"{name}_text", 1, MAX_INDENTED_CHARS) for name in columns}
+    sizes = {f"{name}_length": Length(f"{name}_text") for name in columns}
+    row: Any = tasks.annotate(**texts).annotate(**parts, **sizes).values(*parts, *sizes).first() or dict.fromkeys(parts)
+    found = ((name, row[f"{name}_part"]) for name in columns)
+    return {name: None if part is None else pretty(part, row[f"{name}_length"]) for name, part in found}
+
+
+def _search(text: str, search: str) -> Link:
+    return Link(listed(q=search), line(text, 300))
+
+
+def _facts(task: Task, now: datetime) -> list[tuple[str, str]]:
+    ends = {"completed": "last attempt took", "failed": "last attempt took", "processing": "running for"}
+    took = (task.completed_at or now) - task.started_at if task.started_at and task.status in ends else None
+    facts = [
+        ("Created", _at(task.created_at, now)),
+        ("Priority", str(task.priority)),
+        ("Attempts", str(task.attempts)),
+        ("Retries spent", f"{task.retries}" if task.max_retries is None else f"{task.retries} of {task.max_retries}"),
+        ("Requested retries", "" if task.requested_max_retries is None else str(task.requested_max_retries)),
+        ("Timeout", span(task.timeout)),
+        ("Requested timeout", span(task.requested_timeout)),
+        ("Node", line(task.node)),
+        ("Next retry" if task.attempts else "Scheduled", _at(task.due_at, now)),
+        ("Expires", _at(task.expires_at, now)),
+        ("Ended", _at(task.completed_at, now)),
+        (ends.get(task.status, "").capitalize(), span(took)),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _attempt(row: Attempt) -> AttemptDetail:
+    facts = [
+        ("Started", moment(row.started_at)),
+        ("Waited for a slot", span(row.wait_seconds)),
+        ("Took", span(row.ended_at - row.started_at)),
+        ("Handler had it for", span(row.seconds)),
+        ("Exit code", "" if row.exit_code is None else str(row.exit_code)),
+        ("Killed for memory", "yes, says the engine" if row.oom else ""),
+        ("Node", line(row.node)),
+        ("Container", line(row.container)),
+        ("Image", line(row.image)[:IMAGE_DIGEST_CHARS]),
+    ]
+    return AttemptDetail(
+        number=row.number,
+        outcome=row.outcome,
+        error=harmless(row.error[:MAX_SHOWN_CHARS]),
+        facts=[(name, value) for name, value in facts if value],
+        stdout=log(row.stdout_tail),
+        stderr=log(row.stderr_tail),
+        log_to_come=row.outcome == OutcomeKind.CANCELLED and not row.container,
+    )
+
+
+def _at(at: datetime | None, now: datetime) -> str:
+    return "" if at is None else f"{moment(at)} ({ago(at, now)})"
+
+
+def moment(at: datetime) -> str:
+    """A moment in UTC, to the millisecond."""
+    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}"
+
+
+# A task's history as a list of moments.
+
+NONE = timedelta()
 #: By what way, if it is not the admin.
 VIA = {"api": ", an API key", "command": ", by a command"}
 #: What an edit changes, as the audit log names it, and how much of it is shown.
@@ -118,171 +270,6 @@ def _next(task: Task, now: datetime) -> list[Moment]:
     return []
 
 
-#: The JSON columns of a task.
-COLUMNS = ("task_data", "metadata", "result")
-#: In place of a value that is not read.
-TOO_LARGE = f"(not shown: it has more than {MAX_READ_BYTES:,} bytes as text, and an earlier version has stored it)"
-#: JSON up to this length is indented; of a longer text the page shows the beginning as it is stored.
-MAX_INDENTED_CHARS = 1024 * 1024
-#: The last attempts are shown. Each may have 128 KiB of logs.
-MAX_ATTEMPTS = 20
-#: Lines of the audit log in the timeline.
-MAX_ENTRIES = 100
-#: Shown characters of an image's digest: `sha256:` and twelve digits, as `docker images` shows.
-IMAGE_DIGEST_CHARS = 19
-#: Longer metadata is folded.
-MAX_UNFOLDED_CHARS = 500
-
-
-@dataclass(frozen=True)
-class AttemptDetail:
-    """One attempt. `facts`: (name, value) pairs that have a value. `log_to_come`: its log is not saved yet."""
-
-    number: int
-    outcome: str
-    error: str
-    facts: list[tuple[str, str]]
-    stdout: Shown
-    stderr: Shown
-    log_to_come: bool
-
-
-@dataclass(frozen=True)
-class Link:
-    """A text that links to the list of the tasks that a query finds."""
-
-    text: str
-    query: str
-
-
-@dataclass(frozen=True)
-class Detail:
-    """One task. `left_out`: the number of earlier attempts that are not shown; `payloads`: whether its user may see
-    payloads, results, errors and logs, which are blank otherwise."""
-
-    payloads: bool
-    task: Task
-    task_type: str
-    error: str
-    facts: list[tuple[str, str]]
-    tags: list[Link]
-    unique_key: Link | None
-    data: Shown
-    metadata: Shown | None
-    result: Shown | None
-    moments: list[Moment]
-    attempts: list[AttemptDetail]
-    left_out: int
-
-    @property
-    def metadata_folded(self) -> bool:
-        """Whether the metadata is too long to be shown at once."""
-        return self.metadata is not None and self.metadata.total > MAX_UNFOLDED_CHARS
-
-
-def detail(task: Task, payloads: bool, acts: bool) -> Detail:
-    """Read one task's details. `payloads`, `acts`: whether the user may see them; what they may not see is not read.
-
-    JSON is read as text, and only in part: a result may have 10 MiB, and be nested deeper than Python parses.
-    """
-    texts: dict[str, Shown | None] = {}
-    known = Attempt.objects.filter(task_id=task.pk)
-    if payloads:
-        too_large = unreadable(task.pk, COLUMNS)
-        texts = dict.fromkeys(too_large, Shown(TOO_LARGE))
-        texts |= _texts(Task.objects.filter(pk=task.pk), [name for name in COLUMNS if name not in too_large])
-    rows = list((known if payloads else known.defer(*ATTEMPT_PAYLOAD)).order_by("-number")[:MAX_ATTEMPTS])[::-1]
-    for hidden, names in ((task, TASK_PAYLOAD), *((row, ATTEMPT_PAYLOAD) for row in rows)):
-        for name in () if payloads else names:
-            setattr(hidden, name, "")  # so that nothing on the page reads it after all
-    now = timezone.now()
-    return Detail(
-        payloads=payloads,
-        task=task,
-        task_type=line(task.task_type),
-        error=harmless((task.last_error or "")[:MAX_SHOWN_CHARS]),
-        facts=_facts(task, now),
-        tags=[_link(str(tag), f"tag:{tag}") for tag in task.tags] if isinstance(task.tags, list) else [],
-        unique_key=_link(task.unique_key, f"key:{task.unique_key}") if task.unique_key else None,
-        data=texts.get("task_data") or Shown(""),
-        metadata=texts.get("metadata"),
-        result=texts.get("result"),
-        moments=timeline(task, rows, _entries(task) if acts else (), now, payloads),
-        attempts=[_attempt(row) for row in reversed(rows)],
-        left_out=known.count() - len(rows),
-    )
-
-
-def _texts(tasks: QuerySet[Task], columns: Sequence[str]) -> dict[str, Shown | None]:
-    """What a page shows of the JSON columns of one task; None if a column is null."""
-    texts = {f"{name}_text": Cast(name, TextField()) for name in columns}
-    parts = {f"{name}_part": Substr(f"{name}_text", 1, MAX_INDENTED_CHARS) for name in columns}
-    sizes = {f"{name}_length": Length(f"{name}_text") for name in columns}
-    row: Any = tasks.annotate(**texts).annotate(**parts, **sizes).values(*parts, *sizes).first() or dict.fromkeys(parts)
-    found = ((name, row[f"{name}_part"]) for name in columns)
-    return {name: None if part is None else pretty(part, row[f"{name}_length"]) for name, part in found}
-
-
-def _link(text: str, search: str) -> Link:
-    return Link(line(text, 300), urlencode({"q": search}))
-
-
-def _entries(task: Task) -> QuerySet[AuditEntry]:
-    return AuditEntry.objects.filter(target=str(task.pk)).order_by("at", "id")[:MAX_ENTRIES]
-
-
-def _facts(task: Task, now: datetime) -> list[tuple[str, str]]:
-    ends = {"completed": "last attempt took", "failed": "last attempt took", "processing": "running for"}
-    took = (task.completed_at or now) - task.started_at if task.started_at and task.status in ends else None
-    budget = f"{task.retries}" + (f" of {task.max_retries}" if task.max_retries is not None else "")
-    facts = [
-        ("Created", f"{moment(task.created_at)} ({ago(task.created_at, now)})"),
-        ("Priority", str(task.priority)),
-        ("Attempts", str(task.attempts)),
-        ("Retries spent", budget),
-        ("Requested retries", "" if task.requested_max_retries is None else str(task.requested_max_retries)),
-        ("Timeout", span(task.timeout)),
-        ("Requested timeout", span(task.requested_timeout)),
-        ("Node", line(task.node)),
-        (
-            "Next retry" if task.attempts else "Scheduled",
-            f"{moment(task.due_at)} ({ago(task.due_at, now)})" if task.due_at else "",
-        ),
-        ("Expires", f"{moment(task.expires_at)} ({ago(task.expires_at, now)})" if task.expires_at else ""),
-        ("Ended", f"{moment(task.completed_at)} ({ago(task.completed_at, now)})" if task.completed_at else ""),
-        (ends.get(task.status, "").capitalize(), span(took)),
-    ]
-    return [(name, value) for name, value in facts if value]
-
-
-def _attempt(row: Attempt) -> AttemptDetail:
-    facts = [
-        ("Started", moment(row.started_at)),
-        ("Waited for a slot", span(row.wait_seconds)),
-        ("Took", span(row.ended_at - row.started_at)),
-        ("Handler had it for", span(row.seconds)),
-        ("Exit code", "" if row.exit_code is None else str(row.exit_code)),
-        ("Killed for memory", "yes, says the engine" if row.oom else ""),
-        ("Node", line(row.node)),
-        ("Container", line(row.container)),
-        ("Image", line(row.image)[:IMAGE_DIGEST_CHARS]),
-    ]
-    return AttemptDetail(
-        number=row.number,
-        outcome=row.outcome,
-        error=harmless(row.error[:MAX_SHOWN_CHARS]),
-        facts=[(name, value) for name, value in facts if value],
-        stdout=log(row.stdout_tail),
-        stderr=log(row.stderr_tail),
-        log_to_come=row.outcome == OutcomeKind.CANCELLED and not row.container,
-    )
-
-
-def moment(at: datetime) -> str:
-    """A moment in UTC, to the millisecond."""
-    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}"
-
-
 # A task as JSON for users of the admin, whose browsers have no API key.
 
 EXPORTED_FIELDS = (
@@ -303,17 +290,12 @@ def as_json(pk: UUID, payloads: bool) -> JsonResponse | None:
     task = Task.objects.filter(pk=pk).values(*fields).first()
     if task is None:
         return None
-    attempts = (
-        Attempt.objects.filter(task_id=pk).order_by("-number").values(*_attempt_fields(left_out))[:MAX_JSON_ATTEMPTS]
-    )
+    columns = [field.attname for field in Attempt._meta.concrete_fields]
+    shown = [name for name in columns if name not in ("id", "task_id", *left_out)]
+    attempts = Attempt.objects.filter(task_id=pk).order_by("-number").values(*shown)[:MAX_JSON_ATTEMPTS]
     content = {**task, "tries": list(attempts)} | ({} if payloads else {"withheld": list(left_out)})
     if omitted:
         content["omitted"] = sorted(omitted)
     answer = JsonResponse(content, json_dumps_params={"ensure_ascii": False})
     answer["Content-Disposition"] = f'inline; filename="task-{pk}.json"'
     return answer
-
-
-def _attempt_fields(left_out: Collection[str]) -> list[str]:
-    names = (field.attname for field in Attempt._meta.concrete_fields)
-    return [name for name in names if name not in ("id", "task_id", *left_out)]
