@@ -1,4 +1,4 @@
-"""cancel: pending or processing -> failed, on request."""
+"""What a caller or an operator ends: cancel and delete."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from tasks_app.feature import tell
 from tasks_app.queue import counters
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import FINAL, Attempt, FailureReason, LiveEvent, OutcomeKind, Status, Task, TaskQuerySet
+from tasks_app.queue.settle import end_attempts
 
 #: A claim or a settle may come between the read and the write.
 MAX_TRIES = 8
+
+
+# cancel: pending or processing -> failed.
 
 
 def cancel(task_id: UUID, why: str = "cancelled") -> bool:
@@ -73,22 +77,7 @@ def _fail(tasks: TaskQuerySet, why: str) -> int:
 def _count(tasks: Sequence[Task], why: str) -> None:
     """Store the attempts that the cancel ended, and add to the counters. `tasks`: as they were before."""
     running = [task for task in tasks if task.status == Status.PROCESSING]
-    # The task and its attempt end at one moment, however long the database took between the statements.
-    ended = Task.objects.filter(pk__in=[task.pk for task in running]).values_list("pk", "completed_at")
-    ends = {pk: at for pk, at in ended if at is not None} if running else {}
-    Attempt.objects.bulk_create(
-        Attempt(
-            task_id=task.pk,
-            number=task.attempts,
-            node=task.node or "",
-            started_at=task.started_at or Now(),
-            wait_seconds=task.wait_seconds,
-            ended_at=ends[task.pk],
-            outcome=OutcomeKind.CANCELLED,
-            error=why,
-        )
-        for task in running
-    )
+    end_attempts(running, OutcomeKind.CANCELLED, why, {}, final=True)
     counts = Counter(f"failed|{task.task_type}|{FailureReason.CANCELLED}" for task in tasks)
     counts.update(f"attempts|{task.task_type}|{OutcomeKind.CANCELLED}" for task in running)
     counters.add(counts)
@@ -104,10 +93,10 @@ def delete(task_id: UUID) -> bool:
     """
     with writing():
         # Locked: a settle between the read and the delete would make the count by status wrong.
-        found = Task.objects.select_for_update().filter(pk=task_id).values_list("task_type", "status").first()
-        if found is None:
+        row = Task.objects.select_for_update().filter(pk=task_id).values_list("task_type", "status").first()
+        if row is None:
             return False
-        task_type, status = found
+        task_type, status = row
         if status == Status.FAILED:
             tell("leaves_failed", [task_id])
         remove_rows([task_id])

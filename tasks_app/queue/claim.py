@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from operator import attrgetter
 from typing import NamedTuple
-from uuid import UUID
 
 import structlog
 from django.db import DatabaseError
@@ -20,7 +19,8 @@ from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, RetryDeci
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import MAX_VALID_LEASE_SECONDS, OnHold
 from tasks_app.queue.live_events import stored_logs
-from tasks_app.queue.models import Attempt, OutcomeKind, Status, Task, TaskQuerySet
+from tasks_app.queue.models import OutcomeKind, Status, Task, TaskQuerySet
+from tasks_app.queue.settle import Logs, end_attempts
 
 log = structlog.get_logger(__name__)
 
@@ -136,8 +136,8 @@ def _rescue_batch(lost: TaskQuerySet, highest: dict[str, int]) -> list[Task]:
     deltas: Counter[str] = Counter()
     with writing():
         # SKIP LOCKED avoids a deadlock with a settle or another rescue.
-        found = lost.select_for_update(skip_locked=True).defer("task_data", "result").order_by("node")
-        tasks = list(found[:TASKS_PER_TRANSACTION])
+        rows = lost.select_for_update(skip_locked=True).defer("task_data", "result").order_by("node")
+        tasks = list(rows[:TASKS_PER_TRANSACTION])
         for task in tasks:
             moves[_Move.of(task)].append(task)
             highest[task.task_type] = max(task.priority, highest.get(task.task_type, 0))
@@ -152,7 +152,7 @@ def _rescue_batch(lost: TaskQuerySet, highest: dict[str, int]) -> list[Task]:
     return tasks
 
 
-def _move(move: _Move, tasks: list[Task], logs: Mapping[tuple[UUID, int], Mapping[str, str]]) -> None:
+def _move(move: _Move, tasks: list[Task], logs: Logs) -> None:
     decision = move.decision
     final = decision.status == Status.FAILED
     ids = [task.pk for task in tasks]
@@ -168,23 +168,7 @@ def _move(move: _Move, tasks: list[Task], logs: Mapping[tuple[UUID, int], Mappin
     )
     if moved != len(ids):
         raise DatabaseError("a locked task changed: does another program write to this table?")
-    # The task and its attempt end at one moment, however long the database took between the statements.
-    ended = Task.objects.filter(pk__in=ids).values_list("pk", "completed_at") if final else ()
-    ends = {pk: at for pk, at in ended if at is not None}
-    Attempt.objects.bulk_create(
-        Attempt(
-            task_id=task.pk,
-            number=move.attempt,
-            node=move.node,
-            started_at=task.started_at or Now(),
-            wait_seconds=task.wait_seconds,
-            ended_at=ends.get(task.pk, Now()),
-            outcome=OutcomeKind.WORKER_LOST,
-            error=move.error,
-            **logs.get((task.pk, move.attempt), {}),
-        )
-        for task in tasks
-    )
+    end_attempts(tasks, OutcomeKind.WORKER_LOST, move.error, logs, final)
 
 
 def _counts(decision: RetryDecision, tasks: list[Task]) -> Iterator[str]:

@@ -65,10 +65,10 @@ def observe(into: defaultdict[str, int], name: str, labels: str, seconds: Collec
     A negative one counts as 0.
     """
     total = 0.0
-    for each in seconds:
-        into[f"{name}|{labels}|le{bisect_left(BUCKETS, each)}"] += 1
-        if each > 0.0:
-            total += each
+    for value in seconds:
+        into[f"{name}|{labels}|le{bisect_left(BUCKETS, value)}"] += 1
+        if value > 0.0:
+            total += value
     if seconds:
         into[f"{name}|{labels}|us"] += round(total * 1e6)
 

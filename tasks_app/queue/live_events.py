@@ -36,13 +36,13 @@ def end_live_events(batches: Sequence[LiveEvents]) -> None:
 
     Keeps nothing of a deleted task, nor of an attempt that another node has ended.
     """
-    keys = [(UUID(each.task_id), each.attempt) for each in batches]
+    keys = [(UUID(batch.task_id), batch.attempt) for batch in batches]
     rows = Attempt.objects.filter(pairs_in("task_id", "number", keys)).values_list("task_id", "number", "outcome")
     outcomes = {(str(task_id), number): outcome for task_id, number, outcome in rows}
     ended = [
-        each._replace(events=[*each.events, ("end", {"outcome": outcomes[each.task_id, each.attempt]})])
-        for each in batches
-        if (each.task_id, each.attempt) in outcomes
+        batch._replace(events=[*batch.events, ("end", {"outcome": outcomes[batch.task_id, batch.attempt]})])
+        for batch in batches
+        if (batch.task_id, batch.attempt) in outcomes
     ]
     if ended:
         store().end_live_events(ended)
@@ -55,8 +55,8 @@ def stored_logs(attempts: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], 
     events = LiveEvent.objects.filter(pairs_in("task_id", "attempt", attempts), kind="log")
     rows = events.order_by("task_id", "attempt", "sequence").values_list("task_id", "attempt", "body")
     return {
-        key: {f"{stream}_tail": text for stream, text in logs_of(body for _, _, body in found).items()}
-        for key, found in groupby(rows, key=lambda row: row[:2])
+        key: {f"{stream}_tail": text for stream, text in logs_of(body for _, _, body in logs).items()}
+        for key, logs in groupby(rows, key=lambda row: row[:2])
     }
 
 

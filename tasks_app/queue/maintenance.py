@@ -97,13 +97,13 @@ def _due(all_clocks: bool, set_back: bool) -> list[tuple[Q, str]]:
     ours = store().clock_id()
     # A number: the server's expression may differ from row to row, so the server would evaluate it for every row.
     now = store().seconds()
-    found = [(Q(clock=ours, due__gte=store().first_times().due, due__lte=now), "due")]
+    conditions = [(Q(clock=ours, due__gte=store().first_times().due, due__lte=now), "due")]
     if all_clocks:  # times of an earlier boot's clock can only be compared by the wall clock
-        found.append((Q(clock__lt=ours, due_at__lte=Now()), "clock"))
-        found.append((Q(clock__gt=ours, due_at__lte=Now()), "clock"))
+        conditions.append((Q(clock__lt=ours, due_at__lte=Now()), "clock"))
+        conditions.append((Q(clock__gt=ours, due_at__lte=Now()), "clock"))
     if set_back:
-        found.append((Q(clock=ours, due__gt=now + MAX_PAUSE_SECONDS, attempts__gt=0), "due"))
-    return found
+        conditions.append((Q(clock=ours, due__gt=now + MAX_PAUSE_SECONDS, attempts__gt=0), "due"))
+    return conditions
 
 
 def _promote_batch(due: Q, order: str, highest: dict[str, int]) -> int:
@@ -113,8 +113,8 @@ def _promote_batch(due: Q, order: str, highest: dict[str, int]) -> int:
         return 0
     with writing():
         # SKIP LOCKED avoids a deadlock between two nodes that promote.
-        found = late.select_for_update(skip_locked=True).values_list("pk", "task_type", "priority", "attempts")
-        rows = list(found[:TASKS_PER_TRANSACTION])
+        locked = late.select_for_update(skip_locked=True).values_list("pk", "task_type", "priority", "attempts")
+        rows = list(locked[:TASKS_PER_TRANSACTION])
         never_run = [row[0] for row in rows if not row[3]]
         positions = dict(zip(never_run, store().next_positions(len(never_run)), strict=True)) if never_run else {}
         store().promote([(row[0], positions.get(row[0])) for row in rows])
@@ -139,8 +139,8 @@ def _expire_batch(first: datetime) -> int:
         return 0
     with writing():
         # SKIP LOCKED avoids a deadlock between two nodes that expire tasks.
-        found = late.select_for_update(skip_locked=True).values_list("pk", "task_type")
-        rows = list(found[:TASKS_PER_TRANSACTION])
+        locked = late.select_for_update(skip_locked=True).values_list("pk", "task_type")
+        rows = list(locked[:TASKS_PER_TRANSACTION])
         _fail(rows)
     return len(rows)
 

@@ -40,10 +40,10 @@ def redrive(task_id: UUID) -> bool:
     """
     with writing():
         failed = Task.objects.filter(pk=task_id, status=Status.FAILED)
-        found = failed.values_list("task_type", "priority", "unique_key", "failure_group").first()
-        if found is None:
+        row = failed.values_list("task_type", "priority", "unique_key", "failure_group").first()
+        if row is None:
             return False
-        task_type, priority, key, group = found
+        task_type, priority, key, group = row
         if group is None:
             tell("leaves_failed", [task_id])
         moved = _move(task_id) if key is None else _move_keyed(task_id, task_type, key)
@@ -151,15 +151,15 @@ def edit_and_redrive(task_id: UUID, task_data: Mapping[str, Any], priority: int)
     with writing():
         # Locked: the data must not change between the read and the write.
         failed = Task.objects.select_for_update().filter(pk=task_id, status=Status.FAILED)
-        found = failed.values_list("task_data", "priority").first()
-        if found is None:
+        row = failed.values_list("task_data", "priority").first()
+        if row is None:
             return None
         changes: dict[str, Any] = {"priority": priority}
-        if encode(found[0]) != (text := encode(task_data)):  # not as Python compares: 1 equals true there
+        if encode(row[0]) != (text := encode(task_data)):  # not as Python compares: 1 equals true there
             changes |= {"task_data": dict(task_data), "task_data_size": stored_size(text)}
         Task.objects.filter(pk=task_id, status=Status.FAILED).update(**changes)
         redrive(task_id)
-    return Edited(*found)
+    return Edited(*row)
 
 
 # prioritize: a pending task gets another priority.

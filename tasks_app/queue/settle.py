@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
 
 from tasks_app.queue import counters
 from tasks_app.queue.attempt import COMPLETED, AttemptResult, Settled
@@ -176,7 +178,32 @@ def _before(result: AttemptResult) -> QuerySet[Attempt]:
     return Attempt.objects.filter(task_id=result.task.id, number__lt=result.task.attempt)
 
 
-# The logs of attempts that another verb ended.
+# Attempts that another verb ended: their rows, and later their logs.
+
+
+#: By task and attempt, the fields of its row that have its log so far.
+Logs = Mapping[tuple[UUID, int], Mapping[str, str]]
+
+
+def end_attempts(tasks: Sequence[Task], outcome: OutcomeKind, error: str, logs: Logs, final: bool) -> None:
+    """Store the attempts that a move has ended. `tasks`: as they were before it. `final`: the tasks ended with them."""
+    # The task and its attempt end at one moment, however long the database took between the statements.
+    ids = [task.pk for task in tasks] if final else []
+    ends = dict(Task.objects.filter(pk__in=ids).values_list("pk", "completed_at")) if ids else {}
+    Attempt.objects.bulk_create(
+        Attempt(
+            task_id=task.pk,
+            number=task.attempts,
+            node=task.node or "",
+            started_at=task.started_at or Now(),
+            wait_seconds=task.wait_seconds,
+            ended_at=ends.get(task.pk) or Now(),
+            outcome=outcome,
+            error=error,
+            **logs.get((task.pk, task.attempts), {}),
+        )
+        for task in tasks
+    )
 
 
 def keep_log(node: str, results: Iterable[AttemptResult]) -> None:

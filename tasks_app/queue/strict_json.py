@@ -101,10 +101,10 @@ class _DuplicateKey(Exception):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    value = dict(pairs)
+    if len(value) != len(pairs):
         raise _DuplicateKey
-    return found
+    return value
 
 
 def _refuse_constant(name: str) -> Any:
@@ -130,10 +130,10 @@ def _duplicate_key_fault(text: str) -> BadJSON:
         value = json.loads(text, object_pairs_hook=_Pairs)
     except ValueError:  # malformed after the duplicate key
         value = None
-    for path, one in _walk(value):
-        if isinstance(one, _Pairs):
+    for path, inner in _walk(value):
+        if isinstance(inner, _Pairs):
             seen: set[str] = set()
-            for key, _ in one:
+            for key, _ in inner:
                 if key in seen:
                     return BadJSON(f"the key {_shown(key)} occurs twice in one object", path())
                 seen.add(key)
@@ -144,14 +144,14 @@ def _walk(value: Any) -> Iterator[tuple[Callable[[], str], Any]]:
     """Every value with a function for its path, and every key with the path of its object. From the end."""
     pending: list[tuple[Callable[[], str], Any]] = [(lambda: "", value)]
     while pending:
-        path, one = pending.pop()
-        yield path, one
-        if isinstance(one, (dict, _Pairs)):
-            for key, inner in one.items() if isinstance(one, dict) else one:
+        path, outer = pending.pop()
+        yield path, outer
+        if isinstance(outer, (dict, _Pairs)):
+            for key, inner in outer.items() if isinstance(outer, dict) else outer:
                 pending.append((_inside(path, f".{key[:60]}"), inner))
                 pending.append((path, key))
-        elif isinstance(one, list):
-            pending += [(_inside(path, f"[{index}]"), inner) for index, inner in enumerate(one)]
+        elif isinstance(outer, list):
+            pending += [(_inside(path, f"[{index}]"), inner) for index, inner in enumerate(outer)]
 
 
 def _inside(outer: Callable[[], str], step: str) -> Callable[[], str]:
@@ -161,15 +161,15 @@ def _inside(outer: Callable[[], str], step: str) -> Callable[[], str]:
 def _check_strings(value: Any) -> None:
     pending = [value]
     while pending:
-        one = pending.pop()
-        if isinstance(one, str):
-            if _fault(one):
+        inner = pending.pop()
+        if isinstance(inner, str):
+            if _fault(inner):
                 raise _bad_string_fault(value)
-        elif isinstance(one, dict):
-            pending.extend(one)
-            pending.extend(one.values())
-        elif isinstance(one, list):
-            pending.extend(one)
+        elif isinstance(inner, dict):
+            pending.extend(inner)
+            pending.extend(inner.values())
+        elif isinstance(inner, list):
+            pending.extend(inner)
 
 
 def _bad_string_fault(value: Any) -> BadJSON:

@@ -52,18 +52,18 @@ class TaskFilter:
     @property
     def given(self) -> frozenset[str]:
         """The names of the conditions."""
-        return frozenset(each.name for each in fields(self) if getattr(self, each.name) is not None)
+        return frozenset(field.name for field in fields(self) if getattr(self, field.name) is not None)
 
     def both(self, other: TaskFilter) -> TaskFilter:
         """The conditions of both; only one of them may have an `error`, or a `group`."""
-        found = {}
-        for each in fields(self):
-            one, two = getattr(self, each.name), getattr(other, each.name)
-            if one is None or two is None:
-                found[each.name] = two if one is None else one
+        both = {}
+        for name in self.given | other.given:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine is None or theirs is None:
+                both[name] = theirs if mine is None else mine
             else:
-                found[each.name] = _COMBINED[each.name](one, two)
-        return TaskFilter(**found)
+                both[name] = _COMBINED[name](mine, theirs)
+        return TaskFilter(**both)
 
     @property
     def only_failed(self) -> bool:

@@ -121,8 +121,8 @@ def claim_one_type(order: Selection) -> str:
 def best_of_types(order: Selection) -> str:
     """The query for the best rows of several types, the best over all first. Locks nothing."""
     best = _best(order, "want.type", "want.count", "want.since", "want.a, want.b, want.c", "")
-    each = f"({_WANT}) AS want CROSS JOIN LATERAL ({best}) AS b"
-    return f"SELECT b.id::text FROM {each} ORDER BY {ORDER[order]} LIMIT $2::int"
+    rows = f"({_WANT}) AS want CROSS JOIN LATERAL ({best}) AS b"
+    return f"SELECT b.id::text FROM {rows} ORDER BY {ORDER[order]} LIMIT $2::int"
 
 
 def claim(
@@ -132,8 +132,9 @@ def claim(
     if session is not None:
         session.look_if_due(order)
     sent_at = time.monotonic()
-    rows = _claim_uncapped(node, requests, order, lease, session) if cap is None else []
-    if cap is not None:
+    if cap is None:
+        rows = _claim_uncapped(node, requests, order, lease, session)
+    else:
         rows = _claim_capped(node, requests, order, cap, lease, session)
     if session is not None and rows:
         priorities: dict[str, list[int]] = {}
@@ -148,19 +149,15 @@ def _claim_uncapped(
     node: str, requests: Sequence[ClaimRequest], order: Selection, lease: float, session: SessionMarks | None
 ) -> list[tuple[Any, ...]]:
     if len(requests) > 1:
-        each = MAX_DATA_BYTES // sum(request.count for request in requests)
-        rows = prepared(claim_by_type(order), (as_json(requests, order, session), node, lease, each))
+        max_bytes = MAX_DATA_BYTES // sum(request.count for request in requests)
+        rows = prepared(claim_by_type(order), (as_json(requests, order, session), node, lease, max_bytes))
     else:
         ((name, count, policy),) = requests
-        bound: tuple[float | str, ...] = (
-            policy.timeout,
-            policy.max_retries,
-            policy.retry_backoff,
-            policy.retry_on_text,
-        )
         marks = _marks(order, name, session)
-        bound += (marks.since, *as_arrays(order, marks), MAX_DATA_BYTES // count)
-        rows = prepared(claim_one_type(order), (name, node, lease, count, *bound))
+        rows = prepared(claim_one_type(order), (
+            name, node, lease, count, policy.timeout, policy.max_retries, policy.retry_backoff, policy.retry_on_text,
+            marks.since, *as_arrays(order, marks), MAX_DATA_BYTES // count,
+        ))  # fmt: skip
     fail_point("inside_claim")
     return rows
 
@@ -179,17 +176,17 @@ def _claim_capped(
         limit = cap - len(claimed)
         if not again or limit <= 0:
             break
-        found = prepared(best_of_types(order), (as_json(again, order, session), limit))
-        if not found:
+        best = prepared(best_of_types(order), (as_json(again, order, session), limit))
+        if not best:
             break
-        ids = "{" + ",".join(row[0] for row in found) + "}"
-        each = MAX_DATA_BYTES // len(found)
-        rows = prepared(CLAIM_BY_ID, (as_json(requests, order, session), node, lease, ids, each))
+        ids = "{" + ",".join(row[0] for row in best) + "}"
+        max_bytes = MAX_DATA_BYTES // len(best)
+        rows = prepared(CLAIM_BY_ID, (as_json(requests, order, session), node, lease, ids, max_bytes))
         fail_point("inside_claim")
         for row in rows:
             claimed.append(row)
             missing[row[1]] -= 1
-        if len(rows) == len(found):
+        if len(rows) == len(best):
             break
     return claimed
 
@@ -204,7 +201,7 @@ def as_arrays(order: Selection, marks: Marks) -> tuple[str, ...]:
 
     `order` is for the cache: as tuples, the empty bands of two orders are equal.
     """
-    return tuple("{" + ",".join(map(str, each)) + "}" for each in _columns(marks))
+    return tuple("{" + ",".join(map(str, column)) + "}" for column in _columns(marks))
 
 
 def _columns(marks: Marks) -> Iterable[tuple[int, ...]]:

@@ -41,8 +41,8 @@ def _statement(table: str) -> str:
 
 def writers(table: str) -> frozenset[str]:
     """The transactions that may have written the table, or be about to."""
-    [(found,)] = prepared(_statement(table), ())
-    return frozenset(json.loads(found))
+    [(names,)] = prepared(_statement(table), ())
+    return frozenset(json.loads(names))
 
 
 def ended(before: Set[str], writers: Set[str]) -> bool:

@@ -157,11 +157,11 @@ class Lifo(NamedTuple):
 
     def segments(self) -> list[Segment]:
         """[(low, high, band)]: the rows between them, then what came back in the band below, down to `band`."""
-        found, high = [], END
+        segments, high = [], END
         for low, top in self.stack:
-            found.append((top, high, low))
+            segments.append((top, high, low))
             high = low
-        return [*found, (0, high, 0)]
+        return [*segments, (0, high, 0)]
 
     def probes(self, proven: int) -> list[Probe]:
         """The last ready row above the highest band, and the last one below it."""

@@ -96,12 +96,12 @@ RUNS = f"SELECT id, task_type, node FROM {RUNNING.format(since='$1', ids='$2')}"
 @cache
 def reading_statement(order: Selection) -> str:
     """$1 what is known of the types, $2 to $4 the segments of any other type, $5 due, $6 and $7 as RUNNING."""
-    each = " UNION ALL ".join(
+    all_arms = " UNION ALL ".join(
         f"SELECT 1 FROM (SELECT 1 FROM taskdaemon_task WHERE {rows.format(type='known.type', since='known.since')}"
         f" AND {which} ORDER BY {by}) AS arm{n}"
         for n, (rows, which, by) in enumerate(arms(BY_PLACE, BY_PRIORITY, RETURNED)[order])
     )
-    return _READING.replace("{arms}", each)
+    return _READING.replace("{arms}", all_arms)
 
 
 def reading() -> list[tuple[Any, ...]]:

@@ -73,7 +73,9 @@ class ScanStart(NamedTuple):
 
     def text(self) -> str:
         """JSON."""
-        types = {name: [each.marks.bands, each.marks.since, each.new, each.again] for name, each in self.types.items()}
+        types = {
+            name: [start.marks.bands, start.marks.since, start.new, start.again] for name, start in self.types.items()
+        }
         return json.dumps(self._asdict() | {"types": types})
 
 
@@ -245,7 +247,7 @@ class Advance:
 def _moved(known: ScanStart, proven: Sample, order: Selection, whole: bool) -> ScanStart:
     from_on = ScanStart(order) if whole else known
     types = _types(known, order, whole)
-    asked = [{"type": name, "new": each.new, "again": each.again} for name, each in types.items()]
+    asked = [{"type": name, "new": start.new, "again": start.again} for name, start in types.items()]
     values = (json.dumps(asked), *from_on.began, from_on.due, from_on.expires, from_on.ungrouped)
     [(firsts, due, expires, ungrouped, running)] = prepared(FIRST, values)
     by_type = {name: (new, again) for name, new, again in json.loads(firsts)}
@@ -272,14 +274,14 @@ def _least(first: N | None, proven: N) -> N:
 def _types(known: ScanStart, order: Selection, whole: bool) -> dict[str, TypeStart]:
     """From where on each type is read."""
     names = {*known.types, *(name for (name,) in prepared(_ALL_TYPES if whole else _TYPES, ()))}
-    found = {name: known.types.get(name) or TypeStart(Marks(EMPTY[order])) for name in names}
+    types = {name: known.types.get(name) or TypeStart(Marks(EMPTY[order])) for name in names}
     if whole:
-        found = {name: TypeStart(_from_the_ends(each.marks, order)) for name, each in found.items()}
+        types = {name: TypeStart(_from_the_ends(start.marks, order)) for name, start in types.items()}
     for name, priority in prepared(_PRIORITIES, ()) if order == "priority" else ():
-        if (each := found.get(name)) is not None:
-            marks = each.marks._replace(bands=each.marks.bands.claimed([priority]))
-            found[name] = each._replace(marks=marks)
-    return found
+        if (start := types.get(name)) is not None:
+            marks = start.marks._replace(bands=start.marks.bands.claimed([priority]))
+            types[name] = start._replace(marks=marks)
+    return types
 
 
 def _from_the_ends(marks: Marks, order: Selection) -> Marks:
@@ -288,10 +290,10 @@ def _from_the_ends(marks: Marks, order: Selection) -> Marks:
 
 
 def _marks(types: dict[str, TypeStart], proven: Sample) -> dict[str, Marks]:
-    probes = [each.marks.bands.probes(proven.position) for each in types.values()]
-    *_, found, returned = ask([*types], probes, [each.marks.since for each in types.values()])
+    probes = [start.marks.bands.probes(proven.position) for start in types.values()]
+    *_, places, returned = ask([*types], probes, [start.marks.since for start in types.values()])
     marks = {}
-    for (name, each), asked in zip(types.items(), probes, strict=True):
-        answers, found = found[: len(asked)], found[len(asked) :]
-        marks[name] = moved(name, each.marks, proven, answers, [row for of, row in returned if of == name])
+    for (name, start), asked in zip(types.items(), probes, strict=True):
+        answers, places = places[: len(asked)], places[len(asked) :]
+        marks[name] = moved(name, start.marks, proven, answers, [row for of, row in returned if of == name])
     return marks
