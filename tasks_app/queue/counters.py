@@ -15,6 +15,32 @@ from collections.abc import Callable, Collection
 from tasks_app.queue.current import store
 from tasks_app.queue.store import Counts
 
+#: Upper bounds of the histograms' buckets, in seconds. A bucket for +Inf follows.
+BUCKETS = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
+)  # fmt: skip
+
+
+def observe(into: defaultdict[str, int], name: str, labels: str, seconds: Collection[float]) -> None:
+    """Add observations to a histogram: 1 to the bucket of each, and the microseconds of all to the sum.
+
+    A negative one counts as 0.
+    """
+    total = 0.0
+    for value in seconds:
+        into[f"{name}|{labels}|le{bisect_left(BUCKETS, value)}"] += 1
+        if value > 0.0:
+            total += value
+    if seconds:
+        into[f"{name}|{labels}|us"] += round(total * 1e6)
+
+
+def add(deltas: Counts) -> None:
+    """Increment counters in the caller's transaction. Call once per transaction: two calls can deadlock."""
+    store().add_counts(deltas)
+
+
 # Detects steps of this machine's wall clock: a wait that spans one must not be counted.
 
 #: The wall clock has stepped if it gained or lost more than this on the monotonic clock between two checks.
@@ -50,32 +76,6 @@ class ClockSteps:
 
 #: Of this process.
 clock_steps = ClockSteps()
-
-
-#: Upper bounds of the histograms' buckets, in seconds. A bucket for +Inf follows.
-BUCKETS = (
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-    30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
-)  # fmt: skip
-
-
-def observe(into: defaultdict[str, int], name: str, labels: str, seconds: Collection[float]) -> None:
-    """Add observations to a histogram: 1 to the bucket of each, and the microseconds of all to the sum.
-
-    A negative one counts as 0.
-    """
-    total = 0.0
-    for value in seconds:
-        into[f"{name}|{labels}|le{bisect_left(BUCKETS, value)}"] += 1
-        if value > 0.0:
-            total += value
-    if seconds:
-        into[f"{name}|{labels}|us"] += round(total * 1e6)
-
-
-def add(deltas: Counts) -> None:
-    """Increment counters in the caller's transaction. Call once per transaction: two calls can deadlock."""
-    store().add_counts(deltas)
 
 
 # Tells whether a reading may lack tasks that this process has committed.
