@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -80,6 +80,19 @@ class StrictFilter(admin.SimpleListFilter):
     def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
         """The rows that match a value."""
         raise NotImplementedError
+
+
+class SpanFilter(StrictFilter):
+    """By a moment: not longer ago than a span."""
+
+    spans = SPANS
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        return [(key, title) for key, (title, _) in self.spans.items()]
+
+    def since(self, value: str) -> datetime:
+        """The earliest moment that a value lets through."""
+        return timezone.now() - self.spans[value][1]
 
 
 # Lists that stay quick with millions of rows.

@@ -17,7 +17,16 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin.lists import SPANS, CappedPaginator, PageAdmin, StrictFilter, StrictList, badge, column, moment
+from tasks_app.admin.lists import (
+    CappedPaginator,
+    PageAdmin,
+    SpanFilter,
+    StrictFilter,
+    StrictList,
+    badge,
+    column,
+    moment,
+)
 from tasks_app.admin.search import (
     HELP,
     HELP_WITHOUT_ERRORS,
@@ -141,35 +150,29 @@ class TypeFilter(TaskListFilter):
         return TaskFilter(types=frozenset({value}))
 
 
-class CreatedFilter(TaskListFilter):
+class CreatedFilter(SpanFilter, TaskListFilter):
     """By time of creation, which the id contains."""
 
     title, parameter_name = "created", "created"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return [(key, title) for key, (title, _) in SPANS.items()]
-
     def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
-        return tasks.filter(pk__gte=first_id(timezone.now() - SPANS[value][1]))
+        return tasks.filter(pk__gte=first_id(self.since(value)))
 
     def condition(self, value: str) -> TaskFilter:
-        return TaskFilter(first_id=first_id(timezone.now() - SPANS[value][1]))
+        return TaskFilter(first_id=first_id(self.since(value)))
 
 
-class FailedFilter(TaskListFilter):
+class FailedFilter(SpanFilter, TaskListFilter):
     """By time of failure."""
 
     title, parameter_name = "time of failure", "failed"
     only_failed = True
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return [(key, title) for key, (title, _) in SPANS.items()]
-
     def narrow(self, tasks: QuerySet[Task], value: str) -> QuerySet[Task]:
-        return failed(tasks).filter(completed_at__gte=timezone.now() - SPANS[value][1])
+        return failed(tasks).filter(completed_at__gte=self.since(value))
 
     def condition(self, value: str) -> TaskFilter:
-        return TaskFilter(statuses=ONLY_FAILED, ended_after=timezone.now() - SPANS[value][1])
+        return TaskFilter(statuses=ONLY_FAILED, ended_after=self.since(value))
 
 
 def filters() -> tuple[type[TaskListFilter], ...]:

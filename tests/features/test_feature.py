@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from django.utils.module_loading import import_string
 
-from tasks_app.feature import Feature, features
+from tasks_app.feature import Feature, features, registered
 
 ATTRIBUTES = [name for name in vars(Feature) if not name.startswith("_")]
 
@@ -20,3 +23,9 @@ def test_whatever_it_registers_exists(feature: Feature) -> None:
 def test_a_misspelt_attribute_is_refused() -> None:
     with pytest.raises(TypeError, match="Feature has no attribute handler_lnks"):
         type("Misspelt", (Feature,), {"name": "x", "handler_lnks": "y"})
+
+
+def test_each_place_of_a_panel_is_on_a_page_and_used() -> None:
+    pages = (Path(__file__).parents[2] / "tasks_app" / "templates").rglob("*.html")
+    on_pages = {place for page in pages for place in re.findall(r'{% panels "([^"]+)"', page.read_text())}
+    assert {place for panels in registered("panels") for place in panels} == on_pages

@@ -19,11 +19,10 @@ from django.db.models.expressions import Combinable
 from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin.lists import SPANS, CappedPaginator, ReadOnlyAdmin, StrictFilter, StrictList, column
+from tasks_app.admin.lists import SPANS, CappedPaginator, ReadOnlyAdmin, SpanFilter, StrictFilter, StrictList, column
 from tasks_app.admin.table_files import FORMATS, export_file
 from tasks_app.admin.text import line
 from tasks_app.audit.models import AuditEntry
@@ -81,17 +80,14 @@ class ActFilter(EntryFilter):
         return rows.filter(action=value)
 
 
-class TimeFilter(StrictFilter):
+class TimeFilter(SpanFilter):
     """By time."""
 
     title, parameter_name = "time", "time"
     spans = {**SPANS, "month": ("past 30 days", timedelta(days=30))}
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return [(key, title) for key, (title, _) in self.spans.items()]
-
     def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
-        return rows.filter(at__gte=timezone.now() - self.spans[value][1])
+        return rows.filter(at__gte=self.since(value))
 
 
 def _known_acts() -> list[str]:
