@@ -168,7 +168,7 @@ class AttemptsView(API):
             .values(*ATTEMPT_FIELDS)[: limit + 1]
         )
         listed = [_attempt_object(row) for row in rows]
-        if running is not None and after < running["number"] not in [each["number"] for each in listed]:
+        if running is not None and after < running["number"] not in [attempt["number"] for attempt in listed]:
             listed.append(running)
         if not listed and not Task.objects.filter(pk=identity).exists():
             raise NotFound

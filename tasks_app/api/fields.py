@@ -1,8 +1,8 @@
 """The fields of requests. Each is declared once: how it is read and refused, and how the OpenAPI document shows it.
 
 A request's faults are told all at once. A fault names the field, what is valid, what was given in JSON's words (`true`,
-`null`, "a string", "an object") and what was probably meant. What is wrong with a body that is not JSON says
-`strict_json`.
+`null`, "a string", "an object") and what was probably meant. `strict_json` says what is wrong with a body that is not
+JSON.
 """
 
 from __future__ import annotations
@@ -309,9 +309,9 @@ def values(
         if len(listed) > most:
             faults.append((name, f"{name} must have 1 to {most} values, not {text.count(',') + 1:,}"))
             return None
-        wrong = [each for each in dict.fromkeys(listed) if not good(each)]
-        for each in wrong[:MAX_NAMED]:
-            refuse(faults, name, valid, literal(each) + (near(each[:100], known()) if known() else ""))
+        wrong = [value for value in dict.fromkeys(listed) if not good(value)]
+        for value in wrong[:MAX_NAMED]:
+            refuse(faults, name, valid, literal(value) + near(value[:100], known()))
         if len(wrong) > MAX_NAMED:
             faults.append((name, f"and {len(wrong) - MAX_NAMED:,} more wrong values of {name}"))
         return None if wrong else frozenset(map(made, listed))

@@ -128,7 +128,7 @@ class HandlersView(API):
         reading, rates = current_reading(), recent_rates()
         handlers = known_handlers(request, conf.handlers())
         paused = HandlerPause.objects.by_type()  # a reading may be older
-        return Response([_object(each, paused.get(each.name), reading, rates) for each in handlers.values()])
+        return Response([_object(handler, paused.get(name), reading, rates) for name, handler in handlers.items()])
 
 
 class HandlerView(API):
@@ -166,15 +166,15 @@ def handler_object(handler: Handler, paused: HandlerPause | None) -> dict[str, A
 
 def _object(handler: Handler, paused: HandlerPause | None, reading: SystemReading, rates: Rates) -> dict[str, Any]:
     name = handler.name
-    one = reading.handlers.get(name, HandlerReading())
+    numbers = reading.handlers.get(name, HandlerReading())
     return {
         "type": name,
         "description": handler.description,
         "limits": {**Limits(handler).data, "retry_on": [word for word in RETRY_ON if word in handler.retry_on]},
-        "slots": {"busy": one.active, "warm": one.warm, "all": one.slots},
+        "slots": {"busy": numbers.active, "warm": numbers.warm, "all": numbers.slots},
         "paused": None if paused is None else _paused(paused),
-        "problem": "; ".join(one.problems) or reading.unserved(name) or None,
-        "notice": "; ".join(one.notices) or None,
+        "problem": "; ".join(numbers.problems) or reading.unserved(name) or None,
+        "notice": "; ".join(numbers.notices) or None,
         "rates": {
             "seconds": round(rates.seconds, 3),
             "succeeded": rates.per_second(rates.succeeded, name),

@@ -289,7 +289,7 @@ def _objects(ids: list[UUID]) -> Iterator[tuple[UUID, bytes | None]]:
     sized = pages.sizes(ids)
     small = [task for task, size in sized.items() if size is not None and size <= SMALL_BYTES]
     yield from pages.objects_by_id(small).items()
-    for task in [each for each in sized if each not in small]:
+    for task in [task for task in sized if task not in small]:
         page = pages.Page(Task.objects.filter(pk=task), 1)
         try:
             reservation = response_budget.reserve(page.bytes)

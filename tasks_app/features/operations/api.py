@@ -275,8 +275,8 @@ class OperationsView(API):
         newest = Operation.objects.order_by("-pk")
         if types is not None:
             newest = newest.filter(types__isnull=False)
-        found = (each for each in newest[:MAX_READ] if types is None or _only(each, types))
-        return Response([_object(each) for each in islice(found, limit)])
+        known = (operation for operation in newest[:MAX_READ] if types is None or _only(operation, types))
+        return Response([_object(operation) for operation in islice(known, limit)])
 
 
 class OperationView(API):
