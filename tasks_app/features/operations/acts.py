@@ -17,7 +17,7 @@ from tasks_app import conf
 from tasks_app.audit.record import Actor, record
 from tasks_app.db.lookups import first_id
 from tasks_app.features.operations.models import Operation, OperationState, Verb
-from tasks_app.features.operations.plan import CHANGED, FITS, GONE, LIVING_TWIN, Plan, as_json, window
+from tasks_app.features.operations.plan import CHANGED, FITS, GONE, LIMITS, LIVING_TWIN, Plan, as_json, window
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.maintenance import remove_first
@@ -135,12 +135,8 @@ def start(plan: Plan, actor: Actor, operation_id: UUID | None = None) -> Operati
             filter=as_json(plan.wanted),
             types=None if plan.types is None else sorted(plan.types),
             last_id=last,
-            priority=plan.priority,
-            rate=plan.rate,
-            limit=plan.limit,
-            canary=plan.canary,
             canary_seconds=None if plan.canary is None else plan.canary_seconds,
-            stop_share=plan.stop_share,
+            **{name: getattr(plan, name) for name in LIMITS},
             matched=matched,
             matched_exact=numbers.exact,
             created_at=store().moment()[1],
@@ -153,8 +149,7 @@ def start(plan: Plan, actor: Actor, operation_id: UUID | None = None) -> Operati
 
 
 def _details(operation: Operation) -> dict[str, object]:
-    names = ("filter", "types", "priority", "rate", "limit", "canary", "stop_share")
-    values = {name: getattr(operation, name) for name in names}
+    values = {name: getattr(operation, name) for name in ("filter", "types", *LIMITS)}
     if len(values["filter"].get("ids", ())) > MAX_RECORDED_IDS:
         values["filter"] = {**values["filter"], "ids": f"{len(values['filter']['ids']):,} tasks"}
     return {name: value for name, value in values.items() if value is not None}
@@ -193,9 +188,10 @@ def forget(before: datetime, most: int) -> int:
 #: The API's names of conditions that have others in TaskFilter.
 _NAMES = {"statuses": "status", "types": "type", "reasons": "failure_reason", "tags": "tag"}
 _REPORTED = (
-    "verb", "state", "filter", "matched", "matched_exact", "done", "skipped", "failed", "priority", "rate", "limit",
-    "canary", "stop_share", "created_at", "created_by", "ended_at", "sentence",
-)  # fmt: skip
+    *("verb", "state", "filter", "matched", "matched_exact", "done", "skipped", "failed"),
+    *LIMITS,
+    *("created_at", "created_by", "ended_at", "sentence"),
+)
 
 
 def report(operation: Operation) -> dict[str, Any]:

@@ -66,6 +66,10 @@ MAX_CANARY, CANARY_SECONDS = 100, 600.0
 DEFAULT_STOP_SHARE = 0.5
 
 
+#: What a plan and an operation call the same, and mean by it.
+LIMITS = ("priority", "rate", "limit", "canary", "stop_share")
+
+
 class PlanRefused(Exception):
     """The plan contradicts itself; the message says why, in a sentence."""
 
@@ -125,15 +129,11 @@ class Plan:
 def plan_of(operation: Operation) -> Plan:
     """The plan by which an operation was started."""
     return Plan(
-        verb=operation.verb,
-        wanted=of_json(operation.filter),
+        operation.verb,
+        of_json(operation.filter),
         types=None if operation.types is None else frozenset(operation.types),
-        priority=operation.priority,
-        rate=operation.rate,
-        limit=operation.limit,
-        canary=operation.canary,
         canary_seconds=operation.canary_seconds or CANARY_SECONDS,
-        stop_share=operation.stop_share,
+        **{name: getattr(operation, name) for name in LIMITS},
     )
 
 

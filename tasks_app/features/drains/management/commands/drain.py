@@ -19,7 +19,7 @@ POLL_SECONDS = 0.5
 
 def no_node(unknown: UnknownNode, node: str) -> CommandError:
     """What to do about an unknown node."""
-    names = [each.name for each in living()]
+    names = [alive.name for alive in living()]
     meant = nearest(node, names)
     have = ", ".join(names) or "none"
     return CommandError(f"{unknown}; the living nodes are {have}" + (f"; did you mean {meant!r}?" if meant else ""))

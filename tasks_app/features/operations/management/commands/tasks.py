@@ -69,9 +69,9 @@ class Command(BaseCommand):
             self._abort(options["operation"])
             return
         plan = _plan(Verb(act), options)
-        found = preview(plan)
-        self.stdout.write(_counted(found))
-        for sentence in warnings(act, found.by_type):
+        numbers = preview(plan)
+        self.stdout.write(_counted(numbers))
+        for sentence in warnings(act, numbers.by_type):
             self.stderr.write(f"Note: {sentence}")
         if options["dry_run"]:
             return
@@ -132,12 +132,11 @@ def _plan(verb: Verb, options: dict[str, Any]) -> Plan:
     return plan
 
 
-def _counted(found: Preview) -> str:
-    at_least = "" if found.exact else "at least "
-    parts = [f"{at_least}{found.matched:,} match"]
-    parts += [f"{name}: {_numbers(of)}" for name, of in (("types", found.by_type), ("reasons", found.by_reason)) if of]
-    if found.unfit:
-        parts.append(f"skipped: {_numbers(found.unfit)}")
+def _counted(numbers: Preview) -> str:
+    at_least = "" if numbers.exact else "at least "
+    parts = [f"{at_least}{numbers.matched:,} match"]
+    by = {"types": numbers.by_type, "reasons": numbers.by_reason, "skipped": numbers.unfit}
+    parts += [f"{name}: {_numbers(of)}" for name, of in by.items() if of]
     return "; ".join(parts)
 
 
