@@ -82,15 +82,15 @@ def test_the_share_of_idle_time_is_a_share() -> None:
     assert 0.0 <= look() <= 1.0
 
 
-@pytest.mark.parametrize(("file", "takes"), [("runner/test_calls.py", 0), ("setup/test_turns.py", 1)])
-def test_what_mostly_waits_takes_no_turn(monkeypatch: pytest.MonkeyPatch, file: str, takes: int) -> None:
+@pytest.mark.parametrize(("marks", "takes"), [({"waiting": True}, 0), ({}, 1)])
+def test_what_mostly_waits_takes_no_turn(monkeypatch: pytest.MonkeyPatch, marks: dict[str, bool], takes: int) -> None:
     taken: list[str] = []
 
     @contextmanager
     def turn() -> Iterator[None]:
-        taken.append(file)
+        taken.append("a turn")
         yield
 
     monkeypatch.setattr(turns, "turn", turn)
-    next(conftest.pytest_runtest_protocol(SimpleNamespace(path=conftest.TESTS / file)))  # type: ignore[arg-type]
+    next(conftest.pytest_runtest_protocol(SimpleNamespace(get_closest_marker=marks.get)))  # type: ignore[arg-type]
     assert len(taken) == takes
