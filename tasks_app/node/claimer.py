@@ -16,7 +16,7 @@ from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.logs.rate_limit import REMINDER_SECONDS, LogOnce
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import TypesOnHold
-from tasks_app.process.fail_points import fail_point
+from tasks_app.process.fail_points import ARMED, fail_point
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, Selection
 from tasks_app.queue.claim import LEASE_SECONDS, claim, running_tasks
 from tasks_app.queue.current import bare_writing, store
@@ -86,7 +86,8 @@ class Claimer:
             tasks = claim(self._node, requests, self._order, limit)
         if not tasks:
             return Claim(tasks, sent_at)
-        fail_point("after_claim")
+        if ARMED:
+            fail_point("after_claim")
         return Claim(tasks, sent_at, self._on_hold.not_to_start(on_hold))
 
 

@@ -17,7 +17,7 @@ from django.db import connection
 from tasks_app.db.write_health import first_line
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.retrying import Retrying
-from tasks_app.process.fail_points import fail_point
+from tasks_app.process.fail_points import ARMED, fail_point
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.claim import renew
 from tasks_app.queue.current import store
@@ -46,14 +46,16 @@ class Settling:
 
     def write(self, batch: Sequence[AttemptResult]) -> set[tuple[str, int]]:
         """Write results, to be followed by `done` once they are committed. Returns the (id, attempt) that were kept."""
-        fail_point("before_settle")
+        if ARMED:
+            fail_point("before_settle")
         return settle(self._node, batch)
 
     def done(self, batch: Sequence[AttemptResult], kept: set[tuple[str, int]]) -> None:
         """The results are committed."""
         if not batch:
             return
-        fail_point("after_settle")
+        if ARMED:
+            fail_point("after_settle")
         self._in_flight.settled(*[result.task for result in batch])
         for result in batch:
             if result.kind is not OutcomeKind.SUCCESS and result.makes_ready:

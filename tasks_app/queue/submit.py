@@ -19,7 +19,7 @@ import uuid_utils.compat as uuids
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from tasks_app.broker.notification import notify_types
-from tasks_app.process.fail_points import fail_point
+from tasks_app.process.fail_points import ARMED, fail_point
 from tasks_app.queue.counters import freshness
 from tasks_app.queue.current import bare_writing, store, writing
 from tasks_app.queue.keyed_submit import begin_keyed, store_group, store_keyed
@@ -196,7 +196,8 @@ def notify_for(new: Sequence[NewTask]) -> None:
     """
     freshness.changed()
     try:
-        fail_point("between_commit_and_bell")
+        if ARMED:
+            fail_point("between_commit_and_bell")
         notify_types((task.task_type, task.priority) for task in new)
     except Exception:
         log.exception("no notification was sent for stored tasks; the nodes find them by polling")

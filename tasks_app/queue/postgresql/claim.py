@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from tasks_app.db.postgresql.calls import prepared
-from tasks_app.process.fail_points import fail_point
+from tasks_app.process.fail_points import ARMED, fail_point
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Selection
 from tasks_app.queue.postgresql.marks import EMPTY, READY_BY_PRIORITY, RETURNED, Marks, SessionMarks, session_marks
 from tasks_app.queue.sql import NOT_EXPIRED, ORDER, READY
@@ -158,7 +158,8 @@ def _claim_uncapped(
             name, node, lease, count, policy.timeout, policy.max_retries, policy.retry_backoff, policy.retry_on_text,
             marks.since, *as_arrays(order, marks), MAX_DATA_BYTES // count,
         ))  # fmt: skip
-    fail_point("inside_claim")
+    if ARMED:
+        fail_point("inside_claim")
     return rows
 
 
@@ -182,7 +183,8 @@ def _claim_capped(
         ids = "{" + ",".join(row[0] for row in best) + "}"
         max_bytes = MAX_DATA_BYTES // len(best)
         rows = prepared(CLAIM_BY_ID, (as_json(requests, order, session), node, lease, ids, max_bytes))
-        fail_point("inside_claim")
+        if ARMED:
+            fail_point("inside_claim")
         for row in rows:
             claimed.append(row)
             missing[row[1]] -= 1

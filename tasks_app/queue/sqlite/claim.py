@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import cache
 
 from tasks_app.db.sqlite.write_lock import writing
-from tasks_app.process.fail_points import fail_point
+from tasks_app.process.fail_points import ARMED, fail_point
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Selection
 from tasks_app.queue.sql import NOT_EXPIRED, ORDER, READY
 from tasks_app.queue.sqlite.readings import WALL
@@ -78,7 +78,8 @@ def claim(
                     for row, its in zip(rows, policies, strict=True)
                 ],
             )
-            fail_point("inside_claim")
+            if ARMED:
+                fail_point("inside_claim")
             for row, its in zip(rows, policies, strict=True):
                 wait = (moment - datetime.fromisoformat(row[8])).total_seconds()
                 claimed.append(ClaimedTask._make((_dashed(row[1]), *row[2:8], wait, its, sent_at, started)))
