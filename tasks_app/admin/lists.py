@@ -1,4 +1,5 @@
-"""The filters of the admin's lists, which never show more than their addresses ask for."""
+"""What the admin's lists have in common: filters that never let through more than an address asks for, a count that
+stays quick, permissions, the page of a row, and columns."""
 
 from __future__ import annotations
 
@@ -94,8 +95,6 @@ class SpanFilter(StrictFilter):
         """The earliest moment that a value lets through."""
         return timezone.now() - self.spans[value][1]
 
-
-# Lists that stay quick with millions of rows.
 
 #: Counting stops here: a count of all rows would be paid with every page.
 MAX_COUNTED_ROWS = 10_000

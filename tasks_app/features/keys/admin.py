@@ -1,4 +1,4 @@
-"""The form that makes an API key."""
+"""API keys in the admin: the form that makes one, the list, and revoking."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -23,6 +22,7 @@ from tasks_app.keys import api_keys
 from tasks_app.keys.caller import MAX_RATE, MIN_RATE, SCOPE_TEXTS, Grant, Scope
 from tasks_app.keys.models import ApiKey
 from tasks_app.queue.current import writing
+from tasks_app.rights import MAKE_KEYS, SEE_KEYS, may
 
 
 class NewKeyForm(forms.Form):
@@ -65,13 +65,11 @@ class NewKeyForm(forms.Form):
         return Grant(scopes, given["types"] or None, given["expires_at"], given["rate"])
 
 
-# API keys in the admin: make, list and revoke.
-
-
 @admin.register(ApiKey)
 class ApiKeyAdmin(RowAdmin):
     """Shows a key once, when it is made: the database has only its hash."""
 
+    seen_by = (SEE_KEYS,)
     list_display = (
         "shown_name", "begins", "state", "shown_scopes", "shown_types", "shown_rate", "made", "ends", "used",
     )  # fmt: skip
@@ -82,7 +80,7 @@ class ApiKeyAdmin(RowAdmin):
     actions = ("revoke",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return admin.ModelAdmin.has_add_permission(self, request)
+        return may(request, MAKE_KEYS)
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -92,9 +90,8 @@ class ApiKeyAdmin(RowAdmin):
         if not self.has_add_permission(request):
             raise PermissionDenied
         form = NewKeyForm(request.POST if request.method == "POST" else None)
-        context = {"form": form, **self._made(request, form)} if form.is_valid() else {"form": form}
-        context |= {**self.admin_site.each_context(request), "title": "Make an API key", "media": self.media}
-        return TemplateResponse(request, "keys/new_key.html", context)
+        made = self._made(request, form) if form.is_valid() else {}
+        return self.page(request, "keys/new_key.html", "Make an API key", form=form, **made)
 
     def _made(self, request: HttpRequest, form: NewKeyForm) -> dict[str, Any]:
         """Make the key of a valid form. Returns what the page shows; nothing if it is refused: the form says why."""
