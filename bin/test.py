@@ -3,7 +3,7 @@
 The embedded leg is every test, on SQLite and the local transport. Two legs run on servers: what touches the database
 (marked `database`) and whole deployments (marked `system`) once more on PostgreSQL + Redis; deployments whose messages
 matter (not marked `one_broker`) once more on PostgreSQL + RabbitMQ. What touches neither behaves alike on all of them,
-and the database's tests notify nobody. The marks are given by what a test asks for (tests/conftest.py); the few
+and the database's tests notify nobody. The marks are given by what a test asks for (testkit/running.py); the few
 deployments that are left out are marked `one_leg`.
 Servers: PostgreSQL at TEST_DATABASE_URL (default: postgres at 127.0.0.1:5432, without a password), Redis and RabbitMQ
 at their usual ports of this machine, Docker at DOCKER_HOST (default: the local one), into which the test images are

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import sqlite3
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -242,6 +244,25 @@ def read_all(connection: socket.socket) -> bytes:
     except ConnectionError:
         pass
     return found
+
+
+@contextmanager
+def deployments(migrated: Store) -> Iterator[Callable[..., Daemon]]:
+    """Makes deployments, and removes them. Their database has its tables; they have no handler yet."""
+    made: list[Daemon] = []
+
+    def make(migrate: bool = True, **environment: str) -> Daemon:
+        # Sockets have short paths; pytest's own folders are too deep.
+        daemon = Daemon(Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")), **environment)
+        made.append(daemon)
+        if migrate:
+            daemon.store.fill(migrated)
+        return daemon
+
+    yield make
+    for daemon in made:
+        daemon.close()
+        shutil.rmtree(daemon.home)
 
 
 def shipped(home: Path, **environment: str) -> Daemon:

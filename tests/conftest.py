@@ -1,34 +1,31 @@
-"""What holds for every test."""
+"""Fixtures of many rooms."""
 
 from __future__ import annotations
 
-import gc
-import os
-from collections import Counter
-from collections.abc import Generator, Iterator
-from contextlib import nullcontext, redirect_stdout
-from functools import cache
-from io import StringIO
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import settings
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.test import Client
 
-from testkit import bare, turns
-from testkit.daemon import Daemon
-from testkit.emptied import without_flush
-from testkit.foreground import as_in_the_foreground
-from testkit.images.__main__ import ensure
-from testkit.images.docker import Trouble
+from tasks_app.api import view
+from tasks_app.api.admission import backlog
+from tasks_app.broker import notification
+from tasks_app.features.pauses import verbs as pauses
+from tasks_app.keys import caller
+from tasks_app.keys.caller import Access, Keys
+from tasks_app.metrics import system_reading
+from testkit.clients import api_client, logged_in
+from testkit.daemon import Daemon, deployments, serving
 from testkit.migrated import sqlite
-from testkit.needs import LEFT_OUT
-from testkit.static_files import find_once
 from testkit.stores import SQLiteStore, Store
 
-settings.register_profile("long")
-#: Fixtures that give a test the tests' database, and one behind every deployment of a test's own.
-DATABASE, DEPLOYMENT = {"db", "transactional_db", "django_db_setup"}, "migrated"
+pytest_plugins = ["testkit.running"]
+# Tests log in often.
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(scope="session")
@@ -45,85 +42,61 @@ def migrated() -> Iterator[Store]:
         daemon.close()
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """With TEST_BARE, watch which tests start what a bare machine does not have (bin/test.py)."""
-    as_in_the_foreground()
-    without_flush()
-    find_once()
-    if bare.FOLDER in os.environ and not config.option.collectonly:
-        bare.watch()
+@pytest.fixture
+def deployment(migrated: Store) -> Iterator[Callable[..., Daemon]]:
+    """Makes deployments for a test: `deployment(DAEMON_WORKERS="1")`."""
+    with deployments(migrated) as make:
+        yield make
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
-    """Tests and what they import stay: they are not looked through for garbage, now or later."""
-    gc.disable()
-    try:
-        return (yield)
-    finally:
-        gc.freeze()
-        gc.enable()
+@pytest.fixture(scope="module")
+def module_deployment(migrated: Store) -> Iterator[Callable[..., Daemon]]:
+    """Makes deployments for a module's tests in turn."""
+    with deployments(migrated) as make:
+        yield make
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What a test asks for says on which legs it runs, so that nobody can forget it."""
-    for item in items:
-        if item.get_closest_marker("one_leg"):
-            continue
-        asks = set(getattr(item, "fixturenames", ()))
-        marked = item.get_closest_marker("database") or item.get_closest_marker("system")
-        if asks & DATABASE or item.get_closest_marker("django_db"):
-            item.add_marker(pytest.mark.database)
-        elif DEPLOYMENT in asks and not marked:
-            item.add_marker(pytest.mark.system)
-    longest_first(items)
+@pytest.fixture
+def daemon(deployment: Callable[..., Daemon]) -> Daemon:
+    """A deployment with the handler `act` in two slots."""
+    made = deployment()
+    made.handler("act")
+    return made
 
 
-def longest_first(items: list[pytest.Item]) -> None:
-    """Sort, so that the end of a run does not wait for one long file alone (xdist keeps the order).
-
-    What waits and what works take turns: the processors have work from the beginning.
-    """
-    seconds = {item: max((mark.kwargs.get("seconds", 0) for mark in item.iter_markers()), default=0) for item in items}
-    places: dict[pytest.Item, int] = {}
-    for waits in (True, False):
-        kind = [item for item in items if seconds[item] and bool(item.get_closest_marker("waiting")) is waits]
-        files = list(dict.fromkeys(item.path for item in sorted(kind, key=lambda item: -seconds[item])))
-        places |= {item: files.index(item.path) for item in kind}
-    last = len(items)
-    items.sort(key=lambda item: places.get(item, last))
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A real server on SQLite, with a body timeout of two seconds."""
+    with serving(tmp_path_factory.mktemp("home"), DAEMON_BODY_TIMEOUT="2") as daemon:
+        yield daemon
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Wait for a turn, before the time limit of the test begins."""
-    with nullcontext() if item.get_closest_marker("waiting") else turns.turn():
-        return (yield)
+@pytest.fixture
+def api(db: None) -> Client:
+    """A client that gets the answer to a bug instead of the exception."""
+    return api_client()
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("docker") and (reason := docker_fault()):
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+@pytest.fixture
+def admin(db: None) -> Client:
+    """A logged-in administrator called `ada`."""
+    return logged_in(User.objects.create_superuser("ada", None, "a good password"))
 
 
-@cache
-def docker_fault() -> str | None:
-    """Why there is no Docker engine with the test images, or None. Makes those that it does not have yet."""
-    try:
-        with redirect_stdout(StringIO()):
-            ensure()
-    except Trouble as trouble:
-        return str(trouble)
-    return None
+@pytest.fixture
+def notifications(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """The notifications as (handler, priority). They reach no broker."""
+    sent: list[tuple[str, int]] = []
+    for module in (notification, pauses):
+        monkeypatch.setattr(module, "notify", lambda handler, priority=50: sent.append((handler, priority)))
+    return sent
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line for all that was left out for want of something, and one for all other reasons to skip."""
-    skips = [
-        report.longrepr for report in terminalreporter.stats.get("skipped", ()) if isinstance(report.longrepr, tuple)
-    ]
-    reasons = Counter(" ".join(str(skip[2]).removeprefix("Skipped: ").split()) for skip in skips)
-    for name, wants in (("left out", True), ("skipped", False)):
-        said = [f"{number} {why}" for why, number in reasons.most_common() if why.startswith(LEFT_OUT) is wants]
-        if said:
-            terminalreporter.write_line(f"{name}: {'; '.join(said)}")
+@pytest.fixture(autouse=True)
+def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drop what this process remembers of the last test's database: a reading, the size of the queue, the API keys."""
+    system_reading._last = None
+    backlog.__init__()  # type: ignore[misc]
+    monkeypatch.setattr(caller, "keys", Keys())
+    monkeypatch.setattr(view, "access", Access(caller.keys))
+    monkeypatch.setattr(caller, "MAX_READING_AGE_SECONDS", 0.0)

@@ -16,7 +16,7 @@ from tasks_app.keys.api_keys import create
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.runner.call import Tail
-from tests.admin.conftest import logged_in
+from testkit.clients import logged_in
 from tests.admin.rows import attempt, staff, task
 
 pytestmark = pytest.mark.database

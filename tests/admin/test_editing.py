@@ -13,7 +13,7 @@ from tasks_app.audit.models import AuditEntry
 from tasks_app.metrics.reading import read
 from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.redrive import edit_and_redrive
-from tests.admin.conftest import logged_in
+from testkit.clients import logged_in
 from tests.admin.rows import HOSTILE, attempt, staff, task
 
 pytestmark = pytest.mark.database

@@ -21,7 +21,7 @@ from tasks_app.features.failures.models import FailureGroup
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import Deployment, Node
-from tests.admin.conftest import logged_in
+from testkit.clients import logged_in
 from tests.admin.rows import HOSTILE, staff, task
 
 pytestmark = pytest.mark.django_db

@@ -14,7 +14,7 @@ from tasks_app.admin.text import MAX_LOG_CHARS, harmless, line, log, pretty
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import Node
-from tests.admin.conftest import logged_in
+from testkit.clients import logged_in
 from tests.admin.rows import HOSTILE, attempt, task
 
 pytestmark = pytest.mark.database

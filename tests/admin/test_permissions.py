@@ -7,7 +7,7 @@ from django.test import Client
 
 from tasks_app.audit.models import AuditEntry
 from tasks_app.queue.models import Task
-from tests.admin.conftest import logged_in
+from testkit.clients import logged_in
 from tests.admin.rows import staff, task
 
 LIST = "/admin/tasks_app/task/"

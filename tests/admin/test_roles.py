@@ -28,7 +28,7 @@ from tasks_app.queue.node_models import HandlerPause, Node
 from tasks_app.queue.task_filter import TaskFilter
 from tasks_app.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD
 from tasks_app.urls import urlpatterns
-from tests.admin.conftest import logged_in
+from testkit.clients import logged_in
 from tests.admin.rows import attempt, in_role, staff, task
 from tests.features.operations.kit import begun
 

@@ -14,9 +14,6 @@ from tasks_app.keys import api_keys
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.models import Task
-from tests.keys.conftest import nothing_remembered
-
-__all__ = ["nothing_remembered"]
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 

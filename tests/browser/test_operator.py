@@ -14,10 +14,8 @@ from playwright.sync_api import Browser, Page, expect
 from testkit.browser import log_in, window
 from testkit.daemon import Daemon
 from testkit.process import Process, children, until
-from testkit.stores import Store
 from tests.browser.deployed import PASSWORD
 from tests.browser.pages import LIST, select_all
-from tests.system.conftest import deployments
 
 pytestmark = [
     pytest.mark.long("a browser", seconds=60),
@@ -46,19 +44,18 @@ class Night:
 
 
 @pytest.fixture(scope="module")
-def night(migrated: Store) -> Iterator[Night]:
-    with deployments(migrated) as make:
-        daemon = make(DAEMON_ADMIN_PASSWORD=PASSWORD)
-        for name in ("act", "bulk", "held"):
-            daemon.handler(name, max_retries=0)
-        night = Night(daemon)
-        viewer = (
-            "from django.contrib.auth.models import Group, User; "
-            f"User.objects.create_user('vera', password='{PASSWORD}', is_staff=True)"
-            ".groups.add(Group.objects.get(name='viewer'))"
-        )
-        assert daemon.manage("shell", "-c", viewer).ends() == 0
-        yield night
+def night(module_deployment: Callable[..., Daemon]) -> Night:
+    daemon = module_deployment(DAEMON_ADMIN_PASSWORD=PASSWORD)
+    for name in ("act", "bulk", "held"):
+        daemon.handler(name, max_retries=0)
+    night = Night(daemon)
+    viewer = (
+        "from django.contrib.auth.models import Group, User; "
+        f"User.objects.create_user('vera', password='{PASSWORD}', is_staff=True)"
+        ".groups.add(Group.objects.get(name='viewer'))"
+    )
+    assert daemon.manage("shell", "-c", viewer).ends() == 0
+    return night
 
 
 @contextmanager

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, Response, ViewportSize
 
 from testkit.browser import NARROW, WIDE, log_in, overflow, window
 from testkit.daemon import Daemon
-from testkit.stores import Store
 from tests.browser.conftest import SERIOUS, Theme
 from tests.browser.deployed import PASSWORD, deployed, task_of_each_kind
 from tests.browser.pages import FORMS, pages
-from tests.system.conftest import deployments
 
 pytestmark = [pytest.mark.long("a browser", seconds=60), pytest.mark.one_leg("what pages look like")]
 
@@ -32,11 +30,10 @@ LOOKS: tuple[tuple[ViewportSize, Theme], ...] = (
 
 
 @pytest.fixture(scope="module")
-def filled(migrated: Store) -> Iterator[tuple[Daemon, dict[str, str]]]:
+def filled(module_deployment: Callable[..., Daemon]) -> tuple[Daemon, dict[str, str]]:
     """An `up` with a row on every page, and the addresses of the pages."""
-    with deployments(migrated) as make:
-        daemon = deployed(make(DAEMON_ADMIN_PASSWORD=PASSWORD))
-        yield daemon, pages(daemon, task_of_each_kind(daemon))
+    daemon = deployed(module_deployment(DAEMON_ADMIN_PASSWORD=PASSWORD))
+    return daemon, pages(daemon, task_of_each_kind(daemon))
 
 
 # What fits depends on the width alone, and contrast, axe-core's slowest rule, on the theme alone.

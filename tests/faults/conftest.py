@@ -8,27 +8,22 @@ import pytest
 
 from testkit.daemon import Daemon
 from testkit.process import Process, until
-from testkit.stores import Store
 from tests.faults.notifications import post_until_heard
 from tests.system.checker import faults
-from tests.system.conftest import daemon, deployment, deployments
-
-__all__ = ["daemon", "deployment"]
 
 
 @pytest.fixture(scope="module")
-def on_broker(migrated: Store) -> Iterator[Callable[[str], Daemon]]:
+def on_broker(module_deployment: Callable[..., Daemon]) -> Callable[[str], Daemon]:
     """`on_broker(url)`: a deployment on a broker of the tests' own, for a module's tests in turn, with its web server:
     whatever is done to its broker, it goes on."""
-    with deployments(migrated) as make:
 
-        def on(url: str) -> Daemon:
-            daemon = make(DAEMON_BROKER_URL=url)
-            daemon.handler("act")
-            daemon.web()
-            return daemon
+    def on(url: str) -> Daemon:
+        daemon = module_deployment(DAEMON_BROKER_URL=url)
+        daemon.handler("act")
+        daemon.web()
+        return daemon
 
-        yield on
+    return on
 
 
 @pytest.fixture

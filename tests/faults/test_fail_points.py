@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import httpx
 import pytest
 
 from testkit.daemon import Daemon
 from testkit.process import Process, until
-from testkit.stores import SQLiteStore, Store
+from testkit.stores import SQLiteStore
 from tests.system.checker import faults
-from tests.system.conftest import deployments
 
 pytestmark = [pytest.mark.database, pytest.mark.long("kills", seconds=180)]
 
 
 @pytest.fixture(scope="module")
-def served(migrated: Store) -> Iterator[Daemon]:
+def served(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A deployment with its web server, for tests that start nodes and leave none."""
-    with deployments(migrated) as make:
-        daemon = make(DAEMON_LEASE="6")
-        daemon.handler("act")
-        daemon.web()
-        yield daemon
+    daemon = module_deployment(DAEMON_LEASE="6")
+    daemon.handler("act")
+    daemon.web()
+    return daemon
 
 
 def worker_that_fails(daemon: Daemon, where: str) -> Process:

@@ -6,10 +6,8 @@ import json
 import os
 import pickle
 import re
-import shutil
 import socket
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ from tasks_app.broker.queues import NOTIFICATION_TASK, queue_name
 from testkit.brokers import RABBITMQ, REDIS, forget, need_server
 from testkit.daemon import Daemon
 from testkit.process import Process, until
-from testkit.stores import Store
 from tests.faults.notifications import post_until_heard
 
 pytestmark = [
@@ -82,20 +79,16 @@ RAW = [
 
 
 @pytest.fixture(scope="module", params=BROKERS)
-def daemon(request: pytest.FixtureRequest, migrated: Store) -> Iterator[Daemon]:
+def daemon(request: pytest.FixtureRequest, module_deployment: Callable[..., Daemon]) -> Iterator[Daemon]:
     """A deployment on each broker in turn, with its web server."""
     if request.param:
         need_server(request.param.partition(":")[0], {REDIS: 6379, RABBITMQ: 5672}[request.param])
-    home = Path(tempfile.mkdtemp(prefix="td-", dir="/tmp"))
-    daemon = Daemon(home, DAEMON_BROKER_URL=request.param or "")
-    daemon.store.fill(migrated)
+    daemon = module_deployment(DAEMON_BROKER_URL=request.param or "")
     daemon.handler("act")
     daemon.web()
     yield daemon
     if request.param:
         forget(request.param, daemon.identity, ["act"])
-    daemon.close()
-    shutil.rmtree(home)
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,6 @@ from django.utils.module_loading import import_string
 
 from testkit.daemon import Daemon
 from testkit.process import PROJECT, Process
-from testkit.stores import Store
-from tests.system.conftest import deployments
 
 pytestmark = [pytest.mark.long("starts", seconds=60), pytest.mark.one_leg("which applications Django loads")]
 
@@ -59,16 +57,15 @@ Without = Callable[[str], Daemon]
 
 
 @pytest.fixture(scope="module")
-def daemon(migrated: Store) -> Iterator[Daemon]:
+def daemon(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A deployment for the tests in turn, with the handlers `act` and `held`."""
-    with deployments(migrated) as make:
-        daemon = make(DAEMON_ADMIN_PASSWORD=PASSWORD)
-        daemon.handler("act")
-        daemon.handler("held", instances=1)
-        made = daemon.manage("shell", "-c", ROWS)
-        assert made.ends() == 0, made.said()
-        (daemon.home / "without.py").write_text(SETTINGS)
-        yield daemon
+    daemon = module_deployment(DAEMON_ADMIN_PASSWORD=PASSWORD)
+    daemon.handler("act")
+    daemon.handler("held", instances=1)
+    made = daemon.manage("shell", "-c", ROWS)
+    assert made.ends() == 0, made.said()
+    (daemon.home / "without.py").write_text(SETTINGS)
+    return daemon
 
 
 @pytest.fixture

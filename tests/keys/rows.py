@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.test import Client
-
 from tasks_app.keys.api_keys import create
 from tasks_app.keys.caller import Grant
 from tasks_app.queue.models import Task
+from testkit.clients import api_client
 from tests.admin.rows import task
 
 EVERY_SCOPE = ("tasks:read", "tasks:write", "operate", "metrics:read")
@@ -19,7 +18,7 @@ class Holder:
     """A caller with a new key."""
 
     def __init__(self, name: str = "holder", **grant: Any) -> None:
-        self.client = Client(raise_request_exception=False, SERVER_NAME="localhost")
+        self.client = api_client()
         self.headers = {"authorization": f"Bearer {create(name, Grant(**grant))}"}
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Any:

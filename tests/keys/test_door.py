@@ -37,40 +37,40 @@ def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-def test_on_loopback_without_any_key_calls_are_open(client: Client) -> None:
-    assert client.get("/api/tasks").status_code == 200
+def test_on_loopback_without_any_key_calls_are_open(api: Client) -> None:
+    assert api.get("/api/tasks").status_code == 200
 
 
 @pytest.mark.parametrize(("method", "path"), LOCKED)
-def test_once_a_key_exists_every_call_needs_one(client: Client, method: str, path: str) -> None:
+def test_once_a_key_exists_every_call_needs_one(api: Client, method: str, path: str) -> None:
     create("ci")
-    refused = getattr(client, method)(path)
+    refused = getattr(api, method)(path)
     assert refused.status_code == 401
     assert refused["WWW-Authenticate"] == 'Bearer realm="tasks"'
     assert method == "head" or "Authorization: Bearer KEY" in refused.json()["error"]
 
 
-def test_a_route_that_is_not_listed_as_open_needs_a_key(client: Client) -> None:
+def test_a_route_that_is_not_listed_as_open_needs_a_key(api: Client) -> None:
     create("ci")
     known = {one.rstrip("/") for one in (*OPEN, "/admin")}
     for route in urlpatterns:
         assert isinstance(route, URLPattern | URLResolver)
         path = "/" + str(route.pattern).replace("<one:task_id>", "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b")
         opened = path.rstrip("/") in known or path.startswith("/admin/")
-        assert (client.get(path).status_code == 401) is not opened, path
+        assert (api.get(path).status_code == 401) is not opened, path
 
 
 @pytest.mark.parametrize("path", OPEN)
-def test_probes_docs_and_the_login_need_no_key(client: Client, listen: Callable[..., None], path: str) -> None:
+def test_probes_docs_and_the_login_need_no_key(api: Client, listen: Callable[..., None], path: str) -> None:
     listen(host="0.0.0.0")
     create("ci")
-    assert client.get(path).status_code in (200, 302, 503)
+    assert api.get(path).status_code in (200, 302, 503)
 
 
 @pytest.mark.parametrize("path", ["/static/nothing.js", "/admin/nothing"])
-def test_a_missing_page_of_what_is_open_needs_no_key(client: Client, path: str) -> None:
+def test_a_missing_page_of_what_is_open_needs_no_key(api: Client, path: str) -> None:
     create("ci")
-    assert client.get(path).status_code in (302, 404)
+    assert api.get(path).status_code in (302, 404)
 
 
 def test_a_view_is_told_which_key_a_request_had(rf: RequestFactory, db: None) -> None:
@@ -79,50 +79,50 @@ def test_a_view_is_told_which_key_a_request_had(rf: RequestFactory, db: None) ->
     assert (user, caller.key, caller.scopes, caller.types) == (None, ApiKey.objects.get().pk, None, None)
 
 
-def test_a_key_in_force_opens_every_call(client: Client) -> None:
+def test_a_key_in_force_opens_every_call(api: Client) -> None:
     key = create("ci")
-    posted = client.post("/queue", '{"type": "echo"}', content_type="text/plain", headers=bearer(key))
+    posted = api.post("/queue", '{"type": "echo"}', content_type="text/plain", headers=bearer(key))
     assert posted.status_code == 200
     task = posted.json()["task_id"]
     for path in ("/api/tasks", f"/api/tasks/{task}", f"/api/tasks/{task}/attempts", "/metrics", "/api/metrics"):
-        assert client.get(path, headers=bearer(key)).status_code == 200
-    assert client.delete(f"/api/tasks/{task}", headers=bearer(key)).status_code == 204
+        assert api.get(path, headers=bearer(key)).status_code == 200
+    assert api.delete(f"/api/tasks/{task}", headers=bearer(key)).status_code == 204
 
 
-def test_a_call_without_a_key_has_no_effect(client: Client) -> None:
+def test_a_call_without_a_key_has_no_effect(api: Client) -> None:
     create("ci")
-    assert client.post("/queue", '{"type": "echo"}', content_type="application/json").status_code == 401
+    assert api.post("/queue", '{"type": "echo"}', content_type="application/json").status_code == 401
     assert not Task.objects.exists()
 
 
 def test_beyond_loopback_calls_are_refused_before_a_key_exists_and_say_what_to_do(
-    client: Client, listen: Callable[..., None], caplog: pytest.LogCaptureFixture
+    api: Client, listen: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     listen(host="0.0.0.0")
     for _ in range(2):
-        refused = client.get("/api/tasks")
+        refused = api.get("/api/tasks")
         assert refused.status_code == 401
         assert "manage.py apikey create NAME" in refused.json()["error"]
     assert ["no API key has been made yet" in str(record.msg) for record in caplog.records] == [True], "logged once"
 
 
-def test_with_auth_off_calls_need_no_key(client: Client, listen: Callable[..., None]) -> None:
+def test_with_auth_off_calls_need_no_key(api: Client, listen: Callable[..., None]) -> None:
     listen(host="0.0.0.0", auth="off")
     create("ci")
-    assert client.get("/api/tasks").status_code == 200
+    assert api.get("/api/tasks").status_code == 200
 
 
-def test_a_revoked_key_opens_nothing_and_calls_still_need_one(client: Client) -> None:
+def test_a_revoked_key_opens_nothing_and_calls_still_need_one(api: Client) -> None:
     key = create("ci")
     assert revoke("ci") == "ci"
-    assert client.get("/api/tasks", headers=bearer(key)).status_code == 401
-    assert client.get("/api/tasks").status_code == 401
+    assert api.get("/api/tasks", headers=bearer(key)).status_code == 401
+    assert api.get("/api/tasks").status_code == 401
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer "])
-def test_the_scheme_may_have_any_case_and_spaces_after_it(client: Client, scheme: str) -> None:
+def test_the_scheme_may_have_any_case_and_spaces_after_it(api: Client, scheme: str) -> None:
     key = create("ci")
-    assert client.get("/api/tasks", headers={"authorization": f"{scheme} {key}"}).status_code == 200
+    assert api.get("/api/tasks", headers={"authorization": f"{scheme} {key}"}).status_code == 200
 
 
 def hostile(key: str) -> list[str]:
@@ -135,62 +135,62 @@ def hostile(key: str) -> list[str]:
     ]  # fmt: skip
 
 
-def test_only_the_exact_key_is_accepted(client: Client) -> None:
+def test_only_the_exact_key_is_accepted(api: Client) -> None:
     key = create("ci")
     for text in hostile(key):
-        refused = client.get("/api/tasks", headers={"authorization": text})
+        refused = api.get("/api/tasks", headers={"authorization": text})
         assert (refused.status_code, refused.headers["Content-Type"]) == (401, "application/json"), text
         assert key not in refused.content.decode(), text
 
 
-def test_a_key_elsewhere_in_the_request_opens_nothing(client: Client) -> None:
+def test_a_key_elsewhere_in_the_request_opens_nothing(api: Client) -> None:
     key = create("ci")
-    assert client.get(f"/api/tasks?key={key}&access_token={key}").status_code == 401
+    assert api.get(f"/api/tasks?key={key}&access_token={key}").status_code == 401
     for name in ("x-api-key", "proxy-authorization", "x-forwarded-authorization", "cookie"):
-        assert client.get("/api/tasks", headers={name: f"Bearer {key}"}).status_code == 401
+        assert api.get("/api/tasks", headers={name: f"Bearer {key}"}).status_code == 401
 
 
-def test_an_administrators_login_opens_no_call(client: Client, django_user_model: Any) -> None:
+def test_an_administrators_login_opens_no_call(api: Client, django_user_model: Any) -> None:
     create("ci")
-    client.force_login(django_user_model.objects.create_superuser("ada", None, "a good password"))
-    assert client.get("/api/tasks").status_code == 401
+    api.force_login(django_user_model.objects.create_superuser("ada", None, "a good password"))
+    assert api.get("/api/tasks").status_code == 401
 
 
 def test_the_supervisor_calls_its_own_server_with_a_key_that_is_not_stored(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    api: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create("ci")
     monkeypatch.setenv("TASKDAEMON_UP_KEY_DIGEST", caller.digest("its key"))
-    assert client.get("/api/metrics", headers=bearer("its key")).status_code == 200
-    assert client.get("/api/metrics", headers=bearer("another")).status_code == 401
+    assert api.get("/api/metrics", headers=bearer("its key")).status_code == 200
+    assert api.get("/api/metrics", headers=bearer("another")).status_code == 401
 
 
-def test_many_wrong_keys_cost_one_reading_of_the_database(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_wrong_keys_cost_one_reading_of_the_database(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caller, "MAX_READING_AGE_SECONDS", 3600.0)
     create("ci")
-    client.get("/api/tasks", headers=bearer("tpk_one"))
+    api.get("/api/tasks", headers=bearer("tpk_one"))
     with CaptureQueriesContext(
         connection,
     ) as asked:
         for number in range(20):
-            client.get("/api/tasks", headers=bearer(f"tpk_{number}"))
+            api.get("/api/tasks", headers=bearer(f"tpk_{number}"))
     assert len(asked) == 0
 
 
-def test_the_use_of_a_key_is_written_once_a_minute(client: Client) -> None:
+def test_the_use_of_a_key_is_written_once_a_minute(api: Client) -> None:
     key = create("ci")
-    client.get("/api/tasks", headers=bearer(key))
+    api.get("/api/tasks", headers=bearer(key))
     caller.keys.write_uses()
     first = ApiKey.objects.get().last_used_at
     assert first is not None
-    client.get("/api/tasks", headers=bearer(key))
+    api.get("/api/tasks", headers=bearer(key))
     with CaptureQueriesContext(connection) as written:
         caller.keys.write_uses()
     assert len(written) == 0
     assert ApiKey.objects.get().last_used_at == first
 
 
-def test_without_a_database_the_last_reading_stays_in_use(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_database_the_last_reading_stays_in_use(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     key = create("ci")
     assert caller.keys.match(key)
 
@@ -198,18 +198,18 @@ def test_without_a_database_the_last_reading_stays_in_use(client: Client, monkey
         raise OperationalError("away")
 
     monkeypatch.setattr(caller, "_read", away)
-    assert client.get("/api/tasks", headers=bearer(key)).status_code == 200
-    assert client.get("/api/tasks", headers=bearer("tpk_wrong")).status_code == 401
-    assert client.get("/api/tasks").status_code == 401
+    assert api.get("/api/tasks", headers=bearer(key)).status_code == 200
+    assert api.get("/api/tasks", headers=bearer("tpk_wrong")).status_code == 401
+    assert api.get("/api/tasks").status_code == 401
 
 
-def test_a_process_that_has_never_read_the_keys_answers_503(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_has_never_read_the_keys_answers_503(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: object) -> None:
         raise OperationalError("away")
 
     monkeypatch.setattr(caller, "_read", away)
-    assert client.get("/api/tasks").status_code == 503
-    metrics = client.get("/metrics")
+    assert api.get("/api/tasks").status_code == 503
+    metrics = api.get("/metrics")
     assert metrics.status_code == 200
     assert "daemon_health 0" in metrics.content.decode()
     assert "tasks_received_total" not in metrics.content.decode()

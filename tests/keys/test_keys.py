@@ -85,15 +85,15 @@ def test_a_name_cannot_be_another_keys_prefix() -> None:
         create(prefix)
 
 
-def test_a_prefix_of_two_keys_revokes_neither(client: Client, django_user_model: Any) -> None:
+def test_a_prefix_of_two_keys_revokes_neither(api: Client, django_user_model: Any) -> None:
     ensure("one", GIVEN)
     ensure("two", GIVEN + "another")
     with pytest.raises(CommandError, match="2 keys in force begin with this; revoke by name"):
         run("revoke", GIVEN[:12])
     assert ApiKey.objects.filter(revoked_at=None).count() == 2
-    client.force_login(django_user_model.objects.create_superuser("ada", None, "a good password"))
+    api.force_login(django_user_model.objects.create_superuser("ada", None, "a good password"))
     row = ApiKey.objects.get(name="two")
-    client.post("/admin/tasks_app/apikey/", {"action": "revoke", "_selected_action": [row.pk]})
+    api.post("/admin/tasks_app/apikey/", {"action": "revoke", "_selected_action": [row.pk]})
     assert [key.name for key in ApiKey.objects.filter(revoked_at=None)] == ["one"]
 
 
@@ -136,23 +136,23 @@ def test_prepare_makes_the_administrator_and_the_key_and_may_be_run_again(
     assert logged == [("command", "add_user", "admin"), ("command", "create_key", "DAEMON_API_KEY")]
 
 
-def test_the_admin_lists_and_revokes_and_shows_no_secret(client: Client, django_user_model: Any) -> None:
+def test_the_admin_lists_and_revokes_and_shows_no_secret(api: Client, django_user_model: Any) -> None:
     key = create("ci")
-    client.force_login(django_user_model.objects.create_superuser("ada", None, "a good password"))
-    page = client.get("/admin/tasks_app/apikey/").content.decode()
+    api.force_login(django_user_model.objects.create_superuser("ada", None, "a good password"))
+    page = api.get("/admin/tasks_app/apikey/").content.decode()
     assert key[:12] in page
     assert key not in page
     row = ApiKey.objects.get()
-    assert row.digest not in page + client.get(f"/admin/tasks_app/apikey/{row.pk}/change/").content.decode()
-    client.post("/admin/tasks_app/apikey/", {"action": "revoke", "_selected_action": [row.pk]})
+    assert row.digest not in page + api.get(f"/admin/tasks_app/apikey/{row.pk}/change/").content.decode()
+    api.post("/admin/tasks_app/apikey/", {"action": "revoke", "_selected_action": [row.pk]})
     row.refresh_from_db()
     assert row.revoked_at is not None
     assert [(e.actor, e.action, e.target) for e in AuditEntry.objects.all()] == [("ada", "revoke_key", "ci")]
 
 
-def test_a_user_who_may_only_view_cannot_revoke(client: Client, django_user_model: Any) -> None:
+def test_a_user_who_may_only_view_cannot_revoke(api: Client, django_user_model: Any) -> None:
     create("ci")
-    client.force_login(django_user_model.objects.create_user("bob", None, "a good password", is_staff=True))
-    assert client.get("/admin/tasks_app/apikey/").status_code == 403
-    client.post("/admin/tasks_app/apikey/", {"action": "revoke", "_selected_action": [ApiKey.objects.get().pk]})
+    api.force_login(django_user_model.objects.create_user("bob", None, "a good password", is_staff=True))
+    assert api.get("/admin/tasks_app/apikey/").status_code == 403
+    api.post("/admin/tasks_app/apikey/", {"action": "revoke", "_selected_action": [ApiKey.objects.get().pk]})
     assert ApiKey.objects.get().revoked_at is None

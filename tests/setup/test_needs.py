@@ -21,7 +21,7 @@ def pytest_says(folder: Path, test: str, **environment: str) -> str:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(TOP / "pyproject.toml")]
     ours = {name: value for name, value in os.environ.items() if name not in ("CI", bare.FOLDER)}
     done = subprocess.run(
-        [*command, "-p", "tests.conftest", "--rootdir", str(TOP), str(folder / "test_it.py")],
+        [*command, "-p", "testkit.running", "--rootdir", str(TOP), str(folder / "test_it.py")],
         cwd=TOP, env=ours | environment, capture_output=True, text=True, timeout=100,
     )  # fmt: skip
     return done.stdout + done.stderr

@@ -13,9 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from testkit import turns
+from testkit import running, turns
 from testkit.process import PROJECT
-from tests import conftest
 
 
 def test_a_process_that_has_a_turn_leaves_none_until_it_ends_and_gives_none_to_its_children(tmp_path: Path) -> None:
@@ -23,7 +22,7 @@ def test_a_process_that_has_a_turn_leaves_none_until_it_ends_and_gives_none_to_i
     os.set_blocking(fifo, False)
     code = """
 import os
-from testkit import turns
+from testkit import running, turns
 with turns.turn():
     assert turns.FIFO not in os.environ
     print("has it", flush=True)
@@ -82,15 +81,16 @@ def test_the_share_of_idle_time_is_a_share() -> None:
     assert 0.0 <= look() <= 1.0
 
 
-@pytest.mark.parametrize(("marks", "takes"), [({"waiting": True}, 0), ({}, 1)])
-def test_what_mostly_waits_takes_no_turn(monkeypatch: pytest.MonkeyPatch, marks: dict[str, bool], takes: int) -> None:
+@pytest.mark.parametrize(("marker", "takes"), [("waiting", 0), ("long", 1)])
+def test_what_mostly_waits_takes_no_turn(monkeypatch: pytest.MonkeyPatch, marker: str, takes: int) -> None:
     taken: list[str] = []
 
     @contextmanager
     def turn() -> Iterator[None]:
-        taken.append("a turn")
+        taken.append(marker)
         yield
 
     monkeypatch.setattr(turns, "turn", turn)
-    next(conftest.pytest_runtest_protocol(SimpleNamespace(get_closest_marker=marks.get)))  # type: ignore[arg-type]
+    item = SimpleNamespace(get_closest_marker=lambda name: name == marker)
+    next(running.pytest_runtest_protocol(item))  # type: ignore[arg-type]
     assert len(taken) == takes

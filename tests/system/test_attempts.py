@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,24 +10,20 @@ import pytest
 from testkit import execution_log
 from testkit.daemon import Daemon, open_gate
 from testkit.process import of_home, until
-from testkit.stores import Store
 
 pytestmark = [pytest.mark.system, pytest.mark.one_broker("rows of attempts")]
 
 
 @pytest.fixture(scope="module")
-def daemon(migrated: Store) -> Iterator[Daemon]:
+def daemon(module_deployment: Callable[..., Daemon]) -> Daemon:
     """One `up` for all of these: each has handlers of its own kind, and none harms the others'."""
-    daemon = Daemon(Path(tempfile.mkdtemp(prefix="td-", dir="/tmp")), DAEMON_MAX_RETRIES="2")
-    daemon.store.fill(migrated)
+    daemon = module_deployment(DAEMON_MAX_RETRIES="2")
     daemon.handler("act")
     daemon.handler("once", instances=1, max_retries=0)
     daemon.handler("brief", instances=1, timeout=0.3, max_retries=0, start_timeout=0.1)
     daemon.handler("picky", instances=1, retry_on=["timeout"])
     daemon.up()
-    yield daemon
-    daemon.close()
-    shutil.rmtree(daemon.home)
+    return daemon
 
 
 def outcomes(daemon: Daemon, task: str) -> list[str]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from testkit.daemon import Daemon
 from testkit.process import until
-from testkit.stores import Store
-from tests.system.conftest import deployments
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("does-not-start")]
 
@@ -53,15 +51,14 @@ def toml(model: Path, tired: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def daemon(migrated: Store) -> Iterator[Daemon]:
+def daemon(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A deployment for the tests in turn."""
-    with deployments(migrated) as make:
-        daemon = make(DAEMON_RETRY_BACKOFF="0")
-        daemon.handler("act")
-        with daemon.config.open("a") as file:
-            file.write(toml(daemon.home / "model", daemon.home / "tired"))
-        daemon.up()
-        yield daemon
+    daemon = module_deployment(DAEMON_RETRY_BACKOFF="0")
+    daemon.handler("act")
+    with daemon.config.open("a") as file:
+        file.write(toml(daemon.home / "model", daemon.home / "tired"))
+    daemon.up()
+    return daemon
 
 
 @pytest.fixture(scope="module")

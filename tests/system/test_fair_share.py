@@ -10,10 +10,8 @@ import pytest
 
 from testkit.daemon import Daemon, open_gate
 from testkit.process import Process, until
-from testkit.stores import Store
 from tests.system import hosts
 from tests.system.checker import faults
-from tests.system.conftest import deployments
 
 pytestmark = [pytest.mark.system, pytest.mark.long("hundreds of tasks", seconds=30)]
 
@@ -23,14 +21,13 @@ MAX_WAIT = 0.5
 
 
 @pytest.fixture(scope="module")
-def daemon(migrated: Store) -> Iterator[Daemon]:
+def daemon(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A deployment with a web server and a node on a host of its own, for the tests in turn."""
-    with deployments(migrated) as make:
-        daemon = make()
-        daemon.handler("act", instances=2)
-        daemon.web()
-        hosts.start(daemon, "first")
-        yield daemon
+    daemon = module_deployment()
+    daemon.handler("act", instances=2)
+    daemon.web()
+    hosts.start(daemon, "first")
+    return daemon
 
 
 @pytest.fixture

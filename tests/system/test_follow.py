@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,8 +16,6 @@ from testkit.daemon import Daemon
 from testkit.no_tls import NO_TLS
 from testkit.ports import free_port
 from testkit.process import until
-from testkit.stores import Store
-from tests.system.conftest import deployments
 from tests.system.follower import Follower, Said, cuts, said_by
 from tests.system.nodes import Nodes
 
@@ -30,13 +28,12 @@ SEED = 20261127
 
 
 @pytest.fixture(scope="module")
-def chatty(migrated: Store) -> Iterator[Daemon]:
+def chatty(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A deployment with a web server and the handler `chatter`, for the tests in turn."""
-    with deployments(migrated) as make:
-        daemon = make()
-        add_chatter(daemon)
-        daemon.web()
-        yield daemon
+    daemon = module_deployment()
+    add_chatter(daemon)
+    daemon.web()
+    return daemon
 
 
 @pytest.fixture(scope="module")

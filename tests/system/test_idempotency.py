@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 
 from testkit.daemon import Daemon
-from testkit.stores import Store
 from tests.system import key_storm
-from tests.system.conftest import deployments
 from tests.system.two_webs import TwoWebs
 
 pytestmark = [pytest.mark.long("kills", seconds=30), pytest.mark.one_broker("keys in the database")]
@@ -21,12 +19,11 @@ APART, KILLS = 0.5, 2
 
 
 @pytest.fixture(scope="module")
-def daemon(migrated: Store) -> Iterator[Daemon]:
+def daemon(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A deployment for both storms, one after the other."""
-    with deployments(migrated) as make:
-        daemon = make()
-        daemon.handler(key_storm.TYPE, instances=4)
-        yield daemon
+    daemon = module_deployment()
+    daemon.handler(key_storm.TYPE, instances=4)
+    return daemon
 
 
 @pytest.fixture(scope="module")

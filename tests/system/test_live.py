@@ -15,8 +15,6 @@ from playwright.sync_api import Page, expect
 from testkit.browser import NARROW, WIDE, chromium, log_in, overflow, window
 from testkit.daemon import ACTOR, Daemon
 from testkit.process import of_home, until
-from testkit.stores import Store
-from tests.system.conftest import deployments
 from tests.system.nodes import Nodes
 
 pytestmark = [
@@ -32,21 +30,19 @@ MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
 
 
 @pytest.fixture(scope="module")
-def speaking(migrated: Store) -> Iterator[Daemon]:
+def speaking(module_deployment: Callable[..., Daemon]) -> Daemon:
     """One `up` for the tests that harm no process."""
-    with deployments(migrated) as make:
-        daemon = with_handlers(make)
-        daemon.up()
-        yield daemon
+    daemon = with_handlers(module_deployment)
+    daemon.up()
+    return daemon
 
 
 @pytest.fixture(scope="module")
-def apart(migrated: Store) -> Iterator[Daemon]:
+def apart(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A deployment with a web server, whose nodes, which give back at once what they run, the tests start."""
-    with deployments(migrated) as make:
-        daemon = with_handlers(make, DAEMON_DRAIN_TIMEOUT="0")
-        daemon.web()
-        yield daemon
+    daemon = with_handlers(module_deployment, DAEMON_DRAIN_TIMEOUT="0")
+    daemon.web()
+    return daemon
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +11,22 @@ import pytest
 
 from testkit.daemon import Daemon
 from testkit.process import Process
-from testkit.stores import Store
-from tests.system.conftest import deployments
 
 pytestmark = [pytest.mark.long("starts of workers", seconds=12), pytest.mark.one_leg("the log lines of one process")]
 
 
 @pytest.fixture(scope="module")
-def daemon(migrated: Store) -> Iterator[Daemon]:
+def daemon(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A deployment with a web server and the handlers `act`, `act_too` and `broken`, for the tests in turn."""
-    with deployments(migrated) as make:
-        daemon = make()
-        daemon.handler("act")
-        daemon.handler("act_too", max_retries=0)
-        broken = daemon.home / "broken.py"
-        broken.write_text("raise SystemExit('no such model')")
-        with Path(daemon.config).open("a") as file:
-            file.write(f'[handlers.broken]\ncommand = ["python", "{broken}"]\ninstances = 1\n')
-        daemon.web()
-        yield daemon
+    daemon = module_deployment()
+    daemon.handler("act")
+    daemon.handler("act_too", max_retries=0)
+    broken = daemon.home / "broken.py"
+    broken.write_text("raise SystemExit('no such model')")
+    with Path(daemon.config).open("a") as file:
+        file.write(f'[handlers.broken]\ncommand = ["python", "{broken}"]\ninstances = 1\n')
+    daemon.web()
+    return daemon
 
 
 def lines(process: Process) -> list[dict[str, Any]]:

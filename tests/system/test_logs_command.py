@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,29 +12,26 @@ import pytest
 import testkit.handlers
 from testkit.daemon import Daemon
 from testkit.process import Process, until
-from testkit.stores import Store
-from tests.system.conftest import deployments
 
 pytestmark = [pytest.mark.long("starts of workers", seconds=60), pytest.mark.one_leg("a client of the API")]
 
 
 @pytest.fixture(scope="module")
-def daemon(migrated: Store) -> Iterator[Daemon]:
+def daemon(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A deployment with the handlers `act`, `odd` and `chatter`, for the tests in turn."""
-    with deployments(migrated) as make:
-        daemon = make()
-        daemon.handler("act")
-        odd = daemon.home / "odd.py"
-        odd.write_text(
-            "import json, sys\nfor line in sys.stdin:\n"
-            "    print('\\x1b[2Jred\\x1b[31m\\x07\\u202e\\r\\tgone', file=sys.stderr, flush=True)\n"
-            "    print(json.dumps({'status': 'success', 'result': 1}), flush=True)\n"
-        )
-        chatter = Path(next(iter(testkit.handlers.__path__))) / "chatter.py"
-        with daemon.config.open("a") as file:
-            file.write(f'[handlers.odd]\ncommand = ["python", "{odd}"]\n')
-            file.write(f'[handlers.chatter]\ncommand = ["python", "{chatter}", "{daemon.home / "said"}"]\n')
-        yield daemon
+    daemon = module_deployment()
+    daemon.handler("act")
+    odd = daemon.home / "odd.py"
+    odd.write_text(
+        "import json, sys\nfor line in sys.stdin:\n"
+        "    print('\\x1b[2Jred\\x1b[31m\\x07\\u202e\\r\\tgone', file=sys.stderr, flush=True)\n"
+        "    print(json.dumps({'status': 'success', 'result': 1}), flush=True)\n"
+    )
+    chatter = Path(next(iter(testkit.handlers.__path__))) / "chatter.py"
+    with daemon.config.open("a") as file:
+        file.write(f'[handlers.odd]\ncommand = ["python", "{odd}"]\n')
+        file.write(f'[handlers.chatter]\ncommand = ["python", "{chatter}", "{daemon.home / "said"}"]\n')
+    return daemon
 
 
 @pytest.fixture(scope="module", autouse=True)

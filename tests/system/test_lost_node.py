@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 
 from testkit import execution_log
 from testkit.daemon import Daemon, open_gate
 from testkit.process import kill_all, until
-from testkit.stores import Store
-from tests.system.conftest import deployments
 from tests.system.nodes import Nodes
 
 pytestmark = [
@@ -21,14 +19,13 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def daemon(migrated: Store) -> Iterator[Daemon]:
+def daemon(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A deployment with a web server and the handlers `act` and `once_more`, for the tests in turn."""
-    with deployments(migrated) as make:
-        daemon = make()
-        daemon.handler("act")
-        daemon.handler("once_more", instances=1, max_retries=1)
-        daemon.web()
-        yield daemon
+    daemon = module_deployment()
+    daemon.handler("act")
+    daemon.handler("once_more", instances=1, max_retries=1)
+    daemon.web()
+    return daemon
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -13,8 +13,6 @@ from testkit import execution_log
 from testkit.brokers import forget, need_server
 from testkit.daemon import Daemon
 from testkit.process import until
-from testkit.stores import Store
-from tests.system.conftest import deployments
 
 pytestmark = [
     pytest.mark.long("on each broker in turn", seconds=20),
@@ -37,13 +35,12 @@ def test_with_a_broker_that_was_never_there_tasks_are_taken_and_run(deployment: 
 
 
 @pytest.fixture(scope="module")
-def daemon(migrated: Store) -> Iterator[Daemon]:
+def daemon(module_deployment: Callable[..., Daemon]) -> Daemon:
     """One `up` for the tests of the socket of a node."""
-    with deployments(migrated) as make:
-        daemon = make()
-        daemon.handler("act")
-        daemon.up()
-        yield daemon
+    daemon = module_deployment()
+    daemon.handler("act")
+    daemon.up()
+    return daemon
 
 
 def test_without_its_socket_a_node_finds_its_work_and_gets_a_new_one(daemon: Daemon) -> None:

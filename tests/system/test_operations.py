@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from testkit.daemon import Daemon
 from testkit.process import until
-from testkit.stores import Store
-from tests.system.conftest import deployments
 from tests.system.nodes import Nodes
 
 pytestmark = [
@@ -23,17 +21,16 @@ TASKS = 3000
 
 
 @pytest.fixture(scope="module")
-def daemon(migrated: Store) -> Iterator[Daemon]:
+def daemon(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A deployment with a web server, the handler `act`, and TASKS tasks of a type that no node serves."""
-    with deployments(migrated) as make:
-        daemon = make()
-        daemon.handler("act")
-        daemon.web()
-        for _ in range(0, TASKS, 1000):
-            tasks = [{"type": "act", "data": {"do": "sleep"}, "delay": 86400}] * 1000
-            assert daemon.http.post("/queue/batch", json={"tasks": tasks}).status_code == 200
-        daemon.execute("UPDATE taskdaemon_task SET task_type = 'gone'")
-        yield daemon
+    daemon = module_deployment()
+    daemon.handler("act")
+    daemon.web()
+    for _ in range(0, TASKS, 1000):
+        tasks = [{"type": "act", "data": {"do": "sleep"}, "delay": 86400}] * 1000
+        assert daemon.http.post("/queue/batch", json={"tasks": tasks}).status_code == 200
+    daemon.execute("UPDATE taskdaemon_task SET task_type = 'gone'")
+    return daemon
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,6 @@ import pytest
 from testkit import execution_log
 from testkit.daemon import Daemon, open_gate
 from testkit.process import Process, until
-from testkit.stores import Store
-from tests.system.conftest import deployments
 
 pytestmark = [
     pytest.mark.system,
@@ -23,14 +21,13 @@ TASKS = 200
 
 
 @pytest.fixture(scope="module")
-def daemon(migrated: Store) -> Iterator[Daemon]:
+def daemon(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A deployment with a web server, for the tests in turn; each has a node of its own, with an order of its own."""
-    with deployments(migrated) as make:
-        daemon = make()
-        for name, instances in (("background", 3), ("normal", 3), ("urgent", 2), ("act", 1)):
-            daemon.handler(name, instances=instances)
-        daemon.web()
-        yield daemon
+    daemon = module_deployment()
+    for name, instances in (("background", 3), ("normal", 3), ("urgent", 2), ("act", 1)):
+        daemon.handler(name, instances=instances)
+    daemon.web()
+    return daemon
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +15,8 @@ import pytest
 
 from testkit.daemon import Daemon
 from testkit.process import Process, until
-from testkit.stores import Store
 from tests.system import claims
 from tests.system.claims import Accepted
-from tests.system.conftest import deployments
 from tests.system.hosts import environment
 
 # On the legs that differ by their database: an order is not the broker's.
@@ -47,15 +45,14 @@ ROUNDS = [
 
 
 @pytest.fixture(scope="module")
-def daemon(migrated: Store) -> Iterator[Daemon]:
+def daemon(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A deployment with a web server, for the rounds in turn; each has nodes of its own, with an order of its own."""
-    with deployments(migrated) as make:
-        daemon = make()
-        # Under the cap there is nearly always a free slot of each type, so that all of them compete.
-        for name, instances in (("many", 8), ("act", 3), ("other", 3)):
-            daemon.handler(name, instances=instances)
-        daemon.web()
-        yield daemon
+    daemon = module_deployment()
+    # Under the cap there is nearly always a free slot of each type, so that all of them compete.
+    for name, instances in (("many", 8), ("act", 3), ("other", 3)):
+        daemon.handler(name, instances=instances)
+    daemon.web()
+    return daemon
 
 
 def post_all(daemon: Daemon, count: int, types: list[str]) -> list[Accepted]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -14,10 +14,8 @@ import pytest
 
 from testkit.daemon import ACTOR, Daemon, open_gate
 from testkit.process import Process, until
-from testkit.stores import Store
 from tests.system import hosts
 from tests.system.checker import faults
-from tests.system.conftest import deployments
 
 pytestmark = [pytest.mark.database, pytest.mark.long("load, and what must not happen for seconds", seconds=30)]
 
@@ -26,17 +24,16 @@ DELAY_SECONDS = 2.0
 
 
 @pytest.fixture(scope="module")
-def daemon(migrated: Store) -> Iterator[Daemon]:
+def daemon(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A deployment with the handlers `act` and `other` in two slots each, and its web server, for these tests in turn.
 
     No type is paused and no task waits after a test. Its nodes: `two`.
     """
-    with deployments(migrated) as make:
-        made = make(DAEMON_LEASE="12")
-        made.handler("act")
-        made.handler("other")
-        made.web()
-        yield made
+    made = module_deployment(DAEMON_LEASE="12")
+    made.handler("act")
+    made.handler("other")
+    made.web()
+    return made
 
 
 @pytest.fixture

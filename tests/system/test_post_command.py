@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,20 +11,17 @@ import pytest
 from testkit.daemon import Daemon, open_gate
 from testkit.lossy_proxy import Loss, LossyProxy
 from testkit.process import Process, until
-from testkit.stores import Store
-from tests.system.conftest import deployments
 
 pytestmark = [pytest.mark.long("starts of workers", seconds=60), pytest.mark.one_leg("a client of the API")]
 
 
 @pytest.fixture(scope="module")
-def web(migrated: Store) -> Iterator[Daemon]:
+def web(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A deployment whose web server is all that runs, until a test asks for `served`."""
-    with deployments(migrated) as make:
-        daemon = make()
-        daemon.handler("act")
-        daemon.web()
-        yield daemon
+    daemon = module_deployment()
+    daemon.handler("act")
+    daemon.web()
+    return daemon
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -13,8 +13,6 @@ import pytest
 
 from testkit.daemon import Daemon, open_gate
 from testkit.process import PROJECT, Process, until
-from testkit.stores import Store
-from tests.system.conftest import deployments
 
 pytestmark = pytest.mark.long("deployments of two versions", seconds=60)
 
@@ -71,11 +69,10 @@ class Between:
 
 
 @pytest.fixture(scope="module", params=WAYS, ids="-".join)
-def between(request: pytest.FixtureRequest, migrated: Store, previous: Path) -> Iterator[Between]:
-    with deployments(migrated) as make:
-        daemon = make(DAEMON_RETRY_BACKOFF="4")
-        daemon.handler("act")
-        yield Between(daemon, previous, *request.param)
+def between(request: pytest.FixtureRequest, module_deployment: Callable[..., Daemon], previous: Path) -> Between:
+    daemon = module_deployment(DAEMON_RETRY_BACKOFF="4")
+    daemon.handler("act")
+    return Between(daemon, previous, *request.param)
 
 
 #: What passes from one version to the other in rows: the messages are alike for all tests here.

@@ -7,14 +7,12 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from testkit.daemon import Daemon
-from testkit.stores import Store
-from tests.system.conftest import deployments
 
 pytestmark = pytest.mark.one_leg("a first start without any server")
 
@@ -37,16 +35,15 @@ def block(word: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def daemon(migrated: Store) -> Iterator[Daemon]:
+def daemon(module_deployment: Callable[..., Daemon]) -> Daemon:
     """One `up` for all, with the page's handler at the end of the shipped file, as a reader has it."""
-    with deployments(migrated) as make:
-        daemon = make()
-        _, handler = blocks("python")
-        (table,) = blocks("toml")
-        (daemon.home / "hello.py").write_text(handler)
-        daemon.config.write_text(f"{shipped()}\n{table}")
-        daemon.up()
-        yield daemon
+    daemon = module_deployment()
+    _, handler = blocks("python")
+    (table,) = blocks("toml")
+    (daemon.home / "hello.py").write_text(handler)
+    daemon.config.write_text(f"{shipped()}\n{table}")
+    daemon.up()
+    return daemon
 
 
 def test_the_caller_prints_what_its_comment_says(daemon: Daemon) -> None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
 from testkit.daemon import Daemon
 from testkit.process import Process, until
-from testkit.stores import Store
 from tests.system.checker import faults
-from tests.system.conftest import deployments
 
 pytestmark = pytest.mark.long("restarts under load", seconds=90)
 
@@ -57,34 +55,33 @@ def replaced(daemon: Daemon, node: Process) -> Process:
 
 
 @pytest.fixture(scope="module")
-def rolled(migrated: Store) -> Iterator[Rolled]:
-    with deployments(migrated) as make:
-        daemon = make()
-        daemon.handler("act", instances=SLOTS)
-        daemon.web()
-        unhurried, hurried = nodes = [daemon.manage("worker", DAEMON_DRAIN_TIMEOUT=drain) for drain in ("10", "0")]
-        done, over = Rolled(daemon, []), threading.Event()
+def rolled(module_deployment: Callable[..., Daemon]) -> Rolled:
+    daemon = module_deployment()
+    daemon.handler("act", instances=SLOTS)
+    daemon.web()
+    unhurried, hurried = nodes = [daemon.manage("worker", DAEMON_DRAIN_TIMEOUT=drain) for drain in ("10", "0")]
+    done, over = Rolled(daemon, []), threading.Event()
 
-        def load() -> None:
-            while not over.wait(0.05):
-                # So many that no node waits for a task, also where a POST takes as long as one.
-                if count(daemon, "pending") < 20:
-                    tasks = [{"type": "act", "data": {"do": "sleep", "seconds": 0.4}}] * 20
-                    done.accepted.extend(daemon.http.post("/queue/batch", json={"tasks": tasks}).json()["task_ids"])
+    def load() -> None:
+        while not over.wait(0.05):
+            # So many that no node waits for a task, also where a POST takes as long as one.
+            if count(daemon, "pending") < 20:
+                tasks = [{"type": "act", "data": {"do": "sleep", "seconds": 0.4}}] * 20
+                done.accepted.extend(daemon.http.post("/queue/batch", json={"tasks": tasks}).json()["task_ids"])
 
-        poster = threading.Thread(target=load)
-        poster.start()
-        try:
-            for node in nodes:
-                node.until_says("node started")
-            done.nodes.append(replaced(daemon, unhurried))
-            done.before, _ = counted(daemon)
-            done.nodes.append(replaced(daemon, hurried))
-        finally:
-            over.set()
-            poster.join()
-        until(daemon.all_final, 60, "the end of all tasks")
-        yield done
+    poster = threading.Thread(target=load)
+    poster.start()
+    try:
+        for node in nodes:
+            node.until_says("node started")
+        done.nodes.append(replaced(daemon, unhurried))
+        done.before, _ = counted(daemon)
+        done.nodes.append(replaced(daemon, hurried))
+    finally:
+        over.set()
+        poster.join()
+    until(daemon.all_final, 60, "the end of all tasks")
+    return done
 
 
 def test_a_rolling_restart_under_load_loses_nothing_and_spends_no_retry(rolled: Rolled) -> None:

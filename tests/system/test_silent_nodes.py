@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,8 @@ import pytest
 from testkit import execution_log
 from testkit.daemon import Daemon, open_gate
 from testkit.process import Process, until
-from testkit.stores import Store
 from tests.system import hosts
 from tests.system.checker import faults
-from tests.system.conftest import deployments
 
 pytestmark = [pytest.mark.database, pytest.mark.long("leases run out", seconds=90)]
 
@@ -65,9 +63,8 @@ class Nodes:
 
 
 @pytest.fixture(scope="module")
-def nodes(migrated: Store) -> Iterator[Nodes]:
-    with deployments(migrated) as make:
-        yield Nodes(make(DAEMON_LEASE=f"{LEASE:g}", DAEMON_MAX_RETRIES="0"))
+def nodes(module_deployment: Callable[..., Daemon]) -> Nodes:
+    return Nodes(module_deployment(DAEMON_LEASE=f"{LEASE:g}", DAEMON_MAX_RETRIES="0"))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,6 @@ import pytest
 
 from testkit.daemon import Daemon, open_gate
 from testkit.process import Process, of_home, until
-from testkit.stores import Store
-from tests.system.conftest import deployments
 
 pytestmark = [pytest.mark.system, pytest.mark.long("drains", seconds=20), pytest.mark.one_broker("signals to handlers")]
 
@@ -50,12 +48,11 @@ def configure(daemon: Daemon) -> None:
 
 
 @pytest.fixture(scope="module")
-def up(migrated: Store) -> Iterator[tuple[Daemon, Process]]:
+def up(module_deployment: Callable[..., Daemon]) -> tuple[Daemon, Process]:
     """One `up` for these tests in turn. The last one ends it."""
-    with deployments(migrated) as make:
-        daemon = make(DAEMON_DRAIN_TIMEOUT="1")
-        configure(daemon)
-        yield daemon, daemon.up()
+    daemon = module_deployment(DAEMON_DRAIN_TIMEOUT="1")
+    configure(daemon)
+    return daemon, daemon.up()
 
 
 @pytest.fixture
@@ -135,20 +132,19 @@ def test_a_handler_that_ignores_sigterm_is_killed_after_its_grace(daemon: Daemon
     assert pid(logged(daemon, task)) not in of_home(daemon.home)
 
 
-def test_a_node_that_is_killed_during_a_grace_leaves_nothing(migrated: Store) -> None:
-    with deployments(migrated) as make:
-        daemon = make()
-        configure(daemon)
-        daemon.web()
-        worker = daemon.worker("--handler", "deaf-long")
-        daemon.until_warm()
-        task = daemon.post("deaf-long")
-        daemon.until_status(task, "processing")
-        cancelled(daemon, task)
-        until_sigterm(daemon, "deaf-long")
-        worker.kill()
-        until(lambda: not any("/deaf" in line for line in of_home(daemon.home).values()), what="its handler's end")
-        assert daemon.task(task)["failure_reason"] == "cancelled"
+def test_a_node_that_is_killed_during_a_grace_leaves_nothing(deployment: Callable[..., Daemon]) -> None:
+    daemon = deployment()
+    configure(daemon)
+    daemon.web()
+    worker = daemon.worker("--handler", "deaf-long")
+    daemon.until_warm()
+    task = daemon.post("deaf-long")
+    daemon.until_status(task, "processing")
+    cancelled(daemon, task)
+    until_sigterm(daemon, "deaf-long")
+    worker.kill()
+    until(lambda: not any("/deaf" in line for line in of_home(daemon.home).values()), what="its handler's end")
+    assert daemon.task(task)["failure_reason"] == "cancelled"
 
 
 def test_while_a_handler_is_in_its_grace_its_slot_takes_no_task_others_work_and_a_redrive_ends_it(

@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,19 +14,16 @@ import pytest
 from tasks_app.management.supervisor import Child
 from testkit.daemon import Daemon
 from testkit.process import Process, children, until
-from testkit.stores import Store
-from tests.system.conftest import deployments
 
 pytestmark = [pytest.mark.long("kills", seconds=12), pytest.mark.one_leg("what becomes of processes")]
 
 
 @pytest.fixture(scope="module")
-def running(migrated: Store) -> Iterator[tuple[Daemon, Process]]:
+def running(module_deployment: Callable[..., Daemon]) -> tuple[Daemon, Process]:
     """One `up` for these tests in turn: each ends a process of it, which is there again after the test."""
-    with deployments(migrated) as make:
-        daemon = make()
-        daemon.handler("act")
-        yield daemon, daemon.up()
+    daemon = module_deployment()
+    daemon.handler("act")
+    return daemon, daemon.up()
 
 
 def test_the_process_that_answers_requests_is_replaced_when_it_is_killed(running: tuple[Daemon, Process]) -> None:

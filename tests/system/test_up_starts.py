@@ -7,7 +7,7 @@ import re
 import secrets
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,6 @@ import pytest
 from testkit.daemon import Daemon
 from testkit.needs import program
 from testkit.process import PROJECT, Process, children, until
-from testkit.stores import Store
-from tests.system.conftest import deployments
 
 pytestmark = pytest.mark.one_leg("a first start without any server")
 
@@ -72,18 +70,17 @@ class Started:
 
 
 @pytest.fixture(scope="module")
-def started(migrated: Store) -> Iterator[Started]:
+def started(module_deployment: Callable[..., Daemon]) -> Started:
     password, key = secrets.token_urlsafe(12), f"tpk_{secrets.token_hex(32)}"
     environment = {"DAEMON_ADMIN_PASSWORD": password, "DAEMON_API_KEY": key, "http_proxy": "http://127.0.0.1:1"}
-    with deployments(migrated) as make:
-        daemon = make(migrate=False, **environment)
-        daemon.handler("act")
-        up = daemon.manage("up")
-        up.until(lambda: daemon.answers("/health"), what="a healthy daemon")
-        (node,) = daemon.rows("SELECT pools FROM taskdaemon_node")
-        up.until_says(r"^  ready ")
-        pools = json.loads(node["pools"]) if isinstance(node["pools"], str) else node["pools"]
-        yield Started(daemon, up, password, key, pools)
+    daemon = module_deployment(migrate=False, **environment)
+    daemon.handler("act")
+    up = daemon.manage("up")
+    up.until(lambda: daemon.answers("/health"), what="a healthy daemon")
+    (node,) = daemon.rows("SELECT pools FROM taskdaemon_node")
+    up.until_says(r"^  ready ")
+    pools = json.loads(node["pools"]) if isinstance(node["pools"], str) else node["pools"]
+    return Started(daemon, up, password, key, pools)
 
 
 def test_what_is_healthy_for_the_first_time_has_warm_slots(started: Started) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
@@ -15,8 +15,6 @@ import pytest
 from testkit.daemon import Daemon, open_gate
 from testkit.ports import free_port
 from testkit.process import Process, until
-from testkit.stores import Store
-from tests.system.conftest import deployments
 
 pytestmark = [
     pytest.mark.long("servers of its own", seconds=40),
@@ -43,12 +41,11 @@ class Clients:
 
 
 @pytest.fixture(scope="module")
-def daemon(migrated: Store) -> Iterator[Daemon]:
+def daemon(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A deployment without a node, for these tests in turn."""
-    with deployments(migrated) as make:
-        daemon = make()
-        daemon.handler("act")
-        yield daemon
+    daemon = module_deployment()
+    daemon.handler("act")
+    return daemon
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +68,14 @@ def clients(daemon: Daemon, web: Process) -> Iterator[Clients]:
 
 
 @pytest.fixture(scope="module")
-def served(migrated: Store) -> Iterator[Daemon]:
+def served(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A deployment with a node, for these tests in turn."""
-    with deployments(migrated) as make:
-        daemon = make()
-        daemon.handler("act")
-        daemon.web()
-        daemon.worker()
-        daemon.until_warm()
-        yield daemon
+    daemon = module_deployment()
+    daemon.handler("act")
+    daemon.web()
+    daemon.worker()
+    daemon.until_warm()
+    return daemon
 
 
 @pytest.fixture

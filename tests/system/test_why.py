@@ -14,9 +14,7 @@ import pytest
 
 from testkit.daemon import Daemon, open_gate
 from testkit.process import Process, until
-from testkit.stores import Store
 from tests.system import hosts
-from tests.system.conftest import deployments
 
 pytestmark = [
     pytest.mark.long("starts of workers", seconds=40),
@@ -28,19 +26,18 @@ Node = Callable[..., Process]
 
 
 @pytest.fixture(scope="module")
-def daemon(migrated: Store) -> Iterator[Daemon]:
+def daemon(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A web server for the tests in turn. Each has types and nodes of its own."""
-    with deployments(migrated) as make:
-        daemon = make(DAEMON_DRAIN_TIMEOUT="0")
-        for name in ("act", "lonely", "doomed", "posted"):
-            daemon.handler(name)
-        for name in ("single", "one", "other"):
-            daemon.handler(name, instances=1)
-        with daemon.config.open("a") as file:
-            file.write('[handlers.broken]\ncommand = ["python", "-c", "raise SystemExit(\'no module named thing\')"]\n')
-            file.write('[handlers.boxed]\nimage = "busybox"\ncommand = ["cat"]\n')
-        daemon.web()
-        yield daemon
+    daemon = module_deployment(DAEMON_DRAIN_TIMEOUT="0")
+    for name in ("act", "lonely", "doomed", "posted"):
+        daemon.handler(name)
+    for name in ("single", "one", "other"):
+        daemon.handler(name, instances=1)
+    with daemon.config.open("a") as file:
+        file.write('[handlers.broken]\ncommand = ["python", "-c", "raise SystemExit(\'no module named thing\')"]\n')
+        file.write('[handlers.boxed]\nimage = "busybox"\ncommand = ["cat"]\n')
+    daemon.web()
+    return daemon
 
 
 @pytest.fixture

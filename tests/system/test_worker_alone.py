@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 
 from testkit import execution_log
 from testkit.daemon import Daemon
 from testkit.process import children, of_home, until
-from testkit.stores import Store
-from tests.system.conftest import deployments
 
 pytestmark = [pytest.mark.long("starts of workers", seconds=12), pytest.mark.one_leg("the command lines of a worker")]
 
 
 @pytest.fixture(scope="module")
-def served(migrated: Store) -> Iterator[Daemon]:
+def served(module_deployment: Callable[..., Daemon]) -> Daemon:
     """A deployment with a web server, for the tests that end their workers."""
-    with deployments(migrated) as make:
-        daemon = make()
-        daemon.handler("act")
-        daemon.handler("other")
-        daemon.web()
-        yield daemon
+    daemon = module_deployment()
+    daemon.handler("act")
+    daemon.handler("other")
+    daemon.web()
+    return daemon
 
 
 def test_a_worker_serves_only_the_handlers_that_it_is_told(served: Daemon) -> None:

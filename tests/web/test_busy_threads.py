@@ -159,7 +159,10 @@ def test_a_login_behind_too_many_others_is_refused_at_once(server: Server) -> No
     assert {login.status for login in crowd} == {200}
 
 
-def test_a_post_whose_readings_are_due_waits_for_no_thread_of_the_request_queue(server: Server) -> None:
+def test_a_post_whose_readings_are_due_waits_for_no_thread_of_the_request_queue(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caller, "MAX_READING_AGE_SECONDS", 3600.0)
     key = api_keys.create("ci")
     caller.keys.__init__()  # type: ignore[misc]
     posts = [

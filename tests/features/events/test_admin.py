@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from tasks_app.features.events.admin import MAX_EVENTS
 from tasks_app.queue.models import LiveEvent, Task
-from tests.admin.conftest import logged_in
+from testkit.clients import logged_in
 from tests.admin.rows import HOSTILE, staff, task
 
 pytestmark = pytest.mark.django_db

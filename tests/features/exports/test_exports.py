@@ -19,7 +19,7 @@ from tasks_app.features.exports import admin as exports
 from tasks_app.queue.cancel import delete
 from tasks_app.queue.models import Task
 from tasks_app.rights import SEE_PAYLOADS
-from tests.admin.conftest import logged_in
+from testkit.clients import logged_in
 from tests.admin.rows import HOSTILE, many, staff, task
 
 pytestmark = pytest.mark.django_db

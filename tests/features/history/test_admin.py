@@ -21,7 +21,7 @@ from tasks_app.features.history.pictures import MAX_LATEST, MAX_RUNS, latest_run
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.models import Attempt
 from tasks_app.queue.submit import submit
-from tests.admin.conftest import logged_in
+from testkit.clients import logged_in
 from tests.admin.rows import HOSTILE, attempt, staff, task
 from tests.admin.test_dashboard import node
 from tests.admin.test_large_tables import rows_read

@@ -15,7 +15,7 @@ from django.utils import timezone
 from tasks_app.audit.models import AuditEntry
 from tasks_app.keys.caller import digest
 from tasks_app.keys.models import ApiKey
-from tests.admin.conftest import logged_in
+from testkit.clients import logged_in
 from tests.admin.rows import HOSTILE, staff
 from tests.keys.rows import EVERY_SCOPE
 from tests.keys.test_keys import run

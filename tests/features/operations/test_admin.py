@@ -17,7 +17,7 @@ from tasks_app.features.operations.models import Operation
 from tasks_app.features.operations.plan import plan_of
 from tasks_app.queue.models import Task
 from tasks_app.queue.task_filter import TaskFilter
-from tests.admin.conftest import logged_in
+from testkit.clients import logged_in
 from tests.admin.rows import HOSTILE, staff, task
 from tests.admin.test_acting import LIST, OPTIONS, START
 from tests.features.operations.kit import begun, now, over, statuses, tasks, work

@@ -14,10 +14,8 @@ from tasks_app.features.operations.models import Operation
 from tasks_app.features.pauses.verbs import pause
 from tasks_app.queue.models import Task
 from tests.features.operations.kit import over, statuses, tasks, work
-from tests.keys.conftest import nothing_remembered
 from tests.keys.rows import MISSING, Holder, of_type
 
-__all__ = ["nothing_remembered"]
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 

@@ -12,7 +12,7 @@ from tasks_app.admin.dashboard import board
 from tasks_app.audit.models import AuditEntry
 from tasks_app.queue.node_models import HandlerPause, Node
 from tasks_app.queue.submit import submit
-from tests.admin.conftest import logged_in
+from testkit.clients import logged_in
 from tests.admin.rows import HOSTILE, staff, task
 from tests.admin.test_dashboard import node
 

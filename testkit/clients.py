@@ -1,0 +1,28 @@
+"""Clients of the API and the admin in a test's own process."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.test import Client
+
+
+def api_client() -> Client:
+    """It gets the answer to a bug instead of the exception."""
+    return Client(raise_request_exception=False, SERVER_NAME="localhost")
+
+
+def logged_in(user: Any) -> Client:
+    """A browser in which this user is logged in."""
+    client = Client(SERVER_NAME="localhost")
+    client.force_login(user)
+    return client
+
+
+def post(client: Client, body: Any, path: str = "/queue", **headers: str) -> Any:
+    """The answer, which is JSON. `body`: bytes or text as they are, or what is JSON."""
+    raw = body if isinstance(body, bytes | str) else json.dumps(body)
+    answer = client.post(path, raw, content_type="application/json", headers=headers)
+    assert not answer.content or answer.headers["Content-Type"] == "application/json"
+    return answer

@@ -1,0 +1,8 @@
+"""The tests of the moves and the store notify nobody."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def nobody_notified(notifications: object) -> None:
+    """Notifications reach no broker."""
