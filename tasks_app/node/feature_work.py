@@ -20,7 +20,7 @@ class BeatJob(Protocol):
 class NodeThread:
     """A thread of a node (`Feature.node_threads`): a node starts it last, and stops it first."""
 
-    #: Names the thread.
+    #: Names the thread; no other thread of the node has the name.
     name: str
 
     def run(self) -> None:
@@ -28,12 +28,15 @@ class NodeThread:
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Let the thread end soon, and return at once. Called once, when the node is to end."""
+        """Let the thread end soon, and return at once. Called once, first of all when a node ends; raises nothing."""
         raise NotImplementedError
 
     def on_beat(self, work: DueWork) -> None:
         """Wake the thread if a beat has found work for it. On the heartbeat's thread; asks and raises nothing."""
 
     def problem(self) -> str | None:
-        """What is wrong, in a sentence that /health shows; None: nothing. On the heartbeat's thread; asks nothing."""
+        """What is wrong, in a sentence that /health shows; None: nothing.
+
+        On the heartbeat's thread; asks and raises nothing.
+        """
         return None
