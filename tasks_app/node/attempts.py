@@ -1,23 +1,29 @@
-"""Starts claimed tasks in slots."""
+"""An attempt on its node: its task is started in a slot, its call ends with a result, and the result is settled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
+from tasks_app.db.write_health import first_line
 from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, InFlightTasks
-from tasks_app.node.result_writer import ResultWriter
+from tasks_app.process.fail_points import ARMED, fail_point
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, LiveEvents
-from tasks_app.queue.claim import LEASE_SECONDS
+from tasks_app.queue.claim import LEASE_SECONDS, renew
 from tasks_app.queue.current import store
 from tasks_app.queue.models import OutcomeKind
+from tasks_app.queue.settle import settle, try_settle
+from tasks_app.queue.store import STATEMENT_ERRORS, Refusal
 from tasks_app.runner.call import Call, CallResult
 from tasks_app.runner.endings import KillReason, NoReply
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.wire import Failure, Success, request_line
 
 log = structlog.get_logger(__name__)
+
+#: Longer error texts are truncated.
+MAX_ERROR_CHARS = 2048
 
 
 class AttemptStarter:
@@ -63,17 +69,12 @@ class AttemptStarter:
         self._release(AttemptResult(task, OutcomeKind.RELEASED, error=why, unread=unread, pause=pause))
 
 
-# Turns the results of calls into attempt results.
-
-#: Longer error texts are truncated.
-MAX_ERROR_CHARS = 2048
-
-
 class CallResults:
-    """Passes the result of each call to the result writer. Called by slots in several threads."""
+    """Turns the result of each call into the attempt's. Called by slots in several threads."""
 
-    def __init__(self, in_flight: InFlightTasks, result_writer: ResultWriter) -> None:
-        self._in_flight, self._result_writer = in_flight, result_writer
+    def __init__(self, in_flight: InFlightTasks, put: Callable[[AttemptResult], None]) -> None:
+        """`put` gets the results that are to be settled. It never blocks."""
+        self._in_flight, self._put = in_flight, put
 
     def receive(self, call_result: CallResult) -> None:
         """A call is over. Never blocks."""
@@ -90,7 +91,7 @@ class CallResults:
                 "attempt failed", task_id=task.id, handler=task.task_type, attempt=task.attempt,
                 outcome=str(result.kind), error=result.error,
             )  # fmt: skip
-        self._result_writer.put(result)
+        self._put(result)
 
 
 def attempt_result(call_result: CallResult) -> AttemptResult:
@@ -131,3 +132,77 @@ def _last_events(task: ClaimedTask, call_result: CallResult) -> LiveEvents | Non
 def _storable(text: str) -> str:
     """`text` without NUL and lone surrogates, which databases refuse."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+class Settling:
+    """For any thread, on its own connection. Raises what `settle` raises."""
+
+    def __init__(self, node: str, in_flight: InFlightTasks, mark_ready: Callable[[str], None]) -> None:
+        """`mark_ready`: a task of this type has gone back to pending and may be claimed at once."""
+        self._node, self._in_flight, self._mark_ready = node, in_flight, mark_ready
+
+    def settle(self, batch: Sequence[AttemptResult]) -> None:
+        """Write results, outside of a transaction."""
+        self.done(batch, self.write(batch))
+
+    def write(self, batch: Sequence[AttemptResult]) -> set[tuple[str, int]]:
+        """Write results, to be followed by `done` once they are committed. Returns the (id, attempt) that were kept."""
+        if ARMED:
+            fail_point("before_settle")
+        return settle(self._node, batch)
+
+    def done(self, batch: Sequence[AttemptResult], kept: set[tuple[str, int]]) -> None:
+        """The results are committed."""
+        if not batch:
+            return
+        if ARMED:
+            fail_point("after_settle")
+        self._in_flight.settled(*[result.task for result in batch])
+        for result in batch:
+            if result.kind is not OutcomeKind.SUCCESS and result.makes_ready:
+                self._mark_ready(result.task.task_type)
+        if len(kept) == len(batch):
+            return
+        for result in batch:
+            if (result.task.id, result.task.attempt) not in kept:
+                log.info(
+                    "result dropped: the attempt was taken away",
+                    task_id=result.task.id, handler=result.task.task_type, attempt=result.task.attempt,
+                )  # fmt: skip
+
+    def prolong(self, batch: Sequence[AttemptResult]) -> None:
+        """The database has taken too long for these results: renew their leases, which are longer from now on."""
+        self._in_flight.prolong(*[result.task for result in batch])
+        renew(self._node, (), [result.task.id for result in batch])
+
+    def try_without_result(self, result: AttemptResult) -> None:
+        """Do the same settle without the result, and undo it. Passes only if the database works."""
+        try_settle(self._node, [result.without_result(result.kind)])
+
+    def end_as_bad_reply(self, result: AttemptResult, error: Exception, tried: str = "") -> None:
+        """Fail the task of a result that the database refuses, without a retry. `tried`: how often, for the log."""
+        size, reason = result.result_size or 0, first_line(error)
+        log.error(
+            "the database refuses a result: its task fails",
+            task_id=result.task.id, handler=result.task.task_type, attempt=result.task.attempt, bytes=size,
+            error=f"{reason}{tried}",
+            hint="let the handler return a smaller or simpler result, for example the place where it has stored it; "
+            "then redrive the task",
+        )  # fmt: skip
+        text = f"the database refuses the result ({size} bytes): {reason}{tried}"
+        try:
+            self.settle([result.without_result(OutcomeKind.BAD_REPLY, text)])
+        except STATEMENT_ERRORS as second:
+            if store().refusal(second) is not Refusal.VALUE:
+                raise
+            # It refuses what the handler has written besides.
+            self.settle([AttemptResult(result.task, OutcomeKind.BAD_REPLY, error=text, retryable=False)])
+
+    def release(self, results: Sequence[AttemptResult], why: str) -> None:
+        """Give tasks back without their results and without a retry."""
+        self.settle([result.without_result(OutcomeKind.RELEASED, why) for result in results])
+        for result in results:
+            log.warning(
+                "a result is not stored: its task goes back to pending",
+                task_id=result.task.id, handler=result.task.task_type, attempt=result.task.attempt, reason=why,
+            )  # fmt: skip

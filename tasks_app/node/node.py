@@ -71,7 +71,7 @@ class Node:
         self.ready_types = ReadyTypes(handlers, self._reactor.interrupt)
         on_hold = TypesOnHold(self.name, handlers, self.ready_types.mark)
         self._result_writer = ResultWriter(self.name, self.in_flight, self.ready_types.mark, self._reactor)
-        call_results = CallResults(self.in_flight, self._result_writer)
+        call_results = CallResults(self.in_flight, self._result_writer.put)
         self.pools = {
             name: Pool(
                 handler,

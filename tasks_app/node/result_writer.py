@@ -19,8 +19,9 @@ from typing import NamedTuple, Protocol
 import structlog
 from django.db import connection
 
+from tasks_app.node.attempts import Settling
 from tasks_app.node.in_flight import InFlightTasks
-from tasks_app.node.refused_results import RefusedResults, Settling
+from tasks_app.node.refused_results import RefusedResults
 from tasks_app.node.retrying import Retrying
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.current import BatchSize, bare_writing, store

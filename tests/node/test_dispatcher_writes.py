@@ -155,7 +155,7 @@ def test_nothing_more_is_claimed_while_results_cannot_be_written(parts: Parts, m
     ended, waiting = other(), submitted(50, 50, 50)
     parts.result_writer.put(success(ended))
     with monkeypatch.context() as full:
-        full.setattr("tasks_app.node.refused_results.settle", _raising(OperationalError("database is locked")))
+        full.setattr("tasks_app.node.attempts.settle", _raising(OperationalError("database is locked")))
         for _ in range(5):
             with pytest.raises(OperationalError):
                 parts.round()
@@ -200,7 +200,7 @@ def test_a_power_cut_may_undo_a_claim_and_no_result(parts: Parts, monkeypatch: p
     parts.result_writer.put(success(other()))
     submit("echo")
     monkeypatch.setattr("tasks_app.node.claimer.claim", noted("claim", claim))
-    monkeypatch.setattr("tasks_app.node.refused_results.settle", noted("settle", settle))
+    monkeypatch.setattr("tasks_app.node.attempts.settle", noted("settle", settle))
     parts.round()
     assert levels == [("claim", NORMAL), ("settle", FULL)]
 
@@ -253,7 +253,7 @@ def test_results_are_kept_if_the_lock_or_the_connection_fails(
     result_writer.put(success(ended, "7"))
     faults = [
         ("result_writer.bare_writing", DatabaseError),
-        ("refused_results.settle", OperationalError),
+        ("attempts.settle", OperationalError),
         ("result_writer.bare_writing", OperationalError),
     ]
     for function, error in faults:
@@ -276,7 +276,7 @@ def test_a_result_that_the_database_refuses_affects_no_other_and_its_task_fails_
     result_writer.write()
     assert result_writer.waiting().number == 2, "the next batch is half of the refused one"
     with monkeypatch.context() as broken:
-        broken.setattr("tasks_app.node.refused_results.Settling.end_as_bad_reply", _raising(OperationalError("away")))
+        broken.setattr("tasks_app.node.attempts.Settling.end_as_bad_reply", _raising(OperationalError("away")))
         with pytest.raises(OperationalError):
             result_writer.write()
     while not result_writer.idle():

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from tasks_app.db.postgresql import calls
-from tasks_app.node import refused_results, result_writer
+from tasks_app.node import attempts, refused_results, result_writer
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.result_writer import MAX_BATCH_BYTES, MAX_SMALL_BYTES, ResultWriter
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask
@@ -47,7 +47,7 @@ class Batches:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sent: list[list[AttemptResult]] = []
-        monkeypatch.setattr(refused_results, "settle", self._settle)
+        monkeypatch.setattr(attempts, "settle", self._settle)
 
     def _settle(self, node: str, batch: Sequence[AttemptResult]) -> set[tuple[str, int]]:
         if batch:

@@ -30,7 +30,7 @@ def test_a_result_wakes_the_thread_that_writes_it_or_the_dispatcher_while_it_rea
         changed.release()
         return {(result.task.id, result.task.attempt) for result in batch}
 
-    monkeypatch.setattr("tasks_app.node.refused_results.settle", settle)
+    monkeypatch.setattr("tasks_app.node.attempts.settle", settle)
     turns = Turns()
     writer = ResultWriter("node", InFlightTasks(), lambda _: None, turns)
     writer.put(success(claimed("before the thread")))
@@ -56,7 +56,7 @@ def test_while_results_cannot_be_written_it_says_why_and_how_many_wait(monkeypat
             raise OperationalError("could not extend file\nHINT: Check free disk space.")
         return {(result.task.id, result.task.attempt) for result in batch}
 
-    monkeypatch.setattr("tasks_app.node.refused_results.settle", settle)
+    monkeypatch.setattr("tasks_app.node.attempts.settle", settle)
     writer = ResultWriter("node", InFlightTasks(), lambda _: None, Turns())
     assert writer.problem() is None
     with threads(writer):
