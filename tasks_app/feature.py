@@ -27,11 +27,12 @@ class Feature(AppConfig):
     handler_links: str = ""
     #: What it shows on the engine's pages of the admin: {place: function}. A function gets the request and what the
     #: place is about, checks what the user may see, and returns HTML, blank for nothing: text that is not marked as
-    #: safe is escaped. What it raises fails the page. The places: on the dashboard, about None,
-    #: `dashboard.problems`, `.numbers`, `.failures`, `.end` and `.links`; on a handler's page, about its name,
-    #: `handler.end`; on a node's page, about the `Node`, `node.buttons`; on a task's page, about the `Task`,
-    #: `task.head`, `.buttons`, `.live`, `.why` and `.failure`; below the list of tasks, about Django's `ChangeList`,
-    #: `tasks.end`.
+    #: safe is escaped. What it raises fails the page. The places:
+    #:   dashboard.problems, .numbers, .failures, .end, .links   the dashboard, about None
+    #:   handler.end                                             a handler's page, about its name
+    #:   node.buttons                                            a node's page, about the `Node`
+    #:   task.head, .buttons, .live, .why, .failure              a task's page, about the `Task`
+    #:   tasks.end                                               below the list of tasks, about Django's `ChangeList`
     panels: str = ""
     #: A list of `admin.task_list.TaskAction`: what the list of tasks offers to do to the tasks that are selected, or to
     #: all that match. Asked for with each page of the list.
@@ -50,9 +51,8 @@ class Feature(AppConfig):
     side_jobs: str = ""
     #: A function or class that gets a node's name and returns a `NodeThread` (in the same file), which the node runs.
     node_threads: str = ""
-    #: A function that is called once in each process that runs a node or, if its only argument is true, serves
-    #: requests, when it has started. It may start threads, which end with the process: daemons. What it raises ends the
-    #: process.
+    #: `f(serves_requests)`: called once when a process starts: a node (false) or a web server (true). It may start
+    #: threads, which end with the process: daemons. What it raises ends the process.
     process_starts: str = ""
     #: A function `(before, most)` that removes the oldest of the rows that tell of acts before a moment, at most so
     #: many, in a transaction of its own, and returns how many. They are kept as long as lines of the audit log

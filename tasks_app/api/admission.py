@@ -255,7 +255,7 @@ def replayed(submitted: Submitted) -> dict[str, str]:
 
 
 class RateHeaders(APIView):
-    """A call that stores tasks. Its answers have the rate of the caller's key, if the key has one."""
+    """Adds the rate headers to the answers of a call that stores tasks, if the caller's key has a rate."""
 
     _rate: KeyRate | None = None
 

@@ -1,4 +1,7 @@
-"""Turns every failure into JSON `{"error": "<one sentence>"}` with the right status, never HTML or a traceback."""
+"""Answers as compact JSON, whatever the client accepts; and every failure as one, never HTML or a traceback.
+
+The answer to a failure is `{"error": "<one sentence>"}` with the right status.
+"""
 
 from __future__ import annotations
 

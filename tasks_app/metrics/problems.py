@@ -1,4 +1,4 @@
-"""Everything that is wrong with the system, in sentences that an operator can act on."""
+"""What an operator should know of, in sentences. `/health` lists it; `SystemReading.healthy` decides its status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SLOW_READING_SECONDS = 1.0
 
 
 def problems(reading: SystemReading) -> list[str]:
-    """Everything that is wrong with the system, as this process sees it."""
+    """What an operator should know of, as this process sees it."""
     refused = write_health.problem
     sentences = [problem for problem in (refused, _slow_database(reading), store().problem()) if problem]
     if not reading.nodes:

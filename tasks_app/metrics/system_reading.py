@@ -40,8 +40,9 @@ START_SECONDS = 5.0
 class SystemReading:
     """A reading. `handlers` has every handler of a living node, a queued task, a counter or a pause.
 
-    `silent`: the nodes that have not stopped but are silent; `age` of each: the seconds since its last heartbeat.
-    `running`: tasks by type and node. `read_at`: on the monotonic clock. `seconds`: how long the reading took.
+    `nodes`: the living ones. `silent`: the nodes that have not stopped but are silent; `age` of each: the seconds since
+    its last heartbeat. `running`: tasks by type and node. `read_at`: on the monotonic clock. `seconds`: how long the
+    reading took.
     """
 
     totals: Totals
@@ -85,8 +86,8 @@ class SystemReading:
             return "no worker lives"
         if handler in self.handlers and self.handlers[handler].slots:
             return ""
-        draining = any(handler in node.pools for node in self.nodes)
-        return "all living workers that serve it drain" if draining else "no living worker serves it"
+        served = any(handler in node.pools for node in self.nodes)
+        return "all living workers that serve it drain" if served else "no living worker serves it"
 
     def running_on(self, node: str) -> int:
         """The number of tasks that run on a node."""

@@ -1,4 +1,7 @@
-"""Claims tasks for a node: as many as its slots can start, and fewer of what the database refuses."""
+"""Claims tasks for a node: as many as its slots can start, and fewer of what the database refuses.
+
+It reads large data apart, and gives back lost claims.
+"""
 
 from __future__ import annotations
 

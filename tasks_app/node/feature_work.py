@@ -24,7 +24,10 @@ class NodeThread:
     name: str
 
     def run(self) -> None:
-        """The thread, until it is stopped. Whatever it raises ends the node: it outlasts outages of the database."""
+        """The thread, until it is stopped.
+
+        It must catch outages of the database itself; anything it raises ends the node.
+        """
         raise NotImplementedError
 
     def stop(self) -> None:

@@ -24,7 +24,7 @@ IDLE_WATCH_SECONDS = LEASE_SECONDS / 6
 
 @dataclass(slots=True)
 class RunningAttempt:
-    """One attempt in a slot. Moments are on `clock.elapsed`, so no database is needed to check a lease.
+    """One attempt in a slot. Moments are on `Store.elapsed`, so no database is needed to check a lease.
 
     `claimed_at`: before its claim was sent. `taken_away`: it is being stopped, and its result will not be saved.
     """
@@ -50,7 +50,7 @@ class InFlightTasks:
         self._changed = threading.Condition(self._lock)
 
     def begin(self, task: ClaimedTask, slot: Slot, claimed_at: float) -> None:
-        """An attempt starts in its slot. `claimed_at`: a time before its claim was sent (`clock.elapsed`)."""
+        """An attempt starts in its slot. `claimed_at`: a time before its claim was sent (`Store.elapsed`)."""
         with self._lock:
             self._running[task.id, task.attempt] = RunningAttempt(task, slot, claimed_at + LEASE_SECONDS, claimed_at)
 
@@ -72,7 +72,7 @@ class InFlightTasks:
         return True
 
     def is_taken_away(self, task: ClaimedTask) -> bool:
-        """True if this attempt still runs here, but is being stopped because the claim of it was undone."""
+        """True if it still runs here, but is being stopped: another verb ended it, or its claim was undone."""
         attempt = self._running.get((task.id, task.attempt))
         return attempt is not None and attempt.taken_away
 
@@ -121,7 +121,7 @@ class InFlightTasks:
             return [*self._prolonged]
 
     def renewed(self, keys: Iterable[AttemptKey], at: float) -> None:
-        """The leases of `keys` were renewed by a statement that was sent at `at` (`clock.elapsed`)."""
+        """The leases of `keys` were renewed by a statement that was sent at `at` (`Store.elapsed`)."""
         with self._lock:
             for key in keys:
                 if (attempt := self._running.get(key)) is not None:

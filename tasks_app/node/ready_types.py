@@ -132,7 +132,7 @@ class TypesOnHold:
     def not_to_start(self, relied_on: HoldReading) -> Set[str]:
         """After a claim: the types whose tasks must go back unstarted.
 
-        None if the claim was quick. A claim that hung may have been committed long after a pause; if the pauses cannot
+        Empty if the claim was quick. A claim that hung may have been committed long after a pause; if the pauses cannot
         be read then, no task of it is started.
         """
         if relied_on.age <= MAX_DELAY_SECONDS:

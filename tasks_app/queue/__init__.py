@@ -1,1 +1,1 @@
-"""What the verbs ask of a database: one protocol, and a folder for each database that implements it."""
+"""The rows of tasks and nodes, every move of a task, and (store.py) what the moves ask of a database."""

@@ -79,8 +79,8 @@ def renew(node: str, ids: Collection[str], longer: Collection[str] = ()) -> set[
 
 
 def held(node: str, ids: Collection[str]) -> set[tuple[str, int]]:
-    """Of these tasks, the (id, attempt) that a node holds according to the database. Others were ended by another
-    verb."""
+    """Of these tasks, the (id, attempt) that a node holds according to the database. Attempts that are missing
+    were ended by another verb."""
     rows = Task.objects.running_among(ids).filter(node=node).values_list("pk", "attempts")
     return {(str(identity), attempt) for identity, attempt in rows}
 

@@ -1,4 +1,4 @@
-"""What maintenance is due."""
+"""What a beat reads: what is on hold, where scans start, what maintenance is due."""
 
 from __future__ import annotations
 

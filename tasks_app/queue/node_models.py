@@ -33,7 +33,8 @@ class Node(models.Model):
     #: True if it claims nothing more: it ends, or has read that it is to be drained.
     draining = models.BooleanField(default=False)
     problems = models.JSONField(default=list)
-    #: When an operator asked it to take no more tasks, and who; None: nobody has. The node reads it.
+    #: When an operator asked it to take no more tasks, and who; None: nobody has. Nodes read it as
+    #: `OnHold.drained` (`Store.on_hold`, `due_work`), see node/ready_types.
     drain_requested_at = models.DateTimeField(null=True)
     drain_requested_by = models.CharField(max_length=150, null=True)  # noqa: DJ001 (as the moment)
 

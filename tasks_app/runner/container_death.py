@@ -140,11 +140,11 @@ def _unanswered(state: Busy, closing: bool) -> NoReply | None:
     if dialog.on_hold:
         return _killed(KillReason.ON_HOLD, unread=True)
     if dialog.ended:
-        begun = dialog.delivery.begun
+        begun = dialog.delivery.may_have_read
         return NoReply(DeathReason.EXIT, f"the handler ended before it {_due(begun)}", begun, unread=not begun)
     if not dialog.awaiting_reply and (dialog.wrote_extra or dialog.wrote_early):
         what = "the handler wrote to stdout before it had its whole line"
-        return NoReply(DeathReason.UNASKED_OUTPUT, what, begun=False, unread=not dialog.delivery.begun)
+        return NoReply(DeathReason.UNASKED_OUTPUT, what, begun=False, unread=not dialog.delivery.may_have_read)
     if state.kill is not None or closing:
         return _killed(state.kill or KillReason.CLOSED, unread=dialog.delivery.rest is not None)
     # A deadline ends the container: that ends a handler that does not read as well as one that does not write, and no
@@ -153,7 +153,7 @@ def _unanswered(state: Busy, closing: bool) -> NoReply | None:
         if dialog.asks_since is not None:
             return _killed(KillReason.HOLD_UNKNOWN, unread=True)
         start_rest = state.deadline - state.sent_at - state.call.timeout
-        stdout = dialog.tails()[0] if dialog.delivery.begun else None
+        stdout = dialog.tails()[0] if dialog.delivery.may_have_read else None
         return NoReply(DeathReason.TIMEOUT, no_reply(state.call.timeout, start_rest, stdout))
     return None
 

@@ -75,7 +75,7 @@ class Delivery:
         return None if unread is None else unread < self.sent
 
     @property
-    def begun(self) -> bool:
+    def may_have_read(self) -> bool:
         """True if the handler may have read a byte of the line. Valid after the container's end too."""
         return self.read is not False
 

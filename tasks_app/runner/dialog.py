@@ -1,3 +1,5 @@
+"""The exchange of lines with one container: sends, receives, pairs."""
+
 from __future__ import annotations
 
 import select

@@ -1,4 +1,4 @@
-"""How a call ended without a valid reply, and why.
+"""The words for how an attempt ended, and for the end of a call without a valid reply.
 
 A call ends by a reply (see wire) or with its container. So what ended the container decides how the attempt ended:
 `DeathReason` is the cause, `OutcomeKind` the word for it that is stored in the attempt's row, and `NoReply` has both.
@@ -31,7 +31,8 @@ class OutcomeKind(StrEnum):
     BAD_REPLY = "bad_reply"
     #: Its node died. No call ends so.
     WORKER_LOST = "worker_lost"
-    #: It spends no retry: the handler never had the whole line, or the call was stopped on request.
+    #: It spends no retry: it is known that the handler read nothing, it had not the whole line when it wrote, or the
+    #: call was stopped on request.
     RELEASED = "released"
     #: A caller has ended the task. No call ends so.
     CANCELLED = "cancelled"
@@ -105,10 +106,10 @@ class KillReason(Enum):
 class NoReply:
     """How a call without a valid reply ended. The container is dead. `error` is for the attempt's row.
 
-    `death`: what ended the container; None: it was lost before a byte was sent. `begun`: False if the handler never had
-    the whole line, so that it cannot have begun. `unread`: not even the beginning of the line was read, or its end was
-    held back. `kill`: the request that stopped the call. `answered_at`: if the call was not begun, when a container of
-    the handler last answered on this node, on the monotonic clock.
+    `death`: what ended the container; None: it was lost before a byte was sent. `begun`: False if it is known that the
+    handler read nothing, or if it had not the whole line when it wrote. `unread`: not even the beginning of the line
+    was read, or its end was held back. `kill`: the request that stopped the call. `answered_at`: if the call was not
+    begun, when a container of the handler last answered on this node, on the monotonic clock.
     """
 
     death: DeathReason | None

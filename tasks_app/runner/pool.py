@@ -1,4 +1,4 @@
-"""The slots of one handler: which of them is next, and how carefully their containers are treated."""
+"""The slots of one handler: which is next, and which may start a container."""
 
 from __future__ import annotations
 

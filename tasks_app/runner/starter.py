@@ -1,3 +1,5 @@
+"""Starts the containers of one slot, tries again after failures, and says why they do not start."""
+
 from __future__ import annotations
 
 import logging

@@ -34,7 +34,7 @@ def dialog(leftovers: DeathReason | Undecided | None = None, begun: bool = True,
     )
     usual |= {"on_hold": False, "asks_since": None}
     usual |= {"calls": 1, "started_at": 0.0, "reusable": True, "awaiting_reply": True, "tails": lambda: ("", "")}
-    usual |= {"delivery": SimpleNamespace(begun=begun, rest=None), "unpaired": False}
+    usual |= {"delivery": SimpleNamespace(may_have_read=begun, rest=None), "unpaired": False}
     usual |= {"container": SimpleNamespace(id="c", check_leftovers=lambda wait: leftovers)}
     return cast(Dialog, SimpleNamespace(**usual | fields))
 

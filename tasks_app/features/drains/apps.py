@@ -4,7 +4,10 @@ from tasks_app.feature import Feature
 
 
 class Drains(Feature):
-    """A drained node starts no task; running ones go on. It writes the node's row, and knows nothing of claims."""
+    """A drained node starts no task; running ones go on. An attempt whose handler lacks a part of its line goes back.
+
+    Drains write the node's row, and know nothing of claims.
+    """
 
     name = "tasks_app.features.drains"
     pages = "tasks_app.features.drains.admin.urlpatterns"

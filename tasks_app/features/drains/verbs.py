@@ -23,7 +23,8 @@ class NodeEnded(UnknownNode):
 
 
 def drain_node(name: str, actor: Actor) -> bool:
-    """Let a node take no more tasks: it stops starting them within 2 s of the commit. Running ones go on.
+    """Let a node take no more tasks: it stops starting them within 2 s of the commit. Running ones go on;
+    an attempt whose handler does not have its whole line goes back.
 
     It lasts until `undrain_node`, or until the process ends: the next one has another name. False, and nothing changes,
     if it is drained already. Raises UnknownNode and DatabaseError.

@@ -40,7 +40,8 @@ class PauseEnded(Exception):
 
 
 def pause(handler: str, actor: Actor, until: datetime | None = None) -> HandlerPause:
-    """Pause a type: workers stop starting its tasks within 2 s of the commit. Tasks are accepted, running ones go on.
+    """Pause a type: workers stop starting its tasks within 2 s of the commit. Tasks are accepted, running ones go on;
+    an attempt whose handler does not have its whole line goes back.
 
     `until`: when it ends by itself, by the database's clock; None: when it is resumed. If it is paused already, `until`
     is replaced, and who paused it; the moment stays. Does nothing if that changes nothing. Raises UnknownHandler,
