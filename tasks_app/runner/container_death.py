@@ -1,7 +1,7 @@
 """The death of a container: how it is noticed, decided and reported.
 
 Noticed: `Dialog.receive` sees the end of its output or its exit, which the reactor passes to `Slot.handle`;
-`Slot.check` comes at a deadline and for a kill; docker/container has what only the engine tells. Decided: `decide`
+`Slot.check` comes at a deadline and for a kill; docker/container has what only the engine tells. Decided: `decide_call`
 and `decide_idle`, in the thread that noticed it. Reported: by the Reporter, after the slot's thread has destroyed the
 container.
 """
@@ -21,7 +21,7 @@ from tasks_app.runner.endings import DeathReason, KillReason, NoReply, Undecided
 from tasks_app.runner.engine import ContainerExit, Engine
 from tasks_app.runner.slot_owner import SlotOwner
 from tasks_app.runner.slot_state import Busy, Ready, Served
-from tasks_app.runner.starter import Starter, how_it_ended
+from tasks_app.runner.starter import ContainerStarter, how_it_ended
 from tasks_app.runner.wire import BadReply, Failure, Success, progress_of
 
 #: How long a container may take to exit by itself when no result waits for its end.
@@ -50,7 +50,7 @@ class Eviction(NamedTuple):
     started: bool | None = True
 
     @property
-    def grace(self) -> float:
+    def exit_seconds(self) -> float:
         """How many seconds the container may take to exit by itself."""
         return GRACE_SECONDS if self.reason in GRACEFUL else 0.0
 
@@ -94,7 +94,7 @@ def decide_idle(state: Served, closing: bool, recycling: Recycling) -> DeathReas
     return DeathReason.RECYCLED if isinstance(state, Ready) and recycling.due(dialog) else None
 
 
-def decide(state: Busy, reply: Reply | None, closing: bool, recycling: Recycling) -> Decision:
+def decide_call(state: Busy, reply: Reply | None, closing: bool, recycling: Recycling) -> Decision:
     """What the output and the time mean for a call and its container. `reply`: what has just been received."""
     if reply is None:
         ending = _unanswered(state, closing)
@@ -107,7 +107,7 @@ def decide(state: Busy, reply: Reply | None, closing: bool, recycling: Recycling
     return reply, DeathReason.UNASKED_OUTPUT if dialog.wrote_extra else DeathReason.EXIT
 
 
-def grace(handler: Handler, outcome: Outcome, reason: DeathReason) -> float:
+def stop_seconds(handler: Handler, outcome: Outcome, reason: DeathReason) -> float:
     """How many seconds the handler of a call that ended for this reason has between SIGTERM and the kill."""
     if isinstance(outcome, NoReply) and outcome.kill is not None:
         return min(handler.stop_grace, outcome.kill.max_grace)
@@ -121,7 +121,7 @@ def after_reply(
     closing: bool,
     recycling: Recycling,
 ) -> tuple[Outcome, DeathReason | Undecided | None]:
-    """As `decide`, for a container that replied and then wrote nothing more. `leftovers`: what it left behind."""
+    """As `decide_call`, for a container that replied and then wrote nothing more. `leftovers`: what it left behind."""
     if leftovers is DeathReason.OOM:
         # The reply counts, but an error after a kill for memory counts as that.
         return NoReply(leftovers, reply.error) if isinstance(reply, Failure) else reply, leftovers
@@ -135,7 +135,7 @@ def after_reply(
 
 
 def _unanswered(state: Busy, closing: bool) -> NoReply | None:
-    """As `decide`, for a container whose call has no reply yet; None: it goes on."""
+    """As `decide_call`, for a container whose call has no reply yet; None: it goes on."""
     dialog = state.dialog
     if dialog.on_hold:
         return _killed(KillReason.ON_HOLD, unread=True)
@@ -218,7 +218,7 @@ class Reporter:
     For the thread that polls the reactor and the slot's own, not under the slot's lock.
     """
 
-    def __init__(self, handler: Handler, engine: Engine, owner: SlotOwner, starter: Starter) -> None:
+    def __init__(self, handler: Handler, engine: Engine, owner: SlotOwner, starter: ContainerStarter) -> None:
         self._handler, self._engine, self._owner, self._starter = handler, engine, owner, starter
 
     def replied(self, result: CallResult) -> None:

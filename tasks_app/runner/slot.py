@@ -16,7 +16,15 @@ from typing import Any
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import Call, CallResult, LiveOutput, Outcome
-from tasks_app.runner.container_death import Eviction, Recycling, Reporter, after_reply, decide, decide_idle, grace
+from tasks_app.runner.container_death import (
+    Eviction,
+    Recycling,
+    Reporter,
+    after_reply,
+    decide_call,
+    decide_idle,
+    stop_seconds,
+)
 from tasks_app.runner.dialog import Dialog, Reply
 from tasks_app.runner.endings import UNDECIDED, DeathReason, KillReason, NoReply
 from tasks_app.runner.engine import Container, Engine
@@ -34,7 +42,7 @@ from tasks_app.runner.slot_state import (
     Stopping,
     Watched,
 )
-from tasks_app.runner.starter import INTERNAL_ERROR, Starter
+from tasks_app.runner.starter import INTERNAL_ERROR, ContainerStarter
 from tasks_app.runner.wire import BadReply, Failure, Success
 
 #: Between two questions whether a handler may begin, while the answer is not known.
@@ -59,7 +67,7 @@ class Slot:
         self.number = number
         self._handler, self._owner, self._reactor = handler, owner, reactor
         self._recycling = Recycling(handler, lambda: owner.may_recycle(number))
-        self._starter = Starter(handler, engine, number, ready_after, owner)
+        self._starter = ContainerStarter(handler, engine, number, ready_after, owner)
         self._reporter = Reporter(handler, engine, owner, self._starter)
         self._lock = threading.Lock()
         #: Written under the lock, by the dispatcher's thread (`run`), the one that polls the reactor (`handle`,
@@ -281,7 +289,7 @@ class Slot:
             if state.dialog.calls == 1:
                 self._answered_first(state)
             self._owner.start_times.answered_at = time.monotonic()
-        outcome, cause = decide(state, reply, self._closing, self._recycling)
+        outcome, cause = decide_call(state, reply, self._closing, self._recycling)
         if outcome is None:
             return None
         if cause is None:
@@ -291,7 +299,7 @@ class Slot:
             state.dialog.detach()
             self._state = inspected = state.inspected(outcome)
             return inspected
-        if seconds := grace(self._handler, outcome, cause):
+        if seconds := stop_seconds(self._handler, outcome, cause):
             assert isinstance(outcome, NoReply)
             if state.dialog.container.check_leftovers(wait=False) is DeathReason.OOM:
                 return self._evict(state, outcome, DeathReason.OOM)
@@ -417,7 +425,7 @@ class Slot:
     def _retire(self, eviction: Eviction) -> None:
         """Destroy a container, and report the call that ended with it."""
         # Destroyed before the report, which may start the next attempt: nothing of this one may run then.
-        container_exit = eviction.dialog.container.destroy(eviction.grace)
+        container_exit = eviction.dialog.container.destroy(eviction.exit_seconds)
         self._reporter.died(eviction, container_exit)
 
     def _join_retiring(self) -> None:

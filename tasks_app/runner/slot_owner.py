@@ -22,7 +22,7 @@ MIN_SHARE_WAITED = 0.2
 #: The pause after a container that did not start; it doubles with each further one in a row ...
 FIRST_PAUSE_SECONDS = 0.5
 #: ... up to this.
-MAX_PAUSE_SECONDS = 60.0
+MAX_START_PAUSE_SECONDS = 60.0
 PROBE_AFTER_FAILURES = 2
 #: How long a container is watched after its reply when a watch is due.
 WATCH_SECONDS = 0.2
@@ -103,7 +103,7 @@ class Probing:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         # Written under the lock, by the threads that the slots run in.
-        self._backoff = Backoff(FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
+        self._backoff = Backoff(FIRST_PAUSE_SECONDS, MAX_START_PAUSE_SECONDS)
         self._failed_at = 0.0
         #: True while the pool probes. Any thread reads it, and `problem`.
         self.active = False
@@ -119,7 +119,7 @@ class Probing:
                 self._failed_at = now
                 self._backoff.failed()
             self.active = self._backoff.failures >= PROBE_AFTER_FAILURES
-            probes = f"; one container at a time is tried, with pauses of up to {MAX_PAUSE_SECONDS:g} s"
+            probes = f"; one container at a time is tried, with pauses of up to {MAX_START_PAUSE_SECONDS:g} s"
             self.problem = Problem(problem + (probes if self.active else ""))
 
     def succeeded(self) -> None:

@@ -47,7 +47,7 @@ _VARYING = re.compile(r"0x[0-9a-f]+|[0-9a-f-]{12,}|[0-9a-f]*\d[0-9a-f]*", re.IGN
 _starting = {with_image: threading.BoundedSemaphore(4) for with_image in (False, True)}
 
 
-class Starter:
+class ContainerStarter:
     """Starts the containers of one slot, one after the other, and keeps track of failures.
 
     Containers that end before they have started are the pool's matter (see Probing); this slot's own are an engine that

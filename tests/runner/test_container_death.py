@@ -10,14 +10,14 @@ import pytest
 
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.runner.call import Call, CallResult, Outcome
-from tasks_app.runner.container_death import Eviction, Recycling, Reporter, after_reply, decide, decide_idle
+from tasks_app.runner.container_death import Eviction, Recycling, Reporter, after_reply, decide_call, decide_idle
 from tasks_app.runner.dialog import Dialog
 from tasks_app.runner.endings import UNDECIDED, DeathReason, KillReason, NoReply, OutcomeKind, Undecided
 from tasks_app.runner.engine import ContainerExit
 from tasks_app.runner.process.engine import ProcessEngine
 from tasks_app.runner.slot_owner import Caution, Probing, SlotOwner, StartTimes
 from tasks_app.runner.slot_state import Busy, Ready, Watched
-from tasks_app.runner.starter import Starter
+from tasks_app.runner.starter import ContainerStarter
 from tasks_app.runner.wire import BadReply, Failure, Success
 
 HANDLER = Handler(name="echo", command=("cat",))
@@ -92,7 +92,7 @@ UNASKED, EXIT, KILLED = DeathReason.UNASKED_OUTPUT, DeathReason.EXIT, DeathReaso
     (busy(deadline=0.0), None, True, (K.RELEASED, KILLED)),
 ])  # fmt: skip
 def test_the_end_of_a_call(state: Busy, reply: Any, closing: bool, expected: tuple[Any, Any]) -> None:
-    assert shown(decide(state, reply, closing, STAYS)) == expected
+    assert shown(decide_call(state, reply, closing, STAYS)) == expected
 
 
 def test_a_kill_names_its_reason_and_a_close_names_its_own() -> None:
@@ -103,20 +103,20 @@ def test_a_kill_names_its_reason_and_a_close_names_its_own() -> None:
         (busy(on_hold=True), False, KillReason.ON_HOLD),
         (busy(asks_since=1.0, deadline=0.0), False, KillReason.HOLD_UNKNOWN),
     ):
-        outcome, _ = decide(state, None, closing, STAYS)
+        outcome, _ = decide_call(state, None, closing, STAYS)
         assert isinstance(outcome, NoReply) and outcome.kill is reason
 
 
 def test_a_line_that_was_not_read_counts_as_the_handlers_fault_if_that_repeats() -> None:
-    ended, _ = decide(busy(ended=True, replied=True, begun=False), None, False, STAYS)
-    wrote, _ = decide(busy(awaiting_reply=False, wrote_extra=True), None, False, STAYS)
+    ended, _ = decide_call(busy(ended=True, replied=True, begun=False), None, False, STAYS)
+    wrote, _ = decide_call(busy(awaiting_reply=False, wrote_extra=True), None, False, STAYS)
     assert isinstance(ended, NoReply) and not ended.begun and ended.fault is OutcomeKind.CRASH
     assert isinstance(wrote, NoReply) and not wrote.begun and wrote.fault is OutcomeKind.BAD_REPLY
 
 
 @pytest.mark.parametrize(("begun", "says"), [(True, "nothing on stdout"), (False, "has not read its line")])
 def test_a_timeout_says_what_was_written_or_that_the_line_was_not_read(begun: bool, says: str) -> None:
-    outcome, _ = decide(busy(deadline=0.0, begun=begun), None, False, STAYS)
+    outcome, _ = decide_call(busy(deadline=0.0, begun=begun), None, False, STAYS)
     assert isinstance(outcome, NoReply) and outcome.error.startswith("no reply within 30 s") and says in outcome.error
 
 
@@ -178,7 +178,7 @@ def test_an_eviction_says_whether_its_result_waits_and_whether_it_gives_the_reas
 
 
 def test_only_a_container_that_may_exit_by_itself_gets_time_for_that() -> None:
-    graceful = {reason for reason in DeathReason if Eviction(dialog(), reason).grace}
+    graceful = {reason for reason in DeathReason if Eviction(dialog(), reason).exit_seconds}
     assert graceful == {EXIT, DeathReason.CLOSED, DeathReason.RECYCLED, DeathReason.NO_TASK_ID}
 
 
@@ -205,7 +205,7 @@ class Explaining(ProcessEngine):
 def reported(eviction: Eviction, container_exit: ContainerExit) -> Pool:
     pool, engine = Pool(), Explaining()
     owner = cast(SlotOwner, pool)
-    Reporter(HANDLER, engine, owner, Starter(HANDLER, engine, 0, 1.0, owner)).died(eviction, container_exit)
+    Reporter(HANDLER, engine, owner, ContainerStarter(HANDLER, engine, 0, 1.0, owner)).died(eviction, container_exit)
     return pool
 
 

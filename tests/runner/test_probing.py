@@ -18,7 +18,7 @@ from tasks_app.runner import slot_owner as module
 from tasks_app.runner.call import Outcome
 from tasks_app.runner.endings import NoReply, OutcomeKind
 from tasks_app.runner.process.engine import ProcessEngine
-from tasks_app.runner.slot_owner import MAX_PAUSE_SECONDS, Probing
+from tasks_app.runner.slot_owner import MAX_START_PAUSE_SECONDS, Probing
 from tasks_app.runner.wire import Success
 from tests.runner.caller import Caller
 from tests.runner.conftest import NewCaller
@@ -212,7 +212,7 @@ def test_failures_are_counted_until_a_container_has_started() -> None:
     for _ in range(8):
         probing.failed(time.monotonic(), "it ends")
         pauses.append(probing._backoff.pause)
-    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, MAX_PAUSE_SECONDS, MAX_PAUSE_SECONDS]
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, MAX_START_PAUSE_SECONDS, MAX_START_PAUSE_SECONDS]
     assert seen(probing) == (True, "it ends; one container at a time is tried, with pauses of up to 60 s", True)
     probing.succeeded()
     assert seen(probing) == (False, None, False)

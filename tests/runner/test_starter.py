@@ -18,7 +18,7 @@ from tasks_app.runner.endings import DeathReason
 from tasks_app.runner.engine import ContainerExit
 from tasks_app.runner.process.engine import ProcessContainer, ProcessEngine
 from tasks_app.runner.slot_owner import Probing, SlotOwner, StartTimes
-from tasks_app.runner.starter import MAX_PAUSE_SECONDS, Starter
+from tasks_app.runner.starter import MAX_PAUSE_SECONDS, ContainerStarter
 
 CAT = Handler(name="cat", command=("cat",))
 READY_AFTER = 3600.0
@@ -31,24 +31,24 @@ def owner() -> SlotOwner:
 
 
 @pytest.fixture
-def starter() -> Starter:
-    return Starter(CAT, ProcessEngine(), 0, READY_AFTER, owner())
+def starter() -> ContainerStarter:
+    return ContainerStarter(CAT, ProcessEngine(), 0, READY_AFTER, owner())
 
 
 @pytest.fixture
-def dialog(starter: Starter) -> Iterator[Dialog]:
+def dialog(starter: ContainerStarter) -> Iterator[Dialog]:
     dialog = starter.start()
     assert dialog is not None
     yield dialog
     dialog.container.destroy()
 
 
-def sentence(starter: Starter) -> str | None:
+def sentence(starter: ContainerStarter) -> str | None:
     problem = starter.problem or starter._owner.probing.problem
     return problem and problem.sentence
 
 
-def test_the_pause_doubles_while_no_container_can_be_started_and_ends_once_one_works(starter: Starter) -> None:
+def test_the_pause_doubles_while_no_container_can_be_started_and_ends_once_one_works(starter: ContainerStarter) -> None:
     pauses = [starter.pause]
     for _ in range(9):
         starter.failed("there is no image")
@@ -61,7 +61,7 @@ def test_the_pause_doubles_while_no_container_can_be_started_and_ends_once_one_w
 
 @pytest.mark.parametrize("reason", [DeathReason.CLOSED, DeathReason.RECYCLED, DeathReason.NO_TASK_ID])
 def test_a_container_that_the_slot_itself_ended_is_no_failure(
-    starter: Starter, dialog: Dialog, reason: DeathReason
+    starter: ContainerStarter, dialog: Dialog, reason: DeathReason
 ) -> None:
     starter.ended(dialog, reason, ContainerExit(0), explained=False)
     assert (starter.pause, starter.problem) == (0.0, None)
@@ -96,7 +96,7 @@ KILLED = ContainerExit(None, running=True)
     (REPLIED, OOM, ContainerExit(137, oom=True), "was killed for memory after its reply (`memory_limit` allows more)"),
 ])  # fmt: skip
 def test_the_log_says_what_a_container_did_that_ended_it(
-    starter: Starter,
+    starter: ContainerStarter,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
     fields: Any,
@@ -116,14 +116,14 @@ def test_the_log_says_what_a_container_did_that_ended_it(
     ({"calls": 1}, None, 1.0, None), ({"calls": 1}, True, None, None), (REPLIED, True, 1.0, None),
 ])  # fmt: skip
 def test_a_container_has_not_started_if_it_ended_before_it_read_or_for_all_that_is_known_before_the_first_answer(
-    starter: Starter, fields: Any, started: bool | None, answered_at: float | None, says: str | None
+    starter: ContainerStarter, fields: Any, started: bool | None, answered_at: float | None, says: str | None
 ) -> None:
     starter._owner.start_times.answered_at = answered_at
     starter.ended(played(**fields), EXIT, ContainerExit(3), explained=True, started=started)
     assert sentence(starter) == (says and f"handler 'cat' {says}")
 
 
-def test_a_container_that_has_read_its_line_ends_the_failures_before_it(starter: Starter) -> None:
+def test_a_container_that_has_read_its_line_ends_the_failures_before_it(starter: ContainerStarter) -> None:
     for _ in range(2):
         starter.ended(played(), EXIT, ContainerExit(3), explained=False, started=False)
     assert starter._owner.probing.active
@@ -132,7 +132,7 @@ def test_a_container_that_has_read_its_line_ends_the_failures_before_it(starter:
 
 
 def test_one_line_tells_of_all_containers_that_end_after_a_reply_whatever_they_wrote(
-    starter: Starter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    starter: ContainerStarter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "log_once", LogOnce())
     for task in ("task 1", "task 2"):
@@ -141,7 +141,7 @@ def test_one_line_tells_of_all_containers_that_end_after_a_reply_whatever_they_w
 
 
 def test_one_line_tells_of_all_starts_whose_errors_differ_in_numbers_alone(
-    starter: Starter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    starter: ContainerStarter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "log_once", LogOnce())
     lines = [
@@ -157,7 +157,7 @@ def test_one_line_tells_of_all_starts_whose_errors_differ_in_numbers_alone(
 
 
 def test_a_container_is_watched_at_its_start_until_one_has_worked_and_again_after_one_that_ends_at_once(
-    starter: Starter, dialog: Dialog
+    starter: ContainerStarter, dialog: Dialog
 ) -> None:
     assert starter.probation() == READY_AFTER
     starter.worked()
@@ -167,7 +167,7 @@ def test_a_container_is_watched_at_its_start_until_one_has_worked_and_again_afte
 
 
 def test_failures_are_forgotten_once_an_unused_container_has_lived_for_long(
-    starter: Starter, dialog: Dialog, monkeypatch: pytest.MonkeyPatch
+    starter: ContainerStarter, dialog: Dialog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starter.failed("it was bad")
     assert not starter.is_stable(dialog)
@@ -177,7 +177,7 @@ def test_failures_are_forgotten_once_an_unused_container_has_lived_for_long(
     assert not starter.is_stable(dialog)
 
 
-def test_no_container_is_started_after_a_close(starter: Starter) -> None:
+def test_no_container_is_started_after_a_close(starter: ContainerStarter) -> None:
     starter.close()
     assert starter.start() is None
     assert list(starter.dialogs()) == []
@@ -200,7 +200,7 @@ def test_an_internal_error_of_a_start_is_a_failure_that_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "MIN_PAUSE_SECONDS", 0.0)
-    starter = Starter(CAT, BrokenEngine(), 0, READY_AFTER, owner())
+    starter = ContainerStarter(CAT, BrokenEngine(), 0, READY_AFTER, owner())
     dialog = next(starter.dialogs())
     dialog.container.destroy()
     assert sentence(starter) == "internal runner error; see the worker's log"
