@@ -46,7 +46,7 @@ class Feature(AppConfig):
     #: how they failed. Called in the transaction of the move, on any thread; what it raises undoes the move. The tasks
     #: need not be locked, and there may be none. Not called to redrive a single task that has its failure group.
     leaves_failed: str = ""
-    #: A function or class that gets a node's name and returns a `BeatJob` (`tasks_app/node/feature_work.py`): what each
+    #: A function or class that gets a node's name and returns a `SideJob` (`tasks_app/node/feature_work.py`): what each
     #: node does at the end of each beat, about once a second. No task waits for it.
     side_jobs: str = ""
     #: A function or class that gets a node's name and returns a `NodeThread` (in the same file), which the node runs.
@@ -60,7 +60,7 @@ class Feature(AppConfig):
     forgets: str = ""
     #: A `Sender` (`tasks_app/web/rsgi.py`), a class: a web server makes one of it, with a function that the sender
     #: calls, on any thread, for each request once it is answered. It gets the requests whose views return a response of
-    #: exactly the type `response` of the class. What lasts long needs a place, which the view reserves (`Hold` in
+    #: exactly the type `response` of the class. What lasts long needs a place, which the view reserves (`Deferred` in
     #: `tasks_app/api/waiting.py`) and the sender gives back.
     streams: str = ""
 

@@ -154,7 +154,7 @@ def _node(node: Node, now: datetime, running: int) -> NodeRow:
         slots=f"{warm} of {slots}",
         age=span(now - node.started_at),
         seen=ago(node.seen_at, now),
-        state=drained_state(node, running) if node.drained else "draining" if node.draining else "alive",
+        state=drained_state(node, running) if node.drain_requested else "draining" if node.draining else "alive",
         tone="completed" if node.taking else "pending",
         differs=differs(node.digest),
         version_differs=runs_another_version(node),

@@ -144,7 +144,7 @@ class NodeAdmin(PageAdmin):
             return badge("none", "ended")
         if (timezone.now() - node.seen_at).total_seconds() > SILENCE_SECONDS:
             return badge("failed", "silent")
-        if node.drained:
+        if node.drain_requested:
             running = current_reading().running_on(node.name)
             shown = badge("pending" if running or not node.draining else "none", drained_state(node, running))
             since = moment_text(cast(datetime, node.drain_requested_at))

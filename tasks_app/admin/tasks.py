@@ -27,11 +27,11 @@ from tasks_app.admin.text import MAX_SHOWN_CHARS
 from tasks_app.audit.record import record
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.current import writing
+from tasks_app.queue.large_values import unreadable
 from tasks_app.queue.models import Status, Task
 from tasks_app.queue.redrive import LivingTwin, edit_and_redrive, prioritize, redrive
 from tasks_app.queue.strict_json import BadJSON, loads_data
 from tasks_app.queue.submission import encode, too_large
-from tasks_app.queue.unsized import unreadable
 from tasks_app.rights import CHANGE_TASKS, DELETE_TASKS, SEE_AUDIT_LOG, SEE_PAYLOADS, Right, may
 
 

@@ -84,7 +84,7 @@ def _fingerprint(path: str, body: Any) -> str:
 # Admission.
 
 
-def draining(env: Environment) -> bool:
+def stopping(env: Environment) -> bool:
     """True while `manage.py up` stops: a task accepted now would wait for the next start."""
     return os.path.exists(env.draining_file)
 
@@ -92,7 +92,7 @@ def draining(env: Environment) -> bool:
 token_bucket = TokenBucket()
 
 
-def store(
+def admit_and_store(
     new: Sequence[NewTask],
     key: IdempotencyKey | None = None,
     rate: KeyRate | None = None,
@@ -128,7 +128,7 @@ def admit(env: Environment, count: int = 1, may_query: bool = True, rate: KeyRat
 
     `may_query` False: use no database. `rate`: of the caller's key. Raises Stopping (503) or TooMany (429).
     """
-    if draining(env):
+    if stopping(env):
         raise Stopping
     limit = env.max_queue
     if not backlog.reserve(limit, count, may_query):

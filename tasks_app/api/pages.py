@@ -22,8 +22,8 @@ from tasks_app.api.errors import dump
 from tasks_app.api.schema import TaskObject
 from tasks_app.handlers.words import rfc3339
 from tasks_app.queue.current import store
+from tasks_app.queue.large_values import measure
 from tasks_app.queue.models import LiveEvent, Status, Task
-from tasks_app.queue.unsized import measure
 
 # Limits the bytes of large answers that this process makes at once. The size of each is known before it is read.
 

@@ -153,7 +153,7 @@ class ReadyView(PublicAPI):
     @schema.call("health_ready", "system", {200: Ready, 503: Ready})
     def get(self, request: Request) -> Response:
         """Tell whether this process accepts tasks. It reaches the database with its tables, and is not draining."""
-        if admission.draining(conf.environment()):
+        if admission.stopping(conf.environment()):
             return Response({"status": "not ready", "problems": [Stopping.default_detail]}, status=503)
         try:
             current_reading()

@@ -25,7 +25,7 @@ from tasks_app.queue.models import Task
 from tasks_app.queue.redrive import LivingTwin, redrive
 from tasks_app.queue.strict_json import MAX_DEPTH, BadJSON, loads_data
 from tasks_app.queue.submission import Submission, Submitted, too_large
-from tasks_app.queue.submit import submit_one
+from tasks_app.queue.submit import submit_now
 from tasks_app.rights import CHANGE_TASKS, DELETE_TASKS, POST_TASKS, SEE_TASKS, needs
 
 #: What a task object has instead of what its caller may not read, and the fields that it keeps.
@@ -89,20 +89,20 @@ class QueueView(admission.RateHeaders, view.API):
     def post(self, request: Request) -> Response:
         """Queue a task. The answer means that it is stored and survives a power cut."""
         caller = view.caller_of(request)
-        seconds, hold = waiting.wanted(request), waiting.hold_of(request)
+        seconds, deferred = waiting.wanted(request), waiting.deferred_of(request)
         if seconds is not None:
             caller.require(Scope.TASKS_READ)  # the answer has the task, which another caller may have posted
         body = body_of(request)
         key = admission.request_key(request, body)
         new = new_tasks.new_task(body, conf.handlers(), conf.environment().max_body)
         view.check_type(caller, new)
-        if seconds and hold is not None:
-            hold.reserve()  # before the task is stored: a request without a place stores nothing
-        submitted = admission.store([new], key, caller.rate)
+        if seconds and deferred is not None:
+            deferred.reserve()  # before the task is stored: a request without a place stores nothing
+        submitted = admission.admit_and_store([new], key, caller.rate)
         identity, existing = submitted.ids[0], admission.existing_of(submitted)
         headers = admission.queued_headers(submitted)
-        if seconds is not None and hold is not None:
-            hold.until(waiting.Wait(identity, seconds, True, existing), _key(request))
+        if seconds is not None and deferred is not None:
+            deferred.until(waiting.Wait(identity, seconds, True, existing), _key(request))
             headers |= waiting.applied(seconds)
         return Response(admission.queued_body(identity, existing), headers=headers)
 
@@ -127,7 +127,7 @@ class BatchView(admission.RateHeaders, view.API):
         key = admission.request_key(request, body)
         new = new_tasks.new_tasks(body, conf.handlers(), conf.environment().max_body)
         view.check_types(caller, new)
-        submitted = admission.store(new, key, caller.rate)
+        submitted = admission.admit_and_store(new, key, caller.rate)
         answer: dict[str, Any] = {"task_ids": [str(identity) for identity in submitted.ids]}
         if submitted.existing is not None:
             answer["existing"] = submitted.existing
@@ -173,15 +173,15 @@ class TaskView(view.API):
     @schema.call("get_task", "tasks", schema.ONE, [schema.TASK_ID, *waiting.WAITING])
     def get(self, request: Request, task_id: str) -> Response:
         """Read a task: its status and, once it is final, its result or why it failed."""
-        seconds, hold = waiting.wanted(request), waiting.hold_of(request)
+        seconds, deferred = waiting.wanted(request), waiting.deferred_of(request)
         identity = view.task_in_path(request, task_id)
-        if seconds is None or hold is None:
+        if seconds is None or deferred is None:
             return read(identity)
         headers = waiting.applied(seconds)
         if not seconds or waiting.is_final(identity):
             return read(identity, headers)
-        hold.reserve()
-        hold.until(waiting.Wait(identity, seconds, False), _key(request))
+        deferred.reserve()
+        deferred.until(waiting.Wait(identity, seconds, False), _key(request))
         return Response(headers=headers)
 
     @schema.call("delete_task", "tasks", schema.DELETED, [schema.TASK_ID])
@@ -260,11 +260,11 @@ def queue_for_operator(task_type: str, data: str, priority: str, actor: Actor) -
 
     def put(submission: Submission) -> Submitted:
         with writing():
-            submitted = submit_one(submission)
+            submitted = submit_now(submission)
             record(actor, "test_task", str(submitted.ids[0]), handler=task_type, priority=new.priority)
         return submitted
 
     try:
-        return admission.store([new], put=put).ids[0]
+        return admission.admit_and_store([new], put=put).ids[0]
     except APIException as error:
         return [str(error.detail)]

@@ -1,7 +1,7 @@
 """Waits for the end of a task, or until a condition is met: `?wait=` and `Prefer: wait=`.
 
-A view only says that its answer is to wait (`Hold`). The web server keeps the request without a thread, and sends the
-answer that this module has for it once the wait is over.
+A view only says that its answer is to wait (`Deferred`). The web server keeps the request without a thread, and sends
+the answer that this module has for it once the wait is over.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tasks_app.api.view import KeyCheck, Refusal
 from tasks_app.queue.models import FINAL, Task
 
 MAX_WAIT_SECONDS = 60
-#: The WSGI variable with the request's `Hold`.
+#: The WSGI variable with the request's `Deferred`.
 VARIABLE = "tasks_app.hold"
 
 _PREFERENCE = re.compile(r'wait\s*=\s*("?)0*(\d+)\1', re.IGNORECASE | re.ASCII)
@@ -113,7 +113,7 @@ class Places:
             self._taken -= 1
 
 
-class Hold:
+class Deferred:
     """What the web server offers to the view of one request: to send the answer once a task is final or a condition is
     met, and a place for a stream, an answer that goes on (`Feature.streams`).
 
@@ -150,9 +150,9 @@ class Hold:
         self.wait, self.key = wait, key
 
 
-def hold_of(request: Request) -> Hold | None:
-    """The request's hold; None under a server that offers none."""
-    found: Hold | None = request.META.get(VARIABLE)
+def deferred_of(request: Request) -> Deferred | None:
+    """The request's `Deferred`; None under a server that offers none."""
+    found: Deferred | None = request.META.get(VARIABLE)
     return found
 
 

@@ -29,7 +29,7 @@ def problems(reading: SystemReading) -> list[str]:
         sentences.append(_silent_node(node.name, node.age, bool(reading.nodes)))
     for node in reading.nodes:
         sentences += [f"node {node.name}: {problem}" for problem in node.problems]
-        if node.drained:
+        if node.drain_requested:
             sentences.append(_drained(node, reading.running_on(node.name)))
     for name, handler in reading.handlers.items():
         sentences += [_of_handler(name, problem) for problem in handler.problems]

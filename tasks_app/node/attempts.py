@@ -35,18 +35,18 @@ class AttemptStarter:
         """`release` gets the result of an attempt that was not started."""
         self._pools, self._in_flight, self._release = pools, in_flight, release
 
-    def start(self, task: ClaimedTask, sent_at: float) -> bool:
-        """Start a task, which has its data, and whose claim was sent at `sent_at`. True if part of its request is still
-        unsent."""
+    def start(self, task: ClaimedTask, lease_from: float) -> bool:
+        """Start a task, which has its data, and whose lease counts from `lease_from`. True if part of its request is
+        still unsent."""
         assert task.task_data is not None
-        if self._in_flight.adopt(task, sent_at):
+        if self._in_flight.adopt(task, lease_from):
             log.info(
                 "the database lost the claim of an attempt that runs here", task_id=task.id, handler=task.task_type,
                 attempt=task.attempt,
             )  # fmt: skip
             return False
         # If this process was suspended meanwhile, another node may have taken the task over, and even finished it.
-        late = store().elapsed() > sent_at + LEASE_SECONDS - KILL_MARGIN_SECONDS - IDLE_WATCH_SECONDS
+        late = store().elapsed() > lease_from + LEASE_SECONDS - KILL_MARGIN_SECONDS - IDLE_WATCH_SECONDS
         taken_away = self._in_flight.is_taken_away(task)
         slot = None if late or taken_away else self._pools[task.task_type].take()
         if slot is None:
@@ -56,7 +56,7 @@ class AttemptStarter:
                 task, "the same attempt is still being stopped here" if taken_away else why, unread=not taken_away
             )
             return False
-        self._in_flight.begin(task, slot, sent_at)
+        self._in_flight.begin(task, slot, lease_from)
         line = request_line(task.id, task.task_type, task.task_data, task.attempt)
         return slot.run(Call(line, task.policy.timeout, task, task.id))
 
@@ -81,7 +81,7 @@ class CallResults:
         task = call_result.call.token
         result = attempt_result(call_result)
         self._in_flight.end(task)
-        if result.taken_away:
+        if result.ended_by_verb:
             log.info(
                 "stopped: the task was taken from this node", task_id=task.id, handler=task.task_type,
                 attempt=task.attempt,
@@ -113,12 +113,12 @@ def attempt_result(call_result: CallResult) -> AttemptResult:
         stopping=call_result.stopping,
         stdout_tail=call_result.stdout_tail,
         stderr_tail=call_result.stderr_tail,
-        fault=ending.fault if ending else None,
+        handler_fault=ending.fault if ending else None,
         unread=ending is not None and ending.unread,
         answered_at=ending.answered_at if ending else None,
         live=_last_events(task, call_result),
         result_size=success.size if success else None,
-        taken_away=ending is not None and ending.kill in (KillReason.CANCELLED, KillReason.TAKEN_AWAY),
+        ended_by_verb=ending is not None and ending.kill in (KillReason.CANCELLED, KillReason.TAKEN_AWAY),
     )
 
 

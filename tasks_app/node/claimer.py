@@ -23,8 +23,8 @@ from tasks_app.process.fail_points import ARMED, fail_point
 from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, Selection
 from tasks_app.queue.claim import LEASE_SECONDS, claim, running_tasks
 from tasks_app.queue.current import bare_writing, store
+from tasks_app.queue.large_values import data_of
 from tasks_app.queue.models import Task
-from tasks_app.queue.unsized import data_of
 from tasks_app.runner.backoff import Backoff
 
 log = structlog.get_logger(__name__)
@@ -41,13 +41,13 @@ SEARCH_SECONDS = 1.0
 
 
 class Claim(NamedTuple):
-    """The tasks of a claim. `sent_at`: a moment before it was sent (`Store.elapsed`).
+    """The tasks of a claim. `lease_from`: a moment before it was sent (`Store.elapsed`); its leases count from it.
 
     `not_to_start`: tasks of these types must go back unstarted.
     """
 
     tasks: list[ClaimedTask]
-    sent_at: float
+    lease_from: float
     not_to_start: Set[str] = frozenset()
 
 
@@ -80,7 +80,7 @@ class Claimer:
             if self._on_hold.last.too_old:
                 self._on_hold.read()
             on_hold = self._on_hold.last
-            sent_at = store().elapsed()
+            lease_from = store().elapsed()
             requests = [
                 ClaimRequest(name, free, self._policies[name])
                 for name, free in slots.items()
@@ -88,10 +88,10 @@ class Claimer:
             ]
             tasks = claim(self._node, requests, self._order, limit)
         if not tasks:
-            return Claim(tasks, sent_at)
+            return Claim(tasks, lease_from)
         if ARMED:
             fail_point("after_claim")
-        return Claim(tasks, sent_at, self._on_hold.not_to_start(on_hold))
+        return Claim(tasks, lease_from, self._on_hold.not_to_start(on_hold))
 
 
 @dataclass

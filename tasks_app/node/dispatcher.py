@@ -33,7 +33,7 @@ HOLD_SECONDS = 0.1
 #: How long results are gathered before they are written, and how long it waits for each further one.
 GATHER_SECONDS, NEXT_RESULT_SECONDS = 0.0004, 0.0001
 #: Why a claimed task goes back unstarted.
-PAUSED = "its type was paused, or its node drained, while it was claimed"
+ON_HOLD = "its type was paused, or its node drained, while it was claimed"
 
 
 class State(NamedTuple):
@@ -83,13 +83,13 @@ class Plan(NamedTuple):
     wait_until: float = -math.inf
 
 
-STOP = Plan()
+NOTHING = Plan()
 
 
 def plan(state: State, now: float) -> Plan:
     """The steps that the state calls for."""
     if state.stopping:
-        return STOP  # the result writer's own thread writes what is left
+        return NOTHING  # the result writer's own thread writes what is left
     results, writes = state.results, state.writes_results
     write_at = _write_at(state, now) if results.number else math.inf
     if due := write_at <= now:
@@ -185,7 +185,7 @@ class Dispatcher:
         self._polled_at = time.monotonic()
         #: Types that may have ready tasks, besides those marked since the last plan.
         self._ready: set[str] = set(pools)
-        self._last = STOP
+        self._last = NOTHING
 
     def stop(self) -> None:
         """Claim nothing more. Thread-safe."""
@@ -214,7 +214,7 @@ class Dispatcher:
 
     def round(self) -> None:
         """Wait for something to do, and do it."""
-        self._read(until=self._last.wait_until)
+        self._wait_for_events(until=self._last.wait_until)
         todo = self._plan()
         if todo.wake_writer:
             self._result_writer.wake()
@@ -249,7 +249,7 @@ class Dispatcher:
         self._ready |= marked
         return self._last
 
-    def _read(self, until: float) -> None:
+    def _wait_for_events(self, until: float) -> None:
         """Handle what arrives until this moment, or until something arrives that needs a new plan."""
         self._reactor.turn(max(until - time.monotonic(), 0.0))
         if not self._result_writer.idle():
@@ -310,10 +310,10 @@ class Dispatcher:
         unsent, large = False, []
         for task in claim.tasks:
             if task.task_type in claim.not_to_start:
-                self._starter.release(task, PAUSED)
+                self._starter.release(task, ON_HOLD)
             elif task.task_data is None:
                 large.append(task)
-            elif self._starter.start(task, claim.sent_at):
+            elif self._starter.start(task, claim.lease_from):
                 unsent = True
         for task in large:  # none of the others waits for their data
             read = self._large_data.read(task)
@@ -322,7 +322,7 @@ class Dispatcher:
             if not isinstance(read, ClaimedTask):
                 self._starter.release(task, "its data could not be read", read)
             elif task.task_type in self._on_hold.last.types:
-                self._starter.release(task, PAUSED)
+                self._starter.release(task, ON_HOLD)
             else:
-                unsent |= self._starter.start(read, claim.sent_at)
+                unsent |= self._starter.start(read, claim.lease_from)
         return unsent

@@ -7,13 +7,13 @@ from typing import Protocol
 from tasks_app.queue.due_work import DueWork
 
 
-class BeatJob(Protocol):
+class SideJob(Protocol):
     """A side job of the heartbeat (`Feature.side_jobs`)."""
 
     def run(self, work: DueWork) -> None:
         """Do it, if it is time. On the heartbeat's thread, after its duties. `work`: what the beat has found due.
 
-        Raises nothing, and no call to the database takes long: `SideJob` sees to both.
+        Raises nothing, and no call to the database takes long: `OutageGuard` sees to both.
         """
 
 

@@ -16,15 +16,15 @@ from django.db import Error, connection
 from tasks_app.db.node_lock import is_dead, remove_lock
 from tasks_app.feature import registered
 from tasks_app.metrics import local_counters
-from tasks_app.node.feature_work import BeatJob, NodeThread
+from tasks_app.node.feature_work import NodeThread, SideJob
 from tasks_app.node.in_flight import KILL_MARGIN_SECONDS, InFlightTasks
 from tasks_app.node.leases import Availability, Leases
 from tasks_app.node.live_log import LiveLog
 from tasks_app.node.ready_types import TypesOnHold
 from tasks_app.node.record import NodeRecord, remove_rows, retire
-from tasks_app.node.retrying import Retrying, SideJob
+from tasks_app.node.retrying import OutageGuard, Retrying
 from tasks_app.queue.cancel import cancelled
-from tasks_app.queue.claim import held, rescue
+from tasks_app.queue.claim import rescue, still_held
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.live_events import forget_live_events, forget_lost_live_events
@@ -82,8 +82,8 @@ class Heartbeat:
         self._set_back = False
         self._forget_lost_at = store().elapsed() + FORGET_LOST_SECONDS
         self._live_log = LiveLog(record.name, in_flight)
-        self._live_job = SideJob("store what running tasks write", retry_seconds=0.0)
-        self._side_jobs: list[BeatJob] = [make(record.name) for make in registered("side_jobs")]
+        self._live_job = OutageGuard("store what running tasks write", retry_seconds=0.0)
+        self._side_jobs: list[SideJob] = [make(record.name) for make in registered("side_jobs")]
 
     def stop(self) -> None:
         """End the thread."""
@@ -166,7 +166,7 @@ class Heartbeat:
         running = self._in_flight.running()  # before the query, which does not see claims that commit while it runs
         if not running:
             return
-        gone = running.keys() - held(self._record.name, [key[0] for key in running])
+        gone = running.keys() - still_held(self._record.name, [key[0] for key in running])
         if not gone:
             return
         now = store().elapsed()

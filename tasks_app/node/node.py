@@ -97,7 +97,7 @@ class Node:
             broker_problem, claim_limits.problem, large_data.problem, self._result_writer.problem,
             *(thread.problem for thread in self._feature_threads),
         )  # fmt: skip
-        self._record = NodeRecord(self.name, domain, digest, self.pools, problems, cap, on_hold.drained)
+        self._record = NodeRecord(self.name, domain, digest, self.pools, problems, cap, on_hold.is_drained)
         availability = Availability()
         self._sweeper, removed = None, _no_containers
         if any(handler.image for handler in handlers.values()):

@@ -113,7 +113,7 @@ class TypesOnHold:
         self._drained = last.drained
         return last
 
-    def drained(self) -> bool:
+    def is_drained(self) -> bool:
         """True once the node claims nothing more because an operator drains it. Thread-safe."""
         return self._drained
 

@@ -59,7 +59,7 @@ class Retrying:
             self.failing, self.reason = False, ""
 
 
-class SideJob:
+class OutageGuard:
     """For the heartbeat's thread.
 
     Its failure is no sign that the silence of other nodes means nothing: the database may refuse this statement alone.

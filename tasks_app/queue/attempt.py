@@ -62,8 +62,8 @@ class ClaimedTask(NamedTuple):
     """One claimed attempt. `task_data` is JSON text on one line, None if it has to be read alone (`data_of`); `wait` is
     seconds from ready to claimed.
 
-    `sent_at`: when the claim was sent, on this process's monotonic clock. `started_at`: as SQLite stores it; the settle
-    copies it into the attempt's row without reading the task's.
+    `claim_sent_at`: when the claim was sent, on this process's monotonic clock. `started_at`: as SQLite stores it; the
+    settle copies it into the attempt's row without reading the task's.
     """
 
     id: str
@@ -75,7 +75,7 @@ class ClaimedTask(NamedTuple):
     retries: int
     wait: float
     policy: Policy
-    sent_at: float | None = None
+    claim_sent_at: float | None = None
     started_at: str | None = None
 
     @property
@@ -86,7 +86,7 @@ class ClaimedTask(NamedTuple):
 
 # What follows when an attempt ends: completed, failed, or retried, and when.
 
-MAX_PAUSE_SECONDS = 60.0
+MAX_RETRY_DELAY_SECONDS = 60.0
 
 #: The word of `retry_on` that an outcome counts as. A lost worker is retried whatever `retry_on` says.
 _RETRIED_AS = {
@@ -102,18 +102,18 @@ _RETRIED_AS = {
 class RetryDecision:
     """A task's next status and failure reason.
 
-    `pause`: seconds until it is ready again; `spent`: retries that this result uses.
+    `delay`: seconds until it is ready again; `spent`: retries that this result uses.
     """
 
     status: str
     reason: str | None = None
-    pause: float = 0.0
+    delay: float = 0.0
     spent: int = 0
 
     @property
     def at_once(self) -> bool:
         """Whether the task is ready again now."""
-        return self.status == Status.PENDING.value and not self.pause
+        return self.status == Status.PENDING.value and not self.delay
 
 
 #: Follows every success.
@@ -122,12 +122,12 @@ _AGAIN = RetryDecision(Status.PENDING.value)
 _SUCCESS = OutcomeKind.SUCCESS
 
 
-def pause_before(retry: int, backoff: float) -> float:
+def delay_before(retry: int, backoff: float) -> float:
     """Seconds before retry `retry` (1 is the first): backoff x 2^(n-1), at most 60, full jitter."""
-    return random.uniform(0.0, Backoff(backoff, MAX_PAUSE_SECONDS, retry).pause)
+    return random.uniform(0.0, Backoff(backoff, MAX_RETRY_DELAY_SECONDS, retry).pause)
 
 
-def decide(kind: OutcomeKind, retries: int, policy: Policy, retryable: bool = True) -> RetryDecision:
+def decide_retry(kind: OutcomeKind, retries: int, policy: Policy, retryable: bool = True) -> RetryDecision:
     """Decide what follows an attempt that ended as `kind`, with `retries` already spent.
 
     `retryable` is the handler's own statement about its error; False also for a result that cannot be stored.
@@ -140,8 +140,8 @@ def decide(kind: OutcomeKind, retries: int, policy: Policy, retryable: bool = Tr
     allowed = lost or (retryable and _RETRIED_AS[kind] in policy.retry_on)
     if allowed and retries < policy.max_retries:
         # A task whose node died has already waited for the end of a lease.
-        pause = 0.0 if lost else pause_before(retries + 1, policy.retry_backoff)
-        return RetryDecision(Status.PENDING.value, pause=pause, spent=1)
+        delay = 0.0 if lost else delay_before(retries + 1, policy.retry_backoff)
+        return RetryDecision(Status.PENDING.value, delay=delay, spent=1)
     if kind == OutcomeKind.ERROR:
         reason = FailureReason.RETRIES_EXHAUSTED if allowed else FailureReason.HANDLER_ERROR
         return RetryDecision(Status.FAILED.value, reason.value)
@@ -152,37 +152,40 @@ def decide(kind: OutcomeKind, retries: int, policy: Policy, retryable: bool = Tr
 
 
 class _Facts(NamedTuple):  # apart, because a NamedTuple has no place to remember a decision
-    """`result` is JSON text; `seconds` is the time from the task's line to the reply.
-
-    `image`: the id of the container's image. `oom`: whether the engine reported it; None if no engine can.
-    `fault`: of a release that the handler caused, the kind that it has once the task was released too often in a row.
-    `unread`: its node knows that no handler can have begun it: nothing of its line was read, or its end was never sent.
-    `answered_at`: when a container of the type last answered on that node, on its monotonic clock; None: never.
-    `taken_away`: another verb ended the attempt and the container was stopped for it; only the log is kept.
-    `stopping`: the seconds after `seconds` in which the handler could clean up. `live`: the live events that are not
-    known to be stored, if the attempt has any. `result_size`: bytes of the result once it is stored; None
-    without one. `pause`: of a release, the seconds until the task is ready again.
-    """
+    """What is known of an attempt that ended."""
 
     task: ClaimedTask
     kind: OutcomeKind
+    #: JSON text.
     result: str | None = None
     error: str | None = None
+    #: What the handler says of its error; False also for a result that cannot be stored.
     retryable: bool = True
     container: str = ""
+    #: The id of the container's image.
     image: str | None = None
     exit_code: int | None = None
+    #: Whether the engine reported it; None if no engine can.
     oom: bool | None = None
+    #: From the task's line to the reply.
     seconds: float | None = None
     stdout_tail: str = ""
     stderr_tail: str = ""
-    fault: OutcomeKind | None = None
+    #: Of a release that the handler caused: the kind that it has once the task was released too often in a row.
+    handler_fault: OutcomeKind | None = None
+    #: Its node knows that no handler can have begun it: nothing of its line was read, or its end was never sent.
     unread: bool = False
+    #: When a container of the type last answered on that node, on its monotonic clock; None: never.
     answered_at: float | None = None
-    taken_away: bool = False
+    #: Another verb ended the attempt and the container was stopped for it; only the log is kept.
+    ended_by_verb: bool = False
+    #: The seconds after `seconds` in which the handler could clean up.
     stopping: float = 0.0
+    #: The live events that are not known to be stored, if the attempt has any.
     live: LiveEvents | None = None
+    #: Bytes of the result once it is stored; None without one.
     result_size: int | None = None
+    #: Of a release: the seconds until the task is ready again.
     pause: float = 0.0
 
 
@@ -193,13 +196,13 @@ class AttemptResult(_Facts):
     def decision(self) -> RetryDecision:
         """What follows: decided once, and anew for a result that `_replace` makes."""
         if self.pause:
-            return RetryDecision(Status.PENDING.value, pause=self.pause)
-        return decide(self.kind, self.task.retries, self.task.policy, self.retryable)
+            return RetryDecision(Status.PENDING.value, delay=self.pause)
+        return decide_retry(self.kind, self.task.retries, self.task.policy, self.retryable)
 
     @property
     def makes_ready(self) -> bool:
         """Whether its task is ready again at once."""
-        return self.kind is not OutcomeKind.SUCCESS and not self.taken_away and self.decision.at_once
+        return self.kind is not OutcomeKind.SUCCESS and not self.ended_by_verb and self.decision.at_once
 
     @property
     def bytes_to_write(self) -> int:

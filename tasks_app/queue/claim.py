@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from tasks_app import conf
 from tasks_app.broker.notification import notify_types
 from tasks_app.queue import counters
-from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, RetryDecision, Selection, decide
+from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, RetryDecision, Selection, decide_retry
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import MAX_VALID_LEASE_SECONDS, OnHold
 from tasks_app.queue.live_events import stored_logs
@@ -78,7 +78,7 @@ def renew(node: str, ids: Collection[str], longer: Collection[str] = ()) -> set[
     return store().renew(node, leases)
 
 
-def held(node: str, ids: Collection[str]) -> set[tuple[str, int]]:
+def still_held(node: str, ids: Collection[str]) -> set[tuple[str, int]]:
     """Of these tasks, the (id, attempt) that a node holds according to the database. Attempts that are missing
     were ended by another verb."""
     rows = Task.objects.running_among(ids).filter(node=node).values_list("pk", "attempts")
@@ -88,14 +88,14 @@ def held(node: str, ids: Collection[str]) -> set[tuple[str, int]]:
 # rescue: processing -> pending or failed, when the node that holds the task is dead or its lease has run out.
 
 
-def rescue(dead: Collection[str] = (), leases: bool = True) -> int:
-    """Take running tasks from the nodes in `dead` and, with `leases`, those whose leases have run out.
+def rescue(dead: Collection[str] = (), expired_leases: bool = True) -> int:
+    """Take running tasks from the nodes in `dead` and, with `expired_leases`, those whose leases have run out.
 
     The attempt ends as `worker_lost`; the task is ready again at once if it has retries left, and failed otherwise.
     Returns how many tasks it took, 2,000 at most. Of two concurrent rescues only one gets each task.
     """
     over = Q(node__in=list(dead))
-    if leases:
+    if expired_leases:
         invalid = Q(lease__gt=store().now() + MAX_VALID_LEASE_SECONDS) | ~Q(clock=store().clock_id())
         over |= Q(lease__lt=store().now()) | invalid
     lost = running_tasks().filter(over)
@@ -114,8 +114,8 @@ def rescue(dead: Collection[str] = (), leases: bool = True) -> int:
     return taken.total()
 
 
-class _Move(NamedTuple):
-    """What many tasks have in common, so that one UPDATE moves them all."""
+class _RescueGroup(NamedTuple):
+    """Tasks of one node, attempt and decision: one UPDATE moves them."""
 
     node: str
     attempt: int
@@ -126,41 +126,41 @@ class _Move(NamedTuple):
         return f"the node {self.node} was lost while it ran attempt {self.attempt}"
 
     @classmethod
-    def of(cls, task: Task) -> _Move:
-        return cls(task.node or "", task.attempts, decide(OutcomeKind.WORKER_LOST, task.retries, Policy.of(task)))
+    def of(cls, task: Task) -> _RescueGroup:
+        return cls(task.node or "", task.attempts, decide_retry(OutcomeKind.WORKER_LOST, task.retries, Policy.of(task)))
 
 
 def _rescue_batch(lost: TaskQuerySet, highest: dict[str, int]) -> list[Task]:
     """Rescue one batch. Adds to `highest` each type's highest priority; returns the tasks as they were."""
-    moves: dict[_Move, list[Task]] = defaultdict(list)
+    groups: dict[_RescueGroup, list[Task]] = defaultdict(list)
     deltas: Counter[str] = Counter()
     with writing():
         # SKIP LOCKED avoids a deadlock with a settle or another rescue.
         rows = lost.select_for_update(skip_locked=True).defer("task_data", "result").order_by("node")
         tasks = list(rows[:TASKS_PER_TRANSACTION])
         for task in tasks:
-            moves[_Move.of(task)].append(task)
+            groups[_RescueGroup.of(task)].append(task)
             highest[task.task_type] = max(task.priority, highest.get(task.task_type, 0))
         # Read once the rows are locked: their node adds nothing more.
         logs = stored_logs([(task.pk, task.attempts) for task in tasks])
-        for move, moving in moves.items():
-            _move(move, moving, logs)
-            deltas.update(_counts(move.decision, moving))
+        for group, members in groups.items():
+            _rescue_group(group, members, logs)
+            deltas.update(_counts(group.decision, members))
         if tasks:
             store().end_lost_live_events([(task.pk, task.attempts) for task in tasks], OutcomeKind.WORKER_LOST.value)
         counters.add(deltas.items())
     return tasks
 
 
-def _move(move: _Move, tasks: list[Task], logs: Logs) -> None:
-    decision = move.decision
+def _rescue_group(group: _RescueGroup, tasks: list[Task], logs: Logs) -> None:
+    decision = group.decision
     final = decision.status == Status.FAILED
     ids = [task.pk for task in tasks]
-    moved = Task.objects.filter(pk__in=ids, status=Status.PROCESSING, node=move.node, attempts=move.attempt).update(
+    moved = Task.objects.filter(pk__in=ids, status=Status.PROCESSING, node=group.node, attempts=group.attempt).update(
         status=decision.status,
         failure_reason=decision.reason,
         retries=F("retries") + decision.spent,
-        last_error=move.error,
+        last_error=group.error,
         node=None,
         lease=None,
         ready_at=F("ready_at") if final else Now(),
@@ -168,7 +168,7 @@ def _move(move: _Move, tasks: list[Task], logs: Logs) -> None:
     )
     if moved != len(ids):
         raise DatabaseError("a locked task changed: does another program write to this table?")
-    end_attempts(tasks, OutcomeKind.WORKER_LOST, move.error, logs, final)
+    end_attempts(tasks, OutcomeKind.WORKER_LOST, group.error, logs, final)
 
 
 def _counts(decision: RetryDecision, tasks: list[Task]) -> Iterator[str]:

@@ -54,7 +54,7 @@ UniqueName = tuple[str, str]
 
 def store_group(submissions: Sequence[Submission]) -> Stored:
     """Store submissions in the caller's write transaction; their positions follow their order. Raises KeysContended."""
-    ids = [[uuids.uuid7() for _ in submission.new] for submission in submissions]
+    ids = [[uuids.uuid7() for _ in submission.tasks] for submission in submissions]
     firsts = _first_requests(submissions)
     requests = reserve({key: ids[index] for index, key in firsts.items()})
     storing = [
@@ -63,7 +63,7 @@ def store_group(submissions: Sequence[Submission]) -> Stored:
         if submission.key is None or (index in firsts and submission.key.name not in requests)
     ]
     tasks = _store_tasks(
-        [task for index in storing for task in submissions[index].new],
+        [task for index in storing for task in submissions[index].tasks],
         [identity for index in storing for identity in ids[index]],
     )
     stored_ids = iter(tasks.ids)
@@ -279,7 +279,7 @@ def living_tasks(names: Iterable[UniqueName]) -> dict[UniqueName, UUID]:
 
 def _outcome(submission: Submission, new_ids: Sequence[UUID], ids: list[UUID]) -> Submitted:
     """The outcome of a submission whose tasks have these ids, remembered under its idempotency key."""
-    if all(task.options is None or task.options.unique_key is None for task in submission.new):
+    if all(task.options is None or task.options.unique_key is None for task in submission.tasks):
         return Submitted(ids)
     existing = [identity != new for identity, new in zip(ids, new_ids, strict=True)]
     if submission.key is not None:
@@ -307,15 +307,15 @@ def store_keyed(submissions: Sequence[Submission]) -> Stored:
     What has the key of an earlier request, also of one of this group, is left for a transaction of its own: if that
     fails, what is stored here stays.
     """
-    if any(submission.key is None or any(task.options for task in submission.new) for submission in submissions):
+    if any(submission.key is None or any(task.options for task in submission.tasks) for submission in submissions):
         with writing():
             return store_group(submissions)
     firsts = _first_requests(submissions)
-    ids = {index: [uuids.uuid7() for _ in submissions[index].new] for index in firsts}
+    ids = {index: [uuids.uuid7() for _ in submissions[index].tasks] for index in firsts}
     keys: list[NewIdempotencyKey] = []
     new: list[NewTask] = []
     for index, key in firsts.items():
-        tasks = submissions[index].new
+        tasks = submissions[index].tasks
         keys.append(_new_key(key, range(len(new), len(new) + len(tasks))))
         new += tasks
     # Sorted, or two transactions with the same keys in another order would wait for each other.
@@ -325,5 +325,5 @@ def store_keyed(submissions: Sequence[Submission]) -> Stored:
     stored = [index for index, key in firsts.items() if key.name in names]
     return Stored(
         {index: Submitted(ids[index]) for index in stored},
-        [task for index in stored for task in submissions[index].new],
+        [task for index in stored for task in submissions[index].tasks],
     )

@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 
 from tasks_app.broker.notification import notify_types
 from tasks_app.queue import counters
-from tasks_app.queue.attempt import MAX_PAUSE_SECONDS
+from tasks_app.queue.attempt import MAX_RETRY_DELAY_SECONDS
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.models import FailureReason, IdempotencyKey, Status, Task
@@ -102,7 +102,7 @@ def _due(all_clocks: bool, set_back: bool) -> list[tuple[Q, str]]:
         conditions.append((Q(clock__lt=ours, due_at__lte=Now()), "clock"))
         conditions.append((Q(clock__gt=ours, due_at__lte=Now()), "clock"))
     if set_back:
-        conditions.append((Q(clock=ours, due__gt=now + MAX_PAUSE_SECONDS, attempts__gt=0), "due"))
+        conditions.append((Q(clock=ours, due__gt=now + MAX_RETRY_DELAY_SECONDS, attempts__gt=0), "due"))
     return conditions
 
 

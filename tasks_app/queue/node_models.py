@@ -45,14 +45,14 @@ class Node(models.Model):
         return self.name
 
     @property
-    def drained(self) -> bool:
+    def drain_requested(self) -> bool:
         """Whether an operator has asked it to take no more tasks."""
         return self.drain_requested_at is not None
 
     @property
     def taking(self) -> bool:
         """Whether it takes tasks: it does not end, and is not drained."""
-        return not self.draining and not self.drained
+        return not self.draining and not self.drain_requested
 
 
 class Deployment(models.Model):

@@ -38,10 +38,12 @@ def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
         return set()
     # An attempt may end twice: a crash of the database may undo its claim, and the next claim has the same number. One
     # end may be that of the undone claim, and changes no row.
-    first = {(result.task.id, result.task.attempt, result.taken_away): result for result in reversed(results)}
+    first = {(result.task.id, result.task.attempt, result.ended_by_verb): result for result in reversed(results)}
     if len(first) != len(results):
         results = [*reversed(first.values())]
-    if all(result.kind is OutcomeKind.SUCCESS and result.live is None and not result.taken_away for result in results):
+    if all(
+        result.kind is OutcomeKind.SUCCESS and result.live is None and not result.ended_by_verb for result in results
+    ):
         return store().settle(node, [(result, COMPLETED) for result in results], partial(_count, node))
     if not (followed := [result for result in results if result.live]):
         return _settle(node, results)
@@ -54,12 +56,12 @@ def settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
 
 def _settle(node: str, results: Sequence[AttemptResult]) -> set[tuple[str, int]]:
     """As `settle`, for attempts whose live events are seen to, if they have any."""
-    kept = {(result.task.id, result.task.attempt) for result in results if result.taken_away}
+    kept = {(result.task.id, result.task.attempt) for result in results if result.ended_by_verb}
     if kept:
         with writing():
-            keep_log(node, [result for result in results if result.taken_away])
-        results = [result for result in results if not result.taken_away]
-    results = [counted(result) for result in results]
+            keep_log(node, [result for result in results if result.ended_by_verb])
+        results = [result for result in results if not result.ended_by_verb]
+    results = [charged_after_releases(result) for result in results]
     if unread := [without_known_log(result) for result in results if result.unread]:
         # In a transaction of their own, for the same reason.
         with writing():
@@ -116,12 +118,12 @@ def _count_group(counts: defaultdict[str, int], name: str, kind: str, group: Seq
             counts[f"failed|{name}|{decision.reason}"] += 1
         elif decision.spent:
             counts[f"retried|{name}"] += 1
-        if not clock_steps.affects(task.wait, task.sent_at):
+        if not clock_steps.affects(task.wait, task.claim_sent_at):
             waits.append(task.wait)
         if result.seconds is not None:
             runs.append(result.seconds)
-            if task.sent_at is not None:
-                overheads.append(now - task.sent_at - result.seconds - result.stopping)
+            if task.claim_sent_at is not None:
+                overheads.append(now - task.claim_sent_at - result.seconds - result.stopping)
     counts[f"attempts|{name}|{kind}"] += len(group)
     if completed:
         counts[f"completed|{name}"] += completed
@@ -134,15 +136,15 @@ def _count_group(counts: defaultdict[str, int], name: str, kind: str, group: Seq
 # Attempts that ended before their handler had begun them: how often they are released, and what is kept of them.
 
 
-def counted(result: AttemptResult) -> AttemptResult:
+def charged_after_releases(result: AttemptResult) -> AttemptResult:
     """The result, as the kind that it has after the releases before it.
 
     An attempt that was not read is released however often, unless the type has answered on the node since the first
     of the last `MAX_RELEASES`: a type that does not start at all is no fault of its tasks.
     """
-    if result.fault is None or not _is_repeated(result):
+    if result.handler_fault is None or not _is_repeated(result):
         return result
-    return result._replace(kind=result.fault, fault=None, unread=False)
+    return result._replace(kind=result.handler_fault, handler_fault=None, unread=False)
 
 
 def _is_repeated(result: AttemptResult) -> bool:

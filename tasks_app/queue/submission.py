@@ -90,13 +90,13 @@ class IdempotencyKey(NamedTuple):
 class Submission(NamedTuple):
     """The tasks of one call, all or none."""
 
-    new: Sequence[NewTask]
+    tasks: Sequence[NewTask]
     key: IdempotencyKey | None = None
 
     @property
     def plain(self) -> bool:
         """True if nothing that is stored already can change what it stores."""
-        return self.key is None and all(task.options is None for task in self.new)
+        return self.key is None and all(task.options is None for task in self.tasks)
 
 
 class Submitted(NamedTuple):

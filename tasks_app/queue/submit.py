@@ -38,11 +38,11 @@ def submit(task_type: str, task_data: Mapping[str, Any] | None = None, priority:
 
 def submit_many(new: Sequence[NewTask]) -> list[UUID]:
     """Store tasks, all or none, in one transaction. Their ids and their positions follow the order of `new`."""
-    return submit_one(Submission(new)).ids
+    return submit_now(Submission(new)).ids
 
 
-def submit_one(submission: Submission) -> Submitted:
-    """As `submit_many`. Raises KeyReused or KeysContended. Within the caller's transaction it is part of that."""
+def submit_now(submission: Submission) -> Submitted:
+    """Store one submission in a transaction of its own, or in the caller's. Raises KeyReused or KeysContended."""
     with writing():
         stored = (_store_plain if submission.plain else store_group)([submission])
         transaction.on_commit(partial(notify_for, stored.ready))
@@ -77,7 +77,7 @@ class GroupCommit:
         Within a transaction of the caller's own, which cannot be shared, it is part of that.
         """
         if connection.in_atomic_block:
-            return submit_one(submission)
+            return submit_now(submission)
         outcomes: SimpleQueue[Submitted | Exception] = SimpleQueue()
         self.submit_nowait(submission, outcomes.put)
         if isinstance(outcome := outcomes.get(), Exception):
@@ -89,7 +89,7 @@ class GroupCommit:
 
         The callback runs on the thread that commits. Raises RuntimeError if that thread cannot be started.
         """
-        (self._plain if submission.plain else self._keyed).submit(submission, callback)
+        (self._plain if submission.plain else self._keyed).enqueue(submission, callback)
 
 
 class CommitThread:
@@ -101,7 +101,7 @@ class CommitThread:
         self._waiting: SimpleQueue[Waiting] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def submit(self, submission: Submission, callback: Callback) -> None:
+    def enqueue(self, submission: Submission, callback: Callback) -> None:
         """Queue a submission; `callback` runs on this thread after the commit."""
         with self._lock:
             if self._thread is None:
@@ -146,11 +146,11 @@ class CommitThread:
 
     def _take_more(self, group: list[Waiting], max_tasks: float = float("inf")) -> None:
         """Add the oldest submissions that wait, until there are `max_tasks` tasks."""
-        size = sum(len(submission.new) for submission, _ in group)
+        size = sum(len(submission.tasks) for submission, _ in group)
         try:
             while size < max_tasks:
                 group.append(self._waiting.get_nowait())
-                size += len(group[-1][0].new)
+                size += len(group[-1][0].tasks)
         except Empty:
             pass
 
@@ -159,7 +159,7 @@ def _store_separately(group: Sequence[Waiting]) -> None:
     """Store each in a transaction of its own, so that one caller's invalid data fails only that caller."""
     for submission, callback in group:
         try:
-            outcome: Submitted | Exception = submit_one(submission)
+            outcome: Submitted | Exception = submit_now(submission)
         except Exception as error:
             outcome = error
         _call_back(callback, outcome)
@@ -174,9 +174,9 @@ def _call_back(callback: Callback, outcome: Submitted | Exception) -> None:
 
 
 def _store_plain(submissions: Sequence[Submission]) -> Stored:
-    new = [task for submission in submissions for task in submission.new]
+    new = [task for submission in submissions for task in submission.tasks]
     ids = iter(insert(new))
-    outcomes = {index: Submitted([next(ids) for _ in submission.new]) for index, submission in enumerate(submissions)}
+    outcomes = {index: Submitted([next(ids) for _ in submission.tasks]) for index, submission in enumerate(submissions)}
     return Stored(outcomes, new)
 
 
@@ -197,7 +197,7 @@ def notify_for(new: Sequence[NewTask]) -> None:
     freshness.changed()
     try:
         if ARMED:
-            fail_point("between_commit_and_bell")
+            fail_point("after_commit_before_notification")
         notify_types((task.task_type, task.priority) for task in new)
     except Exception:
         log.exception("no notification was sent for stored tasks; the nodes find them by polling")

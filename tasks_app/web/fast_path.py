@@ -70,9 +70,9 @@ class FastPath:
         if self._env.tls:
             self._headers.append(("strict-transport-security", _transport_security()))
 
-    def takes(self, request: Request) -> bool:
-        """True if the fast path answers this request. Does not block."""
-        if request.scope.path != "/queue" or (admitted := self._submission(request)) is None:
+    def try_take(self, request: Request) -> bool:
+        """Take the request if it is ordinary; it is answered later. False if the view has to answer. Does not block."""
+        if request.scope.path != "/queue" or (admitted := self._admitted(request)) is None:
             return False
         submission, rate = admitted
         try:
@@ -82,7 +82,7 @@ class FastPath:
             return False
         return True
 
-    def _submission(self, request: Request) -> tuple[Submission, KeyRate | None] | None:
+    def _admitted(self, request: Request) -> tuple[Submission, KeyRate | None] | None:
         """The task of a valid request, admitted, and the rate of its caller; None if the view has to handle it."""
         scope = request.scope
         if scope.method != "POST" or scope.query_string or scope.authority or len(request.body) > MAX_BODY_BYTES:

@@ -62,7 +62,7 @@ class HttpMetrics(PrometheusBeforeMiddleware):
         request.started_at = perf_counter()  # type: ignore[attr-defined]
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        if (hold := request.META.get(VARIABLE)) is not None and hold.wait is not None:
+        if (deferred := request.META.get(VARIABLE)) is not None and deferred.wait is not None:
             return response  # counted when its wait ends
         # Never the path or any method: random ones would fill the database with counters.
         labels = {

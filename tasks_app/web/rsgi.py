@@ -22,7 +22,7 @@ from django.urls import reverse
 from tasks_app import conf
 from tasks_app.admin.table_files import Download
 from tasks_app.api.errors import RETRY_AFTER, dump
-from tasks_app.api.waiting import VARIABLE, Hold
+from tasks_app.api.waiting import VARIABLE, Deferred
 from tasks_app.feature import registered
 from tasks_app.metrics.local_counters import process
 from tasks_app.web.connections import ConnectionLimit
@@ -100,7 +100,7 @@ class Application:
         try:
             body = await self._bodies.read(scope, proto)
             request = Request(scope, proto, body, self._loop.create_future(), scope.method not in READ_METHODS)
-            if not self._fast_path.takes(request):
+            if not self._fast_path.try_take(request):
                 await self._put(request)
             # Nothing that is awaited may come before: a request that is cancelled there is never swept.
             self._unswept += 1
@@ -126,7 +126,7 @@ class Application:
         path = request.scope.path
         if path == "/queue" and self._readings.due:
             await self._readings.renewed()
-            if self._fast_path.takes(request):
+            if self._fast_path.try_take(request):
                 return
         request.login = request.may_write and path == self._login_path
         try:
@@ -184,23 +184,23 @@ class Application:
 
     def _answer(self, request: Request) -> bool:
         """Answer it, let it wait, or leave it to a sender. True if it is not answered yet."""
-        hold = self._waiters.hold()
+        deferred = self._waiters.deferred()
         try:
-            status, headers, body = self._response(request, hold)
+            status, headers, body = self._response(request, deferred)
             if (sender := self._senders.get(type(body))) is not None:
                 sender.add(request, status, headers, body)
                 return True
-            if hold.wait is not None and status == 200:
-                self._waiters.add(request, hold, headers)
+            if deferred.wait is not None and status == 200:
+                self._waiters.add(request, deferred, headers)
                 return True
         except BaseException:
-            hold.release()
+            deferred.release()
             raise
-        hold.release()
+        deferred.release()
         request.proto.response_bytes(status, headers, body)
         return False
 
-    def _response(self, request: Request, hold: Hold) -> tuple[int, list[tuple[str, str]], Any]:
+    def _response(self, request: Request, deferred: Deferred) -> tuple[int, list[tuple[str, str]], Any]:
         """The application's response; its body is bytes, or the view's response if a sender takes it."""
         started: list[Any] = []
 
@@ -210,7 +210,7 @@ class Application:
             started[:] = [int(status[:3]), headers]
             return lambda _: None
 
-        environ = wsgi_environ(request.scope, request.body) | {VARIABLE: hold}
+        environ = wsgi_environ(request.scope, request.body) | {VARIABLE: deferred}
         parts = self._application(environ, start_response)
         if type(parts) in self._senders:
             return started[0], started[1], parts

@@ -17,7 +17,7 @@ from tasks_app.api.waiting import (
     Answer,
     Condition,
     ConditionWait,
-    Hold,
+    Deferred,
     Places,
     Wait,
     answers,
@@ -62,7 +62,7 @@ class Waiter:
     """
 
     request: Request
-    hold: Hold
+    deferred: Deferred
     wait: Wait | ConditionWait
     headers: Headers
     began_at: float = field(default_factory=time.monotonic)
@@ -76,7 +76,7 @@ class Waiter:
 
 
 class Waiters:
-    """The waiters of one process. The event loop calls everything but `add` and `hold`, which threads call.
+    """The waiters of one process. The event loop calls everything but `add` and `deferred`, which threads call.
 
     `queue` has the threads that read tasks. `finished` is called for each request that was answered, on any thread;
     `release_body` for each that begins to wait, in the loop.
@@ -104,14 +104,14 @@ class Waiters:
         self._closing = True
         self._end([waiter for same in self._by_subject.values() for waiter in same], "stopped")
 
-    def hold(self) -> Hold:
+    def deferred(self) -> Deferred:
         """What a request may use to wait, or for a stream."""
-        return Hold(self._places, self._stream_places)
+        return Deferred(self._places, self._stream_places)
 
-    def add(self, request: Request, hold: Hold, headers: Headers) -> None:
+    def add(self, request: Request, deferred: Deferred, headers: Headers) -> None:
         """Let a request wait as its view said."""
-        assert hold.wait is not None
-        self._loop.call_soon_threadsafe(self._add, Waiter(request, hold, hold.wait, headers))
+        assert deferred.wait is not None
+        self._loop.call_soon_threadsafe(self._add, Waiter(request, deferred, deferred.wait, headers))
 
     def _add(self, waiter: Waiter) -> None:
         request = waiter.request
@@ -145,7 +145,7 @@ class Waiters:
 
     def _client_left(self, waiter: Waiter) -> None:
         process.add("waits_ended|gone")
-        waiter.hold.release()
+        waiter.deferred.release()
         self._finished(waiter.request)
 
     def _unwatch(self, waiter: Waiter) -> None:
@@ -171,7 +171,7 @@ class Waiters:
         """Find the waits whose keys are not in force any more, and the conditions that are met."""
         refusals: dict[KeyCheck, Refusal | None] = {}
         for waiter in list(self._by_request.values()):
-            key = waiter.hold.key
+            key = waiter.deferred.key
             assert key is not None
             if key not in refusals:
                 refusals[key] = _refusal(key)
@@ -232,7 +232,7 @@ class Waiters:
         except Exception as error:
             log.debug("the answer could not be sent", error=str(error))
         finally:
-            waiter.hold.release()
+            waiter.deferred.release()
             labels = f"{answer.status}|{waiter.wait.view}|{request.scope.method}"
             process.add(f"http|{labels}")
             # Without the wait: it is the time that the server took.

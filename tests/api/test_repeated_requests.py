@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from django.test import Client
 
-from tasks_app.api.waiting import VARIABLE, Hold, Places, Wait
+from tasks_app.api.waiting import VARIABLE, Deferred, Places, Wait
 from tasks_app.keys import api_keys
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.cancel import cancel, delete
@@ -130,12 +130,12 @@ def test_a_redrive_beside_a_living_task_with_its_unique_key_is_409_and_names_it(
 
 
 def test_a_repetition_waits_too(api: Client) -> None:
-    body, hold = TASK | {"unique_key": "a"}, Hold(Places(1), Places(1))
+    body, deferred = TASK | {"unique_key": "a"}, Deferred(Places(1), Places(1))
     task = post(api, body, **KEY).json()["task_id"]
-    api.defaults[VARIABLE] = hold  # type: ignore[assignment]
+    api.defaults[VARIABLE] = deferred  # type: ignore[assignment]
     answer = post(api, body, "/queue?wait=5", **KEY)
     assert answer.headers["Idempotent-Replayed"] == "true"
-    assert hold.wait == Wait(UUID(task), 5, True, existing=False)
+    assert deferred.wait == Wait(UUID(task), 5, True, existing=False)
 
 
 def test_options_are_stored_and_shown(api: Client) -> None:

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from tasks_app.api import pages, waiting
 from tasks_app.api.errors import Invalid
 from tasks_app.api.pages import BUDGET_BYTES, response_budget
-from tasks_app.api.waiting import VARIABLE, ConditionWait, Hold, Places, Wait, answers
+from tasks_app.api.waiting import VARIABLE, ConditionWait, Deferred, Places, Wait, answers
 from tasks_app.queue.models import Task
 from tasks_app.queue.submit import submit
 from tests.queue.moves.kit import submitted
@@ -56,26 +56,26 @@ def test_the_parameter_counts_more_than_the_header_and_may_be_given_once() -> No
 
 
 @pytest.fixture
-def holding(api: Client) -> tuple[Client, Hold]:
+def holding(api: Client) -> tuple[Client, Deferred]:
     """A client whose one request may wait, in the only place."""
-    hold = Hold(Places(1), Places(1))
-    api.defaults[VARIABLE] = hold  # type: ignore[assignment]
-    return api, hold
+    deferred = Deferred(Places(1), Places(1))
+    api.defaults[VARIABLE] = deferred  # type: ignore[assignment]
+    return api, deferred
 
 
-def test_a_post_reserves_its_place_and_waits_for_the_task_that_it_stored(holding: tuple[Client, Hold]) -> None:
-    api, hold = holding
+def test_a_post_reserves_its_place_and_waits_for_the_task_that_it_stored(holding: tuple[Client, Deferred]) -> None:
+    api, deferred = holding
     answer = api.post("/queue?wait=5", TASK, "application/json")
-    assert hold.wait == Wait(UUID(answer.json()["task_id"]), 5, True)
+    assert deferred.wait == Wait(UUID(answer.json()["task_id"]), 5, True)
     assert answer.headers["Preference-Applied"] == "wait=5"
-    assert not hold._places.take()
+    assert not deferred._places.take()
 
 
-def test_without_a_place_nothing_is_stored(holding: tuple[Client, Hold]) -> None:
-    api, hold = holding
-    assert hold._places.take()
+def test_without_a_place_nothing_is_stored(holding: tuple[Client, Deferred]) -> None:
+    api, deferred = holding
+    assert deferred._places.take()
     answer = api.post("/queue?wait=5", TASK, "application/json")
-    assert (answer.status_code, answer.headers["Retry-After"], hold.wait) == (503, "2", None)
+    assert (answer.status_code, answer.headers["Retry-After"], deferred.wait) == (503, "2", None)
     assert not Task.objects.exists()
     assert api.post("/queue?wait=0", TASK, "application/json").status_code == 200
     [task] = Task.objects.all()
@@ -89,27 +89,27 @@ def test_a_bad_wait_stores_nothing(api: Client) -> None:
     assert not Task.objects.exists()
 
 
-def test_a_read_waits_only_for_a_task_that_is_not_final(holding: tuple[Client, Hold]) -> None:
-    api, hold = holding
+def test_a_read_waits_only_for_a_task_that_is_not_final(holding: tuple[Client, Deferred]) -> None:
+    api, deferred = holding
     [final, pending] = submitted(50, 50)
     Task.objects.filter(pk=final).update(status="completed", completed_at="2026-01-01T00:00Z", result=1)
     answer = api.get(f"/api/tasks/{final}", headers={"prefer": "wait=100"})
-    assert (answer.json()["result"], answer.headers["Preference-Applied"], hold.wait) == (1, "wait=60", None)
+    assert (answer.json()["result"], answer.headers["Preference-Applied"], deferred.wait) == (1, "wait=60", None)
     for path in (f"/api/tasks/{uuid4()}?wait=5", "/api/tasks/x?wait=5"):
-        assert (api.get(path).status_code, hold.wait) == (404, None)
+        assert (api.get(path).status_code, deferred.wait) == (404, None)
     assert api.get(f"/api/tasks/{pending}?wait=5").status_code == 200
-    assert hold.wait == Wait(pending, 5, False)
+    assert deferred.wait == Wait(pending, 5, False)
 
 
-def test_other_calls_take_no_wait(holding: tuple[Client, Hold]) -> None:
-    api, hold = holding
+def test_other_calls_take_no_wait(holding: tuple[Client, Deferred]) -> None:
+    api, deferred = holding
     [one] = submitted(50)
     assert api.get("/api/tasks?wait=5").status_code == 400
     batch = api.post("/queue/batch?wait=5", b'{"tasks": [%b]}' % TASK, "application/json", headers={"prefer": "wait=5"})
     for answer in (batch, api.get("/api/tasks", headers={"prefer": "wait=5"}), api.delete(f"/api/tasks/{one}?wait=5")):
         assert answer.status_code in (200, 204)
         assert "Preference-Applied" not in answer.headers
-    assert hold.wait is None
+    assert deferred.wait is None
 
 
 def said(*waits: Wait) -> dict[Wait | ConditionWait, tuple[int, Any]]:

@@ -80,7 +80,7 @@ def test_a_web_server_that_dies_between_commit_and_notification_has_accepted_the
     daemon = deployment(DAEMON_TESTING="true")
     daemon.handler("act")
     daemon.worker()
-    daemon.environment["DAEMON_FAIL_POINT"] = f"between_commit_and_bell:kill:{daemon.home / 'once'}"
+    daemon.environment["DAEMON_FAIL_POINT"] = f"after_commit_before_notification:kill:{daemon.home / 'once'}"
     daemon.web()
     with pytest.raises(httpx.TransportError):
         daemon.http.post("/queue", json={"type": "act"})

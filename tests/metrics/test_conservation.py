@@ -63,7 +63,7 @@ class Chaos:
     def loser(self) -> None:
         """A node that claims tasks and dies."""
         take(2, random.choice(HANDLERS), "loser")
-        self.count("leases_lost", rescue(["loser"], leases=False))
+        self.count("leases_lost", rescue(["loser"], expired_leases=False))
 
     def meddler(self) -> None:
         self.count("deleted", delete(self.any_task()))

@@ -32,7 +32,7 @@ def test_every_transition_is_counted_once() -> None:
     end([released], OutcomeKind.RELEASED)
     end([retried], OutcomeKind.TIMEOUT)
     Task.objects.filter(pk=lost.id).update(node="node-2")
-    assert rescue(["node-2"], leases=False) == 1
+    assert rescue(["node-2"], expired_leases=False) == 1
     assert cancel(UUID(cancelled.id))
     assert delete(UUID(deleted.id))
     assert redrive(UUID(failed.id))
@@ -106,8 +106,8 @@ def test_run_wait_and_overhead_are_kept_by_handler_and_outcome() -> None:
 def test_the_time_in_which_a_handler_cleans_up_is_no_overhead() -> None:
     submit(1)
     [task] = take(1)
-    assert task.sent_at is not None
-    task = task._replace(sent_at=task.sent_at - 600.0)  # it ran for 400 s, and cleaned up for 200
+    assert task.claim_sent_at is not None
+    task = task._replace(claim_sent_at=task.claim_sent_at - 600.0)  # it ran for 400 s, and cleaned up for 200
     settle("node-1", [AttemptResult(task, OutcomeKind.TIMEOUT, seconds=400.0, stopping=200.0)])
     totals = current_reading(refresh=True).totals
     assert totals.distributions("run")["echo", "timeout"].sum == pytest.approx(400.0)

@@ -49,7 +49,7 @@ def some_of_everything(client: Client) -> None:
     end([stale])
     redrive(UUID(bad.id))
     take(1, node="lost")
-    rescue(["lost"], leases=False)
+    rescue(["lost"], expired_leases=False)
     cancel(UUID(lost.id))
     for series in ("container_starts|echo", "container_deaths|echo|oom", "bells_heard|echo", "bells_failed"):
         process.add(series, 3)

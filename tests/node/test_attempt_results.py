@@ -59,14 +59,14 @@ def test_without_an_image_it_is_unknown_whether_memory_was_exhausted(
 
 def test_a_task_that_was_not_begun_is_released_and_keeps_the_alternative_outcome() -> None:
     result = attempt_result(finished(NoReply(DeathReason.EXIT, "ended before it read its line", begun=False)))
-    assert (result.kind, result.fault, result.container) == (OutcomeKind.RELEASED, OutcomeKind.CRASH, "c")
+    assert (result.kind, result.handler_fault, result.container) == (OutcomeKind.RELEASED, OutcomeKind.CRASH, "c")
 
 
 @pytest.mark.parametrize("reason", [KillReason.TAKEN_AWAY, KillReason.CANCELLED])
 def test_an_attempt_that_was_taken_away_keeps_its_log(reason: KillReason) -> None:
     result = attempt_result(finished(killed(reason)))
-    assert (result.taken_away, result.stdout_tail, result.stderr_tail) == (True, "out", "err")
-    assert not attempt_result(finished(killed(KillReason.DRAINED))).taken_away
+    assert (result.ended_by_verb, result.stdout_tail, result.stderr_tail) == (True, "out", "err")
+    assert not attempt_result(finished(killed(KillReason.DRAINED))).ended_by_verb
 
 
 def test_a_result_has_the_size_that_it_takes_once_it_is_stored() -> None:

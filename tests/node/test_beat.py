@@ -57,7 +57,7 @@ class BeatingNode:
         self.availability = Availability()
         self.problem: str | None = None
         self.on_hold = TypesOnHold("me", ["echo"], self.marked_ready.append)
-        self.record = NodeRecord("me", HERE, "", self.pools, (lambda: self.problem,), drained=self.on_hold.drained)
+        self.record = NodeRecord("me", HERE, "", self.pools, (lambda: self.problem,), drained=self.on_hold.is_drained)
         self.in_flight = InFlightTasks()
         self.leases = Leases("me", home, self.in_flight, self.availability)
         self.heartbeat = Heartbeat(
@@ -253,7 +253,7 @@ def test_an_attempt_whose_undone_claim_is_repeated_while_the_beat_reads_goes_on(
         assert beating.in_flight.adopt(task, store().elapsed())
         return set()  # what was there before
 
-    monkeypatch.setattr(module, "held", claimed_again)
+    monkeypatch.setattr(module, "still_held", claimed_again)
     beating.beat()
     assert slot.killed == []
 

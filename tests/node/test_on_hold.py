@@ -179,12 +179,12 @@ def test_a_reading_does_not_replace_a_later_one(parts: Parts) -> None:
 def test_a_node_is_drained_once_no_claim_relies_on_an_earlier_reading(parts: Parts) -> None:
     parts.types.between_claims()
     parts.types.update(OnHold(drained=True), 1.0)
-    assert not parts.types.drained()  # a claim may be in progress
+    assert not parts.types.is_drained()  # a claim may be in progress
     parts.types.between_claims()
-    assert parts.types.drained()
+    assert parts.types.is_drained()
     parts.types.update(OnHold(), 2.0)
     parts.types.between_claims()
-    assert not parts.types.drained()
+    assert not parts.types.is_drained()
 
 
 def test_a_handler_that_reads_its_line_late_may_begin_unless_its_type_is_on_hold_by_then(parts: Parts) -> None:

@@ -17,7 +17,7 @@ from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.node import claimer
 from tasks_app.node.attempts import AttemptStarter
 from tasks_app.node.claimer import Claimer, ClaimLimits, LargeData, LostClaims
-from tasks_app.node.dispatcher import PAUSED, Dispatcher
+from tasks_app.node.dispatcher import ON_HOLD, Dispatcher
 from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.node.ready_types import ReadyTypes, TypesOnHold
 from tasks_app.node.result_writer import ResultWriter
@@ -163,7 +163,7 @@ def test_a_task_whose_type_is_paused_while_its_data_is_read_goes_back(
     monkeypatch.setattr(node.large, "read", pausing)
     node.rounds(1)
     assert node.starter.ids == []
-    assert [(each.error, each.pause) for each in node.starter.released] == [(PAUSED, 0.0)] * 2
+    assert [(each.error, each.pause) for each in node.starter.released] == [(ON_HOLD, 0.0)] * 2
 
 
 def test_a_refused_claim_is_tried_for_fewer_tasks_and_by_type(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import InterfaceError, OperationalError
 
-from tasks_app.node.retrying import FAULT_PAUSE_SECONDS, SideJob
+from tasks_app.node.retrying import FAULT_PAUSE_SECONDS, OutageGuard
 from tasks_app.queue.current import store
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
@@ -38,7 +38,7 @@ def test_any_error_costs_a_pause_and_nothing_else(
 ) -> None:
     now = store().elapsed()
     monkeypatch.setattr(store(), "elapsed", lambda: now)
-    job, work = SideJob("do it", RETRY_SECONDS), Work(error)
+    job, work = OutageGuard("do it", RETRY_SECONDS), Work(error)
     assert not job.run(work)
     now += pause - 0.1
     assert not job.run(work) and work.tried == 1, "too early"

@@ -201,7 +201,7 @@ def test_only_leases_that_the_database_renewed_last_longer(beats: Beats, monkeyp
     for task in (kept, locked):
         begin(beats.in_flight, task, beats.now)
     monkeypatch.setattr(leases_module, "renew", lambda *_: {("kept", 1)})
-    monkeypatch.setattr(module, "held", lambda *_: {("kept", 1), ("locked", 1)})
+    monkeypatch.setattr(module, "still_held", lambda *_: {("kept", 1), ("locked", 1)})
     beats.each_second(1)
     ends = {key: one.lease_end for key, one in beats.in_flight.running().items()}
     assert ends["kept", 1] > ends["locked", 1] == 1000.0 + LEASE_SECONDS

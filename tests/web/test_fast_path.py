@@ -212,7 +212,7 @@ class Client:
         scope: Any = SimpleNamespace(method="POST", path="/queue", query_string="", authority=None, headers=given)
         self.finished.clear()
         self.request = Request(scope, self, body, None, True)  # type: ignore[arg-type]
-        return self.fast_path.takes(self.request)
+        return self.fast_path.try_take(self.request)
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         connection.close()

@@ -28,9 +28,9 @@ def test_a_stop_does_not_end_a_wait_again_that_has_ended(monkeypatch: pytest.Mon
         waiters = Waiters(queue, lambda _: None, lambda _: None)
         waiters.start(loop)
         scope: Any = SimpleNamespace(method="GET")
-        hold = waiters.hold()
-        hold.until(Wait(uuid4(), 0, False), KeyCheck(None, Scope.TASKS_READ))
-        waiters.add(Request(scope, None, b"", loop.create_future(), may_write=False), hold, [])
+        deferred = waiters.deferred()
+        deferred.until(Wait(uuid4(), 0, False), KeyCheck(None, Scope.TASKS_READ))
+        waiters.add(Request(scope, None, b"", loop.create_future(), may_write=False), deferred, [])
         while not work:
             await asyncio.sleep(0)
         waiters.close()

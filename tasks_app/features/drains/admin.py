@@ -28,7 +28,7 @@ def button(request: HttpRequest, node: Node) -> str:
     """Drain a node, or undrain it; blank if it has ended, or if the user may not."""
     if node.stopped_at is not None or not may(request, OPERATE):
         return ""
-    verb = "undrain" if node.drained else "drain"
+    verb = "undrain" if node.drain_requested else "drain"
     address = reverse(f"tasks_app_node_{verb}", args=(node.pk,))
     return format_html('<a class="button td-button" href="{}">{}…</a>', address, verb.capitalize())
 

@@ -15,7 +15,7 @@ from tasks_app.api import schema
 from tasks_app.api.errors import Invalid, NotFound
 from tasks_app.api.fields import literal, near
 from tasks_app.api.view import API, KeyCheck, both, task_in_path
-from tasks_app.api.waiting import Hold, hold_of
+from tasks_app.api.waiting import Deferred, deferred_of
 from tasks_app.features.events.reading import BEGINNING, PATTERN, EventId, has_ended, parse
 from tasks_app.keys.caller import Scope
 from tasks_app.queue.models import Task
@@ -51,11 +51,11 @@ class EventStream(NamedTuple):
 
 
 class EventsFollow(Response):
-    """The headers of a stream, which `Streams` continues. `hold` has its place."""
+    """The headers of a stream, which `Streams` continues. `deferred` has its place."""
 
-    def __init__(self, hold: Hold, stream: EventStream) -> None:
+    def __init__(self, deferred: Deferred, stream: EventStream) -> None:
         super().__init__(headers=HEADERS)
-        self.hold, self.stream = hold, stream
+        self.deferred, self.stream = deferred, stream
 
 
 _EXAMPLE = (
@@ -114,12 +114,12 @@ class EventsView(API):
             raise NotFound
         if after is not None and has_ended(identity, after):
             return Response(status=204)  # a browser connects again after a 200, and not after this
-        if (hold := hold_of(request)) is None:
+        if (deferred := deferred_of(request)) is None:
             raise NoStreams
         key = KeyCheck(request.META.get("HTTP_AUTHORIZATION"), Scope.TASKS_READ)
-        if not hold.reserve_stream():
+        if not deferred.reserve_stream():
             raise NoStreamPlace
-        return EventsFollow(hold, EventStream(identity, after or BEGINNING, lambda: key.refusal() is None))
+        return EventsFollow(deferred, EventStream(identity, after or BEGINNING, lambda: key.refusal() is None))
 
 
 def _after(request: Request) -> EventId | None:

@@ -20,7 +20,7 @@ from uuid import UUID
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
-from tasks_app.api.waiting import Hold
+from tasks_app.api.waiting import Deferred
 from tasks_app.features.events.api import CONTENT_TYPE, EventsFollow, EventStream
 from tasks_app.features.events.reading import EventId, Events, read_events
 from tasks_app.logs.rate_limit import LogOnce
@@ -54,7 +54,7 @@ class Stream:
     """
 
     request: Request
-    hold: Hold
+    deferred: Deferred
     follows: EventStream
     transport: Any
     waits_for_client: Any = None
@@ -109,11 +109,11 @@ class Streams:
         self._loop.call_soon_threadsafe(self._add, request, headers, answer)
 
     def _add(self, request: Request, headers: Headers, answer: EventsFollow) -> None:
-        hold = answer.hold
+        deferred = answer.deferred
         headers = [(name, value) for name, value in headers if name.lower() not in OWN_HEADERS]
         headers.append(("content-type", CONTENT_TYPE))
         if request.answered.done() or request.scope.method == "HEAD":
-            hold.release()
+            deferred.release()
             if not request.answered.done():
                 request.proto.response_empty(200, headers)
                 self._finished(request)
@@ -122,11 +122,11 @@ class Streams:
             transport = request.proto.response_stream(200, headers)
         except Exception as error:
             log.debug("the stream could not be opened", error=str(error))
-            hold.release()
+            deferred.release()
             self._finished(request)
             return
         process.add("streams_begun")
-        stream = Stream(request, hold, answer.stream, transport)
+        stream = Stream(request, deferred, answer.stream, transport)
         self._by_request[request] = stream
         # The server cancels the request if its client closes the connection.
         request.answered.add_done_callback(lambda _: self._leave(request))
@@ -172,7 +172,7 @@ class Streams:
         stream.over, stream.transport = True, None
         if stream.waits_for_client is not None:
             stream.waits_for_client.cancel()
-        stream.hold.release()
+        stream.deferred.release()
         self._finished(stream.request)
 
 

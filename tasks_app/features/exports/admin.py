@@ -21,8 +21,8 @@ from tasks_app.admin.pages import refused
 from tasks_app.admin.table_files import FORMATS, export_file
 from tasks_app.admin.task_list import NewestFirst
 from tasks_app.queue.current import store
+from tasks_app.queue.large_values import unreadable
 from tasks_app.queue.models import Task
-from tasks_app.queue.unsized import unreadable
 from tasks_app.rights import SEE_PAYLOADS, SEE_TASKS, TASK_PAYLOAD, may
 
 #: Parameters that are the export's, or say which page of a list is shown.

@@ -22,7 +22,7 @@ from django.db.models.functions import Coalesce, Now, Substr
 
 from tasks_app.features.failures.models import OTHER, FailureGroup, UngroupedFailure
 from tasks_app.logs.harmless import harmless
-from tasks_app.node.retrying import SideJob
+from tasks_app.node.retrying import OutageGuard
 from tasks_app.process.fail_points import fail_point
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import DueWork
@@ -236,7 +236,7 @@ class FailureGroups:
     """A node's side job."""
 
     def __init__(self, node: str) -> None:
-        self._job = SideJob("count failures in their groups", RETRY_SECONDS)
+        self._job = OutageGuard("count failures in their groups", RETRY_SECONDS)
         self._next_at = self._removal_at = float("-inf")
 
     def run(self, work: DueWork) -> None:

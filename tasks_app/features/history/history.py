@@ -20,7 +20,7 @@ from django.db.models.functions import Mod
 from tasks_app.features.history.models import HistoryRow
 from tasks_app.metrics.reading import SlotStates, added, slot_states
 from tasks_app.metrics.system_reading import SystemReading, current_reading
-from tasks_app.node.retrying import SideJob
+from tasks_app.node.retrying import OutageGuard
 from tasks_app.queue.counters import BUCKETS
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import DueWork
@@ -117,7 +117,7 @@ class MinuteRows:
     """A node's side job: the row of each minute that has none."""
 
     def __init__(self, node: str) -> None:
-        self._job = SideJob("write the history", RETRY_SECONDS, CALL_SECONDS)
+        self._job = OutageGuard("write the history", RETRY_SECONDS, CALL_SECONDS)
 
     def run(self, work: DueWork) -> None:
         """Write the row of the present minute, if there is none. Raises nothing."""

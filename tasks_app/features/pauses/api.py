@@ -18,7 +18,7 @@ from tasks_app.api.errors import Invalid
 from tasks_app.api.fields import Faults, body_of, check_unknown, kind, moment, number, object_with, read_body
 from tasks_app.api.handlers import EXAMPLE, NO_HANDLER, TYPE, HandlerObject, handler_in_path, handler_object
 from tasks_app.api.view import API, KeyCheck, actor_of, both, caller_of
-from tasks_app.api.waiting import Condition, ConditionWait, applied, hold_of, wait_parameters, wanted
+from tasks_app.api.waiting import Condition, ConditionWait, applied, deferred_of, wait_parameters, wanted
 from tasks_app.features.pauses.verbs import (
     MAX_PAUSE_SECONDS,
     PauseEnded,
@@ -102,20 +102,20 @@ class PauseView(API):
         """Pause a handler. Its tasks are accepted and wait; none starts later than 2 s after the answer, on any worker,
         over restarts. Running tasks go on. If it is paused already, the end of the pause is replaced."""
         handler = handler_in_path(request, type)
-        seconds, hold = wanted(request), hold_of(request)
+        seconds, deferred = wanted(request), deferred_of(request)
         until = _end_of(body_of(request) if request._request.body.strip() else {})
-        if seconds and hold is not None:
-            hold.reserve()  # before the pause: a request without a place changes nothing
+        if seconds and deferred is not None:
+            deferred.reserve()  # before the pause: a request without a place changes nothing
         try:
             paused = pause(handler.name, actor_of(request), until)
         except PauseEnded as ended:
             raise Invalid([("until", f"until must be in the future: {ended}")]) from None
         if seconds is None:
             return Response(handler_object(handler, paused))
-        if not seconds or hold is None or has_settled(handler.name):
+        if not seconds or deferred is None or has_settled(handler.name):
             return Response(paused_object(handler.name), headers=applied(seconds))
         settled = Condition("pause", handler.name, has_settled, paused_object)
-        hold.until(ConditionWait(settled, seconds), KeyCheck(request.META.get("HTTP_AUTHORIZATION"), Scope.OPERATE))
+        deferred.until(ConditionWait(settled, seconds), KeyCheck(request.META.get("HTTP_AUTHORIZATION"), Scope.OPERATE))
         return Response(headers=applied(seconds))
 
 

@@ -54,6 +54,13 @@ def arms(by_place: str, by_priority: str, returned: str) -> dict[Selection, tupl
 
 
 ARMS = arms(STARTABLE_BY_PLACE, STARTABLE_BY_PRIORITY, _STARTABLE_RETURNED)
+# The parameters of the statements below, and the columns that they return:
+#   all       $2 node, $3 seconds of the lease; `{each}`: the most bytes of data that a row returns
+#   several   $1 the requests as JSON, $4 `{each}`; by id: $4 the ids, $5 `{each}`
+#   one type  $1 its name, $4 count, $5 timeout, $6 max_retries, $7 retry_backoff, $8 retry_on, $9 since, $10 to $12 are
+#             a, b and c of the segments, $13 `{each}`
+#   returned  0 id, 1 type, 2 data, 3 attempt, 4 priority, 5 position, 6 retries, 7 wait, as in ClaimedTask; 8 timeout
+#             and 9 max_retries, as they are for this attempt
 # The ids are passed on as an array because the planner assumes that an array is short. It estimates a LIMIT of unknown
 # value as a tenth of all ready rows and would read the whole table for a join with that many.
 _MOVED = """status = 'processing', attempts = task.attempts + 1, node = $2, clock = 'server',
@@ -131,7 +138,7 @@ def claim(
     session = session_marks()
     if session is not None:
         session.look_if_due(order)
-    sent_at = time.monotonic()
+    claim_sent_at = time.monotonic()
     if cap is None:
         rows = _claim_uncapped(node, requests, order, lease, session)
     else:
@@ -142,7 +149,9 @@ def claim(
             priorities.setdefault(row[1], []).append(row[4])
         session.claimed(order, priorities)
     policies = {request.task_type: request.policy for request in requests}
-    return [ClaimedTask._make((*row[:8], policies[row[1]].requested(row[8], row[9]), sent_at, None)) for row in rows]
+    return [
+        ClaimedTask._make((*row[:8], policies[row[1]].requested(row[8], row[9]), claim_sent_at, None)) for row in rows
+    ]
 
 
 def _claim_uncapped(

@@ -209,7 +209,7 @@ def _rows(settled: Sequence[Settled]) -> list[dict[str, Any]]:
     for result, decision in settled:
         task = result.task
         row = {
-            "id": task.id, "number": task.attempt, "status": decision.status, "pause": decision.pause,
+            "id": task.id, "number": task.attempt, "status": decision.status, "pause": decision.delay,
             "spent": decision.spent, "outcome": result.kind.value, "container": result.container,
             "wait": task.known_wait, "seconds": result.seconds, "out": result.stdout_tail, "err": result.stderr_tail,
         }  # fmt: skip

@@ -54,7 +54,7 @@ def claim(
     node: str, requests: Sequence[ClaimRequest], order: Selection, cap: int | None, lease: float
 ) -> list[ClaimedTask]:
     claimed: list[ClaimedTask] = []
-    sent_at = time.monotonic()
+    claim_sent_at = time.monotonic()
     with writing() as raw:
         if cap is not None:
             # The write lock is held, so the rows of this count are still ready when they are claimed below.
@@ -82,7 +82,7 @@ def claim(
                 fail_point("inside_claim")
             for row, its in zip(rows, policies, strict=True):
                 wait = (moment - datetime.fromisoformat(row[8])).total_seconds()
-                claimed.append(ClaimedTask._make((_dashed(row[1]), *row[2:8], wait, its, sent_at, started)))
+                claimed.append(ClaimedTask._make((_dashed(row[1]), *row[2:8], wait, its, claim_sent_at, started)))
     return claimed
 
 

@@ -128,11 +128,11 @@ def settle(node: str, settled: Sequence[Settled], count: CountSettled) -> set[tu
             if decision is COMPLETED and result.error is None:
                 moved = execute(SETTLE_COMPLETED, (key, number, result.result, moment, result.result_size)).rowcount
             else:
-                waits, again = decision.pause > 0, decision.status == Status.PENDING
+                waits, again = decision.delay > 0, decision.status == Status.PENDING
                 moved = execute(SETTLE, (
                     key, number, decision.status, result.result, decision.reason, result.error, decision.spent,
-                    seconds() + decision.pause if waits else None,
-                    stored(wall + timedelta(seconds=decision.pause)) if waits else None,
+                    seconds() + decision.delay if waits else None,
+                    stored(wall + timedelta(seconds=decision.delay)) if waits else None,
                     moment if again and not waits else None,
                     None if again else moment,
                     result.result_size,

@@ -57,8 +57,8 @@ class Feeding:
         task = uuid4()
         self.texts[task] = [*texts]
         request: Any = SimpleNamespace(scope=SimpleNamespace(client="1.2.3.4:5"))
-        hold: Any = None
-        stream = Stream(request, hold, EventStream(task, BEGINNING, lambda: True), None)
+        deferred: Any = None
+        stream = Stream(request, deferred, EventStream(task, BEGINNING, lambda: True), None)
         self.feeder.add(stream)
         return stream
 

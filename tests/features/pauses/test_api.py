@@ -11,7 +11,7 @@ from django.db import OperationalError
 from django.test import Client
 
 from tasks_app.api import waiting
-from tasks_app.api.waiting import VARIABLE, Condition, ConditionWait, Hold, Places
+from tasks_app.api.waiting import VARIABLE, Condition, ConditionWait, Deferred, Places
 from tasks_app.audit.models import AuditEntry
 from tasks_app.features.pauses import api as calls
 from tasks_app.features.pauses.verbs import has_settled
@@ -150,15 +150,15 @@ def test_only_a_request_that_asks_for_a_wait_is_told_what_is_busy(api: Client) -
 
 
 def test_a_wait_for_a_pause_takes_a_place_unless_nothing_is_busy(api: Client) -> None:
-    hold = Hold(Places(1), Places(1))
-    api.defaults[VARIABLE] = hold  # type: ignore[assignment]
+    deferred = Deferred(Places(1), Places(1))
+    api.defaults[VARIABLE] = deferred  # type: ignore[assignment]
     answer = post(api, f"{PAUSE}?wait=30")
-    assert (answer.status_code, answer.json()["busy"], hold.wait) == (200, [], None)
-    hold.release()
+    assert (answer.status_code, answer.json()["busy"], deferred.wait) == (200, [], None)
+    deferred.release()
     node("one", echo=pool(2, 2))
     assert post(api, f"{PAUSE}?wait=30").status_code == 200
-    assert hold.wait == ConditionWait(SETTLED, 30)
-    [(_, first)] = waiting.answers([hold.wait])
+    assert deferred.wait == ConditionWait(SETTLED, 30)
+    [(_, first)] = waiting.answers([deferred.wait])
     assert json.loads(first.body)["busy"] == [{"node": "one", "tasks": []}]
     post(api, RESUME)
     refused = post(api, f"{PAUSE}?wait=30")  # the place is taken

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.cancel import cancel, delete
-from tasks_app.queue.claim import held
+from tasks_app.queue.claim import still_held
 from tasks_app.queue.maintenance import promote
 from tasks_app.queue.models import Attempt, OutcomeKind, Task
 from tasks_app.queue.redrive import redrive
@@ -56,7 +56,7 @@ def test_a_running_task_ends_with_its_attempt_and_is_taken_from_its_node() -> No
     assert cancel(row(task).pk)
     now = row(task)
     assert (now.status, now.failure_reason, now.node, now.lease) == ("failed", "cancelled", None, None)
-    assert held("node", [task.id]) == set()
+    assert still_held("node", [task.id]) == set()
     assert tries(task) == [(1, "cancelled")]
     assert Attempt.objects.get().ended_at == now.completed_at
     assert settle("node", [success(task)]) == set()
@@ -67,7 +67,7 @@ def test_its_node_adds_the_log_of_a_cancelled_attempt_once_and_nothing_else() ->
     task = running()
     cancel(row(task).pk, "not needed")
     result = AttemptResult(
-        task, OutcomeKind.RELEASED, error="taken away", container="c1", stderr_tail="24 lines", taken_away=True
+        task, OutcomeKind.RELEASED, error="taken away", container="c1", stderr_tail="24 lines", ended_by_verb=True
     )
     assert settle("another", [result]) == settle("node", [result]) == {(task.id, 1)}
     settle("node", [result._replace(stderr_tail="too late", container="c2")])
@@ -94,7 +94,7 @@ def test_the_log_of_a_result_that_came_after_the_cancel_is_kept_too() -> None:
 def test_no_log_of_a_deleted_task_is_kept() -> None:
     task = running()
     delete(row(task).pk)
-    settle("node", [AttemptResult(task, OutcomeKind.RELEASED, error="taken away", container="c1", taken_away=True)])
+    settle("node", [AttemptResult(task, OutcomeKind.RELEASED, error="taken away", container="c1", ended_by_verb=True)])
     assert Attempt.objects.count() == 0
 
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
 
 from tasks_app.metrics.reading import read
-from tasks_app.queue.claim import held
+from tasks_app.queue.claim import still_held
 from tasks_app.queue.models import Attempt, Task
 from tests.queue.moves.verbs import NODES, Verbs
 
@@ -79,7 +79,7 @@ class Conserved(Verbs):
     @invariant()
     def each_node_holds_what_it_claimed(self) -> None:
         for node in NODES:
-            assert held(node, self.tasks) == {(k, t.attempts) for k, t in self.tasks.items() if t.node == node}
+            assert still_held(node, self.tasks) == {(k, t.attempts) for k, t in self.tasks.items() if t.node == node}
 
 
 def deleted(sums: Any, status: str) -> int:

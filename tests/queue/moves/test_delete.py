@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tasks_app.queue.cancel import cancel, delete
-from tasks_app.queue.claim import held, rescue
+from tasks_app.queue.claim import rescue, still_held
 from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle
@@ -65,7 +65,7 @@ def test_a_verb_after_a_delete_matches_no_row() -> None:
     assert delete(identity)
     assert settle("node", [success(task)]) == set()
     assert release("node", [task], "drained") == set()
-    assert held("node", [task.id]) == set()
+    assert still_held("node", [task.id]) == set()
     assert rescue(["node"]) == 0
     assert (redrive(identity), cancel(identity)) == (False, False)
     assert total("stale", "echo") == 2

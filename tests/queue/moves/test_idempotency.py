@@ -31,7 +31,7 @@ from tasks_app.queue.submission import (
     Submitted,
     TaskOptions,
 )
-from tasks_app.queue.submit import GroupCommit, submit_one
+from tasks_app.queue.submit import GroupCommit, submit_now
 from tests.queue.moves.kit import close, submit_later, total
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -217,11 +217,11 @@ def test_a_key_whose_earlier_request_was_undone_is_new(mine: GroupCommit) -> Non
 
 
 def test_keys_that_vanish_again_and_again_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    submit_one(keyed("k", fingerprint="other"))
+    submit_now(keyed("k", fingerprint="other"))
     Row.objects.update(expires_at="2001-01-01T00:00Z")
     monkeypatch.setattr(Row.objects.all().__class__, "delete", lambda *_: (0, {}))
     with pytest.raises(KeysContended):
-        submit_one(keyed("k"))
+        submit_now(keyed("k"))
     assert module.MAX_ROUNDS == 8
     assert Task.objects.count() == 1
 
@@ -230,7 +230,7 @@ def test_a_key_that_is_removed_between_insert_and_read_is_inserted_while_no_othe
     mine: GroupCommit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for key in "ab":
-        submit_one(keyed(key, fingerprint="other"))
+        submit_now(keyed(key, fingerprint="other"))
     Row.objects.update(expires_at="2001-01-01T00:00Z")
     groups: list[list[str]] = []
 

@@ -78,7 +78,7 @@ def test_a_cancelled_attempt_ends_as_cancelled_once_its_node_has_stopped_it() ->
         write(each, "one")
         assert cancel(UUID(each.id))
         assert stored(each) == [("log", "one")]
-    stopped = AttemptResult(task, OutcomeKind.RELEASED, error="cancelled", container="c", taken_away=True)
+    stopped = AttemptResult(task, OutcomeKind.RELEASED, error="cancelled", container="c", ended_by_verb=True)
     settle("node", [stopped._replace(live=events(task, 2, "cleaning up")), success(late, live=events(late, 2, "done"))])
     assert stored(task) == [("log", "one"), ("log", "cleaning up"), ("end", "cancelled")]
     assert stored(late) == [("log", "one"), ("log", "done"), ("end", "cancelled")]
@@ -106,7 +106,7 @@ def test_the_log_of_an_attempt_whose_node_was_lost_outlives_its_events() -> None
             ("log", {"stream": "stderr", "cut": 7}),
         ]
         write_live_events("node", [LiveEvents(each.id, each.attempt, 1, said, "pid-1")])
-    assert rescue(["node"], leases=False) == 3
+    assert rescue(["node"], expired_leases=False) == 3
     LiveEvent.objects.all().delete()
     rows = Attempt.objects.values_list("task_id", "stdout_tail", "stderr_tail", "container")
     cut = "\n[... 7 bytes cut ...]\n"
@@ -120,8 +120,8 @@ def test_the_log_of_an_attempt_whose_node_was_lost_outlives_its_events() -> None
 def test_a_node_that_was_only_silent_adds_the_whole_log_of_what_was_taken_from_it() -> None:
     task = running()
     write(task, "one\n")
-    assert rescue(["node"], leases=False) == 1
-    settle("node", [success(task)._replace(taken_away=True, container="c", stderr_tail="one\ntwo\n")])
+    assert rescue(["node"], expired_leases=False) == 1
+    settle("node", [success(task)._replace(ended_by_verb=True, container="c", stderr_tail="one\ntwo\n")])
     (attempt,) = Attempt.objects.all()
     assert (attempt.container, attempt.stderr_tail) == ("c", "one\ntwo\n")
 
@@ -141,7 +141,7 @@ def test_a_deleted_tasks_events_go_with_it_and_none_come_back() -> None:
     task = running()
     write(task, "one")
     assert delete(UUID(task.id))
-    stopped = AttemptResult(task, OutcomeKind.RELEASED, error="deleted", container="c", taken_away=True)
+    stopped = AttemptResult(task, OutcomeKind.RELEASED, error="deleted", container="c", ended_by_verb=True)
     settle("node", [stopped._replace(live=events(task, 2, "two"))])
     assert not LiveEvent.objects.exists()
 

@@ -38,9 +38,9 @@ def test_a_release_is_an_attempt_that_costs_no_retry() -> None:
 def test_a_handler_may_return_a_task_that_it_has_not_begun_three_times_in_a_row(kind: OutcomeKind) -> None:
     task = running(NO_RETRY)
     for _ in range(3):
-        settle("node", [AttemptResult(task, OutcomeKind.RELEASED, error="not begun", fault=kind)])
+        settle("node", [AttemptResult(task, OutcomeKind.RELEASED, error="not begun", handler_fault=kind)])
         [task] = take(policy=NO_RETRY)
-    settle("node", [AttemptResult(task, OutcomeKind.RELEASED, error="not begun", fault=kind)])
+    settle("node", [AttemptResult(task, OutcomeKind.RELEASED, error="not begun", handler_fault=kind)])
     assert [outcome for _, outcome in tries(task)] == ["released"] * 3 + [kind.value]
     assert (row(task).status, row(task).failure_reason) == ("failed", kind.value)
 
@@ -48,7 +48,7 @@ def test_a_handler_may_return_a_task_that_it_has_not_begun_three_times_in_a_row(
 def unread(task: ClaimedTask, answered_at: float | None = None, log: str = "") -> AttemptResult:
     """The result of an attempt whose container ended before a byte of the task's line was read."""
     return AttemptResult(
-        task, OutcomeKind.RELEASED, error="ended before it read its line", fault=OutcomeKind.CRASH,
+        task, OutcomeKind.RELEASED, error="ended before it read its line", handler_fault=OutcomeKind.CRASH,
         unread=True, answered_at=answered_at, stderr_tail=log,
     )  # fmt: skip
 
@@ -101,7 +101,7 @@ def test_a_settle_of_releases_and_others_moves_all_of_them() -> None:
 def test_another_outcome_in_between_restarts_the_count() -> None:
     task = running()
     for number in range(1, 8):
-        released = AttemptResult(task, OutcomeKind.RELEASED, error="not begun", fault=OutcomeKind.CRASH)
+        released = AttemptResult(task, OutcomeKind.RELEASED, error="not begun", handler_fault=OutcomeKind.CRASH)
         settle("node", [failure(task) if number == 3 else released])
         [task] = take()
     assert [outcome for _, outcome in tries(task)] == ["released"] * 2 + ["error"] + ["released"] * 3 + ["crash"]

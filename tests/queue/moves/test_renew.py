@@ -10,7 +10,7 @@ import pytest
 from django.db import connection, transaction
 
 from tasks_app.queue.cancel import cancel, delete
-from tasks_app.queue.claim import LEASE_SECONDS, held, renew
+from tasks_app.queue.claim import LEASE_SECONDS, renew, still_held
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.settle import settle
@@ -60,12 +60,12 @@ def test_held_is_what_the_database_says_a_node_runs() -> None:
     settle("node", [success(completed)])
     delete(row(deleted).pk)
     cancel(row(cancelled).pk)
-    assert held("node", ids) == {(kept.id, 1), (back.id, 1)}
+    assert still_held("node", ids) == {(kept.id, 1), (back.id, 1)}
     release("node", [back], "drained")
-    assert held("node", ids) == {(kept.id, 1)}
+    assert still_held("node", ids) == {(kept.id, 1)}
     take()
-    assert held("node", ids) == {(kept.id, 1), (back.id, 2)}
-    assert held("unknown", ids) == set()
+    assert still_held("node", ids) == {(kept.id, 1), (back.id, 2)}
+    assert still_held("unknown", ids) == set()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.queue.claim import held, renew, rescue
+from tasks_app.queue.claim import renew, rescue, still_held
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.settle import settle
@@ -57,7 +57,7 @@ def test_a_task_whose_lease_has_run_out_is_ready_at_once(notifications: list) ->
 
 def test_a_dead_nodes_tasks_are_rescued_whatever_their_leases() -> None:
     theirs, ours = running(node="dead"), running(node="alive")
-    assert rescue(["dead", "long gone"], leases=False) == 1
+    assert rescue(["dead", "long gone"], expired_leases=False) == 1
     assert row(theirs).status == "pending"
     assert row(ours).node == "alive"
 
@@ -65,8 +65,8 @@ def test_a_dead_nodes_tasks_are_rescued_whatever_their_leases() -> None:
 def test_without_leases_none_is_rescued_by_its_lease() -> None:
     task = running()
     run_out()
-    assert rescue(leases=False) == 0
-    assert rescue(["another"], leases=False) == 0
+    assert rescue(expired_leases=False) == 0
+    assert rescue(["another"], expired_leases=False) == 0
     assert row(task).status == "processing"
 
 
@@ -116,7 +116,7 @@ def test_more_than_one_batch_is_rescued_in_one_call() -> None:
     submitted(*[50] * count)
     take(count, node="dead")
     with CaptureQueriesContext(connection) as queries:
-        assert rescue(["dead"], leases=False) == count
+        assert rescue(["dead"], expired_leases=False) == count
     assert len(queries) < 60, "a node that rescues for longer than its lease loses its own tasks"
     assert not Task.objects.running().exists()
     assert Attempt.objects.filter(node="dead", number=1, started_at__isnull=False).count() == count
@@ -129,7 +129,7 @@ def test_a_late_result_of_the_lost_node_is_dropped() -> None:
     rescue()
     assert settle("node", [success(task)]) == set()
     assert renew("node", [task.id]) == set()
-    assert held("node", [task.id]) == set()
+    assert still_held("node", [task.id]) == set()
 
 
 @pytest.mark.django_db(transaction=True)

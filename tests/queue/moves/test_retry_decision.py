@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.queue.attempt import MAX_PAUSE_SECONDS, AttemptResult, Policy, RetryDecision, decide, pause_before
+from tasks_app.queue.attempt import (
+    MAX_RETRY_DELAY_SECONDS,
+    AttemptResult,
+    Policy,
+    RetryDecision,
+    decide_retry,
+    delay_before,
+)
 from tasks_app.queue.models import OutcomeKind, Task
 from tasks_app.queue.settle import settle
 from tests.queue.moves.kit import ALWAYS, AT_ONCE, NO_RETRY, row, running, take, total, tries
@@ -35,10 +42,10 @@ def word(decision: RetryDecision) -> str:
 
 @ROWS
 def test_the_decision_follows_the_table(kind: OutcomeKind, retryable: bool, with_retries: str, without: str) -> None:
-    assert word(decide(kind, 0, AT_ONCE, retryable)) == with_retries
-    assert word(decide(kind, 2, AT_ONCE, retryable)) == with_retries
-    assert word(decide(kind, 3, AT_ONCE, retryable)) == without
-    assert word(decide(kind, 0, NO_RETRY, retryable)) == without
+    assert word(decide_retry(kind, 0, AT_ONCE, retryable)) == with_retries
+    assert word(decide_retry(kind, 2, AT_ONCE, retryable)) == with_retries
+    assert word(decide_retry(kind, 3, AT_ONCE, retryable)) == without
+    assert word(decide_retry(kind, 0, NO_RETRY, retryable)) == without
 
 
 @ROWS
@@ -66,36 +73,36 @@ def test_a_settle_follows_the_table(kind: OutcomeKind, retryable: bool, with_ret
 def test_only_what_retry_on_names_is_retried(kind: OutcomeKind, allowed_by: str) -> None:
     for words, expected in ((frozenset({allowed_by}), "pending"), (ALWAYS - {allowed_by}, "failed")):
         policy = Policy(timeout=5.0, max_retries=3, retry_backoff=0.0, retry_on=words)
-        assert decide(kind, 0, policy).status == expected
+        assert decide_retry(kind, 0, policy).status == expected
 
 
 def test_a_lost_worker_is_retried_whatever_retry_on_says_and_at_once() -> None:
     patient = Policy(timeout=5.0, max_retries=1, retry_backoff=60.0, retry_on=frozenset())
-    assert decide(K.WORKER_LOST, 0, patient) == RetryDecision("pending", pause=0.0, spent=1)
+    assert decide_retry(K.WORKER_LOST, 0, patient) == RetryDecision("pending", delay=0.0, spent=1)
 
 
 def test_an_error_that_retry_on_excludes_is_the_handlers_error() -> None:
-    assert decide(K.ERROR, 0, NEVER, retryable=True) == RetryDecision("failed", "handler_error")
+    assert decide_retry(K.ERROR, 0, NEVER, retryable=True) == RetryDecision("failed", "handler_error")
 
 
 @pytest.mark.parametrize("kind", [K.TIMEOUT, K.CRASH, K.OOM, K.BAD_REPLY])
 def test_what_is_not_retryable_is_not_retried_and_fails_for_its_own_reason(kind: OutcomeKind) -> None:
-    assert decide(kind, 0, AT_ONCE, retryable=False) == RetryDecision("failed", kind.value)
+    assert decide_retry(kind, 0, AT_ONCE, retryable=False) == RetryDecision("failed", kind.value)
 
 
 def test_a_release_spends_no_retry_and_has_no_pause() -> None:
-    assert decide(K.RELEASED, 3, AT_ONCE) == RetryDecision("pending", pause=0.0, spent=0)
+    assert decide_retry(K.RELEASED, 3, AT_ONCE) == RetryDecision("pending", delay=0.0, spent=0)
 
 
 @pytest.mark.parametrize(("retry", "most"), [(1, 0.5), (2, 1.0), (3, 2.0), (7, 32.0), (8, 60.0), (5000, 60.0)])
 def test_the_pause_doubles_with_full_jitter_up_to_a_minute(retry: int, most: float) -> None:
-    pauses = [pause_before(retry, 0.5) for _ in range(300)]
+    pauses = [delay_before(retry, 0.5) for _ in range(300)]
     assert 0.0 <= min(pauses) < 0.2 * most
-    assert 0.8 * most < max(pauses) <= most <= MAX_PAUSE_SECONDS
+    assert 0.8 * most < max(pauses) <= most <= MAX_RETRY_DELAY_SECONDS
 
 
 def test_no_backoff_is_a_retry_at_once() -> None:
-    assert pause_before(9, 0.0) == 0.0
+    assert delay_before(9, 0.0) == 0.0
 
 
 @pytest.mark.parametrize("max_retries", [0, 1, 3])

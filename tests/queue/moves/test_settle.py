@@ -133,7 +133,7 @@ def test_an_attempt_that_another_verb_ended_has_its_wait_too(how: str) -> None:
     identity = submit("echo")
     Task.objects.filter(pk=identity).update(ready_at=F("ready_at") - timedelta(seconds=90))
     [task] = take()
-    assert rescue(["node"], leases=False) if how == "rescue" else cancel(identity)
+    assert rescue(["node"], expired_leases=False) if how == "rescue" else cancel(identity)
     attempt = Attempt.objects.get(task_id=identity)
     assert (attempt.wait_seconds, attempt.image, attempt.oom) == (task.wait, None, None)
 
@@ -196,7 +196,7 @@ def test_a_settle_of_a_task_that_has_moved_matches_no_row(status: str) -> None:
         case "cancelled":
             assert cancel(identity)
         case "rescued":
-            assert rescue(["node"], leases=False) == 1
+            assert rescue(["node"], expired_leases=False) == 1
         case "redriven":
             settle("node", [failure(task)])
             assert redrive(identity)
@@ -269,7 +269,7 @@ def test_the_counts_of_a_batch_do_not_depend_on_a_stale_result_in_it() -> None:
 def test_the_end_of_an_attempt_whose_claim_was_undone_hides_no_result_of_the_next_claim() -> None:
     submitted(50)
     [task] = take(1)
-    undone = success(task)._replace(kind=OutcomeKind.RELEASED, taken_away=True)
+    undone = success(task)._replace(kind=OutcomeKind.RELEASED, ended_by_verb=True)
     assert len(settle("node", [undone, success(task)])) == 1
     assert row(task).status == "completed"
 

@@ -249,7 +249,7 @@ class Verbs(RuleBasedStateMachine):
     @rule(node=st.sampled_from(NODES))
     def rescue_a_node(self, node: str) -> None:
         lost = [task for task in self.tasks.values() if task.node == node]
-        assert rescue([node], leases=False) == len(lost)
+        assert rescue([node], expired_leases=False) == len(lost)
         self.lose(lost)
 
     @rule(pick=PICK)

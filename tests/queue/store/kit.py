@@ -35,7 +35,7 @@ FAILED = RetryDecision("failed", "crash")
 
 
 def pausing(seconds: float) -> RetryDecision:
-    return RetryDecision("pending", pause=seconds, spent=1)
+    return RetryDecision("pending", delay=seconds, spent=1)
 
 
 class Undo(Exception):

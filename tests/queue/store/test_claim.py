@@ -8,8 +8,8 @@ import pytest
 
 from tasks_app.queue.attempt import ClaimRequest, Policy, Selection
 from tasks_app.queue.current import store
+from tasks_app.queue.large_values import data_of
 from tasks_app.queue.models import Task
-from tasks_app.queue.unsized import data_of
 from tests.queue.moves.kit import AT_ONCE, NO_RETRY, failure, row, together
 from tests.queue.store.kit import FAILED, RETRIED, elsewhere, ids, insert, pausing, settle, take
 

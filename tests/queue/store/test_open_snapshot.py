@@ -176,7 +176,7 @@ class Queue:
 
     def rescue(self) -> None:
         node = f"node{self.chance.randint(0, 3)}"
-        self.do(lambda: rescue([node], leases=False), self.stored(status="processing", node=node))
+        self.do(lambda: rescue([node], expired_leases=False), self.stored(status="processing", node=node))
 
     def promote(self) -> None:
         ids = self.some(self.stored(status="pending", due__isnull=False))

@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 
 from tasks_app.features.history.models import HistoryRow
 from tasks_app.queue.attempt import ClaimRequest, Selection
-from tasks_app.queue.claim import claim, held, ready_types, renew, rescue
+from tasks_app.queue.claim import claim, ready_types, renew, rescue, still_held
 from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import due_work, expire, promote
 from tasks_app.queue.models import Task
@@ -248,7 +248,7 @@ def test_8_a_capped_claim_reads_the_same_index_and_claims_by_id(order: Selection
 
 def holding() -> object:
     tasks = take(8, node="mine")
-    assert len(held("mine", [task.id for task in tasks])) == 8
+    assert len(still_held("mine", [task.id for task in tasks])) == 8
     return renew("mine", [task.id for task in tasks])
 
 
@@ -256,7 +256,7 @@ VERBS: dict[str, Callable[[], object]] = {
     "promote": promote,
     "promote on the present clock": lambda: promote(all_clocks=False),
     "rescue of leases": rescue,
-    "rescue of the dead": lambda: rescue(["dead", "gone"], leases=False),
+    "rescue of the dead": lambda: rescue(["dead", "gone"], expired_leases=False),
     "renew and held": holding,
     "expire": expire,
 }

@@ -8,7 +8,7 @@ from django.db.models import Exists, OuterRef
 
 from tasks_app.audit.record import Actor, record
 from tasks_app.features.notes.models import Note
-from tasks_app.node.retrying import SideJob
+from tasks_app.node.retrying import OutageGuard
 from tasks_app.queue.current import writing
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.models import Task
@@ -39,7 +39,7 @@ class ForgetNotes:
     """A node's side job."""
 
     def __init__(self, node: str) -> None:
-        self._job = SideJob("forget notes", RETRY_SECONDS)
+        self._job = OutageGuard("forget notes", RETRY_SECONDS)
 
     def run(self, work: DueWork) -> None:
         """Once a beat."""
