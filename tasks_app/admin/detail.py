@@ -18,8 +18,9 @@ from tasks_app.audit.models import AuditEntry
 from tasks_app.feature import Link
 from tasks_app.handlers.words import span
 from tasks_app.queue.large_values import MAX_READ_BYTES, unreadable
-from tasks_app.queue.models import Attempt, OutcomeKind, Status, Task
+from tasks_app.queue.models import Attempt, Status, Task
 from tasks_app.rights import ATTEMPT_PAYLOAD, TASK_PAYLOAD
+from tasks_app.runner.endings import OutcomeKind
 
 #: What the audit log's words say of a task that an act has changed.
 DONE = {

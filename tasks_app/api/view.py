@@ -33,7 +33,7 @@ MAX_NAMED = 10
 # Who calls.
 
 
-class Refusal(NamedTuple):
+class KeyRefusal(NamedTuple):
     """Why a key is refused, and the challenge of a 401, "" for another status."""
 
     status: int
@@ -47,15 +47,15 @@ class KeyCheck(NamedTuple):
     authorization: str | None
     scope: Scope
 
-    def refusal(self) -> Refusal | None:
+    def refusal(self) -> KeyRefusal | None:
         """Why the same request would be refused now; None if it would not be. May query. Raises DatabaseError if the
         keys cannot be read."""
         try:
             access.admit(conf.environment(), self.authorization).require(self.scope)
         except Unauthorized as refused:
-            return Refusal(401, str(refused), challenge(self.authorization is not None))
+            return KeyRefusal(401, str(refused), challenge(self.authorization is not None))
         except Forbidden as lacking:
-            return Refusal(403, str(lacking))
+            return KeyRefusal(403, str(lacking))
         return None
 
 

@@ -25,7 +25,7 @@ from tasks_app.api.errors import RETRY_AFTER, UNAVAILABLE, Invalid, NotFound, du
 from tasks_app.api.fields import literal
 from tasks_app.api.pages import SMALL_BYTES, TooManyAnswers, response_budget
 from tasks_app.api.schema import header
-from tasks_app.api.view import KeyCheck, Refusal
+from tasks_app.api.view import KeyCheck, KeyRefusal
 from tasks_app.queue.models import FINAL, Task
 
 MAX_WAIT_SECONDS = 60
@@ -262,7 +262,7 @@ def fallback(wait: Wait | ConditionWait, sentence: str = UNAVAILABLE) -> Answer:
     return _unless_queued(wait, Answer(503, error_bytes(sentence), (("retry-after", RETRY_AFTER),)))
 
 
-def refused(wait: Wait | ConditionWait, refusal: Refusal) -> Answer:
+def refused(wait: Wait | ConditionWait, refusal: KeyRefusal) -> Answer:
     """The answer if the caller's key is not in force any more: that of any call with it, but to a POST that has stored
     its task. It gets its id, and not the task."""
     headers = (("www-authenticate", refusal.challenge),) if refusal.challenge else ()

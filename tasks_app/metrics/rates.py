@@ -10,7 +10,8 @@ from datetime import timedelta
 from django.db.models import Count, DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
 
-from tasks_app.queue.models import Attempt, OutcomeKind
+from tasks_app.queue.models import Attempt
+from tasks_app.runner.endings import OutcomeKind
 
 #: Seconds that rates look back.
 RATE_SECONDS = 300.0

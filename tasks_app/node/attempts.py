@@ -12,11 +12,10 @@ from tasks_app.process.fail_points import ARMED, fail_point
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, LiveEvents
 from tasks_app.queue.claim import LEASE_SECONDS, renew
 from tasks_app.queue.current import store
-from tasks_app.queue.models import OutcomeKind
 from tasks_app.queue.settle import settle, try_settle
-from tasks_app.queue.store import STATEMENT_ERRORS, Refusal
+from tasks_app.queue.store import STATEMENT_ERRORS, DatabaseRefusal
 from tasks_app.runner.call import Call, CallResult
-from tasks_app.runner.endings import KillReason, NoReply
+from tasks_app.runner.endings import KillReason, NoReply, OutcomeKind
 from tasks_app.runner.pool import Pool
 from tasks_app.runner.wire import Failure, Success, request_line
 
@@ -193,7 +192,7 @@ class Settling:
         try:
             self.settle([result.without_result(OutcomeKind.BAD_REPLY, text)])
         except STATEMENT_ERRORS as second:
-            if store().refusal(second) is not Refusal.VALUE:
+            if store().refusal(second) is not DatabaseRefusal.VALUE:
                 raise
             # It refuses what the handler has written besides.
             self.settle([AttemptResult(result.task, OutcomeKind.BAD_REPLY, error=text, retryable=False)])

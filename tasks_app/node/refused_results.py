@@ -16,7 +16,7 @@ from tasks_app.node.attempts import Settling
 from tasks_app.node.retrying import Retrying
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.current import store
-from tasks_app.queue.store import STATEMENT_ERRORS, Refusal
+from tasks_app.queue.store import STATEMENT_ERRORS, DatabaseRefusal
 
 log = structlog.get_logger(__name__)
 
@@ -162,7 +162,7 @@ class RefusedResults:
         result, refusal, now = refused.result, store().refusal(error), time.monotonic()
         if refusal is None:
             raise error
-        if refusal is Refusal.VALUE:
+        if refusal is DatabaseRefusal.VALUE:
             self._settling.end_as_bad_reply(result, error)
             return True
         self._settling.try_without_result(result)

@@ -25,8 +25,8 @@ from tasks_app.node.refused_results import RefusedResults
 from tasks_app.node.retrying import Retrying
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.current import BatchSize, bare_writing, store
-from tasks_app.queue.models import OutcomeKind
-from tasks_app.queue.store import STATEMENT_ERRORS, Refusal
+from tasks_app.queue.store import STATEMENT_ERRORS, DatabaseRefusal
+from tasks_app.runner.endings import OutcomeKind
 
 log = structlog.get_logger(__name__)
 
@@ -274,14 +274,14 @@ class ResultLane:
         try:
             if late and refusal is None:
                 connection.close()  # it is lost
-            if refusal is Refusal.COST or late:
+            if refusal is DatabaseRefusal.COST or late:
                 self._settling.prolong(batch)
             if len(batch) > 1 and (refusal is not None or late):
                 self.queue.refused(batch)
                 return
-            if refusal is Refusal.VALUE:
+            if refusal is DatabaseRefusal.VALUE:
                 self._settling.end_as_bad_reply(batch[0], error)
-            elif refusal is Refusal.COST or self._fails_alone(batch):
+            elif refusal is DatabaseRefusal.COST or self._fails_alone(batch):
                 self._settling.try_without_result(batch[0])
                 self._try_alone(batch[0])
             else:

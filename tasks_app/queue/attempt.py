@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-from tasks_app.queue.models import FailureReason, OutcomeKind, Status, Task
+from tasks_app.queue.models import FailureReason, Status, Task
 from tasks_app.runner.backoff import Backoff
+from tasks_app.runner.endings import OutcomeKind
 
 #: Which of a type's ready tasks is the best: the oldest, the newest, or the oldest of the highest priority.
 Selection = Literal["fifo", "lifo", "priority"]

@@ -12,8 +12,9 @@ from django.db.models.functions import Now
 from tasks_app.feature import tell
 from tasks_app.queue import counters
 from tasks_app.queue.current import writing
-from tasks_app.queue.models import FINAL, Attempt, FailureReason, LiveEvent, OutcomeKind, Status, Task, TaskQuerySet
+from tasks_app.queue.models import FINAL, Attempt, FailureReason, LiveEvent, Status, Task, TaskQuerySet
 from tasks_app.queue.settle import end_attempts
+from tasks_app.runner.endings import OutcomeKind
 
 #: A claim or a settle may come between the read and the write.
 MAX_TRIES = 8

@@ -19,8 +19,9 @@ from tasks_app.queue.attempt import ClaimedTask, ClaimRequest, Policy, RetryDeci
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.due_work import MAX_VALID_LEASE_SECONDS, OnHold
 from tasks_app.queue.live_events import stored_logs
-from tasks_app.queue.models import OutcomeKind, Status, Task, TaskQuerySet
+from tasks_app.queue.models import Status, Task, TaskQuerySet
 from tasks_app.queue.settle import Logs, end_attempts
+from tasks_app.runner.endings import OutcomeKind
 
 log = structlog.get_logger(__name__)
 

@@ -17,7 +17,7 @@ from django.db.models.functions import Coalesce
 
 import tasks_app.db.lookups  # noqa: F401 (registers the lookup that the CHECKs use)
 from tasks_app.logs.harmless import harmless
-from tasks_app.runner.endings import OutcomeKind as OutcomeKind
+from tasks_app.runner.endings import OutcomeKind
 
 
 class Status(models.TextChoices):

@@ -22,7 +22,8 @@ from tasks_app.queue.counters import clock_steps
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.live_events import end_live_events
 from tasks_app.queue.maintenance import expire_at_once
-from tasks_app.queue.models import Attempt, OutcomeKind, Status, Task
+from tasks_app.queue.models import Attempt, Status, Task
+from tasks_app.runner.endings import OutcomeKind
 
 #: How many attempts of a task in a row may end before the handler has begun it. The next one costs the task a retry.
 MAX_RELEASES = 3

@@ -55,7 +55,7 @@ UNAVAILABLE_ERRORS = (OperationalError, InterfaceError, ProgrammingError, Intern
 STATEMENT_ERRORS = (DatabaseError, InterfaceError, ValueError)
 
 
-class Refusal(Enum):
+class DatabaseRefusal(Enum):
     """What a database that is available refuses. `VALUE`: one of the values, each time. `COST`: the time or the memory
     that the statement takes, which may be the values' fault or the database's."""
 
@@ -63,10 +63,10 @@ class Refusal(Enum):
     COST = "cost"
 
 
-def value_refusal(error: Exception) -> Refusal | None:
+def value_refusal(error: Exception) -> DatabaseRefusal | None:
     """VALUE for an error that no fault of a database causes."""
     if isinstance(error, STATEMENT_ERRORS) and not isinstance(error, UNAVAILABLE_ERRORS):
-        return Refusal.VALUE
+        return DatabaseRefusal.VALUE
     return None
 
 
@@ -378,7 +378,7 @@ class Store(Protocol):
             it is found late.
         """
 
-    def refusal(self, error: Exception) -> Refusal | None:
+    def refusal(self, error: Exception) -> DatabaseRefusal | None:
         """What the database refused by this error of a statement; None if it is unavailable.
 
         47. A lost connection, a server that does not answer, and one that takes no writes refuse nothing.

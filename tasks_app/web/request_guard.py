@@ -119,7 +119,7 @@ def _size(request: HttpRequest) -> HttpResponseBase | None:
     return None
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request that is refused without the WSGI application."""
 
     def __init__(self, status: int, sentence: str, *headers: tuple[str, str]) -> None:
@@ -127,7 +127,7 @@ class Refused(Exception):
         self.status, self.headers = status, headers
 
 
-def refuse(scope: Any, proto: Any, error: Refused) -> None:
+def refuse(scope: Any, proto: Any, error: RequestRefused) -> None:
     """Answer without the application and close the connection: a page for a browser in the admin, JSON elsewhere.
 
     Ignores a closed connection.
@@ -142,7 +142,7 @@ def refuse(scope: Any, proto: Any, error: Refused) -> None:
         log.debug("the refusal could not be sent", error=str(failure))
 
 
-def _page(error: Refused) -> bytes:
+def _page(error: RequestRefused) -> bytes:
     """A page without a template: the event loop sends it."""
     text = f"<p>{escape(str(error))}.</p>"
     return (

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tasks_app.api.errors import RETRY_AFTER
-from tasks_app.web.request_guard import Refused
+from tasks_app.web.request_guard import RequestRefused
 
 #: Bytes of bodies that may be in memory at once, over all clients, from their announcement to their answer. Bodies of
 #: at most SMALL_BODY_BYTES are never refused, so that clients that announce much cannot lock others out.
@@ -48,20 +48,20 @@ class BodyReader:
         self._bytes = 0
 
     async def read(self, scope: Any, proto: Any) -> bytes:
-        """The complete body, which counts until it is given to `release`. Raises Refused."""
+        """The complete body, which counts until it is given to `release`. Raises RequestRefused."""
         headers = scope.headers
         length, chunked = headers.get("content-length"), "transfer-encoding" in headers
         if not chunked and length in (None, "0"):
             return b""
         if chunked and [word.strip().lower() for word in headers.get_all("transfer-encoding")] != ["chunked"]:
-            raise Refused(400, "this Transfer-Encoding is not supported; only chunked is")
+            raise RequestRefused(400, "this Transfer-Encoding is not supported; only chunked is")
         declared = None if chunked else int(length)  # the server accepts only numbers
         limit = self._limit(scope.path)
         if declared is not None and declared > limit:
             raise _too_large(limit)
         reserved = min(declared or limit, limit)
         if reserved > SMALL_BODY_BYTES and self._bytes + reserved > BODY_BUDGET_BYTES:
-            raise Refused(503, "too many large bodies at once; try again", ("Retry-After", RETRY_AFTER))
+            raise RequestRefused(503, "too many large bodies at once; try again", ("Retry-After", RETRY_AFTER))
         self._bytes += reserved
         body = b""
         try:
@@ -80,18 +80,18 @@ class BodyReader:
             async with asyncio.timeout(self._timeout):
                 body = await _chunks(proto, limit) if declared is None else bytes(await proto())
         except TimeoutError:
-            raise Refused(408, f"the body did not arrive within {self._timeout:g} seconds") from None
-        except Refused:
+            raise RequestRefused(408, f"the body did not arrive within {self._timeout:g} seconds") from None
+        except RequestRefused:
             raise
         except Exception:  # the server's reader raises various types
-            raise Refused(400, "the body could not be read") from None
+            raise RequestRefused(400, "the body could not be read") from None
         if declared is not None and len(body) != declared:
-            raise Refused(400, f"the body ended after {len(body)} of the {declared} bytes of its Content-Length")
+            raise RequestRefused(400, f"the body ended after {len(body)} of the {declared} bytes of its Content-Length")
         return body
 
 
 async def _chunks(proto: Any, limit: int) -> bytes:
-    """A complete body in chunks. Raises Refused if it is truncated or broken."""
+    """A complete body in chunks. Raises RequestRefused if it is truncated or broken."""
     parts, size, empty = [], 0, 0
     async for part in proto:
         size += len(part)
@@ -104,12 +104,16 @@ async def _chunks(proto: Any, limit: int) -> bytes:
     # The server raises no error for a lost connection or a malformed chunk. It yields an empty part for it, as for
     # trailers, and another one at the end. So exactly one empty part means a complete body.
     if empty != 1:
-        raise Refused(400, "the body ended before its last chunk, or has a bad chunk or trailers; nothing was stored")
+        raise RequestRefused(
+            400, "the body ended before its last chunk, or has a bad chunk or trailers; nothing was stored"
+        )
     return b"".join(parts)
 
 
-def _too_large(limit: int) -> Refused:
-    return Refused(413, f"the body is larger than {limit:,} bytes; store large data elsewhere and send its address")
+def _too_large(limit: int) -> RequestRefused:
+    return RequestRefused(
+        413, f"the body is larger than {limit:,} bytes; store large data elsewhere and send its address"
+    )
 
 
 @dataclass(slots=True, eq=False)
@@ -230,7 +234,7 @@ class RequestQueue:
 
 
 def wsgi_environ(scope: Any, body: bytes) -> dict[str, Any]:
-    """The variables of a request with this body. Raises Refused."""
+    """The variables of a request with this body. Raises RequestRefused."""
     headers = _headers(scope)
     _check(scope, headers.get("HTTP_HOST"))
     environ = _request_line(scope) | headers
@@ -271,7 +275,7 @@ def _encoded(query: str) -> str:
 
 
 def _headers(scope: Any) -> dict[str, str]:
-    """The headers as HTTP_ variables. Raises Refused if they are too large, or a single one is there twice."""
+    """The headers as HTTP_ variables. Raises RequestRefused if they are too large, or a single one is there twice."""
     variables: dict[str, str] = {}
     size = len(scope.path) + len(scope.query_string)
     for name, value in scope.headers.items():
@@ -281,22 +285,22 @@ def _headers(scope: Any) -> dict[str, str]:
         key = f"HTTP_{name.upper().replace('-', '_')}"
         if key in variables:
             if key in SINGLE_HEADERS:
-                raise Refused(400, f"two {SINGLE_HEADERS[key]} headers")
+                raise RequestRefused(400, f"two {SINGLE_HEADERS[key]} headers")
             value = f"{variables[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{value}"
         variables[key] = value
     if size > MAX_HEAD_BYTES:
-        raise Refused(431, f"the address and the headers are larger than {MAX_HEAD_BYTES:,} bytes")
+        raise RequestRefused(431, f"the address and the headers are larger than {MAX_HEAD_BYTES:,} bytes")
     return variables
 
 
 def _check(scope: Any, host: str | None) -> None:
-    """Raises Refused for a header that cannot be read, and without one and the same host."""
+    """Raises RequestRefused for a header that cannot be read, and without one and the same host."""
     headers, authority = scope.headers, scope.authority
     for name in DECISIVE_HEADERS:
         # The server omits a value that is not ASCII, but has the header's name.
         if name in headers and headers.get(name) is None:
-            raise Refused(400, f"the {name} header has bytes that are not ASCII")
+            raise RequestRefused(400, f"the {name} header has bytes that are not ASCII")
     if host is None and scope.http_version == "1.1":
-        raise Refused(400, "no Host header")
+        raise RequestRefused(400, "no Host header")
     if authority is not None and authority.lower() != (host or "").lower():
-        raise Refused(400, "the address names another host than the Host header")
+        raise RequestRefused(400, "the address names another host than the Host header")

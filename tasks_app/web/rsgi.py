@@ -28,7 +28,7 @@ from tasks_app.metrics.local_counters import process
 from tasks_app.web.connections import ConnectionLimit
 from tasks_app.web.downloads import Downloads
 from tasks_app.web.fast_path import FastPath, Readings, is_allowed_host
-from tasks_app.web.request_guard import Refused, refuse
+from tasks_app.web.request_guard import RequestRefused, refuse
 from tasks_app.web.requests import MAX_WAIT_SECONDS, BodyReader, Request, RequestQueue, TooManyLogins, wsgi_environ
 from tasks_app.web.waiters import Waiters
 
@@ -108,7 +108,7 @@ class Application:
                 self._sweeping = True
                 self._loop.call_later(SWEEP_INTERVAL_SECONDS, self._sweep)
             await request.answered
-        except Refused as error:
+        except RequestRefused as error:
             # The rest of the body is not read, so the connection cannot be used again: `refuse` closes it.
             refuse(scope, proto, error)
         finally:
@@ -121,7 +121,7 @@ class Application:
     async def _put(self, request: Request) -> None:
         """Leave a request to the threads, unless the fast path takes it once what it relies on has been read anew.
 
-        Raises Refused.
+        Raises RequestRefused.
         """
         path = request.scope.path
         if path == "/queue" and self._readings.due:
@@ -133,7 +133,7 @@ class Application:
             self._queue.put(request)
         except TooManyLogins:
             wait = ("Retry-After", f"{MAX_WAIT_SECONDS:.0f}")
-            raise Refused(503, "too many logins wait; try again", wait) from None
+            raise RequestRefused(503, "too many logins wait; try again", wait) from None
 
     def _release_body(self, request: Request) -> None:
         """Its body is not needed any more."""
@@ -146,7 +146,7 @@ class Application:
 
     def _sweep(self) -> None:
         for request in self._queue.overdue():
-            busy = Refused(503, "the server is too busy; try again", ("Retry-After", RETRY_AFTER))
+            busy = RequestRefused(503, "the server is too busy; try again", ("Retry-After", RETRY_AFTER))
             refuse(request.scope, request.proto, busy)
             self._answered.append(request.answered)
         while self._answered:
@@ -167,11 +167,11 @@ class Application:
             waits = False
             try:
                 waits = self._answer(request)
-            except Refused as error:
+            except RequestRefused as error:
                 refuse(request.scope, request.proto, error)
             except Exception as error:
                 log.error("the application failed, or the client closed the connection", exc_info=error)
-                refuse(request.scope, request.proto, Refused(500, "internal error"))
+                refuse(request.scope, request.proto, RequestRefused(500, "internal error"))
             finally:
                 self._queue.finish(request)
                 if not waits:

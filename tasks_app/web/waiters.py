@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 from django.db import DatabaseError, Error, InterfaceError, connection
 
-from tasks_app.api.view import KeyCheck, Refusal
+from tasks_app.api.view import KeyCheck, KeyRefusal
 from tasks_app.api.waiting import (
     Answer,
     Condition,
@@ -169,7 +169,7 @@ class Waiters:
 
     def _look(self) -> None:
         """Find the waits whose keys are not in force any more, and the conditions that are met."""
-        refusals: dict[KeyCheck, Refusal | None] = {}
+        refusals: dict[KeyCheck, KeyRefusal | None] = {}
         for waiter in list(self._by_request.values()):
             key = waiter.deferred.key
             assert key is not None
@@ -184,7 +184,7 @@ class Waiters:
     def _end_all_of(self, subjects: Sequence[UUID | Condition]) -> None:
         self._end([waiter for subject in subjects for waiter in self._by_subject.get(subject, ())], "ended")
 
-    def _refuse(self, waiter: Waiter, refusal: Refusal) -> None:
+    def _refuse(self, waiter: Waiter, refusal: KeyRefusal) -> None:
         """End a wait whose key is not in force any more."""
         if waiter in self._by_subject.get(waiter.wait.subject, ()):  # it has not ended meanwhile
             process.add("waits_ended|key")
@@ -244,7 +244,7 @@ def _stays(name: str, status: int) -> bool:
     return name not in OWN_HEADERS and (status == 200 or name != "preference-applied")
 
 
-def _refusal(key: KeyCheck) -> Refusal | None:
+def _refusal(key: KeyCheck) -> KeyRefusal | None:
     try:
         return key.refusal()
     except Error:  # the keys cannot be read: those of the last reading count

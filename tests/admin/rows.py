@@ -11,7 +11,8 @@ from django.contrib.auth.models import AbstractUser, Group, Permission, User
 from django.db import connection
 from django.utils import timezone
 
-from tasks_app.queue.models import Attempt, OutcomeKind, Status, Task
+from tasks_app.queue.models import Attempt, Status, Task
+from tasks_app.runner.endings import OutcomeKind
 
 HOSTILE = "</pre><script>alert(1)</script>"
 

@@ -12,8 +12,8 @@ from django.test import Client
 from tasks_app.api.schema import document
 from tasks_app.queue.attempt import ClaimedTask, Policy
 from tasks_app.queue.cancel import delete
-from tasks_app.queue.models import OutcomeKind
 from tasks_app.queue.settle import settle
+from tasks_app.runner.endings import OutcomeKind
 from tests.api.test_openapi import resolved
 from tests.queue.moves.kit import AT_ONCE, failure, release, running, success, take
 

@@ -12,9 +12,10 @@ from django.test import Client
 from tasks_app import conf
 from tasks_app.metrics import rates
 from tasks_app.queue.current import store
-from tasks_app.queue.models import Attempt, OutcomeKind
+from tasks_app.queue.models import Attempt
 from tasks_app.queue.node_models import Node
 from tasks_app.queue.settle import settle
+from tasks_app.runner.endings import OutcomeKind
 from tests.queue.moves.kit import failure, release, submitted, success, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]

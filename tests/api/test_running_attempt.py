@@ -12,8 +12,8 @@ from tasks_app.api.schema import document
 from tasks_app.queue.attempt import ClaimedTask, LiveEvents
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.live_events import write_live_events
-from tasks_app.queue.models import OutcomeKind
 from tasks_app.queue.settle import settle
+from tasks_app.runner.endings import OutcomeKind
 from tests.api.test_openapi import resolved
 from tests.queue.moves.kit import failure, row, running, submitted, success, take
 

@@ -16,8 +16,9 @@ from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.claim import rescue
 from tasks_app.queue.maintenance import promote
-from tasks_app.queue.models import Attempt, OutcomeKind, Task
+from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.redrive import redrive
+from tasks_app.runner.endings import OutcomeKind
 from tests.metrics.work import end, submit, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.usefixtures("database")]

@@ -15,10 +15,11 @@ from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.claim import rescue
 from tasks_app.queue.maintenance import expire
-from tasks_app.queue.models import OutcomeKind, Task
+from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import Counter, CounterDelta
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle
+from tasks_app.runner.endings import OutcomeKind
 from tests.metrics.work import POLICY, end, submit, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.usefixtures("database")]

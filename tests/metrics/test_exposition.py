@@ -17,8 +17,8 @@ from tasks_app.metrics.local_counters import process
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.claim import rescue
-from tasks_app.queue.models import OutcomeKind
 from tasks_app.queue.redrive import redrive
+from tasks_app.runner.endings import OutcomeKind
 from testkit.needs import program
 from tests.metrics.samples import Sample, by, samples, value
 from tests.metrics.work import end, node, submit, take

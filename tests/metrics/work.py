@@ -10,11 +10,11 @@ from tasks_app import conf
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, ClaimRequest, Policy
 from tasks_app.queue.claim import claim
 from tasks_app.queue.current import store
-from tasks_app.queue.models import OutcomeKind
 from tasks_app.queue.node_models import Node
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit_many
+from tasks_app.runner.endings import OutcomeKind
 
 #: Retried at once, twice.
 POLICY = Policy(timeout=30.0, max_retries=2, retry_backoff=0.0, retry_on=frozenset({"error", "timeout", "crash"}))

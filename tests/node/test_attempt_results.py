@@ -6,9 +6,8 @@ import pytest
 
 from tasks_app.node.attempts import MAX_ERROR_CHARS, attempt_result
 from tasks_app.queue.attempt import ClaimedTask, Policy
-from tasks_app.queue.models import OutcomeKind
 from tasks_app.runner.call import Call, CallResult, Outcome
-from tasks_app.runner.endings import DeathReason, KillReason, NoReply
+from tasks_app.runner.endings import DeathReason, KillReason, NoReply, OutcomeKind
 from tasks_app.runner.wire import Failure, Success, parse_reply
 
 TASK = ClaimedTask("a", "echo", "{}", 1, 50, 1, 0, 0.0, Policy(30.0, 3, 1.0, frozenset()))

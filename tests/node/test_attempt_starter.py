@@ -12,8 +12,7 @@ from tasks_app.node.in_flight import IDLE_WATCH_SECONDS, KILL_MARGIN_SECONDS, In
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.queue.current import store
-from tasks_app.queue.models import OutcomeKind
-from tasks_app.runner.endings import KillReason
+from tasks_app.runner.endings import KillReason, OutcomeKind
 from tests.node.test_in_flight import begin, claimed
 
 LATEST = LEASE_SECONDS - KILL_MARGIN_SECONDS - IDLE_WATCH_SECONDS

@@ -21,9 +21,9 @@ from tasks_app.node.result_writer import MAX_BACKLOG_BYTES, NO_RESULTS, ResultWr
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask
 from tasks_app.queue.claim import claim, ready_types
 from tasks_app.queue.current import BatchSize, bare_writing, store
-from tasks_app.queue.models import OutcomeKind
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit
+from tasks_app.runner.endings import OutcomeKind
 from tasks_app.runner.reactor import Reactor
 from tests.queue.moves.kit import failure, row, running, submitted, success, take, total
 

@@ -9,8 +9,9 @@ from tasks_app.node.in_flight import InFlightTasks
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.claim import LEASE_SECONDS
 from tasks_app.queue.current import store
-from tasks_app.queue.models import Attempt, OutcomeKind
+from tasks_app.queue.models import Attempt
 from tasks_app.queue.settle import settle
+from tasks_app.runner.endings import OutcomeKind
 from tests.node.test_in_flight import begin
 from tests.queue.moves.kit import row, running, success
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks_app.node.result_writer import MAX_BATCH_BYTES, MAX_BATCH_SIZE, ResultQueue
 from tasks_app.queue.attempt import AttemptResult
-from tasks_app.queue.models import OutcomeKind
+from tasks_app.runner.endings import OutcomeKind
 from tests.node.test_in_flight import claimed
 from tests.queue.moves.kit import failure, success
 

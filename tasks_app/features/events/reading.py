@@ -17,7 +17,8 @@ from django.utils import timezone
 
 from tasks_app.api.errors import dump
 from tasks_app.handlers.words import rfc3339
-from tasks_app.queue.models import FINAL, Attempt, LiveEvent, OutcomeKind, Status, Task
+from tasks_app.queue.models import FINAL, Attempt, LiveEvent, Status, Task
+from tasks_app.runner.endings import OutcomeKind
 
 #: The first sequence of events that are made from the log in an attempt's row, and that of `pending` after an attempt.
 #: A final state has the microseconds of its end since 1970, and larger ones; `end` has one more.

@@ -27,7 +27,7 @@ from tasks_app.process.fail_points import fail_point
 from tasks_app.queue.current import BatchSize, store, writing
 from tasks_app.queue.due_work import DueWork
 from tasks_app.queue.models import FailureReason, Status, Task
-from tasks_app.queue.store import Refusal
+from tasks_app.queue.store import DatabaseRefusal
 
 log = structlog.get_logger(__name__)
 
@@ -148,7 +148,7 @@ def step(identity: UUID, node: str) -> float | None:
     try:
         pause = _step(identity, node, size.rows)
     except OperationalError as error:
-        if store().refusal(error) is not Refusal.COST or size.rows == 1:
+        if store().refusal(error) is not DatabaseRefusal.COST or size.rows == 1:
             raise
         size.refused(size.rows)
         return BUSY_SECONDS

@@ -19,7 +19,7 @@ from django.db.models import FloatField, Func
 from tasks_app.db.postgresql.calls import CALL_LIMIT_SECONDS, encoding_fault, ends_session, is_refused, prepared
 from tasks_app.db.postgresql.calls import limited as call_limited
 from tasks_app.db.write_health import write_health
-from tasks_app.queue.store import Fault, Refusal, value_refusal
+from tasks_app.queue.store import DatabaseRefusal, Fault, value_refusal
 
 _SECONDS = "extract(epoch from clock_timestamp())::float8"
 #: Leases go on while this machine is suspended.
@@ -188,13 +188,13 @@ LIMITS_CLASS = "54"
 DIVISION_BY_ZERO = "22012"
 
 
-def refusal(error: Exception) -> Refusal | None:
+def refusal(error: Exception) -> DatabaseRefusal | None:
     state = getattr(error.__cause__, "sqlstate", None) or ""
     if ends_session(error.__cause__) or state == DIVISION_BY_ZERO:
         return None
     if state in COST_STATES:
-        return Refusal.COST
-    return Refusal.VALUE if state.startswith(LIMITS_CLASS) else value_refusal(error)
+        return DatabaseRefusal.COST
+    return DatabaseRefusal.VALUE if state.startswith(LIMITS_CLASS) else value_refusal(error)
 
 
 def where() -> str:

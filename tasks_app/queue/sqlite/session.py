@@ -18,7 +18,7 @@ from django.db.models import Value
 
 from tasks_app.db.node_lock import boot_id
 from tasks_app.db.sqlite.write_lock import bare_writing
-from tasks_app.queue.store import Fault, Refusal, value_refusal
+from tasks_app.queue.store import DatabaseRefusal, Fault, value_refusal
 
 
 def read(statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
@@ -102,7 +102,7 @@ def problem() -> str | None:
     return None
 
 
-def refusal(error: Exception) -> Refusal | None:
+def refusal(error: Exception) -> DatabaseRefusal | None:
     """SQLite has no limit of time, so it refuses values only."""
     return value_refusal(error)
 

@@ -23,10 +23,11 @@ from tasks_app.features.events.reading import (
     read_events,
 )
 from tasks_app.queue.cancel import cancel, delete
-from tasks_app.queue.models import Attempt, LiveEvent, OutcomeKind, Task
+from tasks_app.queue.models import Attempt, LiveEvent, Task
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit
+from tasks_app.runner.endings import OutcomeKind
 from testkit.sse import Event, events_of
 from tests.queue.moves.kit import NO_RETRY, failure, release, running, success, take
 

@@ -27,8 +27,9 @@ from tasks_app.features.history.models import HistoryRow
 from tasks_app.metrics.reading import SlotStates, slot_states
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.counters import BUCKETS
-from tasks_app.queue.models import Attempt, OutcomeKind
+from tasks_app.queue.models import Attempt
 from tasks_app.queue.node_models import Node
+from tasks_app.runner.endings import OutcomeKind
 from tests.metrics.conftest import _django_db_marker as _django_db_marker
 from tests.metrics.conftest import database as database
 from tests.metrics.work import POLICY, end, node, submit, take

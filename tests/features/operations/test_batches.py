@@ -17,9 +17,10 @@ from tasks_app.features.operations.work import work as work_of
 from tasks_app.process import fail_points
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.current import store, writing
-from tasks_app.queue.models import Attempt, OutcomeKind, Task
+from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.submit import submit
+from tasks_app.runner.endings import OutcomeKind
 from tests.admin.rows import attempt, task
 from tests.features.operations.kit import ADA, batch_of, begun, end, now, over, statuses, tasks, work
 from tests.queue.moves.kit import row, take, together, total

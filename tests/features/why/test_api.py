@@ -18,11 +18,12 @@ from tasks_app.features.why.decide import decide
 from tasks_app.features.why.facts import read_facts
 from tasks_app.metrics import system_reading
 from tasks_app.queue.cancel import cancel
-from tasks_app.queue.models import Attempt, OutcomeKind, Task
+from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.node_models import Node
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submission import NewTask, TaskOptions
 from tasks_app.queue.submit import submit, submit_many
+from tasks_app.runner.endings import OutcomeKind
 from tests.api.test_handlers import node, pool
 from tests.queue.moves.kit import NO_RETRY, SLOW_RETRY, failure, row, running, submitted, success, take
 

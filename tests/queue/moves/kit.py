@@ -15,10 +15,11 @@ from django.db import connection
 from tasks_app.metrics.reading import read
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask, ClaimRequest, Policy, Selection
 from tasks_app.queue.claim import claim
-from tasks_app.queue.models import Attempt, OutcomeKind, Task
+from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submission import NewTask, Submission, Submitted, TaskOptions
 from tasks_app.queue.submit import GroupCommit, submit, submit_many
+from tasks_app.runner.endings import OutcomeKind
 
 ALWAYS = frozenset({"error", "timeout", "crash"})
 #: Retries are ready at once, so no test waits for a clock.

@@ -12,10 +12,11 @@ from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.claim import still_held
 from tasks_app.queue.maintenance import promote
-from tasks_app.queue.models import Attempt, OutcomeKind, Task
+from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit
+from tasks_app.runner.endings import OutcomeKind
 from tests.queue.moves.kit import (
     NO_RETRY,
     SLOW_RETRY,

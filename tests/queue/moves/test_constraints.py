@@ -10,10 +10,11 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import DataError, IntegrityError, connection, transaction
 
-from tasks_app.queue.models import Attempt, OutcomeKind, Task
+from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.node_models import Counter
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit
+from tasks_app.runner.endings import OutcomeKind
 from tests.queue.moves.kit import NO_RETRY, failure, row, running, success
 
 pytestmark = pytest.mark.django_db

@@ -18,9 +18,10 @@ from tasks_app.queue.claim import rescue
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import KEEP_LIVE_EVENTS_SECONDS
 from tasks_app.queue.live_events import forget_live_events, forget_lost_live_events, write_live_events
-from tasks_app.queue.models import Attempt, LiveEvent, OutcomeKind, Task
+from tasks_app.queue.models import Attempt, LiveEvent, Task
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle
+from tasks_app.runner.endings import OutcomeKind
 from tests.queue.moves.kit import failure, row, running, success, take, tries
 
 pytestmark = pytest.mark.django_db

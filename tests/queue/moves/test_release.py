@@ -7,8 +7,9 @@ import time
 import pytest
 
 from tasks_app.queue.attempt import AttemptResult, ClaimedTask
-from tasks_app.queue.models import Attempt, OutcomeKind
+from tasks_app.queue.models import Attempt
 from tasks_app.queue.settle import settle
+from tasks_app.runner.endings import OutcomeKind
 from tests.queue.moves.kit import NO_RETRY, failure, release, row, running, submitted, success, take, total, tries
 
 pytestmark = pytest.mark.django_db

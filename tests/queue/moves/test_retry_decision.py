@@ -12,8 +12,9 @@ from tasks_app.queue.attempt import (
     decide_retry,
     delay_before,
 )
-from tasks_app.queue.models import OutcomeKind, Task
+from tasks_app.queue.models import Task
 from tasks_app.queue.settle import settle
+from tasks_app.runner.endings import OutcomeKind
 from tests.queue.moves.kit import ALWAYS, AT_ONCE, NO_RETRY, row, running, take, total, tries
 
 pytestmark = pytest.mark.django_db

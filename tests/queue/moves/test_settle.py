@@ -13,10 +13,11 @@ from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.claim import rescue
 from tasks_app.queue.current import store
-from tasks_app.queue.models import Attempt, OutcomeKind, Task
+from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit
+from tasks_app.runner.endings import OutcomeKind
 from tests.queue.moves.kit import (
     NO_RETRY,
     SLOW_RETRY,

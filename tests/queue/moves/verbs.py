@@ -17,11 +17,12 @@ from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.claim import LEASE_SECONDS, claim, renew, rescue
 from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import expire, promote
-from tasks_app.queue.models import OutcomeKind, Task
+from tasks_app.queue.models import Task
 from tasks_app.queue.redrive import LivingTwin, redrive
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submission import NewTask, TaskOptions
 from tasks_app.queue.submit import submit_many
+from tasks_app.runner.endings import OutcomeKind
 from tests.queue.moves.kit import ALWAYS, release
 
 TYPES = ("a", "b")

@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from tasks_app.queue.current import store
-from tasks_app.queue.store import Refusal
+from tasks_app.queue.store import DatabaseRefusal
 from tests.queue.moves.kit import together
 from tests.queue.store.kit import Undo, insert, limits
 
@@ -77,5 +77,5 @@ def test_49_a_statement_that_takes_longer_still_is_refused_and_the_connection_st
         before = connection.connection
         with pytest.raises(OperationalError) as caught:
             sleep(5.0)
-        assert store().refusal(caught.value) is Refusal.COST
+        assert store().refusal(caught.value) is DatabaseRefusal.COST
     assert limits() == usual and connection.connection is before

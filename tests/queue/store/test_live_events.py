@@ -15,7 +15,8 @@ from tasks_app.queue.attempt import ClaimedTask, LiveEvents
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.claim import rescue
 from tasks_app.queue.current import store
-from tasks_app.queue.models import LiveEvent, OutcomeKind, Task
+from tasks_app.queue.models import LiveEvent, Task
+from tasks_app.runner.endings import OutcomeKind
 from tests.queue.moves.kit import together
 from tests.queue.store.kit import completed, elsewhere, insert, settle, take, undone
 from tests.queue.store.parts import part

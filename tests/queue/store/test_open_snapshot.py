@@ -24,13 +24,14 @@ from tasks_app.queue.cancel import cancel
 from tasks_app.queue.claim import claim, ready_types, rescue
 from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import promote
-from tasks_app.queue.models import OutcomeKind, Task
+from tasks_app.queue.models import Task
 from tasks_app.queue.postgresql import maintain, marks, scan_start
 from tasks_app.queue.postgresql.readings import READING
 from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit_many
+from tasks_app.runner.endings import OutcomeKind
 from tests.queue.moves.kit import ALWAYS
 
 pytestmark = [

@@ -9,7 +9,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Attempt
-from tasks_app.queue.store import STATEMENT_ERRORS, Refusal
+from tasks_app.queue.store import STATEMENT_ERRORS, DatabaseRefusal
 from tests.queue.store.kit import completed, insert, settle, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,13 +26,13 @@ def test_47_a_value_is_refused(text: str) -> None:
     insert(50)
     with pytest.raises(STATEMENT_ERRORS) as caught:
         settle(*completed(*take(), result=text))
-    assert store().refusal(caught.value) is Refusal.VALUE
+    assert store().refusal(caught.value) is DatabaseRefusal.VALUE
 
 
 def test_47_a_row_that_a_constraint_excludes_is_refused() -> None:
     with pytest.raises(DatabaseError) as caught:
         Attempt.objects.create(task_id=None)  # type: ignore[misc]
-    assert store().refusal(caught.value) is Refusal.VALUE
+    assert store().refusal(caught.value) is DatabaseRefusal.VALUE
 
 
 @pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError("the connection is closed")])
@@ -44,13 +44,14 @@ def test_47_a_lost_connection_refuses_nothing(error: Exception) -> None:
 @pytest.mark.parametrize(
     ("state", "refused"),
     [
-        ("57014", Refusal.COST), ("53200", Refusal.COST),
-        ("54000", Refusal.VALUE), ("54001", Refusal.VALUE), ("22P02", Refusal.VALUE), ("22003", Refusal.VALUE),
+        ("57014", DatabaseRefusal.COST), ("53200", DatabaseRefusal.COST),
+        ("54000", DatabaseRefusal.VALUE), ("54001", DatabaseRefusal.VALUE),
+        ("22P02", DatabaseRefusal.VALUE), ("22003", DatabaseRefusal.VALUE),
         ("22012", None), ("53100", None), ("53300", None), ("55P03", None), ("40P01", None), ("40001", None),
         ("57P01", None), ("08006", None), ("25006", None), ("XX000", None),
     ],
 )  # fmt: skip
-def test_47_a_server_says_what_it_refuses(state: str, refused: Refusal | None) -> None:
+def test_47_a_server_says_what_it_refuses(state: str, refused: DatabaseRefusal | None) -> None:
     if not store().is_server:
         pytest.skip("SQLite has no states")
     error = raised(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$")

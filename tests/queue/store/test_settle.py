@@ -10,8 +10,9 @@ from django.db import connection
 
 from tasks_app.queue.attempt import COMPLETED, AttemptResult, ClaimedTask, Settled
 from tasks_app.queue.current import store
-from tasks_app.queue.models import Attempt, OutcomeKind, Task
+from tasks_app.queue.models import Attempt, Task
 from tasks_app.queue.node_models import Counter
+from tasks_app.runner.endings import OutcomeKind
 from tests.queue.moves.kit import failure, row, success, together, total, tries
 from tests.queue.store.kit import FAILED, RETRIED, completed, ids, insert, nothing, pausing, settle, take
 
