@@ -20,9 +20,15 @@ def logged_in(user: Any) -> Client:
     return client
 
 
-def post(client: Client, body: Any, path: str = "/queue", **headers: str) -> Any:
+def post(client: Client, path: str, body: Any = b"", **headers: str) -> Any:
     """The answer, which is JSON. `body`: bytes or text as they are, or what is JSON."""
     raw = body if isinstance(body, bytes | str) else json.dumps(body)
     answer = client.post(path, raw, content_type="application/json", headers=headers)
     assert not answer.content or answer.headers["Content-Type"] == "application/json"
     return answer
+
+
+def queued(client: Client, body: Any, path: str = "/queue", **headers: str) -> tuple[int, Any]:
+    """The status and the JSON of the answer to a POST."""
+    answer = post(client, path, body, **headers)
+    return answer.status_code, answer.json()

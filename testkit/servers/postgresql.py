@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import random
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +140,18 @@ class Postgres:
         except psycopg.Error:
             return False
         return True
+
+
+@contextmanager
+def postgres(**settings: str) -> Iterator[Postgres]:
+    """A server in a folder of its own, which goes with it."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    folder.chmod(0o755)  # PostgreSQL is another user
+    try:
+        with closing(Postgres(folder / "server", **settings)) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder)
 
 
 def _command(pid: int) -> bytes:

@@ -10,26 +10,11 @@ from django.utils import timezone
 
 from tasks_app import conf
 from tasks_app.admin.dashboard import Board, board
-from tasks_app.queue.current import store
-from tasks_app.queue.node_models import Node
 from tasks_app.queue.submit import submit
+from testkit.rows import node
 from tests.admin.rows import task
 
 pytestmark = pytest.mark.database
-
-
-def node(name: str, seen_seconds_ago: float = 0.0, **fields: object) -> Node:
-    """A node that was last seen so long ago."""
-    now = timezone.now()
-    return Node.objects.create(
-        name=name,
-        lock_domain="elsewhere",
-        started_at=now - timedelta(hours=3),
-        seen_at=now - timedelta(seconds=seen_seconds_ago),
-        seen=store().seconds() - seen_seconds_ago,
-        clock=store().clock_id(),
-        **fields,
-    )
 
 
 def seen(client: Client) -> Board:
@@ -55,7 +40,7 @@ def test_without_a_node_the_page_says_so_in_a_sentence(admin: Client) -> None:
 
 
 def test_a_silent_node_is_shown_with_its_last_sign_of_life(admin: Client) -> None:
-    node("quiet", seen_seconds_ago=300, pools={})
+    node("quiet", seen_before=300, pools={})
     node("loud", pools={})
     rows = {row.name: row for row in seen(admin).nodes}
     assert (rows["loud"].state, rows["loud"].age) == ("alive", "3 h")
@@ -74,7 +59,7 @@ def test_a_node_with_another_handlers_toml_is_marked_here_and_in_the_list(admin:
 def test_a_node_of_another_version_of_the_platform_is_marked_here_in_the_list_and_on_its_page(admin: Client) -> None:
     node("like us", pools={}, version=conf.version())
     node("other", pools={}, version="0.0.9+00000000")
-    node("silent about it", pools={})
+    node("silent about it", pools={}, version=None)
     rows = {row.name: row.version_differs for row in seen(admin).nodes}
     assert rows == {"like us": False, "other": True, "silent about it": True}
     assert admin.get("/admin/").text.count("version differs") == 2

@@ -18,10 +18,10 @@ from tasks_app.features.alerts.models import Alert
 from tasks_app.features.failures.admin import bars
 from tasks_app.features.failures.grouping import group_failures
 from tasks_app.features.failures.models import FailureGroup
-from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import Deployment, Node
 from testkit.clients import logged_in
+from testkit.rows import node, pool
 from tests.admin.rows import HOSTILE, staff, task
 
 pytestmark = pytest.mark.django_db
@@ -40,13 +40,10 @@ def group(error: str = "row 7 is missing", count: int = 1, **fields: str) -> Fai
     return FailureGroup.objects.get(pk__in=Task.objects.filter(pk=last).values("failure_group"))
 
 
-def node(name: str = "node-1", handler: str = "echo", **state: object) -> Node:
-    now = timezone.now()
-    pools = {handler: {"slots": 2, "warm": 1, "problem": None, **state}}
-    return Node.objects.create(
-        name=name, lock_domain="x", started_at=now, seen_at=now, seen=store().seconds(), clock=store().clock_id(),
-        pools=pools, problems=["no connection to the broker"], digest="0" * 64,
-    )  # fmt: skip
+def serving(name: str = "node-1", handler: str = "echo", **state: object) -> Node:
+    """A node with a problem, that serves a handler."""
+    problems = ["no connection to the broker"]
+    return node(name, pools={handler: {**pool(2, 1), **state}}, problems=problems, digest="0" * 64)
 
 
 def test_a_group_leads_to_its_tasks_and_a_task_to_its_group(admin: Client) -> None:
@@ -142,7 +139,7 @@ def test_a_picture_has_a_bar_for_each_hour_and_says_its_numbers() -> None:
 
 
 def test_a_handlers_page_shows_its_slots_tasks_and_failures(admin: Client) -> None:
-    node(images=["sha256:" + "a" * 64, "sha256:" + "b" * 64], problem="its image is missing")
+    serving(images=["sha256:" + "a" * 64, "sha256:" + "b" * 64], problem="its image is missing")
     running = task("processing")
     task("processing", task_type="other")
     mine = group()
@@ -160,7 +157,7 @@ def test_a_handlers_page_shows_its_slots_tasks_and_failures(admin: Client) -> No
 
 
 def test_a_nodes_page_shows_what_it_serves_and_runs(admin: Client) -> None:
-    node(problem="its image is missing")
+    serving(problem="its image is missing")
     mine, others = task("processing"), task("processing", node="node-2")
     text = admin.get("/admin/tasks_app/node/node-1/change/").text
     for part in (
@@ -234,7 +231,7 @@ def test_a_test_task_needs_a_permission_and_a_full_queue_refuses_it(monkeypatch:
 
 def test_hostile_text_is_harmless_on_each_of_these_pages(admin: Client) -> None:
     hostile = f"{HOSTILE}\x1b[31m\u202e"
-    node(hostile, hostile, images=[hostile], problem=hostile * 50_000)
+    serving(hostile, hostile, images=[hostile], problem=hostile * 50_000)
     task("processing", task_type=hostile, node=hostile)
     mine = group(f"{hostile}\n'\"{'x' * 1_000_000}", task_type=hostile)
     FailureGroup.objects.update(resolved_at=timezone.now() - timedelta(days=1), resolved_by=hostile)

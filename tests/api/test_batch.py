@@ -19,17 +19,17 @@ from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.models import Task
 from tasks_app.queue.submit import group_commit
+from testkit.clients import queued
 from tests.queue.moves.kit import close, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
 
-def post(api: Client, body: Any) -> tuple[int, dict[str, Any]]:
-    text = body if isinstance(body, bytes) else json.dumps(body).encode()
-    answer = api.post("/queue/batch", text, content_type="application/json")
-    assert answer.headers["Content-Type"] == "application/json"
-    assert answer.status_code == 200 or not Task.objects.exists()
-    return answer.status_code, answer.json()
+def post(api: Client, body: Any) -> tuple[int, Any]:
+    """The status and the JSON; a refusal stores nothing."""
+    status, answer = queued(api, body, "/queue/batch")
+    assert status == 200 or not Task.objects.exists()
+    return status, answer
 
 
 def tasks(count: int, **fields: Any) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from tasks_app.features.history.models import HistoryRow
 from tasks_app.metrics import system_reading
 from testkit import browser
 from testkit.needs import program
+from testkit.rows import node
 from tests.admin.rows import HOSTILE, attempt, task
-from tests.admin.test_dashboard import node
 
 HERE = Path(__file__).parent
 #: Narrow and wide.
@@ -79,7 +79,7 @@ def rows(address: str) -> dict[str, str]:
         pools={"echo": {"slots": 4, "warm": 3, "problem": None}, "prime": {"slots": 2, "warm": 2, "problem": None}},
     )
     node("two", pools={"echo": {"slots": 3, "warm": 0, "problem": f"no image {HOSTILE}\u202e"}})
-    node("quiet", seen_seconds_ago=300, pools={"prime": {"slots": 2, "warm": 2, "problem": None}})
+    node("quiet", seen_before=300, pools={"prime": {"slots": 2, "warm": 2, "problem": None}})
     runs = str(task("processing", node="one", last_error=HOSTILE).pk)
     failed = task("failed", last_error=HOSTILE * 20, failure_reason="crash")
     outcomes = ("success", "error", "timeout", "crash", "oom", "bad_reply", "worker_lost", "released", "cancelled")

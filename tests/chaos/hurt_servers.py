@@ -6,10 +6,10 @@ import signal
 import time
 from collections.abc import Callable
 
+from testkit.proxies import SlowProxy
 from testkit.servers.postgresql import Postgres
 from testkit.servers.rabbitmq import RabbitMQ
 from testkit.servers.redis import Redis
-from testkit.slow_proxy import SlowProxy
 from tests.chaos.fault import Fault, Throw
 from tests.chaos.sqlite import Sqlite
 

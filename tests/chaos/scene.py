@@ -17,10 +17,10 @@ import httpx
 from testkit.no_tls import NO_TLS
 from testkit.ports import free_port
 from testkit.process import Process, inherited, kill_all, of_home, until
+from testkit.proxies import SlowProxy
 from testkit.servers.postgresql import Postgres
 from testkit.servers.rabbitmq import RabbitMQ
 from testkit.servers.redis import Redis
-from testkit.slow_proxy import SlowProxy
 from tests.chaos.engine import Engine
 from tests.chaos.hold import Hold
 from tests.chaos.options import Options

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tests.docker.engines import client
@@ -91,3 +94,10 @@ class SlowCreates:
 
 def exists(container: str) -> bool:
     return bool(client().containers(all=True, filters={"id": container}))
+
+
+@contextmanager
+def slow_creates() -> Iterator[SlowCreates]:
+    """One in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="slow-", dir="/tmp") as folder, closing(SlowCreates(Path(folder))) as proxy:
+        yield proxy

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import cast
 
 import pytest
@@ -24,7 +21,7 @@ from tasks_app.runner.wire import Success
 from testkit.process import until
 from tests.docker.conftest import intruder
 from tests.docker.engines import BUSYBOX, client, is_gone, owner
-from tests.docker.slow_creates import SlowCreates
+from tests.docker.slow_creates import SlowCreates, slow_creates
 from tests.runner.caller import Caller
 
 # It names its task, so that over attach its container stays.
@@ -43,11 +40,8 @@ Open = Callable[..., DockerEngine]
 
 @pytest.fixture
 def slow() -> Iterator[SlowCreates]:
-    folder = Path(tempfile.mkdtemp(prefix="slow-", dir="/tmp"))
-    proxy = SlowCreates(folder)
-    yield proxy
-    proxy.close()
-    shutil.rmtree(folder)
+    with slow_creates() as proxy:
+        yield proxy
 
 
 @pytest.fixture

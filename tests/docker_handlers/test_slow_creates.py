@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from testkit.images.recipes import BUSYBOX
 from testkit.process import until
-from tests.docker.slow_creates import SlowCreates
+from tests.docker.slow_creates import SlowCreates, slow_creates
 from tests.docker_handlers.conftest import Deployment
 from tests.faults.dashboard import problems
 
@@ -33,11 +30,8 @@ instances = 1
 
 @pytest.fixture
 def slow() -> Iterator[SlowCreates]:
-    folder = Path(tempfile.mkdtemp(prefix="slow-", dir="/tmp"))
-    proxy = SlowCreates(folder)
-    yield proxy
-    proxy.close()
-    shutil.rmtree(folder)
+    with slow_creates() as proxy:
+        yield proxy
 
 
 def test_health_says_why_its_tasks_wait_a_stop_does_not_wait_and_they_run_in_what_was_created_late(

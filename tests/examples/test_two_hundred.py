@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from testkit.lossy_proxy import Loss, LossyProxy, a_quarter
+from testkit.proxies import Loss, LossyProxy, a_quarter
 from tests.api.system import system
 
 pytestmark = pytest.mark.long("a network that loses answers", seconds=12)

@@ -13,7 +13,7 @@ import pytest
 from testkit.daemon import Daemon
 from testkit.process import until
 from testkit.receiver import Receiver, receiving
-from testkit.servers.postgresql import Postgres
+from testkit.servers.postgresql import Postgres, postgres
 from testkit.stores import PostgreSQLStore
 
 pytestmark = [
@@ -28,14 +28,8 @@ FREEZE_SECONDS = 60.0
 
 @pytest.fixture
 def server() -> Iterator[Postgres]:
-    home = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    home.chmod(0o755)
-    server = Postgres(home / "server")
-    try:
+    with postgres() as server:
         yield server
-    finally:
-        server.close()
-        shutil.rmtree(home)
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import pytest
 
 from testkit.daemon import Daemon, open_gate
 from testkit.process import Process, until
-from testkit.servers.postgresql import Postgres
-from testkit.slow_proxy import SlowProxy
+from testkit.proxies import SlowProxy
+from testkit.servers.postgresql import Postgres, postgres
 from testkit.stores import PostgreSQLStore
 from tests.faults.dashboard import health, problems
 from tests.system.checker import faults
@@ -29,14 +29,8 @@ CLIENTS = 24
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Postgres]:
-    home = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    home.chmod(0o755)
-    server = Postgres(home / "server")
-    try:
+    with postgres() as server:
         yield server
-    finally:
-        server.close()
-        shutil.rmtree(home)
 
 
 @pytest.fixture(scope="module")

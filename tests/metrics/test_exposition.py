@@ -20,8 +20,9 @@ from tasks_app.queue.claim import rescue
 from tasks_app.queue.redrive import redrive
 from tasks_app.runner.endings import OutcomeKind
 from testkit.needs import program
+from testkit.rows import node
 from tests.metrics.samples import Sample, by, samples, value
-from tests.metrics.work import end, node, submit, take
+from tests.metrics.work import end, submit, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.usefixtures("database")]
 

@@ -26,7 +26,8 @@ from tasks_app.queue.current import store, writing
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import Node
 from testkit.process import until
-from tests.metrics.work import end, node, submit, take
+from testkit.rows import node
+from tests.metrics.work import end, submit, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.usefixtures("database")]
 
@@ -220,7 +221,7 @@ def test_containers_of_different_versions_of_an_image_are_a_problem() -> None:
 
 def test_it_is_not_healthy_while_every_node_that_lives_waits_for_its_first_containers() -> None:
     cold = {"echo": {"slots": 2, "warm": 1, "problem": None}}
-    node("node-1", pools=cold)
+    node("node-1", pools=cold, started_at=datetime.now(UTC))
     status, body = health()
     assert (status, body["status"], body["workers"]) == (503, "unhealthy", 1)
     assert body["problems"][0].startswith("the handlers' first containers are starting")

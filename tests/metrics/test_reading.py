@@ -15,8 +15,9 @@ from tasks_app.metrics import system_reading as module
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Task
+from testkit.rows import node
 from tests.metrics.samples import samples, value
-from tests.metrics.work import end, node, submit, take
+from tests.metrics.work import end, submit, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.usefixtures("database")]
 

@@ -7,7 +7,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 from testkit import execution_log
 from testkit.daemon import Daemon
 from testkit.process import until
-from testkit.servers.postgresql import Postgres
+from testkit.servers.postgresql import Postgres, postgres
 from testkit.stores import PostgreSQLStore
 from tests.system import hosts
 from tests.system.checker import faults
@@ -29,11 +29,8 @@ LEASE = 9.0
 @pytest.fixture
 def server() -> Iterator[Postgres]:
     """A PostgreSQL of the test's own."""
-    with ExitStack() as ends:
-        folder = Path(tempfile.mkdtemp(prefix="td-", dir="/tmp"))
-        ends.callback(shutil.rmtree, folder)
-        folder.chmod(0o755)  # PostgreSQL is another user
-        yield ends.enter_context(closing(Postgres(folder / "postgres")))
+    with postgres() as server:
+        yield server
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from testkit.daemon import Daemon, open_gate
-from testkit.lossy_proxy import Loss, LossyProxy
 from testkit.process import Process, until
+from testkit.proxies import Loss, LossyProxy
 
 pytestmark = [pytest.mark.long("starts of workers", seconds=60), pytest.mark.one_leg("a client of the API")]
 

@@ -1,4 +1,4 @@
-"""The answers in the bytes that a web server sent."""
+"""Requests in the bytes that a web server gets, and the answers in those that it sent."""
 
 from __future__ import annotations
 
@@ -6,6 +6,17 @@ import json
 import re
 
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
+
+
+def post(path: bytes, headers: bytes, body: bytes, *, close: bool = True) -> bytes:
+    """A POST with these headers, which say how long its body is."""
+    ends = b"Connection: close\r\n" if close else b""
+    return b"POST %b HTTP/1.1\r\nHost: localhost\r\n%b%b\r\n%b" % (path, ends, headers, body)
+
+
+def length(size: int) -> bytes:
+    """The header that says so."""
+    return b"Content-Length: %d\r\n" % size
 
 
 def answers_of(raw: bytes) -> list[tuple[int, bytes]]:

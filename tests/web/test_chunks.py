@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from testkit.daemon import Daemon
-from tests.web.answers import error, only
+from tests.web.answers import error, only, post
 
 TASK = b'{"type": "echo", "data": {"n": 1}}'
 BODIES = {b"/queue": TASK, b"/queue/batch": b'{"tasks": [%b]}' % b",".join([TASK] * 1000)}
@@ -20,16 +20,6 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n"
 
 def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def post(path: bytes, headers: bytes, body: bytes, *, close: bool = True) -> bytes:
-    return (
-        b"POST %b HTTP/1.1\r\nHost: localhost\r\n" % path
-        + (b"Connection: close\r\n" if close else b"")
-        + headers
-        + b"\r\n"
-        + body
-    )
 
 
 def stored(server: Daemon) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from testkit.daemon import Daemon, read_all, serving
 from tests.fuzz.raw_http import fuzz
-from tests.web.answers import answers_of, error, only
+from tests.web.answers import answers_of, error, length, only, post
 
 pytestmark = pytest.mark.waiting("clients that say nothing", seconds=20)
 
@@ -28,30 +28,22 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         yield one
 
 
-def post(headers: bytes, body: bytes, *, close: bool = True) -> bytes:
-    return b"POST /queue HTTP/1.1\r\n" + HOST + (b"Connection: close\r\n" if close else b"") + headers + b"\r\n" + body
-
-
-def length(size: int) -> bytes:
-    return b"Content-Length: %d\r\n" % size
-
-
 def works(server: Daemon) -> None:
     assert only(server.exchange(LIVE)) == (200, b'{"status":"live"}')
 
 
 def test_a_body_that_stops_half_way_is_given_up_and_says_so(server: Daemon) -> None:
-    raw = server.exchange(post(length(len(TASK) + 10), TASK))
+    raw = server.exchange(post(b"/queue", length(len(TASK) + 10), TASK))
     assert "within 2 seconds" in error(raw, 408)
 
 
 def test_a_body_that_ends_early_is_400(server: Daemon) -> None:
-    raw = server.exchange(post(length(len(TASK) + 10), TASK), half_close=True)
+    raw = server.exchange(post(b"/queue", length(len(TASK) + 10), TASK), half_close=True)
     error(raw, 400)
 
 
 def test_a_client_that_disconnects_in_the_middle_does_no_harm(server: Daemon) -> None:
-    for part in (b"POST /que", post(length(50), b""), post(length(50), b'{"type"')):
+    for part in (b"POST /que", post(b"/queue", length(50), b""), post(b"/queue", length(50), b'{"type"')):
         with server.connect() as connection:
             connection.sendall(part)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -62,7 +54,7 @@ def test_a_hundred_slow_clients_do_not_hold_up_another_one(patient: Daemon) -> N
     with ExitStack() as held:
         slow = [half_posted(held, patient) for _ in range(100)]
         # The slow ones cannot time out before this answer, so it did not wait for them.
-        assert only(patient.exchange(post(length(len(TASK)), TASK)))[0] == 200
+        assert only(patient.exchange(post(b"/queue", length(len(TASK)), TASK)))[0] == 200
         for connection in slow:
             connection.sendall(TASK[-5:])
         for connection in slow:
@@ -79,7 +71,7 @@ def test_each_of_a_hundred_clients_that_stop_half_way_is_given_up(server: Daemon
 def half_posted(held: ExitStack, server: Daemon) -> socket.socket:
     """A connection that has sent most of a task."""
     connection = held.enter_context(server.connect())
-    connection.sendall(post(length(len(TASK)), TASK[:-5]))
+    connection.sendall(post(b"/queue", length(len(TASK)), TASK[:-5]))
     return connection
 
 
@@ -92,24 +84,24 @@ def test_clients_that_never_finish_their_headers_do_not_hold_up_another_one(serv
 
 def test_a_body_over_the_limit_is_413_before_it_has_come(server: Daemon) -> None:
     with server.connect() as connection:
-        connection.sendall(post(length(2**40), b""))
+        connection.sendall(post(b"/queue", length(2**40), b""))
         assert "1,048,576 bytes" in error(read_all(connection), 413)
 
 
 def test_a_client_that_asks_first_is_told_before_it_sends(server: Daemon) -> None:
-    raw = server.exchange(post(length(2_000_000) + b"Expect: 100-continue\r\n", b""))
+    raw = server.exchange(post(b"/queue", length(2_000_000) + b"Expect: 100-continue\r\n", b""))
     assert b"100 Continue" not in raw
     error(raw, 413)
 
 
 @pytest.mark.parametrize("value", [b"abc", b"-1", b"+5", b"5, 6", b"1e3", b"9" * 400, b""])
 def test_a_length_that_is_no_number_is_refused(server: Daemon, value: bytes) -> None:
-    status, body = only(server.exchange(post(b"Content-Length: " + value + b"\r\n", TASK)))
+    status, body = only(server.exchange(post(b"/queue", b"Content-Length: " + value + b"\r\n", TASK)))
     assert (status, body) == (400, b"")  # the server's own answer: an empty body, never HTML
 
 
 def test_two_lengths_are_refused(server: Daemon) -> None:
-    assert only(server.exchange(post(length(5) + length(6), TASK))) == (400, b"")
+    assert only(server.exchange(post(b"/queue", length(5) + length(6), TASK))) == (400, b"")
 
 
 @pytest.mark.parametrize(
@@ -149,14 +141,14 @@ def test_http_1_0_is_served_and_closed(server: Daemon) -> None:
 
 
 def test_requests_in_one_piece_are_answered_in_their_order(server: Daemon) -> None:
-    some = [post(length(len(TASK)), TASK, close=False), b"GET /nowhere HTTP/1.1\r\n" + HOST + b"\r\n"] * 10
+    some = [post(b"/queue", length(len(TASK)), TASK, close=False), b"GET /nowhere HTTP/1.1\r\n" + HOST + b"\r\n"] * 10
     assert [status for status, _ in answers_of(server.exchange(b"".join(some) + LIVE))] == [200, 404] * 10 + [200]
 
 
 def test_a_request_that_comes_byte_by_byte_is_served(server: Daemon) -> None:
     with server.connect() as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for byte in post(length(len(TASK)), TASK):
+        for byte in post(b"/queue", length(len(TASK)), TASK):
             connection.sendall(bytes([byte]))
         assert only(read_all(connection))[0] == 200
 
@@ -164,9 +156,9 @@ def test_a_request_that_comes_byte_by_byte_is_served(server: Daemon) -> None:
 def test_two_idempotency_keys_are_400_and_store_nothing(server: Daemon) -> None:
     key = b"Idempotency-Key: a\r\n"
     for second in (key, b"Idempotency-Key: b\r\n"):
-        found = server.exchange(post(length(len(TASK)) + key + second, TASK))
+        found = server.exchange(post(b"/queue", length(len(TASK)) + key + second, TASK))
         assert "Idempotency-Key" in error(found, 400)
-    assert only(server.exchange(post(length(len(TASK)) + key, TASK)))[0] == 200
+    assert only(server.exchange(post(b"/queue", length(len(TASK)) + key, TASK)))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -235,7 +227,7 @@ def test_headers_over_64_kib_are_refused_and_those_below_are_not(server: Daemon)
         raw = server.exchange(b"GET /api/tasks HTTP/1.1\r\nConnection: close\r\n" + HOST + line + b"\r\n")
         assert only(raw)[0] == status, size
         if status == 200:
-            assert only(server.exchange(post(length(len(TASK)) + line, TASK)))[0] == 200
+            assert only(server.exchange(post(b"/queue", length(len(TASK)) + line, TASK)))[0] == 200
 
 
 @pytest.mark.parametrize("name", [b"Authorization", b"Host", b"Origin"])
@@ -259,20 +251,20 @@ def test_a_header_with_an_underscore_does_not_pass_for_another(server: Daemon) -
         b"GET /api/tasks HTTP/1.1\r\nConnection: close\r\n" + HOST + b"Sec_Fetch_Site: x\r\nHost_: y\r\n\r\n"
     )
     assert only(raw)[0] == 200
-    raw = server.exchange(post(length(len(TASK)) + b"Origin: http://evil.example\r\n", TASK))
+    raw = server.exchange(post(b"/queue", length(len(TASK)) + b"Origin: http://evil.example\r\n", TASK))
     error(raw, 403)
 
 
 @pytest.mark.parametrize("name", [b"Origin", b"Sec-Fetch-Site", b"Authorization", b"Content-Encoding"])
 @pytest.mark.parametrize("value", [b"\xff", "http://h\u00e9".encode(), "\U0001f600".encode()])
 def test_a_decisive_header_that_is_not_ascii_is_not_ignored(server: Daemon, name: bytes, value: bytes) -> None:
-    raw = server.exchange(post(length(len(TASK)) + name + b": " + value + b"\r\n", TASK))
+    raw = server.exchange(post(b"/queue", length(len(TASK)) + name + b": " + value + b"\r\n", TASK))
     assert "bytes that are not ASCII" in error(raw, 400)
 
 
 @pytest.mark.parametrize("name", [b"Cookie", b"User-Agent", b"Referer", b"Accept", b"X-Odd"])
 def test_a_header_without_effect_may_be_no_ascii(server: Daemon, name: bytes) -> None:
-    assert only(server.exchange(post(length(len(TASK)) + name + b": \xff\xc3\xbc\r\n", TASK)))[0] == 200
+    assert only(server.exchange(post(b"/queue", length(len(TASK)) + name + b": \xff\xc3\xbc\r\n", TASK)))[0] == 200
 
 
 def test_head_has_the_length_and_no_body(server: Daemon) -> None:

@@ -7,20 +7,15 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from testkit.daemon import Daemon, read_all, serving
-from tests.web.answers import error, only
+from tests.web.answers import error, length, only, post
 
 MEGABYTE = 1024 * 1024
 TASK = b'{"type": "echo"}'
 BATCH = b'{"tasks": [{"type": "echo"}]}'.ljust(8 * MEGABYTE)
 
 
-def post(path: bytes, body: bytes, length: int) -> bytes:
-    head = b"POST %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (path, length)
-    return head + body
-
-
 def assert_refused(server: Daemon) -> None:
-    raw = server.exchange(post(b"/queue/batch", BATCH, len(BATCH)))
+    raw = server.exchange(post(b"/queue/batch", length(len(BATCH)), BATCH))
     assert error(raw, 503) == "too many large bodies at once; try again"
     assert b"\r\nretry-after: 2\r\n" in raw
 
@@ -28,9 +23,9 @@ def assert_refused(server: Daemon) -> None:
 def test_clients_that_announce_much_and_send_nothing_lock_out_no_ordinary_task(tmp_path: Path) -> None:
     with serving(tmp_path, DAEMON_BODY_TIMEOUT="60") as server, ExitStack() as stack:
         for _ in range(8):
-            stack.enter_context(server.connect()).sendall(post(b"/queue/batch", b" ", len(BATCH)))
+            stack.enter_context(server.connect()).sendall(post(b"/queue/batch", length(len(BATCH)), b" "))
         assert_refused(server)
-        assert only(server.exchange(post(b"/queue", TASK, len(TASK))))[0] == 200
+        assert only(server.exchange(post(b"/queue", length(len(TASK)), TASK)))[0] == 200
 
 
 def test_bodies_that_wait_for_a_thread_count_until_they_are_answered(tmp_path: Path) -> None:
@@ -39,8 +34,8 @@ def test_bodies_that_wait_for_a_thread_count_until_they_are_answered(tmp_path: P
             writer.execute("BEGIN IMMEDIATE")
             waiting = [stack.enter_context(server.connect(60)) for _ in range(8)]
             for client in waiting:
-                client.sendall(post(b"/queue/batch", BATCH, len(BATCH)))
+                client.sendall(post(b"/queue/batch", length(len(BATCH)), BATCH))
             assert_refused(server)
             writer.execute("ROLLBACK")
         assert [only(read_all(client))[0] for client in waiting] == [200] * 8
-        assert only(server.exchange(post(b"/queue/batch", BATCH, len(BATCH))))[0] == 200
+        assert only(server.exchange(post(b"/queue/batch", length(len(BATCH)), BATCH)))[0] == 200

@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from tasks_app.audit.models import AuditEntry
 from tasks_app.queue.node_models import Node
+from testkit.rows import node
 from tests.admin.rows import task
-from tests.admin.test_dashboard import node
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 

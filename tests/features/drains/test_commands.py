@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from io import StringIO
-
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 
-from tasks_app.audit.models import AuditEntry
 from tasks_app.queue.node_models import Node
-from tests.metrics.work import node
+from testkit.rows import node
+from tests.features.commands import audited, run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
-
-
-def run(*words: str) -> str:
-    out = StringIO()
-    call_command(*words, stdout=out)
-    return out.getvalue()
-
-
-def audited() -> list[tuple[str, str, str]]:
-    return list(AuditEntry.objects.order_by("pk").values_list("via", "action", "target"))
 
 
 def test_drain_and_undrain_say_what_they_did() -> None:

@@ -14,7 +14,7 @@ from tasks_app.audit.record import Actor
 from tasks_app.features.drains.verbs import NodeEnded, UnknownNode, drain_node, running_on, undrain_node
 from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Node
-from tests.metrics.work import node
+from testkit.rows import node
 from tests.queue.moves.kit import submitted, take
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]

@@ -22,8 +22,8 @@ from tasks_app.queue.cancel import cancel
 from tasks_app.queue.models import Attempt
 from tasks_app.queue.submit import submit
 from testkit.clients import logged_in
+from testkit.rows import node
 from tests.admin.rows import HOSTILE, attempt, staff, task
-from tests.admin.test_dashboard import node
 from tests.admin.test_large_tables import rows_read
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -94,7 +94,7 @@ def test_what_a_node_records_is_shown(admin: Client) -> None:
 def test_the_slots_over_time_end_with_the_sum_of_the_strip(admin: Client) -> None:
     node("one", pools={"echo": {"slots": 4, "warm": 3, "problem": None}})
     node("two", pools={"echo": {"slots": 3, "warm": 1, "problem": "no image"}}, draining=True)
-    node("quiet", seen_seconds_ago=300, pools={"echo": {"slots": 2, "warm": 2, "problem": None}})
+    node("quiet", seen_before=300, pools={"echo": {"slots": 2, "warm": 2, "problem": None}})
     task("processing", node="one")
     task("processing", node="quiet")
     record(present_minute())
@@ -186,7 +186,7 @@ def test_slots_say_what_they_do_and_lead_to_their_tasks(admin: Client) -> None:
             "prime": {"slots": 1, "warm": 1, "problem": None},
         },
     )
-    node("quiet", seen_seconds_ago=300, pools={"echo": {"slots": 3, "warm": 3, "problem": None}})
+    node("quiet", seen_before=300, pools={"echo": {"slots": 3, "warm": 3, "problem": None}})
     one = task("processing", node="one")
     lost = task("processing", node="quiet")
     rows = {(row.handler, row.node): row for row in slot_rows()}

@@ -13,14 +13,11 @@ from tasks_app.audit.record import Actor
 from tasks_app.features.operations.models import Operation
 from tasks_app.features.pauses.verbs import pause
 from tasks_app.queue.models import Task
+from testkit.clients import post
 from tests.features.operations.kit import over, statuses, tasks, work
 from tests.keys.rows import MISSING, Holder, of_type
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
-
-
-def post(client: Client, path: str, body: Any) -> Any:
-    return client.post(path, body, content_type="application/json")
 
 
 def started(answer: Any) -> Operation:

@@ -13,8 +13,8 @@ from tasks_app.audit.models import AuditEntry
 from tasks_app.queue.node_models import HandlerPause, Node
 from tasks_app.queue.submit import submit
 from testkit.clients import logged_in
+from testkit.rows import node
 from tests.admin.rows import HOSTILE, staff, task
-from tests.admin.test_dashboard import node
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 

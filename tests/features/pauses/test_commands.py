@@ -5,31 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from io import StringIO
 from itertools import count
 from types import SimpleNamespace
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 
 from tasks_app.audit.models import AuditEntry
 from tasks_app.audit.record import system_account
 from tasks_app.features.pauses.management.commands import pause as module
 from tasks_app.queue.current import store
 from tasks_app.queue.node_models import HandlerPause
-from tests.metrics.work import end, node, submit, take
+from testkit.rows import node
+from tests.features.commands import audited, run
+from tests.metrics.work import end, submit, take
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
-
-
-def run(*words: str) -> str:
-    out = StringIO()
-    call_command(*words, stdout=out)
-    return out.getvalue()
-
-
-def audited() -> list[tuple[str, str, str]]:
-    return list(AuditEntry.objects.order_by("pk").values_list("via", "action", "target"))
 
 
 def test_pause_and_resume_say_what_they_did_and_record_it_as_the_system_account() -> None:

@@ -28,7 +28,7 @@ from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import HandlerPause
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submit import submit
-from tests.metrics.work import node
+from testkit.rows import node
 from tests.queue.moves.kit import row, submitted, success, take, together
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]

@@ -14,7 +14,7 @@ from tasks_app.features.why.facts import Facts, read_facts
 from tasks_app.metrics import system_reading
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.models import Attempt, Task
-from tests.api.test_handlers import node, pool
+from testkit.rows import node, pool
 from tests.queue.store.test_plans import plans, rows, scans
 
 __all__ = ["rows"]
@@ -52,7 +52,7 @@ def _few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 def read(**wanted: Any) -> tuple[list[str], Facts]:
     """The lines of the plans that scan a table, and the facts about one of the tasks."""
     system_reading._last = None
-    node("one", echo=pool(1, 1), prime=pool(1, 1))
+    node("one", pools={"echo": pool(1, 1), "prime": pool(1, 1)})
     task = Task.objects.filter(**wanted).order_by("pk")[0]
     current_reading()  # shared by all calls within 0.1 s
     with plans() as seen:

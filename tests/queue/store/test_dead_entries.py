@@ -32,6 +32,7 @@ from tasks_app.queue.postgresql.readings import READING
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submission import NewTask, TaskOptions
 from tasks_app.queue.submit import submit_many
+from testkit.sessions import snapshot
 from tests.queue.moves.kit import ALWAYS, failure, success, take
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
@@ -47,11 +48,7 @@ def _held() -> Iterator[None]:
     if connection.vendor != "postgresql":
         pytest.skip("a reader of SQLite keeps nothing alive that a statement reads")
     connection.close()
-    parameters = connection.get_connection_params()
-    parameters = {key: parameters[key] for key in ("host", "port", "user", "password", "dbname") if key in parameters}
-    with psycopg.connect(**parameters) as session:
-        session.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        session.execute("SELECT count(*) FROM taskdaemon_task")
+    with snapshot():
         yield
 
 

@@ -10,6 +10,7 @@ from django.test import Client
 from tasks_app.queue.current import store
 from tasks_app.queue.postgresql import maintain as maintenance
 from tasks_app.queue.postgresql import maintain as module
+from testkit.sessions import dsn, snapshot
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
@@ -24,21 +25,13 @@ def _at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "_problem", None)
 
 
-def session() -> psycopg.Connection:
-    parameters = connection.get_connection_params()
-    parameters = {key: parameters[key] for key in ("host", "port", "user", "password", "dbname") if key in parameters}
-    return psycopg.connect(**parameters, application_name="pg_dump")
-
-
 def problems() -> list[str]:
     store().maintain()
     return [one for one in Client(HTTP_HOST="127.0.0.1").get("/health").json()["problems"] if "snapshot" in one]
 
 
 def test_a_session_is_named_while_its_snapshot_is_old_enough_to_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    with session() as held:
-        held.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        held.execute("SELECT count(*) FROM taskdaemon_task")
+    with snapshot(application_name="pg_dump") as held:
         assert problems() == []
         monkeypatch.setattr(module, "MIN_SECONDS", 0.0)
         assert problems() == []
@@ -60,7 +53,7 @@ def test_a_session_is_named_while_its_snapshot_is_old_enough_to_matter(monkeypat
 def test_a_session_that_has_written_and_does_not_commit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MIN_SECONDS", 0.0)
     monkeypatch.setattr(module, "MIN_TRANSACTIONS", 0)
-    with session() as held:
+    with psycopg.connect(dsn(), application_name="pg_dump") as held:
         held.execute("UPDATE taskdaemon_node SET draining = true WHERE false; SELECT pg_current_xact_id()")
         [said] = problems()
         assert f"session {held.info.backend_pid} (pg_dump)" in said

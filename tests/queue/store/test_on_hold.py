@@ -9,6 +9,7 @@ import pytest
 from tasks_app.queue.current import store
 from tasks_app.queue.due_work import OnHold
 from tasks_app.queue.node_models import HandlerPause, Node
+from testkit.rows import node
 from tests.queue.moves.kit import together
 from tests.queue.store.kit import elsewhere
 
@@ -20,11 +21,6 @@ HOUR = timedelta(hours=1)
 
 def paused(name: str, until: datetime | None = None) -> None:
     HandlerPause.objects.create(handler=name, paused_at=NOW, paused_by="alice", until=until)
-
-
-def node(name: str, **fields: object) -> None:
-    moments = {"started_at": NOW, "seen_at": NOW, "seen": store().seconds(), "clock": store().clock_id()}
-    Node.objects.create(name=name, lock_domain="here", digest="", **moments, **fields)
 
 
 def both() -> OnHold:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import psycopg
 import pytest
 from django.db import connection
 from django.db.models.functions import Now
@@ -16,9 +17,10 @@ from tasks_app.queue.postgresql.marks import EMPTY, Marks, session_marks
 from tasks_app.queue.postgresql.readings import statement
 from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit_many
+from testkit.sessions import dsn
 from tests.queue.moves.kit import failure, row
 from tests.queue.store.kit import RETRIED, completed, elsewhere, insert, pausing, settle, take
-from tests.queue.store.test_session_marks import another_session, held
+from tests.queue.store.test_session_marks import held
 
 __all__ = ["held"]
 
@@ -104,7 +106,7 @@ def buffers(key: str, order: Selection, marks: Marks) -> int:
     """How many buffers the count reads."""
     task, (a, b, c) = row(key), as_arrays(order, marks)
     values = f"'echo', {task.position}, {task.priority}, 10001, {marks.since}, '{a}', '{b}', '{c}'"
-    with another_session() as other:
+    with psycopg.connect(dsn()) as other:
         other.execute(f"PREPARE counting AS {statement(order)}".encode())
         [(plan,)] = other.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE counting ({values})".encode())
     whole = plan[0]["Plan"]

@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -29,6 +28,7 @@ from tasks_app.queue.redrive import redrive
 from tasks_app.queue.settle import settle
 from tasks_app.queue.submission import NewTask
 from tasks_app.queue.submit import submit_many
+from testkit.sessions import dsn, snapshot
 from tests.queue.moves.kit import AT_ONCE, failure, release, row, submitted, success, take, total
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
@@ -43,18 +43,10 @@ def _new_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "_thread", maintenance._Thread())
 
 
-def another_session() -> psycopg.Connection[Any]:
-    parameters = connection.get_connection_params()
-    names = ("host", "port", "user", "password", "dbname")
-    return psycopg.connect(**{name: parameters[name] for name in names if name in parameters})
-
-
 @pytest.fixture
 def held() -> Iterator[None]:
     """Another session's snapshot."""
-    with another_session() as session:
-        session.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        session.execute("SELECT count(*) FROM taskdaemon_task")
+    with snapshot():
         yield
 
 
@@ -76,7 +68,7 @@ def buffers(marks: Marks, order: Selection) -> int:
     a, b, c = (f"'{{{','.join(map(str, column))}}}'" for column in zip(*marks.bands.segments(), strict=True))
     values = f"'echo', 'n', 30.0, 8, 5.0, 3, 0.0, '', {marks.since}, {a}, {b}, {c}, 1"
     # Django's session deallocates what it has prepared after a rollback.
-    with another_session() as session:
+    with psycopg.connect(dsn()) as session:
         session.execute(PLANNER_SETTINGS)
         session.execute(f"PREPARE claiming AS {claim_one_type(order)}".encode())
         query = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE claiming ({values})"

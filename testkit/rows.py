@@ -1,0 +1,28 @@
+"""Rows of nodes, as nodes write them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from tasks_app import conf
+from tasks_app.queue.current import store
+from tasks_app.queue.node_models import Node
+
+
+def node(name: str = "node-1", seen_before: float = 0.0, **fields: Any) -> Node:
+    """A node of this version that was last seen so many seconds ago, with two warm slots of `echo`."""
+    now = timezone.now()
+    row = {
+        "lock_domain": "elsewhere", "started_at": now - timedelta(hours=3),
+        "seen_at": now - timedelta(seconds=seen_before), "seen": store().seconds() - seen_before,
+        "clock": store().clock_id(), "digest": "", "version": conf.version(), "pools": {"echo": pool(2, 2)},
+    }  # fmt: skip
+    return Node.objects.create(name=name, **row | fields)
+
+
+def pool(slots: int, warm: int, problem: str | None = None) -> dict[str, Any]:
+    """The state of a node's slots of one handler."""
+    return {"slots": slots, "warm": warm, "problem": problem}
