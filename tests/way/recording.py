@@ -7,6 +7,7 @@ its thread, and because most tasks do not pass it.
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 from testkit.daemon import Daemon
@@ -34,7 +35,7 @@ def passed(daemon: Daemon, notes: Path) -> list[str]:
     for number in range(1, TASKS + 1):
         current.write_text(str(number))
         task = daemon.post("echo", {"do": "echo"})
-        until(lambda task=task: daemon.rows(f"{_COMPLETED} AND id = ?", task))
+        until(partial(daemon.rows, f"{_COMPLETED} AND id = ?", task))
         current.write_text("")
     node.stop()
     web.stop()
