@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from django.test import Client
 
-from tasks_app.api.waiting import VARIABLE, Places, Wait
+from tasks_app.api.waiting import VARIABLE, Deferred, Places, Wait
 from tasks_app.keys import api_keys
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.cancel import cancel, delete
