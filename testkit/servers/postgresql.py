@@ -148,7 +148,7 @@ def postgres(**settings: str) -> Iterator[Postgres]:
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     folder.chmod(0o755)  # PostgreSQL is another user
     try:
-        with closing(Postgres(folder / "server", **settings)) as server:
+        with closing(Postgres(folder / "server", wal=None, **settings)) as server:
             yield server
     finally:
         shutil.rmtree(folder)
