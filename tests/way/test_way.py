@@ -16,7 +16,7 @@ from tests.way.recording import environment, passed
 pytestmark = [pytest.mark.long("a server and a node that are recorded", seconds=20), pytest.mark.one_broker("on Redis")]
 
 PAGE = PROJECT / "docs/how-it-works.md"
-MOST = 41
+MOST = 40
 
 
 def test_a_post_passes_the_files_that_the_page_names(deployment: Callable[..., Daemon], tmp_path: Path) -> None:
