@@ -49,11 +49,10 @@ def _kill_process(container: str) -> None:
 def _process_is_gone(container: str, pid: int | None = None) -> bool:
     pid = pid or int(container.rpartition("-")[2])
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
         return True
-    # A process that was not waited for is a zombie.
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return state == "Z"  # a process that was not waited for is a zombie
 
 
 _ACTOR = ("python", "-S", "-E", str(ACTOR))

@@ -80,7 +80,7 @@ def test_a_call_that_is_killed_or_late_has_what_it_wrote(new_caller: NewCaller) 
     slot.kill(KillReason.TAKEN_AWAY, call.token)
     result = caller.result(call)
     assert result.live is follower.live and follower.text("stdout", over=True) == "garbage\n"
-    slot, call = caller.begin({"do": "raw", "raw": "garbage"}, timeout=1.5)
+    slot, call = caller.begin({"do": "raw", "raw": "garbage"}, timeout=4.0)
     follower = follow(caller, slot, call)
     result = caller.result(call)
     assert result.outcome.kind is OutcomeKind.TIMEOUT
