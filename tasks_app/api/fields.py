@@ -150,12 +150,12 @@ def read_query(query: QueryDict, fields: Fields, faults: Faults, what: str = "pa
 
 
 def parameters_of(query: QueryDict, fields: Fields) -> dict[str, Any]:
-    """The same. Raises Invalid with every fault at once."""
+    """The values of those parameters that are given. Raises Invalid with every fault at once."""
     faults: Faults = []
-    given = read_query(query, fields, faults)
+    values = read_query(query, fields, faults)
     if faults:
         raise Invalid(faults)
-    return given
+    return values
 
 
 def check_unknown(

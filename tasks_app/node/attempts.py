@@ -134,7 +134,10 @@ def _storable(text: str) -> str:
 
 
 class Settling:
-    """For any thread, on its own connection. Raises what `settle` raises."""
+    """Settles results, and tells the rest of the node what came of them.
+
+    For any thread, on its own connection. Raises what `settle` raises.
+    """
 
     def __init__(self, node: str, in_flight: InFlightTasks, mark_ready: Callable[[str], None]) -> None:
         """`mark_ready`: a task of this type has gone back to pending and may be claimed at once."""
@@ -158,7 +161,7 @@ class Settling:
             fail_point("after_settle")
         self._in_flight.settled(*[result.task for result in batch])
         for result in batch:
-            if result.kind is not OutcomeKind.SUCCESS and result.makes_ready:
+            if result.makes_ready:
                 self._mark_ready(result.task.task_type)
         if len(kept) == len(batch):
             return

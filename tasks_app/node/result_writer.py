@@ -26,7 +26,6 @@ from tasks_app.node.retrying import Retrying
 from tasks_app.queue.attempt import AttemptResult
 from tasks_app.queue.current import BatchSize, bare_writing, store
 from tasks_app.queue.store import STATEMENT_ERRORS, DatabaseRefusal
-from tasks_app.runner.endings import OutcomeKind
 
 log = structlog.get_logger(__name__)
 
@@ -340,7 +339,7 @@ class ResultQueue:
     def put(self, result: AttemptResult) -> None:
         """Add a result. Never blocks."""
         size, name = result.bytes_to_write, result.task.task_type
-        at_once = result.kind is not OutcomeKind.SUCCESS and result.makes_ready
+        at_once = result.makes_ready
         with self._lock:
             self._waiting.append((result, size))
             self.unwritten += 1

@@ -1,4 +1,5 @@
-"""The store of the database that this process has, its write transactions, and its system check."""
+"""The store of the database that this process has, its write transactions, how many rows a statement of it writes, and
+its system check."""
 
 from __future__ import annotations
 
