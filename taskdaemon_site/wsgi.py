@@ -33,8 +33,9 @@ if master := os.environ.get("TASKDAEMON_WEB_MASTER"):
     # A terminal sends SIGHUP to parent and child. The parent logs that it ignores it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-# A thread writes the counts of this process and the uses of API keys, so that no request waits for that.
-local_counters.start(keys.write_uses)
+# A thread writes the counts of this process and the uses of API keys, and shares the keys' rates with other hosts, so
+# that no request waits for that.
+local_counters.start(keys.write_uses, keys.share_rates)
 
 tell("process_starts", True)
 

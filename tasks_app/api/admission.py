@@ -22,7 +22,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from tasks_app import conf
-from tasks_app.api.errors import Invalid, QueueFull, Stopping, TooMany
+from tasks_app.api.errors import Invalid, QueueFull, Stopping, TooFast
 from tasks_app.api.fields import literal
 from tasks_app.api.schema import header
 from tasks_app.api.view import caller_of
@@ -138,12 +138,18 @@ def admit(env: Environment, count: int = 1, may_query: bool = True, rate: KeyRat
     # The key's rate first: a caller that exceeds its own takes nothing from the others.
     if rate is not None and not rate.take(count):
         backlog.release(count)
-        raise TooMany(f"too many tasks: at most {rate.rate:g} a second are accepted with this API key; slow down")
+        raise TooFast(
+            f"too many tasks: at most {rate.rate:g} a second are accepted with this API key; slow down",
+            rate.retry_after(),
+        )
     if env.max_rate is not None and not token_bucket.take(env.max_rate, count):
         backlog.release(count)
         if rate is not None:
             rate.release(count)
-        raise TooMany(f"too many tasks: at most {env.max_rate:g} a second are accepted; slow down")
+        raise TooFast(
+            f"too many tasks: at most {env.max_rate:g} a second are accepted; slow down",
+            max(token_bucket.balance(env.max_rate).seconds, 1),
+        )
 
 
 # Enforces DAEMON_MAX_QUEUE. Every POST asks, so it must be cheap.
@@ -270,8 +276,6 @@ class RateHeaders(APIView):
         if self._rate is not None:
             for name, value in self._rate.headers().items():
                 response[name] = value
-            if response.status_code == 429:
-                response["Retry-After"] = str(max(int(response["Retry-After"]), self._rate.retry_after()))
         return response
 
 

@@ -125,6 +125,14 @@ class QueueFull(TooMany):
     """429: as many tasks wait as may."""
 
 
+class TooFast(TooMany):
+    """429: a rate is exceeded. The next task is accepted after so many seconds."""
+
+    def __init__(self, sentence: str, retry_after: int) -> None:
+        super().__init__(sentence)
+        self.retry_after = retry_after
+
+
 def error_bytes(sentence: str, details: list[dict[str, str]] | None = None) -> bytes:
     """The body of every failure."""
     return dump({"error": sentence, **({"details": details} if details else {})})
@@ -154,6 +162,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
     if isinstance(error, exceptions.APIException):
         challenge = getattr(error, "auth_header", "")
         headers = {"WWW-Authenticate": challenge} if challenge else {}
+        if isinstance(error, TooFast):
+            headers["Retry-After"] = str(error.retry_after)
         return json_error(_sentence(error.detail), error.status_code, **headers)
     return _refusal(error, context["request"].method if context.get("request") else None)
 

@@ -21,10 +21,12 @@ from django.db.models import Q, TextField
 from django.db.models.functions import Cast, Now
 from django.utils import timezone
 
+from tasks_app import conf
 from tasks_app.conf import LOOPBACK, Environment
 from tasks_app.conf.weak_secrets import KEY_MARK, MAX_KEY_CHARACTERS
 from tasks_app.keys.models import ApiKey
-from tasks_app.keys.rate import KeyRate
+from tasks_app.keys.rate import BucketFile, HostBucket, KeyRate
+from tasks_app.keys.shares import Shares
 from tasks_app.logs.rate_limit import LogOnce
 from tasks_app.queue.current import writing
 
@@ -73,7 +75,7 @@ SCOPE_TEXTS = {
 class Grant:
     """What a key allows. None: every scope, every type, for ever, at any rate.
 
-    `types`: the only task types that it can see and post. `rate`: tasks a second that it may post to a web process.
+    `types`: the only task types that it can see and post. `rate`: tasks a second that it may post.
     """
 
     scopes: Sequence[str] | None = None
@@ -187,6 +189,8 @@ class Keys:
         self._unwritten: set[int] = set()
         #: Of each key that has a rate. They outlive a reading.
         self._rates: dict[int, KeyRate] = {}
+        self._buckets: BucketFile | None = None
+        self._shares: Shares | None = None
 
     def current(self) -> KeyReading:
         """The keys as they were at most a second ago, or longer ago while the database is unavailable.
@@ -202,7 +206,7 @@ class Keys:
         try:
             if last is None and self._last is not None:
                 return self._last  # another thread read them while this one waited
-            self._last = last = _read(last, self._rates)
+            self._last = last = self._read(last)
         except Error as error:
             if last is None:
                 raise
@@ -212,6 +216,31 @@ class Keys:
             self._read_at = time.monotonic()
             self._reading.release()
         return last
+
+    def _read(self, last: KeyReading | None) -> KeyReading:
+        """Read the keys; `last` if none has changed."""
+        # Plain values, and JSON as text: this is done each second, usually for nothing, and there may be thousands.
+        limits = (Cast(name, TextField()) for name in ("scopes", "types"))
+        in_use = ApiKey.objects.filter(revoked_at=None).order_by("pk")
+        rows = list(in_use.values_list("prefix", "digest", "pk", "rate", "expires_at", "name", *limits))
+        if last is not None and rows and rows == last.rows:
+            return last
+        in_force: dict[str, tuple[StoredKey, ...]] = {}
+        self._keep_rates({pk: rate for _, _, pk, rate, *_ in rows if rate is not None})
+        for prefix, hashed, pk, _, expires_at, name, scopes, types in rows:
+            caller = Caller(pk, _words(scopes), _words(types), self._rates.get(pk), expires_at, name)
+            in_force[prefix] = (*in_force.get(prefix, ()), StoredKey(hashed, pk, caller))
+        return KeyReading(in_force, bool(in_force) or ApiKey.objects.exists(), rows)
+
+    def _keep_rates(self, rates: Mapping[int, float]) -> None:
+        """Have these rates, by key; those that are the same as before stay."""
+        self._buckets = self._buckets or BucketFile(conf.environment().home / "key-rates")
+        hosts = 1 if self._shares is None else self._shares.hosts
+        for key, rate in rates.items():
+            if key not in self._rates or self._rates[key].rate != rate:
+                self._rates[key] = KeyRate(rate, HostBucket(self._buckets, key), hosts)
+        for gone in self._rates.keys() - rates.keys():
+            del self._rates[gone]
 
     def cached(self) -> KeyReading | None:
         """The last reading; None if a new one is due and no thread is making it. Sends no query."""
@@ -240,6 +269,12 @@ class Keys:
             self._used_at[identity] = now
             self._unwritten.add(identity)
 
+    def share_rates(self) -> None:
+        """Share the rates with the web processes of other hosts. Called each second, by the thread of `write_uses`."""
+        if self._shares is None:
+            self._shares = Shares(conf.environment().home)
+        self._shares.beat(self._rates.copy())
+
     def write_uses(self) -> None:
         """Save when keys were used, unless another process did within the last minute. Not for a request's thread."""
         if not (uses := set(self._unwritten)):
@@ -249,28 +284,6 @@ class Keys:
         with writing():
             ApiKey.objects.filter(old, pk__in=uses).update(last_used_at=Now())
         self._unwritten -= uses
-
-
-def _read(last: KeyReading | None, rates: dict[int, KeyRate]) -> KeyReading:
-    """Read the keys; `last` if none has changed. `rates`: of the last reading, kept by keys with the same rate."""
-    # Plain values, and JSON as text: this is done each second, usually for nothing, and there may be thousands.
-    limits = (Cast(name, TextField()) for name in ("scopes", "types"))
-    in_use = ApiKey.objects.filter(revoked_at=None).order_by("pk")
-    rows = list(in_use.values_list("prefix", "digest", "pk", "rate", "expires_at", "name", *limits))
-    if last is not None and rows and rows == last.rows:
-        return last
-    in_force: dict[str, tuple[StoredKey, ...]] = {}
-    ids = set()
-    for prefix, hashed, pk, rate, expires_at, name, scopes, types in rows:
-        if rate is not None:
-            ids.add(pk)
-            if pk not in rates or rates[pk].rate != rate:
-                rates[pk] = KeyRate(rate)
-        caller = Caller(pk, _words(scopes), _words(types), rates.get(pk), expires_at, name)
-        in_force[prefix] = (*in_force.get(prefix, ()), StoredKey(hashed, pk, caller))
-    for gone in rates.keys() - ids:
-        del rates[gone]
-    return KeyReading(in_force, bool(in_force) or ApiKey.objects.exists(), rows)
 
 
 def _words(stored: str | None) -> frozenset[str] | None:

@@ -1,12 +1,20 @@
-"""The rate of one API key, and the headers that tell it to callers."""
+"""The rate of one API key on this host, and the headers that tell it to callers."""
 
 from __future__ import annotations
 
+import fcntl
 import math
+import os
+import struct
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from tasks_app.db.node_lock import boot_id
 
 
 class Balance(NamedTuple):
@@ -15,9 +23,33 @@ class Balance(NamedTuple):
     left: int
     seconds: int
 
+    @classmethod
+    def of(cls, tokens: float, rate: float) -> Balance:
+        """Of a bucket with so many tokens, which is filled at `rate` tokens a second."""
+        left = max(math.floor(tokens), 0)
+        return cls(left, max(math.ceil(((capacity(rate) if left else 1.0) - tokens) / rate), 0))
 
-class TokenBucket:
-    """Limits the rate of this process: `rate` tasks a second, with bursts of up to one second's worth. Thread-safe."""
+
+def capacity(rate: float) -> float:
+    """How many tokens a bucket holds: what accrues in a second, and at least one."""
+    return max(rate, 1.0)
+
+
+class Bucket(Protocol):
+    """Limits a rate: `rate` tasks a second, with bursts of up to one second's worth. Thread-safe."""
+
+    def take(self, rate: float, count: int = 1) -> bool:
+        """Take `count` tokens; False if there is not one. The balance may go negative, so that a batch is not split."""
+
+    def release(self, count: int = 1) -> None:
+        """Tokens were taken for tasks that were refused for another reason."""
+
+    def balance(self, rate: float) -> Balance:
+        """What it holds now."""
+
+
+class TokenBucket(Bucket):
+    """A bucket of this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -25,7 +57,7 @@ class TokenBucket:
         self._filled_at: float | None = None
 
     def take(self, rate: float, count: int = 1) -> bool:
-        """Take `count` tokens; False if there is not one. The balance may go negative, so that a batch is not split."""
+        """See Bucket."""
         with self._lock:
             self._fill(rate)
             if self._tokens < 1.0:
@@ -34,24 +66,155 @@ class TokenBucket:
             return True
 
     def release(self, count: int = 1) -> None:
-        """Tokens were taken for tasks that were refused for another reason."""
+        """See Bucket."""
         with self._lock:
             self._tokens += count
 
     def balance(self, rate: float) -> Balance:
-        """What it holds now."""
+        """See Bucket."""
         with self._lock:
-            capacity = self._fill(rate)
-            tokens = self._tokens
-        left = max(math.floor(tokens), 0)
-        return Balance(left, math.ceil(((capacity if left else 1.0) - tokens) / rate))
+            self._fill(rate)
+            return Balance.of(self._tokens, rate)
 
-    def _fill(self, rate: float) -> float:
-        """Add what has accrued. Returns the capacity."""
-        now, capacity = time.monotonic(), max(rate, 1.0)
+    def _fill(self, rate: float) -> None:
+        now = time.monotonic()
         filled_at, self._filled_at = self._filled_at, now
-        self._tokens = capacity if filled_at is None else min(self._tokens + (now - filled_at) * rate, capacity)
-        return capacity
+        full = capacity(rate)
+        self._tokens = full if filled_at is None else min(self._tokens + (now - filled_at) * rate, full)
+
+
+class FileBusy(Exception):
+    """The file of buckets cannot be used now."""
+
+
+class BucketFile:
+    """The buckets of a host: a file in DAEMON_HOME, which its web processes share. Thread-safe.
+
+    A key's record is at its id: the boot in which it was written, its tokens, and when it was filled by the kernel's
+    monotonic clock, which all processes of a host read alike. The file is sparse.
+    """
+
+    _RECORD = struct.Struct("=36sdd")
+    #: How often it is tried to lock the file, and how long a thread waits between. A process that is stopped while it
+    #: holds the lock must not stop the event loop of another.
+    _TRIES, _PAUSE_SECONDS = 20, 0.0001
+    #: For how long the file is left alone after that.
+    _BUSY_SECONDS = 1.0
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._boot = boot_id().encode()[:36].ljust(36)
+        self._lock = threading.Lock()
+        self._descriptor: int | None = None
+        self._busy_until = 0.0
+
+    @contextmanager
+    def tokens(self, key: int, rate: float) -> Iterator[list[float]]:
+        """The tokens of a key, as a list of one that may be changed. Raises FileBusy."""
+        with self._lock:
+            descriptor = self._locked()
+            try:
+                now = time.monotonic()
+                held = [self._filled(os.pread(descriptor, self._RECORD.size, self._at(key)), rate, now)]
+                yield held
+                os.pwrite(descriptor, self._RECORD.pack(self._boot, held[0], now), self._at(key))
+            except OSError as error:
+                self._busy_until = time.monotonic() + self._BUSY_SECONDS
+                raise FileBusy from error
+            finally:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    def read(self, key: int, rate: float) -> float:
+        """The tokens of a key. Takes no lock: it is only told. Raises FileBusy."""
+        try:
+            record = os.pread(self._opened(), self._RECORD.size, self._at(key))
+        except OSError as error:
+            raise FileBusy from error
+        return self._filled(record, rate, time.monotonic())
+
+    def _at(self, key: int) -> int:
+        return key * self._RECORD.size
+
+    def _filled(self, record: bytes, rate: float, now: float) -> float:
+        """The tokens of a record with what has accrued; a full bucket if there is none of this boot."""
+        if len(record) == self._RECORD.size:
+            boot, tokens, filled_at = self._RECORD.unpack(record)
+            if boot == self._boot and math.isfinite(tokens) and filled_at <= now:
+                return float(min(tokens + (now - filled_at) * rate, capacity(rate)))
+        return capacity(rate)
+
+    def _opened(self) -> int:
+        if self._descriptor is None:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return self._descriptor
+
+    def _locked(self) -> int:
+        if time.monotonic() < self._busy_until:
+            raise FileBusy
+        try:
+            descriptor = self._opened()
+            for _ in range(self._TRIES):
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return descriptor
+                except BlockingIOError:
+                    time.sleep(self._PAUSE_SECONDS)
+        except OSError as error:
+            self._busy_until = time.monotonic() + self._BUSY_SECONDS
+            raise FileBusy from error
+        self._busy_until = time.monotonic() + self._BUSY_SECONDS
+        raise FileBusy
+
+
+#: A process takes so many seconds' worth of tokens at a time from its host's bucket, and at least one token.
+LOT_SECONDS = 0.05
+
+
+class HostBucket(Bucket):
+    """A key's bucket that all web processes of a host share; while its file cannot be used, one of this process."""
+
+    def __init__(self, file: BucketFile, key: int) -> None:
+        self._file, self._key = file, key
+        self._lock = threading.Lock()
+        self._lot = 0.0
+        self._rate = 1.0
+        self._alone = TokenBucket()
+
+    def take(self, rate: float, count: int = 1) -> bool:
+        """See Bucket."""
+        with self._lock:
+            self._rate = rate
+            if self._lot >= count:
+                self._lot -= count
+                return True
+            try:
+                with self._file.tokens(self._key, rate) as held:
+                    if self._lot + held[0] < 1.0:
+                        return False
+                    missing = count - self._lot
+                    held[0] -= missing
+                    self._lot = float(max(min(math.floor(held[0]), math.floor(rate * LOT_SECONDS - missing)), 0))
+                    held[0] -= self._lot
+                return True
+            except FileBusy:
+                return self._alone.take(rate, count)
+
+    def release(self, count: int = 1) -> None:
+        """See Bucket."""
+        with self._lock:
+            try:
+                with self._file.tokens(self._key, self._rate) as held:
+                    held[0] += count
+            except FileBusy:
+                self._lot += count
+
+    def balance(self, rate: float) -> Balance:
+        """See Bucket."""
+        try:
+            return Balance.of(self._lot + self._file.read(self._key, rate), rate)
+        except FileBusy:
+            return self._alone.balance(rate)
 
 
 #: A rate is shown as tasks in a number of seconds, up to this one.
@@ -59,30 +222,44 @@ MAX_WINDOW_SECONDS = 3600
 
 
 class KeyRate:
-    """How many tasks a second an API key may post to this process. Thread-safe.
+    """How many tasks a second an API key may post to this host. Thread-safe.
 
+    `rate`: of the key. `share`: how much of it this host may accept now, and `hosts`: how many share it (keys/shares.py
+    sets both). `asked`: for how many tasks it was asked, also those that it refused.
     Its headers have the syntax of draft-ietf-httpapi-ratelimit-headers. One policy: that of the key.
     """
 
-    def __init__(self, rate: float) -> None:
-        self.rate = rate
-        self._bucket = TokenBucket()
+    def __init__(self, rate: float, bucket: Bucket | None = None, hosts: int = 1) -> None:
+        self.rate, self.hosts = rate, hosts
+        self.share = rate / hosts
+        self.asked = 0
+        self._bucket = bucket or TokenBucket()
         quota = Fraction(rate).limit_denominator(MAX_WINDOW_SECONDS)
         self._policy = f'"key";q={quota.numerator};w={quota.denominator};qu="tasks"'
 
     def take(self, count: int) -> bool:
         """Take `count` tasks; False if the rate is exceeded. A batch is not refused because of its size."""
-        return self._bucket.take(self.rate, count)
+        self.asked += count
+        return self._bucket.take(self.share, count)
 
     def release(self, count: int) -> None:
         """Tasks were taken, and refused for another reason."""
+        self.asked -= count
         self._bucket.release(count)
 
     def headers(self) -> dict[str, str]:
         """The headers of an answer to a post."""
-        balance = self._bucket.balance(self.rate)
+        balance = self._balance()
         return {"RateLimit": f'"key";r={balance.left};t={balance.seconds}', "RateLimit-Policy": self._policy}
 
     def retry_after(self) -> int:
         """Seconds until the next task is accepted, or until the complete quota if there is some."""
-        return self._bucket.balance(self.rate).seconds
+        return max(self._balance().seconds, 1)
+
+    def _balance(self) -> Balance:
+        """As if this host had at least an equal share: it gets one soon after callers ask it."""
+        balance = self._bucket.balance(self.share)
+        equal = self.rate / self.hosts
+        if self.share >= equal:
+            return balance
+        return Balance(balance.left, math.ceil(balance.seconds * self.share / equal))

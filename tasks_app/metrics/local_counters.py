@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import util
 
 from django.db import Error, connection
@@ -121,9 +121,9 @@ class Flusher:
     """A thread that writes the counters of a web process by a connection of its own, so that no request has to."""
 
     def __init__(
-        self, counters: LocalCounters, every: float = FLUSH_INTERVAL_SECONDS, also: Callable[[], None] | None = None
+        self, counters: LocalCounters, every: float = FLUSH_INTERVAL_SECONDS, also: Sequence[Callable[[], None]] = ()
     ) -> None:
-        """`also` is called after each flush. It keeps what it cannot write."""
+        """`also` are called after each flush. They keep what they cannot write."""
         self._counters, self._every, self._also = counters, every, also
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flusher", daemon=True)
@@ -146,8 +146,8 @@ class Flusher:
                 try:
                     self._counters.flush()
                     store().maintain(ending=stopping)
-                    if self._also is not None:
-                        self._also()
+                    for write in self._also:
+                        write()
                     backoff.succeeded()
                 except Error as error:
                     if not backoff.failures:
@@ -158,7 +158,7 @@ class Flusher:
             connection.close()
 
 
-def start(also: Callable[[], None] | None = None) -> None:
+def start(*also: Callable[[], None]) -> None:
     """Flush this process's counters from now on, and at its end. Call once, in a process that serves requests."""
     flusher = Flusher(process, also=also)
     flusher.start()

@@ -17,3 +17,9 @@ def listen(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(conf, "environment", lambda: env)
 
     return to
+
+
+@pytest.fixture(autouse=True)
+def no_tokens_taken() -> None:
+    """Ids of keys come again in each test, and the buckets of their rates are in a file."""
+    (conf.environment().home / "key-rates").unlink(missing_ok=True)

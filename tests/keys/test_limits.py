@@ -98,7 +98,7 @@ def test_a_key_posts_no_faster_than_its_rate(monkeypatch: pytest.MonkeyPatch, cl
     assert [told(each) for each in answers] == [(1, 1), (0, 1), (0, 1)]
     assert {each.headers["RateLimit-Policy"] for each in answers} == {'"key";q=2;w=1;qu="tasks"'}
     assert "at most 2 a second are accepted with this API key" in answers[2].json()["error"]
-    assert int(answers[2].headers["Retry-After"]) >= told(answers[2])[1]
+    assert answers[2].headers["Retry-After"] == "1"
     clock.now += 0.5
     assert holder.ask("POST", "/queue", ECHO).status_code == 200
     assert Task.objects.count() == 3
@@ -145,6 +145,7 @@ def test_a_rate_outlives_the_readings_of_the_keys(clock: Clock) -> None:
     holder = Holder(rate=1.0)
     assert [holder.ask("POST", "/queue", ECHO).status_code for _ in range(2)] == [200, 429]
     ApiKey.objects.update(rate=3.0)
+    clock.now += 1
     assert [holder.ask("POST", "/queue", ECHO).status_code for _ in range(4)] == [200] * 3 + [429]
 
 
