@@ -49,12 +49,12 @@ class Bucket(Protocol):
 
 
 class TokenBucket(Bucket):
-    """A bucket of this process."""
+    """A bucket of this process, full or empty at first."""
 
-    def __init__(self) -> None:
+    def __init__(self, full: bool = True) -> None:
         self._lock = threading.Lock()
         self._tokens = 0.0
-        self._filled_at: float | None = None
+        self._filled_at = None if full else time.monotonic()
 
     def take(self, rate: float, count: int = 1) -> bool:
         """See Bucket."""
@@ -97,7 +97,7 @@ class BucketFile:
     _RECORD = struct.Struct("=36sdd")
     #: How often it is tried to lock the file, and how long a thread waits between. A process that is stopped while it
     #: holds the lock must not stop the event loop of another.
-    _TRIES, _PAUSE_SECONDS = 20, 0.0001
+    _TRIES, _PAUSE_SECONDS = 20, 0.001
     #: For how long the file is left alone after that.
     _BUSY_SECONDS = 1.0
 
@@ -169,6 +169,8 @@ class BucketFile:
 
 #: A process takes so many seconds' worth of tokens at a time from its host's bucket, and at least one token.
 LOT_SECONDS = 0.05
+#: An empty bucket is looked at again after so many seconds: the host's share may have grown.
+MAX_EMPTY_SECONDS = 1.0
 
 
 class HostBucket(Bucket):
@@ -179,7 +181,9 @@ class HostBucket(Bucket):
         self._lock = threading.Lock()
         self._lot = 0.0
         self._rate = 1.0
-        self._alone = TokenBucket()
+        #: Until then no token can have accrued: who is refused again and again does not lock the file each time.
+        self._empty_until = 0.0
+        self._alone = TokenBucket(full=False)
 
     def take(self, rate: float, count: int = 1) -> bool:
         """See Bucket."""
@@ -188,9 +192,12 @@ class HostBucket(Bucket):
             if self._lot >= count:
                 self._lot -= count
                 return True
+            if time.monotonic() < self._empty_until:
+                return False
             try:
                 with self._file.tokens(self._key, rate) as held:
-                    if self._lot + held[0] < 1.0:
+                    if (short := 1.0 - self._lot - held[0]) > 0:
+                        self._empty_until = time.monotonic() + min(short / rate, MAX_EMPTY_SECONDS)
                         return False
                     missing = count - self._lot
                     held[0] -= missing
@@ -206,6 +213,7 @@ class HostBucket(Bucket):
             try:
                 with self._file.tokens(self._key, self._rate) as held:
                     held[0] += count
+                self._empty_until = 0.0
             except FileBusy:
                 self._lot += count
 

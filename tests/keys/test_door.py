@@ -197,7 +197,7 @@ def test_without_a_database_the_last_reading_stays_in_use(api: Client, monkeypat
     def away(*_: object) -> None:
         raise OperationalError("away")
 
-    monkeypatch.setattr(caller, "_read", away)
+    monkeypatch.setattr(caller.keys, "_read", away)
     assert api.get("/api/tasks", headers=bearer(key)).status_code == 200
     assert api.get("/api/tasks", headers=bearer("tpk_wrong")).status_code == 401
     assert api.get("/api/tasks").status_code == 401
@@ -207,7 +207,7 @@ def test_a_process_that_has_never_read_the_keys_answers_503(api: Client, monkeyp
     def away(*_: object) -> None:
         raise OperationalError("away")
 
-    monkeypatch.setattr(caller, "_read", away)
+    monkeypatch.setattr(caller.keys, "_read", away)
     assert api.get("/api/tasks").status_code == 503
     metrics = api.get("/metrics")
     assert metrics.status_code == 200

