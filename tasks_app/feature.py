@@ -22,13 +22,18 @@ class Feature(AppConfig):
     calls: str = ""
     #: A list of URL patterns: its pages below /admin/. They come before those of Django's admin.
     pages: str = ""
+    #: A list of `admin.navigation.Section`: its links in the bar of the admin.
+    sections: str = ""
     #: A function that gets the names of the handlers on a page of the admin, and returns for each, by name, the link to
     #: what who may act on tasks can do to it. Called once a page.
     handler_links: str = ""
+    #: A function that gets the request and the names of handlers whose tasks fail, and returns for each, by name, links
+    #: to pages about what failed, which the user may see. Called once a page.
+    failure_links: str = ""
     #: What it shows on the engine's pages of the admin: {place: function}. A function gets the request and what the
     #: place is about, checks what the user may see, and returns HTML, blank for nothing: text that is not marked as
     #: safe is escaped. What it raises fails the page. The places:
-    #:   dashboard.problems, .numbers, .failures, .end, .links   the dashboard, about None
+    #:   dashboard.problems, .failing, .running, .numbers, .failures, .end   the dashboard, about None
     #:   handler.end                                             a handler's page, about its name
     #:   node.buttons                                            a node's page, about the `Node`
     #:   task.head, .buttons, .live, .why, .failure              a task's page, about the `Task`

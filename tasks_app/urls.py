@@ -11,7 +11,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from tasks_app.admin import handlers as handler_pages
-from tasks_app.admin import pages
+from tasks_app.admin import navigation, pages
 from tasks_app.api import attempts, errors, handlers, schema, system, tasks
 from tasks_app.api.view import both
 from tasks_app.feature import registered
@@ -75,6 +75,7 @@ urlpatterns = [
     *both("redoc", schema.RedocView.as_view(), "redoc"),
     *chain.from_iterable(registered("calls")),
     path("admin", RedirectView.as_view(url="/admin/")),
+    path("admin/search/", admin.site.admin_view(navigation.search_view), name="admin-search"),
     path("admin/handlers/", admin.site.admin_view(handler_pages.handlers_view), name="admin-handlers"),
     path(
         "admin/handler/",

@@ -30,6 +30,7 @@ from tasks_app.rights import Right, may
 
 #: The choices of filters by time: the title and how far each looks back.
 SPANS = {
+    "quarter": ("past 15 minutes", timedelta(minutes=15)),
     "hour": ("past hour", timedelta(hours=1)),
     "day": ("past 24 hours", timedelta(days=1)),
     "week": ("past 7 days", timedelta(days=7)),

@@ -13,6 +13,8 @@ from django.db import DatabaseError
 from django.db.models import QuerySet
 
 from tasks_app import conf
+from tasks_app.admin.text import line
+from tasks_app.handlers.words import plural
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.models import Status, Task, TaskQuerySet
 from tasks_app.queue.task_filter import LAST_ID, TaskFilter
@@ -81,6 +83,38 @@ def fault(terms: Sequence[str]) -> str:
     if len(term.tags) + len(term.words) > MAX_SEARCH_WORDS:
         return f"The search has more than {MAX_SEARCH_WORDS} words."
     return ""
+
+
+def only_task(text: str) -> UUID | None:
+    """The id of the task that a text names by its id or the beginning of it; None if it names none, or several."""
+    ids = None if fault([text]) else Term.of(text).ids
+    found = [] if ids is None else list(Task.objects.filter(pk__range=ids).values_list("pk", flat=True)[:2])
+    return found[0] if len(found) == 1 else None
+
+
+def wanted(text: str) -> str:
+    """What a text without a `fault` searches for, in a sentence; "" of a blank one."""
+    term = Term.of(text)
+    if term.ids is not None:
+        first, last = term.ids
+        return f"Searched for the task {first}." if first == last else f"Searched for ids from {first} to {last}."
+    found = [
+        *([f"the unique key {_quoted([term.key])}"] if term.key is not None else []),
+        *([f"{plural(len(term.tags), 'the tag')} {_quoted(term.tags)}"] if term.tags else []),
+        *([f"{_quoted(term.words)} in the error"] if term.words else []),
+    ]
+    kind = "failed tasks" if term.words else "tasks"
+    return f"Searched for {kind} with {', and with '.join(found)}." if found else ""
+
+
+def _quoted(words: Sequence[str]) -> str:
+    return " and ".join(f"“{line(word, 100)}”" for word in words)
+
+
+def as_tag(text: str) -> str:
+    """The search for the tag that a text of one word may mean; "" if it means something else."""
+    words = Term.of(text).words
+    return f"{_TAG}{words[0]}" if words == (text.strip(),) else ""
 
 
 def searches_errors(text: str) -> bool:

@@ -30,12 +30,14 @@ from tasks_app.admin.lists import (
 from tasks_app.admin.search import (
     HELP,
     HELP_WITHOUT_ERRORS,
+    as_tag,
     failed,
     frozen,
     known_types,
     search,
     searched,
     searches_errors,
+    wanted,
 )  # fmt: skip
 from tasks_app.admin.text import ago, line
 from tasks_app.db.lookups import first_id
@@ -210,6 +212,16 @@ class NewestFirst(StrictList):
             if isinstance(passed := getattr(spec, "frozen", None), TaskFilter):
                 found = found.both(passed)
         return found
+
+    @property
+    def wanted(self) -> str:
+        """What was searched for, in a sentence; "" if nothing was."""
+        return "" if self.faults else wanted(self.query)
+
+    @property
+    def as_tag(self) -> str:
+        """What to search for instead, if the one word that was searched for may be a tag; "" if not."""
+        return as_tag(self.query)
 
     @property
     def searched(self) -> str:

@@ -1,4 +1,4 @@
-"""The tags of the admin's pages: what features show on them, and the contents of the dashboard."""
+"""The tags of the admin's pages: what features show on them, the bar, and the contents of the dashboard."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.utils.html import conditional_escape
 from django.utils.safestring import SafeString
 
 from tasks_app.admin.dashboard import Board, board
+from tasks_app.admin.navigation import bar
 from tasks_app.feature import registered
 from tasks_app.rights import OPERATE, SEE_TASKS, may
 
@@ -19,6 +20,12 @@ register = template.Library()
 def dashboard(context: template.RequestContext) -> Board | None:
     """The contents of the admin's first page, which Django's own view renders; None if the user may not see them."""
     return board(may(context.request, OPERATE)) if may(context.request, SEE_TASKS) else None
+
+
+@register.inclusion_tag("taskdaemon/navigation.html", takes_context=True)
+def navigation(context: template.RequestContext) -> dict[str, Any]:
+    """The bar, for a user of the admin."""
+    return bar(context.request, context.get("available_apps", ()))
 
 
 @register.simple_tag(takes_context=True)

@@ -36,6 +36,9 @@ PAGES = [
     f"{LIST}?q=key:invoice-7",
     f"{LIST}?q=key:invoice-7&reason=crash",
     f"{LIST}?type=echo",
+    "/admin/search/?q=01a21069-f69d",
+    "/admin/search/?q=broke",
+    "/admin/search/?q=tag:nightly",
     f"{LIST}?o=3.-6",
     "/admin/handler/?type=echo",
 ]
@@ -90,7 +93,7 @@ def test_the_pending_tasks_are_listed_however_many_they_are(
 def about_tasks(client: Client, page: str) -> list[str]:
     """The statements that a page sends about tasks."""
     with CaptureQueriesContext(connection) as captured:
-        assert client.get(page).status_code == 200
+        assert client.get(page, follow=True).status_code == 200
     return [one["sql"] for one in captured if "taskdaemon_task" in one["sql"]]
 
 

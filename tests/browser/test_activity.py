@@ -172,12 +172,22 @@ def test_without_a_script_the_tables_have_the_figures(opened: Open) -> None:
     expect(tab.page.locator("noscript p")).to_be_visible()
 
 
-def test_a_lost_session_is_told_and_not_drawn(opened: Open) -> None:
+@pytest.mark.parametrize("path", [PAGE, "/admin/"])
+def test_a_page_that_cannot_be_updated_says_so_at_its_top_until_it_can(opened: Open, path: str) -> None:
     tab = opened()
-    tab.go(PAGE)
+    tab.page.clock.install()
+    tab.go(path)
+    notice = tab.page.get_by_role("alert")
+    expect(notice).to_have_count(0)
+    cookies = tab.page.context.cookies()
     tab.page.context.clear_cookies()
-    expect(tab.page.locator("#td-updated")).to_contain_text("Not updated", timeout=15_000)
-    tab.console.clear()  # the browser's own note on the redirect
+    tab.page.clock.run_for(11_000)
+    expect(notice).to_contain_text("Not updated since")
+    assert tab.page.evaluate("document.getElementById('content').firstElementChild.id") == "td-stale"
+    tab.page.context.add_cookies(cookies)  # type: ignore[arg-type]
+    tab.page.clock.run_for(31_000)
+    expect(notice).to_have_count(0)
+    tab.console.clear()  # the browser's own notes on the redirects
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -2,22 +2,74 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest
-from django.utils.html import format_html
+from dataclasses import dataclass
 
-from tasks_app.admin.text import line
-from tasks_app.features.alerts.alerts import firing
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+
+from tasks_app.admin.text import ago, handler_link, line, listed
+from tasks_app.feature import Link
+from tasks_app.features.alerts.alerts import FAILED_SHARE, OLDEST_AGE, evaluated_at, firing
+from tasks_app.features.alerts.models import Alert
+from tasks_app.handlers.words import span
+from tasks_app.rights import SEE_NODES, may
 
 #: Of the alerts that fire, the first ones.
 MAX_SHOWN = 20
 
 
+@dataclass(frozen=True)
+class AlertRow:
+    """An alert that fires. `now`: what is so now, in a sentence; `recovering`: for how long its condition has not held,
+    or "". `links`: to what it is about."""
+
+    alert: str
+    now: str
+    since: str
+    lasts: str
+    recovering: str
+    links: list[Link]
+
+
 def firing_alerts(request: HttpRequest, _: None) -> str:
-    """Their sentences, and since when; blank without one."""
-    alerts = [line(f"{alert.sentence} (since {alert.since:%H:%M} UTC)", 300) for alert in firing()[:MAX_SHOWN]]
+    """Those that fire, the first one first; blank without one."""
+    alerts = firing()
     if not alerts:
         return ""
-    return format_html('<p class="td-why"><strong>Alerts firing:</strong> {}.</p>', "; ".join(alerts))
+    evaluated = evaluated_at()
+    context = {
+        "rows": [_row(request, alert) for alert in alerts[:MAX_SHOWN]],
+        "more": len(alerts[MAX_SHOWN:]),
+        "evaluated": ago(evaluated, timezone.now()) if evaluated else "",
+    }
+    return render_to_string("alerts/firing.html", context)
+
+
+def _row(request: HttpRequest, row: Alert) -> AlertRow:
+    alert, _, handler = row.key.partition("|")
+    now = timezone.now()
+    return AlertRow(
+        alert=line(alert.replace("_", " "), 40),
+        now=line(row.sentence, 300),
+        since=f"{row.since:%Y-%m-%d %H:%M}" if row.since else "",
+        lasts=span(now - row.since) if row.since else "",
+        recovering=span(now - row.differs_since) if row.differs_since else "",
+        links=_links(request, alert, handler),
+    )
+
+
+def _links(request: HttpRequest, alert: str, handler: str) -> list[Link]:
+    """What an alert is about: a handler and its tasks, or the nodes."""
+    if not handler:
+        nodes = reverse("admin:tasks_app_node_changelist")
+        return [Link(nodes, "Nodes")] if may(request, SEE_NODES) else []
+    tasks = {
+        OLDEST_AGE: [Link(listed(type=handler, status="pending"), "Pending tasks")],
+        FAILED_SHARE: [Link(listed(type=handler, failed="quarter"), "Failed tasks")],
+    }
+    return [Link(handler_link(handler), line(handler, 60)), *tasks.get(alert, [])]
 
 
 panels = {"dashboard.problems": firing_alerts}

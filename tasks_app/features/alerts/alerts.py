@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, F, Q, QuerySet
@@ -18,7 +18,8 @@ from django.db.models.functions import Now
 from tasks_app.features.alerts.models import Alert
 from tasks_app.handlers.words import plural, span
 from tasks_app.logs.harmless import harmless
-from tasks_app.metrics.rates import recent_rates
+from tasks_app.metrics.rates import RATE_SECONDS, recent_rates
+from tasks_app.metrics.reading import HandlerReading
 from tasks_app.metrics.system_reading import SystemReading
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import FailureReason, Task
@@ -39,12 +40,13 @@ MAX_NAMES = 100
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition that holds. `handler`: the one that it is about, or ""."""
+    """What is so of an alert: its condition `holds`, or not. `handler`: the one that it is about, or ""."""
 
     alert: str
     handler: str
     sentence: str
     details: Mapping[str, Any] = field(default_factory=dict)
+    holds: bool = True
 
     @property
     def key(self) -> str:
@@ -60,15 +62,22 @@ def key_of(alert: str, handler: str = "") -> str:
 @dataclass(frozen=True)
 class Judgement:
     """`holding`: the conditions that hold, by key. `judged`: the alerts that this says something about, except for the
-    `undecided` keys."""
+    `undecided` keys. `instead`: what is so of those that do not hold."""
 
     holding: Mapping[str, Condition]
     judged: frozenset[str]
     undecided: frozenset[str] = frozenset()
+    instead: Mapping[str, Condition] = field(default_factory=dict)
 
     def denies(self, key: str) -> bool:
         """Whether this says that the condition does not hold."""
         return key.partition("|")[0] in self.judged and key not in self.holding and key not in self.undecided
+
+    def now(self, key: str) -> Condition:
+        """What is so of an alert that this judges."""
+        alert, _, handler = key.partition("|")
+        gone = Condition(alert, handler, f"handler {harmless(handler)} has no slots and no tasks any more", holds=False)
+        return self.holding.get(key) or self.instead.get(key) or gone
 
 
 #: Failed tasks that are read, the latest.
@@ -105,50 +114,64 @@ def judge(reading: SystemReading, shares: Mapping[str, Share], oldest_limit: flo
     While no node lives, handlers are not judged: they all wait for the same reason. Nor is what waits because an engine
     cannot be reached: that is one condition, which names the handlers.
     """
-    if not reading.nodes:
+    living = len(reading.nodes)
+    if not living:
         waiting = reading.queue_size
         condition = Condition(NO_NODE, "", "no worker lives: tasks are accepted and wait", {"pending": waiting})
         return Judgement({condition.key: condition}, frozenset({NO_NODE}))
-    conditions, undecided = _engine(reading), set[str]()
+    lives = Condition(NO_NODE, "", f"{living} {plural(living, 'worker lives', 'workers live')}", holds=False)
+    judged, undecided = [lives, _engine(reading)], set[str]()
     for name, handler in reading.handlers.items():
-        shown = harmless(name)
         if handler.lacks_engine:
             undecided |= {key_of(OLDEST_AGE, name), key_of(CANNOT_START, name)}
-        elif handler.ready and handler.oldest > oldest_limit:
-            sentence = f"handler {shown}: the oldest ready task has waited for {span(handler.oldest)}"
-            details = {
-                "seconds": round(handler.oldest, 1),
-                "limit": oldest_limit,
-                "ready": handler.ready,
-                "slots": handler.slots,
-            }
-            conditions.append(Condition(OLDEST_AGE, name, sentence, details))
-        if handler.own_problems:
-            problem = harmless(handler.own_problems[0][:MAX_QUOTE_CHARS])
-            sentence = f"handler {shown} cannot start: {problem}"
-            conditions.append(Condition(CANNOT_START, name, sentence, {"slots": handler.slots}))
-        share = shares.get(name)
-        if share and share.ended >= MIN_ENDED and share.failed > share_limit * share.ended:
-            sentence = f"handler {shown}: {share.failed} of {share.ended} tasks failed in {span(share.seconds)}"
-            details = {"failed": share.failed, "ended": share.ended, "limit": share_limit}
-            details["seconds"] = round(share.seconds)
-            conditions.append(Condition(FAILED_SHARE, name, sentence, details))
-    judged = frozenset({NO_NODE, ENGINE_UNREACHABLE, *OF_HANDLERS})
-    return Judgement({condition.key: condition for condition in conditions}, judged, frozenset(undecided))
+        else:
+            judged.append(_oldest(name, handler, oldest_limit))
+        judged += [_cannot_start(name, handler), _failed(name, shares.get(name), share_limit)]
+    return Judgement(
+        {condition.key: condition for condition in judged if condition.holds},
+        frozenset({NO_NODE, ENGINE_UNREACHABLE, *OF_HANDLERS}),
+        frozenset(undecided),
+        {condition.key: condition for condition in judged if not condition.holds},
+    )
 
 
-def _engine(reading: SystemReading) -> list[Condition]:
-    """The condition that an engine cannot be reached, if it holds."""
+def _engine(reading: SystemReading) -> Condition:
     affected = {
         name: handler.engine_problems[0] for name, handler in reading.handlers.items() if handler.engine_problems
     }
     if not affected:
-        return []
+        return Condition(ENGINE_UNREACHABLE, "", "every handler's engine can be reached", holds=False)
     reason = harmless(min(affected.values())[:MAX_QUOTE_CHARS])
     sentence = f"{len(affected)} {plural(len(affected), 'handler')} cannot start: {reason}"
     named = {"handlers": sorted(affected), "nodes": sorted(reading.without_engine)}
     details = {what: [harmless(name) for name in names[:MAX_NAMES]] for what, names in named.items()}
-    return [Condition(ENGINE_UNREACHABLE, "", sentence, details)]
+    return Condition(ENGINE_UNREACHABLE, "", sentence, details)
+
+
+def _oldest(name: str, handler: HandlerReading, limit: float) -> Condition:
+    waited = f"the oldest ready task has waited for {span(handler.oldest)}" if handler.ready else "no task is ready"
+    details = {
+        "seconds": round(handler.oldest, 1), "limit": limit, "ready": handler.ready, "slots": handler.slots,
+    }  # fmt: skip
+    holds = bool(handler.ready) and handler.oldest > limit
+    return Condition(OLDEST_AGE, name, f"handler {harmless(name)}: {waited}", details, holds)
+
+
+def _cannot_start(name: str, handler: HandlerReading) -> Condition:
+    shown, details = harmless(name), {"slots": handler.slots}
+    if handler.own_problems:
+        problem = harmless(handler.own_problems[0][:MAX_QUOTE_CHARS])
+        return Condition(CANNOT_START, name, f"handler {shown} cannot start: {problem}", details)
+    sentence = f"handler {shown}: {handler.warm} of {handler.slots} {plural(handler.slots, 'slot')} warm"
+    return Condition(CANNOT_START, name, sentence, details, holds=False)
+
+
+def _failed(name: str, share: Share | None, limit: float) -> Condition:
+    share = share or Share(0, 0, RATE_SECONDS)
+    sentence = f"handler {harmless(name)}: {share.failed} of {share.ended} tasks failed in {span(share.seconds)}"
+    details = {"failed": share.failed, "ended": share.ended, "limit": limit, "seconds": round(share.seconds)}
+    holds = share.ended >= MIN_ENDED and share.failed > limit * share.ended
+    return Condition(FAILED_SHARE, name, sentence, details, holds)
 
 
 # The state of each alert, in its row.
@@ -187,6 +210,11 @@ def probe() -> bool:
     return Alert.objects.filter(pk=ROUND).exists()
 
 
+def evaluated_at() -> datetime | None:
+    """When alerts were evaluated last; None: never. Raises DatabaseError."""
+    return Alert.objects.filter(pk=ROUND).values_list("seen_at", flat=True).first()
+
+
 def firing() -> list[Alert]:
     """The alerts that fire, in the order in which they began."""
     return list(Alert.objects.filter(firing=True).order_by("since", "key"))
@@ -202,33 +230,47 @@ def observe(judgement: Judgement, hold: float, gap: float) -> None:
         _observe(rows.get(key), key, condition, hold, gap)
     for key, row in rows.items():
         if judgement.denies(key):
-            _observe(row, key, None, hold * RECOVERY_RATIO, gap)
+            _observe(row, key, judgement.now(key), hold * RECOVERY_RATIO, gap)
 
 
-def _observe(row: Alert | None, key: str, condition: Condition | None, hold: float, gap: float) -> None:
-    """`condition`: None if it does not hold."""
-    holds = condition is not None
+def _observe(row: Alert | None, key: str, now: Condition, hold: float, gap: float) -> None:
+    said = {"sentence": now.sentence, "details": dict(now.details)}
     if row is None:
         with writing():
             Alert.objects.bulk_create([Alert(key=key)], ignore_conflicts=True)
-    elif row.firing == holds:
-        if row.differs_since is not None:
+    elif row.firing == now.holds:
+        # Of an alert that does not fire, the row says how it ended.
+        stale = said if now.holds and said != {"sentence": row.sentence, "details": row.details} else {}
+        steady = {} if row.differs_since is None else {"differs_since": None, "seen_at": None}
+        if stale or steady:
             with writing():
-                Alert.objects.filter(pk=key, firing=holds).update(differs_since=None, seen_at=None)
+                Alert.objects.filter(pk=key, firing=now.holds).update(**stale, **steady)
         return
-    said = {} if condition is None else {"sentence": condition.sentence, "details": dict(condition.details)}
-    other = Alert.objects.filter(pk=key, firing=not holds)
+    other = Alert.objects.filter(pk=key, firing=not now.holds)
     lasting = other.filter(differs_since__isnull=False, seen_at__gte=_ago(gap), seen_at__lte=_ago(-gap))
     told = Q(told=True) | Q(since__lte=_ago(GIVE_UP_SECONDS))
     change: dict[str, Any] = {
-        "firing": holds, "told": False, "since": F("differs_since"), "differs_since": None, "seen_at": None,
+        "firing": now.holds, "told": False, "since": F("differs_since"), "differs_since": None, "seen_at": None,
         "next_send_at": None, "failures": 0, "send_error": "",
     }  # fmt: skip
+    # The webhook is still to be told of the firing alert's condition, not of what is so instead.
+    meanwhile = said if now.holds or (row is not None and row.told) else {}
     with writing():
-        if lasting.filter(told, differs_since__lte=_ago(hold)).update(**change, **said):
+        if lasting.filter(told, differs_since__lte=_ago(hold)).update(**change, **_change_said(row, now)):
             return
-        if not lasting.update(seen_at=Now(), **said):
-            other.update(differs_since=Now(), seen_at=Now(), **said)
+        if not lasting.update(seen_at=Now(), **meanwhile):
+            other.update(differs_since=Now(), seen_at=Now(), **meanwhile)
+
+
+def _change_said(row: Alert | None, now: Condition) -> dict[str, Any]:
+    """What the row says once it has changed: of an alert that is over, also when it began and how long it lasted."""
+    if now.holds or row is None or row.since is None or row.differs_since is None:
+        return {"sentence": now.sentence, "details": dict(now.details)}
+    lasted = (row.differs_since - row.since).total_seconds()
+    return {
+        "sentence": f"{now.sentence}; the alert lasted {span(lasted)}",
+        "details": {**now.details, "began_at": row.since.isoformat(), "lasted_seconds": round(lasted, 1)},
+    }
 
 
 def to_send() -> list[Alert]:

@@ -23,6 +23,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from tasks_app.admin.lists import SPANS, CappedPaginator, ReadOnlyAdmin, SpanFilter, StrictFilter, StrictList, column
+from tasks_app.admin.navigation import Section
 from tasks_app.admin.table_files import FORMATS, export_file
 from tasks_app.admin.text import line
 from tasks_app.audit.models import AuditEntry
@@ -294,3 +295,4 @@ def _history(request: HttpRequest, task: Task) -> str:
 
 
 panels = {"dashboard.end": _latest, "task.buttons": _history}
+sections = [Section("Audit", "admin:tasks_app_auditentry_changelist", 70, (SEE_AUDIT_LOG,))]

@@ -8,4 +8,5 @@ class Audit(Feature):
 
     name = "tasks_app.features.audit"
     panels = "tasks_app.features.audit.admin.panels"
+    sections = "tasks_app.features.audit.admin.sections"
     acts_page = "tasks_app.features.audit.admin.acts_page"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -20,10 +20,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from tasks_app.admin.lists import PageAdmin, StrictFilter, badge, column, moment
+from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import actor
 from tasks_app.admin.task_list import ONLY_FAILED, ReasonFilter, TaskListFilter, TypeFilter
 from tasks_app.admin.text import ago, handler_link, harmless, line, listed
 from tasks_app.audit.record import record
+from tasks_app.feature import Link
 from tasks_app.features.failures.grouping import hour_of
 from tasks_app.features.failures.models import FailureGroup, FailureGroupQuerySet, is_fingerprint
 from tasks_app.queue.current import writing
@@ -197,12 +199,53 @@ def _resolve(request: HttpRequest, groups: list[int], resolved: bool) -> int:
 MAX_GROUPS = 10
 
 
+#: Open groups that the dashboard names: of all, and of each handler that fails; and those that it reads for that.
+MAX_NAMED, MAX_NAMED_OF_HANDLER, MAX_READ = 5, 3, 100
+#: How long ago a group of a handler that fails has failed.
+FAILS_SECONDS = 900
+
+
+def failure_links(request: HttpRequest, handlers: Sequence[str]) -> dict[str, list[Link]]:
+    """Of each handler the open groups that fail now, those with the most failures in this hour and the last one first;
+    none for who may not see errors."""
+    if not may(request, SEE_PAYLOADS):
+        return {}
+    now = timezone.now()
+    late = FailureGroup.objects.open().filter(
+        handler__in=handlers, last_seen__gte=now - timedelta(seconds=FAILS_SECONDS)
+    )
+    newest = late.order_by("-last_seen").defer("sample_error")[:MAX_READ]
+    hours = [str(hour_of(now) - back) for back in (0, 1)]
+    found: dict[str, list[Link]] = {}
+    for group in sorted(newest, key=lambda group: -sum(group.hours.get(hour, 0) for hour in hours)):
+        if len(links := found.setdefault(group.handler, [])) < MAX_NAMED_OF_HANDLER:
+            links.append(Link(_page(group), line(group.normalised, 80) or "(no text)"))
+    return found
+
+
+def _page(group: FailureGroup) -> str:
+    return reverse("admin:tasks_app_failuregroup_change", args=(group.pk,))
+
+
 def _open_groups(request: HttpRequest, _: None) -> str:
-    """A link to the open groups, for who may see errors."""
+    """The open groups that failed last, for who may see errors."""
     if not may(request, SEE_PAYLOADS):
         return ""
-    address = reverse("admin:tasks_app_failuregroup_changelist")
-    return format_html('<p><a href="{}?state=open">Grouped by error</a></p>', address)
+    now, groups = timezone.now(), FailureGroup.objects.open().order_by("-last_seen").defer("sample_error", "hours")
+    context = {
+        "groups": [
+            (
+                _page(group),
+                line(group.normalised, 120) or "(no text)",
+                line(group.handler, 40),
+                f"{group.count:,}",
+                ago(group.last_seen, now),
+            )
+            for group in groups[:MAX_NAMED]
+        ],
+        "all_groups": f"{reverse('admin:tasks_app_failuregroup_changelist')}?state=open",
+    }
+    return render_to_string("failures/latest_groups.html", context)
 
 
 def _of_handler(request: HttpRequest, handler: str) -> str:
@@ -232,8 +275,7 @@ def _of_task(request: HttpRequest, task: Task) -> str:
     group = FailureGroup.objects.filter(pk=task.failure_group).only("count").first()
     if group is None:
         return ""
-    address = reverse("admin:tasks_app_failuregroup_change", args=(group.pk,))
-    return format_html('<p><a href="{}">Failures with this error</a>: {}</p>', address, group.count)
+    return format_html('<p><a href="{}">Failures with this error</a>: {}</p>', _page(group), group.count)
 
 
 class GroupFilter(TaskListFilter):
@@ -264,6 +306,7 @@ class GroupFilter(TaskListFilter):
 
 
 task_filters = [GroupFilter]
+sections = [Section("Failures", "admin:tasks_app_failuregroup_changelist", 30, (SEE_TASKS, SEE_PAYLOADS))]
 panels = {"dashboard.failures": _open_groups, "handler.end": _of_handler, "task.failure": _of_task}
 
 

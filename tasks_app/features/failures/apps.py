@@ -10,4 +10,6 @@ class Failures(Feature):
     side_jobs = "tasks_app.features.failures.grouping.FailureGroups"
     leaves_failed = "tasks_app.features.failures.grouping.keep_ungrouped"
     task_filters = "tasks_app.features.failures.admin.task_filters"
+    failure_links = "tasks_app.features.failures.admin.failure_links"
+    sections = "tasks_app.features.failures.admin.sections"
     panels = "tasks_app.features.failures.admin.panels"

@@ -15,19 +15,28 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonR
 from django.template.loader import render_to_string
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
 
+from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import page
 from tasks_app.admin.search import known_types
-from tasks_app.admin.text import harmless, line
-from tasks_app.features.history.history import WINDOWS, Window, first_attempt, moment, present_minute, trends
+from tasks_app.admin.text import handler_link, harmless, line, listed
+from tasks_app.feature import registered
+from tasks_app.features.history.history import (
+    WINDOWS,
+    Window,
+    failing,
+    first_attempt,
+    moment,
+    present_minute,
+    trends,
+)
 from tasks_app.features.history.pictures import as_json, latest_runs, runs, tables
 from tasks_app.handlers.words import span
 from tasks_app.metrics.reading import slot_states
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.node_models import Node
-from tasks_app.rights import SEE_TASKS, may
+from tasks_app.rights import OPERATE, SEE_TASKS, may
 
 DEFAULT_WINDOW = "hour"
 
@@ -214,15 +223,44 @@ urlpatterns = [
 
 # What the dashboard shows of it.
 
+#: How far back it looks for failures, and of the handlers that fail those that it shows, the worst.
+FAILING_MINUTES, MAX_FAILING = 15, 10
+
+
+def _failing_now(request: HttpRequest, _: None) -> str:
+    """The handlers whose tasks fail now, with links to what failed, and to what may be done about it."""
+    found = failing(current_reading(), FAILING_MINUTES)
+    if found is None:
+        return ""
+    handlers, minutes = found
+    names = [one.handler for one in handlers[:MAX_FAILING]]
+    errors = [links(request, names) for links in registered("failure_links")] if names else []
+    acts = [links(names) for links in registered("handler_links")] if names and may(request, OPERATE) else []
+    context = {
+        "minutes": minutes,
+        "more": len(handlers[MAX_FAILING:]),
+        "rows": [
+            {
+                "name": line(one.handler, 60),
+                "link": handler_link(one.handler),
+                "failed": f"{one.failed:,}",
+                "tasks": listed(type=one.handler, failed="quarter"),
+                "share": f"{one.failed / one.ended:.0%}" if one.failed * 100 >= one.ended else "< 1%",
+                "ended": f"{one.ended:,}",
+                "rate": f"{one.failed / minutes:.2g}" if one.failed < 10 * minutes else f"{one.failed / minutes:,.0f}",
+                "errors": [link for by_name in errors for link in by_name.get(one.handler, ())],
+                "acts": [by_name[one.handler] for by_name in acts if one.handler in by_name],
+            }
+            for one in handlers[:MAX_FAILING]
+        ],
+    }
+    return render_to_string("history/failing.html", context)
+
 
 def _last_hour(request: HttpRequest, _: None) -> str:
     """Places for the pictures of the last hour, which the dashboard's script draws."""
     return render_to_string("history/last_hour.html")
 
 
-def _link(request: HttpRequest, _: None) -> str:
-    """To the page."""
-    return format_html('<a href="{}">Activity</a>', reverse("activity"))
-
-
-panels = {"dashboard.numbers": _last_hour, "dashboard.links": _link}
+panels = {"dashboard.failing": _failing_now, "dashboard.numbers": _last_hour}
+sections = [Section("Activity", "activity", 10, (SEE_TASKS,))]

@@ -9,4 +9,5 @@ class History(Feature):
     name = "tasks_app.features.history"
     side_jobs = "tasks_app.features.history.history.MinuteRows"
     pages = "tasks_app.features.history.admin.urlpatterns"
+    sections = "tasks_app.features.history.admin.sections"
     panels = "tasks_app.features.history.admin.panels"

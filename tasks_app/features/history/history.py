@@ -197,6 +197,43 @@ def first_attempt(minute: int) -> int:
     return rows.order_by("-minute").values_list("last_attempt", flat=True).first() or 0
 
 
+@dataclass(frozen=True)
+class Failing:
+    """A handler whose tasks failed lately, and how many of its tasks ended; cancelled ones count on neither side."""
+
+    handler: str
+    failed: int
+    ended: int
+
+
+def failing(reading: SystemReading, minutes: int) -> tuple[list[Failing], int] | None:
+    """The handlers whose tasks failed within the last `minutes`, those with the most failures first; and how many
+    minutes the history looks back, fewer if no node wrote it before. None: it has no row of that time.
+
+    One row is read: its sums are compared with those of a reading. Raises DatabaseError.
+    """
+    now = present_minute()
+    rows = HistoryRow.objects.filter(minute__range=(now - minutes, now)).order_by("minute")
+    before = rows.values_list("minute", "handlers").first()
+    if before is None:
+        return None
+    then = {name: _Sample(before[0], sums) for name, sums in before[1].items()}
+    totals, nothing, found = reading.totals, _Sample(before[0], {}), list[Failing]()
+    for name in reading.handlers:
+        sums = {"completed": totals.sum("completed", name), "failed": totals.summed("failed", name)}
+        grown = _growth(_Sample(now, sums).counts(), then.get(key(name), nothing).counts())
+        completed = grown.pop("completed")
+        grown.pop(FailureReason.CANCELLED, None)
+        if failed := sum(grown.values()):
+            found.append(Failing(name, failed, failed + completed))
+    found.sort(key=lambda one: (-one.failed, one.ended, one.handler))
+    return found, max(now - before[0], 1)
+
+
+def _growth(now: Mapping[str, int], then: Mapping[str, int]) -> dict[str, int]:
+    return {name: _grown(now, then, name) for name in now}
+
+
 def trends(minutes: int, step: int, now: int, handler: str | None = None, every: int | None = None) -> Trends:
     """Read the trends of the `minutes` before `now`, of one handler or of all together. Raises DatabaseError.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -9,9 +10,12 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, IntegrityError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
+from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 
 from tasks_app.admin.lists import PageAdmin, badge, column, moment
+from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import actor
 from tasks_app.admin.task_list import TaskAction
 from tasks_app.admin.text import line
@@ -21,6 +25,7 @@ from tasks_app.features.operations.admin_form import Chosen, OperationForm, coun
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import Plan
 from tasks_app.features.operations.work import work_until_over
+from tasks_app.handlers.words import span
 from tasks_app.queue.current import store
 from tasks_app.queue.task_filter import TaskFilter
 from tasks_app.rights import DELETE_MATCHING, OPERATE, SEE_PAYLOADS, SEE_TASKS, Right, may
@@ -90,6 +95,20 @@ def progress(operation: Operation) -> str:
     if operation.canary is not None and not operation.canary_passed and operation.done >= operation.canary:
         return f"{said}: waits for the end of the canary."
     return f"{said}." if tried(operation) else f"{said}: begins as soon as a node is there."
+
+
+def time_left(operation: Operation, now: datetime) -> str:
+    """About how long a running operation takes until it is over, in words; "" if that cannot be said.
+
+    As fast as its rate, or as it was so far. An operation that waits for its canary has no such time.
+    """
+    passed = tried(operation)
+    waits = operation.canary is not None and not operation.canary_passed
+    if operation.state != OperationState.RUNNING or waits or not passed:
+        return ""
+    each = 1 / operation.rate if operation.rate else (now - operation.created_at).total_seconds() / passed
+    at_least = "" if operation.matched_exact else "at least "
+    return f"{at_least}about {span((expected(operation) - passed) * each)} left"
 
 
 #: A small operation is done by the web server at once, for so long at most; a node goes on with the rest.
@@ -260,6 +279,36 @@ def _facts(operation: Operation, errors: bool) -> list[tuple[str, str]]:
         *([] if ended is None else [("Ended", f"{ended:%Y-%m-%d %H:%M:%S}")]),
         ("Id", str(operation.pk)),
     ]
+
+
+# What the dashboard shows.
+
+#: Of the operations that run, the newest ones.
+MAX_SHOWN = 10
+
+
+def _running(request: HttpRequest, _: None) -> str:
+    """The operations that run; blank without one."""
+    running = Operation.objects.filter(state=OperationState.RUNNING).order_by("-pk")
+    operations = list(running[: MAX_SHOWN + 1])
+    errors, now = may(request, SEE_PAYLOADS), timezone.now()
+    rows = [
+        {
+            "link": _page(operation),
+            "verb": operation.verb,
+            "described": described(operation, errors),
+            "left": time_left(operation, now),
+            "by": line(operation.created_by, 60),
+            **_progress(operation),
+        }
+        for operation in operations[:MAX_SHOWN]
+    ]
+    context = {"rows": rows, "more": len(operations) > MAX_SHOWN}
+    return render_to_string("operations/running.html", context) if rows else ""
+
+
+panels = {"dashboard.running": _running}
+sections = [Section("Operations", "admin:tasks_app_operation_changelist", 60, (SEE_TASKS,))]
 
 
 # What the list of tasks offers.

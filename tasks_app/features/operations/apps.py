@@ -15,4 +15,6 @@ class Operations(Feature):
     node_threads = "tasks_app.features.operations.work.OperationWorker"
     forgets = "tasks_app.features.operations.acts.forget"
     task_actions = "tasks_app.features.operations.admin.task_actions"
+    panels = "tasks_app.features.operations.admin.panels"
+    sections = "tasks_app.features.operations.admin.sections"
     calls = "tasks_app.features.operations.api.urlpatterns"

@@ -2,7 +2,7 @@
 // The dashboard: small pictures of the last hour, and its numbers anew every 10 seconds while it is visible.
 {
   const SECONDS = 10;
-  const { json, every, said, onTheme, chart } = window.taskdaemon;
+  const { every, said, onTheme, chart } = window.taskdaemon;
   const small = document.getElementById("td-small"), updated = document.getElementById("td-updated");
   let trends = null;
 
@@ -15,8 +15,7 @@
 
   // Puts the parts of the page as the server renders it now in the place of those that are shown.
   async function freshen() {
-    const answer = await fetch(location.href, { redirect: "error" });
-    if (!answer.ok) throw new Error(`answer ${answer.status}`);
+    const answer = await window.taskdaemon.ask(location.href);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const old of document.querySelectorAll("[data-fresh]")) {
       const fresh = page.querySelector(`[data-fresh="${old.dataset.fresh}"]`);
@@ -25,12 +24,11 @@
   }
 
   if (updated) {
-    const failed = (error) => said(updated, error);
     if (small) {
       every(30, async () => {
-        trends = await json(small.dataset.trends);
+        trends = await window.taskdaemon.json(small.dataset.trends);
         draw();
-      }, failed);
+      });
       onTheme(draw);
     }
     let first = true;
@@ -38,6 +36,6 @@
       if (!first) await freshen();
       first = false;
       said(updated);
-    }, failed);
+    });
   }
 }

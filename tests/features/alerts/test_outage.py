@@ -47,6 +47,7 @@ def test_processes_with_one_home_tell_an_outage_and_its_end_once(tmp_path: Path,
         assert states(sent) == expected, seconds
     assert {one["alert"] for one in sent} == {"database_unreachable"}
     assert sent[1]["details"]["began_at"] == sent[0]["since"]
+    assert sent[1]["sentence"].startswith("the database can be used again; the alert lasted ")
 
 
 def test_a_process_that_starts_during_an_outage_tells_only_its_end(tmp_path: Path, clock: Clock) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -64,6 +64,65 @@ def test_a_condition_fires_once_it_has_held_and_is_resolved_once_it_has_not() ->
     assert tell() == [(BAD.key, False)]
     see(False)
     assert (tell(), alerts.firing()) == ([], [])
+
+
+def observe(condition: Condition) -> None:
+    holding, instead = ({condition.key: condition}, {}) if condition.holds else ({}, {condition.key: condition})
+    alerts.observe(Judgement(holding, ALL, instead=instead), HOLD, GAP)
+
+
+def waits(seconds: int) -> Condition:
+    """How long the oldest task waits; 20 s are too long."""
+    return Condition("oldest_age", "echo", f"it has waited for {seconds} s", {"seconds": seconds}, holds=seconds > 20)
+
+
+def test_an_alert_says_what_is_so_now_and_in_the_end_how_long_it_lasted() -> None:
+    for seconds in (21, 60):
+        observe(waits(seconds))
+        pass_by(HOLD)
+    assert alerts.firing()[0].sentence == "it has waited for 60 s"
+    observe(waits(90))
+    assert alerts.firing()[0].details == {"seconds": 90}, "it fires already"
+    observe(waits(5))
+    assert alerts.firing()[0].sentence == "it has waited for 90 s", "the webhook is still to be told that it fires"
+    assert tell() == [("oldest_age|echo", True)]
+    pass_by(HOLD)
+    observe(waits(4))
+    assert alerts.firing()[0].sentence == "it has waited for 4 s"
+    pass_by(HOLD)
+    observe(waits(3))
+    row = Alert.objects.get()
+    assert (row.firing, row.sentence) == (False, "it has waited for 3 s; the alert lasted 60 s")
+    assert (row.details["seconds"], round(row.details["lasted_seconds"])) == (3, 60)
+    assert datetime.fromisoformat(row.details["began_at"]) < row.since
+
+
+def test_an_alert_of_a_handler_that_is_gone_says_so() -> None:
+    Alert.objects.create(key=BAD.key, firing=True, since=timezone.now() - timedelta(hours=3))
+    for _ in range(2):
+        see(False)
+        pass_by(2 * HOLD)
+        Alert.objects.update(seen_at=timezone.now())
+    assert Alert.objects.get().sentence == "handler echo has no slots and no tasks any more; the alert lasted 3 h"
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("no_node", "2 workers live"),
+        ("engine_unreachable", "every handler's engine can be reached"),
+        ("oldest_age|echo", "handler echo: the oldest ready task has waited for 4.0 s"),
+        ("oldest_age|box", "handler box: no task is ready"),
+        ("cannot_start|echo", "handler echo: 2 of 3 slots warm"),
+        ("failed_share|echo", "handler echo: 1 of 40 tasks failed in 5 min"),
+        ("failed_share|box", "handler box: 0 of 0 tasks failed in 5 min"),
+        ("failed_share|gone", "handler gone has no slots and no tasks any more"),
+    ],
+)
+def test_of_a_condition_that_does_not_hold_a_reading_says_what_is_so_instead(key: str, sentence: str) -> None:
+    echo = HandlerReading(ready=1, oldest=4.0, slots=3, warm=2)
+    found = judge(several([{}, {}], echo=echo, box=HandlerReading()), {"echo": Share(1, 40, 300)}, 300.0, 0.1)
+    assert found.denies(key) and found.now(key).sentence == sentence and not found.now(key).holds
 
 
 def test_what_has_just_fired_can_be_sent() -> None:

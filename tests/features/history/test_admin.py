@@ -13,18 +13,23 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from tasks_app.features.failures.grouping import group_failures
+from tasks_app.features.failures.models import FailureGroup
 from tasks_app.features.history import pictures as runs_module
 from tasks_app.features.history.admin import MAX_SLOTS, slot_rows
 from tasks_app.features.history.history import key, present_minute, record
 from tasks_app.features.history.models import HistoryRow
 from tasks_app.features.history.pictures import MAX_LATEST, MAX_RUNS, latest_runs, runs
+from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.models import Attempt
 from tasks_app.queue.submit import submit
+from tasks_app.runner.endings import OutcomeKind
 from testkit.clients import logged_in
 from testkit.rows import node
 from tests.admin.rows import HOSTILE, attempt, staff, task
 from tests.admin.test_large_tables import rows_read
+from tests.metrics import work
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -248,3 +253,31 @@ def test_the_dashboard_names_handlers_without_slots_beside_no_problems(
     cancel(submit("echo"))
     text = admin.get("/admin/").text
     assert "No problems. No node has slots for echo, and no task waits for them." in text
+
+
+def test_the_dashboard_has_who_fails_now_with_links_to_the_errors_and_the_pause(admin: Client) -> None:
+    work.submit(20)
+    work.submit(1, "prime")
+    record(present_minute() - 15)
+    work.end(work.take(3), OutcomeKind.ERROR, retryable=False)
+    work.end(work.take(1), OutcomeKind.SUCCESS)
+    work.end(work.take(1, "prime"), OutcomeKind.ERROR, retryable=False)
+    group_failures()
+    current_reading(refresh=True)
+    page = admin.get("/admin/").text
+    assert "Failed in 15 min" in page and page.index("75% of 4") < page.index("100% of 1")
+    echo, prime = FailureGroup.objects.order_by("handler")
+    for link in (
+        "/admin/tasks_app/task/?type=echo&amp;failed=quarter", f"/admin/tasks_app/failuregroup/{echo.pk}/change/",
+        f"/admin/tasks_app/failuregroup/{prime.pk}/change/", "/admin/tasks_app/handlerpause/pause/?handler=echo",
+    ):  # fmt: skip
+        assert f'href="{link}"' in page.split("Failing now")[1].split("</section>")[0]
+    assert admin.get("/admin/tasks_app/task/?type=echo&failed=quarter").context["cl"].result_count == 3
+    viewer = logged_in(staff("nina", "view_task")).get("/admin/").text
+    assert "75% of 4" in viewer and "failuregroup" not in viewer and "handlerpause/pause" not in viewer
+
+
+def test_without_failures_the_dashboard_says_for_how_long(admin: Client) -> None:
+    assert "Failing now" not in admin.get("/admin/").text, "no row says it"
+    record(present_minute() - 7)
+    assert "No task failed in the last 7 minutes." in admin.get("/admin/").text

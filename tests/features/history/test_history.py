@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import threading
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 
 from tasks_app.features.history import history
 from tasks_app.features.history.history import (
     COARSE_MINUTES,
     FINE_MINUTES,
     KEPT_MINUTES,
+    Failing,
     entry,
+    failing,
     first_attempt,
     key,
     percentile,
@@ -26,6 +30,7 @@ from tasks_app.features.history.history import (
 from tasks_app.features.history.models import HistoryRow
 from tasks_app.metrics.reading import SlotStates, slot_states
 from tasks_app.metrics.system_reading import current_reading
+from tasks_app.queue.cancel import cancel
 from tasks_app.queue.counters import BUCKETS
 from tasks_app.queue.models import Attempt
 from tasks_app.queue.node_models import Node
@@ -72,6 +77,31 @@ def test_a_row_has_the_sums_and_queues_of_each_handler_and_of_all() -> None:
     assert (of["states"], kept.totals["states"]) == ([1, 2, 1, 0], [1, 3, 1, 0])
     now = entry(current_reading(refresh=True), ["123", "echo"])
     assert kept.totals == now | {"oldest": kept.totals["oldest"], "states": list(now["states"])}
+
+
+def test_what_fails_now_is_the_difference_of_a_reading_and_one_row() -> None:
+    submit(9)
+    submit(5, "prime")
+    submit(2, "calm")
+    early, late = take(2), take(6)
+    end(early, OutcomeKind.ERROR, retryable=False)
+    now = present_minute()
+    record(now - 12)
+    end(late[:4], OutcomeKind.ERROR, retryable=False)
+    end([*late[4:], *take(2, "calm")])
+    end(take(5, "prime"), OutcomeKind.ERROR, retryable=False)
+    found = failing(current_reading(refresh=True), 15)
+    assert found == ([Failing("prime", 5, 5), Failing("echo", 4, 6)], 12)
+    with CaptureQueriesContext(connection) as asked:
+        assert failing(current_reading(), 11) is None, "no row of this time"
+    assert len([one for one in asked if "taskdaemon_history" in one["sql"]]) == 1
+
+
+def test_tasks_that_were_cancelled_have_not_failed() -> None:
+    identity, *_ = submit(2)
+    record(present_minute())
+    cancel(UUID(identity))
+    assert failing(current_reading(refresh=True), 15) == ([], 1)
 
 
 def test_of_many_nodes_that_record_a_minute_one_writes_it() -> None:

@@ -13,6 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks_app.audit.models import AuditEntry
+from tasks_app.features.operations.admin import time_left
 from tasks_app.features.operations.models import Operation
 from tasks_app.features.operations.plan import plan_of
 from tasks_app.queue.models import Task
@@ -204,3 +205,28 @@ def test_two_filters_are_combined_to_what_both_let_through() -> None:
     assert one.both(two) == two.both(one) == both
     assert one.both(TaskFilter()) == one
     assert replace(one).both(replace(two, priority_max=None)).priority_max is None
+
+
+def test_the_dashboard_has_the_operations_that_run_with_their_progress_and_the_time_left(admin: Client) -> None:
+    tasks(400, last_error="a secret")
+    assert "Operations that run" not in admin.get("/admin/").text
+    slow, fresh = begun(words=("secret",), rate=10.0), begun("cancel")
+    over(begun("delete", types=frozenset({"none"})))
+    Operation.objects.filter(pk=slow.pk).update(done=100)
+    page = admin.get("/admin/").text.split("Operations that run")[1].split("</section>")[0]
+    assert f'href="{PAGE}{slow.pk}/change/">Redrive</a>: ' in page and "error has: secret" in page
+    assert '<progress max="400" value="100"' in page and "about 30 s left" in page
+    assert f"{PAGE}{fresh.pk}/change/" in page and page.count("<progress") == 2
+    assert "secret" not in logged_in(staff("nina", "view_task")).get("/admin/").text
+
+
+def test_the_time_left_is_that_of_the_rate_or_as_it_was_so_far() -> None:
+    now = timezone.now()
+    running = Operation(verb="redrive", matched=400, done=100, created_at=now - timedelta(seconds=40))
+    assert time_left(running, now) == "about 2 min left"
+    running.matched_exact = False
+    assert time_left(running, now) == "at least about 2 min left"
+    running.canary = 10
+    assert time_left(running, now) == "", "it waits for its canary"
+    assert time_left(Operation(verb="redrive", matched=400, created_at=now), now) == "", "it has not begun"
+    assert time_left(Operation(verb="redrive", matched=9, done=1, created_at=now, state="aborted"), now) == ""

@@ -2,8 +2,9 @@
 // The activity page: draws its pictures, and again every half minute.
 {
   const SECONDS = 30;
-  const { json, every, said, onTheme, chart, scatter } = window.taskdaemon;
-  const page = document.getElementById("td-pictures"), updated = document.getElementById("td-updated");
+  const { every, onTheme, chart, scatter } = window.taskdaemon;
+  const page = document.getElementById("td-pictures");
+  const json = (address) => window.taskdaemon.json(address);
   const box = (key) => page.querySelector(`[data-picture="${key}"]`);
   let trends = null, runs = null;
 
@@ -16,7 +17,7 @@
   every(SECONDS, async () => {
     [trends, runs] = await Promise.all([json(page.dataset.trends), json(page.dataset.runs)]);
     draw();
-  }, (error) => said(updated, error));
+  });
   onTheme(draw);
 
   const choice = document.getElementById("td-handler");

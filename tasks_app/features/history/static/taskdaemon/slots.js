@@ -40,5 +40,5 @@
   window.taskdaemon.every(SECONDS, async () => {
     show(list, (await window.taskdaemon.json(list.dataset.source)).rows);
     window.taskdaemon.said(updated);
-  }, (error) => window.taskdaemon.said(updated, error));
+  });
 }

@@ -1,0 +1,88 @@
+"""The way through the admin in Chromium: the bar, its search, a list's filters, and clicks that are counted."""
+
+from __future__ import annotations
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import Locator, expect
+
+from tasks_app.features.failures.models import FailureGroup
+from testkit.browser import NARROW, WIDE
+from tests.browser.conftest import WIDTHS, Open
+
+pytestmark = [
+    pytest.mark.long("a browser", seconds=20),
+    pytest.mark.one_leg("what pages offer"),
+    pytest.mark.django_db(transaction=True),
+]
+
+TASKS = "/admin/tasks_app/task/"
+SECTIONS = ("Dashboard", "Activity", "Tasks", "Failures", "Handlers", "Nodes", "Operations", "Audit")
+
+
+def top(of: Locator) -> float:
+    """How far it is below the top of the page."""
+    box = of.bounding_box()
+    assert box is not None
+    return box["y"]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_sections_and_the_search_are_at_the_top_of_a_page_and_the_keyboard_uses_them(
+    opened: Open, width: int, rows: dict[str, str]
+) -> None:
+    tab = opened(width)
+    tab.go(TASKS)
+    bar = tab.page.get_by_role("navigation", name="Sections")
+    for name in SECTIONS:
+        assert top(bar.get_by_role("link", name=name, exact=True)) < 260, name
+    expect(bar.locator("[aria-current=page]")).to_have_text("Tasks")
+    bar.locator("summary").focus()
+    tab.page.keyboard.press("Enter")
+    expect(bar.get_by_role("link", name="Users")).to_be_visible()
+    search = tab.page.get_by_role("search", name="All tasks").get_by_role("searchbox")
+    assert top(search) < 260
+    search.focus()
+    tab.page.keyboard.type(f"{rows['failed']}")
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_url(f"**{TASKS}{rows['failed']}/change/")
+    expect(bar.locator("[aria-current=true]")).to_have_text("Tasks")
+
+
+def test_on_a_narrow_screen_the_filters_are_a_closed_panel_above_the_cards(opened: Open) -> None:
+    tab = opened(NARROW[0])
+    tab.go(TASKS)
+    panel, filters = tab.page.locator(".td-filters > summary"), tab.page.locator("#changelist-filter")
+    assert top(panel) < top(tab.page.locator("#result_list tbody tr").first)
+    expect(filters).not_to_be_visible()
+    panel.focus()
+    tab.page.keyboard.press("Enter")
+    filters.get_by_role("link", name="failed", exact=True).click()
+    tab.page.wait_for_url("**?status=failed")
+    expect(panel).to_have_text("Filters: status: failed")
+    expect(filters).not_to_be_visible()
+
+
+@pytest.mark.parametrize("path", [TASKS, "/admin/tasks_app/auditentry/", "/admin/auth/user/"])
+def test_on_a_wide_screen_the_filters_are_beside_the_list(opened: Open, path: str) -> None:
+    tab = opened(WIDE[0])
+    tab.go(path)
+    expect(tab.page.locator(".td-filters > summary")).not_to_be_visible()
+    filters = tab.page.locator("#changelist-filter")
+    expect(filters).to_be_visible()
+    box, rows = filters.bounding_box(), tab.page.locator("#changelist-form").bounding_box()
+    assert box and rows and box["x"] >= rows["x"] + rows["width"] and box["width"] == 240
+    tab.page.locator("#changelist-filter").get_by_role("link").first.focus()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_from_the_dashboard_a_failure_group_is_one_click_away(opened: Open, width: int) -> None:
+    now = timezone.now()
+    FailureGroup.objects.create(
+        fingerprint=4711, handler="echo", reason="crash", normalised="row <n> is missing", count=3, first_seen=now,
+        last_seen=now,
+    )  # fmt: skip
+    tab = opened(width)
+    tab.go("/admin/")
+    tab.page.get_by_role("link", name="row <n> is missing").first.click()
+    tab.page.wait_for_url("**/failuregroup/4711/change/")
