@@ -68,13 +68,13 @@ class Shares:
         asked: defaultdict[str, dict[int, float]] = defaultdict(dict)
         asked[domain] = dict(self._lately)
         for other, lately in self._living(now):
-            for key, value in lately.items():
-                asked[other][int(key)] = asked[other].get(int(key), 0.0) + value
             asked[other]  # a host of which nothing was asked is one too
+            for name, value in lately.items():
+                asked[other][int(name)] = asked[other].get(int(name), 0.0) + value
         self.hosts = len(asked)
         for key, rate in rates.items():
             rate.hosts = self.hosts
-            by_host = {host: min(lately.get(key, 0.0), rate.rate) for host, lately in asked.items()}
+            by_host = {host: min(of_host.get(key, 0.0), rate.rate) for host, of_host in asked.items()}
             rate.share = rate.rate * share(domain, by_host)
         self._beaten_at = now
 
