@@ -52,6 +52,8 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "tasks_app.web.http_metrics.HttpMetrics",
+    "tasks_app.admin.pages.PagePolicy",
+    "tasks_app.web.admin_failures.AdminFailures",
     "tasks_app.web.request_guard.RequestGuard",
     *(["corsheaders.middleware.CorsMiddleware"] if ENV.origins else []),
     "django.middleware.security.SecurityMiddleware",
@@ -61,7 +63,6 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "tasks_app.admin.pages.PagePolicy",
     "axes.middleware.AxesMiddleware",  # last: it replaces the answer to a login that is locked out
 ]
 
@@ -110,6 +111,8 @@ AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_CALLABLE = "tasks_app.admin.users.locked_out"
 AXES_USERNAME_CALLABLE = "tasks_app.admin.users.tried_name"
+# The login's form has what was sent after a session had ended: axes keeps what wrong logins send.
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "kept"]
 AXES_VERBOSE = False
 
 SESSION_COOKIE_NAME = "taskdaemon_session"

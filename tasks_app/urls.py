@@ -11,7 +11,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from tasks_app.admin import handlers as handler_pages
-from tasks_app.admin import navigation, pages
+from tasks_app.admin import navigation, pages, unfinished
 from tasks_app.api import attempts, errors, handlers, schema, system, tasks
 from tasks_app.api.view import both
 from tasks_app.feature import registered
@@ -26,14 +26,14 @@ handler500 = "tasks_app.api.errors.server_error"
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler403: an HTML page in the admin, JSON elsewhere."""
-    if _in_admin(request):
+    if pages.is_for_person(request):
         return pages.permission_denied(request, exception)
     return errors.permission_denied(request, exception)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler404: an HTML page in the admin, JSON elsewhere, and only for those with a key."""
-    if _in_admin(request):
+    if pages.is_for_person(request):
         return pages.page_not_found(request, exception)
     if request.path_info.startswith(("/admin/", settings.STATIC_URL)):
         return errors.page_not_found(request, exception)
@@ -42,16 +42,9 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Django's CSRF_FAILURE_VIEW: an HTML page in the admin, JSON elsewhere."""
-    if _in_admin(request):
-        return pages.csrf_failure(request, reason)
+    if pages.is_for_person(request):
+        return unfinished.csrf_failure(request)
     return errors.csrf_failure(request, reason)
-
-
-def _in_admin(request: HttpRequest) -> bool:
-    """True if a person reads the answer: a logged-in user, or a browser at the login."""
-    if not request.path_info.startswith("/admin/") or not hasattr(request, "user"):
-        return False
-    return bool(request.user.is_authenticated) or "text/html" in request.headers.get("Accept", "")
 
 
 urlpatterns = [
@@ -83,6 +76,9 @@ urlpatterns = [
         name="admin-handler",
     ),
     path("admin/", include([*chain.from_iterable(registered("pages"))])),
+    path(
+        "admin/r/<path:rest>", admin.site.admin_view(pages.no_page)
+    ),  # Django's: there is no other site to show rows on
     path("admin/", admin.site.urls),
     # Browsers ask for it on every page.
     path("favicon.ico", RedirectView.as_view(url=static("taskdaemon/favicon.svg")), name="favicon"),

@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 
+from tasks_app.admin import unfinished
 from tasks_app.admin.nodes import NodeAdmin
 from tasks_app.admin.tasks import TaskAdmin
 from tasks_app.admin.users import AttemptedLogins, FailedLogins, Logins, RecordedGroupAdmin, RecordedUserAdmin
@@ -14,6 +15,7 @@ admin.site.site_url = None  # there is no other site: / leads here
 admin.site.enable_nav_sidebar = False  # the tables need the space
 admin.site.index_template = "taskdaemon/dashboard.html"
 admin.site.login_template = "taskdaemon/login.html"
+admin.site.login = unfinished.login  # type: ignore[method-assign]
 
 __all__ = [
     "AttemptedLogins", "FailedLogins", "Logins", "NodeAdmin",

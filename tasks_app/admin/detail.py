@@ -263,7 +263,7 @@ def _next(task: Task, now: datetime) -> list[Moment]:
         return [Moment(None, "running", f"for {span(now - task.started_at)}" if task.started_at else "", "processing")]
     if task.status == Status.PENDING:
         if task.due_at is None:
-            return [Moment(None, "waits for a free slot", f"for {span(now - task.ready_at)}", "pending")]
+            return [Moment(None, "waits to start", f"for {span(now - task.ready_at)}", "pending")]
         when = f"in {span(task.due_at - now)}" if task.due_at > now else "any moment"
         if not task.attempts:
             return [Moment(task.due_at, f"scheduled {when}", "", "pending")]

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
+from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 
 from tasks_app.audit.record import Actor
+from tasks_app.feature import Link
+
+log = structlog.get_logger(__name__)
 
 #: No inline scripts: markup that escaped escaping still does nothing.
 POLICY = (
@@ -31,36 +37,83 @@ class PagePolicy:
         return response
 
 
+def is_for_person(request: HttpRequest) -> bool:
+    """Whether a failure of this request is a page: below /admin/, unless the client accepts no HTML."""
+    return request.path_info.startswith("/admin/") and request.accepts("text/html")
+
+
 def actor(request: HttpRequest) -> Actor:
     """The user, for the audit log."""
     return Actor("admin", request.user.get_username())
 
 
-def page(request: HttpRequest, template: str, title: str, status: int = 200, **context: Any) -> HttpResponse:
+def page(request: HttpRequest, template: str, title: str, status: int = 200, **context: Any) -> TemplateResponse:
     """A page with a title, and with what Django's templates need."""
     context = {**admin.site.each_context(request), "title": title, **context}
     return TemplateResponse(request, template, context, status=status)
 
 
-# Refusals, as HTML rather than the API's JSON.
+# Refusals: what happened, why, and what to do next. Whoever accepts no HTML gets the API's JSON.
 
 
-def refused(request: HttpRequest, sentence: str, status: int, title: str = "Not done") -> HttpResponse:
-    """A refusal in a sentence."""
-    return page(request, "taskdaemon/refusal.html", title, status, sentence=sentence)
+def refused(
+    request: HttpRequest, sentence: str, status: int, title: str = "Not done", after: str = "", *links: Link
+) -> HttpResponse:
+    """A refusal in a sentence, and what to do after it: in words, and as links beside that to the dashboard."""
+    # With the database away there is no user to read.
+    if status != 503 and hasattr(request, "user"):
+        try:
+            context = {"sentence": sentence, "after": after, "links": links}
+            return page(request, "taskdaemon/refusal.html", title, status, **context).render()
+        except Exception as error:  # whatever it is, the page of a failure is shown
+            log.error("a refusal is shown without its user", error=str(error))
+    return HttpResponse(frame(title, sentence, after, *links), status=status)
+
+
+def frame(title: str, sentence: str, after: str = "", *links: Link) -> str:
+    """A refusal as HTML that needs no user, no request and no database."""
+    site = {"site_title": admin.site.site_title, "site_header": admin.site.site_header}
+    context = {**site, "title": title, "sentence": sentence, "after": after, "links": links}
+    return render_to_string("taskdaemon/refusal.html", context)
+
+
+def page_of_act(path: str) -> str:
+    """The address of the page that offers an act: a row's, or its list, as far as the act's own address tells."""
+    try:
+        match = resolve(path)
+    except Resolver404:
+        return reverse("admin:index")
+    rows = (match.url_name or "").rpartition("_")[0]
+    row = [match.kwargs["object_id"]] if "object_id" in match.kwargs else []
+    for name, arguments in ((f"admin:{rows}_change", row), (f"admin:{rows}_changelist", [])):
+        try:
+            return reverse(name, args=arguments)
+        except NoReverseMatch:
+            continue
+    return reverse("admin:index")
+
+
+def no_page(request: HttpRequest, **parts: str) -> HttpResponse:
+    """Replaces a page of Django's that has no use here."""
+    raise Http404
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """404 below /admin/, for users who are logged in: the others were redirected to the login."""
-    return refused(request, "There is no such page.", 404, "Page not found")
+    after = "Check the address, or begin at the dashboard. A task's page is gone once the task was removed."
+    return refused(request, "There is no such page.", 404, "Page not found", after)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """403 below /admin/, for a user without the permission."""
     sentence = "Your user lacks the permission: ask an administrator for it (docs/admin.md)."
-    return refused(request, sentence, 403, "Not allowed")
+    return refused(request, sentence, 403, "Not allowed", "Nothing was done.")
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """403 for a form without a valid CSRF token."""
-    return refused(request, "The form is too old, or came from another site: go back, reload the page, try again.", 403)
+    sentence = "The form is too old, or came from another site: nothing was done."
+    after = "Go back with your browser, reload the page, and try again."
+    return refused(
+        request, sentence, 403, "Not done", after, Link(page_of_act(request.path_info), "The page of the act")
+    )

@@ -156,6 +156,9 @@ class Recorded(admin.ModelAdmin):
     Only the names of fields are recorded: a password has no place in a log.
     """
 
+    class Media:
+        js = ("taskdaemon/selectors.js",)
+
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         record(actor(request), f"add_{self.opts.model_name}", str(obj))
         return super().log_addition(request, obj, message)

@@ -65,9 +65,10 @@ RETRY_AFTER = "2"
 
 UNAVAILABLE = "the database cannot be used now (unreachable, busy or full); try again"
 #: A commit may have succeeded although its answer was lost.
+WITH_A_KEY = "; with an Idempotency-Key, the same request can be sent again as it is"
 OUTCOME_UNKNOWN = (
     "the database cannot be used now (unreachable, busy or full), and it is unknown whether this request took effect; "
-    "check before you try again; with an Idempotency-Key, the same request can be sent again as it is"
+    f"check before you try again{WITH_A_KEY}"
 )
 WRITES_REFUSED = (
     "the database takes no writes now (it is read-only, a standby, or its disk is full), so nothing was changed; "

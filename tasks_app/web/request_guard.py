@@ -14,12 +14,12 @@ from django.conf import settings
 from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.http.multipartparser import MultiPartParserError
-from django.utils.html import escape
 
 from tasks_app import conf
 from tasks_app.api.errors import crash, error_bytes, json_error
 from tasks_app.api.fields import literal
 from tasks_app.metrics.local_counters import process
+from tasks_app.web.admin_failures import bare_page
 
 log = structlog.get_logger(__name__)
 
@@ -133,21 +133,15 @@ def refuse(scope: Any, proto: Any, error: RequestRefused) -> None:
     Ignores a closed connection.
     """
     page = scope.path.startswith("/admin/") and "text/html" in (scope.headers.get("accept") or "")
-    kind, body = ("text/html; charset=utf-8", _page(error)) if page else ("application/json", error_bytes(str(error)))
+    kind, body = "application/json", error_bytes(str(error))
+    if page:
+        kind, body = "text/html; charset=utf-8", bare_page(error.status, str(error))
     headers = [("content-type", kind), ("connection", "close"), *error.headers, *_cors(scope)]
     process.add(f"http|{error.status}|refused|other")
     try:
         proto.response_bytes(error.status, headers, body)
     except Exception as failure:
         log.debug("the refusal could not be sent", error=str(failure))
-
-
-def _page(error: RequestRefused) -> bytes:
-    """A page without a template: the event loop sends it."""
-    text = f"<p>{escape(str(error))}.</p>"
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Not done</title><h1>Not done</h1>{text}'.encode()
-    )
 
 
 def _cors(scope: Any) -> list[tuple[str, str]]:

@@ -81,7 +81,7 @@ def test_a_task_that_waits_for_a_retry_says_when_it_will_be(admin: Client) -> No
 
 
 def test_a_task_that_never_ran_waits_for_a_slot(admin: Client) -> None:
-    assert events(admin, task()) == ["created", "waits for a free slot"]
+    assert events(admin, task()) == ["created", "waits to start"]
 
 
 def test_a_waiting_task_says_why_it_waits_and_others_do_not(admin: Client) -> None:

@@ -67,9 +67,9 @@ def test_without_a_permission_there_is_nothing_to_see() -> None:
 
 
 @pytest.mark.django_db
-def test_without_a_login_there_is_a_redirect_to_it() -> None:
+def test_without_a_login_there_is_only_the_login() -> None:
     one, stranger = task("failed"), Client(SERVER_NAME="localhost")
     for address in ("/admin/", LIST, f"{LIST}{one.pk}/change/"):
         assert stranger.get(address).headers["Location"].startswith("/admin/login/")
-    assert stranger.post(f"{LIST}{one.pk}/redrive/").status_code == 302
+    assert stranger.post(f"{LIST}{one.pk}/redrive/").status_code == 403
     assert Task.objects.get(pk=one.pk).status == "failed"

@@ -1,9 +1,26 @@
-"""Error responses: HTML below /admin/, JSON elsewhere."""
+"""Failures: pages in the frame of the admin below /admin/, JSON elsewhere and for who accepts no HTML."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from django.db import OperationalError
 from django.test import Client
+
+from tasks_app.web.admin_failures import bare_page
+from tests.admin.rows import task
+
+JSON = {"accept": "application/json"}
+
+
+def assert_page(answer: Any, status: int, *texts: str) -> None:
+    """A whole page of the admin, which leads on, with the policy of pages."""
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
+    assert int(answer.headers["Content-Length"]) == len(answer.content)
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    for text in ('<header id="header">', "To the dashboard", *texts):
+        assert text in answer.text, text
 
 
 @pytest.fixture
@@ -21,10 +38,8 @@ def test_an_unknown_address_redirects_to_the_login(strict: Client) -> None:
 def test_an_unknown_address_is_a_page_for_logged_in_users(admin: Client) -> None:
     for address in ("/admin/nope", "/admin/nope/", "/admin/tasks_app/nope/"):
         answer = admin.get(address)
-        assert answer.status_code == 404
-        assert answer.headers["Content-Type"].startswith("text/html")
-        assert "There is no such page." in answer.text and "To the dashboard" in answer.text
-        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        assert_page(answer, 404, "There is no such page.", "Check the address", "Log out")
+        assert admin.get(address, headers=JSON).json()["error"] == f"no such page: {address}; see /docs"
 
 
 def test_an_unknown_address_of_the_api_is_json_for_logged_in_users_too(admin: Client) -> None:
@@ -34,8 +49,79 @@ def test_an_unknown_address_of_the_api_is_json_for_logged_in_users_too(admin: Cl
 
 def test_a_form_without_its_token_is_a_page_for_browsers_and_json_for_programs(strict: Client) -> None:
     page = strict.post("/admin/login/", {}, headers={"accept": "text/html,*/*;q=0.8"})
-    assert page.status_code == 403
-    assert "The form is too old" in page.text
-    answer = strict.post("/admin/login/", {})
+    assert_page(page, 403, "The form is too old", "reload the page")
+    answer = strict.post("/admin/login/", {}, headers=JSON)
     assert answer.status_code == 403
     assert "the form is too old" in answer.json()["error"]
+
+
+def test_the_address_of_an_act_leads_to_the_page_that_offers_it(admin: Client) -> None:
+    one = task("failed")
+    for address, page in (
+        (f"/admin/tasks_app/task/{one.pk}/redrive/", f"/admin/tasks_app/task/{one.pk}/change/"),
+        ("/admin/tasks_app/operation/start/", "/admin/tasks_app/operation/"),
+        ("/admin/logout/", "/admin/"),
+    ):
+        answer = admin.get(address)
+        assert_page(answer, 405, "This address is an act", f'href="{page}"')
+        assert answer.headers["Allow"]
+        assert "error" in admin.get(address, headers=JSON).json()
+
+
+@pytest.mark.parametrize("kind", ["tasks_app/task", "auth/user", "axes/accesslog"])
+def test_a_filter_that_a_list_does_not_know_is_named_and_shows_nothing(admin: Client, kind: str) -> None:
+    for query in ("nonsense=1", "nonsense__exact=1&p=1"):
+        answer = admin.get(f"/admin/{kind}/?{query}")
+        assert_page(answer, 400, "nonsense", f'href="/admin/{kind}/"')
+    assert admin.get(f"/admin/{kind}/").status_code == 200
+
+
+def test_a_lookup_that_a_list_forbids_is_a_page(admin: Client) -> None:
+    assert_page(admin.get("/admin/auth/user/?password=x"), 400, "password", 'href="/admin/auth/user/"')
+
+
+def test_rows_are_not_shown_on_another_site(admin: Client) -> None:
+    for address in ("/admin/r/1/1/", "/admin/r/a/b/"):
+        assert_page(admin.get(address), 404)
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_a_bug_is_a_page_with_the_id_of_its_log_line(
+    admin: Client, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    admin.raise_request_exception = False
+    _break(monkeypatch, RuntimeError("a secret"))
+    answer = getattr(admin, method)("/admin/handlers/")
+    assert_page(answer, 500, "under the id ", "Look whether it took effect", "Log out")
+    assert "a secret" not in answer.text
+    assert "request_id" in getattr(admin, method)("/admin/handlers/", headers=JSON).json()
+
+
+def test_without_its_database_a_page_says_so_and_asks_no_database(
+    admin: Client, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    _break(monkeypatch, OperationalError("gone"))
+    answer = admin.get("/admin/handlers/")
+    assert_page(answer, 503, "The database cannot be used now", "Reload the page in a moment")
+    assert answer.headers["Retry-After"] and "Log out" not in answer.text
+    answer = admin.post("/admin/handlers/")
+    assert_page(answer, 503, "it is unknown whether this request took effect", "look whether it took effect")
+    assert "Idempotency-Key" not in answer.text
+    assert "Idempotency-Key" in admin.post("/admin/handlers/", headers=JSON).json()["error"]
+    with django_assert_num_queries(0):
+        assert b'<header id="header">' in bare_page(408, "the body did not come")
+
+
+def _break(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fails() -> None:
+        raise error
+
+    monkeypatch.setattr("tasks_app.admin.handlers.current_reading", fails)
+
+
+def test_a_host_and_an_origin_that_are_not_allowed_are_pages(db: None) -> None:
+    client = Client()
+    assert_page(client.get("/admin/", headers={"host": "evil.example"}), 400, "DAEMON_ALLOWED_HOSTS")
+    foreign = {"host": "localhost", "origin": "https://evil.example"}
+    assert_page(client.post("/admin/login/", headers=foreign), 403, "DAEMON_ALLOWED_ORIGINS")
+    assert "error" in client.get("/health", headers={"host": "evil.example", "accept": "text/html"}).json()

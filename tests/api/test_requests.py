@@ -340,7 +340,7 @@ def test_a_cursor_of_a_task_that_is_gone_still_works(api: Client) -> None:
 )
 def test_a_host_that_is_not_ours_is_refused(api: Client, host: str) -> None:
     for path in ("/api/tasks", "/health", "/admin/", "/static/x"):
-        assert "Host header" in error(api.get(path, headers={"host": host}), 400)
+        assert "Host header" in error(api.get(path, headers={"host": host, "accept": "application/json"}), 400)
 
 
 def test_our_own_hosts_are_good(api: Client) -> None:
@@ -367,7 +367,7 @@ def test_a_page_of_another_site_changes_nothing(api: Client, headers: dict[str, 
     error(api.delete(f"/api/tasks/{task}", headers=headers), 403)
     error(api.post(f"/api/tasks/{task}/redrive", headers=headers), 403)
     error(api.post(f"/api/tasks/{task}/cancel", headers=headers), 403)
-    error(api.post("/admin/login/", headers=headers), 403)
+    error(api.post("/admin/login/", headers={"accept": "application/json", **headers}), 403)
     assert len(api.get("/api/tasks", headers=headers).json()) == 1
 
 

@@ -25,6 +25,7 @@
 
   if (updated) {
     if (small) {
+      for (const box of small.querySelectorAll("[data-picture]")) chart.empty(box, "Loading…");
       every(30, async () => {
         trends = await window.taskdaemon.json(small.dataset.trends);
         draw();

@@ -14,6 +14,11 @@
 
   const number = (value) => value.toLocaleString("en", { maximumFractionDigits: 2 });
 
+  // The same text again is no news for a screen reader.
+  function say(text) {
+    if (state.textContent !== text) state.textContent = text;
+  }
+
   function showProgress(progress) {
     bar.hidden = said.hidden = !progress;
     if (!progress) return;
@@ -85,7 +90,7 @@
   function end(text) {
     over = true;
     showProgress(null);
-    state.textContent = text;
+    say(text);
   }
 
   async function ask() {
@@ -97,7 +102,7 @@
     after = now.next;
     showEvents(now.events);
     showProgress(now.progress);
-    state.textContent = now.status === "processing" ? `Attempt ${now.attempt} runs.` : `The task is ${now.status}.`;
+    say(now.status === "processing" ? `Attempt ${now.attempt} runs.` : `The task is ${now.status}.`);
     const changed = `${now.status} ${now.attempt}`;
     if (changed !== shown) {
       await refresh();
@@ -120,7 +125,7 @@
     } catch {
       failures += 1;
       pause = Math.min(SOON * 2 ** failures, LATEST);
-      state.textContent = "The server does not answer; trying again.";
+      say("The server does not answer; trying again.");
     }
     asks = false;
     if (!over && !document.hidden) timer = setTimeout(turn, pause);

@@ -14,6 +14,7 @@
     scatter.draw(box("runs"), runs, page.dataset.task, 60 * (2 * trends.minutes[0] - trends.minutes[1]), 60 * trends.minutes.at(-1));
   }
 
+  for (const each of page.querySelectorAll("[data-picture]")) chart.empty(each, "Loading…");
   every(SECONDS, async () => {
     [trends, runs] = await Promise.all([json(page.dataset.trends), json(page.dataset.runs)]);
     draw();

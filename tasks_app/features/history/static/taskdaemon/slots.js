@@ -4,23 +4,31 @@
   const SECONDS = 3;
   const MARKS = { warm: "W", starting: "S", dead: "D" };
 
-  function element(name, classes, text, title) {
+  function element(name, classes, text) {
     const made = document.createElement(name);
     made.className = classes;
     made.textContent = text;
-    if (title) made.title = title;
+    return made;
+  }
+
+  // The letter is for eyes; the title is under the pointer, and the name is what a screen reader says.
+  function slot(kind, state, letter, title, name) {
+    const made = element(kind, `td-slot td-slot-${state}`, letter);
+    made.title = title;
+    made.setAttribute("aria-label", name);
+    if (kind === "span") made.setAttribute("role", "img");
     return made;
   }
 
   function row(of) {
     const item = element("li", "td-slot-row", ""), slots = element("span", "td-slots", "");
     for (const one of of.busy) {
-      const link = element("a", "td-slot td-slot-busy", "B", `busy for ${one.seconds}: task ${one.task}`);
+      const title = `busy for ${one.seconds}: task ${one.task}`, link = slot("a", "busy", "B", title, `slot, ${title}`);
       link.href = one.link;
       slots.append(link);
     }
     for (const [state, letter] of Object.entries(MARKS)) {
-      for (let count = 0; count < of[state]; count++) slots.append(element("span", `td-slot td-slot-${state}`, letter, state));
+      for (let count = 0; count < of[state]; count++) slots.append(slot("span", state, letter, state, `${state} slot`));
     }
     if (of.more) slots.append(` and ${of.more} more`);
     const node = of.state === "alive" ? of.node : `${of.node}, ${of.state}`;

@@ -1,0 +1,179 @@
+"""What was sent after its session had ended is offered again after the login, to the same user and after a click."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+from axes.models import AccessAttempt
+from django.contrib.auth.models import User
+from django.test import Client
+
+from tasks_app.admin import unfinished
+from tasks_app.queue.models import Task
+from tests.admin.rows import staff, task
+
+pytestmark = pytest.mark.database
+HOST = {"host": "localhost", "origin": "http://localhost"}
+
+
+class Browser:
+    """Logs in, loses its session, and sends the forms that it sees."""
+
+    def __init__(self) -> None:
+        self.client = Client(enforce_csrf_checks=True, SERVER_NAME="localhost")
+        self.seen: Any = None
+
+    def get(self, address: str) -> Any:
+        self.seen = self.client.get(address)
+        return self.seen
+
+    def send(self, address: str, _before: str = "/admin/", **fields: Any) -> Any:
+        """Send a form with the token and the hidden fields of the page that is seen."""
+        hidden = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', self.seen.text))
+        given = {name: unescape(value) for name, value in hidden.items()} | fields
+        headers = HOST | {"referer": f"http://localhost{_before}"}
+        self.seen = self.client.post(address, given, headers=headers)
+        return self.seen
+
+    def log_in(self, name: str = "ada", password: str = "a good password") -> Any:
+        return self.send("/admin/login/", username=name, password=password)
+
+    def lose_session(self) -> None:
+        del self.client.cookies["taskdaemon_session"]
+
+
+@pytest.fixture
+def browser(db: None) -> Browser:
+    """Ada's, after her session has ended, with a page from before."""
+    for name in ("ada", "bob"):
+        User.objects.create_superuser(name, None, "a good password")
+    browser = Browser()
+    browser.get("/admin/login/")
+    assert browser.log_in().status_code == 302
+    browser.get("/admin/tasks_app/apikey/add/")
+    browser.lose_session()
+    return browser
+
+
+def act_of(one: Task, name: str = "redrive") -> str:
+    return f"/admin/tasks_app/task/{one.pk}/{name}/"
+
+
+def status(one: Task) -> str:
+    one.refresh_from_db()
+    return str(one.status)
+
+
+def test_the_act_is_shown_with_what_was_chosen_and_done_after_a_click(browser: Browser) -> None:
+    one = task("pending")
+    answer = browser.send(act_of(one, "priority"), priority="7")
+    assert answer.status_code == 403
+    assert "Not done: your session has ended" in answer.text and "asked again" in answer.text
+    assert browser.log_in(password="wrong").status_code == 200
+    answer = browser.log_in()
+    assert answer.status_code == 200 and "no-store" in answer.headers["Cache-Control"]
+    for text in ("Not done", "priority task", str(one.pk), "<td>7</td>", f'action="{act_of(one, "priority")}"'):
+        assert text in answer.text, text
+    one.refresh_from_db()
+    assert one.priority != 7
+    assert browser.send(act_of(one, "priority")).status_code == 302
+    one.refresh_from_db()
+    assert one.priority == 7
+
+
+def test_all_values_of_a_field_are_sent_again_as_they_were(browser: Browser) -> None:
+    given = {"_selected_action": ["1", "2"], "text": 'a "quoted" <b>\r\nline', "empty": ""}
+    browser.send("/admin/tasks_app/task/?status=failed", **given)
+    answer = browser.log_in()
+    hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', answer.text)
+    for name, value in (("_selected_action", "1"), ("_selected_action", "2"), ("text", given["text"]), ("empty", "")):
+        assert (name, value) in [(each, unescape(text)) for each, text in hidden]
+    assert "<b>" not in answer.text and 'action="/admin/tasks_app/task/?status=failed"' in answer.text
+    assert "<td>1, 2</td>" in answer.text and "<td>failed</td>" in answer.text
+
+
+def test_another_user_is_told_and_shown_nothing(browser: Browser) -> None:
+    one = task("pending")
+    browser.send(act_of(one, "edit"), task_data='{"of": "Ada"}', priority="7")
+    answer = browser.log_in("bob")
+    assert answer.status_code == 302
+    page = browser.get(answer.headers["Location"])
+    assert "Not done: another user had sent it" in page.text and "of" in page.text and "Ada" not in page.text
+
+
+def test_what_is_forbidden_stays_so_after_the_click(browser: Browser) -> None:
+    one = task("failed")
+    browser.send(act_of(one))
+    User.objects.filter(username="ada").update(is_superuser=False, is_staff=True)
+    browser.log_in()
+    assert browser.send(act_of(one)).status_code == 403
+    assert status(one) == "failed"
+
+
+@pytest.mark.parametrize("case", ["password", "size", "no user"])
+def test_what_is_not_kept_leads_to_the_page_where_it_is_done(browser: Browser, case: str) -> None:
+    fields = {"old_password": "a good password"} if case == "password" else {"text": "x" * unfinished.MAX_CHARS}
+    if case == "no user":
+        del browser.client.cookies[unfinished.USER_COOKIE]
+        fields = {"text": "x"}
+    answer = browser.send("/admin/password_change/", "/admin/password_change/", **fields)
+    assert answer.status_code == 403
+    assert "Not done: your session has ended" in answer.text and 'name="kept"' not in answer.text
+    assert "a good password" not in answer.text
+    assert browser.log_in().headers["Location"] == "/admin/password_change/"
+
+
+def test_a_form_from_before_the_last_login_is_offered_again(browser: Browser) -> None:
+    one, before = task("failed"), browser.seen
+    browser.get("/admin/login/")
+    assert browser.log_in().status_code == 302
+    browser.seen = before
+    answer = browser.send(act_of(one))
+    assert answer.status_code == 403 and "Do it now" in answer.text and status(one) == "failed"
+    assert browser.send(act_of(one)).status_code == 302
+    assert status(one) == "pending"
+
+
+def test_another_sites_form_is_kept_for_nobody(browser: Browser) -> None:
+    one = task("failed")
+    for headers in ({"host": "localhost"}, HOST | {"origin": "https://evil.example"}):
+        answer = browser.client.post(act_of(one), {"priority": "7"}, headers=headers)
+        assert answer.status_code == 403
+        assert 'name="kept"' not in answer.text and "Do it now" not in answer.text
+
+
+def test_a_made_up_act_is_ignored_and_leads_nowhere_else(browser: Browser) -> None:
+    browser.get("/admin/login/")
+    for kept in ("made up", unfinished.Act("1", "//evil.example/", "//evil.example/", []).signed()[:-1] + "x"):
+        answer = browser.send(
+            "/admin/login/", username="ada", password="a good password", kept=kept, next="//evil.example"
+        )
+        assert (answer.status_code, answer.headers["Location"]) == (302, "/accounts/profile/")
+        browser.lose_session()
+        browser.get("/admin/login/")
+
+
+def test_the_page_before_is_one_of_ours(browser: Browser) -> None:
+    one = task("failed")
+    hidden = dict(re.findall(r'name="(csrfmiddlewaretoken)" value="([^"]*)"', browser.seen.text))
+    for referer in ("https://evil.example/admin/", "http://localhost//evil.example", "javascript:alert(1)", ""):
+        answer = browser.client.post(act_of(one), hidden, headers=HOST | {"referer": referer})
+        assert f'name="next" value="/admin/tasks_app/task/{one.pk}/change/"' in answer.text, referer
+
+
+def test_a_wrong_password_stores_nothing_of_the_act(browser: Browser) -> None:
+    browser.send(act_of(task("failed"), "edit"), task_data='{"mine": 1}')
+    kept = re.findall(r'name="kept" value="([^"]+)"', browser.seen.text)[0]
+    browser.log_in(password="wrong")
+    assert kept[:40] not in str(list(AccessAttempt.objects.values()))
+
+
+def test_a_user_of_no_page_gets_no_act(browser: Browser) -> None:
+    nobody = staff("nobody")
+    User.objects.filter(pk=nobody.pk).update(is_staff=False)
+    browser.client.force_login(User.objects.get(pk=nobody.pk))
+    answer = browser.send(act_of(task("failed")))
+    assert answer.status_code == 403 and "Do it now" not in answer.text
