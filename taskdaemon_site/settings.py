@@ -164,6 +164,7 @@ API_ORDER = [
     "/api/tasks/redrive", "/api/tasks/cancel", "/api/tasks/delete",
     "/api/operations", "/api/operations/{operation_id}", "/api/operations/{operation_id}/abort",
     "/api/handlers", "/api/handlers/{type}", "/api/handlers/{type}/pause", "/api/handlers/{type}/resume",
+    "/api/nodes", "/api/nodes/{name}", "/api/nodes/{name}/drain", "/api/nodes/{name}/undrain",
     "/health", "/health/live", "/health/ready", "/metrics", "/api/metrics",
 ]  # fmt: skip
 SPECTACULAR_SETTINGS = {
@@ -177,6 +178,7 @@ SPECTACULAR_SETTINGS = {
         {"name": "tasks", "description": "Queue, read, list, delete, redrive."},
         {"name": "operations", "description": "Redrive, cancel or delete all tasks that match a filter."},
         {"name": "handlers", "description": "What runs tasks: limits, slots, rates."},
+        {"name": "nodes", "description": "Worker processes: what each serves and runs, and its drains."},
         {"name": "system", "description": "Health and metrics of the whole system."},
     ],
     # 3.1 has `null` as a type. Generators for 3.0 ignore `nullable` without a flag.

@@ -39,7 +39,7 @@ SEE_TASKS = Right(
     "see the dashboard, tasks without payloads, handlers, operations and pauses",
     Role.VIEWER, ("tasks_app.view_task", "tasks_app.change_task"), Scope.TASKS_READ,
 )  # fmt: skip
-SEE_NODES = Right("see nodes", Role.VIEWER, ("tasks_app.view_node", "tasks_app.change_node"))
+SEE_NODES = Right("see nodes", Role.VIEWER, ("tasks_app.view_node", "tasks_app.change_node"), Scope.TASKS_READ)
 SEE_AUDIT_LOG = Right("see the audit log, without details", Role.VIEWER, ("tasks_app.view_auditentry",))
 SEE_PAYLOADS = Right(
     "see payloads, results, errors, logs, failure groups and the details of the audit log",
@@ -54,7 +54,7 @@ CHANGE_TASKS = Right(
     Role.OPERATOR, ("tasks_app.change_task",), Scope.TASKS_WRITE,
 )  # fmt: skip
 OPERATE = Right(
-    "redrive, cancel or prioritise all tasks that match, pause types; in the admin, drain nodes and, if errors may be "
+    "redrive, cancel or prioritise all tasks that match, pause types, drain nodes; in the admin, if errors may be "
     "seen, resolve failure groups",
     Role.OPERATOR, ("tasks_app.change_task",), Scope.OPERATE,
 )  # fmt: skip

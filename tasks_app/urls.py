@@ -12,7 +12,7 @@ from django.views.generic import RedirectView
 
 from tasks_app.admin import handlers as handler_pages
 from tasks_app.admin import navigation, pages, unfinished
-from tasks_app.api import attempts, errors, handlers, schema, system, tasks
+from tasks_app.api import attempts, errors, handlers, nodes, schema, system, tasks
 from tasks_app.api.view import both
 from tasks_app.feature import registered
 
@@ -58,6 +58,8 @@ urlpatterns = [
     *both("api/tasks/<one:task_id>/redrive", tasks.RedriveView.as_view(), "redrive"),
     *both("api/handlers", handlers.HandlersView.as_view(), "handlers"),
     *both("api/handlers/<str:type>", handlers.HandlerView.as_view(), "handler"),
+    *both("api/nodes", nodes.NodesView.as_view(), "nodes"),
+    *both("api/nodes/<str:name>", nodes.NodeView.as_view(), "node"),
     *both("health", system.HealthView.as_view(), "health"),
     *both("health/live", system.LiveView.as_view(), "live"),
     *both("health/ready", system.ReadyView.as_view(), "ready"),

@@ -34,6 +34,7 @@ def window(
     dark: bool = False,
     script: bool = True,
     complaints: list[str] | None = None,
+    zone: str | None = None,
 ) -> Iterator[Page]:
     """A page with cookies of its own. Raises AssertionError at its end if a script failed or warned, or if the
     Content-Security-Policy refused something. `complaints`: where these are noted.
@@ -43,6 +44,7 @@ def window(
         viewport={"width": size[0], "height": size[1]},
         color_scheme="dark" if dark else "light",
         java_script_enabled=script,
+        timezone_id=zone,
     )
 
     def note(said: ConsoleMessage) -> None:

@@ -25,4 +25,4 @@ def node(name: str = "node-1", seen_before: float = 0.0, **fields: Any) -> Node:
 
 def pool(slots: int, warm: int, problem: str | None = None) -> dict[str, Any]:
     """The state of a node's slots of one handler."""
-    return {"slots": slots, "warm": warm, "problem": problem}
+    return {"slots": slots, "warm": warm, "problem": problem, "drained": False}

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from django.db.models import Count
 from django.utils import timezone
 
+from tasks_app.admin.holds import pause_text
 from tasks_app.admin.nodes import differs, drained_state, runs_another_version
-from tasks_app.admin.text import ago, handler_link, harmless, line, listed, node_link, pause_text
+from tasks_app.admin.text import ago, handler_link, harmless, line, listed, node_link
 from tasks_app.feature import Link, registered
 from tasks_app.handlers.words import span
 from tasks_app.metrics.problems import problems
@@ -154,11 +155,19 @@ def _node(node: Node, now: datetime, running: int) -> NodeRow:
         slots=f"{warm} of {slots}",
         age=span(now - node.started_at),
         seen=ago(node.seen_at, now),
-        state=drained_state(node, running) if node.drain_requested else "draining" if node.draining else "alive",
-        tone="completed" if node.taking else "pending",
+        state=_state(node, running),
+        tone="completed" if node.taking and not node.type_drains else "pending",
         differs=differs(node.digest),
         version_differs=runs_another_version(node),
     )
+
+
+def _state(node: Node, running: int) -> str:
+    if node.drain is not None:
+        return drained_state(node.drain, running)
+    if node.draining:
+        return "draining"
+    return f"drained for {line(', '.join(node.type_drains))}" if node.type_drains else "alive"
 
 
 def _silent(name: str, age: float) -> NodeRow:

@@ -16,9 +16,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tasks_app import conf
-from tasks_app.admin.nodes import MAX_RUNNING, PoolRow, differs, pool_row, running
+from tasks_app.admin.holds import pause_text
+from tasks_app.admin.nodes import MAX_RUNNING, PoolRow, differs, of_type, pool_row, running
 from tasks_app.admin.pages import actor, page
-from tasks_app.admin.text import handler_link, harmless, line, listed, node_link, pause_text
+from tasks_app.admin.text import handler_link, harmless, line, listed, node_link
 from tasks_app.audit.record import Actor
 from tasks_app.feature import registered
 from tasks_app.handlers.handlers_toml import Handler
@@ -85,6 +86,7 @@ def _row(name: str, reading: SystemReading, rates: Rates) -> dict[str, Any]:
         "name": line(name, 60),
         "link": handler_link(name),
         "one": one,
+        "paused": "" if one.paused is None else pause_text(one.paused),
         "oldest": span(one.oldest) if one.ready else "",
         "rate": _rate(rates, name),
         "problem": harmless(one.problems[0][:300]) if one.problems else reading.unserved(name),
@@ -126,6 +128,7 @@ def _pools(name: str, reading: SystemReading) -> list[PoolRow]:
         pool_row(
             node.name, node_link(node.name), node.pools[name], reading.running.get((name, node.name), 0),
             digest=line(node.digest[:8]), differs=differs(node.digest), draining=node.draining,
+            drained=of_type(node.type_drains.get(name), reading.running.get((name, node.name), 0)),
         )
         for node in reading.nodes
         if name in node.pools

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import Count
@@ -16,13 +16,14 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from tasks_app import conf
+from tasks_app.admin.holds import drain_text
 from tasks_app.admin.lists import PageAdmin, badge, column, moment
 from tasks_app.admin.text import ago, handler_link, harmless, line
-from tasks_app.handlers.words import moment_text, plural, span
+from tasks_app.handlers.words import plural, span
 from tasks_app.metrics.system_reading import SILENCE_SECONDS, current_reading
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.models import Task, TaskQuerySet
-from tasks_app.queue.node_models import Node
+from tasks_app.queue.node_models import Drain, Node
 from tasks_app.rights import SEE_NODES, SEE_TASKS, may
 
 MAX_PROBLEM_CHARS = 2_000
@@ -34,7 +35,8 @@ IMAGE_DIGEST_CHARS = 12
 class PoolRow:
     """One pool. `name`, `link`: of its handler on the page of a node, of its node on the page of a handler.
 
-    `slots`: all of them. `digest`: of the node's handlers.toml; `differs`: from this web server's.
+    `slots`: all of them. `digest`: of the node's handlers.toml; `differs`: from this web server's. `drained`: how far
+    and by whom, if the node is drained for the type.
     """
 
     name: str
@@ -47,6 +49,7 @@ class PoolRow:
     digest: str = ""
     differs: bool = False
     draining: bool = False
+    drained: str = ""
 
 
 def pool_row(name: str, link: str, state: Mapping[str, Any], busy: int, **more: Any) -> PoolRow:
@@ -90,11 +93,16 @@ def runs_another_version(node: Node) -> bool:
     return node.version != conf.version()
 
 
-def drained_state(node: Node, running: int) -> str:
-    """How far the drain of a node is, in a few words."""
-    if not node.draining:
+def drained_state(drain: Drain, running: int) -> str:
+    """How far a drain is, in a few words."""
+    if not drain.noticed:
         return "drain asked for"
     return f"drained, {running:,} {plural(running, 'runs', 'run')}" if running else "drained, empty"
+
+
+def of_type(drain: Drain | None, running: int) -> str:
+    """How far the drain of a type on a node is, and by whom; blank without one."""
+    return "" if drain is None else f"{drained_state(drain, running)}, {drain_text(drain)}"
 
 
 @admin.register(Node)
@@ -112,6 +120,7 @@ class NodeAdmin(PageAdmin):
         now = timezone.now()
         mine = running_tasks().filter(node=node.name)
         busy = Counter(dict(mine.order_by().values_list("task_type").annotate(count=Count("pk"))))
+        drains = node.type_drains
         cap = max((state.get("cap") or 0 for state in node.pools.values()), default=0)
         moments = (("Started", node.started_at), ("Last seen", node.seen_at), ("Ended", node.stopped_at))
         facts = [
@@ -131,7 +140,10 @@ class NodeAdmin(PageAdmin):
             state=self.state(node),
             facts=[(name, value) for name, value in facts if value],
             problems=[harmless(str(problem)[:MAX_PROBLEM_CHARS]) for problem in node.problems],
-            pools=[pool_row(name, handler_link(name), state, busy[name]) for name, state in sorted(node.pools.items())],
+            pools=[
+                pool_row(name, handler_link(name), state, busy[name], drained=of_type(drains.get(name), busy[name]))
+                for name, state in sorted(node.pools.items())
+            ],
             running=running(mine, now) if may(request, SEE_TASKS) else [],
         )
 
@@ -144,12 +156,14 @@ class NodeAdmin(PageAdmin):
             return badge("none", "ended")
         if (timezone.now() - node.seen_at).total_seconds() > SILENCE_SECONDS:
             return badge("failed", "silent")
-        if node.drain_requested:
+        if node.drain is not None:
             running = current_reading().running_on(node.name)
-            shown = badge("pending" if running or not node.draining else "none", drained_state(node, running))
-            since = moment_text(cast(datetime, node.drain_requested_at))
-            return format_html("{} by {} since {}", shown, line(node.drain_requested_by), since)
-        return badge("pending", "draining") if node.draining else badge("completed", "alive")
+            shown = badge("pending" if running or not node.draining else "none", drained_state(node.drain, running))
+            return format_html("{} {}", shown, drain_text(node.drain))
+        if node.draining:
+            return badge("pending", "draining")
+        types = badge("pending", f"drained for {line(', '.join(node.type_drains))}") if node.type_drains else ""
+        return format_html("{} {}", badge("completed", "alive"), types)
 
     @admin.display(description="slots (warm of all)")
     def slots(self, node: Node) -> SafeString:

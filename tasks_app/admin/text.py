@@ -14,7 +14,6 @@ from django.utils.http import urlencode
 
 from tasks_app.handlers.words import span
 from tasks_app.logs.harmless import harmless as harmless
-from tasks_app.queue.node_models import HandlerPause
 
 #: Of a payload or a result.
 MAX_SHOWN_CHARS = 64 * 1024
@@ -68,12 +67,6 @@ def ago(moment: datetime, now: datetime) -> str:
     if abs(past) < timedelta(seconds=1):
         return "now"
     return f"{span(past)} ago" if past > timedelta() else f"in {span(past)}"
-
-
-def pause_text(pause: HandlerPause) -> str:
-    """By whom it was paused, since when and until when."""
-    until = "" if pause.until is None else f", until {pause.until:%Y-%m-%d %H:%M:%S}"
-    return f"by {line(pause.paused_by, 60)}, since {pause.paused_at:%Y-%m-%d %H:%M:%S}{until}"
 
 
 # Addresses of the admin's pages.

@@ -48,6 +48,14 @@ def body_of(request: Request, max_depth: int = MAX_DEPTH) -> Any:
         raise Invalid([(error.path, str(error))]) from None
 
 
+def optional_body(request: Request, example: str) -> Mapping[str, Any]:
+    """The body's object; empty without a body, or if it is null. Raises ParseError or Invalid, with an example."""
+    body = body_of(request) if request._request.body.strip() else None
+    if body is not None and not isinstance(body, dict):
+        raise Invalid([("", f"the body must be a JSON object such as {example}, or empty, not {kind(body)}")])
+    return body or {}
+
+
 # A value in a sentence.
 
 

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from tasks_app import conf
 from tasks_app.api import schema
 from tasks_app.api.errors import NotFound
-from tasks_app.api.fields import near
+from tasks_app.api.fields import Faults, Field, near, refuse, shown
 from tasks_app.api.view import API, known_handlers
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.keys import RETRY_ON
@@ -20,7 +20,7 @@ from tasks_app.handlers.words import rfc3339
 from tasks_app.metrics.rates import RATE_SECONDS, Rates, recent_rates
 from tasks_app.metrics.reading import HandlerReading
 from tasks_app.metrics.system_reading import SystemReading, current_reading
-from tasks_app.queue.node_models import HandlerPause
+from tasks_app.queue.node_models import MAX_REASON_CHARS, REASON, Drain, HandlerPause, reason_of
 from tasks_app.rights import SEE_TASKS, needs
 
 
@@ -68,6 +68,22 @@ class Paused(serializers.Serializer):
     by = serializers.CharField(help_text="A user of the admin, the name of an API key, or a system account.")
     since = serializers.DateTimeField()
     until = serializers.DateTimeField(allow_null=True, help_text="When it ends by itself; null: when it is resumed.")
+    reason = serializers.CharField(allow_null=True, help_text="Why; null: they did not say.")
+
+
+class Drained(serializers.Serializer):
+    """The drain of a worker, or of a type on it."""
+
+    by = serializers.CharField(help_text="A user of the admin, the name of an API key, or a system account.")
+    since = serializers.DateTimeField()
+    reason = serializers.CharField(allow_null=True, help_text="Why; null: they did not say.")
+    noticed = serializers.BooleanField(help_text="Whether the worker has noticed it: it starts none any more.")
+
+
+class DrainedOn(Drained):
+    """A worker that is drained, as a whole or for a type."""
+
+    node = serializers.CharField()
 
 
 class HandlerObject(serializers.Serializer):
@@ -78,6 +94,9 @@ class HandlerObject(serializers.Serializer):
     limits = Limits()
     slots = Slots()
     paused = Paused(allow_null=True, help_text="None of its tasks is started; null: it is not paused.")
+    drained_on = DrainedOn(
+        many=True, help_text="The workers that serve it, and are drained: they start none of its tasks."
+    )
     problem = serializers.CharField(allow_null=True, help_text="Why its tasks do not run, in a sentence.")
     notice = serializers.CharField(
         allow_null=True, help_text="What makes its tasks slow although nothing fails, and how to avoid that."
@@ -85,6 +104,20 @@ class HandlerObject(serializers.Serializer):
     rates = RatesObject()
 
 
+def _read_reason(name: str, value: Any, faults: Faults) -> str:
+    try:
+        return reason_of(value)
+    except ValueError as error:
+        refuse(faults, name, str(error), shown(value))
+        return ""
+
+
+#: Of a pause or a drain.
+REASON_FIELD = Field(
+    {"type": "string", "maxLength": MAX_REASON_CHARS, "description": f"{REASON} Blank: none."},
+    _read_reason,
+    option="why, for those who see it later",
+)
 TYPE = OpenApiParameter(
     "type",
     {"type": "string", "examples": ["prime"]},
@@ -101,6 +134,7 @@ EXAMPLE: dict[str, Any] = {
     },
     "slots": {"busy": 1, "warm": 2, "all": 2},
     "paused": None,
+    "drained_on": [],
     "problem": None,
     "notice": None,
     "rates": {"seconds": 300.0, "succeeded": 12.4, "failed": 0.01},
@@ -173,6 +207,11 @@ def _object(handler: Handler, paused: HandlerPause | None, reading: SystemReadin
         "limits": {**Limits(handler).data, "retry_on": [word for word in RETRY_ON if word in handler.retry_on]},
         "slots": {"busy": numbers.active, "warm": numbers.warm, "all": numbers.slots},
         "paused": None if paused is None else _paused(paused),
+        "drained_on": [
+            {"node": node.name, **drained_object(drain)}
+            for node in reading.nodes
+            if name in node.pools and (drain := node.drain or node.type_drains.get(name)) is not None
+        ],
         "problem": "; ".join(numbers.problems) or reading.unserved(name) or None,
         "notice": "; ".join(numbers.notices) or None,
         "rates": {
@@ -184,4 +223,10 @@ def _object(handler: Handler, paused: HandlerPause | None, reading: SystemReadin
 
 
 def _paused(pause: HandlerPause) -> dict[str, Any]:
-    return {"by": pause.paused_by, "since": rfc3339(pause.paused_at), "until": rfc3339(pause.until)}
+    since, until = rfc3339(pause.paused_at), rfc3339(pause.until)
+    return {"by": pause.paused_by, "since": since, "until": until, "reason": pause.reason}
+
+
+def drained_object(drain: Drain) -> dict[str, Any]:
+    """The object of a drain."""
+    return {"by": drain.by, "since": rfc3339(drain.at), "reason": drain.reason, "noticed": drain.noticed}

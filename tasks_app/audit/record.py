@@ -50,6 +50,15 @@ def record(actor: Actor, action: str, target: str, count: int = 1, **details: An
     return int(entry.pk)
 
 
+def last_actor(target: str, action: str, *others: str, **details: Any) -> str | None:
+    """Who did this to it last, by the lines with these details; None if one of the other actions came later, or if no
+    line tells."""
+    conditions = {f"details__{name}": value for name, value in details.items()}
+    lines = AuditEntry.objects.filter(target=target, action__in=(action, *others), **conditions)
+    last = lines.order_by("-at", "-id").first()
+    return last.actor if last is not None and last.action == action else None
+
+
 class BulkLine:
     """One line of the audit log for an act of many commits. If the act is cut short, it counts what was done."""
 

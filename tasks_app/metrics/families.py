@@ -94,6 +94,8 @@ def _handler_families(reading: SystemReading) -> Iterator[Metric]:
     yield gauge("container_pool_slots", "Slots for containers.", lambda read: read.slots)
     what = "1 while no task of the type is started, because an operator has paused it."
     yield gauge("handler_paused", what, lambda read: read.paused is not None)
+    what = "Living worker processes that serve the type and take none of its tasks: they end, or are drained."
+    yield gauge("handler_nodes_draining", what, lambda read: read.draining)
     what = "1 while the type has no container because a container engine cannot be reached."
     yield gauge("handler_without_engine", what, lambda read: read.lacks_engine)
     stored = [((handler, status), count) for handler in handlers for status, count in reading.stored(handler).items()]
@@ -260,6 +262,7 @@ def _handler(reading: SystemReading, name: str) -> dict[str, Any]:
         "wait_seconds": _duration(totals, "wait", name),
         "overhead_seconds": _duration(totals, "over", name),
         "paused": read.paused is not None,
+        "nodes_draining": read.draining,
         "problems": list(read.problems),
     }
 

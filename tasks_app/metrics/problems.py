@@ -9,7 +9,7 @@ from tasks_app.handlers.words import moment_text, plural, span
 from tasks_app.metrics.reading import HandlerReading
 from tasks_app.metrics.system_reading import SystemReading
 from tasks_app.queue.current import store
-from tasks_app.queue.node_models import HandlerPause, Node
+from tasks_app.queue.node_models import Drain, HandlerPause
 
 #: Characters of a text from a node or the broker that a problem quotes.
 MAX_QUOTE_LENGTH = 300
@@ -29,8 +29,11 @@ def problems(reading: SystemReading) -> list[str]:
         sentences.append(_silent_node(node.name, node.age, bool(reading.nodes)))
     for node in reading.nodes:
         sentences += [f"node {node.name}: {problem}" for problem in node.problems]
-        if node.drain_requested:
-            sentences.append(_drained(node, reading.running_on(node.name)))
+        if node.drain is not None:
+            sentences.append(f"node {node.name}{_drained(node.drain, reading.running_on(node.name))}")
+        for name, drain in node.type_drains.items():
+            drained = _drained(drain, reading.running.get((name, node.name), 0), f" for '{name}'")
+            sentences.append(f"node {node.name}{drained}")
     for name, handler in reading.handlers.items():
         sentences += [_of_handler(name, problem) for problem in handler.problems]
         if handler.paused is not None:
@@ -69,18 +72,22 @@ def _unserved(name: str, handler: HandlerReading, reading: SystemReading) -> str
 def _paused(name: str, handler: HandlerReading, pause: HandlerPause) -> str:
     until = "" if pause.until is None else f", until {moment_text(pause.until)}"
     waits = f"; {_tasks(handler.ready)}" if handler.ready else ""
-    return f"handler '{name}' is paused by {pause.paused_by} since {moment_text(pause.paused_at)}{until}{waits}"
+    since = f"since {moment_text(pause.paused_at)}{until}{_reason(pause.reason)}"
+    return f"handler '{name}' is paused by {pause.paused_by} {since}{waits}"
 
 
-def _drained(node: Node, running: int) -> str:
-    since = "" if node.drain_requested_at is None else f" since {moment_text(node.drain_requested_at)}"
-    if not node.draining:
+def _drained(drain: Drain, running: int, of_type: str = "") -> str:
+    if not drain.noticed:
         state = "it is about to notice"
     elif running:
-        state = f"it still runs {running} {plural(running, 'task')}"
+        state = f"it still runs {running} {plural(running, 'task')}{' of it' if of_type else ''}"
     else:
-        state = "it is empty"
-    return f"node {node.name} is drained by {node.drain_requested_by}{since}: {state}"
+        state = "it runs none of it" if of_type else "it is empty"
+    return f" is drained{of_type} by {drain.by} since {moment_text(drain.at)}{_reason(drain.reason)}: {state}"
+
+
+def _reason(text: str | None) -> str:
+    return f" ({text})" if text else ""
 
 
 def _of_handler(name: str, problem: str) -> str:

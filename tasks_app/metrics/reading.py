@@ -155,6 +155,7 @@ class HandlerReading:
     `pending` = `ready` + `waiting`. `oldest`: for how many seconds the oldest ready task has been ready; 0 if none is.
     `problems`: of all nodes; `own_problems`: those of them that are not due to an engine that cannot be reached.
     `engine_problems`: why engines of its nodes cannot. `notices`: what makes containers slow without a failure.
+    `draining`: the living nodes that serve it and take none of its tasks.
     """
 
     slots: int = 0
@@ -171,6 +172,7 @@ class HandlerReading:
     engine_problems: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     paused: HandlerPause | None = None
+    draining: int = 0
 
     @property
     def pending(self) -> int:
@@ -188,7 +190,7 @@ def read_handler(
 ) -> HandlerReading:
     """Put together what was read. `alive` and `silent`: all nodes of either kind."""
     states = [node.pools[name] for node in alive if name in node.pools]
-    taking = [node for node in alive if name in node.pools and node.taking]
+    taking = [node for node in alive if name in node.pools and node.takes(name)]
     active = {node.name: reading.running.get((name, node.name), 0) for node in alive}
     return HandlerReading(
         slots=sum(node.pools[name]["slots"] for node in taking),
@@ -212,6 +214,7 @@ def read_handler(
         engine_problems=_distinct(map(engine_problem, states)),
         notices=_distinct(state.get("notice") for state in states),
         paused=paused,
+        draining=len(states) - len(taking),
     )
 
 

@@ -57,7 +57,7 @@ class State(NamedTuple):
     #: True if other nodes serve these handlers: a notification reaches only one node, which may be busy.
     shared: bool
     polled_at: float
-    #: The types that are paused, or all types if the node is drained, and for how many seconds that has been known.
+    #: The types that are paused or drained, all if the node is drained, and for how many seconds that has been known.
     on_hold: Set[str] = frozenset()
     on_hold_age: float = 0.0
 

@@ -97,7 +97,9 @@ class Node:
             broker_problem, claim_limits.problem, large_data.problem, self._result_writer.problem,
             *(thread.problem for thread in self._feature_threads),
         )  # fmt: skip
-        self._record = NodeRecord(self.name, domain, digest, self.pools, problems, cap, on_hold.is_drained)
+        self._record = NodeRecord(
+            self.name, domain, digest, self.pools, problems, cap, on_hold.is_drained, on_hold.drained_types
+        )
         availability = Availability()
         self._sweeper, removed = None, _no_containers
         if any(handler.image for handler in handlers.values()):

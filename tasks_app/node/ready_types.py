@@ -53,11 +53,13 @@ class ReadyTypes:
 
 
 class HoldReading(NamedTuple):
-    """`types`: all of the node's if it is drained. `at`: when the reading was sent, on `Store.elapsed`."""
+    """`types`: all of the node's if it is drained; with paused ones. `drained_types`: those that it is drained for.
+    `at`: when the reading was sent, on `Store.elapsed`."""
 
     types: Set[str] = frozenset()
     drained: bool = False
     at: float = -math.inf
+    drained_types: Set[str] = frozenset()
 
     @property
     def age(self) -> float:
@@ -71,7 +73,7 @@ class HoldReading(NamedTuple):
 
 
 class TypesOnHold:
-    """The types of which no task may start, as last read: pauses, and the node's drain.
+    """The types of which no task may start, as last read: pauses, and the node's drains.
 
     Heartbeat and dispatcher read them, each on its own connection.
     """
@@ -82,8 +84,8 @@ class TypesOnHold:
         self._lock = threading.Lock()
         #: Written under the lock.
         self._last = HoldReading()
-        #: Written by the dispatcher.
-        self._drained = False
+        #: The last reading that no claim is older than. Written by the dispatcher.
+        self._noticed = HoldReading()
 
     @property
     def last(self) -> HoldReading:
@@ -97,25 +99,28 @@ class TypesOnHold:
 
     def update(self, read: OnHold, at: float) -> None:
         """What a statement that was sent at `at` has read. Thread-safe."""
-        types = self._types if read.drained else self._types & read.paused
+        types = self._types if read.drained else self._types & (read.paused | read.drained_types)
         with self._lock:
             before = self._last
             if at < before.at:
                 return
-            self._last = HoldReading(types, read.drained, at)
+            self._last = HoldReading(types, read.drained, at, read.drained_types)
         for name in before.types - types:
             self._mark_ready(name)
 
     def between_claims(self) -> HoldReading:
         """The last reading, for the dispatcher: no claim is in progress, and the next one relies on this reading or a
         later one."""
-        last = self._last
-        self._drained = last.drained
-        return last
+        self._noticed = self._last
+        return self._noticed
 
     def is_drained(self) -> bool:
         """True once the node claims nothing more because an operator drains it. Thread-safe."""
-        return self._drained
+        return self._noticed.drained
+
+    def drained_types(self) -> Set[str]:
+        """The types of which the node claims nothing more because an operator drains it for them. Thread-safe."""
+        return self._noticed.drained_types
 
     def may_begin(self, name: str, waited: float) -> bool | None:
         """Whether a handler that was sent a task of this type before may begin it; None if that is not known.

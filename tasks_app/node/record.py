@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -50,12 +50,14 @@ class NodeRecord:
         problems: Sequence[Callable[[], str | None]] = (),
         cap: int | None = None,
         drained: Callable[[], bool] = lambda: False,
+        drained_types: Callable[[], Set[str]] = frozenset,
     ) -> None:
         """`problems`: each returns a problem of the node in one sentence, or None; without those of its handlers.
 
-        `cap`: the most tasks that the node runs at once. `drained`: whether it claims nothing because it is drained.
+        `cap`: the most tasks that the node runs at once. `drained`: whether it claims nothing because it is drained;
+        `drained_types`: of which types.
         """
-        self._problems, self._cap, self._drained = problems, cap, drained
+        self._problems, self._cap, self._drained, self._drained_types = problems, cap, drained, drained_types
         self.name, self.domain, self._digest, self._pools = name, domain, digest, pools
         #: Written by the heartbeat.
         self._written: dict[str, Any] = {}
@@ -112,7 +114,8 @@ class NodeRecord:
     def _pool_states(self) -> dict[str, Any]:
         # The cap is the node's, but a key of its own beside the handlers would be a handler for the previous version.
         capped = {} if self._cap is None else {"cap": self._cap}
-        return {name: _pool_state(pool) | capped for name, pool in self._pools.items()}
+        drained = self._drained_types()
+        return {name: _pool_state(pool) | capped | {"drained": name in drained} for name, pool in self._pools.items()}
 
     def _fields(self) -> dict[str, Any]:
         return {"seen_at": Now(), "seen": store().now(), "clock": store().clock_id(), **self._state()}

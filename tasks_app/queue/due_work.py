@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 
 class OnHold(NamedTuple):
-    """`paused`: the types of which no node may start a task. `drained`: this node may start no task at all."""
+    """`paused`: the types of which no node may start a task. `drained`: this node may start no task at all.
+    `drained_types`: this node may start no task of these."""
 
     paused: frozenset[str] = frozenset()
     drained: bool = False
+    drained_types: frozenset[str] = frozenset()
 
 
 _NONE = datetime(1970, 1, 1, tzinfo=UTC)

@@ -2,11 +2,55 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Self
 
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+
+from tasks_app.handlers.words import moment_of, rfc3339
+
+#: Characters of the reason of a pause or a drain.
+MAX_REASON_CHARS = 200
+REASON = f"Why, for those who see it later: at most {MAX_REASON_CHARS} characters, on one line."
+
+
+def reason_of(given: Any) -> str:
+    """A reason as it is stored: white space becomes single blanks. Raises ValueError with what is right."""
+    if not isinstance(given, str) or len(given) > MAX_REASON_CHARS:
+        raise ValueError(f"a string of at most {MAX_REASON_CHARS} characters")
+    if any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in given):
+        raise ValueError("text without NUL and halves of surrogate pairs, which cannot be stored")
+    return " ".join(given.split())
+
+
+def _revision(*parts: object) -> str:
+    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Since when a node takes no tasks, or none of a type; who asked for that, and why (None: they did not say).
+
+    `noticed`: it starts none any more. `revision`: another text after each change.
+    """
+
+    at: datetime
+    by: str
+    reason: str | None = None
+    noticed: bool = False
+
+    @property
+    def revision(self) -> str:
+        return _revision(self.at.timestamp(), self.by, self.reason)
+
+    def as_json(self) -> dict[str, Any]:
+        """As `Node.drained_types` has it."""
+        return {"at": rfc3339(self.at), "by": self.by, "reason": self.reason}
 
 
 class Node(models.Model):
@@ -24,7 +68,8 @@ class Node(models.Model):
     #: {"handler": {"slots": int, "warm": int, "problem": str | null}}; with containers also `images`, and
     #: `engine_problem` while its engine cannot be reached, which says why without naming a handler; `notice` while
     #: something makes its containers slow without a failure; with DAEMON_WORKERS `cap`, how many tasks the node runs at
-    #: once: the same for all its handlers.
+    #: once: the same for all its handlers. `drained`: whether it starts none because it is drained for the type;
+    #: without this key it does not know drains of a type.
     pools = models.JSONField(default=dict)
     #: Digest of its handlers.toml.
     digest = models.CharField(max_length=64)
@@ -37,6 +82,11 @@ class Node(models.Model):
     #: `OnHold.drained` (`Store.on_hold`, `due_work`), see node/ready_types.
     drain_requested_at = models.DateTimeField(null=True)
     drain_requested_by = models.CharField(max_length=150, null=True)  # noqa: DJ001 (as the moment)
+    #: Holds only with a moment: the previous version leaves it when it ends a drain.
+    drain_reason = models.CharField(max_length=MAX_REASON_CHARS, null=True)  # noqa: DJ001 (as the moment)
+    #: {"handler": {"at", "by", "reason"}}: the types of which an operator asked it to take no more tasks. Nodes read
+    #: the names as `OnHold.drained_types`.
+    drained_types = models.JSONField(null=True)
 
     class Meta:
         db_table = "taskdaemon_node"
@@ -53,6 +103,28 @@ class Node(models.Model):
     def taking(self) -> bool:
         """Whether it takes tasks: it does not end, and is not drained."""
         return not self.draining and not self.drain_requested
+
+    @property
+    def drain(self) -> Drain | None:
+        """The drain of the whole node."""
+        if self.drain_requested_at is None:
+            return None
+        return Drain(self.drain_requested_at, self.drain_requested_by or "", self.drain_reason, self.draining)
+
+    @property
+    def type_drains(self) -> Mapping[str, Drain]:
+        """Its drains of single types."""
+        return {
+            name: Drain(
+                moment_of(drain["at"]) or self.started_at, drain["by"], drain["reason"],
+                self.draining or self.pools.get(name, {}).get("drained", False),
+            )
+            for name, drain in sorted((self.drained_types or {}).items())
+        }  # fmt: skip
+
+    def takes(self, handler: str) -> bool:
+        """Whether it takes tasks of a type that it serves."""
+        return self.taking and handler not in (self.drained_types or ())
 
 
 class Deployment(models.Model):
@@ -94,6 +166,8 @@ class HandlerPause(models.Model):
     paused_by = models.CharField(max_length=150)
     #: None: until it is resumed.
     until = models.DateTimeField(null=True)
+    #: None: they did not say why.
+    reason = models.CharField(max_length=MAX_REASON_CHARS, null=True)  # noqa: DJ001 (as `until`)
 
     objects = HandlerPauseQuerySet.as_manager()
 
@@ -104,6 +178,11 @@ class HandlerPause(models.Model):
 
     def __str__(self) -> str:
         return self.handler
+
+    @property
+    def revision(self) -> str:
+        """Another text after each change."""
+        return _revision(self.paused_at.timestamp(), self.paused_by, self.until and self.until.timestamp(), self.reason)
 
 
 class Turn(models.Model):

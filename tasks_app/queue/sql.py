@@ -42,10 +42,11 @@ SELECT {now},
     WHERE status = 'pending' AND due IS NOT NULL AND clock = {clock} {from_due} ORDER BY due LIMIT 1),
   (SELECT {array} FROM ({holders}) AS holder)
 """
-#: Two columns: the paused types as JSON, and whether the node is drained.
+#: Three columns: the paused types as JSON, whether the node is drained, and its drained types, the keys of an object.
 ON_HOLD = """
   (SELECT {handlers} FROM taskdaemon_handler_pause WHERE until IS NULL OR until > {wall}),
-  EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = {node} AND drain_requested_at IS NOT NULL)"""
+  EXISTS (SELECT 1 FROM taskdaemon_node WHERE name = {node} AND drain_requested_at IS NOT NULL),
+  (SELECT CAST(drained_types AS text) FROM taskdaemon_node WHERE name = {node})"""
 DUE_WORK_FULL = (
     DUE_WORK.rstrip()
     + """,

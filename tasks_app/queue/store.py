@@ -335,8 +335,8 @@ class Store(Protocol):
     def on_hold(self, node: str) -> OnHold:
         """What `node` must not start, read by one statement. Takes no lock.
 
-        41. It has every pause and every drain that was committed before the call, and no pause that has ended by the
-            database's clock. `due_work` reads the same, if it is full.
+        41. It has every pause and every drain, of the node or of a type, that was committed before the call, and no
+            pause that has ended by the database's clock. `due_work` reads the same, if it is full.
         """
 
     def redrive(self, rows: Sequence[tuple[UUID, int]]) -> set[UUID]:

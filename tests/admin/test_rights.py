@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.http import HttpRequest
 
-from tasks_app.rights import RIGHTS, SEE_NODES, Right, Role, may, needs
+from tasks_app.rights import RIGHTS, SEE_KEYS, Right, Role, may, needs
 from tests.admin.rows import in_role
 
 pytestmark = pytest.mark.django_db
@@ -64,4 +64,4 @@ def test_the_groups_have_no_permission_that_no_right_needs() -> None:
 
 def test_a_call_cannot_need_a_right_without_a_scope() -> None:
     with pytest.raises(ValueError, match="has a scope"):
-        needs(GET=SEE_NODES)
+        needs(GET=SEE_KEYS)

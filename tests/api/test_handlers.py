@@ -36,6 +36,7 @@ def test_every_handler_of_the_file_is_listed_in_its_order(api: Client) -> None:
         },
         "slots": {"busy": 0, "warm": 0, "all": 0},
         "paused": None,
+        "drained_on": [],
         "problem": "no worker lives",
         "notice": None,
         "rates": {"seconds": 300.0, "succeeded": 0.0, "failed": 0.0},

@@ -169,6 +169,23 @@ def test_a_pause_is_told_on_the_page_of_what_waits_over_a_restart_until_it_is_re
         expect(why).to_have_count(0)
 
 
+def test_the_end_of_a_pause_is_entered_in_the_viewers_zone_and_shown_in_utc(chromium: Browser, night: Night) -> None:
+    daemon = night.daemon
+    with window(chromium, zone="Asia/Kolkata") as page:
+        log_in(page, daemon.base, "admin", PASSWORD)
+        page.goto(f"{daemon.base}/admin/tasks_app/handlerpause/pause/?handler=held")
+        expect(page.locator("label[for=id_until]")).to_contain_text("Time (Asia/")
+        page.fill("#id_until", "2100-01-31T10:30")
+        expect(page.locator("#id_until_helptext")).to_have_text("= 2100-01-31 05:00 UTC")
+        expect(page.get_by_label("at a time")).to_be_checked()
+        page.fill("[name=reason]", "a bad model")
+        page.click("text=Yes, pause it")
+        expect(page.locator(".messagelist")).to_contain_text("Paused held")
+    paused = daemon.http.get("/api/handlers/held").json()["paused"]
+    assert (paused["until"], paused["reason"]) == ("2100-01-31T05:00:00.000000Z", "a bad model")
+    assert daemon.http.post("/api/handlers/held/resume").status_code == 200
+
+
 ACTS: dict[str, Callable[[str], str]] = {
     "redrive": lambda task: f"{TASKS}{task}/redrive/",
     "cancel": lambda task: f"{TASKS}{task}/cancel/",

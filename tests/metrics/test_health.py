@@ -26,7 +26,7 @@ from tasks_app.queue.current import store, writing
 from tasks_app.queue.models import Task
 from tasks_app.queue.node_models import Node
 from testkit.process import until
-from testkit.rows import node
+from testkit.rows import node, pool
 from tests.metrics.work import end, submit, take
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db, pytest.mark.usefixtures("database")]
@@ -158,6 +158,22 @@ def test_a_drained_node_says_how_far_it_is_and_the_system_stays_healthy() -> Non
     empty, unserved = body["problems"]
     assert empty == f"{said}it is empty"
     assert unserved.startswith("handler echo: all living workers that serve it drain; 2 tasks wait, the oldest for ")
+
+
+def test_a_node_that_is_drained_for_a_type_says_how_far_it_is_and_its_slots_do_not_count() -> None:
+    drain = {"at": "2026-01-31T09:00:00Z", "by": "alice", "reason": "new model"}
+    node(pools={"echo": pool(2, 2), "prime": pool(1, 1)}, drained_types={"echo": drain})
+    node("node-2", pools={"echo": pool(3, 3)})
+    said = "node node-1 is drained for 'echo' by alice since 2026-01-31 09:00:00 UTC (new model): "
+    assert health()[1]["problems"] == [f"{said}it is about to notice"]
+    submit(1)
+    take(1, node="node-1")
+    Node.objects.filter(pk="node-1").update(pools={"echo": pool(2, 2) | {"drained": True}, "prime": pool(1, 1)})
+    assert health()[1]["problems"] == [f"{said}it still runs 1 task of it"]
+    Task.objects.update(status="completed", node=None, lease=None, completed_at=Now(), result="1")
+    assert health()[1]["problems"] == [f"{said}it runs none of it"]
+    read = module.current_reading(refresh=True).handlers
+    assert [(read[name].slots, read[name].draining) for name in ("echo", "prime")] == [(3, 1), (1, 0)]
 
 
 def test_an_unserved_handler_is_no_problem_while_no_task_waits_for_it() -> None:

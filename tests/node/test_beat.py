@@ -36,6 +36,7 @@ from tasks_app.queue.redrive import redrive
 from tasks_app.runner.call import LiveOutput
 from tasks_app.runner.endings import KillReason
 from tasks_app.runner.slot import Slot
+from testkit.rows import pool
 from tests.node.test_in_flight import begin, claimed
 from tests.queue.moves.kit import row, running, submitted
 
@@ -178,7 +179,7 @@ def test_an_update_writes_the_whole_state_and_inserts_a_missing_row(beating: Bea
     record.start_draining()
     record.update()
     row = Node.objects.get(pk="me")
-    assert (row.pools, row.problems) == ({"echo": {"slots": 1, "warm": 1, "problem": None}}, ['a "hostile" text: ä'])
+    assert (row.pools, row.problems) == ({"echo": pool(1, 1)}, ['a "hostile" text: ä'])
     assert (row.draining, row.stopped_at, row.clock) == (True, None, store().clock_id())
     assert row.version == conf.version()
     assert row.seen_at > PAST and 0 <= store().seconds() - row.seen < 30
@@ -190,14 +191,14 @@ def test_an_update_writes_the_whole_state_and_inserts_a_missing_row(beating: Bea
 def test_a_cap_stands_beside_each_handler_where_earlier_versions_do_not_look(beating: BeatingNode) -> None:
     record = NodeRecord("capped", HERE, "", beating.pools, cap=3)
     record.create()
-    assert Node.objects.get(pk="capped").pools == {"echo": {"slots": 1, "warm": 1, "problem": None, "cap": 3}}
+    assert Node.objects.get(pk="capped").pools == {"echo": pool(1, 1) | {"cap": 3}}
 
 
 def test_an_engine_that_cannot_be_reached_stands_beside_the_problem_of_its_handler(beating: BeatingNode) -> None:
     beating.stats.problem, beating.stats.engine_problem = "echo cannot be started: no engine", "no engine"
     beating.record.create()
     state = {"slots": 1, "warm": 1, "problem": "echo cannot be started: no engine", "engine_problem": "no engine"}
-    assert Node.objects.get(pk="me").pools == {"echo": state}
+    assert Node.objects.get(pk="me").pools == {"echo": state | {"drained": False}}
 
 
 def test_an_attempt_whose_lease_ends_is_killed_without_the_database(

@@ -60,10 +60,10 @@ def pause(*names: str) -> None:
         HandlerPause.objects.create(handler=name, paused_at=timezone.now(), paused_by="alice")
 
 
-def drained_node() -> None:
+def drained_node(**drains: Any) -> None:
     now = timezone.now()
     Node.objects.create(
-        name="node", lock_domain="", started_at=now, seen_at=now, seen=0.0, clock="", digest="", drain_requested_at=now
+        name="node", lock_domain="", started_at=now, seen_at=now, seen=0.0, clock="", digest="", **drains
     )
 
 
@@ -76,8 +76,15 @@ def test_the_first_claim_of_a_node_knows_the_pauses(parts: Parts) -> None:
 
 def test_a_drained_node_claims_nothing(parts: Parts) -> None:
     submitted(50)
-    drained_node()
+    drained_node(drain_requested_at=timezone.now())
     assert parts.taken() == []
+
+
+def test_a_node_that_is_drained_for_a_type_claims_the_others(parts: Parts) -> None:
+    submitted(50)
+    submitted(50, task_type="resize")
+    drained_node(drained_types={"echo": {}})
+    assert parts.taken() == ["resize"]
 
 
 def test_a_claim_relies_on_no_reading_that_is_too_old(parts: Parts) -> None:
@@ -185,6 +192,17 @@ def test_a_node_is_drained_once_no_claim_relies_on_an_earlier_reading(parts: Par
     parts.types.update(OnHold(), 2.0)
     parts.types.between_claims()
     assert not parts.types.is_drained()
+
+
+def test_a_type_is_drained_once_no_claim_relies_on_an_earlier_reading(parts: Parts) -> None:
+    parts.types.update(OnHold(drained_types=frozenset({"echo", "other"})), 1.0)
+    assert parts.types.last.types == {"echo"}
+    assert "echo" not in parts.types.drained_types()  # a claim may be in progress
+    parts.types.between_claims()
+    assert "echo" in parts.types.drained_types() and not parts.types.is_drained()
+    parts.types.update(OnHold(), 2.0)
+    parts.types.between_claims()
+    assert "echo" not in parts.types.drained_types() and parts.marked == ["echo"]
 
 
 def test_a_handler_that_reads_its_line_late_may_begin_unless_its_type_is_on_hold_by_then(parts: Parts) -> None:

@@ -132,6 +132,30 @@ def test_a_drained_node_empties_while_the_other_goes_on_and_takes_tasks_again_on
     assert faults(daemon, ids) == []
 
 
+def test_a_node_that_is_drained_for_a_type_starts_none_of_it_and_goes_on_with_others(
+    daemon: Daemon, two: tuple[Process, Process]
+) -> None:
+    name = hosts.name(daemon, two[0])
+    ids = load(daemon, 300, seconds=0.15)
+    until(lambda: name in {each["node"] for each in attempts(daemon, ids)}, what="its first tasks")
+    drain = daemon.manage("drain", name, "--handler", "act", "--reason", "new model", "--wait")
+    assert drain.ends() == 0, drain.said()
+    assert drain.said().endswith(f"{name} runs no task of act\n")
+    node = daemon.http.get(f"/api/nodes/{name}").json()
+    [drained] = [each["drained"] for each in node["handlers"] if each["type"] == "act"]
+    assert (node["state"], drained["reason"], drained["noticed"]) == ("alive", "new model", True)
+    others, before = load(daemon, 20, "other"), len(attempts(daemon, ids))
+    until(lambda: name in {each["node"] for each in attempts(daemon, others)}, what="a task of another type on it")
+    until(lambda: len(attempts(daemon, ids)) > before + 20, what="tasks on the other node")
+    last = max(moment(each["started_at"]) for each in attempts(daemon, ids) if each["node"] == name)
+    assert last <= datetime.fromisoformat(drained["since"]).timestamp() + DELAY_SECONDS
+    assert daemon.http.post(f"/api/nodes/{name}/undrain", json={"type": "act"}).status_code == 200
+    until(lambda: any(moment(each["started_at"]) > last for each in attempts(daemon, ids) if each["node"] == name))
+    until_all_end(daemon)
+    until_all_end(daemon, "other")
+    assert faults(daemon, [*ids, *others]) == []
+
+
 def test_a_paused_type_starts_nothing_on_any_node_and_over_restarts_until_it_is_resumed(
     daemon: Daemon, two: tuple[Process, Process], living: list[Process]
 ) -> None:

@@ -1,82 +1,125 @@
-"""Drains in the admin: a button on a node's page, and the pages that drain and undrain it."""
+"""Drains in the admin: buttons on a node's page, and the pages that drain and undrain it, or a type on it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 from typing import cast
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html_join
 
+from tasks_app.admin.holds import HoldForm, SeenForm, asked_again, changed_meanwhile, drain_text
 from tasks_app.admin.nodes import NodeAdmin
 from tasks_app.admin.pages import actor
 from tasks_app.admin.text import line, node_link
-from tasks_app.audit.record import Actor
-from tasks_app.features.drains.verbs import UnknownNode, drain_node, undrain_node
+from tasks_app.features.drains.verbs import (
+    DrainChanged,
+    NodeTooOld,
+    NotServed,
+    UnknownNode,
+    drain_node,
+    undrain_node,
+)
 from tasks_app.handlers.words import plural
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.node_models import Node
 from tasks_app.rights import OPERATE, may
 
+ACTS: dict[str, tuple[Callable[..., bool], type[SeenForm]]] = {
+    "drain": (drain_node, HoldForm),
+    "undrain": (undrain_node, SeenForm),
+}
+EXPLAINED = {
+    ("drain", False): "It takes no more tasks; running ones go on. It lasts until you undrain it or the process ends.",
+    ("drain", True): "It starts no more tasks of this type; running ones, and other types, go on. It lasts until you "
+    "undrain it or the process ends.",
+    ("undrain", False): "It takes tasks again at once.",
+    ("undrain", True): "It takes tasks of this type again at once.",
+}
 
-def button(request: HttpRequest, node: Node) -> str:
-    """Drain a node, or undrain it; blank if it has ended, or if the user may not."""
+
+def address(verb: str, node: str, handler: str | None = None) -> str:
+    """The page that drains or undrains a node, or a type on it."""
+    query = "" if handler is None else f"?{urlencode({'type': handler})}"
+    return reverse(f"tasks_app_node_{verb}", args=(node,)) + query
+
+
+def buttons(request: HttpRequest, node: Node) -> str:
+    """Drain a node, or undrain it and its types; blank if it has ended, or if the user may not."""
     if node.stopped_at is not None or not may(request, OPERATE):
         return ""
-    verb = "undrain" if node.drain_requested else "drain"
-    address = reverse(f"tasks_app_node_{verb}", args=(node.pk,))
-    return format_html('<a class="button td-button" href="{}">{}…</a>', address, verb.capitalize())
+    verb = "drain" if node.drain is None else "undrain"
+    shown = [(address(verb, node.pk), f"{verb.capitalize()}…")]
+    shown += [(address("undrain", node.pk, name), f"Undrain for {line(name, 60)}…") for name in node.type_drains]
+    return format_html_join("", '<a class="button td-button" href="{}">{}</a>', shown)
 
 
-panels = {"node.buttons": button}
+panels = {"node.buttons": buttons}
 
 
-def _view(
-    request: HttpRequest, object_id: str, name: str, explained: str, verb: Callable[[str, Actor], bool]
-) -> HttpResponse:
-    """GET: ask for confirmation. POST: drain or undrain the node."""
+def _view(request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
+    """GET: ask for confirmation, and why. POST: drain or undrain the node, or the type on it that the address names."""
     if not may(request, OPERATE):
         raise PermissionDenied
-    nodes, node = cast(NodeAdmin, admin.site.get_model_admin(Node)), unquote(object_id)
-    if nodes.get_object(request, node) is None:
-        return nodes.to_list(request, f"There is no node {line(node)}: nothing was done.")
-    if request.method == "POST":
+    nodes, (act, kind) = cast(NodeAdmin, admin.site.get_model_admin(Node)), ACTS[verb]
+    name, handler = unquote(object_id), request.GET.get("type")
+    node: Node | None = nodes.get_object(request, name)
+    if node is None:
+        return nodes.to_list(request, f"There is no node {line(name)}: nothing was done.")
+    drain = node.drain if handler is None else node.type_drains.get(handler)
+    what = line(name) if handler is None else f"{line(name)} for {line(handler, 60)}"
+    initial = {} if drain is None else {"reason": drain.reason, "seen": drain.revision}
+    form = kind(request.POST if request.method == "POST" else None, initial=initial)
+    if form.is_valid():
         try:
-            done = verb(node, actor(request))
+            done = act(name, actor(request), handler=handler, **form.cleaned_data)
         except UnknownNode as unknown:
             return nodes.to_list(request, f"{line(str(unknown))}: nothing was done.")
-        said = f"{name}ed {line(node)}." if done else f"Nothing changed: {line(node)} was {name.lower()}ed before."
-        messages.add_message(request, messages.SUCCESS if done else messages.WARNING, said)
-        return HttpResponseRedirect(node_link(node))
-    count = current_reading().running_on(node)
+        except (NotServed, NodeTooOld) as refused:
+            messages.warning(request, f"{line(str(refused), 300)}: nothing was done.")
+            return HttpResponseRedirect(node_link(name))
+        except DrainChanged as changed:
+            drain = changed.drain
+            now = "" if drain is None else f"drained {drain_text(drain)}"
+            form = kind(asked_again(request.POST, drain))
+            form.add_error(None, changed_meanwhile(now, "undrained", changed.by))
+        else:
+            said = f"{verb.capitalize()}ed {what}." if done else f"Nothing changed: {what} was {verb}ed before."
+            messages.add_message(request, messages.SUCCESS if done else messages.WARNING, said)
+            return HttpResponseRedirect(node_link(name))
+    types = sorted(node.pools) if verb == "drain" and handler is None and len(node.pools) > 1 else []
     return nodes.page(
         request,
-        "taskdaemon/confirm.html",
-        f"{name} {line(node)}?",
-        explained=explained,
-        state=f"{count:,} {plural(count, 'task runs', 'tasks run')} on it.",
-        yes=f"Yes, {name.lower()} it",
-        back=node_link(node),
+        "drains/drain.html",
+        f"{verb.capitalize()} {what}?",
+        verb=verb,
+        explained=EXPLAINED[verb, handler is not None],
+        state=_running(name, handler),
+        drained="" if drain is None else drain_text(drain),
+        types=[(address(verb, name, each), line(each, 60)) for each in types],
+        form=form,
+        yes=f"Yes, {verb} it",
+        back=node_link(name),
     )
+
+
+def _running(node: str, handler: str | None) -> str:
+    reading = current_reading()
+    count = reading.running_on(node) if handler is None else reading.running.get((handler, node), 0)
+    return f"{count:,} {plural(count, 'task runs', 'tasks run')} on it."
 
 
 urlpatterns = [
     path(
-        f"tasks_app/node/<path:object_id>/{name.lower()}/",
-        admin.site.admin_view(partial(_view, name=name, explained=explained, verb=verb)),
-        name=f"tasks_app_node_{name.lower()}",
+        f"tasks_app/node/<path:object_id>/{verb}/",
+        admin.site.admin_view(partial(_view, verb=verb)),
+        name=f"tasks_app_node_{verb}",
     )
-    for name, explained, verb in (
-        (
-            "Drain",
-            "It takes no more tasks; running ones go on. It lasts until you undrain it or the process ends.",
-            drain_node,
-        ),
-        ("Undrain", "It takes tasks again at once.", undrain_node),
-    )
+    for verb in ACTS
 ]

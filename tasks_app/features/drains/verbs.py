@@ -1,17 +1,16 @@
-"""drain_node, undrain_node: a node takes no more tasks, until it may again. It goes on living."""
+"""drain_node, undrain_node: a node takes no more tasks, or none of a type, until it may again. It goes on living."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.db.models import QuerySet
-from django.db.models.functions import Now
 
-from tasks_app.audit.record import Actor, record
+from tasks_app.audit.record import Actor, last_actor, record
 from tasks_app.metrics.system_reading import living
 from tasks_app.queue.counters import freshness
 from tasks_app.queue.current import store, writing
-from tasks_app.queue.node_models import Node
+from tasks_app.queue.node_models import Drain, Node
 
 
 class UnknownNode(Exception):
@@ -22,47 +21,117 @@ class NodeEnded(UnknownNode):
     """The node has stopped or was killed, or is silent: others take over what it ran."""
 
 
-def drain_node(name: str, actor: Actor) -> bool:
-    """Let a node take no more tasks: it stops starting them within 2 s of the commit. Running ones go on;
-    an attempt whose handler does not have its whole line goes back.
+class NotServed(Exception):
+    """The node does not serve the type. `served`: those that it does."""
 
-    It lasts until `undrain_node`, or until the process ends: the next one has another name. False, and nothing changes,
-    if it is drained already. Raises UnknownNode and DatabaseError.
+    def __init__(self, node: str, handler: str, served: list[str]) -> None:
+        super().__init__(f"node {node} does not serve {handler[:100]!r}")
+        self.handler, self.served = handler, served
+
+
+class NodeTooOld(Exception):
+    """The node runs a version that does not know drains of a type, and would go on."""
+
+    def __init__(self, node: str) -> None:
+        super().__init__(
+            f"node {node} runs an earlier version, which does not know drains of a type: drain it as a whole, or pause "
+            "the type"
+        )
+
+
+class DrainChanged(Exception):
+    """It is not what its actor saw any more. `drain`: what there is now, None: it is not drained; `by`: who has
+    drained or undrained it."""
+
+    def __init__(self, drain: Drain | None, by: str | None) -> None:
+        super().__init__("the drain has changed meanwhile")
+        self.drain, self.by = drain, by
+
+
+def drain_node(
+    name: str, actor: Actor, handler: str | None = None, reason: str | None = None, seen: str | None = None
+) -> bool:
+    """Let a node take no more tasks, or none of the type `handler`: it stops starting them within 2 s of the commit.
+    Running ones go on; an attempt whose handler does not have its whole line goes back.
+
+    It lasts until `undrain_node`, or until the process ends: the next one has another name. The drain of the node and
+    those of its types are apart: each ends by itself. `reason`: as `reason_of` returns it; blank: none. If it is
+    drained already, a reason that is given replaces the reason, and who drained it; otherwise False, and nothing
+    changes. `seen`: the revision of the drain that the actor saw, blank if there was none. Raises UnknownNode,
+    NotServed, NodeTooOld, DrainChanged and DatabaseError.
     """
-    taking = _living(name).filter(drain_requested_at=None)
-    return _change(name, actor, "drain", taking, drain_requested_at=Now(), drain_requested_by=actor.name[:150])
-
-
-def undrain_node(name: str, actor: Actor) -> bool:
-    """Let a drained node take tasks again, within about a second. False, and nothing changes, if it is not drained.
-
-    Raises UnknownNode and DatabaseError.
-    """
-    drained = _living(name).exclude(drain_requested_at=None)
-    return _change(name, actor, "undrain", drained, drain_requested_at=None, drain_requested_by=None)
-
-
-def _change(name: str, actor: Actor, act: str, nodes: QuerySet[Node], **values: Any) -> bool:
     with writing():
-        changed = nodes.update(**values)
-        if changed:
-            record(actor, act, name)
-        else:
-            _check(name)
+        node, before = _as_seen(name, handler, seen)
+        if handler is not None and handler not in node.pools:
+            raise NotServed(name, handler, sorted(node.pools))
+        if handler is not None and "drained" not in node.pools[handler]:
+            raise NodeTooOld(name)
+        reason = (before and before.reason if reason is None else reason) or None
+        if before is not None and before.reason == reason:
+            return False
+        drain = Drain(before.at if before else store().moment()[1], actor.name[:150], reason)
+        told = {} if reason is None else {"reason": reason}
+        _write(node, actor, "drain", handler, drain, told)
     freshness.changed()
-    return bool(changed)
+    return True
 
 
-def running_on(name: str) -> int | None:
-    """How many tasks a drained node still runs; None while it may still claim some. Raises UnknownNode, NodeEnded once
-    it lives no more, and DatabaseError."""
+def undrain_node(name: str, actor: Actor, handler: str | None = None, seen: str | None = None) -> bool:
+    """Let a drained node take tasks again, or those of the type `handler`, within about a second. What was drained
+    apart stays drained. False, and nothing changes, if it is not drained.
+
+    `seen`: as for `drain_node`. Raises UnknownNode, NotServed, DrainChanged and DatabaseError.
+    """
+    with writing():
+        node, before = _as_seen(name, handler, seen)
+        if before is None:
+            if handler is not None and handler not in node.pools:
+                raise NotServed(name, handler, sorted(node.pools))
+            return False
+        _write(node, actor, "undrain", handler, None, {})
+    freshness.changed()
+    return True
+
+
+def _as_seen(name: str, handler: str | None, seen: str | None) -> tuple[Node, Drain | None]:
+    """The node, locked, and its drain. Raises UnknownNode and DrainChanged."""
+    node = _living(name).select_for_update().first()
+    if node is None:
+        _check(name)
+        raise UnknownNode(f"no node is named {name[:100]!r}")
+    drain = node.drain if handler is None else node.type_drains.get(handler)
+    if seen is not None and seen != ("" if drain is None else drain.revision):
+        raise DrainChanged(drain, last_actor(name, "undrain", type=handler) if drain is None else drain.by)
+    return node, drain
+
+
+def _write(node: Node, actor: Actor, act: str, handler: str | None, drain: Drain | None, told: dict[str, Any]) -> None:
+    if handler is None:
+        Node.objects.filter(pk=node.pk).update(
+            drain_requested_at=drain and drain.at,
+            drain_requested_by=drain and drain.by,
+            drain_reason=drain and drain.reason,
+        )
+        record(actor, act, node.name, type=None, **told)
+        return
+    types = {name: given for name, given in (node.drained_types or {}).items() if name != handler}
+    if drain is not None:
+        types[handler] = drain.as_json()
+    Node.objects.filter(pk=node.pk).update(drained_types=types or None)
+    record(actor, act, node.name, type=handler, **told)
+
+
+def running_on(name: str, handler: str | None = None) -> int | None:
+    """How many tasks a drained node still runs, all or those of a type; None while it may still claim some. Raises
+    UnknownNode, NodeEnded once it lives no more, and DatabaseError."""
     _check(name)
     node = next((node for node in living() if node.name == name), None)
     if node is None:
         raise NodeEnded(f"node {name} was killed or is silent, and others take over its tasks")
-    if not node.draining:
+    drain = node.type_drains.get(handler) if handler is not None else None
+    if not node.draining and (drain is None or not drain.noticed):
         return None
-    return sum(on == name for _, _, on in store().running())
+    return sum(on == name and handler in (None, task_type) for _, task_type, on in store().running())
 
 
 def _living(name: str) -> QuerySet[Node]:

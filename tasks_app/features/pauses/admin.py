@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,12 +16,13 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
+from tasks_app.admin.holds import HoldForm, SeenForm, asked_again, changed_meanwhile, pause_text
 from tasks_app.admin.lists import ReadOnlyAdmin, column
 from tasks_app.admin.pages import actor
 from tasks_app.admin.text import ago, line
 from tasks_app.feature import Link
-from tasks_app.features.pauses.verbs import PauseEnded, UnknownHandler, pause, resume
-from tasks_app.handlers.words import moment_text
+from tasks_app.features.pauses.verbs import PauseChanged, PauseEnded, UnknownHandler, from_now, pause, resume
+from tasks_app.handlers.words import moment_text, span
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.node_models import HandlerPause
 from tasks_app.rights import OPERATE, SEE_TASKS, may
@@ -28,15 +30,60 @@ from tasks_app.rights import OPERATE, SEE_TASKS, may
 PAUSED = "none of its tasks starts later than 2 seconds from now. Running ones go on."
 
 
-class PauseForm(forms.Form):
-    """When the pause ends by itself."""
+#: After so many seconds a pause ends by itself, as the form offers it.
+PRESETS = (1800, 7200)
+KEEP, AT = "keep", "at"
 
+
+class PauseForm(HoldForm):
+    """When the pause ends by itself, and why it is."""
+
+    end = forms.ChoiceField(label="It ends", required=False, widget=forms.RadioSelect)
     until = forms.DateTimeField(
-        label="Until",
+        label="Time",
         required=False,
         widget=forms.DateTimeInput({"type": "datetime-local"}),
-        help_text="UTC. Empty: until it is resumed.",
+        help_text="UTC",  # pause.js takes the viewer's zone, and shows UTC here
     )
+    #: How many minutes the zone of `until` is ahead of UTC.
+    offset = forms.IntegerField(required=False, min_value=-1080, max_value=1080, widget=forms.HiddenInput)
+    field_order = ("end", "until", "reason")
+
+    def __init__(self, paused: HandlerPause | None, data: Any = None) -> None:
+        """`paused`: the pause that a new one would replace."""
+        self._until = None if paused is None else paused.until
+        initial = {} if paused is None else {"reason": paused.reason, "seen": paused.revision}
+        super().__init__(data, initial={"end": KEEP if self._until else "", **initial})
+        as_now = [(KEEP, f"as now, at {moment_text(self._until)}")] if self._until else []
+        if data is not None and data.get("end") == KEEP:
+            as_now = as_now or [(KEEP, "as it did")]  # a page that is out of date
+        ends: Any = self.fields["end"]
+        ends.choices = [
+            *as_now,
+            ("", "when it is resumed"),
+            *((str(seconds), f"in {span(seconds)}") for seconds in PRESETS),
+            (AT, "at a time"),
+        ]
+
+    def clean(self) -> dict[str, Any]:
+        given: dict[str, Any] = super().clean() or self.cleaned_data
+        end, until = given.get("end"), given.get("until")
+        if end == KEEP and self._until is None and not given.get("seen"):
+            self.add_error("end", "It has no end: choose one.")
+        if until is not None and end not in ("", AT):
+            self.add_error("until", "Choose that it ends at a time, or leave this blank.")
+        elif until is None and end == AT and "until" not in self.errors:
+            self.add_error("until", "Give a time, or choose another end.")
+        return given
+
+    def ends_at(self) -> datetime | None:
+        """When the pause of a valid form ends by itself."""
+        end, until = self.cleaned_data["end"], self.cleaned_data["until"]
+        if end == KEEP:
+            return self._until
+        if until is not None:
+            return until - timedelta(minutes=self.cleaned_data["offset"] or 0)  # type: ignore[no-any-return]
+        return from_now(float(end)) if end else None
 
 
 def pause_address(handler: str, verb: str = "pause") -> str:
@@ -58,7 +105,7 @@ class HandlerPauseAdmin(ReadOnlyAdmin):
     """Only the pauses in force. Who may redrive tasks may pause their types."""
 
     seen_by = (SEE_TASKS,)
-    list_display = ("shown_handler", "by", "since", "ends", "resume_link")
+    list_display = ("shown_handler", "by", "since", "ends", "why", "resume_link")
     list_display_links = None
     ordering = ("handler",)
 
@@ -75,31 +122,46 @@ class HandlerPauseAdmin(ReadOnlyAdmin):
         ] + super().get_urls()
 
     def pause_view(self, request: HttpRequest) -> HttpResponse:
-        """GET: ask for confirmation, and until when. POST: pause."""
+        """GET: ask for confirmation, until when, and why. POST: pause."""
         handler = self._handler(request)
-        form = PauseForm(request.POST if request.method == "POST" else None)
+        paused = HandlerPause.objects.of(handler)
+        form = PauseForm(paused, request.POST if request.method == "POST" else None)
         if form.is_valid():
+            given = form.cleaned_data
             try:
-                pause(handler, actor(request), form.cleaned_data["until"])
+                pause(handler, actor(request), form.ends_at(), given["reason"], given["seen"])
                 return self._done(request, f"Paused {line(handler)}: {PAUSED}", messages.SUCCESS)
             except PauseEnded as ended:
                 form.add_error("until", str(ended))
+            except PauseChanged as changed:
+                paused, end = changed.pause, given["end"]
+                again = asked_again(request.POST, paused, end="" if end == KEEP else end)
+                form = PauseForm(paused, again)
+                form.add_error(None, _changed(changed))
             except UnknownHandler as unknown:
                 return self._done(request, f"{line(str(unknown))}: nothing was done.")
         explained = "Its tasks are accepted and wait; no worker starts one. Running ones go on, nothing is lost."
-        return self._ask(request, handler, "Pause", explained, form=form)
+        return self._ask(request, handler, "Pause", explained, paused, form)
 
     def resume_view(self, request: HttpRequest) -> HttpResponse:
         """GET: ask for confirmation. POST: resume."""
         handler = self._handler(request)
-        if request.method == "POST":
+        paused = HandlerPause.objects.of(handler)
+        seen = {"seen": "" if paused is None else paused.revision}
+        form = SeenForm(request.POST if request.method == "POST" else None, initial=seen)
+        if form.is_valid():
             try:
-                if resume(handler, actor(request)):
+                if resume(handler, actor(request), form.cleaned_data["seen"]):
                     return self._done(request, f"Resumed {line(handler)}: its tasks start.", messages.SUCCESS)
                 return self._done(request, f"Not paused: {line(handler)}.")
+            except PauseChanged as changed:
+                paused = changed.pause
+                form = SeenForm(asked_again(request.POST, paused))
+                form.add_error(None, _changed(changed))
             except UnknownHandler as unknown:
                 return self._done(request, f"{line(str(unknown))}: nothing was done.")
-        return self._ask(request, handler, "Resume", "Its waiting tasks start at once, as many as it has slots.")
+        explained = "Its waiting tasks start at once, as many as it has slots."
+        return self._ask(request, handler, "Resume", explained, paused, form)
 
     def _handler(self, request: HttpRequest) -> str:
         """The type that the address names. Raises PermissionDenied."""
@@ -108,7 +170,7 @@ class HandlerPauseAdmin(ReadOnlyAdmin):
         return request.GET.get("handler", "")
 
     def _ask(
-        self, request: HttpRequest, handler: str, verb: str, explained: str, form: PauseForm | None = None
+        self, request: HttpRequest, handler: str, verb: str, explained: str, paused: HandlerPause | None, form: SeenForm
     ) -> HttpResponse:
         reading = current_reading().handlers.get(handler)
         return self.page(
@@ -117,7 +179,8 @@ class HandlerPauseAdmin(ReadOnlyAdmin):
             f"{verb} {line(handler)}?",
             explained=explained,
             state="" if reading is None else f"{reading.ready:,} of its tasks wait, {reading.running:,} run.",
-            paused=HandlerPause.objects.of(handler),
+            paused="" if paused is None else pause_text(paused),
+            is_paused_anew=verb == "Pause",
             yes=f"Yes, {verb.lower()} it",
             form=form,
         )
@@ -130,4 +193,10 @@ class HandlerPauseAdmin(ReadOnlyAdmin):
     by = column("paused by", lambda row: line(row.paused_by))
     since = column("since", lambda row: f"{moment_text(row.paused_at)} ({ago(row.paused_at, timezone.now())})")
     ends = column("until", lambda row: moment_text(row.until) if row.until else "it is resumed")
+    why = column("reason", lambda row: line(row.reason, 200))
     resume_link = column("", lambda row: format_html('<a href="{}">Resume…</a>', pause_address(row.handler, "resume")))
+
+
+def _changed(changed: PauseChanged) -> str:
+    now = "" if changed.pause is None else f"paused {pause_text(changed.pause)}"
+    return changed_meanwhile(now, "resumed", changed.by)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -15,8 +16,16 @@ from rest_framework.response import Response
 from tasks_app import conf
 from tasks_app.api import schema
 from tasks_app.api.errors import Invalid
-from tasks_app.api.fields import Faults, body_of, check_unknown, kind, moment, number, object_with, read_body
-from tasks_app.api.handlers import EXAMPLE, NO_HANDLER, TYPE, HandlerObject, handler_in_path, handler_object
+from tasks_app.api.fields import Faults, check_unknown, moment, number, object_with, optional_body, read_body
+from tasks_app.api.handlers import (
+    EXAMPLE,
+    NO_HANDLER,
+    REASON_FIELD,
+    TYPE,
+    HandlerObject,
+    handler_in_path,
+    handler_object,
+)
 from tasks_app.api.view import API, KeyCheck, actor_of, both, caller_of
 from tasks_app.api.waiting import Condition, ConditionWait, applied, deferred_of, wait_parameters, wanted
 from tasks_app.features.pauses.verbs import (
@@ -33,7 +42,7 @@ from tasks_app.keys.caller import Scope
 from tasks_app.queue.node_models import HandlerPause
 from tasks_app.rights import OPERATE, needs
 
-#: When a pause ends by itself.
+#: When a pause ends by itself, and why it is.
 FIELDS = {
     "until": moment("A moment with an offset, by the database's clock.", "for"),
     "for": replace(
@@ -48,8 +57,11 @@ FIELDS = {
             "exclusiveMinimum": 0,
         },
     ),
+    "reason": REASON_FIELD,
 }
-PauseRequest = object_with("PauseRequest", "When a pause ends by itself: one of the two, or neither.", FIELDS)
+PauseRequest = object_with(
+    "PauseRequest", "When a pause ends by itself, by `until` or `for` or neither; and why the type is paused.", FIELDS
+)
 
 
 class Busy(serializers.Serializer):
@@ -73,9 +85,12 @@ class PausedHandler(HandlerObject):
 
 
 WAITING = wait_parameters("Answer once no worker is busy with the type, or after so many seconds with those that are.")
-_PAUSED = {**EXAMPLE, "paused": {"by": "deploy", "since": "2026-01-31T09:00:00.000000Z", "until": None}}
+_PAUSED = {
+    **EXAMPLE,
+    "paused": {"by": "deploy", "since": "2026-01-31T09:00:00.000000Z", "until": None, "reason": "new model"},
+}
 _EXAMPLES = [
-    schema.asked("until it is resumed", {}),
+    schema.asked("until it is resumed", {"reason": "new model"}),
     schema.asked("for two hours", {"for": 7200}),
     schema.asked("until a moment", {"until": "2026-01-31T11:00:00Z"}),
     schema.answered("paused", _PAUSED),
@@ -100,14 +115,15 @@ class PauseView(API):
     )
     def post(self, request: Request, type: str) -> Response:
         """Pause a handler. Its tasks are accepted and wait; none starts later than 2 s after the answer, on any worker,
-        over restarts. Running tasks go on. If it is paused already, the end of the pause is replaced."""
+        over restarts. Running tasks go on. If it is paused already, the end of the pause is replaced, and its reason if
+        one is given."""
         handler = handler_in_path(request, type)
         seconds, deferred = wanted(request), deferred_of(request)
-        until = _end_of(body_of(request) if request._request.body.strip() else {})
+        until, reason = _read(optional_body(request, '{"for": 7200}'))
         if seconds and deferred is not None:
             deferred.reserve()  # before the pause: a request without a place changes nothing
         try:
-            paused = pause(handler.name, actor_of(request), until)
+            paused = pause(handler.name, actor_of(request), until, reason)
         except PauseEnded as ended:
             raise Invalid([("until", f"until must be in the future: {ended}")]) from None
         if seconds is None:
@@ -152,10 +168,8 @@ class ResumeView(API):
         return Response(handler_object(handler, HandlerPause.objects.of(handler.name)))
 
 
-def _end_of(body: Any) -> datetime | None:
-    """When the pause of a request's body ends by itself. Raises Invalid with every fault at once."""
-    if not isinstance(body, dict):
-        raise Invalid([("", f'the body must be a JSON object such as {{"for": 7200}}, or empty, not {kind(body)}')])
+def _read(body: Mapping[str, Any]) -> tuple[datetime | None, str | None]:
+    """When the pause of a request's body ends by itself, and its reason. Raises Invalid with every fault at once."""
     faults: Faults = []
     check_unknown(body, FIELDS, "field", faults)
     if None not in (body.get("until"), body.get("for")):
@@ -163,7 +177,7 @@ def _end_of(body: Any) -> datetime | None:
     given = read_body(body, FIELDS, faults)
     if faults:
         raise Invalid(faults)
-    return from_now(given["for"]) if "for" in given else given.get("until")
+    return from_now(given["for"]) if "for" in given else given.get("until"), given.get("reason")
 
 
 urlpatterns = [

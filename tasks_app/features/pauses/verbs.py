@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks_app import conf
-from tasks_app.audit.record import Actor, record
+from tasks_app.audit.record import Actor, last_actor, record
 from tasks_app.broker.notification import notify
 from tasks_app.handlers.words import moment_text
 from tasks_app.metrics.system_reading import current_reading, living
@@ -39,39 +39,70 @@ class PauseEnded(Exception):
     """The pause would be over at once."""
 
 
-def pause(handler: str, actor: Actor, until: datetime | None = None) -> HandlerPause:
+class PauseChanged(Exception):
+    """It is not what its actor saw any more. `pause`: what there is now, None: it is not paused; `by`: who has
+    paused or resumed it; None: it has ended by itself."""
+
+    def __init__(self, pause: HandlerPause | None, by: str | None) -> None:
+        super().__init__("the pause has changed meanwhile")
+        self.pause, self.by = pause, by
+
+
+def pause(
+    handler: str,
+    actor: Actor,
+    until: datetime | None = None,
+    reason: str | None = None,
+    seen: str | None = None,
+) -> HandlerPause:
     """Pause a type: workers stop starting its tasks within 2 s of the commit. Tasks are accepted, running ones go on;
     an attempt whose handler does not have its whole line goes back.
 
-    `until`: when it ends by itself, by the database's clock; None: when it is resumed. If it is paused already, `until`
-    is replaced, and who paused it; the moment stays. Does nothing if that changes nothing. Raises UnknownHandler,
-    PauseEnded and DatabaseError.
+    `until`: when it ends by itself, by the database's clock; None: when it is resumed. `reason`: as `reason_of` returns
+    it; blank: none. If it is paused already, these are replaced, and who paused it; the moment stays, and so does a
+    reason for which None is given. Does nothing if that changes nothing. `seen`: the revision of the pause that the
+    actor saw, blank if there was none. Raises UnknownHandler, PauseEnded, PauseChanged and DatabaseError.
     """
     check_handler(handler)
     with writing():
         now = store().moment()[1]  # once it may write: what follows from a pause counts from its commit
         if until is not None and until <= now:
             raise PauseEnded(f"{moment_text(until)} has passed: by the database's clock it is {moment_text(now)}")
-        found = HandlerPause.objects.in_force().select_for_update().filter(pk=handler).first()
-        if found is not None and found.until == until:
+        found = _as_seen(handler, seen)
+        reason = (found and found.reason if reason is None else reason) or None
+        if found is not None and (found.until, found.reason) == (until, reason):
             return found
         since = now if found is None else found.paused_at
-        row = HandlerPause(handler=handler, paused_at=since, paused_by=actor.name[:150], until=until)
+        row = HandlerPause(handler=handler, paused_at=since, paused_by=actor.name[:150], until=until, reason=reason)
         HandlerPause.objects.bulk_create(
-            [row], update_conflicts=True, unique_fields=["handler"], update_fields=["paused_at", "paused_by", "until"]
+            [row],
+            update_conflicts=True,
+            unique_fields=["handler"],
+            update_fields=["paused_at", "paused_by", "until", "reason"],
         )
-        record(actor, "pause", handler, until=None if until is None else moment_text(until))
+        told = {} if reason is None else {"reason": reason}
+        record(actor, "pause", handler, until=None if until is None else moment_text(until), **told)
     freshness.changed()
     return row
 
 
-def resume(handler: str, actor: Actor) -> bool:
+def _as_seen(handler: str, seen: str | None) -> HandlerPause | None:
+    """The pause in force, locked. Raises PauseChanged."""
+    found = HandlerPause.objects.in_force().select_for_update().filter(pk=handler).first()
+    if seen is not None and seen != ("" if found is None else found.revision):
+        raise PauseChanged(found, last_actor(handler, "resume", "pause") if found is None else found.paused_by)
+    return found
+
+
+def resume(handler: str, actor: Actor, seen: str | None = None) -> bool:
     """Let a type's tasks start again. False, and nothing changes, if it was not paused.
 
-    Raises UnknownHandler and DatabaseError.
+    `seen`: as for `pause`. Raises UnknownHandler, PauseChanged and DatabaseError.
     """
     check_handler(handler)
     with writing():
+        if seen is not None:
+            _as_seen(handler, seen)
         was_paused = bool(HandlerPause.objects.in_force().filter(pk=handler).delete()[0])
         HandlerPause.objects.filter(pk=handler).delete()  # one that has ended by itself
         if was_paused:
@@ -97,7 +128,7 @@ def busy_nodes(handler: str) -> list[BusyNode]:
     paused = HandlerPause.objects.of(handler)
     found: dict[str, list[UUID]] = {}
     if paused is None or (store().moment()[1] - paused.paused_at).total_seconds() < NOTICE_SECONDS:
-        found = {node.name: [] for node in living() if handler in node.pools and node.taking}
+        found = {node.name: [] for node in living() if handler in node.pools and node.takes(handler)}
     # After the pauses: what was claimed before a node noticed the pause is seen.
     leased = running_tasks().filter(task_type=handler, clock=store().clock_id(), lease__gt=store().now())
     for task, node in leased.order_by("pk").values_list("pk", "node"):

@@ -62,6 +62,9 @@ class ReasonObject(serializers.Serializer):
     until = serializers.DateTimeField(
         required=False, allow_null=True, help_text="When the pause ends by itself; null: when it is resumed."
     )
+    given_reason = serializers.CharField(
+        required=False, allow_null=True, help_text="Why its type was paused; null: they did not say."
+    )
     node = serializers.CharField(required=False, help_text="The worker process that runs it.")
     silent_seconds = serializers.FloatField(
         required=False, allow_null=True, min_value=0, help_text="Since its worker's last sign of life; null: it ended."

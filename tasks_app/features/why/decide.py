@@ -85,10 +85,16 @@ def decide(facts: Facts) -> list[Reason]:
 
 
 def _paused(pause: HandlerPause) -> Reason:
-    values: dict[str, Value] = {"by": pause.paused_by, "since": pause.paused_at, "until": pause.until}
+    values: dict[str, Value] = {
+        "by": pause.paused_by, "since": pause.paused_at, "until": pause.until, "given_reason": pause.reason
+    }  # fmt: skip
     said = f"its type is paused by {_quote(pause.paused_by)} since {moment_text(pause.paused_at)}"
     until = "" if pause.until is None else f", until {moment_text(pause.until)}"
-    return Reason(Word.PAUSED, said + until, values)
+    return Reason(Word.PAUSED, said + until + _because(pause.reason), values)
+
+
+def _because(reason: str | None) -> str:
+    return f" ({_quote(reason)})" if reason else ""
 
 
 def _scheduled(task: TaskFacts, seconds: float) -> Reason:
@@ -118,9 +124,10 @@ def _no_node(facts: Facts) -> Reason:
     if not facts.living:
         return Reason(Word.NO_NODE, "no worker lives", values)
     if facts.nodes:
-        by = sorted({_quote(node.drained_by) for node in facts.nodes if node.drained_by})
+        drains = [node.drained for node in facts.nodes if node.drained is not None]
+        by = sorted({_quote(drain.by) + _because(drain.reason) for drain in drains})
         said = f"are drained by {' and '.join(by)}" if by else "are stopping"
-        if by and not all(node.drained_by for node in facts.nodes):
+        if by and len(drains) < len(facts.nodes):
             said = f"are stopping, or {said}"
         return Reason(Word.NO_NODE, f"the only workers that serve its type {said}", values)
     unknown = "" if facts.known else ", and this server's handlers.toml does not have it"

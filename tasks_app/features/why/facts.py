@@ -19,7 +19,7 @@ from tasks_app.metrics.system_reading import SILENCE_SECONDS, SystemReading, cur
 from tasks_app.queue.attempt import Selection
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Attempt, Status, Task
-from tasks_app.queue.node_models import HandlerPause, Node
+from tasks_app.queue.node_models import Drain, HandlerPause, Node
 
 #: Places in the queue are exact up to here.
 MAX_BEFORE = 10_000
@@ -61,7 +61,8 @@ class TaskFacts:
 class NodeFacts:
     """A living node that serves the task's type. `active`: its tasks of the type; `running`: all its tasks.
 
-    `draining`: it takes no more tasks; `drained_by`: the operator who asked for that, None if it ends.
+    `draining`: it takes no more tasks of the type; `drained`: the drain by which an operator asked for that, None if it
+    ends.
     """
 
     slots: int
@@ -71,7 +72,7 @@ class NodeFacts:
     cap: int | None = None
     problem: str | None = None
     draining: bool = False
-    drained_by: str | None = None
+    drained: Drain | None = None
 
     @property
     def capped(self) -> bool:
@@ -160,7 +161,8 @@ def _nodes(task_type: str, reading: SystemReading) -> list[NodeFacts]:
     return [
         NodeFacts(
             pool["slots"], pool["warm"], reading.running.get((task_type, node.name), 0), running[node.name],
-            pool.get("cap"), pool["problem"], not node.taking, node.drain_requested_by,
+            pool.get("cap"), pool["problem"], not node.takes(task_type),
+            node.drain or node.type_drains.get(task_type),
         )
         for node in reading.nodes
         if (pool := node.pools.get(task_type)) is not None

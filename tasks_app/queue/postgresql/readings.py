@@ -166,7 +166,7 @@ def due_work(node: str, full: bool) -> DueWork:
     start = scan_start() or ScanStart()
     values = (node, start.due, *start.began, *((start.expires,) if full else ()))
     [(now, next_due, holders, *rest)] = prepared(STATEMENTS[full], values)
-    more = [*rest[:-2], _on_hold(*rest[-2:])] if full else []
+    more = [*rest[:-3], _on_hold(*rest[-3:])] if full else []
     return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *more)
 
 
@@ -175,8 +175,8 @@ def on_hold(node: str) -> OnHold:
     return _on_hold(*row)
 
 
-def _on_hold(handlers: str | None, drained: bool) -> OnHold:
-    return OnHold(frozenset(json.loads(handlers or "[]")), drained)
+def _on_hold(handlers: str | None, drained: bool, drained_types: str | None) -> OnHold:
+    return OnHold(frozenset(json.loads(handlers or "[]")), drained, frozenset(json.loads(drained_types or "{}")))
 
 
 def first_times() -> FirstTimes:

@@ -80,7 +80,7 @@ READ_ON_HOLD = "SELECT" + sql.ON_HOLD.format(**_PARTS)
 def due_work(node: str, full: bool) -> DueWork:
     [row] = read(STATEMENTS[full], {"now": seconds(), "clock": clock_id(), "node": node})
     now, next_due, holders, *rest = row
-    more: list[Any] = [*map(bool, rest[:-3]), rest[-3], _on_hold(*rest[-2:])] if full else []
+    more: list[Any] = [*map(bool, rest[:-4]), rest[-4], _on_hold(*rest[-3:])] if full else []
     return DueWork(now, next_due, tuple(json.loads(holders or "[]")), *more)
 
 
@@ -89,8 +89,8 @@ def on_hold(node: str) -> OnHold:
     return _on_hold(*row)
 
 
-def _on_hold(handlers: str, drained: int) -> OnHold:
-    return OnHold(frozenset(json.loads(handlers)), bool(drained))
+def _on_hold(handlers: str, drained: int, drained_types: str | None) -> OnHold:
+    return OnHold(frozenset(json.loads(handlers)), bool(drained), frozenset(json.loads(drained_types or "{}")))
 
 
 def first_times() -> FirstTimes:

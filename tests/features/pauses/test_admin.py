@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -55,6 +57,71 @@ def test_a_bad_end_is_said_in_the_form_and_pauses_nothing(admin: Client) -> None
     for text, said in (("2020-01-31T09:00", "has passed: by the database"), ("soon", "Enter a valid date/time.")):
         assert said in admin.post(PAUSE, {"until": text}).text
     assert not HandlerPause.objects.exists()
+
+
+def hidden(page: str) -> str:
+    """What the form of a page has seen."""
+    found = re.search(r'<input type="hidden" name="seen"(?: value="(\w*)")?', page)
+    assert found is not None
+    return found[1] or ""
+
+
+def until() -> timedelta | None:
+    """For how long the pause lasts, in whole minutes."""
+    at = HandlerPause.objects.get().until
+    return None if at is None else timedelta(minutes=round((at - timezone.now()).total_seconds() / 60))
+
+
+def test_a_pause_ends_in_half_an_hour_in_two_hours_or_at_a_time_in_the_viewers_zone(admin: Client) -> None:
+    asked = admin.get(PAUSE).text
+    for choice in ("when it is resumed", "in 30 min", "in 2 h", "at a time"):
+        assert choice in asked
+    for end, length in (("1800", timedelta(minutes=30)), ("7200", timedelta(hours=2)), ("", None)):
+        assert admin.post(PAUSE, {"end": end}).status_code == 302 and until() == length
+    admin.post(PAUSE, {"end": "at", "until": "2100-01-31T10:30", "offset": "330"})
+    assert f"{HandlerPause.objects.get().until}" == "2100-01-31 05:00:00+00:00"
+    page = admin.get(PAUSE).text
+    assert "as now, at 2100-01-31 05:00:00 UTC" in page
+    admin.post(PAUSE, {"end": "keep", "reason": "a bad model"})
+    assert f"{HandlerPause.objects.get().until}" == "2100-01-31 05:00:00+00:00"
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    ({"end": "at"}, "Give a time, or choose another end."),
+    ({"end": "1800", "until": "2100-01-31T09:00"}, "Choose that it ends at a time, or leave this blank."),
+    ({"end": "60"}, "Select a valid choice."),
+    ({"end": "at", "until": "2100-01-31T09:00", "offset": "2000"}, "less than or equal to 1080"),
+    ({"reason": "x" * 201}, "at most 200 characters"),
+])  # fmt: skip
+def test_what_the_form_cannot_mean_is_said_and_pauses_nothing(admin: Client, given: Any, said: str) -> None:
+    assert said in admin.post(PAUSE, given).text
+    assert not HandlerPause.objects.exists()
+
+
+def test_a_reason_is_shown_wherever_the_pause_is(admin: Client) -> None:
+    submit("echo")
+    admin.post(PAUSE, {"reason": "a <bad> model"})
+    for page in ("/admin/", PAUSES, PAUSE, RESUME, "/admin/handlers/", "/admin/handler/?type=echo"):
+        assert "a &lt;bad&gt; model" in admin.get(page).text, page
+
+
+def test_a_page_that_is_out_of_date_changes_nothing_says_by_whom_and_asks_again(admin: Client) -> None:
+    old = hidden(admin.get(PAUSE).text)
+    other = logged_in(staff("bob", "change_task"))
+    other.post(PAUSE, {"reason": "a bad model"})
+    page = admin.post(PAUSE, {"end": "1800", "reason": "mine", "seen": old}).text
+    assert "it is paused by bob" in page and "(a bad model)" in page and 'value="mine"' in page
+    assert HandlerPause.objects.get().paused_by == "bob"
+    assert admin.post(PAUSE, {"end": "1800", "reason": "mine", "seen": hidden(page)}).status_code == 302
+    assert HandlerPause.objects.get().paused_by == "ada"
+    old = hidden(admin.get(RESUME).text)
+    other.post(RESUME)
+    kept = admin.post(PAUSE, {"end": "keep", "seen": old})
+    assert kept.status_code == 200 and "bob has resumed it" in kept.text and not HandlerPause.objects.exists()
+    other.post(PAUSE)
+    page = admin.post(RESUME, {"seen": old}).text
+    assert "it is paused by bob" in page and HandlerPause.objects.exists()
+    assert "Resumed echo" in admin.post(RESUME, {"seen": hidden(page)}, follow=True).text
 
 
 def test_a_handler_that_nothing_knows_is_refused_in_a_sentence(admin: Client) -> None:

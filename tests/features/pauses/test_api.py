@@ -58,6 +58,18 @@ def test_a_pause_may_last_for_seconds_or_until_a_moment(api: Client) -> None:
     assert post(api, PAUSE, '{"until": null, "for": null}').json()["paused"]["until"] is None
 
 
+def test_a_pause_has_a_reason_which_the_handler_why_and_health_repeat(api: Client) -> None:
+    node("one", pools={"echo": pool(2, 2)})
+    [task] = submitted(50)
+    assert post(api, PAUSE, '{"reason": " a bad\\n model "}').json()["paused"]["reason"] == "a bad model"
+    assert post(api, PAUSE, "null").json()["paused"]["reason"] == "a bad model"
+    [reason] = api.get(f"/api/tasks/{task}/why").json()["reasons"]
+    assert reason["given_reason"] == "a bad model" and reason["sentence"].endswith(" UTC (a bad model)")
+    assert " (a bad model); 1 task waits" in api.get("/health").content.decode()
+    assert AuditEntry.objects.get().details == {"until": None, "reason": "a bad model"}
+    assert post(api, PAUSE, '{"reason": ""}').json()["paused"]["reason"] is None
+
+
 def test_the_slash_at_the_end_and_any_content_type_make_no_difference(api: Client) -> None:
     assert api.post(f"{PAUSE}/", "{}", content_type="application/x-www-form-urlencoded").status_code == 200
     assert api.post(f"{RESUME}/").json()["paused"] is None
@@ -70,6 +82,8 @@ def test_the_slash_at_the_end_and_any_content_type_make_no_difference(api: Clien
     ('{"until": "2100-01-31"}', "the offset is missing"), ('{"until": "soon"}', "until must be a time with an offset"),
     ('{"until": "2020-01-31T09:00:00Z"}', "until must be in the future: 2020-01-31 09:00:00 UTC has passed"),
     ('{"for": 5, "until": "2100-01-31T09:00:00Z"}', "until and for are both given"),
+    ('{"reason": 5}', "reason must be a string of at most 200 characters, not a number (5)"),
+    (f'{{"reason": "{"x" * 201}"}}', "reason must be a string of at most 200 characters"),
     ('{"unitl": null}', 'did you mean "until"?'), ("[]", "the body must be a JSON object"), ("{", "malformed JSON"),
 ])  # fmt: skip
 def test_a_bad_end_is_400_and_pauses_nothing(api: Client, body: str, said: str) -> None:
@@ -129,6 +143,7 @@ def test_why_says_who_paused_since_when_and_until_when(api: Client) -> None:
     said = post(api, PAUSE, '{"until": "2100-01-31T09:00:00Z"}').json()["paused"]
     [reason] = api.get(f"/api/tasks/{task}/why").json()["reasons"]
     assert reason.pop("sentence").startswith("its type is paused by (no API key) since ")
+    said["given_reason"] = said.pop("reason")
     assert reason == {"reason": "paused", **said}
     post(api, RESUME)
     assert api.get(f"/api/tasks/{task}/why").json()["reasons"][0]["reason"] == "ready"

@@ -34,6 +34,24 @@ def test_pause_and_resume_say_what_they_did_and_record_it_as_the_system_account(
     assert set(AuditEntry.objects.values_list("actor", flat=True)) == {system_account().name}
 
 
+def test_a_pause_may_last_until_a_moment_and_has_a_reason() -> None:
+    said = run("pause", "echo", "--until", "2100-01-31T10:00:00+01:00", "--reason", "a bad  model")
+    assert "echo is paused until 2100-01-31 09:00:00 UTC" in said
+    assert HandlerPause.objects.get().reason == "a bad model"
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    (["--until", "tomorrow"], "'tomorrow' must be a time with an offset such as 2026-01-31T09:00:00Z"),
+    (["--until", "2020-01-31T09:00:00Z"], "--until must be in the future: 2020-01-31 09:00:00 UTC has passed"),
+    (["--until", "2100-01-31T09:00:00Z", "--for", "2h"], "not allowed with argument"),
+    (["--reason", "x" * 201], "--reason must be a string of at most 200 characters"),
+])  # fmt: skip
+def test_a_bad_end_or_reason_is_refused(options: list[str], said: str) -> None:
+    with pytest.raises(CommandError, match=said):
+        run("pause", "echo", *options)
+    assert not HandlerPause.objects.exists()
+
+
 @pytest.mark.parametrize("length", ["2", "2x", "0s", "-1h", "366d", "2h30m", "", "٣h"])
 def test_a_bad_length_is_refused(length: str) -> None:
     with pytest.raises(CommandError, match="must be a number and s, m, h, d or w, as in 2h"):

@@ -15,6 +15,7 @@ from tasks_app.audit.record import Actor
 from tasks_app.features.pauses.verbs import (
     NOTICE_SECONDS,
     BusyNode,
+    PauseChanged,
     PauseEnded,
     UnknownHandler,
     busy_nodes,
@@ -71,6 +72,42 @@ def test_pausing_again_without_a_change_changes_and_records_nothing() -> None:
     pause("echo", BOB)
     assert HandlerPause.objects.get().paused_by == "alice"
     assert len(audited()) == 1
+
+
+def test_a_reason_that_is_given_replaces_the_one_that_there_is_and_none_keeps_it() -> None:
+    pause("echo", ALICE, reason="a bad model")
+    assert pause("echo", BOB).paused_by == "alice"
+    until = from_now(60.0)
+    assert pause("echo", BOB, until).reason == "a bad model"
+    assert pause("echo", BOB, until, "a worse model").reason == "a worse model"
+    assert pause("echo", BOB, until, "").reason is None
+    reasons = [each.get("reason") for each in AuditEntry.objects.order_by("pk").values_list("details", flat=True)]
+    assert reasons == ["a bad model", "a bad model", "a worse model", None]
+
+
+def test_who_saw_another_pause_is_told_whose_there_is_and_changes_nothing() -> None:
+    paused = pause("echo", ALICE, reason="a bad model")
+    for verb in (pause, resume):
+        with pytest.raises(PauseChanged) as changed:
+            verb("echo", BOB, seen="")
+        assert (changed.value.by, changed.value.pause) == ("alice", paused)
+    changed_by_bob = pause("echo", BOB, from_now(60.0), seen=paused.revision)
+    with pytest.raises(PauseChanged) as changed:
+        resume("echo", ALICE, seen=paused.revision)
+    assert (changed.value.by, changed.value.pause) == ("bob", changed_by_bob)
+    assert resume("echo", ALICE, seen=HandlerPause.objects.get().revision)
+    with pytest.raises(PauseChanged) as changed:
+        pause("echo", BOB, seen=changed_by_bob.revision)
+    assert (changed.value.by, changed.value.pause) == ("alice", None)
+    assert [each[2] for each in audited()] == ["pause", "pause", "resume"]
+
+
+def test_a_pause_that_was_seen_and_has_ended_by_itself_was_ended_by_nobody() -> None:
+    seen = pause("echo", ALICE, from_now(60.0)).revision
+    HandlerPause.objects.update(until=store().moment()[1])
+    with pytest.raises(PauseChanged) as changed:
+        resume("echo", BOB, seen=seen)
+    assert (changed.value.by, changed.value.pause) == (None, None)
 
 
 def test_a_pause_ends_by_itself_and_a_new_one_begins_then() -> None:

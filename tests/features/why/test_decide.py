@@ -11,7 +11,7 @@ import pytest
 from tasks_app.features.why.decide import Reason, as_text, decide
 from tasks_app.features.why.facts import MAX_BEFORE, Ended, Facts, NodeFacts, TaskFacts
 from tasks_app.queue.models import FailureReason
-from tasks_app.queue.node_models import HandlerPause
+from tasks_app.queue.node_models import Drain, HandlerPause
 
 AT = datetime(2026, 1, 31, 9, tzinfo=UTC)
 PENDING = TaskFacts("echo", "pending")
@@ -22,6 +22,7 @@ COMPLETED = TaskFacts("echo", "completed", 1, ran_for=1.5, completed_at=AT)
 FAILED = TaskFacts("echo", "failed", 3, completed_at=AT, last_error="no such file")
 BUSY = NodeFacts(4, 4, active=4, running=4)
 FREE = NodeFacts(4, 4, active=3, running=3)
+BOB, ALICE = Drain(AT, "bob", "new model"), Drain(AT, "alice")
 BROKEN = NodeFacts(2, 0, problem="there is no image x")
 STEADY = [Ended(2.0, 0.5 * n) for n in range(20)]
 
@@ -181,10 +182,10 @@ CASES: list[tuple[str, Facts, list[str], str]] = [
     ),
     (
         "paused until a moment, and no worker serves it",
-        Facts(PENDING, living=1, paused=HandlerPause(paused_by="al\nice", paused_at=AT, until=AT)),
+        Facts(PENDING, living=1, paused=HandlerPause(paused_by="al\nice", paused_at=AT, until=AT, reason="new\nmodel")),
         ["paused", "no_node"],
-        "its type is paused by al ice since 2026-01-31 09:00:00 UTC, until 2026-01-31 09:00:00 UTC; "
-        "the only worker does not serve its type",
+        "its type is paused by al ice since 2026-01-31 09:00:00 UTC, until 2026-01-31 09:00:00 UTC "
+        "(new model); the only worker does not serve its type",
     ),
     (
         "scheduled and paused",
@@ -194,19 +195,19 @@ CASES: list[tuple[str, Facts, list[str], str]] = [
     ),
     (
         "all its workers are drained",
-        queued(replace(FREE, draining=True, drained_by="bob"), replace(FREE, draining=True, drained_by="alice")),
+        queued(replace(FREE, draining=True, drained=BOB), replace(FREE, draining=True, drained=ALICE)),
         ["no_node"],
-        "the only workers that serve its type are drained by alice and bob",
+        "the only workers that serve its type are drained by alice and bob (new model)",
     ),
     (
         "one is drained, one ends",
-        queued(replace(FREE, draining=True, drained_by="bob"), replace(FREE, draining=True)),
+        queued(replace(FREE, draining=True, drained=BOB), replace(FREE, draining=True)),
         ["no_node"],
-        "the only workers that serve its type are stopping, or are drained by bob",
+        "the only workers that serve its type are stopping, or are drained by bob (new model)",
     ),
     (
         "one of two is drained",
-        queued(replace(FREE, draining=True, drained_by="bob"), FREE),
+        queued(replace(FREE, draining=True, drained=BOB), FREE),
         ["ready"],
         "nothing: a slot is free, so it starts within a second",
     ),

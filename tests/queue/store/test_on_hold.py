@@ -60,6 +60,17 @@ def test_41_a_nodes_drain_is_its_own() -> None:
     assert both() == OnHold(drained=True)
 
 
+def test_41_a_nodes_drained_types_are_its_own() -> None:
+    name = 'a "quoted" \\ name, é'
+    node("node")
+    node("other", drained_types={"echo": {}})
+    assert both() == OnHold()
+    Node.objects.filter(pk="node").update(drained_types={name: {}, "echo": {}})
+    assert both() == OnHold(drained_types=frozenset({name, "echo"}))
+    Node.objects.filter(pk="node").update(drained_types=None)
+    assert both() == OnHold()
+
+
 def test_41_what_was_committed_before_the_call_is_seen() -> None:
     assert both() == OnHold()
     together(lambda: paused("echo"))

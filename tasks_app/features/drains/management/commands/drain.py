@@ -1,4 +1,4 @@
-"""`manage.py drain NODE [--wait]`: a node takes no more tasks."""
+"""`manage.py drain NODE [--handler TYPE] [--reason TEXT] [--wait]`: a node takes no more tasks, or none of a type."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
+from tasks_app.api.handlers import REASON_FIELD
 from tasks_app.audit.record import system_account
-from tasks_app.features.drains.verbs import NodeEnded, UnknownNode, drain_node, running_on
+from tasks_app.features.drains.api import TYPE
+from tasks_app.features.drains.verbs import NodeEnded, NodeTooOld, NotServed, UnknownNode, drain_node, running_on
 from tasks_app.handlers.words import nearest, plural
 from tasks_app.metrics.system_reading import living
+from tasks_app.queue.node_models import reason_of
 
 #: Between two readings of --wait.
 POLL_SECONDS = 0.5
@@ -25,6 +28,13 @@ def no_node(unknown: UnknownNode, node: str) -> CommandError:
     return CommandError(f"{unknown}; the living nodes are {have}" + (f"; did you mean {meant!r}?" if meant else ""))
 
 
+def not_served(refused: NotServed) -> CommandError:
+    """What to do about a type that the node does not serve."""
+    meant = nearest(refused.handler, refused.served)
+    have = ", ".join(refused.served) or "none"
+    return CommandError(f"{refused}; it serves {have}" + (f"; did you mean {meant!r}?" if meant else ""))
+
+
 class Command(BaseCommand):
     """It needs only the database: nodes read it each second."""
 
@@ -32,32 +42,45 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("node", help="its name, as /admin/, /health and the log of the worker say it")
-        parser.add_argument("--wait", action="store_true", help="wait until it runs no task")
+        parser.add_argument("--handler", metavar="TYPE", help=TYPE.option)
+        parser.add_argument("--reason", metavar="TEXT", help=REASON_FIELD.option)
+        parser.add_argument("--wait", action="store_true", help="wait until it runs no task, or none of the type")
 
-    def handle(self, *args: Any, node: str, wait: bool, **options: Any) -> None:
+    def handle(
+        self, *args: Any, node: str, handler: str | None, reason: str | None, wait: bool, **options: Any
+    ) -> None:
         """Prints what it waits for. An interrupt ends the wait, not the drain."""
         try:
-            drain_node(node, system_account())
+            drain_node(node, system_account(), handler, None if reason is None else reason_of(reason))
+        except ValueError as error:
+            raise CommandError(f"--reason must be {error}") from None
         except UnknownNode as unknown:
             raise no_node(unknown, node) from None
-        self.stdout.write(f"{node} takes no more tasks, until manage.py undrain {node} or the end of its process")
+        except NotServed as refused:
+            raise not_served(refused) from None
+        except NodeTooOld as old:
+            raise CommandError(str(old)) from None
+        what, option = ("tasks", "") if handler is None else (f"tasks of {handler}", f" --handler {handler}")
+        self.stdout.write(
+            f"{node} takes no more {what}, until manage.py undrain {node}{option} or the end of its process"
+        )
         if wait:
             try:
-                self._wait(node)
+                self._wait(node, handler)
             except NodeEnded as ended:
                 self.stdout.write(f"{ended}: it runs no task")
             except KeyboardInterrupt:
                 raise CommandError("no longer waiting; the node stays drained") from None
 
-    def _wait(self, node: str) -> None:
-        said = ""
-        while said != (empty := f"{node} is empty"):
+    def _wait(self, node: str, handler: str | None) -> None:
+        said, of_type = "", "" if handler is None else f" of {handler}"
+        while said != (empty := f"{node} runs no task{of_type}" if handler else f"{node} is empty"):
             try:
-                running = running_on(node)
+                running = running_on(node, handler)
             except DatabaseError as error:
                 text = f"the database cannot be read, waiting on: {error}".splitlines()[0]
             else:
-                text = f"{node} runs {running} {plural(running, 'task')}" if running else empty
+                text = f"{node} runs {running} {plural(running, 'task')}{of_type}" if running else empty
                 if running is None:
                     text = f"{node} is about to notice"
             if text != said:

@@ -1,4 +1,4 @@
-"""`manage.py undrain NODE`: a drained node takes tasks again."""
+"""`manage.py undrain NODE [--handler TYPE]`: a drained node takes tasks again, or those of a type."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from tasks_app.audit.record import system_account
-from tasks_app.features.drains.management.commands.drain import no_node
-from tasks_app.features.drains.verbs import UnknownNode, undrain_node
+from tasks_app.features.drains.api import TYPE
+from tasks_app.features.drains.management.commands.drain import no_node, not_served
+from tasks_app.features.drains.verbs import NotServed, UnknownNode, undrain_node
+from tasks_app.queue.node_models import Node
 
 
 class Command(BaseCommand):
@@ -18,11 +20,22 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("node", help="its name")
+        parser.add_argument("--handler", metavar="TYPE", help=TYPE.option)
 
-    def handle(self, *args: Any, node: str, **options: Any) -> None:
-        """Prints whether it was drained."""
+    def handle(self, *args: Any, node: str, handler: str | None, **options: Any) -> None:
+        """Prints whether it was drained, and for what it still is."""
         try:
-            was_drained = undrain_node(node, system_account())
+            was_drained = undrain_node(node, system_account(), handler)
         except UnknownNode as unknown:
             raise no_node(unknown, node) from None
-        self.stdout.write(f"{node} takes tasks again" if was_drained else f"{node} was not drained")
+        except NotServed as refused:
+            raise not_served(refused) from None
+        of_type = "" if handler is None else f" of {handler}"
+        drained = "drained" if handler is None else f"drained for {handler}"
+        self.stdout.write(f"{node} takes tasks{of_type} again" if was_drained else f"{node} was not {drained}")
+        left = Node.objects.get(pk=node)
+        if handler is not None and left.drain is not None:
+            self.stdout.write(f"it is drained as a whole, until manage.py undrain {node}")
+        elif handler is None:
+            for name in left.type_drains:
+                self.stdout.write(f"it is drained for {name}, until manage.py undrain {node} --handler {name}")

@@ -1,26 +1,29 @@
-"""`manage.py pause TYPE [--for 2h] [--wait [--timeout 5m]]`: no task of a type is started."""
+"""`manage.py pause TYPE [--for 2h|--until TIME] [--reason TEXT] [--wait [--timeout 5m]]`: no task of a type starts."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import time
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
+from tasks_app.api.handlers import REASON_FIELD
 from tasks_app.audit.record import system_account
 from tasks_app.features.pauses.verbs import (
     MAX_PAUSE_SECONDS,
     BusyNode,
+    PauseEnded,
     UnknownHandler,
     busy_nodes,
     from_now,
     pause,
 )
-from tasks_app.handlers.words import duration, moment_text, nearest, plural
-from tasks_app.queue.node_models import HandlerPause
+from tasks_app.handlers.words import duration, moment_of, moment_text, nearest, plural
+from tasks_app.queue.node_models import HandlerPause, reason_of
 
 #: Between two readings of --wait.
 POLL_SECONDS = 0.5
@@ -38,6 +41,14 @@ def seconds(text: str) -> float:
     return length
 
 
+def moment(text: str) -> datetime:
+    """`2026-01-31T09:00:00Z`: a time with an offset."""
+    at = moment_of(text)
+    if at is None:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a time with an offset such as 2026-01-31T09:00:00Z")
+    return at
+
+
 def no_handler(unknown: UnknownHandler, handler: str) -> CommandError:
     """What to do about an unknown type."""
     meant = nearest(handler, unknown.known)
@@ -52,11 +63,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("type", help="the task type")
-        parser.add_argument(
+        end = parser.add_mutually_exclusive_group()
+        end.add_argument(
             "--for", type=seconds, dest="length", metavar="TIME",
             help="resume by itself after 90s, 30m, 2h or 1d (default: stay paused until `resume`)",
         )  # fmt: skip
-
+        end.add_argument(
+            "--until", type=moment, metavar="TIME", help="resume by itself at a time such as 2026-01-31T09:00:00Z"
+        )
+        parser.add_argument("--reason", metavar="TEXT", help=REASON_FIELD.option)
         parser.add_argument("--wait", action="store_true", help="wait until no node runs a task of the type")
         parser.add_argument(
             "--timeout", type=seconds, metavar="TIME",
@@ -64,17 +79,31 @@ class Command(BaseCommand):
         )  # fmt: skip
 
     def handle(
-        self, *args: Any, type: str, length: float | None, wait: bool, timeout: float | None, **options: Any
+        self,
+        *args: Any,
+        type: str,
+        length: float | None,
+        until: datetime | None,
+        reason: str | None,
+        wait: bool,
+        timeout: float | None,
+        **options: Any,
     ) -> None:
         """Prints until when it is paused, and what it waits for. An interrupt ends the wait, not the pause."""
         if timeout is not None and not wait:
             raise CommandError("--timeout is for --wait, which is missing")
         try:
-            paused = pause(type, system_account(), None if length is None else from_now(length))
+            given = None if reason is None else reason_of(reason)
+        except ValueError as error:
+            raise CommandError(f"--reason must be {error}") from None
+        try:
+            paused = pause(type, system_account(), until if length is None else from_now(length), given)
         except UnknownHandler as unknown:
             raise no_handler(unknown, type) from None
-        until = f"manage.py resume {type}" if paused.until is None else moment_text(paused.until)
-        self.stdout.write(f"{type} is paused until {until}: none of its tasks starts later than 2 s from now")
+        except PauseEnded as ended:
+            raise CommandError(f"--until must be in the future: {ended}") from None
+        end = f"manage.py resume {type}" if paused.until is None else moment_text(paused.until)
+        self.stdout.write(f"{type} is paused until {end}: none of its tasks starts later than 2 s from now")
         if wait:
             try:
                 self._wait(type, math.inf if timeout is None else time.monotonic() + timeout)

@@ -1,0 +1,152 @@
+"""`POST /api/nodes/{name}/drain` and `.../undrain`: a worker takes no more tasks, or none of a type. It lives on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from drf_spectacular.utils import OpenApiResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tasks_app.api import schema
+from tasks_app.api.errors import Conflict, Invalid, NotFound
+from tasks_app.api.fields import (
+    Faults,
+    Field,
+    Fields,
+    check_unknown,
+    near,
+    object_with,
+    optional_body,
+    read_body,
+    refuse,
+    shown,
+)
+from tasks_app.api.handlers import REASON_FIELD
+from tasks_app.api.nodes import DRAINED_EXAMPLE, EXAMPLE, NAME, NO_NODE, NodeObject, node_in_path, node_object
+from tasks_app.api.view import API, actor_of, both, caller_of
+from tasks_app.features.drains.verbs import NodeEnded, NodeTooOld, NotServed, UnknownNode, drain_node, undrain_node
+from tasks_app.keys.caller import Forbidden
+from tasks_app.queue.node_models import Node
+from tasks_app.rights import OPERATE, needs
+
+
+def _read_type(name: str, value: Any, faults: Faults) -> str:
+    if not isinstance(value, str):
+        refuse(faults, name, "a string, a type that the node serves", shown(value))
+    return str(value)
+
+
+TYPE = Field(
+    {"type": "string", "description": "Only the tasks of this type, which the node serves; absent: all."},
+    _read_type,
+    option="only the tasks of this type",
+)
+DRAIN: Fields = {"type": TYPE, "reason": REASON_FIELD}
+UNDRAIN: Fields = {"type": TYPE}
+DrainRequest = object_with("DrainRequest", "What the node takes no more of, and why.", DRAIN)
+UndrainRequest = object_with("UndrainRequest", "What the node takes again.", UNDRAIN)
+
+_SERVED = EXAMPLE["handlers"][0]
+_OF_TYPE = EXAMPLE | {"handlers": [_SERVED | {"drained": DRAINED_EXAMPLE}]}
+_ENDED = schema.failure(
+    "The node has ended, or runs a version that does not know drains of a type.",
+    ended="node host-4711-0a1b2c3d has ended",
+)
+_FORBIDDEN = schema.failure(
+    "The API key lacks the scope `operate`, is not for the type, or has types and none is given.",
+    whole="this API key is for the types prime, so it cannot drain a whole node; give one of them as type",
+)
+
+
+class DrainView(API):
+    """`POST /api/nodes/{name}/drain`."""
+
+    scopes = needs(POST=OPERATE)
+
+    @schema.call(
+        "drain_node",
+        "nodes",
+        {200: OpenApiResponse(NodeObject, "The node, now drained."), 403: _FORBIDDEN, 404: NO_NODE, 409: _ENDED},
+        [NAME],
+        request=DrainRequest,
+        examples=[
+            schema.asked("the node", {"reason": "its machine is restarted"}),
+            schema.asked("a type", {"type": "prime", "reason": "new model"}),
+            schema.answered("the node", EXAMPLE | {"state": "draining", "drained": DRAINED_EXAMPLE}),
+            schema.answered("a type", _OF_TYPE),
+        ],
+    )
+    def post(self, request: Request, name: str) -> Response:
+        """Let a worker take no more tasks, or none of a type. None starts later than 2 s after the answer; running ones
+        go on. It lasts until it is undrained, or until the process ends. If it is drained already, nothing changes but
+        the reason, if one is given."""
+        node, given = _asked(request, name, "drain", DRAIN)
+        return _done(
+            request, node, lambda: drain_node(node.name, actor_of(request), given.get("type"), given.get("reason"))
+        )
+
+
+class UndrainView(API):
+    """`POST /api/nodes/{name}/undrain`."""
+
+    scopes = needs(POST=OPERATE)
+
+    @schema.call(
+        "undrain_node",
+        "nodes",
+        {200: OpenApiResponse(NodeObject, "The node."), 403: _FORBIDDEN, 404: NO_NODE, 409: _ENDED},
+        [NAME],
+        request=UndrainRequest,
+        examples=[
+            schema.asked("the node", {}),
+            schema.asked("a type", {"type": "prime"}),
+            schema.answered("undrained", EXAMPLE),
+        ],
+    )
+    def post(self, request: Request, name: str) -> Response:
+        """Let a drained worker take tasks again. They start within a second. Without a type, the drain of the whole
+        worker ends, with one, that of the type. If there is none, nothing changes."""
+        node, given = _asked(request, name, "undrain", UNDRAIN)
+        return _done(request, node, lambda: undrain_node(node.name, actor_of(request), given.get("type")))
+
+
+def _asked(request: Request, name: str, act: str, fields: Fields) -> tuple[Node, dict[str, Any]]:
+    """The node of a path, and what the body gives. Raises NotFound, Invalid and Forbidden."""
+    node, faults = node_in_path(request, name), Faults()
+    body = optional_body(request, '{"type": "prime"}')
+    check_unknown(body, fields, "field", faults)
+    given = read_body(body, fields, faults)
+    if faults:
+        raise Invalid(faults)
+    caller = caller_of(request)
+    if "type" in given and not caller.knows(given["type"]):
+        raise Forbidden(f'this API key is not for the type "{given["type"][:100]}"')
+    if "type" not in given and caller.types is not None:
+        types = ", ".join(sorted(caller.types))
+        raise Forbidden(
+            f"this API key is for the types {types}, so it cannot {act} a whole node; give one of them as type"
+        )
+    return node, given
+
+
+def _done(request: Request, node: Node, act: Callable[[], bool]) -> Response:
+    try:
+        act()
+    except NotServed as refused:
+        served = [*filter(caller_of(request).knows, refused.served)]
+        meant = near(refused.handler[:100], served)
+        raise Invalid([("type", f"{refused}; it serves {', '.join(served) or 'none'}{meant}")]) from None
+    except (NodeEnded, NodeTooOld) as ended:
+        raise Conflict(str(ended)) from None
+    except UnknownNode as unknown:
+        raise NotFound(str(unknown)) from None
+    node.refresh_from_db()
+    return Response(node_object(request, node))
+
+
+urlpatterns = [
+    *both("api/nodes/<str:name>/drain", DrainView.as_view(), "drain"),
+    *both("api/nodes/<str:name>/undrain", UndrainView.as_view(), "undrain"),
+]
