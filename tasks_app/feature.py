@@ -40,7 +40,7 @@ class Feature(AppConfig):
     #:   tasks.end                                               below the list of tasks, about Django's `ChangeList`
     panels: str = ""
     #: A list of `admin.task_list.TaskAction`: what the list of tasks offers to do to the tasks that are selected, or to
-    #: all that match. Asked for with each page of the list.
+    #: all that match, and pages about tasks that failed alike to these. Asked for with each page of the list.
     task_actions: str = ""
     #: A list of classes of `admin.task_list.TaskListFilter`: filters of the list of tasks beside the engine's.
     task_filters: str = ""

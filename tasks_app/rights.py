@@ -9,7 +9,7 @@ from enum import IntEnum
 
 from django.http import HttpRequest
 
-from tasks_app.keys.caller import Scope
+from tasks_app.keys.caller import Caller, Scope
 
 
 class Role(IntEnum):
@@ -95,6 +95,11 @@ ATTEMPT_PAYLOAD = ("error", "stdout_tail", "stderr_tail")
 def may(request: HttpRequest, right: Right) -> bool:
     """Whether the user of a page has a right."""
     return any(map(request.user.has_perm, right.permissions))
+
+
+def allowed(caller: Caller, right: Right) -> bool:
+    """Whether the caller of the API has a right."""
+    return right.scope is not None and caller.may(right.scope)
 
 
 def needs(**rights: Right) -> Mapping[str, Scope]:

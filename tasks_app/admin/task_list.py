@@ -12,7 +12,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.db.models.expressions import Combinable
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -322,13 +322,15 @@ class TaskList(PageAdmin):
 
 @dataclass(frozen=True)
 class TaskAction:
-    """An act on tasks of the list. `ask`: the page that asks before, from the request, which tasks, the address of the
-    list, and how the tasks were chosen, in a sentence."""
+    """An act on tasks of the list. `address`: of the page that asks before, from the request, which tasks, the address
+    to go back to, and how the tasks were chosen, in a sentence. `of_failures`: what a button says on a page about tasks
+    that failed alike; blank: there is none."""
 
     name: str
     description: str
     right: Right
-    ask: Callable[[HttpRequest, TaskFilter, str, str], HttpResponse]
+    address: Callable[[HttpRequest, TaskFilter, str, str], str]
+    of_failures: str = ""
 
 
 def _ask(act: TaskAction, tasks: TaskList, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
@@ -350,4 +352,4 @@ def _ask(act: TaskAction, tasks: TaskList, request: HttpRequest, queryset: Query
         how = "You selected them one by one."
     elif shown.narrowed:
         how = f"They are all that match: {', '.join(shown.narrowed)}."
-    return act.ask(request, wanted, request.get_full_path(), how)
+    return HttpResponseRedirect(act.address(request, wanted, request.get_full_path(), how))

@@ -228,8 +228,8 @@ def number(low: float, high: float | None, help: str, valid: str, above: bool = 
             return None
         return float(value)
 
-    most = {} if high is None else {"maximum": high}
-    return Field({"type": "number", "format": "double", **most, "minimum": low, "description": help}, read)
+    most, least = {} if high is None else {"maximum": high}, "exclusiveMinimum" if above else "minimum"
+    return Field({"type": "number", "format": "double", **most, least: low, "description": help}, read)
 
 
 def moment(help: str, in_seconds: str, most: int | None = None) -> Field:

@@ -141,7 +141,7 @@ class PublicAPI(API):
 class OneTask(StringConverter):
     """What may stand for a task's id: not the word of a call on all tasks."""
 
-    regex = "(?!(?:redrive|cancel|delete)/?$)[^/]+"
+    regex = "(?!(?:redrive|cancel|delete|priority)/?$)[^/]+"
 
 
 register_converter(OneTask, "one")

@@ -62,7 +62,7 @@ def test_an_act_on_all_that_match_a_group_acts_on_its_tasks_alone(admin: Client)
     mine = group(count=2)
     other = group("another error")
     form = {"action": "redrive_selected", "index": "0", "select_across": "1", "_selected_action": "x"}
-    page = admin.post(f"{TASKS}?group={mine.pk}", form)
+    page = admin.post(f"{TASKS}?group={mine.pk}", form, follow=True)
     assert "They are all that match: failure group: row &lt;n&gt; is missing." in page.text
     assert admin.post("/admin/tasks_app/operation/start/", {"chosen": page.context["chosen"]}).status_code == 302
     assert Task.objects.filter(status="pending").count() == 2

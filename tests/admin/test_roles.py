@@ -64,9 +64,8 @@ PAGES: dict[str, tuple[str, set[str]]] = {
     "tasks_app_task_priority": (LIST + "{waits}/priority/", ACTING),
     "tasks_app_operation_changelist": (OPERATIONS, ALL),
     "tasks_app_operation_change": (OPERATIONS + "{operation}/change/", ALL),
-    "tasks_app_operation_json": (OPERATIONS + "{operation}/json/", ALL),
     "tasks_app_operation_history": (OPERATIONS + "{operation}/history/", ALL),
-    "tasks_app_operation_start": (OPERATIONS + "start/", NONE),  # 405: it takes a POST
+    "tasks_app_operation_start": (OPERATIONS + "start/?chosen={redrive many}", ACTING),
     "tasks_app_operation_abort": (OPERATIONS + "{operation}/abort/", NONE),  # 405
     "tasks_app_operation_delete": (OPERATIONS + "{operation}/delete/", NONE),
     "tasks_app_operation_add": (OPERATIONS + "add/", NONE),
@@ -74,6 +73,7 @@ PAGES: dict[str, tuple[str, set[str]]] = {
     "tasks_app_failuregroup_change": ("/admin/tasks_app/failuregroup/7/change/", ACTING),
     "tasks_app_failuregroup_history": ("/admin/tasks_app/failuregroup/7/history/", ACTING),
     "tasks_app_failuregroup_resolve": ("/admin/tasks_app/failuregroup/7/resolve/", NONE),  # 405: it takes a POST
+    "tasks_app_failuregroup_act": ("/admin/tasks_app/failuregroup/7/act/redrive_selected/", ACTING),
     "tasks_app_failuregroup_delete": ("/admin/tasks_app/failuregroup/7/delete/", NONE),
     "tasks_app_failuregroup_add": ("/admin/tasks_app/failuregroup/add/", NONE),
     "tasks_app_node_changelist": ("/admin/tasks_app/node/", ALL),
@@ -364,11 +364,11 @@ def test_a_viewer_does_not_see_what_an_operation_looked_for_in_errors(role: str)
     task("failed", last_error="secret-word secret-part")
     operation = begun(words=("secret-word",), error="secret-part")
     client = logged_in(in_role(role))
-    for address in ("", f"{operation.pk}/change/", f"{operation.pk}/json/"):
+    for address in ("", f"{operation.pk}/change/"):
         text = client.get(f"{OPERATIONS}{address}").text
         if role == "viewer":
             assert "secret" not in text
-        elif not address.endswith("json/"):
+        else:
             assert "secret-word" in text and "secret-part" in text
 
 

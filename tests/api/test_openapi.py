@@ -31,6 +31,7 @@ OPERATIONS = {
     "redrive_tasks",
     "cancel_tasks",
     "delete_tasks",
+    "prioritize_tasks",
     "list_operations",
     "get_operation",
     "abort_operation",

@@ -18,7 +18,7 @@ from tasks_app.handlers.words import moment_of
 MAX_TIMEOUT, MAX_RETRIES = 30, 3
 MAX_SECONDS, MAX_METADATA_BYTES = 31_536_000, 4096
 #: The statuses of the tasks that an operation changes.
-FITTING = {"cancel": "pending,processing", "redrive": "failed"}
+FITTING = {"cancel": "pending,processing", "redrive": "failed", "priority": "pending"}
 
 
 @schemathesis.hook
@@ -79,7 +79,7 @@ def _operation(verb: str, body: dict[str, Any]) -> None:
     _integers(wanted)
     if verb in FITTING:
         wanted["status"] = FITTING[verb]
-    if verb == "cancel":
+    if verb in ("cancel", "priority"):
         wanted.pop("failure_reason", None)
 
 

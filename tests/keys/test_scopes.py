@@ -28,6 +28,7 @@ CALLS = [
     ("operate", "GET", "/api/operations", None), ("operate", "GET", f"/api/operations/{MISSING}", None),
     ("operate", "POST", f"/api/operations/{MISSING}/abort", None),
     ("operate", "POST", "/api/tasks/redrive", '{"filter": {"type": "echo"}, "dry_run": true}'),
+    ("operate", "POST", "/api/tasks/priority", '{"filter": {"type": "echo"}, "priority": 1, "dry_run": true}'),
     ("operate", "POST", "/api/handlers/echo/pause", ""), ("operate", "POST", "/api/handlers/echo/resume", ""),
     ("metrics:read", "GET", "/metrics", None), ("metrics:read", "GET", "/api/metrics", None),
 ]  # fmt: skip

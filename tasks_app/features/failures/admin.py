@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -22,15 +23,15 @@ from django.utils.safestring import SafeString
 from tasks_app.admin.lists import PageAdmin, StrictFilter, badge, column, moment
 from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import actor
-from tasks_app.admin.task_list import ONLY_FAILED, ReasonFilter, TaskListFilter, TypeFilter
+from tasks_app.admin.task_list import ONLY_FAILED, ReasonFilter, TaskAction, TaskListFilter, TypeFilter
 from tasks_app.admin.text import ago, handler_link, harmless, line, listed
 from tasks_app.audit.record import record
-from tasks_app.feature import Link
+from tasks_app.feature import Link, registered
 from tasks_app.features.failures.grouping import hour_of
 from tasks_app.features.failures.models import FailureGroup, FailureGroupQuerySet, is_fingerprint
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import Task, TaskQuerySet
-from tasks_app.queue.task_filter import TaskFilter
+from tasks_app.queue.task_filter import FIRST_ID, TaskFilter
 from tasks_app.rights import OPERATE, SEE_PAYLOADS, SEE_TASKS, may
 
 
@@ -124,8 +125,12 @@ class FailureGroupAdmin(PageAdmin):
         self.message_user(request, f"{count} groups are resolved until their next failure.", messages.SUCCESS)
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.resolve_view)
-        return [path("<path:object_id>/resolve/", view, name="tasks_app_failuregroup_resolve"), *super().get_urls()]
+        view, name = self.admin_site.admin_view, "tasks_app_failuregroup"
+        return [
+            path("<path:object_id>/resolve/", view(self.resolve_view), name=f"{name}_resolve"),
+            path("<path:object_id>/act/<str:act>/", view(self.act_view), name=f"{name}_act"),
+            *super().get_urls(),
+        ]
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         return FailureGroup.objects.filter(pk=int(object_id)).first() if is_fingerprint(object_id) else None
@@ -157,8 +162,24 @@ class FailureGroupAdmin(PageAdmin):
                 for task in latest[:MAX_LISTED_TASKS]
             ],
             all_tasks=listed(group=str(group.pk)),
+            acts=[act for act in _acts() if may(request, act.right)],
+            of_handler=_of_type(request, group.handler),
             may_act=self.has_act_permission(request),
         )  # fmt: skip
+
+    def act_view(self, request: HttpRequest, object_id: str, act: str) -> HttpResponse:
+        """To the page before an act on the tasks of the group that have failed by now."""
+        group = self.seen(request, object_id)
+        if group is None:
+            return self.missing(request, object_id)
+        for offered in _acts():
+            if offered.name == act and may(request, offered.right):
+                newest = Task.objects.order_by("-pk").values_list("pk", flat=True).first() or FIRST_ID
+                wanted = TaskFilter(statuses=ONLY_FAILED, group=group.pk, last_id=newest)
+                back = _page(group)
+                how = f"They are the failed tasks of the group “{line(group.normalised, 120)}”."
+                return HttpResponseRedirect(offered.address(request, wanted, back, how))
+        raise PermissionDenied
 
     def resolve_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """POST: resolve the group; with `reopen`, open it again."""
@@ -193,12 +214,24 @@ def _resolve(request: HttpRequest, groups: list[int], resolved: bool) -> int:
     return count
 
 
+# What other features offer to do on a group's page.
+
+
+def _acts() -> list[TaskAction]:
+    """To its tasks."""
+    return [act for act in chain(*registered("task_actions")) if act.of_failures]
+
+
+def _of_type(request: HttpRequest, handler: str) -> list[Link]:
+    """To its handler, for who may act on tasks."""
+    linking = registered("handler_links") if may(request, OPERATE) else ()
+    return [by_name[handler] for links in linking if handler in (by_name := links([handler]))]
+
+
 # What the engine's pages show of groups.
 
 #: Open groups that a handler's page names, the latest.
 MAX_GROUPS = 10
-
-
 #: Open groups that the dashboard names: of all, and of each handler that fails; and those that it reads for that.
 MAX_NAMED, MAX_NAMED_OF_HANDLER, MAX_READ = 5, 3, 100
 #: How long ago a group of a handler that fails has failed.

@@ -1,6 +1,8 @@
 """Failed tasks are counted in the groups of their errors; no task is moved.
 
 Failures of the same handler and reason whose errors differ only in details are one group: they have one fingerprint.
+Exit codes, signals and HTTP statuses are no details. Earlier versions took all numbers for details; a group that such a
+version has made goes on getting the failures that it would have got from it.
 A task with a `failure_group` is counted. Tasks are marked and counted in one transaction, so that each final failure is
 counted once, whatever process dies. A cursor along `completed_at` would miss rows that commit late.
 """
@@ -50,13 +52,47 @@ _REPLACED = (
     (re.compile(r"\d+(?:[.,:]\d+)*"), "<n>"),
 )
 
+#: Numbers that say what went wrong: exit codes and signals after their names, HTTP statuses after or before theirs.
+_TELLING = re.compile(
+    r"""(?:
+      (?: \bexit(?:ed|s)?(?:[ _-]?(?:with|an?|non-?zero|error|code|status|value)){0,4}
+        | \breturn[ _-]?code | \brc | \bsignal(?:[ ]number)? )  ["' :=(]{1,4}-?(\d{1,3})
+    | (?: \bHTTP(?:/\d(?:\.\d)?)?(?:[ _-]?(?:status|error|response|code)){0,3}["' :=(]{0,4}
+        | \b(?:status|response)(?:[ _-]?code)?["' :=(]{1,4}
+        | \b(?:responded|replied|answered)[ ]with[ ] | \breturned[ ]error:?[ ] )  ([1-5]\d\d)
+    | \b([1-5]\d\d)(?=[ ](?:Client|Server)[ ]Error\b|,[ ]message=|[ ](?:Bad[ ]Request|Unauthorized|Forbidden
+        |Not[ ]Found|Method[ ]Not[ ]Allowed|Request[ ]Time-?out|Conflict|Gone|Unprocessable|Too[ ]Many[ ]Requests
+        |Internal[ ]Server[ ]Error|Bad[ ]Gateway|Service[ ]Unavailable|Gateway[ ]Time-?out)\b)
+    )(?![.,:]?\d)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# While patterns replace numbers, the digits of telling ones are characters of no pattern.
+_HIDDEN = {ord("0") + digit: 0xE000 + digit for digit in range(10)}
+_SHOWN = {hidden: digit for digit, hidden in _HIDDEN.items()}
+_HIDDEN_NUMBER = re.compile("[\ue000-\ue009]+")
 
-def normalised(error: str) -> str:
-    """The beginning of an error on one line, with numbers, ids, quoted texts and variable parts of paths replaced."""
+
+def normalised(error: str, telling: bool = True) -> str:
+    """The beginning of an error on one line, with numbers, ids, quoted texts and variable parts of paths replaced.
+
+    `telling`: exit codes, signals and HTTP statuses stay; of those in a quoted text, before it.
+    """
     text = _ESCAPES.sub("", error[:MAX_READ_CHARS])
+    if hidden := telling and _TELLING.search(text) is not None:
+        text = _TELLING.sub(_hide, text)
     for pattern, instead in _REPLACED:
-        text = pattern.sub(instead, text)
+        text = pattern.sub(_keep_hidden if hidden and instead == "<text>" else instead, text)
+    text = text.translate(_SHOWN) if hidden else text
     return harmless(" ".join(text.split()))[:MAX_NORMALISED_CHARS]
+
+
+def _hide(found: re.Match[str]) -> str:
+    number = found[found.lastindex or 0]
+    return found[0][: -len(number)] + number.translate(_HIDDEN)
+
+
+def _keep_hidden(quoted: re.Match[str]) -> str:
+    return " ".join([*_HIDDEN_NUMBER.findall(quoted[0]), "<text>"])
 
 
 def fingerprint(handler: str, reason: str, normalised_error: str) -> int:
@@ -122,14 +158,24 @@ def _alone() -> bool:
     return Deployment.objects.select_for_update(skip_locked=True).first() is not None
 
 
-#: The failures of each handler, reason and normalised error.
-_Groups = dict[tuple[str, str, str], list[_Failure]]
+class _Kind(NamedTuple):
+    """What the failures of a group have in common. `earlier`: their error as earlier versions normalise it."""
+
+    handler: str
+    reason: str
+    error: str
+    earlier: str
+
+
+_Groups = dict[_Kind, list[_Failure]]
 
 
 def _by_group(failures: Iterable[_Failure]) -> _Groups:
     groups: _Groups = {}
     for failure in failures:
-        groups.setdefault((failure.handler, failure.reason, normalised(failure.error)), []).append(failure)
+        error = failure.error
+        kind = _Kind(failure.handler, failure.reason, normalised(error), normalised(error, telling=False))
+        groups.setdefault(kind, []).append(failure)
     return groups
 
 
@@ -137,15 +183,14 @@ def _count(stored: _Groups, left: _Groups) -> None:
     """Count them, and mark the tasks of those that are stored."""
     marks = _fingerprints({*stored, *left})
     groups = FailureGroup.objects.in_bulk(list(set(marks.values())))
-    for key, failures in [*stored.items(), *left.items()]:
-        mark = marks[key]
-        is_other = mark != fingerprint(*key)
+    for kind, failures in [*stored.items(), *left.items()]:
+        mark = marks[kind]
         if mark not in groups:
-            handler, reason, error = key
+            is_other = mark != fingerprint(kind.handler, kind.reason, kind.error)
             first = failures[0].ended_at
             groups[mark] = FailureGroup(
-                fingerprint=mark, handler=handler, reason=reason, normalised=OTHER if is_other else error,
-                first_seen=first, last_seen=first,
+                fingerprint=mark, handler=kind.handler, reason=kind.reason,
+                normalised=OTHER if is_other else kind.error, telling_numbers=True, first_seen=first, last_seen=first,
             )  # fmt: skip
         _add(groups[mark], failures)
     FailureGroup.objects.bulk_create(
@@ -156,8 +201,8 @@ def _count(stored: _Groups, left: _Groups) -> None:
         update_fields=["sample_error", "sample_task", "first_seen", "last_seen", "count", "hours"],
     )
     tasks: dict[int, list[UUID]] = {}
-    for key, failures in stored.items():
-        tasks.setdefault(marks[key], []).extend(failure.task for failure in failures)
+    for kind, failures in stored.items():
+        tasks.setdefault(marks[kind], []).extend(failure.task for failure in failures)
     if not tasks:
         return
     chosen = Case(*(When(pk__in=ids, then=Value(mark)) for mark, ids in tasks.items()), output_field=BigIntegerField())
@@ -166,17 +211,26 @@ def _count(stored: _Groups, left: _Groups) -> None:
         raise DatabaseError("a locked task changed: does another program write to this table?")
 
 
-def _fingerprints(keys: set[tuple[str, str, str]]) -> dict[tuple[str, str, str], int]:
-    """The fingerprint of each, or that of its handler's other errors once the handler has its most groups."""
-    marks = {key: fingerprint(*key) for key in sorted(keys)}
-    known = set(FailureGroup.objects.filter(pk__in=marks.values()).values_list("pk", flat=True))
-    new = [key for key, mark in marks.items() if mark not in known]
-    room = {handler: _room(handler, wanted) for handler, wanted in Counter(key[0] for key in new).items()}
-    for key in new:
-        handler, reason, _ = key
-        room[handler] -= 1
-        if room[handler] < 0:
-            marks[key] = fingerprint(handler, reason, OTHER)
+def _fingerprints(kinds: set[_Kind]) -> dict[_Kind, int]:
+    """The fingerprint of each; that of an earlier version's group which has its failures; that of its handler's other
+    errors once the handler has its most groups."""
+    marks = {kind: fingerprint(kind.handler, kind.reason, kind.error) for kind in sorted(kinds)}
+    earlier = {kind: fingerprint(kind.handler, kind.reason, kind.earlier) for kind in marks}
+    stored = FailureGroup.objects.filter(pk__in={*marks.values(), *earlier.values()})
+    known = dict(stored.values_list("pk", "telling_numbers"))
+    new = []
+    for kind, mark in earlier.items():
+        if marks[kind] in known:
+            continue
+        if mark in known and known[mark] is None:
+            marks[kind] = mark
+        else:
+            new.append(kind)
+    room = {handler: _room(handler, wanted) for handler, wanted in Counter(kind.handler for kind in new).items()}
+    for kind in new:
+        room[kind.handler] -= 1
+        if room[kind.handler] < 0:
+            marks[kind] = fingerprint(kind.handler, kind.reason, OTHER)
     return marks
 
 

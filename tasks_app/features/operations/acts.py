@@ -17,7 +17,7 @@ from tasks_app import conf
 from tasks_app.audit.record import Actor, record
 from tasks_app.db.lookups import first_id
 from tasks_app.features.operations.models import Operation, OperationState, Verb
-from tasks_app.features.operations.plan import CHANGED, FITS, GONE, LIMITS, LIVING_TWIN, Plan, as_json, window
+from tasks_app.features.operations.plan import CHANGED, FITS, GONE, LIVING_TWIN, OPTIONS, Plan, as_json, window
 from tasks_app.metrics.system_reading import current_reading
 from tasks_app.queue.current import store, writing
 from tasks_app.queue.maintenance import remove_first
@@ -136,7 +136,8 @@ def start(plan: Plan, actor: Actor, operation_id: UUID | None = None) -> Operati
             types=None if plan.types is None else sorted(plan.types),
             last_id=last,
             canary_seconds=None if plan.canary is None else plan.canary_seconds,
-            **{name: getattr(plan, name) for name in LIMITS},
+            **{name: getattr(plan, name) for name in OPTIONS},
+            first_moved=[],
             matched=matched,
             matched_exact=numbers.exact,
             created_at=store().moment()[1],
@@ -149,7 +150,7 @@ def start(plan: Plan, actor: Actor, operation_id: UUID | None = None) -> Operati
 
 
 def _details(operation: Operation) -> dict[str, object]:
-    values = {name: getattr(operation, name) for name in ("filter", "types", *LIMITS)}
+    values = {name: getattr(operation, name) for name in ("filter", "types", *OPTIONS)}
     if len(values["filter"].get("ids", ())) > MAX_RECORDED_IDS:
         values["filter"] = {**values["filter"], "ids": f"{len(values['filter']['ids']):,} tasks"}
     return {name: value for name, value in values.items() if value is not None}
@@ -189,15 +190,23 @@ def forget(before: datetime, most: int) -> int:
 _NAMES = {"statuses": "status", "types": "type", "reasons": "failure_reason", "tags": "tag"}
 _REPORTED = (
     *("verb", "state", "filter", "matched", "matched_exact", "done", "skipped", "failed"),
-    *LIMITS,
+    *OPTIONS,
     *("created_at", "created_by", "ended_at", "sentence"),
 )
 
 
-def report(operation: Operation) -> dict[str, Any]:
-    """Where it stands. Moments are datetimes."""
+#: Conditions that quote errors.
+OF_ERRORS = frozenset({"words", "error"})
+
+
+def report(operation: Operation, errors: bool) -> dict[str, Any]:
+    """Where it stands. Moments are datetimes. `errors`: the reader may see errors, and what was looked for in them."""
     values = {"id": operation.pk, **{name: getattr(operation, name) for name in _REPORTED}}
-    return {**values, "filter": {_NAMES.get(name, name): value for name, value in operation.filter.items()}}
+    wanted = {
+        _NAMES.get(name, name): value if errors or name not in OF_ERRORS else None
+        for name, value in operation.filter.items()
+    }
+    return {**values, "filter": wanted}
 
 
 # How an operation goes, in sentences.
@@ -215,6 +224,32 @@ _SKIPPED = {
     CHANGED: "changed meanwhile",
     **{str(status): f"already {status}" for status in Status},
 }
+
+
+def tried(operation: Operation) -> int:
+    """The tasks that it has passed."""
+    return int(operation.done + operation.failed + sum(operation.skipped.values()))
+
+
+def expected(operation: Operation) -> int:
+    """The tasks that it has to pass, at least one."""
+    all_of_them = operation.matched if operation.limit is None else min(operation.matched, operation.limit)
+    return max(all_of_them, tried(operation), 1)
+
+
+def seconds_left(operation: Operation, now: datetime) -> float | None:
+    """How long it takes until it has passed all tasks, if it goes on as until now; None: that cannot be said."""
+    passed, left = tried(operation), expected(operation) - tried(operation)
+    if operation.state != OperationState.RUNNING or not passed or not left:
+        return None
+    took = (now - operation.created_at).total_seconds()
+    if operation.canary is not None:
+        if not operation.canary_passed or operation.canary_at is None or operation.clock != store().clock_id():
+            return None
+        # Not the time in which it waited for its canary.
+        passed, took = passed - operation.canary, store().seconds() - operation.canary_at
+    at_rate = 0.0 if operation.rate is None else left / operation.rate
+    return max(at_rate, left * took / passed) if passed > 0 and took > 0.0 else at_rate or None
 
 
 def counts(operation: Operation) -> str:
@@ -246,7 +281,6 @@ def stopped(operation: Operation, why: str) -> str:
 
 
 def _rest(operation: Operation) -> str:
-    tried = operation.done + operation.failed + sum(operation.skipped.values())
-    left = max(operation.matched - tried, 0)
+    left = max(operation.matched - tried(operation), 0)
     at_least = "" if operation.matched_exact else "at least "
     return f"The other {at_least}{left:,} are as they were." if left else "No other task was to be changed."

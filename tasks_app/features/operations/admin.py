@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, IntegrityError
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from tasks_app.admin.lists import PageAdmin, badge, column, moment
 from tasks_app.admin.navigation import Section
 from tasks_app.admin.pages import actor
 from tasks_app.admin.task_list import TaskAction
-from tasks_app.admin.text import line
+from tasks_app.admin.text import ago, line
 from tasks_app.features.operations import acts
-from tasks_app.features.operations.acts import abort, preview, start, warnings
+from tasks_app.features.operations.acts import Preview, abort, preview, start, warnings
 from tasks_app.features.operations.admin_form import Chosen, OperationForm, counted
 from tasks_app.features.operations.models import Operation, OperationState, Verb
-from tasks_app.features.operations.plan import Plan
+from tasks_app.features.operations.plan import OPTIONS, Plan
 from tasks_app.features.operations.work import work_until_over
 from tasks_app.handlers.words import span
 from tasks_app.queue.current import store
+from tasks_app.queue.models import Status, Task
 from tasks_app.queue.task_filter import TaskFilter
 from tasks_app.rights import DELETE_MATCHING, OPERATE, SEE_PAYLOADS, SEE_TASKS, Right, may
 
@@ -36,8 +42,6 @@ _NAMES = {
     "ended_before": "ended before", "created_after": "created after", "created_before": "created before",
     "priority_min": "priority from", "priority_max": "priority to", "group": "failure group",
 }  # fmt: skip
-#: Conditions that quote errors.
-_OF_ERRORS = frozenset({"words", "error"})
 TONES = {
     OperationState.RUNNING: "processing", OperationState.COMPLETED: "completed", OperationState.ABORTED: "none",
     OperationState.STOPPED: "failed",
@@ -57,7 +61,7 @@ def described(operation: Operation, errors: bool) -> str:
 def _condition(name: str, value: Any, errors: bool) -> str:
     if name == "ids":
         return f"{len(value):,} selected"
-    if name in _OF_ERRORS and not errors:
+    if name in acts.OF_ERRORS and not errors:
         return "a text in the error"
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return f"{_NAMES.get(name, name)}: {text}"
@@ -75,40 +79,22 @@ def options(operation: Operation) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in found if value is not None]
 
 
-def tried(operation: Operation) -> int:
-    """The tasks that it has passed."""
-    return int(operation.done + operation.failed + sum(operation.skipped.values()))
-
-
-def expected(operation: Operation) -> int:
-    """The tasks that it has to pass, at least one."""
-    all_of_them = operation.matched if operation.limit is None else min(operation.matched, operation.limit)
-    return max(all_of_them, tried(operation), 1)
-
-
 def progress(operation: Operation) -> str:
     """How far it is, or how it ended, in a sentence."""
     if operation.state != OperationState.RUNNING:
         return operation.sentence
     at_least = "" if operation.matched_exact else "at least "
-    said = f"{acts.counts(operation)}, of {at_least}{expected(operation):,}"
+    said = f"{acts.counts(operation)}, of {at_least}{acts.expected(operation):,}"
     if operation.canary is not None and not operation.canary_passed and operation.done >= operation.canary:
         return f"{said}: waits for the end of the canary."
-    return f"{said}." if tried(operation) else f"{said}: begins as soon as a node is there."
+    return f"{said}." if acts.tried(operation) else f"{said}: begins as soon as a node is there."
 
 
 def time_left(operation: Operation, now: datetime) -> str:
-    """About how long a running operation takes until it is over, in words; "" if that cannot be said.
-
-    As fast as its rate, or as it was so far. An operation that waits for its canary has no such time.
-    """
-    passed = tried(operation)
-    waits = operation.canary is not None and not operation.canary_passed
-    if operation.state != OperationState.RUNNING or waits or not passed:
-        return ""
-    each = 1 / operation.rate if operation.rate else (now - operation.created_at).total_seconds() / passed
+    """About how long a running operation takes until it is over, in words; "" if that cannot be said."""
+    seconds = acts.seconds_left(operation, now)
     at_least = "" if operation.matched_exact else "at least "
-    return f"{at_least}about {span((expected(operation) - passed) * each)} left"
+    return "" if seconds is None else f"{at_least}about {span(seconds)} left"
 
 
 #: A small operation is done by the web server at once, for so long at most; a node goes on with the rest.
@@ -142,48 +128,54 @@ class OperationAdmin(PageAdmin):
         return [
             path("start/", view(self.start_view), name=f"{name}_start"),
             path("<str:object_id>/abort/", view(self.abort_view), name=f"{name}_abort"),
-            path("<str:object_id>/json/", view(self.json_view), name=f"{name}_json"),
             *super().get_urls(),
         ]
 
-    # The page before an operation.
-
-    def ask(self, request: HttpRequest, chosen: Chosen, how: str, form: OperationForm | None = None) -> HttpResponse:
-        """The page that counts and asks for the options. `how`: how the tasks were chosen, in a sentence."""
-        form = form or OperationForm(chosen.verb)
-        found = preview(Plan(chosen.verb, chosen.wanted))
-        if not found.matched and not found.unfit:
-            self.message_user(request, "No task matches any more: nothing was done.", messages.WARNING)
-            return HttpResponseRedirect(chosen.back)
-        return self.page(
-            request,
-            "operations/operate.html",
-            f"{chosen.verb.capitalize()}: are you sure?",
-            verb=chosen.verb,
-            explained=EXPLAINED[Verb(chosen.verb)],
-            how=how,
-            counted=counted(found),
-            none=not found.matched,
-            warnings=[line(sentence, 300) for sentence in warnings(chosen.verb, found.by_type)],
-            form=form,
-            chosen=chosen.signed(),
-            back=chosen.back,
-        )
+    # The page before an operation. Its address has what was chosen: a login on the way, and the browser's "Back", lead
+    # to it again.
 
     def start_view(self, request: HttpRequest) -> HttpResponse:
-        """POST: start the operation that the page before described."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        chosen = Chosen.of(request.POST.get("chosen", ""))
+        """GET: count, and ask for the options. POST: start the operation."""
+        if request.method not in ("GET", "HEAD", "POST"):
+            return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
+        given = request.POST if request.method == "POST" else request.GET
+        chosen = Chosen.of(request, given.get("chosen", ""))
         if chosen is None:
             self.message_user(request, "This form was changed or is too old: select the tasks again.", messages.ERROR)
             return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
         if not may(request, right_of(chosen.verb)):
             raise PermissionDenied
-        form = OperationForm(chosen.verb, request.POST)
-        plan = form.plan(chosen.wanted) if form.is_valid() else None
-        if plan is None:
-            return self.ask(request, chosen, "", form)
+        return self._start(request, chosen) if request.method == "POST" else self._ask(request, chosen)
+
+    def _ask(self, request: HttpRequest, chosen: Chosen) -> HttpResponse:
+        started = Operation.objects.filter(pk=chosen.operation_id).first()
+        found = preview(Plan(chosen.verb, chosen.wanted)) if started is None else Preview()
+        if started is None and not found.matched and not found.unfit:
+            self.message_user(request, "No task matches any more: nothing was done.", messages.WARNING)
+            return HttpResponseRedirect(chosen.back)
+        sent = OPTIONS.keys() & request.GET.keys()
+        return self.page(
+            request,
+            "operations/operate.html",
+            f"{chosen.verb.capitalize()}: are you sure?" if started is None else f"{chosen.verb.capitalize()}: started",
+            verb=chosen.verb,
+            started=started and _page(started),
+            said=started and progress(started),
+            explained=EXPLAINED[Verb(chosen.verb)],
+            how=chosen.how,
+            counted=counted(found),
+            none=not found.matched,
+            warnings=[line(sentence, 300) for sentence in warnings(chosen.verb, found.by_type)],
+            form=OperationForm(chosen, request.GET if sent else None, found.matched),
+            chosen=request.GET["chosen"],
+            back=chosen.back,
+        )
+
+    def _start(self, request: HttpRequest, chosen: Chosen) -> HttpResponse:
+        form = OperationForm(chosen, request.POST)
+        if (plan := form.plan()) is None:
+            sent = {name: request.POST.get(name, "") for name in ("chosen", *form.fields)}
+            return HttpResponseRedirect(f"{request.path}?{urlencode(sent)}")
         try:
             operation = start(plan, actor(request), chosen.operation_id)
         except IntegrityError:
@@ -198,7 +190,8 @@ class OperationAdmin(PageAdmin):
             operation.refresh_from_db()
         if operation.state == OperationState.COMPLETED:
             level = messages.SUCCESS if operation.done else messages.WARNING
-            self.message_user(request, operation.sentence, level)
+            said = format_html('{} <a href="{}">The operation</a>', operation.sentence, _page(operation))
+            self.message_user(request, said, level)
             return HttpResponseRedirect(chosen.back)
         return HttpResponseRedirect(_page(operation))
 
@@ -216,15 +209,14 @@ class OperationAdmin(PageAdmin):
             running=operation.state == OperationState.RUNNING,
             may_abort=may(request, right_of(operation.verb)),
             facts=_facts(operation, errors),
-            **_progress(operation),
+            tried=acts.tried(operation),
+            expected=acts.expected(operation),
+            sentence=progress(operation),
+            left=time_left(operation, timezone.now()).capitalize(),
+            moved=_moved(operation, errors),
+            errors=errors,
+            again=(operation.watched_ended, operation.watched_failed),
         )
-
-    def json_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """How far it is, for the page's script."""
-        operation = self.seen(request, object_id)
-        if operation is None:
-            return JsonResponse({"state": "gone"}, status=404)
-        return JsonResponse({"state": operation.state, **_progress(operation)})
 
     def abort_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """POST: abort it."""
@@ -259,12 +251,46 @@ def _page(operation: Operation) -> str:
     return reverse("admin:tasks_app_operation_change", args=(operation.pk,))
 
 
-def _progress(operation: Operation) -> dict[str, Any]:
-    return {
-        "tried": tried(operation),
-        "expected": expected(operation),
-        "sentence": progress(operation),
-    }
+#: Tasks that the page of an operation names.
+MAX_LISTED = 50
+
+
+class Moved(NamedTuple):
+    """What has become of the first tasks that an operation has moved. `tasks`: (id, badge, error, when it ended), those
+    that failed again first; `said`: all of them in a sentence; `going`: some have not ended."""
+
+    tasks: list[tuple[UUID, SafeString, str, str]]
+    said: str
+    going: bool
+
+
+def _moved(operation: Operation, errors: bool) -> Moved | None:
+    """None: none is kept, or they were deleted."""
+    kept = [UUID(key) for key in operation.first_moved or ()]
+    if not kept or operation.verb == Verb.DELETE:
+        return None
+    now, again = timezone.now(), operation.verb == Verb.REDRIVE
+    read = ("task_type", "status", "failure_reason", "completed_at", *(("last_error",) if errors else ()))
+    rows = Task.objects.only(*read).in_bulk(kept)
+    failed = [row for row in rows.values() if again and row.status == Status.FAILED]
+    numbers = Counter("deleted" if key not in rows else str(rows[key].status) for key in kept)
+    if again and (failing := numbers.pop(str(Status.FAILED), 0)):
+        numbers["failed again"] = failing
+    some = "Its tasks" if operation.done <= len(kept) else f"Its first {len(kept):,} tasks"
+    shown = sorted(rows.values(), key=lambda row: (row not in failed, row.pk))[:MAX_LISTED]
+    return Moved(
+        [
+            (
+                row.pk,
+                badge(row.status, row.failure_reason.replace("_", " ") if row.failure_reason else row.status),
+                line(row.last_error, 160) if errors and row in failed else "",
+                ago(row.completed_at, now) if row.completed_at else "",
+            )
+            for row in shown
+        ],
+        f"{some}: {', '.join(f'{count:,} {name}' for name, count in numbers.most_common())}.",
+        any(row.status in (Status.PENDING, Status.PROCESSING) for row in rows.values()),
+    )
 
 
 def _facts(operation: Operation, errors: bool) -> list[tuple[str, str]]:
@@ -299,7 +325,9 @@ def _running(request: HttpRequest, _: None) -> str:
             "described": described(operation, errors),
             "left": time_left(operation, now),
             "by": line(operation.created_by, 60),
-            **_progress(operation),
+            "tried": acts.tried(operation),
+            "expected": acts.expected(operation),
+            "sentence": progress(operation),
         }
         for operation in operations[:MAX_SHOWN]
     ]
@@ -311,19 +339,20 @@ panels = {"dashboard.running": _running}
 sections = [Section("Operations", "admin:tasks_app_operation_changelist", 60, (SEE_TASKS,))]
 
 
-# What the list of tasks offers.
+# What the list of tasks, and pages about failures, offer.
 
 
-def _ask(verb: Verb, request: HttpRequest, wanted: TaskFilter, back: str, how: str) -> HttpResponse:
-    return OperationAdmin(Operation, admin.site).ask(request, Chosen(verb, wanted, back), how)
+def _address(verb: Verb, request: HttpRequest, wanted: TaskFilter, back: str, how: str) -> str:
+    chosen = Chosen(verb, wanted, back, how)
+    return f"{reverse('admin:tasks_app_operation_start')}?{urlencode({'chosen': chosen.kept(request)})}"
 
 
 task_actions = [
-    TaskAction(name, description, right_of(verb), partial(_ask, verb))
-    for name, description, verb in (
-        ("redrive_selected", "Redrive the selected failed tasks", Verb.REDRIVE),
-        ("cancel_selected", "Cancel the selected tasks", Verb.CANCEL),
-        ("priority_selected", "Change the priority of the selected pending tasks", Verb.PRIORITY),
-        ("delete_selected_tasks", "Delete the selected tasks", Verb.DELETE),
+    TaskAction(name, description, right_of(verb), partial(_address, verb), of_failures)
+    for name, description, verb, of_failures in (
+        ("redrive_selected", "Redrive the selected failed tasks", Verb.REDRIVE, "Redrive…"),
+        ("cancel_selected", "Cancel the selected tasks", Verb.CANCEL, ""),
+        ("priority_selected", "Change the priority of the selected pending tasks", Verb.PRIORITY, ""),
+        ("delete_selected_tasks", "Delete the selected tasks", Verb.DELETE, ""),
     )
 ]

@@ -8,22 +8,12 @@ from uuid import UUID
 import uuid_utils.compat as uuids
 from django import forms
 from django.core import signing
+from django.http import HttpRequest
 from django.utils import timezone
 
 from tasks_app.admin.text import ago, line
 from tasks_app.features.operations.acts import Preview
-from tasks_app.features.operations.models import Verb
-from tasks_app.features.operations.plan import (
-    DEFAULT_STOP_SHARE,
-    MAX_CANARY,
-    MAX_LIMIT,
-    MAX_RATE,
-    MIN_RATE,
-    Plan,
-    PlanRefused,
-    as_json,
-    of_json,
-)
+from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, OPTIONS, Option, Plan, as_json, of_json
 from tasks_app.queue.task_filter import TaskFilter
 
 _SALT = "tasks_app.admin.operation"
@@ -33,88 +23,92 @@ MAX_AGE_SECONDS = 24 * 3600
 MAX_NAMED = 8
 
 
+#: Characters of a choice in an address. A longer one (many tasks, selected one by one) is kept in the session.
+MAX_ADDRESS = 4_000
+_SESSION = "operation"
+
+
 class Chosen:
     """What an operator chose: signed, so that a form acts on what its page counted and on nothing else.
 
-    `operation_id`: of the operation that the form starts: a form that is sent twice starts one.
+    `back`: the address to go back to. `how`: how the tasks were chosen, in a sentence. `operation_id`: of the operation
+    that the form starts: a form that is sent twice starts one.
     """
 
-    def __init__(self, verb: str, wanted: TaskFilter, back: str, operation_id: UUID | None = None) -> None:
-        self.verb, self.wanted, self.back = verb, wanted, back
+    def __init__(
+        self, verb: str, wanted: TaskFilter, back: str, how: str = "", operation_id: UUID | None = None
+    ) -> None:
+        self.verb, self.wanted, self.back, self.how = verb, wanted, back, how
         self.operation_id = operation_id or uuids.uuid7()
 
     def signed(self) -> str:
-        """As a form's field has it."""
-        return signing.dumps(
-            [self.verb, as_json(self.wanted), self.back, str(self.operation_id)], salt=_SALT, compress=True
-        )
+        """As a text that nobody else can make."""
+        values = [self.verb, as_json(self.wanted), self.back, self.how, str(self.operation_id)]
+        return signing.dumps(values, salt=_SALT, compress=True)
+
+    def kept(self, request: HttpRequest) -> str:
+        """As an address and a form have it."""
+        if len(text := self.signed()) <= MAX_ADDRESS:
+            return text
+        request.session[_SESSION] = {str(self.operation_id): text}
+        return str(self.operation_id)
 
     @classmethod
-    def of(cls, text: str) -> Chosen | None:
-        """The inverse of `signed`; None if the text was changed or is old."""
+    def of(cls, request: HttpRequest, text: str) -> Chosen | None:
+        """The inverse of `kept`; None if the text was changed or is old."""
         try:
-            verb, wanted, back, operation_id = signing.loads(text, salt=_SALT, max_age=MAX_AGE_SECONDS)
-            return cls(verb, of_json(wanted), back, UUID(operation_id))
+            text = request.session.get(_SESSION, {}).get(text, text)
+            verb, wanted, back, how, operation_id = signing.loads(text, salt=_SALT, max_age=MAX_AGE_SECONDS)
+            return cls(verb, of_json(wanted), back, how, UUID(operation_id))
         except (signing.BadSignature, ValueError):
             return None
 
 
+class PercentField(forms.FloatField):
+    """A share, shown in percent."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return f"{value * 100:g}" if isinstance(value, float) else value
+
+    def clean(self, value: Any) -> Any:
+        percent = super().clean(value)
+        return None if percent is None else percent / 100
+
+
+#: Of the canary that the form proposes for a failure group: a tenth of its tasks, at most so many.
+MAX_PROPOSED_CANARY = 10
+
+
 class OperationForm(forms.Form):
-    """The options of an operation."""
+    """The options of an operation. `matched`: how many tasks there are."""
 
-    priority = forms.IntegerField(label="New priority", min_value=0, max_value=100)
-    canary = forms.IntegerField(
-        label="Canary",
-        required=False,
-        min_value=1,
-        max_value=MAX_CANARY,
-        help_text="So many tasks go first; the others only if all of these succeed.",
-    )
-    stop_percent = forms.IntegerField(
-        label="Stop at % failed again",
-        required=False,
-        min_value=1,
-        max_value=100,
-        help_text="It stops by itself once more than this share has failed again, of at least 20. Blank: it does not.",
-    )
-    rate = forms.FloatField(
-        label="Rate",
-        required=False,
-        min_value=MIN_RATE,
-        max_value=MAX_RATE,
-        help_text="Tasks a second. Blank: as fast as the nodes can without holding up other tasks.",
-    )
-    limit = forms.IntegerField(
-        label="Limit", required=False, min_value=1, max_value=MAX_LIMIT, help_text="At most so many tasks. Blank: all."
-    )
+    def __init__(self, chosen: Chosen, data: Any = None, matched: int = 0) -> None:
+        initial: dict[str, Any] = {"stop_share": DEFAULT_STOP_SHARE}
+        if chosen.wanted.group is not None and matched > 1:
+            initial["canary"] = min(max(matched // 10, 1), MAX_PROPOSED_CANARY)
+        super().__init__(data, initial=initial)
+        self._chosen = chosen
+        for name, option in OPTIONS.items():
+            if chosen.verb in option.verbs:
+                self.fields[name] = _field(name, option)
 
-    def __init__(self, verb: str, data: Any = None) -> None:
-        super().__init__(data, initial={"stop_percent": round(DEFAULT_STOP_SHARE * 100)})
-        self._verb = verb
-        for name in ("priority",) if verb != Verb.PRIORITY else ():
-            del self.fields[name]
-        for name in ("canary", "stop_percent") if verb != Verb.REDRIVE else ():
-            del self.fields[name]
-
-    def plan(self, wanted: TaskFilter) -> Plan | None:
-        """The plan of a valid form; None if it contradicts itself: the form says why."""
-        given = self.cleaned_data
-        percent = given.get("stop_percent")
-        plan = Plan(
-            self._verb,
-            wanted,
-            priority=given.get("priority"),
-            rate=given["rate"],
-            limit=given["limit"],
-            canary=given.get("canary"),
-            stop_share=None if percent is None else percent / 100,
-        )
-        try:
-            plan.check()
-        except PlanRefused as refused:
-            self.add_error(None, f"{str(refused)[:1].upper()}{str(refused)[1:]}.")
+    def plan(self) -> Plan | None:
+        """The plan of the form; None if it has faults, which the form shows."""
+        if not self.is_valid():
             return None
-        return plan
+        plan = Plan.of(self._chosen.verb, self._chosen.wanted, self.cleaned_data)
+        for name, text in plan.faults():
+            self.add_error(name if name in self.fields else None, f"{text[:1].upper()}{text[1:]}.")
+        return plan if self.is_valid() else None
+
+
+def _field(name: str, option: Option) -> forms.Field:
+    help = f"{option.help} Blank: {option.absent}." if option.absent else option.help
+    kind: Any = forms.IntegerField if option.whole else forms.FloatField
+    low, high = option.low, option.high
+    if name == "stop_share":
+        kind, low, high = PercentField, 1, 100
+    return kind(label=option.label, required=not option.absent, min_value=low, max_value=high, help_text=help)
 
 
 def counted(found: Preview) -> list[str]:

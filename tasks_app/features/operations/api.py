@@ -1,8 +1,10 @@
-"""The calls on all tasks that match a filter (`POST /api/tasks/redrive`, `/cancel`, `/delete`), and on operations."""
+"""The calls on all tasks that match a filter (`POST /api/tasks/redrive`, `/cancel`, `/delete`, `/priority`), and on
+operations."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -18,13 +20,13 @@ from tasks_app.api.errors import Conflict, Invalid, NotFound
 from tasks_app.api.fields import Faults, Field, kind, refuse, shown
 from tasks_app.api.list_parameters import CONDITIONS, filter_of
 from tasks_app.api.view import API, actor_of, both, caller_of
-from tasks_app.features.operations.acts import abort, counted, preview, report, start, warnings
+from tasks_app.features.operations.acts import OF_ERRORS, abort, counted, preview, report, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
-from tasks_app.features.operations.plan import MAX_LIMIT, MAX_RATE, MIN_RATE, Plan, PlanRefused
+from tasks_app.features.operations.plan import OPTIONS, Option, Plan
 from tasks_app.handlers.words import rfc3339
 from tasks_app.keys.caller import Scope
 from tasks_app.queue.task_filter import TaskFilter
-from tasks_app.rights import OPERATE, needs
+from tasks_app.rights import OPERATE, SEE_PAYLOADS, allowed, needs
 
 # What is asked for. A filter has the conditions of `GET /api/tasks`, whose parameters are read in the same way.
 
@@ -97,42 +99,61 @@ def _condition(condition: Field) -> dict[str, Any]:
     }
 
 
-FIELDS = {
-    "filter": Field(
-        {
-            "type": "object",
-            "minProperties": 1,
-            "additionalProperties": False,
-            "properties": {name: _condition(condition) for name, condition in CONDITIONS.items()},
-            "description": "The filters of `GET /api/tasks`; at least one. Lists are strings with commas, or arrays.",
-        },
-        _filter,
-        required=True,
-    ),
-    "dry_run": fields.flag("Only count."),
-    "rate": fields.number(
-        MIN_RATE, MAX_RATE, "Tasks a second.", f"a number of tasks a second from {MIN_RATE:g} to {MAX_RATE:,.0f}"
-    ),
-    "limit": fields.integer(1, MAX_LIMIT, "At most so many tasks.", f"an integer from 1 to {MAX_LIMIT:,}"),
-}
-NewOperation = fields.object_with("NewOperation", "An act on all tasks that match a filter.", FIELDS)
+FILTER = Field(
+    {
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": False,
+        "properties": {name: _condition(condition) for name, condition in CONDITIONS.items()},
+        "description": "The filters of `GET /api/tasks`; at least one. Lists are strings with commas, or arrays.",
+    },
+    _filter,
+    required=True,
+)
 
 
-def parse(body: Any, verb: str, types: frozenset[str] | None) -> tuple[Plan, bool]:
+def _option(option: Option) -> Field:
+    help = f"{option.help} Absent: {option.absent}." if option.absent else option.help
+    if not option.whole:
+        return fields.number(option.low, option.high, help, option.valid, option.above)
+    field = fields.integer(int(option.low), int(option.high), help, option.valid)
+
+    def needed(name: str, value: Any, faults: Faults) -> Any:
+        if value is not None:
+            return field.read(name, value, faults)
+        faults.append((name, f"{name} is missing; it must be {option.valid}"))
+
+    return field if option.absent else replace(field, read=needed, required=True)
+
+
+def _fields(verb: Verb) -> Mapping[str, Field]:
+    """The fields of the body of its call."""
+    options = {name: _option(option) for name, option in OPTIONS.items() if verb in option.verbs}
+    return {"filter": FILTER, "dry_run": fields.flag("Only count."), **options}
+
+
+FIELDS = {verb: _fields(verb) for verb in Verb}
+NewOperation = fields.object_with("NewOperation", "An act on all tasks that match a filter.", FIELDS[Verb.CANCEL])
+NewRedrive = fields.object_with("NewRedrive", "A redrive of all failed tasks that match.", FIELDS[Verb.REDRIVE])
+NewPriority = fields.object_with(
+    "NewPriority", "Another priority for all pending tasks that match.", FIELDS[Verb.PRIORITY]
+)
+
+
+def parse(body: Any, verb: Verb, types: frozenset[str] | None) -> tuple[Plan, bool]:
     """The plan of a request, and whether it is a dry run. Raises Invalid with every fault at once."""
     if not isinstance(body, dict):
         example = '{"filter": {"type": "resize", "failure_reason": "timeout"}}'
         raise Invalid([("", f"the body must be a JSON object such as {example}, not {kind(body)}")])
     faults: Faults = []
-    fields.check_unknown(body, FIELDS, "field", faults)
-    given = fields.read_body(body, FIELDS, faults)
+    fields.check_unknown(body, FIELDS[verb], "field", faults)
+    given = fields.read_body(body, FIELDS[verb], faults)
+    wrong = {name.split(".")[0] for name, _ in faults}
+    good = {name: value for name, value in given.items() if name not in wrong}
+    plan = Plan.of(verb, good.get("filter", TaskFilter()), good, types)
+    faults += [(name, text) for name, text in plan.faults() if name not in wrong]
     if faults:
         raise Invalid(faults)
-    plan = Plan(verb, given["filter"], types, rate=given.get("rate"), limit=given.get("limit"))
-    try:
-        plan.check()
-    except PlanRefused as refused:
-        raise Invalid([("filter", str(refused))]) from None
     return plan, given.get("dry_run", False)
 
 
@@ -171,7 +192,7 @@ class OperationObject(serializers.Serializer):
     state = serializers.ChoiceField(
         choices=OperationState.choices, help_text="`stopped`: by itself, because too many redriven tasks failed again."
     )
-    filter = schema.JSONObject(help_text="Its conditions.")
+    filter = schema.JSONObject(help_text="Its conditions. Without the scope tasks:read, one on errors is null.")
     matched = serializers.IntegerField(min_value=0, help_text="Tasks that matched at its start.")
     matched_exact = serializers.BooleanField(help_text="False: at least so many.")
     done = serializers.IntegerField(min_value=0)
@@ -224,7 +245,9 @@ PAGE = {"limit": fields.digits(1, 100, "How many, the newest first.", default=DE
 MAX_READ = 1000
 
 
-def starts(verb: Verb, sentences: str, examples: Sequence[OpenApiExample]) -> type[API]:
+def starts(
+    name: str, verb: Verb, body: type[serializers.Serializer], sentences: str, examples: Sequence[OpenApiExample]
+) -> type[API]:
     """The view of a call that starts an operation, or counts what it would do. `sentences`: what the call does."""
 
     class StartView(API):
@@ -232,7 +255,7 @@ def starts(verb: Verb, sentences: str, examples: Sequence[OpenApiExample]) -> ty
 
         def post(self, request: Request) -> Response:
             plan, dry_run = parse(fields.body_of(request), verb, caller_of(request).types)
-            if plan.wanted.error is not None:
+            if plan.wanted.given & OF_ERRORS:
                 caller_of(request).require(Scope.TASKS_READ)  # the number of matches would tell what errors say
             if dry_run:
                 found = preview(plan)
@@ -243,18 +266,30 @@ def starts(verb: Verb, sentences: str, examples: Sequence[OpenApiExample]) -> ty
             return Response({"operation_id": str(operation.pk)}, status=202, headers=headers)
 
         post.__doc__ = sentences
-        post = schema.call(f"{verb}_tasks", "operations", STARTED, [LOCATION], NewOperation, examples)(post)
+        post = schema.call(name, "operations", STARTED, [LOCATION], body, examples)(post)
 
     return StartView
 
 
 RedriveAllView = starts(
-    Verb.REDRIVE,
+    "redrive_tasks", Verb.REDRIVE, NewRedrive,
     "Queue all failed tasks again that match a filter. They get new budgets of retries, as by a single redrive.",
-    EXAMPLES,
+    [schema.asked("with a canary", {"filter": {"type": "prime"}, "canary": 5, "stop_share": 0.2}), *EXAMPLES],
+)  # fmt: skip
+CancelAllView = starts(
+    "cancel_tasks",
+    Verb.CANCEL,
+    NewOperation,
+    "Cancel all pending and running tasks that match a filter.",
+    EXAMPLES[-1:],
 )
-CancelAllView = starts(Verb.CANCEL, "Cancel all pending and running tasks that match a filter.", EXAMPLES[-1:])
-DeleteAllView = starts(Verb.DELETE, "Delete all tasks that match a filter, in any status.", EXAMPLES[-1:])
+DeleteAllView = starts(
+    "delete_tasks", Verb.DELETE, NewOperation, "Delete all tasks that match a filter, in any status.", EXAMPLES[-1:]
+)
+PrioritizeAllView = starts(
+    "prioritize_tasks", Verb.PRIORITY, NewPriority, "Give all pending tasks that match a filter another priority.",
+    [schema.asked("first", {"filter": {"type": "prime"}, "priority": 90}), *EXAMPLES[-1:]],
+)  # fmt: skip
 
 
 class OperationsView(API):
@@ -276,7 +311,7 @@ class OperationsView(API):
         if types is not None:
             newest = newest.filter(types__isnull=False)
         known = (operation for operation in newest[:MAX_READ] if types is None or _only(operation, types))
-        return Response([_object(operation) for operation in islice(known, limit)])
+        return Response([_object(request, operation) for operation in islice(known, limit)])
 
 
 class OperationView(API):
@@ -287,7 +322,7 @@ class OperationView(API):
     @schema.call("get_operation", "operations", ONE, [OPERATION_ID])
     def get(self, request: Request, operation_id: str) -> Response:
         """Read an operation: how far it is, or how it ended."""
-        return Response(_object(_in_path(request, operation_id)))
+        return Response(_object(request, _in_path(request, operation_id)))
 
 
 class AbortView(API):
@@ -303,7 +338,7 @@ class AbortView(API):
         operation = _in_path(request, operation_id)
         if not aborted:
             raise Conflict(f"Operation is already {operation.state}; only a running one can be aborted")
-        return Response(_object(operation))
+        return Response(_object(request, operation))
 
 
 def _in_path(request: Request, text: str) -> Operation:
@@ -320,8 +355,8 @@ def _only(operation: Operation, types: frozenset[str]) -> bool:
     return operation.types is not None and set(operation.types) <= types
 
 
-def _object(operation: Operation) -> dict[str, object]:
-    values = report(operation)
+def _object(request: Request, operation: Operation) -> dict[str, object]:
+    values = report(operation, errors=allowed(caller_of(request), SEE_PAYLOADS))
     moments = {name: rfc3339(values[name]) for name in ("created_at", "ended_at")}
     return {**values, "id": str(operation.pk), **moments}
 
@@ -330,6 +365,7 @@ urlpatterns = [
     *both("api/tasks/redrive", RedriveAllView.as_view(), "redrive-all"),
     *both("api/tasks/cancel", CancelAllView.as_view(), "cancel-all"),
     *both("api/tasks/delete", DeleteAllView.as_view(), "delete-all"),
+    *both("api/tasks/priority", PrioritizeAllView.as_view(), "prioritize-all"),
     *both("api/operations", OperationsView.as_view(), "operations"),
     *both("api/operations/<str:operation_id>", OperationView.as_view(), "operation"),
     *both("api/operations/<str:operation_id>/abort", AbortView.as_view(), "abort"),

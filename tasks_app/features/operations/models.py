@@ -59,13 +59,15 @@ class Operation(models.Model):
     #: The number of tasks by reason.
     skipped = models.JSONField(default=dict)
     failed = models.BigIntegerField(default=0)
+    #: The first tasks that it has moved, for its page: ids as text. null: a version made it that kept none.
+    first_moved = models.JSONField(null=True)
     #: Tasks that were redriven and whose end is looked at: ids as text. The canary is in it until it has passed.
     watched = models.JSONField(default=list)
     #: Of the watched tasks, those that have ended, and those that have failed again.
     watched_ended = models.BigIntegerField(default=0)
     watched_failed = models.BigIntegerField(default=0)
     canary_passed = models.BooleanField(default=False)
-    #: When the canary was out, in seconds on the clock named in `clock`.
+    #: When the canary was out, and once it has passed, when the others began; in seconds on the clock named in `clock`.
     canary_at = models.FloatField(null=True)
     #: The node that works on it, until `lease`; null: none.
     node = models.CharField(max_length=100, null=True)  # noqa: DJ001 (null: no node has it)

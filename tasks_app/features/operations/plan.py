@@ -57,21 +57,62 @@ FITS: Mapping[str, frozenset[str]] = {
     Verb.DELETE: frozenset(Status),
     Verb.PRIORITY: frozenset({Status.PENDING}),
 }
-#: Tasks a second.
-MIN_RATE, MAX_RATE = 0.01, 100_000.0
-MAX_LIMIT = 1_000_000_000
-#: Tasks of a canary, and how long it may take to end.
-MAX_CANARY, CANARY_SECONDS = 100, 600.0
-#: Of those that were redriven, in the admin and for commands.
+#: How long a canary may take to end.
+CANARY_SECONDS = 600.0
+#: Of those that were redriven.
 DEFAULT_STOP_SHARE = 0.5
 
 
-#: What a plan and an operation call the same, and mean by it.
-LIMITS = ("priority", "rate", "limit", "canary", "stop_share")
+@dataclass(frozen=True)
+class Option:
+    """A number that a plan may have, as the API, the admin's form and the commands take it.
+
+    `valid`: what it must be, as part of a sentence. `absent`: what holds without it. `above`: it is larger than `low`.
+    """
+
+    label: str
+    help: str
+    absent: str
+    low: float
+    high: float
+    valid: str
+    verbs: frozenset[str] = frozenset(Verb)
+    whole: bool = True
+    above: bool = False
+
+    def allows(self, value: float) -> bool:
+        """Whether it may have this value."""
+        return (self.low < value if self.above else self.low <= value) and value <= self.high
+
+
+REDRIVES = frozenset({str(Verb.REDRIVE)})
+#: By their names in a plan, in an operation, in the API and in commands.
+OPTIONS: Mapping[str, Option] = {
+    "priority": Option(
+        "New priority", "What the tasks get.", "", 0, 100, "an integer from 0 to 100", frozenset({str(Verb.PRIORITY)})
+    ),
+    "canary": Option(
+        "Canary", "So many tasks go first; the others only if all of these succeed.", "no canary", 1, 100,
+        "an integer from 1 to 100", REDRIVES,
+    ),
+    "stop_share": Option(
+        "Stop at % failed again",
+        "It stops by itself once more than this share has failed again, of at least 20 that have ended.",
+        "a half with a canary; without one, it does not stop", 0.0, 1.0, "a number above 0, at most 1", REDRIVES,
+        whole=False, above=True,
+    ),
+    "rate": Option(
+        "Rate", "Tasks a second.", "as fast as the nodes can without holding up other tasks", 0.01, 100_000.0,
+        "a number of tasks a second from 0.01 to 100,000", whole=False,
+    ),
+    "limit": Option(
+        "Limit", "At most so many tasks.", "all", 1, 1_000_000_000, "an integer from 1 to 1,000,000,000"
+    ),
+}  # fmt: skip
 
 
 class PlanRefused(Exception):
-    """The plan contradicts itself; the message says why, in a sentence."""
+    """No operation can be started by the plan; the message has a sentence for each fault."""
 
 
 @dataclass(frozen=True)
@@ -88,31 +129,36 @@ class Plan:
     canary_seconds: float = CANARY_SECONDS
     stop_share: float | None = None
 
-    def check(self) -> None:
-        """Raise PlanRefused if no operation can be started by this plan."""
-        fits = FITS[self.verb]
+    @classmethod
+    def of(cls, verb: str, wanted: TaskFilter, given: Mapping[str, Any], types: frozenset[str] | None = None) -> Plan:
+        """The plan with the given OPTIONS: a canary brings a stop share with it."""
+        values = {name: given.get(name) for name in OPTIONS}
+        if values["canary"] is not None and values["stop_share"] is None:
+            values["stop_share"] = DEFAULT_STOP_SHARE
+        return cls(verb, wanted, types, **values)
+
+    def faults(self) -> list[tuple[str, str]]:
+        """Why no operation can be started by it: the option, or `filter`, and a sentence. All at once."""
+        found, fits = [], FITS[self.verb]
+        moves = f"{self.verb} acts on tasks that are {words(fits)}, and"
         if self.wanted.statuses is not None and not self.wanted.statuses & fits:
-            raise PlanRefused(
-                f"{self.verb} acts on tasks that are {words(fits)}, and the filter lets none of them through"
-            )
-        if self.wanted.reasons is not None and Status.FAILED not in fits:
-            raise PlanRefused(
-                f"{self.verb} acts on tasks that are {words(fits)}, and only failed ones have a failure_reason"
-            )
-        if (self.verb == Verb.PRIORITY) != (self.priority is not None):
-            raise PlanRefused("a new priority belongs to the verb priority, and is needed there")
-        if self.priority is not None and not 0 <= self.priority <= 100:
-            raise PlanRefused("the new priority must be from 0 to 100")
-        if self.rate is not None and not MIN_RATE <= self.rate <= MAX_RATE:
-            raise PlanRefused(f"the rate must be from {MIN_RATE:g} to {MAX_RATE:,.0f} tasks a second")
-        if self.limit is not None and not 1 <= self.limit <= MAX_LIMIT:
-            raise PlanRefused(f"the limit must be from 1 to {MAX_LIMIT:,} tasks")
-        if self.canary is not None and not 1 <= self.canary <= MAX_CANARY:
-            raise PlanRefused(f"the canary must have 1 to {MAX_CANARY} tasks")
-        if self.stop_share is not None and not 0.0 < self.stop_share <= 1.0:
-            raise PlanRefused("the share of failures at which it stops must be above 0 and at most 1")
-        if self.verb != Verb.REDRIVE and (self.canary is not None or self.stop_share is not None):
-            raise PlanRefused("only a redrive can have a canary, or stop when tasks fail again")
+            found.append(("filter", f"{moves} the filter lets none of them through"))
+        elif self.wanted.reasons is not None and Status.FAILED not in fits:
+            found.append(("filter", f"{moves} only failed ones have a failure_reason"))
+        for name, option in OPTIONS.items():
+            value = getattr(self, name)
+            if value is not None and self.verb not in option.verbs:
+                found.append((name, f"{name} belongs to {' and '.join(sorted(option.verbs))}, not to {self.verb}"))
+            elif value is not None and not option.allows(value):
+                found.append((name, f"{name} must be {option.valid}, not {value:g}"))
+        if self.verb == Verb.PRIORITY and self.priority is None:
+            found.append(("priority", f"priority is missing; it must be {OPTIONS['priority'].valid}"))
+        return found
+
+    def check(self) -> None:
+        """Raise PlanRefused if it has faults."""
+        if faults := self.faults():
+            raise PlanRefused("; ".join(text for _, text in faults))
 
     @property
     def scope(self) -> TaskFilter:
@@ -133,7 +179,7 @@ def plan_of(operation: Operation) -> Plan:
         of_json(operation.filter),
         types=None if operation.types is None else frozenset(operation.types),
         canary_seconds=operation.canary_seconds or CANARY_SECONDS,
-        **{name: getattr(operation, name) for name in LIMITS},
+        **{name: getattr(operation, name) for name in OPTIONS},
     )
 
 

@@ -16,7 +16,7 @@ import structlog
 from django.db import DatabaseError, DataError, Error, IntegrityError, OperationalError, connection
 from django.db.models.functions import Now
 
-from tasks_app.features.operations.acts import completed, stopped
+from tasks_app.features.operations.acts import completed, stopped, tried
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import CANARY_SECONDS, CHANGED, Batch, move
 from tasks_app.handlers.words import plural
@@ -176,7 +176,8 @@ def _step(identity: UUID, node: str, size: int, give_up: bool = False) -> float 
             return None
         if not ours:
             # Times of another boot mean nothing now: the canary's time begins anew.
-            operation.due, operation.canary_at = None, now if operation.canary_at is not None else None
+            waits = operation.canary_at is not None and not operation.canary_passed
+            operation.due, operation.canary_at = None, now if waits else None
         if operation.due is not None and operation.due > now:
             return operation.due - now
         operation.node, operation.lease, operation.clock = node, now + LEASE_SECONDS, store().clock_id()
@@ -240,10 +241,16 @@ def _room(operation: Operation) -> int:
     return max(room, 0)
 
 
+#: Of the tasks that an operation has moved, so many are kept for its page.
+MAX_KEPT = 200
+
+
 def _add(operation: Operation, batch: Batch) -> None:
     operation.done += len(batch.moved)
     operation.failed += batch.failed
     operation.skipped = dict(Counter(operation.skipped) + batch.skipped)
+    if operation.first_moved is not None and (room := MAX_KEPT - len(operation.first_moved)) > 0:
+        operation.first_moved = operation.first_moved + [str(task) for task in batch.moved[:room]]
     watching = operation.stop_share is not None or (operation.canary is not None and not operation.canary_passed)
     if operation.verb == Verb.REDRIVE and watching:
         room = MAX_WATCHED - len(operation.watched)
@@ -252,7 +259,7 @@ def _add(operation: Operation, batch: Batch) -> None:
 
 def _account(operation: Operation) -> None:
     """At the end of the walk: what matched at the start and was not met any more has changed meanwhile."""
-    met = operation.done + operation.failed + sum(operation.skipped.values())
+    met = tried(operation)
     if operation.matched_exact and met < operation.matched:
         operation.skipped = dict(Counter(operation.skipped) + Counter({CHANGED: operation.matched - met}))
     else:
@@ -267,8 +274,8 @@ def _end(operation: Operation, state: OperationState, sentence: str) -> None:
 
 def _changed(operation: Operation) -> dict[str, Any]:
     names = (
-        "state", "passed", "matched", "matched_exact", "done", "skipped", "failed", "watched", "watched_ended",
-        "watched_failed", "canary_passed", "canary_at", "node", "lease", "due", "clock", "sentence",
+        "state", "passed", "matched", "matched_exact", "done", "skipped", "failed", "first_moved", "watched",
+        "watched_ended", "watched_failed", "canary_passed", "canary_at", "node", "lease", "due", "clock", "sentence",
     )  # fmt: skip
     values = {name: getattr(operation, name) for name in names}
     return values if operation.state == OperationState.RUNNING else {**values, "ended_at": Now()}
@@ -332,7 +339,7 @@ def _canary(operation: Operation, failed: int, lost: int, now: float) -> str | N
     if lost:
         return f"{lost} of the {size} {plural(lost, 'was', 'were')} cancelled or deleted before the end"
     if not operation.watched:
-        operation.canary_passed = True
+        operation.canary_passed, operation.canary_at = True, now
         return None
     seconds = operation.canary_seconds or CANARY_SECONDS
     if operation.canary_at is not None and now - operation.canary_at > seconds:

@@ -14,7 +14,7 @@ from tasks_app.features.operations.models import Operation
 from tasks_app.features.pauses.verbs import pause
 from tasks_app.queue.models import Task
 from testkit.clients import post
-from tests.features.operations.kit import over, statuses, tasks, work
+from tests.features.operations.kit import begun, end, over, statuses, tasks, work
 from tests.keys.rows import MISSING, Holder, of_type
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
@@ -108,6 +108,80 @@ def test_a_wrong_request_is_400_that_says_what_is_right_and_changes_nothing(
     assert not Operation.objects.exists() and set(Task.objects.values_list("status", flat=True)) == {"failed"}
 
 
+BAD_OPTIONS: list[tuple[str, Any, list[str]]] = [
+    ("redrive", {"canary": 0}, ["canary must be an integer from 1 to 100, not a number (0)"]),
+    ("redrive", {"canary": 101, "stop_share": 0},
+     ["canary must be", "stop_share must be a number above 0, at most 1, not a number (0)"]),
+    ("redrive", {"canary": True, "stop_share": 1.01, "rate": "x", "limit": 0, "filter": {"status": "pending"}},
+     ["canary must be", "stop_share must be", "rate must be", "limit must be", "acts on tasks that are failed"]),
+    ("redrive", {"priority": 5}, ['unknown field "priority"; the fields are filter, dry_run, canary, stop_share']),
+    ("cancel", {"canary": 5, "stop_share": 0.5}, ['unknown field "canary"', 'unknown field "stop_share"']),
+    ("delete", {"canary": 5}, ['unknown field "canary"']),
+    ("priority", {}, ["priority is missing; it must be an integer from 0 to 100"]),
+    ("priority", {"priority": 101, "limit": 0}, ["priority must be an integer from 0 to 100", "limit must be"]),
+    ("priority", {"priority": 1, "filter": {"status": "failed"}}, ["priority acts on tasks that are pending"]),
+    ("priority", {"priority": "9", "filter": {"failure_reason": "oom"}}, ["priority must be", "only failed ones have"]),
+    ("priority", {"priority": 9, "canary": 5}, ['unknown field "canary"']),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("verb", "body", "sentences"), BAD_OPTIONS)
+def test_each_wrong_option_is_named_all_at_once(api: Client, verb: str, body: Any, sentences: list[str]) -> None:
+    answer = post(api, f"/api/tasks/{verb}", {"filter": {"type": "echo"}, **body})
+    said = answer.json()
+    assert answer.status_code == 400 and all(sentence in said["error"] for sentence in sentences), said
+    assert len(said.get("details", [0])) == len(sentences) and not Operation.objects.exists()
+
+
+def test_a_redrive_takes_a_canary_that_brings_a_stop_share(api: Client) -> None:
+    ids = tasks(4)
+    for given, kept in (
+        ({"canary": 2}, (2, 0.5)), ({"canary": 2, "stop_share": 0.2}, (2, 0.2)), ({"stop_share": 1}, (None, 1.0)),
+        ({}, (None, None)), ({"canary": None, "stop_share": None}, (None, None)),
+    ):  # fmt: skip
+        operation = started(post(api, "/api/tasks/redrive", {"filter": {"type": "echo"}, **given}))
+        found = api.get(f"/api/operations/{operation.pk}").json()
+        assert (found["canary"], found["stop_share"]) == (operation.canary, operation.stop_share) == kept
+        assert api.post(f"/api/operations/{operation.pk}/abort").status_code == 200
+    operation = started(post(api, "/api/tasks/redrive", {"filter": {"type": "echo"}, "canary": 2}))
+    assert work(operation).done == 2
+    end(ids[:2], "failed", "crash")
+    found = api.get(f"/api/operations/{over(operation).pk}").json()
+    assert (found["state"], found["done"]) == ("stopped", 2) and "2 of the 2 canary tasks failed again" in found[
+        "sentence"
+    ]
+    assert statuses(ids) == ["failed"] * 4
+
+
+def test_all_that_match_get_another_priority(api: Client) -> None:
+    waiting, running = tasks(3, "pending", priority=10), tasks(1, "processing", priority=10)
+    body = {"filter": {"priority_max": 10}, "priority": 90}
+    assert post(api, "/api/tasks/priority", {**body, "dry_run": True}).json()["matched"] == 3
+    operation = started(post(api, "/api/tasks/priority", {**body, "rate": 1000, "limit": 2}))
+    assert (operation.verb, operation.priority, operation.limit) == ("priority", 90, 2)
+    assert over(operation).done == 2
+    found = list(Task.objects.filter(pk__in=[*waiting, *running]).order_by("pk").values_list("priority", flat=True))
+    assert found == [90, 90, 10, 10]
+    assert api.get(f"/api/operations/{operation.pk}").json()["priority"] == 90
+    assert AuditEntry.objects.get().action == "priority"
+    assert api.get("/api/tasks/priority").status_code == api.delete("/api/tasks/priority").status_code == 405
+
+
+def test_which_words_of_errors_others_looked_for_only_keys_see_that_may_see_errors() -> None:
+    begun(words=("secret-word",), error="secret-part", types=None, priority_min=7)
+    operation = Operation.objects.get()
+    for scopes, seen in ((["operate"], False), (["operate", "tasks:read"], True), (None, True)):
+        holder = Holder(f"{scopes}", **({} if scopes is None else {"scopes": scopes}))
+        for answer in (
+            holder.ask("GET", "/api/operations"), holder.ask("GET", f"/api/operations/{operation.pk}"),
+            holder.ask("POST", f"/api/operations/{operation.pk}/abort"),
+        ):  # fmt: skip
+            assert ("secret" in answer.text) == (seen and answer.status_code == 200)
+        (found,) = holder.ask("GET", "/api/operations").json()
+        words = (["secret-word"], "secret-part") if seen else (None, None)
+        assert (found["filter"]["words"], found["filter"]["error"]) == words and found["filter"]["priority_min"] == 7
+
+
 @pytest.mark.parametrize("path", ["/queue", "/queue/batch", "/api/tasks/redrive"])
 def test_an_empty_body_is_not_answered_with_what_another_call_takes(api: Client, path: str) -> None:
     answer = api.post(path, "", content_type="application/json")
@@ -155,9 +229,9 @@ def test_a_single_task_keeps_its_addresses(api: Client) -> None:
     assert api.post("/api/tasks/redrive/redrive").status_code == 404
 
 
-@pytest.mark.parametrize("verb", ["redrive", "cancel", "delete"])
+@pytest.mark.parametrize("verb", ["redrive", "cancel", "delete", "priority"])
 def test_it_needs_the_scope_operate(verb: str) -> None:
-    body = {"filter": {"type": "echo"}}
+    body = {"filter": {"type": "echo"}, **({"priority": 7} if verb == "priority" else {})}
     refused = Holder("others", scopes=["tasks:read", "tasks:write", "metrics:read"]).ask(
         "POST", f"/api/tasks/{verb}", body
     )

@@ -62,7 +62,7 @@ def test_options_are_the_operations() -> None:
         "--detach",
     )
     one = Operation.objects.get()
-    assert (one.rate, one.limit, one.canary, one.stop_share) == (5.0, 7, 2, None)
+    assert (one.rate, one.limit, one.canary, one.stop_share) == (5.0, 7, 2, 1.0)
     run("priority", "90", "--tag", "a", "--tag", "b", "--detach")
     two = Operation.objects.latest("created_at")
     assert (two.priority, two.filter) == (90, {"tags": ["a", "b"]})
@@ -72,7 +72,9 @@ def test_options_are_the_operations() -> None:
     ("words", "said"),
     [(["redrive"], "give a condition"), (["redrive", "--status", "x"], "status must be one of"),
      (["redrive", "--status", "completed"], "acts on tasks that are failed"),
-     (["delete", "--type", "a", "--rate", "0"], "the rate"), (["priority", "101", "--type", "a"], "0 to 100"),
+     (["delete", "--type", "a", "--rate", "0"], "rate must be"),
+     (["priority", "101", "--type", "a"], "priority must be an integer from 0 to 100"),
+     (["redrive", "--status", "x", "--canary", "0", "--rate", "0"], "status.*; canary must.*; rate must"),
      (["abort", "x"], "there is no operation")],
 )  # fmt: skip
 def test_wrong_words_are_said_and_nothing_begins(words: list[str], said: str) -> None:

@@ -15,7 +15,7 @@ from tasks_app.api.list_parameters import CONDITIONS, filter_of
 from tasks_app.audit.record import system_account
 from tasks_app.features.operations.acts import Preview, abort, counts, preview, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
-from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, Plan, PlanRefused
+from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, OPTIONS, Plan
 
 POLL_SECONDS = 1.0
 HELPS = {
@@ -39,8 +39,10 @@ class Command(BaseCommand):
         ending.add_argument("operation", help="its id")
 
     def _add_verb(self, parser: CommandParser, verb: Verb) -> None:
-        if verb == Verb.PRIORITY:
-            parser.add_argument("new_priority", type=int, metavar="PRIORITY", help="0 to 100")
+        options = [(name, option) for name, option in OPTIONS.items() if verb in option.verbs]
+        for name, option in options:
+            if not option.absent:
+                parser.add_argument(name, type=int, metavar=name.upper(), help=option.valid)
         conditions = parser.add_argument_group("conditions, at least one; all of them hold")
         for name, field in CONDITIONS.items():
             action = "append" if field.repeated else "store"
@@ -48,20 +50,15 @@ class Command(BaseCommand):
                 f"--{name.replace('_', '-')}", action=action, metavar=name.upper(), help=field.option
             )
         parser.add_argument("--dry-run", action="store_true", help="only count")
-        parser.add_argument("--rate", type=float, metavar="N", help="tasks a second")
-        parser.add_argument("--limit", type=int, metavar="N", help="at most so many tasks")
         parser.add_argument("--detach", action="store_true", help="do not wait for its end")
-        if verb == Verb.REDRIVE:
-            parser.add_argument(
-                "--canary", type=int, metavar="N", help="so many first, the others if all of them succeed"
-            )
-            parser.add_argument(
-                "--stop-share",
-                type=float,
-                default=DEFAULT_STOP_SHARE,
-                metavar="SHARE",
-                help=f"stop if a larger share fails again, of 20 or more (default: {DEFAULT_STOP_SHARE:g}; 1: never)",
-            )
+        for name, option in options:
+            if option.absent:
+                default = DEFAULT_STOP_SHARE if name == "stop_share" else None
+                without = f"{default:g}; 1: never" if default else option.absent
+                parser.add_argument(
+                    f"--{name.replace('_', '-')}", type=int if option.whole else float, default=default, metavar="N",
+                    help=f"{option.help.lower().rstrip('.')} (default: {without})",
+                )  # fmt: skip
 
     def handle(self, *args: Any, act: str, **options: Any) -> None:
         """Run one subcommand."""
@@ -112,23 +109,12 @@ def _plan(verb: Verb, options: dict[str, Any]) -> Plan:
         if (value := options[name]) is not None:
             query.setlist(name, value if isinstance(value, list) else [value])
     wanted = filter_of(read_query(query, CONDITIONS, faults, "condition"))
+    plan = Plan.of(verb, wanted, options)
+    faults += plan.faults()
+    if not query:
+        faults.append(("", "give a condition, such as --type: without one, every task would match"))
     if faults:
         raise CommandError("; ".join(text for _, text in faults), returncode=2)
-    if not wanted.given:
-        raise CommandError("give a condition, such as --type: without one, every task would match", returncode=2)
-    plan = Plan(
-        verb,
-        wanted,
-        priority=options.get("new_priority"),
-        rate=options["rate"],
-        limit=options["limit"],
-        canary=options.get("canary"),
-        stop_share=None if options.get("stop_share") in (None, 1.0) else options["stop_share"],
-    )
-    try:
-        plan.check()
-    except PlanRefused as refused:
-        raise CommandError(str(refused), returncode=2) from None
     return plan
 
 

@@ -1,25 +1,17 @@
-// Keeps the page of a running operation up to date. Without it, the page reloads.
+// Keeps the page of an operation up to date while it, or one of its tasks, goes on. Without it, the page reloads.
 "use strict";
-(() => {
-  const place = document.querySelector(".td-progress[data-address]");
-  if (!place) return;
-  const bar = place.querySelector("progress"), said = place.querySelector("p"), status = place.querySelector("[role=status]");
-  // The same text again is no news for a screen reader.
-  const say = (text) => { if (status.textContent !== text) status.textContent = text; };
-  const update = async () => {
-    try {
-      const answer = await fetch(place.dataset.address, { redirect: "error", headers: { Accept: "application/json" } });
-      if (answer.status >= 500) throw new Error(`answer ${answer.status}`);
-      const now = await answer.json();
-      if (now.state !== "running") return location.reload();
-      bar.max = now.expected;
-      bar.value = now.tried;
-      said.textContent = now.sentence;
-      say("");
-    } catch (error) {
-      say("The server does not answer; trying again.");
+{
+  const stateOf = (page) => page.querySelector("[data-state]").dataset.state;
+  const running = stateOf(document) === "running";
+
+  window.taskdaemon.every(running ? 1 : 5, async () => {
+    if (!running && !document.querySelector("[data-going]")) return;
+    const answer = await window.taskdaemon.ask(location.href);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (stateOf(page) !== stateOf(document)) return location.reload();
+    for (const old of document.querySelectorAll("[data-fresh]")) {
+      const fresh = page.querySelector(`[data-fresh="${old.dataset.fresh}"]`);
+      if (!old.contains(document.activeElement)) old.replaceChildren(...fresh.childNodes);
     }
-    setTimeout(update, 1000);
-  };
-  setTimeout(update, 500);
-})();
+  });
+}
