@@ -161,6 +161,7 @@ API_ORDER = [
     "/queue", "/queue/batch",
     "/api/tasks/{task_id}", "/api/tasks/{task_id}/why", "/api/tasks/{task_id}/events", "/api/tasks/{task_id}/attempts",
     "/api/tasks", "/api/tasks/{task_id}/cancel", "/api/tasks/{task_id}/redrive",
+    "/api/tasks/{task_id}/priority",
     "/api/tasks/redrive", "/api/tasks/cancel", "/api/tasks/delete", "/api/tasks/priority",
     "/api/operations", "/api/operations/{operation_id}", "/api/operations/{operation_id}/abort",
     "/api/handlers", "/api/handlers/{type}", "/api/handlers/{type}/pause", "/api/handlers/{type}/resume",

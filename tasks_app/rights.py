@@ -50,7 +50,7 @@ POST_TASKS = Right(
     Role.OPERATOR, ("tasks_app.add_task", "tasks_app.change_task"), Scope.TASKS_WRITE,
 )  # fmt: skip
 CHANGE_TASKS = Right(
-    "redrive or cancel a task; in the admin, change its priority and, if its payload may be seen, edit it",
+    "redrive or cancel a task, change its priority, edit its data; in the admin only if its payload may be seen",
     Role.OPERATOR, ("tasks_app.change_task",), Scope.TASKS_WRITE,
 )  # fmt: skip
 OPERATE = Right(

@@ -29,7 +29,7 @@ from tasks_app.queue.cancel import cancel, delete
 from tasks_app.queue.current import writing
 from tasks_app.queue.large_values import unreadable
 from tasks_app.queue.models import Status, Task
-from tasks_app.queue.redrive import LivingTwin, edit_and_redrive, prioritize, redrive
+from tasks_app.queue.redrive import LivingTwin, prioritize, redrive
 from tasks_app.queue.strict_json import BadJSON, loads_data
 from tasks_app.queue.submission import encode, too_large
 from tasks_app.rights import CHANGE_TASKS, DELETE_TASKS, SEE_AUDIT_LOG, SEE_PAYLOADS, Right, may
@@ -53,7 +53,7 @@ class Act:
 REDRIVE = Act(
     "redrive", CHANGE_TASKS, frozenset({Status.FAILED}), "not failed",
     "It goes to the back of its queue, with a new budget of retries.",
-    lambda task_id, _: redrive(task_id),
+    lambda task_id, _: redrive(task_id) is not None,
 )  # fmt: skip
 CANCEL = Act(
     "cancel", CHANGE_TASKS, frozenset({Status.PENDING, Status.PROCESSING}), "ended already",
@@ -66,8 +66,6 @@ DELETE = Act(
     lambda task_id, _: delete(task_id),
 )  # fmt: skip
 
-#: Of the data before and after an edit, in the audit log.
-MAX_RECORDED_CHARS = 4000
 EDIT, PRIORITY = "edit", "priority"
 #: The status of the tasks that a form changes.
 CHANGEABLE = {EDIT: Status.FAILED, PRIORITY: Status.PENDING}
@@ -230,27 +228,21 @@ class TaskAdmin(TaskList):
 
     def _save(self, name: str, request: HttpRequest, task: Task, form: dict[str, Any]) -> None:
         priority = form["priority"]
-        details: dict[str, Any] = {"type": task.task_type}
         try:
             with writing():
                 if name == EDIT:
-                    before = edit_and_redrive(task.pk, form["task_data"], priority)
-                    was = None if before is None else before.priority
-                    if before is not None and encode(before.task_data) != encode(form["task_data"]):
-                        details["data"] = [_recorded(before.task_data), _recorded(form["task_data"])]
+                    changed = redrive(task.pk, form["task_data"], priority)
                 else:
-                    was = prioritize(task.pk, priority)
-                if was is not None:
-                    if was != priority:
-                        details["priority"] = [was, priority]
-                    record(actor(request), name, str(task.pk), **details)
+                    changed = prioritize(task.pk, priority)
+                if changed is not None:
+                    record(actor(request), name, str(task.pk), type=task.task_type, **changed.details)
         except LivingTwin as twin:
             self._say_twin(request, task, twin)
         else:
             said = "The task has changed meanwhile: nothing was done."
-            if was is not None:
+            if changed is not None:
                 said = f"The task {task} was {DONE[name]}."
-            self.message_user(request, said, messages.WARNING if was is None else messages.SUCCESS)
+            self.message_user(request, said, messages.WARNING if changed is None else messages.SUCCESS)
 
     def _say_twin(self, request: HttpRequest, task: Task, twin: LivingTwin) -> None:
         """Why a task was not redriven, with a link to the task that has its unique key."""
@@ -263,8 +255,3 @@ class TaskAdmin(TaskList):
 
 def _page(task: Task) -> HttpResponse:
     return HttpResponseRedirect(reverse("admin:tasks_app_task_change", args=(task.pk,)))
-
-
-def _recorded(data: Any) -> str:
-    text = encode(data)
-    return text if len(text) <= MAX_RECORDED_CHARS else f"{text[:MAX_RECORDED_CHARS]}... ({len(text):,} characters)"

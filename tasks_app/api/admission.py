@@ -6,10 +6,7 @@ or the rate of the caller's API key, not into a full queue. Then it is answered.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,69 +14,20 @@ from typing import Any
 from uuid import UUID
 
 from django.db import OperationalError
-from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from tasks_app import conf
-from tasks_app.api.errors import Invalid, QueueFull, Stopping, TooFast
-from tasks_app.api.fields import literal
+from tasks_app.api.errors import QueueFull, Stopping, TooFast
+from tasks_app.api.repeats import REPLAYED
 from tasks_app.api.schema import header
 from tasks_app.api.view import caller_of
 from tasks_app.conf import Environment
 from tasks_app.keys.rate import KeyRate, TokenBucket
 from tasks_app.metrics.system_reading import MAX_READING_SHARE, MAX_REUSE_SECONDS, READ_TIMEOUT_SECONDS, current_reading
-from tasks_app.queue.keyed_submit import earlier_answer
+from tasks_app.queue.idempotency import earlier_answer
 from tasks_app.queue.submission import IdempotencyKey, KeyReused, NewTask, Submission, Submitted
 from tasks_app.queue.submit import group_commit
-
-# The header Idempotency-Key says which request a caller repeats.
-
-HEADER = "Idempotency-Key"
-REPLAYED = "Idempotent-Replayed"
-MAX_KEY_CHARS = 255
-
-_BARE = re.compile(r"[!#-~][!-~]*")
-_QUOTED = re.compile(r'"((?:[!#-\[\]-~]|\\["\\])*)"')
-#: Both, for the OpenAPI document.
-KEY_PATTERN = r'^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}")$'
-
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
-
-
-def key_of(header: str | None, owner: int | None, path: str, body: Any) -> IdempotencyKey | None:
-    """The key of a request with this header, by its caller's API key, path and JSON body; None without the header.
-
-    Raises Invalid for a header that is no key.
-    """
-    if header is None:
-        return None
-    return IdempotencyKey(owner or 0, _parsed(header), _fingerprint(path, body))
-
-
-def request_key(request: Request, body: Any) -> IdempotencyKey | None:
-    """The key of a view's request."""
-    return key_of(request.META.get("HTTP_IDEMPOTENCY_KEY"), caller_of(request).key, request.path, body)
-
-
-def _parsed(header: str) -> str:
-    """The key of a header: bare, or a string of RFC 9651 (`"abc"` is `abc`)."""
-    text = header.strip(" \t")
-    if found := _QUOTED.fullmatch(text):
-        key = re.sub(r'\\(["\\])', r"\1", found[1])
-    else:
-        key = text if _BARE.fullmatch(text) else ""
-    if not 1 <= len(key) <= MAX_KEY_CHARS:
-        given = f"one of {len(key):,}" if key else literal(text)
-        valid = f"1 to {MAX_KEY_CHARS} visible ASCII characters without spaces, bare or as a quoted string"
-        raise Invalid([(HEADER, f"{HEADER} must be {valid}, not {given}")])
-    return key
-
-
-def _fingerprint(path: str, body: Any) -> str:
-    """The same for requests that are the same: their JSON may be written in another way."""
-    return hashlib.sha256(f"{path.rstrip('/')}\n{_canonical(body)}".encode()).hexdigest()
-
 
 # Admission.
 
@@ -280,20 +228,6 @@ class RateHeaders(APIView):
 
 
 #: Headers of the requests and answers in the OpenAPI document.
-IDEMPOTENCY = [
-    OpenApiParameter(
-        HEADER,
-        {"type": "string", "pattern": KEY_PATTERN, "examples": ["order-7-thumbnails"]},
-        OpenApiParameter.HEADER,
-        description="A name of this request. If it is repeated, it gets the first one's answer, and nothing is stored.",
-    ),
-    header(
-        REPLAYED,
-        "Present if an earlier request with this key had this answer.",
-        200,
-        kind={"type": "string", "enum": ["true"]},
-    ),
-]
 RATE = [
     header(name, f"Only with an API key that has a rate: how many tasks {meaning}", 200, 429)
     for name, meaning in (

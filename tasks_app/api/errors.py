@@ -185,8 +185,8 @@ def _refusal(error: BaseException, method: str | None) -> HttpResponse | None:
             return json_error(WRITES_REFUSED, 503)
         return json_error(UNAVAILABLE if method in ("GET", "HEAD", "OPTIONS") else OUTCOME_UNKNOWN, 503)
     if isinstance(error, KeyReused):
-        task = f"whose first task is {error.task}"
-        return json_error(f"this Idempotency-Key was used for another request, {task}; use a new key", 422)
+        first = f"whose first task is {error.task}" if error.path is None else f"POST {error.path}"
+        return json_error(f"this Idempotency-Key was used for another request, {first}; use a new key", 422)
     if isinstance(error, KeysContended):
         return json_error(
             "tasks with the same keys end again and again while this request looks for them; try again", 503

@@ -114,7 +114,7 @@ class Field:
 
     `read` gets the field's name, what was given, and the faults, to which it adds its own; it returns the value, which
     nobody uses if there is a fault. `schema`: in the OpenAPI document, with a description. `option`: the help of a
-    command's option.
+    command's option. `default`: the value that absence means, if there is such a value.
     """
 
     schema: Mapping[str, Any]
@@ -127,6 +127,7 @@ class Field:
     word: str = ""
     most: int = 1
     option: str = ""
+    default: Any = None
 
 
 Fields = Mapping[str, Field]
@@ -140,6 +141,20 @@ def read_body(body: Mapping[str, Any], fields: Fields, faults: Faults) -> dict[s
         for name, field in fields.items()
         if (value := body.get(name)) is not None or field.required
     }
+
+
+def read_object(body: Any, fields: Fields, example: str) -> dict[str, Any]:
+    """The values of those fields of a body that are there. Raises Invalid with every fault at once."""
+    if not isinstance(body, dict):
+        raise Invalid([("", f"the body must be a JSON object such as {example}, not {kind(body)}")])
+    faults: Faults = []
+    check_unknown(body, fields, "field", faults)
+    missing = [name for name, field in fields.items() if field.required and name not in body]
+    faults += [(name, f"{name} is missing") for name in missing]
+    values = read_body(body, {name: field for name, field in fields.items() if name not in missing}, faults)
+    if faults:
+        raise Invalid(faults)
+    return values
 
 
 def read_query(query: QueryDict, fields: Fields, faults: Faults, what: str = "parameter") -> dict[str, Any]:
@@ -185,8 +200,12 @@ def refuse(faults: Faults, name: str, valid: str, given: str) -> None:
 
 
 def object_with(name: str, description: str, fields: Fields) -> type[serializers.Serializer]:
-    """A body with these fields in the OpenAPI document."""
-    members = {"__doc__": description, **{key: _member(key, field) for key, field in fields.items()}}
+    """A body with these fields in the OpenAPI document, which has them as `fields_of`."""
+    members = {
+        "fields_of": fields,
+        "__doc__": description,
+        **{key: _member(key, field) for key, field in fields.items()},
+    }
     shape: type[serializers.Serializer] = type(name, (serializers.Serializer,), members)
     return shape
 
@@ -260,7 +279,7 @@ def flag(help: str) -> Field:
             refuse(faults, name, "true or false", shown(value))
         return value
 
-    return Field({"type": "boolean", "description": help}, read)
+    return Field({"type": "boolean", "description": help}, read, default=False)
 
 
 # The kinds of parameters of a query.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from drf_spectacular.utils import OpenApiExample
 from rest_framework import serializers
 
-from tasks_app.api import fields
+from tasks_app.api import fields, repeats
 from tasks_app.api.errors import Invalid, TooLarge
 from tasks_app.api.fields import Faults, Field, kind, refuse, shown
 from tasks_app.handlers.handlers_toml import Handler
@@ -106,9 +107,11 @@ _PLAIN = {
             "description": "What the handler gets; {} if absent or null. No NUL in any string, at most 64 levels deep.",
         },
         _data,
+        default={},
     ),
-    "priority": fields.integer(
-        0, 100, "With DAEMON_TASK_SELECTION=priority, larger values go first; 50 if absent or null."
+    "priority": replace(
+        fields.integer(0, 100, "With DAEMON_TASK_SELECTION=priority, larger values go first; 50 if absent or null."),
+        default=50,
     ),
 }
 _TIMES = {
@@ -173,6 +176,11 @@ def new_task(body: Any, handlers: Mapping[str, Handler], limit: int) -> NewTask:
     if (sentence := too_large(task.text, limit)) is not None:
         raise TooLarge([("data", sentence)])
     return task
+
+
+def meaning_of(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What the valid body of a task means."""
+    return repeats.meaning_of(body, TASK_FIELDS)
 
 
 def task_of(

@@ -29,6 +29,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from tasks_app.api.new_tasks import MAX_TAGS, TAG_PATTERN
+from tasks_app.api.repeats import HEADER, KEY_PATTERN, REPLAYED
 from tasks_app.api.view import PublicAPI
 from tasks_app.conf import handlers
 from tasks_app.queue.models import FailureReason, Status
@@ -127,7 +128,7 @@ def call(
     examples: Sequence[OpenApiExample] = (),
 ) -> Callable[[F], F]:
     """Describes a call, together with the docstring of its method. `request`: the shape of its body."""
-    return extend_schema(
+    described = extend_schema(
         operation_id=name,
         tags=[tag],
         responses=answers,
@@ -135,6 +136,12 @@ def call(
         request=request,
         examples=[*examples],
     )
+
+    def declare(method: F) -> F:
+        method.body_fields = getattr(request, "fields_of", {})  # type: ignore[attr-defined]
+        return described(method)
+
+    return declare
 
 
 def failure(sentence: str, **examples: str) -> OpenApiResponse:
@@ -167,10 +174,6 @@ LINK = header("Link", 'The next page, `<...>; rel="next"`; absent on the last on
 _INVALID = "The request is invalid. The sentence says what is wrong, where, and what would be valid."
 BAD = {400: failure(_INVALID)}
 NO_TASK = {404: failure("No such task.", missing="Task not found")}
-_KEY_REUSED = failure(
-    "Another request had this Idempotency-Key. Nothing was stored.",
-    reused=f"this Idempotency-Key was used for another request, whose first task is {UUID_EXAMPLE}; use a new key",
-)
 QUEUED = {
     200: OpenApiResponse(Queued, "The task is stored and survives a power cut."),
     400: failure(
@@ -178,7 +181,6 @@ QUEUED = {
         misspelt='no handler is named "reisze"; handlers.toml has echo, prime, resize; did you mean "resize"?',
     ),
     413: failure("The body, or its data once it is stored, is larger than DAEMON_MAX_BODY."),
-    422: _KEY_REUSED,
     429: failure("The queue is full (DAEMON_MAX_QUEUE), or DAEMON_MAX_RATE or the rate of the API key is exceeded."),
 }
 QUEUED_TOGETHER = {
@@ -191,7 +193,6 @@ QUEUED_TOGETHER = {
         ),
     ),
     413: failure("The body is larger than eight times DAEMON_MAX_BODY, or the data of a task than DAEMON_MAX_BODY."),
-    422: _KEY_REUSED,
     429: failure("The tasks would exceed DAEMON_MAX_QUEUE, or DAEMON_MAX_RATE or the rate of the API key is exceeded."),
 }
 CHANGED = OpenApiResponse(
@@ -211,10 +212,21 @@ CANCELLED = {
 }
 REDRIVEN = {
     200: CHANGED,
-    404: failure("No such task, or it is not failed.", not_failed="Task not found, or it is not failed"),
+    400: failure("The body is invalid, and nothing was changed.", no_object="data must be a JSON object, not an array"),
+    404: failure(
+        "No such task, or it is not failed.", not_failed="Task is completed; only a failed task can be redriven"
+    ),
     409: failure(
         "Another task with its `unique_key` has not ended.",
         twin=f"Task {UUID_EXAMPLE} has the same type and unique_key and has not ended",
+    ),
+}
+PRIORITIZED = {
+    200: CHANGED,
+    400: failure("The body is invalid.", too_large="priority must be an integer from 0 to 100, not a number (101)"),
+    **NO_TASK,
+    409: failure(
+        "The task is not pending.", running="Task is processing; only the priority of a pending task can be changed"
     ),
 }
 QUEUED_EXAMPLES = [
@@ -247,6 +259,27 @@ _BODY_FAILURES = {
     "408": _failure("The body did not arrive in time (DAEMON_BODY_TIMEOUT)."),
     "413": _failure("The body is larger than DAEMON_MAX_BODY."),
 }
+#: Each POST can be repeated.
+_REPEATABLE = {
+    "name": HEADER,
+    "in": "header",
+    "schema": {"type": "string", "pattern": KEY_PATTERN, "examples": ["order-7-thumbnails"]},
+    "description": "A name of this request. If it is repeated, nothing is done again: it gets the first one's answer, "
+    "and what was changed is shown as it is now.",
+}
+_REPLAYED = {
+    REPLAYED: {
+        "schema": {"type": "string", "enum": ["true"]},
+        "description": "Present if an earlier request with this key has done it.",
+    }
+}
+_KEY_REUSED = _failure("Another request had this Idempotency-Key. Nothing was changed.")
+_KEY_REUSED["content"]["application/json"]["examples"] = {
+    name: {"value": {"error": f"this Idempotency-Key was used for another request, {first}; use a new key"}}
+    for name, first in (
+        ("Posted", f"whose first task is {UUID_EXAMPLE}"), ("Act", f"POST /api/tasks/{UUID_EXAMPLE}/cancel")
+    )
+}  # fmt: skip
 _NO_KEY = _failure("A valid API key is required.", "WWW-Authenticate")
 _INTERNAL = {
     "type": "object",
@@ -299,6 +332,11 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
             operation |= {"summary": summary.rstrip("."), **({"description": more} if more else {})}
             if "security" in operation:
                 answers.setdefault("401", _NO_KEY)
+            if method == "post":
+                operation["parameters"] = [*operation.get("parameters", []), _REPEATABLE]
+                answers["422"] = dict(_KEY_REUSED)
+                for answer in (answer for status, answer in answers.items() if status[0] == "2"):
+                    answer["headers"] = {**_REPLAYED, **answer.get("headers", {})}
             for status, answer in (_COMMON_FAILURES | (_BODY_FAILURES if "requestBody" in operation else {})).items():
                 answers.setdefault(status, dict(answer))
             if forbidden := _forbidden(method, operation):

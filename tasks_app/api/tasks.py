@@ -1,4 +1,4 @@
-"""The calls on tasks: post one or many, list them, read, delete, cancel and redrive one."""
+"""The calls on tasks: post one or many, list them, read and delete one. `task_acts` has those that change one."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from rest_framework.response import Response
 
 from tasks_app import conf
 from tasks_app.api import admission, list_parameters, new_tasks, pages, schema, view, waiting
-from tasks_app.api.errors import Conflict, NotFound
+from tasks_app.api.errors import NotFound
 from tasks_app.api.fields import Faults, body_of, parameters, parameters_of
 from tasks_app.api.pages import response_budget
 from tasks_app.api.task_search import search
 from tasks_app.audit.record import Actor, record
 from tasks_app.keys.caller import Scope
-from tasks_app.queue.cancel import cancel, delete
+from tasks_app.queue.cancel import delete
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import Task
-from tasks_app.queue.redrive import LivingTwin, redrive
 from tasks_app.queue.strict_json import MAX_DEPTH, BadJSON, loads_data
 from tasks_app.queue.submission import Submission, Submitted, too_large
 from tasks_app.queue.submit import submit_now
-from tasks_app.rights import CHANGE_TASKS, DELETE_TASKS, POST_TASKS, SEE_TASKS, needs
+from tasks_app.rights import DELETE_TASKS, POST_TASKS, SEE_TASKS, needs
 
 #: What a task object has instead of what its caller may not read, and the fields that it keeps.
 WITHHELD = b',"task_data":{},"result":null,"last_error":null}'
@@ -82,7 +81,7 @@ class QueueView(admission.RateHeaders, view.API):
         "queue_task",
         "tasks",
         schema.QUEUED,
-        [*admission.IDEMPOTENCY, schema.LOCATION, *waiting.WAITING, *admission.RATE],
+        [schema.LOCATION, *waiting.WAITING, *admission.RATE],
         request=new_tasks.NewTaskObject,
         examples=[*new_tasks.ONE_EXAMPLES, *schema.QUEUED_EXAMPLES],
     )
@@ -93,9 +92,9 @@ class QueueView(admission.RateHeaders, view.API):
         if seconds is not None:
             caller.require(Scope.TASKS_READ)  # the answer has the task, which another caller may have posted
         body = body_of(request)
-        key = admission.request_key(request, body)
         new = new_tasks.new_task(body, conf.handlers(), conf.environment().max_body)
         view.check_type(caller, new)
+        key = view.key_of_request(request, body, lambda: new_tasks.meaning_of(body))
         if seconds and deferred is not None:
             deferred.reserve()  # before the task is stored: a request without a place stores nothing
         submitted = admission.admit_and_store([new], key, caller.rate)
@@ -116,7 +115,7 @@ class BatchView(admission.RateHeaders, view.API):
         "queue_tasks",
         "tasks",
         schema.QUEUED_TOGETHER,
-        [*admission.IDEMPOTENCY, *admission.RATE],
+        [*admission.RATE],
         request=new_tasks.NewTasks,
         examples=[*new_tasks.MANY_EXAMPLES, schema.QUEUED_TOGETHER_EXAMPLE],
     )
@@ -124,9 +123,9 @@ class BatchView(admission.RateHeaders, view.API):
         """Queue up to 1,000 tasks, all or none. The answer means that they are stored and survive a power cut."""
         caller = view.caller_of(request)
         body = body_of(request, MAX_DEPTH + new_tasks.OUTER_LEVELS)
-        key = admission.request_key(request, body)
         new = new_tasks.new_tasks(body, conf.handlers(), conf.environment().max_body)
         view.check_types(caller, new)
+        key = view.key_of_request(request, body, lambda: [new_tasks.meaning_of(task) for task in body["tasks"]])
         submitted = admission.admit_and_store(new, key, caller.rate)
         answer: dict[str, Any] = {"task_ids": [str(identity) for identity in submitted.ids]}
         if submitted.existing is not None:
@@ -193,46 +192,6 @@ class TaskView(view.API):
                 raise NotFound
             record(view.actor_of(request), "delete", str(identity))
         return Response(status=204)
-
-
-class CancelView(view.API):
-    """`POST /api/tasks/{id}/cancel`."""
-
-    scopes = needs(POST=CHANGE_TASKS)
-
-    @schema.call("cancel_task", "tasks", schema.CANCELLED, [schema.TASK_ID])
-    def post(self, request: Request, task_id: str) -> Response:
-        """Cancel a task that has not ended. If it runs, its handler gets SIGTERM, and its result is dropped."""
-        identity = view.task_in_path(request, task_id)
-        with writing():
-            # Locked: no other request can redrive the task before the answer is made, so that says what was found.
-            task = Task.objects.select_for_update().filter(pk=identity).only("status").first()
-            if task is None:
-                raise NotFound
-            if not cancel(task.pk):
-                raise Conflict(f"Task is already {task.status}; only a pending or processing task can be cancelled")
-            record(view.actor_of(request), "cancel", str(identity))
-            return changed(request, identity)
-
-
-class RedriveView(view.API):
-    """`POST /api/tasks/{id}/redrive`."""
-
-    scopes = needs(POST=CHANGE_TASKS)
-
-    @schema.call("redrive_task", "tasks", schema.REDRIVEN, [schema.TASK_ID])
-    def post(self, request: Request, task_id: str) -> Response:
-        """Queue a failed task again, with a new budget of retries."""
-        missing = "Task not found, or it is not failed"
-        identity = view.task_in_path(request, task_id, missing)
-        with writing():  # no node can claim the task before the answer is read, so it says `pending`
-            try:
-                if not redrive(identity):
-                    raise NotFound(missing)
-            except LivingTwin as refused:
-                raise Conflict(f"Task {refused.task} has the same type and unique_key and has not ended") from None
-            record(view.actor_of(request), "redrive", str(identity))
-            return changed(request, identity)
 
 
 # A task that an operator queues from the admin: the checks of `POST /queue`, and a line of the audit log.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, cast
 from uuid import UUID
@@ -18,12 +18,14 @@ from rest_framework.views import APIView
 
 from tasks_app import conf
 from tasks_app.api.errors import AlwaysJSON, NotFound
-from tasks_app.api.fields import task_id
+from tasks_app.api.fields import optional_body, task_id
+from tasks_app.api.repeats import REPLAYED, key_in, key_of, meaning_of
 from tasks_app.audit.record import Actor
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.keys.caller import Caller, Forbidden, Scope, Unauthorized, access
+from tasks_app.queue.idempotency import ActRepeated
 from tasks_app.queue.models import Task
-from tasks_app.queue.submission import NewTask
+from tasks_app.queue.submission import IdempotencyKey, NewTask
 from tasks_app.queue.task_filter import TaskFilter
 
 #: Only so many tasks and types of a batch are named.
@@ -104,8 +106,20 @@ def caller_of(request: Request) -> Caller:
 
 
 def actor_of(request: Request) -> Actor:
-    """The caller of a view's request, for the audit log."""
-    return Actor("api", caller_of(request).name)
+    """The caller of a view's request, for the audit log; with the key of a POST that may be repeated.
+
+    The body is a valid one by now. Raises ParseError or Invalid for one that a call without a body ignores.
+    """
+    key = None
+    if request.method == "POST" and "HTTP_IDEMPOTENCY_KEY" in request.META:
+        body, view = optional_body(request, "{}"), cast("dict[str, Any]", request.parser_context)["view"]
+        key = key_of_request(request, body, lambda: meaning_of(body, view.post.body_fields))
+    return Actor("api", caller_of(request).name, key)
+
+
+def key_of_request(request: Request, body: Any, meaning: Callable[[], Any]) -> IdempotencyKey | None:
+    """The idempotency key of a view's request with a valid body; None if it has none. `meaning`: of the body."""
+    return key_of(request.META.get("HTTP_IDEMPOTENCY_KEY"), caller_of(request).key, request.path, body, meaning)
 
 
 # A call.
@@ -126,6 +140,32 @@ class API(APIView):
         """Raise Forbidden if the caller lacks the scope for the method."""
         if (scope := self.scopes.get("GET" if request.method == "HEAD" else request.method or "")) is not None:
             caller_of(request).require(scope)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse a header Idempotency-Key that is none."""
+        super().initial(request, *args, **kwargs)
+        if request.method == "POST" and (header := request.META.get("HTTP_IDEMPOTENCY_KEY")) is not None:
+            key_in(header)
+
+    def answer(self, request: Request, target: str) -> Response:
+        """The answer to an act, once it is done: its target as it is now. So it is the answer to a repeated one too."""
+        raise NotImplementedError
+
+    def handle_exception(self, exc: Exception) -> Any:
+        """Answer an act that is repeated."""
+        if not isinstance(exc, ActRepeated):
+            return super().handle_exception(exc)
+        headers = {REPLAYED: "true"}
+        try:
+            response = self.answer(self.request, exc.target)
+        except NotFound:
+            gone = f"an earlier request with this Idempotency-Key has done this to {exc.target}, which is gone now"
+            response = super().handle_exception(NotFound(gone))
+        except Exception as error:
+            response, headers = super().handle_exception(error), {}
+        for name, value in headers.items():
+            response[name] = value
+        return response
 
     def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
         """204. The Allow header, which every answer has, lists the methods."""

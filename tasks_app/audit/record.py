@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from django.db.models import F
 from django.db.models.functions import Now
 
 from tasks_app.audit.models import AuditEntry
+from tasks_app.process.fail_points import ARMED, fail_point
+from tasks_app.queue.current import writing
+from tasks_app.queue.idempotency import remember_act
+from tasks_app.queue.submission import IdempotencyKey
 
 
 class Actor(NamedTuple):
-    """Who acts. `via`: `admin`, `api` or `command`. `name`: the user's, the API key's, or the system account's."""
+    """Who acts. `via`: `admin`, `api` or `command`. `name`: the user's, the API key's, or the system account's.
+
+    `key`: of the request that asks for the act, if it may be repeated.
+    """
 
     via: str
     name: str
+    key: IdempotencyKey | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -29,6 +39,22 @@ def system_account() -> Actor:
     except (OSError, KeyError):
         name = f"uid {os.getuid()}"
     return Actor("command", name)
+
+
+@contextmanager
+def acting(actor: Actor, target: object) -> Iterator[None]:
+    """The write transaction of an act on a task, an operation, a handler, a node.
+
+    If the actor's request has an idempotency key, that is stored in it first, so that of two requests at once one acts.
+    Raises ActRepeated, KeyReused or KeysContended. An act that is refused must raise, or roll back: then its key is not
+    kept.
+    """
+    with writing():
+        if actor.key is not None:
+            remember_act(actor.key, str(target))
+        yield
+    if ARMED:
+        fail_point("after_act_before_answer")
 
 
 def record(actor: Actor, action: str, target: str, count: int = 1, **details: Any) -> int:

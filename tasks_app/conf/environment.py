@@ -23,7 +23,7 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 #: Places at which DAEMON_FAIL_POINT makes a process fail (`tasks_app.process.fail_points`).
 FAIL_POINTS = (
     "inside_claim", "after_claim", "before_settle", "after_settle", "after_commit_before_notification",
-    "inside_grouping", "before_batch_commit", "after_batch_commit",
+    "inside_grouping", "before_batch_commit", "after_batch_commit", "after_act_before_answer",
 )  # fmt: skip
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -5,7 +5,7 @@ final: it is a column with a unique index. A transaction stores a group of submi
 
 1. `reserve` inserts the idempotency keys. One that is known belongs to an earlier request, whose answer is repeated.
 2. `_store_tasks` inserts the tasks. One whose unique key a living task has is not stored: that task is the answer.
-3. `_remember_answer` corrects what `reserve` could not foresee.
+3. `remember_answer` corrects what `reserve` could not foresee.
 
 Both kinds of keys may be in another transaction, which is waited for. To keep two transactions from waiting for each
 other, idempotency keys come first, then unique keys, both sorted. Plain tasks with new idempotency keys are stored by
@@ -15,20 +15,18 @@ one statement (`store_keyed`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 import uuid_utils.compat as uuids
 from django.db import transaction
-from django.db.models.functions import Now
 
-from tasks_app import conf
 from tasks_app.db.lookups import pairs_in
-from tasks_app.queue import models
 from tasks_app.queue.current import bare_writing, store, writing
+from tasks_app.queue.idempotency import MAX_ROUNDS, EarlierRequest, new_key, remember_answer, replay, reserve
 from tasks_app.queue.maintenance import expire_at_once
 from tasks_app.queue.models import Task
 from tasks_app.queue.submission import (
@@ -38,7 +36,6 @@ from tasks_app.queue.submission import (
     NewIdempotencyKey,
     NewRow,
     NewTask,
-    RequestName,
     Stored,
     Submission,
     Submitted,
@@ -46,8 +43,6 @@ from tasks_app.queue.submission import (
     encode,
 )
 
-#: How often a submit or a redrive looks again for tasks, or requests, that had its keys and are gone.
-MAX_ROUNDS = 8
 #: A type and a unique key.
 UniqueName = tuple[str, str]
 
@@ -71,11 +66,11 @@ def store_group(submissions: Sequence[Submission]) -> Stored:
     for index, (submission, new_ids) in enumerate(zip(submissions, ids, strict=True)):
         key = submission.key
         if key is not None and key.name in requests:
-            outcomes[index] = _replay(key, requests[key.name])
+            outcomes[index] = replay(key, requests[key.name])
             continue
         outcomes[index] = submitted = _outcome(submission, new_ids, [next(stored_ids) for _ in new_ids])
         if key is not None:  # a later submission of the group may have it too
-            requests[key.name] = EarlierRequest(key.fingerprint, submitted.ids, submitted.existing)
+            requests[key.name] = EarlierRequest(key, submitted.ids, submitted.existing)
     return Stored(outcomes, tasks.ready)
 
 
@@ -88,105 +83,6 @@ def _first_requests(submissions: Sequence[Submission]) -> dict[int, IdempotencyK
             names.add(submission.key.name)
             firsts[index] = submission.key
     return firsts
-
-
-# The idempotency keys.
-
-
-class EarlierRequest(NamedTuple):
-    """A request whose idempotency key is known: its fingerprint, and its answer as in `Submitted`."""
-
-    fingerprint: str
-    ids: list[UUID]
-    existing: list[bool] | None
-
-    @classmethod
-    def of(cls, row: models.IdempotencyKey) -> EarlierRequest:
-        """The request that a row remembers."""
-        return cls(row.fingerprint, [UUID(text) for text in row.task_ids], row.existing)
-
-
-def _earlier_request(key: IdempotencyKey) -> EarlierRequest | None:
-    """The request that had this key before; None if there was none, or its time has passed."""
-    rows = models.IdempotencyKey.objects.filter(owner=key.owner, key=key.key, expires_at__gt=Now())
-    row = rows.first()
-    return None if row is None else EarlierRequest.of(row)
-
-
-def earlier_answer(key: IdempotencyKey) -> Submitted | None:
-    """What an earlier request with this key was answered; None if there was none. Raises KeyReused."""
-    if (request := _earlier_request(key)) is None:
-        return None
-    if isinstance(outcome := _replay(key, request), KeyReused):
-        raise outcome
-    return outcome
-
-
-def _replay(key: IdempotencyKey, earlier: EarlierRequest) -> Submitted | KeyReused:
-    """The outcome of a submission whose idempotency key an earlier request had."""
-    if key.fingerprint != earlier.fingerprint:
-        return KeyReused(earlier.ids[0])
-    return Submitted(earlier.ids, earlier.existing, replayed=True)
-
-
-def reserve(requests: Mapping[IdempotencyKey, Sequence[UUID]]) -> dict[RequestName, EarlierRequest]:
-    """Store the keys that are new, each with the ids of its request's tasks. Needs a write transaction.
-
-    No two of the keys have one name. Returns the requests that had the other keys before. A transaction that may store
-    one of the keys is waited for. Raises KeysContended; then one of several may be stored alone.
-    """
-    earlier: dict[RequestName, EarlierRequest] = {}
-    missing = {key.name: key for key in requests}
-    now = datetime.now(UTC)  # this host's: to ask the database would cost each group a statement, for a time of hours
-    if not missing:
-        return earlier
-    for _ in range(MAX_ROUNDS):
-        models.IdempotencyKey.objects.bulk_create(
-            (_row_of(missing[name], requests[missing[name]], now) for name in sorted(missing)), ignore_conflicts=True
-        )
-        # A statement of its own: the insert does not see what it waited for.
-        expired, seen = [], set()
-        for row in models.IdempotencyKey.objects.filter(pairs_in("owner", "key", missing)):
-            name = row.owner, row.key
-            seen.add(name)
-            if row.task_ids == _texts(requests[missing[name]]):
-                del missing[name]
-            elif row.expires_at > now:
-                earlier[name] = EarlierRequest.of(row)
-                del missing[name]
-            else:
-                expired.append(row)
-        if not missing:
-            return earlier
-        if len(requests) > 1 and not missing.keys() <= seen:
-            # Removed between the insert and the read: to insert one again while others are held breaks their order.
-            raise KeysContended
-        for row in sorted(expired, key=lambda row: (row.owner, row.key)):
-            models.IdempotencyKey.objects.filter(pk=row.pk, expires_at=row.expires_at).delete()
-    raise KeysContended
-
-
-def _row_of(key: IdempotencyKey, ids: Sequence[UUID], now: datetime) -> models.IdempotencyKey:
-    return models.IdempotencyKey(
-        owner=key.owner,
-        key=key.key,
-        fingerprint=key.fingerprint,
-        task_ids=_texts(ids),
-        expires_at=_remembered_until(now),
-    )
-
-
-def _new_key(key: IdempotencyKey, tasks: range) -> NewIdempotencyKey:
-    """The key of a request with the tasks at these indexes, to be stored at once."""
-    return NewIdempotencyKey(*key, _remembered_until(datetime.now(UTC)), tasks)
-
-
-def _remembered_until(now: datetime) -> datetime:
-    return now + timedelta(seconds=conf.environment().idempotency_ttl)
-
-
-def _texts(ids: Sequence[UUID]) -> list[str]:
-    return [str(identity) for identity in ids]
 
 
 # The tasks, with their unique keys and options.
@@ -283,14 +179,8 @@ def _outcome(submission: Submission, new_ids: Sequence[UUID], ids: list[UUID]) -
         return Submitted(ids)
     existing = [identity != new for identity, new in zip(ids, new_ids, strict=True)]
     if submission.key is not None:
-        _remember_answer(submission.key, ids, existing)
+        remember_answer(submission.key, ids, existing)
     return Submitted(ids, existing)
-
-
-def _remember_answer(key: IdempotencyKey, ids: Sequence[UUID], existing: Sequence[bool]) -> None:
-    """Let a reserved key answer what its request came to, which `reserve` could not foresee."""
-    row = models.IdempotencyKey.objects.filter(owner=key.owner, key=key.key)
-    row.update(task_ids=_texts(ids), existing=existing)
 
 
 # Plain tasks with new idempotency keys: one statement.
@@ -316,7 +206,7 @@ def store_keyed(submissions: Sequence[Submission]) -> Stored:
     new: list[NewTask] = []
     for index, key in firsts.items():
         tasks = submissions[index].tasks
-        keys.append(_new_key(key, range(len(new), len(new) + len(tasks))))
+        keys.append(new_key(key, range(len(new), len(new) + len(tasks))))
         new += tasks
     # Sorted, or two transactions with the same keys in another order would wait for each other.
     keys.sort(key=lambda key: (key.owner, key.key))

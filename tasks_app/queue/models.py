@@ -357,16 +357,21 @@ def logs_of(bodies: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 class IdempotencyKey(models.Model):
-    """What a request with this key was answered. It outlives the tasks."""
+    """What a request with this key has done. It outlives the tasks."""
 
     #: The id of the caller's API key; 0: none. No foreign key: a deleted API key's requests stay known.
     owner = models.BigIntegerField()
     key = models.CharField(max_length=255)
+    #: Of the request as it is written, for the previous version; and of what it means, null in its rows.
     fingerprint = models.CharField(max_length=64)
-    #: The tasks' ids in the order of the request.
+    meaning = models.CharField(max_length=64, null=True)  # noqa: DJ001
+    #: The tasks' ids in the order of the request; of an act the id of its target, or a nil one.
     task_ids = models.JSONField()
     #: For each task, whether it was stored before; null: no task had a unique key.
     existing = models.JSONField(null=True)
+    #: Of an act: the address of the call, and what it was done to, such as a task's id or a handler's name.
+    path = models.TextField(null=True)  # noqa: DJ001
+    target = models.TextField(null=True)  # noqa: DJ001
     #: The key counts as unused from then on, also while the row exists.
     expires_at = models.DateTimeField()
 

@@ -1,4 +1,4 @@
-"""An operator sends tasks again, or sooner: redrive, edit and redrive, prioritize."""
+"""An operator sends tasks again, also with other data, or sooner: redrive, prioritize."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ from tasks_app.broker.notification import notify_types
 from tasks_app.feature import tell
 from tasks_app.queue import counters
 from tasks_app.queue.current import store, writing
-from tasks_app.queue.keyed_submit import MAX_ROUNDS, UniqueName, living_tasks
+from tasks_app.queue.idempotency import MAX_ROUNDS
+from tasks_app.queue.keyed_submit import UniqueName, living_tasks
+from tasks_app.queue.large_values import unreadable
 from tasks_app.queue.models import Status, Task
 from tasks_app.queue.submission import KeysContended, encode
 from tasks_app.runner.wire import stored_size
+
+#: Of the data before and after an edit, in the audit log.
+MAX_RECORDED_CHARS = 4000
 
 
 class LivingTwin(Exception):
@@ -30,34 +35,65 @@ class LivingTwin(Exception):
         self.task = task
 
 
+class Changed(NamedTuple):
+    """A verb has changed a task. `details`: of its data and priority what was before and what is, for the audit log."""
+
+    details: dict[str, Any]
+
+
 # redrive: failed -> pending, at a new last position, with all its retries.
 
 
-def redrive(task_id: UUID) -> bool:
-    """Make a failed task pending again; False if there is no such task or it has not failed.
+def redrive(task_id: UUID, task_data: Mapping[str, Any] | None = None, priority: int | None = None) -> Changed | None:
+    """Make a failed task pending again, with other data or another priority if they are given.
 
-    Its attempts go on counting; `last_error` stays until there is a newer one. Raises LivingTwin or KeysContended.
+    None if there is no such task or it has not failed. Its attempts go on counting; `last_error` stays until there is a
+    newer one. Raises LivingTwin, which undoes all, or KeysContended.
     """
     with writing():
         failed = Task.objects.filter(pk=task_id, status=Status.FAILED)
+        if task_data is not None or priority is not None:
+            failed = failed.select_for_update()  # they must not change between the read and the write
         row = failed.values_list("task_type", "priority", "unique_key", "failure_group").first()
         if row is None:
-            return False
-        task_type, priority, key, group = row
+            return None
+        task_type, before, key, group = row
+        values: dict[str, Any] = {}
+        changes: dict[str, Any] = {}
+        if priority is not None and priority != before:
+            values["priority"], changes["priority"] = priority, [before, priority]
+        if task_data is not None:
+            was, text = _data_of(task_id), encode(task_data)
+            if was != text:  # not as Python compares: 1 equals true there
+                values |= {"task_data": dict(task_data), "task_data_size": stored_size(text)}
+                changes["data"] = [_recorded(was), _recorded(text)]
         if group is None:
             tell("leaves_failed", [task_id])
-        moved = _move(task_id) if key is None else _move_keyed(task_id, task_type, key)
-        if moved:
-            counters.add([(f"redriven|{task_type}", 1)])
-            transaction.on_commit(partial(notify_types, [(task_type, priority)]), robust=True)
-    return moved
+        if not (_move(task_id, values) if key is None else _move_keyed(task_id, task_type, key, values)):
+            return None
+        counters.add([(f"redriven|{task_type}", 1)])
+        notified = (task_type, values.get("priority", before))
+        transaction.on_commit(partial(notify_types, [notified]), robust=True)
+    return Changed(changes)
 
 
-def _move_keyed(task_id: UUID, task_type: str, key: str) -> bool:
+def _data_of(task_id: UUID) -> str:
+    """A task's data as JSON text; a blank one if it is too large to be read."""
+    if unreadable(task_id, ("task_data",)):
+        return ""
+    return encode(Task.objects.filter(pk=task_id).values_list("task_data", flat=True)[0])
+
+
+def _recorded(text: str) -> str:
+    """Data in the audit log."""
+    return text if len(text) <= MAX_RECORDED_CHARS else f"{text[:MAX_RECORDED_CHARS]}... ({len(text):,} characters)"
+
+
+def _move_keyed(task_id: UUID, task_type: str, key: str, values: Mapping[str, Any]) -> bool:
     for _ in range(MAX_ROUNDS):
         try:
             with transaction.atomic():
-                return _move(task_id)
+                return _move(task_id, values)
         except IntegrityError:
             _refuse_beside_a_twin(task_type, key)  # or it has ended since: once more
     raise KeysContended
@@ -68,7 +104,7 @@ def _refuse_beside_a_twin(task_type: str, key: str) -> None:
         raise LivingTwin(twins[task_type, key])
 
 
-def _move(task_id: UUID) -> bool:
+def _move(task_id: UUID, values: Mapping[str, Any]) -> bool:
     moved = Task.objects.filter(pk=task_id, status=Status.FAILED).update(
         status=Status.PENDING,
         position=store().next_positions(1)[0],
@@ -80,6 +116,7 @@ def _move(task_id: UUID) -> bool:
         due_at=None,
         expires_at=None,
         ready_at=Now(),
+        **values,
     )
     return moved == 1
 
@@ -133,46 +170,17 @@ def _types(tasks: Sequence[Task], done: Collection[UUID]) -> Counter[str]:
     return Counter(task.task_type for task in tasks if task.pk in done)
 
 
-# edit and redrive: failed -> pending, with other data and another priority. Its attempts stay.
-
-
-class Edited(NamedTuple):
-    """What a task had before."""
-
-    task_data: Any
-    priority: int
-
-
-def edit_and_redrive(task_id: UUID, task_data: Mapping[str, Any], priority: int) -> Edited | None:
-    """Change a failed task's data and priority, and redrive it; None if there is no such task or it has not failed.
-
-    Raises LivingTwin; that ends the transaction.
-    """
-    with writing():
-        # Locked: the data must not change between the read and the write.
-        failed = Task.objects.select_for_update().filter(pk=task_id, status=Status.FAILED)
-        row = failed.values_list("task_data", "priority").first()
-        if row is None:
-            return None
-        changes: dict[str, Any] = {"priority": priority}
-        if encode(row[0]) != (text := encode(task_data)):  # not as Python compares: 1 equals true there
-            changes |= {"task_data": dict(task_data), "task_data_size": stored_size(text)}
-        Task.objects.filter(pk=task_id, status=Status.FAILED).update(**changes)
-        redrive(task_id)
-    return Edited(*row)
-
-
 # prioritize: a pending task gets another priority.
 
 
-def prioritize(task_id: UUID, priority: int) -> int | None:
-    """Change the priority of a pending task. Returns the one that it had; None if there is no such pending task."""
+def prioritize(task_id: UUID, priority: int) -> Changed | None:
+    """Change the priority of a pending task; None if there is no such pending task."""
     with writing():
         task = Task.objects.select_for_update().filter(pk=task_id, status=Status.PENDING).first()
         if task is None:
             return None
         prioritize_many([task], priority)
-        return task.priority
+    return Changed({} if task.priority == priority else {"priority": [task.priority, priority]})
 
 
 def prioritize_many(tasks: Sequence[Task], priority: int) -> None:

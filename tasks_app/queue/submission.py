@@ -74,12 +74,15 @@ def too_large(text: str, limit: int) -> str | None:
 class IdempotencyKey(NamedTuple):
     """A caller's name for one request. `owner`: the id of its API key, 0 without one.
 
-    `fingerprint`: a hash of the request. The same key with another fingerprint is refused.
+    `fingerprint`: a hash of the request as it is written, which the previous version reads too. `meaning`: a hash of
+    what it means. Another request with the key, by both, is refused. `path`: the address of the call.
     """
 
     owner: int
     key: str
     fingerprint: str
+    meaning: str | None = None
+    path: str = ""
 
     @property
     def name(self) -> RequestName:
@@ -127,11 +130,12 @@ class Stored(NamedTuple):
 
 
 class KeyReused(Exception):
-    """Another request had this idempotency key. `task`: the first task that it named."""
+    """Another request had this idempotency key. `task`: its first task; `path`: the address of an act instead."""
 
-    def __init__(self, task: UUID) -> None:
-        super().__init__(f"another request had this idempotency key; its task is {task}")
-        self.task = task
+    def __init__(self, task: UUID, path: str | None = None) -> None:
+        first = f"it was POST {path}" if path is not None else f"its task is {task}"
+        super().__init__(f"another request had this idempotency key; {first}")
+        self.task, self.path = task, path
 
 
 class KeysContended(Exception):
@@ -172,3 +176,4 @@ class NewIdempotencyKey(NamedTuple):
     fingerprint: str
     expires_at: datetime
     tasks: range
+    meaning: str | None = None

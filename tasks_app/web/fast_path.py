@@ -23,8 +23,9 @@ from rest_framework.exceptions import APIException
 
 from tasks_app import conf
 from tasks_app.api import admission, new_tasks
-from tasks_app.api.admission import backlog, existing_of, key_of, queued_body, queued_headers
+from tasks_app.api.admission import backlog, existing_of, queued_body, queued_headers
 from tasks_app.api.errors import crash
+from tasks_app.api.repeats import key_of
 from tasks_app.keys.caller import Unauthorized, access
 from tasks_app.keys.rate import KeyRate
 from tasks_app.metrics.local_counters import process
@@ -93,10 +94,11 @@ class FastPath:
         try:
             caller = access.admit(self._env, headers.get("authorization"), may_query=False)
             body = loads(request.body)
-            key = key_of(headers.get("idempotency-key"), caller.key, scope.path, body)
             new = new_tasks.new_task(body, conf.handlers(), self._env.max_body)
             if not caller.may_post(new.task_type):
                 return None
+            header = headers.get("idempotency-key")
+            key = key_of(header, caller.key, scope.path, body, lambda: new_tasks.meaning_of(body))
             admission.admit(self._env, may_query=False, rate=caller.rate)
         except (Unauthorized, BadJSON, APIException):
             return None

@@ -12,7 +12,7 @@ from django.utils import timezone
 from tasks_app.audit.models import AuditEntry
 from tasks_app.metrics.reading import read
 from tasks_app.queue.models import Attempt, Task
-from tasks_app.queue.redrive import edit_and_redrive
+from tasks_app.queue.redrive import redrive
 from testkit.clients import logged_in
 from tests.admin.rows import HOSTILE, attempt, staff, task
 
@@ -131,6 +131,6 @@ def test_data_that_is_too_large_for_a_form_is_not_cut(admin: Client) -> None:
 @pytest.mark.django_db
 def test_true_and_1_are_different_data() -> None:
     one = task("failed", task_data={"a": 1})
-    assert edit_and_redrive(one.pk, {"a": True}, 50) == ({"a": 1}, 50)
+    assert redrive(one.pk, {"a": True}, 50) == ({"data": ['{"a":1}', '{"a":true}']},)
     assert Task.objects.get(pk=one.pk).task_data["a"] is True
-    assert edit_and_redrive(one.pk, {"a": 1}, 50) is None, "it has not failed"
+    assert redrive(one.pk, {"a": 1}, 50) is None, "it has not failed"

@@ -14,6 +14,7 @@ from tasks_app.api import tasks
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.models import Task
 from tasks_app.queue.settle import settle
+from testkit.clients import post
 from tests.queue.moves.kit import SLOW_RETRY, failure, row, running, submitted, success, together, total
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -70,7 +71,7 @@ def test_an_unknown_task_is_404(api: Client) -> None:
 def test_a_cancelled_task_can_be_redriven(api: Client) -> None:
     task = processing()
     api.post(f"/api/tasks/{task}/cancel")
-    assert api.post(f"/api/tasks/{task}/redrive").json()["status"] == "pending"
+    assert post(api, f"/api/tasks/{task}/redrive").json()["status"] == "pending"
 
 
 @pytest.mark.django_db(transaction=True)

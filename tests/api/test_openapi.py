@@ -28,6 +28,7 @@ OPERATIONS = {
     "list_attempts",
     "cancel_task",
     "redrive_task",
+    "prioritize_task",
     "redrive_tasks",
     "cancel_tasks",
     "delete_tasks",

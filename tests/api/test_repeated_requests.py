@@ -82,7 +82,8 @@ def test_callers_with_other_api_keys_have_keys_of_their_own(api: Client) -> None
 def test_if_tasks_with_the_keys_end_again_and_again_it_is_503(
     api: Client, monkeypatch: pytest.MonkeyPatch, path: str, headers: dict[str, str]
 ) -> None:
-    monkeypatch.setattr("tasks_app.queue.keyed_submit.MAX_ROUNDS", 0)
+    for module in ("idempotency", "keyed_submit"):
+        monkeypatch.setattr(f"tasks_app.queue.{module}.MAX_ROUNDS", 0)
     task = TASK | {"unique_key": "a"}
     answer = post(api, path, {"tasks": [task]} if "batch" in path else task, **headers)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
@@ -115,12 +116,12 @@ def test_a_redrive_beside_a_living_task_with_its_unique_key_is_409_and_names_it(
     ended = post(api, "/queue", TASK | {"unique_key": "a"}).json()["task_id"]
     cancel(UUID(ended))
     living = post(api, "/queue", TASK | {"unique_key": "a"}).json()["task_id"]
-    answer = api.post(f"/api/tasks/{ended}/redrive")
+    answer = post(api, f"/api/tasks/{ended}/redrive")
     assert answer.status_code == 409
     assert answer.json() == {"error": f"Task {living} has the same type and unique_key and has not ended"}
     assert api.get(f"/api/tasks/{ended}").json()["failure_reason"] == "cancelled"
     cancel(UUID(living))
-    assert api.post(f"/api/tasks/{ended}/redrive").json()["status"] == "pending"
+    assert post(api, f"/api/tasks/{ended}/redrive").json()["status"] == "pending"
 
 
 def test_a_repetition_waits_too(api: Client) -> None:

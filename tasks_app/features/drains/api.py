@@ -60,10 +60,18 @@ _FORBIDDEN = schema.failure(
 )
 
 
-class DrainView(API):
-    """`POST /api/nodes/{name}/drain`."""
+class NodeAct(API):
+    """The base of these calls."""
 
     scopes = needs(POST=OPERATE)
+
+    def answer(self, request: Request, target: str) -> Response:
+        """The node."""
+        return Response(node_object(request, node_in_path(request, target)))
+
+
+class DrainView(NodeAct):
+    """`POST /api/nodes/{name}/drain`."""
 
     @schema.call(
         "drain_node",
@@ -83,15 +91,13 @@ class DrainView(API):
         go on. It lasts until it is undrained, or until the process ends. If it is drained already, nothing changes but
         the reason, if one is given."""
         node, given = _asked(request, name, "drain", DRAIN)
-        return _done(
-            request, node, lambda: drain_node(node.name, actor_of(request), given.get("type"), given.get("reason"))
-        )
+        actor = actor_of(request)
+        _do(request, lambda: drain_node(node.name, actor, given.get("type"), given.get("reason")))
+        return self.answer(request, node.name)
 
 
-class UndrainView(API):
+class UndrainView(NodeAct):
     """`POST /api/nodes/{name}/undrain`."""
-
-    scopes = needs(POST=OPERATE)
 
     @schema.call(
         "undrain_node",
@@ -109,7 +115,9 @@ class UndrainView(API):
         """Let a drained worker take tasks again. They start within a second. Without a type, the drain of the whole
         worker ends, with one, that of the type. If there is none, nothing changes."""
         node, given = _asked(request, name, "undrain", UNDRAIN)
-        return _done(request, node, lambda: undrain_node(node.name, actor_of(request), given.get("type")))
+        actor = actor_of(request)
+        _do(request, lambda: undrain_node(node.name, actor, given.get("type")))
+        return self.answer(request, node.name)
 
 
 def _asked(request: Request, name: str, act: str, fields: Fields) -> tuple[Node, dict[str, Any]]:
@@ -131,7 +139,7 @@ def _asked(request: Request, name: str, act: str, fields: Fields) -> tuple[Node,
     return node, given
 
 
-def _done(request: Request, node: Node, act: Callable[[], bool]) -> Response:
+def _do(request: Request, act: Callable[[], bool]) -> None:
     try:
         act()
     except NotServed as refused:
@@ -142,8 +150,6 @@ def _done(request: Request, node: Node, act: Callable[[], bool]) -> Response:
         raise Conflict(str(ended)) from None
     except UnknownNode as unknown:
         raise NotFound(str(unknown)) from None
-    node.refresh_from_db()
-    return Response(node_object(request, node))
 
 
 urlpatterns = [

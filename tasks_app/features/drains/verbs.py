@@ -6,10 +6,10 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from tasks_app.audit.record import Actor, last_actor, record
+from tasks_app.audit.record import Actor, acting, last_actor, record
 from tasks_app.metrics.system_reading import living
 from tasks_app.queue.counters import freshness
-from tasks_app.queue.current import store, writing
+from tasks_app.queue.current import store
 from tasks_app.queue.node_models import Drain, Node
 
 
@@ -60,7 +60,7 @@ def drain_node(
     changes. `seen`: the revision of the drain that the actor saw, blank if there was none. Raises UnknownNode,
     NotServed, NodeTooOld, DrainChanged and DatabaseError.
     """
-    with writing():
+    with acting(actor, name):
         node, before = _as_seen(name, handler, seen)
         if handler is not None and handler not in node.pools:
             raise NotServed(name, handler, sorted(node.pools))
@@ -82,7 +82,7 @@ def undrain_node(name: str, actor: Actor, handler: str | None = None, seen: str 
 
     `seen`: as for `drain_node`. Raises UnknownNode, NotServed, DrainChanged and DatabaseError.
     """
-    with writing():
+    with acting(actor, name):
         node, before = _as_seen(name, handler, seen)
         if before is None:
             if handler is not None and handler not in node.pools:

@@ -10,16 +10,17 @@ from typing import Any
 from uuid import UUID
 
 import uuid_utils.compat as uuids
+from django.db import transaction
 from django.db.models import Count, Min
 from django.db.models.functions import Now
 
 from tasks_app import conf
-from tasks_app.audit.record import Actor, record
+from tasks_app.audit.record import Actor, acting, record
 from tasks_app.db.lookups import first_id
 from tasks_app.features.operations.models import Operation, OperationState, Verb
 from tasks_app.features.operations.plan import CHANGED, FITS, GONE, LIVING_TWIN, OPTIONS, Plan, as_json, window
 from tasks_app.metrics.system_reading import current_reading
-from tasks_app.queue.current import store, writing
+from tasks_app.queue.current import store
 from tasks_app.queue.maintenance import remove_first
 from tasks_app.queue.models import Status, Task
 from tasks_app.queue.node_models import HandlerPause
@@ -128,9 +129,10 @@ def start(plan: Plan, actor: Actor, operation_id: UUID | None = None) -> Operati
     last = newest if plan.wanted.last_id is None else min(newest, plan.wanted.last_id)
     numbers = preview(replace(plan, wanted=replace(plan.wanted, last_id=last)), COUNT_SECONDS)
     matched = numbers.matched + numbers.unfit.total()
-    with writing():
+    identity = operation_id or uuids.uuid7()
+    with acting(actor, identity):
         operation = Operation(
-            id=operation_id or uuids.uuid7(),
+            id=identity,
             verb=plan.verb,
             filter=as_json(plan.wanted),
             types=None if plan.types is None else sorted(plan.types),
@@ -161,9 +163,10 @@ def abort(identity: UUID, actor: Actor) -> bool:
 
     A batch that has begun is waited for, so that the counts are final.
     """
-    with writing():
+    with acting(actor, identity):
         operation = Operation.objects.select_for_update().filter(pk=identity, state=OperationState.RUNNING).first()
         if operation is None:
+            transaction.set_rollback(True)  # a request that is refused is not remembered
             return False
         Operation.objects.filter(pk=identity).update(
             state=OperationState.ABORTED,

@@ -261,9 +261,11 @@ def starts(
                 found = preview(plan)
                 oldest = rfc3339(found.oldest)
                 return Response({**counted(found), "oldest": oldest, "warnings": warnings(verb, found.by_type)})
-            operation = start(plan, actor_of(request))
-            headers = {"Location": f"/api/operations/{operation.pk}"}
-            return Response({"operation_id": str(operation.pk)}, status=202, headers=headers)
+            return self.answer(request, str(start(plan, actor_of(request)).pk))
+
+        def answer(self, request: Request, target: str) -> Response:
+            headers = {"Location": f"/api/operations/{target}"}
+            return Response({"operation_id": target}, status=202, headers=headers)
 
         post.__doc__ = sentences
         post = schema.call(name, "operations", STARTED, [LOCATION], body, examples)(post)
@@ -334,11 +336,14 @@ class AbortView(API):
     def post(self, request: Request, operation_id: str) -> Response:
         """Abort a running operation. What it has changed stays; no further batch begins."""
         operation = _in_path(request, operation_id)
-        aborted = abort(operation.pk, actor_of(request))
-        operation = _in_path(request, operation_id)
-        if not aborted:
-            raise Conflict(f"Operation is already {operation.state}; only a running one can be aborted")
-        return Response(_object(request, operation))
+        if not abort(operation.pk, actor_of(request)):
+            state = _in_path(request, operation_id).state
+            raise Conflict(f"Operation is already {state}; only a running one can be aborted")
+        return self.answer(request, str(operation.pk))
+
+    def answer(self, request: Request, target: str) -> Response:
+        """The operation."""
+        return Response(_object(request, _in_path(request, target)))
 
 
 def _in_path(request: Request, text: str) -> Operation:

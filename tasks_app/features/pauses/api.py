@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -31,7 +30,6 @@ from tasks_app.api.waiting import Condition, ConditionWait, applied, deferred_of
 from tasks_app.features.pauses.verbs import (
     MAX_PAUSE_SECONDS,
     PauseEnded,
-    UnknownHandler,
     busy_nodes,
     from_now,
     has_settled,
@@ -123,14 +121,19 @@ class PauseView(API):
         if seconds and deferred is not None:
             deferred.reserve()  # before the pause: a request without a place changes nothing
         try:
-            paused = pause(handler.name, actor_of(request), until, reason)
+            pause(handler.name, actor_of(request), until, reason)
         except PauseEnded as ended:
             raise Invalid([("until", f"until must be in the future: {ended}")]) from None
+        return self.answer(request, handler.name)
+
+    def answer(self, request: Request, target: str) -> Response:
+        """The handler; with a wait, once it is over."""
+        handler, seconds, deferred = handler_in_path(request, target), wanted(request), deferred_of(request)
         if seconds is None:
-            return Response(handler_object(handler, paused))
-        if not seconds or deferred is None or has_settled(handler.name):
-            return Response(paused_object(handler.name), headers=applied(seconds))
-        settled = Condition("pause", handler.name, has_settled, paused_object)
+            return Response(handler_object(handler, HandlerPause.objects.of(target)))
+        if not seconds or deferred is None or has_settled(target):
+            return Response(paused_object(target), headers=applied(seconds))
+        settled = Condition("pause", target, has_settled, paused_object)
         deferred.until(ConditionWait(settled, seconds), KeyCheck(request.META.get("HTTP_AUTHORIZATION"), Scope.OPERATE))
         return Response(headers=applied(seconds))
 
@@ -159,13 +162,16 @@ class ResumeView(API):
     )
     def post(self, request: Request, type: str) -> Response:
         """Resume a handler. Its tasks start within a second. If it is not paused, nothing changes."""
-        if type not in conf.handlers() and caller_of(request).knows(type):
-            with suppress(UnknownHandler):
-                if resume(type, actor_of(request)):
-                    return Response(status=204)
-        handler = handler_in_path(request, type)
-        resume(handler.name, actor_of(request))
-        return Response(handler_object(handler, HandlerPause.objects.of(handler.name)))
+        if not (caller_of(request).knows(type) and HandlerPause.objects.of(type)):
+            handler_in_path(request, type)  # handlers.toml need not have the type of a pause
+        resume(type, actor_of(request))
+        return self.answer(request, type)
+
+    def answer(self, request: Request, target: str) -> Response:
+        """The handler, if it still exists."""
+        if target not in conf.handlers():
+            return Response(status=204)
+        return Response(handler_object(handler_in_path(request, target), HandlerPause.objects.of(target)))
 
 
 def _read(body: Mapping[str, Any]) -> tuple[datetime | None, str | None]:

@@ -10,13 +10,13 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks_app import conf
-from tasks_app.audit.record import Actor, last_actor, record
+from tasks_app.audit.record import Actor, acting, last_actor, record
 from tasks_app.broker.notification import notify
 from tasks_app.handlers.words import moment_text
 from tasks_app.metrics.system_reading import current_reading, living
 from tasks_app.queue.claim import running_tasks
 from tasks_app.queue.counters import freshness
-from tasks_app.queue.current import store, writing
+from tasks_app.queue.current import store
 from tasks_app.queue.node_models import HandlerPause
 
 #: A year. The longest pause that ends by itself.
@@ -64,7 +64,7 @@ def pause(
     actor saw, blank if there was none. Raises UnknownHandler, PauseEnded, PauseChanged and DatabaseError.
     """
     check_handler(handler)
-    with writing():
+    with acting(actor, handler):
         now = store().moment()[1]  # once it may write: what follows from a pause counts from its commit
         if until is not None and until <= now:
             raise PauseEnded(f"{moment_text(until)} has passed: by the database's clock it is {moment_text(now)}")
@@ -100,7 +100,7 @@ def resume(handler: str, actor: Actor, seen: str | None = None) -> bool:
     `seen`: as for `pause`. Raises UnknownHandler, PauseChanged and DatabaseError.
     """
     check_handler(handler)
-    with writing():
+    with acting(actor, handler):
         if seen is not None:
             _as_seen(handler, seen)
         was_paused = bool(HandlerPause.objects.in_force().filter(pk=handler).delete()[0])

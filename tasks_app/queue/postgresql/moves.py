@@ -67,11 +67,11 @@ ON CONFLICT DO NOTHING
 """
 INSERT_KEYED = f"""
 WITH won AS (
-  INSERT INTO taskdaemon_idempotency_key (owner, key, fingerprint, task_ids, expires_at)
-  SELECT owner, key, fingerprint, task_ids, expires_at
+  INSERT INTO taskdaemon_idempotency_key (owner, key, fingerprint, task_ids, expires_at, meaning)
+  SELECT owner, key, fingerprint, task_ids, expires_at, meaning
   FROM ROWS FROM (json_to_recordset($1::json) AS (
-      owner bigint, key text, fingerprint text, task_ids jsonb, expires_at timestamptz
-    )) WITH ORDINALITY AS k(owner, key, fingerprint, task_ids, expires_at, ordinal)
+      owner bigint, key text, fingerprint text, task_ids jsonb, expires_at timestamptz, meaning text
+    )) WITH ORDINALITY AS k(owner, key, fingerprint, task_ids, expires_at, meaning, ordinal)
   ORDER BY ordinal
   ON CONFLICT DO NOTHING RETURNING owner, key
 ), new AS MATERIALIZED (
@@ -136,6 +136,7 @@ def insert_keyed(
         {
             "owner": key.owner, "key": key.key, "fingerprint": key.fingerprint,
             "task_ids": [str(ids[at]) for at in key.tasks], "expires_at": key.expires_at.isoformat(),
+            "meaning": key.meaning,
         }
         for key in keys
     ]  # fmt: skip

@@ -45,8 +45,8 @@ SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, 'pending', value ->> 
 FROM json_each(?) WHERE true ON CONFLICT DO NOTHING
 """
 INSERT_KEYS = """
-INSERT INTO taskdaemon_idempotency_key (owner, key, fingerprint, task_ids, expires_at)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?)
+INSERT INTO taskdaemon_idempotency_key (owner, key, fingerprint, task_ids, expires_at, meaning)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each(?)
 WHERE true ON CONFLICT DO NOTHING RETURNING owner, key
 """
 
@@ -82,9 +82,12 @@ def insert_keyed(
     keys: Sequence[NewIdempotencyKey], new: Sequence[NewTask], ids: Sequence[UUID], texts: Sequence[str]
 ) -> set[tuple[int, str]]:
     rows = [
-        (key.owner, key.key, key.fingerprint, encode([str(ids[at]) for at in key.tasks]), stored(key.expires_at))
+        (
+            key.owner, key.key, key.fingerprint, encode([str(ids[at]) for at in key.tasks]), stored(key.expires_at),
+            key.meaning,
+        )
         for key in keys
-    ]
+    ]  # fmt: skip
     names = {(owner, key) for owner, key in read(INSERT_KEYS, (encode(rows),))}
     inserting = sorted(at for key in keys if (key.owner, key.key) in names for at in key.tasks)
     if inserting:

@@ -28,6 +28,7 @@ from tasks_app.features.audit import admin as audit_pages
 from tasks_app.keys.api_keys import create
 from tasks_app.queue.current import writing
 from tasks_app.queue.models import Task
+from testkit.clients import post
 from tests.admin.rows import HOSTILE, task
 from tests.admin.test_large_tables import rows_read
 
@@ -188,11 +189,11 @@ def test_calls_of_the_api_are_recorded_with_the_keys_name() -> None:
     key = create("ci")
     client = Client(SERVER_NAME="localhost", headers={"Authorization": f"Bearer {key}"})
     failed, waits, done = task("failed"), task(), task("completed")
-    assert client.post(f"/api/tasks/{failed.pk}/redrive").status_code == 200
+    assert post(client, f"/api/tasks/{failed.pk}/redrive").status_code == 200
     assert client.post(f"/api/tasks/{waits.pk}/cancel").status_code == 200
     assert client.delete(f"/api/tasks/{done.pk}").status_code == 204
     # What is refused is not recorded.
-    assert client.post(f"/api/tasks/{failed.pk}/redrive").status_code == 404
+    assert post(client, f"/api/tasks/{failed.pk}/redrive").status_code == 404
     assert client.post(f"/api/tasks/{waits.pk}/cancel").status_code == 409
     assert client.delete(f"/api/tasks/{done.pk}").status_code == 404
     found = AuditEntry.objects.order_by("pk").values_list("via", "actor", "action", "target")
@@ -208,11 +209,11 @@ def test_an_act_and_its_line_are_one_commit(admin: Client, monkeypatch: pytest.M
     def broken(*_: Any, **__: Any) -> None:
         raise DatabaseError("no room")
 
-    monkeypatch.setattr("tasks_app.admin.tasks.record", broken)
-    monkeypatch.setattr("tasks_app.api.tasks.record", broken)
+    for module in ("admin.tasks", "api.tasks", "api.task_acts"):
+        monkeypatch.setattr(f"tasks_app.{module}.record", broken)
     admin.post(f"/admin/tasks_app/task/{one.pk}/redrive/")
     assert Task.objects.get(pk=one.pk).status == "failed"
-    admin.post(f"/api/tasks/{one.pk}/redrive")
+    post(admin, f"/api/tasks/{one.pk}/redrive")
     assert Task.objects.get(pk=one.pk).status == "failed"
     admin.delete(f"/api/tasks/{one.pk}")
     assert Task.objects.filter(pk=one.pk).exists()

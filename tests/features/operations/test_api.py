@@ -224,9 +224,9 @@ def test_the_newest_operations_are_listed_first(api: Client) -> None:
 
 def test_a_single_task_keeps_its_addresses(api: Client) -> None:
     [one] = tasks(1)
-    assert api.post(f"/api/tasks/{one}/redrive").status_code == 200
+    assert post(api, f"/api/tasks/{one}/redrive").status_code == 200
     assert api.delete("/api/tasks/redrive").status_code == 405
-    assert api.post("/api/tasks/redrive/redrive").status_code == 404
+    assert post(api, "/api/tasks/redrive/redrive").status_code == 404
 
 
 @pytest.mark.parametrize("verb", ["redrive", "cancel", "delete", "priority"])

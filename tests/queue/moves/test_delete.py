@@ -67,7 +67,7 @@ def test_a_verb_after_a_delete_matches_no_row() -> None:
     assert release("node", [task], "drained") == set()
     assert still_held("node", [task.id]) == set()
     assert rescue(["node"]) == 0
-    assert (redrive(identity), cancel(identity)) == (False, False)
+    assert (redrive(identity), cancel(identity)) == (None, False)
     assert total("stale", "echo") == 2
     assert (Task.objects.count(), Attempt.objects.count()) == (0, 0)
 

@@ -14,7 +14,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from tasks_app.db.lookups import pairs_in
-from tasks_app.queue import keyed_submit as module
+from tasks_app.queue import idempotency as module
 from tasks_app.queue import maintenance
 from tasks_app.queue.cancel import delete
 from tasks_app.queue.current import store

@@ -97,6 +97,7 @@ def test_the_notification_is_sent_after_the_commit(notifications: list) -> None:
 def test_of_four_concurrent_redrives_one_counts() -> None:
     for _ in range(10):
         task = failed()
-        assert sorted(together(*[lambda pk=task.pk: redrive(pk)] * 4)) == [False, False, False, True]
+        done = together(*[lambda pk=task.pk: redrive(pk)] * 4)
+        assert sum(each is not None for each in done) == 1
         take()
     assert total("redriven") == 10

@@ -1,0 +1,97 @@
+"""The header Idempotency-Key: the name of a request, which may be repeated, and which requests are the same.
+
+`queue.idempotency` remembers them. A POST of tasks has its key in `admission`, an act in its transaction
+(`audit.record.acting`), and `view.API` answers one that is repeated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from tasks_app.api.errors import Invalid
+from tasks_app.api.fields import Fields, literal, read_body
+from tasks_app.queue.submission import IdempotencyKey
+
+HEADER = "Idempotency-Key"
+REPLAYED = "Idempotent-Replayed"
+MAX_KEY_CHARS = 255
+
+_BARE = re.compile(r"[!#-~][!-~]*")
+_QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
+#: Both, for the OpenAPI document.
+KEY_PATTERN = r'^([!#-~][!-~]{0,254}|"([ !#-\[\]-~]|\\["\\]){1,255}")$'
+
+
+def key_in(header: str) -> str:
+    """The key of a header: bare, or a string of RFC 9651 (`"abc"` is `abc`). Raises Invalid."""
+    text = header.strip(" \t")
+    if found := _QUOTED.fullmatch(text):
+        key = re.sub(r'\\(["\\])', r"\1", found[1])
+    else:
+        key = text if _BARE.fullmatch(text) else ""
+    if not 1 <= len(key) <= MAX_KEY_CHARS:
+        given = f"one of {len(key):,}" if key else literal(text)
+        valid = f"1 to {MAX_KEY_CHARS} visible ASCII characters, bare or as a quoted string, which may have spaces"
+        raise Invalid([(HEADER, f"{HEADER} must be {valid}, not {given}")])
+    return key
+
+
+def key_of(
+    header: str | None, owner: int | None, path: str, body: Any, meaning: Callable[[], Any]
+) -> IdempotencyKey | None:
+    """The key of a request with this header, by its caller's API key, path, and valid JSON body; None without the
+    header. `meaning`: of the body. Raises Invalid for a header that is no key."""
+    if header is None:
+        return None
+    path = path.rstrip("/")
+    digests = (
+        hashlib.sha256(f"{path}\n{text}".encode()).hexdigest() for text in (_sorted(body), _canonical(meaning()))
+    )
+    return IdempotencyKey(owner or 0, key_in(header), *digests, path)
+
+
+_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
+
+def meaning_of(body: Mapping[str, Any], known: Fields) -> dict[str, Any]:
+    """What the fields of a valid body mean. One that is absent, null, or has the value that absence means, is left
+    out."""
+    values = read_body({name: value for name, value in body.items() if value is not None}, known, [])
+    return {
+        name: value
+        for name, value in values.items()
+        if name in body and not (type(value) is type(default := known[name].default) and value == default)
+    }
+
+
+def _canonical(value: Any) -> str:
+    """JSON text that values have in common which mean the same: 1.0 and 1, two spellings of a moment."""
+    return _sorted(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {name: _plain(member) for name, member in value.items()}
+        case list() | tuple():
+            return [_plain(member) for member in value]
+        case set() | frozenset():
+            return sorted(map(str, value))
+        case datetime():
+            return value.astimezone(UTC).isoformat()
+    if is_dataclass(value):  # a field that a later version adds changes nothing while it has its default
+        given = {part.name: getattr(value, part.name) for part in fields(value)}
+        return _plain({part.name: given[part.name] for part in fields(value) if given[part.name] != _default(part)})
+    return value if value is None or isinstance(value, (str, int, float)) else str(value)
+
+
+def _default(part: Any) -> Any:
+    return part.default if part.default_factory is MISSING else part.default_factory()

@@ -1,0 +1,129 @@
+"""The calls that change one task: cancel, redrive (also with other data or another priority), prioritize."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tasks_app import conf
+from tasks_app.api import schema, view
+from tasks_app.api.errors import Conflict, NotFound, TooLarge
+from tasks_app.api.fields import body_of, object_with, optional_body, read_object
+from tasks_app.api.new_tasks import TASK_FIELDS
+from tasks_app.api.tasks import changed
+from tasks_app.audit.record import acting, record
+from tasks_app.queue.cancel import cancel
+from tasks_app.queue.models import Task
+from tasks_app.queue.redrive import LivingTwin, prioritize, redrive
+from tasks_app.queue.submission import encode, too_large
+from tasks_app.rights import CHANGE_TASKS, needs
+
+_DATA, _PRIORITY = (replace(TASK_FIELDS[name], default=None) for name in ("data", "priority"))
+#: What a task is to have from a redrive on.
+REDRIVE_FIELDS = {
+    name: replace(field, schema={**field.schema, "description": f"{what}; absent or null: as it is."})
+    for name, field, what in (
+        ("data", _DATA, "Instead of its data"),
+        ("priority", _PRIORITY, "Instead of its priority"),
+    )
+}
+PRIORITY_FIELDS = {
+    "priority": replace(_PRIORITY, schema={**_PRIORITY.schema, "description": "The new one."}, required=True)
+}
+EXAMPLE = '{"data": {"limit": 1000}}'
+Redrive = object_with("Redrive", "What a task is to have from now on.", REDRIVE_FIELDS)
+Priority = object_with("Priority", "Another priority.", PRIORITY_FIELDS)
+
+
+class TaskAct(view.API):
+    """The base of these calls."""
+
+    scopes = needs(POST=CHANGE_TASKS)
+
+    def answer(self, request: Request, target: str) -> Response:
+        """The task."""
+        return changed(request, UUID(target))
+
+
+def _status_of(identity: UUID) -> str:
+    """The status of a task. Locked: it is what the answer says it was. Raises NotFound."""
+    task = Task.objects.select_for_update().filter(pk=identity).only("status").first()
+    if task is None:
+        raise NotFound
+    return str(task.status)
+
+
+class CancelView(TaskAct):
+    """`POST /api/tasks/{id}/cancel`."""
+
+    @schema.call("cancel_task", "tasks", schema.CANCELLED, [schema.TASK_ID])
+    def post(self, request: Request, task_id: str) -> Response:
+        """Cancel a task that has not ended. If it runs, its handler gets SIGTERM, and its result is dropped."""
+        identity, actor = view.task_in_path(request, task_id), view.actor_of(request)
+        with acting(actor, identity):
+            status = _status_of(identity)
+            if not cancel(identity):
+                raise Conflict(f"Task is already {status}; only a pending or processing task can be cancelled")
+            record(actor, "cancel", str(identity))
+            return self.answer(request, str(identity))
+
+
+class RedriveView(TaskAct):
+    """`POST /api/tasks/{id}/redrive`."""
+
+    @schema.call(
+        "redrive_task",
+        "tasks",
+        schema.REDRIVEN,
+        [schema.TASK_ID],
+        request=Redrive,
+        examples=[
+            schema.asked("as it is", {}),
+            schema.asked("with other data", {"data": {"limit": 1000}}),
+            schema.asked("and before others", {"data": {"limit": 1000}, "priority": 90}),
+        ],
+    )
+    def post(self, request: Request, task_id: str) -> Response:
+        """Queue a failed task again, with a new budget of retries. It may get other data and another priority."""
+        identity = view.task_in_path(request, task_id)
+        asked = read_object(optional_body(request, EXAMPLE), REDRIVE_FIELDS, EXAMPLE)
+        if "data" in asked and (sentence := too_large(encode(asked["data"]), conf.environment().max_body)):
+            raise TooLarge([("data", sentence)])
+        actor = view.actor_of(request)
+        with acting(actor, identity):  # no node can claim the task before the answer is read, so it says `pending`
+            try:
+                done = redrive(identity, asked.get("data"), asked.get("priority"))
+            except LivingTwin as refused:
+                raise Conflict(f"Task {refused.task} has the same type and unique_key and has not ended") from None
+            if done is None:
+                raise NotFound(f"Task is {_status_of(identity)}; only a failed task can be redriven")
+            record(actor, "edit" if asked else "redrive", str(identity), **done.details)
+            return self.answer(request, str(identity))
+
+
+class PriorityView(TaskAct):
+    """`POST /api/tasks/{id}/priority`."""
+
+    @schema.call(
+        "prioritize_task",
+        "tasks",
+        schema.PRIORITIZED,
+        [schema.TASK_ID],
+        request=Priority,
+        examples=[schema.asked("before others", {"priority": 90})],
+    )
+    def post(self, request: Request, task_id: str) -> Response:
+        """Give a pending task another priority. With DAEMON_TASK_SELECTION=priority it goes to the back of its new
+        level."""
+        identity = view.task_in_path(request, task_id)
+        priority = read_object(body_of(request), PRIORITY_FIELDS, '{"priority": 90}')["priority"]
+        actor = view.actor_of(request)
+        with acting(actor, identity):
+            if (done := prioritize(identity, priority)) is None:
+                status = _status_of(identity)
+                raise Conflict(f"Task is {status}; only the priority of a pending task can be changed")
+            record(actor, "priority", str(identity), **done.details)
+            return self.answer(request, str(identity))

@@ -1,0 +1,188 @@
+"""Idempotency keys: rows that remember requests, so that one that is repeated changes nothing.
+
+A request posts tasks, or it is an act on what is there. Its key is stored in the transaction of what it does. Another
+transaction that may store the same key is waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+
+from tasks_app import conf
+from tasks_app.db.lookups import pairs_in
+from tasks_app.queue import models
+from tasks_app.queue.submission import (
+    IdempotencyKey,
+    KeyReused,
+    KeysContended,
+    NewIdempotencyKey,
+    RequestName,
+    Submitted,
+)
+
+#: How often a request looks again for tasks, or requests, that had its keys and are gone.
+MAX_ROUNDS = 8
+
+
+class EarlierRequest(NamedTuple):
+    """A request whose idempotency key is known.
+
+    One that posted tasks has its answer as in `Submitted`. An act has its address and its target instead.
+    """
+
+    key: IdempotencyKey
+    ids: list[UUID]
+    existing: list[bool] | None
+    target: str | None = None
+
+    @classmethod
+    def of(cls, row: models.IdempotencyKey) -> EarlierRequest:
+        """The request that a row remembers."""
+        key = IdempotencyKey(row.owner, row.key, row.fingerprint, row.meaning, row.path or "")
+        return cls(key, [UUID(text) for text in row.task_ids], row.existing, row.target)
+
+    def refusal(self, key: IdempotencyKey) -> KeyReused | None:
+        """Why a request with this key is refused; None if it is the same request.
+
+        A row of the previous version has no `meaning`, and that version looks at `fingerprint` alone.
+        """
+        if key.fingerprint == self.key.fingerprint or (key.meaning is not None and key.meaning == self.key.meaning):
+            return None
+        return KeyReused(self.ids[0]) if self.target is None else KeyReused(self.ids[0], self.key.path)
+
+
+def _earlier_request(key: IdempotencyKey) -> EarlierRequest | None:
+    """The request that had this key before; None if there was none, or its time has passed."""
+    rows = models.IdempotencyKey.objects.filter(owner=key.owner, key=key.key, expires_at__gt=Now())
+    row = rows.first()
+    return None if row is None else EarlierRequest.of(row)
+
+
+def earlier_answer(key: IdempotencyKey) -> Submitted | None:
+    """What an earlier request with this key was answered; None if there was none. Raises KeyReused."""
+    if (request := _earlier_request(key)) is None:
+        return None
+    if isinstance(outcome := replay(key, request), KeyReused):
+        raise outcome
+    return outcome
+
+
+def replay(key: IdempotencyKey, earlier: EarlierRequest) -> Submitted | KeyReused:
+    """The outcome of a submission whose idempotency key an earlier request had."""
+    return earlier.refusal(key) or Submitted(earlier.ids, earlier.existing, replayed=True)
+
+
+def reserve(requests: Mapping[IdempotencyKey, Sequence[UUID]]) -> dict[RequestName, EarlierRequest]:
+    """Store the keys that are new, each with the ids of its request's tasks. Needs a write transaction.
+
+    No two of the keys have one name. Returns the requests that had the other keys before. A transaction that may store
+    one of the keys is waited for. Raises KeysContended; then one of several may be stored alone.
+    """
+    earlier: dict[RequestName, EarlierRequest] = {}
+    missing = {key.name: key for key in requests}
+    now = datetime.now(UTC)  # this host's: to ask the database would cost each group a statement, for a time of hours
+    if not missing:
+        return earlier
+    for _ in range(MAX_ROUNDS):
+        models.IdempotencyKey.objects.bulk_create(
+            (_row_of(missing[name], requests[missing[name]], now) for name in sorted(missing)), ignore_conflicts=True
+        )
+        # A statement of its own: the insert does not see what it waited for.
+        expired, seen = [], set()
+        for row in models.IdempotencyKey.objects.filter(pairs_in("owner", "key", missing)):
+            name = row.owner, row.key
+            seen.add(name)
+            if row.task_ids == _texts(requests[missing[name]]):
+                del missing[name]
+            elif row.expires_at > now:
+                earlier[name] = EarlierRequest.of(row)
+                del missing[name]
+            else:
+                expired.append(row)
+        if not missing:
+            return earlier
+        if len(requests) > 1 and not missing.keys() <= seen:
+            # Removed between the insert and the read: to insert one again while others are held breaks their order.
+            raise KeysContended
+        for row in sorted(expired, key=lambda row: (row.owner, row.key)):
+            models.IdempotencyKey.objects.filter(pk=row.pk, expires_at=row.expires_at).delete()
+    raise KeysContended
+
+
+def _row_of(key: IdempotencyKey, ids: Sequence[UUID], now: datetime) -> models.IdempotencyKey:
+    return models.IdempotencyKey(
+        owner=key.owner,
+        key=key.key,
+        fingerprint=key.fingerprint,
+        meaning=key.meaning,
+        task_ids=_texts(ids),
+        expires_at=_remembered_until(now),
+    )
+
+
+def new_key(key: IdempotencyKey, tasks: range) -> NewIdempotencyKey:
+    """The key of a request with the tasks at these indexes, to be stored at once."""
+    until = _remembered_until(datetime.now(UTC))
+    return NewIdempotencyKey(key.owner, key.key, key.fingerprint, until, tasks, key.meaning)
+
+
+def _remembered_until(now: datetime) -> datetime:
+    return now + timedelta(seconds=conf.environment().idempotency_ttl)
+
+
+def _texts(ids: Sequence[UUID]) -> list[str]:
+    return [str(identity) for identity in ids]
+
+
+def remember_answer(key: IdempotencyKey, ids: Sequence[UUID], existing: Sequence[bool]) -> None:
+    """Let a reserved key answer what its request came to, which `reserve` could not foresee."""
+    row = models.IdempotencyKey.objects.filter(owner=key.owner, key=key.key)
+    row.update(task_ids=_texts(ids), existing=existing)
+
+
+# Acts: their targets are there already, or are stored in the same transaction.
+
+#: What the previous version reads as the id of a task, of an act on something that has no UUID.
+NO_ID = UUID(int=0)
+
+
+class ActRepeated(Exception):
+    """An earlier request with this idempotency key has done the act. `target`: what it did it to."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(f"an earlier request with this idempotency key has done this to {target}")
+        self.target = target
+
+
+def remember_act(key: IdempotencyKey, target: str) -> None:
+    """Store the key of an act before it changes anything, in its write transaction.
+
+    A transaction that may store the key is waited for. Raises ActRepeated, KeyReused or KeysContended.
+    """
+    rows = models.IdempotencyKey.objects.filter(owner=key.owner, key=key.key)
+    for _ in range(MAX_ROUNDS):
+        if (earlier := _earlier_request(key)) is not None:
+            raise earlier.refusal(key) or ActRepeated(earlier.target or "")
+        rows.filter(expires_at__lte=Now()).delete()
+        row = _row_of(key, [_id_of(target)], datetime.now(UTC))
+        row.path, row.target = key.path, target
+        try:
+            with transaction.atomic():
+                row.save(force_insert=True)
+            return
+        except IntegrityError:  # another request has stored it meanwhile: what it waited for, only a new statement sees
+            continue
+    raise KeysContended
+
+
+def _id_of(target: str) -> UUID:
+    try:
+        return UUID(target)
+    except ValueError:
+        return NO_ID
