@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from tasks_app.api.errors import RETRY_AFTER, UNAVAILABLE, Invalid, NotFound, du
 from tasks_app.api.fields import literal
 from tasks_app.api.pages import SMALL_BYTES, TooManyAnswers, response_budget
 from tasks_app.api.schema import header
-from tasks_app.api.view import KeyCheck, KeyRefusal
+from tasks_app.api.view import KeyCheck, KeyRefusal, caller_of
 from tasks_app.queue.models import FINAL, Task
 
 MAX_WAIT_SECONDS = 60
@@ -89,28 +90,40 @@ class NoPlace(exceptions.APIException):
     """503: too many requests wait."""
 
     status_code = 503
-    default_detail = "too many requests wait for tasks already; try again later, or without wait"
+    default_detail = (
+        "too many requests wait for tasks already, or too many of this API key; try again later, or without wait"
+    )
 
 
 class Places:
-    """The number of requests of this process that may wait at once, or may have a stream. Thread-safe."""
+    """The number of requests of this process that may wait at once, or may have a stream. Thread-safe.
+
+    An API key gets a place while it has fewer than are free: one key alone gets half of them, and leaves room to each
+    other key. Requests without a key may take all.
+    """
 
     def __init__(self, limit: int) -> None:
         self._lock = threading.Lock()
-        self._limit, self._taken = limit, 0
+        self._free = limit
+        self._taken: Counter[int] = Counter()
 
-    def take(self) -> bool:
-        """Take a place; False if there is none."""
+    def take(self, key: int | None = None) -> bool:
+        """Take a place for a request with this key, by its id; False if there is none for it."""
         with self._lock:
-            if self._taken >= self._limit:
+            if self._free <= (0 if key is None else self._taken[key]):
                 return False
-            self._taken += 1
+            self._free -= 1
+            if key is not None:
+                self._taken[key] += 1
             return True
 
-    def release(self) -> None:
+    def release(self, key: int | None = None) -> None:
         """Give a place back."""
         with self._lock:
-            self._taken -= 1
+            self._free += 1
+            if key is not None:
+                self._taken[key] -= 1
+                self._taken += Counter()  # forgets keys that have none
 
 
 class Deferred:
@@ -118,17 +131,19 @@ class Deferred:
     met, and a place for a stream, an answer that goes on (`Feature.streams`).
 
     `wait`: what it waits for, from the request's arrival on; None: the answer is sent at once. `key`: with what key.
+    `caller`: the id of the key that takes the place; None without a key.
     """
 
     def __init__(self, places: Places, stream_places: Places) -> None:
         self._places, self._stream_places = places, stream_places
         self._reserved: Places | None = None
+        self.caller: int | None = None
         self.wait: Wait | ConditionWait | None = None
         self.key: KeyCheck | None = None
 
     def reserve(self) -> None:
         """Reserve a place, until `release`. Raises NoPlace."""
-        if not self._places.take():
+        if not self._places.take(self.caller):
             raise NoPlace
         self._reserved = self._places
 
@@ -136,11 +151,11 @@ class Deferred:
         """Give the place back. May be called again."""
         reserved, self._reserved = self._reserved, None
         if reserved is not None:
-            reserved.release()
+            reserved.release(self.caller)
 
     def reserve_stream(self) -> bool:
         """Reserve a place for a stream, until `release`; False if there is none."""
-        if not self._stream_places.take():
+        if not self._stream_places.take(self.caller):
             return False
         self._reserved = self._stream_places
         return True
@@ -153,6 +168,8 @@ class Deferred:
 def deferred_of(request: Request) -> Deferred | None:
     """The request's `Deferred`; None under a server that offers none."""
     found: Deferred | None = request.META.get(VARIABLE)
+    if found is not None:
+        found.caller = caller_of(request).key
     return found
 
 

@@ -158,3 +158,14 @@ def test_without_the_database_a_post_is_200_without_its_task(monkeypatch: pytest
     assert found[Wait(task, 5, True)] == (200, {"task_id": str(task)})
     status, body = found[Wait(task, 5, False)]
     assert (status, list(body)) == (503, ["error"])
+
+
+def test_one_key_cannot_take_all_places() -> None:
+    places = Places(8)
+    assert [places.take(1) for _ in range(5)] == [True] * 4 + [False]
+    assert [places.take(2) for _ in range(3)] == [True] * 2 + [False]
+    assert places.take(3)
+    places.release(1)
+    places.release(1)
+    assert [places.take(3) for _ in range(2)] == [True, False], "of three free ones a key that has one gets one"
+    assert [places.take() for _ in range(3)] == [True, True, False], "without keys all may be taken"
