@@ -14,7 +14,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from tasks_app.broker.queues import NotANotification, handler_of
+from tasks_app.logs.rate_limit import LogOnce
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +28,8 @@ END_BYTES = len(b'"delivery_tag": "00000000-0000-0000-0000-000000000000"}}')
 MAX_KNOWN, MAX_KNOWN_BYTES = 1000, 2000
 #: How long Redis waits for a message before it says that there is none, and how much later its answer is overdue.
 WAIT_SECONDS, OVERDUE_SECONDS = 1, 5.0
+#: How many messages are taken at once from a queue with messages that are no notifications, of any size.
+BULK = 100
 
 
 class Receiver:
@@ -35,6 +40,9 @@ class Receiver:
         self._notify = notify
         #: The handler of each message from Redis, without its end.
         self._known: dict[bytes, str] = {}
+        #: Messages that were dropped since the last line about them.
+        self._unsaid = 0
+        self._log_once = LogOnce(1.0)
 
     def take(self, message: Any) -> str | None:
         """The handler that a message of kombu's is about; None if it is no notification."""
@@ -46,28 +54,42 @@ class Receiver:
         self._notify(handler)
         return handler
 
-    def take_item(self, item: bytes, channel: Any, accept: Any) -> None:
-        """What was in a queue on Redis, which stores any data. `channel`: kombu's. `accept`: its content types."""
+    def take_item(self, item: bytes, channel: Any, accept: Any) -> bool:
+        """What was in a queue on Redis, which stores any data. False if it was no notification.
+
+        `channel`: kombu's. `accept`: its content types.
+        """
         # All messages of a process about a handler differ in their delivery tag alone.
         end = len(item) - END_BYTES
         same = item[:end] if len(item) <= MAX_KNOWN_BYTES and END.fullmatch(item, end) else None
         if same is not None and (known := self._known.get(same)) is not None:
             self._notify(known)
-            return
+            return True
         try:
             message = channel.Message(json.loads(item), channel=channel, accept=accept)
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             self.drop(error)
-            return
-        if (handler := self.take(message)) is not None and same is not None:
+            return False
+        if (handler := self.take(message)) is None:
+            return False
+        if same is not None:
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
             self._known[same] = handler
+        return True
 
     def drop(self, error: Exception) -> None:
-        """Say why a message is dropped."""
-        what = str(error) if isinstance(error, NotANotification) else f"{type(error).__name__}: {error}"
-        logger.warning("dropped a message that is not a notification: %s", " ".join(what.split())[:300])
+        """Say why a message is dropped: once a second, for there may be thousands."""
+        self._unsaid += 1
+        if self._log_once.is_due():
+            what = str(error) if isinstance(error, NotANotification) else f"{type(error).__name__}: {error}"
+            dropped = (
+                "a message that is not a notification"
+                if self._unsaid == 1
+                else (f"{self._unsaid:,} messages that are not notifications, the last one")
+            )
+            logger.warning("dropped %s: %s", dropped, " ".join(what.split())[:300])
+            self._unsaid = 0
 
 
 class RedisPull:
@@ -77,9 +99,10 @@ class RedisPull:
     """
 
     def __init__(
-        self, channel: Any, queues: Iterable[str], receive: Callable[[bytes], None], ready: Callable[[], None]
+        self, channel: Any, queues: Iterable[str], receive: Callable[[bytes], bool], ready: Callable[[], None]
     ) -> None:
-        """`channel`: kombu's, connected to a Redis. `receive` gets what is in the queues, whatever that is.
+        """`channel`: kombu's, connected to a Redis. `receive` gets what is in the queues, whatever that is, and returns
+        whether it was a notification.
 
         `ready`: called once Redis has answered, since it may accept a connection that it lets receive nothing.
         """
@@ -88,6 +111,9 @@ class RedisPull:
         #: For each queue its keys, the most urgent first. The queue that was served last is the last one.
         self._keys = {name: [channel._q_for_pri(name, level) for level in channel.priority_steps] for name in queues}
         self._queue_of = {key.encode(): name for name, keys in self._keys.items() for key in keys}
+        #: The key that had a message of somebody else's: there may be many, and all wait for them.
+        self._foreign_in: bytes | None = None
+        self._has_bulk = True
         self._asked_at = 0.0
         self._is_ready = False
 
@@ -109,19 +135,34 @@ class RedisPull:
         return bool(poll.poll(0))
 
     def _ask(self) -> None:
+        self._asked_at = time.monotonic()
+        if self._foreign_in is not None:
+            self._connection.send_command("RPOP", self._foreign_in, BULK)
+            return
         # Of all queues the first level, then the second.
         keys = [key for level in zip(*self._keys.values(), strict=True) for key in level]
         self._connection.send_command("BRPOP", *keys, WAIT_SECONDS)
-        self._asked_at = time.monotonic()
 
     def _read(self) -> None:
-        answer = self._connection.read_response()
+        try:
+            answer = self._connection.read_response()
+        except ResponseError:
+            if self._foreign_in is None:
+                raise
+            self._has_bulk, self._foreign_in = False, None  # a Redis before 6.2
+            self._ask()
+            return
         if not self._is_ready:
             self._is_ready = True
             self._ready()
-        if answer:
+        if self._foreign_in is not None:
+            foreign = [item for item in answer or () if not self._receive(item)]
+            if not foreign:
+                self._foreign_in = None
+        elif answer:
             key, item = answer
             queue = self._queue_of[key]
             self._keys[queue] = self._keys.pop(queue)
-            self._receive(item)
+            if not self._receive(item) and self._has_bulk:
+                self._foreign_in = key
         self._ask()

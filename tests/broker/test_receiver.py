@@ -105,7 +105,7 @@ def test_garbage_after_a_message_without_a_delivery_tag_of_ours_is_dropped(
     for size in range(100):
         receiving.take(b"x" * size)
     assert receiving.received == ["echo"]
-    assert len(caplog.records) == 100
+    assert (len(caplog.records), receiving.receiver._unsaid) == (1, 99), "one line a second says how many"
 
 
 @pytest.mark.parametrize(
@@ -144,4 +144,4 @@ def test_a_message_of_another_task_and_one_in_another_format_are_dropped(
         for _ in range(2):
             receiving.take(as_item(raw))
     assert receiving.received == []
-    assert len(caplog.records) == 4
+    assert (len(caplog.records), receiving.receiver._unsaid) == (1, 3)

@@ -48,10 +48,14 @@ class Pulling:
         self.loop = Loop()
         names = [queue_name(deployment, handler) for handler in HANDLERS]
         self.ready = 0
-        self.pull = RedisPull(self.channel, names, lambda item: self.received.append(item.decode()), self.count_ready)
+        self.pull = RedisPull(self.channel, names, self.receive, self.count_ready)
 
     def count_ready(self) -> None:
         self.ready += 1
+
+    def receive(self, item: bytes) -> bool:
+        self.received.append(item.decode())
+        return not item.startswith(b"foreign")
 
     def read(self, times: int) -> list[str]:
         if not hasattr(self.loop, "read"):
@@ -133,3 +137,26 @@ def test_a_connection_that_redis_closes_is_an_error(pulling: Pulling, own_redis:
     own_redis.kill()
     with pytest.raises(Lost):
         pulling.read(1)
+
+
+@pytest.mark.parametrize("bulk", [True, False], ids=["by thousands", "Redis before 6.2"])
+def test_many_messages_of_somebody_else_are_dropped_at_once_and_notifications_among_them_count(
+    pulling: Pulling, own_redis: RedisServer, deployment: str, bulk: bool
+) -> None:
+    queue = queue_name(deployment, "echo")
+    foreign = [f"foreign {number}" for number in range(2500)]
+    sent = [*foreign[:1500], "echo", *foreign[1500:]]
+    with Redis.from_url(own_redis.url) as redis:
+        redis.lpush(queue, *sent)
+        if not bulk:
+            own_redis.tell("ACL", "SETUSER", "default", "-rpop")
+        pulling.read(1 if bulk else 2)
+        readings = 1
+        while len(pulling.received) < len(sent):
+            pulling.read(1)
+            readings += 1
+        assert pulling.received == sent
+        assert (readings < 50) == bulk
+        redis.lpush(queue, "later")
+        while pulling.received[-1] != "later":
+            pulling.read(1)

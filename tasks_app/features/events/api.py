@@ -39,7 +39,10 @@ class NoStreamPlace(exceptions.APIException):
     """503: too many streams are open."""
 
     status_code = 503
-    default_detail = "too many event streams are open already, or too many of this API key; try again later, or read the task with wait"
+    default_detail = (
+        "too many event streams are open already, or too many of this API key; try again later, or read the task "
+        "with wait"
+    )
 
 
 class EventStream(NamedTuple):
