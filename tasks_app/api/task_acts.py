@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 from rest_framework.request import Request
@@ -36,6 +37,19 @@ PRIORITY_FIELDS = {
 EXAMPLE = '{"data": {"limit": 1000}}'
 Redrive = object_with("Redrive", "What a task is to have from now on.", REDRIVE_FIELDS)
 Priority = object_with("Priority", "Another priority.", PRIORITY_FIELDS)
+
+
+def read_redrive(body: Any) -> dict[str, Any]:
+    """What a redrive is to change: `data` and `priority`. Raises Invalid with every fault at once, or TooLarge."""
+    asked = read_object(body, REDRIVE_FIELDS, EXAMPLE)
+    if "data" in asked and (sentence := too_large(encode(asked["data"]), conf.environment().max_body)):
+        raise TooLarge([("data", sentence)])
+    return asked
+
+
+def read_priority(body: Any) -> int:
+    """Another priority. Raises Invalid with every fault at once."""
+    return int(read_object(body, PRIORITY_FIELDS, '{"priority": 90}')["priority"])
 
 
 class TaskAct(view.API):
@@ -89,9 +103,7 @@ class RedriveView(TaskAct):
     def post(self, request: Request, task_id: str) -> Response:
         """Queue a failed task again, with a new budget of retries. It may get other data and another priority."""
         identity = view.task_in_path(request, task_id)
-        asked = read_object(optional_body(request, EXAMPLE), REDRIVE_FIELDS, EXAMPLE)
-        if "data" in asked and (sentence := too_large(encode(asked["data"]), conf.environment().max_body)):
-            raise TooLarge([("data", sentence)])
+        asked = read_redrive(optional_body(request, EXAMPLE))
         actor = view.actor_of(request)
         with acting(actor, identity):  # no node can claim the task before the answer is read, so it says `pending`
             try:
@@ -119,7 +131,7 @@ class PriorityView(TaskAct):
         """Give a pending task another priority. With DAEMON_TASK_SELECTION=priority it goes to the back of its new
         level."""
         identity = view.task_in_path(request, task_id)
-        priority = read_object(body_of(request), PRIORITY_FIELDS, '{"priority": 90}')["priority"]
+        priority = read_priority(body_of(request))
         actor = view.actor_of(request)
         with acting(actor, identity):
             if (done := prioritize(identity, priority)) is None:

@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.test import Client
 
-from tasks_app.api import tasks
+from tasks_app.api import task_acts
 from tasks_app.queue.cancel import cancel
 from tasks_app.queue.models import Task
 from tasks_app.queue.settle import settle
@@ -115,5 +115,5 @@ def test_no_other_request_changes_a_task_while_its_cancel_looks_for_the_answer(
         assert together(lock) == ["refused"]
         return cancel(identity)
 
-    monkeypatch.setattr(tasks, "cancel", look_first)
+    monkeypatch.setattr(task_acts, "cancel", look_first)
     assert api.post(f"/api/tasks/{task}/cancel").status_code == 200

@@ -92,6 +92,23 @@ def test_a_web_server_that_dies_between_commit_and_notification_has_accepted_the
     assert faults(daemon, [listed["id"]]) == []
 
 
+def test_an_act_whose_answer_was_lost_is_answered_once_it_is_repeated(deployment: Callable[..., Daemon]) -> None:
+    daemon = deployment(DAEMON_TESTING="true")
+    daemon.handler("act")
+    daemon.environment["DAEMON_FAIL_POINT"] = f"after_act_before_answer:kill:{daemon.home / 'once'}"
+    daemon.web()
+    task = daemon.post("act")
+    path, key = f"/api/tasks/{task}/cancel", {"Idempotency-Key": '"cancel it"'}
+    with pytest.raises(httpx.TransportError):
+        daemon.http.post(path, headers=key)
+    until(lambda: daemon.answers("/health/live"), what="a new web process")
+    again = daemon.http.post(path, headers=key)
+    assert (again.status_code, again.headers["Idempotent-Replayed"]) == (200, "true")
+    assert (again.json()["id"], again.json()["failure_reason"]) == (task, "cancelled")
+    assert daemon.http.post(path).status_code == 409
+    assert len(daemon.rows("SELECT 1 FROM taskdaemon_audit_entry WHERE action = 'cancel'")) == 1
+
+
 def test_a_node_that_dies_while_it_counts_failures_counts_none_twice(served: Daemon) -> None:
     daemon = served
     failed = [daemon.post("act", {"do": "error"}) for _ in range(20)]

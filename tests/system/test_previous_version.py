@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from testkit.daemon import Daemon, open_gate
+from testkit.ports import free_port
 from testkit.process import PROJECT, Process, until
 
 pytestmark = pytest.mark.long("deployments of two versions", seconds=60)
@@ -25,14 +26,19 @@ LAST_SEEN = "tasks_app/node/clerk.py"
 @pytest.fixture(scope="module")
 def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `manage.py` of the previous version, in a checkout of its own."""
+    return before(LAST_SEEN, "D", tmp_path_factory.mktemp("previous"))
+
+
+def before(path: str, change: str, folder: Path) -> Path:
+    """The `manage.py` of a checkout in the folder, as it was before the last commit that added (A) or removed (D) a
+    file."""
     if git("rev-parse", "--is-shallow-repository").strip() != b"false":
         pytest.skip("this copy of the project has no history")
-    removed_by = git("log", "-1", "--diff-filter=D", "--format=%H", "--", LAST_SEEN).decode().strip()
-    assert removed_by, f"no commit has removed {LAST_SEEN}"
-    folder = tmp_path_factory.mktemp("previous")
-    with tarfile.open(fileobj=io.BytesIO(git("archive", f"{removed_by}^"))) as files:
+    changed_by = git("log", "-1", f"--diff-filter={change}", "--format=%H", "--", path).decode().strip()
+    assert changed_by, f"no commit has changed {path}"
+    with tarfile.open(fileobj=io.BytesIO(git("archive", f"{changed_by}^"))) as files:
         files.extractall(folder, filter="data")
-    assert (folder / LAST_SEEN).exists()
+    assert (folder / path).exists() == (change == "D")
     return folder / "manage.py"
 
 
@@ -157,3 +163,51 @@ def processed(daemon: Daemon) -> int:
 def notified(daemon: Daemon) -> int:
     """Notifications that nodes have received and written down."""
     return daemon.counted("bells_heard|%")
+
+
+# Idempotency keys: the version before they were those of acts too knows one fingerprint, and no path.
+
+KEYS_OF_ACTS = "tasks_app/queue/idempotency.py"
+
+
+@IN_ROWS
+def test_requests_with_idempotency_keys_are_known_to_both_versions(
+    module_deployment: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    daemon = module_deployment()
+    daemon.handler("act")
+    daemon.web()
+    earlier = before(KEYS_OF_ACTS, "A", tmp_path)
+    port = free_port()
+    web = Process(daemon.home, daemon.environment | {"DAEMON_PORT": str(port)}, str(earlier), "web")
+    web.until(lambda: answers(port), "an answer")
+
+    def call(version: str, key: str, path: str, body: object) -> httpx.Response:
+        base = daemon.base if version == "this" else f"http://127.0.0.1:{port}"
+        return httpx.post(f"{base}{path}", json=body, headers={"Idempotency-Key": key}, timeout=30)
+
+    written = {"type": "act", "data": {"n": 1.0}, "priority": 50}
+    for first, second in (("this", "previous"), ("previous", "this")):
+        posted = call(first, first, "/queue", written)
+        again = call(second, first, "/queue", written)
+        assert (again.content, again.headers["Idempotent-Replayed"]) == (posted.content, "true")
+        assert call(second, first, "/queue", written | {"priority": 51}).status_code == 422
+    # Written in another way: the same for this version if it has stored the key, else another request.
+    other = {"type": "act", "data": {"n": 1}}
+    assert [call("this", key, "/queue", other).status_code for key in ("this", "previous")] == [200, 422]
+    assert call("previous", "this", "/queue", other).status_code == 422
+    # The key of an act is another request's, whatever the act was done to.
+    task = daemon.post("act")
+    for key, path in (("cancel", f"/api/tasks/{task}/cancel"), ("pause", "/api/handlers/act/pause")):
+        assert call("this", key, path, None).status_code == 200
+        refused = call("previous", key, "/queue", written)
+        assert refused.status_code == 422 and "used for another request" in refused.json()["error"]
+    assert len(daemon.rows("SELECT 1 FROM taskdaemon_task")) == 3
+
+
+def answers(port: int) -> bool:
+    """Whether a web server says yes on this port."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health/live", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False

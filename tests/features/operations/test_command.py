@@ -12,9 +12,12 @@ from django.core.management import CommandError, call_command
 from tasks_app.audit.models import AuditEntry
 from tasks_app.features.operations.models import Operation
 from tasks_app.features.operations.work import work as nodes_work
+from tasks_app.queue.models import Task
 from tests.features.operations.kit import begun, now, statuses, tasks
 
 pytestmark = pytest.mark.django_db
+
+ONE = "0193a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"
 
 
 @pytest.fixture
@@ -75,12 +78,39 @@ def test_options_are_the_operations() -> None:
      (["delete", "--type", "a", "--rate", "0"], "rate must be"),
      (["priority", "101", "--type", "a"], "priority must be an integer from 0 to 100"),
      (["redrive", "--status", "x", "--canary", "0", "--rate", "0"], "status.*; canary must.*; rate must"),
-     (["abort", "x"], "there is no operation")],
+     (["abort", "x"], "there is no operation"),
+     (["redrive", "--type", "a", "--data", "{}"], "--data is for one task: give its ID"),
+     (["cancel", ONE, "--type", "a", "--rate", "5"], "--type, --rate: an ID names one task"),
+     (["cancel", "7"], "'7' is not the id of a task"), (["cancel", ONE], f"there is no task {ONE}"),
+     (["redrive", ONE, "--data", "[1]", "--priority", "101"], "data must be a JSON object.*priority must be"),
+     (["redrive", ONE, "--data", "{"], "malformed JSON"), (["priority", "101", ONE], "priority must be an integer")],
 )  # fmt: skip
 def test_wrong_words_are_said_and_nothing_begins(words: list[str], said: str) -> None:
     with pytest.raises(CommandError, match=said):
         run(*words)
     assert not Operation.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "after", "line"),
+    [("failed", ["redrive"], ("pending", {}, 50), ("redrive", {})),
+     ("failed", ["redrive", "--data", '{"n": 1}', "--priority", "7"], ("pending", {"n": 1}, 7),
+      ("edit", {"data": ["{}", '{"n":1}'], "priority": [50, 7]})),
+     ("pending", ["priority", "90"], ("pending", {}, 90), ("priority", {"priority": [50, 90]})),
+     ("processing", ["cancel"], ("failed", {}, 50), ("cancel", {})), ("completed", ["delete"], None, ("delete", {}))],
+)  # fmt: skip
+def test_one_task_is_changed_at_once_and_what_does_not_fit_is_left(
+    status: str, words: list[str], after: Any, line: Any
+) -> None:
+    [one] = tasks(1, status)
+    assert f"task {one} was" in run(*words, str(one))
+    assert Task.objects.filter(pk=one).values_list("status", "task_data", "priority").first() == after
+    [written] = AuditEntry.objects.all()
+    assert (written.via, written.target, written.action, written.details) == ("command", str(one), *line)
+    if words[0] != "priority":
+        with pytest.raises(CommandError, match=r"there is no task|the task is .*: .* acts on tasks that are"):
+            run(*words, str(one))
+        assert AuditEntry.objects.count() == 1 and not Operation.objects.exists()
 
 
 def test_an_abort_ends_it_once() -> None:

@@ -1,4 +1,4 @@
-"""`manage.py tasks redrive|cancel|delete|priority ... | abort ID`: acts on all tasks that match."""
+"""`manage.py tasks redrive|cancel|delete|priority ... | abort ID`: acts on all tasks that match, or on one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.http import QueryDict
 
+from tasks_app.api.errors import Invalid
 from tasks_app.api.fields import Faults, read_query, task_id
 from tasks_app.api.list_parameters import CONDITIONS, filter_of
-from tasks_app.audit.record import system_account
-from tasks_app.features.operations.acts import Preview, abort, counts, preview, start, warnings
+from tasks_app.api.task_acts import read_priority, read_redrive
+from tasks_app.audit.record import acting, record, system_account
+from tasks_app.features.operations.acts import DONE, Preview, abort, counts, preview, start, warnings
 from tasks_app.features.operations.models import Operation, OperationState, Verb
-from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, OPTIONS, Plan
+from tasks_app.features.operations.plan import DEFAULT_STOP_SHARE, FITS, OPTIONS, Plan
+from tasks_app.features.operations.plan import words as words_of
+from tasks_app.queue.cancel import cancel, delete
+from tasks_app.queue.models import Task
+from tasks_app.queue.redrive import Changed, LivingTwin, prioritize, redrive
+from tasks_app.queue.strict_json import BadJSON, loads_data
 
 POLL_SECONDS = 1.0
 HELPS = {
@@ -27,9 +34,12 @@ HELPS = {
 
 
 class Command(BaseCommand):
-    """Starts an operation, which the nodes work off, and shows how far it is. Exit code 1 if it does not complete."""
+    """Starts an operation, which the nodes work off, and shows how far it is. Exit code 1 if it does not complete.
 
-    help = "Redrive, cancel, delete or reprioritize all tasks that match. The nodes do it, in batches."
+    Of a task that is named by its id, the act is done at once.
+    """
+
+    help = "Redrive, cancel, delete or reprioritize all tasks that match (the nodes do it, in batches), or one at once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         acts = parser.add_subparsers(dest="act", required=True)
@@ -43,6 +53,11 @@ class Command(BaseCommand):
         for name, option in options:
             if not option.absent:
                 parser.add_argument(name, type=int, metavar=name.upper(), help=option.valid)
+        parser.add_argument("task", nargs="?", metavar="ID", help="one task, at once, instead of conditions")
+        if verb == Verb.REDRIVE:
+            one = parser.add_argument_group("of one task: what it is to have from now on")
+            one.add_argument("--data", metavar="JSON", help="""a JSON object: '{"limit": 1000}'""")
+            one.add_argument("--priority", type=int, dest="other_priority", metavar="N", help="0 to 100")
         conditions = parser.add_argument_group("conditions, at least one; all of them hold")
         for name, field in CONDITIONS.items():
             action = "append" if field.repeated else "store"
@@ -64,6 +79,9 @@ class Command(BaseCommand):
         """Run one subcommand."""
         if act == "abort":
             self._abort(options["operation"])
+            return
+        if options["task"] is not None:
+            self.stdout.write(_act_on_one(Verb(act), options))
             return
         plan = _plan(Verb(act), options)
         numbers = preview(plan)
@@ -103,6 +121,48 @@ class Command(BaseCommand):
         self.stdout.write(operation.sentence)
 
 
+def _act_on_one(verb: Verb, options: dict[str, Any]) -> str:
+    """Act on the task that is named, and say so."""
+    if given := [name for name in (*CONDITIONS, "dry_run", "detach", "rate", "limit", "canary") if options.get(name)]:
+        words = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise CommandError(f"{words}: an ID names one task, and leaves nothing to choose", returncode=2)
+    identity, actor = task_id(options["task"]), system_account()
+    if identity is None:
+        raise CommandError(f"{options['task']!r} is not the id of a task", returncode=2)
+    try:
+        asked = _asked(options) if verb == Verb.REDRIVE else {}
+        priority = read_priority({"priority": options["priority"]}) if verb == Verb.PRIORITY else 0
+    except (BadJSON, Invalid) as refused:
+        raise CommandError(str(refused), returncode=2) from None
+    try:
+        with acting(actor, identity):
+            status = Task.objects.select_for_update().filter(pk=identity).values_list("status", flat=True).first()
+            if status is None:
+                raise CommandError(f"there is no task {identity}")
+            match verb:
+                case Verb.REDRIVE:
+                    done: Any = redrive(identity, asked.get("data"), asked.get("priority"))
+                case Verb.PRIORITY:
+                    done = prioritize(identity, priority)
+                case Verb.CANCEL:
+                    done = cancel(identity, f"cancelled by {actor.name}")
+                case _:
+                    done = delete(identity)
+            if not done:
+                raise CommandError(f"the task is {status}: {verb} acts on tasks that are {words_of(FITS[verb])}")
+            details = done.details if isinstance(done, Changed) else {}
+            record(actor, "edit" if asked else verb, str(identity), **details)
+    except LivingTwin as twin:
+        raise CommandError(f"nothing was done: {twin}") from None
+    return f"task {identity} was {DONE[verb]}"
+
+
+def _asked(options: dict[str, Any]) -> dict[str, Any]:
+    """What a redrive is to change, checked as a POST is. Raises BadJSON and Invalid."""
+    data = options["data"]
+    return read_redrive({"data": None if data is None else loads_data(data), "priority": options["other_priority"]})
+
+
 def _plan(verb: Verb, options: dict[str, Any]) -> Plan:
     query, faults = QueryDict(mutable=True), Faults()
     for name in CONDITIONS:
@@ -111,6 +171,9 @@ def _plan(verb: Verb, options: dict[str, Any]) -> Plan:
     wanted = filter_of(read_query(query, CONDITIONS, faults, "condition"))
     plan = Plan.of(verb, wanted, options)
     faults += plan.faults()
+    for name in ("data", "other_priority"):
+        if options.get(name) is not None:
+            faults.append((name, f"--{name.removeprefix('other_')} is for one task: give its ID"))
     if not query:
         faults.append(("", "give a condition, such as --type: without one, every task would match"))
     if faults:
