@@ -213,9 +213,9 @@ class RateHeaders(APIView):
 
     _rate: KeyRate | None = None
 
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Keep the rate of the caller, once the caller is known."""
-        super().initial(request, *args, **kwargs)
+    def check_permissions(self, request: Request) -> None:
+        """Keep the rate of the caller, who is known now."""
+        super().check_permissions(request)
         self._rate = caller_of(request).rate
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:

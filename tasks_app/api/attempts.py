@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlencode
 
-from drf_spectacular.utils import OpenApiResponse, PolymorphicProxySerializer, extend_schema_field
+from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app.api import schema
 from tasks_app.api.errors import NotFound
-from tasks_app.api.fields import Faults, Field, digits, literal, parameters, parameters_of, refuse
+from tasks_app.api.fields import Faults, Field, digits, literal, refuse
+from tasks_app.api.pages import NEXT, NUMBER_CURSOR, next_page
 from tasks_app.api.view import API, task_in_path
-from tasks_app.handlers.words import rfc3339
+from tasks_app.handlers.words import milliseconds, rfc3339
 from tasks_app.queue.models import OUTCOMES, Attempt, LiveEvent, Status, Task, logs_of
 from tasks_app.rights import SEE_TASKS, needs
 
@@ -47,7 +47,7 @@ def running_attempt(task: Task | None) -> dict[str, Any] | None:
         "number": task.attempts,
         "node": task.node,
         "container": first or None,
-        "wait_seconds": task.wait_seconds,
+        "wait_seconds": milliseconds(task.wait_seconds),
         "started_at": rfc3339(task.started_at),
         "stdout_tail": logs["stdout"],
         "stderr_tail": logs["stderr"],
@@ -62,13 +62,16 @@ MAX_NUMBER = 2**31 - 1
 
 
 class AttemptObject(serializers.Serializer):
-    """An ended attempt."""
+    """An attempt. What a running one has written comes within about two seconds, and the first 64 KiB of it."""
 
     number = serializers.IntegerField(min_value=1, help_text="The handler's `attempt`: 1, 2, 3 ... without a gap.")
-    outcome = serializers.ChoiceField(choices=OUTCOMES)
+    outcome = serializers.ChoiceField(choices=OUTCOMES, allow_null=True, help_text="null: it has not ended.")
     error = serializers.CharField(allow_null=True, help_text="What went wrong, in a sentence.")
     node = serializers.CharField(help_text="The worker process that ran it.")
-    container = serializers.CharField(allow_null=True, help_text="The container's id, or `pid-...` of a child process.")
+    container = serializers.CharField(
+        allow_null=True,
+        help_text="The container's id, or `pid-...` of a child process; null also in its first two seconds.",
+    )
     image = serializers.CharField(allow_null=True, help_text="The digest (`sha256:...`) of the container's image.")
     exit_code = serializers.IntegerField(
         allow_null=True,
@@ -83,31 +86,21 @@ class AttemptObject(serializers.Serializer):
         allow_null=True, help_text="How long the task had been ready before this claim."
     )
     started_at = serializers.DateTimeField()
-    ended_at = serializers.DateTimeField()
+    ended_at = serializers.DateTimeField(allow_null=True, help_text="null: it has not ended.")
     seconds = serializers.FloatField(allow_null=True, help_text="How long the handler had the task; null: unknown.")
     stdout_tail = serializers.CharField(
         help_text="What the handler printed besides its reply: the first 16 and the last 48 KiB."
     )
     stderr_tail = serializers.CharField(help_text="The handler's log: the first 16 and the last 48 KiB.")
 
-
-ATTEMPT_FIELDS = tuple(AttemptObject().fields)
-
-
-@extend_schema_field({"type": "null"})
-class Nothing(serializers.ReadOnlyField):
-    """Always null."""
-
-
-class RunningAttemptObject(AttemptObject):
-    """The running attempt. What it has written comes within about two seconds, and the first 64 KiB of it."""
-
-    outcome = Nothing(help_text="It has not ended.")  # type: ignore[assignment]
-    ended_at = Nothing(help_text="It has not ended.")  # type: ignore[assignment]
-    container = serializers.CharField(
-        allow_null=True, help_text="The container's id, or `pid-...`; null in the first two seconds."
+    progress = ProgressObject(
+        allow_null=True,
+        required=False,
+        help_text="Only of a running one; null: its handler has said nothing about its progress.",
     )
-    progress = ProgressObject(allow_null=True, help_text="null: its handler has said nothing about its progress.")
+
+
+ATTEMPT_FIELDS = tuple(name for name, field in AttemptObject().fields.items() if field.required)
 
 
 def _running(name: str, text: str, faults: Faults) -> bool:
@@ -121,9 +114,10 @@ PARAMETERS = {
     "after": digits(
         0,
         MAX_NUMBER,
-        "Only attempts with a larger number; the Link header of a page has the value for the next one.",
+        "Only attempts with a larger number.",
         default=0,
     ),
+    "cursor": NUMBER_CURSOR,
     "running": Field(
         {
             "type": "boolean",
@@ -134,14 +128,8 @@ PARAMETERS = {
         _running,
     ),
 }
-_ATTEMPTS = PolymorphicProxySerializer(
-    component_name="ListedAttempt",
-    serializers=[AttemptObject, RunningAttemptObject],
-    resource_type_field_name=None,
-    many=True,
-)
 _ANSWERS = {
-    200: OpenApiResponse(_ATTEMPTS, "The attempts, oldest first."),
+    200: OpenApiResponse(AttemptObject(many=True), "The attempts, oldest first."),
     **schema.BAD,
     404: schema.ONE[404],
 }
@@ -152,12 +140,12 @@ class AttemptsView(API):
 
     scopes = needs(GET=SEE_TASKS)
 
-    @schema.call("list_attempts", "tasks", _ANSWERS, [schema.TASK_ID, *parameters(PARAMETERS), schema.LINK])
+    @schema.call("list_attempts", "tasks", _ANSWERS, [schema.TASK_ID, *NEXT], query=PARAMETERS)
     def get(self, request: Request, task_id: str) -> Response:
         """List the ended attempts of a task, oldest first. A running attempt is among them with `running=true`."""
         identity = task_in_path(request, task_id)
-        asked = parameters_of(request.query_params, PARAMETERS)
-        limit, after = asked.get("limit", DEFAULT_LIMIT), asked.get("after", 0)
+        asked = self.asked
+        limit, after = asked.get("limit", DEFAULT_LIMIT), max(asked.get("after", 0), asked.get("cursor", 0))
         # Read first: if it ends meanwhile, it is among the ended ones.
         running = (
             running_attempt(Task.objects.filter(pk=identity).only(*FIELDS).first()) if asked.get("running") else None
@@ -172,16 +160,15 @@ class AttemptsView(API):
             listed.append(running)
         if not listed and not Task.objects.filter(pk=identity).exists():
             raise NotFound
-        headers = {}
-        if len(listed) > limit:
-            query = {**request.query_params.dict(), "after": str(listed[limit - 1]["number"])}
-            headers["Link"] = f'<{request.build_absolute_uri(request.path)}?{urlencode(query)}>; rel="next"'
-        return Response(listed[:limit], headers=headers)
+        more = listed[limit - 1]["number"] if len(listed) > limit else None
+        return Response(listed[:limit], headers=next_page(request, more))
 
 
 def _attempt_object(row: dict[str, Any]) -> dict[str, Any]:
     for name in ("started_at", "ended_at"):
         row[name] = rfc3339(row[name])
+    for name in ("seconds", "wait_seconds"):
+        row[name] = milliseconds(row[name])
     for name in ("error", "container"):
         row[name] = row[name] or None
     return row

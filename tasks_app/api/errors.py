@@ -155,9 +155,10 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
         return json_error("no such page; see /docs", 404)
     if isinstance(error, exceptions.MethodNotAllowed):
         allowed = ", ".join(context["view"].allowed_methods)
+        hint = context["view"].elsewhere.get(context["request"].method, "")
         # The method as it was sent: Django's is in capitals.
         method = context["request"].META["REQUEST_METHOD"].strip("()")[:20]
-        return json_error(f"{method} is not allowed here; use {allowed}", 405, Allow=allowed)
+        return json_error(f"{method} is not allowed here; use {allowed}{hint}", 405, Allow=allowed)
     if isinstance(error, Forbidden):
         return json_error(str(error), 403)
     if isinstance(error, exceptions.APIException):
@@ -225,9 +226,13 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return json_error(no_such_page(request.path), 404)
 
 
-def no_such_page(path: str) -> str:
+#: At the end of a sentence about a POST to another address.
+POSTED_TO = "; tasks are posted to /queue"
+
+
+def no_such_page(path: str, method: str | None = None) -> str:
     """The sentence for an unknown address."""
-    return f"no such page: {path[:200]}; see /docs"
+    return f"no such page: {path[:200]}; see /docs{POSTED_TO if method == 'POST' else ''}"
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

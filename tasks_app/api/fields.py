@@ -1,4 +1,5 @@
 """The fields of requests. Each is declared once: how it is read and refused, and how the OpenAPI document shows it.
+What a call does not declare is refused.
 
 A request's faults are told all at once. A fault names the field, what is valid, what was given in JSON's words (`true`,
 `null`, "a string", "an object") and what was probably meant. `strict_json` says what is wrong with a body that is not
@@ -70,8 +71,9 @@ def kind(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """The kind of a JSON value and the value: `a string ("5")`, `true`. For arrays and objects only the kind."""
-    if value is None or isinstance(value, bool):
+    """A number, `true`, `false` or `null` as JSON; a string with its kind: `a string ("5")`. For arrays and objects
+    only the kind."""
+    if value is None or isinstance(value, (bool, int, float)):
         return literal(value)
     return kind(value) if isinstance(value, (dict, list)) else f"{kind(value)} ({literal(value)})"
 
@@ -84,9 +86,14 @@ def literal(value: Any) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
+#: Names of one thing in a request, in its answer, and in other systems.
+_SAME = (("type", "task_type"), ("data", "task_data", "payload"))
+
+
 def near(word: str, known: Collection[str]) -> str:
     """`; did you mean "x"?`, or an empty string."""
-    meant = nearest(word, known)
+    same = (name for names in _SAME if word in names for name in names if name in known)
+    meant = next(same, None) or nearest(word, known)
     return f'; did you mean "{meant}"?' if meant else ""
 
 
@@ -172,13 +179,24 @@ def read_query(query: QueryDict, fields: Fields, faults: Faults, what: str = "pa
     }
 
 
-def parameters_of(query: QueryDict, fields: Fields) -> dict[str, Any]:
-    """The values of those parameters that are given. Raises Invalid with every fault at once."""
-    faults: Faults = []
-    values = read_query(query, fields, faults)
-    if faults:
-        raise Invalid(faults)
-    return values
+@dataclass(frozen=True)
+class Asks:
+    """What a call understands: the parameters of its query, and the fields of its body; None: it takes none. Anything
+    else is refused."""
+
+    query: Fields
+    body: Fields | None
+
+    def read(self, request: Request) -> dict[str, Any]:
+        """The values of those parameters that are given. Raises ParseError or Invalid with every fault at once."""
+        faults: Faults = []
+        values = read_query(request.query_params, self.query, faults)
+        if self.body is None and request._request.body.strip() and (value := body_of(request)) not in ({}, None):
+            given = f"the field {literal(next(iter(value)))}" if isinstance(value, dict) else shown(value)
+            faults.append(("", f"this call takes no body: send none, {{}} or null, not {given}"))
+        if faults:
+            raise Invalid(faults)
+        return values
 
 
 def check_unknown(
@@ -186,9 +204,10 @@ def check_unknown(
 ) -> None:
     """Add a fault for each word given that is not known; `what` they are: a field, a parameter."""
     unknown = [key for key in given if key not in known]
+    all_known = f"the {what}s are {', '.join(known)}" if known else f"this call has no {what}s"
     for key in unknown[:MAX_NAMED]:
         name = key[:60]
-        valid = f"; the {what}s are {', '.join(known)}{near(name, known)}" if hints else ""
+        valid = f"; {all_known}{near(name, known)}" if hints else ""
         faults.append((name, f'unknown {what} "{name}"{valid}'))
     if len(unknown) > MAX_NAMED:
         faults.append(("", f"and {len(unknown) - MAX_NAMED:,} more unknown {what}s"))
@@ -215,7 +234,7 @@ def _member(name: str, field: Field) -> serializers.Field:
     return member(required=field.required, allow_null=not field.required)
 
 
-def parameters(fields: Fields) -> list[OpenApiParameter]:
+def query_parameters(fields: Fields) -> list[OpenApiParameter]:
     """The parameters of a query in the OpenAPI document."""
     shown = {name: dict(field.schema) for name, field in fields.items()}
     return [OpenApiParameter(name, schema, description=schema.pop("description")) for name, schema in shown.items()]
@@ -285,14 +304,17 @@ def flag(help: str) -> Field:
 # The kinds of parameters of a query.
 
 
-def digits(low: int, high: int, help: str, longest: int | None = None, option: str = "", **schema: Any) -> Field:
+def digits(
+    low: int, high: int, help: str, longest: int | None = None, option: str = "", valid: str = "", **schema: Any
+) -> Field:
     """An integer, with at most so many digits."""
     longest = len(str(high)) if longest is None else longest
+    valid = valid or f"an integer from {low} to {high}"
 
     def read(name: str, text: str, faults: Faults) -> int | None:
         if len(text) <= longest and text.isascii() and text.isdigit() and low <= int(text) <= high:
             return int(text)
-        refuse(faults, name, f"an integer from {low} to {high}", literal(text))
+        refuse(faults, name, valid, literal(text))
         return None
 
     schema = {"type": "integer", "minimum": low, "maximum": high, "description": help, **schema}

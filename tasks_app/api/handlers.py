@@ -10,9 +10,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app import conf
-from tasks_app.api import schema
+from tasks_app.api import pages, schema
 from tasks_app.api.errors import NotFound
-from tasks_app.api.fields import Faults, Field, near, refuse, shown
+from tasks_app.api.fields import Faults, Field, digits, near, refuse, shown
 from tasks_app.api.view import API, known_handlers
 from tasks_app.handlers.handlers_toml import Handler
 from tasks_app.handlers.keys import RETRY_ON
@@ -146,6 +146,12 @@ NO_HANDLER = schema.failure(
 )
 
 
+PAGE = {
+    "limit": digits(1, 1000, "The largest number of handlers; all, if it is absent."),
+    "cursor": pages.NUMBER_CURSOR,
+}
+
+
 class HandlersView(API):
     """`GET /api/handlers`."""
 
@@ -154,15 +160,20 @@ class HandlersView(API):
     @schema.call(
         "list_handlers",
         "handlers",
-        {200: OpenApiResponse(HandlerObject(many=True), "All handlers, in the order of handlers.toml.")},
+        {200: OpenApiResponse(HandlerObject(many=True), "The handlers, in the order of handlers.toml.")},
+        pages.NEXT,
         examples=_EXAMPLES,
+        query=PAGE,
     )
     def get(self, request: Request) -> Response:
         """List the handlers. Each has its limits, slots and rates, and a problem if it has one."""
+        handlers = list(known_handlers(request, conf.handlers()).values())
+        begin = self.asked.get("cursor", 0)
+        end = begin + self.asked.get("limit", len(handlers))
         reading, rates = current_reading(), recent_rates()
-        handlers = known_handlers(request, conf.handlers())
         paused = HandlerPause.objects.by_type()  # a reading may be older
-        return Response([_object(handler, paused.get(name), reading, rates) for name, handler in handlers.items()])
+        shown = [_object(each, paused.get(each.name), reading, rates) for each in handlers[begin:end]]
+        return Response(shown, headers=pages.next_page(request, end if end < len(handlers) else None))
 
 
 class HandlerView(API):

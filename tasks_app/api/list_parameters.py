@@ -13,7 +13,7 @@ from tasks_app.api import fields, schema
 from tasks_app.api.attempts import ProgressObject
 from tasks_app.api.fields import Faults, Field, refuse
 from tasks_app.api.new_tasks import MAX_TAGS, TAG_PATTERN, TAG_SENTENCE, is_tag
-from tasks_app.api.pages import OPTIONAL_FIELDS, PROGRESS, TASK_OBJECT_FIELDS
+from tasks_app.api.pages import ID_CURSOR, OPTIONAL_FIELDS, PROGRESS, TASK_OBJECT_FIELDS
 from tasks_app.handlers.handlers_toml import is_name
 from tasks_app.queue.models import FailureReason, Status
 from tasks_app.queue.task_filter import TaskFilter
@@ -41,12 +41,6 @@ def _error(name: str, text: str, faults: Faults) -> str:
     if not 1 <= len(text) <= MAX_ERROR_CHARS or "\0" in text:
         refuse(faults, name, f"a text of 1 to {MAX_ERROR_CHARS:,} characters without a NUL", fields.literal(text))
     return text
-
-
-def _cursor(name: str, text: str, faults: Faults) -> UUID | None:
-    if (identity := fields.task_id(text)) is None:
-        refuse(faults, name, "the one in the Link header of the last page", fields.literal(text))
-    return identity
 
 
 CONDITIONS = {
@@ -105,14 +99,7 @@ PARAMETERS = {
         "page has room for all `ids`.",
         default=DEFAULT_LIMIT,
     ),
-    "cursor": Field(
-        {
-            "type": "string",
-            "format": "uuid",
-            "description": "Where the page begins; the headers Link and Next-Cursor of a page have the next one.",
-        },
-        _cursor,
-    ),
+    "cursor": ID_CURSOR,
     **CONDITIONS,
     "order": fields.choice("Which tasks come first; the newest, if it is absent.", ("newest", "oldest")),
     "fields": fields.words("Only these fields of each task", FIELDS, "id,status", "id,last_error"),
@@ -121,8 +108,11 @@ PARAMETERS = {
 _NAMES = {"status": "statuses", "type": "types", "failure_reason": "reasons", "tag": "tags"}
 
 
-def filter_of(given: Mapping[str, Any]) -> TaskFilter:
-    """The filter of parameters that were read."""
+def filter_of(given: Mapping[str, Any], faults: Faults) -> TaskFilter:
+    """The filter of parameters that were read. Adds a fault if two of them exclude each other."""
+    low, high = given.get("priority_min"), given.get("priority_max")
+    if low is not None and high is not None and low > high:
+        faults.append(("priority_min", f"priority_min ({low}) must be at most priority_max ({high})"))
     return TaskFilter(**{_NAMES.get(name, name): given[name] for name in CONDITIONS if name in given})
 
 

@@ -123,7 +123,8 @@ _TIMES = {
         0,
         MAX_SECONDS,
         "If it has not been started in so many seconds, it fails as `expired`. More than `delay`.",
-        _SECONDS,
+        f"a number of seconds, more than 0 and at most {MAX_SECONDS:,}",
+        above=True,
     ),
     "expires_at": fields.moment(
         "If it has not been started at this time, it fails as `expired`; instead of `expires_in`.",
@@ -227,9 +228,9 @@ def options_of(body: Mapping[str, Any], handler: Handler | None, faults: Faults)
         if seconds in times and at in times:
             faults.append((at, f"{seconds} and {at} are both given; give one of them"))
     delay, expires_in = times.get("delay"), times.get("expires_in")
-    if expires_in is not None and expires_in <= (delay or 0):
-        start = "0" if delay is None else f"delay ({delay:g})"
-        faults.append(("expires_in", f"expires_in must be more than {start}, not {expires_in:g}: it could never start"))
+    if delay is not None and expires_in is not None and expires_in <= delay:
+        more = f"more than delay ({delay:g}), not {expires_in:g}"
+        faults.append(("expires_in", f"expires_in must be {more}: it could never start"))
     run_at, expires_at = times.get("run_at"), times.get("expires_at")
     if run_at is not None and expires_at is not None and expires_at <= run_at:
         faults.append(("expires_at", "expires_at must be after run_at: the task could never start"))

@@ -10,9 +10,9 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks_app.api import schema
+from tasks_app.api import pages, schema
 from tasks_app.api.errors import NotFound
-from tasks_app.api.fields import near
+from tasks_app.api.fields import digits, near
 from tasks_app.api.handlers import Drained, Slots, drained_object
 from tasks_app.api.view import API, caller_of
 from tasks_app.handlers.words import rfc3339
@@ -87,6 +87,12 @@ NO_NODE = schema.failure(
 )
 
 
+PAGE = {
+    "limit": digits(1, 1000, "The largest number of nodes; all, if it is absent."),
+    "cursor": pages.NAME_CURSOR,
+}
+
+
 class NodesView(API):
     """`GET /api/nodes`."""
 
@@ -96,13 +102,19 @@ class NodesView(API):
         "list_nodes",
         "nodes",
         {200: OpenApiResponse(NodeObject(many=True), "The nodes that have not ended, by name.")},
+        pages.NEXT,
         examples=[schema.answered("one", EXAMPLE)],
+        query=PAGE,
     )
     def get(self, request: Request) -> Response:
         """List the worker processes that have not ended. Each has what it serves and runs, and its drains. A key with
         types sees what serves one of them."""
+        nodes = [node for node in known_nodes(request) if node.name > self.asked.get("cursor", "")]
+        shown = nodes[: self.asked.get("limit")]
         reading, alive = current_reading(), {node.name for node in living()}
-        return Response([_object(request, node, reading, node.name in alive) for node in known_nodes(request)])
+        objects = [_object(request, node, reading, node.name in alive) for node in shown]
+        more = shown[-1].name if len(shown) < len(nodes) else None
+        return Response(objects, headers=pages.next_page(request, more))
 
 
 class NodeView(API):

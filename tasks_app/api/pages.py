@@ -1,4 +1,4 @@
-"""A page of a list. Its size is known before its rows are read.
+"""A page of a list: how a list is read page by page, and a page of tasks, whose size is known before its rows are read.
 
 Data, results and metadata are not parsed, since Python objects take up to twenty times the memory: the JSON text of the
 database goes into the answer as it is.
@@ -9,21 +9,56 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.db.models import Case, JSONField, OuterRef, QuerySet, Subquery, TextField, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast
 from rest_framework import exceptions
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import DateTimeField
 
+from tasks_app.api import schema
 from tasks_app.api.errors import dump
+from tasks_app.api.fields import Faults, Field, digits, literal, refuse, task_id
 from tasks_app.api.schema import TaskObject
 from tasks_app.handlers.words import rfc3339
 from tasks_app.queue.current import store
 from tasks_app.queue.large_values import measure
 from tasks_app.queue.models import LiveEvent, Status, Task
+
+# Each list that can be long has the parameters `limit` and `cursor`, and an answer names the next page in two headers.
+
+
+def _id(name: str, text: str, faults: Faults) -> UUID | None:
+    if (identity := task_id(text)) is None:
+        refuse(faults, name, "the Next-Cursor of the last page", literal(text))
+    return identity
+
+
+_BEGINS = "Where the page begins; the headers Link and Next-Cursor of a page have the next one."
+#: The parameter `cursor` of a list in the order of its ids, of names, of numbers.
+ID_CURSOR = Field({"type": "string", "format": "uuid", "description": _BEGINS}, _id)
+NAME_CURSOR = Field({"type": "string", "description": _BEGINS}, lambda name, text, faults: text)
+NUMBER_CURSOR = digits(0, 2**31 - 1, _BEGINS, valid="the Next-Cursor of the last page")
+NEXT = [
+    schema.header("Link", 'The next page, `<...>; rel="next"`, a relative address; absent on the last one.', 200),
+    schema.header("Next-Cursor", "The `cursor` of the next page; absent on the last one.", 200),
+]
+
+
+def next_page(request: Request, place: object | None) -> dict[str, str]:
+    """The headers of a page: the next one has this cursor; None: there is none. It waits for nothing."""
+    if place is None:
+        return {}
+    query = {name: texts for name, texts in request.query_params.lists() if name not in ("wait", "wait_for")}
+    address = f"{request.path}?{urlencode({**query, 'cursor': [str(place)]}, doseq=True)}"
+    return {"Link": f'<{address}>; rel="next"', "Next-Cursor": str(place)}
+
+
+# A page of tasks.
 
 # Limits the bytes of large answers that this process makes at once. The size of each is known before it is read.
 
@@ -176,6 +211,11 @@ def sizes(ids: Sequence[UUID]) -> dict[UUID, int | None]:
     """The bytes of data, result and metadata of those of these tasks that exist, newest first; None: not known."""
     rows = Task.objects.filter(pk__in=ids).order_by("-pk")
     return dict(_sizes(rows, len(ids), None, oldest=False))
+
+
+def array(objects: Sequence[bytes]) -> bytes:
+    """The JSON array of JSON texts."""
+    return b"[%b]" % b",".join(objects)
 
 
 def task_objects(page: Page) -> list[bytes]:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -28,6 +29,7 @@ from drf_spectacular.utils import (
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from tasks_app.api.fields import Asks, Fields, query_parameters
 from tasks_app.api.new_tasks import MAX_TAGS, TAG_PATTERN
 from tasks_app.api.repeats import HEADER, KEY_PATTERN, REPLAYED
 from tasks_app.api.view import PublicAPI
@@ -126,19 +128,23 @@ def call(
     parameters: Sequence[OpenApiParameter] = (),
     request: Any = None,
     examples: Sequence[OpenApiExample] = (),
+    query: Fields | None = MappingProxyType({}),
 ) -> Callable[[F], F]:
-    """Describes a call, together with the docstring of its method. `request`: the shape of its body."""
+    """Declares a call, together with the docstring of its method. `query`: its parameters; `request`: the shape of its
+    body. What is not declared is refused, unless `query` is None: then whatever is sent is ignored."""
     described = extend_schema(
         operation_id=name,
         tags=[tag],
         responses=answers,
-        parameters=[*parameters],
+        parameters=[*parameters, *query_parameters(query or {})],
         request=request,
         examples=[*examples],
     )
 
     def declare(method: F) -> F:
-        method.body_fields = getattr(request, "fields_of", {})  # type: ignore[attr-defined]
+        if query is not None:
+            body = None if request is None else getattr(request, "fields_of", {})
+            method.asks = Asks(query, body)  # type: ignore[attr-defined]
         return described(method)
 
     return declare
@@ -167,8 +173,6 @@ def header(name: str, what: str, *statuses: int, kind: Any = str) -> OpenApiPara
 
 TASK_ID = OpenApiParameter("task_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="The task's id.")
 LOCATION = header("Location", "The task's address.", 200)
-NEXT_CURSOR = header("Next-Cursor", "The `cursor` of the next page; absent on the last one.", 200)
-LINK = header("Link", 'The next page, `<...>; rel="next"`; absent on the last one.', 200)
 
 
 _INVALID = "The request is invalid. The sentence says what is wrong, where, and what would be valid."
@@ -223,7 +227,7 @@ REDRIVEN = {
 }
 PRIORITIZED = {
     200: CHANGED,
-    400: failure("The body is invalid.", too_large="priority must be an integer from 0 to 100, not a number (101)"),
+    400: failure("The body is invalid.", too_large="priority must be an integer from 0 to 100, not 101"),
     **NO_TASK,
     409: failure(
         "The task is not pending.", running="Task is processing; only the priority of a pending task can be changed"
@@ -320,9 +324,9 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
             body["additionalProperties"] = False
     # No `enum`: a generated client must also work with other and later deployments.
     new["properties"]["type"]["examples"] = sorted(handlers())
-    for name in ("TaskObject", "TaskPart"):
-        reason = schemas[name]["properties"]["failure_reason"]
-        reason["oneOf"] = [*reason.pop("allOf"), {"type": "null"}]
+    for name, field in (("TaskObject", "failure_reason"), ("TaskPart", "failure_reason"), ("AttemptObject", "outcome")):
+        words = schemas[name]["properties"][field]
+        words["oneOf"] = [*words.pop("allOf"), {"type": "null"}]
     result["paths"] = {address: item for address, item in result["paths"].items() if not address.endswith("/")}
     for item in result["paths"].values():
         for method, operation in item.items():

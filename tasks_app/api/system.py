@@ -113,7 +113,7 @@ UNAVAILABLE = OpenApiResponse(schema.ErrorObject, "The database cannot be reache
 class HealthView(PublicAPI):
     """`GET /health`."""
 
-    @schema.call("health", "system", {200: Health, 503: Health})
+    @schema.call("health", "system", {200: Health, 503: Health}, query=None)
     def get(self, request: Request) -> Response:
         """Tell whether tasks are accepted and run. 503 if the database cannot be reached, no worker lives, or the
         first containers still start. A broken handler or broker is only listed in `problems`."""
@@ -141,7 +141,7 @@ class HealthView(PublicAPI):
 class LiveView(PublicAPI):
     """`GET /health/live`."""
 
-    @schema.call("health_live", "system", {200: Live})
+    @schema.call("health_live", "system", {200: Live}, query=None)
     def get(self, request: Request) -> Response:
         """Tell whether this process answers. Restart it if it does not."""
         return Response({"status": "live"})
@@ -150,7 +150,7 @@ class LiveView(PublicAPI):
 class ReadyView(PublicAPI):
     """`GET /health/ready`."""
 
-    @schema.call("health_ready", "system", {200: Ready, 503: Ready})
+    @schema.call("health_ready", "system", {200: Ready, 503: Ready}, query=None)
     def get(self, request: Request) -> Response:
         """Tell whether this process accepts tasks. It reaches the database with its tables, and is not draining."""
         if admission.stopping(conf.environment()):
@@ -182,6 +182,7 @@ class MetricsView(API):
         "metrics",
         "system",
         {(200, "text/plain"): OpenApiResponse(str, "Prometheus' text format; see docs/metrics.md.")},
+        query=None,
     )
     def get(self, request: Request) -> HttpResponse:
         """Read Prometheus metrics of the whole system. Without a database: `daemon_health 0`."""
@@ -209,7 +210,7 @@ class UnknownView(API):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """404."""
         super().initial(request, *args, **kwargs)
-        raise NotFound(no_such_page(request.path))
+        raise NotFound(no_such_page(request.path, request.method))
 
 
 metrics = MetricsView.as_view()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-from urllib.parse import urlencode
+from functools import partial
+from typing import Any, ClassVar
 from uuid import UUID
 
 from rest_framework.exceptions import APIException
@@ -12,21 +12,30 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app import conf
-from tasks_app.api import admission, list_parameters, new_tasks, pages, schema, view, waiting
-from tasks_app.api.errors import NotFound
-from tasks_app.api.fields import Faults, body_of, parameters, parameters_of
+from tasks_app.api import admission, errors, list_parameters, new_tasks, pages, schema, view, waiting
+from tasks_app.api.errors import Invalid, NotFound
+from tasks_app.api.fields import Faults, body_of, choice
 from tasks_app.api.pages import response_budget
 from tasks_app.api.task_search import search
 from tasks_app.audit.record import Actor, record
 from tasks_app.keys.caller import Scope
 from tasks_app.queue.cancel import delete
 from tasks_app.queue.current import writing
-from tasks_app.queue.models import Task
+from tasks_app.queue.models import FINAL, Task
 from tasks_app.queue.strict_json import MAX_DEPTH, BadJSON, loads_data
 from tasks_app.queue.submission import Submission, Submitted, too_large
 from tasks_app.queue.submit import submit_now
+from tasks_app.queue.task_filter import TaskFilter
 from tasks_app.rights import DELETE_TASKS, POST_TASKS, SEE_TASKS, needs
 
+#: Of a list: for what it waits.
+WAIT = {
+    "wait": waiting.wait_field(
+        "With `ids`: answer once one of these tasks is final or gone, at once if one is already, or after so many "
+        "seconds with what there is. Leave out those that you have."
+    ),
+    "wait_for": choice("With `ids` and a wait: for the first of the tasks, or for all.", ("any", "all")),
+}
 #: What a task object has instead of what its caller may not read, and the fields that it keeps.
 WITHHELD = b',"task_data":{},"result":null,"last_error":null}'
 NOT_WITHHELD = [name for name in pages.TASK_OBJECT_FIELDS if name not in ("task_data", "result", "last_error")]
@@ -81,14 +90,15 @@ class QueueView(admission.RateHeaders, view.API):
         "queue_task",
         "tasks",
         schema.QUEUED,
-        [schema.LOCATION, *waiting.WAITING, *admission.RATE],
+        [schema.LOCATION, *waiting.PREFER, *admission.RATE],
         request=new_tasks.NewTaskObject,
         examples=[*new_tasks.ONE_EXAMPLES, *schema.QUEUED_EXAMPLES],
+        query=waiting.WAIT,
     )
     def post(self, request: Request) -> Response:
         """Queue a task. The answer means that it is stored and survives a power cut."""
         caller = view.caller_of(request)
-        seconds, deferred = waiting.wanted(request), waiting.deferred_of(request)
+        seconds, deferred = waiting.wanted(self, request), waiting.deferred_of(request)
         if seconds is not None:
             caller.require(Scope.TASKS_READ)  # the answer has the task, which another caller may have posted
         body = body_of(request)
@@ -137,31 +147,64 @@ class TasksView(view.API):
     """`GET /api/tasks`."""
 
     scopes = needs(GET=SEE_TASKS)
+    elsewhere: ClassVar[dict[str, str]] = {"POST": errors.POSTED_TO}
 
     @schema.call(
         "list_tasks",
         "tasks",
         list_parameters.LISTED,
-        [*parameters(list_parameters.PARAMETERS), schema.LINK, schema.NEXT_CURSOR],
+        [*pages.NEXT, *waiting.PREFER],
+        query=list_parameters.PARAMETERS | WAIT,
     )
     def get(self, request: Request) -> Response:
         """List tasks, newest first. The Link header has the address of the next page.
 
         A filter other than `status` and `type` reads a limited number of rows for a page: a page may be short, even
         empty, and still have a next one."""
-        asked = parameters_of(request.query_params, list_parameters.PARAMETERS)
+        faults: Faults = []
+        wanted = view.known_tasks(request, list_parameters.filter_of(self.asked, faults))
+        if wanted.ids is None:
+            faults += [(name, f"{name} needs ids: the tasks to wait for") for name in WAIT if name in self.asked]
+        if faults:
+            raise Invalid(faults)
+        read = partial(self._page, request, wanted)
+        headers: dict[str, str] = {}
+        # Without ids a preference is ignored: it cannot be met.
+        if wanted.ids is not None and (seconds := waiting.wanted(self, request)) is not None:
+            headers = waiting.applied(seconds)
+            if self._waits(request, wanted.ids, seconds, read):
+                return Response(headers=headers)
+        page, more = read()
+        return _answer(page, pages.array, headers | more)
+
+    def _page(self, request: Request, wanted: TaskFilter) -> tuple[pages.Page, dict[str, str]]:
+        """The page as it is now, and its headers."""
+        asked = self.asked
         limit = asked.get("limit") or max(list_parameters.DEFAULT_LIMIT, len(asked.get("ids", ())))
         fields, oldest = asked.get("fields"), asked.get("order") == "oldest"
-        found = search(view.known_tasks(request, list_parameters.filter_of(asked)), asked.get("cursor"), oldest, limit)
+        found = search(wanted, asked.get("cursor"), oldest, limit)
         shown = None if fields is None else [name for name in list_parameters.FIELDS if name in fields]
         page = pages.Page(found.rows, limit, shown, oldest)
-        headers = {}
-        if (cursor := page.ids[-1] if page.more else found.end) is not None:
-            query = {**dict(request.query_params.lists()), "cursor": [str(cursor)]}
-            address = f"{request.build_absolute_uri(request.path)}?{urlencode(query, doseq=True)}"
-            headers["Link"] = f'<{address}>; rel="next"'
-            headers["Next-Cursor"] = str(cursor)
-        return _answer(page, lambda objects: b"[%b]" % b",".join(objects), headers)
+        return page, pages.next_page(request, page.ids[-1] if page.more else found.end)
+
+    def _waits(
+        self,
+        request: Request,
+        ids: frozenset[UUID],
+        seconds: int,
+        read: Callable[[], tuple[pages.Page, dict[str, str]]],
+    ) -> bool:
+        """Let the answer wait; False if enough of the tasks are final or gone. To the caller other types are gone."""
+        deferred, for_all = waiting.deferred_of(request), self.asked.get("wait_for") == "all"
+        if not seconds or deferred is None:
+            return False
+        known = view.known_tasks(request, TaskFilter(ids=ids)).matching(Task.objects.all())
+        going = frozenset(known.exclude(status__in=FINAL).values_list("pk", flat=True))
+        if len(going) < (1 if for_all else len(ids)):
+            return False
+        deferred.reserve(len(going))
+        deferred.until(waiting.ListWait(going, seconds, for_all, read), _key(request))
+        return True
 
 
 class TaskView(view.API):
@@ -169,10 +212,10 @@ class TaskView(view.API):
 
     scopes = needs(GET=SEE_TASKS, DELETE=DELETE_TASKS)
 
-    @schema.call("get_task", "tasks", schema.ONE, [schema.TASK_ID, *waiting.WAITING])
+    @schema.call("get_task", "tasks", schema.ONE, [schema.TASK_ID, *waiting.PREFER], query=waiting.WAIT)
     def get(self, request: Request, task_id: str) -> Response:
         """Read a task: its status and, once it is final, its result or why it failed."""
-        seconds, deferred = waiting.wanted(request), waiting.deferred_of(request)
+        seconds, deferred = waiting.wanted(self, request), waiting.deferred_of(request)
         identity = view.task_in_path(request, task_id)
         if seconds is None or deferred is None:
             return read(identity)

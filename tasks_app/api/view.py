@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 
 from tasks_app import conf
 from tasks_app.api.errors import AlwaysJSON, NotFound
-from tasks_app.api.fields import optional_body, task_id
+from tasks_app.api.fields import Asks, optional_body, task_id
 from tasks_app.api.repeats import REPLAYED, key_in, key_of, meaning_of
 from tasks_app.audit.record import Actor
 from tasks_app.handlers.handlers_toml import Handler
@@ -108,12 +108,12 @@ def caller_of(request: Request) -> Caller:
 def actor_of(request: Request) -> Actor:
     """The caller of a view's request, for the audit log; with the key of a POST that may be repeated.
 
-    The body is a valid one by now. Raises ParseError or Invalid for one that a call without a body ignores.
+    The body is a valid one by now.
     """
     key = None
     if request.method == "POST" and "HTTP_IDEMPOTENCY_KEY" in request.META:
         body, view = optional_body(request, "{}"), cast("dict[str, Any]", request.parser_context)["view"]
-        key = key_of_request(request, body, lambda: meaning_of(body, view.post.body_fields))
+        key = key_of_request(request, body, lambda: meaning_of(body, view.post.asks.body or {}))
     return Actor("api", caller_of(request).name, key)
 
 
@@ -135,17 +135,23 @@ class API(APIView):
     content_negotiation_class = AlwaysJSON
     authentication_classes = (KeyAuthentication,)
     scopes: ClassVar[Mapping[str, Scope]] = {}
+    #: What the sentence of a 405 says of a method that callers look for here.
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+    #: The values of the parameters of its query, as `schema.call` declares them.
+    asked: Mapping[str, Any]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Who calls, what the caller may do, and whether the call understands all that is sent, in this order."""
+        super().initial(request, *args, **kwargs)
+        if request.method == "POST" and (header := request.META.get("HTTP_IDEMPOTENCY_KEY")) is not None:
+            key_in(header)
+        asks: Asks | None = getattr(getattr(self, (request.method or "").lower(), None), "asks", None)
+        self.asked = {} if asks is None else asks.read(request)
 
     def check_permissions(self, request: Request) -> None:
         """Raise Forbidden if the caller lacks the scope for the method."""
         if (scope := self.scopes.get("GET" if request.method == "HEAD" else request.method or "")) is not None:
             caller_of(request).require(scope)
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse a header Idempotency-Key that is none."""
-        super().initial(request, *args, **kwargs)
-        if request.method == "POST" and (header := request.META.get("HTTP_IDEMPOTENCY_KEY")) is not None:
-            key_in(header)
 
     def answer(self, request: Request, target: str) -> Response:
         """The answer to an act, once it is done: its target as it is now. So it is the answer to a repeated one too."""

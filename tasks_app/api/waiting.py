@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.request import parse_http_list
@@ -22,14 +22,16 @@ from rest_framework.request import Request
 
 from tasks_app.api import pages
 from tasks_app.api.admission import queued_body
-from tasks_app.api.errors import RETRY_AFTER, UNAVAILABLE, Invalid, NotFound, dump, error_bytes
-from tasks_app.api.fields import literal
+from tasks_app.api.errors import RETRY_AFTER, UNAVAILABLE, NotFound, dump, error_bytes
+from tasks_app.api.fields import Field, digits
 from tasks_app.api.pages import SMALL_BYTES, TooManyAnswers, response_budget
 from tasks_app.api.schema import header
-from tasks_app.api.view import KeyCheck, KeyRefusal, caller_of
+from tasks_app.api.view import API, KeyCheck, KeyRefusal, caller_of
 from tasks_app.queue.models import FINAL, Task
 
 MAX_WAIT_SECONDS = 60
+#: A wait for more takes more places, since one statement asks for the tasks of all waits.
+TASKS_PER_PLACE = 8
 #: The WSGI variable with the request's `Deferred`.
 VARIABLE = "tasks_app.hold"
 
@@ -45,9 +47,14 @@ class Wait(NamedTuple):
     existing: bool | None = None
 
     @property
-    def subject(self) -> UUID:
+    def subjects(self) -> Collection[UUID]:
         """What it waits for."""
-        return self.task
+        return (self.task,)
+
+    @property
+    def all(self) -> bool:
+        """Whether for all of it, or for the first."""
+        return False
 
     @property
     def view(self) -> str:
@@ -76,14 +83,35 @@ class ConditionWait(NamedTuple):
     seconds: int
 
     @property
-    def subject(self) -> Condition:
+    def subjects(self) -> Collection[Condition]:
         """What it waits for."""
-        return self.condition
+        return (self.condition,)
+
+    @property
+    def all(self) -> bool:
+        """Whether for all of it, or for the first."""
+        return False
 
     @property
     def view(self) -> str:
         """The name of the view, as metrics have it."""
         return self.condition.view
+
+
+class ListWait(NamedTuple):
+    """A wait of a list for the first of these tasks to become final or gone, or for all of them.
+
+    `read` gets what the list is then: its page and its headers. It raises DatabaseError.
+    """
+
+    subjects: Collection[UUID]
+    seconds: int
+    all: bool
+    read: Callable[[], tuple[pages.Page, dict[str, str]]]
+    view: str = "tasks"
+
+
+AnyWait = Wait | ConditionWait | ListWait
 
 
 class NoPlace(exceptions.APIException):
@@ -107,22 +135,22 @@ class Places:
         self._free = limit
         self._taken: Counter[int] = Counter()
 
-    def take(self, key: int | None = None) -> bool:
-        """Take a place for a request with this key, by its id; False if there is none for it."""
+    def take(self, key: int | None = None, count: int = 1) -> bool:
+        """Take places for a request with this key, by its id; False if there are not so many for it."""
         with self._lock:
-            if self._free <= (0 if key is None else self._taken[key]):
+            if self._free < count or (key is not None and self._free - self._taken[key] < 2 * count - 1):
                 return False
-            self._free -= 1
+            self._free -= count
             if key is not None:
-                self._taken[key] += 1
+                self._taken[key] += count
             return True
 
-    def release(self, key: int | None = None) -> None:
-        """Give a place back."""
+    def release(self, key: int | None = None, count: int = 1) -> None:
+        """Give places back."""
         with self._lock:
-            self._free += 1
+            self._free += count
             if key is not None:
-                self._taken[key] -= 1
+                self._taken[key] -= count
                 self._taken += Counter()  # forgets keys that have none
 
 
@@ -136,31 +164,33 @@ class Deferred:
 
     def __init__(self, places: Places, stream_places: Places) -> None:
         self._places, self._stream_places = places, stream_places
-        self._reserved: Places | None = None
+        self._reserved: tuple[Places, int] | None = None
         self.caller: int | None = None
-        self.wait: Wait | ConditionWait | None = None
+        self.wait: AnyWait | None = None
         self.key: KeyCheck | None = None
 
-    def reserve(self) -> None:
-        """Reserve a place, until `release`. Raises NoPlace."""
-        if not self._places.take(self.caller):
+    def reserve(self, tasks: int = 1) -> None:
+        """Reserve a place, until `release`; further ones for many tasks. Raises NoPlace."""
+        count = 1 + tasks // TASKS_PER_PLACE
+        if not self._places.take(self.caller, count):
             raise NoPlace
-        self._reserved = self._places
+        self._reserved = self._places, count
 
     def release(self) -> None:
-        """Give the place back. May be called again."""
+        """Give the places back. May be called again."""
         reserved, self._reserved = self._reserved, None
         if reserved is not None:
-            reserved.release(self.caller)
+            places, count = reserved
+            places.release(self.caller, count)
 
     def reserve_stream(self) -> bool:
         """Reserve a place for a stream, until `release`; False if there is none."""
         if not self._stream_places.take(self.caller):
             return False
-        self._reserved = self._stream_places
+        self._reserved = self._stream_places, 1
         return True
 
-    def until(self, wait: Wait | ConditionWait, key: KeyCheck) -> None:
+    def until(self, wait: AnyWait, key: KeyCheck) -> None:
         """Let the answer wait, as long as its key is in force. Longer than 0 seconds needs a place."""
         self.wait, self.key = wait, key
 
@@ -176,39 +206,30 @@ def deferred_of(request: Request) -> Deferred | None:
 # How a request asks for a wait.
 
 
-def wait_parameters(description: str) -> list[OpenApiParameter]:
-    """What asks for a wait, and the header that tells of it, in the OpenAPI document."""
-    preference = "`wait=SECONDS`, as the parameter `wait` (RFC 7240). Larger values are reduced, others ignored."
-    return [
-        OpenApiParameter(
-            "wait", {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_SECONDS}, description=description
-        ),
-        OpenApiParameter("Prefer", str, OpenApiParameter.HEADER, description=preference),
-        header("Preference-Applied", "`wait=SECONDS`, if the request asked for a wait.", 200),
-    ]
+def wait_field(description: str) -> Field:
+    """The parameter `wait`."""
+    return digits(0, MAX_WAIT_SECONDS, description, valid=f"a whole number of seconds from 0 to {MAX_WAIT_SECONDS}")
 
 
-WAITING = wait_parameters("Answer once the task is final, or after so many seconds with the task as it is then.")
+PREFER = [
+    OpenApiParameter(
+        "Prefer",
+        str,
+        OpenApiParameter.HEADER,
+        description="`wait=SECONDS`, as the parameter `wait` (RFC 7240). Larger values are reduced, others ignored.",
+    ),
+    header("Preference-Applied", "`wait=SECONDS`, if the request asked for a wait.", 200),
+]
+WAIT = {"wait": wait_field("Answer once the task is final, or after so many seconds with the task as it is then.")}
 
 
-def wanted(request: Request) -> int | None:
-    """The seconds for which a request asks to wait; None if it does not ask. Raises Invalid.
+def wanted(view: API, request: Request) -> int | None:
+    """The seconds for which a request asks to wait; None if it does not ask.
 
     The parameter counts more than the header. A preference that cannot be read is ignored, as RFC 7240 says.
     """
-    if given := request.query_params.getlist("wait"):
-        return _parameter(given)
-    return _preference(request.META.get("HTTP_PREFER", ""))
-
-
-def _parameter(given: list[str]) -> int:
-    if len(given) > 1:
-        raise Invalid([("wait", "wait is given twice")])
-    text = given[0]
-    if len(text) > 2 or not text.isascii() or not text.isdigit() or int(text) > MAX_WAIT_SECONDS:
-        sentence = f"wait must be a whole number of seconds from 0 to {MAX_WAIT_SECONDS}, not {literal(text)}"
-        raise Invalid([("wait", sentence)])
-    return int(text)
+    seconds: int | None = view.asked.get("wait")
+    return _preference(request.META.get("HTTP_PREFER", "")) if seconds is None else seconds
 
 
 def _preference(header: str) -> int | None:
@@ -246,8 +267,8 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def answers(waits: Iterable[Wait | ConditionWait]) -> Iterator[tuple[Wait | ConditionWait, Answer]]:
-    """The answer to each wait, with its task, or what its condition is about, as it is now.
+def answers(waits: Iterable[AnyWait]) -> Iterator[tuple[AnyWait, Answer]]:
+    """The answer to each wait, with its task, its list, or what its condition is about, as it is now.
 
     Send each before you take the next one. If the database cannot be read, it is the fallback.
     """
@@ -255,6 +276,8 @@ def answers(waits: Iterable[Wait | ConditionWait]) -> Iterator[tuple[Wait | Cond
     for asked in waits:
         if isinstance(asked, ConditionWait):
             yield asked, _of_condition(asked)
+        elif isinstance(asked, ListWait):
+            yield from ((asked, answer) for answer in _of_list(asked))
         else:
             by_task.setdefault(asked.task, []).append(asked)
     left = dict(by_task)
@@ -274,19 +297,19 @@ def answers(waits: Iterable[Wait | ConditionWait]) -> Iterator[tuple[Wait | Cond
             yield wait, _unless_queued(wait, gone) if deleted else fallback(wait)
 
 
-def fallback(wait: Wait | ConditionWait, sentence: str = UNAVAILABLE) -> Answer:
+def fallback(wait: AnyWait, sentence: str = UNAVAILABLE) -> Answer:
     """The answer if the database cannot be read. A POST has stored its task, so that is no failure."""
     return _unless_queued(wait, Answer(503, error_bytes(sentence), (("retry-after", RETRY_AFTER),)))
 
 
-def refused(wait: Wait | ConditionWait, refusal: KeyRefusal) -> Answer:
+def refused(wait: AnyWait, refusal: KeyRefusal) -> Answer:
     """The answer if the caller's key is not in force any more: that of any call with it, but to a POST that has stored
     its task. It gets its id, and not the task."""
     headers = (("www-authenticate", refusal.challenge),) if refusal.challenge else ()
     return _unless_queued(wait, Answer(refusal.status, error_bytes(refusal.sentence), headers))
 
 
-def _unless_queued(wait: Wait | ConditionWait, answer: Answer, task_object: bytes | None = None) -> Answer:
+def _unless_queued(wait: AnyWait, answer: Answer, task_object: bytes | None = None) -> Answer:
     """This answer, or that of a POST, which has stored its task. `task_object`: if it was read."""
     if isinstance(wait, Wait) and wait.queued:
         return Answer(200, queued_body(wait.task, wait.existing, task_object))
@@ -299,6 +322,25 @@ def _of_condition(wait: ConditionWait) -> Answer:
         return Answer(200, dump(condition.answer(condition.about)))
     except (DatabaseError, InterfaceError):
         return fallback(wait)
+
+
+def _of_list(wait: ListWait) -> Iterator[Answer]:
+    """The one answer; its bytes count until the next one is asked for."""
+    try:
+        page, headers = wait.read()
+        reservation = response_budget.reserve(page.bytes)
+    except TooManyAnswers as refused:
+        yield fallback(wait, str(refused.detail))
+        return
+    except (DatabaseError, InterfaceError):
+        yield fallback(wait)
+        return
+    try:
+        yield Answer(200, pages.array(pages.task_objects(page)), tuple(headers.items()))
+    except (DatabaseError, InterfaceError):
+        yield fallback(wait)
+    finally:
+        reservation.release()
 
 
 def _objects(ids: list[UUID]) -> Iterator[tuple[UUID, bytes | None]]:

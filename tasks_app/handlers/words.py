@@ -104,6 +104,11 @@ def rfc3339(moment: datetime | None) -> str | None:
     return None if moment is None else moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def milliseconds(seconds: float | None) -> float | None:
+    """Seconds as answers have them."""
+    return None if seconds is None else round(seconds, 3)
+
+
 def moment_text(moment: datetime) -> str:
     """A moment for people, in UTC."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

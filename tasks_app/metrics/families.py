@@ -270,4 +270,4 @@ def _handler(reading: SystemReading, name: str) -> dict[str, Any]:
 def _duration(totals: Totals, histogram: str, name: str) -> dict[str, float]:
     """The number and sum of a handler's observations in a histogram, over all outcomes."""
     seen = totals.distributions(histogram, name).values()
-    return {"count": sum(part.count for part in seen), "sum": round(sum(part.sum for part in seen), 6)}
+    return {"count": sum(part.count for part in seen), "sum": round(sum(part.sum for part in seen), 3)}

@@ -1,4 +1,4 @@
-"""Keeps the requests that wait for a task, or until a condition is met, without a thread for each."""
+"""Keeps the requests that wait for tasks, or until a condition is met, without a thread for each."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from django.db import DatabaseError, Error, InterfaceError, connection
 from tasks_app.api.view import KeyCheck, KeyRefusal
 from tasks_app.api.waiting import (
     Answer,
+    AnyWait,
     Condition,
-    ConditionWait,
     Deferred,
     Places,
-    Wait,
     answers,
     fallback,
     refused,
@@ -58,17 +57,22 @@ TIMEOUT_SECONDS = 5.0
 class Waiter:
     """A request that waits. `headers`: of the view's answer. `began_at`: when it began to wait, on the monotonic clock.
 
-    Only the event loop uses `timer`, its next deadline, and `client`, which ends if its client closes the connection.
+    `left`: what it still waits for; nothing once its wait is over. Only the event loop uses it, `timer`, its next
+    deadline, and `client`, which ends if its client closes the connection.
     """
 
     request: Request
     deferred: Deferred
-    wait: Wait | ConditionWait
+    wait: AnyWait
     headers: Headers
     began_at: float = field(default_factory=time.monotonic)
     timer: asyncio.TimerHandle | None = None
     client: asyncio.Task[None] | None = None
+    left: set[UUID | Condition] = field(init=False)
     _taken: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.left = set(self.wait.subjects)
 
     def take(self) -> bool:
         """True for the first caller, which then has to answer the request, unless its client has gone."""
@@ -102,7 +106,7 @@ class Waiters:
     def close(self) -> None:
         """End all waits, also later ones: the server stops when every request is answered."""
         self._closing = True
-        self._end([waiter for same in self._by_subject.values() for waiter in same], "stopped")
+        self._end([waiter for waiter in self._by_request.values() if waiter.left], "stopped")
 
     def deferred(self) -> Deferred:
         """What a request may use to wait, or for a stream."""
@@ -121,7 +125,8 @@ class Waiters:
             return
         self._release_body(request)
         self._by_request[request], request.left = waiter, self.leave
-        self._by_subject.setdefault(waiter.wait.subject, set()).add(waiter)
+        for subject in waiter.left:
+            self._by_subject.setdefault(subject, set()).add(waiter)
         left = request.arrived_at + waiter.wait.seconds - time.monotonic()
         if self._closing or left <= 0:
             self._end([waiter], "stopped" if self._closing else "timed_out")
@@ -153,10 +158,16 @@ class Waiters:
             waiter.timer.cancel()
         if waiter.client is not None:
             waiter.client.cancel()
-        if (same := self._by_subject.get(waiter.wait.subject)) is not None:
-            same.discard(waiter)
-            if not same:
-                del self._by_subject[waiter.wait.subject]
+        for subject in list(waiter.left):
+            self._forget(waiter, subject)
+
+    def _forget(self, waiter: Waiter, subject: UUID | Condition) -> None:
+        """It does not wait for this any more."""
+        waiter.left.remove(subject)
+        same = self._by_subject[subject]
+        same.remove(waiter)
+        if not same:
+            del self._by_subject[subject]
 
     # The watcher's thread calls these three.
 
@@ -182,11 +193,18 @@ class Waiters:
             self._ended(met)
 
     def _end_all_of(self, subjects: Sequence[UUID | Condition]) -> None:
-        self._end([waiter for subject in subjects for waiter in self._by_subject.get(subject, ())], "ended")
+        over: dict[Waiter, None] = {}  # each once, in their order
+        for subject in subjects:
+            for waiter in list(self._by_subject.get(subject, ())):
+                if waiter.wait.all and len(waiter.left) > 1:
+                    self._forget(waiter, subject)
+                else:
+                    over[waiter] = None
+        self._end(list(over), "ended")
 
     def _refuse(self, waiter: Waiter, refusal: KeyRefusal) -> None:
         """End a wait whose key is not in force any more."""
-        if waiter in self._by_subject.get(waiter.wait.subject, ()):  # it has not ended meanwhile
+        if waiter.left:  # it has not ended meanwhile
             process.add("waits_ended|key")
             self._unwatch(waiter)
             self._answer(waiter, refused(waiter.wait, refusal))
@@ -206,7 +224,7 @@ class Waiters:
 
     def _answer_all(self, waiters: Sequence[Waiter]) -> None:
         """On one of the queue's threads."""
-        left: dict[Wait | ConditionWait, list[Waiter]] = {}
+        left: dict[AnyWait, list[Waiter]] = {}
         for waiter in waiters:
             left.setdefault(waiter.wait, []).append(waiter)
         try:

@@ -47,7 +47,7 @@ def test_each_ended_attempt_is_listed_in_order_with_all_its_fields(api: Client) 
     settle("node", [success(second, seconds=1.5, container="pid-17")])
     one, two = attempts(api, first)
     moments = [one.pop("started_at"), one.pop("ended_at"), two.pop("started_at"), two.pop("ended_at")]
-    assert (one.pop("wait_seconds"), two.pop("wait_seconds")) == (first.wait, second.wait)
+    assert (one.pop("wait_seconds"), two.pop("wait_seconds")) == (round(first.wait, 3), round(second.wait, 3))
     assert moments == sorted(moments) and all(moment.endswith("Z") for moment in moments)
     assert one == one | {
         "number": 1, "outcome": "crash", "error": "it broke", "node": "node", "container": "0123456789ab",
@@ -66,7 +66,7 @@ def test_an_attempt_matches_the_openapi_document(api: Client) -> None:
     shape = resolved(document(), "AttemptObject")
     for each in attempts(api, task):
         jsonschema.validate(each, shape)
-        assert each.keys() == shape["properties"].keys() == set(shape["required"])
+        assert each.keys() == shape["properties"].keys() - {"progress"} == set(shape["required"])
 
 
 def test_a_new_task_has_no_attempts_and_a_running_attempt_is_not_listed(api: Client) -> None:
@@ -88,7 +88,7 @@ def test_pages_lead_on_and_miss_none(api: Client) -> None:
         seen += [each["number"] for each in answer.json()]
         link = answer.headers.get("Link", "")
         assert not link or link.endswith('>; rel="next"')
-        address = link.partition("localhost")[2].partition(">")[0]
+        address = link.partition("<")[2].partition(">")[0]
     assert seen == [1, 2, 3, 4, 5, 6, 7]
     assert [each["number"] for each in attempts(api, task, "?after=5")] == [6, 7]
 
@@ -118,7 +118,7 @@ def test_a_deleted_task_has_none_either(api: Client) -> None:
         ("after=-1", "after must be an integer from 0"),
         ("after=2147483648", "after must be an integer from 0"),
         ("after=" + "9" * 5000, "after must be an integer from 0"),
-        ("limt=5", 'unknown parameter "limt"; the parameters are limit, after, running; did you mean "limit"?'),
+        ("limt=5", 'unknown parameter "limt"; the parameters are limit, after, cursor, running; did you mean "limit"?'),
     ],
     ids=lambda text: text[:20],
 )

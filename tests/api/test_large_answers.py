@@ -56,7 +56,7 @@ def test_pages_of_large_results_are_cut_short_and_lead_to_all_of_them(api: Clien
         assert answer.status_code == 200
         assert len(answer.content) < MAX_PAGE_BYTES + 64 * 1024
         found += [task["id"] for task in answer.json()]
-        link = re.fullmatch('<http://localhost(.*)>; rel="next"', answer.headers.get("Link", ""))
+        link = re.fullmatch('<(/.*)>; rel="next"', answer.headers.get("Link", ""))
         path = link.group(1) if link else ""
     assert found == ids
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.test import Client
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tasks_app.api import task_search
@@ -66,8 +66,8 @@ def examples(tasks: list[Task]) -> dict[str, list[Any]]:
         "type": ["echo", "gone,prime", "nowhere"],
         "failure_reason": ["oom", "timeout,crash", ",".join(FailureReason.values)],
         "tag": [["a"], ["aa", "A"], ["b:1", "x/y.z@w=-_", "a"], ["b"]],
-        "priority_min": ["0", "51", "100"],
-        "priority_max": ["100", "49", "0"],
+        "priority_min": ["0", "49"],
+        "priority_max": ["100", "49"],
         "created_after": [
             tasks[TASKS // 2].created_at.isoformat(),
             tasks[0].created_at.isoformat(),
@@ -127,6 +127,7 @@ def test_any_filters_together_show_what_a_scan_of_all_tasks_finds(api: Client, t
         )
     )
     def same(query: dict[str, Any]) -> None:
+        assume(int(query.get("priority_min", 0)) <= int(query.get("priority_max", 100)))  # else it is 400
         check(api, tasks, query)
 
     same()

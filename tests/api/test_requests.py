@@ -155,7 +155,7 @@ def test_head_is_get_without_a_body(api: Client, path: str) -> None:
         ("limit=000000010" + "9" * 100, "limit must be"),
         ("limit=%d9%a1", "limit must be"),
         ("limit=1&limit=2", "limit is given twice"),
-        ("cursor=", "cursor must be the one in the Link header"),
+        ("cursor=", "cursor must be the Next-Cursor of the last page"),
         ("cursor=x", "cursor must be"),
         ("cursor=%00", "cursor must be"),
         ("status=foo", "pending, processing, completed, failed"),
@@ -296,7 +296,7 @@ def test_pages_follow_each_other_by_the_link_newest_first(api: Client) -> None:
         assert isinstance(answer.json(), list)
         seen += [task["id"] for task in answer.json()]
         link = answer.headers.get("Link", "")
-        address = link[link.index("<http://localhost") + 17 : link.index('>; rel="next"')] if link else ""
+        address = link[link.index("</api/tasks?") + 1 : link.index('>; rel="next"')] if link else ""
         pages += 1
     assert seen == ids[::-1]
     assert pages == 3
@@ -322,7 +322,7 @@ def test_a_page_of_large_tasks_ends_early_and_leads_on(api: Client) -> None:
     answer = api.get("/api/tasks?limit=1000")
     assert 18 <= len(answer.json()) < 25
     link = answer.headers["Link"]
-    assert len(api.get(link[1 : link.index(">")].removeprefix("http://localhost")).json()) == 25 - len(answer.json())
+    assert len(api.get(link[1 : link.index(">")]).json()) == 25 - len(answer.json())
 
 
 def test_a_cursor_of_a_task_that_is_gone_still_works(api: Client) -> None:

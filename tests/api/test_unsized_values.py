@@ -54,7 +54,7 @@ def pages(api: Client, path: str) -> list[list[dict[str, Any]]]:
         answer = api.get(path)
         assert answer.status_code == 200, answer.content[:300]
         found.append(answer.json())
-        link = re.fullmatch('<http://localhost(.*)>; rel="next"', answer.headers.get("Link", ""))
+        link = re.fullmatch('<(/.*)>; rel="next"', answer.headers.get("Link", ""))
         path = link.group(1) if link else ""
     return found
 

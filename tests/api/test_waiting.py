@@ -13,7 +13,9 @@ from rest_framework.request import Request
 
 from tasks_app.api import pages, waiting
 from tasks_app.api.errors import Invalid
+from tasks_app.api.fields import Asks
 from tasks_app.api.pages import BUDGET_BYTES, response_budget
+from tasks_app.api.view import API
 from tasks_app.api.waiting import VARIABLE, ConditionWait, Deferred, Places, Wait, answers
 from tasks_app.queue.models import Task
 from tasks_app.queue.submit import submit
@@ -24,7 +26,9 @@ TASK = b'{"type": "echo"}'
 
 def wanted(query: str = "", prefer: str | None = None) -> int | None:
     headers = {} if prefer is None else {"prefer": prefer}
-    return waiting.wanted(Request(RequestFactory().get(f"/api/tasks/x?{query}", headers=headers)))
+    request, view = Request(RequestFactory().get(f"/api/tasks/x?{query}", headers=headers)), API()
+    view.asked = Asks(waiting.WAIT, None).read(request)
+    return waiting.wanted(view, request)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +108,14 @@ def test_a_read_waits_only_for_a_task_that_is_not_final(holding: tuple[Client, D
 def test_other_calls_take_no_wait(holding: tuple[Client, Deferred]) -> None:
     api, deferred = holding
     [one] = submitted(50)
-    assert api.get("/api/tasks?wait=5").status_code == 400
-    batch = api.post("/queue/batch?wait=5", b'{"tasks": [%b]}' % TASK, "application/json", headers={"prefer": "wait=5"})
-    for answer in (batch, api.get("/api/tasks", headers={"prefer": "wait=5"}), api.delete(f"/api/tasks/{one}?wait=5")):
+    batch, prefer = b'{"tasks": [%b]}' % TASK, {"prefer": "wait=5"}
+    assert api.post("/queue/batch?wait=5", batch, "application/json").status_code == 400
+    assert [api.get("/api/tasks?wait=5").status_code, api.delete(f"/api/tasks/{one}?wait=5").status_code] == [400, 400]
+    for answer in (
+        api.post("/queue/batch", batch, "application/json", headers=prefer),
+        api.get("/api/tasks", headers=prefer),
+        api.delete(f"/api/tasks/{one}", headers=prefer),
+    ):
         assert answer.status_code in (200, 204)
         assert "Preference-Applied" not in answer.headers
     assert deferred.wait is None

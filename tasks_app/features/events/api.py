@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from tasks_app.api import schema
 from tasks_app.api.errors import Invalid, NotFound
-from tasks_app.api.fields import literal, near
+from tasks_app.api.fields import Faults, Field, literal, refuse
 from tasks_app.api.view import API, KeyCheck, both, task_in_path
 from tasks_app.api.waiting import Deferred, deferred_of
 from tasks_app.features.events.reading import BEGINNING, PATTERN, EventId, has_ended, parse
@@ -67,14 +67,28 @@ _EXAMPLE = (
     '"2026-01-31T09:00:00.000000Z"}\n\n'
     'id: 1.1\nevent: log\ndata: {"attempt":1,"at":"2026-01-31T09:00:01.0Z","stream":"stderr","text":"hello\\n"}\n\n'
 )
+
+
+def _event_id(name: str, text: str, faults: Faults) -> EventId | None:
+    if text and (found := parse(text)) is not None:
+        return found
+    if text:
+        refuse(faults, name, "the id of an event, such as 1.0", literal(text))
+    return None
+
+
 _ID = {"type": "string", "pattern": PATTERN}
 _PARAMETERS = [
     schema.TASK_ID,
     OpenApiParameter(
         "Last-Event-ID", _ID, OpenApiParameter.HEADER, description="Only events after the one with this `id`."
     ),
-    OpenApiParameter("after", _ID, description="The same, for clients that cannot send the header, which counts more."),
 ]
+_QUERY = {
+    "after": Field(
+        {**_ID, "description": "The same, for clients that cannot send the header, which counts more."}, _event_id
+    )
+}
 #: As OpenAPI before 3.2 is read: the schema of a stream is that of each event.
 _EVENT = {
     "type": "object",
@@ -106,12 +120,16 @@ class EventsView(API):
 
     scopes = needs(GET=SEE_TASKS)
 
-    @schema.call("follow_task", "tasks", _ANSWERS, _PARAMETERS)
+    @schema.call("follow_task", "tasks", _ANSWERS, _PARAMETERS, query=_QUERY)
     def get(self, request: Request, task_id: str) -> Response:
         """Follow a task: status, progress and log as Server-Sent Events. From its beginning, or after an event.
 
         The connection stays open until the task is final. With the id of an event any web process resumes."""
-        after = _after(request)
+        faults: Faults = []
+        after = _event_id("Last-Event-ID", request.META.get("HTTP_LAST_EVENT_ID", ""), faults)
+        if faults:
+            raise Invalid(faults)
+        after = after or self.asked.get("after")
         identity = task_in_path(request, task_id)
         if not Task.objects.filter(pk=identity).exists():
             raise NotFound
@@ -123,26 +141,6 @@ class EventsView(API):
         if not deferred.reserve_stream():
             raise NoStreamPlace
         return EventsFollow(deferred, EventStream(identity, after or BEGINNING, lambda: key.refusal() is None))
-
-
-def _after(request: Request) -> EventId | None:
-    """The last event that the client has. Raises Invalid."""
-    query = request.query_params
-    faults = [
-        (key[:60], f'unknown parameter "{key[:60]}"; the parameter is after{near(key[:60], ["after"])}')
-        for key in list(query)[:10]
-        if key != "after"
-    ]
-    texts = query.getlist("after")
-    if len(texts) > 1:
-        faults.append(("after", "after is given twice"))
-    found = None
-    for name, text in (("after", "".join(texts[-1:])), ("Last-Event-ID", request.META.get("HTTP_LAST_EVENT_ID", ""))):
-        if text and (found := parse(text)) is None:
-            faults.append((name, f"{name} must be the id of an event, such as 1.0, not {literal(text)}"))
-    if faults:
-        raise Invalid(faults)
-    return found
 
 
 urlpatterns = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 from django.http import QueryDict
@@ -15,7 +14,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks_app.api import fields, schema
+from tasks_app.api import fields, pages, schema
 from tasks_app.api.errors import Conflict, Invalid, NotFound
 from tasks_app.api.fields import Faults, Field, kind, refuse, shown
 from tasks_app.api.list_parameters import CONDITIONS, filter_of
@@ -45,7 +44,7 @@ def _filter(name: str, value: Any, faults: Faults) -> TaskFilter:
     for condition, words in value.items():
         if (texts := _texts(condition, words, inner)) is not None:
             query.setlist(condition, texts)
-    wanted = filter_of(fields.read_query(query, CONDITIONS, inner, "condition"))
+    wanted = filter_of(fields.read_query(query, CONDITIONS, inner, "condition"), inner)
     faults += [(f"{name}.{condition}" if condition else name, text) for condition, text in inner]
     return wanted
 
@@ -240,8 +239,11 @@ EXAMPLES = [
 # The calls.
 
 DEFAULT_PAGE_LIMIT = 20
-PAGE = {"limit": fields.digits(1, 100, "How many, the newest first.", default=DEFAULT_PAGE_LIMIT)}
-#: Operations that are read for a list.
+PAGE = {
+    "limit": fields.digits(1, 100, "How many, the newest first.", default=DEFAULT_PAGE_LIMIT),
+    "cursor": pages.ID_CURSOR,
+}
+#: Operations that are read for a page of a key with types, which may be short.
 MAX_READ = 1000
 
 
@@ -303,17 +305,24 @@ class OperationsView(API):
         "list_operations",
         "operations",
         {200: OpenApiResponse(OperationObject(many=True), "The newest operations.")},
-        fields.parameters(PAGE),
+        pages.NEXT,
+        query=PAGE,
     )
     def get(self, request: Request) -> Response:
         """List operations, newest first."""
-        limit = fields.parameters_of(request.query_params, PAGE).get("limit", DEFAULT_PAGE_LIMIT)
+        limit = self.asked.get("limit", DEFAULT_PAGE_LIMIT)
         types = caller_of(request).types
         newest = Operation.objects.order_by("-pk")
+        if (cursor := self.asked.get("cursor")) is not None:
+            newest = newest.filter(pk__lt=cursor)
         if types is not None:
             newest = newest.filter(types__isnull=False)
-        known = (operation for operation in newest[:MAX_READ] if types is None or _only(operation, types))
-        return Response([_object(request, operation) for operation in islice(known, limit)])
+        most = limit + 1 if types is None else MAX_READ
+        read = list(newest[:most])
+        known = [operation for operation in read if types is None or _only(operation, types)]
+        end = known[limit - 1] if len(known) > limit else read[-1] if len(read) == most else None
+        headers = pages.next_page(request, None if end is None else end.pk)
+        return Response([_object(request, operation) for operation in known[:limit]], headers=headers)
 
 
 class OperationView(API):

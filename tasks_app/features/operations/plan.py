@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from tasks_app.features.operations.models import Operation, Verb
+from tasks_app.handlers.words import rfc3339
 from tasks_app.queue.cancel import cancel_many, delete_many
 from tasks_app.queue.current import store
 from tasks_app.queue.models import Status, Task, TaskQuerySet
@@ -42,7 +43,7 @@ def of_json(values: Mapping[str, Any]) -> TaskFilter:
 
 def _value(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.isoformat()
+        return rfc3339(value)
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, frozenset):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -26,7 +25,7 @@ from tasks_app.api.handlers import (
     handler_object,
 )
 from tasks_app.api.view import API, KeyCheck, actor_of, both, caller_of
-from tasks_app.api.waiting import Condition, ConditionWait, applied, deferred_of, wait_parameters, wanted
+from tasks_app.api.waiting import PREFER, Condition, ConditionWait, applied, deferred_of, wait_field, wanted
 from tasks_app.features.pauses.verbs import (
     MAX_PAUSE_SECONDS,
     PauseEnded,
@@ -43,17 +42,12 @@ from tasks_app.rights import OPERATE, needs
 #: When a pause ends by itself, and why it is.
 FIELDS = {
     "until": moment("A moment with an offset, by the database's clock.", "for"),
-    "for": replace(
-        number(
-            0, MAX_PAUSE_SECONDS, "", f"a number of seconds, more than 0 and at most {MAX_PAUSE_SECONDS:,}", above=True
-        ),
-        schema={
-            "type": "number",
-            "format": "double",
-            "maximum": MAX_PAUSE_SECONDS,
-            "description": "Seconds from now, more than 0.",
-            "exclusiveMinimum": 0,
-        },
+    "for": number(
+        0,
+        MAX_PAUSE_SECONDS,
+        "Seconds from now, more than 0.",
+        f"a number of seconds, more than 0 and at most {MAX_PAUSE_SECONDS:,}",
+        above=True,
     ),
     "reason": REASON_FIELD,
 }
@@ -82,7 +76,9 @@ class PausedHandler(HandlerObject):
     )
 
 
-WAITING = wait_parameters("Answer once no worker is busy with the type, or after so many seconds with those that are.")
+WAIT = {
+    "wait": wait_field("Answer once no worker is busy with the type, or after so many seconds with those that are.")
+}
 _PAUSED = {
     **EXAMPLE,
     "paused": {"by": "deploy", "since": "2026-01-31T09:00:00.000000Z", "until": None, "reason": "new model"},
@@ -107,16 +103,17 @@ class PauseView(API):
         "pause_handler",
         "handlers",
         {200: OpenApiResponse(PausedHandler, "The handler, now paused."), 404: NO_HANDLER},
-        [TYPE, *WAITING],
+        [TYPE, *PREFER],
         request=PauseRequest,
         examples=_EXAMPLES,
+        query=WAIT,
     )
     def post(self, request: Request, type: str) -> Response:
         """Pause a handler. Its tasks are accepted and wait; none starts later than 2 s after the answer, on any worker,
         over restarts. Running tasks go on. If it is paused already, the end of the pause is replaced, and its reason if
         one is given."""
         handler = handler_in_path(request, type)
-        seconds, deferred = wanted(request), deferred_of(request)
+        seconds, deferred = wanted(self, request), deferred_of(request)
         until, reason = _read(optional_body(request, '{"for": 7200}'))
         if seconds and deferred is not None:
             deferred.reserve()  # before the pause: a request without a place changes nothing
@@ -128,7 +125,7 @@ class PauseView(API):
 
     def answer(self, request: Request, target: str) -> Response:
         """The handler; with a wait, once it is over."""
-        handler, seconds, deferred = handler_in_path(request, target), wanted(request), deferred_of(request)
+        handler, seconds, deferred = handler_in_path(request, target), wanted(self, request), deferred_of(request)
         if seconds is None:
             return Response(handler_object(handler, HandlerPause.objects.of(target)))
         if not seconds or deferred is None or has_settled(target):

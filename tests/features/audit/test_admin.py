@@ -190,11 +190,11 @@ def test_calls_of_the_api_are_recorded_with_the_keys_name() -> None:
     client = Client(SERVER_NAME="localhost", headers={"Authorization": f"Bearer {key}"})
     failed, waits, done = task("failed"), task(), task("completed")
     assert post(client, f"/api/tasks/{failed.pk}/redrive").status_code == 200
-    assert client.post(f"/api/tasks/{waits.pk}/cancel").status_code == 200
+    assert post(client, f"/api/tasks/{waits.pk}/cancel").status_code == 200
     assert client.delete(f"/api/tasks/{done.pk}").status_code == 204
     # What is refused is not recorded.
     assert post(client, f"/api/tasks/{failed.pk}/redrive").status_code == 404
-    assert client.post(f"/api/tasks/{waits.pk}/cancel").status_code == 409
+    assert post(client, f"/api/tasks/{waits.pk}/cancel").status_code == 409
     assert client.delete(f"/api/tasks/{done.pk}").status_code == 404
     found = AuditEntry.objects.order_by("pk").values_list("via", "actor", "action", "target")
     assert list(found) == [

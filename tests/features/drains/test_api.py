@@ -59,7 +59,7 @@ def test_a_type_of_a_node_is_drained_and_undrained_and_why_and_the_handler_know_
 
 @pytest.mark.parametrize(("body", "said"), [
     ({"type": "ecoh"}, "node one does not serve 'ecoh'; it serves echo, prime; did you mean \"echo\"?"),
-    ({"type": 5}, "type must be a string, a type that the node serves, not a number (5)"),
+    ({"type": 5}, "type must be a string, a type that the node serves, not 5"),
     ({"type": ""}, "node one does not serve ''"),
     ({"handler": "echo"}, 'unknown field "handler"; the fields are type, reason'),
     ({"reason": "x" * 201}, "reason must be a string of at most 200 characters"),

@@ -76,13 +76,13 @@ def test_the_slash_at_the_end_and_any_content_type_make_no_difference(api: Clien
 
 
 @pytest.mark.parametrize(("body", "said"), [
-    ('{"for": 0}', "for must be a number of seconds, more than 0 and at most 31,536,000, not a number (0)"),
+    ('{"for": 0}', "for must be a number of seconds, more than 0 and at most 31,536,000, not 0"),
     ('{"for": -1}', "for must be"), ('{"for": true}', "not true"), ('{"for": "2h"}', 'not a string ("2h")'),
     ('{"for": 31536001}', "at most 31,536,000"), ('{"until": 5}', "did you mean for?"),
     ('{"until": "2100-01-31"}', "the offset is missing"), ('{"until": "soon"}', "until must be a time with an offset"),
     ('{"until": "2020-01-31T09:00:00Z"}', "until must be in the future: 2020-01-31 09:00:00 UTC has passed"),
     ('{"for": 5, "until": "2100-01-31T09:00:00Z"}', "until and for are both given"),
-    ('{"reason": 5}', "reason must be a string of at most 200 characters, not a number (5)"),
+    ('{"reason": 5}', "reason must be a string of at most 200 characters, not 5"),
     (f'{{"reason": "{"x" * 201}"}}', "reason must be a string of at most 200 characters"),
     ('{"unitl": null}', 'did you mean "until"?'), ("[]", "the body must be a JSON object"), ("{", "malformed JSON"),
 ])  # fmt: skip

@@ -168,7 +168,7 @@ def _plan(verb: Verb, options: dict[str, Any]) -> Plan:
     for name in CONDITIONS:
         if (value := options[name]) is not None:
             query.setlist(name, value if isinstance(value, list) else [value])
-    wanted = filter_of(read_query(query, CONDITIONS, faults, "condition"))
+    wanted = filter_of(read_query(query, CONDITIONS, faults, "condition"), faults)
     plan = Plan.of(verb, wanted, options)
     faults += plan.faults()
     for name in ("data", "other_priority"):
