@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
+from tasks_app import conf
 from tasks_app.api import view
 from tasks_app.api.admission import backlog
 from tasks_app.broker import notification
@@ -81,6 +83,17 @@ def api(db: None) -> Client:
 def admin(db: None) -> Client:
     """A logged-in administrator called `ada`."""
     return logged_in(User.objects.create_superuser("ada", None, "a good password"))
+
+
+@pytest.fixture
+def listen(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Change how the web server listens."""
+
+    def to(**fields: Any) -> None:
+        env = conf.environment().model_copy(update=fields)
+        monkeypatch.setattr(conf, "environment", lambda: env)
+
+    return to
 
 
 @pytest.fixture

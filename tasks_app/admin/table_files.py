@@ -15,8 +15,10 @@ from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 from django.utils import timezone
 
-from tasks_app.admin.pages import refused
+from tasks_app.admin.pages import actor, refused
+from tasks_app.audit.record import BulkLine
 from tasks_app.logs.harmless import harmless, harmless_json
+from tasks_app.queue.current import writing
 
 Row = Sequence[Any]
 Lines = Callable[[Iterable[Row]], bytes]
@@ -120,10 +122,12 @@ def export_file(
     columns: Sequence[str],
     json_columns: Collection[str],
     pages: Iterable[Iterable[Row]],
+    **details: Any,
 ) -> HttpResponseBase:
     """A file with these rows, whose name begins with `name`; 503 if all places are taken. `form`: a key of FORMATS.
 
-    Of `json_columns` the rows have JSON text. `pages` is read a page at a time, and may raise DatabaseError.
+    Of `json_columns` the rows have JSON text. `pages` is read a page at a time, and may raise DatabaseError. The audit
+    log has a line of it, with these details, from before the first row on, and counts the rows once it has ended.
     """
     if not _places.acquire(blocking=False):
         answer = refused(request, f"{MAX_EXPORTS} exports run already; try again once one has ended.", 503)
@@ -131,15 +135,35 @@ def export_file(
         return answer
     head, lines = FORMATS[form].make(columns, json_columns)
     file = f"{name}-{timezone.now():%Y%m%d-%H%M%S}.{form}"
-    return Download(_parts(head, lines, len(columns), pages), FORMATS[form].kind, file)
-
-
-def _parts(head: bytes, lines: Lines, width: int, pages: Iterable[Iterable[Row]]) -> Iterator[bytes]:
-    if head:
-        yield head
+    audited = BulkLine(actor(request), "export", name, **details, format=form)
     try:
-        for rows in pages:
+        with writing():
+            audited.add(0)
+    except BaseException:
+        _places.release()
+        raise
+    return Download(_parts(head, lines, len(columns), pages, audited), FORMATS[form].kind, file)
+
+
+def _parts(head: bytes, lines: Lines, width: int, pages: Iterable[Iterable[Row]], audited: BulkLine) -> Iterator[bytes]:
+    sent = 0
+    try:
+        if head:
+            yield head
+        for page in pages:
+            rows = list(page)
+            sent += len(rows)
             yield lines(rows)
     except (DatabaseError, InterfaceError) as error:
         log.warning("an export ended early", error=str(error))
         yield lines([[INCOMPLETE, *[None] * (width - 1)]])
+    finally:  # also if the client leaves, on the thread that closes the file
+        _count(audited, sent)
+
+
+def _count(audited: BulkLine, rows: int) -> None:
+    try:
+        with writing():
+            audited.add(rows)
+    except (DatabaseError, InterfaceError) as error:
+        log.warning("the audit log does not have how many rows were exported", rows=rows, error=str(error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 from django.contrib import admin
@@ -61,7 +61,9 @@ def export_view(request: HttpRequest) -> HttpResponseBase:
         return refused(request, "The address has a parameter that the list of tasks does not know.", 400)
     if tasks.faults:
         return refused(request, " ".join([*tasks.faults, "Nothing is exported."]), 400)
-    return export_tasks(request, tasks.queryset, export_columns(request, payloads == "yes"), form)
+    columns = export_columns(request, payloads == "yes")
+    said = {"filter": narrowed.dict(), "payloads": not {*PAYLOADS}.isdisjoint(columns)}
+    return export_tasks(request, tasks.queryset, columns, form, **said)
 
 
 #: In the order of the file.
@@ -90,15 +92,18 @@ ROWS_PER_PAGE, BYTES_PER_PAGE = 1_000, 512 * 1024
 ROW_BYTES = 300
 
 
-def export_tasks(request: HttpRequest, tasks: QuerySet[Task], columns: Sequence[str], form: str) -> HttpResponseBase:
-    """The file of these tasks, the newest first; 503 without a free place. `form`: a key of FORMATS.
+def export_tasks(
+    request: HttpRequest, tasks: QuerySet[Task], columns: Sequence[str], form: str, **details: Any
+) -> HttpResponseBase:
+    """The file of these tasks, the newest first; 503 without a free place. `form`: a key of FORMATS. `details`: what
+    the audit log says of it.
 
     Pages of rows are read along the key, so that none depends on how far the client is. Each task comes once at most,
     whatever changes meanwhile: as it is when its page is read, if it matches then.
     """
     payloads = [name for name in columns if name in PAYLOADS]
     pages = (_rows(keys, columns, left_out) for keys, left_out in _pages(tasks, payloads))
-    return export_file(request, "tasks", form, columns, JSON_COLUMNS, pages)
+    return export_file(request, "tasks", form, columns, JSON_COLUMNS, pages, **details)
 
 
 def _pages(tasks: QuerySet[Task], payloads: Sequence[str]) -> Iterator[tuple[list[UUID], Collection[str]]]:

@@ -26,12 +26,14 @@ from tasks_app.rights import MAKE_KEYS, SEE_KEYS, may
 
 
 class NewKeyForm(forms.Form):
-    """What a key may do. All scopes together are no limit, as for a key that the command makes without options."""
+    """What a key may do: read, unless more is ticked. All scopes together are no limit, as for a key that the command
+    makes without options."""
 
     name = forms.CharField(max_length=100)
     scopes = forms.MultipleChoiceField(
         choices=[(str(scope), f"{scope}: {text}") for scope, text in SCOPE_TEXTS.items()],
-        initial=[str(scope) for scope in Scope],
+        initial=[str(Scope.TASKS_READ)],
+        help_text="Tick no more than its programs need.",
         widget=forms.CheckboxSelectMultiple,
     )
     types = forms.MultipleChoiceField(
@@ -90,12 +92,15 @@ class ApiKeyAdmin(RowAdmin):
         if not self.has_add_permission(request):
             raise PermissionDenied
         form = NewKeyForm(request.POST if request.method == "POST" else None)
+        ends_open_calls = conf.environment().open_on_loopback and not ApiKey.objects.exists()
         made = self._made(request, form) if form.is_valid() else {}
-        return self.page(request, "keys/new_key.html", "Make an API key", form=form, **made)
+        return self.page(
+            request, "keys/new_key.html", "Make an API key", form=form, ends_open_calls=ends_open_calls, **made
+        )
 
     def _made(self, request: HttpRequest, form: NewKeyForm) -> dict[str, Any]:
         """Make the key of a valid form. Returns what the page shows; nothing if it is refused: the form says why."""
-        first, name, grant = not ApiKey.objects.exists(), form.cleaned_data["name"], form.grant()
+        name, grant = form.cleaned_data["name"], form.grant()
         try:
             with writing():
                 key = api_keys.create(name, grant)
@@ -103,7 +108,7 @@ class ApiKeyAdmin(RowAdmin):
         except api_keys.KeyRefused as refused:
             form.add_error(None, str(refused))
             return {}
-        return {"key": key, "name": line(name), "first": first}
+        return {"key": key, "name": line(name)}
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -95,8 +95,8 @@ def test_an_export_has_what_the_filters_show_in_either_format(admin: Client) -> 
     }  # fmt: skip
     table = list(csv.reader(io.StringIO(exported(admin, addresses["CSV"].partition("?")[2]))))
     assert table[0] == list(audit_pages.COLUMNS)
-    assert [row[4] for row in table[1:]] == ["t4", "t3", "t2", "t1", "t0"]
-    assert table[1][6] == '{"n": 4}'
+    assert [row[4] for row in table[1:]] == ["audit-log", "t4", "t3", "t2", "t1", "t0"], "with the export before it"
+    assert table[2][6] == '{"n": 4}'
 
 
 def test_an_export_reads_pages_and_loses_no_line_of_one_moment(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +236,7 @@ def test_users_and_groups_are_recorded_without_their_passwords(admin: Client) ->
         ("ada", "change_user", "bob"), ("ada", "delete_group", "night"), ("ada", "delete_user", "bob"),
     ]  # fmt: skip
     details = list(AuditEntry.objects.filter(action="change_user").order_by("pk").values_list("details", flat=True))
-    assert "Staff status" in details[0]["changed"]
+    assert (details[0]["is_staff"], details[1]) == ({"old": False, "new": True}, {"password": "changed"})
     assert word not in str(list(AuditEntry.objects.values()))
 
 

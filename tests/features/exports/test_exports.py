@@ -11,10 +11,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.signals import request_finished
 from django.db import close_old_connections
-from django.test import Client
+from django.test import Client, RequestFactory
 
 from tasks_app.admin import table_files
 from tasks_app.admin.table_files import csv_lines
+from tasks_app.audit.models import AuditEntry
 from tasks_app.features.exports import admin as exports
 from tasks_app.queue.cancel import delete
 from tasks_app.queue.models import Task
@@ -117,6 +118,37 @@ def test_parts_are_bounded_and_each_task_comes_once_while_rows_change(admin: Cli
     assert len(ids) == len(set(ids)) == 3_004
     assert str(new.pk) not in ids
     assert max(sizes) < 2 * exports.BYTES_PER_PAGE and len(sizes) > 4
+
+
+def audited() -> list[tuple[str, str, int, dict[str, Any]]]:
+    lines = AuditEntry.objects.filter(action="export").order_by("pk")
+    return [(line.actor, line.target, line.count, line.details) for line in lines]
+
+
+def test_an_export_is_in_the_audit_log_with_its_filter_its_rows_and_whether_payloads_were_in_it(admin: Client) -> None:
+    for _ in range(3):
+        task("failed", failure_reason="crash")
+    assert (len(cells(admin, "reason=crash&p=7")), len(objects(admin, "status=failed&_payloads=yes"))) == (3, 3)
+    assert audited() == [
+        ("ada", "tasks", 3, {"filter": {"reason": "crash"}, "payloads": False, "format": "csv"}),
+        ("ada", "tasks", 3, {"filter": {"status": "failed"}, "payloads": True, "format": "jsonl"}),
+    ]
+    vic = logged_in(staff("vic", "view_task"))
+    assert len(objects(vic, "_payloads=yes")) == 3
+    assert audited()[-1][3]["payloads"] is False, "as they were asked for, but not given"
+    shown = admin.get("/admin/tasks_app/auditentry/?act=export").text
+    assert "filter: reason crash" in shown and "payloads: no" in shown
+
+
+def test_an_export_that_its_client_leaves_counts_the_rows_that_were_made(admin: Client, rf: RequestFactory) -> None:
+    many(3_000)
+    request = rf.get(EXPORT, {"_format": "jsonl"})
+    request.user = User.objects.get(username="ada")
+    answer = exports.export_view(request)
+    assert audited()[0][2] == 0, "the line comes before the first row"
+    rows = len(next(iter(answer)).splitlines())
+    close(answer)
+    assert 0 < rows < 3_000 and audited()[0][2] == rows
 
 
 def test_beyond_the_places_it_is_503_and_a_place_is_free_once_one_is_closed(admin: Client) -> None:

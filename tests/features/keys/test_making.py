@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -102,6 +103,27 @@ def test_the_admin_makes_a_key_and_shows_it_once(admin: Client) -> None:
     }
     assert key not in str(AuditEntry.objects.values().get())
     assert key not in str([*admin.session.items(), *admin.cookies.items()])
+
+
+def test_a_key_of_the_admin_begins_with_least_scopes(admin: Client) -> None:
+    ticked = re.findall(r'name="scopes" value="([a-z:]+)"[^>]* checked', admin.get(ADD).text)
+    assert ticked == ["tasks:read"]
+
+
+def test_before_the_first_key_the_page_warns_that_calls_without_one_end(
+    admin: Client, listen: Callable[..., None]
+) -> None:
+    warning, done = "This is the first key", "From now on every call needs a key"
+    assert warning in admin.get(ADD).text
+    for way in ({"host": "0.0.0.0"}, {"auth": "off"}):
+        listen(**way)
+        assert warning not in admin.get(ADD).text, "there are no such calls, or they do not end"
+    listen(host="127.0.0.1", auth="keys")
+    assert warning in admin.post(ADD, form(name="")).text
+    page = admin.post(ADD, form()).text
+    assert done in page and warning not in page
+    assert warning not in admin.get(ADD).text
+    assert done not in admin.post(ADD, form(name="second")).text
 
 
 def test_a_reload_of_the_new_keys_page_makes_no_other(admin: Client) -> None:
